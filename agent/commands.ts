@@ -206,7 +206,7 @@ function parseSettled(text: string): number {
   );
 }
 
-/** Checks that an option of directories is not given for files alone, of which nobody would see that it does nothing. */
+/** Refuses an option that does nothing without directories: nobody would see that. */
 export function checkSettled(settled: number | undefined, recursive: boolean): void {
   if (settled === undefined || recursive) return;
   throw new Failure("--settled is for directories: add -r", USAGE);

@@ -1,8 +1,8 @@
 /**
  * Lines as in `.gitignore`, gitignore(5), that say what of a tree is left out.
  *
- * Other programs match them with regular expressions, which may never end: the lines may be a peer's, as the names are. Here a
- * line takes at most as many comparisons as the product of its length and that of a path.
+ * Lines and names may be those of a peer, and a regular expression of many stars may take for ever.
+ * Here a line takes at most as many comparisons as the product of its length and that of a path.
  */
 
 import { Failure } from "./failure.ts";
@@ -12,7 +12,7 @@ const MANY = Symbol("any number");
 
 /** One character of a name. */
 type CharacterPattern = (character: string) => boolean;
-/** A name, letter by letter, or what its characters are like. */
+/** A whole name, or a pattern of each of its characters. */
 type NamePattern = string | readonly (CharacterPattern | typeof MANY)[];
 type PathPattern = readonly (NamePattern | typeof MANY)[];
 
@@ -25,8 +25,8 @@ interface Rule {
 }
 
 /**
- * How many comparisons the lines of a peer may take, for each path and in all: some milliseconds for a thousand paths. A list may
- * have a million, and nothing else runs meanwhile.
+ * How many comparisons the lines of a peer may take, for each path and besides. A list may have a
+ * million paths, and nothing else runs while they are compared, not even Ctrl-C.
  */
 const MAX_WORK = { perPath: 10_000, atFirst: 10_000_000 };
 
@@ -37,7 +37,7 @@ export class IgnoreRules {
   /** How many comparisons are left. */
   #work: number;
 
-  /** @param isTrusted Whether the lines are this user's own: then they may take as long as they do. */
+  /** @param isTrusted Whether all lines are this user's own, which may take as long as they do. */
   constructor(lines: readonly string[], isTrusted: boolean) {
     this.#rules = lines.flatMap((line) => parseRule(line) ?? []).reverse();
     this.#perPath = isTrusted ? Infinity : MAX_WORK.perPath;
@@ -45,7 +45,7 @@ export class IgnoreRules {
   }
 
   /**
-   * Whether something is left out by itself, and not because a directory that it is in is.
+   * Whether a path is left out by itself. Nothing in a directory that is left out has to be asked for.
    *
    * @throws {Failure} if the lines of a peer take too long.
    */
@@ -65,14 +65,15 @@ export class IgnoreRules {
 
   #fitsName(pattern: NamePattern, name: string): boolean {
     if (typeof pattern === "string") return pattern === name;
-    // Of most names each unit is a character.
+    // Most names have only characters of one unit.
     const characters = /[\ud800-\udfff]/.test(name) ? Array.from(name) : name;
     return this.#fits(pattern, characters, (one, character) => one(character));
   }
 
   /**
-   * Whether items fit a pattern. What is behind the last `MANY` has its place at the end, by which most patterns are told (`*.o`).
-   * Of those before it only the last one is ever taken to be longer: what lies between them is found as early as it can be.
+   * Whether items fit a pattern. The part behind the last `MANY` has its place at the end, where most
+   * patterns differ (`*.o`). Each part between two of them is taken where it is found first, so that
+   * only the last `MANY` before an item is ever taken to be longer.
    */
   #fits<Pattern, Item>(
     pattern: readonly (Pattern | typeof MANY)[],
@@ -172,7 +173,7 @@ function pathPattern(tokens: readonly Token[]): PathPattern | null {
     start = end + 1;
     if (part.length > 1 && part.every((token) => isSpecial(token, "*"))) {
       path.push(MANY);
-      // What is in a directory is matched, and not the directory itself.
+      // The directory itself is not matched, only the paths in it.
       if (end === tokens.length) path.push([MANY]);
       continue;
     }
@@ -211,7 +212,7 @@ const NAMED_SETS: Readonly<Record<string, RegExp>> = {
   alnum: /^[A-Za-z0-9]$/,
   alpha: /^[A-Za-z]$/,
   blank: /^[ \t]$/,
-  // deno-lint-ignore no-control-regex -- these are what it names
+  // deno-lint-ignore no-control-regex -- the set has these characters
   cntrl: /^[\x00-\x1f\x7f]$/,
   digit: /^[0-9]$/,
   graph: /^[!-~]$/,
@@ -223,7 +224,10 @@ const NAMED_SETS: Readonly<Record<string, RegExp>> = {
   xdigit: /^[A-Fa-f0-9]$/,
 };
 
-/** Reads a set of characters, such as `[a-z]`, from behind its first bracket on; `null` if it does not end, or there is none. */
+/**
+ * Reads a set of characters, such as `[a-z]`, from behind its first bracket on; `null` if it does not
+ * end, or has the name of no set.
+ */
 function setPattern(
   tokens: readonly Token[],
   start: number,
@@ -254,7 +258,7 @@ function setPattern(
     if (isRange) at += 2;
     parts.push((character) => {
       const code = character.codePointAt(0)!;
-      // Git takes the first one even if the range is empty.
+      // Git takes the first character even if the range is empty.
       return code === low || low <= code && code <= high;
     });
   }

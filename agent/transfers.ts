@@ -396,7 +396,7 @@ class TreeCopy {
     }
     const { from, to } = this.namesOf(path);
     if (type === "deleted") {
-      // What takes its place may have the same name, and is reported, too.
+      // The file or directory that takes its place has the same name, and is reported, too.
       return transfers.deleted(event.kind === "directory" ? `${to}/` : to);
     }
     const before = this.#reported.get(key);

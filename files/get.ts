@@ -35,7 +35,7 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
     const body = await listBelow(root, names, request.query === "tree");
     if (body === null) throw notFound();
     const isHead = request.method === "HEAD";
-    // The times in the list are those of this device, whose clock may differ from that of the client.
+    // The client's clock may differ from that of this device, whose times the list has.
     const date = formatDate(Math.floor(Date.now() / 1000));
     return [200, "OK", { "content-type": "application/json", date }, isHead ? null : body];
   }

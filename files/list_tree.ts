@@ -132,7 +132,7 @@ export function checkTreeUri(uri: string): void {
 /** A tree, and when it was listed. */
 export interface ListedTree {
   readonly root: TreeNode;
-  /** In milliseconds since 1970, by the clock of the device that the tree is on; `null` if that did not say. */
+  /** By the clock of the tree's device, in milliseconds since 1970; `null` if that did not tell. */
   readonly listed: { readonly began: number; readonly ended: number } | null;
 }
 

@@ -237,8 +237,9 @@ async function* readEntries(
 }
 
 /**
- * Whether a directory is the one that was named, in the directory that it was named in: then no link leads to it, as none led to that
- * one. To look at every directory on the way would take the square of the depth for a tree, and each look as long as its path.
+ * Whether a directory is the one that was named, in the directory that it was named in. Then no link
+ * leads to it, as none led to the directory above. A look at every directory on the way would make
+ * the work for a tree grow as the square of its depth, and more.
  */
 function isStillBelow({ path, state, above }: NamedDirectory): boolean {
   return isSameFile(Deno.lstatSync(path), state!) &&

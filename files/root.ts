@@ -247,7 +247,6 @@ export class Root {
     isReal = () => this.isWithoutLinks(directory),
   ): null | "replaced" | "moved" {
     const isSettled = this.#isOlder(directory, began - SETTLED_MILLISECONDS);
-    // mutant `isSettled` → `false`: more looks
     return lookAgain(isSame, isReal, isSettled ? SETTLED_LOOKS : LOOKS);
   }
 
@@ -484,7 +483,7 @@ export class Root {
 const NOT_SERVED: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "ENAMETOOLONG", "ENXIO"]);
 
 /**
- * Looks at what was opened as {@linkcode Root.changeSince} does, so often.
+ * Looks again at what was opened, at moments that nobody can foresee: {@linkcode Root.changeSince}.
  *
  * @param isReal Whether the path of its directory leads where it led.
  */
@@ -493,8 +492,6 @@ export function lookAgain(
   isReal: () => boolean,
   looks: number = LOOKS,
 ): null | "replaced" | "moved" {
-  // mutant `0` → `1`: a look less
-  // mutant `<` → `<=`: a look more
   for (let look = 0; look < looks; look++) {
     if (Math.random() < 0.5 && !isReal()) return "moved";
     if (!isSame()) return "replaced";

@@ -56,9 +56,9 @@ export interface TreeOptions {
    */
   connections?: number | undefined;
   /**
-   * How many seconds ago a file must have been modified to be copied. One that was modified later may still be being written:
-   * it is skipped, what the target has of it stays, and a later call copies it. The clock is that of the source's device; a time
-   * that is later than now there counts as long ago.
+   * How many seconds ago a file must have been modified to be copied. A file that was modified later
+   * may still be being written: a later call copies it, and what the target has of it stays. The
+   * clock of the source's device counts; a time that is later than now there is long ago.
    *
    * @default {0}
    */
@@ -129,8 +129,8 @@ export interface TreeResult {
    */
   readonly deletionsKept: "incomplete" | "failed" | "empty" | null;
   /**
-   * With `delete`: paths of what the target has besides and is not deleted, since its name is not UTF-8, or too long to be sent. They
-   * are for messages only; there is none if nothing has such a name.
+   * With `delete`: paths of the target that the source does not have, and that stay since their names
+   * are not UTF-8, or too long to be sent. They are for messages only. Left out if there is none.
    */
   readonly unnameable?: readonly (readonly string[])[];
 }
@@ -324,7 +324,7 @@ export class Plan {
   readonly failed: { readonly node: TreeNode; readonly error: unknown }[] = [];
   /** Innermost first. */
   readonly deletions: Deletion[] = [];
-  /** What is superfluous at the target and stays, as it can't be named. */
+  /** Superfluous entries of the target that stay, as they can't be named. */
   readonly unnameable: TreeNode[] = [];
   /** Directories of the target that stay because of what is in them. */
   readonly staying = new Set<TreeNode>();

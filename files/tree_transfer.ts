@@ -342,7 +342,7 @@ class TreeTransfer {
     return { ...this.#report.counts, deletionsKept, ...kept };
   }
 
-  /** When the files of the source were modified that are skipped; `null` if none is. */
+  /** The span in which files of the source were modified that are skipped; `null` if none are. */
   #unsettledIn({ listed }: ListedTree): TimeSpan | null {
     const { settled, uri } = this.#settings;
     if (settled === 0) return null;
@@ -604,8 +604,9 @@ class TreeTransfer {
   }
 
   /**
-   * Makes directories that no other is in, and with each of them those that it is in: one after the other these would take the
-   * square of their depth, as each end looks at every directory on the way. What fails is tried again, one by one.
+   * Makes directories in which no other is to be made, and with each of them those that it is in. Each
+   * end looks at every directory on the way: one by one they would take the square of their depth.
+   * Directories that fail here are made one by one afterwards.
    */
   async #makeInnermost(all: readonly Make[]): Promise<void> {
     const { first } = this.#lanes;

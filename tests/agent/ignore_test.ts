@@ -4,7 +4,7 @@ import { Failure } from "@degu/internal/agent/failure.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 
-/** By the rule: the lines, what they match, and what they don't; a slash at the end is that of a directory. */
+/** The lines, paths that they match, and others; the path of a directory ends with a slash. */
 const rows: [rule: string, lines: string[], matched: string[], others: string[]][] = [
   ["a name, anywhere", ["a"], ["a", "a/", "x/a", "x/y/a/"], ["ab", "a b", "A", "a/b"]],
   ["a path, from the top on", ["/a", "b/c"], ["a", "b/c", "b/c/"], ["x/a", "x/b/c", "c"]],
@@ -66,7 +66,7 @@ Deno.test("lines as in .gitignore match", async (t) => {
   });
 });
 
-// With every length of every star tried, the first of them takes minutes, and the others have no end.
+// If every length of every star is tried, the first line takes minutes, and the others have no end.
 const ENDLESS: [what: string, line: string, path: string[], matches: boolean][] = [
   ["ten directories", "**/a/".repeat(10) + "**/b", new Array(60).fill("a"), false],
   ["forty directories", "**/a/".repeat(40) + "**/b", new Array(250).fill("a"), false],
@@ -78,7 +78,7 @@ const ENDLESS: [what: string, line: string, path: string[], matches: boolean][] 
 
 for (const [what, line, path, matches] of ENDLESS) {
   Deno.test(`a line with ${what} takes no more comparisons than its length times that of the path`, () => {
-    // A peer's: of more than the ten million that are allowed the error says so.
+    // A peer's line: an error would say that it took more than ten million comparisons.
     assertEquals(new IgnoreRules([line], false).ignores(path, false), matches);
   });
 }

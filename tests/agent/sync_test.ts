@@ -191,7 +191,7 @@ Deno.test("sync to here: what was still being written is reported when a later a
   using pauses = skipPauses();
   relay.cutAfter(1_000_000);
   const address = ["--settled", "3600", "--address", formatAddress(relay.address)];
-  // The second attempt finds one that has settled since, and one that was copied in the meantime.
+  // The second attempt finds both settled, and one of them the same at both ends.
   await touch(`${source}/same`, Date.now() / 1000);
   const told = await sync(address, (_agent, _to, text) => {
     if (text.includes("trying again")) {

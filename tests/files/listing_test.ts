@@ -155,7 +155,7 @@ Deno.test("nested directories are listed with work that grows as their depth doe
     calls.push(count);
   }
   const [few, many] = calls as [number, number];
-  // Four times as many, but for looks at moments that nobody can foresee; sixteen times is the square.
+  // Four times the depth is four times the work, but for looks at random moments, and not sixteen.
   assert(many < 6 * few, `${calls}`);
 });
 

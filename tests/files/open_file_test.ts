@@ -329,7 +329,7 @@ Deno.test("a list of a tree names nothing that is outside, while a directory is 
       let isNamed = false;
       let isRead = false;
       Deno.lstatSync = (at) => {
-        // The looks by which it is named: what they see is compared with what is read later.
+        // The looks by which the directory is named see another one, with which it is compared later.
         if (isRead || !isNamedThen || at !== `${root}/${inner}`) return lstatSync(at);
         isNamed = true;
         exchange();

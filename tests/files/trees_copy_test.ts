@@ -437,7 +437,7 @@ both(
     await using trees = await makeTrees(direction, { "log": "1" }, { "log/a": "2", "old": "3" });
     const { result, deleted } = await trees.copy({ settled: 3600, delete: true });
     assertEquals([result.skipped, result.deletionsKept, deleted], [1, null, ["old"]]);
-    // What has its name at the target is wanted, whatever it is.
+    // A directory that has its name at the target is wanted, too.
     assertEquals(await content(trees.target), { "log": null, "log/a": "2" });
   },
 );
