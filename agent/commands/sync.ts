@@ -128,7 +128,8 @@ async function readRemoteIgnore(files: RemoteFiles, names: readonly string[]): P
   return await files.connections.call(async (connection) => {
     const { status, body } = await connection.get(files.uri(path));
     const text = await body?.text() ?? "";
-    if (status !== 200) throw bad;
+    // A peer may send more than it has listed.
+    if (status !== 200 || text.length > MAX_IGNORE_BYTES) throw bad;
     return text.split(/\r?\n/);
   });
 }
