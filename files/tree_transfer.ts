@@ -588,7 +588,6 @@ class TreeTransfer {
   /** Makes the directories that are missing, unless they were made for a file. */
   async #makeDirectories(all: readonly Make[]): Promise<void> {
     const { first } = this.#lanes;
-    await this.#makeInnermost(all);
     const makes = all.filter(({ node }) => !this.#made.has(node));
     const failed = new Set<TreeNode>();
     for (let start = 0; start < makes.length; start += BATCH_FILES) {
@@ -599,29 +598,6 @@ class TreeTransfer {
         failed.add(node);
         // What is in it has failed with it.
         if (!failed.has(node.parent!)) this.#report.failed(node, error);
-      });
-    }
-  }
-
-  /**
-   * Makes directories in which no other is to be made, and with each of them those that it is in. Each
-   * end looks at every directory on the way: one by one they would take the square of their depth.
-   * Directories that fail here are made one by one afterwards.
-   */
-  async #makeInnermost(all: readonly Make[]): Promise<void> {
-    const { first } = this.#lanes;
-    if (all.some(({ obstacle }) => obstacle !== null)) return;
-    const makes = all.filter(({ node }) => !this.#made.has(node));
-    const outer = new Set(makes.map(({ node }) => node.parent));
-    const inner = makes.filter(({ node }) => !outer.has(node));
-    if (inner.length === makes.length) return;
-    for (let start = 0; start < inner.length; start += BATCH_FILES) {
-      const batch = inner.slice(start, start + BATCH_FILES);
-      await this.#direction.makeDirectories(first, batch, ({ node }, error) => {
-        if (error !== null) return this.#throwIfForAll(error, first);
-        for (let made: TreeNode | null = node; made !== null; made = made.parent) {
-          this.#made.add(made);
-        }
       });
     }
   }
