@@ -156,6 +156,15 @@ export class AgentCommand extends Command {
       .option("--find", "look for the peer on the local network first (mDNS)");
   }
 
+  /** Adds the option of commands that copy directories. */
+  settles(): this {
+    return this.option(
+      "--settled <seconds>",
+      "in directories, skip files that were modified less than so many seconds ago: they may still be being written",
+      parseSettled,
+    );
+  }
+
   /** Adds the options of both commands that pair. */
   pairs(): this {
     return this
@@ -220,6 +229,19 @@ export function listenError(addresses: readonly Address[], error: unknown): unkn
     );
   }
   return error;
+}
+
+function parseSettled(text: string): number {
+  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
+  throw new InvalidArgumentError(
+    `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`,
+  );
+}
+
+/** Refuses an option that does nothing without directories: nobody would see that. */
+export function checkSettled(settled: number | undefined, recursive: boolean): void {
+  if (settled === undefined || recursive) return;
+  throw new Failure("--settled is for directories: add -r", USAGE);
 }
 
 /** Reads an address of an option; the port may be left out. */

@@ -196,9 +196,14 @@ export class Transfers implements Disposable {
     // What has failed before is not left to do.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
-      const { deletionsKept } = await files.connections.callAnew((client, moved) =>
+      const { deletionsKept, unnameable = [] } = await files.connections.callAnew((client, moved) =>
         tree.attempt(client, moved, this.#signal)
       ).finally(() => tree.reportFailures());
+      for (const path of unnameable) {
+        this.#output.warn(
+          `${tree.namesOf(path).to}: not deleted: its name is not UTF-8, or too long`,
+        );
+      }
       if (deletionsKept === "empty") {
         const { from } = tree.namesOf([]);
         if (tree.hasEntries) this.fail(from, KEPT.empty, { path: from });
@@ -223,6 +228,11 @@ export class Transfers implements Disposable {
     if (this.#skipped.has(name)) return;
     this.#skipped.add(name);
     this.#output.warn(`${name}: skipped: ${why}`);
+  }
+
+  /** Takes back what was counted as skipped. */
+  unskip(name: string): void {
+    this.#skipped.delete(name);
   }
 
   fail(name: string, problem: string, object: Readonly<Record<string, unknown>>): void {
@@ -315,7 +325,7 @@ class TreeCopy {
   readonly #transfers: Transfers;
   readonly #files: RemoteFiles;
   readonly #job: TreeJob;
-  readonly #reported = new Set<string>();
+  readonly #reported = new Map<string, Outcome["type"]>();
   /** The sizes of files, by path, from the second attempt on. */
   readonly #sizes = new Map<string, number>();
   /** Those of the last attempt. */
@@ -384,19 +394,25 @@ class TreeCopy {
       transfers.progress.files++;
       this.#complete += event.total;
     }
-    if (type !== "deleted" && this.#reported.has(key)) return;
-    this.#reported.add(key);
-    const size = this.#sizes.get(key);
-    const isUnchanged = type === "unchanged" && size === undefined;
-    if (isUnchanged && !this.#job.listsUnchanged) return transfers.unchanged(null);
     const { from, to } = this.namesOf(path);
+    if (type === "deleted") {
+      // The file or directory that takes its place has the same name, and is reported, too.
+      return transfers.deleted(event.kind === "directory" ? `${to}/` : to);
+    }
+    const before = this.#reported.get(key);
+    // A file that was still being written may be copied by a later attempt.
+    const wasSkipped = before === "skipped" && type !== "skipped";
+    if (before !== undefined && !wasSkipped) return;
+    this.#reported.set(key, type);
+    if (wasSkipped) transfers.unskip(from);
+    const size = this.#sizes.get(key);
+    const isUnchanged = type === "unchanged" && (size === undefined || wasSkipped);
+    if (isUnchanged && !this.#job.listsUnchanged) return transfers.unchanged(null);
     transfers.progress.name = from;
     if (isUnchanged) {
       transfers.unchanged({ from, to });
     } else if (type === "skipped") {
       transfers.skip(from, SKIPPED[event.reason] ?? event.reason);
-    } else if (type === "deleted") {
-      transfers.deleted(event.kind === "directory" ? `${to}/` : to);
     } else {
       // It may have been copied when the connection broke off, too late to be told.
       const late = { bytes: size!, total: size!, resumedFrom: 0, sha256: null };

@@ -38,7 +38,7 @@ export function formatDate(seconds: number): string {
 }
 
 /** The time of an HTTP-date in whole seconds; `null` for any other text, which is ignored. */
-function parseDate(value: string): number | null {
+export function parseDate(value: string): number | null {
   const seconds = Date.parse(value) / 1000;
   // `Date.parse` accepts many forms: only the one that we write is valid.
   return Number.isInteger(seconds) && formatDate(seconds) === value ? seconds : null;

@@ -17,7 +17,7 @@ import { clearWay } from "./clear_way.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
-import { readLocalTree, readRemoteTree } from "./list_tree.ts";
+import { type ListedTree, readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import {
   explainForeignPart,
@@ -29,7 +29,7 @@ import {
 } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
 import { PART_SUFFIX, prefixOf, unusedPath } from "./reserved.ts";
-import { type Complete, Root } from "./root.ts";
+import { CheckedDirectories, type Complete, Root } from "./root.ts";
 import type { Route } from "./route.ts";
 import { type Placement, type SmallFile, SmallFiles } from "./small_files.ts";
 import {
@@ -42,7 +42,6 @@ import {
   type Copy,
   existsAlready,
   type Make,
-  type Obstacle,
   replaceableFor,
   show,
   TreeNode,
@@ -117,6 +116,8 @@ export async function downloadTree(
   return await transferTree("from", from, dir, uri, options, (settings) => new Download(settings));
 }
 
+/** How many directories are made before links on the way to one of them are looked for again. */
+const CHECKED_TOGETHER = 64;
 /** What the names of the parts of small files begin with. */
 const SMALL_PREFIX = ".small-";
 const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
@@ -158,12 +159,12 @@ class Download implements Direction {
     this.#root = new Root(settings.dir);
   }
 
-  readSource(route: Route): Promise<TreeNode> {
+  readSource(route: Route): Promise<ListedTree> {
     const { uri, signal } = this.#settings;
     return readRemoteTree(route, uri, true, signal);
   }
 
-  async readTarget(): Promise<TreeNode | null> {
+  async readTarget(): Promise<ListedTree | null> {
     const path = await ifPresent(Deno.realPath(this.#settings.dir));
     if (path === null) return null;
     this.#root = new Root(path);
@@ -267,9 +268,9 @@ class Download implements Direction {
    *
    * @returns The directories that have a new entry.
    */
-  #makeDirectory(names: readonly string[], obstacle: Obstacle | null = null): readonly string[] {
-    if (obstacle === null && isReal(this.#root.pathOf(names))) return [];
-    return this.#root.makeDirectory(names, () => {}, replaceableFor(obstacle)).changed;
+  #makeDirectory(names: readonly string[]): readonly string[] {
+    if (isReal(this.#root.pathOf(names))) return [];
+    return this.#root.makeDirectory(names, () => {}).changed;
   }
 
   /** The part of a small file, which the file gets its name from. */
@@ -402,12 +403,16 @@ class Download implements Direction {
 
   async makeDirectories(_route: Route, makes: readonly Make[], done: Done<Make>): Promise<void> {
     const changed = new Set<string>();
-    for (const make of makes) {
+    let checked = new CheckedDirectories();
+    for (const [i, make] of makes.entries()) {
       const { node, obstacle } = make;
       await this.#pause();
+      if (i % CHECKED_TOGETHER === 0) checked = new CheckedDirectories();
       let problem: unknown = null;
       try {
-        for (const path of this.#makeDirectory(node.path, obstacle)) changed.add(path);
+        const replaceable = replaceableFor(obstacle);
+        const made = this.#root.makeDirectory(node.path, () => {}, replaceable, checked);
+        for (const path of made.changed) changed.add(path);
       } catch (error) {
         problem = this.#explain(error, node);
       }

@@ -35,7 +35,9 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
     const body = await listBelow(root, names, request.query === "tree");
     if (body === null) throw notFound();
     const isHead = request.method === "HEAD";
-    return [200, "OK", { "content-type": "application/json" }, isHead ? null : body];
+    // The client's clock may differ from that of this device, whose times the list has.
+    const date = formatDate(Math.floor(Date.now() / 1000));
+    return [200, "OK", { "content-type": "application/json", date }, isHead ? null : body];
   }
   const path = isDirectory ? [...names, INDEX] : names;
   const found = await root.open(path);

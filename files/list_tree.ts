@@ -5,6 +5,7 @@ import { BodyError } from "../base/errors.ts";
 import type { Client, Connection } from "../client.ts";
 import { Turns } from "../disk/files.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { parseDate } from "./conditions.ts";
 import { checkDirectoryUri } from "./file_name.ts";
 import {
   badList,
@@ -62,8 +63,9 @@ export function listDirectory(
   options?: RequestOptions,
 ): AsyncIterable<DirectoryEntry> {
   checkDirectoryUri(uri);
-  return iterate(from, options, (route, signal) => {
-    return requestList(route, uri, EntryParser.ofDirectory(), signal);
+  return iterate(from, options, async function* (route, signal) {
+    const response = await requestList(route, uri, signal);
+    yield* entriesOf(response, EntryParser.ofDirectory(), signal);
   });
 }
 
@@ -111,7 +113,8 @@ export function listTree(
   checkTreeUri(uri);
   return iterate(from, options, async function* (route, signal) {
     const directories = new Set([""]);
-    for await (const { link: _link, ...entry } of requestTree(route, uri, signal)) {
+    const response = await requestList(route, `${uri}?tree`, signal);
+    for await (const { link: _link, ...entry } of entriesOfTree(response, uri, signal)) {
       const { path, kind } = entry;
       if (!directories.has(path.slice(0, -1).join("/"))) throw outside(path);
       if (kind === "directory") directories.add(path.join("/"));
@@ -126,6 +129,13 @@ export function checkTreeUri(uri: string): void {
   if (!uri.endsWith("/")) throw new RangeError(`uri: must end with "/"; got ${uri}`);
 }
 
+/** A tree, and when it was listed. */
+export interface ListedTree {
+  readonly root: TreeNode;
+  /** By the clock of the tree's device, in milliseconds since 1970; `null` if that did not tell. */
+  readonly listed: { readonly began: number; readonly ended: number } | null;
+}
+
 /**
  * Reads the tree below a directory of another device.
  *
@@ -137,10 +147,17 @@ export async function readRemoteTree(
   uri: string,
   isSource: boolean,
   signal: AbortSignal,
-): Promise<TreeNode> {
+): Promise<ListedTree> {
   const root = TreeNode.root();
-  for await (const entry of requestTree(route, uri, signal)) addEntry(root, entry, isSource);
-  return root;
+  const askedAt = performance.now();
+  const response = await requestList(route, `${uri}?tree`, signal);
+  for await (const entry of entriesOfTree(response, uri, signal)) addEntry(root, entry, isSource);
+  const { date } = response.headers;
+  const seconds = typeof date === "string" ? parseDate(date) : null;
+  if (seconds === null) return { root, listed: null };
+  // The time has been cut to a second.
+  const ended = (seconds + 1) * 1000 + performance.now() - askedAt;
+  return { root, listed: { began: seconds * 1000, ended } };
 }
 
 /**
@@ -155,11 +172,12 @@ export async function readLocalTree(
   path: string,
   signal: AbortSignal,
   onReserved?: (path: string) => void,
-): Promise<TreeNode> {
+): Promise<ListedTree> {
   if (!Deno.statSync(path).isDirectory) {
     throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);
   }
   const root = TreeNode.root();
+  const began = Date.now();
   const local = new Root(path);
   const walk = { root: local, path, turns: new Turns(), isLocal: true };
   try {
@@ -174,7 +192,7 @@ export async function readLocalTree(
     if (!(error instanceof BodyError)) throw error;
     throw new TransferError("CHANGED", `${error.message}; call again`, { cause: error });
   }
-  return root;
+  return { root, listed: { began, ended: Math.max(began, Date.now()) } };
 }
 
 /** Adds an entry of a list to its tree; false if it is reserved, and left out. */
@@ -202,7 +220,8 @@ export async function readRemoteNames(
   signal: AbortSignal,
 ): Promise<Set<string>> {
   const names = new Set<string>();
-  for await (const { name } of requestList(route, uri, EntryParser.ofDirectory(), signal)) {
+  const response = await requestList(route, uri, signal);
+  for await (const { name } of entriesOf(response, EntryParser.ofDirectory(), signal)) {
     if (names.size === MAX_ENTRIES) throw badList(`it has more than ${MAX_ENTRIES} entries`);
     names.add(name);
   }
@@ -214,13 +233,13 @@ function outside(path: readonly string[]): TransferError {
   return badList(`${text} is in no directory that was listed before`);
 }
 
-async function* requestTree(
-  route: Route,
+async function* entriesOfTree(
+  response: Response,
   uri: string,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<ListedEntry, void, void> {
   let count = 0;
-  for await (const entry of requestList(route, `${uri}?tree`, EntryParser.ofTree(), signal)) {
+  for await (const entry of entriesOf(response, EntryParser.ofTree(), signal)) {
     if (++count > MAX_ENTRIES) {
       throw new TransferError(
         "BAD_LIST",
@@ -248,16 +267,24 @@ function iterate<Entry>(
   };
 }
 
-async function* requestList<Entry extends DirectoryEntry>(
+/** Requests a list, and checks that its response is one. */
+async function requestList(
   route: Route,
   uri: string,
-  parser: EntryParser<Entry>,
   signal: AbortSignal | undefined,
-): AsyncGenerator<Entry, void, void> {
+): Promise<Response> {
   signal?.throwIfAborted();
   const response = await route.request("GET", uri, {});
   await checkListResponse(route, response, uri);
-  for await (const piece of response.body!.readable) {
+  return response;
+}
+
+async function* entriesOf<Entry extends DirectoryEntry>(
+  { body }: Response,
+  parser: EntryParser<Entry>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Entry, void, void> {
+  for await (const piece of body!.readable) {
     for (const entry of parser.push(piece)) {
       yield entry;
       signal?.throwIfAborted();

@@ -19,7 +19,7 @@ import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
 import { printable } from "../base/printable.ts";
 import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
-import { isAbsence, type Root } from "./root.ts";
+import { isAbsence, lookAgain, type Root } from "./root.ts";
 
 /** The number of entries that are looked at in a turn: fewer than take too long, even if each is opened. */
 // mutant `128` → `129`: one more at a time
@@ -153,6 +153,8 @@ interface NamedDirectory {
   /** Its path, without links. */
   readonly path: string;
   readonly state: FileIdentity & { readonly size: number | bigint } | null;
+  /** The directory that it was named in; none if that was not listed. */
+  readonly above?: NamedDirectory | null;
 }
 
 /** A directory that is yet to be read. */
@@ -203,7 +205,12 @@ async function* readEntries(
         const entry = describe(directory, name);
         if (entry !== null) entries.push(entry);
       }
-      const change = isLocal ? null : root.changeSince(began, path, () => isAnyThere(seen));
+      const isThere = () => isAnyThere(seen);
+      const change = isLocal
+        ? null
+        : named.above
+        ? lookAgain(isThere, () => isStillBelow(named))
+        : root.changeSince(began, path, isThere);
       checkSame(named);
       if (change === "moved") break;
       if (change !== null) continue;
@@ -227,6 +234,16 @@ async function* readEntries(
   yield describeAll();
   // mutant `turns.isOver` → `true`: a turn more
   if (turns.isOver) await turns.next(root.path);
+}
+
+/**
+ * Whether a directory is the one that was named, in the directory that it was named in. Then no link
+ * leads to it, as none led to the directory above. A look at every directory on the way would make
+ * the work for a tree grow as the square of its depth, and more.
+ */
+function isStillBelow({ path, state, above }: NamedDirectory): boolean {
+  return isSameFile(Deno.lstatSync(path), state!) &&
+    isSameFile(Deno.lstatSync(above!.path), above!.state!);
 }
 
 /**

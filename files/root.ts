@@ -247,15 +247,7 @@ export class Root {
     isReal = () => this.isWithoutLinks(directory),
   ): null | "replaced" | "moved" {
     const isSettled = this.#isOlder(directory, began - SETTLED_MILLISECONDS);
-    // mutant `isSettled` → `false`: more looks
-    const looks = isSettled ? SETTLED_LOOKS : LOOKS;
-    // mutant `0` → `1`: a look less
-    // mutant `<` → `<=`: a look more
-    for (let look = 0; look < looks; look++) {
-      if (Math.random() < 0.5 && !isReal()) return "moved";
-      if (!isSame()) return "replaced";
-    }
-    return isReal() ? null : "moved";
+    return lookAgain(isSame, isReal, isSettled ? SETTLED_LOOKS : LOOKS);
   }
 
   /**
@@ -416,22 +408,29 @@ export class Root {
   /**
    * Creates a directory and its missing parents.
    *
+   * @param checked The directories that were made, or found, just before.
    * @throws {Refusal} if something else has the name and may not give way, or if the condition throws one.
    */
   makeDirectory(
     names: readonly string[],
     condition: Condition,
     replaceable: Replaceable = NOTHING,
+    checked: CheckedDirectories | null = null,
   ): Moved {
-    const destination = this.#find(names, replaceable);
+    const above = checked?.find(this, names.slice(0, -1)) ?? undefined;
+    const destination = this.#find(names, replaceable, above);
     const { path, parent, existing } = destination;
     condition(existing);
-    if (existing?.isDirectory()) return { created: false, changed: [] };
+    if (existing?.isDirectory()) {
+      checked?.add(this, path, above !== undefined);
+      return { created: false, changed: [] };
+    }
     const isLink = existing?.isSymbolicLink() && replaceable.link;
     if (existing !== null && !isLink) checkObstacle(path, existing, replaceable);
     this.#checkFileSystem(destination);
     const obstacle = existing === null ? parent.obstacle : path;
     makeDirectories([...parent.missing, path], obstacle);
+    checked?.add(this, path, above !== undefined);
     return { created: true, changed: [parent.base, ...parent.missing, path] };
   }
 
@@ -489,6 +488,68 @@ export class Root {
 
 /** Errors of what can't be served. ENXIO is the one for a socket, if one replaces the file. */
 const NOT_SERVED: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "ENAMETOOLONG", "ENXIO"]);
+
+/**
+ * Looks again at what was opened, at moments that nobody can foresee: {@linkcode Root.changeSince}.
+ *
+ * @param isReal Whether the path of its directory leads where it led.
+ */
+export function lookAgain(
+  isSame: () => boolean,
+  isReal: () => boolean,
+  looks: number = LOOKS,
+): null | "replaced" | "moved" {
+  for (let look = 0; look < looks; look++) {
+    if (Math.random() < 0.5 && !isReal()) return "moved";
+    if (!isSame()) return "replaced";
+  }
+  return isReal() ? null : "moved";
+}
+
+/**
+ * Some directories in a row that were made, or found. The next one in any of them needs no look at
+ * each directory on the way, only whether it is the same, in the same one: else the work for nested
+ * directories would grow as the square of their depth, and more.
+ */
+export class CheckedDirectories {
+  readonly #states = new Map<string, FileIdentity>();
+  #last: string | null = null;
+
+  /** The directory of these names, if it is the one that was checked, in the one that it is in. */
+  find(root: Root, names: readonly string[]): Parent | null {
+    const path = root.pathOf(names);
+    const isKnown = names.length > 0 && this.#isSame(path) && this.#isSame(dirname(path));
+    return isKnown ? { path, base: path, missing: [], obstacle: null, listed: null } : null;
+  }
+
+  #isSame(path: string): boolean {
+    const state = this.#states.get(path);
+    return state !== undefined && isAt(path, state);
+  }
+
+  /**
+   * Adds a directory, with those that it is in.
+   *
+   * @param isInKnown Whether it was made or found in one of these.
+   * @throws {Refusal} if a link leads to it.
+   */
+  add(root: Root, path: string, isInKnown: boolean): void {
+    if (!isInKnown) {
+      if (!isReal(path)) throw replaced(path);
+      for (let above = path, depth = 0; depth < 2 && above !== root.path; depth++) {
+        above = dirname(above);
+        this.#states.set(above, Deno.lstatSync(above));
+      }
+    }
+    this.#states.set(path, Deno.lstatSync(path));
+    this.#last = path;
+  }
+
+  /** Throws a {@linkcode Refusal} if a link leads to the last one by now. */
+  check(): void {
+    if (this.#last !== null && !isReal(this.#last)) throw replaced(this.#last);
+  }
+}
 
 /** Reports whether an error means that nothing may be seen there. */
 export function isAbsence(error: unknown): boolean {

@@ -8,7 +8,14 @@
 import { lockIfFree, Turns } from "../disk/files.ts";
 import { isOverload, removeIfPresentSync, syncAllIfPossible } from "../disk/names.ts";
 import { hold } from "./leftovers.ts";
-import { checkStillThere, type Complete, NOTHING, type Parent, type Root } from "./root.ts";
+import {
+  CheckedDirectories,
+  checkStillThere,
+  type Complete,
+  NOTHING,
+  type Parent,
+  type Root,
+} from "./root.ts";
 
 /** How many files get their names together. */
 // mutant `64` → `65`: one more
@@ -153,7 +160,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       await naming.run(arrived);
     } finally {
       for (const { written } of arrived) if (written !== null) discard(written);
-      naming.leave();
+      naming.finish();
       // mutant `this.#changed.size > this.#placement.maxUnsynced` → `true`: all of them are synced in the end
       // mutant `this.#changed.size > this.#placement.maxUnsynced` → `false`: all of them are synced in the end
       // mutant `>` → `>=`: all of them are synced in the end
@@ -205,6 +212,9 @@ class Naming<F extends SmallFile> {
   readonly named: [file: F, isCreated: boolean][] = [];
   /** Where files get their names in this turn. */
   #entered: Entered<F> | null = null;
+  /** Directories that are there, and those of this batch. */
+  readonly #checked = new CheckedDirectories();
+  readonly #made: [file: F, isCreated: boolean][] = [];
   /** The directory that was listed last: where that takes a turn, not again in each. */
   #listed: string | null = null;
 
@@ -262,9 +272,9 @@ class Naming<F extends SmallFile> {
     // mutant `written === null || this.#entered?.key !== key` → `true`: the directory is looked at once more
     if (written === null || this.#entered?.key !== key) this.leave();
     if (written === null) {
-      const { created, changed } = root.makeDirectory(names, () => {});
+      const { created, changed } = root.makeDirectory(names, () => {}, NOTHING, this.#checked);
       for (const path of changed) this.#changed.add(path);
-      this.named.push([file, created]);
+      this.#made.push([file, created]);
       return;
     }
     if (this.#entered === null) {
@@ -283,6 +293,17 @@ class Naming<F extends SmallFile> {
     written.isPlaced = true;
     for (const path of changed) this.#changed.add(path);
     files.push([file, created]);
+  }
+
+  /** Ends the batch, and checks that no link has led to the directories that were made. */
+  finish(): void {
+    this.leave();
+    try {
+      this.#checked.check();
+      this.named.push(...this.#made);
+    } catch (error) {
+      for (const [file] of this.#made) this.#placement.onFailed(file, error);
+    }
   }
 
   /** Checks that the directory was not replaced while files got their names in it; the next file is looked for anew. */

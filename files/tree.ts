@@ -56,6 +56,14 @@ export interface TreeOptions {
    */
   connections?: number | undefined;
   /**
+   * How many seconds ago a file must have been modified to be copied. A file that was modified later
+   * may still be being written: a later call copies it, and what the target has of it stays. The
+   * clock of the source's device counts; a time that is later than now there is long ago.
+   *
+   * @default {0}
+   */
+  settled?: number | undefined;
+  /**
    * Whether to compare the SHA-256 of each file with that of the other end before the file gets its name.
    *
    * @default {true}
@@ -77,8 +85,8 @@ export interface TreeOptions {
  *   one is the source's, or `at` the target if it could not be deleted.
  * - `"deleted"`: a file or directory of the target; what was in a directory comes before it.
  *
- * The reason of what was skipped is `"link"`, `"special"` (a pipe, socket or device), or `"reserved"` (the name is that of a
- * part of a transfer).
+ * The reason of what was skipped is `"link"`, `"special"` (a pipe, socket or device), `"reserved"` (the name is that of a
+ * part of a transfer), or `"still being written"` (a file, by `settled` of {@linkcode TreeOptions}).
  */
 export type TreeEvent =
   | { readonly type: "plan"; readonly files: number; readonly bytes: number }
@@ -108,7 +116,7 @@ export interface TreeResult {
   readonly unchanged: number;
   /** Files and directories of the target that were deleted. */
   readonly deleted: number;
-  /** What is neither a file nor a directory, or has a reserved name. */
+  /** What is neither a file nor a directory, has a reserved name, or is still being written. */
   readonly skipped: number;
   /** What could not be copied or deleted. */
   readonly failed: number;
@@ -120,6 +128,11 @@ export interface TreeResult {
    * - `"empty"`: the source has nothing, as the directory of a disk that is not mounted.
    */
   readonly deletionsKept: "incomplete" | "failed" | "empty" | null;
+  /**
+   * With `delete`: paths of the target that the source does not have, and that stay since their names
+   * are not UTF-8, or too long to be sent. They are for messages only. Left out if there is none.
+   */
+  readonly unnameable?: readonly (readonly string[])[];
 }
 
 /** The reasons of entries that are not shown, and of those that are left out here. */
@@ -273,6 +286,14 @@ export interface PlanRules {
   readonly filter: ((entry: TreeEntry) => boolean) | undefined;
 }
 
+/** A span of time, in milliseconds since 1970. */
+export interface TimeSpan {
+  /** It begins after this. */
+  readonly after: number;
+  /** Its last moment. */
+  readonly until: number;
+}
+
 /** A directory that can't be made, why, and what is below it: each directory before what is in it. */
 interface Unmade {
   readonly error: unknown;
@@ -299,10 +320,12 @@ export class Plan {
   /** Missing directories, each before what is in it. */
   readonly makes: Make[] = [];
   readonly unchanged: TreeNode[] = [];
-  readonly skipped: TreeNode[] = [];
+  readonly skipped: { readonly node: TreeNode; readonly reason: string }[] = [];
   readonly failed: { readonly node: TreeNode; readonly error: unknown }[] = [];
   /** Innermost first. */
   readonly deletions: Deletion[] = [];
+  /** Superfluous entries of the target that stay, as they can't be named. */
+  readonly unnameable: TreeNode[] = [];
   /** Directories of the target that stay because of what is in them. */
   readonly staying = new Set<TreeNode>();
   /** Whether something of the source is not known. */
@@ -310,9 +333,17 @@ export class Plan {
   /** Whether nothing is left of the source. */
   isEmpty = true;
   readonly #rules: PlanRules;
+  readonly #unsettled: TimeSpan | null;
 
-  constructor(source: TreeNode, target: TreeNode | null, rules: PlanRules) {
+  /** @param unsettled Files that the source has modified in this time are still being written. */
+  constructor(
+    source: TreeNode,
+    target: TreeNode | null,
+    rules: PlanRules,
+    unsettled: TimeSpan | null = null,
+  ) {
     this.#rules = rules;
+    this.#unsettled = unsettled;
     this.#compare([{ source, target, unmade: null, blocked: null }], []);
   }
 
@@ -383,6 +414,7 @@ export class Plan {
       // One list for all of them: a peer can list thousands of spellings.
       const spelled = sources.length === 0 ? doubts : [...doubts, ...sources];
       for (const { target } of others) {
+        if (target!.reason === "name") this.unnameable.push(target!);
         if (target!.kind === "other") this.keep(target!);
         else this.deletions.push({ node: target!, doubts: spelled });
       }
@@ -419,15 +451,24 @@ export class Plan {
     unmade?.below.push(source);
     if (source.kind === "other") this.#leaveOut(source);
     else if (source.kind === "directory") return this.#decideDirectory(pair, isAlone);
-    else if (unmade !== null) this.fail(source, directoryMissing(source, unmade.error));
+    else if (this.#isUnsettled(source)) {
+      this.skipped.push({ node: source, reason: "still being written" });
+    } else if (unmade !== null) this.fail(source, directoryMissing(source, unmade.error));
     else if (doubtful !== null) doubtful.files.push(pair);
     else this.#decideFile(pair, isAlone);
     return false;
   }
 
+  #isUnsettled({ modified }: TreeNode): boolean {
+    const span = this.#unsettled;
+    return span !== null && modified > span.after && modified <= span.until;
+  }
+
   #leaveOut(node: TreeNode): void {
     const { reason } = node;
-    if (reason !== "unreadable" && reason !== "name") return void this.skipped.push(node);
+    if (reason !== "unreadable" && reason !== "name") {
+      return void this.skipped.push({ node, reason: reason! });
+    }
     this.isIncomplete = true;
     const error = reason === "name"
       ? problem(

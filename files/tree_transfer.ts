@@ -6,13 +6,19 @@
  * signal is aborted, a callback throws.
  */
 
-import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../base/checks.ts";
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkNumber,
+  copyOptions,
+} from "../base/checks.ts";
 import type { Client, Connection } from "../client.ts";
 import { checkSignal } from "../net/request_signal.ts";
-import { checkTreeUri } from "./list_tree.ts";
+import { checkTreeUri, type ListedTree } from "./list_tree.ts";
 import { checkPath, Pace, type TransferResult, type TransferSettings } from "./options.ts";
 import { Route } from "./route.ts";
-import { endsAll, hasChanged, isCut } from "./transfer_error.ts";
+import { endsAll, hasChanged, isCut, unexpectedResponse } from "./transfer_error.ts";
 import {
   type Blocked,
   type Copy,
@@ -22,6 +28,7 @@ import {
   Plan,
   type PlanRules,
   sameFile,
+  type TimeSpan,
   type TreeEvent,
   type TreeNode,
   type TreeOptions,
@@ -38,6 +45,7 @@ export interface TreeSettings extends PlanRules {
   readonly dryRun: boolean;
   readonly verify: boolean;
   readonly connections: number;
+  readonly settled: number;
   readonly onEvent: TreeOptions["onEvent"];
   /** Aborted by the caller, or by the first error that is so for all. */
   readonly signal: AbortSignal;
@@ -56,9 +64,9 @@ export type Done<Item, What = unknown> = (item: Item, what: What) => void;
 
 /** What differs between a download and an upload. */
 export interface Direction {
-  readSource(route: Route): Promise<TreeNode>;
+  readSource(route: Route): Promise<ListedTree>;
   /** Lists the target; `null` if it does not exist. */
-  readTarget(route: Route): Promise<TreeNode | null>;
+  readTarget(route: Route): Promise<ListedTree | null>;
   /** Makes the target, or checks that it can be. */
   begin(route: Route, isMissing: boolean): Promise<void>;
   /** What has the path of a node of the source at the target, in whatever spelling. */
@@ -95,6 +103,7 @@ const OPTIONS = [
   "dryRun",
   "filter",
   "connections",
+  "settled",
   "verify",
   "signal",
   "onEvent",
@@ -131,7 +140,7 @@ export async function transferTree(
 
 function checkOptions(options: TreeOptions): Omit<TreeSettings, "dir" | "uri"> {
   const copy = copyOptions(options, OPTIONS);
-  const { compare = "time", filter, onEvent, connections = 4, signal } = copy;
+  const { compare = "time", filter, onEvent, connections = 4, settled = 0, signal } = copy;
   const { replace = true, delete: deletes = false, dryRun = false, verify = true } = copy;
   if (!COMPARES.includes(compare)) {
     throw new RangeError(`compare: must be "time", "digest" or "nothing"; got ${String(compare)}`);
@@ -140,6 +149,10 @@ function checkOptions(options: TreeOptions): Omit<TreeSettings, "dir" | "uri"> {
     checkBoolean(name, value);
   }
   checkInteger("connections", connections, 1, MAX_CONNECTIONS);
+  checkNumber("settled", settled);
+  if (!(settled >= 0 && settled < Infinity)) {
+    throw new RangeError(`settled: must be a number of seconds, 0 or more; got ${settled}`);
+  }
   for (const [name, value] of Object.entries({ filter, onEvent })) {
     if (value !== undefined) checkFunction(name, value);
   }
@@ -152,6 +165,7 @@ function checkOptions(options: TreeOptions): Omit<TreeSettings, "dir" | "uri"> {
     dryRun,
     verify,
     connections,
+    settled,
     filter,
     onEvent,
     signal: AbortSignal.any([...signal === undefined ? [] : [signal], controller.signal]),
@@ -309,12 +323,13 @@ class TreeTransfer {
 
   async run(): Promise<TreeResult> {
     const { first } = this.#lanes;
-    const [source, target] = await this.#lanes.together<TreeNode | null>([
+    const [source, target] = await this.#lanes.together<ListedTree | null>([
       () => this.#direction.readSource(first),
       () => this.#direction.readTarget(first),
     ]);
-    this.#target = target!;
-    const plan = new Plan(source!, target!, this.#settings);
+    this.#target = target?.root ?? null;
+    const unsettled = this.#unsettledIn(source!);
+    const plan = new Plan(source!.root, this.#target, this.#settings, unsettled);
     const serial = await this.#settle(plan);
     await this.#compare(plan);
     this.#announce(plan, serial);
@@ -324,7 +339,19 @@ class TreeTransfer {
     if (this.#settings.delete && deletionsKept === null) await this.#delete(plan);
     if (!this.#settings.dryRun) await this.#direction.finish?.();
     this.#report.progress();
-    return { ...this.#report.counts, deletionsKept };
+    const unnameable = plan.unnameable.map(({ path }) => path);
+    const kept = unnameable.length === 0 ? {} : { unnameable };
+    return { ...this.#report.counts, deletionsKept, ...kept };
+  }
+
+  /** The span in which files of the source were modified that are skipped; `null` if none are. */
+  #unsettledIn({ listed }: ListedTree): TimeSpan | null {
+    const { settled, uri } = this.#settings;
+    if (settled === 0) return null;
+    if (listed !== null) return { after: listed.began - settled * 1000, until: listed.ended };
+    const problem =
+      "the list has no date, which `settled` needs; is it a FilesApp of this version?";
+    throw unexpectedResponse("GET", uri, problem);
   }
 
   #whyNotDelete(plan: Plan): TreeResult["deletionsKept"] {
@@ -377,8 +404,8 @@ class TreeTransfer {
     const bytes = this.#report.total = nodes.reduce((bytes, { size }) => bytes + size, 0);
     this.#report.event({ type: "plan", files: nodes.length, bytes });
     for (const { path } of plan.unchanged) this.#report.event({ type: "unchanged", path });
-    for (const { path, reason } of plan.skipped) {
-      this.#report.event({ type: "skipped", path, reason: reason! });
+    for (const { node: { path }, reason } of plan.skipped) {
+      this.#report.event({ type: "skipped", path, reason });
     }
     for (const { node, error } of plan.failed) this.#report.failed(node, error);
   }

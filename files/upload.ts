@@ -65,9 +65,10 @@ const SOON_HASHED_BYTES = 1048576;
  * @param uri The URI of its destination: `fileUri(...names)`. Missing directories are created.
  * @param options How to resume, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
- * @throws {RangeError} if a value is not allowed, or if the file is not a regular file.
- * @throws {TransferError} if the server does not accept the file or has too little space, or the
- * file changed meanwhile.
+ * @throws {RangeError} if a value is not allowed, if the URI is that of a directory, with a final `/`, or if the file is
+ * not a regular file.
+ * @throws {TransferError} if the server does not accept the file, also as a directory has its name, or has too little
+ * space; if the file changed meanwhile.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
  * none; `Deno.errors.PermissionDenied` if it can't be read.
  * @throws the errors of `connect` and `request` of the client or connection.
@@ -99,6 +100,9 @@ export async function upload(
 ): Promise<TransferResult> {
   const settings = checkTransfer(uri, file, options);
   using route = new Route("to", to, settings.signal);
+  if (uri.split("?")[0]!.endsWith("/")) {
+    throw new RangeError(`uri: is that of a directory; add the name of the file; got ${uri}`);
+  }
   settings.signal?.throwIfAborted();
   return await uploadFile(route, file, uri, settings);
 }
@@ -202,7 +206,7 @@ class Upload {
     if (response.status !== 200) {
       // The server closes the connection, which is then not taken for the next request.
       await this.#route.discard(response);
-      throw this.#refused("HEAD", response, this.#offsetOf(response) ?? 0);
+      throw await this.#refused("HEAD", response, this.#offsetOf(response) ?? 0);
     }
     const offset = this.#offsetOf(response);
     if (offset !== null) return { offset, sha256: readDigest("HEAD", this.#uri, response) };
@@ -261,11 +265,32 @@ class Upload {
     }
   }
 
-  /** The error of a response. A 507 with an offset means that the server has read nothing. */
-  #refused(method: "HEAD" | "PUT", response: Response, offset: number): TransferError {
-    const isUnread = response.status === 507 && this.#offsetOf(response) !== null;
+  /**
+   * The error of a refusal; of a conflict it says whether a directory has the name. A 507 with an offset means that the
+   * server has read nothing.
+   */
+  async #refused(
+    method: "HEAD" | "PUT",
+    response: Response,
+    offset: number,
+  ): Promise<TransferError> {
+    const { status } = response;
+    const isUnread = status === 507 && this.#offsetOf(response) !== null;
     if (isUnread) return noSpaceThere(method, this.#uri, this.#source.size - offset);
-    return statusError(method, this.#uri, response, "put");
+    const error = statusError(method, this.#uri, response, "put");
+    if (status !== 409 || !this.#route.isUsable) return error;
+    try {
+      const there = await this.#route.request("HEAD", this.#uri, {});
+      await this.#route.discard(there);
+      // A path without a slash at its end is redirected to the one with it.
+      if (there.status !== 301) return error;
+    } catch (failed) {
+      // A server closes a connection after a body that it did not read.
+      if (this.#route.canReconnect || !isTransient(failed)) throw failed;
+      return error;
+    }
+    const problem = "a directory has this name; add the name of the file, or delete the directory";
+    return new TransferError("STATUS", `${method} ${quote(this.#uri)}: ${problem}`, { status });
   }
 
   /** Checks that the server has the file, and that it is this one. */
@@ -274,7 +299,9 @@ class Upload {
     const uri = this.#uri;
     await this.#route.discard(response);
     if (status === 412 && await this.#isThere()) return meter.finish(this.#source.sha256);
-    if (status !== 201 && status !== 204) throw this.#refused("PUT", response, meter.resumedFrom);
+    if (status !== 201 && status !== 204) {
+      throw await this.#refused("PUT", response, meter.resumedFrom);
+    }
     if (!this.#settings.verify) return meter.finish(null);
     const other = readDigest("PUT", uri, response);
     if (other === this.#source.sha256) return meter.finish(other);

@@ -18,7 +18,7 @@ import {
 import { sha256Of } from "./digest.ts";
 import { fileUri } from "./file_name.ts";
 import { readSmall } from "./file_pieces.ts";
-import { readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
+import { type ListedTree, readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { prefixOf } from "./reserved.ts";
 import { requestChange, type Route } from "./route.ts";
@@ -122,7 +122,7 @@ class Upload implements Direction {
     this.#settings = settings;
   }
 
-  async readSource(): Promise<TreeNode> {
+  async readSource(): Promise<ListedTree> {
     const root = await ifPresent(Deno.realPath(this.#settings.dir));
     if (root === null) {
       throw new Deno.errors.NotFound(
@@ -133,7 +133,7 @@ class Upload implements Direction {
     return await readLocalTree(root, this.#settings.signal);
   }
 
-  async readTarget(route: Route): Promise<TreeNode | null> {
+  async readTarget(route: Route): Promise<ListedTree | null> {
     try {
       return await readRemoteTree(route, this.#settings.uri, false, this.#settings.signal);
     } catch (error) {

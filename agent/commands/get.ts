@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { download, remoteDigest } from "../../files.ts";
-import { type AgentCommand, type Context, openDevice } from "../commands.ts";
+import { type AgentCommand, checkSettled, type Context, openDevice } from "../commands.ts";
 import { Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import {
@@ -30,6 +30,7 @@ also after Ctrl-C.`,
     .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
     .option("-r, --recursive", "get directories with everything in them")
     .option("--inbox", "get them from its inbox instead")
+    .settles()
     .connects()
     .example("degu get laptop:report.pdf", "into the current directory")
     .example("degu get -r laptop:photos/2025 pictures", "a directory, as pictures/2025")
@@ -41,8 +42,13 @@ also after Ctrl-C.`,
 async function get(
   context: Context,
   paths: string[],
-  { recursive = false, inbox = false },
+  { recursive = false, inbox = false, settled }: {
+    recursive?: boolean;
+    inbox?: boolean;
+    settled?: number;
+  },
 ): Promise<number> {
+  checkSettled(settled, recursive);
   const last = paths.at(-1)!;
   const hasTarget = !isRemotePath(last);
   const sources = (hasTarget ? paths.slice(0, -1) : paths).map(parseRemotePath);
@@ -75,7 +81,7 @@ async function get(
       const root = await directoryPathIn(target, found.names.at(-1));
       transfers.take(root, shown);
       await own.check(root);
-      return { names: found.names, root, listsUnchanged: true, options: {} };
+      return { names: found.names, root, listsUnchanged: true, options: { settled } };
     });
     found.push([files, jobs]);
   }
@@ -123,10 +129,15 @@ async function findTarget(path: string, several: boolean): Promise<Target> {
 
 /**
  * Where a directory goes, which has no name if it is all that is shared: always below the target, so the same command means the
- * same when it is run again.
+ * same when it is run again. The target may be a link; what is below it may not.
  */
 async function directoryPathIn({ path }: Target, name: string | undefined): Promise<string> {
   const whole = name === undefined ? path : join(path, name);
+  if (name !== undefined && (await ifThere(Deno.lstat(whole)))?.isSymlink) {
+    throw new Failure(
+      `${whole} is a symbolic link, which is not followed below the target: remove it, or choose another target`,
+    );
+  }
   for (const each of new Set([path, whole])) {
     if ((await ifThere(Deno.stat(each)))?.isDirectory === false) throw notDirectory(each);
   }

@@ -2,7 +2,7 @@
 
 import { basename } from "node:path";
 import { upload } from "../../files.ts";
-import { type AgentCommand, type Context, openDevice } from "../commands.ts";
+import { type AgentCommand, checkSettled, type Context, openDevice } from "../commands.ts";
 import { ALREADY_THERE, checkNotReserved, Failure, USAGE, wildcardHint } from "../failure.ts";
 import { ifThere, type OwnDirectory, ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
@@ -22,6 +22,7 @@ into PATH, and keeps its name. Without PATH that is the inbox itself. Another fi
     .argument("<path...>", "what to put; the last one is where")
     .option("-r, --recursive", "put directories with everything in them")
     .option("--force", "replace other files of the same name")
+    .settles()
     .connects()
     .example("degu put report.pdf laptop:", "into its inbox")
     .example("degu put report.pdf laptop:report-2.pdf", "with another name")
@@ -32,8 +33,13 @@ into PATH, and keeps its name. Without PATH that is the inbox itself. Another fi
 async function put(
   context: Context,
   paths: string[],
-  { recursive = false, force = false },
+  { recursive = false, force = false, settled }: {
+    recursive?: boolean;
+    force?: boolean;
+    settled?: number;
+  },
 ): Promise<number> {
+  checkSettled(settled, recursive);
   const target = readTarget(paths);
   const given = paths.slice(0, -1);
   const isOnly = given.length === 1;
@@ -66,7 +72,7 @@ async function put(
     checkNotReserved(names, files.name(names));
     transfers.take(names.join("/"), path);
     if (info.isFile) return await jobOf(files, source, names, force);
-    return { names, root: path, listsUnchanged: true, options: { replace: force } };
+    return { names, root: path, listsUnchanged: true, options: { replace: force, settled } };
   });
   await transfers.copy(files, jobs);
   return transfers.finish();

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { TreeEntry } from "../../files.ts";
 import { type AgentCommand, type Context, openDevice, repeated } from "../commands.ts";
 import { checkNotReserved, Failure, USAGE } from "../failure.ts";
+import { IgnoreRules } from "../ignore.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, REASONS, RemoteFiles } from "../remote_files.ts";
 import { Transfers } from "../transfers.ts";
@@ -30,6 +31,7 @@ the inbox of a peer. What is in the one directory is put into the other one; fil
     )
     .option("--inbox", "copy from its inbox instead of its share")
     .option("--dry-run", "say what would be done, and change nothing")
+    .settles()
     .connects()
     .example("degu sync laptop:photos photos", "from there to here")
     .example(
@@ -54,6 +56,7 @@ async function sync(
     dryRun = false,
     exclude = [] as readonly string[],
     inbox = false,
+    settled = 0,
   },
 ): Promise<number> {
   const isToHere = isRemotePath(from);
@@ -85,11 +88,13 @@ async function sync(
     throw new Failure(`${files.name(names)} is ${what}: ${advice}`);
   }
   const lines = isToHere ? await readRemoteIgnore(files, names) : await readLocalIgnore(root);
+  const rules = new IgnoreRules([...lines, ...exclude], !isToHere || lines.length === 0);
   const options = {
     compare: checksum ? "digest" : "time",
     delete: deletes,
     dryRun,
-    filter: await makeFilter([...lines, ...exclude]),
+    settled,
+    filter: ({ path, kind }: TreeEntry) => !rules.ignores(path, kind === "directory"),
   } as const;
   await transfers.copy(files, [{ names, root, listsUnchanged: false, options }]);
   return transfers.finish();
@@ -125,7 +130,8 @@ async function readRemoteIgnore(files: RemoteFiles, names: readonly string[]): P
   return await files.connections.call(async (connection) => {
     const { status, body } = await connection.get(files.uri(path));
     const text = await body?.text() ?? "";
-    if (status !== 200) throw bad;
+    // A peer may send more than it has listed.
+    if (status !== 200 || text.length > MAX_IGNORE_BYTES) throw bad;
     return text.split(/\r?\n/);
   });
 }
@@ -134,14 +140,4 @@ async function readRemoteIgnore(files: RemoteFiles, names: readonly string[]): P
 function badIgnoreFile(path: string): Failure {
   const problem = `can't be read: it has to be a file of at most ${MAX_IGNORE_BYTES} bytes`;
   return new Failure(`${JSON.stringify(path)} ${problem}, whose lines say what to leave out`);
-}
-
-async function makeFilter(lines: readonly string[]): Promise<(entry: TreeEntry) => boolean> {
-  if (lines.length === 0) return () => true;
-  const { default: ignore } = await import("npm:ignore@^7.0.5");
-  // Git looks at the case of letters, too, and a name may begin with dots.
-  const rules = ignore({ ignorecase: false, allowRelativePaths: true }).add([...lines]);
-  return ({ path, kind }) => {
-    return !rules.ignores(path.join("/") + (kind === "directory" ? "/" : ""));
-  };
 }

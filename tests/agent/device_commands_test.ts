@@ -165,6 +165,8 @@ complete_line() {
     [`ls ph`, "phone:"],
     [`get cam`, "camera:"],
     [`put /tm`, "/tmp"],
+    [`put --se`, "--settled"],
+    [`sync --settled x`, ""],
     [`completions f`, "fish"],
     [`help ren`, "rename"],
   ] as const;
@@ -180,6 +182,7 @@ const ROWS = [
   ["degu ini", "degu init"],
   ["degu ping ph", "degu ping phone"],
   ["degu ls ca", "degu ls camera:"],
+  ["degu get --se", "degu get --settled"],
   ["degu get --inbox ca", "degu get --inbox camera:"],
   ["degu init --na", "degu init --name"],
   ["degu --home /tmp rena", "degu --home /tmp rename"],
@@ -227,6 +230,7 @@ function degu; printf '%s' '${PEERS}'; end
       ["forget ph", "phone"],
       ["ls ph", "phone:"],
       ["get cam", "camera:"],
+      ["sync --se", "--settled"],
       ["completions f", "fish"],
       ["help ren", "rename"],
     ] as const;

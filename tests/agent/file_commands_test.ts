@@ -100,6 +100,60 @@ Deno.test("get -r keeps names, times and trees; a second run transfers nothing",
   assertEquals(await content(`${here}/all`), await content(share));
 });
 
+Deno.test("get -r and put -r skip what was just modified: --settled, which is for directories", async () => {
+  await using files = await AgentFiles.start();
+  const { share, inbox, here } = files;
+  for (const dir of [share, here]) {
+    await fill(dir, { "top/done": "1", "top/now": "2" });
+    await Deno.utime(`${dir}/top/done`, 1000, 1000);
+  }
+  const settled = ["-r", "--settled", "60.5"];
+  for (
+    const command of [
+      ["get", ...settled, "camera:top", `${here}/new`],
+      ["put", ...settled, `${here}/top`, "camera:"],
+    ]
+  ) {
+    const { stderr } = await files.succeed(...command);
+    assertStringIncludes(stderr, "top/now: skipped: still being written\n");
+    assertStringIncludes(stderr, "1 file copied, 1 B");
+  }
+  for (const dir of [`${here}/new`, inbox]) assertEquals(await entries(`${dir}/top`), ["done"]);
+  await files.fail(2, "add -r", "get", "--settled", "60", "camera:top/now", here);
+  await files.fail(2, "add -r", "put", "--settled", "60", `${here}/top/now`, "camera:");
+  for (const text of ["", "-1", "soon", "1e3"]) {
+    const problem = `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`;
+    await files.fail(2, problem, "get", "-r", `--settled=${text}`, "camera:top", here);
+  }
+});
+
+Deno.test("get -r writes through no link below the target, which may itself be one", async () => {
+  await using files = await AgentFiles.start();
+  const { share, here } = files;
+  await fill(share, { "photos/a": "1", "other/b": "2" });
+  await fill(here, { "dst/kept": "3", "elsewhere": null });
+  const links = {
+    "dst/photos": `${here}/elsewhere`,
+    "dst/other": "nowhere",
+    "linked": "elsewhere",
+  };
+  await makeLinks(
+    Object.fromEntries(Object.entries(links).map(([at, to]) => [`${here}/${at}`, to])),
+  );
+  const before = await content(here);
+  for (const name of ["photos", "other"]) {
+    const problem =
+      `${here}/dst/${name} is a symbolic link, which is not followed below the target`;
+    await files.fail(1, problem, "get", "-r", `camera:${name}`, `${here}/dst`);
+  }
+  assertEquals(await content(here), before);
+  await files.succeed("get", "-r", "camera:photos", `${here}/linked`);
+  await files.succeed("get", "-r", "camera:", `${here}/dst/photos`);
+  assertEquals(await content(`${here}/elsewhere`), {
+    ...{ "other": null, "other/b": "2", "photos": null, "photos/a": "1" },
+  });
+});
+
 Deno.test("the target is an existing directory, a new one, or the new name", async () => {
   await using files = await AgentFiles.start();
   const { here, share } = files;

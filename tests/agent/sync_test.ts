@@ -6,7 +6,7 @@ import { skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
-import { content, fill } from "@degu/testing/directories.ts";
+import { content, entries, fill } from "@degu/testing/directories.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 /** Called with all that is printed. */
@@ -146,6 +146,72 @@ test("--exclude and .deguignore leave things out, at both ends", async (directio
   assertEquals((await content(target))["old.o"], "9");
 });
 
+Deno.test("sync to here: the lines of a peer's .deguignore can't keep the program busy", async () => {
+  const lines = `${"**/a/".repeat(10)}**/b\n${"*a".repeat(40)}b\n`;
+  const deep = `${"a/".repeat(60)}c`;
+  await using ends = await setUp("to here", { [deep]: "1", ["a".repeat(200)]: "2" });
+  const { source, target, sync } = ends;
+  await Deno.writeTextFile(`${source}/.deguignore`, lines);
+  assertEquals((await sync(["--delete"])).code, 0);
+  assertEquals(await content(target), await content(source));
+  await Deno.writeTextFile(`${source}/.deguignore`, "*a*c*\n".repeat(40_000));
+  await fill(target, { "old": "3" });
+  const { code, errors } = await sync(["--delete"]);
+  assertEquals(code, 1);
+  assertStringIncludes(errors[0]!, "the peer's lines of what to leave out take too long");
+  assertEquals((await content(target))["old"], "3");
+});
+
+test("--settled skips what was just modified, with a word, and a later run copies it", async (direction) => {
+  await using ends = await setUp(direction, { "done": "1", "d/now": "22" }, {
+    "d/now": "old",
+    "z": "3",
+  });
+  const { source, target, sync } = ends;
+  await Deno.utime(`${source}/done`, 1000, 1000);
+  const told = await sync(["--settled", "3600", "--delete"]);
+  assertEquals([told.code, told.errors], [0, []]);
+  assertEquals(told.warnings, ["from:d/now: skipped: still being written"]);
+  assertEquals(told.summary, "1 file copied, 1 B; 1 deleted; 1 skipped");
+  assertEquals(await content(target), { "d": null, "d/now": "old", "done": "1" });
+  const dry = await sync(["--settled", "3600", "--dry-run", "--json", "--checksum"]);
+  assertEquals([dry.code, dry.objects], [0, []]);
+  await Deno.utime(`${source}/d/now`, 1000, 1000);
+  assertEquals((await sync(["--settled", "3600"])).results, ["to:d/now"]);
+  assertEquals((await sync()).summary, "0 files copied, 0 B; 2 up to date");
+});
+
+Deno.test("sync to here: what was still being written is reported when a later attempt copies it", async () => {
+  await using ends = await setUp("to here", { "now": "1", "same": "2" }, { "same": "2" });
+  const { files, source, target, sync } = ends;
+  await Deno.writeFile(`${source}/large`, randomBytes(3_000_000));
+  const touch = (path: string, time: number) => Deno.utime(path, time, time);
+  for (const name of ["same", "large"]) await touch(`${source}/${name}`, 1000);
+  await using relay = new CuttingRelay(files.address);
+  using pauses = skipPauses();
+  relay.cutAfter(1_000_000);
+  const address = ["--settled", "3600", "--address", formatAddress(relay.address)];
+  // The second attempt finds both settled, and one of them the same at both ends.
+  await touch(`${source}/same`, Date.now() / 1000);
+  const told = await sync(address, (_agent, _to, text) => {
+    if (text.includes("trying again")) {
+      relay.cutAfter(Infinity);
+      for (const path of [`${source}/now`, `${source}/same`, `${target}/same`]) {
+        Deno.utimeSync(path, 1000, 1000);
+      }
+    }
+    pauses.note(text);
+  });
+  assertEquals([told.code, told.errors], [0, []]);
+  assertEquals(told.warnings.toSorted(), [
+    "from:now: skipped: still being written",
+    "from:same: skipped: still being written",
+  ]);
+  assertEquals(told.results.toSorted(), ["to:large", "to:now"]);
+  assert(/^2 files copied, .*; 1 up to date$/.test(told.summary!), told.summary);
+  assertEquals(await content(target), await content(source));
+});
+
 Deno.test("sync --inbox brings back what was synced there", async () => {
   const tree = { "a": "1", "b/c": "2", "d.tmp": "3", ".deguignore": "*.tmp\n" };
   await using ends = await setUp("to a peer", tree);
@@ -176,7 +242,12 @@ test("a file in place of a directory, and the reverse, give way only with --dele
   assertEquals(objects.filter(({ from }) => from === "from:c"), [failed]);
   assertEquals([code, summary], [1, "1 file copied, 1 B"]);
   assertEquals(await content(target), { ...to, "c": null, "c/deep": null, "d": "3" });
-  assertEquals((await sync(["--delete"])).code, 0);
+  const gone = await sync(["--delete"]);
+  assertEquals([gone.code, gone.summary], [0, "2 files copied, 2 B; 1 up to date; 5 deleted"]);
+  assertEquals(gone.results.filter((line) => !line.startsWith("deleted ")).toSorted(), [
+    "to:a/b",
+    "to:c",
+  ]);
   assertEquals(await content(target), await content(source));
 });
 
@@ -221,6 +292,21 @@ Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is
     "nothing is deleted, as not everything could be listed: what seems to be missing may be there",
   ]);
   assertEquals([code, await content(target)], [1, { "a": "1", "old": "3" }]);
+});
+
+test("a name at the target that is not UTF-8 stays, with a warning", async (direction) => {
+  await using ends = await setUp(direction, { "a": "1" }, { "old/b": "2", "d/c": "3" });
+  const { target, sync } = ends;
+  if (!await makeNonUtf8Name(`${target}/old`)) return;
+  const warnings = ["to:old/\ufffd: not deleted: its name is not UTF-8, or too long"];
+  assertEquals((await sync()).warnings, []);
+  for (const options of [["--dry-run"], []]) {
+    const told = await sync(["--delete", ...options]);
+    assertEquals([told.code, told.errors, told.warnings], [0, [], warnings]);
+    assertEquals(told.results.filter((line) => line.includes("delete")).length, 3, "b, d and c");
+  }
+  assertEquals(await entries(target), ["a", "old"]);
+  assertEquals((await entries(`${target}/old`)).length, 1);
 });
 
 Deno.test("sync to here: what fails alone is an error that names it, and keeps what would be deleted", async () => {

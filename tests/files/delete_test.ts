@@ -10,7 +10,7 @@ import {
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
 import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
-import { Root } from "@degu/internal/files/root.ts";
+import { CheckedDirectories, Root } from "@degu/internal/files/root.ts";
 import { bundleBytes, parseBundle, putStatuses, type Sent } from "@degu/testing/bundles.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { addTraps, LINKS, makeExchangeable, makeTree } from "@degu/testing/served_directory.ts";
@@ -274,6 +274,35 @@ Deno.test({
     for (const status of statuses) assert([204, 403, 409, 412].includes(status), `${status}`);
     assertEquals(await entries(`${tree.root}/${RESERVED}`).catch(() => []), []);
   },
+});
+
+Deno.test("no directory is made through a link that has taken the place of one on the way to those before it", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  for (const dir of ["a/b", "c"]) await Deno.mkdir(`${path}/outside/${dir}`, { recursive: true });
+  const before = await entries(`${path}/outside/a`);
+  for (const way of [["sub"], ["sub", "a"], ["sub", "a", "b"]]) {
+    const checked = new CheckedDirectories();
+    const make = (...names: string[]) => {
+      return new Root(root).makeDirectory(names, () => {}, undefined, checked).created;
+    };
+    for (let depth = 1; depth <= way.length; depth++) make(...way.slice(0, depth), "first");
+    assertEquals([make(...way, "first"), make(...way, "second")], [false, true]);
+    checked.check();
+    exchange();
+    assertThrows(() => make(...way, "third"), Refusal, "is a link");
+    exchange();
+    assertEquals(make(...way, "third"), true);
+    // A link to the very same directory is found in the end.
+    await Deno.rename(`${root}/sub`, `${path}/moved`);
+    await makeLinks({ [`${root}/sub`]: `${path}/moved` });
+    if (way.length > 2) make(...way, "fourth");
+    else assertThrows(() => make(...way, "fourth"), Refusal, "is a link");
+    if (way.length > 2) assertThrows(() => checked.check(), Refusal, "replaced by another process");
+    await Deno.remove(`${root}/sub`);
+    await Deno.rename(`${path}/moved`, `${root}/sub`);
+  }
+  assertEquals(await entries(`${path}/outside/a`), before);
 });
 
 Deno.test("nothing outside is replaced or deleted once a directory is exchanged for a link, while a condition is checked", async () => {

@@ -157,6 +157,10 @@ const REFUSED: readonly [
   [TREES, { options: { connections: 0 } }, RangeError, "connections"],
   [TREES, { options: { connections: 65 } }, RangeError, "connections"],
   [TREES, { options: { connections: "4" } }, TypeError, "connections"],
+  [TREES, { options: { settled: -1 } }, RangeError, "settled"],
+  [TREES, { options: { settled: NaN } }, RangeError, "settled"],
+  [TREES, { options: { settled: Infinity } }, RangeError, "settled"],
+  [TREES, { options: { settled: "4" } }, TypeError, "settled"],
   [TREES, { options: { filter: true } }, TypeError, "filter"],
   [TREES, { options: { onEvent: {} } }, TypeError, "onEvent"],
 ];

@@ -138,6 +138,27 @@ async function treeOf(response: Response): Promise<ListedEntry[]> {
   return elements;
 }
 
+Deno.test("nested directories are listed with work that grows as their depth does", async () => {
+  const { lstatSync, realPathSync } = Deno;
+  const calls: number[] = [];
+  for (const depth of [60, 240]) {
+    await using files = await serveDirectory(listing);
+    await files.mkdir(new Array(depth).fill("d").join("/"));
+    let count = 0;
+    Deno.lstatSync = (path) => (count++, lstatSync(path));
+    Deno.realPathSync = (path) => (count++, realPathSync(path));
+    try {
+      assertEquals((await treeOf(await files.conn.get("/?tree"))).length, depth);
+    } finally {
+      Object.assign(Deno, { lstatSync, realPathSync });
+    }
+    calls.push(count);
+  }
+  const [few, many] = calls as [number, number];
+  // Four times the depth is four times the work, but for looks at random moments, and not sixteen.
+  assert(many < 6 * few, `${calls}`);
+});
+
 Deno.test("a tree is listed whole, parents before what is in them, and ends with its last element", async () => {
   await using files = await serveDirectory(listing);
   assertEquals(await treeOf(await files.conn.get("/?tree")), []);

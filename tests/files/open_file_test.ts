@@ -2,7 +2,7 @@
 import type { App } from "@degu/degu";
 import { type HeaderDict, Range, type ResponseTuple } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
-import { FilesApp, listDirectory } from "@degu/degu/files";
+import { FilesApp, listDirectory, listTree } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { Request, type ServerOptions } from "@degu/degu/server";
 import {
@@ -34,7 +34,7 @@ import {
   untilNoneOpenBelow,
 } from "@degu/testing/special_files.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 
 // FilesApp: what it must never serve, whoever asks and whatever is in the directory.
 
@@ -313,6 +313,46 @@ Deno.test("a list names nothing that is outside, while a directory is exchanged 
     assertEquals([entries.map(({ name }) => name), looks > 0], [[], true]);
   } finally {
     Object.assign(Deno, { lstatSync, readDirSync });
+  }
+});
+
+Deno.test("a list of a tree names nothing that is outside, while a directory is exchanged when one below it is named and read", async () => {
+  for (const inner of ["sub/inner", "sub/between/inner"]) {
+    for (const isNamedThen of [false, true]) {
+      await using tree = await makeExchangeable();
+      const { path, root, exchange } = tree;
+      await Deno.mkdir(`${root}/${inner}`, { recursive: true });
+      await Deno.mkdir(`${path}/outside${inner.slice(3)}`, { recursive: true });
+      await Deno.writeTextFile(`${path}/outside${inner.slice(3)}/secret`, "secret");
+      await using serving = serve(new FilesApp(root, { list: true }));
+      const { lstatSync, readDirSync } = Deno;
+      let isNamed = false;
+      let isRead = false;
+      Deno.lstatSync = (at) => {
+        // The looks by which the directory is named see another one, with which it is compared later.
+        if (isRead || !isNamedThen || at !== `${root}/${inner}`) return lstatSync(at);
+        isNamed = true;
+        exchange();
+        try {
+          return lstatSync(at);
+        } finally {
+          exchange();
+        }
+      };
+      Deno.readDirSync = (at) => {
+        if (at !== `${root}/${inner}`) return readDirSync(at);
+        isRead = true;
+        exchange();
+        return readDirSync(at);
+      };
+      try {
+        const listing = Array.fromAsync(listTree(serving.makeClient(), "/"));
+        await assertRejects(() => listing);
+        assertEquals([isNamed, isRead], [isNamedThen, true]);
+      } finally {
+        Object.assign(Deno, { lstatSync, readDirSync });
+      }
+    }
   }
 });
 

@@ -339,6 +339,99 @@ both(
   },
 );
 
+both(
+  "nested directories are made without a look at each directory on the way to each of them",
+  async (direction) => {
+    const depth = 240;
+    await using trees = await makeTrees(direction, {
+      [new Array(depth).fill("d").join("/")]: null,
+    });
+    const { realPathSync } = Deno;
+    let count = 0;
+    Deno.realPathSync = (path) => (count++, realPathSync(path));
+    try {
+      assertEquals((await trees.copy()).result, { ...NOTHING, deletionsKept: null });
+    } finally {
+      Deno.realPathSync = realPathSync;
+    }
+    // Such a look begins with the root, and a whole path is looked at for some of them only.
+    assert(count < depth / 4, `${count}`);
+    assertEquals(await content(trees.target), await content(trees.source));
+  },
+);
+
+const DAY = 86_400_000;
+
+for (const ahead of [0, DAY, -DAY]) {
+  both(
+    `a file that was just modified is skipped, and copied later: settled; the peer's clock is ${ahead} ms ahead`,
+    async (direction) => {
+      const files = { "fresh": "new", "d/fresh": "2", "old": "3", "later": "4" };
+      const target = { "fresh": "kept", "superfluous": "6", "d/other": "7" };
+      await using trees = await makeTrees(direction, files, target, (app) => async (...args) => {
+        const [status, reason, headers, body] = await app.handle(...args);
+        const { date } = headers;
+        if (date === undefined) return [status, reason, headers, body];
+        const shown = new Date(Date.parse(`${date}`) + ahead).toUTCString();
+        return [status, reason, { ...headers, date: shown }, body];
+      });
+      const now = Date.now() + (direction === "download" ? ahead : 0);
+      const set = (path: string, time: number) =>
+        Deno.utime(`${trees.source}/${path}`, new Date(time), new Date(time));
+      const ages = { "fresh": 0, "d/fresh": 58_000, "old": 63_000, "later": -60_000 };
+      for (const [path, age] of Object.entries(ages)) await set(path, now - age);
+      const options = { settled: 60, delete: true } as const;
+      const outcomes = {
+        ...{ "fresh": "skipped: still being written", "d/fresh": "skipped: still being written" },
+        ...{ "old": "copied", "later": "copied" },
+      };
+      const dry = await trees.copy({ ...options, dryRun: true });
+      assertEquals([dry.outcomes, dry.deleted.toSorted()], [outcomes, ["d/other", "superfluous"]]);
+      const first = await trees.copy(options);
+      assertEquals([first.outcomes, first.deleted.toSorted()], [outcomes, [
+        "d/other",
+        "superfluous",
+      ]]);
+      const { skipped, deletionsKept } = first.result;
+      assertEquals([skipped, deletionsKept], [2, null]);
+      assertEquals(await content(trees.target), {
+        ...without(files, "d/fresh"),
+        "fresh": "kept",
+        "d": null,
+      });
+      for (const path of ["fresh", "d/fresh"]) await set(path, now - 63_000);
+      const second = await trees.copy(options);
+      assertEquals([second.result.files, second.result.skipped], [2, 0]);
+      assertEquals(await content(trees.target), await content(trees.source));
+    },
+  );
+}
+
+function without<T>(all: Readonly<Record<string, T>>, name: string): Record<string, T> {
+  const { [name]: _, ...rest } = all;
+  return rest;
+}
+
+both(
+  "a source of files that are just being written is not empty: the rest is deleted",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { "log": "1" }, { "log/a": "2", "old": "3" });
+    const { result, deleted } = await trees.copy({ settled: 3600, delete: true });
+    assertEquals([result.skipped, result.deletionsKept, deleted], [1, null, ["old"]]);
+    // A directory that has its name at the target is wanted, too.
+    assertEquals(await content(trees.target), { "log": null, "log/a": "2" });
+  },
+);
+
+Deno.test("download: without the time of the list nothing can be known of settled files", async () => {
+  await using trees = await makeTrees("download", { "a": "1" }, {}, (app) => async (...args) => {
+    const [status, reason, { date: _, ...headers }, body] = await app.handle(...args);
+    return [status, reason, headers, body];
+  });
+  assertEquals((await trees.copy({ dryRun: true })).result.files, 1);
+  await assertRejects(() => trees.copy({ settled: 1 }), TransferError, "no date");
+});
+
 both("a signal aborts at any event, and calling again completes", async (direction) => {
   const texts: Record<string, string> = { large: "l".repeat(500_000) };
   for (let i = 0; i < 60; i++) texts[`d${i % 3}/${i}`] = `text ${i}`;

@@ -129,6 +129,18 @@ Deno.test("plan: an error says what is in the way, and whether it can give way",
   }
 });
 
+Deno.test("plan: a file is still being written if it was modified in the span, and not after it", () => {
+  const rules = { compare: "time", replace: true, delete: true, filter: undefined } as const;
+  const skipped = (after: number, until: number) => {
+    const span = { after: TIME + after, until: TIME + until };
+    const plan = new Plan(treeOf(["d/a"]), treeOf(["d/a"]), rules, span);
+    return plan.skipped.map(({ node, reason }) => `${pathOf(node)}: ${reason}`);
+  };
+  assertEquals(skipped(0, 9), []);
+  assertEquals(skipped(-1, 0), ["d/a: still being written"]);
+  assertEquals(skipped(-9, -1), []);
+});
+
 Deno.test("plan: what is filtered is at neither end", () => {
   const asked: string[] = [];
   const filter = ({ path, reason }: TreeNode["entry"]) => {

@@ -10,7 +10,7 @@ import { SourceFile } from "@degu/internal/files/upload.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { overwrite, tempDir } from "@degu/testing/directories.ts";
+import { fill, overwrite, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { partsOf, randomBytes, serveFiles, visible } from "@degu/testing/transferring.ts";
@@ -100,16 +100,39 @@ Deno.test("what is no file of this device is refused before a connection is made
   assertEquals((await upload(client, `${here}/link`, "/f")).total, 7);
 });
 
+Deno.test("the URI of a directory is refused before a connection is made", async () => {
+  await using files = await serveFiles(writable);
+  const file = `${files.here}/file`;
+  await Deno.writeTextFile(file, "content");
+  for (const uri of ["/", "/directory/", "/directory/?a=b"]) {
+    const uploading = () => upload(files.client, file, uri);
+    await assertRejects(uploading, RangeError, "add the name of the file");
+  }
+  assertEquals(files.serving.server.sessions.size, 0);
+  assertEquals(await visible(files.there), []);
+});
+
+Deno.test("over a connection, too, an upload in place of a directory says that it is one", async () => {
+  await using files = await serveFiles(writable);
+  await fill(files.there, { "directory": null });
+  await Deno.writeTextFile(`${files.here}/file`, "content");
+  for (const options of [{}, { resume: false }, { verify: false }]) {
+    using conn = await files.client.connect();
+    const uploading = () => upload(conn, `${files.here}/file`, "/directory", options);
+    await assertRejects(uploading, TransferError, "a directory");
+  }
+});
+
 Deno.test("a server that does not accept a file says why", async () => {
   const cases: [(dir: string) => FilesApp, string, number, string][] = [
     [(dir) => new FilesApp(dir), "/new", 404, "write: true"],
     [(dir) => new FilesApp(dir, { write: true, maxBytes: 99_999 }), "/new", 413, "maxBytes"],
-    [writable, "/", 403, "may not write"],
-    [writable, "/directory", 409, "a directory is in the way"],
+    [writable, "/directory", 409, "a directory has this name; add the name of the file"],
+    [writable, "/directory/file/x", 409, "a directory is in the way"],
   ];
   for (const [makeApp, uri, status, hint] of cases) {
     await using files = await serveFiles(makeApp);
-    await Deno.mkdir(`${files.there}/directory`);
+    await fill(files.there, { "directory/file": "" });
     for (const size of [100_000, 5_000_000]) {
       await Deno.writeFile(`${files.here}/file`, randomBytes(size));
       for (const options of [{}, { resume: false }, { verify: false }]) {

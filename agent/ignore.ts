@@ -1,0 +1,282 @@
+/**
+ * Lines as in `.gitignore`, gitignore(5), that say what of a tree is left out.
+ *
+ * Lines and names may be those of a peer, and a regular expression of many stars may take for ever.
+ * Here a line takes at most as many comparisons as the product of its length and that of a path.
+ */
+
+import { Failure } from "./failure.ts";
+
+/** `*` in a name, or `**` in a path: any number of characters, or names. */
+const MANY = Symbol("any number");
+
+/** One character of a name. */
+type CharacterPattern = (character: string) => boolean;
+/** A whole name, or a pattern of each of its characters. */
+type NamePattern = string | readonly (CharacterPattern | typeof MANY)[];
+type PathPattern = readonly (NamePattern | typeof MANY)[];
+
+interface Rule {
+  /** A name anywhere, or a whole path. */
+  readonly pattern: { readonly name: NamePattern } | { readonly path: PathPattern };
+  readonly ofDirectories: boolean;
+  /** Whether what it matches is not left out, whatever the lines before it say. */
+  readonly isNegated: boolean;
+}
+
+/**
+ * How many comparisons the lines of a peer may take, for each path and besides. A list may have a
+ * million paths, and nothing else runs while they are compared, not even Ctrl-C.
+ */
+const MAX_WORK = { perPath: 10_000, atFirst: 10_000_000 };
+
+/** The lines, of which the last one that matches decides. */
+export class IgnoreRules {
+  readonly #rules: readonly Rule[];
+  readonly #perPath: number;
+  /** How many comparisons are left. */
+  #work: number;
+
+  /** @param isTrusted Whether all lines are this user's own, which may take as long as they do. */
+  constructor(lines: readonly string[], isTrusted: boolean) {
+    this.#rules = lines.flatMap((line) => parseRule(line) ?? []).reverse();
+    this.#perPath = isTrusted ? Infinity : MAX_WORK.perPath;
+    this.#work = isTrusted ? Infinity : MAX_WORK.atFirst;
+  }
+
+  /**
+   * Whether a path is left out by itself. Nothing in a directory that is left out has to be asked for.
+   *
+   * @throws {Failure} if the lines of a peer take too long.
+   */
+  ignores(path: readonly string[], isDirectory: boolean): boolean {
+    this.#work += this.#perPath;
+    const name = path.at(-1)!;
+    for (const { pattern, ofDirectories, isNegated } of this.#rules) {
+      this.#count();
+      if (ofDirectories && !isDirectory) continue;
+      const isMatch = "name" in pattern
+        ? this.#fitsName(pattern.name, name)
+        : this.#fits(pattern.path, path, (one, name) => this.#fitsName(one, name));
+      if (isMatch) return !isNegated;
+    }
+    return false;
+  }
+
+  #fitsName(pattern: NamePattern, name: string): boolean {
+    if (typeof pattern === "string") return pattern === name;
+    // Most names have only characters of one unit.
+    const characters = /[\ud800-\udfff]/.test(name) ? Array.from(name) : name;
+    return this.#fits(pattern, characters, (one, character) => one(character));
+  }
+
+  /**
+   * Whether items fit a pattern. The part behind the last `MANY` has its place at the end, where most
+   * patterns differ (`*.o`). Each part between two of them is taken where it is found first, so that
+   * only the last `MANY` before an item is ever taken to be longer.
+   */
+  #fits<Pattern, Item>(
+    pattern: readonly (Pattern | typeof MANY)[],
+    items: ArrayLike<Item>,
+    matches: (one: Pattern, item: Item) => boolean,
+  ): boolean {
+    let end = items.length;
+    let last = pattern.length;
+    for (; last > 0; last--) {
+      this.#count();
+      const one = pattern[last - 1]!;
+      if (one === MANY) break;
+      if (end === 0 || !matches(one as Pattern, items[--end]!)) return false;
+    }
+    if (last === 0) return end === 0;
+    let many: { readonly at: number; end: number } | null = null;
+    for (let [at, item] = [0, 0]; at < last;) {
+      this.#count();
+      const one = pattern[at]!;
+      if (one === MANY) {
+        many = { at: ++at, end: item };
+      } else if (item === end) {
+        return false;
+      } else if (matches(one as Pattern, items[item]!)) {
+        at++;
+        item++;
+      } else if (many === null) {
+        return false;
+      } else {
+        at = many.at;
+        item = ++many.end;
+      }
+    }
+    return true;
+  }
+
+  #count(): void {
+    if (this.#work-- > 0) return;
+    throw new Failure(
+      "the peer's lines of what to leave out take too long to be compared with its names: let there be fewer of them, " +
+        "and fewer stars in them",
+    );
+  }
+}
+
+/** A character of a line, and whether a backslash is before it, so that it stands for itself. */
+interface Token {
+  readonly text: string;
+  readonly isLiteral: boolean;
+}
+
+function isSpecial(token: Token | undefined, text: string): boolean {
+  return token !== undefined && !token.isLiteral && token.text === text;
+}
+
+/** Reads a line; `null` if it is empty, a comment, or no pattern. */
+function parseRule(line: string): Rule | null {
+  const tokens = tokensOf(line);
+  while (isSpecial(tokens?.at(-1), " ")) tokens!.pop();
+  if (tokens === null || tokens.length === 0 || isSpecial(tokens[0], "#")) return null;
+  const isNegated = isSpecial(tokens[0], "!");
+  if (isNegated) tokens.shift();
+  const ofDirectories = isSpecial(tokens.at(-1), "/");
+  if (ofDirectories) tokens.pop();
+  const isAnywhere = !tokens.some(({ text }) => text === "/");
+  if (isSpecial(tokens[0], "/")) tokens.shift();
+  if (tokens.length === 0) return null;
+  const path = pathPattern(tokens);
+  if (path === null) return null;
+  const [first = MANY] = path;
+  const isName = isAnywhere && path.length === 1 && first !== MANY;
+  const pattern = isName ? { name: first } : { path };
+  return { pattern, ofDirectories, isNegated };
+}
+
+/** The characters of a line; `null` if a backslash is the last one. */
+function tokensOf(line: string): Token[] | null {
+  const tokens: Token[] = [];
+  let isLiteral = false;
+  for (const text of line) {
+    if (text === "\\" && !isLiteral) {
+      isLiteral = true;
+      continue;
+    }
+    tokens.push({ text, isLiteral });
+    isLiteral = false;
+  }
+  return isLiteral ? null : tokens;
+}
+
+function pathPattern(tokens: readonly Token[]): PathPattern | null {
+  const path: (NamePattern | typeof MANY)[] = [];
+  for (let start = 0; start <= tokens.length;) {
+    const slash = tokens.findIndex(({ text }, at) => at >= start && text === "/");
+    const end = slash < 0 ? tokens.length : slash;
+    const part = tokens.slice(start, end);
+    start = end + 1;
+    if (part.length > 1 && part.every((token) => isSpecial(token, "*"))) {
+      path.push(MANY);
+      // The directory itself is not matched, only the paths in it.
+      if (end === tokens.length) path.push([MANY]);
+      continue;
+    }
+    const name = namePattern(part);
+    if (name === null) return null;
+    path.push(name);
+  }
+  return path;
+}
+
+function namePattern(tokens: readonly Token[]): NamePattern | null {
+  if (!tokens.some((token) => ["*", "?", "["].some((text) => isSpecial(token, text)))) {
+    return tokens.map(({ text }) => text).join("");
+  }
+  const pattern: (CharacterPattern | typeof MANY)[] = [];
+  for (let at = 0; at < tokens.length; at++) {
+    const token = tokens[at]!;
+    if (isSpecial(token, "*")) {
+      pattern.push(MANY);
+    } else if (isSpecial(token, "?")) {
+      pattern.push(() => true);
+    } else if (isSpecial(token, "[")) {
+      const set = setPattern(tokens, at + 1);
+      if (set === null) return null;
+      pattern.push(set.pattern);
+      at = set.end;
+    } else {
+      pattern.push((character) => character === token.text);
+    }
+  }
+  return pattern;
+}
+
+/** The sets of characters that have names (POSIX, in brackets). */
+const NAMED_SETS: Readonly<Record<string, RegExp>> = {
+  alnum: /^[A-Za-z0-9]$/,
+  alpha: /^[A-Za-z]$/,
+  blank: /^[ \t]$/,
+  // deno-lint-ignore no-control-regex -- the set has these characters
+  cntrl: /^[\x00-\x1f\x7f]$/,
+  digit: /^[0-9]$/,
+  graph: /^[!-~]$/,
+  lower: /^[a-z]$/,
+  print: /^[ -~]$/,
+  punct: /^[!-/:-@[-`{-~]$/,
+  space: /^[ \t-\r]$/,
+  upper: /^[A-Z]$/,
+  xdigit: /^[A-Fa-f0-9]$/,
+};
+
+/**
+ * Reads a set of characters, such as `[a-z]`, from behind its first bracket on; `null` if it does not
+ * end, or has the name of no set.
+ */
+function setPattern(
+  tokens: readonly Token[],
+  start: number,
+): { readonly pattern: CharacterPattern; readonly end: number } | null {
+  const isNegated = isSpecial(tokens[start], "!") || isSpecial(tokens[start], "^");
+  const first = isNegated ? start + 1 : start;
+  const parts: CharacterPattern[] = [];
+  for (let at = first; at < tokens.length; at++) {
+    const token = tokens[at]!;
+    // The first character may be the bracket itself.
+    if (isSpecial(token, "]") && at > first) {
+      const pattern: CharacterPattern = (character) =>
+        parts.some((part) => part(character)) !== isNegated;
+      return { pattern, end: at };
+    }
+    const named = isSpecial(token, "[") ? namedSet(tokens, at) : null;
+    if (named !== null) {
+      const { set, end } = named;
+      if (set === undefined) return null;
+      parts.push((character) => set.test(character));
+      at = end;
+      continue;
+    }
+    const low = codeOf(token);
+    const last = tokens[at + 2];
+    const isRange = isSpecial(tokens[at + 1], "-") && last !== undefined && !isSpecial(last, "]");
+    const high = isRange ? codeOf(last) : low;
+    if (isRange) at += 2;
+    parts.push((character) => {
+      const code = character.codePointAt(0)!;
+      // Git takes the first character even if the range is empty.
+      return code === low || low <= code && code <= high;
+    });
+  }
+  return null;
+}
+
+function codeOf({ text }: Token): number {
+  return text.codePointAt(0)!;
+}
+
+/** Reads the name of a set, such as `[:digit:]`, from its bracket on; `null` if it is none. */
+function namedSet(
+  tokens: readonly Token[],
+  start: number,
+): { readonly set: RegExp | undefined; readonly end: number } | null {
+  // No name is longer.
+  const text = tokens.slice(start, start + 10).map(({ text }) => text).join("");
+  const [whole, name] = /^\[:([a-z]+):\]/.exec(text) ?? [];
+  if (whole === undefined) return null;
+  return { set: NAMED_SETS[name!], end: start + whole.length - 1 };
+}
