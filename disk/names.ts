@@ -2,6 +2,7 @@
 
 import { type BigIntStats, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
+import { dirname } from "node:path";
 
 /** The code of an error of the system, such as `"ENOENT"`; `undefined` if it has none. */
 export function codeOf(error: unknown): unknown {
@@ -161,36 +162,6 @@ export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> 
   }));
 }
 
-const ASCII = /^[\0-\x7f]*$/;
-
-/**
- * Folds a name: names that some file system takes for one are equal then. Most compare capitals: to them the two small sigmas
- * are one letter, as are `s` and the long one, which differ in lower case.
- */
-export function fold(name: string): string {
-  // mutant `ASCII.test(name)` → `false`: the long way leads there, too
-  if (ASCII.test(name)) return name.toLowerCase();
-  return name.normalize("NFC").toLowerCase().toUpperCase().toLowerCase().normalize("NFC");
-}
-
-/** The size of a directory with some hundred names: to list more takes longer than to look for the files of a batch. */
-// mutant `16384` → `16385`: a larger one is listed
-const FOLDED_BYTES = 16384;
-
-/** The folded names in a directory; `null` if it has many, or can't be listed. */
-export function foldedNames(directory: string): Set<string> | null {
-  try {
-    // mutant `Deno.statSync(directory).size > FOLDED_BYTES` → `false`: to list many takes longer
-    // mutant `Deno.statSync(directory).size > FOLDED_BYTES` → `true`: each name is looked for by itself
-    // mutant `>` → `>=`: the same
-    if (Deno.statSync(directory).size > FOLDED_BYTES) return null;
-    return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => fold(name)));
-  } catch {
-    // One that may be written need not be readable; whatever else it is, each name will show it.
-    return null;
-  }
-}
-
 /** Whether the process, or the system, has too many files open at the moment. */
 export function isOverload(error: unknown): boolean {
   const code = codeOf(error);
@@ -201,8 +172,13 @@ export function isOverload(error: unknown): boolean {
 export function isReal(path: string): boolean {
   try {
     const real = Deno.realPathSync(path);
-    // A file system that ignores case may give another spelling.
-    return real === path || fold(real) === fold(path) && Deno.lstatSync(path).isDirectory;
+    // A file system may spell names otherwise: then none of those that differ may be that of a link.
+    let [above, realAbove] = [path, real];
+    while (above !== realAbove) {
+      if (!Deno.lstatSync(above).isDirectory) return false;
+      [above, realAbove] = [dirname(above), dirname(realAbove)];
+    }
+    return true;
   } catch (error) {
     if (isMissing(error) || UNSEEN.has(codeOf(error))) return false;
     throw error;

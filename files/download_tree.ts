@@ -11,12 +11,13 @@ import {
   syncAllIfPossible,
 } from "../disk/names.ts";
 import type { Client, Connection } from "../client.ts";
-import { formatPaths, GET_ANSWER } from "./bundle.ts";
+import { formatPaths, GET_ANSWER, type NameRecord } from "./bundle.ts";
 import { clearWay } from "./clear_way.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
 import { readLocalTree, readRemoteTree } from "./list_tree.ts";
+import { findListedNames } from "./listed_names.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { explainForeignPart, explainFullDisk, partPath, removePart } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
@@ -37,7 +38,7 @@ import {
   type Obstacle,
   replaceableFor,
   show,
-  TreeNode,
+  type TreeNode,
   type TreeOptions,
   type TreeResult,
 } from "./tree.ts";
@@ -45,6 +46,7 @@ import { requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
   type Done,
+  type Made,
   type Outcome,
   transferTree,
   type TreeSettings,
@@ -168,24 +170,16 @@ class Download implements Direction {
     this.#root = new Root(await Deno.realPath(this.#settings.dir));
   }
 
-  async readTargetNode(_route: Route, node: TreeNode): Promise<TreeNode | null> {
-    try {
-      const { isFile, isDirectory, isSymlink, size, mtime } = await Deno.lstat(this.pathOf(node));
-      const kind = isFile ? "file" : isDirectory ? "directory" : "other";
-      const reason = kind !== "other" ? null : isSymlink ? "link" : "special";
-      return new TreeNode(null, node.name, kind, size, mtime?.getTime() ?? 0, reason);
-    } catch (error) {
-      // mutant `0` → `1`: what can't be read is not compared
-      return isMissing(error) ? null : new TreeNode(null, node.name, "other", 0, 0, "unreadable");
-    }
+  listedNames(_route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[]> {
+    return findListedNames(this.#root, nodes.map(({ path }) => path));
   }
 
-  async names(_route: Route, path: readonly string[]): Promise<ReadonlySet<string>> {
+  async names(_route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
     try {
       const entries = Array.fromAsync(Deno.readDir(this.#root.pathOf(path)));
       return new Set((await entries).map(({ name }) => name));
     } catch (error) {
-      if (isMissing(error)) return new Set();
+      if (isMissing(error)) return null;
       throw error;
     }
   }
@@ -216,7 +210,8 @@ class Download implements Direction {
           continue;
         }
         const sha256 = verify ? record.sha256 : null;
-        const file = { names, isDirectory: false, isNew: !replace, copy, sha256 };
+        const isNew = copy.isNew || !replace;
+        const file = { names, isDirectory: false, isNew, copy, sha256 };
         await files.add({ ...file, bytes: content.length }, content, record.modified);
       }
     } finally {
@@ -235,7 +230,9 @@ class Download implements Direction {
       temporary: ({ copy }) => this.#newPart(copy),
       admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
       onPlaced: ({ copy, bytes, sha256 }) => done(copy, { bytes, sha256 }),
-      onFailed: ({ copy }, error) => {
+      onFailed: ({ copy, sha256 }, error) => {
+        const isTaken = error instanceof Refusal && error.status === 412;
+        if (isTaken && copy.isNew) return done(copy, { taken: true, sha256 });
         const explained = this.#explain(error, copy.node);
         done(copy, isOverload(error) ? { again: explained } : { error: explained });
       },
@@ -278,7 +275,7 @@ class Download implements Direction {
   /** An error of the disk, for one file; throws what is so for all of them. */
   #explain(error: unknown, node: TreeNode): unknown {
     if (error instanceof Refusal) {
-      if (error.status === 412) return existsAlready(node);
+      if (error.status === 412) return existsAlready(node, { cause: error });
       const code = error instanceof HeldPart ? "IN_USE" : "CONFLICT";
       return new TransferError(code, error.message, { cause: error });
     }
@@ -326,7 +323,7 @@ class Download implements Direction {
   }
 
   /** Gives a complete part the name of its file, after what is in its way has gone; returns which directories have changed. */
-  async #place({ node, obstacle }: Copy, part: string) {
+  async #place({ node, obstacle, isNew: isNewHere }: Copy, part: string) {
     const root = this.#root;
     const names = node.path;
     const isNew = !this.#settings.replace;
@@ -336,7 +333,11 @@ class Download implements Direction {
     try {
       const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
       await clearWay(root, names, replaceable, () => {}, confirm);
-      return root.place(names, complete, { isNew, replaceable }).changed;
+      // A link to the part would be there for a moment: the next call to resume would then change the file.
+      const condition = (existing: unknown) => {
+        if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
+      };
+      return root.place(names, complete, { isNew, replaceable, condition }).changed;
     } catch (error) {
       throw this.#explain(error, node);
     }
@@ -351,18 +352,24 @@ class Download implements Direction {
     }
   }
 
-  async makeDirectories(_route: Route, makes: readonly Make[], done: Done<Make>): Promise<void> {
+  async makeDirectories(
+    _route: Route,
+    makes: readonly Make[],
+    done: Done<Make, Made>,
+  ): Promise<void> {
     const changed = new Set<string>();
     for (const make of makes) {
       const { node, obstacle } = make;
       await this.#pause();
-      let problem: unknown = null;
+      let made: Made;
       try {
-        for (const path of this.#makeDirectory(node.path, obstacle)) changed.add(path);
+        const paths = this.#makeDirectory(node.path, obstacle);
+        for (const path of paths) changed.add(path);
+        made = { error: null, isNew: paths.length > 0 };
       } catch (error) {
-        problem = this.#explain(error, node);
+        made = { error: this.#explain(error, node), isNew: false };
       }
-      done(make, problem);
+      done(make, made);
     }
     await syncAllIfPossible(changed);
   }
