@@ -14,6 +14,7 @@ import {
   type TreeResult,
   uploadTree,
 } from "../files.ts";
+import { isReservedName } from "../files/reserved.ts";
 import type { Context } from "./commands.ts";
 import { endsCommand, exitCodeOf, explainTransfer, FAILED, Failure, REFUSED } from "./failure.ts";
 import type { OwnDirectory } from "./local_paths.ts";
@@ -67,6 +68,9 @@ const KEPT = {
     "it is empty, so nothing is deleted: is its disk mounted? To delete everything anyway, put a " +
     "file into it first",
 };
+
+/** Why `--delete` has deleted nothing in a directory. */
+const SPELLING = "its disk does not list it by this name, so nothing is deleted in";
 
 /** Copies files and trees from a peer, or to it: counts, prints and draws what has happened. */
 export class Transfers implements Disposable {
@@ -196,12 +200,17 @@ export class Transfers implements Disposable {
     // What has failed before is not left to do.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
-      const { deletionsKept } = await files.connections.callAnew((client, moved) =>
+      const { deletionsKept, respelled = [] } = await files.connections.callAnew((client, moved) =>
         tree.attempt(client, moved, this.#signal)
       ).finally(() => tree.reportFailures());
       if (deletionsKept === "empty") {
         const { from } = tree.namesOf([]);
         if (tree.hasEntries) this.fail(from, KEPT.empty, { path: from });
+      } else if (deletionsKept === "spelling") {
+        for (const path of respelled) {
+          const [{ to }, { to: directory }] = [tree.namesOf(path), tree.namesOf(path.slice(0, -1))];
+          this.#output.warn(`${to}: ${SPELLING} ${directory}`);
+        }
       } else if (deletionsKept !== null) {
         this.#output.warn(KEPT[deletionsKept]);
       }
@@ -347,7 +356,7 @@ class TreeCopy {
     const before = { files: progress.files, bytes: this.#complete };
     const filter = (entry: TreeEntry) => {
       const isIncluded = options.filter?.(entry) ?? true;
-      this.hasEntries ||= isIncluded;
+      this.hasEntries ||= isIncluded && !isReservedName(entry.name);
       if (!isFirst) this.#sizes.set(entry.path.join("/"), entry.size);
       return isIncluded;
     };

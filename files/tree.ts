@@ -390,9 +390,12 @@ export class Plan {
         const isPlain = pair.target === null || pair.source?.name === pair.target.name;
         this.#compare(pair, above === null && isPlain ? null : judged);
       }
-      if (!this.#rules.delete || pair.source !== null) continue;
-      if (pair.target!.kind === "other") this.keep(pair.target!);
-      else this.deletions.push({ node: pair.target!, judged });
+      if (!this.#rules.delete || pair.target === null) continue;
+      // What the source has by another name is no exception: the rule that keeps it is the one for all names.
+      const isSuperfluous = pair.source === null || this.#spellings.targets.has(pair.source);
+      if (!isSuperfluous) continue;
+      if (pair.target.kind === "other") this.keep(pair.target);
+      else this.deletions.push({ node: pair.target, judged });
     }
   }
 

@@ -283,14 +283,23 @@ function objections(
     found.push(`deletionsKept is ${result.deletionsKept}, respelled is ${respelled}`);
   }
   const directories = new Set(respelled.map((path) => path.split("/").slice(0, -1).join("/")));
-  for (const path of left.keys()) {
-    if (path === "" || wanted.has(fold(path)) || isReservedName(path)) continue;
-    if (!it.delete || hasFailed || sources.size === 1) continue;
-    // The directory that decides: the innermost that the source has letter by letter.
+  // The directory that decides about what is superfluous: the innermost that the source has letter by letter.
+  const judging = (path: string) => {
     const names = path.split("/").slice(0, -1);
     let depth = 0;
     while (depth < names.length && sources.has(names.slice(0, depth + 1).join("/"))) depth++;
-    if (directories.has(names.slice(0, depth).join("/"))) continue;
+    return names.slice(0, depth).join("/");
+  };
+  for (const path of before.keys()) {
+    const isKept = directories.has(judging(path)) && !sources.has(path);
+    const isInTheWay = [...placed.keys()].some((file) => fold(path).startsWith(`${fold(file)}/`));
+    if (path === "" || !isKept || isInTheWay || after.has(fold(path))) continue;
+    found.push(`${path} is gone, beside ${respelled}`);
+  }
+  for (const path of left.keys()) {
+    if (path === "" || wanted.has(fold(path)) || isReservedName(path)) continue;
+    if (!it.delete || hasFailed || sources.size === 1) continue;
+    if (directories.has(judging(path))) continue;
     found.push(`${path} is there, and the source does not have it`);
   }
   return found;
