@@ -69,9 +69,6 @@ const KEPT = {
     "file into it first",
 };
 
-/** Why `--delete` has deleted nothing in a directory. */
-const SPELLING = "its disk does not list it by this name, so nothing is deleted in";
-
 /** Copies files and trees from a peer, or to it: counts, prints and draws what has happened. */
 export class Transfers implements Disposable {
   readonly direction: "get" | "put";
@@ -209,7 +206,9 @@ export class Transfers implements Disposable {
       } else if (deletionsKept === "spelling") {
         for (const path of respelled) {
           const [{ to }, { to: directory }] = [tree.namesOf(path), tree.namesOf(path.slice(0, -1))];
-          this.#output.warn(`${to}: ${SPELLING} ${directory}`);
+          this.#output.warn(
+            `${to}: its disk does not list it by this name; in ${directory} nothing is deleted`,
+          );
         }
       } else if (deletionsKept !== null) {
         this.#output.warn(KEPT[deletionsKept]);

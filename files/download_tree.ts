@@ -387,6 +387,14 @@ class Download implements Direction {
     this.#changed.add(dirname(path));
   }
 
+  discard(node: TreeNode): void {
+    try {
+      removePart(this.pathOf(node));
+    } catch {
+      // There is none, or another run has taken it.
+    }
+  }
+
   finish(): Promise<void> {
     return syncAllIfPossible(this.#changed);
   }

@@ -264,10 +264,12 @@ export interface Spellings {
   readonly targets: ReadonlyMap<TreeNode, TreeNode>;
   /** Nodes of the source that are one at the target with another one of the source, or may be: then `null`. */
   readonly rivals: ReadonlyMap<TreeNode, TreeNode | null>;
+  /** Nodes of the source to which nothing of another kind gives way: it may be what another one has brought. */
+  readonly contested: ReadonlySet<TreeNode | null>;
 }
 
 /** The target has each name as it is. */
-export const PLAIN: Spellings = { targets: new Map(), rivals: new Map() };
+export const PLAIN: Spellings = { targets: new Map(), rivals: new Map(), contested: new Set() };
 
 /** A directory of both ends, of which all that is superfluous goes, or nothing. */
 export interface Judged {
@@ -490,7 +492,7 @@ export class Plan {
       (blocked ?? this).makes.push({ node, obstacle: null });
       return true;
     }
-    const mayGo = this.#rules.delete && this.#rules.replace;
+    const mayGo = this.#mayGiveWay(node);
     if (target.kind === "file" && mayGo) {
       const obstacle = { kind: "file", node: target, nodes: [target] } as const;
       pair.blocked = { obstacle, copies: [], makes: [{ node, obstacle }] };
@@ -518,14 +520,18 @@ export class Plan {
     if (target?.kind !== "directory" && target?.reason !== "link") {
       return this.#decideContent(node, target);
     }
-    const obstacle = this.#obstacleOf(target);
+    const obstacle = this.#mayGiveWay(node) ? this.#obstacleOf(target) : null;
     if (obstacle === null) this.fail(node, inTheWay(node, target));
     else this.copies.push({ node, target: null, obstacle, isNew: false });
   }
 
+  /** Whether something of another kind may give way to a node of the source. */
+  #mayGiveWay(node: TreeNode): boolean {
+    return this.#rules.delete && this.#rules.replace && !this.#spellings.contested.has(node);
+  }
+
   /** What has to go for a file; `null` if it may not. */
   #obstacleOf(node: TreeNode): Obstacle | null {
-    if (!this.#rules.delete || !this.#rules.replace) return null;
     const nodes: TreeNode[] = [];
     if (node.kind === "other") return { kind: "link", node, nodes };
     return this.#collect(node, nodes) ? { kind: "directory", node, nodes } : null;

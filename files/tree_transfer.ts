@@ -103,6 +103,8 @@ export interface Direction {
   /** Makes directories, each after those that it is in. */
   makeDirectories(route: Route, makes: readonly Make[], done: Done<Make, Made>): Promise<void>;
   remove(route: Route, node: TreeNode): Promise<void>;
+  /** Removes the part of a file here that can't get its name. */
+  discard?(node: TreeNode): void;
   /** Syncs what was removed here. */
   finish?(): Promise<void>;
 }
@@ -356,31 +358,42 @@ class TreeTransfer {
 
   /**
    * Finds out what the target lists by other names than the source: of what it does not list by the same name, where it also
-   * lists something that the source does not have.
+   * lists something that the source does not have, or has as another kind, which may have to give way.
    */
   async #findSpellings(source: TreeNode, target: TreeNode): Promise<Spellings> {
     const targets = new Map<TreeNode, TreeNode>();
     const rivals = new Map<TreeNode, TreeNode | null>();
+    const contested = new Set<TreeNode | null>();
     for (let pairs: [TreeNode, TreeNode][] = [[source, target]]; pairs.length > 0;) {
-      const asked: { readonly nodes: TreeNode[]; readonly target: TreeNode }[] = [];
+      const asked: {
+        readonly nodes: TreeNode[];
+        readonly inWay: readonly TreeNode[];
+        readonly target: TreeNode;
+      }[] = [];
       // It grows by the directories in them.
       for (const [source, target] of pairs) {
         const nodes: TreeNode[] = [];
         let common = 0;
+        const inWay: TreeNode[] = [];
         for (const child of source.children?.values() ?? []) {
           if (child.reason === "name" || child.reason === "reserved") continue;
           const there = target.get(child.name);
-          if (there === null) nodes.push(child);
-          else common++;
-          const isIn = child.kind === "directory" && there?.kind === "directory";
-          if (isIn) pairs.push([child, there]);
+          if (there === null) {
+            nodes.push(child);
+            continue;
+          }
+          common++;
+          if (child.kind !== there.kind) inWay.push(child);
+          else if (child.kind === "directory") pairs.push([child, there]);
         }
         const hasOthers = (target.children?.size ?? 0) > common;
-        if (nodes.length > 0 && hasOthers) asked.push({ nodes: nodes.sort(byName), target });
+        if (nodes.length === 0 || !hasOthers && inWay.length === 0) continue;
+        asked.push({ nodes: nodes.sort(byName), inWay, target });
       }
       pairs = [];
       const names = await this.#listedNames(asked.flatMap(({ nodes }) => nodes));
-      for (const { nodes, target } of asked) {
+      for (const { nodes, inWay, target } of asked) {
+        if (names === null) { for (const node of inWay) contested.add(node); }
         const claims = new Map<TreeNode, TreeNode>();
         for (const node of nodes) {
           const record = names?.get(node);
@@ -391,6 +404,7 @@ class TreeTransfer {
           const rival = there && (node.parent!.get(there.name) ?? claims.get(there) ?? null);
           if (there === null || rival !== null) {
             rivals.set(node, rival);
+            contested.add(rival);
             continue;
           }
           claims.set(there, node);
@@ -399,7 +413,7 @@ class TreeTransfer {
         }
       }
     }
-    return { targets, rivals };
+    return { targets, rivals, contested };
   }
 
   /** By which names the target lists nodes of the source, of those that it has; `null` if it can't tell. */
@@ -467,13 +481,10 @@ class TreeTransfer {
 
   /** Whether a directory that a file is in has failed; reports the file then. */
   #hasFailedAbove(node: TreeNode, failed: ReadonlyMap<TreeNode, unknown>): boolean {
-    if (failed.size === 0) return false;
-    for (let { parent } = node; parent !== null; { parent } = parent) {
-      if (!failed.has(parent)) continue;
-      this.#report.failed(node, directoryMissing(node, failed.get(parent)));
-      return true;
-    }
-    return false;
+    const directory = directoryAbove(node, failed);
+    if (directory === null) return false;
+    this.#report.failed(node, directoryMissing(node, failed.get(directory)));
+    return true;
   }
 
   /** Copies the first file of a directory that has a file in its way; what is left goes to the plan, unless all have failed. */
@@ -605,8 +616,12 @@ class TreeTransfer {
     for (const { copy } of this.#taken) {
       const { node } = copy;
       const rival = rivals.get(node);
-      if (rival === undefined) others.push(copy);
-      else this.#report.failed(node, sameFile(node, rival));
+      if (rival === undefined) {
+        others.push(copy);
+        continue;
+      }
+      this.#direction.discard?.(node);
+      this.#report.failed(node, sameFile(node, rival));
     }
     await this.#lanes.run(queuesOf(others), async (route, copies) => {
       // An earlier attempt may have placed it, whose answer was lost; or somebody else has.
@@ -682,13 +697,14 @@ class TreeTransfer {
   async #makeMissing(makes: Make[]): Promise<ReadonlyMap<TreeNode, unknown>> {
     const { first } = this.#lanes;
     const there: TreeNode[] = [];
+    const created: TreeNode[] = [];
     const missing = makes.filter(({ obstacle }) => obstacle === null);
     for (let start = 0; start < missing.length; start += BATCH_FILES) {
       const batch = missing.slice(start, start + BATCH_FILES);
       await this.#direction.makeDirectories(first, batch, ({ node }, { error, isNew }) => {
         if (error !== null) return this.#throwIfForAll(error, first);
         this.#made.add(node);
-        if (!isNew) there.push(node);
+        (isNew ? created : there).push(node);
       });
     }
     const failed = new Map<TreeNode, unknown>();
@@ -696,6 +712,11 @@ class TreeTransfer {
       const error = sameFile(node, rival);
       failed.set(node, error);
       this.#report.failed(node, error);
+    }
+    // They are in the other directory.
+    for (const node of created.reverse()) {
+      if (directoryAbove(node, failed) === null) continue;
+      await this.#direction.remove(first, node).catch((error) => this.#throwIfForAll(error, first));
     }
     return failed;
   }
@@ -784,6 +805,14 @@ class TreeTransfer {
     });
     return respelled;
   }
+}
+
+/** The innermost of some directories that a node is in. */
+function directoryAbove(node: TreeNode, some: ReadonlyMap<TreeNode, unknown>): TreeNode | null {
+  if (some.size === 0) return null;
+  let { parent } = node;
+  while (parent !== null && !some.has(parent)) ({ parent } = parent);
+  return parent;
 }
 
 /** Whether something has the name of a file that was to be new. */
