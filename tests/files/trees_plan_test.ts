@@ -1,7 +1,6 @@
 /** The plan of a copied tree: names, times, what is copied, kept and deleted. */
 import { isSameTime, Plan, type PlanRules, TreeNode } from "@degu/internal/files/tree.ts";
 import { assertEquals } from "@std/assert";
-import fc from "fast-check";
 
 const TIME = 1_700_000_000_000;
 

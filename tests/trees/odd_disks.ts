@@ -34,7 +34,14 @@ const foldCase = (name: string) => name.toUpperCase().toLowerCase();
 // The last letter of two has another small form at the end of a word.
 const CASES = ["a", "A", "b", "B", "\u00e9", "\u00c9", "a\u03a3", "a\u03c3"];
 
+/** The first is one that does not, so that the others differ in nothing else. */
 export const ODD_DISKS: readonly OddDisk[] = [
+  {
+    name: "ext4",
+    fold: (name) => name,
+    names: ["a", "A", "a.", "b ", "b", "\u00e9", "e\u0301", "\u00c9"],
+    mount: mountExt4,
+  },
   { name: "lowntfs-3g", fold: foldCase, names: CASES, mount: mountNtfs },
   { name: "fold", fold: foldCase, names: CASES, mount: mountFuse },
   {
@@ -79,6 +86,13 @@ export function oddCases({ names }: OddDisk) {
       target: some,
     });
   });
+}
+
+function mountExt4(dir: string, at: string): Promise<() => Promise<void>> {
+  run("truncate", "-s", "64M", `${dir}/image`);
+  run("mkfs.ext4", "-q", `${dir}/image`);
+  run("mount", "-o", "loop", `${dir}/image`, at);
+  return Promise.resolve(() => Promise.resolve(void run("umount", at)));
 }
 
 function mountNtfs(dir: string, at: string): Promise<() => Promise<void>> {
