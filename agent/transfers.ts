@@ -14,7 +14,6 @@ import {
   type TreeResult,
   uploadTree,
 } from "../files.ts";
-import { isReservedName } from "../files/reserved.ts";
 import type { Context } from "./commands.ts";
 import { endsCommand, exitCodeOf, explainTransfer, FAILED, Failure, REFUSED } from "./failure.ts";
 import type { OwnDirectory } from "./local_paths.ts";
@@ -355,7 +354,8 @@ class TreeCopy {
     const before = { files: progress.files, bytes: this.#complete };
     const filter = (entry: TreeEntry) => {
       const isIncluded = options.filter?.(entry) ?? true;
-      this.hasEntries ||= isIncluded && !isReservedName(entry.name);
+      // A reserved name has this reason, too.
+      this.hasEntries ||= isIncluded && entry.reason !== "name";
       if (!isFirst) this.#sizes.set(entry.path.join("/"), entry.size);
       return isIncluded;
     };

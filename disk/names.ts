@@ -2,7 +2,6 @@
 
 import { type BigIntStats, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { dirname } from "node:path";
 
 /** The code of an error of the system, such as `"ENOENT"`; `undefined` if it has none. */
 export function codeOf(error: unknown): unknown {
@@ -105,21 +104,36 @@ export function randomSuffix(): string {
  * Gives a file a name that nothing has: of several processes that do so at the same time one succeeds. Synchronous, so that
  * nothing else of this process runs between a check and this.
  *
+ * @param file What the file is, if it has to be that by its new name, too.
  * @returns False if something has the name.
  */
-export function giveNewName(from: string, to: string): boolean {
+export function giveNewName(from: string, to: string, file: FileIdentity | null = null): boolean {
+  let isLinked = true;
   try {
     Deno.linkSync(from, to);
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return false;
     if (NOT_OF_LINKS.has(codeOf(error))) throw error;
-    // There are file systems without hard links: another process may be faster after this check.
-    if (ifPresentSync(() => Deno.lstatSync(to)) !== null) return false;
-    Deno.renameSync(from, to);
-    return true;
+    isLinked = false;
   }
-  Deno.removeSync(from);
+  if (isLinked) {
+    if (file === null || isAt(to, file) || !isLinkOf(from, to)) {
+      unlinkSync(from);
+      return true;
+    }
+    // There are file systems to which each link is another file; what is renamed stays the same.
+    unlinkSync(to);
+  }
+  // There are file systems without hard links, too: another process may be faster after this check.
+  if (ifPresentSync(() => Deno.lstatSync(to)) !== null) return false;
+  Deno.renameSync(from, to);
   return true;
+}
+
+/** Whether a file is, by all but its number, the one that it was linked from just now. */
+function isLinkOf(from: string, to: string): boolean {
+  const [one, other] = [from, to].map((path) => ifPresentSync(() => Deno.lstatSync(path)));
+  return one?.size === other?.size && one?.mtime?.getTime() === other?.mtime?.getTime();
 }
 
 /** Errors of a link that a rename would have, too. */
@@ -176,7 +190,8 @@ export function isReal(path: string): boolean {
     let [above, realAbove] = [path, real];
     while (above !== realAbove) {
       if (!Deno.lstatSync(above).isDirectory) return false;
-      [above, realAbove] = [dirname(above), dirname(realAbove)];
+      above = above.slice(0, above.lastIndexOf("/"));
+      realAbove = realAbove.slice(0, realAbove.lastIndexOf("/"));
     }
     return true;
   } catch (error) {

@@ -2,7 +2,7 @@
 
 import type { BigIntStats } from "node:fs";
 import type { ResponseTuple } from "../base/app/message.ts";
-import { statOrNull } from "../disk/names.ts";
+import { isSameFile, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import { BUNDLE_END, BUNDLE_TYPE, formatRecord, type NameRecord, parsePaths } from "./bundle.ts";
 import { MAX_DEPTH } from "./file_name.ts";
@@ -120,8 +120,7 @@ function lookAt(path: string): Look {
 
 /** The entries of a directory, by what they are. */
 class Entries {
-  readonly #byFile = new Map<string, string[]>();
-  readonly #byTimes = new Map<string, string[]>();
+  readonly #byState = new Map<string, { readonly name: string; readonly state: BigIntStats }[]>();
 
   static async read(
     root: Root,
@@ -132,32 +131,26 @@ class Entries {
     const entries = new Entries();
     for (const name of names) {
       if (turns.isOver) await turns.next(root.path);
-      const look = lookAt(prefixOf(path) + name);
-      if (look === null || look === "untold") continue;
-      add(entries.#byFile, fileOf(look), name);
-      add(entries.#byTimes, timesOf(look), name);
+      const state = lookAt(prefixOf(path) + name);
+      if (state === null || state === "untold") continue;
+      const key = keyOf(state);
+      const others = entries.#byState.get(key);
+      if (others === undefined) entries.#byState.set(key, [{ name, state }]);
+      else others.push({ name, state });
     }
     return entries;
   }
 
   /** The name of an entry; `null` if none, or more than one, can be it. */
   nameOf(state: BigIntStats): string | null {
-    // Some file systems number a file for each of its spellings anew: what else they say of it is the same.
-    const names = this.#byFile.get(fileOf(state)) ?? this.#byTimes.get(timesOf(state)) ?? [];
-    return names.length === 1 ? names[0]! : null;
+    const alike = this.#byState.get(keyOf(state)) ?? [];
+    const same = alike.filter((entry) => isSameFile(entry.state, state));
+    // Some file systems number a file for each of its spellings anew: all else that they say of it is the same.
+    const [only, another] = same.length > 0 ? same : alike;
+    return only === undefined || another !== undefined ? null : only.name;
   }
 }
 
-function add(names: Map<string, string[]>, key: string, name: string): void {
-  const list = names.get(key);
-  if (list === undefined) names.set(key, [name]);
-  else list.push(name);
-}
-
-function fileOf({ dev, ino }: BigIntStats): string {
-  return `${dev} ${ino}`;
-}
-
-function timesOf({ mode, size, mtimeNs, ctimeNs }: BigIntStats): string {
+function keyOf({ mode, size, mtimeNs, ctimeNs }: BigIntStats): string {
   return `${mode} ${size} ${mtimeNs} ${ctimeNs}`;
 }

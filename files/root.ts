@@ -401,7 +401,7 @@ export class Root {
         this.#checkPlaced(parent.path, () => existing === null || isAt(path, existing));
       }
       if (!isNew) return renameSync(file.path, path);
-      if (giveNewName(file.path, path)) return;
+      if (giveNewName(file.path, path, file.state)) return;
       // A directory or a link is refused in another way.
       this.findFile(names, replaceable, checked);
       throw new Refusal(412, `${path} already exists`);

@@ -13,7 +13,7 @@ const ODD_DISK = fileURLToPath(import.meta.resolve("../support/odd_disk.py"));
 /** The command that runs the command behind it where `disk` in a directory is such a disk, over `backing` beside it. */
 async function mounting(dir: string, spelling: string): Promise<string[]> {
   await fill(dir, { "backing/mounted": "", disk: null });
-  const script = `/usr/bin/python3 "${ODD_DISK}" "$0/backing" "$0/disk" ${spelling} /dev/null & ` +
+  const script = `/usr/bin/python3 "${ODD_DISK}" "$0/backing" "$0/disk" ${spelling} & ` +
     "disk=$!; " +
     'until [ -e "$0/disk/mounted" ]; do kill -0 $disk 2>/dev/null || exit 1; sleep 0.02; done; ' +
     '"$@"; code=$?; umount "$0/disk"; wait $disk; exit $code';
@@ -22,7 +22,7 @@ async function mounting(dir: string, spelling: string): Promise<string[]> {
 
 async function canSpell(): Promise<boolean> {
   await using dir = await tempDir();
-  return await canRun(...await mounting(dir.path, "strip"));
+  return await canRun(...await mounting(dir.path, "strip /dev/null"));
 }
 
 type Tree = Readonly<Record<string, string | null>>;
@@ -228,10 +228,14 @@ Deno.test({
   name: "a disk that spells names its own way (needs unshare, FUSE and python3-fusepy)",
   ignore: !await canSpell(),
   async fn(t) {
-    for (const spelling of ["strip", "fold", "nfd"] as const) {
+    const spellings = ["strip", "fold", "nfd"].flatMap((spelling) => [
+      [spelling, `${spelling} /dev/null`],
+      [spelling, `${spelling} /dev/null renumber`],
+    ]) as [string, string][];
+    for (const [spelling, args] of spellings) {
       await using dir = await tempDir();
       const jobs: { row: Row; job: CopyJob; at: number }[] = [];
-      const through = await mounting(dir.path, spelling);
+      const through = await mounting(dir.path, args);
       for (const row of rows.filter((row) => row[1] === spelling)) {
         const [, , source, target, options, { older }] = row;
         const ways = [
@@ -245,9 +249,13 @@ Deno.test({
             await fill(`${job.dir}/source`, source);
             await fill(`${dir.path}/backing`, { [`${at}`]: null });
             await fill(`${dir.path}/backing/${at}`, target);
-            // No file is unchanged by chance.
-            for (const path of Object.keys(target)) {
-              await Deno.utime(`${dir.path}/backing/${at}/${path}`, 1_600_000_000, 1_600_000_000);
+            // No two files have the same time.
+            let time = 1_600_000_000;
+            for (const root of [`${dir.path}/backing/${at}`, `${job.dir}/source`]) {
+              for (const path of Object.keys(root.endsWith("source") ? source : target)) {
+                time += 10;
+                await Deno.utime(`${root}/${path}`, time, time);
+              }
             }
             await makeLinks({ [`${job.dir}/target`]: `../disk/${at}` });
             jobs.push({ row, job, at });
@@ -258,7 +266,7 @@ Deno.test({
       const copied = await copyElsewhere(through, [...all, ...all]);
       for (const { row: [name, , , , options, expected], job, at } of jobs) {
         const { direction, isOlder } = job;
-        const title = `${spelling}: ${name}, ${direction}${isOlder ? ", an older server" : ""}`;
+        const title = `${args}: ${name}, ${direction}${isOlder ? ", an older server" : ""}`;
         await t.step(title, async () => {
           const shown = Deno.inspect(copied[at], { depth: 5 });
           const { outcomes, deleted, result } = copied[at]!;
@@ -288,6 +296,44 @@ Deno.test({
       }
     }
   },
+});
+
+Deno.test("bundle=names tells what a list tells, and only with list: true", async () => {
+  await using dir = await tempDir();
+  await fill(dir.path, {
+    "served/a": "1",
+    "served/d/b": "2",
+    "served/.degu-files/x": "3",
+    "out/x": "4",
+  });
+  await makeLinks({ [`${dir.path}/served/link`]: "../out" });
+  const rows: [path: string[], record: string][] = [
+    [["a"], '{"status":200,"name":"a"}'],
+    [["A"], '{"status":404}'],
+    [["d"], '{"status":200,"name":"d"}'],
+    [["d", "b"], '{"status":200,"name":"b"}'],
+    [["none", "b"], '{"status":404}'],
+    [["a", "b"], '{"status":404}'],
+    [["link"], '{"status":200,"name":"link"}'],
+    [["link", "x"], '{"status":404}'],
+    [[".degu-files"], '{"status":404}'],
+    [[".degu-files", "x"], '{"status":404}'],
+    [[".."], '{"status":404}'],
+    [["..", "out", "x"], '{"status":404}'],
+    [[""], '{"status":404}'],
+    [["n".repeat(300)], '{"status":404}'],
+    [Array.from({ length: 2000 }, () => "d"), '{"status":404}'],
+  ];
+  const body = new TextEncoder().encode(rows.map(([path]) => `${JSON.stringify(path)}\n`).join(""));
+  for (const list of [true, false]) {
+    await using serving = serve(new FilesApp(`${dir.path}/served`, { list }));
+    using conn = await serving.makeClient().connect();
+    const { status, body: answer } = await conn.request("POST", "/?bundle=names", {}, body);
+    assertEquals(status, list ? 200 : 404);
+    if (!list) continue;
+    const lines = new TextDecoder().decode(await answer!.bytes()).trimEnd().split("\n");
+    assertEquals(lines, [...rows.map(([, record]) => record), '{"end":true}']);
+  }
 });
 
 Deno.test("upload: names are asked for only where the target also has others, many in a request", async () => {

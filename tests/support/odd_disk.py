@@ -1,10 +1,12 @@
 """A disk that spells names its own way, and one that fails: a FUSE file system over a directory.
 
-odd_disk.py BACKING MOUNT SPELLING FAULTS
+odd_disk.py BACKING MOUNT SPELLING FAULTS [renumber]
 
 SPELLING: plain, strip (drops dots and spaces at the end), fold (lower case), nfd.
 FAULTS: a file, read anew at each call. A line "readdir 3 EIO PATTERN" lets the walk of each directory
 whose path matches fail after 3 entries; "lstat 0 EIO PATTERN" and "open 0 EIO PATTERN" fail at once.
+
+With "renumber" a file has another inode number for each of its spellings, as on many such disks.
 """
 
 import errno
@@ -21,7 +23,7 @@ SPELLINGS = {
     "fold": str.casefold,
     "nfd": lambda name: unicodedata.normalize("NFD", name),
 }
-backing, mount, spelling, faults = sys.argv[1:]
+backing, mount, spelling, faults, *options = sys.argv[1:]
 
 
 def fault(operation, path):
@@ -134,6 +136,6 @@ class Mount(FUSE):
 
 Disk.use_ns = True
 Mount(
-    Disk(), mount, foreground=True, nothreads=True, use_ino=True,
+    Disk(), mount, foreground=True, nothreads=True, use_ino="renumber" not in options,
     attr_timeout=0, entry_timeout=0, default_permissions=True,
 )
