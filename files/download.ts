@@ -100,6 +100,8 @@ export async function download(
 interface InTree {
   /** The most bytes that the file may have by now. */
   readonly maxBytes: number;
+  /** Whether no part of it was there. */
+  readonly isNew: boolean;
   /** Gives the complete part its name. */
   readonly place: (part: string) => Promise<void>;
 }
@@ -118,7 +120,7 @@ export async function downloadFile(
   inTree: InTree | null = null,
 ): Promise<TransferResult> {
   try {
-    await using part = await PartFile.open(file, settings.replace, inTree !== null);
+    await using part = await PartFile.open(file, settings.replace, inTree !== null, inTree?.isNew);
     return await new Download(route, uri, part, settings, inTree).run();
   } catch (error) {
     throw explainForeignPart(explainFullDisk(error, file), file);

@@ -125,7 +125,7 @@ class Download implements Direction {
   readonly #turns = new Turns();
   /** The target; before it exists by the path that was given. */
   #root: Root;
-  /** The parts of earlier runs. */
+  /** The parts of earlier runs, and of this one's files that are copied alone. */
   readonly #parts = new Set<string>();
   /** What the names of the parts of this run's small files begin with. */
   readonly #partPrefix = `${SMALL_PREFIX}${randomSuffix()}-`;
@@ -171,7 +171,8 @@ class Download implements Direction {
   }
 
   listedNames(_route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[]> {
-    return findListedNames(this.#root, nodes.map(({ path }) => path));
+    const paths = nodes.map(({ path }) => path);
+    return findListedNames(this.#root, paths, this.#settings.signal);
   }
 
   async names(_route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
@@ -306,6 +307,9 @@ class Download implements Direction {
     // The part lies beside what is in the way.
     const beside = obstacle?.kind === "file" ? obstacle.node : node;
     const changed = new Set(this.#ofNode(node, () => this.#makeDirectory(beside.parent!.path)));
+    const part = partPath(this.pathOf(beside));
+    const isNew = !this.#parts.has(part);
+    this.#parts.add(part);
     const result = await downloadFile(
       route,
       uriOf(this.#settings.uri, node),
@@ -313,6 +317,7 @@ class Download implements Direction {
       settings,
       {
         maxBytes: size + SLACK_BYTES,
+        isNew,
         place: async (part) => {
           for (const path of await this.#place(copy, part)) changed.add(path);
         },

@@ -20,38 +20,39 @@ const UNTOLD: NameRecord = { status: 409 };
 /** Answers by which names the directories list what has the paths of a request. */
 export async function nameBundle(request: FileRequest): Promise<ResponseTuple> {
   if (!request.list) throw notFound();
-  const { root, target: { names } } = request;
+  const { root, session, target: { names } } = request;
   const paths: (readonly string[])[] = [];
   for (const path of parsePaths(await readPaths(request.request))) paths.push([...names, ...path]);
-  const records = await findListedNames(root, paths);
+  const records = await findListedNames(root, paths, session?.signal);
   const answer = records.map(formatRecord).join("") + BUNDLE_END;
   return [200, "OK", { "content-type": BUNDLE_TYPE }, encoder.encode(answer)];
 }
 
 /**
- * Finds out by which names directories list what has these paths; what lies behind a link counts as absent.
+ * Finds out by which names directories list what has these paths; what lies behind a link counts as absent. Each directory is
+ * read at most twice, in whatever order the paths are.
  *
- * @param paths Those in one directory follow each other.
+ * @param signal Ends it with its reason.
  */
 export async function findListedNames(
   root: Root,
   paths: readonly (readonly string[])[],
+  signal: AbortSignal | undefined,
 ): Promise<NameRecord[]> {
   const turns = new Turns();
-  const records: NameRecord[] = [];
-  for (let start = 0, stop; start < paths.length; start = stop) {
-    const directory = paths[start]!.slice(0, -1);
-    const names: string[] = [];
-    for (stop = start; stop < paths.length; stop++) {
-      const path = paths[stop]!;
-      const isIn = path.length === directory.length + 1 &&
-        directory.every((name, i) => path[i] === name);
-      if (!isIn) break;
-      names.push(path.at(-1)!);
-    }
-    const isServed = directory.length < MAX_DEPTH && directory.every(isServedName);
-    if (isServed) records.push(...await findIn(root, directory, names, turns));
-    else records.push(...names.map(() => ABSENT));
+  const pause = async () => {
+    if (!turns.isOver) return;
+    await turns.next(root.path);
+    signal?.throwIfAborted();
+  };
+  const records = paths.map((): NameRecord => ABSENT);
+  const directories = Map.groupBy(paths.entries(), ([, path]) => path.slice(0, -1).join("/"));
+  for (const entries of directories.values()) {
+    const directory = entries[0]![1].slice(0, -1);
+    if (directory.length >= MAX_DEPTH || !directory.every(isServedName)) continue;
+    const names = entries.map(([, path]) => path.at(-1)!);
+    const found = await findIn(root, directory, names, pause);
+    for (const [i, [at]] of entries.entries()) records[at] = found[i]!;
   }
   return records;
 }
@@ -63,35 +64,37 @@ async function findIn(
   root: Root,
   directory: readonly string[],
   names: readonly string[],
-  turns: Turns,
+  pause: () => Promise<void>,
 ): Promise<NameRecord[]> {
   const path = pathWithoutLinks(root, directory);
   if (path === null) return names.map(() => ABSENT);
   const looks: Look[] = [];
   for (const name of names) {
-    if (turns.isOver) await turns.next(root.path);
+    await pause();
     looks.push(isServedName(name) ? lookAt(prefixOf(path) + name) : null);
   }
-  if (looks.every((look) => look === null)) return names.map(() => ABSENT);
-  const listed = new Set<string>();
+  const wanted = new Set(names.filter((_, i) => looks[i] !== null));
+  if (wanted.size === 0) return names.map(() => ABSENT);
+  const records: NameRecord[] = [];
   try {
-    for await (const { name } of Deno.readDir(path)) listed.add(name);
+    const listed = new Set<string>();
+    for await (const { name } of Deno.readDir(path)) {
+      if (wanted.has(name)) listed.add(name);
+    }
+    const others = looks.filter((look, i) => look !== null && !listed.has(names[i]!));
+    const alike = others.length === 0 ? new Map() : await findAlike(path, others, pause);
+    for (const [i, look] of looks.entries()) {
+      const name = names[i]!;
+      if (look === null) records.push(ABSENT);
+      else if (listed.has(name)) records.push({ status: 200, name });
+      else {
+        const found = nameOf(look, alike);
+        records.push(found === null ? UNTOLD : { status: 200, name: found });
+      }
+    }
   } catch (error) {
     if (!isAbsence(error)) throw error;
     return looks.map((look) => look === null ? ABSENT : UNTOLD);
-  }
-  let entries: Entries | null = null;
-  const records: NameRecord[] = [];
-  for (const [i, look] of looks.entries()) {
-    const name = names[i]!;
-    if (look === null) records.push(ABSENT);
-    else if (listed.has(name)) records.push({ status: 200, name });
-    else if (look === "untold") records.push(UNTOLD);
-    else {
-      entries ??= await Entries.read(root, path, listed, turns);
-      const found = entries.nameOf(look);
-      records.push(found === null ? UNTOLD : { status: 200, name: found });
-    }
   }
   // Another process may have exchanged a directory for a link meanwhile: then these are names from elsewhere.
   if (pathWithoutLinks(root, directory) !== path) return names.map(() => UNTOLD);
@@ -118,37 +121,39 @@ function lookAt(path: string): Look {
   }
 }
 
-/** The entries of a directory, by what they are. */
-class Entries {
-  readonly #byState = new Map<string, { readonly name: string; readonly state: BigIntStats }[]>();
+/** An entry of a directory. */
+interface Entry {
+  readonly name: string;
+  readonly state: BigIntStats;
+}
 
-  static async read(
-    root: Root,
-    path: string,
-    names: Iterable<string>,
-    turns: Turns,
-  ): Promise<Entries> {
-    const entries = new Entries();
-    for (const name of names) {
-      if (turns.isOver) await turns.next(root.path);
-      const state = lookAt(prefixOf(path) + name);
-      if (state === null || state === "untold") continue;
-      const key = keyOf(state);
-      const others = entries.#byState.get(key);
-      if (others === undefined) entries.#byState.set(key, [{ name, state }]);
-      else others.push({ name, state });
-    }
-    return entries;
+/** The entries of a directory that may be one of these. */
+async function findAlike(
+  path: string,
+  looks: readonly Look[],
+  pause: () => Promise<void>,
+): Promise<ReadonlyMap<string, readonly Entry[]>> {
+  const alike = new Map<string, Entry[]>();
+  for (const look of looks) if (isState(look)) alike.set(keyOf(look), []);
+  for await (const { name } of Deno.readDir(path)) {
+    await pause();
+    const state = lookAt(prefixOf(path) + name);
+    if (isState(state)) alike.get(keyOf(state))?.push({ name, state });
   }
+  return alike;
+}
 
-  /** The name of an entry; `null` if none, or more than one, can be it. */
-  nameOf(state: BigIntStats): string | null {
-    const alike = this.#byState.get(keyOf(state)) ?? [];
-    const same = alike.filter((entry) => isSameFile(entry.state, state));
-    // Some file systems number a file for each of its spellings anew: all else that they say of it is the same.
-    const [only, another] = same.length > 0 ? same : alike;
-    return only === undefined || another !== undefined ? null : only.name;
-  }
+/** The name of an entry; `null` if none, or more than one, can be it. */
+function nameOf(look: Look, alike: ReadonlyMap<string, readonly Entry[]>): string | null {
+  const all = isState(look) ? alike.get(keyOf(look)) ?? [] : [];
+  const same = all.filter(({ state }) => isState(look) && isSameFile(state, look));
+  // Some file systems number a file for each of its spellings anew: all else that they say of it is the same.
+  const [only, another] = same.length > 0 ? same : all;
+  return only === undefined || another !== undefined ? null : only.name;
+}
+
+function isState(look: Look): look is BigIntStats {
+  return look !== null && look !== "untold";
 }
 
 function keyOf({ mode, size, mtimeNs, ctimeNs }: BigIntStats): string {

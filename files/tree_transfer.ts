@@ -77,11 +77,7 @@ export interface Direction {
   readTarget(route: Route): Promise<TreeNode | null>;
   /** Makes the target, or checks that it can be. */
   begin(route: Route, isMissing: boolean): Promise<void>;
-  /**
-   * By which names the target lists what has the paths of nodes of the source; `null` if it can't tell.
-   *
-   * @param nodes Those in one directory follow each other.
-   */
+  /** By which names the target lists what has the paths of nodes of the source; `null` if it can't tell. */
   listedNames(route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[] | null>;
   /** The names in a directory of the target; `null` if it is gone. */
   names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null>;
@@ -302,10 +298,11 @@ class Report {
   }
 }
 
-/** A file whose name something has that the list of the target did not have. */
+/** A file whose name, or that of its part, something has that the list of the target did not have. */
 interface Taken {
   readonly copy: Copy;
   readonly sha256: string | null;
+  readonly isPart: boolean;
 }
 
 class TreeTransfer {
@@ -316,6 +313,8 @@ class TreeTransfer {
   /** Directories of the source that were made. */
   readonly #made = new Set<TreeNode>();
   readonly #taken: Taken[] = [];
+  /** Whether nothing else is copied at the same time any more. */
+  #isSettling = false;
   #target: TreeNode | null = null;
   #spellings: Spellings = PLAIN;
 
@@ -516,8 +515,9 @@ class TreeTransfer {
           asked.delete(copy);
           if ("again" in outcome) return void left.set(copy, outcome.again);
           left.delete(copy);
-          if ("taken" in outcome) this.#taken.push({ copy, sha256: outcome.sha256 });
-          else if ("alone" in outcome) alone.push(copy);
+          if ("taken" in outcome) {
+            this.#taken.push({ copy, sha256: outcome.sha256, isPart: false });
+          } else if ("alone" in outcome) alone.push(copy);
           else if ("error" in outcome) this.#report.failed(copy.node, outcome.error);
           else {
             // What was there already is as large as it was listed.
@@ -573,9 +573,10 @@ class TreeTransfer {
       } catch (error) {
         signal.throwIfAborted();
         if (endsAll(error) || !route.isUsable) throw error;
-        if (copy.isNew && isTaken(error)) {
+        const isPart = !this.#isSettling && isInUse(error);
+        if (isPart || copy.isNew && isTaken(error)) {
           meter(0);
-          this.#taken.push({ copy, sha256: null });
+          this.#taken.push({ copy, sha256: null, isPart });
           return false;
         }
         // A file that is resumed gets further with every connection, whatever breaks them off; how far, the next one shows.
@@ -608,35 +609,38 @@ class TreeTransfer {
     }
   }
 
-  /** Decides about the files whose names something else has got, or had by another spelling. */
+  /** Decides about the files whose names something else has got, or had by another spelling; one after the other. */
   async #settleTaken(): Promise<void> {
-    const rivals = await this.#rivalsOf(this.#taken.map(({ copy }) => copy.node));
-    const digests = new Map(this.#taken.map(({ copy, sha256 }) => [copy, sha256]));
-    const others: Copy[] = [];
-    for (const { copy } of this.#taken) {
-      const { node } = copy;
-      const rival = rivals.get(node);
-      if (rival === undefined) {
-        others.push(copy);
-        continue;
-      }
-      this.#direction.discard?.(node);
-      this.#report.failed(node, sameFile(node, rival));
-    }
-    await this.#lanes.run(queuesOf(others), async (route, copies) => {
-      // An earlier attempt may have placed it, whose answer was lost; or somebody else has.
-      const same = await compareContents(route, this.#settings, copies, this.#direction);
-      const again: Copy[] = [];
-      for (const [i, copy] of copies.entries()) {
+    const { first } = this.#lanes;
+    this.#isSettling = true;
+    while (this.#taken.length > 0) {
+      const taken = this.#taken.splice(0);
+      const again = taken.flatMap(({ copy, isPart }) => isPart ? copy : []);
+      const digests = new Map<Copy, string | null>();
+      for (const { copy, sha256, isPart } of taken) if (!isPart) digests.set(copy, sha256);
+      const rivals = await this.#rivalsOf([...digests.keys()].map(({ node }) => node));
+      for (const [copy] of digests) {
         const { node } = copy;
-        const sha256 = digests.get(copy) ?? null;
-        const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
-        if (same[i]) this.#copied(node, result);
-        else if (this.#settings.replace) again.push({ ...copy, isNew: false });
-        else this.#report.failed(node, existsAlready(node));
+        const rival = rivals.get(node);
+        if (rival === undefined) continue;
+        digests.delete(copy);
+        this.#direction.discard?.(node);
+        this.#report.failed(node, sameFile(node, rival));
       }
-      if (again.length > 0) await this.#copy(route, again);
-    });
+      await this.#lanes.run(queuesOf([...digests.keys()]), async (route, copies) => {
+        // An earlier attempt may have placed it, whose answer was lost; or somebody else has.
+        const same = await compareContents(route, this.#settings, copies, this.#direction);
+        for (const [i, copy] of copies.entries()) {
+          const { node } = copy;
+          const sha256 = digests.get(copy)!;
+          const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
+          if (same[i]) this.#copied(node, result);
+          else if (this.#settings.replace) again.push({ ...copy, isNew: false });
+          else this.#report.failed(node, existsAlready(node));
+        }
+      });
+      for (const copies of queuesOf(again).flat()) await this.#copy(first, copies);
+    }
   }
 
   /**
@@ -813,6 +817,11 @@ function directoryAbove(node: TreeNode, some: ReadonlyMap<TreeNode, unknown>): T
   let { parent } = node;
   while (parent !== null && !some.has(parent)) ({ parent } = parent);
   return parent;
+}
+
+/** Whether the part of a file may be that of another one, which is copied at the same time. */
+function isInUse(error: unknown): boolean {
+  return error instanceof TransferError && error.code === "IN_USE";
 }
 
 /** Whether something has the name of a file that was to be new. */
