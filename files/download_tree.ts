@@ -156,7 +156,7 @@ class Download implements Direction {
   }
 
   /** Makes the target if it is missing, and removes the parts of small files that a killed run has left. */
-  async begin(_route: Route, isMissing: boolean): Promise<void> {
+  async begin(_route: Route, isMissing: boolean): Promise<boolean> {
     for (const path of this.#parts) {
       if (!SMALL_PART.test(path)) continue;
       try {
@@ -165,9 +165,10 @@ class Download implements Direction {
         // It is gone, or somebody else's.
       }
     }
-    if (!isMissing) return;
+    if (!isMissing) return false;
     await Deno.mkdir(this.#settings.dir, { recursive: true });
     this.#root = new Root(await Deno.realPath(this.#settings.dir));
+    return false;
   }
 
   listedNames(_route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[]> {
@@ -232,8 +233,9 @@ class Download implements Direction {
       admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
       onPlaced: ({ copy, bytes, sha256 }) => done(copy, { bytes, sha256 }),
       onFailed: ({ copy, sha256 }, error) => {
-        const isTaken = error instanceof Refusal && error.status === 412;
-        if (isTaken && copy.isNew) return done(copy, { taken: true, sha256 });
+        if (error instanceof Refusal && error.status === 412) {
+          return done(copy, { taken: true, sha256 });
+        }
         const explained = this.#explain(error, copy.node);
         done(copy, isOverload(error) ? { again: explained } : { error: explained });
       },

@@ -75,8 +75,12 @@ export interface Direction {
   readSource(route: Route): Promise<TreeNode>;
   /** Lists the target; `null` if it does not exist. */
   readTarget(route: Route): Promise<TreeNode | null>;
-  /** Makes the target, or checks that it can be. */
-  begin(route: Route, isMissing: boolean): Promise<void>;
+  /**
+   * Makes the target if no list of it was to be had.
+   *
+   * @returns Whether it is there nevertheless: then nobody knows what is in it.
+   */
+  begin(route: Route, isMissing: boolean): Promise<boolean>;
   /** By which names the target lists what has the paths of nodes of the source; `null` if it can't tell. */
   listedNames(route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[] | null>;
   /** The names in a directory of the target; `null` if it is gone. */
@@ -315,6 +319,8 @@ class TreeTransfer {
   readonly #taken: Taken[] = [];
   /** Whether nothing else is copied at the same time any more. */
   #isSettling = false;
+  /** Whether the target is there, and can't be listed. */
+  #isUnlisted = false;
   #target: TreeNode | null = null;
   #spellings: Spellings = PLAIN;
 
@@ -392,7 +398,7 @@ class TreeTransfer {
       pairs = [];
       const names = await this.#listedNames(asked.flatMap(({ nodes }) => nodes));
       for (const { nodes, inWay, target } of asked) {
-        if (names === null) { for (const node of inWay) contested.add(node); }
+        for (const node of names === null ? inWay : []) contested.add(node);
         const claims = new Map<TreeNode, TreeNode>();
         for (const node of nodes) {
           const record = names?.get(node);
@@ -469,10 +475,11 @@ class TreeTransfer {
   }
 
   async #carryOut(plan: Plan): Promise<void> {
-    await this.#direction.begin(this.#lanes.first, this.#target === null);
+    this.#isUnlisted = await this.#direction.begin(this.#lanes.first, this.#target === null);
     await this.#lanes.run([plan.blocked], (route, blocked) => this.#unblock(route, blocked, plan));
     const failed = await this.#makeMissing(plan.makes);
-    const copies = plan.copies.filter((copy) => !this.#hasFailedAbove(copy.node, failed));
+    const copies = plan.copies.filter((copy) => !this.#hasFailedAbove(copy.node, failed))
+      .map((copy) => this.#isUnlisted ? { ...copy, isNew: false } : copy);
     await this.#lanes.run(queuesOf(copies), (route, copies) => this.#copy(route, copies));
     await this.#settleTaken();
     await this.#makeDirectories(plan.makes);
@@ -653,6 +660,8 @@ class TreeTransfer {
     suspects: readonly TreeNode[],
   ): Promise<ReadonlyMap<TreeNode, TreeNode | null>> {
     const rivals = new Map<TreeNode, TreeNode | null>();
+    // What is there may have been there before.
+    if (this.#isUnlisted) return rivals;
     for (const [parent, nodes] of Map.groupBy(suspects, ({ parent }) => parent!)) {
       const isSuspect = new Set(nodes);
       const target = this.#targetOf(parent);

@@ -148,8 +148,8 @@ class Upload implements Direction {
     }
   }
 
-  async begin(route: Route, isMissing: boolean): Promise<void> {
-    if (!isMissing) return;
+  async begin(route: Route, isMissing: boolean): Promise<boolean> {
+    if (!isMissing) return false;
     let isThere = true;
     try {
       isThere = await requestChange(route, "PUT", this.#settings.uri) !== 201;
@@ -162,6 +162,7 @@ class Upload implements Direction {
     if (isThere && this.#settings.delete) {
       await readRemoteTree(route, this.#settings.uri, false, this.#settings.signal);
     }
+    return isThere;
   }
 
   async listedNames(
@@ -264,12 +265,12 @@ class Upload implements Direction {
     return new TransferError("CHANGED", `${this.pathOf(node)} ${text}`);
   }
 
-  #outcomeOf({ copy: { node, isNew }, bytes, sha256 }: Sent, status: number): Outcome {
+  #outcomeOf({ copy: { node }, bytes, sha256 }: Sent, status: number): Outcome {
     if (status === 201 || status === 204) {
       this.#refusal = null;
       return { bytes, sha256 };
     }
-    if (status === 412 && isNew) return { taken: true, sha256 };
+    if (status === 412) return { taken: true, sha256 };
     const error = statusError("PUT", this.#uriOf(node), { status });
     if (status === 507) throw error;
     if (status === 403 && this.#refusal !== null) throw this.#refusal;
