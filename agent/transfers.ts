@@ -196,9 +196,10 @@ export class Transfers implements Disposable {
     // What has failed before is not left to do.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
-      const { deletionsKept, unnameable = [] } = await files.connections.callAnew((client, moved) =>
+      const result = await files.connections.callAnew((client, moved) =>
         tree.attempt(client, moved, this.#signal)
       ).finally(() => tree.reportFailures());
+      const { deletionsKept, unnameable = [], respelled = [] } = result;
       for (const path of unnameable) {
         this.#output.warn(
           `${tree.namesOf(path).to}: not deleted: its name is not UTF-8, or too long`,
@@ -207,6 +208,13 @@ export class Transfers implements Disposable {
       if (deletionsKept === "empty") {
         const { from } = tree.namesOf([]);
         if (tree.hasEntries) this.fail(from, KEPT.empty, { path: from });
+      } else if (deletionsKept === "spelling") {
+        for (const path of respelled) {
+          const [{ to }, { to: directory }] = [tree.namesOf(path), tree.namesOf(path.slice(0, -1))];
+          this.#output.warn(
+            `${to}: its disk does not list it by this name; in ${directory} nothing is deleted`,
+          );
+        }
       } else if (deletionsKept !== null) {
         this.#output.warn(KEPT[deletionsKept]);
       }
@@ -357,7 +365,8 @@ class TreeCopy {
     const before = { files: progress.files, bytes: this.#complete };
     const filter = (entry: TreeEntry) => {
       const isIncluded = options.filter?.(entry) ?? true;
-      this.hasEntries ||= isIncluded;
+      // A reserved name has this reason, too.
+      this.hasEntries ||= isIncluded && entry.reason !== "name";
       if (!isFirst) this.#sizes.set(entry.path.join("/"), entry.size);
       return isIncluded;
     };

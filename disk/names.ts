@@ -104,21 +104,36 @@ export function randomSuffix(): string {
  * Gives a file a name that nothing has: of several processes that do so at the same time one succeeds. Synchronous, so that
  * nothing else of this process runs between a check and this.
  *
+ * @param file What the file is, if it has to be that by its new name, too.
  * @returns False if something has the name.
  */
-export function giveNewName(from: string, to: string): boolean {
+export function giveNewName(from: string, to: string, file: FileIdentity | null = null): boolean {
+  let isLinked = true;
   try {
     Deno.linkSync(from, to);
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return false;
     if (NOT_OF_LINKS.has(codeOf(error))) throw error;
-    // There are file systems without hard links: another process may be faster after this check.
-    if (ifPresentSync(() => Deno.lstatSync(to)) !== null) return false;
-    Deno.renameSync(from, to);
-    return true;
+    isLinked = false;
   }
-  Deno.removeSync(from);
+  if (isLinked) {
+    if (file === null || isAt(to, file) || !isLinkOf(from, to)) {
+      unlinkSync(from);
+      return true;
+    }
+    // There are file systems to which each link is another file; what is renamed stays the same.
+    unlinkSync(to);
+  }
+  // There are file systems without hard links, too: another process may be faster after this check.
+  if (ifPresentSync(() => Deno.lstatSync(to)) !== null) return false;
+  Deno.renameSync(from, to);
   return true;
+}
+
+/** Whether a file is, by all but its number, the one that it was linked from just now. */
+function isLinkOf(from: string, to: string): boolean {
+  const [one, other] = [from, to].map((path) => ifPresentSync(() => Deno.lstatSync(path)));
+  return one?.size === other?.size && one?.mtime?.getTime() === other?.mtime?.getTime();
 }
 
 /** Errors of a link that a rename would have, too. */
@@ -161,36 +176,6 @@ export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> 
   }));
 }
 
-const ASCII = /^[\0-\x7f]*$/;
-
-/**
- * Folds a name: names that some file system takes for one are equal then. Most compare capitals: to them the two small sigmas
- * are one letter, as are `s` and the long one, which differ in lower case.
- */
-export function fold(name: string): string {
-  // mutant `ASCII.test(name)` → `false`: the long way leads there, too
-  if (ASCII.test(name)) return name.toLowerCase();
-  return name.normalize("NFC").toLowerCase().toUpperCase().toLowerCase().normalize("NFC");
-}
-
-/** The size of a directory with some hundred names: to list more takes longer than to look for the files of a batch. */
-// mutant `16384` → `16385`: a larger one is listed
-const FOLDED_BYTES = 16384;
-
-/** The folded names in a directory; `null` if it has many, or can't be listed. */
-export function foldedNames(directory: string): Set<string> | null {
-  try {
-    // mutant `Deno.statSync(directory).size > FOLDED_BYTES` → `false`: to list many takes longer
-    // mutant `Deno.statSync(directory).size > FOLDED_BYTES` → `true`: each name is looked for by itself
-    // mutant `>` → `>=`: the same
-    if (Deno.statSync(directory).size > FOLDED_BYTES) return null;
-    return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => fold(name)));
-  } catch {
-    // One that may be written need not be readable; whatever else it is, each name will show it.
-    return null;
-  }
-}
-
 /** Whether the process, or the system, has too many files open at the moment. */
 export function isOverload(error: unknown): boolean {
   const code = codeOf(error);
@@ -201,8 +186,14 @@ export function isOverload(error: unknown): boolean {
 export function isReal(path: string): boolean {
   try {
     const real = Deno.realPathSync(path);
-    // A file system that ignores case may give another spelling.
-    return real === path || fold(real) === fold(path) && Deno.lstatSync(path).isDirectory;
+    // A file system may spell names otherwise: then none of those that differ may be that of a link.
+    let [above, realAbove] = [path, real];
+    while (above !== realAbove) {
+      if (!Deno.lstatSync(above).isDirectory) return false;
+      above = above.slice(0, above.lastIndexOf("/"));
+      realAbove = realAbove.slice(0, realAbove.lastIndexOf("/"));
+    }
+    return true;
   } catch (error) {
     if (isMissing(error) || UNSEEN.has(codeOf(error))) return false;
     throw error;

@@ -62,6 +62,14 @@ interface PutAnswer {
   readonly status: PutStatus;
 }
 
+/**
+ * A record of the answer to `bundle=names`, in the order of the request: the name by which a directory lists what has a path, 404
+ * if nothing has it, or 409 if something has it and its name in the list can't be told.
+ */
+export type NameRecord =
+  | { readonly status: 200; readonly name: string }
+  | { readonly status: 404 | 409 };
+
 /** A record with its bytes, which are valid until the next record is requested. */
 export interface ReceivedRecord<R> {
   readonly record: R;
@@ -103,10 +111,22 @@ export const PUT_ANSWER: BundleFormat<PutAnswer> = {
   check: (value) => readRecord(value, ["status"], PUT),
 };
 
+/** The answer to `bundle=names`. */
+export const NAMES_ANSWER: BundleFormat<NameRecord> = {
+  hasContent: false,
+  check: (value) => {
+    return readRecord(value, value.status === 200 ? ["status", "name"] : ["status"], [
+      200,
+      404,
+      409,
+    ]);
+  },
+};
+
 const encoder = new TextEncoder();
 
 /** Formats the line of a record; the bytes of the file, if any, follow it. */
-export function formatRecord(record: FoundRecord | PutRecord | PutAnswer): string {
+export function formatRecord(record: FoundRecord | PutRecord | PutAnswer | NameRecord): string {
   return `${JSON.stringify(record)}\n`;
 }
 
@@ -262,6 +282,7 @@ const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
   modified: parseTime,
   sha256: (value) => typeof value === "string" && SHA256_HEX.test(value) ? value : null,
   kind: (value) => value === "directory" ? value : null,
+  name: (value) => typeof value === "string" ? value : null,
   "if-none-match": (value) => value === "*" ? value : null,
 };
 

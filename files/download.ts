@@ -110,6 +110,8 @@ interface InTree {
   readonly size: number;
   /** The most bytes that the file may have by now. */
   readonly maxBytes: number;
+  /** Whether no part of it was there. */
+  readonly isNew: boolean;
   /** Gives the complete part its name. */
   readonly place: (part: string) => Promise<void>;
 }
@@ -129,7 +131,12 @@ export async function downloadFile(
 ): Promise<TransferResult> {
   let total: number | null = null;
   try {
-    await using part = await PartFile.open(file, settings.replace, inTree !== null);
+    await using part = await PartFile.open(
+      file,
+      settings.replace,
+      inTree !== null,
+      inTree?.isNew,
+    );
     using download = new Download(route, uri, file, part, settings, inTree);
     try {
       return await download.run();

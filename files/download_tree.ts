@@ -12,12 +12,13 @@ import {
 } from "../disk/names.ts";
 import { freeBytes } from "../disk/space.ts";
 import type { Client, Connection } from "../client.ts";
-import { formatPaths, GET_ANSWER } from "./bundle.ts";
+import { formatPaths, GET_ANSWER, type NameRecord } from "./bundle.ts";
 import { clearWay } from "./clear_way.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
 import { type ListedTree, readLocalTree, readRemoteTree } from "./list_tree.ts";
+import { findListedNames } from "./listed_names.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import {
   explainForeignPart,
@@ -44,7 +45,7 @@ import {
   type Make,
   replaceableFor,
   show,
-  TreeNode,
+  type TreeNode,
   type TreeOptions,
   type TreeResult,
 } from "./tree.ts";
@@ -52,6 +53,7 @@ import { requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
   type Done,
+  type Made,
   type Outcome,
   transferTree,
   type TreeSettings,
@@ -142,7 +144,7 @@ class Download implements Direction {
   readonly #turns = new Turns();
   /** The target; before it exists by the path that was given. */
   #root: Root;
-  /** The parts of earlier runs. */
+  /** The parts of earlier runs, and of this one's files that are copied alone. */
   readonly #parts = new Set<string>();
   /** What the names of the parts of this run's small files begin with. */
   readonly #partPrefix = `${SMALL_PREFIX}${randomSuffix()}-`;
@@ -175,7 +177,7 @@ class Download implements Direction {
   }
 
   /** Makes the target if it is missing, and removes the parts of small files that a killed run has left. */
-  async begin(_route: Route, isMissing: boolean): Promise<void> {
+  async begin(_route: Route, isMissing: boolean): Promise<boolean> {
     for (const path of this.#parts) {
       if (!SMALL_PART.test(path)) continue;
       try {
@@ -184,29 +186,23 @@ class Download implements Direction {
         // It is gone, or somebody else's.
       }
     }
-    if (!isMissing) return;
+    if (!isMissing) return false;
     await Deno.mkdir(this.#settings.dir, { recursive: true });
     this.#root = new Root(await Deno.realPath(this.#settings.dir));
+    return false;
   }
 
-  async readTargetNode(_route: Route, node: TreeNode): Promise<TreeNode | null> {
-    try {
-      const { isFile, isDirectory, isSymlink, size, mtime } = await Deno.lstat(this.pathOf(node));
-      const kind = isFile ? "file" : isDirectory ? "directory" : "other";
-      const reason = kind !== "other" ? null : isSymlink ? "link" : "special";
-      return new TreeNode(null, node.name, kind, size, mtime?.getTime() ?? 0, reason);
-    } catch (error) {
-      // mutant `0` → `1`: what can't be read is not compared
-      return isMissing(error) ? null : new TreeNode(null, node.name, "other", 0, 0, "unreadable");
-    }
+  listedNames(_route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[]> {
+    const paths = nodes.map(({ path }) => path);
+    return findListedNames(this.#root, paths, this.#settings.signal);
   }
 
-  async names(_route: Route, path: readonly string[]): Promise<ReadonlySet<string>> {
+  async names(_route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
     try {
       const entries = Array.fromAsync(Deno.readDir(this.#root.pathOf(path)));
       return new Set((await entries).map(({ name }) => name));
     } catch (error) {
-      if (isMissing(error)) return new Set();
+      if (isMissing(error)) return null;
       throw error;
     }
   }
@@ -237,7 +233,8 @@ class Download implements Direction {
           continue;
         }
         const sha256 = verify ? record.sha256 : null;
-        const file = { names, isDirectory: false, isNew: !replace, copy, sha256 };
+        const isNew = copy.isNew || !replace;
+        const file = { names, isDirectory: false, isNew, copy, sha256 };
         await files.add({ ...file, bytes: content.length }, content, record.modified);
       }
     } finally {
@@ -256,7 +253,10 @@ class Download implements Direction {
       temporary: ({ copy }) => this.#newPart(copy),
       admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
       onPlaced: ({ copy, bytes, sha256 }) => done(copy, { bytes, sha256 }),
-      onFailed: ({ copy }, error) => {
+      onFailed: ({ copy, sha256 }, error) => {
+        if (error instanceof Refusal && error.status === 412) {
+          return done(copy, { taken: true, sha256 });
+        }
         const explained = this.#explain(error, copy.node);
         done(copy, isOverload(error) ? { again: explained } : { error: explained });
       },
@@ -299,7 +299,7 @@ class Download implements Direction {
   /** An error of the disk, for one file; throws what is so for all of them. */
   #explain(error: unknown, node: TreeNode): unknown {
     if (error instanceof Refusal) {
-      if (error.status === 412) return existsAlready(node);
+      if (error.status === 412) return existsAlready(node, { cause: error });
       const code = error instanceof HeldPart ? "IN_USE" : "CONFLICT";
       return new TransferError(code, error.message, { cause: error });
     }
@@ -330,6 +330,9 @@ class Download implements Direction {
     // The part lies beside what is in the way.
     const beside = obstacle?.kind === "file" ? obstacle.node : node;
     const changed = new Set(this.#ofNode(node, () => this.#makeDirectory(beside.parent!.path)));
+    const part = partPath(this.pathOf(beside));
+    const isNew = !this.#parts.has(part);
+    this.#parts.add(part);
     const result = await downloadFile(
       route,
       uriOf(this.#settings.uri, node),
@@ -338,6 +341,7 @@ class Download implements Direction {
       {
         size,
         maxBytes: size + SLACK_BYTES,
+        isNew,
         place: async (part) => {
           for (const path of await this.#place(copy, part)) changed.add(path);
         },
@@ -376,7 +380,7 @@ class Download implements Direction {
   }
 
   /** Gives a complete part the name of its file, after what is in its way has gone; returns which directories have changed. */
-  async #place({ node, obstacle }: Copy, part: string) {
+  async #place({ node, obstacle, isNew: isNewHere }: Copy, part: string) {
     const root = this.#root;
     const names = node.path;
     const isNew = !this.#settings.replace;
@@ -386,7 +390,11 @@ class Download implements Direction {
     try {
       const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
       await clearWay(root, names, replaceable, () => {}, confirm);
-      return root.place(names, complete, { isNew, replaceable }).changed;
+      // A link to the part would be there for a moment: the next call to resume would then change the file.
+      const condition = (existing: unknown) => {
+        if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
+      };
+      return root.place(names, complete, { isNew, replaceable, condition }).changed;
     } catch (error) {
       throw this.#explain(error, node);
     }
@@ -401,22 +409,27 @@ class Download implements Direction {
     }
   }
 
-  async makeDirectories(_route: Route, makes: readonly Make[], done: Done<Make>): Promise<void> {
+  async makeDirectories(
+    _route: Route,
+    makes: readonly Make[],
+    done: Done<Make, Made>,
+  ): Promise<void> {
     const changed = new Set<string>();
     let checked = new CheckedDirectories();
     for (const [i, make] of makes.entries()) {
       const { node, obstacle } = make;
       await this.#pause();
       if (i % CHECKED_TOGETHER === 0) checked = new CheckedDirectories();
-      let problem: unknown = null;
+      let made: Made;
       try {
         const replaceable = replaceableFor(obstacle);
-        const made = this.#root.makeDirectory(node.path, () => {}, replaceable, checked);
-        for (const path of made.changed) changed.add(path);
+        const moved = this.#root.makeDirectory(node.path, () => {}, replaceable, checked);
+        for (const path of moved.changed) changed.add(path);
+        made = { error: null, isNew: moved.changed.length > 0 };
       } catch (error) {
-        problem = this.#explain(error, node);
+        made = { error: this.#explain(error, node), isNew: false };
       }
-      done(make, problem);
+      done(make, made);
     }
     await syncAllIfPossible(changed);
   }
@@ -431,6 +444,14 @@ class Download implements Direction {
     const path = this.pathOf(node);
     this.#changed.delete(path);
     this.#changed.add(dirname(path));
+  }
+
+  discard(node: TreeNode): void {
+    try {
+      removePart(this.pathOf(node));
+    } catch {
+      // There is none, or another run has taken it.
+    }
   }
 
   finish(): Promise<void> {

@@ -22,6 +22,7 @@ import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { readTarget } from "./file_name.ts";
 import { get } from "./get.ts";
 import { getBundle } from "./get_bundle.ts";
+import { nameBundle } from "./listed_names.ts";
 import { answerOffset, asksForOffset, put, remove } from "./put.ts";
 import { putBundle } from "./put_bundle.ts";
 import { printable, printableError } from "../base/printable.ts";
@@ -193,7 +194,7 @@ export class FilesApp implements AppObject {
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     const { method } = request;
     const action = this.#actionOf(request);
-    const isReading = action === get || action === getBundle;
+    const isReading = action === get || action === getBundle || action === nameBundle;
     const warn = (refusal: Refusal, path?: string) => {
       const where = path === undefined ? "" : `${printable(path)}: `;
       const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
@@ -233,6 +234,7 @@ export class FilesApp implements AppObject {
     if (method === "POST" && (query === "bundle=get" || query === "bundle=digest")) {
       return getBundle;
     }
+    if (method === "POST" && query === "bundle=names") return nameBundle;
     if (!this.#write) return null;
     if (method === "POST") return query === "bundle=put" ? putBundle : null;
     return method === "PUT" ? put : remove;

@@ -44,7 +44,8 @@ export async function getBundle(bundle: FileRequest): Promise<ResponseTuple> {
   return [200, "OK", { "content-type": BUNDLE_TYPE }, body];
 }
 
-async function readPaths({ body }: Request): Promise<Uint8Array> {
+/** Reads the body of a request for files. */
+export async function readPaths({ body }: Request): Promise<Uint8Array> {
   const tooMuch = () => new Refusal(413, `more than ${MAX_PATHS_BYTES} bytes of paths`);
   if (body === null) return EMPTY;
   if (!body.chunked) {
@@ -254,7 +255,7 @@ class BundleReader {
 }
 
 /** Whether a name can be that of something that is served. */
-function isServedName(name: string): boolean {
+export function isServedName(name: string): boolean {
   return isName(name) && !isReservedName(name);
 }
 

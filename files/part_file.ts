@@ -66,16 +66,26 @@ export class PartFile implements AsyncDisposable {
    *
    * @param replaces Whether the target may already exist.
    * @param isChecked Whether what the target is now does not matter.
+   * @param isNew Whether none was there: else it is that of a target whose name the disk takes for the same.
    * @throws {Deno.errors.IsADirectory} if the target is a directory, `Deno.errors.AlreadyExists` if it is
    * there and must not be.
    * @throws {RangeError} if the target is something else.
    * @throws {TransferError} if another download to the target is in progress.
    */
-  static async open(target: string, replaces: boolean, isChecked = false): Promise<PartFile> {
+  static async open(
+    target: string,
+    replaces: boolean,
+    isChecked = false,
+    isNew = false,
+  ): Promise<PartFile> {
     if (!isChecked) await checkTarget(target, replaces);
     const path = partPath(target);
     try {
       const opened = await lockPart(target);
+      if (isNew && !opened.isNew) {
+        opened.file.close();
+        throw partInUse(target);
+      }
       // Of the directory: a link may have replaced the part by now.
       const directory = await Deno.realPath(dirname(path)).catch(() => dirname(path));
       return new PartFile(target, replaces, opened, join(directory, basename(path)));

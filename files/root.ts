@@ -25,8 +25,6 @@ import { setMode } from "../disk/files.ts";
 import {
   codeOf,
   type FileIdentity,
-  fold,
-  foldedNames,
   giveNewName,
   isAt,
   isMissing,
@@ -64,8 +62,6 @@ export interface Parent {
   readonly missing: readonly string[];
   /** The file that gives way to the first of them. */
   readonly obstacle: string | null;
-  /** The names in it, folded, if it was listed: a name that is not among them is new. */
-  readonly listed: Set<string> | null;
 }
 
 /** What exists on the path to a name. */
@@ -290,14 +286,9 @@ export class Root {
   /**
    * Checks the path to a directory in which something gets a name.
    *
-   * @param isListed Whether to list it, which is faster than to look for many names in it.
    * @throws {Refusal} if it is reserved, or leads through a link, or a file that may not give way.
    */
-  findParent(
-    names: readonly string[],
-    replaceable: Replaceable = NOTHING,
-    isListed = false,
-  ): Parent {
+  findParent(names: readonly string[], replaceable: Replaceable = NOTHING): Parent {
     if (names.some(isReservedName)) throw reservedName();
     if (Deno.realPathSync(this.path) !== this.path) {
       throw new Refusal(403, `${this.path} now leads somewhere else`);
@@ -321,21 +312,22 @@ export class Root {
       }
       missing.push(path);
     }
-    // mutant `isListed && missing.length === 0` → `false`: each name is looked for by itself, which costs more
-    // mutant `===` → `!==`: each name is looked for by itself
-    const listed = isListed && missing.length === 0 ? foldedNames(path) : null;
-    return { path, base, missing, obstacle, listed };
+    return { path, base, missing, obstacle };
   }
 
-  /** Checks the path to a name, which is replaced or deleted. */
-  #find(names: readonly string[], replaceable: Replaceable, checked?: Parent): Destination {
+  /** Checks the path to a name, which is given, replaced or deleted. */
+  #find(
+    names: readonly string[],
+    replaceable: Replaceable,
+    checked?: Parent,
+    isNew = false,
+  ): Destination {
     const name = names.at(-1);
     if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
     const parent = checked ?? this.findParent(names.slice(0, -1), replaceable);
     if (isReservedName(name)) throw reservedName();
     const path = prefixOf(parent.path) + name;
-    const isNew = parent.missing.length > 0 || parent.listed?.has(fold(name)) === false;
-    const existing = isNew ? null : statOrNull(path);
+    const existing = isNew || parent.missing.length > 0 ? null : statOrNull(path);
     // By whatever name.
     const reserved = existing === null ? null : statOrNull(reservedPath(parent.path));
     if (reserved !== null && isSameFile(existing!, reserved)) throw reservedName();
@@ -346,6 +338,7 @@ export class Root {
    * Checks the path to a file that is written.
    *
    * @param parent Its directory, if it has been checked before in the same turn.
+   * @param isNew Whether the name is given only if nothing has it: a look would tell nothing more.
    * @throws {Refusal} also if a directory or a link has the name and may not give way, or anything else that is not a file;
    * if no unfinished file could be renamed to it.
    */
@@ -353,8 +346,9 @@ export class Root {
     names: readonly string[],
     replaceable: Replaceable = NOTHING,
     parent?: Parent,
+    isNew = false,
   ): Destination {
-    const destination = this.#find(names, replaceable, parent);
+    const destination = this.#find(names, replaceable, parent, isNew);
     const { path, existing } = destination;
     if (existing?.isDirectory()) {
       if (replaceable.directory === null) throw new Refusal(409, `${path} is a directory`);
@@ -385,7 +379,9 @@ export class Root {
     file: Complete,
     { condition, isNew, replaceable = NOTHING, parent: checked }: Move,
   ): Moved {
-    const { path, parent, existing } = this.findFile(names, replaceable, checked);
+    // Of many files in a row each look counts.
+    const isUnseen = isNew && checked !== undefined;
+    const { path, parent, existing } = this.findFile(names, replaceable, checked, isUnseen);
     if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
     condition?.(existing);
     checkIsAt(file.path, file);
@@ -396,10 +392,12 @@ export class Root {
       if (checked === undefined) {
         this.#checkPlaced(parent.path, () => existing === null || isAt(path, existing));
       }
-      if (!isNew) renameSync(file.path, path);
-      else if (!giveNewName(file.path, path)) throw new Refusal(412, `${path} already exists`);
+      if (!isNew) return renameSync(file.path, path);
+      if (giveNewName(file.path, path, file.state)) return;
+      // A directory or a link is refused in another way.
+      this.findFile(names, replaceable, checked);
+      throw new Refusal(412, `${path} already exists`);
     });
-    parent.listed?.add(fold(names.at(-1)!));
     checkIsAt(path, file);
     if (checked === undefined) this.#checkPlaced(parent.path, () => isPlaced(path, file));
     return { created: existing === null, changed: [parent.base, ...parent.missing] };
@@ -519,7 +517,7 @@ export class CheckedDirectories {
   find(root: Root, names: readonly string[]): Parent | null {
     const path = root.pathOf(names);
     const isKnown = names.length > 0 && this.#isSame(path) && this.#isSame(dirname(path));
-    return isKnown ? { path, base: path, missing: [], obstacle: null, listed: null } : null;
+    return isKnown ? { path, base: path, missing: [], obstacle: null } : null;
   }
 
   #isSame(path: string): boolean {

@@ -20,10 +20,6 @@ import {
 /** How many files get their names together. */
 // mutant `64` → `65`: one more
 const BATCH = 64;
-/** For so many new files it is faster to list their directory than to look for each of them. */
-// mutant `16` → `17`: one more
-const LISTED_FROM = 16;
-
 /** A small file, or a directory, that is placed below a root. */
 export interface SmallFile {
   /** The names from the root. */
@@ -215,8 +211,6 @@ class Naming<F extends SmallFile> {
   /** Directories that are there, and those of this batch. */
   readonly #checked = new CheckedDirectories();
   readonly #made: [file: F, isCreated: boolean][] = [];
-  /** The directory that was listed last: where that takes a turn, not again in each. */
-  #listed: string | null = null;
 
   constructor(placement: Placement<F>, turns: Turns, changed: Set<string>) {
     this.#placement = placement;
@@ -233,7 +227,7 @@ class Naming<F extends SmallFile> {
       this.#placement.onFailed(file, error);
     }
     let isAdmitted = false;
-    for (const [i, { file, written }] of arrived.entries()) {
+    for (const { file, written } of arrived) {
       // mutant `!isAdmitted || this.#turns.isOver` → `true`: a turn for each file
       if (!isAdmitted || this.#turns.isOver) {
         this.leave();
@@ -244,10 +238,7 @@ class Naming<F extends SmallFile> {
       }
       if (failed.has(file)) continue;
       try {
-        // mutant `+` → `-`: another directory is listed, with the same result
-        // mutant `-` → `+`: another directory is listed, with the same result
-        // mutant `1` → `2`: another directory is listed, with the same result
-        this.#nameOne(file, written, arrived[i + LISTED_FROM - 1]?.file);
+        this.#nameOne(file, written);
       } catch (error) {
         this.#placement.onFailed(file, error);
       }
@@ -259,12 +250,8 @@ class Naming<F extends SmallFile> {
     }
   }
 
-  /**
-   * Gives a file its name, or creates a directory.
-   *
-   * @param later A file that gets its name some files later.
-   */
-  #nameOne(file: F, written: Written | null, later: F | undefined): void {
+  /** Gives a file its name, or creates a directory. */
+  #nameOne(file: F, written: Written | null): void {
     const { names, isNew } = file;
     const { root } = this.#placement;
     const directory = names.slice(0, -1);
@@ -277,17 +264,7 @@ class Naming<F extends SmallFile> {
       this.#made.push([file, created]);
       return;
     }
-    if (this.#entered === null) {
-      // mutant `!==` → `===`: another directory is listed, with the same result
-      // mutant `===` → `!==`: another directory is listed, with the same result
-      // mutant `&&` → `||`: another directory is listed, with the same result
-      const isListed = this.#listed !== key && later?.names.slice(0, -1).join("/") === key;
-      const parent = root.findParent(directory, NOTHING, isListed);
-      // mutant `isListed` → `true`: it is listed more, or less often
-      // mutant `isListed` → `false`: it is listed more, or less often
-      if (isListed) this.#listed = key;
-      this.#entered = { key, parent, files: [] };
-    }
+    this.#entered ??= { key, parent: root.findParent(directory), files: [] };
     const { parent, files } = this.#entered;
     const { created, changed } = root.place(names, written, { isNew, parent });
     written.isPlaced = true;

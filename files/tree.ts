@@ -4,7 +4,6 @@
  * A tree is held as nodes rather than entries with whole paths: a list may have a million of them.
  */
 
-import { fold } from "../disk/names.ts";
 import { checkBoolean } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { NOTHING, type Replaceable } from "./root.ts";
@@ -32,7 +31,8 @@ export interface TreeOptions {
   replace?: boolean | undefined;
   /**
    * Whether to delete at the target what the source does not have, after everything has been copied. It is deleted only if the
-   * source's list is complete and not empty, and no file has failed.
+   * source's list is complete and not empty, and no file has failed; and in a directory of the target only if that lists what the
+   * source has by the same names.
    *
    * @default {false}
    */
@@ -125,9 +125,15 @@ export interface TreeResult {
    *
    * - `"incomplete"`: the source has something that can't be read, or has a name that can't be sent.
    * - `"failed"`: something could not be copied.
-   * - `"empty"`: the source has nothing, as the directory of a disk that is not mounted.
+   * - `"empty"`: the source has nothing, or only what has a reserved name, as the directory of a disk that is not mounted.
+   * - `"spelling"`: the target lists something that is wanted by another name, or not at all. All that is superfluous in that
+   *   directory is kept, with what is below it, as it may be what is wanted; in other directories it was deleted.
    */
-  readonly deletionsKept: "incomplete" | "failed" | "empty" | null;
+  readonly deletionsKept: "incomplete" | "failed" | "empty" | "spelling" | null;
+  /**
+   * With `"spelling"`: paths of the source that the target lists by other names; one for each directory where something was kept.
+   */
+  readonly respelled?: readonly (readonly string[])[];
   /**
    * With `delete`: paths of the target that the source does not have, and that stay since their names
    * are not UTF-8, or too long to be sent. They are for messages only. Left out if there is none.
@@ -250,6 +256,8 @@ export interface Copy {
   readonly target: TreeNode | null;
   /** What is in its way; a file is in the way of a directory that it is in. */
   readonly obstacle: Obstacle | null;
+  /** Whether nothing may have its name: else the target takes it for one with another name. */
+  readonly isNew: boolean;
 }
 
 /** A directory that is to be made. */
@@ -263,19 +271,32 @@ export interface Blocked {
   readonly makes: Make[];
 }
 
-/** Files that some file system takes for one, and that the target may have by another spelling. */
-interface Doubtful {
-  /** With what the target has of each, and the directory with a file in its way that it is in. */
-  readonly files: Pick<Pair, "source" | "target" | "blocked">[];
-  /** The only other spelling of their path at the target. */
-  readonly alias: TreeNode | null;
+/** What the target lists by other names than the source. */
+export interface Spellings {
+  /** What it has of nodes of the source. */
+  readonly targets: ReadonlyMap<TreeNode, TreeNode>;
+  /** Nodes of the source that are one at the target with another one of the source, or may be: then `null`. */
+  readonly rivals: ReadonlyMap<TreeNode, TreeNode | null>;
+  /** Nodes of the source to which nothing of another kind gives way: it may be what another one has brought. */
+  readonly contested: ReadonlySet<TreeNode | null>;
+}
+
+/** The target has each name as it is. */
+export const PLAIN: Spellings = { targets: new Map(), rivals: new Map(), contested: new Set() };
+
+/** A directory of both ends, of which all that is superfluous goes, or nothing. */
+export interface Judged {
+  /** The source's. */
+  readonly directory: TreeNode;
+  /** What the target must list by the same names. */
+  readonly wanted: TreeNode[];
 }
 
 /** Something of the target that the source does not have. */
 export interface Deletion {
   readonly node: TreeNode;
-  /** What the source has by another spelling of the path, or of a path above it. */
-  readonly doubts: readonly TreeNode[];
+  /** The innermost directory on the way to it that both ends have by the same name. */
+  readonly judged: Judged;
 }
 
 /** What decides about a plan. */
@@ -315,7 +336,6 @@ export class Plan {
   readonly copies: Copy[] = [];
   /** Files of equal sizes, whose contents have to be compared. */
   readonly compares: Copy[] = [];
-  readonly doubtful: Doubtful[] = [];
   readonly blocked: Blocked[] = [];
   /** Missing directories, each before what is in it. */
   readonly makes: Make[] = [];
@@ -334,6 +354,7 @@ export class Plan {
   isEmpty = true;
   readonly #rules: PlanRules;
   readonly #unsettled: TimeSpan | null;
+  readonly #spellings: Spellings;
 
   /** @param unsettled Files that the source has modified in this time are still being written. */
   constructor(
@@ -341,10 +362,12 @@ export class Plan {
     target: TreeNode | null,
     rules: PlanRules,
     unsettled: TimeSpan | null = null,
+    spellings: Spellings = PLAIN,
   ) {
     this.#rules = rules;
     this.#unsettled = unsettled;
-    this.#compare([{ source, target, unmade: null, blocked: null }], []);
+    this.#spellings = spellings;
+    this.#compare({ source, target, unmade: null, blocked: null }, null);
   }
 
   fail(node: TreeNode, error: unknown): void {
@@ -359,9 +382,9 @@ export class Plan {
   }
 
   /** Decides about a file of which it is known what the target has of it. */
-  decide(node: TreeNode, target: TreeNode | null): void {
+  #decideContent(node: TreeNode, target: TreeNode | null): void {
     const { compare, replace } = this.#rules;
-    const copy = { node, target, obstacle: null };
+    const copy = { node, target, obstacle: null, isNew: target === null };
     if (target === null) return void this.copies.push(copy);
     // Whether an unreadable one is a file only the attempt tells.
     const isFile = target.kind === "file" || target.reason === "unreadable";
@@ -381,43 +404,43 @@ export class Plan {
   }
 
   /**
-   * Compares what is in directories that some file system takes for one: usually one of each end.
+   * Compares what is in a directory.
    *
-   * @param doubts What the source has in place of a directory above them, by another spelling.
+   * @param above What it is judged by, if the target has it by another name, or the source does not have it.
    */
-  #compare(directories: readonly Pair[], doubts: readonly TreeNode[]): void {
-    for (const all of classesOf(directories)) {
-      const pairs = all.filter((pair) => this.#isIncluded(pair));
-      const sources = pairs.flatMap(({ source }) => source ?? []);
-      if (sources.length > 0) this.isEmpty = false;
-      const others = pairs.filter(({ source }) => source === null);
-      const isDoubtful = pairs.length > 1 &&
-        pairs.some(({ source, target }) => source !== null && target === null);
-      const doubtful: Doubtful = {
-        files: [],
-        alias: others.length === 1 ? others[0]!.target : null,
-      };
-      const inside = pairs.filter((pair) => {
-        return this.#decide(pair, sources.length === 1, isDoubtful ? doubtful : null);
-      });
-      // mutant `doubtful.files.length > 0` → `true`: of no files nothing is asked
-      // mutant `>` → `>=`: the same
-      if (doubtful.files.length > 0) this.doubtful.push(doubtful);
-      const plain = sources.filter(({ kind }) => kind !== "directory");
-      // mutant `>` → `>=`: in no directories is nothing to compare
-      // mutant `inside.length > 0` → `true`: the same
-      if (inside.length > 0) {
-        // mutant `plain.length === 0` → `false`: a list with nothing more
-        this.#compare(inside, plain.length === 0 ? doubts : [...doubts, ...plain]);
+  #compare(directory: Pair, above: Judged | null): void {
+    const { source } = directory;
+    const own: Judged = { directory: source!, wanted: [] };
+    const judged = above ?? own;
+    for (const pair of this.#pairsIn(directory)) {
+      if (!this.#isIncluded(pair)) continue;
+      if (pair.source !== null && pair.source.reason !== "reserved") this.isEmpty = false;
+      if (this.#decide(pair, own)) {
+        const isPlain = pair.target === null || pair.source?.name === pair.target.name;
+        this.#compare(pair, above === null && isPlain ? null : judged);
       }
-      if (!this.#rules.delete) continue;
-      // One list for all of them: a peer can list thousands of spellings.
-      const spelled = sources.length === 0 ? doubts : [...doubts, ...sources];
-      for (const { target } of others) {
-        if (target!.reason === "name") this.unnameable.push(target!);
-        if (target!.kind === "other") this.keep(target!);
-        else this.deletions.push({ node: target!, doubts: spelled });
-      }
+      if (!this.#rules.delete || pair.target === null) continue;
+      // What the source has by another name is no exception: the rule that keeps it is the one for all names.
+      const isSuperfluous = pair.source === null || this.#spellings.targets.has(pair.source);
+      if (!isSuperfluous) continue;
+      if (pair.target.reason === "name") this.unnameable.push(pair.target);
+      if (pair.target.kind === "other") this.keep(pair.target);
+      else this.deletions.push({ node: pair.target, judged });
+    }
+  }
+
+  /** What is in a directory: that of the source by name, then what only the target has. */
+  *#pairsIn({ source, target, unmade, blocked }: Pair): Generator<Pair, void, void> {
+    const found = new Set<TreeNode>();
+    for (const child of [...source?.children?.values() ?? []].sort(byName)) {
+      const there = child.reason === "name"
+        ? null
+        : target?.get(child.name) ?? this.#spellings.targets.get(child) ?? null;
+      if (there !== null) found.add(there);
+      yield { source: child, target: target && there, unmade, blocked };
+    }
+    for (const child of target?.children?.values() ?? []) {
+      if (!found.has(child)) yield { source: null, target: child, unmade, blocked };
     }
   }
 
@@ -441,21 +464,25 @@ export class Plan {
   /**
    * Decides what is done about a pair.
    *
-   * @param isAlone Whether the source has no other spelling of it.
-   * @param doubtful Where a file belongs that the target may have by another spelling.
    * @returns Whether what is in it has to be compared.
    */
-  #decide(pair: Pair, isAlone: boolean, doubtful: Doubtful | null): boolean {
+  #decide(pair: Pair, { wanted }: Judged): boolean {
     const { source, target, unmade } = pair;
     if (source === null) return target!.kind === "directory";
     unmade?.below.push(source);
+    const rival = this.#spellings.rivals.get(source);
     if (source.kind === "other") this.#leaveOut(source);
-    else if (source.kind === "directory") return this.#decideDirectory(pair, isAlone);
+    else if (source.kind === "directory") return this.#decideDirectory(pair, wanted, rival);
     else if (this.#isUnsettled(source)) {
+      // By whatever name the target has it, nobody may delete it.
+      if (target !== null) wanted.push(source);
       this.skipped.push({ node: source, reason: "still being written" });
     } else if (unmade !== null) this.fail(source, directoryMissing(source, unmade.error));
-    else if (doubtful !== null) doubtful.files.push(pair);
-    else this.#decideFile(pair, isAlone);
+    else if (rival !== undefined) this.fail(source, sameFile(source, rival));
+    else {
+      wanted.push(source);
+      this.#decideFile(pair);
+    }
     return false;
   }
 
@@ -484,15 +511,27 @@ export class Plan {
     this.fail(node, error);
   }
 
-  #decideDirectory(pair: Pair, isAlone: boolean): boolean {
+  #decideDirectory(
+    pair: Pair,
+    wanted: TreeNode[],
+    rival: TreeNode | null | undefined,
+  ): boolean {
     const { source, target, unmade, blocked } = pair;
     const node = source!;
-    if (target?.kind === "directory" || unmade !== null) return true;
+    wanted.push(node);
+    if (unmade !== null) return true;
+    if (rival !== undefined) {
+      const own: Unmade = { error: sameFile(node, rival), below: [] };
+      this.#compare({ ...pair, target: null, unmade: own }, null);
+      this.fail(node, own.error);
+      return false;
+    }
+    if (target?.kind === "directory") return true;
     if (target === null) {
       (blocked ?? this).makes.push({ node, obstacle: null });
       return true;
     }
-    const mayGo = this.#rules.delete && this.#rules.replace && isAlone;
+    const mayGo = this.#mayGiveWay(node);
     if (target.kind === "file" && mayGo) {
       const obstacle = { kind: "file", node: target, nodes: [target] } as const;
       pair.blocked = { obstacle, copies: [], makes: [{ node, obstacle }] };
@@ -500,7 +539,7 @@ export class Plan {
       return true;
     }
     const own: Unmade = { error: inTheWay(node, target), below: [] };
-    this.#compare([{ ...pair, target: null, unmade: own }], []);
+    this.#compare({ ...pair, target: null, unmade: own }, null);
     const hasOnlyDirectories = own.below.every(({ kind }) => kind === "directory");
     if (hasOnlyDirectories && target.reason === "link" && mayGo) {
       // Nothing is below it, so that the link is not on the way to anything.
@@ -512,23 +551,29 @@ export class Plan {
     return false;
   }
 
-  #decideFile({ source, target, blocked }: Pair, isAlone: boolean): void {
+  #decideFile({ source, target, blocked }: Pair): void {
     const node = source!;
-    if (blocked !== null) return void blocked.copies.push({ node, target: null, obstacle: null });
-    if (target?.kind !== "directory" && target?.reason !== "link") {
-      return this.decide(node, target);
+    if (blocked !== null) {
+      return void blocked.copies.push({ node, target: null, obstacle: null, isNew: true });
     }
-    const obstacle = this.#obstacleOf(target, isAlone);
+    if (target?.kind !== "directory" && target?.reason !== "link") {
+      return this.#decideContent(node, target);
+    }
+    const obstacle = this.#mayGiveWay(node) ? this.#obstacleOf(target) : null;
     if (obstacle === null) this.fail(node, inTheWay(node, target));
-    else this.copies.push({ node, target: null, obstacle });
+    else this.copies.push({ node, target: null, obstacle, isNew: false });
+  }
+
+  /** Whether something of another kind may give way to a node of the source. */
+  #mayGiveWay(node: TreeNode): boolean {
+    return this.#rules.delete && this.#rules.replace && !this.#spellings.contested.has(node);
   }
 
   /** What has to go for a file; `null` if it may not. */
-  #obstacleOf(node: TreeNode, isAlone: boolean): Obstacle | null {
-    if (!this.#rules.delete || !this.#rules.replace) return null;
+  #obstacleOf(node: TreeNode): Obstacle | null {
     const nodes: TreeNode[] = [];
     if (node.kind === "other") return { kind: "link", node, nodes };
-    return isAlone && this.#collect(node, nodes) ? { kind: "directory", node, nodes } : null;
+    return this.#collect(node, nodes) ? { kind: "directory", node, nodes } : null;
   }
 
   /** Collects a directory of the target, innermost first; false if something in it has to stay. */
@@ -552,19 +597,25 @@ function problem(
   return new TransferError(code, `${show(node.path)}${text}`, options);
 }
 
-export function existsAlready(node: TreeNode): TransferError {
+export function existsAlready(node: TreeNode, options?: ErrorOptions): TransferError {
   const text = ": another file has this name at the target; with replace: true it is replaced";
+  return problem("CONFLICT", node, text, options);
+}
+
+/**
+ * The error of two names that are one file, or one directory, at the target.
+ *
+ * @param other The other one, if it is known.
+ */
+export function sameFile(node: TreeNode, other: TreeNode | null): TransferError {
+  const text = other === null
+    ? ": the target has it by another name, and can't tell which; rename it"
+    : ` and ${show(other.path)} are one ${node.kind} at the target, which takes their names ` +
+      "for the same; rename one of them";
   return problem("CONFLICT", node, text);
 }
 
-/** The error of two names that are one file at the target. */
-export function sameFile(node: TreeNode, other: TreeNode): TransferError {
-  const text = ` and ${show(other.path)} are one file at the target, which takes their names ` +
-    "for the same; rename one of them";
-  return problem("CONFLICT", node, text);
-}
-
-function directoryMissing(node: TreeNode, cause: unknown): TransferError {
+export function directoryMissing(node: TreeNode, cause: unknown): TransferError {
   const text = ": a directory that it is in could not be made at the target";
   return problem("CONFLICT", node, text, { cause });
 }
@@ -586,31 +637,7 @@ function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
   return problem("CONFLICT", node, text);
 }
 
-/** What is in directories, in classes of paths that some file system takes for one; those of the source by name. */
-function classesOf(directories: readonly Pair[]): Iterable<Pair[]> {
-  const classes = new Map<string, Pair[]>();
-  const add = (under: Pair, source: TreeNode | null, target: TreeNode | null) => {
-    const { name, reason } = (source ?? target)!;
-    const key = reason === "name" ? `\0${name}` : fold(name);
-    const { unmade, blocked } = under;
-    const pair = { source, target, unmade, blocked };
-    const members = classes.get(key);
-    if (members === undefined) classes.set(key, [pair]);
-    else members.push(pair);
-  };
-  for (const under of directories) {
-    const { source, target } = under;
-    for (const child of [...source?.children?.values() ?? []].sort(byName)) {
-      add(under, child, child.reason === "name" ? null : target?.get(child.name) ?? null);
-    }
-    for (const child of target?.children?.values() ?? []) {
-      if (child.reason === "name" || !source?.get(child.name)) add(under, null, child);
-    }
-  }
-  return classes.values();
-}
-
-function byName(one: TreeNode, other: TreeNode): number {
+export function byName(one: TreeNode, other: TreeNode): number {
   // mutant `one.name > other.name` → `true`: no two have the same name
   return one.name < other.name ? -1 : one.name > other.name ? 1 : 0;
 }

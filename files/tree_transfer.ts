@@ -18,16 +18,22 @@ import { checkSignal } from "../net/request_signal.ts";
 import { checkTreeUri, type ListedTree } from "./list_tree.ts";
 import { checkPath, Pace, type TransferResult, type TransferSettings } from "./options.ts";
 import { Route } from "./route.ts";
-import { endsAll, hasChanged, isCut, unexpectedResponse } from "./transfer_error.ts";
+import type { NameRecord } from "./bundle.ts";
+import { Refusal } from "./refusal.ts";
+import { endsAll, hasChanged, isCut, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import {
   type Blocked,
+  byName,
   type Copy,
-  type Deletion,
+  directoryMissing,
   existsAlready,
+  type Judged,
   type Make,
+  PLAIN,
   Plan,
   type PlanRules,
   sameFile,
+  type Spellings,
   type TimeSpan,
   type TreeEvent,
   type TreeNode,
@@ -52,26 +58,41 @@ export interface TreeSettings extends PlanRules {
   readonly abort: (reason: unknown) => void;
 }
 
-/** What became of a small file: how many bytes it has; what may be better when it is requested again, or alone; or an error. */
+/**
+ * What became of a small file: how many bytes it has; that something has its name, which the list of the target did not have,
+ * and the file's SHA-256 if it is known; what may be better when it is requested again, or alone; or an error.
+ */
 export type Outcome =
   | { readonly bytes: number; readonly sha256: string | null }
+  | { readonly taken: true; readonly sha256: string | null }
   | { readonly again: unknown }
   | { readonly alone: true }
   | { readonly error: unknown };
 
+/** What became of a directory: why it was not made, or `null`; and whether nothing had its name. */
+export interface Made {
+  readonly error: unknown;
+  readonly isNew: boolean;
+}
+
 /** Called for each item with what became of it. */
-export type Done<Item, What = unknown> = (item: Item, what: What) => void;
+export type Done<Item, What> = (item: Item, what: What) => void;
 
 /** What differs between a download and an upload. */
 export interface Direction {
   readSource(route: Route): Promise<ListedTree>;
   /** Lists the target; `null` if it does not exist. */
   readTarget(route: Route): Promise<ListedTree | null>;
-  /** Makes the target, or checks that it can be. */
-  begin(route: Route, isMissing: boolean): Promise<void>;
-  /** What has the path of a node of the source at the target, in whatever spelling. */
-  readTargetNode(route: Route, node: TreeNode): Promise<TreeNode | null>;
-  names(route: Route, path: readonly string[]): Promise<ReadonlySet<string>>;
+  /**
+   * Makes the target if no list of it was to be had.
+   *
+   * @returns Whether it is there nevertheless: then nobody knows what is in it.
+   */
+  begin(route: Route, isMissing: boolean): Promise<boolean>;
+  /** By which names the target lists what has the paths of nodes of the source; `null` if it can't tell. */
+  listedNames(route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[] | null>;
+  /** The names in a directory of the target; `null` if it is gone. */
+  names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null>;
   /** The path of a file here. */
   pathOf(node: TreeNode): string;
   /** Copies small files; what has no outcome when it rejects may be requested again. */
@@ -87,11 +108,13 @@ export interface Direction {
     settings: TransferSettings,
     size: number,
   ): Promise<TransferResult>;
-  /** Makes directories, each after those that it is in; `done` gets the reason why one was not made, or `null`. */
-  makeDirectories(route: Route, makes: readonly Make[], done: Done<Make>): Promise<void>;
+  /** Makes directories, each after those that it is in. */
+  makeDirectories(route: Route, makes: readonly Make[], done: Done<Make, Made>): Promise<void>;
   remove(route: Route, node: TreeNode): Promise<void>;
   /** Of a dry run: the error of a file that would not fit besides those before it, or `null`. */
   foreseeShortage?(node: TreeNode): Promise<Error | null>;
+  /** Removes the part of a file here that can't get its name. */
+  discard?(node: TreeNode): void;
   /** Syncs what was removed here. */
   finish?(): Promise<void>;
 }
@@ -295,13 +318,11 @@ class Report {
   }
 }
 
-/** A file that may be the same at the target as one that comes before it. */
-interface Serial {
+/** A file whose name, or that of its part, something has that the list of the target did not have. */
+interface Taken {
   readonly copy: Copy;
-  /** Files that some file system takes for one: one list for all of them. */
-  readonly rivals: readonly TreeNode[];
-  /** How many of them come before it. */
-  readonly rank: number;
+  readonly sha256: string | null;
+  readonly isPart: boolean;
 }
 
 class TreeTransfer {
@@ -309,10 +330,15 @@ class TreeTransfer {
   readonly #lanes: Lanes;
   readonly #direction: Direction;
   readonly #report: Report;
-  readonly #names = new Map<string, Promise<ReadonlySet<string>>>();
-  /** Directories of the source that were made for a file. */
+  /** Directories of the source that were made. */
   readonly #made = new Set<TreeNode>();
+  readonly #taken: Taken[] = [];
+  /** Whether nothing else is copied at the same time any more. */
+  #isSettling = false;
+  /** Whether the target is there, and can't be listed. */
+  #isUnlisted = false;
   #target: TreeNode | null = null;
+  #spellings: Spellings = PLAIN;
 
   constructor(settings: TreeSettings, lanes: Lanes, direction: Direction) {
     this.#settings = settings;
@@ -329,19 +355,27 @@ class TreeTransfer {
     ]);
     this.#target = target?.root ?? null;
     const unsettled = this.#unsettledIn(source!);
-    const plan = new Plan(source!.root, this.#target, this.#settings, unsettled);
-    const serial = await this.#settle(plan);
+    if (this.#target !== null) {
+      this.#spellings = await this.#findSpellings(source!.root, this.#target);
+    }
+    const plan = new Plan(source!.root, this.#target, this.#settings, unsettled, this.#spellings);
     await this.#compare(plan);
-    this.#announce(plan, serial);
-    if (this.#settings.dryRun) await this.#pretend(plan, serial);
-    else await this.#carryOut(plan, serial);
+    this.#announce(plan);
+    if (this.#settings.dryRun) await this.#pretend(plan);
+    else await this.#carryOut(plan);
     const deletionsKept = this.#settings.delete ? this.#whyNotDelete(plan) : null;
-    if (this.#settings.delete && deletionsKept === null) await this.#delete(plan);
+    const respelled = this.#settings.delete && deletionsKept === null
+      ? await this.#delete(plan)
+      : [];
     if (!this.#settings.dryRun) await this.#direction.finish?.();
     this.#report.progress();
     const unnameable = plan.unnameable.map(({ path }) => path);
-    const kept = unnameable.length === 0 ? {} : { unnameable };
-    return { ...this.#report.counts, deletionsKept, ...kept };
+    return {
+      ...this.#report.counts,
+      deletionsKept: respelled.length === 0 ? deletionsKept : "spelling",
+      ...respelled.length === 0 ? {} : { respelled },
+      ...unnameable.length === 0 ? {} : { unnameable },
+    };
   }
 
   /** The span in which files of the source were modified that are skipped; `null` if none are. */
@@ -360,32 +394,84 @@ class TreeTransfer {
     return plan.isEmpty ? "empty" : null;
   }
 
-  /** Finds out of what else, by another spelling, the target has already. */
-  async #settle(plan: Plan): Promise<Serial[]> {
-    const serial: Serial[] = [];
-    for (const { files, alias } of plan.doubtful) {
-      const absent: TreeNode[] = [];
-      // The first one that the target has, and the first by another spelling only.
-      let present: TreeNode | null = null;
-      let aliased: TreeNode | null = null;
-      for (const { source, target, blocked } of files) {
-        const node = source!;
-        const seen = await this.#direction.readTargetNode(this.#lanes.first, node);
-        if (seen === null) {
-          const copy = { node, target: null, obstacle: null };
-          if (absent.length > 0) serial.push({ copy, rivals: absent, rank: absent.length });
-          else (blocked ?? plan).copies.push(copy);
-          absent.push(node);
-          continue;
+  /**
+   * Finds out what the target lists by other names than the source: of what it does not list by the same name, where it also
+   * lists something that the source does not have, or has as another kind, which may have to give way.
+   */
+  async #findSpellings(source: TreeNode, target: TreeNode): Promise<Spellings> {
+    const targets = new Map<TreeNode, TreeNode>();
+    const rivals = new Map<TreeNode, TreeNode | null>();
+    const contested = new Set<TreeNode | null>();
+    for (let pairs: [TreeNode, TreeNode][] = [[source, target]]; pairs.length > 0;) {
+      const asked: {
+        readonly nodes: TreeNode[];
+        readonly inWay: readonly TreeNode[];
+        readonly target: TreeNode;
+      }[] = [];
+      // It grows by the directories in them.
+      for (const [source, target] of pairs) {
+        const nodes: TreeNode[] = [];
+        let common = 0;
+        const inWay: TreeNode[] = [];
+        for (const child of source.children?.values() ?? []) {
+          if (child.reason === "name" || child.reason === "reserved") continue;
+          const there = target.get(child.name);
+          if (there === null) {
+            nodes.push(child);
+            continue;
+          }
+          common++;
+          if (child.kind !== there.kind) inWay.push(child);
+          else if (child.kind === "directory") pairs.push([child, there]);
         }
-        const same = target === null ? present : aliased;
-        if (same === null) plan.decide(node, target ?? alias ?? seen);
-        else plan.fail(node, sameFile(node, same));
-        present ??= node;
-        if (target === null) aliased ??= node;
+        const hasOthers = (target.children?.size ?? 0) > common;
+        if (nodes.length === 0 || !hasOthers && inWay.length === 0) continue;
+        asked.push({ nodes: nodes.sort(byName), inWay, target });
+      }
+      pairs = [];
+      const names = await this.#listedNames(asked.flatMap(({ nodes }) => nodes));
+      for (const { nodes, inWay, target } of asked) {
+        for (const node of names === null ? inWay : []) contested.add(node);
+        const claims = new Map<TreeNode, TreeNode>();
+        for (const node of nodes) {
+          const record = names?.get(node);
+          if (record === undefined) continue;
+          const there = record.status === 200 ? target.get(record.name) : null;
+          // What is there by now was not when the target was listed: it shows when the node is copied.
+          if (record.status === 200 && (there === null || record.name === node.name)) continue;
+          const rival = there && (node.parent!.get(there.name) ?? claims.get(there) ?? null);
+          if (there === null || rival !== null) {
+            rivals.set(node, rival);
+            contested.add(rival);
+            continue;
+          }
+          claims.set(there, node);
+          targets.set(node, there);
+          if (node.kind === "directory" && there.kind === "directory") pairs.push([node, there]);
+        }
       }
     }
-    return serial;
+    return { targets, rivals, contested };
+  }
+
+  /** By which names the target lists nodes of the source, of those that it has; `null` if it can't tell. */
+  async #listedNames(
+    nodes: readonly TreeNode[],
+  ): Promise<ReadonlyMap<TreeNode, NameRecord> | null> {
+    const found = new Map<TreeNode, NameRecord>();
+    let canTell = true;
+    const batches: TreeNode[][] = [];
+    for (let start = 0; start < nodes.length; start += BATCH_FILES) {
+      batches.push(nodes.slice(start, start + BATCH_FILES));
+    }
+    await this.#lanes.run([batches], async (route, batch) => {
+      const records = canTell ? await this.#direction.listedNames(route, batch) : null;
+      if (records === null) canTell = false;
+      for (const [i, record] of records?.entries() ?? []) {
+        if (record.status !== 404) found.set(batch[i]!, record);
+      }
+    });
+    return canTell ? found : null;
   }
 
   async #compare(plan: Plan): Promise<void> {
@@ -399,8 +485,8 @@ class TreeTransfer {
     });
   }
 
-  #announce(plan: Plan, serial: readonly Serial[]): void {
-    const nodes = copiesOf(plan, serial).map(({ node }) => node);
+  #announce(plan: Plan): void {
+    const nodes = copiesOf(plan).map(({ node }) => node);
     const bytes = this.#report.total = nodes.reduce((bytes, { size }) => bytes + size, 0);
     this.#report.event({ type: "plan", files: nodes.length, bytes });
     for (const { path } of plan.unchanged) this.#report.event({ type: "unchanged", path });
@@ -411,11 +497,11 @@ class TreeTransfer {
   }
 
   /** Reports as if it had been done. */
-  async #pretend(plan: Plan, serial: readonly Serial[]): Promise<void> {
+  async #pretend(plan: Plan): Promise<void> {
     for (const { obstacle } of [...plan.copies, ...plan.makes, ...plan.blocked]) {
       this.#report.deleted(obstacle?.nodes);
     }
-    for (const { node } of copiesOf(plan, serial)) {
+    for (const { node } of copiesOf(plan)) {
       const { size } = node;
       const shortage = await this.#direction.foreseeShortage?.(node) ?? null;
       if (shortage !== null) this.#report.failed(node, shortage);
@@ -423,12 +509,23 @@ class TreeTransfer {
     }
   }
 
-  async #carryOut(plan: Plan, serial: readonly Serial[]): Promise<void> {
-    await this.#direction.begin(this.#lanes.first, this.#target === null);
+  async #carryOut(plan: Plan): Promise<void> {
+    this.#isUnlisted = await this.#direction.begin(this.#lanes.first, this.#target === null);
     await this.#lanes.run([plan.blocked], (route, blocked) => this.#unblock(route, blocked, plan));
-    await this.#lanes.run(queuesOf(plan.copies), (route, copies) => this.#copy(route, copies));
-    for (const each of serial) await this.#copySerially(each);
+    const failed = await this.#makeMissing(plan.makes);
+    const copies = plan.copies.filter((copy) => !this.#hasFailedAbove(copy.node, failed))
+      .map((copy) => this.#isUnlisted ? { ...copy, isNew: false } : copy);
+    await this.#lanes.run(queuesOf(copies), (route, copies) => this.#copy(route, copies));
+    await this.#settleTaken();
     await this.#makeDirectories(plan.makes);
+  }
+
+  /** Whether a directory that a file is in has failed; reports the file then. */
+  #hasFailedAbove(node: TreeNode, failed: ReadonlyMap<TreeNode, unknown>): boolean {
+    const directory = directoryAbove(node, failed);
+    if (directory === null) return false;
+    this.#report.failed(node, directoryMissing(node, failed.get(directory)));
+    return true;
   }
 
   /** Copies the first file of a directory that has a file in its way; what is left goes to the plan, unless all have failed. */
@@ -460,7 +557,9 @@ class TreeTransfer {
           asked.delete(copy);
           if ("again" in outcome) return void left.set(copy, outcome.again);
           left.delete(copy);
-          if ("alone" in outcome) alone.push(copy);
+          if ("taken" in outcome) {
+            this.#taken.push({ copy, sha256: outcome.sha256, isPart: false });
+          } else if ("alone" in outcome) alone.push(copy);
           else if ("error" in outcome) this.#report.failed(copy.node, outcome.error);
           else {
             // What was there already is as large as it was listed.
@@ -514,6 +613,12 @@ class TreeTransfer {
       } catch (error) {
         signal.throwIfAborted();
         if (endsAll(error) || !route.isUsable) throw error;
+        const isPart = !this.#isSettling && isInUse(error);
+        if (isPart || copy.isNew && isTaken(error)) {
+          meter(0);
+          this.#taken.push({ copy, sha256: null, isPart });
+          return false;
+        }
         // A file that is resumed gets further with every connection, whatever breaks them off; how far, the next one shows.
         const hasGotFurther = isCut(error) && resumedFrom > furthest;
         furthest = Math.max(furthest, resumedFrom);
@@ -544,41 +649,83 @@ class TreeTransfer {
     }
   }
 
-  /** Copies a file, unless it is one at the target that comes before it. */
-  async #copySerially({ copy, rivals, rank }: Serial): Promise<void> {
+  /** Decides about the files whose names something else has got, or had by another spelling; one after the other. */
+  async #settleTaken(): Promise<void> {
     const { first } = this.#lanes;
-    const { node } = copy;
-    try {
-      if (await this.#direction.readTargetNode(first, node) !== null) {
-        this.#names.clear();
-        for (const rival of rivals.slice(0, rank)) {
-          if (await this.#areDistinct(node.path, rival.path)) continue;
-          return this.#report.failed(node, sameFile(node, rival));
-        }
+    this.#isSettling = true;
+    while (this.#taken.length > 0) {
+      const taken = this.#taken.splice(0);
+      const again = taken.flatMap(({ copy, isPart }) => isPart ? copy : []);
+      const digests = new Map<Copy, string | null>();
+      for (const { copy, sha256, isPart } of taken) if (!isPart) digests.set(copy, sha256);
+      const rivals = await this.#rivalsOf([...digests.keys()].map(({ node }) => node));
+      for (const [copy] of digests) {
+        const { node } = copy;
+        const rival = rivals.get(node);
+        if (rival === undefined) continue;
+        digests.delete(copy);
+        this.#direction.discard?.(node);
+        this.#report.failed(node, sameFile(node, rival));
       }
-    } catch (error) {
-      this.#throwIfForAll(error, first);
-      return this.#report.failed(node, error);
+      await this.#lanes.run(queuesOf([...digests.keys()]), async (route, copies) => {
+        // An earlier attempt may have placed it, whose answer was lost; or somebody else has.
+        const same = await compareContents(route, this.#settings, copies, this.#direction);
+        for (const [i, copy] of copies.entries()) {
+          const { node } = copy;
+          const sha256 = digests.get(copy)!;
+          const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
+          if (same[i]) this.#copied(node, result);
+          else if (this.#settings.replace) again.push({ ...copy, isNew: false });
+          else this.#report.failed(node, existsAlready(node));
+        }
+      });
+      for (const copies of queuesOf(again).flat()) await this.#copy(first, copies);
     }
-    await this.#copy(first, [copy]);
   }
 
-  /** Whether two paths, which some file system takes for one, are two at the target. */
-  async #areDistinct(path: readonly string[], other: readonly string[]): Promise<boolean> {
-    for (let depth = 0; depth < Math.min(path.length, other.length); depth++) {
-      const [name, otherName] = [path[depth]!, other[depth]!];
-      if (name === otherName) continue;
-      const directory = path.slice(0, depth);
-      const key = directory.join("/");
-      let listed = this.#names.get(key);
-      if (listed === undefined) {
-        listed = this.#direction.names(this.#lanes.first, directory);
-        this.#names.set(key, listed);
+  /**
+   * Finds those that are one at the target with another node of the source, which comes first: by name, after those that are
+   * not suspected. Where that can't be told the other one is `null`.
+   *
+   * @param suspects What has a name that the target did not list, and that something has nevertheless.
+   */
+  async #rivalsOf(
+    suspects: readonly TreeNode[],
+  ): Promise<ReadonlyMap<TreeNode, TreeNode | null>> {
+    const rivals = new Map<TreeNode, TreeNode | null>();
+    // What is there may have been there before.
+    if (this.#isUnlisted) return rivals;
+    for (const [parent, nodes] of Map.groupBy(suspects, ({ parent }) => parent!)) {
+      const isSuspect = new Set(nodes);
+      const target = this.#targetOf(parent);
+      const claims = new Map<string, TreeNode>();
+      const asked: TreeNode[] = [];
+      for (const node of [...parent.children!.values()].sort(byName)) {
+        if (node.kind === "other") continue;
+        const there = target?.get(node.name) ?? this.#spellings.targets.get(node);
+        if (there !== undefined) claims.set(there.name, node);
+        else asked.push(node);
       }
-      const names = await listed;
-      if (names.has(name) && names.has(otherName)) return true;
+      const names = await this.#listedNames(asked);
+      asked.sort((one, other) => Number(isSuspect.has(one)) - Number(isSuspect.has(other)));
+      for (const node of asked) {
+        const record = names?.get(node);
+        const name = record?.status === 200 ? record.name : null;
+        const rival = name === null ? null : claims.get(name) ?? null;
+        // What has gone meanwhile is in nobody's way.
+        const isUntold = names === null || record?.status === 409;
+        if (isSuspect.has(node) && (rival !== null || isUntold)) rivals.set(node, rival);
+        else if (name !== null && rival === null) claims.set(name, node);
+      }
     }
-    return false;
+    return rivals;
+  }
+
+  /** What the target had of a directory of the source. */
+  #targetOf(node: TreeNode): TreeNode | null {
+    if (node.parent === null) return this.#target;
+    const there = this.#targetOf(node.parent)?.get(node.name);
+    return there ?? this.#spellings.targets.get(node) ?? null;
   }
 
   /** Throws an error that is so for all; what is so for one file is for the caller to report. */
@@ -587,14 +734,47 @@ class TreeTransfer {
     if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
   }
 
-  /** Makes the directories that are missing, unless they were made for a file. */
+  /**
+   * Makes the directories that are missing, before anything is copied: so that two names that are one directory at the target
+   * are found. What can't be made may be later, or is reported then.
+   *
+   * @returns Those that are one with another directory, with the error that was reported.
+   */
+  async #makeMissing(makes: Make[]): Promise<ReadonlyMap<TreeNode, unknown>> {
+    const { first } = this.#lanes;
+    const there: TreeNode[] = [];
+    const created: TreeNode[] = [];
+    const missing = makes.filter(({ obstacle }) => obstacle === null);
+    for (let start = 0; start < missing.length; start += BATCH_FILES) {
+      const batch = missing.slice(start, start + BATCH_FILES);
+      await this.#direction.makeDirectories(first, batch, ({ node }, { error, isNew }) => {
+        if (error !== null) return this.#throwIfForAll(error, first);
+        this.#made.add(node);
+        (isNew ? created : there).push(node);
+      });
+    }
+    const failed = new Map<TreeNode, unknown>();
+    for (const [node, rival] of await this.#rivalsOf(there)) {
+      const error = sameFile(node, rival);
+      failed.set(node, error);
+      this.#report.failed(node, error);
+    }
+    // They are in the other directory.
+    for (const node of created.reverse()) {
+      if (directoryAbove(node, failed) === null) continue;
+      await this.#direction.remove(first, node).catch((error) => this.#throwIfForAll(error, first));
+    }
+    return failed;
+  }
+
+  /** Makes the directories that could not be made before, unless they were made for a file. */
   async #makeDirectories(all: readonly Make[]): Promise<void> {
     const { first } = this.#lanes;
     const makes = all.filter(({ node }) => !this.#made.has(node));
     const failed = new Set<TreeNode>();
     for (let start = 0; start < makes.length; start += BATCH_FILES) {
       const batch = makes.slice(start, start + BATCH_FILES);
-      await this.#direction.makeDirectories(first, batch, ({ node, obstacle }, error) => {
+      await this.#direction.makeDirectories(first, batch, ({ node, obstacle }, { error }) => {
         if (error === null) return this.#report.deleted(obstacle?.nodes);
         this.#throwIfForAll(error, first);
         failed.add(node);
@@ -604,23 +784,24 @@ class TreeTransfer {
     }
   }
 
-  async #delete(plan: Plan): Promise<void> {
+  /**
+   * Deletes what is superfluous.
+   *
+   * @returns Paths that the target lists by other names, because of which something was kept.
+   */
+  async #delete(plan: Plan): Promise<string[][]> {
     const { deletions, staying } = plan;
-    this.#names.clear();
+    const respelled = await this.#findRespelled(plan);
     const chosen: TreeNode[] = [];
-    for (const deletion of deletions) {
-      const { node } = deletion;
-      if (staying.has(node)) continue;
-      try {
-        if (await this.#isSuperfluous(deletion)) chosen.push(node);
-        else plan.keep(node);
-      } catch (error) {
-        this.#throwIfForAll(error, this.#lanes.first);
-        plan.keep(node);
-        this.#report.failed(node, error, "target");
-      }
+    for (const { node, judged } of deletions) {
+      if (respelled.has(judged)) plan.keep(node);
+      else if (!staying.has(node)) chosen.push(node);
     }
-    if (this.#settings.dryRun) return this.#report.deleted(chosen);
+    const paths = [...respelled.values()].filter((node) => node !== null).map(({ path }) => path);
+    if (this.#settings.dryRun) {
+      this.#report.deleted(chosen);
+      return paths;
+    }
     // Directories after what is in them; those of one depth at the same time.
     for (const nodes of byDepth(chosen)) {
       await this.#lanes.run([nodes], async (route, node) => {
@@ -635,31 +816,65 @@ class TreeTransfer {
         this.#report.deleted([node]);
       });
     }
+    return paths;
   }
 
-  /** Whether something is at the target besides all that the source has by another spelling. */
-  async #isSuperfluous({ node, doubts }: Deletion): Promise<boolean> {
-    const { path } = node;
-    for (const wanted of doubts) {
-      const isDistinct = this.#settings.dryRun
-        ? await this.#wouldBeDistinct(wanted)
-        : await this.#areDistinct(path, wanted.path);
-      if (!isDistinct) return false;
+  /**
+   * Finds the directories in which nothing superfluous may be deleted, and in each the first node that the target lists by
+   * another name, or not at all: any of what is superfluous there may be that node. In a directory that can't be listed, whose
+   * deletions have failed, there is none.
+   */
+  async #findRespelled({ deletions, staying }: Plan): Promise<Map<Judged, TreeNode | null>> {
+    const respelled = new Map<Judged, TreeNode | null>();
+    const all = new Map<Judged, TreeNode>();
+    for (const { node, judged } of deletions) {
+      if (!staying.has(node) && !all.has(judged)) all.set(judged, node);
     }
-    return true;
-  }
-
-  async #wouldBeDistinct(wanted: TreeNode): Promise<boolean> {
-    let node = this.#target;
-    for (const name of wanted.path) node = node?.get(name) ?? null;
-    if (node !== null) return true;
-    if (wanted.kind === "other") return false;
-    return await this.#direction.readTargetNode(this.#lanes.first, wanted) === null;
+    await this.#lanes.run([[...all]], async (route, [judged, node]) => {
+      const { directory, wanted } = judged;
+      if (this.#settings.dryRun) {
+        // What will be listed nobody knows yet.
+        const other = wanted.find((each) => this.#spellings.targets.has(each));
+        if (other !== undefined) respelled.set(judged, other);
+        return;
+      }
+      try {
+        const names = await this.#direction.names(route, directory.path);
+        const other = names && wanted.find(({ name }) => !names.has(name));
+        if (names === null) respelled.set(judged, null);
+        else if (other !== undefined) respelled.set(judged, other);
+      } catch (error) {
+        this.#throwIfForAll(error, route);
+        respelled.set(judged, null);
+        this.#report.failed(node, error, "target");
+      }
+    });
+    return respelled;
   }
 }
 
-function copiesOf({ copies, blocked }: Plan, serial: readonly Serial[]): Copy[] {
-  return [...copies, ...blocked.flatMap(({ copies }) => copies), ...serial.map(({ copy }) => copy)];
+/** The innermost of some directories that a node is in. */
+function directoryAbove(node: TreeNode, some: ReadonlyMap<TreeNode, unknown>): TreeNode | null {
+  if (some.size === 0) return null;
+  let { parent } = node;
+  while (parent !== null && !some.has(parent)) ({ parent } = parent);
+  return parent;
+}
+
+/** Whether the part of a file may be that of another one, which is copied at the same time. */
+function isInUse(error: unknown): boolean {
+  return error instanceof TransferError && error.code === "IN_USE";
+}
+
+/** Whether something has the name of a file that was to be new. */
+function isTaken(error: unknown): boolean {
+  if (!(error instanceof TransferError)) return false;
+  const { status, cause } = error;
+  return status === 412 || cause instanceof Refusal && cause.status === 412;
+}
+
+function copiesOf({ copies, blocked }: Plan): Copy[] {
+  return [...copies, ...blocked.flatMap(({ copies }) => copies)];
 }
 
 /** Small files in batches, and the others alone. */

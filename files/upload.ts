@@ -298,7 +298,8 @@ class Upload {
     const { status } = response;
     const uri = this.#uri;
     await this.#route.discard(response);
-    if (status === 412 && await this.#isThere()) return meter.finish(this.#source.sha256);
+    const isThere = status === 412 && !this.#settings.replace && await this.#isThere();
+    if (isThere) return meter.finish(this.#source.sha256);
     if (status !== 201 && status !== 204) {
       throw await this.#refused("PUT", response, meter.resumedFrom);
     }

@@ -12,7 +12,10 @@ import {
   BUNDLE_END,
   BundleBuffer,
   BUNDLED_BELOW_BYTES,
+  formatPaths,
   formatRecord,
+  type NameRecord,
+  NAMES_ANSWER,
   PUT_ANSWER,
 } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
@@ -25,18 +28,18 @@ import { requestChange, type Route } from "./route.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
 import {
   type Copy,
-  existsAlready,
   type Make,
   type Obstacle,
   replaceableFor,
-  TreeNode,
+  type TreeNode,
   type TreeOptions,
   type TreeResult,
 } from "./tree.ts";
-import { compareContents, head, requestBundle, uriOf } from "./tree_requests.ts";
+import { requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
   type Done,
+  type Made,
   type Outcome,
   transferTree,
   type TreeSettings,
@@ -104,6 +107,9 @@ export async function uploadTree(
 
 const encoder = new TextEncoder();
 
+/** What a server answers that has no list, or is of an older version. */
+const CANT_TELL: ReadonlySet<number | null> = new Set([404, 405]);
+
 interface Sent {
   readonly copy: Copy;
   readonly bytes: number;
@@ -142,8 +148,8 @@ class Upload implements Direction {
     }
   }
 
-  async begin(route: Route, isMissing: boolean): Promise<void> {
-    if (!isMissing) return;
+  async begin(route: Route, isMissing: boolean): Promise<boolean> {
+    if (!isMissing) return false;
     let isThere = true;
     try {
       isThere = await requestChange(route, "PUT", this.#settings.uri) !== 201;
@@ -156,28 +162,32 @@ class Upload implements Direction {
     if (isThere && this.#settings.delete) {
       await readRemoteTree(route, this.#settings.uri, false, this.#settings.signal);
     }
+    return isThere;
   }
 
-  async readTargetNode(route: Route, node: TreeNode): Promise<TreeNode | null> {
-    const { status, headers } = await head(route, this.#uriOf(node));
-    if (status === 404) return null;
-    const { "content-length": size, "last-modified": modified } = headers;
-    if (status !== 200 || typeof size !== "number") {
-      // A directory is redirected to the path with a slash.
-      const isDirectory = status > 300 && status < 400;
-      const kind = isDirectory ? "directory" : "other";
-      return new TreeNode(null, node.name, kind, 0, 0, isDirectory ? null : "unreadable");
+  async listedNames(
+    route: Route,
+    nodes: readonly TreeNode[],
+  ): Promise<readonly NameRecord[] | null> {
+    const uri = `${this.#settings.uri}?bundle=names`;
+    const body = formatPaths(nodes.map(({ path }) => path));
+    const names: NameRecord[] = [];
+    try {
+      const records = requestBundle(route, uri, body, NAMES_ANSWER, "get", nodes);
+      for await (const { record } of records) names.push(record);
+    } catch (error) {
+      if (error instanceof TransferError && CANT_TELL.has(error.status)) return null;
+      throw error;
     }
-    // Without one it is the same as no other time.
-    return new TreeNode(null, node.name, "file", size, Date.parse(`${modified}`));
+    return names;
   }
 
-  async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string>> {
+  async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
     const uri = this.#settings.uri + fileUri(...path, "").slice(1);
     try {
       return await readRemoteNames(route, uri, this.#settings.signal);
     } catch (error) {
-      if (error instanceof TransferError && error.status === 404) return new Set();
+      if (error instanceof TransferError && error.status === 404) return null;
       throw error;
     }
   }
@@ -192,20 +202,11 @@ class Upload implements Direction {
 
   async copySmall(route: Route, copies: readonly Copy[], done: Done<Copy, Outcome>): Promise<void> {
     const sent: Sent[] = [];
-    const existing: Sent[] = [];
     const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, done));
     const uri = `${this.#settings.uri}?bundle=put`;
     const records = requestBundle(route, uri, body, PUT_ANSWER, "put", sent);
     for await (const { record: { status }, item } of records) {
-      if (status === 412 && !this.#settings.replace) existing.push(item);
-      else done(item.copy, this.#outcomeOf(item, status));
-    }
-    if (existing.length === 0) return;
-    // What an earlier request put there, before its connection broke off, is the same.
-    const copied = existing.map(({ copy }) => copy);
-    const same = await compareContents(route, this.#settings, copied, this);
-    for (const [i, { copy, sha256 }] of existing.entries()) {
-      done(copy, same[i] ? { bytes: 0, sha256 } : { error: existsAlready(copy.node) });
+      done(item.copy, this.#outcomeOf(item, status));
     }
   }
 
@@ -226,7 +227,8 @@ class Upload implements Direction {
       }
       const bytes = content.subarray(0, read.size);
       const sha256 = sha256Of(bytes);
-      const condition = this.#settings.replace ? {} : { "if-none-match": "*" as const };
+      const isNew = copy.isNew || !this.#settings.replace;
+      const condition = isNew ? { "if-none-match": "*" as const } : {};
       buffer.add({ path: copy.node.path, ...read, sha256, ...condition }, bytes);
       sent.push({ copy, bytes: read.size, sha256: this.#settings.verify ? sha256 : null });
       if (buffer.isFull) yield [null, buffer.take(false)];
@@ -266,6 +268,7 @@ class Upload implements Direction {
       this.#refusal = null;
       return { bytes, sha256 };
     }
+    if (status === 412) return { taken: true, sha256 };
     const error = statusError("PUT", this.#uriOf(node), { status });
     if (status === 507) throw error;
     if (status === 403 && this.#refusal !== null) throw this.#refusal;
@@ -274,7 +277,7 @@ class Upload implements Direction {
 
   async copyAlone(
     route: Route,
-    { node, obstacle }: Copy,
+    { node, obstacle, isNew }: Copy,
     settings: TransferSettings,
   ): Promise<TransferResult> {
     const path = this.pathOf(node);
@@ -283,15 +286,22 @@ class Upload implements Direction {
     };
     check();
     const uri = this.#uriOf(node);
-    return await uploadFile(route, path, uri, settings, replacing(obstacle), check);
+    const headers = { ...replacing(obstacle), ...isNew ? { "if-none-match": "*" } : {} };
+    // That something has its name is not decided about here.
+    const all = { ...settings, replace: isNew || settings.replace };
+    return await uploadFile(route, path, uri, all, headers, check);
   }
 
-  async makeDirectories(route: Route, makes: readonly Make[], done: Done<Make>): Promise<void> {
+  async makeDirectories(
+    route: Route,
+    makes: readonly Make[],
+    done: Done<Make, Made>,
+  ): Promise<void> {
     for (const make of makes) {
       const { node, obstacle } = make;
       if (obstacle === null) continue;
       const making = requestChange(route, "PUT", this.#uriOf(node, true), replacing(obstacle));
-      done(make, await making.then(() => null, (error) => error));
+      done(make, await making.then(madeBy, (error) => ({ error, isNew: false })));
     }
     const plain = makes.filter(({ obstacle }) => obstacle === null);
     const lines = plain.map(({ node }) => formatRecord({ path: node.path, kind: "directory" }));
@@ -300,9 +310,13 @@ class Upload implements Direction {
     const uri = `${this.#settings.uri}?bundle=put`;
     const records = requestBundle(route, uri, body, PUT_ANSWER, "put", plain);
     for await (const { record: { status }, item: make } of records) {
-      const isMade = status === 201 || status === 204;
+      if (status === 201 || status === 204) {
+        this.#refusal = null;
+        done(make, madeBy(status));
+        continue;
+      }
       const uri = this.#uriOf(make.node, true);
-      done(make, isMade ? null : statusError("PUT", uri, { status }, "make"));
+      done(make, { error: statusError("PUT", uri, { status }, "make"), isNew: false });
     }
   }
 
@@ -314,6 +328,10 @@ class Upload implements Direction {
       if (!(error instanceof TransferError) || error.status !== 404) throw error;
     }
   }
+}
+
+function madeBy(status: number): Made {
+  return { error: null, isNew: status === 201 };
 }
 
 /** The header that names what may be replaced, as it was seen. */

@@ -332,6 +332,38 @@ Deno.test("sync to a peer: an empty source deletes nothing, which is an error on
   assertEquals((await sync(["--delete"])).code, 0);
 });
 
+Deno.test("sync to a peer: a mount point that is not mounted, with reserved names alone, is empty: 1", async () => {
+  await using ends = await setUp("to a peer", { ".degu-files": null, ".a.degu-part": "1" }, {
+    "old": "3",
+  });
+  const { target, sync } = ends;
+  const { code, errors: [problem] } = await sync(["--delete"]);
+  assertEquals(code, 1);
+  assertStringIncludes(problem!, "it is empty, so nothing is deleted: is its disk mounted?");
+  assertEquals(await content(target), { "old": "3" });
+  await Deno.remove(`${target}/old`);
+  assertEquals((await sync(["--delete"])).code, 0);
+});
+
+test("a name that the target does not list is a warning, and nothing is deleted beside it: 0", async (direction) => {
+  await using ends = await setUp(direction, { "d/a": "1", "e/b": "2" }, {
+    "d/old": "3",
+    "e/old": "4",
+  });
+  const { target, sync } = ends;
+  // As if the disk had given it another name.
+  const { code, errors, warnings, results } = await sync(["--delete"], (_agent, to, text) => {
+    if (to === "stdout" && text.includes("/d/a")) {
+      Deno.renameSync(`${target}/d/a`, `${target}/d/A`);
+    }
+  });
+  assertEquals(warnings, [
+    "to:d/a: its disk does not list it by this name; in to:d nothing is deleted",
+  ]);
+  assertEquals([code, errors, results.at(-1)], [0, [], "deleted to:e/old"]);
+  assertEquals(Object.keys(await content(target)), ["d", "d/A", "d/old", "e", "e/b"]);
+});
+
 const many = (count: number): Tree =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [`${i % 9}/${i}`, `${i}`]));
 

@@ -284,7 +284,7 @@ both(
   "connections that are cut are replaced, and complete files are not copied again",
   async (direction) => {
     const texts: Record<string, string> = {};
-    for (let i = 0; i < 300; i++) texts[`d/${i}`] = `text ${i}`;
+    for (let i = 0; i < 300; i++) texts[`${i}`] = `text ${i}`;
     let requests = 0;
     await using trees = await makeTrees(
       direction,
@@ -302,19 +302,31 @@ both(
 );
 
 both(
-  "of several spellings of a name each is copied, also one that others make meanwhile",
+  "what others make meanwhile is replaced, or fails with replace: false unless it is the same",
   async (direction) => {
-    await using trees = await makeTrees(direction, { AB: "1", Ab: "22", aB: "333" });
-    // It is looked for also where there is no target yet.
-    await Deno.remove(trees.target);
-    const next = new Map([["AB", "Ab"], ["Ab", "aB"]]);
-    const onEvent = (event: TreeEvent) => {
-      const name = event.type === "copied" ? next.get(event.path.join("/")) : undefined;
-      if (name !== undefined) Deno.writeTextFileSync(`${trees.target}/${name}`, "theirs");
-    };
-    const { outcomes } = await trees.copy({ onEvent });
-    assertEquals(outcomes, { AB: "copied", Ab: "copied", aB: "copied" });
-    assertEquals(await content(trees.target), await content(trees.source));
+    const large = "l".repeat(70_000);
+    const source = { AB: "1", Ab: "22", "d/same": "333", large, "large same": large };
+    const theirs = { Ab: "theirs", "d/same": "333", large: "theirs", "large same": large };
+    const outcomes = Object.fromEntries(Object.keys(source).map((path) => [path, "copied"]));
+    for (const replace of [true, false]) {
+      await using trees = await makeTrees(direction, source);
+      const onEvent = ({ type }: TreeEvent) => {
+        if (type !== "plan") return;
+        Deno.mkdirSync(`${trees.target}/d`);
+        for (const [path, text] of Object.entries(theirs)) {
+          Deno.writeTextFileSync(`${trees.target}/${path}`, text);
+        }
+      };
+      const copied = await trees.copy({ onEvent, replace });
+      const failed = replace ? {} : { Ab: "failed", large: "failed" };
+      assertEquals(copied.outcomes, { ...outcomes, ...failed }, Deno.inspect(copied.errors));
+      for (const error of Object.values(copied.errors)) {
+        assertEquals((error as TransferError).code, "CONFLICT");
+      }
+      const kept = replace ? {} : { Ab: "theirs", large: "theirs" };
+      const left = await content(trees.target);
+      assertEquals(left, { ...await content(trees.source), ...kept });
+    }
   },
 );
 

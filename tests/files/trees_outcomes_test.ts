@@ -219,6 +219,17 @@ const rows: readonly Row[] = [
       left: "d/b",
     },
   ],
+  [
+    "a mount point that is not mounted, with reserved names alone, is empty: nothing is deleted",
+    ".degu-files/x .a.degu-part",
+    "a d/b",
+    DELETE,
+    {
+      outcomes: "|.degu-files:reserved .a.degu-part:reserved",
+      kept: "empty",
+      left: "a d/b",
+    },
+  ],
   ["what has the place of parts but is none keeps its directory", "a", "d/.degu-files/x", DELETE, {
     outcomes: "a !d",
     left: "a d/.degu-files/x",

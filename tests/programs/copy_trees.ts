@@ -8,9 +8,13 @@ import { content } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { type CopiedElsewhere, type CopyJob, copyTree } from "@degu/testing/trees.ts";
 
-async function copy({ dir, direction, options = { delete: true } }: CopyJob) {
+async function copy({ dir, direction, options = { delete: true }, isOlder = false }: CopyJob) {
   const [there, here] = direction === "download" ? ["source", "target"] : ["target", "source"];
-  await using serving = serve(new FilesApp(`${dir}/${there}`, { list: true, write: true }));
+  const app = new FilesApp(`${dir}/${there}`, { list: true, write: true });
+  await using serving = serve(async (request, ...others) => {
+    if (!isOlder || request.query !== "bundle=names") return await app.handle(request, ...others);
+    return [405, "Method Not Allowed", { allow: "GET, HEAD, PUT, DELETE, POST" }, null];
+  });
   let copied: Partial<CopiedElsewhere>;
   try {
     const client = serving.makeClient();

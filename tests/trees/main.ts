@@ -1,15 +1,15 @@
 /**
  * Runs random transfers of trees, or one that was found earlier, and says where they differ from the model.
  *
- * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--rsync N` compares N with rsync, `--insensitive N` copies N to
- * a disk that ignores case. Each of them prints a line of JSON.
+ * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--rsync N` compares N with rsync, `--odd N` copies N to
+ * each disk that spells names its own way (`--disk NAME`: to that one). Each of them prints a line of JSON.
  */
 
 import fc from "fast-check";
 import { type Case, cases, plain } from "./cases.ts";
 import { run } from "./disk.ts";
 import { Lab } from "./lab.ts";
-import { checkInsensitive, insensitiveCases, mountInsensitive } from "./insensitive.ts";
+import { checkOdd, ODD_DISKS, oddCases, type OddDisk } from "./odd_disks.ts";
 import { hasRsync } from "./rsync.ts";
 
 const args = new Map<string, string>();
@@ -27,7 +27,10 @@ try {
   await using lab = new Lab(`${dir}/large`, small);
   if (!lab.isKeptOut) console.error("nothing is unreadable: this user may read everything");
   if (replay !== undefined) await lab.run(JSON.parse(replay)[0]);
-  if (args.has("--insensitive")) await checkCases(Number(args.get("--insensitive")));
+  for (const disk of ODD_DISKS) {
+    const isWanted = args.get("--disk") === undefined || args.get("--disk") === disk.name;
+    if (args.has("--odd") && isWanted) await checkDisk(disk, Number(args.get("--odd")));
+  }
   if (args.has("--rsync")) await checkAgainstRsync(lab, Number(args.get("--rsync")));
   if (["--runs", "--seconds"].some((name) => args.has(name))) await checkModel(lab);
 } finally {
@@ -100,17 +103,22 @@ async function checkAgainstRsync(lab: Lab, trees: number): Promise<void> {
   await check(property, trees, {}, () => ({ compared: trees, named }));
 }
 
-async function checkCases(trees: number): Promise<void> {
-  const disk = `${dir}/insensitive`;
-  Deno.mkdirSync(disk);
-  const obstacle = mountInsensitive(`${dir}/image`, disk);
-  if (obstacle !== null) return console.log(JSON.stringify({ skipped: obstacle }));
+async function checkDisk(disk: OddDisk, trees: number): Promise<void> {
+  const [place, at] = [`${dir}/${disk.name}`, `${dir}/${disk.name}/mounted`];
+  Deno.mkdirSync(at, { recursive: true });
+  let unmount;
   try {
-    const property = fc.asyncProperty(insensitiveCases, async (it) => {
-      await checkInsensitive(it, `${dir}/large`, disk);
+    unmount = await disk.mount(place, at);
+  } catch (error) {
+    const why = error instanceof Error ? error.message.trim() : error;
+    return console.log(JSON.stringify({ skipped: `no disk ${disk.name}: ${why}` }));
+  }
+  try {
+    const property = fc.asyncProperty(oddCases(disk), async (it) => {
+      await checkOdd(disk, it, `${dir}/large`, at);
     });
-    await check(property, trees, {}, () => ({ compared: trees }));
+    await check(property, trees, {}, () => ({ disk: disk.name, compared: trees }));
   } finally {
-    run("umount", disk);
+    await unmount();
   }
 }

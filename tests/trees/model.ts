@@ -89,11 +89,6 @@ export function isSameTime(one: number, other: number): boolean {
   );
 }
 
-/** How names are compared where a file system may take two spellings for one. */
-export function fold(name: string): string {
-  return name.normalize("NFC").toLowerCase().normalize("NFC");
-}
-
 const canRead = (mode: number) => (mode & 0o400) !== 0;
 const canSearch = (mode: number) => (mode & 0o500) === 0o500;
 const canWrite = (mode: number) => (mode & 0o300) === 0o300;
@@ -140,10 +135,6 @@ class Judge {
   readonly #mayBeDeleted = new Set<string>();
   /** Paths that may have failed because they could not be deleted. */
   readonly #mayFail = new Set<string>();
-  /** What the source has, by what paths that differ only in spelling have in common. */
-  readonly #spellings: ReadonlyMap<string, readonly View[]>;
-  /** What of it does not come to the target, by the same. */
-  readonly #unplaced: ReadonlyMap<string, readonly View[]>;
   readonly #hidesUnnamed: boolean;
   /** Whether deletions at the end are made, or supposed. */
   #deletes = false;
@@ -155,9 +146,6 @@ class Judge {
     const [from, to] = download ? [root, null] : [null, root];
     this.#source = view("", source, null, from, options);
     this.#target = target && view("", target, this.#source, to, options);
-    const foldedPath = ({ path }: View) => fold(path);
-    this.#spellings = Map.groupBy(entriesOf(this.#source), foldedPath);
-    this.#unplaced = Map.groupBy(unplaced(this.#source), foldedPath);
     this.#hidesUnnamed = !accepts(options, { name: "not\ufffdutf", kind: "other", reason: "name" });
     this.#outcomes = outcomesOf(events);
     this.#deleted = events.flatMap((event) =>
@@ -314,13 +302,10 @@ class Judge {
   #allowed(entry: View, there: View | null): Outcome[] {
     const { dryRun, options: { compare, replace } } = this.#run;
     if (there === null) return ["copied"];
-    // Where two names of the source may be one at the target, nothing has to give way to either.
-    const hasRival = this.#spellings.get(fold(entry.path))!.length > 1;
     const wanted = entry.file!;
     if (there.kind === "directory") {
       if (!this.#givesWay) return ["failed"];
-      // Where both may be one, what is below the other would go with it.
-      const clear = hasRival && isClear(there, dryRun) ? null : isClear(there, dryRun);
+      const clear = isClear(there, dryRun);
       return clear === null ? ["copied", "failed"] : clear ? ["copied"] : ["failed"];
     }
     const found = there.file;
@@ -328,9 +313,7 @@ class Judge {
     if (there.raw.kind === "directory" && dryRun && replace) return ["failed", "copied"];
     if (found === null) {
       // A link that is not followed, or something that is never deleted.
-      if (hasRival && dryRun) return ["copied", "failed"];
-      if (there.reason !== "link" || !this.#givesWay) return ["failed"];
-      return hasRival ? ["copied", "failed"] : ["copied"];
+      return [there.reason === "link" && this.#givesWay ? "copied" : "failed"];
     }
     const isLink = there.raw.kind === "link";
     // In advance nobody knows that it is a link.
@@ -423,10 +406,6 @@ class Judge {
         allowed.push(orFailed);
       }
     }
-    // Nothing says whether reserved names, which a program that sends skips, are something.
-    if (allowed[0] === "empty" && this.#source.reserved.length > 0 && !this.#run.download) {
-      allowed.push(null);
-    }
     // With nothing to delete there may be no reason to name one.
     if (allowed[0] !== null && !this.#wouldDelete()) allowed.push(null);
     if (!allowed.includes(result.deletionsKept)) {
@@ -454,7 +433,7 @@ class Judge {
     for (const name of names) {
       const entry = source.below.get(name) ?? null, there = target?.below.get(name) ?? null;
       const expected = entry === null
-        ? this.#expectForeign(there!, source, isDeleting && isWritableDirectory(target))
+        ? this.#expectForeign(there!, isDeleting && isWritableDirectory(target))
         : this.#expectEntry(entry, there, isDeleting);
       if (expected !== null) entries.set(name, expected);
     }
@@ -501,8 +480,8 @@ class Judge {
     return kept;
   }
 
-  /** What must be of an entry that the source does not have; `parent` is the source's directory. */
-  #expectForeign(there: View, parent: View | null, isDeleting: boolean): Expected | null {
+  /** What must be of an entry that the source does not have. */
+  #expectForeign(there: View, isDeleting: boolean): Expected | null {
     const kept = { kept: there.raw };
     const { path } = there;
     if (!this.#deletes || there.isHidden || there.kind === "other" || !there.isReadable) {
@@ -515,35 +494,20 @@ class Judge {
       this.#mayBeDeleted.add(path);
       return { ...kept, mayBeGone: true };
     }
-    const folded = fold(there.name);
-    const spellings = [...parent?.below.values() ?? []].filter((entry) =>
-      fold(entry.name) === folded
-    );
-    // Nothing says whether another spelling of what is not copied, here or above, counts as one.
-    const isDoubtful = prefixes(path).some((prefix) =>
-      this.#unplaced.get(fold(prefix))?.some((entry) => entry.path !== prefix)
-    );
-    // In advance nobody can know whether both spellings will be there.
-    const mayStay = isDoubtful || this.#run.dryRun && spellings.length > 0;
     if (there.kind === "file") {
       // Whether a link that a server lists as a file can be deleted is up to the server.
-      if (mayStay || there.raw.kind === "link") {
+      if (there.raw.kind === "link") {
         this.#mayBeDeleted.add(path);
-        if (there.raw.kind === "link") this.#mayFail.add(path);
-        return { ...kept, mayBeGone: true, isStuck: there.raw.kind === "link" };
+        this.#mayFail.add(path);
+        return { ...kept, mayBeGone: true, isStuck: true };
       }
       this.#mustBeDeleted.add(path);
       return null;
     }
-    if (mayStay) {
-      this.#noteAll(there, this.#mayBeDeleted);
-      this.#noteAll(there, this.#mayFail);
-      return { isOpen: true };
-    }
     const entries = new Map<string, Expected>();
     const isWritable = isWritableDirectory(there);
     for (const [name, entry] of there.below) {
-      const expected = this.#expectForeign(entry, null, isWritable);
+      const expected = this.#expectForeign(entry, isWritable);
       if (expected !== null) entries.set(name, expected);
     }
     const isStaying = there.unnamed > 0 || [...entries.values()].some((it) => !it.mayBeGone);
@@ -740,14 +704,6 @@ function hasFile(directory: View, isReadable = false): boolean {
 /** A directory, and those in it that are not hidden. */
 function directoriesOf(root: View): View[] {
   return [root, ...entriesOf(root).filter(({ kind }) => kind === "directory")];
-}
-
-/** What of a tree does not come to the target. */
-function unplaced(root: View): View[] {
-  return [...root.below.values()].flatMap((entry) => [
-    ...entry.isHidden || entry.kind === "other" ? [entry] : [],
-    ...unplaced(entry),
-  ]);
 }
 
 /** What is in a tree and not hidden. */

@@ -3,7 +3,7 @@
 import type { TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { flatten, isOther, type Raw, type RawDirectory, run } from "./disk.ts";
-import { fold, isSameTime } from "./model.ts";
+import { isSameTime } from "./model.ts";
 
 /** A target after the same transfer by both. */
 export interface Compared {
@@ -103,18 +103,6 @@ export const NAMED: readonly Named[] = [
       [source, ...onTheWay(source, path.slice(0, -1))].some((raw) =>
         raw?.kind === "directory" && (raw.mode & 0o200) === 0
       ),
-  },
-  {
-    name: "another spelling of a name stays if the source's own is not at the target",
-    explains: ({ path, ours, theirs }, { source, ours: after }) =>
-      ours !== null && theirs === null && path.some((name, index) => {
-        const parent = at(source, path.slice(0, index));
-        const there = at(after, path.slice(0, index));
-        return parent?.kind === "directory" && there?.kind === "directory" &&
-          [...parent.entries.keys()].some((other) =>
-            other !== name && fold(other) === fold(name) && !there.entries.has(other)
-          );
-      }),
   },
   {
     name: "rsync gives up deletions after an error",

@@ -1,0 +1,161 @@
+/** Names as a disk lists them, of what it also finds by others: it may drop dots at the end, or ignore case. */
+
+import type { BigIntStats } from "node:fs";
+import type { ResponseTuple } from "../base/app/message.ts";
+import { isSameFile, statOrNull } from "../disk/names.ts";
+import { Turns } from "../disk/files.ts";
+import { BUNDLE_END, BUNDLE_TYPE, formatRecord, type NameRecord, parsePaths } from "./bundle.ts";
+import { MAX_DEPTH } from "./file_name.ts";
+import type { FileRequest } from "./file_request.ts";
+import { isServedName, readPaths } from "./get_bundle.ts";
+import { notFound, Refusal } from "./refusal.ts";
+import { prefixOf } from "./reserved.ts";
+import { isAbsence, type Root } from "./root.ts";
+
+const encoder = new TextEncoder();
+
+const ABSENT: NameRecord = { status: 404 };
+const UNTOLD: NameRecord = { status: 409 };
+
+/** Answers by which names the directories list what has the paths of a request. */
+export async function nameBundle(request: FileRequest): Promise<ResponseTuple> {
+  if (!request.list) throw notFound();
+  const { root, session, target: { names } } = request;
+  const paths: (readonly string[])[] = [];
+  for (const path of parsePaths(await readPaths(request.request))) paths.push([...names, ...path]);
+  const records = await findListedNames(root, paths, session?.signal);
+  const answer = records.map(formatRecord).join("") + BUNDLE_END;
+  return [200, "OK", { "content-type": BUNDLE_TYPE }, encoder.encode(answer)];
+}
+
+/**
+ * Finds out by which names directories list what has these paths; what lies behind a link counts as absent. Each directory is
+ * read at most twice, in whatever order the paths are.
+ *
+ * @param signal Ends it with its reason.
+ */
+export async function findListedNames(
+  root: Root,
+  paths: readonly (readonly string[])[],
+  signal: AbortSignal | undefined,
+): Promise<NameRecord[]> {
+  const turns = new Turns();
+  const pause = async () => {
+    if (!turns.isOver) return;
+    await turns.next(root.path);
+    signal?.throwIfAborted();
+  };
+  const records = paths.map((): NameRecord => ABSENT);
+  const directories = Map.groupBy(paths.entries(), ([, path]) => path.slice(0, -1).join("/"));
+  for (const entries of directories.values()) {
+    const directory = entries[0]![1].slice(0, -1);
+    if (directory.length >= MAX_DEPTH || !directory.every(isServedName)) continue;
+    const names = entries.map(([, path]) => path.at(-1)!);
+    const found = await findIn(root, directory, names, pause);
+    for (const [i, [at]] of entries.entries()) records[at] = found[i]!;
+  }
+  return records;
+}
+
+/** What a look at a name tells: what has it, if anything, or nothing. */
+type Look = BigIntStats | null | "untold";
+
+async function findIn(
+  root: Root,
+  directory: readonly string[],
+  names: readonly string[],
+  pause: () => Promise<void>,
+): Promise<NameRecord[]> {
+  const path = pathWithoutLinks(root, directory);
+  if (path === null) return names.map(() => ABSENT);
+  const looks: Look[] = [];
+  for (const name of names) {
+    await pause();
+    looks.push(isServedName(name) ? lookAt(prefixOf(path) + name) : null);
+  }
+  const wanted = new Set(names.filter((_, i) => looks[i] !== null));
+  if (wanted.size === 0) return names.map(() => ABSENT);
+  const records: NameRecord[] = [];
+  try {
+    const listed = new Set<string>();
+    for await (const { name } of Deno.readDir(path)) {
+      if (wanted.has(name)) listed.add(name);
+    }
+    const others = looks.filter((look, i) => look !== null && !listed.has(names[i]!));
+    const alike = others.length === 0 ? new Map() : await findAlike(path, others, pause);
+    for (const [i, look] of looks.entries()) {
+      const name = names[i]!;
+      if (look === null) records.push(ABSENT);
+      else if (listed.has(name)) records.push({ status: 200, name });
+      else {
+        const found = nameOf(look, alike);
+        records.push(found === null ? UNTOLD : { status: 200, name: found });
+      }
+    }
+  } catch (error) {
+    if (!isAbsence(error)) throw error;
+    return looks.map((look) => look === null ? ABSENT : UNTOLD);
+  }
+  // Another process may have exchanged a directory for a link meanwhile: then these are names from elsewhere.
+  if (pathWithoutLinks(root, directory) !== path) return names.map(() => UNTOLD);
+  return records;
+}
+
+/** The path of a directory; `null` if there is none, or a link is on the way. */
+function pathWithoutLinks(root: Root, directory: readonly string[]): string | null {
+  try {
+    const { path, missing } = root.findParent(directory);
+    return missing.length === 0 ? path : null;
+  } catch (error) {
+    if (error instanceof Refusal || isAbsence(error)) return null;
+    throw error;
+  }
+}
+
+function lookAt(path: string): Look {
+  try {
+    return statOrNull(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    return isAbsence(error) ? null : "untold";
+  }
+}
+
+/** An entry of a directory. */
+interface Entry {
+  readonly name: string;
+  readonly state: BigIntStats;
+}
+
+/** The entries of a directory that may be one of these. */
+async function findAlike(
+  path: string,
+  looks: readonly Look[],
+  pause: () => Promise<void>,
+): Promise<ReadonlyMap<string, readonly Entry[]>> {
+  const alike = new Map<string, Entry[]>();
+  for (const look of looks) if (isState(look)) alike.set(keyOf(look), []);
+  for await (const { name } of Deno.readDir(path)) {
+    await pause();
+    const state = lookAt(prefixOf(path) + name);
+    if (isState(state)) alike.get(keyOf(state))?.push({ name, state });
+  }
+  return alike;
+}
+
+/** The name of an entry; `null` if none, or more than one, can be it. */
+function nameOf(look: Look, alike: ReadonlyMap<string, readonly Entry[]>): string | null {
+  const all = isState(look) ? alike.get(keyOf(look)) ?? [] : [];
+  const same = all.filter(({ state }) => isState(look) && isSameFile(state, look));
+  // Some file systems number a file for each of its spellings anew: all else that they say of it is the same.
+  const [only, another] = same.length > 0 ? same : all;
+  return only === undefined || another !== undefined ? null : only.name;
+}
+
+function isState(look: Look): look is BigIntStats {
+  return look !== null && look !== "untold";
+}
+
+function keyOf({ mode, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return `${mode} ${size} ${mtimeNs} ${ctimeNs}`;
+}

@@ -1,0 +1,141 @@
+"""A disk that spells names its own way, and one that fails: a FUSE file system over a directory.
+
+odd_disk.py BACKING MOUNT SPELLING FAULTS [renumber]
+
+SPELLING: plain, strip (drops dots and spaces at the end), fold (lower case), nfd.
+FAULTS: a file, read anew at each call. A line "readdir 3 EIO PATTERN" lets the walk of each directory
+whose path matches fail after 3 entries; "lstat 0 EIO PATTERN" and "open 0 EIO PATTERN" fail at once.
+
+With "renumber" a file has another inode number for each of its spellings, as on many such disks.
+"""
+
+import errno
+import os
+import re
+import sys
+import unicodedata
+
+from fusepy import FUSE, Operations
+
+SPELLINGS = {
+    "plain": lambda name: name,
+    "strip": lambda name: name.rstrip(". ") or name,
+    "fold": str.casefold,
+    "nfd": lambda name: unicodedata.normalize("NFD", name),
+}
+backing, mount, spelling, faults, *options = sys.argv[1:]
+
+
+def fault(operation, path):
+    with open(faults, encoding="utf-8") as lines:
+        for line in lines:
+            kind, count, code, pattern = line.rstrip("\n").split(" ", 3)
+            if kind == operation and re.search(pattern, path):
+                return int(count), OSError(getattr(errno, code), code)
+    return None
+
+
+def check(operation, path):
+    found = fault(operation, path)
+    if found is not None:
+        raise found[1]
+
+
+def real(path):
+    return backing + "/".join(map(SPELLINGS[spelling], path.split("/")))
+
+
+class Disk(Operations):
+    def getattr(self, path, fh=None):
+        if fh is None:
+            check("lstat", path)
+        state = os.fstat(fh) if fh is not None else os.lstat(real(path))
+        names = [name for name in dir(state) if name.startswith("st_") and "time" not in name]
+        attributes = {name: getattr(state, name) for name in names}
+        for name in ("st_atime", "st_mtime", "st_ctime"):
+            attributes[name] = getattr(state, name + "_ns")
+        return attributes
+
+    def open(self, path, flags):
+        check("open", path)
+        return os.open(real(path), flags)
+
+    def opendir(self, path):
+        check("open", path)
+        return 0
+
+    def create(self, path, mode, fi=None):
+        return os.open(real(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, mode)
+
+    def read(self, path, size, offset, fh):
+        return os.pread(fh, size, offset)
+
+    def write(self, path, data, offset, fh):
+        return os.pwrite(fh, data, offset)
+
+    def truncate(self, path, length, fh=None):
+        os.truncate(real(path) if fh is None else fh, length)
+
+    def fsync(self, path, datasync, fh):
+        os.fsync(fh)
+
+    def release(self, path, fh):
+        os.close(fh)
+
+    def link(self, target, source):
+        os.link(real(source), real(target), follow_symlinks=False)
+
+    def rename(self, old, new):
+        os.rename(real(old), real(new))
+
+    def symlink(self, target, source):
+        os.symlink(source, real(target))
+
+    def readlink(self, path):
+        return os.readlink(real(path))
+
+    def utimens(self, path, times=None):
+        os.utime(real(path), ns=times, follow_symlinks=False)
+
+    def statfs(self, path):
+        state = os.statvfs(real(path))
+        return {name: getattr(state, name) for name in dir(state) if name.startswith("f_")}
+
+    def mkdir(self, path, mode):
+        os.mkdir(real(path), mode)
+
+    def rmdir(self, path):
+        os.rmdir(real(path))
+
+    def unlink(self, path):
+        os.unlink(real(path))
+
+    def chmod(self, path, mode):
+        os.chmod(real(path), mode)
+
+    def chown(self, path, uid, gid):
+        os.chown(real(path), uid, gid, follow_symlinks=False)
+
+
+class Mount(FUSE):
+    def readdir(self, path, buffer, filler, offset, info):
+        """With offsets, so that a walk can fail in its middle."""
+        path = path.decode("utf-8")
+        # libfuse renames what is removed while it is open.
+        seen = (name for name in os.listdir(real(path)) if not name.startswith(".fuse_hidden"))
+        names = [".", "..", *sorted(seen)]
+        found = fault("readdir", path)
+        end = len(names) if found is None else min(len(names), found[0] + 2)
+        if found is not None and offset >= end:
+            raise found[1]
+        for at in range(offset, end):
+            if filler(buffer, names[at].encode("utf-8", "surrogateescape"), None, at + 1) != 0:
+                break
+        return 0
+
+
+Disk.use_ns = True
+Mount(
+    Disk(), mount, foreground=True, nothreads=True, use_ino="renumber" not in options,
+    attr_timeout=0, entry_timeout=0, default_permissions=True,
+)

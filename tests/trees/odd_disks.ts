@@ -1,0 +1,320 @@
+/**
+ * Random trees to disks that spell names their own way: nothing that was copied may be lost, whatever its spelling.
+ */
+
+import fc from "fast-check";
+import { fileURLToPath } from "node:url";
+import { Client } from "@degu/degu/client";
+import {
+  downloadTree,
+  FilesApp,
+  type TreeEvent,
+  type TreeResult,
+  uploadTree,
+} from "@degu/degu/files";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
+import { Server } from "@degu/degu/server";
+import type { Made } from "./cases.ts";
+import { contentOf, differences, flatten, removeTree, run, see } from "./disk.ts";
+import { outcomesOf } from "./model.ts";
+import { hasRsync, rsync } from "./rsync.ts";
+
+/** A disk that spells names its own way. */
+export interface OddDisk {
+  readonly name: string;
+  /** Names are the same there if this makes the same of them. */
+  readonly fold: (name: string) => string;
+  /** Names of which some are. */
+  readonly names: readonly string[];
+  /** Mounts it; what is returned unmounts it. */
+  mount(dir: string, at: string): Promise<() => Promise<void>>;
+}
+
+const foldCase = (name: string) => name.toUpperCase().toLowerCase();
+// The last letter of two has another small form at the end of a word.
+const CASES = ["a", "A", "b", "B", "\u00e9", "\u00c9", "a\u03a3", "a\u03c3"];
+
+/** The first is one that does not, so that the others differ in nothing else. */
+export const ODD_DISKS: readonly OddDisk[] = [
+  {
+    name: "ext4",
+    fold: (name) => name,
+    names: ["a", "A", "a.", "b ", "b", "\u00e9", "e\u0301", "\u00c9"],
+    mount: mountExt4,
+  },
+  { name: "lowntfs-3g", fold: foldCase, names: CASES, mount: mountNtfs },
+  { name: "fold", fold: foldCase, names: CASES, mount: mountFuse },
+  {
+    name: "strip",
+    fold: (name) => name.replace(/[. ]+$/, "") || name,
+    names: ["a", "a.", "a ", "a..", "b", "b.", "c. ", ".d", ".d."],
+    mount: mountFuse,
+  },
+  {
+    name: "nfd",
+    fold: (name) => name.normalize("NFD"),
+    names: ["a", "e", "\u00e9", "e\u0301", "\u00fc", "u\u0308", "\u212b", "\u00c5"],
+    mount: mountFuse,
+  },
+];
+
+type Case = Made<ReturnType<typeof oddCases>>;
+
+/** Cases with many names that are one there: the target has some of the source's, too. */
+export function oddCases({ names }: OddDisk) {
+  const name = fc.constantFrom(...names);
+  const entries = fc.array(
+    fc.record({
+      path: fc.oneof(
+        name.map((only) => [only]),
+        fc.array(name, { minLength: 1, maxLength: 3 }),
+      ),
+      size: fc.constantFrom(4, 100, 3000, 70_000),
+    }),
+    { maxLength: 7 },
+  );
+  return entries.chain((source) => {
+    const some = fc.oneof(fc.constant<typeof source>([]), entries, fc.subarray([...source]));
+    return fc.record({
+      download: fc.boolean(),
+      delete: fc.oneof({ weight: 3, arbitrary: fc.constant(true) }, fc.constant(false)),
+      replace: fc.oneof({ weight: 3, arbitrary: fc.constant(true) }, fc.constant(false)),
+      compare: fc.constantFrom("time" as const, "time" as const, "digest" as const),
+      source: fc.constant(source),
+      /** The source before the run that is looked at: what an earlier run has brought to the target. */
+      earlier: some,
+      target: some,
+    });
+  });
+}
+
+function mountExt4(dir: string, at: string): Promise<() => Promise<void>> {
+  run("truncate", "-s", "64M", `${dir}/image`);
+  run("mkfs.ext4", "-q", `${dir}/image`);
+  run("mount", "-o", "loop", `${dir}/image`, at);
+  return Promise.resolve(() => Promise.resolve(void run("umount", at)));
+}
+
+function mountNtfs(dir: string, at: string): Promise<() => Promise<void>> {
+  run("truncate", "-s", "32M", `${dir}/image`);
+  run("mkfs.ntfs", "-F", "-Q", "-q", `${dir}/image`);
+  run("lowntfs-3g", "-o", "ignore_case", `${dir}/image`, at);
+  return Promise.resolve(() => Promise.resolve(void run("umount", at)));
+}
+
+async function mountFuse(
+  this: OddDisk,
+  dir: string,
+  at: string,
+): Promise<() => Promise<void>> {
+  const script = fileURLToPath(import.meta.resolve("../support/odd_disk.py"));
+  const [backing, faults] = [`${dir}/backing`, `${dir}/faults`];
+  Deno.mkdirSync(backing);
+  Deno.writeTextFileSync(`${backing}/mounted`, "");
+  Deno.writeTextFileSync(faults, "");
+  const disk = new Deno.Command("/usr/bin/python3", {
+    args: [script, backing, at, this.name, faults],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const ended = disk.output();
+  let hasEnded = false;
+  ended.then(() => hasEnded = true);
+  while (!isThere(`${at}/mounted`)) {
+    if (hasEnded) throw new Error(new TextDecoder().decode((await ended).stderr).trim());
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  Deno.removeSync(`${backing}/mounted`);
+  return async () => {
+    run("umount", at);
+    await ended;
+  };
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Runs a case; throws what is otherwise than documented. */
+export async function checkOdd(
+  disk: OddDisk,
+  it: Case,
+  large: string,
+  mounted: string,
+): Promise<void> {
+  const source = `${large}/source`, target = `${mounted}/target`, theirs = `${mounted}/theirs`;
+  let id = 1;
+  try {
+    Deno.mkdirSync(source);
+    Deno.mkdirSync(target);
+    id = write(target, it.target, id);
+    id = write(source, it.earlier, id);
+    if (it.earlier.length > 0) await transfer(it, source, target);
+    removeTree(source);
+    Deno.mkdirSync(source);
+    write(source, it.source, id);
+    const before = flatten(see(target), {});
+    if (hasRsync()) run("cp", "-a", target, theirs);
+    const untouched = flatten(see(source), { directoryTimes: true });
+    const { events, result } = await transfer(it, source, target);
+    const found = differences(untouched, flatten(see(source), { directoryTimes: true }));
+    const run1 = { disk, it, source, target };
+    found.push(...objections(run1, before, events, result));
+    if (result.failed === 0) {
+      const now = flatten(see(target), {});
+      const again = await transfer(it, source, target);
+      if (again.result.files + again.result.deleted + again.result.failed > 0) {
+        found.push(`the second run did something: ${Deno.inspect(again.events)}`);
+      }
+      found.push(...differences(now, flatten(see(target), {})));
+      found.push(...objections(run1, now, again.events, again.result));
+      if (isThere(theirs)) found.push(...besideRsync(run1, theirs));
+    }
+    if (found.length > 0) {
+      throw new Error(
+        `${disk.name}: ${found.join("\n")}\n${Deno.inspect(result)}\n${Deno.inspect(events)}`,
+      );
+    }
+  } finally {
+    for (const tree of [source, target, theirs]) if (isThere(tree)) removeTree(tree);
+  }
+}
+
+/** What rsync brings to the same target, and we have not brought. Its own deletions are no model here. */
+function besideRsync({ disk, it, source, target }: OddRun, theirs: string): string[] {
+  if (!it.replace || it.compare !== "time" || it.source.length === 0) return [];
+  rsync(source, theirs);
+  const ours = foldedTree(disk, target);
+  return [...foldedTree(disk, theirs)].flatMap(([path, text]) => {
+    const isWanted = it.source.some((entry) =>
+      disk.fold(entry.path.join("/")) !== "" &&
+      entry.path.map(disk.fold).join("/") === path
+    );
+    if (!isWanted || !text.startsWith("file ")) return [];
+    return ours.get(path) === text ? [] : [`${path} is ${ours.get(path)}; rsync has ${text}`];
+  });
+}
+
+function foldedTree({ fold }: OddDisk, root: string): Map<string, string> {
+  const tree = flatten(see(root), { modes: false });
+  return new Map([...tree].map(([path, text]) => [path.split("/").map(fold).join("/"), text]));
+}
+
+/** Writes those files that are possible there. */
+function write(root: string, entries: Case["target"], id: number): number {
+  for (const { path, size } of entries) {
+    try {
+      Deno.mkdirSync([root, ...path.slice(0, -1)].join("/"), { recursive: true });
+      const file = [root, ...path].join("/");
+      Deno.writeFileSync(file, contentOf(id++, size), { createNew: true });
+      // No two files have the same time.
+      Deno.utimeSync(file, 1_700_000_000 + id * 10, 1_700_000_000 + id * 10);
+    } catch (error) {
+      // There is a file, or a directory, of that name.
+      if (!(error instanceof Error)) throw error;
+    }
+  }
+  return id;
+}
+
+async function transfer(it: Case, source: string, target: string) {
+  const app = new FilesApp(it.download ? source : target, { list: true, write: !it.download });
+  await using server = new Server(["127.0.0.1", 0], app);
+  const serving = server.serveForever();
+  const client = new Client(server.address, { timeout: 20 });
+  const events: TreeEvent[] = [];
+  const { delete: deletes, replace, compare } = it;
+  const onEvent = (event: TreeEvent) => void events.push(event);
+  const options = { delete: deletes, replace, compare, onEvent };
+  const result = it.download
+    ? await downloadTree(client, "/", target, options)
+    : await uploadTree(client, source, "/", options);
+  server.close();
+  await serving;
+  return { events, result };
+}
+
+/** A case, and where it runs. */
+interface OddRun {
+  readonly disk: OddDisk;
+  readonly it: Case;
+  readonly source: string;
+  readonly target: string;
+}
+
+function objections(
+  { disk, it, source, target }: OddRun,
+  before: ReadonlyMap<string, string>,
+  events: readonly TreeEvent[],
+  result: TreeResult,
+): string[] {
+  const fold = (path: string) => path.split("/").map(disk.fold).join("/");
+  const found: string[] = [];
+  const outcomes = outcomesOf(events);
+  const wanted = new Set<string>();
+  const placed = new Map<string, string>();
+  const sources = flatten(see(source), {});
+  for (const [path, text] of sources) {
+    const parts = path.split("/");
+    for (let length = 1; length <= parts.length; length++) {
+      wanted.add(fold(parts.slice(0, length).join("/")));
+    }
+    if (!text.startsWith("file ")) continue;
+    const [outcome = "skipped", ...more] = outcomes.get(path) ?? [];
+    if (outcome === "skipped" || more.length > 0) found.push(`${path} has not one outcome`);
+    if (outcome !== "copied" && outcome !== "unchanged") continue;
+    const other = placed.get(fold(path));
+    if (other !== undefined) found.push(`${path} and ${other} are one file, and both ${outcome}`);
+    placed.set(fold(path), path);
+    const raw = see(`${target}/${path}`);
+    if (raw?.kind !== "file" || !text.startsWith(`file ${raw.key} `)) {
+      const now = raw?.kind === "file" ? raw.key : raw?.kind ?? "gone";
+      found.push(`${path} is ${outcome}: ${text}; the target has ${now}`);
+    }
+  }
+  const left = flatten(see(target), {});
+  const after = new Set([...left.keys()].map(fold));
+  const hasFailed = [...outcomes.values()].flat().includes("failed");
+  for (const path of before.keys()) {
+    if (path === "" || isReservedName(path)) continue;
+    const isThere = after.has(fold(path)), isWanted = wanted.has(fold(path));
+    const isInTheWay = [...placed.keys()].some((file) => fold(path).startsWith(`${fold(file)}/`));
+    if (isThere || isInTheWay && it.delete) continue;
+    if (isWanted) found.push(`${path}, which the source has in some spelling, is gone`);
+    else if (!it.delete || hasFailed) found.push(`${path} is gone`);
+  }
+  const respelled = (result.respelled ?? []).map((path) => path.join("/"));
+  for (const path of respelled) {
+    if (left.has(path)) found.push(`${path} is respelled, and listed letter by letter`);
+  }
+  if (result.deletionsKept === "spelling" !== respelled.length > 0) {
+    found.push(`deletionsKept is ${result.deletionsKept}, respelled is ${respelled}`);
+  }
+  const directories = new Set(respelled.map((path) => path.split("/").slice(0, -1).join("/")));
+  // The directory that decides about what is superfluous: the innermost that the source has letter by letter.
+  const judging = (path: string) => {
+    const names = path.split("/").slice(0, -1);
+    let depth = 0;
+    while (depth < names.length && sources.has(names.slice(0, depth + 1).join("/"))) depth++;
+    return names.slice(0, depth).join("/");
+  };
+  for (const path of before.keys()) {
+    const isKept = directories.has(judging(path)) && !sources.has(path);
+    const isInTheWay = [...placed.keys()].some((file) => fold(path).startsWith(`${fold(file)}/`));
+    if (path === "" || !isKept || isInTheWay || after.has(fold(path))) continue;
+    found.push(`${path} is gone, beside ${respelled}`);
+  }
+  for (const path of left.keys()) {
+    if (path === "" || wanted.has(fold(path)) || isReservedName(path)) continue;
+    if (!it.delete || hasFailed || sources.size === 1) continue;
+    if (directories.has(judging(path))) continue;
+    found.push(`${path} is there, and the source does not have it`);
+  }
+  return found;
+}
