@@ -8,6 +8,7 @@ import {
   isOverload,
   isReal,
   randomSuffix,
+  readNames,
   syncAllIfPossible,
 } from "../disk/names.ts";
 import type { Client, Connection } from "../client.ts";
@@ -182,8 +183,7 @@ class Download implements Direction {
 
   async names(_route: Route, path: readonly string[]): Promise<ReadonlySet<string>> {
     try {
-      const entries = Array.fromAsync(Deno.readDir(this.#root.pathOf(path)));
-      return new Set((await entries).map(({ name }) => name));
+      return new Set(await readNames(this.#root.pathOf(path)));
     } catch (error) {
       if (isMissing(error)) return new Set();
       throw error;
@@ -308,7 +308,12 @@ class Download implements Direction {
     const { node, obstacle } = copy;
     // The part lies beside what is in the way.
     const beside = obstacle?.kind === "file" ? obstacle.node : node;
-    const changed = new Set(this.#ofNode(node, () => this.#makeDirectory(beside.parent!.path)));
+    const changed = new Set<string>();
+    try {
+      for (const path of this.#makeDirectory(beside.parent!.path)) changed.add(path);
+    } catch (error) {
+      throw this.#explain(error, node);
+    }
     const result = await downloadFile(
       route,
       uriOf(this.#settings.uri, node),
@@ -342,15 +347,6 @@ class Download implements Direction {
     }
   }
 
-  /** Changes something at the target, on behalf of a node. */
-  #ofNode<T>(node: TreeNode, change: () => T): T {
-    try {
-      return change();
-    } catch (error) {
-      throw this.#explain(error, node);
-    }
-  }
-
   async makeDirectories(_route: Route, makes: readonly Make[], done: Done<Make>): Promise<void> {
     const changed = new Set<string>();
     for (const make of makes) {
@@ -369,11 +365,13 @@ class Download implements Direction {
 
   async remove(_route: Route, node: TreeNode): Promise<void> {
     await this.#pause();
-    this.#ofNode(node, () => {
-      this.#root.removeListed(node.path, (now) => {
+    try {
+      await this.#root.removeListed(node.path, (now) => {
         return node.kind === "directory" ? now.isDirectory : now.isFile;
       });
-    });
+    } catch (error) {
+      throw this.#explain(error, node);
+    }
     const path = this.pathOf(node);
     // mutant `this.#changed.delete(path);` → `;`: what is gone is not synced
     this.#changed.delete(path);

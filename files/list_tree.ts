@@ -1,7 +1,7 @@
 /** Lists directories, and trees of them, on another device. */
 
 import type { Response } from "../base/app/message.ts";
-import { BodyError } from "../base/errors.ts";
+import { BodyError, quote } from "../base/errors.ts";
 import type { Client, Connection } from "../client.ts";
 import { Turns } from "../disk/files.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
@@ -17,7 +17,7 @@ import { readTree } from "./listing.ts";
 import { isReservedName } from "./reserved.ts";
 import { Root } from "./root.ts";
 import { Route } from "./route.ts";
-import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
+import { isCut, statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import { TreeNode } from "./tree.ts";
 
 /** Entries of a tree: a client keeps them in memory, and a peer's list may be endless. */
@@ -37,7 +37,7 @@ const MAX_ENTRIES = 1_000_000;
  * @param options A signal that aborts the list with its reason.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
- * @throws {TransferError} during iteration: if the response is not a list, or has an entry that
+ * @throws {TransferError} during iteration: if the response is not a list, was cut, or has an entry that
  * has a bad name, kind, size or time.
  *
  * @example
@@ -83,7 +83,7 @@ export function listDirectory(
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the URI does not end with `/`.
  * @throws {TransferError} during iteration: if the response is not a complete list, or has an entry that has a bad path, kind,
- * size or time, or is in no directory of the list; if it has too many entries.
+ * size or time, is in no directory of the list, or comes twice; if it has too many entries.
  *
  * @example
  * ```ts
@@ -111,10 +111,16 @@ export function listTree(
   checkTreeUri(uri);
   return iterate(from, options, async function* (route, signal) {
     const directories = new Set([""]);
+    const others = new Set<string>();
     for await (const { link: _link, ...entry } of requestTree(route, uri, signal)) {
-      const { path, kind } = entry;
+      const { path, kind, reason } = entry;
       if (!directories.has(path.slice(0, -1).join("/"))) throw outside(path);
-      if (kind === "directory") directories.add(path.join("/"));
+      // Names that are not UTF-8 may look the same.
+      if (reason !== "name") {
+        const text = path.join("/");
+        if (directories.has(text) || others.has(text)) throw twice(path);
+        (kind === "directory" ? directories : others).add(text);
+      }
       yield entry;
     }
   });
@@ -192,7 +198,7 @@ function addEntry(root: TreeNode, entry: ListedEntry, isSource: boolean): boolea
   const node = other === null
     ? new TreeNode(parent, name, kind, size, time, reason ?? null)
     : new TreeNode(parent, name, "other", 0, time, other);
-  if (!parent.add(node) && reason !== "name") throw badList("it has an entry twice");
+  if (!parent.add(node) && reason !== "name") throw twice(path);
   return true;
 }
 
@@ -207,6 +213,10 @@ export async function readRemoteNames(
     names.add(name);
   }
   return names;
+}
+
+function twice(path: readonly string[]): TransferError {
+  return badList(`it has ${JSON.stringify(path.join("/"))} twice`);
 }
 
 function outside(path: readonly string[]): TransferError {
@@ -257,11 +267,21 @@ async function* requestList<Entry extends DirectoryEntry>(
   signal?.throwIfAborted();
   const response = await route.request("GET", uri, {});
   await checkListResponse(route, response, uri);
-  for await (const piece of response.body!.readable) {
-    for (const entry of parser.push(piece)) {
-      yield entry;
-      signal?.throwIfAborted();
+  try {
+    for await (const piece of response.body!.readable) {
+      for (const entry of parser.push(piece)) {
+        yield entry;
+        signal?.throwIfAborted();
+      }
     }
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (!isCut(error) || error instanceof Deno.errors.TimedOut) throw error;
+    // A server can tell it in no other way.
+    const problem =
+      `the list of ${quote(uri)} was cut: the directory, or one in it, was removed, ` +
+      "renamed or unmounted meanwhile, or the connection broke off; call again";
+    throw new TransferError("BAD_LIST", problem, { cause: error });
   }
   parser.end();
 }

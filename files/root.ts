@@ -25,18 +25,17 @@ import { setMode } from "../disk/files.ts";
 import {
   codeOf,
   type FileIdentity,
-  fold,
-  foldedNames,
   giveNewName,
   isAt,
   isMissing,
   isReal,
   isSameFile,
+  isUnreadable,
   statOrNull,
 } from "../disk/names.ts";
 import { type FileState, type OpenFile, READ_FLAGS, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 import { removeDirectory } from "./leftovers.ts";
-import { Refusal } from "./refusal.ts";
+import { notFound, Refusal, unreadable } from "./refusal.ts";
 import { isReserved, isReservedName, prefixOf, reservedPath, unusedPath } from "./reserved.ts";
 
 /** What may give way to a file or directory: only what the client says it has seen there. */
@@ -64,8 +63,6 @@ export interface Parent {
   readonly missing: readonly string[];
   /** The file that gives way to the first of them. */
   readonly obstacle: string | null;
-  /** The names in it, folded, if it was listed: a name that is not among them is new. */
-  readonly listed: Set<string> | null;
 }
 
 /** What exists on the path to a name. */
@@ -141,7 +138,7 @@ export class Root {
    * Opens a file for reading.
    *
    * A symbolic link is followed if it leads to a file in the directory. Everything else that
-   * leads out of it, is not a regular file or can't be read, counts as absent. So does what has a reserved
+   * leads out of it, or is not a regular file, counts as absent. So does what has a reserved
    * name, or is below one.
    *
    * Between a check and the use of what was checked, another process can exchange a directory for a
@@ -150,6 +147,8 @@ export class Root {
    * it likes, and its access time would tell when.) To get past that, an attacker must
    * exchange directory and link at exactly the right moments, within some microseconds, and guess
    * which ones these are. (Opening a path component by component would rule this out, but Deno can't do that.)
+   *
+   * @throws {Refusal} if something is there that can't be read.
    */
   async open(names: readonly string[]): Promise<OpenFile | "directory" | null> {
     try {
@@ -167,9 +166,34 @@ export class Root {
       }
       return null;
     } catch (error) {
-      if (isAbsence(error)) return null;
-      throw error;
+      const refusal = this.refusalToRead(error, names);
+      if (refusal.status === 404) return null;
+      throw refusal;
     }
+  }
+
+  /**
+   * Converts an error of reading to what a peer is told: 403 if what has this path can't be read, be it damaged or
+   * closed to this user, and 404 if nothing may be seen there.
+   *
+   * @throws the error if it is not one of what has this path.
+   */
+  refusalToRead(error: unknown, names: readonly string[]): Refusal {
+    if (isAbsence(error)) return notFound();
+    if (!isUnreadable(error)) throw error;
+    return this.#leadsInside(names) ? unreadable(error) : notFound();
+  }
+
+  /** Whether no link is on a path, as far as it can be looked at: one leads out, or to nothing, for all that is known. */
+  #leadsInside(names: readonly string[]): boolean {
+    for (let depth = 1; depth <= names.length; depth++) {
+      try {
+        if (Deno.lstatSync(this.pathOf(names.slice(0, depth))).isSymlink) return false;
+      } catch (error) {
+        return !isAbsence(error);
+      }
+    }
+    return true;
   }
 
   /**
@@ -298,14 +322,9 @@ export class Root {
   /**
    * Checks the path to a directory in which something gets a name.
    *
-   * @param isListed Whether to list it, which is faster than to look for many names in it.
    * @throws {Refusal} if it is reserved, or leads through a link, or a file that may not give way.
    */
-  findParent(
-    names: readonly string[],
-    replaceable: Replaceable = NOTHING,
-    isListed = false,
-  ): Parent {
+  findParent(names: readonly string[], replaceable: Replaceable = NOTHING): Parent {
     if (names.some(isReservedName)) throw reservedName();
     if (Deno.realPathSync(this.path) !== this.path) {
       throw new Refusal(403, `${this.path} now leads somewhere else`);
@@ -329,10 +348,7 @@ export class Root {
       }
       missing.push(path);
     }
-    // mutant `isListed && missing.length === 0` → `false`: each name is looked for by itself, which costs more
-    // mutant `===` → `!==`: each name is looked for by itself
-    const listed = isListed && missing.length === 0 ? foldedNames(path) : null;
-    return { path, base, missing, obstacle, listed };
+    return { path, base, missing, obstacle };
   }
 
   /** Checks the path to a name, which is replaced or deleted. */
@@ -342,8 +358,7 @@ export class Root {
     const parent = checked ?? this.findParent(names.slice(0, -1), replaceable);
     if (isReservedName(name)) throw reservedName();
     const path = prefixOf(parent.path) + name;
-    const isNew = parent.missing.length > 0 || parent.listed?.has(fold(name)) === false;
-    const existing = isNew ? null : statOrNull(path);
+    const existing = parent.missing.length > 0 ? null : statOrNull(path);
     // By whatever name.
     const reserved = existing === null ? null : statOrNull(reservedPath(parent.path));
     if (reserved !== null && isSameFile(existing!, reserved)) throw reservedName();
@@ -407,7 +422,6 @@ export class Root {
       if (!isNew) renameSync(file.path, path);
       else if (!giveNewName(file.path, path)) throw new Refusal(412, `${path} already exists`);
     });
-    parent.listed?.add(fold(names.at(-1)!));
     checkIsAt(path, file);
     if (checked === undefined) this.#checkPlaced(parent.path, () => isPlaced(path, file));
     return { created: existing === null, changed: [parent.base, ...parent.missing] };
@@ -440,11 +454,11 @@ export class Root {
    *
    * @throws {Refusal} if nothing has the name, or if the condition throws one.
    */
-  remove(
+  async remove(
     names: readonly string[],
     isDirectory: boolean,
     condition: Condition,
-  ): { readonly wasFile: boolean; readonly changed: string } {
+  ): Promise<{ readonly wasFile: boolean; readonly changed: string }> {
     const { path, parent, existing } = this.#find(names, NOTHING);
     if (existing === null) throw new Refusal(404, `${path} does not exist`);
     const wasFile = existing.isFile();
@@ -454,9 +468,13 @@ export class Root {
     if (wasFile && isDirectory) throw new Refusal(404, `${path} is not a directory`);
     condition(existing);
     // The last looks before what can't be undone: microseconds are left.
-    this.#checkPlaced(parent.path, () => isAt(path, existing));
-    if (wasFile) unlinkSync(path);
-    else removeDirectory(path);
+    const check = () => this.#checkPlaced(parent.path, () => isAt(path, existing));
+    if (!wasFile) {
+      await removeDirectory(path, check);
+    } else {
+      check();
+      unlinkSync(path);
+    }
     this.#checkPlaced(parent.path, () => !isAt(path, existing));
     return { wasFile, changed: dirname(path) };
   }
@@ -475,26 +493,49 @@ export class Root {
    * @param isSame Whether it is what the list has told of.
    * @throws {Refusal} if it is not, or the way there has become another one.
    */
-  removeListed(names: readonly string[], isSame: (now: Deno.FileInfo) => boolean): void {
+  async removeListed(
+    names: readonly string[],
+    isSame: (now: Deno.FileInfo) => boolean,
+  ): Promise<void> {
     const path = this.pathOf(names);
-    if (!isReal(dirname(path))) throw new Refusal(409, `${path} is reached by a link, or gone`);
-    const now = Deno.lstatSync(path);
-    if (!isSame(now)) throw new Refusal(409, `${path} is not what it was when it was listed`);
-    if (now.isDirectory) removeDirectory(path);
+    const check = () => {
+      if (!isReal(dirname(path))) throw new Refusal(409, `${path} is reached by a link, or gone`);
+      const now = Deno.lstatSync(path);
+      if (!isSame(now)) throw new Refusal(409, `${path} is not what it was when it was listed`);
+      return now;
+    };
+    if (check().isDirectory) await removeDirectory(path, check);
     else Deno.removeSync(path);
   }
 }
 
 // ───────────────────────── to read
 
-/** Errors of what can't be served. ENXIO is the one for a socket, if one replaces the file. */
-const NOT_SERVED: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "ENAMETOOLONG", "ENXIO"]);
+/** Errors of a path that leads to nothing. */
+const NOWHERE: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
 
 /** Reports whether an error means that nothing may be seen there. */
 export function isAbsence(error: unknown): boolean {
   // The program may lack permission for a part of the directory; Deno does not check the targets of links.
   return isMissing(error) || error instanceof Deno.errors.NotCapable ||
-    NOT_SERVED.has(codeOf(error));
+    NOWHERE.has(codeOf(error));
+}
+
+/**
+ * Makes a function that tells whether a directory is still at its path. It is not if it was moved or removed, or if its disk was
+ * unmounted: then another one may be there, that it was mounted on, of another device and with another inode. A disk that is
+ * mounted again may have another device, but has the same inodes.
+ */
+export function presenceOf(path: string): () => boolean {
+  const { dev, ino } = Deno.lstatSync(path);
+  return () => {
+    try {
+      const now = Deno.lstatSync(path);
+      return now.isDirectory && (now.dev === dev || now.ino === ino);
+    } catch (error) {
+      return error instanceof Deno.errors.NotCapable;
+    }
+  };
 }
 
 // ───────────────────────── to write

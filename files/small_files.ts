@@ -8,14 +8,11 @@
 import { lockIfFree, Turns } from "../disk/files.ts";
 import { isOverload, removeIfPresentSync, syncAllIfPossible } from "../disk/names.ts";
 import { hold } from "./leftovers.ts";
-import { checkStillThere, type Complete, NOTHING, type Parent, type Root } from "./root.ts";
+import { checkStillThere, type Complete, type Parent, type Root } from "./root.ts";
 
 /** How many files get their names together. */
 // mutant `64` → `65`: one more
 const BATCH = 64;
-/** For so many new files it is faster to list their directory than to look for each of them. */
-// mutant `16` → `17`: one more
-const LISTED_FROM = 16;
 
 /** A small file, or a directory, that is placed below a root. */
 export interface SmallFile {
@@ -205,8 +202,6 @@ class Naming<F extends SmallFile> {
   readonly named: [file: F, isCreated: boolean][] = [];
   /** Where files get their names in this turn. */
   #entered: Entered<F> | null = null;
-  /** The directory that was listed last: where that takes a turn, not again in each. */
-  #listed: string | null = null;
 
   constructor(placement: Placement<F>, turns: Turns, changed: Set<string>) {
     this.#placement = placement;
@@ -223,7 +218,7 @@ class Naming<F extends SmallFile> {
       this.#placement.onFailed(file, error);
     }
     let isAdmitted = false;
-    for (const [i, { file, written }] of arrived.entries()) {
+    for (const { file, written } of arrived) {
       // mutant `!isAdmitted || this.#turns.isOver` → `true`: a turn for each file
       if (!isAdmitted || this.#turns.isOver) {
         this.leave();
@@ -234,10 +229,7 @@ class Naming<F extends SmallFile> {
       }
       if (failed.has(file)) continue;
       try {
-        // mutant `+` → `-`: another directory is listed, with the same result
-        // mutant `-` → `+`: another directory is listed, with the same result
-        // mutant `1` → `2`: another directory is listed, with the same result
-        this.#nameOne(file, written, arrived[i + LISTED_FROM - 1]?.file);
+        this.#nameOne(file, written);
       } catch (error) {
         this.#placement.onFailed(file, error);
       }
@@ -249,12 +241,8 @@ class Naming<F extends SmallFile> {
     }
   }
 
-  /**
-   * Gives a file its name, or creates a directory.
-   *
-   * @param later A file that gets its name some files later.
-   */
-  #nameOne(file: F, written: Written | null, later: F | undefined): void {
+  /** Gives a file its name, or creates a directory. */
+  #nameOne(file: F, written: Written | null): void {
     const { names, isNew } = file;
     const { root } = this.#placement;
     const directory = names.slice(0, -1);
@@ -268,15 +256,7 @@ class Naming<F extends SmallFile> {
       return;
     }
     if (this.#entered === null) {
-      // mutant `!==` → `===`: another directory is listed, with the same result
-      // mutant `===` → `!==`: another directory is listed, with the same result
-      // mutant `&&` → `||`: another directory is listed, with the same result
-      const isListed = this.#listed !== key && later?.names.slice(0, -1).join("/") === key;
-      const parent = root.findParent(directory, NOTHING, isListed);
-      // mutant `isListed` → `true`: it is listed more, or less often
-      // mutant `isListed` → `false`: it is listed more, or less often
-      // mutant `this.#listed = key;` → `;`: it is listed more, or less often
-      if (isListed) this.#listed = key;
+      const parent = root.findParent(directory);
       this.#entered = { key, parent, files: [] };
     }
     const { parent, files } = this.#entered;
