@@ -184,13 +184,15 @@ export class Root {
     return this.#leadsInside(names) ? unreadable(error) : notFound();
   }
 
-  /** Whether no link is on a path, as far as it can be looked at: one leads out, or to nothing, for all that is known. */
+  /** Whether a path leads into the directory, as far as it can be looked at: a link may lead out, for all that is known. */
   #leadsInside(names: readonly string[]): boolean {
     for (let depth = 1; depth <= names.length; depth++) {
+      let isLink = false;
       try {
-        if (Deno.lstatSync(this.pathOf(names.slice(0, depth))).isSymlink) return false;
+        isLink = Deno.lstatSync(this.pathOf(names.slice(0, depth))).isSymlink;
+        if (isLink) return this.contains(Deno.realPathSync(this.pathOf(names)));
       } catch (error) {
-        return !isAbsence(error);
+        return !isLink && !isAbsence(error);
       }
     }
     return true;

@@ -126,7 +126,7 @@ const HINTS: Readonly<Record<string, string>> = {
     "it did not accept the file; the file may have changed while it was sent, then call again",
   "400": "it did not accept the request; is it a FilesApp of this version?",
   "write 403": "this client may not write there, or the file system is read-only",
-  "403": "it can't be read there, or not by this client",
+  "403": "this client may not read that, or the other end can't",
   "delete 404": "there is nothing of this name, or it is not for this client",
   "write 404":
     "there is nothing that can be written; it needs a FilesApp with write: true, and a URI from fileUri()",

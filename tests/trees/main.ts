@@ -2,12 +2,13 @@
  * Runs random transfers of trees, or one that was found earlier, and says where they differ from the model.
  *
  * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--rsync N` compares N with rsync, `--insensitive N` copies N to
- * a disk that ignores case. Each of them prints a line of JSON.
+ * a disk that ignores case, `--failing N` to and from disks that fail in each of three ways. Each of them prints a line of JSON.
  */
 
 import fc from "fast-check";
 import { type Case, cases, plain } from "./cases.ts";
 import { run } from "./disk.ts";
+import { checkFailing, failingCases, FAULTS, mountFailing } from "./failing.ts";
 import { Lab } from "./lab.ts";
 import { checkInsensitive, insensitiveCases, mountInsensitive } from "./insensitive.ts";
 import { hasRsync } from "./rsync.ts";
@@ -28,6 +29,7 @@ try {
   if (!lab.isKeptOut) console.error("nothing is unreadable: this user may read everything");
   if (replay !== undefined) await lab.run(JSON.parse(replay)[0]);
   if (args.has("--insensitive")) await checkCases(Number(args.get("--insensitive")));
+  if (args.has("--failing")) await checkFailures(Number(args.get("--failing")));
   if (args.has("--rsync")) await checkAgainstRsync(lab, Number(args.get("--rsync")));
   if (["--runs", "--seconds"].some((name) => args.has(name))) await checkModel(lab);
 } finally {
@@ -112,5 +114,26 @@ async function checkCases(trees: number): Promise<void> {
     await check(property, trees, {}, () => ({ compared: trees }));
   } finally {
     run("umount", disk);
+  }
+}
+
+async function checkFailures(trees: number): Promise<void> {
+  let disk;
+  try {
+    disk = await mountFailing(`${dir}/failing`);
+  } catch (error) {
+    const why = error instanceof Error ? error.message.trim() : error;
+    return console.log(JSON.stringify({ skipped: `no disk that fails (FUSE): ${why}` }));
+  }
+  try {
+    for (const kind of FAULTS) {
+      let failed = 0;
+      const property = fc.asyncProperty(failingCases, async (it) => {
+        if (await checkFailing(kind, it, disk)) failed++;
+      });
+      await check(property, trees, {}, () => ({ compared: trees, failing: kind, failed }));
+    }
+  } finally {
+    await disk.unmount();
   }
 }
