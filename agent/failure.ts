@@ -2,6 +2,7 @@
 
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
 import { isTransient, TransferError, type TransferErrorCode } from "../files.ts";
+import { ROOT_IS_GONE } from "../files/transfer_error.ts";
 import { isUnreachable, plainMessageOf, systemCode } from "../net/thrown.ts";
 
 export const FAILED = 1;
@@ -112,7 +113,7 @@ export type FileAction = "get" | "put" | "delete";
 /** What the statuses of the peer mean for what was to be done. */
 const PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
   get: {
-    403: "the peer may not read it",
+    403: "the peer may not read it, or its disk does not give it",
     404: "it is not there any more",
   },
   put: {
@@ -167,6 +168,7 @@ export function explainTransfer(error: unknown, action: FileAction): string {
   }
   const problem = PROBLEMS[action][status];
   if (problem !== undefined) return problem;
+  if (message.endsWith(ROOT_IS_GONE)) return ROOT_IS_GONE;
   if (status >= 500) {
     return `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`;
   }

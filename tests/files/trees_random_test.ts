@@ -2,8 +2,11 @@
 import { assert } from "@std/assert";
 import { treesCommand } from "../trees/command.ts";
 
-Deno.test("trees come out as documented, as with rsync -rt --delete, and on a disk that ignores case", async () => {
-  const command = await treesCommand("--runs", "20", "--rsync", "4", "--insensitive", "12");
+Deno.test("trees come out as documented, as with rsync -rt --delete, on a disk that ignores case, and on disks that fail", async () => {
+  const command = await treesCommand("--runs", "20", "--rsync", "4", "--insensitive", "12", ...[
+    "--failing",
+    "6",
+  ]);
   const { success, stdout, stderr } = await command.output();
   const decoder = new TextDecoder();
   assert(success, decoder.decode(stderr));
