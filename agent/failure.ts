@@ -2,7 +2,6 @@
 
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
 import { isTransient, TransferError, type TransferErrorCode } from "../files.ts";
-import { ROOT_IS_GONE } from "../files/transfer_error.ts";
 import { isUnreachable, plainMessageOf, systemCode } from "../net/thrown.ts";
 
 export const FAILED = 1;
@@ -168,7 +167,8 @@ export function explainTransfer(error: unknown, action: FileAction): string {
   }
   const problem = PROBLEMS[action][status];
   if (problem !== undefined) return problem;
-  if (message.endsWith(ROOT_IS_GONE)) return ROOT_IS_GONE;
+  const [isGone] = /the directory that is served is not there.*$/.exec(message) ?? [];
+  if (isGone !== undefined) return isGone;
   if (status >= 500) {
     return `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`;
   }

@@ -146,6 +146,29 @@ test("--exclude and .deguignore leave things out, at both ends", async (directio
   assertEquals((await content(target))["old.o"], "9");
 });
 
+test("where .deguignore can't be looked for nothing is changed", async (direction) => {
+  const to = { "old.o": "1", "b": "2" };
+  await using ends = await setUp(direction, { ".deguignore": "*.o\n", "a": "3" }, to);
+  const { source, target, sync } = ends;
+  const { readDir } = Deno;
+  const real = await Deno.realPath(source);
+  Deno.readDir = (path) => {
+    if (path !== source && path !== real) return readDir(path);
+    return {
+      // deno-lint-ignore require-yield
+      async *[Symbol.asyncIterator]() {
+        throw Object.assign(new Error("a bad sector"), { code: "EIO" });
+      },
+    };
+  };
+  try {
+    assertEquals((await sync(["--delete"])).code, 1);
+  } finally {
+    Deno.readDir = readDir;
+  }
+  assertEquals(await content(target), to);
+});
+
 Deno.test("sync --inbox brings back what was synced there", async () => {
   const tree = { "a": "1", "b/c": "2", "d.tmp": "3", ".deguignore": "*.tmp\n" };
   await using ends = await setUp("to a peer", tree);
