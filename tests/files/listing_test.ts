@@ -6,6 +6,7 @@ import {
   download,
   FilesApp,
   fileUri,
+  isTransient,
   listDirectory,
   listTree,
   TransferError,
@@ -487,6 +488,21 @@ Deno.test("listTree rejects where a list is cut, and where an entry is in no dir
     const listed = () => Array.fromAsync(listTree(serving.makeClient(), "/"));
     const error = await assertRejects(listed, TransferError, message);
     assertEquals(error.code, "BAD_LIST");
+  }
+});
+
+Deno.test("the error of a list that is cut says so and names the directory; a retry may help", async () => {
+  const cut = async function* (): AsyncGenerator<[null, Uint8Array], void, void> {
+    yield [null, new TextEncoder().encode("[\n")];
+    await Promise.reject(new BodyError("replaced while it was listed"));
+  };
+  const headers = { "content-type": "application/json" };
+  await using serving = serve(() => [200, "OK", headers, new ChunkedBodyIter(cut())]);
+  for (const list of [listDirectory, listTree]) {
+    const listed = () => Array.fromAsync(list(serving.makeClient(), "/photos/"));
+    const error = await assertRejects(listed, TransferError, 'the list of "/photos/');
+    assert(error.message.includes("was cut: the directory, or one in it,"), error.message);
+    assertEquals([error.code, isTransient(error)], ["BAD_LIST", true]);
   }
 });
 
