@@ -247,7 +247,7 @@ export type FileAction = "get" | "put" | "delete";
 /** What the statuses of the peer mean for what was to be done. */
 const PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
   get: {
-    403: "the peer may not read it",
+    403: "the peer may not read it, or its disk does not give it",
     404: "it is not there any more",
   },
   put: {
@@ -305,6 +305,8 @@ export function explainTransfer(error: unknown, action: FileAction): string {
   }
   const problem = PROBLEMS[action][status];
   if (problem !== undefined) return problem;
+  const [isGone] = /the directory that is served is not there.*$/.exec(message) ?? [];
+  if (isGone !== undefined) return isGone;
   if (status >= 500) {
     return `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`;
   }

@@ -49,11 +49,11 @@ export async function clearWay(
   }
   if (digestTree(seen) !== replaceable.directory) throw changed();
   const namesOf = (entry: TreeEntry) => [...names, ...entry.path];
-  findLeftovers(path);
+  await findLeftovers(path);
   for (const entry of seen) {
     if (turns.isOver) await turns.next(root.path);
     const at = root.pathOf(namesOf(entry));
-    if (entry.kind === "directory") findLeftovers(at);
+    if (entry.kind === "directory") await findLeftovers(at);
     // A link to a file is listed as that file.
     else if (entry.kind === "other" || !statOrNull(at)?.isFile()) {
       throw new Refusal(409, `${at} can't be removed by a peer`);
@@ -68,12 +68,12 @@ export async function clearWay(
   for (const entry of seen.reverse()) {
     if (turns.isOver) await turns.next(root.path);
     const at = namesOf(entry);
-    root.removeListed(at, ({ isFile, isDirectory, size, mtime }) => {
+    await root.removeListed(at, ({ isFile, isDirectory, size, mtime }) => {
       if (entry.kind === "directory") return isDirectory;
       return isFile && size === entry.size && mtime?.getTime() === entry.modified.getTime();
     });
     if (entry.kind === "file") removed.push(at);
   }
-  root.removeListed(names, (now) => isSameFile(now, existing));
+  await root.removeListed(names, (now) => isSameFile(now, existing));
   return removed;
 }

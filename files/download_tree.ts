@@ -8,6 +8,7 @@ import {
   isOverload,
   isReal,
   randomSuffix,
+  readNames,
   syncAllIfPossible,
 } from "../disk/names.ts";
 import { freeBytes } from "../disk/space.ts";
@@ -199,8 +200,7 @@ class Download implements Direction {
 
   async names(_route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
     try {
-      const entries = Array.fromAsync(Deno.readDir(this.#root.pathOf(path)));
-      return new Set((await entries).map(({ name }) => name));
+      return new Set(await readNames(this.#root.pathOf(path)));
     } catch (error) {
       if (isMissing(error)) return null;
       throw error;
@@ -329,7 +329,12 @@ class Download implements Direction {
     const { node, obstacle } = copy;
     // The part lies beside what is in the way.
     const beside = obstacle?.kind === "file" ? obstacle.node : node;
-    const changed = new Set(this.#ofNode(node, () => this.#makeDirectory(beside.parent!.path)));
+    const changed = new Set<string>();
+    try {
+      for (const path of this.#makeDirectory(beside.parent!.path)) changed.add(path);
+    } catch (error) {
+      throw this.#explain(error, node);
+    }
     const part = partPath(this.pathOf(beside));
     const isNew = !this.#parts.has(part);
     this.#parts.add(part);
@@ -400,15 +405,6 @@ class Download implements Direction {
     }
   }
 
-  /** Changes something at the target, on behalf of a node. */
-  #ofNode<T>(node: TreeNode, change: () => T): T {
-    try {
-      return change();
-    } catch (error) {
-      throw this.#explain(error, node);
-    }
-  }
-
   async makeDirectories(
     _route: Route,
     makes: readonly Make[],
@@ -436,11 +432,13 @@ class Download implements Direction {
 
   async remove(_route: Route, node: TreeNode): Promise<void> {
     await this.#pause();
-    this.#ofNode(node, () => {
-      this.#root.removeListed(node.path, (now) => {
+    try {
+      await this.#root.removeListed(node.path, (now) => {
         return node.kind === "directory" ? now.isDirectory : now.isFile;
       });
-    });
+    } catch (error) {
+      throw this.#explain(error, node);
+    }
     const path = this.pathOf(node);
     this.#changed.delete(path);
     this.#changed.add(dirname(path));

@@ -28,6 +28,8 @@ export interface FileEvent {
 export interface FilesSettings {
   /** The directory that is served. */
   readonly root: Root;
+  /** Whether that is still at its path. */
+  readonly isThere: () => boolean;
   /** Where files lie that peers send. */
   readonly unfinished: UnfinishedFiles;
   /** Whether directories are listed. */

@@ -26,8 +26,8 @@ import { nameBundle } from "./listed_names.ts";
 import { answerOffset, asksForOffset, put, remove } from "./put.ts";
 import { putBundle } from "./put_bundle.ts";
 import { printable, printableError } from "../base/printable.ts";
-import { notFound, Refusal, refusalOf } from "./refusal.ts";
-import { Root } from "./root.ts";
+import { isNews, notFound, Refusal, refusalOf, rootIsGone } from "./refusal.ts";
+import { presenceOf, Root } from "./root.ts";
 import { UnfinishedFiles } from "./unfinished.ts";
 import type { Logger } from "../server.ts";
 
@@ -62,7 +62,8 @@ export interface FilesOptions {
   maxPartBytes?: number | undefined;
   /**
    * Gets a warning, with the reason, for each refused write, each request for which no file can be opened because
-   * too many are open, and each file of a bundle, or for a digest, that the disk does not give; the peer gets only the status.
+   * too many are open, or the directory is not there, and each file or directory that the disk does not give; the peer gets
+   * only the status.
    *
    * @default {nowhere}
    */
@@ -91,9 +92,10 @@ const WRITING = "GET, HEAD, PUT, DELETE";
  * A path with a trailing slash refers to the `index.html` of a directory, or with `list` to a JSON array of
  * its content, with the query `tree` of everything below it; without the slash a directory is answered with a redirect. Files have `content-type` and,
  * if they have not changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
- * requests (RFC 9110 §13, §14) are supported. Everything else is answered with `404 Not Found`:
- * what does not exist, can't be read, is not a regular file, or is reached by a symbolic link that leads
- * out of the directory.
+ * requests (RFC 9110 §13, §14) are supported. What is there and can't be read is answered with `403 Forbidden`, and everything
+ * else with `404 Not Found`: what does not exist, is not a regular file, or is reached by a symbolic link that leads
+ * out of the directory. While the directory itself is not there, as it was moved or its disk is not mounted, everything
+ * is answered with `503 Service Unavailable`.
  *
  * A file is read in pieces while it is sent, and closed whatever the peer does. A file that is
  * overwritten in place meanwhile is not sent to its end. Its SHA-256 is sent as `repr-digest` (RFC 9530)
@@ -170,6 +172,7 @@ export class FilesApp implements AppObject {
     const unfinished = new UnfinishedFiles(path);
     this.#settings = {
       root: new Root(path, unfinished.path),
+      isThere: presenceOf(path),
       unfinished,
       list,
       maxBytes: maxBytes ?? MAX_LENGTH,
@@ -208,7 +211,9 @@ export class FilesApp implements AppObject {
         this.#logger?.warn(`onFile: ${error}`);
       }
     };
+    const { root, isThere } = this.#settings;
     try {
+      if (!isThere()) throw rootIsGone(root.path);
       if (action === null) {
         const allow = this.#write ? WRITING : READING;
         throw new Refusal(405, `only ${allow}`, { allow });
@@ -217,10 +222,12 @@ export class FilesApp implements AppObject {
       if (target === null || method === "POST" && !target.isDirectory) throw notFound();
       return await action({ request, session, target, report, warn, ...this.#settings });
     } catch (error) {
-      const refusal = refusalOf(error);
+      // It may have gone meanwhile.
+      const refusal = isThere() ? refusalOf(error) : rootIsGone(root.path);
       if (refusal === null) throw printableError(error);
       // Of what is only read: what is not found is no news, and an error of the disk means nothing else.
-      const isLogged = !isReading || refusal.status === 503 || error instanceof BundleError;
+      const isLogged = !isReading || error instanceof BundleError ||
+        isNews(refusal) && (refusal === error || refusal.status === 503);
       if (isLogged) warn(refusal);
       else if (refusal !== error) throw printableError(error);
       return refusal.answer(request);

@@ -43,7 +43,13 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
   const found = await root.open(path);
   if (found === "directory" && !isDirectory) return redirect(request, last);
   if (found === null || found === "directory") throw notFound();
-  return await answer(read, found, path);
+  try {
+    return await answer(read, found, path);
+  } catch (error) {
+    // Of a session that has ended.
+    read.session?.signal.throwIfAborted();
+    throw root.refusalToRead(error, path);
+  }
 }
 
 /** The same path with a trailing slash, relative, so that it is also right behind a proxy. */

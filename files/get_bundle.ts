@@ -9,7 +9,7 @@ import { type BigIntStats, fstatSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
-import { codeOf, isSameFile } from "../disk/names.ts";
+import { isOverload, isSameFile } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
@@ -24,9 +24,9 @@ import { sha256Of } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { readOpen, readSmall } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { Refusal, unreadable } from "./refusal.ts";
+import { isNews, Refusal, refusalOf, rootIsGone } from "./refusal.ts";
 import { isReservedName, prefixOf } from "./reserved.ts";
-import { isAbsence, type Root } from "./root.ts";
+import type { Root } from "./root.ts";
 
 /** How often a file is read that changes meanwhile. */
 const ATTEMPTS = 3;
@@ -244,13 +244,14 @@ class BundleReader {
 
   /** The status of a file that can't be read: a bad sector, too, costs no other file. */
   #statusOf(error: unknown, names: readonly string[]): AbsentStatus {
-    const code = codeOf(error);
-    if (error instanceof Deno.errors.NotCapable || code === "EACCES" || code === "EPERM") {
-      return 403;
-    }
-    if (isAbsence(error)) return 404;
-    this.#request.warn(unreadable(error), names.join("/"));
-    return 503;
+    const { root, isThere, warn } = this.#request;
+    // The body is cut: of every other file the same would be said.
+    if (!isThere()) throw rootIsGone(root.path);
+    if (error instanceof Deno.errors.NotCapable) return 403;
+    const isRefusal = error instanceof Refusal || isOverload(error);
+    const refusal = isRefusal ? refusalOf(error)! : root.refusalToRead(error, names);
+    if (isNews(refusal)) warn(refusal, names.join("/"));
+    return refusal.status as AbsentStatus;
   }
 }
 

@@ -1,8 +1,15 @@
 /** What interrupted transfers have left: parts and unfinished files, which go unless somebody still writes to them. */
 
-import { readdirSync, rmdirSync } from "node:fs";
+import { rmdirSync } from "node:fs";
 import { lockIfFree } from "../disk/files.ts";
-import { codeOf, isOverload, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
+import {
+  codeOf,
+  isOverload,
+  isSameFile,
+  readNames,
+  removeIfPresentSync,
+  statOrNull,
+} from "../disk/names.ts";
 import { Refusal } from "./refusal.ts";
 import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
 
@@ -51,16 +58,22 @@ function isHeld(path: string): boolean {
   return file !== null && !lockIfFree(file);
 }
 
-/** Removes a directory that is empty, or has nothing but left-over parts. */
-export function removeDirectory(path: string): void {
+/**
+ * Removes a directory that is empty, or has nothing but left-over parts.
+ *
+ * @param check Throws if it may not be removed: called before each change, in the same turn.
+ */
+export async function removeDirectory(path: string, check: () => void): Promise<void> {
+  check();
   try {
     return rmdirSync(path);
   } catch (error) {
     const code = codeOf(error);
     if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
   }
-  const { paths, isElseEmpty } = findLeftovers(path);
+  const { paths, isElseEmpty } = await findLeftovers(path);
   if (!isElseEmpty) throw new Refusal(409, `${path} is not empty`);
+  check();
   for (const left of paths) Deno.removeSync(left);
   rmdirSync(path);
 }
@@ -72,17 +85,19 @@ export class HeldPart extends Refusal {}
  * Finds what interrupted transfers have left in a directory: parts of downloads with their records, and what an app that has
  * served the directory has left unfinished, before the directory that it is in. Refuses if somebody still writes to one of them.
  */
-export function findLeftovers(path: string): { paths: readonly string[]; isElseEmpty: boolean } {
+export async function findLeftovers(
+  path: string,
+): Promise<{ readonly paths: readonly string[]; readonly isElseEmpty: boolean }> {
   const paths: string[] = [];
   let isElseEmpty = true;
-  for (const name of readdirSync(path)) {
+  for (const name of await readNames(path)) {
     const at = prefixOf(path) + name;
     const state = isReservedName(name) ? statOrNull(at) : null;
     if (state === null) {
       isElseEmpty = false;
       continue;
     }
-    const inside = state.isDirectory() ? readdirSync(at) : [];
+    const inside = state.isDirectory() ? await readNames(at) : [];
     const stranger = inside.find((inner) =>
       !UNFINISHED_NAME.test(inner) || statOrNull(`${at}/${inner}`)?.isFile() === false
     );

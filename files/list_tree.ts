@@ -1,7 +1,7 @@
 /** Lists directories, and trees of them, on another device. */
 
 import type { Response } from "../base/app/message.ts";
-import { BodyError } from "../base/errors.ts";
+import { BodyError, quote } from "../base/errors.ts";
 import type { Client, Connection } from "../client.ts";
 import { Turns } from "../disk/files.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
@@ -18,7 +18,7 @@ import { readTree } from "./listing.ts";
 import { isReservedName } from "./reserved.ts";
 import { Root } from "./root.ts";
 import { Route } from "./route.ts";
-import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
+import { isCut, statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import { TreeNode } from "./tree.ts";
 
 /** Entries of a tree: a client keeps them in memory, and a peer's list may be endless. */
@@ -38,7 +38,7 @@ const MAX_ENTRIES = 1_000_000;
  * @param options A signal that aborts the list with its reason.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
- * @throws {TransferError} during iteration: if the response is not a list, or has an entry that
+ * @throws {TransferError} during iteration: if the response is not a list, was cut, or has an entry that
  * has a bad name, kind, size or time.
  *
  * @example
@@ -65,7 +65,7 @@ export function listDirectory(
   checkDirectoryUri(uri);
   return iterate(from, options, async function* (route, signal) {
     const response = await requestList(route, uri, signal);
-    yield* entriesOf(response, EntryParser.ofDirectory(), signal);
+    yield* entriesOf(response, uri, EntryParser.ofDirectory(), signal);
   });
 }
 
@@ -85,7 +85,7 @@ export function listDirectory(
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the URI does not end with `/`.
  * @throws {TransferError} during iteration: if the response is not a complete list, or has an entry that has a bad path, kind,
- * size or time, or is in no directory of the list; if it has too many entries.
+ * size or time, is in no directory of the list, or comes twice; if it has too many entries.
  *
  * @example
  * ```ts
@@ -113,11 +113,17 @@ export function listTree(
   checkTreeUri(uri);
   return iterate(from, options, async function* (route, signal) {
     const directories = new Set([""]);
+    const others = new Set<string>();
     const response = await requestList(route, `${uri}?tree`, signal);
     for await (const { link: _link, ...entry } of entriesOfTree(response, uri, signal)) {
-      const { path, kind } = entry;
+      const { path, kind, reason } = entry;
       if (!directories.has(path.slice(0, -1).join("/"))) throw outside(path);
-      if (kind === "directory") directories.add(path.join("/"));
+      // Names that are not UTF-8 may look the same.
+      if (reason !== "name") {
+        const text = path.join("/");
+        if (directories.has(text) || others.has(text)) throw twice(path);
+        (kind === "directory" ? directories : others).add(text);
+      }
       yield entry;
     }
   });
@@ -210,7 +216,7 @@ function addEntry(root: TreeNode, entry: ListedEntry, isSource: boolean): boolea
   const node = other === null
     ? new TreeNode(parent, name, kind, size, time, reason ?? null)
     : new TreeNode(parent, name, "other", 0, time, other);
-  if (!parent.add(node) && reason !== "name") throw badList("it has an entry twice");
+  if (!parent.add(node) && reason !== "name") throw twice(path);
   return true;
 }
 
@@ -221,11 +227,15 @@ export async function readRemoteNames(
 ): Promise<Set<string>> {
   const names = new Set<string>();
   const response = await requestList(route, uri, signal);
-  for await (const { name } of entriesOf(response, EntryParser.ofDirectory(), signal)) {
+  for await (const { name } of entriesOf(response, uri, EntryParser.ofDirectory(), signal)) {
     if (names.size === MAX_ENTRIES) throw badList(`it has more than ${MAX_ENTRIES} entries`);
     names.add(name);
   }
   return names;
+}
+
+function twice(path: readonly string[]): TransferError {
+  return badList(`it has ${JSON.stringify(path.join("/"))} twice`);
 }
 
 function outside(path: readonly string[]): TransferError {
@@ -239,7 +249,7 @@ async function* entriesOfTree(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<ListedEntry, void, void> {
   let count = 0;
-  for await (const entry of entriesOf(response, EntryParser.ofTree(), signal)) {
+  for await (const entry of entriesOf(response, uri, EntryParser.ofTree(), signal)) {
     if (++count > MAX_ENTRIES) {
       throw new TransferError(
         "BAD_LIST",
@@ -281,14 +291,25 @@ async function requestList(
 
 async function* entriesOf<Entry extends DirectoryEntry>(
   { body }: Response,
+  uri: string,
   parser: EntryParser<Entry>,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Entry, void, void> {
-  for await (const piece of body!.readable) {
-    for (const entry of parser.push(piece)) {
-      yield entry;
-      signal?.throwIfAborted();
+  try {
+    for await (const piece of body!.readable) {
+      for (const entry of parser.push(piece)) {
+        yield entry;
+        signal?.throwIfAborted();
+      }
     }
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (!isCut(error) || error instanceof Deno.errors.TimedOut) throw error;
+    // A server can tell it in no other way.
+    const problem =
+      `the list of ${quote(uri)} was cut: the directory, or one in it, was removed, ` +
+      "renamed or unmounted meanwhile, or the connection broke off; call again";
+    throw new TransferError("BAD_LIST", problem, { cause: error });
   }
   parser.end();
 }

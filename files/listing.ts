@@ -1,6 +1,6 @@
 /** The content of a directory, or of everything below it, as JSON. */
 
-import { closeSync, openSync } from "node:fs";
+import { type BigIntStats, closeSync, openSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
@@ -11,6 +11,8 @@ import {
   isAt,
   isMissing,
   isSameFile,
+  isUnreadable,
+  readNames,
   statOrNull,
 } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
@@ -22,20 +24,16 @@ import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 import { isAbsence, lookAgain, type Root } from "./root.ts";
 
 /** The number of entries that are looked at in a turn: fewer than take too long, even if each is opened. */
-// mutant `128` → `129`: one more at a time
 const AT_A_TIME = 128;
-/** A directory whose own entry has more bytes than this is listed by another thread. */
-// mutant `65536` → `65537`: a larger one is listed here
-const LARGE_DIRECTORY_BYTES = 65536;
 /** The minimum number of characters in a chunk, except the last. */
-// mutant `32768` → `32769`: it is the size of a piece
 const CHUNK_CHARACTERS = 32768;
 /** How often entries are described that change meanwhile. */
 const ATTEMPTS = 10;
+/** How often a directory is read that is removed and made again meanwhile. */
+const READINGS = 3;
 /** Deno's replacement for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
 /** Permission bits of a file that everybody may read: whether this user may needs no look. */
-// mutant `0o444` → `293`: more files are opened than have to be
 const READABLE = 0o444;
 
 const encoder = new TextEncoder();
@@ -47,6 +45,7 @@ const encoder = new TextEncoder();
  * @param root The directory that is served.
  * @param names The names that lead from it to the one that is read.
  * @returns `null` if there is no directory that may be seen.
+ * @throws {Refusal} if there is one that can't be read.
  */
 export async function listBelow(
   root: Root,
@@ -57,25 +56,43 @@ export async function listBelow(
     const resolved = await root.resolve(names);
     if (resolved === null || !resolved.seen.isDirectory()) return null;
     const path = resolved.real;
-    // Only to check that it can be read and searched: a body that is never sent must not leave it open.
-    for await (const _entry of Deno.readDir(path)) break;
+    const first = firstPlace(path, resolved.seen);
+    // To the end, while there can still be another status: one that can't be read is not short.
+    const read = await readNames(path);
     statOrNull(reservedPath(path));
-    return new ChunkedBodyIter(chunksOf(isTree ? treeTexts(root, path) : listTexts(root, path)));
+    const walk = { root, path, turns: new Turns() };
+    const texts = isTree ? treeTexts(walk, first, read) : listTexts(walk, first, read);
+    return new ChunkedBodyIter(chunksOf(texts));
   } catch (error) {
-    if (isAbsence(error)) return null;
-    throw error;
+    const refusal = root.refusalToRead(error, names);
+    if (refusal.status === 404) return null;
+    throw refusal;
   }
 }
 
-async function* listTexts(root: Root, path: string): AsyncGenerator<string[], void, void> {
-  const walk = { root, path, turns: new Turns() };
-  for await (const entries of readEntries(walk, { path, state: statOrNull(path) })) {
-    yield entries.map(({ link: _link, ...entry }) => formatEntry({ name: entry.name }, entry));
+async function* listTexts(
+  walk: Walk,
+  first: Place,
+  read: readonly string[],
+): AsyncGenerator<string[], void, void> {
+  for await (const entries of readPlace(walk, first, read)) {
+    const texts: string[] = [];
+    for (const { place, ...entry } of entries) {
+      if (place === undefined) texts.push(formatEntry({ name: entry.name }, entry));
+      else {for await (const [itself] of readPlace({ ...walk, isShallow: true }, place)) {
+          texts.push(formatEntry({ name: entry.name }, itself!));
+        }}
+    }
+    yield texts;
   }
 }
 
-async function* treeTexts(root: Root, path: string): AsyncGenerator<string[], void, void> {
-  for await (const entries of readTree({ root, path, turns: new Turns() })) {
+async function* treeTexts(
+  walk: Walk,
+  first: Place,
+  read: readonly string[],
+): AsyncGenerator<string[], void, void> {
+  for await (const entries of readBelow(walk, first, read)) {
     yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
   }
   yield [TREE_END];
@@ -109,131 +126,223 @@ interface Walk {
    * `"other"`, and nobody could be led to what he may not see.
    */
   readonly isLocal?: boolean;
+  /** Whether directories are read, so that it is known whether they can be, but nothing in them is described. */
+  readonly isShallow?: boolean;
+}
+
+/** A directory that is listed. */
+interface Place {
+  /** The names that lead to it from where the list begins. */
+  readonly names: readonly string[];
+  /** Its path, without links. */
+  readonly path: string;
+  /** `null` where the list begins. */
+  readonly above: Place | null;
+  readonly modified: Date;
+  /** What it is on the disk; `null` if nothing was there. */
+  state: FileIdentity | null;
+}
+
+function firstPlace(path: string, state: BigIntStats | null): Place {
+  return { names: [], path, above: null, modified: new Date(0), state };
 }
 
 /**
- * Yields everything below a directory, some entries at a time, parents before what is in them. Memory is needed for
- * the directories on the way to the one that is read.
+ * Yields everything below a directory, some entries at a time, parents before what is in them. Each directory is read to its
+ * end before it is named: one that can't be is of the kind `"other"`. Memory is needed for the names in the one
+ * that is being listed, and for the directories on the way to it.
  *
- * @throws {BodyError} if a directory was replaced while it was read.
- * @throws the error of a directory that can't be read any more.
+ * @throws {BodyError} if a directory was replaced while it was listed.
+ * @throws the error of the first directory if that can't be read.
  */
 export async function* readTree(walk: Walk): AsyncGenerator<ListedEntry[], void, void> {
   const { path } = walk;
-  const first: WaitingDirectory = { names: [], path, state: statOrNull(path), above: null };
+  const first = firstPlace(path, statOrNull(path));
+  yield* readBelow(walk, first, await readNames(path));
+}
+
+/** Does {@linkcode readTree} with the names in the first directory. */
+async function* readBelow(
+  walk: Walk,
+  first: Place,
+  read: readonly string[],
+): AsyncGenerator<ListedEntry[], void, void> {
   const waiting = [first];
   for (let directory; (directory = waiting.pop()) !== undefined;) {
     const { names } = directory;
-    const below: WaitingDirectory[] = [];
-    try {
-      for await (const entries of readEntries(walk, directory)) {
-        yield entries.map(({ state: _, ...entry }) => ({ ...entry, path: [...names, entry.name] }));
-        for (const { name, kind, state = null } of entries) {
-          if (kind !== "directory") continue;
-          const path = prefixOf(directory.path) + name;
-          below.push({ names: [...names, name], path, state, above: directory });
-        }
+    const below: Place[] = [];
+    for await (const entries of readPlace(walk, directory, directory === first ? read : null)) {
+      const listed: ListedEntry[] = [];
+      for (const entry of entries) {
+        if (entry.place !== undefined) below.push(entry.place);
+        else listed.push({ ...entry, path: entry.isItself ? names : [...names, entry.name] });
       }
-    } catch (error) {
-      // It was removed after it was named.
-      if (directory === first || !isGone(error, directory.path)) throw error;
-      checkAbove(directory);
+      yield listed;
     }
-    waiting.push(...below.reverse());
+    // One by one: a call takes only so many arguments.
+    for (const place of below.reverse()) waiting.push(place);
   }
-  checkSame(first);
+  checkFirst(first);
 }
 
-function isGone(error: unknown, path: string): boolean {
-  return codeOf(error) === "ENOENT" && statOrNull(path) === null;
-}
-
-/** A directory as it was when it was named. */
-interface NamedDirectory {
-  /** Its path, without links. */
-  readonly path: string;
-  readonly state: FileIdentity & { readonly size: number | bigint } | null;
-  /** The directory that it was named in; none if that was not listed. */
-  readonly above?: NamedDirectory | null;
-}
-
-/** A directory that is yet to be read. */
-interface WaitingDirectory extends NamedDirectory {
-  readonly names: readonly string[];
-  readonly above: WaitingDirectory | null;
+/** Checks that the directory where a list begins is still the same. */
+function checkFirst({ path, state }: Place): void {
+  if (state === null || !isAt(path, state)) throw replaced(path);
 }
 
 /**
- * Checks that a directory that is gone was removed from one that is still there: else what seems to be removed has only lost its
- * place, as when a disk is unmounted or a directory is renamed, and the list would be one of what is left.
+ * Checks that a directory that is gone, or another one by now, was removed where it lay: on the same device, and in directories
+ * that are still there, or were themselves removed, or made again. Else it has only lost its place, as when a disk is
+ * unmounted or a directory is renamed, and the list would be one of what is left.
  */
-function checkAbove(gone: WaitingDirectory): void {
-  let { above } = gone;
-  while (above!.above !== null && statOrNull(above!.path) === null) above = above!.above;
-  checkSame(above!);
-}
-
-/** Checks that a directory is the one that was named. */
-function checkSame({ path, state }: NamedDirectory): void {
-  const now = statOrNull(path);
-  if (now === null || state === null || !isSameFile(now, state)) throw replaced(path);
+function checkRemoved(place: Place): void {
+  let at = place;
+  for (; at.above !== null; at = at.above) {
+    const { path, state } = at;
+    const now = statOrNull(path);
+    if (now === null) continue;
+    if (state !== null && isSameFile(now, state)) return;
+    if (!now.isDirectory() || Number(now.dev) !== Number(state?.dev)) throw replaced(path);
+  }
+  checkFirst(at);
 }
 
 function replaced(path: string): BodyError {
   return new BodyError(`${printable(path)} was removed or replaced while it was listed`);
 }
 
-/** Yields the entries of a directory, some at a time, each time after a check that it was not replaced. */
-async function* readEntries(
-  { root, turns, isLocal = false }: Walk,
-  named: NamedDirectory,
+/**
+ * Yields the entries of a directory, some at a time, and before them the directory itself unless the list begins there.
+ * If it is removed and made again meanwhile, it is read anew.
+ *
+ * @param read The names in it, if they have been read.
+ */
+async function* readPlace(
+  walk: Walk,
+  place: Place,
+  read: readonly string[] | null = null,
 ): AsyncGenerator<Found[], void, void> {
-  const { path, state } = named;
+  const { root, turns, isShallow = false } = walk;
+  const { path, modified } = place;
+  const name = place.names.at(-1) ?? "";
+  let itself: Found[] = read !== null
+    ? []
+    : [{ name, kind: "directory", size: 0, modified, isItself: true }];
+  const unreadable = { ...other(name, "unreadable"), isItself: true } as const;
   const doubtful = new Set<string>();
-  let names: string[] = [];
+  const listed = new Set<string>();
+  let names = read ?? [];
+  let next = 0;
+  const take = (isLost: boolean) => {
+    const some = names.slice(next, next + AT_A_TIME);
+    const entries = describeAll(walk, place, some, doubtful, isLost);
+    if (entries === null) return null;
+    next += some.length;
+    entries.unshift(...itself);
+    itself = [];
+    return entries;
+  };
+  for (let reading = 1; reading <= READINGS; reading++) {
+    try {
+      if (reading > 1 && !findAgain(place)) return;
+      if (read === null) {
+        for (const name of names.slice(0, next)) listed.add(name);
+        const all = await readNames(path);
+        const left = listed.size === 0 ? all : all.filter((name) => !listed.has(name));
+        names = isShallow ? [] : left;
+        next = 0;
+      }
+      while (true) {
+        const entries = take(false);
+        if (entries === null) break;
+        yield entries;
+        if (turns.isOver) await turns.next(root.path);
+        if (next === names.length) return;
+      }
+    } catch (error) {
+      // What has been named as a directory can't be taken back.
+      const isNamed = itself.length === 0;
+      if (isMissing(error)) continue;
+      if (isNamed || !isUnreadable(error)) throw error;
+      return yield [unreadable];
+    }
+  }
+  if (!findAgain(place)) return;
+  if (itself.length > 0) return yield [unreadable];
+  let isAnyLost = false;
+  while (next < names.length) {
+    const entries = take(true);
+    if (entries === null) break;
+    isAnyLost ||= entries.length > 0;
+    yield entries;
+  }
+  // Without an entry that says so the list would seem to be complete.
+  if (!isAnyLost) throw replaced(path);
+}
+
+/** Finds a directory again that was removed or replaced; false if it is gone. */
+function findAgain(place: Place): boolean {
+  checkRemoved(place);
+  place.state = statOrNull(place.path);
+  return place.state !== null;
+}
+
+/**
+ * Describes entries of a directory; returns `null` if it is gone, or another one by now.
+ *
+ * @param doubtful The names so far that are not UTF-8, or look so.
+ * @param isLost Whether the directory changes all the time: then it need not be the same, and what is in it can't be read.
+ */
+function describeAll(
+  { root, isLocal = false }: Walk,
+  place: Place,
+  names: readonly string[],
+  doubtful: Set<string>,
+  isLost: boolean,
+): Found[] | null {
+  const { path, state } = place;
   const isTooDeep = path !== root.path &&
     path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH;
-  const describeAll = () => {
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const began = Date.now();
-      const reserved = isLocal ? null : statOrNull(reservedPath(path));
-      const seen: Seen[] = [];
-      const doubtfulHere = new Set(doubtful);
-      const directory = { root, path, reserved, doubtful: doubtfulHere, isTooDeep, isLocal, seen };
-      const entries: Found[] = [];
-      for (const name of names) {
-        const entry = describe(directory, name);
-        if (entry !== null) entries.push(entry);
-      }
-      const isThere = () => isAnyThere(seen);
-      const change = isLocal
-        ? null
-        : named.above
-        ? lookAgain(isThere, () => isStillBelow(named))
-        : root.changeSince(began, path, isThere);
-      checkSame(named);
-      if (change === "moved") break;
-      if (change !== null) continue;
-      for (const name of doubtfulHere) doubtful.add(name);
-      names = [];
-      return entries;
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const began = Date.now();
+    // Also because a directory that may not be searched can't tell what is in it.
+    const there = statOrNull(reservedPath(path));
+    const reserved = isLocal ? null : there;
+    const seen: Seen[] = [];
+    const doubtfulHere = new Set(doubtful);
+    const directory = { root, place, reserved, doubtful: doubtfulHere, isTooDeep, isLocal, seen };
+    const entries: Found[] = [];
+    for (const name of names) {
+      const entry = describe(directory, name);
+      if (entry !== null) entries.push(isLost ? other(name, "unreadable") : entry);
     }
-    throw replaced(path);
-  };
-  // mutant `>` → `>=`: one more is listed by another thread
-  const isLarge = Number(state?.size) > LARGE_DIRECTORY_BYTES;
-  // mutant `isLarge` → `true`: it is listed by another thread
-  // mutant `isLarge` → `false`: it is listed here
-  for await (const { name } of isLarge ? Deno.readDir(path) : Deno.readDirSync(path)) {
-    names.push(name);
-    if (names.length < AT_A_TIME) continue;
-    yield describeAll();
-    // mutant `turns.isOver` → `true`: a turn more
-    if (turns.isOver) await turns.next(root.path);
+    const change = isLocal ? null : changeOf(root, began, place, seen, isLost);
+    if (!isLost && (state === null || !isAt(path, state))) return null;
+    if (change === "moved") break;
+    if (change !== null) continue;
+    for (const name of doubtfulHere) doubtful.add(name);
+    return entries;
   }
-  yield describeAll();
-  // mutant `turns.isOver` → `true`: a turn more
-  if (turns.isOver) await turns.next(root.path);
+  throw replaced(path);
+}
+
+/** What has changed since a directory was first looked at; a name on the way to it may be gone. */
+function changeOf(
+  root: Root,
+  began: number,
+  place: Place,
+  seen: readonly Seen[],
+  isLost: boolean,
+): ReturnType<typeof lookAgain> {
+  const isThere = () => isAnyThere(seen);
+  try {
+    return place.above === null || isLost
+      ? root.changeSince(began, place.path, isThere)
+      : lookAgain(isThere, () => isStillBelow(place, place.above!));
+  } catch (error) {
+    if (isMissing(error)) return "replaced";
+    throw error;
+  }
 }
 
 /**
@@ -241,9 +350,9 @@ async function* readEntries(
  * leads to it, as none led to the directory above. A look at every directory on the way would make
  * the work for a tree grow as the square of its depth, and more.
  */
-function isStillBelow({ path, state, above }: NamedDirectory): boolean {
-  return isSameFile(Deno.lstatSync(path), state!) &&
-    isSameFile(Deno.lstatSync(above!.path), above!.state!);
+function isStillBelow(place: Place, above: Place): boolean {
+  return isSameFile(Deno.lstatSync(place.path), place.state!) &&
+    isSameFile(Deno.lstatSync(above.path), above.state!);
 }
 
 /**
@@ -256,8 +365,12 @@ function isAnyThere(seen: readonly Seen[]): boolean {
   return isAt(path, info);
 }
 
-/** An entry, whether it is a link to a file, and of a directory what it is on the disk. */
-type Found = DirectoryEntry & Pick<ListedEntry, "link"> & Partial<Pick<NamedDirectory, "state">>;
+/** An entry of a directory; a directory that has a `place` is yet to be read, and named. */
+type Found = DirectoryEntry & Pick<ListedEntry, "link"> & {
+  readonly place?: Place;
+  /** Whether it is the directory itself. */
+  readonly isItself?: true;
+};
 
 /** What an entry was when it was described. */
 interface Seen {
@@ -268,8 +381,7 @@ interface Seen {
 /** A directory that is being read. */
 interface ReadDirectory {
   readonly root: Root;
-  /** Its path, without links. */
-  readonly path: string;
+  readonly place: Place;
   /** The reserved directory in it. */
   readonly reserved: ReturnType<typeof statOrNull>;
   /** The names so far that are not UTF-8, or look so. */
@@ -283,26 +395,25 @@ interface ReadDirectory {
 
 /** What has a name; `null` if nothing has, or nobody may know. */
 function describe(directory: ReadDirectory, name: string): Found | null {
-  const { path, doubtful, isLocal } = directory;
+  const { place, doubtful, isLocal } = directory;
   if (isReservedName(name)) return isLocal ? other(name, "special") : null;
   const isDoubtful = name.includes(NOT_UTF8);
   // Of equal-looking names only the first can be the real one.
   if (!isName(name) || isDoubtful && doubtful.has(name)) return other(name, "name");
   if (isDoubtful) doubtful.add(name);
   try {
-    return describeAt(directory, prefixOf(path) + name, name);
+    return describeAt(directory, prefixOf(place.path) + name, name);
   } catch (error) {
-    const code = codeOf(error);
-    if (code === "ENAMETOOLONG") return other(name, "name");
+    if (codeOf(error) === "ENAMETOOLONG") return other(name, "name");
     // It was removed meanwhile, unless the real name has other bytes.
     if (isMissing(error)) return isDoubtful ? other(name, "name") : null;
-    if (isAbsence(error) || code === "EPERM" || code === "EIO") return other(name, "unreadable");
+    if (isUnreadable(error)) return other(name, "unreadable");
     throw error;
   }
 }
 
 function describeAt(
-  { root, reserved, isTooDeep, isLocal, seen }: ReadDirectory,
+  { root, place, reserved, isTooDeep, isLocal, seen }: ReadDirectory,
   path: string,
   name: string,
 ): Found | null {
@@ -319,15 +430,12 @@ function describeAt(
   if (info.isFile) return describeFile(name, path, info);
   if (!info.isDirectory) return other(name, "special", info);
   if (reserved !== null && isSameFile(info, reserved)) return null;
-  checkReadable(path);
-  // A directory that may not be searched can't tell what is in it.
-  statOrNull(reservedPath(path));
-  return { name, kind: "directory", size: 0, modified: timeOf(info), state: info };
+  const modified = timeOf(info);
+  const inner = { names: [...place.names, name], path, above: place, modified, state: info };
+  return { name, kind: "directory", size: 0, modified, place: inner };
 }
 
 function describeFile(name: string, path: string, info: Deno.FileInfo): DirectoryEntry {
-  // mutant `((info.mode ?? 0) & READABLE) !== READABLE` → `true`: each file is opened
-  // mutant `&` → `|`: each file is opened
   if (((info.mode ?? 0) & READABLE) !== READABLE) checkReadable(path);
   return { name, kind: "file", size: info.size, modified: timeOf(info) };
 }
@@ -337,12 +445,13 @@ function fileOfLink(root: Root, path: string): { path: string; info: Deno.FileIn
   try {
     return root.findLinked(path);
   } catch (error) {
-    if (isAbsence(error)) return null;
+    // Where this user may not search nobody knows whether it leads out.
+    if (isAbsence(error) || codeOf(error) === "EACCES") return null;
     throw error;
   }
 }
 
-/** Opens a file or directory, and throws if that can't be done. */
+/** Opens a file, and throws if that can't be done. */
 function checkReadable(path: string): void {
   closeSync(openSync(path, READ_FLAGS));
 }

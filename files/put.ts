@@ -199,7 +199,7 @@ export async function remove(write: FileRequest): Promise<ResponseTuple> {
   const { root, target, report } = write;
   await checkAdmission(write.session);
   const { isDirectory, names } = target;
-  const { wasFile, changed } = root.remove(names, isDirectory, conditionOf(write));
+  const { wasFile, changed } = await root.remove(names, isDirectory, conditionOf(write));
   await syncAllIfPossible([changed]);
   if (wasFile) report("delete", names, 0, true, 204);
   return [204, "No Content", {}, null];

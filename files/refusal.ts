@@ -50,14 +50,28 @@ export function notFound(): Refusal {
   return new Refusal(404, "nothing has this name");
 }
 
+/** Creates the refusal of everything while the directory that is served is not there. */
+export function rootIsGone(path: string): Refusal {
+  return new Refusal(503, `${path}, which is served, is not there; is its disk mounted?`);
+}
+
 /**
- * Creates the refusal of what the disk does not give, though it is there: a sector may be damaged.
+ * Creates the refusal of what can't be read, though it is there: a sector may be damaged.
  *
  * @throws the error if it is not one of the file system.
  */
 export function unreadable(error: unknown): Refusal {
-  if (typeof codeOf(error) !== "string") throw error;
-  return new Refusal(503, `${error}`, {}, { cause: error });
+  const isOfSystem = typeof codeOf(error) === "string" || error instanceof Deno.errors.NotCapable;
+  if (!isOfSystem) throw error;
+  return new Refusal(403, `${error}`, {}, { cause: error });
+}
+
+/** Errors of what this user may not read: the peer may ask for it as often as it likes, and that is no news. */
+const CLOSED: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
+
+/** Whether the log is to have a refusal of a request that only reads: too many files are open, or the disk is damaged. */
+export function isNews({ status, cause }: Refusal): boolean {
+  return status === 503 || status === 403 && !CLOSED.has(codeOf(cause));
 }
 
 /** The meaning of file system errors for a client that writes. */
@@ -83,5 +97,8 @@ export function refusalOf(error: unknown): Refusal | null {
   const status = error instanceof Deno.errors.NotCapable
     ? 403
     : CODES.find(([, codes]) => codes.includes(code))?.[0];
-  return status === undefined ? null : new Refusal(status, `${error}`, {}, { cause: error });
+  if (status === undefined) return null;
+  // Without it a 503 says that the directory is not there.
+  const headers = status === 503 ? { "retry-after": "1" } : {};
+  return new Refusal(status, `${error}`, headers, { cause: error });
 }

@@ -30,11 +30,12 @@ import {
   isMissing,
   isReal,
   isSameFile,
+  isUnreadable,
   statOrNull,
 } from "../disk/names.ts";
 import { type FileState, type OpenFile, READ_FLAGS, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 import { removeDirectory } from "./leftovers.ts";
-import { Refusal } from "./refusal.ts";
+import { notFound, Refusal, unreadable } from "./refusal.ts";
 import { isReserved, isReservedName, prefixOf, reservedPath, unusedPath } from "./reserved.ts";
 
 /** What may give way to a file or directory: only what the client says it has seen there. */
@@ -137,7 +138,7 @@ export class Root {
    * Opens a file for reading.
    *
    * A symbolic link is followed if it leads to a file in the directory. Everything else that
-   * leads out of it, is not a regular file or can't be read, counts as absent. So does what has a reserved
+   * leads out of it, or is not a regular file, counts as absent. So does what has a reserved
    * name, or is below one.
    *
    * Between a check and the use of what was checked, another process can exchange a directory for a
@@ -146,6 +147,8 @@ export class Root {
    * it likes, and its access time would tell when.) To get past that, an attacker must
    * exchange directory and link at exactly the right moments, within some microseconds, and guess
    * which ones these are. (Opening a path component by component would rule this out, but Deno can't do that.)
+   *
+   * @throws {Refusal} if something is there that can't be read.
    */
   async open(names: readonly string[]): Promise<OpenFile | "directory" | null> {
     try {
@@ -163,9 +166,36 @@ export class Root {
       }
       return null;
     } catch (error) {
-      if (isAbsence(error)) return null;
-      throw error;
+      const refusal = this.refusalToRead(error, names);
+      if (refusal.status === 404) return null;
+      throw refusal;
     }
+  }
+
+  /**
+   * Converts an error of reading to what a peer is told: 403 if what has this path can't be read, be it damaged or
+   * closed to this user, and 404 if nothing may be seen there.
+   *
+   * @throws the error if it is not one of what has this path.
+   */
+  refusalToRead(error: unknown, names: readonly string[]): Refusal {
+    if (isAbsence(error)) return notFound();
+    if (!isUnreadable(error)) throw error;
+    return this.#leadsInside(names) ? unreadable(error) : notFound();
+  }
+
+  /** Whether a path leads into the directory, as far as it can be looked at: a link may lead out, for all that is known. */
+  #leadsInside(names: readonly string[]): boolean {
+    for (let depth = 1; depth <= names.length; depth++) {
+      let isLink = false;
+      try {
+        isLink = Deno.lstatSync(this.pathOf(names.slice(0, depth))).isSymlink;
+        if (isLink) return this.contains(Deno.realPathSync(this.pathOf(names)));
+      } catch (error) {
+        return !isLink && !isAbsence(error);
+      }
+    }
+    return true;
   }
 
   /**
@@ -437,11 +467,11 @@ export class Root {
    *
    * @throws {Refusal} if nothing has the name, or if the condition throws one.
    */
-  remove(
+  async remove(
     names: readonly string[],
     isDirectory: boolean,
     condition: Condition,
-  ): { readonly wasFile: boolean; readonly changed: string } {
+  ): Promise<{ readonly wasFile: boolean; readonly changed: string }> {
     const { path, parent, existing } = this.#find(names, NOTHING);
     if (existing === null) throw new Refusal(404, `${path} does not exist`);
     const wasFile = existing.isFile();
@@ -451,9 +481,13 @@ export class Root {
     if (wasFile && isDirectory) throw new Refusal(404, `${path} is not a directory`);
     condition(existing);
     // The last looks before what can't be undone: microseconds are left.
-    this.#checkPlaced(parent.path, () => isAt(path, existing));
-    if (wasFile) unlinkSync(path);
-    else removeDirectory(path);
+    const check = () => this.#checkPlaced(parent.path, () => isAt(path, existing));
+    if (!wasFile) {
+      await removeDirectory(path, check);
+    } else {
+      check();
+      unlinkSync(path);
+    }
     this.#checkPlaced(parent.path, () => !isAt(path, existing));
     return { wasFile, changed: dirname(path) };
   }
@@ -472,20 +506,26 @@ export class Root {
    * @param isSame Whether it is what the list has told of.
    * @throws {Refusal} if it is not, or the way there has become another one.
    */
-  removeListed(names: readonly string[], isSame: (now: Deno.FileInfo) => boolean): void {
+  async removeListed(
+    names: readonly string[],
+    isSame: (now: Deno.FileInfo) => boolean,
+  ): Promise<void> {
     const path = this.pathOf(names);
-    if (!isReal(dirname(path))) throw new Refusal(409, `${path} is reached by a link, or gone`);
-    const now = Deno.lstatSync(path);
-    if (!isSame(now)) throw new Refusal(409, `${path} is not what it was when it was listed`);
-    if (now.isDirectory) removeDirectory(path);
+    const check = () => {
+      if (!isReal(dirname(path))) throw new Refusal(409, `${path} is reached by a link, or gone`);
+      const now = Deno.lstatSync(path);
+      if (!isSame(now)) throw new Refusal(409, `${path} is not what it was when it was listed`);
+      return now;
+    };
+    if (check().isDirectory) await removeDirectory(path, check);
     else Deno.removeSync(path);
   }
 }
 
 // ───────────────────────── to read
 
-/** Errors of what can't be served. ENXIO is the one for a socket, if one replaces the file. */
-const NOT_SERVED: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "ENAMETOOLONG", "ENXIO"]);
+/** Errors of a path that leads to nothing. */
+const NOWHERE: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
 
 /**
  * Looks again at what was opened, at moments that nobody can foresee: {@linkcode Root.changeSince}.
@@ -553,7 +593,24 @@ export class CheckedDirectories {
 export function isAbsence(error: unknown): boolean {
   // The program may lack permission for a part of the directory; Deno does not check the targets of links.
   return isMissing(error) || error instanceof Deno.errors.NotCapable ||
-    NOT_SERVED.has(codeOf(error));
+    NOWHERE.has(codeOf(error));
+}
+
+/**
+ * Makes a function that tells whether a directory is still at its path. It is not if it was moved or removed, or if its disk was
+ * unmounted: then another one may be there, that it was mounted on, of another device and with another inode. A disk that is
+ * mounted again may have another device, but has the same inodes.
+ */
+export function presenceOf(path: string): () => boolean {
+  const { dev, ino } = Deno.lstatSync(path);
+  return () => {
+    try {
+      const now = Deno.lstatSync(path);
+      return now.isDirectory && (now.dev === dev || now.ino === ino);
+    } catch (error) {
+      return error instanceof Deno.errors.NotCapable;
+    }
+  };
 }
 
 // ───────────────────────── to write

@@ -1,6 +1,7 @@
 /** Errors of transfers. */
 
 import { DeguError, ProtocolError, quote, TlsError } from "../base/errors.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { isTransient } from "../net/retry.ts";
 
@@ -88,10 +89,16 @@ type TransferTask = "put" | "make" | "delete" | "list" | "get";
 export function statusError(
   method: Method,
   uri: string,
-  { status, reason = "" }: { readonly status: number; readonly reason?: string },
+  { status, reason = "", headers }: {
+    readonly status: number;
+    readonly reason?: string;
+    /** Without any it is the status of one file in a bundle. */
+    readonly headers?: HeaderDict;
+  },
   task: TransferTask = method === "PUT" ? "put" : "get",
 ): TransferError {
-  const hint = hintOf(status, task);
+  const isGone = status === 503 && headers !== undefined && headers["retry-after"] === undefined;
+  const hint = isGone ? ROOT_IS_GONE : hintOf(status, task);
   const answer = `${status} ${reason}`.trimEnd();
   const message = `${method} ${quote(uri)}: the other end answered ${answer}: ${hint}`;
   return new TransferError("STATUS", message, { status });
@@ -128,6 +135,9 @@ export function changedWhileMoved(name: string, options?: ErrorOptions): Transfe
   );
 }
 
+/** What 503 means, unless it says when to try again. */
+const ROOT_IS_GONE = "the directory that is served is not there; is its disk mounted?";
+
 /** What a status means for one task, for all that write, or for all others; a last digit `x` stands for every one. */
 const HINTS: Readonly<Record<string, string>> = {
   "list 30x": "it is somewhere else",
@@ -136,7 +146,7 @@ const HINTS: Readonly<Record<string, string>> = {
     "it did not accept the file; the file may have changed while it was sent, then call again",
   "400": "it did not accept the request; is it a FilesApp of this version?",
   "write 403": "this client may not write there, or the file system is read-only",
-  "403": "this client may not read that",
+  "403": "this client may not read that, or the other end can't",
   "delete 404": "there is nothing of this name, or it is not for this client",
   "write 404":
     "there is nothing that can be written; it needs a FilesApp with write: true, and a URI from fileUri()",
@@ -152,6 +162,7 @@ const HINTS: Readonly<Record<string, string>> = {
   "410": "no app has this path; check the names that the Router there has",
   "412": "the file already exists, or changed; call again to replace it",
   "413": "the file is larger than it accepts; raise maxBytes of its FilesApp",
+  "503": "it has too many files open at the moment; call again",
   "507":
     "it has no space left, or its quota is exceeded, or the target is on another file system; free space there",
 };

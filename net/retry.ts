@@ -176,7 +176,11 @@ const BUSY: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  * ```
  */
 export function isTransient(error: unknown): boolean {
-  if (error instanceof DeguError && "status" in error) return BUSY.has(error.status);
+  if (error instanceof DeguError && "status" in error) {
+    // A list that was cut may have been so by the connection.
+    const isCutList = "code" in error && error.code === "BAD_LIST" && error.cause !== undefined;
+    return BUSY.has(error.status) || isCutList && isTransient(error.cause);
+  }
   if (error instanceof TlsError) return error.code === "CLOSED";
   if (error instanceof EmptyPreambleError || error instanceof ConnectionClosedError) return true;
   if (error instanceof ProtocolError) return CUT.has(error.code);

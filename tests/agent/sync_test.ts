@@ -212,6 +212,29 @@ Deno.test("sync to here: what was still being written is reported when a later a
   assertEquals(await content(target), await content(source));
 });
 
+test("where .deguignore can't be looked for nothing is changed", async (direction) => {
+  const to = { "old.o": "1", "b": "2" };
+  await using ends = await setUp(direction, { ".deguignore": "*.o\n", "a": "3" }, to);
+  const { source, target, sync } = ends;
+  const { readDir } = Deno;
+  const real = await Deno.realPath(source);
+  Deno.readDir = (path) => {
+    if (path !== source && path !== real) return readDir(path);
+    return {
+      // deno-lint-ignore require-yield
+      async *[Symbol.asyncIterator]() {
+        throw Object.assign(new Error("a bad sector"), { code: "EIO" });
+      },
+    };
+  };
+  try {
+    assertEquals((await sync(["--delete"])).code, 1);
+  } finally {
+    Deno.readDir = readDir;
+  }
+  assertEquals(await content(target), to);
+});
+
 Deno.test("sync --inbox brings back what was synced there", async () => {
   const tree = { "a": "1", "b/c": "2", "d.tmp": "3", ".deguignore": "*.tmp\n" };
   await using ends = await setUp("to a peer", tree);

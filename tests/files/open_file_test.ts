@@ -290,7 +290,7 @@ Deno.test("a list names nothing that is outside, while a directory is exchanged 
   await Deno.mkdir(`${path}/outside/inner`);
   await Deno.writeTextFile(`${path}/outside/inner/secret`, "secret");
   await using serving = serve(new FilesApp(root, { list: true }));
-  const { lstatSync, readDirSync } = Deno;
+  const { lstatSync, readDir } = Deno;
   let looks = 0;
   const whileExchanged = <T>(isMeant: boolean, look: () => T): T => {
     if (!isMeant) return look();
@@ -301,9 +301,15 @@ Deno.test("a list names nothing that is outside, while a directory is exchanged 
       exchange();
     }
   };
-  Deno.readDirSync = (at) => {
-    return whileExchanged(String(at).endsWith("/sub/inner"), () => readDirSync(at));
-  };
+  Deno.readDir = (at) => ({
+    async *[Symbol.asyncIterator]() {
+      const isMeant = String(at).endsWith("/sub/inner");
+      if (isMeant) exchange();
+      const entries = await Array.fromAsync(readDir(at));
+      if (isMeant) exchange();
+      yield* entries;
+    },
+  });
   Deno.lstatSync = (at) => {
     const isMeant = String(at).endsWith("/secret") && looks++ === 0;
     return whileExchanged(isMeant, () => lstatSync(at));
@@ -312,7 +318,7 @@ Deno.test("a list names nothing that is outside, while a directory is exchanged 
     const entries = await Array.fromAsync(listDirectory(serving.makeClient(), "/sub/inner/"));
     assertEquals([entries.map(({ name }) => name), looks > 0], [[], true]);
   } finally {
-    Object.assign(Deno, { lstatSync, readDirSync });
+    Object.assign(Deno, { lstatSync, readDir });
   }
 });
 

@@ -420,11 +420,11 @@ Deno.test("a directory with a file that is just being opened for an upload is no
   // It is there, and nothing else of this process has run since.
   while (!Array.from(Deno.readDirSync(unfinished.path)).length);
   const remove = () => new Root(tree.root).remove(["sub"], true, () => {});
-  assertThrows(remove, Refusal, "in progress");
+  await assertRejects(remove, Refusal, "in progress");
   const file = await creating;
   assert(isAt(file.path, file.state));
   await file[Symbol.asyncDispose]();
-  remove();
+  await remove();
   assertEquals(await entries(tree.root), ["file"]);
 });
 

@@ -291,32 +291,36 @@ Deno.test("what another process does between the last look and the rename is not
 Deno.test("a directory of more than 100,000 entries, or that changes while it is read, gives way to no file", async () => {
   await using files = await serveForWriting();
   const header = { "replace-directory": "0".repeat(64) };
-  const { readDirSync } = Deno;
+  const { readDir } = Deno;
+  /** Lets a directory be read in another way. */
+  const reading = (read: (path: string | URL) => Promise<Deno.DirEntry[]>) => {
+    Deno.readDir = (path) => ({
+      async *[Symbol.asyncIterator]() {
+        yield* await read(path);
+      },
+    });
+  };
   try {
     for (const [count, why] of [[100_000, "is not what"], [100_001, "more than 100000"]] as const) {
-      Deno.readDirSync = (path) => {
-        const entries = Array.from(readDirSync(path));
-        return `${path}`.endsWith("/sub")
-          ? new Array(count).fill(entries[0]).values()
-          : entries.values();
-      };
+      reading(async (path) => {
+        const entries = await Array.fromAsync(readDir(path));
+        return `${path}`.endsWith("/sub") ? new Array(count).fill(entries[0]) : entries;
+      });
       assertEquals(await files.put("/sub", latin1("x"), header), 409);
       assert(files.warnings.at(-1)!.includes(why), files.warnings.at(-1));
     }
     // One that is replaced while it is read is another one; what can't be read is no conflict.
-    Deno.readDirSync = (path) => {
-      const entries = Array.from(readDirSync(path));
+    reading(async (path) => {
+      const entries = await Array.fromAsync(readDir(path));
       Deno.renameSync(path, `${path}.away`);
       Deno.mkdirSync(path);
-      return entries.values();
-    };
+      return entries;
+    });
     assertEquals(await files.put("/sub", latin1("x"), header), 409);
-    Deno.readDirSync = () => {
-      throw Object.assign(new Error("a bad sector"), { code: "EIO" });
-    };
+    reading(() => Promise.reject(Object.assign(new Error("a bad sector"), { code: "EIO" })));
     assertEquals(await files.put("/sub", latin1("x"), header).catch(() => "failed"), "failed");
   } finally {
-    Deno.readDirSync = readDirSync;
+    Deno.readDir = readDir;
   }
 });
 

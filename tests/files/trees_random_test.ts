@@ -2,8 +2,9 @@
 import { assert } from "@std/assert";
 import { treesCommand } from "../trees/command.ts";
 
-Deno.test("trees come out as documented, as with rsync -rt --delete, and on disks that spell names their own way", async () => {
-  const command = await treesCommand("--runs", "20", "--rsync", "4", "--odd", "8");
+Deno.test("trees come out as documented, as with rsync -rt --delete, on disks that spell names their own way, and on disks that fail", async () => {
+  const args = ["--runs", "20", "--rsync", "4", "--odd", "8", "--failing", "6"];
+  const command = await treesCommand(...args);
   const { success, stdout, stderr } = await command.output();
   const decoder = new TextDecoder();
   assert(success, decoder.decode(stderr));

@@ -450,7 +450,9 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     [{ put: [409, OFFSET] }, "STATUS", "another part"],
     [{ put: [412, {}] }, "STATUS", "the file already exists"],
     [{ put: [413, {}] }, "STATUS", "maxBytes"],
-    [{ put: [503, {}] }, "STATUS", "its log"],
+    [{ put: [500, {}] }, "STATUS", "its log"],
+    [{ put: [503, {}] }, "STATUS", "is its disk mounted?"],
+    [{ put: [503, { "retry-after": "1" }] }, "STATUS", "too many files open"],
     [{ put: [507, {}] }, "STATUS", "no space left"],
   ];
   for (const [answers, code, message] of refused) {

@@ -2,12 +2,14 @@
  * Runs random transfers of trees, or one that was found earlier, and says where they differ from the model.
  *
  * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--rsync N` compares N with rsync, `--odd N` copies N to
- * each disk that spells names its own way (`--disk NAME`: to that one). Each of them prints a line of JSON.
+ * each disk that spells names its own way (`--disk NAME`: to that one), `--failing N` to and from disks that fail in each of three ways.
+ * Each of them prints a line of JSON.
  */
 
 import fc from "fast-check";
 import { type Case, cases, plain } from "./cases.ts";
 import { run } from "./disk.ts";
+import { checkFailing, failingCases, FAULTS, mountFailing } from "./failing.ts";
 import { Lab } from "./lab.ts";
 import { checkOdd, ODD_DISKS, oddCases, type OddDisk } from "./odd_disks.ts";
 import { hasRsync } from "./rsync.ts";
@@ -31,6 +33,7 @@ try {
     const isWanted = args.get("--disk") === undefined || args.get("--disk") === disk.name;
     if (args.has("--odd") && isWanted) await checkDisk(disk, Number(args.get("--odd")));
   }
+  if (args.has("--failing")) await checkFailures(Number(args.get("--failing")));
   if (args.has("--rsync")) await checkAgainstRsync(lab, Number(args.get("--rsync")));
   if (["--runs", "--seconds"].some((name) => args.has(name))) await checkModel(lab);
 } finally {
@@ -120,5 +123,26 @@ async function checkDisk(disk: OddDisk, trees: number): Promise<void> {
     await check(property, trees, {}, () => ({ disk: disk.name, compared: trees }));
   } finally {
     await unmount();
+  }
+}
+
+async function checkFailures(trees: number): Promise<void> {
+  let disk;
+  try {
+    disk = await mountFailing(`${dir}/failing`);
+  } catch (error) {
+    const why = error instanceof Error ? error.message.trim() : error;
+    return console.log(JSON.stringify({ skipped: `no disk that fails (FUSE): ${why}` }));
+  }
+  try {
+    for (const kind of FAULTS) {
+      let failed = 0;
+      const property = fc.asyncProperty(failingCases, async (it) => {
+        if (await checkFailing(kind, it, disk)) failed++;
+      });
+      await check(property, trees, {}, () => ({ compared: trees, failing: kind, failed }));
+    }
+  } finally {
+    await disk.unmount();
   }
 }

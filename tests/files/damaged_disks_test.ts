@@ -1,0 +1,308 @@
+/** Disks that fail: a directory that can't be read to its end, a damaged entry, and a served directory that is gone. */
+import {
+  download,
+  downloadTree,
+  FilesApp,
+  listDirectory,
+  listTree,
+  TransferError,
+  type TreeResult,
+  upload,
+  uploadTree,
+} from "@degu/degu/files";
+import { formatPaths, GET_ANSWER } from "@degu/internal/files/bundle.ts";
+import { parseBundle } from "@degu/testing/bundles.ts";
+import { fill, tempDir } from "@degu/testing/directories.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { copyElsewhere, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
+import { assertEquals, assertRejects } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { answersOf, canMount, canRun, MOUNTING } from "./refused_writes.ts";
+
+const ODD_DISK = fileURLToPath(import.meta.resolve("../support/odd_disk.py"));
+
+/** The command that runs the command behind it where `disk` in a directory is `backing`, and fails as told. */
+async function failing(dir: string, faults: readonly string[]): Promise<string[]> {
+  const lines = faults.map((line) => `${line}\n`);
+  await fill(dir, { "backing/mounted": "", disk: null, faults: lines.join("") });
+  const script = `/usr/bin/python3 "${ODD_DISK}" "$0/backing" "$0/disk" plain "$0/faults" & ` +
+    "disk=$!; " +
+    'until [ -e "$0/disk/mounted" ]; do kill -0 $disk 2>/dev/null || exit 1; sleep 0.02; done; ' +
+    '"$@"; code=$?; umount --lazy "$0/disk"; kill $disk; wait $disk; exit $code';
+  return [...MOUNTING, script, dir];
+}
+
+async function canFail(): Promise<boolean> {
+  await using dir = await tempDir();
+  return await canRun(...await failing(dir.path, []));
+}
+
+const mayFail = await canFail();
+
+interface Row {
+  readonly name: string;
+  readonly faults: readonly string[];
+  readonly source: Readonly<Record<string, string | null>>;
+  readonly target: Readonly<Record<string, string | null>>;
+  /** The paths that failed; `null` if the whole was rejected. */
+  readonly failed: readonly string[] | null;
+  readonly kept: TreeResult["deletionsKept"];
+  /** What the target has in the end. */
+  readonly left: readonly string[];
+}
+
+const rows: readonly Row[] = [
+  ...["EIO", "EBADMSG", "EUCLEAN", "ESTALE"].map((code): Row => ({
+    name: `a directory of the source that fails with ${code} in its middle`,
+    faults: [`readdir 1 ${code} /source/d$`],
+    source: { "d/a": "1", "d/b": "2", e: "3" },
+    target: { "d/a": "1", "d/b": "2", old: "4" },
+    failed: ["d"],
+    kept: "incomplete",
+    left: ["d/a", "d/b", "e", "old"],
+  })),
+  {
+    name: "the source itself, which fails in its middle",
+    faults: ["readdir 1 EIO /source$"],
+    source: { a: "1", b: "2" },
+    target: { b: "2", old: "3" },
+    failed: null,
+    kept: null,
+    left: ["b", "old"],
+  },
+  {
+    name: "a directory of the target that fails in its middle",
+    faults: ["readdir 1 EIO /target/(d|gone)$"],
+    source: { "d/a": "1", e: "2" },
+    target: { "d/a": "0", "d/b": "2", "gone/a": "3" },
+    failed: ["d", "d/a"],
+    kept: "failed",
+    left: ["d/a", "d/b", "e", "gone/a"],
+  },
+  {
+    name: "the target itself, which fails in its middle",
+    faults: ["readdir 1 EIO /target$"],
+    source: { a: "1" },
+    target: { b: "2", c: "3" },
+    failed: null,
+    kept: null,
+    left: ["b", "c"],
+  },
+  ...["EIO", "EBADMSG", "EUCLEAN", "ESTALE", "EREMOTEIO", "ENXIO"].flatMap((code): Row[] => [
+    {
+      name: `an inode of the source whose lstat fails with ${code}`,
+      faults: [`lstat 0 ${code} /source/d/bad$`],
+      source: { "d/bad": "1", "d/good": "2" },
+      target: { "d/bad": "0", old: "3" },
+      failed: ["d/bad"],
+      kept: "incomplete",
+      left: ["d/bad", "d/good", "old"],
+    },
+    {
+      name: `a small and a large file of the source that can't be opened: ${code}`,
+      faults: [`open 0 ${code} /source/d/bad`],
+      source: { "d/bad": "1", "d/bad-large": "x".repeat(70_000), "d/good": "2" },
+      target: { "d/bad": "00", old: "3" },
+      failed: ["d/bad", "d/bad-large"],
+      kept: "failed",
+      left: ["d/bad", "d/good", "old"],
+    },
+  ]),
+];
+
+Deno.test({
+  name: "what a disk does not give fails alone, and nothing is deleted for it (needs FUSE)",
+  ignore: !mayFail,
+  async fn() {
+    await using dir = await tempDir();
+    const jobs = rows.flatMap((row, i) => {
+      return DIRECTIONS.map((direction) => ({ row, direction, place: `${i}${direction}` }));
+    });
+    for (const { row, place } of jobs) {
+      for (const side of ["source", "target"] as const) {
+        await fill(`${dir.path}/backing`, { [`${place}/${side}`]: null });
+        await fill(`${dir.path}/backing/${place}/${side}`, row[side]);
+      }
+    }
+    const faults = jobs.flatMap(({ row, place }) => {
+      return row.faults.map((line) => line.replace(" /", ` ^/${place}/`));
+    });
+    const all = await copyElsewhere(
+      await failing(dir.path, faults),
+      jobs.map(({ direction, place }): CopyJob => ({
+        direction,
+        dir: `${dir.path}/disk/${place}`,
+      })),
+    );
+    for (const [i, { row, direction, place }] of jobs.entries()) {
+      const { outcomes = {}, rejected, result } = all[i]!;
+      const shown = `${direction}: ${row.name}: ${Deno.inspect(all[i])}`;
+      const failed = Object.keys(outcomes).filter((path) => outcomes[path] === "failed");
+      assertEquals(rejected === undefined ? failed.toSorted() : null, row.failed, shown);
+      if (rejected === undefined) assertEquals(result.deletionsKept, row.kept, shown);
+      const left = await filesBelow(`${dir.path}/backing/${place}/target`);
+      assertEquals(left.toSorted(), row.left, shown);
+    }
+  },
+});
+
+async function filesBelow(dir: string, below = ""): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(`${dir}/${below}`)) {
+    if (name.includes(".degu-")) continue;
+    if (isDirectory) found.push(...await filesBelow(dir, `${below}${name}/`));
+    else found.push(below + name);
+  }
+  return found;
+}
+
+Deno.test({
+  name: "what a disk does not give is 403, and unreadable in lists (needs FUSE)",
+  ignore: !mayFail,
+  async fn() {
+    await using dir = await tempDir();
+    await fill(`${dir.path}/backing`, {
+      "bad": "1",
+      "closed": "2",
+      "d/a": "3",
+      "d/b": "4",
+      good: "5",
+    });
+    const faults = ["lstat 0 EUCLEAN ^/bad$", "open 0 EBADMSG ^/closed$", "readdir 1 EIO ^/d$"];
+    const names = [["bad"], ["closed"], ["good"], ["none"], ["d", "a"]];
+    const [list, tree, bundle, ...others] = await answersOf(
+      `${dir.path}/disk`,
+      await failing(dir.path, faults),
+      [
+        ["GET", "/"],
+        ["GET", "/?tree"],
+        ["POST", "/?bundle=get", formatPaths(names)],
+        ["GET", "/bad"],
+        ["HEAD", "/bad"],
+        ["GET", "/closed"],
+        ["HEAD", "/closed"],
+        ["GET", "/d/"],
+        ["GET", "/d/?tree"],
+        ["GET", "/d/a"],
+        ["GET", "/none"],
+      ],
+    );
+    for (const answer of [list, tree]) {
+      const listed = JSON.parse(new TextDecoder().decode(answer![1])) as Record<string, string>[];
+      const reasons = listed.map(({ name, path, kind, reason }) => {
+        return `${name ?? path} ${reason ?? kind}`;
+      });
+      assertEquals(reasons.filter((line) => /^(bad|d|good|d,.*) /.test(line)).toSorted(), [
+        "bad unreadable",
+        "d unreadable",
+        "good file",
+      ]);
+    }
+    const records = parseBundle(GET_ANSWER, bundle![1]);
+    assertEquals(records.map(({ record }) => record.status), [403, 403, 200, 404, 200]);
+    assertEquals(others.map(([status]) => status), [403, 403, 403, 403, 403, 403, 200, 404]);
+  },
+});
+
+/** A damaged ext4 with 400 files; its root has a block of which only zeros are left. */
+const DAMAGED_EXT4 = 'truncate -s 20M "$0/image" && mkfs.ext4 -q -O ^has_journal "$0/image" && ' +
+  'mount -o loop "$0/image" "$0/disk" && mkdir "$0/disk/source" "$0/disk/source/d" && ' +
+  'for i in $(seq 400); do echo "$i" > "$0/disk/source/d/a-file-with-a-long-name-$i"; done && ' +
+  'cp -a "$0/disk/source/." "$0/target" && umount "$0/disk" && ' +
+  'block=$(debugfs -R "blocks /source/d" "$0/image" 2>/dev/null | cut -d" " -f2) && ' +
+  'dd if=/dev/zero of="$0/image" bs=1024 seek="$block" count=1 conv=notrunc status=none && ' +
+  'mount -o loop,ro,errors=continue "$0/image" "$0/disk" && ! ls "$0/disk/source/d" >/dev/null 2>&1 && ' +
+  'ln -s "$0/disk/source" "$0/source"';
+/** A loop device needs a user that is root outside as well. */
+const MOUNTING_LOOPS = ["unshare", "--mount", "sh", "-c"];
+
+async function mountDamaged(dir: string): Promise<string[]> {
+  await fill(dir, { disk: null, target: null });
+  return [
+    ...MOUNTING_LOOPS,
+    `${DAMAGED_EXT4} && { "$@"; code=$?; umount "$0/disk"; exit $code; }`,
+    dir,
+  ];
+}
+
+async function canDamage(): Promise<boolean> {
+  await using dir = await tempDir();
+  return await canRun(...await mountDamaged(dir.path));
+}
+
+Deno.test({
+  name: "of a damaged ext4 nothing is deleted, and what can't be read is said (needs loop mounts)",
+  ignore: !await canDamage(),
+  async fn() {
+    for (const direction of DIRECTIONS) {
+      await using dir = await tempDir();
+      const [copied] = await copyElsewhere(await mountDamaged(dir.path), [
+        { dir: dir.path, direction },
+      ]);
+      assertEquals(copied!.outcomes, { d: "failed" }, Deno.inspect(copied));
+      assertEquals([copied!.result.deletionsKept, copied!.deleted], ["incomplete", []]);
+      assertEquals((await filesBelow(`${dir.path}/target`)).length, 400);
+    }
+  },
+});
+
+Deno.test("while the served directory is gone everything is 503, and each call rejects as a whole", async () => {
+  await using there = await tempDir();
+  await using here = await tempDir();
+  const root = `${there.path}/root`;
+  await fill(there.path, { "root/a": "1", "root/d/b": "2" });
+  await fill(here.path, { "tree/a": "3", "tree/c": "4", file: "5" });
+  await using serving = serve(new FilesApp(root, { list: true, write: true }));
+  const client = serving.makeClient();
+  await Deno.rename(root, `${root}.moved`);
+  const requests = [
+    ...["/a", "/none", "/d/", "/", "/?tree"].flatMap((uri) => [["GET", uri], ["HEAD", uri]]),
+    ...["get", "digest", "put"].map((kind) => ["POST", `/?bundle=${kind}`]),
+    ...["/a", "/new"].map((uri) => ["PUT", uri]),
+    ...["/a", "/d/"].map((uri) => ["DELETE", uri]),
+  ] as ["GET" | "HEAD" | "POST" | "PUT" | "DELETE", string][];
+  for (const [method, uri] of requests) {
+    const body = method === "PUT" || method === "POST" ? new Uint8Array(0) : null;
+    const response = await client.request(method, uri, {}, body);
+    await response.body?.bytes();
+    assertEquals(response.status, 503, `${method} ${uri}`);
+  }
+  const events: string[] = [];
+  const onEvent = ({ type }: { type: string }) => void events.push(type);
+  const calls: (() => Promise<unknown>)[] = [
+    () => download(client, "/a", `${here.path}/copy`),
+    () => upload(client, `${here.path}/file`, "/file"),
+    () => downloadTree(client, "/", `${here.path}/tree`, { delete: true, onEvent }),
+    () => uploadTree(client, `${here.path}/tree`, "/", { delete: true, onEvent }),
+    () => Array.fromAsync(listDirectory(client, "/")),
+    () => Array.fromAsync(listTree(client, "/")),
+  ];
+  const problem = "the directory that is served is not there; is its disk mounted?";
+  for (const call of calls) {
+    assertEquals((await assertRejects(call, TransferError, problem)).status, 503);
+  }
+  assertEquals(events, []);
+  // It is back.
+  await Deno.rename(`${root}.moved`, root);
+  await download(client, "/a", `${here.path}/copy`);
+  assertEquals(await Deno.readTextFile(`${here.path}/copy`), "1");
+});
+
+Deno.test({
+  name:
+    "a served disk that is unmounted is gone, though its directory is there; mounted again it is served (needs unshare)",
+  ignore: !await canMount(),
+  async fn() {
+    await using dir = await tempDir();
+    await fill(dir.path, { "served/below": "not for peers", again: null });
+    const script = 'mount -t tmpfs tmpfs "$0/again" && echo 1 > "$0/again/file" && ' +
+      'mount --bind "$0/again" "$0/served" && exec "$@"';
+    const printed = await runProgram("unmounted_root.ts", {
+      flags: ["--allow-all", ...importMapFlags()],
+      args: [`${dir.path}/served`, `${dir.path}/again`],
+      through: [...MOUNTING, script, dir.path],
+    });
+    assertEquals(JSON.parse(printed), [[200, 404, 200], [503, 503, 503], [200, 404, 200]]);
+  },
+});

@@ -1,0 +1,24 @@
+/** Serves a directory, which is mounted, while it is unmounted and mounted again; prints the statuses as JSON. */
+
+import { FilesApp } from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+import { mustRun } from "@degu/testing/commands.ts";
+
+const [served = "", disk = ""] = Deno.args;
+const app = new FilesApp(served, { list: true, write: true });
+
+async function statuses(): Promise<number[]> {
+  const found: number[] = [];
+  for (const [method, uri] of [["GET", "/file"], ["GET", "/below"], ["GET", "/"]] as const) {
+    const [status, , , body] = await app.handle(mkreq(method, uri));
+    if (body !== null && !(body instanceof Uint8Array)) await body.writeTo(new WritableStream());
+    found.push(status);
+  }
+  return found;
+}
+
+const mounted = await statuses();
+await mustRun(["umount", served]);
+const unmounted = await statuses();
+await mustRun(["mount", "--bind", disk, served]);
+console.log(JSON.stringify([mounted, unmounted, await statuses()]));

@@ -1,0 +1,220 @@
+/** Random trees on a disk that fails: nothing may be lost, and nothing left out in silence. */
+
+import fc from "fast-check";
+import { fileURLToPath } from "node:url";
+import { Client } from "@degu/degu/client";
+import { downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/files";
+import { Server } from "@degu/degu/server";
+import type { Made } from "./cases.ts";
+import { contentOf, removeTree, run } from "./disk.ts";
+
+type Case = Made<typeof failingCases>;
+
+/** What the disk fails at; `readdir` after so many entries. */
+export const FAULTS = ["readdir", "lstat", "open"] as const;
+/** Errors of damaged, removed and remote disks. */
+const CODES = ["EIO", "EBADMSG", "EUCLEAN", "ESTALE", "EREMOTEIO", "ENXIO", "EACCES"] as const;
+
+const name = fc.constantFrom("a", "b", "c", "d");
+const entries = fc.array(
+  fc.record({
+    path: fc.array(name, { minLength: 1, maxLength: 3 }),
+    size: fc.constantFrom(4, 100, 3000, 70_000),
+  }),
+  { maxLength: 9 },
+);
+const fault = fc.record({
+  after: fc.nat(3),
+  code: fc.constantFrom(...CODES),
+  side: fc.constantFrom("source", "source", "target"),
+  /** Which path of that side: the remainder by their number. */
+  which: fc.nat(30),
+});
+
+/** A source, what an earlier run has brought to the target of it and of other trees, and up to three faults. */
+export const failingCases = fc.record({
+  download: fc.boolean(),
+  compare: fc.constantFrom("time" as const, "time" as const, "digest" as const, "nothing" as const),
+  source: entries,
+  target: entries,
+  earlier: fc.boolean(),
+  faults: fc.array(fault, { minLength: 1, maxLength: 3 }),
+});
+
+/** A mounted disk, of which what is below it can be seen without faults. */
+export interface FailingDisk {
+  readonly path: string;
+  readonly backing: string;
+  /** The file that says what fails. */
+  readonly faults: string;
+  unmount(): Promise<void>;
+}
+
+/** Mounts a disk; rejects where that can't be. */
+export async function mountFailing(dir: string): Promise<FailingDisk> {
+  const [path, backing, faults] = [`${dir}/mounted`, `${dir}/backing`, `${dir}/faults`];
+  for (const each of [path, backing]) Deno.mkdirSync(each, { recursive: true });
+  Deno.writeTextFileSync(`${backing}/ready`, "");
+  Deno.writeTextFileSync(faults, "");
+  const script = fileURLToPath(import.meta.resolve("../support/odd_disk.py"));
+  const disk = new Deno.Command("/usr/bin/python3", {
+    args: [script, backing, path, "plain", faults],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const ended = disk.output();
+  let hasEnded = false;
+  ended.then(() => hasEnded = true);
+  while (kindOf(`${path}/ready`) === null) {
+    if (hasEnded) throw new Error(new TextDecoder().decode((await ended).stderr).trim());
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  const unmount = async () => {
+    // A file that has just been closed keeps it busy for a moment.
+    run("umount", "--lazy", path);
+    if (!hasEnded) disk.kill();
+    await ended;
+  };
+  return { path, backing, faults, unmount };
+}
+
+/** Runs a case with one kind of fault; throws what is lost, or left out in silence. Resolves to whether anything failed. */
+export async function checkFailing(
+  kind: typeof FAULTS[number],
+  it: Case,
+  disk: FailingDisk,
+): Promise<boolean> {
+  const source = `${disk.backing}/source`, target = `${disk.backing}/target`;
+  try {
+    Deno.writeTextFileSync(disk.faults, "");
+    Deno.mkdirSync(source);
+    Deno.mkdirSync(target);
+    const id = write(source, it.source, 1);
+    if (it.earlier) run("cp", "-a", "--no-target-directory", source, target);
+    write(target, it.target, id);
+    const wanted = see(source), before = see(target);
+    const sides = { source: ["", ...wanted.keys()], target: ["", ...before.keys()] };
+    const faults = it.faults.map(({ side, which, ...fault }) => {
+      const path = sides[side as "source" | "target"][which % sides[side as "source"].length]!;
+      return { ...fault, side, path };
+    });
+    const lines = faults.map(({ side, path, after, code }) => {
+      const pattern = `^/${side}${path === "" ? "" : `/${path}`}$`;
+      return `${kind} ${kind === "readdir" ? after : 0} ${code} ${pattern}\n`;
+    });
+    const [from, to] = [`${disk.path}/source`, `${disk.path}/target`];
+    const app = new FilesApp(it.download ? from : to, { list: true, write: true });
+    Deno.writeTextFileSync(disk.faults, lines.join(""));
+    const { events, rejected } = await transfer(it, app, from, to);
+    Deno.writeTextFileSync(disk.faults, "");
+    const after = see(target);
+    const failed = new Set<string>();
+    for (const event of events) {
+      if (event.type === "failed" || event.type === "skipped") failed.add(event.path.join("/"));
+    }
+    const isTold = (path: string) => rejected || prefixes(path).some((each) => failed.has(each));
+    const found: string[] = [];
+    // What the list of the source lacks.
+    const hidden = faults.filter(({ side, path }) => {
+      const isFile = wanted.get(path) !== undefined && wanted.get(path) !== "directory";
+      if (side !== "source" || kind === "open" && isFile) return false;
+      return kind !== "readdir" || !isFile;
+    });
+    for (const { path } of hidden) {
+      if (!isTold(path)) found.push(`${path || "the source"} can't be read, in silence`);
+    }
+    for (const [path, content] of before) {
+      // A file has taken the place of a directory.
+      const isReplaced = prefixes(path).some((each) => {
+        return wanted.has(each) && wanted.get(each) !== "directory" && after.has(each);
+      });
+      if (after.has(path) || isReplaced) continue;
+      if (wanted.has(path)) found.push(`${path}, which both had, is gone: it had ${content}`);
+      else if (hidden.length > 0) found.push(`${path} was deleted, by an incomplete list`);
+    }
+    for (const [path, content] of wanted) {
+      if (after.get(path) === content || isTold(path)) continue;
+      // A file stays in the way of a directory of which nothing arrives.
+      const isBelow = [...failed].some((each) => each.startsWith(`${path}/`));
+      if (content === "directory" && isBelow) continue;
+      found.push(`${path} has ${after.get(path)} in place of ${content}, in silence`);
+    }
+    if (see(source).size !== wanted.size) found.push("the source is another one");
+    if (found.length > 0) {
+      const told = `${lines.join("")}${Deno.inspect(events)}\n${rejected}`;
+      throw new Error(`${found.join("\n")}\n${told}`);
+    }
+    return rejected !== null || failed.size > 0;
+  } finally {
+    Deno.writeTextFileSync(disk.faults, "");
+    removeTree(source);
+    removeTree(target);
+  }
+}
+
+async function transfer(it: Case, app: FilesApp, source: string, target: string) {
+  const events: TreeEvent[] = [];
+  // What it meets at the target is no news here.
+  const logger = { debug() {}, info() {}, warn() {}, error() {} };
+  await using server = new Server(["127.0.0.1", 0], app, { logger });
+  const serving = server.serveForever();
+  const client = new Client(server.address, { timeout: 20 });
+  const { compare } = it;
+  const options = { compare, delete: true, onEvent: (event: TreeEvent) => void events.push(event) };
+  let rejected: unknown = null;
+  try {
+    if (it.download) await downloadTree(client, "/", target, options);
+    else await uploadTree(client, source, "/", options);
+  } catch (error) {
+    rejected = error;
+  }
+  server.close();
+  await serving;
+  return { events, rejected };
+}
+
+/** Writes those files that are possible there; no two are the same. */
+function write(root: string, entries: Case["source"], id: number): number {
+  for (const { path, size } of entries) {
+    const file = [root, ...path].join("/");
+    try {
+      Deno.mkdirSync(file.slice(0, file.lastIndexOf("/")), { recursive: true });
+      Deno.writeFileSync(file, contentOf(id++, size), { createNew: true });
+      Deno.utimeSync(file, 1_700_000_000 + id * 10, 1_700_000_000 + id * 10);
+    } catch (error) {
+      // There is a file, or a directory, of that name.
+      if (!(error instanceof Error)) throw error;
+    }
+  }
+  return id;
+}
+
+/** What is below a directory, by path: `"directory"`, or the content of a file in few characters. */
+function see(root: string, below = "", found = new Map<string, string>()): Map<string, string> {
+  for (const { name, isDirectory } of Deno.readDirSync(below === "" ? root : `${root}/${below}`)) {
+    if (name.includes(".degu-")) continue;
+    const path = below === "" ? name : `${below}/${name}`;
+    if (isDirectory) see(root, path, found.set(path, "directory"));
+    else {
+      const bytes = Deno.readFileSync(`${root}/${path}`);
+      found.set(path, `${bytes.length} bytes: ${bytes.subarray(0, 4).toHex()}`);
+    }
+  }
+  return found;
+}
+
+/** A path, and those of the directories that it is in, with the root. */
+function prefixes(path: string): string[] {
+  const names = path.split("/");
+  return ["", ...names.map((_, i) => names.slice(0, i + 1).join("/"))];
+}
+
+function kindOf(path: string): "there" | null {
+  try {
+    Deno.lstatSync(path);
+    return "there";
+  } catch {
+    return null;
+  }
+}
