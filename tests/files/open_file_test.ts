@@ -331,7 +331,7 @@ Deno.test("a list of a tree names nothing that is outside, while a directory is 
       await Deno.mkdir(`${path}/outside${inner.slice(3)}`, { recursive: true });
       await Deno.writeTextFile(`${path}/outside${inner.slice(3)}/secret`, "secret");
       await using serving = serve(new FilesApp(root, { list: true }));
-      const { lstatSync, readDirSync } = Deno;
+      const { lstatSync, readDir } = Deno;
       let isNamed = false;
       let isRead = false;
       Deno.lstatSync = (at) => {
@@ -345,18 +345,19 @@ Deno.test("a list of a tree names nothing that is outside, while a directory is 
           exchange();
         }
       };
-      Deno.readDirSync = (at) => {
-        if (at !== `${root}/${inner}`) return readDirSync(at);
-        isRead = true;
-        exchange();
-        return readDirSync(at);
+      Deno.readDir = (at) => {
+        if (at === `${root}/${inner}` && !isRead) {
+          isRead = true;
+          exchange();
+        }
+        return readDir(at);
       };
       try {
         const listing = Array.fromAsync(listTree(serving.makeClient(), "/"));
         await assertRejects(() => listing);
         assertEquals([isNamed, isRead], [isNamedThen, true]);
       } finally {
-        Object.assign(Deno, { lstatSync, readDirSync });
+        Object.assign(Deno, { lstatSync, readDir });
       }
     }
   }
