@@ -217,13 +217,17 @@ export function isOverload(error: unknown): boolean {
   return code === "EMFILE" || code === "ENFILE";
 }
 
+/** Whether an error is one of the file system, or of a missing permission of Deno. */
+export function isOfFileSystem(error: unknown): boolean {
+  return typeof codeOf(error) === "string" || error instanceof Deno.errors.NotCapable;
+}
+
 /**
- * Whether an error of the system is one of what has a path, whichever it is: the disk does not give it, or this user may not
- * have it. Running out of descriptors says nothing of it.
+ * Whether an error of the system is one of what has a path, whichever it is: the disk does not give
+ * it, or this user may not have it. Running out of descriptors says nothing of it.
  */
 export function isUnreadable(error: unknown): boolean {
-  if (isOverload(error)) return false;
-  return typeof codeOf(error) === "string" || error instanceof Deno.errors.NotCapable;
+  return isOfFileSystem(error) && !isOverload(error);
 }
 
 /** Whether a path leads to a directory, and not through a link. */

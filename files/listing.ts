@@ -78,10 +78,13 @@ async function* listTexts(
   for await (const entries of readPlace(walk, first, read)) {
     const texts: string[] = [];
     for (const { place, ...entry } of entries) {
-      if (place === undefined) texts.push(formatEntry({ name: entry.name }, entry));
-      else {for await (const [itself] of readPlace({ ...walk, isShallow: true }, place)) {
-          texts.push(formatEntry({ name: entry.name }, itself!));
-        }}
+      if (place === undefined) {
+        texts.push(formatEntry({ name: entry.name }, entry));
+        continue;
+      }
+      for await (const [itself] of readPlace({ ...walk, isShallow: true }, place)) {
+        texts.push(formatEntry({ name: entry.name }, itself!));
+      }
     }
     yield texts;
   }

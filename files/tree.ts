@@ -278,7 +278,7 @@ export interface Spellings {
   /** Nodes of the source that are one at the target with another one of the source, or may be: then `null`. */
   readonly rivals: ReadonlyMap<TreeNode, TreeNode | null>;
   /** Nodes of the source to which nothing of another kind gives way: it may be what another one has brought. */
-  readonly contested: ReadonlySet<TreeNode | null>;
+  readonly contested: ReadonlySet<TreeNode>;
 }
 
 /** The target has each name as it is. */
@@ -293,7 +293,7 @@ export interface Judged {
 }
 
 /** Something of the target that the source does not have. */
-export interface Deletion {
+interface Deletion {
   readonly node: TreeNode;
   /** The innermost directory on the way to it that both ends have by the same name. */
   readonly judged: Judged;

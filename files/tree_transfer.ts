@@ -401,7 +401,7 @@ class TreeTransfer {
   async #findSpellings(source: TreeNode, target: TreeNode): Promise<Spellings> {
     const targets = new Map<TreeNode, TreeNode>();
     const rivals = new Map<TreeNode, TreeNode | null>();
-    const contested = new Set<TreeNode | null>();
+    const contested = new Set<TreeNode>();
     for (let pairs: [TreeNode, TreeNode][] = [[source, target]]; pairs.length > 0;) {
       const asked: {
         readonly nodes: TreeNode[];
@@ -442,7 +442,7 @@ class TreeTransfer {
           const rival = there && (node.parent!.get(there.name) ?? claims.get(there) ?? null);
           if (there === null || rival !== null) {
             rivals.set(node, rival);
-            contested.add(rival);
+            if (rival !== null) contested.add(rival);
             continue;
           }
           claims.set(there, node);
