@@ -77,7 +77,7 @@ async function* listTexts(
 ): AsyncGenerator<string[], void, void> {
   for await (const entries of readPlace(walk, first, read)) {
     const texts: string[] = [];
-    for (const { place, ...entry } of entries) {
+    for (const { place, link: _link, ...entry } of entries) {
       if (place === undefined) {
         texts.push(formatEntry({ name: entry.name }, entry));
         continue;

@@ -75,6 +75,19 @@ Deno.test("a listing has the name, kind, size and time of each entry", async () 
   assertEquals(head.headers["content-type"], "application/json");
 });
 
+Deno.test("a listing of one directory has a link to a file as that file, and doesn't say that it is a link", async () => {
+  await using files = await serveDirectory(listing);
+  await files.write("a.txt", "12345");
+  await Deno.symlink("a.txt", `${files.path}/b.txt`);
+  const time = new Date("2020-02-29T12:34:56.789Z");
+  await Deno.utime(`${files.path}/a.txt`, time, time);
+  const file = { kind: "file", size: 5, modified: time.toISOString() };
+  assertEquals(await entriesOf(await files.conn.get("/")), [
+    { name: "a.txt", ...file },
+    { name: "b.txt", ...file },
+  ]);
+});
+
 Deno.test("a name that is not UTF-8 is listed as such, beside one that Deno shows in the same way", async () => {
   await using files = await serveDirectory(listing);
   if (!await makeNonUtf8Name(files.path)) return console.log("python3 is missing: not tested");
