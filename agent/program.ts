@@ -140,7 +140,10 @@ const OTHER_NAMES: Readonly<Record<string, string>> = {
   ...{ status: "peers, ping", whoami: "id", setup: "init" },
 };
 
-/** Whether a word is a name but for one letter: missing, too many, another, or swapped with its neighbor. */
+/**
+ * Whether a word is a name but for one letter: missing, too many, another, or swapped with its
+ * neighbor.
+ */
 function isTypingError(typed: string, name: string): boolean {
   if (Math.abs(typed.length - name.length) > 1) return false;
   let start = 0;
@@ -160,7 +163,9 @@ function meantBy(typed: string, program: Command): string {
   return close.length === 1 ? close[0]! : "";
 }
 
-/** The problem of a wrong command line, with what is meant, and how to name a file like an option. */
+/**
+ * The problem of a wrong command line, with what is meant, and how to name a file like an option.
+ */
 function problemOf({ code, message }: CommanderError, command: Command): string {
   if (message === "(outputHelp)") return "a command is missing, or there is none of that name";
   const problem = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(

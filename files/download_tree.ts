@@ -395,7 +395,8 @@ class Download implements Direction {
     try {
       const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
       await clearWay(root, names, replaceable, () => {}, confirm);
-      // A link to the part would be there for a moment: the next call to resume would then change the file.
+      // A link to the part would be there for a moment: the next call to resume would then change
+      // the file.
       const condition = (existing: unknown) => {
         if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
       };

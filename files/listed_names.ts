@@ -1,6 +1,6 @@
 /**
- * Names as a disk lists them, of what it also finds by others: it may drop dots at the end, or ignore
- * case.
+ * Names as a disk lists them, of what it also finds by others: it may drop dots at the end, or
+ * ignore case.
  */
 
 import type { BigIntStats } from "node:fs";

@@ -66,7 +66,8 @@ export class PartFile implements AsyncDisposable {
    *
    * @param replaces Whether the target may already exist.
    * @param isChecked Whether what the target is now does not matter.
-   * @param isNew Whether none was there: else it is that of a target whose name the disk takes for the same.
+   * @param isNew Whether none was there: else it is that of a target whose name the disk takes for
+   * the same.
    * @throws {Deno.errors.IsADirectory} if the target is a directory, `Deno.errors.AlreadyExists` if it is
    * there and must not be.
    * @throws {RangeError} if the target is something else.

@@ -65,10 +65,16 @@ export function unreadable(error: unknown): Refusal {
   return new Refusal(403, `${error}`, {}, { cause: error });
 }
 
-/** Errors of what this user may not read: the peer may ask for it as often as it likes, and that is no news. */
+/**
+ * Errors of what this user may not read: the peer may ask for it as often as it likes, and that is
+ * no news.
+ */
 const CLOSED: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
 
-/** Whether the log is to have a refusal of a request that only reads: too many files are open, or the disk is damaged. */
+/**
+ * Whether the log is to have a refusal of a request that only reads: too many files are open, or
+ * the disk is damaged.
+ */
 export function isNews({ status, cause }: Refusal): boolean {
   return status === 503 || status === 403 && !CLOSED.has(codeOf(cause));
 }

@@ -1,4 +1,7 @@
-/** Disks that fail: a directory that can't be read to its end, a damaged entry, and a served directory that is gone. */
+/**
+ * Disks that fail: a directory that can't be read to its end, a damaged entry, and a served
+ * directory that is gone.
+ */
 import {
   download,
   downloadTree,
@@ -22,7 +25,10 @@ import { answersOf, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
 const ODD_DISK = fileURLToPath(import.meta.resolve("../support/odd_disk.py"));
 
-/** The command that runs the command behind it where `disk` in a directory is `backing`, and fails as told. */
+/**
+ * The command that runs the command behind it where `disk` in a directory is `backing`, and fails
+ * as told.
+ */
 async function failing(dir: string, faults: readonly string[]): Promise<string[]> {
   const lines = faults.map((line) => `${line}\n`);
   await fill(dir, { "backing/mounted": "", disk: null, faults: lines.join("") });
@@ -48,7 +54,7 @@ interface Row {
   /** The paths that failed; `null` if the whole was rejected. */
   readonly failed: readonly string[] | null;
   readonly kept: TreeResult["deletionsKept"];
-  /** What the target has in the end. */
+  /** The paths of the target in the end. */
   readonly left: readonly string[];
 }
 
@@ -283,7 +289,7 @@ Deno.test("while the served directory is gone everything is 503, and each call r
     assertEquals((await assertRejects(call, TransferError, problem)).status, 503);
   }
   assertEquals(events, []);
-  // It is back.
+  // The directory is back.
   await Deno.rename(`${root}.moved`, root);
   await download(client, "/a", `${here.path}/copy`);
   assertEquals(await Deno.readTextFile(`${here.path}/copy`), "1");

@@ -364,7 +364,10 @@ Deno.test("a directory that is removed and made again is read anew, and is unrea
   const path = `${await Deno.realPath(dir.path)}/root`;
   await Deno.mkdir(path);
   const { readDir } = Deno;
-  /** Lists a directory with so many files, which is made again with others each of the first times that it was read. */
+  /**
+   * Lists a directory with so many files, which is made again with others each of the first times
+   * that it was read.
+   */
   const listed = async (times: number) => {
     const make = (turn: number) => {
       // The other one stays, so that this one has another inode.

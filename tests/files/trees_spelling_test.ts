@@ -16,7 +16,10 @@ import { canRun, MOUNTING } from "./refused_writes.ts";
 
 const ODD_DISK = fileURLToPath(import.meta.resolve("../support/odd_disk.py"));
 
-/** The command that runs the command behind it where `disk` in a directory is such a disk, over `backing` beside it. */
+/**
+ * The command that runs the command behind it where `disk` in a directory is such a disk, over
+ * `backing` beside it.
+ */
 async function mounting(dir: string, spelling: string): Promise<string[]> {
   await fill(dir, { "backing/mounted": "", disk: null });
   const script = `/usr/bin/python3 "${ODD_DISK}" "$0/backing" "$0/disk" ${spelling} & ` +
@@ -40,9 +43,12 @@ interface Expected {
   readonly kept?: TreeResult["deletionsKept"];
   /** The paths because of which something is kept. */
   readonly respelled?: string;
-  /** What the target has in the end. */
+  /** The target in the end. */
   readonly left: Tree;
-  /** What a second run, which copies and deletes nothing, says of what is kept; that of the first if it is left out. */
+  /**
+   * The result of a second run, which copies and deletes nothing, says of what is kept; that of the
+   * first if it is left out.
+   */
   readonly again?: TreeResult["deletionsKept"];
   /** With a server that can't tell its names, too, or only. */
   readonly older?: true | "only";
@@ -292,7 +298,7 @@ Deno.test({
           const isStuck = kept === "failed" || Object.values(told).includes("failed");
           const expectedAgain = isStuck ? kept : expected.again ?? kept;
           for (const [path, outcome] of Object.entries(again.outcomes)) {
-            // What has failed once can fail earlier, with what is in it.
+            // A node that has failed once can fail earlier, with what is in it.
             const isFine = outcome === "unchanged" || outcome === "failed" && isStuck;
             assertEquals([isFine, outcome], [true, outcome], `${path}: ${Deno.inspect(again)}`);
           }

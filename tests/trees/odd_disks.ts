@@ -1,5 +1,6 @@
 /**
- * Random trees to disks that spell names their own way: nothing that was copied may be lost, whatever its spelling.
+ * Random trees to disks that spell names their own way: nothing that was copied may be lost,
+ * whatever its spelling.
  */
 
 import fc from "fast-check";
@@ -81,7 +82,9 @@ export function oddCases({ names }: OddDisk) {
       replace: fc.oneof({ weight: 3, arbitrary: fc.constant(true) }, fc.constant(false)),
       compare: fc.constantFrom("time" as const, "time" as const, "digest" as const),
       source: fc.constant(source),
-      /** The source before the run that is looked at: what an earlier run has brought to the target. */
+      /**
+       * The source before the run that is looked at: what an earlier run has brought to the target.
+       */
       earlier: some,
       target: some,
     });
@@ -186,7 +189,10 @@ export async function checkOdd(
   }
 }
 
-/** What rsync brings to the same target, and we have not brought. Its own deletions are no model here. */
+/**
+ * Entries that rsync brings to the same target, and we have not brought. Its own deletions are no
+ * model here.
+ */
 function besideRsync({ disk, it, source, target }: OddRun, theirs: string): string[] {
   if (!it.replace || it.compare !== "time" || it.source.length === 0) return [];
   rsync(source, theirs);
@@ -297,7 +303,8 @@ function objections(
     found.push(`deletionsKept is ${result.deletionsKept}, respelled is ${respelled}`);
   }
   const directories = new Set(respelled.map((path) => path.split("/").slice(0, -1).join("/")));
-  // The directory that decides about what is superfluous: the innermost that the source has letter by letter.
+  // The directory that decides about what is superfluous: the innermost that the source has letter
+  // by letter.
   const judging = (path: string) => {
     const names = path.split("/").slice(0, -1);
     let depth = 0;

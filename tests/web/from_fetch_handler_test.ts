@@ -289,7 +289,8 @@ Deno.test("the response to HEAD has no body, and its headers stay", async (t) =>
         const body = withBody ? source.stream : null;
         await using serving = serveHandler(() => new Response(body, { headers }));
         const { preamble, body: rest } = await exchange(serving, "HEAD / HTTP/1.1\r\n\r\n");
-        // What is available at once has a known length, which is that of the response to GET.
+        // A body that is available at once has a known length, which is that of the response to
+        // GET.
         const known = withBody && expected === "" ? "content-length: 12\r\n" : expected;
         assertEquals(preamble, `HTTP/1.1 200 OK\r\n${known}\r\n`);
         assertEquals([rest, serving.logger.at("error")], ["", []]);
