@@ -16,27 +16,17 @@ import {
 import { formatPaths, GET_ANSWER } from "@degu/internal/files/bundle.ts";
 import { parseBundle } from "@degu/testing/bundles.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
+import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { copyElsewhere, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
-import { fileURLToPath } from "node:url";
 import { answersOf, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
-const ODD_DISK = fileURLToPath(import.meta.resolve("../support/odd_disk.py"));
-
-/**
- * The command that runs the command behind it where `disk` in a directory is `backing`, and fails
- * as told.
- */
+/** The command that runs the command behind it where `disk` in a directory fails as told. */
 async function failing(dir: string, faults: readonly string[]): Promise<string[]> {
-  const lines = faults.map((line) => `${line}\n`);
-  await fill(dir, { "backing/mounted": "", disk: null, faults: lines.join("") });
-  const script = `/usr/bin/python3 "${ODD_DISK}" "$0/backing" "$0/disk" plain "$0/faults" & ` +
-    "disk=$!; " +
-    'until [ -e "$0/disk/mounted" ]; do kill -0 $disk 2>/dev/null || exit 1; sleep 0.02; done; ' +
-    '"$@"; code=$?; umount --lazy "$0/disk"; kill $disk; wait $disk; exit $code';
-  return [...MOUNTING, script, dir];
+  await fill(dir, { faults: faults.map((line) => `${line}\n`).join("") });
+  return [...MOUNTING, await scriptOnOddDisk(dir, 'plain "$0/faults"'), dir];
 }
 
 async function canFail(): Promise<boolean> {

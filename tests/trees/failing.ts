@@ -1,10 +1,10 @@
 /** Random trees on a disk that fails: nothing may be lost, and nothing left out in silence. */
 
 import fc from "fast-check";
-import { fileURLToPath } from "node:url";
 import { Client } from "@degu/degu/client";
 import { downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
+import { mountOddDisk } from "@degu/testing/odd_disk.ts";
 import type { Made } from "./cases.ts";
 import { contentOf, removeTree, run } from "./disk.ts";
 
@@ -57,28 +57,8 @@ export interface FailingDisk {
 export async function mountFailing(dir: string): Promise<FailingDisk> {
   const [path, backing, faults] = [`${dir}/mounted`, `${dir}/backing`, `${dir}/faults`];
   for (const each of [path, backing]) Deno.mkdirSync(each, { recursive: true });
-  Deno.writeTextFileSync(`${backing}/ready`, "");
   Deno.writeTextFileSync(faults, "");
-  const script = fileURLToPath(import.meta.resolve("../support/odd_disk.py"));
-  const disk = new Deno.Command("/usr/bin/python3", {
-    args: [script, backing, path, "plain", faults],
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
-  const ended = disk.output();
-  let hasEnded = false;
-  ended.then(() => hasEnded = true);
-  while (kindOf(`${path}/ready`) === null) {
-    if (hasEnded) throw new Error(new TextDecoder().decode((await ended).stderr).trim());
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  const unmount = async () => {
-    // A file that has just been closed keeps it busy for a moment.
-    run("umount", "--lazy", path);
-    if (!hasEnded) disk.kill();
-    await ended;
-  };
+  const unmount = await mountOddDisk(backing, path, "plain", faults);
   return { path, backing, faults, unmount };
 }
 
@@ -216,13 +196,4 @@ function see(root: string, below = "", found = new Map<string, string>()): Map<s
 function prefixes(path: string): string[] {
   const names = path.split("/");
   return ["", ...names.map((_, i) => names.slice(0, i + 1).join("/"))];
-}
-
-function kindOf(path: string): "there" | null {
-  try {
-    Deno.lstatSync(path);
-    return "there";
-  } catch {
-    return null;
-  }
 }

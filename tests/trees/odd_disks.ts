@@ -4,7 +4,6 @@
  */
 
 import fc from "fast-check";
-import { fileURLToPath } from "node:url";
 import { Client } from "@degu/degu/client";
 import {
   downloadTree,
@@ -15,6 +14,7 @@ import {
 } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { Server } from "@degu/degu/server";
+import { mountOddDisk } from "@degu/testing/odd_disk.ts";
 import type { Made } from "./cases.ts";
 import { contentOf, differences, flatten, removeTree, run, see } from "./disk.ts";
 import { outcomesOf } from "./model.ts";
@@ -105,34 +105,9 @@ function mountNtfs(dir: string, at: string): Promise<() => Promise<void>> {
   return Promise.resolve(() => Promise.resolve(void run("umount", at)));
 }
 
-async function mountFuse(
-  this: OddDisk,
-  dir: string,
-  at: string,
-): Promise<() => Promise<void>> {
-  const script = fileURLToPath(import.meta.resolve("../support/odd_disk.py"));
-  const [backing, faults] = [`${dir}/backing`, `${dir}/faults`];
-  Deno.mkdirSync(backing);
-  Deno.writeTextFileSync(`${backing}/mounted`, "");
-  Deno.writeTextFileSync(faults, "");
-  const disk = new Deno.Command("/usr/bin/python3", {
-    args: [script, backing, at, this.name, faults],
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
-  const ended = disk.output();
-  let hasEnded = false;
-  ended.then(() => hasEnded = true);
-  while (!isThere(`${at}/mounted`)) {
-    if (hasEnded) throw new Error(new TextDecoder().decode((await ended).stderr).trim());
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  Deno.removeSync(`${backing}/mounted`);
-  return async () => {
-    run("umount", at);
-    await ended;
-  };
+function mountFuse(this: OddDisk, dir: string, at: string): Promise<() => Promise<void>> {
+  Deno.mkdirSync(`${dir}/backing`);
+  return mountOddDisk(`${dir}/backing`, at, this.name, "/dev/null");
 }
 
 function isThere(path: string): boolean {
