@@ -254,10 +254,7 @@ export class Server implements AsyncDisposable {
     this.#slotWait = null;
   }
 
-  /**
-   * Ends the session, if there is one, that has waited longest for a peer which sends next to
-   * nothing.
-   */
+  /** Ends the session, if there is one, that has waited longest for a peer which sends next to nothing. */
   #makeRoom(): void {
     let longest: ServerConnection | null = null;
     let most = 0;

@@ -10,7 +10,7 @@ import { Failure } from "./failure.ts";
 /** `*` in a name, or `**` in a path: any number of characters, or names. */
 const MANY = Symbol("any number");
 
-/** Whether a character of a name fits. */
+/** One character of a name. */
 type CharacterPattern = (character: string) => boolean;
 /** A whole name, or a pattern of each of its characters. */
 type NamePattern = string | readonly (CharacterPattern | typeof MANY)[];

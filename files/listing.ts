@@ -299,8 +299,7 @@ function findAgain(place: Place): boolean {
  * Describes entries of a directory; returns `null` if it is gone, or another one by now.
  *
  * @param doubtful The names so far that are not UTF-8, or look so.
- * @param isLost Whether the directory changes all the time: then it need not be the same, and what
- * is in it can't be read.
+ * @param isLost Whether the directory changes all the time: then it need not be the same, and what is in it can't be read.
  */
 function describeAll(
   { root, isLocal = false }: Walk,

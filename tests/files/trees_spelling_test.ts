@@ -288,7 +288,7 @@ Deno.test({
           const isStuck = kept === "failed" || Object.values(told).includes("failed");
           const expectedAgain = isStuck ? kept : expected.again ?? kept;
           for (const [path, outcome] of Object.entries(again.outcomes)) {
-            // A node that has failed once can fail earlier, with what is in it.
+            // What has failed once can fail earlier, with what is in it.
             const isFine = outcome === "unchanged" || outcome === "failed" && isStuck;
             assertEquals([isFine, outcome], [true, outcome], `${path}: ${Deno.inspect(again)}`);
           }
