@@ -74,8 +74,7 @@ import {
  * files are skipped, and nothing is written or deleted through a link; `dir` itself may be one.
  *
  * Needs `--allow-read` and `--allow-write` of the directory, and what the client needs; to look at
- * the free space
- * `--allow-sys=statfs`, without which it works, too.
+ * the free space `--allow-sys=statfs`, without which it works, too.
  *
  * @param from Where the files are.
  * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
