@@ -506,7 +506,7 @@ Deno.test("a list that is abandoned or aborted closes the connection; a complete
   assertEquals(await assertRejects(() => Array.fromAsync(aborted), Error), reason);
 });
 
-Deno.test("listTree rejects where a list is cut, and where an entry is in no directory of it", async () => {
+Deno.test("listTree rejects where a list is cut, where an entry is in no directory of it, and where a path comes twice", async () => {
   const element = (path: string[], kind = "file") => {
     return JSON.stringify({ ...entry({ kind }), name: undefined, path });
   };

@@ -16,7 +16,7 @@ import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { Server } from "@degu/degu/server";
 import { mountOddDisk } from "@degu/testing/odd_disk.ts";
 import type { Made } from "./cases.ts";
-import { contentOf, differences, flatten, removeTree, run, see } from "./disk.ts";
+import { contentOf, differences, exists, flatten, removeTree, run, see } from "./disk.ts";
 import { outcomesOf } from "./model.ts";
 import { hasRsync, rsync } from "./rsync.ts";
 
@@ -110,15 +110,6 @@ function mountFuse(this: OddDisk, dir: string, at: string): Promise<() => Promis
   return mountOddDisk(`${dir}/backing`, at, this.name, "/dev/null");
 }
 
-function isThere(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** Runs a case; throws what is otherwise than documented. */
 export async function checkOdd(
   disk: OddDisk,
@@ -152,7 +143,7 @@ export async function checkOdd(
       }
       found.push(...differences(now, flatten(see(target), {})));
       found.push(...objections(run1, now, again.events, again.result));
-      if (isThere(theirs)) found.push(...besideRsync(run1, theirs));
+      if (exists(theirs)) found.push(...besideRsync(run1, theirs));
     }
     if (found.length > 0) {
       throw new Error(
@@ -160,7 +151,7 @@ export async function checkOdd(
       );
     }
   } finally {
-    for (const tree of [source, target, theirs]) if (isThere(tree)) removeTree(tree);
+    for (const tree of [source, target, theirs]) if (exists(tree)) removeTree(tree);
   }
 }
 
