@@ -1,8 +1,8 @@
 /** How commands fail: exit codes, and messages that say what to do next. */
 
+import { dirname } from "node:path";
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
 import { isTransient, TransferError, type TransferErrorCode } from "../files.ts";
-import { dirname } from "node:path";
 import { isReservedName } from "../files/reserved.ts";
 import { isUnreachable, plainMessageOf, systemCode } from "../net/thrown.ts";
 
@@ -117,7 +117,7 @@ function isNoName(error: unknown): boolean {
   return /^(ENOTFOUND|EAI_AGAIN)$/.test(`${systemCode(error)}`);
 }
 
-/** Why each address failed, without the library's advice, which is meant for programs. */
+/** The errors of all addresses, without the library's advice, which is meant for programs. */
 function attemptsOf(error: Error): readonly unknown[] {
   const { cause } = error;
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [];

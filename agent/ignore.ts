@@ -45,7 +45,8 @@ export class IgnoreRules {
   }
 
   /**
-   * Whether a path is left out by itself. Nothing in a directory that is left out has to be asked for.
+   * Whether a path is left out by itself. Nothing in a directory that is left out has to be asked
+   * for.
    *
    * @throws {Failure} if the lines of a peer take too long.
    */
@@ -71,9 +72,9 @@ export class IgnoreRules {
   }
 
   /**
-   * Whether items fit a pattern. The part behind the last `MANY` has its place at the end, where most
-   * patterns differ (`*.o`). Each part between two of them is taken where it is found first, so that
-   * only the last `MANY` before an item is ever taken to be longer.
+   * Whether items fit a pattern. The part behind the last `MANY` has its place at the end, where
+   * most patterns differ (`*.o`). Each part between two of them is taken where it is found first,
+   * so that only the last `MANY` before an item is ever taken to be longer.
    */
   #fits<Pattern, Item>(
     pattern: readonly (Pattern | typeof MANY)[],
@@ -225,8 +226,8 @@ const NAMED_SETS: Readonly<Record<string, RegExp>> = {
 };
 
 /**
- * Reads a set of characters, such as `[a-z]`, from behind its first bracket on; `null` if it does not
- * end, or has the name of no set.
+ * Reads a set of characters, such as `[a-z]`, from behind its first bracket on; `null` if it does
+ * not end, or has the name of no set.
  */
 function setPattern(
   tokens: readonly Token[],

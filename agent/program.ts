@@ -123,24 +123,29 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
 }
 
 /** Names that other programs have for a command: an opposite one must never be suggested. */
-const OTHER_NAMES: Readonly<Record<string, string>> = {
-  ...{ pull: "get", download: "get", fetch: "get", receive: "get" },
-  ...{ push: "put", upload: "put", send: "put", copy: "get, put", cp: "get, put", scp: "get, put" },
-  ...{
-    list: "ls",
-    dir: "ls",
-    delete: "rm",
-    remove: "rm",
-    del: "rm",
-    mirror: "sync",
-    backup: "sync",
-  },
-  ...{ share: "serve", server: "serve", start: "serve", pair: "invite, join", connect: "join" },
-  ...{ unpair: "forget", devices: "peers", name: "rename", test: "ping" },
-  ...{ status: "peers, ping", whoami: "id", setup: "init" },
-};
+const OTHER_NAMES: readonly (readonly [names: string, meant: string])[] = [
+  ["pull download fetch receive", "get"],
+  ["push upload send", "put"],
+  ["copy cp scp", "get or put"],
+  ["list dir", "ls"],
+  ["delete remove del", "rm"],
+  ["mirror backup", "sync"],
+  ["share server start", "serve"],
+  ["pair", "invite or join"],
+  ["connect", "join"],
+  ["unpair", "forget"],
+  ["devices", "peers"],
+  ["name", "rename"],
+  ["test", "ping"],
+  ["status", "peers or ping"],
+  ["whoami", "id"],
+  ["setup", "init"],
+];
 
-/** Whether a word is a name but for one letter: missing, too many, another, or swapped with its neighbor. */
+/**
+ * Whether a word is a name but for one letter: missing, too many, another, or swapped with its
+ * neighbor.
+ */
 function isTypingError(typed: string, name: string): boolean {
   if (Math.abs(typed.length - name.length) > 1) return false;
   let start = 0;
@@ -151,28 +156,26 @@ function isTypingError(typed: string, name: string): boolean {
     (swapped && one.slice(2) === other.slice(2));
 }
 
-/** The commands that a wrong word means; empty where that would be a guess. */
-function meantBy(typed: string, program: Command): string {
-  const known = Object.hasOwn(OTHER_NAMES, typed) ? OTHER_NAMES[typed]! : "";
-  if (known !== "") return known;
+/** The commands that a wrong word means; `null` where that would be a guess. */
+function meantBy(typed: string, program: Command): string | null {
+  const [, meant] = OTHER_NAMES.find(([names]) => names.split(" ").includes(typed)) ?? [];
+  if (meant !== undefined) return meant;
   const names = program.commands.map((command) => command.name());
-  const close = names.filter((name) => isTypingError(typed, name));
-  return close.length === 1 ? close[0]! : "";
+  const [close, another] = names.filter((name) => isTypingError(typed, name));
+  return close === undefined || another !== undefined ? null : close;
 }
 
-/** The problem of a wrong command line, with what is meant, and how to name a file like an option. */
+/**
+ * The problem of a wrong command line, with what is meant, and how to name a file like an option.
+ */
 function problemOf({ code, message }: CommanderError, command: Command): string {
   if (message === "(outputHelp)") return "a command is missing, or there is none of that name";
-  const problem = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(
-    /\.$/,
-    "",
-  );
+  const line = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)");
+  const problem = line.replace(/\.$/, "");
   if (code === "commander.unknownCommand") {
     const [, typed = ""] = /^unknown command '(.*)'/s.exec(problem) ?? [];
     const meant = meantBy(typed, command);
-    return `unknown command '${typed}'${
-      meant === "" ? "" : ` (Did you mean ${meant.replace(", ", " or ")}?)`
-    }`;
+    return `unknown command '${typed}'${meant === null ? "" : ` (Did you mean ${meant}?)`}`;
   }
   const takesFiles = command.registeredArguments.some((each) => /path|from|to/.test(each.name()));
   return code === "commander.unknownOption" && takesFiles

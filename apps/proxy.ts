@@ -89,8 +89,9 @@ export class ProxyApp implements AppObject {
 
   /**
    * Relays a request. If the upstream can't be reached, or fails before it answers, the response is
-   * `502 Bad Gateway`; if it takes longer than the client's `timeout`, `504 Gateway Timeout`. If the headers are too
-   * large together with the client's own, it is `431 Request Header Fields Too Large`.
+   * `502 Bad Gateway`; if it takes longer than the client's `timeout`, `504 Gateway Timeout`. If
+   * the headers are too large together with the client's own, it is `431 Request Header Fields Too
+   * Large`.
    *
    * @param request The request, of which the path that is left is relayed.
    * @param session Its `store` holds the connection to the server.

@@ -21,7 +21,10 @@ import { allows, PATH } from "../base/wire/tables.ts";
  * ends with a slash. A nested map decides by the next component.
  */
 export type AppMap = ReadonlyMap<string | null, App | AppMap | AppEntries>;
-/** The entries of such a map, in an array: TypeScript infers no type of a `Map` with both apps and maps in it. */
+/**
+ * The entries of such a map, in an array: TypeScript infers no type of a `Map` with both apps and
+ * maps in it.
+ */
 export type AppEntries = readonly (readonly [key: string | null, app: App | AppMap | AppEntries])[];
 
 /** A copy of such a map, with the function of each app. */
@@ -64,9 +67,10 @@ export class Router implements AppObject {
    * Makes a router from a map or its entries, which are copied together with all nested maps.
    *
    * @param appmap An app, or another map, by the component of the path that leads to it.
-   * @throws {TypeError} if a map is neither a `Map` nor an array of entries, a key is neither a string nor `null`,
-   * or a value is neither an app nor a map.
-   * @throws {RangeError} if a key can't be a component of a path or comes twice, or more than 10 maps are nested.
+   * @throws {TypeError} if a map is neither a `Map` nor an array of entries, a key is neither a
+   * string nor `null`, or a value is neither an app nor a map.
+   * @throws {RangeError} if a key can't be a component of a path or comes twice, or more than 10
+   * maps are nested.
    */
   constructor(appmap: AppMap | AppEntries) {
     const askers = new Map<App, OnConnect>();

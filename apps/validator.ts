@@ -42,9 +42,9 @@ import { checkUri, parseUri } from "../base/wire/uri.ts";
  * returns. A broken rule is an error whose message begins with what is wrong:
  * `response.headers["Content-Type"]: the name must be …`.
  *
- * A server also checks each response before sending it. A validator additionally checks the server, requires that
- * the body of a request is read to its end before a response below 400, and works without a server: use it to test
- * apps, servers and middleware.
+ * A server also checks each response before sending it. A validator additionally checks the server,
+ * requires that the body of a request is read to its end before a response below 400, and works
+ * without a server: use it to test apps, servers and middleware.
  *
  * @example
  * ```ts

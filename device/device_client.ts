@@ -106,7 +106,7 @@ function connectorOf(
       if (joined.aborted) throw error;
       const sought = { name: peer.name, addresses, stored: given === null };
       const best = mostInformative(error as AggregateError, sought);
-      // Its frames begin with those of the caller.
+      // The stack begins with the frames of the caller.
       Error.captureStackTrace(best, connect);
       throw best;
     }
@@ -167,7 +167,10 @@ export function mostInformative(cause: AggregateError, sought: Sought): Error {
   return error;
 }
 
-/** Removes frames that Deno would print of an uncaught error: they hide the line that says what to do. */
+/**
+ * Removes frames that Deno would print of an uncaught error: they hide the line that says what to
+ * do.
+ */
 function shortenStacks(attempts: AggregateError): void {
   for (const each of [attempts, ...attempts.errors]) {
     if (!(each instanceof Error)) continue;

@@ -49,8 +49,8 @@ export interface InviteOptions {
    */
   listen?: readonly (HostAddress | ScopedAddress)[] | undefined;
   /**
-   * Where this device can be reached later: up to 6 IP addresses or DNS names with a port, which the other device
-   * stores.
+   * Where this device can be reached later: up to 6 IP addresses or DNS names with a port, which
+   * the other device stores.
    *
    * @default {where servers of this directory listen when the other device joins}
    */

@@ -4,8 +4,9 @@ import { type BigIntStats, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 
 /**
- * The code of an error of the system, such as `"ENOENT"`; `undefined` if it has none. Errors that Deno has no code for, like that
- * of a damaged inode, say their number in the message alone: theirs is `"errno 117"`.
+ * The code of an error of the system, such as `"ENOENT"`; `undefined` if it has none. Errors that
+ * Deno has no code for, like that of a damaged inode, say their number in the message alone: theirs
+ * is `"errno 117"`.
  */
 export function codeOf(error: unknown): unknown {
   const { code, message } = (error ?? {}) as {
@@ -50,8 +51,9 @@ function ifPresentSync<T>(look: () => T): T | null {
 /**
  * Reads all names in a directory, to its end.
  *
- * Every synchronous way of Deno 2.9 to read a directory, those of `node:fs` too, takes an error in its middle for its
- * end: of a damaged disk the rest of the names would be missing, without a word. So nothing else here lists directories.
+ * Every synchronous way of Deno 2.9 to read a directory, those of `node:fs` too, takes an error in
+ * its middle for its end: of a damaged disk the rest of the names would be missing, without a word.
+ * So nothing that is copied or deleted is found in another way.
  *
  * @throws the error of the system if the directory can't be read to its end.
  */
@@ -64,7 +66,7 @@ export async function readNames(path: string): Promise<string[]> {
       names.push(next.value.name);
     }
   } catch (error) {
-    // That of a walk that fails in its middle doesn't say where.
+    // The error of a walk that fails in its middle doesn't say where.
     const isVague = error instanceof Error && !error.message.includes(path);
     if (isVague) error.message += `: readdir '${path}'`;
     throw error;
@@ -217,20 +219,25 @@ export function isOverload(error: unknown): boolean {
   return code === "EMFILE" || code === "ENFILE";
 }
 
+/** Whether an error is one of the file system, or of a missing permission of Deno. */
+export function isOfFileSystem(error: unknown): boolean {
+  return typeof codeOf(error) === "string" || error instanceof Deno.errors.NotCapable;
+}
+
 /**
- * Whether an error of the system is one of what has a path, whichever it is: the disk does not give it, or this user may not
- * have it. Running out of descriptors says nothing of it.
+ * Whether an error of the system is one of what has a path, whichever it is: the disk does not give
+ * it, or this user may not have it. Running out of descriptors says nothing of it.
  */
 export function isUnreadable(error: unknown): boolean {
-  if (isOverload(error)) return false;
-  return typeof codeOf(error) === "string" || error instanceof Deno.errors.NotCapable;
+  return isOfFileSystem(error) && !isOverload(error);
 }
 
 /** Whether a path leads to a directory, and not through a link. */
 export function isReal(path: string): boolean {
   try {
     const real = Deno.realPathSync(path);
-    // A file system may spell names otherwise: then none of those that differ may be that of a link.
+    // A file system may spell names otherwise: then none of those that differ may be that of a
+    // link.
     let [above, realAbove] = [path, real];
     while (above !== realAbove) {
       if (!Deno.lstatSync(above).isDirectory) return false;

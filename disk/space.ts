@@ -43,6 +43,15 @@ export interface Shortage {
   readonly free: number;
 }
 
+/** The figures of a message on space, behind its problem; a figure that is `null` is left out. */
+export function spaceFigures(needed: number | null, free: number | null): string {
+  const figures = [
+    needed === null ? [] : [`${needed} bytes are needed`],
+    free === null ? [] : [`${free} are free`],
+  ].flat();
+  return figures.length === 0 ? "" : `: ${figures.join(", and ")}`;
+}
+
 /** The claims for files that are being written, by file system and owner. */
 const claims = new Map<string, Set<Claim>>();
 

@@ -63,8 +63,9 @@ interface PutAnswer {
 }
 
 /**
- * A record of the answer to `bundle=names`, in the order of the request: the name by which a directory lists what has a path, 404
- * if nothing has it, or 409 if something has it and its name in the list can't be told.
+ * A record of the answer to `bundle=names`, in the order of the request: the name by which a
+ * directory lists what has a path, 404 if nothing has it, or 409 if something has it and its name
+ * in the list can't be told.
  */
 export type NameRecord =
   | { readonly status: 200; readonly name: string }

@@ -1,5 +1,6 @@
 /** Downloads files from another device. */
 
+import { dirname } from "node:path";
 import type { Hash } from "node:crypto";
 import { cancelUnused } from "../base/body/bodies.ts";
 import type { Body } from "../base/body/body.ts";
@@ -9,7 +10,6 @@ import type { Response } from "../base/app/message.ts";
 import { isContentRange, Range } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
 import { isTransient } from "../net/retry.ts";
-import { dirname } from "node:path";
 import { EarlySync } from "../disk/files.ts";
 import { type Claim, claimSpace, isDiskFull } from "../disk/space.ts";
 import { newHash, WANT_SHA256 } from "./digest.ts";

@@ -74,8 +74,7 @@ import {
  * files are skipped, and nothing is written or deleted through a link; `dir` itself may be one.
  *
  * Needs `--allow-read` and `--allow-write` of the directory, and what the client needs; to look at
- * the free space
- * `--allow-sys=statfs`, without which it works, too.
+ * the free space `--allow-sys=statfs`, without which it works, too.
  *
  * @param from Where the files are.
  * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
@@ -395,7 +394,8 @@ class Download implements Direction {
     try {
       const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
       await clearWay(root, names, replaceable, () => {}, confirm);
-      // A link to the part would be there for a moment: the next call to resume would then change the file.
+      // A link to the part would be there for a moment: the next call to resume would then change
+      // the file.
       const condition = (existing: unknown) => {
         if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
       };

@@ -23,8 +23,9 @@ export interface DirectoryEntry {
 
 /**
  * Why an entry can't be downloaded: `"link"`, a symbolic link to a directory, out of what is served, or to nothing;
- * `"special"`, a FIFO, socket or device; `"unreadable"`, the server may not read or search it, or its disk does not give it,
- * of a directory to the end; `"name"`, a name that is not UTF-8 or too long to be requested, and then `name` is for messages only.
+ * `"special"`, a FIFO, socket or device; `"unreadable"`, the server may not read or search it, or
+ * its disk does not give it, of a directory to the end; `"name"`, a name that is not UTF-8 or too
+ * long to be requested, and then `name` is for messages only.
  */
 export type OtherReason = "link" | "special" | "unreadable" | "name";
 

@@ -62,8 +62,8 @@ export interface FilesOptions {
   maxPartBytes?: number | undefined;
   /**
    * Gets a warning, with the reason, for each refused write, each request for which no file can be opened because
-   * too many are open, or the directory is not there, and each file or directory that the disk does not give; the peer gets
-   * only the status.
+   * too many are open, or the directory is not there, and each file or directory that the disk does
+   * not give; the peer gets only the status.
    *
    * @default {nowhere}
    */
@@ -92,10 +92,11 @@ const WRITING = "GET, HEAD, PUT, DELETE";
  * A path with a trailing slash refers to the `index.html` of a directory, or with `list` to a JSON array of
  * its content, with the query `tree` of everything below it; without the slash a directory is answered with a redirect. Files have `content-type` and,
  * if they have not changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
- * requests (RFC 9110 §13, §14) are supported. What is there and can't be read is answered with `403 Forbidden`, and everything
- * else with `404 Not Found`: what does not exist, is not a regular file, or is reached by a symbolic link that leads
- * out of the directory. While the directory itself is not there, as it was moved or its disk is not mounted, everything
- * is answered with `503 Service Unavailable`.
+ * requests (RFC 9110 §13, §14) are supported. What is there and can't be read is answered with `403
+ * Forbidden`, and everything else with `404 Not Found`: what does not exist, is not a regular file,
+ * or is reached by a symbolic link that leads out of the directory. While the directory itself is
+ * not there, as it was moved or its disk is not mounted, everything is answered with `503 Service
+ * Unavailable`.
  *
  * A file is read in pieces while it is sent, and closed whatever the peer does. A file that is
  * overwritten in place meanwhile is not sent to its end. Its SHA-256 is sent as `repr-digest` (RFC 9530)
@@ -222,7 +223,7 @@ export class FilesApp implements AppObject {
       if (target === null || method === "POST" && !target.isDirectory) throw notFound();
       return await action({ request, session, target, report, warn, ...this.#settings });
     } catch (error) {
-      // It may have gone meanwhile.
+      // The directory may have gone meanwhile.
       const refusal = isThere() ? refusalOf(error) : rootIsGone(root.path);
       if (refusal === null) throw printableError(error);
       // Of what is only read: what is not found is no news, and an error of the disk means nothing else.

@@ -38,8 +38,8 @@ const MAX_ENTRIES = 1_000_000;
  * @param options A signal that aborts the list with its reason.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
- * @throws {TransferError} during iteration: if the response is not a list, was cut, or has an entry that
- * has a bad name, kind, size or time.
+ * @throws {TransferError} during iteration: if the response is not a list, was cut, or has an entry
+ * that has a bad name, kind, size or time.
  *
  * @example
  * ```ts

@@ -1,8 +1,11 @@
-/** Names as a disk lists them, of what it also finds by others: it may drop dots at the end, or ignore case. */
+/**
+ * Names as a disk lists them, of what it also finds by others: it may drop dots at the end, or
+ * ignore case.
+ */
 
 import type { BigIntStats } from "node:fs";
 import type { ResponseTuple } from "../base/app/message.ts";
-import { isSameFile, statOrNull } from "../disk/names.ts";
+import { isSameFile, readNames, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import { BUNDLE_END, BUNDLE_TYPE, formatRecord, type NameRecord, parsePaths } from "./bundle.ts";
 import { MAX_DEPTH } from "./file_name.ts";
@@ -29,8 +32,8 @@ export async function nameBundle(request: FileRequest): Promise<ResponseTuple> {
 }
 
 /**
- * Finds out by which names directories list what has these paths; what lies behind a link counts as absent. Each directory is
- * read at most twice, in whatever order the paths are.
+ * Finds out by which names directories list what has these paths; what lies behind a link counts as
+ * absent. Each directory is read at most once, in whatever order the paths are.
  *
  * @param signal Ends it with its reason.
  */
@@ -57,7 +60,7 @@ export async function findListedNames(
   return records;
 }
 
-/** What a look at a name tells: what has it, if anything, or nothing. */
+/** The result of a look at a name: the file, or `null` if nothing has it. */
 type Look = BigIntStats | null | "untold";
 
 async function findIn(
@@ -77,12 +80,10 @@ async function findIn(
   if (wanted.size === 0) return names.map(() => ABSENT);
   const records: NameRecord[] = [];
   try {
-    const listed = new Set<string>();
-    for await (const { name } of Deno.readDir(path)) {
-      if (wanted.has(name)) listed.add(name);
-    }
+    const all = await readNames(path);
+    const listed = new Set(all.filter((name) => wanted.has(name)));
     const others = looks.filter((look, i) => look !== null && !listed.has(names[i]!));
-    const alike = others.length === 0 ? new Map() : await findAlike(path, others, pause);
+    const alike = others.length === 0 ? new Map() : await findAlike(path, all, others, pause);
     for (const [i, look] of looks.entries()) {
       const name = names[i]!;
       if (look === null) records.push(ABSENT);
@@ -96,7 +97,7 @@ async function findIn(
     if (!isAbsence(error)) throw error;
     return looks.map((look) => look === null ? ABSENT : UNTOLD);
   }
-  // Another process may have exchanged a directory for a link meanwhile: then these are names from elsewhere.
+  // Another process may have exchanged a directory for a link: then these are names from elsewhere.
   if (pathWithoutLinks(root, directory) !== path) return names.map(() => UNTOLD);
   return records;
 }
@@ -130,12 +131,13 @@ interface Entry {
 /** The entries of a directory that may be one of these. */
 async function findAlike(
   path: string,
+  names: readonly string[],
   looks: readonly Look[],
   pause: () => Promise<void>,
 ): Promise<ReadonlyMap<string, readonly Entry[]>> {
   const alike = new Map<string, Entry[]>();
   for (const look of looks) if (isState(look)) alike.set(keyOf(look), []);
-  for await (const { name } of Deno.readDir(path)) {
+  for (const name of names) {
     await pause();
     const state = lookAt(prefixOf(path) + name);
     if (isState(state)) alike.get(keyOf(state))?.push({ name, state });
@@ -147,7 +149,7 @@ async function findAlike(
 function nameOf(look: Look, alike: ReadonlyMap<string, readonly Entry[]>): string | null {
   const all = isState(look) ? alike.get(keyOf(look)) ?? [] : [];
   const same = all.filter(({ state }) => isState(look) && isSameFile(state, look));
-  // Some file systems number a file for each of its spellings anew: all else that they say of it is the same.
+  // Some file systems number a file for each of its spellings anew: all else about it is the same.
   const [only, another] = same.length > 0 ? same : all;
   return only === undefined || another !== undefined ? null : only.name;
 }

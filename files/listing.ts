@@ -77,11 +77,14 @@ async function* listTexts(
 ): AsyncGenerator<string[], void, void> {
   for await (const entries of readPlace(walk, first, read)) {
     const texts: string[] = [];
-    for (const { place, ...entry } of entries) {
-      if (place === undefined) texts.push(formatEntry({ name: entry.name }, entry));
-      else {for await (const [itself] of readPlace({ ...walk, isShallow: true }, place)) {
-          texts.push(formatEntry({ name: entry.name }, itself!));
-        }}
+    for (const { place, link: _link, ...entry } of entries) {
+      if (place === undefined) {
+        texts.push(formatEntry({ name: entry.name }, entry));
+        continue;
+      }
+      for await (const [itself] of readPlace({ ...walk, isShallow: true }, place)) {
+        texts.push(formatEntry({ name: entry.name }, itself!));
+      }
     }
     yield texts;
   }
@@ -126,7 +129,10 @@ interface Walk {
    * `"other"`, and nobody could be led to what he may not see.
    */
   readonly isLocal?: boolean;
-  /** Whether directories are read, so that it is known whether they can be, but nothing in them is described. */
+  /**
+   * Whether directories are read, so that it is known whether they can be, but nothing in them is
+   * described.
+   */
   readonly isShallow?: boolean;
 }
 
@@ -139,7 +145,7 @@ interface Place {
   /** `null` where the list begins. */
   readonly above: Place | null;
   readonly modified: Date;
-  /** What it is on the disk; `null` if nothing was there. */
+  /** The directory on the disk; `null` if nothing was there. */
   state: FileIdentity | null;
 }
 
@@ -148,9 +154,10 @@ function firstPlace(path: string, state: BigIntStats | null): Place {
 }
 
 /**
- * Yields everything below a directory, some entries at a time, parents before what is in them. Each directory is read to its
- * end before it is named: one that can't be is of the kind `"other"`. Memory is needed for the names in the one
- * that is being listed, and for the directories on the way to it.
+ * Yields everything below a directory, some entries at a time, parents before what is in them. Each
+ * directory is read to its end before it is named: one that can't be is of the kind `"other"`.
+ * Memory is needed for the names in the one that is being listed, and for the directories on the
+ * way to it.
  *
  * @throws {BodyError} if a directory was replaced while it was listed.
  * @throws the error of the first directory if that can't be read.
@@ -179,7 +186,7 @@ async function* readBelow(
       }
       yield listed;
     }
-    // One by one: a call takes only so many arguments.
+    // No spread: a call takes only so many arguments.
     for (const place of below.reverse()) waiting.push(place);
   }
   checkFirst(first);
@@ -191,9 +198,10 @@ function checkFirst({ path, state }: Place): void {
 }
 
 /**
- * Checks that a directory that is gone, or another one by now, was removed where it lay: on the same device, and in directories
- * that are still there, or were themselves removed, or made again. Else it has only lost its place, as when a disk is
- * unmounted or a directory is renamed, and the list would be one of what is left.
+ * Checks that a directory that is gone, or another one by now, was removed where it lay: on the
+ * same device, and in directories that are still there, or were themselves removed, or made again.
+ * Else it has only lost its place, as when a disk is unmounted or a directory is renamed, and the
+ * list would be one of what is left.
  */
 function checkRemoved(place: Place): void {
   let at = place;
@@ -212,8 +220,8 @@ function replaced(path: string): BodyError {
 }
 
 /**
- * Yields the entries of a directory, some at a time, and before them the directory itself unless the list begins there.
- * If it is removed and made again meanwhile, it is read anew.
+ * Yields the entries of a directory, some at a time, and before them the directory itself unless
+ * the list begins there. If it is removed and made again meanwhile, it is read anew.
  *
  * @param read The names in it, if they have been read.
  */
@@ -260,7 +268,7 @@ async function* readPlace(
         if (next === names.length) return;
       }
     } catch (error) {
-      // What has been named as a directory can't be taken back.
+      // A name that was sent as that of a directory can't be taken back.
       const isNamed = itself.length === 0;
       if (isMissing(error)) continue;
       if (isNamed || !isUnreadable(error)) throw error;
@@ -326,7 +334,7 @@ function describeAll(
   throw replaced(path);
 }
 
-/** What has changed since a directory was first looked at; a name on the way to it may be gone. */
+/** The change since a directory was first looked at; a name on the way to it may be gone. */
 function changeOf(
   root: Root,
   began: number,
@@ -346,9 +354,9 @@ function changeOf(
 }
 
 /**
- * Whether a directory is the one that was named, in the directory that it was named in. Then no link
- * leads to it, as none led to the directory above. A look at every directory on the way would make
- * the work for a tree grow as the square of its depth, and more.
+ * Whether a directory is the one that was named, in the directory that it was named in. Then no
+ * link leads to it, as none led to the directory above. A look at every directory on the way would
+ * make the work for a tree grow as the square of its depth, and more.
  */
 function isStillBelow(place: Place, above: Place): boolean {
   return isSameFile(Deno.lstatSync(place.path), place.state!) &&

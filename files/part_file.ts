@@ -20,7 +20,7 @@ import {
   statOrNull,
   syncIfPossible,
 } from "../disk/names.ts";
-import { freeBytes, isDiskFull, type Shortage } from "../disk/space.ts";
+import { freeBytes, isDiskFull, type Shortage, spaceFigures } from "../disk/space.ts";
 import { fingerprintOf, hashStart } from "./digest.ts";
 import { removeUnheld } from "./leftovers.ts";
 import { isPartName, PART_SUFFIX, unusedPath } from "./reserved.ts";
@@ -66,7 +66,8 @@ export class PartFile implements AsyncDisposable {
    *
    * @param replaces Whether the target may already exist.
    * @param isChecked Whether what the target is now does not matter.
-   * @param isNew Whether none was there: else it is that of a target whose name the disk takes for the same.
+   * @param isNew Whether none was there: else it is that of a target whose name the disk takes for
+   * the same.
    * @throws {Deno.errors.IsADirectory} if the target is a directory, `Deno.errors.AlreadyExists` if it is
    * there and must not be.
    * @throws {RangeError} if the target is something else.
@@ -381,24 +382,21 @@ export function explainFullDisk(
   total: number | null = null,
 ): unknown {
   if (!isDiskFull(error)) return error;
-  const free = freeBytes(dirname(file));
-  const figures = [
-    total === null ? [] : [`${total - keptBytes(file)} bytes are needed`],
-    free === null ? [] : [`${free} are free`],
-  ].flat();
-  const text = [
-    "there is no space left on this device, or its quota is exceeded",
-    figures.length === 0 ? "" : `: ${figures.join(", and ")}`,
-    `; free some and call again to resume${keptPart(file)}`,
-  ];
-  return new TransferError("DISK_FULL", `${file}: ${text.join("")}`, { cause: error });
+  const needed = total === null ? null : total - keptBytes(file);
+  const figures = spaceFigures(needed, freeBytes(dirname(file)));
+  return new TransferError(
+    "DISK_FULL",
+    `${file}: there is no space left on this device, or its quota is exceeded${figures}; ` +
+      `free some and call again to resume${keptPart(file)}`,
+    { cause: error },
+  );
 }
 
 /** Creates the error for a file that is larger than the free space, before any of it was moved. */
 export function noSpaceHere(file: string, { needed, free }: Shortage): TransferError {
   return new TransferError(
     "DISK_FULL",
-    `${file}: there is too little space on this device: ${needed} bytes are needed, and ${free} are free; ` +
+    `${file}: there is too little space on this device${spaceFigures(needed, free)}; ` +
       `free some and call again${keptPart(file)}`,
     { needed },
   );

@@ -3,7 +3,7 @@
 import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { printable } from "../base/printable.ts";
-import { codeOf } from "../disk/names.ts";
+import { codeOf, isOfFileSystem } from "../disk/names.ts";
 import { BundleError } from "./bundle.ts";
 
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
@@ -61,15 +61,20 @@ export function rootIsGone(path: string): Refusal {
  * @throws the error if it is not one of the file system.
  */
 export function unreadable(error: unknown): Refusal {
-  const isOfSystem = typeof codeOf(error) === "string" || error instanceof Deno.errors.NotCapable;
-  if (!isOfSystem) throw error;
+  if (!isOfFileSystem(error)) throw error;
   return new Refusal(403, `${error}`, {}, { cause: error });
 }
 
-/** Errors of what this user may not read: the peer may ask for it as often as it likes, and that is no news. */
+/**
+ * Errors of what this user may not read: the peer may ask for it as often as it likes, and that is
+ * no news.
+ */
 const CLOSED: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
 
-/** Whether the log is to have a refusal of a request that only reads: too many files are open, or the disk is damaged. */
+/**
+ * Whether the log is to have a refusal of a request that only reads: too many files are open, or
+ * the disk is damaged.
+ */
 export function isNews({ status, cause }: Refusal): boolean {
   return status === 503 || status === 403 && !CLOSED.has(codeOf(cause));
 }

@@ -173,8 +173,8 @@ export class Root {
   }
 
   /**
-   * Converts an error of reading to what a peer is told: 403 if what has this path can't be read, be it damaged or
-   * closed to this user, and 404 if nothing may be seen there.
+   * Converts an error of reading to what a peer is told: 403 if what has this path can't be read,
+   * be it damaged or closed to this user, and 404 if nothing may be seen there.
    *
    * @throws the error if it is not one of what has this path.
    */
@@ -184,7 +184,10 @@ export class Root {
     return this.#leadsInside(names) ? unreadable(error) : notFound();
   }
 
-  /** Whether a path leads into the directory, as far as it can be looked at: a link may lead out, for all that is known. */
+  /**
+   * Whether a path leads into the directory, as far as it can be looked at: a link may lead out,
+   * for all that is known.
+   */
   #leadsInside(names: readonly string[]): boolean {
     for (let depth = 1; depth <= names.length; depth++) {
       let isLink = false;
@@ -597,9 +600,10 @@ export function isAbsence(error: unknown): boolean {
 }
 
 /**
- * Makes a function that tells whether a directory is still at its path. It is not if it was moved or removed, or if its disk was
- * unmounted: then another one may be there, that it was mounted on, of another device and with another inode. A disk that is
- * mounted again may have another device, but has the same inodes.
+ * Makes a function that tells whether a directory is still at its path. It is not if it was moved
+ * or removed, or if its disk was unmounted: then another one may be there, that it was mounted on,
+ * of another device and with another inode. A disk that is mounted again may have another device,
+ * but has the same inodes.
  */
 export function presenceOf(path: string): () => boolean {
   const { dev, ino } = Deno.lstatSync(path);

@@ -135,7 +135,7 @@ export function changedWhileMoved(name: string, options?: ErrorOptions): Transfe
   );
 }
 
-/** What 503 means, unless it says when to try again. */
+/** The meaning of 503, unless the response says when to try again. */
 const ROOT_IS_GONE = "the directory that is served is not there; is its disk mounted?";
 
 /** What a status means for one task, for all that write, or for all others; a last digit `x` stands for every one. */

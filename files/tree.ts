@@ -31,8 +31,8 @@ export interface TreeOptions {
   replace?: boolean | undefined;
   /**
    * Whether to delete at the target what the source does not have, after everything has been copied. It is deleted only if the
-   * source's list is complete and not empty, and no file has failed; and in a directory of the target only if that lists what the
-   * source has by the same names.
+   * source's list is complete and not empty, and no file has failed; and in a directory of the
+   * target only if that lists what the source has by the same names.
    *
    * @default {false}
    */
@@ -56,9 +56,9 @@ export interface TreeOptions {
    */
   connections?: number | undefined;
   /**
-   * How many seconds ago a file must have been modified to be copied. A file that was modified later
-   * may still be being written: a later call copies it, and what the target has of it stays. The
-   * clock of the source's device counts; a time that is later than now there is long ago.
+   * How many seconds ago a file must have been modified to be copied. A file that was modified
+   * later may still be being written: a later call copies it, and what the target has of it stays.
+   * The clock of the source's device counts; a time that is later than now there is long ago.
    *
    * @default {0}
    */
@@ -85,8 +85,9 @@ export interface TreeOptions {
  *   one is the source's, or `at` the target if it could not be deleted.
  * - `"deleted"`: a file or directory of the target; what was in a directory comes before it.
  *
- * The reason of what was skipped is `"link"`, `"special"` (a pipe, socket or device), `"reserved"` (the name is that of a
- * part of a transfer), or `"still being written"` (a file, by `settled` of {@linkcode TreeOptions}).
+ * The reason of what was skipped is `"link"`, `"special"` (a pipe, socket or device), `"reserved"`
+ * (the name is that of a part of a transfer), or `"still being written"` (a file, by `settled` of
+ * {@linkcode TreeOptions}).
  */
 export type TreeEvent =
   | { readonly type: "plan"; readonly files: number; readonly bytes: number }
@@ -116,7 +117,9 @@ export interface TreeResult {
   readonly unchanged: number;
   /** Files and directories of the target that were deleted. */
   readonly deleted: number;
-  /** What is neither a file nor a directory, has a reserved name, or is still being written. */
+  /**
+   * Entries that are neither file nor directory, have a reserved name, or are still being written.
+   */
   readonly skipped: number;
   /** What could not be copied or deleted. */
   readonly failed: number;
@@ -125,18 +128,22 @@ export interface TreeResult {
    *
    * - `"incomplete"`: the source has something that can't be read, or has a name that can't be sent.
    * - `"failed"`: something could not be copied.
-   * - `"empty"`: the source has nothing, or only what has a reserved name, as the directory of a disk that is not mounted.
-   * - `"spelling"`: the target lists something that is wanted by another name, or not at all. All that is superfluous in that
-   *   directory is kept, with what is below it, as it may be what is wanted; in other directories it was deleted.
+   * - `"empty"`: the source has nothing, or only what has a reserved name, as the directory of a
+   *   disk that is not mounted.
+   * - `"spelling"`: the target lists something that is wanted by another name, or not at all. All
+   *   that is superfluous in that directory is kept, with what is below it, as it may be what is
+   *   wanted; in other directories it was deleted.
    */
   readonly deletionsKept: "incomplete" | "failed" | "empty" | "spelling" | null;
   /**
-   * With `"spelling"`: paths of the source that the target lists by other names; one for each directory where something was kept.
+   * With `"spelling"`: paths of the source that the target lists by other names; one for each
+   * directory where something was kept.
    */
   readonly respelled?: readonly (readonly string[])[];
   /**
-   * With `delete`: paths of the target that the source does not have, and that stay since their names
-   * are not UTF-8, or too long to be sent. They are for messages only. Left out if there is none.
+   * With `delete`: paths of the target that the source does not have, and that stay since their
+   * names are not UTF-8, or too long to be sent. They are for messages only. Left out if there is
+   * none.
    */
   readonly unnameable?: readonly (readonly string[])[];
 }
@@ -271,14 +278,20 @@ export interface Blocked {
   readonly makes: Make[];
 }
 
-/** What the target lists by other names than the source. */
+/** Entries that the target lists by other names than the source. */
 export interface Spellings {
-  /** What it has of nodes of the source. */
+  /** The nodes of the target, by those of the source that they are. */
   readonly targets: ReadonlyMap<TreeNode, TreeNode>;
-  /** Nodes of the source that are one at the target with another one of the source, or may be: then `null`. */
+  /**
+   * Nodes of the source that are one at the target with another one of the source, or may be: then
+   * `null`.
+   */
   readonly rivals: ReadonlyMap<TreeNode, TreeNode | null>;
-  /** Nodes of the source to which nothing of another kind gives way: it may be what another one has brought. */
-  readonly contested: ReadonlySet<TreeNode | null>;
+  /**
+   * Nodes of the source to which nothing of another kind gives way: it may be what another one has
+   * brought.
+   */
+  readonly contested: ReadonlySet<TreeNode>;
 }
 
 /** The target has each name as it is. */
@@ -288,12 +301,12 @@ export const PLAIN: Spellings = { targets: new Map(), rivals: new Map(), contest
 export interface Judged {
   /** The source's. */
   readonly directory: TreeNode;
-  /** What the target must list by the same names. */
+  /** The nodes that the target must list by the same names. */
   readonly wanted: TreeNode[];
 }
 
 /** Something of the target that the source does not have. */
-export interface Deletion {
+interface Deletion {
   readonly node: TreeNode;
   /** The innermost directory on the way to it that both ends have by the same name. */
   readonly judged: Judged;
@@ -309,7 +322,7 @@ export interface PlanRules {
 
 /** A span of time, in milliseconds since 1970. */
 export interface TimeSpan {
-  /** It begins after this. */
+  /** The moment after which it begins. */
   readonly after: number;
   /** Its last moment. */
   readonly until: number;
@@ -406,7 +419,8 @@ export class Plan {
   /**
    * Compares what is in a directory.
    *
-   * @param above What it is judged by, if the target has it by another name, or the source does not have it.
+   * @param above What it is judged by, if the target has it by another name, or the source does not
+   * have it.
    */
   #compare(directory: Pair, above: Judged | null): void {
     const { source } = directory;
@@ -420,7 +434,8 @@ export class Plan {
         this.#compare(pair, above === null && isPlain ? null : judged);
       }
       if (!this.#rules.delete || pair.target === null) continue;
-      // What the source has by another name is no exception: the rule that keeps it is the one for all names.
+      // An entry that the source has by another name is no exception: the rule for all names keeps
+      // it.
       const isSuperfluous = pair.source === null || this.#spellings.targets.has(pair.source);
       if (!isSuperfluous) continue;
       if (pair.target.reason === "name") this.unnameable.push(pair.target);
@@ -429,7 +444,7 @@ export class Plan {
     }
   }
 
-  /** What is in a directory: that of the source by name, then what only the target has. */
+  /** The entries of a directory: those of the source by name, then those of the target alone. */
   *#pairsIn({ source, target, unmade, blocked }: Pair): Generator<Pair, void, void> {
     const found = new Set<TreeNode>();
     for (const child of [...source?.children?.values() ?? []].sort(byName)) {

@@ -59,8 +59,9 @@ export interface TreeSettings extends PlanRules {
 }
 
 /**
- * What became of a small file: how many bytes it has; that something has its name, which the list of the target did not have,
- * and the file's SHA-256 if it is known; what may be better when it is requested again, or alone; or an error.
+ * The outcome of a small file: how many bytes it has; that something has its name, which the list
+ * of the target did not have, and the file's SHA-256 if it is known; what may be better when it is
+ * requested again, or alone; or an error.
  */
 export type Outcome =
   | { readonly bytes: number; readonly sha256: string | null }
@@ -69,7 +70,7 @@ export type Outcome =
   | { readonly alone: true }
   | { readonly error: unknown };
 
-/** What became of a directory: why it was not made, or `null`; and whether nothing had its name. */
+/** The outcome of a directory: why it was not made, or `null`; and whether nothing had its name. */
 export interface Made {
   readonly error: unknown;
   readonly isNew: boolean;
@@ -89,7 +90,7 @@ export interface Direction {
    * @returns Whether it is there nevertheless: then nobody knows what is in it.
    */
   begin(route: Route, isMissing: boolean): Promise<boolean>;
-  /** By which names the target lists what has the paths of nodes of the source; `null` if it can't tell. */
+  /** Finds the names by which the target lists nodes of the source; `null` if it can't tell. */
   listedNames(route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[] | null>;
   /** The names in a directory of the target; `null` if it is gone. */
   names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null>;
@@ -318,7 +319,9 @@ class Report {
   }
 }
 
-/** A file whose name, or that of its part, something has that the list of the target did not have. */
+/**
+ * A file whose name, or that of its part, something has that the list of the target did not have.
+ */
 interface Taken {
   readonly copy: Copy;
   readonly sha256: string | null;
@@ -395,20 +398,21 @@ class TreeTransfer {
   }
 
   /**
-   * Finds out what the target lists by other names than the source: of what it does not list by the same name, where it also
-   * lists something that the source does not have, or has as another kind, which may have to give way.
+   * Finds out what the target lists by other names than the source: of what it does not list by the
+   * same name, where it also lists something that the source does not have, or has as another kind,
+   * which may have to give way.
    */
   async #findSpellings(source: TreeNode, target: TreeNode): Promise<Spellings> {
     const targets = new Map<TreeNode, TreeNode>();
     const rivals = new Map<TreeNode, TreeNode | null>();
-    const contested = new Set<TreeNode | null>();
+    const contested = new Set<TreeNode>();
     for (let pairs: [TreeNode, TreeNode][] = [[source, target]]; pairs.length > 0;) {
       const asked: {
         readonly nodes: TreeNode[];
         readonly inWay: readonly TreeNode[];
         readonly target: TreeNode;
       }[] = [];
-      // It grows by the directories in them.
+      // The list grows by the directories in them.
       for (const [source, target] of pairs) {
         const nodes: TreeNode[] = [];
         let common = 0;
@@ -437,12 +441,12 @@ class TreeTransfer {
           const record = names?.get(node);
           if (record === undefined) continue;
           const there = record.status === 200 ? target.get(record.name) : null;
-          // What is there by now was not when the target was listed: it shows when the node is copied.
+          // An entry that is new since the target was listed shows when the node is copied.
           if (record.status === 200 && (there === null || record.name === node.name)) continue;
           const rival = there && (node.parent!.get(there.name) ?? claims.get(there) ?? null);
           if (there === null || rival !== null) {
             rivals.set(node, rival);
-            contested.add(rival);
+            if (rival !== null) contested.add(rival);
             continue;
           }
           claims.set(there, node);
@@ -454,7 +458,7 @@ class TreeTransfer {
     return { targets, rivals, contested };
   }
 
-  /** By which names the target lists nodes of the source, of those that it has; `null` if it can't tell. */
+  /** Asks for these names in batches; the result has no node that the target does not have. */
   async #listedNames(
     nodes: readonly TreeNode[],
   ): Promise<ReadonlyMap<TreeNode, NameRecord> | null> {
@@ -649,7 +653,10 @@ class TreeTransfer {
     }
   }
 
-  /** Decides about the files whose names something else has got, or had by another spelling; one after the other. */
+  /**
+   * Decides about the files whose names something else has got, or had by another spelling; one
+   * after the other.
+   */
   async #settleTaken(): Promise<void> {
     const { first } = this.#lanes;
     this.#isSettling = true;
@@ -684,16 +691,17 @@ class TreeTransfer {
   }
 
   /**
-   * Finds those that are one at the target with another node of the source, which comes first: by name, after those that are
-   * not suspected. Where that can't be told the other one is `null`.
+   * Finds those that are one at the target with another node of the source, which comes first: by
+   * name, after those that are not suspected. Where that can't be told the other one is `null`.
    *
-   * @param suspects What has a name that the target did not list, and that something has nevertheless.
+   * @param suspects What has a name that the target did not list, and that something has
+   * nevertheless.
    */
   async #rivalsOf(
     suspects: readonly TreeNode[],
   ): Promise<ReadonlyMap<TreeNode, TreeNode | null>> {
     const rivals = new Map<TreeNode, TreeNode | null>();
-    // What is there may have been there before.
+    // An entry that is there may have been there before.
     if (this.#isUnlisted) return rivals;
     for (const [parent, nodes] of Map.groupBy(suspects, ({ parent }) => parent!)) {
       const isSuspect = new Set(nodes);
@@ -712,7 +720,7 @@ class TreeTransfer {
         const record = names?.get(node);
         const name = record?.status === 200 ? record.name : null;
         const rival = name === null ? null : claims.get(name) ?? null;
-        // What has gone meanwhile is in nobody's way.
+        // A node that has gone meanwhile is in nobody's way.
         const isUntold = names === null || record?.status === 409;
         if (isSuspect.has(node) && (rival !== null || isUntold)) rivals.set(node, rival);
         else if (name !== null && rival === null) claims.set(name, node);
@@ -721,7 +729,7 @@ class TreeTransfer {
     return rivals;
   }
 
-  /** What the target had of a directory of the source. */
+  /** The node of the target for a directory of the source. */
   #targetOf(node: TreeNode): TreeNode | null {
     if (node.parent === null) return this.#target;
     const there = this.#targetOf(node.parent)?.get(node.name);
@@ -735,8 +743,8 @@ class TreeTransfer {
   }
 
   /**
-   * Makes the directories that are missing, before anything is copied: so that two names that are one directory at the target
-   * are found. What can't be made may be later, or is reported then.
+   * Makes the directories that are missing, before anything is copied: so that two names that are
+   * one directory at the target are found. What can't be made may be later, or is reported then.
    *
    * @returns Those that are one with another directory, with the error that was reported.
    */
@@ -759,7 +767,7 @@ class TreeTransfer {
       failed.set(node, error);
       this.#report.failed(node, error);
     }
-    // They are in the other directory.
+    // A directory below one that has failed is in the other one.
     for (const node of created.reverse()) {
       if (directoryAbove(node, failed) === null) continue;
       await this.#direction.remove(first, node).catch((error) => this.#throwIfForAll(error, first));
@@ -820,9 +828,9 @@ class TreeTransfer {
   }
 
   /**
-   * Finds the directories in which nothing superfluous may be deleted, and in each the first node that the target lists by
-   * another name, or not at all: any of what is superfluous there may be that node. In a directory that can't be listed, whose
-   * deletions have failed, there is none.
+   * Finds the directories in which nothing superfluous may be deleted, and in each the first node
+   * that the target lists by another name, or not at all: any of what is superfluous there may be
+   * that node. In a directory that can't be listed, whose deletions have failed, there is none.
    */
   async #findRespelled({ deletions, staying }: Plan): Promise<Map<Judged, TreeNode | null>> {
     const respelled = new Map<Judged, TreeNode | null>();
@@ -833,7 +841,7 @@ class TreeTransfer {
     await this.#lanes.run([[...all]], async (route, [judged, node]) => {
       const { directory, wanted } = judged;
       if (this.#settings.dryRun) {
-        // What will be listed nobody knows yet.
+        // Nobody knows yet what will be listed.
         const other = wanted.find((each) => this.#spellings.targets.has(each));
         if (other !== undefined) respelled.set(judged, other);
         return;

@@ -9,7 +9,7 @@ import { dirname } from "node:path";
 import type { PeerCertificate } from "../base/app/session.ts";
 import { lockFile, newFileMode, openLocked } from "../disk/files.ts";
 import { codeOf, isAt, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
-import { type Claim, claimSpace, freeBytes, isDiskFull } from "../disk/space.ts";
+import { type Claim, claimSpace, freeBytes, isDiskFull, spaceFigures } from "../disk/space.ts";
 import { startInterval } from "../net/deadline.ts";
 import { fingerprintOf } from "./digest.ts";
 import { hold, removeUnheld } from "./leftovers.ts";
@@ -151,7 +151,7 @@ export class UnfinishedFiles {
   ): Claim {
     const [owner, left, freed] = [authorityOf(client), length - offset, here - offset];
     return claimSpace(this.#place(), owner, left, freed, ({ needed, free }) => {
-      const text = `there is too little space: ${needed} bytes are needed, and ${free} are free`;
+      const text = `there is too little space${spaceFigures(needed, free)}`;
       return new Refusal(507, `${text}${this.#kept()}`, { "upload-offset": `${here}` });
     });
   }
@@ -165,14 +165,10 @@ export class UnfinishedFiles {
    */
   explainFull(error: unknown, length: number | null, part: string | null): unknown {
     if (!isDiskFull(error)) return error;
-    const kept = part === null ? 0 : partSize(part);
-    const free = freeBytes(this.#place());
-    const text = [
-      "there is no space left, or the quota is exceeded",
-      length === null ? "" : `: ${length - kept} bytes are needed`,
-      free === null ? "" : `${length === null ? ": " : ", and "}${free} are free`,
-    ];
-    return new Refusal(507, `${text.join("")}${this.#kept()}`, {}, { cause: error });
+    const needed = length === null ? null : length - (part === null ? 0 : partSize(part));
+    const figures = spaceFigures(needed, freeBytes(this.#place()));
+    const problem = `there is no space left, or the quota is exceeded${figures}`;
+    return new Refusal(507, `${problem}${this.#kept()}`, {}, { cause: error });
   }
 
   /** The directory whose disk has the space for unfinished files. */

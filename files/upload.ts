@@ -65,10 +65,10 @@ const SOON_HASHED_BYTES = 1048576;
  * @param uri The URI of its destination: `fileUri(...names)`. Missing directories are created.
  * @param options How to resume, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
- * @throws {RangeError} if a value is not allowed, if the URI is that of a directory, with a final `/`, or if the file is
- * not a regular file.
- * @throws {TransferError} if the server does not accept the file, also as a directory has its name, or has too little
- * space; if the file changed meanwhile.
+ * @throws {RangeError} if a value is not allowed, if the URI is that of a directory, with a final
+ * `/`, or if the file is not a regular file.
+ * @throws {TransferError} if the server does not accept the file, also as a directory has its name,
+ * or has too little space; if the file changed meanwhile.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
  * none; `Deno.errors.PermissionDenied` if it can't be read.
  * @throws the errors of `connect` and `request` of the client or connection.
@@ -266,8 +266,8 @@ class Upload {
   }
 
   /**
-   * The error of a refusal; of a conflict it says whether a directory has the name. A 507 with an offset means that the
-   * server has read nothing.
+   * The error of a refusal; of a conflict it says whether a directory has the name. A 507 with an
+   * offset means that the server has read nothing.
    */
   async #refused(
     method: "HEAD" | "PUT",

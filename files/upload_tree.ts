@@ -107,7 +107,7 @@ export async function uploadTree(
 
 const encoder = new TextEncoder();
 
-/** What a server answers that has no list, or is of an older version. */
+/** The statuses of a server that has no list, or is of an older version. */
 const CANT_TELL: ReadonlySet<number | null> = new Set([404, 405]);
 
 interface Sent {
@@ -287,7 +287,7 @@ class Upload implements Direction {
     check();
     const uri = this.#uriOf(node);
     const headers = { ...replacing(obstacle), ...isNew ? { "if-none-match": "*" } : {} };
-    // That something has its name is not decided about here.
+    // A name that is taken is for the caller to decide about.
     const all = { ...settings, replace: isNew || settings.replace };
     return await uploadFile(route, path, uri, all, headers, check);
   }

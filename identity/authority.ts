@@ -46,7 +46,8 @@ export function readAuthority(der: Uint8Array): Authority {
   let certificate;
   try {
     checkForm(der);
-    // Two parsers must agree that it is a certificate: this one alone refuses a version with a leading zero.
+    // Two parsers must agree that it is a certificate: this one alone refuses a version with a
+    // leading zero.
     new X509Certificate(der);
     certificate = parseCertificate(der);
   } catch {

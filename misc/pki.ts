@@ -27,7 +27,10 @@ export interface TempPKIOptions {
   names?: readonly string[] | undefined;
 }
 
-/** A {@linkcode TempPKI} with a certificate of a client, as {@linkcode TempPKI.create} makes it unless told otherwise. */
+/**
+ * A {@linkcode TempPKI} with a certificate of a client, as {@linkcode TempPKI.create} makes it
+ * unless told otherwise.
+ */
 export interface TempClientPKI extends TempPKI {
   /** For a server that accepts the clients of this PKI and no others. */
   readonly serverSslconfig: {

@@ -201,8 +201,8 @@ export class RequestWait {
   }
 
   /**
-   * The seconds of all waits, if a wait is going on, all of them together are longer than the time-out,
-   * and too few bytes have come; else 0.
+   * The seconds of all waits, if a wait is going on, all of them together are longer than the
+   * time-out, and too few bytes have come; else 0.
    */
   overdue(timeout: number): number {
     if (this.#since === null) return 0;

@@ -172,8 +172,8 @@ function listenAt(
 }
 
 /**
- * The error for a socket of another kind that could not be bound. Deno's own sockets have better words
- * and classes for it, unless one of them can be bound there after all.
+ * The error for a socket of another kind that could not be bound. Deno's own sockets have better
+ * words and classes for it, unless one of them can be bound there after all.
  */
 export function bindingError(error: unknown, address: Address): unknown {
   try {

@@ -155,15 +155,18 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   }
 
   /**
-   * The seconds for which its peer has kept it waiting within one request, if they are too many, and
-   * the bytes too few, to keep its slot while another connection waits; else 0.
+   * The seconds for which its peer has kept it waiting within one request, if they are too many,
+   * and the bytes too few, to keep its slot while another connection waits; else 0.
    */
   get overdue(): number {
     if (SERVER[this.#state].givesWay === undefined) return 0;
     return this.#transport.requestWait?.overdue(this.#context.timeout!) ?? 0;
   }
 
-  /** Ends in favor of a connection that waits. The slot is free at once, whatever the app still does. */
+  /**
+   * Ends in favor of a connection that waits. The slot is free at once, whatever the app still
+   * does.
+   */
   giveWay(): void {
     this.#state = SERVER[this.#state].givesWay ?? this.#state;
     const { bytes, seconds } = this.#transport.requestWait!;
@@ -303,7 +306,8 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   }
 
   /**
-   * Counts a request that was answered. If its response was the last one, ends the session and returns true.
+   * Counts a request that was answered. If its response was the last one, ends the session and
+   * returns true.
    *
    * @param isLast Whether the request says so.
    */

@@ -9,9 +9,9 @@ import { LEVELS, type Logger } from "./logger.ts";
 export interface ServerOptions {
   /**
    * How many connections are served at a time, or `Infinity`. One more waits up to 2 seconds and is then closed.
-   * Meanwhile a session gives way if its request drips: the server has waited for it for longer than
-   * `timeout` in all, at less than 1 KiB/s.
-   * TLS handshakes don't count: up to 64 may be in progress; a further one ends the oldest.
+   * Meanwhile a session gives way if its request drips: the server has waited for it for longer
+   * than `timeout` in all, at less than 1 KiB/s. TLS handshakes don't count: up to 64 may be in
+   * progress; a further one ends the oldest.
    *
    * @default {50}
    */

@@ -11,10 +11,10 @@
  * runs in it, too. The app then has the request: its body is `unread` until its last byte was read, and `answering` is
  * what is left to do; a request without a body begins there. Once its response was sent the end is `idle` again, unless
  * the response is the last one: after an error, after `connection: close`, at a limit, or if the body is still unread,
- * since nobody knows where the next request would begin. There are four ways to be over. `endedByPeer`: the peer ended
- * the connection while it was idle, as most do. `closedByApp`: the app closed the session, which is reported then and
- * not again. `gaveWay`: another connection got the slot of a peer that kept its request to itself; likewise. `over`:
- * all others.
+ * since nobody knows where the next request would begin. There are four ways to be over.
+ * `endedByPeer`: the peer ended the connection while it was idle, as most do. `closedByApp`: the
+ * app closed the session, which is reported then and not again. `gaveWay`: another connection got
+ * the slot of a peer that kept its request to itself; likewise. `over`: all others.
  *
  * The client's end begins `idle`, too. It is `requesting` from the moment at which a request is looked at, since
  * getters of its headers are code that may make another one, to the end of the response's preamble: an error in this
@@ -50,8 +50,8 @@ export type ServerState =
   | "gaveWay";
 
 /**
- * What happens to a server's end: `ends` is its last response, or that its socket was closed. Only a peer that has not
- * sent its request to the end can be made to give way.
+ * An event of a server's end: `ends` is its last response, or that its socket was closed. Only a
+ * peer that has not sent its request to the end can be made to give way.
  */
 type ServerEvent =
   | "request"

@@ -71,7 +71,9 @@ export class Transport implements AheadSource {
   readonly reader: ByteReader = new ByteReader(this);
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
-  /** When bytes last arrived at a client, by Date.now(), which costs less than performance.now(). */
+  /**
+   * When bytes last arrived at a client, by Date.now(), which costs less than performance.now().
+   */
   lastArrival = Date.now();
   /** Counts the bytes of the message that the socket takes; `null` if they aren't counted. */
   exchange: ExchangeWatch | null = null;

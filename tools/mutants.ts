@@ -6,8 +6,9 @@
  * // mutant `<` → `<=`: a slash and a dash are never at the same position
  * ```
  *
- * It stands for every such change of the next line that is no comment. A removed statement has no marker: what it is for
- * has a test, or the statement goes. A limit that the documentation names has none either.
+ * A marker stands for every such change of the next line that is no comment. A removed statement
+ * has no marker: what it is for has a test, or the statement goes. A limit that the documentation
+ * names has none either.
  */
 
 import ts from "npm:typescript@^5.9.3";
@@ -47,10 +48,13 @@ const OPERATORS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
   [ts.SyntaxKind.BarToken, "&"],
 ]);
 
-/** What an ExpressionStatement is replaced with. */
+/** The replacement of an ExpressionStatement. */
 const REMOVED = ";";
 
-/** All mutants of a module, in the order of its text, and what is wrong with markers: they match nothing, or may not. */
+/**
+ * All mutants of a module, in the order of its text, and what is wrong with markers: they match
+ * nothing, or may not.
+ */
 export function mutantsOf(
   path: string,
   text: string,

@@ -11,7 +11,8 @@
  * rooms run (`tests/base/` for `base/wire`); `--tests` names others. A path may end with the number of a line.
  *
  * A mutant that no test can detect has a marker above its line, with the reason: see tools/mutants.ts. Prints the
- * mutants that survive and the rate. Fails below 95 %, and if a marker matches nothing, or waives a removed statement.
+ * mutants that survive and the rate. Fails below 95 %, and if a marker matches nothing, or waives a
+ * removed statement.
  */
 
 import { parseArgs } from "node:util";

@@ -5,8 +5,9 @@
  * temporary directory maps `@degu/degu` to them, and fills an empty cache of its own. Then the server is closed, and each
  * program runs from the cache alone, with the permissions that it needs and no others.
  *
- * At last a program that imports every public module through `links`, where Deno checks the library's own code with the
- * options of the program, is type-checked under each set of compiler options that a program may have.
+ * At last a program that imports every public module through `links`, where Deno checks the
+ * library's own code with the options of the program, is type-checked under each set of compiler
+ * options that a program may have.
  */
 
 import { runCommand } from "../tests/support/commands.ts";
@@ -26,7 +27,7 @@ const NET = "--allow-net=127.0.0.1";
 /** So that there is a tracer. */
 const OTEL = { OTEL_DENO: "true", OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9" };
 
-/** What is added to the plain ones for all of the stricter options together. */
+/** The stricter options, all together, besides the plain ones. */
 const STRICTER = [
   "exactOptionalPropertyTypes",
   "noUncheckedIndexedAccess",
@@ -83,7 +84,10 @@ async function tryPackage(): Promise<void> {
   await checkLinked();
 }
 
-/** Type-checks a program that imports the library through `links`, under each set of compiler options. */
+/**
+ * Type-checks a program that imports the library through `links`, under each set of compiler
+ * options.
+ */
 async function checkLinked(): Promise<void> {
   for (const path of new Set(["deno.json", ...files])) {
     await Deno.mkdir(new URL(".", `file://${dir}/linked/${path}`), { recursive: true });

@@ -49,7 +49,8 @@ export interface FromFetchHandlerOptions {
   chooseCookie?: ChooseCookie | undefined;
   /**
    * How many bytes of a request's body, which the handler left unread when it responded with a status below
-   * 400, are read and discarded, or `Infinity`. If there are more, the session ends after the response.
+   * 400, are read and discarded, or `Infinity`. If there are more, the session ends after the
+   * response.
    *
    * @default {1048576}
    */
@@ -62,10 +63,10 @@ const MAX_UNREAD_BYTES = 1048576;
  * Makes an app from a fetch-style handler: a function, or an object with a method `fetch`,
  * as a Hono app is.
  *
- * Bodies stream in both directions. A response can't be made from a body that is still arriving; what is left unread
- * of the body of a request is discarded. Anything that the strict grammar has no form for (several `set-cookie` headers, a
- * character, a header's name) is an error that goes to the server's logger, as the handler's exceptions do.
- * docs/web.md lists all of it.
+ * Bodies stream in both directions. A response can't be made from a body that is still arriving;
+ * what is left unread of the body of a request is discarded. Anything that the strict grammar has
+ * no form for (several `set-cookie` headers, a character, a header's name) is an error that goes to
+ * the server's logger, as the handler's exceptions do. docs/web.md lists all of it.
  *
  * @param handler The handler, or an object that has it as its method `fetch`.
  * @param options What requests look like to it.
@@ -150,7 +151,8 @@ async function answerOf(
 ): Promise<ResponseTuple> {
   const reason = statusText || (REASONS.get(status) ?? "Unknown");
   if (body === null) {
-    // Without a length, other clients would wait for the end of the connection. To HEAD, the handler has removed it.
+    // Without a length, other clients would wait for the end of the connection. To HEAD, the
+    // handler has removed it.
     const isNone = method === "HEAD" || status === 204 || status === 304;
     return [status, reason, headers, isNone ? null : new Uint8Array(0)];
   }
@@ -277,7 +279,10 @@ class IncomingStream {
     return this.stream.locked && this.#pieces.missing > 0 && !this.#canceled;
   }
 
-  /** Drops the rest of the body after the handler has responded; more than `limit` bytes stay unread. */
+  /**
+   * Drops the rest of the body after the handler has responded; more than `limit` bytes stay
+   * unread.
+   */
   async drain(limit: number): Promise<void> {
     const pieces = this.#pieces;
     if (pieces.missing === 0) return;

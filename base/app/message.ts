@@ -218,9 +218,10 @@ export function answerFraming(
 }
 
 /**
- * How the end of a response's body is determined; in a response to HEAD, how it would be to GET, though the body is
- * not sent (RFC 9110 §9.3.2). `undefined` if there is no body and the headers are sent as given, because they may
- * describe one: in a response to HEAD, and with 304 (RFC 9110 §15.4.5).
+ * How the end of a response's body is determined; in a response to HEAD, how it would be to GET,
+ * though the body is not sent (RFC 9110 §9.3.2). `undefined` if there is no body and the headers
+ * are sent as given, because they may describe one: in a response to HEAD, and with 304 (RFC 9110
+ * §15.4.5).
  */
 export function responseFraming(
   method: Method,
@@ -250,7 +251,7 @@ export function cancelAnswer(returned: unknown, requestBody: BodyIn, reason: unk
   for (const body of bodies) if (body !== requestBody) cancelUnused(body, reason);
 }
 
-/** What the body of an answer to HEAD is canceled with. */
+/** The reason with which the body of an answer to HEAD is canceled. */
 export function bodyToHeadError(): BodyError {
   return new BodyError("a response to HEAD has no body; its headers were sent");
 }

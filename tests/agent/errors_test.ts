@@ -1,4 +1,6 @@
-/** The words of errors: who can't do what where, and what to do. Each row has the name of its rule. */
+/**
+ * The words of errors: who can't do what where, and what to do. Each row has the name of its rule.
+ */
 import { Device } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import { listenError, parseListenAddress } from "@degu/internal/agent/commands.ts";
@@ -105,7 +107,7 @@ Deno.test("an error of the system says who can't do what where, and what to do",
     explain(of("Permission denied (os error 13): stat '/x'", "EACCES")),
     /^(the user with the uid \d+|this user) may not read "\/x"; change/,
   );
-  // What says nothing of a path, and what nobody has words for, is as it is.
+  // Errors without a path, and those that nobody has words for, stay as they are.
   for (const message of ["why", "Strange (os error 999): stat '/x'", "EACCES: denied"]) {
     assertEquals(explain(new Error(message)), message);
   }
@@ -215,7 +217,7 @@ Deno.test("a command that is none leads to the one that is meant, never to the o
     ["serv", "serve"],
     ["invites", "invite"],
     ["plng", "ping"],
-    // These are as near to one as to another.
+    // These words are as near to one as to another.
     ["gut", null],
     ["constructor", null],
     ["toString", null],

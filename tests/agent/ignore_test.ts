@@ -1,4 +1,4 @@
-/** What lines as in .gitignore leave out of a tree, and how much work that is. */
+/** Lines as in .gitignore: what they leave out of a tree, and how much work that is. */
 import { IgnoreRules } from "@degu/internal/agent/ignore.ts";
 import { Failure } from "@degu/internal/agent/failure.ts";
 import { eachRow } from "@degu/testing/rows.ts";

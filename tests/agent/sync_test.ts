@@ -344,29 +344,26 @@ Deno.test("sync to here: what fails alone is an error that names it, and keeps w
   assertEquals((await content(target))["old"], "4");
 });
 
-Deno.test("sync to a peer: an empty source deletes nothing, which is an error only where there is something", async () => {
-  await using ends = await setUp("to a peer", {}, { "old": "3" });
-  const { target, sync } = ends;
-  const { code, errors: [problem] } = await sync(["--delete"]);
-  assertEquals(code, 1);
-  assertStringIncludes(problem!, "it is empty, so nothing is deleted: is its disk mounted?");
-  assertEquals(await content(target), { "old": "3" });
-  await Deno.remove(`${target}/old`);
-  assertEquals((await sync(["--delete"])).code, 0);
-});
-
-Deno.test("sync to a peer: a mount point that is not mounted, with reserved names alone, is empty: 1", async () => {
-  await using ends = await setUp("to a peer", { ".degu-files": null, ".a.degu-part": "1" }, {
-    "old": "3",
+for (
+  const [name, source] of [
+    ["an empty source deletes nothing, which is an error only where there is something", {}],
+    ["a mount point that is not mounted, with reserved names alone, is empty: 1", {
+      ".degu-files": null,
+      ".a.degu-part": "1",
+    }],
+  ] as const
+) {
+  Deno.test(`sync to a peer: ${name}`, async () => {
+    await using ends = await setUp("to a peer", source, { "old": "3" });
+    const { target, sync } = ends;
+    const { code, errors: [problem] } = await sync(["--delete"]);
+    assertEquals(code, 1);
+    assertStringIncludes(problem!, "it is empty, so nothing is deleted: is its disk mounted?");
+    assertEquals(await content(target), { "old": "3" });
+    await Deno.remove(`${target}/old`);
+    assertEquals((await sync(["--delete"])).code, 0);
   });
-  const { target, sync } = ends;
-  const { code, errors: [problem] } = await sync(["--delete"]);
-  assertEquals(code, 1);
-  assertStringIncludes(problem!, "it is empty, so nothing is deleted: is its disk mounted?");
-  assertEquals(await content(target), { "old": "3" });
-  await Deno.remove(`${target}/old`);
-  assertEquals((await sync(["--delete"])).code, 0);
-});
+}
 
 test("a name that the target does not list is a warning, and nothing is deleted beside it: 0", async (direction) => {
   await using ends = await setUp(direction, { "d/a": "1", "e/b": "2" }, {

@@ -1,4 +1,7 @@
-/** What of a device survives a power failure: its files, and the names in their directories, are synced to the disk. */
+/**
+ * A device survives a power failure: its files, and the names in their directories, are
+ * synced to the disk.
+ */
 import { createDevicePki, Device } from "@degu/degu/device";
 import { tempDir } from "@degu/testing/directories.ts";
 import { syncedWhile } from "@degu/testing/synced.ts";

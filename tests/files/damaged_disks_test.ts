@@ -1,4 +1,7 @@
-/** Disks that fail: a directory that can't be read to its end, a damaged entry, and a served directory that is gone. */
+/**
+ * Disks that fail: a directory that can't be read to its end, a damaged entry, and a served
+ * directory that is gone.
+ */
 import {
   download,
   downloadTree,
@@ -13,24 +16,17 @@ import {
 import { formatPaths, GET_ANSWER } from "@degu/internal/files/bundle.ts";
 import { parseBundle } from "@degu/testing/bundles.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
+import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { copyElsewhere, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
-import { fileURLToPath } from "node:url";
 import { answersOf, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
-const ODD_DISK = fileURLToPath(import.meta.resolve("../support/odd_disk.py"));
-
-/** The command that runs the command behind it where `disk` in a directory is `backing`, and fails as told. */
+/** The command that runs the command behind it where `disk` in a directory fails as told. */
 async function failing(dir: string, faults: readonly string[]): Promise<string[]> {
-  const lines = faults.map((line) => `${line}\n`);
-  await fill(dir, { "backing/mounted": "", disk: null, faults: lines.join("") });
-  const script = `/usr/bin/python3 "${ODD_DISK}" "$0/backing" "$0/disk" plain "$0/faults" & ` +
-    "disk=$!; " +
-    'until [ -e "$0/disk/mounted" ]; do kill -0 $disk 2>/dev/null || exit 1; sleep 0.02; done; ' +
-    '"$@"; code=$?; umount --lazy "$0/disk"; kill $disk; wait $disk; exit $code';
-  return [...MOUNTING, script, dir];
+  await fill(dir, { faults: faults.map((line) => `${line}\n`).join("") });
+  return [...MOUNTING, await scriptOnOddDisk(dir, 'plain "$0/faults"'), dir];
 }
 
 async function canFail(): Promise<boolean> {
@@ -48,7 +44,7 @@ interface Row {
   /** The paths that failed; `null` if the whole was rejected. */
   readonly failed: readonly string[] | null;
   readonly kept: TreeResult["deletionsKept"];
-  /** What the target has in the end. */
+  /** The paths of the target in the end. */
   readonly left: readonly string[];
 }
 
@@ -283,7 +279,7 @@ Deno.test("while the served directory is gone everything is 503, and each call r
     assertEquals((await assertRejects(call, TransferError, problem)).status, 503);
   }
   assertEquals(events, []);
-  // It is back.
+  // The directory is back.
   await Deno.rename(`${root}.moved`, root);
   await download(client, "/a", `${here.path}/copy`);
   assertEquals(await Deno.readTextFile(`${here.path}/copy`), "1");

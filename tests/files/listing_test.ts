@@ -75,6 +75,19 @@ Deno.test("a listing has the name, kind, size and time of each entry", async () 
   assertEquals(head.headers["content-type"], "application/json");
 });
 
+Deno.test("a listing of one directory has a link to a file as that file, and doesn't say that it is a link", async () => {
+  await using files = await serveDirectory(listing);
+  await files.write("a.txt", "12345");
+  await makeLinks({ [`${files.path}/b.txt`]: "a.txt" });
+  const time = new Date("2020-02-29T12:34:56.789Z");
+  await Deno.utime(`${files.path}/a.txt`, time, time);
+  const file = { kind: "file", size: 5, modified: time.toISOString() };
+  assertEquals(await entriesOf(await files.conn.get("/")), [
+    { name: "a.txt", ...file },
+    { name: "b.txt", ...file },
+  ]);
+});
+
 Deno.test("a name that is not UTF-8 is listed as such, beside one that Deno shows in the same way", async () => {
   await using files = await serveDirectory(listing);
   if (!await makeNonUtf8Name(files.path)) return console.log("python3 is missing: not tested");
@@ -351,7 +364,10 @@ Deno.test("a directory that is removed and made again is read anew, and is unrea
   const path = `${await Deno.realPath(dir.path)}/root`;
   await Deno.mkdir(path);
   const { readDir } = Deno;
-  /** Lists a directory with so many files, which is made again with others each of the first times that it was read. */
+  /**
+   * Lists a directory with so many files, which is made again with others each of the first times
+   * that it was read.
+   */
   const listed = async (times: number) => {
     const make = (turn: number) => {
       // The other one stays, so that this one has another inode.
@@ -490,7 +506,7 @@ Deno.test("a list that is abandoned or aborted closes the connection; a complete
   assertEquals(await assertRejects(() => Array.fromAsync(aborted), Error), reason);
 });
 
-Deno.test("listTree rejects where a list is cut, and where an entry is in no directory of it", async () => {
+Deno.test("listTree rejects where a list is cut, where an entry is in no directory of it, and where a path comes twice", async () => {
   const element = (path: string[], kind = "file") => {
     return JSON.stringify({ ...entry({ kind }), name: undefined, path });
   };

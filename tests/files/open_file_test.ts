@@ -335,7 +335,8 @@ Deno.test("a list of a tree names nothing that is outside, while a directory is 
       let isNamed = false;
       let isRead = false;
       Deno.lstatSync = (at) => {
-        // The looks by which the directory is named see another one, with which it is compared later.
+        // The looks by which the directory is named see another one, with which it is compared
+        // later.
         if (isRead || !isNamedThen || at !== `${root}/${inner}`) return lstatSync(at);
         isNamed = true;
         exchange();

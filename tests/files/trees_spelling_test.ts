@@ -7,23 +7,16 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { copyElsewhere, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
-import { fileURLToPath } from "node:url";
 import { canRun, MOUNTING } from "./refused_writes.ts";
 
-const ODD_DISK = fileURLToPath(import.meta.resolve("../support/odd_disk.py"));
-
-/** The command that runs the command behind it where `disk` in a directory is such a disk, over `backing` beside it. */
-async function mounting(dir: string, spelling: string): Promise<string[]> {
-  await fill(dir, { "backing/mounted": "", disk: null });
-  const script = `/usr/bin/python3 "${ODD_DISK}" "$0/backing" "$0/disk" ${spelling} & ` +
-    "disk=$!; " +
-    'until [ -e "$0/disk/mounted" ]; do kill -0 $disk 2>/dev/null || exit 1; sleep 0.02; done; ' +
-    '"$@"; code=$?; umount "$0/disk"; wait $disk; exit $code';
-  return [...MOUNTING, script, dir];
+/** The command that runs the command behind it where `disk` in a directory spells names so. */
+async function mounting(dir: string, how: string): Promise<string[]> {
+  return [...MOUNTING, await scriptOnOddDisk(dir, how), dir];
 }
 
 async function canSpell(): Promise<boolean> {
@@ -40,9 +33,12 @@ interface Expected {
   readonly kept?: TreeResult["deletionsKept"];
   /** The paths because of which something is kept. */
   readonly respelled?: string;
-  /** What the target has in the end. */
+  /** The target in the end. */
   readonly left: Tree;
-  /** What a second run, which copies and deletes nothing, says of what is kept; that of the first if it is left out. */
+  /**
+   * The result of a second run, which copies and deletes nothing, says of what is kept; that of the
+   * first if it is left out.
+   */
   readonly again?: TreeResult["deletionsKept"];
   /** With a server that can't tell its names, too, or only. */
   readonly older?: true | "only";

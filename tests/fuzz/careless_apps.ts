@@ -1,4 +1,7 @@
-/** Apps that answer HEAD as GET and leave bodies unread: what is answered, when the session ends, and what is logged. */
+/**
+ * Apps that answer HEAD as GET and leave bodies unread: what is answered, when the session ends,
+ * and what is logged.
+ */
 
 import type { App } from "@degu/internal/base/app/app.ts";
 import { BodyIter, type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu";
@@ -14,7 +17,7 @@ const HI = latin1("hi");
 const CHUNKS: readonly Chunk[] = [[null, HI], [null, new Uint8Array(0)]];
 const MOST_SPLITS = 12;
 
-/** What the app does with a request, which the length of its target decides. */
+/** The behavior of the app, which the length of its target decides. */
 const reads = (uri: string) => uri.length % 3 > 0;
 const kindOf = (uri: string) => (["bytes", "pieces", "chunks", "null"] as const)[uri.length % 4]!;
 
@@ -26,7 +29,10 @@ const ANSWERS = {
   "null": ["", ""],
 } as const;
 
-/** All that a server has to answer: of a request whose body is broken, whoever doesn't read it learns nothing. */
+/**
+ * All that a server has to answer: of a request whose body is broken, whoever doesn't read it
+ * learns nothing.
+ */
 function answersTo(input: string): string {
   const { requests, broken } = readRequests(input);
   let answers = "";

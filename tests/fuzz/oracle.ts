@@ -94,7 +94,10 @@ interface RequestStream {
   readonly clean: boolean;
 }
 
-/** Reads the requests in what a peer sends, up to the first that is wrong, or that says that it is the last. */
+/**
+ * Reads the requests in what a peer sends, up to the first that is wrong, or that says that it is
+ * the last.
+ */
 export function readRequests(text: string): RequestStream {
   const requests: ModelRequest[] = [];
   for (let at = 0;;) {

@@ -126,7 +126,7 @@ Deno.test("readAuthority rejects a certificate of another version, with two algo
   };
   const body = [...der.subarray(8, 8 + (der[6]! << 8 | der[7]!))];
   readAuthority(make(body, 2));
-  // It is a0 03, and the number 2 as 02 01 02.
+  // The version is a0 03, and the number 2 as 02 01 02.
   assertEquals(body.slice(0, 5), [0xa0, 3, 2, 1, 2]);
   const rest = body.slice(5);
   assertThrows(() => readAuthority(make([0xa0, 4, 2, 2, 1, 2, ...rest], 2)), RangeError, "got 259");

@@ -1,4 +1,7 @@
-/** Apps that answer HEAD as they answer GET (RFC 9110 §9.3.2): the headers of GET, no body, and no byte is read for it. */
+/**
+ * Apps that answer HEAD as they answer GET (RFC 9110 §9.3.2): the headers of GET, no body, and no
+ * byte is read for it.
+ */
 import {
   AllowedMethods,
   type App,
@@ -118,7 +121,7 @@ const kinds: readonly Kind[] = [
 
 const head = "HEAD /a HTTP/1.1\r\n\r\n";
 
-/** What wraps an app, and must change nothing. */
+/** The wrappers of an app, which must change nothing. */
 const wrappers: Record<string, (app: App) => App> = {
   "by itself": (app) => app,
   "in a Validator": (app) => new Validator(app),
@@ -325,7 +328,8 @@ Deno.test("under another server's fetch, HEAD gets the length of a body and no b
     using peer = await RawPeer.connect(server.address);
     await peer.send("HEAD / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     const { received } = await peer.readToEnd();
-    // Deno's server says nothing of chunks to HEAD, and that there are no bytes where it is told nothing.
+    // Deno's server says nothing of chunks to HEAD, and that there are no bytes where it is told
+    // nothing.
     const line = kind === "null" ? "content-length: 0\r\n" : framing === CODING ? "" : framing;
     assertEquals(/content-length: .*\r\n/.exec(received)?.[0] ?? "", line, received);
     assert(received.startsWith("HTTP/1.1 200 OK\r\n") && received.endsWith("\r\n\r\n"), received);

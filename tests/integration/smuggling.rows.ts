@@ -429,7 +429,7 @@ const pipelines: Rows = [
 const named = (kind: string, list: Rows): Rows =>
   list.map(([name, text]) => [`${kind}: ${name}`, text]);
 
-/** What is behind a request that says that it is the last (RFC 9112 §9.6). */
+/** Bytes behind a request that says that it is the last (RFC 9112 §9.6). */
 const lastRequests: Rows = [
   ["connection: close, and another request", getWith("connection: close") + SMUGGLED],
   [

@@ -1,4 +1,7 @@
-/** What strangers can make the server of README.md log: nothing above level info, whatever they send. */
+/**
+ * The log of README.md's server, which strangers can make say nothing above level info, whatever
+ * they send.
+ */
 import { AllowedMethods, fromFetchHandler, ProxyApp, Router } from "@degu/degu";
 import { Client } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";

@@ -566,7 +566,9 @@ Deno.test("a caller's connection: close closes the connection after the response
   });
 });
 
-/** The response to a request, once its preamble has arrived and it was answered with these bytes. */
+/**
+ * The response to a request, once its preamble has arrived and it was answered with these bytes.
+ */
 async function sendAndAnswer<T>(ends: Connected, request: Promise<T>, bytes: string): Promise<T> {
   await ends.peer.readPreamble();
   await ends.peer.send(bytes);

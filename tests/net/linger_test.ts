@@ -1,4 +1,7 @@
-/** What is dropped after the last response, so that a reset can't destroy it, and for how long: docs/security.md says how much. */
+/**
+ * Bytes that are dropped after the last response, so that a reset can't destroy it, and for how
+ * long: docs/security.md says how much.
+ */
 import { Transport } from "@degu/internal/net/transport.ts";
 import { stated } from "@degu/testing/stated.ts";
 import { assertEquals } from "@std/assert";
@@ -6,7 +9,10 @@ import { FakeTime } from "@std/testing/time";
 
 const ROW = "bytes discarded after the last response +";
 
-/** The end of a connection whose peer sends so many bytes more, and then ends its side, or waits for ever. */
+/**
+ * The end of a connection whose peer sends so many bytes more, and then ends its side, or waits for
+ * ever.
+ */
 function endOf(bytes: number, ends = true) {
   const seen = { read: 0, sawEnd: false, isClosed: false };
   const waiting = Promise.withResolvers<number | null>();

@@ -1,4 +1,6 @@
-/** The times that docs/pool.md names, of pools as users start them, on a clock that the test sets. */
+/**
+ * The times that docs/pool.md names, of pools as users start them, on a clock that the test sets.
+ */
 import { Client } from "@degu/degu/client";
 import { ServerPool } from "@degu/degu/pool";
 import { recordIntervals } from "@degu/testing/clock.ts";

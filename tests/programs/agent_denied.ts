@@ -1,5 +1,6 @@
 /**
- * Commands of the program as a user who may not read, search or write some of the files; prints how each has ended as JSON.
+ * Commands of the program as a user who may not read, search or write some of the files; prints how
+ * each has ended as JSON.
  */
 
 import { AgentFiles } from "@degu/testing/agent_files.ts";
@@ -47,7 +48,7 @@ await run("the served end", inbox, 0o500, "put", `${here}/c`, "camera:new");
 ends.push({ rule: "what serve says", code: 0, said: await served() });
 console.log(JSON.stringify(ends));
 
-/** What the camera has said of the last command. */
+/** The camera's lines on the last command. */
 async function served(): Promise<string> {
   return (await files.said("may not write")).replaceAll(homes.path, "");
 }

@@ -28,8 +28,8 @@ const tasks: Readonly<Record<string, Task>> = {
 };
 
 /**
- * Writes files of one repeated byte through FilesApp, as many times or without an end: new files, replaced files, and resumed
- * uploads.
+ * Writes files of one repeated byte through FilesApp, as many times or without an end: new files,
+ * replaced files, and resumed uploads.
  */
 async function write(root: string, length: number, turns = Infinity): Promise<void> {
   const app = new FilesApp(root, { write: true });

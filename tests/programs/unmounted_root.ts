@@ -1,4 +1,7 @@
-/** Serves a directory, which is mounted, while it is unmounted and mounted again; prints the statuses as JSON. */
+/**
+ * Serves a directory, which is mounted, while it is unmounted and mounted again; prints the
+ * statuses as JSON.
+ */
 
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";

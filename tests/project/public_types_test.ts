@@ -108,7 +108,9 @@ export type OfApps = AllTrue<[
   IsExact<ConstructorParameters<typeof all.Router>, [appmap: all.AppMap | all.AppEntries]>,
 ]>;
 
-/** A router of apps and of what is below them needs no annotation, and each app knows its arguments. */
+/**
+ * A router of apps and of what is below them needs no annotation, and each app knows its arguments.
+ */
 export function routes(app: server.App): all.Router[] {
   return [
     new all.Router([["a", app], ["b", [[null, app], ["c", (request) => [
@@ -128,7 +130,7 @@ export function routes(app: server.App): all.Router[] {
   ];
 }
 
-/** What a validator answers can be indexed and destructured. */
+/** The answer of a validator can be indexed and destructured. */
 export async function validated(
   validator: all.Validator,
   ...asked: Parameters<all.Validator["handle"]>

@@ -90,7 +90,10 @@ Deno.test("the issue forms are valid, and ask for something", async () => {
   }
 });
 
-/** Runs `.ci/run` with so many seconds, where this is all that Deno does; returns its exit code and its output. */
+/**
+ * Runs `.ci/run` with so many seconds, where this is all that Deno does; returns its exit code and
+ * its output.
+ */
 async function runChecks(seconds: number, deno: string): Promise<[code: number, text: string]> {
   await using dir = await tempDir();
   const text = await read(".ci/run");

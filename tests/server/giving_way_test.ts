@@ -1,4 +1,4 @@
-/** Which session gives way to a connection that waits for a slot; slots_test.ts has the slots. */
+/** Sessions that give way to a connection that waits for a slot; slots_test.ts has the slots. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Body, BodyIter, ConnectionClosedError } from "@degu/degu/base";
 import { type App, type Exchange, Server, type ServerOptions } from "@degu/degu/server";
@@ -74,7 +74,7 @@ type Crowd = ReturnType<typeof start>;
 interface Scenario {
   readonly app?: App;
   readonly options?: ServerOptions;
-  /** What the peer that has the slot sends first. */
+  /** The first bytes of the peer that has the slot. */
   readonly sent: string;
   readonly then: (crowd: Crowd, peer: RecordingSocket) => unknown;
   /** The bytes and seconds after which it gives way; `null` if it doesn't. */

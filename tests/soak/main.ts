@@ -114,7 +114,10 @@ async function countDescriptors(): Promise<number> {
 const MOST_SETTLE_SECONDS = 90;
 const MOST_ATTEMPTS = 20;
 
-/** Waits until no session is left, and then until there are no more descriptors than before, but not for ever. */
+/**
+ * Waits until no session is left, and then until there are no more descriptors than before, but not
+ * for ever.
+ */
 async function settle(servers: Servers, before: number): Promise<Resources> {
   const end = performance.now() + MOST_SETTLE_SECONDS * 1000;
   while (servers.countSessions() > 0 && performance.now() < end) await pause(100);

@@ -18,7 +18,7 @@ import {
 import type { Random } from "../fuzz/random.ts";
 import { checksumOf, checksumOfBody, chunks, type Payload, pieces, whole } from "./app.ts";
 
-/** What has gone wrong is said of so many; where everything fails, there is no end to it. */
+/** Failures are said of so many; where everything fails, there is no end to it. */
 const MOST_FAILURES = 1000;
 /** After a failure, so that clients of a server that is gone don't spin. */
 const FAILURE_PAUSE_MILLISECONDS = 20;

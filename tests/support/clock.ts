@@ -12,7 +12,10 @@ export function setClockAhead(milliseconds = 3000): Disposable {
   return { [Symbol.dispose]: () => void (Date.now = now) };
 }
 
-/** A clock that stands still until it is told to go on, that of `performance` as well; the file system has its own. */
+/**
+ * A clock that stands still until it is told to go on, that of `performance` as well; the file
+ * system has its own.
+ */
 export function stoppedClock() {
   const time = new FakeTime();
   const { now } = performance;
@@ -75,7 +78,8 @@ export function fastTimeouts(isFast: (milliseconds: number) => boolean, speed = 
 }
 
 /**
- * Stops the clock of `performance` until it is disposed of. A test lets seconds pass on it; timers go on.
+ * Stops the clock of `performance` until it is disposed of. A test lets seconds pass on it; timers
+ * go on.
  */
 export function stopClock() {
   const { now } = performance;

@@ -19,7 +19,9 @@ export const app: AppFunction = async ({ path: [what] }) => {
 
 const reading = Promise.withResolvers<void>();
 
-/** Reads bodies. For `/later` it lets a minute pass on the clock of its thread, once it reads one. */
+/**
+ * Reads bodies. For `/later` it lets a minute pass on the clock of its thread, once it reads one.
+ */
 export const patient: AppFunction = async ({ body, path: [what] }) => {
   const bytes = body?.bytes();
   if (bytes !== undefined) reading.resolve();

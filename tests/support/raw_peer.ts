@@ -7,7 +7,10 @@
 import type { Address } from "@degu/degu/base";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
-/** Seconds that any wait may take before the test fails; far more than any of them needs, on a busy machine, too. */
+/**
+ * Seconds that any wait may take before the test fails; far more than any of them needs, on a busy
+ * machine, too.
+ */
 const PATIENCE = 60;
 
 /** The promise, or a rejection after some seconds that says what did not happen. */

@@ -1,4 +1,4 @@
-/** What the pages of the documentation state, for tests that compare it with what happens. */
+/** The statements of the documentation's pages, for tests that compare them with what happens. */
 
 import { assert } from "@std/assert";
 import { read } from "./tree.ts";

@@ -1,9 +1,12 @@
-/** What is synced to the disk, and so survives a power failure. */
+/** Files and names that are synced to the disk, and so survive a power failure. */
 
 import { fstatSync } from "node:fs";
 import { open } from "node:fs/promises";
 
-/** Resolves to the paths below a directory, sorted, of what is synced while something is done, and still there then. */
+/**
+ * Resolves to the paths below a directory, sorted, of what is synced while something is done, and
+ * still there then.
+ */
 export async function syncedWhile(root: string, work: () => Promise<unknown>): Promise<string[]> {
   const synced = new Set<number | null>();
   await using handle = await open(root);

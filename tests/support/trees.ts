@@ -86,7 +86,9 @@ export interface CopyJob {
   readonly direction: TreeDirection;
   /** With `delete` where they are left out. */
   readonly options?: TreeOptions;
-  /** Whether the server is of a version that can't tell by which names its disk lists what is there. */
+  /**
+   * Whether the server is of a version that can't tell by which names its disk lists what is there.
+   */
   readonly isOlder?: boolean;
 }
 

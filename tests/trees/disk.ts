@@ -116,7 +116,7 @@ export function run(program: string, ...args: string[]): string {
   return new TextDecoder().decode(stdout);
 }
 
-function exists(path: string): boolean {
+export function exists(path: string): boolean {
   try {
     Deno.lstatSync(path);
     return true;

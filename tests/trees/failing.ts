@@ -1,16 +1,16 @@
 /** Random trees on a disk that fails: nothing may be lost, and nothing left out in silence. */
 
 import fc from "fast-check";
-import { fileURLToPath } from "node:url";
 import { Client } from "@degu/degu/client";
 import { downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
+import { mountOddDisk } from "@degu/testing/odd_disk.ts";
 import type { Made } from "./cases.ts";
 import { contentOf, removeTree, run } from "./disk.ts";
 
 type Case = Made<typeof failingCases>;
 
-/** What the disk fails at; `readdir` after so many entries. */
+/** The operation that fails; `readdir` after so many entries. */
 export const FAULTS = ["readdir", "lstat", "open"] as const;
 /** Errors of damaged, removed and remote disks. */
 const CODES = ["EIO", "EBADMSG", "EUCLEAN", "ESTALE", "EREMOTEIO", "ENXIO", "EACCES"] as const;
@@ -27,11 +27,14 @@ const fault = fc.record({
   after: fc.nat(3),
   code: fc.constantFrom(...CODES),
   side: fc.constantFrom("source", "source", "target"),
-  /** Which path of that side: the remainder by their number. */
+  /** The path of that side: the remainder by their number. */
   which: fc.nat(30),
 });
 
-/** A source, what an earlier run has brought to the target of it and of other trees, and up to three faults. */
+/**
+ * A source, what an earlier run has brought to the target of it and of other trees, and up to three
+ * faults.
+ */
 export const failingCases = fc.record({
   download: fc.boolean(),
   compare: fc.constantFrom("time" as const, "time" as const, "digest" as const, "nothing" as const),
@@ -54,32 +57,15 @@ export interface FailingDisk {
 export async function mountFailing(dir: string): Promise<FailingDisk> {
   const [path, backing, faults] = [`${dir}/mounted`, `${dir}/backing`, `${dir}/faults`];
   for (const each of [path, backing]) Deno.mkdirSync(each, { recursive: true });
-  Deno.writeTextFileSync(`${backing}/ready`, "");
   Deno.writeTextFileSync(faults, "");
-  const script = fileURLToPath(import.meta.resolve("../support/odd_disk.py"));
-  const disk = new Deno.Command("/usr/bin/python3", {
-    args: [script, backing, path, "plain", faults],
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
-  const ended = disk.output();
-  let hasEnded = false;
-  ended.then(() => hasEnded = true);
-  while (kindOf(`${path}/ready`) === null) {
-    if (hasEnded) throw new Error(new TextDecoder().decode((await ended).stderr).trim());
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  const unmount = async () => {
-    // A file that has just been closed keeps it busy for a moment.
-    run("umount", "--lazy", path);
-    if (!hasEnded) disk.kill();
-    await ended;
-  };
+  const unmount = await mountOddDisk(backing, path, "plain", faults);
   return { path, backing, faults, unmount };
 }
 
-/** Runs a case with one kind of fault; throws what is lost, or left out in silence. Resolves to whether anything failed. */
+/**
+ * Runs a case with one kind of fault; throws what is lost, or left out in silence. Resolves to
+ * whether anything failed.
+ */
 export async function checkFailing(
   kind: typeof FAULTS[number],
   it: Case,
@@ -115,7 +101,7 @@ export async function checkFailing(
     }
     const isTold = (path: string) => rejected || prefixes(path).some((each) => failed.has(each));
     const found: string[] = [];
-    // What the list of the source lacks.
+    // Entries that the list of the source lacks.
     const hidden = faults.filter(({ side, path }) => {
       const isFile = wanted.get(path) !== undefined && wanted.get(path) !== "directory";
       if (side !== "source" || kind === "open" && isFile) return false;
@@ -155,7 +141,7 @@ export async function checkFailing(
 
 async function transfer(it: Case, app: FilesApp, source: string, target: string) {
   const events: TreeEvent[] = [];
-  // What it meets at the target is no news here.
+  // Faults that it meets at the target are no news here.
   const logger = { debug() {}, info() {}, warn() {}, error() {} };
   await using server = new Server(["127.0.0.1", 0], app, { logger });
   const serving = server.serveForever();
@@ -190,7 +176,9 @@ function write(root: string, entries: Case["source"], id: number): number {
   return id;
 }
 
-/** What is below a directory, by path: `"directory"`, or the content of a file in few characters. */
+/**
+ * The tree below a directory, by path: `"directory"`, or the content of a file in few characters.
+ */
 function see(root: string, below = "", found = new Map<string, string>()): Map<string, string> {
   for (const { name, isDirectory } of Deno.readDirSync(below === "" ? root : `${root}/${below}`)) {
     if (name.includes(".degu-")) continue;
@@ -208,13 +196,4 @@ function see(root: string, below = "", found = new Map<string, string>()): Map<s
 function prefixes(path: string): string[] {
   const names = path.split("/");
   return ["", ...names.map((_, i) => names.slice(0, i + 1).join("/"))];
-}
-
-function kindOf(path: string): "there" | null {
-  try {
-    Deno.lstatSync(path);
-    return "there";
-  } catch {
-    return null;
-  }
 }

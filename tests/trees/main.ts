@@ -1,9 +1,10 @@
 /**
  * Runs random transfers of trees, or one that was found earlier, and says where they differ from the model.
  *
- * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--rsync N` compares N with rsync, `--odd N` copies N to
- * each disk that spells names its own way (`--disk NAME`: to that one), `--failing N` to and from disks that fail in each of three ways.
- * Each of them prints a line of JSON.
+ * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--rsync N` compares
+ * N with rsync, `--odd N` copies N to each disk that spells names its own way (`--disk NAME`: to
+ * that one), `--failing N` to and from disks that fail in each of three ways. Each of them prints a
+ * line of JSON.
  */
 
 import fc from "fast-check";

@@ -480,7 +480,7 @@ class Judge {
     return kept;
   }
 
-  /** What must be of an entry that the source does not have. */
+  /** The fate of an entry that the source does not have. */
   #expectForeign(there: View, isDeleting: boolean): Expected | null {
     const kept = { kept: there.raw };
     const { path } = there;

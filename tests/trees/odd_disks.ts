@@ -1,9 +1,9 @@
 /**
- * Random trees to disks that spell names their own way: nothing that was copied may be lost, whatever its spelling.
+ * Random trees to disks that spell names their own way: nothing that was copied may be lost,
+ * whatever its spelling.
  */
 
 import fc from "fast-check";
-import { fileURLToPath } from "node:url";
 import { Client } from "@degu/degu/client";
 import {
   downloadTree,
@@ -14,8 +14,9 @@ import {
 } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/files/reserved.ts";
 import { Server } from "@degu/degu/server";
+import { mountOddDisk } from "@degu/testing/odd_disk.ts";
 import type { Made } from "./cases.ts";
-import { contentOf, differences, flatten, removeTree, run, see } from "./disk.ts";
+import { contentOf, differences, exists, flatten, removeTree, run, see } from "./disk.ts";
 import { outcomesOf } from "./model.ts";
 import { hasRsync, rsync } from "./rsync.ts";
 
@@ -81,7 +82,9 @@ export function oddCases({ names }: OddDisk) {
       replace: fc.oneof({ weight: 3, arbitrary: fc.constant(true) }, fc.constant(false)),
       compare: fc.constantFrom("time" as const, "time" as const, "digest" as const),
       source: fc.constant(source),
-      /** The source before the run that is looked at: what an earlier run has brought to the target. */
+      /**
+       * The source before the run that is looked at: what an earlier run has brought to the target.
+       */
       earlier: some,
       target: some,
     });
@@ -102,43 +105,9 @@ function mountNtfs(dir: string, at: string): Promise<() => Promise<void>> {
   return Promise.resolve(() => Promise.resolve(void run("umount", at)));
 }
 
-async function mountFuse(
-  this: OddDisk,
-  dir: string,
-  at: string,
-): Promise<() => Promise<void>> {
-  const script = fileURLToPath(import.meta.resolve("../support/odd_disk.py"));
-  const [backing, faults] = [`${dir}/backing`, `${dir}/faults`];
-  Deno.mkdirSync(backing);
-  Deno.writeTextFileSync(`${backing}/mounted`, "");
-  Deno.writeTextFileSync(faults, "");
-  const disk = new Deno.Command("/usr/bin/python3", {
-    args: [script, backing, at, this.name, faults],
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
-  const ended = disk.output();
-  let hasEnded = false;
-  ended.then(() => hasEnded = true);
-  while (!isThere(`${at}/mounted`)) {
-    if (hasEnded) throw new Error(new TextDecoder().decode((await ended).stderr).trim());
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  Deno.removeSync(`${backing}/mounted`);
-  return async () => {
-    run("umount", at);
-    await ended;
-  };
-}
-
-function isThere(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false;
-  }
+function mountFuse(this: OddDisk, dir: string, at: string): Promise<() => Promise<void>> {
+  Deno.mkdirSync(`${dir}/backing`);
+  return mountOddDisk(`${dir}/backing`, at, this.name, "/dev/null");
 }
 
 /** Runs a case; throws what is otherwise than documented. */
@@ -174,7 +143,7 @@ export async function checkOdd(
       }
       found.push(...differences(now, flatten(see(target), {})));
       found.push(...objections(run1, now, again.events, again.result));
-      if (isThere(theirs)) found.push(...besideRsync(run1, theirs));
+      if (exists(theirs)) found.push(...besideRsync(run1, theirs));
     }
     if (found.length > 0) {
       throw new Error(
@@ -182,11 +151,14 @@ export async function checkOdd(
       );
     }
   } finally {
-    for (const tree of [source, target, theirs]) if (isThere(tree)) removeTree(tree);
+    for (const tree of [source, target, theirs]) if (exists(tree)) removeTree(tree);
   }
 }
 
-/** What rsync brings to the same target, and we have not brought. Its own deletions are no model here. */
+/**
+ * Entries that rsync brings to the same target, and we have not brought. Its own deletions are no
+ * model here.
+ */
 function besideRsync({ disk, it, source, target }: OddRun, theirs: string): string[] {
   if (!it.replace || it.compare !== "time" || it.source.length === 0) return [];
   rsync(source, theirs);
@@ -297,7 +269,8 @@ function objections(
     found.push(`deletionsKept is ${result.deletionsKept}, respelled is ${respelled}`);
   }
   const directories = new Set(respelled.map((path) => path.split("/").slice(0, -1).join("/")));
-  // The directory that decides about what is superfluous: the innermost that the source has letter by letter.
+  // The directory that decides about what is superfluous: the innermost that the source has letter
+  // by letter.
   const judging = (path: string) => {
     const names = path.split("/").slice(0, -1);
     let depth = 0;

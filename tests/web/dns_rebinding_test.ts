@@ -1,4 +1,7 @@
-/** The guard of docs/cookbook.md against web pages that reach a plain server on loopback, by DNS rebinding and otherwise. */
+/**
+ * The guard of docs/cookbook.md against web pages that reach a plain server on loopback, by DNS
+ * rebinding and otherwise.
+ */
 import { type AppFunction, Client, Server } from "@degu/degu";
 import { formatAddress } from "@degu/degu/base";
 import { read } from "@degu/testing/tree.ts";

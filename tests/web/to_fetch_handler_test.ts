@@ -370,7 +370,8 @@ Deno.test("a response without a body keeps its headers", async (t) => {
       const response = await toFetchHandler(() => answer)(new Request("http://a/", { method }));
       assertEquals([response.status, response.statusText], [answer[0], answer[1]]);
       assertEquals(Object.fromEntries(response.headers), expected);
-      // Of chunks to HEAD an empty stream is left: with `null` a server would say that there are no bytes.
+      // Of chunks to HEAD an empty stream is left: with `null` a server would say that there are no
+      // bytes.
       const isNull = answer[3] === null && !("transfer-encoding" in answer[2]);
       assertEquals(response.body === null, isNull);
       assertEquals((await response.bytes()).length, answer[3] === null ? 0 : 3);

@@ -355,8 +355,9 @@ Deno.test("as many signatures are verified for one peer as docs/security.md says
   for (let i = 1; i < 6; i++) path.push(makeAuthority({ issuer: path.at(-1)!, name }));
   const leaf = makeLeaf(path.at(-1)!);
   const decoys = Array.from({ length: 22 }, () => makeAuthority({ name }));
-  // In the order in which they are sent, each key is tried up to the right one: for the leaf that of 18 decoys and six
-  // authorities, for each of these one less, and for the topmost that of the root.
+  // In the order in which they are sent, each key is tried up to the right one: for the leaf that
+  // of 18 decoys and six authorities, for each of these one less, and for the topmost that of the
+  // root.
   const least = 6 * 18 + 6 + 5 + 4 + 3 + 2 + 1 + 1;
   assertEquals(least, limit + 2);
   // A decoy before the last authority costs the leaf one more.
