@@ -99,6 +99,6 @@ export function refusalOf(error: unknown): Refusal | null {
     : CODES.find(([, codes]) => codes.includes(code))?.[0];
   if (status === undefined) return null;
   // Without it a 503 says that the directory is not there.
-  const headers = status === 503 ? { "retry-after": "1" } : {};
+  const headers: HeaderDict = status === 503 ? { "retry-after": "1" } : {};
   return new Refusal(status, `${error}`, headers, { cause: error });
 }
