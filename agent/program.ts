@@ -166,7 +166,7 @@ function problemOf({ code, message }: CommanderError, command: Command): string 
   const problem = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(
     /\.$/,
     "",
-  );
+  ).replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ");
   if (code === "commander.unknownCommand") {
     const [, typed = ""] = /^unknown command '(.*)'/s.exec(problem) ?? [];
     const meant = meantBy(typed, command);
