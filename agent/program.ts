@@ -100,7 +100,7 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
       "where the device is (default: $XDG_STATE_HOME/degu, else ~/.local/state/degu)",
     )
     .option("--json", "print one JSON object per line")
-    .option("--quiet", "print results, warnings and errors only")
+    .option("--quiet", "print results, warnings and errors only; not what was copied")
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       // Otherwise the environment is read, for which there is no permission.
