@@ -101,8 +101,17 @@ function read(error: unknown): [reason: string, hint?: string | undefined] {
     ];
   }
   const { message } = error;
+  if (isDirectoryGone(error)) return [DIRECTORY_GONE];
   const problem = systemProblem(message, systemCode(error));
   return problem ?? [message.replace(/^file: .*?: (?=\/|[^:]*\.degu-part)/s, "")];
+}
+
+const DIRECTORY_GONE =
+  "the directory that the peer serves is not there: is its disk mounted there?";
+
+function isDirectoryGone(error: Error): boolean {
+  return error instanceof TransferError && error.status === 503 &&
+    error.message.includes("the directory that is served is not there");
 }
 
 function isConnecting({ message }: Error): boolean {
@@ -305,8 +314,7 @@ export function explainTransfer(error: unknown, action: FileAction): string {
   }
   const problem = PROBLEMS[action][status];
   if (problem !== undefined) return problem;
-  const [isGone] = /the directory that is served is not there.*$/.exec(message) ?? [];
-  if (isGone !== undefined) return isGone;
+  if (isDirectoryGone(error)) return DIRECTORY_GONE;
   if (status >= 500) {
     return `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`;
   }

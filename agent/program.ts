@@ -100,7 +100,7 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
       "where the device is (default: $XDG_STATE_HOME/degu, else ~/.local/state/degu)",
     )
     .option("--json", "print one JSON object per line")
-    .option("--quiet", "print results, warnings and errors only")
+    .option("--quiet", "print results, warnings and errors only; not what was copied")
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       // Otherwise the environment is read, for which there is no permission.
@@ -170,8 +170,8 @@ function meantBy(typed: string, program: Command): string | null {
  */
 function problemOf({ code, message }: CommanderError, command: Command): string {
   if (message === "(outputHelp)") return "a command is missing, or there is none of that name";
-  const line = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)");
-  const problem = line.replace(/\.$/, "");
+  const line = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
+  const problem = line.replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ");
   if (code === "commander.unknownCommand") {
     const [, typed = ""] = /^unknown command '(.*)'/s.exec(problem) ?? [];
     const meant = meantBy(typed, command);

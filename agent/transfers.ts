@@ -51,6 +51,9 @@ type Failed = TreeEvent & { readonly type: "failed" };
 /** What has become of something in a tree. */
 type Outcome = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" | "skipped" };
 
+const CONTINUES =
+  "; what was copied stays, and running the same command again continues with the rest";
+
 /** Why something in a tree is skipped. */
 const SKIPPED: Readonly<Record<string, string>> = {
   link: "a symbolic link, which is not followed",
@@ -61,7 +64,8 @@ const SKIPPED: Readonly<Record<string, string>> = {
 /** Why `--delete` has deleted nothing at the end. */
 const KEPT = {
   incomplete:
-    "nothing is deleted, as not everything could be listed: what seems to be missing may be there",
+    "nothing is deleted, as not everything could be listed: what seems to be missing may be there; " +
+    "what can't be read can be left out with --exclude",
   failed: "nothing more is deleted, as not everything could be copied",
   empty:
     "it is empty, so nothing is deleted: is its disk mounted? To delete everything anyway, put a " +
@@ -310,8 +314,7 @@ export class Transfers implements Disposable {
     // If there was only one thing to do, the line above says it all.
     if (failed > 1 || failed === 1 && parts.length > 0) {
       this.#output.error(
-        `${counted(failed, "error")}: see above; what was copied stays, and running the ` +
-          "same command again continues with the rest",
+        `${counted(failed, "error")}: see above` + (this.#isDryRun ? "" : CONTINUES),
       );
     }
     return failed === 0 ? 0 : FAILED;

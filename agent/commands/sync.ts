@@ -105,7 +105,8 @@ async function checkLocal(root: string, isTarget: boolean): Promise<void> {
   if (info === null && isTarget) return;
   if (info === null) throw new Failure(`there is no directory ${JSON.stringify(root)}`);
   if (info.isDirectory) return;
-  throw new Failure(`${JSON.stringify(root)} is not a directory: sync takes directories`);
+  const advice = isTarget ? "name a directory" : 'put a file with "degu put"';
+  throw new Failure(`${JSON.stringify(root)} is not a directory: ${advice}`);
 }
 
 /** The file in the first directory that says what to leave out. */

@@ -255,6 +255,70 @@ Deno.test("an operand that looks like an option, or like a pattern, is said to b
   assert(!stderr.includes("./"), stderr);
 });
 
+Deno.test("a wrong value of an option is said once, behind the name of the option", async (t) => {
+  const rows: [rule: string, said: string, args: string[]][] = [
+    [
+      "a number",
+      '--settled: must be a number of seconds, 0 or more; got "abc"',
+      ["sync", "--settled", "abc", "a", "camera:"],
+    ],
+    [
+      "a value of several lines",
+      '--settled: must be a number of seconds, 0 or more; got "\\n"',
+      ["get", "-r", "--settled", "\n", "camera:a"],
+    ],
+    [
+      "a port",
+      "--listen: must be an integer from 0 to 65535; got 99999",
+      ["serve", "--listen", "127.0.0.1:99999"],
+    ],
+  ];
+  await eachRow(t, rows, async (_rule, said, args) => {
+    const { code, stderr } = await runAgentHere(args);
+    const expected = `degu: error: ${said}; "degu ${args[0]} --help" explains it\n`;
+    assertEquals([code, stderr], [2, expected]);
+  });
+});
+
+Deno.test("sync says what to do about a file, and in a dry run nothing of what was copied", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await fill(here, { "dir/a": "1", "dir/b": "2", "file": "3" });
+  await fill(inbox, { "dir/a/x": "" });
+  await files.fail(1, 'put a file with "degu put"', "sync", `${here}/file`, "camera:file");
+  const dryRun = await files.fail(
+    1,
+    "1 error: see above",
+    "sync",
+    "--dry-run",
+    `${here}/dir`,
+    "camera:dir",
+  );
+  assertMatch(dryRun, /1 error: see above\n$/);
+  const wet = await files.fail(
+    1,
+    "1 error: see above; what was copied",
+    "sync",
+    `${here}/dir`,
+    "camera:dir",
+  );
+  assertMatch(wet, /continues with the rest\n$/);
+});
+
+Deno.test("a peer whose directory is not there is said to be that, by each command", async (t) => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await fill(here, { a: "1" });
+  await Deno.rename(inbox, `${inbox}-moved`);
+  const rows: [rule: string, args: string[]][] = [
+    ["ls", ["ls", "--inbox", "camera:"]],
+    ["rm", ["rm", "camera:a"]],
+  ];
+  const said = "the directory that the peer serves is not there: is its disk mounted there?";
+  await eachRow(t, rows, async (_rule, args) => void await files.fail(1, said, ...args));
+  await Deno.rename(`${inbox}-moved`, inbox);
+});
+
 Deno.test("put says which name is in its way, or reserved, before it sends anything", async (t) => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;

@@ -312,7 +312,8 @@ Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is
     "1 error: see above; what was copied stays, and running the same command again continues with the rest",
   ]);
   assertEquals(warnings, [
-    "nothing is deleted, as not everything could be listed: what seems to be missing may be there",
+    "nothing is deleted, as not everything could be listed: what seems to be missing may be there; " +
+    "what can't be read can be left out with --exclude",
   ]);
   assertEquals([code, await content(target)], [1, { "a": "1", "old": "3" }]);
 });
