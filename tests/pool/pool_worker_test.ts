@@ -329,7 +329,8 @@ Deno.test("a report that waits in the port when a worker is ended starts no hear
   const app = { from, args: [counters], otherwise: "" };
   const service: Service = { app, options: {}, onExchange: null, levels: [] };
   const loading = assertRejects(() => worker.load(service, null), DeguError);
-  assertEquals(Atomics.wait(new Int32Array(counters), 0, 0, 20_000), "ok");
+  // The worker may have been faster.
+  assert(Atomics.wait(new Int32Array(counters), 0, 0, 60_000) !== "timed-out");
   await worker.close();
   await loading;
   assertEquals(intervals.running.size, 0);
