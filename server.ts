@@ -53,7 +53,7 @@ export {
 
 /** How long a connection waits for a slot. */
 const WAIT_MILLISECONDS = 2000;
-/** How often it is checked meanwhile whether another one must give way. */
+/** How often it is checked meanwhile whether another one must give way. One does after two checks in a row. */
 const CHECK_MILLISECONDS = 250;
 
 /**
@@ -247,22 +247,29 @@ export class Server implements AsyncDisposable {
    */
   async #waitForSlot(): Promise<void> {
     this.#slotWait = new AbortController();
-    this.#makeRoom();
-    const checking = startInterval(() => this.#makeRoom(), CHECK_MILLISECONDS);
+    let late: ServerConnection | null = null;
+    const check = () => {
+      const longest = this.#longestOverdue();
+      // While this process was busy or stopped, bytes may have come that it has not read yet.
+      if (longest === late) longest?.giveWay();
+      late = longest;
+    };
+    check();
+    const checking = startInterval(check, CHECK_MILLISECONDS);
     await pause(WAIT_MILLISECONDS, this.#slotWait.signal);
     clearInterval(checking);
     this.#slotWait = null;
   }
 
-  /** Ends the session, if there is one, that has waited longest for a peer which sends next to nothing. */
-  #makeRoom(): void {
+  /** The session, if there is one, that has waited longest for a peer which sends next to nothing. */
+  #longestOverdue(): ServerConnection | null {
     let longest: ServerConnection | null = null;
     let most = 0;
     for (const connection of this.#connections.keys()) {
       const { overdue } = connection;
       if (overdue > most) [longest, most] = [connection, overdue];
     }
-    longest?.giveWay();
+    return longest;
   }
 
   #start({ name, address, socket, isTrusted }: Accepted): void {

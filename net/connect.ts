@@ -59,8 +59,8 @@ export async function connectSocket(
           ? await Deno.connect({ ...endpoint, signal })
           : await Deno.connect(endpoint);
       } catch (error) {
-        // Deno settles these at once, so a loop of attempts would leave no turn to anything else.
-        if (endpoint.transport === "unix") await pause(0, signal);
+        // Deno settles some at once (no such socket, no route), so a loop of attempts would leave no turn to anything else.
+        await pause(0, signal);
         throw explainConnecting(error, address);
       }
     },

@@ -339,10 +339,10 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     const { closed, failure } = this.#transport;
     // What fails because the peer left is not the app's mistake: an operation that was told so, or the source
     // of a body, which may end in any way when nobody wants the rest.
-    const isOfLeaving = isSending || error instanceof ConnectionClosedError;
+    const isOfLeaving = this.#peerLeft && (isSending || error instanceof ConnectionClosedError);
     if (closed || failure !== null) {
       this.#report(failure ?? error);
-    } else if (this.#peerLeft && isOfLeaving) {
+    } else if (isOfLeaving) {
       this.#endSession("debug", `the peer has left; the response ended with ${messageOf(error)}`);
     } else if (request !== undefined && isTooLong(request.body, error)) {
       // Any peer can cause it.

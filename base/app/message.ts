@@ -241,14 +241,15 @@ export function responseFraming(
  * body of the request, which belongs to the server. Never throws.
  */
 export function cancelAnswer(returned: unknown, requestBody: BodyIn, reason: unknown): void {
-  // It might not be an answer: all items of an array may be bodies.
-  let bodies: readonly unknown[] = [];
   try {
-    bodies = Array.isArray(returned) ? returned : [(returned as Partial<Answer> | null)?.body];
+    // It might not be an answer: all items of an array may be bodies.
+    const bodies: readonly unknown[] = Array.isArray(returned)
+      ? returned
+      : [(returned as Partial<Answer> | null)?.body];
+    for (const body of bodies) if (body !== requestBody) cancelUnused(body, reason);
   } catch {
     // It has a getter that throws.
   }
-  for (const body of bodies) if (body !== requestBody) cancelUnused(body, reason);
 }
 
 /** The reason with which the body of an answer to HEAD is canceled. */

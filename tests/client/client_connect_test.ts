@@ -70,11 +70,12 @@ Deno.test("an error of connecting keeps its class and code, and names the addres
   }
 });
 
-Deno.test("a loop of connects that fail at a path or an abstract name lets timers and sockets have their turn", async () => {
+Deno.test("a loop of connects that fail at once lets timers and sockets have their turn", async () => {
   const failing: Record<string, Address> = {
     "a path without a socket": "/tmp/degu-test-no-such.socket",
     "a name that nobody has": encoder.encode(`\0${crypto.randomUUID()}`),
     "a path without a permission": "/dev/null/a",
+    "an address that no connection can have, as without a route": ["224.0.0.1", 80],
   };
   for (const [what, address] of Object.entries(failing)) {
     const client = new Client(address);

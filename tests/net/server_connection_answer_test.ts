@@ -210,6 +210,7 @@ Deno.test("whatever an app throws is logged as an error, and nothing is sent", a
     ...[new Error("secret"), "text", null, undefined, 0, Symbol("symbol"), Object.create(null)],
     { toString: () => fail() },
     Object.defineProperty(new Error("x"), "stack", { get: () => fail() }),
+    new Proxy(new Error("x"), { get: () => fail(), getPrototypeOf: () => fail() }),
   ];
   function fail(): never {
     throw new Error("can't be shown");
@@ -227,6 +228,27 @@ Deno.test("whatever an app throws is logged as an error, and nothing is sent", a
         const [message = ""] = await logger.waitFor("error");
         const { port } = peer.conn.localAddr as Deno.NetAddr;
         assert(message.startsWith(`127.0.0.1:${port}: `), message);
+      });
+    }
+  }
+});
+
+Deno.test("an answer whose parts can't be read is an error of the app", async (t) => {
+  const fail = () => {
+    throw new Error("no");
+  };
+  for (const field of ["status", "reason", "headers", "body"]) {
+    const object = { status: 200, reason: "OK", headers: {}, body: null };
+    const array = [200, "OK", {}, null];
+    const answers = [
+      Object.defineProperty(object, field, { get: fail }),
+      Object.defineProperty(array, Object.keys(object).indexOf(field), { get: fail }),
+    ];
+    for (const answer of answers) {
+      await t.step(`${field} of ${Array.isArray(answer) ? "an array" : "an object"}`, async () => {
+        await using meeting = await meet(lawless(() => answer), get);
+        await meeting.peer.assertClosedSilently();
+        await meeting.logger.waitFor("error");
       });
     }
   }
