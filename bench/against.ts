@@ -12,9 +12,6 @@ import { startProgram } from "./process.ts";
 const program = new URL("peers/both_ends.ts", import.meta.url).pathname;
 const thisTree = new URL("../", import.meta.url);
 
-/** Exchanges before anything is measured: compilers have done most of their work by then. */
-const warming = 2000;
-
 /** The groups of a comparison with a commit, as `git` understands it. */
 export async function* groupsAgainst(commit: string, setting: RowSetting): AsyncGenerator<Group> {
   const other = await checkOut(commit, setting.directory);
@@ -40,7 +37,8 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
               const run = [Deno.execPath(), "run", "--quiet", "--no-check", "-A"];
               const command = [...pinnedTo("one", setting), ...run, "--v8-flags=--expose-gc"];
               const { ask } = await startProgram([...command, program, ...words], running);
-              await ask({ command: "run", amount: Math.ceil(warming / 4000 * amount) });
+              // Compilers have done most of their work by then.
+              await ask({ command: "run", amount: 2 * amount });
               return () => ask({ command: "run", amount });
             },
           })),
