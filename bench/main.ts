@@ -5,7 +5,8 @@
 
 import { parseArgs } from "node:util";
 import { TempPKI } from "../misc.ts";
-import { measureGroup } from "./measure.ts";
+import { groupsAgainst } from "./against.ts";
+import { type Group, measureGroup } from "./measure.ts";
 import { findCores, type Row, type RowSetting } from "./pair.ts";
 import type { CertificateFiles } from "./peer.ts";
 import { ending } from "./process.ts";
@@ -25,6 +26,7 @@ const usage = `deno task bench [options]
   --quick           small amounts, in less than a minute: rows 1 to 4, unless --rows names others
   --rows 1,4,…      only these rows (default: all of them)
   --rounds N        measurements of each contender (default: 7, quick: 3)
+  --against COMMIT  instead: this tree beside a commit, by processor time; a quarter of an hour, --quick two minutes
   --save            put the tables of each row into bench/results.md, in place of the row's old ones
   --help            print this
 
@@ -42,10 +44,11 @@ function parseOptions() {
       save: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
       rows: { type: "string" },
+      against: { type: "string" },
       rounds: { type: "string" },
     },
   });
-  const { quick, save, help, rows, rounds = quick ? "3" : "7" } = values;
+  const { quick, save, help, against, rows, rounds = quick ? "3" : "7" } = values;
   if (!/^[1-9]\d{0,3}$/.test(rounds)) {
     throw new RangeError(`--rounds takes a number of 1 or more, not "${rounds}"`);
   }
@@ -53,7 +56,10 @@ function parseOptions() {
   if (!chosen.every((row) => rowNumbers.includes(row))) {
     throw new RangeError(`--rows takes ${rowNumbers.join(", ")}, not "${rows}"`);
   }
-  return { quick, save, help, rows: chosen, rounds: Number(rounds) };
+  if (against !== undefined && (save || rows !== undefined)) {
+    throw new RangeError("--against goes with --quick and --rounds only");
+  }
+  return { quick, save, help, against, rows: chosen, rounds: Number(rounds) };
 }
 
 let options: ReturnType<typeof parseOptions>;
@@ -72,7 +78,8 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   Deno.addSignalListener(signal, () => ending.abort(new Error(`ended by ${signal}`)));
 }
 const directory = await Deno.makeTempDir({ prefix: "degu-bench-" });
-// Counts contenders of this project alone: a peer that can't be had is not our failure.
+// A peer that can't be had is not our failure.
+const isOurs = (name: string) => options.against !== undefined || name.startsWith("degu");
 let failed = false;
 try {
   await using pki = await TempPKI.create();
@@ -87,16 +94,22 @@ try {
       client: pki.clientSslconfig as CertificateFiles & { checkHostname: false },
     },
   };
-  for (const row of rows.filter(({ number }) => options.rows.includes(number))) {
+  const measure = async (group: Group): Promise<string> => {
+    const results = await measureGroup(group, rounds);
+    const text = formatGroup(group, results);
+    console.log(text);
+    failed ||= results.some(({ name, error }) => isOurs(name) && error !== null);
+    return text;
+  };
+  if (options.against !== undefined) {
+    console.log(`${describeCircumstances(rounds, quick)}\n`);
+    for await (const group of groupsAgainst(options.against, setting)) await measure(group);
+  }
+  const chosen = options.against === undefined ? options.rows : [];
+  for (const row of rows.filter(({ number }) => chosen.includes(number))) {
     let section = `## Row ${row.number}: ${row.title}\n\n${describeCircumstances(rounds, quick)}\n`;
     console.log(section);
-    for await (const group of row.groups(setting)) {
-      const results = await measureGroup(group, rounds);
-      const text = formatGroup(group, results);
-      console.log(text);
-      section += `\n${text}`;
-      failed ||= results.some(({ name, error }) => name.startsWith("degu") && error !== null);
-    }
+    for await (const group of row.groups(setting)) section += `\n${await measure(group)}`;
     if (!options.save) continue;
     const page = await Deno.readTextFile(pagePath);
     await Deno.writeTextFile(pagePath, replaceRow(page, row.number, section));

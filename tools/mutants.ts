@@ -1,14 +1,9 @@
 /**
- * The mutants of a module: small changes of its code, each of which a test should detect. One that changes nothing has
- * a marker of its own line above its code:
+ * The mutants of a module: small changes of its code, each of which a test should detect. A change that no test can detect,
+ * since nothing that anybody sees depends on it, has an entry in `tests/<room>/equivalent_mutants.ts`.
  *
- * ```text
- * // mutant `<` → `<=`: a slash and a dash are never at the same position
- * ```
- *
- * A marker stands for every such change of the next line that is no comment. A removed statement
- * has no marker: what it is for has a test, or the statement goes. A limit that the documentation
- * names has none either.
+ * No mutants are made of what never shows: the number of a constant at the top of a module, one more, unless a document
+ * names it; the number of a sentinel, `-1`; and the number that a member of a class begins with.
  */
 
 import ts from "npm:typescript@^5.9.3";
@@ -21,11 +16,20 @@ export interface Mutant {
   /** Where the code begins and ends in the module's text, in UTF-16 code units. */
   readonly start: number;
   readonly end: number;
-  /** Whether a marker says that no test can detect it. */
-  readonly isMarked: boolean;
+  /** Whether an entry says that no test can detect it. */
+  readonly isEquivalent: boolean;
 }
 
-const MARKER = /^\s*\/\/ mutant `(.+?)` → `(.*?)`: .+/;
+/**
+ * The changes of a room that no test can detect: by the path of the module, and by the name of what the code is in
+ * (`function`, `Class.member`, `CONSTANT`). Each has the code, as far as it tells the place, what the change makes of it,
+ * and why nobody can see the difference. A statement is never removed.
+ */
+export type EquivalentMutants = {
+  readonly [file: string]: {
+    readonly [name: string]: readonly (readonly [before: string, after: string, reason: string])[];
+  };
+};
 
 const OPERATORS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
   [ts.SyntaxKind.LessThanToken, "<="],
@@ -48,51 +52,88 @@ const OPERATORS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
   [ts.SyntaxKind.BarToken, "&"],
 ]);
 
-/** The replacement of an ExpressionStatement. */
+/** The replacement of an ExpressionStatement, which is never equivalent. */
 const REMOVED = ";";
 
-/**
- * All mutants of a module, in the order of its text, and what is wrong with markers: they match
- * nothing, or may not.
- */
+/** The mutants of a module, in the order of its text, and what is wrong with the entries that are about it. */
 export function mutantsOf(
   path: string,
   text: string,
+  equivalent: EquivalentMutants,
+  documents: string,
 ): { readonly mutants: Mutant[]; readonly problems: string[] } {
   const source = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true);
-  const markers = new Map<string, { readonly place: string; isMatched: boolean }>();
-  const problems: string[] = [];
-  const lines = text.split("\n");
-  for (const [index, line] of lines.entries()) {
-    const [marker, before, after] = MARKER.exec(line) ?? [];
-    if (marker === undefined) continue;
-    if (after === REMOVED) {
-      problems.push(`a removed statement is never waived: ${path}:${index + 1} ${marker.trim()}`);
-      continue;
-    }
-    let target = index + 1;
-    while (/^\s*\/\//.test(lines[target] ?? "")) target++;
-    const place = `${path}:${index + 1} ${marker.trim()}`;
-    markers.set(`${target + 1} ${before} ${after}`, { place, isMatched: false });
-  }
+  const edits = Object.entries(equivalent[path] ?? {}).flatMap(([name, rows]) => {
+    return rows.map(([before, after]) => new Edit(source, name, before, after));
+  });
   const mutants: Mutant[] = [];
   const add = (start: number, end: number, after: string) => {
     const line = source.getLineAndCharacterOfPosition(start).line + 1;
     const before = text.slice(start, end);
-    const marker = markers.get(`${line} ${before} ${after}`);
-    if (marker !== undefined) marker.isMatched = true;
-    mutants.push({ path, line, before, after, start, end, isMarked: marker !== undefined });
+    const edited = text.slice(0, start) + after + text.slice(end);
+    const same = edits.filter(({ texts }) => after !== REMOVED && texts.includes(edited));
+    for (const edit of same) edit.isMatched = true;
+    const isEquivalent = same.length > 0;
+    mutants.push({ path, line, before, after, start, end, isEquivalent });
   };
   const visit = (node: ts.Node): void => {
     if (isOutside(node)) return;
-    mutate(node, source, add);
+    mutate(node, source, documents, add);
     ts.forEachChild(node, visit);
   };
   visit(source);
   mutants.sort((a, b) => a.start - b.start || a.end - b.end);
-  const unmatched = [...markers.values()].filter(({ isMatched }) => !isMatched);
-  problems.push(...unmatched.map(({ place }) => `matches nothing: ${place}`));
+  const problems = edits.filter(({ isMatched }) => !isMatched)
+    .map(({ label }) => `${path}, ${label}: no mutant makes this change`);
   return { mutants, problems };
+}
+
+/** A change of what has a name, wherever its code is there. */
+class Edit {
+  readonly label: string;
+  /** The module's text after the change. */
+  readonly texts: readonly string[];
+  isMatched = false;
+
+  constructor(source: ts.SourceFile, name: string, before: string, after: string) {
+    this.label = `${name}: \`${before}\` → \`${after}\``;
+    const { text } = source;
+    this.texts = declarationsOf(source, name).flatMap(({ start, end }) => {
+      const edited: string[] = [];
+      for (let at = text.indexOf(before, start); at !== -1 && at < end;) {
+        edited.push(text.slice(0, at) + after + text.slice(at + before.length));
+        at = text.indexOf(before, at + 1);
+      }
+      return edited;
+    });
+  }
+}
+
+/** Where the declarations with a name such as `Class.member` are. */
+function declarationsOf(source: ts.SourceFile, name: string): { start: number; end: number }[] {
+  const found: { start: number; end: number }[] = [];
+  const visit = (node: ts.Node, outer: string): void => {
+    const own = declaredName(node);
+    const full = own === null ? outer : outer === "" ? own : `${outer}.${own}`;
+    if (own !== null && full === name) found.push({ start: node.getStart(source), end: node.end });
+    ts.forEachChild(node, (child) => visit(child, full));
+  };
+  visit(source, "");
+  return found;
+}
+
+/** The name of what is declared at the top of a module, or of a member; `null` for everything else. */
+export function declaredName(node: ts.Node): string | null {
+  if (ts.isConstructorDeclaration(node)) return "constructor";
+  const isFunctionOrClass = ts.isFunctionDeclaration(node) || ts.isClassDeclaration(node);
+  const isNamed = isFunctionOrClass && ts.isSourceFile(node.parent) ||
+    ts.isVariableDeclaration(node) && isAtTop(node) || ts.isClassElement(node);
+  return isNamed ? node.name?.getText() ?? null : null;
+}
+
+function isAtTop({ parent: list }: ts.VariableDeclaration): boolean {
+  return ts.isVariableDeclarationList(list) && ts.isVariableStatement(list.parent) &&
+    ts.isSourceFile(list.parent.parent);
 }
 
 /** Types don't run, and error texts are checked by the tests of messages. */
@@ -105,7 +146,7 @@ function isOutside(node: ts.Node): boolean {
 
 type Add = (start: number, end: number, after: string) => void;
 
-function mutate(node: ts.Node, source: ts.SourceFile, add: Add): void {
+function mutate(node: ts.Node, source: ts.SourceFile, documents: string, add: Add): void {
   if (ts.isBinaryExpression(node)) {
     const { operatorToken } = node;
     const after = OPERATORS.get(operatorToken.kind);
@@ -120,7 +161,7 @@ function mutate(node: ts.Node, source: ts.SourceFile, add: Add): void {
     if (!isLoop(node)) add(start, end, "true");
     add(start, end, "false");
   }
-  if (ts.isNumericLiteral(node) && !isInDeclaredName(node)) {
+  if (ts.isNumericLiteral(node) && !isInDeclaredName(node) && !isUnseen(node, documents)) {
     add(node.getStart(source), node.end, String(Number(node.text.replaceAll("_", "")) + 1));
   }
   if (node.kind === ts.SyntaxKind.TrueKeyword) add(node.getStart(source), node.end, "false");
@@ -152,6 +193,41 @@ function isConstant(node: ts.Expression): boolean {
 function isText(node: ts.Expression): boolean {
   return ts.isStringLiteralLike(node) || ts.isTemplateExpression(node);
 }
+
+/** Whether nobody can tell whether a number is one more. */
+function isUnseen(node: ts.NumericLiteral, documents: string): boolean {
+  const { parent } = node;
+  const isNegative = ts.isPrefixUnaryExpression(parent) &&
+    parent.operator === ts.SyntaxKind.MinusToken;
+  if (isNegative) return node.text === "1";
+  if (ts.isPropertyDeclaration(parent)) return parent.initializer === node;
+  if (!ts.isVariableDeclaration(parent) || parent.initializer !== node || !isAtTop(parent)) {
+    return false;
+  }
+  return !isNamed(parent.name.getText(), Number(node.text.replaceAll("_", "")), documents);
+}
+
+/** Whether a text has the number of a constant, in one of the ways to write it: `65536` as 65,536 or 64 KiB. */
+function isNamed(name: string, value: number, text: string): boolean {
+  const digits = String(value).replace(/\B(?=(\d{3})+$)/g, "[,_]?");
+  const units = UNITS.find(([suffix]) => name.endsWith(suffix))?.[1];
+  const forms = units === undefined
+    ? [digits]
+    : units.filter(([size]) => value % size === 0).map(([size, unit]) => `${value / size} ${unit}`);
+  return new RegExp(`(?<![\\d.,])(${forms.join("|")})(?![\\d]|[.,]\\d)`).test(text);
+}
+
+/** How documents write the numbers of constants whose names end so: of how many is how much of a unit. */
+const UNITS: readonly (readonly [string, readonly (readonly [number, string])[]])[] = [
+  ["MILLISECONDS", [
+    [1, "(ms|milliseconds?)\\b"],
+    [1000, "(s|seconds?)\\b"],
+    [60_000, "minutes?\\b"],
+    [3_600_000, "hours?\\b"],
+  ]],
+  ["SECONDS", [[1, "(s|seconds?)\\b"], [60, "minutes?\\b"], [3600, "hours?\\b"]]],
+  ["BYTES", [[1, "bytes?\\b"], [1024, "KiB"], [1024 ** 2, "MiB"], [1024 ** 3, "GiB"]]],
+];
 
 function isInDeclaredName(node: ts.Node): boolean {
   return ts.isPropertyAssignment(node.parent) && node.parent.name === node;

@@ -10,14 +10,13 @@
  * one of the test modules that run its line fails, or takes far longer than before. With paths, the tests of their
  * rooms run (`tests/base/` for `base/wire`); `--tests` names others. A path may end with the number of a line.
  *
- * A mutant that no test can detect has a marker above its line, with the reason: see tools/mutants.ts. Prints the
- * mutants that survive and the rate. Fails below 95 %, and if a marker matches nothing, or waives a
- * removed statement.
+ * A mutant that no test can detect has an entry, with the reason, in `tests/<room>/equivalent_mutants.ts`: see
+ * tools/mutants.ts. Prints the mutants that survive and the rate. Fails below 95 %, and if an entry matches nothing.
  */
 
 import { parseArgs } from "node:util";
 import { mustRun, runCommand } from "../tests/support/commands.ts";
-import { type Mutant, mutantsOf } from "./mutants.ts";
+import { type EquivalentMutants, type Mutant, mutantsOf } from "./mutants.ts";
 import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
 
 const REQUIRED_PERCENT = 95;
@@ -70,6 +69,17 @@ async function trackedFiles(): Promise<string[]> {
   };
   const paths = stdout.split("\0").filter((path) => path !== "");
   return (await Promise.all(paths.map(isFile))).flat();
+}
+
+async function readProjectFile(path: string): Promise<string> {
+  return await Deno.readTextFile(new URL(path, PROJECT_ROOT));
+}
+
+/** The tables of all rooms. */
+async function readEquivalentMutants(files: readonly string[]): Promise<EquivalentMutants> {
+  const tables = files.filter((path) => /^tests\/\w+\/equivalent_mutants\.ts$/.test(path));
+  const modules = await Promise.all(tables.map((path) => import(`${new URL(path, PROJECT_ROOT)}`)));
+  return Object.assign({}, ...modules.map(({ EQUIVALENT_MUTANTS }) => EQUIVALENT_MUTANTS));
 }
 
 /** Some of all, at about the same distance, and the same for the same seed (xorshift32). */
@@ -228,17 +238,20 @@ async function main(): Promise<boolean> {
   const files = await trackedFiles();
   const isIn = (prefixes: readonly string[]) => (path: string) =>
     prefixes.some((prefix) => path.startsWith(prefix));
+  const equivalent = await readEquivalentMutants(files);
+  const isDocument = (path: string) => path.endsWith(".md") && path !== "CHANGELOG.md";
+  const documents = await Promise.all(files.filter(isDocument).map(readProjectFile));
   const all: Mutant[] = [];
   const problems: string[] = [];
   const isMutated = isIn(paths.map((path) => path.replace(/:.*/, "")));
   for (const path of files.filter((each) => each.endsWith(".ts") && isMutated(each))) {
-    const found = mutantsOf(path, await Deno.readTextFile(new URL(path, PROJECT_ROOT)));
+    const found = mutantsOf(path, await readProjectFile(path), equivalent, documents.join("\n"));
     all.push(...found.mutants);
     problems.push(...found.problems);
   }
   for (const problem of problems) console.log(problem);
-  const isMeant = ({ path, line, isMarked }: Mutant) =>
-    !isMarked && (isIn(paths)(path) || paths.includes(`${path}:${line}`));
+  const isMeant = ({ path, line, isEquivalent }: Mutant) =>
+    !isEquivalent && (isIn(paths)(path) || paths.includes(`${path}:${line}`));
   const mutants = sample(all.filter(isMeant), count, seed);
   console.log(`${mutants.length} of ${all.length} mutants, seed ${seed}`);
 

@@ -1,9 +1,18 @@
 /**
- * A body of known length (RFC 9112 §6.2).
+ * A body of known length (RFC 9112 §6.2), and how bytes become a body of either kind.
  *
- * {@linkcode LengthReader} reads it: first what has arrived, then the source. It ends with the last byte, once the source
- * has confirmed that nothing follows, or fails if the source ends before. Who may read it, {@linkcode BodyState} decides:
- * one operation at a time, until the body is consumed or stopped. {@linkcode Body} has those operations.
+ * Four parts stand behind each other, and each knows only the one before it:
+ *
+ * - A source gives bytes: a connection, a file or a stream ({@linkcode BodySource}). Its buffer holds what has arrived and
+ *   nobody has asked for (`ByteReader`).
+ * - A reader knows where the body ends ({@linkcode LengthReader}; of chunks `ChunkedReader`). It takes bytes from the
+ *   buffer, then from the source, and none beyond the body. With the last byte it is `done`, once the source has confirmed
+ *   that nothing follows; if the source ends before, it fails.
+ * - A state knows who may read: one operation at a time, until the body is consumed or stopped ({@linkcode BodyState}).
+ * - The class that programs see has the operations. Each begins, reads until the reader is done, and ends.
+ *
+ * A read returns a promise only if there is something to wait for. Bytes that have arrived are returned at once: each wait
+ * takes a turn of the event loop, 7 % of an exchange of small messages, and a small body has to be over before its message.
  */
 
 import { decodeText, EMPTY } from "../bytes.ts";

@@ -1,0 +1,95 @@
+/**
+ * Both ends of a connection in one process, of the library in a directory: answers each command with the microseconds
+ * of processor time that an exchange has taken. Its arguments are that directory's URL, an exchange, and TLS files.
+ */
+
+import type { Client, Connection, Response } from "../../client.ts";
+import type * as Library from "../../mod.ts";
+import type { App } from "../../server.ts";
+import { requestHeaders, responseHeaders } from "../messages.ts";
+import { answerCommands, hostname, type TlsFiles } from "../peer.ts";
+
+type Requester = Pick<Client | Connection, "request">;
+
+interface Job {
+  readonly app: (library: typeof Library) => App;
+  readonly exchange: (requester: Requester, library: typeof Library) => Promise<unknown>;
+}
+
+/** How many parts a measurement has. */
+const parts = 5;
+
+const payload = new Uint8Array(64 * 1024);
+
+const get = async (requester: Requester) => {
+  return await finish(await requester.request("GET", "/", {}, null));
+};
+
+/** The exchanges that can be asked for. */
+export const jobs: Readonly<Record<string, Job>> = {
+  "a GET": { app: () => () => [200, "OK", {}, new Uint8Array(108)], exchange: get },
+  "a GET with twelve headers": {
+    app: () => () => [200, "OK", responseHeaders, null],
+    exchange: async (requester) => {
+      return await finish(await requester.request("GET", "/", requestHeaders, null));
+    },
+  },
+  "a PUT of 64 KiB": {
+    app: () => async ({ body }) => {
+      await body!.bytes();
+      return [200, "OK", {}, null];
+    },
+    exchange: async (requester) => finish(await requester.request("PUT", "/", {}, payload)),
+  },
+  "a GET of 64 KiB in chunks": {
+    app: ({ ChunkedBodyIter }) => () => {
+      const chunks = Array.from(
+        { length: 4 },
+        (_, i) => payload.subarray(i * 16384, (i + 1) * 16384),
+      );
+      const all = [...chunks, new Uint8Array()].map((data) => [null, data] as const);
+      return [200, "OK", {}, new ChunkedBodyIter(all)];
+    },
+    exchange: get,
+  },
+};
+
+async function finish({ status, body }: Response): Promise<void> {
+  if (status !== 200) throw new Error(`status ${status}`);
+  await body?.bytes();
+}
+
+if (import.meta.main) {
+  const [root, name = "", kept, json = "null"] = Deno.args;
+  const library: typeof Library = await import(`${root}mod.ts`);
+  const tls: TlsFiles | null = JSON.parse(json);
+  const { app, exchange } = jobs[name]!;
+  const options = { maxConnections: 100, maxRequests: Infinity };
+  const server = tls === null
+    ? new library.Server([hostname, 0], app(library), options)
+    : new library.SSLServer(tls.server, [hostname, 0], app(library), options);
+  await server.ready;
+  server.serveForever();
+  const client = tls === null
+    ? new library.Client(server.address)
+    : new library.SSLClient({ ...tls.client, checkHostname: false }, server.address);
+  const requester = kept === "kept" ? await client.connect() : client;
+  await answerCommands(null, {
+    // The least of some parts: whatever disturbs a part makes it longer.
+    async run(amount) {
+      const count = Math.ceil(amount / parts);
+      let least = Infinity;
+      for (let part = 0; part < parts; part++) {
+        const begin = processorMicroseconds();
+        for (let i = 0; i < count; i++) await exchange(requester, library);
+        least = Math.min(least, (processorMicroseconds() - begin) / count);
+      }
+      return least;
+    },
+  });
+}
+
+function processorMicroseconds(): number {
+  const { user, system } = process.cpuUsage();
+  return user + system;
+}
