@@ -231,11 +231,13 @@ async function* readPlace(
   const unreadable = { ...other(name, "unreadable"), isItself: true } as const;
   const doubtful = new Set<string>();
   const listed = new Set<string>();
+  const missing = new Set<string>();
+  let looks = 1;
   let names = read ?? [];
   let next = 0;
   const take = (isLost: boolean) => {
     const some = names.slice(next, next + AT_A_TIME);
-    const entries = describeAll(walk, place, some, doubtful, isLost);
+    const entries = describeAll(walk, place, some, doubtful, missing, isLost);
     if (entries === null) return null;
     next += some.length;
     entries.unshift(...itself);
@@ -257,7 +259,17 @@ async function* readPlace(
         if (entries === null) break;
         yield entries;
         if (turns.isOver) await turns.next(root.path);
-        if (next === names.length) return;
+        if (next < names.length) continue;
+        if (missing.size === 0) return;
+        // What is still listed was not removed: a damaged disk lists names that it does not find.
+        const still = new Set(await readNames(path));
+        const lost = [...missing].filter((name) => still.has(name));
+        if (lost.length === 0) return;
+        if (++looks > READINGS) return yield lost.map((name) => other(name, "unreadable"));
+        for (const name of names) if (!missing.has(name)) listed.add(name);
+        missing.clear();
+        names = lost;
+        next = 0;
       }
     } catch (error) {
       // What has been named as a directory can't be taken back.
@@ -291,6 +303,7 @@ function findAgain(place: Place): boolean {
  * Describes entries of a directory; returns `null` if it is gone, or another one by now.
  *
  * @param doubtful The names so far that are not UTF-8, or look so.
+ * @param missing The names so far that nothing was found by.
  * @param isLost Whether the directory changes all the time: then it need not be the same, and what is in it can't be read.
  */
 function describeAll(
@@ -298,6 +311,7 @@ function describeAll(
   place: Place,
   names: readonly string[],
   doubtful: Set<string>,
+  missing: Set<string>,
   isLost: boolean,
 ): Found[] | null {
   const { path, state } = place;
@@ -310,7 +324,9 @@ function describeAll(
     const reserved = isLocal ? null : there;
     const seen: Seen[] = [];
     const doubtfulHere = new Set(doubtful);
-    const directory = { root, place, reserved, doubtful: doubtfulHere, isTooDeep, isLocal, seen };
+    const missingHere: string[] = [];
+    const found = { seen, doubtful: doubtfulHere, missing: missingHere };
+    const directory = { root, place, reserved, isTooDeep, isLocal, ...found };
     const entries: Found[] = [];
     for (const name of names) {
       const entry = describe(directory, name);
@@ -321,6 +337,7 @@ function describeAll(
     if (change === "moved") break;
     if (change !== null) continue;
     for (const name of doubtfulHere) doubtful.add(name);
+    for (const name of missingHere) missing.add(name);
     return entries;
   }
   throw replaced(path);
@@ -391,6 +408,8 @@ interface ReadDirectory {
   readonly isLocal: boolean;
   /** The entries so far. */
   readonly seen: Seen[];
+  /** The names that nothing was found by. */
+  readonly missing: string[];
 }
 
 /** What has a name; `null` if nothing has, or nobody may know. */
@@ -406,7 +425,11 @@ function describe(directory: ReadDirectory, name: string): Found | null {
   } catch (error) {
     if (codeOf(error) === "ENAMETOOLONG") return other(name, "name");
     // It was removed meanwhile, unless the real name has other bytes.
-    if (isMissing(error)) return isDoubtful ? other(name, "name") : null;
+    if (isMissing(error)) {
+      if (isDoubtful) return other(name, "name");
+      directory.missing.push(name);
+      return null;
+    }
     if (isUnreadable(error)) return other(name, "unreadable");
     throw error;
   }

@@ -339,10 +339,37 @@ Deno.test("what the disk does not tell of is listed as unreadable; without descr
     assertEquals(await listed(code, message), ["unreadable"], message);
   }
   assertEquals(await listed("ENAMETOOLONG", ""), ["name"]);
-  assertEquals(await listed("ENOENT", ""), []);
+  // The disk still lists it: it was not removed meanwhile.
+  assertEquals(await listed("ENOENT", ""), ["unreadable"]);
   const full: [string | undefined, string][] = [["EMFILE", "full"], [undefined, "(os error 23)"]];
   for (const [code, message] of full) {
     await assertRejects(() => listed(code, message), Error, message);
+  }
+});
+
+Deno.test("a name that nothing is found by is looked for in the directory again: left out if it is gone, else described", async () => {
+  const rows: [what: string, change: (path: string) => void, found: string[]][] = [
+    ["removed", Deno.removeSync, ["b"]],
+    ["found by a later look", () => {}, ["a", "b"]],
+  ];
+  for (const [what, change, found] of rows) {
+    await using dir = await tempDir();
+    for (const name of ["a", "b"]) await Deno.writeTextFile(`${dir.path}/${name}`, "");
+    const { lstatSync } = Deno;
+    let isMissing = false;
+    Deno.lstatSync = (path) => {
+      if (path !== `${dir.path}/a` || isMissing) return lstatSync(path);
+      isMissing = true;
+      change(path);
+      throw Object.assign(new Error("none"), { code: "ENOENT" });
+    };
+    try {
+      const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns() };
+      const listed = (await Array.fromAsync(readTree(walk))).flat();
+      assertEquals(listed.map(({ name }) => name).toSorted(), found, what);
+    } finally {
+      Deno.lstatSync = lstatSync;
+    }
   }
 });
 
