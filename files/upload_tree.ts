@@ -263,12 +263,14 @@ class Upload implements Direction {
     return new TransferError("CHANGED", `${this.pathOf(node)} ${text}`);
   }
 
-  #outcomeOf({ copy: { node }, bytes, sha256 }: Sent, status: number): Outcome {
+  #outcomeOf({ copy: { node, isNew }, bytes, sha256 }: Sent, status: number): Outcome {
     if (status === 201 || status === 204) {
       this.#refusal = null;
       return { bytes, sha256 };
     }
-    if (status === 412) return { taken: true, sha256 };
+    // Else there was no condition: a peer that lies is not asked again and again.
+    const hasCondition = isNew || !this.#settings.replace;
+    if (status === 412 && hasCondition) return { taken: true, sha256 };
     const error = statusError("PUT", this.#uriOf(node), { status });
     if (status === 507) throw error;
     if (status === 403 && this.#refusal !== null) throw this.#refusal;

@@ -507,6 +507,22 @@ Deno.test("upload: where neither the target nor a file in it may be made the who
   }
 });
 
+Deno.test("upload: a file that is said to be another one though it may be replaced fails, after two requests", async () => {
+  let bundles = 0;
+  await using trees = await makeTrees(
+    "upload",
+    { a: "a" },
+    {},
+    changing(({ query }) => {
+      if (query !== "bundle=put") return null;
+      bundles++;
+      return streamed(BUNDLE_TYPE, [formatRecord({ status: 412 }), BUNDLE_END]);
+    }),
+  );
+  const { outcomes } = await trees.copy({ signal: AbortSignal.timeout(20_000) });
+  assertEquals([outcomes, bundles], [{ a: "failed" }, 2]);
+});
+
 Deno.test("upload: what is not deleted because its directory is not listed fails alone", async () => {
   for (const status of [403, 500]) {
     await using trees = await makeTrees(
