@@ -12,6 +12,7 @@ import {
   isMissing,
   isSameFile,
   isUnreadable,
+  NOT_UTF8,
   readNames,
   statOrNull,
 } from "../disk/names.ts";
@@ -31,8 +32,6 @@ const CHUNK_CHARACTERS = 32768;
 const ATTEMPTS = 10;
 /** How often a directory is read that is removed and made again meanwhile. */
 const READINGS = 3;
-/** Deno's replacement for bytes that are not UTF-8. */
-const NOT_UTF8 = "\ufffd";
 /** Permission bits of a file that everybody may read: whether this user may needs no look. */
 const READABLE = 0o444;
 

@@ -373,6 +373,23 @@ Deno.test("a name that nothing is found by is looked for in the directory again:
   }
 });
 
+Deno.test("a name that the disk lists twice is one entry; of two that only look the same both are", async () => {
+  await using dir = await tempDir();
+  for (const name of ["a", "\ufffd"]) await Deno.writeTextFile(`${dir.path}/${name}`, "");
+  const { readDir } = Deno;
+  Deno.readDir = async function* (path) {
+    for await (const entry of readDir(path)) yield* [entry, entry];
+  };
+  try {
+    const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns() };
+    const listed = (await Array.fromAsync(readTree(walk))).flat();
+    const words = listed.map(({ name, reason = "" }) => `${name} ${reason}`);
+    assertEquals(words.toSorted(), ["a ", "\ufffd ", "\ufffd name"]);
+  } finally {
+    Deno.readDir = readDir;
+  }
+});
+
 Deno.test("a directory that is removed and made again is read anew, and is unreadable after three times", async () => {
   await using dir = await tempDir();
   const path = `${await Deno.realPath(dir.path)}/root`;
