@@ -437,7 +437,8 @@ class Download implements Direction {
         return node.kind === "directory" ? now.isDirectory : now.isFile;
       });
     } catch (error) {
-      throw this.#explain(error, node);
+      // It may be gone by itself.
+      if (!isMissing(error)) throw this.#explain(error, node);
     }
     const path = this.pathOf(node);
     this.#changed.delete(path);

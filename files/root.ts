@@ -512,8 +512,8 @@ export class Root {
   ): Promise<void> {
     const path = this.pathOf(names);
     const check = () => {
-      if (!isReal(dirname(path))) throw new Refusal(409, `${path} is reached by a link, or gone`);
       const now = Deno.lstatSync(path);
+      if (!isReal(dirname(path))) throw new Refusal(409, `${path} is reached by a link, or gone`);
       if (!isSame(now)) throw new Refusal(409, `${path} is not what it was when it was listed`);
       return now;
     };

@@ -462,6 +462,21 @@ Deno.test("upload: a deletion that is refused fails alone, unless nothing else c
   }
 });
 
+both("what is gone by itself before it is deleted counts as deleted", async (direction) => {
+  const texts = { a: "a", "d/old": "old", old: "old" };
+  await using trees = await makeTrees(direction, { a: "a" }, texts);
+  const { deleted, outcomes } = await trees.copy({
+    delete: true,
+    onEvent({ type }) {
+      if (type !== "plan") return;
+      Deno.removeSync(`${trees.target}/old`);
+      Deno.removeSync(`${trees.target}/d`, { recursive: true });
+    },
+  });
+  assertEquals(deleted.toSorted(), ["d", "d/old", "old"]);
+  assertEquals(Object.keys(outcomes), ["a"]);
+});
+
 both(
   "an error that is so for all ends what is under way over other connections",
   async (direction) => {
