@@ -201,7 +201,9 @@ function checkRemoved(place: Place): void {
     const now = statOrNull(path);
     if (now === null) continue;
     if (state !== null && isSameFile(now, state)) return;
-    if (!now.isDirectory() || Number(now.dev) !== Number(state?.dev)) throw replaced(path);
+    // The directory itself may have given way to something else.
+    const mayBeOther = at === place || now.isDirectory();
+    if (!mayBeOther || Number(now.dev) !== Number(state?.dev)) throw replaced(path);
   }
   checkFirst(at);
 }
@@ -245,7 +247,12 @@ async function* readPlace(
   };
   for (let reading = 1; reading <= READINGS; reading++) {
     try {
-      if (reading > 1 && !findAgain(place)) return;
+      if (reading > 1) {
+        const now = findAgain(place);
+        if (now === null) return;
+        // A link to another directory must not be read in its place.
+        if (!now.isDirectory()) break;
+      }
       if (read === null) {
         for (const name of names.slice(0, next)) listed.add(name);
         const all = await readNames(path);
@@ -278,8 +285,10 @@ async function* readPlace(
       return yield [unreadable];
     }
   }
-  if (!findAgain(place)) return;
+  const now = findAgain(place);
+  if (now === null) return;
   if (itself.length > 0) return yield [unreadable];
+  if (!now.isDirectory()) throw replaced(path);
   let isAnyLost = false;
   while (next < names.length) {
     const entries = take(true);
@@ -291,11 +300,12 @@ async function* readPlace(
   if (!isAnyLost) throw replaced(path);
 }
 
-/** Finds a directory again that was removed or replaced; false if it is gone. */
-function findAgain(place: Place): boolean {
+/** Finds what has the path of a directory that was removed or replaced; `null` if nothing has. */
+function findAgain(place: Place): BigIntStats | null {
   checkRemoved(place);
-  place.state = statOrNull(place.path);
-  return place.state !== null;
+  const now = statOrNull(place.path);
+  place.state = now;
+  return now;
 }
 
 /**
@@ -332,7 +342,7 @@ function describeAll(
       if (entry !== null) entries.push(isLost ? other(name, "unreadable") : entry);
     }
     const change = isLocal ? null : changeOf(root, began, place, seen, isLost);
-    if (!isLost && (state === null || !isAt(path, state))) return null;
+    if (!isLost && (state === null || !isStillThere(place))) return null;
     if (change === "moved") break;
     if (change !== null) continue;
     for (const name of doubtfulHere) doubtful.add(name);
@@ -367,8 +377,12 @@ function changeOf(
  * the work for a tree grow as the square of its depth, and more.
  */
 function isStillBelow(place: Place, above: Place): boolean {
-  return isSameFile(Deno.lstatSync(place.path), place.state!) &&
-    isSameFile(Deno.lstatSync(above.path), above.state!);
+  return isStillThere(place) && isStillThere(above);
+}
+
+/** Whether a directory is at its path; a link may get the number of one that was just removed. */
+function isStillThere({ path, state }: Place): boolean {
+  return isAt(path, state!) && Deno.lstatSync(path).isDirectory;
 }
 
 /**

@@ -20,7 +20,7 @@ import { readTree } from "@degu/internal/files/listing.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { mustRun } from "@degu/testing/commands.ts";
-import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
+import { fill, makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
@@ -433,6 +433,36 @@ Deno.test("a directory that is removed and made again is read anew, and is unrea
   }
   for (const times of [3, 4]) {
     assertEquals(await listed(times), ["cache unreadable", "other directory"]);
+  }
+});
+
+Deno.test("a directory that gives way to something else while it is listed is unreadable; no link is followed", async () => {
+  await using dir = await tempDir();
+  await fill(`${dir.path}/out`, { secret: "1" });
+  const changes: [what: string, change: (path: string) => Promise<unknown>][] = [
+    ["a file", (path) => Deno.writeTextFile(path, "")],
+    ["a link to a directory", (path) => makeLinks({ [path]: "../out" })],
+  ];
+  for (const [what, change] of changes) {
+    const path = `${await Deno.realPath(dir.path)}/${what}`;
+    await fill(path, { "cache/a": "2", other: "3" });
+    const { readDir } = Deno;
+    Deno.readDir = async function* (at) {
+      if (at === `${path}/cache`) {
+        Deno.readDir = readDir;
+        await Deno.remove(at, { recursive: true });
+        await change(at);
+      }
+      yield* readDir(at);
+    };
+    try {
+      const walk = { root: new Root(path), path, turns: new Turns() };
+      const listed = linesOf((await Array.fromAsync(readTree(walk))).flat());
+      const words = listed.map(([path, kind, , reason]) => `${path} ${reason ?? kind}`);
+      assertEquals(words, ["cache unreadable", "other file"], what);
+    } finally {
+      Deno.readDir = readDir;
+    }
   }
 });
 
