@@ -271,7 +271,7 @@ async function* readPlace(
         const still = new Set(await readNames(path));
         const lost = [...missing].filter((name) => still.has(name));
         if (lost.length === 0) return;
-        if (++looks > READINGS) return yield lost.map((name) => other(name, "unreadable"));
+        if (++looks > ATTEMPTS) return yield lost.map((name) => other(name, "unreadable"));
         for (const name of names) if (!missing.has(name)) listed.add(name);
         missing.clear();
         names = lost;
@@ -342,7 +342,7 @@ function describeAll(
       if (entry !== null) entries.push(isLost ? other(name, "unreadable") : entry);
     }
     const change = isLocal ? null : changeOf(root, began, place, seen, isLost);
-    if (!isLost && (state === null || !isStillThere(place))) return null;
+    if (!isLost && (state === null || statOrNull(path) === null || !isSame(place))) return null;
     if (change === "moved") break;
     if (change !== null) continue;
     for (const name of doubtfulHere) doubtful.add(name);
@@ -377,12 +377,13 @@ function changeOf(
  * the work for a tree grow as the square of its depth, and more.
  */
 function isStillBelow(place: Place, above: Place): boolean {
-  return isStillThere(place) && isStillThere(above);
+  return isSame(place) && isSame(above);
 }
 
-/** Whether a directory is at its path; a link may get the number of one that was just removed. */
-function isStillThere({ path, state }: Place): boolean {
-  return isAt(path, state!) && Deno.lstatSync(path).isDirectory;
+/** Whether a directory has its path; a link may get the number of one that was just removed. */
+function isSame({ path, state }: Place): boolean {
+  const now = Deno.lstatSync(path);
+  return now.isDirectory && isSameFile(now, state!);
 }
 
 /**
