@@ -11,7 +11,11 @@ import { Failure } from "./failure.ts";
 const MANY = Symbol("any number");
 
 /** One character of a name. */
-type CharacterPattern = (character: string) => boolean;
+interface CharacterPattern {
+  /** How many comparisons it takes. */
+  readonly work: number;
+  matches(character: string): boolean;
+}
 /** A whole name, or a pattern of each of its characters. */
 type NamePattern = string | readonly (CharacterPattern | typeof MANY)[];
 type PathPattern = readonly (NamePattern | typeof MANY)[];
@@ -36,6 +40,8 @@ export class IgnoreRules {
   readonly #perPath: number;
   /** How many comparisons are left. */
   #work: number;
+  /** The names of a path, and their characters. */
+  readonly #divided = new Map<string, ArrayLike<string>>();
 
   /** @param isTrusted Whether all lines are this user's own, which may take as long as they do. */
   constructor(lines: readonly string[], isTrusted: boolean) {
@@ -52,6 +58,7 @@ export class IgnoreRules {
    */
   ignores(path: readonly string[], isDirectory: boolean): boolean {
     this.#work += this.#perPath;
+    this.#divided.clear();
     const name = path.at(-1)!;
     for (const { pattern, ofDirectories, isNegated } of this.#rules) {
       this.#count();
@@ -66,9 +73,20 @@ export class IgnoreRules {
 
   #fitsName(pattern: NamePattern, name: string): boolean {
     if (typeof pattern === "string") return pattern === name;
-    // Most names have only characters of one unit.
-    const characters = /[\ud800-\udfff]/.test(name) ? Array.from(name) : name;
-    return this.#fits(pattern, characters, (one, character) => one(character));
+    return this.#fits(pattern, this.#charactersOf(name), (one, character) => {
+      this.#count(one.work);
+      return one.matches(character);
+    });
+  }
+
+  #charactersOf(name: string): ArrayLike<string> {
+    let characters = this.#divided.get(name);
+    if (characters === undefined) {
+      // Most names have only characters of one unit.
+      characters = /[\ud800-\udfff]/.test(name) ? Array.from(name) : name;
+      this.#divided.set(name, characters);
+    }
+    return characters;
   }
 
   /**
@@ -111,8 +129,9 @@ export class IgnoreRules {
     return true;
   }
 
-  #count(): void {
-    if (this.#work-- > 0) return;
+  #count(work = 1): void {
+    this.#work -= work;
+    if (this.#work >= 0) return;
     throw new Failure(
       "the peer's lines of what to leave out take too long to be compared with its names: let there be fewer of them, " +
         "and fewer stars in them",
@@ -168,8 +187,8 @@ function tokensOf(line: string): Token[] | null {
 function pathPattern(tokens: readonly Token[]): PathPattern | null {
   const path: (NamePattern | typeof MANY)[] = [];
   for (let start = 0; start <= tokens.length;) {
-    const slash = tokens.findIndex(({ text }, at) => at >= start && text === "/");
-    const end = slash < 0 ? tokens.length : slash;
+    let end = start;
+    while (end < tokens.length && tokens[end]!.text !== "/") end++;
     const part = tokens.slice(start, end);
     start = end + 1;
     if (part.length > 1 && part.every((token) => isSpecial(token, "*"))) {
@@ -195,14 +214,14 @@ function namePattern(tokens: readonly Token[]): NamePattern | null {
     if (isSpecial(token, "*")) {
       pattern.push(MANY);
     } else if (isSpecial(token, "?")) {
-      pattern.push(() => true);
+      pattern.push({ work: 0, matches: () => true });
     } else if (isSpecial(token, "[")) {
       const set = setPattern(tokens, at + 1);
       if (set === null) return null;
       pattern.push(set.pattern);
       at = set.end;
     } else {
-      pattern.push((character) => character === token.text);
+      pattern.push({ work: 0, matches: (character) => character === token.text });
     }
   }
   return pattern;
@@ -235,14 +254,13 @@ function setPattern(
 ): { readonly pattern: CharacterPattern; readonly end: number } | null {
   const isNegated = isSpecial(tokens[start], "!") || isSpecial(tokens[start], "^");
   const first = isNegated ? start + 1 : start;
-  const parts: CharacterPattern[] = [];
+  const parts: ((character: string) => boolean)[] = [];
   for (let at = first; at < tokens.length; at++) {
     const token = tokens[at]!;
     // The first character may be the bracket itself.
     if (isSpecial(token, "]") && at > first) {
-      const pattern: CharacterPattern = (character) =>
-        parts.some((part) => part(character)) !== isNegated;
-      return { pattern, end: at };
+      const matches = (character: string) => parts.some((part) => part(character)) !== isNegated;
+      return { pattern: { work: parts.length, matches }, end: at };
     }
     const named = isSpecial(token, "[") ? namedSet(tokens, at) : null;
     if (named !== null) {

@@ -42,7 +42,6 @@ export const EMPTY: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 /** True if `wanted` is found in `bytes` at the position. */
 export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): boolean {
   let i = 0;
-  // mutant `<` → `<=`: more bytes follow what is looked for, and none is `undefined`
   while (i < wanted.length && bytes[at + i] === wanted[i]) i++;
   return i === wanted.length;
 }
@@ -52,7 +51,6 @@ export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): b
  * the end of the buffer are dropped.
  */
 export function writeBytes(into: Uint8Array, at: number, bytes: Uint8Array): number {
-  // mutant `<` → `<=`: what is written behind is overwritten by what follows
   for (let i = 0; i < bytes.length; i++) into[at + i] = bytes[i]!;
   return at + bytes.length;
 }

@@ -181,7 +181,6 @@ export class ConnectionClosedError extends DeguError {
 }
 
 const QUOTED_LENGTH = 64;
-// mutant `4096` → `4097`: it limits the effort for a long text, of which only the beginning is shown
 const SEARCHED_LENGTH = 4096;
 
 /** Credentials in a header line, a password in a URL, a key in PEM. */

@@ -79,10 +79,8 @@ async function readName(dir: string): Promise<string | null> {
 async function makePrivate(path: string): Promise<void> {
   const paths = new PrivatePaths();
   await paths.checkWay(path);
-  // mutant `0o700` → `449`: what that lets others do is taken away below
   await Deno.mkdir(path, { recursive: true, mode: 0o700 });
   await paths.check(path, WRITABLE_BY_OTHERS);
-  // mutant `0` → `1`: only Windows has no mode
   const mode = (await Deno.stat(path)).mode ?? 0;
   if ((mode & USABLE_BY_OTHERS) !== 0) await Deno.chmod(path, 0o700);
 }
@@ -150,7 +148,6 @@ export class StateDirectory {
   /** Removes a file durably; resolves to false if there is none. Only inside {@linkcode exclusively}. */
   async remove(name: string): Promise<boolean> {
     const isRemoved = await ifPresent(Deno.remove(join(this.path, name)).then(() => true)) ?? false;
-    // mutant `isRemoved` → `true`: to sync once more
     if (isRemoved) await syncDirectory(this.path);
     return isRemoved;
   }

@@ -96,7 +96,6 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
   }
   const bytes = text.length > MAX_LINE_LENGTH ? null : decodeBase64Url(text.slice(PREFIX.length));
   if (bytes === null) throw garbled();
-  // mutant `0` → `1`: without a byte there is no checksum either
   const [version = 0] = bytes;
   const rest = bytes.subarray(1 + CHECKSUM_BYTES);
   // The position of the checksum and what it covers are the same in every version.
@@ -147,7 +146,6 @@ function readRest(rest: Uint8Array): InvitationLine {
   const addresses = Array.from({ length: within(uint(1), 1, MAX_ADDRESSES) }, () => {
     const bytes = BYTES_OF_FAMILY.get(uint(1));
     if (bytes === undefined) throw garbled();
-    // mutant `65535` → `65536`: two bytes have no more
     return Object.freeze([formatIPAddress(take(bytes))!, within(uint(2), 1, 65535)] as const);
   });
   const secret = take(SECRET_BYTES);

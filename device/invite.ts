@@ -212,7 +212,6 @@ export class Invitation implements AsyncDisposable {
     const opened = await Promise.allSettled(addresses.map((address) => this.#listen(address)));
     const bound = opened.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
     if (bound.length > 0) return bound;
-    // mutant `each.status === "rejected"` → `true`: here all are
     const causes = opened.map((each) => each.status === "rejected" ? each.reason : null);
     const denied = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
     throw denied ?? new DeguError("can't listen on any address of this machine: set `listen`", {
@@ -302,8 +301,6 @@ export class Invitation implements AsyncDisposable {
     if (!isKnown) return this.#refuse(session);
     const bytes = await body.bytes();
     const visit = this.#visits.get(session);
-    // mutant `visit === undefined || this.#ending !== null` → `false`: both end its session in the same turn of the event loop
-    // mutant `||` → `&&`: the same
     if (visit === undefined || this.#ending !== null) return hangUp(session);
     if (uri === SECRET_URI) return await this.#answerSecret(bytes, visit);
     if (uri === VALUE_URI) return await this.#answerValue(bytes, visit);
@@ -394,7 +391,6 @@ export class Invitation implements AsyncDisposable {
 /** Closes a connection; the response it returns is never sent. */
 function hangUp(session: Session): ResponseTuple {
   session.close(new DeguError("the connection was refused"));
-  // mutant `403` → `404`: it is never sent
   return [403, "Forbidden", {}, null];
 }
 
@@ -462,9 +458,7 @@ function limitReading(socket: Socket, most: number): void {
   let left = most;
   socket.read = async (into) => {
     // One byte above the limit, to distinguish a peer that exceeds it from one that reaches it.
-    // mutant `1` → `2`: two bytes above it are as bad
     const count = await read(into.subarray(0, left + 1));
-    // mutant `0` → `1`: after the end there is nothing to limit
     left -= count ?? 0;
     if (left >= 0) return count;
     throw new DeguError(`the peer sent more than ${most} bytes`);

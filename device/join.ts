@@ -163,7 +163,6 @@ function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
   const scopes = isWanted ? linkLocalScopes() : [];
   return [
     ...elsewhere,
-    // mutant `0` → `1`: nobody on a link looks at the flow
     ...scopes.flatMap((scope) => local.map(([host, port]): Address => [host, port, 0, scope])),
   ];
 }

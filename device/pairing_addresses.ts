@@ -209,7 +209,6 @@ export function ownAddresses(): (HostAddress | ScopedAddress)[] {
   const usable = outward.length > 0 ? outward : interfaces;
   const ranked = [...Map.groupBy(usable, ({ name }) => name).values()].flatMap((ofOne) => {
     // Of one interface the first of each kind, then the second of each.
-    // mutant `0` → `1`: they are only compared with each other
     const counts = KINDS.map(() => 0);
     return ofOne.map((own) => {
       const kind = KINDS.findIndex((isOfKind) => isOfKind(own));

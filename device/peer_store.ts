@@ -115,7 +115,6 @@ export class PeerStore {
   /** Notices what other processes change, until it is disposed of; then nothing is being read. */
   watch(): AsyncDisposable {
     let last: string | null = null;
-    // mutant `0` → `1`: the first look sets it
     let reads = 0;
     let checking: Promise<void> | null = null;
     const check = async () => {
@@ -226,7 +225,6 @@ export class PeerStore {
   async forget(peer: Peer | string): Promise<boolean> {
     // A file that can't be used can still be removed by its id.
     const id = await this.idOf(peer);
-    // mutant `id === null` → `false`: no peer's file has the name "null.json"
     if (id === null) return false;
     const removed = await this.#change(() => this.#files.remove(peerFileName(id)));
     // This works even if the other entries can't be read.
@@ -316,7 +314,6 @@ export class PeerStore {
       throw new RangeError(`it has more than ${MAX_PEER_FILE_BYTES} bytes`);
     }
     const bytes = new Uint8Array(size);
-    // mutant `0` → `1`: there is no end in a file of no bytes either: it has none to take
     const length = await file.read(bytes) ?? 0;
     return new TextDecoder().decode(bytes.subarray(0, length));
   }

@@ -5,7 +5,6 @@ import { type Address, addressText, parseAddress } from "../base/address.ts";
 import { writeAside } from "../disk/files.ts";
 import { ifPresent, randomSuffix, removeIfPossible } from "../disk/names.ts";
 
-// mutant `1024` → `1025`: no address is as long
 const MAX_RECORD_BYTES = 1024;
 /** A new record is locked a moment after its file was created. */
 const SETTLED_MILLISECONDS = 60_000;
@@ -62,7 +61,6 @@ export class ServingRecords {
     }
     if (!NAME.test(name)) return null;
     const bytes = new Uint8Array(MAX_RECORD_BYTES);
-    // mutant `0` → `1`: an empty text is no address, nor is a byte 0
     const length = await file.read(bytes) ?? 0;
     return new TextDecoder().decode(bytes.subarray(0, length));
   }

@@ -112,7 +112,6 @@ async function createPrivateFile(path: string, text: string): Promise<Deno.FsFil
   } catch (error) {
     file.close();
     // That of an open file doesn't say which: it may be the disk of this one that is full.
-    // mutant `error instanceof Error` → `true`: whatever Deno throws is one
     if (error instanceof Error) error.message += `: write '${path}'`;
     throw error;
   }
@@ -171,7 +170,6 @@ export class EarlySync {
   readonly #noted: (bytes: number) => Promise<void>;
   /** Bytes that were written, and that were so when the last sync began. */
   #written = 0;
-  // mutant `0` → `1`: nothing is synced early before much has been written
   #begun = 0;
   #synced = 0;
   #syncing: Promise<void> | null = null;
@@ -215,14 +213,11 @@ export class EarlySync {
   /** Syncs the rest, if that is possible. */
   async finish(): Promise<void> {
     await this.#syncing;
-    // mutant `this.#written > this.#begun` → `true`: to sync once more
-    // mutant `>` → `>=`: the same
     if (this.#written > this.#begun) await this.#sync().catch(() => {});
   }
 }
 
 /** How long others may wait for the thread. */
-// mutant `4` → `5`: a millisecond more
 const TURN_MILLISECONDS = 4;
 
 /**
@@ -234,7 +229,6 @@ export class Turns {
 
   /** True once others should have their turn. */
   get isOver(): boolean {
-    // mutant `>=` → `>`: a moment more
     return performance.now() - this.#began >= TURN_MILLISECONDS;
   }
 

@@ -48,8 +48,12 @@ function ifPresentSync<T>(look: () => T): T | null {
   }
 }
 
+/** Deno's replacement for bytes that are not UTF-8. */
+export const NOT_UTF8 = "\ufffd";
+
 /**
- * Reads all names in a directory, to its end.
+ * Reads all names in a directory, to its end. Disks may list a name twice: damaged ones, and FAT if a file is replaced
+ * meanwhile. Names that are not UTF-8 may look the same, and each of them is returned.
  *
  * Every synchronous way of Deno 2.9 to read a directory, those of `node:fs` too, takes an error in
  * its middle for its end: of a damaged disk the rest of the names would be missing, without a word.
@@ -58,12 +62,15 @@ function ifPresentSync<T>(look: () => T): T | null {
  * @throws the error of the system if the directory can't be read to its end.
  */
 export async function readNames(path: string): Promise<string[]> {
-  const names: string[] = [];
+  const names = new Set<string>();
+  const alike: string[] = [];
   const entries = Deno.readDir(path)[Symbol.asyncIterator]();
   try {
     // With `for await`, each name takes a quarter more.
     for (let next = await entries.next(); !next.done; next = await entries.next()) {
-      names.push(next.value.name);
+      const { name } = next.value;
+      if (names.has(name) && name.includes(NOT_UTF8)) alike.push(name);
+      else names.add(name);
     }
   } catch (error) {
     // The error of a walk that fails in its middle doesn't say where.
@@ -71,7 +78,7 @@ export async function readNames(path: string): Promise<string[]> {
     if (isVague) error.message += `: readdir '${path}'`;
     throw error;
   }
-  return names;
+  return [...names, ...alike];
 }
 
 /** The metadata of a path, without following links; `null` if nothing is there. Its numbers are exact. */
@@ -201,7 +208,6 @@ export async function syncIfPossible(path: string): Promise<void> {
 }
 
 /** How many directories are open at the same time: systems let a program have as few as 256 descriptors. */
-// mutant `32` → `33`: one more
 const AT_ONCE = 32;
 
 /** Does {@linkcode syncIfPossible} for many directories. */

@@ -135,19 +135,16 @@ export function formatRecord(record: FoundRecord | PutRecord | PutAnswer | NameR
 export const BUNDLE_END = '{"end":true}\n';
 
 /** About how many bytes are sent at once. */
-// mutant `262144` → `262145`: a byte more at once
 const PIECE_BYTES = 262144;
 
 /** Records that are sent together. */
 export class BundleBuffer {
-  // mutant `2` → `3`: it is the size of a buffer
   readonly #bytes = new Uint8Array(PIECE_BYTES + 2 * MAX_LINE_BYTES);
   /** How many bytes it has. */
   length = 0;
 
   /** Whether it has enough to be sent. */
   get isFull(): boolean {
-    // mutant `>=` → `>`: a byte more at once
     return this.length >= PIECE_BYTES;
   }
 

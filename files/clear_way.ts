@@ -31,7 +31,6 @@ export async function clearWay(
   condition: Condition,
   confirm: () => Promise<void>,
 ): Promise<(readonly string[])[]> {
-  // mutant `replaceable.directory === null` → `false`: it is looked for once more
   if (replaceable.directory === null) return [];
   const turns = new Turns();
   const { path, existing } = root.findFile(names, replaceable);

@@ -146,7 +146,6 @@ function membersOf(value: string, name: string): Map<string, string> {
 function trimSpaces(text: string): string {
   let start = 0, end = text.length;
   while (text[start] === " ") start++;
-  // mutant `>` → `>=`: nothing is left either way
   while (end > start && text[end - 1] === " ") end--;
   return text.slice(start, end);
 }
@@ -187,7 +186,6 @@ export class KnownDigests {
   /** Finds the digest, or else computes it; `null` if the file was changed meanwhile. */
   async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
     const known = this.find(file);
-    // mutant `known !== null` → `false`: it is hashed once more
     if (known !== null) return known;
     const changed = new Error();
     const check = () => signal?.throwIfAborted();

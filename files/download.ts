@@ -309,7 +309,6 @@ class Download implements Disposable {
       throw unexpectedResponse("GET", this.#uri, problem);
     }
     const total = body.contentLength;
-    // mutant `>` → `>=`: a byte more or less than what a file may have grown
     if (total > (this.#inTree?.maxBytes ?? Infinity)) {
       cancelUnused(body, null);
       throw changedWhileMoved(quote(this.#uri));

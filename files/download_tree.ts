@@ -171,7 +171,6 @@ class Download implements Direction {
     if (path === null) return null;
     this.#root = new Root(path);
     return await readLocalTree(path, this.#settings.signal, (path) => {
-      // mutant `path.endsWith(PART_SUFFIX)` → `true`: nothing else has the name of a part that is looked for
       if (path.endsWith(PART_SUFFIX)) this.#parts.add(path);
     });
   }
@@ -246,7 +245,6 @@ class Download implements Direction {
     return {
       root: this.#root,
       isLocked: true,
-      // mutant `0` → `1`: one more
       maxUnsynced: 0,
       enter: (directory) => this.#makeDirectory(directory),
       temporary: ({ copy }) => this.#newPart(copy),
@@ -275,7 +273,6 @@ class Download implements Direction {
   /** The part of a small file, which the file gets its name from. */
   #newPart({ node, target }: Copy): Omit<Complete, "state"> {
     const place = this.pathOf(node);
-    // mutant `this.#parts.size === 0` → `false`: no part has the name
     const old = this.#parts.size === 0 ? "" : partPath(place);
     if (this.#parts.delete(old)) removePart(place);
     const directory = dirname(place);
@@ -288,7 +285,6 @@ class Download implements Direction {
 
   /** The mode of new files, found out in a directory where one is about to be named. */
   #newModeIn(directory: string): number | null {
-    // mutant `this.#newMode === undefined` → `true`: it is found out once more
     if (this.#newMode === undefined) {
       this.#newMode = newFileMode(unusedPath(directory));
     }
@@ -437,7 +433,8 @@ class Download implements Direction {
         return node.kind === "directory" ? now.isDirectory : now.isFile;
       });
     } catch (error) {
-      throw this.#explain(error, node);
+      // It may be gone by itself.
+      if (!isMissing(error)) throw this.#explain(error, node);
     }
     const path = this.pathOf(node);
     this.#changed.delete(path);
@@ -457,7 +454,6 @@ class Download implements Direction {
   }
 
   async #pause(): Promise<void> {
-    // mutant `!this.#turns.isOver` → `false`: a turn more
     if (!this.#turns.isOver) return;
     await this.#turns.next(this.#root.path);
     this.#settings.signal.throwIfAborted();

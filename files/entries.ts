@@ -106,10 +106,7 @@ export class Held {
   add(part: Uint8Array): void {
     const length = this.length + part.length;
     if (length > this.#most) throw this.#tooMany();
-    // mutant `length > this.#buffer.length` → `true`: it gets a larger buffer sooner
-    // mutant `>` → `>=`: the same
     if (length > this.#buffer.length) {
-      // mutant `2` → `3`: it is the size of a buffer
       const larger = new Uint8Array(Math.min(this.#most, length * 2));
       larger.set(this.#buffer.subarray(0, this.length));
       this.#buffer = larger;
@@ -120,8 +117,6 @@ export class Held {
 
   /** Takes what is held and this part, which is the rest of it; valid until more is held. */
   take(part: Uint8Array): Uint8Array {
-    // mutant `this.length === 0 && part.length <= this.#most` → `false`: a copy is the same
-    // mutant `<=` → `<`: the same
     if (this.length === 0 && part.length <= this.#most) return part;
     this.add(part);
     const whole = this.#buffer.subarray(0, this.length);
@@ -289,7 +284,6 @@ function checkTreeEntry(element: Record<string, unknown>): ListedEntry | null {
 
 /** Reads a time in ISO 8601, in the one form that `toISOString` writes; `null` if it is something else. */
 export function parseTime(text: unknown): Date | null {
-  // mutant `typeof text !== "string"` → `false`: no other value of JSON is equal to such a text
   if (typeof text !== "string") return null;
   const date = new Date(text);
   return !Number.isNaN(date.getTime()) && date.toISOString() === text ? date : null;

@@ -37,7 +37,6 @@ export function escapeName(name: string): string {
   }
   const problem = problemOf(name);
   if (problem !== null) throw new RangeError(`name: ${quote(name)} ${problem}`);
-  // mutant `PLAIN.test(name)` → `false`: the long way leads there, too
   if (PLAIN.test(name)) return name;
   let component = "";
   for (const byte of encoder.encode(name)) component += escapeByte(byte);
@@ -164,9 +163,7 @@ function escapeByte(byte: number): string {
 /** The text of a component; `null` if it has other characters, or bytes that are not UTF-8. */
 function readComponent(component: string): string | null {
   // At most three characters for each byte: a longer one can't be valid.
-  // mutant `3` → `4`: what is longer is refused later
   if (component.length > MAX_NAME_BYTES * 3 || !ESCAPED.test(component)) return null;
-  // mutant `!component.includes("~")` → `false`: the long way leads there, too
   if (!component.includes("~")) return component;
   const bytes = component.match(/~..|[^~]/g)!.map((part) =>
     part.length === 1 ? part.charCodeAt(0) : Number.parseInt(part.slice(1), 16)

@@ -37,7 +37,6 @@ export const SETTLED_MILLISECONDS = 2000;
 
 /** Identifies a version of a file, as far as its state can. */
 export function fileVersion({ dev, ino, size, mtimeNs, ctimeNs }: FileState): string {
-  // mutant `16` → `17`: other digits tell versions apart as well
   return [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16)).join("-");
 }
 
@@ -61,10 +60,8 @@ export function isOverwritten(first: FileState, now: FileState): boolean {
 }
 
 /** Bytes of each of the two buffers for a file of this device. */
-// mutant `2097152` → `2097153`: it is the size of a buffer
 const PIECE_BYTES = 2097152;
 /** The same for one that is served: there are many of them. */
-// mutant `524288` → `524289`: it is the size of a buffer
 const SERVED_BYTES = 524288;
 
 /**
@@ -103,13 +100,8 @@ export async function* readPieces(
       const count = await (reading ?? read());
       const piece = buffer.subarray(0, count);
       position += count;
-      // mutant `other.length === 0 && position < stop` → `true`: a new buffer, also where none is needed
-      // mutant `&&` → `||`: the same
-      // mutant `<` → `<=`: the same
       if (other.length === 0 && position < stop) other = new Uint8Array(size);
       [buffer, other] = [other, buffer];
-      // mutant `position < stop` → `true`: at the end nothing is read
-      // mutant `<` → `<=`: the same
       if (position < stop) {
         reading = read();
         // It is awaited before the next piece, and in the end.

@@ -9,10 +9,8 @@ import { DIGEST_KEY } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Bytes of each of the two buffers. */
-// mutant `524288` → `524289`: it is the size of a buffer
 const BUFFER_BYTES = 524288;
 /** Bytes of a chunked body that are best taken at a time. */
-// mutant `262144` → `262145`: it is the size of a buffer
 const CHUNKED_BYTES = 262144;
 
 /** The destination of a body. */

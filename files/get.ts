@@ -170,7 +170,6 @@ export async function makeFileBody(
     if (hash === null || !isUnchanged(file.state, now)) return;
     digests!.remember(file, hash.digest("hex"));
   };
-  // mutant `-` → `+`: a small part is read as a large one is
   if (stop - start > SMALL_BYTES) {
     let position = start;
     const pieces = readPieces(handle, start, stop, () => overwritten(file), (piece) => {

@@ -144,7 +144,6 @@ class BundleReader {
     const began = Date.now();
     let refused: AbsentStatus | null = null;
     try {
-      // mutant `||` → `&&`: what this refuses early is refused below
       if (names.length >= MAX_DEPTH || !names.every(isServedName)) refused = 404;
       else if (Deno.realPathSync(path) !== path) return false;
       else if (!root.contains(path)) refused = 404;
@@ -158,10 +157,8 @@ class BundleReader {
       if (found === "alone") break;
       this.#next++;
       if (typeof found === "number") this.buffer.add({ path: wanted, status: found });
-      // mutant `this.#turns.isOver` → `true`: each file is a group
       if (this.#turns.isOver) break;
     }
-    // mutant `>` → `>=`: what has no file is looked at alone, with the same result
     if (read.length > 0 && !areStillThere(root, path, read, began)) {
       [this.#next, this.buffer.length, this.#sizes.length] = [first, length, count];
       return false;

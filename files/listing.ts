@@ -12,6 +12,7 @@ import {
   isMissing,
   isSameFile,
   isUnreadable,
+  NOT_UTF8,
   readNames,
   statOrNull,
 } from "../disk/names.ts";
@@ -31,8 +32,6 @@ const CHUNK_CHARACTERS = 32768;
 const ATTEMPTS = 10;
 /** How often a directory is read that is removed and made again meanwhile. */
 const READINGS = 3;
-/** Deno's replacement for bytes that are not UTF-8. */
-const NOT_UTF8 = "\ufffd";
 /** Permission bits of a file that everybody may read: whether this user may needs no look. */
 const READABLE = 0o444;
 
@@ -210,7 +209,9 @@ function checkRemoved(place: Place): void {
     const now = statOrNull(path);
     if (now === null) continue;
     if (state !== null && isSameFile(now, state)) return;
-    if (!now.isDirectory() || Number(now.dev) !== Number(state?.dev)) throw replaced(path);
+    // The directory itself may have given way to something else.
+    const mayBeOther = at === place || now.isDirectory();
+    if (!mayBeOther || Number(now.dev) !== Number(state?.dev)) throw replaced(path);
   }
   checkFirst(at);
 }
@@ -239,11 +240,13 @@ async function* readPlace(
   const unreadable = { ...other(name, "unreadable"), isItself: true } as const;
   const doubtful = new Set<string>();
   const listed = new Set<string>();
+  const missing = new Set<string>();
+  let looks = 1;
   let names = read ?? [];
   let next = 0;
   const take = (isLost: boolean) => {
     const some = names.slice(next, next + AT_A_TIME);
-    const entries = describeAll(walk, place, some, doubtful, isLost);
+    const entries = describeAll(walk, place, some, doubtful, missing, isLost);
     if (entries === null) return null;
     next += some.length;
     entries.unshift(...itself);
@@ -252,7 +255,12 @@ async function* readPlace(
   };
   for (let reading = 1; reading <= READINGS; reading++) {
     try {
-      if (reading > 1 && !findAgain(place)) return;
+      if (reading > 1) {
+        const now = findAgain(place);
+        if (now === null) return;
+        // A link to another directory must not be read in its place.
+        if (!now.isDirectory()) break;
+      }
       if (read === null) {
         for (const name of names.slice(0, next)) listed.add(name);
         const all = await readNames(path);
@@ -265,7 +273,17 @@ async function* readPlace(
         if (entries === null) break;
         yield entries;
         if (turns.isOver) await turns.next(root.path);
-        if (next === names.length) return;
+        if (next < names.length) continue;
+        if (missing.size === 0) return;
+        // What is still listed was not removed: a damaged disk lists names that it does not find.
+        const still = new Set(await readNames(path));
+        const lost = [...missing].filter((name) => still.has(name));
+        if (lost.length === 0) return;
+        if (++looks > ATTEMPTS) return yield lost.map((name) => other(name, "unreadable"));
+        for (const name of names) if (!missing.has(name)) listed.add(name);
+        missing.clear();
+        names = lost;
+        next = 0;
       }
     } catch (error) {
       // A name that was sent as that of a directory can't be taken back.
@@ -275,8 +293,10 @@ async function* readPlace(
       return yield [unreadable];
     }
   }
-  if (!findAgain(place)) return;
+  const now = findAgain(place);
+  if (now === null) return;
   if (itself.length > 0) return yield [unreadable];
+  if (!now.isDirectory()) throw replaced(path);
   let isAnyLost = false;
   while (next < names.length) {
     const entries = take(true);
@@ -288,17 +308,19 @@ async function* readPlace(
   if (!isAnyLost) throw replaced(path);
 }
 
-/** Finds a directory again that was removed or replaced; false if it is gone. */
-function findAgain(place: Place): boolean {
+/** Finds what has the path of a directory that was removed or replaced; `null` if nothing has. */
+function findAgain(place: Place): BigIntStats | null {
   checkRemoved(place);
-  place.state = statOrNull(place.path);
-  return place.state !== null;
+  const now = statOrNull(place.path);
+  place.state = now;
+  return now;
 }
 
 /**
  * Describes entries of a directory; returns `null` if it is gone, or another one by now.
  *
  * @param doubtful The names so far that are not UTF-8, or look so.
+ * @param missing The names so far that nothing was found by.
  * @param isLost Whether the directory changes all the time: then it need not be the same, and what is in it can't be read.
  */
 function describeAll(
@@ -306,6 +328,7 @@ function describeAll(
   place: Place,
   names: readonly string[],
   doubtful: Set<string>,
+  missing: Set<string>,
   isLost: boolean,
 ): Found[] | null {
   const { path, state } = place;
@@ -318,17 +341,20 @@ function describeAll(
     const reserved = isLocal ? null : there;
     const seen: Seen[] = [];
     const doubtfulHere = new Set(doubtful);
-    const directory = { root, place, reserved, doubtful: doubtfulHere, isTooDeep, isLocal, seen };
+    const missingHere: string[] = [];
+    const found = { seen, doubtful: doubtfulHere, missing: missingHere };
+    const directory = { root, place, reserved, isTooDeep, isLocal, ...found };
     const entries: Found[] = [];
     for (const name of names) {
       const entry = describe(directory, name);
       if (entry !== null) entries.push(isLost ? other(name, "unreadable") : entry);
     }
     const change = isLocal ? null : changeOf(root, began, place, seen, isLost);
-    if (!isLost && (state === null || !isAt(path, state))) return null;
+    if (!isLost && (state === null || statOrNull(path) === null || !isSame(place))) return null;
     if (change === "moved") break;
     if (change !== null) continue;
     for (const name of doubtfulHere) doubtful.add(name);
+    for (const name of missingHere) missing.add(name);
     return entries;
   }
   throw replaced(path);
@@ -359,8 +385,13 @@ function changeOf(
  * make the work for a tree grow as the square of its depth, and more.
  */
 function isStillBelow(place: Place, above: Place): boolean {
-  return isSameFile(Deno.lstatSync(place.path), place.state!) &&
-    isSameFile(Deno.lstatSync(above.path), above.state!);
+  return isSame(place) && isSame(above);
+}
+
+/** Whether a directory has its path; a link may get the number of one that was just removed. */
+function isSame({ path, state }: Place): boolean {
+  const now = Deno.lstatSync(path);
+  return now.isDirectory && isSameFile(now, state!);
 }
 
 /**
@@ -399,6 +430,8 @@ interface ReadDirectory {
   readonly isLocal: boolean;
   /** The entries so far. */
   readonly seen: Seen[];
+  /** The names that nothing was found by. */
+  readonly missing: string[];
 }
 
 /** What has a name; `null` if nothing has, or nobody may know. */
@@ -414,7 +447,11 @@ function describe(directory: ReadDirectory, name: string): Found | null {
   } catch (error) {
     if (codeOf(error) === "ENAMETOOLONG") return other(name, "name");
     // It was removed meanwhile, unless the real name has other bytes.
-    if (isMissing(error)) return isDoubtful ? other(name, "name") : null;
+    if (isMissing(error)) {
+      if (isDoubtful) return other(name, "name");
+      directory.missing.push(name);
+      return null;
+    }
     if (isUnreadable(error)) return other(name, "unreadable");
     throw error;
   }

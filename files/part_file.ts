@@ -152,7 +152,6 @@ export class PartFile implements AsyncDisposable {
     const mayHaveRecord = this.#phase !== "temporary";
     this.#phase = "complete";
     await syncIfPossible(dirname(this.#target));
-    // mutant `mayHaveRecord` → `true`: none is there
     if (mayHaveRecord) await removeIfPresent(recordPaths(this.path)[0]);
   }
 
@@ -162,7 +161,6 @@ export class PartFile implements AsyncDisposable {
     if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
     const mode = replaced?.isFile ? replaced.mode : newFileMode(unusedPath(dirname(this.path)));
     // Until now only this user could read it.
-    // mutant `mode !== null` → `true`: all files have one where this is tested
     if (mode !== null) setMode(this.path, mode);
     if (this.#replaces) await Deno.rename(this.path, this.#target);
     else if (!giveNewName(this.path, this.#target)) throw alreadyExists(this.#target);
@@ -301,7 +299,6 @@ async function lockPart(target: string): Promise<LockedFile> {
 export function partPath(target: string): string {
   const name = basename(target);
   const usual = `.${name}${PART_SUFFIX}`;
-  // mutant `<=` → `<`: another name, which nothing has either
   if (new TextEncoder().encode(usual).length <= MAX_PART_NAME_BYTES) {
     return join(dirname(target), usual);
   }

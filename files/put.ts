@@ -456,8 +456,6 @@ function keep({ unfinished, maxPartBytes }: FileRequest, part: string, file: Unf
   const { fd } = file.handle;
   const { size } = fstatSync(fd);
   const room = unfinished.findRoom(part, size, maxPartBytes);
-  // mutant `size > room` → `true`: there is never more room than bytes
-  // mutant `>` → `>=`: the same
   if (size > room) ftruncateSync(fd, room);
   file.isKept = room > 0;
 }

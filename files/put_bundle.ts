@@ -62,7 +62,6 @@ class BundleWriter implements Placement<Sent> {
   readonly root: Root;
   readonly isLocked = false;
   /** A path of 4 KiB can make 250 directories. */
-  // mutant `1024` → `1025`: one more
   readonly maxUnsynced = 1024;
   readonly #request: FileRequest;
   #hasReserved = false;
@@ -102,9 +101,7 @@ class BundleWriter implements Placement<Sent> {
   /** In the reserved directory. */
   temporary(): Omit<Complete, "state"> {
     const { unfinished } = this.#request;
-    // mutant `!this.#hasReserved` → `true`: it is there already
     if (!this.#hasReserved) unfinished.makeDirectory();
-    // mutant `true` → `false`: the same
     this.#hasReserved = true;
     return { path: unfinished.newPath(), newMode: null };
   }

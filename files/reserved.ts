@@ -37,7 +37,19 @@ const PART_NAME = /^\..*\.degu-part(\.new|\.json(\.tmp)?)?$/isu;
  * what a download resumes, or change what another peer has sent.
  */
 export function isPartName(name: string): boolean {
-  return PART_NAME.test(name);
+  return PART_NAME.test(foldName(name));
+}
+
+/** Dots and spaces at the end, and what is not seen. */
+const IGNORED = /[. ]+$|\p{Default_Ignorable_Code_Point}/gu;
+const DOT = 0x2e;
+const LAST_ASCII = 0x7f;
+
+/** A name without what some disks ignore in it: FAT at the end, ext4 with `casefold` anywhere. */
+function foldName(name: string): string {
+  const first = name.charCodeAt(0);
+  // No other name can be reserved: of many names in a list each step counts.
+  return first === DOT || first > LAST_ASCII ? name.replace(IGNORED, "") : name;
 }
 
 /** The name, ignoring case as some file systems do. */
@@ -45,7 +57,8 @@ const RESERVED_NAME = /^\.degu-files$/iu;
 
 /** Reports whether a name is reserved everywhere: for unfinished files, or for parts of downloads. */
 export function isReservedName(name: string): boolean {
-  return RESERVED_NAME.test(name) || isPartName(name);
+  const folded = foldName(name);
+  return RESERVED_NAME.test(folded) || PART_NAME.test(folded);
 }
 
 /**

@@ -104,10 +104,8 @@ export interface Moved {
 }
 
 /** How often what was opened is looked at if somebody may be exchanging directories at this moment. */
-// mutant `16` → `17`: a look more
 const LOOKS = 16;
 /** How often if no name on the way has changed lately: the times of some file systems never do. */
-// mutant `3` → `4`: a look more
 const SETTLED_LOOKS = 3;
 
 /** How often opening is tried if the file is replaced, as by a PUT, at the same moment. */
@@ -286,7 +284,6 @@ export class Root {
   #isOlder(directory: string, time: number): boolean {
     for (let path = directory;; path = dirname(path)) {
       const { ctime } = Deno.lstatSync(path);
-      // mutant `>` → `>=`: a moment more
       if (ctime === null || ctime.getTime() > time) return false;
       if (path === this.path) return true;
     }
@@ -515,8 +512,8 @@ export class Root {
   ): Promise<void> {
     const path = this.pathOf(names);
     const check = () => {
-      if (!isReal(dirname(path))) throw new Refusal(409, `${path} is reached by a link, or gone`);
       const now = Deno.lstatSync(path);
+      if (!isReal(dirname(path))) throw new Refusal(409, `${path} is reached by a link, or gone`);
       if (!isSame(now)) throw new Refusal(409, `${path} is not what it was when it was listed`);
       return now;
     };

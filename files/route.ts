@@ -100,8 +100,6 @@ export class Route implements Disposable {
       if (!body.chunked && body.contentLength <= MAX_DISCARDED_BYTES) await body.read();
       else await body.cancel();
     }
-    // mutant `>=` → `>`: that the server has closed it shows with the next request
-    // mutant `400` → `401`: that the server has closed it shows with the next request
     if (status >= 400) this.#connection?.close();
   }
 

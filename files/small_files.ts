@@ -18,7 +18,6 @@ import {
 } from "./root.ts";
 
 /** How many files get their names together. */
-// mutant `64` → `65`: one more
 const BATCH = 64;
 /** A small file, or a directory, that is placed below a root. */
 export interface SmallFile {
@@ -88,12 +87,10 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** Writes a file, which gets its name later. */
   async add(file: F, content: Uint8Array, modified: Date): Promise<void> {
     for (let attempt = 1;; attempt++) {
-      // mutant `this.#turns.isOver` → `true`: the directory is looked at once more
       if (this.#turns.isOver) this.#enteredKey = null;
       try {
         const directory = file.names.slice(0, -1);
         const key = directory.join("/");
-        // mutant `this.#enteredKey !== key` → `true`: the directory is looked at once more
         if (this.#enteredKey !== key) {
           for (const path of this.#placement.enter?.(directory) ?? []) this.#changed.add(path);
         }
@@ -157,9 +154,6 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     } finally {
       for (const { written } of arrived) if (written !== null) discard(written);
       naming.finish();
-      // mutant `this.#changed.size > this.#placement.maxUnsynced` → `true`: all of them are synced in the end
-      // mutant `this.#changed.size > this.#placement.maxUnsynced` → `false`: all of them are synced in the end
-      // mutant `>` → `>=`: all of them are synced in the end
       if (this.#changed.size > this.#placement.maxUnsynced) await this.#syncChanged();
       for (const each of naming.named) this.#placement.onPlaced(...each);
     }
@@ -228,10 +222,8 @@ class Naming<F extends SmallFile> {
     }
     let isAdmitted = false;
     for (const { file, written } of arrived) {
-      // mutant `!isAdmitted || this.#turns.isOver` → `true`: a turn for each file
       if (!isAdmitted || this.#turns.isOver) {
         this.leave();
-        // mutant `isAdmitted` → `true`: one turn more before the first file
         if (isAdmitted) await this.#turns.next(this.#placement.root.path);
         await this.#placement.admit();
         isAdmitted = true;
@@ -243,9 +235,6 @@ class Naming<F extends SmallFile> {
         this.#placement.onFailed(file, error);
       }
       // Whatever happens to directories, they are looked at again.
-      // mutant `this.#entered !== null && this.#entered.parent.missing.length > 0` → `true`: the directory is looked at once more
-      // mutant `&&` → `||`: the directory is looked at once more
-      // mutant `>` → `>=`: the directory is looked at once more
       if (this.#entered !== null && this.#entered.parent.missing.length > 0) this.leave();
     }
   }
@@ -256,7 +245,6 @@ class Naming<F extends SmallFile> {
     const { root } = this.#placement;
     const directory = names.slice(0, -1);
     const key = directory.join("/");
-    // mutant `written === null || this.#entered?.key !== key` → `true`: the directory is looked at once more
     if (written === null || this.#entered?.key !== key) this.leave();
     if (written === null) {
       const { created, changed } = root.makeDirectory(names, () => {}, NOTHING, this.#checked);
@@ -301,7 +289,6 @@ class Naming<F extends SmallFile> {
 function discard({ path, open, held, isPlaced }: Omit<Written, "synced">): void {
   using _held = held;
   try {
-    // mutant `!isPlaced` → `true`: what is placed has this path no more
     if (!isPlaced) removeIfPresentSync(path);
   } catch {
     // The error that made it superfluous is the one to report.

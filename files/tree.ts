@@ -406,7 +406,6 @@ export class Plan {
     if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
       this.unchanged.push(node);
     } else if (hasSize && (compare === "digest" || (compare === "time" && !replace))) {
-      // mutant `node.size === 0` → `false`: the digests of nothing are the same
       if (node.size === 0) this.unchanged.push(node);
       else this.compares.push(copy);
     } else if (replace) {
@@ -427,6 +426,9 @@ export class Plan {
     const own: Judged = { directory: source!, wanted: [] };
     const judged = above ?? own;
     for (const pair of this.#pairsIn(directory)) {
+      // What the target has of it, which nobody can tell, stays, whatever becomes of it here.
+      const isUntold = pair.source !== null && this.#spellings.rivals.get(pair.source) === null;
+      if (isUntold) own.wanted.push(pair.source!);
       if (!this.#isIncluded(pair)) continue;
       if (pair.source !== null && pair.source.reason !== "reserved") this.isEmpty = false;
       if (this.#decide(pair, own)) {
@@ -486,11 +488,13 @@ export class Plan {
     if (source === null) return target!.kind === "directory";
     unmade?.below.push(source);
     const rival = this.#spellings.rivals.get(source);
+    const isSkipped = source.kind === "other" ||
+      source.kind === "file" && this.#isUnsettled(source);
+    // By whatever name the target has it, nobody may delete it.
+    if (isSkipped && target !== null) wanted.push(source);
     if (source.kind === "other") this.#leaveOut(source);
     else if (source.kind === "directory") return this.#decideDirectory(pair, wanted, rival);
-    else if (this.#isUnsettled(source)) {
-      // By whatever name the target has it, nobody may delete it.
-      if (target !== null) wanted.push(source);
+    else if (isSkipped) {
       this.skipped.push({ node: source, reason: "still being written" });
     } else if (unmade !== null) this.fail(source, directoryMissing(source, unmade.error));
     else if (rival !== undefined) this.fail(source, sameFile(source, rival));
@@ -653,6 +657,5 @@ function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
 }
 
 export function byName(one: TreeNode, other: TreeNode): number {
-  // mutant `one.name > other.name` → `true`: no two have the same name
   return one.name < other.name ? -1 : one.name > other.name ? 1 : 0;
 }

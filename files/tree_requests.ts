@@ -117,7 +117,6 @@ export async function compareContents(
 async function digestHere(path: string, signal: AbortSignal): Promise<string | null> {
   try {
     if (!isRealFile(path)) return null;
-    // mutant `<` → `<=`: it is read in pieces, or at once
     if (Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES) {
       return sha256Of(Deno.readFileSync(path));
     }

@@ -138,7 +138,6 @@ const MAX_CONNECTIONS = 64;
 /** The most files of a request. */
 const BATCH_FILES = 512;
 /** The most bytes of a request, as far as the list says. */
-// mutant `4_194_304` → `4194305`: a byte more
 const BATCH_BYTES = 4_194_304;
 
 /**
@@ -230,12 +229,6 @@ class Lanes implements Disposable {
   ): Promise<void> {
     const shared = queues.map((jobs) => jobs.values());
     await this.together(this.#routes.map((route, i) => async () => {
-      // mutant `i % 2 === 0` → `true`: all are done, in whatever order
-      // mutant `i % 2 === 0` → `false`: all are done, in whatever order
-      // mutant `===` → `!==`: all are done, in whatever order
-      // mutant `%` → `*`: all are done, in whatever order
-      // mutant `2` → `3`: all are done, in whatever order
-      // mutant `0` → `1`: all are done, in whatever order
       for (const jobs of i % 2 === 0 ? shared : shared.toReversed()) {
         for (const job of jobs) await run(route, job);
       }

@@ -67,7 +67,6 @@ export class UnfinishedFiles {
     let state = statOrNull(path);
     if (state === null) {
       try {
-        // mutant `0o700` → `449`: it gets the right one below
         mkdirSync(path, { mode: 0o700 });
       } catch (error) {
         // Another process was first.
@@ -78,7 +77,6 @@ export class UnfinishedFiles {
     if (!state.isDirectory()) {
       throw new Refusal(403, `${path} is needed for unfinished files, and is not a directory`);
     }
-    // mutant `(state.mode & 0o077n) === 0n` → `false`: it gets what it has
     if ((state.mode & 0o077n) === 0n) return;
     try {
       chmodSync(path, 0o700);

@@ -43,7 +43,6 @@ import {
 import { isTransient } from "../net/retry.ts";
 
 /** To hash so many bytes takes some milliseconds. */
-// mutant `1048576` → `1048577`: a byte more
 const SOON_HASHED_BYTES = 1048576;
 
 /**
@@ -179,7 +178,6 @@ class Upload {
 
   /** Closes the connection if that many bytes are hashed first: it may take longer than a server waits. */
   #releaseFor(bytes: number): void {
-    // mutant `>` → `>=`: a byte less
     if (bytes > SOON_HASHED_BYTES) this.#route.release();
   }
 
@@ -188,7 +186,6 @@ class Upload {
     const { modified, replace } = this.#settings;
     const size = `${this.#source.size}`;
     const meter = this.#meter(this.#source.size);
-    // mutant `||` → `&&`: a request more, which changes nothing
     if (modified === null || !replace) return meter.finish(sha256);
     const digest = { "repr-digest": formatReprDigest(sha256) };
     const headers = { ...digest, "upload-offset": size, "upload-length": size };
@@ -374,7 +371,6 @@ export class SourceFile implements AsyncDisposable {
 
   /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
   async hash(signal: AbortSignal | undefined): Promise<string> {
-    // mutant `this.#sha256 !== null` → `false`: it is read once more
     if (this.#sha256 !== null) return this.#sha256;
     for await (const _ of this.#pieces(0, newHash())) signal?.throwIfAborted();
     return this.#sha256!;

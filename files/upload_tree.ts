@@ -244,7 +244,6 @@ class Upload implements Direction {
       for (let attempt = 0; attempt < 2; attempt++) {
         // A link, or what opening would wait for.
         const seen = Deno.lstatSync(path);
-        // mutant `!seen.isFile` → `false`: what is opened is no file either, and the error says less
         if (!seen.isFile) return { error: this.#replaced(node) };
         if (seen.size > content.length) return { alone: true };
         const state = readSmall(path, seen, content);
@@ -263,12 +262,14 @@ class Upload implements Direction {
     return new TransferError("CHANGED", `${this.pathOf(node)} ${text}`);
   }
 
-  #outcomeOf({ copy: { node }, bytes, sha256 }: Sent, status: number): Outcome {
+  #outcomeOf({ copy: { node, isNew }, bytes, sha256 }: Sent, status: number): Outcome {
     if (status === 201 || status === 204) {
       this.#refusal = null;
       return { bytes, sha256 };
     }
-    if (status === 412) return { taken: true, sha256 };
+    // Else there was no condition: a peer that lies is not asked again and again.
+    const hasCondition = isNew || !this.#settings.replace;
+    if (status === 412 && hasCondition) return { taken: true, sha256 };
     const error = statusError("PUT", this.#uriOf(node), { status });
     if (status === 507) throw error;
     if (status === 403 && this.#refusal !== null) throw this.#refusal;

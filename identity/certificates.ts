@@ -115,7 +115,6 @@ async function signLeaf(
     issuer: issuer.subjectName,
     ...validity(profile.days, issuer.notAfter),
     publicKey,
-    // mutant `false` → `true`: nobody exports it
     signingKey: await crypto.subtle.importKey("pkcs8", key, KEY_ALGORITHM, false, ["sign"]),
     signingAlgorithm: SIGNING_ALGORITHM,
     extensions,

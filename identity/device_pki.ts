@@ -294,7 +294,6 @@ async function loadCurrentIdentity(
   // One that is not valid yet was made while the clock was ahead.
   const isDue = ({ certificateValidity, authorityValidity }: LoadedIdentity) => {
     const to = certificateValidity.validTo.getTime();
-    // mutant `>` → `>=`: a millisecond
     return certificateValidity.validFrom.getTime() > Date.now() ||
       to < Date.now() + renewalDays * DAY && to < authorityValidity.validTo.getTime();
   };
@@ -349,7 +348,6 @@ async function loadIdentity(files: IdentityFiles, name: string): Promise<LoadedI
   const authorityValidity = validityOf(ca.value);
   const invalid = validityProblem(authorityValidity, Date.now());
   if (invalid !== null) {
-    // mutant `<` → `<=`: a millisecond
     const isEarly = Date.now() < authorityValidity.validFrom.getTime();
     const advice = isEarly
       ? "correct the clock; if it is right, it was ahead when the authority was made, so"
@@ -422,7 +420,6 @@ async function removeLeftBehind(
       const age = Math.abs(Date.now() - (info.mtime?.getTime() ?? NaN));
       // Never prompts.
       const { state } = await Deno.permissions.query({ name: "write", path });
-      // mutant `>` → `>=`: a millisecond
       if (age > LEFT_BEHIND_AFTER && state === "granted") {
         await removeIfPresent(path, { recursive: true });
       }

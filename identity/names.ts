@@ -50,7 +50,6 @@ export function deviceId(sha256: Uint8Array): string {
   // 52 digits of 5 bits each are 4 more than there are.
   const bits = BigInt(`0x${sha256.toHex()}`) << 4n;
   return bits.toString(32).padStart(52, "0")
-    // mutant `32` → `33`: no digit has that value
     .replaceAll(/./g, (digit) => ALPHABET[parseInt(digit, 32)]!);
 }
 

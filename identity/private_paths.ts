@@ -12,7 +12,6 @@ const STICKY = 0o1000;
 const ROOT = 0;
 
 /** Links that lead on to each other; more than any system follows, which reports a loop itself. */
-// mutant `40` → `41`: as it says
 const MAX_LINKS = 40;
 
 /** Looks at paths, and at each directory and link above them once. */
@@ -30,7 +29,6 @@ export class PrivatePaths {
    * @throws {Deno.errors.PermissionDenied} if another user could.
    */
   async check(path: string, forbidden: number): Promise<void> {
-    // mutant `this.#user === null` → `false`: on Windows alone is there none
     if (this.#user === null) return;
     await this.checkWay(path);
     const info = await Deno.stat(path);
@@ -49,11 +47,9 @@ export class PrivatePaths {
 
   /** Makes sure of what leads to a path, by following it as the system does, name after name; the path need not exist. */
   async checkWay(path: string): Promise<void> {
-    // mutant `this.#user === null` → `false`: on Windows alone is there none
     if (this.#user === null) return;
     let at = "/";
     let rest = path.split("/");
-    // mutant `0` → `1`: no system follows as many
     let links = 0;
     await this.#checkAbove(at);
     while (rest.length > 0) {
@@ -61,7 +57,6 @@ export class PrivatePaths {
       rest = others;
       at = join(at, name);
       const target = await this.#checkLink(at);
-      // mutant `<=` → `<`: no system follows as many
       if (target !== null && ++links <= MAX_LINKS) {
         rest = [...target.split("/"), ...rest];
         at = isAbsolute(target) ? "/" : dirname(at);
@@ -117,7 +112,6 @@ function howToClose({ mode, isDirectory }: Deno.FileInfo): string {
 /** Reads the metadata of a path if the program may read it; never prompts for the permission. */
 async function statIfReadable(path: string): Promise<Deno.FileInfo | null> {
   const { state } = await Deno.permissions.query({ name: "read", path });
-  // mutant `state !== "granted"` → `false`: a person would be asked for it, and else it is `NotCapable`
   if (state !== "granted") return null;
   try {
     return await Deno.lstat(path);

@@ -76,7 +76,6 @@ export function endpointOf(address: Address): Endpoint {
   if (address instanceof Uint8Array) {
     return {
       transport: "unix",
-      // mutant `true` → `false`: the name begins with NUL, so a byte order mark is never first
       path: new TextDecoder("utf-8", { ignoreBOM: true }).decode(address),
     };
   }

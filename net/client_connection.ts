@@ -48,7 +48,6 @@ export const DEFAULT_TIMEOUT = 90;
  * After this long without bytes from the peer, a request first waits for a turn of the event loop. Only then
  * is it known what arrived while the program computed; that must not be taken for the response.
  */
-// mutant `10` → `11`: a millisecond more is as much as nothing
 const PAUSE_MILLISECONDS = 10;
 
 const forgotten = new FinalizationRegistry<Transport>((transport) => transport.close());

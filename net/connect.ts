@@ -54,7 +54,6 @@ export async function connectSocket(
     bounds,
     async (signal) => {
       try {
-        // mutant `endpoint.transport === "tcp"` → `false`: the wait ends either way; the signal frees the socket a little sooner
         return endpoint.transport === "tcp"
           ? await Deno.connect({ ...endpoint, signal })
           : await Deno.connect(endpoint);

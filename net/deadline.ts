@@ -36,7 +36,6 @@ export function checkTimeout(timeout: number | null, label = "timeout"): void {
 
 /** Ticks for all deadlines with the same interval, as long as there are any. */
 class Clock {
-  // mutant `0` → `1`: only how many more is looked at
   tick = 0;
   readonly #milliseconds: number;
   readonly #timer: Interval;

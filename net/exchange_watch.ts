@@ -70,10 +70,8 @@ export class ExchangeWatch {
   readonly #request: Pick<Exchange, "session" | "method" | "uri">;
   readonly #body: BodyIn;
   #ended = false;
-  // mutant `0` → `1`: it is set with the response
   #status = 0;
   /** Bytes of the response's preamble that were not sent yet. */
-  // mutant `0` → `1`: it is set with the response
   #preamble = 0;
   #scanner: ChunkScanner | null = null;
   // The beginning of a line or an end that the socket has not taken whole yet.
@@ -110,8 +108,6 @@ export class ExchangeWatch {
   }
 
   #scan(scanner: ChunkScanner, bytes: Uint8Array, at: number, end: number): void {
-    // mutant `>` → `>=`: a copy is counted as well, and costs more
-    // mutant `this.#rest.length > 0` → `true`: a copy is counted as well, and costs more
     if (this.#rest.length > 0) {
       // The preamble was sent before: `at` is 0.
       bytes = concatenate([this.#rest, bytes.subarray(0, end)]);
@@ -119,7 +115,6 @@ export class ExchangeWatch {
     }
     let next;
     while ((next = scanner.advance(bytes, at, end)) !== -1) at = next;
-    // mutant `at === end` → `false`: no bytes are a rest of no bytes, too
     this.#rest = at === end ? EMPTY : bytes.slice(at, end);
     this.#data = scanner.taken;
   }
@@ -132,8 +127,6 @@ export class ExchangeWatch {
     const first = this.#firstByteAt;
     const last = this.#lastByteAt;
     // A complete exchange ends with its last byte. Asking for the time costs more than all the rest here.
-    // mutant `error === null && last !== null` → `false`: the time is asked for a moment later
-    // mutant `!==` → `===`: the same: without an error there was a last byte
     const end = error === null && last !== null ? last : performance.now();
     this.#report({
       ...this.#request,

@@ -24,7 +24,6 @@ type CreateHandle = (address: null, port: null, family: null, fd: number) => unk
  */
 export function duplicateDescriptor(server: NetServer): number | null {
   // Else nobody could close the duplicate.
-  // mutant `findCreateHandle() === null` → `false`: in this version of Deno there is one
   if (findCreateHandle() === null) return null;
   // The property is not part of the types, but every listening server has it.
   return duplicate((server as NetServer & { readonly _handle?: Handle | null })._handle);

@@ -45,7 +45,6 @@ export function makeIncomingBody(
 /** A connection as the source of our own bodies, which share its buffer. */
 class ConnectionSource extends BodySource {
   readonly reader: ByteReader;
-  // mutant `false` → `true`: a second check passes, and costs more, as smaller reads do
   readonly isShared = false;
   // Larger reads are slower: what the kernel has copied is gone from the cache before it is used.
   override readonly pieceBytes = 65536;

@@ -93,7 +93,6 @@ const PEER_CODES: ReadonlySet<unknown> = new Set([
 ]);
 
 /** With no file descriptor left every attempt fails at once, until a connection has ended. */
-// mutant `50` → `51`: a millisecond more
 const PAUSE_MILLISECONDS = 50;
 
 /** Listens for plain connections. */

@@ -38,7 +38,6 @@ export class RequestAbort {
   readonly #transport: Transport;
   #signal: AbortSignal | null = null;
   #interruption: Interruption | null = null;
-  // mutant `false` → `true`: each request with a signal sets it
   #fired = false;
 
   constructor(transport: Transport) {

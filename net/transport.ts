@@ -85,7 +85,6 @@ export class Transport implements AheadSource {
   #closed = false;
   #failure: unknown = null;
   /** How many bytes of the next preamble were searched for its end. */
-  // mutant `0` → `1`: the first search, before a byte has arrived, sets it
   #searched = 0;
   /** What a preamble waits for: a read of the socket, or one that was issued ahead. */
   #receiving: "nothing" | "read" | "read ahead" = "nothing";
@@ -192,10 +191,8 @@ export class Transport implements AheadSource {
     const { reader } = this;
     const from = reader.start + Math.max(0, this.#searched - 3);
     const end = findPreambleEnd(reader.bytes, from, reader.end);
-    // mutant `<` → `<=`: the end of a preamble is never at position 0
     const size = end < 0 ? reader.buffered + 1 : end - reader.start;
     // The parser has better messages, and gets every whole preamble.
-    // mutant `<` → `<=`: the end of a preamble is never at position 0
     if (this.#searched === 0 && reader.buffered > 0 && (end < 0 || size > MAX_PREAMBLE_BYTES)) {
       this.#checkStart(reader.bytes[reader.start]!);
     }
@@ -225,8 +222,6 @@ export class Transport implements AheadSource {
     // Only from the first byte on: before, no request is waited for.
     if (this.#searched > 0) this.requestWait?.begin();
     if (ahead !== null) return ahead;
-    // mutant `reader.buffered === 0` → `true`: what is buffered fits in what is left of the buffer
-    // mutant `0` → `1`: it is the size of a buffer
     if (reader.buffered === 0) reader.fit();
     return this.#reading = this.#socket.read(reader.room());
   }
@@ -330,7 +325,6 @@ export class Transport implements AheadSource {
    * last response. Resolves when the connection can be closed, or has been. Never rejects.
    */
   async linger(): Promise<void> {
-    // mutant `this.#closed` → `false`: what follows fails, and nothing is reported
     if (this.#closed) return;
     const closed = Promise.withResolvers<void>();
     this.addCloseListener(() => closed.resolve());
@@ -350,7 +344,6 @@ export class Transport implements AheadSource {
       if (dropped === null) return;
       clearTimeout(timer);
       const encrypted = this.#socket.protocol !== undefined;
-      // mutant `1` → `2`: 20 ms more
       for (let left = encrypted ? LAST_CHANCES_ENCRYPTED : 1; left > 0 && !this.#closed; left--) {
         const chance = new Promise<void>((resolve) => {
           timer = setTimeout(resolve, LAST_CHANCE_MILLISECONDS);
@@ -425,7 +418,6 @@ export class Transport implements AheadSource {
   }
 
   #viewOf(length: number): Uint8Array {
-    // mutant `this.#view.length !== length` → `true`: a new view of the same bytes
     if (this.#view.length !== length) this.#view = this.#out.subarray(0, length);
     return this.#view;
   }
@@ -434,9 +426,7 @@ export class Transport implements AheadSource {
   #fit(size: number): void {
     const { length } = this.#out;
     let fitting = length;
-    // mutant `<=` → `<`: it is the size of a buffer
     if (this.#needed * GROWTH <= length) fitting = Math.floor(length / GROWTH);
-    // mutant `<` → `<=`: it is set to what it is
     if (fitting < FIRST_BYTES) fitting = FIRST_BYTES;
     while (fitting < size) fitting *= GROWTH;
     if (fitting !== length) {
@@ -454,7 +444,6 @@ export class Transport implements AheadSource {
     this.exchange?.add(this.#sending, this.#sending.length - rest.length);
     this.#sending = null;
     this.deadline.stopWriting();
-    // mutant `rest.length === 0` → `false`: to write nothing takes a turn
     return rest.length === 0 ? null : this.write(rest);
   }
 
@@ -481,7 +470,6 @@ export class Transport implements AheadSource {
   }
 
   #beginWrite(bytes: Uint8Array): Promise<number> {
-    // mutant `this.#sent === "nothing"` → `true`: nothing is written once it has failed
     if (this.#sent === "nothing") this.#sent = "some";
     if (this.#closed) throw new ConnectionClosedError();
     this.deadline.startWriting();
@@ -623,8 +611,6 @@ class MessageSink implements ByteSink {
       this.#writing = true;
       const checked = this.#checkNext(viewOf(bytes));
       const { length } = checked;
-      // mutant `length > 0` → `true`: the preamble alone, as it would go out anyway, or nothing
-      // mutant `>` → `>=`: the same
       if (length > 0) {
         const joined = this.#join(checked);
         if (joined === null && this.#flushing !== null) {

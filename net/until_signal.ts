@@ -30,7 +30,6 @@ export interface Serving {
 }
 
 /** Windows can't send a process SIGTERM. */
-// mutant `Deno.build.os === "windows"` → `false`: the tests of signals run on Linux
 const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGINT", "SIGTERM"];

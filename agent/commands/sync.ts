@@ -117,7 +117,13 @@ const MAX_IGNORE_BYTES = 1_048_576;
 async function readLocalIgnore(root: string): Promise<string[]> {
   const path = join(root, IGNORE_FILE);
   const info = await ifThere(Deno.stat(path));
-  if (info === null) return [];
+  if (info === null) {
+    // A link to nothing, or what a damaged disk does not find.
+    for await (const { name } of Deno.readDir(root)) {
+      if (name === IGNORE_FILE) throw badIgnoreFile(path);
+    }
+    return [];
+  }
   if (!info.isFile || info.size > MAX_IGNORE_BYTES) throw badIgnoreFile(path);
   return (await Deno.readTextFile(path)).split(/\r?\n/);
 }

@@ -83,9 +83,6 @@ function partOf(piece: Bytes, count: number): Bytes {
 
 /** Checks a content-length that a caller gives: an integer from 0 to 2⁵³ − 1. */
 export function checkContentLength(contentLength: number): void {
-  // mutant `!Number.isSafeInteger(contentLength) || contentLength < 0` → `true`: checkInteger() decides, more slowly
-  // mutant `<` → `<=`: the same
-  // mutant `0` → `1`: the same
   if (!Number.isSafeInteger(contentLength) || contentLength < 0) {
     checkInteger("contentLength", contentLength, 0, MAX_LENGTH);
   }
@@ -238,7 +235,6 @@ export class Body implements AsyncIterable<Uint8Array> {
       const { keepsBytes } = out;
       let piece = this.#state.fromSource(reader.view(Infinity));
       if (piece instanceof Promise) piece = await piece;
-      // mutant `keepsBytes` → `true`: a copy does as well, and costs more
       if (piece.length > 0) await out.write(keepsBytes ? piece.slice() : piece);
       const { pieceBytes, mostBytes } = this.#source;
       const most = keepsBytes ? PIECE_BYTES : Math.min(out.pieceBytes ?? pieceBytes, mostBytes);
@@ -246,7 +242,6 @@ export class Body implements AsyncIterable<Uint8Array> {
       let buffer = EMPTY;
       while (!reader.done) {
         const wanted = Math.min(size, reader.remaining);
-        // mutant `keepsBytes || buffer.length < wanted` → `true`: a new buffer does as well, and costs more
         if (keepsBytes || buffer.length < wanted) buffer = new Uint8Array(wanted);
         const count = await this.#state.readInto(reader, buffer.subarray(0, wanted));
         // A source that fills the buffer probably has more; a slow one doesn't get much memory.

@@ -182,7 +182,6 @@ export class BodyIter {
           throw new BodyError(`the source's items must be Uint8Arrays; got ${typeName(value)}`);
         }
         const bytes = gate.take(value);
-        // mutant `out.keepsBytes` → `true`: a copy does as well, and costs more
         if (bytes !== null) await out.write(out.keepsBytes ? bytes.slice() : bytes);
       }
       const last = gate.end();
@@ -203,7 +202,6 @@ export class BodyIter {
 }
 
 /** A chunk of up to this many bytes is written together with its line. */
-// mutant `131072` → `131073`: it is the size of a buffer
 const STAGED_BYTES = 131072;
 const CRLF = new Uint8Array([0x0d, 0x0a]);
 

@@ -79,14 +79,11 @@ class PlainSource extends BodySource {
 /** A stream of byte arrays, which must end where the body does. */
 class StreamSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
-  // mutant `false` → `true`: a second check passes, and costs more, as smaller reads do
   readonly isShared = false;
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   #item: Uint8Array | null = null;
-  // mutant `0` → `1`: it is set with the first item
   #length = 0;
-  // mutant `0` → `1`: it is set with the first item
   #position = 0;
 
   constructor(stream: ReadableStream<Uint8Array>) {

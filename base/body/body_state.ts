@@ -260,7 +260,6 @@ export class BodyState {
 
   /** Ends an iteration; one that was left early cancels the rest. */
   endIteration(): void {
-    // mutant `!this.isConsumed` → `true`: a consumed body is not canceled, but the error would be made
     if (!this.isConsumed) this.cancel(new BodyError("the iteration was abandoned"));
   }
 
@@ -274,7 +273,6 @@ export class BodyState {
     this.beginWhole("stream");
     return this.#stream = new ReadableStream({
       type: "bytes",
-      // mutant `1` → `2`: nothing is pulled from an empty stream
       autoAllocateChunkSize: Math.max(1, size),
       start: async (controller) => {
         if (size > 0) return;

@@ -40,7 +40,6 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
 /** The bytes that are left of `length` after a write that resolved to `written`, if that can be. */
 export function notWritten(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
   if (written === undefined || written === length) return EMPTY;
-  // mutant `>` → `>=`: as many as there were have been dealt with
   if (!Number.isInteger(written) || written < 1 || written > length) {
     throw new BodyError(`the sink claims to have written ${written} of ${length} bytes`);
   }
@@ -119,7 +118,6 @@ export class ByteReader {
   readonly #first: number;
   readonly #usual: number;
   /** How far the current message has filled the buffer. */
-  // mutant `0` → `1`: the least buffer is larger
   #peak = 0;
   // A read that was issued before anything waits for it. Until it settles, the buffer must not move.
   #ahead: Promise<number | null> | null = null;
@@ -147,9 +145,7 @@ export class ByteReader {
     if (this.end === length && length < this.#usual) {
       this.#moveTo(this.#largerBytes);
     } else if (this.start === this.end) {
-      // mutant `0` → `1`: start and end stay equal, so nothing is buffered
       this.start = this.end = 0;
-      // mutant `this.end === length` → `true`: to move the bytes earlier costs more
     } else if (this.end === length) {
       this.bytes.copyWithin(0, this.start, this.end);
       this.end -= this.start;
@@ -161,8 +157,6 @@ export class ByteReader {
   /** Makes room behind `end` as {@linkcode room} does, but in a new buffer instead of moving bytes. */
   #roomBehind(): Uint8Array {
     const { length } = this.bytes;
-    // mutant `>` → `>=`: a new buffer does as well, and costs more
-    // mutant `this.end === length || length > this.#usual` → `true`: the same
     if (this.end === length || length > this.#usual) this.#moveTo(this.#idleBytes);
     return this.bytes.subarray(this.end);
   }
@@ -187,11 +181,9 @@ export class ByteReader {
   fit(): void {
     const { length } = this.bytes;
     if (this.#ahead !== null) return;
-    // mutant `>` → `>=`: a new buffer of the least size does as well, and costs more
     if (this.#peak * GROWTH <= length && length > this.#first) {
       this.#moveTo(Math.max(Math.floor(length / GROWTH), this.#first));
     }
-    // mutant `0` → `1`: the least buffer is larger
     this.#peak = 0;
   }
 
@@ -274,7 +266,6 @@ export class ByteReader {
    * @param error What reads fail with; `null` for a {@linkcode ConnectionClosedError}.
    */
   close(error: unknown): void {
-    // mutant `0` → `1`: start and end stay equal, so nothing is buffered
     this.start = this.end = 0;
     this.#failure = { error };
   }
@@ -289,7 +280,6 @@ export class ByteReader {
     }
     this.checkFailure();
     let room = this.room();
-    // mutant `>` → `>=`: a view of all of it is the same room
     if (room.length > limit) room = room.subarray(0, limit);
     const count = await this.#source.read(room);
     this.checkFailure();
@@ -362,7 +352,6 @@ export class Collector {
       larger.set(this.#bytes);
       this.#bytes = larger;
     }
-    // mutant `this.#length === 0` → `false`: a view of all of it is the same room
     return this.#length === 0 ? this.#bytes : this.#bytes.subarray(this.#length);
   }
 
@@ -385,7 +374,6 @@ export class Collector {
 
   /** The bytes collected so far, in an array of their own. */
   collected(): Uint8Array<ArrayBuffer> {
-    // mutant `this.#length === this.#bytes.length` → `false`: a copy has the same bytes
     return this.#length === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#length);
   }
 }

@@ -96,7 +96,6 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   async read(): Promise<Uint8Array<ArrayBuffer>> {
     if (!this.#state.beginRead()) return new Uint8Array(0);
     // Room for one byte more than is allowed, to detect whether there is one.
-    // mutant `1` → `2`: there is one all the same
     const collector = Collector.upTo(MAX_READ_BYTES + 1);
     while (!this.#reader.done) {
       collector.add(await this.#state.fromSource(this.#reader.read(collector.room())));
@@ -240,7 +239,6 @@ export class ChunkedReader implements BodyReader {
     const scanner = this.#scanner;
     const reader = this.#reader;
     let count = 0;
-    // mutant `<` → `<=`: what frames the next data is read one call earlier
     while (!this.done && count < into.length) {
       const { start } = reader;
       const inData = scanner.phase === "data";
@@ -273,8 +271,6 @@ export class ChunkedReader implements BodyReader {
   async nextEncoded(pieceBytes = 0): Promise<Uint8Array> {
     const reader = this.#reader;
     const { length } = reader.bytes;
-    // mutant `2` → `3`: when the buffer grows matters to speed alone
-    // mutant `>` → `>=`: the same
     if (this.#viewed * 2 > length) {
       reader.grow(largerPiece(length, Math.min(pieceBytes, this.#source.mostBytes)));
     }
@@ -314,7 +310,6 @@ export class ChunkedReader implements BodyReader {
 
   async #nextData(size: number): Promise<Uint8Array<ArrayBuffer>> {
     const reader = this.#reader;
-    // mutant `size <= reader.buffered` → `false`: the long way leads there, too
     if (size <= reader.buffered) {
       const data = reader.view(size).slice();
       this.#scanner.skipData(size);

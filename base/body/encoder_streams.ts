@@ -131,7 +131,6 @@ export class ChunkedDecoderStream extends TransformStream<Uint8Array, Chunk> {
   /** Makes the stream. */
   constructor() {
     const walker = new ChunkWalker();
-    // mutant `0` → `1`: it is the size of a buffer
     let data = new Collector(0);
     super({
       transform(bytes, controller) {

@@ -26,7 +26,6 @@ const MAX_SIZE_DIGITS = 7;
 function hexDigit(byte: number): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
   const lower = byte | 0x20;
-  // mutant `1` → `2`: every negative number is refused
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }
 
@@ -182,7 +181,6 @@ export class ChunkScanner {
   #scanLine(bytes: Uint8Array, start: number, end: number): number {
     const limit = Math.min(end, start + MAX_CHUNK_LINE_BYTES);
     let i = start + this.#looked;
-    // mutant `<` → `<=`: one byte too many is looked at, but a line that ends there is not complete
     while (i + 1 < limit && !(bytes[i] === CR && bytes[i + 1] === LF)) i++;
     if (i + 1 >= limit) {
       if (limit - start === MAX_CHUNK_LINE_BYTES) throw chunkLineTooLong();

@@ -69,8 +69,6 @@ const SPECIAL: ReadonlyMap<string, SpecialHeader> = new Map<string, SpecialHeade
       throw new ProtocolError("BAD_CONTENT_LENGTH", `bad content-length: ${quote(value)}`);
     },
     format(value, item) {
-      // mutant `!Number.isSafeInteger(value) || value as number < 0` → `true`: checkInteger() decides, more slowly
-      // mutant `0` → `1`: the same
       if (!Number.isSafeInteger(value) || value as number < 0) {
         checkInteger(item(), value, 0, MAX_LENGTH);
       }
@@ -215,7 +213,6 @@ export function parseHeaderLines(
   // The empty line is the end, and nothing but the end is an empty line.
   if (at !== end - 2 || bytes[at + 1] !== LF) throw badName(lineAt(bytes, at, end));
 
-  // mutant `present !== 0` → `true`: nothing is wrong, which costs a call to find
   if (present !== 0) {
     const error = checkTogether(present, context);
     if (error !== null) throw error;
@@ -226,7 +223,6 @@ export function parseHeaderLines(
 /** The rest of a line, for an error. */
 function lineAt(bytes: Uint8Array, start: number, end: number): Uint8Array {
   let stop = start;
-  // mutant `<` → `<=`: there is a CR LF before the end
   while (stop < end && !(bytes[stop] === CR && bytes[stop + 1] === LF)) stop++;
   return bytes.subarray(start, stop);
 }
@@ -329,12 +325,10 @@ function checkFraming(value: unknown, framing: Framing | undefined, item: () => 
  * error here would make the loop slower by an eighth.
  */
 function writeValue(into: Uint8Array, at: number, value: unknown): number {
-  // mutant `1` → `2`: any number below 0 says so
   if (typeof value !== "string" || value === "") return -1;
   const length = value.length;
   for (let i = 0; i < length; i++) {
     const code = value.charCodeAt(i);
-    // mutant `1` → `2`: any number below 0 says so
     if (VALUE[code] !== 1) return -1;
     into[at + i] = code;
   }
@@ -376,15 +370,8 @@ const knownNames: KnownName[] = new Array(KNOWN_NAME_SLOTS)
 
 /** The slot of the name from `start` to `end`: of the usual names hardly two share one. */
 function slotOf(bytes: Uint8Array, start: number, end: number): number {
-  // mutant `+` → `-`: it is a hash for a cache
-  // mutant `1` → `2`: it is a hash for a cache
   const middle = (start + end) >> 1;
-  // mutant `-` → `+`: it is a hash for a cache
-  // mutant `1` → `2`: it is a hash for a cache
-  // mutant `2` → `3`: it is a hash for a cache
-  // mutant `5` → `6`: it is a hash for a cache
   const hash = bytes[start]! ^ bytes[end - 1]! << 2 ^ bytes[middle]! << 5 ^ (end - start);
-  // mutant `1` → `2`: half of the slots would do, too
   return hash & (KNOWN_NAME_SLOTS - 1);
 }
 
@@ -397,8 +384,6 @@ function readName(bytes: Uint8Array, start: number): KnownName | null {
   if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
   const slot = slotOf(bytes, start, i);
   const known = knownNames[slot]!;
-  // mutant `+` → `-`: it is a cache: a name that is not found is parsed
-  // mutant `2` → `3`: the same
   if (known.bytes.length === length + 2 && startsWith(bytes, start, known.bytes)) return known;
   const name = decodeAscii(bytes.subarray(start, i)).toLowerCase();
   return knownNames[slot] = {
@@ -416,7 +401,6 @@ interface Line extends KnownName {
 
 // An app sends the same few sets of names again and again: comparing them with the previous set is faster
 // than checking and sorting them.
-// mutant `64` → `65`: it is a cache
 const SET_SLOTS = 64;
 const knownSets = new Array<{ names: readonly string[]; lines: readonly Line[] } | undefined>(
   SET_SLOTS,
@@ -426,28 +410,16 @@ const knownSets = new Array<{ names: readonly string[]; lines: readonly Line[] }
 function linesFor(names: readonly string[], label: string): readonly Line[] {
   const count = names.length;
   // Both ends may be in one program, each with its own set of as many names.
-  // mutant `1` → `2`: it is a hash for a cache
-  // mutant `0` → `1`: it is a hash for a cache
   const ends = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
-  // mutant `3` → `4`: it is a hash for a cache
-  // mutant `-` → `+`: it is a hash for a cache
-  // mutant `1` → `2`: it is a hash for a cache
   const slot = (count ^ ends << 3) & (SET_SLOTS - 1);
   const known = knownSets[slot];
-  // mutant `known !== undefined && known.names.length === count` → `false`: it is a cache
   if (known !== undefined && known.names.length === count) {
     let i = 0;
-    // mutant `i < count && names[i] === known.names[i]` → `false`: it is a cache: a set that is not found is made
-    // mutant `<` → `<=`: it is a cache: behind the last name, nothing is found
     while (i < count && names[i] === known.names[i]) i++;
     if (i === count) return known.lines;
   }
   const lines = names.map((name, index) => makeLine(name, index, label))
-    // mutant `<` → `<=`: no two names are the same
-    // mutant `1` → `2`: only the sign counts
     .sort((a, b) => a.name < b.name ? -1 : 1);
-  // mutant `count < SET_SLOTS` → `true`: it keeps a cache from being replaced too often
-  // mutant `count < SET_SLOTS` → `false`: it is a cache
   if (count < SET_SLOTS) knownSets[slot] = { names, lines };
   return lines;
 }
@@ -472,9 +444,7 @@ const blanks: HeaderDict[] = [];
 
 /** A new object without a prototype. It is a fast one; Object.create(null) would be in dictionary mode. */
 function newHeaderDict(): HeaderDict {
-  // mutant `blanks.length === 0` → `true`: more are made than are needed now
   if (blanks.length === 0) {
-    // mutant `<` → `<=`: one more is made
     while (blanks.length < STOCK) blanks.push(Object.setPrototypeOf({}, null));
   }
   return blanks.pop()!;

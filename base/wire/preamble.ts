@@ -258,9 +258,6 @@ export function checkMethod(method: Method, label = "method"): void {
 
 /** Checks a status that a caller wants to send: an integer from `least` to 599. */
 export function checkStatus(status: number, least: number, owner: string): void {
-  // mutant `>=` → `>`: checkInteger() decides, more slowly
-  // mutant `<=` → `<`: the same
-  // mutant `Number.isInteger(status) && status >= least && status <= 599` → `false`: the same
   if (Number.isInteger(status) && status >= least && status <= 599) return;
   checkInteger(`${owner}status`, status, least, 599);
 }
@@ -329,7 +326,6 @@ export function formatResponsePreamble(
 }
 
 function writeAscii(into: Uint8Array, at: number, text: string): number {
-  // mutant `<` → `<=`: the next part is written over what this writes too much
   for (let i = 0; i < text.length; i++) into[at + i] = text.charCodeAt(i);
   return at + text.length;
 }

@@ -52,7 +52,6 @@ export class Range {
 
   /** Marks ranges of every copy of this package. */
   get [RANGE_BRAND](): true {
-    // mutant `true` → `false`: what counts is that it is there
     return true;
   }
 
@@ -135,7 +134,6 @@ export class ContentRange {
 
   /** Marks content ranges of every copy of this package. */
   get [CONTENT_RANGE_BRAND](): true {
-    // mutant `true` → `false`: what counts is that it is there
     return true;
   }
 
@@ -161,26 +159,22 @@ export function isContentRange(value: unknown): value is ContentRange {
  */
 export function parseDecimal(text: string): number {
   const digits = text.length;
-  // mutant `16` → `17`: a number of 17 digits is above the limit that is checked below
   if (digits === 0 || digits > 16) return -1;
   if (text.charCodeAt(0) === 0x30) return digits === 1 ? 0 : -1;
   let value = 0;
   for (let i = 0; i < digits; i++) {
     const digit = text.charCodeAt(i) - 0x30;
-    // mutant `1` → `2`: every negative number is refused
     if (digit < 0 || digit > 9) return -1;
     value = value * 10 + digit;
   }
   // 16 digits are at most 10¹⁶ − 1: beyond the exact integers, but not by so much that the sum
   // could round down to a safe one.
-  // mutant `1` → `2`: every negative number is refused
   return value <= MAX_LENGTH ? value : -1;
 }
 
 /** Reads the value of a `range` header. */
 export function parseRange(value: string): Range {
   const dash = value.indexOf("-");
-  // mutant `1` → `2`: every negative number is refused
   const first = value.startsWith("bytes=") ? parseDecimal(value.slice(6, dash)) : -1;
   const last = parseDecimal(value.slice(dash + 1));
   // Without a dash there is no last position.
@@ -194,7 +188,6 @@ export function parseRange(value: string): Range {
 export function parseContentRange(value: string): ContentRange {
   const dash = value.indexOf("-");
   const slash = value.indexOf("/");
-  // mutant `1` → `2`: every negative number is refused
   const first = value.startsWith("bytes ") ? parseDecimal(value.slice(6, dash)) : -1;
   const last = parseDecimal(value.slice(dash + 1, slash));
   const total = parseDecimal(value.slice(slash + 1));

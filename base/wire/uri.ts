@@ -22,7 +22,6 @@ const ONE_SPELLING = "each path has one spelling";
 /** Splits and checks a URI; throws a {@linkcode ProtocolError} if it is invalid. */
 export function parseUri(uri: string): UriParts {
   // Fast path for the most common target.
-  // mutant `uri === "/"` → `false`: the long way leads there, too
   if (uri === "/") return { path: [], query: null };
   if (uri.charCodeAt(0) !== SLASH) throw badUri(uri, 'it must begin with "/"');
   const mark = uri.indexOf("?");

@@ -187,7 +187,6 @@ export class Admission<T extends Arrival> {
    */
   #expectExpiry({ since }: Handshake): void {
     if (this.#timeout === null) return;
-    // mutant `0` → `1`: no timer is shorter than a millisecond
     const left = Math.max(since + this.#timeout * 1000 - performance.now(), 0);
     this.#expiry = setTimeout(() => this.#expire(this.#timeout!), Math.min(left, MAX_INTERVAL));
   }

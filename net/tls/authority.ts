@@ -98,8 +98,6 @@ export class Authorities {
     const signer = this.#signers.get(child.certificate256);
     const hint = child.authorityKeyId;
     const isLikely = ([key256, [first]]: readonly [string, readonly Certificate[]]) =>
-      // mutant `||` → `&&`: it decides only which key is tried first
-      // mutant `!==` → `===`: the same
       key256 === signer || (hint !== null && first!.subjectKeyId === hint);
     const keys = [...Map.groupBy(candidates, ({ publicKey256 }) => publicKey256)];
     const inOrder = [...keys.filter(isLikely), ...keys.filter((each) => !isLikely(each))];
@@ -163,7 +161,6 @@ export function readCertificate(der: Uint8Array): Certificate {
   if (der.length > MAX_KNOWN_BYTES) return parseCertificate(der);
   const key = der.toHex();
   const found = known.get(key);
-  // mutant `found !== undefined` → `false`: it is a cache
   if (found !== undefined) return found;
   const read = parseCertificate(der);
   known.set(key, read);

@@ -88,7 +88,6 @@ async function connectStream(address: Address, bounds: ConnectBounds): Promise<R
     return makeDuplex(await connectSocket(address, bounds));
   }
   const where = endpoint.transport === "tcp"
-    // mutant `true` → `false`: it is about speed
     ? { host: endpoint.hostname, port: endpoint.port, noDelay: true }
     : { path: endpoint.path };
   return await bounded(`connecting to ${addressText(address)}`, bounds, async (signal) => {

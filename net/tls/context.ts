@@ -351,7 +351,6 @@ export function readAuthorities({ ca, caFile, caPath }: Config): Trust {
   for (const source of sources) {
     for (const [index, certificate] of readCertificates(source).entries()) {
       const fingerprint = certificate.certificate256;
-      // mutant `authorities.has(fingerprint)` → `false`: the same certificate replaces itself
       if (authorities.has(fingerprint)) continue;
       const where = `${source.option}: ${nameOf(certificate, index, ` in ${source.name}`)}, `;
       const problem = authorityProblem(certificate);

@@ -133,7 +133,6 @@ export function decodeTime({ tag, content }: DerElement): Date {
     ? /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(text)
     : null;
   if (match === null) throw new RangeError("DER: a time that is not allowed");
-  // mutant `0` → `1`: the pattern matches all six parts or nothing
   const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = match.slice(1)
     .map(Number);
   const fullYear = tag === TAG.generalizedTime ? year : year + (year < 50 ? 2000 : 1900);

@@ -163,7 +163,6 @@ export interface RawListener {
 /** `node:net` stops listening when it runs out of file descriptors, without an event. */
 const LISTEN_AGAIN_MILLISECONDS = 1000;
 /** Connections in the kernel's queue: the default of `node:net`. */
-// mutant `511` → `512`: one more or less is as much as nothing
 const BACKLOG = 511;
 
 /**

@@ -260,6 +260,5 @@ function matchesDnsName({ type, value }: CertificateName, name: string): boolean
   if (!presented.startsWith("*.")) return presented === name;
   const parent = presented.slice(2);
   const dot = name.indexOf(".");
-  // mutant `>` → `>=`: a canonical name does not begin with a dot
   return parent.includes(".") && dot > 0 && name.slice(dot + 1) === parent;
 }

@@ -31,7 +31,6 @@ interface Handle {
 
 const BUFFER_BYTES = 65536;
 /** A buffer with less room left is replaced; the pieces cut from it keep it alive. */
-// mutant `16384` → `16385`: it is the size of a buffer
 const MIN_ROOM = 16384;
 /** Smaller pieces are left to the garbage collector, for which they are cheap. */
 const FREE_BYTES = 4096;
@@ -83,7 +82,6 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const read = async (): Promise<Uint8Array | null> => {
     while (held !== null) await held.promise;
     if (reuses && stream.readableLength === 0) room = new Uint8Array(room.buffer);
-    // mutant `room.length < MIN_ROOM` → `true`: it costs memory and nothing else
     if (room.length < MIN_ROOM) room = new Uint8Array(BUFFER_BYTES);
     const count = await conn.read(room);
     if (count === null) return null;
@@ -141,7 +139,6 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
  * would do so much later, and fresh memory for every piece costs half of the time of a large transfer.
  */
 export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
-  // mutant `0` → `1`: a byte is as good as none
   if (length >= FREE_BYTES && length === buffer.byteLength) buffer.transfer(0);
 }
 

@@ -16,7 +16,6 @@ const MAX_IDLE = 8;
  * Switches off the time-out of `node:tls`, because the caller has one. Its timer would keep a handshake
  * in memory until it fires, even after the handshake has failed.
  */
-// mutant `1` → `2`: any number below 0 does
 const NO_TIMEOUT = -1;
 
 /** Does a handshake over a stream; if it rejects, the caller closes that. */
@@ -46,7 +45,6 @@ export function makeServerHandshake(
     const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
     server.once("secureConnection", (socket) => {
       server.removeAllListeners("tlsClientError");
-      // mutant `own.length < MAX_IDLE` → `true`: it is a bound of memory
       if (own.length < MAX_IDLE) own.push(server);
       socket.on("error", () => {});
       // Deno 2.9 never ends describing certificates of which two that are trusted have signed each other.

@@ -9,12 +9,10 @@ import { destroyTogether, freeMemory, type RawStream } from "./raw_stream.ts";
 /** Reading pauses above this many unread bytes, so a fast peer can't fill the memory. */
 const HOLD_BYTES = 131072;
 /** Reading resumes below this many unread bytes. */
-// mutant `32768` → `32769`: it is a bound of memory, one byte more or less
 const RELEASE_BYTES = 32768;
 /** A peer that sends more than this ignores back-pressure and is disconnected. */
 const MAX_BYTES = 16777216;
 
-// mutant `262144` → `262145`: it is the size of a piece
 const WRITE_BYTES = 262144;
 
 interface Waiting {
@@ -45,7 +43,6 @@ export class TlsSocket implements Socket {
   #closed = false;
   #failure: unknown = null;
   #reader: Waiting | null = null;
-  // mutant `0` → `1`: each read sets it
   #into: Uint8Array = new Uint8Array(0);
   readonly #writers = new Set<Waiting>();
 
@@ -77,7 +74,6 @@ export class TlsSocket implements Socket {
     socket.on("error", (error) => this.#fail(connectionError(error)));
     socket.on("close", () => {
       // Making an error takes time, so none is made that nobody would see.
-      // mutant `this.#closed || this.#failure !== null` → `false`: an error that nobody sees
       if (this.#closed || this.#failure !== null) return;
       this.#fail(new Deno.errors.ConnectionReset("the connection is gone"));
     });
@@ -113,7 +109,6 @@ export class TlsSocket implements Socket {
   /** Closes the writing side; the peer sees the end. */
   async closeWrite(): Promise<void> {
     if (this.#closed) throw new Deno.errors.BadResource("the socket is closed");
-    // mutant `0` → `1`: nobody gets it
     await this.#expect((done) => this.#socket.end(done), 0);
   }
 
@@ -137,7 +132,6 @@ export class TlsSocket implements Socket {
     if (!this.#held) {
       this.#held = true;
       this.#rawStream.hold();
-      // mutant `>` → `>=`: it is a bound of memory, one byte more or less
     } else if (this.#buffered > MAX_BYTES) {
       this.#fail(new Deno.errors.ConnectionAborted("the peer can't be held back"));
       this.close();
@@ -150,7 +144,6 @@ export class TlsSocket implements Socket {
       const piece = this.#pieces[0]!;
       const count = Math.min(into.length - filled, piece.length - this.#taken);
       const whole = count === piece.length;
-      // mutant `whole` → `false`: a view of all of it is the same piece
       into.set(whole ? piece : piece.subarray(this.#taken, this.#taken + count), filled);
       filled += count;
       this.#taken += count;
@@ -161,8 +154,6 @@ export class TlsSocket implements Socket {
         freeMemory(piece);
       }
     }
-    // mutant `<` → `<=`: it is a bound of memory, one byte more or less
-    // mutant `&&` → `||`: it is held again with the next piece that is too much
     if (this.#held && this.#buffered < RELEASE_BYTES) {
       this.#held = false;
       this.#rawStream.release();

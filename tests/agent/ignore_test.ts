@@ -83,6 +83,36 @@ for (const [what, line, path, matches] of ENDLESS) {
   });
 }
 
+Deno.test("a long line is read in time that grows as its length does", () => {
+  // A search from the start for each name, or for each bracket, would take more than ten minutes.
+  for (const line of ["a/".repeat(500_000), "[[:a".repeat(250_000), "[".repeat(1_000_000)]) {
+    assertEquals(new IgnoreRules([line], false).ignores(["a", "b"], false), false);
+  }
+});
+
+Deno.test("each character of a set, and each name of other planes, is as much work as it is", () => {
+  const set = new IgnoreRules([`[${"ab".repeat(100_000)}]`], false);
+  const ask = () => {
+    for (let i = 0; i < 1000; i++) set.ignores(["z"], false);
+  };
+  assertThrows(ask, Failure, "too long");
+  // It is divided into its characters once, and not for each line.
+  const name = "😀".repeat(60);
+  const { from } = Array;
+  let divided = 0;
+  Array.from = ((...args: Parameters<typeof from>) => {
+    if (args[0] as unknown === name) divided++;
+    return from(...args);
+  }) as typeof from;
+  try {
+    const rules = new IgnoreRules(new Array(100).fill("*a*z"), false);
+    assertEquals(rules.ignores([name], false), false);
+  } finally {
+    Array.from = from;
+  }
+  assertEquals(divided, 1);
+});
+
 Deno.test("lines of a peer that take too long are refused, those of this user are not", () => {
   const lines = new Array(5000).fill("*a*c*");
   const names = Array.from({ length: 40 }, (_, i) => `${"a".repeat(60)}${i}`);

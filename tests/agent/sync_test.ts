@@ -144,6 +144,11 @@ test("--exclude and .deguignore leave things out, at both ends", async (directio
   assertEquals(code, 1);
   assertStringIncludes(problem!, "can't be read: it has to be a file");
   assertEquals((await content(target))["old.o"], "9");
+  // A link to nothing, as to a disk that is not mounted.
+  await Deno.remove(`${source}/.deguignore`);
+  await makeLinks({ [`${source}/.deguignore`]: "none" });
+  assertEquals((await sync(["--delete"])).code, 1);
+  assertEquals((await content(target))["old.o"], "9");
 });
 
 Deno.test("sync to here: the lines of a peer's .deguignore can't keep the program busy", async () => {

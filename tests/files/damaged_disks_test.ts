@@ -85,7 +85,9 @@ const rows: readonly Row[] = [
     kept: null,
     left: ["b", "c"],
   },
-  ...["EIO", "EBADMSG", "EUCLEAN", "ESTALE", "EREMOTEIO", "ENXIO"].flatMap((code): Row[] => [
+  ...["EIO", "EBADMSG", "EUCLEAN", "ESTALE", "EREMOTEIO", "ENXIO", "ENOENT"].flatMap((
+    code,
+  ): Row[] => [
     {
       name: `an inode of the source whose lstat fails with ${code}`,
       faults: [`lstat 0 ${code} /source/d/bad$`],

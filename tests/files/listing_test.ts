@@ -20,7 +20,7 @@ import { readTree } from "@degu/internal/files/listing.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { mustRun } from "@degu/testing/commands.ts";
-import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
+import { fill, makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
@@ -352,10 +352,54 @@ Deno.test("what the disk does not tell of is listed as unreadable; without descr
     assertEquals(await listed(code, message), ["unreadable"], message);
   }
   assertEquals(await listed("ENAMETOOLONG", ""), ["name"]);
-  assertEquals(await listed("ENOENT", ""), []);
+  // The disk still lists it: it was not removed meanwhile.
+  assertEquals(await listed("ENOENT", ""), ["unreadable"]);
   const full: [string | undefined, string][] = [["EMFILE", "full"], [undefined, "(os error 23)"]];
   for (const [code, message] of full) {
     await assertRejects(() => listed(code, message), Error, message);
+  }
+});
+
+Deno.test("a name that nothing is found by is looked for in the directory again: left out if it is gone, else described", async () => {
+  const rows: [what: string, change: (path: string) => void, found: string[]][] = [
+    ["removed", Deno.removeSync, ["b"]],
+    ["found by a later look", () => {}, ["a", "b"]],
+  ];
+  for (const [what, change, found] of rows) {
+    await using dir = await tempDir();
+    for (const name of ["a", "b"]) await Deno.writeTextFile(`${dir.path}/${name}`, "");
+    const { lstatSync } = Deno;
+    let isMissing = false;
+    Deno.lstatSync = (path) => {
+      if (path !== `${dir.path}/a` || isMissing) return lstatSync(path);
+      isMissing = true;
+      change(path);
+      throw Object.assign(new Error("none"), { code: "ENOENT" });
+    };
+    try {
+      const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns() };
+      const listed = (await Array.fromAsync(readTree(walk))).flat();
+      assertEquals(listed.map(({ name }) => name).toSorted(), found, what);
+    } finally {
+      Deno.lstatSync = lstatSync;
+    }
+  }
+});
+
+Deno.test("a name that the disk lists twice is one entry; of two that only look the same both are", async () => {
+  await using dir = await tempDir();
+  for (const name of ["a", "\ufffd"]) await Deno.writeTextFile(`${dir.path}/${name}`, "");
+  const { readDir } = Deno;
+  Deno.readDir = async function* (path) {
+    for await (const entry of readDir(path)) yield* [entry, entry];
+  };
+  try {
+    const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns() };
+    const listed = (await Array.fromAsync(readTree(walk))).flat();
+    const words = listed.map(({ name, reason = "" }) => `${name} ${reason}`);
+    assertEquals(words.toSorted(), ["a ", "\ufffd ", "\ufffd name"]);
+  } finally {
+    Deno.readDir = readDir;
   }
 });
 
@@ -405,6 +449,36 @@ Deno.test("a directory that is removed and made again is read anew, and is unrea
   }
   for (const times of [3, 4]) {
     assertEquals(await listed(times), ["cache unreadable", "other directory"]);
+  }
+});
+
+Deno.test("a directory that gives way to something else while it is listed is unreadable; no link is followed", async () => {
+  await using dir = await tempDir();
+  await fill(`${dir.path}/out`, { secret: "1" });
+  const changes: [what: string, change: (path: string) => Promise<unknown>][] = [
+    ["a file", (path) => Deno.writeTextFile(path, "")],
+    ["a link to a directory", (path) => makeLinks({ [path]: "../out" })],
+  ];
+  for (const [what, change] of changes) {
+    const path = `${await Deno.realPath(dir.path)}/${what}`;
+    await fill(path, { "cache/a": "2", other: "3" });
+    const { readDir } = Deno;
+    Deno.readDir = async function* (at) {
+      if (at === `${path}/cache`) {
+        Deno.readDir = readDir;
+        await Deno.remove(at, { recursive: true });
+        await change(at);
+      }
+      yield* readDir(at);
+    };
+    try {
+      const walk = { root: new Root(path), path, turns: new Turns() };
+      const listed = linesOf((await Array.fromAsync(readTree(walk))).flat());
+      const words = listed.map(([path, kind, , reason]) => `${path} ${reason ?? kind}`);
+      assertEquals(words, ["cache unreadable", "other file"], what);
+    } finally {
+      Deno.readDir = readDir;
+    }
   }
 });
 

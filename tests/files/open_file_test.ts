@@ -292,6 +292,7 @@ Deno.test("a list names nothing that is outside, while a directory is exchanged 
   await using serving = serve(new FilesApp(root, { list: true }));
   const { lstatSync, readDir } = Deno;
   let looks = 0;
+  let readings = 0;
   const whileExchanged = <T>(isMeant: boolean, look: () => T): T => {
     if (!isMeant) return look();
     exchange();
@@ -303,7 +304,7 @@ Deno.test("a list names nothing that is outside, while a directory is exchanged 
   };
   Deno.readDir = (at) => ({
     async *[Symbol.asyncIterator]() {
-      const isMeant = String(at).endsWith("/sub/inner");
+      const isMeant = String(at).endsWith("/sub/inner") && readings++ === 0;
       if (isMeant) exchange();
       const entries = await Array.fromAsync(readDir(at));
       if (isMeant) exchange();

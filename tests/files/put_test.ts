@@ -304,7 +304,9 @@ Deno.test("a directory of more than 100,000 entries, or that changes while it is
     for (const [count, why] of [[100_000, "is not what"], [100_001, "more than 100000"]] as const) {
       reading(async (path) => {
         const entries = await Array.fromAsync(readDir(path));
-        return `${path}`.endsWith("/sub") ? new Array(count).fill(entries[0]) : entries;
+        if (!`${path}`.endsWith("/sub")) return entries;
+        // Names that nothing can have, which no look at the disk is needed for.
+        return Array.from({ length: count }, (_, i) => ({ ...entries[0]!, name: `/${i}` }));
       });
       assertEquals(await files.put("/sub", latin1("x"), header), 409);
       assert(files.warnings.at(-1)!.includes(why), files.warnings.at(-1));

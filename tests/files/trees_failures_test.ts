@@ -462,6 +462,21 @@ Deno.test("upload: a deletion that is refused fails alone, unless nothing else c
   }
 });
 
+both("what is gone by itself before it is deleted counts as deleted", async (direction) => {
+  const texts = { a: "a", "d/old": "old", old: "old" };
+  await using trees = await makeTrees(direction, { a: "a" }, texts);
+  const { deleted, outcomes } = await trees.copy({
+    delete: true,
+    onEvent({ type }) {
+      if (type !== "plan") return;
+      Deno.removeSync(`${trees.target}/old`);
+      Deno.removeSync(`${trees.target}/d`, { recursive: true });
+    },
+  });
+  assertEquals(deleted.toSorted(), ["d", "d/old", "old"]);
+  assertEquals(Object.keys(outcomes), ["a"]);
+});
+
 both(
   "an error that is so for all ends what is under way over other connections",
   async (direction) => {
@@ -505,6 +520,22 @@ Deno.test("upload: where neither the target nor a file in it may be made the who
       assertEquals((await trees.copy()).outcomes, { a: "copied", b: "failed" });
     } else await assertRejects(() => trees.copy(), TransferError, 'PUT "/tree/"');
   }
+});
+
+Deno.test("upload: a file that is said to be another one though it may be replaced fails, after two requests", async () => {
+  let bundles = 0;
+  await using trees = await makeTrees(
+    "upload",
+    { a: "a" },
+    {},
+    changing(({ query }) => {
+      if (query !== "bundle=put") return null;
+      bundles++;
+      return streamed(BUNDLE_TYPE, [formatRecord({ status: 412 }), BUNDLE_END]);
+    }),
+  );
+  const { outcomes } = await trees.copy({ signal: AbortSignal.timeout(20_000) });
+  assertEquals([outcomes, bundles], [{ a: "failed" }, 2]);
 });
 
 Deno.test("upload: what is not deleted because its directory is not listed fails alone", async () => {

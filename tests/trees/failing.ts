@@ -13,7 +13,16 @@ type Case = Made<typeof failingCases>;
 /** The operation that fails; `readdir` after so many entries. */
 export const FAULTS = ["readdir", "lstat", "open"] as const;
 /** Errors of damaged, removed and remote disks. */
-const CODES = ["EIO", "EBADMSG", "EUCLEAN", "ESTALE", "EREMOTEIO", "ENXIO", "EACCES"] as const;
+const CODES = [
+  "EIO",
+  "EBADMSG",
+  "EUCLEAN",
+  "ESTALE",
+  "EREMOTEIO",
+  "ENXIO",
+  "EACCES",
+  "ENOENT",
+] as const;
 
 const name = fc.constantFrom("a", "b", "c", "d");
 const entries = fc.array(
@@ -83,7 +92,9 @@ export async function checkFailing(
     const sides = { source: ["", ...wanted.keys()], target: ["", ...before.keys()] };
     const faults = it.faults.map(({ side, which, ...fault }) => {
       const path = sides[side as "source" | "target"][which % sides[side as "source"].length]!;
-      return { ...fault, side, path };
+      // To the C library that is the end of a directory.
+      const code = kind === "readdir" && fault.code === "ENOENT" ? "EIO" : fault.code;
+      return { ...fault, code, side, path };
     });
     const lines = faults.map(({ side, path, after, code }) => {
       const pattern = `^/${side}${path === "" ? "" : `/${path}`}$`;

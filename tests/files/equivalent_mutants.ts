@@ -1,0 +1,295 @@
+/** Changes of files/ that no test can detect, for `deno task mutate`: see tools/mutants.ts. */
+
+import type { EquivalentMutants } from "../../tools/mutants.ts";
+
+export const EQUIVALENT_MUTANTS: EquivalentMutants = {
+  "files/bundle.ts": {
+    "PIECE_BYTES": [
+      ["262144", "262145", "a byte more at once"],
+    ],
+    "BundleBuffer.#bytes": [
+      ["2 * MAX_LINE_BYTES", "3 * MAX_LINE_BYTES", "it is the size of a buffer"],
+    ],
+    "BundleBuffer.isFull": [
+      [">=", ">", "a byte more at once"],
+    ],
+  },
+  "files/clear_way.ts": {
+    "clearWay": [
+      ["replaceable.directory === null", "false", "it is looked for once more"],
+    ],
+  },
+  "files/digest.ts": {
+    "trimSpaces": [
+      ["end > start", "end >= start", "nothing is left either way"],
+    ],
+    "KnownDigests.findOrCompute": [
+      ["known !== null", "false", "it is hashed once more"],
+    ],
+  },
+  "files/download.ts": {
+    "Download.#begin": [
+      [
+        "total > (this.#inTree?.maxBytes ?? Infinity)",
+        "total >= (this.#inTree?.maxBytes ?? Infinity)",
+        "a byte more or less than what a file may have grown",
+      ],
+    ],
+  },
+  "files/download_tree.ts": {
+    "Download.readTarget": [
+      [
+        "path.endsWith(PART_SUFFIX)",
+        "true",
+        "nothing else has the name of a part that is looked for",
+      ],
+    ],
+    "Download.#placement": [
+      ["maxUnsynced: 0", "maxUnsynced: 1", "one more"],
+    ],
+    "Download.#newPart": [
+      ["this.#parts.size === 0", "false", "no part has the name"],
+    ],
+    "Download.#newModeIn": [
+      ["this.#newMode === undefined", "true", "it is found out once more"],
+    ],
+    "Download.#pause": [
+      ["!this.#turns.isOver", "false", "a turn more"],
+    ],
+  },
+  "files/entries.ts": {
+    "Held.add": [
+      ["length > this.#buffer.length", "true", "it gets a larger buffer sooner"],
+      [
+        "length > this.#buffer.length",
+        "length >= this.#buffer.length",
+        "it gets a larger buffer sooner",
+      ],
+      ["length * 2", "length * 3", "it is the size of a buffer"],
+    ],
+    "Held.take": [
+      ["this.length === 0 && part.length <= this.#most", "false", "a copy is the same"],
+      ["<=", "<", "a copy is the same"],
+    ],
+    "parseTime": [
+      ['typeof text !== "string"', "false", "no other value of JSON is equal to such a text"],
+    ],
+  },
+  "files/file_name.ts": {
+    "escapeName": [
+      ["PLAIN.test(name)", "false", "the long way leads there, too"],
+    ],
+    "readComponent": [
+      ["MAX_NAME_BYTES * 3", "MAX_NAME_BYTES * 4", "what is longer is refused later"],
+      ['!component.includes("~")', "false", "the long way leads there, too"],
+    ],
+  },
+  "files/file_pieces.ts": {
+    "fileVersion": [
+      ["16", "17", "other digits tell versions apart as well"],
+    ],
+    "PIECE_BYTES": [
+      ["2097152", "2097153", "it is the size of a buffer"],
+    ],
+    "SERVED_BYTES": [
+      ["524288", "524289", "it is the size of a buffer"],
+    ],
+    "readPieces": [
+      ["other.length === 0 && position < stop", "true", "a new buffer, also where none is needed"],
+      ["&&", "||", "a new buffer, also where none is needed"],
+      [
+        "other.length === 0 && position < stop",
+        "other.length === 0 && position <= stop",
+        "a new buffer, also where none is needed",
+      ],
+      ["if (position < stop) {", "if (true) {", "at the end nothing is read"],
+      ["if (position < stop) {", "if (position <= stop) {", "at the end nothing is read"],
+    ],
+  },
+  "files/file_writer.ts": {
+    "BUFFER_BYTES": [
+      ["524288", "524289", "it is the size of a buffer"],
+    ],
+    "CHUNKED_BYTES": [
+      ["262144", "262145", "it is the size of a buffer"],
+    ],
+  },
+  "files/get.ts": {
+    "makeFileBody": [
+      [
+        "stop - start > SMALL_BYTES",
+        "stop + start > SMALL_BYTES",
+        "a small part is read as a large one is",
+      ],
+    ],
+  },
+  "files/get_bundle.ts": {
+    "BundleReader.#readGroup": [
+      ["||", "&&", "what this refuses early is refused below"],
+      ["this.#turns.isOver", "true", "each file is a group"],
+      [
+        "read.length > 0",
+        "read.length >= 0",
+        "what has no file is looked at alone, with the same result",
+      ],
+    ],
+  },
+  "files/part_file.ts": {
+    "PartFile.complete": [
+      [
+        "if (mayHaveRecord) await removeIfPresent(recordPaths(this.path)[0]);",
+        "if (true) await removeIfPresent(recordPaths(this.path)[0]);",
+        "none is there",
+      ],
+    ],
+    "PartFile.#rename": [
+      ["mode !== null", "true", "all files have one where this is tested"],
+    ],
+    "partPath": [
+      ["<=", "<", "another name, which nothing has either"],
+    ],
+  },
+  "files/put.ts": {
+    "keep": [
+      ["size > room", "true", "there is never more room than bytes"],
+      ["size > room", "size >= room", "there is never more room than bytes"],
+    ],
+  },
+  "files/put_bundle.ts": {
+    "BundleWriter.temporary": [
+      ["!this.#hasReserved", "true", "it is there already"],
+      ["true", "false", "it is there already"],
+    ],
+  },
+  "files/root.ts": {
+    "LOOKS": [
+      ["16", "17", "a look more"],
+    ],
+    "SETTLED_LOOKS": [
+      ["SETTLED_LOOKS = 3", "SETTLED_LOOKS = 4", "a look more"],
+    ],
+    "Root.#isOlder": [
+      ["ctime.getTime() > time", "ctime.getTime() >= time", "a moment more"],
+    ],
+  },
+  "files/route.ts": {
+    "Route.discard": [
+      [">=", ">", "that the server has closed it shows with the next request"],
+      ["400", "401", "that the server has closed it shows with the next request"],
+    ],
+  },
+  "files/small_files.ts": {
+    "BATCH": [
+      ["64", "65", "one more"],
+    ],
+    "SmallFiles.add": [
+      [
+        "if (this.#turns.isOver) this.#enteredKey = null;",
+        "if (true) this.#enteredKey = null;",
+        "the directory is looked at once more",
+      ],
+      ["this.#enteredKey !== key", "true", "the directory is looked at once more"],
+    ],
+    "SmallFiles.#nameBatch": [
+      [
+        "this.#changed.size > this.#placement.maxUnsynced",
+        "true",
+        "all of them are synced in the end",
+      ],
+      [
+        "this.#changed.size > this.#placement.maxUnsynced",
+        "false",
+        "all of them are synced in the end",
+      ],
+      [
+        "this.#changed.size > this.#placement.maxUnsynced",
+        "this.#changed.size >= this.#placement.maxUnsynced",
+        "all of them are synced in the end",
+      ],
+    ],
+    "Naming.run": [
+      ["!isAdmitted || this.#turns.isOver", "true", "a turn for each file"],
+      [
+        "if (isAdmitted) await this.#turns.next(this.#placement.root.path);",
+        "if (true) await this.#turns.next(this.#placement.root.path);",
+        "one turn more before the first file",
+      ],
+      [
+        "this.#entered !== null && this.#entered.parent.missing.length > 0",
+        "true",
+        "the directory is looked at once more",
+      ],
+      ["&&", "||", "the directory is looked at once more"],
+      [
+        "this.#entered.parent.missing.length > 0",
+        "this.#entered.parent.missing.length >= 0",
+        "the directory is looked at once more",
+      ],
+    ],
+    "Naming.#nameOne": [
+      [
+        "written === null || this.#entered?.key !== key",
+        "true",
+        "the directory is looked at once more",
+      ],
+    ],
+    "discard": [
+      ["!isPlaced", "true", "what is placed has this path no more"],
+    ],
+  },
+  "files/tree.ts": {
+    "Plan.#decideContent": [
+      ["node.size === 0", "false", "the digests of nothing are the same"],
+    ],
+    "byName": [
+      ["one.name > other.name", "true", "no two have the same name"],
+    ],
+  },
+  "files/tree_requests.ts": {
+    "digestHere": [
+      [
+        "Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES",
+        "Deno.lstatSync(path).size <= BUNDLED_BELOW_BYTES",
+        "it is read in pieces, or at once",
+      ],
+    ],
+  },
+  "files/tree_transfer.ts": {
+    "BATCH_BYTES": [
+      ["4_194_304", "4194305", "a byte more"],
+    ],
+    "Lanes.run": [
+      ["i % 2 === 0", "true", "all are done, in whatever order"],
+      ["i % 2 === 0", "false", "all are done, in whatever order"],
+      ["===", "!==", "all are done, in whatever order"],
+      ["i % 2", "i * 2", "all are done, in whatever order"],
+      ["i % 2", "i % 3", "all are done, in whatever order"],
+      ["i % 2 === 0", "i % 2 === 1", "all are done, in whatever order"],
+    ],
+  },
+  "files/unfinished.ts": {
+    "UnfinishedFiles.makeDirectory": [
+      ["mode: 0o700", "mode: 449", "it gets the right one below"],
+      ["(state.mode & 0o077n) === 0n", "false", "it gets what it has"],
+    ],
+  },
+  "files/upload.ts": {
+    "SOON_HASHED_BYTES": [
+      ["1048576", "1048577", "a byte more"],
+    ],
+    "Upload.#releaseFor": [
+      ["bytes > SOON_HASHED_BYTES", "bytes >= SOON_HASHED_BYTES", "a byte less"],
+    ],
+    "Upload.#confirm": [
+      ["||", "&&", "a request more, which changes nothing"],
+    ],
+    "SourceFile.hash": [
+      ["this.#sha256 !== null", "false", "it is read once more"],
+    ],
+  },
+  "files/upload_tree.ts": {
+    "Upload.#read": [
+      ["!seen.isFile", "false", "what is opened is no file either, and the error says less"],
+    ],
+  },
+};
