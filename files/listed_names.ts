@@ -5,7 +5,7 @@
 
 import type { BigIntStats } from "node:fs";
 import type { ResponseTuple } from "../base/app/message.ts";
-import { isSameFile, readNames, statOrNull } from "../disk/names.ts";
+import { isSameFile, isUnreadable, readNames, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import { BUNDLE_END, BUNDLE_TYPE, formatRecord, type NameRecord, parsePaths } from "./bundle.ts";
 import { MAX_DEPTH } from "./file_name.ts";
@@ -94,7 +94,7 @@ async function findIn(
       }
     }
   } catch (error) {
-    if (!isAbsence(error)) throw error;
+    if (!isAbsence(error) && !isUnreadable(error)) throw error;
     return looks.map((look) => look === null ? ABSENT : UNTOLD);
   }
   // Another process may have exchanged a directory for a link: then these are names from elsewhere.

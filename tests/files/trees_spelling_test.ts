@@ -365,6 +365,30 @@ Deno.test("bundle=names tells what a list tells, and only with list: true", asyn
   }
 });
 
+Deno.test("bundle=names can't tell what is in a directory that the disk does not give; other names it tells", async () => {
+  await using dir = await tempDir();
+  await fill(dir.path, { "a": "1", "d/b": "2" });
+  const damaged = `${await Deno.realPath(dir.path)}/d`;
+  const { readDir } = Deno;
+  Deno.readDir = (path) => {
+    if (path === damaged) throw Object.assign(new Error("a bad sector"), { code: "EIO" });
+    return readDir(path);
+  };
+  try {
+    await using serving = serve(new FilesApp(dir.path, { list: true }));
+    const body = new TextEncoder().encode('["d","b"]\n["d","none"]\n["a"]\n');
+    const response = await serving.makeClient().request("POST", "/?bundle=names", {}, body);
+    const lines = new TextDecoder().decode(await response.body!.bytes()).trimEnd().split("\n");
+    assertEquals(lines.slice(0, 3), [
+      '{"status":409}',
+      '{"status":404}',
+      '{"status":200,"name":"a"}',
+    ]);
+  } finally {
+    Deno.readDir = readDir;
+  }
+});
+
 Deno.test("upload: what is at a server that does not list is replaced, or compared with replace: false", async () => {
   await using dir = await tempDir();
   const large = "x".repeat(70_000);
