@@ -252,7 +252,7 @@ async function soon(): Promise<void> {
 
 Deno.test("a handshake that gives way to another one has had as long as docs/security.md and docs/server.md say, to the millisecond", async () => {
   const least = await stated("docs/security.md", /the minimum time for a handshake +\| (\d+) ms/);
-  assertEquals(await stated("docs/server.md", /a handshake has at least (\d+) ms/), least);
+  assertEquals(await stated("docs/server.md", /Each handshake gets at least (\d+) ms/), least);
   using time = stoppedClock();
   const desk = new Desk();
   const serving = desk.begin();
