@@ -115,15 +115,17 @@ const MOST_SETTLE_SECONDS = 90;
 const MOST_ATTEMPTS = 20;
 
 /**
- * Waits until no session is left, and then until there are no more descriptors than before, but not
- * for ever.
+ * Waits until no session is left, and then until there are no more descriptors and not much more
+ * memory than before, but not for ever: what is freed is not given back to the system at once.
  */
-async function settle(servers: Servers, before: number): Promise<Resources> {
+async function settle(servers: Servers, before: Resources): Promise<Resources> {
   const end = performance.now() + MOST_SETTLE_SECONDS * 1000;
   while (servers.countSessions() > 0 && performance.now() < end) await pause(100);
   for (let attempt = 0;; attempt++) {
     const now = await measure();
-    if (now.descriptors <= before || attempt === MOST_ATTEMPTS) return now;
+    const isBack = now.descriptors <= before.descriptors &&
+      now.rss - before.rss <= MOST_RSS_GROWTH_BYTES;
+    if (isBack || attempt === MOST_ATTEMPTS) return now;
   }
 }
 
@@ -180,12 +182,12 @@ async function soak(minutes: number): Promise<readonly string[]> {
     await using servers = await startServers(makeApp(ledger), dir);
     const before = await measure();
     const warmUp = await runTraffic(servers, dir, WARM_UP_SECONDS, 1);
-    const start = await settle(servers, before.descriptors);
+    const start = await settle(servers, before);
     console.log(`start: ${describe(start)}, after ${WARM_UP_SECONDS} s of warming up`);
     const began = performance.now();
     const tally = await runTraffic(servers, dir, minutes * 60, 1000);
     report(tally, (performance.now() - began) / 1000);
-    const end = await settle(servers, start.descriptors);
+    const end = await settle(servers, start);
     console.log(`end:   ${describe(end)}, after ${minutes} min`);
     const problems = problemsOf([warmUp, tally], ledger, rejections, before, start, end);
     const left = servers.countSessions();
