@@ -440,6 +440,8 @@ class TreeTransfer {
           if (there === null || rival !== null) {
             rivals.set(node, rival);
             if (rival !== null) contested.add(rival);
+            // The node may be any of what the target has there.
+            else for (const each of inWay) contested.add(each);
             continue;
           }
           claims.set(there, node);

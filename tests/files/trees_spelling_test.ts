@@ -10,7 +10,7 @@ import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { copyElsewhere, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
+import { copyElsewhere, type CopyJob, DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
 import { canRun, MOUNTING } from "./refused_writes.ts";
 
@@ -387,6 +387,25 @@ Deno.test("bundle=names can't tell what is in a directory that the disk does not
   } finally {
     Deno.readDir = readDir;
   }
+});
+
+Deno.test("upload: where the target can't tell which name it has something by, nothing there gives way to another kind", async () => {
+  const source = { "a": "1", "A/x": "2" };
+  const untold = new TextEncoder().encode('{"status":409}\n{"end":true}\n');
+  await using trees = await makeTrees(
+    "upload",
+    source,
+    { "a/x": "3" },
+    (app) => async (...args) => {
+      const answer = await app.handle(...args);
+      if (args[0].query !== "bundle=names") return answer;
+      const [status, reason, headers] = answer;
+      return [status, reason, headers, untold];
+    },
+  );
+  const { outcomes, deleted } = await trees.copy({ delete: true });
+  assertEquals([outcomes["a"], deleted], ["failed", []]);
+  assertEquals((await content(trees.target))["a/x"], "3");
 });
 
 Deno.test("upload: what is at a server that does not list is replaced, or compared with replace: false", async () => {
