@@ -14,36 +14,36 @@ export function isDiskFull(error: unknown): boolean {
 }
 
 /**
- * How many bytes this user can still write in a directory, as far as its file system tells; `null`
- * if the space is not known.
+ * The number of bytes that this user can still write in a directory, as far as its file system
+ * tells; `null` if the space is not known.
  *
- * Needs `--allow-sys=statfs`, and `--allow-read` of the directory. Without them the space is not
- * known.
+ * Needs `--allow-sys=statfs`, and `--allow-read` of the directory. Without these permissions the
+ * space is not known.
  */
 export function freeBytes(directory: string): number | null {
   const needed = [{ name: "sys", kind: "statfs" }, { name: "read", path: directory }] as const;
   // A prompt on a terminal must not ask anybody for this.
   if (needed.some((each) => Deno.permissions.querySync(each).state !== "granted")) return null;
   try {
-    // The blocks that are reserved for root are free, and not available.
+    // The blocks that are reserved for root count as free, and this user can't have them.
     const { bsize, blocks, bavail } = statfsSync(directory);
     // File systems in user space, on networks and in memory often report no figures, only zeros.
     return blocks > 0 && bavail <= blocks ? bavail * bsize : null;
   } catch {
-    // A failed look refuses nothing: whatever is wrong shows when the file is written.
+    // A disk that can't tell its space refuses nothing: its fault shows when the file is written.
     return null;
   }
 }
 
-/** A file needs more space than there is. */
+/** A lack of space. */
 export interface Shortage {
   /** Bytes that are left to write. */
   readonly needed: number;
-  /** Bytes that are free, without those that other files being written still need. */
+  /** Free bytes, without the bytes that other files being written still need. */
   readonly free: number;
 }
 
-/** The figures of a message on space, behind its problem; a figure that is `null` is left out. */
+/** The figures at the end of a message on space; an unknown figure, `null`, is left out. */
 export function spaceFigures(needed: number | null, free: number | null): string {
   const figures = [
     needed === null ? [] : [`${needed} bytes are needed`],
@@ -55,7 +55,7 @@ export function spaceFigures(needed: number | null, free: number | null): string
 /** The claims for files that are being written, by file system and owner. */
 const claims = new Map<string, Set<Claim>>();
 
-/** The space that a file being written still needs. Dispose of it when nothing more is written. */
+/** The space that a file being written still needs. Dispose of a claim when nothing more is written. */
 export class Claim implements Disposable {
   readonly #key: string;
   #left: number;
@@ -72,7 +72,7 @@ export class Claim implements Disposable {
     return this.#left;
   }
 
-  /** Counts written bytes: the disk reports them as used. */
+  /** Counts written bytes, which the disk reports as used. */
   wrote(count: number): void {
     this.#left = Math.max(0, this.#left - count);
   }
@@ -85,16 +85,16 @@ export class Claim implements Disposable {
 }
 
 /**
- * Compares the rest of a file with the free space, and claims that much of it: the same space is
- * not promised to two files that are written at the same time. Without figures from the disk every
- * file gets its claim.
+ * Compares the rest of a file with the free space, and claims that much of the space: two files that
+ * are written at the same time don't get the same space. Without figures from the disk every file
+ * gets its claim.
  *
- * @param directory Where the file is written.
+ * @param directory The directory in which the file is written.
  * @param owner Only claims of the same owner count: the announcement of one owner takes no space
  * from another.
- * @param bytes Bytes that are left to write.
- * @param freed Bytes that are given up before.
- * @param refuse Makes the error if there is less.
+ * @param bytes The number of bytes that are left to write.
+ * @param freed The number of bytes that are given up before.
+ * @param refuse Makes the error if there is too little space.
  */
 export function claimSpace(
   directory: string,

@@ -1,9 +1,11 @@
 /**
- * Bundles: many small files in one message, and the answers to them, as both ends write and read them.
+ * Bundles: many small files in one message, and the answers to them, as both ends write and read
+ * them.
  *
- * A bundle is a sequence of records and then the line `{"end":true}`. A record is a line of JSON, and the bytes of a
- * file if the line has a `size` (only where the format has contents). A line is exactly what `JSON.stringify` makes of
- * its value, and a line feed: no white space, no key twice, one way to write each text. An unknown key is refused.
+ * A bundle is a sequence of records and then the line `{"end":true}`. A record is a line of JSON. In
+ * a format with contents, the bytes of the file follow a line that has a `size`. A line is exactly
+ * the output of `JSON.stringify` and a line feed: no white space, no key twice, one way to write
+ * each text. An unknown key is refused.
  */
 
 import { decodeText, EMPTY } from "../base/bytes.ts";
@@ -13,11 +15,14 @@ import { Held, parseTime } from "./entries.ts";
 
 /** The media type of a bundle. */
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";
-/** Only smaller files travel in bundles: whoever reads one holds at most one file. */
+/** Only smaller files travel in bundles: the reader of a bundle holds at most one file. */
 export const BUNDLED_BELOW_BYTES = 65536;
 /** The most bytes of a line, with its line feed. */
 export const MAX_LINE_BYTES = 65536;
-/** The same of a line of a request for files: with what the answer adds to it, it is still a line. */
+/**
+ * The most bytes of a line in a request for files. The line of the answer has the same path and
+ * more keys, and must not be too long either.
+ */
 const MAX_PATH_LINE_BYTES = 32768;
 /** The most records of a request, so that it can't occupy the server for ever. */
 export const MAX_RECORDS = 10_000;
@@ -32,7 +37,7 @@ export type AbsentStatus = typeof ABSENT[number];
 /** The statuses of a file or directory that was sent. */
 export type PutStatus = typeof PUT[number];
 
-/** What a bundle says of a file. */
+/** The keys of a file in a bundle. */
 export interface BundledFile {
   /** The names from the directory of the request to the file. */
   readonly path: readonly string[];
@@ -90,7 +95,7 @@ export class BundleError extends Error {
   }
 }
 
-/** Which records a bundle has. */
+/** The kind of records in a bundle. */
 export interface BundleFormat<R> {
   /** Whether the bytes of files follow the lines with a `size`. */
   readonly hasContent: boolean;
@@ -140,10 +145,10 @@ const PIECE_BYTES = 262144;
 /** Records that are sent together. */
 export class BundleBuffer {
   readonly #bytes = new Uint8Array(PIECE_BYTES + 2 * MAX_LINE_BYTES);
-  /** How many bytes it has. */
+  /** The number of bytes that were added and not yet taken. */
   length = 0;
 
-  /** Whether it has enough to be sent. */
+  /** Whether the buffer has enough to be sent. */
   get isFull(): boolean {
     return this.length >= PIECE_BYTES;
   }
@@ -159,7 +164,11 @@ export class BundleBuffer {
     this.length += encoder.encodeInto(line, this.#bytes.subarray(this.length)).written;
   }
 
-  /** Takes what was added, and the end if it is the last; valid until more is added. */
+  /**
+   * Takes the bytes that were added, which are valid until more are added.
+   *
+   * @param isLast Whether the end of the bundle follows them.
+   */
   take(isLast: boolean): Uint8Array {
     if (isLast) this.#addLine(BUNDLE_END);
     const taken = this.#bytes.subarray(0, this.length);
@@ -175,7 +184,7 @@ export function formatPaths(paths: Iterable<readonly string[]>): Uint8Array<Arra
   return encoder.encode(text);
 }
 
-/** Yields the paths in the body of a request for files; throws a {@linkcode BundleError} if it is something else. */
+/** Yields the paths in the body of a request for files; throws a {@linkcode BundleError} for any other body. */
 export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], void, void> {
   for (let start = 0, count = 0; start < bytes.length; count++) {
     const stop = bytes.indexOf(LINE_FEED, start);
@@ -204,7 +213,11 @@ export class BundleParser<R> {
     this.#format = format;
   }
 
-  /** Yields the records that end in this piece; throws a {@linkcode BundleError} if it does not continue a bundle. */
+  /**
+   * Yields the records that end in this piece.
+   *
+   * @throws {BundleError} if the piece does not continue a bundle.
+   */
   *push(piece: Uint8Array): Generator<ReceivedRecord<R>, void, void> {
     for (let at = 0; at < piece.length;) {
       if (this.#hasEnded) throw new BundleError("bytes follow the end");
@@ -269,7 +282,7 @@ function parseLine(line: Uint8Array): unknown {
 
 const FILE = ["path", "size", "modified", "sha256"];
 
-/** What the value of a key means; `null` if it is not valid. */
+/** The meaning of the value of a key; `null` if the value is not valid. */
 const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
   path: (value) => isPath(value) ? value : null,
   size: (value) => {
@@ -321,7 +334,7 @@ function checkKeys(value: object, keys: readonly string[]): void {
   throw new BundleError(`a record has the keys ${quote(given.join(" "))}, not ${keys.join(" ")}`);
 }
 
-/** Whether a value is a path; who uses it checks that its names can be those of files. */
+/** Whether a value is a path; its names are not checked here. */
 function isPath(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.length > 0 &&
     value.every((name) => typeof name === "string");

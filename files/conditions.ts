@@ -7,16 +7,19 @@ import { type FileState, fileVersion, SETTLED_MILLISECONDS } from "./file_pieces
 export interface Validators {
   /** A strong entity tag, in its quotes; `null` as long as another version could get the same one. */
   readonly etag: string | null;
-  /** When the file was last changed, for `last-modified`; `null` as long as that could become wrong. */
+  /**
+   * The value of `last-modified`, in whole seconds since 1970; `null` as long as it could become
+   * wrong.
+   */
   readonly lastModified: number | null;
-  /** When the file was last changed, whether or not that is sent. Both in whole seconds since 1970. */
+  /** When the file was last changed, in whole seconds since 1970, whether or not the client is told. */
   readonly modified: number;
 }
 
 /**
  * The validators of a file.
  *
- * @param lookedAt When it had this state, in milliseconds since 1970.
+ * @param lookedAt When the file had this state, in milliseconds since 1970.
  */
 export function makeValidators(state: FileState, lookedAt: number): Validators {
   const mtime = Number(state.mtimeNs / 1_000_000n);
@@ -50,8 +53,8 @@ export function parseDate(value: string): number | null {
  * A file without a tag matches no tag of a client, and a file without a modification
  * time counts as changed.
  *
- * @param validators Those of the existing file; `null` if there is none.
- * @param isWriting Whether it is a PUT or DELETE, and not a GET or HEAD.
+ * @param validators The validators of the existing file; `null` if there is no file.
+ * @param isWriting Whether the request is a PUT or DELETE, and not a GET or HEAD.
  * @returns 412 or 304 if the request must not be carried out, else `null`.
  */
 export function checkConditions(
@@ -83,8 +86,8 @@ export function wantsNew(headers: HeaderDict): boolean {
 }
 
 /**
- * Reports whether a `range` applies: an `if-range` must name this version (RFC 9110 §13.1.5) by its tag:
- * a date has a resolution of a second, in which a file can change twice.
+ * Reports whether a `range` applies: an `if-range` must name this version (RFC 9110 §13.1.5) by its
+ * tag. A date doesn't count: a file can change twice within a second.
  */
 export function isRangeWanted(headers: HeaderDict, { etag }: Validators): boolean {
   const ifRange = text(headers, "if-range");
@@ -101,7 +104,7 @@ function date(headers: HeaderDict, name: string): number | null {
   return value === null ? null : parseDate(value);
 }
 
-/** Reports whether a list of entity tags, or `*`, contains a tag; weak ones count if `weak` is true. */
+/** Reports whether a list of entity tags, or `*`, contains a tag; weak tags count if `weak` is true. */
 function listHas(list: string, etag: string | null, weak: boolean): boolean {
   if (list.trim() === "*") return true;
   if (etag === null) return false;

@@ -1,13 +1,13 @@
 /**
- * Digests of whole files, those that are known and those in headers (RFC 9530): `repr-digest` and `want-repr-digest`, for
- * SHA-256.
+ * The digests of whole files: a cache of known digests, and the headers `repr-digest` and
+ * `want-repr-digest` (RFC 9530) for SHA-256.
  *
- * The hash of contents is chosen here: its names in headers and chunks, its function and its digits. What is called `sha256`
- * elsewhere here, as in results and records, is a value that is compared, sent and shown; who compares one from `remoteDigest`
- * with a file of its own hashes that itself.
+ * This module alone chooses the hash of contents: its names in headers and chunks, its function and
+ * its digits. Elsewhere in files/, a `sha256` is a value that is compared, sent and shown.
  *
- * Both headers are dictionaries of structured fields (RFC 9651 §3.2). What is read here has no parameters, names
- * each algorithm once, and has base64 with its padding: what the RFC lets a sender write, but no more.
+ * Both headers are dictionaries of structured fields (RFC 9651 §3.2). The accepted dictionaries have
+ * no parameters, name each algorithm once, and have base64 with its padding: the form that the RFC
+ * lets a sender write, and no other.
  */
 
 import { createHash, type Hash } from "node:crypto";
@@ -33,7 +33,7 @@ const MAX_PREFERENCE = 10;
 const KEY = /^[a-z*][a-z0-9_.*-]*$/;
 const BYTE_SEQUENCE = /^:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):$/;
 const INTEGER = /^(?:0|[1-9][0-9]?)$/;
-/** A SHA-256 outside of such a header. */
+/** A SHA-256 outside of these headers. */
 export const SHA256_HEX = /^[0-9a-f]{64}$/;
 /** The key of the extension of the last chunk that has the SHA-256 of the whole content. */
 export const DIGEST_KEY = "sha256";
@@ -43,20 +43,27 @@ export function newHash(): Hash {
   return createHash("sha256");
 }
 
-/** The SHA-256 of all of the content, in hexadecimal digits. */
+/** The SHA-256 of a whole content, in hexadecimal digits. */
 export function sha256Of(content: Uint8Array): string {
   return newHash().update(content).digest("hex");
 }
 
-/** What {@linkcode fingerprintOf} returns. */
+/** The form of a {@linkcode fingerprintOf} result. */
 export const FINGERPRINT = /^[0-9a-f]{64}$/;
 
-/** Stands for a text in names and versions, 64 hexadecimal digits, whatever the hash of contents is. */
+/**
+ * Makes 64 hexadecimal digits that stand for a text in names and versions. Another hash of contents
+ * would not change them.
+ */
 export function fingerprintOf(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }
 
-/** Hashes the beginning of a file, up to, not including, `stop`; what `check` throws before a piece ends that. */
+/**
+ * Hashes the beginning of a file, up to, not including, `stop`.
+ *
+ * @param check Called before each piece; throws to end the hashing.
+ */
 export async function hashStart(
   file: Deno.FsFile | FileHandle,
   stop: number,
@@ -97,7 +104,7 @@ export function parseReprDigest(value: string): string | null {
  * Formats the value of a `repr-digest`.
  *
  * @param sha256 64 lower-case hexadecimal digits.
- * @throws {RangeError} if it is something else.
+ * @throws {RangeError} if the text is no such digest.
  */
 export function formatReprDigest(sha256: string): string {
   if (!SHA256_HEX.test(sha256)) {
@@ -108,7 +115,7 @@ export function formatReprDigest(sha256: string): string {
   return `${SHA256}=:${Uint8Array.fromHex(sha256).toBase64()}:`;
 }
 
-/** The header with a digest; none without one. */
+/** A header with the digest; no header if there is no digest. */
 export function digestHeader(sha256: string | null): HeaderDict {
   return sha256 === null ? {} : { "repr-digest": formatReprDigest(sha256) };
 }
@@ -116,7 +123,7 @@ export function digestHeader(sha256: string | null): HeaderDict {
 /**
  * Reads a `want-repr-digest`.
  *
- * @returns The preference for SHA-256, from 1 to 10; 0 if it is not wanted.
+ * @returns The preference for SHA-256, from 1 to 10; 0 if no SHA-256 is wanted.
  * @throws {RangeError} if the value is not a dictionary of preferences.
  */
 export function parseWantReprDigest(value: string): number {
@@ -132,7 +139,7 @@ export function parseWantReprDigest(value: string): number {
 /** Parses a dictionary into its keys and the text of their values. */
 function membersOf(value: string, name: string): Map<string, string> {
   const members = new Map<string, string>();
-  // By hand: the time of a regular expression would grow with the square of a run of spaces.
+  // The time of a regular expression would grow with the square of a run of spaces.
   if (value.startsWith(" ") || value.endsWith(" ")) throw badField(name, value);
   for (const member of value.split(",").map(trimSpaces)) {
     const equals = member.indexOf("=");
@@ -150,7 +157,7 @@ function trimSpaces(text: string): string {
   return text.slice(start, end);
 }
 
-/** The bytes of base64; `null` if bits are set that no byte has. */
+/** The bytes of base64; `null` if bits behind the last byte are set. */
 function decodeBase64(base64: string): Uint8Array | null {
   const bytes = Uint8Array.fromBase64(base64);
   return bytes.toBase64() === base64 ? bytes : null;
@@ -167,14 +174,14 @@ const MAX_KEPT = 10_000;
 export class KnownDigests {
   readonly #digests = new Map<string, string>();
 
-  /** The SHA-256 of a file in hexadecimal digits; `null` if it is not known. */
+  /** The SHA-256 of a file in hexadecimal digits; `null` if the cache has none. */
   find({ state }: Pick<OpenFile, "state">): string | null {
     return this.#digests.get(fileVersion(state)) ?? null;
   }
 
   /**
-   * Keeps the digest of a file that was unchanged when its last byte was read. One that had changed just
-   * before it was opened is not kept: a later change could have the same times.
+   * Keeps the digest of a file that was unchanged when its last byte was read. The digest of a file
+   * that had changed just before it was opened is not kept: a later change could have the same times.
    */
   remember({ state, lookedAt }: Pick<OpenFile, "state" | "lookedAt">, digest: string): void {
     const changed = Number(state.ctimeNs / 1_000_000n);
@@ -183,7 +190,7 @@ export class KnownDigests {
     forgetOldest(this.#digests, MAX_KEPT);
   }
 
-  /** Finds the digest, or else computes it; `null` if the file was changed meanwhile. */
+  /** Finds or computes the digest of a file; `null` if the file was changed meanwhile. */
   async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
     const known = this.find(file);
     if (known !== null) return known;

@@ -4,7 +4,7 @@ import type { Request } from "../base/app/message.ts";
 import { quote, typeName } from "../base/errors.ts";
 import { checkUri } from "../base/wire/uri.ts";
 
-/** Bytes of UTF-8 that a file name may have: what the file systems of Unix allow. */
+/** Bytes of UTF-8 that a file name may have on the file systems of Unix. */
 const MAX_NAME_BYTES = 255;
 
 /** The characters that are not escaped. */
@@ -15,12 +15,13 @@ const encoder = new TextEncoder();
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * Converts a file name to a component of a path. ASCII letters, digits and `-`, `.`, `_`, `+` stay as
- * they are; everything else becomes `~` and two upper-case hexadecimal digits for each byte of its UTF-8.
+ * Converts a file name to a component of a path. ASCII letters, digits and `-`, `.`, `_`, `+` are
+ * kept; each other character becomes, for each byte of its UTF-8, `~` and two upper-case hexadecimal
+ * digits.
  *
  * @param name 1 to 255 bytes of UTF-8 without `/` and NUL; neither `.` nor `..`.
  * @throws {TypeError} if the name is not a string.
- * @throws {RangeError} if it can't be the name of a file, or has a lone surrogate.
+ * @throws {RangeError} if the text can't be the name of a file, or has a lone surrogate.
  *
  * @example
  * ```ts
@@ -48,7 +49,7 @@ export function escapeName(name: string): string {
  *
  * @param component A component of a path.
  * @throws {TypeError} if the component is not a string.
- * @throws {RangeError} if it is not exactly what `escapeName` returns for a name.
+ * @throws {RangeError} if `escapeName` returns the component for no name.
  *
  * @example
  * ```ts
@@ -73,12 +74,12 @@ export function unescapeName(component: string): string {
 }
 
 /**
- * Returns the URI of a file, from the names of its directories and its own. A final `""` makes it the URI of a
- * directory.
+ * Returns the URI of a file, from the names of its directories and its own. A final `""` makes the
+ * URI that of a directory.
  *
  * @param names The names, from the outermost directory to the file.
  * @throws {TypeError} if a name is not a string.
- * @throws {RangeError} if one can't be the name of a file, as with {@linkcode escapeName}.
+ * @throws {RangeError} if a name can't be that of a file, as with {@linkcode escapeName}.
  *
  * @example
  * ```ts
@@ -103,12 +104,12 @@ export function checkDirectoryUri(uri: string): void {
 }
 
 /**
- * The most names of a path. Whoever checks where a path leads pays for each directory on the way, and for the real path the cube of
- * them: 60 ms at 1,000.
+ * The most names of a path. The check where a path leads takes time for each directory on the way,
+ * and the time for the real path grows with the cube of their number: 60 ms at 1,000.
  */
 export const MAX_DEPTH = 256;
 
-/** The names of the components of a path; `null` if one of them is not valid, or there are too many. */
+/** The names of the components of a path; `null` if a component is not valid, or there are too many. */
 export function namesOf(components: readonly string[]): string[] | null {
   if (components.length > MAX_DEPTH) return null;
   try {
@@ -126,13 +127,13 @@ export function isName(name: string): boolean {
 /** The file or directory that a request refers to, by its names from the root. */
 export interface Target {
   readonly names: readonly string[];
-  /** True for a path that ends with a slash. */
+  /** Whether the path ends with a slash. */
   readonly isDirectory: boolean;
-  /** The last component of the path, as it was sent. */
+  /** The last component of the path, as the client has sent it. */
   readonly last: string;
 }
 
-/** Reads the path of a request; `null` if a component of it is not the name of a file. */
+/** Reads the path of a request; `null` if a component is not the name of a file. */
 export function readTarget({ mount, path }: Pick<Request, "mount" | "path">): Target | null {
   // Mounted at /foo, a request for /foo has an empty path here.
   const last = path.at(-1) ?? mount.at(-1) ?? "";
@@ -140,7 +141,7 @@ export function readTarget({ mount, path }: Pick<Request, "mount" | "path">): Ta
   return names && { names, isDirectory: last === "", last };
 }
 
-/** Returns why a text can't be the name of a file; `null` if it can. */
+/** Returns why a text can't be the name of a file; `null` for the name of a file. */
 function problemOf(name: string): string | null {
   if (name === "") return "is empty";
   if (name === "." || name === "..") return "refers to a directory itself or the one above it";
@@ -160,9 +161,9 @@ function escapeByte(byte: number): string {
   return `~${byte.toString(16).toUpperCase().padStart(2, "0")}`;
 }
 
-/** The text of a component; `null` if it has other characters, or bytes that are not UTF-8. */
+/** The text of a component; `null` if the component has other characters, or bytes that are not UTF-8. */
 function readComponent(component: string): string | null {
-  // At most three characters for each byte: a longer one can't be valid.
+  // A valid component has at most three characters for each byte.
   if (component.length > MAX_NAME_BYTES * 3 || !ESCAPED.test(component)) return null;
   if (!component.includes("~")) return component;
   const bytes = component.match(/~..|[^~]/g)!.map((part) =>

@@ -1,4 +1,4 @@
-/** A request for files, and what has to be known to carry it out. */
+/** A request for files, with the settings of its app. */
 
 import type { Request } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
@@ -10,13 +10,13 @@ import type { UnfinishedFiles } from "./unfinished.ts";
 
 /** A file that was sent to a peer, written by one, or removed by one. */
 export interface FileEvent {
-  /** Whose request it was; `undefined` if the app was called without a session. */
+  /** The session of the request; `undefined` if the app was called without a session. */
   readonly session: Session | undefined;
-  /** `"get"` for a file that was sent, `"put"` for one that was written, `"delete"` for one that was removed. */
+  /** `"get"` for a file that was sent, `"put"` for a written file, `"delete"` for a removed file. */
   readonly action: "get" | "put" | "delete";
   /** The names from the app's directory to the file. */
   readonly path: readonly string[];
-  /** Bytes that were sent, or that the written file has; 0 for a removed one. */
+  /** Bytes that were sent, or that the written file has; 0 for a removed file. */
   readonly bytes: number;
   /** False if the peer left, or the file changed, before all that was requested had been sent. */
   readonly complete: boolean;
@@ -24,13 +24,13 @@ export interface FileEvent {
   readonly status: number;
 }
 
-/** What all requests of an app share. */
+/** The settings that all requests of an app share. */
 export interface FilesSettings {
   /** The directory that is served. */
   readonly root: Root;
-  /** Whether that is still at its path. */
+  /** Whether the served directory is still at its path. */
   readonly isThere: () => boolean;
-  /** Where files lie that peers send. */
+  /** The files that peers are sending. */
   readonly unfinished: UnfinishedFiles;
   /** Whether directories are listed. */
   readonly list: boolean;

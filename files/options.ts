@@ -17,19 +17,23 @@ export interface TransferProgress {
 /** How to transfer a file. */
 export interface TransferOptions {
   /**
-   * Whether to resume what an earlier call has begun, and to keep what has arrived if this one is
-   * interrupted. With `false` the file is transferred from its beginning, and a download that fails leaves nothing.
+   * Whether to continue the transfer of an earlier call, and to keep the bytes that have arrived if
+   * this call is interrupted. With `false` the file is transferred from its beginning, and a download
+   * that fails leaves nothing.
    *
    * @default {true}
    */
   resume?: boolean | undefined;
   /** Called at most 10 times a second during the transfer, and once at the end. */
   onProgress?: ((progress: TransferProgress) => void) | undefined;
-  /** Aborts the transfer, which rejects with its reason. What has arrived is kept, as after any interruption. */
+  /**
+   * Aborts the transfer, which rejects with the reason of the signal. The bytes that have arrived are
+   * kept, as after any interruption.
+   */
   signal?: AbortSignal | undefined;
   /**
-   * Whether to compare the SHA-256 of the whole file with that of the other device, before the file gets
-   * its name. An upload with `false` can't be resumed.
+   * Whether to compare the SHA-256 of the whole file with that of the other device, before the file
+   * gets its name. An upload with `false` can't be resumed.
    *
    * @default {true}
    */
@@ -41,7 +45,7 @@ export interface TransferOptions {
    * @default {true}
    */
   replace?: boolean | undefined;
-  /** The modification time to set at the destination; by default now. */
+  /** The modification time to set at the destination; by default, the present time. */
   modified?: Date | undefined;
 }
 
@@ -62,7 +66,7 @@ export interface TransferSettings {
   readonly resume: boolean;
   readonly verify: boolean;
   readonly replace: boolean;
-  /** A copy, which does not change after the check. */
+  /** A copy of the caller's date, which could change after the check. */
   readonly modified: Date | null;
   readonly onProgress: ((progress: TransferProgress) => void) | undefined;
   readonly signal: AbortSignal | undefined;
@@ -106,11 +110,11 @@ function copyDate(modified: Date | undefined): Date | null {
 /** The minimum time between two reports. */
 const INTERVAL_MILLISECONDS = 100;
 
-/** Says when the progress may be reported again. */
+/** The pace of reports of progress. */
 export class Pace {
   #reportedAt = performance.now();
 
-  /** True if a report is due, which counts as made. */
+  /** Reports whether a report is due; a report that is due counts as made. */
   isDue(): boolean {
     const now = performance.now();
     if (now - this.#reportedAt < INTERVAL_MILLISECONDS) return false;
@@ -129,7 +133,7 @@ export class ProgressMeter {
   readonly #pace = new Pace();
   #bytes = 0;
 
-  /** Creates a meter for a transfer that begins now, and reports from where it is resumed. */
+  /** Creates a meter for a transfer that begins now, and reports where the transfer is resumed. */
   constructor(
     report: ((progress: TransferProgress) => void) | undefined,
     total: number,

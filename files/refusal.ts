@@ -20,14 +20,14 @@ const REASONS = {
   507: "Insufficient Storage",
 } as const;
 
-/** A refused request. The message is for the log; the peer only gets the status. */
+/** The refusal of a request. The message is for the log; the peer only gets the status. */
 export class Refusal extends Error {
   /** The status of the response. */
   readonly status: keyof typeof REASONS;
   /** The headers of the response. */
   readonly headers: HeaderDict;
 
-  /** Creates a refusal with its underlying error, if any, as its cause. */
+  /** Creates a refusal; its cause is the underlying error, if there is an error. */
   constructor(
     status: keyof typeof REASONS,
     message: string,
@@ -45,34 +45,32 @@ export class Refusal extends Error {
   }
 }
 
-/** Creates the refusal of a request for what does not exist, or may not be seen. */
+/** Creates the refusal of a request for a name that does not exist, or may not be seen. */
 export function notFound(): Refusal {
   return new Refusal(404, "nothing has this name");
 }
 
-/** Creates the refusal of everything while the directory that is served is not there. */
+/** Creates the refusal of all requests while the served directory is not there. */
 export function rootIsGone(path: string): Refusal {
   return new Refusal(503, `${path}, which is served, is not there; is its disk mounted?`);
 }
 
 /**
- * Creates the refusal of what can't be read, though it is there: a sector may be damaged.
+ * Creates the refusal of a request for an entry that exists and can't be read: a sector may be
+ * damaged.
  *
- * @throws the error if it is not one of the file system.
+ * @throws the error if the file system has not caused it.
  */
 export function unreadable(error: unknown): Refusal {
   if (!isOfFileSystem(error)) throw error;
   return new Refusal(403, `${error}`, {}, { cause: error });
 }
 
-/**
- * Errors of what this user may not read: the peer may ask for it as often as it likes, and that is
- * no news.
- */
+/** Errors of an entry that this user may not read: a peer could fill the log by asking again. */
 const CLOSED: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
 
 /**
- * Whether the log is to have a refusal of a request that only reads: too many files are open, or
+ * Whether the refusal of a request that only reads belongs in the log: too many files are open, or
  * the disk is damaged.
  */
 export function isNews({ status, cause }: Refusal): boolean {
@@ -81,9 +79,9 @@ export function isNews({ status, cause }: Refusal): boolean {
 
 /** The meaning of file system errors for a client that writes. */
 const CODES: readonly (readonly [Refusal["status"], readonly string[]])[] = [
-  // No space, a file larger than allowed, or another file system than that of the temporary file.
+  // No space, a file larger than allowed, or a temporary file on another file system.
   [507, ["ENOSPC", "EDQUOT", "EFBIG", "EXDEV"]],
-  // Also a link that has just replaced a directory, and a name that the file system does not accept.
+  // Also a link that has just replaced a directory, and a name that the file system refuses.
   [403, ["EROFS", "EACCES", "EPERM", "ELOOP", "EINVAL", "EILSEQ"]],
   [414, ["ENAMETOOLONG"]],
   // Another process has changed the directory meanwhile.
@@ -103,7 +101,7 @@ export function refusalOf(error: unknown): Refusal | null {
     ? 403
     : CODES.find(([, codes]) => codes.includes(code))?.[0];
   if (status === undefined) return null;
-  // Without it a 503 says that the directory is not there.
+  // A 503 without this header says that the served directory is not there.
   const headers: HeaderDict = status === 503 ? { "retry-after": "1" } : {};
   return new Refusal(status, `${error}`, headers, { cause: error });
 }

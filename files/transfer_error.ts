@@ -9,10 +9,10 @@ import { isTransient } from "../net/retry.ts";
  * Why a transfer has failed.
  *
  * - `"STATUS"`: the server responded with a status that is not a success; `status` has it.
- * - `"UNEXPECTED_RESPONSE"`: the response is not one of a `FilesApp`: no list, no length, no digest.
+ * - `"UNEXPECTED_RESPONSE"`: no `FilesApp` sends this response: no list, no length, no digest.
  * - `"BAD_LIST"`: the list is not valid, or has an entry with an invalid name, kind, size or time.
- * - `"CHANGED"`: the file changed during the transfer. Calling again starts over with the new one.
- * - `"DIGEST_MISMATCH"`: what arrived differs from the original.
+ * - `"CHANGED"`: the file changed during the transfer. Calling again starts over with the new version.
+ * - `"DIGEST_MISMATCH"`: the content that arrived differs from the original.
  * - `"IN_USE"`: another download to the same target is in progress, in this process or another.
  * - `"DISK_FULL"`: there is too little space for a download on this device, or its quota is
  *   exceeded.
@@ -33,7 +33,7 @@ export type TransferErrorCode =
   | "BAD_NAME";
 
 /**
- * A transfer has failed, and neither the connection nor an argument is the reason.
+ * The error of a transfer that failed for a reason other than the connection or an argument.
  *
  * @example
  * ```ts
@@ -56,19 +56,19 @@ export class TransferError extends DeguError {
   override readonly name: string = "TransferError";
   /** The reason, in capitals: `"CHANGED"`. Stable, unlike the message. */
   readonly code: TransferErrorCode;
-  /** The status of the response; `null` if there is none. */
+  /** The status of the response; `null` if no response is the reason. */
   readonly status: number | null;
   /**
-   * Bytes that are left to move, if they are more than the free space at the target, and none of
-   * them was moved; else `null`. Other files may still fit.
+   * Bytes that are left to move, if the target has too little space for them and none of them was
+   * moved; else `null`. Other files may still fit.
    */
   readonly needed: number | null;
 
   /**
-   * Creates an error with a stable code, and with the status of a response if there is one.
+   * Creates an error with a stable code, and the status of a response if a response is the reason.
    *
    * @param code Names the reason.
-   * @param message What happened.
+   * @param message Says what happened.
    * @param options The underlying error, as `cause`, the status of a response, and the bytes that
    * don't fit.
    */
@@ -92,7 +92,7 @@ export function statusError(
   { status, reason = "", headers }: {
     readonly status: number;
     readonly reason?: string;
-    /** Without any it is the status of one file in a bundle. */
+    /** `undefined` for the status of a file in a bundle. */
     readonly headers?: HeaderDict;
   },
   task: TransferTask = method === "PUT" ? "put" : "get",
@@ -138,7 +138,10 @@ export function changedWhileMoved(name: string, options?: ErrorOptions): Transfe
 /** The meaning of 503, unless the response says when to try again. */
 const ROOT_IS_GONE = "the directory that is served is not there; is its disk mounted?";
 
-/** What a status means for one task, for all that write, or for all others; a last digit `x` stands for every one. */
+/**
+ * The meaning of a status for one task, for all tasks that write, or for all others. A last digit
+ * `x` stands for every digit.
+ */
 const HINTS: Readonly<Record<string, string>> = {
   "list 30x": "it is somewhere else",
   "30x": "it is a directory, or is somewhere else; pass the URI of a file",
@@ -177,7 +180,7 @@ function hintOf(status: number, task: TransferTask): string {
     : "that status is not a success; is it a FilesApp?";
 }
 
-/** Whether the connection broke off, rather than that something was refused. */
+/** Whether the connection broke off; a refusal by the other end is no such error. */
 export function isCut(error: unknown): boolean {
   return !(error instanceof TransferError) && isTransient(error);
 }
@@ -189,10 +192,10 @@ export function hasChanged(error: unknown): boolean {
   return code === "CHANGED" || code === "DIGEST_MISMATCH" || status === 400;
 }
 
-/** The statuses after which no other file can be copied either, besides those of a server that fails. */
+/** The statuses below 500 after which no other file can be copied either. */
 const FINAL_STATUSES: ReadonlySet<number | null> = new Set([401, 405]);
 
-/** Whether an error is so for every file. */
+/** Whether an error would meet every other file, too. */
 export function endsAll(error: unknown): boolean {
   if (!(error instanceof TransferError)) {
     return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);
