@@ -1,12 +1,12 @@
-/** Names on the disk: what has one, what gets one, and what has lost it; all of it survives a crash. */
+/** Names on the disk: looked up, given and removed, so that a crash leaves no half of a change. */
 
 import { type BigIntStats, constants, lstatSync, unlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 
 /**
- * The code of an error of the system, such as `"ENOENT"`; `undefined` if it has none. Errors that
- * Deno has no code for, like that of a damaged inode, say their number in the message alone: theirs
- * is `"errno 117"`.
+ * The code of an error of the system, such as `"ENOENT"`; `undefined` if the error has none. Some
+ * errors, like that of a damaged inode, have no code in Deno and only a number in their message:
+ * their code is `"errno 117"`.
  */
 export function codeOf(error: unknown): unknown {
   const { code, message } = (error ?? {}) as {
@@ -20,8 +20,8 @@ export function codeOf(error: unknown): unknown {
 }
 
 /**
- * Whether an error says that nothing has a path. Others, like that of a directory that may not be searched, leave open what
- * is there: whether that is the same to a caller is for the caller to say.
+ * Whether an error says that nothing has a path. Other errors, like that of a directory that may not
+ * be searched, leave open whether something has it.
  */
 export function isMissing(error: unknown): boolean {
   const code = codeOf(error);
@@ -38,7 +38,7 @@ export async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
   }
 }
 
-/** Does the same with what is not asynchronous. */
+/** Returns `null` if nothing has the requested name. */
 function ifPresentSync<T>(look: () => T): T | null {
   try {
     return look();
@@ -52,12 +52,13 @@ function ifPresentSync<T>(look: () => T): T | null {
 export const NOT_UTF8 = "\ufffd";
 
 /**
- * Reads all names in a directory, to its end. Disks may list a name twice: damaged ones, and FAT if a file is replaced
- * meanwhile. Names that are not UTF-8 may look the same, and each of them is returned.
+ * Reads all names in a directory, to its end. A damaged disk may list a name twice, and so may FAT if
+ * a file is replaced meanwhile: that name is returned once. Names that are not UTF-8 may look the
+ * same, and each of them is returned.
  *
  * Every synchronous way of Deno 2.9 to read a directory, those of `node:fs` too, takes an error in
- * its middle for its end: of a damaged disk the rest of the names would be missing, without a word.
- * So nothing that is copied or deleted is found in another way.
+ * its middle for its end: the rest of the names on a damaged disk would be missing without a word.
+ * Therefore nothing that is copied or deleted is found in another way.
  *
  * @throws the error of the system if the directory can't be read to its end.
  */
@@ -73,7 +74,7 @@ export async function readNames(path: string): Promise<string[]> {
       else names.add(name);
     }
   } catch (error) {
-    // The error of a walk that fails in its middle doesn't say where.
+    // The error of a directory that fails in its middle doesn't have its path.
     const isVague = error instanceof Error && !error.message.includes(path);
     if (isVague) error.message += `: readdir '${path}'`;
     throw error;
@@ -81,18 +82,18 @@ export async function readNames(path: string): Promise<string[]> {
   return [...names, ...alike];
 }
 
-/** The metadata of a path, without following links; `null` if nothing is there. Its numbers are exact. */
+/** The metadata of a path, with exact numbers, without following links; `null` if nothing has the path. */
 export function statOrNull(path: string): BigIntStats | null {
   return lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null;
 }
 
-/** What a file is, whatever its name: from `node:fs`, or rounded to numbers from `Deno`. */
+/** The numbers that identify a file by any name: exact from `node:fs`, or rounded from `Deno`. */
 export interface FileIdentity {
   readonly dev: bigint | number;
   readonly ino: bigint | number | null;
 }
 
-/** Whether two states are of one file. */
+/** Whether two states are of the same file. */
 export function isSameFile(one: FileIdentity, other: FileIdentity): boolean {
   return isSameNumber(one.dev, other.dev) && isSameNumber(one.ino, other.ino);
 }
@@ -101,22 +102,23 @@ function isSameNumber(one: bigint | number | null, other: bigint | number | null
   return typeof one === typeof other ? one === other : Number(one) === Number(other);
 }
 
-/** Whether a file has a path; a link to it has another. `Deno.lstatSync` takes half the time of `node:fs`. */
+/** Whether a path is that of this file, and not of a link to it. */
 export function isAt(path: string, file: FileIdentity): boolean {
+  // `Deno.lstatSync` takes half the time of that of `node:fs`.
   const there = ifPresentSync(() => Deno.lstatSync(path));
   return there !== null && isSameFile(there, file);
 }
 
 /**
- * Removes a file, or whatever else has this name, if anything has.
+ * Removes a file, or anything else that has this path, unless nothing has.
  *
- * @param options `recursive` also removes a directory with all that is in it.
+ * @param options `recursive` also removes a directory with its content.
  */
 export async function removeIfPresent(path: string, options?: Deno.RemoveOptions): Promise<void> {
   await ifPresent(Deno.remove(path, options));
 }
 
-/** Removes a file, if it is there, before anything else of this process runs. */
+/** Removes a file unless it is missing, before anything else of this process runs. */
 export function removeIfPresentSync(path: string): void {
   try {
     unlinkSync(path);
@@ -126,9 +128,9 @@ export function removeIfPresentSync(path: string): void {
 }
 
 /**
- * Cleanup after an error, which matters more than a failure here; a later call removes what is left.
+ * Cleans up after an error, which matters more than a failure here; a later call removes the rest.
  *
- * @param options `recursive` only where nobody else can give the path to a directory with something in it.
+ * @param options Give `recursive` only for a path that nobody else can give to a filled directory.
  */
 export async function removeIfPossible(path: string, options?: Deno.RemoveOptions): Promise<void> {
   await removeIfPresent(path, options).catch(() => {});
@@ -139,16 +141,16 @@ export async function exists(path: string): Promise<boolean> {
   return await ifPresent(Deno.stat(path)) !== null;
 }
 
-/** Makes 64 random bits, as 16 hexadecimal digits, to keep apart what would have the same name: temporary files, authorities. */
+/** Makes 64 random bits, as 16 hexadecimal digits, for the names of temporary files and authorities. */
 export function randomSuffix(): string {
   return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }
 
 /**
- * Gives a file a name that nothing has: of several processes that do so at the same time one succeeds. Synchronous, so that
- * nothing else of this process runs between a check and this.
+ * Gives a file a name that nothing has: if several processes try at the same time, one succeeds.
+ * Synchronous, so that nothing else of this process runs between a check and the new name.
  *
- * @param file What the file is, if it has to be that by its new name, too.
+ * @param file The identity that the file must have by its new name, too.
  * @returns False if something has the name.
  */
 export function giveNewName(from: string, to: string, file: FileIdentity | null = null): boolean {
@@ -165,28 +167,28 @@ export function giveNewName(from: string, to: string, file: FileIdentity | null 
       unlinkSync(from);
       return true;
     }
-    // There are file systems to which each link is another file; what is renamed stays the same.
+    // On some file systems each link is another file, while a renamed file stays the same.
     unlinkSync(to);
   }
-  // There are file systems without hard links, too: another process may be faster after this check.
+  // On file systems without hard links another process may be faster after this check.
   if (ifPresentSync(() => Deno.lstatSync(to)) !== null) return false;
   Deno.renameSync(from, to);
   return true;
 }
 
-/** Whether a file is, by all but its number, the one that it was linked from just now. */
+/** Whether two paths, of which one was just linked to the other, differ only in the number of the file. */
 function isLinkOf(from: string, to: string): boolean {
   const [one, other] = [from, to].map((path) => ifPresentSync(() => Deno.lstatSync(path)));
   return one?.size === other?.size && one?.mtime?.getTime() === other?.mtime?.getTime();
 }
 
-/** Errors of a link that a rename would have, too. */
+/** Errors of creating a link that a rename would meet, too. */
 const NOT_OF_LINKS: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
 
 /** Resolves once the names in a directory are on the disk, where the system can open directories. */
 export async function syncDirectory(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
-  // O_DIRECTORY: opening a FIFO that has replaced it would block until somebody writes.
+  // Without O_DIRECTORY, opening a FIFO that has replaced the directory would wait for a writer.
   const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     await directory.sync();
@@ -195,10 +197,10 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Errors that are ignored, too: the directory can't be read, was replaced, or its file system can't sync it. */
+/** Errors of a directory that can't be read, was replaced, or that its file system can't sync. */
 const HARMLESS: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "EINVAL"]);
 
-/** Resolves when the names in a directory are on the disk, or can't be synced. */
+/** Resolves once the names in a directory are on the disk, or if the directory can't be synced. */
 export async function syncIfPossible(path: string): Promise<void> {
   try {
     await syncDirectory(path);
@@ -207,7 +209,7 @@ export async function syncIfPossible(path: string): Promise<void> {
   }
 }
 
-/** How many directories are open at the same time: systems let a program have as few as 256 descriptors. */
+/** The most directories that are open at the same time: some systems give a program 256 descriptors. */
 const AT_ONCE = 32;
 
 /** Does {@linkcode syncIfPossible} for many directories. */
@@ -225,25 +227,24 @@ export function isOverload(error: unknown): boolean {
   return code === "EMFILE" || code === "ENFILE";
 }
 
-/** Whether an error is one of the file system, or of a missing permission of Deno. */
+/** Whether an error comes from the file system, or from a missing permission of Deno. */
 export function isOfFileSystem(error: unknown): boolean {
   return typeof codeOf(error) === "string" || error instanceof Deno.errors.NotCapable;
 }
 
 /**
- * Whether an error of the system is one of what has a path, whichever it is: the disk does not give
- * it, or this user may not have it. Running out of descriptors says nothing of it.
+ * Whether an error comes from the entry that has a path: the disk does not give the entry, or this
+ * user may not have it. Running out of descriptors says nothing about the entry.
  */
 export function isUnreadable(error: unknown): boolean {
   return isOfFileSystem(error) && !isOverload(error);
 }
 
-/** Whether a path leads to a directory, and not through a link. */
+/** Whether a path leads to a directory without a link on the way. */
 export function isReal(path: string): boolean {
   try {
     const real = Deno.realPathSync(path);
-    // A file system may spell names otherwise: then none of those that differ may be that of a
-    // link.
+    // A file system may spell names in another way: then no name that differs may be that of a link.
     let [above, realAbove] = [path, real];
     while (above !== realAbove) {
       if (!Deno.lstatSync(above).isDirectory) return false;
@@ -257,10 +258,10 @@ export function isReal(path: string): boolean {
   }
 }
 
-/** Whether a path leads to a file, and not through a link. */
+/** Whether a path leads to a file without a link on the way. */
 export function isRealFile(path: string): boolean {
   return Deno.lstatSync(path).isFile && isReal(path.slice(0, path.lastIndexOf("/")) || "/");
 }
 
-/** Errors of a path that leads where this user may not see. */
+/** Errors of a path whose end this user may not see. */
 const UNSEEN: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EIO", "ELOOP"]);

@@ -46,16 +46,17 @@ import { isTransient } from "../net/retry.ts";
 const SOON_HASHED_BYTES = 1048576;
 
 /**
- * Uploads a file to a `FilesApp` with `write: true`: one attempt, which resumes what an earlier one has
- * sent. After any error, call it again to resume.
+ * Uploads a file to a `FilesApp` with `write: true`, in one attempt, which resumes an earlier one.
+ * After any error, call it again to resume.
  *
- * The server reports how much of it is there; a file of the same length is compared, and nothing is sent if it is
- * identical. The rest is hashed while it is sent, verified there, and the file gets its name when all of it
- * is synced to the disk. With `verify: false` the file is not hashed, and always sent from its beginning. A file that
- * was changed less than two seconds ago is not resumed: another version could look the same.
+ * The server reports how much of the file is there. A file of the same length is compared, and
+ * nothing is sent if it is identical. The rest is hashed while it is sent, and verified there. The
+ * file gets its name when all of it is synced to the disk. With `verify: false` the file is not
+ * hashed, and always sent from its beginning. A file that was changed less than two seconds ago is
+ * not resumed: another version could look the same.
  *
- * The server hashes what it has before it continues, and sends nothing meanwhile: the `timeout` of the
- * client must be longer than that takes.
+ * Before the server continues a part, it hashes the part and sends nothing meanwhile: the `timeout`
+ * of the client must be longer than that takes.
  *
  * Needs `--allow-read` of the file, and what the client needs.
  *
@@ -66,10 +67,10 @@ const SOON_HASHED_BYTES = 1048576;
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, if the URI is that of a directory, with a final
  * `/`, or if the file is not a regular file.
- * @throws {TransferError} if the server does not accept the file, also as a directory has its name,
- * or has too little space; if the file changed meanwhile.
+ * @throws {TransferError} if the server does not accept the file, because a directory has its name,
+ * for example, or has too little space; if the file changed meanwhile.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
- * none; `Deno.errors.PermissionDenied` if it can't be read.
+ * no file; `Deno.errors.PermissionDenied` if it can't be read.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
@@ -110,7 +111,7 @@ export async function upload(
  * Uploads a file over a route.
  *
  * @param headers Sent with all requests that write.
- * @param opened Called when the file is open, before anything of it is read.
+ * @param opened Called when the file is open, before any byte is read.
  */
 export async function uploadFile(
   route: Route,
@@ -152,7 +153,7 @@ class Upload {
     if (!verify) {
       return await this.#send(0, (meter) => this.#put({}, source.body(meter)));
     }
-    // Of a file that was just changed another version could have the same name.
+    // Another version of a file that was just changed could have the same name.
     const isResumable = resume && source.isSettled;
     const named = { "upload-version": source.version, "upload-length": `${source.size}` };
     let offset = 0;
@@ -176,12 +177,14 @@ class Upload {
     });
   }
 
-  /** Closes the connection if that many bytes are hashed first: it may take longer than a server waits. */
+  /**
+   * Closes the connection if so many bytes are hashed first that the server may not wait for the end.
+   */
   #releaseFor(bytes: number): void {
     if (bytes > SOON_HASHED_BYTES) this.#route.release();
   }
 
-  /** Makes sure that an identical file, which is there already, has the time that was wanted. */
+  /** Gives an identical file, which is there already, the modification time that was wanted. */
   async #confirm(sha256: string): Promise<TransferResult> {
     const { modified, replace } = this.#settings;
     const size = `${this.#source.size}`;
@@ -196,12 +199,12 @@ class Upload {
     return new ProgressMeter(this.#settings.onProgress, this.#source.size, offset);
   }
 
-  /** Requests how much is there, and the digest of a file of the same length. */
+  /** Asks how much of the file is there, and for the digest of a file of the same length. */
   async #ask(named: HeaderDict): Promise<{ offset: number; sha256: string | null }> {
     const headers = { ...this.#headers, ...named, "want-repr-digest": WANT_SHA256 };
     const response = await this.#route.request("HEAD", this.#uri, headers);
     if (response.status !== 200) {
-      // The server closes the connection, which is then not taken for the next request.
+      // The server closes the connection: the next request must not take it.
       await this.#route.discard(response);
       throw await this.#refused("HEAD", response, this.#offsetOf(response) ?? 0);
     }
@@ -218,7 +221,10 @@ class Upload {
     return offset >= 0 && offset <= this.#source.size ? offset : null;
   }
 
-  /** Sends the file from an offset on; if the server has another part by now, once more from its offset. */
+  /**
+   * Sends the file from an offset on. If the server has another part by now, sends once more, from
+   * the end of that part.
+   */
   async #send(
     offset: number,
     put: (meter: ProgressMeter) => Promise<Response>,
@@ -228,7 +234,7 @@ class Upload {
     const { resume, verify } = this.#settings;
     const other = response.status === 409 && resume && verify ? this.#offsetOf(response) : null;
     if (other !== null && this.#route.isUsable) {
-      // Another upload has sent some of it, or what was there is gone.
+      // Another upload has continued the part, or the part is gone.
       await this.#route.discard(response);
       meter = this.#meter(other);
       response = await put(meter);
@@ -247,7 +253,7 @@ class Upload {
     return this.#route.request("PUT", this.#uri, all, body);
   }
 
-  /** True if an identical file already exists, so that it need not be replaced. */
+  /** Whether an identical file already exists, so that nothing need be replaced. */
   async #isThere(): Promise<boolean> {
     const { verify, signal } = this.#settings;
     if (!verify || !this.#route.isUsable) return false;
@@ -263,8 +269,8 @@ class Upload {
   }
 
   /**
-   * The error of a refusal; of a conflict it says whether a directory has the name. A 507 with an
-   * offset means that the server has read nothing.
+   * The error of a refusal. If the status is that of a conflict, the error says whether a directory
+   * has the name. A 507 with an offset means that the server has read nothing.
    */
   async #refused(
     method: "HEAD" | "PUT",
@@ -290,7 +296,7 @@ class Upload {
     return new TransferError("STATUS", `${method} ${quote(this.#uri)}: ${problem}`, { status });
   }
 
-  /** Checks that the server has the file, and that it is this one. */
+  /** Checks that the server has exactly this file. */
   async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {
     const { status } = response;
     const uri = this.#uri;
@@ -317,23 +323,24 @@ class Upload {
 /**
  * A regular file, which must not change while it is open.
  *
- * Its times show a change only if they are older than it: Deno cuts ctime to seconds. So what is read of a file that
- * was changed just before is read again in the end, if it is hashed, and such a file has no version.
+ * Deno cuts ctime to seconds, so that the times of a file that was changed just before don't show
+ * another change. A file that is hashed is read twice as far as it was read in that time, and it has
+ * no version.
  */
 export class SourceFile implements AsyncDisposable {
-  /** In bytes, when it was opened; what is appended later is ignored. */
+  /** Bytes that the file had when it was opened; bytes that are appended later are ignored. */
   readonly size: number;
   /**
-   * Names this version of the file, 64 hexadecimal digits: no other version of any file on this device has the same
-   * one if {@linkcode isSettled}.
+   * The name of this version of the file, 64 hexadecimal digits. If {@linkcode isSettled}, no other
+   * version of any file on this device has the same name.
    */
   readonly version: string;
   readonly #path: string;
   readonly #file: Deno.FsFile;
   readonly #state: FileState;
-  /** When a further change would show, in milliseconds since 1970. */
+  /** The time from which on a further change would show, in milliseconds since 1970. */
   readonly #settledAt: number;
-  /** Whether the file had been unchanged for so long when it was opened that a further change would show. */
+  /** Whether the last change was so long ago, when the file was opened, that another one would show. */
   readonly isSettled: boolean;
   #sha256: string | null = null;
   // A file has one position: one pass over it at a time.
@@ -350,7 +357,7 @@ export class SourceFile implements AsyncDisposable {
   }
 
   static async open(path: string): Promise<SourceFile> {
-    // Before it is opened, and in the same turn: opening a FIFO that has just replaced it would block.
+    // The check and opening are in one turn: opening a FIFO would wait for a writer.
     checkRegular(path, Deno.statSync(path));
     const file = Deno.openSync(path, { read: true });
     try {
@@ -364,7 +371,7 @@ export class SourceFile implements AsyncDisposable {
     }
   }
 
-  /** The SHA-256 of the whole file as lower-case hexadecimal digits; `null` as long as it was not read. */
+  /** The SHA-256 of the whole file as lower-case hexadecimal digits; `null` until the file was read. */
   get sha256(): string | null {
     return this.#sha256;
   }
@@ -382,8 +389,9 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * Returns the bytes from `offset` on as a chunked body; what is before is hashed first. They are hashed while they are
-   * sent; the last chunk has the SHA-256 of the whole file as its extension `sha256`.
+   * Returns the bytes from `offset` on as a chunked body. The bytes before `offset` are hashed first,
+   * the others while they are sent. The last chunk has the SHA-256 of the whole file as its extension
+   * `sha256`.
    */
   async hashedBody(
     offset: number,
@@ -395,7 +403,7 @@ export class SourceFile implements AsyncDisposable {
     return new ChunkedBodyIter(this.#chunks(this.#sending(offset, hash, meter)));
   }
 
-  /** Hashes what is before an offset, as the beginning of the whole. */
+  /** Begins the hash of the whole file with the bytes before an offset. */
   async #hashTo(offset: number, signal?: AbortSignal): Promise<Hash> {
     const changed = () => changedWhileMoved(this.#path);
     return await hashStart(this.#file, offset, changed, () => signal?.throwIfAborted());
@@ -418,9 +426,9 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * Yields the bytes from `start` on, which are of one version: else the end is an error.
+   * Yields the bytes from `start` on; throws at the end if they are of more than one version.
    *
-   * @param hash Hashes them, with what is before `start`.
+   * @param hash The hash of the bytes before `start`, which the others are added to.
    */
   async *#pieces(start: number, hash: Hash | null): AsyncGenerator<Uint8Array, void, void> {
     const earlier = this.#pass;
@@ -429,21 +437,21 @@ export class SourceFile implements AsyncDisposable {
     try {
       await earlier;
       const changed = () => changedWhileMoved(this.#path);
-      // What was read while another version could have had the same times, and its hash.
+      // The bytes that were read while another version could have had the same times.
       let unsettled = { bytes: 0, hash };
       let position = start;
       let lookedAt = Date.now();
       const arrived = (piece: Uint8Array) => {
         hash?.update(piece);
         position += piece.length;
-        // It was asked for when the piece before had arrived, or later.
+        // The read began when the piece before had arrived, or later.
         if (hash !== null && lookedAt < this.#settledAt) {
           unsettled = { bytes: position, hash: hash.copy() };
         }
         lookedAt = Date.now();
       };
       yield* readPieces(this.#file, start, this.size, changed, arrived);
-      // Before the last piece is sent, for which a body waits until this has ended.
+      // A body sends the last piece only after this generator has ended without an error.
       if (unsettled.bytes > 0) {
         const again = await this.#hashTo(unsettled.bytes);
         if (again.digest("hex") !== unsettled.hash?.digest("hex")) throw changed();
