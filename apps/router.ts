@@ -20,12 +20,23 @@ import { allows, PATH } from "../base/wire/tables.ts";
  * Maps components of a path to apps. The key is `null` if the path has no more components, and `""` if it
  * ends with a slash. A nested map decides by the next component.
  */
-export type AppMap = ReadonlyMap<string | null, App | AppMap | AppEntries>;
+export type AppMap = ReadonlyMap<string | null, App | AppMap | AppEntries | AppRecord>;
 /**
  * The entries of such a map, in an array: TypeScript infers no type of a `Map` with both apps and
  * maps in it.
  */
-export type AppEntries = readonly (readonly [key: string | null, app: App | AppMap | AppEntries])[];
+export type AppEntries = readonly (readonly [
+  key: string | null,
+  app: App | AppMap | AppEntries | AppRecord,
+])[];
+/**
+ * The same as a plain object, by its own keys; `null` can only be a key of a map or an entry. An object in it
+ * whose `handle` is a function is an app.
+ */
+export interface AppRecord {
+  /** The app, or a nested map, for a component of the path. */
+  readonly [component: string]: App | AppMap | AppEntries | AppRecord;
+}
 
 /** A copy of such a map, with the function of each app. */
 type Routes = ReadonlyMap<string | null, AppFunction | Routes>;
@@ -47,10 +58,7 @@ type Routes = ReadonlyMap<string | null, AppFunction | Routes>;
  * import { assertEquals } from "@std/assert";
  *
  * const echoPath: App = (request) => [200, "OK", { path: request.buildProxyUri() }, null];
- * const router = new Router([
- *   ["echo", echoPath],
- *   ["api", [["v1", echoPath]]],
- * ]);
+ * const router = new Router({ echo: echoPath, api: { v1: echoPath } });
  *
  * await using server = new Server(["127.0.0.1", 0], router);
  * server.serveForever();
@@ -64,15 +72,16 @@ export class Router implements AppObject {
   readonly #askers: readonly OnConnect[];
 
   /**
-   * Makes a router from a map or its entries, which are copied together with all nested maps.
+   * Makes a router from a plain object, a map or its entries, which are copied together with all
+   * nested maps.
    *
    * @param appmap An app, or another map, by the component of the path that leads to it.
-   * @throws {TypeError} if a map is neither a `Map` nor an array of entries, a key is neither a
-   * string nor `null`, or a value is neither an app nor a map.
+   * @throws {TypeError} if a map is not a plain object, a `Map` or an array of entries, a key is
+   * neither a string nor `null`, or a value is neither an app nor a map.
    * @throws {RangeError} if a key can't be a component of a path or comes twice, or more than 10
    * maps are nested.
    */
-  constructor(appmap: AppMap | AppEntries) {
+  constructor(appmap: AppMap | AppEntries | AppRecord) {
     const askers = new Map<App, OnConnect>();
     this.#routes = copyMap(appmap, "appmap", 1, askers);
     this.#askers = [...askers.values()];
@@ -113,7 +122,7 @@ export class Router implements AppObject {
 }
 
 function copyMap(
-  appmap: AppMap | AppEntries,
+  appmap: unknown,
   label: string,
   depth: number,
   askers: Map<App, OnConnect>,
@@ -136,8 +145,8 @@ function copyMap(
     }
     const valueLabel = `${label}[${key === null ? "null" : quote(key)}]`;
     if (routes.has(key)) throw new RangeError(`${valueLabel}: must come once; got it twice`);
-    if (value instanceof Map || Array.isArray(value)) {
-      routes.set(key, copyMap(value as AppMap | AppEntries, valueLabel, depth + 1, askers));
+    if (value instanceof Map || Array.isArray(value) || isPlain(value) && !isApp(value)) {
+      routes.set(key, copyMap(value, valueLabel, depth + 1, askers));
       continue;
     }
     const app = value as App;
@@ -148,11 +157,23 @@ function copyMap(
   return routes;
 }
 
-/** Returns the pairs of a map, or of an array that has nothing else. */
+/** Whether a value is an object of no class. */
+function isPlain(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+function isApp({ handle }: Record<string, unknown>): boolean {
+  return typeof handle === "function";
+}
+
+/** Returns the pairs of a map, of a plain object, or of an array that has nothing else. */
 function entriesOf(appmap: unknown, label: string): readonly (readonly [unknown, unknown])[] {
   if (appmap instanceof Map) return [...appmap];
+  if (isPlain(appmap)) return Object.entries(appmap);
   if (!Array.isArray(appmap)) {
-    throw wrongType(label, "a Map or an array of entries [key, app]", appmap);
+    throw wrongType(label, "a plain object, a Map or an array of entries [key, app]", appmap);
   }
   for (const [i, entry] of appmap.entries()) {
     if (Array.isArray(entry) && entry.length === 2) continue;

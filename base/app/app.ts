@@ -49,7 +49,14 @@ export interface AppObject {
   handle: AppFunction;
   /** Called when a peer connects: accepts it by returning exactly `true`, refuses it with anything else. */
   onConnect?(session: Session, sock: Socket): boolean | Promise<boolean>;
+  /** Releases what the app holds; the program that made the app calls it, and no server does. */
+  [Symbol.asyncDispose]?(): PromiseLike<void>;
+  /** Releases what the app holds, at once. */
+  [Symbol.dispose]?(): void;
 }
+
+/** The methods of an app besides `handle`: wrappers of an app pass them on. */
+export const APP_HOOKS = ["onConnect", Symbol.asyncDispose, Symbol.dispose] as const;
 
 /** An app: a function, or an object with that function as its method `handle`. */
 export type App = AppFunction | AppObject;
