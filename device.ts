@@ -2,7 +2,8 @@
  * Devices that trust each other: an identity, pairing, and servers and clients for paired devices only.
  *
  * {@linkcode Device} is a device with all of that: it makes an {@linkcode Invitation}, joins another one's, knows each
- * {@linkcode Peer}, and opens a {@linkcode DeviceServer} for them, whose app asks {@linkcode peerOf}.
+ * {@linkcode Peer}, and opens a {@linkcode DeviceServer} for them, whose app asks {@linkcode peerOf}, or is one of its own for
+ * each peer by {@linkcode perPeer}.
  * {@linkcode createDevicePki} makes the identity alone. Every other name is a type that these refer to.
  *
  * @example
@@ -36,6 +37,7 @@ export type { DeviceClientOptions } from "./device/device_client.ts";
 export { DeviceServer, peerOf } from "./device/device_server.ts";
 export { Invitation, type InviteOptions } from "./device/invite.ts";
 export type { JoinOptions } from "./device/join.ts";
+export { perPeer } from "./device/per_peer.ts";
 export type { Peer } from "./device/peer_store.ts";
 export { createDevicePki, type DevicePki, type DevicePkiOptions } from "./identity/device_pki.ts";
 export type * from "./base/app/app_types.ts";

@@ -44,6 +44,8 @@ export {
   parseUri,
 } from "./misc/wire.ts";
 export type { UriParts } from "./base/wire/uri.ts";
+export { callApp, type CallAppOptions } from "./misc/call_app.ts";
+export { TempDevices } from "./misc/temp_devices.ts";
 export { type TempClientPKI, TempPKI, type TempPKIOptions } from "./misc/pki.ts";
 export { TempServer, TempSSLServer } from "./misc/temp_server.ts";
 export type * from "./base/app/app_types.ts";

@@ -5,6 +5,7 @@ import {
   type App,
   type AppFunction,
   type AppObject,
+  disposeApp,
   type OnConnect,
   readApp,
   type Socket,
@@ -12,7 +13,7 @@ import {
 import { wrongType } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { MAX_ROUTER_DEPTH } from "../base/wire/limits.ts";
-import type { Request, Response, ResponseTuple } from "../base/app/message.ts";
+import type { Request } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { allows, PATH } from "../base/wire/tables.ts";
 
@@ -70,6 +71,7 @@ type Routes = ReadonlyMap<string | null, AppFunction | Routes>;
 export class Router implements AppObject {
   readonly #routes: Routes;
   readonly #askers: readonly OnConnect[];
+  readonly #apps: ReadonlySet<App>;
 
   /**
    * Makes a router from a plain object, a map or its entries, which are copied together with all
@@ -83,8 +85,10 @@ export class Router implements AppObject {
    */
   constructor(appmap: AppMap | AppEntries | AppRecord) {
     const askers = new Map<App, OnConnect>();
-    this.#routes = copyMap(appmap, "appmap", 1, askers);
+    const apps = new Set<App>();
+    this.#routes = copyMap(appmap, "appmap", 1, askers, apps);
     this.#askers = [...askers.values()];
+    this.#apps = apps;
   }
 
   /**
@@ -99,7 +103,7 @@ export class Router implements AppObject {
     request: Request,
     session: Session,
     api: Api,
-  ): ResponseTuple | Response | Promise<ResponseTuple | Response> {
+  ): ReturnType<AppFunction> {
     let target: AppFunction | Routes | undefined = this.#routes;
     while (typeof target === "object") target = target.get(request.shiftPath());
     if (target === undefined) return [410, "Gone", {}, null];
@@ -119,6 +123,12 @@ export class Router implements AppObject {
     }
     return true;
   }
+
+  /** Disposes of every app in the map that can be disposed of, each object once. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await using disposing = new AsyncDisposableStack();
+    for (const app of this.#apps) disposing.defer(() => disposeApp(app));
+  }
 }
 
 function copyMap(
@@ -126,6 +136,7 @@ function copyMap(
   label: string,
   depth: number,
   askers: Map<App, OnConnect>,
+  apps: Set<App>,
 ): Routes {
   const entries = entriesOf(appmap, label);
   // A map that contains itself ends here, too.
@@ -146,12 +157,13 @@ function copyMap(
     const valueLabel = `${label}[${key === null ? "null" : quote(key)}]`;
     if (routes.has(key)) throw new RangeError(`${valueLabel}: must come once; got it twice`);
     if (value instanceof Map || Array.isArray(value) || isPlain(value) && !isApp(value)) {
-      routes.set(key, copyMap(value, valueLabel, depth + 1, askers));
+      routes.set(key, copyMap(value, valueLabel, depth + 1, askers, apps));
       continue;
     }
     const app = value as App;
     const { handle, onConnect } = readApp(app, valueLabel);
     routes.set(key, handle);
+    apps.add(app);
     if (onConnect !== null) askers.set(app, onConnect);
   }
   return routes;

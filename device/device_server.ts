@@ -7,7 +7,7 @@ import { checkObject, wrongType } from "../base/checks.ts";
 import { identifyDevice } from "../identity/authority.ts";
 import { type ServerOptions, SSLServer } from "../server.ts";
 import type { DeviceServices } from "./device_services.ts";
-import type { Peer, PeerStore } from "./peer_store.ts";
+import type { Peer } from "./peer_store.ts";
 
 /**
  * A server that accepts only the peers of a device. {@linkcode Device.prototype.listen} creates one.
@@ -167,7 +167,10 @@ function forPeers({ peers, trust, logger }: DeviceServices, app: App): AppObject
         logger.info(`${session}: no peer's authority has signed its certificate directly`);
         return false;
       }
-      sessions.set(session, { peers, peer: trusted.peer });
+      const { peer: connected } = trusted;
+      sessions.set(session, () => {
+        return peers.current.find(({ id }) => id === connected.id) ?? connected;
+      });
       nameUser(session, () => peerOf(session).name);
       tieToTrust(session, trusted);
       if (onConnect !== null && await onConnect(session, sock) !== true) return false;
@@ -177,8 +180,14 @@ function forPeers({ peers, trust, logger }: DeviceServices, app: App): AppObject
   };
 }
 
-/** The peer of each session, as it was when it connected. */
-const sessions = new WeakMap<Session, { readonly peers: PeerStore; readonly peer: Peer }>();
+/** The peers of sessions, as they were last read. */
+const sessions = new WeakMap<Session, () => Peer>();
+
+/** Gives a session that no server has made a peer. For tests of apps. */
+export function setPeer(session: Session, peer: Peer): void {
+  sessions.set(session, () => peer);
+  nameUser(session, () => peer.name);
+}
 
 /**
  * Returns the peer of a session of a {@linkcode DeviceServer}: identified by the authority that has signed its
@@ -196,9 +205,9 @@ const sessions = new WeakMap<Session, { readonly peers: PeerStore; readonly peer
  */
 export function peerOf(session: Session): Peer {
   if (!(session instanceof Session)) throw wrongType("session", "a session", session);
-  const known = sessions.get(session);
-  if (known === undefined) {
+  const peer = sessions.get(session);
+  if (peer === undefined) {
     throw new TypeError("session: must be one of a DeviceServer; this one is of another server");
   }
-  return known.peers.current.find(({ id }) => id === known.peer.id) ?? known.peer;
+  return peer();
 }

@@ -2,7 +2,7 @@
 
 import type { Request, Response, ResponseTuple } from "./message.ts";
 import type { PeerCertificate, Session } from "./session.ts";
-import { type Bodies, bodies } from "../body/bodies.ts";
+import { type Bodies, bodies, type BodyOut } from "../body/bodies.ts";
 import { wrongType } from "../checks.ts";
 import { ContentRange, Range } from "../wire/range.ts";
 
@@ -41,7 +41,7 @@ export type AppFunction = (
   request: Request,
   session: Session,
   api: Api,
-) => ResponseTuple | Response | Promise<ResponseTuple | Response>;
+) => ResponseTuple | Response<BodyOut> | Promise<ResponseTuple | Response<BodyOut>>;
 
 /** An app that is an object, which may accept or refuse a peer when it connects. */
 export interface AppObject {
@@ -102,4 +102,11 @@ export function readApp(app: App, label: string): AppParts {
     handle: (request, session, api) => app.handle(request, session, api),
     onConnect: onConnect === undefined ? null : (session, sock) => app.onConnect!(session, sock),
   };
+}
+
+/** Disposes of an app, if it can be disposed of. */
+export async function disposeApp(app: App): Promise<void> {
+  if (typeof app === "function") return;
+  if (app[Symbol.asyncDispose] !== undefined) await app[Symbol.asyncDispose]!();
+  else app[Symbol.dispose]?.();
 }

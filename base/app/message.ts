@@ -34,7 +34,7 @@ export type ResponseTuple = readonly [
  * );
  * ```
  */
-export class Response {
+export class Response<B extends BodyOut = BodyIn> {
   /** The status, 100 to 599. */
   readonly status: number;
   /** The reason phrase. */
@@ -42,7 +42,7 @@ export class Response {
   /** By lower-case name. */
   readonly headers: HeaderDict;
   /** The body, or `null`. It must be consumed before the connection's next request. */
-  readonly body: BodyIn;
+  readonly body: B;
 
   /**
    * Makes a response from its four parts.
@@ -52,7 +52,7 @@ export class Response {
    * @param headers The headers by lower-case name.
    * @param body The body, or `null` for none.
    */
-  constructor(status: number, reason: string, headers: HeaderDict, body: BodyIn) {
+  constructor(status: number, reason: string, headers: HeaderDict, body: B) {
     this.status = status;
     this.reason = reason;
     this.headers = headers;
@@ -60,7 +60,7 @@ export class Response {
   }
 
   /** The four parts in order, so a response can be destructured like a tuple. */
-  *[Symbol.iterator](): Generator<number | string | HeaderDict | BodyIn, void, void> {
+  *[Symbol.iterator](): Generator<number | string | HeaderDict | B, void, void> {
     yield this.status;
     yield this.reason;
     yield this.headers;

@@ -32,7 +32,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["otel.ts otel/", `${CONNECTED} otel/ npm:@opentelemetry/api`],
   ["worker/", `${CONNECTED} worker/ node:`],
   ["pool.ts pool/", `${CONNECTED} worker/ pool/ node:`],
-  ["misc.ts misc/", `${CONNECTED} disk/ identity/ worker/ misc/ node:`],
+  ["misc.ts misc/", `${CONNECTED} disk/ identity/ device/ worker/ misc/ node:`],
   [
     "agent.ts agent/",
     "base.ts client.ts device.ts files.ts server.ts base/address.ts base/pause.ts base/printable.ts " +
