@@ -27,7 +27,7 @@ import { checkFunction } from "../base/checks.ts";
  * import { type App, Client, reply, Server, wrapApp } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
  *
- * const app: App = () => reply(200, "hello");
+ * const app: App = () => reply(200);
  * const guarded = wrapApp(app, (next, request, session, api) => {
  *   if (request.headers["x-key"] !== "secret") return reply(403);
  *   return next(request, session, api);

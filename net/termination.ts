@@ -16,15 +16,13 @@ let termination: AbortSignal | null = null;
  * From the first call on these signals no longer end the program by themselves. Waiting for them
  * keeps no program alive.
  *
- * @example A service that ends when it is told to
+ * @example A service that works until it is told to end
  * ```ts
- * import { reply, Server, terminationSignal } from "@degu/degu";
+ * import { repeat, terminationSignal } from "@degu/degu";
  *
- * const server = new Server(["127.0.0.1", 0], () => reply(200, "hello"));
- * server.serveForever();
- * terminationSignal().addEventListener("abort", () => server.shutdown());
- * // The example ends here; a service goes on.
- * await server.shutdown();
+ * async function main() {
+ *   await repeat(() => Promise.resolve("measured"), { seconds: 60, signal: terminationSignal() });
+ * }
  * ```
  */
 export function terminationSignal(): AbortSignal {

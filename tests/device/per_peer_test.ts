@@ -1,6 +1,6 @@
 /** An app of its own for each peer. */
 import { type App, EmptyPreambleError, reply, Router, wrapApp } from "@degu/degu";
-import { Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
+import { type Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
 import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
 import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { assertEquals, assertRejects } from "@std/assert";
