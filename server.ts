@@ -167,6 +167,15 @@ export class Server implements AsyncDisposable {
   }
 
   /**
+   * The port of the address, final like {@linkcode Server.prototype.address}; `null` for a Unix socket
+   * and an abstract name.
+   */
+  get port(): number | null {
+    const { address } = this;
+    return typeof address === "string" || address instanceof Uint8Array ? null : address[1];
+  }
+
+  /**
    * Serves connections until {@linkcode Server.prototype.close} or {@linkcode Server.prototype.shutdown}; then the
    * address is free. Rejects only if the address of an {@linkcode SSLServer} can't be bound. Calling it again
    * returns the same promise.

@@ -134,6 +134,14 @@ export class Request {
     this.query = query;
   }
 
+  /**
+   * The parameters of the query, decoded, as new `URLSearchParams` for each call: empty if there is
+   * no query.
+   */
+  get searchParams(): URLSearchParams {
+    return new URLSearchParams(this.query ?? "");
+  }
+
   /** Moves the first component of the path to `mount` and returns it; `null` if none is left. */
   shiftPath(): string | null {
     const component = this.path.shift();

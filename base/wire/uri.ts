@@ -91,10 +91,11 @@ export function checkUri(uri: string, label = "uri"): void {
  * Builds a URI from path components and a query.
  *
  * @param path Its components; `[]` and `[""]` both give `/`.
- * @param query What follows the `?`, or `null` for none.
- * @throws {TypeError} if a component or the query has a wrong type.
- * @throws {RangeError} if one has a character that is not allowed, a component is `..`, or one other
- * than the last is empty.
+ * @param query The text behind the `?`, which must need no escaping; or parameters, which are escaped
+ * so that `new URLSearchParams(query)` reads them back. `null`, and no parameters, give no query.
+ * @throws {TypeError} if a component, the query or a parameter has a wrong type.
+ * @throws {RangeError} if a component or a text as query has a character that is not allowed, a
+ * component is `..`, a component other than the last is empty, or a parameter has a lone surrogate.
  *
  * @example
  * ```ts
@@ -103,9 +104,13 @@ export function checkUri(uri: string, label = "uri"): void {
  *
  * assertEquals(buildUri([], null), "/");
  * assertEquals(buildUri(["foo", "bar", ""], "key=value"), "/foo/bar/?key=value");
+ * assertEquals(buildUri(["files"], { glob: "*.jpg", by: "name & size" }), "/files?glob=%2A.jpg&by=name+%26+size");
  * ```
  */
-export function buildUri(path: readonly string[], query: string | null): string {
+export function buildUri(
+  path: readonly string[],
+  query: string | URLSearchParams | Readonly<Record<string, string>> | null = null,
+): string {
   checkArray("path", path);
   // Copied first: the checked values are used, even if reading has side effects.
   const components: unknown[] = [...path];
@@ -114,12 +119,33 @@ export function buildUri(path: readonly string[], query: string | null): string 
   });
   const uri = "/" + components.join("/");
   if (query === null) return uri;
-  if (typeof query !== "string") throw wrongType("query", "a string or null", query);
+  if (typeof query !== "string") {
+    const text = formatParameters(query);
+    return text === "" ? uri : `${uri}?${text}`;
+  }
   if (!allows(QUERY, query)) {
     const problem = characterProblem(QUERY, query, QUERY_RULE);
     throw new RangeError(`query: ${quote(query)}: ${problem}`);
   }
   return `${uri}?${query}`;
+}
+
+/** Escapes parameters (URL standard, application/x-www-form-urlencoded), and the asterisk, too. */
+function formatParameters(query: URLSearchParams | Readonly<Record<string, string>>): string {
+  if (query instanceof URLSearchParams) return query.toString().replaceAll("*", "%2A");
+  const prototype = typeof query === "object" ? Object.getPrototypeOf(query) : undefined;
+  if (prototype !== Object.prototype && prototype !== null) {
+    throw wrongType("query", "a string, URLSearchParams, an object of strings or null", query);
+  }
+  const entries = Object.entries(query);
+  for (const [name, value] of entries) {
+    const label = `query[${quote(name)}]`;
+    if (typeof value !== "string") throw wrongType(label, "a string", value);
+    if (!name.isWellFormed() || !value.isWellFormed()) {
+      throw new RangeError(`${label}: must have no lone surrogate`);
+    }
+  }
+  return formatParameters(new URLSearchParams(entries));
 }
 
 function checkComponent(component: unknown, index: number, last: boolean): void {

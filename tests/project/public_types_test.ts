@@ -25,12 +25,12 @@ const entries: Record<string, [entry: object, names: string]> = {
     "FilesApp TransferError deleteFile download downloadTree escapeName fileUri isTransient listDirectory " +
     "listTree makeDirectory remoteDigest retry unescapeName upload uploadTree",
   ],
-  device: [device, "Device DeviceServer Invitation createDevicePki peerOf"],
+  device: [device, "Device DeviceServer Invitation createDevicePki peerOf perPeer"],
   pool: [pool, "ServerPool"],
   misc: [
     misc,
-    "TempPKI TempSSLServer TempServer formatChunk formatHeaders formatRequest " +
-    "formatResponse mkreq mkuri parseChunkHeader parseContentRange parseHeaders parseRange " +
+    "TempDevices TempPKI TempSSLServer TempServer callApp formatChunk formatHeaders " +
+    "formatRequest formatResponse mkreq mkuri parseChunkHeader parseContentRange parseHeaders parseRange " +
     "parseRequest parseResponse parseUri",
   ],
 };
@@ -42,8 +42,8 @@ for (const [name, [entry, names]] of Object.entries(entries)) {
 }
 
 Deno.test("@degu/degu exports base, client and server, what apps are made of, and the bridge to fetch", () => {
-  const own = "AllowedMethods MethodFilter ProxyApp Router Validator accessLog createFetch " +
-    "fromFetchHandler isTransient retry toFetchHandler";
+  const own = "AllowedMethods Latest MethodFilter ProxyApp Router Validator accessLog createFetch " +
+    "fromFetchHandler isTransient json repeat reply retry terminationSignal toFetchHandler wrapApp";
   const names = [...Object.keys({ ...base, ...client, ...server }), ...own.split(" ")];
   assertEquals(Object.keys(all).toSorted(), names.toSorted());
 });
