@@ -62,8 +62,8 @@ const MAX_LENGTH = 65536;
 
 /**
  * Reads the line of an invitation from stdin. The line may be wrapped: it ends when it is complete,
- * at an empty line, or at the end of the input. The writer need not close the pipe, so `degu
- * invite` can write into it.
+ * at an empty line, or at the end of the input. The writer need not close the pipe, so
+ * `degu invite` can write into it.
  */
 async function readLine(output: Output, signal: AbortSignal): Promise<string> {
   const { stdin } = output.streams;
