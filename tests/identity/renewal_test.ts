@@ -345,6 +345,16 @@ Deno.test("an open identity changes with its certificate only, and never for tha
   assertMatch(logger.at("error").join(), /the identity was replaced; open the device again$/);
 });
 
+Deno.test("a server's context of an open identity verifies clients by the given authorities, or none", async () => {
+  await using dir = await tempDir();
+  const life = { days: 365, renewalDays: 30 };
+  const identity = await DeviceIdentity.open(dir.path, "camera", life, new RecordingLogger());
+  const { certificate } = identity.authority;
+  assertEquals(identity.serverContext([{ certificate }]).verify, true);
+  assertEquals(identity.serverContext([]).verify, true);
+  assertEquals(identity.serverContext(null).verify, false);
+});
+
 Deno.test("a certificate is renewed while the device is open, by itself or by another process", async () => {
   // The device looks every hour. No other timer is needed here: nothing is late.
   using time = new FakeTime();

@@ -42,7 +42,8 @@ for (const [name, [entry, names]] of Object.entries(entries)) {
 }
 
 Deno.test("@degu/degu exports base, client and server, what apps are made of, and the bridge to fetch", () => {
-  const own = "AllowedMethods Latest MethodFilter ProxyApp Router Validator accessLog createFetch " +
+  const own =
+    "AllowedMethods Latest MethodFilter ProxyApp Router Validator accessLog createFetch " +
     "fromFetchHandler isTransient json repeat reply retry terminationSignal toFetchHandler wrapApp";
   const names = [...Object.keys({ ...base, ...client, ...server }), ...own.split(" ")];
   assertEquals(Object.keys(all).toSorted(), names.toSorted());
