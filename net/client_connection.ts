@@ -26,11 +26,11 @@ import {
   checkMethod,
   checkResponseStart,
   formatRequestPreamble,
-  framingOfResponse,
   isBodiless,
   mayHaveBody,
   type Method,
   parseResponsePreamble,
+  receivedFraming,
   type ResponsePreamble,
 } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
@@ -368,14 +368,14 @@ export class Connection implements Disposable {
       if (this.#bodyRefusedWith !== null && preamble.status < 400) throw this.#bodyRefusedWith;
       this.#on("preamble");
       this.#mayRefuseClient = false;
-      const incoming = framingOfResponse(method, preamble);
+      const bodyFraming = receivedFraming(method, preamble);
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
       this.#on("response");
       const { status, reason, headers } = preamble;
-      const interruption = signal !== undefined && incoming !== null ? new Interruption() : null;
+      const interruption = signal !== undefined && bodyFraming !== null ? new Interruption() : null;
       if (interruption !== null) this.#abort!.interrupt(interruption);
       const owner = this.#owner;
-      const received = makeIncomingBody(this.bodies, transport, owner, incoming, interruption);
+      const received = makeIncomingBody(this.bodies, transport, owner, bodyFraming, interruption);
       if (received === null) owner.bodyConsumed();
       return new Response(status, reason, headers, received);
     } catch (error) {
@@ -394,7 +394,10 @@ export class Connection implements Disposable {
     this.#state = next;
   }
 
-  /** True if the end of the connection would be that of the response's body (RFC 9112 §6.3, case 8). */
+  /**
+   * True if the response may have a body, and says in no other way where it ends than by closing the
+   * connection (RFC 9112 §6.3, case 8): no framing stands for such a body, which is always refused.
+   */
   #endsByClosing(method: Method, { status, headers, framing }: ResponsePreamble): boolean {
     const closes = saysClose(headers);
     if (closes) this.#isLast = true;
