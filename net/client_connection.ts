@@ -26,11 +26,11 @@ import {
   checkMethod,
   checkResponseStart,
   formatRequestPreamble,
-  framingOfResponse,
   isBodiless,
   mayHaveBody,
   type Method,
   parseResponsePreamble,
+  receivedFraming,
   type ResponsePreamble,
 } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
@@ -38,7 +38,7 @@ import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
-import { CLIENT, type ClientState } from "./state.ts";
+import { CLIENT, type ClientEvent, type ClientState, impossibleEvent } from "./state.ts";
 import { Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */
@@ -175,7 +175,7 @@ export class Connection implements Disposable {
       this.#checkReady(method, uri, body);
       const transport = this.#transport;
       // Getters of the headers and the body run now, and may try to make another request.
-      this.#state = CLIENT[this.#state].request ?? this.#state;
+      this.#on("request");
       let framing, length, isLast;
       try {
         framing = outgoingFraming(body);
@@ -189,7 +189,7 @@ export class Connection implements Disposable {
           this.#abort.begin(signal);
         }
       } catch (error) {
-        this.#state = CLIENT[this.#state].undone ?? this.#state;
+        this.#on("undone");
         throw error;
       }
       return this.#exchange(method, length, body, framing, isLast, signal);
@@ -366,16 +366,16 @@ export class Connection implements Disposable {
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
       if (this.#bodyRefusedWith !== null && preamble.status < 400) throw this.#bodyRefusedWith;
-      this.#state = CLIENT[this.#state].preamble ?? this.#state;
+      this.#on("preamble");
       this.#mayRefuseClient = false;
-      const incoming = framingOfResponse(method, preamble);
+      const bodyFraming = receivedFraming(method, preamble);
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
-      this.#state = CLIENT[this.#state].response ?? this.#state;
+      this.#on("response");
       const { status, reason, headers } = preamble;
-      const interruption = signal !== undefined && incoming !== null ? new Interruption() : null;
+      const interruption = signal !== undefined && bodyFraming !== null ? new Interruption() : null;
       if (interruption !== null) this.#abort!.interrupt(interruption);
       const owner = this.#owner;
-      const received = makeIncomingBody(this.bodies, transport, owner, incoming, interruption);
+      const received = makeIncomingBody(this.bodies, transport, owner, bodyFraming, interruption);
       if (received === null) owner.bodyConsumed();
       return new Response(status, reason, headers, received);
     } catch (error) {
@@ -383,7 +383,21 @@ export class Connection implements Disposable {
     }
   }
 
-  /** True if the end of the connection would be that of the response's body (RFC 9112 §6.3, case 8). */
+  /** Changes the state. An event that the state doesn't name closes the connection, and throws. */
+  #on(event: ClientEvent): void {
+    const next = CLIENT[this.#state][event];
+    if (next === undefined) {
+      const error = impossibleEvent(this.#state, event);
+      this.#transport.close(error);
+      throw error;
+    }
+    this.#state = next;
+  }
+
+  /**
+   * True if the response may have a body, and says in no other way where it ends than by closing the
+   * connection (RFC 9112 §6.3, case 8): no framing stands for such a body, which is always refused.
+   */
   #endsByClosing(method: Method, { status, headers, framing }: ResponsePreamble): boolean {
     const closes = saysClose(headers);
     if (closes) this.#isLast = true;
@@ -405,7 +419,7 @@ export class Connection implements Disposable {
   /** What the end of a response's body does; not public as members of this class would be. */
   readonly #owner: BodyOwner = {
     bodyConsumed: () => {
-      this.#state = CLIENT[this.#state].bodyRead ?? this.#state;
+      this.#on("bodyRead");
       this.#abort?.end();
       if (this.#isLast) this.#transport.close();
     },
@@ -422,8 +436,7 @@ export class Connection implements Disposable {
       this.#transport.close(error);
     }
     cancelUnused(body, error);
-    const { fails, undone } = CLIENT[this.#state];
-    this.#state = (this.#transport.closed ? fails : undone) ?? this.#state;
+    this.#on(this.#transport.closed ? "fails" : "undone");
     return error;
   }
 

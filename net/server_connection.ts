@@ -39,7 +39,7 @@ import { ExchangeWatch, type Report } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import type { ListenerSide } from "./listener.ts";
 import type { Logger } from "./logger.ts";
-import { SERVER, type ServerState } from "./state.ts";
+import { impossibleEvent, SERVER, type ServerEvent, type ServerState } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
 
@@ -103,9 +103,23 @@ export class ServerConnection implements BodyOwner, SessionOwner {
     ownSession(session, this);
   }
 
+  /** Changes the state. An event that the state doesn't name ends the connection, and throws. */
+  #on(event: ServerEvent): void {
+    const next = SERVER[this.#state][event];
+    if (next === undefined) {
+      const error = impossibleEvent(this.#state, event);
+      this.#endSession("error", messageOf(error), stackOf(error));
+      this.#transport.close(error);
+      // The slot is free at once, even if the app never returns.
+      this.#served.resolve();
+      throw error;
+    }
+    this.#state = next;
+  }
+
   /** The last response has been sent, or the connection has been closed. */
   #end(): void {
-    this.#state = SERVER[this.#state].ends ?? this.#state;
+    this.#on("ends");
     clearInterval(this.#watching);
     const session = this.#session;
     this.#context.sessions.delete(session);
@@ -140,9 +154,9 @@ export class ServerConnection implements BodyOwner, SessionOwner {
    */
   sessionClosed(reason: unknown): void {
     const transport = this.#transport;
-    const next = SERVER[this.#state].appCloses;
-    if (next !== undefined) {
-      this.#state = next;
+    const before = this.#state;
+    this.#on("appCloses");
+    if (this.#state !== before) {
       this.#endSession("debug", `closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
     }
@@ -168,7 +182,12 @@ export class ServerConnection implements BodyOwner, SessionOwner {
    * does.
    */
   giveWay(): void {
-    this.#state = SERVER[this.#state].givesWay ?? this.#state;
+    try {
+      this.#on("givesWay");
+    } catch {
+      // The error is reported, and the slot free: the server has nothing else to do.
+      return;
+    }
     const { bytes, seconds } = this.#transport.requestWait!;
     const why = `gave way to another connection after ${bytes} bytes in ${seconds.toFixed(1)} s`;
     this.#endSession("info", why);
@@ -244,7 +263,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
       while ((end = transport.findPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) {
-          this.#state = SERVER[this.#state].peerEnds ?? this.#state;
+          this.#on("peerEnds");
           this.#endSession("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
           return transport.close();
         }
@@ -255,12 +274,8 @@ export class ServerConnection implements BodyOwner, SessionOwner {
       const { method, uri, headers, framing, path, query } = preamble;
       // The app may change the headers.
       const isLast = saysClose(headers);
-      if (framing === null) {
-        this.#state = SERVER[this.#state].request ?? this.#state;
-      } else {
-        this.#state = SERVER[this.#state].requestWithBody ?? this.#state;
-        this.#expectation = headers["expect"];
-      }
+      this.#on(framing === null ? "request" : "requestWithBody");
+      if (framing !== null) this.#expectation = headers["expect"];
       const body = makeIncomingBody(api, transport, this, framing);
       const exchange = this.#exchange = report === null
         ? null
@@ -299,7 +314,9 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         if (this.#state === "unread") cancelQuietly(body, unreadError(answer.status));
         return;
       }
-      this.#state = SERVER[this.#state].answered ?? this.#state;
+      // Whoever closed it while the last bytes were sent has said why.
+      if (transport.closed) throw transport.failure ?? new ConnectionClosedError();
+      this.#on("answered");
       transport.requestWait?.restart();
       exchange?.end(null);
     }
@@ -391,7 +408,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
   }
 
   bodyConsumed(): void {
-    this.#state = SERVER[this.#state].bodyRead ?? this.#state;
+    this.#on("bodyRead");
     this.#expectation = undefined;
   }
 

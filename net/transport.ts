@@ -1,28 +1,16 @@
 /** A socket with the messages that arrive and leave over it, a deadline and one way to end. */
 
 import type { Socket } from "../base/app/app.ts";
-import {
-  type BodyOut,
-  cancelQuietly,
-  type WritableBody,
-  writeTrusted,
-} from "../base/body/bodies.ts";
-import {
-  type AheadSource,
-  ByteReader,
-  type ByteSink,
-  checkCount,
-  MAX_PIECE_BYTES,
-  notWritten,
-} from "../base/body/byte_io.ts";
-import { CodingCheck } from "../base/body/foreign_bodies.ts";
+import { type BodyOut, cancelQuietly, type WritableBody } from "../base/body/bodies.ts";
+import { type AheadSource, ByteReader, checkCount, notWritten } from "../base/body/byte_io.ts";
 import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../base/bytes.ts";
-import { BodyError, ConnectionClosedError, ProtocolError } from "../base/errors.ts";
+import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
 import { Deadline, type RequestWait } from "./deadline.ts";
 import type { ExchangeWatch } from "./exchange_watch.ts";
+import { failSink, MessageSink, sendThrough } from "./message_sink.ts";
 
 /** Where discarded bytes go. */
 const DISCARDED = new Uint8Array(65536);
@@ -507,144 +495,5 @@ export class Transport implements AheadSource {
   /** Makes the body that is being sent fail; bytes that were not handed to the socket are not sent. */
   cancelBody(reason: unknown): void {
     if (this.#sink !== null) failSink(this.#sink, reason ?? new ConnectionClosedError());
-  }
-}
-
-/** Sends a message through its sink. */
-let sendThrough: (sink: MessageSink) => Promise<unknown>;
-/** Makes this and every later write of a sink fail; a preamble that wasn't written never is. */
-let failSink: (sink: MessageSink, error: unknown) => void;
-
-/**
- * What a body writes to, after its preamble and within the framing that this announces. To the body, which may be
- * anybody's, it offers no way to end the message or to change how it is checked.
- */
-class MessageSink implements ByteSink {
-  /** Large writes are the fastest, even if reading that much at a time is slower. */
-  readonly pieceBytes = MAX_PIECE_BYTES;
-  readonly #transport: Transport;
-  readonly #body: WritableBody;
-  readonly #framing: Framing | undefined;
-  /** Bytes of the preamble; 0 once it has gone out, or never will. */
-  #preamble: number;
-  readonly #failed = Promise.withResolvers<never>();
-  #check: CodingCheck | null = null;
-  #written = 0;
-  #flushing: Promise<void> | null = null;
-  #writing = false;
-  #closed: unknown = null;
-
-  constructor(
-    transport: Transport,
-    preamble: number,
-    body: WritableBody,
-    framing: Framing | undefined,
-  ) {
-    this.#transport = transport;
-    this.#preamble = preamble;
-    this.#body = body;
-    this.#framing = framing;
-    // A body that throws synchronously may have closed the connection before this is awaited.
-    this.#failed.promise.catch(() => {});
-  }
-
-  static {
-    Object.freeze(MessageSink.prototype);
-    // The preamble doesn't wait for a body that waits for its source; and once the connection
-    // closes, nothing waits.
-    sendThrough = (sink) =>
-      Promise.race([Promise.all([sink.#writeBody(), sink.#flush()]), sink.#failed.promise]);
-    failSink = (sink, error) => {
-      sink.#preamble = 0;
-      sink.#fail(error);
-    };
-  }
-
-  #fail(error: unknown): void {
-    this.#closed ??= error;
-    this.#failed.reject(error);
-  }
-
-  /**
-   * Writes the whole body, and checks that it is complete. Runs synchronously up to the first write, so the
-   * preamble and the beginning of the body go out together.
-   */
-  async #writeBody(): Promise<void> {
-    const body = this.#body;
-    const framing = this.#framing;
-    try {
-      const trusted = framing === "chunked" ? writeTrusted(body, this) : null;
-      if (trusted === null && framing === "chunked") this.#check = new CodingCheck();
-      await (trusted ?? body.writeTo(this));
-      if (this.#closed !== null) throw this.#closed;
-      this.#closed = new BodyError("the body wrote after its end");
-      if (this.#writing) {
-        throw new BodyError("the body ended before its last write had; await each write");
-      }
-      if (typeof framing === "number" && this.#written !== framing) {
-        throw new BodyError(`the body wrote ${this.#written} of ${framing} bytes`);
-      }
-      this.#check?.end();
-    } catch (error) {
-      failSink(this, error);
-      throw error;
-    }
-  }
-
-  /** Writes the preamble unless it has gone out with the body. */
-  #flush(): Promise<void> | null {
-    const preamble = this.#preamble;
-    if (preamble === 0) return null;
-    this.#preamble = 0;
-    return this.#flushing = this.#transport.writePreamble(preamble);
-  }
-
-  /** Writes some of the body. One write at a time: two would mix their bytes. */
-  async write(bytes: Uint8Array): Promise<void> {
-    try {
-      if (this.#closed !== null) throw this.#closed;
-      if (this.#writing) {
-        throw new BodyError(
-          "the body wrote again before its last write had ended; await each write",
-        );
-      }
-      this.#writing = true;
-      const checked = this.#checkNext(viewOf(bytes));
-      const { length } = checked;
-      if (length > 0) {
-        const joined = this.#join(checked);
-        if (joined === null && this.#flushing !== null) {
-          await this.#flushing;
-          this.#flushing = null;
-          if (this.#closed !== null) throw this.#closed;
-          // Here, in the turn of the write: the array may have changed in any turn before it.
-          checkUnchanged(checked, length);
-        }
-        await this.#transport.write(joined ?? checked);
-      }
-      this.#writing = false;
-    } catch (error) {
-      // The preamble still goes out: the peer is to see a message that breaks off.
-      this.#fail(error);
-      throw error;
-    }
-  }
-
-  /** Checks the bytes to write; returns as many of them as are known to be valid. */
-  #checkNext(bytes: Uint8Array): Uint8Array {
-    this.#written += bytes.length;
-    if (typeof this.#framing === "number" && this.#written > this.#framing) {
-      throw new BodyError(`the body wrote more than its ${this.#framing} bytes`);
-    }
-    return this.#check === null ? bytes : this.#check.check(bytes);
-  }
-
-  /** Copies bytes that fit behind the preamble, to go out with it; else begins to write that. */
-  #join(bytes: Uint8Array): Uint8Array | null {
-    if (this.#preamble === 0) return null;
-    const joined = this.#transport.join(this.#preamble, bytes);
-    if (joined === null) this.#flush();
-    else this.#preamble = 0;
-    return joined;
   }
 }

@@ -206,7 +206,7 @@ export function readAnswer(returned: unknown): Answer {
 }
 
 /**
- * Checks everything about an answer except its reason and headers; returns its {@linkcode responseFraming}.
+ * Checks everything about an answer except its reason and headers; returns its {@linkcode announcedFraming}.
  *
  * @param method The method of the request, which the app may have changed in its `Request`.
  * @param requestBody The body of the request, likewise.
@@ -222,16 +222,16 @@ export function answerFraming(
   if (body !== null && (body as unknown) === requestBody) {
     throw new BodyError(`${owner}body: must not be the body of the request`);
   }
-  return responseFraming(method, status, body, owner);
+  return announcedFraming(method, status, body, owner);
 }
 
 /**
- * How the end of a response's body is determined; in a response to HEAD, how it would be to GET,
- * though the body is not sent (RFC 9110 §9.3.2). `undefined` if there is no body and the headers
- * are sent as given, because they may describe one: in a response to HEAD, and with 304 (RFC 9110
- * §15.4.5).
+ * What the headers of a response announce. Usually that is the framing of its body. A response to
+ * HEAD announces the body that GET would get, though the body is not sent (RFC 9110 §9.3.2).
+ * `undefined` if there is no body, and the headers may nevertheless announce one, to be sent as
+ * given: in a response to HEAD, and with 304 (RFC 9110 §15.4.5).
  */
-export function responseFraming(
+export function announcedFraming(
   method: Method,
   status: number,
   body: BodyOut,

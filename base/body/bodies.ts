@@ -43,7 +43,8 @@ export function checkBodies(bodies: Bodies): void {
 export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
 
 /**
- * Checks a body that a caller wants to send, by its members, and returns its framing.
+ * Checks a body that a caller or an app wants to send, by its members, and returns its framing: the
+ * only one for which headers of its message are right, whatever message that is.
  *
  * @throws {TypeError} if it is not a body.
  * @throws {RangeError} if it is a `Uint8Array` of more than 16777216 bytes.

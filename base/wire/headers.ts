@@ -39,8 +39,17 @@ export type HeaderDict = Record<string, string | number | Range | ContentRange>;
 export type HeaderContext = "request" | "request without body" | "response" | "any";
 
 /**
- * How the end of a body is determined: its length in bytes, `"chunked"`, or `null` for no body
- * (RFC 9112 §6.3, without "until the connection closes").
+ * How the end of a body is determined (RFC 9112 §6.3): its length in bytes, `"chunked"`, or `null`
+ * for no body. No body ends with its connection.
+ *
+ * Each question about a framing has one function:
+ *
+ * - Received: which framing do the headers announce? {@linkcode parseHeaderLines}. Does such a body
+ *   follow? Always in a request; in a response, `receivedFraming` decides.
+ * - Sent: which framing has this body? `outgoingFraming`. Which one do the headers announce? The
+ *   same in a request; in a response, `announcedFraming` decides, since HEAD asks for headers alone.
+ *
+ * Both of these ask `isBodiless` whether a response has no body, whatever its headers announce.
  */
 export type Framing = number | "chunked" | null;
 

@@ -42,7 +42,7 @@ export interface ResponsePreamble {
   readonly reason: string;
   /** By lower-case name, without a prototype. */
   readonly headers: HeaderDict;
-  /** What the headers announce; {@linkcode framingOfResponse} says whether such a body follows. */
+  /** What the headers announce; {@linkcode receivedFraming} says whether such a body follows. */
   readonly framing: Framing;
 }
 
@@ -234,8 +234,12 @@ export function isBodiless(method: Method, status: number): boolean {
   return method === "HEAD" || status === 204 || status === 304;
 }
 
-/** How the end of a response's body is determined. Refuses what no response may be (RFC 9110 §15.2, §15.3.5). */
-export function framingOfResponse(method: Method, { status, framing }: ResponsePreamble): Framing {
+/**
+ * How the end of the body of a received response is determined. The headers can't say that alone:
+ * they may announce a body that, after this request or with this status, does not follow. A status
+ * that no response may have is refused (RFC 9110 §15.2, §15.3.5).
+ */
+export function receivedFraming(method: Method, { status, framing }: ResponsePreamble): Framing {
   if (status < 200) {
     const why = "interim responses are refused; a request has one response";
     throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
