@@ -1,8 +1,8 @@
 /** Answers in one call: a status, and text, JSON or another body. */
 
 import type { ResponseTuple } from "../base/app/message.ts";
-import type { BodyOut } from "../base/body/bodies.ts";
-import { EMPTY, encodeText } from "../base/bytes.ts";
+import { type BodyOut, encodeBody } from "../base/body/bodies.ts";
+import { EMPTY } from "../base/bytes.ts";
 import { typeName } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { isBodiless } from "../base/wire/preamble.ts";
@@ -38,7 +38,7 @@ const TEXT = "text/plain;charset=utf-8";
  */
 export function reply(
   status: number,
-  body?: BodyOut | string,
+  body?: BodyOut,
   headers: HeaderDict = {},
 ): ResponseTuple {
   const reason = reasonOf(status);
@@ -49,7 +49,7 @@ export function reply(
     return [status, reason, { ...headers }, null];
   }
   if (typeof body === "string") {
-    return [status, reason, { "content-type": TEXT, ...headers }, encodeText("body", body)];
+    return [status, reason, { "content-type": TEXT, ...headers }, encodeBody(body)];
   }
   return [status, reason, { ...headers }, body ?? EMPTY];
 }

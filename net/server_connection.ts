@@ -4,6 +4,7 @@ import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
   type Answer,
   answerFraming,
+  answerTooLong,
   bodyToHeadError,
   cancelAnswer,
   readAnswer,
@@ -286,8 +287,13 @@ export class ServerConnection implements BodyOwner, SessionOwner {
       let returned: unknown;
       let isSending = false;
       try {
-        returned = handle(request, this.#session, api);
-        if (!Array.isArray(returned)) returned = await returned;
+        try {
+          returned = handle(request, this.#session, api);
+          if (!Array.isArray(returned)) returned = await returned;
+        } catch (error) {
+          returned = answerTooLong(method, body, error);
+          if (returned === null) throw error;
+        }
         answer = readAnswer(returned);
         if (transport.closed) throw transport.failure ?? new BodyError("too late");
         const { status, reason, headers } = answer;

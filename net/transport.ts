@@ -1,7 +1,7 @@
 /** A socket with the messages that arrive and leave over it, a deadline and one way to end. */
 
 import type { Socket } from "../base/app/app.ts";
-import { type BodyOut, cancelQuietly, type WritableBody } from "../base/body/bodies.ts";
+import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
 import { type AheadSource, ByteReader, checkCount, notWritten } from "../base/body/byte_io.ts";
 import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../base/bytes.ts";
 import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
@@ -377,7 +377,11 @@ export class Transport implements AheadSource {
    * that is available now, goes out in the same write. {@linkcode endSend} takes what the promise resolves
    * to, and {@linkcode breakWith} what it rejects with.
    */
-  beginSend(length: number, body: BodyOut, framing: Framing | undefined): Promise<number | void> {
+  beginSend(
+    length: number,
+    body: EncodedBody,
+    framing: Framing | undefined,
+  ): Promise<number | void> {
     if (body === null) {
       this.#sending = this.#viewOf(length);
     } else {
