@@ -46,7 +46,7 @@ import { Transport } from "./transport.ts";
 
 /** How most connections end, which is no error of anybody. */
 const PEER_ENDED = new EmptyPreambleError();
-const TOO_LONG_HINT = 'to answer with 413, see "A limit for bodies" in docs/cookbook.md';
+const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have maxBytes";
 /** Statuses of errors after which the connection goes on: they are part of ordinary work. */
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
 /**

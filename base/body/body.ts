@@ -215,21 +215,23 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   read(size?: number): Promise<Uint8Array<ArrayBuffer>> {
-    if (size !== undefined) checkInteger("size", size, 0, MAX_READ_BYTES);
-    return this.#readAs(size, null, ownBytes);
+    return this.#readAs(size, "read", ownBytes);
   }
 
   /**
    * Reads bytes and converts them, if possible in the source's buffer: for a small body, nothing
    * costs more than a copy.
    *
-   * @param limit The most bytes that the caller wants; `null` for the most that one read returns.
+   * @param options The most bytes that the caller wants; `"read"` for a read without a limit of its
+   * own.
    */
   async #readAs<Value>(
     size: number | undefined,
-    limit: number | null,
+    options: BodyReadOptions | undefined | "read",
     convert: Convert<Value>,
   ): Promise<Value> {
+    if (size !== undefined) checkInteger("size", size, 0, MAX_READ_BYTES);
+    const limit = options === "read" ? null : limitOf(options);
     if (!this.#state.beginRead()) return convert(EMPTY, false);
     const wanted = Math.min(size ?? Infinity, this.#reader.remaining);
     if (wanted > (limit ?? MAX_READ_BYTES)) {
@@ -260,8 +262,8 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} with the code `"TOO_LONG"` if more are left; the body stays as it was. With
    * the code `null` if the body is in use, has failed, or was consumed before.
    */
-  async bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
-    return await this.#readAs(undefined, limitOf(options), ownBytes);
+  bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#readAs(undefined, options, ownBytes);
   }
 
   /**
@@ -272,8 +274,8 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @throws {TypeError} if the bytes are not valid UTF-8; else as {@linkcode Body.prototype.bytes}
    * does.
    */
-  async text(options?: BodyReadOptions): Promise<string> {
-    return await this.#readAs(undefined, limitOf(options), decodeText);
+  text(options?: BodyReadOptions): Promise<string> {
+    return this.#readAs(undefined, options, decodeText);
   }
 
   /**

@@ -101,11 +101,14 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   read(): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#collect(null);
+    return this.#collect("read");
   }
 
-  /** @param limit The most bytes that the caller wants; `null` for the most of a read. */
-  async #collect(limit: number | null): Promise<Uint8Array<ArrayBuffer>> {
+  /** @param options The most bytes that the caller wants; `"read"` for a read without a limit. */
+  async #collect(
+    options: BodyReadOptions | undefined | "read",
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const limit = options === "read" ? null : limitOf(options);
     if (!this.#state.beginRead()) return new Uint8Array(0);
     const most = limit ?? MAX_READ_BYTES;
     // Room for one byte more than is allowed shows whether there are too many.
@@ -129,8 +132,8 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} with the code `"TOO_LONG"` if more are left; the rest is then canceled. With
    * the code `null` if the body is in use, has failed, or was consumed before.
    */
-  async bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
-    return await this.#collect(limitOf(options));
+  bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#collect(options);
   }
 
   /**

@@ -1,6 +1,6 @@
 /** Devices for one test. */
 import { reply } from "@degu/degu";
-import { peerOf } from "@degu/degu/device";
+import { type Device, peerOf } from "@degu/degu/device";
 import { TempDevices } from "@degu/degu/misc";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
@@ -17,7 +17,7 @@ Deno.test("TempDevices are paired with each other, by their names, and gone in t
         [camera, ["recorder", "viewer"]],
         [viewer, ["camera", "recorder"]],
         [recorder, ["camera", "viewer"]],
-      ] as const
+      ] as [Device, string[]][]
     ) {
       assertEquals((await device.peers()).map(({ name }) => name).sort(), others);
     }
