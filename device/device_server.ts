@@ -5,7 +5,9 @@ import { type App, type AppObject, readApp } from "../base/app/app.ts";
 import { nameUser, Session, tieToTrust } from "../base/app/session.ts";
 import { checkObject, wrongType } from "../base/checks.ts";
 import { identifyDevice } from "../identity/authority.ts";
-import { type ServerOptions, SSLServer } from "../server.ts";
+import type { ServerSslctx } from "../net/tls/context.ts";
+import { ContextInForce, TlsListener } from "../net/tls/listener.ts";
+import { Server, type ServerOptions } from "../server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer } from "./peer_store.ts";
 
@@ -34,7 +36,8 @@ import type { Peer } from "./peer_store.ts";
  * await Deno.remove(dir, { recursive: true });
  * ```
  */
-export class DeviceServer extends SSLServer {
+export class DeviceServer extends Server {
+  readonly #context: ContextInForce;
   readonly #services: DeviceServices;
   readonly #unsubscribe: readonly (() => void)[];
   readonly #prepared: Promise<void>;
@@ -58,36 +61,41 @@ export class DeviceServer extends SSLServer {
   ) {
     checkObject("options", options);
     const { logger = services.logger } = options;
-    super(contextOf(services), address, forPeers(services, app), { ...options, logger });
+    const context = new ContextInForce(contextOf(services));
+    super(
+      address,
+      forPeers(services, app),
+      { ...options, logger },
+      (address, side) => new TlsListener(address, side, context),
+    );
+    this.#context = context;
     this.#services = services;
     this.#onStop = onStop;
-    const follow = () => super.setSslctx(contextOf(services));
+    const follow = () => context.replace(contextOf(services));
     this.#unsubscribe = [services.peers.onChange(follow), services.identity.onRenewal(follow)];
     this.#prepared = this.#prepare();
     // serveForever() and `ready` report it.
     this.#prepared.catch(() => {});
   }
 
-  /** Resolves when the address is bound and recorded, and the peers are read. */
-  override get ready(): Promise<void> {
-    return this.#prepared;
+  /** The current context: the peers of the device, and its identity. */
+  get sslctx(): ServerSslctx {
+    return this.#context.sslctx;
   }
 
   /**
-   * Rejects every context: pairing and forgetting decide which peers a device trusts.
+   * Resolves when the address is bound and recorded, and the peers are read.
    *
-   * @throws {TypeError} always.
+   * @internal
    */
-  override setSslctx(): never {
-    throw new TypeError(
-      "a device's server trusts the peers of the device: use device.invite(), join() and forget()",
-    );
+  protected override get bound(): Promise<void> {
+    return this.#prepared;
   }
 
   async #prepare(): Promise<void> {
     const { peers, serving, logger } = this.#services;
     try {
-      await super.ready;
+      await super.bound;
       // Earlier changes by other processes apply from the first connection on.
       await peers.refresh();
     } catch (error) {

@@ -29,6 +29,7 @@ import { listenAgain } from "@degu/testing/ports.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
+import { ContextInForce } from "@degu/internal/net/tls/listener.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import { X509Certificate } from "node:crypto";
@@ -125,8 +126,8 @@ Deno.test("listen validates its arguments, and logs to the device's logger", asy
     deviceLogger.at("warn").join(),
     /the address of a server can't be recorded: NotFound/,
   );
-  const { setSslctx } = other as SSLServer;
-  assertThrows(() => setSslctx.call(other, other.sslctx), TypeError, "forget()");
+  assert(!("setSslctx" in other), "pairing and forgetting alone decide whom a device trusts");
+  assertEquals(other.sslctx.verify, true);
 });
 
 Deno.test("a server whose address is in use, or that is closed before it is ready, leaves nothing behind", async () => {
@@ -161,10 +162,10 @@ Deno.test("a server whose address is in use, or that is closed before it is read
   const [hostname, port] = sixth.address as readonly [string, number];
   (await listenAgain(() => Deno.listen({ hostname, port }))).close();
   // None of them follows changes of the peers, or is closed again with the device.
-  const { setSslctx } = SSLServer.prototype;
+  const { replace } = ContextInForce.prototype;
   let followed = 0;
-  SSLServer.prototype.setSslctx = () => void followed++;
-  await record(camera, viewer).finally(() => SSLServer.prototype.setSslctx = setSslctx);
+  ContextInForce.prototype.replace = () => void followed++;
+  await record(camera, viewer).finally(() => ContextInForce.prototype.replace = replace);
   assertEquals(followed, 1);
   let closed = 0;
   for (const each of [second, unawaited, third, fourth, fifth, sixth]) {
