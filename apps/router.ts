@@ -40,6 +40,24 @@ type Routes = ReadonlyMap<string | null, AppFunction | Routes>;
  * When a peer connects, every app in the map that has an `onConnect` is asked, each object once, in
  * the order of the map; the peer is accepted if all of them return exactly `true`. All apps must
  * agree because the peer's requests are not known yet.
+ *
+ * @example
+ * ```ts
+ * import { type App, Client, Router, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const echoPath: App = (request) => [200, "OK", { path: request.buildProxyUri() }, null];
+ * const router = new Router([
+ *   ["echo", echoPath],
+ *   ["api", [["v1", echoPath]]],
+ * ]);
+ *
+ * await using server = new Server(["127.0.0.1", 0], router);
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * assertEquals((await client.request("GET", "/api/v1/foo?bar")).headers["path"], "/foo?bar");
+ * assertEquals((await client.request("GET", "/api/v2/foo")).status, 410);
+ * ```
  */
 export class Router implements AppObject {
   readonly #routes: Routes;
@@ -60,7 +78,14 @@ export class Router implements AppObject {
     this.#askers = [...askers.values()];
   }
 
-  /** Passes a request on; answers `410 Gone` if the map has no app for its path. */
+  /**
+   * Passes a request on; answers `410 Gone` if the map has no app for its path.
+   *
+   * @param request The request.
+   * @param session The connection of the request.
+   * @param api The classes to make a response from.
+   * @throws what the app throws.
+   */
   handle(
     request: Request,
     session: Session,

@@ -45,6 +45,17 @@ import { checkUri, parseUri } from "../base/wire/uri.ts";
  * A server also checks each response before sending it. A validator additionally checks the server,
  * requires that the body of a request is read to its end before a response below 400, and works
  * without a server: use it to test apps, servers and middleware.
+ *
+ * @example
+ * ```ts
+ * import { type App, Client, Server, Validator } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const app: App = () => [200, "OK", { hello: "world" }, null];
+ * await using server = new Server(["127.0.0.1", 0], new Validator(app));
+ * server.serveForever();
+ * assertEquals((await new Client(server.address).request("GET", "/")).status, 200);
+ * ```
  */
 export class Validator implements AppObject {
   readonly #app: AppParts;
@@ -59,7 +70,16 @@ export class Validator implements AppObject {
     this.#app = readApp(app, "app");
   }
 
-  /** Passes a request on, and returns the app's answer, always as a tuple. */
+  /**
+   * Passes a request on, and returns the app's answer, always as a tuple.
+   *
+   * @param request The request.
+   * @param session The connection of the request.
+   * @param api The classes to make a response from.
+   * @throws {TypeError} if a part has a wrong type.
+   * @throws {RangeError} if a part has a value that is not allowed.
+   * @throws {BodyError} if a body is not in a state that allows the request or the response.
+   */
   async handle(request: Request, session: Session, api: Api): Promise<ResponseTuple> {
     checkRequest(request);
     checkSession(session);

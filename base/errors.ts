@@ -43,7 +43,22 @@ export type ProtocolErrorCode =
   | "EXCESS_BYTES"
   | "UNFRAMED_BODY";
 
-/** The peer sent bytes that break the grammar. Their connection is closed. */
+/**
+ * The peer sent bytes that break the grammar. Their connection is closed.
+ *
+ * @example
+ * ```ts
+ * import { ProtocolError } from "@degu/degu/base";
+ * import { parseUri } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * try {
+ *   parseUri("/a//b");
+ * } catch (error) {
+ *   if (error instanceof ProtocolError) assertEquals(error.code, "BAD_PATH");
+ * }
+ * ```
+ */
 export class ProtocolError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "ProtocolError";

@@ -15,6 +15,21 @@ import { WorkerThread } from "../worker/worker_thread.ts";
  * A server that runs in a worker until it is closed: for tests, demos and experiments.
  *
  * A worker keeps the process alive, so close the server, best with `await using`.
+ *
+ * @example
+ * ```ts
+ * import { Client } from "@degu/degu";
+ * import { TempServer } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const app = () => [200, "OK", { hello: "world" }, null] as const;
+ * await using server = await TempServer.start(["127.0.0.1", 0], null, app);
+ * assertEquals((await new Client(server.address).request("GET", "/")).status, 200);
+ *
+ * const build = (status: number) => () => [status, "As you like", {}, null] as const;
+ * await using other = await TempServer.start(["127.0.0.1", 0], build, 201);
+ * assertEquals((await new Client(other.address).request("GET", "/")).status, 201);
+ * ```
  */
 export class TempServer implements AsyncDisposable {
   /** The address, usable as a client's. */
@@ -72,7 +87,23 @@ export class TempServer implements AsyncDisposable {
   }
 }
 
-/** A TLS server that runs in a worker until it is closed, like {@linkcode TempServer}. */
+/**
+ * A TLS server that runs in a worker until it is closed, like {@linkcode TempServer}.
+ *
+ * @example
+ * ```ts
+ * import { SSLClient } from "@degu/degu";
+ * import { TempPKI, TempSSLServer } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using pki = await TempPKI.create();
+ * const app = () => [200, "OK", { hello: "world" }, null] as const;
+ * const { serverSslconfig, clientSslconfig } = pki;
+ * await using server = await TempSSLServer.start(serverSslconfig, ["127.0.0.1", 0], null, app);
+ * const client = new SSLClient(clientSslconfig, server.address);
+ * assertEquals((await client.request("GET", "/")).status, 200);
+ * ```
+ */
 export class TempSSLServer implements AsyncDisposable {
   /** The address, usable as a client's. */
   readonly address: Address;

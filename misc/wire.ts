@@ -263,7 +263,17 @@ export function formatChunk(chunk: Chunk): Uint8Array {
   return encodeChunk(makeSendable(chunk));
 }
 
-/** Makes a request like those that an app gets. */
+/**
+ * Makes a request like those that an app gets.
+ *
+ * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+ * @param uri The path, which starts with `/`, and the query.
+ * @param headers The headers by lower-case name.
+ * @param body The body, or `null` for none.
+ * @param shift The number of components of the path that are in `mount` already.
+ * @throws {TypeError} if a value has a wrong type.
+ * @throws {RangeError} if a value is not allowed.
+ */
 export function mkreq(
   method: Method,
   uri: string,

@@ -127,6 +127,20 @@ export class LengthGate {
  *
  * The items must have exactly `contentLength` bytes in all. The last item is written only after the
  * iterable has ended, so an iterable with a wrong length never makes a complete message.
+ *
+ * @example
+ * ```ts
+ * import { BodyIter } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const encoder = new TextEncoder();
+ * const body = new BodyIter([encoder.encode("hello, "), encoder.encode("world")], 12);
+ * const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+ * const text = new Response(readable).text();
+ * assertEquals(await body.writeTo(writable), 12);
+ * await writable.close();
+ * assertEquals(await text, "hello, world");
+ * ```
  */
 export class BodyIter {
   /** The length of the whole body in bytes. */
