@@ -84,7 +84,7 @@ export class Router implements AppObject {
    * @param request The request.
    * @param session The connection of the request.
    * @param api The classes to make a response from.
-   * @throws what the app throws.
+   * @throws the errors of the app.
    */
   handle(
     request: Request,
@@ -102,7 +102,7 @@ export class Router implements AppObject {
    *
    * @param session The session that begins.
    * @param sock The socket of the connection.
-   * @throws what an app throws.
+   * @throws the errors of an app.
    */
   async onConnect(session: Session, sock: Socket): Promise<boolean> {
     for (const onConnect of this.#askers) {
