@@ -104,6 +104,15 @@ Deno.test("formatHeaders sorts lines by name in byte order", async (t) => {
   }
 });
 
+Deno.test("formatHeaders writes a number and a range as parseHeaders reads it", () => {
+  const lines: [line: string, headers: HeaderDict][] = [
+    ["content-length: 5", { "content-length": 5 }],
+    ["range: bytes=2-4", { range: new Range(2, 5) }],
+    ["content-range: bytes 2-4/10", { "content-range": new ContentRange(2, 5, 10) }],
+  ];
+  for (const [line, headers] of lines) assertEquals(formatBlock(headers), line);
+});
+
 Deno.test("formatHeaders writes no property of Object.prototype, whatever somebody has added to it", () => {
   const evil = { value: "1", enumerable: true, configurable: true };
   Object.defineProperty(Object.prototype, "evil", evil);
