@@ -135,6 +135,19 @@ Deno.test("formatHeaders refuses names and values that can't be read back", () =
   }
 });
 
+Deno.test("formatHeaders advises lower case where that is all that is wrong with a name", () => {
+  const rows: [name: string, advice: string][] = [
+    ["Content-Type", '; write it in lower case: "content-type"'],
+    ["a b", ""],
+    ["A B", ""],
+    ["n".repeat(33), ""],
+  ];
+  for (const [name, advice] of rows) {
+    const { message } = assertThrows(() => formatHeaders({ [name]: "v" }), RangeError);
+    assertEquals(message.split("0-9 and -")[1], advice);
+  }
+});
+
 Deno.test("formatHeaders refuses wrong values of the headers that have a typed value", () => {
   for (const length of [-1, 1.5, NaN, Infinity, 2 ** 53, 1e300]) {
     assertRangeError(() => formatHeaders({ "content-length": length }), `${length}`);
