@@ -1,12 +1,15 @@
 /**
- * Files between devices: an app that serves a directory, and lists, downloads and uploads that are resumed and verified.
+ * Files between devices: an app that serves a directory, and lists, downloads and uploads that are
+ * resumed and verified.
  *
  * - {@linkcode FilesApp} is the app.
- * - {@linkcode download} and {@linkcode upload} move a file, {@linkcode downloadTree} and {@linkcode uploadTree} mirror a directory;
- *   {@linkcode retry} repeats them after errors that are {@linkcode isTransient}.
- * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory}, {@linkcode deleteFile} and
- *   {@linkcode remoteDigest} do what their names say.
- * - {@linkcode fileUri}, {@linkcode escapeName} and {@linkcode unescapeName} write names of files in URIs.
+ * - {@linkcode download} and {@linkcode upload} move a file, {@linkcode downloadTree} and
+ *   {@linkcode uploadTree} mirror a directory; {@linkcode retry} repeats them after errors that are
+ *   {@linkcode isTransient}.
+ * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory},
+ *   {@linkcode deleteFile} and {@linkcode remoteDigest} do what their names say.
+ * - {@linkcode fileUri}, {@linkcode escapeName} and {@linkcode unescapeName} write names of files
+ *   in URIs.
  * - A {@linkcode TransferError} says what failed.
  *
  * Every other name is a type that these refer to.

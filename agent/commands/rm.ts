@@ -1,4 +1,4 @@
-/** `degu rm`: removes from the inbox of a peer. */
+/** `degu rm`: removes files and directories from the inbox of a peer. */
 
 import { deleteFile, listTree, TransferError, type TreeEntry } from "../../files.ts";
 import { type AgentCommand, type Context, openDevice } from "../commands.ts";
@@ -44,7 +44,7 @@ async function rm(
   };
   await using device = await openDevice(context);
   for (const [peer, some] of Map.groupBy(paths, ({ peer }) => peer)) {
-    // What is removed already would be missing for the second attempt.
+    // A second attempt would not find a file that the first attempt has removed.
     using files = await RemoteFiles.open(context, device, peer, "inbox", recursive ? undefined : 0);
     for (const { names, directory } of some) {
       const name = files.name(names, directory);
@@ -54,7 +54,7 @@ async function rm(
         if (isTree) await removeTree(context, files, names, fail);
         else await remove(context, files, names, directory);
       } catch (error) {
-        // The others can still be removed.
+        // A failure about one path leaves the other paths to be removed.
         if (error instanceof Failure) fail(name, error.message);
         else if (!(error instanceof TransferError)) throw error;
         else if (error.status === 404) fail(name, (await files.missing(names)).message);
@@ -82,11 +82,11 @@ async function remove(
 
 const NOT_EMPTY = "the directory is not empty: -r removes it with everything in it";
 
-/** Why a directory stays from which everything was removed that a list shows. */
+/** The reason why a directory stays although its list is empty. */
 const IN_USE =
   "there is something new in it, or an upload to it is under way: run the same command again later";
 
-/** Removes the innermost first; what can't be removed stays with its directories. */
+/** Removes a tree from its leaves up; a file that can't be removed stays, with its directories. */
 async function removeTree(
   context: Context,
   files: RemoteFiles,
@@ -113,7 +113,7 @@ async function removeTree(
       await remove(context, files, names, kind === "directory");
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;
-      // With 404 it is gone, most likely by an attempt whose answer was lost.
+      // After a 404 the file is gone, most likely by an attempt whose answer was lost.
       if (error.status === 404) context.output.result(name, { removed: name });
       else fail(error.status === 409 ? IN_USE : explainTransfer(error, "delete"));
     }

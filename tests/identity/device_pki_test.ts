@@ -3,6 +3,7 @@ import { createDevicePki, type DevicePki } from "@degu/degu/device";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
+import { syncedWhile } from "@degu/testing/synced.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import {
   assert,
@@ -64,6 +65,13 @@ Deno.test("createDevicePki makes directories of mode 0700 and files of mode 0600
   const names = await entries(home);
   assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
   for (const name of names) assertEquals(await mode(join(home, name)), 0o600, name);
+});
+
+Deno.test("an identity is on the disk before createDevicePki resolves: its files, and the names of them and of it", async () => {
+  await using dir = await tempDir();
+  const synced = await syncedWhile(dir.path, () => createDevicePki(dir.path, "camera"));
+  const files = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
+  assertEquals(synced, [".", ...files.map((file) => `./camera${file}`)]);
 });
 
 Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {

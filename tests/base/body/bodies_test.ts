@@ -69,7 +69,10 @@ Deno.test("outgoingFraming refuses values that are not a body, are too large, or
   for (const contentLength of [-1, 1.5, NaN, 2 ** 53, "5", undefined]) {
     none.push({ chunked: false, contentLength, writeTo });
   }
-  for (const body of none) assertThrows(() => outgoingFraming(body as BodyOut), TypeError);
+  for (const body of none) {
+    const { message } = assertThrows(() => outgoingFraming(body as BodyOut), TypeError);
+    assertEquals(message.includes("encode it"), typeof body === "string");
+  }
   assertThrows(() => outgoingFraming(new Uint8Array(16777217)), RangeError);
   const used = new Body(streamOf(), 0);
   used.cancel();
