@@ -134,7 +134,8 @@ const PLAIN: Connector = { defaultPort: 80, moreOptions: [], connect: connectSoc
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(new Client(["192.168.1.171", 5984]).host, "192.168.1.171:5984");
- * assertEquals(new Client(["fe80::e8b:fdff:fe75:402c", 80, 0, 3]).host, "[fe80::e8b:fdff:fe75:402c]");
+ * const scoped = new Client(["fe80::e8b:fdff:fe75:402c", 80, 0, 3]);
+ * assertEquals(scoped.host, "[fe80::e8b:fdff:fe75:402c]");
  * assertEquals(new Client("/tmp/my.socket").host, null);
  * assertEquals(new Client("/tmp/my.socket", { host: "example.com" }).host, "example.com");
  * ```
@@ -237,6 +238,15 @@ export class Client {
   /**
    * Makes one request over a new connection, which is closed once the response's body has been read
    * or canceled.
+   *
+   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body; `null` unless the method is `PUT` or `POST`.
+   * @param options A signal that aborts this request, from connecting to the end of the response's
+   * body.
+   * @throws the same errors as {@linkcode Client.prototype.connect} and
+   * {@linkcode Connection.prototype.request}.
    */
   async request(
     method: Method,

@@ -2,8 +2,8 @@
  * For tests and demos: temporary servers and certificates, and helpers to build and parse messages.
  *
  * - {@linkcode TempServer} and {@linkcode TempSSLServer} run an app in a worker,
- *   {@linkcode TempPKI} makes certificates, and {@linkcode mkreq} and {@linkcode mkuri} what an app
- *   gets.
+ *   {@linkcode TempPKI} makes certificates, {@linkcode mkreq} makes a request for an app, and
+ *   {@linkcode mkuri} its URI.
  * - Messages are parsed by {@linkcode parseRequest}, {@linkcode parseResponse},
  *   {@linkcode parseHeaders}, {@linkcode parseUri}, {@linkcode parseRange},
  *   {@linkcode parseContentRange} and {@linkcode parseChunkHeader},

@@ -73,16 +73,16 @@ export function exitCodeOf(error: unknown): number {
 
 /** The reason for an error, with advice. */
 export function explain(error: unknown): string {
-  const [reason, hint] = read(error);
+  const [reason, hint] = reasonAndHint(error);
   return hint === undefined ? reason : `${reason}; ${hint}`;
 }
 
 /** The reason for an error, for a message that doesn't require any action yet. */
 export function reasonOf(error: unknown): string {
-  return read(error)[0];
+  return reasonAndHint(error)[0];
 }
 
-function read(error: unknown): [reason: string, hint?: string | undefined] {
+function reasonAndHint(error: unknown): [reason: string, hint?: string | undefined] {
   if (!(error instanceof Error)) return [plainMessageOf(error)];
   if (error instanceof TlsError) return [error.message, TLS_HINTS[error.code]];
   if (error instanceof EmptyPreambleError) {
@@ -148,7 +148,7 @@ const SYSTEM_ERROR =
   /(?:\b[A-Z]\w+: )?(?:\b[^:]* \(os error (\d+)\)|\b(E[A-Z]+): [^,]*)[:,] (\w+) '(.*?)'(?: -> '(.*)')?$/s;
 
 /** The codes of Linux by their numbers, for lines of the log without a code. */
-const NUMBERS: Readonly<Record<string, string>> = {
+const CODES: Readonly<Record<string, string>> = {
   ...{ 1: "EPERM", 2: "ENOENT", 5: "EIO", 6: "ENXIO", 13: "EACCES", 16: "EBUSY", 17: "EEXIST" },
   ...{ 20: "ENOTDIR", 21: "EISDIR", 23: "ENFILE", 24: "EMFILE", 26: "ETXTBSY", 28: "ENOSPC" },
   ...{ 30: "EROFS", 36: "ENAMETOOLONG", 40: "ELOOP", 74: "EBADMSG", 116: "ESTALE" },
@@ -194,7 +194,7 @@ function systemProblem(text: string, given: unknown): [reason: string, hint: str
   const [, number = "", named, operation = "", from, to] = SYSTEM_ERROR.exec(text) ?? [];
   const path = to ?? from;
   if (path === undefined) return null;
-  const code = named ?? (typeof given === "string" ? given : NUMBERS[number] ?? "");
+  const code = named ?? (typeof given === "string" ? given : CODES[number] ?? "");
   const [, problem, advice] = PATH_PROBLEMS.find(([codes]) => codes.test(code)) ?? [];
   if (problem === undefined || advice === undefined) return null;
   // A reserved name means nothing to people, so the directory around it is named.

@@ -74,8 +74,8 @@ export class Output {
    * Draws a line on the terminal, if there is one. The line disappears before anything else is
    * printed or drawn. The cursor stays visible, because a signal may end the process at any moment.
    *
-   * @param line Narrower than the terminal, as a wrapped line can't be removed; empty to remove the
-   * line.
+   * @param line Narrower than the terminal, because a wrapped line can't be removed; empty to
+   * remove the line.
    */
   draw(line: string): void {
     if (!this.draws || (line === "" && !this.#isDrawn)) return;

@@ -102,7 +102,7 @@ export class MethodFilter implements AppObject {
    * @param request The request.
    * @param session The connection of the request.
    * @param api The classes to make a response from.
-   * @throws what the app throws.
+   * @throws the errors of the app.
    */
   handle(
     request: Request,
@@ -121,7 +121,7 @@ export class MethodFilter implements AppObject {
    *
    * @param session The session that begins.
    * @param sock The socket of the connection.
-   * @throws what the app throws.
+   * @throws the errors of the app.
    */
   onConnect(session: Session, sock: Socket): boolean | Promise<boolean> {
     return this.#app.onConnect === null || this.#app.onConnect(session, sock);

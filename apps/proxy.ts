@@ -187,7 +187,7 @@ export class ProxyApp implements AppObject {
   }
 
   #end(session: Session): void {
-    // This listener runs before others, so they know why the upstream connection fails.
+    // Closing the session first makes the failure of its upstream connection an expected one.
     session.close(session.signal.reason);
     const connection = session.store.get(this.#key);
     if (isConnection(connection)) connection.close();

@@ -97,7 +97,7 @@ export class Router implements AppObject {
    * @param request The request.
    * @param session The connection of the request.
    * @param api The classes to make a response from.
-   * @throws the error of the app.
+   * @throws the errors of the app.
    */
   handle(
     request: Request,
@@ -115,7 +115,7 @@ export class Router implements AppObject {
    *
    * @param session The session that begins.
    * @param sock The socket of the connection.
-   * @throws what an app throws.
+   * @throws the errors of an app.
    */
   async onConnect(session: Session, sock: Socket): Promise<boolean> {
     for (const onConnect of this.#askers) {

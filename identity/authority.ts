@@ -16,9 +16,11 @@ import { deviceId } from "./names.ts";
 /** An authority of `createDevicePki` has about 500 bytes; a longer certificate is suspicious. */
 export const MAX_AUTHORITY_BYTES = 2048;
 
-/** The SubjectPublicKeyInfo of a key on P-256, up to its two coordinates (RFC 5480 §2). */
+/**
+ * The SubjectPublicKeyInfo of a key on P-256, up to its two coordinates (RFC 5480 §2). Its second
+ * byte is the length of the rest.
+ */
 const P256_KEY_BEGIN = "3059301306072a8648ce3d020106082a8648ce3d03010703420004";
-const P256_KEY_BYTES = 91;
 /** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
 const ECDSA_SHA256 = "300a06082a8648ce3d040302";
 
@@ -137,7 +139,7 @@ function problemOf(certificate: Certificate): string | null {
   const { version, publicKey, isAuthority, hasKeyUsage, maySignCertificates, uncheckedRules } =
     certificate;
   if (version !== 3) return `it must have version 3; got ${version}`;
-  if (publicKey.length !== P256_KEY_BYTES || !publicKey.toHex().startsWith(P256_KEY_BEGIN)) {
+  if (!publicKey.toHex().startsWith(P256_KEY_BEGIN)) {
     return "its key is not on P-256 with both coordinates";
   }
   if (!isAuthority) return "its basicConstraints don't say CA:TRUE";

@@ -261,7 +261,7 @@ async function makeIdentity(dir: string, profile: LeafProfile, paths: PrivatePat
   await syncDirectory(dir);
 }
 
-// ───────────────────────── one that is there
+// ───────────────────────── an existing identity
 
 const START_OVER = "restore the directory from a backup, or remove it and pair the device again";
 
@@ -398,7 +398,7 @@ function checkMatch(matches: boolean, path: string, otherPath: string): void {
   throw new Deno.errors.InvalidData(`${path} does not belong to ${otherPath}: ${START_OVER}`);
 }
 
-// ───────────────────────── what was left behind
+// ───────────────────────── leftovers of interrupted calls
 
 /** The age in milliseconds of a temporary file that its call must have left behind. */
 const LEFT_BEHIND_AFTER = 60 * 60 * 1000;

@@ -58,7 +58,6 @@ export class PrivatePaths {
     let at = "/";
     let rest = path.split("/");
     let links = 0;
-    await this.#checkAbove(at);
     while (rest.length > 0) {
       const [name = "", ...others] = rest;
       rest = others;

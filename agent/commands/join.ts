@@ -57,7 +57,7 @@ function joinError(error: unknown): unknown {
 
 /** After this silence behind a part of a line, the person is asked for the rest of it. */
 const QUIET_MS = 500;
-/** Far longer than any line of an invitation, including white space. */
+/** The limit of the input, far above the length of any invitation with white space. */
 const MAX_LENGTH = 65536;
 
 /**

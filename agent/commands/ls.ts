@@ -1,4 +1,4 @@
-/** `degu ls`: what a peer shares. */
+/** `degu ls`: lists the files that a peer shares. */
 
 import type { DirectoryEntry } from "../../files.ts";
 import { type AgentCommand, type Context, openDevice } from "../commands.ts";

@@ -15,7 +15,7 @@ import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links
 import { hostName, type Incoming, instanceSuffix, type KnownRecord, SERVICE } from "./packet.ts";
 
 /** The default duration of a search. */
-const SECONDS = 3;
+const DEFAULT_SECONDS = 3;
 /**
  * The pause before the query is repeated, and the factor by which the pause grows (RFC 6762 §5.2).
  */
@@ -50,7 +50,7 @@ export async function findAddresses(
   options: FindOptions = {},
   network: Network = NETWORK,
 ): Promise<Address[]> {
-  const { signal, seconds = SECONDS, logger = standardLogger } = options;
+  const { signal, seconds = DEFAULT_SECONDS, logger = standardLogger } = options;
   signal?.throwIfAborted();
   const hints = new Hints(id);
   const ending = new AbortController();

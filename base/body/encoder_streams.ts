@@ -43,7 +43,8 @@ function checkLength(
  * import { assertEquals } from "@std/assert";
  *
  * const stream = new Blob(["hello"]).stream().pipeThrough(new LengthEncoderStream(5));
- * assertEquals(await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).text(), "hello");
+ * const text = await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).text();
+ * assertEquals(text, "hello");
  * ```
  */
 export class LengthEncoderStream extends TransformStream<Uint8Array, Uint8Array> {

@@ -266,7 +266,7 @@ type ChunkReport = (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) =>
 /** Checks the coding in pieces of any size, and reports its parts. */
 export class ChunkWalker {
   readonly #scanner = new ChunkScanner();
-  // The incomplete line or end at the end of the last piece.
+  // The bytes of a line, or of a chunk's end, that is not complete yet.
   #rest: Uint8Array = EMPTY;
 
   /**

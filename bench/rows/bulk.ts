@@ -13,7 +13,7 @@ const kibibyte = 1024;
 /** The bytes that this project's own bodies write at once; raw writes are as large. */
 const writeLength = 512 * kibibyte;
 
-/** The setting that all groups over TLS share. */
+/** The note below every group over TLS. */
 export const tlsNote =
   "“raw” is `node:tls` with certificates on both ends, the limit here. `Deno.serve` can't ask a client for one.";
 

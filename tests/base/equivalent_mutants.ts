@@ -210,6 +210,7 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["a.name < b.name", "a.name <= b.name", "no two names are the same"],
       ["a.name < b.name ? -1 : 1", "a.name < b.name ? -1 : 2", "only the sign counts"],
       ["count < SET_SLOTS", "true", "it keeps a cache from being replaced too often"],
+      ["count < SET_SLOTS", "count <= SET_SLOTS", "it keeps a cache from being replaced too often"],
       ["count < SET_SLOTS", "false", "it is a cache"],
     ],
     "STOCK": [

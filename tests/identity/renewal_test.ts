@@ -97,6 +97,18 @@ Deno.test("the warning of an authority begins when as many days are left as docs
   }
 });
 
+Deno.test("a certificate is renewed when fewer days are left than docs/device.md says, to the millisecond", async () => {
+  const days = await stated("docs/device.md", /checks every hour whether fewer than (\d+) days/);
+  await using dir = await tempDir();
+  const { validTo } = await createDevicePki(dir.path, "camera-1");
+  const { now } = Date;
+  for (const [more, isRenewed] of [[0, false], [1, true]] as const) {
+    Date.now = () => validTo.getTime() - days * DAY + more;
+    const found = await createDevicePki(dir.path, "camera-1").finally(() => Date.now = now);
+    assertEquals(found.validTo.getTime() > validTo.getTime(), isRenewed);
+  }
+});
+
 Deno.test("createDevicePki rejects an authority that has expired", async () => {
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");

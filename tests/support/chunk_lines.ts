@@ -1,8 +1,8 @@
-/** Counts how often chunk lines are scanned. */
+/** Counts scans of chunk lines. */
 
 import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 
-/** Runs `work`, and counts the chunk lines that are scanned until it has ended. */
+/** Runs `work`, and counts the chunk lines that are scanned until its end. */
 export async function countLines(work: () => Promise<void>): Promise<number> {
   const { prototype } = ChunkScanner;
   const { advance } = prototype;

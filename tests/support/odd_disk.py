@@ -119,9 +119,9 @@ class Disk(Operations):
 
 class Mount(FUSE):
     def readdir(self, path, buffer, filler, offset, info):
-        """With offsets, so that a walk can fail in its middle."""
+        """Lists entries with offsets, so that a walk can fail in its middle."""
         path = path.decode("utf-8")
-        # libfuse renames what is removed while it is open.
+        # libfuse renames a file that is removed while it is open.
         seen = (name for name in os.listdir(real(path)) if not name.startswith(".fuse_hidden"))
         names = [".", "..", *sorted(seen)]
         found = fault("readdir", path)

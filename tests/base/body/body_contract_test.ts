@@ -22,6 +22,7 @@ import {
   constructWith,
   rejectionOf,
   shown,
+  thrownBy,
 } from "@degu/testing/expectations.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -135,6 +136,8 @@ for (const Class of [Body, BodyIter]) {
     for (const length of [-1, 1.5, NaN, Infinity, 2 ** 53]) {
       assertRangeError(() => constructWith(Class, source, length), `${length}`);
     }
+    const { message } = thrownBy(() => constructWith(Class, source, -1), "-1") as Error;
+    assertEquals(message, `contentLength: must be an integer from 0 to ${limits.number}; got -1`);
   });
 }
 
