@@ -69,6 +69,9 @@ export async function connectSocket(
   return conn;
 }
 
+/** One function for all signals: one for each of them would keep what it closes over for long. */
+const ignore = () => {};
+
 /**
  * Runs an attempt until it succeeds, takes 1.0 to 1.25 times the time-out, or is aborted. A result that comes
  * too late is closed.
@@ -84,7 +87,7 @@ export async function bounded<T extends { close(): void }>(
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const stopping = new AbortController();
   // Deno.connect() asks this after it has connected, and would then forget the open socket.
-  stopping.signal.throwIfAborted = () => {};
+  stopping.signal.throwIfAborted = ignore;
   const stop = (reason: unknown) => {
     reject(reason);
     stopping.abort(reason);
