@@ -24,6 +24,7 @@
 import { type App, readApp } from "./base/app/app.ts";
 import { LEVELS, makeSafeLogger, standardLogger } from "./net/logger.ts";
 import type { Address } from "./base/address.ts";
+import { Members } from "./base/members.ts";
 import { pause } from "./base/pause.ts";
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./base/printable.ts";
@@ -91,8 +92,8 @@ export class Server implements AsyncDisposable {
   readonly #context: ServerContext;
   readonly #maxRequests: number;
   readonly #maxConnections: number;
-  /** The connections that have a slot, and the end of each. */
-  readonly #connections = new Map<ServerConnection, Promise<void>>();
+  /** The connections that have a slot. */
+  readonly #connections = new Members<ServerConnection>();
   /** Ends the wait for a slot. */
   #slotWait: AbortController | null = null;
   #serving: Promise<void> | null = null;
@@ -265,7 +266,7 @@ export class Server implements AsyncDisposable {
   #longestOverdue(): ServerConnection | null {
     let longest: ServerConnection | null = null;
     let most = 0;
-    for (const connection of this.#connections.keys()) {
+    for (const connection of this.#connections) {
       const { overdue } = connection;
       if (overdue > most) [longest, most] = [connection, overdue];
     }
@@ -276,17 +277,18 @@ export class Server implements AsyncDisposable {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
-    const ended = connection.ended.then(() => {
+    void connection.ended.then(() => {
       this.#connections.delete(connection);
       this.#slotWait?.abort();
     });
     // Before it is served: onConnect, which may close the server, is called at once.
-    this.#connections.set(connection, ended);
+    this.#connections.add(connection);
     void connection.serve();
   }
 
   async #ended(): Promise<void> {
-    await Promise.all([this.#listener.ended(), ...this.#connections.values()]);
+    const ends = [...this.#connections].map(({ ended }) => ended);
+    await Promise.all([this.#listener.ended(), ...ends]);
   }
 
   /**
@@ -294,7 +296,7 @@ export class Server implements AsyncDisposable {
    */
   close(): void {
     this.#stop();
-    for (const connection of this.#connections.keys()) connection.close();
+    for (const connection of this.#connections) connection.close();
   }
 
   /**
@@ -303,7 +305,7 @@ export class Server implements AsyncDisposable {
    */
   async shutdown(): Promise<void> {
     this.#stop();
-    for (const connection of this.#connections.keys()) {
+    for (const connection of this.#connections) {
       if (connection.isIdle()) connection.close();
     }
     await this.#ended();

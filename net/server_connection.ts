@@ -28,6 +28,7 @@ import {
   ProtocolError,
   quote,
 } from "../base/errors.ts";
+import type { Member } from "../base/members.ts";
 import { saysClose } from "../base/wire/headers.ts";
 import {
   checkRequestStart,
@@ -64,7 +65,8 @@ export interface ServerContext extends AppParts, ListenerSide {
   stopping: boolean;
 }
 
-export class ServerConnection implements BodyOwner, SessionOwner {
+export class ServerConnection implements BodyOwner, Member, SessionOwner {
+  place = -1;
   readonly #context: ServerContext;
   readonly #transport: Transport;
   readonly #socket: Socket;
