@@ -208,11 +208,14 @@ export class Client {
     checkBodies(bodies);
     const { signal, onConnect } = this.options;
     let socket: ConnectedSocket, connection;
-    {
-      // The timer that bounds connecting goes on to bound the waits of the connection.
-      using _ = new Deadline(this.timeout, () => {});
+    // The timer that bounds connecting goes on to bound the waits of the connection.
+    const between = new Deadline(this.timeout, () => {});
+    // Not `using`, which takes more time than all the rest here.
+    try {
       socket = await this.createSocket(options);
       connection = new Connection(socket, this.#baseHeaders, bodies, this.timeout);
+    } finally {
+      between.close();
     }
     const { trust, refusalHint } = socket;
     if (signal !== undefined) closeOn(connection, signal);

@@ -50,7 +50,7 @@ export async function connectSocket(
 ): Promise<Deno.TcpConn | Deno.UnixConn> {
   const endpoint = endpointOf(address);
   const conn = await bounded<Deno.TcpConn | Deno.UnixConn>(
-    `connecting to ${addressText(address)}`,
+    () => `connecting to ${addressText(address)}`,
     bounds,
     async (signal) => {
       try {
@@ -79,7 +79,7 @@ const ignore = () => {};
  * @param what Names the attempt in the error.
  */
 export async function bounded<T extends { close(): void }>(
-  what: string,
+  what: () => string,
   { timeout, signal }: ConnectBounds,
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
@@ -92,8 +92,9 @@ export async function bounded<T extends { close(): void }>(
     reject(reason);
     stopping.abort(reason);
   };
-  using deadline = new Deadline(timeout, () => {
-    stop(new Deno.errors.TimedOut(`${what} took over ${timeout} s`));
+  // Not `using`, which takes more time than all the rest here.
+  const deadline = new Deadline(timeout, () => {
+    stop(new Deno.errors.TimedOut(`${what()} took over ${timeout} s`));
   });
   const abort = () => stop(signal!.reason);
   signal?.addEventListener("abort", abort);
@@ -104,6 +105,7 @@ export async function bounded<T extends { close(): void }>(
       .catch(reject);
     return await promise;
   } finally {
+    deadline.close();
     signal?.removeEventListener("abort", abort);
   }
 }
