@@ -210,7 +210,7 @@ export class Client {
     let socket: ConnectedSocket, connection;
     // The timer that bounds connecting goes on to bound the waits of the connection.
     const between = new Deadline(this.timeout, () => {});
-    // Not `using`, which takes more time than all the rest here.
+    // A `using` declaration would take longer than all the rest of this method.
     try {
       socket = await this.createSocket(options);
       connection = new Connection(socket, this.#baseHeaders, bodies, this.timeout);

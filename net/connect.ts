@@ -69,7 +69,7 @@ export async function connectSocket(
   return conn;
 }
 
-/** One function for all signals: one for each of them would keep what it closes over for long. */
+/** All signals share this function: a closure for each would keep its attempt in memory for long. */
 const ignore = () => {};
 
 /**
@@ -92,7 +92,7 @@ export async function bounded<T extends { close(): void }>(
     reject(reason);
     stopping.abort(reason);
   };
-  // Not `using`, which takes more time than all the rest here.
+  // A `using` declaration would take longer than all the rest of this function.
   const deadline = new Deadline(timeout, () => {
     stop(new Deno.errors.TimedOut(`${what()} took over ${timeout} s`));
   });
