@@ -28,6 +28,7 @@ import {
   ProtocolError,
   quote,
 } from "../base/errors.ts";
+import type { Member } from "../base/members.ts";
 import { saysClose } from "../base/wire/headers.ts";
 import {
   checkRequestStart,
@@ -44,7 +45,8 @@ import { messageOf, stackOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
 
 /** How most connections end, which is no error of anybody. */
-const PEER_ENDED = new EmptyPreambleError();
+const PEER_ENDED = messageOf(new EmptyPreambleError());
+const PEER_ENDED_LINE = `ended: ${new EmptyPreambleError().message}`;
 const TOO_LONG_HINT = 'to answer with 413, see "A limit for bodies" in docs/cookbook.md';
 /** Statuses of errors after which the connection goes on: they are part of ordinary work. */
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
@@ -64,7 +66,8 @@ export interface ServerContext extends AppParts, ListenerSide {
   stopping: boolean;
 }
 
-export class ServerConnection implements BodyOwner, SessionOwner {
+export class ServerConnection implements BodyOwner, Member, SessionOwner {
+  place = -1;
   readonly #context: ServerContext;
   readonly #transport: Transport;
   readonly #socket: Socket;
@@ -245,7 +248,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) {
           this.#state = SERVER[this.#state].peerEnds ?? this.#state;
-          this.#endSession("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
+          this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
           return transport.close();
         }
       }
