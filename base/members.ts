@@ -1,15 +1,16 @@
-/** What comes and goes, in no order. */
+/** Groups whose members come and go, in no order. */
 
-/** What can be a member, of one group at a time. */
+/** An object that can be a member of one group at a time. */
 export interface Member {
-  /** Its place in the group; -1 outside of it. Only the group sets it. */
+  /** The place in the group; -1 outside of a group. Only the group sets it. */
   place: number;
 }
 
 /**
- * A set whose members come and go by the thousand. A `Set` makes a new table after every few of them; the old table
- * refers to what was in it and to the new one, and if one of these tables grows old, all that follow stay in memory,
- * with all that was in them, up to the next collection of everything.
+ * A set whose members come and go by the thousand. A `Set` makes a new table after every few of them.
+ * An old table refers to its former members and to the new table: if one of these tables survives a
+ * few collections of garbage, all later tables stay in memory with their members, up to the next full
+ * collection.
  */
 export class Members<T extends Member> {
   readonly #all: T[] = [];
@@ -18,12 +19,12 @@ export class Members<T extends Member> {
     return this.#all.length;
   }
 
-  /** Adds what is not a member yet. */
+  /** Adds an object that is not a member yet. */
   add(member: T): void {
     member.place = this.#all.push(member) - 1;
   }
 
-  /** Removes a member; false if it is none. */
+  /** Removes a member; returns false for any other object. */
   delete(member: T): boolean {
     const { place } = member;
     if (place < 0) return false;
