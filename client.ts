@@ -211,11 +211,14 @@ export class Client {
     checkBodies(bodies);
     const { signal, onConnect } = this.options;
     let socket: ConnectedSocket, connection;
-    {
-      // The timer of connecting goes on as the timer of the connection.
-      using _ = new Deadline(this.timeout, () => {});
+    // The timer of connecting goes on as the timer of the connection.
+    const between = new Deadline(this.timeout, () => {});
+    // A `using` declaration would take longer than all the rest of this method.
+    try {
       socket = await this.createSocket(options);
       connection = new Connection(socket, this.#baseHeaders, bodies, this.timeout);
+    } finally {
+      between.close();
     }
     const { trust, refusalHint } = socket;
     if (signal !== undefined) closeOn(connection, signal);

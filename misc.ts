@@ -1,6 +1,8 @@
 /**
  * For tests and demos: temporary servers and certificates, and helpers to build and parse messages.
  *
+ * - {@linkcode callApp} calls an app without a server, and {@linkcode TempDevices} are paired
+ *   devices.
  * - {@linkcode TempServer} and {@linkcode TempSSLServer} run an app in a worker,
  *   {@linkcode TempPKI} makes certificates, {@linkcode mkreq} makes a request for an app, and
  *   {@linkcode mkuri} its URI.

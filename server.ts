@@ -25,6 +25,7 @@
 import { type App, readApp } from "./base/app/app.ts";
 import { LEVELS, makeSafeLogger, standardLogger } from "./net/logger.ts";
 import type { Address } from "./base/address.ts";
+import { Members } from "./base/members.ts";
 import { pause } from "./base/pause.ts";
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./base/printable.ts";
@@ -101,8 +102,8 @@ export class Server implements AsyncDisposable {
   readonly #context: ServerContext;
   readonly #maxRequests: number;
   readonly #maxConnections: number;
-  /** The connections with a slot, and a promise for the end of each. */
-  readonly #connections = new Map<ServerConnection, Promise<void>>();
+  /** The connections with a slot. */
+  readonly #connections = new Members<ServerConnection>();
   /** Ends the wait for a slot. */
   #slotWait: AbortController | null = null;
   #serving: Promise<void> | null = null;
@@ -224,8 +225,8 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * The port of the address, final like {@linkcode Server.prototype.address}; `null` for a Unix socket
-   * and an abstract name.
+   * The port of the address, final like {@linkcode Server.prototype.address}; `null` for a Unix
+   * socket and an abstract name.
    */
   get port(): number | null {
     const { address } = this;
@@ -338,7 +339,7 @@ export class Server implements AsyncDisposable {
   #longestOverdue(): ServerConnection | null {
     let longest: ServerConnection | null = null;
     let most = 0;
-    for (const connection of this.#connections.keys()) {
+    for (const connection of this.#connections) {
       const { overdue } = connection;
       if (overdue > most) [longest, most] = [connection, overdue];
     }
@@ -349,17 +350,18 @@ export class Server implements AsyncDisposable {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
-    const ended = connection.ended.then(() => {
+    void connection.ended.then(() => {
       this.#connections.delete(connection);
       this.#slotWait?.abort();
     });
     // `onConnect`, which may close the server, is called at once, so the connection is added first.
-    this.#connections.set(connection, ended);
+    this.#connections.add(connection);
     void connection.serve();
   }
 
   async #ended(): Promise<void> {
-    await Promise.all([this.#listener.ended(), ...this.#connections.values()]);
+    const ends = [...this.#connections].map(({ ended }) => ended);
+    await Promise.all([this.#listener.ended(), ...ends]);
   }
 
   /**
@@ -368,7 +370,7 @@ export class Server implements AsyncDisposable {
    */
   close(): void {
     this.#stop();
-    for (const connection of this.#connections.keys()) connection.close();
+    for (const connection of this.#connections) connection.close();
   }
 
   /**
@@ -377,7 +379,7 @@ export class Server implements AsyncDisposable {
    */
   async shutdown(): Promise<void> {
     this.#stop();
-    for (const connection of this.#connections.keys()) {
+    for (const connection of this.#connections) {
       if (connection.isIdle()) connection.close();
     }
     await this.#ended();

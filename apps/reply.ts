@@ -19,8 +19,8 @@ const TEXT = "text/plain;charset=utf-8";
  * announced by `content-length: 0`; with 204 and 304 there is none.
  * @param headers The headers by lower-case name, which are copied.
  * @throws {TypeError} if the status is not a number.
- * @throws {RangeError} if the status has no standard reason phrase, if it is 204 or 304 and there is
- * a body, or if a string has a lone surrogate.
+ * @throws {RangeError} if the status has no standard reason phrase, if there is a body with 204 or
+ * 304, or if a string has a lone surrogate.
  *
  * @example
  * ```ts

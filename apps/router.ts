@@ -31,8 +31,8 @@ export type AppEntries = readonly (readonly [
   app: App | AppMap | AppEntries | AppRecord,
 ])[];
 /**
- * The same as a plain object, by its own keys; `null` can only be a key of a map or an entry. An object in it
- * whose `handle` is a function is an app.
+ * Apps and nested maps by the keys of a plain object, which can't be `null`. In such an object an
+ * object whose `handle` is a function is an app.
  */
 export interface AppRecord {
   /** The app, or a nested map, for a component of the path. */

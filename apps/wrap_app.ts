@@ -56,7 +56,7 @@ export function wrapApp(
   if (typeof app === "function") return wrapped;
   for (const hook of APP_HOOKS) {
     if (app[hook] === undefined) continue;
-    // The method is looked up at each call, as a server does, and may use private fields of the app.
+    // Like a server, this looks the method up at each call. The method may use private fields.
     const call = (...args: never[]) => (app[hook] as (...args: never[]) => unknown)(...args);
     Object.assign(wrapped, { [hook]: call });
   }

@@ -1,9 +1,9 @@
 /** The newest value of a source, for any number of readers. */
 
 /**
- * Holds the newest of a series of values for any number of readers, each of which gets the newest
- * value that it has not seen. A slow reader misses the values between, and delays nobody: frames of a
- * camera, readings of a sensor, the progress of a transfer.
+ * Holds the newest of a series of values for any number of readers: the frames of a camera, the
+ * readings of a sensor, the progress of a transfer. Each reader gets the newest value that it has
+ * not seen. A slow reader misses the values between, and delays nobody.
  *
  * @example
  * ```ts
@@ -35,6 +35,7 @@ export class Latest<T> implements AsyncIterable<T> {
   /**
    * Sets the newest value, which wakes every reader that waits for one.
    *
+   * @param value The newest value.
    * @throws {TypeError} after `end()`.
    */
   set(value: T): void {
@@ -46,7 +47,7 @@ export class Latest<T> implements AsyncIterable<T> {
   /**
    * Ends each iteration once it has the newest value. A second call has no effect.
    *
-   * @param error If it is given and not `undefined`, iterations reject with it in place of their end.
+   * @param error The error with which iterations end, if it is not `undefined`.
    */
   end(error?: unknown): void {
     if (this.#end !== null) return;

@@ -29,6 +29,7 @@ import {
   ProtocolError,
   quote,
 } from "../base/errors.ts";
+import type { Member } from "../base/members.ts";
 import { saysClose } from "../base/wire/headers.ts";
 import {
   checkRequestStart,
@@ -45,7 +46,8 @@ import { messageOf, stackOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
 
 /** How most connections end, which is no error of anybody. */
-const PEER_ENDED = new EmptyPreambleError();
+const PEER_ENDED = messageOf(new EmptyPreambleError());
+const PEER_ENDED_LINE = `ended: ${new EmptyPreambleError().message}`;
 const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have maxBytes";
 /** Statuses of errors after which the connection goes on: they are part of ordinary work. */
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
@@ -65,7 +67,8 @@ export interface ServerContext extends AppParts, ListenerSide {
   stopping: boolean;
 }
 
-export class ServerConnection implements BodyOwner, SessionOwner {
+export class ServerConnection implements BodyOwner, Member, SessionOwner {
+  place = -1;
   readonly #context: ServerContext;
   readonly #transport: Transport;
   readonly #socket: Socket;
@@ -265,7 +268,7 @@ export class ServerConnection implements BodyOwner, SessionOwner {
         const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) {
           this.#on("peerEnds");
-          this.#endSession("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
+          this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
           return transport.close();
         }
       }

@@ -210,6 +210,7 @@ export class Session {
  */
 export function disposeStore(session: Session, report: (error: unknown) => void): void {
   ties.get(session)?.release();
+  if (session.store.size === 0) return;
   const values = [...session.store.values()].reverse();
   session.store.clear();
   for (const value of values) {

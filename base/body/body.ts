@@ -164,7 +164,7 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   /**
-   * Opens a file, and makes a body of the bytes that it has now. The file is closed when the body is
+   * Opens a file, and makes a body of its present bytes. The file is closed when the body is
    * consumed, canceled or disposed of, or fails. Needs `--allow-read` of the file.
    *
    * @param path The path, or a `file:` URL, of a regular file.

@@ -129,8 +129,8 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * Reads the data that is left, if it is not too long.
    *
    * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws {BodyError} with the code `"TOO_LONG"` if more are left; the rest is then canceled. With
-   * the code `null` if the body is in use, has failed, or was consumed before.
+   * @throws {BodyError} with the code `"TOO_LONG"` if more are left; the rest is then canceled.
+   * With the code `null` if the body is in use, has failed, or was consumed before.
    */
   bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
     return this.#collect(options);

@@ -93,8 +93,9 @@ export function checkUri(uri: string, label = "uri"): void {
  * Builds a URI from path components and a query.
  *
  * @param path The components of the path; `[]` and `[""]` both give `/`.
- * @param query The text behind the `?`, which must need no escaping; or parameters, which are escaped
- * so that `new URLSearchParams(query)` reads them back. `null`, and no parameters, give no query.
+ * @param query The text behind the `?`, which must need no escaping. Or parameters, which are
+ * escaped so that `new URLSearchParams(query)` reads them back. `null`, and no parameters, give no
+ * query.
  * @throws {TypeError} if a component, the query or a parameter has a wrong type.
  * @throws {RangeError} if a component or a text as query has a character that is not allowed, a
  * component is `..`, a component before the last is empty, or a parameter has a lone surrogate.
@@ -106,7 +107,7 @@ export function checkUri(uri: string, label = "uri"): void {
  *
  * assertEquals(buildUri([], null), "/");
  * assertEquals(buildUri(["foo", "bar", ""], "key=value"), "/foo/bar/?key=value");
- * assertEquals(buildUri(["files"], { glob: "*.jpg", by: "name & size" }), "/files?glob=%2A.jpg&by=name+%26+size");
+ * assertEquals(buildUri(["files"], { glob: "*.jpg", by: "size" }), "/files?glob=%2A.jpg&by=size");
  * ```
  */
 export function buildUri(
