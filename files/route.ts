@@ -10,6 +10,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import type { Client, Connection } from "../client.ts";
+import { isReady } from "../net/client_connection.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
 import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
 import { checkDirectoryUri } from "./file_name.ts";
@@ -18,7 +19,26 @@ import { statusError, unexpectedResponse } from "./transfer_error.ts";
 /** The most bytes of an unwanted response that are read to keep the connection. */
 const MAX_DISCARDED_BYTES = 65536;
 
-/** The caller's connection, or connections of a client that are opened and closed here. */
+/** The open connections of clients that no route uses, by client. */
+const kept = new WeakMap<Client | Connection, Connection[]>();
+
+/**
+ * From now on routes to this client leave their connections open for later ones, so that there are
+ * as many connections as simultaneous transfers, however many follow each other. Disposing of what
+ * is returned ends this, and closes the connections.
+ */
+export function keepConnections(client: Client): Disposable {
+  const connections: Connection[] = [];
+  kept.set(client, connections);
+  return {
+    [Symbol.dispose]() {
+      kept.delete(client);
+      for (const connection of connections) connection.close();
+    },
+  };
+}
+
+/** The way to a server: the caller's connection, or connections of the caller's client. */
 export class Route implements Disposable {
   readonly #target: Client | Connection;
   readonly #options: RequestOptions;
@@ -57,7 +77,7 @@ export class Route implements Disposable {
    * the socket has neither.
    */
   async peer(): Promise<string | null> {
-    const { sock } = await this.#connect();
+    const { sock } = this.#reuse() ?? await this.#connect();
     const authority = sock.peerCertificate?.authority;
     if (authority) return `authority ${authority.publicKey256}`;
     if (isClient(this.#target)) return `address ${addressText(this.#target.address)}`;
@@ -65,8 +85,8 @@ export class Route implements Disposable {
   }
 
   /**
-   * Makes a request over the connection, which is opened if there is none. If the server has closed it since the last one,
-   * which it may at any time, another one is opened.
+   * Makes a request over the connection, which is opened if there is none. If the server has closed
+   * the connection since its last request, as servers may, the request is made over a new one.
    */
   async request(
     method: Method,
@@ -74,19 +94,19 @@ export class Route implements Disposable {
     headers: HeaderDict,
     body: BodyOut = null,
   ): Promise<Response> {
-    const used = this.#connection;
-    const connection = await this.#connect();
+    const reused = this.#reuse();
+    const connection = reused ?? await this.#connect();
     try {
       return await connection.request(method, uri, headers, body, this.#options);
     } catch (error) {
-      const isStale = connection === used && error instanceof EmptyPreambleError;
+      const isStale = reused !== null && error instanceof EmptyPreambleError;
       if (!isStale || !(body === null || body instanceof Uint8Array || !body.used)) throw error;
     }
     const another = await this.#connect();
     return await another.request(method, uri, headers, body, this.#options);
   }
 
-  /** Closes a connection that was opened here, if what follows takes longer than the server may wait. */
+  /** Closes the connection of a client, before work that may take longer than a server waits. */
   release(): void {
     this.#connection?.close();
   }
@@ -103,11 +123,23 @@ export class Route implements Disposable {
     if (status >= 400) this.#connection?.close();
   }
 
+  /** The connection of an earlier request, here or in an earlier route; `null` if there is none. */
+  #reuse(): Connection | null {
+    if (this.#connection !== null && !this.#connection.closed) return this.#connection;
+    // A connection that another request opens is for both, and none is forgotten.
+    if (this.#connecting !== null) return null;
+    const connections = kept.get(this.#target);
+    let connection;
+    do connection = connections?.pop(); while (connection?.closed);
+    return this.#connection = connection ?? null;
+  }
+
+  /** Opens a connection; that of a caller is open, or will never be. */
   async #connect(): Promise<Connection> {
     const target = this.#target;
     if (!isClient(target)) return target;
     if (this.#connection !== null && !this.#connection.closed) return this.#connection;
-    // Two requests at once share it: the second one fails, and no connection is forgotten.
+    // Of two requests at once the second one fails, as over any connection.
     this.#connecting ??= this.#open(target).finally(() => this.#connecting = null);
     return await this.#connecting;
   }
@@ -119,10 +151,15 @@ export class Route implements Disposable {
     return connection;
   }
 
-  /** Closes a connection that was opened here. */
+  /** Closes the connection of a client, or keeps it, see {@linkcode keepConnections}. */
   [Symbol.dispose](): void {
     this.#isDisposed = true;
-    this.#connection?.close();
+    const connection = this.#connection;
+    this.#connection = null;
+    if (connection === null) return;
+    const connections = kept.get(this.#target);
+    if (connections !== undefined && isReady(connection)) connections.push(connection);
+    else connection.close();
   }
 }
 

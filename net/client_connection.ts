@@ -64,6 +64,9 @@ export let closeAfterResponse: (connection: Connection, timeout: number | null) 
 /** Makes a connection close when a signal is aborted, which does not keep it alive. For clients. */
 export let closeOn: (connection: Connection, signal: AbortSignal) => void;
 
+/** Whether a connection is open, and its last response was read: whether another request may be made. */
+export let isReady: (connection: Connection) => boolean;
+
 /** Adds to the error of a client that the server refuses why that may be, and what to do. For clients. */
 export let explainRefusal: (connection: Connection, hint: string) => void;
 
@@ -490,6 +493,7 @@ export class Connection implements Disposable {
     explainRefusal = (connection, hint) => {
       connection.#clientRefusedHint = hint;
     };
+    isReady = (connection) => !connection.closed && connection.#state === "idle";
     closeOn = (connection, signal) => connection.#transport.closeOn(signal);
   }
 }
