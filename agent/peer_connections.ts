@@ -1,22 +1,27 @@
-/** Reused connections to one peer, and calls that are retried when a connection is lost. */
+/** Calls to one peer: over connections that are kept, and retried when a connection is lost. */
 
 import type { Client } from "../client.ts";
 import { type Retry, retry, type RetryProgress } from "../files.ts";
 import { keepConnections } from "../files/route.ts";
 import { reasonOf } from "./failure.ts";
 
-/** How many things are done at a time: while one waits for the disk, another is being transferred. */
+/**
+ * How many calls `each` makes at a time: while one waits for the disk, another is being
+ * transferred.
+ */
 const AT_A_TIME = 4;
 
 const RETRIES = 3;
 
-/** Called after progress, which resets the count of retries. */
+/** A function to call after each progress, which resets the count of retries. */
 export type Moved = (progress?: RetryProgress) => void;
 
-/** A peer that has been silent for this long is worth a message: nobody knows otherwise whether anything happens. */
+/** After this long without any progress, a note says that the command is still waiting. */
 const SILENCE_MILLISECONDS = 10_000;
 
-/** The connections to one peer: as many as there are calls at a time. Disposing of them closes them. */
+/**
+ * The connections to one peer, as many as there are simultaneous calls; closed when disposed of.
+ */
 export class PeerConnections implements Disposable {
   readonly #client: Client;
   readonly #signal: AbortSignal;
@@ -25,15 +30,16 @@ export class PeerConnections implements Disposable {
   readonly #silence: number;
   readonly #kept: Disposable;
   #calls = 0;
-  /** Runs while any call is under way. */
+  /** Notes a silence; runs while at least one call is under way. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #heardAt = 0;
-  /** Until then another retry is not reported. */
+  /** The time until which further retries are not noted. */
   #notedUntil = 0;
 
   /**
-   * @param note Called when a call is retried, and when nothing has been moved for `silence` milliseconds.
-   * @param retries The most retries before something has been moved again.
+   * @param note Called with a text when a call is retried, and after `silence` milliseconds without
+   * progress.
+   * @param retries The most retries of a call without progress.
    */
   constructor(
     client: Client,
@@ -51,13 +57,13 @@ export class PeerConnections implements Disposable {
   }
 
   /**
-   * Makes a call, which connects when it is ready. The call is made again if a connection is lost,
+   * Makes a call, which connects when it is ready. If a connection is lost, the call is made again
    * after a moment.
    */
   async call<T>(action: (client: Client, moved: Moved) => Promise<T>): Promise<T> {
     const watched = (moved: Moved) =>
       action(this.#client, (progress) => {
-        // Of small files there are thousands a second.
+        // The timer is not set again for each of thousands of small files a second.
         if (performance.now() - this.#heardAt > this.#silence / 100) this.#beginSilence();
         moved(progress);
       });
@@ -79,7 +85,7 @@ export class PeerConnections implements Disposable {
     }
   }
 
-  /** Does something with each of them, a few at a time; the first error ends it. */
+  /** Does some work for each item, for a few items at a time; the first error ends it. */
   async each<T>(
     items: Iterable<T>,
     work: (item: T, signal: AbortSignal) => Promise<void>,
@@ -93,7 +99,7 @@ export class PeerConnections implements Disposable {
         await work(item, either);
       }
     };
-    // The first error is the reason that counts.
+    // The first error is the one that `each` rejects with.
     const running = () => run().catch((error) => stopping.abort(error));
     await Promise.all(Array.from({ length: AT_A_TIME }, running));
     either.throwIfAborted();
@@ -103,7 +109,7 @@ export class PeerConnections implements Disposable {
     this.#kept[Symbol.dispose]();
   }
 
-  /** A new silence, where any call is under way. */
+  /** Starts to measure the silence anew, while at least one call is under way. */
   #beginSilence(): void {
     clearTimeout(this.#timer);
     if (this.#calls === 0) return;
