@@ -1,7 +1,7 @@
 /** Parsers and formatters of parts of messages, and makers of requests, for tests and demos. */
 
 import { decodeAscii } from "../base/bytes.ts";
-import { Request, responseFraming } from "../base/app/message.ts";
+import { announcedFraming, Request } from "../base/app/message.ts";
 import { type BodyIn, type BodyOut, outgoingFraming } from "../base/body/bodies.ts";
 import {
   type Chunk,
@@ -201,7 +201,7 @@ export function formatResponse(
   headers: HeaderDict,
   body?: BodyOut,
 ): Uint8Array {
-  const framing = body === undefined ? undefined : responseFraming("GET", status, body);
+  const framing = body === undefined ? undefined : announcedFraming("GET", status, body);
   return scratch.slice(0, formatResponsePreamble(scratch, status, reason, headers, framing));
 }
 
