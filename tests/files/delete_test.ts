@@ -321,6 +321,12 @@ Deno.test("nothing outside is replaced or deleted once a directory is exchanged 
     assertEquals(assertThrows(place, Refusal).status, 409);
     exchange();
   }
+  const placeNew = () => {
+    new Root(root).place(["sub", "new"], file, { condition: exchange, isNew: false });
+  };
+  assertEquals(assertThrows(placeNew, Refusal).status, 409);
+  exchange();
+  assertEquals(await entries(`${path}/outside`), ["file", "secret"]);
   const remove = () => new Root(root).remove(names, false, exchange);
   assertEquals((await assertRejects(remove, Refusal)).status, 409);
   exchange();

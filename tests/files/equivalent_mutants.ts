@@ -161,17 +161,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["true", "false", "it is there already"],
     ],
   },
-  "files/root.ts": {
-    "LOOKS": [
-      ["16", "17", "a look more"],
-    ],
-    "SETTLED_LOOKS": [
-      ["SETTLED_LOOKS = 3", "SETTLED_LOOKS = 4", "a look more"],
-    ],
-    "Root.#isOlder": [
-      ["ctime.getTime() > time", "ctime.getTime() >= time", "a moment more"],
-    ],
-  },
   "files/route.ts": {
     "Route.discard": [
       [">=", ">", "that the server has closed it shows with the next request"],
