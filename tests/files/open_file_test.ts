@@ -18,7 +18,6 @@ import { recordsOf } from "@degu/testing/bundles.ts";
 import { RunningProcess, runScript } from "@degu/testing/processes.ts";
 import { programCommand, runProgram } from "@degu/testing/programs.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
 import {
   addTraps,
   LARGE,
@@ -156,33 +155,92 @@ const PERMISSIONS: Record<string, (root: string) => string> = {
   "with permission for everything": () => "--allow-read",
 };
 
-/** What is exchanged for a link to what: a part of the path, or its end. */
-const EXCHANGES: readonly [name: string, target: string, asked: string][] = [
-  ["sub", "outside", "/sub/file"],
-  ["sub/file", "secret", "/sub/file"],
-];
-
 for (const [having, permission] of Object.entries(PERMISSIONS)) {
-  Deno.test(`nothing escapes while a part of a path is exchanged for a link, ${having}`, async (t) => {
+  Deno.test(`nothing escapes while a file is exchanged for a link, ${having}`, async () => {
     await using tree = await makeTree();
     const { path, root } = tree;
-    await Deno.writeTextFile(`${path}/outside/file`, "secret");
-    const args = [root, "1000", ...EXCHANGES.map(([, , asked]) => asked)];
+    const args = [root, "1000", "/sub/file"];
     const command = programCommand("files_app.ts", { flags: [permission(root)], args }, "piped");
     await using program = new RunningProcess(command.spawn());
     const writer = program.child.stdin.getWriter();
     await program.printed(/ready\n/);
-    await eachRow(t, EXCHANGES, async (name, target, _asked) => {
-      await using exchanger = await startExchanging(`${root}/${name}`, `${path}/${target}`);
-      await writer.write(latin1("\n"));
-      const printed = await program.printed(/.*\n/);
-      assert(exchanger.running, "the exchange for a link has ended");
-      const answers = JSON.parse(printed);
-      // To exchange the file changes its ctime, of which nobody can tell whether bytes have changed.
-      if (name === "sub/file") delete answers["cut"];
-      assertEquals(Object.keys(answers).toSorted(), ["200 public", "404 "], printed);
-    });
+    await using exchanger = await startExchanging(`${root}/sub/file`, `${path}/secret`);
+    await writer.write(latin1("\n"));
+    const printed = await program.printed(/.*\n/);
+    assert(exchanger.running, "the exchange for a link has ended");
+    const answers = JSON.parse(printed);
+    // To exchange the file changes its ctime, of which nobody can tell whether bytes have changed.
+    delete answers["cut"];
+    assertEquals(Object.keys(answers).toSorted(), ["200 public", "404 "], printed);
     await writer.close();
+  });
+}
+
+/** Calls a function once: before, or after, the look at a path that has this number. */
+function atLook(number: number, isAfter: boolean, then: () => void) {
+  const { realPath, realPathSync, lstatSync } = Deno;
+  let looks = 0;
+  /** Begins a look; returns what ends it. */
+  const begin = () => {
+    const isMeant = ++looks === number;
+    if (isMeant && !isAfter) then();
+    return { [Symbol.dispose]: () => isMeant && isAfter ? then() : undefined };
+  };
+  Deno.realPath = async (at) => {
+    using _look = begin();
+    return await realPath(at);
+  };
+  Deno.realPathSync = (at) => {
+    using _look = begin();
+    return realPathSync(at);
+  };
+  Deno.lstatSync = (at) => {
+    using _look = begin();
+    return lstatSync(at);
+  };
+  return {
+    /** Whether there was such a look. */
+    get isOver() {
+      return looks >= number;
+    },
+    [Symbol.dispose]: () => void Object.assign(Deno, { realPath, realPathSync, lstatSync }),
+  };
+}
+
+/** What a peer is told of a file, in each way in which it can ask. */
+const QUESTIONS: Record<string, (client: Client) => Promise<string>> = {
+  "by GET": async (client) => await (await client.request("GET", "/sub/file")).body?.text() ?? "",
+  "in a bundle": async (client) => {
+    const paths = formatPaths([["sub", "file"]]);
+    const response = await client.request("POST", "/?bundle=get", {}, paths);
+    const [one] = await recordsOf<FoundRecord>(GET_ANSWER, response);
+    return fromLatin1(one!.content);
+  },
+  "by a link in a list": async (client) => {
+    const entries = await Array.fromAsync(listDirectory(client, "/"));
+    const { kind, size } = entries.find(({ name }) => name === "to-file")!;
+    return kind === "file" ? "public and secret".slice(0, size) : "";
+  },
+};
+
+for (const [how, ask] of Object.entries(QUESTIONS)) {
+  Deno.test(`nothing outside is told ${how}, whenever a directory is exchanged for a link to there, or a link for a directory`, async () => {
+    const told = new Set<string>();
+    for (const isLinkFirst of [false, true]) {
+      for (const isAfter of [false, true]) {
+        for (let number = 1, isOver = false; !isOver; number++) {
+          await using tree = await makeExchangeable();
+          const { path, root, exchange } = tree;
+          await Deno.writeTextFile(`${path}/outside/file`, "larger, and secret");
+          if (isLinkFirst) exchange();
+          await using serving = serve(new FilesApp(root, { list: true }));
+          using exchanging = atLook(number, isAfter, exchange);
+          told.add(await ask(serving.makeClient()));
+          isOver = !exchanging.isOver;
+        }
+      }
+    }
+    assertEquals([...told].toSorted(), ["", "public"]);
   });
 }
 
@@ -241,20 +299,6 @@ Deno.test("a directory outside, for a link to which one on the way to a file was
   await Deno.mkdir(`${tree.path}/outside/file`);
   using _exchanging = afterResolving("/sub/file", tree.exchange);
   assertEquals(await openBelow(new Root(tree.root), ["sub", "file"]), null);
-});
-
-Deno.test("a list tells nothing of a file outside, where a link leads once a directory is exchanged for another one", async () => {
-  await using tree = await makeExchangeable();
-  const { path, root, exchange } = tree;
-  await Deno.writeTextFile(`${path}/outside/file`, "larger than what is public");
-  await using serving = serve(new FilesApp(root, { list: true }));
-  const listed = async () => {
-    const entries = await Array.fromAsync(listDirectory(serving.makeClient(), "/"));
-    return entries.filter(({ name }) => name === "to-file").map(({ kind, size }) => [kind, size]);
-  };
-  assertEquals(await listed(), [["file", 6]]);
-  using _exchanging = afterResolving("/to-file", exchange);
-  assertEquals(await listed(), [["other", 0]]);
 });
 
 Deno.test("a list of a tree names nothing that is outside, while a directory is exchanged when one below it is named and read", async () => {
