@@ -11,7 +11,7 @@ import {
   type FoundRecord,
   GET_ANSWER,
 } from "@degu/internal/files/bundle.ts";
-import { openBelow } from "@degu/internal/files/reading.ts";
+import { openBelow, refusalToRead } from "@degu/internal/files/reading.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { recordsOf } from "@degu/testing/bundles.ts";
@@ -34,7 +34,7 @@ import {
   untilNoneOpenBelow,
 } from "@degu/testing/special_files.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 
 // FilesApp: what it must never serve, whoever asks and whatever is in the directory.
 
@@ -293,6 +293,27 @@ function afterResolving(end: string, then: () => void): Disposable {
   };
   return { [Symbol.dispose]: () => void Object.assign(Deno, { realPath, realPathSync }) };
 }
+
+Deno.test("a file that can't be read is 403 below the root, and 404 where a link leads out or may do so", async () => {
+  await using tree = await makeTree();
+  using _traps = await addTraps(tree);
+  const root = new Root(tree.root);
+  const closed = Object.assign(new Error("closed"), { code: "EACCES" });
+  const statusOf = (path: string) => refusalToRead(root, closed, path.split("/")).status;
+  for (const path of ["file", "sub/file", "in", "in-dir/file"]) assertEquals(statusOf(path), 403);
+  for (const path of ["out", "out-dir/secret", "none", "loop"]) assertEquals(statusOf(path), 404);
+  const { realPathSync } = Deno;
+  Deno.realPathSync = () => {
+    throw closed;
+  };
+  try {
+    assertEquals(["file", "in"].map(statusOf), [403, 404]);
+  } finally {
+    Deno.realPathSync = realPathSync;
+  }
+  const busy = Object.assign(new Error("too many files are open"), { code: "EMFILE" });
+  assertThrows(() => refusalToRead(root, busy, ["file"]), Error, "too many");
+});
 
 Deno.test("a directory outside, for a link to which one on the way to a file was exchanged, is not found", async () => {
   await using tree = await makeExchangeable();
