@@ -309,6 +309,27 @@ Deno.test("no directory is made through a link that has taken the place of one o
   assertEquals(await entries(`${path}/outside/a`), before);
 });
 
+Deno.test("no directory is made through a link that has got the number of the directory that it replaces", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  const before = await entries(`${path}/outside`);
+  const checked = new CheckedDirectories();
+  const make = (name: string) => {
+    new Root(root).makeDirectory(["sub", name], () => {}, undefined, checked);
+  };
+  make("first");
+  const { lstatSync } = Deno;
+  const { ino } = lstatSync(`${root}/sub`);
+  exchange();
+  Deno.lstatSync = (at) => at === `${root}/sub` ? { ...lstatSync(at), ino } : lstatSync(at);
+  try {
+    assertThrows(() => make("second"), Refusal, "is a link");
+  } finally {
+    Deno.lstatSync = lstatSync;
+  }
+  assertEquals(await entries(`${path}/outside`), before);
+});
+
 Deno.test("nothing outside is replaced or deleted once a directory is exchanged for a link, while a condition is checked", async () => {
   await using tree = await makeExchangeable();
   const { path, root, exchange } = tree;

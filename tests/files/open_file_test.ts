@@ -364,6 +364,27 @@ Deno.test("a list of a tree names nothing that is outside, while a directory is 
   }
 });
 
+Deno.test("a directory that is moved out of the root while it is listed, and reached by a link from then on, is not listed", async () => {
+  await using tree = await makeTree();
+  const { path, root } = tree;
+  await Deno.mkdir(`${root}/sub/inner/below`, { recursive: true });
+  await using serving = serve(new FilesApp(root, { list: true }));
+  const { readDir } = Deno;
+  Deno.readDir = (at) => {
+    Deno.readDir = readDir;
+    Deno.renameSync(`${root}/sub`, `${path}/moved`);
+    Deno.symlinkSync(`${path}/moved`, `${root}/sub`);
+    return readDir(at);
+  };
+  try {
+    const listing = Array.fromAsync(listTree(serving.makeClient(), "/sub/inner/"));
+    await assertRejects(() => listing);
+    assertEquals(Deno.readDir, readDir);
+  } finally {
+    Deno.readDir = readDir;
+  }
+});
+
 Deno.test("a bundle tells nothing of a large file outside, once a directory is exchanged for a link to where it is", async () => {
   await using tree = await makeExchangeable();
   const { path, root, exchange } = tree;
