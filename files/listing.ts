@@ -8,9 +8,7 @@ import { BodyError } from "../base/errors.ts";
 import {
   codeOf,
   type FileIdentity,
-  isAt,
   isMissing,
-  isReal,
   isSameFile,
   isUnreadable,
   NOT_UTF8,
@@ -196,9 +194,9 @@ async function* readBelow(
   checkFirst(first);
 }
 
-/** Checks that the directory where a list begins is still the same. */
-function checkFirst({ path, state }: Place): void {
-  if (state === null || !isAt(path, state)) throw replaced(path);
+/** Checks that the directory where a list begins is still the same, and no link leads to it. */
+function checkFirst(place: Place): void {
+  if (!isInPlace(place)) throw replaced(place.path);
 }
 
 /**
@@ -362,7 +360,6 @@ function describeAll(
     if (entry !== null) entries.push(isLost ? other(name, "unreadable") : entry);
   }
   if (!isLost && !isInPlace(place)) return null;
-  if (isLost && !isReal(path)) throw replaced(path);
   for (const name of directory.doubtful) doubtful.add(name);
   for (const name of directory.missing) missing.add(name);
   return entries;

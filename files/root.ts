@@ -328,7 +328,6 @@ export class Root {
       unlinkSync(path);
     }
     checkStillThere(parent);
-    if (isAt(path, existing)) throw replaced(path);
     return { wasFile, changed: dirname(path) };
   }
 

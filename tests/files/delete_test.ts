@@ -355,6 +355,24 @@ Deno.test("nothing outside is replaced or deleted once a directory is exchanged 
   assertEquals(await Deno.readTextFile(`${root}/sub/file`), "public");
 });
 
+Deno.test("a directory that is removed through a link, which has replaced one on the way at the last moment, is a refusal", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  for (const dir of [`${root}/sub/empty`, `${path}/outside/empty`]) await Deno.mkdir(dir);
+  await Deno.writeTextFile(`${root}/sub/empty/.a.degu-part`, "");
+  const { removeSync } = Deno;
+  Deno.removeSync = (at) => {
+    removeSync(at);
+    exchange();
+  };
+  try {
+    const remove = () => new Root(root).remove(["sub", "empty"], true, () => {});
+    assertEquals((await assertRejects(remove, Refusal)).status, 409);
+  } finally {
+    Deno.removeSync = removeSync;
+  }
+});
+
 // Refusals: disks that are full or read-only, and the meaning of file system errors.
 
 const mayMount = await canMount();
