@@ -161,6 +161,12 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["true", "false", "it is there already"],
     ],
   },
+  "files/reading.ts": {
+    "findLinkedFile": [
+      ["look = 0", "look = 1", "an attempt fewer"],
+      ["look < MAX_OPENINGS", "look <= MAX_OPENINGS", "an attempt more"],
+    ],
+  },
   "files/route.ts": {
     "Route.discard": [
       [">=", ">", "that the server has closed it shows with the next request"],
