@@ -11,9 +11,10 @@ import { BUNDLE_END, BUNDLE_TYPE, formatRecord, type NameRecord, parsePaths } fr
 import { MAX_DEPTH } from "./file_name.ts";
 import type { FileRequest } from "./file_request.ts";
 import { isServedName, readPaths } from "./get_bundle.ts";
+import { isAbsence } from "./reading.ts";
 import { notFound, Refusal } from "./refusal.ts";
 import { prefixOf } from "./reserved.ts";
-import { isAbsence, type Root } from "./root.ts";
+import type { Root } from "./root.ts";
 
 const encoder = new TextEncoder();
 

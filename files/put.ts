@@ -18,6 +18,7 @@ import { type FileState, isUnchanged } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { receive } from "./file_writer.ts";
 import { wantsDigest } from "./get.ts";
+import { openBelow } from "./reading.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 import type { Condition, Replaceable } from "./root.ts";
 import { partSize, type Unfinished } from "./unfinished.ts";
@@ -384,7 +385,7 @@ async function findHere(
   length: number,
   newer?: AbortSignal,
 ): Promise<FileHere | null> {
-  const file = await root.open(target.names);
+  const file = await openBelow(root, target.names);
   if (file === null || file === "directory") return null;
   try {
     if (file.size !== length) return null;

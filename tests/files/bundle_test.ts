@@ -31,7 +31,7 @@ import { runCommand } from "@degu/testing/commands.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
-import { makeLinks, startExchanging, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
+import { makeLinks, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { chunked, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
@@ -343,32 +343,6 @@ Deno.test("a bundle of many directories is whole, in pieces that are never large
     const [d, i] = record.path.map((name) => Number(name.replace("d", "")));
     assertEquals(content, pattern(d! * 500 + i!));
   }
-});
-
-Deno.test({
-  name: "no bundle has what is out of the root while a directory is exchanged for a link",
-  ignore: Deno.build.os !== "linux",
-  async fn() {
-    await using files = await serveBundles();
-    await Deno.writeTextFile(`${files.path}/outside/file`, "secret");
-    const statuses = new Set<number>();
-    {
-      await using exchanger = await startExchanging(`${files.root}/sub`, `${files.path}/outside`);
-      const over = performance.now() + 500;
-      // On a busy machine the directory may be seen later.
-      while (performance.now() < over || !statuses.has(200)) {
-        const response = await files.get("/?bundle=get", Array(20).fill("sub/file"));
-        for (const { record, content } of await recordsOf(GET_ANSWER, response)) {
-          statuses.add(record.status);
-          assert(record.status !== 200 || content.length === 6);
-          if (record.status === 200) assertEquals(content, latin1("public"));
-        }
-      }
-      assert(exchanger.running);
-    }
-    assertEquals([...statuses].filter((status) => ![200, 404, 409].includes(status)), []);
-    await Deno.remove(`${files.path}/outside/file`);
-  },
 });
 
 Deno.test("a file that is replaced once it was read is read again", async () => {

@@ -161,15 +161,10 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["true", "false", "it is there already"],
     ],
   },
-  "files/root.ts": {
-    "LOOKS": [
-      ["16", "17", "a look more"],
-    ],
-    "SETTLED_LOOKS": [
-      ["SETTLED_LOOKS = 3", "SETTLED_LOOKS = 4", "a look more"],
-    ],
-    "Root.#isOlder": [
-      ["ctime.getTime() > time", "ctime.getTime() >= time", "a moment more"],
+  "files/reading.ts": {
+    "findLinkedFile": [
+      ["look = 0", "look = 1", "an attempt fewer"],
+      ["look < MAX_OPENINGS", "look <= MAX_OPENINGS", "an attempt more"],
     ],
   },
   "files/route.ts": {
