@@ -13,10 +13,10 @@ import {
   isSameFile,
   isUnreadable,
   NOT_UTF8,
-  readNames,
   statOrNull,
 } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
+import { readRecovered } from "./aside.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
@@ -57,7 +57,7 @@ export async function listBelow(
     const path = resolved.real;
     const first = firstPlace(path, resolved.seen);
     // To the end, while there can still be another status: one that can't be read is not short.
-    const read = await readNames(path);
+    const read = await readRecovered(path);
     statOrNull(reservedPath(path));
     const walk = { root, path, turns: new Turns() };
     const texts = isTree ? treeTexts(walk, first, read) : listTexts(walk, first, read);
@@ -164,7 +164,7 @@ function firstPlace(path: string, state: BigIntStats | null): Place {
 export async function* readTree(walk: Walk): AsyncGenerator<ListedEntry[], void, void> {
   const { path } = walk;
   const first = firstPlace(path, statOrNull(path));
-  yield* readBelow(walk, first, await readNames(path));
+  yield* readBelow(walk, first, await readRecovered(path));
 }
 
 /** Does {@linkcode readTree} with the names in the first directory. */
@@ -263,7 +263,7 @@ async function* readPlace(
       }
       if (read === null) {
         for (const name of names.slice(0, next)) listed.add(name);
-        const all = await readNames(path);
+        const all = await readRecovered(path);
         const left = listed.size === 0 ? all : all.filter((name) => !listed.has(name));
         names = isShallow ? [] : left;
         next = 0;
@@ -276,7 +276,7 @@ async function* readPlace(
         if (next < names.length) continue;
         if (missing.size === 0) return;
         // What is still listed was not removed: a damaged disk lists names that it does not find.
-        const still = new Set(await readNames(path));
+        const still = new Set(await readRecovered(path));
         const lost = [...missing].filter((name) => still.has(name));
         if (lost.length === 0) return;
         if (++looks > ATTEMPTS) return yield lost.map((name) => other(name, "unreadable"));

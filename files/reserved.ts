@@ -24,6 +24,13 @@ export function prefixOf(directory: string): string {
 /** The suffix of the name of a part of a download, which is kept next to its target. */
 export const PART_SUFFIX = ".degu-part";
 
+/**
+ * The name of the directory for things that are put aside, in the directory that they were in. The
+ * name is that of a part of a file without a name, which can't exist, so no part is mistaken for it.
+ * Every version of the program hides it as it hides parts, and deletes nothing in it as left over.
+ */
+export const ASIDE = `.${PART_SUFFIX}`;
+
 /** A path in a directory that nothing else has: with the name of a part, so that nobody lists it. */
 export function unusedPath(directory: string): string {
   return `${prefixOf(directory)}.${randomSuffix()}${PART_SUFFIX}`;

@@ -18,7 +18,7 @@
  * another process does at the same moment is found out by a look afterwards.
  */
 
-import { type BigIntStats, mkdirSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
+import { type BigIntStats, renameSync, rmdirSync, unlinkSync } from "node:fs";
 import { lstat, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setMode } from "../disk/files.ts";
@@ -33,10 +33,10 @@ import {
   isUnreadable,
   statOrNull,
 } from "../disk/names.ts";
+import { Aside, putBackIn, removeDirectory } from "./aside.ts";
 import { type FileState, type OpenFile, READ_FLAGS, SETTLED_MILLISECONDS } from "./file_pieces.ts";
-import { removeDirectory } from "./leftovers.ts";
 import { notFound, Refusal, unreadable } from "./refusal.ts";
-import { isReserved, isReservedName, prefixOf, reservedPath, unusedPath } from "./reserved.ts";
+import { isReserved, isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 
 /** What may give way to a file or directory: only what the client says it has seen there. */
 export interface Replaceable {
@@ -342,6 +342,7 @@ export class Root {
       }
       missing.push(path);
     }
+    putBackIn(base);
     return { path, base, missing, obstacle };
   }
 
@@ -620,7 +621,7 @@ function reservedName(): Refusal {
   return new Refusal(403, "the name is reserved");
 }
 
-/** Refuses to remove a file for a directory, unless the client has seen this file. */
+/** Refuses to replace a file by a directory, unless the client has seen exactly this file. */
 function checkObstacle(path: string, state: BigIntStats, { file }: Replaceable): void {
   // In milliseconds, as lists have it.
   const modified = file && state.isFile() ? Deno.lstatSync(path).mtime : null;
@@ -647,19 +648,21 @@ function replaced(path: string): Refusal {
   return new Refusal(409, `${path} was removed or replaced by another process at the same time`);
 }
 
-/** Creates directories, to the first of which an obstacle gives way, and runs a function; if that throws, all is as before. */
+/**
+ * Creates directories, to the first of which a file or a link may give way, and runs a function; if
+ * that throws, all is as before.
+ */
 function makeDirectories(
   paths: readonly string[],
   obstacle: string | null,
   then: () => void = () => {},
 ): void {
   const made: string[] = [];
-  const aside = obstacle === null ? null : unusedPath(dirname(obstacle));
-  if (aside !== null) renameSync(obstacle!, aside);
+  using aside = obstacle === null ? null : Aside.put(obstacle);
   try {
     for (const path of paths) {
       try {
-        mkdirSync(path);
+        Deno.mkdirSync(path);
         made.push(path);
       } catch (error) {
         // Another process was faster.
@@ -669,10 +672,10 @@ function makeDirectories(
     then();
   } catch (error) {
     removeDirectories(made);
-    if (aside !== null) renameSync(aside, obstacle!);
+    aside?.putBack();
     throw error;
   }
-  if (aside !== null) unlinkSync(aside);
+  aside?.removeFile();
 }
 
 /** Removes new directories again, unless somebody else has put something in them. */

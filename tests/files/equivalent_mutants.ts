@@ -14,11 +14,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       [">=", ">", "a byte more at once"],
     ],
   },
-  "files/clear_way.ts": {
-    "clearWay": [
-      ["replaceable.directory === null", "false", "it is looked for once more"],
-    ],
-  },
   "files/digest.ts": {
     "trimSpaces": [
       ["end > start", "end >= start", "nothing is left either way"],
@@ -159,6 +154,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "BundleWriter.temporary": [
       ["!this.#hasReserved", "true", "it is there already"],
       ["true", "false", "it is there already"],
+    ],
+  },
+  "files/replace_directory.ts": {
+    "look": [
+      ["replaceable.directory === null", "false", "it is looked for once more"],
     ],
   },
   "files/root.ts": {

@@ -1,0 +1,247 @@
+/** What gives way to something of another kind is put aside, and whatever happens it is not lost. */
+
+import { Client } from "@degu/degu/client";
+import { FilesApp, listTree, uploadTree } from "@degu/degu/files";
+import type { Method } from "@degu/degu/base";
+import { digestTree } from "@degu/internal/files/entries.ts";
+import { replaceDirectory } from "@degu/internal/files/replace_directory.ts";
+import { ASIDE } from "@degu/internal/files/reserved.ts";
+import { NOTHING, Root } from "@degu/internal/files/root.ts";
+import { bundleBytes } from "@degu/testing/bundles.ts";
+import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
+import { programCommand } from "@degu/testing/programs.ts";
+import { inLanes, RunningProcess } from "@degu/testing/processes.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { copyTree, DIRECTIONS, type TreeDirection } from "@degu/testing/trees.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+
+type Tree = Record<string, string | null>;
+
+/** What gives way at the target to what the source has. */
+const ROWS: readonly [what: string, target: Tree, source: Tree][] = [
+  ["a directory to a file", { "a/x": "1", "a/y/z": "22", "a/empty": null }, { a: "new" }],
+  ["a file to a directory with a file", { a: "old" }, { "a/b/c": "new" }],
+  ["a file to an empty directory", { a: "old" }, { a: null }],
+];
+/** The target has one, and the source has none. */
+const OTHER = { other: "the same" };
+
+for (const direction of DIRECTIONS) {
+  for (const [what, target, source] of ROWS) {
+    Deno.test(`${direction}: a kill at each step while ${what} gives way loses nothing, and the next call does the rest`, async () => {
+      let steps = 0;
+      let isOver = false;
+      await inLanes(2, 2, async () => {
+        while (!isOver) isOver ||= !await killAt(direction, steps++, target, source);
+      });
+      assert(steps > 4, `${steps} steps`);
+    });
+  }
+}
+
+/** Makes both trees, and kills the process whose tree is written at a step; false if it has none. */
+async function killAt(
+  direction: TreeDirection,
+  step: number,
+  target: Tree,
+  source: Tree,
+): Promise<boolean> {
+  await using dir = await tempDir();
+  const root = await Deno.realPath(dir.path);
+  const [from, to] = [`${root}/from`, `${root}/to`];
+  await fill(from, { ...OTHER, ...source });
+  await fill(to, { ...OTHER, ...target });
+  const before = await content(to);
+  const wasStopped = direction === "upload"
+    ? await killServer(from, to, step)
+    : await killClient(from, to, step);
+  // A list shows all of the old one, or all of the new one.
+  const app = new FilesApp(to, { list: true, write: true });
+  await using serving = serve(app);
+  const reading = await tempDir();
+  await using _reading = reading;
+  await copyTree("download", serving.makeClient(), `${reading.path}/tree`, "/", {});
+  const [found, after] = [await content(`${reading.path}/tree`), await content(from)];
+  const isOld = JSON.stringify(found) === JSON.stringify(before);
+  if (!isOld) assertEquals(found, after, `step ${step}`);
+  await using source_ = serve(new FilesApp(from, { list: true }));
+  const { result } = direction === "upload"
+    ? await copyTree("upload", serving.makeClient(), from, "/", { delete: true })
+    : await copyTree("download", source_.makeClient(), to, "/", { delete: true });
+  assertEquals([result.failed, result.deletionsKept], [0, null], `step ${step}`);
+  assertEquals(await content(to), after, `step ${step}`);
+  assertEquals(leftIn(to), [], `step ${step}`);
+  return wasStopped;
+}
+
+/** What lies aside, or is a part, below a directory. */
+function leftIn(dir: string): string[] {
+  return [...Deno.readDirSync(dir)].flatMap(({ name, isDirectory }) => [
+    ...name.includes(".degu-part") ? [`${dir}/${name}`] : [],
+    ...isDirectory ? leftIn(`${dir}/${name}`) : [],
+  ]);
+}
+
+function killedAt(step: number, dir: string, ...args: readonly unknown[]): RunningProcess {
+  const flags = ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`];
+  const all = [dir, step, ...args].map(String);
+  return new RunningProcess(programCommand("killed_at_step.ts", { flags, args: all }).spawn());
+}
+
+/** Uploads to a server until it has stopped, and kills it. */
+async function killServer(from: string, to: string, step: number): Promise<boolean> {
+  await using running = killedAt(step, to, "serve", 0, to);
+  const [, port]: [string, number] = JSON.parse(await running.printed(/.*\n/));
+  const client = new Client(["127.0.0.1", port], { timeout: 60 });
+  const uploading = uploadTree(client, from, "/", { delete: true }).then(() => false, () => true);
+  const stopped = running.printed(/stopped/).then(() => true, () => false);
+  const wasStopped = await Promise.race([uploading, stopped]);
+  running.kill();
+  await running.ended();
+  await Promise.all([uploading, stopped]);
+  return wasStopped;
+}
+
+/** Lets a process download until it has stopped, and kills it. */
+async function killClient(from: string, to: string, step: number): Promise<boolean> {
+  await using serving = serve(new FilesApp(from, { list: true }));
+  await using running = killedAt(step, to, "downloadTree", serving.address[1], to, "/");
+  await running.printed(/stopped|done/);
+  running.kill();
+  const { stdout } = await running.ended();
+  return stdout.includes("stopped");
+}
+
+/** A directory with a server; something was put aside in it by a call that was killed. */
+async function serveKilled(options: { readonly isLater?: boolean; readonly now?: Tree } = {}) {
+  const files = await serveForWriting({ list: true });
+  const place = `${files.root}/${ASIDE}/0123456789abcdef`;
+  await fill(place, { "a/x": "1", "a/y/z": "22" });
+  await fill(files.root, options.now ?? {});
+  const time = Date.now() - (options.isLater ? 60_000 : 0);
+  await Deno.utime(place, new Date(time), new Date(time));
+  return { ...files, place };
+}
+
+const ASKED: readonly [what: string, method: Method, uri: string, status: number][] = [
+  ["a list", "GET", "/", 200],
+  ["a list of the tree", "GET", "/?tree", 200],
+  ["a PUT of the name", "PUT", "/a", 409],
+  ["a PUT below it", "PUT", "/a/new", 201],
+  ["a PUT beside it", "PUT", "/other", 201],
+  ["a bundle", "POST", "/?bundle=put", 200],
+  ["a DELETE of its directory", "DELETE", "/a/", 409],
+];
+
+for (const [what, method, uri, status] of ASKED) {
+  Deno.test(`${what} puts back what a killed call has put aside`, async () => {
+    await using files = await serveKilled();
+    const body = method === "PUT"
+      ? latin1("new")
+      : method === "POST"
+      ? bundleBytes([["a", "new"]])
+      : null;
+    const response = await files.request(method, uri, {}, body);
+    assertEquals(await statusOf(response), status);
+    assertEquals([await files.read("a/x"), await files.read("a/y/z")], ["1", "22"]);
+    assertEquals(leftIn(files.root), []);
+  });
+}
+
+Deno.test("a directory in which something lies aside is not deleted before it was put back", async () => {
+  await using files = await serveForWriting();
+  await fill(`${files.root}/sub/${ASIDE}/0123456789abcdef`, { "a/x": "1" });
+  await Deno.remove(`${files.root}/sub/file`);
+  assertEquals(await statusOf(await files.request("DELETE", "/sub/")), 409);
+  assertEquals(await files.read("sub/a/x"), "1");
+  await Deno.remove(`${files.root}/sub/a`, { recursive: true });
+  await Deno.mkdir(`${files.root}/sub/${ASIDE}/0123456789abcdef`, { recursive: true });
+  assertEquals(await statusOf(await files.request("DELETE", "/sub/")), 204);
+});
+
+Deno.test("what a killed call has put aside is removed where its successor is, unless anything in it is later, or it is of the same kind", async () => {
+  const rows: [now: Tree, isLater: boolean, isKept: boolean][] = [
+    [{ a: "new" }, false, false],
+    [{ a: "new" }, true, true],
+    [{ "a/other": "new" }, false, true],
+  ];
+  for (const [now, isLater, isKept] of rows) {
+    await using files = await serveKilled({ now, isLater });
+    assertEquals(await statusOf(await files.request("GET", "/?tree")), 200);
+    assertEquals(await files.put("/other", latin1("new")), 201);
+    const [[path, text]] = Object.entries(now) as [[string, string]];
+    assertEquals(await files.read(path), text);
+    assertEquals(leftIn(files.root).length > 0, isKept);
+    if (isKept) assertEquals(await Deno.readTextFile(`${files.place}/a/y/z`), "22");
+  }
+});
+
+Deno.test("a list that can't put back what lies aside says that there is something", async () => {
+  await using dir = await tempDir();
+  await fill(`${dir.path}/${ASIDE}/0123456789abcdef`, { "a/x": "1" });
+  const flags = [`--allow-read=${dir.path}`, "--allow-net=127.0.0.1"];
+  await using running = new RunningProcess(
+    programCommand("transfer.ts", { flags, args: ["serve", "0", dir.path, "/"] }).spawn(),
+  );
+  const [, port]: [string, number] = JSON.parse(await running.printed(/.*\n/));
+  const listed = await Array.fromAsync(listTree(new Client(["127.0.0.1", port]), "/"));
+  assertEquals(listed.map(({ name, kind, reason }) => [name, kind, reason]), [
+    ["a", "other", "unreadable"],
+  ]);
+});
+
+Deno.test("what another process puts into a directory that has just given way is kept, and said", async () => {
+  await using dir = await tempDir();
+  const root = new Root(await Deno.realPath(dir.path));
+  const rows: [path: string, text: string][] = [["new", "precious"], ["x", "longer"]];
+  for (const [path, text] of rows) {
+    await fill(root.path, { "a/x": "1" });
+    await Deno.utime(`${root.path}/a/x`, 1, 1);
+    const entry = { path: ["x"], kind: "file", size: 1, modified: new Date(1000) } as const;
+    const replaceable = { ...NOTHING, directory: digestTree([entry]) };
+    let aside = "";
+    const place = () => {
+      const [{ name } = { name: "" }] = Deno.readDirSync(`${root.path}/${ASIDE}`);
+      aside = `${root.path}/${ASIDE}/${name}/a`;
+      Deno.writeTextFileSync(`${aside}/${path}`, text);
+      Deno.writeTextFileSync(`${root.path}/a`, "the file");
+    };
+    const confirm = () => Promise.resolve();
+    const { kept, removed } = await replaceDirectory(
+      root,
+      ["a"],
+      replaceable,
+      () => {},
+      confirm,
+      place,
+    );
+    assertEquals(kept?.status, 409);
+    assertStringIncludes(`${kept}`, aside);
+    // In whatever order the disk lists them.
+    const isThere = await Deno.lstat(`${aside}/x`).then(() => true, () => false);
+    assertEquals(removed, isThere ? [] : [["a", "x"]]);
+    assertEquals(await Deno.readTextFile(`${aside}/${path}`), text);
+    assertEquals(await Deno.readTextFile(`${root.path}/a`), "the file");
+    for (const name of ["a", ASIDE]) await Deno.remove(`${root.path}/${name}`, { recursive: true });
+  }
+});
+
+Deno.test("a directory is put back if the file can't get its name, and kept if something else has got it", async () => {
+  await using dir = await tempDir();
+  const root = new Root(await Deno.realPath(dir.path));
+  for (const isTaken of [false, true]) {
+    await fill(root.path, { a: null });
+    const replaceable = { ...NOTHING, directory: digestTree([]) };
+    const place = () => {
+      assertEquals([...Deno.readDirSync(root.path)].map(({ name }) => name), [ASIDE]);
+      if (isTaken) Deno.mkdirSync(`${root.path}/a`);
+      throw new Error("no");
+    };
+    const confirm = () => Promise.resolve();
+    const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, place);
+    await assertRejects(() => replacing, Error, isTaken ? "is kept" : "no");
+    assertEquals(await entries(root.path), isTaken ? [ASIDE, "a"] : ["a"]);
+  }
+});
