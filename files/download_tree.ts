@@ -40,16 +40,9 @@ import {
   TransferError,
   unexpectedResponse,
 } from "./transfer_error.ts";
-import {
-  type Copy,
-  existsAlready,
-  type Make,
-  replaceableFor,
-  show,
-  type TreeNode,
-  type TreeOptions,
-  type TreeResult,
-} from "./tree.ts";
+import { show, type TreeNode } from "./tree.ts";
+import type { TreeOptions, TreeResult, TreeSettings } from "./tree_options.ts";
+import { type Copy, existsAlready, type Make, replaceableFor } from "./tree_plan.ts";
 import { requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
@@ -57,7 +50,6 @@ import {
   type Made,
   type Outcome,
   transferTree,
-  type TreeSettings,
 } from "./tree_transfer.ts";
 
 /**

@@ -6,57 +6,35 @@
  * signal is aborted, a callback throws.
  */
 
-import {
-  checkBoolean,
-  checkFunction,
-  checkInteger,
-  checkNumber,
-  copyOptions,
-} from "../base/checks.ts";
 import type { Client, Connection } from "../client.ts";
-import { checkSignal } from "../net/request_signal.ts";
-import { checkTreeUri, type ListedTree } from "./list_tree.ts";
-import { checkPath, Pace, type TransferResult, type TransferSettings } from "./options.ts";
-import { Route } from "./route.ts";
 import type { NameRecord } from "./bundle.ts";
+import { Lanes } from "./lanes.ts";
+import { checkTreeUri, type ListedTree } from "./list_tree.ts";
+import { checkPath, type TransferResult, type TransferSettings } from "./options.ts";
 import { Refusal } from "./refusal.ts";
+import type { Route } from "./route.ts";
 import { endsAll, hasChanged, isCut, TransferError, unexpectedResponse } from "./transfer_error.ts";
+import type { TreeNode } from "./tree.ts";
+import { TargetNames } from "./tree_names.ts";
+import {
+  checkTreeOptions,
+  type TreeOptions,
+  type TreeResult,
+  type TreeSettings,
+} from "./tree_options.ts";
 import {
   type Blocked,
-  byName,
   type Copy,
   directoryMissing,
   existsAlready,
   type Judged,
   type Make,
-  PLAIN,
   Plan,
-  type PlanRules,
   sameFile,
-  type Spellings,
   type TimeSpan,
-  type TreeEvent,
-  type TreeNode,
-  type TreeOptions,
-  type TreeResult,
-} from "./tree.ts";
+} from "./tree_plan.ts";
+import { TreeReport } from "./tree_report.ts";
 import { compareContents, head, isSmall, uriOf } from "./tree_requests.ts";
-
-/** The options of a transfer, checked and with their defaults. */
-export interface TreeSettings extends PlanRules {
-  /** The path of the directory here. */
-  readonly dir: string;
-  /** The URI of the one at the other end. */
-  readonly uri: string;
-  readonly dryRun: boolean;
-  readonly verify: boolean;
-  readonly connections: number;
-  readonly settled: number;
-  readonly onEvent: TreeOptions["onEvent"];
-  /** Aborted by the caller, or by the first error that is so for all. */
-  readonly signal: AbortSignal;
-  readonly abort: (reason: unknown) => void;
-}
 
 /**
  * The outcome of a small file: how many bytes it has; that something has its name, which the list
@@ -120,21 +98,6 @@ export interface Direction {
   finish?(): Promise<void>;
 }
 
-const OPTIONS = [
-  "compare",
-  "replace",
-  "delete",
-  "dryRun",
-  "filter",
-  "connections",
-  "settled",
-  "verify",
-  "signal",
-  "onEvent",
-];
-const COMPARES: readonly unknown[] = ["time", "digest", "nothing"];
-const MAX_CONNECTIONS = 64;
-
 /** The most files of a request. */
 const BATCH_FILES = 512;
 /** The most bytes of a request, as far as the list says. */
@@ -155,161 +118,10 @@ export async function transferTree(
 ): Promise<TreeResult> {
   checkTreeUri(uri);
   checkPath("dir", "the path of a directory", dir);
-  const settings = { dir, uri, ...checkOptions(options) };
+  const settings = { dir, uri, ...checkTreeOptions(options) };
   using lanes = new Lanes(label, peer, settings);
   settings.signal.throwIfAborted();
   return await new TreeTransfer(settings, lanes, makeDirection(settings)).run();
-}
-
-function checkOptions(options: TreeOptions): Omit<TreeSettings, "dir" | "uri"> {
-  const copy = copyOptions(options, OPTIONS);
-  const { compare = "time", filter, onEvent, connections = 4, settled = 0, signal } = copy;
-  const { replace = true, delete: deletes = false, dryRun = false, verify = true } = copy;
-  if (!COMPARES.includes(compare)) {
-    throw new RangeError(`compare: must be "time", "digest" or "nothing"; got ${String(compare)}`);
-  }
-  for (const [name, value] of Object.entries({ replace, delete: deletes, dryRun, verify })) {
-    checkBoolean(name, value);
-  }
-  checkInteger("connections", connections, 1, MAX_CONNECTIONS);
-  checkNumber("settled", settled);
-  if (!(settled >= 0 && settled < Infinity)) {
-    throw new RangeError(`settled: must be a number of seconds, 0 or more; got ${settled}`);
-  }
-  for (const [name, value] of Object.entries({ filter, onEvent })) {
-    if (value !== undefined) checkFunction(name, value);
-  }
-  checkSignal(signal);
-  const controller = new AbortController();
-  return {
-    compare,
-    replace,
-    delete: deletes,
-    dryRun,
-    verify,
-    connections,
-    settled,
-    filter,
-    onEvent,
-    signal: AbortSignal.any([...signal === undefined ? [] : [signal], controller.signal]),
-    abort: (reason) => controller.abort(reason),
-  };
-}
-
-class Lanes implements Disposable {
-  readonly #abort: TreeSettings["abort"];
-  readonly #routes: Route[];
-
-  constructor(
-    label: string,
-    peer: Client | Connection,
-    { connections, signal, abort }: TreeSettings,
-  ) {
-    const first = new Route(label, peer, signal);
-    const others = first.canReconnect ? connections - 1 : 0;
-    this.#routes = [
-      first,
-      ...Array.from({ length: others }, () => new Route(label, peer, signal)),
-    ];
-    this.#abort = abort;
-  }
-
-  get first(): Route {
-    return this.#routes[0]!;
-  }
-
-  /**
-   * Runs jobs, as many at a time as there are connections. The first error aborts all of them.
-   *
-   * @param queues Half of the connections begin with the first, the others with the last.
-   */
-  async run<Job>(
-    queues: readonly (readonly Job[])[],
-    run: (route: Route, job: Job) => Promise<void>,
-  ): Promise<void> {
-    const shared = queues.map((jobs) => jobs.values());
-    await this.together(this.#routes.map((route, i) => async () => {
-      for (const jobs of i % 2 === 0 ? shared : shared.toReversed()) {
-        for (const job of jobs) await run(route, job);
-      }
-    }));
-  }
-
-  /** Runs functions at the same time; the first error aborts all of them, and is thrown when they have ended. */
-  async together<T>(tasks: readonly (() => Promise<T>)[]): Promise<T[]> {
-    const running = tasks.map((task) =>
-      task().catch((error) => {
-        this.#abort(error);
-        throw error;
-      })
-    );
-    const all = Promise.all(running);
-    await Promise.allSettled([all, ...running]);
-    return await all;
-  }
-
-  [Symbol.dispose](): void {
-    for (const route of this.#routes) route[Symbol.dispose]();
-  }
-}
-
-class Report {
-  readonly #settings: TreeSettings;
-  readonly counts = { files: 0, bytes: 0, unchanged: 0, deleted: 0, skipped: 0, failed: 0 };
-  total = 0;
-  #bytes = 0;
-  readonly #pace = new Pace();
-
-  constructor(settings: TreeSettings) {
-    this.#settings = settings;
-  }
-
-  event(event: TreeEvent): void {
-    const { onEvent, signal, abort } = this.#settings;
-    // After an error nothing more is reported.
-    signal.throwIfAborted();
-    const { type } = event;
-    if (type !== "plan" && type !== "progress") this.counts[type === "copied" ? "files" : type]++;
-    try {
-      onEvent?.(event);
-    } catch (error) {
-      abort(error);
-      throw error;
-    }
-  }
-
-  copied(node: TreeNode, result: TransferResult): void {
-    this.counts.bytes += result.bytes;
-    this.event({ type: "copied", path: node.path, ...result });
-  }
-
-  failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
-    // The program lacks a permission: that is no fault of this file, and so for others as well.
-    if (error instanceof Deno.errors.NotCapable) throw error;
-    this.event({ type: "failed", path: node.path, error, at });
-  }
-
-  deleted(nodes: readonly TreeNode[] = []): void {
-    for (const node of nodes) {
-      const kind = node.kind === "directory" ? "directory" : "file";
-      this.event({ type: "deleted", path: node.path, kind });
-    }
-  }
-
-  /** Counts how much of a file is at the target; call it with more and more of it, and with 0 if it has failed. */
-  meter({ size }: TreeNode): (bytes: number) => void {
-    let counted = 0;
-    return (bytes) => {
-      const now = Math.min(bytes, size);
-      this.#bytes += now - counted;
-      counted = now;
-      if (this.#pace.isDue()) this.progress();
-    };
-  }
-
-  progress(): void {
-    this.event({ type: "progress", bytes: this.#bytes, total: this.total });
-  }
 }
 
 /**
@@ -325,7 +137,7 @@ class TreeTransfer {
   readonly #settings: TreeSettings;
   readonly #lanes: Lanes;
   readonly #direction: Direction;
-  readonly #report: Report;
+  readonly #report: TreeReport;
   /** Directories of the source that were made. */
   readonly #made = new Set<TreeNode>();
   readonly #taken: Taken[] = [];
@@ -334,13 +146,14 @@ class TreeTransfer {
   /** Whether the target is there, and can't be listed. */
   #isUnlisted = false;
   #target: TreeNode | null = null;
-  #spellings: Spellings = PLAIN;
+  readonly #names: TargetNames;
 
   constructor(settings: TreeSettings, lanes: Lanes, direction: Direction) {
     this.#settings = settings;
     this.#lanes = lanes;
     this.#direction = direction;
-    this.#report = new Report(settings);
+    this.#report = new TreeReport(settings);
+    this.#names = new TargetNames(direction, lanes);
   }
 
   async run(): Promise<TreeResult> {
@@ -351,10 +164,9 @@ class TreeTransfer {
     ]);
     this.#target = target?.root ?? null;
     const unsettled = this.#unsettledIn(source!);
-    if (this.#target !== null) {
-      this.#spellings = await this.#findSpellings(source!.root, this.#target);
-    }
-    const plan = new Plan(source!.root, this.#target, this.#settings, unsettled, this.#spellings);
+    if (this.#target !== null) await this.#names.find(source!.root, this.#target);
+    const { spellings } = this.#names;
+    const plan = new Plan(source!.root, this.#target, this.#settings, unsettled, spellings);
     await this.#compare(plan);
     this.#announce(plan);
     if (this.#settings.dryRun) await this.#pretend(plan);
@@ -388,89 +200,6 @@ class TreeTransfer {
     if (plan.isIncomplete) return "incomplete";
     if (this.#report.counts.failed > 0) return "failed";
     return plan.isEmpty ? "empty" : null;
-  }
-
-  /**
-   * Finds out what the target lists by other names than the source: of what it does not list by the
-   * same name, where it also lists something that the source does not have, or has as another kind,
-   * which may have to give way.
-   */
-  async #findSpellings(source: TreeNode, target: TreeNode): Promise<Spellings> {
-    const targets = new Map<TreeNode, TreeNode>();
-    const rivals = new Map<TreeNode, TreeNode | null>();
-    const contested = new Set<TreeNode>();
-    for (let pairs: [TreeNode, TreeNode][] = [[source, target]]; pairs.length > 0;) {
-      const asked: {
-        readonly nodes: TreeNode[];
-        readonly inWay: readonly TreeNode[];
-        readonly target: TreeNode;
-      }[] = [];
-      // The list grows by the directories in them.
-      for (const [source, target] of pairs) {
-        const nodes: TreeNode[] = [];
-        let common = 0;
-        const inWay: TreeNode[] = [];
-        for (const child of source.children?.values() ?? []) {
-          if (child.reason === "name" || child.reason === "reserved") continue;
-          const there = target.get(child.name);
-          if (there === null) {
-            nodes.push(child);
-            continue;
-          }
-          common++;
-          if (child.kind !== there.kind) inWay.push(child);
-          else if (child.kind === "directory") pairs.push([child, there]);
-        }
-        const hasOthers = (target.children?.size ?? 0) > common;
-        if (nodes.length === 0 || !hasOthers && inWay.length === 0) continue;
-        asked.push({ nodes: nodes.sort(byName), inWay, target });
-      }
-      pairs = [];
-      const names = await this.#listedNames(asked.flatMap(({ nodes }) => nodes));
-      for (const { nodes, inWay, target } of asked) {
-        for (const node of names === null ? inWay : []) contested.add(node);
-        const claims = new Map<TreeNode, TreeNode>();
-        for (const node of nodes) {
-          const record = names?.get(node);
-          if (record === undefined) continue;
-          const there = record.status === 200 ? target.get(record.name) : null;
-          // An entry that is new since the target was listed shows when the node is copied.
-          if (record.status === 200 && (there === null || record.name === node.name)) continue;
-          const rival = there && (node.parent!.get(there.name) ?? claims.get(there) ?? null);
-          if (there === null || rival !== null) {
-            rivals.set(node, rival);
-            if (rival !== null) contested.add(rival);
-            // The node may be any of what the target has there.
-            else for (const each of inWay) contested.add(each);
-            continue;
-          }
-          claims.set(there, node);
-          targets.set(node, there);
-          if (node.kind === "directory" && there.kind === "directory") pairs.push([node, there]);
-        }
-      }
-    }
-    return { targets, rivals, contested };
-  }
-
-  /** Asks for these names in batches; the result has no node that the target does not have. */
-  async #listedNames(
-    nodes: readonly TreeNode[],
-  ): Promise<ReadonlyMap<TreeNode, NameRecord> | null> {
-    const found = new Map<TreeNode, NameRecord>();
-    let canTell = true;
-    const batches: TreeNode[][] = [];
-    for (let start = 0; start < nodes.length; start += BATCH_FILES) {
-      batches.push(nodes.slice(start, start + BATCH_FILES));
-    }
-    await this.#lanes.run([batches], async (route, batch) => {
-      const records = canTell ? await this.#direction.listedNames(route, batch) : null;
-      if (records === null) canTell = false;
-      for (const [i, record] of records?.entries() ?? []) {
-        if (record.status !== 404) found.set(batch[i]!, record);
-      }
-    });
-    return canTell ? found : null;
   }
 
   async #compare(plan: Plan): Promise<void> {
@@ -685,50 +414,10 @@ class TreeTransfer {
     }
   }
 
-  /**
-   * Finds those that are one at the target with another node of the source, which comes first: by
-   * name, after those that are not suspected. Where that can't be told the other one is `null`.
-   *
-   * @param suspects What has a name that the target did not list, and that something has
-   * nevertheless.
-   */
-  async #rivalsOf(
-    suspects: readonly TreeNode[],
-  ): Promise<ReadonlyMap<TreeNode, TreeNode | null>> {
-    const rivals = new Map<TreeNode, TreeNode | null>();
+  /** Finds those that are one at the target with another node of the source: {@linkcode TargetNames.rivalsOf}. */
+  async #rivalsOf(suspects: readonly TreeNode[]): Promise<ReadonlyMap<TreeNode, TreeNode | null>> {
     // An entry that is there may have been there before.
-    if (this.#isUnlisted) return rivals;
-    for (const [parent, nodes] of Map.groupBy(suspects, ({ parent }) => parent!)) {
-      const isSuspect = new Set(nodes);
-      const target = this.#targetOf(parent);
-      const claims = new Map<string, TreeNode>();
-      const asked: TreeNode[] = [];
-      for (const node of [...parent.children!.values()].sort(byName)) {
-        if (node.kind === "other") continue;
-        const there = target?.get(node.name) ?? this.#spellings.targets.get(node);
-        if (there !== undefined) claims.set(there.name, node);
-        else asked.push(node);
-      }
-      const names = await this.#listedNames(asked);
-      asked.sort((one, other) => Number(isSuspect.has(one)) - Number(isSuspect.has(other)));
-      for (const node of asked) {
-        const record = names?.get(node);
-        const name = record?.status === 200 ? record.name : null;
-        const rival = name === null ? null : claims.get(name) ?? null;
-        // A node that has gone meanwhile is in nobody's way.
-        const isUntold = names === null || record?.status === 409;
-        if (isSuspect.has(node) && (rival !== null || isUntold)) rivals.set(node, rival);
-        else if (name !== null && rival === null) claims.set(name, node);
-      }
-    }
-    return rivals;
-  }
-
-  /** The node of the target for a directory of the source. */
-  #targetOf(node: TreeNode): TreeNode | null {
-    if (node.parent === null) return this.#target;
-    const there = this.#targetOf(node.parent)?.get(node.name);
-    return there ?? this.#spellings.targets.get(node) ?? null;
+    return this.#isUnlisted ? new Map() : await this.#names.rivalsOf(suspects, this.#target);
   }
 
   /** Throws an error that is so for all; what is so for one file is for the caller to report. */
@@ -837,15 +526,13 @@ class TreeTransfer {
       const { directory, wanted } = judged;
       if (this.#settings.dryRun) {
         // Nobody knows yet what will be listed.
-        const other = wanted.find((each) => this.#spellings.targets.has(each));
+        const other = wanted.find((each) => this.#names.spellings.targets.has(each));
         if (other !== undefined) respelled.set(judged, other);
         return;
       }
       try {
-        const names = await this.#direction.names(route, directory.path);
-        const other = names && wanted.find(({ name }) => !names.has(name));
-        if (names === null) respelled.set(judged, null);
-        else if (other !== undefined) respelled.set(judged, other);
+        const other = await this.#names.firstUnlisted(route, directory, wanted);
+        if (other !== null) respelled.set(judged, other === "gone" ? null : other);
       } catch (error) {
         this.#throwIfForAll(error, route);
         respelled.set(judged, null);

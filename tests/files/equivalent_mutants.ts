@@ -129,6 +129,16 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ],
     ],
   },
+  "files/lanes.ts": {
+    "Lanes.run": [
+      ["i % 2 === 0", "true", "all are done, in whatever order"],
+      ["i % 2 === 0", "false", "all are done, in whatever order"],
+      ["===", "!==", "all are done, in whatever order"],
+      ["i % 2", "i * 2", "all are done, in whatever order"],
+      ["i % 2", "i % 3", "all are done, in whatever order"],
+      ["i % 2 === 0", "i % 2 === 1", "all are done, in whatever order"],
+    ],
+  },
   "files/part_file.ts": {
     "PartFile.complete": [
       [
@@ -238,11 +248,13 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/tree.ts": {
-    "Plan.#decideContent": [
-      ["node.size === 0", "false", "the digests of nothing are the same"],
-    ],
     "byName": [
       ["one.name > other.name", "true", "no two have the same name"],
+    ],
+  },
+  "files/tree_plan.ts": {
+    "Plan.#decideContent": [
+      ["node.size === 0", "false", "the digests of nothing are the same"],
     ],
   },
   "files/tree_requests.ts": {
@@ -257,14 +269,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
   "files/tree_transfer.ts": {
     "BATCH_BYTES": [
       ["4_194_304", "4194305", "a byte more"],
-    ],
-    "Lanes.run": [
-      ["i % 2 === 0", "true", "all are done, in whatever order"],
-      ["i % 2 === 0", "false", "all are done, in whatever order"],
-      ["===", "!==", "all are done, in whatever order"],
-      ["i % 2", "i * 2", "all are done, in whatever order"],
-      ["i % 2", "i % 3", "all are done, in whatever order"],
-      ["i % 2 === 0", "i % 2 === 1", "all are done, in whatever order"],
     ],
   },
   "files/unfinished.ts": {

@@ -1,5 +1,7 @@
 /** The plan of a copied tree: names, times, what is copied, kept and deleted. */
-import { isSameTime, Plan, type PlanRules, TreeNode } from "@degu/internal/files/tree.ts";
+import { isSameTime, TreeNode } from "@degu/internal/files/tree.ts";
+import type { PlanRules } from "@degu/internal/files/tree_options.ts";
+import { Plan } from "@degu/internal/files/tree_plan.ts";
 import { assertEquals } from "@std/assert";
 
 const TIME = 1_700_000_000_000;
