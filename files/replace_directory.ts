@@ -1,7 +1,7 @@
 /** A directory that gives way to a file. */
 
 import { Buffer } from "node:buffer";
-import type { BigIntStats } from "node:fs";
+import { type BigIntStats, rmdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
 import { isSameFile, statOrNull } from "../disk/names.ts";
@@ -11,7 +11,7 @@ import { digestTree, type TreeEntry } from "./entries.ts";
 import { findLeftovers } from "./leftovers.ts";
 import { readTree } from "./listing.ts";
 import { Refusal } from "./refusal.ts";
-import { prefixOf } from "./reserved.ts";
+import { prefixOf, unusedPath } from "./reserved.ts";
 import type { Condition, Replaceable, Root } from "./root.ts";
 
 /** The most entries of a directory that gives way: all of them are held in memory. */
@@ -120,6 +120,7 @@ class SeenDirectory {
   /** Reads a directory once more: what comes from now on changes its state. */
   async #readDirectory(name: string): Promise<void> {
     const path = this.#at(name);
+    checkWritable(path);
     this.#note(path);
     const { leftovers, names } = await findLeftovers(path);
     for (const left of leftovers) this.#note(left);
@@ -182,4 +183,16 @@ class SeenDirectory {
       return path === aside.path ? now.isDirectory : this.#isSeen(nameOf(path), now);
     }, (path) => onRemoved(this.#entries.get(nameOf(path))!.path));
   }
+}
+
+/**
+ * Checks that this user may remove what is in a directory, which shows only when something is made
+ * there.
+ *
+ * @throws the error of the system if that may not be.
+ */
+function checkWritable(directory: string): void {
+  const path = unusedPath(directory);
+  Deno.mkdirSync(path);
+  rmdirSync(path);
 }
