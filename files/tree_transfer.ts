@@ -141,8 +141,8 @@ class TreeTransfer {
   /** Directories of the source that were made. */
   readonly #made = new Set<TreeNode>();
   readonly #taken: Taken[] = [];
-  /** Whether nothing else is copied at the same time any more. */
-  #isSettling = false;
+  /** Whether files are copied one after the other: then nothing else of this call holds a part. */
+  #isInTurn = false;
   /** Whether the target is there, and can't be listed. */
   #isUnlisted = false;
   #target: TreeNode | null = null;
@@ -244,7 +244,7 @@ class TreeTransfer {
     const copies = plan.copies.filter((copy) => !this.#hasFailedAbove(copy.node, failed))
       .map((copy) => this.#isUnlisted ? { ...copy, isNew: false } : copy);
     await this.#lanes.run(queuesOf(copies), (route, copies) => this.#copy(route, copies));
-    await this.#settleTaken();
+    await this.#decideTaken();
     await this.#makeDirectories(plan.makes);
   }
 
@@ -341,7 +341,7 @@ class TreeTransfer {
       } catch (error) {
         signal.throwIfAborted();
         if (endsAll(error) || !route.isUsable) throw error;
-        const isPart = !this.#isSettling && isInUse(error);
+        const isPart = !this.#isInTurn && isInUse(error);
         if (isPart || copy.isNew && isTaken(error)) {
           meter(0);
           this.#taken.push({ copy, sha256: null, isPart });
@@ -378,40 +378,59 @@ class TreeTransfer {
   }
 
   /**
-   * Decides about the files whose names something else has got, or had by another spelling; one
-   * after the other.
+   * Decides about the files whose names, or those of their parts, something had that the list of the
+   * target did not have; one after the other.
    */
-  async #settleTaken(): Promise<void> {
-    const { first } = this.#lanes;
-    this.#isSettling = true;
+  async #decideTaken(): Promise<void> {
+    this.#isInTurn = true;
     while (this.#taken.length > 0) {
       const taken = this.#taken.splice(0);
-      const again = taken.flatMap(({ copy, isPart }) => isPart ? copy : []);
-      const digests = new Map<Copy, string | null>();
-      for (const { copy, sha256, isPart } of taken) if (!isPart) digests.set(copy, sha256);
-      const rivals = await this.#rivalsOf([...digests.keys()].map(({ node }) => node));
-      for (const [copy] of digests) {
-        const { node } = copy;
-        const rival = rivals.get(node);
-        if (rival === undefined) continue;
-        digests.delete(copy);
-        this.#direction.discard?.(node);
-        this.#report.failed(node, sameFile(node, rival));
+      const named = new Map<Copy, string | null>();
+      const again: Copy[] = [];
+      for (const { copy, sha256, isPart } of taken) {
+        if (isPart) again.push(copy);
+        else named.set(copy, sha256);
       }
-      await this.#lanes.run(queuesOf([...digests.keys()]), async (route, copies) => {
-        // An earlier attempt may have placed it, whose answer was lost; or somebody else has.
-        const same = await compareContents(route, this.#settings, copies, this.#direction);
-        for (const [i, copy] of copies.entries()) {
-          const { node } = copy;
-          const sha256 = digests.get(copy)!;
-          const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
-          if (same[i]) this.#copied(node, result);
-          else if (this.#settings.replace) again.push({ ...copy, isNew: false });
-          else this.#report.failed(node, existsAlready(node));
-        }
-      });
-      for (const copies of queuesOf(again).flat()) await this.#copy(first, copies);
+      await this.#failRivals(named);
+      for (const copy of await this.#findChanged(named)) again.push({ ...copy, isNew: false });
+      for (const copies of queuesOf(again).flat()) await this.#copy(this.#lanes.first, copies);
     }
+  }
+
+  /** Fails those files that are one with another file at the target; only the others stay in the map. */
+  async #failRivals(copies: Map<Copy, unknown>): Promise<void> {
+    const rivals = await this.#rivalsOf([...copies.keys()].map(({ node }) => node));
+    for (const copy of [...copies.keys()]) {
+      const { node } = copy;
+      const rival = rivals.get(node);
+      if (rival === undefined) continue;
+      copies.delete(copy);
+      this.#direction.discard?.(node);
+      this.#report.failed(node, sameFile(node, rival));
+    }
+  }
+
+  /**
+   * Compares files with those that have their names. An equal one counts as copied: an earlier attempt
+   * may have placed it, whose answer was lost, or somebody else has.
+   *
+   * @param copies The files, with their SHA-256 if it is known.
+   * @returns The files that are to be replaced.
+   */
+  async #findChanged(copies: ReadonlyMap<Copy, string | null>): Promise<Copy[]> {
+    const changed: Copy[] = [];
+    await this.#lanes.run(queuesOf([...copies.keys()]), async (route, batch) => {
+      const same = await compareContents(route, this.#settings, batch, this.#direction);
+      for (const [i, copy] of batch.entries()) {
+        const { node } = copy;
+        const sha256 = copies.get(copy)!;
+        const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
+        if (same[i]) this.#copied(node, result);
+        else if (this.#settings.replace) changed.push(copy);
+        else this.#report.failed(node, existsAlready(node));
+      }
+    });
+    return changed;
   }
 
   /** Finds those that are one at the target with another node of the source: {@linkcode TargetNames.rivalsOf}. */
@@ -489,26 +508,24 @@ class TreeTransfer {
       if (respelled.has(judged)) plan.keep(node);
       else if (!staying.has(node)) chosen.push(node);
     }
-    const paths = [...respelled.values()].filter((node) => node !== null).map(({ path }) => path);
-    if (this.#settings.dryRun) {
-      this.#report.deleted(chosen);
-      return paths;
-    }
+    if (this.#settings.dryRun) this.#report.deleted(chosen);
     // Directories after what is in them; those of one depth at the same time.
-    for (const nodes of byDepth(chosen)) {
-      await this.#lanes.run([nodes], async (route, node) => {
-        if (staying.has(node)) return;
-        try {
-          await this.#direction.remove(route, node);
-        } catch (error) {
-          this.#throwIfForAll(error, route);
-          plan.keep(node);
-          return this.#report.failed(node, error, "target");
-        }
-        this.#report.deleted([node]);
-      });
+    for (const nodes of this.#settings.dryRun ? [] : byDepth(chosen)) {
+      await this.#lanes.run([nodes], (route, node) => this.#deleteOne(route, node, plan));
     }
-    return paths;
+    return [...respelled.values()].filter((node) => node !== null).map(({ path }) => path);
+  }
+
+  async #deleteOne(route: Route, node: TreeNode, plan: Plan): Promise<void> {
+    if (plan.staying.has(node)) return;
+    try {
+      await this.#direction.remove(route, node);
+    } catch (error) {
+      this.#throwIfForAll(error, route);
+      plan.keep(node);
+      return this.#report.failed(node, error, "target");
+    }
+    this.#report.deleted([node]);
   }
 
   /**
@@ -523,15 +540,8 @@ class TreeTransfer {
       if (!staying.has(node) && !all.has(judged)) all.set(judged, node);
     }
     await this.#lanes.run([[...all]], async (route, [judged, node]) => {
-      const { directory, wanted } = judged;
-      if (this.#settings.dryRun) {
-        // Nobody knows yet what will be listed.
-        const other = wanted.find((each) => this.#names.spellings.targets.has(each));
-        if (other !== undefined) respelled.set(judged, other);
-        return;
-      }
       try {
-        const other = await this.#names.firstUnlisted(route, directory, wanted);
+        const other = await this.#firstRespelled(route, judged);
         if (other !== null) respelled.set(judged, other === "gone" ? null : other);
       } catch (error) {
         this.#throwIfForAll(error, route);
@@ -540,6 +550,16 @@ class TreeTransfer {
       }
     });
     return respelled;
+  }
+
+  /** The first node of a directory that the target lists by another name; `"gone"` without the directory. */
+  async #firstRespelled(
+    route: Route,
+    { directory, wanted }: Judged,
+  ): Promise<TreeNode | "gone" | null> {
+    if (!this.#settings.dryRun) return await this.#names.firstUnlisted(route, directory, wanted);
+    // What will be listed after a run that only pretends, nobody knows.
+    return wanted.find((node) => this.#names.spellings.targets.has(node)) ?? null;
   }
 }
 
