@@ -1,17 +1,19 @@
 /**
- * What gives way to something of another kind: a directory to a file, a file or a link to a
- * directory. No rename replaces one by the other, so there is a moment in which nothing has the name.
+ * The way in which something gives way to a thing of another kind: a directory to a file, a file or
+ * a link to a directory. No rename replaces the old thing by the new one, so for a moment nothing
+ * has the name.
  *
- * The old thing is put aside, in a reserved directory beside it, until the new one has the name; then
- * the old one is removed, and if anything fails it is put back. A process that is killed in between
- * leaves the old one aside: the next call that lists the directory, or writes or deletes something in
- * it, puts the old one back, or removes it where the new one is there ({@linkcode recoverIn}).
+ * The old thing is put aside, in a reserved directory beside it, until the new one has the name.
+ * Then the old thing is removed; if anything fails, it is put back. A process that is killed in
+ * between leaves the old thing aside. The next call that lists the directory, or changes anything
+ * in it, then puts the old thing back, or removes it where the new one is there ({@linkcode
+ * recoverIn}).
  *
  *     photos  →  ..degu-part/0123456789abcdef/photos
  *
- * Nothing is deleted that the client has not seen. What was changed, or has come, since it was put
- * aside stays there, and whoever is concerned is told so. The time at which something was put aside is
- * that of the directory made for it, which has no other entry.
+ * Nothing is deleted that the client has not seen. A file that has come or changed since its
+ * directory was put aside stays there, and the caller is told so. The directory with the random
+ * name has no other entry, so its modification time tells when the old thing was put aside.
  */
 
 import { type BigIntStats, lstatSync, rmdirSync } from "node:fs";
@@ -29,17 +31,19 @@ import { findLeftovers, hold, isHeldHere } from "./leftovers.ts";
 import { Refusal } from "./refusal.ts";
 import { ASIDE, isReservedName, prefixOf } from "./reserved.ts";
 
-/** Decides whether what lies aside is what the client has seen: otherwise it stays. */
+/**
+ * Decides whether a file or directory that lies aside is as the client has seen it; else it stays.
+ */
 export type IsSeen = (path: string, now: Deno.FileInfo) => boolean;
 
 /**
- * A file, link or directory that was put aside; until this is disposed of, nothing else in this
- * process puts it back or removes it.
+ * A file, link or directory that was put aside. Until the object is disposed of, no other call of
+ * this process puts the thing back or removes it.
  */
 export class Aside implements Disposable {
-  /** Where it is now. */
+  /** The path of the thing where it lies aside. */
   readonly path: string;
-  /** Where it was. */
+  /** The path that the thing had. */
   readonly #origin: string;
   readonly #state: BigIntStats;
   readonly #held: Disposable;
@@ -56,10 +60,11 @@ export class Aside implements Disposable {
   }
 
   /**
-   * Puts aside what has a path.
+   * Puts a thing aside.
    *
-   * @param longest The longest path in it, which must not become too long for the system.
-   * @throws the error of the system if it can't be moved, as a mount point: then nothing has changed.
+   * @param longest The longest path in a directory, which must not become too long for the system.
+   * @throws the error of the system if it can't be moved, as a mount point: then nothing has
+   * changed.
    */
   static put(origin: string, longest = ""): Aside {
     const state = lstatSync(origin, { bigint: true });
@@ -77,14 +82,16 @@ export class Aside implements Disposable {
   }
 
   /**
-   * Gives it its name again.
+   * Gives the thing its name again.
    *
-   * @throws {Refusal} if another process has given the name to something else: then it stays aside.
+   * @throws {Refusal} if another process has given the name to something else: then the thing stays
+   * aside.
    */
   putBack(): void {
-    // Another process may have put it back already.
+    // Another process may have put the thing back already.
     if (statOrNull(this.path) === null) return;
     if (statOrNull(this.#origin) !== null) {
+      keepForGood(this.path);
       throw keptAside(this.path, `another process has replaced ${this.#origin}`);
     }
     Deno.renameSync(this.path, this.#origin);
@@ -94,12 +101,13 @@ export class Aside implements Disposable {
   /**
    * Removes a file or a link.
    *
-   * @throws {Refusal} if it has changed meanwhile: then it stays aside.
+   * @throws {Refusal} if the file has changed meanwhile: then it stays aside.
    */
   removeFile(): void {
     const now = statOrNull(this.path);
     if (now === null) return;
     if (now.size !== this.#state.size || now.mtimeNs !== this.#state.mtimeNs) {
+      keepForGood(this.path);
       throw keptAside(this.path, "it was changed at the same time");
     }
     Deno.removeSync(this.path);
@@ -107,26 +115,28 @@ export class Aside implements Disposable {
   }
 
   /**
-   * Removes a directory with what the client has seen in it.
+   * Removes a directory, as far as the client has seen it.
    *
    * @param removed Called with the path of each file that was removed.
-   * @returns The refusal because of which something stays aside; `null` if nothing does.
+   * @returns The refusal because of which a part stays aside; `null` if nothing does.
    */
   async removeTree(isSeen: IsSeen, removed: (path: string) => void): Promise<Refusal | null> {
-    return await removeAside(this.path, this.#origin, isSeen, removed);
+    const kept = await removeAside(this.path, this.#origin, isSeen, removed);
+    if (kept?.cause instanceof Refusal) keepForGood(this.path);
+    return kept;
   }
 }
 
-/** Something that was put aside by a call that may have been interrupted. */
+/** A thing that lies aside, perhaps since a call was interrupted. */
 interface Found {
-  /** The directory that was made for it. */
+  /** The directory with the random name. */
   readonly place: string;
   readonly path: string;
-  /** Where it was. */
+  /** The path that the thing had. */
   readonly origin: string;
 }
 
-/** Finds what lies aside in a directory, but for what this process itself has put aside just now. */
+/** Finds all things that lie aside in a directory, but for those of calls in this process. */
 function findAside(directory: string): Found[] {
   const container = prefixOf(directory) + ASIDE;
   const found: Found[] = [];
@@ -144,20 +154,21 @@ function findAside(directory: string): Found[] {
     }
     if (mayWrite(container)) removeIfEmpty(container);
   } catch (error) {
-    // Another user's, perhaps.
+    // Perhaps another user has put something aside.
     if (!isOfFileSystem(error)) throw error;
   }
   return found;
 }
 
-/** Whether the program may write to a path; nobody is asked for the permission. */
+/** Whether the program may write to a path; the user is not asked for the permission. */
 function mayWrite(path: string): boolean {
   return Deno.permissions.querySync({ name: "write", path }).state === "granted";
 }
 
 /**
- * Puts back what an interrupted call has put aside in a directory, where nothing has its name: so
- * nothing else gets the name. Synchronous, for use in the turn in which something is written there.
+ * Puts things back that an interrupted call has put aside in a directory, if nothing has their
+ * names: so nothing else gets these names. Synchronous, for the turn in which something is written
+ * there.
  */
 export function putBackIn(directory: string): void {
   for (const { place, path, origin } of findAside(directory)) {
@@ -168,10 +179,10 @@ export function putBackIn(directory: string): void {
 }
 
 /**
- * Ends what an interrupted call has begun in a directory: puts back what was put aside, or, where its
- * successor is there, removes it.
+ * Ends an interrupted call in a directory: puts back each thing that lies aside, or removes it
+ * where its successor is there.
  *
- * @returns The names that nothing has, as what had them can't be put back.
+ * @returns The names that nothing has, because the things can't be put back.
  */
 export async function recoverIn(directory: string): Promise<readonly string[]> {
   const lost: string[] = [];
@@ -183,7 +194,7 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
   return lost;
 }
 
-/** Does the rest for one of them, if the disk lets it. */
+/** Puts a thing back, or removes it, if the disk allows that. */
 async function recover(found: Found): Promise<void> {
   try {
     await putBackOrRemove(found);
@@ -201,22 +212,22 @@ async function putBackOrRemove({ place, path, origin }: Found): Promise<void> {
     removePlace(place);
     return;
   }
-  // Something of the same kind is no successor: both stay.
+  // A thing of the same kind is no successor: both stay.
   if (old.isDirectory ? !now.isFile() : !now.isDirectory()) return;
   using _held = hold(place);
   const { mtime, dev } = Deno.lstatSync(place);
-  const latest = (mtime?.getTime() ?? 0) + TIME_STEP_MILLISECONDS;
-  await removeAside(path, origin, (at, now) => {
-    // A directory has lost some of its entries perhaps. A file that is moved gets another ctime.
-    const changed = now.isDirectory ? null : at === path ? now.mtime : now.ctime;
-    return now.dev === dev && (changed?.getTime() ?? 0) <= latest;
+  const latest = (mtime?.getTime() ?? 0) + TICK_MILLISECONDS;
+  await removeAside(path, origin, (_path, { isDirectory, ctime, mtime, dev: on }) => {
+    // A directory may have lost entries already.
+    return on === dev && (isDirectory || (ctime ?? mtime ?? FUTURE).getTime() <= latest);
   });
 }
 
-/** The coarsest step of the times of a file system, that of FAT. */
-const TIME_STEP_MILLISECONDS = 2000;
+/** The most by which two times of the same change may differ: a step of the clock of the system. */
+const TICK_MILLISECONDS = 20;
+const FUTURE = new Date(8.64e15);
 
-/** Removes a directory that has nothing in it but such directories: no file has got its name there. */
+/** Removes a directory without any file below: no file has got its name there. */
 async function removeEmpty(path: string): Promise<void> {
   const chain: string[] = [];
   for (let at: string | undefined = path; at !== undefined;) {
@@ -229,7 +240,7 @@ async function removeEmpty(path: string): Promise<void> {
   for (const directory of chain.reverse()) rmdirSync(directory);
 }
 
-/** Removes what lies aside, as far as the client has seen it; returns why something stays. */
+/** Removes a thing that lies aside, as far as the client has seen it; returns why a part stays. */
 async function removeAside(
   path: string,
   origin: string,
@@ -250,7 +261,9 @@ async function removeAside(
   }
 }
 
-/** Removes a file, a link, or a directory with all that is in it; stops at what was not seen. */
+/**
+ * Removes a file, a link, or a directory with everything in it; stops at the first unseen thing.
+ */
 async function removeSeen(
   path: string,
   isSeen: IsSeen,
@@ -270,12 +283,12 @@ async function removeSeen(
     }
     await removeDirectory(path, () => {});
   } catch (error) {
-    // Another process does the same.
+    // Another process removes the same thing.
     if (!isMissing(error)) throw error;
   }
 }
 
-/** Removes the directory that was made for something, and the one that it is in, once they are empty. */
+/** Removes the directory with the random name, and the one above, if they are empty. */
 function removePlace(place: string): void {
   removeIfEmpty(place);
   removeIfEmpty(dirname(place));
@@ -285,9 +298,14 @@ function removeIfEmpty(directory: string): void {
   try {
     Deno.removeSync(directory);
   } catch (error) {
-    // Something else lies there, or it is gone.
+    // Something else lies there, or the directory is gone.
     if (!isOfFileSystem(error)) throw error;
   }
+}
+
+/** Lets a thing that lies aside seem to be older than any change: so no later call removes it. */
+function keepForGood(path: string): void {
+  Deno.utimeSync(dirname(path), 0, 0);
 }
 
 function keptAside(path: string, reason: string, options?: ErrorOptions): Refusal {
@@ -295,9 +313,8 @@ function keptAside(path: string, reason: string, options?: ErrorOptions): Refusa
 }
 
 /**
- * Reads all names in a directory that is listed, after the end of what an interrupted call has begun.
- * A name whose file or directory can't be put back is among them: a list without it would seem
- * complete.
+ * Reads all names in a directory for a list, after the end of an interrupted call there. A name
+ * whose thing can't be put back is included: without it the list would seem to be complete.
  */
 export async function readRecovered(path: string): Promise<string[]> {
   const names = await readNames(path);
@@ -307,9 +324,10 @@ export async function readRecovered(path: string): Promise<string[]> {
 }
 
 /**
- * Removes a directory that is empty, or has nothing but what interrupted transfers have left.
+ * Removes a directory that has no entries, or only leftovers of interrupted transfers.
  *
- * @param check Throws if it may not be removed: called before each change, in the same turn.
+ * @param check Throws if the directory may not be removed: called before each change, in the same
+ * turn.
  */
 export async function removeDirectory(path: string, check: () => void): Promise<void> {
   check();

@@ -43,7 +43,10 @@ export class Lanes implements Disposable {
     }));
   }
 
-  /** Runs functions at the same time; the first error aborts all of them, and is thrown when they have ended. */
+  /**
+   * Runs functions at the same time. The first error aborts all of them, and is thrown when all
+   * have ended.
+   */
   async together<T>(tasks: readonly (() => Promise<T>)[]): Promise<T[]> {
     const running = tasks.map((task) =>
       task().catch((error) => {

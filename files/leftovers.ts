@@ -1,4 +1,7 @@
-/** What interrupted transfers have left: parts and unfinished files, which go unless somebody still writes to them. */
+/**
+ * Leftovers of interrupted transfers: parts and unfinished files, which may be removed unless
+ * somebody still writes to them.
+ */
 
 import { lockIfFree } from "../disk/files.ts";
 import {
@@ -28,7 +31,10 @@ export function isHeldHere(path: string): boolean {
   return heldHere.has(path);
 }
 
-/** Removes an unfinished file; returns false if this process, or another one, is writing it. */
+/**
+ * Removes an unfinished file, unless this process or another one is writing it: then the result is
+ * false.
+ */
 export function removeUnheld(path: string): boolean {
   if (heldHere.has(path)) return false;
   const before = statOrNull(path);
@@ -70,17 +76,18 @@ function isHeld(path: string): boolean {
 /** The refusal to remove a part that somebody still writes to. */
 export class HeldPart extends Refusal {}
 
-/** The content of a directory: what interrupted transfers have left there, and everything else. */
+/** The content of a directory: leftovers of interrupted transfers, and everything else. */
 interface Found {
-  /** The paths of what is left over: what is in a directory comes before the directory. */
+  /** The paths of leftovers; the content of a directory comes before the directory. */
   readonly leftovers: readonly string[];
   /** The names of everything else. */
   readonly names: readonly string[];
 }
 
 /**
- * Reads a directory, and tells what interrupted transfers have left in it: parts of downloads with
- * their records, and the unfinished files of an app that has served the directory.
+ * Reads a directory, and tells leftovers of interrupted transfers from everything else. Leftovers
+ * are parts of downloads with their records, and unfinished files of an app that has served the
+ * directory.
  *
  * @throws {Refusal} if somebody still writes to one of them, or if something else has a reserved
  * name.
@@ -102,7 +109,7 @@ export async function findLeftovers(path: string): Promise<Found> {
     if (stranger !== undefined || !state.isDirectory() && !state.isFile()) {
       throw new Refusal(409, `${at}${stranger ? `/${stranger}` : ""} is no part of a transfer`);
     }
-    // One by one: a call takes only so many arguments.
+    // Each by itself: a call takes only so many arguments.
     for (const inner of inside) leftovers.push(`${at}/${inner}`);
     leftovers.push(at);
   }

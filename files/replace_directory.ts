@@ -17,25 +17,26 @@ import type { Condition, Replaceable, Root } from "./root.ts";
 /** The most entries of a directory that gives way: all of them are held in memory. */
 const MAX_ENTRIES = 100_000;
 
-/** A file that has its name, and what became of a directory that had it. */
+/** The result of giving a file its name, and the fate of a directory that had the name. */
 export interface Replaced<Placed> {
   /** The result of giving the file its name. */
   readonly placed: Placed;
   /** The names of the files that were removed. */
   readonly removed: readonly (readonly string[])[];
-  /** The refusal to remove what the client has not seen, which is kept aside. */
+  /** The refusal to remove a part that the client has not seen, and that is kept aside. */
   readonly kept: Refusal | null;
 }
 
 /**
- * Gives a file its name. A directory gives way to it if the directory has exactly what the client has
- * seen: it is put aside before, put back if the file can't get its name, and removed afterwards.
+ * Gives a file its name. A directory that has the name gives way if the client has seen exactly its
+ * content: the directory is put aside, put back if the file can't get the name, and removed
+ * afterwards.
  *
- * @param condition Decides, by the directory, whether it may be removed.
+ * @param condition Decides, by the directory, whether the directory may be removed.
  * @param confirm Called before anything is changed.
- * @param place Gives the file its name, in the turn in which it is called.
- * @throws {Refusal} if the directory has anything else, or anything that a peer could not delete; then
- * nothing has changed.
+ * @param place Gives the file its name, in the turn in which the function is called.
+ * @throws {Refusal} if the directory has anything else, or anything that a peer could not delete;
+ * then nothing has changed.
  */
 export async function replaceDirectory<Placed>(
   root: Root,
@@ -61,7 +62,7 @@ export async function replaceDirectory<Placed>(
   return { placed, removed, kept };
 }
 
-/** Looks at the directory that may have to give way; `null` if there is none. */
+/** Looks at the directory that has the name and may give way; `null` if there is none. */
 async function look(
   root: Root,
   names: readonly string[],
@@ -79,12 +80,14 @@ async function look(
 
 const { byteLength } = Buffer;
 
-/** A directory that has what the client has seen. */
+/** A directory with exactly the content that the client has seen. */
 class SeenDirectory {
   readonly #path: string;
   readonly #turns = new Turns();
   readonly #entries = new Map<string, TreeEntry>();
-  /** Each directory, and what is left over in it, before its names were read for the last time. */
+  /**
+   * The state of each directory and leftover, from before the last time that its names were read.
+   */
   readonly #states = new Map<string, BigIntStats>();
 
   constructor(path: string) {
@@ -92,10 +95,10 @@ class SeenDirectory {
   }
 
   /**
-   * Reads all that is in it.
+   * Reads the whole directory.
    *
    * @param digest The digest of the tree that the client has seen.
-   * @throws {Refusal} if it is another tree, or somebody writes to something that is left over in it.
+   * @throws {Refusal} if there is another tree, or if somebody still writes to a leftover in it.
    */
   async read(root: Root, digest: string): Promise<void> {
     const turns = this.#turns;
@@ -117,7 +120,7 @@ class SeenDirectory {
     }
   }
 
-  /** Reads a directory once more: what comes from now on changes its state. */
+  /** Reads a directory once more: a later change of its names shows in its state. */
   async #readDirectory(name: string): Promise<void> {
     const path = this.#at(name);
     checkWritable(path);
@@ -144,7 +147,10 @@ class SeenDirectory {
     return new Refusal(409, `${this.#path} is not what the client has seen`);
   }
 
-  /** Whether something in it is what the client has seen. A link to a file was listed as that file. */
+  /**
+   * Whether a file or directory is as the client has seen it. A link to a file was listed as that
+   * file, and is not.
+   */
   #isSeen(name: string, now: Deno.FileInfo): boolean {
     const entry = this.#entries.get(name);
     if (entry === undefined || entry.kind === "other") return false;
@@ -154,9 +160,10 @@ class SeenDirectory {
   }
 
   /**
-   * Puts it aside, after a last look at all that is in it, in the same turn.
+   * Puts the directory aside, after a last look at everything in it, in the same turn.
    *
-   * @throws {Refusal} if it is not what the client has seen, or a peer could not delete it.
+   * @throws {Refusal} if the client has not seen exactly this content, or a peer could not delete
+   * it.
    */
   putAside(): Aside {
     for (const [path, before] of this.#states) {
@@ -173,7 +180,7 @@ class SeenDirectory {
     return Aside.put(this.#path, longest);
   }
 
-  /** Removes it from where it was put aside; returns why something stays there. */
+  /** Removes the directory where it lies aside; returns why a part stays there. */
   async remove(
     aside: Aside,
     onRemoved: (path: readonly string[]) => void,
@@ -186,10 +193,9 @@ class SeenDirectory {
 }
 
 /**
- * Checks that this user may remove what is in a directory, which shows only when something is made
- * there.
+ * Checks that this user may remove the entries of a directory, by making another one there.
  *
- * @throws the error of the system if that may not be.
+ * @throws the error of the system if the user may not.
  */
 function checkWritable(directory: string): void {
   const path = unusedPath(directory);

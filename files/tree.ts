@@ -1,12 +1,12 @@
 /**
- * What is in a tree of files: nodes rather than entries with whole paths, since a list may have a
- * million of them.
+ * Trees of files in memory: as nodes rather than entries with whole paths, since a list may have a
+ * million entries.
  */
 
 import { quote } from "../base/errors.ts";
 import type { DirectoryEntry, TreeEntry } from "./entries.ts";
 
-/** The reasons of entries that are not shown, and of those that are left out here. */
+/** The reasons of entries that can't be copied: those of lists, and a reserved name. */
 export type Reason = NonNullable<DirectoryEntry["reason"]> | "reserved";
 
 /** A file, a directory, or something else, and where it is in its tree. */
@@ -18,7 +18,7 @@ export class TreeNode {
   /** In milliseconds since 1970. */
   readonly modified: number;
   readonly reason: Reason | null;
-  /** What is in a directory; `null` if nothing is. */
+  /** The entries of a directory; `null` if there are none. */
   children: Map<string, TreeNode> | null = null;
 
   /** A root has no parent, and no name. */
@@ -50,7 +50,7 @@ export class TreeNode {
     return path.reverse();
   }
 
-  /** What users see of it. */
+  /** The entry that users see, as in a list. */
   get entry(): TreeEntry {
     const { path, name, kind, size, reason } = this;
     const modified = new Date(this.modified);
@@ -62,10 +62,10 @@ export class TreeNode {
   /**
    * Adds an entry.
    *
-   * @returns False if there is one of this name.
+   * @returns False if another entry has the name.
    */
   add(node: TreeNode): boolean {
-    // Bytes that are not UTF-8 look like another name.
+    // A name that is not UTF-8 looks like another name.
     const key = node.reason === "name" ? `\0${node.name}` : node.name;
     this.children ??= new Map();
     if (this.children.has(key)) return false;
@@ -73,13 +73,16 @@ export class TreeNode {
     return true;
   }
 
-  /** The entry of this name, if that can be used as one. */
+  /** The entry of a name that can be requested; `null` if there is none. */
   get(name: string): TreeNode | null {
     return this.children?.get(name) ?? null;
   }
 }
 
-/** Whether two times are the same, as far as both file systems can store them: FAT cuts them to even seconds. */
+/**
+ * Whether two times are the same, as precisely as the coarser disk stores times: FAT has even
+ * seconds.
+ */
 export function isSameTime(one: number, other: number): boolean {
   const [first, last] = one < other ? [one, other] : [other, one];
   return last - first < 1 || [1000, 2000].some((unit) => Math.floor(last / unit) * unit === first);

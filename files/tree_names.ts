@@ -1,6 +1,7 @@
 /**
- * By which names the target has what the source has: its disk may ignore case, or drop dots at the
- * end, so that it lists something by another name, or has two names of the source for one thing.
+ * The names by which the target has the entries of the source. The disk of the target may ignore
+ * case, or drop dots at the end: then it lists an entry by another name, or takes two names of the
+ * source for the same.
  */
 
 import type { NameRecord } from "./bundle.ts";
@@ -11,7 +12,7 @@ import { byName, type TreeNode } from "./tree.ts";
 /** The most names that are asked for in a request. */
 const BATCH_NAMES = 512;
 
-/** What the target says about its names. */
+/** The questions about names that a target answers. */
 export interface NamingTarget {
   /** Finds the names by which the target lists nodes of the source; `null` if it can't tell. */
   listedNames(route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[] | null>;
@@ -24,18 +25,20 @@ export class Spellings {
   /** The nodes of the target, by those of the source that they are. */
   readonly targets = new Map<TreeNode, TreeNode>();
   /**
-   * Nodes of the source that are one at the target with another one of the source, or may be: then
-   * `null`.
+   * Nodes of the source that the target takes for the same as another node of the source, with that
+   * node; `null` where the other node can't be told.
    */
   readonly rivals = new Map<TreeNode, TreeNode | null>();
   /**
-   * Nodes of the source to which nothing of another kind gives way: it may be what another one has
-   * brought.
+   * Nodes of the source to which nothing of another kind gives way: the entry of the target may
+   * belong to another node of the source.
    */
   readonly contested = new Set<TreeNode>();
 }
 
-/** The entries of a directory of the target, each with the only node of the source that it can be. */
+/**
+ * The entries of a directory of the target, each with the node of the source that has claimed it.
+ */
 class Claims {
   readonly #owners = new Map<string, TreeNode>();
 
@@ -50,21 +53,23 @@ class Claims {
 /** A directory of both ends. */
 type Pair = readonly [source: TreeNode, target: TreeNode];
 
-/** A directory of both ends, where the target has something that may be a node by another name. */
+/** A directory of both ends, in which the target may have a node of the source by another name. */
 interface Doubtful {
   readonly target: TreeNode;
   readonly claims: Claims;
-  /** The nodes of the source that the target does not list by their names; the first by name claims first. */
+  /**
+   * Nodes of the source that the target does not list by their names, in the order of their claims.
+   */
   readonly unlisted: readonly TreeNode[];
-  /** The nodes of the source for which something of another kind may have to give way. */
+  /** Nodes of the source to which an entry of another kind may have to give way. */
   readonly obstructed: readonly TreeNode[];
 }
 
-/** The names of the target. */
+/** The names of a target, and the nodes of the source that they belong to. */
 export class TargetNames {
   readonly #target: NamingTarget;
   readonly #lanes: Lanes;
-  /** What was found out before anything was changed. */
+  /** The names that the target had before anything was changed. */
   readonly spellings = new Spellings();
 
   constructor(target: NamingTarget, lanes: Lanes) {
@@ -73,9 +78,9 @@ export class TargetNames {
   }
 
   /**
-   * Finds out what the target lists by other names than the source. Asked are those nodes that it does
-   * not list by the same name, in directories where it lists something that the source does not have,
-   * or has as another kind, which may have to give way.
+   * Finds the nodes of the source that the target lists by other names. Asked for is each node that
+   * the target does not list by the same name, in directories in which the target lists anything
+   * that the source does not have, or has as another kind.
    */
   async find(source: TreeNode, target: TreeNode): Promise<void> {
     for (let pairs: Pair[] = [[source, target]]; pairs.length > 0;) {
@@ -86,7 +91,7 @@ export class TargetNames {
   }
 
   /**
-   * Decides which nodes the entries of a directory are.
+   * Finds the nodes that the entries of a directory belong to.
    *
    * @returns The directories in it that the target has by another name.
    */
@@ -96,7 +101,7 @@ export class TargetNames {
   ): Pair[] {
     const { targets, rivals, contested } = this.spellings;
     const found: Pair[] = [];
-    // The node that can't be told may be any of what the target has there.
+    // A node that can't be told may have any entry of the directory.
     const isUntold = names === null || unlisted.some((node) => names.get(node)?.status === 409);
     for (const node of isUntold ? obstructed : []) contested.add(node);
     for (const node of unlisted) {
@@ -118,10 +123,11 @@ export class TargetNames {
   }
 
   /**
-   * Finds those that are one at the target with another node of the source, which comes first: by
-   * name, after those that are not suspected. Where that can't be told the other one is `null`.
+   * Finds nodes that the target takes for the same as another node of the source. The other node
+   * comes first: by name, and before all suspects. The result has `null` where the other node can't
+   * be told.
    *
-   * @param suspects The nodes that the target did not list, and whose names something has nevertheless.
+   * @param suspects Nodes that the target did not list, and whose names are taken nevertheless.
    * @param root The root of the target as it was listed.
    */
   async rivalsOf(
@@ -161,8 +167,8 @@ export class TargetNames {
   }
 
   /**
-   * The first of some nodes that a directory of the target does not list by its name now; `null` if it
-   * lists all of them, and `"gone"` if there is no such directory.
+   * The first of some nodes that a directory of the target does not list by its name now; `null` if
+   * all are listed, and `"gone"` if there is no such directory.
    */
   async firstUnlisted(
     route: Route,
@@ -196,10 +202,10 @@ export class TargetNames {
   }
 }
 
-/** Finds the doubtful directories among some, and among those in them that both ends have. */
+/** Finds doubtful directories among some, and among those in them that both ends have. */
 function* doubtfulIn(pairs: readonly Pair[]): Generator<Doubtful, void, void> {
   const all = [...pairs];
-  // The array grows by the directories in each.
+  // The array grows by the directories in each directory.
   for (const [source, target] of all) {
     const claims = new Claims();
     const unlisted: TreeNode[] = [];

@@ -1,4 +1,4 @@
-/** What a caller says about the copying of a tree, and what it is told. */
+/** The options, events and results of the copying of trees. */
 
 import {
   checkBoolean,
@@ -11,81 +11,87 @@ import { checkSignal } from "../net/request_signal.ts";
 import type { TreeEntry } from "./entries.ts";
 import type { TransferResult } from "./options.ts";
 
-/** What is at both ends of a transfer, and how it is made the same. */
+/** How a tree is copied. */
 export interface TreeOptions {
   /**
-   * What makes a file unchanged, so that it is not copied:
+   * How files are compared. A file that is the same at both ends is not copied:
    *
-   * - `"time"`: size and modification time; a difference that one of the file systems can't store is none.
-   * - `"digest"`: size and SHA-256; a difference in time alone is left as it is.
-   * - `"nothing"`: every file is copied.
+   * - `"time"`: by size and modification time, as precisely as the coarser disk stores times;
+   * - `"digest"`: by size and SHA-256; a difference in time alone is left as it is;
+   * - `"nothing"`: not at all; every file is copied.
    *
    * @default {"time"}
    */
   compare?: "time" | "digest" | "nothing" | undefined;
   /**
-   * Whether to replace files of the target that differ. With `false` they fail, each alone, but for those with the same content.
+   * Whether to replace files of the target that differ. With `false`, each such file fails alone,
+   * unless it has the same content.
    *
    * @default {true}
    */
   replace?: boolean | undefined;
   /**
-   * Whether to delete at the target what the source does not have, after everything has been copied. It is deleted only if the
-   * source's list is complete and not empty, and no file has failed; and in a directory of the
-   * target only if that lists what the source has by the same names.
+   * Whether to delete everything at the target that the source does not have, after all files have
+   * been copied. Nothing is deleted unless the list of the source is complete and not empty, and no
+   * file has failed; and nothing in a directory of the target unless the directory lists all
+   * entries of the source by the same names.
    *
    * @default {false}
    */
   delete?: boolean | undefined;
   /**
-   * Whether to only report what would be done.
+   * Whether to report all changes, but make none.
    *
    * @default {false}
    */
   dryRun?: boolean | undefined;
   /**
-   * Called once for each path, parents first, with the source's entry if there is one; `false` excludes it with everything below
-   * it, as if it were at neither end. It must return a boolean: with anything else, a promise too, nothing is copied.
+   * Called once for each path, parents first, with the entry of the source, or else of the target.
+   * With `false`, the path is excluded with everything below, as if it were at neither end. The
+   * function must return a boolean: with anything else, a promise too, nothing is copied.
    */
   filter?: ((entry: TreeEntry) => boolean) | undefined;
   /**
-   * How many connections of a client are used at a time, 1 to 64; each is opened when it is needed. A connection is
-   * used alone.
+   * How many connections of a client are used at a time, 1 to 64; each is opened when it is needed.
+   * If a connection is passed in place of a client, no other is opened.
    *
    * @default {4}
    */
   connections?: number | undefined;
   /**
    * How many seconds ago a file must have been modified to be copied. A file that was modified
-   * later may still be being written: a later call copies it, and what the target has of it stays.
-   * The clock of the source's device counts; a time that is later than now there is long ago.
+   * later may still be being written: a later call copies it, and the file of the target stays. The
+   * clock of the source's device counts; a time that is in the future there counts as long ago.
    *
    * @default {0}
    */
   settled?: number | undefined;
   /**
-   * Whether to compare the SHA-256 of each file with that of the other end before the file gets its name.
+   * Whether to compare the SHA-256 of each file at both ends before the file gets its name.
    *
    * @default {true}
    */
   verify?: boolean | undefined;
-  /** Aborts everything, which rejects with its reason. What is complete stays. */
+  /** Aborts the call, which rejects with the reason of the signal. Complete files stay. */
   signal?: AbortSignal | undefined;
   /** Called for each event. */
   onEvent?: ((event: TreeEvent) => void) | undefined;
 }
 
 /**
- * What happens while a tree is copied.
+ * An event of the copying of a tree.
  *
- * - `"plan"`: once, when both trees have been compared: how many files, and bytes of files, will be copied unless they fail.
- * - `"progress"`: at most 10 times a second, and at the end: how many of these bytes are at the target.
- * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: the outcome of a file, or of what is neither a file nor a directory;
- *   a directory is named only if it has failed. A copied one has the result of its transfer, with `dryRun` as if it were new; a failed
- *   one is the source's, or `at` the target if it could not be deleted.
- * - `"deleted"`: a file or directory of the target; what was in a directory comes before it.
+ * - `"plan"`: once, when both trees have been compared. It has the number of files that are to be
+ *   copied, and of their bytes.
+ * - `"progress"`: at most 10 times a second, and at the end. It has the number of these bytes that
+ *   are at the target.
+ * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: the outcome of a file, or of an entry that
+ *   is neither a file nor a directory; of a directory only if it has failed. A copied file comes
+ *   with the result of its transfer, in a dry run as if the file were new. A failed entry is one of
+ *   the source, or, if it could not be deleted, `at` the target.
+ * - `"deleted"`: a file or directory of the target; the entries of a directory come before it.
  *
- * The reason of what was skipped is `"link"`, `"special"` (a pipe, socket or device), `"reserved"`
+ * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), `"reserved"`
  * (the name is that of a part of a transfer), or `"still being written"` (a file, by `settled` of
  * {@linkcode TreeOptions}).
  */
@@ -107,48 +113,48 @@ export type TreeEvent =
     readonly at: "source" | "target";
   };
 
-/** What was done to a tree. */
+/** The result of the copying of a tree. */
 export interface TreeResult {
-  /** Files that were copied. */
+  /** The number of files that were copied. */
   readonly files: number;
-  /** Bytes that this call has transferred for them; with `dryRun` the sum of their sizes. */
+  /** The bytes that this call has transferred for them; in a dry run the sum of their sizes. */
   readonly bytes: number;
-  /** Files that were the same at both ends. */
+  /** The number of files that were the same at both ends. */
   readonly unchanged: number;
-  /** Files and directories of the target that were deleted. */
+  /** The number of files and directories of the target that were deleted. */
   readonly deleted: number;
   /**
-   * Entries that are neither file nor directory, have a reserved name, or are still being written.
+   * The number of entries that are neither file nor directory, have a reserved name, or are still
+   * being written.
    */
   readonly skipped: number;
-  /** What could not be copied or deleted. */
+  /** The number of entries that could not be copied or deleted. */
   readonly failed: number;
   /**
-   * Why what the source does not have was not deleted at the end, with `delete`:
+   * Why superfluous entries of the target were not deleted at the end, with `delete`:
    *
-   * - `"incomplete"`: the source has something that can't be read, or has a name that can't be sent.
-   * - `"failed"`: something could not be copied.
-   * - `"empty"`: the source has nothing, or only what has a reserved name, as the directory of a
-   *   disk that is not mounted.
-   * - `"spelling"`: the target lists something that is wanted by another name, or not at all. All
-   *   that is superfluous in that directory is kept, with what is below it, as it may be what is
-   *   wanted; in other directories it was deleted.
+   * - `"incomplete"`: an entry of the source can't be read, or has a name that can't be sent.
+   * - `"failed"`: an entry could not be copied.
+   * - `"empty"`: the source has no entries, or only those with reserved names, as the directory of
+   *   a disk that is not mounted.
+   * - `"spelling"`: the target lists an entry of the source by another name, or not at all. Any
+   *   superfluous entry of that directory may be that entry, so all of them are kept with
+   *   everything below; in other directories they were deleted.
    */
   readonly deletionsKept: "incomplete" | "failed" | "empty" | "spelling" | null;
   /**
-   * With `"spelling"`: paths of the source that the target lists by other names; one for each
-   * directory where something was kept.
+   * With `"spelling"`: the paths of the source that the target lists by other names, a path for
+   * each directory in which entries were kept.
    */
   readonly respelled?: readonly (readonly string[])[];
   /**
-   * With `delete`: paths of the target that the source does not have, and that stay since their
-   * names are not UTF-8, or too long to be sent. They are for messages only. Left out if there is
-   * none.
+   * With `delete`: the superfluous paths of the target that stay since their names are not UTF-8,
+   * or too long to be sent. The paths are for messages only. Left out if there are none.
    */
   readonly unnameable?: readonly (readonly string[])[];
 }
 
-/** What decides about a plan. */
+/** The options that decide about the plan of a copy. */
 export interface PlanRules {
   readonly compare: "time" | "digest" | "nothing";
   readonly replace: boolean;
@@ -160,14 +166,14 @@ export interface PlanRules {
 export interface TreeSettings extends PlanRules {
   /** The path of the directory here. */
   readonly dir: string;
-  /** The URI of the one at the other end. */
+  /** The URI of the directory at the other end. */
   readonly uri: string;
   readonly dryRun: boolean;
   readonly verify: boolean;
   readonly connections: number;
   readonly settled: number;
   readonly onEvent: TreeOptions["onEvent"];
-  /** Aborted by the caller, or by the first error that is so for all. */
+  /** Aborted by the caller, or by the first error that concerns all files. */
   readonly signal: AbortSignal;
   readonly abort: (reason: unknown) => void;
 }

@@ -1,4 +1,7 @@
-/** How two trees differ, and what makes one the copy of the other. No input, no output. */
+/**
+ * The plan by which a target becomes the copy of a source: computed from both trees, without a
+ * disk.
+ */
 
 import { checkBoolean } from "../base/checks.ts";
 import { digestTree } from "./entries.ts";
@@ -8,15 +11,21 @@ import { byName, isSameTime, show, type TreeNode } from "./tree.ts";
 import type { PlanRules } from "./tree_options.ts";
 import { Spellings } from "./tree_names.ts";
 
-/** What is in the way, and goes when what takes its place has arrived. */
+/**
+ * An entry of the target that has the name of something of another kind, which replaces it on
+ * arrival.
+ */
 export interface Obstacle {
   readonly kind: "link" | "file" | "directory";
   readonly node: TreeNode;
-  /** What is deleted for it: nothing for a link; a directory with everything in it, innermost first. */
+  /**
+   * The nodes whose deletion is reported: none for a link; for a directory all in it, innermost
+   * first.
+   */
   readonly nodes: readonly TreeNode[];
 }
 
-/** What may give way at the target: exactly what was seen there. */
+/** The obstacle as the target is told: it gives way only if it is exactly as it was seen. */
 export function replaceableFor(obstacle: Obstacle | null): Replaceable {
   if (obstacle === null) return NOTHING;
   const { kind, node, nodes } = obstacle;
@@ -33,92 +42,103 @@ export function replaceableFor(obstacle: Obstacle | null): Replaceable {
 
 /** A file that is to be copied. */
 export interface Copy {
-  /** Of the source. */
+  /** The file of the source. */
   readonly node: TreeNode;
-  /** What the target has of it. */
+  /** The entry of the target; `null` if there is none. */
   readonly target: TreeNode | null;
-  /** What is in its way; a file is in the way of a directory that it is in. */
+  /**
+   * An entry of another kind that has the name of the file, or of a directory that the file is in.
+   */
   readonly obstacle: Obstacle | null;
-  /** Whether nothing may have its name: else the target takes it for one with another name. */
+  /**
+   * Whether nothing may have the name. Where something has it nevertheless, the target takes two
+   * names for the same.
+   */
   readonly isNew: boolean;
 }
 
 /** A directory that is to be made. */
 export type Make = Pick<Copy, "node" | "obstacle">;
 
-/** A directory with a file in its way, which goes once the first file of the directory has arrived. */
+/**
+ * A directory whose name a file of the target has, until the first file of the directory has
+ * arrived.
+ */
 export interface Blocked {
   readonly obstacle: Obstacle;
   readonly copies: Copy[];
-  /** It, and those in it. */
+  /** The directory, and those in it. */
   readonly makes: Make[];
 }
 
-/** A directory of both ends, of which all that is superfluous goes, or nothing. */
-export interface Judged {
-  /** The source's. */
+/** A directory of both ends, in which either everything superfluous is deleted, or nothing. */
+export interface DeletionScope {
+  /** The directory of the source. */
   readonly directory: TreeNode;
   /** The nodes that the target must list by the same names. */
   readonly wanted: TreeNode[];
 }
 
-/** Something of the target that the source does not have. */
+/** An entry of the target that the source does not have. */
 interface Deletion {
   readonly node: TreeNode;
-  /** The innermost directory on the way to it that both ends have by the same name. */
-  readonly judged: Judged;
+  /** The innermost directory on the way to the entry that both ends have by the same name. */
+  readonly scope: DeletionScope;
 }
 
 /** A span of time, in milliseconds since 1970. */
 export interface TimeSpan {
-  /** The moment after which it begins. */
+  /** The moment after which the span begins. */
   readonly after: number;
-  /** Its last moment. */
+  /** The last moment of the span. */
   readonly until: number;
 }
 
-/** A directory that can't be made, why, and what is below it: each directory before what is in it. */
+/**
+ * A directory that can't be made, the reason, and all nodes below, each directory before its
+ * entries.
+ */
 interface Unmade {
   readonly error: unknown;
   readonly below: TreeNode[];
 }
 
-/** What both ends have of one path, and what is so for all that is below it. */
+/** The nodes of both ends for a path, and the circumstances of everything below it. */
 interface Pair {
   readonly source: TreeNode | null;
   readonly target: TreeNode | null;
-  /** The directory because of which nothing below can be copied; `null` if it can. */
+  /** The directory above because of which nothing here can be copied; `null` if there is none. */
   readonly unmade: Unmade | null;
-  /** The directory, with a file in its way, that it is in. */
+  /** The directory above whose name a file of the target has; `null` if there is none. */
   blocked: Blocked | null;
 }
 
-/** What is to be done to make the target like the source. */
+/** All that makes the target like the source. */
 export class Plan {
   readonly copies: Copy[] = [];
   /** Files of equal sizes, whose contents have to be compared. */
   readonly compares: Copy[] = [];
   readonly blocked: Blocked[] = [];
-  /** Missing directories, each before what is in it. */
+  /** Missing directories, each before those in it. */
   readonly makes: Make[] = [];
   readonly unchanged: TreeNode[] = [];
   readonly skipped: { readonly node: TreeNode; readonly reason: string }[] = [];
   readonly failed: { readonly node: TreeNode; readonly error: unknown }[] = [];
-  /** Innermost first. */
+  /** The superfluous entries of the target, innermost first. */
   readonly deletions: Deletion[] = [];
   /** Superfluous entries of the target that stay, as they can't be named. */
   readonly unnameable: TreeNode[] = [];
-  /** Directories of the target that stay because of what is in them. */
+  /** Directories of the target that stay because of their entries. */
   readonly staying = new Set<TreeNode>();
-  /** Whether something of the source is not known. */
+  /** Whether a part of the source can't be read or named. */
   isIncomplete = false;
-  /** Whether nothing is left of the source. */
+  /** Whether the source has nothing, or the filter has excluded all of it. */
   isEmpty = true;
   readonly #rules: PlanRules;
   readonly #unsettled: TimeSpan | null;
   readonly #spellings: Spellings;
 
-  /** @param unsettled Files that the source has modified in this time are still being written. */
+  /** @param unsettled The span in which a file was modified that may still be being written. */
   constructor(
     source: TreeNode,
     target: TreeNode | null,
@@ -136,19 +156,19 @@ export class Plan {
     this.failed.push({ node, error });
   }
 
-  /** Something of the target stays, and so do the directories that it is in. */
+  /** Keeps a node of the target, with the directories that it is in. */
   keep({ parent }: TreeNode): void {
     for (let node = parent; node !== null && !this.staying.has(node); node = node.parent) {
       this.staying.add(node);
     }
   }
 
-  /** Decides about a file of which it is known what the target has of it. */
+  /** Decides about a file, by the entry of the target. */
   #decideContent(node: TreeNode, target: TreeNode | null): void {
     const { compare, replace } = this.#rules;
     const copy = { node, target, obstacle: null, isNew: target === null };
     if (target === null) return void this.copies.push(copy);
-    // Whether an unreadable one is a file only the attempt tells.
+    // Whether an unreadable entry is a file, only the attempt tells.
     const isFile = target.kind === "file" || target.reason === "unreadable";
     if (!isFile) return this.fail(node, inTheWay(node, target));
     const hasSize = target.kind === "file" && target.size === node.size;
@@ -165,33 +185,33 @@ export class Plan {
   }
 
   /**
-   * Compares what is in a directory.
+   * Compares the entries of a directory.
    *
-   * @param above What it is judged by, if the target has it by another name, or the source does not
-   * have it.
+   * @param above The scope of its deletions, if the target has the directory by another name, or
+   * the source does not have it; else the directory is a scope itself.
    */
-  #compare(directory: Pair, above: Judged | null): void {
+  #compare(directory: Pair, above: DeletionScope | null): void {
     const { source } = directory;
-    const own: Judged = { directory: source!, wanted: [] };
-    const judged = above ?? own;
+    const own: DeletionScope = { directory: source!, wanted: [] };
+    const scope = above ?? own;
     for (const pair of this.#pairsIn(directory)) {
-      // What the target has of it, which nobody can tell, stays, whatever becomes of it here.
+      // The entry of the target can't be told: it stays, whatever becomes of this node.
       const isUntold = pair.source !== null && this.#spellings.rivals.get(pair.source) === null;
       if (isUntold) own.wanted.push(pair.source!);
       if (!this.#isIncluded(pair)) continue;
       if (pair.source !== null && pair.source.reason !== "reserved") this.isEmpty = false;
       if (this.#decide(pair, own)) {
         const isPlain = pair.target === null || pair.source?.name === pair.target.name;
-        this.#compare(pair, above === null && isPlain ? null : judged);
+        this.#compare(pair, above === null && isPlain ? null : scope);
       }
       if (!this.#rules.delete || pair.target === null) continue;
-      // An entry that the source has by another name is no exception: the rule for all names keeps
-      // it.
+      // An entry that the source has by another name is superfluous, too: the target must list all
+      // wanted names before anything is deleted, so that it stays.
       const isSuperfluous = pair.source === null || this.#spellings.targets.has(pair.source);
       if (!isSuperfluous) continue;
       if (pair.target.reason === "name") this.unnameable.push(pair.target);
       if (pair.target.kind === "other") this.keep(pair.target);
-      else this.deletions.push({ node: pair.target, judged });
+      else this.deletions.push({ node: pair.target, scope });
     }
   }
 
@@ -210,7 +230,7 @@ export class Plan {
     }
   }
 
-  /** Asks the filter; what it excludes is at neither end. */
+  /** Whether the filter includes a pair; an excluded pair is at neither end. */
   #isIncluded({ source, target }: Pair): boolean {
     const node = source ?? (this.#rules.delete ? target : null);
     if (node === null || this.#passesFilter(node)) return true;
@@ -222,24 +242,24 @@ export class Plan {
     const { filter } = this.#rules;
     if (filter === undefined) return true;
     const passes: unknown = filter(node.entry);
-    // The promise of an async function would include everything, and a forgotten `return` nothing.
+    // The promise of an async function would include everything; a forgotten `return`, nothing.
     checkBoolean("filter: what it returns", passes);
     return passes;
   }
 
   /**
-   * Decides what is done about a pair.
+   * Decides about a pair.
    *
-   * @returns Whether what is in it has to be compared.
+   * @returns Whether the entries in it have to be compared.
    */
-  #decide(pair: Pair, { wanted }: Judged): boolean {
+  #decide(pair: Pair, { wanted }: DeletionScope): boolean {
     const { source, target, unmade } = pair;
     if (source === null) return target!.kind === "directory";
     unmade?.below.push(source);
     const rival = this.#spellings.rivals.get(source);
     const isSkipped = source.kind === "other" ||
       source.kind === "file" && this.#isUnsettled(source);
-    // By whatever name the target has it, nobody may delete it.
+    // The entry of the target must not be deleted, whatever its name there.
     if (isSkipped && target !== null) wanted.push(source);
     if (source.kind === "other") this.#leaveOut(source);
     else if (source.kind === "directory") return this.#decideDirectory(pair, wanted, rival);
@@ -310,7 +330,7 @@ export class Plan {
     this.#compare({ ...pair, target: null, unmade: own }, null);
     const hasOnlyDirectories = own.below.every(({ kind }) => kind === "directory");
     if (hasOnlyDirectories && target.reason === "link" && mayGo) {
-      // Nothing is below it, so that the link is not on the way to anything.
+      // Without a file below, no file gets its name by a path through the link.
       this.makes.push({ node, obstacle: { kind: "link", node: target, nodes: [] } });
       for (const inner of own.below) this.makes.push({ node: inner, obstacle: null });
     } else {
@@ -337,7 +357,7 @@ export class Plan {
     return this.#rules.delete && this.#rules.replace && !this.#spellings.contested.has(node);
   }
 
-  /** What has to go for a file; `null` if it may not. */
+  /** The obstacle that has to give way to a file; `null` if something in it has to stay. */
   #obstacleOf(node: TreeNode): Obstacle | null {
     const nodes: TreeNode[] = [];
     if (node.kind === "other") return { kind: "link", node, nodes };
@@ -373,7 +393,7 @@ export function existsAlready(node: TreeNode, options?: ErrorOptions): TransferE
 /**
  * The error of two names that are one file, or one directory, at the target.
  *
- * @param other The other one, if it is known.
+ * @param other The node with the other name; `null` if it is not known.
  */
 export function sameFile(node: TreeNode, other: TreeNode | null): TransferError {
   const text = other === null

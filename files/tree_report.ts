@@ -17,7 +17,7 @@ export class TreeReport {
 
   event(event: TreeEvent): void {
     const { onEvent, signal, abort } = this.#settings;
-    // After an error nothing more is reported.
+    // No event follows an error.
     signal.throwIfAborted();
     const { type } = event;
     if (type !== "plan" && type !== "progress") this.counts[type === "copied" ? "files" : type]++;
@@ -35,7 +35,7 @@ export class TreeReport {
   }
 
   failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
-    // The program lacks a permission: that is no fault of this file, and so for others as well.
+    // A missing permission of the program is no fault of this file, and concerns others as well.
     if (error instanceof Deno.errors.NotCapable) throw error;
     this.event({ type: "failed", path: node.path, error, at });
   }
@@ -47,7 +47,10 @@ export class TreeReport {
     }
   }
 
-  /** Counts how much of a file is at the target; call it with more and more of it, and with 0 if it has failed. */
+  /**
+   * Makes a function that counts the bytes of a file at the target. The function is called with the
+   * number of bytes whenever that changes, and with 0 if the file has failed.
+   */
   meter({ size }: TreeNode): (bytes: number) => void {
     let counted = 0;
     return (bytes) => {

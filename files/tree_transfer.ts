@@ -1,9 +1,9 @@
 /**
- * The copying of trees, the same in both directions: compares both ends, copies what differs over several
- * connections, deletes what is superfluous, and reports all of it.
+ * The copying of trees, the same in both directions: both ends are compared, files that differ are
+ * copied over several connections, superfluous entries are deleted, and all of it is reported.
  *
- * What is so for one file fails alone; what is so for all of them rejects the whole: the peer is gone, a disk is full, the
- * signal is aborted, a callback throws.
+ * An error of one file fails that file alone. An error that concerns all files rejects the whole:
+ * the peer is gone, a disk is full, the signal is aborted, a callback throws.
  */
 
 import type { Client, Connection } from "../client.ts";
@@ -25,9 +25,9 @@ import {
 import {
   type Blocked,
   type Copy,
+  type DeletionScope,
   directoryMissing,
   existsAlready,
-  type Judged,
   type Make,
   Plan,
   sameFile,
@@ -98,9 +98,9 @@ export interface Direction {
   finish?(): Promise<void>;
 }
 
-/** The most files of a request. */
+/** The most files and directories of a request. */
 const BATCH_FILES = 512;
-/** The most bytes of a request, as far as the list says. */
+/** The most bytes of files in a request, by their sizes in the list. */
 const BATCH_BYTES = 4_194_304;
 
 /**
@@ -125,7 +125,8 @@ export async function transferTree(
 }
 
 /**
- * A file whose name, or that of its part, something has that the list of the target did not have.
+ * A file whose name is taken, or the name of its part, by something that the list of the target did
+ * not have.
  */
 interface Taken {
   readonly copy: Copy;
@@ -138,7 +139,7 @@ class TreeTransfer {
   readonly #lanes: Lanes;
   readonly #direction: Direction;
   readonly #report: TreeReport;
-  /** Directories of the source that were made. */
+  /** The directories of the source that are there at the target. */
   readonly #made = new Set<TreeNode>();
   readonly #taken: Taken[] = [];
   /** Whether files are copied one after the other: then nothing else of this call holds a part. */
@@ -186,7 +187,7 @@ class TreeTransfer {
     };
   }
 
-  /** The span in which files of the source were modified that are skipped; `null` if none are. */
+  /** The span in which skipped files of the source were modified; `null` if none are skipped. */
   #unsettledIn({ listed }: ListedTree): TimeSpan | null {
     const { settled, uri } = this.#settings;
     if (settled === 0) return null;
@@ -224,7 +225,7 @@ class TreeTransfer {
     for (const { node, error } of plan.failed) this.#report.failed(node, error);
   }
 
-  /** Reports as if it had been done. */
+  /** Reports a plan as if it had been carried out. */
   async #pretend(plan: Plan): Promise<void> {
     for (const { obstacle } of [...plan.copies, ...plan.makes, ...plan.blocked]) {
       this.#report.deleted(obstacle?.nodes);
@@ -256,7 +257,10 @@ class TreeTransfer {
     return true;
   }
 
-  /** Copies the first file of a directory that has a file in its way; what is left goes to the plan, unless all have failed. */
+  /**
+   * Copies the first file of a directory whose name a file of the target has: with its arrival,
+   * that file gives way. The others then join the plan, unless each has failed.
+   */
   async #unblock(route: Route, { copies, makes, obstacle }: Blocked, plan: Plan): Promise<void> {
     let next = 0;
     let isFree = copies.length === 0;
@@ -290,13 +294,14 @@ class TreeTransfer {
           } else if ("alone" in outcome) alone.push(copy);
           else if ("error" in outcome) this.#report.failed(copy.node, outcome.error);
           else {
-            // What was there already is as large as it was listed.
+            // A file that was there already is as large as it was listed.
             const total = outcome.bytes || copy.node.size;
             this.#copied(copy.node, { ...outcome, total, resumedFrom: total - outcome.bytes });
           }
         });
       } catch (error) {
-        // What was in place before the connection broke off stays; the rest is requested once more.
+        // Files that were in place before the connection broke off stay; the rest is requested once
+        // more.
         if (attempt === 2 || !route.canReconnect || !isCut(error)) throw error;
         this.#settings.signal.throwIfAborted();
       }
@@ -347,14 +352,14 @@ class TreeTransfer {
           this.#taken.push({ copy, sha256: null, isPart });
           return false;
         }
-        // A file that is resumed gets further with every connection, whatever breaks them off; how far, the next one shows.
+        // How far a file has got with a connection that broke off, the next attempt shows.
         const hasGotFurther = isCut(error) && resumedFrom > furthest;
         furthest = Math.max(furthest, resumedFrom);
         vainAttempts = hasGotFurther ? 0 : vainAttempts + 1;
         if (isCut(error) || hasChanged(error)) {
           const sizeNow = await this.#sizeNow(route, copy.node, size);
           signal.throwIfAborted();
-          // No answer either: it was not the file.
+          // A peer that does not answer either is gone.
           if (sizeNow === null) throw error;
           size = sizeNow;
           if (vainAttempts < 2) continue;
@@ -366,7 +371,7 @@ class TreeTransfer {
     }
   }
 
-  /** The size of a file that the other end names now, or the one that is known; `null` if it does not answer. */
+  /** The size of a file at the other end now, or else the known size; `null` without an answer. */
   async #sizeNow(route: Route, node: TreeNode, known: number): Promise<number | null> {
     try {
       const { status, headers } = await head(route, uriOf(this.#settings.uri, node));
@@ -378,8 +383,8 @@ class TreeTransfer {
   }
 
   /**
-   * Decides about the files whose names, or those of their parts, something had that the list of the
-   * target did not have; one after the other.
+   * Decides about the files whose names, or the names of their parts, are taken; each after the
+   * other.
    */
   async #decideTaken(): Promise<void> {
     this.#isInTurn = true;
@@ -397,7 +402,9 @@ class TreeTransfer {
     }
   }
 
-  /** Fails those files that are one with another file at the target; only the others stay in the map. */
+  /**
+   * Fails the files that are one with another file at the target, and removes them from the map.
+   */
   async #failRivals(copies: Map<Copy, unknown>): Promise<void> {
     const rivals = await this.#rivalsOf([...copies.keys()].map(({ node }) => node));
     for (const copy of [...copies.keys()]) {
@@ -411,8 +418,8 @@ class TreeTransfer {
   }
 
   /**
-   * Compares files with those that have their names. An equal one counts as copied: an earlier attempt
-   * may have placed it, whose answer was lost, or somebody else has.
+   * Compares files with those that have their names. An equal file counts as copied: an earlier
+   * attempt whose answer was lost may have placed it, or another program.
    *
    * @param copies The files, with their SHA-256 if it is known.
    * @returns The files that are to be replaced.
@@ -433,23 +440,23 @@ class TreeTransfer {
     return changed;
   }
 
-  /** Finds those that are one at the target with another node of the source: {@linkcode TargetNames.rivalsOf}. */
+  /** Finds nodes that are one at the target with another node of the source. */
   async #rivalsOf(suspects: readonly TreeNode[]): Promise<ReadonlyMap<TreeNode, TreeNode | null>> {
-    // An entry that is there may have been there before.
+    // Without a list, an entry of the target may have been there before.
     return this.#isUnlisted ? new Map() : await this.#names.rivalsOf(suspects, this.#target);
   }
 
-  /** Throws an error that is so for all; what is so for one file is for the caller to report. */
+  /** Throws an error that concerns all files; any other error is for the caller to report. */
   #throwIfForAll(error: unknown, route: Route): void {
     this.#settings.signal.throwIfAborted();
     if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
   }
 
   /**
-   * Makes the directories that are missing, before anything is copied: so that two names that are
-   * one directory at the target are found. What can't be made may be later, or is reported then.
+   * Makes missing directories before anything is copied, to find two names that are one directory
+   * at the target. A directory that can't be made yet is made, or reported, after the files.
    *
-   * @returns Those that are one with another directory, with the error that was reported.
+   * @returns The directories that are one with another directory, with the error that was reported.
    */
   async #makeMissing(makes: Make[]): Promise<ReadonlyMap<TreeNode, unknown>> {
     const { first } = this.#lanes;
@@ -470,7 +477,7 @@ class TreeTransfer {
       failed.set(node, error);
       this.#report.failed(node, error);
     }
-    // A directory below one that has failed is in the other one.
+    // A directory below a failed directory lies in the other one, which has the same name.
     for (const node of created.reverse()) {
       if (directoryAbove(node, failed) === null) continue;
       await this.#direction.remove(first, node).catch((error) => this.#throwIfForAll(error, first));
@@ -489,14 +496,14 @@ class TreeTransfer {
         if (error === null) return this.#report.deleted(obstacle?.nodes);
         this.#throwIfForAll(error, first);
         failed.add(node);
-        // What is in it has failed with it.
+        // The directories in a failed directory have failed with it.
         if (!failed.has(node.parent!)) this.#report.failed(node, error);
       });
     }
   }
 
   /**
-   * Deletes what is superfluous.
+   * Deletes the superfluous entries of the target.
    *
    * @returns Paths that the target lists by other names, because of which something was kept.
    */
@@ -504,12 +511,12 @@ class TreeTransfer {
     const { deletions, staying } = plan;
     const respelled = await this.#findRespelled(plan);
     const chosen: TreeNode[] = [];
-    for (const { node, judged } of deletions) {
-      if (respelled.has(judged)) plan.keep(node);
+    for (const { node, scope } of deletions) {
+      if (respelled.has(scope)) plan.keep(node);
       else if (!staying.has(node)) chosen.push(node);
     }
     if (this.#settings.dryRun) this.#report.deleted(chosen);
-    // Directories after what is in them; those of one depth at the same time.
+    // Directories after their entries; those of equal depth at the same time.
     for (const nodes of this.#settings.dryRun ? [] : byDepth(chosen)) {
       await this.#lanes.run([nodes], (route, node) => this.#deleteOne(route, node, plan));
     }
@@ -529,36 +536,38 @@ class TreeTransfer {
   }
 
   /**
-   * Finds the directories in which nothing superfluous may be deleted, and in each the first node
-   * that the target lists by another name, or not at all: any of what is superfluous there may be
-   * that node. In a directory that can't be listed, whose deletions have failed, there is none.
+   * Finds the directories in which nothing may be deleted, since the target lists a wanted node by
+   * another name, or not at all: any superfluous entry may be that node. The first such node comes
+   * with each directory; `null` with a directory that can't be listed.
    */
-  async #findRespelled({ deletions, staying }: Plan): Promise<Map<Judged, TreeNode | null>> {
-    const respelled = new Map<Judged, TreeNode | null>();
-    const all = new Map<Judged, TreeNode>();
-    for (const { node, judged } of deletions) {
-      if (!staying.has(node) && !all.has(judged)) all.set(judged, node);
+  async #findRespelled({ deletions, staying }: Plan): Promise<Map<DeletionScope, TreeNode | null>> {
+    const respelled = new Map<DeletionScope, TreeNode | null>();
+    const all = new Map<DeletionScope, TreeNode>();
+    for (const { node, scope } of deletions) {
+      if (!staying.has(node) && !all.has(scope)) all.set(scope, node);
     }
-    await this.#lanes.run([[...all]], async (route, [judged, node]) => {
+    await this.#lanes.run([[...all]], async (route, [scope, node]) => {
       try {
-        const other = await this.#firstRespelled(route, judged);
-        if (other !== null) respelled.set(judged, other === "gone" ? null : other);
+        const other = await this.#firstRespelled(route, scope);
+        if (other !== null) respelled.set(scope, other === "gone" ? null : other);
       } catch (error) {
         this.#throwIfForAll(error, route);
-        respelled.set(judged, null);
+        respelled.set(scope, null);
         this.#report.failed(node, error, "target");
       }
     });
     return respelled;
   }
 
-  /** The first node of a directory that the target lists by another name; `"gone"` without the directory. */
+  /**
+   * The first node of a directory that is listed by another name; `"gone"` without the directory.
+   */
   async #firstRespelled(
     route: Route,
-    { directory, wanted }: Judged,
+    { directory, wanted }: DeletionScope,
   ): Promise<TreeNode | "gone" | null> {
     if (!this.#settings.dryRun) return await this.#names.firstUnlisted(route, directory, wanted);
-    // What will be listed after a run that only pretends, nobody knows.
+    // Without a change at the target, only the names that were asked for before are known.
     return wanted.find((node) => this.#names.spellings.targets.has(node)) ?? null;
   }
 }
@@ -571,7 +580,7 @@ function directoryAbove(node: TreeNode, some: ReadonlyMap<TreeNode, unknown>): T
   return parent;
 }
 
-/** Whether the part of a file may be that of another one, which is copied at the same time. */
+/** Whether the part of a file may be that of another file, which is copied at the same time. */
 function isInUse(error: unknown): boolean {
   return error instanceof TransferError && error.code === "IN_USE";
 }
@@ -587,7 +596,7 @@ function copiesOf({ copies, blocked }: Plan): Copy[] {
   return [...copies, ...blocked.flatMap(({ copies }) => copies)];
 }
 
-/** Small files in batches, and the others alone. */
+/** Two queues: of small files in batches, and of the other files alone. */
 function queuesOf(copies: readonly Copy[]): [Copy[][], Copy[][]] {
   const small: Copy[][] = [];
   const large: Copy[][] = [];

@@ -3,8 +3,11 @@
 import { Client } from "@degu/degu/client";
 import { FilesApp, listTree, uploadTree } from "@degu/degu/files";
 import type { Method } from "@degu/degu/base";
+import { Turns } from "@degu/internal/disk/files.ts";
 import { digestTree } from "@degu/internal/files/entries.ts";
+import { readTree } from "@degu/internal/files/listing.ts";
 import { replaceDirectory } from "@degu/internal/files/replace_directory.ts";
+import { Refusal } from "@degu/internal/files/refusal.ts";
 import { ASIDE } from "@degu/internal/files/reserved.ts";
 import { NOTHING, Root } from "@degu/internal/files/root.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
@@ -15,7 +18,13 @@ import { serve } from "@degu/testing/serving.ts";
 import { copyTree, DIRECTIONS, type TreeDirection } from "@degu/testing/trees.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 
 type Tree = Record<string, string | null>;
 
@@ -224,7 +233,14 @@ Deno.test("what another process puts into a directory that has just given way is
     assertEquals(removed, isThere ? [] : [["a", "x"]]);
     assertEquals(await Deno.readTextFile(`${aside}/${path}`), text);
     assertEquals(await Deno.readTextFile(`${root.path}/a`), "the file");
-    for (const name of ["a", ASIDE]) await Deno.remove(`${root.path}/${name}`, { recursive: true });
+    // A later call does not remove it either, but puts it back when nothing has the name.
+    await Array.fromAsync(readTree({ root, path: root.path, turns: new Turns() }));
+    assertEquals(await Deno.readTextFile(`${aside}/${path}`), text);
+    await Deno.remove(`${root.path}/a`);
+    await Array.fromAsync(readTree({ root, path: root.path, turns: new Turns() }));
+    assertEquals(await Deno.readTextFile(`${root.path}/a/${path}`), text);
+    assertEquals(await entries(root.path), ["a"]);
+    await Deno.remove(`${root.path}/a`, { recursive: true });
   }
 });
 
@@ -244,4 +260,31 @@ Deno.test("a directory is put back if the file can't get its name, and kept if s
     await assertRejects(() => replacing, Error, isTaken ? "is kept" : "no");
     assertEquals(await entries(root.path), isTaken ? [ASIDE, "a"] : ["a"]);
   }
+});
+
+Deno.test("a file that another process changes just as it gives way to a directory is kept, and said", async () => {
+  await using dir = await tempDir();
+  const root = new Root(await Deno.realPath(dir.path));
+  await fill(root.path, { a: "1" });
+  await Deno.utime(`${root.path}/a`, 1, 1);
+  const { mkdirSync } = Deno;
+  Deno.mkdirSync = (path, options) => {
+    mkdirSync(path, options);
+    if (path !== `${root.path}/a`) return;
+    const [{ name } = { name: "" }] = Deno.readDirSync(`${root.path}/${ASIDE}`);
+    Deno.writeTextFileSync(`${root.path}/${ASIDE}/${name}/a`, "precious");
+  };
+  const replaceable = { ...NOTHING, file: { size: 1, modified: new Date(1000) } };
+  try {
+    const error = assertThrows(() => root.makeDirectory(["a"], () => {}, replaceable), Refusal);
+    assertStringIncludes(error.message, "is kept");
+  } finally {
+    Deno.mkdirSync = mkdirSync;
+  }
+  await Deno.writeTextFile(`${root.path}/a/b`, "new");
+  await Array.fromAsync(readTree({ root, path: root.path, turns: new Turns() }));
+  assertEquals(await entries(root.path), [ASIDE, "a"]);
+  await Deno.remove(`${root.path}/a`, { recursive: true });
+  await Array.fromAsync(readTree({ root, path: root.path, turns: new Turns() }));
+  assertEquals(await Deno.readTextFile(`${root.path}/a`), "precious");
 });

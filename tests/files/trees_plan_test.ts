@@ -42,8 +42,8 @@ function planned(
   const { blocked, deletions, staying, isIncomplete, isEmpty, ...lists } = plan;
   const words: Record<string, unknown> = {
     blocked: blocked.map(({ obstacle }) => pathOf(obstacle.node)),
-    deletions: deletions.filter(({ node }) => !staying.has(node)).map(({ node, judged }) => {
-      const { directory, wanted } = judged;
+    deletions: deletions.filter(({ node }) => !staying.has(node)).map(({ node, scope }) => {
+      const { directory, wanted } = scope;
       return `${pathOf(node)} if "${pathOf(directory)}" has ${wanted.map(({ name }) => name)}`;
     }),
     isIncomplete,
@@ -140,7 +140,7 @@ Deno.test("plan: where the target can't tell what it has of something nothing is
   const filter = ({ name }: TreeNode["entry"]) => name !== "b.";
   const spellings = { targets: new Map(), rivals, contested: new Set<TreeNode>() };
   const plan = new Plan(source, target, { ...rules, filter }, null, spellings);
-  const needed = plan.deletions.map(({ judged: { wanted } }) => wanted.map(pathOf));
+  const needed = plan.deletions.map(({ scope: { wanted } }) => wanted.map(pathOf));
   assertEquals(needed, [["a.", "b.", "c"], ["a.", "b.", "c"]]);
 });
 
