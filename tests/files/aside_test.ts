@@ -159,6 +159,13 @@ for (const [what, method, uri, status] of ASKED) {
   });
 }
 
+Deno.test("a list of a tree puts back what a killed call has put aside in any directory of it", async () => {
+  await using files = await serveForWriting({ list: true });
+  await fill(`${files.root}/sub/${ASIDE}/0123456789abcdef`, { "a/x": "1" });
+  const listed = await Array.fromAsync(listTree(files.serving.makeClient(), "/"));
+  assert(listed.some(({ path }) => path.join("/") === "sub/a/x"), Deno.inspect(listed));
+});
+
 Deno.test("a directory in which something lies aside is not deleted before it was put back", async () => {
   await using files = await serveForWriting();
   await fill(`${files.root}/sub/${ASIDE}/0123456789abcdef`, { "a/x": "1" });
