@@ -4,10 +4,9 @@
  * has the name.
  *
  * The old thing is put aside, in a reserved directory beside it, until the new one has the name.
- * Then the old thing is removed; if anything fails, it is put back. A process that is killed in
- * between leaves the old thing aside. The next call that lists the directory, or changes anything
- * in it, then puts the old thing back, or removes it where the new one is there ({@linkcode
- * recoverIn}).
+ * Then the old thing is removed; if anything fails, the old thing is put back. A process that is
+ * killed in between leaves the old thing aside. The next call that lists the directory, or changes
+ * anything in it, then puts the old thing back, or removes it where the new one is there.
  *
  *     photos  →  ..degu-part/0123456789abcdef/photos
  *
@@ -63,7 +62,7 @@ export class Aside implements Disposable {
    * Puts a thing aside.
    *
    * @param longest The longest path in a directory, which must not become too long for the system.
-   * @throws the error of the system if it can't be moved, as a mount point: then nothing has
+   * @throws the error of the system if the thing can't be moved, as a mount point: then nothing has
    * changed.
    */
   static put(origin: string, longest = ""): Aside {
@@ -101,7 +100,7 @@ export class Aside implements Disposable {
   /**
    * Removes a file or a link.
    *
-   * @throws {Refusal} if the file has changed meanwhile: then it stays aside.
+   * @throws {Refusal} if the file has changed meanwhile: then the file stays aside.
    */
   removeFile(): void {
     const now = statOrNull(this.path);

@@ -140,7 +140,7 @@ export function checkTreeUri(uri: string): void {
   if (!uri.endsWith("/")) throw new RangeError(`uri: must end with "/"; got ${uri}`);
 }
 
-/** A tree, and when it was listed. */
+/** A tree, and the time of its list. */
 export interface ListedTree {
   readonly root: TreeNode;
   /**

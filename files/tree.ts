@@ -9,7 +9,7 @@ import type { DirectoryEntry, TreeEntry } from "./entries.ts";
 /** The reasons of entries that can't be copied: those of lists, and a reserved name. */
 export type Reason = NonNullable<DirectoryEntry["reason"]> | "reserved";
 
-/** A file, a directory, or something else, and where it is in its tree. */
+/** A file, a directory or another entry of a tree, with its place in the tree. */
 export class TreeNode {
   readonly parent: TreeNode | null;
   readonly name: string;

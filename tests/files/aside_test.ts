@@ -38,7 +38,8 @@ const ROWS: readonly [what: string, target: Tree, source: Tree][] = [
 const OTHER = { other: "the same" };
 
 for (const direction of DIRECTIONS) {
-  for (const [what, target, source] of ROWS) {
+  // The last row differs from the others in what the server is asked to do.
+  for (const [what, target, source] of direction === "upload" ? ROWS : ROWS.slice(0, 2)) {
     Deno.test(`${direction}: a kill at each step while ${what} gives way loses nothing, and the next call does the rest`, async () => {
       let steps = 0;
       let isOver = false;
