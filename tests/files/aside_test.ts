@@ -1,13 +1,13 @@
 /** What gives way to something of another kind is put aside, and whatever happens it is not lost. */
 
 import { Client } from "@degu/degu/client";
-import { FilesApp, listTree, uploadTree } from "@degu/degu/files";
+import { FilesApp, listTree, type TreeEntry, uploadTree } from "@degu/degu/files";
 import type { Method } from "@degu/degu/base";
 import { Turns } from "@degu/internal/disk/files.ts";
 import { digestTree } from "@degu/internal/files/entries.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import { replaceDirectory } from "@degu/internal/files/replace_directory.ts";
-import { Refusal } from "@degu/internal/files/refusal.ts";
+import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
 import { ASIDE } from "@degu/internal/files/reserved.ts";
 import { NOTHING, Root } from "@degu/internal/files/root.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
@@ -27,6 +27,8 @@ import {
 } from "@std/assert";
 
 type Tree = Record<string, string | null>;
+
+const TIME = new Date(0);
 
 /** What gives way at the target to what the source has. */
 const ROWS: readonly [what: string, target: Tree, source: Tree][] = [
@@ -207,6 +209,53 @@ Deno.test("a list that can't put back what lies aside says that there is somethi
   assertEquals(listed.map(({ name, kind, reason }) => [name, kind, reason]), [
     ["a", "other", "unreadable"],
   ]);
+});
+
+Deno.test("a list asks nobody for the permission to put something back", async () => {
+  await using dir = await tempDir();
+  const root = new Root(await Deno.realPath(dir.path));
+  await fill(`${root.path}/${ASIDE}/0123456789abcdef`, { "a/x": "1" });
+  const { querySync } = Deno.permissions;
+  const { renameSync } = Deno;
+  let asked = 0;
+  Deno.permissions.querySync = (descriptor) => {
+    const status = querySync.call(Deno.permissions, descriptor);
+    return descriptor.name === "write" ? Object.create(status, PROMPT) : status;
+  };
+  Deno.renameSync = () => void asked++;
+  try {
+    await Array.fromAsync(readTree({ root, path: root.path, turns: new Turns() }));
+  } finally {
+    Object.assign(Deno, { renameSync });
+    Deno.permissions.querySync = querySync;
+  }
+  assertEquals(asked, 0);
+});
+
+/** The state of a permission for which the user would be asked. */
+const PROMPT = { state: { value: "prompt" } };
+
+Deno.test("a directory whose paths would be too long aside gives way to no file", async () => {
+  await using dir = await tempDir();
+  const root = new Root(await Deno.realPath(dir.path));
+  // The system allows 4,095 bytes, of which the path of the file takes all.
+  const names = ["a"];
+  const left = () => 4095 - root.pathOf(names).length;
+  while (left() > 250) names.push("n".repeat(Math.min(200, left() - 100)));
+  await Deno.mkdir(root.pathOf(names), { recursive: true });
+  const tree: TreeEntry[] = names.slice(1).map((name, i) => {
+    return { path: names.slice(1, i + 2), name, kind: "directory", size: 0, modified: TIME };
+  });
+  const name = "n".repeat(left() - 1);
+  names.push(name);
+  await Deno.writeTextFile(root.pathOf(names), "");
+  await Deno.utime(root.pathOf(names), TIME, TIME);
+  tree.push({ path: names.slice(1), name, kind: "file", size: 0, modified: TIME });
+  const replaceable = { ...NOTHING, directory: digestTree(tree) };
+  const confirm = () => Promise.resolve();
+  const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, () => {});
+  assertEquals(refusalOf(await assertRejects(() => replacing))?.status, 414);
+  assertEquals(await entries(root.path), ["a"]);
 });
 
 Deno.test("what another process puts into a directory that has just given way is kept, and said", async () => {
