@@ -1,7 +1,7 @@
 /** What gives way to something of another kind is put aside, and whatever happens it is not lost. */
 
 import { Client } from "@degu/degu/client";
-import { FilesApp, listTree, type TreeEntry, uploadTree } from "@degu/degu/files";
+import { FilesApp, listTree, TransferError, type TreeEntry, uploadTree } from "@degu/degu/files";
 import type { Method } from "@degu/degu/base";
 import { Turns } from "@degu/internal/disk/files.ts";
 import { digestTree } from "@degu/internal/files/entries.ts";
@@ -15,7 +15,7 @@ import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { inLanes, RunningProcess } from "@degu/testing/processes.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { copyTree, DIRECTIONS, type TreeDirection } from "@degu/testing/trees.ts";
+import { both, copyTree, DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
 import {
@@ -197,6 +197,12 @@ Deno.test("what a killed call has put aside is removed where its successor is, u
   }
 });
 
+Deno.test("the next PUT of a name removes what a killed call has put aside for it", async () => {
+  await using files = await serveKilled({ now: { a: "new" } });
+  assertEquals(await files.put("/a", latin1("newer")), 204);
+  assertEquals([await files.read("a"), leftIn(files.root)], ["newer", []]);
+});
+
 Deno.test("a list that can't put back what lies aside says that there is something", async () => {
   await using dir = await tempDir();
   await fill(`${dir.path}/${ASIDE}/0123456789abcdef`, { "a/x": "1" });
@@ -300,6 +306,36 @@ Deno.test("what another process puts into a directory that has just given way is
     await Deno.remove(`${root.path}/a`, { recursive: true });
   }
 });
+
+both(
+  "a file that another process adds just as its directory gives way is kept, and the file that replaces the directory fails",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { a: "new" }, { "a/x": "1" });
+    const { renameSync } = Deno;
+    Deno.renameSync = (from, to) => {
+      renameSync(from, to);
+      if (`${to}`.includes(ASIDE)) Deno.writeTextFileSync(`${to}/added`, "precious");
+    };
+    try {
+      const { outcomes, errors } = await trees.copy({ delete: true });
+      assertEquals(outcomes, { a: "failed" });
+      const error = errors["a"];
+      assert(error instanceof TransferError);
+      if (direction === "upload") assertEquals(error.status, 409);
+      else assertStringIncludes(error.message, "is kept");
+    } finally {
+      Deno.renameSync = renameSync;
+    }
+    const kept = leftIn(trees.target).filter((path) => path.endsWith(`/${ASIDE}`));
+    assertEquals(kept.length, 1);
+    assertEquals(await Deno.readTextFile(`${trees.target}/a`), "new");
+    const { outcomes } = await trees.copy({ delete: true });
+    assertEquals(outcomes, { a: "unchanged" });
+    await Deno.remove(`${trees.target}/a`);
+    await trees.copy();
+    assertEquals(await Deno.readTextFile(`${trees.target}/a/added`), "precious");
+  },
+);
 
 Deno.test("a directory is put back if the file can't get its name, and kept if something else has got it", async () => {
   await using dir = await tempDir();
