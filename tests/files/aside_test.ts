@@ -337,6 +337,28 @@ both(
   },
 );
 
+Deno.test("a directory with a file that was added after it was listed is not put aside", async () => {
+  await using dir = await tempDir();
+  const root = new Root(await Deno.realPath(dir.path));
+  await fill(root.path, { a: null });
+  const { mkdirSync } = Deno;
+  Deno.mkdirSync = (path, options) => {
+    // Whether it may be changed is found out after the list.
+    Deno.writeTextFileSync(`${root.path}/a/added`, "precious");
+    mkdirSync(path, options);
+  };
+  try {
+    const replaceable = { ...NOTHING, directory: digestTree([]) };
+    const confirm = () => Promise.resolve();
+    const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, () => {});
+    await assertRejects(() => replacing, Refusal, "is not what the client has seen");
+  } finally {
+    Deno.mkdirSync = mkdirSync;
+  }
+  assertEquals(await entries(root.path), ["a"]);
+  assertEquals(await entries(`${root.path}/a`), ["added"]);
+});
+
 Deno.test("a directory is put back if the file can't get its name, and kept if something else has got it", async () => {
   await using dir = await tempDir();
   const root = new Root(await Deno.realPath(dir.path));
