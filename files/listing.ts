@@ -12,10 +12,10 @@ import {
   isSameFile,
   isUnreadable,
   NOT_UTF8,
-  readNames,
   statOrNull,
 } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
+import { readRecovered } from "./aside.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
@@ -64,7 +64,7 @@ export async function listBelow(
     const { path } = resolved;
     const first = firstPlace(path, resolved.state);
     // Errors of these two are found out now, while the response can still have another status.
-    const read = await readNames(path);
+    const read = await readRecovered(path);
     statOrNull(reservedPath(path));
     const walk = { root, path, turns: new Turns() };
     const texts = isTree ? treeTexts(walk, first, read) : listTexts(walk, first, read);
@@ -167,7 +167,7 @@ function firstPlace(path: string, state: BigIntStats | null): Place {
 export async function* readTree(walk: Walk): AsyncGenerator<ListedEntry[], void, void> {
   const { path } = walk;
   const first = firstPlace(path, statOrNull(path));
-  yield* readBelow(walk, first, await readNames(path));
+  yield* readBelow(walk, first, await readRecovered(path));
 }
 
 /** Yields the entries of {@linkcode readTree}, given the names in the first directory. */
@@ -267,7 +267,7 @@ async function* readPlace(
       }
       if (read === null) {
         for (const name of names.slice(0, next)) listed.add(name);
-        const all = await readNames(path);
+        const all = await readRecovered(path);
         const left = listed.size === 0 ? all : all.filter((name) => !listed.has(name));
         names = isShallow ? [] : left;
         next = 0;
@@ -281,7 +281,7 @@ async function* readPlace(
         if (missing.size === 0) return;
         // A name that is still listed was not removed: a damaged disk lists names that it does not
         // find.
-        const still = new Set(await readNames(path));
+        const still = new Set(await readRecovered(path));
         const lost = [...missing].filter((name) => still.has(name));
         if (lost.length === 0) return;
         if (++lookups > MAX_LOOKUPS) return yield lost.map((name) => other(name, "unreadable"));

@@ -21,7 +21,7 @@
  * after the action, notices it, and the request is refused.
  */
 
-import { type BigIntStats, mkdirSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
+import { type BigIntStats, renameSync, rmdirSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
 import { setMode } from "../disk/files.ts";
 import {
@@ -34,9 +34,9 @@ import {
   isSameFile,
   statOrNull,
 } from "../disk/names.ts";
-import { removeDirectory } from "./leftovers.ts";
+import { Aside, putBackIn, removeDirectory } from "./aside.ts";
 import { Refusal } from "./refusal.ts";
-import { isReserved, isReservedName, prefixOf, reservedPath, unusedPath } from "./reserved.ts";
+import { isReserved, isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 
 /**
  * Whatever else than a file may give way to a file or directory: only what the client has seen
@@ -171,6 +171,7 @@ export class Root {
       }
       missing.push(path);
     }
+    putBackIn(base);
     return { path, base, missing, obstacle };
   }
 
@@ -434,7 +435,7 @@ function reservedName(): Refusal {
   return new Refusal(403, "the name is reserved");
 }
 
-/** Refuses to remove a file for a directory, unless the client has seen this file. */
+/** Refuses to replace a file by a directory, unless the client has seen exactly this file. */
 function checkObstacle(path: string, state: BigIntStats, { file }: Replaceable): void {
   // In milliseconds, as lists have it.
   const modified = file && state.isFile() ? Deno.lstatSync(path).mtime : null;
@@ -460,8 +461,8 @@ function replaced(path: string): Refusal {
 }
 
 /**
- * Creates directories, to the first of which an obstacle gives way, and runs a function; if that
- * throws, all is as before.
+ * Creates directories, to the first of which a file or a link may give way, and runs a function; if
+ * that throws, all is as before.
  */
 function makeDirectories(
   paths: readonly string[],
@@ -469,12 +470,11 @@ function makeDirectories(
   then: () => void = () => {},
 ): void {
   const made: string[] = [];
-  const aside = obstacle === null ? null : unusedPath(dirname(obstacle));
-  if (aside !== null) renameSync(obstacle!, aside);
+  using aside = obstacle === null ? null : Aside.put(obstacle);
   try {
     for (const path of paths) {
       try {
-        mkdirSync(path);
+        Deno.mkdirSync(path);
         made.push(path);
       } catch (error) {
         // Another process was faster.
@@ -484,10 +484,10 @@ function makeDirectories(
     then();
   } catch (error) {
     removeDirectories(made);
-    if (aside !== null) renameSync(aside, obstacle!);
+    aside?.putBack();
     throw error;
   }
-  if (aside !== null) unlinkSync(aside);
+  aside?.removeFile();
 }
 
 /** Removes new directories again, unless somebody else has put something in them. */

@@ -22,7 +22,8 @@ import {
 } from "@degu/internal/agent/failure.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { sameFile, show, TreeNode } from "@degu/internal/files/tree.ts";
+import { show, TreeNode } from "@degu/internal/files/tree.ts";
+import { sameFile } from "@degu/internal/files/tree_plan.ts";
 import { AgentHomes, runAgent, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";

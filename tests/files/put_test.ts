@@ -2,7 +2,7 @@
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { type FileEvent, FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { clearWay } from "@degu/internal/files/clear_way.ts";
+import { replaceDirectory } from "@degu/internal/files/replace_directory.ts";
 import { digestTree, type TreeEntry } from "@degu/internal/files/entries.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
@@ -518,8 +518,11 @@ Deno.test("what changes just before it would be removed with its directory stays
     const entry = { path: ["one"], kind: kind ?? "file", size: 0, modified: new Date(1000) };
     const replaceable = { ...NOTHING, directory: digestTree(kind === null ? [] : [entry]) };
     const confirm = () => Promise.resolve(change(path));
-    const clearing = clearWay(root, ["a"], replaceable, () => {}, confirm);
-    const error = await assertRejects(() => clearing, Refusal, "is not what it was");
+    const place = () => {
+      throw new Error("it got its name");
+    };
+    const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, place);
+    const error = await assertRejects(() => replacing, Refusal, "is not what the client has seen");
     assertEquals([error.status, await entries(`${dir.path}/a`)], [
       409,
       kind === null ? [] : ["one"],

@@ -814,11 +814,20 @@ Deno.test({
       "target/disk": null,
       [`target/${RESERVED}`]: null,
     });
-    const script = 'for disk in "$0"/*/target/disk; do mount -t tmpfs tmpfs "$disk" && ' +
+    for (const direction of DIRECTIONS) {
+      const inside = `${dir.path}/inside-${direction}`;
+      jobs.push({ dir: inside, direction });
+      await fill(inside, { "source/a": "file", "target/a/disk": null, "target/a/file": "" });
+    }
+    const script =
+      'for disk in "$0"/*/target/disk "$0"/*/target/a/disk; do mount -t tmpfs tmpfs "$disk" && ' +
       'mkdir "$disk/d" && touch "$disk/d/precious" || exit; done; exec "$@"';
     const copied = await copyElsewhere([...MOUNTING, script, dir.path], jobs);
-    for (const { left } of copied) assert(left.includes("disk/d/precious"), Deno.inspect(copied));
-    assert(copied.at(-1)!.left.includes("disk/new/file"), Deno.inspect(copied));
+    for (const [i, { left }] of copied.entries()) {
+      const stays = i < 4 ? ["disk/d/precious"] : ["a/disk/d/precious", "a/file"];
+      for (const path of stays) assert(left.includes(path), Deno.inspect(copied));
+    }
+    assert(copied[3]!.left.includes("disk/new/file"), Deno.inspect(copied));
   },
 });
 
