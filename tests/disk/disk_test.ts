@@ -29,6 +29,7 @@ import {
 } from "@degu/internal/disk/names.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { makeFifo, makeLinks, openFilesBelow } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "@std/path";
@@ -103,19 +104,14 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
 });
 
 Deno.test("a turn is over after some milliseconds, and the next one begins once others had theirs", async () => {
-  const { now } = performance;
   let time = 1000;
-  performance.now = () => time;
-  try {
-    const turns = new Turns();
-    assertEquals(turns.isOver, false);
-    time += 10;
-    assertEquals(turns.isOver, true);
-    await turns.next("/none");
-    assertEquals(turns.isOver, false);
-  } finally {
-    performance.now = now;
-  }
+  using _clock = patch(performance, "now", () => () => time);
+  const turns = new Turns();
+  assertEquals(turns.isOver, false);
+  time += 10;
+  assertEquals(turns.isOver, true);
+  await turns.next("/none");
+  assertEquals(turns.isOver, false);
 });
 
 Deno.test("writePrivateFile makes a file of mode 0600, and overwrites none", async () => {
@@ -148,14 +144,10 @@ Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays 
 Deno.test("an error of writing a private file says which one, and nothing is left of what is written aside", async () => {
   await using dir = await tempDir();
   const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
-  const { write } = Deno.FsFile.prototype;
-  try {
-    Deno.FsFile.prototype.write = () => Promise.reject(new Error("No space left on device"));
-    const failed = () => replacePrivateFile(path, "secret", temporary);
-    await assertRejects(failed, Error, `No space left on device: write '${temporary}'`);
-  } finally {
-    Deno.FsFile.prototype.write = write;
-  }
+  const fail = () => Promise.reject(new Error("No space left on device"));
+  using _full = patch(Deno.FsFile.prototype, "write", () => fail);
+  const failed = () => replacePrivateFile(path, "secret", temporary);
+  await assertRejects(failed, Error, `No space left on device: write '${temporary}'`);
   assertEquals(await entries(dir.path), []);
 });
 

@@ -29,6 +29,7 @@ import {
 import { makeSession } from "@degu/testing/calling.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
 import { makeLinks, startExchanging, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
@@ -375,24 +376,21 @@ Deno.test("a file that is replaced once it was read is read again", async () => 
   await using files = await serveBundles();
   const path = `${files.root}/sub/file`;
   await Deno.writeTextFile(`${files.root}/other`, "newer");
-  const { lstatSync } = Deno;
   let looks = 0;
-  Deno.lstatSync = (at) => {
+  using _replacing = patch(Deno, "lstatSync", (lstatSync) => (at) => {
     if (at === path && ++looks === 2) Deno.renameSync(`${files.root}/other`, path);
     return lstatSync(at);
-  };
-  try {
-    const response = await files.get("/?bundle=get", ["sub/file"]);
-    const [one] = await recordsOf(GET_ANSWER, response);
-    assertEquals([one!.record.status, one!.content], [200, latin1("newer")]);
-  } finally {
-    Deno.lstatSync = lstatSync;
-  }
+  });
+  const [one] = await recordsOf(GET_ANSWER, await files.get("/?bundle=get", ["sub/file"]));
+  assertEquals([one!.record.status, one!.content], [200, latin1("newer")]);
 });
 
 Deno.test("a file that can't be read has a status that says why, and is looked at three times at most", async () => {
   await using files = await serveBundles();
-  const { lstatSync } = Deno;
+  const statuses = async (...paths: string[]) => {
+    const records = await recordsOf(GET_ANSWER, await files.get("/?bundle=get", paths));
+    return records.map(({ record }) => record.status);
+  };
   const failure = (code: string) => Object.assign(new Error(code), { code });
   const rows: [error: Error | null, status: number, looks: number][] = [
     [new Deno.errors.NotCapable(), 403, 1],
@@ -405,36 +403,24 @@ Deno.test("a file that can't be read has a status that says why, and is looked a
   ];
   for (const [error, status, looks] of rows) {
     let seen = 0;
-    Deno.lstatSync = (at) => {
+    using _damaged = patch(Deno, "lstatSync", (lstatSync) => (at) => {
       if (at !== `${files.root}/file`) return lstatSync(at);
       seen++;
       if (error !== null) throw error;
       return { ...lstatSync(at), ino: seen };
-    };
-    try {
-      const response = await files.get("/?bundle=get", ["file", "sub/file"]);
-      const statuses = (await recordsOf(GET_ANSWER, response)).map(({ record }) => record.status);
-      assertEquals([...statuses, seen], [status, 200, looks], String(error));
-    } finally {
-      Deno.lstatSync = lstatSync;
-    }
+    });
+    const expected = [status, 200, looks];
+    assertEquals([...await statuses("file", "sub/file"), seen], expected, String(error));
   }
   assertEquals(files.warnings.length, 2, "of what the disk does not give");
   // What changes all the time, through a link, too.
   await makeLinks({ [`${files.root}/link`]: "sub/file" });
-  const { compare } = Buffer;
   let compared = 0;
-  Buffer.compare = () => {
+  using _differing = patch(Buffer, "compare", () => () => {
     compared++;
     return 1;
-  };
-  try {
-    const response = await files.get("/?bundle=get", ["sub/file", "link"]);
-    const statuses = (await recordsOf(GET_ANSWER, response)).map(({ record }) => record.status);
-    assertEquals([...statuses, compared], [409, 409, 6]);
-  } finally {
-    Buffer.compare = compare;
-  }
+  });
+  assertEquals([...await statuses("sub/file", "link"), compared], [409, 409, 6]);
 });
 
 Deno.test("a file that is overwritten again and again is 409, or one of its versions", async () => {
@@ -604,55 +590,41 @@ Deno.test("a name that occurs again in a bundle is that of an existing file, als
 
 Deno.test("while too many files are open, those of a bundle get their names before others are written", async () => {
   await using files = await serveBundles();
-  const { openSync } = Deno;
   for (const code of ["EMFILE", "ENFILE"]) {
     const sent = Array.from({ length: 5 }, (_, i): Sent => [`${code}/${i}`, `${i}`]);
-    Deno.openSync = (path, options) => {
+    let most = 2;
+    using _limited = patch(Deno, "openSync", (openSync) => (path, options) => {
       const waiting = Array.from(Deno.readDirSync(`${files.root}/${RESERVED}`)).length;
-      if (waiting >= 2) throw Object.assign(new Error("too many open files"), { code });
+      if (waiting >= most) throw Object.assign(new Error("too many open files"), { code });
       return openSync(path, options);
-    };
-    try {
-      assertEquals(await files.sendAll(sent), sent.map(() => 201));
-      // As long as nothing else ends that.
-      Deno.openSync = () => {
-        throw Object.assign(new Error("too many open files"), { code });
-      };
-      assertEquals(await files.sendAll(sent), sent.map(() => 503));
-    } finally {
-      Deno.openSync = openSync;
-    }
+    });
+    assertEquals(await files.sendAll(sent), sent.map(() => 201));
+    // As long as nothing else ends that.
+    most = 0;
+    assertEquals(await files.sendAll(sent), sent.map(() => 503));
   }
 });
 
 Deno.test("a file of a bundle that can't be synced to the disk gets no name, and costs no other", async () => {
   await using files = await serveBundles();
-  const { sync } = Deno.FsFile.prototype;
   let count = 0;
-  Deno.FsFile.prototype.sync = function () {
-    const full = Object.assign(new Error("full"), { code: "ENOSPC" });
-    return ++count === 2 ? Promise.reject(full) : sync.call(this);
-  };
-  try {
-    assertEquals(await files.sendAll([["a", "1"], ["b", "2"], ["c", "3"]]), [201, 507, 201]);
-  } finally {
-    Deno.FsFile.prototype.sync = sync;
-  }
+  using _full = patch(Deno.FsFile.prototype, "sync", (sync) => {
+    return function (this: Deno.FsFile) {
+      const full = Object.assign(new Error("full"), { code: "ENOSPC" });
+      return ++count === 2 ? Promise.reject(full) : sync.call(this);
+    };
+  });
+  assertEquals(await files.sendAll([["a", "1"], ["b", "2"], ["c", "3"]]), [201, 507, 201]);
   assertEquals(await entries(files.root), [RESERVED, "a", "c", "file", "sub"]);
   assertEquals(await files.unfinished(), []);
 });
 
 Deno.test("an error of the disk that is not one of a file ends a bundle, and is logged", async () => {
   await using files = await serveBundles();
-  const { openSync } = Deno;
-  Deno.openSync = () => {
+  using _broken = patch(Deno, "openSync", () => () => {
     throw Object.assign(new Error("the disk is broken"), { code: "EIO" });
-  };
-  try {
-    await assertRejects(() => files.sendAll([["a", "1"]]));
-  } finally {
-    Deno.openSync = openSync;
-  }
+  });
+  await assertRejects(() => files.sendAll([["a", "1"]]));
   assertMatch(files.serving.logger.at("error").join(), /the disk is broken/);
   assertEquals(await files.unfinished(), []);
 });
@@ -696,18 +668,13 @@ Deno.test("a file that gets its name while a link replaces its directory is refu
   const { root } = files;
   await Deno.mkdir(`${root}/elsewhere`);
   await makeLinks({ [`${root}/link`]: "elsewhere" });
-  const { linkSync } = Deno;
-  Deno.linkSync = (from, to) => {
+  using _exchanging = patch(Deno, "linkSync", (linkSync) => (from, to) => {
     Deno.renameSync(`${root}/sub`, `${root}/kept`);
     Deno.renameSync(`${root}/link`, `${root}/sub`);
     linkSync(from, to);
-  };
-  try {
-    const sent: Sent[] = [["sub/new", "1", { "if-none-match": "*" }], ["file", "2"]];
-    assertEquals(await files.sendAll(sent), [409, 204]);
-  } finally {
-    Deno.linkSync = linkSync;
-  }
+  });
+  const sent: Sent[] = [["sub/new", "1", { "if-none-match": "*" }], ["file", "2"]];
+  assertEquals(await files.sendAll(sent), [409, 204]);
   assertEquals(await entries(`${root}/elsewhere`), ["new"]);
   assertEquals(await files.unfinished(), []);
 });

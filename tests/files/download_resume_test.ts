@@ -14,6 +14,7 @@ import {
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
 import { untilRefused } from "@degu/testing/raw_peer.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
@@ -410,17 +411,14 @@ Deno.test("the second of two downloads to one target is refused, and the first c
 
 Deno.test("a download whose part others remove again and again is refused", async () => {
   await using files = await serveVersion(1);
-  const { tryLock } = Deno.FsFile.prototype;
-  Deno.FsFile.prototype.tryLock = function (isExclusive) {
-    Deno.removeSync(`${files.dir}/${PART}`);
-    return tryLock.call(this, isExclusive);
-  };
-  try {
-    const error = await assertRejects(() => files.get(), TransferError, "another download");
-    assertEquals([error.code, files.there.requests], ["IN_USE", []]);
-  } finally {
-    Deno.FsFile.prototype.tryLock = tryLock;
-  }
+  using _removing = patch(Deno.FsFile.prototype, "tryLock", (tryLock) => {
+    return function (this: Deno.FsFile, isExclusive) {
+      Deno.removeSync(`${files.dir}/${PART}`);
+      return tryLock.call(this, isExclusive);
+    };
+  });
+  const error = await assertRejects(() => files.get(), TransferError, "another download");
+  assertEquals([error.code, files.there.requests], ["IN_USE", []]);
 });
 
 Deno.test("a response whose part can't be prepared is not read", async () => {

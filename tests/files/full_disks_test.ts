@@ -4,6 +4,7 @@ import { partSize, UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 import { obstacleTo } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serveVersion } from "@degu/testing/served_version.ts";
 import { runOnTerminal, terminalObstacle, testUnless } from "@degu/testing/terminals.ts";
@@ -174,21 +175,16 @@ Deno.test("what can't be synced to a full disk is kept up to where all of it is 
   const size = () => Deno.statSync(`${version.dir}/.copy.degu-part`).size;
   assertEquals(size(), 131_072);
   there.cutAfter = Infinity;
-  const { sync } = Deno.FsFile.prototype;
   // Only the first sync fails, as with a real loss: the next one does not report it.
-  Deno.FsFile.prototype.sync = () => {
-    Deno.FsFile.prototype.sync = sync;
+  using patched = patch(Deno.FsFile.prototype, "sync", () => () => {
+    patched[Symbol.dispose]();
     return Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
-  };
-  try {
-    const error = await assertRejects(() => get(), TransferError);
-    assertEquals(error.code, "DISK_FULL");
-    const needed = 300_000 - 131_072;
-    assertStringIncludes(error.message, `${file}: there is no space left on this device`);
-    assertStringIncludes(error.message, `${needed} bytes are needed`);
-  } finally {
-    Deno.FsFile.prototype.sync = sync;
-  }
+  });
+  const error = await assertRejects(() => get(), TransferError);
+  assertEquals(error.code, "DISK_FULL");
+  const needed = 300_000 - 131_072;
+  assertStringIncludes(error.message, `${file}: there is no space left on this device`);
+  assertStringIncludes(error.message, `${needed} bytes are needed`);
   assertEquals(size(), 131_072);
   assertEquals((await get()).resumedFrom, 131_072);
 

@@ -21,6 +21,7 @@ import { Root } from "@degu/internal/files/root.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
@@ -849,45 +850,33 @@ Deno.test("download: no part is written through a link that has replaced a direc
   await Deno.mkdir(`${target}/../outside`);
   await Deno.utime(`${target}/../outside`, 1, 1);
   await makeLinks({ [`${target}/../link`]: "../outside" });
-  const { lstat, openSync } = Deno;
-  const { now } = performance;
-  let time = now.call(performance);
+  let time = performance.now();
   // A turn is over once a part has been opened.
-  performance.now = () => time;
-  Deno.openSync = (path, options) => {
+  using _clock = patch(performance, "now", () => () => time);
+  using _opening = patch(Deno, "openSync", (openSync) => (path, options) => {
     if (`${path}`.includes("/.small-")) time += 10;
     return openSync(path, options);
-  };
-  Deno.lstat = (path) => {
+  });
+  using patched = patch(Deno, "lstat", (lstat) => (path) => {
     if (!Array.from(Deno.readDirSync(`${target}/d`)).length) return lstat(path);
-    Deno.lstat = lstat;
+    patched[Symbol.dispose]();
     Deno.renameSync(`${target}/d`, `${target}/../exchanged`);
     Deno.renameSync(`${target}/../link`, `${target}/d`);
     return lstat(path);
-  };
-  try {
-    assertEquals((await trees.copy()).outcomes, { "d/a": "failed", "d/b": "failed" });
-  } finally {
-    Object.assign(Deno, { lstat, openSync });
-    performance.now = now;
-  }
+  });
+  assertEquals((await trees.copy()).outcomes, { "d/a": "failed", "d/b": "failed" });
   assertEquals((await Deno.stat(`${target}/../outside`)).mtime, new Date(1000));
 });
 
 Deno.test("download: a small file stays locked until it has its name, so that nobody takes it for left over", async () => {
   await using trees = await makeTrees("download", { a: "a", b: "b" });
-  const { linkSync } = Deno;
   const seen: boolean[] = [];
-  Deno.linkSync = (from, to) => {
+  using _linking = patch(Deno, "linkSync", (linkSync) => (from, to) => {
     using file = Deno.openSync(from, { write: true });
     seen.push(file.tryLockSync(true));
     linkSync(from, to);
-  };
-  try {
-    await trees.copy({ replace: false });
-  } finally {
-    Deno.linkSync = linkSync;
-  }
+  });
+  await trees.copy({ replace: false });
   assertEquals(seen, [false, false]);
 });
 
@@ -897,23 +886,18 @@ Deno.test("download: no part is written through a link that has replaced a direc
   await Deno.mkdir(`${target}/../outside`);
   await Deno.utime(`${target}/../outside`, 1, 1);
   await makeLinks({ [`${target}/../link`]: "../outside" });
-  const { openSync } = Deno;
-  const { now } = performance;
-  Deno.openSync = (path, options) => {
+  let isStopped = false;
+  using _clock = patch(performance, "now", (now) => () => isStopped ? 0 : now.call(performance));
+  using patched = patch(Deno, "openSync", (openSync) => (path, options) => {
     if (!`${path}`.includes("/.small-")) return openSync(path, options);
-    Deno.openSync = openSync;
+    patched[Symbol.dispose]();
     // It is tried again in the same turn.
-    performance.now = () => 0;
+    isStopped = true;
     Deno.renameSync(`${target}/d`, `${target}/../exchanged`);
     Deno.renameSync(`${target}/../link`, `${target}/d`);
     throw Object.assign(new Error("too many open files"), { code: "EMFILE" });
-  };
-  try {
-    assertEquals((await trees.copy()).outcomes, { "d/a": "failed" });
-  } finally {
-    Deno.openSync = openSync;
-    performance.now = now;
-  }
+  });
+  assertEquals((await trees.copy()).outcomes, { "d/a": "failed" });
   assertEquals((await Deno.stat(`${target}/../outside`)).mtime, new Date(1000));
 });
 
@@ -929,18 +913,13 @@ Deno.test("download: while too many files are open, small ones are requested onc
         return null;
       }),
     );
-    const { openSync } = Deno;
-    Deno.openSync = (path, options) => {
+    using _failing = patch(Deno, "openSync", (openSync) => (path, options) => {
       if (!`${path}`.includes("/.small-")) return openSync(path, options);
       throw Object.assign(new Error("it can't be opened"), { code });
-    };
-    try {
-      const { outcomes, errors } = await trees.copy();
-      assertEquals([outcomes, requests], [{ small: "failed" }, most], code);
-      assertEquals((errors.small as Error).message, `"small": it can't be opened`);
-    } finally {
-      Deno.openSync = openSync;
-    }
+    });
+    const { outcomes, errors } = await trees.copy();
+    assertEquals([outcomes, requests], [{ small: "failed" }, most], code);
+    assertEquals((errors.small as Error).message, `"small": it can't be opened`);
   }
 });
 

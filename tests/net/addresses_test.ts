@@ -1,4 +1,5 @@
 /** Addresses of both ends: what is refused, what a server binds and accepts in spite of faults, and what outlives it. */
+import { patch } from "@degu/testing/patching.ts";
 import {
   assert,
   assertEquals,
@@ -141,19 +142,12 @@ Deno.test("each free abstract name is different", async () => {
 });
 
 Deno.test("an abstract name that is in use is not chosen; any other error is reported", () => {
-  const { listen } = Deno;
   const { AddrInUse, PermissionDenied } = Deno.errors;
   const errors = [new AddrInUse("in use"), new AddrInUse("in use"), new PermissionDenied("never")];
-  Object.assign(Deno, {
-    listen() {
-      throw errors.shift();
-    },
+  using _failing = patch(Deno, "listen", () => () => {
+    throw errors.shift();
   });
-  try {
-    assertThrows(() => new Server(new Uint8Array(0), ok), PermissionDenied, "never");
-  } finally {
-    Object.assign(Deno, { listen });
-  }
+  assertThrows(() => new Server(new Uint8Array(0), ok), PermissionDenied, "never");
   assertEquals(errors, []);
 });
 
@@ -243,16 +237,16 @@ Deno.test("an accepted connection does not delay small writes (TCP_NODELAY)", as
   using client = await Deno.connect({ hostname, port });
   // The option can't be read back, so this watches that it is set.
   const prototype: NoDelay = Object.getPrototypeOf(client);
-  const { setNoDelay } = prototype;
   const calls: unknown[] = [];
-  prototype.setNoDelay = function (noDelay) {
-    calls.push(noDelay);
-    setNoDelay.call(this, noDelay);
-  };
+  using _seen = patch(prototype, "setNoDelay", (setNoDelay) => {
+    return function (this: NoDelay, noDelay) {
+      calls.push(noDelay);
+      setNoDelay.call(this, noDelay);
+    };
+  });
   try {
     using _conn = await listener.acceptConn();
   } finally {
-    prototype.setNoDelay = setNoDelay;
     listener.close();
   }
   assertEquals(calls, [true]);
@@ -260,10 +254,9 @@ Deno.test("an accepted connection does not delay small writes (TCP_NODELAY)", as
 
 Deno.test("a fault of accept(2) is reported once until a connection arrives, and tried again after a pause", async () => {
   // Faults of the system, in front of a real listener: it has enough descriptors, and its sockets take every option.
-  const { listen } = Deno;
   const outcomes = ["EMFILE", "EMFILE", "none", "EMFILE", "EINVAL", "none"];
   const accepted: Deno.Conn[] = [];
-  const faulty = (options: Deno.TcpListenOptions & { transport: "tcp" }) => {
+  const makeFaulty = (listen: typeof Deno.listen) => (options: Deno.TcpListenOptions) => {
     const listener = listen(options);
     const accept = listener.accept.bind(listener);
     listener.accept = async () => {
@@ -279,10 +272,10 @@ Deno.test("a fault of accept(2) is reported once until a connection arrives, and
     };
     return listener;
   };
-  Object.assign(Deno, { listen: faulty });
   const logger = new RecordingLogger();
+  using patched = patch(Deno, "listen", (listen) => makeFaulty(listen) as typeof listen);
   const listener = new PlainListener(["127.0.0.1", 0], logger);
-  Object.assign(Deno, { listen });
+  patched[Symbol.dispose]();
   const [hostname, port] = listener.address as [string, number];
   const clients: Deno.Conn[] = [];
   while (clients.length < 3) clients.push(await Deno.connect({ hostname, port }));

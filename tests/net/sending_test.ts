@@ -1,4 +1,5 @@
 /** How messages are written: in how many writes, from which buffer, and which bodies are trusted to be encoded. */
+import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { type App, Client, Connection, type Response } from "@degu/degu";
 import { Body, BodyError, BodyIter, type BodyOut, ChunkedBody } from "@degu/degu/base";
@@ -255,13 +256,8 @@ for (const [name, [make, Base, lines]] of Object.entries(makers)) {
         }(streamOf() as never),
     };
     for (const [how, impostor] of Object.entries(impostors)) await assertHarmless(impostor(), how);
-    const { writeTo } = Base.prototype;
-    Base.prototype.writeTo = smuggle as typeof writeTo;
-    try {
-      await assertHarmless(make(), "whose prototype has another writeTo");
-    } finally {
-      Base.prototype.writeTo = writeTo;
-    }
+    using _smuggling = patch(Base.prototype, "writeTo", () => smuggle as never);
+    await assertHarmless(make(), "whose prototype has another writeTo");
   });
 }
 
