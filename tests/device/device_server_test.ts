@@ -185,24 +185,19 @@ async function assertRemoved(camera: Device, end: "shutdown" | typeof Symbol.asy
   await using server = camera.listen(LOOPBACK, tellName);
   const serving = server.serveForever();
   await server.ready;
-  const { remove } = Deno;
   const gate = Promise.withResolvers<void>();
-  Deno.remove = async (...args) => {
+  using _waiting = patch(Deno, "remove", (remove) => async (...args) => {
     await gate.promise;
     await remove(...args);
-  };
-  try {
-    let isDone = false;
-    const done = server[end]().then(() => isDone = true);
-    if (end === "shutdown") await serving;
-    await turnOfEventLoop();
-    assertEquals(isDone, false);
-    gate.resolve();
-    await done;
-    assertEquals(await entries(join(camera.dir, "serving")), []);
-  } finally {
-    Deno.remove = remove;
-  }
+  });
+  let isDone = false;
+  const done = server[end]().then(() => isDone = true);
+  if (end === "shutdown") await serving;
+  await turnOfEventLoop();
+  assertEquals(isDone, false);
+  gate.resolve();
+  await done;
+  assertEquals(await entries(join(camera.dir, "serving")), []);
 }
 
 Deno.test("peerOf throws a TypeError for a session of another server", async () => {

@@ -132,14 +132,11 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
   await viewer[Symbol.asyncDispose]();
   await Promise.all([inviting, connecting]);
   await assertRejects(() => conn.get("/"), Error, "closed");
-  const { readDir } = Deno;
-  Deno.readDir = () => {
-    throw new Error("a device that is closed reads its peers");
-  };
-  try {
+  {
+    using _never = patch(Deno, "readDir", () => () => {
+      throw new Error("a device that is closed reads its peers");
+    });
     await assertRejects(() => client.connect(), Error, "device was closed");
-  } finally {
-    Deno.readDir = readDir;
   }
   assertThrows(() => viewer.listen(LOOPBACK, tellName), DeguError, "closed");
   await assertRejects(() => viewer.client("camera"), DeguError, "closed");

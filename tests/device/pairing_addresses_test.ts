@@ -9,6 +9,7 @@ import {
   withoutWildcards,
   withScope,
 } from "@degu/internal/device/pairing_addresses.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 
 const never = () => {
@@ -17,13 +18,8 @@ const never = () => {
 
 /** Calls a function on a machine with these interfaces. */
 function on<T>(interfaces: () => Deno.NetworkInterfaceInfo[], call: () => T): T {
-  const { networkInterfaces } = Deno;
-  Deno.networkInterfaces = interfaces;
-  try {
-    return call();
-  } finally {
-    Deno.networkInterfaces = networkInterfaces;
-  }
+  using _found = patch(Deno, "networkInterfaces", () => interfaces);
+  return call();
 }
 
 Deno.test("addresses from another device are IP addresses or DNS names, each with a port, and nothing else", () => {
@@ -138,10 +134,8 @@ Deno.test("serving is sent without scopes, and a wildcard as what it stands for"
   assertThrows(() => on(never, () => addressFinder({} as never, [["::", 80]])), Error, "asked"); // at once
   // Of the servers that listen later; what is no missing permission is an error then, too.
   const serving = { addresses: () => Promise.resolve([["::", 80]]) };
-  const { networkInterfaces } = Deno;
-  Deno.networkInterfaces = never;
-  await assertRejects(addressFinder({ serving } as never, undefined), Error, "asked")
-    .finally(() => Deno.networkInterfaces = networkInterfaces);
+  using _never = patch(Deno, "networkInterfaces", () => never);
+  await assertRejects(addressFinder({ serving } as never, undefined), Error, "asked");
 });
 
 function of(name: string, address: string, scopeid: number | null = null) {

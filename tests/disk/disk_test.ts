@@ -80,12 +80,11 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
   });
   assertEquals(turns, 2);
   // It is removed between the look at it and its opening.
-  const { open: openFile } = Deno;
-  Deno.open = async (...args) => {
-    Deno.open = openFile;
+  using patched = patch(Deno, "open", (open) => async (...args) => {
+    patched[Symbol.dispose]();
     await Deno.remove(path);
-    return await openFile(...args);
-  };
+    return await open(...args);
+  });
   await open(true, "");
   using held = await Deno.open(path, { write: true });
   await held.lock(true);
@@ -325,20 +324,15 @@ Deno.test("a path is real if something is there, and no link is on the way", asy
 Deno.test("a new name is given only to one of several files, and the others keep theirs, with and without hard links", async () => {
   await using dir = await tempDir();
   const path = (name: string) => join(dir.path, name);
-  const { linkSync } = Deno;
   const refuse = () => {
     throw new Deno.errors.PermissionDenied("EPERM: no hard links");
   };
-  for (const link of [linkSync, refuse]) {
+  for (const link of [Deno.linkSync, refuse]) {
     await Deno.writeTextFile(path("a"), "a");
     await Deno.writeTextFile(path("b"), "b");
-    try {
-      Deno.linkSync = link;
-      const given = ["a", "b"].map((name) => giveNewName(path(name), path("new")));
-      assertEquals(given, [true, false]);
-    } finally {
-      Deno.linkSync = linkSync;
-    }
+    using _patched = patch(Deno, "linkSync", () => link);
+    const given = ["a", "b"].map((name) => giveNewName(path(name), path("new")));
+    assertEquals(given, [true, false]);
     assertEquals(await entries(dir.path), ["b", "new"]);
     assertEquals(await Deno.readTextFile(path("new")), "a");
     await Deno.remove(path("new"));

@@ -150,12 +150,11 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
   "a second name of a file": { change: (dir) => Deno.link(`${dir}/${PART}`, `${dir}/second`) },
   "a second name of a file, from when it was opened on": {
     change: (dir) => {
-      const { realPath } = Deno;
-      Deno.realPath = async (path) => {
-        Deno.realPath = realPath;
+      const patched = patch(Deno, "realPath", (realPath) => async (path) => {
+        patched[Symbol.dispose]();
         await Deno.link(`${dir}/${PART}`, `${dir}/second`);
         return await realPath(path);
-      };
+      });
       return Promise.resolve();
     },
   },
@@ -228,17 +227,14 @@ Deno.test("what a link leads to that has replaced a part at once is not removed 
   await using dir = await tempDir();
   const precious = `${dir.path}/precious`;
   await Deno.writeTextFile(precious, "");
-  const { realPath } = Deno;
-  try {
+  {
     // The moment at which somebody else is fast enough.
-    Deno.realPath = async (path) => {
+    using _exchanging = patch(Deno, "realPath", (realPath) => async (path) => {
       await Deno.remove(`${dir.path}/${PART}`);
       await makeLinks({ [`${dir.path}/${PART}`]: precious });
       return await realPath(path);
-    };
+    });
     await using _part = await PartFile.open(`${dir.path}/copy`, true);
-  } finally {
-    Deno.realPath = realPath;
   }
   assertEquals(await entries(dir.path), ["precious"]);
 });
@@ -432,17 +428,12 @@ Deno.test("a response whose part can't be prepared is not read", async () => {
 Deno.test("a download that makes its part anew is refused if another one is faster", async () => {
   await using files = await setUp();
   await files.cut(600_000);
-  const { remove } = Deno;
-  Deno.remove = async (path, options) => {
+  using _faster = patch(Deno, "remove", (remove) => async (path, options) => {
     await remove(path, options);
     if (`${path}`.endsWith(PART)) await Deno.writeTextFile(path, "");
-  };
-  try {
-    const error = await assertRejects(() => files.get({ resume: false }), TransferError);
-    assertEquals(error.code, "IN_USE");
-  } finally {
-    Deno.remove = remove;
-  }
+  });
+  const error = await assertRejects(() => files.get({ resume: false }), TransferError);
+  assertEquals(error.code, "IN_USE");
 });
 
 Deno.test("of many downloads to one target each succeeds or is refused", async () => {
@@ -599,13 +590,10 @@ Deno.test("content that is not a record of this format is ignored", async () => 
   await Deno.remove(`${part}.json`);
   // One that can't be read may be valid: nothing starts over for that.
   await writeRecord(part, SAVED_RECORD);
-  const { readTextFile } = Deno;
-  const denied = new Deno.errors.PermissionDenied("denied");
-  Deno.readTextFile = () => Promise.reject(denied);
-  try {
+  {
+    const denied = new Deno.errors.PermissionDenied("denied");
+    using _denying = patch(Deno, "readTextFile", () => () => Promise.reject(denied));
     assertEquals(await assertRejects(() => readRecord(part)), denied);
-  } finally {
-    Deno.readTextFile = readTextFile;
   }
   await Deno.remove(`${part}.json`);
   if (await makeFifo(`${part}.json`)) assertEquals(await readRecord(part), null);

@@ -8,6 +8,7 @@ import {
 } from "@degu/degu/files";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { copyElsewhere, type CopyJob, DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
@@ -369,24 +370,19 @@ Deno.test("bundle=names can't tell what is in a directory that the disk does not
   await using dir = await tempDir();
   await fill(dir.path, { "a": "1", "d/b": "2" });
   const damaged = `${await Deno.realPath(dir.path)}/d`;
-  const { readDir } = Deno;
-  Deno.readDir = (path) => {
+  using _damaged = patch(Deno, "readDir", (readDir) => (path) => {
     if (path === damaged) throw Object.assign(new Error("a bad sector"), { code: "EIO" });
     return readDir(path);
-  };
-  try {
-    await using serving = serve(new FilesApp(dir.path, { list: true }));
-    const body = new TextEncoder().encode('["d","b"]\n["d","none"]\n["a"]\n');
-    const response = await serving.makeClient().request("POST", "/?bundle=names", {}, body);
-    const lines = new TextDecoder().decode(await response.body!.bytes()).trimEnd().split("\n");
-    assertEquals(lines.slice(0, 3), [
-      '{"status":409}',
-      '{"status":404}',
-      '{"status":200,"name":"a"}',
-    ]);
-  } finally {
-    Deno.readDir = readDir;
-  }
+  });
+  await using serving = serve(new FilesApp(dir.path, { list: true }));
+  const body = new TextEncoder().encode('["d","b"]\n["d","none"]\n["a"]\n');
+  const response = await serving.makeClient().request("POST", "/?bundle=names", {}, body);
+  const lines = new TextDecoder().decode(await response.body!.bytes()).trimEnd().split("\n");
+  assertEquals(lines.slice(0, 3), [
+    '{"status":409}',
+    '{"status":404}',
+    '{"status":200,"name":"a"}',
+  ]);
 });
 
 Deno.test("upload: where the target can't tell which name it has something by, nothing there gives way to another kind", async () => {

@@ -1,5 +1,4 @@
 /** Addresses of both ends: what is refused, what a server binds and accepts in spite of faults, and what outlives it. */
-import { patch } from "@degu/testing/patching.ts";
 import {
   assert,
   assertEquals,
@@ -19,6 +18,7 @@ import { PlainListener } from "@degu/internal/net/listener.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { listenAgain, unusedPort } from "@degu/testing/ports.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";

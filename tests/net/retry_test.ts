@@ -1,5 +1,4 @@
 /** Which errors are transient, and retrying after them. */
-import { patch } from "@degu/testing/patching.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import {
@@ -9,6 +8,7 @@ import {
   TlsError,
 } from "@degu/degu/base";
 import { isTransient, retry, type RetryOptions, TransferError } from "@degu/degu/files";
+import { patch } from "@degu/testing/patching.ts";
 import { stated } from "@degu/testing/stated.ts";
 
 const lost = () => new Deno.errors.ConnectionReset("lost");

@@ -1,11 +1,11 @@
 /** How messages are written: in how many writes, from which buffer, and which bodies are trusted to be encoded. */
-import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { type App, Client, Connection, type Response } from "@degu/degu";
 import { Body, BodyError, BodyIter, type BodyOut, ChunkedBody } from "@degu/degu/base";
 import { type ByteSink, type ByteSource, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { countLines } from "@degu/testing/chunk_lines.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";
