@@ -257,73 +257,73 @@ Deno.test({
       [spelling, `${spelling} /dev/null`],
       [spelling, `${spelling} /dev/null renumber`],
     ]) as [string, string][];
-    for (const [spelling, args] of spellings) {
-      await using dir = await tempDir();
-      const jobs: { row: Row; job: CopyJob; at: number }[] = [];
-      const through = await mounting(dir.path, args);
+    await using dir = await tempDir();
+    const jobs: { row: Row; job: CopyJob; title: string; target: string }[] = [];
+    // All disks for one process, which copies all trees.
+    const through: string[] = [...MOUNTING, 'exec "$@"', "sh"];
+    for (const [spelling, how] of spellings) {
+      const place = `${dir.path}/${how.replaceAll(/\W+/g, "-")}`;
+      through.push("sh", "-c", await scriptOnOddDisk(place, how), place);
       for (const row of rows.filter((row) => row[1] === spelling)) {
-        const [, , source, target, options, { older }] = row;
+        const [name, , source, target, options, { older }] = row;
         const ways = [
           ...older === "only" ? [] : DIRECTIONS.map((direction) => [direction, false] as const),
           ...older === undefined ? [] : [["upload", true] as const],
         ];
         for (const [direction, isOlder] of ways) {
-          {
-            const at = jobs.length;
-            const job = { dir: `${dir.path}/${at}`, direction, options, isOlder };
-            await fill(`${job.dir}/source`, source);
-            for (const path of Object.keys(source).filter((path) => source[path] === LINK)) {
-              await Deno.remove(`${job.dir}/source/${path}`);
-              await makeLinks({ [`${job.dir}/source/${path}`]: "." });
-            }
-            await fill(`${dir.path}/backing`, { [`${at}`]: null });
-            await fill(`${dir.path}/backing/${at}`, target);
-            // No two files have the same time.
-            let time = 1_600_000_000;
-            for (const root of [`${dir.path}/backing/${at}`, `${job.dir}/source`]) {
-              for (const path of Object.keys(root.endsWith("source") ? source : target)) {
-                time += 10;
-                await Deno.utime(`${root}/${path}`, time, time);
-              }
-            }
-            await makeLinks({ [`${job.dir}/target`]: `../disk/${at}` });
-            jobs.push({ row, job, at });
+          const at = `${jobs.length}`;
+          const job = { dir: `${place}/${at}`, direction, options, isOlder };
+          await fill(`${job.dir}/source`, source);
+          for (const path of Object.keys(source).filter((path) => source[path] === LINK)) {
+            await Deno.remove(`${job.dir}/source/${path}`);
+            await makeLinks({ [`${job.dir}/source/${path}`]: "." });
           }
+          const there = `${place}/backing/${at}`;
+          await fill(`${place}/backing`, { [at]: null });
+          await fill(there, target);
+          // No two files have the same time.
+          let time = 1_600_000_000;
+          for (const [root, tree] of [[there, target], [`${job.dir}/source`, source]] as const) {
+            for (const path of Object.keys(tree)) {
+              time += 10;
+              await Deno.utime(`${root}/${path}`, time, time);
+            }
+          }
+          await makeLinks({ [`${job.dir}/target`]: `../disk/${at}` });
+          const title = `${how}: ${name}, ${direction}${isOlder ? ", an older server" : ""}`;
+          jobs.push({ row, job, title, target: there });
         }
       }
-      const all = jobs.map(({ job }) => job);
-      const copied = await copyElsewhere(through, [...all, ...all]);
-      for (const { row: [name, , , , options, expected], job, at } of jobs) {
-        const { direction, isOlder } = job;
-        const title = `${args}: ${name}, ${direction}${isOlder ? ", an older server" : ""}`;
-        await t.step(title, async () => {
-          const shown = Deno.inspect(copied[at], { depth: 5 });
-          const { outcomes, deleted, result } = copied[at]!;
-          const { kept = null, left, respelled } = expected;
-          const told = outcomesOf(expected.outcomes);
-          assertEquals(outcomes, told, shown);
-          assertEquals(deleted.toSorted(), wordsOf(expected.deleted), shown);
-          assertEquals(result.deletionsKept, kept, shown);
-          const paths = result.respelled?.map((path) => path.join("/").replace(/ $/, "_"));
-          assertEquals(paths?.toSorted(), respelled === undefined ? undefined : wordsOf(respelled));
-          const now = await content(`${dir.path}/backing/${at}`);
-          const shorter = (tree: Tree) => {
-            return Object.entries(tree).map(([path, text]) => [path, text?.slice(0, 9) ?? null]);
-          };
-          assertEquals(shorter(now).toSorted(), shorter(left).toSorted(), shown);
-          const again = copied[jobs.length + at]!;
-          const isStuck = kept === "failed" || Object.values(told).includes("failed");
-          const expectedAgain = isStuck ? kept : expected.again ?? kept;
-          for (const [path, outcome] of Object.entries(again.outcomes)) {
-            // What has failed once can fail earlier, with what is in it.
-            const isFine = outcome === "unchanged" || outcome === "skipped: link" ||
-              outcome === "failed" && isStuck;
-            assertEquals([isFine, outcome], [true, outcome], `${path}: ${Deno.inspect(again)}`);
-          }
-          assertEquals(again.deleted, []);
-          assertEquals(again.result.deletionsKept, options.delete ? expectedAgain : null);
-        });
-      }
+    }
+    const all = jobs.map(({ job }) => job);
+    const copied = await copyElsewhere(through, [...all, ...all]);
+    for (const [at, { row: [, , , , options, expected], title, target }] of jobs.entries()) {
+      await t.step(title, async () => {
+        const shown = Deno.inspect(copied[at], { depth: 5 });
+        const { outcomes, deleted, result } = copied[at]!;
+        const { kept = null, left, respelled } = expected;
+        const told = outcomesOf(expected.outcomes);
+        assertEquals(outcomes, told, shown);
+        assertEquals(deleted.toSorted(), wordsOf(expected.deleted), shown);
+        assertEquals(result.deletionsKept, kept, shown);
+        const paths = result.respelled?.map((path) => path.join("/").replace(/ $/, "_"));
+        assertEquals(paths?.toSorted(), respelled === undefined ? undefined : wordsOf(respelled));
+        const shorter = (tree: Tree) => {
+          return Object.entries(tree).map(([path, text]) => [path, text?.slice(0, 9) ?? null]);
+        };
+        assertEquals(shorter(await content(target)).toSorted(), shorter(left).toSorted(), shown);
+        const again = copied[jobs.length + at]!;
+        const isStuck = kept === "failed" || Object.values(told).includes("failed");
+        const expectedAgain = isStuck ? kept : expected.again ?? kept;
+        for (const [path, outcome] of Object.entries(again.outcomes)) {
+          // What has failed once can fail earlier, with what is in it.
+          const isFine = outcome === "unchanged" || outcome === "skipped: link" ||
+            outcome === "failed" && isStuck;
+          assertEquals([isFine, outcome], [true, outcome], `${path}: ${Deno.inspect(again)}`);
+        }
+        assertEquals(again.deleted, []);
+        assertEquals(again.result.deletionsKept, options.delete ? expectedAgain : null);
+      });
     }
   },
 });
