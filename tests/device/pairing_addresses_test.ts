@@ -171,17 +171,17 @@ Deno.test("own addresses: the most useful first, one per interface before a seco
   const more = bridges.map((address, i) => of(`br${i}`, address));
   const ofMore = [...bridges.map((host) => [host, 0]), ["fe80::2", 0, 0, 9]];
   const rows: [interfaces: Deno.NetworkInterfaceInfo[], addresses: unknown[]][] = [
-    [HOME, [v4, v6, link6, link4, other4, other6]],
-    // Of one interface the first of each kind comes before the second of any.
-    [HOME.toReversed(), [other4, other6, link6, link4, v4, v6]],
+    [HOME, [v4, other4, v6, other6, link6, link4]],
+    [HOME.toReversed(), [other4, v4, other6, v6, link6, link4]],
+    // A link without other addresses, such as a cable between two devices, is among the first.
     [[of("eth1", "fe80::2", 9), ...HOME, ...more], [
       v4,
       ...ofMore,
+      other4,
       v6,
+      other6,
       link6,
       link4,
-      other4,
-      other6,
     ]],
     // Those of the loopback interface never come with others.
     [LOOPBACK, [["127.0.0.1", 0], ["::1", 0]]],
@@ -196,8 +196,8 @@ Deno.test("a wildcard is replaced by the addresses of this machine, with its por
   const resolve = (...addresses: Address[]) => on(() => HOME, () => withoutWildcards(addresses));
   assertEquals(resolve(["0.0.0.0", 7443], ...rest), [
     ["192.168.1.7", 7443],
-    ["169.254.3.4", 7443],
     ["192.168.1.8", 7443],
+    ["169.254.3.4", 7443],
     ...rest,
   ]);
   for (const wildcard of [["::", 1], ["0::0", 1], ["::", 1, 0, 0]] as const) {
