@@ -17,7 +17,12 @@ import { duplicateDescriptor, HeldSocket } from "@degu/internal/net/held_socket.
 import { PlainListener } from "@degu/internal/net/listener.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
-import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import {
+  assertRangeError,
+  assertTypeError,
+  constructWith,
+  messageOf,
+} from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { listenAgain, unusedPort } from "@degu/testing/ports.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -442,4 +447,31 @@ Deno.test("a held socket accepts nothing, and its duplicates stay open when it c
 Deno.test("a descriptor that is not a socket can't be held, and one that doesn't listen can't be duplicated", () => {
   assertEquals(HeldSocket.open(1_000_000), null);
   assertEquals(duplicateDescriptor(createServer()), null);
+});
+
+Deno.test("the error for a path of a Unix socket says what is required", () => {
+  const rows = [
+    ["my.socket", "must be absolute, and a host is given as [host, port]"],
+    ["", "must be absolute, and a host is given as [host, port]"],
+    ["/a\0b", "must not contain a NUL"],
+    ["/a//b", 'must be normalized, without "//", "/./", "/../" and a trailing slash'],
+    ["/a/", 'must be normalized, without "//", "/./", "/../" and a trailing slash'],
+    ["/\ud800", "must be valid Unicode"],
+    [`/${"a".repeat(107)}`, "must have at most 107 bytes"],
+  ] as const;
+  for (const [path, expected] of rows) {
+    const message = messageOf(() => new Client(path));
+    const start = `address: the path of a Unix socket ${expected}; got "`;
+    assertEquals(message.slice(0, start.length), start);
+  }
+  const encoder = new TextEncoder();
+  const names = [
+    [encoder.encode("name"), 'must begin with a NUL byte; got "name"'],
+    [new Uint8Array(0), "must begin with a NUL byte; got an empty array"],
+    [new Uint8Array(109), "must have at most 108 bytes; got 109"],
+    [Uint8Array.of(0, 0xff), 'must be valid UTF-8; got "\\x00\\xff"'],
+  ] as const;
+  for (const [name, expected] of names) {
+    assertEquals(messageOf(() => new Client(name)), `address: an abstract name ${expected}`);
+  }
 });
