@@ -18,20 +18,18 @@ export async function snapshot(dir: string): Promise<Record<string, string>> {
   return files;
 }
 
-// Synchronous calls take a fraction of the time of the others, and trees have hundreds of files.
-
 /** Writes files with these texts; `null` is a directory. */
-export function fill(dir: string, content: Readonly<Record<string, string | null>>): Promise<void> {
-  return Promise.try(() => {
-    const made = new Set<string>();
-    for (const [path, text] of Object.entries(content)) {
-      const full = `${dir}/${path}`;
-      const directory = text === null ? full : full.slice(0, full.lastIndexOf("/"));
-      if (!made.has(directory)) Deno.mkdirSync(directory, { recursive: true });
-      made.add(directory);
-      if (text !== null) Deno.writeTextFileSync(full, text);
-    }
-  });
+export async function fill(
+  dir: string,
+  content: Readonly<Record<string, string | null>>,
+): Promise<void> {
+  for (const [path, text] of Object.entries(content)) {
+    const full = `${dir}/${path}`;
+    await Deno.mkdir(text === null ? full : full.slice(0, full.lastIndexOf("/")), {
+      recursive: true,
+    });
+    if (text !== null) await Deno.writeTextFile(full, text);
+  }
 }
 
 /** Everything below a directory: the texts of files, `null` for directories, and where links lead. */
@@ -39,6 +37,7 @@ export function content(dir: string): Promise<Record<string, string | null>> {
   return Promise.try(() => contentBelow(dir, ""));
 }
 
+/** Synchronous calls take a fraction of the time of the others, and trees have hundreds of files. */
 function contentBelow(dir: string, below: string): Record<string, string | null> {
   const found: Record<string, string | null> = {};
   const listed = [...Deno.readDirSync(dir)];
