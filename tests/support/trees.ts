@@ -125,7 +125,7 @@ export async function copyElsewhere(
     flags: ["--allow-all", ...importMapFlags()],
     args: [JSON.stringify(jobs)],
     through,
-    patience: 60,
+    patience: 120,
   });
   return JSON.parse(printed);
 }
