@@ -24,6 +24,7 @@ import { api, makeSession } from "@degu/testing/calling.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { overwrite, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import {
   makeTree,
@@ -230,20 +231,13 @@ Deno.test("a small file that has changed in the last two seconds is read twice, 
   await using tree = await makeTree();
   const path = `${tree.root}/file`;
   const state = lstatSync(path, { bigint: true });
-  const { now } = Date;
-  const { compare } = Buffer;
   const read = (age: number) => {
-    Date.now = () => Number(state.ctimeMs) + age;
+    using _clock = patch(Date, "now", () => () => Number(state.ctimeMs) + age);
     return readSmall(path, state, new Uint8Array(6)) !== null;
   };
-  try {
-    assertEquals([read(0), read(1999), read(2000)], [true, true, true]);
-    Buffer.compare = () => 1;
-    assertEquals([read(0), read(1999), read(2000)], [false, false, true]);
-  } finally {
-    Date.now = now;
-    Buffer.compare = compare;
-  }
+  assertEquals([read(0), read(1999), read(2000)], [true, true, true]);
+  using _differing = patch(Buffer, "compare", () => () => 1);
+  assertEquals([read(0), read(1999), read(2000)], [false, false, true]);
 });
 
 // When a file counts as changed since it was opened.
