@@ -1,4 +1,4 @@
-/** The body of a message on its way out: joined with its preamble, and checked against its framing. */
+/** The sink for the body of a message: joins preamble and body, and checks the framing. */
 
 import { type WritableBody, writeTrusted } from "../base/body/bodies.ts";
 import { type ByteSink, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
@@ -9,7 +9,7 @@ import type { Framing } from "../base/wire/headers.ts";
 
 /** The part of a transport that its sinks need. */
 interface MessageOutput {
-  /** Puts bytes behind a preamble of so many bytes; `null` if the two are too many for one write. */
+  /** Puts bytes behind a preamble of so many bytes; `null` if one write can't take both. */
   join(preamble: number, bytes: Uint8Array): Uint8Array | null;
   /** Writes a preamble of so many bytes alone. */
   writePreamble(length: number): Promise<void>;
@@ -110,7 +110,7 @@ export class MessageSink implements ByteSink {
     return this.#flushing = this.#out.writePreamble(preamble);
   }
 
-  /** Writes some of the body. One write at a time: two would mix their bytes. */
+  /** Writes some of the body. Two pending writes would mix their bytes, so a second one fails. */
   async write(bytes: Uint8Array): Promise<void> {
     try {
       if (this.#closed !== null) throw this.#closed;

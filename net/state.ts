@@ -17,10 +17,10 @@
  * nobody knows where the next request would begin. There are four ways to be over. `endedByPeer`:
  * the peer ended the connection while it was idle, as most do. `closedByApp`: the app closed the
  * session, which is reported then and not again. `gaveWay`: another connection got the slot of a
- * peer that sent hardly any of its request; likewise. `over`: all others.
+ * peer that sent hardly any of its request; likewise reported. `over`: all other ends.
  *
- * The client's end begins `idle`, too. The end is `requesting` from the moment at which a request is
- * looked at, since getters of its headers are code that may make another one, to the end of the
+ * The client's end begins `idle`, too. The end is `requesting` from the moment at which a request
+ * is looked at, since getters of its headers are code that may make another one, to the end of the
  * response's preamble: an error in this state means that the server has not answered. The end is
  * `responding` while the rest of the preamble is checked, and that nothing follows a response
  * without a body. The body is then `unread`, and the next request may be made only when the last
@@ -28,20 +28,20 @@
  * sent, is undone: the end is `idle`, as before. Any other failure up to the response closes the
  * connection, and the end is `over`. If the connection is closed later, only its transport knows.
  *
- * What is not in the tables, and why:
+ * Not in the tables are:
  *
- * - whether a connection is closed, and what broke it, is for its `Transport` to say: a `Connection`
- *   may be garbage collected while its socket is open, which then closes it; its transport may not;
- * - how far the current message has got in or out is known where bytes move, in `Transport`;
- * - that the client's response to come is the last one: its caller or the server may say so at any
- *   time. The server decides this only after it has answered, and remembers nothing;
- * - whether the server may have refused the client or the request's body: this chooses the error
- *   that is reported.
+ * - the closing of a connection, and its cause. Garbage collection of a `Connection` closes its
+ *   socket; the `Transport`, which lives on, knows both;
+ * - the progress of the current message, known where bytes move, in `Transport`;
+ * - the fact that the client's response to come is the last one: its caller or the server may say
+ *   so at any time. The server decides this only after it has answered, and remembers nothing;
+ * - the suspicion that the server has refused the client, or the request's body, which chooses the
+ *   error that is reported.
  */
 
 /**
- * For each state of one end of a connection, the state that follows an event. The events of `Always`
- * may happen at any time, so the types demand them of every state.
+ * For each state of one end of a connection, the state that follows an event. The events of
+ * `Always` may happen at any time, so the types demand them of every state.
  */
 type Table<State extends string, Event extends string, Always extends Event> = Readonly<
   Record<State, Readonly<Partial<Record<Event, State>> & Record<Always, State>>>
@@ -57,8 +57,10 @@ export type ServerState =
   | "closedByApp"
   | "gaveWay";
 
-/** The events of a server's end. Both the last response and the closing of the socket are `ends`. */
-export type ServerEvent =
+/**
+ * The events of a server's end. Both the last response and the closing of the socket are `ends`.
+ */
+type ServerEvent =
   | "request"
   | "requestWithBody"
   | "bodyRead"
@@ -68,7 +70,7 @@ export type ServerEvent =
   | "givesWay"
   | "ends";
 
-/** Which state of a server's end follows. */
+/** The state of a server's end that follows an event. */
 export const SERVER: Table<ServerState, ServerEvent, "appCloses" | "ends"> = {
   // A peer gives way only while the server waits for bytes of its request.
   idle: {
@@ -100,11 +102,11 @@ export type ClientState = "idle" | "requesting" | "responding" | "unread" | "ove
 
 /**
  * The events of a client's end. `fails` is an error before the response is returned that closes the
- * connection, and `undone` one that leaves it open.
+ * connection, and `undone` an error that leaves the connection open.
  */
-export type ClientEvent = "request" | "undone" | "preamble" | "response" | "bodyRead" | "fails";
+type ClientEvent = "request" | "undone" | "preamble" | "response" | "bodyRead" | "fails";
 
-/** Which state of a client's end follows. */
+/** The state of a client's end that follows an event. */
 export const CLIENT: Table<ClientState, ClientEvent, "fails"> = {
   // A caller's class of bodies may read the whole body in its constructor, and then throw: `fails`
   // comes late. The constructor may even make the next request, which fails in its turn.
@@ -116,9 +118,12 @@ export const CLIENT: Table<ClientState, ClientEvent, "fails"> = {
   over: { fails: "over", bodyRead: "over" },
 };
 
-/** The error for an event that a state doesn't name: a mistake of this package, not of its user. */
-export function impossibleEvent(state: string, event: string): Error {
+/**
+ * The error for an event that a state doesn't name: a mistake of this package, not of its user. The
+ * stack tells which event.
+ */
+export function impossibleEvent(state: string): Error {
   return new Error(
-    `a bug of Degu, please report it: the event "${event}" of a connection that is "${state}"`,
+    `a bug of Degu, please report it: an event that can't happen to a connection that is "${state}"`,
   );
 }

@@ -29,6 +29,7 @@ import {
 } from "@degu/internal/disk/names.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { makeFifo, makeLinks, openFilesBelow } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "@std/path";
@@ -79,12 +80,11 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
   });
   assertEquals(turns, 2);
   // It is removed between the look at it and its opening.
-  const { open: openFile } = Deno;
-  Deno.open = async (...args) => {
-    Deno.open = openFile;
+  using patched = patch(Deno, "open", (open) => async (...args) => {
+    patched[Symbol.dispose]();
     await Deno.remove(path);
-    return await openFile(...args);
-  };
+    return await open(...args);
+  });
   await open(true, "");
   using held = await Deno.open(path, { write: true });
   await held.lock(true);
@@ -103,19 +103,14 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
 });
 
 Deno.test("a turn is over after some milliseconds, and the next one begins once others had theirs", async () => {
-  const { now } = performance;
   let time = 1000;
-  performance.now = () => time;
-  try {
-    const turns = new Turns();
-    assertEquals(turns.isOver, false);
-    time += 10;
-    assertEquals(turns.isOver, true);
-    await turns.next("/none");
-    assertEquals(turns.isOver, false);
-  } finally {
-    performance.now = now;
-  }
+  using _clock = patch(performance, "now", () => () => time);
+  const turns = new Turns();
+  assertEquals(turns.isOver, false);
+  time += 10;
+  assertEquals(turns.isOver, true);
+  await turns.next("/none");
+  assertEquals(turns.isOver, false);
 });
 
 Deno.test("writePrivateFile makes a file of mode 0600, and overwrites none", async () => {
@@ -148,14 +143,10 @@ Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays 
 Deno.test("an error of writing a private file says which one, and nothing is left of what is written aside", async () => {
   await using dir = await tempDir();
   const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
-  const { write } = Deno.FsFile.prototype;
-  try {
-    Deno.FsFile.prototype.write = () => Promise.reject(new Error("No space left on device"));
-    const failed = () => replacePrivateFile(path, "secret", temporary);
-    await assertRejects(failed, Error, `No space left on device: write '${temporary}'`);
-  } finally {
-    Deno.FsFile.prototype.write = write;
-  }
+  const fail = () => Promise.reject(new Error("No space left on device"));
+  using _full = patch(Deno.FsFile.prototype, "write", () => fail);
+  const failed = () => replacePrivateFile(path, "secret", temporary);
+  await assertRejects(failed, Error, `No space left on device: write '${temporary}'`);
   assertEquals(await entries(dir.path), []);
 });
 
@@ -333,20 +324,15 @@ Deno.test("a path is real if something is there, and no link is on the way", asy
 Deno.test("a new name is given only to one of several files, and the others keep theirs, with and without hard links", async () => {
   await using dir = await tempDir();
   const path = (name: string) => join(dir.path, name);
-  const { linkSync } = Deno;
   const refuse = () => {
     throw new Deno.errors.PermissionDenied("EPERM: no hard links");
   };
-  for (const link of [linkSync, refuse]) {
+  for (const link of [Deno.linkSync, refuse]) {
     await Deno.writeTextFile(path("a"), "a");
     await Deno.writeTextFile(path("b"), "b");
-    try {
-      Deno.linkSync = link;
-      const given = ["a", "b"].map((name) => giveNewName(path(name), path("new")));
-      assertEquals(given, [true, false]);
-    } finally {
-      Deno.linkSync = linkSync;
-    }
+    using _patched = patch(Deno, "linkSync", () => link);
+    const given = ["a", "b"].map((name) => giveNewName(path(name), path("new")));
+    assertEquals(given, [true, false]);
     assertEquals(await entries(dir.path), ["b", "new"]);
     assertEquals(await Deno.readTextFile(path("new")), "a");
     await Deno.remove(path("new"));

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertStrictEquals } from "@std/asse
 import { bodies, Body, type HeaderDict } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import type { AppFunction, Logger } from "@degu/degu/server";
-import { CLIENT, SERVER } from "@degu/internal/net/state.ts";
+import { CLIENT, impossibleEvent, SERVER } from "@degu/internal/net/state.ts";
 import { never } from "@degu/testing/aborts.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
@@ -16,8 +16,8 @@ const GET = "GET / HTTP/1.1\r\n\r\n";
 const PUT = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
 
 /** How an impossible event is reported. */
-function bugOf(state: string, event: string): string {
-  return `Error: a bug of Degu, please report it: the event "${event}" of a connection that is "${state}"`;
+function bugOf(state: string): string {
+  return `${impossibleEvent(state)}`;
 }
 
 /** Takes an event out of a table until it is disposed of, so that the event becomes an impossible one. */
@@ -69,7 +69,7 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
     await within(heard, "an error is logged");
     await meeting.over;
     assertEquals(errors.length, 1);
-    const bug = bugOf(state, event);
+    const bug = bugOf(state);
     assert(errors[0]!.startsWith(`${session}: ${bug}\n    at `), errors[0]);
     assertEquals(session.message, bug);
     assertEquals(`${session.signal.reason}`, session.message);
@@ -94,7 +94,7 @@ Deno.test("server: an impossible event frees the slot at once, though the app ne
   await begun.promise;
   connection.giveWay();
   await within(connection.ended, "the slot is free");
-  assertEquals(session.message, bugOf("answering", "givesWay"));
+  assertEquals(session.message, bugOf("answering"));
   assertEquals([errors.length, socket.closings], [1, 1]);
 });
 
@@ -115,7 +115,7 @@ Deno.test("client: an event that a state doesn't name closes the connection, and
       await ends.peer.readPreamble();
       await ends.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
     }
-    assertEquals(`${await failing}`, bugOf(state, event));
+    assertEquals(`${await failing}`, bugOf(state));
     assertEquals(ends.conn.closed, true);
     assertEquals((await ends.peer.readToEnd()).received, "");
   });
@@ -131,8 +131,8 @@ Deno.test("a bug that a server reports fails the test in which it happens", asyn
   try {
     const logger = new RecordingLogger();
     logger.error("an error of the app");
-    logger.error(bugOf("idle", "answered"));
-    assertMatch(await within(failed.promise, "the test fails"), /"answered" of a connection/);
+    logger.error(bugOf("idle"));
+    assertMatch(await within(failed.promise, "the test fails"), /a connection that is "idle"/);
   } finally {
     globalThis.removeEventListener("error", onError);
   }
