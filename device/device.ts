@@ -18,6 +18,7 @@ import { DeviceServer } from "./device_server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { Invitation, type InviteOptions } from "./invite.ts";
 import { joinDevice, type JoinOptions } from "./join.ts";
+import { joinByNumber, type JoinByNumberOptions } from "./join_number.ts";
 import { type Peer, PeerStore, unknownPeer } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
 import { TrustSignals } from "./trust_signals.ts";
@@ -177,11 +178,11 @@ export class Device implements AsyncDisposable {
 
   /**
    * Opens an invitation, with which one other device can pair with this one
-   * through {@linkcode Device.prototype.join}.
-   * Needs `--allow-net` of the addresses in `listen`; without `listen`, and for wildcards, `--allow-net` and
-   * `--allow-sys=networkInterfaces`.
+   * through {@linkcode Device.prototype.join}: by its line, and with `confirm` by a number, too.
+   * Needs `--allow-net` of the addresses in `listen`, and of the port after each; without `listen`, with the port 0 and
+   * for wildcards, `--allow-net` and `--allow-sys=networkInterfaces`.
    *
-   * @param options Where to listen, for how long, and what to name the peer.
+   * @param options Where to listen, for how long, what to name the peer, and who compares the number.
    * @throws {TypeError} if an option has the wrong type or is unknown.
    * @throws {RangeError} if a value is not allowed or `peerName` is taken.
    * @throws {Deno.errors.AddrInUse} if an address in `listen` is in use; its place is named.
@@ -215,7 +216,8 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Pairs with the device that invited this one. Needs `--allow-net` of the addresses in the line.
+   * Pairs with the device that invited this one, by the line of its invitation. Needs `--allow-net` of the addresses
+   * in the line.
    *
    * @param line The line of its invitation; white space in it is ignored.
    * @param options What to name the peer, and a signal.
@@ -225,9 +227,49 @@ export class Device implements AsyncDisposable {
    * @throws {DeguError} if this device is refused: the invitation has expired or was closed, or another
    * device has used the line; if the other device can't be reached, or breaks the protocol.
    */
-  async join(line: string, options: JoinOptions = {}): Promise<Peer> {
+  join(line: string, options?: JoinOptions): Promise<Peer>;
+  /**
+   * Pairs with a device that invites in the same network, without its line: both devices show a number of six digits, and
+   * a person confirms at both that it is the same. Whoever stands between the two has one chance in a million for each
+   * of five tries. Needs `--allow-net` of the addresses, and of the hosts' ports for TLS.
+   *
+   * @param addresses The `addresses` of its invitation: tried one after the other, 5 s each, until one answers.
+   * @param options Who compares the number, what to name the peer, and a signal.
+   * @throws {TypeError} if an argument has the wrong type, `confirm` is missing or an option is unknown.
+   * @throws {RangeError} if an address is not allowed, the other device is this one, or `peerName` is taken.
+   * @throws {DeguError} if nobody answers; if the other device refuses: it is asking about another one, or takes no
+   * more numbers; if a person has not confirmed, here or there, within 120 s.
+   *
+   * @example Pair two devices by a number
+   * ```ts
+   * import { type Confirm, Device } from "@degu/degu/device";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const dir = await Deno.makeTempDir(); // really: two machines
+   * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
+   * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
+   * const shown: string[] = [];
+   * const confirm: Confirm = ({ number, name }) => {
+   *   shown.push(`${name}: ${number}`); // really: ask, and return what the person has answered
+   *   return true;
+   * };
+   * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]], confirm });
+   * const peer = await viewer.join(invitation.addresses, { confirm });
+   * assertEquals([peer.name, (await invitation.paired).name], ["camera", "viewer"]);
+   * const [atOne, atOther] = shown.map((text) => text.split(": ")[1]);
+   * assertEquals(atOne, atOther);
+   * await Deno.remove(dir, { recursive: true });
+   * ```
+   */
+  join(addresses: readonly Address[], options: JoinByNumberOptions): Promise<Peer>;
+  async join(
+    given: string | readonly Address[],
+    options: JoinOptions | JoinByNumberOptions = {},
+  ): Promise<Peer> {
     this.#checkOpen();
-    return await joinDevice(this.#services, line, options);
+    return Array.isArray(given)
+      ? await joinByNumber(this.#services, given, options as JoinByNumberOptions)
+      : await joinDevice(this.#services, given as string, options);
   }
 
   /**

@@ -85,8 +85,13 @@ export function addressFinder(
 export function checkListen(listen: readonly Address[]): readonly Address[] {
   const checked = checkAddresses("listen", listen, (address) => {
     const checked = checkServerAddress(address);
-    if (!isUnixAddress(checked)) return checked;
-    throw new RangeError("address: must be an IP address with a port; got a Unix socket");
+    if (isUnixAddress(checked)) {
+      throw new RangeError("address: must be an IP address with a port; got a Unix socket");
+    }
+    if (checked[1] < 65535) return checked;
+    throw new RangeError(
+      "address[1]: must be below 65535, since the next port is used, too; got 65535",
+    );
   });
   if (checked.length > 0 && checked.length <= MAX_ADDRESSES) return checked;
   throw new RangeError(
