@@ -6,11 +6,10 @@ import { copyOptions } from "../base/checks.ts";
 import { DeguError, EmptyPreambleError, ProtocolError, TlsError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
 import { type Authority, readAuthority } from "../identity/authority.ts";
-import { deviceId, isDeviceName } from "../identity/names.ts";
+import { deviceId } from "../identity/names.ts";
 import { closeOn, Connection } from "../net/client_connection.ts";
 import { connectSocket, joinSignals } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
-import { parseCertificate } from "../net/tls/certificate.ts";
 import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
 import { isUnreachable, systemCode } from "../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
@@ -97,7 +96,6 @@ export async function joinDevice(
       const plain = withOwnScopes(addresses.map(([host, , port]) => [host, port]));
       return fetchAuthority(id, plain, failure.signal);
     });
-    failure.name ||= nameIn(authority);
 
     // The first step: sends the secret, to the device that proves to be that of the line, and what this device is.
     const anonymous = buildClientSslctx({ ca: authority.certificate });
@@ -237,12 +235,6 @@ function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
     ...elsewhere,
     ...scopes.flatMap((scope) => local.map(([host, port]): Address => [host, port, 0, scope])),
   ];
-}
-
-/** The name that a device had when its authority was made; empty if the certificate has none. */
-export function nameIn({ der }: Authority): string {
-  const [, name = ""] = /^O=(.*)$/m.exec(parseCertificate(der).subject) ?? [];
-  return isDeviceName(name) ? name : "";
 }
 
 /** Creates the errors of one attempt to join. */

@@ -11,7 +11,7 @@ import {
 } from "../base/address.ts";
 import { checkFunction, copyOptions } from "../base/checks.ts";
 import { DeguError } from "../base/errors.ts";
-import { readAuthority } from "../identity/authority.ts";
+import { type Authority, readAuthority } from "../identity/authority.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import type { Connection } from "../net/client_connection.ts";
 import { joinSignals, untilAborted } from "../net/connect.ts";
@@ -37,7 +37,7 @@ import {
   REFUSAL,
 } from "./pairing_messages.ts";
 import type { Peer } from "./peer_store.ts";
-import { type Asked, type Confirm, CONFIRM_SECONDS } from "./plain_port.ts";
+import { type Confirm, CONFIRM_SECONDS } from "./plain_port.ts";
 
 /** Options of joining by a number. */
 export interface JoinByNumberOptions extends JoinOptions {
@@ -50,6 +50,8 @@ interface Answered {
   readonly address: Address;
   /** The number is good as long as this is open. */
   readonly connection: Connection;
+  readonly offer: Message<typeof OFFER>;
+  readonly authority: Authority;
   readonly random: Uint8Array;
   /** Both bodies, as they were sent. */
   readonly request: Uint8Array;
@@ -85,8 +87,7 @@ export async function joinByNumber(
 
   const answered = await commit(addresses, own, signal);
   using connection = answered.connection;
-  const offer = attempt(answered.address, () => decodeMessage(answered.response, OFFER, OFFER));
-  const authority = attempt(answered.address, () => readAuthority(offer.authority));
+  const { address, offer, authority } = answered;
   if (authority.id === identity.authority.id) throw new RangeError(`addresses: ${SELF}`);
 
   const over = new AbortController();
@@ -95,29 +96,40 @@ export async function joinByNumber(
   const late = `no answer within ${CONFIRM_SECONDS} s`;
   const timer = setTimeout(() => end(late), CONFIRM_SECONDS * 1000);
   const refused = `${offer.name} did not confirm`;
-  let isOver = false;
+  let isStored = false;
+  // A step that fails, or that the end of the question interrupts.
+  const step = async <T>(doing: () => T | Promise<T>, problem: string): Promise<T> => {
+    try {
+      return await untilAborted(doing(), asking);
+    } catch (cause) {
+      asking.throwIfAborted();
+      throw new DeguError(problem, { cause });
+    }
+  };
+  const tell = async (over: Connection, uri: string, message: Uint8Array) => {
+    const { status, bytes } = await step(() => ask(over, uri, message), refused);
+    if (status !== 200 || !isEmptyMessage(bytes)) throw new DeguError(refused);
+  };
   try {
-    await reveal(answered, asking);
+    await tell(connection, RANDOM_URI, encodeMessage({ random: answered.random }));
     // The other side keeps it open as long as the number is good, and sends nothing more.
-    const onEnd = () => isOver || end(refused);
+    const onEnd = () => isStored || end(refused);
     connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
     const number = numberOf(answered.request, answered.response, answered.random);
-    const asked = { number, name: offer.name, id: authority.id, signal: asking };
-    await confirmHere(confirm, Object.freeze(asked));
+    const asked = Object.freeze({ number, name: offer.name, id: authority.id, signal: asking });
+    const isConfirmed = await step(() => confirm(asked), "not confirmed here");
+    if (isConfirmed !== true) throw new DeguError("not confirmed here");
 
-    const address = addressOfTls(answered, offer.port);
+    const encrypted = addressOfTls(answered);
     const sslctx = identity.clientContext(authority);
-    const found = await connect(authority, sslctx, [address], asking, null).catch((cause) => {
-      asking.throwIfAborted();
-      throw new DeguError(`${offer.name} can't be reached at ${addressText(address)}`, { cause });
-    });
+    const found = await step(
+      () => connect(authority, sslctx, [encrypted], asking, null),
+      `${offer.name} can't be reached at ${addressText(encrypted)}`,
+    );
     // It stays open until this device has stored the other one, which waits for that.
     using secure = found.connection;
-    const stored = await ask(secure, CONFIRMED_URI, encodeMessage({})).catch((cause) => {
-      asking.throwIfAborted();
-      throw new DeguError(refused, { cause });
-    });
-    if (stored.status !== 200 || !isEmptyMessage(stored.bytes)) throw new DeguError(refused);
+    await tell(secure, CONFIRMED_URI, encodeMessage({}));
+    isStored = true;
     const peer = await peers.record({
       authority,
       receivedName: offer.name,
@@ -127,7 +139,6 @@ export async function joinByNumber(
     logger.info(`join: paired with ${peer.name} (${peer.id})`);
     return peer;
   } finally {
-    isOver = true;
     clearTimeout(timer);
   }
 }
@@ -146,22 +157,31 @@ async function commit(
     const random = makeRandom(HASH_BYTES);
     const request = encodeMessage({ ...own, commitment: commitmentTo(own.authority, random) });
     let status = 0;
+    let refusal: Error | null = null;
     try {
-      const answer = await askPlain(address, signal, async (connection) => {
-        const response = await connection.post(COMMITMENT_URI, {}, request);
-        status = response.status;
-        return { connection, response: await readBody(response) };
+      return await askPlain(address, signal, async (connection) => {
+        const answer = await connection.post(COMMITMENT_URI, {}, request);
+        status = answer.status;
+        const response = await readBody(answer);
+        if (status === 409) {
+          const { reason } = decodeMessage(response, REFUSAL, REFUSAL);
+          throw refusal = reason === "self"
+            ? new RangeError(`addresses: ${SELF}`)
+            : new DeguError(`the device at ${addressText(address)} ${REFUSED[reason]}`);
+        }
+        if (status !== 200) throw new DeguError(`the status of its answer is ${status}`);
+        const offer = decodeMessage(response, OFFER, OFFER);
+        const authority = readAuthority(offer.authority);
+        return { address, connection, offer, authority, random, request, response };
       });
-      if (status === 200) return { address, ...answer, random, request };
-      answer.connection.close();
-      if (status === 409) throw refusal(address, answer.response);
-      throw new DeguError(`${addressText(address)} has answered with the status ${status}`);
-    } catch (error) {
+    } catch (cause) {
       signal.throwIfAborted();
-      if (status === 409) throw error;
-      if (status === 200) throw notValid(address, error);
-      if (error instanceof Deno.errors.NotCapable) throw error;
-      errors.push(error);
+      if (refusal !== null || cause instanceof Deno.errors.NotCapable) throw cause;
+      const problem = `the answer of ${addressText(address)} is not valid: ${
+        plainMessageOf(cause)
+      }`;
+      if (status === 200 || status === 409) throw new DeguError(problem, { cause });
+      errors.push(cause);
     }
   }
   throw new DeguError(
@@ -171,57 +191,8 @@ async function commit(
   );
 }
 
-/** Says why a commitment was refused. */
-function refusal(address: Address, bytes: Uint8Array): Error {
-  const { reason } = attempt(address, () => decodeMessage(bytes, REFUSAL, REFUSAL));
-  return reason === "self"
-    ? new RangeError(`addresses: ${SELF}`)
-    : new DeguError(`the device at ${addressText(address)} ${REFUSED[reason]}`);
-}
-
-function notValid(address: Address, cause: unknown): DeguError {
-  const message = `the answer of ${addressText(address)} is not valid: ${plainMessageOf(cause)}`;
-  return new DeguError(message, { cause });
-}
-
-function attempt<T>(address: Address, read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    throw notValid(address, error);
-  }
-}
-
-/** Reveals the random value: from then on both sides know the number. */
-async function reveal(
-  { address, connection, random }: Answered,
-  signal: AbortSignal,
-): Promise<void> {
-  const message = encodeMessage({ random });
-  const asking = ask(connection, RANDOM_URI, message);
-  const { status, bytes } = await untilAborted(asking, signal).catch((error) => {
-    signal.throwIfAborted();
-    throw notValid(address, error);
-  });
-  if (status === 200 && isEmptyMessage(bytes)) return;
-  throw notValid(address, new RangeError(`its status is ${status}`));
-}
-
-/** Asks the person here. */
-async function confirmHere(confirm: Confirm, asked: Asked): Promise<void> {
-  const { signal } = asked;
-  let isConfirmed;
-  try {
-    isConfirmed = await untilAborted(confirm(asked), signal);
-  } catch (cause) {
-    signal.throwIfAborted();
-    throw new DeguError("not confirmed here", { cause });
-  }
-  if (isConfirmed !== true) throw new DeguError("not confirmed here");
-}
-
 /** The port of TLS on the very host that has answered. */
-function addressOfTls({ address, connection }: Answered, port: number): Address {
+function addressOfTls({ address, connection, offer: { port } }: Answered): Address {
   const [host, , ...scope] = address as HostAddress | ScopedAddress;
   const isName = canonicalIPAddress(withoutZone(host)) === null;
   const { hostname } = connection.sock.remoteAddr as Deno.NetAddr;
