@@ -160,6 +160,11 @@ export class Stranger implements Disposable {
     this.write(requestOf(uri, body));
   }
 
+  /** Everything that was received until now. */
+  get received(): string {
+    return this.#received;
+  }
+
   /** Everything that was received once the other end has closed. */
   async end(seconds?: number): Promise<string> {
     return (await within(this.#closed.promise, "a stranger is hung up on", seconds)).received;
