@@ -381,18 +381,19 @@ export class Invitation implements AsyncDisposable {
   async #answerConfirmed(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
     const { session } = visit;
     const opened = this.#plain.current;
-    const isBack = opened?.stage === "asked" && !opened.isBack && isEmptyMessage(bytes) &&
+    const isBack = opened?.stage === "asked" && opened.sessions.length === 1 &&
+      isEmptyMessage(bytes) &&
       identifyDevice(session.peerCertificate, [opened.authority]) !== null;
     if (!isBack) return this.#refuse(session);
     this.#visits.keep(visit);
     opened.add(session);
     try {
-      await opened.confirmed;
-    } catch {
-      return hangUp(session);
+      await opened.confirmed.promise;
+      // It may have ended since then.
+      opened.over.signal.throwIfAborted();
+    } catch (error) {
+      return hangUp(session, error);
     }
-    // It may have ended since then.
-    if (opened.signal.aborted) return hangUp(session);
     opened.complete();
     return await this.#store(visit, opened, [200, "OK", {}, encodeMessage({})]);
   }

@@ -100,6 +100,7 @@ export async function joinByNumber(
   // A step that fails, or that the end of the question interrupts.
   const step = async <T>(doing: () => T | Promise<T>, problem: string): Promise<T> => {
     try {
+      asking.throwIfAborted();
       return await untilAborted(doing(), asking);
     } catch (cause) {
       asking.throwIfAborted();

@@ -61,9 +61,12 @@ export class Try {
   stage: Stage = "committed";
   /** The answer, as it was sent. */
   response: Uint8Array = new Uint8Array();
-  readonly #over = new AbortController();
-  readonly #confirmed = Promise.withResolvers<void>();
-  readonly #sessions: Session[] = [];
+  /** Aborted when it is over, unless it is stored. */
+  readonly over = new AbortController();
+  /** Resolved when the person here has confirmed; rejected when it is over. */
+  readonly confirmed = Promise.withResolvers<void>();
+  /** The plain one, and that over TLS in which the device comes back. */
+  readonly sessions: Session[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** @param request The commitment, as it was sent. */
@@ -72,32 +75,13 @@ export class Try {
     readonly introduction: Message<typeof COMMITMENT>,
     readonly request: Uint8Array,
   ) {
-    this.#confirmed.promise.catch(() => {});
-  }
-
-  /** Aborted when it is over, unless it is stored. */
-  get signal(): AbortSignal {
-    return this.#over.signal;
-  }
-
-  /** Resolves when the person here has confirmed; rejects when it is over. */
-  get confirmed(): Promise<void> {
-    return this.#confirmed.promise;
-  }
-
-  has(session: Session): boolean {
-    return this.#sessions.includes(session);
-  }
-
-  /** The device has come back, over TLS. */
-  get isBack(): boolean {
-    return this.#sessions.length > 1;
+    this.confirmed.promise.catch(() => {});
   }
 
   /** From now on it ends with this connection, and the connection with it. */
   add(session: Session): void {
     const { signal } = session;
-    this.#sessions.push(session);
+    this.sessions.push(session);
     signal.addEventListener("abort", () => this.end(signal.reason));
     if (signal.aborted) this.end(signal.reason);
   }
@@ -106,10 +90,6 @@ export class Try {
   limit(milliseconds: number, reason: Error): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.end(reason), milliseconds);
-  }
-
-  confirm(): void {
-    this.#confirmed.resolve();
   }
 
   /** Nothing ends it any more. */
@@ -122,9 +102,9 @@ export class Try {
     if (this.stage === "storing" || this.stage === "over") return;
     this.stage = "over";
     clearTimeout(this.#timer);
-    this.#confirmed.reject(reason);
-    this.#over.abort(reason);
-    for (const session of this.#sessions) session.close(reason);
+    this.confirmed.reject(reason);
+    this.over.abort(reason);
+    for (const session of this.sessions) session.close(reason);
   }
 }
 
@@ -195,7 +175,7 @@ export class PlainPort {
       if (uri === COMMITMENT_URI) return await this.#commit(bytes, visit, port);
       if (uri === RANDOM_URI) return this.#reveal(bytes, visit);
     } catch (error) {
-      this.#services.logger.info(`invitation: ${session}: refused: ${plainMessageOf(error)}`);
+      return hangUp(session, error);
     }
     return hangUp(session);
   }
@@ -219,7 +199,7 @@ export class PlainPort {
       return [409, "Conflict", {}, encodeMessage({ reason })];
     }
     const opened = this.#current = new Try(authority, introduction, bytes);
-    opened.signal.addEventListener("abort", () => this.#release(opened));
+    opened.over.signal.addEventListener("abort", () => this.#release(opened));
     this.#visits.keep(visit);
     opened.add(session);
     const { der } = identity.authority;
@@ -236,7 +216,7 @@ export class PlainPort {
 
   #reveal(bytes: Uint8Array, { session }: Visit): ResponseTuple {
     const opened = this.#current;
-    if (opened?.stage !== "committed" || !opened.has(session)) return hangUp(session);
+    if (opened?.stage !== "committed" || opened.sessions[0] !== session) return hangUp(session);
     const { random } = decodeMessage(bytes, REVEALED, REVEALED);
     const { authority, introduction, request, response } = opened;
     const isCommitted = commitmentTo(authority.der, random)
@@ -250,14 +230,14 @@ export class PlainPort {
 
   /** Asks the person here, as long as the try is open. */
   async #ask(opened: Try, number: string): Promise<void> {
-    const { signal, authority: { id }, introduction: { name } } = opened;
+    const { over: { signal }, authority: { id }, introduction: { name } } = opened;
     // The response goes first: a function that blocks the process would hold it up.
     await pause(0);
     if (signal.aborted) return;
     try {
       const asked = Object.freeze({ number, name, id, signal });
       const isConfirmed = await untilAborted(this.#confirm!(asked), signal) === true;
-      if (isConfirmed) opened.confirm();
+      if (isConfirmed) opened.confirmed.resolve();
       else opened.end(new DeguError("not confirmed here"));
     } catch (error) {
       if (signal.aborted) return;
@@ -267,11 +247,11 @@ export class PlainPort {
   }
 
   /** A try is over without a pairing. */
-  #release({ authority: { id }, introduction: { name }, signal }: Try): void {
+  #release({ authority: { id }, introduction: { name }, over }: Try): void {
     const { identity, logger } = this.#services;
     this.#current = null;
     this.#context.replace(identity.serverContext(null));
-    const why = plainMessageOf(signal.reason);
+    const why = plainMessageOf(over.signal.reason);
     logger.info(`invitation: not paired by a number with ${name} (${id}): ${why}`);
     if (this.#tries < MAX_TRIES || this.#isOver) return;
     logger.warn(

@@ -72,7 +72,10 @@ export class Visits {
 }
 
 /** Closes a connection; the response it returns is never sent. */
-export function hangUp(session: Session): ResponseTuple {
-  session.close(new DeguError("the connection was refused"));
+export function hangUp(
+  session: Session,
+  reason: unknown = new DeguError("the connection was refused"),
+): ResponseTuple {
+  session.close(reason);
   return [403, "Forbidden", {}, null];
 }
