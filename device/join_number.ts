@@ -21,7 +21,7 @@ import type { DeviceServices } from "./device_services.ts";
 import { ask, askPlain, connect, JOIN_OPTIONS, type JoinOptions, readBody, SELF } from "./join.ts";
 import { addressFinder, checkAddresses, withScope } from "./pairing_addresses.ts";
 import {
-  COMMITMENT,
+  type COMMITMENT,
   COMMITMENT_URI,
   commitmentTo,
   CONFIRMED_URI,

@@ -1,6 +1,7 @@
 /** degu init, id, peers, rename, forget, invite, join and completions. */
 import { defaultName } from "@degu/internal/agent/commands/init.ts";
 import { countdownText } from "@degu/internal/agent/commands/invite.ts";
+import { encodeLine } from "@degu/internal/device/invitation_line.ts";
 import { isDeviceName } from "@degu/internal/identity/names.ts";
 import {
   agentCommand,
@@ -404,6 +405,16 @@ Deno.test("a QR code is drawn where the terminal is large enough", async () => {
     assertStringIncludes(shown, `needs a terminal of ${columns} columns and ${lines} rows`);
     assert(!shown.includes("█"));
   }
+});
+
+Deno.test("a line with one IPv4 and one IPv6 host fits into a QR code of 41 × 41 modules", () => {
+  const line = encodeLine({
+    keyHash: crypto.getRandomValues(new Uint8Array(32)),
+    secret: crypto.getRandomValues(new Uint8Array(16)),
+    addresses: [["192.0.2.7", 40_001, 40_002], ["2001:db8::1", 40_003, 40_004]],
+    expires: new Date(),
+  });
+  assertEquals([line.length, encode(line, { ecc: "L", border: 0 }).size], [128, 41]);
 });
 
 const noTerminal = await terminalObstacle();
