@@ -253,7 +253,7 @@ export class PlainPort {
     this.#context.replace(identity.serverContext(null));
     const why = plainMessageOf(over.signal.reason);
     logger.info(`invitation: not paired by a number with ${name} (${id}): ${why}`);
-    if (this.#tries < MAX_TRIES || this.#isOver) return;
+    if (this.#tries < MAX_TRIES) return;
     logger.warn(
       `invitation: ${MAX_TRIES} numbers were not confirmed, so there are no more: invite again, or use the line`,
     );
