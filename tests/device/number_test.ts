@@ -699,3 +699,31 @@ Deno.test("the joiner stores only the very device of the number, and only what i
     await viewer.device.forget(camera.id);
   }
 });
+
+Deno.test("closing an invitation at any moment after its yes leaves an entry only if it has resolved", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const outcomes = new Set<string>();
+  for (let turns = 0; turns < 16; turns++) {
+    const inviter = person();
+    await using invitation = await camera.invite({ confirm: inviter.confirm });
+    using joiner = await RawJoiner.commit(invitation, viewer);
+    await joiner.reveal();
+    const { answer } = await inviter.asked();
+    using secure = await joiner.confirm();
+    secure.text(200).then(() => secure.socket.end(), () => {});
+    // By now the inviter has read it, and waits for the yes.
+    for (let i = 0; i < 10; i++) await turnOfEventLoop();
+    answer(true);
+    for (let i = 0; i < turns; i++) await null;
+    const closing = invitation.close();
+    const paired = invitation.paired.then(() => "paired", () => "not paired");
+    const outcome = await within(paired, "it is over");
+    await closing;
+    outcomes.add(outcome);
+    // What is still being stored is waited for.
+    const wasStored = await camera.device.forget(viewer.id);
+    assertEquals(wasStored, outcome === "paired", `${turns} turns`);
+  }
+  assertEquals(outcomes.size, 2);
+});
