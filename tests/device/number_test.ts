@@ -116,6 +116,13 @@ Deno.test("a joiner that follows the documentation is stored before it is answer
   const { camera, viewer, invitation, inviter } = setup;
   using joiner = await RawJoiner.commit(invitation, viewer);
   await joiner.reveal();
+  {
+    // The authority is given at any time, and whoever has it need not hurry then.
+    using timeouts = fastTimeouts(() => false);
+    joiner.stranger.write("GET /authority HTTP/1.1\r\n\r\n");
+    assertEquals(latin1(await joiner.stranger.text(200)), camera.authority.der);
+    assertEquals(timeouts.started.filter((each) => each === 2000), []);
+  }
   (await inviter.asked()).answer(true);
   using secure = await joiner.confirm();
   assertEquals(await secure.text(200), "{}");
