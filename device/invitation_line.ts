@@ -1,7 +1,8 @@
 /**
  * The line of an invitation, as text.
  *
- * It is `degu:` and base64url (RFC 4648 §5, without padding) of these bytes, the numbers big-endian:
+ * It is `degu:` and base64url (RFC 4648 §5, without padding) of these bytes, the numbers
+ * big-endian:
  *
  * | bytes | what                                                                            |
  * | ----- | ------------------------------------------------------------------------------- |
@@ -50,7 +51,9 @@ const CHECKSUM_BYTES = 4;
 const KEY_HASH_BYTES = 32;
 /** Characters without white space: bounds what is decoded. */
 const MAX_LINE_LENGTH = 16384;
-/** The clocks of two devices may differ; within this time only the inviter decides what has expired. */
+/**
+ * The clocks of two devices may differ; within this time only the inviter decides what has expired.
+ */
 const EXPIRED_FOR_CERTAIN_MILLISECONDS = 24 * 60 * 60 * 1000;
 const MAX_TIME = 8.64e15;
 const GARBLED =
@@ -87,8 +90,8 @@ export function isWholeLine(text: string): boolean {
 /**
  * Reads a line. White space anywhere in it is ignored.
  *
- * @throws {RangeError} if it is not a line, was changed on the way, is of another version, or expired more
- * than a day ago. The message says which, and quotes nothing of the line.
+ * @throws {RangeError} if it is not a line, was changed on the way, is of another version, or
+ * expired more than a day ago. The message says which, and quotes nothing of the line.
  */
 export function decodeLine(line: string, now: number = Date.now()): InvitationLine {
   checkString("line", line);
@@ -200,7 +203,8 @@ export function encodeBase64Url(bytes: Uint8Array): string {
 export function decodeBase64Url(text: unknown): Uint8Array | null {
   try {
     const bytes = Uint8Array.fromBase64(text as string, { alphabet: "base64url" });
-    // The decoder also accepts white space, padding and unused bits: several texts for the same bytes.
+    // The decoder also accepts white space, padding and unused bits: several texts for the same
+    // bytes.
     return encodeBase64Url(bytes) === text ? bytes : null;
   } catch {
     return null;

@@ -43,8 +43,9 @@ import { hangUp, type Visit, Visits } from "./visits.ts";
 /** Options of an invitation. */
 export interface InviteOptions {
   /**
-   * Where to listen for the other device: 1 to 6 IP addresses with a port, at which TLS is spoken, and the next one is
-   * plain; 0 for two free ones. With a wildcard the line has the addresses of this machine.
+   * Where to listen for the other device: 1 to 6 IP addresses with a port, at which TLS is spoken,
+   * and the next one is plain; 0 for two free ones. With a wildcard the line has the addresses of
+   * this machine.
    *
    * @default {up to six addresses of this machine that a peer can use, port 0}
    */
@@ -65,8 +66,8 @@ export interface InviteOptions {
   /** What to name the other device here, instead of its own name. */
   peerName?: string | undefined;
   /**
-   * Asks whether the other device shows the same number: with it the invitation can be joined by a number, too, without
-   * its line.
+   * Asks whether the other device shows the same number: with it the invitation can be joined by a
+   * number, too, without its line.
    */
   confirm?: Confirm | undefined;
 }
@@ -94,26 +95,29 @@ interface Joiner extends Joining {
 }
 
 /**
- * How far the pairing is: nobody has sent the secret; somebody has, and what came with it is being checked; that device
- * has the answer, and may come back with its certificate; it did, and nobody else can be paired any more.
+ * How far the pairing is: nobody has sent the secret; somebody has, and what came with it is being
+ * checked; that device has the answer, and may come back with its certificate; it did, and nobody
+ * else can be paired any more.
  */
 type Stage = "open" | "claimed" | Joiner | "storing";
 
 /**
- * An open invitation, made by `device.invite()`: the first device that has its line can be paired with this one,
- * until it expires.
+ * An open invitation, made by `device.invite()`: the first device that has its line can be paired
+ * with this one, until it expires.
  *
- * It takes two steps. In the first the joiner sends the secret and its authority, in the second it connects with a
- * certificate of that authority, so every certificate is verified by the TLS library. Nothing is stored before the second.
+ * It takes two steps. In the first the joiner sends the secret and its authority, in the second it
+ * connects with a certificate of that authority, so every certificate is verified by the TLS
+ * library. Nothing is stored before the second.
  *
- * With `confirm` a number that two people compare can take the place of the line, and of the first step.
+ * With `confirm` a number that two people compare can take the place of the line, and of the first
+ * step.
  */
 export class Invitation implements AsyncDisposable {
   /** When it expires. Setting the clock does not change how long that takes. */
   readonly expires: Date;
   /**
-   * The other device, once the two are paired. Rejects with `Deno.errors.TimedOut` when the invitation
-   * expires and with `ConnectionClosedError` when it is closed. Awaiting it is optional.
+   * The other device, once the two are paired. Rejects with `Deno.errors.TimedOut` when the
+   * invitation expires and with `ConnectionClosedError` when it is closed. Awaiting it is optional.
    */
   readonly paired: Promise<Peer>;
   readonly #services: DeviceServices;
@@ -221,7 +225,10 @@ export class Invitation implements AsyncDisposable {
     }
   }
 
-  /** An address may have just disappeared, or not be ready yet; a single one that can be bound is enough. */
+  /**
+   * An address may have just disappeared, or not be ready yet; a single one that can be bound is
+   * enough.
+   */
   async #listenEverywhere(): Promise<Bound[]> {
     const addresses = ownAddresses().slice(0, MAX_ADDRESSES);
     const opened = await Promise.allSettled(addresses.map((address) => this.#listen(address)));
@@ -234,7 +241,10 @@ export class Invitation implements AsyncDisposable {
     });
   }
 
-  /** Listens on an address, for TLS and beside it, and accepts every client; resolves to where it does. */
+  /**
+   * Listens on an address, for TLS and beside it, and accepts every client; resolves to where it
+   * does.
+   */
   async #listen(address: Address): Promise<Bound> {
     const [host, given, ...scope] = address as ScopedAddress;
     const app = {
@@ -268,21 +278,24 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * The text that the other device needs to join. Any device that has it can be paired with this one, so
-   * keep it secret, and deliver it unchanged. White space in it is ignored.
+   * The text that the other device needs to join. Any device that has it can be paired with this
+   * one, so keep it secret, and deliver it unchanged. White space in it is ignored.
    */
   get line(): string {
     return this.#line;
   }
 
-  /** Where the other device can join by a number: the addresses of the plain ports, as they are in the line. */
+  /**
+   * Where the other device can join by a number: the addresses of the plain ports, as they are in
+   * the line.
+   */
   get addresses(): readonly Address[] {
     return this.#addresses;
   }
 
   /**
-   * Ends the invitation and frees its ports. A pairing that is being stored at that moment is completed
-   * first. Calling it again has no effect.
+   * Ends the invitation and frees its ports. A pairing that is being stored at that moment is
+   * completed first. Calling it again has no effect.
    */
   close(): Promise<void> {
     return this.#close(new ConnectionClosedError("the invitation was closed"));
@@ -348,7 +361,10 @@ export class Invitation implements AsyncDisposable {
     return [200, "OK", {}, encodeMessage(joiner.answer)];
   }
 
-  /** Checks what the device with the right secret sent, and from then on accepts clients of its authority only. */
+  /**
+   * Checks what the device with the right secret sent, and from then on accepts clients of its
+   * authority only.
+   */
   async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const { identity, name } = this.#services;
     const introduction = decodeMessage(bytes, INTRODUCTION, INTRODUCTION);
@@ -437,7 +453,10 @@ export class Invitation implements AsyncDisposable {
   }
 }
 
-/** Whether a message has this random value, compared in constant time. The rest of it is not looked at. */
+/**
+ * Whether a message has this random value, compared in constant time. The rest of it is not looked
+ * at.
+ */
 function hasRandom(
   bytes: Uint8Array,
   all: typeof INTRODUCTION | typeof PROOF,

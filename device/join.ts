@@ -38,7 +38,9 @@ export interface JoinOptions {
    * @default {where servers of this directory listen now}
    */
   serving?: readonly Address[] | undefined;
-  /** Cancels joining, which rejects with its reason; no effect once the other device has answered. */
+  /**
+   * Cancels joining, which rejects with its reason; no effect once the other device has answered.
+   */
   signal?: AbortSignal | undefined;
 }
 
@@ -49,16 +51,22 @@ export const SELF =
 /** Limits all of it, in seconds, whatever the other side does. */
 const WHOLE_SECONDS = 60;
 
-/** Seconds for connecting, the handshake and each wait: the other side may have to wait for its disk. */
+/**
+ * Seconds for connecting, the handshake and each wait: the other side may have to wait for its
+ * disk.
+ */
 const WAIT_SECONDS = 20;
 /** Limits all that a plain port is asked first. */
 const PLAIN_MILLISECONDS = 5000;
 /**
- * How often a handshake that the other side cuts is tried: strangers who crowd the port can have it cut,
- * and then the next one has a good chance.
+ * How often a handshake that the other side cuts is tried: strangers who crowd the port can have it
+ * cut, and then the next one has a good chance.
  */
 const MAX_TRIES = 10;
-/** The wait before the second try; it doubles, up to the longest. All waits together take 4 s at most. */
+/**
+ * The wait before the second try; it doubles, up to the longest. All waits together take 4 s at
+ * most.
+ */
 const FIRST_PAUSE_MILLISECONDS = 50;
 const LONGEST_PAUSE_MILLISECONDS = 600;
 
@@ -97,7 +105,8 @@ export async function joinDevice(
       return fetchAuthority(id, plain, failure.signal);
     });
 
-    // The first step: sends the secret, to the device that proves to be that of the line, and what this device is.
+    // The first step: sends the secret, to the device that proves to be that of the line, and what
+    // this device is.
     const anonymous = buildClientSslctx({ ca: authority.certificate });
     const first = await failure.turnedAway(async () => {
       const candidates = withOwnScopes(addresses.map(([host, port]) => [host, port]));
@@ -109,7 +118,8 @@ export async function joinDevice(
     const answer = await failure.turnedAway(() => decodeMessage(first.bytes, ANSWER, ANSWER));
     failure.name = answer.name;
 
-    // The second step: sends the value of the answer, with the certificate of this device, and stores the other one.
+    // The second step: sends the value of the answer, with the certificate of this device, and
+    // stores the other one.
     const found = await failure.turnedAway(() =>
       connect(authority, identity.clientContext(authority), [first.address], failure.signal)
     );
@@ -135,8 +145,8 @@ export async function joinDevice(
 }
 
 /**
- * Asks one address after the other for the authority with this id: whatever else one of them gives is not
- * trusted.
+ * Asks one address after the other for the authority with this id: whatever else one of them gives
+ * is not trusted.
  *
  * @throws {AggregateError} if none gives it.
  */
@@ -165,7 +175,10 @@ async function fetchAuthority(
   throw new AggregateError(errors, "no address gives the authority of the line");
 }
 
-/** Connects to a plain port and asks it: both together take 5 s at most. The connection stays open unless that fails. */
+/**
+ * Connects to a plain port and asks it: both together take 5 s at most. The connection stays open
+ * unless that fails.
+ */
 export async function askPlain<T>(
   address: Address,
   signal: AbortSignal,
@@ -254,7 +267,9 @@ export class JoinFailure {
     return this.name === "" ? `the device ${this.#id}` : `${this.name} (${this.#id})`;
   }
 
-  /** Runs a step; if it fails, the line may have been used by another device, and the error says so. */
+  /**
+   * Runs a step; if it fails, the line may have been used by another device, and the error says so.
+   */
   async turnedAway<T>(step: () => T | Promise<T>): Promise<T> {
     try {
       return await step();
@@ -275,8 +290,8 @@ export class JoinFailure {
     const notOpen =
       "this line is not open any more: it has expired, was closed, or another device has used it; " +
       `check the peers of ${this.#who}, and forget any that you don't recognize`;
-    // A port that is crowded by strangers is more likely than one that another program now uses. An invitation that has
-    // ended can be as silent as a device that is far away.
+    // A port that is crowded by strangers is more likely than one that another program now uses. An
+    // invitation that has ended can be as silent as a device that is far away.
     const message = errors.some(wasClosed)
       ? `${this.#who} closes connections before they are encrypted, each time it was tried: its ` +
         "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
@@ -303,7 +318,10 @@ export class JoinFailure {
   }
 }
 
-/** True if nobody can have refused this device; a refused connection may be an invitation that has ended. */
+/**
+ * True if nobody can have refused this device; a refused connection may be an invitation that has
+ * ended.
+ */
 function isSilent(error: unknown): boolean {
   // A link-local address that was tried at an interface without such addresses.
   return isUnreachable(error) || systemCode(error) === "EINVAL";
@@ -315,7 +333,9 @@ function isAgainstTheRules(error: unknown): boolean {
   return error instanceof ProtocolError || error instanceof RangeError;
 }
 
-/** True if the other side, or somebody in between, has closed the connection during its handshake. */
+/**
+ * True if the other side, or somebody in between, has closed the connection during its handshake.
+ */
 function wasClosed(error: unknown): boolean {
   return error instanceof TlsError && error.code === "CLOSED";
 }

@@ -63,7 +63,10 @@ const REFUSED = {
   closed: "takes no more numbers: use the line of its invitation, or invite again",
 };
 
-/** Pairs with the device that invites at one of these addresses: what `Device.join()` does with them. */
+/**
+ * Pairs with the device that invites at one of these addresses: what `Device.join()` does with
+ * them.
+ */
 export async function joinByNumber(
   services: DeviceServices,
   given: readonly Address[],
@@ -145,8 +148,8 @@ export async function joinByNumber(
 }
 
 /**
- * Sends a commitment, with a new random value, to one address after the other until one answers it: that one may be a
- * stranger, who must not get another try.
+ * Sends a commitment, with a new random value, to one address after the other until one answers it:
+ * that one may be a stranger, who must not get another try.
  */
 async function commit(
   addresses: readonly Address[],

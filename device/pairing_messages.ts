@@ -1,4 +1,7 @@
-/** The messages of pairing, JSON in the bodies of requests and responses, and what is computed of them. */
+/**
+ * The messages of pairing, JSON in the bodies of requests and responses, and what is computed of
+ * them.
+ */
 
 import type { HostAddress } from "../base/address.ts";
 import { isDeviceName } from "../identity/names.ts";
@@ -150,8 +153,9 @@ export function commitmentTo(authority: Uint8Array, random: Uint8Array): Uint8Ar
 }
 
 /**
- * The number that two people compare, 6 digits. The bodies are hashed as they were sent. The last message is not, since
- * other white space in it would be a choice that is made when all else is known.
+ * The number that two people compare, 6 digits. The bodies are hashed as they were sent. The last
+ * message is not, since other white space in it would be a choice that is made when all else is
+ * known.
  */
 export function numberOf(request: Uint8Array, response: Uint8Array, random: Uint8Array): string {
   const hash = sha256("degu-pair number 2", sha256(request), sha256(response), random);

@@ -1,6 +1,7 @@
 /**
- * The plain port of an invitation: it gives out the authority, and answers devices that pair by a number. Nothing here is
- * secret, and nobody is known: only the number, which two people compare, shows who has sent what.
+ * The plain port of an invitation: it gives out the authority, and answers devices that pair by a
+ * number. Nothing here is secret, and nobody is known: only the number, which two people compare,
+ * shows who has sent what.
  */
 
 import type { HostAddress } from "../base/address.ts";
@@ -53,7 +54,7 @@ const REVEAL_MILLISECONDS = 5000;
 /** How long both people have, and the joiner to come back. */
 export const CONFIRM_SECONDS = 120;
 
-/** How far a try is: the random value is still to come, a person is asked, the pairing is stored, it has ended. */
+/** How far a try is: a random value is to come, a person is asked, a peer is stored, all is over. */
 type Stage = "committed" | "asked" | "storing" | "over";
 
 /** An answered commitment, until both devices have confirmed its number or it is over. */
@@ -120,7 +121,8 @@ export class PlainPort {
   #isOver = false;
 
   /**
-   * @param context That of the TLS ports: while a try is open it asks for the certificate of the device.
+   * @param context That of the TLS ports: while a try is open it asks for the certificate of the
+   * device.
    * @param confirm Without it nobody can pair by a number.
    */
   constructor(
@@ -140,7 +142,7 @@ export class PlainPort {
     return this.#current;
   }
 
-  /** Ends the try that is open, for good: another device is being paired, or nobody will be any more. */
+  /** Ends the try that is open, and takes no others: another device is paired, or nobody is. */
   close(reason: unknown): void {
     this.#isOver = true;
     this.#current?.end(reason);
@@ -180,7 +182,10 @@ export class PlainPort {
     return hangUp(session);
   }
 
-  /** Answers a commitment, which is a try. Nothing is awaited between looking for another one and noting it. */
+  /**
+   * Answers a commitment, which is a try. Nothing is awaited between looking for another one and
+   * noting it.
+   */
   async #commit(bytes: Uint8Array, visit: Visit, port: number): Promise<ResponseTuple> {
     const { session } = visit;
     const { identity, name } = this.#services;

@@ -1,4 +1,7 @@
-/** The connections to a port of an invitation: strangers can make them, but can't keep the port busy. */
+/**
+ * The connections to a port of an invitation: strangers can make them, but can't keep the port
+ * busy.
+ */
 
 import type { Socket } from "../base/app/app.ts";
 import type { ResponseTuple } from "../base/app/message.ts";
@@ -8,8 +11,8 @@ import { ConnectionClosedError, DeguError } from "../base/errors.ts";
 /** Time until the request has arrived: stops slow peers. */
 const REQUEST_MILLISECONDS = 2000;
 /**
- * Connections that have not sent a right request yet. For one more the oldest is closed: a peer that
- * knows what to send does so at once, so idle strangers can't keep it out.
+ * Connections that have not sent a right request yet. For one more the oldest is closed: a peer
+ * that knows what to send does so at once, so idle strangers can't keep it out.
  */
 const MAX_WAITING = 64;
 

@@ -498,7 +498,7 @@ export interface ServerMaterial {
     readonly requestCert: boolean;
     readonly rejectUnauthorized: boolean;
   };
-  /** Whether a client needs a certificate. If it is only asked for one, one that is not good counts as none. */
+  /** Whether a client needs a certificate; if not, one that is not good counts as none. */
   readonly insists: boolean;
   /** The authorities whose clients are accepted; none if every client is, or none yet. */
   readonly authorities: Authorities;
@@ -514,7 +514,8 @@ interface ClientMaterial {
 /**
  * Makes a server's context. Without authorities, not even none, every client is accepted.
  *
- * @param insists With `false` a client is asked for a certificate of the authorities, and accepted without one.
+ * @param insists With `false` a client is asked for a certificate of the authorities, and accepted
+ * without one.
  */
 export function makeServerSslctx(
   { cert, key, warnings }: Identity,

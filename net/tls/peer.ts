@@ -25,8 +25,8 @@ import { publicKeyOf, signatureProblem, USABLE_KEYS } from "./keys.ts";
 const MAX_VERIFIED = 10_000;
 
 /**
- * The certificate of a client that is accepted; `null` if none is requested, or none is insisted on and the client has
- * shown none that is good.
+ * The certificate of a client that is accepted; `null` if none is requested, or none is insisted on
+ * and the client has shown none that is good.
  *
  * @param begun What the handshake began with, and the library has verified the certificate with.
  * @param inForce What is in force now, and decides.
