@@ -11,7 +11,7 @@ import {
 } from "../base/address.ts";
 import { checkFunction, copyOptions } from "../base/checks.ts";
 import { DeguError } from "../base/errors.ts";
-import { type Authority, readAuthority } from "../identity/authority.ts";
+import { readAuthority } from "../identity/authority.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import type { Connection } from "../net/client_connection.ts";
 import { joinSignals, untilAborted } from "../net/connect.ts";
@@ -45,19 +45,6 @@ export interface JoinByNumberOptions extends JoinOptions {
   confirm: Confirm;
 }
 
-/** A commitment that was answered. */
-interface Answered {
-  readonly address: Address;
-  /** The number is good as long as this is open. */
-  readonly connection: Connection;
-  readonly offer: Message<typeof OFFER>;
-  readonly authority: Authority;
-  readonly random: Uint8Array;
-  /** Both bodies, as they were sent. */
-  readonly request: Uint8Array;
-  readonly response: Uint8Array;
-}
-
 const REFUSED = {
   busy: "is asking about another device: if you did not start that, answer no there, and try again",
   closed: "takes no more numbers: use the line of its invitation, or invite again",
@@ -89,6 +76,7 @@ export async function joinByNumber(
   const signal = joinSignals(cancel, closing)!;
 
   const answered = await commit(addresses, own, signal);
+  // The number is good as long as it is open.
   using connection = answered.connection;
   const { address, offer, authority } = answered;
   if (authority.id === identity.authority.id) throw new RangeError(`addresses: ${SELF}`);
@@ -155,7 +143,7 @@ async function commit(
   addresses: readonly Address[],
   own: Omit<Message<typeof COMMITMENT>, "commitment">,
   signal: AbortSignal,
-): Promise<Answered> {
+) {
   const errors: unknown[] = [];
   for (const address of addresses) {
     const random = makeRandom(HASH_BYTES);
@@ -196,7 +184,9 @@ async function commit(
 }
 
 /** The port of TLS on the very host that has answered. */
-function addressOfTls({ address, connection, offer: { port } }: Answered): Address {
+function addressOfTls(
+  { address, connection, offer: { port } }: Awaited<ReturnType<typeof commit>>,
+): Address {
   const [host, , ...scope] = address as HostAddress | ScopedAddress;
   const isName = canonicalIPAddress(withoutZone(host)) === null;
   const { hostname } = connection.sock.remoteAddr as Deno.NetAddr;
