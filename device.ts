@@ -40,6 +40,8 @@ export { DeviceServer, peerOf } from "./device/device_server.ts";
 export { Invitation, type InviteOptions } from "./device/invite.ts";
 export type { JoinOptions } from "./device/join.ts";
 export { perPeer } from "./device/per_peer.ts";
+export type { JoinByNumberOptions } from "./device/join_number.ts";
+export type { Asked, Confirm } from "./device/plain_port.ts";
 export type { Peer } from "./device/peer_store.ts";
 export { createDevicePki, type DevicePki, type DevicePkiOptions } from "./identity/device_pki.ts";
 export type * from "./base/app/app_types.ts";

@@ -168,13 +168,18 @@ function mayWrite(path: string): boolean {
  * Puts things back that an interrupted call has put aside in a directory, if nothing has their
  * names: so nothing else gets these names. Synchronous, for the turn in which something is written
  * there.
+ *
+ * @returns Whether anything was put back.
  */
-export function putBackIn(directory: string): void {
+export function putBackIn(directory: string): boolean {
+  let isAny = false;
   for (const { place, path, origin } of findAside(directory)) {
     if (!mayWrite(directory) || statOrNull(origin) !== null) continue;
     Deno.renameSync(path, origin);
     removePlace(place);
+    isAny = true;
   }
+  return isAny;
 }
 
 /**

@@ -148,6 +148,11 @@ export class Root {
    * way.
    */
   findParent(names: readonly string[], replaceable: Replaceable = NOTHING): Parent {
+    const parent = this.#findParent(names, replaceable);
+    return putBackIn(parent.base) ? this.#findParent(names, replaceable) : parent;
+  }
+
+  #findParent(names: readonly string[], replaceable: Replaceable): Parent {
     if (names.some(isReservedName)) throw reservedName();
     if (Deno.realPathSync(this.path) !== this.path) {
       throw new Refusal(403, `${this.path} now leads somewhere else`);
@@ -171,7 +176,6 @@ export class Root {
       }
       missing.push(path);
     }
-    putBackIn(base);
     return { path, base, missing, obstacle };
   }
 
@@ -190,10 +194,13 @@ export class Root {
   ): Destination {
     const name = names.at(-1);
     if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
-    const parent = checked ?? this.findParent(names.slice(0, -1), replaceable);
+    const parent = checked ?? this.#findParent(names.slice(0, -1), replaceable);
     if (isReservedName(name)) throw reservedName();
     const path = prefixOf(parent.path) + name;
     const existing = isNew || parent.missing.length > 0 ? null : statOrNull(path);
+    // A thing that an interrupted call has put aside comes back before its name is given again.
+    const isPutBack = existing === null && checked === undefined && putBackIn(parent.base);
+    if (isPutBack) return this.#find(names, replaceable);
     // A file system may know the reserved directory by a second name.
     const reserved = existing === null ? null : statOrNull(reservedPath(parent.path));
     if (reserved !== null && isSameFile(existing!, reserved)) throw reservedName();
@@ -215,6 +222,18 @@ export class Root {
     parent?: Parent,
     isNew = false,
   ): Destination {
+    const destination = this.#findFile(names, replaceable, parent, isNew);
+    if (parent === undefined) this.#checkFileSystem(destination);
+    return destination;
+  }
+
+  /** Does {@linkcode findFile} but for the look at the file system. */
+  #findFile(
+    names: readonly string[],
+    replaceable: Replaceable,
+    parent: Parent | undefined,
+    isNew = false,
+  ): Destination {
     const destination = this.#find(names, replaceable, parent, isNew);
     const { path, existing } = destination;
     if (existing?.isDirectory()) {
@@ -223,7 +242,6 @@ export class Root {
       const givesWay = existing.isSymbolicLink() && replaceable.link;
       if (!givesWay) throw new Refusal(403, `${path} is not a file`);
     }
-    if (parent === undefined) this.#checkFileSystem(destination);
     return destination;
   }
 
@@ -249,7 +267,8 @@ export class Root {
     // Looks cost time where many new files get their names in a row; the link finds out what
     // exists.
     const isUnseen = isNew && checked !== undefined;
-    const { path, parent, existing } = this.findFile(names, replaceable, checked, isUnseen);
+    // The rename itself fails on another file system.
+    const { path, parent, existing } = this.#findFile(names, replaceable, checked, isUnseen);
     if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
     condition?.(existing);
     checkIsAt(file.path, file.state);
@@ -264,7 +283,7 @@ export class Root {
       if (!isNew) return renameSync(file.path, path);
       if (giveNewName(file.path, path, file.state)) return;
       // For a directory or a link, the refusal has another status.
-      this.findFile(names, replaceable, checked);
+      this.#findFile(names, replaceable, checked);
       throw new Refusal(412, `${path} already exists`);
     });
     checkIsAt(path, file.state);

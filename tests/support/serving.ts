@@ -33,9 +33,9 @@ export class RecordingLogger implements Logger {
     return this.lines.filter(([at]) => at === level).map(([, message]) => message);
   }
 
-  /** Resolves once the level has a message; to all its messages. */
-  async waitFor(level: Level): Promise<string[]> {
-    while (this.at(level).length === 0) {
+  /** Resolves once the level has so many messages with a text; to all that it has. */
+  async waitFor(level: Level, text = "", count = 1): Promise<string[]> {
+    while (this.at(level).filter((message) => message.includes(text)).length < count) {
       const added = Promise.withResolvers<void>();
       this.#waiting.push(added.resolve);
       await within(added.promise, `a message of level ${level}; got ${Deno.inspect(this.lines)}`);
