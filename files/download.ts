@@ -22,12 +22,15 @@ import {
   type TransferSettings,
 } from "./options.ts";
 import {
+  checkTarget,
   explainForeignPart,
   explainFullDisk,
-  keptOf,
+  type KeptPart,
   noSpaceHere,
   PartFile,
+  partInUse,
   type PartRecord,
+  renamePart,
   writeRecord,
 } from "./part_file.ts";
 import { askDigest, Route, type Version, versionOf } from "./route.ts";
@@ -131,12 +134,10 @@ export async function downloadFile(
 ): Promise<TransferResult> {
   let total: number | null = null;
   try {
-    await using part = await PartFile.open(
-      file,
-      settings.replace,
-      inTree !== null,
-      inTree?.isNew,
-    );
+    if (inTree === null) await checkTarget(file, settings.replace);
+    using part = await PartFile.open(file);
+    // A target whose name the disk takes for the same has the part.
+    if (inTree?.isNew && part.temporary.phase === "found") throw partInUse(file);
     using download = new Download(route, uri, file, part, settings, inTree);
     try {
       return await download.run();
@@ -203,39 +204,55 @@ class Download implements Disposable {
   }
 
   async run(): Promise<TransferResult> {
-    if (this.#inTree !== null) await this.#claimListed(this.#inTree.size);
-    const arrived = await this.#continue() ?? await this.#begin(await this.#request("GET"));
+    const left = this.#settings.resume ? await this.#part.kept() : null;
+    const kept = left?.record.uri === this.#uri ? left : null;
+    if (this.#inTree !== null) {
+      // Before the request: an unwanted body costs the connection.
+      const { size } = this.#inTree;
+      await this.#claimSpace(size, kept?.record.total === size ? kept.size : 0);
+    }
+    const arrived = await this.#continue(kept) ?? await this.#begin(await this.#request("GET"));
     const { modified, signal } = this.#settings;
-    if (modified !== null) await this.#part.file.utime(new Date(), modified);
+    if (modified !== null) await this.#part.temporary.file.utime(new Date(), modified);
     const sha256 = await this.#verify(arrived);
     signal?.throwIfAborted();
-    await this.#part.complete(this.#inTree?.place);
+    await this.#part.complete(
+      this.#inTree?.place ?? ((part) => {
+        return renamePart(part, this.#file, this.#settings.replace);
+      }),
+    );
     return arrived.meter.finish(sha256);
   }
 
   /**
-   * Claims space for a file of a tree before the request: an unwanted body costs the connection.
+   * Claims space for the rest of a file from a position on, at which the part is cut: once, unless the
+   * rest is another one than was expected.
    */
-  async #claimListed(total: number): Promise<void> {
-    const { resume } = this.#settings;
-    await this.#claimSpace(total, resume ? await keptOf(this.#file, this.#uri, total) : 0);
-  }
-
-  /** Claims space for the rest of a file from a position on, at which the part is cut. */
   async #claimSpace(total: number, start: number): Promise<void> {
     this.#total = total;
-    const { size } = await this.#part.file.stat();
-    // The claim of an earlier look is not counted twice.
+    if (this.#claim?.left === total - start) return;
+    const { file, path } = this.#part.temporary;
+    const { size } = await file.stat();
+    // The same bytes are not claimed twice.
     this.#claim?.[Symbol.dispose]();
-    const directory = dirname(this.#part.path);
-    this.#claim = claimSpace(directory, "downloads", total - start, size - start, (shortage) => {
-      return noSpaceHere(this.#file, shortage);
-    });
+    this.#claim = claimSpace(
+      dirname(path),
+      "downloads",
+      total - start,
+      size - start,
+      (shortage) => {
+        return noSpaceHere(this.#file, shortage);
+      },
+    );
   }
 
-  /** Downloads what is missing of a part; all of the file if it has changed; `null` if there is no part. */
-  async #continue(): Promise<CompletePart | null> {
-    const kept = await this.#findKept();
+  /**
+   * Downloads what is missing of a part; all of the file if it has changed.
+   *
+   * @returns `null` if there is no part.
+   */
+  async #continue(left: KeptPart | null): Promise<CompletePart | null> {
+    const kept = left === null ? null : await this.#hashKept(left);
     if (kept === null) return null;
     const { record: { etag, total }, offset } = kept;
     if (offset === total) return await this.#confirm(kept);
@@ -249,11 +266,10 @@ class Download implements Disposable {
     return null;
   }
 
-  async #findKept(): Promise<Kept | null> {
-    const { resume, verify, signal } = this.#settings;
-    const found = resume ? await this.#part.kept() : null;
-    if (found === null || found.record.uri !== this.#uri) return null;
-    const { record, size } = found;
+  async #hashKept(kept: KeptPart): Promise<Kept | null> {
+    const { verify, signal } = this.#settings;
+    if (!await this.#part.isOwn(kept)) return null;
+    const { record, size } = kept;
     const offset = verify ? size : Math.min(size, record.synced);
     if (offset === 0) return null;
     // Before connecting: it may take longer than a server waits.
@@ -291,7 +307,7 @@ class Download implements Disposable {
     }
     const meter = new ProgressMeter(this.#settings.onProgress, total, offset);
     const arrived = { version: { ...version, etag }, record, hash, meter };
-    await this.#receive(arrived, response, () => this.#part.continueFrom(offset));
+    await this.#receive(arrived, response, () => this.#part.temporary.continueFrom(offset));
     return arrived;
   }
 
@@ -320,7 +336,7 @@ class Download implements Disposable {
     const hash = verify ? newHash() : null;
     const meter = new ProgressMeter(onProgress, total, 0);
     const arrived = { version, record, hash, meter };
-    await this.#receive(arrived, response, () => this.#part.begin(record));
+    await this.#receive(arrived, response, () => this.#part.startOver(record));
     return arrived;
   }
 
@@ -340,7 +356,7 @@ class Download implements Disposable {
       await body.cancel(error);
       throw error;
     }
-    const part = this.#part;
+    const part = this.#part.temporary;
     // With a digest to compare, it does not matter what a power failure would leave.
     const note = record === null || this.#settings.verify
       ? null
@@ -351,8 +367,8 @@ class Download implements Disposable {
         this.#claim?.wrote(count);
         meter.add(count);
       };
-      const { path, file } = part;
-      const destined = { path, file, start, limit: total, length: null, hash, sync, written };
+      const { file } = part;
+      const destined = { file, start, limit: total, length: null, hash, sync, written };
       await receive(body, destined);
       this.#synced = start + sync.synced;
     } catch (error) {
@@ -360,7 +376,7 @@ class Download implements Disposable {
       if (note !== null) await sync.finish();
       if (isDiskFull(error)) await part.keepSynced(start + sync.synced);
       if (!await this.#isChanged(error, version, total)) throw error;
-      this.#part.discard();
+      this.#part.temporary.phase = "temporary";
       throw changedWhileMoved(quote(this.#uri), { cause: error });
     }
   }
@@ -386,11 +402,11 @@ class Download implements Disposable {
   /** Syncs all of it to the disk, and compares it with the server's file. */
   async #verify({ version, record, hash, meter }: CompletePart): Promise<string | null> {
     const [synced, other] = await Promise.allSettled([
-      this.#part.sync(),
+      this.#part.temporary.sync(),
       hash === null || version.sha256 !== null ? version : askDigest(this.#route, this.#uri),
     ]);
     if (synced.status === "rejected") {
-      if (isDiskFull(synced.reason)) await this.#part.keepSynced(this.#synced);
+      if (isDiskFull(synced.reason)) await this.#part.temporary.keepSynced(this.#synced);
       throw synced.reason;
     }
     if (other.status === "rejected") {
@@ -400,7 +416,7 @@ class Download implements Disposable {
     }
     const sha256 = hash?.digest("hex") ?? null;
     if (sha256 === null || other.value.sha256 === sha256) return sha256;
-    this.#part.discard();
+    this.#part.temporary.phase = "temporary";
     const uri = quote(this.#uri);
     if (other.value.etag !== version.etag || version.etag === null) throw changedWhileMoved(uri);
     throw new TransferError(
@@ -411,7 +427,7 @@ class Download implements Disposable {
   }
 
   async #noteSynced(record: PartRecord, synced: number): Promise<void> {
-    await writeRecord(this.#part.path, { ...record, synced });
+    await writeRecord(this.#part.temporary.path, { ...record, synced });
   }
 
   #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {

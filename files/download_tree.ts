@@ -12,8 +12,9 @@ import {
   syncAllIfPossible,
 } from "../disk/names.ts";
 import { freeBytes } from "../disk/space.ts";
+import { Temporary } from "../disk/temporary.ts";
 import type { Client, Connection } from "../client.ts";
-import { formatPaths, GET_ANSWER, type NameRecord } from "./bundle.ts";
+import { formatPaths, type FoundRecord, GET_ANSWER, type NameRecord } from "./bundle.ts";
 import { clearWay } from "./clear_way.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
@@ -31,9 +32,9 @@ import {
 } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
 import { PART_SUFFIX, prefixOf, unusedPath } from "./reserved.ts";
-import { CheckedDirectories, type Complete, Root } from "./root.ts";
+import { CheckedDirectories, Root } from "./root.ts";
 import type { Route } from "./route.ts";
-import { type Placement, type SmallFile, SmallFiles } from "./small_files.ts";
+import { type Placed, type SmallFile, SmallFiles } from "./small_files.ts";
 import {
   changedWhileMoved,
   statusError,
@@ -53,9 +54,9 @@ import {
 import { requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
-  type Done,
   type Made,
   type Outcome,
+  type Outcomes,
   transferTree,
   type TreeSettings,
 } from "./tree_transfer.ts";
@@ -126,6 +127,7 @@ const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 
 interface VerifiedFile extends SmallFile {
   readonly copy: Copy;
+  readonly modified: Date;
   readonly bytes: number;
   /** Of the content, if it was compared. */
   readonly sha256: string | null;
@@ -209,55 +211,67 @@ class Download implements Direction {
     return this.#root.pathOf(path);
   }
 
-  async copySmall(route: Route, copies: readonly Copy[], done: Done<Copy, Outcome>): Promise<void> {
-    await using files = new SmallFiles(this.#placement(done));
+  async *copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome> {
+    await using files = new SmallFiles<VerifiedFile>({
+      root: this.#root,
+      maxUnsynced: 0,
+      prepare: (directory) => this.#makeDirectory(directory),
+      make: ({ copy }) => this.#newPart(copy),
+      admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
+    });
+    let failure: { readonly error: unknown } | null = null;
     try {
       const body = formatPaths(copies.map(({ node }) => node.path));
       const uri = `${this.#settings.uri}?bundle=get`;
       const records = requestBundle(route, uri, body, GET_ANSWER, "get", copies);
       for await (const { record, content, item: copy } of records) {
-        const names = copy.node.path;
-        if (record.path.join("/") !== names.join("/")) {
+        if (record.path.join("/") !== copy.node.path.join("/")) {
           throw unexpectedResponse("POST", uri, "the response has files that were not requested");
         }
-        if (record.status !== 200) {
-          done(copy, this.#refused(copy, record.status));
+        const file = this.#check(copy, record, content);
+        if (!("names" in file)) {
+          yield [copy, file];
           continue;
         }
-        const { verify, replace } = this.#settings;
-        if (verify && sha256Of(content) !== record.sha256) {
-          const text = `${show(names)}: what arrived has another SHA-256`;
-          done(copy, { again: new TransferError("DIGEST_MISMATCH", text) });
-          continue;
-        }
-        const sha256 = verify ? record.sha256 : null;
-        const isNew = copy.isNew || !replace;
-        const file = { names, isDirectory: false, isNew, copy, sha256 };
-        await files.add({ ...file, bytes: content.length }, content, record.modified);
+        await files.add(file, content, file.modified);
+        for (const each of files.takeOutcomes()) yield [each.file.copy, this.#outcomeOf(each)];
       }
-    } finally {
-      // What has arrived is placed, even if the connection has broken off.
-      if (!this.#settings.signal.aborted) await files.flush();
+    } catch (error) {
+      failure = { error };
     }
+    // Files that have arrived are placed, even if the connection has broken off.
+    if (!this.#settings.signal.aborted) await files.flush();
+    for (const each of files.takeOutcomes()) yield [each.file.copy, this.#outcomeOf(each)];
+    if (failure !== null) throw failure.error;
   }
 
-  #placement(done: Done<Copy, Outcome>): Placement<VerifiedFile> {
+  /** Checks a record and the content of its file. */
+  #check(copy: Copy, record: FoundRecord, content: Uint8Array): VerifiedFile | Outcome {
+    if (record.status !== 200) return this.#refused(copy, record.status);
+    const { verify, replace } = this.#settings;
+    const names = copy.node.path;
+    if (verify && sha256Of(content) !== record.sha256) {
+      const text = `${show(names)}: what arrived has another SHA-256`;
+      return { again: new TransferError("DIGEST_MISMATCH", text) };
+    }
+    const sha256 = verify ? record.sha256 : null;
+    const { modified, size: bytes } = record;
     return {
-      root: this.#root,
-      isLocked: true,
-      maxUnsynced: 0,
-      enter: (directory) => this.#makeDirectory(directory),
-      temporary: ({ copy }) => this.#newPart(copy),
-      admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
-      onPlaced: ({ copy, bytes, sha256 }) => done(copy, { bytes, sha256 }),
-      onFailed: ({ copy, sha256 }, error) => {
-        if (error instanceof Refusal && error.status === 412) {
-          return done(copy, { taken: true, sha256 });
-        }
-        const explained = this.#explain(error, copy.node);
-        done(copy, isOverload(error) ? { again: explained } : { error: explained });
-      },
+      names,
+      isDirectory: false,
+      isNew: copy.isNew || !replace,
+      copy,
+      modified,
+      bytes,
+      sha256,
     };
+  }
+
+  #outcomeOf({ file: { copy, bytes, sha256 }, error }: Placed<VerifiedFile>): Outcome {
+    if (error === null) return { bytes, sha256 };
+    if (error instanceof Refusal && error.status === 412) return { taken: true, sha256 };
+    const explained = this.#explain(error, copy.node);
+    return isOverload(error) ? { again: explained } : { error: explained };
   }
 
   /**
@@ -270,17 +284,15 @@ class Download implements Direction {
     return this.#root.makeDirectory(names, () => {}).changed;
   }
 
-  /** The part of a small file, which the file gets its name from. */
-  #newPart({ node, target }: Copy): Omit<Complete, "state"> {
+  /** Makes the part of a small file. */
+  #newPart({ node, target }: Copy): Temporary {
     const place = this.pathOf(node);
     const old = this.#parts.size === 0 ? "" : partPath(place);
     if (this.#parts.delete(old)) removePart(place);
     const directory = dirname(place);
-    const name = `${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
-    const path = prefixOf(directory) + name;
-    if (target === null) return { path, newMode: null };
-    // Only this user could read what it replaces, perhaps.
-    return { path, newMode: this.#newModeIn(directory) };
+    const path = `${prefixOf(directory)}${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
+    // Only this user could read the file that is replaced, perhaps.
+    return Temporary.create(path, target === null ? null : this.#newModeIn(directory), true);
   }
 
   /** The mode of new files, found out in a directory where one is about to be named. */
@@ -401,11 +413,7 @@ class Download implements Direction {
     }
   }
 
-  async makeDirectories(
-    _route: Route,
-    makes: readonly Make[],
-    done: Done<Make, Made>,
-  ): Promise<void> {
+  async *makeDirectories(_route: Route, makes: readonly Make[]): Outcomes<Make, Made> {
     const changed = new Set<string>();
     let checked = new CheckedDirectories();
     for (const [i, make] of makes.entries()) {
@@ -421,7 +429,7 @@ class Download implements Direction {
       } catch (error) {
         made = { error: this.#explain(error, node), isNew: false };
       }
-      done(make, made);
+      yield [make, made];
     }
     await syncAllIfPossible(changed);
   }

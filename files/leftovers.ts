@@ -10,21 +10,13 @@ import {
   removeIfPresentSync,
   statOrNull,
 } from "../disk/names.ts";
+import { isHeldHere } from "../disk/temporary.ts";
 import { Refusal } from "./refusal.ts";
 import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
 
-/** The paths of the unfinished files that this process is writing. */
-const heldHere = new Set<string>();
-
-/** Holds an unfinished file, at the latest in the turn that creates it: until this is disposed of, nobody takes it for left over. */
-export function hold(path: string): Disposable {
-  heldHere.add(path);
-  return { [Symbol.dispose]: () => void heldHere.delete(path) };
-}
-
 /** Removes an unfinished file; returns false if this process, or another one, is writing it. */
 export function removeUnheld(path: string): boolean {
-  if (heldHere.has(path)) return false;
+  if (isHeldHere(path)) return false;
   const before = statOrNull(path);
   using file = openIfPossible(path);
   if (file !== null && !lockIfFree(file)) return false;
@@ -53,7 +45,7 @@ function openIfPossible(path: string): Deno.FsFile | null {
  * has no lock; if its file is removed, it notices, and is refused.
  */
 function isHeld(path: string): boolean {
-  if (heldHere.has(path)) return true;
+  if (isHeldHere(path)) return true;
   using file = openIfPossible(path);
   return file !== null && !lockIfFree(file);
 }

@@ -1,7 +1,7 @@
 /** PUT and DELETE: files that are written in a single request, or resumed where an earlier one was interrupted. */
 
 import type { Hash } from "node:crypto";
-import { type BigIntStats, fstatSync, ftruncateSync } from "node:fs";
+import type { BigIntStats } from "node:fs";
 import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
 import { type BodyIn, cancelQuietly } from "../base/body/bodies.ts";
@@ -10,6 +10,7 @@ import { parseDecimal } from "../base/wire/range.ts";
 import { EarlySync } from "../disk/files.ts";
 import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
 import { type Claim, isDiskFull } from "../disk/space.ts";
+import type { Temporary } from "../disk/temporary.ts";
 import { clearWay } from "./clear_way.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
 import { digestHeader, FINGERPRINT, hashStart, newHash, parseReprDigest } from "./digest.ts";
@@ -20,7 +21,7 @@ import { receive } from "./file_writer.ts";
 import { wantsDigest } from "./get.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 import type { Condition, Replaceable } from "./root.ts";
-import { partSize, type Unfinished } from "./unfinished.ts";
+import { partSize } from "./unfinished.ts";
 
 /** What the headers say of a file, in a PUT, and in a HEAD that asks for the upload offset. */
 interface Upload {
@@ -123,15 +124,17 @@ async function putWhole(
   const { request: { body }, unfinished } = write;
   const { digest, length } = upload;
   using claim = claimFor(write, expected, 0, 0);
-  await using file = await unfinished.create();
+  unfinished.makeDirectory();
+  using temporary = unfinished.create();
   const hash = digest === null && length === null ? null : newHash();
-  const sync = new EarlySync(file.path);
+  const { file, path } = temporary;
+  const sync = new EarlySync(path);
   const written = (count: number) => claim.wrote(count);
   const whole = { file, sync, start: 0, limit: write.maxBytes, length, hash, written };
   const lastChunkDigest = await receive(body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
   if (hash !== null) checkDigest(hash, sha256);
-  return await finish(write, { ...upload, digest: sha256 }, file);
+  return await finish(write, { ...upload, digest: sha256 }, temporary);
 }
 
 async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
@@ -176,21 +179,22 @@ function checkDigest(hash: Hash, digest: string | null): string {
 async function finish(
   write: FileRequest,
   { digest, modified, replaceable }: Upload,
-  file: Unfinished,
+  temporary: Temporary,
 ): Promise<ResponseTuple> {
   const { request, root, target, report } = write;
   const { names } = target;
-  if (modified !== null) setModified(file.path, file.state, modified);
-  await file.sync();
+  if (modified !== null) await temporary.file.utime(new Date(), modified);
+  await temporary.sync();
   const admit = () => checkAdmission(write.session);
   const condition = conditionOf(write);
   const removed = await clearWay(root, names, replaceable, condition, admit);
   for (const path of removed) report("delete", path, 0, true, 204);
   await admit();
   const isNew = wantsNew(request.headers);
-  const { created, changed } = root.place(names, file, { condition, isNew, replaceable });
+  const { created, changed } = root.place(names, temporary, { condition, isNew, replaceable });
+  temporary.phase = "named";
   await syncAllIfPossible(changed);
-  report("put", names, fstatSync(file.handle.fd).size, true, created ? 201 : 204);
+  report("put", names, temporary.file.statSync().size, true, created ? 201 : 204);
   return answerOf(created, digestHeader(digest));
 }
 
@@ -250,27 +254,37 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
 /** The requests of this process that write to parts, by the path of the part. */
 const writing = new Map<string, {
   /** Aborts once a newer request has asked for the same part. */
-  readonly newer: AbortController;
-  /** Resolves when it has ended. */
+  readonly superseded: AbortController;
+  /** Resolves when the request has ended. */
   readonly done: Promise<void>;
 }>();
 
-/** Ends what writes to a part; resolves when nothing does. Another request may have begun in the turn after that. */
+/**
+ * Ends the request that writes to a part; resolves when nobody does. Another one may have begun in the
+ * turn after that.
+ */
 async function endWriting(part: string): Promise<void> {
   for (let older; (older = writing.get(part)) !== undefined;) {
-    older.newer.abort(new Refusal(409, "a newer request for the same part"));
+    older.superseded.abort(new Refusal(409, "a newer request for the same part"));
     await older.done;
   }
 }
 
-/** Writes to a part, alone: what does so is ended before. The signal aborts when a newer request asks for the part. */
-async function writeAlone<T>(part: string, work: (newer: AbortSignal) => Promise<T>): Promise<T> {
+/**
+ * Writes to a part, alone: any other request that does so is ended before.
+ *
+ * @param work Gets a signal, which aborts when a newer request asks for the part.
+ */
+async function writeAlone<T>(
+  part: string,
+  work: (superseded: AbortSignal) => Promise<T>,
+): Promise<T> {
   while (writing.has(part)) await endWriting(part);
-  const newer = new AbortController();
+  const superseded = new AbortController();
   const { promise: done, resolve } = Promise.withResolvers<void>();
-  writing.set(part, { newer, done });
+  writing.set(part, { superseded, done });
   try {
-    return await work(newer.signal);
+    return await work(superseded.signal);
   } finally {
     writing.delete(part);
     resolve();
@@ -295,36 +309,34 @@ async function putRest(
   }
   conditionOf(write)(checkDestination(write, upload, length));
   const part = partOf(write, upload);
-  const writing = writeAlone(part, async (newer) => {
+  const writing = writeAlone(part, async (superseded) => {
     if (offset !== 0 && offset !== partSize(part)) {
-      const { offset: right, here } = await find(write, upload, part, newer);
+      const { offset: right, here } = await find(write, upload, part, superseded);
       if (offset === length && here !== null && here.digest === upload.digest) {
         return await confirm(write, here, upload.modified);
       }
       throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
     }
-    newer.addEventListener("abort", () => body && cancelQuietly(body, newer.reason));
+    superseded.addEventListener("abort", () => body && cancelQuietly(body, superseded.reason));
     using claim = claimFor(write, length, offset, partSize(part));
     unfinished.makeRoom(part);
-    await using file = await unfinished.openPart(part);
-    const sync = new EarlySync(file.path);
-    let digest: string;
+    using temporary = await unfinished.openPart(part);
+    const sync = new EarlySync(part);
     try {
-      digest = await append(body, { ...upload, offset }, { file, sync, claim }, newer);
+      const digest = await append(
+        body,
+        { ...upload, offset },
+        { temporary, sync, claim },
+        superseded,
+      );
+      return await finish(write, { ...upload, digest }, temporary);
     } catch (error) {
+      const isFull = isDiskFull(error);
+      if (isFull) await temporary.keepSynced(offset + sync.synced);
       // An interrupted upload is resumed later. A refused one is removed.
-      if (isDiskFull(error)) await file.keepSynced(offset + sync.synced);
-      if (newer.aborted || isDiskFull(error) || refusalOf(error) === null) keep(write, part, file);
-      throw newer.aborted ? newer.reason : error;
-    }
-    try {
-      return await finish(write, { ...upload, digest }, file);
-    } catch (error) {
-      if (isDiskFull(error)) {
-        await file.keepSynced(offset + sync.synced);
-        keep(write, part, file);
-      }
-      throw error;
+      const isInterrupted = superseded.aborted || isFull || refusalOf(error) === null;
+      if (isInterrupted) keep(write, temporary);
+      throw superseded.aborted ? superseded.reason : error;
     }
   });
   // The part has its final size only once the file is closed.
@@ -369,10 +381,10 @@ async function find(
   write: FileRequest,
   { digest, length }: Resumable,
   part: string,
-  newer?: AbortSignal,
+  superseded?: AbortSignal,
 ): Promise<{ readonly offset: number; readonly here: FileHere | null }> {
   const isOfInterest = digest !== null || partSize(part) === 0 && wantsDigest(write.request);
-  const here = isOfInterest ? await findHere(write, length, newer) : null;
+  const here = isOfInterest ? await findHere(write, length, superseded) : null;
   const size = partSize(part);
   const partial = size <= length ? size : 0;
   return { offset: here !== null && here.digest === digest ? length : partial, here };
@@ -382,13 +394,13 @@ async function find(
 async function findHere(
   { root, target, digests, session }: FileRequest,
   length: number,
-  newer?: AbortSignal,
+  superseded?: AbortSignal,
 ): Promise<FileHere | null> {
   const file = await root.open(target.names);
   if (file === null || file === "directory") return null;
   try {
     if (file.size !== length) return null;
-    const signals = [session?.signal, newer].filter((signal) => signal !== undefined);
+    const signals = [session?.signal, superseded].filter((signal) => signal !== undefined);
     const digest = await digests.findOrCompute(file, AbortSignal.any(signals));
     return digest === null ? null : { state: file.state, digest };
   } finally {
@@ -431,19 +443,23 @@ export function setModified(path: string, seen: FileIdentity, modified: Date): v
   file.utimeSync(new Date(), modified);
 }
 
-/** Appends the body to the part; returns the digest of the whole file, which is the one that was announced. */
+/**
+ * Appends the body to the part.
+ *
+ * @returns The digest of the whole file, which is the one that was announced.
+ */
 async function append(
   body: BodyIn,
   { digest, offset, length }: Resumable & { readonly offset: number },
-  { file, sync, claim }: { file: Unfinished; sync: EarlySync; claim: Claim },
-  newer: AbortSignal,
+  { temporary, sync, claim }: { temporary: Temporary; sync: EarlySync; claim: Claim },
+  superseded: AbortSignal,
 ): Promise<string> {
+  const { file } = temporary;
   const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
-  if (offset === 0) await file.handle.truncate(0);
-  // Another process had it; the new part is empty.
-  else if (file.state.size !== offset) throw changed();
-  const hash = await hashStart(file.handle, offset, changed, () => newer.throwIfAborted());
-  file.position = offset;
+  // Another process had the part; the new one is empty.
+  if (offset !== 0 && (await file.stat()).size !== offset) throw changed();
+  const hash = await hashStart(file, offset, changed, () => superseded.throwIfAborted());
+  await temporary.continueFrom(offset);
   const written = (count: number) => claim.wrote(count);
   const destined = { file, sync, start: offset, limit: length, length, hash, written };
   const lastChunkDigest = await receive(body, destined);
@@ -451,11 +467,11 @@ async function append(
 }
 
 /** Keeps the received part of a file, as far as there is room. */
-function keep({ unfinished, maxPartBytes }: FileRequest, part: string, file: Unfinished): void {
+function keep({ unfinished, maxPartBytes }: FileRequest, temporary: Temporary): void {
+  const { file, path } = temporary;
   // All in one turn: parts that are cut at the same time must not get the same room.
-  const { fd } = file.handle;
-  const { size } = fstatSync(fd);
-  const room = unfinished.findRoom(part, size, maxPartBytes);
-  if (size > room) ftruncateSync(fd, room);
-  file.isKept = room > 0;
+  const { size } = file.statSync();
+  const room = unfinished.findRoom(path, size, maxPartBytes);
+  if (size > room) file.truncateSync(room);
+  if (room > 0) temporary.phase = "resumable";
 }

@@ -76,8 +76,8 @@ export interface Made {
   readonly isNew: boolean;
 }
 
-/** Called for each item with what became of it. */
-export type Done<Item, What> = (item: Item, what: What) => void;
+/** What became of items, as soon as that is known, also before an error. */
+export type Outcomes<Item, What> = AsyncGenerator<readonly [item: Item, what: What], void, void>;
 
 /** What differs between a download and an upload. */
 export interface Direction {
@@ -96,8 +96,8 @@ export interface Direction {
   names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null>;
   /** The path of a file here. */
   pathOf(node: TreeNode): string;
-  /** Copies small files; what has no outcome when it rejects may be requested again. */
-  copySmall(route: Route, copies: readonly Copy[], done: Done<Copy, Outcome>): Promise<void>;
+  /** Copies small files; a file that has no outcome when this throws may be requested again. */
+  copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome>;
   /**
    * Copies a single file.
    *
@@ -110,7 +110,7 @@ export interface Direction {
     size: number,
   ): Promise<TransferResult>;
   /** Makes directories, each after those that it is in. */
-  makeDirectories(route: Route, makes: readonly Make[], done: Done<Make, Made>): Promise<void>;
+  makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made>;
   remove(route: Route, node: TreeNode): Promise<void>;
   /** Of a dry run: the error of a file that would not fit besides those before it, or `null`. */
   foreseeShortage?(node: TreeNode): Promise<Error | null>;
@@ -329,8 +329,8 @@ class TreeTransfer {
   /** Directories of the source that were made. */
   readonly #made = new Set<TreeNode>();
   readonly #taken: Taken[] = [];
-  /** Whether nothing else is copied at the same time any more. */
-  #isSettling = false;
+  /** Whether files are copied one after the other by now, those whose names are taken. */
+  #isDeciding = false;
   /** Whether the target is there, and can't be listed. */
   #isUnlisted = false;
   #target: TreeNode | null = null;
@@ -515,7 +515,7 @@ class TreeTransfer {
     const copies = plan.copies.filter((copy) => !this.#hasFailedAbove(copy.node, failed))
       .map((copy) => this.#isUnlisted ? { ...copy, isNew: false } : copy);
     await this.#lanes.run(queuesOf(copies), (route, copies) => this.#copy(route, copies));
-    await this.#settleTaken();
+    await this.#decideTaken();
     await this.#makeDirectories(plan.makes);
   }
 
@@ -550,11 +550,12 @@ class TreeTransfer {
     const left = new Map<Copy, unknown>(copies.map((copy) => [copy, null]));
     const alone: Copy[] = [];
     for (let attempt = 1; left.size > 0 && attempt <= 2; attempt++) {
-      const asked = new Set(left.keys());
       try {
-        await this.#direction.copySmall(route, [...asked], (copy, outcome) => {
-          asked.delete(copy);
-          if ("again" in outcome) return void left.set(copy, outcome.again);
+        for await (const [copy, outcome] of this.#direction.copySmall(route, [...left.keys()])) {
+          if ("again" in outcome) {
+            left.set(copy, outcome.again);
+            continue;
+          }
           left.delete(copy);
           if ("taken" in outcome) {
             this.#taken.push({ copy, sha256: outcome.sha256, isPart: false });
@@ -565,7 +566,7 @@ class TreeTransfer {
             const total = outcome.bytes || copy.node.size;
             this.#copied(copy.node, { ...outcome, total, resumedFrom: total - outcome.bytes });
           }
-        });
+        }
       } catch (error) {
         // What was in place before the connection broke off stays; the rest is requested once more.
         if (attempt === 2 || !route.canReconnect || !isCut(error)) throw error;
@@ -612,7 +613,7 @@ class TreeTransfer {
       } catch (error) {
         signal.throwIfAborted();
         if (endsAll(error) || !route.isUsable) throw error;
-        const isPart = !this.#isSettling && isInUse(error);
+        const isPart = !this.#isDeciding && isInUse(error);
         if (isPart || copy.isNew && isTaken(error)) {
           meter(0);
           this.#taken.push({ copy, sha256: null, isPart });
@@ -652,9 +653,9 @@ class TreeTransfer {
    * Decides about the files whose names something else has got, or had by another spelling; one
    * after the other.
    */
-  async #settleTaken(): Promise<void> {
+  async #decideTaken(): Promise<void> {
     const { first } = this.#lanes;
-    this.#isSettling = true;
+    this.#isDeciding = true;
     while (this.#taken.length > 0) {
       const taken = this.#taken.splice(0);
       const again = taken.flatMap(({ copy, isPart }) => isPart ? copy : []);
@@ -750,11 +751,14 @@ class TreeTransfer {
     const missing = makes.filter(({ obstacle }) => obstacle === null);
     for (let start = 0; start < missing.length; start += BATCH_FILES) {
       const batch = missing.slice(start, start + BATCH_FILES);
-      await this.#direction.makeDirectories(first, batch, ({ node }, { error, isNew }) => {
-        if (error !== null) return this.#throwIfForAll(error, first);
+      for await (const [{ node }, made] of this.#direction.makeDirectories(first, batch)) {
+        if (made.error !== null) {
+          this.#throwIfForAll(made.error, first);
+          continue;
+        }
         this.#made.add(node);
-        (isNew ? created : there).push(node);
-      });
+        (made.isNew ? created : there).push(node);
+      }
     }
     const failed = new Map<TreeNode, unknown>();
     for (const [node, rival] of await this.#rivalsOf(there)) {
@@ -777,13 +781,17 @@ class TreeTransfer {
     const failed = new Set<TreeNode>();
     for (let start = 0; start < makes.length; start += BATCH_FILES) {
       const batch = makes.slice(start, start + BATCH_FILES);
-      await this.#direction.makeDirectories(first, batch, ({ node, obstacle }, { error }) => {
-        if (error === null) return this.#report.deleted(obstacle?.nodes);
+      for await (const [make, { error }] of this.#direction.makeDirectories(first, batch)) {
+        const { node, obstacle } = make;
+        if (error === null) {
+          this.#report.deleted(obstacle?.nodes);
+          continue;
+        }
         this.#throwIfForAll(error, first);
         failed.add(node);
         // What is in it has failed with it.
         if (!failed.has(node.parent!)) this.#report.failed(node, error);
-      });
+      }
     }
   }
 

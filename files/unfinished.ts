@@ -3,16 +3,16 @@
  * interrupted uploads, which can be resumed.
  */
 
-import { chmodSync, lstatSync, mkdirSync, readdirSync, type Stats } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { chmodSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
 import { dirname } from "node:path";
 import type { PeerCertificate } from "../base/app/session.ts";
-import { lockFile, newFileMode, openLocked } from "../disk/files.ts";
-import { codeOf, isAt, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
+import { lockFile, newFileMode } from "../disk/files.ts";
+import { codeOf, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { type Claim, claimSpace, freeBytes, isDiskFull, spaceFigures } from "../disk/space.ts";
+import { Temporary } from "../disk/temporary.ts";
 import { startInterval } from "../net/deadline.ts";
 import { fingerprintOf } from "./digest.ts";
-import { hold, removeUnheld } from "./leftovers.ts";
+import { removeUnheld } from "./leftovers.ts";
 import { Refusal } from "./refusal.ts";
 import { reservedPath, UNFINISHED_NAME } from "./reserved.ts";
 
@@ -86,41 +86,31 @@ export class UnfinishedFiles {
   }
 
   /** A path in the directory that nobody else chooses. */
-  newPath(): string {
+  #newPath(): string {
     return `${this.path}/put-${crypto.getRandomValues(new Uint8Array(16)).toHex()}`;
   }
 
-  /** Creates an empty file that is removed on dispose, unless it was given a name. */
-  async create(): Promise<Unfinished> {
-    this.makeDirectory();
-    const path = this.newPath();
-    await using opened = new AsyncDisposableStack();
-    opened.use(hold(path));
-    const handle = opened.use(await open(path, "wx+", 0o666));
-    return new Unfinished(path, handle, await handle.stat(), null, opened.move());
+  /** Creates an empty file, in the directory that is there. */
+  create(): Temporary {
+    return Temporary.create(this.#newPath());
   }
 
   /**
-   * Creates or opens the file of a part; only this user can read it. One that another process is writing
-   * is removed, and a new one created: the other process notices before it gives the file a name.
+   * Creates or opens the file of a part; only this user can read the file. If another process is writing
+   * it, it is removed, and a new one created: the other process notices before it gives the file a name.
    */
-  async openPart(path: string): Promise<Unfinished> {
+  async openPart(path: string): Promise<Temporary> {
     this.makeDirectory();
-    const newMode = newFileMode(this.newPath());
-    await using opened = new AsyncDisposableStack();
-    opened.use(hold(path));
-    const locked = await openLocked(path, async (file) => {
+    const lock = async (file: Deno.FsFile) => {
       // Some file systems have no locks.
       if (await lockFile(file).catch(() => true)) return true;
       removeIfPresentSync(path);
       return false;
-    });
-    if (locked === null) throw new Refusal(409, `other processes write to ${path}`);
-    opened.use(locked.file);
-    const handle = opened.use(await open(path, "r+"));
-    const state = await handle.stat();
-    if (!isSameFile(state, locked.state)) throw new Refusal(409, `${path} was replaced`);
-    return new Unfinished(path, handle, state, newMode, opened.move());
+    };
+    const part = await Temporary.open(path, lock, newFileMode(this.#newPath()));
+    if (part === null) throw new Refusal(409, `other processes write to ${path}`);
+    part.phase = "temporary";
+    return part;
   }
 
   /**
@@ -255,78 +245,6 @@ export class UnfinishedFiles {
     } catch (error) {
       this.#report(`an old unfinished file can't be removed: ${error}`);
     }
-  }
-}
-
-/** A file that is being written. */
-export class Unfinished implements AsyncDisposable {
-  readonly path: string;
-  /** To write with: that takes three quarters of the time of a `Deno.FsFile`. */
-  readonly handle: FileHandle;
-  /** Its metadata when it was opened. */
-  readonly state: Stats;
-  /** The mode of a new file, if it is another than its own. */
-  readonly newMode: number | null;
-  /** Where the next byte is written. */
-  position = 0;
-  /** Whether it is kept if it does not get a name. */
-  isKept = false;
-  /** Whether a sync has failed: the system reports a loss once, and the next sync succeeds. */
-  #isLossy = false;
-  /** What ends with it: also the lock that keeps other processes from writing to a part; a random name needs none. */
-  readonly #opened: AsyncDisposable;
-
-  constructor(
-    path: string,
-    handle: FileHandle,
-    state: Stats,
-    newMode: number | null,
-    opened: AsyncDisposable,
-  ) {
-    this.path = path;
-    this.handle = handle;
-    this.state = state;
-    this.newMode = newMode;
-    this.#opened = opened;
-  }
-
-  /** Writes some of the bytes; returns how many. */
-  async write(bytes: Uint8Array): Promise<number> {
-    const { bytesWritten } = await this.handle.write(bytes, 0, bytes.length, this.position);
-    this.position += bytesWritten;
-    return bytesWritten;
-  }
-
-  /**
-   * Makes sure, after the disk was full, that the file has only bytes that are on the disk: a
-   * failed sync may have lost some.
-   *
-   * @param synced The position up to which all is known to be there.
-   */
-  async keepSynced(synced: number): Promise<void> {
-    await this.sync().catch(() => {});
-    if (this.#isLossy) await this.handle.truncate(synced);
-    // The part may already have the mode of the file that it was to become.
-    await this.handle.chmod(0o600).catch(() => {});
-  }
-
-  /** Syncs it to the disk. */
-  async sync(): Promise<void> {
-    try {
-      await this.handle.sync();
-    } catch (error) {
-      this.#isLossy = true;
-      throw error;
-    }
-  }
-
-  /** Closes the file, and removes it unless it is kept or was given a name. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await using _opened = this.#opened;
-    // Not every file system removes one that is open.
-    await this.handle.close();
-    // Another process may have taken a part over.
-    if (!this.isKept && isAt(this.path, this.state)) removeIfPresentSync(this.path);
   }
 }
 

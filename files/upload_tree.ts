@@ -38,9 +38,9 @@ import {
 import { requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
-  type Done,
   type Made,
   type Outcome,
+  type Outcomes,
   transferTree,
   type TreeSettings,
 } from "./tree_transfer.ts";
@@ -200,20 +200,28 @@ class Upload implements Direction {
     return prefixOf(this.#root) + node.path.join("/");
   }
 
-  async copySmall(route: Route, copies: readonly Copy[], done: Done<Copy, Outcome>): Promise<void> {
+  async *copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome> {
     const sent: Sent[] = [];
-    const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, done));
+    const unsent: [Copy, Outcome][] = [];
+    const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, unsent));
     const uri = `${this.#settings.uri}?bundle=put`;
-    const records = requestBundle(route, uri, body, PUT_ANSWER, "put", sent);
-    for await (const { record: { status }, item } of records) {
-      done(item.copy, this.#outcomeOf(item, status));
+    let failure: { readonly error: unknown } | null = null;
+    try {
+      const records = requestBundle(route, uri, body, PUT_ANSWER, "put", sent);
+      for await (const { record: { status }, item } of records) {
+        yield [item.copy, this.#outcomeOf(item, status)];
+      }
+    } catch (error) {
+      failure = { error };
     }
+    yield* unsent;
+    if (failure !== null) throw failure.error;
   }
 
   async *#chunksOf(
     copies: readonly Copy[],
     sent: Sent[],
-    done: Done<Copy, Outcome>,
+    unsent: [Copy, Outcome][],
   ): AsyncGenerator<Chunk, void, void> {
     const buffer = new BundleBuffer();
     const content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
@@ -222,7 +230,7 @@ class Upload implements Direction {
       this.#settings.signal.throwIfAborted();
       const read = this.#read(copy.node, content);
       if (!("modified" in read)) {
-        done(copy, read);
+        unsent.push([copy, read]);
         continue;
       }
       const bytes = content.subarray(0, read.size);
@@ -293,16 +301,12 @@ class Upload implements Direction {
     return await uploadFile(route, path, uri, all, headers, check);
   }
 
-  async makeDirectories(
-    route: Route,
-    makes: readonly Make[],
-    done: Done<Make, Made>,
-  ): Promise<void> {
+  async *makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made> {
     for (const make of makes) {
       const { node, obstacle } = make;
       if (obstacle === null) continue;
       const making = requestChange(route, "PUT", this.#uriOf(node, true), replacing(obstacle));
-      done(make, await making.then(madeBy, (error) => ({ error, isNew: false })));
+      yield [make, await making.then(madeBy, (error) => ({ error, isNew: false }))];
     }
     const plain = makes.filter(({ obstacle }) => obstacle === null);
     const lines = plain.map(({ node }) => formatRecord({ path: node.path, kind: "directory" }));
@@ -313,11 +317,11 @@ class Upload implements Direction {
     for await (const { record: { status }, item: make } of records) {
       if (status === 201 || status === 204) {
         this.#refusal = null;
-        done(make, madeBy(status));
+        yield [make, madeBy(status)];
         continue;
       }
       const uri = this.#uriOf(make.node, true);
-      done(make, { error: statusError("PUT", uri, { status }, "make"), isNew: false });
+      yield [make, { error: statusError("PUT", uri, { status }, "make"), isNew: false }];
     }
   }
 
