@@ -2,11 +2,11 @@
 
 import { Temporary } from "./temporary.ts";
 
-const PRIVATE_MODE = 0o600;
+const PRIVATE = { newMode: 0o600 };
 
 /** Writes a new file that is on the disk when this returns. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
-  using file = Temporary.create(path, PRIVATE_MODE);
+  using file = Temporary.create(path, PRIVATE);
   await file.writeText(text);
   await file.sync();
   file.phase = "named";
@@ -25,7 +25,7 @@ export async function writeAside(
   aside: string,
   prepare: (file: Temporary) => Promise<void> = () => Promise.resolve(),
 ): Promise<Temporary> {
-  const file = Temporary.create(aside, PRIVATE_MODE);
+  const file = Temporary.create(aside, PRIVATE);
   try {
     await file.writeText(text);
     await prepare(file);

@@ -32,6 +32,19 @@ function hold(path: string, change: 1 | -1): void {
   else held.set(path, count);
 }
 
+/** How a file is created. */
+export interface CreateOptions {
+  /**
+   * The mode that the file gets with a new name: until then only this user can read the file. `null`,
+   * the default, if the file may have the default mode from the beginning.
+   */
+  readonly newMode?: number | null;
+  /** Whether the file is locked until it has its name: somebody could take it for left over. */
+  readonly isLocked?: boolean;
+  /** Whether another file in the place of this one is noticed. */
+  readonly isIdentified?: boolean;
+}
+
 /** A file that is open and held by this process, until it has its name or is given up. */
 export class Temporary implements Disposable {
   /** Where the file lies until it has its name. */
@@ -71,17 +84,14 @@ export class Temporary implements Disposable {
     hold(path, 1);
   }
 
-  /**
-   * Creates a file, in one turn, at a path that nobody else chooses.
-   *
-   * @param newMode The mode that a new file gets with its name: until then only this user can read the
-   * file. `null` if the file may have the default mode from the beginning.
-   */
-  static create(path: string, newMode: number | null = null, isLocked = false): Temporary {
+  /** Creates a file, in one turn, at a path that nobody else chooses. */
+  static create(path: string, options: CreateOptions = {}): Temporary {
+    const { newMode = null, isLocked = false, isIdentified = false } = options;
     const mode = newMode === null ? 0o666 : 0o600;
     const file = Deno.openSync(path, { write: true, createNew: true, mode });
     if (isLocked) lockIfFree(file);
-    return new Temporary(path, file, null, "temporary", newMode, isLocked);
+    const state = isIdentified ? file.statSync() : null;
+    return new Temporary(path, file, state, "temporary", newMode, isLocked);
   }
 
   /**

@@ -292,7 +292,8 @@ class Download implements Direction {
     const directory = dirname(place);
     const path = `${prefixOf(directory)}${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
     // Only this user could read the file that is replaced, perhaps.
-    return Temporary.create(path, target === null ? null : this.#newModeIn(directory), true);
+    const newMode = target === null ? null : this.#newModeIn(directory);
+    return Temporary.create(path, { newMode, isLocked: true });
   }
 
   /** The mode of new files, found out in a directory where one is about to be named. */

@@ -125,7 +125,7 @@ async function putWhole(
   const { digest, length } = upload;
   using claim = claimFor(write, expected, 0, 0);
   unfinished.makeDirectory();
-  using temporary = unfinished.create();
+  using temporary = unfinished.create({ isIdentified: true });
   const hash = digest === null && length === null ? null : newHash();
   const { file, path } = temporary;
   const sync = new EarlySync(path);

@@ -9,7 +9,7 @@ import type { PeerCertificate } from "../base/app/session.ts";
 import { lockFile, newFileMode } from "../disk/files.ts";
 import { codeOf, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { type Claim, claimSpace, freeBytes, isDiskFull, spaceFigures } from "../disk/space.ts";
-import { Temporary } from "../disk/temporary.ts";
+import { type CreateOptions, Temporary } from "../disk/temporary.ts";
 import { startInterval } from "../net/deadline.ts";
 import { fingerprintOf } from "./digest.ts";
 import { removeUnheld } from "./leftovers.ts";
@@ -91,8 +91,8 @@ export class UnfinishedFiles {
   }
 
   /** Creates an empty file, in the directory that is there. */
-  create(): Temporary {
-    return Temporary.create(this.#newPath());
+  create(options: CreateOptions = {}): Temporary {
+    return Temporary.create(this.#newPath(), options);
   }
 
   /**
