@@ -44,7 +44,7 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "nothing else has the name of a part that is looked for",
       ],
     ],
-    "Download.#placement": [
+    "Download.copySmall": [
       ["maxUnsynced: 0", "maxUnsynced: 1", "one more"],
     ],
     "Download.#newPart": [
@@ -136,13 +136,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
   },
   "files/part_file.ts": {
     "PartFile.complete": [
-      [
-        "if (mayHaveRecord) await removeIfPresent(recordPaths(this.path)[0]);",
-        "if (true) await removeIfPresent(recordPaths(this.path)[0]);",
-        "none is there",
-      ],
+      ['phase !== "temporary"', "true", "none is there"],
     ],
-    "PartFile.#rename": [
+    "renamePart": [
       ["mode !== null", "true", "all files have one where this is tested"],
     ],
     "partPath": [
@@ -153,12 +149,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "keep": [
       ["size > room", "true", "there is never more room than bytes"],
       ["size > room", "size >= room", "there is never more room than bytes"],
-    ],
-  },
-  "files/put_bundle.ts": {
-    "BundleWriter.temporary": [
-      ["!this.#hasReserved", "true", "it is there already"],
-      ["true", "false", "it is there already"],
     ],
   },
   "files/root.ts": {
@@ -182,13 +172,17 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "BATCH": [
       ["64", "65", "one more"],
     ],
-    "SmallFiles.add": [
+    "SmallFiles.#write": [
       [
-        "if (this.#turns.isOver) this.#enteredKey = null;",
-        "if (true) this.#enteredKey = null;",
+        "this.#prepared !== key || this.#turns.isOver",
+        "true",
         "the directory is looked at once more",
       ],
-      ["this.#enteredKey !== key", "true", "the directory is looked at once more"],
+      ["this.#prepared !== key", "true", "the directory is looked at once more"],
+    ],
+    "SmallFiles.takeOutcomes": [
+      ["outcomes.length > 0", "true", "one empty array is like another"],
+      ["outcomes.length > 0", "outcomes.length >= 0", "one empty array is like another"],
     ],
     "SmallFiles.#nameBatch": [
       [
@@ -226,15 +220,8 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "the directory is looked at once more",
       ],
     ],
-    "Naming.#nameOne": [
-      [
-        "written === null || this.#entered?.key !== key",
-        "true",
-        "the directory is looked at once more",
-      ],
-    ],
-    "discard": [
-      ["!isPlaced", "true", "what is placed has this path no more"],
+    "Naming.#name": [
+      ["this.#entered?.key !== key", "true", "the directory is looked at once more"],
     ],
   },
   "files/tree.ts": {
@@ -274,11 +261,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/upload.ts": {
-    "SOON_HASHED_BYTES": [
+    "QUICKLY_HASHED_BYTES": [
       ["1048576", "1048577", "a byte more"],
     ],
     "Upload.#releaseFor": [
-      ["bytes > SOON_HASHED_BYTES", "bytes >= SOON_HASHED_BYTES", "a byte less"],
+      ["bytes > QUICKLY_HASHED_BYTES", "bytes >= QUICKLY_HASHED_BYTES", "a byte less"],
     ],
     "Upload.#confirm": [
       ["||", "&&", "a request more, which changes nothing"],
