@@ -4,10 +4,21 @@ import { Temporary } from "./temporary.ts";
 
 const PRIVATE = { newMode: 0o600 };
 
+async function writeText({ file, path }: Temporary, text: string): Promise<void> {
+  const bytes = new TextEncoder().encode(text);
+  try {
+    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+  } catch (error) {
+    // The error of an open file doesn't name the file, whose disk may be the one that is full.
+    if (error instanceof Error) error.message += `: write '${path}'`;
+    throw error;
+  }
+}
+
 /** Writes a new file that is on the disk when this returns. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
   using file = Temporary.create(path, PRIVATE);
-  await file.writeText(text);
+  await writeText(file, text);
   await file.sync();
   file.phase = "named";
 }
@@ -27,7 +38,7 @@ export async function writeAside(
 ): Promise<Temporary> {
   const file = Temporary.create(aside, PRIVATE);
   try {
-    await file.writeText(text);
+    await writeText(file, text);
     await prepare(file);
     await Deno.rename(aside, path);
     file.phase = "named";

@@ -133,7 +133,7 @@ async function openPart(target: string, directory: string): Promise<Temporary> {
     if (await lockFile(file)) return true;
     throw partInUse(target);
   };
-  const opened = await Temporary.open(path, lock, null, COMPANIONS);
+  const opened = await Temporary.open(path, lock, { companions: COMPANIONS });
   if (opened === null) throw partInUse(target);
   return opened;
 }

@@ -62,17 +62,32 @@ interface Arrived<F> {
 
 const SYNCED = Promise.resolve(null);
 
+/** Files of one directory that get their names in one turn. */
+interface Entered<F> {
+  readonly key: string;
+  readonly parent: Parent;
+  readonly files: Placed<F>[];
+}
+
 /** Writes small files: while some are synced to the disk and named, others arrive. */
 export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   readonly #placement: Placement<F>;
   readonly #turns = new Turns();
+  /** The directories that have new entries. */
   readonly #changed = new Set<string>();
+  /** The outcomes whose names may not be on the disk yet, and those that are known. */
+  #named: Placed<F>[] = [];
   #outcomes: Placed<F>[] = [];
   #arrived: Arrived<F>[] = [];
-  /** The directory of the previous file, until the turn is over. */
+  /** The directory of the file that arrived before, until the turn is over. */
   #prepared: string | null = null;
-  /** The files before those that arrive now. */
+  /** Resolves when the files before those that arrive now have their names. */
   #naming: Promise<void> = Promise.resolve();
+  /** Where files get their names in this turn. */
+  #entered: Entered<F> | null = null;
+  /** Directories that are there, and those of this batch. */
+  #checked = new CheckedDirectories();
+  #made: Placed<F>[] = [];
 
   constructor(placement: Placement<F>) {
     this.#placement = placement;
@@ -134,14 +149,76 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   }
 
   async #nameBatch(arrived: readonly Arrived<F>[]): Promise<void> {
-    const naming = new Naming(this.#placement, this.#turns, this.#changed);
     try {
-      await naming.run(arrived);
+      const errors: unknown[] = [];
+      for (const { synced } of arrived) errors.push(await synced);
+      let isAdmitted = false;
+      for (const [i, each] of arrived.entries()) {
+        if (!isAdmitted || this.#turns.isOver) {
+          this.#leave();
+          if (isAdmitted) await this.#turns.next(this.#placement.root.path);
+          await this.#placement.admit();
+          isAdmitted = true;
+        }
+        try {
+          if (errors[i] !== null) throw errors[i];
+          this.#name(each);
+        } catch (error) {
+          this.#named.push(failed(each.file, error));
+        }
+        // Whatever happens to directories, they are looked at again.
+        if (this.#entered !== null && this.#entered.parent.missing.length > 0) this.#leave();
+      }
     } finally {
       for (const { temporary } of arrived) temporary?.[Symbol.dispose]();
-      naming.finish();
+      this.#leave();
+      this.#confirm(this.#made, () => this.#checked.check());
+      this.#made = [];
+      this.#checked = new CheckedDirectories();
       if (this.#changed.size > this.#placement.maxUnsynced) await this.#syncChanged();
-      for (const each of naming.outcomes) this.#outcomes.push(each);
+      this.#outcomes.push(...this.#named);
+      this.#named = [];
+    }
+  }
+
+  /** Gives a file its name, or creates a directory. */
+  #name({ file, temporary }: Arrived<F>): void {
+    const { names, isNew } = file;
+    const { root } = this.#placement;
+    const directory = names.slice(0, -1);
+    const key = directory.join("/");
+    if (temporary === null || this.#entered?.key !== key) this.#leave();
+    if (temporary === null) {
+      const { created, changed } = root.makeDirectory(names, () => {}, NOTHING, this.#checked);
+      for (const path of changed) this.#changed.add(path);
+      this.#made.push({ file, isCreated: created, error: null });
+      return;
+    }
+    this.#entered ??= { key, parent: root.findParent(directory), files: [] };
+    const { parent, files } = this.#entered;
+    const { created, changed } = root.place(names, temporary, { isNew, parent });
+    temporary.phase = "named";
+    for (const path of changed) this.#changed.add(path);
+    files.push({ file, isCreated: created, error: null });
+  }
+
+  /**
+   * Checks that the directory was not replaced while files got their names there; the next file is
+   * looked for anew.
+   */
+  #leave(): void {
+    const entered = this.#entered;
+    this.#entered = null;
+    if (entered !== null) this.#confirm(entered.files, () => checkStillThere(entered.parent));
+  }
+
+  /** Notes outcomes, which are others if a check fails: a link has led somewhere else. */
+  #confirm(placed: readonly Placed<F>[], check: () => void): void {
+    try {
+      check();
+      this.#named.push(...placed);
+    } catch (error) {
+      for (const { file } of placed) this.#named.push(failed(file, error));
     }
   }
 
@@ -174,103 +251,6 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     for (const { temporary, synced } of this.#arrived) {
       await synced;
       temporary?.[Symbol.dispose]();
-    }
-  }
-}
-
-/** Files of one directory that got their names in one turn. */
-interface Entered<F> {
-  readonly key: string;
-  readonly parent: Parent;
-  readonly files: Placed<F>[];
-}
-
-/** Gives the files of a batch their names, turn by turn. */
-class Naming<F extends SmallFile> {
-  readonly #placement: Placement<F>;
-  readonly #turns: Turns;
-  /** The directories that have new entries. */
-  readonly #changed: Set<string>;
-  readonly outcomes: Placed<F>[] = [];
-  /** Where files get their names in this turn. */
-  #entered: Entered<F> | null = null;
-  /** Directories that are there, and those of this batch. */
-  readonly #checked = new CheckedDirectories();
-  readonly #made: Placed<F>[] = [];
-
-  constructor(placement: Placement<F>, turns: Turns, changed: Set<string>) {
-    this.#placement = placement;
-    this.#turns = turns;
-    this.#changed = changed;
-  }
-
-  async run(arrived: readonly Arrived<F>[]): Promise<void> {
-    const errors: unknown[] = [];
-    for (const { synced } of arrived) errors.push(await synced);
-    let isAdmitted = false;
-    for (const [i, { file, temporary }] of arrived.entries()) {
-      if (!isAdmitted || this.#turns.isOver) {
-        this.#leave();
-        if (isAdmitted) await this.#turns.next(this.#placement.root.path);
-        await this.#placement.admit();
-        isAdmitted = true;
-      }
-      try {
-        if (errors[i] !== null) throw errors[i];
-        if (temporary === null) this.#makeDirectory(file);
-        else this.#name(file, temporary);
-      } catch (error) {
-        this.outcomes.push(failed(file, error));
-      }
-      // Whatever happens to directories, they are looked at again.
-      if (this.#entered !== null && this.#entered.parent.missing.length > 0) this.#leave();
-    }
-  }
-
-  #makeDirectory(file: F): void {
-    this.#leave();
-    const { root } = this.#placement;
-    const { created, changed } = root.makeDirectory(file.names, () => {}, NOTHING, this.#checked);
-    for (const path of changed) this.#changed.add(path);
-    this.#made.push({ file, isCreated: created, error: null });
-  }
-
-  #name(file: F, temporary: Temporary): void {
-    const { names, isNew } = file;
-    const { root } = this.#placement;
-    const directory = names.slice(0, -1);
-    const key = directory.join("/");
-    if (this.#entered?.key !== key) this.#leave();
-    this.#entered ??= { key, parent: root.findParent(directory), files: [] };
-    const { parent, files } = this.#entered;
-    const { created, changed } = root.place(names, temporary, { isNew, parent });
-    temporary.phase = "named";
-    for (const path of changed) this.#changed.add(path);
-    files.push({ file, isCreated: created, error: null });
-  }
-
-  /** Ends the batch, and checks that no link has led to the directories that were made. */
-  finish(): void {
-    this.#leave();
-    this.#confirm(this.#made, () => this.#checked.check());
-  }
-
-  /**
-   * Checks that the directory was not replaced while files got their names in it; the next file is
-   * looked for anew.
-   */
-  #leave(): void {
-    const entered = this.#entered;
-    this.#entered = null;
-    if (entered !== null) this.#confirm(entered.files, () => checkStillThere(entered.parent));
-  }
-
-  #confirm(placed: readonly Placed<F>[], check: () => void): void {
-    try {
-      check();
-      this.outcomes.push(...placed);
-    } catch (error) {
-      for (const { file } of placed) this.outcomes.push(failed(file, error));
     }
   }
 }

@@ -9,7 +9,7 @@ import type { PeerCertificate } from "../base/app/session.ts";
 import { lockFile, newFileMode } from "../disk/files.ts";
 import { codeOf, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { type Claim, claimSpace, freeBytes, isDiskFull, spaceFigures } from "../disk/space.ts";
-import { type CreateOptions, Temporary } from "../disk/temporary.ts";
+import { Temporary, type TemporaryOptions } from "../disk/temporary.ts";
 import { startInterval } from "../net/deadline.ts";
 import { fingerprintOf } from "./digest.ts";
 import { removeUnheld } from "./leftovers.ts";
@@ -91,7 +91,7 @@ export class UnfinishedFiles {
   }
 
   /** Creates an empty file, in the directory that is there. */
-  create(options: CreateOptions = {}): Temporary {
+  create(options: TemporaryOptions = {}): Temporary {
     return Temporary.create(this.#newPath(), options);
   }
 
@@ -107,7 +107,9 @@ export class UnfinishedFiles {
       removeIfPresentSync(path);
       return false;
     };
-    const part = await Temporary.open(path, lock, newFileMode(this.#newPath()));
+    const part = await Temporary.open(path, lock, {
+      newMode: newFileMode(this.#newPath()),
+    });
     if (part === null) throw new Refusal(409, `other processes write to ${path}`);
     part.phase = "temporary";
     return part;

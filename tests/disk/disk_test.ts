@@ -76,11 +76,11 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
   });
   assertEquals(turns, 2);
   // It is removed between the look at it and its opening.
-  const { open: openFile } = Deno;
-  Deno.open = async (...args) => {
-    Deno.open = openFile;
-    await Deno.remove(path);
-    return await openFile(...args);
+  const { openSync } = Deno;
+  Deno.openSync = (...args) => {
+    Deno.openSync = openSync;
+    Deno.removeSync(path);
+    return openSync(...args);
   };
   await open(true, "");
   using held = await Deno.open(path, { write: true });

@@ -20,8 +20,8 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["32", "33", "one more"],
     ],
   },
-  "disk/temporary.ts": {
-    "Temporary.writeText": [
+  "disk/private_files.ts": {
+    "writeText": [
       ["error instanceof Error", "true", "whatever Deno throws is one"],
     ],
   },

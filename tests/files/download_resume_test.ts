@@ -427,17 +427,17 @@ Deno.test("a response whose part can't be prepared is not read", async () => {
 Deno.test("a download that makes its part anew is refused if another one is faster", async () => {
   await using files = await setUp();
   await files.cut(600_000);
-  const { open } = Deno;
-  Deno.open = async (path, options) => {
+  const { openSync } = Deno;
+  Deno.openSync = (path, options) => {
     // The part that was there has just been removed.
-    if (`${path}`.endsWith(PART) && options?.createNew) await Deno.writeTextFile(path, "");
-    return await open(path, options);
+    if (`${path}`.endsWith(PART) && options?.createNew) Deno.writeTextFileSync(path, "");
+    return openSync(path, options);
   };
   try {
     const error = await assertRejects(() => files.get({ resume: false }), TransferError);
     assertEquals(error.code, "IN_USE");
   } finally {
-    Deno.open = open;
+    Deno.openSync = openSync;
   }
 });
 

@@ -200,8 +200,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "this.#changed.size >= this.#placement.maxUnsynced",
         "all of them are synced in the end",
       ],
-    ],
-    "Naming.run": [
       ["!isAdmitted || this.#turns.isOver", "true", "a turn for each file"],
       [
         "if (isAdmitted) await this.#turns.next(this.#placement.root.path);",
@@ -220,8 +218,12 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "the directory is looked at once more",
       ],
     ],
-    "Naming.#name": [
-      ["this.#entered?.key !== key", "true", "the directory is looked at once more"],
+    "SmallFiles.#name": [
+      [
+        "temporary === null || this.#entered?.key !== key",
+        "true",
+        "the directory is looked at once more",
+      ],
     ],
   },
   "files/tree.ts": {
