@@ -33,8 +33,8 @@ export function lockIfFree(file: Deno.FsFile): boolean {
 }
 
 /**
- * Finds out the mode of new files by a temporary one: the mode depends on the umask, which can be read
- * only with a permission, and on the directory.
+ * Finds out the mode of new files by a temporary one: the mode depends on the umask, which can be
+ * read only with a permission, and on the directory.
  *
  * @returns `null` where files have no mode.
  */
@@ -48,8 +48,8 @@ export function newFileMode(temporary: string): number | null {
 }
 
 /**
- * Gives a file the permission bits of a mode, without set-user-ID. A file that has them already is left
- * alone, since some file systems have no others.
+ * Gives a file the permission bits of a mode, without set-user-ID. A file that has them already is
+ * left alone, since some file systems have no others.
  */
 export function setMode(path: string, mode: number): void {
   const bits = mode & 0o777;
@@ -60,8 +60,8 @@ export function setMode(path: string, mode: number): void {
 const SYNC_BYTES = 67_108_864;
 
 /**
- * Syncs a file that is being written at intervals, in the background: at the end the disk has little
- * left to do. The last sync is the writer's own, and reports whatever has failed.
+ * Syncs a file that is being written at intervals, in the background: at the end the disk has
+ * little left to do. The last sync is the writer's own, and reports whatever has failed.
  */
 export class EarlySync {
   readonly #path: string;
@@ -119,8 +119,8 @@ export class EarlySync {
 const TURN_MILLISECONDS = 4;
 
 /**
- * Measures how long this thread has been occupied. Small files are handled with synchronous operations,
- * which cost a fraction of asynchronous ones; connections are served between two turns.
+ * Measures how long this thread has been occupied. Small files are handled with synchronous
+ * operations, which cost a fraction of asynchronous ones; connections are served between two turns.
  */
 export class Turns {
   #began = performance.now();
@@ -132,8 +132,8 @@ export class Turns {
 
   /**
    * Leaves the thread to others, by a real operation of 50 µs. Microtasks, `setImmediate` and a
-   * `MessageChannel` let no socket in (measured: 470 ms for a round trip), nor do operations that are
-   * ready at once, like most reads and writes of a body. A timer takes 2 ms.
+   * `MessageChannel` let no socket in (measured: 470 ms for a round trip), nor do operations that
+   * are ready at once, like most reads and writes of a body. A timer takes 2 ms.
    *
    * @param path A directory that the program can read.
    */

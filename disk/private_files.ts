@@ -50,8 +50,8 @@ export async function writeAside(
 }
 
 /**
- * Replaces a file, by {@linkcode writeAside}, whose content is on the disk when this returns. Sync the
- * directory if the change has to survive a power failure.
+ * Replaces a file, by {@linkcode writeAside}, whose content is on the disk when this returns. Sync
+ * the directory if the change has to survive a power failure.
  */
 export async function replacePrivateFile(path: string, text: string, aside: string): Promise<void> {
   using _file = await writeAside(path, text, aside, (file) => file.sync());

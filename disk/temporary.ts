@@ -4,16 +4,16 @@ import { lockIfFree, setMode } from "./files.ts";
 import { isAt, removeIfPresent, removeIfPresentSync, statOrNull } from "./names.ts";
 
 /**
- * The fate of a temporary file when it is disposed of: a `found` or `resumable` one stays for a later
- * call, a `temporary` one is removed, a `named` one has its name already.
+ * The fate of a temporary file when it is disposed of: a `found` or `resumable` one stays for a
+ * later call, a `temporary` one is removed, a `named` one has its name already.
  */
 type Phase = "found" | "resumable" | "temporary" | "named";
 
 /** What differs between temporary files. */
 export interface TemporaryOptions {
   /**
-   * The mode that the file gets with a new name: until then only this user can read the file. `null`,
-   * the default, if the file gets no other mode than its first one.
+   * The mode that the file gets with a new name: until then only this user can read the file.
+   * `null`, the default, if the file gets no other mode than its first one.
    */
   readonly newMode?: number | null;
   /** Whether the file is locked until it has its name: somebody could take it for left over. */
@@ -30,7 +30,10 @@ const OPENINGS = 20;
 /** The temporary files of this process. */
 const held = new Set<Temporary>();
 
-/** Whether a path is that of a temporary file of this process: then nobody takes the file for left over. */
+/**
+ * Whether a path is that of a temporary file of this process: then nobody takes the file for left
+ * over.
+ */
 export function isHeldHere(path: string): boolean {
   return [...held].some((each) => each.path === path);
 }
@@ -71,8 +74,8 @@ export class Temporary implements Disposable {
 
   /**
    * Opens a file that only this process writes, or creates one with mode 0600. Anything else at the
-   * path is removed, and so is a file with a second name: a link is not followed, and a killed process
-   * may have left a complete file with two names.
+   * path is removed, and so is a file with a second name: a link is not followed, and a killed
+   * process may have left a complete file with two names.
    *
    * @param lock Locks the file. If the result is false, all of this is tried again.
    * @returns `null` if other processes remove or replace the file all the time.
@@ -113,18 +116,16 @@ export class Temporary implements Disposable {
   }
 
   /** Syncs the content to the disk. */
-  async sync(): Promise<void> {
-    try {
-      await this.file.sync();
-    } catch (error) {
+  sync(): Promise<void> {
+    return this.file.sync().catch((error) => {
       this.#isLossy = true;
       throw error;
-    }
+    });
   }
 
   /**
-   * Makes sure, after the disk was full, that the file has only bytes that are on the disk: a failed
-   * sync may have lost some.
+   * Makes sure, after the disk was full, that the file has only bytes that are on the disk: a
+   * failed sync may have lost some.
    *
    * @param synced The position up to which everything is known to be there.
    */

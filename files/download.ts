@@ -41,41 +41,43 @@ import {
   unexpectedResponse,
 } from "./transfer_error.ts";
 
-/** A smaller file is transferred again faster than a record of it is kept. */
+/** Smaller files are transferred again faster than a record of them is kept. */
 const MIN_RESUMABLE_BYTES = 65536;
 
 /**
- * Downloads a file from a server, usually a `FilesApp`: one attempt, which resumes what an earlier one has
- * left. After any error, call it again to resume.
+ * Downloads a file from a server, usually a `FilesApp`: one attempt, which resumes an earlier one.
+ * After any error, make the same call to resume.
  *
  * Bytes go to a part next to the target, `.NAME.degu-part`, which is renamed to the target when it
- * is complete, synced to the disk (fsync), and verified: half a file is never visible, and an existing
- * file stays until then. A file that is replaced keeps its permission bits; a symbolic link is
- * itself replaced. A part is resumed only if it is from the same device (its authority's public key, or
- * its address if it has none), URI and version (entity tag); otherwise the download starts over from the
- * beginning. A file of less than 64 KiB, and one that was changed in the last two seconds, which
- * has no entity tag yet, can't be resumed.
+ * is complete, synced to the disk (fsync), and verified: half a file is never visible, and an
+ * existing file stays until then. A file that is replaced keeps its permission bits; a symbolic
+ * link is itself replaced. A part is resumed only if it is from the same device (its authority's
+ * public key, or its address if it has none), URI and version (entity tag); otherwise the download
+ * starts over from the beginning. A file of less than 64 KiB, and one that was changed in the last
+ * two seconds, which has no entity tag yet, can't be resumed.
  *
- * A client opens connections for it, which are closed at the end; a connection is used as it is, and stays
+ * A client opens connections, which are closed at the end; a connection is used as it is, and stays
  * usable unless something broke off.
  *
- * If the disk is full, what has arrived is kept. With `--allow-sys=statfs` the file is compared
- * with the free space before its first byte is taken.
+ * If the disk is full, the bytes that have arrived are kept. With `--allow-sys=statfs` the file is
+ * compared with the free space before its first byte is taken.
  *
- * Needs `--allow-read` and `--allow-write` of the directory of the target, and what the client needs.
+ * Needs `--allow-read` and `--allow-write` of the directory of the target, and what the client
+ * needs.
  *
  * @param from Where the file is.
  * @param uri The URI of the file: `fileUri(...names)`.
  * @param file The path of the target.
  * @param options How to resume, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
- * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a directory.
- * @throws {TransferError} if the server has no such file, has no digest to compare, or the file changed
- * meanwhile; if another download to the target is in progress; if the disk is full, or has too
- * little space.
- * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it would be
- * in none; `Deno.errors.PermissionDenied` if it can't be written; `Deno.errors.AlreadyExists` if it exists
- * and `replace` is false.
+ * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a
+ * directory.
+ * @throws {TransferError} if the server has no such file, has no digest to compare, or the file
+ * changed meanwhile; if another download to the target is in progress; if the disk is full, or has
+ * too little space.
+ * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it
+ * would be in none; `Deno.errors.PermissionDenied` if it can't be written;
+ * `Deno.errors.AlreadyExists` if it exists and `replace` is false.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
@@ -113,7 +115,7 @@ interface InTree {
   readonly size: number;
   /** The most bytes that the file may have by now. */
   readonly maxBytes: number;
-  /** Whether no part of it was there. */
+  /** Whether no part of the file was there. */
   readonly isNew: boolean;
   /** Gives the complete part its name. */
   readonly place: (part: string) => Promise<void>;
@@ -123,7 +125,7 @@ interface InTree {
  * Downloads a file over a route.
  *
  * @param file The path that the part is kept next to.
- * @param inTree Where it goes, if not to that path.
+ * @param inTree How the file is placed, if not at that path.
  */
 export async function downloadFile(
   route: Route,
@@ -153,11 +155,11 @@ export async function downloadFile(
 interface Kept {
   readonly record: PartRecord;
   readonly offset: number;
-  /** The digest of that much; `null` if nothing is to be verified. */
+  /** The digest of these bytes; `null` if nothing is to be verified. */
   readonly hash: Hash | null;
 }
 
-/** All of the file, in the part. */
+/** A part that has all of the file. */
 interface CompletePart {
   readonly version: Version;
   readonly record: PartRecord | null;
@@ -172,7 +174,7 @@ class Download implements Disposable {
   readonly #part: PartFile;
   readonly #settings: TransferSettings;
   readonly #inTree: InTree | null;
-  /** The space for what is left, once that is known. */
+  /** The space for the rest of the file, once its length is known. */
   #claim: Claim | null = null;
   #total: number | null = null;
   /** The position up to which the part is known to be on the disk. */
@@ -207,7 +209,7 @@ class Download implements Disposable {
     const left = this.#settings.resume ? await this.#part.kept() : null;
     const kept = left?.record.uri === this.#uri ? left : null;
     if (this.#inTree !== null) {
-      // Before the request: an unwanted body costs the connection.
+      // The claim comes before the request, since an unwanted body costs the connection.
       const { size } = this.#inTree;
       await this.#claimSpace(size, kept?.record.total === size ? kept.size : 0);
     }
@@ -225,8 +227,8 @@ class Download implements Disposable {
   }
 
   /**
-   * Claims space for the rest of a file from a position on, at which the part is cut: once, unless the
-   * rest is another one than was expected.
+   * Claims space for the rest of a file from a position on, at which the part is cut: once, unless
+   * the rest differs from what was expected.
    */
   async #claimSpace(total: number, start: number): Promise<void> {
     this.#total = total;
@@ -247,7 +249,7 @@ class Download implements Disposable {
   }
 
   /**
-   * Downloads what is missing of a part; all of the file if it has changed.
+   * Downloads the missing rest of a part, or all of the file if it has changed.
    *
    * @returns `null` if there is no part.
    */
@@ -272,7 +274,7 @@ class Download implements Disposable {
     const { record, size } = kept;
     const offset = verify ? size : Math.min(size, record.synced);
     if (offset === 0) return null;
-    // Before connecting: it may take longer than a server waits.
+    // Hashing comes before connecting, since it may take longer than a server waits.
     const hash = verify ? await this.#part.hashTo(offset, signal) : null;
     return record.peer === await this.#route.peer() ? { record, offset, hash } : null;
   }
@@ -346,7 +348,7 @@ class Download implements Disposable {
     response: Response,
     prepare: () => Promise<void>,
   ): Promise<void> {
-    // It was checked, and has a known length.
+    // The body was checked, and has a known length.
     const body = response.body as Body;
     const { resumedFrom: start, total } = meter;
     try {
@@ -357,7 +359,7 @@ class Download implements Disposable {
       throw error;
     }
     const part = this.#part.temporary;
-    // With a digest to compare, it does not matter what a power failure would leave.
+    // A digest finds out whatever a power failure would leave.
     const note = record === null || this.#settings.verify
       ? null
       : (bytes: number) => this.#noteSynced(record, start + bytes);
@@ -382,8 +384,9 @@ class Download implements Disposable {
   }
 
   /**
-   * Reports whether a body broke off because the file is another one by now: a server can tell it in no other way.
-   * Only a new connection can ask: over that of a caller, which is closed, this fails.
+   * Reports whether a body broke off because the file is another one by now: a server can tell that
+   * in no other way. Only a new connection can ask: with that of a caller, which is closed, this
+   * fails.
    */
   async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
     if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
@@ -399,7 +402,7 @@ class Download implements Disposable {
     }
   }
 
-  /** Syncs all of it to the disk, and compares it with the server's file. */
+  /** Syncs the part to the disk, and compares it with the server's file. */
   async #verify({ version, record, hash, meter }: CompletePart): Promise<string | null> {
     const [synced, other] = await Promise.allSettled([
       this.#part.temporary.sync(),
@@ -410,7 +413,7 @@ class Download implements Disposable {
       throw synced.reason;
     }
     if (other.status === "rejected") {
-      // All of it is there, without a request for the digest.
+      // The whole file is there; only the request for the digest has failed.
       if (record !== null) await this.#noteSynced(record, meter.total);
       throw other.reason;
     }

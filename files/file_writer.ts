@@ -10,7 +10,7 @@ import { Refusal } from "./refusal.ts";
 
 /** Bytes of each of the two buffers. */
 const BUFFER_BYTES = 524288;
-/** Bytes of a chunked body that are best taken at a time. */
+/** How many bytes of a chunked body are best taken at a time. */
 const CHUNKED_BYTES = 262144;
 
 /** The destination of a body. */
@@ -19,11 +19,11 @@ export interface Destined {
   readonly file: Pick<Deno.FsFile, "write">;
   /** Syncs the written bytes meanwhile. */
   readonly sync: EarlySync;
-  /** Called after each write with how many bytes it had. */
+  /** Called with the number of bytes of each write. */
   readonly written?: (count: number) => void;
   /** The position of the first byte. */
   readonly start: number;
-  /** The position that the last byte must stay below. */
+  /** The position that all bytes must stay below. */
   readonly limit: number;
   /** The bytes of the whole file, if they were announced. */
   readonly length: number | null;
@@ -54,7 +54,7 @@ export async function receive(body: BodyIn, destined: Destined): Promise<string 
 /** Takes the data out of the chunked coding. */
 class ChunkSink implements ByteSink {
   readonly pieceBytes = CHUNKED_BYTES;
-  /** The digest that the last chunk has. */
+  /** The digest in the last chunk. */
   digest: string | null = null;
   readonly #writer: FileWriter;
   readonly #walker = new ChunkWalker();
@@ -79,8 +79,9 @@ class ChunkSink implements ByteSink {
 }
 
 /**
- * Writes bytes while more of them arrive: through two buffers, one of which is being written, and hashed
- * meanwhile. Bytes that arrive go to the file at once, or together when the write before has ended.
+ * Writes bytes while more of them arrive: through two buffers, one of which is being written, and
+ * hashed meanwhile. Bytes that arrive go to the file at once, or together when the write before has
+ * ended.
  */
 class FileWriter implements ByteSink {
   readonly #destined: Destined;
@@ -135,7 +136,7 @@ class FileWriter implements ByteSink {
     return count;
   }
 
-  /** Begins to write the bytes in the buffer, and hashes them meanwhile; goes on until none are left. */
+  /** Begins to write the buffered bytes, and hashes them meanwhile; goes on until none are left. */
   #writeBuffered(): void {
     const piece = this.#buffer.subarray(0, this.#filled);
     [this.#buffer, this.#otherBuffer] = [this.#otherBuffer, this.#buffer];

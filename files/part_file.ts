@@ -1,4 +1,7 @@
-/** The parts of downloads: what has arrived of a file, next to its target, and the record by which it is resumed. */
+/**
+ * Parts of downloads: the bytes of a file that have arrived, next to its target, and the record by
+ * which a later call resumes them.
+ */
 
 import type { Hash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
@@ -23,14 +26,14 @@ import { TransferError } from "./transfer_error.ts";
 const RECORD_SUFFIX = ".json";
 /** The suffix of the path of a record that is being written. */
 const NEW_RECORD_SUFFIX = `${RECORD_SUFFIX}.tmp`;
-/** What belongs to a part. */
+/** The suffixes of the files that belong to a part. */
 const COMPANIONS = [RECORD_SUFFIX, NEW_RECORD_SUFFIX];
 /** The limit of Unix file systems, minus what the names of a record add. */
 const MAX_PART_NAME_BYTES = 255 - NEW_RECORD_SUFFIX.length;
 
 /**
- * A part, next to its target and locked: nobody else downloads to the same target. The part is removed
- * when it is disposed of, unless a later call can resume it, or it has become the target.
+ * A part, next to its target and locked: nobody else downloads to the same target. The part is
+ * removed when it is disposed of, unless a later call can resume it, or it has become the target.
  */
 export class PartFile implements Disposable {
   readonly #target: string;
@@ -65,7 +68,7 @@ export class PartFile implements Disposable {
     return this.#temporary;
   }
 
-  /** What an earlier call has left; `null` if that is nothing. */
+  /** Finds the bytes that an earlier call has left; `null` if there are none. */
   async kept(): Promise<KeptPart | null> {
     const { file, path, phase } = this.#temporary;
     const record = phase === "found" ? await readRecord(path) : null;
@@ -74,9 +77,9 @@ export class PartFile implements Disposable {
     return size === 0 || size > record.total || (nlink ?? 1) > 1 ? null : { record, size, uid };
   }
 
-  /** Whether a part that was left is this user's: another user could have made it, and its record. */
+  /** Whether a part is this user's: another user could have made it, and its record. */
   async isOwn({ record, uid }: KeptPart): Promise<boolean> {
-    // In a shared directory, a new file identifies one's own ones without --allow-sys.
+    // In a shared directory, the owner of a new file tells this user without --allow-sys.
     return await writeRecord(this.#temporary.path, record) === uid;
   }
 
@@ -110,7 +113,7 @@ export class PartFile implements Disposable {
   /**
    * Gives the synced part its name.
    *
-   * @param place Renames the part, whose path it gets.
+   * @param place Renames the part, whose path is the argument.
    */
   async complete(place: (part: string) => Promise<void>): Promise<void> {
     const { path, phase } = this.#temporary;
@@ -147,7 +150,7 @@ export async function renamePart(part: string, target: string, replaces: boolean
   const replaced = await ifPresent(Deno.lstat(target));
   if (replaced !== null && !replaces) throw alreadyExists(target);
   const mode = replaced?.isFile ? replaced.mode : newFileMode(unusedPath(dirname(part)));
-  // Until now only this user could read it.
+  // Until now only this user could read the part.
   if (mode !== null) setMode(part, mode);
   if (replaces) await Deno.rename(part, target);
   else if (!giveNewName(part, target)) throw alreadyExists(target);
@@ -158,11 +161,11 @@ export interface KeptPart {
   readonly record: PartRecord;
   /** How many bytes are there. */
   readonly size: number;
-  /** The user whose file it is. */
+  /** The owner of the part. */
   readonly uid: number | null;
 }
 
-/** A part is resumed only if all of this is the same. */
+/** The version of a file that a part has bytes of: only the same version is resumed. */
 export interface PartRecord {
   /** Where the file is: an authority, or an address. */
   readonly peer: string;
@@ -179,7 +182,7 @@ export interface PartRecord {
 }
 
 const FORMAT = "degu-part/1";
-/** A URI and an entity tag are from a preamble, which is no longer than this. */
+/** The limit of a preamble, which a URI and an entity tag are from. */
 const MAX_RECORD_BYTES = 65536;
 
 /** Reads the record of a part; `null` if there is no valid one. */
@@ -203,7 +206,7 @@ export async function readRecord(part: string): Promise<PartRecord | null> {
 /**
  * Writes the record of a part atomically: a reader finds this one, or the one before.
  *
- * @returns The user who owns it, which is that of this process; `null` on Windows.
+ * @returns The owner of the record, who is the user of this process; `null` on Windows.
  */
 export async function writeRecord(part: string, record: PartRecord): Promise<number | null> {
   const aside = part + NEW_RECORD_SUFFIX;
@@ -236,7 +239,7 @@ const FIELDS: Readonly<Record<keyof PartRecord, (value: unknown) => boolean>> = 
   synced: isCount,
 };
 
-/** The path of the part of a target: a hidden file next to it. */
+/** The path of the part of a target: a hidden file next to the target. */
 export function partPath(target: string): string {
   const name = basename(target);
   const usual = `.${name}${PART_SUFFIX}`;
@@ -251,8 +254,8 @@ export function partPath(target: string): string {
  * Checks what a download is to become.
  *
  * @param replaces Whether the target may already exist.
- * @throws {Deno.errors.IsADirectory} if the target is a directory, `Deno.errors.AlreadyExists` if the
- * target is there and must not be.
+ * @throws {Deno.errors.IsADirectory} if the target is a directory, `Deno.errors.AlreadyExists` if
+ * the target is there and must not be.
  * @throws {RangeError} if the target is something else.
  */
 export async function checkTarget(target: string, replaces: boolean): Promise<void> {
@@ -292,8 +295,9 @@ export function partInUse(target: string): TransferError {
 }
 
 /**
- * Replaces the error for a part that this user may not open or replace, by one that says whose it is: in a directory such as
- * /tmp only its owner can remove it. Other errors are returned unchanged.
+ * Replaces the error for a part that this user may not open or replace by one that names the owner:
+ * in a directory such as /tmp, only the owner can remove the part. Other errors are returned
+ * unchanged.
  */
 export function explainForeignPart(error: unknown, target: string): unknown {
   const isDenied = error instanceof Deno.errors.PermissionDenied || codeOf(error) === "EPERM";
@@ -306,7 +310,7 @@ export function explainForeignPart(error: unknown, target: string): unknown {
   try {
     ({ uid } = Deno.lstatSync(path));
   } catch {
-    // It is gone, or its directory may not be searched: then nothing is known of it.
+    // Nothing is known of a file that is gone, or whose directory may not be searched.
     return error;
   }
   return new Deno.errors.PermissionDenied(
@@ -320,7 +324,7 @@ export function explainForeignPart(error: unknown, target: string): unknown {
  * Converts the error of a disk that has filled up, which has no class of its own; other errors are
  * returned unchanged.
  *
- * @param total Bytes of the whole file; `null` if that is not known.
+ * @param total Bytes of the whole file; `null` if they are not known.
  */
 export function explainFullDisk(
   error: unknown,
@@ -338,7 +342,10 @@ export function explainFullDisk(
   );
 }
 
-/** Creates the error for a file that is larger than the free space, before any of it was moved. */
+/**
+ * Creates the error for a file that is larger than the free space, before any of its bytes was
+ * moved.
+ */
 export function noSpaceHere(file: string, { needed, free }: Shortage): TransferError {
   return new TransferError(
     "DISK_FULL",
@@ -355,7 +362,8 @@ function keptPart(target: string): string {
 }
 
 /**
- * Bytes of a file that its part seems to have: neither locked nor compared with the peer's file.
+ * Counts the bytes of a file that its part seems to have: the part is neither locked nor compared
+ * with the peer's file.
  */
 export async function keptOf(target: string, uri: string, total: number): Promise<number> {
   const record = await readRecord(partPath(target)).catch(() => null);
@@ -363,7 +371,10 @@ export async function keptOf(target: string, uri: string, total: number): Promis
   return Math.min(keptBytes(target), total);
 }
 
-/** Bytes of the part of a target, for a message; 0 if there is none, or it can't be looked at. */
+/**
+ * Counts the bytes of the part of a target, for a message; 0 if there is no part, or nobody may
+ * look.
+ */
 function keptBytes(target: string): number {
   try {
     const { isFile, size } = Deno.lstatSync(partPath(target));

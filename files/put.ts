@@ -1,4 +1,7 @@
-/** PUT and DELETE: files that are written in a single request, or resumed where an earlier one was interrupted. */
+/**
+ * PUT and DELETE: files that are written in a single request, or resumed where an earlier request
+ * was interrupted.
+ */
 
 import type { Hash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
@@ -23,7 +26,7 @@ import { Refusal, refusalOf } from "./refusal.ts";
 import type { Condition, Replaceable } from "./root.ts";
 import { partSize } from "./unfinished.ts";
 
-/** What the headers say of a file, in a PUT, and in a HEAD that asks for the upload offset. */
+/** The headers about a file, in a PUT, and in a HEAD that requests the upload offset. */
 interface Upload {
   /** The SHA-256 of the whole file, in hexadecimal digits. */
   readonly digest: string | null;
@@ -33,12 +36,15 @@ interface Upload {
   readonly offset: number | null;
   /** Bytes of the whole file. */
   readonly length: number | null;
-  /** What the client calls this version of the file, whose digest it does not know yet. */
+  /** The client's name of this version of the file, whose digest is not known yet. */
   readonly version: string | null;
   readonly replaceable: Replaceable;
 }
 
-/** It is compared with that of an earlier request, and means nothing else here: a fingerprint has 64 digits. */
+/**
+ * The form of such a version, which is only compared with that of an earlier request: a fingerprint
+ * has 64 digits.
+ */
 const VERSION = /^[0-9a-f]{1,64}$/;
 
 /** Whether a HEAD asks how much of an upload is here, rather than for the file. */
@@ -52,7 +58,7 @@ export function readUploadHeaders(headers: HeaderDict): Upload {
   return {
     replaceable: readReplaceable(headers),
     digest: read(headers, "repr-digest", parseReprDigest),
-    // ISO 8601 in the form of `toISOString`; milliseconds may be omitted.
+    // The form is that of `toISOString`; milliseconds may be omitted.
     modified: read(headers, "upload-modified", (value) => {
       return parseTime(value) ?? valid(parseTime(value.replace(/Z$/, ".000Z")));
     }),
@@ -62,7 +68,7 @@ export function readUploadHeaders(headers: HeaderDict): Upload {
   };
 }
 
-/** Reads what may give way to the target. */
+/** Reads the headers that name what may give way to the target. */
 function readReplaceable(headers: HeaderDict): Replaceable {
   return {
     directory: read(headers, "replace-directory", (value) => {
@@ -76,7 +82,7 @@ function readReplaceable(headers: HeaderDict): Replaceable {
   };
 }
 
-/** Reads a header, if it is there; a request with one that can't be parsed is refused. */
+/** Reads a header, if there is one; a header that can't be parsed refuses the request. */
 function read<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
   const value = headers[name];
   try {
@@ -96,7 +102,7 @@ function valid<T>(value: T | null): T {
   return value;
 }
 
-/** Writes a file, or creates a directory: the path of one has a trailing slash, and its body is empty. */
+/** Writes a file, or creates a directory, whose path has a trailing slash, with an empty body. */
 export async function put(write: FileRequest): Promise<ResponseTuple> {
   const { request: { body, headers }, target } = write;
   const bodyLength = body === null ? 0 : body.chunked ? null : body.contentLength;
@@ -147,14 +153,18 @@ async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
   return answerOf(created, {});
 }
 
-/** The response: 201 for a new entry, else 204. */
+/** The response is 201 for a new entry, else 204. */
 function answerOf(created: boolean, headers: HeaderDict): ResponseTuple {
   return created
     ? makeEmptyResponse("PUT", 201, "Created", headers)
     : [204, "No Content", headers, null];
 }
 
-/** Refuses what can't be written, whatever the body, and before it is read; returns what has the name. */
+/**
+ * Refuses a target that can't be written, whatever the body, before the body is read.
+ *
+ * @returns The state of the file that has the name.
+ */
 function checkDestination(
   { root, target, maxBytes }: FileRequest,
   { replaceable }: Upload,
@@ -218,13 +228,15 @@ function conditionOf({ request: { headers } }: FileRequest): Condition {
   };
 }
 
-/** Checked right before what can't be undone: the peer may have been forgotten meanwhile. */
+/**
+ * Checks, right before a change that can't be undone, that the peer was not forgotten meanwhile.
+ */
 export async function checkAdmission(session: Session | undefined): Promise<void> {
   if (session === undefined || await isStillAdmitted(session)) return;
   throw new Refusal(403, "the peer is no longer trusted");
 }
 
-/** An upload of which a part may be here: it has either a digest or a version. */
+/** An upload, with a digest or a version, of which a part may be here. */
 interface Resumable extends Upload {
   readonly length: number;
 }
@@ -238,14 +250,14 @@ function asResumable(upload: Upload): Resumable {
   );
 }
 
-/** Answers how much of a file is here. Creates nothing. */
+/** Answers how much of a file is here, and creates nothing. */
 export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   const upload = asResumable(readUploadHeaders(write.request.headers));
   checkDestination(write, upload, upload.length);
   const part = partOf(write, upload);
   await endWriting(part);
   const { offset, here } = await find(write, upload, part);
-  // The file here may be the same one, and only the client knows.
+  // Only the client knows whether a file with the name is the same.
   if (here === null) claimFor(write, upload.length, offset, offset)[Symbol.dispose]();
   const digestHere = upload.digest === null ? here?.digest ?? null : null;
   return [200, "OK", { ...offsetHeader(offset), ...digestHeader(digestHere) }, null];
@@ -260,8 +272,8 @@ const writing = new Map<string, {
 }>();
 
 /**
- * Ends the request that writes to a part; resolves when nobody does. Another one may have begun in the
- * turn after that.
+ * Ends the request that writes to a part; resolves when nobody does. Another one may have begun in
+ * the turn after that.
  */
 async function endWriting(part: string): Promise<void> {
   for (let older; (older = writing.get(part)) !== undefined;) {
@@ -273,7 +285,7 @@ async function endWriting(part: string): Promise<void> {
 /**
  * Writes to a part, alone: any other request that does so is ended before.
  *
- * @param work Gets a signal, which aborts when a newer request asks for the part.
+ * @param work Does so; the argument aborts when a newer request asks for the part.
  */
 async function writeAlone<T>(
   part: string,
@@ -333,7 +345,7 @@ async function putRest(
     } catch (error) {
       const isFull = isDiskFull(error);
       if (isFull) await temporary.keepSynced(offset + sync.synced);
-      // An interrupted upload is resumed later. A refused one is removed.
+      // An interrupted upload is resumed later, and a refused one is removed.
       const isInterrupted = superseded.aborted || isFull || refusalOf(error) === null;
       if (isInterrupted) keep(write, temporary);
       throw superseded.aborted ? superseded.reason : error;
@@ -374,8 +386,8 @@ interface FileHere {
 }
 
 /**
- * Finds how much of a file is here: all, a part, or nothing; and which file of the same length has the name, if that is
- * of interest.
+ * Finds how much of a file is here: all, a part, or nothing; and the file of the same length that
+ * has the name, if that is of interest.
  */
 async function find(
   write: FileRequest,
@@ -408,7 +420,7 @@ async function findHere(
   }
 }
 
-/** Answers an upload of a file that is already here; it gets the time in the request. */
+/** Answers an upload of a file that is already here: the file gets the time in the request. */
 async function confirm(
   write: FileRequest,
   { digest, state }: FileHere,
@@ -427,17 +439,17 @@ async function confirm(
 }
 
 /**
- * Sets the modification time of a file. Synchronous, so that no other request of the process runs
- * between a check of the file and this.
+ * Sets the modification time of a file, synchronously: no other request of the process runs between
+ * a check of the file and this.
  *
  * @param seen The metadata of the file.
- * @throws {Refusal} if another file has the path now, or the program may not write to it.
+ * @throws {Refusal} if another file has the path now, or the program may not write to the file.
  */
 export function setModified(path: string, seen: FileIdentity, modified: Date): void {
   // Deno needs no permission to set the times of an open file.
   const { state } = Deno.permissions.querySync({ name: "write", path });
   if (state !== "granted") throw new Refusal(403, `no permission to write to ${path}`);
-  // Not with node:fs: it has times in seconds as floating-point numbers, and is off by a millisecond.
+  // The times of node:fs are seconds as floating-point numbers, off by a millisecond.
   using file = Deno.openSync(path, { read: true });
   if (!isSameFile(file.statSync(), seen)) throw new Refusal(409, `${path} was replaced meanwhile`);
   file.utimeSync(new Date(), modified);
@@ -469,7 +481,7 @@ async function append(
 /** Keeps the received part of a file, as far as there is room. */
 function keep({ unfinished, maxPartBytes }: FileRequest, temporary: Temporary): void {
   const { file, path } = temporary;
-  // All in one turn: parts that are cut at the same time must not get the same room.
+  // One turn does all of this: parts that are cut at the same time must not get the same room.
   const { size } = file.statSync();
   const room = unfinished.findRoom(path, size, maxPartBytes);
   if (size > room) file.truncateSync(room);

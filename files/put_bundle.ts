@@ -62,7 +62,7 @@ interface Sent extends SmallFile {
   readonly modified: Date;
 }
 
-/** Checks the files of a bundle, and notes what became of them. */
+/** Checks the files of a bundle, and notes their outcomes. */
 class BundleWriter {
   /** The statuses of all records, in their order. */
   readonly statuses: PutStatus[] = [];
@@ -86,7 +86,11 @@ class BundleWriter {
     };
   }
 
-  /** Checks a record; `null` if its file is refused. */
+  /**
+   * Checks a record.
+   *
+   * @returns `null` if the file is refused.
+   */
   check(record: PutRecord, content: Uint8Array): Sent | null {
     const index = this.statuses.length;
     if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);
@@ -106,7 +110,7 @@ class BundleWriter {
     return null;
   }
 
-  /** Why the content of a file is not taken. */
+  /** Returns the reason to refuse the content of a file; `null` if there is none. */
   #refusalOf({ size, sha256 }: BundledFile, content: Uint8Array): Refusal | null {
     const { maxBytes } = this.#request;
     if (size > maxBytes) return new Refusal(413, `${size} bytes, more than ${maxBytes}`);
@@ -114,7 +118,10 @@ class BundleWriter {
     return new Refusal(400, "the file does not have its digest");
   }
 
-  /** Notes the statuses of files, and reports those that have their names, whatever happened to others. */
+  /**
+   * Notes the statuses of files, and reports each file that has its name, whatever happened to
+   * others.
+   */
   note(outcomes: readonly Placed<Sent>[]): void {
     for (const { file, isCreated } of outcomes) {
       if (isCreated === null) continue;
@@ -128,11 +135,11 @@ class BundleWriter {
   #noteError({ index, names, size }: Sent, error: unknown): void {
     const refusal = refusalOf(this.#request.unfinished.explainFull(error, size, null));
     if (refusal === null) throw error;
-    // No other status is the result of what is done here.
+    // No other status is the result of writing small files.
     this.statuses[index] = refusal.status as PutStatus;
     this.#request.warn(refusal, names.join("/"));
   }
 }
 
-/** What a directory has for a content. */
+/** The content of a directory. */
 const NO_CONTENT = { size: 0, modified: new Date(0) };

@@ -1,10 +1,10 @@
 /**
- * Small files that are written many at a time, here or at a server: each with the promises of a single
- * one.
+ * Small files that are written many at a time, here or at a server: each with the promises of a
+ * single one.
  *
- * Small files are written and named with synchronous operations, in turns: an asynchronous operation
- * costs several times as much, and whatever is checked holds until the end of the turn. Only waiting for
- * the disk is asynchronous.
+ * Small files are written and named with synchronous operations, in turns: an asynchronous
+ * operation costs several times as much, and whatever is checked holds until the end of the turn.
+ * Only waiting for the disk is asynchronous.
  */
 
 import { Turns } from "../disk/files.ts";
@@ -133,7 +133,8 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       throw error;
     }
     const synced = temporary.sync().then(() => null, (error) => error);
-    // Without waiting for more: a client that sends nothing must not hold a descriptor for each file.
+    // Without waiting for more: a client that sends nothing must not hold a descriptor for each
+    // file.
     if (!temporary.isLocked) synced.finally(() => temporary.close());
     this.#arrived.push({ file, temporary, synced });
   }
@@ -232,7 +233,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     }
   }
 
-  /** Takes the outcomes that are known by now, each once; an error of other calls takes none away. */
+  /**
+   * Takes the outcomes that are known by now, each once; an error of other calls takes none away.
+   */
   takeOutcomes(): readonly Placed<F>[] {
     const outcomes = this.#outcomes;
     if (outcomes.length > 0) this.#outcomes = [];

@@ -76,7 +76,7 @@ export interface Made {
   readonly isNew: boolean;
 }
 
-/** What became of items, as soon as that is known, also before an error. */
+/** The outcomes of items, yielded as soon as they are known, those before an error, too. */
 export type Outcomes<Item, What> = AsyncGenerator<readonly [item: Item, what: What], void, void>;
 
 /** What differs between a download and an upload. */
@@ -96,7 +96,7 @@ export interface Direction {
   names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null>;
   /** The path of a file here. */
   pathOf(node: TreeNode): string;
-  /** Copies small files; a file that has no outcome when this throws may be requested again. */
+  /** Copies small files; a file without an outcome may be requested again after an error. */
   copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome>;
   /**
    * Copies a single file.
@@ -329,7 +329,7 @@ class TreeTransfer {
   /** Directories of the source that were made. */
   readonly #made = new Set<TreeNode>();
   readonly #taken: Taken[] = [];
-  /** Whether files are copied one after the other by now, those whose names are taken. */
+  /** Whether the only files still copied, one after the other, are those whose names were taken. */
   #isDeciding = false;
   /** Whether the target is there, and can't be listed. */
   #isUnlisted = false;

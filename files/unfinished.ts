@@ -1,6 +1,6 @@
 /**
- * Files that are being written, in the reserved directory of a root: those of a single request, and parts, the data of
- * interrupted uploads, which can be resumed.
+ * Unfinished files in the reserved directory of a root: those of a single request, and parts, the
+ * data of interrupted uploads, which can be resumed.
  */
 
 import { chmodSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
@@ -22,7 +22,7 @@ const HOUR = 60 * 60 * 1000;
 /** How long an unfinished file is kept after the last write, in milliseconds. */
 const KEPT_MILLISECONDS = 24 * HOUR;
 
-/** The directories that are swept, as long as somebody has them. */
+/** The directories that are swept, as long as an app uses them. */
 const swept = new Set<WeakRef<UnfinishedFiles>>();
 
 /** Does all sweeps that still matter. */
@@ -34,25 +34,25 @@ export function sweepAll(): void {
   }
 }
 
-// A single timer for all apps, started when the module is loaded: an app has no end at which it could clear its own,
-// and a test of a program with an app would fail because of the leaked timer.
+// A single timer serves all apps, from when the module is loaded: an app has no end at which its
+// own could be cleared, and a test of a program with an app would fail because of the leaked timer.
 startInterval(sweepAll, HOUR);
 
 /** A file in the reserved directory. */
 interface Listed {
   readonly path: string;
   readonly size: number;
-  /** When it was last written to, in milliseconds since 1970. */
+  /** When the file was last written to, in milliseconds since 1970. */
   readonly modified: number;
 }
 
 /** The unfinished files of a root. */
 export class UnfinishedFiles {
-  /** The path of their directory, which is made when it is needed. */
+  /** The path of the directory, which is made when it is needed. */
   readonly path: string;
   #report: (message: string) => void = () => {};
 
-  /** Looks at nothing yet. */
+  /** Remembers the path, and looks at nothing yet. */
   constructor(root: string) {
     this.path = reservedPath(root);
   }
@@ -81,7 +81,7 @@ export class UnfinishedFiles {
     try {
       chmodSync(path, 0o700);
     } catch {
-      // A file system without modes: the mount decides who may read.
+      // On a file system without modes the mount decides who may read.
     }
   }
 
@@ -96,8 +96,9 @@ export class UnfinishedFiles {
   }
 
   /**
-   * Creates or opens the file of a part; only this user can read the file. If another process is writing
-   * it, it is removed, and a new one created: the other process notices before it gives the file a name.
+   * Creates or opens the file of a part; only this user can read the file. A file that another
+   * process is writing is removed, and a new one created: the other process notices before the
+   * rename.
    */
   async openPart(path: string): Promise<Temporary> {
     this.makeDirectory();
@@ -116,8 +117,9 @@ export class UnfinishedFiles {
   }
 
   /**
-   * The path of the part of an upload, whether or not there is one. Only the client that sent it finds it: another one, by
-   * its own key or its authority's, gets another path. Those of one authority differ behind the last dash.
+   * Finds the path of the part of an upload, whether or not the part exists. Only the client that
+   * sent the part finds it: another client, by its own key or its authority's, gets another path.
+   * The paths of one authority differ behind the last dash.
    */
   partOf(client: PeerCertificate | null | undefined, upload: readonly unknown[]): string {
     const authority = authorityOf(client);
@@ -128,9 +130,9 @@ export class UnfinishedFiles {
   /**
    * Claims space for a file of a client, before its body is read.
    *
-   * @param length Bytes of the whole file; 0 if nobody has said.
-   * @param offset Where the body begins in it.
-   * @param here Bytes of its part, which is cut there.
+   * @param length Bytes of the whole file; 0 if they are not known.
+   * @param offset Where the body begins in the file.
+   * @param here Bytes of the part, which is cut at the offset.
    * @throws {Refusal} if there is too little space. Its headers say how much of the file is here.
    */
   claim(
@@ -150,8 +152,8 @@ export class UnfinishedFiles {
    * Converts the error of a disk that has filled up: the refusal says how many bytes are needed and
    * free, and names the parts that stay. Other errors are returned unchanged.
    *
-   * @param length Bytes of the whole file; `null` if nobody has said.
-   * @param part The path of its part; `null` if nothing of it is kept.
+   * @param length Bytes of the whole file; `null` if they are not known.
+   * @param part The path of the part; `null` if nothing of the file is kept.
    */
   explainFull(error: unknown, length: number | null, part: string | null): unknown {
     if (!isDiskFull(error)) return error;
@@ -173,8 +175,8 @@ export class UnfinishedFiles {
   }
 
   /**
-   * Makes room for one more part: removes the oldest idle ones of the same authority if there are too many,
-   * but none that another process writes to.
+   * Makes room for one more part: if there are too many of the same authority, its oldest idle
+   * parts are removed, but none that another process writes to.
    *
    * The announced length of the upload has no effect: bytes take no room until they arrive.
    *
@@ -187,10 +189,12 @@ export class UnfinishedFiles {
   }
 
   /**
-   * Makes room for the bytes of a part: removes the oldest idle ones of the same authority. Call it in
-   * the same turn in which the part is truncated to the result: otherwise another part gets the same room.
+   * Makes room for the bytes of a part: the oldest idle parts of the same authority are removed.
+   * Call this in the same turn in which the part is truncated to the result: otherwise another part
+   * gets the same room.
    *
-   * @param maxBytes The limit for all parts of the authority, including those that are being written.
+   * @param maxBytes The limit for all parts of the authority, including those that are being
+   * written.
    * @returns How many of the bytes there is room for.
    */
   findRoom(part: string, bytes: number, maxBytes: number): number {
@@ -200,7 +204,12 @@ export class UnfinishedFiles {
     return Math.max(0, Math.min(wanted, room(left)));
   }
 
-  /** Removes other parts of the same authority, the oldest idle ones first, until there is enough room; returns those left. */
+  /**
+   * Removes other parts of the same authority, the oldest idle ones first, until there is enough
+   * room.
+   *
+   * @returns The parts that are left.
+   */
   #removeOldest(
     part: string,
     isEnough: (left: readonly Listed[]) => boolean,
@@ -215,7 +224,7 @@ export class UnfinishedFiles {
     return left;
   }
 
-  /** The unfinished files whose paths begin so. */
+  /** Lists the unfinished files whose paths have a prefix. */
   #list(prefix: string): Listed[] {
     if (!statOrNull(this.path)?.isDirectory()) return [];
     const listed: Listed[] = [];
@@ -229,18 +238,20 @@ export class UnfinishedFiles {
     return listed;
   }
 
-  /** Sweeps now, and then once an hour as long as somebody has this object; reports what can't be removed. */
+  /**
+   * Sweeps now, and then once an hour as long as an app uses this object; failures are reported.
+   */
   keepSwept(report: (message: string) => void): void {
     this.#report = report;
     swept.add(new WeakRef(this));
     this.sweep();
   }
 
-  /** Removes the files 24 hours after the last write, unless a process writes to them. */
+  /** Removes each file 24 hours after its last write, unless a process writes to it. */
   sweep(): void {
     try {
       for (const { path, modified } of this.#list("")) {
-        // A time in the future is from a clock that was ahead.
+        // Times in the future are from a clock that was ahead.
         const isOld = Math.abs(Date.now() - modified) > KEPT_MILLISECONDS;
         if (isOld) removeUnheld(path);
       }
@@ -250,12 +261,15 @@ export class UnfinishedFiles {
   }
 }
 
-/** The public key of the authority that vouches for a client; clients without one count as one. */
+/**
+ * The public key of the authority that vouches for a client; clients without an authority count as
+ * one.
+ */
 function authorityOf(client: PeerCertificate | null | undefined): string {
   return client?.authority?.publicKey256 ?? "";
 }
 
-/** Bytes of a part; 0 if there is none. */
+/** The bytes of a part; 0 if there is no part. */
 export function partSize(part: string): number {
   const state = statOrNull(part);
   return state?.isFile() ? Number(state.size) : 0;
