@@ -28,6 +28,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/download.ts": {
+    "Download.#claimSpace": [
+      ["this.#claim?.left === total - start", "false", "the same space is claimed once more"],
+    ],
     "Download.#begin": [
       [
         "total > (this.#inTree?.maxBytes ?? Infinity)",
