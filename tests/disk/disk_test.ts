@@ -99,6 +99,24 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
   assertEquals(await entries(dir.path), ["complete", "other", "part"]);
 });
 
+Deno.test("a temporary file that is given up is closed before its removal, and a locked one after it", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "file");
+  const { close } = Deno.FsFile.prototype;
+  const isThere: boolean[] = [];
+  Deno.FsFile.prototype.close = function () {
+    isThere.push(statOrNull(path) !== null);
+    close.call(this);
+  };
+  try {
+    Temporary.create(path)[Symbol.dispose]();
+    Temporary.create(path, { isLocked: true })[Symbol.dispose]();
+  } finally {
+    Deno.FsFile.prototype.close = close;
+  }
+  assertEquals(isThere, [true, false]);
+});
+
 Deno.test("a turn is over after some milliseconds, and the next one begins once others had theirs", async () => {
   const { now } = performance;
   let time = 1000;

@@ -236,6 +236,47 @@ Deno.test("download: a small file with another digest is requested once more, th
   }
 });
 
+Deno.test("outcomes of small files that were known before an error count", async () => {
+  const events: string[] = [];
+  const note = (event: TreeEvent) => {
+    if ("path" in event) events.push(`${event.type} ${event.path}`);
+  };
+  {
+    // The second file does not arrive.
+    await using trees = await makeTrees(
+      "download",
+      { a: "a", b: "b" },
+      {},
+      changing(({ query }) => {
+        if (query !== "bundle=get") return null;
+        const [sha256, modified] = ["0".repeat(64), new Date(ENTRY.modified)];
+        const line = formatRecord({ path: ["a"], status: 200, size: 1, modified, sha256 });
+        return streamed(BUNDLE_TYPE, [`${line}a`]);
+      }),
+    );
+    await assertRejects(() => trees.copy({ verify: false, onEvent: note }), TransferError, "early");
+    assertEquals(await content(trees.target), { a: "a" });
+    assertEquals(events.splice(0), ["copied a"]);
+  }
+  // The first file is a directory by now, and the request for the second one is refused.
+  await using trees = await makeTrees(
+    "upload",
+    { a: "a", b: "b" },
+    {},
+    changing(({ query }) => {
+      return query === "bundle=put" ? [401, "Unauthorized", {}, new Uint8Array(0)] : null;
+    }),
+  );
+  const onEvent = (event: TreeEvent) => {
+    note(event);
+    if (event.type !== "plan") return;
+    Deno.removeSync(`${trees.source}/a`);
+    Deno.mkdirSync(`${trees.source}/a`);
+  };
+  const error = await assertRejects(() => trees.copy({ onEvent }), TransferError);
+  assertEquals([error.status, events], [401, ["failed a"]]);
+});
+
 Deno.test("download: a large file that changes while it is sent is requested again once, then fails alone", async () => {
   for (const times of [1, 2]) {
     let changes = 0;
