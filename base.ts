@@ -1,14 +1,17 @@
 /**
- * What client and server have in common: bodies, ranges, URIs, addresses and errors. It opens no socket.
+ * The parts that client and server share: bodies, ranges, URIs, addresses and errors. The module
+ * opens no socket.
  *
- * - Bodies: {@linkcode Body}, {@linkcode ChunkedBody}, {@linkcode BodyIter} and {@linkcode ChunkedBodyIter}, which are together
- *   {@linkcode bodies}; {@linkcode makeOutputFromInput} forwards one.
- * - Their encoding as streams: {@linkcode LengthEncoderStream}, {@linkcode LengthDecoderStream}, {@linkcode ChunkedEncoderStream},
- *   {@linkcode ChunkedDecoderStream}.
- * - Parts of messages: {@linkcode Range}, {@linkcode ContentRange}, {@linkcode buildUri}, `Response`; {@linkcode api} is what an app gets.
+ * - Bodies: {@linkcode Body}, {@linkcode ChunkedBody}, {@linkcode BodyIter} and
+ *   {@linkcode ChunkedBodyIter}, which are together {@linkcode bodies};
+ *   {@linkcode makeOutputFromInput} forwards a body.
+ * - Their encoding as streams: {@linkcode LengthEncoderStream}, {@linkcode LengthDecoderStream},
+ *   {@linkcode ChunkedEncoderStream}, {@linkcode ChunkedDecoderStream}.
+ * - Parts of messages: {@linkcode Range}, {@linkcode ContentRange}, {@linkcode buildUri},
+ *   `Response`; an app gets {@linkcode api}.
  * - Text: {@linkcode parseAddress}, {@linkcode formatAddress}, {@linkcode printable}.
- * - Errors: {@linkcode DeguError}, {@linkcode BodyError}, {@linkcode ConnectionClosedError}, {@linkcode ProtocolError},
- *   {@linkcode EmptyPreambleError}, {@linkcode TlsError}.
+ * - Errors: {@linkcode DeguError}, {@linkcode BodyError}, {@linkcode ConnectionClosedError},
+ *   {@linkcode ProtocolError}, {@linkcode EmptyPreambleError}, {@linkcode TlsError}.
  *
  * Every other name is a type that these refer to.
  *

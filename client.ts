@@ -1,9 +1,10 @@
 /**
  * HTTP/1.1 clients, with and without TLS.
  *
- * {@linkcode Client} and {@linkcode SSLClient} open connections, each a {@linkcode Connection}, and make requests, whose answer is a
- * `Response`; {@linkcode buildClientSslctx} reads a configuration of TLS once for many, and {@linkcode publicKey256} the key of a
- * certificate. Every other name is a type that these refer to.
+ * {@linkcode Client} and {@linkcode SSLClient} open connections, each a {@linkcode Connection}, and
+ * make requests, whose answer is a `Response`; {@linkcode buildClientSslctx} reads a configuration
+ * of TLS once for many clients, and {@linkcode publicKey256} the key of a certificate. Every other
+ * name is a type that these refer to.
  *
  * @example
  * ```ts
@@ -79,36 +80,36 @@ export type { Socket } from "./base/app/app.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 
 /**
- * What makes the sockets of a client: the classes of clients differ in nothing else.
+ * The maker of a client's sockets, the only difference between the classes of clients.
  *
  * @internal
  */
 export interface Connector {
   /** The port that is left out of `host`. */
   readonly defaultPort: number;
-  /** The names of the options that only such a client has. */
+  /** The names of the options that only clients with this connector have. */
   readonly moreOptions: readonly string[];
   /** Connects a socket to the client's address. */
   connect(address: Address, bounds: ConnectBounds): Promise<ConnectedSocket>;
 }
 
 /**
- * A socket, and what is known of its peer beyond a certificate.
+ * A socket, with the trust in its peer.
  *
  * @internal
  */
 export interface ConnectedSocket extends Socket {
   /** Aborts once the peer is no longer trusted, which ends its connection. */
   trust?: AbortSignal;
-  /** Why the peer may refuse this client, and what to do then. */
+  /** The reason why the peer may refuse this client, with advice. */
   refusalHint?: string;
 }
 
 const PLAIN: Connector = { defaultPort: 80, moreOptions: [], connect: connectSocket };
 
 /**
- * A client of one server: its address, and how to connect to it. It holds no connection itself, and opens any
- * number of them.
+ * A client of one server: its address, and how to connect to it. A client holds no connection
+ * itself, and opens any number of connections.
  *
  * @example Make requests
  * ```ts
@@ -133,7 +134,8 @@ const PLAIN: Connector = { defaultPort: 80, moreOptions: [], connect: connectSoc
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(new Client(["192.168.1.171", 5984]).host, "192.168.1.171:5984");
- * assertEquals(new Client(["fe80::e8b:fdff:fe75:402c", 80, 0, 3]).host, "[fe80::e8b:fdff:fe75:402c]");
+ * const scoped = new Client(["fe80::e8b:fdff:fe75:402c", 80, 0, 3]);
+ * assertEquals(scoped.host, "[fe80::e8b:fdff:fe75:402c]");
  * assertEquals(new Client("/tmp/my.socket").host, null);
  * assertEquals(new Client("/tmp/my.socket", { host: "example.com" }).host, "example.com");
  * ```
@@ -145,9 +147,9 @@ export class Client {
   readonly options: Readonly<ClientOptions>;
   /** The value of the `host` header, or `null` for none. */
   readonly host: string | null;
-  /** Seconds that connecting, the handshake and each wait may take, or `null`. */
+  /** The seconds that connecting, the handshake and each wait may take, or `null`. */
   readonly timeout: number | null;
-  /** The classes that the bodies of responses are made from. */
+  /** The classes for the bodies of responses. */
   readonly bodies: Bodies;
   readonly #connector: Connector;
   readonly #baseHeaders: HeaderDict | null;
@@ -163,7 +165,7 @@ export class Client {
    */
   constructor(address: Address, options?: ClientOptions);
   /**
-   * Makes a client whose sockets are made by the given connector.
+   * Makes a client with the given connector.
    *
    * @internal
    */
@@ -181,13 +183,14 @@ export class Client {
   }
 
   /**
-   * Connects a socket to the address; {@linkcode Client.prototype.connect} makes its connections of it. Needs
-   * `--allow-net`.
+   * Connects a socket to the address; {@linkcode Client.prototype.connect} makes its connections
+   * from such sockets. Needs `--allow-net`.
    *
    * @param options A signal that aborts this attempt, like the client's.
-   * @throws {Deno.errors.TimedOut} if it takes more than `timeout` seconds; other errors of
+   * @throws {Deno.errors.TimedOut} if connecting takes more than `timeout` seconds; other errors of
    * connecting.
-   * @throws {TlsError} if the handshake of an {@linkcode SSLClient} fails; its `code` says why.
+   * @throws {TlsError} if the handshake of an {@linkcode SSLClient} fails; its `code` is the
+   * reason.
    */
   async createSocket(options?: RequestOptions): Promise<Socket> {
     const signal = joinSignals(this.options.signal, requestSignal(options));
@@ -198,21 +201,24 @@ export class Client {
    * Opens a connection. Needs `--allow-net`; for the path of a Unix socket also `--allow-read` and
    * `--allow-write` of it.
    *
-   * @param bodies The classes that the bodies of responses are made from, instead of the client's.
-   * @param options A signal that aborts connecting, the handshake and `onConnect`, and has no effect
-   * on the connection later.
-   * @throws {Deno.errors.TimedOut} if it takes more than `timeout` seconds.
+   * @param bodies The classes for the bodies of responses, instead of the client's.
+   * @param options A signal that aborts connecting, the handshake and `onConnect`, and has no
+   * effect on the connection later.
+   * @throws {Deno.errors.TimedOut} if connecting takes more than `timeout` seconds.
    * @throws {ConnectionClosedError} if `onConnect` does not return `true`.
    */
   async connect(bodies: Bodies = this.bodies, options?: RequestOptions): Promise<Connection> {
     checkBodies(bodies);
     const { signal, onConnect } = this.options;
     let socket: ConnectedSocket, connection;
-    {
-      // The timer that bounds connecting goes on to bound the waits of the connection.
-      using _ = new Deadline(this.timeout, () => {});
+    // The timer of connecting goes on as the timer of the connection.
+    const between = new Deadline(this.timeout, () => {});
+    // A `using` declaration would take longer than all the rest of this method.
+    try {
       socket = await this.createSocket(options);
       connection = new Connection(socket, this.#baseHeaders, bodies, this.timeout);
+    } finally {
+      between.close();
     }
     const { trust, refusalHint } = socket;
     if (signal !== undefined) closeOn(connection, signal);
@@ -233,7 +239,8 @@ export class Client {
   }
 
   /**
-   * Makes one request over a new connection, which is closed once the response's body has been read or canceled.
+   * Makes one request over a new connection, which is closed once the response's body has been read
+   * or canceled.
    *
    * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
    * @param uri The path, which starts with `/`, and the query.
@@ -267,7 +274,7 @@ export class Client {
     }
   }
 
-  /** What `console.log` and `Deno.inspect` show: all but the secrets in the headers. */
+  /** The output of `console.log` and `Deno.inspect`: all fields, without the secrets in headers. */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { address, host, timeout, options: given } = this;
     const fields = { address, host, timeout, options: given };
@@ -278,10 +285,10 @@ export class Client {
 /**
  * A client of one HTTPS server: its address, how to connect to it, and which servers to trust.
  *
- * The server's certificate is always verified. With `{}` it must come from an authority that Deno trusts
- * by default; with `ca`, `caFile` or `caPath` from one of those, and from no other. Its names are those in its
- * subjectAltName (RFC 9525 §6.3). The certificate of a connection's server is
- * `conn.sock.peerCertificate`.
+ * The server's certificate is always verified. With `{}` the certificate must come from an
+ * authority that Deno trusts by default; with `ca`, `caFile` or `caPath` from one of these
+ * authorities, and from no other. The names of a certificate are those in its subjectAltName (RFC
+ * 9525 §6.3). `conn.sock.peerCertificate` is the certificate of a connection's server.
  *
  * @example A client and a server that trust each other
  * ```ts
@@ -304,7 +311,7 @@ export class Client {
 export class SSLClient extends Client {
   /** The options that were given. */
   declare readonly options: Readonly<SSLClientOptions>;
-  /** What the client trusts, its identity, and the policy. */
+  /** The trusted authorities, the identity of the client, and the policy. */
   readonly sslctx: ClientSslctx;
   /** The name that the server's certificate must be for, or `null`. */
   readonly sslHost: string | null;
@@ -312,12 +319,12 @@ export class SSLClient extends Client {
   /**
    * Makes a client; the files are read, but nothing is resolved or connected yet.
    *
-   * @param sslctx What {@linkcode buildClientSslctx} returns, or its argument.
-   * @param address As for {@linkcode Client}.
+   * @param sslctx The result of {@linkcode buildClientSslctx}, or its argument.
+   * @param address The address, as for {@linkcode Client}.
    * @param options The options; each has a default.
    * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
-   * @throws {RangeError} if a value is not allowed; if the server's name must be checked, but neither the
-   * address nor `sslHost` has one.
+   * @throws {RangeError} if a value is not allowed; if the server's name must be checked, but
+   * neither the address nor `sslHost` has a name.
    * @throws the same errors as {@linkcode buildClientSslctx}.
    */
   constructor(
@@ -326,7 +333,7 @@ export class SSLClient extends Client {
     options?: SSLClientOptions,
   );
   /**
-   * Makes a client whose sockets are made by the given connector.
+   * Makes a client with the given connector.
    *
    * @internal
    */
@@ -354,7 +361,7 @@ export class SSLClient extends Client {
     this.sslHost = name;
   }
 
-  /** The options of a client, and those for TLS. */
+  /** The output of a client, with the options of TLS. */
   override [INSPECT](
     inspect: (value: unknown, options?: unknown) => string,
     options: unknown,

@@ -1,9 +1,11 @@
 /**
- * Devices that trust each other: an identity, pairing, and servers and clients for paired devices only.
+ * Devices that trust each other: an identity, pairing, and servers and clients for paired devices
+ * only.
  *
- * {@linkcode Device} is a device with all of that: it makes an {@linkcode Invitation}, joins another one's, knows each
- * {@linkcode Peer}, and opens a {@linkcode DeviceServer} for them, whose app asks {@linkcode peerOf}.
- * {@linkcode createDevicePki} makes the identity alone. Every other name is a type that these refer to.
+ * A {@linkcode Device} makes an {@linkcode Invitation} or joins the invitation of another device,
+ * knows each {@linkcode Peer}, and opens a {@linkcode DeviceServer} for its peers, whose app asks
+ * {@linkcode peerOf}. {@linkcode createDevicePki} makes the identity alone. Every other name is a
+ * type that these refer to.
  *
  * @example
  * ```ts

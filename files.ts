@@ -1,12 +1,15 @@
 /**
- * Files between devices: an app that serves a directory, and lists, downloads and uploads that are resumed and verified.
+ * Files between devices: an app that serves a directory, and lists, downloads and uploads that are
+ * resumed and verified.
  *
  * - {@linkcode FilesApp} is the app.
- * - {@linkcode download} and {@linkcode upload} move a file, {@linkcode downloadTree} and {@linkcode uploadTree} mirror a directory;
- *   {@linkcode retry} repeats them after errors that are {@linkcode isTransient}.
- * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory}, {@linkcode deleteFile} and
- *   {@linkcode remoteDigest} do what their names say.
- * - {@linkcode fileUri}, {@linkcode escapeName} and {@linkcode unescapeName} write names of files in URIs.
+ * - {@linkcode download} and {@linkcode upload} move a file, {@linkcode downloadTree} and
+ *   {@linkcode uploadTree} mirror a directory; {@linkcode retry} repeats them after errors that are
+ *   {@linkcode isTransient}.
+ * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory},
+ *   {@linkcode deleteFile} and {@linkcode remoteDigest} do what their names say.
+ * - {@linkcode fileUri}, {@linkcode escapeName} and {@linkcode unescapeName} write names of files
+ *   in URIs.
  * - A {@linkcode TransferError} says what failed.
  *
  * Every other name is a type that these refer to.
@@ -44,7 +47,7 @@ export { listDirectory, listTree } from "./files/list_tree.ts";
 export type { TransferOptions, TransferProgress, TransferResult } from "./files/options.ts";
 export { deleteFile, makeDirectory, remoteDigest } from "./files/route.ts";
 export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
-export type { TreeEvent, TreeOptions, TreeResult } from "./files/tree.ts";
+export type { TreeEvent, TreeOptions, TreeResult } from "./files/tree_options.ts";
 export { upload } from "./files/upload.ts";
 export { uploadTree } from "./files/upload_tree.ts";
 export {

@@ -1,11 +1,14 @@
 /**
  * For tests and demos: temporary servers and certificates, and helpers to build and parse messages.
  *
- * - {@linkcode TempServer} and {@linkcode TempSSLServer} run an app in a worker, {@linkcode TempPKI} makes certificates, and
- *   {@linkcode mkreq} and {@linkcode mkuri} what an app gets.
- * - Messages are parsed by {@linkcode parseRequest}, {@linkcode parseResponse}, {@linkcode parseHeaders}, {@linkcode parseUri},
- *   {@linkcode parseRange}, {@linkcode parseContentRange} and {@linkcode parseChunkHeader},
- * - and formatted by {@linkcode formatRequest}, {@linkcode formatResponse}, {@linkcode formatHeaders} and {@linkcode formatChunk}.
+ * - {@linkcode TempServer} and {@linkcode TempSSLServer} run an app in a worker,
+ *   {@linkcode TempPKI} makes certificates, {@linkcode mkreq} makes a request for an app, and
+ *   {@linkcode mkuri} its URI.
+ * - Messages are parsed by {@linkcode parseRequest}, {@linkcode parseResponse},
+ *   {@linkcode parseHeaders}, {@linkcode parseUri}, {@linkcode parseRange},
+ *   {@linkcode parseContentRange} and {@linkcode parseChunkHeader},
+ * - and formatted by {@linkcode formatRequest}, {@linkcode formatResponse},
+ *   {@linkcode formatHeaders} and {@linkcode formatChunk}.
  *
  * Every other name is a type that these refer to.
  *

@@ -1,14 +1,18 @@
 /**
  * A secure, fast HTTP/1.1 client and server for device-to-device communication on a local network.
  *
- * - An app is a function from a request to a response, which a {@linkcode Server} or an {@linkcode SSLServer} serves.
- * - {@linkcode Router}, {@linkcode AllowedMethods} with its {@linkcode MethodFilter}, {@linkcode ProxyApp} and {@linkcode accessLog} help with
- *   it; a {@linkcode Validator} tests it.
- * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests, which {@linkcode retry} repeats after errors that are
- *   {@linkcode isTransient}.
- * - {@linkcode fromFetchHandler}, {@linkcode toFetchHandler} and {@linkcode createFetch} are the bridge to `fetch`.
+ * - An app is a function from a request to a response, which a {@linkcode Server} or an
+ *   {@linkcode SSLServer} serves.
+ * - {@linkcode Router}, {@linkcode AllowedMethods} with its {@linkcode MethodFilter},
+ *   {@linkcode ProxyApp} and {@linkcode accessLog} help to write an app; a {@linkcode Validator}
+ *   tests an app.
+ * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests, which {@linkcode retry}
+ *   repeats after errors that are {@linkcode isTransient}.
+ * - {@linkcode fromFetchHandler}, {@linkcode toFetchHandler} and {@linkcode createFetch} are the
+ *   bridge to `fetch`.
  *
- * The rest is that of `@degu/degu/base`, `@degu/degu/client` and `@degu/degu/server`, and types that these refer to.
+ * The other exports come from `@degu/degu/base`, `@degu/degu/client` and `@degu/degu/server`, or
+ * are types that these refer to.
  *
  * @example
  * ```ts

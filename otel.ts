@@ -1,8 +1,9 @@
 /**
- * Traces and metrics by OpenTelemetry, with the HTTP semantic conventions: a span and a duration for
- * each request, on both sides, in one trace. Deno's own exporter sends them (`OTEL_DENO=true`).
+ * Traces and metrics by OpenTelemetry, with the HTTP semantic conventions: a span and a duration
+ * for each request, on both sides, in one trace. Deno's own exporter sends them (`OTEL_DENO=true`).
  *
- * {@linkcode tracedApp} is for servers, {@linkcode tracedClient} for clients. Every other name is a type that these refer to.
+ * {@linkcode tracedApp} is for servers, {@linkcode tracedClient} for clients. Every other name is a
+ * type that these refer to.
  *
  * @example
  * ```ts

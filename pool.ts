@@ -1,8 +1,8 @@
 /**
  * Servers on more than one core: workers that share a port.
  *
- * {@linkcode ServerPool} starts them, with {@linkcode PoolOptions}, from a {@linkcode PoolApp}. Every other
- * name is a type that these refer to.
+ * {@linkcode ServerPool} starts them, with {@linkcode PoolOptions}, from a {@linkcode PoolApp}.
+ * Every other name is a type that these refer to.
  *
  * @example
  * ```ts

@@ -1,9 +1,10 @@
 /**
  * HTTP/1.1 servers, with and without TLS.
  *
- * {@linkcode Server} and {@linkcode SSLServer} serve an app, which gets a {@linkcode Session} with each `Request`;
- * {@linkcode buildServerSslctx} reads a configuration of TLS once for many, and {@linkcode publicKey256} the key of a certificate. Every
- * other name is a type that these refer to.
+ * {@linkcode Server} and {@linkcode SSLServer} serve an app, which gets a {@linkcode Session} with
+ * each `Request`; {@linkcode buildServerSslctx} reads a configuration of TLS once for many servers,
+ * and {@linkcode publicKey256} the key of a certificate. Every other name is a type that these
+ * refer to.
  *
  * @example
  * ```ts
@@ -24,6 +25,7 @@
 import { type App, readApp } from "./base/app/app.ts";
 import { LEVELS, makeSafeLogger, standardLogger } from "./net/logger.ts";
 import type { Address } from "./base/address.ts";
+import { Members } from "./base/members.ts";
 import { pause } from "./base/pause.ts";
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./base/printable.ts";
@@ -51,13 +53,16 @@ export {
   type Sslctx,
 } from "./net/tls/context.ts";
 
-/** How long a connection waits for a slot. */
+/** The longest wait of a connection for a slot. */
 const WAIT_MILLISECONDS = 2000;
-/** How often it is checked meanwhile whether another one must give way. One does after two checks in a row. */
+/**
+ * The interval of looking for a connection that must give way, which it does after two looks in a
+ * row.
+ */
 const CHECK_MILLISECONDS = 250;
 
 /**
- * A server of one app. It listens as soon as it is made, and serves once
+ * A server of one app. A server listens as soon as it is made, and serves once
  * {@linkcode Server.prototype.serveForever} is called.
  *
  * @example
@@ -83,16 +88,16 @@ export class Server implements AsyncDisposable {
   /** The options that were given. */
   readonly options: Readonly<ServerOptions>;
   /**
-   * The current sessions: those that were accepted (their handshake and `onConnect` are done) and have
-   * not ended. It is live and read-only; `session.close()` ends one.
+   * The current sessions, from the end of their handshake and `onConnect` to their own end. The set
+   * is live and read-only; `session.close()` ends a session.
    */
   readonly sessions: ReadonlySet<Session>;
   readonly #listener: Listener;
   readonly #context: ServerContext;
   readonly #maxRequests: number;
   readonly #maxConnections: number;
-  /** The connections that have a slot, and the end of each. */
-  readonly #connections = new Map<ServerConnection, Promise<void>>();
+  /** The connections with a slot. */
+  readonly #connections = new Members<ServerConnection>();
   /** Ends the wait for a slot. */
   #slotWait: AbortController | null = null;
   #serving: Promise<void> | null = null;
@@ -151,8 +156,8 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * Resolves once the address is bound; for a plain server that is at once. Rejects if it can't be bound, for
-   * which the constructor of a plain server throws.
+   * Resolves once the address is bound, which is immediately for a plain server. Rejects if the
+   * address can't be bound; the constructor of a plain server throws instead.
    */
   get ready(): Promise<void> {
     return this.#listener.ready;
@@ -167,9 +172,9 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * Serves connections until {@linkcode Server.prototype.close} or {@linkcode Server.prototype.shutdown}; then the
-   * address is free. Rejects only if the address of an {@linkcode SSLServer} can't be bound. Calling it again
-   * returns the same promise.
+   * Serves connections until {@linkcode Server.prototype.close} or
+   * {@linkcode Server.prototype.shutdown}; then the address is free. Rejects only if the address of
+   * an {@linkcode SSLServer} can't be bound. A second call returns the same promise.
    */
   serveForever(): Promise<void> {
     this.#serving ??= this.#serve();
@@ -177,13 +182,14 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * Serves, like {@linkcode Server.prototype.serveForever}, until the process receives a signal: SIGINT or
-   * SIGTERM, unless the options name others. The first one is a {@linkcode Server.prototype.shutdown}, which answers
-   * the requests in flight; a second one, or the deadline, a {@linkcode Server.prototype.close}. Resolves when all has
-   * ended, also if the server is shut down or closed in another way; then the signals have their usual effect
-   * again. Needs no permission.
+   * Serves, like {@linkcode Server.prototype.serveForever}, until the process receives a signal:
+   * SIGINT or SIGTERM, unless the options name others. The first signal calls
+   * {@linkcode Server.prototype.shutdown}, which answers the requests in flight; a second signal,
+   * or the deadline, calls {@linkcode Server.prototype.close}. Resolves when all connections have
+   * ended, even if the server is shut down or closed in another way; then the signals have their
+   * usual effect again. Needs no permission.
    *
-   * @param options The signals, and seconds until whatever is left is closed.
+   * @param options The signals, and the seconds after which the rest is closed.
    * @throws {TypeError} if an option is of a wrong type or unknown, or Deno doesn't know a signal.
    * @throws {RangeError} if a value is not allowed.
    *
@@ -207,10 +213,13 @@ export class Server implements AsyncDisposable {
     await this.#ended();
   }
 
-  /** Accepts connections, and serves each of them once it has a slot, until the server is stopping. */
+  /**
+   * Accepts connections, and serves each of them once it has a slot, until the server is stopping.
+   */
   async #accept(): Promise<void> {
     const context = this.#context;
-    // The timer of the connections goes on between one and the next: to stop and start it takes a tenth of its time.
+    // The timer goes on from connection to connection: stopping and starting it would take a tenth
+    // of a connection's time.
     using _ = new Deadline(context.timeout, () => {});
     while (!context.stopping) {
       let accepted: Accepted;
@@ -221,7 +230,7 @@ export class Server implements AsyncDisposable {
         throw error;
       }
       if (!this.#hasSlot && !context.stopping) await this.#waitForSlot();
-      // Checked in the same turn as the start: the server may stop in any earlier turn.
+      // The check runs in the same turn as the start: the server may stop in any earlier turn.
       if (this.#hasSlot && !context.stopping) {
         this.#start(accepted);
         continue;
@@ -232,7 +241,7 @@ export class Server implements AsyncDisposable {
       try {
         accepted.socket.close();
       } catch {
-        // The peer closed it first.
+        // The peer has closed the connection first.
       }
     }
   }
@@ -242,15 +251,15 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * Waits for a slot, for up to 2 seconds or until the server stops. It accepts nothing meanwhile; the system's queue
-   * holds new connections. A connection whose peer drips gives way.
+   * Waits for a slot, for up to 2 seconds or until the server stops. Nothing is accepted meanwhile;
+   * the system's queue holds new connections. A connection whose peer drips gives way.
    */
   async #waitForSlot(): Promise<void> {
     this.#slotWait = new AbortController();
     let late: ServerConnection | null = null;
     const check = () => {
       const longest = this.#longestOverdue();
-      // While this process was busy or stopped, bytes may have come that it has not read yet.
+      // A single look is not enough: while this process was busy, unread bytes may have arrived.
       if (longest === late) longest?.giveWay();
       late = longest;
     };
@@ -261,11 +270,14 @@ export class Server implements AsyncDisposable {
     this.#slotWait = null;
   }
 
-  /** The session, if there is one, that has waited longest for a peer which sends next to nothing. */
+  /**
+   * The session that has waited longest for a peer that sends next to nothing; `null` if there is
+   * none.
+   */
   #longestOverdue(): ServerConnection | null {
     let longest: ServerConnection | null = null;
     let most = 0;
-    for (const connection of this.#connections.keys()) {
+    for (const connection of this.#connections) {
       const { overdue } = connection;
       if (overdue > most) [longest, most] = [connection, overdue];
     }
@@ -276,34 +288,36 @@ export class Server implements AsyncDisposable {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
-    const ended = connection.ended.then(() => {
+    void connection.ended.then(() => {
       this.#connections.delete(connection);
       this.#slotWait?.abort();
     });
-    // Before it is served: onConnect, which may close the server, is called at once.
-    this.#connections.set(connection, ended);
+    // `onConnect`, which may close the server, is called at once, so the connection is added first.
+    this.#connections.add(connection);
     void connection.serve();
   }
 
   async #ended(): Promise<void> {
-    await Promise.all([this.#listener.ended(), ...this.#connections.values()]);
+    const ends = [...this.#connections].map(({ ended }) => ended);
+    await Promise.all([this.#listener.ended(), ...ends]);
   }
 
   /**
-   * Closes the listener and every connection, now. The socket file that the server made is removed.
+   * Closes the listener and every connection at once. The socket file that the server made is
+   * removed.
    */
   close(): void {
     this.#stop();
-    for (const connection of this.#connections.keys()) connection.close();
+    for (const connection of this.#connections) connection.close();
   }
 
   /**
-   * Closes the listener and the connections that wait for a request; those with a request in flight
-   * are closed after its response. Resolves when there are none left.
+   * Closes the listener and the connections that wait for a request; a connection with a request in
+   * flight is closed after its response. Resolves when no connection is left.
    */
   async shutdown(): Promise<void> {
     this.#stop();
-    for (const connection of this.#connections.keys()) {
+    for (const connection of this.#connections) {
       if (connection.isIdle()) connection.close();
     }
     await this.#ended();
@@ -325,14 +339,15 @@ export class Server implements AsyncDisposable {
 }
 
 /**
- * A server of one app over TLS. It accepts only the clients of the authorities that it trusts; all clients only
- * with `allowUnauthenticatedClients: true`.
+ * A server of one app over TLS. Only clients of the trusted authorities are accepted; all clients
+ * only with `allowUnauthenticatedClients: true`.
  *
- * A refused client gets no byte of HTTP, and the app is never called. The client that was
- * accepted is `session.peerCertificate`, also in `onConnect`, which may still refuse it.
+ * A refused client gets no byte of HTTP, and the app is never called. `session.peerCertificate` is
+ * the certificate of an accepted client, also in `onConnect`, which may still refuse the client.
  *
- * It is bound a little later than a plain server: await {@linkcode Server.prototype.ready} before asking for the
- * port. If the address can't be bound, `ready` and `serveForever()` reject.
+ * The address is bound a little later than a plain server's: await
+ * {@linkcode Server.prototype.ready} before asking for the port. If the address can't be bound,
+ * `ready` and `serveForever()` reject.
  *
  * @example Accept one client by its public key
  * ```ts
@@ -361,13 +376,13 @@ export class SSLServer extends Server {
   /**
    * Makes a server, and begins to bind its address; the files are read before.
    *
-   * @param sslctx What {@linkcode buildServerSslctx} returns, or its argument.
-   * @param address As for {@linkcode Server}.
+   * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
+   * @param address The address, as for {@linkcode Server}.
    * @param app Answers the requests.
    * @param options The options; each has a default.
    * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
-   * @throws what {@linkcode buildServerSslctx} does.
+   * @throws the errors of {@linkcode buildServerSslctx}.
    */
   constructor(
     sslctx: ServerSslctx | ServerSslconfig,
@@ -380,22 +395,22 @@ export class SSLServer extends Server {
     this.#context = context;
   }
 
-  /** The context in force: which clients the server trusts, its identity, and the policy. */
+  /** The current context: the trusted clients, the identity of the server, and the policy. */
   get sslctx(): ServerSslctx {
     return this.#context.sslctx;
   }
 
   /**
-   * Replaces the context while the server runs, at once: to add or remove a trusted peer, or to use a renewed
-   * certificate.
+   * Replaces the context while the server runs, at once: to add or remove a trusted peer, or to use
+   * a renewed certificate.
    *
-   * From then on only clients are accepted whose authority it trusts: also a client whose handshake,
-   * wait for a slot or `onConnect` is in progress. A client whose authority, by its key, is trusted before
-   * and after is not affected. Live sessions continue; close those that are no longer wanted. If this
-   * throws, the context that was in force stays in force.
+   * From then on a client is accepted only if the new context trusts its authority, even if its
+   * handshake, wait for a slot or `onConnect` is in progress. A client whose authority, by its key,
+   * is trusted before and after is not affected. Live sessions continue; close the unwanted ones.
+   * If the call throws, the old context stays in force.
    *
-   * @param sslctx What {@linkcode buildServerSslctx} returns, or its argument.
-   * @throws what {@linkcode buildServerSslctx} does.
+   * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
+   * @throws the errors of {@linkcode buildServerSslctx}.
    *
    * @example Trust another authority
    * ```ts
@@ -442,6 +457,6 @@ function viewOfSet<T>(set: ReadonlySet<T>): ReadonlySet<T> {
     const method = set[name] as unknown as (...args: unknown[]) => unknown;
     Reflect.set(view, name, (...args: unknown[]) => method.apply(set, args));
   }
-  // The methods of the list complete it.
+  // The methods of the list complete the view.
   return Object.freeze(view) as unknown as ReadonlySet<T>;
 }

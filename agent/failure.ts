@@ -1,4 +1,4 @@
-/** How commands fail: exit codes, and messages that say what to do next. */
+/** Failures of commands: exit codes, and messages that say what to do next. */
 
 import { dirname } from "node:path";
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
@@ -8,7 +8,7 @@ import { isUnreachable, plainMessageOf, systemCode } from "../net/thrown.ts";
 
 export const FAILED = 1;
 export const USAGE = 2;
-/** This device, or the other one, is not paired, or the other one has refused. */
+/** A device is not paired with the other one, or the other one has refused. */
 export const REFUSED = 3;
 export const INTERRUPTED = 130;
 
@@ -27,7 +27,9 @@ export class Interrupted extends Error {
   override readonly message = "interrupted";
 }
 
-/** The reader of the output has closed it, as `head` does, so the command ends without a message. */
+/**
+ * The reader of the output has closed it, as `head` does, so the command ends without a message.
+ */
 export class OutputClosed extends Error {}
 
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
@@ -51,7 +53,10 @@ const UNREACHABLE_HINT =
 
 const HANGING_HINT = 'it may be busy, or hang: try again later, or start "degu serve" anew there';
 
-/** What also ends with "no address answers": a host that answers, but with no service that this program could use. */
+/**
+ * Errors that, beside the unreachable ones, mean "no address answers": the host answers, but
+ * nothing there is a service for this program.
+ */
 const NOT_SERVING: readonly (abstract new (...args: never[]) => Error)[] = [
   Deno.errors.ConnectionRefused,
   Deno.errors.ConnectionReset,
@@ -61,23 +66,23 @@ const NOT_SERVING: readonly (abstract new (...args: never[]) => Error)[] = [
 export function exitCodeOf(error: unknown): number {
   if (error instanceof Failure) return error.exitCode;
   if (error instanceof Interrupted) return INTERRUPTED;
-  // These say nothing of this device or its trust: nobody has refused.
+  // A closed connection and an answer without TLS say nothing about trust: no device has refused.
   if (error instanceof TlsError) return /^(CLOSED|NOT_TLS)$/.test(error.code) ? FAILED : REFUSED;
   return error instanceof EmptyPreambleError ? REFUSED : FAILED;
 }
 
-/** What happened, and what to do. */
+/** The reason for an error, with advice. */
 export function explain(error: unknown): string {
-  const [reason, hint] = read(error);
+  const [reason, hint] = reasonAndHint(error);
   return hint === undefined ? reason : `${reason}; ${hint}`;
 }
 
-/** What happened, for a message that doesn't require any action yet. */
+/** The reason for an error, for a message that doesn't require any action yet. */
 export function reasonOf(error: unknown): string {
-  return read(error)[0];
+  return reasonAndHint(error)[0];
 }
 
-function read(error: unknown): [reason: string, hint?: string | undefined] {
+function reasonAndHint(error: unknown): [reason: string, hint?: string | undefined] {
   if (!(error instanceof Error)) return [plainMessageOf(error)];
   if (error instanceof TlsError) return [error.message, TLS_HINTS[error.code]];
   if (error instanceof EmptyPreambleError) {
@@ -85,7 +90,7 @@ function read(error: unknown): [reason: string, hint?: string | undefined] {
   }
   if (error instanceof Deno.errors.NotCapable) {
     const [, path] = /^Requires all access to (".*"), /s.exec(error.message) ?? [];
-    // In /proc, /sys or /dev: Deno lets only programs use it that may do everything.
+    // In /proc, /sys and /dev, Deno admits only programs with all permissions.
     return path === undefined
       ? [error.message, "docs/agent.md has the flags of each command"]
       : [`${path} is of the system, and Deno keeps programs away from it: choose another path`];
@@ -93,7 +98,7 @@ function read(error: unknown): [reason: string, hint?: string | undefined] {
   if (noAddressAnswers(error)) {
     const attempts = attemptsOf(error);
     const reasons = attempts.map(plainMessageOf).join("; ");
-    // A peer that hangs is connected: its kernel has accepted, and nothing comes.
+    // A peer that hangs is connected: its kernel accepts, but its program sends nothing.
     const hangs = (each: unknown) => each instanceof Deno.errors.TimedOut && !isConnecting(each);
     return attempts.some(hangs) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
       `no address answers: ${reasons}`,
@@ -133,7 +138,7 @@ function attemptsOf(error: Error): readonly unknown[] {
   return errors.length > 0 ? errors : [error];
 }
 
-// Errors of the system, in the words of those who use the program.
+// Errors of the system, in words for people.
 
 /**
  * Errors of the file system, as Deno and Node's modules write them:
@@ -142,8 +147,8 @@ function attemptsOf(error: Error): readonly unknown[] {
 const SYSTEM_ERROR =
   /(?:\b[A-Z]\w+: )?(?:\b[^:]* \(os error (\d+)\)|\b(E[A-Z]+): [^,]*)[:,] (\w+) '(.*?)'(?: -> '(.*)')?$/s;
 
-/** The codes of Linux by their numbers: a line of the log has nothing else. */
-const NUMBERS: Readonly<Record<string, string>> = {
+/** The codes of Linux by their numbers, for lines of the log without a code. */
+const CODES: Readonly<Record<string, string>> = {
   ...{ 1: "EPERM", 2: "ENOENT", 5: "EIO", 6: "ENXIO", 13: "EACCES", 16: "EBUSY", 17: "EEXIST" },
   ...{ 20: "ENOTDIR", 21: "EISDIR", 23: "ENFILE", 24: "EMFILE", 26: "ETXTBSY", 28: "ENOSPC" },
   ...{ 30: "EROFS", 36: "ENAMETOOLONG", 40: "ELOOP", 74: "EBADMSG", 116: "ESTALE" },
@@ -178,19 +183,21 @@ const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice:
   ],
 ];
 
-/** Operations that only change something. */
+/** Operations that change the disk, so a denied one is a denied "write". */
 const WRITES =
   /^(mkdir|rename|remove|unlink|rmdir|write|f?truncate|chmod|f?utime|symlink|link|copy|copyfile)$/;
 
-/** Names who can't do what where, and what to do; `null` for a text that is no error of a path. */
+/**
+ * Names the user, the operation and the path, and gives advice; `null` for a text without a path.
+ */
 function systemProblem(text: string, given: unknown): [reason: string, hint: string] | null {
   const [, number = "", named, operation = "", from, to] = SYSTEM_ERROR.exec(text) ?? [];
   const path = to ?? from;
   if (path === undefined) return null;
-  const code = named ?? (typeof given === "string" ? given : NUMBERS[number] ?? "");
+  const code = named ?? (typeof given === "string" ? given : CODES[number] ?? "");
   const [, problem, advice] = PATH_PROBLEMS.find(([codes]) => codes.test(code)) ?? [];
   if (problem === undefined || advice === undefined) return null;
-  // A reserved name means nothing to people: the directory around it does.
+  // A reserved name means nothing to people, so the directory around it is named.
   const names = path.split("/");
   const reserved = names.findIndex(isReservedName);
   const shown = reserved < 0 ? path : names.slice(0, reserved).join("/") || dirname(path);
@@ -206,7 +213,7 @@ function systemProblem(text: string, given: unknown): [reason: string, hint: str
   ];
 }
 
-/** Names the user of this process, by the uid where that may be asked for. */
+/** Names the user of this process: by the uid if Deno permits to ask for it. */
 export function userName(): string {
   const permission = { name: "sys", kind: "uid" } as const;
   const isKnown = Deno.build.os !== "windows" &&
@@ -214,7 +221,9 @@ export function userName(): string {
   return isKnown ? `the user with the uid ${Deno.uid()}` : "this user";
 }
 
-/** Says a line of the library's log in the same words, if an error of the system is at its end. */
+/**
+ * Rewrites a line of the library's log in the same words if it ends with an error of the system.
+ */
 export function explainLine(line: string): string {
   const problem = systemProblem(line, undefined);
   return problem === null ? line : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
@@ -226,20 +235,20 @@ export function noAddressAnswers(error: unknown): boolean {
     isNoName(error);
 }
 
-/** The advice for a pattern that no shell has expanded; `null` for any other path. */
+/** The advice for a path with unexpanded wildcards; `null` for any other path. */
 export function wildcardHint(path: string): string | null {
   return /[*?[]/.test(path)
     ? "there are no wildcards: name each file, or a directory with -r"
     : null;
 }
 
-/** Why a file is not put: it would replace another one. */
+/** The reason why a file is not put in the place of another file. */
 export const ALREADY_THERE = "another file of this name is there: replace it with --force";
 
-/** A name that the peer would refuse never gets there: see {@linkcode checkNotReserved}. */
+/** A reserved name is never the reason: see {@linkcode checkNotReserved}. */
 const REFUSED_THERE = 'the peer may not write there: see what "degu serve" prints on it';
 
-/** Refuses a path with a name of unfinished files, at which nothing can be put or removed. */
+/** Refuses a path with a reserved name, at which nothing can be put or removed. */
 export function checkNotReserved(names: readonly string[], shown: string): void {
   const reserved = names.find(isReservedName);
   if (reserved === undefined) return;
@@ -253,7 +262,7 @@ export function checkNotReserved(names: readonly string[], shown: string): void 
 
 export type FileAction = "get" | "put" | "delete";
 
-/** What the statuses of the peer mean for what was to be done. */
+/** The meanings of the peer's statuses, by action. */
 const PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
   get: {
     403: "the peer may not read it, or its disk does not give it",
@@ -281,16 +290,16 @@ const PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> =
 
 const IS_OTHER_VERSION = "; is another version of degu running there?";
 
-/** What the other codes mean if a file was to be copied. */
+/** The meanings of the other codes, for a file that is copied. */
 const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
   CHANGED: "it changed while it was copied: run the same command again",
   DIGEST_MISMATCH: "what arrived is not what was sent: run the same command again",
 };
 
-/** The advice of the library for programs, and what it means for those who use this one. */
+/** Advice that the library gives to programs, and its replacement for people. */
 const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/^"(?:[^"\\]|\\.)*"(?:: | (?=can't))/s, ""],
-  // The path and the owner of the part are behind it.
+  // The path and the owner of the unfinished file are behind it.
   [/^.*?: (?=another download to the same file is in progress)/s, ""],
   [/^another file has this name at the target.*/s, ALREADY_THERE],
   [/[;:] (call again with verify: false|the server needs a FilesApp).*/, IS_OTHER_VERSION],
@@ -299,7 +308,7 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/, or leave it out by a filter$/, ""],
 ];
 
-/** Says why a file could not be moved, and what to do. */
+/** The reason why a file could not be copied or removed, with advice. */
 export function explainTransfer(error: unknown, action: FileAction): string {
   if (!(error instanceof TransferError)) return explain(error);
   const { code, message, needed } = error;
@@ -324,8 +333,8 @@ export function explainTransfer(error: unknown, action: FileAction): string {
 }
 
 /**
- * Whether after an error the next file would fail as well: the peer can't be reached, or a disk has
- * filled up. A file that is too large for what is free fails alone.
+ * Whether the next file would fail with the same error, because the peer can't be reached or a disk
+ * is full. A file that is larger than the free space fails alone.
  */
 export function endsCommand(error: unknown): boolean {
   if (error instanceof TransferError && (error.code === "DISK_FULL" || error.status === 507)) {

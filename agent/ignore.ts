@@ -1,49 +1,52 @@
 /**
- * Lines as in `.gitignore`, gitignore(5), that say what of a tree is left out.
+ * Patterns of files to leave out of a tree, with the syntax of `.gitignore` (gitignore(5)).
  *
- * Lines and names may be those of a peer, and a regular expression of many stars may take for ever.
- * Here a line takes at most as many comparisons as the product of its length and that of a path.
+ * A peer may have chosen both the patterns and the names, and a regular expression with many stars
+ * may take forever. Here a pattern takes at most as many comparisons as the product of its length
+ * and the length of a path.
  */
 
 import { Failure } from "./failure.ts";
 
-/** `*` in a name, or `**` in a path: any number of characters, or names. */
+/**
+ * A `*` in a name stands for any number of characters, a `**` in a path for any number of names.
+ */
 const MANY = Symbol("any number");
 
-/** One character of a name. */
+/** A pattern for one character of a name. */
 interface CharacterPattern {
-  /** How many comparisons it takes. */
+  /** The number of comparisons for one character. */
   readonly work: number;
   matches(character: string): boolean;
 }
-/** A whole name, or a pattern of each of its characters. */
+/** A whole name, or a pattern for each of its characters. */
 type NamePattern = string | readonly (CharacterPattern | typeof MANY)[];
 type PathPattern = readonly (NamePattern | typeof MANY)[];
 
 interface Rule {
-  /** A name anywhere, or a whole path. */
+  /** The pattern of a name anywhere, or of a whole path. */
   readonly pattern: { readonly name: NamePattern } | { readonly path: PathPattern };
   readonly ofDirectories: boolean;
-  /** Whether what it matches is not left out, whatever the lines before it say. */
+  /** Whether matching paths are kept, although an earlier line leaves them out. */
   readonly isNegated: boolean;
 }
 
 /**
- * How many comparisons the lines of a peer may take, for each path and besides. A list may have a
- * million paths, and nothing else runs while they are compared, not even Ctrl-C.
+ * The number of comparisons that patterns of a peer may take: for each path, and in addition. A
+ * list may have a million paths, and comparing them blocks the program, even Ctrl-C.
  */
 const MAX_WORK = { perPath: 10_000, atFirst: 10_000_000 };
 
-/** The lines, of which the last one that matches decides. */
+/** The patterns of a tree. The last pattern that matches a path decides. */
 export class IgnoreRules {
   readonly #rules: readonly Rule[];
   readonly #perPath: number;
-  /** How many comparisons are left. */
+  /** The number of comparisons that are left. */
   #work: number;
-  /** The names of a path, and their characters. */
+  /** The characters of each name of the current path. */
   readonly #divided = new Map<string, ArrayLike<string>>();
 
-  /** @param isTrusted Whether all lines are this user's own, which may take as long as they do. */
+  /** @param isTrusted Whether this user has written all lines, so that they may take their time. */
   constructor(lines: readonly string[], isTrusted: boolean) {
     this.#rules = lines.flatMap((line) => parseRule(line) ?? []).reverse();
     this.#perPath = isTrusted ? Infinity : MAX_WORK.perPath;
@@ -51,10 +54,10 @@ export class IgnoreRules {
   }
 
   /**
-   * Whether a path is left out by itself. Nothing in a directory that is left out has to be asked
-   * for.
+   * Whether a path itself is left out. The caller doesn't ask for paths in a directory that is left
+   * out.
    *
-   * @throws {Failure} if the lines of a peer take too long.
+   * @throws {Failure} if the patterns of a peer take too long.
    */
   ignores(path: readonly string[], isDirectory: boolean): boolean {
     this.#work += this.#perPath;
@@ -82,7 +85,7 @@ export class IgnoreRules {
   #charactersOf(name: string): ArrayLike<string> {
     let characters = this.#divided.get(name);
     if (characters === undefined) {
-      // Most names have only characters of one unit.
+      // Most names have no character of two code units, so their text can be indexed.
       characters = /[\ud800-\udfff]/.test(name) ? Array.from(name) : name;
       this.#divided.set(name, characters);
     }
@@ -90,9 +93,9 @@ export class IgnoreRules {
   }
 
   /**
-   * Whether items fit a pattern. The part behind the last `MANY` has its place at the end, where
-   * most patterns differ (`*.o`). Each part between two of them is taken where it is found first,
-   * so that only the last `MANY` before an item is ever taken to be longer.
+   * Whether items match a pattern. The items behind the last `MANY` are compared first, from the
+   * end, where most patterns differ (`*.o`). Every other part matches at the first position that
+   * fits, so only the latest `MANY` before an item ever needs to be extended.
    */
   #fits<Pattern, Item>(
     pattern: readonly (Pattern | typeof MANY)[],
@@ -139,7 +142,7 @@ export class IgnoreRules {
   }
 }
 
-/** A character of a line, and whether a backslash is before it, so that it stands for itself. */
+/** A character of a line. A character behind a backslash loses its special meaning. */
 interface Token {
   readonly text: string;
   readonly isLiteral: boolean;
@@ -149,7 +152,7 @@ function isSpecial(token: Token | undefined, text: string): boolean {
   return token !== undefined && !token.isLiteral && token.text === text;
 }
 
-/** Reads a line; `null` if it is empty, a comment, or no pattern. */
+/** Reads a line; `null` for an empty line, a comment and an invalid pattern. */
 function parseRule(line: string): Rule | null {
   const tokens = tokensOf(line);
   while (isSpecial(tokens?.at(-1), " ")) tokens!.pop();
@@ -169,7 +172,7 @@ function parseRule(line: string): Rule | null {
   return { pattern, ofDirectories, isNegated };
 }
 
-/** The characters of a line; `null` if a backslash is the last one. */
+/** The characters of a line; `null` if the last one is a lone backslash. */
 function tokensOf(line: string): Token[] | null {
   const tokens: Token[] = [];
   let isLiteral = false;
@@ -193,7 +196,7 @@ function pathPattern(tokens: readonly Token[]): PathPattern | null {
     start = end + 1;
     if (part.length > 1 && part.every((token) => isSpecial(token, "*"))) {
       path.push(MANY);
-      // The directory itself is not matched, only the paths in it.
+      // A final `/**` matches the paths in the directory, not the directory itself.
       if (end === tokens.length) path.push([MANY]);
       continue;
     }
@@ -227,7 +230,7 @@ function namePattern(tokens: readonly Token[]): NamePattern | null {
   return pattern;
 }
 
-/** The sets of characters that have names (POSIX, in brackets). */
+/** The named sets of characters of POSIX, for use inside brackets. */
 const NAMED_SETS: Readonly<Record<string, RegExp>> = {
   alnum: /^[A-Za-z0-9]$/,
   alpha: /^[A-Za-z]$/,
@@ -245,8 +248,8 @@ const NAMED_SETS: Readonly<Record<string, RegExp>> = {
 };
 
 /**
- * Reads a set of characters, such as `[a-z]`, from behind its first bracket on; `null` if it does
- * not end, or has the name of no set.
+ * Reads a set of characters, such as `[a-z]`, from behind its opening bracket; `null` for a set
+ * without an end or with an unknown name.
  */
 function setPattern(
   tokens: readonly Token[],
@@ -257,7 +260,7 @@ function setPattern(
   const parts: ((character: string) => boolean)[] = [];
   for (let at = first; at < tokens.length; at++) {
     const token = tokens[at]!;
-    // The first character may be the bracket itself.
+    // The first character of a set may be the closing bracket itself.
     if (isSpecial(token, "]") && at > first) {
       const matches = (character: string) => parts.some((part) => part(character)) !== isNegated;
       return { pattern: { work: parts.length, matches }, end: at };
@@ -277,7 +280,7 @@ function setPattern(
     if (isRange) at += 2;
     parts.push((character) => {
       const code = character.codePointAt(0)!;
-      // Git takes the first character even if the range is empty.
+      // Git matches the first character of a range even if the range is empty.
       return code === low || low <= code && code <= high;
     });
   }
@@ -288,12 +291,14 @@ function codeOf({ text }: Token): number {
   return text.codePointAt(0)!;
 }
 
-/** Reads the name of a set, such as `[:digit:]`, from its bracket on; `null` if it is none. */
+/**
+ * Reads the name of a set, such as `[:digit:]`, from its opening bracket; `null` for other text.
+ */
 function namedSet(
   tokens: readonly Token[],
   start: number,
 ): { readonly set: RegExp | undefined; readonly end: number } | null {
-  // No name is longer.
+  // No name of a set is longer.
   const text = tokens.slice(start, start + 10).map(({ text }) => text).join("");
   const [whole, name] = /^\[:([a-z]+):\]/.exec(text) ?? [];
   if (whole === undefined) return null;

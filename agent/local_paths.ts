@@ -1,13 +1,13 @@
-/** Paths on this device, and the directory of the device itself. */
+/** Paths on this device, and the directory in which the device keeps its keys. */
 
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TreeEntry } from "../files.ts";
 import { explain, FAILED, Failure } from "./failure.ts";
 
-/** The directory of the device: its keys must never leave this device, and no peer may write or delete there. */
+/** The device's directory: its keys must never leave this machine, and no peer may change them. */
 export type OwnDirectory = Awaited<ReturnType<typeof ownDirectory>>;
 
-/** Looks at the directory of the device. */
+/** Finds the device's directory by its inode, so another spelling of its path changes nothing. */
 export async function ownDirectory(home: string) {
   const own = await Deno.realPath(home);
   const { dev, ino } = await Deno.stat(own);
@@ -20,19 +20,23 @@ export async function ownDirectory(home: string) {
     }
   };
   return {
-    /** Makes a filter that leaves it out of a tree at a path, where nothing need be, whatever its spelling there. */
+    /**
+     * Makes a filter that leaves the device's directory out of a tree, which need not exist yet.
+     */
     filter: async (root: string, onSkipped: (path: readonly string[]) => void) => {
       const real = await realPath(root);
       const names = isIn(own, real) ? relative(real, own).split(sep) : [];
       return ({ path, kind }: TreeEntry) => {
-        // The other end may have a file of this name, which would take its place.
+        // The other end may have a file of this name, which would replace the directory.
         const isCandidate = kind === "directory" || path.length === names.length;
         if (!isCandidate || !isOwn(join(real, ...path))) return true;
         onSkipped(path);
         return false;
       };
     },
-    /** Checks a path that a person has named, where nothing need be: it must not be in it. */
+    /**
+     * Refuses a path that is, or is inside, the device's directory. The path need not exist yet.
+     */
     check: async (path: string) => {
       if (!isIn(await realPath(path), own)) return;
       throw new Failure(
@@ -42,7 +46,7 @@ export async function ownDirectory(home: string) {
   };
 }
 
-/** The real path of something, or that which it would have: of what is there already of the way to it. */
+/** The real path of a file, or the real path that a missing file would have. */
 async function realPath(path: string): Promise<string> {
   const real = await ifThere(Deno.realPath(path));
   if (real !== null) return real;
@@ -51,16 +55,16 @@ async function realPath(path: string): Promise<string> {
   return parent === whole ? whole : join(await realPath(parent), basename(whole));
 }
 
-/** Whether a real path is that of a directory, or in it. */
+/** Whether a real path is a directory or inside it. */
 export function isIn(path: string, dir: string): boolean {
   const inside = dir.endsWith(sep) ? dir : dir + sep;
   return path === dir || path.startsWith(inside);
 }
 
 /**
- * Resolves to `null` if there is nothing at a path that was looked at.
+ * Resolves to the result of a look at a path, or to `null` if nothing is there.
  *
- * @throws {Failure} if that can't be told.
+ * @throws {Failure} if the system refuses to look.
  */
 export async function ifThere<T>(result: Promise<T>): Promise<T | null> {
   try {
@@ -69,7 +73,7 @@ export async function ifThere<T>(result: Promise<T>): Promise<T | null> {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
       return null;
     }
-    // A missing permission of Deno concerns all of the command.
+    // A missing permission of Deno concerns the whole command.
     if (error instanceof Deno.errors.NotCapable) throw error;
     throw new Failure(explain(error), FAILED, { cause: error });
   }

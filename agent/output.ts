@@ -1,11 +1,11 @@
-/** What the program prints: results to stdout, everything else to stderr. */
+/** Output of the program: results go to stdout, everything else to stderr. */
 
 import { printable, printableJson } from "../base/printable.ts";
 import { OutputClosed } from "./failure.ts";
 
 type Stream = Pick<typeof Deno.stdout, "writeSync" | "isTerminal">;
 
-/** Where the program reads and prints: what `Deno` has of it. */
+/** The parts of `Deno` with which the program reads and prints. */
 export interface Streams extends Pick<typeof Deno, "noColor" | "consoleSize"> {
   readonly stdin: Pick<typeof Deno.stdin, "readable" | "isTerminal">;
   readonly stdout: Stream;
@@ -18,13 +18,13 @@ const RED = 31;
 const encoder = new TextEncoder();
 
 /**
- * Prints results and messages. Control and format characters, which a peer may have put into a name, are escaped.
- * Failing to print a result is an error; failing to print a message is not.
+ * Prints results and messages. Control and format characters, which a peer may have put into a
+ * name, are escaped. Failing to print a result is an error; failing to print a message is not.
  */
 export class Output {
   readonly json: boolean;
   readonly quiet: boolean;
-  /** Whether stderr is a terminal on which something may be drawn. */
+  /** Whether stderr is a terminal that is worth drawing on. */
   readonly draws: boolean;
   readonly streams: Streams;
   readonly #colors: boolean;
@@ -71,10 +71,11 @@ export class Output {
   }
 
   /**
-   * Draws a line on the terminal, if there is one. It is removed when anything else is printed, or drawn. The cursor stays
-   * visible: a signal may end the process at any moment.
+   * Draws a line on the terminal, if there is one. The line disappears before anything else is
+   * printed or drawn. The cursor stays visible, because a signal may end the process at any moment.
    *
-   * @param line Fewer columns than the terminal has, or it could not be removed; empty to remove the line that is there.
+   * @param line Narrower than the terminal, because a wrapped line can't be removed; empty to
+   * remove the line.
    */
   draw(line: string): void {
     if (!this.draws || (line === "" && !this.#isDrawn)) return;
@@ -82,7 +83,9 @@ export class Output {
     this.#writeMessage(`\r\x1b[K${line}`);
   }
 
-  /** Draws a line anew every so many milliseconds, until disposed of; nothing without a terminal or with `--quiet`. */
+  /**
+   * Draws a line repeatedly, until disposed of; without a terminal or with `--quiet` does nothing.
+   */
   animate(milliseconds: number, line: () => string): Disposable {
     if (!this.draws) return { [Symbol.dispose]: () => {} };
     const draw = () => this.draw(line());
@@ -101,11 +104,12 @@ export class Output {
     try {
       writeText(this.streams.stderr, text);
     } catch {
-      // The reader is gone or the disk is full. The work continues, and there is nowhere else to report this.
+      // The reader is gone or the disk is full. The work continues; no other place could report
+      // this.
     }
   }
 
-  /** How many columns the terminal has; 80 if there is no terminal or its width is unknown. */
+  /** The number of columns of the terminal; 80 if it is unknown. */
   get columns(): number {
     try {
       return this.streams.consoleSize().columns || DEFAULT_COLUMNS;
@@ -135,7 +139,7 @@ const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 export function formatBytes(bytes: number): string {
   let value = bytes;
   let unit = 0;
-  // 999.5 would be shown as 1000.
+  // Without this, 999.5 would be shown as 1000.
   while (value >= 999.5 && unit < UNITS.length - 1) {
     value /= 1000;
     unit++;

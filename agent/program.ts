@@ -26,10 +26,10 @@ import {
 } from "./failure.ts";
 import { Output, type Streams, writeText } from "./output.ts";
 
-/** As in `deno.json`, which is not part of what a program loads. */
+/** The version in `deno.json`, which a published program doesn't load. */
 const VERSION = "0.1.0";
 
-/** The commands, each of which adds itself, by the headings of the help. */
+/** The functions that add the commands, by the headings of the help. */
 const COMMANDS: readonly [
   heading: string,
   add: readonly ((program: AgentCommand) => void)[],
@@ -56,7 +56,7 @@ Now the file is in ~/Inbox of one. What one shares with degu serve --share DIR, 
 /**
  * Runs the program; resolves to its exit code.
  *
- * @param caught What aborts it; the signals of the process if left out.
+ * @param caught The signal that aborts the program; if left out, the signals of the process.
  */
 export async function runAgent(
   args: readonly string[],
@@ -68,7 +68,7 @@ export async function runAgent(
   using signals = caught;
   const { signal } = signals;
   const run: Run = (action) => async (...args) => {
-    const command = args.at(-1) as Command; // after the options, as commander has it
+    const command = args.at(-1) as Command; // commander passes the command behind the options
     const options = command.optsWithGlobals<CommonOptions>();
     output = new Output(options, streams);
     const home = findHome(options.home);
@@ -103,11 +103,11 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
     .option("--quiet", "print results, warnings and errors only; not what was copied")
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
-      // Otherwise the environment is read, for which there is no permission.
+      // commander would otherwise read the environment, which needs a permission.
       getOutHasColors: () => !streams.noColor && streams.stdout.isTerminal(),
       getErrHasColors: () => !streams.noColor && streams.stderr.isTerminal(),
       writeOut: (text) => writeText(streams.stdout, text),
-      writeErr: () => {}, // report() does
+      writeErr: () => {}, // `runAgent()` prints errors
     });
   for (const [heading, adds] of COMMANDS) {
     program.commandsGroup(heading);
@@ -122,7 +122,9 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
   return program;
 }
 
-/** Names that other programs have for a command: an opposite one must never be suggested. */
+/**
+ * Names that other programs have for a command. Spelling alone could suggest an opposite command.
+ */
 const OTHER_NAMES: readonly (readonly [names: string, meant: string])[] = [
   ["pull download fetch receive", "get"],
   ["push upload send", "put"],
@@ -143,7 +145,7 @@ const OTHER_NAMES: readonly (readonly [names: string, meant: string])[] = [
 ];
 
 /**
- * Whether a word is a name but for one letter: missing, too many, another, or swapped with its
+ * Whether a word differs from a name by one letter: missing, extra, wrong, or swapped with its
  * neighbor.
  */
 function isTypingError(typed: string, name: string): boolean {
@@ -156,7 +158,7 @@ function isTypingError(typed: string, name: string): boolean {
     (swapped && one.slice(2) === other.slice(2));
 }
 
-/** The commands that a wrong word means; `null` where that would be a guess. */
+/** The command that a wrong word means; `null` if the meaning would be a guess. */
 function meantBy(typed: string, program: Command): string | null {
   const [, meant] = OTHER_NAMES.find(([names]) => names.split(" ").includes(typed)) ?? [];
   if (meant !== undefined) return meant;
@@ -166,7 +168,8 @@ function meantBy(typed: string, program: Command): string | null {
 }
 
 /**
- * The problem of a wrong command line, with what is meant, and how to name a file like an option.
+ * The problem of a wrong command line, with a suggestion, or with the way to name a file like an
+ * option.
  */
 function problemOf({ code, message }: CommanderError, command: Command): string {
   if (message === "(outputHelp)") return "a command is missing, or there is none of that name";
@@ -183,7 +186,7 @@ function problemOf({ code, message }: CommanderError, command: Command): string 
     : problem;
 }
 
-/** The error of a wrong command line; one without an exit code asks for no more than help or the version. */
+/** The error of a wrong command line; an exit code of 0 means a request for help or the version. */
 function wrongUsage(error: CommanderError, command: Command): Error {
   const { exitCode } = error;
   if (exitCode === 0) return error;
@@ -197,7 +200,10 @@ const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGINT", "SIGTERM"];
 
-/** Catches signals until it is disposed of: the first one aborts what is under way, the second one ends the process. */
+/**
+ * Catches signals until disposed of: the first signal aborts the command, the second ends the
+ * process.
+ */
 export function catchSignals(): { readonly signal: AbortSignal } & Disposable {
   const controller = new AbortController();
   const listener = () => {

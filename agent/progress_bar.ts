@@ -1,32 +1,32 @@
-/** The progress bar: a line that is drawn again and again, with a rate and the time that is left. */
+/** The progress bar: a line that is redrawn, with a rate and the time that is left. */
 
 import { printable } from "../base/printable.ts";
 import { formatBytes, formatDuration, type Output } from "./output.ts";
 
-/** How far all transfers of a command are. */
+/** The progress of all transfers of a command. */
 export interface Progress {
   name: string;
   files: number;
   totalFiles: number;
-  /** Bytes that are at the target. */
+  /** The bytes that have reached the target. */
   bytes: number;
   totalBytes: number;
-  /** Bytes that were transferred, without those that were there before. */
+  /** The bytes that were transferred, without those of an earlier attempt. */
   moved: number;
 }
 
-/** How many bytes had been transferred at a time in milliseconds. */
+/** The number of bytes transferred until a time in milliseconds. */
 export type Sample = readonly [at: number, moved: number];
 
 const DRAWING_MILLISECONDS = 100;
-/** A rate is that of the last five seconds. */
+/** The rate of the last five seconds is shown. */
 const SAMPLES = 5000 / DRAWING_MILLISECONDS;
-/** A rate over less time than this is meaningless. */
+/** A rate over a shorter time is meaningless. */
 const MIN_MILLISECONDS = 300;
 /** A name cut to fewer columns is useless, so the bar is dropped first. */
 const MIN_NAME_COLUMNS = 8;
 
-/** Shows a progress, which the caller updates, as soon as it is known how many files there are. */
+/** Shows the progress, which the caller updates, as soon as the number of files is known. */
 export function showProgress(output: Output, progress: Progress): Disposable {
   const samples: Sample[] = [];
   return output.animate(DRAWING_MILLISECONDS, () => {
@@ -36,7 +36,7 @@ export function showProgress(output: Output, progress: Progress): Disposable {
   });
 }
 
-/** Bytes per second; `null` if that can't be said yet. Older samples are removed. */
+/** The rate in bytes per second; `null` if the time is too short. Removes older samples. */
 export function rateOf(samples: Sample[]): number | null {
   while (samples.length > SAMPLES) samples.shift();
   const [[begin, before], [end, after]] = [samples[0]!, samples.at(-1)!];
@@ -51,7 +51,8 @@ export function progressLine(progress: Progress, rate: number | null, columns: n
   const speed = rate === null ? "" : `${formatBytes(rate)}/s`;
   const left = !rate ? "" : `${formatDuration((totalBytes - bytes) / rate)} left`;
   const count = totalFiles > 1 ? `${files}/${totalFiles} ` : "";
-  // The last column stays free, as some terminals wrap when it is written to, and two more for the ^C of Ctrl-C.
+  // The last column stays free, because some terminals wrap when it is written to; two more columns
+  // are for the ^C of Ctrl-C.
   const room = columns - 3;
   const choices = [
     [percent, barOf(fraction, 20), size, speed, left],
@@ -71,15 +72,17 @@ function barOf(fraction: number, columns: number): string {
   return `[${"=".repeat(Math.round(fraction * columns)).padEnd(columns)}]`;
 }
 
-/** Letters of East Asia and emoji, and what lies between: all that is two columns wide, and some that is not. */
+/**
+ * East Asian letters, emoji and everything between: all characters of two columns, and some of one.
+ */
 const WIDE = /[\u1100-\u115f\u2300-\u{10ffff}]/gu;
 
-/** The most columns that a text can take: a character that combines with the one before it counts, too. */
+/** The largest number of columns of a text. Combining characters are counted as columns, too. */
 export function widthOf(text: string): number {
   return [...text].length + (text.match(WIDE)?.length ?? 0);
 }
 
-/** Cuts out the middle of a text that has more columns than these: both ends of a name are informative. */
+/** Cuts out the middle of a text that is too wide, since both ends of a name are informative. */
 export function fitText(text: string, columns: number): string {
   let width = widthOf(text);
   if (width <= columns) return text;

@@ -1,5 +1,6 @@
 /**
- * Paths on another device, `PEER:PATH` as for scp, and the directories that they lead to: its share, and its inbox.
+ * Paths on another device, written `PEER:PATH` as for scp, and the two directories of a peer: its
+ * share and its inbox.
  */
 
 import type { Device } from "../device.ts";
@@ -16,9 +17,9 @@ import { PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {
   readonly peer: string;
-  /** The names from the shared directory on; none for that itself. */
+  /** The names below the shared directory; empty for the directory itself. */
   readonly names: readonly string[];
-  /** Whether only a directory can be meant: the path is empty or ends with a slash. */
+  /** Whether the path must be a directory, because it is empty or ends with a slash. */
   readonly directory: boolean;
 }
 
@@ -61,17 +62,17 @@ export function formatRemotePath(
   return `${peer}:${names.join("/")}${directory && names.length > 0 ? "/" : ""}`;
 }
 
-/** What a peer shares to read, and where it takes files. */
+/** The directories of a peer: the share is for reading, the inbox takes files. */
 export type Area = "share" | "inbox";
 
-/** A peer's list may be endless, and all of it is kept in memory. */
+/** The list of a peer is kept in memory, and a malicious one could be endless. */
 const MAX_ENTRIES = 1_000_000;
 
 export interface RemoteEntry extends DirectoryEntry {
   readonly names: readonly string[];
 }
 
-/** Why something of a peer can't be used. */
+/** The reasons why an entry of a peer's list can't be used. */
 export const REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, string>> = {
   link: "a symbolic link that leads to a directory, out of what is shared, or to nothing",
   special: "neither a file nor a directory",
@@ -79,7 +80,7 @@ export const REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, str
   name: "something with a name that can't be sent",
 };
 
-/** One of the directories of a peer; what was listed is remembered. */
+/** A directory of a peer. Each list is requested once. */
 export class RemoteFiles implements Disposable {
   readonly peer: string;
   readonly area: Area;
@@ -88,7 +89,7 @@ export class RemoteFiles implements Disposable {
   readonly #maxEntries: number;
   readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
 
-  /** @param connections Closed with this. */
+  /** @param connections Closed together with these files. */
   constructor(
     connections: PeerConnections,
     peer: string,
@@ -103,7 +104,7 @@ export class RemoteFiles implements Disposable {
     this.#maxEntries = maxEntries;
   }
 
-  /** Connects later, when there is something to ask for. */
+  /** Returns at once; the first request connects. */
   static async open(
     context: Context,
     device: Device,
@@ -122,7 +123,7 @@ export class RemoteFiles implements Disposable {
     this.connections[Symbol.dispose]();
   }
 
-  /** The URI of a file, or with `""` as the last name of a directory. */
+  /** The URI of a file, or, with `""` as the last name, of a directory. */
   uri(names: readonly string[]): string {
     return fileUri(this.area, ...names);
   }
@@ -131,15 +132,15 @@ export class RemoteFiles implements Disposable {
     return formatRemotePath(this.peer, names, directory);
   }
 
-  /** Lists a directory, by name; `null` if there is none. */
+  /** Lists a directory by name; `null` if there is no such directory. */
   async list(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const key = names.join("/");
     const known = this.#listed.get(key);
     if (known !== undefined) return known;
     const uri = this.uri([...names, ""]);
-    const listed = await this.connections.call(async (connection) => {
+    const listed = await this.connections.call(async (client) => {
       const entries = new Map<string, DirectoryEntry>();
-      for await (const entry of listDirectory(connection, uri, { signal: this.#signal })) {
+      for await (const entry of listDirectory(client, uri, { signal: this.#signal })) {
         entries.set(entry.name, entry);
         if (entries.size > this.#maxEntries) {
           throw new Failure(
@@ -157,8 +158,8 @@ export class RemoteFiles implements Disposable {
   }
 
   /**
-   * Finds what a path leads to; `null` if there is nothing. The last name may be composed of other characters
-   * that look the same (Unicode normalization), if only one does.
+   * Finds the entry of a path; `null` if there is none. The last name may be spelled in another
+   * Unicode normalization, if a single entry matches.
    */
   async find(names: readonly string[]): Promise<RemoteEntry | null> {
     const name = names.at(-1);
@@ -175,7 +176,7 @@ export class RemoteFiles implements Disposable {
     return entry === undefined ? null : { ...entry, names: [...parent, entry.name] };
   }
 
-  /** Checks that the way to what will be put at a path leads through no file. */
+  /** Checks that no parent of a target path is a file. */
   async checkWay(names: readonly string[]): Promise<void> {
     for (let depth = 1; depth < names.length; depth++) {
       const entry = await this.find(names.slice(0, depth));
@@ -186,7 +187,7 @@ export class RemoteFiles implements Disposable {
     }
   }
 
-  /** Finds what has to be there, a file or directory. */
+  /** Finds the file or directory of a path, and fails if there is none. */
   async get(names: readonly string[]): Promise<RemoteEntry> {
     const entry = await this.find(names);
     if (entry === null) throw await this.missing(names);
@@ -194,7 +195,7 @@ export class RemoteFiles implements Disposable {
     throw new Failure(`${this.#quoted(names)} is ${REASONS[entry.reason!]}`);
   }
 
-  /** The error if there is nothing at a path: says how to list what is as far as the path leads. */
+  /** The error for a missing path, with the command that lists the nearest directory. */
   async missing(names: readonly string[]): Promise<Failure> {
     const elsewhere = names.length > 0 && await this.#inOtherArea(names);
     if (elsewhere) return elsewhere;
@@ -214,7 +215,9 @@ export class RemoteFiles implements Disposable {
     return new Failure(`${this.#quoted(names)} is not there: ${advice}`);
   }
 
-  /** The error if what a path leads to is in the other area, as what was put is: in the inbox, not in the share. */
+  /**
+   * The error for a path in the wrong area: a file that was put is in the inbox, not in the share.
+   */
   async #inOtherArea(names: readonly string[]): Promise<Failure | null> {
     const area = this.area === "share" ? "inbox" : "share";
     const parent = names.slice(0, -1);

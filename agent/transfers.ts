@@ -1,7 +1,7 @@
-/** The transfers of one command, of files and of trees, with one progress bar and one end. */
+/** The transfers of one command, of files and of trees, with one progress bar and one summary. */
 
 import { join } from "node:path";
-import type { Client, Connection } from "../client.ts";
+import type { Client } from "../client.ts";
 import {
   downloadTree,
   isTransient,
@@ -22,10 +22,7 @@ import type { Moved, PeerConnections } from "./peer_connections.ts";
 import { type Progress, showProgress } from "./progress_bar.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 
-/** A larger file gets a connection of its own once what there is of it is hashed: a server does not wait for that. */
-const LARGE_BYTES = 67_108_864;
-
-/** What something is called in messages, in the source and in the target. */
+/** The names of a file or tree in messages, at the source and at the target. */
 interface Names {
   readonly from: string;
   readonly to: string;
@@ -33,35 +30,35 @@ interface Names {
 
 export interface FileJob extends Names {
   readonly size: number;
-  /** Copies it; resolves to `null` if it was there already. */
-  move(target: Client | Connection, options: TransferOptions): Promise<TransferResult | null>;
+  /** Copies the file; resolves to `null` if the target already had it. */
+  move(client: Client, options: TransferOptions): Promise<TransferResult | null>;
 }
 
 export interface TreeJob {
-  /** Its path on the other device. */
+  /** The path on the other device. */
   readonly names: readonly string[];
-  /** Its path on this device. */
+  /** The path on this device. */
   readonly root: string;
-  /** Whether `--json` names what is up to date. */
+  /** Whether `--json` also names files that are up to date. */
   readonly listsUnchanged: boolean;
   readonly options: Omit<TreeOptions, "signal" | "onEvent">;
 }
 
 type Failed = TreeEvent & { readonly type: "failed" };
-/** What has become of something in a tree. */
+/** A final event about a file or directory in a tree. */
 type Outcome = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" | "skipped" };
 
 const CONTINUES =
   "; what was copied stays, and running the same command again continues with the rest";
 
-/** Why something in a tree is skipped. */
+/** The reasons to skip an entry of a tree. */
 const SKIPPED: Readonly<Record<string, string>> = {
   link: "a symbolic link, which is not followed",
   special: "neither a file nor a directory",
   reserved: "its name is reserved for unfinished files",
 };
 
-/** Why `--delete` has deleted nothing at the end. */
+/** The reasons why `--delete` has deleted nothing in the end. */
 const KEPT = {
   incomplete:
     "nothing is deleted, as not everything could be listed: what seems to be missing may be there; " +
@@ -72,10 +69,10 @@ const KEPT = {
     "file into it first",
 };
 
-/** Copies files and trees from a peer, or to it: counts, prints and draws what has happened. */
+/** Copies files and trees from or to a peer: counts, prints and draws the events. */
 export class Transfers implements Disposable {
   readonly direction: "get" | "put";
-  /** What the bar shows: what copies something keeps it up to date. */
+  /** The numbers of the bar. Every transfer updates them. */
   readonly progress: Progress = {
     ...{ name: "", files: 0, totalFiles: 0 },
     ...{ bytes: 0, totalBytes: 0, moved: 0 },
@@ -86,7 +83,7 @@ export class Transfers implements Disposable {
   readonly #isDryRun: boolean;
   readonly #startedAt = performance.now();
   readonly #skipped = new Set<string>();
-  /** What is written by this command, and from what. */
+  /** The source of each target that this command writes. */
   readonly #taken = new Map<string, string>();
   readonly #counts = { copied: 0, moved: 0, unchanged: 0, deleted: 0, failed: 0 };
   #bar: Disposable | null;
@@ -105,7 +102,10 @@ export class Transfers implements Disposable {
     this.#bar = output.json ? null : showProgress(output, this.progress);
   }
 
-  /** Prepares what the command line names: if one of several things can't be copied, the others still are. */
+  /**
+   * Prepares the arguments of the command line. A failure with one of several arguments is
+   * reported, and the others continue.
+   */
   async prepare<From, To>(
     given: readonly From[],
     isOnly: boolean,
@@ -124,7 +124,7 @@ export class Transfers implements Disposable {
     return prepared;
   }
 
-  /** Notes where something goes, to which nothing else may go. */
+  /** Reserves a target for a source; fails if another source has the same target. */
   take(target: string, source: string): void {
     const other = this.#taken.get(target);
     if (other !== undefined) {
@@ -135,8 +135,8 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Copies files, then trees. If one of them, or something in a tree, can't be copied, the rest still is, unless it would fail
-   * as well: the peer can't be reached, a disk is full, the command was interrupted.
+   * Copies files, then trees. After a failure the rest is still copied, unless it would fail as
+   * well: the peer can't be reached, a disk is full, the command was interrupted.
    */
   async copy(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
     const { connections } = files;
@@ -156,9 +156,9 @@ export class Transfers implements Disposable {
     const { from, to, size } = job;
     progress.name = from;
     let there = 0;
-    const attempt = (target: Client | Connection, moved: Moved) => {
+    const attempt = (client: Client, moved: Moved) => {
       let before = 0;
-      return job.move(target, {
+      return job.move(client, {
         signal,
         onProgress: (now) => {
           const { bytes, resumedFrom } = now;
@@ -172,9 +172,7 @@ export class Transfers implements Disposable {
     };
     let result: TransferResult | null;
     try {
-      result = size >= LARGE_BYTES
-        ? await connections.callAnew(attempt)
-        : await connections.call(attempt);
+      result = await connections.call(attempt);
     } catch (error) {
       signal.throwIfAborted();
       if (endsCommand(error)) throw this.#ending({ from, to }, error);
@@ -183,12 +181,12 @@ export class Transfers implements Disposable {
       progress.bytes += size - there;
       progress.files++;
     }
-    // A closed output is not a failure of this file.
+    // Outside of the `try`, because a closed output is no failure of this file.
     if (result === null) this.unchanged({ from, to });
     else this.copied({ from, to }, result);
   }
 
-  /** Copies a tree, without the directory of the device. */
+  /** Copies a tree, without the directory in which the device keeps its keys. */
   async #copyTree(files: RemoteFiles, job: TreeJob): Promise<void> {
     const isNotOwn = await this.#own.filter(job.root, (path) => {
       this.skip(join(job.root, ...path), "the directory of this device, with its keys");
@@ -197,10 +195,10 @@ export class Transfers implements Disposable {
     const { options } = job;
     const filter = (entry: TreeEntry) => (options.filter?.(entry) ?? true) && isNotOwn(entry);
     const tree = new TreeCopy(this, files, { ...job, options: { ...options, filter } });
-    // What has failed before is not left to do.
+    // Files that have failed earlier no longer count as work to do.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
-      const result = await files.connections.callAnew((client, moved) =>
+      const result = await files.connections.call((client, moved) =>
         tree.attempt(client, moved, this.#signal)
       ).finally(() => tree.reportFailures());
       const { deletionsKept, unnameable = [], respelled = [] } = result;
@@ -235,14 +233,14 @@ export class Transfers implements Disposable {
     this.#signal.throwIfAborted();
   }
 
-  /** Counts and reports something that is not copied, once. */
+  /** Counts and reports an entry that is not copied, once. */
   skip(name: string, why: string): void {
     if (this.#skipped.has(name)) return;
     this.#skipped.add(name);
     this.#output.warn(`${name}: skipped: ${why}`);
   }
 
-  /** Takes back what was counted as skipped. */
+  /** Undoes the count of a skipped entry that was copied later. */
   unskip(name: string): void {
     this.#skipped.delete(name);
   }
@@ -253,13 +251,13 @@ export class Transfers implements Disposable {
     if (this.#output.json) this.#output.result("", { ...object, error: problem });
   }
 
-  /** Counts a file that is the same at both ends; with names reports it, too. */
+  /** Counts a file that is the same at both ends; with names, also reports it. */
   unchanged(names: Names | null): void {
     this.#counts.unchanged++;
     if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
   }
 
-  /** Of a dry run: what would be. */
+  /** Counts and reports a copied file; in a dry run, a file that would be copied. */
   copied({ from, to }: Names, result: TransferResult): void {
     this.#counts.copied++;
     const { bytes, total, resumedFrom, sha256 } = result;
@@ -280,12 +278,12 @@ export class Transfers implements Disposable {
     this.#result(`${text} ${name}`, { action: "delete", path: name, ...dryRun });
   }
 
-  /** Prints a result to stdout; only with `--json` when `--quiet` is given. */
+  /** Prints a result to stdout; with `--quiet`, only if `--json` is given, too. */
   #result(text: string, object: Record<string, unknown>): void {
     if (!this.#output.quiet || this.#output.json) this.#output.result(text, object);
   }
 
-  /** The error that ends the command. */
+  /** Makes the error that ends the command. */
   #ending({ from, to }: Names, error: unknown): Failure {
     const problem = explainTransfer(error, this.direction);
     if (this.#output.json) this.#output.result("", { from, to, error: problem });
@@ -294,7 +292,7 @@ export class Transfers implements Disposable {
     return new Failure(`${from}: ${problem}${hint}`, exitCode, { cause: error });
   }
 
-  /** Says what was done; returns the exit code. */
+  /** Prints the summary; returns the exit code. */
   finish(): number {
     this[Symbol.dispose]();
     const { copied, moved, unchanged, deleted, failed } = this.#counts;
@@ -311,7 +309,7 @@ export class Transfers implements Disposable {
       this.#skipped.size > 0 ? `${this.#skipped.size} skipped` : "",
     ].filter((part) => part !== "");
     if (parts.length > 0) this.#output.note(parts.join("; "));
-    // If there was only one thing to do, the line above says it all.
+    // A single failure without any other result was printed already.
     if (failed > 1 || failed === 1 && parts.length > 0) {
       this.#output.error(
         `${counted(failed, "error")}: see above` + (this.#isDryRun ? "" : CONTINUES),
@@ -327,11 +325,11 @@ export class Transfers implements Disposable {
 }
 
 /**
- * A tree that is copied in one attempt, or in several where connections are lost. What one has reported is not reported again;
- * what has failed in it may succeed in the next one.
+ * A tree that is copied in one attempt, or in several if connections are lost. An attempt reports
+ * nothing that an earlier one has reported; a failure may be repaired by a later attempt.
  */
 class TreeCopy {
-  /** Whether there is anything at either end. */
+  /** Whether the source or the target has any entry. */
   hasEntries = false;
   readonly #transfers: Transfers;
   readonly #files: RemoteFiles;
@@ -339,11 +337,14 @@ class TreeCopy {
   readonly #reported = new Map<string, Outcome["type"]>();
   /** The sizes of files, by path, from the second attempt on. */
   readonly #sizes = new Map<string, number>();
-  /** Those of the last attempt. */
+  /** The failures of the last attempt. */
   #failures: Failed[] = [];
-  /** Files and bytes that there were to copy at first: progress is only what leaves fewer of them. */
+  /**
+   * The number of files and bytes that the first attempt had to copy. An attempt makes progress
+   * only if it leaves fewer.
+   */
   #toCopy: number | null = null;
-  /** The bytes of the progress but for parts of files. */
+  /** The bytes of complete files in the progress. */
   #complete: number;
 
   constructor(transfers: Transfers, files: RemoteFiles, job: TreeJob) {
@@ -368,7 +369,7 @@ class TreeCopy {
     const before = { files: progress.files, bytes: this.#complete };
     const filter = (entry: TreeEntry) => {
       const isIncluded = options.filter?.(entry) ?? true;
-      // A reserved name has this reason, too.
+      // An entry with a reserved name has the reason `name`, too.
       this.hasEntries ||= isIncluded && entry.reason !== "name";
       if (!isFirst) this.#sizes.set(entry.path.join("/"), entry.size);
       return isIncluded;
@@ -386,7 +387,7 @@ class TreeCopy {
       } else {
         this.#report(event);
       }
-      // Of a tree that is up to date there may be a hundred thousand of them.
+      // A tree that is up to date may have a hundred thousand of these events.
       if (event.type === "unchanged") return;
       const left = progress.totalFiles - progress.files + progress.totalBytes - progress.bytes;
       moved({ bytes: this.#toCopy === null ? 0 : this.#toCopy - left, resumedFrom: 0 });
@@ -408,7 +409,7 @@ class TreeCopy {
     }
     const { from, to } = this.namesOf(path);
     if (type === "deleted") {
-      // The file or directory that takes its place has the same name, and is reported, too.
+      // The file or directory that replaces it has the same name, and is reported, too.
       return transfers.deleted(event.kind === "directory" ? `${to}/` : to);
     }
     const before = this.#reported.get(key);
@@ -426,7 +427,7 @@ class TreeCopy {
     } else if (type === "skipped") {
       transfers.skip(from, SKIPPED[event.reason] ?? event.reason);
     } else {
-      // It may have been copied when the connection broke off, too late to be told.
+      // The connection may have broken off after the file was copied and before the answer.
       const late = { bytes: size!, total: size!, resumedFrom: 0, sha256: null };
       const result = type === "copied" ? event : late;
       transfers.moved(result.bytes);

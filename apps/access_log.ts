@@ -7,7 +7,7 @@ import type { Exchange } from "../server.ts";
 /** Options of an access log. */
 export interface AccessLogOptions {
   /**
-   * Returns who the peer of a session is, or `null`.
+   * Returns the name of a session's peer, or `null`.
    *
    * @default {the name of the peer, if a device's server has accepted it}
    */
@@ -19,13 +19,14 @@ export interface AccessLogOptions {
  *
  * `127.0.0.1 - - [02/Jan/2026:03:04:05 +0000] "GET /path HTTP/1.1" 200 512`
  *
- * The third field is the user: of a device's server the name of the peer, unless the options say otherwise. A `-`
- * replaces a host, a user, a status or a number of bytes if there is none. The line has no line feed, and
- * nothing that a peer sends can end it, a field or its quotes: everything but printable ASCII, and `"` and `\`, is
- * escaped as `\xHH` or `\uHHHH`, in the user also a space. It has the query of the request, which may hold secrets.
+ * The third field is the user: on a device's server the name of the peer, unless the options say
+ * otherwise. A missing host, user, status or number of bytes is replaced by a `-`. The line has no
+ * line feed, and nothing that a peer sends can end the line, a field or its quotes: everything but
+ * printable ASCII, and `"` and `\`, is escaped as `\xHH` or `\uHHHH`, in the user also a space. The
+ * line contains the query of the request, which may hold secrets.
  *
  * @param write Gets each line.
- * @param options Who the user is.
+ * @param options The way to name the user.
  * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
  *
  * @example
@@ -53,7 +54,7 @@ export function accessLog(
   let time = "";
   return (exchange) => {
     const now = Math.floor(Date.now() / 1000);
-    // The text of the time costs more than the rest of the line.
+    // Formatting the time costs more than the rest of the line.
     if (now !== second) time = formatTime(new Date((second = now) * 1000));
     write(formatLine(exchange, user(exchange.session), time));
   };
@@ -68,13 +69,13 @@ function formatLine(exchange: Exchange, user: string | null, time: string): stri
   return `${escape(host)} - ${name} [${time}] "${request}" ${status ?? "-"} ${bytes}`;
 }
 
-/** `02/Jan/2026:03:04:05 +0000` of `Fri, 02 Jan 2026 03:04:05 GMT`. */
+/** Turns `Fri, 02 Jan 2026 03:04:05 GMT` into `02/Jan/2026:03:04:05 +0000`. */
 function formatTime(time: Date): string {
   const [, day, month, year, clock] = time.toUTCString().split(" ");
   return `${day}/${month}/${year}:${clock} +0000`;
 }
 
-/** Escapes what could end a line or its quotes, or look like something else: log injection. */
+/** Escapes characters that could end a line or its quotes, or look like others: log injection. */
 function escape(text: string): string {
   return text.replace(/[^ !#-[\]-~]/g, (unit) => {
     const code = unit.charCodeAt(0);

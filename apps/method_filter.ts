@@ -52,8 +52,8 @@ export class AllowedMethods {
    * Allows these methods only.
    *
    * @param methods The methods of the requests that are passed on.
-   * @throws {TypeError} if one is not a string.
-   * @throws {RangeError} if one is not GET, HEAD, DELETE, PUT or POST.
+   * @throws {TypeError} if a method is not a string.
+   * @throws {RangeError} if a method is not GET, HEAD, DELETE, PUT or POST.
    */
   constructor(...methods: Method[]) {
     this.#methods = checkMethods(methods);
@@ -77,8 +77,8 @@ export class AllowedMethods {
 
 /**
  * An app that is called for some methods only. Every other method is answered with
- * `405 Method Not Allowed`, an empty body, and an `allow` that names the methods (RFC 9110 §15.5.6).
- * {@linkcode AllowedMethods.prototype.wrap} makes it.
+ * `405 Method Not Allowed`, an empty body, and an `allow` that names the methods (RFC 9110
+ * §15.5.6). {@linkcode AllowedMethods.prototype.wrap} makes such an app.
  */
 export class MethodFilter implements AppObject {
   readonly #app: AppParts;
@@ -91,12 +91,12 @@ export class MethodFilter implements AppObject {
    * @param app The app that gets the requests with an allowed method.
    * @param methods The allowed methods.
    * @throws {TypeError} if `app` is not an app, or a method is not a string.
-   * @throws {RangeError} if a method is not one of the five.
+   * @throws {RangeError} if a method is not GET, HEAD, DELETE, PUT or POST.
    */
   constructor(app: App, methods: Iterable<Method>) {
     this.#app = readApp(app, "app");
     this.#methods = checkMethods(methods);
-    // A header can't have an empty value, so it is left out if no method is allowed.
+    // A header can't have an empty value, so without any allowed method there is no `allow`.
     this.#refusal = this.#methods.size === 0 ? {} : { allow: [...this.#methods].join(", ") };
   }
 
@@ -104,9 +104,9 @@ export class MethodFilter implements AppObject {
    * Passes a request on, or answers `405 Method Not Allowed`.
    *
    * @param request The request.
-   * @param session The connection that it came over.
+   * @param session The connection of the request.
    * @param api The classes to make a response from.
-   * @throws what the app throws.
+   * @throws the errors of the app.
    */
   handle(
     request: Request,
@@ -125,7 +125,7 @@ export class MethodFilter implements AppObject {
    *
    * @param session The session that begins.
    * @param sock The socket of the connection.
-   * @throws what the app throws.
+   * @throws the errors of the app.
    */
   onConnect(session: Session, sock: Socket): boolean | Promise<boolean> {
     return this.#app.onConnect === null || this.#app.onConnect(session, sock);

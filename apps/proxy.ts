@@ -23,29 +23,31 @@ import { isPreambleTooLong } from "../base/wire/preamble.ts";
 import type { Client, Connection } from "../client.ts";
 import type { Logger } from "../server.ts";
 
-/** How a proxy behaves. */
+/** Options of a proxy. */
 export interface ProxyOptions {
   /**
-   * Gets a warning with the reason if a request could not be relayed; the client gets none.
+   * Gets a warning with the reason if a request could not be relayed; the client is told no reason.
    *
    * @default {nowhere}
    */
   logger?: Pick<Logger, "warn"> | undefined;
 }
 
-/** Which proxy made a connection: two with the same key must not use each other's. */
+/**
+ * The proxy that made each connection. Two proxies with the same key must not share connections.
+ */
 const makers = new WeakMap<Connection, ProxyApp>();
 
 /**
  * A reverse proxy: relays each request to a server and its response back, with nothing changed:
- * method, path and query (without what was shifted to `mount`), headers, body, the boundaries and
- * extensions of chunks, status, reason. A `host` or `authorization` of the client replaces the one
- * that came with the request, and hop-by-hop headers are not forwarded (RFC 9110 §7.6.1): `connection` and
- * what it names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`.
+ * method, path and query (without the components shifted to `mount`), headers, body, the boundaries
+ * and extensions of chunks, status, reason. A `host` or `authorization` of the client replaces the
+ * header that came with the request, and hop-by-hop headers are not forwarded (RFC 9110 §7.6.1):
+ * `connection` and the headers that it names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`.
  *
- * Each session has its own upstream connection, in `session.store` under `key`. It is closed when the session
- * ends, and within a second after the client leaves, even while the upstream processes its request. A client
- * that closes its writing side counts as gone.
+ * Each session has its own upstream connection, in `session.store` under `key`. This connection is
+ * closed when the session ends, and within a second after the client leaves, even while the
+ * upstream processes its request. A client that closes its writing side counts as gone.
  *
  * @example
  * ```ts
@@ -73,9 +75,9 @@ export class ProxyApp implements AppObject {
    * Makes a proxy to the server that a client is for.
    *
    * @param client Makes the connections to the server.
-   * @param key Where in `session.store` the connection is kept. Each proxy that the same session can reach
-   * needs its own key.
-   * @param options Where failures are logged.
+   * @param key The key of the connection in `session.store`. Each proxy that the same session can
+   * reach needs its own key.
+   * @param options The logger for failures.
    * @throws {TypeError} if an argument has a wrong type.
    */
   constructor(client: Client, key = "conn", options: ProxyOptions = {}) {
@@ -89,12 +91,12 @@ export class ProxyApp implements AppObject {
 
   /**
    * Relays a request. If the upstream can't be reached, or fails before it answers, the response is
-   * `502 Bad Gateway`; if it takes longer than the client's `timeout`, `504 Gateway Timeout`. If
-   * the headers are too large together with the client's own, it is `431 Request Header Fields Too
-   * Large`.
+   * `502 Bad Gateway`; if the upstream takes longer than the client's `timeout`,
+   * `504 Gateway Timeout`. If the headers are too large together with the client's own, the
+   * response is `431 Request Header Fields Too Large`.
    *
-   * @param request The request, of which the path that is left is relayed.
-   * @param session Its `store` holds the connection to the server.
+   * @param request The request; the rest of its path is relayed.
+   * @param session The session, whose `store` holds the connection to the server.
    * @throws {BodyError} if another app has used the body of the request.
    * @throws {DeguError} if another value is at `key` in `session.store`.
    * @throws {RangeError} if a header of the client can't be sent with the request.
@@ -102,7 +104,7 @@ export class ProxyApp implements AppObject {
    */
   async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
     const uri = request.buildProxyUri();
-    // A body that was already used is this app's mistake: throw it, don't answer 502.
+    // A used body is a mistake of this program, so the error is thrown and not answered with 502.
     makeOutputFromInput(request.body);
     const stored = this.#findConnection(request, session);
     try {
@@ -123,7 +125,7 @@ export class ProxyApp implements AppObject {
     }
   }
 
-  /** The connection of the session, if there is one that this request may use. */
+  /** The connection of the session, if this request may use it. */
   #findConnection({ method, body }: Request, session: Session): Connection | null {
     const stored = session.store.get(this.#key);
     if (stored === undefined) return null;
@@ -135,8 +137,8 @@ export class ProxyApp implements AppObject {
           "its own",
       );
     }
-    // If the upstream closes, it is unknown whether a POST without a body was processed, and it must not
-    // be sent twice (RFC 9110 §9.2.2); a new connection was not closed while idle.
+    // If the upstream closes an idle connection, a POST without a body may have been processed, and
+    // must not be sent twice (RFC 9110 §9.2.2). A new connection has not been idle.
     const onlyOnce = method === "POST" && body === null;
     if (!onlyOnce && !stored.closed) return stored;
     stored.close();
@@ -153,7 +155,7 @@ export class ProxyApp implements AppObject {
     const headers = endToEndHeaders(request.headers);
     this.#endWith(session);
     const connection = stored ?? await this.#connect(session);
-    // If the stored connection turns out to be stale, a new one needs the same body.
+    // If the stored connection is stale, a new connection needs the same body.
     const release = keepUnused(body);
     try {
       return passOn(await connection.request(method, uri, headers, body));
@@ -185,14 +187,14 @@ export class ProxyApp implements AppObject {
   }
 
   #end(session: Session): void {
-    // This listener comes first: failures of the upstream connection are then expected.
+    // Closing the session first makes the failure of its upstream connection an expected one.
     session.close(session.signal.reason);
     const connection = session.store.get(this.#key);
     if (isConnection(connection)) connection.close();
   }
 }
 
-/** The response as the client gets it. */
+/** The response for the client. */
 function passOn(response: Response): Response {
   const { status, reason, headers, body } = response;
   const kept = endToEndHeaders(headers);
@@ -205,8 +207,8 @@ function isConnection(value: unknown): value is Connection {
 }
 
 /**
- * True if a connection that was used before turned out to be unusable: closed by the upstream while it
- * was idle, or left with an unread response.
+ * True if a connection from an earlier request was unusable: closed by the upstream while idle, or
+ * left with an unread response.
  */
 function isStale(error: unknown): boolean {
   return error instanceof EmptyPreambleError || error instanceof ConnectionClosedError ||
@@ -219,8 +221,8 @@ function isMistake(error: unknown): boolean {
 }
 
 /**
- * The headers that an intermediary must remove (RFC 9110 §7.6.1), besides those that begin with `proxy-`; and
- * `expect`, since no interim response is relayed that could meet it (§10.1.1).
+ * The headers that an intermediary must remove (RFC 9110 §7.6.1), besides `proxy-…`; and `expect`,
+ * because no interim response is relayed that could fulfill it (§10.1.1).
  */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
   "connection",
@@ -235,15 +237,16 @@ function isHopByHop(name: string): boolean {
 }
 
 /**
- * Returns the headers without hop-by-hop headers and without those that `connection` names. `host` and the
- * headers that define a body's end or range are kept even if it names them: the message would be a different
- * one without them. If there is nothing to remove, that is the same object.
+ * Returns the headers without hop-by-hop headers and without those that `connection` names. `host`
+ * and the headers that define a body's end or range are kept even if `connection` names them:
+ * without them the message would be a different one. If there is nothing to remove, the same object
+ * is returned.
  */
 export function endToEndHeaders(headers: HeaderDict): HeaderDict {
   const names = Object.keys(headers);
   if (!names.some(isHopByHop)) return headers;
   const options = new Set(connectionOptions(headers));
-  // Without a prototype, as headers are received.
+  // Received headers have no prototype either.
   const kept: HeaderDict = Object.setPrototypeOf({}, null);
   for (const name of names) {
     const isNamed = options.has(name) && name !== "host" && !isSpecial(name);

@@ -17,13 +17,13 @@ import type { Session } from "../base/app/session.ts";
 import { allows, PATH } from "../base/wire/tables.ts";
 
 /**
- * Maps components of a path to apps. The key is `null` if the path has no more components, and `""` if it
- * ends with a slash. A nested map decides by the next component.
+ * Maps components of a path to apps. The key is `null` for a path without more components, and `""`
+ * for a path that ends with a slash. A nested map decides by the next component.
  */
 export type AppMap = ReadonlyMap<string | null, App | AppMap | AppEntries>;
 /**
- * The entries of such a map, in an array: TypeScript infers no type of a `Map` with both apps and
- * maps in it.
+ * The entries of such a map, in an array: TypeScript infers no type for a `Map` with both apps and
+ * maps as values.
  */
 export type AppEntries = readonly (readonly [key: string | null, app: App | AppMap | AppEntries])[];
 
@@ -31,15 +31,15 @@ export type AppEntries = readonly (readonly [key: string | null, app: App | AppM
 type Routes = ReadonlyMap<string | null, AppFunction | Routes>;
 
 /**
- * Passes each request to the app that a map names for its path, and answers `410 Gone` if there is
- * none.
+ * Passes each request to the app that a map names for its path, and answers `410 Gone` if the map
+ * names none.
  *
- * For each map that it goes through, one component of the path is shifted to `mount`, so the app sees only
- * the rest of the path.
+ * Each map on the way shifts one component of the path to `mount`, so the app sees only the rest of
+ * the path.
  *
  * When a peer connects, every app in the map that has an `onConnect` is asked, each object once, in
- * the order of the map; the peer is accepted if all of them return exactly `true`. (Its requests are not
- * known yet, so all must agree.)
+ * the order of the map; the peer is accepted if all of them return exactly `true`. All apps must
+ * agree because the peer's requests are not known yet.
  *
  * @example
  * ```ts
@@ -66,7 +66,7 @@ export class Router implements AppObject {
   /**
    * Makes a router from a map or its entries, which are copied together with all nested maps.
    *
-   * @param appmap An app, or another map, by the component of the path that leads to it.
+   * @param appmap An app, or another map, for each component of a path.
    * @throws {TypeError} if a map is neither a `Map` nor an array of entries, a key is neither a
    * string nor `null`, or a value is neither an app nor a map.
    * @throws {RangeError} if a key can't be a component of a path or comes twice, or more than 10
@@ -79,12 +79,12 @@ export class Router implements AppObject {
   }
 
   /**
-   * Passes a request on; answers `410 Gone` if there is no app for its path.
+   * Passes a request on; answers `410 Gone` if the map has no app for its path.
    *
    * @param request The request.
-   * @param session The connection that it came over.
+   * @param session The connection of the request.
    * @param api The classes to make a response from.
-   * @throws what the app throws.
+   * @throws the errors of the app.
    */
   handle(
     request: Request,
@@ -102,7 +102,7 @@ export class Router implements AppObject {
    *
    * @param session The session that begins.
    * @param sock The socket of the connection.
-   * @throws what an app throws.
+   * @throws the errors of an app.
    */
   async onConnect(session: Session, sock: Socket): Promise<boolean> {
     for (const onConnect of this.#askers) {
@@ -148,7 +148,7 @@ function copyMap(
   return routes;
 }
 
-/** Returns the pairs of a map, or of an array that has nothing else. */
+/** Returns the pairs of a map, or of an array of pairs. */
 function entriesOf(appmap: unknown, label: string): readonly (readonly [unknown, unknown])[] {
   if (appmap instanceof Map) return [...appmap];
   if (!Array.isArray(appmap)) {

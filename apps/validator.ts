@@ -38,8 +38,8 @@ import {
 import { checkUri, parseUri } from "../base/wire/uri.ts";
 
 /**
- * Wraps an app and checks every rule of the contract: what the server hands to it, and what it
- * returns. A broken rule is an error whose message begins with what is wrong:
+ * Wraps an app and checks every rule of the contract: the arguments from the server, and the answer
+ * of the app. A broken rule is an error whose message begins with the place:
  * `response.headers["Content-Type"]: the name must be …`.
  *
  * A server also checks each response before sending it. A validator additionally checks the server,
@@ -71,13 +71,13 @@ export class Validator implements AppObject {
   }
 
   /**
-   * Passes a request on, and returns what the app returns, always as a tuple.
+   * Passes a request on, and returns the app's answer, always as a tuple.
    *
    * @param request The request.
-   * @param session The connection that it came over.
+   * @param session The connection of the request.
    * @param api The classes to make a response from.
-   * @throws {TypeError} if something has a wrong type.
-   * @throws {RangeError} if something has a value that is not allowed.
+   * @throws {TypeError} if a part has a wrong type.
+   * @throws {RangeError} if a part has a value that is not allowed.
    * @throws {BodyError} if a body is not in a state that allows the request or the response.
    */
   async handle(request: Request, session: Session, api: Api): Promise<ResponseTuple> {
@@ -85,7 +85,7 @@ export class Validator implements AppObject {
     checkSession(session);
     const classes = ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const;
     checkFunctions("api", api, [...classes, "Range", "ContentRange"]);
-    // Copied now: an app can replace the fields of a request.
+    // An app can replace the fields of a request, so they are copied first.
     const { method, body } = request;
     const returned = await this.#app.handle(request, session, api);
     const answer = checkResponse(returned, method, body);
@@ -117,9 +117,9 @@ export class Validator implements AppObject {
   }
 }
 
-// ───────────────────────── what an app gets
+// ───────────────────────── the arguments of an app
 
-/** Never read: formatting is the check. */
+/** The buffer is never read: formatting is the check. */
 const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 function checkRequest(request: Request): void {
@@ -207,15 +207,15 @@ function checkFunctions<T extends object>(
   for (const name of names) checkFunction(`${label}.${name}`, value[name]);
 }
 
-// ───────────────────────── what it returns
+// ───────────────────────── the answer of an app
 
 /** An answer that can be sent. */
 export interface CheckedAnswer extends Answer {
-  /** How the end of its body will be determined; `undefined` if its headers are sent as given. */
+  /** The framing of the body; `undefined` if the headers are sent as given. */
   readonly framing: Framing | undefined;
 }
 
-/** Checks what an app returned for a request. A body that can't be sent is canceled, as a server does. */
+/** Checks the answer of an app. A body that can't be sent is canceled, as a server does. */
 export function checkResponse(
   returned: unknown,
   method: Method,

@@ -5,7 +5,7 @@ import { quote } from "./errors.ts";
 
 /** An IPv4 or IPv6 address, or a DNS name, and a port. */
 export type HostAddress = readonly [host: string, port: number];
-/** An IPv6 address with flow information and the index of the interface it is on. */
+/** An IPv6 address with flow information and the index of its interface. */
 export type ScopedAddress = readonly [
   host: string,
   port: number,
@@ -14,8 +14,8 @@ export type ScopedAddress = readonly [
 ];
 
 /**
- * The address of a server: a host and a port, an IPv6 address with its scope, the absolute path of a Unix
- * socket, or the bytes of a Linux abstract name, which begin with NUL.
+ * The address of a server: a host and a port, an IPv6 address with its scope, the absolute path of
+ * a Unix socket, or the bytes of a Linux abstract name, which begin with NUL.
  */
 export type Address = HostAddress | ScopedAddress | string | Uint8Array;
 
@@ -29,16 +29,17 @@ const SCOPE_NUMBER = /^(?:0|[1-9][0-9]*)$/;
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
 
 /**
- * Formats an address as text: the inverse of {@linkcode parseAddress}. Logs and session names use it.
+ * Formats an address as text: the inverse of {@linkcode parseAddress}. Logs and session names use
+ * it.
  *
- * A numeric scope looks the same in a pair and in a four-tuple, and is parsed as a four-tuple. A four-tuple
- * with scope 0, which means none, is parsed as a pair. The length of a prefix, which a client takes in a four-tuple, is
- * left out.
+ * A numeric scope looks the same in a pair and in a four-tuple, and is parsed as a four-tuple. A
+ * four-tuple with scope 0, which means none, is parsed as a pair. The length of a prefix, which a
+ * client accepts in a four-tuple, is left out.
  *
  * @param address The address of a server or a client.
- * @throws {TypeError} if it has none of the forms of an address.
- * @throws {RangeError} if a part of it is not allowed, or can't be written as text: flowinfo other
- * than 0, and the host `unix`; `UNIX` is the same name.
+ * @throws {TypeError} if the address has none of its forms.
+ * @throws {RangeError} if a part is not allowed, or can't be written as text: flowinfo other than
+ * 0, and the host `unix`; `UNIX` is the same name.
  *
  * @example
  * ```ts
@@ -73,15 +74,15 @@ export function formatAddress(address: Address): string {
 /**
  * Parses an address as written in a configuration or on a command line.
  *
- * `127.0.0.1:80`, `camera.local:80`, `[::1]:80`, `[fe80::1%eth0]:80`; with a scope by number,
- * `[fe80::1%3]:80`, a four-tuple; `unix:/run/a.socket`, and `unix:@name` for an abstract name. In those
- * two `%`, control characters and other invisible characters are written as `%25`, `%0A` and so on. The
- * port may be 0, for a server.
+ * The forms are `127.0.0.1:80`, `camera.local:80`, `[::1]:80`, `[fe80::1%eth0]:80`; with a scope by
+ * number, `[fe80::1%3]:80`, a four-tuple; `unix:/run/a.socket`, and `unix:@name` for an abstract
+ * name. In the last two, `%`, control characters and other invisible characters are written as
+ * `%25`, `%0A` and so on. The port may be 0, for a server.
  *
  * @param text The address as text.
- * @throws {TypeError} if it is not a string.
- * @throws {RangeError} if the text is not an address, or not as {@linkcode formatAddress} writes it;
- * the message says what is wrong.
+ * @throws {TypeError} if the text is not a string.
+ * @throws {RangeError} if the text is not an address, or differs from the text that
+ * {@linkcode formatAddress} writes; the message says what is wrong.
  *
  * @example
  * ```ts
@@ -99,7 +100,7 @@ export function parseAddress(text: string): Address {
   return text.startsWith(UNIX) ? parseSocketName(text.slice(UNIX.length)) : parseHostAndPort(text);
 }
 
-/** The text of an address that was checked; flowinfo, which it can't have, is left out. For logs. */
+/** The text of a checked address, for logs. Flowinfo has no text, and is left out. */
 export function addressText(address: Address): string {
   if (typeof address === "string" || address instanceof Uint8Array) {
     return UNIX + socketName(address);
@@ -115,13 +116,13 @@ export function addressText(address: Address): string {
 export function socketName(address: Address): string {
   if (typeof address === "string") return address.replace(UNSEEN, encodeURIComponent);
   if (!(address instanceof Uint8Array)) return addressText(address);
-  // An empty name: the kernel chooses one.
+  // The kernel chooses a name in place of an empty one.
   if (address.length === 0) return "";
   const name = new TextDecoder("utf-8", { ignoreBOM: true }).decode(address.subarray(1));
   return `@${name.replace(UNSEEN, encodeURIComponent)}`;
 }
 
-/** Checks a host for either end; in a pair it may be a name. */
+/** Checks a host for either end; a host in a pair may be a name. */
 function checkHost(host: string, isScoped: boolean, scopeid: number | undefined): void {
   if (isIPv6(withoutZone(host))) {
     checkScope(host, scopeid);
@@ -171,7 +172,7 @@ function unescape(text: string): string {
   }
 }
 
-/** The error for text that doesn't have the form of an address. */
+/** The error for text without the form of an address. */
 function badText(text: string): RangeError {
   // The text before an at sign may be a password.
   const got = text.includes("@") ? "" : `; got ${quote(text)}`;
@@ -202,16 +203,22 @@ const MAX_PORT = 65535;
 /** The largest number of an interface. */
 const MAX_UINT32 = 2 ** 32 - 1;
 const MAX_DNS_NAME_LENGTH = 253;
-/** The underscore is accepted because some host names have it, although RFC 1123 §2.1 forbids it. */
+/**
+ * The underscore is accepted because some host names have it, although RFC 1123 §2.1 forbids it.
+ */
 const DNS_LABEL = /^[0-9A-Za-z_-]{1,63}$/;
-/** The zone of an IPv6 address: the name or the number of an interface. A padded number would be a second text for one. */
+/**
+ * The zone of an IPv6 address: the name or the number of an interface. A number with leading zeros
+ * would be a second text for the same zone.
+ */
 const ZONE = /^(?!0[0-9]+$)[-.0-9A-Z_a-z]+$/;
 const PREFIX = /\/[0-9]{1,3}$/;
 const encoder = new TextEncoder();
 
 /**
- * The form in which DNS names are compared: in lower case, without a trailing dot; `null` if the text is
- * not a DNS name. The last label of one is not all digits: it could be taken for an IPv4 address.
+ * The form in which DNS names are compared: in lower case, without a trailing dot; `null` if the
+ * text is not a DNS name. A name whose last label has digits only could be taken for an IPv4
+ * address, and is none.
  */
 export function canonicalDnsName(text: string): string | null {
   const name = text.endsWith(".") ? text.slice(0, -1) : text;
@@ -219,7 +226,8 @@ export function canonicalDnsName(text: string): string | null {
   const labels = name.split(".");
   const isName = labels.every((label) => DNS_LABEL.test(label)) &&
     !/^[0-9]+$/.test(labels.at(-1) ?? "");
-  // Checked first, because other letters have an ASCII one in lower case: the Kelvin sign has k.
+  // The check comes first, because other letters become ASCII in lower case: the Kelvin sign
+  // becomes k.
   return isName ? name.toLowerCase() : null;
 }
 
@@ -229,8 +237,8 @@ export function isNameOrIPv4(host: string): boolean {
 }
 
 /**
- * Removes the length of a prefix, `/64`, from an IPv6 address. A client takes it in a four-tuple, as systems print the
- * address of an interface.
+ * Removes the length of a prefix, `/64`, from an IPv6 address. Systems print an interface's address
+ * with it, so a client accepts it in a four-tuple.
  */
 export function withoutPrefix(host: string): string {
   return host.replace(PREFIX, "");
@@ -256,7 +264,7 @@ export function checkScope(host: string, scopeid = 0): void {
   );
 }
 
-/** The error for text that is not a host, with what it looks like. */
+/** The error for text that is not a host, with a guess at what the text is. */
 export function badHost(host: string, wanted: string): RangeError {
   const mistake = mistakeOf(host);
   const hint = mistake === null ? "" : `; this looks like ${mistake}`;
@@ -265,7 +273,7 @@ export function badHost(host: string, wanted: string): RangeError {
   return new RangeError(`address[0]: must be ${wanted}${got}${hint}`);
 }
 
-/** What was probably given instead of a host; `null` if there is no good guess. */
+/** The kind of value that was probably given in place of a host; `null` without a good guess. */
 function mistakeOf(host: string): string | null {
   if (host.includes("://")) return "a URL: give its host, and the port as the second item";
   if (host.includes("@")) return "a host with a user: give the host alone";
@@ -281,7 +289,7 @@ function mistakeOf(host: string): string | null {
   return host.includes(":") ? "an IPv6 address, but is none" : null;
 }
 
-/** Checks and copies an abstract name; for an empty one the kernel chooses the name. */
+/** Checks and copies an abstract name; the kernel chooses a name in place of an empty one. */
 export function checkName(name: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(name);
   if (copy.length > MAX_NAME_BYTES) {
@@ -376,13 +384,13 @@ export function isIPv6(host: string): boolean {
   return /^[0-9A-Fa-f:.]+$/.test(host) && host.includes(":") && URL.canParse(`http://[${host}]/`);
 }
 
-/** The form in which IP addresses are compared (RFC 5952); `null` if the text is not one. */
+/** The form in which IP addresses are compared (RFC 5952); `null` for any other text. */
 export function canonicalIPAddress(text: string): string | null {
   if (isIPv4(text)) return text;
   return isIPv6(text) ? new URL(`http://[${text}]/`).hostname.slice(1, -1) : null;
 }
 
-/** The same form of an address in 4 or 16 bytes; `null` for any other number of bytes. */
+/** The same form for an address of 4 or 16 bytes; `null` for any other number of bytes. */
 export function formatIPAddress(bytes: Uint8Array): string | null {
   if (bytes.length === 4) return bytes.join(".");
   if (bytes.length !== 16) return null;
@@ -397,13 +405,16 @@ export function withoutZone(host: string): string {
   return percent < 0 ? host : host.slice(0, percent);
 }
 
-/** The zone of an IPv6 address; `null` if it has none. */
+/** The zone of an IPv6 address; `null` for an address without a zone. */
 export function zoneOf(host: string): string | null {
   const percent = host.indexOf("%");
   return percent < 0 ? null : host.slice(percent + 1);
 }
 
-/** True for an IP address of the machine itself (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3), in its canonical form. */
+/**
+ * True for an IP address of the machine itself (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3), given in its
+ * canonical form.
+ */
 export function isLoopback(host: string): boolean {
   return host === "::1" || host.startsWith("127.");
 }

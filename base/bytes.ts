@@ -8,16 +8,16 @@ const lengthOf = Object.getOwnPropertyDescriptor(
 )!.get!;
 
 /**
- * The real length of an array. An array over a resizable buffer changes with each resize, a transferred one
- * has none, and a subclass may report anything.
+ * The real length of an array. An array over a resizable buffer changes with each resize, a
+ * transferred array has no bytes, and a subclass may report anything.
  */
 export function realLength(bytes: Uint8Array): number {
   return lengthOf.call(bytes);
 }
 
 /**
- * A plain view of the bytes that an array has now. It never grows; when its buffer shrinks or is
- * transferred, it has no bytes left, which {@linkcode checkUnchanged} finds.
+ * A plain view of the current bytes of an array. The view never grows; when its buffer shrinks or
+ * is transferred, it is empty, which {@linkcode checkUnchanged} finds.
  */
 export function viewOf(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, realLength(bytes));
@@ -28,7 +28,7 @@ export function checkUnchanged(bytes: Uint8Array, announced: number): void {
   if (realLength(bytes) !== announced) throw changedError(bytes, announced);
 }
 
-/** The error for an array whose length differs from what was announced. */
+/** The error for an array whose length differs from the announced one. */
 export function changedError(bytes: Uint8Array, announced: number): BodyError {
   return new BodyError(
     `an array of ${announced} bytes had ${realLength(bytes)} when it was to be sent; ` +
@@ -39,7 +39,7 @@ export function changedError(bytes: Uint8Array, announced: number): BodyError {
 /** No bytes. */
 export const EMPTY: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
-/** True if `wanted` is found in `bytes` at the position. */
+/** True if `bytes` has `wanted` at the position. */
 export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): boolean {
   let i = 0;
   while (i < wanted.length && bytes[at + i] === wanted[i]) i++;
@@ -47,8 +47,8 @@ export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): b
 }
 
 /**
- * Copies a few bytes, faster than `set` does, and returns the position after them. Bytes beyond
- * the end of the buffer are dropped.
+ * Copies a few bytes, faster than `set` does, and returns the position after them. Bytes beyond the
+ * end of the buffer are dropped.
  */
 export function writeBytes(into: Uint8Array, at: number, bytes: Uint8Array): number {
   for (let i = 0; i < bytes.length; i++) into[at + i] = bytes[i]!;
@@ -75,8 +75,8 @@ export function decodeText(bytes: Uint8Array): string {
 
 /**
  * Decodes bytes that a table allows, or that are about to be checked with one. Every byte outside
- * ASCII becomes characters that no table allows, and a byte order mark is kept, so text that passes a later
- * check is byte for byte what arrived.
+ * ASCII becomes characters that no table allows, and a byte order mark is kept, so text that passes
+ * a later check has exactly the bytes that arrived.
  */
 export function decodeAscii(bytes: Uint8Array): string {
   return asciiDecoder.decode(bytes);

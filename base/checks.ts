@@ -1,7 +1,8 @@
 /**
- * Checks of arguments and options. Each takes the label that its error begins with: the name of the
- * argument or option, or its path in a larger value, as in `response.headers["content-type"]`. A wrong type is a
- * `TypeError`, a value that is not allowed a `RangeError`.
+ * Checks of arguments and options. Each check takes the label with which its error begins: the name
+ * of the argument or option, or its path in a larger value, as in
+ * `response.headers["content-type"]`. A wrong type is a `TypeError`, a value that is not allowed a
+ * `RangeError`.
  */
 
 import { quote, typeName } from "./errors.ts";
@@ -27,7 +28,7 @@ export const checkBoolean: Check<boolean> = checkOf(
   (value) => typeof value === "boolean",
 );
 
-/** Checks that a value is a number; `NaN` is one. */
+/** Checks that a value is a number, perhaps `NaN`. */
 export const checkNumber: Check<number> = checkOf("a number", (value) => typeof value === "number");
 
 /** Checks that a value is a function or a class. */
@@ -36,7 +37,7 @@ export const checkFunction: (label: string, value: unknown) => void = checkOf(
   (value) => typeof value === "function",
 );
 
-/** Checks that a value is an object; a function is not one. */
+/** Checks that a value is an object and not a function. */
 export const checkObject: Check<object> = checkOf(
   "an object",
   (value) => typeof value === "object" && value !== null,
@@ -49,7 +50,10 @@ export const checkUint8Array: Check<Uint8Array> = checkOf(
   (value) => value instanceof Uint8Array,
 );
 
-/** Checks that a value is a safe integer within bounds. `Infinity` is allowed only if it is `most`. */
+/**
+ * Checks that a value is a safe integer within bounds. `Infinity` is allowed only as the value of
+ * `most`.
+ */
 export function checkInteger(
   label: string,
   value: unknown,
@@ -75,7 +79,10 @@ export function checkMethods(label: string, value: unknown, names: readonly stri
   }
 }
 
-/** Copies options, so later changes can't bypass the checks. One that is unknown, and usually misspelled, is an error. */
+/**
+ * Copies options, so that later changes can't bypass the checks. An unknown option, which is
+ * usually misspelled, is an error.
+ */
 export function copyOptions<T extends object>(
   options: T,
   known: readonly string[],

@@ -44,7 +44,7 @@ export type ProtocolErrorCode =
   | "UNFRAMED_BODY";
 
 /**
- * The peer sent bytes that break the grammar. The connection that they came from is closed.
+ * The peer sent bytes that break the grammar. Their connection is closed.
  *
  * @example
  * ```ts
@@ -62,14 +62,14 @@ export type ProtocolErrorCode =
 export class ProtocolError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "ProtocolError";
-  /** Names the rule that was broken, in capitals: `"BAD_HEADER_NAME"`. Stable, unlike the message. */
+  /** Names the broken rule, in capitals: `"BAD_HEADER_NAME"`. Stable, unlike the message. */
   readonly code: ProtocolErrorCode;
 
   /**
    * Makes an error with a stable code and a message that quotes the bytes, escaped and cut.
    *
-   * @param code Names the rule that was broken.
-   * @param message What was wrong, and what is needed.
+   * @param code The broken rule.
+   * @param message The problem, and what is needed.
    */
   constructor(code: ProtocolErrorCode, message: string) {
     super(message);
@@ -85,7 +85,7 @@ export class EmptyPreambleError extends ProtocolError {
   /**
    * Makes an error with the code `"EMPTY_PREAMBLE"`.
    *
-   * @param message What happened.
+   * @param message A description of the event.
    */
   constructor(message = "the peer closed the connection before the first byte of a message") {
     super("EMPTY_PREAMBLE", message);
@@ -93,18 +93,20 @@ export class EmptyPreambleError extends ProtocolError {
 }
 
 /**
- * Why there is no TLS connection.
+ * The reason why there is no TLS connection.
  *
- * - `"UNTRUSTED"`: the peer's certificate was not verified. If the TLS library reports no reason, this
- *   may be any, and the message lists the possible ones.
- * - `"EXPIRED"`, `"NOT_YET_VALID"`: it is not valid now, by the clock of this end.
- * - `"WRONG_PURPOSE"`: it is not for this end of a connection, or it belongs to an authority.
- * - `"WRONG_NAME"`: it is not for the host.
- * - `"WEAK"`: its key, or a signature, is too weak.
- * - `"NO_CERTIFICATE"`: the peer sent none.
+ * - `"UNTRUSTED"`: the peer's certificate was not verified. If the TLS library reports no reason,
+ *   any is possible, and the message lists the likely ones.
+ * - `"EXPIRED"`, `"NOT_YET_VALID"`: the certificate is not valid now, by the clock of this end.
+ * - `"WRONG_PURPOSE"`: the certificate is not for this end of a connection, or belongs to an
+ *   authority.
+ * - `"WRONG_NAME"`: the certificate is not for the host.
+ * - `"WEAK"`: the key of the certificate, or a signature, is too weak.
+ * - `"NO_CERTIFICATE"`: the peer sent no certificate.
  * - `"REFUSED_BY_PEER"`: the peer sent an alert, which the message names.
- * - `"POLICY"`: the two have no version or cipher suite in common, or the session can't be resumed.
- * - `"NOT_TLS"`: what the peer sent is not TLS.
+ * - `"POLICY"`: the two ends have no version or cipher suite in common, or the session can't be
+ *   resumed.
+ * - `"NOT_TLS"`: the peer's bytes are not TLS.
  * - `"CLOSED"`: the peer closed or reset the connection without a reason.
  */
 export type TlsErrorCode =
@@ -121,7 +123,8 @@ export type TlsErrorCode =
   | "CLOSED";
 
 /**
- * A TLS handshake failed. `cause` is the error of the socket or of the TLS library, if there is one.
+ * A TLS handshake failed. `cause` is the error of the socket or of the TLS library, if there is
+ * one.
  *
  * @example
  * ```ts
@@ -143,15 +146,15 @@ export type TlsErrorCode =
 export class TlsError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "TlsError";
-  /** Why, in capitals: `"UNTRUSTED"`. Stable, unlike the message. */
+  /** The reason, in capitals: `"UNTRUSTED"`. Stable, unlike the message. */
   readonly code: TlsErrorCode;
 
   /**
-   * Makes an error with a stable code, and with the error below it as its cause.
+   * Makes an error with a stable code, and with the underlying error as its cause.
    *
-   * @param code Names the reason.
-   * @param message What happened, and what to do.
-   * @param options The error below it, as `cause`.
+   * @param code The reason.
+   * @param message The problem, and what to do.
+   * @param options The underlying error, as `cause`.
    */
   constructor(code: TlsErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
@@ -173,7 +176,7 @@ export class ConnectionClosedError extends DeguError {
   /**
    * Makes an error that says that the connection is closed and, if known, why.
    *
-   * @param message What happened.
+   * @param message A description of the event.
    */
   constructor(message = "the connection is closed; make a new one with client.connect()") {
     super(message);
@@ -187,8 +190,8 @@ const SEARCHED_LENGTH = 4096;
 const SECRET_TEXT = /(authorization|cookie)[^a-z-]|:\/\/[^/]*@|-----BEGIN/i;
 
 /**
- * Quotes text or bytes of a peer for an error message: printable ASCII, the rest escaped, truncated.
- * What looks like a secret is not shown, because messages end up in logs.
+ * Quotes text or bytes of a peer for an error message: printable ASCII, the rest escaped,
+ * truncated. Text that looks like a secret is not shown, because messages end up in logs.
  */
 export function quote(value: string | Uint8Array): string {
   if (

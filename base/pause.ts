@@ -1,6 +1,8 @@
 /** A pause that a signal ends. */
 
-/** Waits this many milliseconds, which may be `Infinity`, or until one of the signals is aborted. Never rejects. */
+/**
+ * Waits this many milliseconds, perhaps `Infinity`, or until a signal is aborted. Never rejects.
+ */
 export function pause(
   milliseconds: number,
   ...given: readonly (AbortSignal | undefined)[]

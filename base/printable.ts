@@ -1,21 +1,25 @@
-/** What is shown in messages and logs: text that somebody else has chosen, made visible, and no secrets. */
+/** Text for messages and logs: text of strangers made visible, and secrets left out. */
 
 import { decodeAscii } from "./bytes.ts";
 import { checkString } from "./checks.ts";
 import { quote } from "./errors.ts";
 
-/** Characters that are invisible in a log, end its line, or change the order of what follows. */
+/**
+ * Characters that are invisible in a log, end its line, or change the order of the characters after
+ * them.
+ */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /**
- * Makes text safe to print on one line of a terminal or of a log: names of files, of devices, of anything that a peer has
- * chosen, and messages that they are in. Control characters (ends of lines, escape sequences), characters that are
- * invisible or change the order of what follows, and halves of surrogate pairs become visible; all others stay.
+ * Makes text safe to print on one line of a terminal or of a log: names of files, of devices, of
+ * anything that a peer has chosen, and messages that contain such names. Control characters (ends
+ * of lines, escape sequences), characters that are invisible or change the order of others, and
+ * halves of surrogate pairs become visible; all others stay.
  *
  * @param text The text.
- * @returns The text, with each such character as its code point in hexadecimal digits: `\u{1b}`. It is for people:
- * a text that has contained `\u{1b}` before looks the same.
- * @throws {TypeError} if it is not a string.
+ * @returns The text, with each such character as its code point in hexadecimal digits: `\u{1b}`.
+ * The result is for people: a text that contained the characters `\u{1b}` before looks the same.
+ * @throws {TypeError} if the text is not a string.
  *
  * @example A name that would clear the screen
  * ```ts
@@ -37,7 +41,8 @@ export function printable(text: string): string {
 /**
  * Formats a value as one line of JSON with visible characters only.
  *
- * @returns JSON with each invisible character as `\\u` and four hexadecimal digits, once for each UTF-16 unit.
+ * @returns JSON with each invisible character as `\\u` and four hexadecimal digits, once for each
+ * UTF-16 unit.
  */
 export function printableJson(value: unknown): string {
   return JSON.stringify(value).replaceAll(UNSEEN, (character) => {
@@ -47,10 +52,10 @@ export function printableJson(value: unknown): string {
 }
 
 /**
- * Makes an error safe for a log: a file system error has its path in its message and in
- * its stack.
+ * Makes an error safe for a log: the message and the stack of a file system error contain its path.
  *
- * @returns The error itself if its message is safe; otherwise a safe one with the same name and code.
+ * @returns The error itself if its message is safe; otherwise a safe error with the same name and
+ * code.
  */
 export function printableError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
@@ -61,10 +66,13 @@ export function printableError(error: unknown): unknown {
   return Object.assign(shown, { name, ...(code === undefined ? {} : { code }) });
 }
 
-/** The name of the method that `console.log` and `Deno.inspect` call; `util.inspect` in Deno calls it too. */
+/**
+ * The name of the method that `console.log` and `Deno.inspect` call; `util.inspect` in Deno calls
+ * it too.
+ */
 export const INSPECT: unique symbol = Symbol.for("Deno.customInspect");
 
-/** How that method prints what it shows. */
+/** The function that this method gets for printing values. */
 export type Inspect = (value: unknown, options?: unknown) => string;
 
 /** Prints an object as `Name(key=value, …)`. */
@@ -75,7 +83,7 @@ export function inspectFields(
   options: unknown,
 ): string {
   const parts = Object.entries(fields).map(([key, value]) => {
-    // A copy with a prototype, so "[Object: null prototype]" isn't printed each time.
+    // A copy with a prototype avoids "[Object: null prototype]" in every line.
     const shown = key === "headers" ? hideSecrets(value as object) : value;
     return `${key}=${inspect(shown, options)}`;
   });
@@ -101,14 +109,14 @@ export function hideSecrets<T extends object>(values: T): Record<string, unknown
   );
 }
 
-/** Hides the secrets of headers or options when they are printed; nothing else changes. */
+/** Hides the secrets of headers or options when they are printed; the values stay. */
 export function hideSecretsOf<T extends object>(values: T): T {
   return Object.defineProperty(values, INSPECT, {
     value: (inspect: Inspect, options: unknown) => inspect(hideSecrets(values), options),
   });
 }
 
-/** Quotes the value of a header for an error message, unless it may be a secret. */
+/** Quotes the value of a header for an error message, unless the value may be a secret. */
 export function quoteValue(name: string, value: string | Uint8Array): string {
   return isSecret(name) ? "a value that is not shown" : quote(value);
 }

@@ -1,6 +1,6 @@
 /**
- * This tree beside a commit of its history, in processor time of both ends: what a rewrite costs, which no table of
- * peers shows. Processes of the two take turns.
+ * This tree beside a commit of its history, in processor time of both ends: the cost of a rewrite,
+ * which no table of peers shows. Processes of the two take turns.
  */
 
 import { mustRun } from "../tests/support/commands.ts";
@@ -12,7 +12,7 @@ import { startProgram } from "./process.ts";
 const program = new URL("peers/both_ends.ts", import.meta.url).pathname;
 const thisTree = new URL("../", import.meta.url);
 
-/** The groups of a comparison with a commit, as `git` understands it. */
+/** The groups of a comparison with a commit, named as for `git`. */
 export async function* groupsAgainst(commit: string, setting: RowSetting): AsyncGenerator<Group> {
   const other = await checkOut(commit, setting.directory);
   let number = 0;
@@ -20,7 +20,7 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
   for (const [name, isSlow] of Object.keys(jobs).map((name) => [name, name.includes("64")])) {
     for (const kept of [true, false]) {
       for (const tls of [null, setting.tls]) {
-        // A handshake for each exchange takes ten times as long as anything else.
+        // A handshake for each exchange takes ten times as long as all other steps.
         const amount = (isSlow || tls !== null ? 500 : 4000) / (kept ? 1 : 2) /
           (setting.quick ? 4 : 1);
         yield {
@@ -37,7 +37,7 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
               const run = [Deno.execPath(), "run", "--quiet", "--no-check", "-A"];
               const command = [...pinnedTo("one", setting), ...run, "--v8-flags=--expose-gc"];
               const { ask } = await startProgram([...command, program, ...words], running);
-              // Compilers have done most of their work by then.
+              // Compilers have done most of their work after this run.
               await ask({ command: "run", amount: 2 * amount });
               return () => ask({ command: "run", amount });
             },
@@ -48,7 +48,7 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
   }
 }
 
-/** Unpacks a commit; resolves to the URL of where it is. */
+/** Unpacks a commit; resolves to the URL of its directory. */
 async function checkOut(commit: string, directory: string): Promise<string> {
   const archive = `${directory}/against.tar`, root = `${directory}/against`;
   const git = ["git", "-C", thisTree.pathname];

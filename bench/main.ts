@@ -1,6 +1,6 @@
 /**
- * `deno task bench`: this project beside the raw socket and its peers. Prints a table per group as it
- * goes; see `--help`.
+ * `deno task bench`: this project beside the raw socket and its peers. Prints a table per group
+ * after its measurement; see `--help`.
  */
 
 import { parseArgs } from "node:util";
@@ -35,7 +35,7 @@ Everything takes about an hour. Nothing else should run meanwhile. TMPDIR names 
 ${rows.map(({ number, title }) => `Row ${String(number).padStart(2)}  ${title}`).join("\n")}
 `;
 
-/** Reads the command line; throws `TypeError` or `RangeError` with what is wrong with it. */
+/** Reads the command line; throws `TypeError` or `RangeError` with the mistake. */
 function parseOptions() {
   const { values } = parseArgs({
     args: Deno.args,
@@ -74,11 +74,11 @@ if (options.help) {
   Deno.exit(0);
 }
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  // Every contender then fails, and what was made is removed.
+  // Every contender then fails, and its files are removed.
   Deno.addSignalListener(signal, () => ending.abort(new Error(`ended by ${signal}`)));
 }
 const directory = await Deno.makeTempDir({ prefix: "degu-bench-" });
-// A peer that can't be had is not our failure.
+// The failure of a peer that can't be installed is not ours.
 const isOurs = (name: string) => options.against !== undefined || name.startsWith("degu");
 let failed = false;
 try {
@@ -88,7 +88,7 @@ try {
     cores: await findCores(),
     directory,
     quick,
-    // Made for both ends, they name three files each.
+    // A PKI for both ends names three files for each.
     tls: {
       server: pki.serverSslconfig as CertificateFiles,
       client: pki.clientSslconfig as CertificateFiles & { checkHostname: false },
@@ -119,5 +119,5 @@ try {
   ending.abort();
   await Deno.remove(directory, { recursive: true });
 }
-// Explicit, because the signal listeners keep the process alive.
+// The signal listeners would keep the process alive.
 Deno.exit(failed ? 1 : 0);

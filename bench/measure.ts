@@ -1,11 +1,17 @@
-/** Measures contenders in turns: A B C A B C …, so that other load on the machine affects all of them. */
+/**
+ * Measures contenders in turns: A B C A B C …, so that other load on the machine affects all of
+ * them.
+ */
 
-/** Takes one measurement, in the unit of its group. */
+/** Takes a measurement, in the unit of its group. */
 export type Measure = () => Promise<number>;
 
 export interface Contender {
   readonly name: string;
-  /** Starts what is measured, until `running` is disposed of, and brings caches and compilers into their state. */
+  /**
+   * Starts the measured programs, until `running` is disposed of, and warms up caches and
+   * compilers.
+   */
   start(running: AsyncDisposableStack): Promise<Measure>;
 }
 
@@ -13,23 +19,25 @@ export interface Group {
   /** Stable name of the group in results: the row's number, and more. */
   readonly id: string;
   readonly title: string;
-  /** Something per second, of which more is better, or something of which less is. */
+  /** A number per second, which should be high, or a cost, which should be low. */
   readonly unit: string;
   readonly placement: string;
-  /** Names of contenders whose median the others are divided by. */
+  /** Names of contenders; the median of each other contender is divided by theirs. */
   readonly references: readonly string[];
   readonly contenders: readonly Contender[];
   readonly notes?: readonly string[];
 }
 
-/** What came out for one contender: its samples, and why there are no more of them. */
+/** The result of a contender: its samples, and the reason if there are fewer than rounds. */
 export interface Result {
   readonly name: string;
   readonly samples: number[];
   error: string | null;
 }
 
-/** Measures a group in `rounds` rounds. A contender that fails is reported, the others go on. */
+/**
+ * Measures a group in `rounds` rounds. The failure of a contender is reported; the others go on.
+ */
 export async function measureGroup({ id, contenders }: Group, rounds: number): Promise<Result[]> {
   await using all = new AsyncDisposableStack();
   const turns: (() => Promise<void>)[] = [];
@@ -58,13 +66,13 @@ export async function measureGroup({ id, contenders }: Group, rounds: number): P
   return results;
 }
 
-/** Shows where the run is, in one line that the next one replaces, where somebody can see it. */
+/** Shows the progress of the run on a terminal, in a line that the next report replaces. */
 function report(text: string): void {
   if (!Deno.stderr.isTerminal()) return;
   Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
 }
 
-/** The smallest of some sorted samples that at least `share` of them don't exceed; there is at least one. */
+/** The smallest of some sorted samples that at least `share` of them don't exceed. */
 export function quantileOf(sorted: ArrayLike<number>, share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)]!;
 }

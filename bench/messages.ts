@@ -1,14 +1,17 @@
 /**
- * The small messages that every peer sends: the same bodies and, as far as a peer lets one choose,
- * the same headers.
+ * The small messages that every peer sends: the same bodies and, as far as a peer permits, the same
+ * headers.
  */
 
-/** `post`: a body of `payloadLength` bytes each way. `headers`: a GET with twelve headers each way and no body. */
+/**
+ * `post`: a body of `payloadLength` bytes each way. `headers`: a GET with twelve headers each way
+ * and no body.
+ */
 export type MessageKind = "post" | "headers";
 
 export const payloadLength = 108;
 
-/** Twelve headers as a browser or an API client sends them, beside `host`. */
+/** Twelve headers of a browser or an API client, beside `host`. */
 export const requestHeaders: Readonly<Record<string, string>> = {
   "accept": "application/json, text/plain;q=0.9, */*;q=0.8",
   "accept-encoding": "gzip, deflate, br",
@@ -24,7 +27,7 @@ export const requestHeaders: Readonly<Record<string, string>> = {
   "x-request-id": "4bf92f35-77b3-4da6-a3ce-929d0e0e4736",
 };
 
-/** Twelve headers as an API server sends them, beside those that frame the body. */
+/** Twelve headers of an API server, beside those that frame the body. */
 export const responseHeaders: Readonly<Record<string, string>> = {
   "accept-ranges": "bytes",
   "age": "17",
@@ -40,10 +43,10 @@ export const responseHeaders: Readonly<Record<string, string>> = {
   "x-request-id": "4bf92f35-77b3-4da6-a3ce-929d0e0e4736",
 };
 
-/** The header by which each end checks that the other end's headers arrived: the same in both directions. */
+/** The header with which each end checks that headers arrive: the same in both directions. */
 export const checkedHeader = "x-request-id";
 
-/** The body that a server under a load generator answers with. */
+/** The answer of a server under a load generator. */
 export const answerBody: Uint8Array<ArrayBuffer> = makePayload();
 
 /** A body of {@link payloadLength} bytes; the caller may change it. */
@@ -55,7 +58,7 @@ export function checkStatus(status: number | undefined): void {
   if (status !== 200) throw new Error(`expected a response with status 200, not ${status}`);
 }
 
-/** Throws unless `value` is what {@link checkedHeader} must be. */
+/** Throws unless `value` is the value of {@link checkedHeader}. */
 export function checkHeader(value: unknown): void {
   const expected = requestHeaders[checkedHeader];
   if (value !== expected) {
@@ -74,7 +77,7 @@ export function checkSame(expected: Uint8Array, actual: Uint8Array): void {
   }
 }
 
-/** The bytes of a message as Degu writes it; its body is a view of them. */
+/** The bytes of a message as Degu writes it; `body` is a view of them. */
 export interface RawMessage {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly body: Uint8Array<ArrayBuffer>;

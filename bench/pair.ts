@@ -1,6 +1,6 @@
 /**
- * What a row is given, and contenders that are a server and a client, each in a process of its own, perhaps with a relay
- * between them.
+ * The setting of a row, and contenders made of a server and a client, each in a process of its own,
+ * perhaps with a relay between them.
  */
 
 import { obstacleTo } from "../tests/support/commands.ts";
@@ -11,7 +11,7 @@ import { type Program, startProgram } from "./process.ts";
 /** The programs of `peers/`. Over TLS, “raw” is `node_tls`. */
 export type PeerName = "raw" | "degu" | "fetch" | "node_http";
 
-/** Peers as a table names them. */
+/** The peers by their names in tables. */
 export const peers: Readonly<Record<string, PeerName>> = {
   "raw": "raw",
   "degu": "degu",
@@ -19,10 +19,10 @@ export const peers: Readonly<Record<string, PeerName>> = {
   "node:http": "node_http",
 };
 
-/** Where a program runs: on one core, on another one, or anywhere on these two. */
+/** The cores of a program: the first core, the other one, or both. */
 export type Placement = "one" | "other" | "two";
 
-/** What every row needs to know to start programs. */
+/** The setting in which every row starts programs. */
 export interface RowSetting {
   readonly cores: Cores;
   /** A directory for sockets and files, removed at the end. */
@@ -35,11 +35,14 @@ export interface RowSetting {
 export interface Row {
   readonly number: number;
   readonly title: string;
-  /** The row's groups, one after the other; what a group needs is there until the next one is asked for. */
+  /** The row's groups, in turn; the programs of a group end when the next group is asked for. */
   groups(setting: RowSetting): AsyncIterable<Group> | Iterable<Group>;
 }
 
-/** The lists of cores by placement: on two cores the scheduler alone changes a round trip by a factor of three. */
+/**
+ * The lists of cores by placement. Without fixed cores, the scheduler changes a round trip by a
+ * factor of three.
+ */
 export type Cores = Readonly<Record<Placement, string>>;
 
 /** Asks `taskset` for two cores that this process may use; throws if there are none. */
@@ -55,12 +58,12 @@ export async function findCores(): Promise<Cores> {
   return { one, other: other!, two: `${other},${one}` };
 }
 
-/** What to put before a command line so that it runs there. */
+/** The beginning of a command line that runs a program on these cores. */
 export function pinnedTo(placement: Placement, { cores }: RowSetting): string[] {
   return ["taskset", "-c", cores[placement]];
 }
 
-/** How a table names a placement; `other`: the server on one core, the load on the other. */
+/** The name of a placement in tables; `other` has the server on one core, the load on the other. */
 export function describePlacement(placement: Placement, { cores }: RowSetting): string {
   const { one, other, two } = cores;
   if (placement === "one") return `all programs on one core (${one})`;
@@ -68,7 +71,7 @@ export function describePlacement(placement: Placement, { cores }: RowSetting): 
   return `server on core ${one}, load on core ${other}`;
 }
 
-/** A group that says why it is skipped if one of some lines of a shell fails. */
+/** A group that is skipped because one of some shell lines fails, with that line; else `null`. */
 export async function findSkip(
   id: string,
   title: string,
@@ -83,19 +86,19 @@ export async function findSkip(
 }
 
 export interface Pair {
-  /** Server, client and relay are of the same kind. */
+  /** The program of the server, the client and the relay. */
   readonly peer: PeerName;
   readonly work: ClientWork;
   readonly isUnix?: boolean;
   readonly tls?: TlsFiles | undefined;
-  /** Whether a relay passes everything on between the two. */
+  /** Whether a relay passes all bytes on between the two. */
   readonly isRelayed?: boolean | undefined;
   readonly placement: Placement;
 }
 
 let sockets = 0;
 
-/** Gives what starts the programs of a peer; all of them end when `running` is disposed of. */
+/** Makes a function that starts programs of a peer, which end when `running` is disposed of. */
 function makeStarter(
   { peer, tls, placement }: Pick<Pair, "peer" | "tls" | "placement">,
   setting: RowSetting,
@@ -125,7 +128,9 @@ export async function startPair(
   return { server, client: await start("drive", address, work) };
 }
 
-/** A contender whose measurements are `amount` messages or bytes, of which `unit` are what the group counts. */
+/**
+ * A contender that measures `amount` messages or bytes; the group counts units of `unit` of them.
+ */
 export function makePairContender(
   name: string,
   pair: Pair,
@@ -152,13 +157,16 @@ export function startServer(
   return makeStarter({ peer, placement: "one" }, setting, running)("serve", 0, { kind: "answer" });
 }
 
-/** The command that runs a program of this directory with what peers need: loopback, files, environment. */
+/**
+ * The command that runs a program of this directory with the permissions of peers: loopback, files,
+ * environment.
+ */
 export function programCommand(path: string, placement: Placement, setting: RowSetting): string[] {
   return [
     ...[...pinnedTo(placement, setting), Deno.execPath()],
     ...["run", "--quiet", "--no-prompt", "--no-check", "--allow-sys", "--allow-env"],
     ...["--allow-net", "--allow-read", `--allow-write=${setting.directory}`],
-    // The row on idle connections measures what is left after a collection.
+    // The row on idle connections measures the memory after a collection.
     ...["--v8-flags=--expose-gc", `${import.meta.dirname}/${path}`],
   ];
 }

@@ -1,5 +1,5 @@
 /**
- * The bytes of large bodies: a repeated block of 1 MiB without structure, so that a receiver can tell
+ * The bytes of large bodies: a repeated block of 1 MiB without structure, so that a receiver finds
  * lost, doubled and shifted bytes by looking at a few of each piece and counting all of them.
  */
 
@@ -11,7 +11,7 @@ const random = new Random(1);
 /** One period of the bytes of every large body. Not to be modified. */
 const block = Uint8Array.from({ length: blockLength }, () => random.below(256));
 
-/** Delivers the bytes of a large body, either into buffers it is given or as pieces. */
+/** Delivers the bytes of a large body, either into given buffers or as pieces. */
 export class PatternSource {
   #position = 0;
 
@@ -62,7 +62,7 @@ export class PatternChecker {
     this.#position += piece.length;
   }
 
-  /** As {@linkcode PatternChecker.check}, in the shape of a `ByteSink`. */
+  /** Works as {@linkcode PatternChecker.check} does, in the shape of a `ByteSink`. */
   write(piece: Uint8Array): Promise<void> {
     this.check(piece);
     return Promise.resolve();
@@ -86,7 +86,7 @@ export class PatternChecker {
   }
 }
 
-/** A checker for the chunked encoding of the same body, a multiple of 1 MiB, as it is on the wire. */
+/** A checker for the same body in the chunked coding; its length is a multiple of 1 MiB. */
 export function makeEncodedChecker(total: number, pieceLength: number): PatternChecker {
   const head = Buffer.from(`${pieceLength.toString(16)}\r\n`);
   const chunks: Uint8Array[] = [];
@@ -98,7 +98,7 @@ export function makeEncodedChecker(total: number, pieceLength: number): PatternC
   return new PatternChecker(total / blockLength * period.length + tail.length, period, tail);
 }
 
-/** A raw transfer starts with the number of its bytes. */
+/** The number of bytes with which a raw transfer starts. */
 export function formatAmount(bytes: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(BigUint64Array.of(BigInt(bytes)).buffer);
 }

@@ -1,6 +1,6 @@
 /**
- * The common interface of all peers, and the program that every file in `peers/` is: started with
- * `serve` or `drive` and a JSON argument, it says `{"value": …}` on standard output when it is ready, and
+ * The common interface of all peers, and the program in every file of `peers/`. Started with
+ * `serve` or `drive` and a JSON argument, the program prints `{"value": …}` when it is ready, and
  * then answers each command line on standard input with one line, until the input ends.
  */
 
@@ -24,7 +24,7 @@ export const hostname = "127.0.0.1";
 /** The path of a Unix socket, or a port of {@link hostname}; 0 asks for any free one. */
 export type Address = string | number;
 
-/** Where a server listens. */
+/** The address and the certificates of a server. */
 export interface Endpoint {
   readonly address: Address;
   readonly tls?: TlsFiles | undefined;
@@ -39,14 +39,14 @@ export interface ExchangeWork {
   readonly single?: boolean;
 }
 
-/** How a receiver takes a body. Peers that have one way only ignore it. */
+/** The way in which a receiver takes a body. Peers with a single way ignore it. */
 export type Taking = "writeTo" | "byob" | "stream" | "iterate";
 
 export interface TransferWork {
   readonly kind: "transfer";
   readonly direction: "upload" | "download";
   readonly framing: "length" | "chunked";
-  /** Bytes per write of the sender, and per chunk where the framing is chunked. Divides 1 MiB. */
+  /** Bytes per write of the sender, and per chunk with chunked framing. Divides 1 MiB. */
   readonly pieceLength: number;
   readonly taking: Taking;
 }
@@ -54,37 +54,39 @@ export interface TransferWork {
 export type ClientWork = ExchangeWork | TransferWork;
 
 /**
- * What a server can be started for: to pass each message on to another server, and to answer a GET of `/` with
- * `payloadLength` bytes, too.
+ * The task of a server: small messages, bodies, passing each message on to another server, or
+ * answering a GET of `/` with `payloadLength` bytes, too.
  */
 export type ServerWork =
   | ClientWork
   | { readonly kind: "relay"; readonly upstream: Endpoint }
   | { readonly kind: "answer" };
 
-/** One connection on which small messages go back and forth. */
+/** A connection on which small messages go back and forth. */
 export interface Exchange {
-  /** Sends one request, checks the response's status and headers, and gives its body. */
+  /** Sends a request, checks the response's status and headers, and returns its body. */
   request(payload: Uint8Array<ArrayBuffer> | null): Promise<Uint8Array>;
   close(): void | Promise<void>;
 }
 
-/** What makes that which handles requests, or connections, of each kind of work. */
+/** The makers of handlers of requests, or of connections, for each kind of work. */
 export type Handlers<Handler> = {
   readonly [Kind in ServerWork["kind"]]?: (
     work: Extract<ServerWork, { readonly kind: Kind }>,
   ) => Handler | Promise<Handler>;
 };
 
-/** What a peer can do; one without a part is never asked for it. */
+/** The parts of a peer; a missing part is never asked for. */
 export interface Peer<Handler> {
   readonly handlers: Handlers<Handler>;
-  /** Starts a server that lives as long as the process, and says where it listens. */
+  /** Starts a server that lives as long as the process, and returns its address. */
   serve(endpoint: Endpoint, handler: Handler): Address | Promise<Address>;
   exchange(endpoint: Endpoint, work: ExchangeWork): Exchange | Promise<Exchange>;
-  /** Whether {@link exchange} itself takes a connection for each message where the work says so. */
+  /** Whether {@link exchange} itself opens a connection for each message if the work says so. */
   readonly opensForEach?: boolean;
-  /** Sends or receives one body of so many bytes on a connection of its own, and checks that it arrived. */
+  /**
+   * Sends or receives one body of so many bytes on a connection of its own, and checks its bytes.
+   */
   transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void>;
 }
 
@@ -94,9 +96,9 @@ export interface PeerArgument<Work = ServerWork> {
 }
 
 /**
- * A line on a peer's standard input. `run` does so many messages or bytes, and says how many seconds it took. `hold`
- * opens so many connections, uses each once and keeps it. `rest` collects the garbage and says how many bytes of memory
- * are left.
+ * A line on a peer's standard input. `run` exchanges so many messages or bytes, and returns the
+ * seconds. `hold` opens so many connections, uses each once and keeps it. `rest` collects the
+ * garbage and returns the bytes of memory that are left.
  */
 export interface Command {
   readonly command: "run" | "hold" | "rest";
@@ -109,7 +111,7 @@ export type Answers = Partial<
 
 /** Small messages on each fresh connection before the clock starts. */
 const settlingMessages = 20;
-/** How often the garbage is collected, with turns between for what waits for that. */
+/** The number of collections, with turns in between for finalizers. */
 const collections = 5;
 
 /** Runs a file of `peers/` as the program that its arguments ask for. */
@@ -117,7 +119,7 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
   const [role, json = "{}"] = Deno.args;
   if (role === "serve") {
     const { endpoint, work }: PeerArgument = JSON.parse(json);
-    // Of the same kind as the work, which no type can say of a table.
+    // The handler is of the same kind as the work, which no type of a table can express.
     const makeHandler = peer.handlers[work.kind] as (work: ServerWork) => Handler;
     await answerCommands(await peer.serve(endpoint, await makeHandler(work)), {});
   }
@@ -141,7 +143,10 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
   });
 }
 
-/** Says that the program is ready, and where if it is a server, then answers commands until standard input ends, and exits. */
+/**
+ * Prints that the program is ready, with the address of a server, then answers commands until
+ * standard input ends, and exits.
+ */
 export async function answerCommands(address: Address | null, answers: Answers): Promise<never> {
   const all: Answers = { rest, ...answers };
   const say = (message: unknown) => console.log(JSON.stringify(message));
@@ -159,7 +164,7 @@ export async function answerCommands(address: Address | null, answers: Answers):
 
 /** Collects the garbage; resolves to the resident memory in bytes. */
 async function rest(): Promise<number> {
-  // Only with --v8-flags=--expose-gc, which every program of the benchmark is started with.
+  // Every program of the benchmark is started with `--v8-flags=--expose-gc`.
   const { gc } = globalThis as unknown as { gc(): void };
   for (let count = 0; count < collections; count++) {
     gc();
@@ -201,7 +206,7 @@ async function measureExchange(
     const seconds = await time(() =>
       Promise.all(exchanges.map((each) => repeat(each, work, share)))
     );
-    // The last share may be larger than asked for: seconds are for `amount` messages.
+    // The last share may be larger than asked for: the seconds are for `amount` messages.
     return seconds * amount / (share * exchanges.length);
   } finally {
     for (const exchange of exchanges) await exchange.close();

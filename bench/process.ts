@@ -1,15 +1,15 @@
 /**
- * Programs of a benchmark in separate processes: controlled line by line, and always ended. What they say of errors is seen
- * where the benchmark was started.
+ * Programs of a benchmark in separate processes: controlled line by line, and always ended. Their
+ * errors appear on the terminal of the benchmark.
  */
 
 import { startCommand } from "../tests/support/commands.ts";
 import { within } from "../tests/support/raw_peer.ts";
 import { type Address, type Command, linesOf } from "./peer.ts";
 
-/** Seconds within which a program must say that it is ready. */
+/** Seconds within which a program must be ready. */
 const startTimeout = 60;
-/** Seconds that one measurement may take before its contender counts as failed. */
+/** Seconds after which a measurement counts as failed. */
 const measurementTimeout = 120;
 
 /** Ends all programs, and lets no other start. */
@@ -17,7 +17,7 @@ export const ending = new AbortController();
 
 /** A program of the benchmark that answers commands. */
 export interface Program {
-  /** Where it listens, if it is a server. */
+  /** The address of a server. */
   readonly address: Address;
   /** Sends a command and waits for the figure in its reply. */
   ask(command: Command): Promise<number>;
@@ -46,7 +46,7 @@ export async function startProgram(
   };
 }
 
-/** Runs a command that ends by itself, and gives what it printed; throws where it fails. */
+/** Runs a command to its end and returns its output; throws if the command fails. */
 export async function runToEnd(command: readonly string[]): Promise<string> {
   await using process = spawn(command, { stdin: "null" });
   const { stdout, success } = await within(process.output(), "its end", measurementTimeout);

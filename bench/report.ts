@@ -1,4 +1,7 @@
-/** Results as Markdown tables, with what is needed to judge them: the machine, the versions, the load. */
+/**
+ * Results as Markdown tables, with the facts needed to judge them: the machine, the versions, the
+ * load.
+ */
 
 import { cpus } from "node:os";
 import { type Group, medianOf, type Result } from "./measure.ts";
@@ -21,7 +24,9 @@ export function describeCircumstances(rounds: number, quick: boolean): string {
     `load average at the start ${load}.`;
 }
 
-/** Puts the section of a row into the page, in place of the one that it has, in the order of the numbers. */
+/**
+ * Puts the section of a row into the page, in place of an older one, in the order of the numbers.
+ */
 export function replaceRow(page: string, row: number, section: string): string {
   const sections = new Map<number, string>();
   for (const text of page.split(/^(?=## Row )/m)) {
@@ -33,7 +38,7 @@ export function replaceRow(page: string, row: number, section: string): string {
   return [pageHead.trim(), ...ordered].join("\n\n") + "\n";
 }
 
-/** A heading, what the figures are, a table of them and their ratios, and notes. */
+/** A heading, the meaning of the figures, a table of them and their ratios, and notes. */
 export function formatGroup(group: Group, results: readonly Result[]): string {
   const { id, title, unit, placement, references, notes = [] } = group;
   const lines = [`### ${id}: ${title}`, ""];
@@ -62,7 +67,7 @@ export function formatGroup(group: Group, results: readonly Result[]): string {
   return [...lines, ...notes.map((note) => `- ${note}`)].join("\n").trimEnd() + "\n";
 }
 
-/** Four significant digits, thousands apart. */
+/** Formats four significant digits, with groups of thousands. */
 function formatNumber(value: number): string {
   const digits = Math.max(0, 3 - Math.floor(Math.log10(Math.max(1, Math.abs(value)))));
   const shown = Math.min(digits, 2);

@@ -208,12 +208,8 @@ export function ownAddresses(): (HostAddress | ScopedAddress)[] {
   const outward = interfaces.filter(({ address }) => !isLoopback(address));
   const usable = outward.length > 0 ? outward : interfaces;
   const ranked = [...Map.groupBy(usable, ({ name }) => name).values()].flatMap((ofOne) => {
-    // Of one interface the first of each kind, then the second of each.
-    const counts = KINDS.map(() => 0);
-    return ofOne.map((own) => {
-      const kind = KINDS.findIndex((isOfKind) => isOfKind(own));
-      return { own, kind, nth: counts[kind]!++ };
-    }).sort((a, b) => a.nth - b.nth || a.kind - b.kind)
+    return ofOne.map((own) => ({ own, kind: KINDS.findIndex((isOfKind) => isOfKind(own)) }))
+      .sort((a, b) => a.kind - b.kind)
       .map(({ own, kind }, rank) => ({ own, kind, rank }));
   });
   ranked.sort((a, b) => a.rank - b.rank || a.kind - b.kind);

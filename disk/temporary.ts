@@ -27,13 +27,17 @@ export interface TemporaryOptions {
 /** How often a file may disappear between two checks before something else is wrong. */
 const OPENINGS = 20;
 
-/** The temporary files of this process. */
-const held = new Set<Temporary>();
+/** The temporary files of this process, and other paths that nobody may take for left over. */
+const held = new Set<{ readonly path: string }>();
 
-/**
- * Whether a path is that of a temporary file of this process: then nobody takes the file for left
- * over.
- */
+/** Holds a path, at the latest in the turn that creates something there, until this is disposed of. */
+export function hold(path: string): Disposable {
+  const holding = { path };
+  held.add(holding);
+  return { [Symbol.dispose]: () => void held.delete(holding) };
+}
+
+/** Whether this process holds a path. */
 export function isHeldHere(path: string): boolean {
   return [...held].some((each) => each.path === path);
 }

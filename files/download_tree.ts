@@ -15,7 +15,6 @@ import { freeBytes } from "../disk/space.ts";
 import { Temporary } from "../disk/temporary.ts";
 import type { Client, Connection } from "../client.ts";
 import { formatPaths, type FoundRecord, GET_ANSWER, type NameRecord } from "./bundle.ts";
-import { clearWay } from "./clear_way.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
@@ -31,6 +30,7 @@ import {
   removePart,
 } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
+import { replaceDirectory } from "./replace_directory.ts";
 import { PART_SUFFIX, prefixOf, unusedPath } from "./reserved.ts";
 import { CheckedDirectories, Root } from "./root.ts";
 import type { Route } from "./route.ts";
@@ -41,16 +41,9 @@ import {
   TransferError,
   unexpectedResponse,
 } from "./transfer_error.ts";
-import {
-  type Copy,
-  existsAlready,
-  type Make,
-  replaceableFor,
-  show,
-  type TreeNode,
-  type TreeOptions,
-  type TreeResult,
-} from "./tree.ts";
+import { show, type TreeNode } from "./tree.ts";
+import type { TreeOptions, TreeResult, TreeSettings } from "./tree_options.ts";
+import { type Copy, existsAlready, type Make, replaceableFor } from "./tree_plan.ts";
 import { requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
@@ -58,7 +51,6 @@ import {
   type Outcome,
   type Outcomes,
   transferTree,
-  type TreeSettings,
 } from "./tree_transfer.ts";
 
 /**
@@ -411,13 +403,15 @@ class Download implements Direction {
     const complete = { path: part, state: null, newMode };
     try {
       const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
-      await clearWay(root, names, replaceable, () => {}, confirm);
       // There would be a link to the part for a moment: the next call to resume would then change
       // the file.
       const condition = (existing: unknown) => {
         if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
       };
-      return root.place(names, complete, { isNew, replaceable, condition }).changed;
+      const place = () => root.place(names, complete, { isNew, replaceable, condition }).changed;
+      const replaced = await replaceDirectory(root, names, replaceable, () => {}, confirm, place);
+      if (replaced.kept !== null) throw replaced.kept;
+      return replaced.placed;
     } catch (error) {
       throw this.#explain(error, node);
     }

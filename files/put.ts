@@ -14,7 +14,6 @@ import { EarlySync } from "../disk/files.ts";
 import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
 import { type Claim, isDiskFull } from "../disk/space.ts";
 import type { Temporary } from "../disk/temporary.ts";
-import { clearWay } from "./clear_way.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
 import { digestHeader, FINGERPRINT, hashStart, newHash, parseReprDigest } from "./digest.ts";
 import { parseTime } from "./entries.ts";
@@ -22,7 +21,9 @@ import { type FileState, isUnchanged } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { receive } from "./file_writer.ts";
 import { wantsDigest } from "./get.ts";
+import { openBelow } from "./reading.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
+import { replaceDirectory } from "./replace_directory.ts";
 import type { Condition, Replaceable } from "./root.ts";
 import { partSize } from "./unfinished.ts";
 
@@ -197,14 +198,18 @@ async function finish(
   await temporary.sync();
   const admit = () => checkAdmission(write.session);
   const condition = conditionOf(write);
-  const removed = await clearWay(root, names, replaceable, condition, admit);
-  for (const path of removed) report("delete", path, 0, true, 204);
-  await admit();
   const isNew = wantsNew(request.headers);
-  const { created, changed } = root.place(names, temporary, { condition, isNew, replaceable });
-  temporary.phase = "named";
+  const place = () => {
+    const moved = root.place(names, temporary, { condition, isNew, replaceable });
+    temporary.phase = "named";
+    return moved;
+  };
+  const replaced = await replaceDirectory(root, names, replaceable, condition, admit, place);
+  const { placed: { created, changed }, removed, kept } = replaced;
+  for (const path of removed) report("delete", path, 0, true, 204);
   await syncAllIfPossible(changed);
   report("put", names, temporary.file.statSync().size, true, created ? 201 : 204);
+  if (kept !== null) throw kept;
   return answerOf(created, digestHeader(digest));
 }
 
@@ -408,7 +413,7 @@ async function findHere(
   length: number,
   superseded?: AbortSignal,
 ): Promise<FileHere | null> {
-  const file = await root.open(target.names);
+  const file = await openBelow(root, target.names);
   if (file === null || file === "directory") return null;
   try {
     if (file.size !== length) return null;

@@ -17,7 +17,8 @@ import { sha256Of } from "./digest.ts";
 import { fileUri } from "./file_name.ts";
 import { askDigest, type Route } from "./route.ts";
 import { endsAll, statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
-import type { Copy, TreeNode } from "./tree.ts";
+import type { TreeNode } from "./tree.ts";
+import type { Copy } from "./tree_plan.ts";
 import { SourceFile } from "./upload.ts";
 
 /** The URI of a node of the tree at a URI, with a final `/` only if a directory is requested. */

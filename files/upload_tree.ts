@@ -26,15 +26,9 @@ import type { TransferResult, TransferSettings } from "./options.ts";
 import { prefixOf } from "./reserved.ts";
 import { requestChange, type Route } from "./route.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
-import {
-  type Copy,
-  type Make,
-  type Obstacle,
-  replaceableFor,
-  type TreeNode,
-  type TreeOptions,
-  type TreeResult,
-} from "./tree.ts";
+import type { TreeNode } from "./tree.ts";
+import type { TreeOptions, TreeResult, TreeSettings } from "./tree_options.ts";
+import { type Copy, type Make, type Obstacle, replaceableFor } from "./tree_plan.ts";
 import { requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
@@ -42,7 +36,6 @@ import {
   type Outcome,
   type Outcomes,
   transferTree,
-  type TreeSettings,
 } from "./tree_transfer.ts";
 import { uploadFile } from "./upload.ts";
 

@@ -13,18 +13,20 @@ import { publicKeyOf, verifySignature } from "../net/tls/keys.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
 import { deviceId } from "./names.ts";
 
-/** Certificates that `createDevicePki` makes have about 500; a longer one is suspicious. */
+/** An authority of `createDevicePki` has about 500 bytes; a longer certificate is suspicious. */
 export const MAX_AUTHORITY_BYTES = 2048;
 
-/** The SubjectPublicKeyInfo of a key on P-256, up to its two coordinates (RFC 5480 §2). */
+/**
+ * The SubjectPublicKeyInfo of a key on P-256, up to its two coordinates (RFC 5480 §2). Its second
+ * byte is the length of the rest.
+ */
 const P256_KEY_BEGIN = "3059301306072a8648ce3d020106082a8648ce3d03010703420004";
-const P256_KEY_BYTES = 91;
 /** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
 const ECDSA_SHA256 = "300a06082a8648ce3d040302";
 
 export interface Authority {
   readonly certificate: string;
-  /** The same in DER. */
+  /** The certificate in DER. */
   readonly der: Uint8Array;
   readonly id: string;
 }
@@ -32,11 +34,11 @@ export interface Authority {
 /**
  * Reads the certificate of a device's authority, in DER.
  *
- * Whatever it accepts becomes a root of trust, so there is one form, that of `createDevicePki`: version
- * 3, a key on P-256 with both coordinates, signed with that key (ECDSA with SHA-256), CA:TRUE and
- * keyCertSign, no name constraints and no unknown critical extension.
+ * An accepted certificate becomes a root of trust, so only the form that `createDevicePki` makes is
+ * accepted: version 3, a key on P-256 with both coordinates, signed with that key (ECDSA with
+ * SHA-256), CA:TRUE and keyCertSign, no name constraints and no unknown critical extension.
  *
- * @throws {RangeError} if it is anything else; the message quotes nothing of it.
+ * @throws {RangeError} if the bytes have another form; the message quotes none of them.
  */
 export function readAuthority(der: Uint8Array): Authority {
   if (der.length > MAX_AUTHORITY_BYTES) {
@@ -46,8 +48,8 @@ export function readAuthority(der: Uint8Array): Authority {
   let certificate;
   try {
     checkForm(der);
-    // Two parsers must agree that it is a certificate: this one alone refuses a version with a
-    // leading zero.
+    // Two parsers must agree on the certificate: only this one refuses a version with a leading
+    // zero.
     new X509Certificate(der);
     certificate = parseCertificate(der);
   } catch {
@@ -63,7 +65,9 @@ export function readAuthority(der: Uint8Array): Authority {
   });
 }
 
-/** As {@linkcode readAuthority}, from PEM text, which has one form, too. */
+/**
+ * Reads the PEM text of an authority, which has a single form, as {@linkcode readAuthority} does.
+ */
 export function readAuthorityText(pem: string): Authority {
   const { X509Certificate } = loadBuiltin("node:crypto");
   let der;
@@ -78,13 +82,15 @@ export function readAuthorityText(pem: string): Authority {
 }
 
 /**
- * Identifies the device at the other end of a TLS connection: the one whose authority has vouched for its certificate,
- * and has signed it directly, with no other in between. No name in it counts. Transfers, which need no more than to know
- * a peer again, compare the key of its authority alone: `peer()` of a route, `partOf()` of an upload.
+ * Identifies the device at the other end of a TLS connection by the authority that has signed the
+ * certificate directly, with no other certificate in between. Names in the certificate don't count.
+ * Transfers only need to recognize a peer, and compare the key of its authority alone: `peer()` of
+ * a route, `partOf()` of an upload.
  *
  * @param verified The certificate, as verified in the handshake.
- * @param devices Those that it may be; their certificates are PEM text that {@linkcode readAuthorityText} has accepted.
- * @returns `null` if it is none of them.
+ * @param devices The possible devices; their certificates are PEM text that
+ * {@linkcode readAuthorityText} has accepted.
+ * @returns `null` if the certificate belongs to none of these devices.
  */
 export function identifyDevice<T extends Pick<Authority, "id" | "certificate">>(
   verified: PeerCertificate | null | undefined,
@@ -103,7 +109,10 @@ function bad(problem: string): RangeError {
   return new RangeError(`Not the certificate of a device's authority: ${problem}`);
 }
 
-/** Checks that nothing comes before, after or in between, and that both algorithm fields are equal. */
+/**
+ * Checks that nothing stands before, between or behind the parts, and that both algorithm fields
+ * are equal.
+ */
 function checkForm(der: Uint8Array): void {
   const outside = new DerReader(der);
   const whole = outside.enter(TAG.sequence);
@@ -112,8 +121,8 @@ function checkForm(der: Uint8Array): void {
   const outerBytes = whole.takeWhole(TAG.sequence);
   const outer = outerBytes.toHex();
   const signature = whole.take(TAG.bitString);
-  // The unsigned parts could have other encodings: with unused bits, or longer lengths. Nothing else follows any of them.
-  // A signature on P-256 is below 128 bytes, and the whole above 255.
+  // The unsigned parts could have other encodings, with unused bits or longer lengths; their total
+  // length rules these out. A signature on P-256 is below 128 bytes, and the certificate above 255.
   const length = 4 + signed.length + outerBytes.length + 2 + signature.length;
   if (signature[0] !== 0 || der.length !== length) throw new RangeError("not DER");
   body.take(0xa0);
@@ -130,7 +139,7 @@ function problemOf(certificate: Certificate): string | null {
   const { version, publicKey, isAuthority, hasKeyUsage, maySignCertificates, uncheckedRules } =
     certificate;
   if (version !== 3) return `it must have version 3; got ${version}`;
-  if (publicKey.length !== P256_KEY_BYTES || !publicKey.toHex().startsWith(P256_KEY_BEGIN)) {
+  if (!publicKey.toHex().startsWith(P256_KEY_BEGIN)) {
     return "its key is not on P-256 with both coordinates";
   }
   if (!isAuthority) return "its basicConstraints don't say CA:TRUE";

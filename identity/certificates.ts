@@ -1,10 +1,9 @@
 /**
  * Makes keys with WebCrypto and X.509 certificates for them with `@peculiar/x509`: a certificate
- * authority, and the certificates that it signs. Nothing here touches a file.
+ * authority, and the certificates that the authority signs. No file is touched here.
  *
- * The library is loaded when the first certificate is made and not before. It brings
- * `reflect-metadata`, which from then on adds its functions to the global `Reflect`; it needs no
- * permission.
+ * The library is loaded with the first certificate. It brings `reflect-metadata`, which then adds
+ * its functions to the global `Reflect`; loading needs no permission.
  */
 
 import type { Extension, X509Certificate } from "npm:@peculiar/x509@^1.14.3";
@@ -17,7 +16,7 @@ export interface PemPair {
   readonly privateKey: string;
 }
 
-/** What a certificate's key may be used for (RFC 5280 §4.2.1.12). */
+/** The purposes of a certificate's key (RFC 5280 §4.2.1.12). */
 type CertificateUsage = "serverAuth" | "clientAuth";
 
 /** A certificate's subject: each attribute has at most 64 characters (RFC 5280 appendix A.1). */
@@ -26,29 +25,32 @@ export interface Subject {
   readonly organization?: string;
 }
 
-/** What to put into the certificate of a server, of a client or of one that is both. */
+/** The contents of a certificate for a server, for a client or for both. */
 export interface LeafProfile {
   readonly subject: Subject;
   readonly usages: readonly CertificateUsage[];
   readonly alternativeNames: readonly AlternativeName[];
-  /** Days from now until it expires, never beyond the life of its authority. */
+  /** Days until the certificate expires, which is never after its authority does. */
   readonly days: number;
 }
 
 type X509 = typeof import("npm:@peculiar/x509@^1.14.3");
 
 const DAY = 24 * 60 * 60 * 1000;
-/** How long before they are made certificates are valid: the clock of a peer may keep local time as if it were UTC. */
+/**
+ * Certificates are valid from a day before they are made, because the clock of a peer may treat
+ * local time as UTC.
+ */
 const CLOCK_SKEW = DAY;
 
 const KEY_ALGORITHM = { name: "ECDSA", namedCurve: "P-256" } as const;
 const SIGNING_ALGORITHM = { name: "ECDSA", hash: "SHA-256" } as const;
 
 /**
- * Makes a certificate authority: an ECDSA P-256 key and a self-signed certificate that may sign
- * the certificates of servers and clients, but no further authority.
+ * Makes a certificate authority: an ECDSA P-256 key and a self-signed certificate that may sign the
+ * certificates of servers and clients, but no further authority.
  *
- * @param subject Its name; it should differ from the name of every other authority.
+ * @param subject The name, which should differ from the names of all other authorities.
  */
 export async function createAuthority(subject: Subject, days: number): Promise<PemPair> {
   const x509 = await loadX509();
@@ -71,7 +73,7 @@ export async function createAuthority(subject: Subject, days: number): Promise<P
   return await toPemPair(x509, certificate, keys.privateKey);
 }
 
-/** Makes an ECDSA P-256 key, and a certificate for it that an authority signs. */
+/** Makes an ECDSA P-256 key, and a certificate for the key that the authority signs. */
 export async function createLeaf(authority: PemPair, profile: LeafProfile): Promise<PemPair> {
   const x509 = await loadX509();
   const keys = await generateKeys();
@@ -125,7 +127,7 @@ function loadX509(): Promise<X509> {
   return import("npm:@peculiar/x509@^1.14.3");
 }
 
-/** The key is extractable because it goes to a file. */
+/** Keys are extractable because they go to files. */
 async function generateKeys(): Promise<CryptoKeyPair> {
   return await crypto.subtle.generateKey(KEY_ALGORITHM, true, ["sign", "verify"]);
 }
@@ -144,7 +146,7 @@ function toPem(certificate: X509Certificate): string {
   return `${certificate.toString("pem")}\n`;
 }
 
-/** As a list of attributes, so no character of a value is taken for syntax. */
+/** Writes a name as a list of attributes, so that no character of a value counts as syntax. */
 function distinguishedName({ organization, commonName }: Subject): Record<string, string[]>[] {
   const name = [{ CN: [commonName] }];
   return organization === undefined ? name : [{ O: [organization] }, ...name];
@@ -173,16 +175,19 @@ export interface AlternativeName {
   readonly value: string;
 }
 
-/** Excludes what some host names contain but no certificate may: underscores, and hyphens at either end. */
+/**
+ * Certificates may not contain names that some hosts have: with underscores, or hyphens at an end.
+ */
 const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 
 /**
  * Reads a DNS name or a literal IP address: `camera-1.local`, `192.168.7.2`, `fe80::1`.
  *
- * A DNS name has letters, digits, hyphens and dots only (RFC 1123 §2.1): no wildcard, no trailing dot,
- * and no last label of digits, which could be taken for an IPv4 address.
+ * A DNS name has letters, digits, hyphens and dots only (RFC 1123 §2.1): no wildcard, no trailing
+ * dot, and no last label of digits, which could be taken for an IPv4 address.
  *
- * @throws {RangeError} if it is neither, as an IPv6 address with a zone, which a certificate can't hold.
+ * @throws {RangeError} if the text is neither, or an IPv6 address with a zone, which a certificate
+ * can't hold.
  */
 export function parseAlternativeName(label: string, text: string): AlternativeName {
   const address = canonicalIPAddress(text);

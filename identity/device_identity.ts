@@ -15,21 +15,24 @@ import {
 import { type Authority, readAuthorityText } from "./authority.ts";
 import { type CertificateLife, openDevicePki } from "./device_pki.ts";
 
-/** What was read of an identity; its certificate is good for both ends. */
+/** The files of an identity; the certificate serves as a client's and as a server's. */
 type Loaded = Readonly<{ authority: Authority; own: Identity }>;
 
-/** A peer, or an authority: its certificate is PEM text. */
+/** A peer or an authority, with the PEM text of its certificate. */
 type HasCertificate = Readonly<{ certificate: string }>;
 
-/** The identity of a device: its authority, and contexts of TLS with its certificate as it is now. */
+/** The identity of a device: its authority, and contexts of TLS with its current certificate. */
 export class DeviceIdentity {
   readonly authority: Authority;
   readonly #load: () => Promise<Loaded>;
-  /** Logs each message once. */
+  /** Logs a message; an equal message is logged once only. */
   readonly #log: (level: "warn" | "error", message: string) => void;
   readonly #listeners = new Set<() => void>();
   #own: Identity;
-  /** Creating a context takes longer than a handshake, and a peer is the same object until its file changes. */
+  /**
+   * Contexts by peer, because making a context takes longer than a handshake. The object of a peer
+   * stays the same until its file changes.
+   */
   #clientContexts = new WeakMap<HasCertificate, ClientSslctx>();
 
   private constructor(
@@ -66,13 +69,13 @@ export class DeviceIdentity {
     return new DeviceIdentity(await load(), load, log);
   }
 
-  /** A server's context: for clients of these, or for every client with `null`. */
+  /** A server's context: for clients of these authorities, or with `null` for every client. */
   serverContext(trusted: readonly HasCertificate[] | null): ServerSslctx {
     const ca = trusted?.map(({ certificate }) => certificate);
     return makeServerSslctx(this.#own, ca === undefined ? null : readAuthorities({ ca }));
   }
 
-  /** A client's context, for every server of one authority. */
+  /** A client's context, for every server of an authority. */
   clientContext(trusted: HasCertificate): ClientSslctx {
     let context = this.#clientContexts.get(trusted);
     if (context === undefined) {
@@ -89,7 +92,10 @@ export class DeviceIdentity {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Renews the certificate if that is due, and loads one that another process has renewed. Never rejects. */
+  /**
+   * Renews the certificate if that is due, or loads the certificate that another process has
+   * renewed. Never rejects.
+   */
   async refresh(): Promise<void> {
     try {
       const { authority, own } = await this.#load();

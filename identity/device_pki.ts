@@ -1,6 +1,6 @@
 /**
- * The persistent identity of a device: an authority of its own and a certificate from it, made once and loaded from then
- * on. How its files are written atomically, and what an interrupted call leaves behind.
+ * The persistent identity of a device: an authority and a certificate, made once and loaded from
+ * then on. The files are written atomically, and the leftovers of interrupted calls are removed.
  */
 
 import { isAbsolute, join, normalize } from "node:path";
@@ -30,25 +30,25 @@ import { PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "./private_pa
 /** The paths of a device's identity: plain data that can be posted to a worker. */
 export interface DevicePki {
   /**
-   * The DNS name that the certificate is issued for, and that the directory has: the name that was
-   * given, or what was derived from it. A peer that checks names checks this one.
+   * The DNS name in the certificate, and the name of the directory: the given name, or the DNS name
+   * derived from the given one. A peer that checks names expects this name.
    */
   readonly name: string;
   /**
-   * Absolute path of the PEM file with the device's authority. It holds no secret: its text is what
-   * a peer is given when the two are paired, to trust this device and no other.
+   * Absolute path of the PEM file with the device's authority. The file holds no secret: a peer
+   * gets its text during pairing, and then trusts this device and no other.
    */
   readonly caFile: string;
   /** Absolute path of the PEM file with the device's certificate, for both roles. */
   readonly certFile: string;
   /** Absolute path of the PEM file with the device's private key. */
   readonly keyFile: string;
-  /** When the certificate expires; 30 days before, the next call renews it. */
+  /** The time when the certificate expires; calls in the last 30 days before renew it. */
   readonly validTo: Date;
   /**
-   * Warnings to log, about what works, but not for long: a certificate that is due and was not renewed,
-   * an authority that expires within 30 days, something left behind that could not be removed.
-   * Usually empty.
+   * Warnings to log, about a state that works, but not for long: a certificate that is due and was
+   * not renewed, an authority that expires within 30 days, a leftover file that could not be
+   * removed. Usually empty.
    */
   readonly warnings: readonly string[];
 }
@@ -56,7 +56,7 @@ export interface DevicePki {
 /** Options of {@linkcode createDevicePki}. */
 export interface DevicePkiOptions {
   /**
-   * Whether to make what is missing and to replace a certificate that is due. With `false` nothing is
+   * Whether to make missing files and to replace a certificate that is due. With `false` nothing is
    * ever written: for programs that use an identity which another program maintains.
    *
    * @default {true}
@@ -64,7 +64,9 @@ export interface DevicePkiOptions {
   renew?: boolean | undefined;
 }
 
-/** How long the certificates of a device live, and how long before their end they are renewed, in days. */
+/**
+ * The life of a device's certificates, and the remaining time at which they are renewed, in days.
+ */
 export interface CertificateLife {
   readonly days: number;
   readonly renewalDays: number;
@@ -82,40 +84,47 @@ export const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
 /**
  * Makes a device's own authority and certificate the first time, and loads them afterwards.
  *
- * They are kept in `<dir>/<name>`, which has mode 0700; its files have mode 0600. The directory appears
- * complete or not at all, even if the power fails or several processes call this at once: one of them makes
- * the identity, and all return it. What a crash left behind an hour ago or more is removed.
+ * The files are kept in `<dir>/<name>`, which has mode 0700; the files have mode 0600. The
+ * directory appears complete or not at all, even if the power fails or several processes call this
+ * function at once: one process makes the identity, and all return it. Leftovers of crashes are
+ * removed after an hour.
  *
- * A certificate that has expired, or will within 30 days, is replaced when it is loaded, by one for the same key. So is
- * one that is not valid yet, since it was made while the clock was ahead. If a new one can't be written, one that
- * is still valid is returned, with a warning. A process that runs for months must call this again before
- * `validTo` and use the new certificate: a server with `setSslctx`, a client as a new one. The authority
- * lives for 20 years and is never replaced.
+ * A certificate that has expired, or will within 30 days, is replaced when it is loaded; the new
+ * certificate has the same key. A certificate that is not valid yet, because the clock was ahead,
+ * is replaced, too. If the new certificate can't be written and the old one is still valid, the old
+ * one is returned with a warning. A process that runs for months must call this function again
+ * before `validTo` and use the new certificate: a server with `setSslctx`, a client as a new one.
+ * The authority lives for 20 years and is never replaced.
  *
- * Two devices are paired by giving each the text of the other's `caFile`, over a channel that both trust. From then on
- * each presents its own `certFile` and `keyFile`, and trusts the peer's authority alone. Since that has issued
- * one certificate, a client loses nothing by `checkHostname: false`; it may as well check the name
- * with `sslHost`, the `name` of the peer's result.
+ * To pair two devices, give each the text of the other's `caFile`, over a channel that both trust.
+ * Then each device presents its own `certFile` and `keyFile`, and trusts the peer's authority
+ * alone. The authority has issued a single certificate, so a client loses nothing by
+ * `checkHostname: false`; a client can also check the name with `sslHost`, the `name` of the peer's
+ * result.
  *
- * Everything must belong to the user of this process or to root, and no other user may be able to
- * change it: the directory, its files, and the directories and links that lead to it, as far as the
- * program has `--allow-read` of those. A directory above may be shared by all (`/tmp`) if it is sticky. On Windows none of
- * this is checked. Needs `--allow-read` and `--allow-write` of `dir`, and `--allow-sys=uid`; not `--allow-write` if
- * nothing needs to be made or renewed, and never with `renew: false`.
+ * The directory, its files, and the directories and links on the way to them must belong to the
+ * user of this process or to root, and no other user may be able to change them. The check covers
+ * what the program has `--allow-read` of. A directory above may be shared by all (`/tmp`) if it is
+ * sticky. On Windows none of this is checked. Needs `--allow-read` and `--allow-write` of `dir`,
+ * and `--allow-sys=uid`; not `--allow-write` if nothing needs to be made or renewed, and never with
+ * `renew: false`.
  *
  * @param dir Absolute path of a directory, made if absent (with mode 0700).
  * @param name Name of the device; another name is another identity. A DNS name in lower case of at
- * most 64 characters, such as `camera-1` or `camera-1.local`, is used as it is. From every other one,
- * such as `Anna's camera`, a DNS name is derived for the directory and the certificate: `anna-s-camera-ca91…`.
+ * most 64 characters, such as `camera-1` or `camera-1.local`, is used unchanged. From any other
+ * name, such as `Anna's camera`, a DNS name is derived for the directory and the certificate:
+ * `anna-s-camera-ca91…`.
  * @param options Whether anything may be written.
- * @returns Where the files are.
- * @throws {TypeError} if `dir` or `name` is not a string, or an option is unknown or of a wrong type.
- * @throws {RangeError} if `dir` is relative, or `name` is empty, begins or ends with white space, or
- * has a control character, a line break or half of a surrogate pair.
- * @throws {Deno.errors.NotFound} if some of the identity's files are missing; with `renew: false` also
- * if there is no identity.
- * @throws {Deno.errors.PermissionDenied} if `dir`, the identity's directory, one of its files or
- * what leads to them belongs to another user, or others can write it or read one of the keys.
+ * @returns The paths of the files.
+ * @throws {TypeError} if `dir` or `name` is not a string, or an option is unknown or of a wrong
+ * type.
+ * @throws {RangeError} if `dir` is relative, or `name` is empty, begins or ends with white space,
+ * or has a control character, a line break or half of a surrogate pair.
+ * @throws {Deno.errors.NotFound} if some of the identity's files are missing; with `renew: false`
+ * also if there is no identity.
+ * @throws {Deno.errors.PermissionDenied} if `dir`, the identity's directory, one of its files, or a
+ * directory or link on the way to them belongs to another user, or if others can write them or read
+ * a key.
  * @throws {Deno.errors.NotCapable} without one of the permissions.
  * @throws {Deno.errors.InvalidData} if a file can't be parsed, the files don't belong together, the
  * authority has expired or is not valid yet, or the certificate is not valid and can't be renewed.
@@ -149,7 +158,7 @@ export async function createDevicePki(
   return await openDevicePki(dir, name, options, CERTIFICATE_LIFE);
 }
 
-/** Like {@linkcode createDevicePki}, with a different lifetime of certificates. */
+/** Works like {@linkcode createDevicePki}, with another life of certificates. */
 export async function openDevicePki(
   dir: string,
   name: string,
@@ -187,7 +196,7 @@ export async function openDevicePki(
   await checkFiles(home, files, paths);
   const { identity, warnings } = await loadCurrentIdentity(files, profile, life, renew);
   const authorityEnd = identity.authorityValidity.validTo;
-  // It can't be renewed: its peers would have to trust another one.
+  // A new authority would have to be trusted by every peer, so this one can't be renewed.
   if (authorityEnd.getTime() < Date.now() + AUTHORITY_WARNING_DAYS * DAY) {
     warnings.push(
       `The authority in ${files.caFile} expires at ${authorityEnd.toISOString()}, and can't be renewed: if ` +
@@ -222,8 +231,8 @@ function filesIn(home: string): IdentityFiles {
 }
 
 /**
- * Writes a new identity into a directory of another name and then renames that one. Since a
- * directory never replaces one with files in it, only the first of several processes succeeds.
+ * Writes a new identity into a temporary directory and then renames that. A directory never
+ * replaces one with files in it, so only the first of several processes succeeds.
  */
 async function makeIdentity(dir: string, profile: LeafProfile, paths: PrivatePaths): Promise<void> {
   await paths.checkWay(dir);
@@ -247,12 +256,12 @@ async function makeIdentity(dir: string, profile: LeafProfile, paths: PrivatePat
   } catch (error) {
     await removeIfPossible(temporary, { recursive: true });
     if (!await exists(home)) throw error;
-    return; // another process was first
+    return; // another process was faster
   }
   await syncDirectory(dir);
 }
 
-// ───────────────────────── one that is there
+// ───────────────────────── an existing identity
 
 const START_OVER = "restore the directory from a backup, or remove it and pair the device again";
 
@@ -273,17 +282,17 @@ async function checkFiles(home: string, files: IdentityFiles, paths: PrivatePath
 
 type Validity = Pick<Certificate, "validFrom" | "validTo">;
 
-/** The parts of an identity that are needed to renew its certificate. */
+/** The parts of an identity that its renewal needs. */
 interface LoadedIdentity {
-  /** With its key; it is valid now. */
+  /** The authority with its key, valid now. */
   readonly authority: PemPair;
   readonly authorityValidity: Validity;
-  /** The certificate, as PEM text; it need not be valid now. */
+  /** The certificate as PEM text, perhaps expired or not yet valid. */
   readonly certificate: string;
   readonly certificateValidity: Validity;
 }
 
-/** Loads an identity, renews its certificate if that is due and wanted, and warns if it was not renewed. */
+/** Loads an identity, renews a certificate that is due, and warns if the renewal fails. */
 async function loadCurrentIdentity(
   files: IdentityFiles,
   profile: LeafProfile,
@@ -291,7 +300,7 @@ async function loadCurrentIdentity(
   renew: boolean,
 ): Promise<{ identity: LoadedIdentity; warnings: string[] }> {
   const name = profile.subject.commonName;
-  // One that is not valid yet was made while the clock was ahead.
+  // A certificate that is not valid yet was made while the clock was ahead.
   const isDue = ({ certificateValidity, authorityValidity }: LoadedIdentity) => {
     const to = certificateValidity.validTo.getTime();
     return certificateValidity.validFrom.getTime() > Date.now() ||
@@ -310,10 +319,10 @@ async function loadCurrentIdentity(
       why = `could not be renewed: ${plainMessageOf(cause)}`;
       options = { cause };
     }
-    identity = await loadIdentity(files, name); // another process may have renewed it
+    identity = await loadIdentity(files, name); // another process may have renewed the certificate
     if (options === undefined || !isDue(identity)) return { identity, warnings: [] };
   }
-  // One that was not renewed is fine as long as it is valid.
+  // A certificate that was not renewed serves as long as it is valid.
   const { certificateValidity } = identity;
   const invalid = validityProblem(certificateValidity, Date.now());
   const validity = invalid ?? `expires at ${certificateValidity.validTo.toISOString()}`;
@@ -326,9 +335,10 @@ async function loadCurrentIdentity(
 }
 
 /**
- * Reads the files and makes sure that they belong together and to the name.
+ * Reads the files and makes sure that they belong to each other and to the name.
  *
- * @throws {Deno.errors.InvalidData} if they don't, or can't be parsed, or the authority is not valid.
+ * @throws {Deno.errors.InvalidData} if the files don't match or can't be parsed, or the authority
+ * is not valid.
  */
 async function loadIdentity(files: IdentityFiles, name: string): Promise<LoadedIdentity> {
   const { createPrivateKey, X509Certificate } = await import("node:crypto");
@@ -352,7 +362,7 @@ async function loadIdentity(files: IdentityFiles, name: string): Promise<LoadedI
     const advice = isEarly
       ? "correct the clock; if it is right, it was ahead when the authority was made, so"
       : "if the clock is right,";
-    // Peers are paired with it, so it must not be replaced by another.
+    // Peers trust this authority, so no other may replace it.
     throw new Deno.errors.InvalidData(
       `The authority in ${files.caFile} ${invalid}: ${advice} remove the directory that it is in and pair the ` +
         "device again",
@@ -378,7 +388,7 @@ async function parseFile<T>(
   try {
     return { pem, value: parse(pem) };
   } catch {
-    // The parser's own message may quote the file, which may be a key.
+    // The parser's message may quote the file, which may be a key.
     throw new Deno.errors.InvalidData(`Cannot parse ${path} as PEM: ${START_OVER}`);
   }
 }
@@ -388,19 +398,20 @@ function checkMatch(matches: boolean, path: string, otherPath: string): void {
   throw new Deno.errors.InvalidData(`${path} does not belong to ${otherPath}: ${START_OVER}`);
 }
 
-// ───────────────────────── what was left behind
+// ───────────────────────── leftovers of interrupted calls
 
-/** The age, in milliseconds, at which a temporary file counts as left behind. */
+/** The age in milliseconds of a temporary file that its call must have left behind. */
 const LEFT_BEHIND_AFTER = 60 * 60 * 1000;
 
 /** The ends of temporary names. Decimal digits alone are the time in the name of a copy. */
 const TEMPORARY_SUFFIX = /^(?!\d+$)[0-9a-f]{16}$/;
 
 /**
- * Removes what calls left behind that were interrupted by a crash or a power failure, if the program may
- * write. The identity must exist: a process that is still about to make it then finds that another was first.
+ * Removes temporary files of calls that a crash or a power failure has interrupted, if the program
+ * may write. The identity must exist: then a process that is about to make it finds that another
+ * was faster.
  *
- * @returns A warning for each that can't be removed.
+ * @returns A warning for each file that can't be removed.
  */
 async function removeLeftBehind(
   dir: string,
@@ -418,7 +429,7 @@ async function removeLeftBehind(
       if (info === null || !paths.isOwn(info)) continue;
       // A time in the future is from a clock that was ahead.
       const age = Math.abs(Date.now() - (info.mtime?.getTime() ?? NaN));
-      // Never prompts.
+      // Querying never prompts.
       const { state } = await Deno.permissions.query({ name: "write", path });
       if (age > LEFT_BEHIND_AFTER && state === "granted") {
         await removeIfPresent(path, { recursive: true });
@@ -432,7 +443,7 @@ async function removeLeftBehind(
   return warnings;
 }
 
-/** Finds what has a temporary name; nothing in a directory that the program may use but not list. */
+/** Finds files with a temporary name; none in a directory that the program may not list. */
 async function findTemporary(dir: string, prefix: string): Promise<string[]> {
   const found: string[] = [];
   try {

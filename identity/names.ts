@@ -1,10 +1,10 @@
-/** Names and ids: of devices and peers, of a device's certificate, and what identifies a device. */
+/** Names and ids: of devices and peers, of a device's certificate, and of a device's key. */
 
 import { checkString } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { isHostName } from "./certificates.ts";
 
-/** The most characters in a name: the limit of a DNS label. */
+/** The largest number of characters in a name: the limit of a DNS label. */
 export const MAX_NAME_LENGTH = 63;
 const NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
 
@@ -25,7 +25,7 @@ export function nameKey(name: string): string {
   return name.toLowerCase();
 }
 
-/** A name that is not taken: the given one, or with `-2`, `-3` and so on, shortened to fit. */
+/** Finds a free name: the given name, or the name with `-2`, `-3` and so on, shortened to fit. */
 export function freeName(name: string, taken: ReadonlySet<string>): string {
   let free = name;
   for (let number = 2; taken.has(nameKey(free)); number++) {
@@ -35,27 +35,27 @@ export function freeName(name: string, taken: ReadonlySet<string>): string {
   return free;
 }
 
-/** RFC 4648 §6, in lower case. */
+/** The base32 alphabet (RFC 4648 §6), in lower case. */
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
 /** 256 bits are 51 characters and one bit: the last character has only two possible values. */
 const ID = /^[a-z2-7]{51}[aq]$/;
 
-/** Reports whether a text is an id: 52 characters of base32 in lower case, for exactly 256 bits. */
+/** Tells whether a text is an id: 52 characters of base32 in lower case, for exactly 256 bits. */
 export function isDeviceId(text: string): boolean {
   return ID.test(text);
 }
 
-/** The id of the device whose authority's key has this SHA-256, given as 32 bytes. */
+/** The id of a device: the SHA-256 of its authority's key, given as 32 bytes, in base32. */
 export function deviceId(sha256: Uint8Array): string {
-  // 52 digits of 5 bits each are 4 more than there are.
+  // 52 digits of 5 bits have 4 bits more than the hash.
   const bits = BigInt(`0x${sha256.toHex()}`) << 4n;
   return bits.toString(32).padStart(52, "0")
     .replaceAll(/./g, (digit) => ALPHABET[parseInt(digit, 32)]!);
 }
 
-/** A common name has at most this many characters (RFC 5280 appendix A.1, ub-common-name). */
+/** The largest number of characters in a common name (RFC 5280 appendix A.1, ub-common-name). */
 const MAX_COMMON_NAME_LENGTH = 64;
-/** The suffix of a derived name: 64 bits, so two device names don't collide by chance. */
+/** The digits behind a derived name: 64 bits, so two device names don't collide by chance. */
 const DIGEST_DIGITS = 16;
 /** A label of a DNS name has at most 63 characters (RFC 1035 §2.3.4). */
 const MAX_READABLE_LENGTH = 63 - DIGEST_DIGITS - 1;
@@ -65,13 +65,13 @@ const LINE_BREAK_OR_CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
  * Derives the name of a device's directory and certificate: always a DNS name in lower case, of at
  * most 64 characters, and the same for all time.
  *
- * A name that already is such a DNS name is used as it is. Every other one becomes the letters and
- * digits that it has or is composed of, with hyphens between, and 16 hexadecimal digits of its SHA-256
- * (of the UTF-8 of its Normalization Form C), which keep names apart that look alike without what was
- * left out: `"Anna's camera"` becomes `"anna-s-camera-ca91…"`.
+ * A name that already is such a DNS name stays as it is. Any other name keeps its letters and
+ * digits, with hyphens between, and gets 16 hexadecimal digits of its SHA-256 (of the UTF-8 of its
+ * Normalization Form C), which keep similar names apart: `"Anna's camera"` becomes
+ * `"anna-s-camera-ca91…"`.
  *
- * @throws {RangeError} if it is empty, begins or ends with white space, or has a control character,
- * a line break or half of a surrogate pair.
+ * @throws {RangeError} if the name is empty, begins or ends with white space, or has a control
+ * character, a line break or half of a surrogate pair.
  */
 export async function deriveDnsName(name: string): Promise<string> {
   checkGivenName(name);
@@ -81,7 +81,7 @@ export async function deriveDnsName(name: string): Promise<string> {
   return `${readablePart(name)}-${digest.slice(0, DIGEST_DIGITS)}`;
 }
 
-/** What keeps control characters out also finds the line that was read with its end, from a file. */
+/** Refuses control characters, and with them a name that was read from a file with its line end. */
 function checkGivenName(name: string): void {
   const rule = name.trim() === ""
     ? "must not be empty"
@@ -95,7 +95,7 @@ function checkGivenName(name: string): void {
   if (rule !== null) throw new RangeError(`name: ${rule}; got ${quote(name)}`);
 }
 
-/** Only for people who look into the directory or at a certificate. */
+/** The readable part of a derived name, for people who look at the directory or the certificate. */
 function readablePart(name: string): string {
   const letters = name.normalize("NFKD").replaceAll(/\p{M}+/gu, "").toLowerCase();
   const words = letters.match(/[0-9a-z]+/g) ?? ["device"];

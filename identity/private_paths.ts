@@ -1,8 +1,8 @@
-/** Whether other users of the system could read or replace a file. */
+/** A check whether other users of the system could read or replace a file. */
 
 import { dirname, isAbsolute, join } from "node:path";
 
-/** Permission bits by which others can change a file, or what is in a directory. */
+/** Permission bits by which others can change a file, or the entries of a directory. */
 export const WRITABLE_BY_OTHERS = 0o022;
 
 /** Permission bits by which others can do anything with a file. */
@@ -11,47 +11,53 @@ export const USABLE_BY_OTHERS = 0o077;
 const STICKY = 0o1000;
 const ROOT = 0;
 
-/** Links that lead on to each other; more than any system follows, which reports a loop itself. */
+/** The largest number of links that lead to each other; the system reports a loop before. */
 const MAX_LINKS = 40;
 
-/** Looks at paths, and at each directory and link above them once. */
+/** Checks paths, and each directory and link above them once. */
 export class PrivatePaths {
-  /** `null` on Windows, where nothing is checked because access doesn't depend on modes. Needs `--allow-sys=uid`. */
+  /**
+   * The user of this process; `null` on Windows, where nothing is checked because access doesn't
+   * depend on modes. Needs `--allow-sys=uid`.
+   */
   readonly #user: number | null = Deno.uid();
   readonly #checked = new Set<string>();
 
   /**
-   * Makes sure that a file or directory, and every directory and link that leads to it, belongs to the user of this
-   * process or to root, and that no other user can change it. The file itself, or the target of a link, must have none of
-   * the forbidden bits. Directories above may be writable if the sticky bit keeps others from replacing what is not theirs.
-   * What the program may not read is not checked.
+   * Makes sure that a file or directory, and every directory and link on the way, belongs to the
+   * user of this process or to root, and that no other user can change it. The file itself, or the
+   * target of a link, must have none of the forbidden bits. Directories above may be writable if
+   * the sticky bit keeps others from replacing files of this user. Paths that the program may not
+   * read are not checked.
    *
-   * @throws {Deno.errors.PermissionDenied} if another user could.
+   * @throws {Deno.errors.PermissionDenied} if another user has access.
    */
   async check(path: string, forbidden: number): Promise<void> {
     if (this.#user === null) return;
     await this.checkWay(path);
     const info = await Deno.stat(path);
     this.#checkOwner(path, info, "run chown on it");
-    // Where files have owners they have modes.
+    // A system with owners of files has modes, too.
     if ((info.mode! & forbidden) === 0) return;
     throw new Deno.errors.PermissionDenied(
       `${path} is open to other users (mode ${modeOf(info)}): ${howToClose(info)}, ${IF_USED}`,
     );
   }
 
-  /** True if something belongs to the user of this process; on Windows always. */
+  /** Tells whether a file belongs to the user of this process; always true on Windows. */
   isOwn({ uid }: Deno.FileInfo): boolean {
     return this.#user === null || uid === this.#user;
   }
 
-  /** Makes sure of what leads to a path, by following it as the system does, name after name; the path need not exist. */
+  /**
+   * Checks the directories and links on the way to a path, name after name as the system does; the
+   * path need not exist.
+   */
   async checkWay(path: string): Promise<void> {
     if (this.#user === null) return;
     let at = "/";
     let rest = path.split("/");
     let links = 0;
-    await this.#checkAbove(at);
     while (rest.length > 0) {
       const [name = "", ...others] = rest;
       rest = others;
@@ -66,7 +72,7 @@ export class PrivatePaths {
     }
   }
 
-  /** Returns the target of a link; `null` if it isn't a link, or can't be read. */
+  /** Returns the target of a link; `null` if the path isn't a link or can't be read. */
   async #checkLink(path: string): Promise<string | null> {
     const info = await statIfReadable(path);
     if (info === null || !info.isSymlink) return null;
@@ -102,7 +108,7 @@ const ELSEWHERE = "take a directory elsewhere";
 
 const IF_USED = "and if somebody may have used that, remove the identity and pair the device again";
 
-/** How to restrict access; a directory that is shared by all must be left as it is. */
+/** The command that restricts access; none for a directory that is shared by all. */
 function howToClose({ mode, isDirectory }: Deno.FileInfo): string {
   if (!isDirectory) return "run chmod 600 on it";
   if ((mode! & STICKY) === 0) return "run chmod 700 on it";

@@ -19,8 +19,8 @@ export interface TempPKIOptions {
    */
   clientPki?: boolean | undefined;
   /**
-   * DNS names and IP addresses that the server's certificate is issued for, besides `localhost`,
-   * `127.0.0.1` and `::1`, which it always has.
+   * Further DNS names and IP addresses for the server's certificate, besides `localhost`,
+   * `127.0.0.1` and `::1`.
    *
    * @default {[]}
    */
@@ -28,8 +28,8 @@ export interface TempPKIOptions {
 }
 
 /**
- * A {@linkcode TempPKI} with a certificate of a client, as {@linkcode TempPKI.create} makes it
- * unless told otherwise.
+ * A {@linkcode TempPKI} with a certificate of a client, which {@linkcode TempPKI.create} makes by
+ * default.
  */
 export interface TempClientPKI extends TempPKI {
   /** For a server that accepts the clients of this PKI and no others. */
@@ -47,10 +47,12 @@ export interface TempClientPKI extends TempPKI {
   };
 }
 
-/** What only {@linkcode TempPKI.create} can give to the constructor. */
+/**
+ * A key that keeps other code from calling the constructor in place of {@linkcode TempPKI.create}.
+ */
 const CREATED = Symbol("created");
 
-/** Days for which the certificates are valid: longer than any test or demo runs. */
+/** The life of the certificates in days: longer than any test or demo runs. */
 const VALID_DAYS = 30;
 
 const SERVER_NAMES = ["localhost", "127.0.0.1", "::1"] as const;
@@ -70,20 +72,20 @@ const FILES = {
  * a day ago for 30 days, the directory has mode 0700 and its files mode 0600. The private keys of
  * the two authorities are never written anywhere, so no certificate can be added later.
  *
- * The four configurations are plain JSON with absolute paths, so they can be sent to a worker. They
- * refer to files, so they are valid until the directory is removed.
+ * The four configurations are plain JSON with absolute paths, so they can be sent to a worker. The
+ * files that they name exist until the directory is removed.
  *
- * Clients don't check the server's name (`checkHostname: false`): they trust one authority, which
- * has issued one certificate, so no other server can answer in its place; and the same
+ * Clients don't check the server's name (`checkHostname: false`): the authority that they trust has
+ * issued a single certificate, so no other server can answer in its place. Therefore the same
  * configuration works over Unix sockets, which have no name to check. The certificate is issued for
  * `localhost`, `127.0.0.1`, `::1` and the `names` of the options, so over TCP
  * `{ ...pki.clientSslconfig, checkHostname: true }` works as well.
  *
- * Without `await using`, call {@linkcode TempPKI.prototype.close}: the directory and the keys in it stay until
- * they are removed; the end of the process or garbage collection doesn't remove them.
+ * Without `await using`, call {@linkcode TempPKI.prototype.close}: the directory and its keys stay
+ * until then, even after the end of the process or garbage collection.
  *
- * Needs `--allow-write` of the temporary directory (`TMPDIR`, else `/tmp`), and no more; using the
- * configurations also needs `--allow-read` of it.
+ * Needs `--allow-write` of the temporary directory (`TMPDIR`, else `/tmp`); using the
+ * configurations also needs `--allow-read` of that directory.
  *
  * @example Configure both ends
  * ```ts
@@ -99,7 +101,10 @@ const FILES = {
  * ```
  */
 export class TempPKI implements AsyncDisposable {
-  /** For a server that accepts the clients of this PKI and no others; see {@linkcode TempPKI.create}. */
+  /**
+   * For a server that accepts the clients of this PKI and no others; see
+   * {@linkcode TempPKI.create}.
+   */
   readonly serverSslconfig: {
     readonly certFile: string;
     readonly keyFile: string;
@@ -119,7 +124,7 @@ export class TempPKI implements AsyncDisposable {
     readonly keyFile: string;
     readonly allowUnauthenticatedClients: true;
   };
-  /** For a client that has no certificate. */
+  /** For a client without a certificate. */
   readonly anonymousClientSslconfig: { readonly caFile: string; readonly checkHostname: false };
 
   readonly #dir: string;
@@ -149,12 +154,12 @@ export class TempPKI implements AsyncDisposable {
   }
 
   /**
-   * Makes the authorities, certificates and files. If that fails, nothing is left behind.
+   * Makes the authorities, certificates and files. A failure leaves nothing behind.
    *
    * With `clientPki: false` clients have no identity: `serverSslconfig` is
    * `anonymousServerSslconfig` and `clientSslconfig` is `anonymousClientSslconfig`.
    *
-   * @param options What to make.
+   * @param options The names of the server, and whether clients have an identity.
    * @throws {TypeError} if an option is unknown or has the wrong type.
    * @throws {RangeError} if one of `names` is neither a DNS name nor an IP address.
    *
@@ -176,9 +181,10 @@ export class TempPKI implements AsyncDisposable {
     options?: TempPKIOptions & { clientPki?: true | undefined },
   ): Promise<TempClientPKI>;
   /**
-   * Makes the same; only the value of `clientPki` says whether clients have a certificate.
+   * Makes a PKI of either kind; only the value of `clientPki` says whether clients have a
+   * certificate.
    *
-   * @param options What to make.
+   * @param options The names of the server, and whether clients have an identity.
    * @throws {TypeError} if an option is unknown or has the wrong type.
    * @throws {RangeError} if one of `names` is neither a DNS name nor an IP address.
    */
@@ -214,13 +220,13 @@ export class TempPKI implements AsyncDisposable {
     return new TempPKI(CREATED, dir, clientPki);
   }
 
-  /** Removes the directory with all that is in it; does nothing if that has been done. */
+  /** Removes the directory and its files; a second call does nothing. */
   close(): Promise<void> {
     this.#removal ??= this.#remove();
     return this.#removal;
   }
 
-  /** The same as {@linkcode TempPKI.prototype.close}, for `await using`. */
+  /** Removes the directory: {@linkcode TempPKI.prototype.close}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -230,13 +236,16 @@ export class TempPKI implements AsyncDisposable {
       await Deno.remove(this.#dir, { recursive: true });
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return;
-      this.#removal = null; // closing again tries again
+      this.#removal = null; // a further call tries again
       throw error;
     }
   }
 }
 
-/** Makes an authority, and a certificate of a server or a client; the key of the authority is forgotten. */
+/**
+ * Makes an authority, and a certificate of a server or a client; the key of the authority is
+ * dropped.
+ */
 async function makePair(role: "server" | "client", alternativeNames: readonly AlternativeName[]) {
   const commonName = `TempPKI ${role} CA ${randomSuffix()}`;
   const authority = await createAuthority({ commonName }, VALID_DAYS);

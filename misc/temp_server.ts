@@ -12,9 +12,9 @@ import type { AppSource } from "../worker/server_worker.ts";
 import { WorkerThread } from "../worker/worker_thread.ts";
 
 /**
- * A server that runs in a worker until it is closed: for tests, demos, and to try things.
+ * A server that runs in a worker until it is closed: for tests, demos and experiments.
  *
- * A worker keeps the process alive, so close it, best with `await using`.
+ * A worker keeps the process alive, so close the server, best with `await using`.
  *
  * @example
  * ```ts
@@ -43,20 +43,23 @@ export class TempServer implements AsyncDisposable {
   }
 
   /**
-   * Starts a server in its own worker and resolves when it can be reached. Needs the permissions of a server,
-   * and `--allow-read` for local modules.
+   * Starts a server in its own worker and resolves when clients can reach it. Needs the permissions
+   * of a server, and `--allow-read` for local modules.
    *
-   * @param address Where to listen, or `{ address, options, signal }`: that, the server's options, and
-   * a signal that aborts starting it (`start` rejects with its reason) or, later, closes it.
-   * The options are cloned, so functions, `logger` and `onExchange`, are not possible.
-   * @param build A function that is called with the arguments in the worker and returns the app: a self-contained one,
-   * which is sent as its source, or an export of a module by the module's absolute URL
-   * (`import.meta.resolve("./app.ts")`) and its name; `null` if the one argument is the app itself, a function.
+   * @param address The address to listen on, or `{ address, options, signal }`: the address, the
+   * server's options, and a signal that aborts the start (`start` rejects with its reason) or,
+   * later, closes the server. The options are cloned, so functions, `logger` and `onExchange`, are
+   * not possible.
+   * @param build A function that the worker calls with the arguments and that returns the app: a
+   * self-contained function, which is sent as its source, or an export of a module by the module's
+   * absolute URL (`import.meta.resolve("./app.ts")`) and its name; `null` if the only argument is
+   * the app itself, a function.
    * @param args Values that can be cloned.
    * @throws {TypeError} if a function can't be sent to a worker, or an argument has a wrong type.
    * @throws {DOMException} if an argument or an option can't be cloned.
-   * @throws {Error} the error of the worker, if the module, the build function or the address fails.
-   * @throws {Error} if the worker ends by itself before the server can be reached.
+   * @throws {Error} the error of the worker, if the module, the build function or the address
+   * fails.
+   * @throws {Error} if the worker ends by itself before clients can reach the server.
    */
   static async start(
     address: Address | {
@@ -71,7 +74,9 @@ export class TempServer implements AsyncDisposable {
     return new TempServer(...await startThread(null, address, build, args));
   }
 
-  /** Closes the server and ends the worker; then the address is free again, unless the app hangs. */
+  /**
+   * Closes the server and ends the worker; then the address is free again, unless the app hangs.
+   */
   close(): Promise<void> {
     return this.#thread.close();
   }
@@ -113,10 +118,11 @@ export class TempSSLServer implements AsyncDisposable {
   /**
    * Starts a server with TLS in its own worker, like `TempServer.start`.
    *
-   * @param sslconfig Which clients to trust, and the identity of the server; the worker reads the files.
-   * @param address As for {@linkcode TempServer.start}.
-   * @param build A function that makes the app in the worker; `null` if the one argument is the app
-   * itself.
+   * @param sslconfig The trusted clients and the identity of the server; the worker reads the
+   * files.
+   * @param address The argument of {@linkcode TempServer.start}.
+   * @param build A function that makes the app in the worker; `null` if the only argument is the
+   * app itself.
    * @param args Values that can be cloned.
    * @throws the same errors as {@linkcode TempServer.start}.
    */
@@ -129,7 +135,9 @@ export class TempSSLServer implements AsyncDisposable {
     return new TempSSLServer(...await startThread(sslconfig, address, build, args));
   }
 
-  /** Closes the server and ends the worker; then the address is free again, unless the app hangs. */
+  /**
+   * Closes the server and ends the worker; then the address is free again, unless the app hangs.
+   */
   close(): Promise<void> {
     return this.#thread.close();
   }
@@ -143,7 +151,7 @@ export class TempSSLServer implements AsyncDisposable {
 type TempAddress = Parameters<typeof TempServer.start>[0];
 type Build = NonNullable<Parameters<typeof TempServer.start>[1]>;
 
-/** Starts a worker with a server; resolves to both when the server can be reached. */
+/** Starts a worker with a server; resolves to both when clients can reach the server. */
 async function startThread(
   sslconfig: ServerSslconfig | null,
   target: TempAddress,
@@ -180,7 +188,7 @@ async function startThread(
   }
 }
 
-/** A server that nobody can close any more doesn't keep its worker. */
+/** Closes the worker of a server that was collected, since nobody could close it any more. */
 const abandoned = new FinalizationRegistry<WorkerThread>((thread) => thread.close());
 
 function adopt(owner: TempServer | TempSSLServer, thread: WorkerThread): void {
@@ -196,7 +204,7 @@ function readTarget(target: TempAddress): {
   options: Record<string, unknown>;
   signal: AbortSignal | undefined;
 } {
-  // What is no object isn't an address either, but the server says so.
+  // A value that is no object is left to the server, which reports a wrong address.
   const isAddress = typeof target !== "object" || target === null || Array.isArray(target) ||
     target instanceof Uint8Array;
   if (isAddress) return { address: target as Address, options: {}, signal: undefined };
@@ -232,9 +240,9 @@ function referToApp(build: Build | null, args: readonly unknown[]): AppSource {
 }
 
 /**
- * Describes how the worker gets a function.
+ * Describes a function to the worker.
  *
- * @throws {TypeError} if it can't be sent to one.
+ * @throws {TypeError} if the function can't be sent to a worker.
  * @throws {RangeError} if its module has no absolute URL.
  */
 function refer(label: string, value: unknown): AppSource["from"] {

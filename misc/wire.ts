@@ -1,7 +1,7 @@
-/** Parses and formats single parts of messages, and makes requests, for tests and demos. */
+/** Parsers and formatters of parts of messages, and makers of requests, for tests and demos. */
 
 import { decodeAscii } from "../base/bytes.ts";
-import { Request, responseFraming } from "../base/app/message.ts";
+import { announcedFraming, Request } from "../base/app/message.ts";
 import { type BodyIn, type BodyOut, outgoingFraming } from "../base/body/bodies.ts";
 import {
   type Chunk,
@@ -49,11 +49,11 @@ export interface ParsedRequest {
   method: Method;
   /** The request target. */
   uri: string;
-  /** By lower-case name. */
+  /** The headers by lower-case name. */
   headers: HeaderDict;
   /** The components of the path. */
   path: string[];
-  /** What follows the `?`, or `null`. */
+  /** The text behind the `?`, or `null`. */
   query: string | null;
 }
 
@@ -63,14 +63,14 @@ export interface ParsedResponse {
   status: number;
   /** The reason phrase. */
   reason: string;
-  /** By lower-case name. */
+  /** The headers by lower-case name. */
   headers: HeaderDict;
 }
 
-// Everything here is synchronous, so one buffer serves every call.
+// All functions here are synchronous, so a single buffer serves every call.
 const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
-/** Copies a preamble into the buffer and appends the end that it has on the wire; returns its length. */
+/** Copies a preamble into the buffer and appends its end on the wire; returns the whole length. */
 function terminate(preamble: Uint8Array, end: string): number {
   if (preamble.length + 4 > MAX_PREAMBLE_BYTES) throw preambleTooLarge();
   scratch.set(preamble);
@@ -79,10 +79,11 @@ function terminate(preamble: Uint8Array, end: string): number {
 }
 
 /**
- * Parses header lines, separated by CR LF, without one before or after; no line at all is `{}`.
+ * Parses header lines, separated by CR LF, without a CR LF at either end; no line at all gives
+ * `{}`.
  *
  * @param block The bytes of the header lines.
- * @param isResponse Whether the rules of a response hold; else those of a PUT or POST request.
+ * @param isResponse Whether the rules of a response apply; else those of a PUT or POST request.
  * @throws {ProtocolError} if the grammar is broken.
  *
  * @example
@@ -104,7 +105,7 @@ export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict 
 }
 
 /**
- * Formats header lines, sorted by name, without a CR LF after the last one.
+ * Formats header lines, sorted by name, without a CR LF after the last line.
  *
  * @param headers The headers by lower-case name.
  * @throws {TypeError} if a value has a wrong type.
@@ -135,7 +136,7 @@ export function parseRequest(preamble: Uint8Array): ParsedRequest {
 /**
  * Parses a response preamble without its final CR LF CR LF.
  *
- * @param method The method of the request that it answers.
+ * @param method The method of the request that the response answers.
  * @param preamble The bytes of the preamble.
  * @throws {ProtocolError} if the grammar is broken.
  */
@@ -153,7 +154,7 @@ export function parseResponse(method: Method, preamble: Uint8Array): ParsedRespo
  * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
  * @param uri The path, which starts with `/`, and the query.
  * @param headers The headers by lower-case name.
- * @param body Its header is added or checked; left out, the headers go out as they are.
+ * @param body The body, whose header is added or checked; left out, the headers go out as given.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a value is not allowed.
  *
@@ -190,7 +191,7 @@ export function formatRequest(
  * @param status The status, 100 to 599.
  * @param reason The reason phrase.
  * @param headers The headers by lower-case name.
- * @param body Its header is added or checked; left out, the headers go out as they are.
+ * @param body The body, whose header is added or checked; left out, the headers go out as given.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a value is not allowed.
  */
@@ -200,7 +201,7 @@ export function formatResponse(
   headers: HeaderDict,
   body?: BodyOut,
 ): Uint8Array {
-  const framing = body === undefined ? undefined : responseFraming("GET", status, body);
+  const framing = body === undefined ? undefined : announcedFraming("GET", status, body);
   return scratch.slice(0, formatResponsePreamble(scratch, status, reason, headers, framing));
 }
 
@@ -255,21 +256,21 @@ export function parseChunkHeader(
  * Formats a whole chunk: line, data and CR LF.
  *
  * @param chunk The extension, or `null`, and the data.
- * @throws {TypeError} if it is not a chunk.
- * @throws {RangeError} if it has a value that is not allowed.
+ * @throws {TypeError} if the argument is not a chunk.
+ * @throws {RangeError} if a part has a value that is not allowed.
  */
 export function formatChunk(chunk: Chunk): Uint8Array {
   return encodeChunk(makeSendable(chunk));
 }
 
 /**
- * Makes a request as an app would get it.
+ * Makes a request like those that an app gets.
  *
  * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
  * @param uri The path, which starts with `/`, and the query.
  * @param headers The headers by lower-case name.
  * @param body The body, or `null` for none.
- * @param shift How many components of the path are in `mount` already.
+ * @param shift The number of components of the path that are in `mount` already.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a value is not allowed.
  */
@@ -298,7 +299,7 @@ export function mkreq(
  *
  * @param path The components, and perhaps the query.
  * @throws {TypeError} if a component or the query has a wrong type.
- * @throws {RangeError} if one has a character that is not allowed.
+ * @throws {RangeError} if a component or the query has a character that is not allowed.
  *
  * @example
  * ```ts

@@ -50,7 +50,7 @@ export async function connectSocket(
 ): Promise<Deno.TcpConn | Deno.UnixConn> {
   const endpoint = endpointOf(address);
   const conn = await bounded<Deno.TcpConn | Deno.UnixConn>(
-    `connecting to ${addressText(address)}`,
+    () => `connecting to ${addressText(address)}`,
     bounds,
     async (signal) => {
       try {
@@ -69,6 +69,9 @@ export async function connectSocket(
   return conn;
 }
 
+/** All signals share this function: a closure for each would keep its attempt in memory for long. */
+const ignore = () => {};
+
 /**
  * Runs an attempt until it succeeds, takes 1.0 to 1.25 times the time-out, or is aborted. A result that comes
  * too late is closed.
@@ -76,7 +79,7 @@ export async function connectSocket(
  * @param what Names the attempt in the error.
  */
 export async function bounded<T extends { close(): void }>(
-  what: string,
+  what: () => string,
   { timeout, signal }: ConnectBounds,
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
@@ -84,13 +87,14 @@ export async function bounded<T extends { close(): void }>(
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const stopping = new AbortController();
   // Deno.connect() asks this after it has connected, and would then forget the open socket.
-  stopping.signal.throwIfAborted = () => {};
+  stopping.signal.throwIfAborted = ignore;
   const stop = (reason: unknown) => {
     reject(reason);
     stopping.abort(reason);
   };
-  using deadline = new Deadline(timeout, () => {
-    stop(new Deno.errors.TimedOut(`${what} took over ${timeout} s`));
+  // A `using` declaration would take longer than all the rest of this function.
+  const deadline = new Deadline(timeout, () => {
+    stop(new Deno.errors.TimedOut(`${what()} took over ${timeout} s`));
   });
   const abort = () => stop(signal!.reason);
   signal?.addEventListener("abort", abort);
@@ -101,6 +105,7 @@ export async function bounded<T extends { close(): void }>(
       .catch(reject);
     return await promise;
   } finally {
+    deadline.close();
     signal?.removeEventListener("abort", abort);
   }
 }

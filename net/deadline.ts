@@ -5,6 +5,7 @@
 
 import type { ByteReader } from "../base/body/byte_io.ts";
 import { wrongType } from "../base/checks.ts";
+import { type Member, Members } from "../base/members.ts";
 
 export type Interval = ReturnType<typeof setInterval>;
 
@@ -39,7 +40,7 @@ class Clock {
   tick = 0;
   readonly #milliseconds: number;
   readonly #timer: Interval;
-  readonly #deadlines = new Set<Deadline>();
+  readonly #deadlines = new Members<Deadline>();
 
   /** Begins to tick; this does not keep the process alive: a wait does. */
   constructor(milliseconds: number) {
@@ -89,7 +90,8 @@ export function keepTimerForNext(timeout: number | null): () => Promise<void> {
 }
 
 /** Bounds waits, each of which fires between 1.0 and 1.25 times the time-out. */
-export class Deadline implements Disposable {
+export class Deadline implements Disposable, Member {
+  place = -1;
   /** The tick at which the wait for bytes began; -1 while there is none. */
   #reading = -1;
   /** The same of a write, which may wait at the same time. */

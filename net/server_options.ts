@@ -8,10 +8,10 @@ import { LEVELS, type Logger } from "./logger.ts";
 /** The limits and the logger of a server. */
 export interface ServerOptions {
   /**
-   * How many connections are served at a time, or `Infinity`. One more waits up to 2 seconds and is then closed.
-   * Meanwhile a session gives way if its request drips: the server has waited for it for longer
-   * than `timeout` in all, at less than 1 KiB/s. TLS handshakes don't count: up to 64 may be in
-   * progress; a further one ends the oldest.
+   * How many connections are served at a time, or `Infinity`. A further connection waits up to 2
+   * seconds and is then closed. Meanwhile a session gives way if its request drips: the server has
+   * waited for the request for longer than `timeout` in all, at less than 1 KiB/s. TLS handshakes
+   * don't count: up to 64 may be in progress; a further handshake ends the oldest.
    *
    * @default {50}
    */
@@ -24,8 +24,8 @@ export interface ServerOptions {
   maxRequests?: number | undefined;
   /**
    * Seconds that may pass: before a request's first byte, within its preamble, between two pieces
-   * of its body, for a write, for a handshake. `null` for no limit. It fires between 1.0 and 1.25
-   * times its value.
+   * of its body, for a write, for a handshake. `null` for no limit. The time-out fires between 1.0
+   * and 1.25 times its value.
    *
    * @default {30}
    */
@@ -37,9 +37,9 @@ export interface ServerOptions {
    */
   logger?: Logger | undefined;
   /**
-   * Called after each exchange of a request and its response, however it ended, with its figures. It
-   * must be quick, since the connection waits for it; what it throws, or its promise rejects with, is
-   * logged, and changes nothing.
+   * Called with the figures of each exchange of a request and its response, however the exchange
+   * ended. The call must be quick, since the connection waits. An error that the function throws,
+   * or its promise rejects with, is logged, and changes nothing.
    *
    * @default {nothing is counted}
    */

@@ -1,4 +1,4 @@
-/** Apps and clients whose requests are traced: one span and one duration for each. */
+/** Apps and clients with traced requests: a span and a duration for each request. */
 
 import {
   type Attributes,
@@ -24,12 +24,12 @@ import type { Client, Connection } from "../client.ts";
 import { hostOf } from "../net/addresses.ts";
 
 /**
- * Makes an app that does what another does, each request in a span that continues the trace in its
- * `traceparent`; the `onConnect` of the app stays. The span ends, and
+ * Makes an app that behaves like the given app and traces it: each request has a span that
+ * continues the trace in its `traceparent`; the `onConnect` of the app stays. The span ends, and
  * `http.server.request.duration` is recorded, when the app has answered; its body is sent later.
  *
- * The span has the path of the request, but neither its query nor any header. What the app throws is
- * recorded with its message.
+ * The span has the path of the request, but neither its query nor any header. An error of the app
+ * is recorded with its message.
  *
  * @param app The app that answers the requests.
  * @throws {TypeError} if `app` is not an app.
@@ -72,7 +72,7 @@ function readParent(headers: HeaderDict): Context {
   const { baggage } = headers;
   return propagation.extract(
     context.active(),
-    // For each that can't be decoded, Deno's own propagator would print a stack.
+    // Deno's own propagator would print a stack for each value that can't be decoded.
     baggage === undefined || isDecodable(`${baggage}`) ? headers : { ...headers, baggage: "" },
   );
 }
@@ -87,12 +87,13 @@ function isDecodable(text: string): boolean {
 }
 
 /**
- * Makes a client that does what another does, each request in a span of its own, whose `traceparent` is
- * sent in place of one that is given. It works wherever a client does. The span ends, and
- * `http.client.request.duration` is recorded, when the preamble of the response has arrived.
+ * Makes a client that behaves like the given client and traces it: each request has a span of its
+ * own, whose `traceparent` replaces a given one. The new client works wherever a client does. The
+ * span ends, and `http.client.request.duration` is recorded, when the preamble of the response has
+ * arrived.
  *
- * The span has the URL of the request, but neither its query nor any header. Over a Unix socket it has the
- * path alone.
+ * The span has the URL of the request, but neither its query nor any header. Over a Unix socket the
+ * span has the path alone.
  *
  * @param client The client that makes the connections.
  * @throws {TypeError} if `client` is not a client.
@@ -105,7 +106,7 @@ export function tracedClient<T extends Client>(client: T): T {
   const request = traced(client.request.bind(client), shared, origin);
   const connect: Client["connect"] = async (...args) => {
     const connection = await client.connect(...args);
-    // Its other methods go through this one.
+    // The other methods of a connection call `request`.
     connection.request = traced(connection.request.bind(connection), shared, origin);
     return connection;
   };
@@ -113,7 +114,7 @@ export function tracedClient<T extends Client>(client: T): T {
     get(target, name) {
       if (name === "connect") return connect;
       if (name === "request") return request;
-      // Private fields belong to the client itself.
+      // Private fields belong to the original client, so it is `this` in its methods.
       const value: unknown = Reflect.get(target, name, target);
       return typeof value === "function" && name !== "constructor" ? value.bind(target) : value;
     },
@@ -126,7 +127,7 @@ function attributesOf(address: Address): Attributes {
   return { "server.address": address[0], "server.port": address[1] };
 }
 
-/** What the URLs of all requests begin with; `null` if they have none, as over Unix sockets. */
+/** The common beginning of all URLs; `null` for Unix sockets, whose URLs have none. */
 function originOf(scheme: "http" | "https", address: Address): string | null {
   const host = hostOf(address, scheme === "https" ? 443 : 80);
   const origin = `${scheme}://${host}`;
@@ -151,34 +152,34 @@ function traced(
   };
 }
 
-// ───────────────────────── one request
+// ───────────────────────── a request
 
 const NAME = "@degu/degu";
-/** Seconds, as the conventions recommend for the duration of requests. */
+/** The limits of the histogram's buckets in seconds, which the conventions recommend. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
 
-/** Which end of a connection a request is measured at, and which statuses count as errors there. */
+/** The two ends at which a request is measured, and the statuses that count as errors there. */
 const SIDES = {
   server: { kind: SpanKind.SERVER, metric: "http.server.request.duration", errorsFrom: 500 },
   client: { kind: SpanKind.CLIENT, metric: "http.client.request.duration", errorsFrom: 400 },
 } as const;
 
-/** What is known of a request before it is processed. */
+/** The facts about a request that are known before it is processed. */
 interface Measured {
   readonly side: keyof typeof SIDES;
-  /** The method, which is the name of the span as well; a client may be given anything. */
+  /** The method, also the name of the span; a caller may give any value. */
   readonly method: string;
   /** Attributes of the span and of the metric. */
   readonly shared: Attributes;
-  /** Attributes of the span alone: they have too many values for a metric. */
+  /** Attributes of the span alone: their values are too many for a metric. */
   readonly ofSpan: Attributes;
   /** The context whose span is the parent. */
   readonly parent: Context;
 }
 
 /**
- * Does what belongs to telemetry alone. An SDK or an exporter may fail, but no request fails for that: it
- * goes to the API's diagnostic logger.
+ * Runs a step of telemetry alone. An SDK or an exporter may fail, but no request fails with it: the
+ * error goes to the API's diagnostic logger.
  */
 function attempt<T>(work: () => T, otherwise: T): T {
   try {
@@ -190,9 +191,9 @@ function attempt<T>(work: () => T, otherwise: T): T {
 }
 
 /**
- * Processes a request within a span, and records how long that took and how it ended.
+ * Processes a request within a span, and records its duration and its outcome.
  *
- * @throws what `process` does.
+ * @throws the errors of `process`.
  */
 async function measure<T extends { readonly status: number }>(
   { side, method, shared, ofSpan, parent }: Measured,
@@ -201,7 +202,7 @@ async function measure<T extends { readonly status: number }>(
   const { kind, metric, errorsFrom } = SIDES[side];
   const known = isMethod(method);
   const attributes: Attributes = {
-    // As the conventions say: any other one is text of any kind.
+    // The conventions want this value for unknown methods, which may be any text.
     "http.request.method": known ? method : "_OTHER",
     "network.protocol.version": "1.1",
     ...shared,
@@ -240,17 +241,17 @@ async function measure<T extends { readonly status: number }>(
   }
 }
 
-/** Records what was thrown; returns its type. */
+/** Records an error; returns its type. */
 function recordError(span: Span, side: Measured["side"], error: unknown): string {
   span.setStatus({ code: SpanStatusCode.ERROR });
   if (!(error instanceof Error)) return "_OTHER";
-  // The message of a wrong argument shows it: a URI with its query, say.
+  // The message of a wrong argument quotes it: a URI with its query, say.
   const isArgument = error instanceof TypeError || error instanceof RangeError;
   if (side === "server" || !isArgument) span.recordException(error);
   return error.name;
 }
 
-/** The path of a URI, without its query; a client may be given anything. */
+/** The path of a URI, without its query; a caller may give any value. */
 function pathOf(uri: unknown): string {
   return String(uri).split(/[?#]/, 1)[0]!;
 }

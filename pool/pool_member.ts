@@ -1,4 +1,4 @@
-/** A place in a pool, held by one worker after another. */
+/** A place in a pool, for one worker after another. */
 
 import { pause } from "../base/pause.ts";
 import type { Address } from "../base/address.ts";
@@ -9,7 +9,10 @@ import { EVERY_CLIENT_IS_ACCEPTED } from "../net/tls/listener.ts";
 import type { Level, Service } from "../worker/server_worker.ts";
 import { type Ending, type Heartbeat, WorkerThread } from "../worker/worker_thread.ts";
 
-/** The times of a pool; `restart`: milliseconds until a worker that has ended is started again, at first and at most. */
+/**
+ * The times of a pool. `restart` has the milliseconds before a worker is restarted: the first and
+ * the longest wait.
+ */
 export interface PoolTimes {
   readonly heartbeat: Heartbeat;
   readonly restart: { readonly first: number; readonly most: number };
@@ -22,7 +25,7 @@ export interface PoolState {
   readonly log: (level: Level, message: string) => void;
   /** The current configuration, for workers that start later; `null` for a plain pool. */
   sslconfig: ServerSslconfig | null;
-  /** Where to listen: the given address, and once the first worker listens, its actual address. */
+  /** The given address; once the first worker listens, its actual address. */
   address: Address;
 }
 
@@ -32,10 +35,10 @@ export class PoolMember {
   readonly #state: PoolState;
   #thread: WorkerThread | null = null;
   #held: HeldSocket | null = null;
-  /** Whether a thread that was considered hung may still have the held socket. */
+  /** Whether a thread that was considered hung may still use the held socket. */
   #hungThreadMayServe = false;
   #servingSince: number | null = null;
-  /** Aborted once the worker is to end for good. */
+  /** Aborted once the place is closed. */
   readonly #stopping = new AbortController();
   #supervising: Promise<void> | null = null;
 
@@ -50,7 +53,7 @@ export class PoolMember {
     this.#thread = await WorkerThread.start(
       "a worker of the pool",
       times.heartbeat,
-      // The pool logs it once for all workers.
+      // The pool logs this line once for all workers.
       (level, line) => line === EVERY_CLIENT_IS_ACCEPTED || log(level, line),
     );
     // The pool was closed meanwhile, and knew nothing of the thread.
@@ -84,24 +87,24 @@ export class PoolMember {
     return serving.address;
   }
 
-  /** From now on, a worker that ends is replaced. */
+  /** Begins to replace a worker that ends. */
   supervise(): void {
     this.#supervising = this.#supervise();
   }
 
-  /** Replaces the context of the worker; resolves when that is done, or the worker has ended. */
+  /** Replaces the context of the worker; resolves when the worker uses it or has ended. */
   async setSslctx(sslconfig: ServerSslconfig): Promise<void> {
     await this.#thread?.setSslctx(sslconfig);
   }
 
-  /** Ends the worker after the requests in progress; it is not replaced. */
+  /** Ends the worker for good, after the requests in progress. */
   async shutdown(): Promise<void> {
     this.#stop();
     await this.#thread?.shutdown();
     await this.#supervising;
   }
 
-  /** Ends the worker; it is not replaced. */
+  /** Ends the worker for good. */
   async close(): Promise<void> {
     this.#stop();
     await this.#thread?.close();
@@ -114,7 +117,7 @@ export class PoolMember {
 
   #stop(): void {
     this.#stopping.abort();
-    // First: as long as any duplicate is open, the kernel queues connections for it.
+    // The held socket is closed first: the kernel queues connections for any open duplicate.
     this.#hold(null);
   }
 
@@ -140,12 +143,12 @@ export class PoolMember {
     }
   }
 
-  /** Frees the address; a thread that hangs can't do that itself. */
+  /** Frees the address of a worker, because a thread that hangs can't do so. */
   async #freeAddress({ hung }: Ending): Promise<void> {
     const { address } = this.#state;
     this.#hungThreadMayServe ||= hung;
-    // The kernel still assigns connections to the socket, so every later worker takes
-    // it over.
+    // The kernel still assigns connections to the socket, so every later worker takes the socket
+    // over.
     if (!this.#hungThreadMayServe) this.#hold(null);
     if (!hung || this.#servingSince === null || typeof address !== "string") return;
     await Deno.remove(address).catch(() => {});
@@ -158,14 +161,18 @@ export class PoolMember {
   }
 }
 
-/** A worker that ends removes its file a moment before its end is known. */
+/**
+ * The number of checks without the file. A worker that ends removes its file a moment before the
+ * pool knows of its end.
+ */
 const LOST_AFTER = 2;
 
 /**
- * Looks for the file of a Unix socket in the background, and reports once that it is gone.
+ * Watches the file of a Unix socket in the background, and reports once that the file is gone.
  *
- * Deno removes whatever is at the path when it closes a socket. So if a thread that was considered
- * hung returns after all, it removes the file of its successor, which no client can reach from then on.
+ * Deno removes the file at the path when it closes a socket. So if a thread that was considered
+ * hung returns after all, it removes the file of its successor, which no client can reach from then
+ * on.
  *
  * @param every Milliseconds between two checks; the file counts as gone if two in a row miss it.
  * @returns The timer, for `clearInterval`.
@@ -181,7 +188,7 @@ export function watchFile(path: string, every: number, onLost: () => void): Inte
   return watching;
 }
 
-/** `false` if it can't be determined. */
+/** Tells whether a file is gone; `false` if the system doesn't say. */
 function isMissing(path: string): boolean {
   try {
     Deno.lstatSync(path);

@@ -1,4 +1,4 @@
-/** Servers in workers, on one address. */
+/** Servers in workers, on a common address. */
 
 import type { Address } from "../base/address.ts";
 import { checkArray, checkInteger, copyOptions, wrongType } from "../base/checks.ts";
@@ -14,7 +14,7 @@ import { type ModuleExport, readModuleExport } from "../worker/module_export.ts"
 import { PoolMember, type PoolState, type PoolTimes } from "./pool_member.ts";
 import type { AppSource, Service } from "../worker/server_worker.ts";
 
-/** What a module exports under a name, for the workers. */
+/** An export of a module, for the workers. */
 export interface PoolExport {
   /** The absolute URL of the module: `import.meta.resolve("./app.ts")`. */
   module: string | URL;
@@ -22,11 +22,12 @@ export interface PoolExport {
   name: string;
 }
 
-/** An app by the name under which a module exports it, or a function or class that makes one. */
+/** An app that a module exports, or a function or class that makes an app. */
 export interface PoolApp extends PoolExport {
   /**
-   * What the export is called with in each worker, to make the app; a class is constructed. `[]` for no
-   * arguments. If left out, the export is the app itself. They are cloned.
+   * The arguments with which each worker calls the export to make the app; a class is constructed.
+   * `[]` stands for no arguments. If left out, the export is the app itself. The arguments are
+   * cloned.
    */
   args?: unknown[] | undefined;
 }
@@ -34,17 +35,17 @@ export interface PoolApp extends PoolExport {
 /** Options of a pool. */
 export interface PoolOptions {
   /**
-   * How many workers there are, 1 to 256. A Unix socket has one.
+   * The number of workers, 1 to 256. A Unix socket has a single worker.
    *
    * @default {navigator.hardwareConcurrency}
    */
   workers?: number | undefined;
-  /** Which clients to trust, and the identity of the server; without it the connections are plain. */
+  /** The trusted clients and the identity of the server; if left out, the connections are plain. */
   sslconfig?: ServerSslconfig | undefined;
   /** The options of the server in each worker: limits apply to each worker. */
   server?: Omit<ServerOptions, "logger" | "onExchange"> | undefined;
   /**
-   * The logger that all workers report to; `console` works.
+   * The logger for all workers; `console` works.
    *
    * @default {warnings and errors, to stderr}
    */
@@ -61,7 +62,7 @@ export interface PoolOptions {
 /** Each worker costs memory, and more workers than cores gain nothing. */
 const MAX_WORKERS = 256;
 
-/** The levels of the default logger that aren't discarded. */
+/** The levels that the default logger prints. */
 const PRINTED = ["warn", "error"] as const;
 
 /** A worker that is silent for 30 seconds is considered hung. */
@@ -70,7 +71,7 @@ const TIMES: PoolTimes = {
   restart: { first: 100, most: 10_000 },
 };
 
-/** Does what {@linkcode ServerPool.start} does, with other times. */
+/** Starts a pool as {@linkcode ServerPool.start} does, with other times. */
 export let startPool: (
   address: Address,
   app: PoolApp,
@@ -79,13 +80,13 @@ export let startPool: (
 ) => Promise<ServerPool>;
 
 /**
- * Serves one app from several workers that share a port, so that more than one core is used and a busy
- * app doesn't block this thread. {@linkcode ServerPool.start} makes one.
+ * Serves an app from several workers that share a port, so that more than one core is used and a
+ * busy app doesn't block this thread. {@linkcode ServerPool.start} makes a pool.
  *
- * The kernel distributes the connections. A worker that fails, ends itself, or doesn't answer for 30
- * seconds is logged and replaced, after 100 ms at first and then twice as long each time, up to 10 s; the
- * others continue to serve. The workers share nothing: each has its own app, and the limits in `server`
- * apply to each worker.
+ * The kernel distributes the connections. A worker that fails, ends itself, or doesn't answer for
+ * 30 seconds is logged and replaced, after 100 ms at first and then twice as long each time, up to
+ * 10 s; the others continue to serve. The workers share nothing: each has its own app, and the
+ * limits in `server` apply to each worker.
  *
  * @example
  * ```ts
@@ -108,7 +109,7 @@ export let startPool: (
 export class ServerPool implements AsyncDisposable {
   /** The address of all workers, usable as a client's. */
   readonly address: Address;
-  /** How many workers there are. */
+  /** The number of workers. */
   readonly workers: number;
   readonly #state: PoolState;
   readonly #members: readonly PoolMember[];
@@ -134,7 +135,7 @@ export class ServerPool implements AsyncDisposable {
       const members = Array.from({ length: workers }, (_, i) => new PoolMember(i + 1, state));
       try {
         await Promise.all(members.map((member) => member.load()));
-        // The first one chooses the port.
+        // The first worker chooses the port.
         const [first, ...others] = members;
         state.address = await first!.listen();
         await Promise.all(others.map((member) => member.listen()));
@@ -149,20 +150,23 @@ export class ServerPool implements AsyncDisposable {
   }
 
   /**
-   * Starts the workers and resolves when all of them serve. If one can't, the others are ended.
+   * Starts the workers and resolves when all of them serve. If a worker can't, the others are
+   * ended.
    *
-   * Needs the permissions of a `Server`, or an `SSLServer`, and of the app, and `--allow-read` of local
-   * modules: the library's and the app's. Without TLS, more than one worker needs `--unstable-net`.
+   * Needs the permissions of a `Server`, or an `SSLServer`, and of the app, and `--allow-read` of
+   * local modules: the library's and the app's. Without TLS, more than one worker needs
+   * `--unstable-net`.
    *
-   * @param address As for `Server`. Port 0 is for a free port, the same for all workers.
-   * @param app Where the workers get the app from.
+   * @param address The address, as for `Server`. Port 0 is for a free port, the same for all
+   * workers.
+   * @param app The app, as an export of a module.
    * @param options The number of workers, TLS, the options of the servers, and the logger.
-   * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown; if the module
-   * can't be found or has no such export.
+   * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown; if
+   * the module can't be found or has no such export.
    * @throws {RangeError} if a value is not allowed.
    * @throws {DOMException} if an argument of the app can't be cloned.
    * @throws {DeguError} if `--unstable-net` is missing, or a worker ends before it serves.
-   * @throws {Error} what the module, the function, `buildServerSslctx` or a server throws.
+   * @throws {Error} the errors of the module, the function, `buildServerSslctx` or a server.
    */
   static async start(
     address: Address,
@@ -173,14 +177,14 @@ export class ServerPool implements AsyncDisposable {
   }
 
   /**
-   * Replaces the context of all workers, like `SSLServer.setSslctx`; resolves when all of them use the new
-   * one. Workers that start later use it, too. The files are read once, here. If this rejects, the old
-   * context stays in use.
+   * Replaces the context of all workers, like `SSLServer.setSslctx`; resolves when all of them use
+   * the new context. Workers that start later use it, too. The files are read once, here. After a
+   * rejection, the old context stays in use.
    *
    * @param sslconfig The new configuration, as of an `SSLServer`.
    * @throws {TypeError} if the pool has no TLS.
    * @throws {DeguError} if the pool was closed.
-   * @throws what `buildServerSslctx` does.
+   * @throws the errors of `buildServerSslctx`.
    */
   async setSslctx(sslconfig: ServerSslconfig): Promise<void> {
     if (this.#state.sslconfig === null) {
@@ -197,11 +201,12 @@ export class ServerPool implements AsyncDisposable {
   }
 
   /**
-   * Resolves once the process has received a signal and all workers have ended, as
-   * `Server.serveUntilSignal()` does: the first signal is a {@linkcode ServerPool.prototype.shutdown}, a second one, or the
-   * deadline, a {@linkcode ServerPool.prototype.close}. Needs no permission.
+   * Resolves once the process has received a signal and all workers have ended, like
+   * `Server.serveUntilSignal()`. The first signal calls {@linkcode ServerPool.prototype.shutdown};
+   * a second signal, or the deadline, calls {@linkcode ServerPool.prototype.close}. Needs no
+   * permission.
    *
-   * @param options The signals, and seconds until whatever is left is closed.
+   * @param options The signals, and the seconds after which the rest is closed.
    * @throws {TypeError} if an option is of a wrong type or unknown, or Deno doesn't know a signal.
    * @throws {RangeError} if a value is not allowed.
    */
@@ -215,14 +220,14 @@ export class ServerPool implements AsyncDisposable {
   }
 
   /**
-   * Ends the workers: requests in progress are answered, other connections are closed. Resolves when that
-   * is done; {@linkcode ServerPool.prototype.close} cuts it short.
+   * Ends the workers: requests in progress are answered, other connections are closed. Resolves
+   * when all workers have ended; {@linkcode ServerPool.prototype.close} ends them at once.
    */
   async shutdown(): Promise<void> {
     await this.#end((member) => member.shutdown());
   }
 
-  /** Ends the workers and all connections, now; when it resolves, the address is free. */
+  /** Ends the workers and all connections at once; resolves when the address is free. */
   async close(): Promise<void> {
     await this.#end((member) => member.close());
   }
@@ -274,8 +279,8 @@ export function checkPool(address: Address, app: PoolApp, options: PoolOptions) 
 }
 
 /**
- * Checks an *sslconfig*, and returns a copy with the texts of its files: all workers have the same one, however late they
- * start.
+ * Checks an *sslconfig*, and returns a copy with the texts of its files: all workers get the same
+ * texts, even those that start later.
  */
 export function readSslconfig(sslconfig: ServerSslconfig): ServerSslconfig {
   return serverTextsOf(buildServerSslctx(sslconfig));

@@ -1,11 +1,14 @@
 /**
- * Checks that a tag, deno.json and CHANGELOG.md name the same version, before it is published:
+ * Checks before publishing that a tag, deno.json and CHANGELOG.md name the same version:
  * `deno run --allow-read tools/check_version.ts v1.2.3`.
  */
 
 import { PROJECT_ROOT } from "./standard_library.ts";
 
-/** Compares a tag with the version of deno.json, and looks for its section in the changelog; returns what is wrong. */
+/**
+ * Compares a tag with the version of deno.json, and looks for its section in the changelog; returns
+ * the problems.
+ */
 export function findProblems(tag: string, version: string, changelog: string): string[] {
   const problems: string[] = [];
   if (tag !== `v${version}`) {

@@ -1,7 +1,7 @@
 /**
- * Runs the suite with coverage, workers and subprocesses included, and prints what it reached of
- * the protocol, the sockets, the client and the server. Fails if a test fails, or if the lines or branches of
- * all these together are covered less than the thresholds in deno.json.
+ * Runs the suite with coverage, workers and subprocesses included, and prints the coverage of the
+ * protocol, the sockets, the client and the server. Fails if a test fails, or if the lines or
+ * branches of these files together are covered less than the thresholds in deno.json.
  *
  * Arguments go to the `test` task.
  */

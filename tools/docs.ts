@@ -1,12 +1,13 @@
 /**
  * Checks the comments of each public module separately, and builds the reference as HTML.
  *
- * `deno doc --lint` of all modules at once accepts a type that one module uses and only another one exports.
+ * `deno doc --lint` of all modules at once accepts a type that a module uses and only another
+ * module exports.
  */
 
 import { PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
-/** Where the HTML goes; git ignores it. */
+/** The directory of the HTML; git ignores it. */
 const OUTPUT = "reference/";
 
 const { exports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)));

@@ -1,6 +1,7 @@
 /**
- * `deno task interop`: runs other programs against Degu, as clients, as servers and as proxies, and prints
- * the tables of docs/interop.md. Arguments name the parts: clients, refused, servers, proxies.
+ * `deno task interop`: runs other programs against Degu, as clients, as servers and as proxies, and
+ * prints the tables of docs/interop.md. Arguments name the parts: clients, refused, servers,
+ * proxies.
  */
 
 import { TempPKI } from "@degu/degu/misc";
@@ -17,7 +18,7 @@ const PARTS = {
 
 const dir = await Deno.makeTempDir({ prefix: "degu-interop-" });
 try {
-  // Servers that give up root must be able to enter it.
+  // Servers that give up root must be able to enter the directory.
   await Deno.chmod(dir, 0o755);
   await Deno.mkdir(`${dir}/files`);
   await Deno.writeTextFile(`${dir}/files/digits`, "0123456789");

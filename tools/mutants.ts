@@ -1,9 +1,10 @@
 /**
- * The mutants of a module: small changes of its code, each of which a test should detect. A change that no test can detect,
- * since nothing that anybody sees depends on it, has an entry in `tests/<room>/equivalent_mutants.ts`.
+ * The mutants of a module: small changes of its code, each of which a test should detect. A change
+ * without any visible effect can't be detected, and has an entry in
+ * `tests/<room>/equivalent_mutants.ts`.
  *
- * No mutants are made of what never shows: the number of a constant at the top of a module, one more, unless a document
- * names it; the number of a sentinel, `-1`; and the number that a member of a class begins with.
+ * Numbers that never show have no mutants: the number of a constant at the top of a module, unless
+ * a document names it; the number of a sentinel, `-1`; and the initial number of a class's member.
  */
 
 import ts from "npm:typescript@^5.9.3";
@@ -13,17 +14,18 @@ export interface Mutant {
   readonly line: number;
   readonly before: string;
   readonly after: string;
-  /** Where the code begins and ends in the module's text, in UTF-16 code units. */
+  /** The range of the code in the module's text, in UTF-16 code units. */
   readonly start: number;
   readonly end: number;
-  /** Whether an entry says that no test can detect it. */
+  /** Whether an entry says that no test can detect the change. */
   readonly isEquivalent: boolean;
 }
 
 /**
- * The changes of a room that no test can detect: by the path of the module, and by the name of what the code is in
- * (`function`, `Class.member`, `CONSTANT`). Each has the code, as far as it tells the place, what the change makes of it,
- * and why nobody can see the difference. A statement is never removed.
+ * The changes of a room that no test can detect: by the path of the module, and by the name of the
+ * declaration around the code (`function`, `Class.member`, `CONSTANT`). Each entry has enough of
+ * the code to find the place, the code after the change, and the reason why nobody can see the
+ * difference. A removed statement never has an entry.
  */
 export type EquivalentMutants = {
   readonly [file: string]: {
@@ -55,7 +57,10 @@ const OPERATORS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
 /** The replacement of an ExpressionStatement, which is never equivalent. */
 const REMOVED = ";";
 
-/** The mutants of a module, in the order of its text, and what is wrong with the entries that are about it. */
+/**
+ * The mutants of a module, in the order of its text, and the problems of the entries about the
+ * module.
+ */
 export function mutantsOf(
   path: string,
   text: string,
@@ -88,10 +93,10 @@ export function mutantsOf(
   return { mutants, problems };
 }
 
-/** A change of what has a name, wherever its code is there. */
+/** A change of a declaration, wherever its code occurs there. */
 class Edit {
   readonly label: string;
-  /** The module's text after the change. */
+  /** The module's text after the change, for each occurrence. */
   readonly texts: readonly string[];
   isMatched = false;
 
@@ -109,7 +114,7 @@ class Edit {
   }
 }
 
-/** Where the declarations with a name such as `Class.member` are. */
+/** The ranges of the declarations with a name such as `Class.member`. */
 function declarationsOf(source: ts.SourceFile, name: string): { start: number; end: number }[] {
   const found: { start: number; end: number }[] = [];
   const visit = (node: ts.Node, outer: string): void => {
@@ -122,7 +127,7 @@ function declarationsOf(source: ts.SourceFile, name: string): { start: number; e
   return found;
 }
 
-/** The name of what is declared at the top of a module, or of a member; `null` for everything else. */
+/** The name of a declaration at the top of a module, or of a member; `null` for everything else. */
 export function declaredName(node: ts.Node): string | null {
   if (ts.isConstructorDeclaration(node)) return "constructor";
   const isFunctionOrClass = ts.isFunctionDeclaration(node) || ts.isClassDeclaration(node);
@@ -157,7 +162,7 @@ function mutate(node: ts.Node, source: ts.SourceFile, documents: string, add: Ad
   const condition = conditionOf(node);
   if (condition !== undefined && !isConstant(condition)) {
     const [start, end] = [condition.getStart(source), condition.end];
-    // An endless loop is detected only by its time-out, which costs more than it is worth.
+    // An endless loop is detected only by its time-out, which is too slow.
     if (!isLoop(node)) add(start, end, "true");
     add(start, end, "false");
   }
@@ -194,7 +199,7 @@ function isText(node: ts.Expression): boolean {
   return ts.isStringLiteralLike(node) || ts.isTemplateExpression(node);
 }
 
-/** Whether nobody can tell whether a number is one more. */
+/** Whether an increment of a number is invisible. */
 function isUnseen(node: ts.NumericLiteral, documents: string): boolean {
   const { parent } = node;
   const isNegative = ts.isPrefixUnaryExpression(parent) &&
@@ -207,7 +212,9 @@ function isUnseen(node: ts.NumericLiteral, documents: string): boolean {
   return !isNamed(parent.name.getText(), Number(node.text.replaceAll("_", "")), documents);
 }
 
-/** Whether a text has the number of a constant, in one of the ways to write it: `65536` as 65,536 or 64 KiB. */
+/**
+ * Whether a text names the number of a constant, in any common form: `65536` as 65,536 or 64 KiB.
+ */
 function isNamed(name: string, value: number, text: string): boolean {
   const digits = String(value).replace(/\B(?=(\d{3})+$)/g, "[,_]?");
   const units = UNITS.find(([suffix]) => name.endsWith(suffix))?.[1];
@@ -217,7 +224,7 @@ function isNamed(name: string, value: number, text: string): boolean {
   return new RegExp(`(?<![\\d.,])(${forms.join("|")})(?![\\d]|[.,]\\d)`).test(text);
 }
 
-/** How documents write the numbers of constants whose names end so: of how many is how much of a unit. */
+/** The forms of numbers in documents, by the end of the constant's name: a size, and its unit. */
 const UNITS: readonly (readonly [string, readonly (readonly [number, string])[]])[] = [
   ["MILLISECONDS", [
     [1, "(ms|milliseconds?)\\b"],

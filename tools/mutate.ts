@@ -5,13 +5,15 @@
  * deno task mutate [--count N] [--seed N] [--seconds N] [--tests PATH] [PATH…]
  * ```
  *
- * Takes N mutants (400) of base/, net/, client.ts and server.ts, or of the paths given: the same for the same seed,
- * and as many of each module as its size calls for. After `--seconds` no further one is begun. A mutant is killed when
- * one of the test modules that run its line fails, or takes far longer than before. With paths, the tests of their
- * rooms run (`tests/base/` for `base/wire`); `--tests` names others. A path may end with the number of a line.
+ * Takes N mutants (400) of base/, net/, client.ts and server.ts, or of the given paths: the same
+ * for the same seed, and from each module in proportion to its size. After `--seconds` no further
+ * mutant is begun. A mutant is killed when a test module that runs its line fails, or takes far
+ * longer than before. With paths, the tests of their rooms run (`tests/base/` for `base/wire`);
+ * `--tests` names others. A path may end with the number of a line.
  *
- * A mutant that no test can detect has an entry, with the reason, in `tests/<room>/equivalent_mutants.ts`: see
- * tools/mutants.ts. Prints the mutants that survive and the rate. Fails below 95 %, and if an entry matches nothing.
+ * A mutant that no test can detect has an entry, with the reason, in
+ * `tests/<room>/equivalent_mutants.ts`: see tools/mutants.ts. Prints the mutants that survive and
+ * the rate. Fails below 95 %, and if an entry matches nothing.
  */
 
 import { parseArgs } from "node:util";
@@ -23,10 +25,12 @@ const REQUIRED_PERCENT = 95;
 
 const CORE = ["base/", "net/", "client.ts", "server.ts"];
 
-/** The tests that run first, in seconds that they took before; most mutants go no further. */
+/**
+ * The time for the first batch of tests, in seconds as measured before; most mutants go no further.
+ */
 const FIRST_SECONDS = 6;
 
-/** All tests of one mutant together: what the nearest tests don't notice counts as not noticed. */
+/** The time for all tests of a mutant, in seconds: only the nearest tests count. */
 const ALL_SECONDS = 60;
 
 function readOptions() {
@@ -54,12 +58,15 @@ function readOptions() {
   return { count, seed, seconds, tests, paths: paths.length === 0 ? CORE : paths };
 }
 
-/** The layout, the permissions and the fuzzers read or run everything, and are no tests of a module. */
+/**
+ * Tests of the layout and the permissions, and the fuzzers, read or run everything, and are no
+ * tests of a module.
+ */
 function isAboutText(path: string): boolean {
   return /^tests\/project\/(layout|permissions|examples|fuzz)_/.test(path);
 }
 
-/** The paths of the files that git knows and that are there. */
+/** The paths of existing files that git knows. */
 async function trackedFiles(): Promise<string[]> {
   const list = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"];
   const stdout = await mustRun(list, { cwd: PROJECT_ROOT });
@@ -82,7 +89,7 @@ async function readEquivalentMutants(files: readonly string[]): Promise<Equivale
   return Object.assign({}, ...modules.map(({ EQUIVALENT_MUTANTS }) => EQUIVALENT_MUTANTS));
 }
 
-/** Some of all, at about the same distance, and the same for the same seed (xorshift32). */
+/** A sample of evenly spaced items, the same for the same seed (xorshift32). */
 function sample(all: readonly Mutant[], count: number, seed: number): Mutant[] {
   let state = (seed * 2654435761) >>> 0 || 1;
   const random = () => {
@@ -97,7 +104,7 @@ function sample(all: readonly Mutant[], count: number, seed: number): Mutant[] {
     const mutant = all[Math.floor(at + random() * Math.min(step, all.length - at))];
     if (mutant !== undefined) sampled.push(mutant);
   }
-  // In any order, so that a run that is broken off has seen something of everything.
+  // A random order lets an interrupted run see a part of everything.
   return sampled.map((mutant) => [random(), mutant] as const).sort(([a], [b]) => a - b)
     .map(([, mutant]) => mutant);
 }
@@ -112,7 +119,7 @@ class Checkout implements AsyncDisposable {
       await Deno.mkdir(root + path.slice(0, path.lastIndexOf("/") + 1), { recursive: true });
       await Deno.copyFile(new URL(path, PROJECT_ROOT), root + path);
     }
-    // What the `test` task gives to `deno test`: the same permissions and sanitizers, and no type check.
+    // The `test` task has the permissions and sanitizers of `deno test`, and skips the type check.
     const { tasks } = JSON.parse(await Deno.readTextFile(`${root}deno.json`));
     const [, flags = ""] = tasks.test.command.split("tools/test.ts ");
     const own = flags.split(" ").filter((flag: string) => flag !== "--parallel")
@@ -120,7 +127,7 @@ class Checkout implements AsyncDisposable {
     return new Checkout(root, [...(await findStandardLibrary()).flags, ...own]);
   }
 
-  /** Runs test modules until the first test fails; returns whether all passed in that time. */
+  /** Runs test modules until the first failure; returns whether all passed in time. */
   async test(paths: readonly string[], seconds: number, more: string[] = []): Promise<boolean> {
     const child = new Deno.Command(Deno.execPath(), {
       args: ["test", "--quiet", "--fail-fast", ...this.flags, ...more, ...paths],
@@ -141,14 +148,14 @@ class Checkout implements AsyncDisposable {
   }
 }
 
-/** A test module: how long it takes, and which lines and modules of the library it runs. */
+/** A test module: its duration, and the lines and modules of the library that it runs. */
 interface TestModule {
   readonly path: string;
   readonly seconds: number;
   readonly places: ReadonlySet<string>;
 }
 
-/** Runs a test module by itself with coverage. One that fails is left out and reported. */
+/** Runs a test module by itself with coverage. A failing module is left out and reported. */
 async function mapCoverage(checkout: Checkout, path: string): Promise<TestModule[]> {
   const directory = await Deno.makeTempDir({ prefix: "degu_mutate_coverage_" });
   try {
@@ -175,8 +182,9 @@ async function mapCoverage(checkout: Checkout, path: string): Promise<TestModule
 }
 
 /**
- * The tests that run a mutant's line: the nearest and quickest, then all others. Coverage misses lines,
- * so the tests of the module itself always count, and those of its other lines if none runs this one.
+ * The tests that run a mutant's line: the nearest and quickest, then all others. Coverage misses
+ * lines, so the tests of the module itself always count; if no test runs this line, the tests of
+ * the module's other lines count.
  */
 function batchesFor({ path, line }: Mutant, tests: readonly TestModule[]): TestModule[][] {
   const room = `tests/${path.slice(0, path.lastIndexOf("/") + 1)}`;
@@ -219,7 +227,7 @@ async function survives(
   }
 }
 
-/** Takes what is waiting, in every checkout one at a time. */
+/** Distributes the waiting items: every checkout takes one at a time. */
 async function share<T>(
   checkouts: readonly Checkout[],
   waiting: readonly T[],

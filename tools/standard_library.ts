@@ -1,7 +1,7 @@
 /**
- * Where the tests' `@std` packages come from: JSR if it can be reached, otherwise the stand-ins in
+ * The source of the tests' `@std` packages: JSR if it can be reached, otherwise the stand-ins in
  * tests/support/offline. As a program it runs `deno` with its own arguments and these packages:
- * `tools/standard_library.ts check .`. In `--allow-run`, `deno` stands for the executable that runs this.
+ * `tools/standard_library.ts check .`. In `--allow-run`, `deno` stands for the running executable.
  */
 
 import { setTimeout as after } from "node:timers/promises";
@@ -28,11 +28,12 @@ export interface StandardLibrary {
 }
 
 /**
- * Determines whether every JSR package that deno.json maps is available, from the cache or the network. Takes
- * no time if the network reports JSR as unreachable, and two seconds if it reports nothing; waits for a slow
- * JSR.
+ * Determines whether every JSR package that deno.json maps is available, from the cache or the
+ * network. Takes no time if the network reports JSR as unreachable, and two seconds if it reports
+ * nothing; waits for a slow JSR.
  *
- * The variable `DEGU_STD` decides instead: `jsr` for the real packages, `offline` for the stand-ins.
+ * The variable `DEGU_STD` decides instead: `jsr` for the real packages, `offline` for the
+ * stand-ins.
  *
  * @throws {Error} if `DEGU_STD` is `jsr` and JSR does not answer, or has an unknown value
  */
@@ -53,7 +54,10 @@ export async function findStandardLibrary(
   };
 }
 
-/** Finds the packages, prints their source, and returns the flags; exits with a message if they are unavailable. */
+/**
+ * Finds the packages, prints their source, and returns the flags; exits with a message if they are
+ * unavailable.
+ */
 export async function chooseStandardLibrary(): Promise<readonly string[]> {
   try {
     const { description, flags } = await findStandardLibrary();
@@ -83,7 +87,7 @@ async function whatKeepsUs(
   }).output();
   const loaded = loading.then(({ success }) => success ? null : "JSR is out of reach");
   const bounds = [after(load * 1000, `JSR did not answer within ${load} s`, over)];
-  // With a proxy, our own connections prove nothing: it connects instead of us.
+  // With a proxy, our own connections prove nothing: the proxy connects instead of us.
   const hasProxy = Object.keys(env).some((name) => /^(https?|all)_proxy$/i.test(name) && env[name]);
   if (!hasProxy) bounds.push(noConnection(env, connect, over.signal));
   try {
@@ -111,7 +115,10 @@ async function noConnection(
   return await Promise.race([late, attempt]) ?? never;
 }
 
-/** Runs the same Deno executable in the project's directory, with our standard streams; returns the exit code. */
+/**
+ * Runs the same Deno executable in the project's directory, with our standard streams; returns the
+ * exit code.
+ */
 export async function runDeno(args: readonly string[]): Promise<number> {
   const options: Deno.CommandOptions = { args: [...args], cwd: PROJECT_ROOT, stdin: "null" };
   return (await new Deno.Command(Deno.execPath(), options).spawn().status).code;

@@ -1,29 +1,29 @@
 /**
  * Runs the suite: the tests, and every code block of the doc comments and the documentation.
  *
- * All arguments go to `deno test`. With files, only those run, each in a worker of its own. Without a file, everything
- * runs, and modules share workers, and so do code blocks: each worker has to load the library and compile it.
- * Types are not checked: `deno task check` does that, for all code blocks, too. In `--allow-run`, `deno` stands for the
- * executable that runs this, which need not be on the PATH, and a program that is not installed is left out: Deno would
- * warn of it in every worker.
+ * All arguments go to `deno test`. Given files run alone, each in a worker of its own. Without a
+ * file, all tests run, and modules share workers, and so do code blocks: each worker has to load
+ * the library and compile it. Types are not checked: `deno task check` does that, for all code
+ * blocks, too. In `--allow-run`, `deno` stands for the running executable, which need not be on the
+ * PATH, and a program that is not installed is left out: Deno would warn of it in every worker.
  */
 
 import { isSupportedDeno, MIN_DENO_VERSION } from "../net/deno_version.ts";
 import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
 /**
- * So many modules share a worker: with 12 in place of 3 the suite takes a quarter less processor time, but there
- * has to be work for every processor.
+ * The number of modules that share a worker: with 12 instead of 3 the suite takes a quarter less
+ * processor time, but every processor needs work.
  */
 const MODULES_PER_WORKER = 12;
-/** The folders with tests that take long, so that every worker has some of them, but those that start last. */
+/** The folders with tests that take long, which are spread over all workers except the last. */
 const LONG = /^tests\/(integration|project|pool)\//;
 const LAST_WORKERS = 3;
-/** Workers for the code blocks: with two in place of six they take a fifth less processor time. */
+/** The number of workers for code blocks: two instead of six take a fifth less processor time. */
 const CODE_BLOCK_WORKERS = 2;
 
 if (!isSupportedDeno(Deno.version.deno)) {
-  // Older ones fail tests, and some of them abort in the middle of the suite.
+  // An older Deno fails tests, and may abort in the middle of the suite.
   console.error(
     `This is Deno ${Deno.version.deno}, but the suite needs ${MIN_DENO_VERSION} or later: ` +
       'run "deno upgrade" or "npm install --global deno".',
@@ -56,7 +56,7 @@ async function writeTestGroups(directory: string): Promise<string[]> {
   const modules = (await filesUnder("tests/", /_test\.ts$/))
     .sort((a, b) => Number(LONG.test(b)) - Number(LONG.test(a)));
   const groups = new Array<string>(Math.ceil(modules.length / MODULES_PER_WORKER)).fill("");
-  // Modules of one folder, which take about the same time, go to different ones.
+  // Modules of one folder take about the same time, so they go to different workers.
   for (const [i, module] of modules.entries()) {
     const count = LONG.test(module) ? groups.length - LAST_WORKERS : groups.length;
     groups[i % count] += `import "${new URL(module, PROJECT_ROOT)}";\n`;
@@ -76,7 +76,10 @@ async function writeGroups(
   }));
 }
 
-/** Writes the published code blocks as modules, and modules that each test some of them; returns their paths. */
+/**
+ * Writes the published code blocks as modules, and modules that each test some of them; returns
+ * their paths.
+ */
 async function writeCodeBlocks(directory: string): Promise<string[]> {
   const { include } =
     JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT))).publish;
@@ -88,7 +91,8 @@ async function writeCodeBlocks(directory: string): Promise<string[]> {
       await Deno.writeTextFile(`${directory}/${module}`, code);
       let test = `import "${module}";\n`;
       if (!code.includes("Deno.test(")) {
-        // What a block imports is loaded before it runs: what a module leaves open is not the block's.
+        // The imports of a block are loaded before it runs: resources that a module keeps open are
+        // not the block's.
         test = code.match(/(?<= from )"[^"]+";/g)!.map((name) => `import ${name}\n`).join("") +
           `Deno.test("${path}:${line}", async () => void await import("${module}"));\n`;
       }
@@ -105,7 +109,7 @@ async function codeBlocks(path: string): Promise<{ line: number; code: string }[
   const plain = path.endsWith(".ts") ? text.replaceAll(/^ *\* ?/gm, "") : text;
   return Array.from(plain.matchAll(/^```ts\n(.*?)^```$/gms), ({ 1: code, index }) => ({
     line: plain.slice(0, index).split("\n").length,
-    // The module is in another place than the page.
+    // The module lies in another place than the page.
     code: code!.replaceAll(
       /import\.meta\.(?:url|resolve\("(\.[^"]*)"\))/g,
       (_, relative = "") => `"${new URL(relative, url)}"`,
@@ -113,7 +117,7 @@ async function codeBlocks(path: string): Promise<{ line: number; code: string }[
   }));
 }
 
-/** The paths of a folder's files with such names, sorted. */
+/** The paths of a folder's files with matching names, sorted. */
 async function filesUnder(
   folder: string,
   pattern: RegExp,

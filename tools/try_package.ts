@@ -1,11 +1,13 @@
 /**
- * Installs the package in a fresh project, as its users do, and runs programs with it: `deno task package`.
+ * Installs the package in a fresh project, as its users do, and runs programs with it:
+ * `deno task package`.
  *
- * Exactly the files that `deno publish` would upload are served over loopback, in the place of JSR. A project in a
- * temporary directory maps `@degu/degu` to them, and fills an empty cache of its own. Then the server is closed, and each
- * program runs from the cache alone, with the permissions that it needs and no others.
+ * Exactly the files that `deno publish` would upload are served over loopback, in the place of JSR.
+ * A project in a temporary directory maps `@degu/degu` to them, and fills an empty cache of its
+ * own. Then the server is closed, and each program runs from the cache alone, with the permissions
+ * that it needs and no others.
  *
- * At last a program that imports every public module through `links`, where Deno checks the
+ * At last a program that imports every public module through `links`, which makes Deno check the
  * library's own code with the options of the program, is type-checked under each set of compiler
  * options that a program may have.
  */
@@ -13,18 +15,18 @@
 import { runCommand } from "../tests/support/commands.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 
-/** A program of the fresh project, and how it is run. */
+/** A program of the fresh project, and its way to run. */
 interface Program {
   readonly name: string;
   readonly source: string;
-  /** Its permissions; `null` if another program loads it. */
+  /** The permissions; `null` if another program loads this one. */
   readonly flags: readonly string[] | null;
 }
 
 const SECONDS = 60;
 const PROGRAMS = new URL("tools/package/programs/", PROJECT_ROOT);
 const NET = "--allow-net=127.0.0.1";
-/** So that there is a tracer. */
+/** Variables that make Deno provide a tracer. */
 const OTEL = { OTEL_DENO: "true", OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9" };
 
 /** The stricter options, all together, besides the plain ones. */
@@ -36,7 +38,7 @@ const STRICTER = [
   "noFallthroughCasesInSwitch",
   "useUnknownInCatchVariables",
 ];
-/** As web frameworks have it: types of a browser, and those of Deno. */
+/** The types of a browser and of Deno, a common combination with web frameworks. */
 const LIB = ["dom", "dom.iterable", "dom.asynciterable", "deno.ns", "deno.unstable"];
 const all = Object.fromEntries(["strict", ...STRICTER].map((name) => [name, true]));
 /** The sets of compiler options under which the library's own code is type-checked. */
@@ -109,7 +111,7 @@ async function checkLinked(): Promise<void> {
   }
 }
 
-/** The files that `deno publish` would upload; throws if it fails, warns of anything, or lists nothing. */
+/** The files that `deno publish` would upload; throws if it fails, warns, or lists nothing. */
 async function publishedFiles(): Promise<string[]> {
   const publishing = [Deno.execPath(), "publish", "--dry-run", "--allow-dirty"];
   const { success, stdout, stderr } = await runCommand(publishing, {
@@ -125,7 +127,10 @@ async function publishedFiles(): Promise<string[]> {
   throw new Error(`deno publish fails, warns, or lists other files than those of here:\n${output}`);
 }
 
-/** The programs of tools/package/programs, the ones in the README, and one that loads every public module. */
+/**
+ * The programs of tools/package/programs and of the README, and a program that loads every public
+ * module.
+ */
 async function findPrograms(): Promise<Program[]> {
   const tmp = [`--allow-read=${dir}/tmp`, `--allow-write=${dir}/tmp`];
   const everywhere = [NET, ...tmp, "--allow-sys=uid"];
@@ -136,7 +141,7 @@ async function findPrograms(): Promise<Program[]> {
   });
   const readme = await Deno.readTextFile(new URL("README.md", PROJECT_ROOT));
   const blocks = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = ""]) => code)
-    .filter((code) => !code.includes("serveUntilSignal")); // what ends here
+    .filter((code) => !code.includes("serveUntilSignal")); // these programs must end
   if (blocks.length === 0) throw new Error("README.md has no example");
   return [
     { name: "entries.ts", source: importAll(), flags: [] },
@@ -155,7 +160,10 @@ function importAll(): string {
   return names.map((name) => `import ${JSON.stringify(name)};`).join("\n");
 }
 
-/** What stands in for JSR; the package is below `/degu/`, and what its examples compare with below `/std/`. */
+/**
+ * A replacement of JSR; the package is below `/degu/`, the assertions of its examples below
+ * `/std/`.
+ */
 function serveFiles(): Deno.HttpServer<Deno.NetAddr> {
   return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async ({ url }) => {
     const [, root, path = ""] = /^\/(degu|std)\/(.*)$/.exec(new URL(url).pathname) ?? [];
@@ -174,7 +182,7 @@ async function writeConfiguration(url: string): Promise<void> {
   await Deno.writeTextFile(`${dir}/project/deno.json`, JSON.stringify({ imports, lock: false }));
 }
 
-/** Runs Deno in the fresh project; what it prints is shown if it fails. */
+/** Runs Deno in the fresh project; prints its output if it fails. */
 async function runDeno(args: readonly string[]): Promise<void> {
   const { success, stdout, stderr } = await runCommand([Deno.execPath(), ...args], {
     cwd: `${dir}/project`,

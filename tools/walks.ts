@@ -1,13 +1,16 @@
 /**
- * How far some everyday actions walk through the code: the files, functions and calls that each of them takes, both
- * ends together. A program does the action some times, and another one twice as often; what V8 has counted more in the
- * second one is the action, without what happens once.
+ * The way of some everyday actions through the code: the files, functions and calls of each action,
+ * both ends together. A program does the action some times, and another program twice as often;
+ * V8's counts of the second minus those of the first are the action, without one-time work.
  */
 
 import { mustRun } from "../tests/support/commands.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
 
-/** The actions, in the words of the table, and how often each is done; `walks/scenarios.ts` has them. */
+/**
+ * The actions, in the words of the table, and their numbers of times; `walks/scenarios.ts` has
+ * them.
+ */
 const ACTIONS: Record<string, readonly [text: string, times: number]> = {
   get: ["a GET with a small response", 100],
   put: ["a PUT that is read as text", 100],
@@ -17,7 +20,7 @@ const ACTIONS: Record<string, readonly [text: string, times: number]> = {
   forget: ["`forget` that ends a session in another process", 2],
 };
 
-/** What a process has called: how often each function, by its place. */
+/** The number of calls of each function in a process, by its place. */
 type Calls = Map<string, number>;
 
 interface Script {
@@ -41,7 +44,10 @@ for (const [name, [text, times]] of Object.entries(ACTIONS)) {
   console.log(`| ${text} | ${files.size} | ${more.length} | ${calls} |`);
 }
 
-/** Runs an action so many times in a process with coverage, and counts the calls of the library's functions. */
+/**
+ * Runs an action so many times in a process with coverage, and counts the calls of the library's
+ * functions.
+ */
 async function callsOf(action: string, times: number): Promise<Calls> {
   const directory = await Deno.makeTempDir({ prefix: "degu_walks_" });
   try {

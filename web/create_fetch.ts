@@ -27,16 +27,16 @@ const BODY_HEADERS = [
 /**
  * Makes a `fetch` whose requests all go to one server.
  *
- * Only the path and query of a URL are used, and its host if the client has none (over Unix sockets and
- * abstract names); the origin can be left out. The only headers added are those that the Fetch standard
- * derives from the body, and the client's. Redirects are followed within the origin. As with any
- * `fetch`, every failure is a `TypeError` with the error itself as its `cause`, and an abort rejects
- * with the signal's reason. docs/web.md has the details.
+ * Only the path and query of a URL are used, and its host if the client has none (over Unix sockets
+ * and abstract names); the origin can be left out. The only added headers are the client's and
+ * those that the Fetch standard derives from the body. Redirects are followed within the origin. As
+ * with any `fetch`, every failure is a `TypeError` with the error itself as its `cause`, and an
+ * abort rejects with the signal's reason. docs/web.md has the details.
  *
- * @param client A client: each request gets its own connection, which is closed once the body of
- * the response has been read or canceled. Or a connection: all requests use it, one at a time, and its
- * owner closes it.
- * @throws {TypeError} if it is neither.
+ * @param client A client or a connection. With a client, each request has its own connection, which
+ * is closed once the body of the response has been read or canceled. With a connection, all
+ * requests use it, one at a time, and its owner closes it.
+ * @throws {TypeError} if the argument is neither.
  *
  * @example
  * ```ts
@@ -93,16 +93,16 @@ export function createFetch(client: Client | Connection): typeof fetch {
   };
 }
 
-/** Where requests go, and over which connections. */
+/** The destination of requests, and their connections. */
 interface Route {
   readonly target: Client | Connection;
-  /** What URLs without an origin are relative to. */
+  /** The base of URLs without an origin. */
   readonly base: URL;
   /** The value of the `host` header, or `null`. */
   readonly host: string | null;
   /** True if only a URL can name the host: over Unix sockets and abstract names. */
   readonly isUnnamed: boolean;
-  /** Aborts everything on this route, if there is one. */
+  /** Aborts all requests of this route, if given. */
   readonly signal: AbortSignal | undefined;
   /** True if all requests use one connection, which the caller owns. */
   readonly kept: boolean;
@@ -121,7 +121,7 @@ function routeOf(target: Client | Connection): Route {
   const { sock, baseHeaders } = target as Connection;
   const host = typeof baseHeaders?.["host"] === "string" ? baseHeaders["host"] : null;
   const base = baseOf(sock.peerCertificate !== undefined, host);
-  // Deno's address of a Unix socket has at most a path.
+  // Deno's address of a Unix socket has no host.
   const { hostname } = (sock.remoteAddr ?? {}) as Partial<Deno.NetAddr>;
   const isUnnamed = host === null && typeof hostname !== "string";
   return { target, base, host, isUnnamed, signal: undefined, kept: true };
@@ -136,7 +136,7 @@ function baseOf(secure: boolean, host: string | null): URL {
 function parseUrl(text: string, base: URL): URL {
   const url = URL.parse(text, base);
   if (url === null) throw new TypeError(`input: must be a URL; got ${quoteUrl(text)}`);
-  // Errors of a fetch show the URL, and would show them.
+  // Errors of a fetch quote the URL, which would show a password.
   if (url.username === "" && url.password === "") return url;
   throw new TypeError(
     "input: must be a URL without a user name and a password; remove them, and set the authorization " +
@@ -144,7 +144,7 @@ function parseUrl(text: string, base: URL): URL {
   );
 }
 
-/** Makes a request, and those that it is redirected to (Fetch standard, HTTP-redirect fetch). */
+/** Makes a request and follows its redirects (Fetch standard, HTTP-redirect fetch). */
 async function exchange(route: Route, request: Request, given: unknown): Promise<Response> {
   const { signal, redirect } = request;
   signal.throwIfAborted();
@@ -157,7 +157,7 @@ async function exchange(route: Route, request: Request, given: unknown): Promise
   let content = await contentOf(request, given, headers);
   for (let redirects = 0;; redirects++) {
     const uri = url.href.slice(url.origin.length);
-    // The target checks all of this, the method too, and cancels a body that it doesn't send.
+    // The target checks all arguments, even the method, and cancels a body that it doesn't send.
     const answer = await route.target.request(method as Method, uri, headers, content.take(), {
       signal,
     });
@@ -192,8 +192,9 @@ async function exchange(route: Route, request: Request, given: unknown): Promise
 }
 
 /**
- * The URL that a response redirects to; `null` if it doesn't, or is not to be followed; a `TypeError` if it must not be.
- * The server's `host` in requests need not be that of their URL.
+ * The URL of a redirect to follow; `null` if there is none, or redirects are not to be followed. A
+ * forbidden redirect is a `TypeError`. The server's `host` in requests need not be the host of
+ * their URL.
  */
 function findRedirect(
   { status, headers: { location } }: AppResponse,
@@ -222,7 +223,7 @@ async function discard({ kept }: Route, { body }: AppResponse): Promise<void> {
 
 // ───────────────────────── the body of a request
 
-/** The content of a request, each time that it is sent. */
+/** The content of a request, which a redirect may send again. */
 interface RequestContent {
   /** False for a stream, which can be sent only once. */
   readonly replayable: boolean;
@@ -241,12 +242,14 @@ async function contentOf(
     const take = () => new BodyIter(new StreamPieces(given.stream()), given.size);
     return { replayable: true, take };
   }
-  // Text, bytes and forms; a Request doesn't show what its body was made from.
+  // A `Request` doesn't show whether its body was made from a stream, or from text, bytes or a
+  // form.
   const isFixed = given !== undefined && given !== null &&
     (typeof given !== "object" || !(Symbol.asyncIterator in given));
   if (isFixed) return contentOfBytes([await request.bytes()]);
   if (request.body === null) {
-    // A length of 0 if the method allows a body (Fetch standard, HTTP-network-or-cache fetch, 8).
+    // A method that allows a body has a length of 0 (Fetch standard, HTTP-network-or-cache fetch,
+    // 8).
     return mayHaveBody(request.method) ? contentOfBytes([]) : NO_CONTENT;
   }
   const pieces = new StreamPieces(request.body);
@@ -277,7 +280,9 @@ async function makeResponse(
   return responseFrom(streamOf(body), init, url.href, redirected);
 }
 
-/** A response with the URL that it came from, and whether it was redirected there; not filtered, so of type "basic". */
+/**
+ * A response of type "basic", without filtering, with its URL and whether it was redirected there.
+ */
 function responseFrom(
   body: BodyInit | null,
   init: ResponseInit,
@@ -291,7 +296,8 @@ function responseFrom(
     return responseFrom(copy.body, { status, statusText, headers }, url, redirected);
   };
   for (const [name, value] of Object.entries({ url, redirected, type: "basic", clone })) {
-    // As with the getters of any other response, other code may redefine them, and a proxy may change them.
+    // Other code may redefine the properties, and a proxy may change them, as with getters of a
+    // response.
     Object.defineProperty(response, name, { value, configurable: true });
   }
   return response;

@@ -19,9 +19,12 @@ import { bodyOfBytes, PieceStream, streamedBody, StreamPieces } from "./streams.
 
 /** The second argument of a fetch-style handler. In Hono it is the `env` of the context. */
 export interface FetchHandlerInfo {
-  /** The request as an app receives it. Don't use its body: read that of the `Request`. */
+  /** The request for an app. Its body belongs to the `Request`, which alone may read it. */
   readonly request: AppRequest;
-  /** The connection: its peer's certificate, and a store for what belongs to it. */
+  /**
+   * The session of the connection, with the peer's certificate and a store for the connection's
+   * values.
+   */
   readonly session: Session;
   /** The address of the peer, as `Deno.serve` gives it; the path of a Unix peer is empty. */
   readonly remoteAddr: Deno.NetAddr | Deno.UnixAddr;
@@ -42,15 +45,15 @@ export interface FromFetchHandlerOptions {
    */
   origin?: string | undefined;
   /**
-   * Chooses the one `set-cookie` header to send, if a response has several.
+   * Chooses the `set-cookie` header to send, if a response has several.
    *
    * @default {several are an error}
    */
   chooseCookie?: ChooseCookie | undefined;
   /**
-   * How many bytes of a request's body, which the handler left unread when it responded with a status below
-   * 400, are read and discarded, or `Infinity`. If there are more, the session ends after the
-   * response.
+   * The number of bytes to read and discard from a request's body that the handler left unread when
+   * it responded with a status below 400, or `Infinity`. If more bytes are left, the session ends
+   * after the response.
    *
    * @default {1048576}
    */
@@ -60,16 +63,17 @@ export interface FromFetchHandlerOptions {
 const MAX_UNREAD_BYTES = 1048576;
 
 /**
- * Makes an app from a fetch-style handler: a function, or an object with a method `fetch`,
- * as a Hono app is.
+ * Makes an app from a fetch-style handler: a function, or an object with a method `fetch`, such as
+ * a Hono app.
  *
  * Bodies stream in both directions. A response can't be made from a body that is still arriving;
- * what is left unread of the body of a request is discarded. Anything that the strict grammar has
- * no form for (several `set-cookie` headers, a character, a header's name) is an error that goes to
- * the server's logger, as the handler's exceptions do. docs/web.md lists all of it.
+ * the unread rest of a request's body is discarded. Some responses have no form in the strict
+ * grammar, because of several `set-cookie` headers, a character, or a header's name: these are
+ * errors, which go to the server's logger, like the handler's exceptions. docs/web.md lists all of
+ * them.
  *
- * @param handler The handler, or an object that has it as its method `fetch`.
- * @param options What requests look like to it.
+ * @param handler The handler, or an object whose method `fetch` is the handler.
+ * @param options The URLs of requests, cookies, and unread bodies.
  * @throws {TypeError} if an argument or an option has a wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed.
  *
@@ -123,8 +127,8 @@ export function fromFetchHandler(
         const headers = dictOf(response.headers, chooseCookie);
         const unread = response.status < 400 ? incoming : null;
         const isHeld = unread?.isHeld === true;
-        // An unread clone holds the body just as a reader does whose data the response needs. So the
-        // response must be complete without the rest of the body.
+        // An unread clone holds the body, and so does a reader whose data the response needs. So
+        // the response must be complete without the rest of the body.
         if (isHeld) unread?.abandon();
         else await unread?.drain(maxUnreadBytes);
         const answer = await answerOf(request, response, headers, isHeld, scope);
@@ -151,14 +155,14 @@ async function answerOf(
 ): Promise<ResponseTuple> {
   const reason = statusText || (REASONS.get(status) ?? "Unknown");
   if (body === null) {
-    // Without a length, other clients would wait for the end of the connection. To HEAD, the
-    // handler has removed it.
+    // Without a length, other clients would wait for the end of the connection. For HEAD, the
+    // handler has removed the length.
     const isNone = method === "HEAD" || status === 204 || status === 304;
     return [status, reason, headers, isNone ? null : new Uint8Array(0)];
   }
-  // To HEAD it is canceled, which is no reason to abort the request.
+  // Canceling the body of a response to HEAD must not abort the request.
   const pieces = method === "HEAD" ? new StreamPieces(body) : scope.takePieces(body);
-  // Nothing is read to find a length that the handler states.
+  // A length that the handler states is not checked by reading.
   const isStated = method === "HEAD" && Object.hasOwn(headers, "content-length");
   const whole = isStated ? null : await pieces.takeWhole(headers);
   if (whole !== null) return [status, reason, headers, bodyOfBytes(whole)];
@@ -176,12 +180,12 @@ async function answerOf(
 }
 
 function cancel(body: ReadableStream<Uint8Array> | null, reason: unknown): void {
-  // A locked one has another owner.
+  // A locked stream belongs to its reader.
   body?.cancel(reason).catch(() => {});
 }
 
 function checkResponse(response: unknown): asserts response is Response {
-  // By its shape: cross-runtime packages bring their own class.
+  // Cross-runtime packages bring their own class of responses, so the shape decides.
   const { status, headers, body, bodyUsed, type } = (response ?? {}) as Partial<Response>;
   if (typeof status !== "number" || typeof headers?.getSetCookie !== "function") {
     throw new TypeError(`handler: must return a Response; got ${typeName(response)}`);
@@ -203,7 +207,7 @@ function originOf({ headers }: AppRequest, { peerCertificate }: Session): string
   return `${peerCertificate === null ? "http" : "https"}://${host}`;
 }
 
-/** The URL of a request; `null` if there is no equivalent one. */
+/** The URL of a request; `null` if no URL is equivalent. */
 function urlOf(request: AppRequest, origin: string | null): string | null {
   if (origin === null) return null;
   const uri = request.buildProxyUri();
@@ -213,7 +217,7 @@ function urlOf(request: AppRequest, origin: string | null): string | null {
   return url.href.slice(url.origin.length) === uri ? url.href : null;
 }
 
-/** Whether a URL has the host that was given: URL parsing makes an IPv4 address of `0x7f.1`. */
+/** Tells whether a URL has the given host: URL parsing makes an IPv4 address of `0x7f.1`. */
 function isSameOrigin(parsed: string, given: string): boolean {
   return parsed === given || plainOrigin(parsed) === plainOrigin(given);
 }
@@ -248,14 +252,14 @@ function checkOptions(options: FromFetchHandlerOptions): FromFetchHandlerOptions
 
 // ───────────────────────── the body of the request
 
-/** The body of a request as a stream. If its reader cancels it, the body is not canceled, only left unread. */
+/** The body of a request as a stream. A reader that cancels the stream leaves the body unread. */
 class IncomingStream {
   readonly #pieces: PieceStream;
   #canceled = false;
 
   /** Takes over a body that has at least one byte or is chunked. */
   constructor(body: Body | ChunkedBody, onFailure: (error: unknown) => void) {
-    // Iterating is faster than a stream, but yields a chunk only once it is complete.
+    // Iterating is faster than a stream, but yields a chunk only once the chunk is complete.
     const pieces = (body.chunked ? body.readable : body)[Symbol.asyncIterator]();
     const length = body.chunked ? Infinity : body.contentLength;
     this.#pieces = new PieceStream(
@@ -274,7 +278,7 @@ class IncomingStream {
     return this.#pieces.stream;
   }
 
-  /** True if what is left of the body has a reader, which may be waiting for it. */
+  /** True if the rest of the body has a reader, which may be waiting for it. */
   get isHeld(): boolean {
     return this.stream.locked && this.#pieces.missing > 0 && !this.#canceled;
   }
@@ -293,9 +297,9 @@ class IncomingStream {
     }
   }
 
-  /** Makes every later read fail: bytes that were dropped must not look like the end of the body. */
+  /** Makes every later read fail: dropped bytes must not look like the end of the body. */
   abandon(): void {
-    // What was read up to its end may still be in the stream.
+    // A body that was read to its end may still have bytes in the stream.
     if (this.#pieces.missing === 0) return;
     this.#pieces.fail(
       new BodyError("the handler has responded, so the rest of the request's body was dropped"),
@@ -306,12 +310,12 @@ class IncomingStream {
 // ───────────────────────── until the response is sent
 
 /**
- * How long the stream of a response may stay silent once the client has left. The client may have closed only
- * its writing side, so pieces that come in time are still sent.
+ * The longest silence of a response's stream after the client has left. The client may have closed
+ * only its writing side, so pieces that come in time are still sent.
  */
 const IDLE_MILLISECONDS = 500;
 
-/** One request, from when a handler gets it until its response has been sent or canceled. */
+/** A request, from the call of the handler until the response has been sent or canceled. */
 class RequestScope {
   readonly #session: Session;
   readonly #aborter = new AbortController();
@@ -326,8 +330,9 @@ class RequestScope {
   }
 
   /**
-   * Aborted when the session ends or its client leaves, when the body of the request fails, and when
-   * that of the response can't be sent to its end. A request that is over is no longer aborted.
+   * Aborted when the session ends or its client leaves, when the body of the request fails, and
+   * when the body of the response can't be sent to its end. A finished request is no longer
+   * aborted.
    */
   get signal(): AbortSignal {
     return this.#aborter.signal;
@@ -338,12 +343,12 @@ class RequestScope {
     return this.#pieces !== null;
   }
 
-  /** The body of the request has failed, or that of the response was cut. */
+  /** Called when the body of the request has failed, or the body of the response was cut. */
   readonly abort = (reason: unknown): void => {
     this.#aborter.abort(reason);
   };
 
-  /** Takes over the stream of a response; the scope ends with it. */
+  /** Takes over the stream of a response; the scope ends with the stream. */
   takePieces(stream: ReadableStream<Uint8Array>): StreamPieces {
     const cut = (reason: unknown) => {
       this.end();
@@ -352,19 +357,19 @@ class RequestScope {
     return new StreamPieces(stream, cut, () => this.end());
   }
 
-  /** The response consists of these pieces, which have not arrived yet. */
+  /** Makes these pieces, which have not arrived yet, the response. */
   stream(pieces: StreamPieces): void {
     this.#pieces = pieces;
     if (this.#session.signal.aborted) this.#cancelPieces(pieces);
   }
 
-  /** The session is over, or its client has left. */
+  /** Called when the session is over, or its client has left. */
   readonly #sessionEnded = (): void => {
     this.#aborter.abort(this.#session.signal.reason);
     if (this.#pieces !== null) this.#cancelPieces(this.#pieces);
   };
 
-  /** Cancels a stream that is no longer wanted: at once, or when it has been silent for a while. */
+  /** Cancels an unwanted stream: at once, or after a silence. */
   #cancelPieces(pieces: StreamPieces): void {
     const session = this.#session;
     const { reason } = session.signal;
@@ -381,7 +386,7 @@ class RequestScope {
     }, IDLE_MILLISECONDS);
   }
 
-  /** Nothing more will be sent. */
+  /** Ends the scope: nothing more will be sent. */
   end(): void {
     clearInterval(this.#watching);
     this.#pieces = null;

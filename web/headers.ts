@@ -1,4 +1,4 @@
-/** Headers of fetch as dictionaries, and back; and URLs in messages. */
+/** Conversions between headers of fetch and dictionaries, and URLs in messages. */
 
 import { quote } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
@@ -13,7 +13,7 @@ import {
 /** Statuses whose responses have no body in the Fetch standard. */
 export const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
 
-/** Chooses the one `set-cookie` header to send, if there are several. */
+/** Chooses the `set-cookie` header to send, if a response has several. */
 export type ChooseCookie = (cookies: readonly string[]) => string;
 
 function refuseCookies(cookies: readonly string[]): string {
@@ -24,14 +24,15 @@ function refuseCookies(cookies: readonly string[]): string {
 }
 
 /**
- * Headers as a dictionary. Formatting the message finds what must not be sent; this refuses what a dictionary
- * can't hold: another form of a length or a range, and several cookies without a choice.
+ * Headers as a dictionary. Formatting the message refuses characters and names that can't be sent;
+ * this function refuses what a dictionary can't hold: another form of a length or a range, and
+ * several cookies without a choice.
  */
 export function dictOf(headers: Headers, chooseCookie: ChooseCookie = refuseCookies): HeaderDict {
   const dict: HeaderDict = Object.create(null);
   let cookies = 0;
   for (const [name, value] of headers) {
-    // Only these come one by one; all other duplicates have been joined with commas.
+    // All other duplicates have been joined with commas.
     if (name === "set-cookie") cookies++;
     dict[name] = valueOf(name, value);
   }
@@ -55,14 +56,14 @@ function valueOf(name: string, value: string): string | number | Range | Content
   return length;
 }
 
-/** A dictionary as headers. */
+/** Makes headers from a dictionary. */
 export function headersOf(dict: HeaderDict): Headers {
   const headers = new Headers();
   for (const [name, value] of Object.entries(dict)) headers.append(name, String(value));
   return headers;
 }
 
-/** Quotes what may be a URL, unless it may have a password in it. */
+/** Quotes a text that may be a URL, unless it may contain a password. */
 export function quoteUrl(text: string): string {
   return text.includes("@")
     ? "text that is not shown, because it may hold a password"

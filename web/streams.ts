@@ -14,12 +14,12 @@ import { MAX_CHUNK_BYTES, MAX_READ_BYTES } from "../base/wire/limits.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * How many turns of the microtask queue a read may take to count as immediate. Text and bytes take
- * two, through a `TransformStream` four. A read from a file, a socket or a timer takes a turn of the
- * event loop, which is longer than any number of these.
+ * The largest number of turns of the microtask queue that an immediate read may take. Text and
+ * bytes take two turns, through a `TransformStream` four. A read from a file, a socket or a timer
+ * takes a turn of the event loop, which is longer than any number of these turns.
  */
 const TURNS = 8;
-/** How many pieces of a stream are read in this way. */
+/** The largest number of pieces that are tried in this way. */
 const MAX_PIECES_AHEAD = 16;
 
 /**
@@ -36,7 +36,10 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
   #waits = 0;
   #waiting = false;
 
-  /** Locks a stream: `onCut` is called if it is canceled before its end or fails, `onEnd` when that was reached. */
+  /**
+   * Locks a stream. `onEnd` is called at its end; `onCut` if the stream is canceled or fails
+   * before.
+   */
   constructor(
     stream: ReadableStream<Uint8Array>,
     onCut: (reason: unknown) => void = () => {},
@@ -47,7 +50,7 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
     this.#onEnd = onEnd;
   }
 
-  /** The number of the pending wait for a piece; each wait has a different one. 0 if there is none. */
+  /** The number of the pending wait for a piece; each wait has its own number. 0 without a wait. */
   get wait(): number {
     return this.#waiting ? this.#waits : 0;
   }
@@ -56,7 +59,7 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
   async next(): Promise<IteratorResult<Bytes, undefined>> {
     if (this.#over) return { done: true, value: undefined };
     const { done, value } = await this.#readNext();
-    // A canceled stream reads as if it had ended, but its message is not complete.
+    // A canceled stream reads like an ended one, but its message is not complete.
     if (this.#cut !== null) throw this.#cut.reason;
     if (done) {
       this.#over = true;
@@ -107,7 +110,7 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
     return this;
   }
 
-  /** Waits for the first piece that is not empty; resolves to false if there is none. */
+  /** Waits for the first piece that is not empty; resolves to false if no such piece comes. */
   async hasBytes(): Promise<boolean> {
     for (;;) {
       const reading = this.#reader.read();
@@ -119,8 +122,9 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
   }
 
   /**
-   * All pieces, if they are available at once, as those of a text are, and may be sent with their length. Else
-   * `null`, and nothing is lost: {@linkcode next} returns the pieces that were read.
+   * All pieces, if they are available at once, as the pieces of a text are, and may be sent with
+   * their length. Otherwise `null`, and nothing is lost: {@linkcode next} returns the pieces that
+   * were read.
    */
   async takeWhole(headers: HeaderDict): Promise<Bytes[] | null> {
     if (Object.hasOwn(headers, "transfer-encoding")) return null;
@@ -141,10 +145,10 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
   }
 }
 
-/** What the promise resolves to within a few turns of the microtask queue; else `null`. */
+/** The result of a promise that settles within a few turns of the microtask queue; else `null`. */
 async function settledWithinTurns<T>(promise: Promise<T>): Promise<T | null> {
   let result: T | null = null;
-  // next() reports a failure.
+  // `next()` reports a failure.
   promise.then((value) => result = value, () => {});
   for (let turn = 0; turn < TURNS && result === null; turn++) await null;
   return result;
@@ -152,10 +156,10 @@ async function settledWithinTurns<T>(promise: Promise<T>): Promise<T | null> {
 
 // ───────────────────────── bodies from streams
 
-/** The pieces of a stream as chunks, and the empty chunk after the last one. */
+/** The pieces of a stream as chunks, with the empty chunk after the last piece. */
 function chunksOf(pieces: StreamPieces): AsyncIterable<Chunk> {
   let rest: Uint8Array | null = EMPTY;
-  // No generator, because it could end the stream only after a pending piece has come.
+  // A generator could end the stream only after a pending piece has come.
   const iterator: AsyncIterator<Chunk, undefined> = {
     async next() {
       if (rest === null) return { done: true, value: undefined };
@@ -199,17 +203,20 @@ export function chunkedBody(pieces: StreamPieces): ChunkedBodyIter {
 
 // ───────────────────────── streams from bodies
 
-/** Pieces as a byte stream, which ends with the byte at the given length, or the last that there is. */
+/** Pieces as a byte stream, which ends at the given length or with the last piece. */
 export class PieceStream {
   /** The stream. */
   readonly stream: ReadableStream<Bytes>;
-  /** How many bytes are to come; 0 once the last one was read, `Infinity` if that is unknown. */
+  /** The number of bytes to come; 0 after the last byte, `Infinity` if the length is unknown. */
   missing: number;
   readonly #pieces: AsyncIterator<Bytes, unknown>;
   readonly #onEnd: (failure?: { readonly error: unknown }) => void;
   #controller!: ReadableByteStreamController;
 
-  /** Nothing is read before it is requested: `onEnd` is called when all was, or with a failure; `onCancel` by a reader. */
+  /**
+   * Reads only on request. `onEnd` is called at the end or with a failure; `onCancel` when a reader
+   * cancels the stream.
+   */
   constructor(
     pieces: AsyncIterator<Bytes, unknown>,
     length: number,
@@ -233,7 +240,7 @@ export class PieceStream {
     });
   }
 
-  /** The next piece, never an empty one, which a byte stream can't have; `null` at the end. */
+  /** The next piece, never empty because a byte stream refuses that; `null` at the end. */
   async next(): Promise<Bytes | null> {
     let result;
     try {
@@ -242,7 +249,8 @@ export class PieceStream {
       this.#onEnd({ error });
       throw error;
     }
-    // A body of another class may have more than it said: it ends with the piece that goes beyond.
+    // A body of another class may have more bytes than it said: the stream ends with the piece that
+    // exceeds the length.
     this.missing = result.done ? 0 : Math.max(0, this.missing - result.value.length);
     if (this.missing === 0) this.#onEnd();
     return result.done ? null : result.value;
@@ -255,8 +263,9 @@ export class PieceStream {
 }
 
 /**
- * The content of a body, without any coding, as a stream; canceling it cancels the body. `onEnd` is called when it
- * has ended, failed or been canceled. If `cut` rejects, it fails with the reason.
+ * The decoded content of a body as a stream; canceling the stream cancels the body. `onEnd` is
+ * called when the body has ended, failed or been canceled. A rejection of `cut` makes the stream
+ * fail with its reason.
  */
 export function streamOf(
   body: WritableBody,
@@ -267,7 +276,8 @@ export function streamOf(
   let length = Infinity;
   let cancel = (reason: unknown) => body.cancel(reason);
   if (!body.chunked && Symbol.asyncIterator in body) {
-    // Much faster for small bodies than `body.readable`, and the last byte is known by the length.
+    // Iterating is much faster for small bodies than `body.readable`, and the length marks the last
+    // byte.
     pieces = (body as Body)[Symbol.asyncIterator]();
     length = body.contentLength;
   } else {
@@ -282,7 +292,8 @@ export function streamOf(
     pieces = {
       async next() {
         const { done, value } = await reader.read();
-        // A copy: a byte stream detaches the memory that it is given, and this may be in use.
+        // A byte stream detaches the memory of each piece, which may be in use, so pieces are
+        // copied.
         return done ? { done, value: undefined } : { done, value: value.slice() };
       },
     };
@@ -299,7 +310,7 @@ export function streamOf(
   return reported.stream;
 }
 
-/** The bytes that a body writes, as a stream. Nothing is written before it is requested. */
+/** The bytes that a body writes, as a stream. The body writes only on request. */
 export function encodedStreamOf(body: WritableBody): ReadableStream<Uint8Array<ArrayBuffer>> {
   let wanted = Promise.withResolvers<void>();
   let started = false;

@@ -45,8 +45,8 @@ interface PeerInfo {
 /** Options of {@linkcode toFetchHandler}. */
 export interface ToFetchHandlerOptions {
   /**
-   * Gets errors that occur after the response was made: a value in `session.store` that can't be disposed of. A
-   * server's logger works, and so does `console`.
+   * Gets errors that occur after the response was made, such as a value in `session.store` that
+   * can't be disposed of. A server's logger works, and so does `console`.
    *
    * @default {errors, to stderr}
    */
@@ -57,13 +57,14 @@ export interface ToFetchHandlerOptions {
  * Makes a fetch-style handler from an app, for servers such as `Deno.serve`.
  *
  * Each request has its own session, because fetch has no connections. An app's `onConnect` is
- * called before each request, with a socket that can't be read or written; unless it returns `true`,
- * the response is 403. A request that our own server would have refused is answered with 400, or with
- * 501 because of its method, as far as a handler can see it: docs/web.md lists what a server may have
- * normalized before. It rejects if the answer is not allowed or the app throws.
+ * called before each request, with a socket that can't be read or written; unless it returns
+ * `true`, the response is 403. A request that our own server would have refused is answered with
+ * 400, or with 501 because of its method, as far as a handler can tell: docs/web.md lists what a
+ * server may have normalized before. The handler rejects if the answer is not allowed or the app
+ * throws.
  *
  * @param app The app that answers the requests.
- * @param options Where errors are logged.
+ * @param options The logger for errors.
  * @throws {TypeError} if `app` is not an app, or an option is unknown or has a wrong type.
  *
  * @example
@@ -125,7 +126,7 @@ export function toFetchHandler(
         throw error;
       }
     };
-    // The app may never return, but it can close the session.
+    // The app may never return, but can close the session.
     return await Promise.race([respond(), closed]);
   };
 }
@@ -133,8 +134,8 @@ export function toFetchHandler(
 // ───────────────────────── the session
 
 /**
- * The session of one request. Its signal follows that of the request, but listens only once it is
- * requested.
+ * The session of a request. The signal of the session follows the signal of the request, but
+ * listens only once an app has asked for it.
  */
 class FetchSession implements SessionOwner {
   readonly session: Session;
@@ -148,7 +149,7 @@ class FetchSession implements SessionOwner {
     this.#request = request;
     this.#logger = logger;
     ownSession(this.session, this);
-    // It may be closed while nothing waits for it.
+    // The promise may reject while nothing waits for it.
     this.closed.catch(() => {});
   }
 
@@ -162,7 +163,7 @@ class FetchSession implements SessionOwner {
     if (this.session.message !== null) this.session.signal.throwIfAborted();
   }
 
-  /** Makes the signal of the session follow that of the request. */
+  /** Makes the signal of the session follow the signal of the request. */
   signalWanted(): void {
     const { signal } = this.#request;
     const abort = () => abortSession(this.session, () => signal.reason);
@@ -171,7 +172,7 @@ class FetchSession implements SessionOwner {
     this.#unfollow = () => signal.removeEventListener("abort", abort);
   }
 
-  /** The app closed the session. */
+  /** Called when the app has closed the session. */
   sessionClosed(reason: unknown): void {
     if (this.session.message !== null) return;
     this.#end(`closed by the app: ${messageOf(reason)}`, () => reason);
@@ -185,8 +186,8 @@ class FetchSession implements SessionOwner {
   }
 
   /**
-   * Ends the session, and disposes of what the app stored for it, like our own server. Never throws: a
-   * finished response must not be lost.
+   * Ends the session, and disposes of the values that the app stored for it, like our own server.
+   * Never throws: a finished response must not be lost.
    */
   finish(): void {
     const { session } = this;
@@ -207,7 +208,7 @@ function makeSession(remoteAddr: Deno.Addr | undefined): Session {
   return new Session(`${host}:${port}`, [hostname, port], 1);
 }
 
-/** What is known about the connection, which can't be read or written. */
+/** The facts about the connection, as a socket that can't be read or written. */
 function socketOf({ remoteAddr }: PeerInfo): Socket {
   const refuse = () =>
     Promise.reject(new TypeError("a handler of fetch requests has no socket to read or write"));
@@ -217,18 +218,18 @@ function socketOf({ remoteAddr }: PeerInfo): Socket {
 // ───────────────────────── the request
 
 /**
- * The parts of a request's URL, which the server composed: a URL parser would read "/a/../b"
- * as "/b". Over Unix sockets Deno uses its own schemes.
+ * The parts of a request's URL, which the server composed: a URL parser would read "/a/../b" as
+ * "/b". Over Unix sockets Deno uses its own schemes.
  */
 const URL_PARTS = /^(https?|http\+(?:unix|vsock)):\/\/([^/?#]*)([^#]*)(#?)/;
 const encoder = new TextEncoder();
 
 /**
- * Reads the preamble of a request. Whatever our own server would have refused is refused, as far as it can
+ * Reads the preamble of a request, and refuses what our own server would refuse, as far as that can
  * still be detected.
  *
- * All text is checked before it is encoded, so no character turns into bytes with another meaning. If it came over
- * a connection, its target has no fragment.
+ * All text is checked before it is encoded, so no character turns into bytes with another meaning.
+ * The target of a request from a connection has no fragment.
  */
 function readForeignRequest(request: Request, connected: boolean): RequestPreamble {
   const { method } = request;
@@ -266,13 +267,13 @@ function readTarget(
       `the target is for ${quote(authority)}, the header host says ${quote(host)}`,
     );
   }
-  // HTTP/2 has it in a separate field; a translation to HTTP/1.1 must add it (RFC 9113 §8.3.1).
-  // For a Unix socket Deno invents one.
+  // HTTP/2 has the host in a separate field; a translation to HTTP/1.1 must add the header (RFC
+  // 9113 §8.3.1). Deno invents a host for a Unix socket.
   const isNamed = authority !== "" && /^https?$/.test(scheme);
   return { uri, host: isNamed ? authority : null };
 }
 
-/** Whether two names are those of the same host and port (RFC 9110 §4.2.3). */
+/** Tells whether two names mean the same host and port (RFC 9110 §4.2.3). */
 function sameHost(scheme: string, one: string, other: string): boolean {
   const defaultPort = scheme === "https" ? /:443$/ : /:80$/;
   const [a, b] = [one, other].map((host) => host.toLowerCase().replace(defaultPort, ""));
@@ -300,10 +301,13 @@ function headerLine(name: string, value: string): string {
 const SINGLE_TOKEN = /^(?:basic|bearer)(?![^ ,])/i;
 /** A scheme, and at most one token. */
 const ONE_TOKEN = /^[a-z]+(?: +[^ ,]+)? *$/i;
-/** One of these schemes in a list, which this header is not. */
+/** One of these schemes as an item of a list; the header is not a list. */
 const LISTED = /, *(?:basic|bearer) /i;
 
-/** A server joins duplicate headers with a comma, and readers could differ on which of the two counts. */
+/**
+ * Refuses joined headers: a server joins duplicates with a comma, and readers could differ on which
+ * of them counts.
+ */
 function checkAuthorization(value: string): void {
   if (!LISTED.test(value) && (!SINGLE_TOKEN.test(value) || ONE_TOKEN.test(value))) return;
   throw new ProtocolError("DUPLICATE_HEADER", "the header authorization has more than one value");
@@ -317,7 +321,7 @@ async function makeRequestBody(
   const stream = given ?? ReadableStream.from<Uint8Array>([]);
   if (typeof framing === "number") return new Body(stream, framing);
   const pieces = new StreamPieces(stream);
-  // HTTP/2 frames bodies by itself, and a Request that was made here has no framing at all.
+  // HTTP/2 frames bodies by itself, and a `Request` that was made here has no framing at all.
   if (framing === null) {
     if (!await pieces.hasBytes()) return null;
     if (!mayHaveBody(method)) {
@@ -333,7 +337,10 @@ function cancelBody(body: BodyIn, reason: unknown): void {
   body?.cancel(reason).catch(() => {});
 }
 
-/** Our own server would have closed the connection, so the rest of it is not trusted. */
+/**
+ * Makes a refusal. Our own server would close the connection, so the rest of the body is not
+ * trusted.
+ */
 function refusal({ code, message }: ProtocolError): Response {
   const [status, statusText] = code === "BAD_METHOD"
     ? [501, "Not Implemented"]
@@ -343,7 +350,7 @@ function refusal({ code, message }: ProtocolError): Response {
 
 // ───────────────────────── the response
 
-/** Makes a response from what the app returned. */
+/** Makes a response from the app's answer. */
 function makeResponse(
   method: Method,
   { status, reason, headers, body: given, framing }: CheckedAnswer,
@@ -352,7 +359,7 @@ function makeResponse(
 ): Response {
   const body = status === 205 ? withoutBody(given, framing) : given;
   const fetchHeaders = headersOf(headers);
-  // The server frames the body, perhaps in HTTP/2; it uses a length from here.
+  // The server frames the body, perhaps in HTTP/2, and uses a given length.
   fetchHeaders.delete("transfer-encoding");
   if (typeof framing === "number") fetchHeaders.set("content-length", String(framing));
   const init = { status, statusText: reason, headers: fetchHeaders };
@@ -360,7 +367,7 @@ function makeResponse(
     cancelUnused(body, bodyToHeadError());
     end();
     const isChunked = framing === "chunked" || Object.hasOwn(headers, "transfer-encoding");
-    // With `null` Deno's server would announce the length 0, which is that of no chunked body.
+    // With `null`, Deno's server would announce the length 0, but a chunked body has no length.
     const unknown = isChunked && !NULL_BODY.has(status) ? new Blob([]).stream() : null;
     return new Response(unknown, init);
   }
@@ -371,7 +378,10 @@ function makeResponse(
   return new Response(streamOf(body, end, closed), init);
 }
 
-/** A `Response` with status 205 has no body, not even an empty one, which is the one that HTTP allows. */
+/**
+ * Removes the body of a response with status 205. A `Response` can't have any there, and HTTP
+ * allows only an empty body.
+ */
 function withoutBody(body: BodyOut, framing: Framing | undefined): null {
   const reason = new RangeError(
     `response.body: must be null or 0 bytes with status 205 (RFC 9110 §15.3.6); got ${

@@ -2,7 +2,7 @@
 
 import { quote } from "../base/errors.ts";
 
-/** What a module exports under a name, by the module's absolute URL. */
+/** An export of a module, by the module's absolute URL. */
 export interface ModuleExport {
   readonly module: string;
   readonly name: string;
@@ -32,7 +32,8 @@ export function readModuleExport(label: string, value: unknown): ModuleExport | 
 /**
  * Imports the module and returns the export.
  *
- * @throws {TypeError} if the module can't be found, or has no such export; what the module throws.
+ * @throws {TypeError} if the module can't be found, or has no such export; also the errors of the
+ * module.
  */
 export async function loadModuleExport({ module, name }: ModuleExport): Promise<unknown> {
   const value = (await importModule(module))[name];
@@ -41,8 +42,8 @@ export async function loadModuleExport({ module, name }: ModuleExport): Promise<
 }
 
 /**
- * Imports a module by its absolute URL. `deno publish` rewrites the imports that it can read, and warns of any other
- * `import()`; here there is nothing to rewrite.
+ * Imports a module by its absolute URL. `deno publish` rewrites the imports that it can read, and
+ * warns of any `import()` with a variable; this one needs no rewriting.
  */
 const importModule = new Function("url", "return import(url);") as (
   url: string,

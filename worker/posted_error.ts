@@ -1,14 +1,17 @@
 /** Errors that a worker posts. */
 
-/** An error as it is posted. Cloning keeps its message, its stack and its causes, but no class or name of Deno's. */
+/**
+ * An error in a form for posting. Cloning keeps its message, its stack and its causes, but neither
+ * a class nor a name of Deno's.
+ */
 export interface PostedError {
   readonly error: Error;
   readonly name: string;
-  /** Those of an `AggregateError`. */
+  /** The errors of an `AggregateError`. */
   readonly errors?: unknown[];
 }
 
-/** Prepares what was thrown for posting; never throws. */
+/** Prepares an error, or any other thrown value, for posting; never throws. */
 export function toPostedError(thrown: unknown): PostedError {
   try {
     if (!(thrown instanceof Error)) {
@@ -17,7 +20,7 @@ export function toPostedError(thrown: unknown): PostedError {
         name: "Error",
       };
     }
-    // JavaScript lets all of them be of any type.
+    // JavaScript lets all of these properties be of any type.
     const name = String(thrown.name);
     try {
       const error = structuredClone(thrown);
@@ -29,12 +32,12 @@ export function toPostedError(thrown: unknown): PostedError {
       return { error, name };
     }
   } catch {
-    // A getter throws, say.
+    // A getter may have thrown.
     return { error: new Error("what was thrown can't be read"), name: "Error" };
   }
 }
 
-/** Gives an error that was posted its name back, and its class if that is one of Deno's. */
+/** Gives a posted error its name back, and its class if that is a class of Deno. */
 export function fromPostedError({ error, name, errors }: PostedError): Error {
   const define = (property: string, value: unknown) =>
     Object.defineProperty(error, property, { value, writable: true, configurable: true });

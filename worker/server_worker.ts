@@ -1,4 +1,7 @@
-/** A worker with a server, and the messages between both ends. Importing it has no effect in the main thread. */
+/**
+ * A worker with a server, and the messages between both ends. Importing this module has no effect
+ * in the main thread.
+ */
 
 import { type MessagePort, workerData } from "node:worker_threads";
 import type { Address } from "../base/address.ts";
@@ -20,9 +23,9 @@ export type Level = typeof LEVELS[number];
 export interface AppSource {
   /** An export of a module, or the source of a function. */
   readonly from: ModuleExport | string;
-  /** What it is called with, to make the app; `null` if it is the app. */
+  /** The arguments for making the app; `null` if `from` is the app itself. */
   readonly args: readonly unknown[] | null;
-  /** What to do if it turns out to be the app, though there are `args`. */
+  /** Advice for the case that `from` is the app itself, although there are `args`. */
   readonly otherwise: string;
 }
 
@@ -35,14 +38,14 @@ export interface Service {
 }
 
 /**
- * What a worker starts with. It has a port of its own, since the app may use the worker's: neither may receive
- * the other's messages, some of which contain the private key.
+ * The data that a worker starts with. The port is separate because the app may use the worker's
+ * own: neither may receive the other's messages, some of which contain the private key.
  */
 export interface ServerWorkerData {
   deguPort?: MessagePort;
 }
 
-/** What a worker is asked to do: to make an app, to serve it, then anything else. */
+/** The requests to a worker: to make an app, to serve it, then any other. */
 export type Request =
   /** `sslconfig` is `null` for a plain server. */
   | { readonly type: "load"; readonly service: Service; readonly sslconfig: ServerSslconfig | null }
@@ -51,32 +54,35 @@ export type Request =
   | { readonly type: "setSslctx"; readonly sslconfig: ServerSslconfig }
   | { readonly type: "shutdown" | "close" };
 
-/** What is sent to a worker; the number comes back when it is done. */
+/** A request to a worker, with the number that its answer repeats. */
 export type Command = Request & { readonly id: number };
 
-/** The answer to `listen`. `fd` is a duplicate of the listening socket, which outlives the worker; `null` if there is none. */
+/**
+ * The answer to `listen`. `fd` is a duplicate of the listening socket, which outlives the worker;
+ * `null` if there is no duplicate.
+ */
 export interface Bound {
   readonly address: Address;
   readonly fd: number | null;
 }
 
-/** What a worker reports. */
+/** The reports of a worker. */
 export type Report =
   | { readonly type: "started" }
   | { readonly type: "done"; readonly id: number; readonly bound: Bound | null }
   | { readonly type: "log"; readonly level: Level; readonly message: string }
-  /** It can't do what it was asked, or nobody has caught an error: it can't be used any more. */
+  /** A request has failed, or an error was not caught: the worker can't be used any more. */
   | { readonly type: "failed"; readonly error: PostedError };
 
 // ───────────────────────── the server
 
-/** Carries out the messages, and reports back. */
+/** Carries out the requests, and reports back. */
 export class WorkerServer {
   readonly #report: (report: Report) => void;
   #service: Service | null = null;
   #app: App | null = null;
   #onExchange: ServerOptions["onExchange"];
-  /** What the server trusts; `null` for a plain one. */
+  /** The current trust of the server; `null` for a plain server. */
   #context: ContextInForce | null = null;
   #listener: TlsListener | null = null;
   #server: Server | null = null;
@@ -87,7 +93,7 @@ export class WorkerServer {
     this.#report = report;
   }
 
-  /** Carries out a message; resolves when that is done. */
+  /** Carries out a request; resolves when that is done. */
   async receive(command: Command): Promise<void> {
     try {
       const bound = await this.#execute(command);
@@ -147,7 +153,7 @@ async function makeApp({ from, args, otherwise }: AppSource): Promise<App> {
   const value = typeof from === "string"
     ? new Function(`"use strict"; return (${from}\n);`)()
     : await loadModuleExport(from);
-  if (args === null) return value as App; // a server checks it
+  if (args === null) return value as App; // the server checks the app
   const what = typeof from === "string" ? "the function" : `the export "${from.name}"`;
   if (typeof value !== "function") {
     throw new TypeError(
@@ -179,7 +185,7 @@ const port = takePort(workerData);
 if (port !== null) run(port);
 
 function run(port: MessagePort): void {
-  // What every web worker has.
+  // Every web worker has this property.
   Object.assign(globalThis, { self: globalThis });
   const report = (report: Report) => port.postMessage(report);
   const crash = (error: unknown) => {
@@ -188,7 +194,7 @@ function run(port: MessagePort): void {
   };
   const onEvent = (event: Event) => {
     if (event.defaultPrevented) return;
-    event.preventDefault(); // otherwise Deno prints it
+    event.preventDefault(); // otherwise Deno prints the error
     crash(event instanceof ErrorEvent ? event.error : (event as PromiseRejectionEvent).reason);
   };
   const listen = () => {
@@ -198,16 +204,16 @@ function run(port: MessagePort): void {
     }
   };
   listen();
-  report({ type: "started" }); // from now on it can answer
+  report({ type: "started" }); // from now on the worker can answer
   const server = new WorkerServer(report);
   port.on("message", (command: Command) => {
-    // After the app's own listeners, which may handle the event.
+    // This listener comes after those of the app, which may handle the event.
     if (command.type === "listen") listen();
     server.receive(command);
   });
 }
 
-/** Takes the port from where the app could find it; `null` in another thread. */
+/** Takes the port out of the app's reach; `null` in another thread. */
 function takePort(data: unknown): MessagePort | null {
   const given = (data ?? {}) as ServerWorkerData;
   const port = given.deguPort ?? null;

@@ -1,4 +1,4 @@
-/** A worker with a server, as the thread sees it that has started it. */
+/** A worker with a server, from the view of the thread that has started it. */
 
 import type { MessagePort, Worker } from "node:worker_threads";
 import type { Address } from "../base/address.ts";
@@ -19,8 +19,8 @@ import type {
 } from "./server_worker.ts";
 
 /**
- * Never called. It lets `deno cache` and other tools that analyze the code find the module that is started by
- * its URL.
+ * Never called. The import lets `deno cache` and other tools that analyze the code find the module,
+ * which is started by its URL.
  */
 const _importWorker = () => import("./server_worker.ts");
 
@@ -28,33 +28,36 @@ const _importWorker = () => import("./server_worker.ts");
 const TERMINATE_AFTER_MILLISECONDS = 2000;
 
 /**
- * When a worker counts as hung: milliseconds between two pings, and how many may be due without an answer. They are counted,
- * since a clock would also run while this thread is busy or the machine sleeps.
+ * The rule for a hung worker: milliseconds between two pings, and the number of pings without an
+ * answer. Pings are counted, since a clock would also run while this thread is busy or the machine
+ * sleeps.
  */
 export interface Heartbeat {
   readonly every: number;
   readonly missed: number;
 }
 
-/** How a worker ended. */
+/** The end of a worker. */
 export interface Ending {
-  /** What happened, for a log: `"has ended by itself"`. */
+  /** A description for a log: `"has ended by itself"`. */
   readonly what: string;
-  /** What is rejected with that it has not done. */
+  /** The error of the requests that the worker has not carried out. */
   readonly error: Error;
-  /** Whether it was ended from here. */
+  /** Whether this thread has ended the worker. */
   readonly expected: boolean;
-  /** Whether its thread may still run, and hold its socket. */
+  /** Whether the worker's thread may still run, and hold its socket. */
   readonly hung: boolean;
 }
 
 export interface Serving {
   readonly address: Address;
-  /** Its listening socket, which outlives the worker; `null` if that is not possible. */
+  /** The listening socket, which outlives the worker; `null` if that is not possible. */
   readonly held: HeldSocket | null;
 }
 
-/** What a worker is doing: it has no server yet; it may have one; it has ended that. */
+/**
+ * The phase of a worker: without a server yet, perhaps with a server, or after its server's end.
+ */
 type Phase = "loading" | "serving" | "closed";
 
 /** A worker with a server. It is used once. */
@@ -65,7 +68,7 @@ export class WorkerThread {
   readonly #worker: Worker;
   readonly #port: MessagePort;
   readonly #log: (level: Level, message: string) => void;
-  /** What it was asked and has not done yet, by the number of the command. */
+  /** The requests that are not carried out yet, by number. */
   readonly #pending = new Map<number, PromiseWithResolvers<Bound | null>>();
   readonly #closed = Promise.withResolvers<void>();
   readonly #portClosed = Promise.withResolvers<void>();
@@ -73,7 +76,7 @@ export class WorkerThread {
   readonly #heartbeat: Heartbeat | null;
   #beating: Interval | undefined;
   #phase: Phase = "loading";
-  /** Once the worker is not used any more: what it still says is ignored. */
+  /** Set once the worker is not used any more: its later reports are ignored. */
   #ending: Ending | null = null;
   #unanswered = 0;
   #lastId = 0;
@@ -95,7 +98,7 @@ export class WorkerThread {
       this.#fail(thrown instanceof Error ? thrown : new DeguError(String(thrown)));
     });
     worker.on("exit", async (code) => {
-      // After its last reports: when the worker ends, its end of the port is closed.
+      // The worker's last reports come before its end of the port closes.
       await this.#portClosed.promise;
       this.#end(`has ended by itself, as with Deno.exit() or self.close(), with exit code ${code}`);
     });
@@ -106,9 +109,9 @@ export class WorkerThread {
   /**
    * Starts a worker, which does nothing yet.
    *
-   * @param name What its errors call it.
-   * @param heartbeat When it counts as hung; `null` for never.
-   * @param log Gets the lines of its server.
+   * @param name The name of the worker in errors.
+   * @param heartbeat The rule for a hung worker; `null` for none.
+   * @param log Gets the lines of the worker's server.
    */
   static async start(
     name: string,
@@ -117,7 +120,8 @@ export class WorkerThread {
   ): Promise<WorkerThread> {
     const { MessageChannel, Worker } = await import("node:worker_threads");
     const url = new URL("./server_worker.ts", import.meta.url);
-    // Workers start only from file: and data: URLs, so a data: module imports the one of a published package.
+    // Workers start only from file: and data: URLs, so a published package imports the module from
+    // a data: URL.
     const isFile = url.protocol === "file:";
     const from = isFile ? url : new URL(`data:text/javascript,import ${JSON.stringify(url.href)};`);
     const { port1, port2 } = new MessageChannel();
@@ -126,19 +130,25 @@ export class WorkerThread {
     return new WorkerThread(name, worker, port1, heartbeat, log);
   }
 
-  /** Makes the app. Rejects with what the module or the function throws, or a {@linkcode DeguError} if the worker ends. */
+  /**
+   * Makes the app. Rejects with the error of the module or the function, or with a
+   * {@linkcode DeguError} if the worker ends.
+   */
   async load(service: Service, sslconfig: ServerSslconfig | null): Promise<void> {
     await this.#request({ type: "load", service, sslconfig });
   }
 
-  /** Listens and serves. Rejects with what a server throws, or a {@linkcode DeguError} if the worker ends. */
+  /**
+   * Listens and serves. Rejects with the error of the server, or with a {@linkcode DeguError} if
+   * the worker ends.
+   */
   async listen(address: Address, sharing: PortSharing): Promise<Serving> {
     if (this.#phase === "loading") this.#phase = "serving";
     const { address: bound, fd } = (await this.#request({ type: "listen", address, sharing }))!;
     return { address: bound, held: fd === null ? null : HeldSocket.open(fd) };
   }
 
-  /** Replaces the context, which was checked; resolves when that is done, or the worker has ended. */
+  /** Replaces the checked context; resolves when the worker uses it or has ended. */
   async setSslctx(sslconfig: ServerSslconfig): Promise<void> {
     await this.#request({ type: "setSslctx", sslconfig }).catch(() => {});
   }
@@ -155,7 +165,7 @@ export class WorkerThread {
     await this.#terminate();
   }
 
-  /** Ends the worker after the requests in progress that finish soon; another one replaces it. */
+  /** Ends the worker after the requests in progress that finish soon; the pool replaces it. */
   async retire(what: string): Promise<void> {
     this.#stop("shutdown");
     await this.#waitForEnd();
@@ -163,7 +173,10 @@ export class WorkerThread {
     await this.#worker.terminate();
   }
 
-  /** A worker that has been told to listen may hold a socket, which only it can close. */
+  /**
+   * Stops a worker. A worker that was told to listen may hold a socket, which only the worker can
+   * close.
+   */
   #stop(type: "shutdown" | "close"): void {
     if (this.#phase === "loading") return this.#closed.resolve();
     this.#request({ type }).then(() => {
@@ -186,7 +199,9 @@ export class WorkerThread {
     await this.#portClosed.promise;
   }
 
-  /** Resolves when it is done; rejects with the error with which the worker ends. */
+  /**
+   * Resolves when the request is carried out; rejects with the error with which the worker ends.
+   */
   #request(request: Request): Promise<Bound | null> {
     const id = ++this.#lastId;
     if (this.#ending !== null) return Promise.reject(this.#ending.error);
@@ -230,7 +245,7 @@ export class WorkerThread {
     const error = new DeguError(`${this.#name} ${what}`);
     this.#ending = { what, error, expected: false, hung: false, ...more };
     clearInterval(this.#beating);
-    // It hands over what has arrived, which comes too late.
+    // Closing the port hands over the reports that have arrived, which are too late.
     this.#port.close();
     for (const { reject } of this.#pending.values()) reject(this.#ending.error);
     this.#ended.resolve(this.#ending);

@@ -25,7 +25,7 @@ export function addCompletions(program: AgentCommand): void {
     });
 }
 
-/** What completes an operand, or the value of an option. */
+/** The completions of an operand, or of the value of an option, by shell. */
 const COMPLETERS = {
   directory: { bash: "_degu_files -d", fish: " -a '(__fish_complete_directories)'" },
   file: { bash: "_degu_files -f", fish: " -F" },
@@ -33,7 +33,7 @@ const COMPLETERS = {
   remote: { bash: "_degu_peers :", fish: " -a '(__degu_peers :)'" },
 };
 
-/** By the name that stands for it in angle brackets. */
+/** The completions of each placeholder in angle brackets. */
 const KINDS: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]>> = {
   dir: ["directory"],
   peer: ["peer"],
@@ -43,13 +43,13 @@ const KINDS: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]>> = {
   to: ["remote", "directory"],
 };
 
-/** What the value of an option is; `null` if it has none. */
+/** The kind of value that an option takes; `null` for an option without a value. */
 function valueOf({ flags, required }: Option): "directory" | "text" | null {
   if (!required) return null;
   return KINDS[/<(.*)>/.exec(flags)![1]!]?.[0] === "directory" ? "directory" : "text";
 }
 
-/** What completes the operands of a command, in any order. */
+/** The completions of the operands of a command, in any order. */
 function completersOf({ registeredArguments }: Command, shell: "bash" | "fish"): string[] {
   const kinds = new Set(registeredArguments.flatMap((each) => KINDS[each.name()] ?? []));
   const words = registeredArguments.flatMap(({ argChoices = [] }) => argChoices);
@@ -60,10 +60,14 @@ function completersOf({ registeredArguments }: Command, shell: "bash" | "fish"):
   ];
 }
 
-/** The options are those of every command. The script is also for the old bash of macOS, which has no `mapfile`. */
+/**
+ * Makes a script that also runs in the old bash of macOS, which has no `mapfile`.
+ *
+ * @param options Those of every command.
+ */
 function bashScript(commands: readonly Command[], options: readonly Option[]): string {
   const names = commands.map((command) => command.name());
-  /** The options that have such a value, each behind its command, as patterns. */
+  /** The options that take such a value, each behind its command, as patterns of `case`. */
   const optionsWith = (value: "directory" | "text") => {
     const patternsOf = (name: string, own: readonly Option[]) =>
       own.filter((option) => valueOf(option) === value).map(({ long }) => `${name}" ${long}"`);
@@ -123,7 +127,10 @@ function listOf(options: readonly Option[]): string {
   return linesOf(options.map(({ long }) => long!));
 }
 
-/** Words as a shell's text with a line for each; a space follows each of them, which only a peer's path has not. */
+/**
+ * Writes words as text of a shell, each on a line of its own and followed by a space. The path of a
+ * peer may be continued, so no space follows it.
+ */
 function linesOf(words: readonly string[]): string {
   return `$'${words.map((word) => `${word} `).join("\\n")}'`;
 }

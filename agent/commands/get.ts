@@ -85,7 +85,7 @@ async function get(
     });
     found.push([files, jobs]);
   }
-  // Nothing is copied before everything has been found.
+  // Files are copied only when every argument was found.
   for (const [files, jobs] of found) await transfers.copy(files, jobs);
   return transfers.finish();
 }
@@ -110,13 +110,17 @@ function jobOf(files: RemoteFiles, { names, size, modified }: RemoteEntry, path:
 
 interface Target {
   readonly path: string;
-  /** Whether files go into the directory at this path and keep their names. */
+  /** Whether the path is a directory, into which files are put under their own names. */
   readonly isDirectory: boolean;
 }
 
-/** Decides what a target means: a directory that files are put into, or the new name of the only one. */
+/**
+ * Decides between the two meanings of a target: a directory to put files into, or the new name of
+ * the only file.
+ */
 async function findTarget(path: string, several: boolean): Promise<Target> {
-  // With all permissions Deno leaves the slash to the system, for which a file is nothing then.
+  // With all permissions, Deno passes the slash at the end on to the system, which then finds no
+  // file.
   const info = await ifThere(Deno.stat(resolve(path)));
   const isDirectory = info?.isDirectory || several || path.endsWith("/");
   if (isDirectory && info?.isDirectory === false) throw notDirectory(path);
@@ -128,8 +132,9 @@ async function findTarget(path: string, several: boolean): Promise<Target> {
 }
 
 /**
- * Where a directory goes, which has no name if it is all that is shared: always below the target, so the same command means the
- * same when it is run again. The target may be a link; what is below it may not.
+ * The path of the copy of a directory; `name` is `undefined` for everything that is shared. A
+ * directory always goes below the target, so repeating a command has the same result. The target
+ * may be a link; a directory below it may not.
  */
 async function directoryPathIn({ path }: Target, name: string | undefined): Promise<string> {
   const whole = name === undefined ? path : join(path, name);

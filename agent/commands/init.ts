@@ -21,7 +21,7 @@ export function addInit(program: AgentCommand): void {
 async function init(context: Context, given: { readonly name?: string }): Promise<void> {
   const { home, output } = context;
   await using there = await openIfMade(context);
-  // A second one would be another device, unknown to all peers of the first.
+  // A new device would be unknown to all peers of the device that is already there.
   if (there !== null) {
     throw new Failure(
       `there is a device in ${home} already: ${there.name} ${there.id}; give another directory with --home ` +
@@ -43,7 +43,9 @@ async function init(context: Context, given: { readonly name?: string }): Promis
 
 const FALLBACK = "device";
 
-/** The name of this machine, adapted to the rules for device names. Needs `--allow-sys=hostname`. */
+/**
+ * The name of this machine, adapted to the rules for device names. Needs `--allow-sys=hostname`.
+ */
 export function defaultName(hostname: string = Deno.hostname()): string {
   const [label = ""] = hostname.split(".");
   const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")

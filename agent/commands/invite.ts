@@ -61,7 +61,7 @@ async function invite(context: Context, options: Options): Promise<void> {
   try {
     output.result(`paired with ${name} ${id}`, { name, id });
   } catch (error) {
-    // The other device may have read its line from a pipe, and have closed the pipe since then.
+    // If the other device reads the line from a pipe, its end of the pipe may be closed by now.
     if (!(error instanceof OutputClosed)) throw error;
   }
 }
@@ -76,13 +76,13 @@ async function open(context: Context, device: Device, options: Options): Promise
   }
 }
 
-/** Waits for the other device, and shows how long. */
+/** Waits for the other device, and shows the time that is left. */
 async function paired({ output, signal }: Context, invitation: Invitation): Promise<Peer> {
   const end = performance.now() + invitation.expires.getTime() - Date.now();
-  // A line that wraps could not be removed; what is left is at its end.
+  // A line that the terminal has wrapped can't be removed, so the beginning is cut off.
   const line = () => countdownText(end - performance.now()).slice(1 - output.columns);
   using _countdown = output.animate(1000, line);
-  // What is being stored at that moment is completed: a device that is trusted from now on has to be named.
+  // A peer that is being stored at this moment is stored and printed: it is trusted from now on.
   const close = () => invitation.close();
   signal.addEventListener("abort", close);
   try {
@@ -106,10 +106,12 @@ export function countdownText(milliseconds: number): string {
 /** Width of the quiet zone in modules (ISO/IEC 18004). */
 const QUIET_ZONE = 4;
 
-/** Draws a text as a QR code if the terminal is large enough; otherwise says how large it must be. */
+/**
+ * Draws a text as a QR code if the terminal is large enough; otherwise says how large it must be.
+ */
 function drawQr(output: Output, text: string): void {
   if (output.json) return;
-  // A terminal shows a filled character light, which is what the library assumes.
+  // A terminal shows a filled character in a light color, as the library assumes.
   const lines = renderUnicodeCompact(text, { ecc: "L", border: QUIET_ZONE }).split("\n");
   const columns = lines[0]!.length;
   if (!output.streams.stdout.isTerminal()) {

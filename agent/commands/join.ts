@@ -44,7 +44,7 @@ async function join(
   output.note(`compare the id with what "degu id" prints on ${name}; then try "degu ping ${name}"`);
 }
 
-/** Says why pairing has failed; where nothing answered, the invitation was not refused. */
+/** The error of a failed pairing; if nothing has answered, the invitation was not refused. */
 function joinError(error: unknown): unknown {
   if (!(error instanceof DeguError)) return usageError(error);
   const { message, cause } = error;
@@ -55,14 +55,15 @@ function joinError(error: unknown): unknown {
   return new Failure(message, isOutOfReach ? FAILED : REFUSED, { cause: error });
 }
 
-/** If nothing has arrived for this long after a part of a line, no more is being pasted. */
+/** After this silence behind a part of a line, the person is asked for the rest of it. */
 const QUIET_MS = 500;
-/** Far longer than any line of an invitation, including white space. */
+/** The limit of the input, far above the length of any invitation with white space. */
 const MAX_LENGTH = 65536;
 
 /**
- * Reads the line of an invitation from stdin. It may be wrapped into several lines: it ends when it is complete, at an
- * empty line, or at the end of the input. The writer need not close the pipe, so `degu invite` can be at its other end.
+ * Reads the line of an invitation from stdin. The line may be wrapped: it ends when it is complete,
+ * at an empty line, or at the end of the input. The writer need not close the pipe, so
+ * `degu invite` can write into it.
  */
 async function readLine(output: Output, signal: AbortSignal): Promise<string> {
   const { stdin } = output.streams;
@@ -73,7 +74,7 @@ async function readLine(output: Output, signal: AbortSignal): Promise<string> {
   let text = "";
   try {
     while (!isEnd(text)) {
-      // A text that a terminal has wrapped is pasted as several lines: the rest arrives at once.
+      // A line that a terminal has wrapped is pasted as several lines, which arrive at once.
       const timer = text.includes("\n") ? setTimeout(ask, QUIET_MS) : undefined;
       const { done, value } = await reader.read().finally(() => clearTimeout(timer));
       if (done) break;

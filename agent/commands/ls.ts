@@ -1,4 +1,4 @@
-/** `degu ls`: what a peer shares. */
+/** `degu ls`: lists the files that a peer shares. */
 
 import type { DirectoryEntry } from "../../files.ts";
 import { type AgentCommand, type Context, openDevice } from "../commands.ts";
@@ -43,7 +43,7 @@ async function ls(
   }
 }
 
-/** What a path leads to: what is in a directory, in the order of the names; or a file. */
+/** Lists the directory that a path leads to, in the order of the names, or the file. */
 async function find(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
   let listed = await files.list(path.names);
   if (listed === null) {
@@ -52,7 +52,7 @@ async function find(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntr
       if (!path.directory) return [found];
       throw await files.missing(path.names);
     }
-    // The same name in another Unicode normalization.
+    // The peer may spell the name in another Unicode normalization.
     listed = await files.list(found.names);
   }
   return [...listed?.values() ?? []].sort((a, b) => a.name < b.name ? -1 : 1);

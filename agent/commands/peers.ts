@@ -1,4 +1,6 @@
-/** `degu id`, `degu peers`, `degu rename` and `degu forget`: who this device is, and whom it trusts. */
+/**
+ * `degu id`, `degu peers`, `degu rename`, `degu forget`: the names of this device and of its peers.
+ */
 
 import { formatAddress } from "../../base.ts";
 import { type AgentCommand, type Context, openDevice, openPeer } from "../commands.ts";

@@ -1,4 +1,4 @@
-/** `degu ping`: who answers, over which address, how fast. */
+/** `degu ping`: the device that answers, the address that it has, and the time that it takes. */
 
 import { type Address, formatAddress } from "../../base.ts";
 import type { Connection } from "../../client.ts";
@@ -6,7 +6,7 @@ import { type AgentCommand, type Context, openClient, openDevice } from "../comm
 import { Failure } from "../failure.ts";
 import type { About } from "./serve.ts";
 
-/** More than any valid answer. */
+/** No valid answer is longer. */
 const MAX_BYTES = 4096;
 
 export function addPing(program: AgentCommand): void {
@@ -55,7 +55,10 @@ async function ask(connection: Connection): Promise<Pick<About, "share" | "inbox
   throw new Failure('that device answers, but not as "degu serve" does: look at what runs there');
 }
 
-/** The address of the other end of a socket, which does not know its scope; one that is known does. */
+/**
+ * The address of the other end of a connection. Sockets don't tell the scope of an address, so a
+ * known address with the same host and port is preferred.
+ */
 function addressOf(remote: unknown, known: readonly Address[]): string {
   const { hostname, port } = remote as Deno.NetAddr;
   const same = known.find(([host, at]) => host === hostname && at === port);

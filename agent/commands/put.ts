@@ -46,12 +46,12 @@ async function put(
   await using device = await openDevice(context);
   const own = await ownDirectory(context.home);
   using transfers = new Transfers(context, "put", own);
-  // What is wrong here is known without the peer.
+  // Mistakes on this side are found before the peer is asked.
   const find = (path: string) => findSource(path, own, recursive);
   const sources = await transfers.prepare(given, isOnly, String, find);
   if (sources.length === 0) return transfers.finish();
   using files = await RemoteFiles.open(context, device, target.peer, "inbox");
-  // Says so if the peer takes no files.
+  // Fails with advice if the peer takes no files.
   if (await files.list([]) === null) throw await files.missing(target.names);
   const there = await files.find(target.names);
   if (there === null) await files.checkWay(target.names);
@@ -63,7 +63,7 @@ async function put(
   const jobs = await transfers.prepare(sources, isOnly, ({ path }) => path, async (source) => {
     const { path, info } = source;
     if (info.isDirectory && isFile) throw notDirectory;
-    // A directory always goes below the target, so that the command means the same when it is repeated.
+    // A directory always goes below the target, so repeating a command has the same result.
     const names = info.isDirectory
       ? [...top, ...nameOf(path)]
       : isDirectory
@@ -99,7 +99,7 @@ interface Source {
   readonly info: Deno.FileInfo;
 }
 
-/** A link is followed. */
+/** Finds a file or directory to send, following links. */
 async function findSource(
   path: string,
   own: OwnDirectory,
@@ -142,7 +142,7 @@ async function jobOf(
   };
 }
 
-/** The name of a directory, if it has one: not that which a path like `.` or `/` leads to. */
+/** The name of a directory, as a list; empty for a path without one, such as `.` or `/`. */
 function nameOf(path: string): string[] {
   const name = basename(path);
   return name === "" || name === "." || name === ".." ? [] : [name];

@@ -1,4 +1,4 @@
-/** `degu rm`: removes from the inbox of a peer. */
+/** `degu rm`: removes files and directories from the inbox of a peer. */
 
 import { deleteFile, listTree, TransferError, type TreeEntry } from "../../files.ts";
 import { type AgentCommand, type Context, openDevice } from "../commands.ts";
@@ -44,7 +44,7 @@ async function rm(
   };
   await using device = await openDevice(context);
   for (const [peer, some] of Map.groupBy(paths, ({ peer }) => peer)) {
-    // What is removed already would be missing for the second attempt.
+    // A second attempt would not find a file that the first attempt has removed.
     using files = await RemoteFiles.open(context, device, peer, "inbox", recursive ? undefined : 0);
     for (const { names, directory } of some) {
       const name = files.name(names, directory);
@@ -54,7 +54,7 @@ async function rm(
         if (isTree) await removeTree(context, files, names, fail);
         else await remove(context, files, names, directory);
       } catch (error) {
-        // The others can still be removed.
+        // A failure about one path leaves the other paths to be removed.
         if (error instanceof Failure) fail(name, error.message);
         else if (!(error instanceof TransferError)) throw error;
         else if (error.status === 404) fail(name, (await files.missing(names)).message);
@@ -75,18 +75,18 @@ async function remove(
   directory: boolean,
 ): Promise<void> {
   const uri = files.uri(directory ? [...names, ""] : names);
-  await files.connections.call((connection) => deleteFile(connection, uri, { signal }));
+  await files.connections.call((client) => deleteFile(client, uri, { signal }));
   const name = files.name(names, directory);
   output.result(name, { removed: name });
 }
 
 const NOT_EMPTY = "the directory is not empty: -r removes it with everything in it";
 
-/** Why a directory stays from which everything was removed that a list shows. */
+/** The reason why a directory stays although its list is empty. */
 const IN_USE =
   "there is something new in it, or an upload to it is under way: run the same command again later";
 
-/** Removes the innermost first; what can't be removed stays with its directories. */
+/** Removes a tree from its leaves up; a file that can't be removed stays, with its directories. */
 async function removeTree(
   context: Context,
   files: RemoteFiles,
@@ -96,8 +96,8 @@ async function removeTree(
   const { connections } = files;
   const { signal } = context;
   const entries: Pick<TreeEntry, "path" | "kind" | "reason">[] = await connections.call((
-    connection,
-  ) => Array.fromAsync(listTree(connection, files.uri([...top, ""]), { signal })));
+    client,
+  ) => Array.fromAsync(listTree(client, files.uri([...top, ""]), { signal })));
   entries.push({ path: [], kind: "directory" });
   const staying = new Set<string>();
   const removeOne = async ({ path, kind, reason }: typeof entries[number]) => {
@@ -113,7 +113,7 @@ async function removeTree(
       await remove(context, files, names, kind === "directory");
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;
-      // With 404 it is gone, most likely by an attempt whose answer was lost.
+      // After a 404 the file is gone, most likely by an attempt whose answer was lost.
       if (error.status === 404) context.output.result(name, { removed: name });
       else fail(error.status === 409 ? IN_USE : explainTransfer(error, "delete"));
     }

@@ -1,4 +1,4 @@
-/** `degu serve`: shares a directory, and takes files into another one. */
+/** `degu serve`: shares a directory, and takes files into another directory. */
 
 import { join } from "node:path";
 import { type Address, formatAddress } from "../../base.ts";
@@ -73,7 +73,7 @@ async function serve(context: Context, options: Options): Promise<void> {
   const addresses = servers.map(({ address }) => formatAddress(address));
   output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
   const port = servers.map(({ address }) => address).find((each) => Array.isArray(each))?.[1];
-  // A Unix socket is found by nobody.
+  // Searches find TCP ports only, not Unix sockets.
   await using announcement = options.announce === true && typeof port === "number"
     ? announce({ name: device.name, id: device.id, port, logger: loggerOf(context) })
     : null;
@@ -108,7 +108,7 @@ async function listen(
   try {
     return [await bind(["::", DEFAULT_PORT])];
   } catch (error) {
-    // A machine without IPv6.
+    // A machine without IPv6 listens with IPv4 alone.
     if (error instanceof Failure || error instanceof Deno.errors.NotCapable) throw error;
     return [await bind(["0.0.0.0", DEFAULT_PORT])];
   }
@@ -116,10 +116,13 @@ async function listen(
 
 export type Served = Readonly<Record<Area, string | null> & { name: string }>;
 
-/** What the path `/` answers with. */
+/** The answer for the path `/`. */
 export type About = Readonly<Record<Area, boolean> & { name: string }>;
 
-/** Makes the app that serves the share below `/share/`, the inbox below `/inbox/`, and at `/` reports which of them exist. */
+/**
+ * Makes the app: the share below `/share/`, the inbox below `/inbox/`, and at `/` a report which of
+ * the two exist.
+ */
 export function makeServeApp(
   { name, share, inbox }: Served,
   logger: Pick<Logger, "warn">,
@@ -143,7 +146,10 @@ export function makeServeApp(
   };
 }
 
-/** Checks the directory of `--share`: the device may not be in it, nor it in the device. Returns its real path. */
+/**
+ * Checks the directory of `--share`, and returns its real path. The directory of the device may be
+ * neither inside it nor around it.
+ */
 export async function checkShare(dir: string, home: string, option = "--share"): Promise<string> {
   const path = await labelled(option, ifThere(Deno.realPath(dir)));
   if (path === null) {
@@ -152,7 +158,7 @@ export async function checkShare(dir: string, home: string, option = "--share"):
   if (!(await Deno.stat(path)).isDirectory) {
     throw new Failure(`${option}: ${dir} is no directory`);
   }
-  // A directory without permission is refused now, not when the first peer asks for it.
+  // A missing permission is reported now, not at the first request of a peer.
   await labelled(option, canBeUsed(path));
   const device = await Deno.realPath(home);
   if (!isIn(device, path) && !isIn(path, device)) return path;
@@ -165,13 +171,13 @@ export async function checkShare(dir: string, home: string, option = "--share"):
 
 async function canBeUsed(dir: string): Promise<void> {
   for await (const { name } of Deno.readDir(dir)) {
-    // Permission to read the names of a directory is not yet permission to use them.
+    // Permission to list a directory doesn't include permission to use its files.
     await ifThere(Deno.lstat(join(dir, name)));
     return;
   }
 }
 
-/** Writes a file of a reserved name, which no peer sees, and removes it. */
+/** Writes a file with a reserved name, which no peer sees, and removes it. */
 async function canBeWritten(dir: string): Promise<void> {
   const path = join(dir, `.${crypto.randomUUID()}.degu-part`);
   (await Deno.open(path, { write: true, createNew: true })).close();
@@ -191,16 +197,17 @@ function labelledError(option: string, error: unknown): unknown {
 }
 
 /**
- * Checks the directory of `--inbox`, in the same way. If it is not there it is made, for its owner alone, but not those that it
- * is to be in: a typing error in a path should not make a tree.
+ * Checks the directory of `--inbox` in the same way. A missing directory is made, for its owner
+ * alone; its parents are not, since a typing error in a path should not make a tree.
  */
 export async function checkInbox(dir: string, home: string, output: Output): Promise<string> {
-  // Also says now if it may not be written, not when the first peer is refused.
+  // Making the directory also shows now, not at the first upload, whether its parent may be
+  // written.
   const isMade = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
     const { AlreadyExists, NotFound, NotADirectory } = Deno.errors;
     const isKnown = [AlreadyExists, NotFound, NotADirectory].some((each) => error instanceof each);
-    if (!isKnown) throw labelledError("--inbox", error); // otherwise the check says what is wrong
-    return false;
+    if (!isKnown) throw labelledError("--inbox", error);
+    return false; // the check below reports the known errors
   });
   try {
     const path = await checkShare(dir, home, "--inbox");
@@ -213,14 +220,14 @@ export async function checkInbox(dir: string, home: string, output: Output): Pro
   }
 }
 
-/** How long a peer is silent before a line says what it has done. */
+/** The silence of a peer after which a line sums up its actions. */
 const SILENCE_MILLISECONDS = 1000;
 const VERBS = { get: "downloaded", put: "uploaded", delete: "deleted" } as const;
 
-/** What one peer has done since it was silent. */
+/** The actions of a peer since its last silence. */
 interface Activity {
   readonly name: string;
-  /** What it has done first. */
+  /** The first of the actions. */
   readonly text: string;
   count: number;
   cut: number;
@@ -229,9 +236,9 @@ interface Activity {
 }
 
 /**
- * Reports the files that peers get, put and delete: with `--json` an object for each, with `--verbose` a line for each,
- * otherwise a line for all that a peer has done until it is silent for a while. If the output fails, that is reported once, and
- * serving continues.
+ * Reports the files that peers get, put and delete: with `--json` as an object for each file, with
+ * `--verbose` as a line for each file, otherwise as a line for each peer that falls silent. A
+ * failing output is reported once, and serving continues.
  */
 export class ServeEvents implements Disposable {
   readonly #output: Output;
@@ -259,7 +266,7 @@ export class ServeEvents implements Disposable {
     this.#activities.set(id, activity);
     const sum = activity.sums.get(action) ?? { files: 0, bytes: 0, last: "" };
     activity.sums.set(action, sum);
-    // A file that is continued takes several exchanges.
+    // A resumed file takes several exchanges.
     if (sum.last !== path) sum.files++;
     sum.last = path;
     sum.bytes += bytes;

@@ -1,4 +1,4 @@
-/** `degu sync`: makes a directory match one on another device. */
+/** `degu sync`: makes a directory match a directory on another device. */
 
 import { join } from "node:path";
 import type { TreeEntry } from "../../files.ts";
@@ -109,16 +109,16 @@ async function checkLocal(root: string, isTarget: boolean): Promise<void> {
   throw new Failure(`${JSON.stringify(root)} is not a directory: ${advice}`);
 }
 
-/** The file in the first directory that says what to leave out. */
+/** The file in the source directory that says what to leave out. */
 const IGNORE_FILE = ".deguignore";
-/** No list that a person has written is longer. */
+/** A list that a person has written is never longer. */
 const MAX_IGNORE_BYTES = 1_048_576;
 
 async function readLocalIgnore(root: string): Promise<string[]> {
   const path = join(root, IGNORE_FILE);
   const info = await ifThere(Deno.stat(path));
   if (info === null) {
-    // A link to nothing, or what a damaged disk does not find.
+    // A link to nothing fails like this, and so does a file on a damaged disk.
     for await (const { name } of Deno.readDir(root)) {
       if (name === IGNORE_FILE) throw badIgnoreFile(path);
     }
@@ -134,16 +134,17 @@ async function readRemoteIgnore(files: RemoteFiles, names: readonly string[]): P
   if (entry === undefined) return [];
   const bad = badIgnoreFile(path.join("/"));
   if (entry.kind !== "file" || entry.size > MAX_IGNORE_BYTES) throw bad;
-  return await files.connections.call(async (connection) => {
+  return await files.connections.call(async (client) => {
+    using connection = await client.connect();
     const { status, body } = await connection.get(files.uri(path));
     const text = await body?.text() ?? "";
-    // A peer may send more than it has listed.
+    // A peer may send more bytes than its list promised.
     if (status !== 200 || text.length > MAX_IGNORE_BYTES) throw bad;
     return text.split(/\r?\n/);
   });
 }
 
-/** Without it too much would be copied, or deleted. */
+/** The error for an unreadable list. Ignoring the list would copy or delete too much. */
 function badIgnoreFile(path: string): Failure {
   const problem = `can't be read: it has to be a file of at most ${MAX_IGNORE_BYTES} bytes`;
   return new Failure(`${JSON.stringify(path)} ${problem}, whose lines say what to leave out`);

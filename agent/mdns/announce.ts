@@ -1,4 +1,4 @@
-/** Tells the network that this device serves, by mDNS and DNS-SD (RFC 6762, RFC 6763). */
+/** Announces this device to the network with mDNS and DNS-SD (RFC 6762, RFC 6763). */
 
 import { pause } from "../../base/pause.ts";
 import type { Logger } from "../../net/logger.ts";
@@ -14,17 +14,22 @@ import {
   type Service,
 } from "./packet.ts";
 
-/** Between the two announcements (RFC 6762 §8.3). */
+/** The pause between the two announcements (RFC 6762 §8.3). */
 const AGAIN_MILLISECONDS = 1000;
-/** Between two responses on one link (RFC 6762 §6): queries can't provoke a flood of answers. */
+/**
+ * The least pause between two responses on one link (RFC 6762 §6): queries can't provoke a flood.
+ */
 const GAP_MILLISECONDS = 1000;
-/** A response is held back for a moment, at random, since others may answer, too (RFC 6762 §6). */
+/**
+ * The random delay of a response, because other devices may answer at the same time (RFC 6762 §6).
+ */
 const LEAST_DELAY_MILLISECONDS = 20;
 const MOST_DELAY_MILLISECONDS = 120;
 
 /**
- * Announces this device on every interface, until it is disposed of. Answers questions about this device only,
- * once a second at most on each interface. The announced name has the id in it, so it is never taken, and is not probed for.
+ * Announces this device on every interface, until disposed of. Only questions about this device are
+ * answered, at most once a second on each interface. The announced name contains the id, so no
+ * other device can have it, and no probe is needed.
  */
 export function announce(
   { logger, ...service }: Service & { readonly logger: Logger },
@@ -51,7 +56,7 @@ export function announce(
     await links.send({ type: "response", answers: goodbyes(service) });
   })().catch((error) => logger.warn(`the announcement has ended: ${messageOf(error)}`));
   return {
-    /** Resolves to the announced name once it was announced on a link; stays pending if that never happens. */
+    /** Resolves to the announced name after the first announcement on a link; may stay pending. */
     announced,
     [Symbol.asyncDispose]: async () => {
       closing.abort();
@@ -60,12 +65,12 @@ export function announce(
   };
 }
 
-/** Sends the records of a service when they are asked for, no more often than the rules allow. */
+/** Answers questions about a service, no more often than the rules allow. */
 export class Responder implements Disposable {
   readonly #service: Service;
-  /** When the last response was sent on a link. */
+  /** The time of the last response on each link. */
   readonly #last = new WeakMap<Link, number>();
-  /** The next response on a link, where one is due. */
+  /** The timer of the next response on each link that has a question. */
   readonly #due = new Map<Link, ReturnType<typeof setTimeout>>();
 
   constructor(service: Service) {
@@ -77,7 +82,7 @@ export class Responder implements Disposable {
     await link.send({ type: "response", answers: recordsOf(this.#service, link.on.addresses) });
   }
 
-  /** Answers a query, if it asks for a record of the service. */
+  /** Answers a query for a record of the service. */
   answer({ questions, answers }: Incoming, link: Link): void {
     if (!isAsked(questions, recordsOf(this.#service, link.on.addresses))) return;
     const asksForName = questions.some(({ name }) => name === instanceName(this.#service));

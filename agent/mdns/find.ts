@@ -14,40 +14,43 @@ import { type Logger, standardLogger } from "../../net/logger.ts";
 import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
 import { hostName, type Incoming, instanceSuffix, type KnownRecord, SERVICE } from "./packet.ts";
 
-/** How long a search lasts by default. */
-const SECONDS = 3;
-/** The pause before the query is repeated, and the factor by which the pause grows (RFC 6762 §5.2). */
+/** The default duration of a search. */
+const DEFAULT_SECONDS = 3;
+/**
+ * The pause before the query is repeated, and the factor by which the pause grows (RFC 6762 §5.2).
+ */
 const FIRST_PAUSE_MILLISECONDS = 250;
 const PAUSE_FACTOR = 2;
 /**
- * How long to keep listening after the first address: the first answer may not come from the device, which waits a
- * second if it has just answered another query (RFC 6762 §6).
+ * The duration of listening after the first address. The device itself may be the last to answer:
+ * after a recent response it waits a second (RFC 6762 §6).
  */
 const SETTLE_MILLISECONDS = 1200;
 
-/** What is asked: devices send all that they have in one response. */
+/** The only question: devices send all their records in one response. */
 const QUERY = { type: "query", questions: [{ name: SERVICE, type: "PTR" }] } as const;
 
-/** How {@linkcode findAddresses} looks for a device. */
+/** Options of {@linkcode findAddresses}. */
 interface FindOptions {
   readonly signal?: AbortSignal | undefined;
-  /** How long to look at most; 3 if left out. */
+  /** The longest duration of the search; 3 if left out. */
   readonly seconds?: number;
   /** Receives errors of sockets at level `debug`. */
   readonly logger?: Logger;
 }
 
 /**
- * Looks for a device on every interface, until an answer comes. **The addresses are hints**: anyone on the link can
- * send them, and only the certificate proves who is there. They are at most 16, the most useful first; a link-local IPv6
- * address has the scope of the interface on which it was heard.
+ * Looks for a device on every interface, until an answer comes. **The addresses are hints**: anyone
+ * on the link can send them, and only the certificate proves the identity of a device. At most 16
+ * addresses are returned, the most useful first; a link-local IPv6 address has the scope of the
+ * interface that received it.
  */
 export async function findAddresses(
   id: string,
   options: FindOptions = {},
   network: Network = NETWORK,
 ): Promise<Address[]> {
-  const { signal, seconds = SECONDS, logger = standardLogger } = options;
+  const { signal, seconds = DEFAULT_SECONDS, logger = standardLogger } = options;
   signal?.throwIfAborted();
   const hints = new Hints(id);
   const ending = new AbortController();
@@ -75,21 +78,21 @@ export async function findAddresses(
   return hints.addresses();
 }
 
-/** Limits on what is kept, since anyone can send anything; the oldest entry is dropped first. */
+/** Limits of memory, since anyone can send anything; the oldest entry is dropped first. */
 const MAX_PORTS = 4;
 const MAX_HOST_ADDRESSES = 16;
-/** Each of them is tried. */
+/** Every address is tried, so there must not be many. */
 const MAX_ADDRESSES = 16;
 
 /**
- * What has been heard about a device. Its names are known but for the name of the device itself, so nothing else is kept. Anyone
- * may claim to be the device: what one says does not replace what another one has said.
+ * Ports and addresses heard for a device. Anyone may claim to be the device, so a new claim doesn't
+ * replace an older one. Records of other names are not kept.
  */
 export class Hints {
   readonly #suffix: string;
   readonly #host: string;
   readonly #ports = new Map<number, null>();
-  /** Each with the scope that it was heard with. */
+  /** The addresses, each with the scope of the interface that received it. */
   readonly #addresses = new Map<string, number>();
 
   constructor(id: string) {
@@ -97,7 +100,7 @@ export class Hints {
     this.#host = hostName(id);
   }
 
-  /** @param scope The number of the interface on which the records were heard, 0 with IPv4. */
+  /** @param scope The number of the interface that received the records, 0 with IPv4. */
   add(records: readonly KnownRecord[], scope: number): void {
     for (const record of records) {
       const name = canonicalDnsName(record.name);
@@ -115,9 +118,9 @@ export class Hints {
     }
   }
 
-  /** Where the device may be; the addresses that are most likely to be right are first. */
+  /** The addresses of the device, the most likely first. */
   addresses(): Address[] {
-    // Addresses that routers know first, as those of this machine are in an invitation.
+    // Addresses that routers know come first, as in an invitation.
     const rankOf = (host: string) => isLinkLocal(host) ? 1 : isIPv4LinkLocal(host) ? 2 : 0;
     const hosts = [...this.#addresses].sort(([a], [b]) => rankOf(a) - rankOf(b));
     return hosts.flatMap(([host, scope]) =>
@@ -129,14 +132,14 @@ export class Hints {
   }
 }
 
-/** Keeps one more, in place of the oldest one if there are as many already. */
+/** Adds an entry; if the map is full, the oldest entry is dropped. */
 function keep<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
   if (kept.has(key)) return;
   if (kept.size === most) kept.delete(kept.keys().next().value!);
   kept.set(key, value);
 }
 
-/** Whether an address can be the one of another machine, and of one machine. */
+/** Whether an address can belong to another machine, and to a single one. */
 function isUsable(host: string): boolean {
   if (isLoopback(host) || host === "::") return false;
   if (isIPv4(host)) {

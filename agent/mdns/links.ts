@@ -1,6 +1,6 @@
 /**
- * mDNS on every interface of this machine: a socket for each, with IPv4 and with IPv6, that passes on only packets worth
- * decoding.
+ * mDNS on every interface of this machine, with a socket for IPv4 and a socket for IPv6 each. Only
+ * packets that are worth decoding are passed on.
  */
 
 import { createSocket, type RemoteInfo, type Socket, type SocketType } from "node:dgram";
@@ -15,45 +15,47 @@ import {
   type PacketCoder,
 } from "./packet.ts";
 
-/** How often the interfaces are checked. */
+/** The interval of looking for new and changed interfaces. */
 const POLL_MILLISECONDS = 2000;
-/** How far packets go: as on all links (RFC 6762 §11). */
+/** The time to live of packets, 255 on all links (RFC 6762 §11). */
 const TTL = 255;
 /** The flag of responses (RFC 1035 §4.1.1, RFC 6762 §18.4). */
 const AUTHORITATIVE_ANSWER = 1 << 10;
 /** The groups of mDNS (RFC 6762 §3). */
 const GROUPS = { udp4: "224.0.0.251", udp6: "ff02::fb" } as const;
 
-/** What differs in a test. */
+/** The parts of the network that a test replaces. */
 export interface Network {
   readonly port: number;
   findInterfaces(): readonly InterfaceAddress[];
 }
 
-/** The network that there is. */
+/** The real network. */
 export const NETWORK: Network = { port: 5353, findInterfaces: () => Deno.networkInterfaces() };
 
-/** What all links share, and what they report; neither may throw. */
+/** The settings of all links, and their callbacks, which may not throw. */
 interface LinkUse {
   readonly network: Network;
   readonly types: readonly SocketType[];
   readonly logger: Logger;
   onPacket(packet: Incoming, link: Link): void;
-  /** A link can be used: of a new interface, or one with other addresses. */
+  /** Called when a link is ready: after an interface has appeared or its addresses have changed. */
   onLink(link: Link): void;
 }
 
-/** The sockets of all interfaces, which follow these as they come and go. Disposing of it closes them. */
+/**
+ * The sockets of all interfaces, opened and closed as interfaces come and go. Disposing closes all.
+ */
 export class Links implements AsyncDisposable {
   readonly #open = new Map<string, Link>();
   readonly #timer: ReturnType<typeof setInterval>;
-  /** Resolves when those that were given up are closed. */
+  /** Resolves when every socket that was closed so far is gone. */
   #closed = Promise.resolve();
 
   private constructor(use: LinkUse, coder: PacketCoder) {
     this.#follow(use, coder);
     this.#timer = setInterval(() => {
-      // Nobody awaits this, and it must not end the process: anything that fails is retried the next time.
+      // A failure of this timer must not end the process; the next check tries again.
       try {
         this.#follow(use, coder);
       } catch (error) {
@@ -67,14 +69,14 @@ export class Links implements AsyncDisposable {
     return new Links(use, await loadPacketCoder());
   }
 
-  /** Opens what is new and closes what is gone. */
+  /** Opens sockets for new interfaces and closes the sockets of interfaces that are gone. */
   #follow(use: LinkUse, coder: PacketCoder): void {
     const all = interfacesOf(use.network.findInterfaces());
     const interfaces = all.filter(({ type }) => use.types.includes(type));
     const keys = new Set(interfaces.map(({ key }) => key));
     for (const link of this.#open.values()) if (!keys.has(link.on.key)) this.#close(link);
     for (const on of interfaces) {
-      // One that fails is tried again at the next check.
+      // A socket that has failed was removed, so this check opens it again.
       if (this.#open.has(on.key)) continue;
       this.#open.set(on.key, new Link(on, use, coder, (link) => this.#close(link)));
     }
@@ -83,7 +85,7 @@ export class Links implements AsyncDisposable {
   #close(link: Link): void {
     this.#open.delete(link.on.key);
     const closed = link.close();
-    // Not of all at once: the values of each would be in those of the next, without end where a link fails every time.
+    // A chain, not `Promise.all`: its results would nest without end if a link failed every time.
     this.#closed = this.#closed.then(() => closed);
   }
 
@@ -99,7 +101,10 @@ export class Links implements AsyncDisposable {
   }
 }
 
-/** The socket of one interface, with one of the two protocols; it shares its port with other mDNS programs of the machine. */
+/**
+ * The socket of one interface and one protocol. Other mDNS programs of the machine use the same
+ * port.
+ */
 export class Link {
   readonly on: Interface;
   readonly #use: LinkUse;
@@ -107,7 +112,7 @@ export class Link {
   readonly #socket: Socket;
   #state: "opening" | "ready" | "closed" = "opening";
 
-  /** @param fail Called if it is of no use any more. */
+  /** @param fail Called if the link has become useless. */
   constructor(on: Interface, use: LinkUse, coder: PacketCoder, fail: (link: Link) => void) {
     this.on = on;
     this.#use = use;
@@ -153,7 +158,7 @@ export class Link {
     this.#use.onPacket(packet, this);
   }
 
-  /** Sends a packet, once the link can be used; never rejects. */
+  /** Sends a packet as soon as the link is ready; never rejects. */
   async send(packet: Outgoing): Promise<void> {
     if (this.#state !== "ready") return;
     const flags = packet.type === "response" ? AUTHORITATIVE_ANSWER : 0;
@@ -164,7 +169,7 @@ export class Link {
       this.#socket.send(this.#coder.encode({ ...packet, flags }), port, GROUPS[this.on.type], done);
       await promise;
     } catch (error) {
-      // The cable may be out.
+      // A cable may be unplugged.
       this.#log(error);
     }
   }
@@ -181,23 +186,26 @@ export class Link {
 
 /** An interface, with one of the two protocols. */
 interface Interface {
-  /** Changes when the interface or an address of it does. */
+  /** A text that changes with the interface and with each of its addresses. */
   readonly key: string;
   readonly type: SocketType;
   readonly name: string;
   /** The number of the interface; 0 with IPv4. */
   readonly scope: number;
-  /** What the socket is bound to: the group itself, so that nothing sent to this machine alone is received. */
+  /**
+   * The address to bind: the group itself, so that the socket gets no packets sent to this machine
+   * alone.
+   */
   readonly bind: string;
-  /** What sockets call the interface where they join the group and send. */
+  /** The name of the interface for joining the group and for sending. */
   readonly multicastInterface: string;
   /** All addresses of the interface, of both protocols. */
   readonly addresses: readonly InterfaceAddress[];
-  /** Whether a packet from this address can have come over this interface. */
+  /** Whether a packet from this address can have arrived at this interface. */
   accept(host: string): boolean;
 }
 
-/** The interfaces for mDNS: all but the loopback interface, which is used only if there is no other. */
+/** The interfaces for mDNS: all but the loopback interface, unless no other interface is there. */
 export function interfacesOf(all: readonly InterfaceAddress[]): Interface[] {
   const named = [...Map.groupBy(all, ({ name }) => name)];
   const outward = named.filter(([, own]) => !own.some(({ address }) => isLoopback(address)));
@@ -210,7 +218,8 @@ export function interfacesOf(all: readonly InterfaceAddress[]): Interface[] {
         ...{ key: `udp4 ${name} ${texts}`, type: "udp4", name, scope: 0, addresses },
         bind: GROUPS.udp4,
         multicastInterface: ipv4[0]!.address,
-        // A socket also gets what arrives at another interface, where another socket has joined the group.
+        // A socket also gets packets from other interfaces on which another socket has joined the
+        // group.
         accept: (host) => ipv4.some(({ address, netmask }) => isInNetwork(host, address, netmask)),
       });
     }
@@ -221,7 +230,7 @@ export function interfacesOf(all: readonly InterfaceAddress[]): Interface[] {
         ...{ key: `udp6 ${name} ${scope} ${texts}`, type: "udp6", name, scope, addresses },
         bind: `${GROUPS.udp6}%${name}`,
         multicastInterface: `::%${name}`,
-        // A socket that is bound to a group of a link gets what arrives at this link alone.
+        // A socket bound to a link-local group gets packets of this link alone.
         accept: () => true,
       });
     }
@@ -237,12 +246,13 @@ function isInNetwork(host: string, own: string, mask: string): boolean {
 }
 
 /**
- * The protocols whose group may be used. Throws if none may be, as opening a socket would then end the process; also if the
- * interfaces may not be looked at: that happens in the background, and its error would be no more than a warning.
+ * The protocols whose group Deno permits. Throws if none is permitted, since opening a socket would
+ * then end the process. Also throws if the interfaces may not be listed, because the background
+ * timer could only warn of that.
  */
 export function permittedTypes(port: number): SocketType[] {
   const interfaces = { name: "sys", kind: "networkInterfaces" } as const;
-  // As elsewhere, Deno asks on a terminal.
+  // Deno asks the user on a terminal.
   if (Deno.permissions.requestSync(interfaces).state !== "granted") {
     throw new Deno.errors.NotCapable(
       "mDNS needs sys access to the interfaces of this machine; run again with " +
@@ -260,20 +270,20 @@ export function permittedTypes(port: number): SocketType[] {
   );
 }
 
-/** The most bytes of a packet (RFC 6762 §17): more would only make decoding slow. */
+/** The largest packet (RFC 6762 §17): decoding a larger one would only be slow. */
 const MAX_PACKET_BYTES = 9000;
 /**
- * How many bytes are decoded a second, and at once after a quiet time, which bounds the time that a flood takes. In
- * bytes, because that of a malicious packet grows with the square of its size.
+ * The number of bytes decoded in a second, and at once after a silence, so a flood can't take all
+ * time. The limit counts bytes because decoding a malicious packet takes the square of its size.
  */
 const BYTES_PER_SECOND = 50_000;
 const BURST_BYTES = 100_000;
-/** The least that a packet counts. */
+/** The least number of bytes that a packet counts as. */
 const LEAST_BYTES = 200;
 
 /**
- * Makes what tells whether a packet of so many bytes may be decoded now: not if it is too large, one of too many, from another
- * port or from another network.
+ * Makes a filter that tells whether a packet may be decoded now. The filter refuses packets that
+ * are too large or too many, or come from another port or network.
  */
 export function makePacketFilter(
   port: number,
@@ -282,8 +292,8 @@ export function makePacketFilter(
   let left = BURST_BYTES;
   let since = performance.now();
   return (size, from) => {
-    // A response from another port is to be ignored (RFC 6762 §6); a query from one asks for a response to
-    // its sender alone, which a forged address could direct at a victim.
+    // A response from another port is to be ignored (RFC 6762 §6). A query from another port asks
+    // for a response to its sender alone, and a forged address could direct that at a victim.
     if (from.port !== port || size > MAX_PACKET_BYTES || !accept(from.address)) return false;
     const now = performance.now();
     left = Math.min(BURST_BYTES, left + (now - since) / 1000 * BYTES_PER_SECOND);

@@ -1,12 +1,12 @@
 /**
- * The parts of an mDNS packet (RFC 6762) that are read and written here, the records of a device (RFC 6763), and the library
- * that codes them.
+ * The parts of an mDNS packet (RFC 6762) that this program uses, the records of a device (RFC
+ * 6763), and the library that encodes and decodes packets.
  */
 
 import { Buffer } from "node:buffer";
 import { canonicalDnsName, canonicalIPAddress, isLoopback } from "../../base/address.ts";
 
-/** An address of an interface, as the system lists them: the fields that are used here. */
+/** An address of an interface, with the fields that this program uses. */
 export type InterfaceAddress = Pick<
   Deno.NetworkInterfaceInfo,
   "family" | "name" | "address" | "netmask" | "scopeid"
@@ -17,12 +17,14 @@ type RecordData =
   | { readonly type: "TXT"; readonly data: readonly Uint8Array[] }
   | { readonly type: "SRV"; readonly data: { readonly port: number; readonly target: string } };
 
-/** A record of one of the types that are used here. What was received may have others, of which nothing is read. */
+/**
+ * A record of a type that this program uses. Records of other types may arrive, and are not read.
+ */
 export type KnownRecord = RecordData & {
   readonly name: string;
-  /** Seconds. */
+  /** The time to keep the record, in seconds. */
   readonly ttl: number;
-  /** Whether it replaces what others have said about this name and type. */
+  /** Whether the record replaces all other records with the same name and type. */
   readonly flush?: boolean;
 };
 
@@ -47,32 +49,35 @@ export interface PacketCoder {
   decode(bytes: Uint8Array): Incoming;
 }
 
-/** Loads the library, which is only needed when something is announced or looked for. */
+/** Loads the library, which only announcing and searching need. */
 export async function loadPacketCoder(): Promise<PacketCoder> {
   const { default: coder } = await import("npm:dns-packet@^5.6.1");
   // The package has no types of its own.
   return coder as unknown as PacketCoder;
 }
 
-/** Whether a name is one of those of a device: in letters of either case (RFC 6762 §16). */
+/** Whether a name equals a name of a device, in either case (RFC 6762 §16). */
 function isName(text: string, name: string): boolean {
   return canonicalDnsName(text) === canonicalDnsName(name);
 }
 
 export const SERVICE = "_degu._tcp.local";
-/** Where the types of services are listed (RFC 6763 §9). */
+/** The name under which the types of services are listed (RFC 6763 §9). */
 const SERVICE_TYPES = "_services._dns-sd._udp.local";
-/** How many characters of the id are announced: 80 bits, enough to tell devices apart. */
+/** The number of characters of the announced id: 80 bits, enough to tell devices apart. */
 const ID_CHARACTERS = 16;
-/** The most bytes of a label (RFC 1035 §2.3.4). */
+/** The largest number of bytes in a label (RFC 1035 §2.3.4). */
 const MAX_LABEL = 63;
-/** The seconds that records may be kept: those that name an address or a host, and others (RFC 6762 §10). */
+/**
+ * The times to keep records, in seconds: 120 for records about a host, 4500 for others (RFC 6762
+ * §10).
+ */
 const HOST_SECONDS = 120;
 const OTHER_SECONDS = 4500;
-/** The most addresses of an interface that are announced: with more the packet gets large. */
+/** The largest number of announced addresses of an interface, which keeps the packet small. */
 const MAX_ADDRESSES = 8;
 
-/** What is announced, with the name and the id of the device. */
+/** The announced service, with the name and the id of the device. */
 export interface Service {
   readonly name: string;
   readonly id: string;
@@ -84,14 +89,14 @@ function shortId(id: string): string {
 }
 
 /**
- * The full name of an instance: the name of the device, which other browsers show to people, and the id, so that no other
- * device wants the same one: none has to ask whether it is free (RFC 6762 §8.1).
+ * The full name of an instance: the name of the device, for people in other browsers, and its id.
+ * The id makes the name unique, so no probe has to ask whether the name is free (RFC 6762 §8.1).
  */
 export function instanceName({ name, id }: Service): string {
   return name.slice(0, MAX_LABEL - ID_CHARACTERS - 1) + instanceSuffix(id);
 }
 
-/** What the instance of a device ends with, whatever the device is called. */
+/** The end of the instance name of a device, independent of the name that people gave to it. */
 export function instanceSuffix(id: string): string {
   return `-${shortId(id)}.${SERVICE}`;
 }
@@ -102,8 +107,9 @@ export function recordsOf(
 ): KnownRecord[] {
   const [name, host] = [instanceName(service), hostName(service.id)];
   const srv = { priority: 0, weight: 0, port: service.port, target: host };
-  const id = Buffer.from(`id=${shortId(service.id)}`); // the library wants a Buffer
-  // The library can't encode a text that is no address.
+  // The library wants a Buffer.
+  const id = Buffer.from(`id=${shortId(service.id)}`);
+  // The library can't encode an address with a scope.
   const useful = addresses.filter(({ address }) =>
     canonicalIPAddress(address) !== null && !isLoopback(address)
   );
@@ -119,13 +125,15 @@ export function recordsOf(
   ];
 }
 
-/** The records that take the others back, but for the addresses, which may be those of another program, too. */
+/**
+ * The records that revoke the announcement. Addresses stay: other programs may announce them, too.
+ */
 export function goodbyes(service: Service): KnownRecord[] {
   const [pointer, , ...unique] = recordsOf(service, []);
   return [pointer!, ...unique].map((record) => ({ ...record, ttl: 0 }));
 }
 
-/** Whether any record is an answer to a question. */
+/** Whether a record answers a question. */
 export function isAsked(questions: readonly Question[], records: readonly KnownRecord[]): boolean {
   return questions.some((question) =>
     records.some(({ name, type }) =>
@@ -134,7 +142,7 @@ export function isAsked(questions: readonly Question[], records: readonly KnownR
   );
 }
 
-/** Whether the querier already knows the instance, and for long enough (RFC 6762 §7.1). */
+/** Whether the querier knows the instance already, for at least half its time (RFC 6762 §7.1). */
 export function isKnown(known: readonly KnownRecord[], service: Service): boolean {
   return known.some((record) =>
     record.type === "PTR" && isName(record.name, SERVICE) && record.ttl >= OTHER_SECONDS / 2 &&
@@ -142,7 +150,9 @@ export function isKnown(known: readonly KnownRecord[], service: Service): boolea
   );
 }
 
-/** The name for the addresses: of the id, so that it is never the one by which the machine itself is known. */
+/**
+ * The host name for the addresses. It contains the id, so it never equals the machine's own name.
+ */
 export function hostName(id: string): string {
   return `degu-${shortId(id)}.local`;
 }

@@ -1,4 +1,4 @@
-/** Apps: their types, and their functions in either of their two forms. */
+/** Types of apps, and the functions of an app in either form. */
 
 import type { Request, Response, ResponseTuple } from "./message.ts";
 import type { PeerCertificate, Session } from "./session.ts";
@@ -6,11 +6,11 @@ import { type Bodies, bodies } from "../body/bodies.ts";
 import { wrongType } from "../checks.ts";
 import { ContentRange, Range } from "../wire/range.ts";
 
-/** The connection that a client or a server uses; a `Deno.Conn` is one. */
+/** The connection that a client or a server uses; a `Deno.Conn` is such an object. */
 export interface Socket {
-  /** Reads up to `into.length` bytes; resolves to how many, or to `null` at the end. */
+  /** Reads up to `into.length` bytes; resolves to their number, or to `null` at the end. */
   read(into: Uint8Array): Promise<number | null>;
-  /** Writes bytes; resolves to how many. */
+  /** Writes bytes; resolves to the number of bytes written. */
   write(bytes: Uint8Array): Promise<number>;
   /** Closes the connection; pending operations reject. */
   close(): void;
@@ -28,15 +28,17 @@ export interface Socket {
   readonly remoteAddr?: unknown;
 }
 
-/** What an app gets as its third argument: the classes to make a response from. */
+/** The third argument of an app: the classes to make a response from. */
 export interface Api extends Bodies {
-  /** What `range` headers are parsed to. */
+  /** The class of parsed `range` headers. */
   readonly Range: typeof Range;
-  /** What `content-range` headers are parsed to. */
+  /** The class of parsed `content-range` headers. */
   readonly ContentRange: typeof ContentRange;
 }
 
-/** An app that is a function: it answers a request with a status, a reason, headers and a body. */
+/**
+ * An app that is a function: given a request, it returns a status, a reason, headers and a body.
+ */
 export type AppFunction = (
   request: Request,
   session: Session,
@@ -47,7 +49,10 @@ export type AppFunction = (
 export interface AppObject {
   /** Answers a request. */
   handle: AppFunction;
-  /** Called when a peer connects: accepts it by returning exactly `true`, refuses it with anything else. */
+  /**
+   * Called when a peer connects: accepts it by returning exactly `true`, refuses it with anything
+   * else.
+   */
   onConnect?(session: Session, sock: Socket): boolean | Promise<boolean>;
 }
 
@@ -55,7 +60,7 @@ export interface AppObject {
 export type App = AppFunction | AppObject;
 
 /**
- * What an app gets as its third argument: the four body classes, `Range` and `ContentRange`.
+ * The third argument of an app: the four body classes, `Range` and `ContentRange`.
  *
  * @example An app that is called without a server
  * ```ts
@@ -70,18 +75,21 @@ export type App = AppFunction | AppObject;
  */
 export const api: Api = Object.freeze({ ...bodies, Range, ContentRange });
 
-/** What an app decides about a connection. */
+/** The function by which an app decides about a connection. */
 export type OnConnect = NonNullable<AppObject["onConnect"]>;
 
 /** The two functions of an app. */
 export interface AppParts {
   /** Answers a request. */
   readonly handle: AppFunction;
-  /** Accepts or refuses a connection; `null` if the app accepts all. */
+  /** Accepts or refuses a connection; `null` if the app accepts every connection. */
   readonly onConnect: OnConnect | null;
 }
 
-/** Returns the functions of an app, which errors call `label`. The methods of an object are looked up at each call. */
+/**
+ * Returns the functions of an app, which error messages call `label`. The methods of an object are
+ * looked up at each call.
+ */
 export function readApp(app: App, label: string): AppParts {
   if (typeof app === "function") return { handle: app, onConnect: null };
   if (typeof app !== "object" || app === null || typeof app.handle !== "function") {

@@ -1,4 +1,4 @@
-/** The types that the signatures of an app refer to, as {@linkcode App} is one. */
+/** The types in the signatures of {@linkcode App}, for every public module that exports it. */
 
 export type { Address, HostAddress, ScopedAddress } from "../address.ts";
 export type { Bodies, BodyIn, BodyOut } from "../body/bodies.ts";

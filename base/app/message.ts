@@ -1,4 +1,6 @@
-/** Requests as an app gets them, responses as a client does, and the rules for what may answer a request. */
+/**
+ * Requests as an app gets them, responses as a client gets them, and the rules for an app's answer.
+ */
 
 import { type BodyIn, type BodyOut, cancelUnused, outgoingFraming } from "../body/bodies.ts";
 import { EMPTY } from "../bytes.ts";
@@ -9,7 +11,7 @@ import type { Framing, HeaderDict } from "../wire/headers.ts";
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
 import { buildUri } from "../wire/uri.ts";
 
-/** What an app may return instead of a `Response`. */
+/** An answer that an app may return instead of a `Response`. */
 export type ResponseTuple = readonly [
   status: number,
   reason: string,
@@ -39,9 +41,9 @@ export class Response {
   readonly status: number;
   /** The reason phrase. */
   readonly reason: string;
-  /** By lower-case name. */
+  /** The headers by lower-case name. */
   readonly headers: HeaderDict;
-  /** The body, or `null`. It must be consumed before the connection's next request. */
+  /** The body, or `null`. A body must be consumed before the connection's next request. */
   readonly body: BodyIn;
 
   /**
@@ -67,7 +69,7 @@ export class Response {
     yield this.body;
   }
 
-  /** What `console.log` and `Deno.inspect` show. */
+  /** The text for `console.log` and `Deno.inspect`. */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { status, reason, headers, body } = this;
     return inspectFields("Response", { status, reason, headers, body }, inspect, options);
@@ -94,15 +96,17 @@ export class Request {
   readonly method: Method;
   /** The request target as it was sent. */
   readonly uri: string;
-  /** By lower-case name. */
+  /** The headers by lower-case name. */
   readonly headers: HeaderDict;
-  /** The body, or `null`. If it is not read to its end, the session ends after the response. */
+  /**
+   * The body, or `null`. If the body is not read to its end, the session ends after the response.
+   */
   readonly body: BodyIn;
   /** The components of the path that were shifted away; at first none. */
   readonly mount: string[];
   /** The components of the path that are left: `/foo/` is `["foo", ""]`, `/` is `[]`. */
   readonly path: string[];
-  /** What follows the `?`, neither parsed nor decoded; `null` if there is none. */
+  /** The text after the `?`, neither parsed nor decoded; `null` if there is no `?`. */
   readonly query: string | null;
 
   /**
@@ -114,7 +118,7 @@ export class Request {
    * @param body The body, or `null` for none.
    * @param mount The components of the path that were shifted away.
    * @param path The components that are left.
-   * @param query What follows the `?`, or `null`.
+   * @param query The text after the `?`, or `null`.
    */
   constructor(
     method: Method,
@@ -142,12 +146,12 @@ export class Request {
     return component;
   }
 
-  /** The request target for what is behind this app: path and query, without `mount`. */
+  /** The request target for the server behind this app: path and query, without `mount`. */
   buildProxyUri(): string {
     return buildUri(this.path, this.query);
   }
 
-  /** What `console.log` and `Deno.inspect` show. */
+  /** The text for `console.log` and `Deno.inspect`. */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { method, uri, headers, body, mount, path, query } = this;
     const fields = { method, uri, headers, body, mount, path, query };
@@ -156,10 +160,10 @@ export class Request {
 }
 
 /**
- * Makes a response with an empty body; in answer to HEAD, without one.
+ * Makes a response with an empty body; in answer to HEAD, without a body.
  *
- * With a body of `null` the response would have neither a content-length nor a coding. Other clients then
- * read until the connection closes (RFC 9112 §6.3), but it may stay open.
+ * With a body of `null` the response would have neither a content-length nor a coding. Other
+ * clients then read until the connection closes (RFC 9112 §6.3), but the connection may stay open.
  */
 export function makeEmptyResponse(
   method: Method,
@@ -170,7 +174,7 @@ export function makeEmptyResponse(
   return [status, reason, headers, method === "HEAD" ? null : EMPTY];
 }
 
-/** The parts of what an app returned. */
+/** The parts of an app's answer. */
 export interface Answer {
   readonly status: number;
   readonly reason: string;
@@ -178,7 +182,10 @@ export interface Answer {
   readonly body: BodyOut;
 }
 
-/** Splits what an app returned into its parts: a tuple of four items, or an object with the fields of a response. */
+/**
+ * Splits the value that an app returned into its parts: a tuple of four items, or an object with
+ * the fields of a response.
+ */
 export function readAnswer(returned: unknown): Answer {
   if (Array.isArray(returned)) {
     if (returned.length === 4) {
@@ -198,11 +205,12 @@ export function readAnswer(returned: unknown): Answer {
 }
 
 /**
- * Checks everything about an answer except its reason and headers; returns its {@linkcode responseFraming}.
+ * Checks everything about an answer except its reason and headers; returns the framing that
+ * {@linkcode announcedFraming} determines.
  *
  * @param method The method of the request, which the app may have changed in its `Request`.
- * @param requestBody The body of the request, likewise.
- * @param owner What errors put before the names of the parts: `"response."`.
+ * @param requestBody The body of the request, which the app may have changed, too.
+ * @param owner The text that errors put before the names of the parts: `"response."`.
  */
 export function answerFraming(
   method: Method,
@@ -214,16 +222,16 @@ export function answerFraming(
   if (body !== null && (body as unknown) === requestBody) {
     throw new BodyError(`${owner}body: must not be the body of the request`);
   }
-  return responseFraming(method, status, body, owner);
+  return announcedFraming(method, status, body, owner);
 }
 
 /**
- * How the end of a response's body is determined; in a response to HEAD, how it would be to GET,
- * though the body is not sent (RFC 9110 §9.3.2). `undefined` if there is no body and the headers
- * are sent as given, because they may describe one: in a response to HEAD, and with 304 (RFC 9110
- * §15.4.5).
+ * The framing that the headers of a response announce: usually that of its body. A response to HEAD
+ * announces the body that GET would get, though the body is not sent (RFC 9110 §9.3.2). `undefined`
+ * if there is no body, but the headers may announce one, and are sent as given: in a response to
+ * HEAD, and with 304 (RFC 9110 §15.4.5).
  */
-export function responseFraming(
+export function announcedFraming(
   method: Method,
   status: number,
   body: BodyOut,
@@ -237,18 +245,18 @@ export function responseFraming(
 }
 
 /**
- * Cancels whatever an app returned that looks like an unused body, because it will not be sent; but not the
- * body of the request, which belongs to the server. Never throws.
+ * Cancels each unused body in the value that an app returned, because no body of it will be sent;
+ * but not the body of the request, which belongs to the server. Never throws.
  */
 export function cancelAnswer(returned: unknown, requestBody: BodyIn, reason: unknown): void {
   try {
-    // It might not be an answer: all items of an array may be bodies.
+    // The value might not be an answer: all items of an array may be bodies.
     const bodies: readonly unknown[] = Array.isArray(returned)
       ? returned
       : [(returned as Partial<Answer> | null)?.body];
     for (const body of bodies) if (body !== requestBody) cancelUnused(body, reason);
   } catch {
-    // It has a getter that throws.
+    // The value has a getter that throws.
   }
 }
 

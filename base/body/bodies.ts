@@ -16,7 +16,10 @@ export type BodyIn = null | Body | ChunkedBody;
 /** The body of a message to be sent. */
 export type BodyOut = null | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
 
-/** The four body classes. The `bodies` option of a client accepts other classes with the same members. */
+/**
+ * The four body classes. The `bodies` option of a client accepts other classes with the same
+ * members.
+ */
 export interface Bodies {
   /** A body of known length, from a stream, a file or another source of bytes. */
   readonly Body: typeof Body;
@@ -43,11 +46,12 @@ export function checkBodies(bodies: Bodies): void {
 export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
 
 /**
- * Checks a body that a caller wants to send, by its members, and returns its framing.
+ * Checks a body that a caller or an app wants to send, by its members, and returns its framing.
+ * Headers of a message with this body must announce no other framing.
  *
- * @throws {TypeError} if it is not a body.
- * @throws {RangeError} if it is a `Uint8Array` of more than 16777216 bytes.
- * @throws {BodyError} if it has been used before.
+ * @throws {TypeError} if the value is not a body.
+ * @throws {RangeError} if the body is a `Uint8Array` of more than 16777216 bytes.
+ * @throws {BodyError} if the body has been used before.
  */
 export function outgoingFraming(body: BodyOut, owner = ""): Framing {
   if (body === null) return null;
@@ -82,8 +86,8 @@ function framingOf(body: WritableBody): Framing {
 const kept = new WeakSet<object>();
 
 /**
- * Makes {@linkcode cancelUnused} leave a body as it is until the returned function is called: a request that
- * fails before it has used the body can then be made again, with the same body.
+ * Makes {@linkcode cancelUnused} leave a body as it is until the returned function is called: a
+ * request that fails before it has used the body can then be made again, with the same body.
  */
 export function keepUnused(body: BodyIn): () => void {
   if (body !== null) kept.add(body);
@@ -91,15 +95,15 @@ export function keepUnused(body: BodyIn): () => void {
 }
 
 /**
- * Cancels a body that was handed over and will not be sent, unless its use has begun or it is {@linkcode
- * keepUnused kept}. Never throws.
+ * Cancels a body that was handed over and will not be sent, unless its use has begun or
+ * {@linkcode keepUnused} keeps it. Never throws.
  */
 export function cancelUnused(body: unknown, reason: unknown): void {
   try {
     if (kept.has(body as object)) return;
     if ((body as Partial<WritableBody> | null | undefined)?.used === true) return;
   } catch {
-    return; // It is a foreign body with a getter that throws.
+    return; // A foreign body may have a getter that throws.
   }
   cancelQuietly(body, reason);
 }
@@ -116,16 +120,17 @@ export function cancelQuietly(body: unknown, reason: unknown): void {
 }
 
 /**
- * Writes a chunked body whose coding needs no second check. Returns `null`, and does nothing, if the body
- * must be checked.
+ * Writes a chunked body whose coding needs no second check. Returns `null`, and does nothing, if
+ * the body must be checked.
  */
 export function writeTrusted(body: WritableBody, sink: ByteSink): Promise<number> | null {
   return writeTrustedChunks(body, sink) ?? writeTrustedIter(body, sink);
 }
 
 /**
- * How far a received body has been read. A body that was canceled, has failed or was only read in part is not consumed.
- * One of another class does not report it: once used, it counts as consumed, and no bytes as read.
+ * How far a received body has been read. A body that was canceled, has failed or was only read in
+ * part is not consumed. A body of another class does not report its progress: once used, such a
+ * body counts as consumed, and none of its bytes as read.
  */
 export function progressOf(body: NonNullable<BodyIn>): Progress {
   return bodyProgress(body) ?? chunkedProgress(body) ??
@@ -136,8 +141,8 @@ export function progressOf(body: NonNullable<BodyIn>): Progress {
  * Checks that a received body can be forwarded, and returns it.
  *
  * @param body The body of a request or a response, or `null`.
- * @throws {TypeError} if it is not a body.
- * @throws {BodyError} if it has been used before.
+ * @throws {TypeError} if the value is not a body.
+ * @throws {BodyError} if the body has been used before.
  *
  * @example
  * ```ts

@@ -1,18 +1,22 @@
 /**
- * A body of known length (RFC 9112 §6.2), and how bytes become a body of either kind.
+ * A body of known length (RFC 9112 §6.2), and the way from bytes to a body of either kind.
  *
- * Four parts stand behind each other, and each knows only the one before it:
+ * Four parts stand behind each other, and each knows only the part before it:
  *
- * - A source gives bytes: a connection, a file or a stream ({@linkcode BodySource}). Its buffer holds what has arrived and
- *   nobody has asked for (`ByteReader`).
- * - A reader knows where the body ends ({@linkcode LengthReader}; of chunks `ChunkedReader`). It takes bytes from the
- *   buffer, then from the source, and none beyond the body. With the last byte it is `done`, once the source has confirmed
- *   that nothing follows; if the source ends before, it fails.
- * - A state knows who may read: one operation at a time, until the body is consumed or stopped ({@linkcode BodyState}).
- * - The class that programs see has the operations. Each begins, reads until the reader is done, and ends.
+ * - A source gives bytes: a connection, a file or a stream ({@linkcode BodySource}). Its buffer
+ *   holds bytes that have arrived and were not asked for yet (`ByteReader`).
+ * - A reader knows where the body ends ({@linkcode LengthReader}; of chunks `ChunkedReader`). The
+ *   reader takes bytes from the buffer, then from the source, and none beyond the body. With the
+ *   last byte the reader is `done`, once the source has confirmed that nothing follows; if the
+ *   source ends too early, the read fails.
+ * - A state knows who may read: one operation at a time, until the body is consumed or stopped
+ *   ({@linkcode BodyState}).
+ * - The class that programs see has the operations. Each begins, reads until the reader is done,
+ *   and ends.
  *
- * A read returns a promise only if there is something to wait for. Bytes that have arrived are returned at once: each wait
- * takes a turn of the event loop, 7 % of an exchange of small messages, and a small body has to be over before its message.
+ * A read returns a promise only if it has to wait. Bytes that have arrived are returned at once:
+ * each wait takes a turn of the event loop, 7 % of an exchange of small messages, and a small body
+ * has to end before its message does.
  */
 
 import { decodeText, EMPTY } from "../bytes.ts";
@@ -25,11 +29,11 @@ import { type ByteSink, Collector } from "./byte_io.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * Reads as many bytes as the content-length says, from the source's current position, and no byte behind them. After any
- * error it must not be used again.
+ * Reads as many bytes as the content-length says, from the source's current position, and no byte
+ * behind them. After any error the reader must not be used again.
  */
 export class LengthReader implements BodyReader {
-  /** How many bytes are left. */
+  /** The number of bytes that are left. */
   remaining: number;
   done = false;
   readonly #source: BodySource;
@@ -39,7 +43,10 @@ export class LengthReader implements BodyReader {
     this.remaining = contentLength;
   }
 
-  /** Reads up to `most` bytes of what has arrived, in the source's buffer, which the next read changes. */
+  /**
+   * Reads up to `most` bytes that have arrived. The view is in the source's buffer, which the next
+   * read changes.
+   */
   view(most: number): Bytes | Promise<Bytes> {
     const bytes = this.#source.reader.view(Math.min(most, this.remaining));
     return this.#passOn(bytes, bytes.length);
@@ -58,7 +65,10 @@ export class LengthReader implements BodyReader {
     return this.#passOn(count, count);
   }
 
-  /** Passes on what was read, `count` bytes: the last one only once the source has confirmed that it was the last. */
+  /**
+   * Passes on the `count` bytes of a read. The last byte waits until the source has confirmed its
+   * end.
+   */
   #passOn<Value>(read: Value, count: number): Value | Promise<Value> {
     this.remaining -= count;
     if (this.remaining > 0) return read;
@@ -71,7 +81,10 @@ export class LengthReader implements BodyReader {
   }
 }
 
-/** Converts bytes in the turn in which they were read: another read will change them, unless they are the reader's own. */
+/**
+ * Converts bytes in the turn in which they were read, because the next read changes a shared
+ * buffer.
+ */
 type Convert<Value> = (bytes: Bytes, isOwn: boolean) => Value;
 
 const ownBytes: Convert<Bytes> = (bytes, isOwn) => isOwn ? bytes : bytes.slice();
@@ -88,22 +101,23 @@ export function checkContentLength(contentLength: number): void {
   }
 }
 
-/** How far a body has been read: how many bytes, and whether to its end. */
+/** The progress of reading a body: the number of bytes, and whether the end was reached. */
 export interface Progress {
   readonly bytes: number;
   readonly isConsumed: boolean;
 }
 
-/** How far a body has been read; `null` for a body of another class. */
+/** The progress of reading a body; `null` for a body of another class. */
 export let bodyProgress: (body: object) => Progress | null;
 
 /**
- * A body of known length: one to be sent, from a stream, a file or another source, or one that was
- * received. It can be consumed once.
+ * A body of known length: a body to send, from a stream, a file or another source, or a received
+ * body. The body can be consumed once.
  *
- * From a file, or any other {@linkcode ByteSource}, exactly `contentLength` bytes are read, from its
- * current position on, and it is left open. A stream must end where the body does. If a source has
- * too few bytes, that is a {@linkcode BodyError}; if a received body was cut off, a `ProtocolError`.
+ * From a file, or any other {@linkcode ByteSource}, exactly `contentLength` bytes are read, from
+ * its current position on, and the file is left open. A stream must end where the body does. A
+ * source with too few bytes causes a {@linkcode BodyError}; a received body that is cut off causes
+ * a `ProtocolError`.
  *
  * @example
  * ```ts
@@ -127,10 +141,10 @@ export class Body implements AsyncIterable<Uint8Array> {
   /**
    * Makes a body from a source of `contentLength` bytes.
    *
-   * @param source Where the bytes come from.
-   * @param contentLength How many bytes the whole body has.
-   * @throws {TypeError} if the source is not a free stream, a file or a {@linkcode ByteSource}, or the
-   * length is not a number.
+   * @param source The source of the bytes.
+   * @param contentLength The number of bytes in the whole body.
+   * @throws {TypeError} if the source is not a free stream, a file or a {@linkcode ByteSource}, or
+   * the length is not a number.
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */
   constructor(source: BodyInput, contentLength: number) {
@@ -141,28 +155,28 @@ export class Body implements AsyncIterable<Uint8Array> {
     this.contentLength = contentLength;
   }
 
-  /** True once anything has been done with the body. */
+  /** True once any operation has begun. */
   get used(): boolean {
     return this.#state.used;
   }
 
   /**
-   * The body as a byte stream, for default and BYOB readers. Getting it starts the body; canceling it
-   * cancels the rest of the body.
+   * The body as a byte stream, for default and BYOB readers. Getting the stream starts the body;
+   * canceling the stream cancels the rest of the body.
    *
-   * @throws {BodyError} if something else has been done with the body before.
+   * @throws {BodyError} if another operation has begun before.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return this.#state.stream(this.#reader, Math.min(PIECE_BYTES, this.#reader.remaining));
   }
 
   /**
-   * Reads the next `size` bytes, fewer only at the end; without a size, all that are left. The first
-   * read after the last byte returns an empty array.
+   * Reads the next `size` bytes, fewer only at the end; without a size, all bytes that are left.
+   * The first read after the last byte returns an empty array.
    *
    * @param size 0 to 16777216.
-   * @throws {RangeError} if the size is out of range, or more than 16777216 bytes are left; the body
-   * stays as it was.
+   * @throws {RangeError} if the size is out of range, or more than 16777216 bytes are left; the
+   * body stays as it was.
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   read(size?: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -170,8 +184,8 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   /**
-   * Reads bytes and converts them: in the source's buffer if all have arrived, because for a small body a copy
-   * costs more than anything else.
+   * Reads bytes and converts them, if possible in the source's buffer: for a small body, nothing
+   * costs more than a copy.
    */
   async #readAs<Value>(size: number | undefined, convert: Convert<Value>): Promise<Value> {
     if (size !== undefined) checkInteger("size", size, 0, MAX_READ_BYTES);
@@ -183,9 +197,9 @@ export class Body implements AsyncIterable<Uint8Array> {
     }
     const isOwn = wanted > this.#source.reader.buffered;
     let bytes = isOwn ? this.#collect(wanted) : this.#state.fromSource(this.#reader.view(wanted));
-    // Only where there is something to wait for: each wait takes a turn.
+    // Awaiting a number would take a turn, too.
     if (bytes instanceof Promise) bytes = await bytes;
-    // A read that returned no bytes at the end is the one that a consumed body allows.
+    // The only read that a consumed body allows returns no bytes.
     this.#state.end(this.#reader.done, wanted === 0);
     return convert(bytes, isOwn);
   }
@@ -198,7 +212,9 @@ export class Body implements AsyncIterable<Uint8Array> {
     return collector.collected();
   }
 
-  /** Reads the bytes that are left, up to 16777216: {@linkcode Body.prototype.read} without a size. */
+  /**
+   * Reads the bytes that are left, up to 16777216: {@linkcode Body.prototype.read} without a size.
+   */
   bytes(): Promise<Uint8Array<ArrayBuffer>> {
     return this.read();
   }
@@ -206,7 +222,8 @@ export class Body implements AsyncIterable<Uint8Array> {
   /**
    * Reads the bytes that are left, up to 16777216, as UTF-8 text. A byte order mark is kept.
    *
-   * @throws {TypeError} if they are not valid UTF-8; else as {@linkcode Body.prototype.read} does.
+   * @throws {TypeError} if the bytes are not valid UTF-8; else as {@linkcode Body.prototype.read}
+   * does.
    */
   text(): Promise<string> {
     return this.#readAs(undefined, decodeText);
@@ -215,19 +232,19 @@ export class Body implements AsyncIterable<Uint8Array> {
   /**
    * Reads the bytes that are left, up to 16777216, and parses them as JSON.
    *
-   * @throws {SyntaxError} if they are not JSON; else as {@linkcode Body.prototype.text} does.
+   * @throws {SyntaxError} if the bytes are not JSON; else as {@linkcode Body.prototype.text} does.
    */
   async json(): Promise<unknown> {
     return JSON.parse(await this.text());
   }
 
   /**
-   * Writes the whole body to a stream, a file or a connection, which is left open and unlocked. The last
-   * byte is written only after the source has confirmed that it was the last.
+   * Writes the whole body to a stream, a file or a connection, which is left open and unlocked. The
+   * last byte is written only after the source has confirmed its end.
    *
-   * @param sink Where the bytes go.
-   * @returns How many bytes were written: the content-length.
-   * @throws {BodyError} if something else has been done with the body before.
+   * @param sink The destination of the bytes.
+   * @returns The number of bytes written: the content-length.
+   * @throws {BodyError} if another operation has begun before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
     return this.#state.write(sink, async (out) => {
@@ -244,7 +261,7 @@ export class Body implements AsyncIterable<Uint8Array> {
         const wanted = Math.min(size, reader.remaining);
         if (keepsBytes || buffer.length < wanted) buffer = new Uint8Array(wanted);
         const count = await this.#state.readInto(reader, buffer.subarray(0, wanted));
-        // A source that fills the buffer probably has more; a slow one doesn't get much memory.
+        // A source that fills the buffer probably has more; a slow source doesn't get much memory.
         if (count === size) size = largerPiece(size, most);
         if (count > 0) await out.write(buffer.subarray(0, count));
       }
@@ -254,8 +271,8 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   /**
-   * Iterates over the body in pieces of up to 64 KiB, each a separate array. Leaving the loop
-   * early cancels the rest.
+   * Iterates over the body in pieces of up to 64 KiB, each a separate array. Leaving the loop early
+   * cancels the rest.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
     this.#state.beginWhole("iterate");
@@ -272,10 +289,11 @@ export class Body implements AsyncIterable<Uint8Array> {
 
   /**
    * Cancels the rest: the stream, or the connection, that the body comes from. A server keeps the
-   * connection open for an error response. Whatever waits for the body rejects at once with the
-   * reason, or with a {@linkcode BodyError} whose `cause` it is; so does every later operation.
+   * connection open for an error response. Operations that wait for the body reject at once with
+   * the reason, or with a {@linkcode BodyError} whose `cause` is the reason; so does every later
+   * operation.
    *
-   * @param reason What waiting operations reject with, or the `cause` of what they reject with.
+   * @param reason The error of waiting operations, or the `cause` of their error.
    */
   cancel(reason?: unknown): Promise<void> {
     return this.#state.cancel(reason);

@@ -11,12 +11,12 @@ import { BodyError, typeName } from "../errors.ts";
 type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 
-/** What a body is made of: one pass over the items of an iterable, whose iterator is always closed. */
+/** The origin of a body: a single pass over an iterable, whose iterator is always closed. */
 class Items<T> extends BodyOrigin {
   readonly state: BodyState = new BodyState(this);
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
-  // True from when the iterator is asked for an item until it returns one.
+  // True while the iterator is busy with a request for an item.
   #asked = false;
   #ended = false;
 
@@ -53,7 +53,7 @@ class Items<T> extends BodyOrigin {
       this.#ended = result.done === true;
       return result;
     } catch (error) {
-      // An iterator that throws has ended by itself.
+      // An iterator that throws has ended already.
       this.#ended = true;
       throw error;
     } finally {
@@ -71,18 +71,21 @@ class Items<T> extends BodyOrigin {
   override async cancel(_error: unknown, reason: unknown): Promise<void> {
     if (this.#ended) return;
     try {
-      // The iterator of a stream cancels the stream with the reason.
+      // The iterator of a stream cancels the stream with this reason.
       const returning = (this.#iterator ?? this.#open()).return?.(reason);
       if (!this.#asked) await returning;
       // A generator can return only after the pending item, which may never come.
       else Promise.resolve(returning).catch(() => {});
     } catch {
-      // It was asked to end; a failure to do so makes no difference here.
+      // A failure of closing the iterator changes nothing: the body has ended.
     }
   }
 }
 
-/** Counts bytes against a content-length, and holds the last ones back until their source has ended. */
+/**
+ * Counts bytes against a content-length, and holds the last bytes back until their source has
+ * ended.
+ */
 export class LengthGate {
   readonly #contentLength: number;
   readonly #holdsLast: boolean;
@@ -96,7 +99,7 @@ export class LengthGate {
     this.#holdsLast = holdsLast;
   }
 
-  /** Counts an item; returns what may be passed on at once, `null` if that are no bytes, or the last ones. */
+  /** Counts an item; returns the bytes to pass on at once, or `null` if there are none yet. */
   take(item: Uint8Array): Uint8Array | null {
     const bytes = viewOf(item);
     if (bytes.length > this.#left) {
@@ -107,12 +110,12 @@ export class LengthGate {
     if (bytes.length === 0) return null;
     this.#left -= bytes.length;
     if (this.#left > 0 || !this.#holdsLast) return bytes;
-    // A copy: the source is asked for another item, and may reuse the memory.
+    // The source may reuse the memory for the next item, so the bytes are copied.
     this.#last = bytes.slice();
     return null;
   }
 
-  /** The last bytes, if there are any; throws if some are missing. */
+  /** The last bytes, if there are any; throws if the source had too few. */
   end(): Uint8Array | null {
     if (this.#left === 0) return this.#last;
     throw new BodyError(`the source ended ${this.#left} bytes before the content-length`);
@@ -120,10 +123,10 @@ export class LengthGate {
 }
 
 /**
- * A body of known length from an iterable of byte arrays. It can be sent once.
+ * A body of known length from an iterable of byte arrays. The body can be sent once.
  *
- * The items must have exactly `contentLength` bytes in all. The last one is written only after the iterable
- * has ended, so an iterable with a wrong length never makes a complete message.
+ * The items must have exactly `contentLength` bytes in all. The last item is written only after the
+ * iterable has ended, so an iterable with a wrong length never makes a complete message.
  *
  * @example
  * ```ts
@@ -150,7 +153,7 @@ export class BodyIter {
    * Makes a body from an iterable whose items have `contentLength` bytes in all.
    *
    * @param source The bytes, in pieces of any size.
-   * @param contentLength How many bytes the whole body has.
+   * @param contentLength The number of bytes in the whole body.
    * @throws {TypeError} if the source is not an iterable, or the length not a number.
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */
@@ -160,7 +163,7 @@ export class BodyIter {
     this.contentLength = contentLength;
   }
 
-  /** True once anything has been done with the body. */
+  /** True once any operation has begun. */
   get used(): boolean {
     return this.#items.state.used;
   }
@@ -168,8 +171,8 @@ export class BodyIter {
   /**
    * Writes the whole body to a stream, a file or a connection, which is left open and unlocked.
    *
-   * @param sink Where the bytes go.
-   * @returns How many bytes were written: the content-length.
+   * @param sink The destination of the bytes.
+   * @returns The number of bytes written: the content-length.
    * @throws {BodyError} if the items have more or fewer bytes, or the body was used before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
@@ -191,10 +194,11 @@ export class BodyIter {
   }
 
   /**
-   * Cancels the body: ends the iterator. If the body is being sent, the request rejects at once with
-   * the reason, or with a {@linkcode BodyError} whose `cause` it is, and the message is cut off.
+   * Cancels the body: ends the iterator. If the body is being sent, the request rejects at once
+   * with the reason, or with a {@linkcode BodyError} whose `cause` is the reason, and the message
+   * is cut off.
    *
-   * @param reason What waiting operations reject with, or the `cause` of what they reject with.
+   * @param reason The error of waiting operations, or the `cause` of their error.
    */
   cancel(reason?: unknown): Promise<void> {
     return this.#items.state.cancel(reason);
@@ -205,7 +209,7 @@ export class BodyIter {
 const STAGED_BYTES = 131072;
 const CRLF = new Uint8Array([0x0d, 0x0a]);
 
-/** Writes an encoded chunk; returns how many bytes it has. */
+/** Writes an encoded chunk; returns its number of bytes. */
 async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> {
   const total = chunk.line.length + chunk.size + CRLF.length;
   if (out.keepsBytes || total <= STAGED_BYTES) {
@@ -220,16 +224,17 @@ async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> 
 }
 
 /**
- * Writes a body that is known to be valid chunked coding. Returns `null`, and does nothing, for any other
+ * Writes a body that is known to be valid chunked coding. Returns `null`, and does nothing, for any
+ * other object.
  * object.
  */
 export let writeTrustedIter: (body: object, sink: ByteSink) => Promise<number> | null;
 
 /**
- * A chunked body from an iterable of chunks. It can be sent once.
+ * A chunked body from an iterable of chunks. The body can be sent once.
  *
- * The last chunk, and no other, must have empty data. It is written only after the iterable has
- * ended, so an iterable that fails never makes a complete message.
+ * The last chunk, and no other, must have empty data. This chunk is written only after the iterable
+ * has ended, so an iterable that fails never makes a complete message.
  *
  * @example
  * ```ts
@@ -265,7 +270,7 @@ export class ChunkedBodyIter {
     this.#trusted = new.target === ChunkedBodyIter;
   }
 
-  /** True once anything has been done with the body. */
+  /** True once any operation has begun. */
   get used(): boolean {
     return this.#items.state.used;
   }
@@ -274,10 +279,10 @@ export class ChunkedBodyIter {
    * Writes the whole body, encoded, to a stream, a file or a connection, which is left open and
    * unlocked.
    *
-   * @param sink Where the bytes go.
-   * @returns How many bytes were written, chunk lines included.
-   * @throws {BodyError} if an item is not a chunk that can be sent, the empty chunk is missing or not
-   * the last one, or the body was used before.
+   * @param sink The destination of the bytes.
+   * @returns The number of bytes written, chunk lines included.
+   * @throws {BodyError} if an item is not a chunk that can be sent, the empty chunk is missing or
+   * not the last chunk, or the body was used before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
     return this.#write(sink);
@@ -301,10 +306,11 @@ export class ChunkedBodyIter {
   }
 
   /**
-   * Cancels the body: ends the iterator. If the body is being sent, the request rejects at once with
-   * the reason, or with a {@linkcode BodyError} whose `cause` it is, and the message is cut off.
+   * Cancels the body: ends the iterator. If the body is being sent, the request rejects at once
+   * with the reason, or with a {@linkcode BodyError} whose `cause` is the reason, and the message
+   * is cut off.
    *
-   * @param reason What waiting operations reject with, or the `cause` of what they reject with.
+   * @param reason The error of waiting operations, or the `cause` of their error.
    */
   cancel(reason?: unknown): Promise<void> {
     return this.#items.state.cancel(reason);

@@ -1,4 +1,4 @@
-/** What bodies of bytes are made from: a file, a stream, or another source. */
+/** The sources of bodies: files, streams, and other objects that give bytes. */
 
 import { checkUnchanged, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
@@ -6,33 +6,37 @@ import { BodyError, typeName } from "../errors.ts";
 import { BodyOrigin } from "./body_state.ts";
 import { ByteReader, type ByteSource, checkCount } from "./byte_io.ts";
 
-/** Bytes of the buffer that a body of any size is copied through; a larger one leaves the cache. */
+/**
+ * The buffer for copying a body of any size; a larger buffer would not fit into the cache of a
+ * processor.
+ */
 const COPY_BYTES = 524288;
 
-/** How large a piece may be after a full one of this many bytes: a source gets memory as it fills it. */
+/** The size of the piece after a full one of `bytes`: a source gets more memory as it fills it. */
 export function largerPiece(bytes: number, most: number): number {
   return Math.min(bytes * 4, most);
 }
 
 /** A source of bytes for a body. */
 export abstract class BodySource extends BodyOrigin implements ByteSource {
-  /** The buffer for what is read ahead. */
+  /** The buffer for bytes that are read ahead. */
   abstract readonly reader: ByteReader;
   /**
-   * True if the bytes belong to whoever gave them: not one beyond the body may be read, and other code may change them in
-   * the buffer after they were checked.
+   * True if the bytes belong to the program: not a byte beyond the body may be read, and other code
+   * may change checked bytes in the buffer.
    */
   abstract readonly isShared: boolean;
-  /** How many bytes are best read at a time, unless the sink says. */
+  /** The best number of bytes for a read, if the sink doesn't say. */
   readonly pieceBytes: number = COPY_BYTES;
-  /** How many bytes are worth reading at a time at most. */
+  /** The largest number of bytes that a read should ask for. */
   readonly mostBytes: number = COPY_BYTES;
-  /** Reads past the reader, which must be empty. */
+  /** Reads from the source itself, while the buffer is empty. */
   abstract read(into: Uint8Array): Promise<number | null>;
 
   /**
-   * Called after the last byte was read and before it is passed on. Resolves once the source has
-   * ended, and rejects if it has more bytes; `null` if the bytes that follow must not be read.
+   * Called after the last byte was read and before that byte is passed on. Resolves once the source
+   * has ended, and rejects if the source has more bytes; `null` if the bytes that follow must not
+   * be read.
    */
   finish(): Promise<void> | null {
     return null;
@@ -47,7 +51,7 @@ export abstract class BodySource extends BodyOrigin implements ByteSource {
 /** The sources that a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
 export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
 
-/** Makes the source of a body from what the body's constructor was given. */
+/** Makes the source of a body from the argument of the body's constructor. */
 export function openSource(input: BodyInput): BodySource {
   if (input instanceof BodySource) return input;
   if (typeof (input as ReadableStream | null)?.getReader === "function") {
@@ -137,7 +141,7 @@ class StreamSource extends BodySource {
       await (this.#streamReader ?? this.#stream).cancel(reason);
       this.#streamReader?.releaseLock();
     } catch {
-      // The stream has failed or was locked by other code: either way it is no longer ours.
+      // The stream has failed, or other code has locked it: in both cases it is no longer ours.
     }
   }
 }

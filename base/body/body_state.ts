@@ -1,12 +1,14 @@
 /**
- * Who may use a body, and when.
+ * The rules about who may use a body, and when.
  *
- * One operation at a time: it begins, may wait for the source or a sink, and ends, with something left or with the last
- * byte. That puts the body into its next phase, and {@linkcode PHASES} says what may begin in each. A body that was
- * `consumed` by its last byte allows one more read, of no bytes, and has `ended` then.
+ * Operations run one at a time: an operation begins, may wait for the source or a sink, and ends,
+ * with bytes left or with the last byte. Its end puts the body into the next phase, and
+ * {@linkcode PHASES} says which operations may begin in each phase. After the last byte a body is
+ * `consumed`: it allows one more read, of no bytes, and has `ended` then.
  *
- * A body may be stopped in any phase: its source fails, it is canceled, or the request that it belongs to is aborted. Then
- * the operation that waits is rejected at once, and none may begin ({@linkcode Interruption}).
+ * A body may be stopped in any phase: its source fails, the body is canceled, or its request is
+ * aborted. Then the waiting operation is rejected at once, and no other may begin
+ * ({@linkcode Interruption}).
  */
 
 import { EMPTY } from "../bytes.ts";
@@ -18,7 +20,10 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 const READ = "has been read in part", CONSUMED = "has been consumed";
 
-/** Why no read of what is left, of the next chunk, or of the whole body can begin; `null` if it can. */
+/**
+ * The problem of a read of the rest, of the next chunk, or of the whole body; `null` if it may
+ * begin.
+ */
 const PHASES = {
   "untouched": { read: null, chunk: null, whole: null },
   "read in part": { read: null, chunk: null, whole: READ },
@@ -27,21 +32,25 @@ const PHASES = {
 } as const;
 
 /**
- * What has stopped a body, if anything has. The signal of a request may live forever, and it is linked to this alone, which
- * refers to the body only while the body waits for something: an unreachable body can be collected.
+ * The cause that has stopped a body, if any. The signal of a request may live forever and refers to
+ * this object alone. This object refers to the body only while the body waits, so an unreachable
+ * body can be collected.
  */
 export class Interruption {
   /** Rejects the promise that the body waits for. */
   waiting: ((reason: unknown) => void) | null = null;
-  /** With what the body has failed or was canceled; or the request was aborted, and this is its reason. */
+  /**
+   * The error that has stopped the body; `isAbort` if the error is the reason of an aborted
+   * request.
+   */
   failure: { readonly error: unknown; readonly isAbort: boolean } | null = null;
 
-  /** Makes what the body waits for, and every later operation, reject with the reason. */
+  /** Makes the waiting operation, and every later one, reject with the reason. */
   abort(reason: unknown): void {
     this.stop(reason, true);
   }
 
-  /** Makes what the body waits for reject; only the first error counts. */
+  /** Makes the waiting operation reject; only the first error counts. */
   stop(error: unknown, isAbort: boolean): void {
     this.failure ??= { error, isAbort };
     const { waiting } = this;
@@ -50,18 +59,21 @@ export class Interruption {
   }
 }
 
-/** What a body is made from. It is notified of how the body ends, which is also its own end. */
+/** The origin of a body, which ends with the body and is told how the body ends. */
 export abstract class BodyOrigin {
   /** Aborts the body from outside; `null` if nothing can. */
   readonly interruption: Interruption | null = null;
 
-  /** The body has been consumed. */
+  /** Called when the body has been consumed. */
   consumed(): void {}
 
-  /** What was read is invalid, or could not be read. */
+  /** Called when bytes are invalid or could not be read. */
   failed(_error: unknown): void {}
 
-  /** The rest of the body is canceled: it fails with the error, for the reason that the caller gave. Never rejects. */
+  /**
+   * Called when the rest of the body is canceled: the body fails with the error, for the reason of
+   * the caller. Never rejects.
+   */
   cancel(_error: unknown, _reason?: unknown): Promise<void> {
     return Promise.resolve();
   }
@@ -72,17 +84,18 @@ export interface BodyReader {
   /** True once the last byte has been read, and nothing follows it. */
   readonly done: boolean;
   /**
-   * Reads at least one byte into the array, unless none is left or the array is empty; returns how many. A promise only if
-   * there is something to wait for: each wait takes a turn.
+   * Reads at least one byte into the array, unless none is left or the array is empty; returns the
+   * number of bytes. A promise is returned only if the read has to wait, since each wait takes a
+   * turn.
    */
   read(into: Uint8Array): number | Promise<number>;
 }
 
 /**
- * The state of one body, and the operations that it allows.
+ * The state of a body, and the operations that the state allows.
  *
- * The public classes hold one instead of extending it. A base class that isn't exported would hide
- * their members from the documentation, and its methods could be replaced from outside.
+ * The public classes hold a state instead of extending it. A base class that isn't exported would
+ * hide their members from the documentation, and its methods could be replaced from outside.
  */
 export class BodyState {
   #phase: keyof typeof PHASES = "untouched";
@@ -97,7 +110,7 @@ export class BodyState {
     this.#interruption = origin.interruption ?? new Interruption();
   }
 
-  /** True once anything has been done with the body. */
+  /** True once any operation has begun. */
   get used(): boolean {
     return this.#phase !== "untouched" || this.#operation !== null ||
       this.#interruption.failure?.isAbort === false;
@@ -108,7 +121,9 @@ export class BodyState {
     return this.#phase === "consumed" || this.#phase === "ended";
   }
 
-  /** Begins a read of what is left. False if this is the one read of a consumed body, of no bytes. */
+  /**
+   * Begins a read of the rest. False for the only read of a consumed body, which returns no bytes.
+   */
   beginRead(): boolean {
     this.#begin("read", PHASES[this.#phase].read);
     if (this.#phase !== "consumed") return true;
@@ -148,10 +163,10 @@ export class BodyState {
   }
 
   /**
-   * Ends an operation; throws if the body was stopped since it began.
+   * Ends an operation; throws if the body was stopped since the operation began.
    *
    * @param isAtEnd Whether the last byte has been read.
-   * @param isEmpty Whether this was a read of no bytes.
+   * @param isEmpty Whether the operation was a read of no bytes.
    */
   end(isAtEnd: boolean, isEmpty = false): void {
     this.checkAlive();
@@ -166,10 +181,13 @@ export class BodyState {
     if (failure !== null) throw failure.error;
   }
 
-  /** Cancels what is left of the body, which fails with the reason or, if that isn't an error, with its `cause`. */
+  /**
+   * Cancels the rest of the body, which fails with the reason, or with an error that has the reason
+   * as its `cause` if the reason isn't an error.
+   */
   async cancel(reason: unknown): Promise<void> {
     if (this.isConsumed) return;
-    // Of a body that was stopped nothing is left, but this has been done with it.
+    // A body that was stopped has no rest, but counts as used from now on.
     this.#operation ??= "cancel";
     if (this.#interruption.failure !== null) return;
     const error = reason instanceof Error
@@ -185,8 +203,8 @@ export class BodyState {
   }
 
   /**
-   * Waits in the same way for what was read from the source, unless it has arrived. The failure of the source is the
-   * body's, and both end with it.
+   * Waits in the same way for a read from the source, unless the bytes are there. A failure of the
+   * source is a failure of the body, and ends both.
    */
   fromSource<T>(read: T | Promise<T>): T | Promise<T> {
     return read instanceof Promise ? this.#wait(read, true) : read;
@@ -200,7 +218,7 @@ export class BodyState {
         resolve(value);
       }, (error) => {
         interruption.waiting = null;
-        // What happens to its source afterwards is not the body's failure.
+        // A later failure of the source no longer concerns the body.
         if (interruption.failure !== null) return;
         if (isSource) {
           interruption.stop(error, false);
@@ -208,7 +226,7 @@ export class BodyState {
         }
         reject(error);
       });
-      // If the body was stopped, this throws, which rejects the promise.
+      // If the body was stopped, this call throws, which rejects the promise.
       this.checkAlive();
       interruption.waiting = reject;
     });
@@ -220,21 +238,22 @@ export class BodyState {
     return this.fromSource(reader.read(into));
   }
 
-  /** The same in an operation on the whole body, which ends with the last byte. */
+  /** Reads in an operation on the whole body, which ends with the last byte. */
   async readPiece(reader: BodyReader, into: Bytes): Promise<number> {
     let count = this.readInto(reader, into);
-    // What has arrived ends in the turn in which it is read: an empty body may be over before its message is.
+    // Bytes that have arrived end the operation in this turn: an empty body may end before its
+    // message does.
     if (count instanceof Promise) count = await count;
     if (reader.done) this.end(true);
     return count;
   }
 
   /**
-   * Writes the whole body to a sink, which is released whatever happens. Runs synchronously up to the first
+   * Writes the whole body to a sink, which is always released. Runs synchronously up to the first
    * write, so the preamble and the beginning of the body go out together.
    *
-   * @param write Writes the body, {@linkcode end}s its use, and resolves to how many bytes it wrote. If it fails, the body
-   * is canceled. Its sink waits only until the body is stopped.
+   * @param write Writes the body, calls {@linkcode end}, and resolves to the number of bytes
+   * written. A failure cancels the body. The sink of `write` waits only until the body is stopped.
    */
   async write(
     sink: WritableStream<Uint8Array> | ByteSink,
@@ -258,15 +277,16 @@ export class BodyState {
     }
   }
 
-  /** Ends an iteration; one that was left early cancels the rest. */
+  /** Ends an iteration; leaving the loop early cancels the rest. */
   endIteration(): void {
     if (!this.isConsumed) this.cancel(new BodyError("the iteration was abandoned"));
   }
 
   /**
-   * The body as a byte stream. The first call starts the body; the others return the same stream.
+   * The body as a byte stream. The first call starts the body; later calls return the same stream.
    *
-   * @param size Bytes of a piece, unless the stream's reader has its own buffer; 0 if the body is empty.
+   * @param size Bytes of a piece, unless the stream's reader has its own buffer; 0 if the body is
+   * empty.
    */
   stream(reader: BodyReader, size: number): ReadableStream<Bytes> {
     if (this.#stream !== null) return this.#stream;
@@ -291,12 +311,15 @@ export class BodyState {
   }
 }
 
-// ───────────────────────── what the operations of both classes share
+// ───────────────────────── shared by the operations of both classes
 
-/** The bodies that were too long to be collected, by the error that said so. */
+/** The bodies that were too long to be collected, by the error of that collection. */
 const tooLong = new WeakMap<Error, object>();
 
-/** The error for collecting more of a body than one read may return: how many bytes are left, and what to do instead. */
+/**
+ * The error for collecting more bytes than a read may return, with the number of bytes left and an
+ * alternative.
+ */
 export function tooLongError(body: object, left: string, instead: string): RangeError {
   const error = new RangeError(
     `one read returns at most ${MAX_READ_BYTES} bytes; ${left} are left: ${instead}`,
@@ -310,7 +333,10 @@ export function isTooLong(body: object | null, error: unknown): boolean {
   return body !== null && error instanceof RangeError && tooLong.get(error) === body;
 }
 
-/** Bytes of one piece of a body that is iterated or streamed, and of the first that is passed on. */
+/**
+ * The largest piece of an iterated or streamed body, and the first piece of a body that is passed
+ * on.
+ */
 export const PIECE_BYTES = 65536;
 
 /** Closes a byte stream; a pending read with its own buffer gets the buffer back empty. */

@@ -1,27 +1,28 @@
-/** How bytes move: sources, sinks, a buffer that reads ahead, and one that collects. */
+/** Moving bytes: sources, sinks, a buffer that reads ahead, and a buffer that collects. */
 
 import { checkUnchanged, EMPTY } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { BodyError, ConnectionClosedError } from "../errors.ts";
 import { MAX_UNSEEN_BYTES } from "../wire/limits.ts";
 
-/** A source of bytes: a connection, a file, or any other object with this one method. */
+/** A source of bytes: a connection, a file, or any other object with this method. */
 export interface ByteSource {
-  /** Reads up to `into.length` bytes; resolves to how many, or to `null` at the end. */
+  /** Reads up to `into.length` bytes; resolves to their number, or to `null` at the end. */
   read(into: Uint8Array): Promise<number | null>;
 }
 
 /** A source whose reads can be issued ahead. */
 export interface AheadSource extends ByteSource {
   /** Waits for the read that was issued ahead, with the time limit of any other read. */
-  settle?(): Promise<void>;
+  awaitAhead?(): Promise<void>;
 }
 
-/** A sink of bytes: a connection, a file, or any other object with this one method. */
+/** A sink of bytes: a connection, a file, or any other object with this method. */
 export interface ByteSink {
   /**
-   * Writes bytes, which are valid only until the promise settles, and whose buffer must not be transferred. If it
-   * resolves to a number, that many were written, and the rest is passed again.
+   * Writes bytes. The bytes are valid only until the promise settles, and their buffer must not be
+   * transferred. If the promise resolves to a number, that many bytes were written, and the rest is
+   * passed again.
    */
   write(bytes: Uint8Array): Promise<number | void>;
   /** The best number of bytes for one write, if it matters; at most 2097152 count. */
@@ -37,7 +38,10 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
   } while (rest.length > 0);
 }
 
-/** The bytes that are left of `length` after a write that resolved to `written`, if that can be. */
+/**
+ * The bytes left of `length` after a write that resolved to `written`; throws if that is
+ * impossible.
+ */
 export function notWritten(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
   if (written === undefined || written === length) return EMPTY;
   if (!Number.isInteger(written) || written < 1 || written > length) {
@@ -47,7 +51,10 @@ export function notWritten(bytes: Uint8Array, length: number, written: number | 
   return bytes.subarray(written);
 }
 
-/** Checks how many bytes a source claims to have read. `null`, the end, becomes 0, which is no valid claim. */
+/**
+ * Checks the number of bytes that a source claims to have read. `null`, the end, becomes 0, which
+ * is no valid claim.
+ */
 export function checkCount(count: number | null, room: number): number {
   if (count === null) return 0;
   if (!Number.isInteger(count) || count < 1 || count > room) {
@@ -93,33 +100,36 @@ function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefi
     : undefined;
 }
 
-/** At most this many bytes are passed on at a time. */
+/** The largest number of bytes that are passed on at a time. */
 export const MAX_PIECE_BYTES = 2097152;
 const CAPACITY = 65536;
 /** The initial size of a buffer, in bytes. */
 const FIRST_BYTES = 2048;
-/** Growth factor of a buffer that was filled; also how many times too large one may be. */
+/** The growth factor of a filled buffer, and the factor by which a buffer may be too large. */
 const GROWTH = 4;
 
 /**
- * A buffer over a source: the bytes from `start` to `end` have been read but not yet consumed. It begins
- * small, grows when a read fills it, and shrinks between messages that need less.
+ * A buffer over a source: the bytes from `start` to `end` have been read but not yet consumed. The
+ * buffer begins small, grows when a read fills it, and shrinks between messages that need less.
  */
 export class ByteReader {
   /** The buffer; allocated on first use. */
   bytes: Uint8Array<ArrayBuffer> = EMPTY;
-  /** Where the unconsumed bytes start. */
+  /** The position of the first unconsumed byte. */
   start = 0;
-  /** Where they end. */
+  /** The position behind the last unconsumed byte. */
   end = 0;
-  /** How many bytes have arrived in all. The source counts those that were not read ahead. */
+  /**
+   * The number of bytes that have arrived in all. The source counts bytes that bypass the buffer.
+   */
   arrived = 0;
   readonly #source: AheadSource;
   readonly #first: number;
   readonly #usual: number;
-  /** How far the current message has filled the buffer. */
+  /** The largest extent to which the current message has filled the buffer. */
   #peak = 0;
-  // A read that was issued before anything waits for it. Until it settles, the buffer must not move.
+  // A read that was issued before anything waits for it. The buffer must not move until the read
+  // settles.
   #ahead: Promise<number | null> | null = null;
   #failure: { readonly error: unknown } | null = null;
 
@@ -130,14 +140,14 @@ export class ByteReader {
     this.#usual = capacity;
   }
 
-  /** How many bytes are buffered. */
+  /** The number of buffered bytes. */
   get buffered(): number {
     return this.end - this.start;
   }
 
   /**
-   * Makes room behind `end` and returns it; never empty unless the buffer is full. Must not be called
-   * while a read {@linkcode ahead} is pending.
+   * Makes room behind `end` and returns it; never empty unless the buffer is full. Must not be
+   * called while a read {@linkcode ahead} is pending.
    */
   room(): Uint8Array {
     const { length } = this.bytes;
@@ -154,7 +164,9 @@ export class ByteReader {
     return this.end === 0 ? this.bytes : this.bytes.subarray(this.end);
   }
 
-  /** Makes room behind `end` as {@linkcode room} does, but in a new buffer instead of moving bytes. */
+  /**
+   * Makes room behind `end` as {@linkcode room} does, but in a new buffer instead of moving bytes.
+   */
   #roomBehind(): Uint8Array {
     const { length } = this.bytes;
     if (this.end === length || length > this.#usual) this.#moveTo(this.#idleBytes);
@@ -175,8 +187,9 @@ export class ByteReader {
   }
 
   /**
-   * Shrinks the buffer, which must be empty, to what the last message has needed: between two messages, before
-   * a read that may wait for long. If that message has filled it, {@linkcode room} makes it larger.
+   * Shrinks the buffer, which must be empty, to the size that the last message has needed: between
+   * two messages, before a read that may wait for long. After a message that has filled the buffer,
+   * {@linkcode room} makes it larger.
    */
   fit(): void {
     const { length } = this.bytes;
@@ -191,7 +204,7 @@ export class ByteReader {
     return Math.min(Math.max(this.bytes.length * GROWTH, this.#first), this.#usual);
   }
 
-  /** Bytes of a buffer with room for more, if that is possible. */
+  /** The usual size of a buffer; the least size if so few bytes are buffered. */
   get #idleBytes(): number {
     return this.buffered < this.#first ? this.#first : this.#usual;
   }
@@ -210,10 +223,12 @@ export class ByteReader {
   }
 
   /**
-   * Issues a read of `source` before anything waits for it. Its bytes are in the buffer once it has settled. `null`
-   * while another one is pending, or if as many bytes as the usual capacity are buffered.
+   * Issues a read of `source` before anything waits for it. Its bytes are in the buffer once the
+   * read has settled. `null` while another read is pending, or if as many bytes as the usual
+   * capacity are buffered.
    *
-   * @param lent Whether views of consumed bytes may still be in use: those bytes stay where they are.
+   * @param lent Whether views of consumed bytes may still be in use: those bytes stay where they
+   * are.
    */
   readAhead(source: ByteSource, lent: boolean): Promise<number | null> | null {
     if (this.#ahead !== null || this.buffered >= this.#usual) return null;
@@ -243,12 +258,12 @@ export class ByteReader {
     this.#failure ??= { error };
   };
 
-  /** Waits for the read that was issued ahead, if any; resolves to how many bytes are buffered. */
+  /** Waits for the read that was issued ahead, if any; resolves to the number of buffered bytes. */
   async settleAhead(): Promise<number> {
     try {
       await this.#ahead;
     } catch {
-      // #failAhead has kept it.
+      // `#failAhead` has kept the error.
     }
     this.checkFailure();
     return this.buffered;
@@ -260,21 +275,21 @@ export class ByteReader {
   }
 
   /**
-   * Drops the buffered bytes, and makes every further read fail. A pending read adds nothing: its bytes are
-   * no longer expected.
+   * Drops the buffered bytes, and makes every further read fail. The bytes of a pending read are
+   * ignored.
    *
-   * @param error What reads fail with; `null` for a {@linkcode ConnectionClosedError}.
+   * @param error The error of later reads; `null` for a {@linkcode ConnectionClosedError}.
    */
   close(error: unknown): void {
     this.start = this.end = 0;
     this.#failure = { error };
   }
 
-  /** Reads up to `limit` more bytes; resolves to how many, or to 0 at the end of the source. */
+  /** Reads up to `limit` more bytes; resolves to their number, or to 0 at the end of the source. */
   async fill(limit = Infinity): Promise<number> {
     if (this.#ahead !== null) {
       const before = this.buffered;
-      await (this.#source.settle?.() ?? this.settleAhead());
+      await (this.#source.awaitAhead?.() ?? this.settleAhead());
       this.checkFailure();
       return this.buffered - before;
     }
@@ -286,7 +301,10 @@ export class ByteReader {
     return this.filled(count, room.length);
   }
 
-  /** Adds the bytes of a read into the {@linkcode room}, or into its first bytes; returns how many. */
+  /**
+   * Adds the bytes of a read into the {@linkcode room}, or into its first bytes; returns their
+   * number.
+   */
   filled(count: number | null, room: number = this.bytes.length - this.end): number {
     const added = checkCount(count, room);
     this.end += added;
@@ -294,14 +312,14 @@ export class ByteReader {
     return added;
   }
 
-  /** Consumes up to `most` bytes; returns them where they are, in the buffer, which the next read changes. */
+  /** Consumes up to `most` bytes; returns a view of the buffer, which the next read changes. */
   view(most: number): Uint8Array<ArrayBuffer> {
     const { start } = this;
     this.start = Math.min(start + most, this.end);
     return this.bytes.subarray(start, this.start);
   }
 
-  /** Consumes as many bytes as fit into the array, which they are copied to; returns how many. */
+  /** Consumes as many bytes as fit into the array and copies them there; returns their number. */
   take(into: Uint8Array): number {
     const bytes = this.view(into.length);
     into.set(bytes);
@@ -309,21 +327,32 @@ export class ByteReader {
   }
 }
 
-/** Growth factor for a size that was announced: the new buffer relative to what has arrived. */
+/**
+ * The growth factor for an announced size: the new buffer relative to the bytes that have arrived.
+ */
 const ANNOUNCED_GROWTH = 8;
-/** The same for an unknown size: smaller, since the last buffer and the one before are both in memory. */
+/**
+ * The growth factor for an unknown size: smaller, since the old and the new buffer are both in
+ * memory.
+ */
 const UNKNOWN_GROWTH = 2;
-/** Bytes of the first buffer for an unknown size. */
+/** The bytes of the first buffer for an unknown size. */
 const UNKNOWN_BYTES = 4096;
 
-/** Collects up to `size` bytes. Its memory grows with what has arrived, not with what was announced. */
+/**
+ * Collects up to `size` bytes. The memory grows with the bytes that arrive, not with the announced
+ * size.
+ */
 export class Collector {
   #bytes: Uint8Array<ArrayBuffer>;
   #length = 0;
   readonly #size: number;
   readonly #growth: number;
 
-  /** The first buffer has at most `first` bytes, and each is at most `growth` times as large as the one before. */
+  /**
+   * @param first The largest size of the first buffer.
+   * @param growth The largest factor between the sizes of two buffers in a row.
+   */
   constructor(size: number, first = MAX_UNSEEN_BYTES, growth = ANNOUNCED_GROWTH) {
     this.#size = size;
     this.#growth = growth;
@@ -335,17 +364,17 @@ export class Collector {
     return new Collector(most, UNKNOWN_BYTES, UNKNOWN_GROWTH);
   }
 
-  /** How many bytes have been collected. */
+  /** The number of collected bytes. */
   get length(): number {
     return this.#length;
   }
 
-  /** How many bytes are still missing. */
+  /** The number of missing bytes. */
   get missing(): number {
     return this.#size - this.#length;
   }
 
-  /** Where to put the next bytes; never empty while some are missing. */
+  /** The room for the next bytes; never empty while some are missing. */
   room(): Uint8Array<ArrayBuffer> {
     if (this.#length === this.#bytes.length) {
       const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * this.#growth));

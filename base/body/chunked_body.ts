@@ -8,21 +8,21 @@ import { type BodyInput, type BodySource, largerPiece, openSource } from "./body
 import { type BodyReader, BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";
 import { type ByteReader, type ByteSink, Collector } from "./byte_io.ts";
 
-/** How far a body has been read, in bytes of data; `null` for a body of another class. */
+/** The progress of reading a body, in bytes of data; `null` for a body of another class. */
 export let chunkedProgress: (body: object) => Progress | null;
 
 /**
- * Writes a body that is known to be valid chunked coding. Returns `null`, and does nothing, for any other
- * object.
+ * Writes a body that is known to be valid chunked coding. Returns `null`, and does nothing, for any
+ * other object.
  *
- * Only bodies of exactly this class qualify, if their `writeTo` was not replaced and no other code can change
- * their buffer. The method called is private, so it can't be replaced after the check.
+ * Only bodies of exactly this class qualify, if their `writeTo` was not replaced and no other code
+ * can change their buffer. The method called is private, so it can't be replaced after the check.
  */
 export let writeTrustedChunks: (body: object, sink: ByteSink) => Promise<number> | null;
 
 /**
- * A chunked body: one to be sent, from a source of encoded chunks, or one that was received. Chunks
- * keep their boundaries and extensions. It can be consumed once.
+ * A chunked body: a body to send, from a source of encoded chunks, or a received body. Chunks keep
+ * their boundaries and extensions. The body can be consumed once.
  *
  * @example
  * ```ts
@@ -45,10 +45,10 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   readonly #trusted: boolean;
 
   /**
-   * Makes a body from a source of encoded chunks. A stream must end with the last chunk. From a file,
-   * or any other source of bytes, nothing is read beyond it.
+   * Makes a body from a source of encoded chunks. A stream must end with the last chunk. From a
+   * file, or any other source of bytes, nothing is read beyond the last chunk.
    *
-   * @param source Where the encoded bytes come from.
+   * @param source The source of the encoded bytes.
    * @throws {TypeError} if the source is not a free stream, a file or a {@linkcode ByteSource}.
    */
   constructor(source: BodyInput) {
@@ -58,16 +58,16 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     this.#trusted = new.target === ChunkedBody && !opened.isShared;
   }
 
-  /** True once anything has been done with the body. */
+  /** True once any operation has begun. */
   get used(): boolean {
     return this.#state.used;
   }
 
   /**
-   * The data of the body, decoded, as a byte stream. Getting it starts the body; canceling it
-   * cancels the rest of the body.
+   * The data of the body, decoded, as a byte stream. Getting the stream starts the body; canceling
+   * the stream cancels the rest of the body.
    *
-   * @throws {BodyError} if something else has been done with the body before.
+   * @throws {BodyError} if another operation has begun before.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return this.#state.stream(this.#reader, PIECE_BYTES);
@@ -87,15 +87,15 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   }
 
   /**
-   * Reads the data of all chunks that are left. The first read after the last chunk returns an empty
-   * array.
+   * Reads the data of all chunks that are left. The first read after the last chunk returns an
+   * empty array.
    *
    * @throws {RangeError} if more than 16777216 bytes are left; the rest is then canceled.
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   async read(): Promise<Uint8Array<ArrayBuffer>> {
     if (!this.#state.beginRead()) return new Uint8Array(0);
-    // Room for one byte more than is allowed, to detect whether there is one.
+    // Room for one byte more than is allowed shows whether there are too many.
     const collector = Collector.upTo(MAX_READ_BYTES + 1);
     while (!this.#reader.done) {
       collector.add(await this.#state.fromSource(this.#reader.read(collector.room())));
@@ -117,7 +117,8 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   /**
    * Reads the data that is left, up to 16777216 bytes, as UTF-8 text. A byte order mark is kept.
    *
-   * @throws {TypeError} if it is not valid UTF-8; else as {@linkcode ChunkedBody.prototype.read} does.
+   * @throws {TypeError} if the data is not valid UTF-8; else as
+   * {@linkcode ChunkedBody.prototype.read} does.
    */
   async text(): Promise<string> {
     return decodeText(await this.read());
@@ -126,7 +127,8 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   /**
    * Reads the data that is left, up to 16777216 bytes, and parses it as JSON.
    *
-   * @throws {SyntaxError} if it is not JSON; else as {@linkcode ChunkedBody.prototype.text} does.
+   * @throws {SyntaxError} if the data is not JSON; else as {@linkcode ChunkedBody.prototype.text}
+   * does.
    */
   async json(): Promise<unknown> {
     return JSON.parse(await this.text());
@@ -136,9 +138,9 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * Writes the whole body, **encoded**, to a stream, a file or a connection, which is left open and
    * unlocked. For the data alone use {@linkcode ChunkedBody.prototype.readable}.
    *
-   * @param sink Where the bytes go.
-   * @returns How many bytes were written, chunk lines included.
-   * @throws {BodyError} if something else has been done with the body before.
+   * @param sink The destination of the bytes.
+   * @returns The number of bytes written, chunk lines included.
+   * @throws {BodyError} if another operation has begun before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
     return this.#write(sink);
@@ -157,7 +159,9 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     });
   }
 
-  /** Iterates over the chunks, the empty last one included. Leaving early cancels the rest. */
+  /**
+   * Iterates over the chunks, the empty last one included. Leaving the loop early cancels the rest.
+   */
   async *[Symbol.asyncIterator](): AsyncGenerator<Chunk, void, void> {
     this.#state.beginWhole("iterate");
     try {
@@ -174,10 +178,11 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
 
   /**
    * Cancels the rest: the stream, or the connection, that the body comes from. A server keeps the
-   * connection open for an error response. Whatever waits for the body rejects at once with the
-   * reason, or with a {@linkcode BodyError} whose `cause` it is; so does every later operation.
+   * connection open for an error response. Operations that wait for the body reject at once with
+   * the reason, or with a {@linkcode BodyError} whose `cause` is the reason; so does every later
+   * operation.
    *
-   * @param reason What waiting operations reject with, or the `cause` of what they reject with.
+   * @param reason The error of waiting operations, or the `cause` of their error.
    */
   cancel(reason?: unknown): Promise<void> {
     return this.#state.cancel(reason);
@@ -195,14 +200,14 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
 }
 
 /**
- * Reads a chunked body (RFC 9112 §7.1) in one of three forms: chunks, their data, or the encoded bytes,
- * checked. After any error it must not be used again.
+ * Reads a chunked body (RFC 9112 §7.1) in one of three forms: chunks, their data, or the encoded
+ * bytes, checked. After any error the reader must not be used again.
  */
 export class ChunkedReader implements BodyReader {
   readonly #source: BodySource;
   readonly #reader: ByteReader;
   readonly #scanner = new ChunkScanner();
-  // How many bytes the last view of encoded bytes had.
+  // The number of bytes in the last view of encoded bytes.
   #viewed = 0;
 
   /** Makes a reader that starts at the source's current position. */
@@ -216,12 +221,14 @@ export class ChunkedReader implements BodyReader {
     return this.#scanner.phase === "done";
   }
 
-  /** How many bytes of data have been read. */
+  /** The number of bytes of data that have been read. */
   get dataBytes(): number {
     return this.#scanner.taken;
   }
 
-  /** Reads a whole chunk. The last one is returned only after the source has confirmed its end. */
+  /**
+   * Reads a whole chunk. The last chunk is returned only after the source has confirmed its end.
+   */
   async nextChunk(): Promise<Chunk> {
     await this.#nextFraming();
     const { size, extension } = this.#scanner.header;
@@ -232,8 +239,8 @@ export class ChunkedReader implements BodyReader {
   }
 
   /**
-   * Reads data into the array, of all the chunks that are buffered; resolves to how many bytes, 0 only
-   * at the end.
+   * Reads data into the array, from all buffered chunks; resolves to the number of bytes, 0 only at
+   * the end.
    */
   async read(into: Uint8Array): Promise<number> {
     const scanner = this.#scanner;
@@ -266,7 +273,7 @@ export class ChunkedReader implements BodyReader {
    * Reads encoded bytes: as many as are buffered and valid. The view is valid until the next call;
    * the sizes in it are in lower case.
    *
-   * @param pieceBytes How many bytes are best passed on at a time, if it matters.
+   * @param pieceBytes The best number of bytes to pass on at a time, if it matters.
    */
   async nextEncoded(pieceBytes = 0): Promise<Uint8Array> {
     const reader = this.#reader;
@@ -285,7 +292,7 @@ export class ChunkedReader implements BodyReader {
     }
   }
 
-  /** Checks what is buffered; returns the position up to which it is valid and complete. */
+  /** Checks the buffered bytes; returns the position up to which they are valid and complete. */
   #scan(at: number): number {
     const { bytes, end } = this.#reader;
     const scanner = this.#scanner;
@@ -346,7 +353,10 @@ export class ChunkedReader implements BodyReader {
 
 const SEMICOLON = 0x3b, CR = 0x0d, LOWER = 0x20;
 
-/** Puts the size in a chunk's line in lower case, as it is sent: the bit that tells the cases apart is set in digits, too. */
+/**
+ * Puts the size in a chunk's line into lower case, the only case that is sent. The bit that makes a
+ * letter lower case is set in digits, too.
+ */
 function lowerSize(bytes: Uint8Array, at: number, end: number): void {
   for (; at < end && bytes[at] !== SEMICOLON && bytes[at] !== CR; at++) bytes[at]! |= LOWER;
 }

@@ -1,4 +1,4 @@
-/** Transform streams for the two ways to frame a body: known length and chunked. */
+/** Transform streams for the two framings of a body: known length and chunked. */
 
 import { LengthGate } from "./body_iter.ts";
 import { Collector } from "./byte_io.ts";
@@ -33,8 +33,9 @@ function checkLength(
 }
 
 /**
- * A transform stream for bytes to be sent. It errors unless exactly `contentLength` bytes pass. The
- * last piece is passed on at the end, so a source with a wrong length never makes a complete message.
+ * A transform stream for bytes to send. The stream errors unless exactly `contentLength` bytes
+ * pass. The last piece is passed on at the end, so a source with a wrong length never makes a
+ * complete message.
  *
  * @example
  * ```ts
@@ -42,14 +43,15 @@ function checkLength(
  * import { assertEquals } from "@std/assert";
  *
  * const stream = new Blob(["hello"]).stream().pipeThrough(new LengthEncoderStream(5));
- * assertEquals(await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).text(), "hello");
+ * const text = await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).text();
+ * assertEquals(text, "hello");
  * ```
  */
 export class LengthEncoderStream extends TransformStream<Uint8Array, Uint8Array> {
   /**
    * Makes the stream.
    *
-   * @param contentLength How many bytes must pass.
+   * @param contentLength The number of bytes that must pass.
    * @throws {TypeError} if the length is not a number.
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */
@@ -59,14 +61,14 @@ export class LengthEncoderStream extends TransformStream<Uint8Array, Uint8Array>
 }
 
 /**
- * A transform stream for received bytes. It errors unless exactly `contentLength` bytes pass. Unlike
- * {@linkcode LengthEncoderStream} it passes the last piece on at once.
+ * A transform stream for received bytes. The stream errors unless exactly `contentLength` bytes
+ * pass. Unlike {@linkcode LengthEncoderStream}, it passes the last piece on at once.
  */
 export class LengthDecoderStream extends TransformStream<Uint8Array, Uint8Array> {
   /**
    * Makes the stream.
    *
-   * @param contentLength How many bytes must pass.
+   * @param contentLength The number of bytes that must pass.
    * @throws {TypeError} if the length is not a number.
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */
@@ -91,7 +93,9 @@ export class LengthDecoderStream extends TransformStream<Uint8Array, Uint8Array>
  * ```
  */
 export class ChunkedEncoderStream extends TransformStream<Uint8Array | Chunk, Uint8Array> {
-  /** Makes the stream. A chunk that can't be sent, or that follows the last one, errors it. */
+  /**
+   * Makes the stream, which errors at a chunk that can't be sent or that follows the last chunk.
+   */
   constructor() {
     let last: SendableChunk | null = null;
     super({
@@ -99,7 +103,7 @@ export class ChunkedEncoderStream extends TransformStream<Uint8Array | Chunk, Ui
         if (item instanceof Uint8Array && item.length === 0) return;
         if (last !== null) throw new BodyError("a chunk after the last one");
         const chunk = makeSendableOf(item instanceof Uint8Array ? [null, item] : item);
-        // Held back until the end: a chunk after it must not follow a complete message.
+        // The last chunk is held back until the end: no chunk may follow a complete message.
         if (chunk.size === 0) last = chunk;
         else controller.enqueue(encodeChunk(chunk));
       },

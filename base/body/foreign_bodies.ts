@@ -1,6 +1,6 @@
 /**
- * Bodies of other classes: those that the `bodies` option makes from what was received, and those
- * that an app sends. Whatever they do, the framing of a message stays intact.
+ * Bodies of other classes: classes of the `bodies` option for received bodies, and objects that an
+ * app sends. Whatever such a body does, the framing of a message stays intact.
  */
 
 import { LengthReader } from "./body.ts";
@@ -14,8 +14,8 @@ import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 
 /**
- * The source for a received body: the given one if the class used is ours or extends ours, else one that
- * has the bytes of this body and no others.
+ * The source of a received body: the given source for our classes and those that extend ours; for
+ * any other class a source that ends with this body.
  */
 export function sourceFor(
   used: { prototype: unknown },
@@ -48,7 +48,7 @@ function encodedReader(source: BodySource): BodyReader {
   };
 }
 
-/** Allows one read at a time of the bytes of a body and no others, and then gives the end. */
+/** Allows one read at a time of the bytes of a single body, and then reports the end. */
 class ForeignSource implements ByteSource {
   readonly #source: BodySource;
   readonly #reader: BodyReader;
@@ -80,13 +80,13 @@ class ForeignSource implements ByteSource {
   }
 }
 
-/** Checks that what a foreign body writes is the chunked coding, and ends with the last chunk. */
+/** Checks that a foreign body writes the chunked coding and ends with the last chunk. */
 export class CodingCheck {
   readonly #walker = new ChunkWalker();
 
   /**
-   * Checks the next bytes; returns as much of the body as is known to be valid, in memory that the
-   * body can't change. A `BodyError` says that they break the coding.
+   * Checks the next bytes; returns the part of the body that is known to be valid, in memory that
+   * the body can't change. A `BodyError` says that the bytes break the coding.
    */
   check(bytes: Uint8Array): Uint8Array {
     return asBodyError(() => this.#walker.walk(bytes.slice()));

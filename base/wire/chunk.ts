@@ -1,4 +1,4 @@
-/** The chunked coding (RFC 9112 §7.1): one optional extension a chunk, no trailers. */
+/** The chunked coding (RFC 9112 §7.1): at most one extension for each chunk, no trailers. */
 
 import { checkUnchanged, concatenate, decodeAscii, EMPTY, viewOf } from "../bytes.ts";
 import { checkUint8Array, wrongType } from "../checks.ts";
@@ -12,7 +12,7 @@ export type ChunkExtension = readonly [key: string, value: string] | null;
 /** A chunk: its extension and its data; the last one of a body has empty data. */
 export type Chunk = readonly [extension: ChunkExtension, data: Uint8Array];
 
-/** What the line before a chunk's data says. */
+/** The contents of the line before a chunk's data. */
 export interface ChunkHeader {
   /** Bytes of data. */
   readonly size: number;
@@ -71,9 +71,9 @@ const encoder = new TextEncoder();
 /** A chunk that can be sent: its line, CR LF included, and its data. */
 export interface SendableChunk {
   readonly line: Uint8Array;
-  /** Bytes of data that the line announces. */
+  /** The number of bytes of data that the line announces. */
   readonly size: number;
-  /** A view of the data; its buffer may be detached before they are sent. */
+  /** A view of the data; its buffer may be detached before the data is sent. */
   readonly data: Uint8Array;
 }
 
@@ -125,7 +125,7 @@ function formatExtension(extension: readonly [string, string]): string {
   return `${key}=${value}`;
 }
 
-/** Formats a whole chunk that can be sent, unless its data has lost its bytes since the line was formatted. */
+/** Formats a whole chunk to send, unless its data has lost bytes since its line was formatted. */
 export function encodeChunk({ line, size, data }: SendableChunk): Uint8Array {
   checkUnchanged(data, size);
   const bytes = new Uint8Array(line.length + data.length + 2);
@@ -136,30 +136,31 @@ export function encodeChunk({ line, size, data }: SendableChunk): Uint8Array {
   return bytes;
 }
 
-/** Where in the chunked coding the next byte belongs. */
+/** The place of the next byte in the chunked coding. */
 export type ChunkPhase = "line" | "data" | "end" | "done";
 
 /**
- * The state machine of the chunked coding: pure, over whatever bytes are there.
+ * The state machine of the chunked coding: pure, over the bytes that are there.
  *
- * Call {@linkcode advance} with what has arrived, until it returns -1. Data that never comes into a
- * buffer is reported with {@linkcode skipData}.
+ * Call {@linkcode advance} with the bytes that have arrived, until it returns -1. Data that never
+ * comes into a buffer is reported with {@linkcode skipData}.
  */
 export class ChunkScanner {
-  /** What comes next. */
+  /** The place of the next byte. */
   phase: ChunkPhase = "line";
-  /** Bytes of the current chunk's data that were not consumed yet. */
+  /** The bytes of the current chunk's data that were not consumed yet. */
   remaining = 0;
   /** The current chunk. */
   header: ChunkHeader = { size: 0, extension: null };
-  /** Bytes of data of all chunks so far. */
+  /** The bytes of data in all chunks so far. */
   taken = 0;
-  // How many bytes of an unfinished line are known to hold no CR LF, so no byte is scanned twice.
+  // The number of bytes of an unfinished line without CR LF, so that no byte is scanned twice.
   #looked = 0;
 
   /**
-   * Scans the next part: a chunk's line, as much of its data as is there, or the CR LF after it. Returns the position
-   * after it; -1 if the last chunk has ended or more bytes are needed, from the same position on.
+   * Scans the next part: a chunk's line, as much of its data as is there, or the CR LF after it.
+   * Returns the position after the part; -1 if the last chunk has ended or more bytes are needed,
+   * from the same position on.
    */
   advance(bytes: Uint8Array, at: number, end: number): number {
     switch (this.phase) {
@@ -213,9 +214,12 @@ export class ChunkScanner {
     return start + 2;
   }
 
-  /** The least number of bytes that are still to come if so many of an unfinished line or end are there already. */
+  /**
+   * The least number of bytes still to come, given the number of buffered bytes of an unfinished
+   * part.
+   */
   leastToCome(buffered: number): number {
-    // The shortest line and end there is: "0" CR LF CR LF.
+    // The shortest possible rest of a body is "0" CR LF CR LF.
     const shortest = 5;
     switch (this.phase) {
       case "line":
@@ -241,7 +245,10 @@ export function chunksIncomplete(): ProtocolError {
   return new ProtocolError("BODY_INCOMPLETE", "the bytes ended before the last chunk did");
 }
 
-/** Like {@linkcode makeSendable}, for a chunk from a source: an invalid one is the source's mistake. */
+/**
+ * Makes a chunk of a source sendable, as {@linkcode makeSendable} does; an invalid chunk is the
+ * source's mistake.
+ */
 export function makeSendableOf(chunk: Chunk): SendableChunk {
   try {
     return makeSendable(chunk);
@@ -251,20 +258,20 @@ export function makeSendableOf(chunk: Chunk): SendableChunk {
 }
 
 /**
- * Receives the parts of the coding, in order: a chunk's line has ended, some of its data has come (never
- * none; a view of the bytes that are checked), or the chunk has ended.
+ * Receives the parts of the coding, in order: a chunk's line has ended, some of its data has come
+ * (never none; a view of the checked bytes), or the chunk has ended.
  */
 type ChunkReport = (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) => void;
 
 /** Checks the coding in pieces of any size, and reports its parts. */
 export class ChunkWalker {
   readonly #scanner = new ChunkScanner();
-  // The beginning of a line or an end that is not complete yet.
+  // The bytes of a line, or of a chunk's end, that is not complete yet.
   #rest: Uint8Array = EMPTY;
 
   /**
-   * Checks the next piece. Returns the bytes that are known to be valid: the piece, without an
-   * incomplete line at its end, and preceded by the incomplete line of the piece before.
+   * Checks the next piece. Returns the bytes that are known to be valid: the incomplete line of the
+   * piece before, then this piece without an incomplete line at its end.
    */
   walk(piece: Uint8Array, report?: ChunkReport): Uint8Array {
     const bytes = this.#rest.length === 0 ? piece : concatenate([this.#rest, piece]);

@@ -1,6 +1,9 @@
-/** The limits of the wire, each with the attack or the mistake it stops. */
+/** The limits of the wire, each with the attack or the mistake that it stops. */
 
-/** Bytes of a preamble with its final CR LF CR LF: bounds how much unparsed data a peer can make us keep. */
+/**
+ * Bytes of a preamble with its final CR LF CR LF: bounds the unparsed data that a peer can make us
+ * keep.
+ */
 export const MAX_PREAMBLE_BYTES = 32768;
 
 /** Bytes of a header's name: names are kept in a cache. */
@@ -12,14 +15,14 @@ export const MAX_CHUNK_LINE_BYTES = 4096;
 /** Bytes of data in one chunk: a chunk is handed over whole. */
 export const MAX_CHUNK_BYTES = 16777216;
 
-/** Bytes that one read without a size collects, and the largest `Uint8Array` body. */
+/** Bytes that a read without a size collects, and the largest `Uint8Array` body. */
 export const MAX_READ_BYTES = 16777216;
 
 /** The largest content-length, position or total: 2⁵³ − 1, where numbers are still exact. */
 export const MAX_LENGTH = Number.MAX_SAFE_INTEGER;
 
-/** Bytes allocated for an announced size before any of them arrived. */
+/** Bytes allocated for an announced size before any byte has arrived. */
 export const MAX_UNSEEN_BYTES = 65536;
 
-/** How many path components a router may shift off a request. */
+/** The number of path components that a router may shift off a request. */
 export const MAX_ROUTER_DEPTH = 10;

@@ -37,7 +37,7 @@ export class Range {
    *
    * @param start The position of the first byte.
    * @param stop The position after the last byte.
-   * @throws {TypeError} if one is not a number.
+   * @throws {TypeError} if a position is not a number.
    * @throws {RangeError} unless 0 ≤ start < stop ≤ 2⁵³ − 1, both integers.
    */
   constructor(start: number, stop: number) {
@@ -56,10 +56,10 @@ export class Range {
   }
 
   /**
-   * How many bytes of a representation of `total` bytes the range covers.
+   * The number of bytes that the range covers of a representation of `total` bytes.
    *
    * @param total The size of the whole representation in bytes.
-   * @throws {TypeError} if it is not a number.
+   * @throws {TypeError} if the size is not a number.
    * @throws {RangeError} unless start < total.
    */
   contentLength(total: number): number {
@@ -76,7 +76,7 @@ export class Range {
    * The content range to send for a representation of `total` bytes.
    *
    * @param total The size of the whole representation in bytes.
-   * @throws {TypeError} if it is not a number.
+   * @throws {TypeError} if the size is not a number.
    * @throws {RangeError} unless start < total.
    */
   contentRange(total: number): ContentRange {
@@ -115,7 +115,7 @@ export class ContentRange {
    * @param start The position of the first byte.
    * @param stop The position after the last byte.
    * @param total The size of the whole representation in bytes.
-   * @throws {TypeError} if one is not a number.
+   * @throws {TypeError} if an argument is not a number.
    * @throws {RangeError} unless 0 ≤ start < stop ≤ total ≤ 2⁵³ − 1, all integers.
    */
   constructor(start: number, stop: number, total: number) {
@@ -154,8 +154,8 @@ export function isContentRange(value: unknown): value is ContentRange {
 }
 
 /**
- * Reads the canonical decimal `0|[1-9][0-9]{0,15}` up to 2⁵³ − 1, or gives -1: no sign, no leading zero, no
- * space, so two readers always see the same number.
+ * Reads the canonical decimal `0|[1-9][0-9]{0,15}` up to 2⁵³ − 1, or returns -1: no sign, no
+ * leading zero, no space, so two readers always see the same number.
  */
 export function parseDecimal(text: string): number {
   const digits = text.length;
@@ -177,7 +177,7 @@ export function parseRange(value: string): Range {
   const dash = value.indexOf("-");
   const first = value.startsWith("bytes=") ? parseDecimal(value.slice(6, dash)) : -1;
   const last = parseDecimal(value.slice(dash + 1));
-  // Without a dash there is no last position.
+  // Without a dash the last position is missing.
   if (first < 0 || last < first || last >= MAX_LENGTH) {
     throw new ProtocolError("BAD_RANGE", `bad range: ${quote(value)}`);
   }
@@ -191,7 +191,8 @@ export function parseContentRange(value: string): ContentRange {
   const first = value.startsWith("bytes ") ? parseDecimal(value.slice(6, dash)) : -1;
   const last = parseDecimal(value.slice(dash + 1, slash));
   const total = parseDecimal(value.slice(slash + 1));
-  // Without a dash or a slash, or with the two in another order, there is no last position or no total.
+  // Without a dash or a slash, or with the two in the wrong order, the last position or the total
+  // is missing.
   if (first < 0 || last < first || last >= total) {
     throw new ProtocolError("BAD_CONTENT_RANGE", `bad content-range: ${quote(value)}`);
   }

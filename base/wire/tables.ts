@@ -1,6 +1,6 @@
 /**
- * Which bytes are allowed in which region of a message. A table has 256 entries, 1 where the byte
- * is allowed; everything that is not named here is rejected everywhere.
+ * The bytes that are allowed in each region of a message. A table has 256 entries, 1 where the byte
+ * is allowed; every other byte is rejected everywhere.
  */
 
 const DIGITS = "0123456789";
@@ -14,9 +14,9 @@ function tableOf(allowed: string): Uint8Array {
   return table;
 }
 
-/** Header names as they arrive: RFC 9110 §5.1 tokens, cut down to letters, digits and `-`. */
+/** Header names as they arrive: RFC 9110 §5.1 tokens, restricted to letters, digits and `-`. */
 export const NAME: Uint8Array = tableOf(ALPHANUMERIC + "-");
-/** Header names as they are sent: the same in lower case. */
+/** Header names as they are sent: in lower case. */
 export const NAME_LOWER: Uint8Array = tableOf(DIGITS + LOWER + "-");
 /** Header values (RFC 9110 §5.5, without quoted pairs, tabs and obs-text). */
 export const VALUE: Uint8Array = tableOf(ALPHANUMERIC + " -+.:_~%&=/?\"'()*,;<>[]");
@@ -36,7 +36,7 @@ export const EXTENSION_VALUE: Uint8Array = tableOf(ALPHANUMERIC + "-+.:_~\"'()*,
 /** True if the table allows every character of the text; true for an empty text. */
 export function allows(table: Uint8Array, text: string): boolean {
   for (let i = 0; i < text.length; i++) {
-    // A code above 255 finds undefined.
+    // A code above 255 finds `undefined`.
     if (table[text.charCodeAt(i)] !== 1) return false;
   }
   return true;

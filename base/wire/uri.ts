@@ -1,4 +1,6 @@
-/** Request targets: one spelling for each path, nothing to decode (RFC 9112 §3.2.1, origin-form). */
+/**
+ * Request targets: one spelling for each path, nothing to decode (RFC 9112 §3.2.1, origin-form).
+ */
 
 import { checkArray, wrongType } from "../checks.ts";
 import { ProtocolError, quote } from "../errors.ts";
@@ -8,7 +10,7 @@ import { allows, PATH, QUERY, URI } from "./tables.ts";
 export interface UriParts {
   /** The components of the path: `/foo/` is `["foo", ""]`, `/` is `[]`. */
   path: string[];
-  /** What follows the `?`, neither parsed nor decoded; `null` if there is none. */
+  /** The text behind the `?`, neither parsed nor decoded; `null` if there is none. */
   query: string | null;
 }
 
@@ -19,9 +21,9 @@ const PATH_RULE = "a path is not decoded, and has letters, digits and - + . : _ 
 const QUERY_RULE = "a query has letters, digits and - + . : _ ~ % & =";
 const ONE_SPELLING = "each path has one spelling";
 
-/** Splits and checks a URI; throws a {@linkcode ProtocolError} if it is invalid. */
+/** Splits and checks a URI; throws a {@linkcode ProtocolError} for an invalid one. */
 export function parseUri(uri: string): UriParts {
-  // Fast path for the most common target.
+  // The most common target needs no parsing.
   if (uri === "/") return { path: [], query: null };
   if (uri.charCodeAt(0) !== SLASH) throw badUri(uri, 'it must begin with "/"');
   const mark = uri.indexOf("?");
@@ -77,7 +79,7 @@ function characterProblem(table: Uint8Array, text: string, rule: string): string
   return rule;
 }
 
-/** Checks a URI that a caller wants to send: a `RangeError` if a reader would reject it. */
+/** Checks a URI that a caller wants to send: a `RangeError` if a reader would reject the URI. */
 export function checkUri(uri: string, label = "uri"): void {
   if (typeof uri !== "string") throw wrongType(label, "a string", uri);
   try {
@@ -90,11 +92,11 @@ export function checkUri(uri: string, label = "uri"): void {
 /**
  * Builds a URI from path components and a query.
  *
- * @param path Its components; `[]` and `[""]` both give `/`.
- * @param query What follows the `?`, or `null` for none.
+ * @param path The components of the path; `[]` and `[""]` both give `/`.
+ * @param query The text behind the `?`, or `null` for none.
  * @throws {TypeError} if a component or the query has a wrong type.
- * @throws {RangeError} if one has a character that is not allowed, a component is `..`, or one other
- * than the last is empty.
+ * @throws {RangeError} if a component or the query has a character that is not allowed, a component
+ * is `..`, or a component before the last is empty.
  *
  * @example
  * ```ts
@@ -107,7 +109,7 @@ export function checkUri(uri: string, label = "uri"): void {
  */
 export function buildUri(path: readonly string[], query: string | null): string {
   checkArray("path", path);
-  // Copied first: the checked values are used, even if reading has side effects.
+  // The copy is checked and used, so later side effects of reading don't matter.
   const components: unknown[] = [...path];
   components.forEach((component, i) => {
     checkComponent(component, i, i === components.length - 1);

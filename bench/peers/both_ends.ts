@@ -1,6 +1,7 @@
 /**
- * Both ends of a connection in one process, of the library in a directory: answers each command with the microseconds
- * of processor time that an exchange has taken. Its arguments are that directory's URL, an exchange, and TLS files.
+ * Both ends of a connection in one process, of the library in a directory. Answers each command
+ * with the microseconds of processor time that an exchange has taken. The arguments are the URL of
+ * the directory, an exchange, and TLS files.
  */
 
 import type { Client, Connection, Response } from "../../client.ts";
@@ -16,7 +17,7 @@ interface Job {
   readonly exchange: (requester: Requester, library: typeof Library) => Promise<unknown>;
 }
 
-/** How many parts a measurement has. */
+/** The number of parts of a measurement. */
 const parts = 5;
 
 const payload = new Uint8Array(64 * 1024);
@@ -25,7 +26,7 @@ const get = async (requester: Requester) => {
   return await finish(await requester.request("GET", "/", {}, null));
 };
 
-/** The exchanges that can be asked for. */
+/** The available exchanges. */
 export const jobs: Readonly<Record<string, Job>> = {
   "a GET": { app: () => () => [200, "OK", {}, new Uint8Array(108)], exchange: get },
   "a GET with twelve headers": {
@@ -75,7 +76,7 @@ if (import.meta.main) {
     : new library.SSLClient({ ...tls.client, checkHostname: false }, server.address);
   const requester = kept === "kept" ? await client.connect() : client;
   await answerCommands(null, {
-    // The least of some parts: whatever disturbs a part makes it longer.
+    // The shortest part counts: a disturbance only makes a part longer.
     async run(amount) {
       const count = Math.ceil(amount / parts);
       let least = Infinity;

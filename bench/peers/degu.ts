@@ -35,7 +35,7 @@ function toAddress({ address }: Endpoint): Address {
 function makeClient(endpoint: Endpoint): Client {
   const address = toAddress(endpoint);
   if (endpoint.tls === undefined) return new Client(address);
-  // The authority is private: whoever has a certificate of it is the server.
+  // The authority is private: its only server certificate belongs to the server.
   return new SSLClient({ ...endpoint.tls.client, checkHostname: false }, address);
 }
 
@@ -58,7 +58,7 @@ function answerHeaders(request: Request): ResponseTuple {
   return [200, "OK", messages.responseHeaders, null];
 }
 
-/** Kept, as a program keeps its client: one holds what the certificates are made into. */
+/** The client is kept, as programs do, because it holds the context of its certificates. */
 let client: Client | null = null;
 
 async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
@@ -116,7 +116,7 @@ async function take(body: BodyOut, work: TransferWork, bytes: number): Promise<v
   if (!(body instanceof Body || body instanceof ChunkedBody)) {
     throw new Error("a message without a body to stream");
   }
-  // A chunked body writes itself as it was encoded.
+  // A chunked body writes its encoded chunks unchanged.
   const checker = body.chunked && work.taking === "writeTo"
     ? makeEncodedChecker(bytes, work.pieceLength)
     : new PatternChecker(bytes);

@@ -16,7 +16,7 @@ import { hostname, runPeer } from "../peer.ts";
 type Handler = (request: Request) => Response | Promise<Response>;
 
 function serve({ address, tls }: Endpoint, handler: Handler): Address {
-  // In place of the one that prints where the server listens.
+  // The default callback prints the address.
   const onListen = () => {};
   if (typeof address === "string") {
     Deno.serve({ path: address, onListen }, handler);
@@ -79,7 +79,7 @@ function readIdentity({ certFile, keyFile }: CertificateFiles) {
 }
 
 function exchange(endpoint: Endpoint, work: ExchangeWork): Exchange {
-  // A client of its own keeps one connection, as the other peers' exchanges do.
+  // A client of its own keeps one connection, like the exchanges of other peers.
   const client = makeClient(endpoint);
   const url = `${baseUrl(endpoint)}/`;
   // `fetch` closes the connection after each message if the request says so.

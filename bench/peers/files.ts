@@ -1,4 +1,4 @@
-/** A device that serves a directory, and one that transfers files from and to it. */
+/** A device that serves a directory, and a device that transfers files from and to it. */
 
 import { Client } from "../../client.ts";
 import { download, FilesApp, upload } from "../../files.ts";
@@ -11,7 +11,7 @@ export type Task =
   | `${"download" | "upload"}${"" | ", verify: false"}`
   | "download, hashed meanwhile";
 
-/** The task of one end. */
+/** The task of a process. */
 export interface FilesWork {
   /** `null` for the server of the directory. */
   readonly task: Task | null;
@@ -23,7 +23,7 @@ export interface FilesWork {
 /** The file that is transferred, in either directory. */
 export const LARGE = "large.bin";
 
-/** Waits until files have an identity that survives a change: younger ones have none. */
+/** Waits until files have an identity that survives a change: younger files have none. */
 export function settle(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 2100));
 }
@@ -34,7 +34,7 @@ async function measure(work: FilesWork): Promise<number> {
     await Deno.remove(path).catch(() => {});
   }
   if (task === "download, hashed meanwhile") {
-    // The other end doesn't know its digest any more.
+    // The new time makes the other end forget the digest.
     await Deno.utime(`${there}/${LARGE}`, new Date(), new Date());
     await settle();
   }

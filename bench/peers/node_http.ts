@@ -1,4 +1,7 @@
-/** `node:http` and, if the endpoint has certificates, `node:https`, with an agent that keeps its connection. */
+/**
+ * `node:http` and, if the endpoint has certificates, `node:https`, with an agent that keeps its
+ * connection.
+ */
 
 import { once } from "node:events";
 import * as http from "node:http";
@@ -26,7 +29,7 @@ export function readCertificates({ certFile, keyFile, caFile }: CertificateFiles
   return { cert: readFileSync(certFile), key: readFileSync(keyFile), ca: readFileSync(caFile) };
 }
 
-/** What a server needs to ask its clients for a certificate. */
+/** The options with which a server asks its clients for a certificate. */
 export function serverCertificates(files: CertificateFiles) {
   return { ...readCertificates(files), requestCert: true, rejectUnauthorized: true };
 }
@@ -94,7 +97,10 @@ async function answerTransfer(
   }
 }
 
-/** @param keepAlive Whether a connection is for more than one message, and its session for more than one connection. */
+/**
+ * @param keepAlive Whether a connection is for several messages, and its session for several
+ * connections.
+ */
 function makeOpener(endpoint: Endpoint, keepAlive = true) {
   const target = targetOf(endpoint);
   const options = { keepAlive, maxSockets: 1 };
@@ -102,7 +108,7 @@ function makeOpener(endpoint: Endpoint, keepAlive = true) {
     ...options,
     ...(keepAlive ? {} : { maxCachedSessions: 0 }),
     ...readCertificates(endpoint.tls.client),
-    // The authority is private: whoever has a certificate of it is the server.
+    // The authority is private: its only server certificate belongs to the server.
     checkServerIdentity: () => undefined,
   });
   const { request } = endpoint.tls === undefined ? http : https;

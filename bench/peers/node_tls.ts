@@ -1,6 +1,6 @@
 /**
  * The limit for encrypted connections: bytes over `node:tls` with certificates on both ends and no
- * protocol. The same number of bytes per message as Degu, the same size of writes, and no parsing.
+ * protocol. Messages have as many bytes as Degu's, writes the same size, and nothing is parsed.
  */
 
 import { once } from "node:events";
@@ -28,7 +28,7 @@ const handlers: Handlers<Handler> = {
   transfer: (work) => (socket) => answerTransfer(socket, work),
 };
 
-/** Kept for every connection, as a program does that makes many. */
+/** The context is kept for every connection, as in a program that opens many. */
 let secureContext: tls.SecureContext | null = null;
 
 async function connect(endpoint: Endpoint): Promise<tls.TLSSocket> {
@@ -36,7 +36,7 @@ async function connect(endpoint: Endpoint): Promise<tls.TLSSocket> {
   const socket = tls.connect({
     ...targetOf(endpoint),
     secureContext,
-    // The authority is private: whoever has a certificate of it is the server.
+    // The authority is private: its only server certificate belongs to the server.
     checkServerIdentity: () => undefined,
   });
   await once(socket, "secureConnect");
@@ -65,7 +65,7 @@ function answerExchanges(socket: tls.TLSSocket, work: ExchangeWork): void {
   socket.setNoDelay();
   onMessages(socket, request.bytes, () => {
     response.body.set(request.body);
-    // A copy: the socket keeps what it is given until it is written.
+    // The socket keeps the given bytes until they are written, so they are copied.
     socket.write(response.bytes.slice());
   });
 }
@@ -94,7 +94,7 @@ function answerTransfer(socket: tls.TLSSocket, work: TransferWork): void {
     const bytes = parseAmount(piece);
     if (work.direction === "download") return await send(socket, bytes, work);
     await receive(socket, piece.subarray(formatAmount(bytes).length), bytes);
-    // An upload that isn't accepted has no answer.
+    // The byte confirms the upload; a failed upload gets no answer.
     socket.write(new Uint8Array(1));
   });
 }
@@ -115,7 +115,7 @@ async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): 
   }
 }
 
-/** Checks `first` and then what arrives, until `bytes` have come. */
+/** Checks `first` and the pieces that arrive, until `bytes` have come. */
 function receive(socket: tls.TLSSocket, first: Uint8Array, bytes: number): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const checker = new PatternChecker(bytes);

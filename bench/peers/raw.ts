@@ -1,6 +1,6 @@
 /**
- * The limit: bytes over `Deno.Conn` without a protocol. The same number of bytes per message as Degu,
- * the same size of writes, and no parsing.
+ * The limit: bytes over `Deno.Conn` without a protocol. Messages have as many bytes as Degu's,
+ * writes the same size, and nothing is parsed.
  */
 
 import { answerBody, makeRawRequest, makeRawResponse } from "../messages.ts";
@@ -8,7 +8,10 @@ import { formatAmount, parseAmount, PatternChecker, PatternSource } from "../pat
 import type { Address, Endpoint, Exchange, ExchangeWork, Handlers, TransferWork } from "../peer.ts";
 import { hostname, runPeer } from "../peer.ts";
 
-/** Bytes that a receiver of a large body asks for at once: larger buffers leave the cache and are slower. */
+/**
+ * The bytes that a receiver of a large body asks for at once: larger buffers leave the cache and
+ * are slower.
+ */
 const readLength = 64 * 1024;
 
 type Handler = (conn: Deno.Conn) => Promise<void>;
@@ -51,7 +54,7 @@ async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
   while (written < bytes.length) written += await conn.write(bytes.subarray(written));
 }
 
-/** Fills `into`; false where the peer closes before its first byte. */
+/** Fills `into`; false if the peer closes before its first byte. */
 async function readFull(conn: Deno.Conn, into: Uint8Array): Promise<boolean> {
   let filled = 0;
   while (filled < into.length) {
@@ -87,7 +90,9 @@ async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchang
   };
 }
 
-/** Takes each read for one whole request, as a load generator without pipelining sends it. */
+/**
+ * Takes each read for a whole request, because load generators without pipelining send it at once.
+ */
 async function answerRequests(conn: Deno.Conn): Promise<void> {
   const response = makeRawResponse("post");
   response.body.set(answerBody);
@@ -103,7 +108,7 @@ async function answerTransfer(conn: Deno.Conn, work: TransferWork): Promise<void
     return await copy(new PatternSource(bytes), conn, work.pieceLength);
   }
   await receive(conn, bytes);
-  // An upload that isn't accepted has no answer.
+  // The byte confirms the upload; a failed upload gets no answer.
   await writeAll(conn, new Uint8Array(1));
 }
 
@@ -130,7 +135,7 @@ async function receive(conn: Deno.Conn, bytes: number): Promise<void> {
 
 async function relay(conn: Deno.Conn, upstream: Endpoint): Promise<void> {
   using other = await connect(upstream);
-  // Whichever side ends first ends both: a transfer has its last byte in the server's answer.
+  // The end of either side ends both: the last byte of a transfer is in the server's answer.
   await Promise.race([copy(conn, other, readLength), copy(other, conn, readLength)]);
 }
 

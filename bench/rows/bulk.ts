@@ -1,6 +1,6 @@
 /**
- * Row 4: one large body in one direction, sent and read in every way, all programs on two cores. Row 6 has the same over
- * TLS.
+ * Row 4: a large body in one direction, sent and read in every way, all programs on two cores. Row
+ * 6 repeats this over TLS.
  */
 
 import type { Group } from "../measure.ts";
@@ -10,10 +10,10 @@ import type { Taking, TlsFiles, TransferWork } from "../peer.ts";
 
 const mebibyte = 1 << 20;
 const kibibyte = 1024;
-/** As many bytes as this project's own bodies write at once, so that raw writes are as large. */
+/** The bytes that this project's own bodies write at once; raw writes are as large. */
 const writeLength = 512 * kibibyte;
 
-/** What is the same in all groups over TLS. */
+/** The note below every group over TLS. */
 export const tlsNote =
   "“raw” is `node:tls` with certificates on both ends, the limit here. `Deno.serve` can't ask a client for one.";
 
@@ -22,7 +22,7 @@ interface TransferPeers extends Pick<Pair, "peer" | "isRelayed"> {
   readonly name: string;
   readonly taking?: Taking;
   readonly only?: TransferWork["direction"];
-  /** Whether it is missing over TLS. */
+  /** Whether the pair is left out over TLS. */
   readonly isPlain?: boolean;
 }
 
@@ -35,7 +35,7 @@ const peers: readonly TransferPeers[] = [
   { name: "degu, relayed by ProxyApp", peer: "degu", isRelayed: true, taking: "writeTo" },
   { name: "raw, relayed", peer: "raw", isRelayed: true, isPlain: true },
   { name: "fetch + Deno.serve", peer: "fetch" },
-  // An upload handed on by `fetch` takes time that grows with the square of its length: 256 MiB 15 s.
+  // The time of an upload through `fetch` grows with the square of its length: 256 MiB take 15 s.
   {
     ...{ name: "fetch + Deno.serve, relayed", peer: "fetch", isRelayed: true },
     ...{ only: "download", isPlain: true },
@@ -63,7 +63,7 @@ export function* makeTransferGroups(
   const amount = (setting.quick ? 64 : 1024) * mebibyte;
   const amounts = { amount, warmUp: Math.min(amount, 256 * mebibyte), unit: mebibyte };
   for (const { framing, pieceLength, id, as } of framings) {
-    // Chunks of 1 MiB are close to a Body.
+    // Chunks of 1 MiB take about as long as a Body.
     if (setting.quick && id === "chunked-1024k") continue;
     for (const direction of ["upload", "download"] as const) {
       const chosen = peers.filter(({ only = direction, isPlain }) =>

@@ -1,6 +1,6 @@
 /**
- * Rows with small messages: 1 to 3, the same over TLS in 6, and what a connection costs in 14 to 16. Client and server
- * are pinned to one core, so that the figure is the sum of what both ends cost.
+ * Rows with small messages: 1 to 3, the same over TLS in 6, and the cost of a connection in 14 to
+ * 16. Client and server share a core, so the figure is the sum of the costs of both ends.
  */
 
 import type { Contender, Group } from "../measure.ts";
@@ -28,7 +28,7 @@ function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
   const tls = group.isTls ? setting.tls : undefined;
   // A connection takes at least ten times as long as a message.
   const amount = (setting.quick ? 2000 : 20_000) / (single ? 10 : 1);
-  // With ten thousand the first round was still a quarter slower, whoever ran it.
+  // After ten thousand messages the first round was still a quarter slower for every contender.
   const warmUp = setting.quick ? amount : amount * 2.5;
   const chosen = Object.entries(group.peers ?? peers);
   return {
@@ -49,7 +49,7 @@ function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
   };
 }
 
-/** A row whose groups are the same over TCP and over a Unix socket. */
+/** Makes a row whose groups are the same over TCP and over a Unix socket. */
 function makeRow(
   number: number,
   title: string,
@@ -106,7 +106,7 @@ function* makeIdleGroups(setting: RowSetting): Generator<Group, void, undefined>
     const kind = tls === undefined ? "plain" : "tls";
     for (const end of ["server", "client"] as const) {
       const chosen = Object.entries(tls === undefined ? peers : mutualPeers)
-        // A client of theirs has more than one connection only while it makes requests.
+        // These clients open a second connection only while they make requests.
         .filter(([, peer]) => end === "server" || !["fetch", "node_http"].includes(peer));
       yield {
         id: `16-${kind}-${end}`,

@@ -1,4 +1,4 @@
-/** Row 11: files between devices. `trees.ts` has trees of many small ones. */
+/** Row 11: files between devices. `trees.ts` has trees of many small files. */
 
 import type { Contender, Group } from "../measure.ts";
 import type { Row, RowSetting } from "../pair.ts";
@@ -15,7 +15,7 @@ export const filesRow: Row = {
   number: 11,
   title: "Files: many small ones in trees beside rsync, and a large one beside curl",
   async *groups(setting) {
-    // Trees first, in a file system in which nothing was deleted just before.
+    // Trees come first, in a file system without recent deletions.
     yield* treeGroups(setting);
     const size = (setting.quick ? 128 : 4096) * mebibyte;
     const root = await Deno.makeTempDir({ dir: setting.directory, prefix: "files" });
@@ -56,7 +56,7 @@ function makeGroup(direction: Direction, places: Places, size: number, setting: 
       if (isDownload) await file.sync();
     });
   };
-  /** A server of the directory, and who transfers the file from or to it: without a task, curl. */
+  /** A server of the directory, and a program that transfers the file: without a task, curl. */
   const makeContender = (task: Task | null): Contender => ({
     name: task === null ? `curl ${direction}` : `degu ${task}`,
     async start(running) {

@@ -1,6 +1,6 @@
 /**
- * Row 17: how long servers let small requests wait that come at a fixed rate, the same for all of them,
- * server and load on one core each. This module is also the program that is the load.
+ * Row 17: the time that small requests wait for servers at a fixed rate, the same for all servers,
+ * with server and load on one core each. This module is also the program that makes the load.
  */
 
 import { setImmediate } from "node:timers/promises";
@@ -14,7 +14,9 @@ import { type Program, runToEnd } from "../process.ts";
 import { servers } from "./load.ts";
 
 const connections = 8;
-/** Parts of the rate that this project's server reaches at most. node:http reaches about half of that rate. */
+/**
+ * Parts of the highest rate of this project's server. node:http reaches about half of that rate.
+ */
 const loads = [["half", 1 / 2], ["quarter", 1 / 4]] as const;
 const percentiles = [["p50", 0.5], ["p99", 0.99], ["p99.9", 0.999]] as const;
 
@@ -27,7 +29,7 @@ export const latencyRow: Row = {
   },
 };
 
-/** Requests a second that this project's server answers at most. */
+/** The highest number of requests a second that this project's server answers. */
 async function findMost(setting: RowSetting): Promise<number> {
   await using running = new AsyncDisposableStack();
   const server = await startServer("degu", setting, running);
@@ -39,7 +41,7 @@ async function findMost(setting: RowSetting): Promise<number> {
   return most;
 }
 
-/** A group for each percentile. The first one measures, the others show the same runs. */
+/** A group for each percentile. The first group measures; the others show the same runs. */
 function* makeGroups(
   part: string,
   rate: number,
@@ -94,28 +96,28 @@ interface LatencyWork {
   readonly seconds: number;
 }
 
-/** What the program prints, as JSON. */
+/** The output of the program, as JSON. */
 interface LatencyReport {
   readonly rate: number;
-  /** One for each of {@link percentiles}, in microseconds. */
+  /** A latency for each of {@link percentiles}, in microseconds. */
   readonly latencies: readonly number[];
 }
 
-/** For which requests are sent before those that count. */
+/** The seconds of requests before those that count. */
 const warmUpSeconds = 1;
-/** Milliseconds after the last request's time in which those that wait must have been sent. */
+/** Milliseconds after the last request's time in which waiting requests must have been sent. */
 const patience = 1000;
 const request = makeRaw("GET / HTTP/1.1", { host: "127.0.0.1" }).bytes;
 const statusLine = new TextEncoder().encode("HTTP/1.1 200 ");
 
-/** Makes one request after the other over a connection, and checks each response. */
+/** Makes a request over a connection, and checks its response. */
 type Exchange = () => Promise<void>;
 
 async function openConnection(port: number): Promise<Exchange> {
   const conn = await Deno.connect({ hostname, port });
   conn.setNoDelay();
   const buffer = new Uint8Array(4096);
-  // Bytes of a response, the same for all of them once the first one has come.
+  // All responses have as many bytes as the first one.
   let length: number | null = null;
   return async () => {
     const written = await conn.write(request);
@@ -133,15 +135,15 @@ async function openConnection(port: number): Promise<Exchange> {
   };
 }
 
-/** Bytes of the response that begins like this, or `null` if its headers are incomplete. */
+/** The length of the response with this beginning, or `null` if its headers are incomplete. */
 function findLength(bytes: Uint8Array): number | null {
   const end = new TextDecoder("latin1").decode(bytes).indexOf("\r\n\r\n");
   return end < 0 ? null : end + 4 + answerBody.length;
 }
 
 /**
- * Sends requests for some seconds. Each has a time at which it is due, whatever happened to those before:
- * its latency starts then, so waiting for a connection that is busy counts.
+ * Sends requests for some seconds. Each request has a time at which it is due, whatever happened to
+ * earlier requests: its latency starts then, so waiting for a busy connection counts.
  */
 async function drive(
   idle: Exchange[],
@@ -150,7 +152,7 @@ async function drive(
 ): Promise<LatencyReport> {
   const interval = rate === null ? 0 : 1000 / rate;
   const latencies: number[] = [];
-  // One that fails ends the program: nobody catches its error.
+  // A failed exchange ends the program: nothing catches its error.
   const exchange = async (connection: Exchange, due: number) => {
     await connection();
     latencies.push((performance.now() - due) * 1000);
@@ -166,7 +168,7 @@ async function drive(
       exchange(idle.shift()!, due);
       due += interval;
     }
-    // A timer would be late by up to a millisecond, which is longer than what is measured.
+    // A timer would be late by up to a millisecond, which is longer than the measured times.
     await setImmediate();
   }
   if (due < end) throw new Error(`it didn't keep up with ${Math.round(rate ?? 0)} requests/s`);

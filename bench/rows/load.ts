@@ -1,4 +1,6 @@
-/** Row 7: servers alone, under `wrk` with 1, 8 and 64 connections, server and load on one core each. */
+/**
+ * Row 7: servers alone, under `wrk` with 1, 8 and 64 connections, server and load on one core each.
+ */
 
 import type { Contender } from "../measure.ts";
 import { answerBody, checkSame, checkStatus } from "../messages.ts";
@@ -7,7 +9,7 @@ import { describePlacement, findSkip, peers, pinnedTo, startServer } from "../pa
 import { hostname } from "../peer.ts";
 import { runToEnd } from "../process.ts";
 
-/** Their clients are of no concern here. */
+/** The servers of all peers; `wrk` replaces their clients. */
 export const servers = Object.entries(peers).map(([name, peer]) =>
   [name.replace("fetch + ", ""), peer] as const
 );
@@ -43,7 +45,7 @@ export const loadRow: Row = {
             const url = `http://${hostname}:${address}/`;
             await checkAnswer(url);
             await runWrk(url, 1);
-            // The answer is the same after a hundred thousand others.
+            // A server must give the same answer after a hundred thousand others.
             await checkAnswer(url);
             return () => runWrk(url, setting.quick ? 1 : 4);
           },

@@ -1,9 +1,9 @@
 /**
  * Row 11, trees: many small files between two devices, beside rsync.
  *
- * Nothing is removed while this measures, and all of it at the end: ext4 creates files up to ten times more slowly for
- * minutes after many were deleted in the same block group. `TMPDIR` names another file system, or a directory whose
- * surroundings have been quiet.
+ * Files are removed only at the end: ext4 creates files up to ten times more slowly for minutes
+ * after many were deleted in the same block group. `TMPDIR` can name another file system, or a
+ * directory in a quiet part of the disk.
  */
 
 import { randomBytes, randomInt } from "node:crypto";
@@ -18,7 +18,7 @@ import { settle } from "../peers/files.ts";
 import { runToEnd, spawn } from "../process.ts";
 
 const filesPerDirectory = 100;
-/** Milliseconds that each way of a slow link takes: 20 for a round trip. */
+/** Milliseconds in each direction of a slow link: 20 for a round trip. */
 const delay = 10;
 const agent = [
   ...["deno", "run", "--no-prompt", "--no-check", "--allow-env=XDG_STATE_HOME,HOME"],
@@ -27,7 +27,7 @@ const agent = [
   new URL("../../agent.ts", import.meta.url).pathname,
 ];
 
-/** The contender that makes the same promise. */
+/** The contender with the same promise. */
 const synced = "rsync --fsync over ssh";
 
 const tasks = ["get", "put", "get again", "put again", "get 1 %", "put 1 %"] as const;
@@ -48,7 +48,7 @@ export async function* treeGroups(setting: RowSetting): AsyncGenerator<Group, vo
 type Place = Awaited<ReturnType<typeof makePlace>>;
 
 async function makePlace(root: string, count: number) {
-  // What is served: the files, and no key.
+  // The served directory has the files, but no key.
   const files = `${root}/files`;
   for (let i = 0; i < count; i++) {
     const directory = `${files}/source/d${Math.floor(i / filesPerDirectory)}`;
@@ -62,7 +62,7 @@ async function makePlace(root: string, count: number) {
 
 let targets = 0;
 
-/** Programs that do the same, over a link with a delay or without. */
+/** Programs with the same task, over a link with or without a delay. */
 function makeGroup(place: Place, task: Task, count: number, isSlow: boolean): Group {
   const { root, files, deguPort, sshPort } = place;
   const title = `${count} files of 1 to 4 KiB: ${task}`;
@@ -121,7 +121,7 @@ async function changeSome(source: string): Promise<void> {
   }
 }
 
-/** 1 to 4 KiB. */
+/** Makes 1 to 4 KiB. */
 function makeContent(): Uint8Array {
   return randomBytes(randomInt(1024, 4097));
 }
@@ -156,7 +156,10 @@ async function serveSsh(root: string): Promise<number> {
   ]);
 }
 
-/** Starts a server that ends with the benchmark, at a free port, and waits until it accepts connections. */
+/**
+ * Starts a server that ends with the benchmark, at a free port, and waits until it accepts
+ * connections.
+ */
 async function serve(makeCommand: (port: number) => string[]): Promise<number> {
   const port = await unusedPort();
   spawn(makeCommand(port), { stdin: "null", stdout: "null", stderr: "null" });
@@ -171,7 +174,9 @@ async function serve(makeCommand: (port: number) => string[]): Promise<number> {
   }
 }
 
-/** Starts a relay that delivers everything {@link delay} milliseconds later; resolves to its port. */
+/**
+ * Starts a relay that delivers all bytes {@link delay} milliseconds later; resolves to its port.
+ */
 async function slowly(to: number): Promise<number> {
   const later = () =>
     new Transform({

@@ -68,7 +68,7 @@ export async function connectTls(
   const rawStream = await connectStream(address, bounds);
   const who = addressText(address);
   try {
-    return await bounded(`the TLS handshake with ${who}`, bounds, async () => {
+    return await bounded(() => `the TLS handshake with ${who}`, bounds, async () => {
       try {
         return await handshake(rawStream, sslctx, sslHost, protocol);
       } catch (error) {
@@ -90,7 +90,7 @@ async function connectStream(address: Address, bounds: ConnectBounds): Promise<R
   const where = endpoint.transport === "tcp"
     ? { host: endpoint.hostname, port: endpoint.port, noDelay: true }
     : { path: endpoint.path };
-  return await bounded(`connecting to ${addressText(address)}`, bounds, async (signal) => {
+  return await bounded(() => `connecting to ${addressText(address)}`, bounds, async (signal) => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const socket = loadBuiltin("node:net").connect(where);
     signal.addEventListener("abort", () => socket.destroy());

@@ -190,6 +190,7 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "it is a hash for a cache",
       ],
       ["count === 0", "count === 1", "it is a hash for a cache"],
+      ["count === 0", "true", "it is a hash for a cache"],
       [
         "count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1",
         "count === 0 ? 1 : names[0]!.length ^ names[count - 1]!.length << 1",
@@ -209,7 +210,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["a.name < b.name", "a.name <= b.name", "no two names are the same"],
       ["a.name < b.name ? -1 : 1", "a.name < b.name ? -1 : 2", "only the sign counts"],
       ["count < SET_SLOTS", "true", "it keeps a cache from being replaced too often"],
+      ["count < SET_SLOTS", "count <= SET_SLOTS", "it keeps a cache from being replaced too often"],
       ["count < SET_SLOTS", "false", "it is a cache"],
+    ],
+    "STOCK": [
+      ["64", "65", "one object more is made at a time"],
     ],
     "newHeaderDict": [
       ["blanks.length === 0", "true", "more are made than are needed now"],

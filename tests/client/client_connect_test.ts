@@ -397,7 +397,7 @@ Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result 
   let rejected;
   {
     using time = new FakeTime();
-    const attempt = bounded("trying", { timeout: 2.5, signal: undefined }, (signal) => {
+    const attempt = bounded(() => "trying", { timeout: 2.5, signal: undefined }, (signal) => {
       seen = signal;
       return late.promise;
     });
@@ -418,7 +418,7 @@ Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result 
 Deno.test("a result that comes too late and can't be closed ends nothing else", async () => {
   const late = Promise.withResolvers<{ close(): void }>();
   const { signal, abort } = withAbort();
-  const attempt = bounded("trying", { timeout: null, signal }, () => late.promise);
+  const attempt = bounded(() => "trying", { timeout: null, signal }, () => late.promise);
   abort(reason);
   assertStrictEquals(await rejectionOf(attempt, "aborted"), reason);
   const close = () => {

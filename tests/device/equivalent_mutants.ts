@@ -53,11 +53,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["[host, port, 0, scope]", "[host, port, 1, scope]", "nobody on a link looks at the flow"],
     ],
   },
-  "device/pairing_addresses.ts": {
-    "ownAddresses": [
-      ["() => 0", "() => 1", "they are only compared with each other"],
-    ],
-  },
   "device/peer_store.ts": {
     "PeerStore.watch": [
       ["reads = 0", "reads = 1", "the first look sets it"],

@@ -3,6 +3,7 @@ import { type Address, ConnectionClosedError, DeguError, type HostAddress } from
 import { type App, peerOf } from "@degu/degu/device";
 import { ownAddresses } from "@degu/internal/device/pairing_addresses.ts";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
@@ -245,16 +246,15 @@ Deno.test("an invitation listens on all given addresses, by default on those of 
 Deno.test("without listen one address of this machine is enough; if there is none the error says why", async () => {
   await using devices = await makeDevices("camera");
   const { camera } = devices;
-  const { permissions, networkInterfaces } = Deno;
+  const { permissions } = Deno;
   const { requestSync } = permissions;
   const invite = async (hosts: string[], given?: HostAddress[]) => {
     const found = hosts.map((address) => ({ name: address, family: "IPv4", address }));
-    Deno.networkInterfaces = () => found as never;
+    using _found = patch(Deno, "networkInterfaces", () => () => found as never);
     try {
       await using invitation = await camera.invite({ listen: given });
       return addressOf(invitation)[0];
     } finally {
-      Deno.networkInterfaces = networkInterfaces;
       permissions.requestSync = requestSync;
     }
   };

@@ -6,6 +6,7 @@ import { createAuthority } from "@degu/internal/identity/certificates.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
@@ -310,28 +311,21 @@ Deno.test("a missing permission to list the interfaces is reported, unless joini
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
   const line = lineWith(invitation.line, [["fe80::1", 80]]);
-  const { networkInterfaces } = Deno;
-  const { querySync } = Deno.permissions;
-  Deno.networkInterfaces = () => {
+  using _refusing = patch(Deno, "networkInterfaces", () => () => {
     throw new Deno.errors.NotCapable("Requires sys access");
-  };
-  try {
-    const both = lineWith(invitation.line, [["fe80::1", 80], addressOf(invitation)]);
-    for (const each of [line, both]) {
-      await assertRejects(() => viewer.join(each), Deno.errors.NotCapable);
-    }
-    const reason = new Error("enough");
-    const joining = viewer.join(line, { signal: AbortSignal.abort(reason) });
-    assertEquals(await assertRejects(() => joining), reason);
-    await using other = await camera.invite();
-    await viewer.join(other.line); // which has none of those addresses
-    // If there is another address nobody is asked for the permission.
-    Deno.permissions.querySync = (() => ({ state: "prompt" })) as never;
-    await viewer.join(both);
-  } finally {
-    Object.assign(Deno, { networkInterfaces });
-    Deno.permissions.querySync = querySync;
+  });
+  const both = lineWith(invitation.line, [["fe80::1", 80], addressOf(invitation)]);
+  for (const each of [line, both]) {
+    await assertRejects(() => viewer.join(each), Deno.errors.NotCapable);
   }
+  const reason = new Error("enough");
+  const joining = viewer.join(line, { signal: AbortSignal.abort(reason) });
+  assertEquals(await assertRejects(() => joining), reason);
+  await using other = await camera.invite();
+  await viewer.join(other.line); // which has none of those addresses
+  // If there is another address nobody is asked for the permission.
+  using _asking = patch(Deno.permissions, "querySync", () => () => ({ state: "prompt" }) as never);
+  await viewer.join(both);
 });
 
 Deno.test("the joiner shows its certificate only in the second step, and its secret only in the first", async () => {

@@ -2,19 +2,13 @@
  * A device survives a power failure: its files, and the names in their directories, are
  * synced to the disk.
  */
-import { createDevicePki, Device } from "@degu/degu/device";
+import { Device } from "@degu/degu/device";
 import { tempDir } from "@degu/testing/directories.ts";
 import { syncedWhile } from "@degu/testing/synced.ts";
 import { assert, assertEquals } from "@std/assert";
 import { makeDevices } from "./pairing.ts";
 
 const IDENTITY = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
-
-Deno.test("an identity is on the disk before createDevicePki resolves: its files, and the names of them and of it", async () => {
-  await using dir = await tempDir();
-  const synced = await syncedWhile(dir.path, () => createDevicePki(dir.path, "camera"));
-  assertEquals(synced, [".", ...IDENTITY.map((file) => `./camera${file}`)]);
-});
 
 Deno.test("a new device is on the disk before Device.open resolves", async () => {
   await using dir = await tempDir();

@@ -25,6 +25,7 @@ import {
 import { Temporary } from "@degu/internal/disk/temporary.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { makeFifo, makeLinks, openFilesBelow } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "@std/path";
@@ -76,12 +77,11 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
   });
   assertEquals(turns, 2);
   // It is removed between the look at it and its opening.
-  const { openSync } = Deno;
-  Deno.openSync = (...args) => {
-    Deno.openSync = openSync;
+  using patched = patch(Deno, "openSync", (open) => (...args) => {
+    patched[Symbol.dispose]();
     Deno.removeSync(path);
-    return openSync(...args);
-  };
+    return open(...args);
+  });
   await open(true, "");
   using held = await Deno.open(path, { write: true });
   await held.lock(true);
@@ -102,35 +102,27 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
 Deno.test("a temporary file that is given up is closed before its removal, and a locked one after it", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "file");
-  const { close } = Deno.FsFile.prototype;
   const isThere: boolean[] = [];
-  Deno.FsFile.prototype.close = function () {
-    isThere.push(statOrNull(path) !== null);
-    close.call(this);
-  };
-  try {
-    Temporary.create(path)[Symbol.dispose]();
-    Temporary.create(path, { isLocked: true })[Symbol.dispose]();
-  } finally {
-    Deno.FsFile.prototype.close = close;
-  }
+  using _closing = patch(Deno.FsFile.prototype, "close", (close) => {
+    return function (this: Deno.FsFile) {
+      isThere.push(statOrNull(path) !== null);
+      close.call(this);
+    };
+  });
+  Temporary.create(path)[Symbol.dispose]();
+  Temporary.create(path, { isLocked: true })[Symbol.dispose]();
   assertEquals(isThere, [true, false]);
 });
 
 Deno.test("a turn is over after some milliseconds, and the next one begins once others had theirs", async () => {
-  const { now } = performance;
   let time = 1000;
-  performance.now = () => time;
-  try {
-    const turns = new Turns();
-    assertEquals(turns.isOver, false);
-    time += 10;
-    assertEquals(turns.isOver, true);
-    await turns.next("/none");
-    assertEquals(turns.isOver, false);
-  } finally {
-    performance.now = now;
-  }
+  using _clock = patch(performance, "now", () => () => time);
+  const turns = new Turns();
+  assertEquals(turns.isOver, false);
+  time += 10;
+  assertEquals(turns.isOver, true);
+  await turns.next("/none");
+  assertEquals(turns.isOver, false);
 });
 
 Deno.test("writePrivateFile makes a file of mode 0600, and overwrites none", async () => {
@@ -164,17 +156,13 @@ Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays 
 Deno.test("an error of writing a private file names the file, of which nothing is left", async () => {
   await using dir = await tempDir();
   const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
-  const { write } = Deno.FsFile.prototype;
-  try {
-    Deno.FsFile.prototype.write = () => Promise.reject(new Error("No space left on device"));
-    for (
-      const [write, written] of [[replacePrivateFile, temporary], [writePrivateFile, path]] as const
-    ) {
-      const failed = () => write(path, "secret", temporary);
-      await assertRejects(failed, Error, `No space left on device: write '${written}'`);
-    }
-  } finally {
-    Deno.FsFile.prototype.write = write;
+  const fail = () => Promise.reject(new Error("No space left on device"));
+  using _full = patch(Deno.FsFile.prototype, "write", () => fail);
+  for (
+    const [write, written] of [[replacePrivateFile, temporary], [writePrivateFile, path]] as const
+  ) {
+    const failed = () => write(path, "secret", temporary);
+    await assertRejects(failed, Error, `No space left on device: write '${written}'`);
   }
   assertEquals(await entries(dir.path), []);
 });
@@ -353,20 +341,15 @@ Deno.test("a path is real if something is there, and no link is on the way", asy
 Deno.test("a new name is given only to one of several files, and the others keep theirs, with and without hard links", async () => {
   await using dir = await tempDir();
   const path = (name: string) => join(dir.path, name);
-  const { linkSync } = Deno;
   const refuse = () => {
     throw new Deno.errors.PermissionDenied("EPERM: no hard links");
   };
-  for (const link of [linkSync, refuse]) {
+  for (const link of [Deno.linkSync, refuse]) {
     await Deno.writeTextFile(path("a"), "a");
     await Deno.writeTextFile(path("b"), "b");
-    try {
-      Deno.linkSync = link;
-      const given = ["a", "b"].map((name) => giveNewName(path(name), path("new")));
-      assertEquals(given, [true, false]);
-    } finally {
-      Deno.linkSync = linkSync;
-    }
+    using _patched = patch(Deno, "linkSync", () => link);
+    const given = ["a", "b"].map((name) => giveNewName(path(name), path("new")));
+    assertEquals(given, [true, false]);
     assertEquals(await entries(dir.path), ["b", "new"]);
     assertEquals(await Deno.readTextFile(path("new")), "a");
     await Deno.remove(path("new"));

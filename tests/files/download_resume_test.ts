@@ -14,6 +14,7 @@ import {
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
 import { untilRefused } from "@degu/testing/raw_peer.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
@@ -149,12 +150,11 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
   "a second name of a file": { change: (dir) => Deno.link(`${dir}/${PART}`, `${dir}/second`) },
   "a second name of a file, from when it was opened on": {
     change: (dir) => {
-      const { realPath } = Deno;
-      Deno.realPath = async (path) => {
-        Deno.realPath = realPath;
+      const patched = patch(Deno, "realPath", (realPath) => async (path) => {
+        patched[Symbol.dispose]();
         await Deno.link(`${dir}/${PART}`, `${dir}/second`);
         return await realPath(path);
-      };
+      });
       return Promise.resolve();
     },
   },
@@ -403,17 +403,14 @@ Deno.test("the second of two downloads to one target is refused, and the first c
 
 Deno.test("a download whose part others remove again and again is refused", async () => {
   await using files = await serveVersion(1);
-  const { tryLock } = Deno.FsFile.prototype;
-  Deno.FsFile.prototype.tryLock = function (isExclusive) {
-    Deno.removeSync(`${files.dir}/${PART}`);
-    return tryLock.call(this, isExclusive);
-  };
-  try {
-    const error = await assertRejects(() => files.get(), TransferError, "another download");
-    assertEquals([error.code, files.there.requests], ["IN_USE", []]);
-  } finally {
-    Deno.FsFile.prototype.tryLock = tryLock;
-  }
+  using _removing = patch(Deno.FsFile.prototype, "tryLock", (tryLock) => {
+    return function (this: Deno.FsFile, isExclusive) {
+      Deno.removeSync(`${files.dir}/${PART}`);
+      return tryLock.call(this, isExclusive);
+    };
+  });
+  const error = await assertRejects(() => files.get(), TransferError, "another download");
+  assertEquals([error.code, files.there.requests], ["IN_USE", []]);
 });
 
 Deno.test("a response whose part can't be prepared is not read", async () => {
@@ -427,18 +424,13 @@ Deno.test("a response whose part can't be prepared is not read", async () => {
 Deno.test("a download that makes its part anew is refused if another one is faster", async () => {
   await using files = await setUp();
   await files.cut(600_000);
-  const { openSync } = Deno;
-  Deno.openSync = (path, options) => {
+  using _faster = patch(Deno, "openSync", (openSync) => (path, options) => {
     // The part that was there has just been removed.
     if (`${path}`.endsWith(PART) && options?.createNew) Deno.writeTextFileSync(path, "");
     return openSync(path, options);
-  };
-  try {
-    const error = await assertRejects(() => files.get({ resume: false }), TransferError);
-    assertEquals(error.code, "IN_USE");
-  } finally {
-    Deno.openSync = openSync;
-  }
+  });
+  const error = await assertRejects(() => files.get({ resume: false }), TransferError);
+  assertEquals(error.code, "IN_USE");
 });
 
 Deno.test("of many downloads to one target each succeeds or is refused", async () => {
@@ -595,13 +587,10 @@ Deno.test("content that is not a record of this format is ignored", async () => 
   await Deno.remove(`${part}.json`);
   // One that can't be read may be valid: nothing starts over for that.
   await writeRecord(part, SAVED_RECORD);
-  const { readTextFile } = Deno;
-  const denied = new Deno.errors.PermissionDenied("denied");
-  Deno.readTextFile = () => Promise.reject(denied);
-  try {
+  {
+    const denied = new Deno.errors.PermissionDenied("denied");
+    using _denying = patch(Deno, "readTextFile", () => () => Promise.reject(denied));
     assertEquals(await assertRejects(() => readRecord(part)), denied);
-  } finally {
-    Deno.readTextFile = readTextFile;
   }
   await Deno.remove(`${part}.json`);
   if (await makeFifo(`${part}.json`)) assertEquals(await readRecord(part), null);

@@ -14,11 +14,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       [">=", ">", "a byte more at once"],
     ],
   },
-  "files/clear_way.ts": {
-    "clearWay": [
-      ["replaceable.directory === null", "false", "it is looked for once more"],
-    ],
-  },
   "files/digest.ts": {
     "trimSpaces": [
       ["end > start", "end >= start", "nothing is left either way"],
@@ -137,6 +132,16 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ],
     ],
   },
+  "files/lanes.ts": {
+    "Lanes.run": [
+      ["i % 2 === 0", "true", "all are done, in whatever order"],
+      ["i % 2 === 0", "false", "all are done, in whatever order"],
+      ["===", "!==", "all are done, in whatever order"],
+      ["i % 2", "i * 2", "all are done, in whatever order"],
+      ["i % 2", "i % 3", "all are done, in whatever order"],
+      ["i % 2 === 0", "i % 2 === 1", "all are done, in whatever order"],
+    ],
+  },
   "files/part_file.ts": {
     "PartFile.complete": [
       ['phase !== "temporary"', "true", "none is there"],
@@ -154,15 +159,15 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["size > room", "size >= room", "there is never more room than bytes"],
     ],
   },
-  "files/root.ts": {
-    "LOOKS": [
-      ["16", "17", "a look more"],
+  "files/reading.ts": {
+    "findLinkedFile": [
+      ["look = 0", "look = 1", "an attempt fewer"],
+      ["look < MAX_OPENINGS", "look <= MAX_OPENINGS", "an attempt more"],
     ],
-    "SETTLED_LOOKS": [
-      ["SETTLED_LOOKS = 3", "SETTLED_LOOKS = 4", "a look more"],
-    ],
-    "Root.#isOlder": [
-      ["ctime.getTime() > time", "ctime.getTime() >= time", "a moment more"],
+  },
+  "files/replace_directory.ts": {
+    "look": [
+      ["replaceable.directory === null", "false", "it is looked for once more"],
     ],
   },
   "files/route.ts": {
@@ -230,11 +235,13 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/tree.ts": {
-    "Plan.#decideContent": [
-      ["node.size === 0", "false", "the digests of nothing are the same"],
-    ],
     "byName": [
       ["one.name > other.name", "true", "no two have the same name"],
+    ],
+  },
+  "files/tree_plan.ts": {
+    "Plan.#decideContent": [
+      ["node.size === 0", "false", "the digests of nothing are the same"],
     ],
   },
   "files/tree_requests.ts": {
@@ -249,14 +256,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
   "files/tree_transfer.ts": {
     "BATCH_BYTES": [
       ["4_194_304", "4194305", "a byte more"],
-    ],
-    "Lanes.run": [
-      ["i % 2 === 0", "true", "all are done, in whatever order"],
-      ["i % 2 === 0", "false", "all are done, in whatever order"],
-      ["===", "!==", "all are done, in whatever order"],
-      ["i % 2", "i * 2", "all are done, in whatever order"],
-      ["i % 2", "i % 3", "all are done, in whatever order"],
-      ["i % 2 === 0", "i % 2 === 1", "all are done, in whatever order"],
     ],
   },
   "files/unfinished.ts": {

@@ -15,6 +15,7 @@ import { Root } from "@degu/internal/files/root.ts";
 import { sweepAll, UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 import { fastTimeouts, stoppedClock } from "@degu/testing/clock.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
@@ -338,59 +339,49 @@ Deno.test("a part that another process is writing is not removed", async () => {
 Deno.test("what has just taken the place of a part is not removed with it, nor one of which nobody can tell whether it is held", async () => {
   await using dir = await tempDir();
   const path = `${dir.path}/part`;
-  const { openSync } = Deno;
-  const rows: [open: typeof Deno.openSync, isRemoved: boolean | null][] = [
-    [(...args) => {
+  type Open = typeof Deno.openSync;
+  const rows: [open: (openSync: Open) => Open, isRemoved: boolean | null][] = [
+    [(openSync) => (...args) => {
       Deno.writeTextFileSync(`${path}.new`, "");
       Deno.renameSync(`${path}.new`, path);
       return openSync(...args);
     }, false],
-    [() => {
+    [() => () => {
       throw Object.assign(new Error("too many open files"), { code: "EMFILE" });
     }, null],
     // One that a process has made read-only before it was killed.
-    [() => {
+    [() => () => {
       throw new Deno.errors.PermissionDenied("read-only");
     }, true],
   ];
   for (const [open, isRemoved] of rows) {
     await Deno.writeTextFile(path, "");
-    Deno.openSync = open;
-    try {
-      if (isRemoved === null) assertThrows(() => removeUnheld(path), Error, "too many");
-      else assertEquals(removeUnheld(path), isRemoved);
-    } finally {
-      Deno.openSync = openSync;
-    }
+    using _patched = patch(Deno, "openSync", open);
+    if (isRemoved === null) assertThrows(() => removeUnheld(path), Error, "too many");
+    else assertEquals(removeUnheld(path), isRemoved);
     assertEquals(await entries(dir.path), isRemoved === true ? [] : ["part"]);
   }
 });
 
 Deno.test("where a file system has no locks, parts are written, and left-over ones removed", async () => {
   await using files = await makeApp();
-  const { tryLock, tryLockSync } = Deno.FsFile.prototype;
-  Object.assign(Deno.FsFile.prototype, {
-    tryLock: () => Promise.reject(new Error("ENOTSUP")),
-    tryLockSync() {
-      throw new Error("ENOTSUP");
-    },
+  const { prototype } = Deno.FsFile;
+  using _tryLock = patch(prototype, "tryLock", () => () => Promise.reject(new Error("ENOTSUP")));
+  using _tryLockSync = patch(prototype, "tryLockSync", () => () => {
+    throw new Error("ENOTSUP");
   });
-  try {
-    await files.cut(undefined, "/a", CONTENT, 1000);
-    assertEquals(await files.offset(undefined, "/a", CONTENT), 1000);
-    const [part = ""] = await entries(`${files.root}/${RESERVED}`);
-    {
-      using held = await new UnfinishedFiles(files.root).openPart(
-        `${files.root}/${RESERVED}/${part}`,
-      );
-      assertEquals(removeUnheld(held.path), false);
-      held.phase = "resumable";
-    }
-    assertEquals(removeUnheld(`${files.root}/${RESERVED}/${part}`), true);
-    assertEquals(await entries(`${files.root}/${RESERVED}`), []);
-  } finally {
-    Object.assign(Deno.FsFile.prototype, { tryLock, tryLockSync });
+  await files.cut(undefined, "/a", CONTENT, 1000);
+  assertEquals(await files.offset(undefined, "/a", CONTENT), 1000);
+  const [part = ""] = await entries(`${files.root}/${RESERVED}`);
+  {
+    using held = await new UnfinishedFiles(files.root).openPart(
+      `${files.root}/${RESERVED}/${part}`,
+    );
+    assertEquals(removeUnheld(held.path), false);
+    held.phase = "resumable";
   }
+  assertEquals(removeUnheld(`${files.root}/${RESERVED}/${part}`), true);
+  assertEquals(await entries(`${files.root}/${RESERVED}`), []);
 });
 
 Deno.test("at most 16 parts of one authority are written at once", async () => {

@@ -2,7 +2,9 @@
 import { createDevicePki, type DevicePki } from "@degu/degu/device";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
+import { syncedWhile } from "@degu/testing/synced.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import {
   assert,
@@ -64,6 +66,13 @@ Deno.test("createDevicePki makes directories of mode 0700 and files of mode 0600
   const names = await entries(home);
   assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
   for (const name of names) assertEquals(await mode(join(home, name)), 0o600, name);
+});
+
+Deno.test("an identity is on the disk before createDevicePki resolves: its files, and the names of them and of it", async () => {
+  await using dir = await tempDir();
+  const synced = await syncedWhile(dir.path, () => createDevicePki(dir.path, "camera"));
+  const files = ["", "/ca.pem", "/ca_key.pem", "/cert.pem", "/key.pem"];
+  assertEquals(synced, [".", ...files.map((file) => `./camera${file}`)]);
 });
 
 Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {
@@ -242,23 +251,19 @@ Deno.test("createDevicePki removes only what a crash left behind", async () => {
   for (const [, name, , removed] of rows) assertEquals(left.includes(name), !removed, name);
   // In a directory that it may use but not list it finds nothing; any other error is one.
   const { PermissionDenied, NotADirectory } = Deno.errors;
-  const { readDir } = Deno;
   for (const Class of [PermissionDenied, NotADirectory]) {
-    Deno.readDir = () => {
+    using _failing = patch(Deno, "readDir", () => () => {
       throw new Class("no");
-    };
-    const loading = createDevicePki(dir.path, "camera-1").then(() => null, (error) => error);
-    const error = await loading.finally(() => Deno.readDir = readDir);
+    });
+    const error = await createDevicePki(dir.path, "camera-1").then(() => null, (error) => error);
     assertEquals(error?.constructor, Class === PermissionDenied ? undefined : Class);
   }
 });
 
 Deno.test("createDevicePki that can't finish leaves nothing, and says why", async () => {
   await using dir = await tempDir();
-  const { rename } = Deno;
-  Deno.rename = () => Promise.reject(new Error("the disk is full"));
-  await assertRejects(() => createDevicePki(dir.path, "camera-1"), Error, "the disk is full")
-    .finally(() => Deno.rename = rename);
+  using _full = patch(Deno, "rename", () => () => Promise.reject(new Error("the disk is full")));
+  await assertRejects(() => createDevicePki(dir.path, "camera-1"), Error, "the disk is full");
   assertEquals(await entries(dir.path), []);
 });
 

@@ -38,6 +38,16 @@ Deno.test("a name of another type is a TypeError", () => {
   for (const name of [1, null, ["a"]]) assertThrows(() => check("name", name), TypeError, "name: ");
 });
 
+Deno.test("a name has 1 to 63 letters, digits, hyphens and underscores, and is no id; others are a RangeError", () => {
+  const id = deviceId(new Uint8Array(32));
+  const valid = ["a", "0", "Cam_1-x", "a".repeat(63), id.slice(1), `${id}a`];
+  for (const name of valid) checkDeviceName("name", name);
+  const refused = ["", "-a", "_a", "a b", "a.b", "ä", "a\n", "a".repeat(64), id, id.toUpperCase()];
+  for (const name of refused) {
+    assertThrows(() => checkDeviceName("name", name), RangeError, "name: must be 1 to 63 letters");
+  }
+});
+
 Deno.test("the id is the SHA-256 of the authority's key, in base32", async () => {
   await using devices = await TestDevices.create();
   const device = await devices.open("camera");

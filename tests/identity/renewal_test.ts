@@ -10,6 +10,7 @@ import { authorityOf } from "@degu/testing/device_pairs.ts";
 import { setUp } from "@degu/testing/device_serving.ts";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { stated } from "@degu/testing/stated.ts";
@@ -97,6 +98,18 @@ Deno.test("the warning of an authority begins when as many days are left as docs
   }
 });
 
+Deno.test("a certificate is renewed when fewer days are left than docs/device.md says, to the millisecond", async () => {
+  const days = await stated("docs/device.md", /checks every hour whether fewer than (\d+) days/);
+  await using dir = await tempDir();
+  const { validTo } = await createDevicePki(dir.path, "camera-1");
+  const { now } = Date;
+  for (const [more, isRenewed] of [[0, false], [1, true]] as const) {
+    Date.now = () => validTo.getTime() - days * DAY + more;
+    const found = await createDevicePki(dir.path, "camera-1").finally(() => Date.now = now);
+    assertEquals(found.validTo.getTime() > validTo.getTime(), isRenewed);
+  }
+});
+
 Deno.test("createDevicePki rejects an authority that has expired", async () => {
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
@@ -109,13 +122,11 @@ Deno.test("no warning comes of a renewal that fails as another process has just 
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
   await reissue(device, 29);
-  const { rename } = Deno;
-  Deno.rename = async (from, to) => {
+  using _late = patch(Deno, "rename", (rename) => async (from, to) => {
     await rename(from, to);
     throw new Error("too late");
-  };
-  const { validTo, warnings } = await createDevicePki(dir.path, "camera-1")
-    .finally(() => Deno.rename = rename);
+  });
+  const { validTo, warnings } = await createDevicePki(dir.path, "camera-1");
   assertNear(validTo.getTime(), Date.now() + 365 * DAY);
   assertEquals(warnings, []);
 });
@@ -343,6 +354,16 @@ Deno.test("an open identity changes with its certificate only, and never for tha
   assertStrictEquals(identity.clientContext(peer), after);
   assertEquals(renewals, 1);
   assertMatch(logger.at("error").join(), /the identity was replaced; open the device again$/);
+});
+
+Deno.test("a server's context of an open identity verifies clients by the given authorities, or none", async () => {
+  await using dir = await tempDir();
+  const life = { days: 365, renewalDays: 30 };
+  const identity = await DeviceIdentity.open(dir.path, "camera", life, new RecordingLogger());
+  const { certificate } = identity.authority;
+  assertEquals(identity.serverContext([{ certificate }]).verify, true);
+  assertEquals(identity.serverContext([]).verify, true);
+  assertEquals(identity.serverContext(null).verify, false);
 });
 
 Deno.test("a certificate is renewed while the device is open, by itself or by another process", async () => {

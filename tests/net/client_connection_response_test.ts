@@ -435,3 +435,22 @@ Deno.test("client.request, createFetch and ProxyApp handle a response without a 
     });
   }
 });
+
+Deno.test("the error for an invalid response says why it is refused", async () => {
+  const rows = [
+    [
+      "HTTP/1.1 100 Continue\r\n\r\n",
+      "status 100: interim responses are refused; a request has one response",
+    ],
+    [
+      "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n",
+      "status 204 has no body; its content-length or transfer-encoding is refused",
+    ],
+  ] as const;
+  for (const [bytes, expected] of rows) {
+    using ends = await connect();
+    const error = await rejectionOf(ends.answer(bytes), "a response that can't be");
+    assertInstanceOf(error, Error);
+    assertEquals(error.message, expected);
+  }
+});

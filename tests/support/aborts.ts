@@ -6,10 +6,10 @@ import { type RawPeer, within } from "./raw_peer.ts";
 
 export const reason = new Error("changed my mind");
 
-/** `abort(null)` and `abort("text")` are allowed, and the reason is no error then. */
+/** Reasons that are no errors, as `abort(null)` and `abort("text")` give them, beside an error. */
 export const reasons: readonly unknown[] = [reason, "text", null, 0];
 
-/** Asserts that a promise rejects with this, and soon. */
+/** Asserts that a promise rejects with this reason, and soon. */
 export async function assertReason(promise: Promise<unknown>, expected: unknown, what = "") {
   assertStrictEquals(await within(rejectionOf(promise, what), `${what} rejects`), expected, what);
 }
@@ -18,7 +18,7 @@ export const half = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";
 
 export const never = () => new Promise<never>(() => {});
 
-/** A controller, and how to abort with {@linkcode reason}. */
+/** A controller, with a function that aborts with {@linkcode reason}. */
 export function withAbort() {
   const controller = new AbortController();
   return { signal: controller.signal, abort: (why: unknown) => controller.abort(why) };
@@ -32,7 +32,7 @@ export function aborted(signal: AbortSignal): Promise<unknown> {
   return within(promise, "the signal is aborted");
 }
 
-/** How a peer leaves. */
+/** The ways in which a peer leaves. */
 export const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
   "closes": (peer) => peer.close(),
   "ends its writing side": (peer) => peer.closeWrite(),

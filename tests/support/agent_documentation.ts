@@ -1,10 +1,13 @@
-/** What the texts about the program tell people to type. */
+/** The commands that the texts about the program tell people to type. */
 
 import { assert } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { read } from "./tree.ts";
 
-/** The commands of the help's first minute, each with the name of its machine; what is in parentheses explains. */
+/**
+ * The commands of the help's first minute, each with the name of its machine; explanations in
+ * parentheses are left out.
+ */
 export function firstMinute(): [machine: string, command: string][] {
   const help = makeProgram(() => () => Promise.resolve()).helpInformation();
   return commandsIn(help);

@@ -1,4 +1,7 @@
-/** A device that serves a share and an inbox, and one that moves files, by the commands of the program. */
+/**
+ * A device that serves a share and an inbox, and a device that moves files, by the commands of the
+ * program.
+ */
 
 import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
@@ -7,7 +10,7 @@ import { listenAgain, unusedPort } from "./ports.ts";
 
 /** Two devices that are paired, and the directories of both. */
 export class AgentFiles implements AsyncDisposable {
-  /** What the camera shares, and where it takes files. */
+  /** The directory that the camera shares; its inbox is beside it. */
   readonly share: string;
   readonly inbox: string;
   /** The directory of the viewer, which moves files. */
@@ -58,7 +61,7 @@ export class AgentFiles implements AsyncDisposable {
     return ["127.0.0.1", this.#port];
   }
 
-  /** Waits until the device that serves has said this; returns the line. */
+  /** Waits until the serving device has printed this text; returns the line. */
   said(text: string): Promise<string> {
     return this.#server!.message(text);
   }
@@ -77,7 +80,10 @@ export class AgentFiles implements AsyncDisposable {
     return end;
   }
 
-  /** Runs it, and fails the test where it does not end with this code, and say this; returns what it has said. */
+  /**
+   * Runs a command, and fails the test unless it ends with this code and prints this; returns its
+   * output.
+   */
   async fail(code: number, said: string | RegExp, ...args: string[]): Promise<string> {
     return await this.homes.fail("viewer", code, said, args);
   }

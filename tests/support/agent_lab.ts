@@ -1,6 +1,6 @@
 /**
- * Devices that run the agent as people do: processes, each in a network namespace of its own, with switches in between. What a
- * program has made is gone when it ends.
+ * Devices that run the agent as people do: processes, each in a network namespace of its own, with
+ * switches in between. Namespaces disappear with the program that has made them.
  */
 import { parseAddress } from "@degu/degu/base";
 import type { Order, Report } from "../programs/machine.ts";
@@ -12,8 +12,12 @@ import { ip, THROUGH_NAMESPACE } from "./namespaces.ts";
 import { Shown } from "./processes.ts";
 import { importMapFlags, programCommand, runProgram } from "./programs.ts";
 import { testUnless } from "./terminals.ts";
+import { toText } from "@std/streams";
 
-/** The command that runs a program where it may make namespaces: their names are files below /run. */
+/**
+ * The command that runs a program with the permission to make namespaces: their names are files
+ * below /run.
+ */
 const THROUGH_LAB: readonly string[] = [
   ...THROUGH_NAMESPACE,
   "--mount",
@@ -27,10 +31,10 @@ const THROUGH_LAB: readonly string[] = [
 const PATIENCE = 120;
 
 /**
- * Registers a test, which is left out with a line that says why where there are no namespaces.
+ * Registers a test, which is skipped with a reason on machines without namespaces.
  *
  * @param program A program in tests/programs, which gets a directory and prints JSON.
- * @param devices The machines on which there is a device already.
+ * @param devices The machines with a device from the start.
  */
 export async function labTest<T>(
   name: string,
@@ -42,7 +46,9 @@ export async function labTest<T>(
   testUnless(await labObstacle(), name, run);
 }
 
-/** Runs a program in tests/programs with a directory of its own, where it may make machines. */
+/**
+ * Runs a program in tests/programs with a directory of its own and the permission to make machines.
+ */
 export async function runInLab(program: string, devices: readonly string[] = []): Promise<string> {
   await using dir = await tempDir();
   for (const name of devices) await makeDevice(homeIn(`${dir.path}/${name}`), name);
@@ -58,7 +64,7 @@ export async function runInLab(program: string, devices: readonly string[] = [])
   return await runProgram(program, options);
 }
 
-/** Why there can be no machines here; `null` if there can. */
+/** The reason why there can be no machines here; `null` if there can. */
 export async function labObstacle(): Promise<string | null> {
   return await obstacleTo([...THROUGH_LAB, "sh", "-c", "ip netns add probe && tc -help"]);
 }
@@ -77,7 +83,7 @@ export class Machine {
     this.dir = dir;
   }
 
-  /** Makes the namespace, and the directory if there is no device in it. */
+  /** Makes the namespace, and the directory unless the machine has a device. */
   static async make(name: string, parent: string): Promise<Machine> {
     const machine = new Machine(name, `${parent}/${name}`);
     await Deno.mkdir(machine.dir, { recursive: true });
@@ -94,7 +100,7 @@ export class Machine {
     await ip("-netns", this.name, ...args);
   }
 
-  /** Adds an address, which is usable at once: nobody else is asked for it. */
+  /** Adds an address that is usable at once: duplicates are not looked for. */
   async addAddress(address: string, device = "lan"): Promise<void> {
     const lax = address.includes(":") ? ["nodad"] : [];
     await this.ip("address", "add", address, "dev", device, ...lax);
@@ -104,7 +110,7 @@ export class Machine {
     return await this.start(args, stdin).ended();
   }
 
-  /** Runs the agent to its end, and fails if it does. */
+  /** Runs the agent to its end, and fails the test if the agent fails. */
   async succeed(args: readonly string[], stdin = ""): Promise<AgentEnd> {
     const ended = await this.run(args, stdin);
     if (ended.code === 0) return ended;
@@ -124,7 +130,7 @@ export class Machine {
     return spawnAgent(args, this.through);
   }
 
-  /** Starts the agent, in one process for all of this machine. */
+  /** Starts the agent in the process that runs all commands of this machine. */
   start(args: readonly string[], stdin = ""): RunningAgent {
     const ended = Promise.withResolvers<number>();
     const [stdout, stderr] = [new Shown(), new Shown()];
@@ -155,13 +161,16 @@ export class Machine {
           ended.resolve(report.code);
         }
       }
-      console.error(await new Response(child.stderr).text());
+      console.error(await toText(child.stderr));
     })();
     return child.stdin.getWriter();
   }
 }
 
-/** Joins machines by a switch, each with an address; what they call it is its name, and their ports are `port-NAME`. */
+/**
+ * Joins machines by a switch, each with an address. The machine is known to the others by its name,
+ * and its port of the switch is `port-NAME`.
+ */
 export async function network(
   machines: readonly (readonly [Machine, string])[],
   name = "lan",
@@ -174,14 +183,17 @@ export async function network(
     await ip("link", "add", "name", name, "netns", machine.name, "type", "veth", ...peer);
     await ip("link", "set", "dev", port(machine), "master", `to-${name}`);
     await ip("link", "set", "dev", port(machine), "up");
-    // No other address than the given one.
+    // The machine has no other address than the given one.
     await machine.ip("link", "set", "dev", name, "addrgenmode", "none");
     await machine.addAddress(address, name);
     await machine.ip("link", "set", "dev", name, "up");
   }
 }
 
-/** Writes two machines down as paired, without any command; the second one knows where the first one serves. */
+/**
+ * Records two machines as paired, without any command; the second one knows the address of the
+ * first.
+ */
 export async function acquaint(serving: Machine, other: Machine, ip: string): Promise<void> {
   await recordAt(serving.home, other.home, other.name);
   await recordAt(other.home, serving.home, serving.name, parseAddress(`[${ip}]:7443`));
@@ -195,23 +207,23 @@ export async function pair(inviter: Machine, joiner: Machine): Promise<void> {
   if (code !== 0) throw new Error(`degu invite: exit ${code}: ${stderr}`);
 }
 
-/** Waits until what serves at another machine has seen that it is paired with this one. */
+/** Waits until the server of another machine has seen that it is paired with this one. */
 export async function untilTrusted(machine: Machine, by: Machine): Promise<void> {
   const isTrusted = async () => (await machine.run(["ping", by.name])).code === 0;
   await until(`${by.name} trusts ${machine.name}`, isTrusted);
 }
 
-/** Makes what a machine sends slow, so that a transfer is still under way when something happens; `rate` as in tc(8). */
+/** Makes a machine send slowly, so that a transfer takes until an event; `rate` as in tc(8). */
 export async function slowDown(machine: Machine, rate: string): Promise<void> {
   const shaper = ["replace", "dev", "lan", "root", "tbf"];
   const limits = ["rate", rate, "burst", "512kb", "latency", "100ms"];
   await mustRun(["tc", "-netns", machine.name, "qdisc", ...shaper, ...limits]);
 }
 
-/** How long something may take that a program waits for. */
+/** The longest wait of a program. */
 const PATIENCE_MILLISECONDS = 60_000;
 
-/** Waits until something has happened. */
+/** Waits until an event has happened. */
 export async function until(what: string, hasHappened: () => Promise<boolean>): Promise<void> {
   const deadline = performance.now() + PATIENCE_MILLISECONDS;
   while (!await hasHappened()) {
@@ -220,13 +232,16 @@ export async function until(what: string, hasHappened: () => Promise<boolean>): 
   }
 }
 
-/** Whether so many more bytes are below a directory than now. */
+/** Makes a function that tells whether so many more bytes are below a directory than now. */
 export async function grows(below: string, bytes: number): Promise<() => Promise<boolean>> {
   const before = await bytesBelow(below);
   return async () => await bytesBelow(below) > before + bytes;
 }
 
-/** How many bytes the files below a directory have, hidden ones too; 0 if it isn't there. */
+/**
+ * The number of bytes in the files below a directory, hidden files included; 0 for a missing
+ * directory.
+ */
 export async function bytesBelow(dir: string): Promise<number> {
   let bytes = 0;
   try {
@@ -235,7 +250,7 @@ export async function bytesBelow(dir: string): Promise<number> {
       bytes += isDirectory ? await bytesBelow(path) : (await Deno.stat(path)).size;
     }
   } catch (error) {
-    // It may be renamed meanwhile.
+    // The file may be renamed meanwhile.
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   return bytes;

@@ -1,4 +1,4 @@
-/** The program `degu`: in this process, or in one of its own with exactly the flags that it is given. */
+/** The program `degu`: in this process, or in a process with exactly the given flags. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
@@ -18,7 +18,7 @@ const PATIENCE = 60;
 interface AgentOptions {
   /** Flags of `deno run`: the permissions. */
   readonly flags?: readonly string[];
-  /** What it reads; nothing if left out. With `null` stdin stays open. */
+  /** The input; empty if left out. With `null` stdin stays open. */
   readonly stdin?: string | null;
   readonly env?: Record<string, string>;
   /** A command that runs the command that is its arguments. */
@@ -40,17 +40,17 @@ export async function runAgent(
 }
 
 export interface HereOptions {
-  /** What it reads; nothing if left out. With `null` stdin stays open. */
+  /** The input; empty if left out. With `null` stdin stays open. */
   readonly stdin?: string | null;
-  /** The size of its terminal; none if left out. */
+  /** The size of the terminal; no terminal if left out. */
   readonly terminal?: { readonly columns: number; readonly rows: number };
   /** Whether `NO_COLOR` is set; only of interest on a terminal. */
   readonly noColor?: boolean;
-  /** Called with all that it prints, as it prints it. */
+  /** Called with each text that the program prints. */
   readonly onText?: (to: "stdout" | "stderr", text: string) => void;
 }
 
-/** Runs it to its end in this process, with the permissions of the tests. */
+/** Runs the program to its end in this process, with the permissions of the tests. */
 export async function runAgentHere(
   args: readonly string[],
   options: HereOptions = {},
@@ -59,13 +59,16 @@ export async function runAgentHere(
   return await agent.ended();
 }
 
-/** Begins to run it in this process, with the permissions of the tests. Of signals it knows those that it catches, once. */
+/**
+ * Starts the program in this process, with the permissions of the tests. An interruption has the
+ * effect of a first signal.
+ */
 export function startAgentHere(args: readonly string[], options: HereOptions = {}): RunningAgent {
   const { stdin = "", terminal, noColor = false, onText = () => {} } = options;
   const isTerminal = () => terminal !== undefined;
   const input = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>();
   const stdout = new Shown();
-  // All that is written to a terminal is seen in one place.
+  // A terminal shows both outputs in one place.
   const stderr = isTerminal() ? stdout : new Shown();
   const streamOf = (shown: Shown, name: "stdout" | "stderr") => ({
     writeSync: (bytes: Uint8Array) => {
@@ -92,7 +95,7 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
     const caught = { signal: interruption.signal, [Symbol.dispose]: () => {} };
     const code = await runProgram(args, streams, caught);
     for (const each of [stdout, stderr]) each.end();
-    await input.readable.cancel().catch(() => {}); // it may be read by nobody
+    await input.readable.cancel().catch(() => {}); // nothing may read the input
     return code;
   };
   return new RunningAgent(`degu ${args.join(" ")}`, {
@@ -104,7 +107,7 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
   }, stdin);
 }
 
-/** The command that runs it, to be run in the directory of the project. */
+/** The command that runs the program, for the directory of the project. */
 export function agentCommand(args: readonly string[], flags: readonly string[] = []): string[] {
   return denoRun(flags, "agent.ts", ...args);
 }
@@ -137,7 +140,7 @@ interface Running {
   kill(signal: Deno.Signal): void;
 }
 
-/** One that runs; disposing of it ends it if need be. */
+/** A running program; disposing of it ends it if need be. */
 export class RunningAgent implements AsyncDisposable {
   readonly #what: string;
   readonly #running: Running;
@@ -151,7 +154,7 @@ export class RunningAgent implements AsyncDisposable {
     if (stdin !== null) this.feed(stdin, true);
   }
 
-  /** Waits until stdout has a text; returns the line that has it. */
+  /** Waits until stdout has a text; returns the line with that text. */
   line(text = "\n"): Promise<string> {
     return this.#lineOf(this.#running.stdout, text);
   }
@@ -160,12 +163,12 @@ export class RunningAgent implements AsyncDisposable {
     return this.#lineOf(this.#running.stderr, text);
   }
 
-  /** Gives it something to read, and perhaps the end of it. */
+  /** Writes to stdin, and ends the input if told so. */
   feed(text: string, ends = false): void {
     this.#fed = (async () => {
       await this.#stdin.write(new TextEncoder().encode(text));
       if (ends) await this.#stdin.close();
-    })().catch(() => {}); // It need not read what it is given.
+    })().catch(() => {}); // The program need not read its input.
   }
 
   kill(signal: Deno.Signal): void {
@@ -194,7 +197,7 @@ export class RunningAgent implements AsyncDisposable {
     try {
       this.kill("SIGKILL");
     } catch {
-      // It has ended.
+      // The program has ended.
     }
     const { code, stdout, stderr } = this.#running;
     await code;
@@ -225,7 +228,7 @@ export class AgentHomes implements AsyncDisposable {
     return join(this.path, ...names);
   }
 
-  /** The permissions of the device of a name that all commands need, and others. */
+  /** The permissions that all commands of a device need, and further ones. */
   flags(name: string, ...more: string[]): string[] {
     const home = this.at(name);
     return [`--allow-read=${home}`, `--allow-write=${home}`, "--allow-sys=uid", ...more];
@@ -235,14 +238,14 @@ export class AgentHomes implements AsyncDisposable {
     return await runAgentHere(["--home", this.at(name), ...args], options);
   }
 
-  /** Runs a command that has to succeed; returns what it has printed. */
+  /** Runs a command that must succeed; returns its output. */
   async must(name: string, args: readonly string[], stdin = ""): Promise<string> {
     const { code, stdout, stderr } = await this.run(name, args, { stdin });
     assertEquals(code, 0, `degu ${args.join(" ")}: ${stderr}`);
     return stdout;
   }
 
-  /** Runs a command that has to end with this code, and to say this; returns what it has said. */
+  /** Runs a command that must end with this code and print this; returns its output. */
   async fail(
     name: string,
     code: number,
@@ -261,14 +264,17 @@ export class AgentHomes implements AsyncDisposable {
     return this.#open.use(startAgentHere(["--home", this.at(name), ...args], options));
   }
 
-  /** Makes devices as `degu init` does; returns their ids. One of the same name in another test has the same keys. */
+  /**
+   * Makes devices as `degu init` does; returns their ids. Devices of the same name in other tests
+   * have the same keys.
+   */
   async init(...names: string[]): Promise<string[]> {
     return await Promise.all(names.map((name) => makeDevice(this.at(name), name)));
   }
 
   /**
-   * Pairs two devices that {@linkcode init} has made, without a command; each learns the address that is given for the other.
-   * One that serves already learns it only a little later.
+   * Pairs two devices that {@linkcode init} has made, without a command; each learns the given
+   * address of the other. A device that serves already learns it a little later.
    */
   async pair(one: string, two: string, servingOne = DEAD, servingTwo = DEAD): Promise<void> {
     await this.#tell(one, two, servingTwo);
@@ -279,7 +285,10 @@ export class AgentHomes implements AsyncDisposable {
     await recordAt(this.at(name), this.at(of), of, parseAddress(address));
   }
 
-  /** Runs `degu serve` at a port that is free; resolves once it serves, and the devices that are paired with it know where. */
+  /**
+   * Runs `degu serve` at a free port; resolves once it serves and the paired devices know its
+   * address.
+   */
   async serve(
     name: string,
     args: readonly string[] = [],
@@ -297,5 +306,5 @@ export class AgentHomes implements AsyncDisposable {
   }
 }
 
-/** An address at which nobody serves. */
+/** An address without a listener. */
 const DEAD = "127.0.0.1:1";

@@ -1,4 +1,7 @@
-/** fast-check arbitraries for everything that the protocol allows, and for bytes that come close to it. */
+/**
+ * fast-check arbitraries for everything that the protocol allows, and for bytes that come close to
+ * it.
+ */
 
 import fc from "fast-check";
 import { type Chunk, ContentRange, Range } from "@degu/degu/base";
@@ -15,7 +18,10 @@ function textOver(
   return fc.string({ unit: fc.constantFrom(...set), minLength, maxLength });
 }
 
-/** Text of any code points, halves of surrogate pairs among them; `fc.string` takes a second to prepare for that. */
+/**
+ * Text of any code points, including halves of surrogate pairs; `fc.string` takes a second to
+ * prepare for these.
+ */
 export function anyText(maxLength = 10): fc.Arbitrary<string> {
   return fc.array(fc.integer({ min: 0, max: 0x10ffff }), { maxLength })
     .map((points) => String.fromCodePoint(...points));
@@ -68,7 +74,7 @@ export const plainHeaders = fc.dictionary(
   { maxKeys: 8 },
 );
 
-/** A value for each header with a meaning, or none, such that they hold together. */
+/** A value for each header with a meaning, or none, in combinations that are allowed. */
 function withFraming(
   ...choices: fc.Arbitrary<Record<string, string | number | Range | ContentRange>>[]
 ) {
@@ -102,7 +108,7 @@ const extension: fc.Arbitrary<[key: string, value: string] | null> = fc.option(f
   textOver(allowedBytes.extensionValue, 1, 10),
 ));
 
-/** The data of a chunk that is not the last. */
+/** The data of a chunk, except the last. */
 const chunkData = fc.uint8Array({ minLength: 1, maxLength: 40 });
 
 /** A whole chunked body: any number of chunks with data, then the empty one. */
@@ -117,7 +123,7 @@ export const pieceLengths: fc.Arbitrary<number[]> = fc.array(fc.integer({ min: 1
   maxLength: 8,
 });
 
-/** A text damaged in a few places, as the fuzzers do it. */
+/** A text damaged in a few places, as in the fuzzers. */
 export function damaged(text: fc.Arbitrary<string>): fc.Arbitrary<Uint8Array<ArrayBuffer>> {
   return fc.tuple(text, fc.nat()).map(([whole, seed]) =>
     latin1(mutate(whole, whole, new Random(seed)))

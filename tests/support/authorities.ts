@@ -1,6 +1,6 @@
 /**
- * Certificates of authorities that differ from those of devices, and leaves that they sign; made by hand: the
- * package with which the library makes its own takes ten times as long.
+ * Certificates of authorities that differ from those of devices, and leaves that they sign. They
+ * are made by hand: the package with which the library makes certificates takes ten times as long.
  */
 
 import { generateKeyPairSync, type KeyPairKeyObjectResult, sign } from "node:crypto";
@@ -11,15 +11,15 @@ import { concat } from "./streams.ts";
 export interface Deviation {
   readonly key?: "P-384" | "P-521" | "RSA";
   readonly hash?: "SHA-384";
-  /** In DER. */
+  /** The extensions in DER. */
   readonly extensions?: readonly Uint8Array[];
-  /** Whose key signs it, and whose name is the issuer's. */
+  /** The authority that signs, whose name is the issuer's. */
   readonly issuer?: TestAuthority;
-  /** Its name; one of its own otherwise. */
+  /** The name; if left out, a new one. */
   readonly name?: string;
-  /** Its keys; new ones otherwise. */
+  /** The keys; if left out, new ones. */
   readonly keys?: KeyPairKeyObjectResult;
-  /** Days from now: its first and its last moment. */
+  /** The first and the last moment, in days from now. */
   readonly valid?: readonly [from: number, to: number];
 }
 
@@ -63,7 +63,7 @@ function extension(name: keyof typeof OID, critical: boolean, value: Uint8Array)
 const usage = (bits: string) => () =>
   extension("keyUsage", true, element(TAG.bitString, hex(bits)));
 
-/** Extensions, by what they say. */
+/** Extensions, by their meaning. */
 export const EXTENSIONS = {
   authority: (pathLength?: number) => {
     const limit = pathLength === undefined ? [] : [integer(pathLength)];
@@ -78,7 +78,7 @@ export const EXTENSIONS = {
   unknown: (critical: boolean, length = 2) =>
     extension("unknown", critical, new Uint8Array(length)),
   nameConstraints: (critical: boolean) =>
-    // permittedSubtrees: dNSName "a"
+    // The permitted subtree is the dNSName "a".
     extension("nameConstraints", critical, hex("3007a0053003820161")),
   alternativeNames: (der: Uint8Array) => extension("alternativeNames", false, der),
   isFor: (...purposes: readonly ("clientAuth" | "serverAuth" | "any")[]) =>
@@ -90,13 +90,13 @@ function nameOf(text: string): Uint8Array {
   return sequence(element(TAG.set, sequence(identifier("commonName"), value)));
 }
 
-/** Some days from now, until 2049. */
+/** A time some days from now, until 2049. */
 function time(days: number): Uint8Array {
   const digits = new Date(Date.now() + days * DAY).toISOString().replaceAll(/\D/g, "").slice(2, 14);
   return element(TAG.utcTime, new TextEncoder().encode(`${digits}Z`));
 }
 
-/** Makes a certificate, like a device's authority unless told otherwise. */
+/** Makes a certificate like a device's authority, with deviations. */
 export function makeAuthority(deviation: Deviation = {}): TestAuthority {
   const { key = "P-256", issuer, name = crypto.randomUUID() } = deviation;
   const { extensions = [EXTENSIONS.authority(), EXTENSIONS.signsCertificates()] } = deviation;
@@ -106,14 +106,14 @@ export function makeAuthority(deviation: Deviation = {}): TestAuthority {
       : generateKeyPairSync("ec", { namedCurve: key }));
   const [from, to] = deviation.valid ?? [-1, 1];
   const signer = (issuer?.keys ?? keys).privateKey;
-  // Deno signs with P-521 only like this.
+  // Deno signs with P-521 only in this way.
   const isLong = signer.asymmetricKeyDetails?.namedCurve === "secp521r1";
   const { hash = isLong ? "SHA-512" : "SHA-256" } = deviation;
   const algorithm = signer.asymmetricKeyType === "rsa"
     ? sequence(identifier("rsa"), hex("0500"))
     : sequence(identifier(hash));
   const content = sequence(
-    // Version 3.
+    // The version is 3.
     hex("a003020102"),
     integer(1),
     algorithm,
@@ -129,7 +129,7 @@ export function makeAuthority(deviation: Deviation = {}): TestAuthority {
   return { name, der, pem: formatPem(der), keyPem, keys };
 }
 
-/** Makes a certificate for a handshake that an authority signs. */
+/** Makes a certificate for a handshake, signed by an authority. */
 export function makeLeaf(issuer: TestAuthority, name?: string): TestAuthority {
   const extensions = [
     EXTENSIONS.noAuthority(),

@@ -1,4 +1,4 @@
-/** Bundles as a client sends and reads them. */
+/** Bundles in the form in which a client sends and reads them. */
 
 import { assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
@@ -20,10 +20,10 @@ export function sha256Of(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
-/** A record of a bundle that is sent: a file with its content, or a directory. */
+/** A record of a bundle to send: a file with its content, or a directory. */
 export type Sent = readonly [path: string, content: string | Uint8Array | null, more?: object];
 
-/** The bytes of a record; `more` replaces what its line says. */
+/** The bytes of a record; `more` replaces fields of its line. */
 export function recordBytes([path, content, more = {}]: Sent): Uint8Array<ArrayBuffer> {
   const names = path.split("/");
   const bytes = typeof content === "string" ? latin1(content) : content ?? new Uint8Array(0);
@@ -36,7 +36,7 @@ export function bundleBytes(sent: readonly Sent[], end = BUNDLE_END): Uint8Array
   return concat([...sent.map(recordBytes), encode(end)]);
 }
 
-/** Parses a whole bundle, which comes in pieces of so many bytes, each valid only until the next one. */
+/** Parses a whole bundle, in pieces of so many bytes, each valid only until the next one comes. */
 export function parseBundle<R>(
   format: BundleFormat<R>,
   bytes: Uint8Array,
@@ -60,7 +60,7 @@ export async function recordsOf<R>(format: BundleFormat<R>, { status, headers, b
   return parseBundle(format, await body!.bytes());
 }
 
-/** The statuses in a response to `bundle=put`, or its own if that is another one than 200. */
+/** The statuses in a response to `bundle=put`, or the status of the response unless it is 200. */
 export async function putStatuses(response: Response): Promise<number | number[]> {
   if (response.status === 200) {
     return (await recordsOf(PUT_ANSWER, response)).map(({ record }) => record.status);

@@ -1,4 +1,4 @@
-/** Calls apps without a server: the arguments that a server would pass. */
+/** Calls of apps without a server, with the arguments of a server. */
 
 import { bodies, Body, ChunkedBody, ContentRange, Range } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
@@ -21,7 +21,10 @@ export const deadSocket: Socket = {
   close: () => {},
 };
 
-/** Makes a request with a body of five bytes, and with one of five bytes in two chunks; either comes in two pieces. */
+/**
+ * Makes a request with a body of five bytes, of known length or in two chunks; both come in two
+ * pieces.
+ */
 export const uploads: Record<string, () => Request> = {
   length: () =>
     mkreq(

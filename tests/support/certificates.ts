@@ -22,7 +22,7 @@ export function assertNear(actual: number, expected: number): void {
   );
 }
 
-/** The SHA-256 of the public key of a certificate in PEM, found without the library. */
+/** The SHA-256 of the public key of a certificate in PEM, computed without the library. */
 export function publicKey256(pem: string): string {
   const { publicKey } = new X509Certificate(pem);
   const der = publicKey.export({ type: "spki", format: "der" });

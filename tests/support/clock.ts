@@ -1,20 +1,19 @@
-/** Clocks that are ahead, or fast, and timers that are seen. */
+/** Clocks that are ahead, stopped or fast, and records of timers. */
 
 import { FakeTime } from "@std/testing/time";
+import { patch } from "./patching.ts";
 
 /**
- * Sets the clock of this process ahead until it is disposed of; that of the file system stays. After three
- * seconds each file has settled: it has an entity tag, and its digest is kept.
+ * Sets the clock of this process ahead until disposed of; the clock of the file system stays. After
+ * three seconds each file has settled: it has an entity tag, and its digest is kept.
  */
 export function setClockAhead(milliseconds = 3000): Disposable {
-  const { now } = Date;
-  Date.now = () => now() + milliseconds;
-  return { [Symbol.dispose]: () => void (Date.now = now) };
+  return patch(Date, "now", (now) => () => now() + milliseconds);
 }
 
 /**
- * A clock that stands still until it is told to go on, that of `performance` as well; the file
- * system has its own.
+ * Stops all clocks of this process until told to go on, even `performance`; the file system has its
+ * own clock.
  */
 export function stoppedClock() {
   const time = new FakeTime();
@@ -30,9 +29,10 @@ export function stoppedClock() {
 }
 
 /**
- * The intervals that are started until it is disposed of, with their milliseconds, and those of them that run.
+ * Records the intervals that are started until disposed of, in milliseconds, and those that still
+ * run.
  *
- * @param speed How many times as fast those below a second pass; longer ones are of time-outs.
+ * @param speed The factor by which intervals below a second are faster; longer ones are time-outs.
  */
 export function recordIntervals(speed = 1) {
   const { setInterval, clearInterval } = globalThis;
@@ -55,7 +55,10 @@ export function recordIntervals(speed = 1) {
   };
 }
 
-/** A test in which short intervals pass ten times as fast: those after which a server looks whether a client has left. */
+/**
+ * Registers a test in which short intervals pass ten times as fast, such as those in which a server
+ * checks whether a client has left.
+ */
 export function fastTest(name: string, run: (t: Deno.TestContext) => Promise<void>): void {
   Deno.test(name, async (t) => {
     using _intervals = recordIntervals(10);
@@ -64,8 +67,8 @@ export function fastTest(name: string, run: (t: Deno.TestContext) => Promise<voi
 }
 
 /**
- * Lets some timeouts pass ten times as fast, or at another speed, until it is disposed of; all that are started are kept, in
- * milliseconds.
+ * Makes some timeouts pass ten times as fast, or at another speed, until disposed of; records all
+ * timeouts in milliseconds.
  */
 export function fastTimeouts(isFast: (milliseconds: number) => boolean, speed = 10) {
   const { setTimeout } = globalThis;
@@ -78,12 +81,12 @@ export function fastTimeouts(isFast: (milliseconds: number) => boolean, speed = 
 }
 
 /**
- * Stops the clock of `performance` until it is disposed of. A test lets seconds pass on it; timers
- * go on.
+ * Stops the clock of `performance` until disposed of. A test can move it on by seconds; timers go
+ * on.
  */
 export function stopClock() {
   const { now } = performance;
-  // Of whole numbers every sum is exact.
+  // Sums of whole numbers are exact.
   let time = Math.ceil(now.call(performance));
   performance.now = () => time;
   return {
@@ -92,16 +95,14 @@ export function stopClock() {
   };
 }
 
-/** Lets a second last a thousand until it is disposed of: as if everything were so slow that all progress is reported. */
+/** Makes a second last a thousand seconds until disposed of, so that all progress is reported. */
 export function slowClock(): Disposable {
-  const { now } = performance;
-  performance.now = () => now.call(performance) * 1000;
-  return { [Symbol.dispose]: () => void (performance.now = now) };
+  return patch(performance, "now", (now) => () => now.call(performance) * 1000);
 }
 
 /**
- * Lets each pause before a retry pass at once, also on the clock of `performance`, if it was noted before ("trying again in
- * 2 s"). All other timers take as long as ever, but for those of `always` milliseconds.
+ * Ends each announced pause before a retry ("trying again in 2 s") at once, and moves the clock of
+ * `performance` on. All other timers stay, except those of `always` milliseconds.
  */
 export function skipPauses(always = NaN) {
   const { setTimeout } = globalThis;

@@ -1,4 +1,4 @@
-/** Commands: those that run to their end, and those that go on. */
+/** Commands that run to their end, and commands that go on. */
 
 export interface CommandEnd {
   readonly success: boolean;
@@ -9,10 +9,10 @@ export interface CommandEnd {
 
 type Options = Omit<Deno.CommandOptions, "args">;
 
-/** The code of a program that is missing, as in a shell. */
+/** The exit code for a missing program, as in a shell. */
 export const MISSING = 127;
 
-/** Runs a command that reads nothing. */
+/** Runs a command without input. */
 export async function runCommand(
   [program = "", ...args]: readonly string[],
   options: Options = {},
@@ -30,14 +30,14 @@ export async function runCommand(
   }
 }
 
-/** Runs a command that has to succeed; returns what it has printed. */
+/** Runs a command that must succeed; returns its output. */
 export async function mustRun(command: readonly string[], options?: Options): Promise<string> {
   const { success, stdout, stderr } = await runCommand(command, options);
   if (!success) throw new Error(`${command.join(" ")}: ${stderr}`);
   return stdout;
 }
 
-/** Why a command can't be run here; `null` if it can. */
+/** The reason why a command can't be run here; `null` if it can. */
 export async function obstacleTo(command: readonly string[]): Promise<string | null> {
   const { success, stderr } = await runCommand(command);
   return success ? null : stderr.trim();

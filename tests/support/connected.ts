@@ -10,7 +10,10 @@ import { RawServer } from "./raw_peer.ts";
 
 export type Connected = Awaited<ReturnType<typeof connect>>;
 
-/** Connects a client to a raw peer, over 127.0.0.1 unless a path is given; no `host` unless asked for. */
+/**
+ * Connects a client to a raw peer, over 127.0.0.1 unless a path is given; sends `host` only on
+ * request.
+ */
 export async function connect(options: ClientOptions = {}, path?: string) {
   const server = new RawServer(path);
   const conn = await new Client(server.address, { host: null, timeout: 60, ...options }).connect();
@@ -38,7 +41,7 @@ export function requestWith(conn: Connection, ...args: readonly unknown[]): Prom
   return Reflect.apply(conn.request, conn, args);
 }
 
-/** What a request is on the wire, answered with an empty response. */
+/** The bytes of a request, which is answered with an empty response. */
 export async function sent(ends: Connected, request: Promise<unknown>): Promise<string> {
   const preamble = await ends.peer.readPreamble();
   await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");

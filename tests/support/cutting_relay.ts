@@ -1,9 +1,9 @@
-/** Relays in front of a server: one that breaks connections off, or stalls. */
+/** Relays in front of a server, for connections that break off or stall. */
 
 import type { Address } from "@degu/degu/base";
 import { dial } from "./raw_peer.ts";
 
-/** Passes on all that arrives, up to the end, each piece once `before` has seen it. */
+/** Passes on all bytes, up to the end, each piece after a call of `before`. */
 export async function passOn(
   from: Deno.Conn,
   to: Deno.Conn,
@@ -19,7 +19,7 @@ export async function passOn(
   await to.closeWrite();
 }
 
-/** Relays to a server until it is disposed of. */
+/** Relays to a server until disposed of. */
 export abstract class Relay implements AsyncDisposable {
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   readonly #conns = new Set<Deno.Conn>();
@@ -30,12 +30,12 @@ export abstract class Relay implements AsyncDisposable {
     this.#accepting = this.#accept(server);
   }
 
-  /** What a client connects to. */
+  /** The address for clients. */
   get address(): Address {
     return ["127.0.0.1", this.#listener.addr.port];
   }
 
-  /** Relays one connection, each direction by itself. */
+  /** Relays a connection, each direction by itself. */
   protected abstract relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[];
 
   protected close(conn: Deno.Conn): void {
@@ -74,24 +74,27 @@ export abstract class Relay implements AsyncDisposable {
   }
 }
 
-/** Connections through it are relayed until as many bytes have passed as it was told. */
+/** A relay that breaks connections off, or stalls them, after a number of bytes. */
 export class CuttingRelay extends Relay {
   #left = Infinity;
   #each = Infinity;
   #stalls = false;
 
-  /** Breaks everything off once so many more bytes have passed, in both directions together. */
+  /** Breaks all connections off after so many more bytes, in both directions together. */
   cutAfter(bytes: number): void {
     this.#left = bytes;
     this.#stalls = false;
   }
 
-  /** Breaks each new connection off once so many bytes have passed over it. */
+  /** Breaks each new connection off after so many bytes. */
   cutEachAfter(bytes: number): void {
     this.#each = bytes;
   }
 
-  /** Lets nothing more pass over a connection once so many more bytes have; it stays open, and those after it pass all. */
+  /**
+   * Stalls the connection on which so many more bytes have passed: the connection stays open, and
+   * later ones are not affected.
+   */
   stallAfter(bytes: number): void {
     this.#left = bytes;
     this.#stalls = true;
@@ -121,7 +124,7 @@ export class CuttingRelay extends Relay {
         if (this.#left === 0) this.closeAll();
         if (own.left === 0) break;
       }
-      // What has passed arrives: a reset of the other side could take it back.
+      // The passed bytes must arrive, and a reset of the other side could discard them.
       if (own.left === 0) this.close(from);
       await to.closeWrite();
     } catch {

@@ -1,4 +1,6 @@
-/** Devices that are paired without an invitation: their entries are written as another process would write them. */
+/**
+ * Devices paired without an invitation: their entries are written in the way of another process.
+ */
 
 import { dirname, join } from "@std/path";
 import type { Address } from "@degu/degu/base";
@@ -14,7 +16,7 @@ async function readIdentity(dir: string, file: string): Promise<string> {
   return await Deno.readTextFile(join(dir, "identity", home, file));
 }
 
-/** By the text of the certificate: its signature takes a millisecond to check. */
+/** Authorities by the text of the certificate, because checking a signature takes a millisecond. */
 const authorities = new Map<string, Authority>();
 
 /** The authority of a device, from its directory. */
@@ -27,12 +29,12 @@ export async function identityOf(dir: string): Promise<{ cert: string; key: stri
   return { cert: await readIdentity(dir, "cert.pem"), key: await readIdentity(dir, "key.pem") };
 }
 
-/** The peers of a device as another process sees and changes them. */
+/** The peers of a device, as another process sees and changes them. */
 export function storeOf(dir: string): PeerStore {
   return new PeerStore(dir, new RecordingLogger());
 }
 
-/** Writes one device down at another. */
+/** Records a device as a peer of another device. */
 export async function record(
   at: Device,
   of: Device,
@@ -46,11 +48,14 @@ export async function record(
     peerName,
     addresses,
   });
-  await at.peers(); // what the watch would do, a little later
+  await at.peers(); // the watch would do this a little later
   return peer;
 }
 
-/** Writes the device of a directory down in another one; one that is open there learns it a little later. */
+/**
+ * Records a device as a peer of another one, by their directories; an open device learns it a
+ * little later.
+ */
 export async function recordAt(
   at: string,
   of: string,
@@ -61,10 +66,13 @@ export async function recordAt(
   await storeOf(at).record({ authority, receivedName, addresses });
 }
 
-/** The files of devices, by the part that they play in a test: keys are made once for all tests of a module. */
+/** The files of devices, by their part in a test: keys are made once for all tests of a module. */
 const made = new Map<string, Record<string, string | null>>();
 
-/** Opens a device. A new one has the identity of that with the same part and name in an earlier test. */
+/**
+ * Opens a device. A new device gets the identity of a device with the same part and name in an
+ * earlier test.
+ */
 export async function openDevice(
   dir: string,
   part: string,
@@ -78,7 +86,7 @@ export async function openDevice(
   return device;
 }
 
-/** Makes the device that {@linkcode openDevice} would with this name as its part; returns its id. */
+/** Makes a device like {@linkcode openDevice}, with the name as its part; returns its id. */
 export async function makeDevice(dir: string, name: string): Promise<string> {
   if (!await writeAgain(dir, `${name} ${name}`)) {
     await using _device = await openDevice(dir, name, { name });
@@ -86,7 +94,7 @@ export async function makeDevice(dir: string, name: string): Promise<string> {
   return (await authorityOf(dir)).id;
 }
 
-/** Writes the files of a device that an earlier test has made; resolves to false if there was none. */
+/** Writes the files of a device from an earlier test; resolves to false if there was none. */
 async function writeAgain(dir: string, key: string): Promise<boolean> {
   const files = made.get(key) ?? {};
   for (const [path, text] of Object.entries(files)) {

@@ -1,4 +1,4 @@
-/** A device that serves another one, and what its clients see. */
+/** A device that serves another device, and the results that clients get. */
 
 import { assert, assertEquals } from "@std/assert";
 import { type Address, EmptyPreambleError, type HostAddress, TlsError } from "@degu/degu/base";
@@ -13,7 +13,7 @@ import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
 
 export const LOOPBACK: HostAddress = ["127.0.0.1", 0];
-/** What a client sees that is not let in. */
+/** The result of a client that is not admitted. */
 export const REFUSED = "refused";
 
 export const tellName: App = (
@@ -21,7 +21,7 @@ export const tellName: App = (
   session,
 ) => [200, "OK", { name: peerOf(session).name }, null];
 
-/** A server of a device, which serves. */
+/** Starts a server of a device. */
 export async function serveFrom(device: Device, app: App = tellName): Promise<DeviceServer> {
   const server = device.listen(LOOPBACK, app);
   server.serveForever();
@@ -29,7 +29,7 @@ export async function serveFrom(device: Device, app: App = tellName): Promise<De
   return server;
 }
 
-/** A camera that serves, and a viewer, each of which knows the other. */
+/** A camera that serves, and a viewer; each is a peer of the other. */
 export async function setUp(app: App = tellName) {
   const devices = await TestDevices.create();
   const logger = new RecordingLogger();
@@ -57,7 +57,7 @@ export async function setUp(app: App = tellName) {
   };
 }
 
-/** What a client is called, or {@linkcode REFUSED}. */
+/** The name that the server has for a client, or {@linkcode REFUSED}. */
 export async function answerOf(client: { request: SSLClient["request"] }): Promise<string> {
   try {
     return String((await client.request("GET", "/")).headers["name"]);
@@ -79,7 +79,7 @@ export async function clientWith(device: Device, address: Address, cert: string,
   return new SSLClient({ ca, cert, key, checkHostname: false }, address, { timeout: 60 });
 }
 
-/** Writes an authority down as a peer. */
+/** Records an authority as a peer. */
 export async function recordAuthority(
   at: Device,
   { pem }: TestAuthority,
@@ -102,7 +102,7 @@ export async function serveWith(ca: string, cert: string, key: string): Promise<
 
 export const hello: App = () => [200, "OK", { hello: "world" }, null];
 
-/** The same for tests of a client: with ways to be in its way. */
+/** Sets up the same devices for tests of a client, with obstacles. */
 export async function setUpClient() {
   const setup = await setUp(hello);
   const { devices, camera, viewer } = setup;
@@ -110,15 +110,15 @@ export async function setUpClient() {
   return {
     ...setup,
     at: (addresses: Address[]) => record(viewer, camera, { addresses }),
-    /** Another device that serves, and lets the viewer in. */
+    /** Another device that serves, and admits the viewer. */
     impostor: async () => {
       const other = await devices.open("other");
       await record(other, viewer);
       return (await serveFrom(other, hello)).address;
     },
-    /** An address at which nobody listens. */
+    /** An address without a listener. */
     dead: async () => ["127.0.0.1", await unusedPort()] as const,
-    /** An address at which nobody answers; counts who has connected. */
+    /** An address without an answer, and a count of its connections. */
     mute: () => {
       const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
       const conns: Deno.Conn[] = [];
@@ -139,7 +139,7 @@ export async function setUpClient() {
   };
 }
 
-/** Asserts that a client reaches the device that serves. */
+/** Asserts that a client reaches the serving device. */
 export async function assertWorks(client: Client): Promise<void> {
   const { status, headers } = await client.request("GET", "/");
   assertEquals([status, headers["hello"]], [200, "world"]);

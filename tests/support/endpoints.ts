@@ -1,6 +1,6 @@
 /**
- * Every kind of address over which both ends can connect, as one list: a test that iterates over it covers
- * them all.
+ * Every kind of address over which both ends can connect, as a list: a test that iterates over it
+ * covers them all.
  */
 
 import type { Address } from "@degu/degu/base";
@@ -24,7 +24,7 @@ function canListen(hostname: string): boolean {
   }
 }
 
-/** An address to listen on, or what makes one, with what is to be removed afterwards. */
+/** An address to listen on, or a function that makes it and its cleanup. */
 type Place = Address | ((stack: AsyncDisposableStack) => Promise<Address>);
 
 interface Ends extends Pick<Serving, "server" | "logger">, AsyncDisposable {
@@ -38,7 +38,7 @@ function kind(
 ) {
   return {
     name,
-    /** False where this machine lacks what the kind needs. */
+    /** False if this machine lacks the address family or the program. */
     available,
     /** Starts a server; it is closed on dispose. */
     async start(
@@ -95,7 +95,7 @@ export const plainKinds = [
   kind("abstract name that is free", new Uint8Array(0)),
 ];
 
-/** The same with certificates at both ends. */
+/** The same kinds with certificates at both ends. */
 const tlsKinds = [
   kind("TLS over IPv4", ["127.0.0.1", 0], { isSecure: true }),
   kind("TLS over IPv6 in four parts", ["::1", 0, 0, 0], { isSecure: true, available: hasIPv6 }),

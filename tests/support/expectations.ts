@@ -1,13 +1,13 @@
 /**
- * Assertions that many tests share: which error a parser throws, which error a caller's mistake throws, and dictionaries in a shape
- * that compares by value.
+ * Assertions that many tests share: about the error of a parser and the error of a caller's
+ * mistake, and dictionaries in a shape that compares by value.
  */
 
-import { assert, assertEquals, fail } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, fail } from "@std/assert";
 import { BodyError, ContentRange, ProtocolError, Range } from "@degu/degu/base";
 import type { FlatHeaders } from "./wire_grammar.ts";
 
-/** The error that a call throws; fails the test where it throws none. */
+/** The error that a call throws; fails the test if there is none. */
 export function thrownBy(call: () => unknown, what: string): unknown {
   let result: unknown;
   try {
@@ -18,7 +18,9 @@ export function thrownBy(call: () => unknown, what: string): unknown {
   return fail(`${what} was accepted: ${Deno.inspect(result).slice(0, 200)}`);
 }
 
-/** Fails a test with an error that is not the expected one; it is shown only then, because that takes long. */
+/**
+ * Fails a test with an unexpected error; formatting the error takes long, and happens only here.
+ */
 function wrong(what: string, error: unknown): never {
   return fail(`${what} failed with ${Deno.inspect(error)}`);
 }
@@ -30,8 +32,8 @@ function assertCode(error: unknown, codes: readonly string[], what: string) {
 }
 
 /**
- * The value that a parser returns, or null where it throws a `ProtocolError`; any other error fails the test. `what` names the input in
- * that failure; it may be the input itself.
+ * The value that a parser returns, or null if it throws a `ProtocolError`; any other error fails
+ * the test. `what` names the input in that failure; it may be the input itself.
  */
 export function parsedOrNull<T>(parse: () => T, what: string): T | null {
   try {
@@ -55,7 +57,7 @@ export async function assertProtocolRejection(
   assertCode(await rejectionOf(promise, what), codes, what);
 }
 
-/** What a promise rejects with; fails the test where it resolves. */
+/** The reason with which a promise rejects; fails the test if the promise resolves. */
 export async function rejectionOf(promise: Promise<unknown>, what: string): Promise<unknown> {
   let result: unknown;
   try {
@@ -72,8 +74,8 @@ export async function assertBodyError(promise: Promise<unknown>, what: string) {
 }
 
 /**
- * Asserts that a body failed because its source ended too early: the caller's source broke its promise (`BodyError`), or the bytes
- * ended inside a message (`BODY_INCOMPLETE`).
+ * Asserts that a body failed because its source ended too early: the caller's source broke its
+ * promise (`BodyError`), or the bytes ended inside a message (`BODY_INCOMPLETE`).
  */
 export async function assertCutShort(promise: Promise<unknown>, what: string) {
   const error = await rejectionOf(promise, what);
@@ -90,9 +92,14 @@ function asserting(...classes: readonly ErrorConstructor[]) {
 
 /** Asserts that a call throws a `TypeError`: an argument has the wrong type. */
 export const assertTypeError = asserting(TypeError);
-/** Asserts that a call throws a `RangeError`: an argument of the right type has a value that is not allowed. */
+/**
+ * Asserts that a call throws a `RangeError`: an argument of the right type has a value that is not
+ * allowed.
+ */
 export const assertRangeError = asserting(RangeError);
-/** Asserts that a call throws a `TypeError` or a `RangeError`: a caller's mistake, never a peer's. */
+/**
+ * Asserts that a call throws a `TypeError` or a `RangeError`: a caller's mistake, never a peer's.
+ */
 export const assertCallerError = asserting(TypeError, RangeError);
 
 /** Calls a function with arguments that its signature does not allow. */
@@ -127,4 +134,11 @@ export function flatten(headers: Record<string, unknown>): FlatHeaders {
 export function shown(text: string): string {
   const quoted = JSON.stringify(text);
   return quoted.length <= 70 ? quoted : `${quoted.slice(0, 60)}… (${text.length})`;
+}
+
+/** The message of the error that a call throws. */
+export function messageOf(call: () => unknown): string {
+  const error = thrownBy(call, "a mistake");
+  assertInstanceOf(error, Error);
+  return error.message;
 }

@@ -4,7 +4,7 @@ import { mustRun, obstacleTo } from "./commands.ts";
 /** The command that runs the command behind it in a network namespace. */
 export const THROUGH_NAMESPACE: readonly string[] = ["unshare", "--map-root-user", "--net"];
 
-/** Why there can be no network namespace with what is needed in it; `null` if there can. */
+/** The reason why no network namespace with all its devices can be made; `null` if it can. */
 export function networkObstacle(): Promise<string | null> {
   const link = "ip link add left type veth peer name right".split(" ");
   return obstacleTo([...THROUGH_NAMESPACE, ...link]);
@@ -13,7 +13,7 @@ export function networkObstacle(): Promise<string | null> {
 /** The command that runs the command behind it in a mount namespace. */
 export const THROUGH_MOUNT_NAMESPACE: readonly string[] = ["unshare", "--map-root-user", "--mount"];
 
-/** Why no disk can be mounted in a namespace; `null` if it can. */
+/** The reason why no disk can be mounted in a namespace; `null` if it can. */
 export function mountObstacle(): Promise<string | null> {
   return obstacleTo([...THROUGH_MOUNT_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
 }
@@ -22,7 +22,10 @@ export async function ip(...args: string[]): Promise<void> {
   await mustRun(["ip", ...args]);
 }
 
-/** Lays a cable in this namespace, from `left` with fe80::1 to `right` with fe80::2; they are usable at once, as nobody else is asked. */
+/**
+ * Lays a cable in this namespace, from `left` with fe80::1 to `right` with fe80::2. The addresses
+ * are usable at once: duplicates are not looked for.
+ */
 export async function layCable(): Promise<void> {
   await ip("link", "set", "lo", "up");
   await ip("link", "add", "left", "type", "veth", "peer", "name", "right");
@@ -32,7 +35,7 @@ export async function layCable(): Promise<void> {
   }
 }
 
-/** The scope of an interface; those that are down have none. */
+/** The scope of an interface; an interface that is down has none. */
 export function scopeOf(wanted: string): number {
   const found = Deno.networkInterfaces().find(({ name, scopeid }) => name === wanted && scopeid);
   return found?.scopeid ?? 0;

@@ -1,4 +1,6 @@
-/** Disks of odd_disk.py, which spell names their own way, or fail: for a while, or for one command. */
+/**
+ * Disks of odd_disk.py, which spell names their own way or fail: for a while, or for one command.
+ */
 
 import { fileURLToPath } from "node:url";
 import { mustRun } from "./commands.ts";
@@ -6,8 +8,8 @@ import { mustRun } from "./commands.ts";
 const PROGRAM = fileURLToPath(import.meta.resolve("./odd_disk.py"));
 
 /**
- * A script for a shell in a namespace that may mount. In a directory, its argument 0, `disk` is such a
- * disk over `backing` while the command runs that the other arguments are.
+ * A script for a shell in a namespace that may mount. The script runs a command, its arguments
+ * after the first, while `disk` in a directory, its argument 0, is such a disk over `backing`.
  *
  * @param how The arguments of odd_disk.py behind the paths, for the shell.
  */
@@ -18,12 +20,12 @@ export async function scriptOnOddDisk(dir: string, how: string): Promise<string>
   await Deno.writeTextFile(`${dir}/backing/mounted`, "");
   return `/usr/bin/python3 "${PROGRAM}" "$0/backing" "$0/disk" ${how} & disk=$!; ` +
     'until [ -e "$0/disk/mounted" ]; do kill -0 $disk 2>/dev/null || exit 1; sleep 0.02; done; ' +
-    // A file that has just been closed keeps it busy for a moment.
+    // A file that has just been closed keeps the disk busy for a moment.
     '"$@"; code=$?; umount --lazy "$0/disk"; kill $disk; wait $disk; exit $code';
 }
 
 /**
- * Mounts such a disk over an existing directory; rejects where that can't be.
+ * Mounts such a disk over an existing directory; rejects if that is impossible.
  *
  * @returns A function that unmounts it.
  */

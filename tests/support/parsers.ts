@@ -1,4 +1,7 @@
-/** Each parser beside the second statement of what it reads (wire_grammar.ts), and beside the formatter that undoes it. */
+/**
+ * Each parser beside the second statement of its grammar (wire_grammar.ts), and beside the
+ * formatter that undoes it.
+ */
 
 import { buildUri } from "@degu/degu/base";
 import {
@@ -26,7 +29,7 @@ import {
   referenceUri,
 } from "./wire_grammar.ts";
 
-/** A parser of Latin-1 text; what is read has a shape that compares. */
+/** A parser of Latin-1 text; its result has a shape that compares. */
 function parser<Parsed>(
   parse: (text: string) => Parsed,
   shape: (parsed: Parsed) => unknown,
@@ -35,13 +38,13 @@ function parser<Parsed>(
   hasOneForm = true,
 ) {
   return {
-    /** What the text says; throws where it is refused. */
+    /** The parsed text; throws if the parser refuses it. */
     read: (text: string) => shape(parse(text)),
-    /** What the grammar says of it; `null` where it is refused. */
+    /** The value by the grammar; `null` if the grammar refuses the text. */
     reference,
-    /** Parses the text, and formats what was read; `null` where that would take a large array. */
+    /** The text, parsed and formatted; `null` if that would take a large array. */
     again: (text: string) => format(parse(text)),
-    /** Whether there is one text, but for its case, for what is read. */
+    /** Whether each value has a single text, apart from its case. */
     hasOneForm,
   };
 }
@@ -58,7 +61,7 @@ const headers = (isResponse: boolean) =>
     false,
   );
 
-/** The parsers, by what they read. */
+/** The parsers, by their subject. */
 export const parsers = {
   "uri": parser(
     parseUri,

@@ -1,22 +1,25 @@
-/** The permissions of programs: as flags, what is asked for, and what is done without one of them. */
+/** The permissions of programs: as flags, as requests, and the effects of a missing one. */
 
 import { assert, assertEquals } from "@std/assert";
 import { resolve } from "node:path";
 
-/** What a program that is audited asks for before each of its steps. */
+/** The request of an audited program that marks its next step. */
 const NEXT_STEP = "NEXT_STEP";
 
-/** What `node:worker_threads` asks for, and does without: the whole environment. */
+/** The request of `node:worker_threads` for the whole environment, which it can do without. */
 const OF_WORKERS = "env";
 
-/** The permissions of a flag, without `--allow-`: of `--allow-read=A,B` those to read A, and B. */
+/** The permissions of a flag, without `--allow-`: `--allow-read=A,B` has those to read A, and B. */
 export function permissionsOf(flag: string): string[] {
   const [, kind, list] = /^--allow-([a-z]+)(?:=(.*))?$/.exec(flag) ?? [];
   assert(kind !== undefined, `${flag} is no permission`);
   return list === undefined ? [kind] : list.split(",").map((value) => `${kind}=${value}`);
 }
 
-/** Makes flags of permissions: those of one kind become one list, which is none if one has no value. */
+/**
+ * Makes flags of permissions. The permissions of one kind become a list; one without a value grants
+ * all.
+ */
 export function flagsOf(permissions: Iterable<string>): string[] {
   const kinds = Map.groupBy(Array.from(permissions, split), ([kind]) => kind);
   return Array.from(kinds, ([kind, all]) => {
@@ -44,13 +47,13 @@ export function beginStep(): void {
   try {
     Deno.env.get(NEXT_STEP);
   } catch {
-    // Nothing else is wanted than that it has been asked for.
+    // The request itself is the mark.
   }
 }
 
 /**
- * What a program has asked for, in each of its steps, from the file that `DENO_AUDIT_PERMISSIONS` named. Of programs that are run
- * Deno records nothing.
+ * The requests of a program, in each of its steps, from the file that `DENO_AUDIT_PERMISSIONS`
+ * named. Deno doesn't record requests to run programs.
  */
 export async function readAudit(path: string): Promise<string[][]> {
   const steps: string[][] = [[]];
@@ -65,7 +68,7 @@ export async function readAudit(path: string): Promise<string[][]> {
   return steps;
 }
 
-/** Whether a permission grants what a program in a directory asks for. What it grants Deno grants, too. */
+/** Whether a permission grants a request of a program in a directory. Deno grants no less. */
 export function grants(permission: string, asked: string, cwd = "/"): boolean {
   const [[kind, value], [askedKind, askedValue]] = [split(permission), split(asked)];
   if (kind !== askedKind) return false;
@@ -76,18 +79,21 @@ export function grants(permission: string, asked: string, cwd = "/"): boolean {
   return isPath && `${resolve(cwd, askedValue)}/`.startsWith(`${resolve(cwd, value)}/`);
 }
 
-/** What is done without one of its permissions. */
+/** A case with a missing permission. */
 export interface Lacking {
   readonly permissions: readonly string[];
   readonly missing: string;
 }
 
-/** Puts them in few processes, in an order in which each gives up one permission that nobody behind it needs. */
+/**
+ * Distributes cases over few processes, in an order in which each gives up a permission that no
+ * later case needs.
+ */
 export function inFewProcesses<T extends Lacking>(all: readonly T[]): T[][] {
   const processes: T[][] = [];
   const users = (missing: string) =>
     all.filter(({ permissions }) => permissions.some((each) => each.startsWith(missing))).length;
-  // What most need is given up last.
+  // The permissions that most cases need are given up last.
   for (const next of all.toSorted((a, b) => users(b.missing) - users(a.missing))) {
     const process = processes.find((each) => each.every((later) => mayPrecede(next, later)));
     if (process === undefined) processes.push([next]);
@@ -96,7 +102,10 @@ export function inFewProcesses<T extends Lacking>(all: readonly T[]): T[][] {
   return processes;
 }
 
-/** Whether one takes nothing that a later one needs, and none has a wider permission than what the other one is to do without. */
+/**
+ * Whether a case lacks nothing that a later case needs, and neither has a wider permission than the
+ * one that the other lacks.
+ */
 function mayPrecede(next: Lacking, later: Lacking): boolean {
   const [gone, goneLater] = [next.missing, later.missing];
   return later.permissions.every((each) =>
@@ -104,7 +113,10 @@ function mayPrecede(next: Lacking, later: Lacking): boolean {
   ) && next.permissions.every((each) => each === goneLater || !goneLater.startsWith(each));
 }
 
-/** Asserts that a program that may do all has asked for what these permissions grant, and for nothing else. */
+/**
+ * Asserts that a program with all permissions has requested exactly those that the given
+ * permissions grant.
+ */
 export function assertAsked(
   asked: readonly string[],
   permissions: readonly string[],

@@ -7,7 +7,7 @@ import type { AppFunction, AppObject, Exchange } from "@degu/degu/server";
 
 const answer = (text: string) => [200, "OK", {}, new TextEncoder().encode(text)] as const;
 
-/** Answers with the number of its thread, after it has done what the path says. */
+/** Answers with the number of its thread, after the action in the path. */
 export const app: AppFunction = async ({ path: [what] }) => {
   if (what === "exit") Deno.exit(7);
   if (what === "throw") setTimeout(() => fail());
@@ -19,9 +19,7 @@ export const app: AppFunction = async ({ path: [what] }) => {
 
 const reading = Promise.withResolvers<void>();
 
-/**
- * Reads bodies. For `/later` it lets a minute pass on the clock of its thread, once it reads one.
- */
+/** Reads bodies. For `/later` a minute passes on the clock of its thread before a body is read. */
 export const patient: AppFunction = async ({ body, path: [what] }) => {
   const bytes = body?.bytes();
   if (bytes !== undefined) reading.resolve();
@@ -34,7 +32,7 @@ export const patient: AppFunction = async ({ body, path: [what] }) => {
   return await answer(`${threadId}`);
 };
 
-/** Holds up the thread, as a computation would, and leaves the processor to others. */
+/** Holds up the thread like a computation, but leaves the processor to others. */
 export function block(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
@@ -43,10 +41,10 @@ function fail(): never {
   throw new Error("nobody caught this");
 }
 
-/** What tests and workers count; number 0 is what {@linkcode count} counts. */
+/** Counters that tests and workers share; {@linkcode count} uses number 0. */
 export type Counters = SharedArrayBuffer;
 
-/** Counts, and returns how many there were before. */
+/** Counts, and returns the former count. */
 function count(counters: Counters): number {
   const numbers = new Int32Array(counters);
   const before = Atomics.add(numbers, 0, 1);
@@ -72,7 +70,7 @@ export function buildCounting(counters: Counters): AppFunction {
 
 let exchanges: Counters | null = null;
 
-/** Makes an app of whose exchanges {@linkcode countExchange} counts those that are complete. */
+/** Makes an app whose complete exchanges {@linkcode countExchange} counts. */
 export function buildWatched(counters: Counters): AppFunction {
   exchanges = counters;
   return app;
@@ -83,7 +81,7 @@ export function countExchange({ method, status, error, session }: Exchange): voi
   if (exchanges !== null && isWhole && session.peerCertificate !== null) count(exchanges);
 }
 
-/** Makes an app that never answers: it counts, and hangs. */
+/** Makes an app that counts, hangs, and never answers. */
 export function buildEndless(counters: Counters): AppFunction {
   return () => {
     count(counters);
@@ -112,25 +110,28 @@ export function buildExcept(counters: Counters, number: number): AppFunction {
   return app;
 }
 
-/** Makes an app the first time; later it is never made. */
+/** Makes an app the first time; later calls never finish. */
 export async function buildFirst(counters: Counters): Promise<AppFunction> {
   if (count(counters) > 0) await new Promise(() => {});
   return app;
 }
 
 export async function buildProxy(address: Address): Promise<ProxyApp> {
-  // The other workers do without a client.
+  // The other workers need no client.
   const { Client, ProxyApp } = await import("@degu/degu");
   return new ProxyApp(new Client(address));
 }
 
-/** What a device serves: it knows its peers by their authority. */
+/** The app of a device, which names its peers by their authority. */
 export const deviceApp: AppObject = {
   onConnect: (session) => session.peerCertificate?.authority !== undefined,
   handle: (_request, { peerCertificate }) => answer(peerCertificate!.authority!.publicKey256),
 };
 
-/** Makes an app that talks to the thread that has started the worker, and answers with what it has heard and was given. */
+/**
+ * Makes an app that talks to the thread that has started the worker, and answers with the messages
+ * and its arguments.
+ */
 export function buildTalking(): AppFunction {
   const heard: unknown[] = [];
   parentPort!.on("message", (message) => heard.push(message));
@@ -140,13 +141,13 @@ export function buildTalking(): AppFunction {
   return () => answer(JSON.stringify({ heard, workerData }));
 }
 
-/** An app whose errors nobody but itself handles. */
+/** An app that handles its own unhandled errors. */
 export function buildForgiving(): AppFunction {
   globalThis.addEventListener("unhandledrejection", (event) => event.preventDefault());
   return app;
 }
 
-/** Makes an app, and ends the worker some milliseconds later, but for the first times. */
+/** Makes an app, and ends the worker some milliseconds later, except the first times. */
 export function buildDoomed(counters: Counters, times: number, milliseconds: number): AppFunction {
   if (count(counters) >= times) setTimeout(() => Deno.exit(9), milliseconds);
   return app;

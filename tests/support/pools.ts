@@ -8,7 +8,9 @@ import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
 import { sharedPki, type Trust } from "./tls_endpoints.ts";
 
-/** Of a pool that replaces a worker quickly, and waits for one as long as any. */
+/**
+ * The times of a pool that replaces a worker quickly, and waits for a silent one as long as usual.
+ */
 export const TIMES: PoolTimes = {
   heartbeat: { every: 5000, missed: 6 },
   restart: { first: 10, most: 40 },
@@ -41,12 +43,12 @@ export async function servePool(
 
 export type Pooling = Awaited<ReturnType<typeof servePool>>;
 
-/** The number of the thread that answers. */
+/** The number of the answering thread. */
 export async function askThread(from: Client | Connection): Promise<string> {
   return await (await from.request("GET", "/", {}, null)).body!.text();
 }
 
-/** Connections to both workers; the kernel chooses, so it takes several attempts. */
+/** Connections to both workers; the kernel chooses, so several attempts are needed. */
 export async function meetWorkers(client: Client): Promise<Connection[]> {
   const met = new Map<string, Connection>();
   for (let attempt = 0; met.size < 2; attempt++) {
@@ -59,11 +61,11 @@ export async function meetWorkers(client: Client): Promise<Connection[]> {
   return [...met.values()];
 }
 
-/** Waits until a worker serves that is none of these. */
+/** Waits until a further worker serves. */
 export async function meetNewWorker(client: Client, known: readonly string[]): Promise<string> {
   const meet = async () => {
     for (;;) {
-      // One that is being replaced can't be reached.
+      // A worker that is being replaced can't be reached.
       const thread = await askThread(client).catch(() => known[0]!);
       if (!known.includes(thread)) return thread;
       await new Promise((resolve) => setTimeout(resolve, 100));
@@ -72,7 +74,7 @@ export async function meetNewWorker(client: Client, known: readonly string[]): P
   return await within(meet(), "another worker serves", 60);
 }
 
-/** Waits until the first number that workers share is at least this. */
+/** Waits until the first shared number is at least this. */
 export async function reaches(numbers: Int32Array<SharedArrayBuffer>, least: number) {
   const wait = async () => {
     for (;;) {

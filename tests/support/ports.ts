@@ -1,12 +1,12 @@
-/** Ports that were free a moment ago, and how to take an address again. */
+/** Ports that were free a moment ago, and ways to listen at an address again. */
 
 import { within } from "./raw_peer.ts";
 
-/** Below the ports that any system chooses itself, for listeners without a port or for connections. */
+/** The first port, below those that any system chooses itself for listeners or connections. */
 const FIRST = 20_000;
 const COUNT = 12_000;
 
-/** A port at which nobody listens, and which nobody gets who doesn't ask for it. */
+/** A port without a listener, which only a program that asks for it can get. */
 export async function unusedPort(): Promise<number> {
   for (;;) {
     const port = FIRST + Math.floor(Math.random() * COUNT);
@@ -19,7 +19,10 @@ export async function unusedPort(): Promise<number> {
   }
 }
 
-/** An address that stays free once its listener was closed: the system gives its port to nobody. */
+/**
+ * An address that stays free after its listener is closed: the system gives its port to no other
+ * program.
+ */
 export async function ownAddress(): Promise<readonly [host: string, port: number]> {
   return ["127.0.0.1", await unusedPort()];
 }
@@ -27,9 +30,9 @@ export async function ownAddress(): Promise<readonly [host: string, port: number
 /**
  * Listens at an address whose listener was closed, until that succeeds.
  *
- * A program that another test starts at that moment has a copy of the listening socket until it runs, for some
- * milliseconds. The address must be an {@linkcode ownAddress} or have a name: anybody may get a port that the system
- * had chosen, for as long as they like.
+ * A program that another test is starting has a copy of the listening socket for some milliseconds.
+ * The address must be an {@linkcode ownAddress} or have a name: any program may get a port that the
+ * system had chosen, for as long as it likes.
  */
 export async function listenAgain<T>(listen: () => T | Promise<T>): Promise<T> {
   let isLate = false;

@@ -2,13 +2,13 @@ import { assert } from "@std/assert";
 import { denoRun, startCommand } from "./commands.ts";
 import { within } from "./raw_peer.ts";
 
-/** Seconds that a program may take for a step: on a busy machine it is compiled first. */
+/** Seconds for a step of a program: on a busy machine it is compiled first. */
 const PATIENCE = 60;
 
-/** What has been printed so far. */
+/** The text that a program has printed so far. */
 export class Shown {
   text = "";
-  /** Up to where {@linkcode next} has found something. */
+  /** The end of the last text that {@linkcode next} has found. */
   #seen = 0;
   readonly #end = Promise.withResolvers<string>();
   #wake = Promise.withResolvers<void>();
@@ -35,12 +35,12 @@ export class Shown {
     this.#wake.resolve();
   }
 
-  /** All of it, at its end. */
+  /** The whole text, at its end. */
   get all(): Promise<string> {
     return this.#end.promise;
   }
 
-  /** Its lines as they come, without their ends. */
+  /** The lines as they come, without their ends. */
   async *lines(): AsyncGenerator<string, void> {
     for (let at = 0;;) {
       const end = this.text.indexOf("\n", at);
@@ -52,7 +52,7 @@ export class Shown {
     }
   }
 
-  /** Waits for what a pattern matches; rejects where the output ends before. */
+  /** Waits for a match of a pattern; rejects if the output ends before. */
   async find(what: RegExp, from = 0): Promise<RegExpExecArray> {
     for (;;) {
       const match = what.exec(this.text.slice(from));
@@ -62,7 +62,7 @@ export class Shown {
     }
   }
 
-  /** The same behind what was waited for before. */
+  /** Waits for a match behind the last one. */
   async next(what: RegExp): Promise<string> {
     const match = await this.find(what, this.#seen);
     this.#seen += match.index + match[0].length;
@@ -70,7 +70,7 @@ export class Shown {
   }
 }
 
-/** A process with pipes, of which texts are waited for; disposing of it ends it. */
+/** A process with pipes whose output can be waited for; disposing of it ends it. */
 export class RunningProcess implements AsyncDisposable {
   readonly #stdout: Shown;
   readonly #stderr: Shown;
@@ -80,7 +80,7 @@ export class RunningProcess implements AsyncDisposable {
     this.#stderr = Shown.from(child.stderr);
   }
 
-  /** Waits until it has printed this, behind what was waited for before; returns it. */
+  /** Waits until the process has printed a match behind the last one; returns it. */
   printed(what: RegExp): Promise<string> {
     return within(this.#stdout.next(what), `${what}`, PATIENCE);
   }
@@ -100,7 +100,7 @@ export class RunningProcess implements AsyncDisposable {
     try {
       this.child.kill("SIGKILL");
     } catch {
-      // It has ended.
+      // The process has ended.
     }
   }
 
@@ -122,8 +122,8 @@ export async function inLanes(
 }
 
 /**
- * Starts a program that prints a line when it begins its work, and kills it some time after that: each of the turns has a
- * part of that time, in which the moment is random.
+ * Starts a program that prints a line when it begins its work, and kills it later. Each of the
+ * turns has a part of the work's time, and a random moment in it.
  */
 export async function killAtRandom(
   command: Deno.Command,
@@ -139,7 +139,7 @@ export async function killAtRandom(
   return ended;
 }
 
-/** Begins to run a module in a Deno of its own, with these flags. */
+/** Starts a module in a separate Deno with these flags. */
 export async function spawnScript(
   script: string,
   flags: readonly string[],
@@ -153,7 +153,7 @@ export async function spawnScript(
   return child;
 }
 
-/** Runs a module in a Deno of its own with these permissions and returns what it printed. */
+/** Runs a module in a separate Deno with these permissions, and returns its output. */
 export async function runScript(
   script: string,
   permissions: string[],

@@ -10,12 +10,12 @@ interface ProgramOptions {
   readonly flags?: readonly string[];
   readonly args?: readonly string[];
   readonly env?: Record<string, string>;
-  /** A command that runs the command that is its arguments. */
+  /** A command that runs the command in its arguments. */
   readonly through?: readonly string[];
   readonly patience?: number;
 }
 
-/** The flags with which a program finds the `@std` packages, as the one that calls this has found them. */
+/** The flags with which a program finds the same `@std` packages as the caller. */
 export function importMapFlags(): string[] {
   const isStandIn = import.meta.resolve("@std/assert").startsWith("file:");
   return isStandIn ? [`--import-map=${import.meta.resolve("./offline/import_map.json")}`] : [];
@@ -31,7 +31,7 @@ export function programCommand(
   return new Deno.Command(program, { args: rest, env, stdin, stdout: "piped", stderr: "piped" });
 }
 
-/** Runs a program to its end and returns what it printed; fails the test where it does not succeed. */
+/** Runs a program to its end and returns its output; fails the test unless the program succeeds. */
 export async function runProgram(name: string, options: ProgramOptions = {}): Promise<string> {
   await using running = new RunningProcess(programCommand(name, options).spawn());
   const { success, stdout, stderr } = await running.ended(options.patience ?? 120);

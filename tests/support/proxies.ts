@@ -7,12 +7,12 @@ import { RawPeer, RawServer } from "./raw_peer.ts";
 import { serve, type Serving } from "./serving.ts";
 import { assertEquals } from "@std/assert";
 
-/** A proxy on a server of its own; its client sends no `host` and waits for 10 s unless told. */
+/** A proxy on a server of its own; by default its client sends no `host` and waits for 10 s. */
 export function serveProxy(upstream: Address, options: ClientOptions = {}): Serving {
   return serve(new ProxyApp(new Client(upstream, { host: null, timeout: 60, ...options })));
 }
 
-/** A proxy, a peer that is connected to it, and the server that it connects to. */
+/** A proxy with a connected peer, and the server that it connects to. */
 export async function connectThrough(options: ClientOptions = {}) {
   const upstream = new RawServer();
   const proxy = serveProxy(upstream.address, options);
@@ -29,7 +29,7 @@ export async function connectThrough(options: ClientOptions = {}) {
   };
 }
 
-/** A request that has arrived at the server behind a proxy, as it was sent; `far` is that end. */
+/** A request that has arrived at the server behind a proxy, in its bytes; `far` is that end. */
 export async function relay(request: string, options?: ClientOptions) {
   const through = await connectThrough(options);
   await through.near.send(request);
@@ -38,7 +38,7 @@ export async function relay(request: string, options?: ClientOptions) {
   return { ...through, far };
 }
 
-/** Requests of every kind, as they stand on the wire; nothing in them is for one connection only. */
+/** Requests of every kind, in their bytes; all parts pass a proxy. */
 export const REQUESTS: readonly string[] = [
   "GET / HTTP/1.1\r\n\r\n",
   "GET /foo/?bar=baz&x HTTP/1.1\r\naccept: text/html, */*;q=0.5\r\nhost: example.com\r\n\r\n",
@@ -53,7 +53,7 @@ export const REQUESTS: readonly string[] = [
   "1\r\na\r\n5;key=value\r\nhello\r\n1\r\nb\r\n0;last=one;two\r\n\r\n",
 ];
 
-/** What RFC 9110 §7.6.1 has a proxy keep to itself, and `expect`; whatever else there is. */
+/** The headers that RFC 9110 §7.6.1 forbids a proxy to pass on, and `expect`. */
 const FOR_ONE_CONNECTION = /^(connection|keep-alive|te|upgrade|expect|proxy-.*)$/;
 const NEVER_DROPPED = /^(host|content-length|transfer-encoding|range|content-range)$/;
 

@@ -1,19 +1,19 @@
 /**
- * Peers that send raw bytes, including those that no client or server of this project would send, and read
- * raw bytes. Text is Latin-1, one character per byte. Every wait has a time limit, so that a broken test
- * fails instead of hanging. Fuzzers and the soak use them, too, where nothing of `@std` is at hand.
+ * Peers that send raw bytes, even bytes that no client or server of this project would send, and
+ * read raw bytes. Text is Latin-1, one character per byte. Every wait has a time limit, so that a
+ * broken test fails instead of hanging. Fuzzers and the soak use these peers, too, so nothing of
+ * `@std` is imported.
  */
 
 import type { Address } from "@degu/degu/base";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
 /**
- * Seconds that any wait may take before the test fails; far more than any of them needs, on a busy
- * machine, too.
+ * Seconds after which a wait fails its test; far more than any wait takes, even on a busy machine.
  */
 const PATIENCE = 60;
 
-/** The promise, or a rejection after some seconds that says what did not happen. */
+/** The promise, or a rejection after some seconds that names the missing event. */
 export async function within<T>(
   promise: Promise<T>,
   what: string,
@@ -31,7 +31,7 @@ export async function within<T>(
   }
 }
 
-/** Tries up to twenty times, until something was in time: a busy machine can make anything late. */
+/** Tries up to twenty times until an attempt is in time: a busy machine can make anything late. */
 export async function atLeastOnce(
   otherwise: string,
   isInTime: () => Promise<boolean>,
@@ -52,10 +52,11 @@ export async function dial(address: Address): Promise<Deno.Conn> {
 }
 
 /**
- * Waits until nothing listens at an address whose listener was closed; fails the test if something still does.
+ * Waits until nothing listens at an address whose listener was closed; fails the test if a listener
+ * stays.
  *
- * A program that another test starts at that moment has a copy of the listening socket until it runs, so a
- * connection may still be established, or reset.
+ * A program that another test is starting has a copy of the listening socket for some milliseconds,
+ * so a connection may still be established, or reset.
  */
 export async function untilRefused(address: Address): Promise<void> {
   for (const end = performance.now() + PATIENCE * 1000; performance.now() < end;) {
@@ -69,10 +70,13 @@ export async function untilRefused(address: Address): Promise<void> {
   throw new Error(`waited ${PATIENCE} s in vain: connections are refused`);
 }
 
-/** How a connection ended, and what had come until then. */
+/** The end of a connection, with the bytes that had come before. */
 interface Ending {
   readonly received: string;
-  /** `"reset"` where the other end closed with bytes unread, or broke off; `"end"` where it closed in order. */
+  /**
+   * `"reset"` if the other end closed with bytes unread, or broke off; `"end"` if it closed in
+   * order.
+   */
   readonly how: "end" | "reset";
 }
 
@@ -83,7 +87,7 @@ export class RawPeer implements Disposable {
   #closed = false;
 
   constructor(readonly conn: Deno.Conn) {
-    // A piece is not to wait for the acknowledgement of the one before.
+    // A piece must not wait for the acknowledgement of the one before.
     if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay(true);
   }
 
@@ -102,7 +106,7 @@ export class RawPeer implements Disposable {
     }
   }
 
-  /** Sends until the other end takes no more; returns how many bytes it took. */
+  /** Sends until the other end takes no more; returns the number of bytes taken. */
   async sendUntilRefused(bytes: Uint8Array, most: number): Promise<number> {
     let sent = 0;
     try {
@@ -158,7 +162,7 @@ export class RawPeer implements Disposable {
     }
   }
 
-  /** What has been read and not been taken; of more than 64 KiB the beginning. */
+  /** The text that was read and not taken yet, at most its first 64 KiB. */
   get text(): string {
     return fromLatin1(this.#buffer.subarray(0, Math.min(this.#end, 65536)));
   }
@@ -198,7 +202,10 @@ export class RawPeer implements Disposable {
   }
 }
 
-/** Sends pieces and an end over a connection of its own, and reads to the other's end: who has refused them may be gone. */
+/**
+ * Sends pieces and an end over a connection of its own, and reads to the other's end. A peer that
+ * refuses the pieces may be gone.
+ */
 export async function exchange(
   address: Address,
   ...pieces: readonly (string | Uint8Array)[]
@@ -218,7 +225,7 @@ export function isBroken(error: unknown): boolean {
     error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.ConnectionAborted;
 }
 
-/** Listens on 127.0.0.1, or on a path, and speaks bytes to who connects. */
+/** Listens on 127.0.0.1, or on a path, and exchanges bytes with clients. */
 export class RawServer implements Disposable {
   readonly address: readonly [host: string, port: number] | string;
   readonly #listener: Deno.Listener;
@@ -248,7 +255,7 @@ export class RawServer implements Disposable {
   }
 }
 
-/** Resolves once the event loop has looked at its sockets: what has arrived before is known after. */
+/** Resolves once the event loop has checked its sockets: earlier bytes have been read by then. */
 export async function turnOfEventLoop(): Promise<void> {
   using server = new RawServer();
   using near = await RawPeer.connect(server.address);

@@ -33,7 +33,7 @@ export async function serveNodeTls(
   };
 }
 
-/** The same with the certificates of a PKI, and a client of it. */
+/** A server of `node:tls` with the certificates of a PKI, and a client of it. */
 export async function serveRaw(
   pki: Trust,
   handle: (socket: tls.TLSSocket) => void,

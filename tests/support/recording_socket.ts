@@ -1,9 +1,12 @@
-/** A socket without a network: it records each write separately, and its reads return what the test provides. */
+/**
+ * A socket without a network: it records each write separately, and its reads return the bytes of
+ * the test.
+ */
 
 import type { Socket } from "@degu/degu/client";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
-/** How much a socket takes and gives at a time, in bytes. */
+/** The number of bytes that a socket takes and gives at a time. */
 export interface Portions {
   readonly perWrite?: number;
   readonly perRead?: number;
@@ -11,7 +14,7 @@ export interface Portions {
 
 /** One end of a connection whose other end is the test. */
 export class RecordingSocket implements Socket {
-  /** What was written, as Latin-1, an item per write. */
+  /** The written bytes as Latin-1, an item per write. */
   readonly writes: string[] = [];
   closings = 0;
   writeFailure: unknown = null;
@@ -38,7 +41,7 @@ export class RecordingSocket implements Socket {
     this.#waiting?.resolve();
   }
 
-  /** Resolves once there has been a write, or an attempt to write, after the call. */
+  /** Resolves once a write, or an attempt to write, has followed the call. */
   written(): Promise<void> {
     this.#writing = Promise.withResolvers();
     return this.#writing.promise;

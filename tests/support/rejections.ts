@@ -1,6 +1,6 @@
 /** Unhandled rejections, which would end the process. */
 
-/** Collects unhandled rejections, which would otherwise end the process, until it is disposed of. */
+/** Collects unhandled rejections, which would otherwise end the process, until disposed of. */
 export function unhandledRejections() {
   const reasons: unknown[] = [];
   const listen = (event: PromiseRejectionEvent) => {

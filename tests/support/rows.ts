@@ -1,15 +1,15 @@
 /**
- * Rows of what a rule accepts and refuses. Each has the rule's name and where it comes from, so that a search for
- * either finds it.
+ * Rows of accepted and refused texts. Each row has the rule's name and its source, so that a search
+ * for either finds the row.
  */
 
 export interface RefusedRow {
   readonly rule: string;
-  /** The section of the RFC that it comes from, or that it narrows. */
+  /** The section of the RFC that the rule comes from, or that it narrows. */
   readonly rfc: string;
-  /** Latin-1: one character per byte. */
+  /** The text in Latin-1: one character per byte. */
   readonly text: string;
-  /** The codes that are right: where several rules are broken, the code of any of them. */
+  /** The possible codes: if the text breaks several rules, the code of any of them. */
   readonly codes: readonly string[];
 }
 
@@ -23,7 +23,7 @@ export function refused(
   return texts.map((text) => ({ rule, rfc, text, codes: list }));
 }
 
-/** Runs the rows of a test, each as a step that its first item names. */
+/** Runs the rows of a test, each as a step named by its first item. */
 export async function eachRow<Rest extends readonly unknown[]>(
   t: Deno.TestContext,
   rows: Iterable<readonly [name: string, ...Rest]>,

@@ -11,7 +11,7 @@ import { serve } from "./serving.ts";
 import { makeFifo, makeLinks } from "./special_files.ts";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
-/** A directory that is served, and a connection to it. */
+/** A served directory, and a connection to its server. */
 export async function serveDirectory(makeApp = (dir: string): App => new FilesApp(dir)) {
   const dir = await tempDir();
   const serving = serve(makeApp(dir.path));
@@ -35,7 +35,7 @@ export async function serveDirectory(makeApp = (dir: string): App => new FilesAp
   };
 }
 
-/** Status, headers that are asked for, and the text of a response. */
+/** The status, the named headers and the text of a response. */
 export async function summarize(response: Response, ...names: string[]) {
   const body = await response.body?.bytes();
   return [
@@ -56,7 +56,7 @@ export function pattern(length: number): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** A directory `root` with what may be served, and beside it what may not. */
+/** A directory `root` with files to serve, and files beside it that must not be served. */
 export async function makeTree() {
   const dir = await tempDir();
   const path = await Deno.realPath(dir.path);
@@ -71,7 +71,10 @@ export async function makeTree() {
   return { path, root: `${path}/root`, [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]() };
 }
 
-/** A tree with links to `sub` and `sub/file`, in which `sub` can be exchanged for a link to what is outside. */
+/**
+ * A tree with links to `sub` and `sub/file`, in which `sub` can be exchanged for a link to the
+ * outside.
+ */
 export async function makeExchangeable() {
   const tree = await makeTree();
   const { path, root } = tree;
@@ -91,7 +94,7 @@ export async function makeExchangeable() {
   };
 }
 
-/** Links below a root, and where they lead; `$` is the directory that the root is in. */
+/** Links below a root, with their targets; `$` is the directory around the root. */
 export const LINKS: Readonly<Record<string, string>> = {
   ...{ in: "file", "in-absolute": "$/root/sub/file", "in-dir": "sub", "sub/up": "../file" },
   ...{ "out-and-in": "../root/file", self: ".", out: "../secret", "out-absolute": "$/secret" },
@@ -102,7 +105,7 @@ export const LINKS: Readonly<Record<string, string>> = {
   ".b.degu-part": "file",
 };
 
-/** Puts what no peer may reach or write into a tree: links, a socket, a FIFO, and what is reserved. */
+/** Adds entries that no peer may reach or write: links, a socket, a FIFO, and reserved names. */
 export async function addTraps({ path, root }: { readonly path: string; readonly root: string }) {
   for (const dir of ["", "sub/"]) await Deno.mkdir(`${root}/${dir}${RESERVED}`);
   for (const name of [`${RESERVED}/part`, `sub/${RESERVED}/part`, "sub/.a.degu-part"]) {
@@ -120,7 +123,7 @@ export async function addTraps({ path, root }: { readonly path: string; readonly
   };
 }
 
-/** Bytes of the file of {@linkcode serveLarge}. */
+/** The number of bytes in the file of {@linkcode serveLarge}. */
 export const LARGE = 4_000_000;
 
 export async function serveLarge(options: ServerOptions = {}, wrap = (app: FilesApp): App => app) {

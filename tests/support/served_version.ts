@@ -1,6 +1,6 @@
 /**
- * A file that an app serves from memory, with a chosen version and validators: real files have an entity
- * tag only after two seconds.
+ * A file that an app serves from memory, with a chosen version and validators: real files have an
+ * entity tag only after two seconds.
  */
 
 import { BodyIter, ContentRange, Range } from "@degu/degu/base";
@@ -14,26 +14,26 @@ import { randomBytes } from "./transferring.ts";
 
 const PIECE_BYTES = 65536;
 
-/** The file, and what was asked for. */
+/** The file, and the requests for it. */
 export class ServedVersion {
   content: Uint8Array<ArrayBuffer>;
   etag: string | null = '"one"';
-  /** Whether its digest is known at once, for a HEAD only, or never. */
+  /** Whether the digest is known at once, only for a HEAD, or never. */
   digest: "get" | "head" | "never" = "head";
-  /** SHA-256 as hexadecimal digits, unless it is that of the content. */
+  /** The SHA-256 to send, as hexadecimal digits; `null` for the right one. */
   sha256: string | null = null;
-  /** How many bytes of a body are sent before the connection ends. */
+  /** The number of bytes of a body that are sent before the connection ends. */
   cutAfter = Infinity;
-  /** Called before each piece with how many bytes of the body were sent. */
+  /** Called before each piece with the number of bytes sent so far. */
   beforePiece: (sent: number) => Promise<void> | void = () => {};
-  /** Methods, ranges and conditions, as they were asked for. */
+  /** Methods, ranges and conditions of the requests. */
   readonly requests: string[] = [];
 
   constructor(content: Uint8Array<ArrayBuffer>) {
     this.content = content;
   }
 
-  /** Answers as a FilesApp does, whatever the path. */
+  /** Answers like a FilesApp, whatever the path. */
   readonly app: AppFunction = ({ method, headers }, session) => {
     const { range, "if-range": ifRange, "want-repr-digest": wanted } = headers;
     const isRange = range instanceof Range && (ifRange === undefined || ifRange === this.etag);
@@ -72,7 +72,9 @@ export class ServedVersion {
   }
 }
 
-/** A file of random bytes that is served, a client of it, and a directory to download it to, as `copy`. */
+/**
+ * A served file of random bytes, a client of its server, and a directory to download to, as `copy`.
+ */
 export async function serveVersion(size: number) {
   const there = new ServedVersion(randomBytes(size));
   const serving = serve(there.app);

@@ -14,11 +14,12 @@ import {
   type Socket,
 } from "@degu/degu/server";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
+import { failAtBugs } from "./bugs.ts";
 import { RawPeer, within } from "./raw_peer.ts";
 
 export type Level = keyof Logger;
 
-/** Keeps every message with its level. */
+/** Keeps every message with its level. A bug that a server reports fails the test, whatever this expects. */
 export class RecordingLogger implements Logger {
   readonly lines: (readonly [level: Level, message: string])[] = [];
   #waiting: (() => void)[] = [];
@@ -32,7 +33,7 @@ export class RecordingLogger implements Logger {
     return this.lines.filter(([at]) => at === level).map(([, message]) => message);
   }
 
-  /** Resolves once the level has a message; to all that it has. */
+  /** Resolves once the level has a message; to all its messages. */
   async waitFor(level: Level): Promise<string[]> {
     while (this.at(level).length === 0) {
       const added = Promise.withResolvers<void>();
@@ -43,12 +44,13 @@ export class RecordingLogger implements Logger {
   }
 
   #add(level: Level, message: string): void {
+    if (level === "error") failAtBugs(message);
     this.lines.push([level, message]);
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 }
 
-/** Starts a server, on a free port of 127.0.0.1 unless told otherwise; it is closed on dispose. */
+/** Starts a server, on a free port of 127.0.0.1 by default; it is closed on dispose. */
 export function serve(
   app: App,
   options: ServerOptions = {},
@@ -58,7 +60,7 @@ export function serve(
   return running(new Server(address, app, { logger, ...options }), logger);
 }
 
-/** The same of a server that is there. */
+/** Runs a given server in the same way. */
 export function running<Kind extends Server>(server: Kind, logger: RecordingLogger) {
   const done = server.serveForever();
   return {
@@ -80,7 +82,9 @@ export function running<Kind extends Server>(server: Kind, logger: RecordingLogg
 export type Serving = ReturnType<typeof serve>;
 export type Meeting = Awaited<ReturnType<typeof meet>>;
 
-/** Starts a server, and connects a raw peer that sends these bytes; resolves once it has a session. */
+/**
+ * Starts a server, and connects a raw peer that sends these bytes; resolves once it has a session.
+ */
 export async function meet(app: App, sent = "", options?: ServerOptions) {
   const { handle, onConnect } = typeof app === "function" ? { handle: app } : app;
   const begun = Promise.withResolvers<Session>();
@@ -109,7 +113,7 @@ export async function meet(app: App, sent = "", options?: ServerOptions) {
     get asked() {
       return within(asked.promise, "the app is called");
     },
-    /** Resolves when nothing of the session is left: its store is disposed of. */
+    /** Resolves when the session is over and its store is disposed of. */
     get over() {
       return within(over.promise, "the session is over");
     },
@@ -120,7 +124,7 @@ export async function meet(app: App, sent = "", options?: ServerOptions) {
   };
 }
 
-/** An app that may return what its type does not allow. */
+/** An app that may return values outside of its type. */
 export function lawless(
   handle: (request: Request, session: Session, api: Api) => unknown,
 ): App {
@@ -128,8 +132,11 @@ export function lawless(
 }
 
 /** The server's end of a connection over a socket of the test, which begins with `connection.serve()`. */
-export function connectionOver(socket: Socket, handle: AppFunction) {
-  const logger = new RecordingLogger();
+export function connectionOver<Log extends Logger = RecordingLogger>(
+  socket: Socket,
+  handle: AppFunction,
+  logger = new RecordingLogger() as unknown as Log,
+) {
   const session = new Session("name", null, 10);
   const context = { handle, logger, sessions: new Set<Session>(), stopping: false };
   const rest = { onConnect: null, timeout: null, report: null };

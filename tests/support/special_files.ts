@@ -1,13 +1,13 @@
 /**
- * File operations that the suite has no permission for, run in a process that needs none: making links requires
- * access to everything, and so does a look at which files are open.
+ * File operations without a permission in the suite, run in a process that needs none: making links
+ * requires access to everything, and so does a look at open files.
  */
 
 import { assert, assertEquals } from "@std/assert";
 import { type CommandEnd, runCommand, startCommand } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 
-/** Runs a command line of bash, which takes a tenth of the time of a Deno of its own. */
+/** Runs a command line of bash, which takes a tenth of the time of a separate Deno. */
 function run(line: string, ...args: string[]): Promise<CommandEnd> {
   return runCommand(["bash", "-c", line, ...args]);
 }
@@ -18,19 +18,19 @@ export async function makeLinks(links: Readonly<Record<string, string>>): Promis
   assertEquals((await run(line, "bash", ...Object.entries(links).flat())).code, 0);
 }
 
-/** Gives a link itself, and not what it leads to, to another user. */
+/** Gives a link itself, and not its target, to another user. */
 export async function giveLinkAway(path: string, user: number): Promise<void> {
   assertEquals((await run('chown -h "$1:0" -- "$0"', path, `${user}`)).code, 0);
 }
 
-/** Makes a FIFO; false where the program that does it is missing. */
+/** Makes a FIFO; false if the program for it is missing. */
 export async function makeFifo(path: string): Promise<boolean> {
   const { code } = await run('mkfifo "$0"', path);
   assert(code === 0 || code === 127, `${code}`);
   return code === 0;
 }
 
-/** Makes a file whose name is not UTF-8; false where the program that does it is missing. */
+/** Makes a file whose name is not UTF-8; false if the program for it is missing. */
 export async function makeNonUtf8Name(dir: string): Promise<boolean> {
   const code = `import os, sys; open(os.fsencode(sys.argv[1]) + b"/\\xff", "w")`;
   const end = await runCommand(["python3", "-c", code, dir]);
@@ -38,7 +38,7 @@ export async function makeNonUtf8Name(dir: string): Promise<boolean> {
   return end.success;
 }
 
-/** The paths below a directory of the files that this process has open; on Linux. */
+/** The paths of this process's open files below a directory; on Linux. */
 export async function openFilesBelow(dir: string): Promise<string[]> {
   const line = 'find "/proc/$0/fd" -lname "$1/*" -printf "%l\\n"';
   return (await run(line, `${Deno.pid}`, dir)).stdout.split("\n").filter((path) => path !== "");
@@ -53,8 +53,8 @@ export async function untilNoneOpenBelow(dir: string): Promise<void> {
 }
 
 /**
- * Puts, without end, a link to a target in the place of a directory, and the directory back; ends on dispose, with the directory in its
- * place.
+ * Puts a link to a target in the place of a directory, and the directory back, repeatedly; ends on
+ * dispose, with the directory in its place.
  */
 export async function startExchanging(directory: string, target: string) {
   const code = `
@@ -77,7 +77,7 @@ export async function startExchanging(directory: string, target: string) {
   child.status.then(() => hasEnded = true);
   await running.printed(/started/);
   return {
-    /** False once it has ended by itself. */
+    /** False once the program has ended by itself. */
     get running() {
       return !hasEnded;
     },

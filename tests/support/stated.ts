@@ -1,9 +1,9 @@
-/** The statements of the documentation's pages, for tests that compare them with what happens. */
+/** The statements of the documentation's pages, for tests that compare them with the behavior. */
 
 import { assert } from "@std/assert";
 import { read } from "./tree.ts";
 
-/** The number on a page at a place, which the first group of the pattern is. */
+/** The number on a page at a place; the first group of the pattern is the number. */
 export async function stated(page: string, place: RegExp): Promise<number> {
   const [, number] = place.exec(await read(page)) ?? [];
   assert(number !== undefined, `${page} doesn't say ${place}`);

@@ -1,7 +1,7 @@
 /**
- * Sources and sinks for the tests of bodies: streams and byte sources made of given pieces, which record
- * what was read and whether they were canceled; iterables, which record how they were left; and sinks,
- * which record what was written.
+ * Sources and sinks for the tests of bodies: streams and byte sources made of given pieces, which
+ * record reads and cancellations; iterables, which record their ends; and sinks, which record
+ * writes.
  */
 
 import { Buffer } from "node:buffer";
@@ -11,7 +11,9 @@ export function concat(pieces: Iterable<Uint8Array>): Uint8Array<ArrayBuffer> {
   return new Uint8Array(Buffer.concat([...pieces]));
 }
 
-/** The bytes cut into pieces of the given lengths, over and over; zero lengths give empty pieces. */
+/**
+ * The bytes cut into pieces of the given lengths, over and over; zero lengths give empty pieces.
+ */
 export function cut(bytes: Uint8Array, ...lengths: number[]): Uint8Array<ArrayBuffer>[] {
   const pieces: Uint8Array<ArrayBuffer>[] = [];
   const cycle = lengths.some((length) => length > 0) ? lengths : [Math.max(bytes.length, 1)];
@@ -30,12 +32,15 @@ export function* everySplit(bytes: Uint8Array): Generator<Uint8Array<ArrayBuffer
   }
 }
 
-/** A stream that gives the items one per pull, and no item before it is asked for. */
+/** A stream that gives one item per pull, and no item before. */
 export function streamOf<T>(...items: readonly T[]): ReadableStream<T> {
   return new TrackedStream(items).stream;
 }
 
-/** Called each time a source is asked for the item with this index, after all earlier items have been taken. */
+/**
+ * Called with the index of an item when a source is asked for it, after all earlier items were
+ * taken.
+ */
 type OnPull = (index: number) => void;
 
 /** A stream of given items that records its end. */
@@ -43,7 +48,7 @@ export class TrackedStream<T = Uint8Array> {
   readonly stream: ReadableStream<T>;
   /** Reasons given to `cancel()`, one per call. */
   readonly cancelled: unknown[] = [];
-  /** True once the consumer was told that there is no more. */
+  /** True once the consumer was told the end. */
   ended = false;
 
   constructor(items: readonly T[], options: { onPull?: OnPull; failure?: unknown } = {}) {
@@ -67,7 +72,7 @@ export class TrackedStream<T = Uint8Array> {
     return this.cancelled.length === 1;
   }
 
-  /** The body did its duty by its source: read to the end, or canceled. */
+  /** True if the body has treated its source properly: read it to the end, or canceled it. */
   get settled(): boolean {
     return this.ended || this.cancelled.length > 0;
   }
@@ -139,7 +144,7 @@ export class StallingSource {
   }
 }
 
-/** A sink that copies what it is given. */
+/** A sink that copies the given bytes. */
 export class RecordingSink {
   readonly pieces: Uint8Array[] = [];
   #busy = false;
@@ -158,7 +163,7 @@ export class RecordingSink {
   }
 }
 
-/** A sink that takes at most `most` bytes per write, and says how many. */
+/** A sink that takes at most `most` bytes per write, and returns their number. */
 export class PartialSink {
   readonly pieces: Uint8Array[] = [];
   constructor(readonly most: number) {}
@@ -185,7 +190,7 @@ export class FailingSink {
   }
 }
 
-/** A writable stream that copies what it is given and records its end. */
+/** A writable stream that copies the given bytes and records its end. */
 export class RecordingStream {
   readonly pieces: Uint8Array[] = [];
   closed = false;
@@ -203,9 +208,9 @@ export class RecordingStream {
 
 /** An iterable of given items that records how its iteration ended. */
 export class TrackedItems<T> {
-  /** `return()` was called on the iterator. */
+  /** True once `return()` was called on the iterator. */
   returned = false;
-  /** `next()` has reported the end. */
+  /** True once `next()` has reported the end. */
   ended = false;
   #index = 0;
 
@@ -254,7 +259,9 @@ export class TrackedItems<T> {
   }
 }
 
-/** Runs a test with an open temporary file that holds the bytes; closes and removes it afterwards. */
+/**
+ * Runs a test with an open temporary file that holds the bytes; closes and removes it afterwards.
+ */
 export async function withFile(
   bytes: Uint8Array,
   run: (file: Deno.FsFile) => Promise<void>,

@@ -4,8 +4,8 @@ import { fstatSync } from "node:fs";
 import { open } from "node:fs/promises";
 
 /**
- * Resolves to the paths below a directory, sorted, of what is synced while something is done, and
- * still there then.
+ * Runs `work`, and resolves to the sorted paths below a directory that were synced meanwhile and
+ * are still there.
  */
 export async function syncedWhile(root: string, work: () => Promise<unknown>): Promise<string[]> {
   const synced = new Set<number | null>();

@@ -2,7 +2,7 @@
 
 import type { AppFunction } from "@degu/degu/server";
 
-/** Sends back what it gets: chunks as chunks. */
+/** Sends back its body: chunks as chunks. */
 export const echo: AppFunction = async ({ body }, _session, api) => {
   if (body === null) return [200, "OK", {}, null];
   if (!body.chunked) return [200, "OK", {}, await body.bytes()];

@@ -1,8 +1,11 @@
-/** Programs on a pseudo-terminal, what a person sees there, shells, and tests that are left out without them. */
+/**
+ * Programs on a pseudo-terminal, the resulting screen, shells, and tests that are skipped without
+ * them.
+ */
 import { assert } from "@std/assert";
 import { runCommand } from "./commands.ts";
 
-/** Waits for each text, then types what belongs to it; prints all that the program has printed. */
+/** Waits for each text, then types its answer; prints the whole output of the program. */
 const SCRIPT = String.raw`
 import fcntl, json, os, pty, select, struct, sys, termios, time
 rows, columns, steps, env, command = json.loads(sys.argv[1])
@@ -34,13 +37,13 @@ code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 print(json.dumps([code, shown.decode(errors="replace")]))
 `;
 
-/** Registers a test, which is left out, with a line that says why, if something is missing. */
+/** Registers a test, which is skipped with a reason if there is an obstacle. */
 export function testUnless(obstacle: string | null, name: string, fn: () => Promise<void>): void {
   const ignore = obstacle !== null;
   Deno.test({ name: ignore ? `${name}: left out, as ${obstacle}` : name, ignore, fn });
 }
 
-/** Why a program can't be run; `null` if it can. */
+/** The reason why a program can't be run; `null` if it can. */
 export async function programObstacle(program: string, ...args: string[]): Promise<string | null> {
   const { success } = await runCommand([program, ...args]);
   return success ? null : `${program} is not installed`;
@@ -53,12 +56,12 @@ export interface TerminalOptions {
   readonly command: readonly string[];
   readonly rows?: number;
   readonly columns?: number;
-  /** What to wait for, and what to type then. */
+  /** The texts to wait for, each with the text to type then. */
   readonly steps?: readonly (readonly [seen: string, typed: string])[];
   readonly env?: Record<string, string>;
 }
 
-/** Runs a program on a terminal to its end; `NO_COLOR` is not set there, unless it is given. */
+/** Runs a program on a terminal to its end; `NO_COLOR` is set only if given. */
 export async function runOnTerminal(
   { command, rows = 24, columns = 80, steps = [], env = {} }: TerminalOptions,
 ): Promise<{ code: number; shown: string }> {
@@ -67,7 +70,10 @@ export async function runOnTerminal(
   return { code, shown };
 }
 
-/** The lines of the screen: what the program draws over is gone. It only ever erases a whole line, from its first column. */
+/**
+ * The final lines of the screen, without lines that were drawn over. The program only ever erases a
+ * whole line, from its first column.
+ */
 export function screenOf(written: string): string[] {
   const lines = written.trimEnd().split("\r\n").map((line) => line.split("\r\x1b[K").at(-1)!);
   for (const line of lines) assert(!/\r/.test(line), Deno.inspect(lines));
@@ -75,7 +81,7 @@ export function screenOf(written: string): string[] {
   return lines.map((line) => line.replaceAll(/\x1b\[\d*m/g, ""));
 }
 
-/** Runs a script in a shell, in the directory of the project; returns what it prints. */
+/** Runs a script in a shell, in the directory of the project; returns its output. */
 export async function runShell(shell: string, script: string, ...args: string[]): Promise<string> {
   const cwd = new URL("../..", import.meta.url);
   const { success, stdout, stderr } = await runCommand([shell, "-c", script, ...args], { cwd });

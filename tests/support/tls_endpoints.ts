@@ -8,7 +8,7 @@ import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { within } from "./raw_peer.ts";
 import { RecordingLogger, running } from "./serving.ts";
 
-/** What the two ends trust; a `TempPKI` is one. */
+/** The trust of both ends; a `TempPKI` is such an object. */
 export interface Trust {
   readonly serverSslconfig: ServerSslconfig;
   readonly clientSslconfig: ClientSslconfig;
@@ -16,7 +16,10 @@ export interface Trust {
 
 let shared: Promise<TempPKI> | undefined;
 
-/** A PKI that every module of a worker uses, because keys cost time; nobody changes its files, which go with the worker. */
+/**
+ * A PKI for all modules of a worker, because keys cost time. No test changes its files, which are
+ * removed with the worker.
+ */
 export function sharedPki(): Promise<TempPKI> {
   shared ??= TempPKI.create().then((pki) => {
     const dir = dirname(pki.serverSslconfig.certFile);
@@ -27,9 +30,9 @@ export function sharedPki(): Promise<TempPKI> {
 }
 
 /**
- * Starts a server over TLS, on a free port of 127.0.0.1 unless told otherwise; it is closed on dispose.
+ * Starts a server over TLS, on a free port of 127.0.0.1 by default; it is closed on dispose.
  *
- * @param translate Where the client is to connect to, given the server's address.
+ * @param translate Returns the address for the client, given the server's address.
  */
 export async function startTls(
   trust: Trust,

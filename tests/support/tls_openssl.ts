@@ -5,13 +5,13 @@ import { mustRun, runCommand, startCommand } from "./commands.ts";
 import { RunningProcess } from "./processes.ts";
 import { latin1 } from "./wire_grammar.ts";
 
-/** The authorities that openssl trusts by default are none: to read them takes it longer than a handshake. */
+/** Openssl trusts no authorities by default here: reading them takes longer than a handshake. */
 const env = { SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "/dev/null" };
 
-/** How programs are asked for their version, where it is not `--version`. */
+/** The arguments that ask programs for their version, other than `--version`. */
 const VERSION: Readonly<Record<string, string>> = { openssl: "version", ip: "-V" };
 
-/** Skips a test where a program is missing, and says so. */
+/** Skips a test with a reason if a program is missing. */
 export async function unlessMissing(...programs: string[]): Promise<{ ignore: boolean }> {
   const missing: string[] = [];
   for (const program of programs) {
@@ -28,22 +28,22 @@ export interface Issued {
   readonly keyFile: string;
 }
 
-/** What a certificate is to be like. */
+/** The properties of a certificate to make. */
 export interface Wanted {
-  /** Who signs it; itself where it is left out. */
+  /** The issuer; if left out, the certificate signs itself. */
   readonly issuer?: Issued;
   /** Lines of an extension file; `basicConstraints` is added. */
   readonly extensions?: readonly string[];
   readonly isAuthority?: boolean;
-  /** How many authorities may follow below it. */
+  /** The number of authorities that may follow below it. */
   readonly pathLength?: number;
-  /** Arguments of `openssl req` that say how it is signed. */
+  /** Arguments of `openssl req` for the signature. */
   readonly signing?: readonly string[];
   /** Arguments of `openssl req -newkey`. */
   readonly key?: readonly string[];
-  /** Whose key it takes in place of a new one. */
+  /** The certificate whose key is used in place of a new one. */
   readonly keyOf?: Issued;
-  /** Its common name; the name of its files where it is left out. */
+  /** The common name; if left out, the name of the files. */
   readonly commonName?: string;
   /** `YYYYMMDDHHMMSSZ` */
   readonly from?: string;
@@ -79,7 +79,10 @@ default_md = sha256
 
 /** Makes certificates in a temporary directory, which is removed on dispose. */
 export class OpensslPki implements AsyncDisposable {
-  /** The first with an RSA key of 2048 bits, whose key others take: to make one takes as long as twenty certificates. */
+  /**
+   * The first certificate with an RSA key of 2048 bits; others use its key, because making a key
+   * takes as long as twenty certificates.
+   */
   #ofRsa: Issued | undefined;
 
   private constructor(readonly dir: string) {}
@@ -126,7 +129,10 @@ export class OpensslPki implements AsyncDisposable {
     return this.issue(name, { extensions, ...wanted });
   }
 
-  /** Makes a key and a certificate: in one process, because there are many; `openssl req` takes no times. */
+  /**
+   * Makes a key and a certificate, in one process because there are many. `openssl req` accepts no
+   * times.
+   */
   async issue(name: string, wanted: Wanted): Promise<Issued> {
     const { issuer, extensions = [], isAuthority = false, key = KEY.p256, from, to } = wanted;
     const { keyOf = key === KEY.rsa2048 ? this.#ofRsa : undefined } = wanted;
@@ -161,7 +167,7 @@ export class OpensslPki implements AsyncDisposable {
     return issued;
   }
 
-  /** Makes a certificate as they were before there were extensions. */
+  /** Makes a certificate of version 1, from the time before extensions. */
   async version1(name: string, issuer: Issued): Promise<Issued> {
     const issued = { certFile: this.path(`${name}.pem`), keyFile: this.path(`${name}.key`) };
     const request = ["-newkey", ...KEY.p256, "-nodes", "-keyout", issued.keyFile];
@@ -174,12 +180,12 @@ export class OpensslPki implements AsyncDisposable {
     return issued;
   }
 
-  /** What openssl says of a certificate. */
+  /** The output of openssl for a certificate. */
   show({ certFile }: Issued): Promise<string> {
     return this.run("x509", "-in", certFile, "-noout", "-text");
   }
 
-  /** Runs openssl in the directory; returns what it has said. */
+  /** Runs openssl in the directory; returns its output. */
   run(...args: readonly string[]): Promise<string> {
     return mustRun(["openssl", ...args], { cwd: this.dir });
   }
@@ -187,7 +193,7 @@ export class OpensslPki implements AsyncDisposable {
 
 const needsOpenssl = await unlessMissing("openssl");
 
-/** A test with certificates of the openssl program, which is skipped where that is missing. */
+/** A test with certificates of openssl, which is skipped if that program is missing. */
 export function opensslTest(
   name: string,
   run: (pki: OpensslPki, t: Deno.TestContext) => Promise<void>,
@@ -198,22 +204,22 @@ export function opensslTest(
   });
 }
 
-/** A time as openssl wants it told, some days from now. */
+/** A time some days from now, in the format of openssl. */
 export function timeFromNow(days: number): string {
   const time = new Date(Date.now() + days * 86400000).toISOString();
   return `${time.slice(0, 19).replaceAll(/[-:T]/g, "")}Z`;
 }
 
-/** Runs a program that gets some bytes and is waited for. */
+/** Runs a program with some input to its end. */
 export async function converse(program: string, args: readonly string[], input: string) {
   await using running = new ServingProgram(program, args);
-  // It may end before it has read everything.
+  // The program may end before it has read everything.
   await running.say(input).then(() => running.endInput()).catch(() => {});
   const ended = await running.ended();
   return { ...ended, code: (await running.child.status).code };
 }
 
-/** A program that serves while a test runs, and is ended on dispose. */
+/** A program that serves during a test, and is ended on dispose. */
 export class ServingProgram extends RunningProcess {
   readonly #writer = this.child.stdin.getWriter();
 
@@ -221,13 +227,13 @@ export class ServingProgram extends RunningProcess {
     super(startCommand([program, ...args], { env }));
   }
 
-  /** `openssl s_server` on a free port of 127.0.0.1, and that port. */
+  /** Starts `openssl s_server` on a free port of 127.0.0.1; returns both. */
   static openssl(args: readonly string[]) {
     const all = ["s_server", "-accept", "127.0.0.1:0", ...args];
     return ServingProgram.#start("openssl", all, /ACCEPT 127\.0\.0\.1:\d+\n/);
   }
 
-  /** A Python script that says `PORT` and the free port of 127.0.0.1 it listens on, and that port. */
+  /** Starts a Python script that prints `PORT` and its free port of 127.0.0.1; returns both. */
   static python(script: string, args: readonly string[]) {
     return ServingProgram.#start("python3", ["-u", "-c", script, ...args], /PORT \d+\n/);
   }
@@ -238,7 +244,7 @@ export class ServingProgram extends RunningProcess {
     return { program, port: Number(digits) };
   }
 
-  /** Types something. */
+  /** Writes text to the program's input. */
   async say(text: string): Promise<void> {
     await this.#writer.write(latin1(text));
   }

@@ -3,13 +3,16 @@
 import { passOn, Relay } from "./cutting_relay.ts";
 import { within } from "./raw_peer.ts";
 
-/** Connections through it stop where the client is to send the second part of its handshake. */
+/** A relay that stops each connection before the second part of the client's handshake. */
 export class HandshakeRelay extends Relay {
   readonly #released = Promise.withResolvers<void>();
   #held = 0;
   #changed = Promise.withResolvers<void>();
 
-  /** Resolves once the server has answered so many clients, whose next bytes have come and are kept back. */
+  /**
+   * Resolves once the server has answered so many clients, whose next bytes have come and are held
+   * back.
+   */
   async waitForHeld(count: number): Promise<void> {
     while (this.#held < count) {
       await within(this.#changed.promise, `${count} handshakes are under way; ${this.#held} are`);
@@ -17,7 +20,7 @@ export class HandshakeRelay extends Relay {
     }
   }
 
-  /** Lets everything through from now on. */
+  /** Passes all bytes on from now on. */
   release(): void {
     this.#released.resolve();
   }

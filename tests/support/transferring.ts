@@ -1,4 +1,4 @@
-/** Directories of two devices, one of which serves its own. */
+/** Directories of two devices, with a server for one of them. */
 
 import type { App, AppFunction } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
@@ -14,7 +14,7 @@ export async function serveFiles(
   const here = await tempDir();
   const app = makeApp(there.path);
   const handle: AppFunction = typeof app === "function" ? app : (...args) => app.handle(...args);
-  // A server does not wait for the app when it is closed; what the app does is not to reach into the next test.
+  // A closed server does not wait for its app, whose work must not reach into the next test.
   const working = new Set<Promise<unknown>>();
   const serving = serve(async (...args) => {
     const answer = Promise.resolve(handle(...args));
@@ -48,12 +48,12 @@ export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** The names that are served of a directory. */
+/** The names that are served from a directory. */
 export async function visible(dir: string): Promise<string[]> {
   return (await entries(dir)).filter((name) => !isReserved(dir, name));
 }
 
-/** What a FilesApp has not completed. */
+/** The unfinished files of a FilesApp. */
 export async function partsOf(dir: string): Promise<string[]> {
   const [reserved] = (await entries(dir)).filter((name) => isReserved(dir, name));
   return reserved === undefined ? [] : await entries(`${dir}/${reserved}`);

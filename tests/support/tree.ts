@@ -15,7 +15,7 @@ interface ModuleGraph {
   readonly modules: readonly ModuleInfo[];
 }
 
-/** A module with what it imports, types included. */
+/** A module with its imports, types included. */
 interface ModuleInfo {
   readonly specifier: string;
   readonly dependencies?: readonly {
@@ -43,7 +43,7 @@ export async function filesUnder(dir: string, extension: string, deep = true): P
   return paths.toSorted();
 }
 
-/** The paths of the modules that the package holds. */
+/** The paths of the modules in the package. */
 export async function libraryFiles(): Promise<string[]> {
   const { publish } = await readConfiguration();
   const folders = publish.include.filter((path) => !/^docs$|\.|^LICENSE$/.test(path));
@@ -51,13 +51,13 @@ export async function libraryFiles(): Promise<string[]> {
   return [...inFolders.flat(), ...await filesUnder("", ".ts", false)].toSorted();
 }
 
-/** The lines of a module that are not a comment. */
+/** The lines of a module outside of comments. */
 export async function codeOf(path: string): Promise<string> {
   const lines = (await read(path)).split("\n");
   return lines.filter((line) => !/^\s*(\/\/|\/\*|\*)/.test(line)).join("\n");
 }
 
-/** Which modules these load, and they themselves, as `deno info` finds it in one go. */
+/** The modules that these load, and these themselves, by a single run of `deno info`. */
 export async function graphOf(paths: readonly string[]): Promise<ModuleGraph> {
   const imports = paths.map((path) => `import ${JSON.stringify(new URL(path, ROOT).href)};`);
   const all = `data:application/typescript,${encodeURIComponent(imports.join("\n"))}`;
@@ -66,13 +66,13 @@ export async function graphOf(paths: readonly string[]): Promise<ModuleGraph> {
   return { modules: modules.filter(({ specifier }) => specifier !== all) };
 }
 
-/** Where an import of a module leads to: a path from the project's directory, or what it says. */
+/** The target of an import: a path from the project's directory, or the specifier itself. */
 function relativeToRoot(specifier: string, path: string): string {
   if (!specifier.startsWith(".")) return specifier;
   return new URL(specifier, new URL(path, ROOT)).href.slice(ROOT.href.length);
 }
 
-/** What each module of the library imports, types included. */
+/** The imports of each module of the library, types included. */
 export async function libraryImports(): Promise<Map<string, string[]>> {
   const paths = await libraryFiles();
   const { modules } = await graphOf(paths);

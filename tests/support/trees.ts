@@ -1,6 +1,6 @@
 /** Trees that are copied between two directories, in both directions. */
 
-import type { AppFunction } from "@degu/degu";
+import type { Api, AppFunction, Request, Session } from "@degu/degu";
 import {
   downloadTree,
   FilesApp,
@@ -12,7 +12,7 @@ import { fill } from "./directories.ts";
 import { importMapFlags, runProgram } from "./programs.ts";
 import { serveFiles } from "./transferring.ts";
 
-/** Where a tree is copied to: from the server, or to it. */
+/** The direction of a copy: from the server, or to it. */
 export type TreeDirection = "download" | "upload";
 
 export const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
@@ -20,6 +20,23 @@ export const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
 /** A test in both directions. */
 export function both(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
   for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
+}
+
+export type Answer = Awaited<ReturnType<FilesApp["handle"]>>;
+
+/** Changes some of the answers of an app; `null` leaves one as it is. */
+export function changing(
+  change: (
+    request: Request,
+    answer: () => Promise<Answer>,
+  ) => Promise<Answer | null> | Answer | null,
+): (app: FilesApp) => AppFunction {
+  return (app) => async (request: Request, session: Session, api: Api) => {
+    const answer = () => app.handle(request, session, api);
+    const changed = await change(request, answer);
+    if (changed !== null && request.body?.used === false) await request.body.bytes();
+    return changed ?? await answer();
+  };
 }
 
 /** Makes a source with this content, an empty target, and a server. */
@@ -49,7 +66,7 @@ export async function makeTrees(
   return trees;
 }
 
-/** Copies a tree, and collects what is reported. */
+/** Copies a tree, and collects its events. */
 export async function copyTree(
   direction: TreeDirection,
   over: Parameters<typeof downloadTree>[0],
@@ -80,26 +97,27 @@ export async function copyTree(
 
 type CopiedTree = Awaited<ReturnType<typeof copyTree>>;
 
-/** A tree that is copied in a process of its own: from `source` to `target` in a directory. */
+/** A tree to copy in a separate process: from `source` to `target` in a directory. */
 export interface CopyJob {
   readonly dir: string;
   readonly direction: TreeDirection;
-  /** With `delete` where they are left out. */
+  /** The options of the copy; if left out, only `delete`. */
   readonly options?: TreeOptions;
   /**
-   * Whether the server is of a version that can't tell by which names its disk lists what is there.
+   * Whether the server has an older version, which can't tell the names by which its disk lists
+   * files.
    */
   readonly isOlder?: boolean;
 }
 
 export interface CopiedElsewhere extends Pick<CopiedTree, "result" | "outcomes" | "deleted"> {
-  /** Why the whole has rejected. */
+  /** The reason why the whole copy was rejected. */
   readonly rejected?: string;
-  /** The paths at the target then. */
+  /** The paths at the target after the copy. */
   readonly left: readonly string[];
 }
 
-/** Copies trees, one after the other, in a process that is started by another program. */
+/** Copies trees, one after the other, in a process that another program starts. */
 export async function copyElsewhere(
   through: readonly string[],
   jobs: readonly CopyJob[],
@@ -108,7 +126,7 @@ export async function copyElsewhere(
     flags: ["--allow-all", ...importMapFlags()],
     args: [JSON.stringify(jobs)],
     through,
-    patience: 60,
+    patience: 120,
   });
   return JSON.parse(printed);
 }

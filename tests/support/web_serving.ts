@@ -20,7 +20,9 @@ export function serveHandler(
   return serve(fromFetchHandler(handler, options));
 }
 
-/** Sends the bytes of one request; resolves to the preamble of the response and what follows it. */
+/**
+ * Sends the bytes of a request; resolves to the preamble of the response and the bytes behind it.
+ */
 export async function exchange(
   serving: Serving,
   request: string,
@@ -37,7 +39,7 @@ export function serveWithDeno(
   app: App,
   tls: { readonly cert: string; readonly key: string } | null = null,
 ) {
-  /** What the handler has rejected with. */
+  /** The errors with which the handler has rejected. */
   const errors: unknown[] = [];
   const onError = (error: unknown) => {
     errors.push(error);
@@ -56,7 +58,7 @@ export function serveWithDeno(
 
 export type DenoServing = ReturnType<typeof serveWithDeno>;
 
-/** A stream whose pieces come after turns of the event loop, as those of a file or a socket do. */
+/** A stream whose pieces come after turns of the event loop, like those of a file or a socket. */
 export function slowStream(...texts: readonly string[]): ReadableStream<Uint8Array<ArrayBuffer>> {
   const rest = [...texts];
   return new ReadableStream({

@@ -1,7 +1,8 @@
 /**
- * A second, independent statement of the grammar: sets of bytes, and regular expressions that are built from them once,
- * fast enough to be asked millions of times. Tests and fuzzers compare the parsers with it. It works on Latin-1 text (one
- * UTF-16 unit per byte) and returns `null` for invalid text.
+ * A second, independent statement of the grammar: sets of bytes, and regular expressions that are
+ * built from them once, fast enough for millions of calls. Tests and fuzzers compare the parsers
+ * with it. The grammar works on Latin-1 text (one UTF-16 unit per byte) and returns `null` for
+ * invalid text.
  */
 
 import { Buffer } from "node:buffer";
@@ -20,7 +21,7 @@ export const allowedBytes = {
   extensionValue: LETTERS_AND_DIGITS + "-+.:_~\"'()*,;<>[]",
 } as const;
 
-/** Every limit of the wire, in bytes unless it says otherwise. */
+/** Every limit of the wire, in bytes unless the name says otherwise. */
 export const limits = {
   preamble: 32768,
   headerName: 32,
@@ -32,13 +33,13 @@ export const limits = {
 
 export const methods = ["GET", "PUT", "POST", "HEAD", "DELETE"] as const;
 
-/** Which rules a block of header lines stands under. */
+/** The rules for a block of header lines. */
 type HeaderRules = "request with body" | "request without body" | "response";
 
 /** A parsed dictionary in a shape that compares without knowing the library's classes. */
 export type FlatHeaders = Record<string, string | number>;
 
-/** Encodes text as Latin-1: one byte per UTF-16 unit, which has to be below 256. */
+/** Encodes text as Latin-1: one byte per UTF-16 unit, which must be below 256. */
 export function latin1(text: string): Uint8Array<ArrayBuffer> {
   const other = /[\u0100-\uffff]/.exec(text);
   if (other !== null) throw new RangeError(`not a Latin-1 character: ${other[0]}`);
@@ -50,7 +51,7 @@ export function fromLatin1({ buffer, byteOffset, byteLength }: Uint8Array): stri
   return Buffer.from(buffer, byteOffset, byteLength).toString("latin1");
 }
 
-/** True where the text has at least `least` units and all of them are in the set. */
+/** True if the text has at least `least` units and all of them are in the set. */
 export function consistsOf(text: string, set: string, least = 0): boolean {
   return text.length >= least && [...text].every((character) => set.includes(character));
 }
@@ -79,10 +80,10 @@ const NUMBER = /^(?:0|[1-9][0-9]{0,15})$/;
 const RANGE = /^bytes=([0-9]{1,16})-([0-9]{1,16})$/;
 const CONTENT_RANGE = /^bytes ([0-9]{1,16})-([0-9]{1,16})\/([0-9]{1,16})$/;
 
-/** A number as the wire writes it, or null. */
+/** A number in the format of the wire, or null. */
 export function referenceNumber(text: string): number | null {
   if (!NUMBER.test(text)) return null;
-  // 16 digits are compared as text: no rounding can hide which side of the limit they are on.
+  // 16 digits are compared as text: rounding could hide on which side of the limit they are.
   return text.length === 16 && text > String(limits.number) ? null : Number(text);
 }
 
@@ -172,12 +173,12 @@ export function referenceChunkLine(
   return { size, extension: key === undefined ? null : [key, value] };
 }
 
-/** Bytes that separate, end or begin something somewhere, and a few that never stand anywhere. */
+/** Bytes with a meaning somewhere, and a few that are allowed nowhere. */
 const INSERTED = "\0\t\n\r #%&,-./0:;=?A[_\x7f\xff";
 
 /**
- * The texts that differ from `text` at one position: with its byte replaced by each of the 255 others, with the byte removed, and with
- * a byte inserted that means something somewhere.
+ * The texts that differ from `text` at one position: with its byte replaced by each of the 255
+ * others, with the byte removed, and with a meaningful byte inserted.
  */
 export function* mutations(text: string): Generator<string> {
   for (let position = 0; position <= text.length; position++) {

@@ -28,17 +28,19 @@ export async function serveForWriting(options: FilesOptions = {}) {
     ...tree,
     serving,
     warnings,
-    /** Makes a request, over a connection of its own: after an error with an unread body it is closed. */
+    /**
+     * Makes a request over a separate connection, because an error with an unread body closes it.
+     */
     request: (method: Method, uri: string, headers: HeaderDict = {}, body: BodyOut = null) =>
       serving.makeClient().request(method, uri, headers, body),
-    /** PUTs, and returns the status. */
+    /** PUTs a body, and returns the status. */
     async put(uri: string, body: BodyOut, headers: HeaderDict = {}): Promise<number> {
       return await statusOf(await files.request("PUT", uri, headers, body));
     },
     async unfinished(): Promise<string[]> {
       return await entries(`${tree.root}/${RESERVED}`).catch(() => []);
     },
-    /** A body of `1234567890`, in the middle of which, when its file has been made, something is done. */
+    /** A body of `1234567890`; in its middle, when its file has been made, an action runs. */
     bodyAround(meanwhile: () => unknown): BodyIter {
       const pieces = async function* () {
         yield latin1("12345");
@@ -64,18 +66,18 @@ export function chunked(...pieces: readonly Uint8Array[]): ChunkedBodyIter {
   return new ChunkedBodyIter([...pieces, new Uint8Array(0)].map((piece) => [null, piece]));
 }
 
-/** The status of a response; its body is taken, so that the connection is free. */
+/** The status of a response; its body is read, so that the connection is free. */
 export async function statusOf(response: Response): Promise<number> {
   await response.body?.bytes();
   return response.status;
 }
 
-/** The SHA-256 of bytes as `repr-digest` has it. */
+/** The SHA-256 of bytes in the format of `repr-digest`. */
 export function digestOf(bytes: Uint8Array): string {
   return formatReprDigest(sha256Of(bytes));
 }
 
-/** The headers of an upload that may go on; with an offset those of a PUT. */
+/** The headers of an upload that may be resumed; with an offset, those of a PUT that resumes it. */
 export function upload(content: Uint8Array, offset?: number): HeaderDict {
   return {
     "repr-digest": digestOf(content),

@@ -14,7 +14,10 @@ import javax.net.ssl.KeyManagerFactory;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
 
-/** A request by Java: Client HttpClient|HttpURLConnection OPERATION URL [CA PKCS12]. Prints the status and the body. */
+/**
+ * A request by Java: Client HttpClient|HttpURLConnection OPERATION URL [CA PKCS12]. Prints the
+ * status and the body.
+ */
 class Client {
   static final byte[] HELLO = "hello".getBytes(StandardCharsets.US_ASCII);
   static final char[] PASSWORD = "degu".toCharArray();

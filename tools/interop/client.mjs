@@ -1,4 +1,7 @@
-/** A request by Node: client.mjs fetch|http OPERATION URL [CA CERT KEY]. Prints the status and the body. */
+/**
+ * A request by Node: client.mjs fetch|http OPERATION URL [CA CERT KEY]. Prints the status and the
+ * body.
+ */
 import { readFileSync } from "node:fs";
 import { Agent as HttpAgent, request as httpRequest } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";

@@ -1,15 +1,17 @@
-/** Clients of a Degu server: the table of what works, and what the server logs about the rest. */
+/**
+ * Clients of a Degu server: the table of operations that work, and the server's log of the others.
+ */
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { TempPKI } from "@degu/degu/misc";
 import { complaintOf, Notes, printTable, run, type Served } from "./programs.ts";
 
-/** What a client is asked to do: the path, and what the response's body must be. */
+/** The operations of a client: a path, and the expected body of the response. */
 const OPERATIONS = {
   get: ["/", "GET"],
   head: ["/", "200 "],
   null: ["/null", ""],
-  // The same, with `connection: close` in the request.
+  // The request has `connection: close`.
   close: ["/null", ""],
   put: ["/", "PUT length hello"],
   chunked: ["/", "PUT chunked hello"],
@@ -20,16 +22,16 @@ const OPERATIONS = {
 } as const;
 type Operation = keyof typeof OPERATIONS;
 
-/** The files for TLS with a client certificate; the certificate and its key once more, for Java. */
+/** The files for TLS with a client certificate, and the certificate with its key again for Java. */
 type TlsFiles = readonly [ca: string, cert: string, key: string, pkcs12: string];
 
-/** A client: the command for an operation, or `null` if it has no such operation. */
+/** A client: the command for an operation, or `null` without such an operation. */
 interface ForeignClient {
   readonly name: string;
   command(operation: Operation, url: string, tls?: TlsFiles): readonly string[] | null;
 }
 
-/** How long a client may take to notice that a response without `content-length` is complete. */
+/** The time in which a client must notice that a response without `content-length` is complete. */
 const PATIENCE_MS = 2000;
 const HERE = import.meta.dirname ?? "";
 
@@ -69,7 +71,10 @@ const wget: ForeignClient = {
   },
 };
 
-/** A program of this directory: it is given the operation, the URL and the paths of the files for TLS. */
+/**
+ * A program of this directory, called with the operation, the URL and the paths of the files for
+ * TLS.
+ */
 function ownClient(name: string, ...program: string[]): ForeignClient {
   return {
     name,
@@ -119,7 +124,7 @@ async function tryOperation(
   return operation !== "keep-alive" || connections === 1 ? "yes" : `${connections} connections`;
 }
 
-/** What can be run here; says what can't. */
+/** The clients that are installed here; prints the missing ones. */
 async function installedClients(dir: string): Promise<ForeignClient[]> {
   const node = ["node", `${HERE}/client.mjs`];
   const nodeFetch: ForeignClient = {

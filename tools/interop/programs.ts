@@ -1,4 +1,4 @@
-/** Programs that may or may not be installed, the Degu server that they talk to, and tables of what came of it. */
+/** Programs that may be installed, the Degu server that they talk to, and tables of the results. */
 
 import {
   type App,
@@ -12,10 +12,10 @@ import { FilesApp } from "@degu/degu/files";
 import type { TempPKI } from "@degu/degu/misc";
 import { type CommandEnd, MISSING, runCommand } from "@degu/testing/commands.ts";
 
-/** No proxy, whatever the environment says. */
+/** Variables that switch off proxies of the environment. */
 const ENV = { no_proxy: "127.0.0.1,localhost", NO_PROXY: "127.0.0.1,localhost" };
 
-/** Runs a program until it ends or a signal ends it; `null` if it isn't installed. */
+/** Runs a program until it ends or a signal ends it; `null` if the program isn't installed. */
 export async function run(
   command: readonly string[],
   signal: AbortSignal = AbortSignal.timeout(60_000),
@@ -25,7 +25,7 @@ export async function run(
   return ending.code === MISSING ? null : ending;
 }
 
-/** The last line that says why a program failed. */
+/** The last line of output that explains a program's failure. */
 export function complaintOf(ending: CommandEnd | null): string {
   if (ending === null) return "not installed";
   const lines = `${ending.stdout}\n${ending.stderr}`.split("\n").map((line) => line.trim())
@@ -38,7 +38,7 @@ export function complaintOf(ending: CommandEnd | null): string {
 export class Notes {
   readonly #texts: string[] = [];
 
-  /** The cell for what went wrong, or `null`: such as `yes`, or `no [1]`. */
+  /** The cell for a complaint, or for `null`: such as `no [1]`, or `yes`. */
   cell(complaint: string | null): string {
     if (complaint === null) return "yes";
     const same = complaint.replaceAll(/127\.0\.0\.1:\d+/g, "127.0.0.1:PORT");
@@ -58,18 +58,21 @@ export function printTable(header: readonly string[], rows: readonly (readonly s
   }
 }
 
-/** Degu servers over TCP and over TLS, and what they have seen of their clients. */
+/** Degu servers over TCP and over TLS, and a record of their clients. */
 export class Served implements AsyncDisposable {
-  /** What the servers logged since the last `reset`, `debug` left out. */
+  /** The lines that the servers logged since the last `reset`, without `debug`. */
   log: string[] = [];
-  /** Without a slash at the end. */
+  /** The URL without a slash at the end. */
   http = "";
   https = "";
   #sessions = new Set<Session>();
   #exchanged = Promise.withResolvers<void>();
   readonly #stack = new AsyncDisposableStack();
 
-  /** Serves `directory` below `/files`, a `null` body at `/null`, and elsewhere what the request was. */
+  /**
+   * Serves `directory` below `/files`, a `null` body at `/null`, and elsewhere a description of the
+   * request.
+   */
   static async start(pki: TempPKI, directory: string): Promise<Served> {
     const served = new Served();
     const keep = (line: string) => void served.log.push(line.split("\n")[0] ?? "");
@@ -93,7 +96,7 @@ export class Served implements AsyncDisposable {
     return served;
   }
 
-  /** How many connections have brought a request since the last `reset`. */
+  /** The number of connections with a request since the last `reset`. */
   get connections(): number {
     return this.#sessions.size;
   }

@@ -9,7 +9,7 @@ const values = Object.fromEntries(argv.slice(2).map((arg) => arg.split(/=(.*)/s)
 const content = readFileSync(`${values.DIR}/files/digits`);
 const address = (name) => ({ host: "127.0.0.1", port: Number(values[name]) });
 
-/** What a Degu client refuses, by path. */
+/** Responses that a Degu client refuses, by path. */
 const REFUSED = {
   "/cookies": (response) => response.setHeader("set-cookie", ["a=1", "b=2"]).end(),
   "/hints": (response) => response.writeEarlyHints({ link: "</a>" }, () => response.end()),

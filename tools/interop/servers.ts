@@ -1,6 +1,6 @@
 /**
- * Other servers behind a Degu client, and proxies in front of a Degu server: the tables of what works; and what is
- * refused by design.
+ * Other servers behind a Degu client, and proxies in front of a Degu server: tables of the
+ * combinations that work, and of the requests and responses that are refused by design.
  */
 
 import { setTimeout as delay } from "node:timers/promises";
@@ -11,10 +11,10 @@ import { complaintOf, Notes, printTable, run, type Served } from "./programs.ts"
 
 const TIMEOUT_SECONDS = 5;
 const HERE = import.meta.dirname ?? "";
-/** A cell of what a configuration doesn't have. */
+/** The cell of a feature that the configuration lacks. */
 const NOT_TRIED = "–";
 
-/** The ports on which a program listens: files, and as a proxy in front of a `Server` and an `SSLServer`. */
+/** The ports of a program: for files, and as a proxy in front of a `Server` and an `SSLServer`. */
 type Ports = Readonly<Record<"FILES" | "FILES_TLS" | "PROXY" | "PROXY_TLS", number>>;
 
 type Values = Readonly<Record<string, string | number>>;
@@ -22,7 +22,7 @@ const asArguments = (values: Values) => Object.entries(values).map(([k, v]) => `
 
 interface Start {
   readonly name: string;
-  /** Its configuration in this directory, if it has one. */
+  /** The name of its configuration in this directory, if any. */
   readonly file?: string;
   command(config: string, values: Values): Promise<readonly string[]> | readonly string[];
 }
@@ -86,12 +86,12 @@ async function startServer(start: Start, served: Served, pki: TempPKI, dir: stri
     if (ended !== undefined) break;
   }
   const complaint = complaintOf(await stop());
-  // Any program may have taken one of the ports meanwhile.
+  // Another program may have taken a port meanwhile.
   if (tries > 1) return await startServer(start, served, pki, dir, tries - 1);
   throw new Error(`${start.name} does not listen: ${complaint}`);
 }
 
-/** Paths of certificates and keys; some programs want both in one file. */
+/** Writes certificates and keys, for some programs both in one file; returns the paths. */
 async function writeIdentities(pki: TempPKI, dir: string): Promise<Record<string, string>> {
   const { serverSslconfig: server, clientSslconfig: client } = pki;
   const join = async (name: string, ...paths: string[]) => {
@@ -112,7 +112,7 @@ async function writeIdentities(pki: TempPKI, dir: string): Promise<Record<string
   };
 }
 
-/** Ports that were free a moment ago: these programs can't be asked to choose one. */
+/** Ports that were free a moment ago: these programs can't be asked to choose a port. */
 function freePorts(): Ports {
   const hostname = "127.0.0.1";
   const listeners = Array.from({ length: 4 }, () => Deno.listen({ hostname, port: 0 }));
@@ -127,7 +127,7 @@ async function isListening(port: number): Promise<boolean> {
   return conn !== null;
 }
 
-/** A request, and what the response has to be: its status and the text of its body. */
+/** A request, with the expected status and text of its response. */
 interface Trial {
   readonly method?: Method;
   readonly path: string;
@@ -155,7 +155,7 @@ const PROXY_TRIALS: Record<string, Trial> = {
   range: { path: "/files/digits", headers: RANGE, expected: "206 234" },
 };
 
-/** Tries what a server does; the cells of its row. */
+/** Tries the features of a server; returns the cells of its row. */
 type Trier = (ports: Ports, notes: Notes) => Promise<string[]>;
 
 /** Runs every server with a Degu client in front, and prints the table. */
@@ -220,7 +220,7 @@ function clientOf(port: number): Client {
   return new Client(["127.0.0.1", port], { timeout: TIMEOUT_SECONDS });
 }
 
-/** What came of a request: the status and the text of the body, or the error. */
+/** The outcome of a request: the status and the text of the body, or the error. */
 async function outcomeOf(client: Client, trial: Omit<Trial, "expected">): Promise<string> {
   const { method = "GET", path, headers = {}, body } = trial;
   try {
@@ -236,7 +236,7 @@ async function attempt(client: Client, trial: Trial): Promise<string | null> {
   return got === trial.expected ? null : got.split("\n")[0] ?? "";
 }
 
-/** What went wrong with two requests over one connection, or `null`. */
+/** The problem of two requests over one connection, or `null`. */
 async function attemptTwice(client: Client): Promise<string | null> {
   try {
     using conn = await client.connect();
@@ -266,7 +266,10 @@ const REFUSED: readonly (readonly [path: string, ...args: string[]])[] = [
 /** Paths of server.mjs whose responses a Degu client refuses. */
 const REFUSED_RESPONSES = ["/cookies", "/hints", "/trailers", "/unsatisfied", "/until-close"];
 
-/** Prints what is refused by design: what the server logs, and what the client reports. */
+/**
+ * Prints the requests and responses refused by design, with the server's log and the client's
+ * errors.
+ */
 export async function printRefused(served: Served, pki: TempPKI, dir: string): Promise<void> {
   const requests = [];
   for (const [path, ...args] of REFUSED) {

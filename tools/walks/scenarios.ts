@@ -6,7 +6,7 @@ import { FilesApp, fileUri, upload } from "../../files.ts";
 
 const [action = "", count = "1"] = Deno.args;
 const times = Number(count);
-/** So many of what can't be done twice are prepared, whether or not they are used. */
+/** The number of preparations for actions that can't be repeated, whether or not all are used. */
 const MOST = 4;
 const dir = await Deno.makeTempDir({ prefix: "degu_walks_" });
 const text = new TextEncoder().encode("hello");
@@ -84,7 +84,7 @@ const actions: Record<string, () => Promise<void>> = {
     server.serveForever();
     const [, port] = server.address as [string, number];
     const paths = ["a:", `${dir}/copy`];
-    // The whole program: compared with none of it.
+    // The whole program is compared with no program at all.
     const code = times === 1 ? 0 : await runAgent([
       ...["sync", ...paths, "--home", `${dir}/b`, "--address", `127.0.0.1:${port}`],
     ]);
@@ -107,7 +107,7 @@ const actions: Record<string, () => Promise<void>> = {
     const ended = [...server.sessions].map(({ signal }) => {
       return new Promise((resolve) => signal.addEventListener("abort", resolve));
     });
-    // As another process does it.
+    // Another process would do this.
     await using other = await Device.open(`${dir}/a`);
     for (let i = 0; i < times; i++) {
       await other.forget(names[i]!);

@@ -17,7 +17,7 @@ import { ByteReader } from "@degu/internal/base/body/byte_io.ts";
 import { CodingCheck, sourceFor } from "@degu/internal/base/body/foreign_bodies.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
-import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
@@ -240,6 +240,30 @@ Deno.test("a body of known length is written with what has arrived of it, and no
     assertEquals(await new Body(connection, 12).writeTo(sink), 12);
     assertEquals([fromLatin1(sink.bytes), connection.told], ["hello, world", ["consumed"]]);
   }
+});
+
+Deno.test("what has arrived of a body is written in the turn in which its writing begins, with its preamble", async () => {
+  const connection = new Connected(cut(latin1("hello, world"), 5));
+  await connection.reader.fill();
+  const pieces: string[] = [];
+  const write = (bytes: Uint8Array) => Promise.resolve(void pieces.push(fromLatin1(bytes)));
+  const written = new Body(connection, 12).writeTo({ write });
+  assertEquals(pieces, ["hello"]);
+  assertEquals([await written, pieces.join("")], [12, "hello, world"]);
+});
+
+Deno.test("the connection of a canceled body is not told of a read that fails later", async () => {
+  const connection = new Connected([]);
+  const pending = Promise.withResolvers<number>();
+  connection.read = () => pending.promise;
+  const body = new Body(connection, 5);
+  const read = body.read();
+  const reason = new Error("not wanted");
+  await body.cancel(reason);
+  assertStrictEquals(await read.catch((error) => error), reason);
+  pending.reject(new Error("reset"));
+  await turnOfEventLoop();
+  assertEquals(connection.told, []);
 });
 
 Deno.test("one of our body classes, or a class that extends it, reads the connection directly", () => {

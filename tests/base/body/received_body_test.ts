@@ -35,6 +35,7 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
+import { toArrayBuffer } from "@std/streams";
 import fc from "fast-check";
 import { acceptedChunkLines, refusedCodings } from "../wire/chunk.rows.ts";
 
@@ -85,7 +86,7 @@ const operations: Record<string, (body: Received) => Promise<Uint8Array>> = {
     assertEquals(await body.writeTo(sink), sink.bytes.length);
     return body.chunked ? await new ChunkedBody(new PieceSource([sink.bytes])).read() : sink.bytes;
   },
-  "readable": async (body) => await new Response(body.readable).bytes(),
+  "readable": async (body) => new Uint8Array(await toArrayBuffer(body.readable)),
 };
 
 /** Operations that need an untouched body. */

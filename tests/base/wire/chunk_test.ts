@@ -21,7 +21,7 @@ import {
 } from "@degu/testing/expectations.ts";
 import { concat, everySplit } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
-import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 
 /** What a chunk line says, in a shape that compares; null where it is refused. */
 function parse(line: string) {
@@ -137,10 +137,26 @@ Deno.test("ChunkScanner refuses an invalid end as soon as one byte shows it", ()
     assertInstanceOf(error, ProtocolError);
     assertEquals(error.code, "BAD_CHUNK_END");
   }
+  const { message } = assertThrows(() => scan(latin1("1\r\nxyzw"), [7]), ProtocolError);
+  assertEquals(message, 'no CR LF after a chunk\'s data, but "yz"');
   // What lies beyond the bytes that are there is not looked at.
   for (const [text, there] of [["1\r\nxZZ", 4], ["1\r\nx\rZ", 5]] as const) {
     assertEquals(scan(latin1(text), [there]).at(-1), ["end", 4]);
   }
+});
+
+Deno.test("ChunkScanner scans each byte of a line once, however few arrive at a time", () => {
+  let reads = 0;
+  const bytes = latin1(`1;k=${"v".repeat(4000)}`);
+  const counted = new Proxy(bytes, {
+    get(target, name) {
+      if (/^\d+$/.test(String(name))) reads++;
+      return Reflect.get(target, name, target);
+    },
+  });
+  const scanner = new ChunkScanner();
+  for (let end = 1; end <= bytes.length; end++) assertEquals(scanner.advance(counted, 0, end), -1);
+  assert(reads <= bytes.length, `${reads} reads`);
 });
 
 /** Scans as far as the bytes go. */

@@ -104,6 +104,15 @@ Deno.test("formatHeaders sorts lines by name in byte order", async (t) => {
   }
 });
 
+Deno.test("formatHeaders writes a number and a range as parseHeaders reads it", () => {
+  const lines: [line: string, headers: HeaderDict][] = [
+    ["content-length: 5", { "content-length": 5 }],
+    ["range: bytes=2-4", { range: new Range(2, 5) }],
+    ["content-range: bytes 2-4/10", { "content-range": new ContentRange(2, 5, 10) }],
+  ];
+  for (const [line, headers] of lines) assertEquals(formatBlock(headers), line);
+});
+
 Deno.test("formatHeaders writes no property of Object.prototype, whatever somebody has added to it", () => {
   const evil = { value: "1", enumerable: true, configurable: true };
   Object.defineProperty(Object.prototype, "evil", evil);
@@ -123,6 +132,19 @@ Deno.test("formatHeaders refuses names and values that can't be read back", () =
   assertRangeError(() => formatHeaders(proto), "__proto__ as an own name");
   for (const value of ["", "a\tb", "a\r\nb: c", "a\n", "a@b", "😀", "\u010d\u010ab: c"]) {
     assertRangeError(() => formatHeaders({ a: value }), `value ${shown(value)}`);
+  }
+});
+
+Deno.test("formatHeaders advises lower case where that is all that is wrong with a name", () => {
+  const rows: [name: string, advice: string][] = [
+    ["Content-Type", '; write it in lower case: "content-type"'],
+    ["a b", ""],
+    ["A B", ""],
+    ["n".repeat(33), ""],
+  ];
+  for (const [name, advice] of rows) {
+    const { message } = assertThrows(() => formatHeaders({ [name]: "v" }), RangeError);
+    assertEquals(message.split("0-9 and -")[1], advice);
   }
 });
 

@@ -6,6 +6,7 @@ import {
   assertRangeError,
   assertTypeError,
   callWith,
+  messageOf,
   shown,
 } from "@degu/testing/expectations.ts";
 import { acceptedUris } from "./uri.rows.ts";
@@ -75,5 +76,49 @@ Deno.test("buildUri refuses arguments of the wrong type", () => {
   assertTypeError(() => callWith(buildUri, new Array(2), null), "an array with holes");
   for (const query of [5, [], {}, ["a=b"], new URLSearchParams("a=b"), new String("a"), false]) {
     assertTypeError(() => callWith(buildUri, [], query), `query ${Deno.inspect(query)}`);
+  }
+});
+
+Deno.test("the error for a URI names the character that is not allowed, and says why", () => {
+  const uri = "a URI has letters, digits and - + . : _ ~ % & = / ?";
+  const path = "a path is not decoded, and has letters, digits and - + . : _ ~ between slashes";
+  const query = "a query has letters, digits and - + . : _ ~ % & =";
+  const rows = [
+    ["", '"": it must begin with "/"'],
+    ["a", '"a": it must begin with "/"'],
+    ["http://a/", '"http://a/": it must begin with "/"'],
+    ["/a#b", `"/a#b": "#" is not allowed; ${uri}`],
+    ["/a b", `"/a b": " " is not allowed; ${uri}`],
+    ["/é", `"/\\xe9": "\\xe9" is not allowed; ${uri}`],
+    ["/😀", `"/\\ud83d\\ude00": "\\ud83d\\ude00" is not allowed; ${uri}`],
+    ["/?a=b&c d", `"/?a=b&c d": " " is not allowed; ${uri}`],
+    ["/a/b?c/d e", `"/a/b?c/d e": " " is not allowed; ${uri}`],
+    ["/a%20b", `"/a%20b": "%" is not allowed; ${path}`],
+    ["/a=b", `"/a=b": "=" is not allowed; ${path}`],
+    ["/a&b?c", `"/a&b?c": "&" is not allowed; ${path}`],
+    ["//a", '"//a": "//" is not allowed; each path has one spelling'],
+    ["/a//b", '"/a//b": "//" is not allowed; each path has one spelling'],
+    ["/a/../b", '"/a/../b": ".." is not allowed; each path has one spelling'],
+    ["/a?b?c", `"/a?b?c": "?" is not allowed; ${query}`],
+    ["/a?b=/c", `"/a?b=/c": "/" is not allowed; ${query}`],
+  ] as const;
+  for (const [text, expected] of rows) {
+    const message = messageOf(() => parseUri(text));
+    assertEquals(message.slice(message.indexOf('"')), expected, text);
+  }
+});
+
+Deno.test("buildUri says which character of which part is not allowed", () => {
+  const path = "a path is not decoded, and has letters, digits and - + . : _ ~ between slashes";
+  const query = "a query has letters, digits and - + . : _ ~ % & =";
+  const rows = [
+    [["a", "b c"], null, `path[1]: "b c": " " is not allowed; ${path}`],
+    [["a/b"], null, `path[0]: "a/b": "/" is not allowed; ${path}`],
+    [["a"], "b c", `query: "b c": " " is not allowed; ${query}`],
+    [["a", "", "b"], null, 'path[1]: "" is allowed only as the last component'],
+    [["a", ".."], null, 'path[1]: ".." is not allowed; each path has one spelling'],
+  ] as const;
+  for (const [components, text, expected] of rows) {
+    assertEquals(messageOf(() => buildUri(components, text)), expected);
   }
 });

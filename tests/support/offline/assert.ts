@@ -1,6 +1,6 @@
 /**
- * Stands in for `@std/assert` if JSR is unreachable: the same names and signatures for what this suite
- * uses, over `node:assert`.
+ * Stands in for `@std/assert` if JSR is unreachable: the same names and signatures, as far as this
+ * suite uses them, over `node:assert`.
  */
 import nodeAssert from "node:assert/strict";
 import { inspect } from "node:util";
@@ -80,9 +80,12 @@ export function assertStringIncludes(actual: string, expected: string, msg?: str
   throw new AssertionError(`Expected actual: "${actual}" to contain: "${expected}"${suffix(msg)}`);
 }
 
-/** Throws unless `fn` throws; returns what it threw. */
+/** Throws unless `fn` throws; returns the error. */
 export function assertThrows(fn: () => unknown, msg?: string): unknown;
-/** Throws unless `fn` throws an `ErrorClass` whose message includes `msgIncludes`; returns it. */
+/**
+ * Throws unless `fn` throws an `ErrorClass` whose message includes `msgIncludes`; returns the
+ * error.
+ */
 export function assertThrows<E extends Error = Error>(
   fn: () => unknown,
   ErrorClass: ErrorClass<E>,
@@ -106,7 +109,10 @@ export function assertThrows<E extends Error = Error>(
 
 /** Rejects unless the promise of `fn` rejects; resolves to the reason. */
 export function assertRejects(fn: () => PromiseLike<unknown>, msg?: string): Promise<unknown>;
-/** Rejects unless the promise of `fn` rejects with an `ErrorClass` whose message includes `msgIncludes`. */
+/**
+ * Rejects unless the promise of `fn` rejects with an `ErrorClass` whose message includes
+ * `msgIncludes`.
+ */
 export function assertRejects<E extends Error = Error>(
   fn: () => PromiseLike<unknown>,
   ErrorClass: ErrorClass<E>,
@@ -137,7 +143,7 @@ export async function assertRejects<E extends Error = Error>(
   throw new AssertionError(`Expected function to reject${text}`);
 }
 
-/** Throws unless an error is of this class, if one is given, and its message includes a text. */
+/** Throws unless an error is of the class, if given, and its message includes a text. */
 function checkThrown<E extends Error>(
   error: unknown,
   ErrorClass: ErrorClass<E> | string | undefined,

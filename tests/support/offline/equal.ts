@@ -1,11 +1,13 @@
-/** What {@linkcode assertEquals} of `@std/assert` treats as equal, as far as the suite compares it. */
+/**
+ * The equality of {@linkcode assertEquals} in `@std/assert`, as far as the suite compares values.
+ */
 
 const TypedArray: abstract new () => ArrayLike<number | bigint> = Object.getPrototypeOf(Uint8Array);
 
 /**
- * Whether two values have equal contents. A null-prototype object equals a plain one. What no
- * property shows does not count, so instances with private state are equal where their getters
- * return equal values; `stack` and `cause` of errors are properties.
+ * Whether two values have equal contents. A null-prototype object equals a plain one. Only
+ * properties count, so instances with private state are equal if their getters return equal values;
+ * `stack` and `cause` of errors are properties.
  *
  * @param compared the pairs that are being compared, or were: in a cycle they count as equal
  */
@@ -47,7 +49,9 @@ function equalElements(a: ArrayLike<number | bigint>, b: ArrayLike<number | bigi
   return true;
 }
 
-/** Whether both are of one size and each entry of the first equals one of the second, in any order. */
+/**
+ * Whether both are of one size and each entry of the first equals one of the second, in any order.
+ */
 function equalEntries<T>(
   a: ReadonlySet<T> | ReadonlyMap<T, unknown>,
   b: ReadonlySet<T> | ReadonlyMap<T, unknown>,
@@ -68,7 +72,7 @@ function enumerableKeys(value: object): PropertyKey[] {
   );
 }
 
-/** Every key, those that a class gives to all its instances among them. */
+/** Every key, including those that a class gives to all its instances. */
 function allKeys(value: object): PropertyKey[] {
   const keys: PropertyKey[] = [];
   let holder: object | null = value;

@@ -1,13 +1,13 @@
 /**
- * Stands in for `@std/testing/time` if JSR is unreachable: the part of `FakeTime` that does not wait for
- * real time.
+ * Stands in for `@std/testing/time` if JSR is unreachable: the part of `FakeTime` that does not
+ * wait for real time.
  */
 
 interface Timer {
   readonly id: number;
   readonly callback: (...args: unknown[]) => void;
   readonly args: readonly unknown[];
-  /** Milliseconds between two calls; `null` for a timer that is called once. */
+  /** Milliseconds between two calls; `null` for a timer with a single call. */
   readonly period: number | null;
   due: number;
 }
@@ -21,14 +21,14 @@ const RealDate = Date;
 const real: GlobalTime = { Date, setTimeout, setInterval, clearTimeout, clearInterval };
 let current: FakeTime | undefined;
 
-/** Replaces the clock and the timers by ones that move only when they are told to. */
+/** Replaces the clock and the timers by others that move only on request. */
 export class FakeTime implements Disposable {
   readonly start: number;
   #now: number;
   #lastId = 0;
   readonly #timers = new Map<number, Timer>();
 
-  /** @param start milliseconds since the epoch, or a date; the present where there is none */
+  /** @param start milliseconds since the epoch, or a date; the present if left out */
   constructor(start: number | Date = RealDate.now()) {
     if (current) throw new Error("cannot fake time: it is faked already");
     this.start = Number(start);
@@ -58,12 +58,12 @@ export class FakeTime implements Disposable {
     return this.#now;
   }
 
-  /** Goes to a later time, on the way there calling what is due. */
+  /** Goes to a later time, and calls the timers that are due on the way. */
   set now(value: number) {
     if (value < this.#now) throw new RangeError(`time is at ${this.#now}, which is after ${value}`);
     for (let timer = this.#next(); timer && timer.due <= value; timer = this.#next()) {
       this.#now = timer.due;
-      // Behind the others that are due at the same time, as where each call set a new timer.
+      // The timer moves behind others of the same time, as if each call had set a new timer.
       this.#timers.delete(timer.id);
       if (timer.period !== null) {
         timer.due += timer.period;
@@ -99,7 +99,7 @@ export class FakeTime implements Disposable {
   }
 }
 
-/** A `Date` that takes another time for the present. */
+/** A `Date` with another present time. */
 function dateAt(now: () => number): DateConstructor {
   return new Proxy(RealDate, {
     construct: (target, args, newTarget) =>

@@ -1,4 +1,4 @@
-// A server in a worker of its own: the worker is a module of the package, the app one of this project.
+// A server in a worker: the worker is a module of the package, the app a module of this project.
 import { Client } from "@degu/degu/client";
 import { TempServer } from "@degu/degu/misc";
 import { assertEquals } from "@std/assert";
