@@ -29,6 +29,7 @@
 
 export {
   BodyError,
+  type BodyErrorCode,
   ConnectionClosedError,
   DeguError,
   EmptyPreambleError,
@@ -40,6 +41,7 @@ export {
 export type { BodyInput } from "./base/body/body_source.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
 export { Body } from "./base/body/body.ts";
+export type { BodyReadOptions } from "./base/body/body_state.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
 export { ChunkedBody } from "./base/body/chunked_body.ts";
 export { type Chunk, type ChunkExtension } from "./base/wire/chunk.ts";

@@ -53,5 +53,15 @@ export { callApp, type CallAppOptions } from "./misc/call_app.ts";
 export { TempDevices } from "./misc/temp_devices.ts";
 export { type TempClientPKI, TempPKI, type TempPKIOptions } from "./misc/pki.ts";
 export { TempServer, TempSSLServer } from "./misc/temp_server.ts";
-export type * from "./base/app/app_types.ts";
-export type { Exchange, Logger, ServerOptions, ServerSslconfig } from "./server.ts";
+export {
+  BodyError,
+  type BodyErrorCode,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  ProtocolError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
+} from "./base/errors.ts";
+export { ContentRange, Range } from "./base/wire/range.ts";

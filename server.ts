@@ -32,14 +32,9 @@ import { INSPECT, type Inspect } from "./base/printable.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { Deadline, startInterval } from "./net/deadline.ts";
 import { type Exchange, makeReport } from "./net/exchange_watch.ts";
-import {
-  type Accepted,
-  type Listen,
-  type Listener,
-  listenPlain,
-  removeDeadSocket,
-} from "./net/listener.ts";
+import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
+import { startServer } from "./net/start_server.ts";
 import { checkServerOptions, type ServerOptions } from "./net/server_options.ts";
 import { serveUntilSignal, type UntilSignalOptions } from "./net/until_signal.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
@@ -47,6 +42,17 @@ import { ContextInForce, TlsListener } from "./net/tls/listener.ts";
 
 export { Request } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
+export {
+  BodyError,
+  type BodyErrorCode,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  ProtocolError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
+} from "./base/errors.ts";
 export type * from "./base/app/app_types.ts";
 export type { Exchange, UntilSignalOptions };
 export type { ServerOptions } from "./net/server_options.ts";
@@ -193,7 +199,7 @@ export class Server implements AsyncDisposable {
    * ```
    */
   static async start(address: Address, app: App, options: ServerOptions = {}): Promise<Server> {
-    return await started(address, options, (rest) => new Server(address, app, rest));
+    return await startServer(address, options, (rest) => new Server(address, app, rest));
   }
 
   /**
@@ -485,7 +491,11 @@ export class SSLServer extends Server {
     app?: App,
     options: ServerOptions = {},
   ): Promise<SSLServer> {
-    return await started(address, options, (rest) => new SSLServer(sslctx, address, app!, rest));
+    return await startServer(
+      address,
+      options,
+      (rest) => new SSLServer(sslctx, address, app!, rest),
+    );
   }
 
   /** The current context: the trusted clients, the identity of the server, and the policy. */
@@ -527,26 +537,6 @@ export class SSLServer extends Server {
   setSslctx(sslctx: ServerSslctx | ServerSslconfig): void {
     this.#context.replace(asServerSslctx(sslctx));
   }
-}
-
-/** Makes a server, where nothing is in its way, and lets it serve. */
-async function started<S extends Server>(
-  address: Address,
-  options: ServerOptions,
-  make: (options: ServerOptions) => S,
-): Promise<S> {
-  const { replaceSocket, ...rest } = checkServerOptions(options);
-  if (replaceSocket && typeof address === "string") await removeDeadSocket(address);
-  const server = make(rest);
-  server.serveForever();
-  try {
-    await server.ready;
-  } catch (error) {
-    rest.signal?.throwIfAborted();
-    throw error;
-  }
-  rest.signal?.throwIfAborted();
-  return server;
 }
 
 /** The methods of a set that don't change it, and mean the same for a view of it. */

@@ -10,7 +10,9 @@ import {
   type ScopedAddress,
 } from "../base.ts";
 import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.ts";
-import { type Client, Device, type Logger, type Peer } from "../device.ts";
+import type { Client } from "../client.ts";
+import { Device, type Peer } from "../device.ts";
+import type { Logger } from "../server.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { explainLine, FAILED, Failure, REFUSED, USAGE, userName } from "./failure.ts";
 import { findAddresses } from "./mdns/find.ts";

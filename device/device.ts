@@ -11,6 +11,7 @@ import { DeviceIdentity } from "../identity/device_identity.ts";
 import { CERTIFICATE_LIFE } from "../identity/device_pki.ts";
 import { checkDeviceName } from "../identity/names.ts";
 import { type Interval, startInterval } from "../net/deadline.ts";
+import { startServer } from "../net/start_server.ts";
 import type { ServerOptions } from "../server.ts";
 import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
 import { devicePath, prepareDirectory } from "./device_directory.ts";
@@ -305,6 +306,20 @@ export class Device implements AsyncDisposable {
   }
 
   /**
+   * Creates a server for the peers, and resolves once it serves. An address that can't be bound
+   * rejects here, and nowhere else. Needs `--allow-net` of the address.
+   *
+   * @param address As for every server.
+   * @param app Gets only the requests of peers.
+   * @param options As for every server.
+   * @throws the errors of {@linkcode Device.prototype.listen}, of binding, and the reason of an
+   * aborted `signal`.
+   */
+  async serve(address: Address, app: App, options: ServerOptions = {}): Promise<DeviceServer> {
+    return await startServer(address, options, (rest) => this.listen(address, app, rest));
+  }
+
+  /**
    * Creates a client of a peer. Each connection goes to the first of the peer's addresses at which
    * that peer answers: the addresses are tried in parallel, each 250 ms after the last or when that
    * has failed (RFC 8305). The address that worked is tried first the next time.
@@ -329,10 +344,18 @@ export class Device implements AsyncDisposable {
     return new DeviceClient(this.#services, known, options);
   }
 
-  /** Closes its servers, its invitations and the connections of its clients. */
-  [Symbol.asyncDispose](): Promise<void> {
+  /**
+   * Closes the servers and invitations of the device, and the connections of its clients. A second
+   * call returns the same promise.
+   */
+  close(): Promise<void> {
     this.#disposed ??= this.#dispose();
     return this.#disposed;
+  }
+
+  /** Closes the device: {@linkcode Device.prototype.close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   async #dispose(): Promise<void> {

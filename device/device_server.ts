@@ -208,7 +208,8 @@ export function setPeer(session: Session, peer: Peer): void {
  *
  * @example An app that knows who asks
  * ```ts
- * import { type App, peerOf } from "@degu/degu/device";
+ * import type { App } from "@degu/degu";
+ * import { peerOf } from "@degu/degu/device";
  *
  * const app: App = (_request, session) => [200, "OK", { "x-peer": peerOf(session).name }, null];
  * ```

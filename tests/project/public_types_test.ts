@@ -18,20 +18,29 @@ const entries: Record<string, [entry: object, names: string]> = {
     "LengthEncoderStream ProtocolError Range Response TlsError api bodies buildUri formatAddress " +
     "makeOutputFromInput parseAddress printable",
   ],
-  client: [client, "Client Connection Response SSLClient buildClientSslctx publicKey256"],
-  server: [server, "Request SSLServer Server Session buildServerSslctx publicKey256"],
+  client: [
+    client,
+    "Body BodyError BodyIter ChunkedBody ChunkedBodyIter Client Connection ConnectionClosedError ContentRange DeguError EmptyPreambleError ProtocolError Range Response SSLClient TlsError buildClientSslctx publicKey256",
+  ],
+  server: [
+    server,
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError ProtocolError Request SSLServer Server Session TlsError buildServerSslctx publicKey256",
+  ],
   files: [
     files,
-    "FilesApp TransferError deleteFile download downloadTree escapeName fileUri isTransient listDirectory " +
-    "listTree makeDirectory remoteDigest retry unescapeName upload uploadTree",
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError FilesApp ProtocolError TlsError TransferError deleteFile download downloadTree escapeName fileUri isTransient listDirectory listTree makeDirectory remoteDigest retry unescapeName upload uploadTree",
   ],
-  device: [device, "Device DeviceServer Invitation createDevicePki peerOf perPeer"],
-  pool: [pool, "ServerPool"],
+  device: [
+    device,
+    "BodyError ConnectionClosedError DeguError Device DeviceServer EmptyPreambleError Invitation ProtocolError TlsError createDevicePki peerId peerOf perPeer",
+  ],
+  pool: [
+    pool,
+    "DeguError ServerPool",
+  ],
   misc: [
     misc,
-    "TempDevices TempPKI TempSSLServer TempServer callApp formatChunk formatHeaders " +
-    "formatRequest formatResponse mkreq mkuri parseChunkHeader parseContentRange parseHeaders parseRange " +
-    "parseRequest parseResponse parseUri",
+    "BodyError ConnectionClosedError ContentRange DeguError EmptyPreambleError ProtocolError Range TempDevices TempPKI TempSSLServer TempServer TlsError callApp formatChunk formatHeaders formatRequest formatResponse mkreq mkuri parseChunkHeader parseContentRange parseHeaders parseRange parseRequest parseResponse parseUri",
   ],
 };
 

@@ -430,3 +430,28 @@ Deno.test("port is that of the address, and null where there is none", async () 
     if (port !== null) assert(server.port! > 0);
   }
 });
+
+Deno.test("values of session.store that can only be disposed of asynchronously are, too, the last first", async () => {
+  const ended: string[] = [];
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const both = {
+    [Symbol.dispose]: () => void ended.push("both, at once"),
+    [Symbol.asyncDispose]: () => Promise.resolve(void ended.push("never")),
+  };
+  const app: App = (_request, { store }) => {
+    store.set("first", {
+      [Symbol.asyncDispose]: () => Promise.resolve(resolve(void ended.push("asynchronous"))),
+    });
+    store.set("second", both);
+    store.set("third", {
+      [Symbol.asyncDispose]: () => Promise.reject(new Error("a disk is full")),
+    });
+    return [200, "OK", { connection: "close" }, null];
+  };
+  await using serving = serve(app);
+  await new Client(serving.server.address).request("GET", "/");
+  await promise;
+  assertEquals(ended, ["both, at once", "asynchronous"]);
+  const [line = ""] = await serving.logger.waitFor("error");
+  assert(line.includes("a disk is full"), line);
+});
