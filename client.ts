@@ -73,7 +73,7 @@ export type { BodyInput } from "./base/body/body_source.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
 export type { ChunkedBody } from "./base/body/chunked_body.ts";
 export type { Chunk, ChunkExtension } from "./base/wire/chunk.ts";
-export type { HeaderDict } from "./base/wire/headers.ts";
+export type { HeaderDict, ReceivedHeaders } from "./base/wire/headers.ts";
 export type { Method } from "./base/wire/preamble.ts";
 export type { ContentRange, Range } from "./base/wire/range.ts";
 export type { Socket } from "./base/app/app.ts";

@@ -138,9 +138,9 @@ export class RemoteFiles implements Disposable {
     const known = this.#listed.get(key);
     if (known !== undefined) return known;
     const uri = this.uri([...names, ""]);
-    const listed = await this.connections.call(async (connection) => {
+    const listed = await this.connections.call(async (client) => {
       const entries = new Map<string, DirectoryEntry>();
-      for await (const entry of listDirectory(connection, uri, { signal: this.#signal })) {
+      for await (const entry of listDirectory(client, uri, { signal: this.#signal })) {
         entries.set(entry.name, entry);
         if (entries.size > this.#maxEntries) {
           throw new Failure(

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { wrongType } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
-import { replacePrivateFile } from "../disk/files.ts";
+import { replacePrivateFile } from "../disk/private_files.ts";
 import { ifPresent, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
 import { isDeviceName, nameKey } from "../identity/names.ts";
 import { PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";

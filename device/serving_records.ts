@@ -2,7 +2,8 @@
 
 import { join } from "node:path";
 import { type Address, addressText, parseAddress } from "../base/address.ts";
-import { writeAside } from "../disk/files.ts";
+import { writeAside } from "../disk/private_files.ts";
+import type { Temporary } from "../disk/temporary.ts";
 import { ifPresent, randomSuffix, removeIfPossible } from "../disk/names.ts";
 
 const MAX_RECORD_BYTES = 1024;
@@ -26,10 +27,11 @@ export class ServingRecords {
     const name = randomSuffix();
     const temporary = join(this.#dir, `.${name}`);
     const path = join(this.#dir, name);
-    const file = await writeAside(path, addressText(address), temporary, (file) => file.lock(true));
+    const lock = ({ file }: Temporary) => file.lock(true);
+    const record = await writeAside(path, addressText(address), temporary, lock);
     return async () => {
       await removeIfPossible(path);
-      file.close();
+      record[Symbol.dispose]();
     };
   }
 

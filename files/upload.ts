@@ -42,8 +42,8 @@ import {
 } from "./transfer_error.ts";
 import { isTransient } from "../net/retry.ts";
 
-/** To hash so many bytes takes some milliseconds. */
-const SOON_HASHED_BYTES = 1048576;
+/** The most bytes that are hashed while the server waits: that takes some milliseconds. */
+const QUICKLY_HASHED_BYTES = 1048576;
 
 /**
  * Uploads a file to a `FilesApp` with `write: true`, in one attempt, which resumes an earlier one.
@@ -181,7 +181,7 @@ class Upload {
    * Closes the connection if so many bytes are hashed first that the server may not wait for the end.
    */
   #releaseFor(bytes: number): void {
-    if (bytes > SOON_HASHED_BYTES) this.#route.release();
+    if (bytes > QUICKLY_HASHED_BYTES) this.#route.release();
   }
 
   /** Gives an identical file, which is there already, the modification time that was wanted. */

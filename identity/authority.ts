@@ -28,6 +28,8 @@ export interface Authority {
   readonly certificate: string;
   /** The certificate in DER. */
   readonly der: Uint8Array;
+  /** SHA-256 of its public key, 32 bytes: the id is their text. */
+  readonly keyHash: Uint8Array;
   readonly id: string;
 }
 
@@ -58,11 +60,9 @@ export function readAuthority(der: Uint8Array): Authority {
   const problem = problemOf(certificate);
   if (problem !== null) throw bad(problem);
   const { raw, publicKey } = certificate;
-  return Object.freeze({
-    certificate: formatPem(raw),
-    der: raw,
-    id: deviceId(createHash("sha256").update(publicKey).digest()),
-  });
+  const keyHash = Uint8Array.from(createHash("sha256").update(publicKey).digest());
+  const id = deviceId(keyHash);
+  return Object.freeze({ certificate: formatPem(raw), der: raw, keyHash, id });
 }
 
 /**

@@ -250,6 +250,11 @@ export function tieToTrust(session: Session, trust: SessionTrust): void {
   if (signal.aborted) close();
 }
 
+/** The trust that a session is tied to; `null` if its server trusts its peer for ever. */
+export function trustOf(session: Session): SessionTrust | null {
+  return ties.get(session)?.trust ?? null;
+}
+
 /**
  * Whether the peer of a session is still trusted. An app checks this right before a step that can't
  * be undone, such as the rename at the end of an upload. True for a session without ties to trust.

@@ -496,8 +496,10 @@ export interface ServerMaterial {
     readonly key: string;
     readonly ca?: string[];
     readonly requestCert: boolean;
-    readonly rejectUnauthorized: true;
+    readonly rejectUnauthorized: boolean;
   };
+  /** Whether a client needs a certificate; if not, one that is not good counts as none. */
+  readonly insists: boolean;
   /** The authorities whose clients are accepted; none if every client is, or none yet. */
   readonly authorities: Authorities;
 }
@@ -509,12 +511,18 @@ interface ClientMaterial {
   readonly authorities: Authorities | null;
 }
 
-/** Makes a server's context. Without authorities, not even none, every client is accepted. */
+/**
+ * Makes a server's context. Without authorities, not even none, every client is accepted.
+ *
+ * @param insists With `false` a client is asked for a certificate of the authorities, and accepted
+ * without one.
+ */
 export function makeServerSslctx(
   { cert, key, warnings }: Identity,
   trust: Trust | null,
+  insists = true,
 ): ServerSslctx {
-  const verify = trust !== null;
+  const verify = trust !== null && insists;
   const isClosed = trust?.authorities.length === 0;
   const sslctx = Object.freeze({
     ...POLICY,
@@ -531,9 +539,10 @@ export function makeServerSslctx(
       cert,
       key,
       ...trustedBy(trust),
-      requestCert: verify,
-      rejectUnauthorized: true,
+      requestCert: trust !== null,
+      rejectUnauthorized: insists,
     },
+    insists: verify,
     authorities: new Authorities(trust?.authorities ?? []),
   });
   return sslctx;

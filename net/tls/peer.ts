@@ -25,7 +25,8 @@ import { publicKeyOf, signatureProblem, USABLE_KEYS } from "./keys.ts";
 const MAX_VERIFIED = 10_000;
 
 /**
- * The certificate of a client that is accepted; `null` if none is requested.
+ * The certificate of a client that is accepted; `null` if none is requested, or none is insisted on
+ * and the client has shown none that is good.
  *
  * @param begun What the handshake began with, and the library has verified the certificate with.
  * @param inForce What is in force now, and decides.
@@ -38,6 +39,19 @@ export function identifyClient(
   inForce: ServerMaterial,
 ): PeerCertificate | null {
   if (!inForce.options.requestCert) return null;
+  try {
+    return verifyClient(socket, begun, inForce);
+  } catch (error) {
+    if (inForce.insists) throw error;
+    return null;
+  }
+}
+
+function verifyClient(
+  socket: TLSSocket,
+  begun: ServerMaterial,
+  inForce: ServerMaterial,
+): PeerCertificate {
   if (!begun.options.requestCert) {
     throw new TlsError("NO_CERTIFICATE", "the client was not asked for a certificate");
   }
@@ -77,7 +91,7 @@ export function isStillTrusted(
   certificate: PeerCertificate | null,
   inForce: ServerMaterial,
 ): boolean {
-  if (!inForce.options.requestCert) return true;
+  if (!inForce.insists) return true;
   const authority = certificate?.authority ?? null;
   return authority !== null && inForce.authorities.trusts(authority.publicKey256);
 }
