@@ -12,12 +12,13 @@ import type { DeviceServices } from "./device_services.ts";
 import type { Peer } from "./peer_store.ts";
 
 /**
- * A server that accepts only the peers of a device. {@linkcode Device.prototype.listen} creates one.
+ * A server that accepts only the peers of a device. {@linkcode Device.prototype.listen} creates
+ * one.
  *
- * A client needs a certificate that a peer's authority has signed directly. Whether that peer is still
- * trusted is read from the disk once the handshake and the app's `onConnect` are done. Pairings,
- * forgetting and renewals, by any process, take effect while it runs: the sessions of a peer that is
- * forgotten end within a second.
+ * A client needs a certificate that a peer's authority has signed directly. Once the handshake and
+ * the app's `onConnect` are done, the trust in the peer is read from the disk. Pairings, forgetting
+ * and renewals, by any process, take effect while the server runs: the sessions of a forgotten peer
+ * end within a second.
  *
  * @example
  * ```ts
@@ -28,7 +29,7 @@ import type { Peer } from "./peer_store.ts";
  *   await using device = await Device.open(dir, { name: "camera" });
  *   await using server = device.listen(
  *     ["127.0.0.1", 0],
- *     (_request, session) => [200, "OK", {}, new TextEncoder().encode(peerOf(session).name)],
+ *     (_request, session) => [200, "OK", {}, peerOf(session).name],
  *   );
  *   server.serveForever();
  *   await server.ready;
@@ -105,7 +106,7 @@ export class DeviceServer extends Server {
     }
     try {
       this.#removeRecord = await serving.add(this.address);
-      // It may have been closed meanwhile.
+      // The server may have been closed meanwhile.
       if (this.#unregistered !== null) await this.#withdrawAddress();
     } catch (error) {
       logger.warn(`the address of a server can't be recorded: ${error}`);
@@ -148,7 +149,7 @@ export class DeviceServer extends Server {
     await this.#unregister();
   }
 
-  /** It follows no changes any more, and is at no address. */
+  /** Ends the following of changes, and removes the record of the address. */
   #unregister(): Promise<void> {
     this.#unregistered ??= (async () => {
       for (const unsubscribe of this.#unsubscribe) unsubscribe();
@@ -198,8 +199,9 @@ export function setPeer(session: Session, peer: Peer): void {
 }
 
 /**
- * Returns the peer of a session of a {@linkcode DeviceServer}: identified by the authority that has signed its
- * certificate, never by a name in it. It is as it was last read, even after it was forgotten.
+ * Returns the peer of a session of a {@linkcode DeviceServer}: identified by the authority that has
+ * signed its certificate, never by a name in it. The peer is returned as last read, even after it
+ * was forgotten.
  *
  * @param session A session of a device's server.
  * @throws {TypeError} if the session belongs to another server.

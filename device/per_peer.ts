@@ -13,11 +13,11 @@ import type { Peer } from "./peer_store.ts";
  * Makes an app that hands the requests of each peer to an app of that peer's own: a directory for
  * each, a limit for each, a state for each.
  *
- * The app of a peer is made at its first request, also if two arrive at once, and kept until the peer
- * is forgotten or the whole is disposed of; then it is disposed of, too, if it has
- * `[Symbol.asyncDispose]` or `[Symbol.dispose]`. If `make` fails, the request fails, and the next one
- * tries again. The `onConnect` of a peer's app is asked before the first request of each session; if
- * it does not return `true`, the session ends without an answer.
+ * The app of a peer is made at its first request, also if two arrive at once, and kept until the
+ * peer is forgotten or the whole is disposed of; then it is disposed of, too, if it has
+ * `[Symbol.asyncDispose]` or `[Symbol.dispose]`. If `make` fails, the request fails, and the next
+ * one tries again. The `onConnect` of a peer's app is asked before the first request of each
+ * session; if it does not return `true`, the session ends without an answer.
  *
  * @param make Makes the app of a peer.
  * @throws {TypeError} if `make` is not a function.

@@ -22,7 +22,7 @@ export class ServingRecords {
     this.#dir = join(dir, "serving");
   }
 
-  /** Records an address; resolves to what removes the record. */
+  /** Records an address; resolves to a function that removes the record. */
   async add(address: Address): Promise<() => Promise<void>> {
     const name = randomSuffix();
     const temporary = join(this.#dir, `.${name}`);
@@ -43,20 +43,23 @@ export class ServingRecords {
       try {
         found.set(text, parseAddress(text));
       } catch {
-        // It was not written here, or is gone.
+        // The record was not written here, or is gone.
       }
     }
     return [...found.keys()].sort().map((text) => found.get(text)!);
   }
 
-  /** The text of a record; `null` if it is not a record, or if nobody locks it: then it is removed. */
+  /**
+   * The text of a record; `null` for another file, and for a record that nobody locks, which is
+   * removed.
+   */
   async #read(name: string): Promise<string | null> {
     const path = join(this.#dir, name);
     // Opening a FIFO would block.
     if (!(await Deno.lstat(path)).isFile) return null;
     using file = await Deno.open(path);
     if (!NAME.test(name) && !isOld(await file.stat())) return null;
-    // A shared lock, so that others who check at the same time are not mistaken for its owner.
+    // The lock is shared: others who check at the same time must not be mistaken for the owner.
     if (await file.tryLock(false)) {
       await removeIfPossible(path);
       return null;

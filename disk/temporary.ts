@@ -30,7 +30,9 @@ const OPENINGS = 20;
 /** The temporary files of this process, and other paths that nobody may take for left over. */
 const held = new Set<{ readonly path: string }>();
 
-/** Holds a path, at the latest in the turn that creates something there, until this is disposed of. */
+/**
+ * Holds a path, at the latest in the turn that creates something there, until this is disposed of.
+ */
 export function hold(path: string): Disposable {
   const holding = { path };
   held.add(holding);

@@ -27,14 +27,14 @@ const MAX_FACTOR = 10;
 /**
  * Runs an action, waits, and runs it again, until a signal is aborted.
  *
- * An error ends no more than its run. After it the wait is as long as ever, after each further error
- * in a row twice as long as before, up to ten times as long, and always at least a second. A run
- * that succeeds resets that.
+ * An error ends no more than its run. After it the wait is as long as ever, after each further
+ * error in a row twice as long as before, up to ten times as long, and always at least a second. A
+ * run that succeeds resets that.
  *
  * @param action The action; its argument is the signal.
  * @param options The seconds between two runs, the signal, and who is told of errors.
- * @returns When the signal is aborted, and the run under way, if there is one, has ended. Its error is
- * then none.
+ * @returns When the signal is aborted, and the run under way, if there is one, has ended. Its error
+ * is then none.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if `seconds` is not above 0.
  * @throws what `onError` throws.

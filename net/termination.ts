@@ -9,9 +9,9 @@ const EXIT_CODES: Readonly<Partial<Record<Deno.Signal, number>>> = { SIGINT: 130
 let termination: AbortSignal | null = null;
 
 /**
- * Returns a signal that the first SIGINT (Ctrl-C) or SIGTERM aborts, always the same one. Its reason is
- * a {@linkcode DeguError} whose message names the signal of the system. A second SIGINT or SIGTERM
- * ends the process with the code 130 or 143.
+ * Returns a signal that the first SIGINT (Ctrl-C) or SIGTERM aborts, always the same one. Its
+ * reason is a {@linkcode DeguError} whose message names the signal of the system. A second SIGINT
+ * or SIGTERM ends the process with the code 130 or 143.
  *
  * From the first call on these signals no longer end the program by themselves. Waiting for them
  * keeps no program alive.

@@ -108,8 +108,8 @@ export class Response<B extends BodyOut = BodyIn> {
   }
 
   /**
-   * Gives up the rest of the body, so that the connection can make another request: up to 64 KiB are
-   * read and dropped. A longer body is canceled, which closes the connection. Never rejects.
+   * Gives up the rest of the body, so that the connection can make another request: up to 64 KiB
+   * are read and dropped. A longer body is canceled, which closes the connection. Never rejects.
    */
   async discard(): Promise<void> {
     const body: BodyOut = this.body;

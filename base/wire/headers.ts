@@ -36,8 +36,8 @@ import { allows, NAME, NAME_LOWER, VALUE } from "./tables.ts";
 export type HeaderDict = Record<string, string | number | Range | ContentRange | undefined>;
 
 /**
- * Headers by lower-case name, as they were received: an object without a prototype. They can be sent
- * on, as they are or in a copy.
+ * Headers by lower-case name, as they were received: an object without a prototype. They can be
+ * sent on, as they are or in a copy.
  */
 export type ReceivedHeaders =
   & {

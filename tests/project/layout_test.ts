@@ -121,17 +121,9 @@ Deno.test("no comment of the library speaks to a tool; what no test can detect s
   assertEquals(stale, []);
 });
 
-/** Rooms and files with wider comments: the list is to become empty. */
-const WIDE = [
-  ...["agent/commands.ts", "agent/peer_connections.ts"],
-  ...["base/app/message.ts", "base/body/bodies.ts", "base/wire/headers.ts"],
-  ...["base/wire/preamble.ts", "device/", "disk/", "files/", "net/"],
-];
-
 Deno.test("comments of the library end at 100 columns", async () => {
   const wide: string[] = [];
   for (const path of await libraryFiles()) {
-    if (WIDE.some((each) => path.startsWith(each))) continue;
     const found = (await read(path)).split("\n").filter((line) =>
       line.length > 100 && /^\s*(\/\/|\/?\*)|\s\/\/ /.test(line)
     );
