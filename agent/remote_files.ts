@@ -83,8 +83,10 @@ export const REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, str
 /** A directory of a peer. Each list is requested once. */
 export class RemoteFiles implements Disposable {
   readonly peer: string;
-  readonly area: Area;
   readonly connections: PeerConnections;
+  area: Area;
+  /** Called when the inbox is taken for a share that is not there; `null` if it never is. */
+  readonly #onInbox: (() => void) | null;
   readonly #signal: AbortSignal;
   readonly #maxEntries: number;
   readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
@@ -96,27 +98,35 @@ export class RemoteFiles implements Disposable {
     area: Area,
     signal: AbortSignal,
     maxEntries: number = MAX_ENTRIES,
+    onInbox: (() => void) | null = null,
   ) {
     this.connections = connections;
     this.peer = peer;
     this.area = area;
+    this.#onInbox = onInbox;
     this.#signal = signal;
     this.#maxEntries = maxEntries;
   }
 
-  /** Returns at once; the first request connects. */
+  /**
+   * Returns at once; the first request connects.
+   *
+   * @param area With `"either"` the share; the inbox if the peer has an inbox only.
+   */
   static async open(
     context: Context,
     device: Device,
     peer: string,
-    area: Area,
+    area: Area | "either",
     retries?: number,
   ): Promise<RemoteFiles> {
     const { signal, output } = context;
     const client = await openClient(context, device, peer);
     const note = (text: string) => output.note(text);
     const connections = new PeerConnections(client, signal, note, retries);
-    return new RemoteFiles(connections, peer, area, signal);
+    if (area !== "either") return new RemoteFiles(connections, peer, area, signal);
+    const onInbox = () => note(`${peer} shares no directory: this is its inbox`);
+    return new RemoteFiles(connections, peer, "share", signal, MAX_ENTRIES, onInbox);
   }
 
   [Symbol.dispose](): void {
@@ -137,8 +147,25 @@ export class RemoteFiles implements Disposable {
     const key = names.join("/");
     const known = this.#listed.get(key);
     if (known !== undefined) return known;
+    const isFirst = this.#listed.size === 0;
+    const listed = await this.#request(names);
+    this.#listed.set(key, listed);
+    if (listed !== null || !isFirst || this.#onInbox === null || this.area === "inbox") {
+      return listed;
+    }
+    // Whether the share is missing is asked only where a directory of it is.
+    if (await this.list([]) !== null) return null;
+    const inbox = new RemoteFiles(this.connections, this.peer, "inbox", this.#signal);
+    if (await inbox.list([]) === null) return null;
+    this.area = "inbox";
+    this.#onInbox();
+    this.#listed.clear();
+    return await this.list(names);
+  }
+
+  async #request(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const uri = this.uri([...names, ""]);
-    const listed = await this.connections.call(async (connection) => {
+    return await this.connections.call(async (connection) => {
       const entries = new Map<string, DirectoryEntry>();
       for await (const entry of listDirectory(connection, uri, { signal: this.#signal })) {
         entries.set(entry.name, entry);
@@ -153,8 +180,6 @@ export class RemoteFiles implements Disposable {
       if (error instanceof TransferError && error.status === 404) return null;
       throw error;
     });
-    this.#listed.set(key, listed);
-    return listed;
   }
 
   /**

@@ -9,15 +9,16 @@ export function addLs(program: AgentCommand): void {
   program.command("ls")
     .summary("list what a peer shares")
     .description(
-      "Lists a directory that a peer shares, by name; directories end with a slash. For a file, prints its name.",
+      "Lists a directory that a peer shares, by name; directories end with a slash. For a file, prints its name. " +
+        "Of a peer that shares nothing, lists the inbox.",
     )
     .argument("<peer:path>", "the directory; PEER: is all of it")
-    .option("--inbox", "list its inbox instead")
+    .option("--inbox", "list its inbox, where it has both")
     .option("-l, --long", "print sizes and times, too")
     .connects()
     .example("degu ls laptop:", "what it shares")
     .example("degu ls -l laptop:photos/2025", "with sizes and times")
-    .example("degu ls --inbox laptop:", "what has been put there")
+    .example("degu ls --inbox laptop:", "what has been put to a peer that also shares a directory")
     .does(ls);
 }
 
@@ -28,7 +29,7 @@ async function ls(
 ): Promise<void> {
   const path = parseRemotePath(given);
   await using device = await openDevice(context);
-  using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "share", 0);
+  using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "either", 0);
   const entries = await find(files, path);
   const width = entries.reduce((most, { size }) => Math.max(most, formatBytes(size).length), 0);
   for (const { name, kind, size, modified, reason } of entries) {

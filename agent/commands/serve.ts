@@ -59,6 +59,7 @@ export function addServe(program: AgentCommand): void {
     .option("--verbose", "print a line for each file, not one for all that a peer does")
     .example("degu serve --share ~/Pictures", "to read")
     .example("degu serve --inbox", "to write, into ~/Inbox")
+    .example("degu serve --share ~/Shared --inbox ~/Shared", "one directory for both")
     .example(
       "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
       "both, at one address",
@@ -69,10 +70,11 @@ export function addServe(program: AgentCommand): void {
 async function serve(context: Context, options: Options): Promise<void> {
   const { home, output, signal } = context;
   await using device = await openOrMakeDevice(context);
-  const share = options.share === undefined ? null : await checkShare(options.share, home);
   const inbox = options.inbox === undefined
     ? null
     : await checkInbox(inboxPath(options.inbox), home, output);
+  // One directory for both may have just been made.
+  const share = options.share === undefined ? null : await checkShare(options.share, home);
   const served = { name: device.name, share, inbox };
   using events = new ServeEvents(output, options.verbose === true);
   const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event));

@@ -58,7 +58,7 @@ Deno.test("a missing file is reported at once, with what lists those that there 
   await fill(files.share, { "photos/1": "" });
   const hint = 'is not there: "degu ls camera:" lists what is there';
   await files.fail(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
-  await files.serve("--inbox", files.inbox);
+  await files.serve("--verbose");
   const advice = 'camera shares no directory: it has to run "degu serve --share DIR"';
   await files.fail(1, advice, "ls", "camera:");
   await files.kill();
@@ -222,6 +222,54 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
   assertEquals(json.code, 1);
   assertStringIncludes(String(objectsOf(json)[0]?.["error"]), "is a directory");
   await files.fail(2, "what to get?", "get", "here");
+});
+
+Deno.test("of a peer without a share, ls and get read the inbox, and say so; rm and sync don't change", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await fill(here, { "a": "1", "top/b": "2" });
+  await files.serve("--inbox", inbox);
+  await files.succeed("put", "-r", `${here}/a`, `${here}/top`, "camera:dir/");
+  const note = "camera shares no directory: this is its inbox\n";
+  for (const path of ["", "dir", "dir/a"]) {
+    const { stdout, stderr } = await files.succeed("ls", `camera:${path}`);
+    assertEquals([stdout, stderr], [
+      path === "" ? "dir/\n" : path === "dir" ? "a\ntop/\n" : "a\n",
+      note,
+    ]);
+  }
+  const got = await files.succeed("get", "-r", "camera:dir/a", "camera:dir/top", `${here}/got/`);
+  assertEquals(await content(`${here}/got`), { "a": "1", "top": null, "top/b": "2" });
+  assertEquals(got.stderr.split(note).length, 2, got.stderr);
+  const quiet = await files.succeed("get", "--quiet", "camera:dir/a", `${here}/quiet`);
+  assertEquals(quiet.stderr, "");
+  assertEquals((await files.succeed("ls", "--inbox", "camera:dir")).stderr, "");
+  await files.fail(1, 'camera:none" is not there: "degu ls --inbox camera:', "get", "camera:none");
+  // A server that was started without its share must not make a backup disappear.
+  const sync = ["sync", "--delete", "camera:dir", `${here}/got`];
+  await files.fail(1, '"camera:dir" is not in the share: it is in the inbox', ...sync);
+  await files.succeed("rm", "camera:dir/a");
+  await files.serve("--share", inbox);
+  assertEquals((await files.succeed("ls", "camera:dir")).stderr, "");
+});
+
+Deno.test("one directory for both: what was put is listed, fetched and removed without an option", async () => {
+  await using files = await AgentFiles.start();
+  const { here, homes } = files;
+  await fill(here, { "a": "1" });
+  const both = homes.at("both");
+  await files.serve("--share", both, "--inbox", both);
+  const part = ".a.degu-part";
+  await fill(both, { [part]: "", ".degu-files/x": "" });
+  await files.succeed("put", `${here}/a`, "camera:dir/");
+  assertEquals(await files.succeed("ls", "camera:dir"), { code: 0, stdout: "a\n", stderr: "" });
+  await files.succeed("get", "camera:dir/a", `${here}/b`);
+  assertEquals(await Deno.readTextFile(`${here}/b`), "1");
+  await files.succeed("sync", here, "camera:dir");
+  await files.succeed("rm", "camera:dir/a");
+  assertEquals((await files.succeed("ls", "camera:dir")).stdout, "b\n");
+  assertEquals((await files.succeed("ls", "camera:")).stdout, "dir/\n");
+  await files.fail(1, "is not there", "get", `camera:${part}`, here);
 });
 
 Deno.test("no name of a peer escapes the target through a link", async () => {
