@@ -28,6 +28,8 @@ export interface Context {
   /** Is aborted by the first SIGINT or SIGTERM: commands clean up and reject with its reason. */
   readonly signal: AbortSignal;
   readonly options: CommonOptions;
+  /** The name of the peer that was asked for last: of an error that names none. */
+  peer?: string;
 }
 
 /** The options that every command has, and those of commands that connect to a peer. */
@@ -62,8 +64,10 @@ export function findHome(given: string | undefined): string {
 export async function openDevice(context: Context): Promise<Device> {
   const device = await openIfMade(context);
   if (device !== null) return device;
-  throw new Failure(`${noDeviceIn(context)}: make one with "degu init"`, REFUSED);
+  throw new Failure(`${noDeviceIn(context)}: make one with "degu init"`, REFUSED, NOT_PAIRED);
 }
+
+const NOT_PAIRED = { code: "NOT_PAIRED" } as const;
 
 function noDeviceIn({ home }: Context): string {
   return `there is no device in ${home} yet`;
@@ -125,7 +129,10 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
   const hint = (await device.peers()).length === 0
     ? 'this device is not paired with any yet: run "degu invite" on one of the two and "degu join" on the other'
     : '"degu peers" lists those that there are';
-  throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED);
+  throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED, {
+    ...NOT_PAIRED,
+    peer: peerName,
+  });
 }
 
 export async function openClient(
@@ -134,6 +141,7 @@ export async function openClient(
   peerName: string,
 ): Promise<Client> {
   const peer = await openPeer(device, peerName);
+  context.peer = peer.name;
   const { signal, options: { address, find } } = context;
   const addresses = address !== undefined ? [address] : find ? await lookFor(context, peer) : [];
   const options = { signal, connectTimeout: CONNECT_SECONDS };
@@ -142,6 +150,8 @@ export async function openClient(
   throw new Failure(
     `no address of ${peer.name} is known, as it did not serve when the two were paired: give it with ` +
       '--address, or run "degu serve" there and pair the two again',
+    FAILED,
+    { code: "NO_ADDRESS", peer: peer.name },
   );
 }
 

@@ -1,7 +1,7 @@
 /** The program: its commands, its options, its exit codes. */
 
 import { type Command, CommanderError } from "npm:commander@^15.1.0";
-import { AgentCommand, type CommonOptions, findHome, type Run } from "./commands.ts";
+import { AgentCommand, type CommonOptions, type Context, findHome, type Run } from "./commands.ts";
 import { addCompletions } from "./commands/completions.ts";
 import { addGet } from "./commands/get.ts";
 import { addInit } from "./commands/init.ts";
@@ -15,6 +15,7 @@ import { addRm } from "./commands/rm.ts";
 import { addServe } from "./commands/serve.ts";
 import { addSync } from "./commands/sync.ts";
 import {
+  errorObject,
   exitCodeOf,
   explain,
   FAILED,
@@ -64,7 +65,9 @@ export async function runAgent(
   caught: ReturnType<typeof catchSignals> = catchSignals(),
 ): Promise<number> {
   let exitCode = 0;
-  let output = new Output({}, streams);
+  // A wrong command line has no options yet.
+  let output = new Output({ json: args.includes("--json") }, streams);
+  let context: Context | undefined;
   using signals = caught;
   const { signal } = signals;
   const run: Run = (action) => async (...args) => {
@@ -72,7 +75,8 @@ export async function runAgent(
     const options = command.optsWithGlobals<CommonOptions>();
     output = new Output(options, streams);
     const home = findHome(options.home);
-    exitCode = await action({ home, output, signal, options }, ...args) ?? 0;
+    context = { home, output, signal, options };
+    exitCode = await action(context, ...args) ?? 0;
   };
   try {
     const program = makeProgram(run, streams);
@@ -84,6 +88,11 @@ export async function runAgent(
     if (error instanceof CommanderError) return 0;
     if (error instanceof OutputClosed) return FAILED;
     output.error(explain(error));
+    try {
+      if (output.json) output.result("", { error: errorObject(error, context?.peer) });
+    } catch {
+      // The output was closed, or can't be written: the message and the exit code say what failed.
+    }
     return exitCodeOf(error);
   }
 }

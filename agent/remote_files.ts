@@ -12,7 +12,7 @@ import {
   TransferError,
 } from "../files.ts";
 import { type Context, openClient } from "./commands.ts";
-import { Failure, USAGE, wildcardHint } from "./failure.ts";
+import { FAILED, Failure, USAGE, wildcardHint } from "./failure.ts";
 import { PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {
@@ -229,7 +229,8 @@ export class RemoteFiles implements Disposable {
       const [problem, option] = isInbox
         ? ["takes no files", "--inbox"]
         : ["shares no directory", "--share"];
-      return new Failure(`${this.peer} ${problem}: it has to run "degu serve ${option} DIR"`);
+      const message = `${this.peer} ${problem}: it has to run "degu serve ${option} DIR"`;
+      return this.#notThere(message, names);
     }
     let depth = 0;
     while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;
@@ -237,7 +238,12 @@ export class RemoteFiles implements Disposable {
     const list = `degu ls ${isInbox ? "--inbox " : ""}${at}`;
     const hint = wildcardHint(names.join("/"));
     const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists what is there`;
-    return new Failure(`${this.#quoted(names)} is not there: ${advice}`);
+    return this.#notThere(`${this.#quoted(names)} is not there: ${advice}`, names);
+  }
+
+  #notThere(message: string, names: readonly string[]): Failure {
+    const options = { code: "NOT_THERE", path: this.name(names), peer: this.peer } as const;
+    return new Failure(message, FAILED, options);
   }
 
   /**
@@ -251,11 +257,8 @@ export class RemoteFiles implements Disposable {
     const [problem, list, advice] = area === "inbox"
       ? ["is not in the share: it is in the inbox", "ls --inbox", "; add --inbox to read it there"]
       : ["is not in the inbox: it is in the share", "ls", ""];
-    return new Failure(
-      `${this.#quoted(names)} ${problem}, as "degu ${list} ${
-        this.name(parent, true)
-      }" shows${advice}`,
-    );
+    const shown = `as "degu ${list} ${this.name(parent, true)}" shows`;
+    return this.#notThere(`${this.#quoted(names)} ${problem}, ${shown}${advice}`, names);
   }
 
   #quoted(names: readonly string[]): string {

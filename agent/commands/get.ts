@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { download, remoteDigest } from "../../files.ts";
 import { type AgentCommand, checkSettled, type Context, openDevice } from "../commands.ts";
-import { Failure, USAGE } from "../failure.ts";
+import { FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import {
   isRemotePath,
@@ -129,7 +129,8 @@ async function findTarget(path: string, several: boolean): Promise<Target> {
   if (isDirectory && info?.isDirectory === false) throw notDirectory(path);
   const parent = dirname(path);
   if (info === null && !(await ifThere(Deno.stat(parent)))?.isDirectory) {
-    throw new Failure(`there is no directory ${parent}: make it first, with "mkdir -p"`);
+    const problem = `there is no directory ${parent}: make it first, with "mkdir -p"`;
+    throw new Failure(problem, FAILED, { code: "NOT_THERE", path: parent });
   }
   return { path, isDirectory };
 }

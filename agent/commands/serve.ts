@@ -170,7 +170,8 @@ export function makeServeApp(
 export async function checkShare(dir: string, home: string, option = "--share"): Promise<string> {
   const path = await labelled(option, ifThere(Deno.realPath(dir)));
   if (path === null) {
-    throw new Failure(`${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`);
+    const problem = `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`;
+    throw new Failure(problem, FAILED, { code: "NOT_THERE", path: dir });
   }
   if (!(await Deno.stat(path)).isDirectory) {
     throw new Failure(`${option}: ${dir} is no directory`);

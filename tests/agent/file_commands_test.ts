@@ -220,7 +220,7 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
   await Deno.mkdir(`${here}/dir/a`, { recursive: true });
   const json = await files.run("get", "--json", "camera:a", `${here}/dir`);
   assertEquals(json.code, 1);
-  assertStringIncludes(String(objectsOf(json)[0]?.["error"]), "is a directory");
+  assertStringIncludes(JSON.stringify(objectsOf(json)[0]?.["error"]), "is a directory");
   await files.fail(2, "what to get?", "get", "here");
 });
 
@@ -426,7 +426,7 @@ Deno.test("rm reports what does not exist, and what can't be removed", async () 
   assertEquals(some.code, 1);
   const [none, removed] = objectsOf(some);
   assertEquals(none?.["path"], "camera:none");
-  assertStringIncludes(String(none?.["error"]), "is not there");
+  assertStringIncludes(JSON.stringify(none?.["error"]), "is not there");
   assertEquals(removed, { removed: "camera:report.pdf" });
   await fill(files.inbox, { "report.pdf": "1" });
   const root = 'the inbox itself stays: name what is in it, as "degu ls --inbox camera:" lists it';
