@@ -180,20 +180,21 @@ export type Run = <Args extends unknown[]>(
 
 /** A command of the program, with what several of them have. */
 export class AgentCommand extends Command {
-  readonly #run: Run;
+  /** Runs what a command does. */
+  readonly run: Run;
   #heading = "\nExamples:\n";
 
   constructor(name: string, run: Run) {
     super(name);
-    this.#run = run;
+    this.run = run;
   }
 
   override createCommand(name: string): AgentCommand {
-    return new AgentCommand(name, this.#run);
+    return new AgentCommand(name, this.run);
   }
 
   does<Args extends unknown[]>(action: Action<Args>): this {
-    return this.action(this.#run(action));
+    return this.action(this.run(action));
   }
 
   /** What to type, and what it does. */

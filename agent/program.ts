@@ -13,6 +13,7 @@ import { addPing } from "./commands/ping.ts";
 import { addPut } from "./commands/put.ts";
 import { addRm } from "./commands/rm.ts";
 import { addServe } from "./commands/serve.ts";
+import { addService } from "./commands/service.ts";
 import { addSync } from "./commands/sync.ts";
 import {
   errorObject,
@@ -37,7 +38,7 @@ const COMMANDS: readonly [
 ][] = [
   ["This device:", [addInit, addId, addCompletions]],
   ["Pairing:", [addInvite, addJoin, addPeers, addRename, addForget]],
-  ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync]],
+  ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync, addService]],
   ["When it fails:", [addPing]],
 ];
 
@@ -123,12 +124,16 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
     for (const add of adds) add(program);
   }
   program.helpCommand("help [command]", "explain a command");
-  for (const command of [program, ...program.commands]) {
+  for (const command of withSubcommands(program)) {
     command.exitOverride((error) => {
       throw wrongUsage(error, command);
     });
   }
   return program;
+}
+
+function withSubcommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(withSubcommands)];
 }
 
 /**
@@ -200,7 +205,11 @@ function wrongUsage(error: CommanderError, command: Command): Error {
   const { exitCode } = error;
   if (exitCode === 0) return error;
   const problem = problemOf(error, command);
-  const name = command.parent === null ? "degu" : `degu ${command.name()}`;
+  const names = [command.name()];
+  for (let above = command.parent; above !== null; above = above.parent) {
+    names.unshift(above.name());
+  }
+  const name = names.join(" ");
   return new Failure(`${problem}; "${name} --help" explains it`, USAGE);
 }
 

@@ -52,9 +52,16 @@ function valueOf({ flags, required, optional }: Option): "directory" | "text" | 
 }
 
 /** The completions of the operands of a command, in any order. */
-function completersOf({ registeredArguments }: Command, shell: "bash" | "fish"): string[] {
+function completersOf(
+  { registeredArguments, commands }: Command,
+  shell: "bash" | "fish",
+): string[] {
   const kinds = new Set(registeredArguments.flatMap((each) => KINDS[each.name()] ?? []));
-  const words = registeredArguments.flatMap(({ argChoices = [] }) => argChoices);
+  const subcommands = commands.map((each) => each.name());
+  const words = [
+    ...subcommands,
+    ...registeredArguments.flatMap(({ argChoices = [] }) => argChoices),
+  ];
   const choices = shell === "bash" ? `_degu_words ${linesOf(words)}` : ` -a '${words.join(" ")}'`;
   return [
     ...words.length > 0 ? [choices] : [],

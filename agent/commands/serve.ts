@@ -28,7 +28,7 @@ import type { Area } from "../remote_files.ts";
 /** The inbox of `--inbox` without a value; shells don't expand it in `--inbox=~/Inbox`, either. */
 const DEFAULT_INBOX = "~/Inbox";
 
-interface Options {
+export interface ServeOptions {
   readonly share?: string;
   readonly inbox?: string;
   readonly listen?: Address[];
@@ -67,7 +67,7 @@ export function addServe(program: AgentCommand): void {
     .does(serve);
 }
 
-async function serve(context: Context, options: Options): Promise<void> {
+async function serve(context: Context, options: ServeOptions): Promise<void> {
   const { home, output, signal } = context;
   await using device = await openOrMakeDevice(context);
   const inbox = options.inbox === undefined
@@ -102,7 +102,7 @@ async function serve(context: Context, options: Options): Promise<void> {
   await Promise.all(serving);
 }
 
-function inboxPath(given: string): string {
+export function inboxPath(given: string): string {
   if (given !== DEFAULT_INBOX) return given;
   const person = personalDirectory();
   if (person !== null) return join(person, "Inbox");
