@@ -64,33 +64,32 @@ export function findHome(given: string | undefined): string {
 export async function openDevice(context: Context): Promise<Device> {
   const device = await openIfMade(context);
   if (device !== null) return device;
-  throw new Failure(`${noDeviceIn(context)}: make one with "degu init"`, REFUSED, NOT_PAIRED);
+  const message = `there is no device in ${context.home} yet: make one with "degu init"`;
+  throw new Failure(message, REFUSED, NOT_PAIRED);
 }
 
 const NOT_PAIRED = { code: "NOT_PAIRED" } as const;
-
-function noDeviceIn({ home }: Context): string {
-  return `there is no device in ${home} yet`;
-}
 
 /** Opens the device; makes it first where there is none, with the name of this machine. */
 export async function openOrMakeDevice(context: Context): Promise<Device> {
   const there = await openIfMade(context);
   if (there !== null) return there;
   const { home, output } = context;
-  const device = await Device.open(home, { name: nameHere(context), logger: loggerOf(context) });
+  const device = await Device.open(home, { name: nameHere(home), logger: loggerOf(context) });
   output.note(`created the device ${device.name} ${device.id} in ${home}`);
   return device;
 }
 
-function nameHere(context: Context): string {
+function nameHere(home: string): string {
   try {
     return defaultName();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
     // The name is only missing because the device is, often as --home names another directory.
-    const advice = 'make one with "degu init", or allow it its name with --allow-sys=hostname';
-    throw new Failure(`${noDeviceIn(context)}: ${advice}`, FAILED, { cause: error });
+    const message =
+      `there is no device in ${home} yet: make one with "degu init", or allow it its ` +
+      "name with --allow-sys=hostname";
+    throw new Failure(message, FAILED, { cause: error });
   }
 }
 

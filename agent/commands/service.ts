@@ -25,7 +25,10 @@ export function addService(program: AgentCommand): void {
     .summary("run serve or sync all the time, by systemd")
     .description(
       "Writes, enables and starts a service of this user's systemd, with no other permissions than it needs.",
-    );
+    )
+    .example("degu service install --share ~/Pictures --inbox ~/Inbox", "as degu serve")
+    .example("degu service install sync --delete ~/Documents desk:laptop", "as degu sync")
+    .example("degu service remove", "stops and removes all of them");
   const installing: Run = () =>
     program.run((context, ...args: unknown[]) =>
       install(context, args.at(-1) as Command, moduleOf(program.version()!))
@@ -35,18 +38,17 @@ export function addService(program: AgentCommand): void {
   addSync(both);
   const [serve, sync] = both.commands;
   service.command("install")
+    .summary("write, enable and start a service")
     .usage("[OPTION of serve]... | sync [OPTION]... PEER:DIR DIR | sync [OPTION]... DIR PEER:DIR")
     .description(
       `Installs "degu serve" with these options, or "degu sync", a minute after it has ended again and again. Prints \
 what it writes; where there is no systemd, only prints it.`,
     )
     .addCommand(serve!, { isDefault: true, hidden: true })
-    .addCommand(sync!, { hidden: true })
-    .example("degu service install --share ~/Pictures --inbox ~/Inbox", "as degu serve")
-    .example("degu service install sync --delete ~/Documents desk:laptop", "as degu sync");
+    .addCommand(sync!, { hidden: true });
   service.command("remove")
+    .summary("stop and remove what was installed")
     .description("Stops the services that it has installed, and removes them.")
-    .example("degu service remove", "all of them")
     .does(remove);
 }
 
@@ -286,7 +288,7 @@ function moduleOf(version: string): string {
   return protocol === "file:" ? decodeURIComponent(pathname) : `jsr:@degu/degu@${version}/agent`;
 }
 
-/** A word of a command line of systemd, which replaces what begins with a percent or dollar sign. */
+/** A word of a command line of systemd, which expands what follows a percent or dollar sign. */
 function word(text: string): string {
   // A unit with the end of a line in a name would have another line.
   if (/\p{Cc}/u.test(text)) throw new Failure(`${text} can't be in a unit of systemd`, USAGE);
