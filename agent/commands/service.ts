@@ -73,7 +73,7 @@ async function install(
   if (dir !== null) await Deno.mkdir(dir, { recursive: true });
   for (const [name, text] of units) {
     const path = join(dir ?? "~/.config/systemd/user", name);
-    if (dir !== null) await Deno.writeTextFile(path, text);
+    if (dir !== null) await write(path, text);
     output.result([`# ${path}`, ...text.split("\n")], { path, text });
   }
   if (dir === null) return FAILED;
@@ -88,13 +88,27 @@ async function install(
   return 0;
 }
 
+/** Writes a unit, but never over one that a person has written. */
+async function write(path: string, text: string): Promise<void> {
+  if (!await isWritten(path)) {
+    const message = `${path} is there, and not by "degu service install": remove or rename it`;
+    throw new Failure(message, FAILED, { code: "ALREADY_THERE", path });
+  }
+  await Deno.writeTextFile(path, text);
+}
+
+/** Whether a unit is missing, or this program has written it. */
+async function isWritten(path: string): Promise<boolean> {
+  return (await ifThere(Deno.readTextFile(path)) ?? HEAD).startsWith(HEAD);
+}
+
 async function remove({ output }: Context): Promise<void> {
   const dir = await unitDirectory();
   const names: string[] = [];
   if (await ifThere(Deno.stat(dir)) !== null) {
     for await (const { name, isFile } of Deno.readDir(dir)) {
-      if (!isFile || !/^degu(-sync-.*)?\.(service|timer)$/.test(name)) continue;
-      if ((await Deno.readTextFile(join(dir, name))).startsWith(HEAD)) names.push(name);
+      const isUnit = isFile && /^degu(-sync-.*)?\.(service|timer)$/.test(name);
+      if (isUnit && await isWritten(join(dir, name))) names.push(name);
     }
   }
   if (names.length === 0) return output.note('there is none that "degu service install" has made');
@@ -108,14 +122,16 @@ async function remove({ output }: Context): Promise<void> {
 
 /** Runs `systemctl --user`; resolves to what it prints. */
 async function systemctl(...args: string[]): Promise<string> {
-  const fail = (problem: string) => new Failure(`systemd does not do it: ${problem}`);
   const command = new Deno.Command("systemctl", { args: ["--user", ...args] });
-  const { success, stdout, stderr } = await command.output().catch((error) => {
-    if (error instanceof Deno.errors.NotCapable) throw error;
-    throw fail(explain(error));
-  });
-  if (success) return new TextDecoder().decode(stdout);
-  throw fail(`systemctl --user ${args[0]}: ${new TextDecoder().decode(stderr).trim()}`);
+  try {
+    const { success, stdout, stderr } = await command.output();
+    if (success) return new TextDecoder().decode(stdout);
+    const problem = new TextDecoder().decode(stderr).trim();
+    throw new Failure(`systemctl --user ${args[0]}: ${problem}`);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Failure("there is no systemd on this machine", FAILED, { cause: error });
+  }
 }
 
 /** The directory of the user's own units; systemd knows it, whatever the environment has. */
@@ -183,12 +199,6 @@ WantedBy=default.target
   return new Map([["degu.service", unit]]);
 }
 
-/** The options that say what a service of `degu sync` needs. */
-interface SyncOptions {
-  readonly address?: Address;
-  readonly find?: boolean;
-}
-
 async function syncUnits(
   context: Context,
   module: string,
@@ -206,7 +216,7 @@ async function syncUnits(
   const dir = await ifThere(Deno.realPath(local));
   if (dir === null) throw new Failure(`there is no directory ${local}: make it first`);
   await (await ownDirectory(context.home)).check(dir);
-  const { address, find } = command.opts<SyncOptions>();
+  const { address, find } = command.opts<{ address?: Address; find?: boolean }>();
   const addresses = address === undefined ? peer.addresses : [address];
   const job = {
     read: [context.home, dir],

@@ -3,7 +3,7 @@
  * installs them beside a real systemd.
  */
 import { objectsOf } from "@degu/testing/agent_files.ts";
-import { AgentHomes } from "@degu/testing/agents.ts";
+import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -85,6 +85,17 @@ Deno.test("a unit has the options that were given, and no other permissions than
     ]);
     assertEquals(said.slice(0, 2), ["--no-prompt", "--cached-only"]);
   });
+});
+
+Deno.test("where there is no systemd, install says so and prints the unit; remove says so", async () => {
+  await using homes = await AgentHomes.create("desk");
+  const options = { flags: ["--allow-all"], env: { PATH: homes.at("bin") } };
+  for (const action of ["install", "remove"]) {
+    const args = ["--home", homes.at("desk"), "service", action];
+    const { code, stdout, stderr } = await runAgent(args, options);
+    assertEquals([code, stdout.includes("\nExecStart=")], [1, action === "install"], stderr);
+    assertMatch(stderr, /^degu: error: there is no systemd on this machine/);
+  }
 });
 
 Deno.test("what can't be a service is refused before anything is written", async () => {

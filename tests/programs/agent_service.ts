@@ -33,6 +33,9 @@ async function run(row: string, home: string, ...args: string[]): Promise<void> 
   }
 }
 
+await fill(units, { "degu.service": "[Service]\nExecStart=true\n" });
+const own = await runAgent(["--home", homes.at("desk"), "service", "install"], { flags: ["-A"] });
+await Deno.remove(`${units}/degu.service`);
 const listen = ["--listen", "127.0.0.1:7443"];
 const serves = async () => (await homes.run("laptop", ["ping", "desk"])).code === 0;
 await run(
@@ -53,4 +56,4 @@ await Deno.writeTextFile(`${units}/degu-sync-own.service`, "[Service]\nExecStart
 const installed = names();
 await run("service remove", "laptop", "remove");
 const left = names().filter((name) => name.startsWith("degu"));
-console.log(JSON.stringify({ ends, installed, left, serves: await serves() }));
+console.log(JSON.stringify({ ends, own: own.stderr, installed, left, serves: await serves() }));

@@ -244,9 +244,11 @@ testUnless(
       through: THROUGH_SYSTEMD,
       env: { HOME: dir.path, DENO_DIR },
     });
-    const { ends, ...seen }: {
+    const { ends, own: said, ...seen }: {
       ends: { what: string; end: AgentEnd }[];
+      own: string;
     } & Record<string, unknown> = JSON.parse(printed);
+    assertMatch(said, /degu\.service is there, and not by "degu service install": remove/);
     for (const { what, end: { code, stdout, stderr } } of ends) {
       const isAllowed = what.endsWith("without null");
       assertEquals(code, isAllowed ? 0 : 1, `${what}: ${stdout}${stderr}`);
