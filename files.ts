@@ -47,7 +47,7 @@ export { listDirectory, listTree } from "./files/list_tree.ts";
 export type { TransferOptions, TransferProgress, TransferResult } from "./files/options.ts";
 export { deleteFile, makeDirectory, remoteDigest } from "./files/route.ts";
 export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
-export type { TreeEvent, TreeOptions, TreeResult } from "./files/tree.ts";
+export type { TreeEvent, TreeOptions, TreeResult } from "./files/tree_options.ts";
 export { upload } from "./files/upload.ts";
 export { uploadTree } from "./files/upload_tree.ts";
 export {
@@ -57,7 +57,14 @@ export {
   type RetryOptions,
   type RetryProgress,
 } from "./net/retry.ts";
-export type * from "./base/app/app_types.ts";
-export type { DeguError } from "./base/errors.ts";
-export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
-export type { Logger } from "./server.ts";
+export {
+  BodyError,
+  type BodyErrorCode,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  ProtocolError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
+} from "./base/errors.ts";

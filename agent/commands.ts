@@ -10,14 +10,16 @@ import {
   type ScopedAddress,
 } from "../base.ts";
 import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.ts";
-import { type Client, Device, type Logger, type Peer } from "../device.ts";
+import type { Client } from "../client.ts";
+import { Device, type Peer } from "../device.ts";
+import type { Logger } from "../server.ts";
 import { isDeviceName, MAX_NAME_LENGTH } from "../identity/names.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { explainLine, FAILED, Failure, REFUSED, USAGE, userName } from "./failure.ts";
 import { findAddresses } from "./mdns/find.ts";
 import type { Output } from "./output.ts";
 
-/** How long to wait for an address: one at which nothing answers looks like a slow one, and people wait for it. */
+/** The wait for an address: a dead address looks like a slow one, and people wait for it. */
 const CONNECT_SECONDS = 10;
 
 /** What every command is given. */
@@ -170,7 +172,9 @@ async function lookFor(context: Context, { id, name, addresses }: Peer): Promise
 
 export const DEFAULT_PORT = 7443;
 
-/** What a command does with its operands and its options; what it resolves to is the exit code, in place of 0. */
+/**
+ * The action of a command, with its operands and options; resolves to an exit code in place of 0.
+ */
 type Action<Args extends unknown[]> = (context: Context, ...args: Args) => Promise<number | void>;
 
 export type Run = <Args extends unknown[]>(
@@ -244,7 +248,7 @@ export function repeated<T>(parse: (text: string) => T): (text: string, before?:
   return (text, before = []) => [...before, parse(text)];
 }
 
-/** The library's error about an argument, with the argument's name on the command line; any other error as it is. */
+/** Gives the library's error about an argument the argument's name on the command line. */
 export function usageError(error: unknown): unknown {
   if (!(error instanceof RangeError)) return error;
   const { message } = error;
@@ -254,7 +258,9 @@ export function usageError(error: unknown): unknown {
   return new Failure(text, USAGE, { cause: error });
 }
 
-/** Reads an option that may be given once: otherwise the first of two directories would be ignored silently. */
+/**
+ * Reads an option that may be given once: of two directories, the first would be ignored silently.
+ */
 export function parseOnce(text: string, before?: string): string {
   if (before === undefined) return text;
   throw new InvalidArgumentError(
@@ -349,8 +355,9 @@ export function parseServingAddress(text: string): SentAddress {
 }
 
 /**
- * The addresses to send to a new peer: those given; else where `degu serve` runs, which is looked up when they
- * are sent; else, so that it may be started later, the default port of every address of this machine.
+ * The addresses to send to a new peer: the given ones; else those where `degu serve` runs, which
+ * are looked up when they are sent; else, for a later `degu serve`, the default port of every
+ * address of this machine.
  *
  * @returns `undefined` for those that are looked up.
  */

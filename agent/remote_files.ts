@@ -165,9 +165,9 @@ export class RemoteFiles implements Disposable {
 
   async #request(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const uri = this.uri([...names, ""]);
-    return await this.connections.call(async (connection) => {
+    return await this.connections.call(async (client) => {
       const entries = new Map<string, DirectoryEntry>();
-      for await (const entry of listDirectory(connection, uri, { signal: this.#signal })) {
+      for await (const entry of listDirectory(client, uri, { signal: this.#signal })) {
         entries.set(entry.name, entry);
         if (entries.size > this.#maxEntries) {
           throw new Failure(

@@ -1,7 +1,7 @@
 /** The transfers of one command, of files and of trees, with one progress bar and one summary. */
 
 import { join } from "node:path";
-import type { Client, Connection } from "../client.ts";
+import type { Client } from "../client.ts";
 import {
   downloadTree,
   isTransient,
@@ -31,12 +31,6 @@ import type { Moved, PeerConnections } from "./peer_connections.ts";
 import { type Progress, showProgress } from "./progress_bar.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 
-/**
- * A larger file gets a connection of its own, after the part that is already here is hashed: a
- * server would close an idle connection during the hashing.
- */
-const LARGE_BYTES = 67_108_864;
-
 /** The names of a file or tree in messages, at the source and at the target. */
 interface Names {
   readonly from: string;
@@ -46,7 +40,7 @@ interface Names {
 export interface FileJob extends Names {
   readonly size: number;
   /** Copies the file; resolves to `null` if the target already had it. */
-  move(target: Client | Connection, options: TransferOptions): Promise<TransferResult | null>;
+  move(client: Client, options: TransferOptions): Promise<TransferResult | null>;
 }
 
 export interface TreeJob {
@@ -172,9 +166,9 @@ export class Transfers implements Disposable {
     const { from, to, size } = job;
     progress.name = from;
     let there = 0;
-    const attempt = (target: Client | Connection, moved: Moved) => {
+    const attempt = (client: Client, moved: Moved) => {
       let before = 0;
-      return job.move(target, {
+      return job.move(client, {
         signal,
         onProgress: (now) => {
           const { bytes, resumedFrom } = now;
@@ -188,9 +182,7 @@ export class Transfers implements Disposable {
     };
     let result: TransferResult | null;
     try {
-      result = size >= LARGE_BYTES
-        ? await connections.callAnew(attempt)
-        : await connections.call(attempt);
+      result = await connections.call(attempt);
     } catch (error) {
       signal.throwIfAborted();
       if (endsCommand(error)) throw this.#ending({ from, to }, error);
@@ -216,7 +208,7 @@ export class Transfers implements Disposable {
     // Files that have failed earlier no longer count as work to do.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
-      const result = await files.connections.callAnew((client, moved) =>
+      const result = await files.connections.call((client, moved) =>
         tree.attempt(client, moved, this.#signal)
       ).finally(() => tree.reportFailures());
       const { deletionsKept, unnameable = [], respelled = [] } = result;

@@ -7,10 +7,10 @@ export interface Member {
 }
 
 /**
- * A set whose members come and go by the thousand. A `Set` makes a new table after every few of them.
- * An old table refers to its former members and to the new table: if one of these tables survives a
- * few collections of garbage, all later tables stay in memory with their members, up to the next full
- * collection.
+ * A set whose members come and go by the thousand. A `Set` makes a new table after every few of
+ * them. An old table refers to its former members and to the new table: if one of these tables
+ * survives a few collections of garbage, all later tables stay in memory with their members, up to
+ * the next full collection.
  */
 export class Members<T extends Member> {
   readonly #all: T[] = [];

@@ -11,6 +11,7 @@ import { DeviceIdentity } from "../identity/device_identity.ts";
 import { CERTIFICATE_LIFE } from "../identity/device_pki.ts";
 import { checkDeviceName } from "../identity/names.ts";
 import { type Interval, startInterval } from "../net/deadline.ts";
+import { startServer } from "../net/start_server.ts";
 import type { ServerOptions } from "../server.ts";
 import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
 import { devicePath, prepareDirectory } from "./device_directory.ts";
@@ -18,6 +19,7 @@ import { DeviceServer } from "./device_server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { Invitation, type InviteOptions } from "./invite.ts";
 import { joinDevice, type JoinOptions } from "./join.ts";
+import { joinByNumber, type JoinByNumberOptions } from "./join_number.ts";
 import { type Peer, PeerStore, unknownPeer } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
 import { TrustSignals } from "./trust_signals.ts";
@@ -25,8 +27,8 @@ import { TrustSignals } from "./trust_signals.ts";
 /** Options of {@linkcode Device.open}. */
 export interface DeviceOptions {
   /**
-   * The name of the device, which its peers see too: 1 to 63 letters, digits, `-` and `_`, the first a letter or
-   * digit. Required if there is no device yet; later no other name is accepted.
+   * The name of the device, which its peers see too: 1 to 63 letters, digits, `-` and `_`, the
+   * first a letter or digit. Required if there is no device yet; later no other name is accepted.
    */
   name?: string | undefined;
   /**
@@ -37,12 +39,15 @@ export interface DeviceOptions {
   logger?: Logger | undefined;
 }
 
-/** How often to check whether a certificate is due for renewal: soon enough, even after a long sleep. */
+/**
+ * How often to check whether a certificate is due for renewal: soon enough, even after a long
+ * sleep.
+ */
 const RENEWAL_CHECK_MILLISECONDS = 60 * 60 * 1000;
 
 /**
- * A device: its identity, the peers that it is paired with, servers for them and clients of them. Its state
- * is in one directory, which several processes may have open; each sees the changes of the others.
+ * A device: its identity, its peers, servers for the peers and clients of them. The state is in one
+ * directory, which several processes may have open; each sees the changes of the others.
  *
  * @example
  * ```ts
@@ -67,13 +72,15 @@ export class Device implements AsyncDisposable {
   readonly name: string;
   /** The absolute path of its directory. */
   readonly dir: string;
-  /** SHA-256 of its authority's public key, in base32 (RFC 4648 §6) of lower case: 52 characters. */
+  /**
+   * SHA-256 of its authority's public key, in base32 (RFC 4648 §6) of lower case: 52 characters.
+   */
   readonly id: string;
   readonly #services: DeviceServices;
   readonly #closing: AbortController;
   readonly #watch: AsyncDisposable;
   readonly #renewalChecks: Interval;
-  /** Its servers and invitations. */
+  /** The servers and invitations that are open. */
   readonly #open = new Set<AsyncDisposable>();
   #lastCheck: Promise<void> = Promise.resolve();
   #disposed: Promise<void> | null = null;
@@ -92,11 +99,12 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Opens the device in a directory, or creates it, with mode 0700 and a new identity, if there is none.
+   * Opens the device in a directory, or creates it, with mode 0700 and a new identity, if there is
+   * none.
    *
-   * The directory is the device: anyone who can read it can impersonate the device. It must belong to
-   * the user of this process, and nobody else may be able to write to it or to replace it. Needs
-   * `--allow-read` and `--allow-write` of the directory, and `--allow-sys=uid`.
+   * The directory is the device: anyone who can read it can impersonate the device. The directory
+   * must belong to the user of this process, and nobody else may be able to write to it or to
+   * replace it. Needs `--allow-read` and `--allow-write` of the directory, and `--allow-sys=uid`.
    *
    * @param dir Absolute path, or file URL, of a directory for this device only.
    * @param options The device's name, which a new device needs, and its logger.
@@ -145,15 +153,18 @@ export class Device implements AsyncDisposable {
     return await this.#services.peers.find(nameOrId);
   }
 
-  /** The current addresses of this device's servers, in all processes; wildcards are returned unchanged. */
+  /**
+   * The current addresses of this device's servers, in all processes; wildcards are returned
+   * unchanged.
+   */
   async serving(): Promise<Address[]> {
     return await this.#services.serving.addresses();
   }
 
   /**
-   * Stops trusting a peer; resolves to false if it is unknown. When it resolves, the peer's sessions and
-   * connections in this process are closed; other processes that have this directory open follow within
-   * a second.
+   * Stops trusting a peer; resolves to false if it is unknown. When it resolves, the peer's
+   * sessions and connections in this process are closed; other processes that have this directory
+   * open follow within a second.
    *
    * @param peer The peer, its id or its name.
    * @throws {TypeError} if it is none of these.
@@ -176,12 +187,13 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Opens an invitation, with which one other device can pair with this one
-   * through {@linkcode Device.prototype.join}.
-   * Needs `--allow-net` of the addresses in `listen`; without `listen`, and for wildcards, `--allow-net` and
-   * `--allow-sys=networkInterfaces`.
+   * Opens an invitation, with which one other device can pair with this one through {@linkcode
+   * Device.prototype.join}: by its line, and with `confirm` by a number, too. Needs `--allow-net`
+   * of the addresses in `listen`, and of the port after each; without `listen`, with the port 0 and
+   * for wildcards, `--allow-net` and `--allow-sys=networkInterfaces`.
    *
-   * @param options Where to listen, for how long, and what to name the peer.
+   * @param options The addresses to listen on, the time, a name for the peer, and the function that
+   * has the number compared.
    * @throws {TypeError} if an option has the wrong type or is unknown.
    * @throws {RangeError} if a value is not allowed or `peerName` is taken.
    * @throws {Deno.errors.AddrInUse} if an address in `listen` is in use; its place is named.
@@ -215,24 +227,69 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Pairs with the device that invited this one. Needs `--allow-net` of the addresses in the line.
+   * Pairs with the device that invited this one, by the line of its invitation. Needs `--allow-net`
+   * of the addresses in the line.
    *
    * @param line The line of its invitation; white space in it is ignored.
    * @param options What to name the peer, and a signal.
    * @throws {TypeError} if an argument has the wrong type or an option is unknown.
-   * @throws {RangeError} if the line is garbled, foreign, newer, expired, or from this device itself, or
-   * `peerName` is taken.
-   * @throws {DeguError} if this device is refused: the invitation has expired or was closed, or another
-   * device has used the line; if the other device can't be reached, or breaks the protocol.
+   * @throws {RangeError} if the line is garbled, foreign, newer, expired, or from this device
+   * itself, or `peerName` is taken.
+   * @throws {DeguError} if this device is refused: the invitation has expired or was closed, or
+   * another device has used the line; if the other device can't be reached, or breaks the protocol.
    */
-  async join(line: string, options: JoinOptions = {}): Promise<Peer> {
+  join(line: string, options?: JoinOptions): Promise<Peer>;
+  /**
+   * Pairs with a device that invites in the same network, without its line: both devices show a
+   * number of six digits, and a person confirms at both that it is the same. A stranger between the
+   * two has one chance in a million for each of five tries. Needs `--allow-net` of the addresses,
+   * and of the hosts' ports for TLS.
+   *
+   * @param addresses The `addresses` of the invitation: tried one after the other, 5 s each, until
+   * one answers.
+   * @param options The function that has the number compared, a name for the peer, and a signal.
+   * @throws {TypeError} if an argument has the wrong type, `confirm` is missing or an option is
+   * unknown.
+   * @throws {RangeError} if an address is not allowed, the other device is this one, or `peerName`
+   * is taken.
+   * @throws {DeguError} if nobody answers; if the other device refuses: it is asking about another
+   * one, or takes no more numbers; if a person has not confirmed, here or there, within 120 s.
+   *
+   * @example Pair two devices by a number
+   * ```ts
+   * import { type Confirm, Device } from "@degu/degu/device";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const dir = await Deno.makeTempDir(); // really: two machines
+   * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
+   * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
+   * const shown: string[] = [];
+   * const confirm: Confirm = ({ number, name }) => {
+   *   shown.push(`${name}: ${number}`); // really: ask, and return what the person has answered
+   *   return true;
+   * };
+   * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]], confirm });
+   * const peer = await viewer.join(invitation.addresses, { confirm });
+   * assertEquals([peer.name, (await invitation.paired).name], ["camera", "viewer"]);
+   * const [atOne, atOther] = shown.map((text) => text.split(": ")[1]);
+   * assertEquals(atOne, atOther);
+   * await Deno.remove(dir, { recursive: true });
+   * ```
+   */
+  join(addresses: readonly Address[], options: JoinByNumberOptions): Promise<Peer>;
+  async join(
+    given: string | readonly Address[],
+    options: JoinOptions | JoinByNumberOptions = {},
+  ): Promise<Peer> {
     this.#checkOpen();
-    return await joinDevice(this.#services, line, options);
+    return Array.isArray(given)
+      ? await joinByNumber(this.#services, given, options as JoinByNumberOptions)
+      : await joinDevice(this.#services, given as string, options);
   }
 
   /**
-   * Creates a server for the peers, and begins to bind its address. It uses the device's logger, unless
-   * its options have another. Needs `--allow-net` of the address.
+   * Creates a server for the peers, and begins to bind its address. The server uses the device's
+   * logger, unless the options have another. Needs `--allow-net` of the address.
    *
    * @param address As for every server.
    * @param app Gets only the requests of peers.
@@ -249,13 +306,28 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Creates a client of a peer. Each connection goes to the first of the peer's addresses at which that
-   * peer answers: they are tried in parallel, the next one 250 ms after the last or when that has failed
-   * (RFC 8305). The one that worked is tried first the next time.
+   * Creates a server for the peers, and resolves once it serves. An address that can't be bound
+   * rejects here, and nowhere else. Needs `--allow-net` of the address.
    *
-   * `connect()` reads the stored peer again, so it uses new addresses. It rejects with the most informative error,
-   * whose `cause` is an `AggregateError` of all. Connections are closed when the peer is
-   * forgotten, and when the device is disposed of. Needs `--allow-net` of the addresses.
+   * @param address As for every server.
+   * @param app Gets only the requests of peers.
+   * @param options As for every server.
+   * @throws the errors of {@linkcode Device.prototype.listen}, of binding, and the reason of an
+   * aborted `signal`.
+   */
+  async serve(address: Address, app: App, options: ServerOptions = {}): Promise<DeviceServer> {
+    return await startServer(address, options, (rest) => this.listen(address, app, rest));
+  }
+
+  /**
+   * Creates a client of a peer. Each connection goes to the first of the peer's addresses at which
+   * that peer answers: the addresses are tried in parallel, each 250 ms after the last or when that
+   * has failed (RFC 8305). The address that worked is tried first the next time.
+   *
+   * `connect()` reads the stored peer again, and so uses new addresses. A failure rejects with the
+   * most informative error, whose `cause` is an `AggregateError` of all. Connections are closed
+   * when the peer is forgotten, and when the device is disposed of. Needs `--allow-net` of the
+   * addresses.
    *
    * @param peer The peer, its id or its name.
    * @param options As for every client, and other addresses.
@@ -272,10 +344,18 @@ export class Device implements AsyncDisposable {
     return new DeviceClient(this.#services, known, options);
   }
 
-  /** Closes its servers, its invitations and the connections of its clients. */
-  [Symbol.asyncDispose](): Promise<void> {
+  /**
+   * Closes the servers and invitations of the device, and the connections of its clients. A second
+   * call returns the same promise.
+   */
+  close(): Promise<void> {
     this.#disposed ??= this.#dispose();
     return this.#disposed;
+  }
+
+  /** Closes the device: {@linkcode Device.prototype.close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   async #dispose(): Promise<void> {

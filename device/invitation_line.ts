@@ -1,18 +1,19 @@
 /**
  * The line of an invitation, as text.
  *
- * It is `degu:` and base64url (RFC 4648 §5, without padding) of these bytes, the numbers big-endian:
+ * The text is `degu:` and base64url (RFC 4648 §5, without padding) of these bytes, the numbers
+ * big-endian:
  *
  * | bytes | what                                                                            |
  * | ----- | ------------------------------------------------------------------------------- |
- * | 1     | the version: 1                                                                  |
+ * | 1     | the version: 2                                                                  |
  * | 4     | SHA-256 over all other bytes, cut                                               |
- * | 2     | the length of the authority                                                     |
- * | …     | the authority of the device that invites, a certificate in DER                  |
- * | 1     | the number of addresses                                                         |
- * | …     | each: 4 or 6, then the 4 or 16 bytes of the IP address, then 2 of the port      |
+ * | 32    | SHA-256 of the public key of the inviter's authority: its id                    |
  * | 16    | the secret                                                                      |
  * | 8     | when it expires, in milliseconds since 1970                                     |
+ * | 1     | the number of pairs of ports: 1 for all hosts, or one for each                  |
+ * | …     | each: 2 of the port of TLS, 2 of the plain one                                  |
+ * | …     | the hosts, to the end: each 4 or 6, then the 4 or 16 bytes of the IP address    |
  */
 
 import {
@@ -24,14 +25,15 @@ import {
   withoutZone,
 } from "../base/address.ts";
 import { checkString } from "../base/checks.ts";
-import { MAX_AUTHORITY_BYTES } from "../identity/authority.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
 
+/** Where an inviter listens: an IP address without a scope, the port of TLS and the plain one. */
+export type LineAddress = readonly [host: string, port: number, plainPort: number];
+
 export interface InvitationLine {
-  /** The certificate of the inviter's authority, in DER. */
-  readonly authority: Uint8Array;
-  /** Where it listens: IP addresses, the link-local ones without a scope. */
-  readonly addresses: readonly HostAddress[];
+  /** SHA-256 of the public key of the inviter's authority. */
+  readonly keyHash: Uint8Array;
+  readonly addresses: readonly LineAddress[];
   /** Proves that a device has the line; valid once. */
   readonly secret: Uint8Array;
   /** When it expires, by the clock of the inviter. */
@@ -44,28 +46,33 @@ export const MAX_ADDRESSES = 6;
 export const SECRET_BYTES = 16;
 
 const PREFIX = "degu:";
-const VERSION = 1;
+const VERSION = 2;
 const CHECKSUM_BYTES = 4;
-/** Characters without white space: bounds what is decoded. */
+const KEY_HASH_BYTES = 32;
+/** The most characters that are decoded, without white space. */
 const MAX_LINE_LENGTH = 16384;
-/** The clocks of two devices may differ; within this time only the inviter decides what has expired. */
+/**
+ * The clocks of two devices may differ; within this time only the inviter decides what has expired.
+ */
 const EXPIRED_FOR_CERTAIN_MILLISECONDS = 24 * 60 * 60 * 1000;
 const MAX_TIME = 8.64e15;
 const GARBLED =
   "line: it is garbled: a part is missing or was changed on the way; copy the whole line again";
 
-/** Writes a line. The authority and the addresses were checked before. */
-export function encodeLine({ authority, addresses, secret, expires }: InvitationLine): string {
+/** Writes a line, whose content was checked before. */
+export function encodeLine({ keyHash, addresses, secret, expires }: InvitationLine): string {
   const time = new DataView(new ArrayBuffer(8));
   time.setBigUint64(0, BigInt(expires.getTime()));
+  const pairs = addresses.map(([, ...ports]) => ports.flatMap((port) => [port >> 8, port & 0xff]));
+  const isOne = pairs.every((pair) => pair.join() === pairs[0]!.join());
+  const shortened = isOne ? pairs.slice(0, 1) : pairs;
   const rest = Uint8Array.from([
-    authority.length >> 8,
-    authority.length & 0xff,
-    ...authority,
-    addresses.length,
-    ...addresses.flatMap(encodeAddress),
+    ...keyHash,
     ...secret,
     ...new Uint8Array(time.buffer),
+    shortened.length,
+    ...shortened.flat(),
+    ...addresses.flatMap(encodeHost),
   ]);
   return PREFIX + encodeBase64Url(Uint8Array.from([VERSION, ...checksum(VERSION, rest), ...rest]));
 }
@@ -83,8 +90,8 @@ export function isWholeLine(text: string): boolean {
 /**
  * Reads a line. White space anywhere in it is ignored.
  *
- * @throws {RangeError} if it is not a line, was changed on the way, is of a newer version, or expired more
- * than a day ago. The message says which, and quotes nothing of the line.
+ * @throws {RangeError} if it is not a line, was changed on the way, is of another version, or
+ * expired more than a day ago. The message says which, and quotes nothing of the line.
  */
 export function decodeLine(line: string, now: number = Date.now()): InvitationLine {
   checkString("line", line);
@@ -98,14 +105,19 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
   if (bytes === null) throw garbled();
   const [version = 0] = bytes;
   const rest = bytes.subarray(1 + CHECKSUM_BYTES);
-  // The position of the checksum and what it covers are the same in every version.
+  // The checksum has the same position, and covers the same bytes, in every version.
   if (!isIntact(bytes, version, rest)) throw garbled();
   if (version > VERSION) {
     throw new RangeError(
       `line: it is of a newer version, ${version}; this program supports version ${VERSION}: update it`,
     );
   }
-  if (version < VERSION) throw garbled();
+  if (version < VERSION) {
+    throw new RangeError(
+      `line: it is of an older version, ${version}; this program supports version ${VERSION}: update the ` +
+        "program that has made it",
+    );
+  }
   const read = readRest(rest);
   if (now - read.expires.getTime() > EXPIRED_FOR_CERTAIN_MILLISECONDS) {
     throw new RangeError(
@@ -124,7 +136,7 @@ function isIntact(bytes: Uint8Array, version: number, rest: Uint8Array): boolean
   return checksum(version, rest).every((byte, index) => byte === bytes[1 + index]);
 }
 
-/** It finds accidental changes; it is no protection against deliberate ones. */
+/** The checksum finds accidental changes, and is no protection against deliberate ones. */
 function checksum(version: number, rest: Uint8Array): Uint8Array {
   const hash = loadBuiltin("node:crypto").createHash("sha256");
   return hash.update(Uint8Array.of(version)).update(rest).digest().subarray(0, CHECKSUM_BYTES);
@@ -142,25 +154,32 @@ function readRest(rest: Uint8Array): InvitationLine {
     if (value >= least && value <= most) return value;
     throw garbled();
   };
-  const authority = take(within(uint(2), 1, MAX_AUTHORITY_BYTES));
-  const addresses = Array.from({ length: within(uint(1), 1, MAX_ADDRESSES) }, () => {
-    const bytes = BYTES_OF_FAMILY.get(uint(1));
-    if (bytes === undefined) throw garbled();
-    return Object.freeze([formatIPAddress(take(bytes))!, within(uint(2), 1, 65535)] as const);
-  });
+  const keyHash = take(KEY_HASH_BYTES);
   const secret = take(SECRET_BYTES);
   const expires = new Date(within(uint(8), 0, MAX_TIME));
-  if (at !== rest.length) throw garbled();
-  return { authority, addresses, secret, expires };
+  const port = () => within(uint(2), 1, 65535);
+  const pairs = Array.from({ length: within(uint(1), 1, MAX_ADDRESSES) }, () => [port(), port()]);
+  const hosts: string[] = [];
+  while (at < rest.length) {
+    const bytes = BYTES_OF_FAMILY.get(uint(1));
+    if (bytes === undefined) throw garbled();
+    hosts.push(formatIPAddress(take(bytes))!);
+  }
+  within(hosts.length, 1, MAX_ADDRESSES);
+  if (pairs.length !== 1 && pairs.length !== hosts.length) throw garbled();
+  const addresses = hosts.map((host, i) => {
+    const [tls, plain] = (pairs[i] ?? pairs[0])!;
+    return Object.freeze([host, tls!, plain!] as const);
+  });
+  return { keyHash, addresses, secret, expires };
 }
 
 const BYTES_OF_FAMILY: ReadonlyMap<number, number> = new Map([[4, 4], [6, 16]]);
 
-function encodeAddress([host, port]: HostAddress): number[] {
-  const [family, bytes] = isIPv4(host)
-    ? [4, host.split(".").map(Number)]
-    : [6, bytesOfIPv6(canonicalIPAddress(host)!)];
-  return [family, ...bytes, port >> 8, port & 0xff];
+function encodeHost([host]: LineAddress): number[] {
+  return isIPv4(host)
+    ? [4, ...host.split(".").map(Number)]
+    : [6, ...bytesOfIPv6(canonicalIPAddress(host)!)];
 }
 
 function bytesOfIPv6(canonical: string): number[] {
@@ -171,21 +190,23 @@ function bytesOfIPv6(canonical: string): number[] {
   return [...head, ...zeros, ...tail].flatMap((group) => [group >> 8, group & 0xff]);
 }
 
-/** An address as it is in a line: a canonical IP address without a scope, and a port. */
-export function lineAddress(address: Address): HostAddress {
-  const [host, port] = address as HostAddress;
-  return [canonicalIPAddress(withoutZone(host))!, port];
+/** The host of an address as it is in a line: a canonical IP address without a scope. */
+export function lineHost(address: Address): string {
+  return canonicalIPAddress(withoutZone((address as HostAddress)[0]))!;
 }
 
 export function encodeBase64Url(bytes: Uint8Array): string {
   return bytes.toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
-/** Reads what {@linkcode encodeBase64Url} writes; `null` for anything else, of any type. */
+/**
+ * Reads the texts that {@linkcode encodeBase64Url} writes; `null` for anything else, of any type.
+ */
 export function decodeBase64Url(text: unknown): Uint8Array | null {
   try {
     const bytes = Uint8Array.fromBase64(text as string, { alphabet: "base64url" });
-    // The decoder also accepts white space, padding and unused bits: several texts for the same bytes.
+    // The decoder also accepts white space, padding and unused bits: several texts for the same
+    // bytes.
     return encodeBase64Url(bytes) === text ? bytes : null;
   } catch {
     return null;

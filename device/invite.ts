@@ -1,13 +1,10 @@
-/**
- * The end of a pairing that invites: the invitation, what it answers, and its port, which strangers can connect to, but
- * can't keep busy.
- */
+/** The end of a pairing that invites: the invitation, and the answers of its port of TLS. */
 
 import type { Address, HostAddress, ScopedAddress } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
-import { checkNumber, copyOptions } from "../base/checks.ts";
+import { checkFunction, checkNumber, copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
 import { type Authority, identifyDevice, readAuthority } from "../identity/authority.ts";
@@ -16,7 +13,7 @@ import { ContextInForce, TlsListener } from "../net/tls/listener.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
 import { Server } from "../server.ts";
 import type { DeviceServices } from "./device_services.ts";
-import { encodeLine, lineAddress, MAX_ADDRESSES } from "./invitation_line.ts";
+import { encodeLine, type LineAddress, lineHost, MAX_ADDRESSES } from "./invitation_line.ts";
 import {
   addressFinder,
   checkListen,
@@ -26,9 +23,11 @@ import {
 } from "./pairing_addresses.ts";
 import {
   type ANSWER,
+  CONFIRMED_URI,
   decodeMessage,
   encodeMessage,
   INTRODUCTION,
+  isEmptyMessage,
   makeRandom,
   MAX_MESSAGE_BYTES,
   type Message,
@@ -38,12 +37,15 @@ import {
   VALUE_URI,
 } from "./pairing_messages.ts";
 import type { Peer } from "./peer_store.ts";
+import { type Confirm, PlainPort } from "./plain_port.ts";
+import { hangUp, type Visit, Visits } from "./visits.ts";
 
 /** Options of an invitation. */
 export interface InviteOptions {
   /**
-   * Where to listen for the other device: 1 to 6 IP addresses with a port, 0 for a free one. With a
-   * wildcard the line has the addresses of this machine.
+   * Where to listen for the other device: 1 to 6 IP addresses with a port, at which TLS is spoken,
+   * and the next one is plain; 0 for two free ones. With a wildcard the line has the addresses of
+   * this machine.
    *
    * @default {up to six addresses of this machine that a peer can use, port 0}
    */
@@ -61,59 +63,61 @@ export interface InviteOptions {
    * @default {600}
    */
   seconds?: number | undefined;
-  /** What to name the other device here, instead of its own name. */
+  /** A name for the other device here, instead of its own name. */
   peerName?: string | undefined;
+  /**
+   * Asks whether the other device shows the same number: with it the invitation can be joined by a
+   * number, too, without its line.
+   */
+  confirm?: Confirm | undefined;
 }
 
-const OPTIONS = ["listen", "serving", "seconds", "peerName"];
+const OPTIONS = ["listen", "serving", "seconds", "peerName", "confirm"];
 const DEFAULT_SECONDS = 600;
 const MAX_SECONDS = 86_400;
 
 /** How long the joiner may keep its connection open after the last answer. */
 const LAST_MILLISECONDS = 2000;
-/** Time from the end of the handshake to the end of the request: stops slow peers. */
-const REQUEST_MILLISECONDS = 2000;
-/**
- * Connections that have not sent the secret yet. For one more the oldest is closed: a peer with the secret
- * sends it at once, so idle strangers can't keep it out.
- */
-const MAX_WAITING = 64;
 const HANDSHAKE_SECONDS = 5;
 
-interface Visit {
-  readonly session: Session;
-  readonly socket: Socket;
-  /** Whether it has sent neither the secret nor the value yet. */
-  isWaiting: boolean;
-  timer?: ReturnType<typeof setTimeout>;
+/** The address for TLS, and the plain port on the same host. */
+type Bound = readonly [address: Address, plainPort: number];
+
+/** A device that may be stored, and its message about itself. */
+interface Joining {
+  readonly authority: Authority;
+  readonly introduction: Pick<Message<typeof INTRODUCTION>, "name" | "addresses">;
 }
 
-interface Joiner {
-  readonly authority: Authority;
-  readonly introduction: Message<typeof INTRODUCTION>;
+interface Joiner extends Joining {
   /** The answer to the first request, with the value that the second one must carry. */
   readonly answer: Message<typeof ANSWER>;
 }
 
 /**
- * How far the pairing is: nobody has sent the secret; somebody has, and what came with it is being checked; that device
- * has the answer, and may come back with its certificate; it did, and nobody else can be paired any more.
+ * The progress of the pairing: nobody has sent the secret; a device has, and its message is being
+ * checked; that device has the answer, and may come back with its certificate; the device came
+ * back, and no other can be paired any more.
  */
 type Stage = "open" | "claimed" | Joiner | "storing";
 
 /**
- * An open invitation, made by `device.invite()`: the first device that has its line can be paired with this one,
- * until it expires.
+ * An open invitation, made by `device.invite()`: the first device that has its line can be paired
+ * with this one, until it expires.
  *
- * It takes two steps. In the first the joiner sends the secret and its authority, in the second it connects with a
- * certificate of that authority, so every certificate is verified by the TLS library. Nothing is stored before the second.
+ * It takes two steps. In the first the joiner sends the secret and its authority, in the second it
+ * connects with a certificate of that authority, so every certificate is verified by the TLS
+ * library. Nothing is stored before the second.
+ *
+ * With `confirm` a number that two people compare can take the place of the line, and of the first
+ * step.
  */
 export class Invitation implements AsyncDisposable {
   /** When it expires. Setting the clock does not change how long that takes. */
   readonly expires: Date;
   /**
-   * The other device, once the two are paired. Rejects with `Deno.errors.TimedOut` when the invitation
-   * expires and with `ConnectionClosedError` when it is closed. Awaiting it is optional.
+   * The other device, once the two are paired. Rejects with `Deno.errors.TimedOut` when the
+   * invitation expires and with `ConnectionClosedError` when it is closed. Awaiting it is optional.
    */
   readonly paired: Promise<Peer>;
   readonly #services: DeviceServices;
@@ -122,11 +126,12 @@ export class Invitation implements AsyncDisposable {
   readonly #findAddresses: () => Promise<HostAddress[]>;
   readonly #secret = makeRandom();
   #line = "";
+  #addresses: readonly Address[] = [];
   /** Accepts every client until the first one is known. */
   readonly #context: ContextInForce;
   readonly #servers: Server[] = [];
-  /** The oldest first. */
-  readonly #visits = new Map<Session, Visit>();
+  readonly #visits = new Visits();
+  readonly #plain: PlainPort;
   readonly #warnings: Record<"wrong" | "late" | "refused", LimitedWarning>;
   readonly #outcome = Promise.withResolvers<Peer>();
   /** A timer, which a clock that is set does not move. */
@@ -138,12 +143,14 @@ export class Invitation implements AsyncDisposable {
     services: DeviceServices,
     peerName: string | undefined,
     findAddresses: () => Promise<HostAddress[]>,
+    confirm: Confirm | undefined,
     seconds: number,
   ) {
     this.#services = services;
     this.#peerName = peerName;
     this.#findAddresses = findAddresses;
     this.#context = new ContextInForce(services.identity.serverContext(null));
+    this.#plain = new PlainPort(services, this.#context, findAddresses, confirm);
     const warn = (text: string) => services.logger.warn(`invitation: ${text}`);
     this.#warnings = {
       wrong: new LimitedWarning((who, count) =>
@@ -167,12 +174,16 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * Opens an invitation: what `device.invite()` does.
+   * Opens an invitation, for `device.invite()`.
    *
    * @internal
    */
   static async open(services: DeviceServices, options: InviteOptions): Promise<Invitation> {
-    const { listen, serving, seconds = DEFAULT_SECONDS, peerName } = copyOptions(options, OPTIONS);
+    const { listen, serving, seconds = DEFAULT_SECONDS, peerName, confirm } = copyOptions(
+      options,
+      OPTIONS,
+    );
+    if (confirm !== undefined) checkFunction("confirm", confirm);
     checkNumber("seconds", seconds);
     if (!(seconds >= 1 && seconds <= MAX_SECONDS)) {
       throw new RangeError(`seconds: must be from 1 to ${MAX_SECONDS}; got ${seconds}`);
@@ -180,25 +191,33 @@ export class Invitation implements AsyncDisposable {
     const given = listen === undefined ? null : checkListen(listen);
     const findAddresses = addressFinder(services, serving);
     if (peerName !== undefined) await services.peers.checkFree(peerName);
-    const invitation = new Invitation(services, peerName, findAddresses, seconds);
+    const invitation = new Invitation(services, peerName, findAddresses, confirm, seconds);
     try {
-      const bound = given === null ? await invitation.#listenEverywhere() : withoutWildcards(
-        await Promise.all(given.map((each, i) =>
+      const bound = given === null ? await invitation.#listenEverywhere() : await Promise.all(
+        given.map((each, i) =>
           invitation.#listen(each).catch((error) => {
             throw reworded(error, ({ message }) => `listen[${i}]: ${message}`);
           })
-        )),
+        ),
       );
-      const addresses = new Map(bound.map(lineAddress).map((each) => [each.join(" "), each]));
-      if (addresses.size === 0) {
+      const found = bound.flatMap(([address, plainPort]) => {
+        const own = given === null ? [address] : withoutWildcards([address]);
+        return own.map((each): LineAddress => [lineHost(each), Number(each[1]), plainPort]);
+      });
+      const distinct = new Map(found.map((each) => [each.join(" "), each]));
+      const addresses = [...distinct.values()].slice(0, MAX_ADDRESSES);
+      if (addresses.length === 0) {
         throw new DeguError("listen: this machine has no address of the family of the wildcard");
       }
       invitation.#line = encodeLine({
-        authority: services.identity.authority.der,
-        addresses: [...addresses.values()].slice(0, MAX_ADDRESSES),
+        keyHash: services.identity.authority.keyHash,
+        addresses,
         secret: invitation.#secret,
         expires: invitation.expires,
       });
+      invitation.#addresses = Object.freeze(
+        addresses.map(([host, , plainPort]) => Object.freeze([host, plainPort] as const)),
+      );
       return invitation;
     } catch (error) {
       await invitation.#close(error);
@@ -206,8 +225,11 @@ export class Invitation implements AsyncDisposable {
     }
   }
 
-  /** An address may have just disappeared, or not be ready yet; a single one that can be bound is enough. */
-  async #listenEverywhere(): Promise<Address[]> {
+  /**
+   * An address may have just disappeared, or not be ready yet; a single one that can be bound is
+   * enough.
+   */
+  async #listenEverywhere(): Promise<Bound[]> {
     const addresses = ownAddresses().slice(0, MAX_ADDRESSES);
     const opened = await Promise.allSettled(addresses.map((address) => this.#listen(address)));
     const bound = opened.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
@@ -219,35 +241,61 @@ export class Invitation implements AsyncDisposable {
     });
   }
 
-  /** Listens on an address, and accepts every client; resolves to that address with its port. */
-  async #listen(address: Address): Promise<Address> {
+  /**
+   * Listens on an address, for TLS and beside it, and accepts every client; resolves to where it
+   * does.
+   */
+  async #listen(address: Address): Promise<Bound> {
+    const [host, given, ...scope] = address as ScopedAddress;
     const app = {
-      onConnect: (session: Session, socket: Socket) =>
-        this.#welcome({ session, socket, isWaiting: true }),
+      onConnect: (session: Session, socket: Socket) => {
+        limitReading(socket, MAX_MESSAGE_BYTES);
+        return this.#visits.welcome(session, socket);
+      },
       handle: (request: Request, session: Session) => this.#answer(request, session),
     };
     const { logger } = this.#services;
-    const options = { maxConnections: Infinity, timeout: HANDSHAKE_SECONDS, logger };
-    const server = new Server(address, app, options, (checked, side) => {
-      return new TlsListener(checked, side, this.#context, PAIRING_PROTOCOL);
-    });
-    server.serveForever().catch(() => {});
+    const options = { maxConnections: Infinity, maxRequests: Infinity, logger };
+    const encrypted = new Server(
+      address,
+      app,
+      { ...options, timeout: HANDSHAKE_SECONDS },
+      (checked, side) => new TlsListener(checked, side, this.#context, PAIRING_PROTOCOL),
+    );
+    this.#serve(encrypted);
+    await encrypted.ready;
+    const [, port] = encrypted.address as HostAddress;
+    const beside = [host, given === 0 ? 0 : port + 1, ...scope] as unknown as Address;
+    const plain = new Server(beside, this.#plain.app(port), { ...options, timeout: null });
+    this.#serve(plain);
+    const [, plainPort] = plain.address as HostAddress;
+    return [encrypted.address, plainPort];
+  }
+
+  #serve(server: Server): void {
     this.#servers.push(server);
-    await server.ready;
-    return server.address;
+    server.serveForever().catch(() => {});
   }
 
   /**
-   * The text that the other device needs to join. Any device that has it can be paired with this one, so
-   * keep it secret, and deliver it unchanged. White space in it is ignored.
+   * The text that the other device needs to join. Any device that has it can be paired with this
+   * one, so keep it secret, and deliver it unchanged. White space in it is ignored.
    */
   get line(): string {
     return this.#line;
   }
 
   /**
-   * Ends the invitation and frees its ports. A pairing that is being stored at that moment is completed
-   * first. Calling it again has no effect.
+   * Where the other device can join by a number: the addresses of the plain ports, as they are in
+   * the line.
+   */
+  get addresses(): readonly Address[] {
+    return this.#addresses;
+  }
+
+  /**
+   * Ends the invitation and frees its ports. A pairing that is being stored at that moment is
+   * completed first. Calling it again has no effect.
    */
   close(): Promise<void> {
     return this.#close(new ConnectionClosedError("the invitation was closed"));
@@ -261,6 +309,7 @@ export class Invitation implements AsyncDisposable {
   async #close(reason: unknown): Promise<void> {
     // A stored entry can't be taken back: the other device may have the answer already.
     if (this.#stage === "storing") await this.paired.catch(() => {});
+    this.#plain.close(reason);
     await this.#end(() => this.#outcome.reject(reason));
   }
 
@@ -274,25 +323,6 @@ export class Invitation implements AsyncDisposable {
     return this.#ending;
   }
 
-  #welcome(visit: Visit): true {
-    const { session, socket } = visit;
-    limitReading(socket, MAX_MESSAGE_BYTES);
-    this.#visits.set(session, visit);
-    session.store.set("visit", { [Symbol.dispose]: () => this.#forget(visit) });
-    setLimit(visit, REQUEST_MILLISECONDS);
-    const [oldest, ...newer] = [...this.#visits.values()].filter(({ isWaiting }) => isWaiting);
-    if (newer.length === MAX_WAITING) {
-      this.#forget(oldest!);
-      oldest!.session.close(new ConnectionClosedError("closed in favor of a newer connection"));
-    }
-    return true;
-  }
-
-  #forget({ session, timer }: Visit): void {
-    clearTimeout(timer);
-    this.#visits.delete(session);
-  }
-
   async #answer(
     { method, uri, body, headers }: Request,
     session: Session,
@@ -300,10 +330,11 @@ export class Invitation implements AsyncDisposable {
     const isKnown = method === "POST" && body !== null && "content-length" in headers;
     if (!isKnown) return this.#refuse(session);
     const bytes = await body.bytes();
-    const visit = this.#visits.get(session);
+    const visit = this.#visits.of(session);
     if (visit === undefined || this.#ending !== null) return hangUp(session);
     if (uri === SECRET_URI) return await this.#answerSecret(bytes, visit);
     if (uri === VALUE_URI) return await this.#answerValue(bytes, visit);
+    if (uri === CONFIRMED_URI) return await this.#answerConfirmed(bytes, visit);
     return this.#refuse(session);
   }
 
@@ -316,8 +347,9 @@ export class Invitation implements AsyncDisposable {
       return hangUp(session);
     }
     this.#stage = "claimed";
+    this.#plain.current?.end(new DeguError("another device has the line"));
     visit.isWaiting = false;
-    setLimit(visit, REQUEST_MILLISECONDS);
+    this.#visits.limit(visit);
     let joiner: Joiner;
     try {
       this.#stage = joiner = await this.#admit(bytes, session);
@@ -329,7 +361,10 @@ export class Invitation implements AsyncDisposable {
     return [200, "OK", {}, encodeMessage(joiner.answer)];
   }
 
-  /** Checks what the device with the right secret sent, and from then on accepts clients of its authority only. */
+  /**
+   * Checks the message of the device with the right secret, and from then on accepts clients of
+   * that device's authority only.
+   */
   async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const { identity, name } = this.#services;
     const introduction = decodeMessage(bytes, INTRODUCTION, INTRODUCTION);
@@ -340,10 +375,10 @@ export class Invitation implements AsyncDisposable {
       );
     }
     const answer = { value: makeRandom(), name, addresses: await this.#findAddresses() };
+    const reason = new ConnectionClosedError("another device was first");
+    this.#plain.close(reason);
     this.#context.replace(identity.serverContext([authority]));
-    for (const other of [...this.#visits.keys()]) {
-      if (other !== session) other.close(new ConnectionClosedError("another device was first"));
-    }
+    this.#visits.closeOthers(session, reason);
     return { authority, introduction, answer };
   }
 
@@ -355,9 +390,39 @@ export class Invitation implements AsyncDisposable {
       identifyDevice(session.peerCertificate, [joiner.authority]) !== null &&
       hasRandom(bytes, PROOF, "value", joiner.answer.value);
     if (!isBack) return this.#refuse(session);
+    return await this.#store(visit, joiner, [204, "No Content", {}, null]);
+  }
+
+  /** The second step after a number: as after a line, once the person here has confirmed. */
+  async #answerConfirmed(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
+    const { session } = visit;
+    const opened = this.#plain.current;
+    const isBack = opened?.stage === "asked" && opened.sessions.length === 1 &&
+      isEmptyMessage(bytes) &&
+      identifyDevice(session.peerCertificate, [opened.authority]) !== null;
+    if (!isBack) return this.#refuse(session);
+    this.#visits.keep(visit);
+    opened.add(session);
+    try {
+      await opened.confirmed.promise;
+      // The invitation may have ended since then.
+      opened.over.signal.throwIfAborted();
+    } catch (error) {
+      return hangUp(session, error);
+    }
+    opened.complete();
+    return await this.#store(visit, opened, [200, "OK", {}, encodeMessage({})]);
+  }
+
+  /** Stores the other device, and nothing else is done any more. */
+  async #store(
+    visit: Visit,
+    { authority, introduction: { name: receivedName, addresses } }: Joining,
+    stored: ResponseTuple,
+  ): Promise<ResponseTuple> {
+    const { session } = visit;
     this.#stage = "storing";
-    clearTimeout(visit.timer);
-    const { authority, introduction: { name: receivedName, addresses } } = joiner;
+    this.#visits.keep(visit);
     const { peers, logger } = this.#services;
     try {
       const peer = await peers.record({
@@ -368,7 +433,7 @@ export class Invitation implements AsyncDisposable {
       });
       logger.info(`invitation: paired with ${peer.name} (${peer.id})`);
       this.#finish(session, () => this.#outcome.resolve(peer));
-      return [204, "No Content", {}, null];
+      return stored;
     } catch (error) {
       logger.warn(`invitation: the pairing can't be stored: ${plainMessageOf(error)}`);
       this.#finish(session, () => this.#outcome.reject(error));
@@ -388,19 +453,10 @@ export class Invitation implements AsyncDisposable {
   }
 }
 
-/** Closes a connection; the response it returns is never sent. */
-function hangUp(session: Session): ResponseTuple {
-  session.close(new DeguError("the connection was refused"));
-  return [403, "Forbidden", {}, null];
-}
-
-function setLimit(visit: Visit, milliseconds: number): void {
-  clearTimeout(visit.timer);
-  const reason = new Deno.errors.TimedOut("the request took too long");
-  visit.timer = setTimeout(() => visit.session.close(reason), milliseconds);
-}
-
-/** Whether a message has this random value, compared in constant time. The rest of it is not looked at. */
+/**
+ * Whether a message has this random value, compared in constant time. The rest of it is not looked
+ * at.
+ */
 function hasRandom(
   bytes: Uint8Array,
   all: typeof INTRODUCTION | typeof PROOF,
@@ -427,7 +483,7 @@ export class LimitedWarning {
   /** Runs for a second after each warning; `null` once it is stopped. */
   #timer: ReturnType<typeof setTimeout> | undefined | null;
 
-  /** @param warn Gets what was last added, and how often anything was. */
+  /** @param warn Gets the last text, and the number of texts. */
   constructor(warn: (last: string, count: number) => void) {
     this.#warn = warn;
   }
@@ -457,7 +513,8 @@ function limitReading(socket: Socket, most: number): void {
   const read = socket.read.bind(socket);
   let left = most;
   socket.read = async (into) => {
-    // One byte above the limit, to distinguish a peer that exceeds it from one that reaches it.
+    // One byte above the limit distinguishes a peer that exceeds the limit from one that reaches
+    // it.
     const count = await read(into.subarray(0, left + 1));
     left -= count ?? 0;
     if (left >= 0) return count;

@@ -1,15 +1,15 @@
-/** The end of a pairing that joins. */
+/** The end of a pairing that joins by a line, and the steps that joining by a number shares. */
 
-import { type Address, type HostAddress, isLinkLocal } from "../base/address.ts";
+import { type Address, addressText, type HostAddress, isLinkLocal } from "../base/address.ts";
+import type { Response } from "../base/app/message.ts";
 import { copyOptions } from "../base/checks.ts";
 import { DeguError, EmptyPreambleError, ProtocolError, TlsError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
 import { type Authority, readAuthority } from "../identity/authority.ts";
-import { isDeviceName } from "../identity/names.ts";
+import { deviceId } from "../identity/names.ts";
 import { closeOn, Connection } from "../net/client_connection.ts";
-import { joinSignals } from "../net/connect.ts";
+import { connectSocket, joinSignals } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
-import { parseCertificate } from "../net/tls/certificate.ts";
 import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
 import { isUnreachable, systemCode } from "../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
@@ -18,6 +18,7 @@ import { decodeLine } from "./invitation_line.ts";
 import { addressFinder, linkLocalScopes, withScope } from "./pairing_addresses.ts";
 import {
   ANSWER,
+  AUTHORITY_URI,
   decodeMessage,
   encodeMessage,
   MAX_MESSAGE_BYTES,
@@ -29,7 +30,7 @@ import type { Peer } from "./peer_store.ts";
 
 /** Options of joining. */
 export interface JoinOptions {
-  /** What to name the other device here, instead of its own name. */
+  /** A name for the other device here, instead of its own name. */
   peerName?: string | undefined;
   /**
    * Where this device can be reached later: up to 6 addresses, which the other device stores.
@@ -37,46 +38,54 @@ export interface JoinOptions {
    * @default {where servers of this directory listen now}
    */
   serving?: readonly Address[] | undefined;
-  /** Cancels joining, which rejects with its reason; no effect once the other device has answered. */
+  /**
+   * Cancels joining, which rejects with its reason; no effect once the other device has answered.
+   */
   signal?: AbortSignal | undefined;
 }
 
-const OPTIONS = ["peerName", "serving", "signal"];
+export const JOIN_OPTIONS = ["peerName", "serving", "signal"];
+export const SELF =
+  "it is this device itself, or a copy of its directory: a device can't be paired with itself, and each " +
+  "device needs a directory of its own";
 /** Limits all of it, in seconds, whatever the other side does. */
 const WHOLE_SECONDS = 60;
 
-/** Seconds for connecting, the handshake and each wait: the other side may have to wait for its disk. */
-const WAIT_SECONDS = 20;
 /**
- * How often a handshake that the other side cuts is tried: strangers who crowd the port can have it cut,
- * and then the next one has a good chance.
+ * Seconds for connecting, the handshake and each wait: the other side may have to wait for its
+ * disk.
+ */
+const WAIT_SECONDS = 20;
+/** Limits all that a plain port is asked first. */
+const PLAIN_MILLISECONDS = 5000;
+/**
+ * The most tries of a handshake that the other side cuts: strangers who crowd the port can have it
+ * cut, and then the next try has a good chance.
  */
 const MAX_TRIES = 10;
-/** The wait before the second try; it doubles, up to the longest. All waits together take 4 s at most. */
+/**
+ * The wait before the second try; it doubles, up to the longest. All waits together take 4 s at
+ * most.
+ */
 const FIRST_PAUSE_MILLISECONDS = 50;
 const LONGEST_PAUSE_MILLISECONDS = 600;
 
-/** Pairs with the device that a line is from: what `Device.join()` does. */
+/** Pairs with the device of a line, for `Device.join()`. */
 export async function joinDevice(
   services: DeviceServices,
   line: string,
   options: JoinOptions,
 ): Promise<Peer> {
-  const { peerName, serving, signal: given } = copyOptions(options, OPTIONS);
+  const { peerName, serving, signal: given } = copyOptions(options, JOIN_OPTIONS);
   checkSignal(given);
   const { name, identity, peers, logger, closing } = services;
   const findAddresses = addressFinder(services, serving);
-  const invitation = decodeLine(line);
-  const authority = readAuthority(invitation.authority);
-  if (authority.id === identity.authority.id) {
-    throw new RangeError(
-      "line: it is from this device itself, or from a copy of its directory: a device can't be paired " +
-        "with itself, and each device needs a directory of its own",
-    );
-  }
-  if (peerName !== undefined) await peers.checkFree(peerName, authority.id);
+  const { keyHash, addresses, secret } = decodeLine(line);
+  const id = deviceId(keyHash);
+  if (id === identity.authority.id) throw new RangeError(`line: ${SELF}`);
+  if (peerName !== undefined) await peers.checkFree(peerName, id);
   const introduction = encodeMessage({
-    secret: invitation.secret,
+    secret,
     authority: identity.authority.der,
     name,
     addresses: await findAddresses(),
@@ -88,13 +97,19 @@ export async function joinDevice(
   );
   const joined = joinSignals(given, closing, timeLimit.signal);
   try {
-    const failure = new JoinFailure(authority, joined!);
-    failure.name = (await peers.read(authority.id))?.name ?? failure.name;
+    const failure = new JoinFailure(id, joined!);
+    const known = await peers.read(id);
+    failure.name = known?.name ?? "";
+    const authority = await failure.turnedAway(() => {
+      const plain = withOwnScopes(addresses.map(([host, , port]) => [host, port]));
+      return fetchAuthority(id, plain, failure.signal);
+    });
 
-    // The first step: sends the secret, to the device that proves to be that of the line, and what this device is.
+    // The first step sends the secret, with this device's own message, to a device that has proved
+    // to be that of the line.
     const anonymous = buildClientSslctx({ ca: authority.certificate });
     const first = await failure.turnedAway(async () => {
-      const candidates = withOwnScopes(invitation.addresses);
+      const candidates = withOwnScopes(addresses.map(([host, port]) => [host, port]));
       const found = await connect(authority, anonymous, candidates, failure.signal);
       using connection = found.connection;
       return { address: found.address, ...await ask(connection, SECRET_URI, introduction) };
@@ -103,11 +118,12 @@ export async function joinDevice(
     const answer = await failure.turnedAway(() => decodeMessage(first.bytes, ANSWER, ANSWER));
     failure.name = answer.name;
 
-    // The second step: sends the value of the answer, with the certificate of this device, and stores the other one.
+    // The second step: sends the value of the answer, with the certificate of this device, and
+    // stores the other one.
     const found = await failure.turnedAway(() =>
       connect(authority, identity.clientContext(authority), [first.address], failure.signal)
     );
-    // It stays open until this device has stored the other one, which waits for that.
+    // The connection stays open until this device has stored the other one, which waits for that.
     using connection = found.connection;
     // From here on the other device may have stored this one as its peer.
     const proof = encodeMessage({ value: answer.value });
@@ -115,8 +131,12 @@ export async function joinDevice(
       throw failure.lostAnswer(error);
     });
     if (status !== 204) throw failure.refused();
-    const addresses = withScope(answer.addresses, first.address, connection.sock);
-    const peer = await peers.record({ authority, receivedName: answer.name, peerName, addresses });
+    const peer = await peers.record({
+      authority,
+      receivedName: answer.name,
+      peerName,
+      addresses: withScope(answer.addresses, first.address, connection.sock),
+    });
     logger.info(`join: paired with ${peer.name} (${peer.id})`);
     return peer;
   } finally {
@@ -124,12 +144,75 @@ export async function joinDevice(
   }
 }
 
-/** Connects to the device that made the line, at the first of these addresses where it answers. */
-async function connect(
+/**
+ * Asks one address after the other for the authority with this id: whatever else one of them gives
+ * is not trusted.
+ *
+ * @throws {AggregateError} if none gives it.
+ */
+async function fetchAuthority(
+  id: string,
+  addresses: readonly Address[],
+  signal: AbortSignal,
+): Promise<Authority> {
+  const errors: unknown[] = [];
+  for (const address of addresses) {
+    try {
+      const der = await askPlain(address, signal, async (connection) => {
+        using asked = connection;
+        return await readBody(await asked.get(AUTHORITY_URI, {}));
+      });
+      const authority = readAuthority(der);
+      if (authority.id === id) return authority;
+      throw new RangeError("it has another authority");
+    } catch (error) {
+      signal.throwIfAborted();
+      // The device that answers there need not be that of the line.
+      const message = `${addressText(address)} does not give the authority of the line`;
+      errors.push(isAgainstTheRules(error) ? new DeguError(message, { cause: error }) : error);
+    }
+  }
+  throw new AggregateError(errors, "no address gives the authority of the line");
+}
+
+/**
+ * Connects to a plain port and asks it: both together take 5 s at most. The connection stays open
+ * unless that fails.
+ */
+export async function askPlain<T>(
+  address: Address,
+  signal: AbortSignal,
+  run: (connection: Connection) => Promise<T>,
+): Promise<T> {
+  const late = new AbortController();
+  const timer = setTimeout(() => {
+    late.abort(new Deno.errors.TimedOut(`${addressText(address)} has not answered in 5 s`));
+  }, PLAIN_MILLISECONDS);
+  const bounds = { timeout: null, signal: AbortSignal.any([signal, late.signal]) };
+  let connection: Connection | undefined;
+  try {
+    connection = new Connection(await connectSocket(address, bounds), null, undefined, null);
+    closeOn(connection, bounds.signal);
+    return await run(connection);
+  } catch (error) {
+    connection?.close();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Connects to a device, at the first of these addresses where it answers.
+ *
+ * @param seconds How long each wait for it may take, or `null`.
+ */
+export async function connect(
   authority: Authority,
   sslctx: ClientSslctx,
   addresses: readonly Address[],
   signal: AbortSignal,
+  seconds: number | null = WAIT_SECONDS,
 ): Promise<{ readonly address: Address; readonly connection: Connection }> {
   const { address, socket } = await raceAddresses(addresses, async (address, signal) => {
     const bounds = { timeout: WAIT_SECONDS, signal };
@@ -145,7 +228,7 @@ async function connect(
       await pause(Math.min(most, LONGEST_PAUSE_MILLISECONDS) * random, signal);
     }
   }, signal);
-  const connection = new Connection(socket, null, undefined, WAIT_SECONDS);
+  const connection = new Connection(socket, null, undefined, seconds);
   closeOn(connection, signal);
   return { address, connection };
 }
@@ -170,15 +253,12 @@ function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
 /** Creates the errors of one attempt to join. */
 export class JoinFailure {
   /** The name of the other device; empty while it is unknown. */
-  name: string;
+  name = "";
   readonly signal: AbortSignal;
   readonly #id: string;
 
   /** @param signal Its reason takes precedence over the error that aborting it has caused. */
-  constructor({ der, id }: Authority, signal: AbortSignal) {
-    // That which the device had when its authority was made.
-    const [, name = ""] = /^O=(.*)$/m.exec(parseCertificate(der).subject) ?? [];
-    this.name = isDeviceName(name) ? name : "";
+  constructor(id: string, signal: AbortSignal) {
     this.#id = id;
     this.signal = signal;
   }
@@ -187,7 +267,9 @@ export class JoinFailure {
     return this.name === "" ? `the device ${this.#id}` : `${this.name} (${this.#id})`;
   }
 
-  /** Runs a step; if it fails, the line may have been used by another device, and the error says so. */
+  /**
+   * Runs a step; if it fails, the line may have been used by another device, and the error says so.
+   */
   async turnedAway<T>(step: () => T | Promise<T>): Promise<T> {
     try {
       return await step();
@@ -208,8 +290,8 @@ export class JoinFailure {
     const notOpen =
       "this line is not open any more: it has expired, was closed, or another device has used it; " +
       `check the peers of ${this.#who}, and forget any that you don't recognize`;
-    // A port that is crowded by strangers is more likely than one that another program now uses. An invitation that has
-    // ended can be as silent as a device that is far away.
+    // A port that is crowded by strangers is more likely than one that another program now uses. An
+    // invitation that has ended can be as silent as a device that is far away.
     const message = errors.some(wasClosed)
       ? `${this.#who} closes connections before they are encrypted, each time it was tried: its ` +
         "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
@@ -236,7 +318,10 @@ export class JoinFailure {
   }
 }
 
-/** True if nobody can have refused this device; a refused connection may be an invitation that has ended. */
+/**
+ * True if nobody can have refused this device; a refused connection may be an invitation that has
+ * ended.
+ */
 function isSilent(error: unknown): boolean {
   // A link-local address that was tried at an interface without such addresses.
   return isUnreachable(error) || systemCode(error) === "EINVAL";
@@ -248,22 +333,27 @@ function isAgainstTheRules(error: unknown): boolean {
   return error instanceof ProtocolError || error instanceof RangeError;
 }
 
-/** True if the other side, or somebody in between, has closed the connection during its handshake. */
+/**
+ * True if the other side, or somebody in between, has closed the connection during its handshake.
+ */
 function wasClosed(error: unknown): boolean {
   return error instanceof TlsError && error.code === "CLOSED";
 }
 
 /** Sends a request and reads the whole response. */
-async function ask(
+export async function ask(
   connection: Connection,
   uri: string,
   message: Uint8Array,
 ): Promise<{ readonly status: number; readonly bytes: Uint8Array }> {
-  const { status, headers, body } = await connection.post(uri, {}, message);
-  if (body === null) return { status, bytes: new Uint8Array() };
+  const response = await connection.post(uri, {}, message);
+  return { status: response.status, bytes: await readBody(response) };
+}
+
+/** Reads the whole body of a response. */
+export async function readBody({ headers, body }: Response): Promise<Uint8Array> {
+  if (body === null) return new Uint8Array();
   const length = headers["content-length"];
-  if (typeof length === "number" && length <= MAX_MESSAGE_BYTES) {
-    return { status, bytes: await body.bytes() };
-  }
+  if (typeof length === "number" && length <= MAX_MESSAGE_BYTES) return await body.bytes();
   throw new RangeError(`its answer must have a length of at most ${MAX_MESSAGE_BYTES} bytes`);
 }

@@ -22,8 +22,8 @@ import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 
 /**
- * Checks the addresses of an option, and copies them. Its name takes the place of `address` in errors:
- * `listen[0][1]: must be …`.
+ * Checks the addresses of an option, and copies them. The name of the option takes the place of
+ * `address` in errors: `listen[0][1]: must be …`.
  */
 export function checkAddresses(
   label: string,
@@ -43,8 +43,8 @@ export function checkAddresses(
 }
 
 /**
- * Returns a function that finds the addresses to send: those of the `serving` option, or those at which servers of the
- * device listen when it is called.
+ * Returns a function that finds the addresses to send: those of the `serving` option, or those at
+ * which servers of the device listen when it is called.
  */
 export function addressFinder(
   { serving: records, logger }: Pick<DeviceServices, "serving" | "logger">,
@@ -85,8 +85,13 @@ export function addressFinder(
 export function checkListen(listen: readonly Address[]): readonly Address[] {
   const checked = checkAddresses("listen", listen, (address) => {
     const checked = checkServerAddress(address);
-    if (!isUnixAddress(checked)) return checked;
-    throw new RangeError("address: must be an IP address with a port; got a Unix socket");
+    if (isUnixAddress(checked)) {
+      throw new RangeError("address: must be an IP address with a port; got a Unix socket");
+    }
+    if (checked[1] < 65535) return checked;
+    throw new RangeError(
+      "address[1]: must be below 65535, since the next port is used, too; got 65535",
+    );
   });
   if (checked.length > 0 && checked.length <= MAX_ADDRESSES) return checked;
   throw new RangeError(
@@ -96,8 +101,9 @@ export function checkListen(listen: readonly Address[]): readonly Address[] {
 }
 
 /**
- * The addresses as they are sent: only those that another machine can use, link-local ones without their
- * scope, which has a meaning on this machine only. Needs `--allow-sys=networkInterfaces` for wildcards.
+ * The addresses as they are sent: only those that another machine can use, link-local ones without
+ * their scope, which has a meaning on this machine only. Needs `--allow-sys=networkInterfaces` for
+ * wildcards.
  */
 export function addressesToSend(addresses: readonly Address[]): HostAddress[] {
   const sent = new Map<string, HostAddress>();
@@ -113,7 +119,8 @@ export function addressesToSend(addresses: readonly Address[]): HostAddress[] {
 /**
  * Reads the addresses that another device sent.
  *
- * @throws {RangeError} unless it is a list of at most 6 IP addresses or DNS names, each with a port.
+ * @throws {RangeError} unless it is a list of at most 6 IP addresses or DNS names, each with a
+ * port.
  */
 export function readAddresses(value: unknown): HostAddress[] {
   if (!Array.isArray(value)) throw new RangeError("its addresses are not a list");
@@ -135,7 +142,10 @@ function hostAsSent(address: Address): string | null {
   return canonicalIPAddress(withoutZone(host)) ?? host;
 }
 
-/** True for a DNS name, or the canonical form of an IP address that is neither multicast nor a wildcard. */
+/**
+ * True for a DNS name, or the canonical form of an IP address that is neither multicast nor a
+ * wildcard.
+ */
 function isHost(host: string): boolean {
   const canonical = canonicalIPAddress(host);
   // The one name that has no text form, in which addresses are stored: there it means a socket.
@@ -145,8 +155,9 @@ function isHost(host: string): boolean {
 }
 
 /**
- * Adds the scope of the interface that the pairing used to link-local addresses. If that can't be found they
- * can't be used and are left out; it is looked for with `--allow-sys=networkInterfaces`, unless `remote` has it.
+ * Adds the scope of the interface that the pairing used to link-local addresses. The scope is in
+ * `remote`, or is looked for with `--allow-sys=networkInterfaces`. Link-local addresses without a
+ * scope can't be used, and are left out.
  */
 export function withScope(
   addresses: readonly HostAddress[],
@@ -171,8 +182,8 @@ function scopeOf(address: Address | null): number | null {
 }
 
 /**
- * The number of the interface with this address; `null` if no interface has it, several have it, the
- * interface has no link-local address, or they may not be listed.
+ * The number of the interface with this address; `null` if no interface has it, several have it,
+ * the interface has no link-local address, or they may not be listed.
  */
 function scopeOfOwn(host: string): number | null {
   let interfaces: Deno.NetworkInterfaceInfo[];
@@ -199,21 +210,17 @@ const KINDS: readonly ((own: Deno.NetworkInterfaceInfo) => boolean)[] = [
 ];
 
 /**
- * The addresses of this machine that a peer can use, with the port 0: the loopback ones only if there are no
- * others. The most useful are first, and one of each interface is before the second of any, so that the
- * first few are a good choice. Needs `--allow-sys=networkInterfaces`.
+ * The addresses of this machine that a peer can use, with the port 0: the loopback ones only if
+ * there are no others. The most useful are first, and one of each interface is before the second of
+ * any, so that the first few are a good choice. Needs `--allow-sys=networkInterfaces`.
  */
 export function ownAddresses(): (HostAddress | ScopedAddress)[] {
   const interfaces = Deno.networkInterfaces();
   const outward = interfaces.filter(({ address }) => !isLoopback(address));
   const usable = outward.length > 0 ? outward : interfaces;
   const ranked = [...Map.groupBy(usable, ({ name }) => name).values()].flatMap((ofOne) => {
-    // Of one interface the first of each kind, then the second of each.
-    const counts = KINDS.map(() => 0);
-    return ofOne.map((own) => {
-      const kind = KINDS.findIndex((isOfKind) => isOfKind(own));
-      return { own, kind, nth: counts[kind]!++ };
-    }).sort((a, b) => a.nth - b.nth || a.kind - b.kind)
+    return ofOne.map((own) => ({ own, kind: KINDS.findIndex((isOfKind) => isOfKind(own)) }))
+      .sort((a, b) => a.kind - b.kind)
       .map(({ own, kind }, rank) => ({ own, kind, rank }));
   });
   ranked.sort((a, b) => a.rank - b.rank || a.kind - b.kind);
@@ -223,8 +230,8 @@ export function ownAddresses(): (HostAddress | ScopedAddress)[] {
 }
 
 /**
- * Replaces wildcards, `0.0.0.0` and `::`, with the addresses of this machine and the same port. Needs
- * `--allow-sys=networkInterfaces` if there is a wildcard.
+ * Replaces wildcards, `0.0.0.0` and `::`, with the addresses of this machine and the same port.
+ * Needs `--allow-sys=networkInterfaces` if there is a wildcard.
  */
 export function withoutWildcards(addresses: readonly Address[]): Address[] {
   return addresses.flatMap((address) => {
@@ -244,8 +251,8 @@ function isWildcard(address: Address): boolean {
 }
 
 /**
- * The numbers of the interfaces with a link-local IPv6 address, on which link-local peers can be. Needs
- * `--allow-sys=networkInterfaces`.
+ * The numbers of the interfaces with a link-local IPv6 address, on which link-local peers can be.
+ * Needs `--allow-sys=networkInterfaces`.
  */
 export function linkLocalScopes(
   interfaces: readonly Deno.NetworkInterfaceInfo[] = Deno.networkInterfaces(),

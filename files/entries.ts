@@ -1,4 +1,7 @@
-/** The entries of lists: of directories, and of trees. Both ends of a connection write and read them here. */
+/**
+ * The entries of lists, of directories and of trees, as both ends of a connection write and read
+ * them.
+ */
 
 import { Buffer } from "node:buffer";
 import { decodeText, EMPTY } from "../base/bytes.ts";
@@ -13,19 +16,22 @@ export interface DirectoryEntry {
   readonly name: string;
   /** The kind of entry; `"other"` can't be downloaded, for its `reason`. */
   readonly kind: "file" | "directory" | "other";
-  /** Bytes of a file; for anything else whatever its server reports. */
+  /** The bytes of a file; for anything else a number without a meaning. */
   readonly size: number;
-  /** When it was last changed. */
+  /** When the file or directory was last changed. */
   readonly modified: Date;
   /** Why an entry of the kind `"other"` can't be downloaded; other kinds have none. */
   readonly reason?: OtherReason;
 }
 
 /**
- * Why an entry can't be downloaded: `"link"`, a symbolic link to a directory, out of what is served, or to nothing;
- * `"special"`, a FIFO, socket or device; `"unreadable"`, the server may not read or search it, or
- * its disk does not give it, of a directory to the end; `"name"`, a name that is not UTF-8 or too
- * long to be requested, and then `name` is for messages only.
+ * Why an entry can't be downloaded:
+ *
+ * - `"link"`: a symbolic link to a directory, to nothing, or out of the directory that is served;
+ * - `"special"`: a FIFO, a socket or a device;
+ * - `"unreadable"`: the server may not read the file, or not search the directory, or the disk
+ *   fails;
+ * - `"name"`: the name is not UTF-8, or too long to be requested; then `name` is for messages only.
  */
 export type OtherReason = "link" | "special" | "unreadable" | "name";
 
@@ -37,14 +43,17 @@ export interface TreeEntry extends DirectoryEntry {
 
 /** An entry of a tree as it is listed. */
 export interface ListedEntry extends TreeEntry {
-  /** Whether it is a link to the file. */
+  /** Whether the entry is a link to the file that it describes. */
   readonly link?: true;
 }
 
 /** The last element of the list of a tree: without it the list was cut. */
 export const TREE_END = '{"end":true}';
 
-/** Formats an element of a list, with `link` if it is one to a file: who writes there has to know, since none is followed then. */
+/**
+ * Formats an element of a list. A link to a file is listed as that file, with `link`: a client that
+ * is about to write there must know, since no link is followed then.
+ */
 export function formatEntry(
   place: { readonly name: string } | { readonly path: readonly string[] },
   { kind, size, modified, reason, link }: Omit<DirectoryEntry, "name"> & { readonly link?: true },
@@ -53,8 +62,8 @@ export function formatEntry(
 }
 
 /**
- * What a client has seen in a directory: the SHA-256 of its tree, in hexadecimal digits. A server that is asked to
- * replace the directory compares it with what is there then.
+ * The SHA-256 of the tree that a client has seen in a directory, in hexadecimal digits. A server
+ * that is asked to replace the directory compares the tree that is there then.
  *
  * @param entries Everything in the directory, in any order, with paths that begin there.
  */
@@ -69,15 +78,18 @@ export function digestTree(entries: Iterable<Omit<TreeEntry, "name">>): string {
 }
 
 /**
- * Bytes of one entry: a name of 255 bytes has up to 1530 with every one of them escaped. Without a
- * limit everything that a peer sends could be buffered.
+ * The most bytes of an entry of a directory: a name of 255 bytes takes 1,530 if each byte is
+ * escaped. Without a limit a peer could fill the memory.
  */
 const MAX_ENTRY_BYTES = 4096;
-/** Bytes of a path: no system opens a longer one. */
+/** The most bytes of a path: no system opens a longer path. */
 const MAX_PATH_BYTES = 4096;
-/** Bytes of one entry of a tree: each byte of its path may be escaped with six. */
+/** The most bytes of an entry of a tree: six for each byte of its path, if all are escaped. */
 const MAX_TREE_ENTRY_BYTES = 32768;
-/** White space between two entries: more of it than any program writes, and without a limit it would have no end. */
+/**
+ * The most bytes of white space between two entries, so that a list ends. No program writes as
+ * many.
+ */
 const MAX_SPACE_BYTES = 65536;
 
 const QUOTE = 0x22;
@@ -88,7 +100,7 @@ const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
-/** The beginning of something that arrives in pieces, as long as the rest has not. */
+/** The beginning of an element that arrives in pieces, until the rest has arrived. */
 export class Held {
   readonly #most: number;
   readonly #tooMany: () => Error;
@@ -96,13 +108,13 @@ export class Held {
   /** How many bytes are held. */
   length = 0;
 
-  /** Holds nothing yet; of more than `most` bytes the error is thrown. */
+  /** Holds nothing yet; with more than `most` bytes the error is thrown. */
   constructor(most: number, tooMany: () => Error) {
     this.#most = most;
     this.#tooMany = tooMany;
   }
 
-  /** Holds a part that does not end it. */
+  /** Holds a further part of the element, after which more follows. */
   add(part: Uint8Array): void {
     const length = this.length + part.length;
     if (length > this.#most) throw this.#tooMany();
@@ -115,7 +127,10 @@ export class Held {
     this.length = length;
   }
 
-  /** Takes what is held and this part, which is the rest of it; valid until more is held. */
+  /**
+   * Returns the whole element, of which this part is the rest; the bytes are valid until more is
+   * held.
+   */
   take(part: Uint8Array): Uint8Array {
     if (this.length === 0 && part.length <= this.#most) return part;
     this.add(part);
@@ -125,12 +140,15 @@ export class Held {
   }
 }
 
-/** What may follow in the array, besides white space. */
+/** The bytes that may follow in the array, besides white space. */
 type Expected = "[" | "entry or ]" | "entry" | ", or ]" | "]" | "nothing";
 
 /** Parses a JSON array of entries that arrives in pieces, and buffers at most one entry. */
 export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
-  /** Makes an entry of an element; `null` of the one that says that it is the last. */
+  /**
+   * Makes an entry of an element; `null` of the last element of a tree, which says that the list
+   * ends.
+   */
   readonly #check: (element: Record<string, unknown>) => Entry | null;
   readonly #isTree: boolean;
   /** The bytes of an entry that has begun. */
@@ -154,12 +172,16 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     return new EntryParser(false, checkEntry);
   }
 
-  /** Makes a parser of the list of a tree, whose last element says that it is the last. */
+  /** Makes a parser of the list of a tree, whose last element says that the list ends. */
   static ofTree(): EntryParser<ListedEntry> {
     return new EntryParser(true, checkTreeEntry);
   }
 
-  /** Yields the entries that end in this piece; throws a {@linkcode TransferError} if it does not continue a list. */
+  /**
+   * Yields the entries that end in a piece.
+   *
+   * @throws {TransferError} if the piece does not continue a list.
+   */
   *push(piece: Uint8Array): Generator<Entry, void, void> {
     let start = 0;
     for (let at = 0; at < piece.length; at++) {
@@ -207,7 +229,7 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     }
   }
 
-  /** Reads a byte after the `{` of an entry; true if it is its `}`. */
+  /** Reads a byte after the `{` of an entry; true if the byte is the `}` of the entry. */
   #endsEntry(byte: number): boolean {
     if (this.#inString) {
       if (this.#escaped) this.#escaped = false;
@@ -282,7 +304,10 @@ function checkTreeEntry(element: Record<string, unknown>): ListedEntry | null {
   return link === true ? { path, ...entry, link } : { path, ...entry };
 }
 
-/** Reads a time in ISO 8601, in the one form that `toISOString` writes; `null` if it is something else. */
+/**
+ * Reads a time in ISO 8601, in the form that `toISOString` writes; `null` if the text has another
+ * form.
+ */
 export function parseTime(text: unknown): Date | null {
   if (typeof text !== "string") return null;
   const date = new Date(text);

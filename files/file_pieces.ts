@@ -7,8 +7,8 @@ import { EMPTY } from "../base/bytes.ts";
 import { type FileIdentity, isSameFile } from "../disk/names.ts";
 
 /**
- * The metadata of an open file, from `node:fs`. Deno truncates `mtimeNs` to milliseconds, and `ctimeNs`, which can't be set, to
- * seconds.
+ * The metadata of an open file, from `node:fs`. Deno truncates `mtimeNs` to milliseconds, and
+ * `ctimeNs`, which can't be set, to seconds.
  */
 export type FileState = Pick<
   BigIntStats,
@@ -18,20 +18,19 @@ export type FileState = Pick<
 /** A file that is open for reading, with its state when it was opened. */
 export interface OpenFile {
   readonly handle: FileHandle;
-  /** Its path, without links. */
+  /** The real path of the file. */
   readonly path: string;
-  /** In bytes. */
+  /** The size in bytes. */
   readonly size: number;
-  /** Its metadata. */
   readonly state: FileState;
-  /** When the metadata was read, or just before, in milliseconds since 1970. */
+  /** The time at which `state` was read, or just before, in milliseconds since 1970. */
   readonly lookedAt: number;
 }
 
 /**
  * How long a file must not have changed before its times identify it: clocks of file systems
- * advance in steps of some milliseconds, and Deno truncates ctime to seconds, so that a file that changes
- * twice in this time can look the same after both.
+ * advance in steps of some milliseconds, and Deno truncates ctime to seconds, so that a file that
+ * changes twice in this time can look the same after both.
  */
 export const SETTLED_MILLISECONDS = 2000;
 
@@ -61,15 +60,16 @@ export function isOverwritten(first: FileState, now: FileState): boolean {
 
 /** Bytes of each of the two buffers for a file of this device. */
 const PIECE_BYTES = 2097152;
-/** The same for one that is served: there are many of them. */
+/** Bytes of each of the two buffers for a file that is served; many may be served at once. */
 const SERVED_BYTES = 524288;
 
 /**
- * Yields the bytes of a file from `start` up to, not including, `stop`; each piece is valid until the
- * next is requested. While one is in use the next is being read.
+ * Yields the bytes of a file from `start` up to, not including, `stop`. Each piece is valid until
+ * the next is requested; while a piece is in use, the next is being read.
  *
  * @param tooShort Creates the error for a file that ends before `stop`.
- * @param arrived Called with each piece as soon as it has been read, while the one before may still be in use.
+ * @param arrived Called with each piece as soon as it has been read, while the one before may still
+ * be in use.
  */
 export async function* readPieces(
   file: Deno.FsFile | FileHandle,
@@ -104,21 +104,27 @@ export async function* readPieces(
       [buffer, other] = [other, buffer];
       if (position < stop) {
         reading = read();
-        // It is awaited before the next piece, and in the end.
+        // An error is thrown where the piece is awaited.
         reading.catch(() => {});
       }
       yield piece;
     }
   } finally {
-    // Its buffer, and the position of the file, are in use until then.
+    // A read in progress uses its buffer, and the position of the file.
     await reading?.catch(() => {});
   }
 }
 
-/** Flags with which opening never waits, as it would for a FIFO that has just replaced a file; a link is not followed. */
+/**
+ * Flags to open a file for reading: no link is followed, and opening a FIFO, which may just have
+ * replaced a file, does not wait for a writer.
+ */
 export const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
 
-/** Reads a small file at once; `null` if it has more bytes than the buffer, is not the one seen, or is being written. */
+/**
+ * Reads a small file at once; `null` if the path has another file by now, or the file is larger
+ * than the buffer or being written.
+ */
 export function readSmall(
   path: string,
   seen: FileIdentity,
@@ -134,8 +140,9 @@ export function readSmall(
 }
 
 /**
- * Reads a small file that is open; false if it has more bytes than the buffer, or is being written. Its times show a change
- * only if they are older than it: what was changed just before is read twice, and has to be the same.
+ * Reads a small file that is open; false if the file is larger than the buffer, or being written.
+ * The times of a file that has changed within two seconds show no further change: such a file is
+ * read twice, and both times must give the same bytes.
  */
 export function readOpen(file: number, state: BigIntStats, buffer: Uint8Array): boolean {
   const size = Number(state.size);

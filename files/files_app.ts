@@ -27,11 +27,11 @@ import { answerOffset, asksForOffset, put, remove } from "./put.ts";
 import { putBundle } from "./put_bundle.ts";
 import { printable, printableError } from "../base/printable.ts";
 import { isNews, notFound, Refusal, refusalOf, rootIsGone } from "./refusal.ts";
-import { presenceOf, Root } from "./root.ts";
+import { Root } from "./root.ts";
 import { UnfinishedFiles } from "./unfinished.ts";
 import type { Logger } from "../server.ts";
 
-/** What a {@linkcode FilesApp} does beyond serving files to GET and HEAD. */
+/** Options of a {@linkcode FilesApp}, which without them serves files to GET and HEAD. */
 export interface FilesOptions {
   /**
    * Whether a path with a trailing slash is answered with the directory's content as a JSON array.
@@ -40,38 +40,40 @@ export interface FilesOptions {
    */
   list?: boolean | undefined;
   /**
-   * Whether peers may write files with PUT, and delete files and empty directories with DELETE: everything that
-   * the program may. Needs `--allow-write` of the directory.
+   * Whether peers may write files with PUT, and delete files and empty directories with DELETE:
+   * everything that the program may. Needs `--allow-write` of the directory.
    *
    * @default {false}
    */
   write?: boolean | undefined;
   /**
-   * The most bytes that a written file may have; larger files are answered with `413 Content Too Large`.
+   * The most bytes that a written file may have; larger files are answered with `413 Content Too
+   * Large`.
    *
    * @default {2⁵³ − 1}
    */
   maxBytes?: number | undefined;
   /**
-   * How many bytes of interrupted uploads are kept, so that they can be resumed: of all clients of one
-   * authority together, in at most 16 parts. The oldest parts of the same authority are removed first, and each
-   * one after 24 hours.
+   * How many bytes of interrupted uploads are kept, so that they can be resumed: of all clients of
+   * one authority together, in at most 16 parts. The oldest parts of the same authority are removed
+   * first, and each one after 24 hours.
    *
    * @default {17179869184}
    */
   maxPartBytes?: number | undefined;
   /**
-   * Gets a warning, with the reason, for each refused write, each request for which no file can be opened because
-   * too many are open, or the directory is not there, and each file or directory that the disk does
-   * not give; the peer gets only the status.
+   * Gets a warning, with the reason, for each refused write, each request for which no file can be
+   * opened because too many are open, or the directory is not there, and each file or directory
+   * that the disk does not give; the peer gets only the status.
    *
    * @default {nowhere}
    */
   logger?: Pick<Logger, "warn"> | undefined;
   /**
-   * Called once for each file that was sent to a peer, to its end or cut, or that a peer has written or removed, singly or in a
-   * bundle; not for lists. A file of up to 32 KiB that is requested by itself counts as sent when its response is made. If
-   * it throws, the logger gets a warning, and the response is as it would be.
+   * Called once for each file that was sent to a peer, to its end or cut, or that a peer has
+   * written or removed, singly or in a bundle; not for lists. A file of up to 32 KiB that is
+   * requested by itself counts as sent when its response is made. If the function throws, the
+   * logger gets a warning, and the response stays the same.
    *
    * @default {nothing is called}
    */
@@ -84,33 +86,35 @@ const READING = "GET, HEAD";
 const WRITING = "GET, HEAD, PUT, DELETE";
 
 /**
- * Serves the files below a directory to GET and HEAD; with options it lists directories, and lets peers
- * write and delete files. Needs `--allow-read` of the directory, and to write `--allow-write`.
+ * Serves the files below a directory to GET and HEAD; options add lists of directories, and let
+ * peers write and delete files. Needs `--allow-read` of the directory, and to write
+ * `--allow-write`.
  *
- * Each component of a path is the name of a file or directory, escaped as {@linkcode escapeName} does.
+ * Each component of a path is the name of a file or directory, escaped as {@linkcode escapeName}
+ * does.
  *
- * A path with a trailing slash refers to the `index.html` of a directory, or with `list` to a JSON array of
- * its content, with the query `tree` of everything below it; without the slash a directory is answered with a redirect. Files have `content-type` and,
- * if they have not changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
- * requests (RFC 9110 §13, §14) are supported. What is there and can't be read is answered with `403
- * Forbidden`, and everything else with `404 Not Found`: what does not exist, is not a regular file,
- * or is reached by a symbolic link that leads out of the directory. While the directory itself is
- * not there, as it was moved or its disk is not mounted, everything is answered with `503 Service
- * Unavailable`.
+ * A path with a trailing slash refers to the `index.html` of a directory, or with `list` to a JSON
+ * array of its content, with the query `tree` of everything below it; without the slash a directory
+ * is answered with a redirect. Files have `content-type` and, if they have not changed for two
+ * seconds, `last-modified` and a strong `etag`; a single range and conditional requests (RFC 9110
+ * §13, §14) are supported. A file that can't be read is answered with `403 Forbidden`, and
+ * everything else with `404 Not Found`: a missing or special file, and a symbolic link that leads
+ * out of the directory. While the directory itself is not there, because the directory was moved or
+ * its disk is not mounted, every request is answered with `503 Service Unavailable`.
  *
  * A file is read in pieces while it is sent, and closed whatever the peer does. A file that is
- * overwritten in place meanwhile is not sent to its end. Its SHA-256 is sent as `repr-digest` (RFC 9530)
- * if `want-repr-digest` requests it: always with HEAD, and with GET if it is known.
+ * overwritten in place meanwhile is not sent to its end. Its SHA-256 is sent as `repr-digest` (RFC
+ * 9530) if `want-repr-digest` requests it: always with HEAD, and with GET if it is known.
  *
- * With `write` a PUT replaces a file by renaming one that is complete and synced to the disk: half a
- * file is never visible, and an error leaves nothing behind but what can be resumed. With
- * `--allow-sys=statfs` a file that is larger than the free space is refused before its body is
+ * With `write` a PUT replaces a file by renaming one that is complete and synced to the disk: half
+ * a file is never visible, and an error leaves nothing behind but an upload that can be resumed.
+ * With `--allow-sys=statfs` a file that is larger than the free space is refused before its body is
  * read. A PUT can have preconditions and a digest, and an upload that was sent with its length and
  * digest is resumed where it was interrupted. DELETE removes a file or an empty directory. Writing
  * follows no symbolic link.
  *
- * A POST with the query `bundle=get`, `bundle=digest` or, with `write`, `bundle=put` reads or writes many small files in
- * one message.
+ * A POST with the query `bundle=get`, `bundle=digest` or, with `write`, `bundle=put` reads or
+ * writes many small files in one message.
  *
  * @example Serve files to read
  * ```ts
@@ -158,12 +162,14 @@ export class FilesApp implements AppObject {
    * Serves a directory. Its path is resolved once, here; its content may change later.
    *
    * @param dir The path, or a `file:` URL, of the directory.
-   * @param options What it does beyond serving files to read.
-   * @throws {TypeError} if it is neither a string nor a URL, or an option is unknown or of a wrong type.
-   * @throws {RangeError} if it is empty, has a NUL byte, or is not a `file:` URL; on Windows if `list` or
-   * `write` is true; if `maxBytes` or `maxPartBytes` is not an integer from 0 to 2⁵³ − 1.
-   * @throws {Deno.errors.NotFound} if it does not exist, `Deno.errors.NotADirectory` if it is
-   * something else, `Deno.errors.NotCapable` without the permission to read it.
+   * @param options Further abilities, limits, and functions to call.
+   * @throws {TypeError} if `dir` is neither a string nor a URL, or an option is unknown or of a
+   * wrong type.
+   * @throws {RangeError} if `dir` is empty, has a NUL byte, or is not a `file:` URL; on Windows if
+   * `list` or `write` is true; if `maxBytes` or `maxPartBytes` is not an integer from 0 to
+   * 2⁵³ − 1.
+   * @throws {Deno.errors.NotFound} if nothing is there, `Deno.errors.NotADirectory` if a file is,
+   * `Deno.errors.NotCapable` without the permission to read the directory.
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
     const { list = false, write = false, logger, maxBytes, maxPartBytes, onFile } = checkOptions(
@@ -188,12 +194,13 @@ export class FilesApp implements AppObject {
   }
 
   /**
-   * Answers with a file, a part of one, or a list; writes or deletes a file; or refuses with the right status.
+   * Answers with a file, a part of one, or a list; writes or deletes a file; or refuses with the
+   * right status.
    *
    * @param request The request.
    * @param session The session of the request.
-   * @throws {Error} if the file system fails in a way that has no status; the server logs
-   * it, and closes the connection.
+   * @throws {Error} if the file system fails in a way that has no status; the server logs the error
+   * and closes the connection.
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     const { method } = request;
@@ -223,10 +230,11 @@ export class FilesApp implements AppObject {
       if (target === null || method === "POST" && !target.isDirectory) throw notFound();
       return await action({ request, session, target, report, warn, ...this.#settings });
     } catch (error) {
-      // The directory may have gone meanwhile.
+      // The directory may have vanished since the request began.
       const refusal = isThere() ? refusalOf(error) : rootIsGone(root.path);
       if (refusal === null) throw printableError(error);
-      // Of what is only read: what is not found is no news, and an error of the disk means nothing else.
+      // Requests to read are not logged for missing files; an error of the file system that the
+      // functions for reading have not turned into a refusal is thrown.
       const isLogged = !isReading || error instanceof BundleError ||
         isNews(refusal) && (refusal === error || refusal.status === 503);
       if (isLogged) warn(refusal);
@@ -235,7 +243,7 @@ export class FilesApp implements AppObject {
     }
   }
 
-  /** What a request wants to have done; `null` if that is not to be had here. */
+  /** The function that carries out a request; `null` if there is none for its method and query. */
   #actionOf({ method, headers, query }: Request): typeof get | null {
     if (method === "GET") return get;
     if (method === "HEAD") return this.#write && asksForOffset(headers) ? answerOffset : get;
@@ -291,4 +299,22 @@ function realPathOf(dir: string | URL): string {
     throw error;
   }
   throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);
+}
+
+/**
+ * Makes a function that tells whether a directory is still at its path: false after the directory
+ * was moved or removed, or its disk was unmounted. Then the path may have another directory, the
+ * mount point, of another device and with another inode. A disk that is mounted again may have
+ * another device, but has the same inodes.
+ */
+function presenceOf(path: string): () => boolean {
+  const { dev, ino } = Deno.lstatSync(path);
+  return () => {
+    try {
+      const now = Deno.lstatSync(path);
+      return now.isDirectory && (now.dev === dev || now.ino === ino);
+    } catch (error) {
+      return error instanceof Deno.errors.NotCapable;
+    }
+  };
 }

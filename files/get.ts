@@ -21,6 +21,7 @@ import { digestHeader, type KnownDigests, newHash, parseWantReprDigest } from ".
 import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "./listing.ts";
+import { openBelow, refusalToRead } from "./reading.ts";
 import { notFound, unreadable } from "./refusal.ts";
 
 const INDEX = "index.html";
@@ -40,19 +41,21 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
     return [200, "OK", { "content-type": "application/json", date }, isHead ? null : body];
   }
   const path = isDirectory ? [...names, INDEX] : names;
-  const found = await root.open(path);
+  const found = await openBelow(root, path);
   if (found === "directory" && !isDirectory) return redirect(request, last);
   if (found === null || found === "directory") throw notFound();
   try {
     return await answer(read, found, path);
   } catch (error) {
-    // Of a session that has ended.
+    // The end of the session is the reason for any other error.
     read.session?.signal.throwIfAborted();
-    throw root.refusalToRead(error, path);
+    throw refusalToRead(root, error, path);
   }
 }
 
-/** The same path with a trailing slash, relative, so that it is also right behind a proxy. */
+/**
+ * Redirects to the path with a trailing slash: a relative one, which is right behind a proxy, too.
+ */
 function redirect({ method, query }: Request, last: string): ResponseTuple {
   const location = `./${last}/${query === null ? "" : `?${query}`}`;
   return makeEmptyResponse(method, 301, "Moved Permanently", { location });
@@ -70,14 +73,14 @@ async function answer(
     const condition = checkConditions(headers, validators);
     if (condition === 412) return makeEmptyResponse(method, 412, "Precondition Failed");
     if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
-    // It applies to GET alone (RFC 9110 §14.2).
+    // A range applies to GET alone (RFC 9110 §14.2).
     const { range: wanted } = headers;
     const applies = method === "GET" && isRangeWanted(headers, validators);
     const range = applies && isRange(wanted) ? wanted : null;
     if (range !== null && range.start >= file.size) {
       return makeEmptyResponse(method, 416, "Range Not Satisfiable");
     }
-    // With a slash, so that a file named "html" is not mistaken for an extension.
+    // The slash keeps a file named "html" from being taken for an extension.
     const type = mime.getType(`/${path.at(-1)}`) ?? UNKNOWN_TYPE;
     const answerHeaders = { "content-type": type, ...validatorHeaders(validators) };
     if (method === "HEAD") {
@@ -87,7 +90,7 @@ async function answer(
     handedOver = true;
     const part = range?.contentRange(file.size) ?? null;
     const { start, stop } = part ?? { start: 0, stop: file.size };
-    // For the next request, most often by the same peer.
+    // The digest is remembered for the next request, most often by the same peer.
     const isHashed = wantsDigest(read.request) && read.digests.find(file) === null;
     const body = await makeFileBody(file, start, stop, isHashed ? read.digests : null, (bytes) => {
       read.report("get", path, bytes, bytes === stop - start, part === null ? 200 : 206);
@@ -101,7 +104,9 @@ async function answer(
   }
 }
 
-/** Reports whether the peer requests the SHA-256 of the whole file; an invalid header is ignored. */
+/**
+ * Reports whether the peer requests the SHA-256 of the whole file; an invalid header is ignored.
+ */
 export function wantsDigest({ headers }: Request): boolean {
   const value = headers["want-repr-digest"];
   try {
@@ -134,7 +139,7 @@ function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
   };
 }
 
-/** Up to this many bytes are read at once, and sent in one write with the preamble. */
+/** The most bytes of a body that is read at once, and sent in one write with the preamble. */
 const SMALL_BYTES = 32768;
 
 const forgotten = new FinalizationRegistry<FileHandle>((handle) => {
@@ -142,16 +147,16 @@ const forgotten = new FinalizationRegistry<FileHandle>((handle) => {
 });
 
 /**
- * Makes a body of the bytes of a file from `start` up to, not including, `stop`; the file is
- * closed: at once if they are few, else after the body was sent, canceled, or garbage-collected.
+ * Makes a body of the bytes of a file from `start` up to, not including, `stop`. The file is closed
+ * at once if the bytes are few, else after the body was sent, canceled, or garbage-collected.
  *
- * A file that was overwritten is never sent to its end, so that no peer mistakes bytes of two versions
- * for a whole file.
+ * A file that was overwritten is never sent to its end, so that no peer mistakes bytes of two
+ * versions for a whole file.
  *
  * @param digests Gets the digest of a file that is read as a whole; `null` if nobody wants it.
  * @param sent Called once, with how many bytes were handed over to be sent.
- * @throws {BodyError} if the file was overwritten before a few bytes of it were read; of more
- * bytes sending the body does.
+ * @throws {BodyError} if the bytes are few, and the file was overwritten before they were read. A
+ * larger body fails with the same error while it is sent.
  */
 export async function makeFileBody(
   file: OpenFile,
@@ -162,8 +167,8 @@ export async function makeFileBody(
 ): Promise<Uint8Array | BodyIter> {
   const { handle } = file;
   const hash = digests !== null && start === 0 && stop === file.size ? newHash() : null;
-  // Once the last byte has been read: all bytes must be of the version that was opened.
-  // Synchronous: it takes far less time than a turn, since what was read just now is in the cache.
+  // All bytes must be of the version that was opened. The check is synchronous: a look at an open
+  // file takes far less time than a turn.
   const checkEnd = () => {
     const now = fstatSync(handle.fd, { bigint: true });
     if (isOverwritten(file.state, now)) throw overwritten(file);
@@ -179,7 +184,7 @@ export async function makeFileBody(
     });
     const closed = closing(handle, pieces, sent);
     forgotten.register(closed, handle, handle);
-    // What has not begun could not close a file of which nothing is requested.
+    // A generator that was never started would not close the file when it is canceled.
     await closed.next();
     try {
       return new BodyIter(closed, stop - start);
@@ -213,7 +218,10 @@ function overwritten({ path }: OpenFile): BodyError {
   );
 }
 
-/** Yields the pieces of a file, after an empty one, and then closes it; counts those that were taken, and so have been sent. */
+/**
+ * Yields an empty piece, and then the pieces of a file, which is closed at the end. A piece counts
+ * as sent once the next one is requested.
+ */
 async function* closing(
   handle: FileHandle,
   pieces: AsyncGenerator<Uint8Array, void, void>,

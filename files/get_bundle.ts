@@ -1,15 +1,15 @@
 /**
- * Requests for bundles: many small files at once, each with the promises of a single one.
+ * Requests for bundles: many small files in one response, each with the promises of a single GET.
  *
- * Small files are read with synchronous operations, in turns: an asynchronous operation costs several times
- * as much, and whatever is checked holds until the end of the turn.
+ * Small files are read with synchronous operations, in turns: an asynchronous operation costs
+ * several times as much.
  */
 
 import { type BigIntStats, fstatSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
-import { isOverload, isSameFile } from "../disk/names.ts";
+import { isAt, isOverload, isReal } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
@@ -24,12 +24,12 @@ import { sha256Of } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { readOpen, readSmall } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
+import { contains, openBelow, refusalToRead } from "./reading.ts";
 import { isNews, Refusal, refusalOf, rootIsGone } from "./refusal.ts";
 import { isReservedName, prefixOf } from "./reserved.ts";
-import type { Root } from "./root.ts";
 
 /** How often a file is read that changes meanwhile. */
-const ATTEMPTS = 3;
+const MAX_READINGS = 3;
 
 /** Answers with the files that a request names, or only with their digests. */
 export async function getBundle(bundle: FileRequest): Promise<ResponseTuple> {
@@ -84,7 +84,7 @@ async function* foundChunks(
   yield [null, EMPTY];
 }
 
-/** A file that was read in this turn, by its path, so that it can be looked at again. */
+/** A file that was read in this turn, to be looked at again before it is sent. */
 interface JustRead {
   readonly path: string;
   readonly state: BigIntStats;
@@ -112,7 +112,7 @@ class BundleReader {
     this.#hasContent = hasContent;
   }
 
-  /** Reads until the buffer is full, or all files have been read: then it returns true. */
+  /** Reads until the buffer is full; returns true once all files have been read. */
   async fill(): Promise<boolean> {
     while (this.#next < this.#paths.length && !this.buffer.isFull) {
       if (this.#turns.isOver) await this.#turns.next(this.#request.root.path);
@@ -121,7 +121,7 @@ class BundleReader {
     return this.#next === this.#paths.length;
   }
 
-  /** The files that were read since the last call. */
+  /** Takes the files that were read since the last call. */
   takeSizes(): readonly { path: readonly string[]; size: number }[] {
     const sizes = this.#sizes;
     this.#sizes = [];
@@ -129,10 +129,10 @@ class BundleReader {
   }
 
   /**
-   * Reads the next files that are in one directory, in one turn. The directory must be the same place before and after
-   * all of them were read, and each path must still lead to the file that was read; only then anything is kept.
+   * Reads the next files that are in one directory, in one turn. The files are kept only if
+   * afterwards no link leads to the directory, and each path still has the file that was read.
    *
-   * @returns False if nothing was read: links are on the way, or somebody is exchanging something.
+   * @returns False if nothing was read or kept.
    */
   #readGroup(): boolean {
     const [first, length, count] = [this.#next, this.buffer.length, this.#sizes.length];
@@ -141,25 +141,24 @@ class BundleReader {
     const { root } = this.#request;
     const path = root.pathOf(names);
     const read: JustRead[] = [];
-    const began = Date.now();
     let refused: AbsentStatus | null = null;
     try {
       if (names.length >= MAX_DEPTH || !names.every(isServedName)) refused = 404;
       else if (Deno.realPathSync(path) !== path) return false;
-      else if (!root.contains(path)) refused = 404;
+      else if (!contains(root, path)) refused = 404;
     } catch (error) {
       refused = this.#statusOf(error, names);
     }
     while (this.#next < this.#paths.length && !this.buffer.isFull) {
       const wanted = this.#paths[this.#next]!;
-      if (!isSamePath(wanted, parent)) break;
+      if (!isIn(wanted, parent)) break;
       const found = refused ?? this.#readFile(path, wanted, read);
       if (found === "alone") break;
       this.#next++;
       if (typeof found === "number") this.buffer.add({ path: wanted, status: found });
       if (this.#turns.isOver) break;
     }
-    if (read.length > 0 && !areStillThere(root, path, read, began)) {
+    if (read.length > 0 && !areStillIn(path, read)) {
       [this.#next, this.buffer.length, this.#sizes.length] = [first, length, count];
       return false;
     }
@@ -167,8 +166,9 @@ class BundleReader {
   }
 
   /**
-   * Reads a file in a directory that was checked; returns why not, and `null` after it was read. A link, and a large file, of
-   * which nobody may know before it was looked at again, is to be read alone.
+   * Reads a file in a directory that was checked; returns `null`, or the reason why it was not
+   * read. A link is to be read alone; so is a large file, whose size may be told only after another
+   * look at the directory.
    */
   #readFile(
     directory: string,
@@ -179,10 +179,10 @@ class BundleReader {
     if (!isServedName(name)) return 404;
     const path = prefixOf(directory) + name;
     try {
-      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      for (let reading = 0; reading < MAX_READINGS; reading++) {
         const seen = Deno.lstatSync(path);
         if (seen.isSymlink) return "alone";
-        // Opening a device can have effects.
+        // Special files are not opened: opening a device can have effects.
         if (!seen.isFile) return 404;
         if (seen.size >= BUNDLED_BELOW_BYTES) return "alone";
         const state = readSmall(path, seen, this.#content);
@@ -197,20 +197,20 @@ class BundleReader {
     }
   }
 
-  /** Reads the next file as a single GET does, through a link to a file that is served. */
+  /** Reads the next file as a single GET does, also by a link. */
   async #readAlone(): Promise<void> {
     const wanted = this.#paths[this.#next++]!;
     const status = await this.#readBelow(wanted);
     if (status !== null) this.buffer.add({ path: wanted, status });
   }
 
-  /** Reads a file; returns why not, and `null` after it was read. */
+  /** Reads a file; returns `null`, or the reason why it was not read. */
   async #readBelow(wanted: readonly string[]): Promise<AbsentStatus | null> {
     const names = [...this.#names, ...wanted];
     if (names.length > MAX_DEPTH || !names.every(isName)) return 404;
     try {
-      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-        const found = await this.#request.root.open(names);
+      for (let reading = 0; reading < MAX_READINGS; reading++) {
+        const found = await openBelow(this.#request.root, names);
         if (found === null || found === "directory") return 404;
         const { handle, size } = found;
         try {
@@ -239,45 +239,38 @@ class BundleReader {
     this.buffer.add(record, this.#hasContent ? content : EMPTY);
   }
 
-  /** The status of a file that can't be read: a bad sector, too, costs no other file. */
+  /** The status of a file that can't be read; a bad sector costs no other file. */
   #statusOf(error: unknown, names: readonly string[]): AbsentStatus {
     const { root, isThere, warn } = this.#request;
-    // The body is cut: of every other file the same would be said.
+    // Without the root, no file can be read, and the body is cut.
     if (!isThere()) throw rootIsGone(root.path);
     if (error instanceof Deno.errors.NotCapable) return 403;
     const isRefusal = error instanceof Refusal || isOverload(error);
-    const refusal = isRefusal ? refusalOf(error)! : root.refusalToRead(error, names);
+    const refusal = isRefusal ? refusalOf(error)! : refusalToRead(root, error, names);
     if (isNews(refusal)) warn(refusal, names.join("/"));
     return refusal.status as AbsentStatus;
   }
 }
 
-/** Whether a name can be that of something that is served. */
+/** Whether a file or directory that is served can have this name. */
 export function isServedName(name: string): boolean {
   return isName(name) && !isReservedName(name);
 }
 
-/** Whether a path is that of something in a directory. */
-function isSamePath(path: readonly string[], directory: readonly string[]): boolean {
+/** Whether a path is that of an entry of a directory. */
+function isIn(path: readonly string[], directory: readonly string[]): boolean {
   return path.length === directory.length + 1 &&
     directory.every((name, i) => path[i] === name);
 }
 
 /**
- * Checks that files were read where they seemed to be: who exchanges a directory for a link while they are opened must
- * exchange it back and forth between these looks, too.
+ * Whether no link leads to a directory, and the files that were read there still have their paths.
  */
-function areStillThere(
-  root: Root,
-  directory: string,
-  read: readonly JustRead[],
-  began: number,
-): boolean {
-  const areSame = () => read.every(({ path, state }) => isSameFile(Deno.lstatSync(path), state));
+function areStillIn(directory: string, read: readonly JustRead[]): boolean {
   try {
-    return root.isWithoutLinks(directory) &&
-      root.changeSince(began, directory, areSame) === null;
+    return isReal(directory) && read.every(({ path, state }) => isAt(path, state));
   } catch {
+    // Each file is then read alone, with a status of its own.
     return false;
   }
 }

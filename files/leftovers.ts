@@ -1,30 +1,26 @@
-/** What interrupted transfers have left: parts and unfinished files, which go unless somebody still writes to them. */
+/**
+ * Leftovers of interrupted transfers: parts and unfinished files, which may be removed unless
+ * somebody still writes to them.
+ */
 
-import { rmdirSync } from "node:fs";
 import { lockIfFree } from "../disk/files.ts";
 import {
-  codeOf,
   isOverload,
   isSameFile,
   readNames,
   removeIfPresentSync,
   statOrNull,
 } from "../disk/names.ts";
+import { isHeldHere } from "../disk/temporary.ts";
 import { Refusal } from "./refusal.ts";
 import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
 
-/** The paths of the unfinished files that this process is writing. */
-const heldHere = new Set<string>();
-
-/** Holds an unfinished file, at the latest in the turn that creates it: until this is disposed of, nobody takes it for left over. */
-export function hold(path: string): Disposable {
-  heldHere.add(path);
-  return { [Symbol.dispose]: () => void heldHere.delete(path) };
-}
-
-/** Removes an unfinished file; returns false if this process, or another one, is writing it. */
+/**
+ * Removes an unfinished file, unless this process or another one is writing it: then the result is
+ * false.
+ */
 export function removeUnheld(path: string): boolean {
-  if (heldHere.has(path)) return false;
+  if (isHeldHere(path)) return false;
   const before = statOrNull(path);
   using file = openIfPossible(path);
   if (file !== null && !lockIfFree(file)) return false;
@@ -36,8 +32,11 @@ export function removeUnheld(path: string): boolean {
 }
 
 /**
- * Opens a file; `null` if it is gone, or left from a process that made it read-only before renaming it. Without a descriptor
- * left nobody can tell whether another process has locked it.
+ * Opens a file; `null` if it is gone, or read-only: a process makes a complete file read-only just
+ * before it renames it, and may be killed then.
+ *
+ * @throws the error of the system if too many files are open: then nobody can tell whether another
+ * process has locked this one.
  */
 function openIfPossible(path: string): Deno.FsFile | null {
   try {
@@ -49,52 +48,42 @@ function openIfPossible(path: string): Deno.FsFile | null {
 }
 
 /**
- * Reports whether this process writes to a file, or another one has locked it. An upload of another process that can't be resumed
- * has no lock; if its file is removed, it notices, and is refused.
+ * Whether this process writes to a file, or another one has locked it. An upload of another process
+ * that can't be resumed has no lock; the upload notices if its file is removed, and is refused.
  */
 function isHeld(path: string): boolean {
-  if (heldHere.has(path)) return true;
+  if (isHeldHere(path)) return true;
   using file = openIfPossible(path);
   return file !== null && !lockIfFree(file);
-}
-
-/**
- * Removes a directory that is empty, or has nothing but left-over parts.
- *
- * @param check Throws if it may not be removed: called before each change, in the same turn.
- */
-export async function removeDirectory(path: string, check: () => void): Promise<void> {
-  check();
-  try {
-    return rmdirSync(path);
-  } catch (error) {
-    const code = codeOf(error);
-    if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
-  }
-  const { paths, isElseEmpty } = await findLeftovers(path);
-  if (!isElseEmpty) throw new Refusal(409, `${path} is not empty`);
-  check();
-  for (const left of paths) Deno.removeSync(left);
-  rmdirSync(path);
 }
 
 /** The refusal to remove a part that somebody still writes to. */
 export class HeldPart extends Refusal {}
 
+/** The content of a directory: leftovers of interrupted transfers, and everything else. */
+interface Found {
+  /** The paths of leftovers; the content of a directory comes before the directory. */
+  readonly leftovers: readonly string[];
+  /** The names of everything else. */
+  readonly names: readonly string[];
+}
+
 /**
- * Finds what interrupted transfers have left in a directory: parts of downloads with their records, and what an app that has
- * served the directory has left unfinished, before the directory that it is in. Refuses if somebody still writes to one of them.
+ * Reads a directory, and tells leftovers of interrupted transfers from everything else. Leftovers
+ * are parts of downloads with their records, and unfinished files of an app that has served the
+ * directory.
+ *
+ * @throws {Refusal} if somebody still writes to one of them, or if something else has a reserved
+ * name.
  */
-export async function findLeftovers(
-  path: string,
-): Promise<{ readonly paths: readonly string[]; readonly isElseEmpty: boolean }> {
-  const paths: string[] = [];
-  let isElseEmpty = true;
+export async function findLeftovers(path: string): Promise<Found> {
+  const leftovers: string[] = [];
+  const names: string[] = [];
   for (const name of await readNames(path)) {
     const at = prefixOf(path) + name;
     const state = isReservedName(name) ? statOrNull(at) : null;
     if (state === null) {
-      isElseEmpty = false;
+      names.push(name);
       continue;
     }
     const inside = state.isDirectory() ? await readNames(at) : [];
@@ -104,11 +93,11 @@ export async function findLeftovers(
     if (stranger !== undefined || !state.isDirectory() && !state.isFile()) {
       throw new Refusal(409, `${at}${stranger ? `/${stranger}` : ""} is no part of a transfer`);
     }
-    // One by one: a call takes only so many arguments.
-    for (const inner of inside) paths.push(`${at}/${inner}`);
-    paths.push(at);
+    // Each by itself: a call takes only so many arguments.
+    for (const inner of inside) leftovers.push(`${at}/${inner}`);
+    leftovers.push(at);
   }
-  const held = paths.find(isHeld);
+  const held = leftovers.find(isHeld);
   if (held !== undefined) throw new HeldPart(409, `${held} is the part of a transfer in progress`);
-  return { paths, isElseEmpty };
+  return { leftovers, names };
 }

@@ -21,17 +21,19 @@ import { Route } from "./route.ts";
 import { isCut, statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import { TreeNode } from "./tree.ts";
 
-/** Entries of a tree: a client keeps them in memory, and a peer's list may be endless. */
+/**
+ * The most entries of a tree: a client keeps them in memory, and the list of a peer may be endless.
+ */
 const MAX_ENTRIES = 1_000_000;
 
 /**
  * Lists a directory that a `FilesApp` with `list: true` serves, in no particular order. Entries are
  * yielded as they arrive and not kept, so a list may have any length.
  *
- * A client opens a connection for it, which is closed at the end. A connection is in use until
- * then: open another one to download what is listed, or collect the entries first
- * (`Array.fromAsync`). Leaving the loop early closes it, unless all of the list has arrived. Each
- * iteration makes a new request.
+ * A client opens a connection for the list, which is closed at the end. A connection is in use
+ * until then: to download the files that are listed, open another connection, or collect the
+ * entries first (`Array.fromAsync`). Leaving the loop early closes the connection, unless all of
+ * the list has arrived. Each iteration makes a new request.
  *
  * @param from Where the directory is.
  * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
@@ -51,7 +53,8 @@ const MAX_ENTRIES = 1_000_000;
  * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
  * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { list: true }));
  * server.serveForever();
- * for await (const { name, kind, size } of listDirectory(new Client(server.address), fileUri(""))) {
+ * const client = new Client(server.address);
+ * for await (const { name, kind, size } of listDirectory(client, fileUri(""))) {
  *   assertEquals([name, kind, size], ["a b.txt", "file", 5]);
  * }
  * await Deno.remove(dir, { recursive: true });
@@ -70,22 +73,25 @@ export function listDirectory(
 }
 
 /**
- * Lists everything below a directory that a `FilesApp` with `list: true` serves, in a single request. Each directory comes
- * before what is in it; there is no other order. Links are not followed, and nothing else that could lead out of the tree.
+ * Lists everything below a directory that a `FilesApp` with `list: true` serves, in a single
+ * request. Each directory comes before its entries; there is no other order. Links are not
+ * followed, and nothing else that could lead out of the tree.
  *
- * The end of the list is seen: if it is cut, even where a connection ends properly, the iteration rejects. A list with
- * something that the server can't show has an entry of the kind `"other"` for it. At most 1,000,000 entries are listed.
+ * The iteration rejects if the list is cut, even where the connection ends properly. An entry that
+ * the server can't show is listed with the kind `"other"`. At most 1,000,000 entries are listed.
  *
- * A client opens a connection for it, which is closed at the end. A connection is in use until then. Leaving the loop early
- * closes it, unless all of the list has arrived. Each iteration makes a new request.
+ * A client opens a connection for the list, which is closed at the end. A connection is in use
+ * until then. Leaving the loop early closes the connection, unless all of the list has arrived.
+ * Each iteration makes a new request.
  *
  * @param from Where the directory is.
  * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
  * @param options A signal that aborts the list with its reason.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the URI does not end with `/`.
- * @throws {TransferError} during iteration: if the response is not a complete list, or has an entry that has a bad path, kind,
- * size or time, is in no directory of the list, or comes twice; if it has too many entries.
+ * @throws {TransferError} during iteration: if the response is not a complete list, or has too many
+ * entries, or an entry that has a bad path, kind, size or time, is in no directory of the list, or
+ * comes twice.
  *
  * @example
  * ```ts
@@ -100,7 +106,8 @@ export function listDirectory(
  * server.serveForever();
  *
  * const paths = [];
- * for await (const { path } of listTree(new Client(server.address), "/")) paths.push(path.join("/"));
+ * const client = new Client(server.address);
+ * for await (const { path } of listTree(client, "/")) paths.push(path.join("/"));
  * assertEquals(paths, ["sub", "sub/a b.txt"]);
  * await Deno.remove(dir, { recursive: true });
  * ```
@@ -118,7 +125,7 @@ export function listTree(
     for await (const { link: _link, ...entry } of entriesOfTree(response, uri, signal)) {
       const { path, kind, reason } = entry;
       if (!directories.has(path.slice(0, -1).join("/"))) throw outside(path);
-      // Names that are not UTF-8 may look the same.
+      // Two names that are not UTF-8 may look the same.
       if (reason !== "name") {
         const text = path.join("/");
         if (directories.has(text) || others.has(text)) throw twice(path);
@@ -135,18 +142,21 @@ export function checkTreeUri(uri: string): void {
   if (!uri.endsWith("/")) throw new RangeError(`uri: must end with "/"; got ${uri}`);
 }
 
-/** A tree, and when it was listed. */
+/** A tree, and the time of its list. */
 export interface ListedTree {
   readonly root: TreeNode;
-  /** By the clock of the tree's device, in milliseconds since 1970; `null` if that did not tell. */
+  /**
+   * By the clock of the tree's device, in milliseconds since 1970; `null` if the server did not
+   * say.
+   */
   readonly listed: { readonly began: number; readonly ended: number } | null;
 }
 
 /**
  * Reads the tree below a directory of another device.
  *
- * @param isSource Whether it is copied: then what has a reserved name is in it, as something that is skipped, and a link to
- * a file is that file. In a target it is a link.
+ * @param isSource Whether the tree is to be copied. Then entries with reserved names are in it, to
+ * be reported as skipped, and a link to a file is that file; in a target the link is a link.
  */
 export async function readRemoteTree(
   route: Route,
@@ -161,7 +171,7 @@ export async function readRemoteTree(
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
   if (seconds === null) return { root, listed: null };
-  // The time has been cut to a second.
+  // A date has whole seconds.
   const ended = (seconds + 1) * 1000 + performance.now() - askedAt;
   return { root, listed: { began: seconds * 1000, ended } };
 }
@@ -170,8 +180,9 @@ export async function readRemoteTree(
  * Reads the tree below a directory of this device. Links are not followed.
  *
  * @param path The real path of the directory.
- * @param onReserved Called with the path of what has a reserved name and is not in the tree, that of a target.
- * @throws {Deno.errors.NotADirectory} if it is something else.
+ * @param onReserved Called with the path of each entry of a target that has a reserved name, and so
+ * is not in the tree. Without this function the tree is a source.
+ * @throws {Deno.errors.NotADirectory} if something else has the path.
  * @throws {TransferError} if a directory is replaced meanwhile.
  */
 export async function readLocalTree(
@@ -201,7 +212,10 @@ export async function readLocalTree(
   return { root, listed: { began, ended: Math.max(began, Date.now()) } };
 }
 
-/** Adds an entry of a list to its tree; false if it is reserved, and left out. */
+/**
+ * Adds an entry of a list to its tree; false if the entry of a target is left out, as its name is
+ * reserved.
+ */
 function addEntry(root: TreeNode, entry: ListedEntry, isSource: boolean): boolean {
   const { path, name, kind, size, modified, reason, link } = entry;
   let parent: TreeNode | null = root;
@@ -305,7 +319,7 @@ async function* entriesOf<Entry extends DirectoryEntry>(
   } catch (error) {
     signal?.throwIfAborted();
     if (!isCut(error) || error instanceof Deno.errors.TimedOut) throw error;
-    // A server can tell it in no other way.
+    // A server can't say in another way that something went wrong.
     const problem =
       `the list of ${quote(uri)} was cut: the directory, or one in it, was removed, ` +
       "renamed or unmounted meanwhile, or the connection broke off; call again";

@@ -1,6 +1,6 @@
 /**
- * Names as a disk lists them, of what it also finds by others: it may drop dots at the end, or
- * ignore case.
+ * Names as a directory lists them. A disk may also find a file by other names: some disks ignore
+ * case, or drop dots at the end.
  */
 
 import type { BigIntStats } from "node:fs";
@@ -11,16 +11,17 @@ import { BUNDLE_END, BUNDLE_TYPE, formatRecord, type NameRecord, parsePaths } fr
 import { MAX_DEPTH } from "./file_name.ts";
 import type { FileRequest } from "./file_request.ts";
 import { isServedName, readPaths } from "./get_bundle.ts";
+import { isAbsence } from "./reading.ts";
 import { notFound, Refusal } from "./refusal.ts";
 import { prefixOf } from "./reserved.ts";
-import { isAbsence, type Root } from "./root.ts";
+import type { Root } from "./root.ts";
 
 const encoder = new TextEncoder();
 
 const ABSENT: NameRecord = { status: 404 };
 const UNTOLD: NameRecord = { status: 409 };
 
-/** Answers by which names the directories list what has the paths of a request. */
+/** Answers a request for the names by which directories list the files at some paths. */
 export async function nameBundle(request: FileRequest): Promise<ResponseTuple> {
   if (!request.list) throw notFound();
   const { root, session, target: { names } } = request;
@@ -32,10 +33,10 @@ export async function nameBundle(request: FileRequest): Promise<ResponseTuple> {
 }
 
 /**
- * Finds out by which names directories list what has these paths; what lies behind a link counts as
+ * Finds the names by which directories list the files at some paths. A file behind a link counts as
  * absent. Each directory is read at most once, in whatever order the paths are.
  *
- * @param signal Ends it with its reason.
+ * @param signal Aborts the search with its reason.
  */
 export async function findListedNames(
   root: Root,
@@ -60,7 +61,7 @@ export async function findListedNames(
   return records;
 }
 
-/** The result of a look at a name: the file, or `null` if nothing has it. */
+/** The result of a look at a name: the file, `null` for nothing, or `"untold"` after an error. */
 type Look = BigIntStats | null | "untold";
 
 async function findIn(
@@ -97,7 +98,7 @@ async function findIn(
     if (!isAbsence(error) && !isUnreadable(error)) throw error;
     return looks.map((look) => look === null ? ABSENT : UNTOLD);
   }
-  // Another process may have exchanged a directory for a link: then these are names from elsewhere.
+  // Another process may have exchanged a directory for a link: then the names are from elsewhere.
   if (pathWithoutLinks(root, directory) !== path) return names.map(() => UNTOLD);
   return records;
 }
@@ -128,7 +129,7 @@ interface Entry {
   readonly state: BigIntStats;
 }
 
-/** The entries of a directory that may be one of these. */
+/** The entries of a directory that may be one of some files, by the key of the file. */
 async function findAlike(
   path: string,
   names: readonly string[],
@@ -145,11 +146,13 @@ async function findAlike(
   return alike;
 }
 
-/** The name of an entry; `null` if none, or more than one, can be it. */
+/**
+ * The name of the only entry that can be a file; `null` if no entry can be, or more than one can.
+ */
 function nameOf(look: Look, alike: ReadonlyMap<string, readonly Entry[]>): string | null {
   const all = isState(look) ? alike.get(keyOf(look)) ?? [] : [];
   const same = all.filter(({ state }) => isState(look) && isSameFile(state, look));
-  // Some file systems number a file for each of its spellings anew: all else about it is the same.
+  // Some file systems give a file another number for each spelling; all else is the same.
   const [only, another] = same.length > 0 ? same : all;
   return only === undefined || another !== undefined ? null : only.name;
 }

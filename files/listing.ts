@@ -8,43 +8,50 @@ import { BodyError } from "../base/errors.ts";
 import {
   codeOf,
   type FileIdentity,
-  isAt,
   isMissing,
   isSameFile,
   isUnreadable,
   NOT_UTF8,
-  readNames,
   statOrNull,
 } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
+import { readRecovered } from "./aside.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
 import { printable } from "../base/printable.ts";
+import { findLinkedFile, isAbsence, refusalToRead, resolveBelow } from "./reading.ts";
 import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
-import { isAbsence, lookAgain, type Root } from "./root.ts";
+import { isInPlace, type KnownDirectory, type Root } from "./root.ts";
 
-/** The number of entries that are looked at in a turn: fewer than take too long, even if each is opened. */
-const AT_A_TIME = 128;
+/**
+ * The number of entries that are described before other work of the process gets its turn. A turn
+ * stays short even if each entry has to be opened.
+ */
+const ENTRIES_A_TURN = 128;
 /** The minimum number of characters in a chunk, except the last. */
 const CHUNK_CHARACTERS = 32768;
-/** How often entries are described that change meanwhile. */
-const ATTEMPTS = 10;
 /** How often a directory is read that is removed and made again meanwhile. */
-const READINGS = 3;
-/** Permission bits of a file that everybody may read: whether this user may needs no look. */
+const MAX_READINGS = 3;
+/** How often a name is looked up that its directory has, and that leads to nothing. */
+const MAX_LOOKUPS = 10;
+/**
+ * Permission bits of a file that everybody may read. Other files are opened, to find out whether
+ * this user may read them.
+ */
 const READABLE = 0o444;
 
 const encoder = new TextEncoder();
 
 /**
- * Makes a body with an array of everything in a directory, or in the tree below it. It is read while it is sent. What is
- * reserved is omitted; what can't be served is of the kind `"other"`. If it can't be told what there is, the body is cut.
+ * Makes a body with an array of everything in a directory, or in the tree below it. The directory
+ * is read while the body is sent. Reserved names are omitted; an entry that can't be served is of
+ * the kind `"other"`. If the entries can't be found out, the body is cut.
  *
  * @param root The directory that is served.
- * @param names The names that lead from it to the one that is read.
- * @returns `null` if there is no directory that may be seen.
- * @throws {Refusal} if there is one that can't be read.
+ * @param names The names that lead from the root to the directory that is listed.
+ * @returns `null` if there is no directory that a peer may see.
+ * @throws {Refusal} if there is a directory that can't be read.
  */
 export async function listBelow(
   root: Root,
@@ -52,18 +59,18 @@ export async function listBelow(
   isTree: boolean,
 ): Promise<ChunkedBodyIter | null> {
   try {
-    const resolved = await root.resolve(names);
-    if (resolved === null || !resolved.seen.isDirectory()) return null;
-    const path = resolved.real;
-    const first = firstPlace(path, resolved.seen);
-    // To the end, while there can still be another status: one that can't be read is not short.
-    const read = await readNames(path);
+    const resolved = await resolveBelow(root, names);
+    if (resolved === null || !resolved.state.isDirectory()) return null;
+    const { path } = resolved;
+    const first = firstPlace(path, resolved.state);
+    // Errors of these two are found out now, while the response can still have another status.
+    const read = await readRecovered(path);
     statOrNull(reservedPath(path));
     const walk = { root, path, turns: new Turns() };
     const texts = isTree ? treeTexts(walk, first, read) : listTexts(walk, first, read);
     return new ChunkedBodyIter(chunksOf(texts));
   } catch (error) {
-    const refusal = root.refusalToRead(error, names);
+    const refusal = refusalToRead(root, error, names);
     if (refusal.status === 404) return null;
     throw refusal;
   }
@@ -116,35 +123,31 @@ async function* chunksOf(elements: AsyncIterable<string[]>): AsyncGenerator<Chun
   yield [null, EMPTY];
 }
 
-/** What is listed. */
+/** A list that is being made. */
 interface Walk {
   /** The directory that is served. */
   readonly root: Root;
-  /** The real path of a directory in it, where the paths of the entries begin. */
+  /** The real path of the directory where the paths of the entries begin. */
   readonly path: string;
   readonly turns: Turns;
   /**
-   * Whether the list is for this device alone: then links are not followed, what is reserved is in it, as of the kind
-   * `"other"`, and nobody could be led to what he may not see.
+   * Whether the list is for this device alone: then links are not followed, and reserved names are
+   * entries of the kind `"other"`.
    */
   readonly isLocal?: boolean;
   /**
-   * Whether directories are read, so that it is known whether they can be, but nothing in them is
-   * described.
+   * Whether directories are only read, to find out whether they can be, and no entry is described.
    */
   readonly isShallow?: boolean;
 }
 
 /** A directory that is listed. */
-interface Place {
-  /** The names that lead to it from where the list begins. */
+interface Place extends KnownDirectory {
+  /** The names that lead to the directory from where the list begins. */
   readonly names: readonly string[];
-  /** Its path, without links. */
-  readonly path: string;
   /** `null` where the list begins. */
   readonly above: Place | null;
   readonly modified: Date;
-  /** The directory on the disk; `null` if nothing was there. */
   state: FileIdentity | null;
 }
 
@@ -153,10 +156,10 @@ function firstPlace(path: string, state: BigIntStats | null): Place {
 }
 
 /**
- * Yields everything below a directory, some entries at a time, parents before what is in them. Each
- * directory is read to its end before it is named: one that can't be is of the kind `"other"`.
- * Memory is needed for the names in the one that is being listed, and for the directories on the
- * way to it.
+ * Yields everything below a directory, some entries at a time, each directory before its entries. A
+ * directory is read to its end before it is named; if that fails, its kind is `"other"`.
+ * Memory is needed for the names in the directory that is being listed, and for the directories on
+ * the way to it.
  *
  * @throws {BodyError} if a directory was replaced while it was listed.
  * @throws the error of the first directory if that can't be read.
@@ -164,10 +167,10 @@ function firstPlace(path: string, state: BigIntStats | null): Place {
 export async function* readTree(walk: Walk): AsyncGenerator<ListedEntry[], void, void> {
   const { path } = walk;
   const first = firstPlace(path, statOrNull(path));
-  yield* readBelow(walk, first, await readNames(path));
+  yield* readBelow(walk, first, await readRecovered(path));
 }
 
-/** Does {@linkcode readTree} with the names in the first directory. */
+/** Yields the entries of {@linkcode readTree}, given the names in the first directory. */
 async function* readBelow(
   walk: Walk,
   first: Place,
@@ -191,16 +194,16 @@ async function* readBelow(
   checkFirst(first);
 }
 
-/** Checks that the directory where a list begins is still the same. */
-function checkFirst({ path, state }: Place): void {
-  if (state === null || !isAt(path, state)) throw replaced(path);
+/** Checks that the directory where a list begins is still the same, and no link leads to it. */
+function checkFirst(place: Place): void {
+  if (!isInPlace(place)) throw replaced(place.path);
 }
 
 /**
  * Checks that a directory that is gone, or another one by now, was removed where it lay: on the
  * same device, and in directories that are still there, or were themselves removed, or made again.
- * Else it has only lost its place, as when a disk is unmounted or a directory is renamed, and the
- * list would be one of what is left.
+ * Otherwise the directory has only lost its path, as when a disk is unmounted or a directory is
+ * renamed, and a list without its entries would be wrong.
  */
 function checkRemoved(place: Place): void {
   let at = place;
@@ -208,9 +211,10 @@ function checkRemoved(place: Place): void {
     const { path, state } = at;
     const now = statOrNull(path);
     if (now === null) continue;
-    if (state !== null && isSameFile(now, state)) return;
-    // The directory itself may have given way to something else.
-    const mayBeOther = at === place || now.isDirectory();
+    const isSame = state !== null && now.isDirectory() && isSameFile(now, state);
+    if (isSame && isInPlace(at)) return;
+    // A file or link may have replaced the directory itself.
+    const mayBeOther = !isSame && (at === place || now.isDirectory());
     if (!mayBeOther || Number(now.dev) !== Number(state?.dev)) throw replaced(path);
   }
   checkFirst(at);
@@ -222,9 +226,9 @@ function replaced(path: string): BodyError {
 
 /**
  * Yields the entries of a directory, some at a time, and before them the directory itself unless
- * the list begins there. If it is removed and made again meanwhile, it is read anew.
+ * the list begins there. A directory that is removed and made again meanwhile is read anew.
  *
- * @param read The names in it, if they have been read.
+ * @param read The names in the directory, if they have been read.
  */
 async function* readPlace(
   walk: Walk,
@@ -241,11 +245,11 @@ async function* readPlace(
   const doubtful = new Set<string>();
   const listed = new Set<string>();
   const missing = new Set<string>();
-  let looks = 1;
+  let lookups = 1;
   let names = read ?? [];
   let next = 0;
   const take = (isLost: boolean) => {
-    const some = names.slice(next, next + AT_A_TIME);
+    const some = names.slice(next, next + ENTRIES_A_TURN);
     const entries = describeAll(walk, place, some, doubtful, missing, isLost);
     if (entries === null) return null;
     next += some.length;
@@ -253,17 +257,17 @@ async function* readPlace(
     itself = [];
     return entries;
   };
-  for (let reading = 1; reading <= READINGS; reading++) {
+  for (let reading = 1; reading <= MAX_READINGS; reading++) {
     try {
       if (reading > 1) {
         const now = findAgain(place);
         if (now === null) return;
-        // A link to another directory must not be read in its place.
+        // A link to another directory must not be read instead.
         if (!now.isDirectory()) break;
       }
       if (read === null) {
         for (const name of names.slice(0, next)) listed.add(name);
-        const all = await readNames(path);
+        const all = await readRecovered(path);
         const left = listed.size === 0 ? all : all.filter((name) => !listed.has(name));
         names = isShallow ? [] : left;
         next = 0;
@@ -275,18 +279,19 @@ async function* readPlace(
         if (turns.isOver) await turns.next(root.path);
         if (next < names.length) continue;
         if (missing.size === 0) return;
-        // What is still listed was not removed: a damaged disk lists names that it does not find.
-        const still = new Set(await readNames(path));
+        // A name that is still listed was not removed: a damaged disk lists names that it does not
+        // find.
+        const still = new Set(await readRecovered(path));
         const lost = [...missing].filter((name) => still.has(name));
         if (lost.length === 0) return;
-        if (++looks > ATTEMPTS) return yield lost.map((name) => other(name, "unreadable"));
+        if (++lookups > MAX_LOOKUPS) return yield lost.map((name) => other(name, "unreadable"));
         for (const name of names) if (!missing.has(name)) listed.add(name);
         missing.clear();
         names = lost;
         next = 0;
       }
     } catch (error) {
-      // A name that was sent as that of a directory can't be taken back.
+      // An entry that says that this is a directory can't be taken back once it was sent.
       const isNamed = itself.length === 0;
       if (isMissing(error)) continue;
       if (isNamed || !isUnreadable(error)) throw error;
@@ -304,11 +309,13 @@ async function* readPlace(
     isAnyLost ||= entries.length > 0;
     yield entries;
   }
-  // Without an entry that says so the list would seem to be complete.
+  // Without an entry of the kind "other", the list would seem to be complete.
   if (!isAnyLost) throw replaced(path);
 }
 
-/** Finds what has the path of a directory that was removed or replaced; `null` if nothing has. */
+/**
+ * Looks again at the path of a directory that was removed or replaced; `null` if nothing is there.
+ */
 function findAgain(place: Place): BigIntStats | null {
   checkRemoved(place);
   const now = statOrNull(place.path);
@@ -320,8 +327,9 @@ function findAgain(place: Place): BigIntStats | null {
  * Describes entries of a directory; returns `null` if it is gone, or another one by now.
  *
  * @param doubtful The names so far that are not UTF-8, or look so.
- * @param missing The names so far that nothing was found by.
- * @param isLost Whether the directory changes all the time: then it need not be the same, and what is in it can't be read.
+ * @param missing The names so far that lead to nothing.
+ * @param isLost Whether the directory changes all the time: then it may be another one, and its
+ * entries are unreadable.
  */
 function describeAll(
   { root, isLocal = false }: Walk,
@@ -331,122 +339,67 @@ function describeAll(
   missing: Set<string>,
   isLost: boolean,
 ): Found[] | null {
-  const { path, state } = place;
+  const { path } = place;
   const isTooDeep = path !== root.path &&
     path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH;
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const began = Date.now();
-    // Also because a directory that may not be searched can't tell what is in it.
-    const there = statOrNull(reservedPath(path));
-    const reserved = isLocal ? null : there;
-    const seen: Seen[] = [];
-    const doubtfulHere = new Set(doubtful);
-    const missingHere: string[] = [];
-    const found = { seen, doubtful: doubtfulHere, missing: missingHere };
-    const directory = { root, place, reserved, isTooDeep, isLocal, ...found };
-    const entries: Found[] = [];
-    for (const name of names) {
-      const entry = describe(directory, name);
-      if (entry !== null) entries.push(isLost ? other(name, "unreadable") : entry);
-    }
-    const change = isLocal ? null : changeOf(root, began, place, seen, isLost);
-    if (!isLost && (state === null || statOrNull(path) === null || !isSame(place))) return null;
-    if (change === "moved") break;
-    if (change !== null) continue;
-    for (const name of doubtfulHere) doubtful.add(name);
-    for (const name of missingHere) missing.add(name);
-    return entries;
+  // The lookup is made for a local list, too: its error shows that no entry can be described.
+  const there = statOrNull(reservedPath(path));
+  const reserved = isLocal ? null : there;
+  const directory: ReadDirectory = {
+    root,
+    place,
+    reserved,
+    isTooDeep,
+    isLocal,
+    doubtful: new Set(doubtful),
+    missing: [],
+  };
+  const entries: Found[] = [];
+  for (const name of names) {
+    const entry = describe(directory, name);
+    if (entry !== null) entries.push(isLost ? other(name, "unreadable") : entry);
   }
-  throw replaced(path);
-}
-
-/** The change since a directory was first looked at; a name on the way to it may be gone. */
-function changeOf(
-  root: Root,
-  began: number,
-  place: Place,
-  seen: readonly Seen[],
-  isLost: boolean,
-): ReturnType<typeof lookAgain> {
-  const isThere = () => isAnyThere(seen);
-  try {
-    return place.above === null || isLost
-      ? root.changeSince(began, place.path, isThere)
-      : lookAgain(isThere, () => isStillBelow(place, place.above!));
-  } catch (error) {
-    if (isMissing(error)) return "replaced";
-    throw error;
-  }
-}
-
-/**
- * Whether a directory is the one that was named, in the directory that it was named in. Then no
- * link leads to it, as none led to the directory above. A look at every directory on the way would
- * make the work for a tree grow as the square of its depth, and more.
- */
-function isStillBelow(place: Place, above: Place): boolean {
-  return isSame(place) && isSame(above);
-}
-
-/** Whether a directory has its path; a link may get the number of one that was just removed. */
-function isSame({ path, state }: Place): boolean {
-  const now = Deno.lstatSync(path);
-  return now.isDirectory && isSameFile(now, state!);
-}
-
-/**
- * Whether one of the entries, that nobody can foresee, is still what was described: so a list of another directory, for a link to
- * which this one was exchanged, is found out even if it is back in its place.
- */
-function isAnyThere(seen: readonly Seen[]): boolean {
-  if (seen.length === 0) return true;
-  const { path, info } = seen[Math.floor(Math.random() * seen.length)]!;
-  return isAt(path, info);
+  if (!isLost && !isInPlace(place)) return null;
+  for (const name of directory.doubtful) doubtful.add(name);
+  for (const name of directory.missing) missing.add(name);
+  return entries;
 }
 
 /** An entry of a directory; a directory that has a `place` is yet to be read, and named. */
 type Found = DirectoryEntry & Pick<ListedEntry, "link"> & {
   readonly place?: Place;
-  /** Whether it is the directory itself. */
+  /** Whether the entry is the directory itself. */
   readonly isItself?: true;
 };
-
-/** What an entry was when it was described. */
-interface Seen {
-  readonly path: string;
-  readonly info: Deno.FileInfo;
-}
 
 /** A directory that is being read. */
 interface ReadDirectory {
   readonly root: Root;
   readonly place: Place;
-  /** The reserved directory in it. */
+  /** The reserved directory there, which is no entry. */
   readonly reserved: ReturnType<typeof statOrNull>;
   /** The names so far that are not UTF-8, or look so. */
   readonly doubtful: Set<string>;
-  /** Whether paths in it are too long to be asked for. */
+  /** Whether the paths of its entries have too many names for a request. */
   readonly isTooDeep: boolean;
   readonly isLocal: boolean;
-  /** The entries so far. */
-  readonly seen: Seen[];
-  /** The names that nothing was found by. */
+  /** The names that lead to nothing. */
   readonly missing: string[];
 }
 
-/** What has a name; `null` if nothing has, or nobody may know. */
+/** Describes the entry with a name; `null` if there is none, or the entry is reserved. */
 function describe(directory: ReadDirectory, name: string): Found | null {
   const { place, doubtful, isLocal } = directory;
   if (isReservedName(name)) return isLocal ? other(name, "special") : null;
   const isDoubtful = name.includes(NOT_UTF8);
-  // Of equal-looking names only the first can be the real one.
+  // Among names that look the same, only the first can be spelled as it looks.
   if (!isName(name) || isDoubtful && doubtful.has(name)) return other(name, "name");
   if (isDoubtful) doubtful.add(name);
   try {
     return describeAt(directory, prefixOf(place.path) + name, name);
   } catch (error) {
     if (codeOf(error) === "ENAMETOOLONG") return other(name, "name");
-    // It was removed meanwhile, unless the real name has other bytes.
+    // A missing entry was removed meanwhile, unless its name on the disk has other bytes.
     if (isMissing(error)) {
       if (isDoubtful) return other(name, "name");
       directory.missing.push(name);
@@ -458,15 +411,14 @@ function describe(directory: ReadDirectory, name: string): Found | null {
 }
 
 function describeAt(
-  { root, place, reserved, isTooDeep, isLocal, seen }: ReadDirectory,
+  { root, place, reserved, isTooDeep, isLocal }: ReadDirectory,
   path: string,
   name: string,
 ): Found | null {
   const info = Deno.lstatSync(path);
-  seen.push({ path, info });
   if (isTooDeep) return other(name, "name");
   if (info.isSymlink) {
-    // A link to a directory is not followed: two of them can lead to each other, and who follows the list would never end.
+    // No link to a directory is followed: two such links can lead to each other, without end.
     const target = isLocal ? null : fileOfLink(root, path);
     return target === null
       ? other(name, "link", info)
@@ -485,12 +437,12 @@ function describeFile(name: string, path: string, info: Deno.FileInfo): Director
   return { name, kind: "file", size: info.size, modified: timeOf(info) };
 }
 
-/** The file that a link leads to, if it is one that is served. */
+/** The file that a link leads to, if a peer may see that file. */
 function fileOfLink(root: Root, path: string): { path: string; info: Deno.FileInfo } | null {
   try {
-    return root.findLinked(path);
+    return findLinkedFile(root, path);
   } catch (error) {
-    // Where this user may not search nobody knows whether it leads out.
+    // A link to a place that is closed to this user may lead out of the root.
     if (isAbsence(error) || codeOf(error) === "EACCES") return null;
     throw error;
   }
@@ -509,7 +461,7 @@ function other(
   return { name, kind: "other", size: 0, modified: timeOf(info), reason };
 }
 
-/** When something was last changed; 1970 if that is not known, or no Date can hold it. */
+/** The time of the last change; 1970 if that is not known, or no Date can hold it. */
 function timeOf(info: Deno.FileInfo | undefined): Date {
   const time = info?.mtime;
   return time && !Number.isNaN(time.getTime()) ? time : new Date(0);

@@ -1,4 +1,4 @@
-/** Requests to another device: the connection that they use, and those that are one request, for a digest or a change. */
+/** Requests to a server of files: their connections, and requests for digests and changes. */
 
 import { addressText } from "../base/address.ts";
 import type { Response } from "../base/app/message.ts";
@@ -10,6 +10,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import type { Client, Connection } from "../client.ts";
+import { isReady } from "../net/client_connection.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
 import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
 import { checkDirectoryUri } from "./file_name.ts";
@@ -18,7 +19,26 @@ import { statusError, unexpectedResponse } from "./transfer_error.ts";
 /** The most bytes of an unwanted response that are read to keep the connection. */
 const MAX_DISCARDED_BYTES = 65536;
 
-/** The caller's connection, or connections of a client that are opened and closed here. */
+/** By client: open connections that no route uses at the moment. */
+const kept = new WeakMap<Client | Connection, Connection[]>();
+
+/**
+ * From now on, routes to this client leave their connections open for later routes: however many
+ * transfers follow each other, there are as many connections as simultaneous transfers. Disposing
+ * of the returned object ends this, and closes the connections.
+ */
+export function keepConnections(client: Client): Disposable {
+  const connections: Connection[] = [];
+  kept.set(client, connections);
+  return {
+    [Symbol.dispose]() {
+      kept.delete(client);
+      for (const connection of connections) connection.close();
+    },
+  };
+}
+
+/** The way to a server: the caller's connection, or connections of the caller's client. */
 export class Route implements Disposable {
   readonly #target: Client | Connection;
   readonly #options: RequestOptions;
@@ -42,22 +62,22 @@ export class Route implements Disposable {
     this.#options = { signal };
   }
 
-  /** True if another connection can be opened when one is closed. */
+  /** True if a connection that was closed can be replaced by another. */
   get canReconnect(): boolean {
     return isClient(this.#target);
   }
 
-  /** True while there is a usable connection, or one can be opened. */
+  /** True while there is a usable connection, or a connection can be opened. */
   get isUsable(): boolean {
     return this.canReconnect || !(this.#target as Connection).closed;
   }
 
   /**
-   * Identifies the server: by its authority, which vouches for it at any address, or else its address; `null` if
-   * the socket has neither.
+   * Identifies the server: by its authority, which vouches for the server at any address, or else
+   * by its address; `null` if the socket has neither.
    */
   async peer(): Promise<string | null> {
-    const { sock } = await this.#connect();
+    const { sock } = this.#reuse() ?? await this.#connect();
     const authority = sock.peerCertificate?.authority;
     if (authority) return `authority ${authority.publicKey256}`;
     if (isClient(this.#target)) return `address ${addressText(this.#target.address)}`;
@@ -65,8 +85,9 @@ export class Route implements Disposable {
   }
 
   /**
-   * Makes a request over the connection, which is opened if there is none. If the server has closed it since the last one,
-   * which it may at any time, another one is opened.
+   * Makes a request over the connection, which is opened if there is none. A server may close a
+   * connection between two requests; the second request is then made once more, over a new
+   * connection.
    */
   async request(
     method: Method,
@@ -74,26 +95,28 @@ export class Route implements Disposable {
     headers: HeaderDict,
     body: BodyOut = null,
   ): Promise<Response> {
-    const used = this.#connection;
-    const connection = await this.#connect();
+    const reused = this.#reuse();
+    const connection = reused ?? await this.#connect();
     try {
       return await connection.request(method, uri, headers, body, this.#options);
     } catch (error) {
-      const isStale = connection === used && error instanceof EmptyPreambleError;
-      if (!isStale || !(body === null || body instanceof Uint8Array || !body.used)) throw error;
+      const isStale = reused !== null && error instanceof EmptyPreambleError;
+      const isUsed = typeof body === "object" && body !== null && "used" in body && body.used;
+      if (!isStale || isUsed) throw error;
     }
     const another = await this.#connect();
     return await another.request(method, uri, headers, body, this.#options);
   }
 
-  /** Closes a connection that was opened here, if what follows takes longer than the server may wait. */
+  /** Closes the connection of a client, before work that may take longer than a server waits. */
   release(): void {
     this.#connection?.close();
   }
 
   /**
-   * Reads the body of an unwanted response if it is short; else closes the connection. After an
-   * error most servers close it, so that the next request gets another one if it can.
+   * Reads the body of an unwanted response if the body is short, and otherwise closes the
+   * connection. Most servers close a connection after an error, so this end does, too: the next
+   * request opens another one.
    */
   async discard({ status, body }: Response): Promise<void> {
     if (body !== null) {
@@ -103,11 +126,25 @@ export class Route implements Disposable {
     if (status >= 400) this.#connection?.close();
   }
 
+  /**
+   * The open connection of an earlier request of this route or another; `null` if there is none.
+   */
+  #reuse(): Connection | null {
+    if (this.#connection !== null && !this.#connection.closed) return this.#connection;
+    // The connection that is being opened is for both requests, and none is forgotten.
+    if (this.#connecting !== null) return null;
+    const connections = kept.get(this.#target);
+    let connection;
+    do connection = connections?.pop(); while (connection?.closed);
+    return this.#connection = connection ?? null;
+  }
+
+  /** Opens a connection; the caller's own is open already, or was closed for good. */
   async #connect(): Promise<Connection> {
     const target = this.#target;
     if (!isClient(target)) return target;
     if (this.#connection !== null && !this.#connection.closed) return this.#connection;
-    // Two requests at once share it: the second one fails, and no connection is forgotten.
+    // The second of two requests at once fails, as over any connection.
     this.#connecting ??= this.#open(target).finally(() => this.#connecting = null);
     return await this.#connecting;
   }
@@ -119,10 +156,15 @@ export class Route implements Disposable {
     return connection;
   }
 
-  /** Closes a connection that was opened here. */
+  /** Closes the connection of a client, or keeps the connection for {@linkcode keepConnections}. */
   [Symbol.dispose](): void {
     this.#isDisposed = true;
-    this.#connection?.close();
+    const connection = this.#connection;
+    this.#connection = null;
+    if (connection === null) return;
+    const connections = kept.get(this.#target);
+    if (connections !== undefined && isReady(connection)) connections.push(connection);
+    else connection.close();
   }
 }
 
@@ -135,7 +177,7 @@ function isClient(target: Client | Connection): target is Client {
  *
  * @param from A client, which opens a connection for this, or a connection.
  * @param uri The URI of the file: `fileUri(...names)`.
- * @param options A signal that aborts it.
+ * @param options A signal that aborts the call.
  * @returns 64 lower-case hexadecimal digits.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {TransferError} if the server has no such file, or does not send its digest.
@@ -198,15 +240,15 @@ export function readDigest(
   }
 }
 
-/** A version of the file on the server. */
+/** A version of a file on the server. */
 export interface Version {
   /** The strong entity tag. */
   readonly etag: string | null;
-  /** Of the whole file. */
+  /** The SHA-256 of the whole file. */
   readonly sha256: string | null;
 }
 
-/** Returns what a response is about; its body is canceled if that is not valid. */
+/** The version that a response is about. If the version is invalid, the body is canceled. */
 export function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Version {
   const { etag } = response.headers;
   const isStrong = typeof etag === "string" && !etag.startsWith("W/");
@@ -222,9 +264,10 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
  * Creates a directory and its missing parents on a `FilesApp` with `write: true`.
  *
  * @param to A client, which opens a connection for this, or a connection.
- * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
- * @param options A signal that aborts it.
- * @returns True if it was created; false if it already existed.
+ * @param uri The URI of the directory, as `fileUri` returns it for a final `""`: with a `/` at its
+ * end.
+ * @param options A signal that aborts the call.
+ * @returns True if the directory was created; false if it existed already.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
  * @throws {TransferError} if the server does not create it.
@@ -261,7 +304,7 @@ export async function makeDirectory(
  *
  * @param from A client, which opens a connection for this, or a connection.
  * @param uri The URI, as `fileUri` returns it. With a final `""` only a directory is deleted.
- * @param options A signal that aborts it.
+ * @param options A signal that aborts the call.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {TransferError} if the server does not delete it: with the status 404 nothing has this
  * name, with 409 it is a directory that is not empty.

@@ -69,10 +69,14 @@ export class DeviceIdentity {
     return new DeviceIdentity(await load(), load, log);
   }
 
-  /** A server's context: for clients of these authorities, or with `null` for every client. */
-  serverContext(trusted: readonly HasCertificate[] | null): ServerSslctx {
+  /**
+   * A server's context: for clients of these authorities, or with `null` for every client.
+   *
+   * @param insists As for {@linkcode makeServerSslctx}.
+   */
+  serverContext(trusted: readonly HasCertificate[] | null, insists = true): ServerSslctx {
     const ca = trusted?.map(({ certificate }) => certificate);
-    return makeServerSslctx(this.#own, ca === undefined ? null : readAuthorities({ ca }));
+    return makeServerSslctx(this.#own, ca === undefined ? null : readAuthorities({ ca }), insists);
   }
 
   /** A client's context, for every server of an authority. */

@@ -1,4 +1,4 @@
-/** Addresses: what is accepted, and what to connect to or to listen on. */
+/** Addresses: which ones are accepted, and how Deno connects to them or listens on them. */
 
 import {
   type Address,
@@ -45,7 +45,9 @@ export function checkClientAddress(address: Address): Address {
   return makeTuple(host, checkPort(port, 1), flowinfo, scopeid);
 }
 
-/** Checks an address that a server listens on, and copies it, like {@linkcode checkClientAddress}. */
+/**
+ * Checks an address that a server listens on, and copies it, like {@linkcode checkClientAddress}.
+ */
 export function checkServerAddress(address: Address): Address {
   if (address instanceof Uint8Array) return checkName(address);
   if (typeof address === "string") return checkPath(address);
@@ -58,7 +60,9 @@ export function checkServerAddress(address: Address): Address {
   return makeTuple(host, checkPort(port, 0), flowinfo, scopeid);
 }
 
-/** The value of the `host` header for an address (RFC 9110 §7.2); `null` for sockets with a name. */
+/**
+ * The value of the `host` header for an address (RFC 9110 §7.2); `null` for a socket with a name.
+ */
 export function hostOf(address: Address, defaultPort: number): string | null {
   if (isUnixAddress(address)) return null;
   const [host, port] = address;
@@ -66,7 +70,7 @@ export function hostOf(address: Address, defaultPort: number): string | null {
   return port === defaultPort ? shown : `${shown}:${port}`;
 }
 
-/** Where to connect or listen, as the options of Deno. */
+/** An address to connect to or to listen on, as options of Deno. */
 export type Endpoint =
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number }
   | { readonly transport: "unix"; readonly path: string };
@@ -85,7 +89,7 @@ export function endpointOf(address: Address): Endpoint {
   return { transport: "tcp", hostname, port };
 }
 
-/** The requested address, with the port or the name that was chosen. */
+/** The requested address, with the port or the name that the system chose. */
 export function boundAddress(requested: Address, bound: Deno.Addr): Address {
   if (typeof requested === "string") return requested;
   if (requested instanceof Uint8Array) return encoder.encode((bound as Deno.UnixAddr).path);
@@ -96,17 +100,17 @@ export function boundAddress(requested: Address, bound: Deno.Addr): Address {
 }
 
 /**
- * The address of a peer, in the form of the server's address, except for IPv4 peers of a server that listens
- * on IPv6; `null` if it has none.
+ * The address of a peer; `null` for the peer of a socket with a name. The address has the form of
+ * the server's, except for IPv4 peers of a server that listens on IPv6.
  */
 export function peerAddress(server: Address, peer: unknown): HostAddress | ScopedAddress | null {
   if (isUnixAddress(server)) return null;
   const { hostname, port } = peer as Deno.NetAddr;
   const host = hostname.includes(":") ? withoutMapping(hostname) : hostname;
-  // It comes from the kernel, so it is an IP address.
+  // The kernel reports IP addresses only, so a host without a colon is an IPv4 address.
   if (!host.includes(":")) return Object.freeze([host, port] as const);
   const [ownHost, , , ownScope] = server;
-  // A peer's address has no scope: use that of the local address of its connection.
+  // The kernel reports no scope for a peer: its scope is that of the server's address.
   const shares = isLinkLocal(host) && isLinkLocal(ownHost);
   const zone = shares ? zoneOf(ownHost) : null;
   const shown = zone === null ? host : `${host}%${zone}`;
@@ -115,12 +119,14 @@ export function peerAddress(server: Address, peer: unknown): HostAddress | Scope
     : Object.freeze([shown, port, 0, shares ? ownScope : 0] as const);
 }
 
-/** The IPv4 address that an IPv6 one maps (RFC 4291 §2.5.5.2); any other host unchanged. */
+/** The IPv4 address that an IPv6 address maps (RFC 4291 §2.5.5.2); any other host unchanged. */
 export function withoutMapping(host: string): string {
   return MAPPED_IPV4.exec(host)?.[1] ?? host;
 }
 
-/** The name of a peer in logs: its address, or if it has none that of the server and a number. */
+/**
+ * The name of a peer in logs: its address or, without an address, the server's name and a number.
+ */
 export function peerName(server: Address, peer: Address | null, count: number): string {
   return peer === null ? `${socketName(server)}#${count}` : addressText(peer);
 }

@@ -8,6 +8,8 @@ import {
   type BodyOut,
   cancelUnused,
   checkBodies,
+  encodeBody,
+  type EncodedBody,
   outgoingFraming,
 } from "../base/body/bodies.ts";
 import { Interruption } from "../base/body/body_state.ts";
@@ -26,11 +28,11 @@ import {
   checkMethod,
   checkResponseStart,
   formatRequestPreamble,
-  framingOfResponse,
   isBodiless,
   mayHaveBody,
   type Method,
   parseResponsePreamble,
+  receivedFraming,
   type ResponsePreamble,
 } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
@@ -38,41 +40,61 @@ import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
-import { CLIENT, type ClientState } from "./state.ts";
+import { CLIENT, type ClientState, impossibleEvent } from "./state.ts";
 import { Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
 
 /**
- * After this long without bytes from the peer, a request first waits for a turn of the event loop. Only then
- * is it known what arrived while the program computed; that must not be taken for the response.
+ * After so many milliseconds without bytes from the peer, a request first waits for a turn of the
+ * event loop. Bytes that arrived while the program was computing are known only then, and must not
+ * be taken for the response.
  */
-const PAUSE_MILLISECONDS = 10;
+const QUIET_MILLISECONDS = 10;
 
 const forgotten = new FinalizationRegistry<Transport>((transport) => transport.close());
 
-/** Closes the socket of a connection that was garbage collected. No closure here may refer to the connection. */
+/**
+ * Closes the socket of a connection that was garbage collected. No closure here may refer to the
+ * connection.
+ */
 function closeWhenForgotten(connection: Connection, transport: Transport): void {
   forgotten.register(connection, transport, transport);
   transport.addCloseListener(() => forgotten.unregister(transport));
 }
 
-/** Makes a connection with this time-out close itself once its response has been read. For clients. */
+/**
+ * Makes a connection, which has this time-out, close itself once its response has been read. For
+ * clients.
+ */
 export let closeAfterResponse: (connection: Connection, timeout: number | null) => void;
 
-/** Makes a connection close when a signal is aborted, which does not keep it alive. For clients. */
+/**
+ * Makes a connection close when a signal is aborted; the signal does not keep the connection alive.
+ * For clients.
+ */
 export let closeOn: (connection: Connection, signal: AbortSignal) => void;
 
-/** Adds to the error of a client that the server refuses why that may be, and what to do. For clients. */
+/**
+ * Reports whether a connection is open and its last response was read, so that it can make a
+ * request.
+ */
+export let isReady: (connection: Connection) => boolean;
+
+/**
+ * Adds a hint to the error of a client that the server refuses: why, and what to do. For clients.
+ */
 export let explainRefusal: (connection: Connection, hint: string) => void;
 
 /**
- * One connection to a server: one request at a time, each response's body read before the next request.
+ * A connection to a server: one request at a time, each response's body read before the next
+ * request.
  *
- * `client.connect()` makes one; over any other {@linkcode Socket} make it yourself. Any error closes it,
- * except an invalid argument found before the first byte was sent. It also closes at the end of a `using`
- * block, and when it is garbage collected; a body that is in use keeps it alive.
+ * `client.connect()` makes a connection; over any other {@linkcode Socket} make one yourself. Any
+ * error closes the connection, except an invalid argument found before the first byte was sent. The
+ * end of a `using` block closes the connection, too, and so does garbage collection; a body that is
+ * in use keeps its connection alive.
  *
  * @example
  * ```ts
@@ -89,8 +111,8 @@ export let explainRefusal: (connection: Connection, hint: string) => void;
  */
 export class Connection implements Disposable {
   /**
-   * The socket that was given to the constructor. It does not keep the connection alive, which closes it when it is
-   * garbage collected.
+   * The socket that was given to the constructor. The socket does not keep its connection alive,
+   * which closes the socket when garbage collected.
    */
   readonly sock: Socket;
   /** Headers sent with each request, overriding the caller's; `null` for none. */
@@ -99,13 +121,16 @@ export class Connection implements Disposable {
   readonly bodies: Bodies;
   readonly #transport: Transport;
   #state: ClientState = "idle";
-  /** The connection ends with the response to come, or the one that is read. */
+  /** True if the connection ends with the response to come, or with the one that is being read. */
   #isLast = false;
-  /** Over TLS a server may refuse a client after its handshake: until the first response. */
+  /** True until the first response: over TLS a server may refuse a client after the handshake. */
   #mayRefuseClient: boolean;
-  /** What to tell a client that was refused: why that may be, and what to do. */
+  /** A hint for a client that was refused: why, and what to do. */
   #clientRefusedHint: string | null = null;
-  /** The error of a write, if the server has refused the request's body: then only an error may follow. */
+  /**
+   * The error of a write, if the server has refused the request's body; the response must then be
+   * an error.
+   */
   #bodyRefusedWith: unknown = null;
   // Made for the first request that has a signal.
   #abort: RequestAbort | null = null;
@@ -139,8 +164,8 @@ export class Connection implements Disposable {
   }
 
   /**
-   * True once the connection has been closed. That the server has closed an idle connection is noticed at the next
-   * request.
+   * True once the connection has been closed. If the server has closed an idle connection, the next
+   * request notices this.
    */
   get closed(): boolean {
     return this.#transport.closed;
@@ -158,8 +183,8 @@ export class Connection implements Disposable {
    * @throws {RangeError} if a value is not allowed.
    * @throws {BodyError} if the previous response's body is unread, or this body can't be sent.
    * @throws {ConnectionClosedError} if the connection is closed.
-   * @throws {ProtocolError} if the peer sends something invalid; an `EmptyPreambleError` if it closes
-   * before it responds.
+   * @throws {ProtocolError} if the peer sends something invalid; an `EmptyPreambleError` if the
+   * peer closes before its response.
    * @throws {Deno.errors.TimedOut} if the peer keeps the connection waiting.
    */
   request(
@@ -175,10 +200,11 @@ export class Connection implements Disposable {
       this.#checkReady(method, uri, body);
       const transport = this.#transport;
       // Getters of the headers and the body run now, and may try to make another request.
-      this.#state = CLIENT[this.#state].request ?? this.#state;
-      let framing, length, isLast;
+      this.#enter(CLIENT[this.#state].request);
+      let content, framing, length, isLast;
       try {
-        framing = outgoingFraming(body);
+        content = encodeBody(body);
+        framing = outgoingFraming(content);
         const buffer = transport.beginMessage();
         length = formatRequestPreamble(buffer, method, uri, headers, this.baseHeaders, framing);
         transport.endPreamble(buffer, length);
@@ -189,10 +215,10 @@ export class Connection implements Disposable {
           this.#abort.begin(signal);
         }
       } catch (error) {
-        this.#state = CLIENT[this.#state].undone ?? this.#state;
+        this.#enter(CLIENT[this.#state].undone);
         throw error;
       }
-      return this.#exchange(method, length, body, framing, isLast, signal);
+      return this.#exchange(method, length, content, framing, isLast, signal);
     } catch (error) {
       cancelUnused(body, error);
       return Promise.reject(error);
@@ -272,11 +298,12 @@ export class Connection implements Disposable {
   }
 
   /**
-   * Makes a `GET` request for the bytes from `start` up to, not including, `stop` (RFC 9110 §14.2). A server that
-   * supports this responds with the status 206 and a `content-range`, others with 200 and everything.
+   * Makes a `GET` request for the bytes from `start` up to, not including, `stop` (RFC 9110 §14.2).
+   * A server that supports ranges responds with the status 206 and a `content-range`, any other
+   * with 200 and everything.
    *
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers If they have a `range`, it must be the same one.
+   * @param headers The headers by lower-case name; a `range` among them must be the same range.
    * @param start The position of the first byte.
    * @param stop The position after the last byte.
    * @param options A signal that aborts this request; rejects with its reason.
@@ -318,7 +345,7 @@ export class Connection implements Disposable {
   async #exchange(
     method: Method,
     length: number,
-    body: BodyOut,
+    body: EncodedBody,
     framing: Framing,
     isLast: boolean,
     signal: AbortSignal | undefined,
@@ -326,21 +353,21 @@ export class Connection implements Disposable {
     const transport = this.#transport;
     const { reader } = transport;
     try {
-      // A read is issued before the request is sent: what arrived before can't be its response, and must never be
-      // taken for it.
+      // A read is issued before the request is sent: bytes that arrived before can't be its
+      // response, and must never be taken for it.
       if (reader.buffered > 0) throw excessBytes();
       transport.readAhead();
       // A read that finds bytes settles within two turns.
       await null;
       await null;
       // A clock that was set back counts as a pause.
-      if (Math.abs(Date.now() - transport.lastArrival) > PAUSE_MILLISECONDS) {
+      if (Math.abs(Date.now() - transport.lastArrival) > QUIET_MILLISECONDS) {
         await turnOfEventLoop();
       }
-      // What was read ahead is kept for the next request.
+      // Bytes that were read ahead are kept for the next request.
       if (signal !== undefined && signal.aborted) throw signal.reason;
       if (reader.ahead === null) {
-        await transport.settle();
+        await transport.awaitAhead();
         if (reader.buffered > 0) throw excessBytes();
         throw new EmptyPreambleError(
           "the peer had closed the connection before the request was sent",
@@ -366,16 +393,16 @@ export class Connection implements Disposable {
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
       if (this.#bodyRefusedWith !== null && preamble.status < 400) throw this.#bodyRefusedWith;
-      this.#state = CLIENT[this.#state].preamble ?? this.#state;
+      this.#enter(CLIENT[this.#state].preamble);
       this.#mayRefuseClient = false;
-      const incoming = framingOfResponse(method, preamble);
+      const bodyFraming = receivedFraming(method, preamble);
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
-      this.#state = CLIENT[this.#state].response ?? this.#state;
+      this.#enter(CLIENT[this.#state].response);
       const { status, reason, headers } = preamble;
-      const interruption = signal !== undefined && incoming !== null ? new Interruption() : null;
+      const interruption = signal !== undefined && bodyFraming !== null ? new Interruption() : null;
       if (interruption !== null) this.#abort!.interrupt(interruption);
       const owner = this.#owner;
-      const received = makeIncomingBody(this.bodies, transport, owner, incoming, interruption);
+      const received = makeIncomingBody(this.bodies, transport, owner, bodyFraming, interruption);
       if (received === null) owner.bodyConsumed();
       return new Response(status, reason, headers, received);
     } catch (error) {
@@ -383,7 +410,23 @@ export class Connection implements Disposable {
     }
   }
 
-  /** True if the end of the connection would be that of the response's body (RFC 9112 §6.3, case 8). */
+  /**
+   * Enters the state that follows an event. If the table has none, this closes the connection and
+   * throws. Passing the state is ten times as fast as passing the name of the event.
+   */
+  #enter(next: ClientState | undefined): void {
+    if (next === undefined) {
+      const error = impossibleEvent(this.#state);
+      this.#transport.close(error);
+      throw error;
+    }
+    this.#state = next;
+  }
+
+  /**
+   * True if the response may have a body whose end only the end of the connection would show (RFC
+   * 9112 §6.3, case 8). Such a body is refused, so no framing stands for it.
+   */
   #endsByClosing(method: Method, { status, headers, framing }: ResponsePreamble): boolean {
     const closes = saysClose(headers);
     if (closes) this.#isLast = true;
@@ -392,7 +435,7 @@ export class Connection implements Disposable {
     return closes;
   }
 
-  /** Reads to the end of the connection; no byte may come before it. */
+  /** Reads to the end of the connection, before which no byte may come. */
   async #expectEnd(): Promise<void> {
     try {
       if (await this.#transport.reader.fill() > 0) throw unframedBody();
@@ -402,10 +445,10 @@ export class Connection implements Disposable {
     }
   }
 
-  /** What the end of a response's body does; not public as members of this class would be. */
+  /** The reactions to the end of a response's body. Methods of this class would be public. */
   readonly #owner: BodyOwner = {
     bodyConsumed: () => {
-      this.#state = CLIENT[this.#state].bodyRead ?? this.#state;
+      this.#enter(CLIENT[this.#state].bodyRead);
       this.#abort?.end();
       if (this.#isLast) this.#transport.close();
     },
@@ -415,7 +458,8 @@ export class Connection implements Disposable {
   /** Ends an exchange that has failed; returns the error to report. */
   #fail(thrown: unknown, body: BodyOut, signal: AbortSignal | undefined): unknown {
     let error = signal?.reason;
-    // If it was aborted, the connection is closed already, or nothing was sent and it stays as it was.
+    // After an abort the connection is closed already, or no byte was sent and the connection stays
+    // as it was.
     if (signal === undefined || !this.#abort!.fired) {
       error = this.#transport.breakWith(thrown);
       if (this.#state === "requesting") error = this.#explain(error);
@@ -423,35 +467,39 @@ export class Connection implements Disposable {
     }
     cancelUnused(body, error);
     const { fails, undone } = CLIENT[this.#state];
-    this.#state = (this.#transport.closed ? fails : undone) ?? this.#state;
+    this.#enter(this.#transport.closed ? fails : undone);
     return error;
   }
 
-  /** The error to report for one that came before the first byte of a response: the first cause that fits. */
+  /**
+   * The error to report for an error before the first byte of a response: the first cause that
+   * fits.
+   */
   #explain(error: unknown): unknown {
     const { closed, reader, failure } = this.#transport;
     const bodyRefusedWith = this.#bodyRefusedWith;
     const hint = this.#clientRefusedHint;
-    // The server's TLS says that it refuses this client.
+    // The server's TLS says that the server refuses this client.
     if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
       const { code, message, cause } = error;
       return new TlsError(code, `${message}; ${hint}`, { cause });
     }
-    // This side has closed it, or something has arrived.
+    // This side has closed the connection, or bytes have arrived: the server is not refusing
+    // anything.
     if (closed || error === bodyRefusedWith || reader.buffered > 0) return error;
-    // The server has hung up: over TLS that may be how it refuses a client. A reset of this connection, not of what a body
-    // is read from, counts as an end.
+    // The server has hung up: over TLS a server may refuse a client so. A reset of this connection
+    // counts as an end; a reset of another connection, that a body is read from, does not.
     const reset = isReset(error) && (bodyRefusedWith !== null || error === failure);
     const ended = reset || error instanceof EmptyPreambleError;
     if (ended && this.#mayRefuseClient) {
       return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
     }
     if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
-    // Anything else follows from its refusal of the body, if there was one.
+    // If the server has refused the body, any other error follows from this refusal.
     return ended ? error : bodyRefusedWith ?? error;
   }
 
-  /** Closes the connection; pending operations reject. Closing it again has no effect. */
+  /** Closes the connection; pending operations reject. Further calls have no effect. */
   close(): void {
     this.#transport.close();
   }
@@ -461,7 +509,7 @@ export class Connection implements Disposable {
     this.close();
   }
 
-  /** What `console.log` and `Deno.inspect` show: all but the secrets in `baseHeaders`. */
+  /** The text for `console.log` and `Deno.inspect`, without the secrets in `baseHeaders`. */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { closed, baseHeaders, sock } = this;
     const shown = baseHeaders && hideSecrets(baseHeaders);
@@ -477,6 +525,7 @@ export class Connection implements Disposable {
     explainRefusal = (connection, hint) => {
       connection.#clientRefusedHint = hint;
     };
+    isReady = (connection) => !connection.closed && connection.#state === "idle";
     closeOn = (connection, signal) => connection.#transport.closeOn(signal);
   }
 }
@@ -485,8 +534,8 @@ export class Connection implements Disposable {
 function withRange(headers: HeaderDict, start: number, stop: number): HeaderDict {
   const range = new Range(start, stop);
   checkHeaderDict(headers);
-  if (Object.hasOwn(headers, "range")) {
-    const given = headers["range"];
+  const given = Object.hasOwn(headers, "range") ? headers["range"] : undefined;
+  if (given !== undefined) {
     if (!isRange(given)) throw wrongType('headers["range"]', "a Range", given);
     if (given.start !== start || given.stop !== stop) {
       throw new RangeError(`headers["range"]: must be ${range} or left out; got ${given}`);
@@ -502,8 +551,8 @@ const REFUSED_MESSAGE =
   "refuse this client's certificate";
 
 /**
- * Waits until the runtime has polled its sockets, which only a timer is sure to make it do, and has
- * reported what it found, which on a busy machine happens after that timer.
+ * Waits until the runtime has polled its sockets and reported bytes. Only a timer is sure to make
+ * the runtime poll; on a busy machine the report comes after that timer, so a second one follows.
  */
 function turnOfEventLoop(): Promise<void> {
   return new Promise((resolve) => setTimeout(() => setTimeout(resolve)));

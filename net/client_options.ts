@@ -15,7 +15,7 @@ import type { Connection } from "./client_connection.ts";
 import { checkTimeout } from "./deadline.ts";
 import { checkSignal } from "./request_signal.ts";
 
-/** How to connect to a server, and what to send with each request. */
+/** How a client connects to a server, and which headers each request has. */
 export interface ClientOptions {
   /**
    * The value of the `host` header; `null` for none.
@@ -24,8 +24,8 @@ export interface ClientOptions {
    */
   host?: string | null | undefined;
   /**
-   * Seconds that connecting, the handshake and each wait may take; `null` for no limit. It fires
-   * between 1.0 and 1.25 times its value.
+   * Seconds that connecting, the handshake and each wait may take; `null` for no limit. The
+   * time-out fires between 1.0 and 1.25 times its value.
    *
    * @default {90}
    */
@@ -36,21 +36,22 @@ export interface ClientOptions {
    * @default {bodies}
    */
   bodies?: Bodies | undefined;
-  /** The value of the `authorization` header; none if it is left out. */
+  /** The value of the `authorization` header; without this option, requests have no such header. */
   authorization?: string | undefined;
   /**
-   * Headers sent with every request, overriding the caller's. Not `host` and `authorization`, which have
-   * their own options, nor headers that describe one message: `content-length`, `transfer-encoding`, `range`,
-   * `content-range`.
+   * Headers sent with every request, overriding the caller's. Not allowed are `host` and
+   * `authorization`, which have their own options, and headers that describe one message:
+   * `content-length`, `transfer-encoding`, `range`, `content-range`.
    */
   headers?: HeaderDict | undefined;
   /**
-   * Called with each new connection, which is closed unless this returns exactly `true`. No time-out bounds it.
+   * Called with each new connection, which is closed unless the function returns exactly `true`. No
+   * time-out bounds the call.
    */
   onConnect?: ((conn: Connection) => boolean | Promise<boolean>) | undefined;
   /**
-   * Aborts connecting, the handshake, and every connection that this client made. Pending operations and all
-   * later calls reject with its reason.
+   * Aborts connecting, the handshake, and every connection that this client made. Pending
+   * operations and all later calls reject with the signal's reason.
    */
   signal?: AbortSignal | undefined;
 }
@@ -69,15 +70,15 @@ export const CLIENT_OPTIONS: readonly string[] = [
 /** The options of a client, and the name of the server. */
 export interface SSLClientOptions extends ClientOptions {
   /**
-   * The name that the server's certificate must be for, and that is sent to the server if it is a DNS
-   * name; `null` for none.
+   * The name that the server's certificate must be for; `null` for none. A DNS name is also sent to
+   * the server.
    *
    * @default {the host of the address; null for Unix sockets and abstract names}
    */
   sslHost?: string | null | undefined;
 }
 
-/** Checks options, of which `known` has the names, and copies them. */
+/** Checks options, whose names must be among `known`, and copies them. */
 export function checkClientOptions(
   options: ClientOptions,
   known: readonly string[],
@@ -98,8 +99,8 @@ export function checkClientOptions(
 }
 
 /**
- * Checks headers that a client sends with every request: names and values, and that none of them has an
- * option of its own or describes a single message.
+ * Checks headers that a client sends with every request: their names and values, and that none has
+ * an option of its own or describes a single message.
  */
 function checkBaseHeaders(headers: HeaderDict): void {
   checkHeaderDict(headers);
@@ -125,7 +126,7 @@ function checkBaseHeaders(headers: HeaderDict): void {
 function checkHeaderValue(name: string, value: string): void {
   checkString(name, value);
   if (value === "" || !allows(VALUE, value)) {
-    // The value may be a secret.
+    // The message doesn't show the value, which may be a secret.
     throw new RangeError(`${name}: must be one or more of the characters that a header may have`);
   }
 }

@@ -1,23 +1,23 @@
 /**
- * Which versions of Deno have TLS that can be relied on. This module also loads on older ones, so it can
- * refuse them.
+ * The versions of Deno whose TLS can be relied on. This module also loads on older ones, to refuse
+ * them.
  */
 
 import { DeguError, quote } from "../base/errors.ts";
 
 /**
- * The oldest Deno that is supported. `node:tls`, which all TLS is built on, is young in Deno: until the
- * spring of 2026 servers did not ask for client certificates, and up to 2.9.5 clients resumed sessions
- * across contexts.
+ * The oldest Deno that is supported. All TLS is built on `node:tls`, which is young in Deno: until
+ * the spring of 2026 servers did not ask for client certificates, and up to 2.9.5 clients resumed
+ * sessions across contexts.
  */
 export const MIN_DENO_VERSION = "2.9.6";
 
 const VERSION = /^(\d+)\.(\d+)\.(\d+)(-[-0-9A-Za-z.]+)?(?:\+.*)?$/;
 
 /**
- * Whether a version of Deno is {@linkcode MIN_DENO_VERSION} or later, as Semantic Versioning orders
- * them: a pre-release (`2.9.6-rc.1`) comes before its release, and the commit of a canary
- * (`2.9.6+1a2b3c4`) does not count. Anything that isn't a version is not supported.
+ * Reports whether a version of Deno is {@linkcode MIN_DENO_VERSION} or later, in the order of
+ * Semantic Versioning: a pre-release (`2.9.6-rc.1`) comes before its release, and the commit of a
+ * canary (`2.9.6+1a2b3c4`) does not count. Text that isn't a version is not supported.
  */
 export function isSupportedDeno(version: string): boolean {
   const match = VERSION.exec(version);

@@ -1,4 +1,4 @@
-/** What is known about an exchange of a request and its response once it is over. */
+/** The figures of an exchange of a request and its response, for `onExchange`. */
 
 import type { Session } from "../base/app/session.ts";
 import { type BodyIn, progressOf } from "../base/body/bodies.ts";
@@ -9,39 +9,42 @@ import type { Method } from "../base/wire/preamble.ts";
 import type { Logger } from "./logger.ts";
 import { stackOf } from "./thrown.ts";
 
-/** One exchange of a request and its response, as a server saw it. */
+/** An exchange of a request and its response, as its server saw it. */
 export interface Exchange {
-  /** The session that it was part of. */
+  /** The session that the exchange was part of. */
   readonly session: Session;
   /** The method of the request. */
   readonly method: Method;
-  /** The request target, as it was sent. It may hold secrets in its query. */
+  /** The request target, as it was sent. The query may hold secrets. */
   readonly uri: string;
-  /** The status of the response; `null` if not one byte of it was sent. */
+  /** The status of the response; `null` if the socket took no byte of the response. */
   readonly status: number | null;
   /** Bytes of data of the request's body that were read; the lines between chunks don't count. */
   readonly requestBytes: number;
   /**
-   * Bytes of data of the response's body that the socket took, counted in the same way; the peer need not have
-   * received all of them.
+   * Bytes of data of the response's body that the socket took; the lines between chunks don't
+   * count. The peer need not have received all of them.
    */
   readonly responseBytes: number;
   /**
-   * Milliseconds from the end of the request's preamble to when the socket took the first byte of the
-   * response; `null` if it took none.
+   * Milliseconds from the end of the request's preamble to when the socket took the first byte of
+   * the response; `null` if the socket took none.
    */
   readonly firstByteMs: number | null;
   /** Milliseconds from the end of the request's preamble to the end of the exchange. */
   readonly totalMs: number;
-  /** What broke the exchange, or closed its session before it was over; `null` if it is complete. */
+  /**
+   * The error that broke the exchange, or with which its session was closed; `null` for a complete
+   * exchange.
+   */
   readonly error: unknown;
 }
 
 export type Report = (exchange: Exchange) => void;
 
 /**
- * Makes what the exchanges of a server are reported to; `null` if there is no `onExchange`. What that throws
- * or rejects with is logged and doesn't reach the connection.
+ * Makes the function that gets the figures of a server's exchanges; `null` if there is no
+ * `onExchange`. An error of `onExchange` is logged, and doesn't reach the connection.
  */
 export function makeReport(
   onExchange: ((exchange: Exchange) => unknown) | undefined,
@@ -51,7 +54,7 @@ export function makeReport(
   const fail = (error: unknown) => logger.error(`an error of onExchange: ${stackOf(error)}`);
   return (exchange) => {
     try {
-      // For the types an async function is a `() => void`, and nothing else awaits it.
+      // The types also allow an async function, whose promise nothing else awaits.
       const returned = onExchange(exchange);
       if (returned instanceof Promise) returned.catch(fail);
     } catch (error) {
@@ -61,8 +64,9 @@ export function makeReport(
 }
 
 /**
- * Follows one exchange from now on. Of the response it counts the bytes of data as the socket takes them: neither the
- * preamble nor the lines between chunks. Those bytes have been checked before, so it never throws.
+ * Follows one exchange from now on, and counts the bytes of data of the response that the socket
+ * takes, without the preamble and the lines between chunks. The sender has checked these bytes, so
+ * counting them never throws.
  */
 export class ExchangeWatch {
   readonly #start = performance.now();
@@ -71,10 +75,10 @@ export class ExchangeWatch {
   readonly #body: BodyIn;
   #ended = false;
   #status = 0;
-  /** Bytes of the response's preamble that were not sent yet. */
+  /** Bytes of the response's preamble that the socket has not taken yet. */
   #preamble = 0;
   #scanner: ChunkScanner | null = null;
-  // The beginning of a line or an end that the socket has not taken whole yet.
+  // The beginning of a line between chunks whose rest the socket has not taken yet.
   #rest: Uint8Array = EMPTY;
   #data = 0;
   #firstByteAt: number | null = null;
@@ -90,14 +94,14 @@ export class ExchangeWatch {
     this.#body = body;
   }
 
-  /** The response begins, with so many bytes of preamble. */
+  /** Begins the response, whose preamble has so many bytes. */
   respond(status: number, preamble: number, framing: Framing | undefined): void {
     this.#status = status;
     this.#preamble = preamble;
     if (framing === "chunked") this.#scanner = new ChunkScanner();
   }
 
-  /** The socket has taken the first `count` of these bytes. */
+  /** Counts the first `count` of these bytes, which the socket has taken. */
   add(bytes: Uint8Array, count: number): void {
     this.#lastByteAt = performance.now();
     this.#firstByteAt ??= this.#lastByteAt;
@@ -109,7 +113,7 @@ export class ExchangeWatch {
 
   #scan(scanner: ChunkScanner, bytes: Uint8Array, at: number, end: number): void {
     if (this.#rest.length > 0) {
-      // The preamble was sent before: `at` is 0.
+      // A rest comes after the preamble: `at` is 0.
       bytes = concatenate([this.#rest, bytes.subarray(0, end)]);
       end = bytes.length;
     }
@@ -119,14 +123,15 @@ export class ExchangeWatch {
     this.#data = scanner.taken;
   }
 
-  /** The exchange is over. Only the first call counts. */
+  /** Ends the exchange. Only the first call counts. */
   end(error: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
     const start = this.#start;
     const first = this.#firstByteAt;
     const last = this.#lastByteAt;
-    // A complete exchange ends with its last byte. Asking for the time costs more than all the rest here.
+    // A complete exchange ends with its last byte. Asking for the time costs more than all the rest
+    // of this method.
     const end = error === null && last !== null ? last : performance.now();
     this.#report({
       ...this.#request,

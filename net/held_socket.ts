@@ -1,15 +1,15 @@
 /**
  * Listening sockets that outlive the thread that made them.
  *
- * The threads of a process have the same file descriptors, so a thread can listen with one that another
- * thread has made. What is used of `node:net` here isn't documented, so it is looked for first; without
- * it there is nothing to hold.
+ * The threads of a process have the same file descriptors, so a thread can listen with one that
+ * another thread has made. `node:net` doesn't document the properties that are used here, so their
+ * presence is checked first; without them no socket can be held.
  */
 
 import type { Server as NetServer } from "node:net";
 import { loadBuiltin } from "./tls/modules.ts";
 
-/** The part of a socket's handle that is used. */
+/** The members of a socket's handle that are used here. */
 interface Handle {
   fdForIpc?(): number;
   close?(): void;
@@ -19,11 +19,11 @@ interface Handle {
 type CreateHandle = (address: null, port: null, family: null, fd: number) => unknown;
 
 /**
- * Duplicates the file descriptor of a listening socket; `null` if that is not possible. The number belongs to whoever
- * opens it, as {@linkcode HeldSocket} does.
+ * Duplicates the file descriptor of a listening socket; `null` if that is not possible. The caller
+ * has to pass the number on to an owner, such as a {@linkcode HeldSocket}.
  */
 export function duplicateDescriptor(server: NetServer): number | null {
-  // Else nobody could close the duplicate.
+  // Without this function nobody could close the duplicate.
   if (findCreateHandle() === null) return null;
   // The property is not part of the types, but every listening server has it.
   return duplicate((server as NetServer & { readonly _handle?: Handle | null })._handle);
@@ -37,7 +37,7 @@ function duplicate(handle: Handle | null | undefined): number | null {
 function findCreateHandle(): CreateHandle | null {
   const net: Record<string, unknown> = loadBuiltin("node:net");
   const createHandle = net["_createServerHandle"];
-  // Its type is not known to be more than a function.
+  // The types know nothing of this property but that it is a function.
   return typeof createHandle === "function" ? createHandle as CreateHandle : null;
 }
 
@@ -49,18 +49,24 @@ export class HeldSocket {
     this.#handle = handle;
   }
 
-  /** Takes over the file descriptor that {@linkcode duplicateDescriptor} returned; `null` if that is not possible. */
+  /**
+   * Takes over a file descriptor of {@linkcode duplicateDescriptor}; `null` if that is not
+   * possible.
+   */
   static open(fd: number): HeldSocket | null {
     const handle = findCreateHandle()?.(null, null, null, fd);
     return typeof handle === "object" && handle !== null ? new HeldSocket(handle) : null;
   }
 
-  /** Duplicates its file descriptor, for `listen({ fd })` in a thread; `null` if that is not possible. */
+  /**
+   * Duplicates the file descriptor, for `listen({ fd })` in a thread; `null` if that is not
+   * possible.
+   */
   duplicate(): number | null {
     return duplicate(this.#handle);
   }
 
-  /** Closes it; the duplicates stay open. */
+  /** Closes this socket; its duplicates stay open. */
   close(): void {
     this.#handle.close?.();
   }

@@ -1,4 +1,4 @@
-/** The bodies of messages that arrive, and where they read from. */
+/** The bodies of messages that arrive, and the connection as their source. */
 
 import type { Bodies, BodyIn } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
@@ -12,17 +12,19 @@ import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
 
 /**
- * Notified of how a body ends, unless the peer or the network breaks it, which closes the transport. The body keeps it
- * alive.
+ * The end of a connection that a body belongs to, and that learns how the body ends. The body keeps
+ * its owner alive. If the peer or the network breaks the body, the transport is closed instead.
  */
 export interface BodyOwner {
-  /** The last byte has been read. */
+  /** The last byte of the body has been read. */
   bodyConsumed(): void;
-  /** The rest is not wanted. */
+  /** The rest of the body is not wanted. */
   bodyCanceled(): void;
 }
 
-/** Makes the body of a message that has arrived as far as its preamble, of classes that need not be ours. */
+/**
+ * Makes the body of a message whose preamble has arrived. The classes of bodies may be a caller's.
+ */
 export function makeIncomingBody(
   bodies: Bodies,
   transport: Transport,
@@ -46,9 +48,9 @@ export function makeIncomingBody(
 class ConnectionSource extends BodySource {
   readonly reader: ByteReader;
   readonly isShared = false;
-  // Larger reads are slower: what the kernel has copied is gone from the cache before it is used.
+  // Larger reads are slower: bytes that the kernel has copied leave the cache before they are used.
   override readonly pieceBytes = 65536;
-  // From connection to connection the fewest turns win over the cache.
+  // If a body goes on over another connection, fewer turns of the event loop outweigh the cache.
   override readonly mostBytes = MAX_PIECE_BYTES;
   override readonly interruption: Interruption | null;
   readonly #transport: Transport;
@@ -63,14 +65,14 @@ class ConnectionSource extends BodySource {
   }
 
   read(into: Uint8Array): Promise<number | null> {
-    // A background read for a canceled body would consume bytes that follow the body.
+    // A canceled body may still read in the background, and would get bytes that follow the body.
     if (this.#owner !== null) return this.#transport.read(into);
     const failure = this.interruption?.failure;
     return Promise.reject(failure ? failure.error : new BodyError("the body is over"));
   }
 
   // An empty body is consumed from the start, and may still be read, fail or be canceled while the
-  // connection is at another message. Nor does a body that has ended keep the connection alive.
+  // connection is at another message. A body that has ended must not keep the connection alive.
   #releaseOwner(): BodyOwner | null {
     const owner = this.#owner;
     this.#owner = null;

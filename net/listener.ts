@@ -16,29 +16,32 @@ import { reworded, systemCode } from "./thrown.ts";
 export interface Accepted {
   /** The name of the peer in logs. */
   readonly name: string;
-  /** Where it comes from; `null` for Unix sockets and abstract names. */
+  /** The address of the peer; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
-  /** The socket for HTTP; its handshake, if any, is done. */
+  /** The socket for HTTP, whose handshake, if any, is done. */
   readonly socket: Socket;
-  /** Whether the peer may still be accepted: trust can change while it waits. */
+  /** Reports whether the peer may still be accepted: trust can change while a connection waits. */
   readonly isTrusted: () => boolean;
 }
 
-/** What a server accepts connections from. */
+/** The source of a server's connections. */
 export interface Listener {
-  /** Resolves once bound. */
+  /** Resolves once the address is bound. */
   readonly ready: Promise<void>;
-  /** The address it is bound to; final once ready. */
+  /** The address that connections are accepted at; final once `ready` has resolved. */
   readonly address: Address;
-  /** Waits for the next connection; for one caller at a time. Rejects once closed, and never before. */
+  /**
+   * Waits for the next connection, for one caller at a time. Rejects once the listener was closed,
+   * and never before.
+   */
   accept(): Promise<Accepted>;
   /** Frees the address, and ends the handshakes in progress. */
   close(): void;
-  /** Resolves once everything that {@linkcode close} ends has ended. */
+  /** Resolves once the handshakes that {@linkcode close} ends have ended. */
   ended(): Promise<void>;
 }
 
-/** What a listener needs of its server. */
+/** The properties of a server that its listener needs. */
 export interface ListenerSide {
   /** Seconds that a handshake may take, or `null`. */
   readonly timeout: number | null;
@@ -48,13 +51,13 @@ export interface ListenerSide {
 /** Makes the listener of a server: binds a checked address, or throws. */
 export type Listen = (address: Address, side: ListenerSide) => Listener;
 
-/** How a port is shared by listeners. */
+/** How listeners share a port. */
 export interface PortSharing {
-  /** Whether other sockets of the same user may listen there, too (SO_REUSEPORT). */
+  /** True if other sockets of the same user may listen at the port, too (SO_REUSEPORT). */
   readonly reusePort: boolean;
   /**
-   * The file descriptor of a socket that listens there already, to take over; only over TLS at a port.
-   * `null` to make one.
+   * The file descriptor of a socket that listens at the port already, to take over; only with TLS.
+   * `null` to make a socket.
    */
   readonly fd: number | null;
 }
@@ -62,20 +65,20 @@ export interface PortSharing {
 export const NOT_SHARED: PortSharing = { reusePort: false, fd: null };
 
 /**
- * Whether Deno's own sockets can share a port. They need `--unstable-net`, without which Deno ends the
- * process; `node:net` needs no flag.
+ * Reports whether Deno's own sockets can share a port. Sharing needs `--unstable-net`, without
+ * which Deno ends the process; `node:net` needs no flag.
  */
 export function denoSharesPorts(): boolean {
-  // It exists with the flag only.
+  // Only with that flag Deno has this function.
   return typeof Deno.listenDatagram === "function";
 }
 
 export const listenPlain: Listen = (address, { logger }) => new PlainListener(address, logger);
 
-/** Peers are not authenticated, so their trust can't change. */
+/** Plain peers are not authenticated, so their trust can't change. */
 const trusted = () => true;
 
-/** Errors of accept(2) for a peer that is gone already; on Linux also those of its network. */
+/** Errors of accept(2) for a peer that is gone already; on Linux also errors of its network. */
 const PEER_CODES: ReadonlySet<unknown> = new Set([
   "ECONNABORTED",
   "ECONNRESET",
@@ -92,8 +95,11 @@ const PEER_CODES: ReadonlySet<unknown> = new Set([
   "ETIMEDOUT",
 ]);
 
-/** With no file descriptor left every attempt fails at once, until a connection has ended. */
-const PAUSE_MILLISECONDS = 50;
+/**
+ * Milliseconds to the next attempt to accept: with no file descriptor left, every attempt fails at
+ * once.
+ */
+const RETRY_MILLISECONDS = 50;
 
 /** Listens for plain connections. */
 export class PlainListener implements Listener {
@@ -108,7 +114,7 @@ export class PlainListener implements Listener {
   /**
    * Binds a checked address, or throws.
    *
-   * @param sharing For a port, needs `--unstable-net` if it is shared: else Deno ends the process.
+   * @param sharing A shared port needs `--unstable-net`, without which Deno ends the process.
    */
   constructor(address: Address, log: Logger, sharing: PortSharing = NOT_SHARED) {
     this.#listener = listenAt(address, sharing);
@@ -123,7 +129,7 @@ export class PlainListener implements Listener {
     return { name, address, socket, isTrusted: trusted };
   }
 
-  /** Like {@linkcode accept}, for a caller that names the peer. */
+  /** Accepts like {@linkcode accept}, for a caller that names the peer. */
   async acceptConn(): Promise<Deno.TcpConn | Deno.UnixConn> {
     for (;;) {
       let conn: Deno.TcpConn | Deno.UnixConn | null = null;
@@ -139,11 +145,11 @@ export class PlainListener implements Listener {
           this.#log.debug(`a peer was gone before it was accepted: ${error}`);
           continue;
         }
-        // Reported once, not at each attempt.
+        // A failure is reported once, not at each attempt.
         if (!this.#failing) this.#log.warn(`accepting connections fails: ${error}`);
         this.#failing = true;
       }
-      await pause(PAUSE_MILLISECONDS, this.#closing.signal);
+      await pause(RETRY_MILLISECONDS, this.#closing.signal);
     }
   }
 
@@ -171,8 +177,8 @@ function listenAt(
 }
 
 /**
- * The error for a socket of another kind that could not be bound. Deno's own sockets have better
- * words and classes for it, unless one of them can be bound there after all.
+ * The error for a socket of `node:net` that could not be bound. Deno's own sockets have better
+ * words and classes for the reason, unless a socket of Deno can be bound there after all.
  */
 export function bindingError(error: unknown, address: Address): unknown {
   try {
@@ -183,7 +189,7 @@ export function bindingError(error: unknown, address: Address): unknown {
   return explainBinding(error, address);
 }
 
-/** An error of the system, with the address, which it doesn't name. */
+/** An error of the system, reworded to name the address. */
 function explainBinding(error: unknown, address: Address): unknown {
   return reworded(error, ({ message, constructor }) => {
     const exists = constructor === Deno.errors.AddrInUse && typeof address === "string";
@@ -193,8 +199,8 @@ function explainBinding(error: unknown, address: Address): unknown {
 }
 
 /**
- * Listens on an abstract name that is free, in the form of the kernel's own. The kernel would choose
- * one itself for an empty path, which Deno allows only together with all other permissions.
+ * Listens on an abstract name that is free, in the form of the kernel's own names. For an empty
+ * path the kernel would choose the name, but Deno allows an empty path only with all permissions.
  */
 function listenOnFreeName(): Deno.UnixListener {
   for (;;) {
@@ -207,5 +213,19 @@ function listenOnFreeName(): Deno.UnixListener {
     } catch (error) {
       if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     }
+  }
+}
+
+/**
+ * Removes a socket from a path if nobody listens there any more. Anything else stays, and is in the
+ * way of the one who wants to listen.
+ */
+export async function removeDeadSocket(path: string): Promise<void> {
+  try {
+    if (!(await Deno.lstat(path)).isSocket) return;
+    (await Deno.connect({ transport: "unix", path })).close();
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) await Deno.remove(path);
+    else if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }

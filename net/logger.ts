@@ -1,19 +1,22 @@
-/** Loggers: what servers report to, by default and by users, whose loggers may fail. */
+/** Loggers: the standard one, and a wrapper of a user's, which may fail. */
 
 import { checkMethods } from "../base/checks.ts";
 
 /** The logger of a server; `console` works. */
 export interface Logger {
-  /** Connections that have ended or were reset, even while a response was sent, and handshakes that were cut. */
+  /**
+   * Connections that have ended or were reset, also during a response, and handshakes that were
+   * cut.
+   */
   debug(message: string): void;
   /**
-   * Errors of peers: invalid bytes, time-outs, refused handshakes, refused connections, and bodies that are too
-   * long to be read at once.
+   * Errors of peers: invalid bytes, time-outs, refused handshakes, refused connections, and bodies
+   * that are too long to be read at once.
    */
   info(message: string): void;
   /** Security concerns, and failures to accept. */
   warn(message: string): void;
-  /** Exceptions of the app, and answers that are not allowed. */
+  /** Exceptions of the app, answers that are not allowed, and bugs of this package. */
   error(message: string): void;
 }
 
@@ -30,8 +33,8 @@ export const standardLogger: Logger = {
 };
 
 /**
- * Wraps a logger so that its failures (a full disk, say) don't reach the caller: exceptions and rejections
- * are dropped. It must have a method for each level.
+ * Wraps a logger, which must have a method for each level, so that its failures (a full disk, say)
+ * don't reach the caller: exceptions and rejections are dropped.
  */
 export function makeSafeLogger<Level extends string>(
   logger: Readonly<Record<Level, (message: string) => void>>,
@@ -41,10 +44,10 @@ export function makeSafeLogger<Level extends string>(
   const log = (level: Level) => (message: string) => {
     try {
       const returned: unknown = logger[level](message);
-      // The type allows async methods, and nothing else awaits them.
+      // The types also allow async methods, whose promises nothing else awaits.
       if (returned !== undefined) Promise.resolve(returned).catch(() => {});
     } catch {
-      // Nowhere to report it to.
+      // A failure of the logger can't be logged.
     }
   };
   const entries = levels.map((level) => [level, log(level)] as const);

@@ -7,16 +7,16 @@ import type { Transport } from "./transport.ts";
 /** Options of one request. */
 export interface RequestOptions {
   /**
-   * Aborts the request until the response's body is consumed or, if it has none, the response has arrived.
-   * Pending operations and later reads of the body reject with its reason. Before the first byte was sent the
-   * connection stays open and usable; later it closes.
+   * Aborts the request until the response's body is consumed, or the response has arrived without a
+   * body. Pending operations and later reads of the body reject with the signal's reason. The
+   * connection stays open and usable if no byte of the request was sent, and closes otherwise.
    */
   signal?: AbortSignal | undefined;
 }
 
 const OPTIONS = ["signal"];
 
-/** The signal of a request, if it has one. */
+/** The signal in the options of a request, if there is one. */
 export function requestSignal(options: RequestOptions | undefined): AbortSignal | undefined {
   if (options === undefined) return undefined;
   const { signal } = copyOptions(options, OPTIONS);
@@ -31,8 +31,8 @@ export function checkSignal(signal: AbortSignal | undefined): void {
 }
 
 /**
- * Links a connection's current request to its signal; one request at a time. A signal may
- * live forever, so this holds nothing that would keep the connection, or a body, from being collected.
+ * The link between a connection's current request and its signal. A signal may live forever, so the
+ * link holds nothing that would keep the connection, or a body, from being collected.
  */
 export class RequestAbort {
   readonly #transport: Transport;
@@ -45,19 +45,19 @@ export class RequestAbort {
     transport.addCloseListener(() => this.end());
   }
 
-  /** True if the request's signal was aborted: the request has failed with its reason. */
+  /** True if the request has failed because its signal was aborted. */
   get fired(): boolean {
     return this.#fired;
   }
 
-  /** Begins to listen to the signal of the next request; it must not be aborted yet. */
+  /** Begins to listen to the signal of the next request, which must not be aborted yet. */
   begin(signal: AbortSignal): void {
     this.#fired = false;
     this.#signal = signal;
     signal.addEventListener("abort", this.#abort);
   }
 
-  /** Also passes an abort on to the body of the response. */
+  /** From now on passes an abort on to the body of the response, too. */
   interrupt(interruption: Interruption): void {
     this.#interruption = interruption;
   }
@@ -78,7 +78,7 @@ export class RequestAbort {
       transport.close(reason);
       interruption?.abort(reason);
     } else {
-      // A read was issued ahead, and only the event loop knows whether it has found something.
+      // A read was issued ahead, and only the event loop knows whether bytes have arrived.
       transport.lastArrival = -Infinity;
       transport.cancelBody(reason);
     }

@@ -1,4 +1,4 @@
-/** Retries calls after transient errors, and says which errors are. */
+/** Retries of calls after transient errors, and which errors are transient. */
 
 import { checkFunction, checkInteger, copyOptions } from "../base/checks.ts";
 import {
@@ -17,7 +17,7 @@ import { isUnreachable, systemCode } from "./thrown.ts";
 export interface RetryProgress {
   /** Bytes that this attempt has transferred. */
   readonly bytes: number;
-  /** Bytes that were there before it. */
+  /** Bytes that were there before this attempt. */
   readonly resumedFrom: number;
 }
 
@@ -35,7 +35,10 @@ export interface RetryOptions {
    * @default {1000}
    */
   delay?: number | undefined;
-  /** Aborts the wait; the call rejects with its reason. Pass it to the attempts, too. */
+  /**
+   * Aborts the wait; the call rejects with the signal's reason. Pass the signal to the attempts,
+   * too.
+   */
   signal?: AbortSignal | undefined;
   /** Called before each wait. */
   onRetry?: ((retry: Retry) => void) | undefined;
@@ -58,22 +61,29 @@ const DELAY_MILLISECONDS = 1000;
 const MAX_DELAY_MILLISECONDS = 60_000;
 
 /**
- * How many times in a row a peer hangs up at once, without an answer, before that counts as a refusal. TLS says no
- * more: a peer that has forgotten this device hangs up as one does that is stopped at that moment.
+ * How many times in a row a peer hangs up at once, without an answer, before hanging up counts as a
+ * refusal. TLS tells no more: a peer that has forgotten this device looks like a peer that is
+ * stopped at that moment.
  */
 const HANG_UPS = 2;
-/** A server without a free slot hangs up as well, but only after 2 s: that is no refusal, and a retry may find one. */
+/**
+ * Milliseconds within which hanging up is at once. A server without a free slot hangs up after 2 s,
+ * which is no refusal: a retry may find a slot.
+ */
 const REFUSAL_MILLISECONDS = 1500;
 
 /**
- * Makes a call, and retries it a few times after {@linkcode isTransient | transient} errors, with doubling delays.
+ * Makes a call, and retries the call a few times after {@linkcode isTransient | transient} errors,
+ * with doubling delays.
  *
- * Two {@linkcode EmptyPreambleError}s in a row, each less than 1.5 s after its attempt began, end it: the peer hangs up on
- * this device, most likely because it no longer trusts it.
+ * Two {@linkcode EmptyPreambleError}s in a row, each less than 1.5 s after its attempt began, end
+ * the retries: the peer hangs up on this device, most likely because the peer no longer trusts this
+ * device.
  *
- * @param attempt Makes the call. Its argument is a function to call after each progress, which resets
- * the count: a long transfer may be interrupted more often than a short one. Given the progress of a transfer,
- * it counts only what exceeds all that earlier attempts had reached, so that a file that always starts over ends at last.
+ * @param attempt Makes the call. Its argument is a function to call after each progress, which
+ * resets the count: a long transfer may be interrupted more often than a short one. The progress of
+ * a transfer, if passed to that function, counts only beyond the furthest point of all earlier
+ * attempts, so that retrying a file that always starts over comes to an end.
  * @param options How often and after which delays to retry, and a callback.
  * @returns The result of the call.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
@@ -110,7 +120,7 @@ export async function retry<T>(
   let furthest = 0;
   const moved = (progress?: RetryProgress) => {
     const reached = progress && progress.resumedFrom + progress.bytes;
-    // Where an earlier attempt has been is no progress.
+    // A part that an earlier attempt had reached is no progress.
     if (reached !== undefined && reached <= furthest) return;
     if (reached !== undefined) furthest = reached;
     retried = hangUps = 0;
@@ -143,7 +153,7 @@ function checkOptions(options: RetryOptions) {
   return { retries, delay, signal, onRetry };
 }
 
-/** How connections break, and what a host says whose server is about to start. */
+/** The errors of a broken connection, and of a host whose server is about to start. */
 const BROKEN: readonly (abstract new (...args: never[]) => Error)[] = [
   Deno.errors.ConnectionRefused,
   Deno.errors.ConnectionReset,
@@ -160,9 +170,9 @@ const CUT: ReadonlySet<ProtocolErrorCode> = new Set(["PREAMBLE_INCOMPLETE", "BOD
 const BUSY: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
 
 /**
- * Reports whether the same call may succeed a moment later: the connection broke off, was refused or timed out, or
- * the server is overloaded. A final response (404, 403, 412, 507 …), an untrusted peer, a
- * full disk and an invalid argument are not transient.
+ * Reports whether the same call may succeed a moment later: the connection broke off, was refused
+ * or timed out, or the server is overloaded. A final response (404, 403, 412, 507 …), an untrusted
+ * peer, a full disk and an invalid argument are not transient.
  *
  * @param error The error of a transfer, a request or `connect`.
  *
@@ -177,7 +187,7 @@ const BUSY: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  */
 export function isTransient(error: unknown): boolean {
   if (error instanceof DeguError && "status" in error) {
-    // A list that was cut may have been so by the connection.
+    // A list may have been cut because the connection broke off.
     const isCutList = "code" in error && error.code === "BAD_LIST" && error.cause !== undefined;
     return BUSY.has(error.status) || isCutList && isTransient(error.cause);
   }

@@ -4,6 +4,7 @@ import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
   type Answer,
   answerFraming,
+  answerTooLong,
   bodyToHeadError,
   cancelAnswer,
   readAnswer,
@@ -40,27 +41,28 @@ import { ExchangeWatch, type Report } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import type { ListenerSide } from "./listener.ts";
 import type { Logger } from "./logger.ts";
-import { SERVER, type ServerState } from "./state.ts";
+import { impossibleEvent, SERVER, type ServerState } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
 
-/** How most connections end, which is no error of anybody. */
+/** The end of most connections: nobody's error. */
 const PEER_ENDED = messageOf(new EmptyPreambleError());
 const PEER_ENDED_LINE = `ended: ${new EmptyPreambleError().message}`;
-const TOO_LONG_HINT = 'to answer with 413, see "A limit for bodies" in docs/cookbook.md';
-/** Statuses of errors after which the connection goes on: they are part of ordinary work. */
+const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have maxBytes";
+/** Statuses of errors that are part of ordinary work: the connection goes on. */
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
 /**
- * How often to check whether the peer is still there once the app has asked for the signal. The first
- * check finds what the peer had sent before, so its leaving is seen at the second.
+ * Milliseconds between two checks whether the peer is still there, once the app has asked for the
+ * signal. The first check finds bytes that the peer had sent before; the second finds that the peer
+ * has left.
  */
 const WATCH_MILLISECONDS = 300;
 
-/** What all connections of a server share. */
+/** The properties that all connections of a server share. */
 export interface ServerContext extends AppParts, ListenerSide {
   /** The sessions that were accepted and have not ended. */
   readonly sessions: Set<Session>;
-  /** Takes the figures of exchanges; `null` if they are not observed. */
+  /** Takes the figures of exchanges; `null` if nobody wants them. */
   readonly report: Report | null;
   /** True once no further request will be answered. */
   stopping: boolean;
@@ -79,13 +81,13 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   #peerLeft = false;
   /** Resolves when the connection has ended, or is closed without waiting for the app. */
   readonly #served = Promise.withResolvers<void>();
-  /** The `expect` of the request whose body is unread, if it had one. */
+  /** The `expect` of the request whose body is unread, if the request had one. */
   #expectation: unknown = undefined;
 
   /**
    * Owns a socket that is ready to speak HTTP.
    *
-   * @param isTrusted Whether the peer may be accepted, as of the time of the call.
+   * @param isTrusted Reports whether the peer may be accepted at the time of the call.
    */
   constructor(
     context: ServerContext,
@@ -106,14 +108,31 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
     ownSession(session, this);
   }
 
-  /** The last response has been sent, or the connection has been closed. */
+  /**
+   * Enters the state that follows an event. If the table has none, this ends the connection and
+   * throws. Passing the state is ten times as fast as passing the name of the event.
+   */
+  #enter(next: ServerState | undefined): void {
+    if (next === undefined) {
+      const error = impossibleEvent(this.#state);
+      this.#endSession("error", messageOf(error), stackOf(error));
+      this.#transport.close(error);
+      // The slot is free at once, even if the app never returns.
+      this.#served.resolve();
+      throw error;
+    }
+    this.#state = next;
+  }
+
+  /** Ends the session: the last response has been sent, or the connection has been closed. */
   #end(): void {
-    this.#state = SERVER[this.#state].ends ?? this.#state;
+    this.#enter(SERVER[this.#state].ends);
     clearInterval(this.#watching);
     const session = this.#session;
     this.#context.sessions.delete(session);
     const { closed, failure } = this.#transport;
-    // Made on demand: most apps don't look at it, and it costs more than a request.
+    // The reason is made on demand: most apps don't look at it, and an error costs more than a
+    // request.
     let reason = failure;
     const makeReason = () =>
       reason ??= this.#state === "endedByPeer"
@@ -124,8 +143,8 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   }
 
   /**
-   * Checks from time to time whether the peer is still there while the app works. Between requests, and while
-   * a body is read, a pending read detects it.
+   * Checks from time to time whether the peer is still there while the app works. Between requests,
+   * and while a body is read, a pending read notices the end of the peer.
    */
   signalWanted(): void {
     const onEnd = () => {
@@ -138,28 +157,28 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   }
 
   /**
-   * The app has closed the session. Once the last response has been sent, closing has no effect: the
-   * peer may still be receiving it.
+   * Ends the connection, since the app has closed the session. Once the last response has been
+   * sent, closing has no effect: the peer may still be receiving that response.
    */
   sessionClosed(reason: unknown): void {
     const transport = this.#transport;
-    const next = SERVER[this.#state].appCloses;
-    if (next !== undefined) {
-      this.#state = next;
+    const before = this.#state;
+    this.#enter(SERVER[this.#state].appCloses);
+    if (this.#state !== before) {
       this.#endSession("debug", `closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
     }
     if (transport.closed) this.#served.resolve();
   }
 
-  /** True while nothing is lost by closing: before the first byte of a request. */
+  /** True while closing loses nothing: before the first byte of a request. */
   isIdle(): boolean {
     return this.#state === "idle" && this.#transport.reader.buffered === 0;
   }
 
   /**
-   * The seconds for which its peer has kept it waiting within one request, if they are too many,
-   * and the bytes too few, to keep its slot while another connection waits; else 0.
+   * The seconds for which the peer has kept the server waiting within one request. 0 if the seconds
+   * are too few, or the bytes enough, to keep the slot while another connection waits.
    */
   get overdue(): number {
     if (SERVER[this.#state].givesWay === undefined) return 0;
@@ -167,11 +186,15 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   }
 
   /**
-   * Ends in favor of a connection that waits. The slot is free at once, whatever the app still
-   * does.
+   * Ends in favor of a connection that waits. The slot is free at once, even if the app goes on.
    */
   giveWay(): void {
-    this.#state = SERVER[this.#state].givesWay ?? this.#state;
+    try {
+      this.#enter(SERVER[this.#state].givesWay);
+    } catch {
+      // The error was reported, and the slot is free: nothing is left to do for the server.
+      return;
+    }
     const { bytes, seconds } = this.#transport.requestWait!;
     const why = `gave way to another connection after ${bytes} bytes in ${seconds.toFixed(1)} s`;
     this.#endSession("info", why);
@@ -187,7 +210,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
     this.#served.resolve();
   }
 
-  /** Resolves when the session has ended or is closed, since an app may never return. Never rejects. */
+  /** Resolves when the session has ended or was closed; the app may never return. Never rejects. */
   get ended(): Promise<void> {
     return this.#served.promise;
   }
@@ -247,7 +270,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       while ((end = transport.findPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
         if (!hasReceived) {
-          this.#state = SERVER[this.#state].peerEnds ?? this.#state;
+          this.#enter(SERVER[this.#state].peerEnds);
           this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
           return transport.close();
         }
@@ -256,14 +279,11 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
       reader.start = end;
       const { method, uri, headers, framing, path, query } = preamble;
-      // The app may change the headers.
+      // The headers are read before the app gets them, which may change them.
       const isLast = saysClose(headers);
-      if (framing === null) {
-        this.#state = SERVER[this.#state].request ?? this.#state;
-      } else {
-        this.#state = SERVER[this.#state].requestWithBody ?? this.#state;
-        this.#expectation = headers["expect"];
-      }
+      const { request: withoutBody, requestWithBody } = SERVER[this.#state];
+      this.#enter(framing === null ? withoutBody : requestWithBody);
+      if (framing !== null) this.#expectation = headers["expect"];
       const body = makeIncomingBody(api, transport, this, framing);
       const exchange = this.#exchange = report === null
         ? null
@@ -274,8 +294,13 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       let returned: unknown;
       let isSending = false;
       try {
-        returned = handle(request, this.#session, api);
-        if (!Array.isArray(returned)) returned = await returned;
+        try {
+          returned = handle(request, this.#session, api);
+          if (!Array.isArray(returned)) returned = await returned;
+        } catch (error) {
+          returned = answerTooLong(method, body, error);
+          if (returned === null) throw error;
+        }
         answer = readAnswer(returned);
         if (transport.closed) throw transport.failure ?? new BodyError("too late");
         const { status, reason, headers } = answer;
@@ -298,11 +323,13 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       }
 
       if (this.#endIfLast(answer, isLast)) {
-        // What follows is dropped, and no part of it may be read.
+        // The bytes that follow are dropped, and none of them may be read as the body.
         if (this.#state === "unread") cancelQuietly(body, unreadError(answer.status));
         return;
       }
-      this.#state = SERVER[this.#state].answered ?? this.#state;
+      // If the connection was closed during the last bytes, the reason has been reported already.
+      if (transport.closed) throw transport.failure ?? new ConnectionClosedError();
+      this.#enter(SERVER[this.#state].answered);
       transport.requestWait?.restart();
       exchange?.end(null);
     }
@@ -312,11 +339,11 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
    * Counts a request that was answered. If its response was the last one, ends the session and
    * returns true.
    *
-   * @param isLast Whether the request says so.
+   * @param isLast True if the request has asked for the end of the connection.
    */
   #endIfLast({ status, headers }: Answer, isLast: boolean): boolean {
     const requests = countRequest(this.#session);
-    // If it was closed while the last bytes were sent, the reason was already reported.
+    // The reason for closing a connection during the last bytes has been reported already.
     if (this.#transport.closed) return false;
     const isUnread = this.#state === "unread";
     let why;
@@ -328,27 +355,27 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
     } else if (requests >= this.#session.maxRequests) why = `the limit of ${requests} requests`;
     else if (this.#context.stopping) why = "the server is shutting down";
     else return false;
-    // Any peer can send a body that its app does not want.
+    // Any peer can send a body that its app does not want, so such a body is no error of the app.
     this.#endSession(isUnread ? "info" : "debug", why, `ended after ${why}`);
     return true;
   }
 
   /**
-   * Closes the connection at once; what is left of the response is not sent.
+   * Closes the connection at once; the rest of the response is not sent.
    *
-   * @param isSending Whether the answer was valid, so that only the source of its body can have failed.
+   * @param isSending True if the answer was valid: only the source of its body can have failed.
    */
   #cutShort(error: unknown, where: string, request?: Request, isSending?: boolean): void {
     const { closed, failure } = this.#transport;
-    // What fails because the peer left is not the app's mistake: an operation that was told so, or the source
-    // of a body, which may end in any way when nobody wants the rest.
+    // If the peer has left, two failures are no mistake of the app: an operation that rejected for
+    // this reason, and a failure of the source of a body, whose rest nobody wants.
     const isOfLeaving = this.#peerLeft && (isSending || error instanceof ConnectionClosedError);
     if (closed || failure !== null) {
       this.#report(failure ?? error);
     } else if (isOfLeaving) {
       this.#endSession("debug", `the peer has left; the response ended with ${messageOf(error)}`);
     } else if (request !== undefined && isTooLong(request.body, error)) {
-      // Any peer can cause it.
+      // Any peer can send such a body, so this is no error of the app.
       this.#endSession(
         "info",
         `the body of a request is too long for the app: ${messageOf(error)}; ${TOO_LONG_HINT}`,
@@ -369,7 +396,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
     const timedOut = broke instanceof Deno.errors.TimedOut;
     let hint = "";
     if (timedOut && this.#expectation !== undefined) {
-      // What the peer may have been waiting for (RFC 9110 §10.1.1).
+      // A client may have waited for an interim response (RFC 9110 §10.1.1).
       hint = `; its request has expect: ${quote(String(this.#expectation))}, but no interim ` +
         "response is ever sent: set the client not to wait for one";
     }
@@ -384,9 +411,9 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   }
 
   /**
-   * Ends the session and reports why. The first reason is the one that the session keeps.
+   * Ends the session and reports why. The session keeps the first reason.
    *
-   * @param line What is logged.
+   * @param line The line of the log.
    */
   #endSession(level: keyof Logger, why: string, line = why): void {
     endSession(this.#session, why);
@@ -394,11 +421,11 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   }
 
   bodyConsumed(): void {
-    this.#state = SERVER[this.#state].bodyRead ?? this.#state;
+    this.#enter(SERVER[this.#state].bodyRead);
     this.#expectation = undefined;
   }
 
-  /** The app canceled the rest: it may still answer with an error. */
+  /** Ends the wait for the rest, which the app has canceled; an error may still be the answer. */
   bodyCanceled(): void {
     this.#transport.stopWaiting();
   }

@@ -1,17 +1,24 @@
 /** The options of a server. */
 
-import { checkFunction, checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkMethods,
+  copyOptions,
+} from "../base/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import type { Exchange } from "./exchange_watch.ts";
 import { LEVELS, type Logger } from "./logger.ts";
+import { checkSignal } from "./request_signal.ts";
 
 /** The limits and the logger of a server. */
 export interface ServerOptions {
   /**
-   * How many connections are served at a time, or `Infinity`. One more waits up to 2 seconds and is then closed.
-   * Meanwhile a session gives way if its request drips: the server has waited for it for longer
-   * than `timeout` in all, at less than 1 KiB/s. TLS handshakes don't count: up to 64 may be in
-   * progress; a further one ends the oldest.
+   * How many connections are served at a time, or `Infinity`. A further connection waits up to 2
+   * seconds and is then closed. Meanwhile a session gives way if its request drips: the server has
+   * waited for the request for longer than `timeout` in all, at less than 1 KiB/s. TLS handshakes
+   * don't count: up to 64 may be in progress; a further handshake ends the oldest.
    *
    * @default {50}
    */
@@ -24,8 +31,8 @@ export interface ServerOptions {
   maxRequests?: number | undefined;
   /**
    * Seconds that may pass: before a request's first byte, within its preamble, between two pieces
-   * of its body, for a write, for a handshake. `null` for no limit. It fires between 1.0 and 1.25
-   * times its value.
+   * of its body, for a write, for a handshake. `null` for no limit. The time-out fires between 1.0
+   * and 1.25 times its value.
    *
    * @default {30}
    */
@@ -37,16 +44,28 @@ export interface ServerOptions {
    */
   logger?: Logger | undefined;
   /**
-   * Called after each exchange of a request and its response, however it ended, with its figures. It
-   * must be quick, since the connection waits for it; what it throws, or its promise rejects with, is
-   * logged, and changes nothing.
+   * Called with the figures of each exchange of a request and its response, however the exchange
+   * ended. The call must be quick, since the connection waits. An error that the function throws,
+   * or its promise rejects with, is logged, and changes nothing.
    *
    * @default {nothing is counted}
    */
   onExchange?: ((exchange: Exchange) => void) | undefined;
+  /** Closes the server when it is aborted. */
+  signal?: AbortSignal | undefined;
+  /**
+   * Whether a socket that lies at the path of a Unix socket is replaced if nobody answers there: a
+   * program that has crashed leaves it behind. Only `Server.start()` can do that.
+   *
+   * @default {false}
+   */
+  replaceSocket?: boolean | undefined;
 }
 
-const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger", "onExchange"];
+const OPTIONS = [
+  ...["maxConnections", "maxRequests", "timeout", "logger", "onExchange"],
+  ...["signal", "replaceSocket"],
+];
 
 export function checkServerOptions(options: ServerOptions): ServerOptions {
   const copy = copyOptions(options, OPTIONS);
@@ -56,5 +75,7 @@ export function checkServerOptions(options: ServerOptions): ServerOptions {
   if (copy.timeout !== undefined) checkTimeout(copy.timeout);
   if (copy.logger !== undefined) checkMethods("logger", copy.logger, LEVELS);
   if (copy.onExchange !== undefined) checkFunction("onExchange", copy.onExchange);
+  checkSignal(copy.signal);
+  if (copy.replaceSocket !== undefined) checkBoolean("replaceSocket", copy.replaceSocket);
   return copy;
 }

@@ -1,45 +1,53 @@
 /**
  * The states of a connection, at each of its ends.
  *
- * A connection carries one exchange after the other: a request, then its response. A client sends no request before it
- * has read the last response, a server answers one request at a time, there are no interim responses, and no protocol
- * is switched, so either end is always in one of a few states. What happens to it is an event, and the tables below say
- * which state follows. An event that a state doesn't name changes nothing: it comes too late, as when an app closes a
- * session whose last response was sent.
+ * A connection carries one exchange after the other: a request, then its response. A client sends
+ * no request before the last response has been read, a server answers one request at a time, there
+ * are no interim responses, and no protocol is switched, so either end is always in one of a few
+ * states. Whatever happens to an end is an event, and the tables below say which state follows. The
+ * tables are the rule: events that may come too late to change anything are named, too, and any
+ * other event is a mistake of this package. Such an event closes the connection and is reported, by
+ * the server to its logger, by the client to its caller.
  *
- * The server's end begins `idle`, which lasts until a request has arrived up to the end of its preamble; `onConnect`
- * runs in it, too. The app then has the request: its body is `unread` until its last byte was read, and `answering` is
- * what is left to do; a request without a body begins there. Once its response was sent the end is `idle` again, unless
- * the response is the last one: after an error, after `connection: close`, at a limit, or if the body is still unread,
- * since nobody knows where the next request would begin. There are four ways to be over.
- * `endedByPeer`: the peer ended the connection while it was idle, as most do. `closedByApp`: the
- * app closed the session, which is reported then and not again. `gaveWay`: another connection got
- * the slot of a peer that kept its request to itself; likewise. `over`: all others.
+ * The server's end begins `idle`, which lasts until a request has arrived up to the end of its
+ * preamble; `onConnect` runs in this state, too. The app then has the request: the body is `unread`
+ * until its last byte was read, and the end is `answering` afterwards, or at once if the request
+ * has no body. Once the response was sent, the end is `idle` again, unless the response is the last
+ * one: after an error, after `connection: close`, at a limit, or if the body is still unread, since
+ * nobody knows where the next request would begin. There are four ways to be over. `endedByPeer`:
+ * the peer ended the connection while it was idle, as most do. `closedByApp`: the app closed the
+ * session, which is reported then and not again. `gaveWay`: another connection got the slot of a
+ * peer that sent hardly any of its request; likewise reported. `over`: all other ends.
  *
- * The client's end begins `idle`, too. It is `requesting` from the moment at which a request is looked at, since
- * getters of its headers are code that may make another one, to the end of the response's preamble: an error in this
- * state means that the server has not answered. It is `responding` while the rest of the preamble is checked, and that
- * nothing follows a response without a body; then the body is `unread`, and only when its last byte was read, or there
- * is none, may the next request be made. A request that is invalid, or aborted before a byte of it was sent, is undone: the
- * end is `idle`, as it was. Any other failure up to the response closes the connection, and the end is `over`. What closes
- * it later only its transport knows.
+ * The client's end begins `idle`, too. The end is `requesting` from the moment at which a request
+ * is looked at, since getters of its headers are code that may make another one, to the end of the
+ * response's preamble: an error in this state means that the server has not answered. The end is
+ * `responding` while the rest of the preamble is checked, and that nothing follows a response
+ * without a body. The body is then `unread`, and the next request may be made only when the last
+ * byte was read, or if there is none. A request that is invalid, or aborted before a byte of it was
+ * sent, is undone: the end is `idle`, as before. Any other failure up to the response closes the
+ * connection, and the end is `over`. If the connection is closed later, only its transport knows.
  *
- * What is not in the tables, and why:
+ * Not in the tables are:
  *
- * - whether a connection is closed, and what broke it, is for its `Transport` to say: a `Connection` may be garbage
- *   collected while its socket is open, which then closes it, and its transport may not;
- * - how far the current message has got in or out is known where bytes move, in `Transport`;
- * - that the client's response to come is the last one: its caller or the server may say so at any time. The server
- *   decides that only once it has answered, and remembers nothing;
- * - whether the server may have refused the client or the request's body: that chooses the error that is reported.
+ * - the closing of a connection, and its cause. Garbage collection of a `Connection` closes its
+ *   socket; the `Transport`, which lives on, knows both;
+ * - the progress of the current message, known where bytes move, in `Transport`;
+ * - the fact that the client's response to come is the last one: its caller or the server may say
+ *   so at any time. The server decides this only after it has answered, and remembers nothing;
+ * - the suspicion that the server has refused the client, or the request's body, which chooses the
+ *   error that is reported.
  */
 
-/** For each state of one end of a connection, which state follows an event. */
-type Table<State extends string, Event extends string> = Readonly<
-  Record<State, Readonly<Partial<Record<Event, State>>>>
+/**
+ * For each state of one end of a connection, the state that follows an event. The events of
+ * `Always` may happen at any time, so the types demand them of every state.
+ */
+type Table<State extends string, Event extends string, Always extends Event> = Readonly<
+  Record<State, Readonly<Partial<Record<Event, State>> & Record<Always, State>>>
 >;
 
-/** What a server's end of a connection is doing. */
+/** The states of a server's end, see above. */
 export type ServerState =
   | "idle"
   | "unread"
@@ -50,8 +58,7 @@ export type ServerState =
   | "gaveWay";
 
 /**
- * An event of a server's end: `ends` is its last response, or that its socket was closed. Only a
- * peer that has not sent its request to the end can be made to give way.
+ * The events of a server's end. Both the last response and the closing of the socket are `ends`.
  */
 type ServerEvent =
   | "request"
@@ -63,8 +70,9 @@ type ServerEvent =
   | "givesWay"
   | "ends";
 
-/** The states of a server's end. */
-export const SERVER: Table<ServerState, ServerEvent> = {
+/** The state of a server's end that follows an event. */
+export const SERVER: Table<ServerState, ServerEvent, "appCloses" | "ends"> = {
+  // A peer gives way only while the server waits for bytes of its request.
   idle: {
     request: "answering",
     requestWithBody: "unread",
@@ -80,23 +88,42 @@ export const SERVER: Table<ServerState, ServerEvent> = {
     ends: "over",
   },
   answering: { answered: "idle", appCloses: "closedByApp", ends: "over" },
-  over: {},
-  endedByPeer: {},
-  closedByApp: {},
-  gaveWay: {},
+  // Late events: `ends`, since the socket is closed after the last response, and whatever else has
+  // ended the connection; `appCloses`, since an app may close a session whenever it likes, and more
+  // than once; `bodyRead`, since a connection may be closed while a slow sink takes the last bytes.
+  over: { appCloses: "over", ends: "over", bodyRead: "over" },
+  endedByPeer: { appCloses: "endedByPeer", ends: "endedByPeer" },
+  closedByApp: { appCloses: "closedByApp", ends: "closedByApp", bodyRead: "closedByApp" },
+  gaveWay: { appCloses: "gaveWay", ends: "gaveWay" },
 };
 
-/** What a client's end of a connection is doing. */
+/** The states of a client's end, see above. */
 export type ClientState = "idle" | "requesting" | "responding" | "unread" | "over";
 
-/** What happens to a client's end: `fails` is any error that closes it, up to the response, `undone` any other. */
+/**
+ * The events of a client's end. `fails` is an error before the response is returned that closes the
+ * connection, and `undone` an error that leaves the connection open.
+ */
 type ClientEvent = "request" | "undone" | "preamble" | "response" | "bodyRead" | "fails";
 
-/** The states of a client's end. */
-export const CLIENT: Table<ClientState, ClientEvent> = {
-  idle: { request: "requesting" },
+/** The state of a client's end that follows an event. */
+export const CLIENT: Table<ClientState, ClientEvent, "fails"> = {
+  // A caller's class of bodies may read the whole body in its constructor, and then throw: `fails`
+  // comes late. The constructor may even make the next request, which fails in its turn.
+  idle: { request: "requesting", fails: "over" },
   requesting: { undone: "idle", preamble: "responding", fails: "over" },
   responding: { response: "unread", fails: "over" },
   unread: { bodyRead: "idle", fails: "over" },
-  over: {},
+  // Such a constructor may also have begun to write the body to a slow sink: `bodyRead` comes late.
+  over: { fails: "over", bodyRead: "over" },
 };
+
+/**
+ * The error for an event that a state doesn't name: a mistake of this package, not of its user. The
+ * stack tells which event.
+ */
+export function impossibleEvent(state: string): Error {
+  return new Error(
+    `a bug of Degu, please report it: an event that can't happen to a connection that is "${state}"`,
+  );
+}

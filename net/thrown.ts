@@ -1,8 +1,13 @@
-/** Thrown values as text; errors of the system: in other words, their codes, whether a host is unreachable. */
+/**
+ * Thrown values as text, and errors of the system: rewording, codes, and whether a host is
+ * unreachable.
+ */
 
 const UNSHOWABLE = "a value that can't be shown";
 
-/** A thrown value can be anything, even what can't be converted to text. */
+/**
+ * Formats a thrown value, which can be anything, even an object that can't be converted to text.
+ */
 function shown(show: () => string): string {
   try {
     return show();
@@ -16,21 +21,24 @@ export function messageOf(error: unknown): string {
   return shown(() => error instanceof Error ? `${error.name}: ${error.message}` : `${error}`);
 }
 
-/** The same with its stack, which takes longer to make than most requests. */
+/**
+ * The name, message and stack of a thrown value. A stack takes longer to make than most requests.
+ */
 export function stackOf(error: unknown): string {
   return shown(() =>
     error instanceof Error ? `${error.stack ?? messageOf(error)}` : Deno.inspect(error)
   );
 }
 
-/** The message alone, without the name of the error's class: for people, where the class says nothing more. */
+/** The message alone, for people: the name of the error's class would tell them nothing more. */
 export function plainMessageOf(error: unknown): string {
   return shown(() => error instanceof Error ? `${error.message}` : `${error}`);
 }
 
 /**
- * An error of the system with another message: of the same class, with the same `code`, and the error as its
- * `cause`. Any other value is returned unchanged: a missing permission, for one, says itself what to do.
+ * An error of the system with another message: of the same class, with the same `code`, and the
+ * error as its `cause`. Any other value is returned unchanged: the error of a missing permission,
+ * for one, says what to do.
  */
 export function reworded(error: unknown, reword: (error: Error) => string): unknown {
   if (!(error instanceof Error)) return error;
@@ -39,7 +47,10 @@ export function reworded(error: unknown, reword: (error: Error) => string): unkn
   return withMessage(error, reword(error), error);
 }
 
-/** An error with another message: of the same class, if that is of the system, and with the same `code`. */
+/**
+ * An error with another message and the same `code`. The class, too, is the same if it is Deno's
+ * own.
+ */
 export function withMessage(error: Error, message: string, cause: Error): Error {
   const Class = Object.values(Deno.errors).find((each) => error.constructor === each) ?? Error;
   const code = "code" in error ? { code: error.code } : undefined;
@@ -52,18 +63,18 @@ const CLASSES: readonly (abstract new (...args: never[]) => Error)[] = [
   Deno.errors.AddrNotAvailable,
 ];
 
-/** Deno has no separate classes for these. */
+/** Codes for which Deno has no classes. */
 const CODES: ReadonlySet<unknown> = new Set(["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"]);
 
 /**
- * Reports whether nothing came back from an address: there is no way to it, or no answer in time. A host that
- * refuses or resets a connection is reachable.
+ * Reports whether nothing came back from an address: there is no way to it, or no answer in time. A
+ * host that refuses or resets a connection is reachable.
  */
 export function isUnreachable(error: unknown): boolean {
   return CLASSES.some((each) => error instanceof each) || CODES.has(systemCode(error));
 }
 
-/** The code of the operating system in an error, such as `"EHOSTUNREACH"`, if it has one. */
+/** The code of the operating system in an error, such as `"EHOSTUNREACH"`, if there is one. */
 export function systemCode(error: unknown): unknown {
   return (error as { code?: unknown } | null | undefined)?.code;
 }

@@ -1,70 +1,63 @@
-/** A socket with the messages that arrive and leave over it, a deadline and one way to end. */
+/** A socket with its deadline, the messages that arrive and leave over it, and one way to end. */
 
 import type { Socket } from "../base/app/app.ts";
-import {
-  type BodyOut,
-  cancelQuietly,
-  type WritableBody,
-  writeTrusted,
-} from "../base/body/bodies.ts";
-import {
-  type AheadSource,
-  ByteReader,
-  type ByteSink,
-  checkCount,
-  MAX_PIECE_BYTES,
-  notWritten,
-} from "../base/body/byte_io.ts";
-import { CodingCheck } from "../base/body/foreign_bodies.ts";
+import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
+import { type AheadSource, ByteReader, checkCount, notWritten } from "../base/body/byte_io.ts";
 import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../base/bytes.ts";
-import { BodyError, ConnectionClosedError, ProtocolError } from "../base/errors.ts";
+import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
 import { Deadline, type RequestWait } from "./deadline.ts";
 import type { ExchangeWatch } from "./exchange_watch.ts";
+import { failSink, MessageSink, sendThrough } from "./message_sink.ts";
 
-/** Where discarded bytes go. */
+/** A place for bytes that are discarded. */
 const DISCARDED = new Uint8Array(65536);
 
 const LINGER_MILLISECONDS = 1000;
 const LINGER_BYTES = 1048576;
-/** How long a peer that only writes may take to begin to read once its writes block. */
+/** Milliseconds that a peer which only writes gets to begin to read once its writes block. */
 const LAST_CHANCE_MILLISECONDS = 20;
 /**
- * Over TLS a peer loses what it has not decrypted when a write fails, which takes a busy one longer. Many short waits
- * rather than a long one: on a busy machine, where this process waits for the processor, the peer does, too.
+ * How many such waits a peer gets over TLS. When a write fails, a peer loses bytes that it has not
+ * decrypted yet, and decrypting takes a busy peer longer. Many short waits are better than a long
+ * one: on a busy machine, where this process waits for the processor, the peer does, too.
  */
 const LAST_CHANCES_ENCRYPTED = 10;
 
-/** The buffer for what is sent, large enough for a small message, as most are. */
+/** The size of a first buffer for messages that leave: large enough for most. */
 const FIRST_BYTES = 1024;
-/** Growth factor for a message that doesn't fit; also how many times too large that buffer may be. */
+/**
+ * Growth factor of that buffer for a message that doesn't fit; also how many times too large the
+ * buffer may be.
+ */
 const GROWTH = 4;
-/** A preamble and the part of a body that is available now go out in one write up to this size. */
+/** A preamble and the available part of its body go out in one write up to this size. */
 const JOINED_BYTES = 65536;
 
 /**
- * Where preambles are formatted, for all connections: it is large, and in use for as long as one call takes.
- * No other code ever sees it. `null` while it is in use: a getter of a header may make another request.
+ * The buffer in which the preambles of all connections are formatted: large, in use only during one
+ * call, and seen by no other code. `null` while in use, since a getter of a header may make another
+ * request.
  */
 let scratch: Uint8Array | null = null;
 
-/** Called once when a connection closes, with the error that broke it, or `null`. */
+/** Called once when a connection closes, with the error that broke the connection, or `null`. */
 type CloseListener = (failure: unknown) => void;
 
 /**
- * The part that both ends of a connection share: the socket, its deadline, what broke it, and how a message gets in and
- * out, with its body.
+ * The part that both ends of a connection share: the socket, its deadline, the error that broke it,
+ * and how a message gets in and out, with its body.
  *
- * Preambles are received one after the other:
- * `while ((end = transport.findPreamble()) < 0) if (!transport.endReceive(await transport.beginReceive())) …`
+ * Preambles are received one after the other: as long as {@linkcode findPreamble} returns -1,
+ * `transport.endReceive(await transport.beginReceive())` gets more bytes.
  *
  * Messages are sent one after the other: {@linkcode beginMessage} and {@linkcode endPreamble}, then
  * `rest = transport.endSend(await transport.beginSend(…))`, then `if (rest !== null) await rest`.
  *
- * Hot path: one read and one write a message. An async wrapper around either costs as much as parsing, so begin…
- * returns the socket's promise, and end… or {@linkcode breakWith} follows it.
+ * Hot path: one read and one write for each message. An async wrapper around either costs as much
+ * as parsing, so begin… returns the socket's promise, and end… or {@linkcode breakWith} follows.
  */
 export class Transport implements AheadSource {
   /** Bytes that arrived and were not consumed yet. */
@@ -75,29 +68,29 @@ export class Transport implements AheadSource {
    * When bytes last arrived at a client, by Date.now(), which costs less than performance.now().
    */
   lastArrival = Date.now();
-  /** Counts the bytes of the message that the socket takes; `null` if they aren't counted. */
+  /** Counts the bytes of the message that the socket takes; `null` if nobody wants the figures. */
   exchange: ExchangeWatch | null = null;
-  /** Measures how long a server waits for the rest of a request; `null` if nobody wants to know. */
+  /** Measures the waits of a server for the rest of a request; `null` without a time-out. */
   requestWait: RequestWait | null = null;
   readonly #socket: Socket;
   readonly #checkStart: (first: number) => void;
   readonly #closeListeners: CloseListener[] = [];
   #closed = false;
   #failure: unknown = null;
-  /** How many bytes of the next preamble were searched for its end. */
+  /** How many bytes of the next preamble have been searched for its end. */
   #searched = 0;
-  /** What a preamble waits for: a read of the socket, or one that was issued ahead. */
+  /** The read that a preamble waits for: a new one, or one that was issued ahead. */
   #receiving: "nothing" | "read" | "read ahead" = "nothing";
-  // The pending read, unless the reader issued it ahead.
+  // The pending read, unless the reader issued that read ahead.
   #reading: Promise<number | null> | null = null;
-  /** Begins with the preamble of the message that is sent. */
+  /** The buffer of the message that leaves; begins with the message's preamble. */
   #out: Uint8Array = EMPTY;
-  /** The part of it that was sent last: many messages have the same length. */
+  /** The part of that buffer that was sent last: many messages have the same length. */
   #view: Uint8Array = EMPTY;
-  /** How much of it the current message needs. */
+  /** How many bytes of that buffer the current message needs. */
   #needed = 0;
   #sent: "nothing" | "some" | "refused" = "nothing";
-  /** The bytes of the single write of a small message. */
+  /** The bytes of a small message while its only write is pending. */
   #sending: Uint8Array | null = null;
   #sink: MessageSink | null = null;
 
@@ -124,7 +117,7 @@ export class Transport implements AheadSource {
     return this.#closed;
   }
 
-  /** What broke the connection: an error of the socket, the peer's or the deadline's; else `null`. */
+  /** The error that broke the connection, of the socket, the peer or the deadline; else `null`. */
   get failure(): unknown {
     return this.#failure;
   }
@@ -144,18 +137,24 @@ export class Transport implements AheadSource {
     try {
       this.#socket.close();
     } catch {
-      // It was closed by other code.
+      // Other code may have closed the socket.
     }
     for (const listener of this.#closeListeners) listener(this.#failure);
   }
 
-  /** Calls a function when the connection closes, in the order in which they were added; at once if it has closed. */
+  /**
+   * Calls a function when the connection closes, after those that were added before; at once if the
+   * connection has closed.
+   */
   addCloseListener(listener: CloseListener): void {
     if (this.#closed) listener(this.#failure);
     else this.#closeListeners.push(listener);
   }
 
-  /** Closes when a signal is aborted, with its reason. The signal keeps nothing but this alive. */
+  /**
+   * Closes when a signal is aborted, with the signal's reason. The signal keeps nothing but this
+   * object alive.
+   */
   closeOn(signal: AbortSignal): void {
     const abort = () => this.close(signal.reason);
     if (signal.aborted) return abort();
@@ -164,8 +163,8 @@ export class Transport implements AheadSource {
   }
 
   /**
-   * Takes what {@linkcode beginReceive} or {@linkcode beginSend} has thrown, which breaks the connection, or anything
-   * else that ends an exchange.
+   * Takes an error that {@linkcode beginReceive} or {@linkcode beginSend} has thrown, which breaks
+   * the connection, or any other error that ends an exchange.
    *
    * @returns The error to report: the connection's own if that was closed before.
    */
@@ -175,7 +174,7 @@ export class Transport implements AheadSource {
     return this.#keepFailure(error, isOfWrite || this.#receiving !== "nothing");
   }
 
-  /** An error that the socket has thrown is kept: it breaks the connection. */
+  /** Keeps an error that the socket has thrown, since such an error breaks the connection. */
   #keepFailure(error: unknown, isOfSocket: boolean): unknown {
     if (this.#closed) return this.#failure ?? new ConnectionClosedError();
     if (isOfSocket) this.#failure ??= error;
@@ -183,7 +182,7 @@ export class Transport implements AheadSource {
   }
 
   /**
-   * Searches what has arrived for the end of a preamble.
+   * Searches the bytes that have arrived for the end of a preamble.
    *
    * @returns The position of its end, or -1 if more must be received.
    */
@@ -192,7 +191,7 @@ export class Transport implements AheadSource {
     const from = reader.start + Math.max(0, this.#searched - 3);
     const end = findPreambleEnd(reader.bytes, from, reader.end);
     const size = end < 0 ? reader.buffered + 1 : end - reader.start;
-    // The parser has better messages, and gets every whole preamble.
+    // A whole preamble is left to the parser, which has better messages.
     if (this.#searched === 0 && reader.buffered > 0 && (end < 0 || size > MAX_PREAMBLE_BYTES)) {
       this.#checkStart(reader.bytes[reader.start]!);
     }
@@ -207,11 +206,11 @@ export class Transport implements AheadSource {
   }
 
   /**
-   * Begins to read more of a preamble; {@linkcode endReceive} takes what the promise resolves to, and
-   * {@linkcode breakWith} what it rejects with.
+   * Begins to read more of a preamble; {@linkcode endReceive} takes the result of the promise, and
+   * {@linkcode breakWith} its error.
    *
-   * The wait for the first byte is bounded, and from that byte on the whole preamble: a peer gains
-   * nothing by sending a byte a second.
+   * The wait for the first byte is bounded, and from that byte on the wait for the whole preamble:
+   * a peer gains nothing by sending a byte a second.
    */
   beginReceive(): Promise<number | null> {
     const { reader, deadline } = this;
@@ -219,7 +218,7 @@ export class Transport implements AheadSource {
     this.#receiving = ahead === null ? "read" : "read ahead";
     reader.checkFailure();
     if (!deadline.isReading) deadline.startReading();
-    // Only from the first byte on: before, no request is waited for.
+    // Before its first byte has arrived, no request is waited for.
     if (this.#searched > 0) this.requestWait?.begin();
     if (ahead !== null) return ahead;
     if (reader.buffered === 0) reader.fit();
@@ -235,14 +234,14 @@ export class Transport implements AheadSource {
     this.#reading = null;
     // Bytes that arrive after the connection closed are dropped.
     this.reader.checkFailure();
-    // What was read ahead is in the reader already.
+    // The reader has taken the bytes of a read that was issued ahead.
     let arrived = count ?? 0;
     if (this.#receiving === "read") {
       arrived = this.reader.filled(count);
       this.reader.arrived += arrived;
     }
     if (arrived === 0) {
-      // `#receiving` stays: this breaks the connection, as an error of the socket does.
+      // `#receiving` keeps its value: like an error of the socket, the end breaks the connection.
       if (this.#searched === 0) return false;
       throw new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
     }
@@ -251,11 +250,11 @@ export class Transport implements AheadSource {
     return true;
   }
 
-  /** Reads past the reader, which must be empty; the deadline bounds the wait. */
+  /** Reads without using the reader, which must be empty; the deadline bounds the wait. */
   async read(into: Uint8Array): Promise<number | null> {
     const { reader } = this;
     if (reader.ahead !== null) {
-      await this.settle();
+      await this.awaitAhead();
       if (reader.buffered > 0) return reader.take(into);
     }
     this.#startWait();
@@ -273,8 +272,8 @@ export class Transport implements AheadSource {
     }
   }
 
-  /** Waits for the read issued ahead, if any; the deadline bounds that wait, too. */
-  async settle(): Promise<void> {
+  /** Waits for the read issued ahead, if there is one; the deadline bounds that wait, too. */
+  async awaitAhead(): Promise<void> {
     this.#startWait();
     try {
       await this.reader.settleAhead();
@@ -291,19 +290,19 @@ export class Transport implements AheadSource {
 
   #endWait(): void {
     this.stopWaiting();
-    // A server measures the wait instead.
+    // Only clients use this time, which costs some to get; most servers have a `requestWait`.
     if (this.requestWait === null) this.lastArrival = Date.now();
   }
 
-  /** Ends the wait for bytes: they are there, or are not wanted any more. */
+  /** Ends the wait for bytes, which have arrived or are not wanted any more. */
   stopWaiting(): void {
     this.deadline.stopReading();
     this.requestWait?.end();
   }
 
   /**
-   * Issues the read for the next preamble before it is needed. Nothing else may touch the reader, which must be
-   * empty, until {@linkcode beginReceive}.
+   * Issues the read for the next preamble before the preamble is needed. The reader must be empty,
+   * and nothing else may touch it before {@linkcode beginReceive}.
    */
   readAhead(): void {
     this.reader.fit();
@@ -311,18 +310,20 @@ export class Transport implements AheadSource {
   }
 
   /**
-   * Checks whether the peer is still there while no read is pending: reads ahead, as far as the reader has
-   * room. A pending read detects it without this. `onEnd` is also called if the connection breaks.
+   * Checks whether the peer is still there while no read is pending, by reading ahead as far as the
+   * reader has room. A pending read notices the peer's end anyway. If the peer has ended the
+   * connection, or the connection breaks, `onEnd` is called.
    */
   watch(onEnd: () => void): void {
     if (this.#closed || this.#reading !== null) return;
-    // Views of the reader's buffer may be in use.
+    // Views of the reader's buffer may be in use, so its bytes must not move.
     this.reader.readAhead(this.#socket, true)?.then((count) => count === null && onEnd(), onEnd);
   }
 
   /**
-   * Ends the writing side and drops what arrives, up to the peer's end or a limit, so that a reset can't destroy the
-   * last response. Resolves when the connection can be closed, or has been. Never rejects.
+   * Ends the writing side and drops bytes that arrive, up to the peer's end or a limit, so that a
+   * reset can't destroy the last response. Resolves when the connection can be closed, or has been.
+   * Never rejects.
    */
   async linger(): Promise<void> {
     if (this.#closed) return;
@@ -332,7 +333,7 @@ export class Transport implements AheadSource {
     try {
       await this.#socket.closeWrite?.();
       this.deadline.close();
-      // A read of a body may still be pending, and a socket allows only one at a time.
+      // A read of a body may still be pending, and a socket allows only one read at a time.
       await this.#reading;
       let bytesLeft = LINGER_BYTES;
       let dropped: number | null = await this.reader.settleAhead();
@@ -351,13 +352,13 @@ export class Transport implements AheadSource {
         await Promise.race([closed.promise, chance]);
       }
     } catch {
-      // The caller closes it anyway.
+      // The caller closes the connection, whether or not the peer has ended it.
     } finally {
       clearTimeout(timer);
     }
   }
 
-  /** What of the current message was handed to the socket, or that it has refused bytes of it. */
+  /** How much of the current message the socket has taken, or `"refused"` if a write has failed. */
   get sent(): "nothing" | "some" | "refused" {
     return this.#sent;
   }
@@ -375,8 +376,9 @@ export class Transport implements AheadSource {
   }
 
   /**
-   * Takes the preamble out of the buffer that {@linkcode beginMessage} returned, which must not be used any more.
-   * If no preamble could be made and this isn't called, that buffer is not used again.
+   * Takes the preamble out of the buffer that {@linkcode beginMessage} returned, which must not be
+   * used any more. If formatting fails and this method isn't called, the buffer is never used
+   * again.
    */
   endPreamble(buffer: Uint8Array, length: number): void {
     this.#fit(length);
@@ -385,11 +387,15 @@ export class Transport implements AheadSource {
   }
 
   /**
-   * Begins to send a message whose preamble was made; a body that is small, or the part of one
-   * that is available now, goes out in the same write. {@linkcode endSend} takes what the promise resolves
-   * to, and {@linkcode breakWith} what it rejects with.
+   * Begins to send a message whose preamble is made. A small body, or the part of a body that is
+   * available now, goes out in the same write. {@linkcode endSend} takes the result of the promise,
+   * and {@linkcode breakWith} its error.
    */
-  beginSend(length: number, body: BodyOut, framing: Framing | undefined): Promise<number | void> {
+  beginSend(
+    length: number,
+    body: EncodedBody,
+    framing: Framing | undefined,
+  ): Promise<number | void> {
     if (body === null) {
       this.#sending = this.#viewOf(length);
     } else {
@@ -402,7 +408,8 @@ export class Transport implements AheadSource {
   }
 
   /**
-   * Puts bytes behind a preamble of `length` bytes, to go out in the same write; `null` if they are too many.
+   * Puts `count` bytes behind a preamble of `length` bytes, to go out in the same write; `null` if
+   * the bytes are too many for one write.
    */
   join(length: number, bytes: Uint8Array, count: number = bytes.length): Uint8Array | null {
     const whole = length + count;
@@ -438,7 +445,7 @@ export class Transport implements AheadSource {
 
   /** Ends a send that {@linkcode beginSend} began; `null` if nothing is left to wait for. */
   endSend(written: number | void): Promise<void> | null {
-    // Anything larger was written piece by piece.
+    // A larger message was written piece by piece.
     if (this.#sending === null) return null;
     const rest = notWritten(this.#sending, this.#sending.length, written);
     this.exchange?.add(this.#sending, this.#sending.length - rest.length);
@@ -479,7 +486,8 @@ export class Transport implements AheadSource {
   async #sendLarge(length: number, body: Uint8Array): Promise<void> {
     const out = this.#out;
     const announced = body.length;
-    // Avoids a large copy: the rest is sent from where it is.
+    // The rest is sent from its own array: copying a large body would cost more than a second
+    // write.
     const head = out.length - length;
     out.set(body.subarray(0, head), length);
     await this.write(out);
@@ -504,147 +512,8 @@ export class Transport implements AheadSource {
     }
   }
 
-  /** Makes the body that is being sent fail; bytes that were not handed to the socket are not sent. */
+  /** Makes the body that is being sent fail; bytes that the socket has not taken are not sent. */
   cancelBody(reason: unknown): void {
     if (this.#sink !== null) failSink(this.#sink, reason ?? new ConnectionClosedError());
-  }
-}
-
-/** Sends a message through its sink. */
-let sendThrough: (sink: MessageSink) => Promise<unknown>;
-/** Makes this and every later write of a sink fail; a preamble that wasn't written never is. */
-let failSink: (sink: MessageSink, error: unknown) => void;
-
-/**
- * What a body writes to, after its preamble and within the framing that this announces. To the body, which may be
- * anybody's, it offers no way to end the message or to change how it is checked.
- */
-class MessageSink implements ByteSink {
-  /** Large writes are the fastest, even if reading that much at a time is slower. */
-  readonly pieceBytes = MAX_PIECE_BYTES;
-  readonly #transport: Transport;
-  readonly #body: WritableBody;
-  readonly #framing: Framing | undefined;
-  /** Bytes of the preamble; 0 once it has gone out, or never will. */
-  #preamble: number;
-  readonly #failed = Promise.withResolvers<never>();
-  #check: CodingCheck | null = null;
-  #written = 0;
-  #flushing: Promise<void> | null = null;
-  #writing = false;
-  #closed: unknown = null;
-
-  constructor(
-    transport: Transport,
-    preamble: number,
-    body: WritableBody,
-    framing: Framing | undefined,
-  ) {
-    this.#transport = transport;
-    this.#preamble = preamble;
-    this.#body = body;
-    this.#framing = framing;
-    // A body that throws synchronously may have closed the connection before this is awaited.
-    this.#failed.promise.catch(() => {});
-  }
-
-  static {
-    Object.freeze(MessageSink.prototype);
-    // The preamble doesn't wait for a body that waits for its source; and once the connection
-    // closes, nothing waits.
-    sendThrough = (sink) =>
-      Promise.race([Promise.all([sink.#writeBody(), sink.#flush()]), sink.#failed.promise]);
-    failSink = (sink, error) => {
-      sink.#preamble = 0;
-      sink.#fail(error);
-    };
-  }
-
-  #fail(error: unknown): void {
-    this.#closed ??= error;
-    this.#failed.reject(error);
-  }
-
-  /**
-   * Writes the whole body, and checks that it is complete. Runs synchronously up to the first write, so the
-   * preamble and the beginning of the body go out together.
-   */
-  async #writeBody(): Promise<void> {
-    const body = this.#body;
-    const framing = this.#framing;
-    try {
-      const trusted = framing === "chunked" ? writeTrusted(body, this) : null;
-      if (trusted === null && framing === "chunked") this.#check = new CodingCheck();
-      await (trusted ?? body.writeTo(this));
-      if (this.#closed !== null) throw this.#closed;
-      this.#closed = new BodyError("the body wrote after its end");
-      if (this.#writing) {
-        throw new BodyError("the body ended before its last write had; await each write");
-      }
-      if (typeof framing === "number" && this.#written !== framing) {
-        throw new BodyError(`the body wrote ${this.#written} of ${framing} bytes`);
-      }
-      this.#check?.end();
-    } catch (error) {
-      failSink(this, error);
-      throw error;
-    }
-  }
-
-  /** Writes the preamble unless it has gone out with the body. */
-  #flush(): Promise<void> | null {
-    const preamble = this.#preamble;
-    if (preamble === 0) return null;
-    this.#preamble = 0;
-    return this.#flushing = this.#transport.writePreamble(preamble);
-  }
-
-  /** Writes some of the body. One write at a time: two would mix their bytes. */
-  async write(bytes: Uint8Array): Promise<void> {
-    try {
-      if (this.#closed !== null) throw this.#closed;
-      if (this.#writing) {
-        throw new BodyError(
-          "the body wrote again before its last write had ended; await each write",
-        );
-      }
-      this.#writing = true;
-      const checked = this.#checkNext(viewOf(bytes));
-      const { length } = checked;
-      if (length > 0) {
-        const joined = this.#join(checked);
-        if (joined === null && this.#flushing !== null) {
-          await this.#flushing;
-          this.#flushing = null;
-          if (this.#closed !== null) throw this.#closed;
-          // Here, in the turn of the write: the array may have changed in any turn before it.
-          checkUnchanged(checked, length);
-        }
-        await this.#transport.write(joined ?? checked);
-      }
-      this.#writing = false;
-    } catch (error) {
-      // The preamble still goes out: the peer is to see a message that breaks off.
-      this.#fail(error);
-      throw error;
-    }
-  }
-
-  /** Checks the bytes to write; returns as many of them as are known to be valid. */
-  #checkNext(bytes: Uint8Array): Uint8Array {
-    this.#written += bytes.length;
-    if (typeof this.#framing === "number" && this.#written > this.#framing) {
-      throw new BodyError(`the body wrote more than its ${this.#framing} bytes`);
-    }
-    return this.#check === null ? bytes : this.#check.check(bytes);
-  }
-
-  /** Copies bytes that fit behind the preamble, to go out with it; else begins to write that. */
-  #join(bytes: Uint8Array): Uint8Array | null {
-    if (this.#preamble === 0) return null;
-    const joined = this.#transport.join(this.#preamble, bytes);
-    if (joined === null) this.#flush();
-    else this.#preamble = 0;
-    return joined;
   }
 }

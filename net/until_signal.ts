@@ -12,32 +12,33 @@ export interface UntilSignalOptions {
    */
   signals?: readonly Deno.Signal[] | undefined;
   /**
-   * Seconds after the first signal at which whatever is left is closed, or `null` for no limit.
+   * Seconds after the first signal at which all connections are closed, or `null` for no limit.
    *
    * @default {10}
    */
   deadline?: number | null | undefined;
 }
 
-/** What serves, and how it ends. */
+/** A server, or a pool of servers, that a signal can end. */
 export interface Serving {
-  /** Serves until it is shut down or closed. */
+  /** Serves until `shutdown()` or `close()`. */
   serveForever(): Promise<void>;
-  /** Ends it once the requests in flight are answered. */
+  /** Ends serving once the requests in flight are answered. */
   shutdown(): Promise<void>;
-  /** Ends it now. */
+  /** Ends serving now. */
   close(): void | Promise<void>;
 }
 
-/** Windows can't send a process SIGTERM. */
-const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
+/** The signals that end programs; Windows can't send SIGTERM. */
+export const TERMINATION_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGINT", "SIGTERM"];
 const DEADLINE = 10;
 
 /**
- * Serves until the process receives a signal: the first one is a `shutdown()`, a second one, or the deadline, a
- * `close()`. Resolves when all has ended; the signals have their usual effect again.
+ * Serves until the process receives a signal: the first signal is a `shutdown()`, a second one, or
+ * the deadline, a `close()`. Resolves when serving has ended; the signals have their usual effect
+ * again.
  */
 export async function serveUntilSignal(
   serving: Serving,
@@ -49,7 +50,7 @@ export async function serveUntilSignal(
   const stop = () => {
     if (stopping !== null) return void serving.close();
     stopping = serving.shutdown();
-    // It is awaited below, when nothing serves any more.
+    // The promise is awaited below, when nothing serves any more.
     stopping.catch(() => {});
     if (deadline === null) return;
     limit = setTimeout(() => serving.close(), Math.min(deadline * 1000, MAX_INTERVAL));
@@ -68,7 +69,10 @@ export async function serveUntilSignal(
 }
 
 function checkOptions(options: UntilSignalOptions) {
-  const { signals = SIGNALS, deadline = DEADLINE } = copyOptions(options, ["signals", "deadline"]);
+  const { signals = TERMINATION_SIGNALS, deadline = DEADLINE } = copyOptions(options, [
+    "signals",
+    "deadline",
+  ]);
   checkArray("signals", signals);
   for (const [i, signal] of signals.entries()) checkString(`signals[${i}]`, signal);
   if (signals.length === 0) throw new RangeError("signals: must be at least one; got none");

@@ -75,7 +75,7 @@ async function remove(
   directory: boolean,
 ): Promise<void> {
   const uri = files.uri(directory ? [...names, ""] : names);
-  await files.connections.call((connection) => deleteFile(connection, uri, { signal }));
+  await files.connections.call((client) => deleteFile(client, uri, { signal }));
   const name = files.name(names, directory);
   output.result(name, { removed: name });
 }
@@ -96,8 +96,8 @@ async function removeTree(
   const { connections } = files;
   const { signal } = context;
   const entries: Pick<TreeEntry, "path" | "kind" | "reason">[] = await connections.call((
-    connection,
-  ) => Array.fromAsync(listTree(connection, files.uri([...top, ""]), { signal })));
+    client,
+  ) => Array.fromAsync(listTree(client, files.uri([...top, ""]), { signal })));
   entries.push({ path: [], kind: "directory" });
   const staying = new Set<string>();
   const removeOne = async ({ path, kind, reason }: typeof entries[number]) => {

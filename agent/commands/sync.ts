@@ -139,7 +139,8 @@ async function readRemoteIgnore(files: RemoteFiles, names: readonly string[]): P
   if (entry === undefined) return [];
   const bad = badIgnoreFile(path.join("/"));
   if (entry.kind !== "file" || entry.size > MAX_IGNORE_BYTES) throw bad;
-  return await files.connections.call(async (connection) => {
+  return await files.connections.call(async (client) => {
+    using connection = await client.connect();
     const { status, body } = await connection.get(files.uri(path));
     const text = await body?.text() ?? "";
     // A peer may send more bytes than its list promised.

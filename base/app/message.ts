@@ -1,15 +1,27 @@
-/** Requests as an app gets them, responses as a client does, and the rules for what may answer a request. */
+/**
+ * Requests as an app gets them, responses as a client gets them, and the rules for an app's answer.
+ */
 
-import { type BodyIn, type BodyOut, cancelUnused, outgoingFraming } from "../body/bodies.ts";
-import { EMPTY } from "../bytes.ts";
+import {
+  type BodyIn,
+  type BodyOut,
+  cancelUnused,
+  encodeBody,
+  type EncodedBody,
+  outgoingFraming,
+} from "../body/bodies.ts";
+import { Body } from "../body/body.ts";
+import { type BodyReadOptions, isTooLong } from "../body/body_state.ts";
+import { ChunkedBody } from "../body/chunked_body.ts";
+import { EMPTY, realLength, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { BodyError, typeName } from "../errors.ts";
 import { INSPECT, inspectFields } from "../printable.ts";
-import type { Framing, HeaderDict } from "../wire/headers.ts";
+import type { Framing, HeaderDict, ReceivedHeaders } from "../wire/headers.ts";
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
 import { buildUri } from "../wire/uri.ts";
 
-/** What an app may return instead of a `Response`. */
+/** An answer that an app may return instead of a `Response`. */
 export type ResponseTuple = readonly [
   status: number,
   reason: string,
@@ -34,15 +46,15 @@ export type ResponseTuple = readonly [
  * );
  * ```
  */
-export class Response {
+export class Response<B extends BodyOut = BodyIn> {
   /** The status, 100 to 599. */
   readonly status: number;
   /** The reason phrase. */
   readonly reason: string;
-  /** By lower-case name. */
-  readonly headers: HeaderDict;
-  /** The body, or `null`. It must be consumed before the connection's next request. */
-  readonly body: BodyIn;
+  /** The headers by lower-case name. */
+  readonly headers: ReceivedHeaders;
+  /** The body, or `null`. A body must be consumed before the connection's next request. */
+  readonly body: B;
 
   /**
    * Makes a response from its four parts.
@@ -52,26 +64,99 @@ export class Response {
    * @param headers The headers by lower-case name.
    * @param body The body, or `null` for none.
    */
-  constructor(status: number, reason: string, headers: HeaderDict, body: BodyIn) {
+  constructor(status: number, reason: string, headers: HeaderDict, body: B) {
     this.status = status;
     this.reason = reason;
-    this.headers = headers;
+    // A program that makes one for itself gives headers to be sent.
+    this.headers = headers as ReceivedHeaders;
     this.body = body;
   }
 
+  /** Whether the status is a success, 200 to 299. */
+  get ok(): boolean {
+    return this.status >= 200 && this.status <= 299;
+  }
+
+  /**
+   * Reads the data of the body, which is empty if the body is `null`.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws the same errors as {@linkcode Body.prototype.bytes}.
+   */
+  async bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+    return await receivedBody(this.body).bytes(options);
+  }
+
+  /**
+   * Reads the data of the body as UTF-8 text, which is `""` if the body is `null`.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws the same errors as {@linkcode Body.prototype.text}.
+   */
+  async text(options?: BodyReadOptions): Promise<string> {
+    return await receivedBody(this.body).text(options);
+  }
+
+  /**
+   * Reads the data of the body, and parses it as JSON. A body that is `null` has none.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws the same errors as {@linkcode Body.prototype.json}.
+   */
+  async json(options?: BodyReadOptions): Promise<unknown> {
+    return await receivedBody(this.body).json(options);
+  }
+
+  /**
+   * Gives up the rest of the body, so that the connection can make another request: up to 64 KiB
+   * are read and dropped. A longer body is canceled, which closes the connection. Never rejects.
+   */
+  async discard(): Promise<void> {
+    const body: BodyOut = this.body;
+    if (body === null || typeof body !== "object" || !("cancel" in body)) return;
+    try {
+      if ("bytes" in body) await body.bytes({ maxBytes: MAX_DISCARDED_BYTES });
+      else await body.cancel();
+    } catch {
+      // A body that is too long is left as it was; any other has ended, or is in use.
+      await Promise.resolve(body.cancel()).catch(() => {});
+    }
+  }
+
+  /** Gives up the rest of the body: {@linkcode Response.prototype.discard}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.discard();
+  }
+
   /** The four parts in order, so a response can be destructured like a tuple. */
-  *[Symbol.iterator](): Generator<number | string | HeaderDict | BodyIn, void, void> {
+  *[Symbol.iterator](): Generator<number | string | ReceivedHeaders | B, void, void> {
     yield this.status;
     yield this.reason;
     yield this.headers;
     yield this.body;
   }
 
-  /** What `console.log` and `Deno.inspect` show. */
+  /** The text for `console.log` and `Deno.inspect`. */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { status, reason, headers, body } = this;
     return inspectFields("Response", { status, reason, headers, body }, inspect, options);
   }
+}
+
+/** The most bytes of an unwanted body that are read to keep its connection. */
+const MAX_DISCARDED_BYTES = 65536;
+
+/** A body that can be read, for a body of any kind. */
+function receivedBody(body: BodyOut): NonNullable<BodyIn> {
+  const encoded = encodeBody(body) ?? EMPTY;
+  if (encoded instanceof Uint8Array) {
+    return new Body(new Blob([viewOf(encoded).slice()]).stream(), realLength(encoded));
+  }
+  if ("bytes" in encoded) return encoded;
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  encoded.writeTo(writable).then(() => writable.close(), (error) => writable.abort(error))
+    .catch(() => {});
+  return encoded.chunked ? new ChunkedBody(readable) : new Body(readable, encoded.contentLength);
 }
 
 /**
@@ -94,15 +179,17 @@ export class Request {
   readonly method: Method;
   /** The request target as it was sent. */
   readonly uri: string;
-  /** By lower-case name. */
-  readonly headers: HeaderDict;
-  /** The body, or `null`. If it is not read to its end, the session ends after the response. */
+  /** The headers by lower-case name. */
+  readonly headers: ReceivedHeaders;
+  /**
+   * The body, or `null`. If the body is not read to its end, the session ends after the response.
+   */
   readonly body: BodyIn;
   /** The components of the path that were shifted away; at first none. */
   readonly mount: string[];
   /** The components of the path that are left: `/foo/` is `["foo", ""]`, `/` is `[]`. */
   readonly path: string[];
-  /** What follows the `?`, neither parsed nor decoded; `null` if there is none. */
+  /** The text after the `?`, neither parsed nor decoded; `null` if there is no `?`. */
   readonly query: string | null;
 
   /**
@@ -114,7 +201,7 @@ export class Request {
    * @param body The body, or `null` for none.
    * @param mount The components of the path that were shifted away.
    * @param path The components that are left.
-   * @param query What follows the `?`, or `null`.
+   * @param query The text after the `?`, or `null`.
    */
   constructor(
     method: Method,
@@ -127,11 +214,20 @@ export class Request {
   ) {
     this.method = method;
     this.uri = uri;
-    this.headers = headers;
+    // A program that makes one for itself gives headers to be sent.
+    this.headers = headers as ReceivedHeaders;
     this.body = body;
     this.mount = mount;
     this.path = path;
     this.query = query;
+  }
+
+  /**
+   * The parameters of the query, decoded, as new `URLSearchParams` for each call: empty if there is
+   * no query.
+   */
+  get searchParams(): URLSearchParams {
+    return new URLSearchParams(this.query ?? "");
   }
 
   /** Moves the first component of the path to `mount` and returns it; `null` if none is left. */
@@ -142,12 +238,12 @@ export class Request {
     return component;
   }
 
-  /** The request target for what is behind this app: path and query, without `mount`. */
+  /** The request target for the server behind this app: path and query, without `mount`. */
   buildProxyUri(): string {
     return buildUri(this.path, this.query);
   }
 
-  /** What `console.log` and `Deno.inspect` show. */
+  /** The text for `console.log` and `Deno.inspect`. */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { method, uri, headers, body, mount, path, query } = this;
     const fields = { method, uri, headers, body, mount, path, query };
@@ -156,10 +252,10 @@ export class Request {
 }
 
 /**
- * Makes a response with an empty body; in answer to HEAD, without one.
+ * Makes a response with an empty body; in answer to HEAD, without a body.
  *
- * With a body of `null` the response would have neither a content-length nor a coding. Other clients then
- * read until the connection closes (RFC 9112 §6.3), but it may stay open.
+ * With a body of `null` the response would have neither a content-length nor a coding. Other
+ * clients then read until the connection closes (RFC 9112 §6.3), but the connection may stay open.
  */
 export function makeEmptyResponse(
   method: Method,
@@ -170,19 +266,23 @@ export function makeEmptyResponse(
   return [status, reason, headers, method === "HEAD" ? null : EMPTY];
 }
 
-/** The parts of what an app returned. */
+/** The parts of an app's answer. */
 export interface Answer {
   readonly status: number;
   readonly reason: string;
   readonly headers: HeaderDict;
-  readonly body: BodyOut;
+  readonly body: EncodedBody;
 }
 
-/** Splits what an app returned into its parts: a tuple of four items, or an object with the fields of a response. */
+/**
+ * Splits the value that an app returned into its parts: a tuple of four items, or an object with
+ * the fields of a response.
+ */
 export function readAnswer(returned: unknown): Answer {
   if (Array.isArray(returned)) {
     if (returned.length === 4) {
-      return { status: returned[0], reason: returned[1], headers: returned[2], body: returned[3] };
+      const [status, reason, headers, body] = returned;
+      return { status, reason, headers, body: encodeBody(body, "response.") };
     }
     throw new TypeError(
       `response: must be [status, reason, headers, body]; got ${returned.length} items`,
@@ -193,16 +293,17 @@ export function readAnswer(returned: unknown): Answer {
   if (!isResponse) {
     throw wrongType("response", "[status, reason, headers, body] or a Response", returned);
   }
-  const { status, reason, headers, body } = returned as Answer;
-  return { status, reason, headers, body };
+  const { status, reason, headers, body } = returned as Response<BodyOut>;
+  return { status, reason, headers, body: encodeBody(body, "response.") };
 }
 
 /**
- * Checks everything about an answer except its reason and headers; returns its {@linkcode responseFraming}.
+ * Checks everything about an answer except its reason and headers; returns the framing that
+ * {@linkcode announcedFraming} determines.
  *
  * @param method The method of the request, which the app may have changed in its `Request`.
- * @param requestBody The body of the request, likewise.
- * @param owner What errors put before the names of the parts: `"response."`.
+ * @param requestBody The body of the request, which the app may have changed, too.
+ * @param owner The text that errors put before the names of the parts: `"response."`.
  */
 export function answerFraming(
   method: Method,
@@ -214,19 +315,19 @@ export function answerFraming(
   if (body !== null && (body as unknown) === requestBody) {
     throw new BodyError(`${owner}body: must not be the body of the request`);
   }
-  return responseFraming(method, status, body, owner);
+  return announcedFraming(method, status, body, owner);
 }
 
 /**
- * How the end of a response's body is determined; in a response to HEAD, how it would be to GET,
- * though the body is not sent (RFC 9110 §9.3.2). `undefined` if there is no body and the headers
- * are sent as given, because they may describe one: in a response to HEAD, and with 304 (RFC 9110
- * §15.4.5).
+ * The framing that the headers of a response announce: usually that of its body. A response to HEAD
+ * announces the body that GET would get, though the body is not sent (RFC 9110 §9.3.2). `undefined`
+ * if there is no body, but the headers may announce one, and are sent as given: in a response to
+ * HEAD, and with 304 (RFC 9110 §15.4.5).
  */
-export function responseFraming(
+export function announcedFraming(
   method: Method,
   status: number,
-  body: BodyOut,
+  body: EncodedBody,
   owner = "",
 ): Framing | undefined {
   if (body !== null && (status === 204 || status === 304)) {
@@ -237,18 +338,31 @@ export function responseFraming(
 }
 
 /**
- * Cancels whatever an app returned that looks like an unused body, because it will not be sent; but not the
- * body of the request, which belongs to the server. Never throws.
+ * The answer to a request whose body is too long for its app, the one answer that is not the app's;
+ * `null` if an error of the app says something else.
+ */
+export function answerTooLong(
+  method: Method,
+  body: BodyIn,
+  error: unknown,
+): ResponseTuple | null {
+  if (!(error instanceof BodyError) || !isTooLong(body, error)) return null;
+  return makeEmptyResponse(method, 413, "Content Too Large");
+}
+
+/**
+ * Cancels each unused body in the value that an app returned, because no body of it will be sent;
+ * but not the body of the request, which belongs to the server. Never throws.
  */
 export function cancelAnswer(returned: unknown, requestBody: BodyIn, reason: unknown): void {
   try {
-    // It might not be an answer: all items of an array may be bodies.
+    // The value might not be an answer: all items of an array may be bodies.
     const bodies: readonly unknown[] = Array.isArray(returned)
       ? returned
       : [(returned as Partial<Answer> | null)?.body];
     for (const body of bodies) if (body !== requestBody) cancelUnused(body, reason);
   } catch {
-    // It has a getter that throws.
+    // The value has a getter that throws.
   }
 }
 

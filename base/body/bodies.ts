@@ -3,7 +3,7 @@
 import { Body, bodyProgress, type Progress } from "./body.ts";
 import { BodyIter, ChunkedBodyIter, writeTrustedIter } from "./body_iter.ts";
 import type { ByteSink } from "./byte_io.ts";
-import { realLength } from "../bytes.ts";
+import { encodeText, realLength } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { ChunkedBody, chunkedProgress, writeTrustedChunks } from "./chunked_body.ts";
 import { BodyError } from "../errors.ts";
@@ -13,10 +13,16 @@ import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 /** The body of a received message. */
 export type BodyIn = null | Body | ChunkedBody;
 
-/** The body of a message to be sent. */
-export type BodyOut = null | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
+/** The body of a message to be sent; a string is sent as UTF-8. */
+export type BodyOut = null | string | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
 
-/** The four body classes. The `bodies` option of a client accepts other classes with the same members. */
+/** A body without a text that is still to be encoded. */
+export type EncodedBody = Exclude<BodyOut, string>;
+
+/**
+ * The four body classes. The `bodies` option of a client accepts other classes with the same
+ * members.
+ */
 export interface Bodies {
   /** A body of known length, from a stream, a file or another source of bytes. */
   readonly Body: typeof Body;
@@ -40,16 +46,26 @@ export function checkBodies(bodies: Bodies): void {
 }
 
 /** A body that writes itself: of this package, another copy of it, or another class. */
-export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
+export type WritableBody = Exclude<EncodedBody, null | Uint8Array>;
 
 /**
- * Checks a body that a caller wants to send, by its members, and returns its framing.
+ * Encodes a body that is a text; any other body is returned as it is.
  *
- * @throws {TypeError} if it is not a body.
- * @throws {RangeError} if it is a `Uint8Array` of more than 16777216 bytes.
- * @throws {BodyError} if it has been used before.
+ * @throws {RangeError} if the text has a lone surrogate.
  */
-export function outgoingFraming(body: BodyOut, owner = ""): Framing {
+export function encodeBody(body: BodyOut, owner = ""): EncodedBody {
+  return typeof body === "string" ? encodeText(`${owner}body`, body) : body;
+}
+
+/**
+ * Checks a body that a caller or an app wants to send, by its members, and returns its framing.
+ * Headers of a message with this body must announce no other framing.
+ *
+ * @throws {TypeError} if the value is not a body.
+ * @throws {RangeError} if the body is a `Uint8Array` of more than 16777216 bytes.
+ * @throws {BodyError} if the body has been used before.
+ */
+export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
   if (body === null) return null;
   if (body instanceof Uint8Array) {
     const length = realLength(body);
@@ -60,11 +76,8 @@ export function outgoingFraming(body: BodyOut, owner = ""): Framing {
   }
   const framing = framingOf(body);
   if (framing === null) {
-    const wanted = "null, a Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter";
-    const error = wrongType(`${owner}body`, wanted, body);
-    // A text has no bytes before it is encoded.
-    if (typeof body === "string") error.message += "; encode it: new TextEncoder().encode(text)";
-    throw error;
+    const wanted = "null, a string, Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter";
+    throw wrongType(`${owner}body`, wanted, body);
   }
   if (body.used === true) throw new BodyError(`${owner}body: has been used before`);
   return framing;
@@ -82,8 +95,8 @@ function framingOf(body: WritableBody): Framing {
 const kept = new WeakSet<object>();
 
 /**
- * Makes {@linkcode cancelUnused} leave a body as it is until the returned function is called: a request that
- * fails before it has used the body can then be made again, with the same body.
+ * Makes {@linkcode cancelUnused} leave a body as it is until the returned function is called: a
+ * request that fails before it has used the body can then be made again, with the same body.
  */
 export function keepUnused(body: BodyIn): () => void {
   if (body !== null) kept.add(body);
@@ -91,15 +104,15 @@ export function keepUnused(body: BodyIn): () => void {
 }
 
 /**
- * Cancels a body that was handed over and will not be sent, unless its use has begun or it is {@linkcode
- * keepUnused kept}. Never throws.
+ * Cancels a body that was handed over and will not be sent, unless its use has begun or
+ * {@linkcode keepUnused} keeps it. Never throws.
  */
 export function cancelUnused(body: unknown, reason: unknown): void {
   try {
     if (kept.has(body as object)) return;
     if ((body as Partial<WritableBody> | null | undefined)?.used === true) return;
   } catch {
-    return; // It is a foreign body with a getter that throws.
+    return; // A foreign body may have a getter that throws.
   }
   cancelQuietly(body, reason);
 }
@@ -116,16 +129,17 @@ export function cancelQuietly(body: unknown, reason: unknown): void {
 }
 
 /**
- * Writes a chunked body whose coding needs no second check. Returns `null`, and does nothing, if the body
- * must be checked.
+ * Writes a chunked body whose coding needs no second check. Returns `null`, and does nothing, if
+ * the body must be checked.
  */
 export function writeTrusted(body: WritableBody, sink: ByteSink): Promise<number> | null {
   return writeTrustedChunks(body, sink) ?? writeTrustedIter(body, sink);
 }
 
 /**
- * How far a received body has been read. A body that was canceled, has failed or was only read in part is not consumed.
- * One of another class does not report it: once used, it counts as consumed, and no bytes as read.
+ * How far a received body has been read. A body that was canceled, has failed or was only read in
+ * part is not consumed. A body of another class does not report its progress: once used, such a
+ * body counts as consumed, and none of its bytes as read.
  */
 export function progressOf(body: NonNullable<BodyIn>): Progress {
   return bodyProgress(body) ?? chunkedProgress(body) ??
@@ -136,8 +150,8 @@ export function progressOf(body: NonNullable<BodyIn>): Progress {
  * Checks that a received body can be forwarded, and returns it.
  *
  * @param body The body of a request or a response, or `null`.
- * @throws {TypeError} if it is not a body.
- * @throws {BodyError} if it has been used before.
+ * @throws {TypeError} if the value is not a body.
+ * @throws {BodyError} if the body has been used before.
  *
  * @example
  * ```ts

@@ -14,7 +14,7 @@ export interface ByteSource {
 /** A source whose reads can be issued ahead. */
 export interface AheadSource extends ByteSource {
   /** Waits for the read that was issued ahead, with the time limit of any other read. */
-  settle?(): Promise<void>;
+  awaitAhead?(): Promise<void>;
 }
 
 /** A sink of bytes: a connection, a file, or any other object with this method. */
@@ -289,7 +289,7 @@ export class ByteReader {
   async fill(limit = Infinity): Promise<number> {
     if (this.#ahead !== null) {
       const before = this.buffered;
-      await (this.#source.settle?.() ?? this.settleAhead());
+      await (this.#source.awaitAhead?.() ?? this.settleAhead());
       this.checkFailure();
       return this.buffered - before;
     }

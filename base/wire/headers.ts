@@ -9,7 +9,7 @@
  * 4. Four headers have a meaning here, and values of one form each: {@linkcode SPECIAL}.
  * 5. Some of the four exclude each other, or have no place in a message: {@linkcode checkTogether}.
  *
- * What makes this fast is no rule: a cache of names, one of sets of names, and a stock of empty objects.
+ * A cache of names, a cache of sets of names, and a stock of empty objects are about speed alone.
  */
 
 import { decodeAscii, EMPTY, startsWith, writeBytes } from "../bytes.ts";
@@ -29,30 +29,55 @@ import {
 import { allows, NAME, NAME_LOWER, VALUE } from "./tables.ts";
 
 /**
- * Headers by name. As received: lower-case names and no prototype. As sent: a plain object. In both
- * `content-length` is a number, `range` a {@linkcode Range}, `content-range` a
- * {@linkcode ContentRange} and everything else a string.
+ * Headers by lower-case name, to be sent: a plain object. `content-length` is a number, `range` a
+ * {@linkcode Range}, `content-range` a {@linkcode ContentRange} and everything else a string. A
+ * header that is `undefined` is left out.
  */
-export type HeaderDict = Record<string, string | number | Range | ContentRange>;
+export type HeaderDict = Record<string, string | number | Range | ContentRange | undefined>;
 
-/** Which message the headers belong to; only PUT and POST requests may have a body. */
+/**
+ * Headers by lower-case name, as they were received: an object without a prototype. They can be
+ * sent on, as they are or in a copy.
+ */
+export type ReceivedHeaders =
+  & {
+    /** The number of bytes in the body, if it is announced. */
+    readonly "content-length"?: number;
+    /** The range of a request. */
+    readonly range?: Range;
+    /** The range of a response. */
+    readonly "content-range"?: ContentRange;
+  }
+  & { readonly [name: string]: string | undefined };
+
+/** The message that headers belong to; only PUT and POST requests may have a body. */
 export type HeaderContext = "request" | "request without body" | "response" | "any";
 
 /**
- * How the end of a body is determined: its length in bytes, `"chunked"`, or `null` for no body
- * (RFC 9112 §6.3, without "until the connection closes").
+ * How the end of a body is determined (RFC 9112 §6.3): its length in bytes, `"chunked"`, or `null`
+ * for no body. No body ends with its connection.
+ *
+ * Each question about a framing has one function:
+ *
+ * - Received: which framing do the headers announce? {@linkcode parseHeaderLines}. Does such a body
+ *   follow? Always in a request; in a response, `receivedFraming` decides.
+ * - Sent: which framing has this body? `outgoingFraming`. Which one do the headers announce? The
+ *   same in a request; in a response, `announcedFraming` decides, since HEAD asks for headers
+ *   alone.
+ *
+ * Both of these ask `isBodiless` whether a response has no body, whatever its headers announce.
  */
 export type Framing = number | "chunked" | null;
 
 // ───────────────────────── the four headers with a meaning
 
-/** One of the four. */
+/** A header with a meaning for its message. */
 interface SpecialHeader {
-  /** Its bit in the set of those that are present. */
+  /** The bit of this header in the set of those that are present. */
   readonly bit: number;
-  /** Reads a value; its bytes have been checked. */
+  /** Reads a value, whose bytes have been checked. */
   parse(value: string): HeaderDict[string];
-  /** Formats a value; `item` is what errors call it. */
+  /** Formats a value; errors call the value `item`. */
   format(value: unknown, item: () => string): string;
 }
 
@@ -60,7 +85,8 @@ const CONTENT_LENGTH = 1, TRANSFER_ENCODING = 2, RANGE = 4, CONTENT_RANGE = 8;
 const FRAMING = CONTENT_LENGTH | TRANSFER_ENCODING;
 
 const SPECIAL: ReadonlyMap<string, SpecialHeader> = new Map<string, SpecialHeader>([
-  // RFC 9110 §8.6: one number, once, in the one spelling it has: two readers can't see two lengths.
+  // RFC 9110 §8.6: one number, once. A number has only one spelling: two readers can't see two
+  // lengths.
   ["content-length", {
     bit: CONTENT_LENGTH,
     parse(value) {
@@ -75,7 +101,7 @@ const SPECIAL: ReadonlyMap<string, SpecialHeader> = new Map<string, SpecialHeade
       return String(value);
     },
   }],
-  // RFC 9112 §6.1: chunked, and no other coding before it.
+  // RFC 9112 §6.1: `chunked`, and no other coding before it.
   ["transfer-encoding", {
     bit: TRANSFER_ENCODING,
     parse(value) {
@@ -88,9 +114,9 @@ const SPECIAL: ReadonlyMap<string, SpecialHeader> = new Map<string, SpecialHeade
       throw new RangeError(`${item()}: must be "chunked"; got ${quote(value)}`);
     },
   }],
-  // RFC 9110 §14.2: one range of bytes, both ends given.
+  // RFC 9110 §14.2: one range of bytes, with both ends.
   ["range", { bit: RANGE, parse: parseRange, format: formatRange(isRange, "a Range", parseRange) }],
-  // RFC 9110 §14.4: the same, with the total.
+  // RFC 9110 §14.4: one range of bytes, with both ends, and the total.
   ["content-range", {
     bit: CONTENT_RANGE,
     parse: parseContentRange,
@@ -98,7 +124,9 @@ const SPECIAL: ReadonlyMap<string, SpecialHeader> = new Map<string, SpecialHeade
   }],
 ]);
 
-/** Formats ranges from a parse of themselves: an object that only claims to be a range can't send more. */
+/**
+ * Formats a range by parsing its text: an object that only claims to be a range can't send more.
+ */
 function formatRange(
   isOne: (value: unknown) => boolean,
   wanted: string,
@@ -120,13 +148,16 @@ export function isSpecial(name: string): boolean {
   return SPECIAL.has(name);
 }
 
-/** Which of the four exclude each other or have no place in this message: the rule that is broken, or `null`. */
+/**
+ * The error if two of the four headers exclude each other, or one has no place in this message;
+ * else `null`.
+ */
 function checkTogether(present: number, context: HeaderContext): ProtocolError | null {
-  // RFC 9112 §6.1: whichever of the two a reader believes, another one may believe the other.
+  // RFC 9112 §6.1: of two readers, one may believe the one header, and one the other.
   if ((present & FRAMING) === FRAMING) {
     return conflict("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
-  // A range asks for a part of what a message with content would change.
+  // A range is a part of a representation; a message with content would change that representation.
   if (present & RANGE && present & (FRAMING | CONTENT_RANGE)) {
     return conflict("range and a header of a message with content");
   }
@@ -166,8 +197,8 @@ const NONE: readonly string[] = [];
 const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20;
 
 /**
- * Parses the header lines from `start` to `end`, the position after the empty line that ends them. The headers have no
- * prototype.
+ * Parses the header lines from `start` to `end`, the position after the empty line that ends them.
+ * The headers have no prototype.
  *
  * @param text The preamble decoded: its first character is `bytes[textOffset]`.
  */
@@ -210,7 +241,7 @@ export function parseHeaderLines(
     }
     at = valueEnd + 2;
   }
-  // The empty line is the end, and nothing but the end is an empty line.
+  // The empty line must be the end.
   if (at !== end - 2 || bytes[at + 1] !== LF) throw badName(lineAt(bytes, at, end));
 
   if (present !== 0) {
@@ -259,7 +290,7 @@ function itemLabel(label: string, name: string): string {
  * the end of the buffer are dropped: the caller checks the position against the limit.
  *
  * @param base Headers that override the caller's, which are not changed.
- * @param framing What the body requires, or `undefined` to send the headers as they are.
+ * @param framing The framing of the body, or `undefined` to send the headers as they are.
  */
 export function formatHeaderLines(
   into: Uint8Array,
@@ -273,13 +304,17 @@ export function formatHeaderLines(
   const names: string[] = [];
   const values: unknown[] = [];
   for (const name in headers) {
-    // In such a loop V8 compares the object's shape only; Object.hasOwn() makes 12 headers slower by an eighth.
+    // V8 compares only the object's shape in such a loop; Object.hasOwn() makes 12 headers slower
+    // by an eighth.
     if (!Object.prototype.hasOwnProperty.call(headers, name)) continue;
+    const value = headers[name];
+    if (value === undefined) continue;
     names.push(name);
-    values.push(headers[name]);
+    values.push(value);
   }
   if (base !== null) {
     for (const name of Object.keys(base)) {
+      if (base[name] === undefined) continue;
       const index = names.indexOf(name);
       values[index < 0 ? names.push(name) - 1 : index] = base[name];
     }
@@ -310,7 +345,7 @@ export function formatHeaderLines(
   return at;
 }
 
-/** A framing header from the caller must match the body. */
+/** Refuses a framing header of the caller that doesn't match the body. */
 function checkFraming(value: unknown, framing: Framing | undefined, item: () => string): void {
   if (framing === undefined || value === framing) return;
   const body = framing === "chunked" ? "is chunked" : `has ${framing} bytes`;
@@ -321,8 +356,8 @@ function checkFraming(value: unknown, framing: Framing | undefined, item: () => 
 }
 
 /**
- * Writes the value of a header and CR LF; returns the position after them, or -1 if the value can't be sent. Making the
- * error here would make the loop slower by an eighth.
+ * Writes the value of a header and CR LF; returns the position after them, or -1 if the value can't
+ * be sent. Making the error here would make the loop slower by an eighth.
  */
 function writeValue(into: Uint8Array, at: number, value: unknown): number {
   if (typeof value !== "string" || value === "") return -1;
@@ -352,30 +387,33 @@ function badValue(label: string, name: string, value: unknown): Error {
 
 // ───────────────────────── what is known from earlier messages
 
-/** A name, and what it means. */
+/** A name of a header, and its meaning. */
 interface KnownName {
-  /** In lower case. */
+  /** The name in lower case. */
   readonly name: string;
-  /** Its bytes as they arrived or will be sent, with the colon and the space. */
+  /** The bytes of the name, as received or to be sent, with the colon and the space. */
   readonly bytes: Uint8Array;
   readonly special: SpecialHeader | null;
 }
 
-// Names repeat from message to message: a name that was seen before is compared byte by byte with the
-// one in its slot, and needs no new string. A miss overwrites the slot, so a peer that keeps sending new
-// names costs time but no memory.
+// Names repeat from message to message: a name that was seen before is compared byte by byte with
+// the name in its slot, and needs no new string. A miss overwrites the slot, so a peer that keeps
+// sending new names costs time but no memory.
 const KNOWN_NAME_SLOTS = 512;
 const knownNames: KnownName[] = new Array(KNOWN_NAME_SLOTS)
   .fill({ name: "", bytes: EMPTY, special: null });
 
-/** The slot of the name from `start` to `end`: of the usual names hardly two share one. */
+/** The slot of the name from `start` to `end`. Hardly two of the usual names share a slot. */
 function slotOf(bytes: Uint8Array, start: number, end: number): number {
   const middle = (start + end) >> 1;
   const hash = bytes[start]! ^ bytes[end - 1]! << 2 ^ bytes[middle]! << 5 ^ (end - start);
   return hash & (KNOWN_NAME_SLOTS - 1);
 }
 
-/** Reads a name of 1 to 32 letters, digits and "-", with its colon and space; `null` if there is none. */
+/**
+ * Reads a name of 1 to 32 letters, digits and "-", with its colon and space; `null` if there is
+ * none.
+ */
 function readName(bytes: Uint8Array, start: number): KnownName | null {
   let i = start;
   while (NAME[bytes[i]!] === 1) i++;
@@ -395,12 +433,12 @@ function readName(bytes: Uint8Array, start: number): KnownName | null {
 
 /** A name to be sent. */
 interface Line extends KnownName {
-  /** Its index, in the order in which the names were given. */
+  /** The index in the order in which the names were given. */
   readonly index: number;
 }
 
-// An app sends the same few sets of names again and again: comparing them with the previous set is faster
-// than checking and sorting them.
+// An app sends the same few sets of names again and again: comparing them with the previous set is
+// faster than checking and sorting them.
 const SET_SLOTS = 64;
 const knownSets = new Array<{ names: readonly string[]; lines: readonly Line[] } | undefined>(
   SET_SLOTS,
@@ -409,7 +447,7 @@ const knownSets = new Array<{ names: readonly string[]; lines: readonly Line[] }
 /** The lines for these names, sorted by name in byte order. */
 function linesFor(names: readonly string[], label: string): readonly Line[] {
   const count = names.length;
-  // Both ends may be in one program, each with its own set of as many names.
+  // Both ends of a connection may be in one program, each with a set of as many names.
   const ends = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
   const slot = (count ^ ends << 3) & (SET_SLOTS - 1);
   const known = knownSets[slot];
@@ -437,12 +475,12 @@ function makeLine(name: string, index: number, label: string): Line {
   return { name, bytes, special: SPECIAL.get(name) ?? null, index };
 }
 
-// The native code of Object.setPrototypeOf has left the processor's caches by the time of the next message, and
-// is several times slower then. So objects are made many at a time; each is used once.
+// The native code of Object.setPrototypeOf has left the processor's caches by the time of the next
+// message, and is several times slower then. So objects are made many at a time; each is used once.
 const STOCK = 64;
 const blanks: HeaderDict[] = [];
 
-/** A new object without a prototype. It is a fast one; Object.create(null) would be in dictionary mode. */
+/** A new object without a prototype, with fast properties; Object.create(null) is slower. */
 function newHeaderDict(): HeaderDict {
   if (blanks.length === 0) {
     while (blanks.length < STOCK) blanks.push(Object.setPrototypeOf({}, null));

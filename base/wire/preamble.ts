@@ -18,7 +18,7 @@ import { parseUri } from "./uri.ts";
 /** The supported methods (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
 export type Method = "GET" | "HEAD" | "DELETE" | "PUT" | "POST";
 
-/** What a request preamble says. */
+/** The contents of a request preamble. */
 export interface RequestPreamble {
   /** The method. */
   readonly method: Method;
@@ -26,23 +26,26 @@ export interface RequestPreamble {
   readonly uri: string;
   /** The components of the path. */
   readonly path: string[];
-  /** What follows the `?`, or `null`. */
+  /** The text after the `?`, or `null`. */
   readonly query: string | null;
-  /** By lower-case name, without a prototype. */
+  /** The headers by lower-case name, without a prototype. */
   readonly headers: HeaderDict;
   /** How the end of the body is determined; `null` for no body. */
   readonly framing: Framing;
 }
 
-/** What a response preamble says. */
+/** The contents of a response preamble. */
 export interface ResponsePreamble {
-  /** 100 to 599. */
+  /** The status, 100 to 599. */
   readonly status: number;
   /** The reason phrase. */
   readonly reason: string;
-  /** By lower-case name, without a prototype. */
+  /** The headers by lower-case name, without a prototype. */
   readonly headers: HeaderDict;
-  /** What the headers announce; {@linkcode framingOfResponse} says whether such a body follows. */
+  /**
+   * The framing that the headers announce; {@linkcode receivedFraming} tells whether such a body
+   * follows.
+   */
   readonly framing: Framing;
 }
 
@@ -51,7 +54,8 @@ const CR = 0x0d, LF = 0x0a, SPACE = 0x20;
 /**
  * Finds the end of a preamble: the position after its CR LF CR LF, or -1.
  *
- * @param from Where to start: the start of the preamble, or three bytes before the new bytes.
+ * @param from The first position to search: the start of the preamble, or three bytes before new
+ * bytes.
  */
 export function findPreambleEnd(bytes: Uint8Array, from: number, end: number): number {
   // CR LF CR LF has four bytes, so looking at every fourth byte can't miss it.
@@ -111,7 +115,10 @@ export function checkRequestStart(first: number): void {
   throw new ProtocolError("BAD_METHOD", `no request begins with ${describeStart(first, hint)}`);
 }
 
-/** Refuses a first byte that no response begins with. CR may begin an empty preamble, which has its own error. */
+/**
+ * Refuses a first byte that no response begins with. CR may begin an empty preamble, which has its
+ * own error.
+ */
 export function checkResponseStart(first: number): void {
   if (first === STATUS_LINE_START[0] || first === CR) return;
   const hint = "the server seems to speak TLS, which takes an SSLClient";
@@ -234,8 +241,12 @@ export function isBodiless(method: Method, status: number): boolean {
   return method === "HEAD" || status === 204 || status === 304;
 }
 
-/** How the end of a response's body is determined. Refuses what no response may be (RFC 9110 §15.2, §15.3.5). */
-export function framingOfResponse(method: Method, { status, framing }: ResponsePreamble): Framing {
+/**
+ * How the end of the body of a received response is determined. The headers alone can't tell: the
+ * body that they announce may not follow, after this request or with this status. A status that no
+ * response may have is refused (RFC 9110 §15.2, §15.3.5).
+ */
+export function receivedFraming(method: Method, { status, framing }: ResponsePreamble): Framing {
   if (status < 200) {
     const why = "interim responses are refused; a request has one response";
     throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
@@ -271,8 +282,8 @@ function checkReason(reason: string, owner: string): void {
 }
 
 /**
- * Writes a request preamble at the start of a buffer of at least 32768 bytes and returns its
- * length in bytes. If it throws, ignore the contents of the buffer. The headers are checked here, as
+ * Writes a request preamble at the start of a buffer of at least 32768 bytes and returns its length
+ * in bytes. If this throws, ignore the contents of the buffer. The headers are checked here, as
  * `formatHeaderLines` does; method and URI have been checked.
  */
 export function formatRequestPreamble(
@@ -296,7 +307,7 @@ export function formatRequestPreamble(
 /**
  * Writes a response preamble, as {@linkcode formatRequestPreamble} does.
  *
- * @param owner What errors put before the names of the parts: `"response."`.
+ * @param owner The text that errors put before the names of the parts: `"response."`.
  */
 export function formatResponsePreamble(
   into: Uint8Array,
@@ -332,7 +343,7 @@ function writeAscii(into: Uint8Array, at: number, text: string): number {
 
 const tooLong = new WeakSet<RangeError>();
 
-/** Whether an error says that a preamble to be sent would be too long. */
+/** Reports whether an error says that a preamble to be sent would be too long. */
 export function isPreambleTooLong(error: unknown): boolean {
   return error instanceof RangeError && tooLong.has(error);
 }

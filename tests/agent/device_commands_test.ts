@@ -1,6 +1,7 @@
 /** degu init, id, peers, rename, forget, invite, join and completions. */
 import { defaultName } from "@degu/internal/agent/commands.ts";
 import { countdownText } from "@degu/internal/agent/commands/invite.ts";
+import { encodeLine } from "@degu/internal/device/invitation_line.ts";
 import { isDeviceName } from "@degu/internal/identity/names.ts";
 import {
   agentCommand,
@@ -520,10 +521,11 @@ Deno.test("a QR code is drawn where the terminal is large enough", async () => {
     return { line: line.trim(), stdout };
   };
   const { line, stdout: large } = await draw(80, 160);
-  const rows = large.split("\r\n").filter((line) => /^[█▀▄ ]{60,}$/.test(line));
-  assert(rows.length > 30, large);
-  assertEquals(new Set(rows.map((row) => row.length)).size, 1);
+  const rows = large.split("\r\n").filter((line) => /^[█▀▄ ]{45}$/.test(line));
+  // Version 5 of ISO/IEC 18004, 37 × 37 modules: the line has one IPv4 address.
+  assertEquals(rows.length, 23, large);
   const { data } = encode(line, { ecc: "L", border: 4 });
+  assertEquals(data.length, 37 + 2 * 4);
   const modules = rows.flatMap((row) =>
     ["▀█", "▄█"].map((filled) => [...row].map((each) => !filled.includes(each)))
   );
@@ -536,6 +538,16 @@ Deno.test("a QR code is drawn where the terminal is large enough", async () => {
     assertStringIncludes(shown, `needs a terminal of ${columns} columns and ${lines} rows`);
     assert(!shown.includes("█"));
   }
+});
+
+Deno.test("a line with one IPv4 and one IPv6 host fits into a QR code of 41 × 41 modules", () => {
+  const line = encodeLine({
+    keyHash: crypto.getRandomValues(new Uint8Array(32)),
+    secret: crypto.getRandomValues(new Uint8Array(16)),
+    addresses: [["192.0.2.7", 40_001, 40_002], ["2001:db8::1", 40_003, 40_004]],
+    expires: new Date(),
+  });
+  assertEquals([line.length, encode(line, { ecc: "L", border: 0 }).size], [128, 41]);
 });
 
 const noTerminal = await terminalObstacle();
@@ -586,8 +598,8 @@ const why = obstacle && `no network namespace can be made here (${obstacle})`;
 Deno.test("a line ends when it is complete, at an empty line, or at the end of the input", async () => {
   await using homes = await AgentHomes.create("camera");
   const line = await homes.start("camera", INVITE).line("degu:");
-  const [half, rest] = [line.slice(0, 300), line.slice(300)];
-  const isRead = "it is from this device itself";
+  const [half, rest] = [line.slice(0, 60), line.slice(60)];
+  const isRead = "it is this device itself";
   const rows: [said: string, pieces: string[], ends?: boolean][] = [
     [isRead, [`${line}\n`]],
     [isRead, [`${half}\n`, ` ${rest}\n`]],

@@ -22,12 +22,14 @@ import {
 } from "@degu/internal/agent/failure.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { sameFile, show, TreeNode } from "@degu/internal/files/tree.ts";
+import { show, TreeNode } from "@degu/internal/files/tree.ts";
+import { sameFile } from "@degu/internal/files/tree_plan.ts";
 import { AgentHomes, runAgent, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { TextLineStream } from "@std/streams";
 
 // The command line, and signals.
 
@@ -111,10 +113,11 @@ await new Promise((resolve) => setTimeout(resolve, 60_000));`;
 
 Deno.test("the first signal aborts, and the second one ends the process", async () => {
   const child = await spawnScript(SCRIPT, ["--no-check"]);
-  const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  assertEquals((await lines.read()).value, "ready\n");
+  const lines = child.stdout.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())
+    .getReader();
+  assertEquals((await lines.read()).value, "ready");
   child.kill("SIGTERM");
-  assertEquals((await lines.read()).value, "interrupted\n");
+  assertEquals((await lines.read()).value, "interrupted");
   child.kill("SIGINT");
   assertEquals((await child.status).code, 130);
   await lines.cancel();

@@ -4,6 +4,7 @@ import { AgentFiles } from "@degu/testing/agent_files.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
 import { skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { content, entries, fill } from "@degu/testing/directories.ts";
@@ -221,9 +222,8 @@ test("where .deguignore can't be looked for nothing is changed", async (directio
   const to = { "old.o": "1", "b": "2" };
   await using ends = await setUp(direction, { ".deguignore": "*.o\n", "a": "3" }, to);
   const { source, target, sync } = ends;
-  const { readDir } = Deno;
   const real = await Deno.realPath(source);
-  Deno.readDir = (path) => {
+  using _damaged = patch(Deno, "readDir", (readDir) => (path) => {
     if (path !== source && path !== real) return readDir(path);
     return {
       // deno-lint-ignore require-yield
@@ -231,12 +231,8 @@ test("where .deguignore can't be looked for nothing is changed", async (directio
         throw Object.assign(new Error("a bad sector"), { code: "EIO" });
       },
     };
-  };
-  try {
-    assertEquals((await sync(["--delete"])).code, 1);
-  } finally {
-    Deno.readDir = readDir;
-  }
+  });
+  assertEquals((await sync(["--delete"])).code, 1);
   assertEquals(await content(target), to);
 });
 

@@ -17,10 +17,10 @@ import { mkreq, parseResponse } from "@degu/degu/misc";
 import type { App, ServerOptions, Socket } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
 import {
+  announcedFraming,
   cancelAnswer,
   makeEmptyResponse,
   readAnswer,
-  responseFraming,
 } from "@degu/internal/base/app/message.ts";
 import {
   disposeStore,
@@ -131,9 +131,9 @@ Deno.test("an empty response has a body of zero bytes, and none for HEAD", () =>
     assertEquals([...makeEmptyResponse(method, 404, "Not Found")], [404, "Not Found", {}, body]);
   }
   const whole = new Uint8Array(1);
-  assertEquals(responseFraming("HEAD", 200, whole), 1);
-  assertEquals(responseFraming("HEAD", 200, null), undefined);
-  assertThrows(() => responseFraming("GET", 304, whole), RangeError, "with status 304; got");
+  assertEquals(announcedFraming("HEAD", 200, whole), 1);
+  assertEquals(announcedFraming("HEAD", 200, null), undefined);
+  assertThrows(() => announcedFraming("GET", 304, whole), RangeError, "with status 304; got");
 });
 
 Deno.test("shiftPath moves one component after the other to mount, which a proxy leaves out", () => {

@@ -1,7 +1,8 @@
 /** The server of a device accepts only its peers, and knows which; also after a theft, and on a shared machine. */
-import { TlsError } from "@degu/degu/base";
+import { DeguError, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { type Device, peerOf } from "@degu/degu/device";
+import { type Device, DeviceServer, peerId, peerOf } from "@degu/degu/device";
+import { TempDevices } from "@degu/degu/misc";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { runCommand } from "@degu/testing/commands.ts";
@@ -25,11 +26,21 @@ import {
   tellName,
 } from "@degu/testing/device_serving.ts";
 import { entries } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
-import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { ContextInForce } from "@degu/internal/net/tls/listener.ts";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { join } from "@std/path";
 import { X509Certificate } from "node:crypto";
 import { cpSync } from "node:fs";
@@ -125,8 +136,44 @@ Deno.test("listen validates its arguments, and logs to the device's logger", asy
     deviceLogger.at("warn").join(),
     /the address of a server can't be recorded: NotFound/,
   );
-  const { setSslctx } = other as SSLServer;
-  assertThrows(() => setSslctx.call(other, other.sslctx), TypeError, "forget()");
+  assert(!("setSslctx" in other), "pairing and forgetting alone decide whom a device trusts");
+  assertEquals(other.sslctx.verify, true);
+});
+
+Deno.test("device.serve resolves to a server that serves, and rejects for an address in use", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  await using server = await camera.serve(LOOPBACK, tellName);
+  assertInstanceOf(server, DeviceServer);
+  assertEquals(await camera.serving(), [server.address]);
+  using rejections = unhandledRejections();
+  await assertRejects(() => camera.serve(server.address, tellName), Deno.errors.AddrInUse);
+  const ending = new AbortController();
+  const other = await camera.serve(LOOPBACK, tellName, { signal: ending.signal });
+  ending.abort();
+  await other.serveForever();
+  assertEquals([await camera.serving(), rejections.reasons], [[server.address], []]);
+  // Closing the device closes its server, also for who holds it.
+  await camera.close();
+  await camera.close();
+  await server.serveForever();
+  await assertRejects(() => camera.serve(LOOPBACK, tellName), DeguError, "closed");
+  assertEquals((await viewer.peers()).length, 1);
+});
+
+Deno.test("peerId is the id of the device at the other end, and needs a private authority", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  const seen: string[] = [];
+  await using server = await camera.serve(LOOPBACK, (_request, session) => {
+    seen.push(peerId(session.peerCertificate!));
+    return [200, "OK", {}, null];
+  });
+  const client = await viewer.client("camera", { addresses: [server.address] });
+  using connection = await client.connect();
+  await connection.get("/");
+  assertEquals([seen, peerId(connection.sock.peerCertificate!)], [[viewer.id], camera.id]);
+  assertThrows(() => peerId({ authority: null }), RangeError, "private store");
 });
 
 Deno.test("a server whose address is in use, or that is closed before it is ready, leaves nothing behind", async () => {
@@ -152,19 +199,19 @@ Deno.test("a server whose address is in use, or that is closed before it is read
   const fifth = camera.listen(LOOPBACK, tellName);
   await fifth.ready;
   await fifth.shutdown();
-  const { readDir } = Deno;
-  Deno.readDir = () => {
+  const broken = patch(Deno, "readDir", () => () => {
     throw new Error("the disk is broken");
-  };
+  });
   const sixth = camera.listen(LOOPBACK, tellName);
-  await assertRejects(() => sixth.ready, Error, "broken").finally(() => Deno.readDir = readDir);
+  await assertRejects(() => sixth.ready, Error, "broken").finally(broken[Symbol.dispose]);
   const [hostname, port] = sixth.address as readonly [string, number];
   (await listenAgain(() => Deno.listen({ hostname, port }))).close();
   // None of them follows changes of the peers, or is closed again with the device.
-  const { setSslctx } = SSLServer.prototype;
   let followed = 0;
-  SSLServer.prototype.setSslctx = () => void followed++;
-  await record(camera, viewer).finally(() => SSLServer.prototype.setSslctx = setSslctx);
+  {
+    using _counted = patch(ContextInForce.prototype, "replace", () => () => void followed++);
+    await record(camera, viewer);
+  }
   assertEquals(followed, 1);
   let closed = 0;
   for (const each of [second, unawaited, third, fourth, fifth, sixth]) {
@@ -184,24 +231,19 @@ async function assertRemoved(camera: Device, end: "shutdown" | typeof Symbol.asy
   await using server = camera.listen(LOOPBACK, tellName);
   const serving = server.serveForever();
   await server.ready;
-  const { remove } = Deno;
   const gate = Promise.withResolvers<void>();
-  Deno.remove = async (...args) => {
+  using _waiting = patch(Deno, "remove", (remove) => async (...args) => {
     await gate.promise;
     await remove(...args);
-  };
-  try {
-    let isDone = false;
-    const done = server[end]().then(() => isDone = true);
-    if (end === "shutdown") await serving;
-    await turnOfEventLoop();
-    assertEquals(isDone, false);
-    gate.resolve();
-    await done;
-    assertEquals(await entries(join(camera.dir, "serving")), []);
-  } finally {
-    Deno.remove = remove;
-  }
+  });
+  let isDone = false;
+  const done = server[end]().then(() => isDone = true);
+  if (end === "shutdown") await serving;
+  await turnOfEventLoop();
+  assertEquals(isDone, false);
+  gate.resolve();
+  await done;
+  assertEquals(await entries(join(camera.dir, "serving")), []);
 }
 
 Deno.test("peerOf throws a TypeError for a session of another server", async () => {

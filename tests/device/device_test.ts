@@ -14,6 +14,7 @@ import {
   tellName,
 } from "@degu/testing/device_serving.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
@@ -131,14 +132,11 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
   await viewer[Symbol.asyncDispose]();
   await Promise.all([inviting, connecting]);
   await assertRejects(() => conn.get("/"), Error, "closed");
-  const { readDir } = Deno;
-  Deno.readDir = () => {
-    throw new Error("a device that is closed reads its peers");
-  };
-  try {
+  {
+    using _never = patch(Deno, "readDir", () => () => {
+      throw new Error("a device that is closed reads its peers");
+    });
     await assertRejects(() => client.connect(), Error, "device was closed");
-  } finally {
-    Deno.readDir = readDir;
   }
   assertThrows(() => viewer.listen(LOOPBACK, tellName), DeguError, "closed");
   await assertRejects(() => viewer.client("camera"), DeguError, "closed");
@@ -325,15 +323,10 @@ Deno.test("a change that another process holds up for over ten seconds is given 
   using lock = await Deno.open(lockFile, { create: true, write: true });
   await lock.lock(true);
   using timeouts = fastTimeouts((milliseconds) => milliseconds === 10);
-  const { now } = performance;
   const moments = [0, 10_000, 10_001];
-  performance.now = () => moments.shift() ?? Infinity;
-  try {
-    const { TimedOut } = Deno.errors;
-    await assertRejects(() => files.exclusively(() => files.names()), TimedOut, "for over 10 s");
-  } finally {
-    performance.now = now;
-  }
+  using _clock = patch(performance, "now", () => () => moments.shift() ?? Infinity);
+  const { TimedOut } = Deno.errors;
+  await assertRejects(() => files.exclusively(() => files.names()), TimedOut, "for over 10 s");
   assertEquals([timeouts.started, moments], [[10], []]);
 });
 

@@ -40,9 +40,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ],
       ["||", "&&", "both end its session in the same turn of the event loop"],
     ],
-    "hangUp": [
-      ["403", "404", "it is never sent"],
-    ],
     "limitReading": [
       ["left + 1", "left + 2", "two bytes above it are as bad"],
       ["count ?? 0", "count ?? 1", "after the end there is nothing to limit"],
@@ -51,11 +48,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
   "device/join.ts": {
     "withOwnScopes": [
       ["[host, port, 0, scope]", "[host, port, 1, scope]", "nobody on a link looks at the flow"],
-    ],
-  },
-  "device/pairing_addresses.ts": {
-    "ownAddresses": [
-      ["() => 0", "() => 1", "they are only compared with each other"],
     ],
   },
   "device/peer_store.ts": {
@@ -83,6 +75,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "await file.read(bytes) ?? 1",
         "an empty text is no address, nor is a byte 0",
       ],
+    ],
+  },
+  "device/visits.ts": {
+    "hangUp": [
+      ["403", "404", "it is never sent"],
     ],
   },
 };

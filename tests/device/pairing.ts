@@ -1,13 +1,17 @@
 /** Paired devices, and peers that can break the pairing protocol. */
 
 import type { HostAddress } from "@degu/degu/base";
-import type { Invitation, InviteOptions, JoinOptions, Peer } from "@degu/degu/device";
-import { decodeLine, encodeLine } from "@degu/internal/device/invitation_line.ts";
+import type { Confirm, Invitation, InviteOptions, JoinOptions, Peer } from "@degu/degu/device";
+import { decodeLine, encodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
 import { authorityOf, identityOf, openDevice } from "@degu/testing/device_pairs.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
+import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
 import { join } from "@std/path";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import * as net from "node:net";
 import * as tls from "node:tls";
 
 /** Where the invitations of tests wait. */
@@ -26,6 +30,11 @@ async function open(dir: string, name: string, part = name) {
       device.invite({ listen: LOOPBACK, serving: [], ...options }),
     join: (line: string, options: JoinOptions = {}) =>
       device.join(line, { serving: [], ...options }),
+    joinByNumber: (
+      { addresses }: Pick<Invitation, "addresses">,
+      confirm: Confirm,
+      options: JoinOptions = {},
+    ) => device.join(addresses, { serving: [], confirm, ...options }),
     peers: () => device.peers(),
     /** The names of the files of its peers. */
     written: () => entries(join(dir, "peers")),
@@ -45,11 +54,10 @@ export async function makeDevices<Name extends string>(
     const device = await PairingDevice.open(join(path, `${index}`), name, `${index}`);
     return [name, device] as const;
   });
-  const devices = Object.fromEntries(await Promise.all(opened)) as Record<Name, PairingDevice>;
+  const all = await Promise.all(opened);
+  const devices = Object.fromEntries(all) as Record<Name, PairingDevice>;
   const dispose = async () => {
-    await Promise.all(
-      Object.values<PairingDevice>(devices).map((each) => each[Symbol.asyncDispose]()),
-    );
+    await Promise.all(all.map(([, device]) => device[Symbol.asyncDispose]()));
     await remove();
   };
   return Object.assign(devices, { [Symbol.asyncDispose]: dispose });
@@ -86,16 +94,18 @@ interface StrangerOptions {
   readonly protocols?: readonly string[];
 }
 
-/** A connection to the port of an invitation, in bytes. */
+/** A connection to a port of an invitation, in bytes. */
 export class Stranger implements Disposable {
   readonly #closed = Promise.withResolvers<{ received: string; error: Error | null }>();
   #received = "";
+  /** What of it was taken as an answer. */
+  #taken = 0;
   #heard = Promise.withResolvers<void>();
 
-  private constructor(readonly socket: tls.TLSSocket) {
+  private constructor(readonly socket: net.Socket) {
     let failure: Error | null = null;
     socket.on("data", (data: Uint8Array) => {
-      this.#received += new TextDecoder("latin1").decode(data);
+      this.#received += fromLatin1(data);
       this.#heard.resolve();
       this.#heard = Promise.withResolvers();
     });
@@ -109,7 +119,7 @@ export class Stranger implements Disposable {
   /** Connects, and waits for the handshake; rejects where that fails. */
   static async connect(
     [host, port]: readonly [string, number],
-    { identity, protocols = ["degu-pair/1"] }: StrangerOptions = {},
+    { identity, protocols = ["degu-pair/2"] }: StrangerOptions = {},
   ): Promise<Stranger> {
     const socket = tls.connect({
       host,
@@ -132,6 +142,14 @@ export class Stranger implements Disposable {
     return stranger;
   }
 
+  /** Connects to a plain port. */
+  static async plain([host, port]: readonly [string, number]): Promise<Stranger> {
+    const socket = net.connect({ host, port });
+    const stranger = new Stranger(socket);
+    await within(once(socket, "connect"), "a stranger connects");
+    return stranger;
+  }
+
   /** Sends bytes. */
   write(text: string | Uint8Array): void {
     this.socket.write(text);
@@ -142,19 +160,33 @@ export class Stranger implements Disposable {
     this.write(requestOf(uri, body));
   }
 
+  /** Everything that was received until now. */
+  get received(): string {
+    return this.#received;
+  }
+
   /** Everything that was received once the other end has closed. */
   async end(seconds?: number): Promise<string> {
     return (await within(this.#closed.promise, "a stranger is hung up on", seconds)).received;
   }
 
-  /** The body of an answer, which must have come whole with this status. */
+  /** The body of the next answer, which must have come whole with this status. */
   async answer(status: number): Promise<Record<string, unknown>> {
+    const text = await this.text(status);
+    return text === "" ? {} : JSON.parse(text);
+  }
+
+  /** The same as text, a character for each byte. */
+  async text(status: number): Promise<string> {
     for (;;) {
-      const [head = "", body] = this.#received.split("\r\n\r\n");
+      const left = this.#received.slice(this.#taken);
+      const [head = ""] = left.split("\r\n\r\n");
       const length = Number(/^content-length: (\d+)$/m.exec(head)?.[1] ?? 0);
-      if (body !== undefined && body.length >= length) {
+      const begin = head.length + 4;
+      if (left.length >= begin + length) {
         if (!head.startsWith(`HTTP/1.1 ${status} `)) throw new Error(`got ${head}`);
-        return length === 0 ? {} : JSON.parse(body);
+        this.#taken += begin + length;
+        return left.slice(begin, begin + length);
       }
       if (this.socket.destroyed) throw new Error(`closed after ${JSON.stringify(this.#received)}`);
       await within(this.#heard.promise, `an answer; got ${this.#received}`);
@@ -190,14 +222,25 @@ export function base64url(bytes: Uint8Array): string {
   return bytes.toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
-/** Where an invitation waits. */
+/** Where an invitation waits, for TLS. */
 export function addressOf({ line }: Pick<Invitation, "line">): readonly [string, number] {
+  const [host, port] = lineAddressOf({ line });
+  return [host, port];
+}
+
+/** Where an invitation waits, and both ports. */
+export function lineAddressOf({ line }: Pick<Invitation, "line">): LineAddress {
   return decodeLine(line).addresses[0]!;
 }
 
-/** A line that leads elsewhere. */
-export function lineWith(line: string, addresses: (readonly [string, number])[]): string {
-  return encodeLine({ ...decodeLine(line), addresses });
+/** A line that leads elsewhere; with the plain port of the first address where none is given. */
+export function lineWith(
+  line: string,
+  addresses: (readonly [string, number, plainPort?: number])[],
+): string {
+  const [, , own] = lineAddressOf({ line });
+  const all = addresses.map(([host, port, plain = own]): LineAddress => [host, port, plain]);
+  return encodeLine({ ...decodeLine(line), addresses: all });
 }
 
 /** Takes the first step as a device would, and returns the value of the answer, for a connection of its own. */
@@ -224,4 +267,113 @@ export async function sendValue(
   } catch {
     return "";
   }
+}
+
+// Pairing by a number, by the documentation alone: nothing of the library computes what follows.
+
+/** Where an invitation waits, for plain HTTP. */
+export function plainOf({ addresses }: Pick<Invitation, "addresses">): readonly [string, number] {
+  return addresses[0] as HostAddress;
+}
+
+export function sha256(...parts: (string | Uint8Array)[]): Uint8Array {
+  const hash = createHash("sha256");
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+}
+
+/** What a joiner says first, and the random value that it is bound to. */
+export function commitmentOf({ authority: { der }, name }: PairingDevice, addresses: unknown = []) {
+  const random = crypto.getRandomValues(new Uint8Array(32));
+  const commitment = base64url(sha256("degu-pair commitment 2", der, random));
+  return { random, fields: { authority: base64url(der), name, addresses, commitment } };
+}
+
+/** The number that follows from both bodies and the random value. */
+export function numberOf(request: string, response: string, random: Uint8Array): string {
+  const both = [request, response].map((text) => sha256(latin1(text)));
+  const hash = sha256("degu-pair number 2", ...both, random);
+  const first = new DataView(hash.buffer, hash.byteOffset).getBigUint64(0);
+  return String(first % 1_000_000n).padStart(6, "0");
+}
+
+/** A joiner by a number, in bytes. */
+export class RawJoiner implements Disposable {
+  private constructor(
+    readonly device: PairingDevice,
+    readonly stranger: Stranger,
+    readonly random: Uint8Array,
+    readonly number: string,
+    readonly address: readonly [string, number],
+  ) {}
+
+  /** Commits, and must be answered. */
+  static async commit(
+    invitation: Invitation,
+    device: PairingDevice,
+    write: (fields: object) => string = JSON.stringify,
+  ): Promise<RawJoiner> {
+    const stranger = await Stranger.plain(plainOf(invitation));
+    const { random, fields } = commitmentOf(device);
+    const request = write(fields);
+    stranger.post("/commitment", request);
+    const response = await stranger.text(200);
+    const number = numberOf(request, response, random);
+    const address = [plainOf(invitation)[0], JSON.parse(response).port] as const;
+    return new RawJoiner(device, stranger, random, number, address);
+  }
+
+  /** Reveals its random value, or sends another body. */
+  async reveal(body: unknown = { random: base64url(this.random) }): Promise<void> {
+    this.stranger.post("/random", body);
+    const text = await this.stranger.text(200);
+    if (text !== "{}") throw new Error(`got ${text}`);
+  }
+
+  /** Comes back over TLS, by default with its certificate, and asks to be stored. */
+  async confirm(options: StrangerOptions = this.device, body: unknown = {}): Promise<Stranger> {
+    const stranger = await Stranger.connect(this.address, options);
+    stranger.post("/confirmed", body);
+    return stranger;
+  }
+
+  [Symbol.dispose](): void {
+    this.stranger[Symbol.dispose]();
+  }
+}
+
+/** What a person is asked, one question after the other, and answers when a test wants it. */
+export function person() {
+  const questions: Question[] = [];
+  let heard = Promise.withResolvers<void>();
+  const confirm: Confirm = (asked) => {
+    const { promise, resolve, reject } = Promise.withResolvers<boolean>();
+    questions.push({ ...asked, answer: resolve, fail: reject });
+    heard.resolve();
+    return promise;
+  };
+  let taken = 0;
+  return {
+    confirm,
+    questions,
+    /** The next question. */
+    async asked(): Promise<Question> {
+      while (questions.length <= taken) {
+        heard = Promise.withResolvers();
+        await within(heard.promise, "a person is asked");
+      }
+      return questions[taken++]!;
+    },
+  };
+}
+
+type Question = Parameters<Confirm>[0] & {
+  answer(value: boolean): void;
+  fail(error: unknown): void;
+};
+
+/** The reason with which a signal is aborted. */
+export async function abortOf(signal: AbortSignal): Promise<unknown> {
+  if (!signal.aborted) await within(once(signal, "abort"), "a signal is aborted");
+  return signal.reason;
 }

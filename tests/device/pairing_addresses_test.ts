@@ -9,6 +9,7 @@ import {
   withoutWildcards,
   withScope,
 } from "@degu/internal/device/pairing_addresses.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 
 const never = () => {
@@ -17,13 +18,8 @@ const never = () => {
 
 /** Calls a function on a machine with these interfaces. */
 function on<T>(interfaces: () => Deno.NetworkInterfaceInfo[], call: () => T): T {
-  const { networkInterfaces } = Deno;
-  Deno.networkInterfaces = interfaces;
-  try {
-    return call();
-  } finally {
-    Deno.networkInterfaces = networkInterfaces;
-  }
+  using _found = patch(Deno, "networkInterfaces", () => interfaces);
+  return call();
 }
 
 Deno.test("addresses from another device are IP addresses or DNS names, each with a port, and nothing else", () => {
@@ -138,10 +134,8 @@ Deno.test("serving is sent without scopes, and a wildcard as what it stands for"
   assertThrows(() => on(never, () => addressFinder({} as never, [["::", 80]])), Error, "asked"); // at once
   // Of the servers that listen later; what is no missing permission is an error then, too.
   const serving = { addresses: () => Promise.resolve([["::", 80]]) };
-  const { networkInterfaces } = Deno;
-  Deno.networkInterfaces = never;
-  await assertRejects(addressFinder({ serving } as never, undefined), Error, "asked")
-    .finally(() => Deno.networkInterfaces = networkInterfaces);
+  using _never = patch(Deno, "networkInterfaces", () => never);
+  await assertRejects(addressFinder({ serving } as never, undefined), Error, "asked");
 });
 
 function of(name: string, address: string, scopeid: number | null = null) {
@@ -177,17 +171,17 @@ Deno.test("own addresses: the most useful first, one per interface before a seco
   const more = bridges.map((address, i) => of(`br${i}`, address));
   const ofMore = [...bridges.map((host) => [host, 0]), ["fe80::2", 0, 0, 9]];
   const rows: [interfaces: Deno.NetworkInterfaceInfo[], addresses: unknown[]][] = [
-    [HOME, [v4, v6, link6, link4, other4, other6]],
-    // Of one interface the first of each kind comes before the second of any.
-    [HOME.toReversed(), [other4, other6, link6, link4, v4, v6]],
+    [HOME, [v4, other4, v6, other6, link6, link4]],
+    [HOME.toReversed(), [other4, v4, other6, v6, link6, link4]],
+    // A link without other addresses, such as a cable between two devices, is among the first.
     [[of("eth1", "fe80::2", 9), ...HOME, ...more], [
       v4,
       ...ofMore,
+      other4,
       v6,
+      other6,
       link6,
       link4,
-      other4,
-      other6,
     ]],
     // Those of the loopback interface never come with others.
     [LOOPBACK, [["127.0.0.1", 0], ["::1", 0]]],
@@ -202,8 +196,8 @@ Deno.test("a wildcard is replaced by the addresses of this machine, with its por
   const resolve = (...addresses: Address[]) => on(() => HOME, () => withoutWildcards(addresses));
   assertEquals(resolve(["0.0.0.0", 7443], ...rest), [
     ["192.168.1.7", 7443],
-    ["169.254.3.4", 7443],
     ["192.168.1.8", 7443],
+    ["169.254.3.4", 7443],
     ...rest,
   ]);
   for (const wildcard of [["::", 1], ["0::0", 1], ["::", 1, 0, 0]] as const) {

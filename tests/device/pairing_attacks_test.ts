@@ -193,10 +193,10 @@ Deno.test("150 silent connections that reconnect at once block nobody, and don't
   assert(lines.length < 20, `${lines.length} lines: ${lines.slice(0, 3).join("\n")}`);
 });
 
-Deno.test("both ends must offer degu-pair/1 by ALPN", async () => {
+Deno.test("both ends must offer degu-pair/2 by ALPN", async () => {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
-  for (const protocols of [[], ["h2"], ["degu-pair/2", "http/1.1"]]) {
+  for (const protocols of [[], ["h2"], ["degu-pair/1", "http/1.1"]]) {
     const outcome = await Stranger.connect(addressOf(invitation), { protocols })
       .then(async (stranger) => {
         stranger.post("/secret", introductionOf(invitation.line, viewer));

@@ -1,7 +1,10 @@
 /** An inviter that can send any answer. */
 
+import { Server } from "@degu/degu/server";
 import { encodeLine } from "@degu/internal/device/invitation_line.ts";
+import { readAuthority } from "@degu/internal/identity/authority.ts";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
+import type { HostAddress } from "@degu/degu/base";
 import type * as tls from "node:tls";
 import { base64url, messageOf, type PairingDevice } from "./pairing.ts";
 
@@ -12,7 +15,7 @@ type Answering = (request: string, socket: tls.TLSSocket, count: number) => stri
 export interface InviterOptions {
   readonly protocols?: readonly string[];
   readonly identity?: { readonly cert: string; readonly key: string };
-  /** What the line has, in DER. */
+  /** What its plain port gives, and the line is of, in DER. */
   readonly authority?: Uint8Array;
 }
 
@@ -20,7 +23,7 @@ export interface InviterOptions {
 export async function startInviter(
   device: PairingDevice,
   answer: Answering,
-  { protocols = ["degu-pair/1"], identity = device.identity, authority = device.authority.der }:
+  { protocols = ["degu-pair/2"], identity = device.identity, authority = device.authority.der }:
     InviterOptions = {},
 ): Promise<{ line: string; requests: string[] } & AsyncDisposable> {
   const requests: string[] = [];
@@ -39,13 +42,20 @@ export async function startInviter(
       if (answered !== null) socket.write(answered);
     });
   });
+  const plain = new Server(["127.0.0.1", 0], () => [200, "OK", {}, authority]);
+  plain.serveForever();
+  const [, plainPort] = plain.address as HostAddress;
   const line = encodeLine({
-    authority,
-    addresses: [server.address],
+    keyHash: readAuthority(authority).keyHash,
+    addresses: [[...server.address, plainPort]],
     secret: new Uint8Array(16).fill(1),
     expires: new Date(Date.now() + 60_000),
   });
-  return Object.assign(server, { line, requests });
+  const dispose = async () => {
+    await plain[Symbol.asyncDispose]();
+    await server[Symbol.asyncDispose]();
+  };
+  return { line, requests, [Symbol.asyncDispose]: dispose };
 }
 
 /** What an inviter gives out that is good once. */

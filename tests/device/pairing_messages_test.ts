@@ -6,6 +6,7 @@ import {
   encodeLine,
   type InvitationLine,
   isWholeLine,
+  type LineAddress,
 } from "@degu/internal/device/invitation_line.ts";
 import {
   ANSWER,
@@ -14,7 +15,7 @@ import {
   INTRODUCTION,
   PROOF,
 } from "@degu/internal/device/pairing_messages.ts";
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { createHash } from "node:crypto";
 
@@ -103,15 +104,20 @@ const lineHost = fc.oneof(
   fc.ipV6().map((text) => new URL(`http://[${text}]/`).hostname.slice(1, -1)),
 );
 const content: fc.Arbitrary<InvitationLine> = fc.record({
-  authority: bytes(1, 2048),
-  addresses: fc.array(fc.tuple(lineHost, port), { minLength: 1, maxLength: 6 }),
+  keyHash: bytes(32, 32),
+  addresses: fc.oneof(
+    fc.array(fc.tuple(lineHost, port, port), { minLength: 1, maxLength: 6 }),
+    // One pair of ports for all.
+    fc.tuple(fc.array(lineHost, { minLength: 1, maxLength: 6 }), port, port)
+      .map(([hosts, tls, plain]) => hosts.map((host) => [host, tls, plain] as const)),
+  ),
   secret: bytes(16, 16),
   expires: fc.date({ min: new Date(), max: new Date(Date.now() + DAY), noInvalidDate: true }),
 });
 
 const sample: InvitationLine = {
-  authority: new Uint8Array(500).map((_, index) => index),
-  addresses: [["192.0.2.7", 7443], ["2001:db8::1", 1], ["fe80::1:2", 65535]],
+  keyHash: new Uint8Array(32).map((_, index) => index),
+  addresses: [["192.0.2.7", 7443, 7444], ["2001:db8::1", 1, 2], ["fe80::1:2", 65535, 3]],
   secret: new Uint8Array(16).fill(7),
   expires: new Date(Date.now() + 600_000),
 };
@@ -132,10 +138,30 @@ Deno.test("a line is parsed back into its fields", () => {
   fc.assert(fc.property(content, (given) => {
     const line = encodeLine(given);
     assertMatch(line, /^degu:[A-Za-z0-9_-]+$/);
-    assertEquals(decodeLine(line), {
-      ...given,
-      addresses: given.addresses.map(([host, port]) => Object.freeze([host, port] as const)),
-    });
+    assertEquals(decodeLine(line), given);
+  }));
+});
+
+Deno.test("the bytes of a line", () => {
+  const [first, second] = sample.addresses;
+  const fields = { ...sample, expires: new Date(0x0102030405) };
+  const begin = sample.keyHash.toHex() + "07".repeat(16) + "0000000102030405";
+  const rows: [addresses: LineAddress[], end: string][] = [
+    [[first!], "011d131d14" + "04c0000207"],
+    [[first!, second!], "021d131d1400010002" + "04c0000207" + "0620010db8000000000000000000000001"],
+    [[first!, ["::1", 7443, 7444]], "011d131d14" + "04c0000207" + "06" + "00".repeat(15) + "01"],
+  ];
+  for (const [addresses, end] of rows) {
+    const line = encodeLine({ ...fields, addresses });
+    assertEquals(restOf(line).toHex(), begin + end);
+    assertEquals(line, lineOf(2, Uint8Array.fromHex(begin + end)));
+  }
+});
+
+Deno.test("a line with one IPv4 and one IPv6 host has at most 160 characters, whatever its ports", () => {
+  fc.assert(fc.property(fc.array(port, { minLength: 4, maxLength: 4 }), ([a, b, c, d]) => {
+    const addresses: LineAddress[] = [["192.0.2.7", a!, b!], ["2001:db8::1", c!, d!]];
+    assert(encodeLine({ ...sample, addresses }).length <= 128);
   }));
 });
 
@@ -160,15 +186,16 @@ Deno.test("a line with a changed character, or one that is cut or extended, is r
   ));
 });
 
-Deno.test("a line of a newer version is reported as such, an older one as garbled", () => {
+Deno.test("a line of a newer version, or of an older one, is reported as such", () => {
   const rest = restOf(encodeLine(sample));
-  assertEquals(decodeLine(lineOf(1, rest)).secret, sample.secret);
-  assertThrows(() => decodeLine(lineOf(2, rest)), RangeError, "a newer version, 2");
+  assertEquals(decodeLine(lineOf(2, rest)).secret, sample.secret);
+  assertThrows(() => decodeLine(lineOf(3, rest)), RangeError, "a newer version, 3");
   assertThrows(() => decodeLine(lineOf(255, Uint8Array.of(1))), RangeError, "a newer version, 255");
-  assertThrows(() => decodeLine(lineOf(0, rest)), RangeError, "garbled");
+  assertThrows(() => decodeLine(lineOf(1, new Uint8Array(500))), RangeError, "an older version, 1");
+  assertThrows(() => decodeLine(lineOf(0, rest)), RangeError, "an older version, 0");
   // So many bytes have 16,384 characters.
-  assertThrows(() => decodeLine(lineOf(2, new Uint8Array(12279))), RangeError, "a newer version");
-  assertThrows(() => decodeLine(lineOf(2, new Uint8Array(12280))), RangeError, "garbled");
+  assertThrows(() => decodeLine(lineOf(3, new Uint8Array(12279))), RangeError, "a newer version");
+  assertThrows(() => decodeLine(lineOf(3, new Uint8Array(12280))), RangeError, "garbled");
 });
 
 Deno.test("text that is not a line is reported as foreign, and not quoted", () => {
@@ -191,36 +218,37 @@ Deno.test("an invitation line is refused if it expired more than a day ago, to t
 });
 
 Deno.test("an intact line with invalid content is refused", () => {
-  const authority = (length: number) => [length >> 8, length & 255, ...new Uint8Array(length)];
-  const address = [4, 192, 0, 2, 7, 1, 0];
   const timeOf = (time: bigint) => new Uint8Array(new BigUint64Array([time]).buffer).toReversed();
-  const end = [...new Uint8Array(16), ...timeOf(8_640_000_000_000_000n)];
+  const before = new Uint8Array(48);
+  const begin = [...before, ...timeOf(8_640_000_000_000_000n)];
+  const pair = [1, 0, 2, 0];
+  const host = [4, 192, 0, 2, 7];
+  const times = (count: number, each: number[]) => Array(count).fill(each).flat();
   const table: [string, number[]][] = [
-    ["no authority", [...authority(0), 1, ...address, ...end]],
-    ["an authority of over 2 KiB", [...authority(2049), 1, ...address, ...end]],
-    ["an authority that is cut", [255, 255, 0, 0]],
-    ["no address", [...authority(9), 0, ...end]],
-    ["seven addresses", [...authority(9), 7, ...Array(7).fill(address).flat(), ...end]],
-    ["an address of no family", [...authority(9), 1, 5, 192, 0, 2, 7, 1, 0, ...end]],
-    ["the port 0", [...authority(9), 1, 4, 192, 0, 2, 7, 0, 0, ...end]],
-    ["bytes that are left", [...authority(9), 1, ...address, ...end, 0]],
-    ["a byte too few", [...authority(9), 1, ...address, ...end.slice(1)]],
-    ["a time that is none", [
-      ...authority(9),
-      1,
-      ...address,
-      ...end.slice(0, 16),
-      ...timeOf(8_640_000_000_000_001n),
-    ]],
     ["nothing", []],
+    ["a hash that is cut", [...new Uint8Array(31)]],
+    ["a time that is none", [...before, ...timeOf(8_640_000_000_000_001n), 1, ...pair, ...host]],
+    ["no host", [...begin, 1, ...pair]],
+    ["no pair of ports", [...begin, 0, ...host]],
+    ["the port 0 of TLS", [...begin, 1, 0, 0, 2, 0, ...host]],
+    ["the plain port 0", [...begin, 1, 1, 0, 0, 0, ...host]],
+    ["seven hosts", [...begin, 1, ...pair, ...times(7, host)]],
+    ["seven pairs and hosts", [...begin, 7, ...times(7, pair), ...times(7, host)]],
+    ["fewer pairs than hosts", [...begin, 2, ...times(2, pair), ...times(3, host)]],
+    ["more pairs than hosts", [...begin, 2, ...times(2, pair), ...host]],
+    ["a host of no family", [...begin, 1, ...pair, 5, 192, 0, 2, 7]],
+    ["a byte that is left", [...begin, 1, ...pair, ...host, 0]],
+    ["a byte too few", [...begin, 1, ...pair, ...host.slice(1)]],
+    ["a host that is cut", [...begin, 1, ...pair, 6, ...new Uint8Array(15)]],
   ];
-  for (const length of [1, 2048]) {
-    const whole = [...authority(length), 6, ...Array(6).fill(address).flat(), ...end];
-    assertEquals(decodeLine(lineOf(1, Uint8Array.from(whole)), 0).addresses.length, 6);
+  for (const pairs of [1, 6]) {
+    const whole = [...begin, pairs, ...times(pairs, pair), ...times(6, host)];
+    const { addresses } = decodeLine(lineOf(2, Uint8Array.from(whole)), 0);
+    assertEquals(addresses, Array(6).fill(["192.0.2.7", 256, 512]));
   }
   for (const [what, rest] of table) {
     assertThrows(
-      () => decodeLine(lineOf(1, Uint8Array.from(rest)), 0),
+      () => decodeLine(lineOf(2, Uint8Array.from(rest)), 0),
       RangeError,
       "garbled",
       what,
@@ -232,7 +260,7 @@ Deno.test("no text makes reading a line fail in any other way", () => {
   fc.assert(fc.property(fc.string(), (text) => {
     assertThrows(() => decodeLine(`degu:${text}`), RangeError);
   }));
-  fc.assert(fc.property(fc.constantFrom(1, 2), bytes(0, 3000), (version, rest) => {
+  fc.assert(fc.property(fc.constantFrom(1, 2, 3), bytes(0, 3000), (version, rest) => {
     assertThrows(() => decodeLine(lineOf(version, rest)), RangeError);
   }));
 });
@@ -245,7 +273,7 @@ Deno.test("a line is complete when its end has arrived, whether or not it is val
     assertEquals(isWholeLine(line.slice(0, length)), false, String(length));
   }
   const expired = encodeLine({ ...sample, expires: new Date(0) });
-  for (const text of ["", "hello", expired, lineOf(2, restOf(line))]) {
+  for (const text of ["", "hello", expired, lineOf(3, restOf(line))]) {
     assertEquals(isWholeLine(text), true, text);
   }
 });

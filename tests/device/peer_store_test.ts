@@ -5,6 +5,7 @@ import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
@@ -107,17 +108,17 @@ Deno.test("a peer is forgotten even if the others can't be read any more", async
   await record(camera, two!);
   const store = storeOf(camera.dir);
   await store.refresh();
-  const { remove, readDir } = Deno;
-  Deno.remove = async (path) => {
-    await remove(path);
-    Deno.readDir = () => {
-      throw new Error("the disk is broken");
-    };
-  };
-  try {
+  {
+    using patched = new DisposableStack();
+    const breakDisk = () =>
+      patch(Deno, "readDir", () => () => {
+        throw new Error("the disk is broken");
+      });
+    patched.use(patch(Deno, "remove", (remove) => async (path) => {
+      await remove(path);
+      patched.use(breakDisk());
+    }));
     assertEquals(await store.forget(one!.id), true);
-  } finally {
-    Object.assign(Deno, { remove, readDir });
   }
   assertEquals(namesOf(store.current), ["two"]);
 });
@@ -235,9 +236,12 @@ Deno.test("a link, a directory, or a file that others could write is not trusted
   await Deno.mkdir(path);
   assertEquals(await camera.peers(), []);
   // It may take the place of the file after a look.
-  const { lstat } = Deno;
-  Deno.lstat = async (path) => ({ ...await lstat(path), isFile: true });
-  await camera.peers().then((peers) => assertEquals(peers, [])).finally(() => Deno.lstat = lstat);
+  {
+    using _late = patch(Deno, "lstat", (lstat) => async (path) => {
+      return { ...await lstat(path), isFile: true };
+    });
+    assertEquals(await camera.peers(), []);
+  }
   await Deno.remove(path);
   await makeLinks({ [path]: `${camera.dir}/elsewhere` });
   assertEquals(await camera.peers(), []);
@@ -251,13 +255,11 @@ testUnless(
     await using setup = await setUpPeers("one");
     const { camera, others: [one], fileOf, logger } = setup;
     await record(camera, one!);
-    const { uid } = Deno;
     const trusted = [[0, 0], [7, 0], [7, 7]];
     for (const [user, owner] of [...trusted, [0, 1], [0, 12345], [7, 8]] as [number, number][]) {
       await Deno.chown(fileOf(one!), owner, 0);
-      Deno.uid = () => user;
+      using _user = patch(Deno, "uid", () => () => user);
       const store = new PeerStore(camera.dir, logger);
-      Deno.uid = uid;
       const names = user === owner || owner === 0 ? ["one"] : [];
       assertEquals(namesOf(await store.list()), names, `${user} ${owner}`);
       assertEquals((await store.read(one!.id))?.name, names[0]);
@@ -289,7 +291,7 @@ Deno.test("what another process changes is noticed, in any directory in this pla
   const logger = new RecordingLogger();
   const store = new PeerStore(camera.dir, logger);
   const [path, away] = [join(camera.dir, "peers"), join(camera.dir, "away")];
-  const [{ lstat, open }, { setTimeout }] = [Deno, globalThis];
+  const { setTimeout } = globalThis;
   let [looks, reads, changes] = [0, 0, 0];
   store.onChange(() => {
     throw new Error("not now"); // which the others don't notice
@@ -301,11 +303,11 @@ Deno.test("what another process changes is noticed, in any directory in this pla
     reads++;
   };
   // The times of some file systems have steps of two seconds, so the next change may leave them as they are.
-  Deno.lstat = async (path) => {
+  using _looks = patch(Deno, "lstat", (lstat) => async (path) => {
     looks++;
     const info = await lstat(path);
     return { ...info, mtime: new Date(0), ctime: new Date(info.isFile ? info.size : 0) };
-  };
+  });
   using time = new FakeTime();
   const goOn = async (isOver: () => boolean, what: string) => {
     for (const end = performance.now() + 20_000; !isOver();) {
@@ -318,11 +320,11 @@ Deno.test("what another process changes is noticed, in any directory in this pla
     goOn(() => namesOf(store.current).join() === names.join(), what);
   const goOnLooking = (most = looks + 60) => goOn(() => looks > most, "that nothing changes");
   const failToRead = async () => {
-    Deno.open = () => Promise.reject(new Error("Too many open files"));
+    const fail = () => Promise.reject(new Error("Too many open files"));
+    using _failing = patch(Deno, "open", () => fail);
     await goOnLooking();
-    Deno.open = open;
   };
-  try {
+  {
     await using _watch = store.watch();
     await record(camera, one!);
     await see(["one"], "a first change");
@@ -355,8 +357,6 @@ Deno.test("what another process changes is noticed, in any directory in this pla
     await Deno.rename(path, away);
     await Deno.mkdir(path);
     await see([], "that another one replaced it");
-  } finally {
-    Object.assign(Deno, { lstat, open });
   }
 });
 
@@ -376,15 +376,17 @@ Deno.test("when a watch has ended nothing is being read, for whoever looks for p
     () => Promise.all([store.refresh(), Promise.resolve().then(() => store.refresh())]),
     () => (time.tick(400), seen.promise),
   ];
-  const { lstat, open } = Deno;
   for (const [index, begin] of rows.entries()) {
     const watch = store.watch();
-    Deno.lstat = (path) => turnOfEventLoop().then(() => lstat(path)); // so slow is the disk
+    // So slow is the disk.
+    using _slow = patch(Deno, "lstat", (lstat) => (path) => {
+      return turnOfEventLoop().then(() => lstat(path));
+    });
     const reading = begin();
     await watch[Symbol.asyncDispose]();
     let late = 0;
-    Deno.open = (...args) => (late++, open(...args));
-    await reading.finally(() => Object.assign(Deno, { lstat, open }));
+    using _counted = patch(Deno, "open", (open) => (...args) => (late++, open(...args)));
+    await reading;
     assertEquals(late, 0, `${index}`);
   }
 });

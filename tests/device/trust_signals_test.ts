@@ -16,6 +16,7 @@ import {
   tellName,
 } from "@degu/testing/device_serving.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
@@ -82,19 +83,16 @@ Deno.test("forget takes effect as soon as the peers can be read again", async ()
   await conn.get("/");
   const [session] = server.sessions;
   const ended = untilAborted(session!.signal);
-  const { readDir } = Deno;
-  Deno.readDir = () => {
-    throw new Error("Too many open files (os error 24)");
-  };
-  try {
+  {
+    using _failing = patch(Deno, "readDir", () => () => {
+      throw new Error("Too many open files (os error 24)");
+    });
     await assertRejects(() => camera.peers(), Error, "Too many"); // so none is being read any more
     Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
     assertMatch((await logger.waitFor("error"))[0]!, /the peers can't be read: .*Too many/);
     await assertRejects(() => camera.peers(), Error, "Too many");
     assertEquals(session!.signal.aborted, false);
     assertEquals(await isStillAdmitted(session!), false); // as its own file says
-  } finally {
-    Deno.readDir = readDir;
   }
   await within(ended, "the session ends");
   assert(intervals.started.includes(400), "how often they are read");

@@ -1,20 +1,21 @@
 /** Bundles: many small files in one message, each with the promises of a single one. */
-import { Body, BodyIter, ChunkedBody, ChunkedBodyIter, type Response } from "@degu/degu/base";
+import {
+  Body,
+  BodyIter,
+  type BodyOut,
+  ChunkedBody,
+  ChunkedBodyIter,
+  type Response,
+} from "@degu/degu/base";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import {
   BUNDLE_END,
-  BundleError,
-  type BundleFormat,
   DIGEST_ANSWER,
   formatPaths,
-  formatRecord,
-  type FoundRecord,
   GET_ANSWER,
-  MAX_LINE_BYTES,
   PUT_ANSWER,
-  PUT_REQUEST,
 } from "@degu/internal/files/bundle.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import {
@@ -29,193 +30,19 @@ import {
 import { makeSession } from "@degu/testing/calling.ts";
 import { runCommand } from "@degu/testing/commands.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
-import { makeLinks, startExchanging, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
+import { makeLinks, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { chunked, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import fc from "fast-check";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { answersOf, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
-// Bundles: many small files in one message.
-
-const SHA256 = "0123456789abcdef".repeat(4);
-const FILE = { path: ["a"], size: 3, modified: new Date(0), sha256: SHA256 };
 const encode = (text: string) => new TextEncoder().encode(text);
-
-const name = fc.oneof(
-  fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 }).filter((text) =>
-    text.isWellFormed()
-  ),
-  fc.constantFrom('"', "\\", "\n", "\u2028", "\ufeff", "é", "😀", "\x7f", "__proto__", "{}"),
-);
-const path = fc.array(name, { minLength: 1, maxLength: 4 });
-const content = fc.oneof(
-  fc.uint8Array({ maxLength: 200 }),
-  fc.constantFrom(65534, 65535).map((length) => new Uint8Array(length).fill(10)),
-);
-const file = fc.record({
-  path,
-  modified: fc.date({ noInvalidDate: true }),
-  sha256: fc.constantFrom(SHA256, "f".repeat(64)),
-});
-const CUTS = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.constant(2 ** 20));
-
-Deno.test("records and their contents are read back, however the bytes are split", () => {
-  const nothing = new Uint8Array(0);
-  const found = fc.oneof(
-    fc.tuple(file, content).map(([record, bytes]) =>
-      [{ ...record, status: 200, size: bytes.length }, bytes] as const
-    ),
-    fc.tuple(path, fc.constantFrom(403, 404, 409, 413, 503)).map(([path, status]) =>
-      [{ path, status }, nothing] as const
-    ),
-  );
-  const put = fc.oneof(
-    fc.tuple(file, content, fc.constantFrom({}, { "if-none-match": "*" })).map((
-      [record, bytes, isNew],
-    ) => [{ ...record, size: bytes.length, ...isNew }, bytes] as const),
-    path.map((path) => [{ path, kind: "directory" }, nothing] as const),
-  );
-  const check = (
-    format: BundleFormat<unknown>,
-    records: fc.Arbitrary<readonly [object, Uint8Array]>,
-  ) => {
-    const property = fc.property(fc.array(records, { maxLength: 5 }), CUTS, (written, cut) => {
-      const expected = written.map(([record, bytes]) => ({
-        record,
-        content: format.hasContent ? bytes : nothing,
-      }));
-      const parts = expected.flatMap(({ record, content }) => [
-        encode(formatRecord(record as FoundRecord)),
-        content,
-      ]);
-      assertEquals(parseBundle(format, concat([...parts, encode(BUNDLE_END)]), cut), expected);
-    });
-    fc.assert(property, { numRuns: 25 });
-  };
-  check(GET_ANSWER, found);
-  check(DIGEST_ANSWER, found);
-  check(PUT_REQUEST, put);
-  for (const status of [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const) {
-    const text = formatRecord({ status }) + BUNDLE_END;
-    assertEquals(parseBundle(PUT_ANSWER, encode(text)).map(({ record }) => record), [{ status }]);
-  }
-});
-
-Deno.test("a line is the shortest form of its JSON, has all keys of its record and no other", () => {
-  const good = JSON.stringify(FILE);
-  const time = '"1970-01-01T00:00:00.000Z"';
-  const size = (text: string) => good.replace('"size":3', `"size":${text}`);
-  const key = (...values: string[]) => values.map((value) => good.replace("}", `,${value}}`));
-  const rows: Readonly<Record<string, readonly string[]>> = {
-    "no record": ["", " ", "null", "[]", "1", '"end"', "{}"],
-    "a bad end": ['{"end":false}', '{"end":true,"path":["a"]}', '{"end":true }'],
-    "white space": [` ${good}`, `${good} `, `${good}\r`, `\ufeff${good}`, good.replace(",", ", ")],
-    "an escape that is not needed": [good.replace('"a"', '"\\u0061"')],
-    "a bad size": ["3.0", "3e0", "-0", "-1", "1.5", '"3"', "null", "65536"].map(size),
-    "a key too many": [
-      ...['3,"size":3', '3,"mode":1', '3,"__proto__":1'].map(size),
-      ...key('"if-none-match":"a"', '"status":200', '"kind":"file"'),
-    ],
-    "a key too few": [good.replace('"size":3,', ""), good.replace('"path":["a"],', "")],
-    "a bad path": ["[]", '"a"', "[1]", "[null]", '[["a"]]'].map((path) =>
-      good.replace('["a"]', path)
-    ),
-    "a bad time": ['"1970-01-01"', '"1970-02-30T00:00:00.000Z"', "0"].map((other) =>
-      good.replace(time, other)
-    ),
-    "a bad digest": [SHA256.toUpperCase(), SHA256.slice(1)].map((text) =>
-      good.replace(SHA256, text)
-    ),
-    "another record": [
-      ...['{"path":["a"],"kind":"file"}', '{"path":["a"],"kind":"directory","size":0}'],
-      ...['{"path":[],"kind":"directory"}', '{"path":["a"],"status":404}'],
-    ],
-    "no JSON": [
-      good.slice(0, -1),
-      ...[5000, 30_000].map((count) => "[".repeat(60_000 - count) + "]".repeat(count)),
-    ],
-  };
-  for (const [rule, lines] of Object.entries(rows)) {
-    for (const line of lines) {
-      const bytes = encode(`${line}\nabc${BUNDLE_END}`);
-      const shown = `${rule}: ${line.slice(0, 200)}`;
-      assertThrows(() => parseBundle(PUT_REQUEST, bytes), BundleError, undefined, shown);
-    }
-  }
-  assertEquals(parseBundle(PUT_REQUEST, encode(`${good}\nabc${BUNDLE_END}`)), [
-    { record: FILE, content: encode("abc") },
-  ]);
-  for (const answer of ['{"status":200}', '{"status":"204"}', '{"status":204,"path":["a"]}']) {
-    assertThrows(() => parseBundle(PUT_ANSWER, encode(`${answer}\n${BUNDLE_END}`)), BundleError);
-  }
-  for (
-    const answer of [
-      '{"path":["a"],"status":500}',
-      '{"path":["a"],"status":200}',
-      '{"path":["a"],"status":404,"size":0}',
-      '{"path":[],"status":404}',
-    ]
-  ) {
-    assertThrows(() => parseBundle(GET_ANSWER, encode(`${answer}\n${BUNDLE_END}`)), BundleError);
-  }
-  // Where no content follows, nothing else shows that a size is wrong.
-  for (const wrong of ["-1", "1.5", '"3"', "null", "65536"]) {
-    const answer = `${size(wrong).replace("{", '{"status":200,')}\n${BUNDLE_END}`;
-    const parse = () => parseBundle(DIGEST_ANSWER, encode(answer));
-    assertThrows(parse, BundleError, "a bad size", wrong);
-  }
-  const invalid = encode(`${good}\nabc${BUNDLE_END}`);
-  invalid[good.indexOf('"a"') + 1] = 0xff;
-  assertThrows(() => parseBundle(PUT_REQUEST, invalid), BundleError, "not JSON");
-});
-
-Deno.test("a bundle that is cut anywhere, or goes on after its end, is an error", () => {
-  const whole = `${formatRecord(FILE)}abc${formatRecord({ path: ["b"], kind: "directory" })}` +
-    BUNDLE_END;
-  for (let length = 0; length < whole.length; length++) {
-    const cut = encode(whole.slice(0, length));
-    assertThrows(() => parseBundle(PUT_REQUEST, cut), BundleError, "it ends early", `${length}`);
-  }
-  assertEquals(parseBundle(PUT_REQUEST, encode(whole)).length, 2);
-  for (const more of ["\n", " ", BUNDLE_END]) {
-    for (const length of [1, 1000]) {
-      const bytes = encode(whole + more);
-      assertThrows(
-        () => parseBundle(PUT_REQUEST, bytes, length),
-        BundleError,
-        "bytes follow the end",
-      );
-    }
-  }
-});
-
-Deno.test("a line has at most 65,536 bytes, also where its end has not arrived", () => {
-  const line = (length: number) => {
-    const empty = JSON.stringify({ path: [""], kind: "directory" });
-    return encode(empty.replace('""', `"${"a".repeat(length - empty.length - 1)}"`) + "\n");
-  };
-  assertEquals(line(MAX_LINE_BYTES).length, MAX_LINE_BYTES);
-  const end = encode(BUNDLE_END);
-  for (const cut of [1000, 2 ** 20]) {
-    const longest = new Uint8Array([...line(MAX_LINE_BYTES), ...end]);
-    assertEquals(parseBundle(PUT_REQUEST, longest, cut).length, 1);
-    const longer = line(MAX_LINE_BYTES + 1);
-    assertThrows(() => parseBundle(PUT_REQUEST, longer, cut), BundleError, "more than 65536 bytes");
-    const endless = longer.subarray(0, MAX_LINE_BYTES);
-    assertThrows(
-      () => parseBundle(PUT_REQUEST, endless, cut),
-      BundleError,
-      "more than 65536 bytes",
-    );
-  }
-});
-
-// Requests for bundles, and with bundles: each file has the promises of a single one.
 
 const mayMount = await canMount();
 
@@ -226,8 +53,8 @@ async function serveBundles(options: FilesOptions = {}) {
     ...files,
     get: (uri: string, paths: readonly string[]) =>
       files.request("POST", uri, {}, formatPaths(paths.map((path) => path.split("/")))),
-    sendAll: async (sent: readonly Sent[], uri = "/?bundle=put") =>
-      await putStatuses(await files.request("POST", uri, {}, bundleBytes(sent))),
+    sendAll: async (sent: readonly Sent[], uri = "/?bundle=put", end = BUNDLE_END) =>
+      await putStatuses(await files.request("POST", uri, {}, bundleBytes(sent, end))),
     [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
   };
 }
@@ -288,37 +115,71 @@ Deno.test("a bundle has each file that was requested, or the reason why not, in 
   assertEquals(gone.map(({ record }) => record.status), [404]);
 });
 
-Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB", async () => {
-  await using files = await serveBundles({ write: false });
-  const answer = async (uri: string, body: Uint8Array | ChunkedBodyIter | null) =>
-    await statusOf(await files.request("POST", uri, {}, body));
-  const many = (count: number) =>
-    formatPaths(Array.from({ length: count }, () => ["..", "n".repeat(200)]));
-  const get = "/?bundle=get";
-  assertEquals(await answer(get, null), 200);
-  assertEquals(await answer(get, many(10_000)), 200);
-  assertEquals(await answer(get, many(10_001)), 413);
-  assertEquals(await answer(get, new Uint8Array(4 * 1048576 + 1).fill(10)), 413);
-  assertEquals(await answer(get, chunked(...Array(3).fill(many(1000)))), 200);
-  assertEquals(await answer(get, chunked(...Array(30).fill(many(1000)))), 413);
-  const longest = (length: number) => formatPaths([["a".repeat(length)]]);
-  assertEquals(await answer(get, longest(32763)), 200);
-  const full = concat(Array(128).fill(longest(32763)));
-  assertEquals(full.length, 4 * 1048576);
-  for (const body of [full, chunked(full)]) assertEquals(await answer(get, body), 200);
-  assertEquals(await answer(get, chunked(full, longest(1))), 413);
-  const bad = [
-    ...['["a"]', '"a"\n', "[]\n", '["a"] \n', '["a"]\r\n', "\n", "[1]\n", '{"path":["a"]}\n'],
-    ...[BUNDLE_END, '["\xff"]\n'],
-  ];
-  for (const text of bad) assertEquals(await answer(get, latin1(text)), 400, text);
-  assertEquals(await answer(get, longest(32764)), 400);
-  for (const uri of ["/sub?bundle=get", "/file?bundle=get", "/a:b/?bundle=get"]) {
-    assertEquals(await answer(uri, many(1)), 404, uri);
-  }
-  for (const uri of ["/", "/?bundle", "/?bundle=", "/?bundle=all", "/?bundle=get&x", "/?tree"]) {
-    assertEquals(await answer(uri, many(1)), 405, uri);
-  }
+const paths = (count: number, name = "n".repeat(200)) =>
+  formatPaths(Array.from({ length: count }, () => ["..", name]));
+const longest = (length: number) => formatPaths([["a".repeat(length)]]);
+/** 4 MiB. */
+const FULL = concat(Array(128).fill(longest(32763)));
+const manySent = (count: number) =>
+  concat([...Array(count).fill(recordBytes(["..", null])), encode(BUNDLE_END)]);
+const GOOD = bundleBytes([["good", "1"]]);
+
+/** Requests for bundles and with bundles, with the status of the answer, or those of the files. */
+const REQUESTS: readonly (readonly [
+  rule: string,
+  uri: string,
+  body: () => BodyOut,
+  expected: number | number[],
+])[] = [
+  ["a request for nothing", "/?bundle=get", () => null, 200],
+  ["10,000 paths", "/?bundle=get", () => paths(10_000), 200],
+  ["more than 10,000 paths", "/?bundle=get", () => paths(10_001), 413],
+  ["more than 4 MiB", "/?bundle=get", () => new Uint8Array(4 * 1048576 + 1).fill(10), 413],
+  ["3,000 paths in chunks", "/?bundle=get", () => chunked(...Array(3).fill(paths(1000))), 200],
+  [
+    "more than 10,000 paths in chunks",
+    "/?bundle=get",
+    () => chunked(...Array(30).fill(paths(1000))),
+    413,
+  ],
+  ["4 MiB", "/?bundle=get", () => FULL, 200],
+  ["4 MiB in chunks", "/?bundle=get", () => chunked(FULL), 200],
+  ["more than 4 MiB in chunks", "/?bundle=get", () => chunked(FULL, longest(1)), 413],
+  ["the longest line", "/?bundle=get", () => longest(32763), 200],
+  ["a longer line", "/?bundle=get", () => longest(32764), 400],
+  ["a path without an end of its line", "/?bundle=get", () => latin1('["a"]'), 400],
+  ["a path that is no list", "/?bundle=get", () => latin1('"a"\n'), 400],
+  ["an empty path", "/?bundle=get", () => latin1("[]\n"), 400],
+  ["white space behind a path", "/?bundle=get", () => latin1('["a"] \n'), 400],
+  ["a CR behind a path", "/?bundle=get", () => latin1('["a"]\r\n'), 400],
+  ["an empty line", "/?bundle=get", () => latin1("\n"), 400],
+  ["a name that is no text", "/?bundle=get", () => latin1("[1]\n"), 400],
+  ["a path in an object", "/?bundle=get", () => latin1('{"path":["a"]}\n'), 400],
+  ["an end, which a list of paths has not", "/?bundle=get", () => latin1(BUNDLE_END), 400],
+  ["a path that is not UTF-8", "/?bundle=get", () => latin1('["\xff"]\n'), 400],
+  ...["/sub?bundle=get", "/file?bundle=get", "/a:b/?bundle=get"].map((uri) =>
+    ["a URI that is not one of a directory", uri, () => paths(1), 404] as const
+  ),
+  ...["/", "/?bundle", "/?bundle=", "/?bundle=all", "/?bundle=get&x", "/?tree"].map((uri) =>
+    ["another query", uri, () => paths(1), 405] as const
+  ),
+  ["files to what is no directory", "/sub?bundle=put", () => GOOD, 404],
+  ["files to a URI that names nothing", "/a:b/?bundle=put", () => GOOD, 404],
+  ["files to what is reserved", `/${RESERVED}/?bundle=put`, () => GOOD, [403]],
+  ["files below a file", "/file/?bundle=put", () => GOOD, [409]],
+  ["no bundle at all", "/?bundle=put", () => null, 400],
+  ["10,000 records", "/?bundle=put", () => manySent(10_000), Array(10_000).fill(404)],
+  ["more than 10,000 records", "/?bundle=put", () => manySent(10_001), 413],
+];
+
+Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB; one with files is a whole bundle of at most as many", async (t) => {
+  await using files = await serveBundles();
+  await eachRow(t, REQUESTS, async (_, uri, body, expected) => {
+    const response = await files.request("POST", uri, {}, body());
+    const isPut = uri.endsWith("=put");
+    assertEquals(await (isPut ? putStatuses(response) : statusOf(response)), expected, uri);
+  });
+  assertEquals(await files.unfinished(), []);
 });
 
 Deno.test("a bundle of many directories is whole, in pieces that are never larger than half a mebibyte", async () => {
@@ -345,54 +206,25 @@ Deno.test("a bundle of many directories is whole, in pieces that are never large
   }
 });
 
-Deno.test({
-  name: "no bundle has what is out of the root while a directory is exchanged for a link",
-  ignore: Deno.build.os !== "linux",
-  async fn() {
-    await using files = await serveBundles();
-    await Deno.writeTextFile(`${files.path}/outside/file`, "secret");
-    const statuses = new Set<number>();
-    {
-      await using exchanger = await startExchanging(`${files.root}/sub`, `${files.path}/outside`);
-      const over = performance.now() + 500;
-      // On a busy machine the directory may be seen later.
-      while (performance.now() < over || !statuses.has(200)) {
-        const response = await files.get("/?bundle=get", Array(20).fill("sub/file"));
-        for (const { record, content } of await recordsOf(GET_ANSWER, response)) {
-          statuses.add(record.status);
-          assert(record.status !== 200 || content.length === 6);
-          if (record.status === 200) assertEquals(content, latin1("public"));
-        }
-      }
-      assert(exchanger.running);
-    }
-    assertEquals([...statuses].filter((status) => ![200, 404, 409].includes(status)), []);
-    await Deno.remove(`${files.path}/outside/file`);
-  },
-});
-
 Deno.test("a file that is replaced once it was read is read again", async () => {
   await using files = await serveBundles();
   const path = `${files.root}/sub/file`;
   await Deno.writeTextFile(`${files.root}/other`, "newer");
-  const { lstatSync } = Deno;
   let looks = 0;
-  Deno.lstatSync = (at) => {
+  using _replacing = patch(Deno, "lstatSync", (lstatSync) => (at) => {
     if (at === path && ++looks === 2) Deno.renameSync(`${files.root}/other`, path);
     return lstatSync(at);
-  };
-  try {
-    const response = await files.get("/?bundle=get", ["sub/file"]);
-    const [one] = await recordsOf(GET_ANSWER, response);
-    assertEquals([one!.record.status, one!.content], [200, latin1("newer")]);
-  } finally {
-    Deno.lstatSync = lstatSync;
-  }
+  });
+  const [one] = await recordsOf(GET_ANSWER, await files.get("/?bundle=get", ["sub/file"]));
+  assertEquals([one!.record.status, one!.content], [200, latin1("newer")]);
 });
 
 Deno.test("a file that can't be read has a status that says why, and is looked at three times at most", async () => {
   await using files = await serveBundles();
-  const { lstatSync } = Deno;
+  const statuses = async (...paths: string[]) => {
+    const records = await recordsOf(GET_ANSWER, await files.get("/?bundle=get", paths));
+    return records.map(({ record }) => record.status);
+  };
   const failure = (code: string) => Object.assign(new Error(code), { code });
   const rows: [error: Error | null, status: number, looks: number][] = [
     [new Deno.errors.NotCapable(), 403, 1],
@@ -405,36 +237,24 @@ Deno.test("a file that can't be read has a status that says why, and is looked a
   ];
   for (const [error, status, looks] of rows) {
     let seen = 0;
-    Deno.lstatSync = (at) => {
+    using _damaged = patch(Deno, "lstatSync", (lstatSync) => (at) => {
       if (at !== `${files.root}/file`) return lstatSync(at);
       seen++;
       if (error !== null) throw error;
       return { ...lstatSync(at), ino: seen };
-    };
-    try {
-      const response = await files.get("/?bundle=get", ["file", "sub/file"]);
-      const statuses = (await recordsOf(GET_ANSWER, response)).map(({ record }) => record.status);
-      assertEquals([...statuses, seen], [status, 200, looks], String(error));
-    } finally {
-      Deno.lstatSync = lstatSync;
-    }
+    });
+    const expected = [status, 200, looks];
+    assertEquals([...await statuses("file", "sub/file"), seen], expected, String(error));
   }
   assertEquals(files.warnings.length, 2, "of what the disk does not give");
   // What changes all the time, through a link, too.
   await makeLinks({ [`${files.root}/link`]: "sub/file" });
-  const { compare } = Buffer;
   let compared = 0;
-  Buffer.compare = () => {
+  using _differing = patch(Buffer, "compare", () => () => {
     compared++;
     return 1;
-  };
-  try {
-    const response = await files.get("/?bundle=get", ["sub/file", "link"]);
-    const statuses = (await recordsOf(GET_ANSWER, response)).map(({ record }) => record.status);
-    assertEquals([...statuses, compared], [409, 409, 6]);
-  } finally {
-    Buffer.compare = compare;
-  }
+  });
+  assertEquals([...await statuses("sub/file", "link"), compared], [409, 409, 6]);
 });
 
 Deno.test("a file that is overwritten again and again is 409, or one of its versions", async () => {
@@ -449,44 +269,52 @@ Deno.test("a file that is overwritten again and again is 409, or one of its vers
   }
 });
 
-Deno.test("each file of a bundle gets a status, and what is refused changes nothing", async () => {
+const SENT_TIME = new Date("2020-02-29T12:34:56.789Z");
+const IS_NEW = { "if-none-match": "*" };
+
+/** The records of one bundle, in this order, to an app that takes files of up to 1,000 bytes. */
+const SENT: readonly [rule: string, sent: Sent, status: number][] = [
+  ["a new file", ["new", "1", { modified: SENT_TIME }], 201],
+  ["a file that is replaced", ["file", "2"], 204],
+  ["a file in new directories", ["deep/er/a b", "3"], 201],
+  ["another in the same", ["deep/er/c", ""], 201],
+  ["the same once more", ["deep/er/c", ""], 204],
+  ["a directory whose name begins with that of another", ["deeper/d", ""], 201],
+  ["the same once more", ["deeper/d", ""], 204],
+  ["a file of the same bundle that is replaced", ["new", "4"], 204],
+  ["if-none-match, a new file", ["once", "5", IS_NEW], 201],
+  ["if-none-match, a file of the same bundle", ["once", "6", IS_NEW], 412],
+  ["if-none-match, an existing file", ["file", "7", IS_NEW], 412],
+  ["a new directory", ["empty/dir", null], 201],
+  ["an existing directory", ["empty/dir", null], 204],
+  ["a directory that was made for another", ["empty", null], 204],
+  ["another content than its digest says", ["wrong", "8", { sha256: "0".repeat(64) }], 400],
+  ["more than maxBytes", ["large", pattern(1001)], 413],
+  ["maxBytes", ["largest", pattern(1000)], 201],
+  ["a file below a file", ["new/below", "9"], 409],
+  ["a directory in the place of a file", ["file", null], 409],
+  ["the directory above", ["..", "9"], 404],
+  ["a file out of the root", ["../outside/new", "9"], 404],
+  ["a directory out of the root", ["../outside/new", null], 404],
+  ["an empty name", ["", "9"], 404],
+  ["an empty name at the end", ["sub/", "9"], 404],
+  ["a name with a NUL", ["a\0", "9"], 404],
+  ["a name that is too long", ["n".repeat(256), "9"], 404],
+  ["a path that is too deep", ["d/".repeat(256) + "a", "9"], 404],
+  ["what follows the refused ones", ["sub/last", "10"], 201],
+];
+
+Deno.test("each file of a bundle gets a status, and what is refused changes nothing", async (t) => {
   await using files = await serveBundles({ maxBytes: 1000 });
   const { path, root } = files;
   await Deno.chmod(`${root}/file`, 0o600);
-  const modified = new Date("2020-02-29T12:34:56.789Z");
-  const isNew = { "if-none-match": "*" };
-  const cases: [sent: Sent, status: number][] = [
-    [["new", "1", { modified }], 201],
-    [["file", "2"], 204],
-    [["deep/er/a b", "3"], 201],
-    [["deep/er/c", ""], 201],
-    [["deep/er/c", ""], 204],
-    [["deeper/d", ""], 201],
-    [["deeper/d", ""], 204],
-    [["new", "4"], 204],
-    [["once", "5", isNew], 201],
-    [["once", "6", isNew], 412],
-    [["file", "7", isNew], 412],
-    [["empty/dir", null], 201],
-    [["empty/dir", null], 204],
-    [["empty", null], 204],
-    [["wrong", "8", { sha256: "0".repeat(64) }], 400],
-    [["large", pattern(1001)], 413],
-    [["largest", pattern(1000)], 201],
-    [["new/below", "9"], 409],
-    [["file", null], 409],
-    [["..", "9"], 404],
-    [["../outside/new", "9"], 404],
-    [["../outside/new", null], 404],
-    [["", "9"], 404],
-    [["sub/", "9"], 404],
-    [["a\0", "9"], 404],
-    [["n".repeat(256), "9"], 404],
-    [["d/".repeat(256) + "a", "9"], 404],
-    [["sub/last", "10"], 201],
-  ];
-  const statuses = await files.sendAll(cases.map(([sent]) => sent));
-  assertEquals(statuses, cases.map(([, status]) => status));
+  const statuses = await files.sendAll(SENT.map(([, sent]) => sent)) as number[];
+  assertEquals(statuses.length, SENT.length);
+  await eachRow(
+    t,
+    SENT.map(([rule, , status], i) => [rule, status, statuses[i]] as const),
+    (_, status, got) => assertEquals(got, status),
+  );
   assertEquals(await files.unfinished(), []);
   const read = async (path: string) => await files.read(path);
   assertEquals(await read("new"), "4");
@@ -499,15 +327,15 @@ Deno.test("each file of a bundle gets a status, and what is refused changes noth
     ...["deep", "deeper", "empty", "file", "largest", "new", "once", "sub"],
   ]);
   assertEquals(await entries(`${root}/sub`), ["file", "last"]);
-  const { mtime } = await Deno.stat(`${root}/new`);
-  assertEquals(mtime, new Date(0));
-  assertEquals(await files.sendAll([["new", "1", { modified }]], "/sub/deeper/?bundle=put"), [201]);
-  assertEquals((await Deno.stat(`${root}/sub/deeper/new`)).mtime, modified);
+  assertEquals((await Deno.stat(`${root}/new`)).mtime, new Date(0));
+  const [[, one]] = SENT as [typeof SENT[0]];
+  assertEquals(await files.sendAll([one], "/sub/deeper/?bundle=put"), [201]);
+  assertEquals((await Deno.stat(`${root}/sub/deeper/new`)).mtime, SENT_TIME);
   assertEquals(
     await mode(`${root}/sub/deeper/new`),
     await mode(`${root}/largest`),
   );
-  const refused = cases.filter(([, status]) => status >= 400).length;
+  const refused = SENT.filter(([, , status]) => status >= 400).length;
   assertEquals(files.warnings.length, refused);
   assert(!files.warnings.some((line) => line.includes("\n")));
   assertEquals(await Deno.readTextFile(`${path}/outside/secret`), "secret");
@@ -539,29 +367,16 @@ Deno.test("a bundle is written from every kind of body, and more files than are 
   assertEquals(await files.sendAll([]), []);
 });
 
-Deno.test("only a writable app takes a bundle, at the path of a directory, and only a whole one", async () => {
+Deno.test("only a writable app takes a bundle, and of one without a right end what arrived whole stays", async () => {
   await using files = await serveBundles();
-  const answer = async (body: Uint8Array | null, uri = "/?bundle=put") =>
-    await putStatuses(await files.request("POST", uri, {}, body));
-  const good = bundleBytes([["good", "1"]]);
-  assertEquals(await answer(good, "/sub?bundle=put"), 404);
-  assertEquals(await answer(good, "/a:b/?bundle=put"), 404);
-  assertEquals(await answer(good, `/${RESERVED}/?bundle=put`), [403]);
-  assertEquals(await answer(good, "/file/?bundle=put"), [409]);
-  const bad = (end: string) => bundleBytes([["kept", "1"]], end);
   for (const end of ["", "{}\n", '{"end":1}\n', '{"end":true}', BUNDLE_END + "\n", '["a"]\n']) {
-    assertEquals(await answer(bad(end)), 400, end);
-    // What has arrived whole is in place: a client goes on behind it.
+    // A client goes on behind it.
+    assertEquals(await files.sendAll([["kept", "1"]], "/?bundle=put", end), 400, end);
     assertEquals(await files.read("kept"), "1");
     await Deno.remove(`${files.root}/kept`);
   }
-  assertEquals(await answer(null), 400);
-  const record = recordBytes(["..", null]);
-  const many = (count: number) => concat([...Array(count).fill(record), encode(BUNDLE_END)]);
-  assertEquals((await answer(many(10_000)) as number[]).length, 10_000);
-  assertEquals(await answer(many(10_001)), 413);
   await using reader = await serveBundles({ write: false });
-  const response = await reader.request("POST", "/?bundle=put", {}, good);
+  const response = await reader.request("POST", "/?bundle=put", {}, GOOD);
   assertEquals(response.headers["allow"], "GET, HEAD");
   assertEquals(await statusOf(response), 405);
   assertEquals(await files.unfinished(), []);
@@ -604,55 +419,41 @@ Deno.test("a name that occurs again in a bundle is that of an existing file, als
 
 Deno.test("while too many files are open, those of a bundle get their names before others are written", async () => {
   await using files = await serveBundles();
-  const { openSync } = Deno;
   for (const code of ["EMFILE", "ENFILE"]) {
     const sent = Array.from({ length: 5 }, (_, i): Sent => [`${code}/${i}`, `${i}`]);
-    Deno.openSync = (path, options) => {
+    let most = 2;
+    using _limited = patch(Deno, "openSync", (openSync) => (path, options) => {
       const waiting = Array.from(Deno.readDirSync(`${files.root}/${RESERVED}`)).length;
-      if (waiting >= 2) throw Object.assign(new Error("too many open files"), { code });
+      if (waiting >= most) throw Object.assign(new Error("too many open files"), { code });
       return openSync(path, options);
-    };
-    try {
-      assertEquals(await files.sendAll(sent), sent.map(() => 201));
-      // As long as nothing else ends that.
-      Deno.openSync = () => {
-        throw Object.assign(new Error("too many open files"), { code });
-      };
-      assertEquals(await files.sendAll(sent), sent.map(() => 503));
-    } finally {
-      Deno.openSync = openSync;
-    }
+    });
+    assertEquals(await files.sendAll(sent), sent.map(() => 201));
+    // As long as nothing else ends that.
+    most = 0;
+    assertEquals(await files.sendAll(sent), sent.map(() => 503));
   }
 });
 
 Deno.test("a file of a bundle that can't be synced to the disk gets no name, and costs no other", async () => {
   await using files = await serveBundles();
-  const { sync } = Deno.FsFile.prototype;
   let count = 0;
-  Deno.FsFile.prototype.sync = function () {
-    const full = Object.assign(new Error("full"), { code: "ENOSPC" });
-    return ++count === 2 ? Promise.reject(full) : sync.call(this);
-  };
-  try {
-    assertEquals(await files.sendAll([["a", "1"], ["b", "2"], ["c", "3"]]), [201, 507, 201]);
-  } finally {
-    Deno.FsFile.prototype.sync = sync;
-  }
+  using _full = patch(Deno.FsFile.prototype, "sync", (sync) => {
+    return function (this: Deno.FsFile) {
+      const full = Object.assign(new Error("full"), { code: "ENOSPC" });
+      return ++count === 2 ? Promise.reject(full) : sync.call(this);
+    };
+  });
+  assertEquals(await files.sendAll([["a", "1"], ["b", "2"], ["c", "3"]]), [201, 507, 201]);
   assertEquals(await entries(files.root), [RESERVED, "a", "c", "file", "sub"]);
   assertEquals(await files.unfinished(), []);
 });
 
 Deno.test("an error of the disk that is not one of a file ends a bundle, and is logged", async () => {
   await using files = await serveBundles();
-  const { openSync } = Deno;
-  Deno.openSync = () => {
+  using _broken = patch(Deno, "openSync", () => () => {
     throw Object.assign(new Error("the disk is broken"), { code: "EIO" });
-  };
-  try {
-    await assertRejects(() => files.sendAll([["a", "1"]]));
-  } finally {
-    Deno.openSync = openSync;
-  }
+  });
+  await assertRejects(() => files.sendAll([["a", "1"]]));
   assertMatch(files.serving.logger.at("error").join(), /the disk is broken/);
   assertEquals(await files.unfinished(), []);
 });
@@ -696,18 +497,13 @@ Deno.test("a file that gets its name while a link replaces its directory is refu
   const { root } = files;
   await Deno.mkdir(`${root}/elsewhere`);
   await makeLinks({ [`${root}/link`]: "elsewhere" });
-  const { linkSync } = Deno;
-  Deno.linkSync = (from, to) => {
+  using _exchanging = patch(Deno, "linkSync", (linkSync) => (from, to) => {
     Deno.renameSync(`${root}/sub`, `${root}/kept`);
     Deno.renameSync(`${root}/link`, `${root}/sub`);
     linkSync(from, to);
-  };
-  try {
-    const sent: Sent[] = [["sub/new", "1", { "if-none-match": "*" }], ["file", "2"]];
-    assertEquals(await files.sendAll(sent), [409, 204]);
-  } finally {
-    Deno.linkSync = linkSync;
-  }
+  });
+  const sent: Sent[] = [["sub/new", "1", { "if-none-match": "*" }], ["file", "2"]];
+  assertEquals(await files.sendAll(sent), [409, 204]);
   assertEquals(await entries(`${root}/elsewhere`), ["new"]);
   assertEquals(await files.unfinished(), []);
 });
@@ -741,6 +537,23 @@ Deno.test("a peer that is forgotten while its bundle arrives writes nothing more
   assertEquals(await entries(dir.path), [RESERVED, "first"]);
   assertEquals((await entries(`${dir.path}/first`)).length, 64);
   assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
+});
+
+Deno.test("files of a bundle that had their names before its peer was forgotten are reported", async () => {
+  await using dir = await tempDir();
+  const reported: string[] = [];
+  const app = new FilesApp(dir.path, {
+    write: true,
+    onFile: ({ path }) => void reported.push(path.join("/")),
+  });
+  const session = makeSession();
+  const placed = async () => (await entries(`${dir.path}/first`).catch(() => [])).length;
+  const confirm = async () => await placed() < 64;
+  tieToTrust(session, { signal: new AbortController().signal, confirm });
+  const bundle = bundleBytes(Array.from({ length: 70 }, (_, i): Sent => [`first/${i}`, "1"]));
+  const body = new Body(new Blob([bundle]).stream(), bundle.length);
+  const [status] = await app.handle(mkreq("POST", "/?bundle=put", {}, body), session);
+  assertEquals([status, await placed(), reported.length], [403, 64, 64]);
 });
 
 Deno.test("the directory of unfinished files is made again if it is removed while a bundle arrives", async () => {
@@ -912,7 +725,7 @@ Deno.test("onFile is told of the files of a bundle that was cut", async () => {
   const paths = formatPaths([["a"]]);
   const asked = new Body(new Blob([paths]).stream(), paths.length);
   const [, , , body] = await app.handle(mkreq("POST", "/?bundle=get", {}, asked));
-  assert(body !== null && !(body instanceof Uint8Array));
+  assert(typeof body === "object" && body !== null && !(body instanceof Uint8Array));
   await assertRejects(() => body.writeTo({ write: () => Promise.reject(new Error("gone")) }));
   assertEquals(events.map(({ action, complete, status }) => [action, complete, status]), [
     ["get", false, 200],

@@ -309,6 +309,27 @@ Deno.test("no directory is made through a link that has taken the place of one o
   assertEquals(await entries(`${path}/outside/a`), before);
 });
 
+Deno.test("no directory is made through a link that has got the number of the directory that it replaces", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  const before = await entries(`${path}/outside`);
+  const checked = new CheckedDirectories();
+  const make = (name: string) => {
+    new Root(root).makeDirectory(["sub", name], () => {}, undefined, checked);
+  };
+  make("first");
+  const { lstatSync } = Deno;
+  const { ino } = lstatSync(`${root}/sub`);
+  exchange();
+  Deno.lstatSync = (at) => at === `${root}/sub` ? { ...lstatSync(at), ino } : lstatSync(at);
+  try {
+    assertThrows(() => make("second"), Refusal, "is a link");
+  } finally {
+    Deno.lstatSync = lstatSync;
+  }
+  assertEquals(await entries(`${path}/outside`), before);
+});
+
 Deno.test("nothing outside is replaced or deleted once a directory is exchanged for a link, while a condition is checked", async () => {
   await using tree = await makeExchangeable();
   const { path, root, exchange } = tree;
@@ -321,11 +342,35 @@ Deno.test("nothing outside is replaced or deleted once a directory is exchanged 
     assertEquals(assertThrows(place, Refusal).status, 409);
     exchange();
   }
+  const placeNew = () => {
+    new Root(root).place(["sub", "new"], file, { condition: exchange, isNew: false });
+  };
+  assertEquals(assertThrows(placeNew, Refusal).status, 409);
+  exchange();
+  assertEquals(await entries(`${path}/outside`), ["file", "secret"]);
   const remove = () => new Root(root).remove(names, false, exchange);
   assertEquals((await assertRejects(remove, Refusal)).status, 409);
   exchange();
   assertEquals(await Deno.readTextFile(`${path}/outside/file`), "secret");
   assertEquals(await Deno.readTextFile(`${root}/sub/file`), "public");
+});
+
+Deno.test("a directory that is removed through a link, which has replaced one on the way at the last moment, is a refusal", async () => {
+  await using tree = await makeExchangeable();
+  const { path, root, exchange } = tree;
+  for (const dir of [`${root}/sub/empty`, `${path}/outside/empty`]) await Deno.mkdir(dir);
+  await Deno.writeTextFile(`${root}/sub/empty/.a.degu-part`, "");
+  const { removeSync } = Deno;
+  Deno.removeSync = (at) => {
+    removeSync(at);
+    exchange();
+  };
+  try {
+    const remove = () => new Root(root).remove(["sub", "empty"], true, () => {});
+    assertEquals((await assertRejects(remove, Refusal)).status, 409);
+  } finally {
+    Deno.removeSync = removeSync;
+  }
 });
 
 // Refusals: disks that are full or read-only, and the meaning of file system errors.

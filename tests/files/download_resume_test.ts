@@ -14,6 +14,7 @@ import {
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
 import { untilRefused } from "@degu/testing/raw_peer.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
@@ -149,12 +150,11 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
   "a second name of a file": { change: (dir) => Deno.link(`${dir}/${PART}`, `${dir}/second`) },
   "a second name of a file, from when it was opened on": {
     change: (dir) => {
-      const { realPath } = Deno;
-      Deno.realPath = async (path) => {
-        Deno.realPath = realPath;
+      const patched = patch(Deno, "realPath", (realPath) => async (path) => {
+        patched[Symbol.dispose]();
         await Deno.link(`${dir}/${PART}`, `${dir}/second`);
         return await realPath(path);
-      };
+      });
       return Promise.resolve();
     },
   },
@@ -211,8 +211,8 @@ Deno.test("a directory that somebody has given the name of a record, or of a par
   for (const name of [PART, RECORD, `${RECORD}.tmp`]) {
     const taken = `${dir.path}/${name}`;
     {
-      await using part = await PartFile.open(file, true);
-      part.discard();
+      using part = await PartFile.open(file);
+      part.temporary.phase = "temporary";
       if (name === PART) await Deno.remove(taken);
       await Deno.mkdir(taken);
       await Deno.writeTextFile(`${taken}/precious`, "");
@@ -223,23 +223,16 @@ Deno.test("a directory that somebody has given the name of a record, or of a par
   assertEquals(await entries(dir.path), []);
 });
 
-Deno.test("what a link leads to that has replaced a part at once is not removed with it", async () => {
+Deno.test("what has replaced a part meanwhile is not removed with it, nor what a link there leads to", async () => {
   await using dir = await tempDir();
   const precious = `${dir.path}/precious`;
   await Deno.writeTextFile(precious, "");
-  const { realPath } = Deno;
-  try {
-    // The moment at which somebody else is fast enough.
-    Deno.realPath = async (path) => {
-      await Deno.remove(`${dir.path}/${PART}`);
-      await makeLinks({ [`${dir.path}/${PART}`]: precious });
-      return await realPath(path);
-    };
-    await using _part = await PartFile.open(`${dir.path}/copy`, true);
-  } finally {
-    Deno.realPath = realPath;
+  {
+    using _part = await PartFile.open(`${dir.path}/copy`);
+    await Deno.remove(`${dir.path}/${PART}`);
+    await makeLinks({ [`${dir.path}/${PART}`]: precious });
   }
-  assertEquals(await entries(dir.path), ["precious"]);
+  assertEquals(await entries(dir.path), [PART, "precious"]);
 });
 
 Deno.test("a complete part is verified, and nothing is transferred", async () => {
@@ -276,7 +269,7 @@ Deno.test("a part that was made through a link is removed where it is", async ()
   await Deno.mkdir(`${dir.path}/sub`);
   await makeLinks({ [`${dir.path}/link`]: "sub" });
   {
-    await using _part = await PartFile.open(`${dir.path}/link/f`, true);
+    using _part = await PartFile.open(`${dir.path}/link/f`);
     assertEquals(await entries(`${dir.path}/sub`), [".f.degu-part"]);
     await Deno.remove(`${dir.path}/link`);
     await Deno.mkdir(`${dir.path}/link`);
@@ -410,17 +403,14 @@ Deno.test("the second of two downloads to one target is refused, and the first c
 
 Deno.test("a download whose part others remove again and again is refused", async () => {
   await using files = await serveVersion(1);
-  const { tryLock } = Deno.FsFile.prototype;
-  Deno.FsFile.prototype.tryLock = function (isExclusive) {
-    Deno.removeSync(`${files.dir}/${PART}`);
-    return tryLock.call(this, isExclusive);
-  };
-  try {
-    const error = await assertRejects(() => files.get(), TransferError, "another download");
-    assertEquals([error.code, files.there.requests], ["IN_USE", []]);
-  } finally {
-    Deno.FsFile.prototype.tryLock = tryLock;
-  }
+  using _removing = patch(Deno.FsFile.prototype, "tryLock", (tryLock) => {
+    return function (this: Deno.FsFile, isExclusive) {
+      Deno.removeSync(`${files.dir}/${PART}`);
+      return tryLock.call(this, isExclusive);
+    };
+  });
+  const error = await assertRejects(() => files.get(), TransferError, "another download");
+  assertEquals([error.code, files.there.requests], ["IN_USE", []]);
 });
 
 Deno.test("a response whose part can't be prepared is not read", async () => {
@@ -434,17 +424,13 @@ Deno.test("a response whose part can't be prepared is not read", async () => {
 Deno.test("a download that makes its part anew is refused if another one is faster", async () => {
   await using files = await setUp();
   await files.cut(600_000);
-  const { remove } = Deno;
-  Deno.remove = async (path, options) => {
-    await remove(path, options);
-    if (`${path}`.endsWith(PART)) await Deno.writeTextFile(path, "");
-  };
-  try {
-    const error = await assertRejects(() => files.get({ resume: false }), TransferError);
-    assertEquals(error.code, "IN_USE");
-  } finally {
-    Deno.remove = remove;
-  }
+  using _faster = patch(Deno, "openSync", (openSync) => (path, options) => {
+    // The part that was there has just been removed.
+    if (`${path}`.endsWith(PART) && options?.createNew) Deno.writeTextFileSync(path, "");
+    return openSync(path, options);
+  });
+  const error = await assertRejects(() => files.get({ resume: false }), TransferError);
+  assertEquals(error.code, "IN_USE");
 });
 
 Deno.test("of many downloads to one target each succeeds or is refused", async () => {
@@ -601,13 +587,10 @@ Deno.test("content that is not a record of this format is ignored", async () => 
   await Deno.remove(`${part}.json`);
   // One that can't be read may be valid: nothing starts over for that.
   await writeRecord(part, SAVED_RECORD);
-  const { readTextFile } = Deno;
-  const denied = new Deno.errors.PermissionDenied("denied");
-  Deno.readTextFile = () => Promise.reject(denied);
-  try {
+  {
+    const denied = new Deno.errors.PermissionDenied("denied");
+    using _denying = patch(Deno, "readTextFile", () => () => Promise.reject(denied));
     assertEquals(await assertRejects(() => readRecord(part)), denied);
-  } finally {
-    Deno.readTextFile = readTextFile;
   }
   await Deno.remove(`${part}.json`);
   if (await makeFifo(`${part}.json`)) assertEquals(await readRecord(part), null);
@@ -617,22 +600,23 @@ const INTERVAL = 67_108_864;
 
 Deno.test("every 64 MiB the record of a part notes how much was synced to the disk", async () => {
   await using dir = await tempDir();
-  await using part = await PartFile.open(`${dir.path}/f`, true);
+  using part = await PartFile.open(`${dir.path}/f`);
   const noted = async () => (await readRecord(`${dir.path}/.f.degu-part`))?.synced;
   const record = { peer: "p", uri: "/f", etag: '"e"', total: 2 ** 40, sha256: null, synced: 0 };
-  await part.begin(record);
-  const note = async (synced: number) => void await writeRecord(part.path, { ...record, synced });
-  const sync = new EarlySync(part.path, note);
+  await part.startOver(record);
+  const note = async (synced: number) =>
+    void await writeRecord(part.temporary.path, { ...record, synced });
+  const sync = new EarlySync(part.temporary.path, note);
   sync.add(INTERVAL - 1);
-  await sync.settle();
+  await sync.idle();
   assertEquals(await noted(), 0);
   sync.add(1);
   // One at a time.
   sync.add(INTERVAL);
-  await sync.settle();
+  await sync.idle();
   assertEquals(await noted(), INTERVAL);
   sync.add(5);
-  await sync.settle();
+  await sync.idle();
   assertEquals(await noted(), 2 * INTERVAL + 5);
   sync.add(7);
   await sync.finish();

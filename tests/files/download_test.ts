@@ -23,6 +23,7 @@ import { Pace } from "@degu/internal/files/options.ts";
 import { setClockAhead, stoppedClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { type ServedVersion, serveVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
@@ -388,19 +389,16 @@ Deno.test("a signal aborts a download with its reason, and what has arrived is k
   assertEquals((await get()).resumedFrom, 524_288);
   assertEquals(await Deno.readFile(files.file), there.content);
   // At last while it is synced to the disk.
-  const { sync } = Deno.FsFile.prototype;
   const last = new AbortController();
-  Deno.FsFile.prototype.sync = function () {
-    last.abort(reason);
-    return sync.call(this);
-  };
-  try {
-    there.digest = "get";
-    const downloading = download(files.client, "/f", `${dir}/other`, { signal: last.signal });
-    assertEquals(await assertRejects(() => downloading, Error), reason);
-  } finally {
-    Deno.FsFile.prototype.sync = sync;
-  }
+  using _aborting = patch(Deno.FsFile.prototype, "sync", (sync) => {
+    return function (this: Deno.FsFile) {
+      last.abort(reason);
+      return sync.call(this);
+    };
+  });
+  there.digest = "get";
+  const downloading = download(files.client, "/f", `${dir}/other`, { signal: last.signal });
+  assertEquals(await assertRejects(() => downloading, Error), reason);
   assertEquals((await entries(dir)).includes("other"), false);
 });
 

@@ -14,11 +14,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       [">=", ">", "a byte more at once"],
     ],
   },
-  "files/clear_way.ts": {
-    "clearWay": [
-      ["replaceable.directory === null", "false", "it is looked for once more"],
-    ],
-  },
   "files/digest.ts": {
     "trimSpaces": [
       ["end > start", "end >= start", "nothing is left either way"],
@@ -28,6 +23,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/download.ts": {
+    "Download.#claimSpace": [
+      ["this.#claim?.left === total - start", "false", "the same space is claimed once more"],
+    ],
     "Download.#begin": [
       [
         "total > (this.#inTree?.maxBytes ?? Infinity)",
@@ -44,7 +42,7 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "nothing else has the name of a part that is looked for",
       ],
     ],
-    "Download.#placement": [
+    "Download.copySmall": [
       ["maxUnsynced: 0", "maxUnsynced: 1", "one more"],
     ],
     "Download.#newPart": [
@@ -134,15 +132,21 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ],
     ],
   },
+  "files/lanes.ts": {
+    "Lanes.run": [
+      ["i % 2 === 0", "true", "all are done, in whatever order"],
+      ["i % 2 === 0", "false", "all are done, in whatever order"],
+      ["===", "!==", "all are done, in whatever order"],
+      ["i % 2", "i * 2", "all are done, in whatever order"],
+      ["i % 2", "i % 3", "all are done, in whatever order"],
+      ["i % 2 === 0", "i % 2 === 1", "all are done, in whatever order"],
+    ],
+  },
   "files/part_file.ts": {
     "PartFile.complete": [
-      [
-        "if (mayHaveRecord) await removeIfPresent(recordPaths(this.path)[0]);",
-        "if (true) await removeIfPresent(recordPaths(this.path)[0]);",
-        "none is there",
-      ],
+      ['phase !== "temporary"', "true", "none is there"],
     ],
-    "PartFile.#rename": [
+    "renamePart": [
       ["mode !== null", "true", "all files have one where this is tested"],
     ],
     "partPath": [
@@ -155,21 +159,15 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["size > room", "size >= room", "there is never more room than bytes"],
     ],
   },
-  "files/put_bundle.ts": {
-    "BundleWriter.temporary": [
-      ["!this.#hasReserved", "true", "it is there already"],
-      ["true", "false", "it is there already"],
+  "files/reading.ts": {
+    "findLinkedFile": [
+      ["look = 0", "look = 1", "an attempt fewer"],
+      ["look < MAX_OPENINGS", "look <= MAX_OPENINGS", "an attempt more"],
     ],
   },
-  "files/root.ts": {
-    "LOOKS": [
-      ["16", "17", "a look more"],
-    ],
-    "SETTLED_LOOKS": [
-      ["SETTLED_LOOKS = 3", "SETTLED_LOOKS = 4", "a look more"],
-    ],
-    "Root.#isOlder": [
-      ["ctime.getTime() > time", "ctime.getTime() >= time", "a moment more"],
+  "files/replace_directory.ts": {
+    "look": [
+      ["replaceable.directory === null", "false", "it is looked for once more"],
     ],
   },
   "files/route.ts": {
@@ -182,13 +180,17 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "BATCH": [
       ["64", "65", "one more"],
     ],
-    "SmallFiles.add": [
+    "SmallFiles.#write": [
       [
-        "if (this.#turns.isOver) this.#enteredKey = null;",
-        "if (true) this.#enteredKey = null;",
+        "this.#prepared !== key || this.#turns.isOver",
+        "true",
         "the directory is looked at once more",
       ],
-      ["this.#enteredKey !== key", "true", "the directory is looked at once more"],
+      ["this.#prepared !== key", "true", "the directory is looked at once more"],
+    ],
+    "SmallFiles.takeOutcomes": [
+      ["outcomes.length > 0", "true", "one empty array is like another"],
+      ["outcomes.length > 0", "outcomes.length >= 0", "one empty array is like another"],
     ],
     "SmallFiles.#nameBatch": [
       [
@@ -206,8 +208,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "this.#changed.size >= this.#placement.maxUnsynced",
         "all of them are synced in the end",
       ],
-    ],
-    "Naming.run": [
       ["!isAdmitted || this.#turns.isOver", "true", "a turn for each file"],
       [
         "if (isAdmitted) await this.#turns.next(this.#placement.root.path);",
@@ -226,23 +226,22 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "the directory is looked at once more",
       ],
     ],
-    "Naming.#nameOne": [
+    "SmallFiles.#name": [
       [
-        "written === null || this.#entered?.key !== key",
+        "temporary === null || this.#entered?.key !== key",
         "true",
         "the directory is looked at once more",
       ],
     ],
-    "discard": [
-      ["!isPlaced", "true", "what is placed has this path no more"],
-    ],
   },
   "files/tree.ts": {
-    "Plan.#decideContent": [
-      ["node.size === 0", "false", "the digests of nothing are the same"],
-    ],
     "byName": [
       ["one.name > other.name", "true", "no two have the same name"],
+    ],
+  },
+  "files/tree_plan.ts": {
+    "Plan.#decideContent": [
+      ["node.size === 0", "false", "the digests of nothing are the same"],
     ],
   },
   "files/tree_requests.ts": {
@@ -258,14 +257,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "BATCH_BYTES": [
       ["4_194_304", "4194305", "a byte more"],
     ],
-    "Lanes.run": [
-      ["i % 2 === 0", "true", "all are done, in whatever order"],
-      ["i % 2 === 0", "false", "all are done, in whatever order"],
-      ["===", "!==", "all are done, in whatever order"],
-      ["i % 2", "i * 2", "all are done, in whatever order"],
-      ["i % 2", "i % 3", "all are done, in whatever order"],
-      ["i % 2 === 0", "i % 2 === 1", "all are done, in whatever order"],
-    ],
   },
   "files/unfinished.ts": {
     "UnfinishedFiles.makeDirectory": [
@@ -274,11 +265,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/upload.ts": {
-    "SOON_HASHED_BYTES": [
+    "QUICKLY_HASHED_BYTES": [
       ["1048576", "1048577", "a byte more"],
     ],
     "Upload.#releaseFor": [
-      ["bytes > SOON_HASHED_BYTES", "bytes >= SOON_HASHED_BYTES", "a byte less"],
+      ["bytes > QUICKLY_HASHED_BYTES", "bytes >= QUICKLY_HASHED_BYTES", "a byte less"],
     ],
     "Upload.#confirm": [
       ["||", "&&", "a request more, which changes nothing"],

@@ -17,12 +17,14 @@ import {
   readSmall,
 } from "@degu/internal/files/file_pieces.ts";
 import { makeFileBody } from "@degu/internal/files/get.ts";
+import { openBelow } from "@degu/internal/files/reading.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { api, makeSession } from "@degu/testing/calling.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { overwrite, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import {
   makeTree,
@@ -97,7 +99,7 @@ Deno.test("a piece of a file keeps its bytes until it has been written", async (
   const content = pattern(3_000_000);
   await Deno.writeFile(`${dir.path}/file`, content);
   const [, , , body] = await new FilesApp(dir.path).handle(mkreq("GET", "/file"));
-  assert(body !== null && !(body instanceof Uint8Array));
+  assert(typeof body === "object" && body !== null && !(body instanceof Uint8Array));
   let position = 0;
   await body.writeTo({
     async write(bytes) {
@@ -165,7 +167,7 @@ for (const [what, [change, cut]] of Object.entries(CHANGES)) {
       await Deno.writeFile(path, new Uint8Array(size).fill(1));
       await age(tree.root);
       const [, , , body] = await new FilesApp(tree.root).handle(mkreq("GET", "/large"));
-      assert(body !== null && !(body instanceof Uint8Array));
+      assert(typeof body === "object" && body !== null && !(body instanceof Uint8Array));
       await change(path);
       let written = 0;
       const writing = body.writeTo({
@@ -188,7 +190,7 @@ for (const [what, [change, cut]] of Object.entries(CHANGES)) {
 
 Deno.test("a file that is longer than any content-length is not sent, and is closed", async () => {
   await using tree = await makeTree();
-  const file = await new Root(tree.root).open(["file"]);
+  const file = await openBelow(new Root(tree.root), ["file"]);
   assert(file !== null && file !== "directory");
   const size = 2 ** 53;
   await assertRejects(() => makeFileBody({ ...file, size }, 0, size, null, () => {}), RangeError);
@@ -200,7 +202,7 @@ Deno.test("a small file that is overwritten meanwhile is not sent", async () => 
   for (const content of ["PUBLIC", "pub", "", "longer than it was"]) {
     await Deno.writeTextFile(`${tree.root}/file`, "public");
     await Deno.utime(`${tree.root}/file`, new Date(0), new Date(0));
-    const file = await new Root(tree.root).open(["file"]);
+    const file = await openBelow(new Root(tree.root), ["file"]);
     assert(file !== null && file !== "directory");
     await Deno.writeTextFile(`${tree.root}/file`, content);
     const making = makeFileBody(file, 0, file.size, null, () => {});
@@ -229,20 +231,13 @@ Deno.test("a small file that has changed in the last two seconds is read twice, 
   await using tree = await makeTree();
   const path = `${tree.root}/file`;
   const state = lstatSync(path, { bigint: true });
-  const { now } = Date;
-  const { compare } = Buffer;
   const read = (age: number) => {
-    Date.now = () => Number(state.ctimeMs) + age;
+    using _clock = patch(Date, "now", () => () => Number(state.ctimeMs) + age);
     return readSmall(path, state, new Uint8Array(6)) !== null;
   };
-  try {
-    assertEquals([read(0), read(1999), read(2000)], [true, true, true]);
-    Buffer.compare = () => 1;
-    assertEquals([read(0), read(1999), read(2000)], [false, false, true]);
-  } finally {
-    Date.now = now;
-    Buffer.compare = compare;
-  }
+  assertEquals([read(0), read(1999), read(2000)], [true, true, true]);
+  using _differing = patch(Buffer, "compare", () => () => 1);
+  assertEquals([read(0), read(1999), read(2000)], [false, false, true]);
 });
 
 // When a file counts as changed since it was opened.
@@ -442,7 +437,7 @@ Deno.test("the digest of a file that changed while it was sent, or just before, 
   const app = new FilesApp(files.path);
   const get = async (change: () => Promise<void>) => {
     const [, , headers, body] = await app.handle(mkreq("GET", "/file", WANT));
-    assert(body !== null && !(body instanceof Uint8Array));
+    assert(typeof body === "object" && body !== null && !(body instanceof Uint8Array));
     await change();
     await body.writeTo(new WritableStream());
     return headers["repr-digest"];
@@ -460,7 +455,7 @@ Deno.test("hashing ends if its peer leaves, and has no result if the file change
   await using tree = await makeTree();
   await Deno.writeFile(`${tree.root}/large`, pattern(3_000_000));
   const opened = async () => {
-    const file = await new Root(tree.root).open(["large"]);
+    const file = await openBelow(new Root(tree.root), ["large"]);
     assert(file !== null && file !== "directory");
     return file;
   };

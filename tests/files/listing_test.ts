@@ -21,6 +21,7 @@ import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { mustRun } from "@degu/testing/commands.ts";
 import { fill, makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
@@ -153,19 +154,14 @@ async function treeOf(response: Response): Promise<ListedEntry[]> {
 }
 
 Deno.test("nested directories are listed with work that grows as their depth does", async () => {
-  const { lstatSync, realPathSync } = Deno;
   const calls: number[] = [];
   for (const depth of [60, 240]) {
     await using files = await serveDirectory(listing);
     await files.mkdir(new Array(depth).fill("d").join("/"));
     let count = 0;
-    Deno.lstatSync = (path) => (count++, lstatSync(path));
-    Deno.realPathSync = (path) => (count++, realPathSync(path));
-    try {
-      assertEquals((await treeOf(await files.conn.get("/?tree"))).length, depth);
-    } finally {
-      Object.assign(Deno, { lstatSync, realPathSync });
-    }
+    using _lstat = patch(Deno, "lstatSync", (look) => (path) => (count++, look(path)));
+    using _realPath = patch(Deno, "realPathSync", (look) => (path) => (count++, look(path)));
+    assertEquals((await treeOf(await files.conn.get("/?tree"))).length, depth);
     calls.push(count);
   }
   const [few, many] = calls as [number, number];
@@ -246,7 +242,9 @@ Deno.test("a directory that is replaced by a link while its tree is listed cuts 
     makeEmptyFiles(name, Array.from({ length: 200 }, (_, i) => `${"n".repeat(200)}-${i}`));
   }
   const [status, , , body] = await app.handle(mkreq("GET", "/?tree"));
-  assert(status === 200 && body !== null && !(body instanceof Uint8Array));
+  assert(
+    status === 200 && typeof body === "object" && body !== null && !(body instanceof Uint8Array),
+  );
   let text = "";
   let replaced = false;
   const sink = new WritableStream<Uint8Array>({
@@ -335,18 +333,13 @@ const DAMAGES: readonly [code: string | undefined, message: string][] = [
 Deno.test("what the disk does not tell of is listed as unreadable; without descriptors the list is cut", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(`${dir.path}/a`, "");
-  const { lstatSync } = Deno;
   const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns() };
   const listed = async (code: string | undefined, message: string) => {
-    Deno.lstatSync = (path) => {
+    using _damaged = patch(Deno, "lstatSync", (lstatSync) => (path) => {
       if (path === `${dir.path}/a`) throw Object.assign(new Error(message), { code });
       return lstatSync(path);
-    };
-    try {
-      return (await Array.fromAsync(readTree(walk))).flat().map(({ reason }) => reason);
-    } finally {
-      Deno.lstatSync = lstatSync;
-    }
+    });
+    return (await Array.fromAsync(readTree(walk))).flat().map(({ reason }) => reason);
   };
   for (const [code, message] of DAMAGES) {
     assertEquals(await listed(code, message), ["unreadable"], message);
@@ -368,46 +361,36 @@ Deno.test("a name that nothing is found by is looked for in the directory again:
   for (const [what, change, found] of rows) {
     await using dir = await tempDir();
     for (const name of ["a", "b"]) await Deno.writeTextFile(`${dir.path}/${name}`, "");
-    const { lstatSync } = Deno;
     let isMissing = false;
-    Deno.lstatSync = (path) => {
+    using _missing = patch(Deno, "lstatSync", (lstatSync) => (path) => {
       if (path !== `${dir.path}/a` || isMissing) return lstatSync(path);
       isMissing = true;
       change(path);
       throw Object.assign(new Error("none"), { code: "ENOENT" });
-    };
-    try {
-      const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns() };
-      const listed = (await Array.fromAsync(readTree(walk))).flat();
-      assertEquals(listed.map(({ name }) => name).toSorted(), found, what);
-    } finally {
-      Deno.lstatSync = lstatSync;
-    }
+    });
+    const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns() };
+    const listed = (await Array.fromAsync(readTree(walk))).flat();
+    assertEquals(listed.map(({ name }) => name).toSorted(), found, what);
   }
 });
 
 Deno.test("a name that the disk lists twice is one entry; of two that only look the same both are", async () => {
   await using dir = await tempDir();
   for (const name of ["a", "\ufffd"]) await Deno.writeTextFile(`${dir.path}/${name}`, "");
-  const { readDir } = Deno;
-  Deno.readDir = async function* (path) {
-    for await (const entry of readDir(path)) yield* [entry, entry];
-  };
-  try {
-    const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns() };
-    const listed = (await Array.fromAsync(readTree(walk))).flat();
-    const words = listed.map(({ name, reason = "" }) => `${name} ${reason}`);
-    assertEquals(words.toSorted(), ["a ", "\ufffd ", "\ufffd name"]);
-  } finally {
-    Deno.readDir = readDir;
-  }
+  using _twice = patch(Deno, "readDir", (readDir) =>
+    async function* (path) {
+      for await (const entry of readDir(path)) yield* [entry, entry];
+    });
+  const walk = { root: new Root(dir.path), path: dir.path, turns: new Turns() };
+  const listed = (await Array.fromAsync(readTree(walk))).flat();
+  const words = listed.map(({ name, reason = "" }) => `${name} ${reason}`);
+  assertEquals(words.toSorted(), ["a ", "\ufffd ", "\ufffd name"]);
 });
 
 Deno.test("a directory that is removed and made again is read anew, and is unreadable after three times", async () => {
   await using dir = await tempDir();
   const path = `${await Deno.realPath(dir.path)}/root`;
   await Deno.mkdir(path);
-  const { readDir } = Deno;
   /**
    * Lists a directory with so many files, which is made again with others each of the first times
    * that it was read.
@@ -422,7 +405,7 @@ Deno.test("a directory that is removed and made again is read anew, and is unrea
     Deno.mkdirSync(`${path}/other`);
     make(0);
     let turn = 0;
-    Deno.readDir = (at) => {
+    using _made = patch(Deno, "readDir", (readDir) => (at) => {
       const found = readDir(at);
       if (at !== `${path}/cache` || turn === times) return found;
       return {
@@ -431,13 +414,12 @@ Deno.test("a directory that is removed and made again is read anew, and is unrea
           make(++turn);
         },
       };
-    };
+    });
     try {
       const walk = { root: new Root(path), path, turns: new Turns() };
       const entries = (await Array.fromAsync(readTree(walk))).flat();
       return linesOf(entries).map(([path, kind, , reason]) => `${path} ${reason ?? kind}`);
     } finally {
-      Deno.readDir = readDir;
       for (const name of ["cache", "other"]) {
         await Deno.remove(`${path}/${name}`, { recursive: true });
       }
@@ -462,23 +444,19 @@ Deno.test("a directory that gives way to something else while it is listed is un
   for (const [what, change] of changes) {
     const path = `${await Deno.realPath(dir.path)}/${what}`;
     await fill(path, { "cache/a": "2", other: "3" });
-    const { readDir } = Deno;
-    Deno.readDir = async function* (at) {
-      if (at === `${path}/cache`) {
-        Deno.readDir = readDir;
-        await Deno.remove(at, { recursive: true });
-        await change(at);
-      }
-      yield* readDir(at);
-    };
-    try {
-      const walk = { root: new Root(path), path, turns: new Turns() };
-      const listed = linesOf((await Array.fromAsync(readTree(walk))).flat());
-      const words = listed.map(([path, kind, , reason]) => `${path} ${reason ?? kind}`);
-      assertEquals(words, ["cache unreadable", "other file"], what);
-    } finally {
-      Deno.readDir = readDir;
-    }
+    using patched = patch(Deno, "readDir", (readDir) =>
+      async function* (at) {
+        if (at === `${path}/cache`) {
+          patched[Symbol.dispose]();
+          await Deno.remove(at, { recursive: true });
+          await change(at);
+        }
+        yield* readDir(at);
+      });
+    const walk = { root: new Root(path), path, turns: new Turns() };
+    const listed = linesOf((await Array.fromAsync(readTree(walk))).flat());
+    const words = listed.map(([path, kind, , reason]) => `${path} ${reason ?? kind}`);
+    assertEquals(words, ["cache unreadable", "other file"], what);
   }
 });
 

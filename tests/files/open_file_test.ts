@@ -2,7 +2,7 @@
 import type { App } from "@degu/degu";
 import { type HeaderDict, Range, type ResponseTuple } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
-import { FilesApp, listDirectory, listTree } from "@degu/degu/files";
+import { FilesApp, listDirectory, listTree, TransferError } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { Request, type ServerOptions } from "@degu/degu/server";
 import {
@@ -11,13 +11,13 @@ import {
   type FoundRecord,
   GET_ANSWER,
 } from "@degu/internal/files/bundle.ts";
+import { openBelow, refusalToRead } from "@degu/internal/files/reading.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { recordsOf } from "@degu/testing/bundles.ts";
 import { RunningProcess, runScript } from "@degu/testing/processes.ts";
 import { programCommand, runProgram } from "@degu/testing/programs.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
 import {
   addTraps,
   LARGE,
@@ -34,7 +34,7 @@ import {
   untilNoneOpenBelow,
 } from "@degu/testing/special_files.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 
 // FilesApp: what it must never serve, whoever asks and whatever is in the directory.
 
@@ -155,172 +155,171 @@ const PERMISSIONS: Record<string, (root: string) => string> = {
   "with permission for everything": () => "--allow-read",
 };
 
-/** What is exchanged for a link to what: a part of the path, or its end. */
-const EXCHANGES: readonly [name: string, target: string, asked: string][] = [
-  ["sub", "outside", "/sub/file"],
-  ["sub/file", "secret", "/sub/file"],
-];
-
 for (const [having, permission] of Object.entries(PERMISSIONS)) {
-  Deno.test(`nothing escapes while a part of a path is exchanged for a link, ${having}`, async (t) => {
+  Deno.test(`nothing escapes while a file is exchanged for a link, ${having}`, async () => {
     await using tree = await makeTree();
     const { path, root } = tree;
-    await Deno.writeTextFile(`${path}/outside/file`, "secret");
-    const args = [root, "1000", ...EXCHANGES.map(([, , asked]) => asked)];
+    const args = [root, "1000", "/sub/file"];
     const command = programCommand("files_app.ts", { flags: [permission(root)], args }, "piped");
     await using program = new RunningProcess(command.spawn());
     const writer = program.child.stdin.getWriter();
     await program.printed(/ready\n/);
-    await eachRow(t, EXCHANGES, async (name, target, _asked) => {
-      await using exchanger = await startExchanging(`${root}/${name}`, `${path}/${target}`);
-      await writer.write(latin1("\n"));
-      const printed = await program.printed(/.*\n/);
-      assert(exchanger.running, "the exchange for a link has ended");
-      const answers = JSON.parse(printed);
-      // To exchange the file changes its ctime, of which nobody can tell whether bytes have changed.
-      if (name === "sub/file") delete answers["cut"];
-      assertEquals(Object.keys(answers).toSorted(), ["200 public", "404 "], printed);
-    });
+    await using exchanger = await startExchanging(`${root}/sub/file`, `${path}/secret`);
+    await writer.write(latin1("\n"));
+    const printed = await program.printed(/.*\n/);
+    assert(exchanger.running, "the exchange for a link has ended");
+    const answers = JSON.parse(printed);
+    // To exchange the file changes its ctime, of which nobody can tell whether bytes have changed.
+    delete answers["cut"];
+    assertEquals(Object.keys(answers).toSorted(), ["200 public", "404 "], printed);
     await writer.close();
   });
 }
 
-Deno.test("a file is opened in ten attempts at most while others replace it, and never where its path leads somewhere else", async () => {
+/** Calls a function once: before, or after, the look at a path that has this number. */
+function atLook(number: number, isAfter: boolean, then: () => void) {
+  const { realPath, realPathSync, lstatSync } = Deno;
+  let looks = 0;
+  /** Begins a look; returns what ends it. */
+  const begin = () => {
+    const isMeant = ++looks === number;
+    if (isMeant && !isAfter) then();
+    return { [Symbol.dispose]: () => isMeant && isAfter ? then() : undefined };
+  };
+  Deno.realPath = async (at) => {
+    using _look = begin();
+    return await realPath(at);
+  };
+  Deno.realPathSync = (at) => {
+    using _look = begin();
+    return realPathSync(at);
+  };
+  Deno.lstatSync = (at) => {
+    using _look = begin();
+    return lstatSync(at);
+  };
+  return {
+    /** Whether there was such a look. */
+    get isOver() {
+      return looks >= number;
+    },
+    [Symbol.dispose]: () => void Object.assign(Deno, { realPath, realPathSync, lstatSync }),
+  };
+}
+
+/** What a peer is told of a file, in each way in which it can ask. */
+const QUESTIONS: Record<string, (client: Client) => Promise<string>> = {
+  "by GET": async (client) => await (await client.request("GET", "/sub/file")).body?.text() ?? "",
+  "in a bundle": async (client) => {
+    const paths = formatPaths([["sub", "file"]]);
+    const response = await client.request("POST", "/?bundle=get", {}, paths);
+    const [one] = await recordsOf<FoundRecord>(GET_ANSWER, response);
+    return fromLatin1(one!.content);
+  },
+  "by a link in a list": async (client) => {
+    const entries = await Array.fromAsync(listDirectory(client, "/"));
+    const { kind, size } = entries.find(({ name }) => name === "to-file")!;
+    return kind === "file" ? "public and secret".slice(0, size) : "";
+  },
+};
+
+for (const [how, ask] of Object.entries(QUESTIONS)) {
+  Deno.test(`nothing outside is told ${how}, whenever a directory is exchanged for a link to there, or a link for a directory`, async () => {
+    const told = new Set<string>();
+    for (const isLinkFirst of [false, true]) {
+      for (const isAfter of [false, true]) {
+        for (let number = 1, isOver = false; !isOver; number++) {
+          await using tree = await makeExchangeable();
+          const { path, root, exchange } = tree;
+          await Deno.writeTextFile(`${path}/outside/file`, "larger, and secret");
+          if (isLinkFirst) exchange();
+          await using serving = serve(new FilesApp(root, { list: true }));
+          using exchanging = atLook(number, isAfter, exchange);
+          told.add(await ask(serving.makeClient()));
+          isOver = !exchanging.isOver;
+        }
+      }
+    }
+    assertEquals([...told].toSorted(), ["", "public"]);
+  });
+}
+
+Deno.test("a file is opened in ten attempts at most while others replace it", async () => {
   await using tree = await makeTree();
-  const root = new Root(tree.root);
-  const { lstatSync, realPathSync } = Deno;
-  const { random } = Math;
+  const { lstatSync } = Deno;
   let looks = 0;
   try {
     Deno.lstatSync = (path) => {
       const isFile = path === `${tree.root}/file`;
       return isFile ? { ...lstatSync(path), ino: ++looks } : lstatSync(path);
     };
-    assertEquals([await root.open(["file"]), looks], [null, 10]);
-    Deno.lstatSync = lstatSync;
-    Deno.realPathSync = () => tree.path;
-    assertEquals(await root.open(["file"]), null);
-    // At the latest by the last look.
-    Math.random = () => 0.9;
-    assertEquals(root.changeSince(0, root.path, () => true, () => false), "moved");
+    assertEquals([await openBelow(new Root(tree.root), ["file"]), looks], [null, 10]);
   } finally {
-    Object.assign(Deno, { lstatSync, realPathSync });
-    Math.random = random;
+    Deno.lstatSync = lstatSync;
   }
   if (linux) assertEquals(await openFilesBelow(tree.root), []);
 });
 
-Deno.test("who exchanges a directory for a link at a regular pace passes no look by it", async () => {
-  await using tree = await makeTree();
-  const root = new Root(tree.root);
-  let passed = 0;
-  for (let length = 1; length <= 8; length++) {
-    for (let pace = 0; pace < 2 ** length; pace++) {
-      for (let attempt = 0; attempt < 100; attempt++) {
-        let look = 0;
-        const isLink = () => (pace >> (look++ % length)) % 2 === 1;
-        // It has changed since 1970, however long this takes.
-        if (root.changeSince(0, root.path, isLink, () => !isLink()) === null) passed++;
-      }
-    }
+Deno.test("no file is opened by a path that leads out of the root by then, even if it is the same file", async () => {
+  await using tree = await makeExchangeable();
+  await Deno.link(`${tree.root}/sub/file`, `${tree.path}/outside/file`);
+  const { realPathSync } = Deno;
+  try {
+    Deno.realPathSync = (path) => {
+      Deno.realPathSync = realPathSync;
+      tree.exchange();
+      return realPathSync(path);
+    };
+    assertEquals(await openBelow(new Root(tree.root), ["sub", "file"]), null);
+    assertEquals(Deno.realPathSync, realPathSync);
+  } finally {
+    Deno.realPathSync = realPathSync;
   }
-  // One of five such runs has one; at looks that take turns it is all 100 of each pace that suits them.
-  assert(passed < 10, `${passed}`);
+  if (linux) assertEquals(await openFilesBelow(tree.path), []);
 });
 
-/** Calls functions whenever a path with this end is resolved, until it is disposed of. */
-function whileResolving(end: string, before: () => void, after: () => void): Disposable {
+/** Calls a function whenever a path with this end was resolved, until it is disposed of. */
+function afterResolving(end: string, then: () => void): Disposable {
   const { realPath, realPathSync } = Deno;
-  const isMeant = (at: string | URL) => String(at).endsWith(end);
   Deno.realPath = async (at) => {
-    if (isMeant(at)) before();
     const real = await realPath(at);
-    if (isMeant(at)) after();
+    if (String(at).endsWith(end)) then();
     return real;
   };
   Deno.realPathSync = (at) => {
-    if (isMeant(at)) before();
     const real = realPathSync(at);
-    if (isMeant(at)) after();
+    if (String(at).endsWith(end)) then();
     return real;
   };
   return { [Symbol.dispose]: () => void Object.assign(Deno, { realPath, realPathSync }) };
 }
 
-Deno.test("who sees that a path is resolved, and exchanges a directory for that long, passes no look by it", async () => {
-  await using tree = await makeExchangeable();
-  const { path, root, exchange } = tree;
-  await Deno.writeTextFile(`${path}/outside/file`, "secret");
-  exchange();
-  // The access time of a link shows when it is followed, which takes milliseconds if it leads through many others.
-  // So does a path of many directories, by the time that it takes.
-  for (const way of ["way", "sub"]) {
-    using _exchanging = whileResolving(`/${way}/file`, exchange, exchange);
-    const found = await new Root(root).open([way, "file"]);
-    if (found !== null && found !== "directory") await found.handle.close();
-    assertEquals(found, null, way);
+Deno.test("a file that can't be read is 403 below the root, and 404 where a link leads out or may do so", async () => {
+  await using tree = await makeTree();
+  using _traps = await addTraps(tree);
+  const root = new Root(tree.root);
+  const closed = Object.assign(new Error("closed"), { code: "EACCES" });
+  const statusOf = (path: string) => refusalToRead(root, closed, path.split("/")).status;
+  for (const path of ["file", "sub/file", "in", "in-dir/file"]) assertEquals(statusOf(path), 403);
+  for (const path of ["out", "out-dir/secret", "none", "loop"]) assertEquals(statusOf(path), 404);
+  const { realPathSync } = Deno;
+  Deno.realPathSync = () => {
+    throw closed;
+  };
+  try {
+    assertEquals(["file", "in"].map(statusOf), [403, 404]);
+  } finally {
+    Deno.realPathSync = realPathSync;
   }
+  const busy = Object.assign(new Error("too many files are open"), { code: "EMFILE" });
+  assertThrows(() => refusalToRead(root, busy, ["file"]), Error, "too many");
 });
 
 Deno.test("a directory outside, for a link to which one on the way to a file was exchanged, is not found", async () => {
   await using tree = await makeExchangeable();
   await Deno.mkdir(`${tree.path}/outside/file`);
-  using _exchanging = whileResolving("/sub/file", () => {}, tree.exchange);
-  assertEquals(await new Root(tree.root).open(["sub", "file"]), null);
-});
-
-Deno.test("a list tells nothing of a file outside, where a link leads once a directory is exchanged for another one", async () => {
-  await using tree = await makeExchangeable();
-  const { path, root, exchange } = tree;
-  await Deno.writeTextFile(`${path}/outside/file`, "larger than what is public");
-  await using serving = serve(new FilesApp(root, { list: true }));
-  const listed = async () => {
-    const entries = await Array.fromAsync(listDirectory(serving.makeClient(), "/"));
-    return entries.filter(({ name }) => name === "to-file").map(({ kind, size }) => [kind, size]);
-  };
-  assertEquals(await listed(), [["file", 6]]);
-  using _exchanging = whileResolving("/to-file", () => {}, exchange);
-  assertEquals(await listed(), [["other", 0]]);
-});
-
-Deno.test("a list names nothing that is outside, while a directory is exchanged for the moments in which it is read", async () => {
-  await using tree = await makeExchangeable();
-  const { path, root, exchange } = tree;
-  await Deno.mkdir(`${root}/sub/inner`);
-  await Deno.mkdir(`${path}/outside/inner`);
-  await Deno.writeTextFile(`${path}/outside/inner/secret`, "secret");
-  await using serving = serve(new FilesApp(root, { list: true }));
-  const { lstatSync, readDir } = Deno;
-  let looks = 0;
-  let readings = 0;
-  const whileExchanged = <T>(isMeant: boolean, look: () => T): T => {
-    if (!isMeant) return look();
-    exchange();
-    try {
-      return look();
-    } finally {
-      exchange();
-    }
-  };
-  Deno.readDir = (at) => ({
-    async *[Symbol.asyncIterator]() {
-      const isMeant = String(at).endsWith("/sub/inner") && readings++ === 0;
-      if (isMeant) exchange();
-      const entries = await Array.fromAsync(readDir(at));
-      if (isMeant) exchange();
-      yield* entries;
-    },
-  });
-  Deno.lstatSync = (at) => {
-    const isMeant = String(at).endsWith("/secret") && looks++ === 0;
-    return whileExchanged(isMeant, () => lstatSync(at));
-  };
-  try {
-    const entries = await Array.fromAsync(listDirectory(serving.makeClient(), "/sub/inner/"));
-    assertEquals([entries.map(({ name }) => name), looks > 0], [[], true]);
-  } finally {
-    Object.assign(Deno, { lstatSync, readDir });
-  }
+  using _exchanging = afterResolving("/sub/file", tree.exchange);
+  assertEquals(await openBelow(new Root(tree.root), ["sub", "file"]), null);
 });
 
 Deno.test("a list of a tree names nothing that is outside, while a directory is exchanged when one below it is named and read", async () => {
@@ -365,12 +364,34 @@ Deno.test("a list of a tree names nothing that is outside, while a directory is 
   }
 });
 
+Deno.test("a directory that is moved out of the root while it is listed, and reached by a link from then on, is not listed", async () => {
+  await using tree = await makeTree();
+  const { path, root } = tree;
+  await Deno.mkdir(`${root}/sub/inner/below`, { recursive: true });
+  await makeLinks({ [`${path}/link`]: `${path}/moved` });
+  await using serving = serve(new FilesApp(root, { list: true }));
+  const { readDir } = Deno;
+  Deno.readDir = (at) => {
+    Deno.readDir = readDir;
+    Deno.renameSync(`${root}/sub`, `${path}/moved`);
+    Deno.renameSync(`${path}/link`, `${root}/sub`);
+    return readDir(at);
+  };
+  try {
+    const listing = Array.fromAsync(listTree(serving.makeClient(), "/sub/inner/"));
+    await assertRejects(() => listing, TransferError, "cut");
+    assertEquals(Deno.readDir, readDir);
+  } finally {
+    Deno.readDir = readDir;
+  }
+});
+
 Deno.test("a bundle tells nothing of a large file outside, once a directory is exchanged for a link to where it is", async () => {
   await using tree = await makeExchangeable();
   const { path, root, exchange } = tree;
   await Deno.writeFile(`${path}/outside/file`, new Uint8Array(LARGE));
   await using serving = serve(new FilesApp(root));
-  using _exchanging = whileResolving("/root/sub", () => {}, exchange);
+  using _exchanging = afterResolving("/root/sub", exchange);
   const paths = formatPaths([["sub", "file"]]);
   const response = await serving.makeClient().request("POST", "/?bundle=digest", {}, paths);
   const [one] = await recordsOf<FoundRecord>(DIGEST_ANSWER, response);
@@ -471,7 +492,7 @@ Deno.test({
     const app = new FilesApp(large.root);
     const [, , , body] = await app.handle(mkreq("GET", "/large"));
     assertEquals(await openFilesBelow(large.root), [`${large.root}/large`]);
-    assert(body !== null && !(body instanceof Uint8Array));
+    assert(typeof body === "object" && body !== null && !(body instanceof Uint8Array));
     await body.cancel();
     assertEquals(await openFilesBelow(large.root), []);
   },

@@ -5,7 +5,6 @@ import { mkreq } from "@degu/degu/misc";
 import { type PeerCertificate, Session } from "@degu/degu/server";
 import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import { EarlySync } from "@degu/internal/disk/files.ts";
-import { isAt } from "@degu/internal/disk/names.ts";
 import { digestTree } from "@degu/internal/files/entries.ts";
 import { type Destined, receive } from "@degu/internal/files/file_writer.ts";
 import { removeUnheld } from "@degu/internal/files/leftovers.ts";
@@ -16,6 +15,7 @@ import { Root } from "@degu/internal/files/root.ts";
 import { sweepAll, UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 import { fastTimeouts, stoppedClock } from "@degu/testing/clock.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
@@ -339,91 +339,79 @@ Deno.test("a part that another process is writing is not removed", async () => {
 Deno.test("what has just taken the place of a part is not removed with it, nor one of which nobody can tell whether it is held", async () => {
   await using dir = await tempDir();
   const path = `${dir.path}/part`;
-  const { openSync } = Deno;
-  const rows: [open: typeof Deno.openSync, isRemoved: boolean | null][] = [
-    [(...args) => {
+  type Open = typeof Deno.openSync;
+  const rows: [open: (openSync: Open) => Open, isRemoved: boolean | null][] = [
+    [(openSync) => (...args) => {
       Deno.writeTextFileSync(`${path}.new`, "");
       Deno.renameSync(`${path}.new`, path);
       return openSync(...args);
     }, false],
-    [() => {
+    [() => () => {
       throw Object.assign(new Error("too many open files"), { code: "EMFILE" });
     }, null],
     // One that a process has made read-only before it was killed.
-    [() => {
+    [() => () => {
       throw new Deno.errors.PermissionDenied("read-only");
     }, true],
   ];
   for (const [open, isRemoved] of rows) {
     await Deno.writeTextFile(path, "");
-    Deno.openSync = open;
-    try {
-      if (isRemoved === null) assertThrows(() => removeUnheld(path), Error, "too many");
-      else assertEquals(removeUnheld(path), isRemoved);
-    } finally {
-      Deno.openSync = openSync;
-    }
+    using _patched = patch(Deno, "openSync", open);
+    if (isRemoved === null) assertThrows(() => removeUnheld(path), Error, "too many");
+    else assertEquals(removeUnheld(path), isRemoved);
     assertEquals(await entries(dir.path), isRemoved === true ? [] : ["part"]);
   }
 });
 
 Deno.test("where a file system has no locks, parts are written, and left-over ones removed", async () => {
   await using files = await makeApp();
-  const { tryLock, tryLockSync } = Deno.FsFile.prototype;
-  Object.assign(Deno.FsFile.prototype, {
-    tryLock: () => Promise.reject(new Error("ENOTSUP")),
-    tryLockSync() {
-      throw new Error("ENOTSUP");
-    },
+  const { prototype } = Deno.FsFile;
+  using _tryLock = patch(prototype, "tryLock", () => () => Promise.reject(new Error("ENOTSUP")));
+  using _tryLockSync = patch(prototype, "tryLockSync", () => () => {
+    throw new Error("ENOTSUP");
   });
-  try {
-    await files.cut(undefined, "/a", CONTENT, 1000);
-    assertEquals(await files.offset(undefined, "/a", CONTENT), 1000);
-    const [part = ""] = await entries(`${files.root}/${RESERVED}`);
-    {
-      await using held = await new UnfinishedFiles(files.root).openPart(
-        `${files.root}/${RESERVED}/${part}`,
-      );
-      assertEquals(removeUnheld(held.path), false);
-      held.isKept = true;
-    }
-    assertEquals(removeUnheld(`${files.root}/${RESERVED}/${part}`), true);
-    assertEquals(await entries(`${files.root}/${RESERVED}`), []);
-  } finally {
-    Object.assign(Deno.FsFile.prototype, { tryLock, tryLockSync });
+  await files.cut(undefined, "/a", CONTENT, 1000);
+  assertEquals(await files.offset(undefined, "/a", CONTENT), 1000);
+  const [part = ""] = await entries(`${files.root}/${RESERVED}`);
+  {
+    using held = await new UnfinishedFiles(files.root).openPart(
+      `${files.root}/${RESERVED}/${part}`,
+    );
+    assertEquals(removeUnheld(held.path), false);
+    held.phase = "resumable";
   }
+  assertEquals(removeUnheld(`${files.root}/${RESERVED}/${part}`), true);
+  assertEquals(await entries(`${files.root}/${RESERVED}`), []);
 });
 
 Deno.test("at most 16 parts of one authority are written at once", async () => {
   await using dir = await tempDir();
   const files = new UnfinishedFiles(dir.path);
-  await using open = new AsyncDisposableStack();
+  using open = new DisposableStack();
   const partOf = (i: number) => files.partOf(null, [i]);
   for (let i = 0; i < 16; i++) {
     files.makeRoom(partOf(i));
-    open.use(await files.openPart(partOf(i))).isKept = true;
+    open.use(await files.openPart(partOf(i))).phase = "resumable";
   }
   files.makeRoom(partOf(0)); // one of them
   const what = "16 uploads of this authority at once";
   const error = assertThrows(() => files.makeRoom(partOf(16)), Refusal, what);
   assertEquals([error.status, (await entries(files.path)).length], [507, 16]);
-  await open.disposeAsync();
+  open.dispose();
   files.makeRoom(partOf(16));
   assertEquals((await entries(files.path)).length, 15);
 });
 
-Deno.test("a directory with a file that is just being opened for an upload is not removed", async () => {
+Deno.test("a directory with a file that is being uploaded is not removed", async () => {
   await using tree = await makeTree();
   const unfinished = new UnfinishedFiles(`${tree.root}/sub`);
   await Deno.remove(`${tree.root}/sub/file`);
-  const creating = unfinished.create();
-  // It is there, and nothing else of this process has run since.
-  while (!Array.from(Deno.readDirSync(unfinished.path)).length);
+  unfinished.makeDirectory();
+  const file = unfinished.create();
   const remove = () => new Root(tree.root).remove(["sub"], true, () => {});
   await assertRejects(remove, Refusal, "in progress");
-  const file = await creating;
-  assert(isAt(file.path, file.state));
-  await file[Symbol.asyncDispose]();
+  assertEquals((await entries(unfinished.path)).length, 1);
+  file[Symbol.dispose]();
   await remove();
   assertEquals(await entries(tree.root), ["file"]);
 });
@@ -435,28 +423,9 @@ Deno.test("a part that another process has taken over is not removed by the one 
   const lost = await unfinished.openPart(path);
   using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
   // Locked by another open file, as by another process.
-  await using taken = await unfinished.openPart(path);
-  await lost[Symbol.asyncDispose]();
-  assert(isAt(path, taken.state));
-});
-
-Deno.test("a part that is replaced between its lock and its opening is refused, and not written", async () => {
-  await using tree = await makeTree();
-  const unfinished = new UnfinishedFiles(tree.root);
-  const path = unfinished.partOf(null, ["file"]);
-  const { lstatSync } = Deno;
-  Deno.lstatSync = (at) => {
-    const state = lstatSync(at);
-    if (at === path) Deno.renameSync(`${tree.root}/file`, path);
-    return state;
-  };
-  try {
-    const error = await assertRejects(() => unfinished.openPart(path), Refusal, "was replaced");
-    assertEquals(error.status, 409);
-  } finally {
-    Deno.lstatSync = lstatSync;
-  }
-  assertEquals(await Deno.readTextFile(path), "public");
+  using taken = await unfinished.openPart(path);
+  lost[Symbol.dispose]();
+  assert(taken.isThere);
 });
 
 Deno.test("exactly one of two processes that write the same new file gets 201", async () => {
@@ -540,13 +509,13 @@ Deno.test("an old file that can't be removed is logged, and is not an error", ()
 Deno.test("a failed write ends the body, and nothing goes on in the background", async () => {
   const failure = new Error("full");
   let settled = 0;
-  const settle = async () => {
+  const idle = async () => {
     await turnOfEventLoop();
     settled++;
   };
   const destined: Destined = {
     file: { write: () => Promise.reject(failure) },
-    sync: Object.assign(new EarlySync("/none"), { settle }),
+    sync: Object.assign(new EarlySync("/none"), { idle }),
     start: 0,
     limit: Infinity,
     length: null,

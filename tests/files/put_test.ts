@@ -2,7 +2,7 @@
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { type FileEvent, FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { clearWay } from "@degu/internal/files/clear_way.ts";
+import { replaceDirectory } from "@degu/internal/files/replace_directory.ts";
 import { digestTree, type TreeEntry } from "@degu/internal/files/entries.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
@@ -10,6 +10,7 @@ import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { NOTHING, Root } from "@degu/internal/files/root.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
@@ -250,7 +251,6 @@ Deno.test("a condition that no longer holds when the body has arrived is detecte
 });
 
 Deno.test("what another process does between the last look and the rename is noticed, and refused", async () => {
-  const { linkSync } = Deno;
   const rows: [change: (root: string, path: string) => void, left: string | null][] = [
     // Another file in the place of the one that was given its name; its directory elsewhere, and a link instead of it.
     [(_, path) => {
@@ -266,15 +266,11 @@ Deno.test("what another process does between the last look and the rename is not
   for (const [change, left] of rows) {
     await using files = await serveForWriting();
     await makeLinks({ [`${files.root}/link`]: "moved" });
-    Deno.linkSync = (from, to) => {
+    using _changing = patch(Deno, "linkSync", (linkSync) => (from, to) => {
       linkSync(from, to);
       change(files.root, `${to}`);
-    };
-    try {
-      assertEquals(await files.put("/sub/new", latin1("x"), { "if-none-match": "*" }), 409);
-    } finally {
-      Deno.linkSync = linkSync;
-    }
+    });
+    assertEquals(await files.put("/sub/new", latin1("x"), { "if-none-match": "*" }), 409);
     assertEquals(await files.read("sub/new").catch(() => null), left);
   }
   // In the place of the unfinished one.
@@ -518,8 +514,11 @@ Deno.test("what changes just before it would be removed with its directory stays
     const entry = { path: ["one"], kind: kind ?? "file", size: 0, modified: new Date(1000) };
     const replaceable = { ...NOTHING, directory: digestTree(kind === null ? [] : [entry]) };
     const confirm = () => Promise.resolve(change(path));
-    const clearing = clearWay(root, ["a"], replaceable, () => {}, confirm);
-    const error = await assertRejects(() => clearing, Refusal, "is not what it was");
+    const place = () => {
+      throw new Error("it got its name");
+    };
+    const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, place);
+    const error = await assertRejects(() => replacing, Refusal, "is not what the client has seen");
     assertEquals([error.status, await entries(`${dir.path}/a`)], [
       409,
       kind === null ? [] : ["one"],

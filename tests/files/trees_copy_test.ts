@@ -11,6 +11,7 @@ import {
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { slowClock } from "@degu/testing/clock.ts";
 import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { stated } from "@degu/testing/stated.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
@@ -205,18 +206,13 @@ both("a new file has the umask's mode, a replaced one keeps its own", async (dir
 
 Deno.test("download: only this user can read a small file that replaces another before it has its name", async () => {
   await using trees = await makeTrees("download", { a: "new", b: "new" }, { a: "old" });
-  const { openSync } = Deno;
   const made: number[] = [];
-  Deno.openSync = (path, options) => {
+  using _seen = patch(Deno, "openSync", (openSync) => (path, options) => {
     const file = openSync(path, options);
     if (`${path}`.includes("/.small-")) made.push(file.statSync().mode! & 0o777);
     return file;
-  };
-  try {
-    await trees.copy({ compare: "nothing" });
-  } finally {
-    Deno.openSync = openSync;
-  }
+  });
+  await trees.copy({ compare: "nothing" });
   assertEquals(made, [0o600, await mode(`${trees.target}/b`)]);
 });
 
@@ -275,14 +271,9 @@ both(
     await using trees = await makeTrees(direction, {
       [new Array(depth).fill("d").join("/")]: null,
     });
-    const { realPathSync } = Deno;
     let count = 0;
-    Deno.realPathSync = (path) => (count++, realPathSync(path));
-    try {
-      assertEquals((await trees.copy()).result, { ...NOTHING, deletionsKept: null });
-    } finally {
-      Deno.realPathSync = realPathSync;
-    }
+    using _counted = patch(Deno, "realPathSync", (look) => (path) => (count++, look(path)));
+    assertEquals((await trees.copy()).result, { ...NOTHING, deletionsKept: null });
     // Such a look begins with the root, and a whole path is looked at for some of them only.
     assert(count < depth / 4, `${count}`);
     assertEquals(await content(trees.target), await content(trees.source));

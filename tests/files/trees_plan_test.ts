@@ -1,5 +1,7 @@
 /** The plan of a copied tree: names, times, what is copied, kept and deleted. */
-import { isSameTime, Plan, type PlanRules, TreeNode } from "@degu/internal/files/tree.ts";
+import { isSameTime, TreeNode } from "@degu/internal/files/tree.ts";
+import type { PlanRules } from "@degu/internal/files/tree_options.ts";
+import { Plan } from "@degu/internal/files/tree_plan.ts";
 import { assertEquals } from "@std/assert";
 
 const TIME = 1_700_000_000_000;
@@ -40,8 +42,8 @@ function planned(
   const { blocked, deletions, staying, isIncomplete, isEmpty, ...lists } = plan;
   const words: Record<string, unknown> = {
     blocked: blocked.map(({ obstacle }) => pathOf(obstacle.node)),
-    deletions: deletions.filter(({ node }) => !staying.has(node)).map(({ node, judged }) => {
-      const { directory, wanted } = judged;
+    deletions: deletions.filter(({ node }) => !staying.has(node)).map(({ node, scope }) => {
+      const { directory, wanted } = scope;
       return `${pathOf(node)} if "${pathOf(directory)}" has ${wanted.map(({ name }) => name)}`;
     }),
     isIncomplete,
@@ -138,7 +140,7 @@ Deno.test("plan: where the target can't tell what it has of something nothing is
   const filter = ({ name }: TreeNode["entry"]) => name !== "b.";
   const spellings = { targets: new Map(), rivals, contested: new Set<TreeNode>() };
   const plan = new Plan(source, target, { ...rules, filter }, null, spellings);
-  const needed = plan.deletions.map(({ judged: { wanted } }) => wanted.map(pathOf));
+  const needed = plan.deletions.map(({ scope: { wanted } }) => wanted.map(pathOf));
   assertEquals(needed, [["a.", "b.", "c"], ["a.", "b.", "c"]]);
 });
 

@@ -8,6 +8,7 @@ import {
 } from "@degu/degu/files";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { copyElsewhere, type CopyJob, DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
@@ -256,73 +257,73 @@ Deno.test({
       [spelling, `${spelling} /dev/null`],
       [spelling, `${spelling} /dev/null renumber`],
     ]) as [string, string][];
-    for (const [spelling, args] of spellings) {
-      await using dir = await tempDir();
-      const jobs: { row: Row; job: CopyJob; at: number }[] = [];
-      const through = await mounting(dir.path, args);
+    await using dir = await tempDir();
+    const jobs: { row: Row; job: CopyJob; title: string; target: string }[] = [];
+    // All disks for one process, which copies all trees.
+    const through: string[] = [...MOUNTING, 'exec "$@"', "sh"];
+    for (const [spelling, how] of spellings) {
+      const place = `${dir.path}/${how.replaceAll(/\W+/g, "-")}`;
+      through.push("sh", "-c", await scriptOnOddDisk(place, how), place);
       for (const row of rows.filter((row) => row[1] === spelling)) {
-        const [, , source, target, options, { older }] = row;
+        const [name, , source, target, options, { older }] = row;
         const ways = [
           ...older === "only" ? [] : DIRECTIONS.map((direction) => [direction, false] as const),
           ...older === undefined ? [] : [["upload", true] as const],
         ];
         for (const [direction, isOlder] of ways) {
-          {
-            const at = jobs.length;
-            const job = { dir: `${dir.path}/${at}`, direction, options, isOlder };
-            await fill(`${job.dir}/source`, source);
-            for (const path of Object.keys(source).filter((path) => source[path] === LINK)) {
-              await Deno.remove(`${job.dir}/source/${path}`);
-              await makeLinks({ [`${job.dir}/source/${path}`]: "." });
-            }
-            await fill(`${dir.path}/backing`, { [`${at}`]: null });
-            await fill(`${dir.path}/backing/${at}`, target);
-            // No two files have the same time.
-            let time = 1_600_000_000;
-            for (const root of [`${dir.path}/backing/${at}`, `${job.dir}/source`]) {
-              for (const path of Object.keys(root.endsWith("source") ? source : target)) {
-                time += 10;
-                await Deno.utime(`${root}/${path}`, time, time);
-              }
-            }
-            await makeLinks({ [`${job.dir}/target`]: `../disk/${at}` });
-            jobs.push({ row, job, at });
+          const at = `${jobs.length}`;
+          const job = { dir: `${place}/${at}`, direction, options, isOlder };
+          await fill(`${job.dir}/source`, source);
+          for (const path of Object.keys(source).filter((path) => source[path] === LINK)) {
+            await Deno.remove(`${job.dir}/source/${path}`);
+            await makeLinks({ [`${job.dir}/source/${path}`]: "." });
           }
+          const there = `${place}/backing/${at}`;
+          await fill(`${place}/backing`, { [at]: null });
+          await fill(there, target);
+          // No two files have the same time.
+          let time = 1_600_000_000;
+          for (const [root, tree] of [[there, target], [`${job.dir}/source`, source]] as const) {
+            for (const path of Object.keys(tree)) {
+              time += 10;
+              await Deno.utime(`${root}/${path}`, time, time);
+            }
+          }
+          await makeLinks({ [`${job.dir}/target`]: `../disk/${at}` });
+          const title = `${how}: ${name}, ${direction}${isOlder ? ", an older server" : ""}`;
+          jobs.push({ row, job, title, target: there });
         }
       }
-      const all = jobs.map(({ job }) => job);
-      const copied = await copyElsewhere(through, [...all, ...all]);
-      for (const { row: [name, , , , options, expected], job, at } of jobs) {
-        const { direction, isOlder } = job;
-        const title = `${args}: ${name}, ${direction}${isOlder ? ", an older server" : ""}`;
-        await t.step(title, async () => {
-          const shown = Deno.inspect(copied[at], { depth: 5 });
-          const { outcomes, deleted, result } = copied[at]!;
-          const { kept = null, left, respelled } = expected;
-          const told = outcomesOf(expected.outcomes);
-          assertEquals(outcomes, told, shown);
-          assertEquals(deleted.toSorted(), wordsOf(expected.deleted), shown);
-          assertEquals(result.deletionsKept, kept, shown);
-          const paths = result.respelled?.map((path) => path.join("/").replace(/ $/, "_"));
-          assertEquals(paths?.toSorted(), respelled === undefined ? undefined : wordsOf(respelled));
-          const now = await content(`${dir.path}/backing/${at}`);
-          const shorter = (tree: Tree) => {
-            return Object.entries(tree).map(([path, text]) => [path, text?.slice(0, 9) ?? null]);
-          };
-          assertEquals(shorter(now).toSorted(), shorter(left).toSorted(), shown);
-          const again = copied[jobs.length + at]!;
-          const isStuck = kept === "failed" || Object.values(told).includes("failed");
-          const expectedAgain = isStuck ? kept : expected.again ?? kept;
-          for (const [path, outcome] of Object.entries(again.outcomes)) {
-            // What has failed once can fail earlier, with what is in it.
-            const isFine = outcome === "unchanged" || outcome === "skipped: link" ||
-              outcome === "failed" && isStuck;
-            assertEquals([isFine, outcome], [true, outcome], `${path}: ${Deno.inspect(again)}`);
-          }
-          assertEquals(again.deleted, []);
-          assertEquals(again.result.deletionsKept, options.delete ? expectedAgain : null);
-        });
-      }
+    }
+    const all = jobs.map(({ job }) => job);
+    const copied = await copyElsewhere(through, [...all, ...all]);
+    for (const [at, { row: [, , , , options, expected], title, target }] of jobs.entries()) {
+      await t.step(title, async () => {
+        const shown = Deno.inspect(copied[at], { depth: 5 });
+        const { outcomes, deleted, result } = copied[at]!;
+        const { kept = null, left, respelled } = expected;
+        const told = outcomesOf(expected.outcomes);
+        assertEquals(outcomes, told, shown);
+        assertEquals(deleted.toSorted(), wordsOf(expected.deleted), shown);
+        assertEquals(result.deletionsKept, kept, shown);
+        const paths = result.respelled?.map((path) => path.join("/").replace(/ $/, "_"));
+        assertEquals(paths?.toSorted(), respelled === undefined ? undefined : wordsOf(respelled));
+        const shorter = (tree: Tree) => {
+          return Object.entries(tree).map(([path, text]) => [path, text?.slice(0, 9) ?? null]);
+        };
+        assertEquals(shorter(await content(target)).toSorted(), shorter(left).toSorted(), shown);
+        const again = copied[jobs.length + at]!;
+        const isStuck = kept === "failed" || Object.values(told).includes("failed");
+        const expectedAgain = isStuck ? kept : expected.again ?? kept;
+        for (const [path, outcome] of Object.entries(again.outcomes)) {
+          // What has failed once can fail earlier, with what is in it.
+          const isFine = outcome === "unchanged" || outcome === "skipped: link" ||
+            outcome === "failed" && isStuck;
+          assertEquals([isFine, outcome], [true, outcome], `${path}: ${Deno.inspect(again)}`);
+        }
+        assertEquals(again.deleted, []);
+        assertEquals(again.result.deletionsKept, options.delete ? expectedAgain : null);
+      });
     }
   },
 });
@@ -369,24 +370,19 @@ Deno.test("bundle=names can't tell what is in a directory that the disk does not
   await using dir = await tempDir();
   await fill(dir.path, { "a": "1", "d/b": "2" });
   const damaged = `${await Deno.realPath(dir.path)}/d`;
-  const { readDir } = Deno;
-  Deno.readDir = (path) => {
+  using _damaged = patch(Deno, "readDir", (readDir) => (path) => {
     if (path === damaged) throw Object.assign(new Error("a bad sector"), { code: "EIO" });
     return readDir(path);
-  };
-  try {
-    await using serving = serve(new FilesApp(dir.path, { list: true }));
-    const body = new TextEncoder().encode('["d","b"]\n["d","none"]\n["a"]\n');
-    const response = await serving.makeClient().request("POST", "/?bundle=names", {}, body);
-    const lines = new TextDecoder().decode(await response.body!.bytes()).trimEnd().split("\n");
-    assertEquals(lines.slice(0, 3), [
-      '{"status":409}',
-      '{"status":404}',
-      '{"status":200,"name":"a"}',
-    ]);
-  } finally {
-    Deno.readDir = readDir;
-  }
+  });
+  await using serving = serve(new FilesApp(dir.path, { list: true }));
+  const body = new TextEncoder().encode('["d","b"]\n["d","none"]\n["a"]\n');
+  const response = await serving.makeClient().request("POST", "/?bundle=names", {}, body);
+  const lines = new TextDecoder().decode(await response.body!.bytes()).trimEnd().split("\n");
+  assertEquals(lines.slice(0, 3), [
+    '{"status":409}',
+    '{"status":404}',
+    '{"status":200,"name":"a"}',
+  ]);
 });
 
 Deno.test("upload: where the target can't tell which name it has something by, nothing there gives way to another kind", async () => {

@@ -6,6 +6,7 @@ import { formatPaths } from "@degu/internal/files/bundle.ts";
 import { digestTree } from "@degu/internal/files/entries.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
@@ -15,24 +16,17 @@ async function turnsWhile(
   work: () => Promise<unknown>,
   onTurn = () => {},
 ): Promise<number> {
-  const { now } = performance;
-  const { lstat } = Deno;
-  let time = now.call(performance);
+  let time = performance.now();
   let turns = 0;
-  performance.now = () => time += 10;
-  Deno.lstat = (path) => {
+  using _clock = patch(performance, "now", () => () => time += 10);
+  using _counted = patch(Deno, "lstat", (lstat) => (path) => {
     if (path === directory) {
       turns++;
       onTurn();
     }
     return lstat(path);
-  };
-  try {
-    await work();
-  } finally {
-    performance.now = now;
-    Deno.lstat = lstat;
-  }
+  });
+  await work();
   return turns;
 }
 
@@ -71,7 +65,7 @@ for (const [method, uri, turns, body, headers] of ASKED) {
       const sent = body === undefined ? null : new Body(new Blob([body]).stream(), body.length);
       const [status, , , answer] = await app.handle(mkreq(method, uri, headers, sent));
       assertEquals(status < 300, true, `${status}`);
-      if (answer !== null && !(answer instanceof Uint8Array)) {
+      if (typeof answer === "object" && answer !== null && !(answer instanceof Uint8Array)) {
         await answer.writeTo(new WritableStream());
       }
     });

@@ -51,7 +51,7 @@ function number(random: Random): string {
     : String(random.below(1 << (1 + random.below(30))));
 }
 
-export function range(random: Random): string {
+function range(random: Random): string {
   const unit = random.chance(90) ? "bytes=" : random.pick(["bytes ", "Bytes=", "", "bytes"]);
   const form = random.below(20);
   if (form === 0) return `${unit}-${number(random)}`;
@@ -60,7 +60,7 @@ export function range(random: Random): string {
   return unit + ordered(random).join("-");
 }
 
-export function contentRange(random: Random): string {
+function contentRange(random: Random): string {
   const unit = random.chance(90) ? "bytes " : random.pick(["bytes=", "Bytes ", "", "bytes  "]);
   const form = random.below(20);
   if (form === 0) return `${unit}*/${number(random)}`;

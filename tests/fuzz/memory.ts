@@ -6,6 +6,7 @@ import type { App, Socket } from "@degu/internal/base/app/app.ts";
 import type { Address } from "@degu/internal/base/address.ts";
 import type { Accepted, Listener } from "@degu/internal/net/listener.ts";
 import { type Logger, Server, type ServerOptions } from "@degu/degu/server";
+import { failAtBugs } from "../support/bugs.ts";
 import { cut } from "../support/streams.ts";
 import { fromLatin1 } from "../support/wire_grammar.ts";
 
@@ -115,7 +116,8 @@ export function* splits(bytes: Uint8Array, most: number): Generator<Uint8Array[]
   }
 }
 
-export const quiet = { debug() {}, info() {}, warn() {}, error() {} };
+/** Drops what is logged, but a bug that a server reports ends the program. */
+export const quiet = { debug() {}, info() {}, warn() {}, error: failAtBugs };
 
 /** Accepts sockets that are handed to it. */
 export class MemoryListener implements Listener {

@@ -2,6 +2,7 @@
 import { createDevicePki, type DevicePki } from "@degu/degu/device";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { syncedWhile } from "@degu/testing/synced.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
@@ -250,23 +251,19 @@ Deno.test("createDevicePki removes only what a crash left behind", async () => {
   for (const [, name, , removed] of rows) assertEquals(left.includes(name), !removed, name);
   // In a directory that it may use but not list it finds nothing; any other error is one.
   const { PermissionDenied, NotADirectory } = Deno.errors;
-  const { readDir } = Deno;
   for (const Class of [PermissionDenied, NotADirectory]) {
-    Deno.readDir = () => {
+    using _failing = patch(Deno, "readDir", () => () => {
       throw new Class("no");
-    };
-    const loading = createDevicePki(dir.path, "camera-1").then(() => null, (error) => error);
-    const error = await loading.finally(() => Deno.readDir = readDir);
+    });
+    const error = await createDevicePki(dir.path, "camera-1").then(() => null, (error) => error);
     assertEquals(error?.constructor, Class === PermissionDenied ? undefined : Class);
   }
 });
 
 Deno.test("createDevicePki that can't finish leaves nothing, and says why", async () => {
   await using dir = await tempDir();
-  const { rename } = Deno;
-  Deno.rename = () => Promise.reject(new Error("the disk is full"));
-  await assertRejects(() => createDevicePki(dir.path, "camera-1"), Error, "the disk is full")
-    .finally(() => Deno.rename = rename);
+  using _full = patch(Deno, "rename", () => () => Promise.reject(new Error("the disk is full")));
+  await assertRejects(() => createDevicePki(dir.path, "camera-1"), Error, "the disk is full");
   assertEquals(await entries(dir.path), []);
 });
 

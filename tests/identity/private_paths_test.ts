@@ -3,6 +3,7 @@ import { createDevicePki } from "@degu/degu/device";
 import { PrivatePaths, USABLE_BY_OTHERS } from "@degu/internal/identity/private_paths.ts";
 import { mustRun, obstacleTo } from "@degu/testing/commands.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { giveLinkAway, makeLinks } from "@degu/testing/special_files.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
@@ -59,12 +60,10 @@ testUnless(
   async () => {
     await using dir = await tempDir();
     const rows = [[0, 0, true], [0, 7, false], [7, 0, true], [7, 7, true], [7, 8, false]] as const;
-    const { uid } = Deno;
     for (const [user, owner, isAccepted] of rows) {
       await Deno.chown(dir.path, owner, null);
-      Deno.uid = () => user;
+      using _user = patch(Deno, "uid", () => () => user);
       const paths = new PrivatePaths();
-      Deno.uid = uid;
       const checked = await paths.check(dir.path, USABLE_BY_OTHERS).then(() => true, () => false);
       assertEquals(checked, isAccepted, `${user} ${owner}`);
     }
@@ -211,16 +210,11 @@ Deno.test("each directory above what is looked at is looked at once, however muc
   await using dir = await tempDir();
   const paths = new PrivatePaths();
   const looks = new Map<string, number>();
-  const { lstat } = Deno;
-  Deno.lstat = (path) => {
+  using _counted = patch(Deno, "lstat", (lstat) => (path) => {
     looks.set(`${path}`, (looks.get(`${path}`) ?? 0) + 1);
     return lstat(path);
-  };
-  try {
-    for (const name of ["a", "b", "c"]) await paths.checkWay(join(dir.path, name));
-  } finally {
-    Deno.lstat = lstat;
-  }
+  });
+  for (const name of ["a", "b", "c"]) await paths.checkWay(join(dir.path, name));
   // Whether it is a link, each time, and who may write to it.
   assertEquals(looks.get(dir.path), 4);
 });

@@ -10,6 +10,7 @@ import { authorityOf } from "@degu/testing/device_pairs.ts";
 import { setUp } from "@degu/testing/device_serving.ts";
 import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
 import { THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { stated } from "@degu/testing/stated.ts";
@@ -121,13 +122,11 @@ Deno.test("no warning comes of a renewal that fails as another process has just 
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
   await reissue(device, 29);
-  const { rename } = Deno;
-  Deno.rename = async (from, to) => {
+  using _late = patch(Deno, "rename", (rename) => async (from, to) => {
     await rename(from, to);
     throw new Error("too late");
-  };
-  const { validTo, warnings } = await createDevicePki(dir.path, "camera-1")
-    .finally(() => Deno.rename = rename);
+  });
+  const { validTo, warnings } = await createDevicePki(dir.path, "camera-1");
   assertNear(validTo.getTime(), Date.now() + 365 * DAY);
   assertEquals(warnings, []);
 });

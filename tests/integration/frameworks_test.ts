@@ -7,6 +7,7 @@ import { rejectionOf } from "@degu/testing/expectations.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { TextLineStream } from "@std/streams";
 import { Hono } from "hono";
 import { AutoRouter, error as ittyError, type IRequest } from "itty-router";
 import ky, { TimeoutError } from "ky";
@@ -210,10 +211,11 @@ Deno.test("Hono: streams", async (t) => {
   const fetch = createFetch(serving.makeClient());
   await t.step("text, line by line", async () => {
     const response = await fetch("/text");
-    const lines = response.body!.pipeThrough(new TextDecoderStream()).values();
+    const text = response.body!.pipeThrough(new TextDecoderStream());
+    const lines = text.pipeThrough(new TextLineStream()).values();
     for (const [i, { resolve }] of gates.entries()) {
       resolve();
-      assertEquals((await within(lines.next(), `line ${i} arrives`)).value, `line ${i}\n`);
+      assertEquals((await within(lines.next(), `line ${i} arrives`)).value, `line ${i}`);
     }
     assertEquals((await lines.next()).done, true);
   });

@@ -173,11 +173,11 @@ Deno.test("a second process takes over the port before the first one leaves: eve
       }
     }
   };
-  const asking = Array.from({ length: 4 }, ask);
+  const asking = Array.from({ length: 2 }, ask);
   await using next = await startPool(old.ready, pki.serverSslconfig);
   assertEquals(next.ready, old.ready);
   await old.shutdown();
-  left = 60;
+  left = 30;
   await within(Promise.all(asking), "every request is answered", PATIENCE);
   assertEquals(refused, []);
   await next.shutdown();

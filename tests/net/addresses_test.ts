@@ -17,7 +17,13 @@ import { duplicateDescriptor, HeldSocket } from "@degu/internal/net/held_socket.
 import { PlainListener } from "@degu/internal/net/listener.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
-import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import {
+  assertRangeError,
+  assertTypeError,
+  constructWith,
+  messageOf,
+} from "@degu/testing/expectations.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { listenAgain, unusedPort } from "@degu/testing/ports.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -141,19 +147,12 @@ Deno.test("each free abstract name is different", async () => {
 });
 
 Deno.test("an abstract name that is in use is not chosen; any other error is reported", () => {
-  const { listen } = Deno;
   const { AddrInUse, PermissionDenied } = Deno.errors;
   const errors = [new AddrInUse("in use"), new AddrInUse("in use"), new PermissionDenied("never")];
-  Object.assign(Deno, {
-    listen() {
-      throw errors.shift();
-    },
+  using _failing = patch(Deno, "listen", () => () => {
+    throw errors.shift();
   });
-  try {
-    assertThrows(() => new Server(new Uint8Array(0), ok), PermissionDenied, "never");
-  } finally {
-    Object.assign(Deno, { listen });
-  }
+  assertThrows(() => new Server(new Uint8Array(0), ok), PermissionDenied, "never");
   assertEquals(errors, []);
 });
 
@@ -243,16 +242,16 @@ Deno.test("an accepted connection does not delay small writes (TCP_NODELAY)", as
   using client = await Deno.connect({ hostname, port });
   // The option can't be read back, so this watches that it is set.
   const prototype: NoDelay = Object.getPrototypeOf(client);
-  const { setNoDelay } = prototype;
   const calls: unknown[] = [];
-  prototype.setNoDelay = function (noDelay) {
-    calls.push(noDelay);
-    setNoDelay.call(this, noDelay);
-  };
+  using _seen = patch(prototype, "setNoDelay", (setNoDelay) => {
+    return function (this: NoDelay, noDelay) {
+      calls.push(noDelay);
+      setNoDelay.call(this, noDelay);
+    };
+  });
   try {
     using _conn = await listener.acceptConn();
   } finally {
-    prototype.setNoDelay = setNoDelay;
     listener.close();
   }
   assertEquals(calls, [true]);
@@ -260,10 +259,9 @@ Deno.test("an accepted connection does not delay small writes (TCP_NODELAY)", as
 
 Deno.test("a fault of accept(2) is reported once until a connection arrives, and tried again after a pause", async () => {
   // Faults of the system, in front of a real listener: it has enough descriptors, and its sockets take every option.
-  const { listen } = Deno;
   const outcomes = ["EMFILE", "EMFILE", "none", "EMFILE", "EINVAL", "none"];
   const accepted: Deno.Conn[] = [];
-  const faulty = (options: Deno.TcpListenOptions & { transport: "tcp" }) => {
+  const makeFaulty = (listen: typeof Deno.listen) => (options: Deno.TcpListenOptions) => {
     const listener = listen(options);
     const accept = listener.accept.bind(listener);
     listener.accept = async () => {
@@ -279,10 +277,10 @@ Deno.test("a fault of accept(2) is reported once until a connection arrives, and
     };
     return listener;
   };
-  Object.assign(Deno, { listen: faulty });
   const logger = new RecordingLogger();
+  using patched = patch(Deno, "listen", (listen) => makeFaulty(listen) as typeof listen);
   const listener = new PlainListener(["127.0.0.1", 0], logger);
-  Object.assign(Deno, { listen });
+  patched[Symbol.dispose]();
   const [hostname, port] = listener.address as [string, number];
   const clients: Deno.Conn[] = [];
   while (clients.length < 3) clients.push(await Deno.connect({ hostname, port }));
@@ -449,4 +447,31 @@ Deno.test("a held socket accepts nothing, and its duplicates stay open when it c
 Deno.test("a descriptor that is not a socket can't be held, and one that doesn't listen can't be duplicated", () => {
   assertEquals(HeldSocket.open(1_000_000), null);
   assertEquals(duplicateDescriptor(createServer()), null);
+});
+
+Deno.test("the error for a path of a Unix socket says what is required", () => {
+  const rows = [
+    ["my.socket", "must be absolute, and a host is given as [host, port]"],
+    ["", "must be absolute, and a host is given as [host, port]"],
+    ["/a\0b", "must not contain a NUL"],
+    ["/a//b", 'must be normalized, without "//", "/./", "/../" and a trailing slash'],
+    ["/a/", 'must be normalized, without "//", "/./", "/../" and a trailing slash'],
+    ["/\ud800", "must be valid Unicode"],
+    [`/${"a".repeat(107)}`, "must have at most 107 bytes"],
+  ] as const;
+  for (const [path, expected] of rows) {
+    const message = messageOf(() => new Client(path));
+    const start = `address: the path of a Unix socket ${expected}; got "`;
+    assertEquals(message.slice(0, start.length), start);
+  }
+  const encoder = new TextEncoder();
+  const names = [
+    [encoder.encode("name"), 'must begin with a NUL byte; got "name"'],
+    [new Uint8Array(0), "must begin with a NUL byte; got an empty array"],
+    [new Uint8Array(109), "must have at most 108 bytes; got 109"],
+    [Uint8Array.of(0, 0xff), 'must be valid UTF-8; got "\\x00\\xff"'],
+  ] as const;
+  for (const [name, expected] of names) {
+    assertEquals(messageOf(() => new Client(name)), `address: an abstract name ${expected}`);
+  }
 });

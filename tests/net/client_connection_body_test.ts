@@ -6,6 +6,7 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
+import { toText } from "@std/streams";
 import {
   type Bodies,
   bodies,
@@ -129,7 +130,7 @@ for (const [kind, preamble, half, rest] of kinds) {
       (body) => body.bytes(),
       (body) => body.text(),
       (body) => Array.fromAsync<unknown>(body),
-      (body) => new Response(body.readable).text(),
+      (body) => toText(body.readable),
       (body) => body.readable.pipeTo(new WritableStream()),
       (body) => body.writeTo(new WritableStream()),
       (body) => body.writeTo({ write: () => Promise.resolve() }),

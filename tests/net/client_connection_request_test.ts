@@ -203,3 +203,11 @@ Deno.test("a reset of the body's own source is not a refusal by the server", asy
   assertEquals(await putting, failure);
   assertEquals(connected.conn.closed, true);
 });
+
+Deno.test("the error of a request names the character of its URI", async () => {
+  using ends = await connect();
+  const error = await rejectionOf(ends.conn.get("/a b"), "a space");
+  assertInstanceOf(error, RangeError);
+  assertEquals(error.message.startsWith('uri: bad URI "/a b": " " is not allowed; '), true);
+  assertEquals(ends.conn.closed, false);
+});

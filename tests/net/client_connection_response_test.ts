@@ -384,7 +384,7 @@ Deno.test("what may be a refusal over TLS is explained, or the error refers to t
 
 Deno.test("a plain server refuses a request: the error of the client refers to the log of the server, which says why", async () => {
   const logger = new RecordingLogger();
-  await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, "text" as never], {
+  await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, 5 as never], {
     logger,
   });
   server.serveForever();
@@ -392,7 +392,7 @@ Deno.test("a plain server refuses a request: the error of the client refers to t
   const error = await assertRejects(() => connection.get("/"), EmptyPreambleError);
   const what = "the server closed the connection before it answered anything";
   assertEquals(error.message, `${what}; the server's log says why, from level info on`);
-  assertMatch(logger.at("error")[0] ?? "", /body: must be null, a Uint8Array/);
+  assertMatch(logger.at("error")[0] ?? "", /body: must be null, a string, Uint8Array/);
 });
 
 // ───────────────────────── what stands on a connection
@@ -433,5 +433,24 @@ Deno.test("client.request, createFetch and ProxyApp handle a response without a 
       await using relay = serveProxy(server.address, { timeout });
       assertEquals(await answer(relay.makeClient().request("GET", "/")), proxy);
     });
+  }
+});
+
+Deno.test("the error for an invalid response says why it is refused", async () => {
+  const rows = [
+    [
+      "HTTP/1.1 100 Continue\r\n\r\n",
+      "status 100: interim responses are refused; a request has one response",
+    ],
+    [
+      "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n",
+      "status 204 has no body; its content-length or transfer-encoding is refused",
+    ],
+  ] as const;
+  for (const [bytes, expected] of rows) {
+    using ends = await connect();
+    const error = await rejectionOf(ends.answer(bytes), "a response that can't be");
+    assertInstanceOf(error, Error);
+    assertEquals(error.message, expected);
   }
 });

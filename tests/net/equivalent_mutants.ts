@@ -42,6 +42,12 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["false", "true", "a second check passes, and costs more, as smaller reads do"],
     ],
   },
+  "net/message_sink.ts": {
+    "MessageSink.write": [
+      ["length > 0", "true", "the preamble alone, as it would go out anyway, or nothing"],
+      ["length > 0", "length >= 0", "the preamble alone, as it would go out anyway, or nothing"],
+    ],
+  },
   "net/request_signal.ts": {
     "RequestAbort.#fired": [
       ["false", "true", "each request with a signal sets it"],
@@ -189,10 +195,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
     "Transport.#beginWrite": [
       ['this.#sent === "nothing"', "true", "nothing is written once it has failed"],
-    ],
-    "MessageSink.write": [
-      ["length > 0", "true", "the preamble alone, as it would go out anyway, or nothing"],
-      ["length > 0", "length >= 0", "the preamble alone, as it would go out anyway, or nothing"],
     ],
   },
   "net/until_signal.ts": {

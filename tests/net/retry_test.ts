@@ -8,6 +8,7 @@ import {
   TlsError,
 } from "@degu/degu/base";
 import { isTransient, retry, type RetryOptions, TransferError } from "@degu/degu/files";
+import { patch } from "@degu/testing/patching.ts";
 import { stated } from "@degu/testing/stated.ts";
 
 const lost = () => new Deno.errors.ConnectionReset("lost");
@@ -77,19 +78,14 @@ Deno.test("a peer that hangs up later than docs/files.md says is tried again as 
   for (
     const [milliseconds, expected] of [[seconds * 1000 - 0.01, 2], [seconds * 1000, 4]] as const
   ) {
-    const { now } = performance;
     let [calls, clock] = [0, 0];
-    performance.now = () => clock;
-    try {
-      const failed = retry(() => {
-        calls++;
-        clock += milliseconds;
-        return Promise.reject(new EmptyPreambleError());
-      }, { delay: 0 });
-      await assertRejects(() => failed, EmptyPreambleError);
-    } finally {
-      performance.now = now;
-    }
+    using _clock = patch(performance, "now", () => () => clock);
+    const failed = retry(() => {
+      calls++;
+      clock += milliseconds;
+      return Promise.reject(new EmptyPreambleError());
+    }, { delay: 0 });
+    await assertRejects(() => failed, EmptyPreambleError);
     assertEquals(calls, expected, `${milliseconds} ms`);
   }
 });

@@ -5,6 +5,7 @@ import { Body, BodyError, BodyIter, type BodyOut, ChunkedBody } from "@degu/degu
 import { type ByteSink, type ByteSource, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { countLines } from "@degu/testing/chunk_lines.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -255,13 +256,8 @@ for (const [name, [make, Base, lines]] of Object.entries(makers)) {
         }(streamOf() as never),
     };
     for (const [how, impostor] of Object.entries(impostors)) await assertHarmless(impostor(), how);
-    const { writeTo } = Base.prototype;
-    Base.prototype.writeTo = smuggle as typeof writeTo;
-    try {
-      await assertHarmless(make(), "whose prototype has another writeTo");
-    } finally {
-      Base.prototype.writeTo = writeTo;
-    }
+    using _smuggling = patch(Base.prototype, "writeTo", () => smuggle as never);
+    await assertHarmless(make(), "whose prototype has another writeTo");
   });
 }
 

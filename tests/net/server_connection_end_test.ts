@@ -1,6 +1,7 @@
 /** When a session ends, whatever its peer does, that its last response arrives, and how that is logged. */
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
-import { type Body, BodyError, BodyIter, type ChunkedBody } from "@degu/degu/base";
+import { toArrayBuffer } from "@std/streams";
+import { type Body, BodyError, BodyIter, type ChunkedBody, type HeaderDict } from "@degu/degu/base";
 import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { atLeastOnce, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
@@ -81,7 +82,7 @@ Deno.test("connection: close in a request ends the session after its response, a
             calls.push(uri);
             await body?.bytes();
             // The request has said it, whatever the app makes of its headers.
-            delete headers["connection"];
+            delete (headers as HeaderDict)["connection"];
             return [status, "As it is", {}, null];
           }, `${request.replace("VALUE", value)}GET /behind HTTP/1.1\r\n\r\nwhat is no request`);
           const { peer, logger, session } = meeting;
@@ -327,7 +328,7 @@ for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) 
       "in pieces": async (body) => {
         for (;;) await (body.chunked ? body.readChunk() : body.read(10));
       },
-      "as a stream": (body) => new Response(body.readable).bytes(),
+      "as a stream": (body) => toArrayBuffer(body.readable),
     };
     await eachRow(t, Object.entries(ways), async (_way, read) => {
       const failed = Promise.withResolvers<unknown>();

@@ -8,7 +8,7 @@ import { Client } from "@degu/degu/client";
 import { Server } from "@degu/degu/server";
 
 const MEBIBYTE = 1048576;
-const TOTAL = 96 * MEBIBYTE;
+const TOTAL = 64 * MEBIBYTE;
 const piece = new Uint8Array(65536);
 let produced = 0;
 

@@ -1,6 +1,6 @@
 /**
  * Moves files to small disks that are mounted below the first argument, and prints as JSON what has
- * become of them. The second argument names the scenario. Without `--allow-sys=statfs` nobody knows
+ * become of them, or the error. The other arguments name the scenarios. Without `--allow-sys=statfs` nobody knows
  * what is free.
  */
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
@@ -20,13 +20,13 @@ import { untilFile } from "@degu/testing/agent_files.ts";
 import { mustRun } from "@degu/testing/commands.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { open } from "node:fs/promises";
 
 const KIBIBYTE = 1024;
 const MEBIBYTE = 1024 * KIBIBYTE;
 
-const [root = "", scenario = ""] = Deno.args;
-const disk = `${root}/disk`;
+const [base = "", ...scenarios] = Deno.args;
+/** The directory of a scenario, and its disk there. */
+let root: string, disk: string;
 
 const mount = (...options: string[]) =>
   mustRun(["mount", "-t", "tmpfs", "-o", options.join(), "tmpfs", disk]);
@@ -253,9 +253,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
 
   /** The same where a sync loses the bytes that were written since. */
   async filledUpUnsynced() {
-    const handle = await open(`${root}/file`, "w");
-    await handle.close();
-    const prototype = Object.getPrototypeOf(handle);
+    const { prototype } = Deno.FsFile;
     const { sync } = prototype;
     prototype.sync = () => {
       prototype.sync = sync;
@@ -458,15 +456,23 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
   /** Blocks that are reserved for root are not free: one half of 8 MiB. */
   async reserved() {
     await mustRun(["umount", "--lazy", disk]);
-    await mustRun(["mount", "-o", "loop", `${root}/image`, disk]);
+    await mustRun(["mount", "-o", "loop", `${base}/image`, disk]);
     return { free: freeBytes(disk) };
   },
 };
 
-await Deno.mkdir(disk);
-await mount("size=2m");
-try {
-  console.log(JSON.stringify(await SCENARIOS[scenario]!()));
-} finally {
-  await mustRun(["umount", "--lazy", disk]);
+const results: Record<string, { found?: unknown; error?: string }> = {};
+for (const name of scenarios) {
+  root = `${base}/${name}`;
+  disk = `${root}/disk`;
+  await Deno.mkdir(disk, { recursive: true });
+  await mount("size=2m");
+  try {
+    results[name] = { found: await SCENARIOS[name]!() };
+  } catch (error) {
+    results[name] = { error: Deno.inspect(error) };
+  } finally {
+    await mustRun(["umount", "--lazy", disk]);
+  }
 }
+console.log(JSON.stringify(results));

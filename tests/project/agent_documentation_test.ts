@@ -62,6 +62,20 @@ Deno.test("no unknown option is explained", () => {
   assertEquals(strange, []);
 });
 
+Deno.test("the program accepts every command of the page's blocks", async () => {
+  const blocks = [...page.matchAll(/^```sh\n([^]*?)^```$/gm)].map(([, block]) => block).join("");
+  const lines = [...blocks.matchAll(/^degu ([a-z][^>#\n]*)/gm)].map(([, line = ""]) => line.trim());
+  assert(lines.length > 8, lines.join("\n"));
+  const ran: string[] = [];
+  for (const line of lines) {
+    const program = makeProgram(() => () => Promise.resolve(void ran.push(line)));
+    await program.parseAsync(line.split(/ +/).map((word) => word.replaceAll("'", "")), {
+      from: "user",
+    });
+  }
+  assertEquals(ran, lines);
+});
+
 const noBash = await shellObstacle("bash");
 
 /** Runs a command of a page in a shell, in a directory; returns what it prints. */

@@ -18,6 +18,7 @@ import { within } from "@degu/testing/raw_peer.ts";
 import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";
 import { dirname, fromFileUrl, join } from "@std/path";
+import { toText } from "@std/streams";
 
 /** A worker reads its modules as files. */
 const TREE = `read=${fromFileUrl(new URL("../../", import.meta.url))}`;
@@ -99,7 +100,7 @@ for (const [missing, step] of [${steps.join(",\n")}]) {
   ];
   const env = { NO_COLOR: "1", DENO_AUDIT_PERMISSIONS: audit };
   await using child = await spawnScript(script, flags, env);
-  const stderr = new Response(child.stderr).text();
+  const stderr = toText(child.stderr);
   const ends: { thrown?: string }[] = [];
   const reading = (async () => {
     for await (const line of Shown.from(child.stdout).lines()) {

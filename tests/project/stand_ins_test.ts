@@ -1,6 +1,7 @@
 /** What the suite relies on in @std holds for the real packages and for their stand-ins. */
 import { assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { fromFileUrl } from "@std/path";
+import { TextLineStream } from "@std/streams";
 import { FakeTime } from "@std/testing/time";
 
 class Point {
@@ -133,4 +134,19 @@ Deno.test("in fake time timers are called in order, each at its time", () => {
 
 Deno.test("the path of a file URL is unescaped", () => {
   assertEquals(fromFileUrl("file:///a%20b/%25"), "/a b/%");
+});
+
+Deno.test("lines end with LF or CR LF, however the text is split, and the last one needs no end", async () => {
+  const rows: [text: string, lines: string[]][] = [
+    ["a\nb\r\n\nc", ["a", "b", "", "c"]],
+    ["a\n", ["a"]],
+    ["\n", [""]],
+    ["", []],
+  ];
+  for (const [text, lines] of rows) {
+    for (const pieces of [[text], text.split("")]) {
+      const stream = ReadableStream.from(pieces).pipeThrough(new TextLineStream());
+      assertEquals(await Array.fromAsync(stream), lines);
+    }
+  }
 });

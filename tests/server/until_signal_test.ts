@@ -1,5 +1,6 @@
 /** serveUntilSignal: the signals of a service manager, and of a person at a terminal. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { TextLineStream, toText } from "@std/streams";
 import { type Client, SSLClient } from "@degu/degu/client";
 import { ServerPool } from "@degu/degu/pool";
 import { type App, Server, SSLServer, type UntilSignalOptions } from "@degu/degu/server";
@@ -208,14 +209,17 @@ for (const name of ["SIGINT", "SIGTERM"] as const) {
         console.log("over");
         setTimeout(() => {}, 60_000);`;
       const child = await spawnScript(script, ["--allow-net=127.0.0.1"]);
-      const errors = new Response(child.stderr).text();
-      let stdout = "";
-      for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-        stdout += text;
+      const errors = toText(child.stderr);
+      const printed: string[] = [];
+      const lines = child.stdout.pipeThrough(new TextDecoderStream()).pipeThrough(
+        new TextLineStream(),
+      );
+      for await (const line of lines) {
+        printed.push(line);
         child.kill(name);
       }
       const status = await within(child.status, "the program ends", PATIENCE);
-      assertEquals([stdout, status.signal, await errors], ["serving\nover\n", name, ""]);
+      assertEquals([printed, status.signal, await errors], [["serving", "over"], name, ""]);
     },
   );
 }

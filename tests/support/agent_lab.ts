@@ -12,6 +12,7 @@ import { ip, THROUGH_NAMESPACE } from "./namespaces.ts";
 import { Shown } from "./processes.ts";
 import { importMapFlags, programCommand, runProgram } from "./programs.ts";
 import { testUnless } from "./terminals.ts";
+import { toText } from "@std/streams";
 
 /**
  * The command that runs a program with the permission to make namespaces: their names are files
@@ -160,7 +161,7 @@ export class Machine {
           ended.resolve(report.code);
         }
       }
-      console.error(await new Response(child.stderr).text());
+      console.error(await toText(child.stderr));
     })();
     return child.stdin.getWriter();
   }

@@ -1,15 +1,14 @@
 /** Clocks that are ahead, stopped or fast, and records of timers. */
 
 import { FakeTime } from "@std/testing/time";
+import { patch } from "./patching.ts";
 
 /**
  * Sets the clock of this process ahead until disposed of; the clock of the file system stays. After
  * three seconds each file has settled: it has an entity tag, and its digest is kept.
  */
 export function setClockAhead(milliseconds = 3000): Disposable {
-  const { now } = Date;
-  Date.now = () => now() + milliseconds;
-  return { [Symbol.dispose]: () => void (Date.now = now) };
+  return patch(Date, "now", (now) => () => now() + milliseconds);
 }
 
 /**
@@ -98,9 +97,7 @@ export function stopClock() {
 
 /** Makes a second last a thousand seconds until disposed of, so that all progress is reported. */
 export function slowClock(): Disposable {
-  const { now } = performance;
-  performance.now = () => now.call(performance) * 1000;
-  return { [Symbol.dispose]: () => void (performance.now = now) };
+  return patch(performance, "now", (now) => () => now.call(performance) * 1000);
 }
 
 /**

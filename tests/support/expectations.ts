@@ -3,7 +3,7 @@
  * mistake, and dictionaries in a shape that compares by value.
  */
 
-import { assert, assertEquals, fail } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, fail } from "@std/assert";
 import { BodyError, ContentRange, ProtocolError, Range } from "@degu/degu/base";
 import type { FlatHeaders } from "./wire_grammar.ts";
 
@@ -134,4 +134,11 @@ export function flatten(headers: Record<string, unknown>): FlatHeaders {
 export function shown(text: string): string {
   const quoted = JSON.stringify(text);
   return quoted.length <= 70 ? quoted : `${quoted.slice(0, 60)}… (${text.length})`;
+}
+
+/** The message of the error that a call throws. */
+export function messageOf(call: () => unknown): string {
+  const error = thrownBy(call, "a mistake");
+  assertInstanceOf(error, Error);
+  return error.message;
 }

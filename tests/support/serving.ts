@@ -14,11 +14,12 @@ import {
   type Socket,
 } from "@degu/degu/server";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
+import { failAtBugs } from "./bugs.ts";
 import { RawPeer, within } from "./raw_peer.ts";
 
 export type Level = keyof Logger;
 
-/** Keeps every message with its level. */
+/** Keeps every message with its level. A bug that a server reports fails the test, whatever this expects. */
 export class RecordingLogger implements Logger {
   readonly lines: (readonly [level: Level, message: string])[] = [];
   #waiting: (() => void)[] = [];
@@ -32,9 +33,9 @@ export class RecordingLogger implements Logger {
     return this.lines.filter(([at]) => at === level).map(([, message]) => message);
   }
 
-  /** Resolves once the level has a message; to all its messages. */
-  async waitFor(level: Level): Promise<string[]> {
-    while (this.at(level).length === 0) {
+  /** Resolves once the level has so many messages with a text; to all that it has. */
+  async waitFor(level: Level, text = "", count = 1): Promise<string[]> {
+    while (this.at(level).filter((message) => message.includes(text)).length < count) {
       const added = Promise.withResolvers<void>();
       this.#waiting.push(added.resolve);
       await within(added.promise, `a message of level ${level}; got ${Deno.inspect(this.lines)}`);
@@ -43,6 +44,7 @@ export class RecordingLogger implements Logger {
   }
 
   #add(level: Level, message: string): void {
+    if (level === "error") failAtBugs(message);
     this.lines.push([level, message]);
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
@@ -129,9 +131,12 @@ export function lawless(
   return handle as AppFunction;
 }
 
-/** The server's end of a connection over a socket of the test; `connection.serve()` begins it. */
-export function connectionOver(socket: Socket, handle: AppFunction) {
-  const logger = new RecordingLogger();
+/** The server's end of a connection over a socket of the test, which begins with `connection.serve()`. */
+export function connectionOver<Log extends Logger = RecordingLogger>(
+  socket: Socket,
+  handle: AppFunction,
+  logger = new RecordingLogger() as unknown as Log,
+) {
   const session = new Session("name", null, 10);
   const context = { handle, logger, sessions: new Set<Session>(), stopping: false };
   const rest = { onConnect: null, timeout: null, report: null };

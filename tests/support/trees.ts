@@ -1,6 +1,6 @@
 /** Trees that are copied between two directories, in both directions. */
 
-import type { AppFunction } from "@degu/degu";
+import type { Api, AppFunction, Request, Session } from "@degu/degu";
 import {
   downloadTree,
   FilesApp,
@@ -20,6 +20,23 @@ export const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
 /** A test in both directions. */
 export function both(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
   for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
+}
+
+export type Answer = Awaited<ReturnType<FilesApp["handle"]>>;
+
+/** Changes some of the answers of an app; `null` leaves one as it is. */
+export function changing(
+  change: (
+    request: Request,
+    answer: () => Promise<Answer>,
+  ) => Promise<Answer | null> | Answer | null,
+): (app: FilesApp) => AppFunction {
+  return (app) => async (request: Request, session: Session, api: Api) => {
+    const answer = () => app.handle(request, session, api);
+    const changed = await change(request, answer);
+    if (changed !== null && request.body?.used === false) await request.body.bytes();
+    return changed ?? await answer();
+  };
 }
 
 /** Makes a source with this content, an empty target, and a server. */
@@ -109,7 +126,7 @@ export async function copyElsewhere(
     flags: ["--allow-all", ...importMapFlags()],
     args: [JSON.stringify(jobs)],
     through,
-    patience: 60,
+    patience: 120,
   });
   return JSON.parse(printed);
 }

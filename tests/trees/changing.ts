@@ -101,13 +101,16 @@ export class ChangingTrees {
   /** What the target had after the run before. */
   #had = new Set<string>();
 
-  /** The parts at the target of files that the source has, and of all small ones; what a server keeps, it keeps for a day. */
+  /**
+   * The parts at the target of files that the source has, and of all small ones, and all that lies aside; what a server
+   * keeps, it keeps for a day.
+   */
   leftParts(): string[] {
     const all = new Set(filesBelow(this.target, true).keys());
     const parts = [...this.#files.keys()].map((path) => path.replace(/[^/]*$/, ".$&.degu-part"));
     return [
       ...parts.filter((path) => all.has(path) || all.has(`${path}.json`)),
-      ...[...all].filter((path) => /\.small-[^/]*$/.test(path)),
+      ...[...all].filter((path) => /\.small-[^/]*$|\.\.degu-part\//.test(path)),
     ];
   }
 }

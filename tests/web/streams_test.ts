@@ -35,6 +35,7 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
+import { toArrayBuffer } from "@std/streams";
 import fc from "fast-check";
 
 // Web streams, piece by piece: bodies from streams, and streams from bodies.
@@ -114,7 +115,7 @@ Deno.test("takeWhole loses nothing of a stream that is late, long, or not of byt
 type Stream = ReadableStream<Uint8Array<ArrayBuffer>>;
 
 async function textOf(stream: Stream): Promise<string> {
-  return fromLatin1(sources.concat(await Array.fromAsync(stream)));
+  return fromLatin1(new Uint8Array(await toArrayBuffer(stream)));
 }
 
 Deno.test("encodedStreamOf requests the next write only after a read, and copies it", async () => {

@@ -313,7 +313,7 @@ Deno.test("ByteReader waits for a read-ahead with the time limit of its source",
   const source = new ManualSource();
   const reader: ByteReader = new ByteReader({
     read: (into) => source.read(into),
-    settle: async () => {
+    awaitAhead: async () => {
       settled++;
       await reader.settleAhead();
     },
@@ -326,7 +326,7 @@ Deno.test("ByteReader waits for a read-ahead with the time limit of its source",
   const failure = new Error("closed");
   const closing: ByteReader = new ByteReader({
     read: (into) => source.read(into),
-    settle: () => Promise.resolve(closing.close(failure)),
+    awaitAhead: () => Promise.resolve(closing.close(failure)),
   }, 8);
   closing.readAhead(source, false);
   assertStrictEquals(await rejectionOf(closing.fill(), "a closed reader"), failure);

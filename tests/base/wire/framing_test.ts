@@ -3,9 +3,9 @@ import { type Method, ProtocolError, type Response } from "@degu/degu/base";
 import { type Address, Client } from "@degu/degu/client";
 import type { Request } from "@degu/degu/server";
 import {
-  framingOfResponse,
   parseRequestPreamble,
   parseResponsePreamble,
+  receivedFraming,
 } from "@degu/internal/base/wire/preamble.ts";
 import { assertProtocolError, rejectionOf } from "@degu/testing/expectations.ts";
 import { connectThrough } from "@degu/testing/proxies.ts";
@@ -48,7 +48,7 @@ Deno.test("the parser frames each message as the table says", async (t) => {
         const framingOf = () =>
           row.status === undefined
             ? parseRequestPreamble(bytes, 0, bytes.length).framing
-            : framingOfResponse(row.method, parseResponsePreamble(bytes, 0, bytes.length));
+            : receivedFraming(row.method, parseResponsePreamble(bytes, 0, bytes.length));
         const { body } = row;
         if (body === null || typeof body !== "object") assertEquals(framingOf(), body);
         else assertProtocolError(framingOf, [body.code], text);

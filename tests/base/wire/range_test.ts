@@ -7,6 +7,7 @@ import {
   assertTypeError,
   callWith,
   constructWith,
+  messageOf,
 } from "@degu/testing/expectations.ts";
 import { acceptedContentRanges, acceptedRanges } from "./range.rows.ts";
 import { limits } from "@degu/testing/wire_grammar.ts";
@@ -96,5 +97,18 @@ Deno.test("Range.contentLength and contentRange refuse a whole that ends before 
     const what = Deno.inspect(total);
     assertTypeError(() => callWith(part.contentLength.bind(part), total), `contentLength ${what}`);
     assertTypeError(() => callWith(part.contentRange.bind(part), total), `contentRange ${what}`);
+  }
+});
+
+Deno.test("the error for a range names the type of a value that is not a number", () => {
+  for (const [value, name] of [[null, "null"], [undefined, "undefined"], [[1], "Array"]] as const) {
+    const make = (Class: unknown, ...args: unknown[]) => () =>
+      callWith(Reflect.construct, Class, args);
+    assertEquals(messageOf(make(Range, value, 1)), `start: must be a number; got ${name}`);
+    assertEquals(messageOf(make(Range, 0, value)), `stop: must be a number; got ${name}`);
+    assertEquals(
+      messageOf(make(ContentRange, 0, 1, value)),
+      `total: must be a number; got ${name}`,
+    );
   }
 });

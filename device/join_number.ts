@@ -1,0 +1,193 @@
+/** The end of a pairing that joins by a number, which two people compare. */
+
+import {
+  type Address,
+  addressText,
+  canonicalIPAddress,
+  type HostAddress,
+  isUnixAddress,
+  type ScopedAddress,
+  withoutZone,
+} from "../base/address.ts";
+import { checkFunction, copyOptions } from "../base/checks.ts";
+import { DeguError } from "../base/errors.ts";
+import { readAuthority } from "../identity/authority.ts";
+import { checkClientAddress } from "../net/addresses.ts";
+import type { Connection } from "../net/client_connection.ts";
+import { joinSignals, untilAborted } from "../net/connect.ts";
+import { checkSignal } from "../net/request_signal.ts";
+import { plainMessageOf } from "../net/thrown.ts";
+import type { DeviceServices } from "./device_services.ts";
+import { ask, askPlain, connect, JOIN_OPTIONS, type JoinOptions, readBody, SELF } from "./join.ts";
+import { addressFinder, checkAddresses, withScope } from "./pairing_addresses.ts";
+import {
+  type COMMITMENT,
+  COMMITMENT_URI,
+  commitmentTo,
+  CONFIRMED_URI,
+  decodeMessage,
+  encodeMessage,
+  HASH_BYTES,
+  isEmptyMessage,
+  makeRandom,
+  type Message,
+  numberOf,
+  OFFER,
+  RANDOM_URI,
+  REFUSAL,
+} from "./pairing_messages.ts";
+import type { Peer } from "./peer_store.ts";
+import { type Confirm, CONFIRM_SECONDS } from "./plain_port.ts";
+
+/** Options of joining by a number. */
+export interface JoinByNumberOptions extends JoinOptions {
+  /** Asks whether the other device shows the same number. */
+  confirm: Confirm;
+}
+
+const REFUSED = {
+  busy: "is asking about another device: if you did not start that, answer no there, and try again",
+  closed: "takes no more numbers: use the line of its invitation, or invite again",
+};
+
+/**
+ * Pairs with the device that invites at one of these addresses, for `Device.join()`.
+ */
+export async function joinByNumber(
+  services: DeviceServices,
+  given: readonly Address[],
+  options: JoinByNumberOptions,
+): Promise<Peer> {
+  const copy = copyOptions(options, [...JOIN_OPTIONS, "confirm"]);
+  const { confirm, peerName, serving, signal: cancel } = copy;
+  checkFunction("confirm", confirm);
+  checkSignal(cancel);
+  const addresses = checkAddresses("addresses", given, (address) => {
+    const checked = checkClientAddress(address);
+    if (!isUnixAddress(checked)) return checked;
+    throw new RangeError("address: must be a host with a port; got a Unix socket");
+  });
+  if (addresses.length === 0) throw new RangeError("addresses: must not be empty");
+  const { name, identity, peers, logger, closing } = services;
+  const findAddresses = addressFinder(services, serving);
+  if (peerName !== undefined) await peers.checkFree(peerName);
+  const own = { authority: identity.authority.der, name, addresses: await findAddresses() };
+  const signal = joinSignals(cancel, closing)!;
+
+  const answered = await commit(addresses, own, signal);
+  // The number is good as long as it is open.
+  using connection = answered.connection;
+  const { address, offer, authority } = answered;
+  if (authority.id === identity.authority.id) throw new RangeError(`addresses: ${SELF}`);
+
+  const over = new AbortController();
+  const asking = AbortSignal.any([signal, over.signal]);
+  const end = (why: string) => over.abort(new DeguError(why));
+  const late = `no answer within ${CONFIRM_SECONDS} s`;
+  const timer = setTimeout(() => end(late), CONFIRM_SECONDS * 1000);
+  const refused = `${offer.name} did not confirm`;
+  let isStored = false;
+  // A step that fails, or that the end of the question interrupts.
+  const step = async <T>(doing: () => T | Promise<T>, problem: string): Promise<T> => {
+    try {
+      asking.throwIfAborted();
+      return await untilAborted(doing(), asking);
+    } catch (cause) {
+      asking.throwIfAborted();
+      throw new DeguError(problem, { cause });
+    }
+  };
+  const tell = async (over: Connection, uri: string, message: Uint8Array) => {
+    const { status, bytes } = await step(() => ask(over, uri, message), refused);
+    if (status !== 200 || !isEmptyMessage(bytes)) throw new DeguError(refused);
+  };
+  try {
+    await tell(connection, RANDOM_URI, encodeMessage({ random: answered.random }));
+    // The other side keeps it open as long as the number is good, and sends nothing more.
+    const onEnd = () => isStored || end(refused);
+    connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
+    const number = numberOf(answered.request, answered.response, answered.random);
+    const asked = Object.freeze({ number, name: offer.name, id: authority.id, signal: asking });
+    const isConfirmed = await step(() => confirm(asked), "not confirmed here");
+    if (isConfirmed !== true) throw new DeguError("not confirmed here");
+
+    const encrypted = addressOfTls(answered);
+    const sslctx = identity.clientContext(authority);
+    const found = await step(
+      () => connect(authority, sslctx, [encrypted], asking, null),
+      `${offer.name} can't be reached at ${addressText(encrypted)}`,
+    );
+    // The connection stays open until this device has stored the other one, which waits for that.
+    using secure = found.connection;
+    await tell(secure, CONFIRMED_URI, encodeMessage({}));
+    isStored = true;
+    const peer = await peers.record({
+      authority,
+      receivedName: offer.name,
+      peerName,
+      addresses: withScope(offer.addresses, address, secure.sock),
+    });
+    logger.info(`join: paired with ${peer.name} (${peer.id})`);
+    return peer;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Sends a commitment, with a new random value, to one address after the other until one answers: a
+ * stranger may have answered, who must not get another try.
+ */
+async function commit(
+  addresses: readonly Address[],
+  own: Omit<Message<typeof COMMITMENT>, "commitment">,
+  signal: AbortSignal,
+) {
+  const errors: unknown[] = [];
+  for (const address of addresses) {
+    const random = makeRandom(HASH_BYTES);
+    const request = encodeMessage({ ...own, commitment: commitmentTo(own.authority, random) });
+    let status = 0;
+    let refusal: Error | null = null;
+    try {
+      return await askPlain(address, signal, async (connection) => {
+        const answer = await connection.post(COMMITMENT_URI, {}, request);
+        status = answer.status;
+        const response = await readBody(answer);
+        if (status === 409) {
+          const { reason } = decodeMessage(response, REFUSAL, REFUSAL);
+          throw refusal = reason === "self"
+            ? new RangeError(`addresses: ${SELF}`)
+            : new DeguError(`the device at ${addressText(address)} ${REFUSED[reason]}`);
+        }
+        if (status !== 200) throw new DeguError(`the status of its answer is ${status}`);
+        const offer = decodeMessage(response, OFFER, OFFER);
+        const authority = readAuthority(offer.authority);
+        return { address, connection, offer, authority, random, request, response };
+      });
+    } catch (cause) {
+      signal.throwIfAborted();
+      if (refusal !== null || cause instanceof Deno.errors.NotCapable) throw cause;
+      const problem = `the answer of ${addressText(address)} is not valid: ${
+        plainMessageOf(cause)
+      }`;
+      if (status === 200 || status === 409) throw new DeguError(problem, { cause });
+      errors.push(cause);
+    }
+  }
+  throw new DeguError(
+    "no device invites at these addresses: check that the two are on the same network, and that the " +
+      "invitation is still open",
+    { cause: new AggregateError(errors) },
+  );
+}
+
+/** The port of TLS on the very host that has answered. */
+function addressOfTls(
+  { address, connection, offer: { port } }: Awaited<ReturnType<typeof commit>>,
+): Address {
+  const [host, , ...scope] = address as HostAddress | ScopedAddress;
+  const isName = canonicalIPAddress(withoutZone(host)) === null;
+  const { hostname } = connection.sock.remoteAddr as Deno.NetAddr;
+  return [isName ? hostname : host, port, ...scope] as unknown as Address;
+}

@@ -1,0 +1,351 @@
+/**
+ * The way in which something gives way to a thing of another kind: a directory to a file, a file or
+ * a link to a directory. No rename replaces the old thing by the new one, so for a moment nothing
+ * has the name.
+ *
+ * The old thing is put aside, in a reserved directory beside it, until the new one has the name.
+ * Then the old thing is removed; if anything fails, the old thing is put back. A process that is
+ * killed in between leaves the old thing aside. The next call that lists the directory, or changes
+ * anything in it, then puts the old thing back, or removes it where the new one is there.
+ *
+ *     photos  →  ..degu-part/0123456789abcdef/photos
+ *
+ * Nothing is deleted that the client has not seen. A file that has come or changed since its
+ * directory was put aside stays there, and the caller is told so. The directory with the random
+ * name has no other entry, so its modification time tells when the old thing was put aside.
+ */
+
+import { type BigIntStats, lstatSync, rmdirSync } from "node:fs";
+import { basename, dirname } from "node:path";
+import { Turns } from "../disk/files.ts";
+import {
+  codeOf,
+  isMissing,
+  isOfFileSystem,
+  randomSuffix,
+  readNames,
+  statOrNull,
+} from "../disk/names.ts";
+import { hold, isHeldHere } from "../disk/temporary.ts";
+import { findLeftovers } from "./leftovers.ts";
+import { Refusal } from "./refusal.ts";
+import { ASIDE, isReservedName, prefixOf } from "./reserved.ts";
+
+/**
+ * Decides whether a file or directory that lies aside is as the client has seen it; else it stays.
+ */
+export type IsSeen = (path: string, now: Deno.FileInfo) => boolean;
+
+/**
+ * A file, link or directory that was put aside. Until the object is disposed of, no other call of
+ * this process puts the thing back or removes it.
+ */
+export class Aside implements Disposable {
+  /** The path of the thing where it lies aside. */
+  readonly path: string;
+  /** The path that the thing had. */
+  readonly #origin: string;
+  readonly #state: BigIntStats;
+  readonly #held: Disposable;
+
+  private constructor(origin: string, path: string, state: BigIntStats) {
+    this.#origin = origin;
+    this.path = path;
+    this.#state = state;
+    this.#held = hold(dirname(path));
+  }
+
+  [Symbol.dispose](): void {
+    this.#held[Symbol.dispose]();
+  }
+
+  /**
+   * Puts a thing aside.
+   *
+   * @param longest The longest path in a directory, which must not become too long for the system.
+   * @throws the error of the system if the thing can't be moved, as a mount point: then nothing has
+   * changed.
+   */
+  static put(origin: string, longest = ""): Aside {
+    const state = lstatSync(origin, { bigint: true });
+    const place = `${prefixOf(dirname(origin))}${ASIDE}/${randomSuffix()}`;
+    const path = `${place}/${basename(origin)}`;
+    Deno.mkdirSync(place, { recursive: true, mode: 0o700 });
+    try {
+      statOrNull(prefixOf(path) + longest);
+      Deno.renameSync(origin, path);
+    } catch (error) {
+      removePlace(place);
+      throw error;
+    }
+    return new Aside(origin, path, state);
+  }
+
+  /**
+   * Gives the thing its name again.
+   *
+   * @throws {Refusal} if another process has given the name to something else: then the thing stays
+   * aside.
+   */
+  putBack(): void {
+    // Another process may have put the thing back already.
+    if (statOrNull(this.path) === null) return;
+    if (statOrNull(this.#origin) !== null) {
+      keepForGood(this.path);
+      throw keptAside(this.path, `another process has replaced ${this.#origin}`);
+    }
+    Deno.renameSync(this.path, this.#origin);
+    removePlace(dirname(this.path));
+  }
+
+  /**
+   * Removes a file or a link.
+   *
+   * @throws {Refusal} if the file has changed meanwhile: then the file stays aside.
+   */
+  removeFile(): void {
+    const now = statOrNull(this.path);
+    if (now === null) return;
+    if (now.size !== this.#state.size || now.mtimeNs !== this.#state.mtimeNs) {
+      keepForGood(this.path);
+      throw keptAside(this.path, "it was changed at the same time");
+    }
+    Deno.removeSync(this.path);
+    removePlace(dirname(this.path));
+  }
+
+  /**
+   * Removes a directory, as far as the client has seen it.
+   *
+   * @param removed Called with the path of each file that was removed.
+   * @returns The refusal because of which a part stays aside; `null` if nothing does.
+   */
+  async removeTree(isSeen: IsSeen, removed: (path: string) => void): Promise<Refusal | null> {
+    const kept = await removeAside(this.path, this.#origin, isSeen, removed);
+    if (kept?.cause instanceof Refusal) keepForGood(this.path);
+    return kept;
+  }
+}
+
+/** A thing that lies aside, perhaps since a call was interrupted. */
+interface Found {
+  /** The directory with the random name. */
+  readonly place: string;
+  readonly path: string;
+  /** The path that the thing had. */
+  readonly origin: string;
+}
+
+/** Finds all things that lie aside in a directory, but for those of calls in this process. */
+function findAside(directory: string): Found[] {
+  const container = prefixOf(directory) + ASIDE;
+  const found: Found[] = [];
+  try {
+    if (!statOrNull(container)?.isDirectory()) return [];
+    for (const { name } of Deno.readDirSync(container)) {
+      const place = `${container}/${name}`;
+      if (isHeldHere(place)) continue;
+      const names = [...Deno.readDirSync(place)].map(({ name }) => name);
+      if (names.length === 0 && mayWrite(place)) removePlace(place);
+      for (const name of names) {
+        if (isReservedName(name)) continue;
+        found.push({ place, path: `${place}/${name}`, origin: prefixOf(directory) + name });
+      }
+    }
+    if (mayWrite(container)) removeIfEmpty(container);
+  } catch (error) {
+    // Perhaps another user has put something aside.
+    if (!isOfFileSystem(error)) throw error;
+  }
+  return found;
+}
+
+/** Whether the program may write to a path; the user is not asked for the permission. */
+function mayWrite(path: string): boolean {
+  return Deno.permissions.querySync({ name: "write", path }).state === "granted";
+}
+
+/**
+ * Puts things back that an interrupted call has put aside in a directory, if nothing has their
+ * names: so nothing else gets these names. Synchronous, for the turn in which something is written
+ * there.
+ *
+ * @returns Whether anything was put back.
+ */
+export function putBackIn(directory: string): boolean {
+  let isAny = false;
+  for (const { place, path, origin } of findAside(directory)) {
+    if (!mayWrite(directory) || statOrNull(origin) !== null) continue;
+    Deno.renameSync(path, origin);
+    removePlace(place);
+    isAny = true;
+  }
+  return isAny;
+}
+
+/**
+ * Ends an interrupted call in a directory: puts back each thing that lies aside, or removes it
+ * where its successor is there.
+ *
+ * @returns The names that nothing has, because the things can't be put back.
+ */
+export async function recoverIn(directory: string): Promise<readonly string[]> {
+  const lost: string[] = [];
+  for (const found of findAside(directory)) {
+    if (mayWrite(directory)) await recover(found);
+    const isLost = statOrNull(found.origin) === null && statOrNull(found.path) !== null;
+    if (isLost) lost.push(basename(found.path));
+  }
+  return lost;
+}
+
+/** Puts a thing back, or removes it, if the disk allows that. */
+async function recover(found: Found): Promise<void> {
+  try {
+    await putBackOrRemove(found);
+  } catch (error) {
+    if (!isOfFileSystem(error)) throw error;
+  }
+}
+
+async function putBackOrRemove({ place, path, origin }: Found): Promise<void> {
+  const old = Deno.lstatSync(path);
+  if (!old.isDirectory) await removeEmpty(origin);
+  const now = statOrNull(origin);
+  if (now === null) {
+    Deno.renameSync(path, origin);
+    removePlace(place);
+    return;
+  }
+  // A thing of the same kind is no successor: both stay.
+  if (old.isDirectory ? !now.isFile() : !now.isDirectory()) return;
+  using _held = hold(place);
+  const { mtime, dev } = Deno.lstatSync(place);
+  const latest = (mtime?.getTime() ?? 0) + TICK_MILLISECONDS;
+  await removeAside(path, origin, (_path, { isDirectory, ctime, mtime, dev: on }) => {
+    // A directory may have lost entries already.
+    return on === dev && (isDirectory || (ctime ?? mtime ?? FUTURE).getTime() <= latest);
+  });
+}
+
+/** The most by which two times of the same change may differ: a step of the clock of the system. */
+const TICK_MILLISECONDS = 20;
+const FUTURE = new Date(8.64e15);
+
+/** Removes a directory without any file below: no file has got its name there. */
+async function removeEmpty(path: string): Promise<void> {
+  const chain: string[] = [];
+  for (let at: string | undefined = path; at !== undefined;) {
+    if (!statOrNull(at)?.isDirectory()) return;
+    chain.push(at);
+    const [name, another]: string[] = await readNames(at);
+    if (another !== undefined) return;
+    at = name === undefined ? undefined : `${at}/${name}`;
+  }
+  for (const directory of chain.reverse()) rmdirSync(directory);
+}
+
+/** Removes a thing that lies aside, as far as the client has seen it; returns why a part stays. */
+async function removeAside(
+  path: string,
+  origin: string,
+  isSeen: IsSeen,
+  removed: (path: string) => void = () => {},
+): Promise<Refusal | null> {
+  const turns = new Turns();
+  const pause = async () => {
+    if (turns.isOver) await turns.next(dirname(origin));
+  };
+  try {
+    await removeSeen(path, isSeen, removed, pause);
+    removePlace(dirname(path));
+    return null;
+  } catch (error) {
+    if (!(error instanceof Refusal) && !isOfFileSystem(error)) throw error;
+    return keptAside(path, `${(error as Error).message}`, { cause: error });
+  }
+}
+
+/**
+ * Removes a file, a link, or a directory with everything in it; stops at the first unseen thing.
+ */
+async function removeSeen(
+  path: string,
+  isSeen: IsSeen,
+  removed: (path: string) => void,
+  pause: () => Promise<void>,
+): Promise<void> {
+  try {
+    const now = Deno.lstatSync(path);
+    if (!isSeen(path, now)) throw new Refusal(409, `${path} is not what was seen`);
+    if (!now.isDirectory) {
+      Deno.removeSync(path);
+      return removed(path);
+    }
+    for (const name of await readNames(path)) {
+      await pause();
+      if (!isReservedName(name)) await removeSeen(`${path}/${name}`, isSeen, removed, pause);
+    }
+    await removeDirectory(path, () => {});
+  } catch (error) {
+    // Another process removes the same thing.
+    if (!isMissing(error)) throw error;
+  }
+}
+
+/** Removes the directory with the random name, and the one above, if they are empty. */
+function removePlace(place: string): void {
+  removeIfEmpty(place);
+  removeIfEmpty(dirname(place));
+}
+
+function removeIfEmpty(directory: string): void {
+  try {
+    Deno.removeSync(directory);
+  } catch (error) {
+    // Something else lies there, or the directory is gone.
+    if (!isOfFileSystem(error)) throw error;
+  }
+}
+
+/** Lets a thing that lies aside seem to be older than any change: so no later call removes it. */
+function keepForGood(path: string): void {
+  Deno.utimeSync(dirname(path), 0, 0);
+}
+
+function keptAside(path: string, reason: string, options?: ErrorOptions): Refusal {
+  return new Refusal(409, `${path} is kept: ${reason}`, {}, options);
+}
+
+/**
+ * Reads all names in a directory for a list, after the end of an interrupted call there. A name
+ * whose thing can't be put back is included: without it the list would seem to be complete.
+ */
+export async function readRecovered(path: string): Promise<string[]> {
+  const names = await readNames(path);
+  if (!names.includes(ASIDE)) return names;
+  const lost = await recoverIn(path);
+  return [...await readNames(path), ...lost];
+}
+
+/**
+ * Removes a directory that has no entries, or only leftovers of interrupted transfers.
+ *
+ * @param check Throws if the directory may not be removed: called before each change, in the same
+ * turn.
+ */
+export async function removeDirectory(path: string, check: () => void): Promise<void> {
+  check();
+  try {
+    return rmdirSync(path);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
+  }
+  await recoverIn(path);
+  const { leftovers, names } = await findLeftovers(path);
+  if (names.length > 0) throw new Refusal(409, `${path} is not empty`);
+  check();
+  for (const left of leftovers) Deno.removeSync(left);
+  rmdirSync(path);
+}

@@ -1,0 +1,204 @@
+/** A directory that gives way to a file. */
+
+import { Buffer } from "node:buffer";
+import { type BigIntStats, rmdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { BodyError } from "../base/errors.ts";
+import { isSameFile, statOrNull } from "../disk/names.ts";
+import { Turns } from "../disk/files.ts";
+import { Aside, recoverIn } from "./aside.ts";
+import { digestTree, type TreeEntry } from "./entries.ts";
+import { findLeftovers } from "./leftovers.ts";
+import { readTree } from "./listing.ts";
+import { Refusal } from "./refusal.ts";
+import { prefixOf, unusedPath } from "./reserved.ts";
+import type { Condition, Replaceable, Root } from "./root.ts";
+
+/** The most entries of a directory that gives way: all of them are held in memory. */
+const MAX_ENTRIES = 100_000;
+
+/** The result of giving a file its name, and the fate of a directory that had the name. */
+export interface Replaced<Placed> {
+  /** The result of giving the file its name. */
+  readonly placed: Placed;
+  /** The names of the files that were removed. */
+  readonly removed: readonly (readonly string[])[];
+  /** The refusal to remove a part that the client has not seen, and that is kept aside. */
+  readonly kept: Refusal | null;
+}
+
+/**
+ * Gives a file its name. A directory that has the name gives way if the client has seen exactly its
+ * content: the directory is put aside, put back if the file can't get the name, and removed
+ * afterwards.
+ *
+ * @param condition Decides, by the directory, whether the directory may be removed.
+ * @param confirm Called before anything is changed.
+ * @param place Gives the file its name, in the turn in which the function is called.
+ * @throws {Refusal} if the directory has anything else, or anything that a peer could not delete;
+ * then nothing has changed.
+ */
+export async function replaceDirectory<Placed>(
+  root: Root,
+  names: readonly string[],
+  replaceable: Replaceable,
+  condition: Condition,
+  confirm: () => Promise<void>,
+  place: () => Placed,
+): Promise<Replaced<Placed>> {
+  const seen = await look(root, names, replaceable, condition);
+  await confirm();
+  using aside = seen?.putAside() ?? null;
+  let placed: Placed;
+  try {
+    placed = place();
+  } catch (error) {
+    aside?.putBack();
+    throw error;
+  }
+  const removed: (readonly string[])[] = [];
+  const kept = await seen?.remove(aside!, (path) => removed.push([...names, ...path])) ?? null;
+  await recoverIn(dirname(root.pathOf(names)));
+  return { placed, removed, kept };
+}
+
+/** Looks at the directory that has the name and may give way; `null` if there is none. */
+async function look(
+  root: Root,
+  names: readonly string[],
+  replaceable: Replaceable,
+  condition: Condition,
+): Promise<SeenDirectory | null> {
+  if (replaceable.directory === null) return null;
+  const { path, existing } = root.findFile(names, replaceable);
+  if (!existing?.isDirectory()) return null;
+  condition(existing);
+  const seen = new SeenDirectory(path);
+  await seen.read(root, replaceable.directory);
+  return seen;
+}
+
+const { byteLength } = Buffer;
+
+/** A directory with exactly the content that the client has seen. */
+class SeenDirectory {
+  readonly #path: string;
+  readonly #turns = new Turns();
+  readonly #entries = new Map<string, TreeEntry>();
+  /**
+   * The state of each directory and leftover, from before the last time that its names were read.
+   */
+  readonly #states = new Map<string, BigIntStats>();
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /**
+   * Reads the whole directory.
+   *
+   * @param digest The digest of the tree that the client has seen.
+   * @throws {Refusal} if there is another tree, or if somebody still writes to a leftover in it.
+   */
+  async read(root: Root, digest: string): Promise<void> {
+    const turns = this.#turns;
+    try {
+      for await (const entries of readTree({ root, path: this.#path, turns })) {
+        for (const entry of entries) this.#entries.set(entry.path.join("/"), entry);
+        if (this.#entries.size > MAX_ENTRIES) {
+          throw new Refusal(409, `more than ${MAX_ENTRIES} entries`);
+        }
+      }
+    } catch (error) {
+      throw error instanceof BodyError ? this.#changed() : error;
+    }
+    if (digestTree(this.#entries.values()) !== digest) throw this.#changed();
+    await this.#readDirectory("");
+    for (const [name, { kind }] of this.#entries) {
+      if (turns.isOver) await turns.next(root.path);
+      if (kind === "directory") await this.#readDirectory(name);
+    }
+  }
+
+  /** Reads a directory once more: a later change of its names shows in its state. */
+  async #readDirectory(name: string): Promise<void> {
+    const path = this.#at(name);
+    checkWritable(path);
+    this.#note(path);
+    const { leftovers, names } = await findLeftovers(path);
+    for (const left of leftovers) this.#note(left);
+    const prefix = name === "" ? "" : `${name}/`;
+    if (!names.every((each) => this.#entries.has(prefix + each))) throw this.#changed();
+  }
+
+  #note(path: string): void {
+    const state = statOrNull(path);
+    if (state === null) throw this.#changed();
+    const first = this.#states.values().next().value ?? state;
+    if (state.dev !== first.dev) throw new Refusal(409, `a disk is mounted at ${path}`);
+    this.#states.set(path, state);
+  }
+
+  #at(name: string): string {
+    return name === "" ? this.#path : prefixOf(this.#path) + name;
+  }
+
+  #changed(): Refusal {
+    return new Refusal(409, `${this.#path} is not what the client has seen`);
+  }
+
+  /**
+   * Whether a file or directory is as the client has seen it. A link to a file was listed as that
+   * file, and is not.
+   */
+  #isSeen(name: string, now: Deno.FileInfo): boolean {
+    const entry = this.#entries.get(name);
+    if (entry === undefined || entry.kind === "other") return false;
+    if (entry.kind === "directory") return now.isDirectory;
+    return now.isFile && now.size === entry.size &&
+      (now.mtime?.getTime() ?? 0) === entry.modified.getTime();
+  }
+
+  /**
+   * Puts the directory aside, after a last look at everything in it, in the same turn.
+   *
+   * @throws {Refusal} if the client has not seen exactly this content, or a peer could not delete
+   * it.
+   */
+  putAside(): Aside {
+    for (const [path, before] of this.#states) {
+      const now = statOrNull(path);
+      const isSame = now !== null && isSameFile(now, before) && now.mtimeNs === before.mtimeNs &&
+        now.ctimeNs === before.ctimeNs;
+      if (!isSame) throw this.#changed();
+    }
+    let longest = "";
+    for (const name of this.#entries.keys()) {
+      if (!this.#isSeen(name, Deno.lstatSync(this.#at(name)))) throw this.#changed();
+      if (byteLength(name) > byteLength(longest)) longest = name;
+    }
+    return Aside.put(this.#path, longest);
+  }
+
+  /** Removes the directory where it lies aside; returns why a part stays there. */
+  async remove(
+    aside: Aside,
+    onRemoved: (path: readonly string[]) => void,
+  ): Promise<Refusal | null> {
+    const nameOf = (path: string) => path.slice(aside.path.length + 1);
+    return await aside.removeTree((path, now) => {
+      return path === aside.path ? now.isDirectory : this.#isSeen(nameOf(path), now);
+    }, (path) => onRemoved(this.#entries.get(nameOf(path))!.path));
+  }
+}
+
+/**
+ * Checks that this user may remove the entries of a directory, by making another one there.
+ *
+ * @throws the error of the system if the user may not.
+ */
+function checkWritable(directory: string): void {
+  const path = unusedPath(directory);
+  Deno.mkdirSync(path);
+  rmdirSync(path);
+}

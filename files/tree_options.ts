@@ -1,0 +1,230 @@
+/** The options, events and results of the copying of trees. */
+
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkNumber,
+  copyOptions,
+} from "../base/checks.ts";
+import { checkSignal } from "../net/request_signal.ts";
+import type { TreeEntry } from "./entries.ts";
+import type { TransferResult } from "./options.ts";
+
+/** How a tree is copied. */
+export interface TreeOptions {
+  /**
+   * How files are compared. A file that is the same at both ends is not copied:
+   *
+   * - `"time"`: by size and modification time, as precisely as the coarser disk stores times;
+   * - `"digest"`: by size and SHA-256; a difference in time alone is left as it is;
+   * - `"nothing"`: not at all; every file is copied.
+   *
+   * @default {"time"}
+   */
+  compare?: "time" | "digest" | "nothing" | undefined;
+  /**
+   * Whether to replace files of the target that differ. With `false`, each such file fails alone,
+   * unless it has the same content.
+   *
+   * @default {true}
+   */
+  replace?: boolean | undefined;
+  /**
+   * Whether to delete everything at the target that the source does not have, after all files have
+   * been copied. Nothing is deleted unless the list of the source is complete and not empty, and no
+   * file has failed; and nothing in a directory of the target unless the directory lists all
+   * entries of the source by the same names.
+   *
+   * @default {false}
+   */
+  delete?: boolean | undefined;
+  /**
+   * Whether to report all changes, but make none.
+   *
+   * @default {false}
+   */
+  dryRun?: boolean | undefined;
+  /**
+   * Called once for each path, parents first, with the entry of the source, or else of the target.
+   * With `false`, the path is excluded with everything below, as if it were at neither end. The
+   * function must return a boolean: with anything else, a promise too, nothing is copied.
+   */
+  filter?: ((entry: TreeEntry) => boolean) | undefined;
+  /**
+   * How many connections of a client are used at a time, 1 to 64; each is opened when it is needed.
+   * If a connection is passed in place of a client, no other is opened.
+   *
+   * @default {4}
+   */
+  connections?: number | undefined;
+  /**
+   * How many seconds ago a file must have been modified to be copied. A file that was modified
+   * later may still be being written: a later call copies it, and the file of the target stays. The
+   * clock of the source's device counts; a time that is in the future there counts as long ago.
+   *
+   * @default {0}
+   */
+  settled?: number | undefined;
+  /**
+   * Whether to compare the SHA-256 of each file at both ends before the file gets its name.
+   *
+   * @default {true}
+   */
+  verify?: boolean | undefined;
+  /** Aborts the call, which rejects with the reason of the signal. Complete files stay. */
+  signal?: AbortSignal | undefined;
+  /** Called for each event. */
+  onEvent?: ((event: TreeEvent) => void) | undefined;
+}
+
+/**
+ * An event of the copying of a tree.
+ *
+ * - `"plan"`: once, when both trees have been compared. It has the number of files that are to be
+ *   copied, and of their bytes.
+ * - `"progress"`: at most 10 times a second, and at the end. It has the number of these bytes that
+ *   are at the target.
+ * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: the outcome of a file, or of an entry that
+ *   is neither a file nor a directory; of a directory only if it has failed. A copied file comes
+ *   with the result of its transfer, in a dry run as if the file were new. A failed entry is one of
+ *   the source, or, if it could not be deleted, `at` the target.
+ * - `"deleted"`: a file or directory of the target; the entries of a directory come before it.
+ *
+ * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), `"reserved"`
+ * (the name is that of a part of a transfer), or `"still being written"` (a file, by `settled` of
+ * {@linkcode TreeOptions}).
+ */
+export type TreeEvent =
+  | { readonly type: "plan"; readonly files: number; readonly bytes: number }
+  | { readonly type: "progress"; readonly bytes: number; readonly total: number }
+  | { readonly type: "copied"; readonly path: readonly string[] } & TransferResult
+  | { readonly type: "unchanged"; readonly path: readonly string[] }
+  | {
+    readonly type: "deleted";
+    readonly path: readonly string[];
+    readonly kind: "file" | "directory";
+  }
+  | { readonly type: "skipped"; readonly path: readonly string[]; readonly reason: string }
+  | {
+    readonly type: "failed";
+    readonly path: readonly string[];
+    readonly error: unknown;
+    readonly at: "source" | "target";
+  };
+
+/** The result of the copying of a tree. */
+export interface TreeResult {
+  /** The number of files that were copied. */
+  readonly files: number;
+  /** The bytes that this call has transferred for them; in a dry run the sum of their sizes. */
+  readonly bytes: number;
+  /** The number of files that were the same at both ends. */
+  readonly unchanged: number;
+  /** The number of files and directories of the target that were deleted. */
+  readonly deleted: number;
+  /**
+   * The number of entries that are neither file nor directory, have a reserved name, or are still
+   * being written.
+   */
+  readonly skipped: number;
+  /** The number of entries that could not be copied or deleted. */
+  readonly failed: number;
+  /**
+   * Why superfluous entries of the target were not deleted at the end, with `delete`:
+   *
+   * - `"incomplete"`: an entry of the source can't be read, or has a name that can't be sent.
+   * - `"failed"`: an entry could not be copied.
+   * - `"empty"`: the source has no entries, or only those with reserved names, as the directory of
+   *   a disk that is not mounted.
+   * - `"spelling"`: the target lists an entry of the source by another name, or not at all. Any
+   *   superfluous entry of that directory may be that entry, so all of them are kept with
+   *   everything below; in other directories they were deleted.
+   */
+  readonly deletionsKept: "incomplete" | "failed" | "empty" | "spelling" | null;
+  /**
+   * With `"spelling"`: the paths of the source that the target lists by other names, a path for
+   * each directory in which entries were kept.
+   */
+  readonly respelled?: readonly (readonly string[])[];
+  /**
+   * With `delete`: the superfluous paths of the target that stay since their names are not UTF-8,
+   * or too long to be sent. The paths are for messages only. Left out if there are none.
+   */
+  readonly unnameable?: readonly (readonly string[])[];
+}
+
+/** The options that decide about the plan of a copy. */
+export interface PlanRules {
+  readonly compare: "time" | "digest" | "nothing";
+  readonly replace: boolean;
+  readonly delete: boolean;
+  readonly filter: ((entry: TreeEntry) => boolean) | undefined;
+}
+
+/** The options of a transfer, checked and with their defaults. */
+export interface TreeSettings extends PlanRules {
+  /** The path of the directory here. */
+  readonly dir: string;
+  /** The URI of the directory at the other end. */
+  readonly uri: string;
+  readonly dryRun: boolean;
+  readonly verify: boolean;
+  readonly connections: number;
+  readonly settled: number;
+  readonly onEvent: TreeOptions["onEvent"];
+  /** Aborted by the caller, or by the first error that concerns all files. */
+  readonly signal: AbortSignal;
+  readonly abort: (reason: unknown) => void;
+}
+
+const OPTIONS = [
+  "compare",
+  "replace",
+  "delete",
+  "dryRun",
+  "filter",
+  "connections",
+  "settled",
+  "verify",
+  "signal",
+  "onEvent",
+];
+const COMPARES: readonly unknown[] = ["time", "digest", "nothing"];
+const MAX_CONNECTIONS = 64;
+
+/** Checks the options of a tree, and gives them their defaults. */
+export function checkTreeOptions(options: TreeOptions): Omit<TreeSettings, "dir" | "uri"> {
+  const copy = copyOptions(options, OPTIONS);
+  const { compare = "time", filter, onEvent, connections = 4, settled = 0, signal } = copy;
+  const { replace = true, delete: deletes = false, dryRun = false, verify = true } = copy;
+  if (!COMPARES.includes(compare)) {
+    throw new RangeError(`compare: must be "time", "digest" or "nothing"; got ${String(compare)}`);
+  }
+  for (const [name, value] of Object.entries({ replace, delete: deletes, dryRun, verify })) {
+    checkBoolean(name, value);
+  }
+  checkInteger("connections", connections, 1, MAX_CONNECTIONS);
+  checkNumber("settled", settled);
+  if (!(settled >= 0 && settled < Infinity)) {
+    throw new RangeError(`settled: must be a number of seconds, 0 or more; got ${settled}`);
+  }
+  for (const [name, value] of Object.entries({ filter, onEvent })) {
+    if (value !== undefined) checkFunction(name, value);
+  }
+  checkSignal(signal);
+  const controller = new AbortController();
+  return {
+    compare,
+    replace,
+    delete: deletes,
+    dryRun,
+    verify,
+    connections,
+    settled,
+    filter,
+    onEvent,
+    signal: AbortSignal.any([...signal === undefined ? [] : [signal], controller.signal]),
+    abort: (reason) => controller.abort(reason),
+  };
+}

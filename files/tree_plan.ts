@@ -1,0 +1,426 @@
+/**
+ * The plan by which a target becomes the copy of a source: computed from both trees, without a
+ * disk.
+ */
+
+import { checkBoolean } from "../base/checks.ts";
+import { digestTree } from "./entries.ts";
+import { NOTHING, type Replaceable } from "./root.ts";
+import { TransferError } from "./transfer_error.ts";
+import { byName, isSameTime, show, type TreeNode } from "./tree.ts";
+import type { PlanRules } from "./tree_options.ts";
+import { Spellings } from "./tree_names.ts";
+
+/**
+ * An entry of the target that has the name of something of another kind, which replaces it on
+ * arrival.
+ */
+export interface Obstacle {
+  readonly kind: "link" | "file" | "directory";
+  readonly node: TreeNode;
+  /**
+   * The nodes whose deletion is reported: none for a link; for a directory all in it, innermost
+   * first.
+   */
+  readonly nodes: readonly TreeNode[];
+}
+
+/** The obstacle as the target is told: it gives way only if it is exactly as it was seen. */
+export function replaceableFor(obstacle: Obstacle | null): Replaceable {
+  if (obstacle === null) return NOTHING;
+  const { kind, node, nodes } = obstacle;
+  if (kind === "link") return { ...NOTHING, link: true };
+  if (kind === "file") {
+    return { ...NOTHING, file: { size: node.size, modified: new Date(node.modified) } };
+  }
+  const depth = node.path.length;
+  const entries = nodes.filter((each) => each !== node).map(({ entry }) => {
+    return { ...entry, path: entry.path.slice(depth) };
+  });
+  return { ...NOTHING, directory: digestTree(entries) };
+}
+
+/** A file that is to be copied. */
+export interface Copy {
+  /** The file of the source. */
+  readonly node: TreeNode;
+  /** The entry of the target; `null` if there is none. */
+  readonly target: TreeNode | null;
+  /**
+   * An entry of another kind that has the name of the file, or of a directory that the file is in.
+   */
+  readonly obstacle: Obstacle | null;
+  /**
+   * Whether nothing may have the name. Where something has it nevertheless, the target takes two
+   * names for the same.
+   */
+  readonly isNew: boolean;
+}
+
+/** A directory that is to be made. */
+export type Make = Pick<Copy, "node" | "obstacle">;
+
+/**
+ * A directory whose name a file of the target has, until the first file of the directory has
+ * arrived.
+ */
+export interface Blocked {
+  readonly obstacle: Obstacle;
+  readonly copies: Copy[];
+  /** The directory, and those in it. */
+  readonly makes: Make[];
+}
+
+/** A directory of both ends, in which either everything superfluous is deleted, or nothing. */
+export interface DeletionScope {
+  /** The directory of the source. */
+  readonly directory: TreeNode;
+  /** The nodes that the target must list by the same names. */
+  readonly wanted: TreeNode[];
+}
+
+/** An entry of the target that the source does not have. */
+interface Deletion {
+  readonly node: TreeNode;
+  /** The innermost directory on the way to the entry that both ends have by the same name. */
+  readonly scope: DeletionScope;
+}
+
+/** A span of time, in milliseconds since 1970. */
+export interface TimeSpan {
+  /** The moment after which the span begins. */
+  readonly after: number;
+  /** The last moment of the span. */
+  readonly until: number;
+}
+
+/**
+ * A directory that can't be made, the reason, and all nodes below, each directory before its
+ * entries.
+ */
+interface Unmade {
+  readonly error: unknown;
+  readonly below: TreeNode[];
+}
+
+/** The nodes of both ends for a path, and the circumstances of everything below it. */
+interface Pair {
+  readonly source: TreeNode | null;
+  readonly target: TreeNode | null;
+  /** The directory above because of which nothing here can be copied; `null` if there is none. */
+  readonly unmade: Unmade | null;
+  /** The directory above whose name a file of the target has; `null` if there is none. */
+  blocked: Blocked | null;
+}
+
+/** All that makes the target like the source. */
+export class Plan {
+  readonly copies: Copy[] = [];
+  /** Files of equal sizes, whose contents have to be compared. */
+  readonly compares: Copy[] = [];
+  readonly blocked: Blocked[] = [];
+  /** Missing directories, each before those in it. */
+  readonly makes: Make[] = [];
+  readonly unchanged: TreeNode[] = [];
+  readonly skipped: { readonly node: TreeNode; readonly reason: string }[] = [];
+  readonly failed: { readonly node: TreeNode; readonly error: unknown }[] = [];
+  /** The superfluous entries of the target, innermost first. */
+  readonly deletions: Deletion[] = [];
+  /** Superfluous entries of the target that stay, as they can't be named. */
+  readonly unnameable: TreeNode[] = [];
+  /** Directories of the target that stay because of their entries. */
+  readonly staying = new Set<TreeNode>();
+  /** Whether a part of the source can't be read or named. */
+  isIncomplete = false;
+  /** Whether the source has nothing, or the filter has excluded all of it. */
+  isEmpty = true;
+  readonly #rules: PlanRules;
+  readonly #unsettled: TimeSpan | null;
+  readonly #spellings: Spellings;
+
+  /** @param unsettled The span in which a file was modified that may still be being written. */
+  constructor(
+    source: TreeNode,
+    target: TreeNode | null,
+    rules: PlanRules,
+    unsettled: TimeSpan | null = null,
+    spellings: Spellings = new Spellings(),
+  ) {
+    this.#rules = rules;
+    this.#unsettled = unsettled;
+    this.#spellings = spellings;
+    this.#compare({ source, target, unmade: null, blocked: null }, null);
+  }
+
+  fail(node: TreeNode, error: unknown): void {
+    this.failed.push({ node, error });
+  }
+
+  /** Keeps a node of the target, with the directories that it is in. */
+  keep({ parent }: TreeNode): void {
+    for (let node = parent; node !== null && !this.staying.has(node); node = node.parent) {
+      this.staying.add(node);
+    }
+  }
+
+  /** Decides about a file, by the entry of the target. */
+  #decideContent(node: TreeNode, target: TreeNode | null): void {
+    const { compare, replace } = this.#rules;
+    const copy = { node, target, obstacle: null, isNew: target === null };
+    if (target === null) return void this.copies.push(copy);
+    // Whether an unreadable entry is a file, only the attempt tells.
+    const isFile = target.kind === "file" || target.reason === "unreadable";
+    if (!isFile) return this.fail(node, inTheWay(node, target));
+    const hasSize = target.kind === "file" && target.size === node.size;
+    if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
+      this.unchanged.push(node);
+    } else if (hasSize && (compare === "digest" || (compare === "time" && !replace))) {
+      if (node.size === 0) this.unchanged.push(node);
+      else this.compares.push(copy);
+    } else if (replace) {
+      this.copies.push(copy);
+    } else {
+      this.fail(node, existsAlready(node));
+    }
+  }
+
+  /**
+   * Compares the entries of a directory.
+   *
+   * @param above The scope of its deletions, if the target has the directory by another name, or
+   * the source does not have it; else the directory is a scope itself.
+   */
+  #compare(directory: Pair, above: DeletionScope | null): void {
+    const { source } = directory;
+    const own: DeletionScope = { directory: source!, wanted: [] };
+    const scope = above ?? own;
+    for (const pair of this.#pairsIn(directory)) {
+      // The entry of the target can't be told: it stays, whatever becomes of this node.
+      const isUntold = pair.source !== null && this.#spellings.rivals.get(pair.source) === null;
+      if (isUntold) own.wanted.push(pair.source!);
+      if (!this.#isIncluded(pair)) continue;
+      if (pair.source !== null && pair.source.reason !== "reserved") this.isEmpty = false;
+      if (this.#decide(pair, own)) {
+        const isPlain = pair.target === null || pair.source?.name === pair.target.name;
+        this.#compare(pair, above === null && isPlain ? null : scope);
+      }
+      if (!this.#rules.delete || pair.target === null) continue;
+      // An entry that the source has by another name is superfluous, too: the target must list all
+      // wanted names before anything is deleted, so that it stays.
+      const isSuperfluous = pair.source === null || this.#spellings.targets.has(pair.source);
+      if (!isSuperfluous) continue;
+      if (pair.target.reason === "name") this.unnameable.push(pair.target);
+      if (pair.target.kind === "other") this.keep(pair.target);
+      else this.deletions.push({ node: pair.target, scope });
+    }
+  }
+
+  /** The entries of a directory: those of the source by name, then those of the target alone. */
+  *#pairsIn({ source, target, unmade, blocked }: Pair): Generator<Pair, void, void> {
+    const found = new Set<TreeNode>();
+    for (const child of [...source?.children?.values() ?? []].sort(byName)) {
+      const there = child.reason === "name"
+        ? null
+        : target?.get(child.name) ?? this.#spellings.targets.get(child) ?? null;
+      if (there !== null) found.add(there);
+      yield { source: child, target: target && there, unmade, blocked };
+    }
+    for (const child of target?.children?.values() ?? []) {
+      if (!found.has(child)) yield { source: null, target: child, unmade, blocked };
+    }
+  }
+
+  /** Whether the filter includes a pair; an excluded pair is at neither end. */
+  #isIncluded({ source, target }: Pair): boolean {
+    const node = source ?? (this.#rules.delete ? target : null);
+    if (node === null || this.#passesFilter(node)) return true;
+    if (target !== null) this.keep(target);
+    return false;
+  }
+
+  #passesFilter(node: TreeNode): boolean {
+    const { filter } = this.#rules;
+    if (filter === undefined) return true;
+    const passes: unknown = filter(node.entry);
+    // The promise of an async function would include everything; a forgotten `return`, nothing.
+    checkBoolean("filter: what it returns", passes);
+    return passes;
+  }
+
+  /**
+   * Decides about a pair.
+   *
+   * @returns Whether the entries in it have to be compared.
+   */
+  #decide(pair: Pair, { wanted }: DeletionScope): boolean {
+    const { source, target, unmade } = pair;
+    if (source === null) return target!.kind === "directory";
+    unmade?.below.push(source);
+    const rival = this.#spellings.rivals.get(source);
+    const isSkipped = source.kind === "other" ||
+      source.kind === "file" && this.#isUnsettled(source);
+    // The entry of the target must not be deleted, whatever its name there.
+    if (isSkipped && target !== null) wanted.push(source);
+    if (source.kind === "other") this.#leaveOut(source);
+    else if (source.kind === "directory") return this.#decideDirectory(pair, wanted, rival);
+    else if (isSkipped) {
+      this.skipped.push({ node: source, reason: "still being written" });
+    } else if (unmade !== null) this.fail(source, directoryMissing(source, unmade.error));
+    else if (rival !== undefined) this.fail(source, sameFile(source, rival));
+    else {
+      wanted.push(source);
+      this.#decideFile(pair);
+    }
+    return false;
+  }
+
+  #isUnsettled({ modified }: TreeNode): boolean {
+    const span = this.#unsettled;
+    return span !== null && modified > span.after && modified <= span.until;
+  }
+
+  #leaveOut(node: TreeNode): void {
+    const { reason } = node;
+    if (reason !== "unreadable" && reason !== "name") {
+      return void this.skipped.push({ node, reason: reason! });
+    }
+    this.isIncomplete = true;
+    const error = reason === "name"
+      ? problem(
+        "BAD_NAME",
+        node,
+        ": its name can't be sent: it is not UTF-8, or too long; rename it",
+      )
+      : problem(
+        "UNREADABLE",
+        node,
+        " can't be read where it is; change its permissions, or leave it out by a filter",
+      );
+    this.fail(node, error);
+  }
+
+  #decideDirectory(
+    pair: Pair,
+    wanted: TreeNode[],
+    rival: TreeNode | null | undefined,
+  ): boolean {
+    const { source, target, unmade, blocked } = pair;
+    const node = source!;
+    wanted.push(node);
+    if (unmade !== null) return true;
+    if (rival !== undefined) {
+      const own: Unmade = { error: sameFile(node, rival), below: [] };
+      this.#compare({ ...pair, target: null, unmade: own }, null);
+      this.fail(node, own.error);
+      return false;
+    }
+    if (target?.kind === "directory") return true;
+    if (target === null) {
+      (blocked ?? this).makes.push({ node, obstacle: null });
+      return true;
+    }
+    const mayGo = this.#mayGiveWay(node);
+    if (target.kind === "file" && mayGo) {
+      const obstacle = { kind: "file", node: target, nodes: [target] } as const;
+      pair.blocked = { obstacle, copies: [], makes: [{ node, obstacle }] };
+      this.blocked.push(pair.blocked);
+      return true;
+    }
+    const own: Unmade = { error: inTheWay(node, target), below: [] };
+    this.#compare({ ...pair, target: null, unmade: own }, null);
+    const hasOnlyDirectories = own.below.every(({ kind }) => kind === "directory");
+    if (hasOnlyDirectories && target.reason === "link" && mayGo) {
+      // Without a file below, no file gets its name by a path through the link.
+      this.makes.push({ node, obstacle: { kind: "link", node: target, nodes: [] } });
+      for (const inner of own.below) this.makes.push({ node: inner, obstacle: null });
+    } else {
+      this.fail(node, own.error);
+    }
+    return false;
+  }
+
+  #decideFile({ source, target, blocked }: Pair): void {
+    const node = source!;
+    if (blocked !== null) {
+      return void blocked.copies.push({ node, target: null, obstacle: null, isNew: true });
+    }
+    if (target?.kind !== "directory" && target?.reason !== "link") {
+      return this.#decideContent(node, target);
+    }
+    const obstacle = this.#mayGiveWay(node) ? this.#obstacleOf(target) : null;
+    if (obstacle === null) this.fail(node, inTheWay(node, target));
+    else this.copies.push({ node, target: null, obstacle, isNew: false });
+  }
+
+  /** Whether something of another kind may give way to a node of the source. */
+  #mayGiveWay(node: TreeNode): boolean {
+    return this.#rules.delete && this.#rules.replace && !this.#spellings.contested.has(node);
+  }
+
+  /** The obstacle that has to give way to a file; `null` if something in it has to stay. */
+  #obstacleOf(node: TreeNode): Obstacle | null {
+    const nodes: TreeNode[] = [];
+    if (node.kind === "other") return { kind: "link", node, nodes };
+    return this.#collect(node, nodes) ? { kind: "directory", node, nodes } : null;
+  }
+
+  /** Collects a directory of the target, innermost first; false if something in it has to stay. */
+  #collect(node: TreeNode, nodes: TreeNode[]): boolean {
+    for (const child of node.children?.values() ?? []) {
+      if (child.kind === "other" || !this.#passesFilter(child)) return false;
+      if (child.kind === "file") nodes.push(child);
+      else if (!this.#collect(child, nodes)) return false;
+    }
+    nodes.push(node);
+    return true;
+  }
+}
+
+function problem(
+  code: TransferError["code"],
+  node: TreeNode,
+  text: string,
+  options?: ErrorOptions,
+): TransferError {
+  return new TransferError(code, `${show(node.path)}${text}`, options);
+}
+
+export function existsAlready(node: TreeNode, options?: ErrorOptions): TransferError {
+  const text = ": another file has this name at the target; with replace: true it is replaced";
+  return problem("CONFLICT", node, text, options);
+}
+
+/**
+ * The error of two names that are one file, or one directory, at the target.
+ *
+ * @param other The node with the other name; `null` if it is not known.
+ */
+export function sameFile(node: TreeNode, other: TreeNode | null): TransferError {
+  const text = other === null
+    ? ": the target has it by another name, and can't tell which; rename it"
+    : ` and ${show(other.path)} are one ${node.kind} at the target, which takes their names ` +
+      "for the same; rename one of them";
+  return problem("CONFLICT", node, text);
+}
+
+export function directoryMissing(node: TreeNode, cause: unknown): TransferError {
+  const text = ": a directory that it is in could not be made at the target";
+  return problem("CONFLICT", node, text, { cause });
+}
+
+function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
+  const what = kind !== "other"
+    ? `a ${kind}`
+    : reason === "link"
+    ? "a symbolic link, which is not followed,"
+    : reason === "special"
+    ? "a pipe, a socket or a device"
+    : "something that can't be read";
+  const advice = reason === "link"
+    ? "; with delete: true it gives way, but only to a file"
+    : kind !== "other"
+    ? "; with delete: true it gives way, unless something in it has to stay"
+    : "";
+  const text = `: ${what} has this name at the target${advice}; remove or rename one of the two`;
+  return problem("CONFLICT", node, text);
+}

@@ -1,0 +1,164 @@
+/** The sink for the body of a message: joins preamble and body, and checks the framing. */
+
+import { type WritableBody, writeTrusted } from "../base/body/bodies.ts";
+import { type ByteSink, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
+import { CodingCheck } from "../base/body/foreign_bodies.ts";
+import { checkUnchanged, viewOf } from "../base/bytes.ts";
+import { BodyError } from "../base/errors.ts";
+import type { Framing } from "../base/wire/headers.ts";
+
+/** The part of a transport that its sinks need. */
+interface MessageOutput {
+  /** Puts bytes behind a preamble of so many bytes; `null` if one write can't take both. */
+  join(preamble: number, bytes: Uint8Array): Uint8Array | null;
+  /** Writes a preamble of so many bytes alone. */
+  writePreamble(length: number): Promise<void>;
+  /** Writes all of the bytes. */
+  write(bytes: Uint8Array): Promise<void>;
+}
+
+/** Sends a message through its sink. For transports, and not for bodies. */
+export let sendThrough: (sink: MessageSink) => Promise<unknown>;
+/**
+ * Makes the write that is under way and every later one fail; a preamble that was not written never
+ * is. For transports, and not for bodies.
+ */
+export let failSink: (sink: MessageSink, error: unknown) => void;
+
+/**
+ * The sink that a body is written to, behind the preamble of its message and within the framing
+ * that the preamble announces. The body's class may be anybody's, so the sink offers no way to end
+ * the message or to change how its bytes are checked.
+ */
+export class MessageSink implements ByteSink {
+  /** Large writes are the fastest, even if reading that much at a time is slower. */
+  readonly pieceBytes = MAX_PIECE_BYTES;
+  readonly #out: MessageOutput;
+  readonly #body: WritableBody;
+  readonly #framing: Framing | undefined;
+  /** Bytes of the preamble; 0 once the preamble has gone out, or never will. */
+  #preamble: number;
+  readonly #failed = Promise.withResolvers<never>();
+  #check: CodingCheck | null = null;
+  #written = 0;
+  #flushing: Promise<void> | null = null;
+  #writing = false;
+  #closed: unknown = null;
+
+  constructor(
+    out: MessageOutput,
+    preamble: number,
+    body: WritableBody,
+    framing: Framing | undefined,
+  ) {
+    this.#out = out;
+    this.#preamble = preamble;
+    this.#body = body;
+    this.#framing = framing;
+    // A body that throws synchronously may have closed the connection before this is awaited.
+    this.#failed.promise.catch(() => {});
+  }
+
+  static {
+    Object.freeze(MessageSink.prototype);
+    // The preamble doesn't wait for a body that waits for its source, and nothing waits for a
+    // connection that has closed.
+    sendThrough = (sink) =>
+      Promise.race([Promise.all([sink.#writeBody(), sink.#flush()]), sink.#failed.promise]);
+    failSink = (sink, error) => {
+      sink.#preamble = 0;
+      sink.#fail(error);
+    };
+  }
+
+  #fail(error: unknown): void {
+    this.#closed ??= error;
+    this.#failed.reject(error);
+  }
+
+  /**
+   * Writes the whole body, and checks its length or coding. Runs synchronously up to the first
+   * write, so the preamble and the beginning of the body go out together.
+   */
+  async #writeBody(): Promise<void> {
+    const body = this.#body;
+    const framing = this.#framing;
+    try {
+      const trusted = framing === "chunked" ? writeTrusted(body, this) : null;
+      if (trusted === null && framing === "chunked") this.#check = new CodingCheck();
+      await (trusted ?? body.writeTo(this));
+      if (this.#closed !== null) throw this.#closed;
+      this.#closed = new BodyError("the body wrote after its end");
+      if (this.#writing) {
+        throw new BodyError("the body ended before its last write had; await each write");
+      }
+      if (typeof framing === "number" && this.#written !== framing) {
+        throw new BodyError(`the body wrote ${this.#written} of ${framing} bytes`);
+      }
+      this.#check?.end();
+    } catch (error) {
+      failSink(this, error);
+      throw error;
+    }
+  }
+
+  /** Writes the preamble, unless the preamble has gone out with the body. */
+  #flush(): Promise<void> | null {
+    const preamble = this.#preamble;
+    if (preamble === 0) return null;
+    this.#preamble = 0;
+    return this.#flushing = this.#out.writePreamble(preamble);
+  }
+
+  /** Writes some of the body. Two pending writes would mix their bytes, so a second one fails. */
+  async write(bytes: Uint8Array): Promise<void> {
+    try {
+      if (this.#closed !== null) throw this.#closed;
+      if (this.#writing) {
+        throw new BodyError(
+          "the body wrote again before its last write had ended; await each write",
+        );
+      }
+      this.#writing = true;
+      const checked = this.#checkNext(viewOf(bytes));
+      const { length } = checked;
+      if (length > 0) {
+        const joined = this.#join(checked);
+        if (joined === null && this.#flushing !== null) {
+          await this.#flushing;
+          this.#flushing = null;
+          if (this.#closed !== null) throw this.#closed;
+          // The check is made in the turn of the write: the array may change in any turn before.
+          checkUnchanged(checked, length);
+        }
+        await this.#out.write(joined ?? checked);
+      }
+      this.#writing = false;
+    } catch (error) {
+      // The preamble still goes out, so that the peer sees a message that breaks off.
+      this.#fail(error);
+      throw error;
+    }
+  }
+
+  /** Checks the bytes to write; returns as many of them as are known to be valid. */
+  #checkNext(bytes: Uint8Array): Uint8Array {
+    this.#written += bytes.length;
+    if (typeof this.#framing === "number" && this.#written > this.#framing) {
+      throw new BodyError(`the body wrote more than its ${this.#framing} bytes`);
+    }
+    return this.#check === null ? bytes : this.#check.check(bytes);
+  }
+
+  /**
+   * Copies bytes behind a preamble that is still to be written, to go out in the same write; `null`
+   * if the preamble goes out alone, because the bytes are too many, or has gone out.
+   */
+  #join(bytes: Uint8Array): Uint8Array | null {
+    if (this.#preamble === 0) return null;
+    const joined = this.#out.join(this.#preamble, bytes);
+    if (joined === null) this.#flush();
+    else this.#preamble = 0;
+    return joined;
+  }
+}

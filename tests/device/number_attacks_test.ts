@@ -1,0 +1,500 @@
+/** Attacks on pairing by a number: by strangers at either port, and by one that stands between two devices. */
+import type { Invitation } from "@degu/degu/device";
+import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { fastTimeouts } from "@degu/testing/clock.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { converse, opensslTest } from "@degu/testing/tls_openssl.ts";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { createPrivateKey } from "node:crypto";
+import {
+  abortOf,
+  addressOf,
+  base64url,
+  commitmentOf,
+  introductionOf,
+  messageOf,
+  numberOf,
+  openInvitation,
+  type PairingDevice,
+  person,
+  plainOf,
+  RawJoiner,
+  requestOf,
+  Stranger,
+} from "./pairing.ts";
+
+/** An invitation that a person confirms. */
+async function openAsking<Name extends string>(...others: readonly Name[]) {
+  const inviter = person();
+  const setup = await openInvitation(others, { confirm: inviter.confirm });
+  return Object.assign(setup, { inviter });
+}
+
+/** Asserts that the number is as good as on the first moment. */
+async function assertNumberIsGood(
+  invitation: Invitation,
+  inviter: ReturnType<typeof person>,
+  viewer: PairingDevice,
+): Promise<void> {
+  const joining = viewer.joinByNumber(invitation, () => true);
+  (await inviter.asked()).answer(true);
+  const both = Promise.all([joining, invitation.paired]);
+  assertEquals((await within(both, "the two are paired")).map(({ name }) => name), [
+    "camera",
+    "viewer",
+  ]);
+}
+
+// Between two devices.
+
+Deno.test("a stranger in the middle with 1,000 sessions at once has one try, and five in all", async () => {
+  await using setup = await openAsking("viewer", "stranger");
+  const { camera, viewer, stranger, invitation, inviter } = setup;
+  // However slow the machine is, nobody is late.
+  using _timeouts = fastTimeouts((milliseconds) => [2000, 5000].includes(milliseconds), 1 / 100);
+  for (let round = 1; round <= 6; round++) {
+    using opened = new DisposableStack();
+    const fates = await Promise.all(Array.from({ length: round === 1 ? 1000 : 100 }, async () => {
+      try {
+        const session = opened.use(await Stranger.plain(plainOf(invitation)));
+        const { fields, random } = commitmentOf(stranger);
+        session.post("/commitment", fields);
+        const text = await session.text(200);
+        session.post("/random", { random: base64url(random) });
+        await session.text(200);
+        return numberOf(JSON.stringify(fields), text, random);
+      } catch (error) {
+        // Refused with 409, or closed in favor of a newer connection.
+        assertMatch(String(error), /HTTP\/1.1 409|closed after ""|ECONNRESET|EPIPE/);
+        return null;
+      }
+    }));
+    const answered = fates.filter((number) => number !== null);
+    assertEquals(answered.length, round <= 5 ? 1 : 0, `round ${round}`);
+    if (round > 5) break;
+    const asked = await inviter.asked();
+    assertEquals([asked.number, asked.id], [answered[0], stranger.id]);
+    asked.answer(false);
+    await camera.logger.waitFor("info", "not paired by a number", round);
+  }
+  assertEquals(inviter.questions.length, 5);
+  assertEquals(camera.logger.at("warn").filter((line) => line.includes("5 numbers")).length, 1);
+  const both = Promise.all([viewer.join(invitation.line), invitation.paired]);
+  assertEquals((await within(both, "the line pairs"))[1].id, viewer.id);
+});
+
+Deno.test("a stranger that grinds white space and the order of fields of what it relays: both numbers depend on it, before either is known", async () => {
+  await using setup = await openAsking("viewer");
+  const { camera, viewer, invitation, inviter } = setup;
+  const joiner = person();
+  // The joiner's commitment is relayed with the same fields, written otherwise.
+  const writings: ((fields: Record<string, unknown>) => string)[] = [
+    (fields) => JSON.stringify(fields),
+    (fields) => `${JSON.stringify(fields)} `,
+    (fields) => JSON.stringify(fields, null, 1),
+    (fields) => JSON.stringify(Object.fromEntries(Object.entries(fields).reverse())),
+  ];
+  for (const [index, write] of writings.entries()) {
+    const relay = startRelay(plainOf(invitation), (uri, body) => {
+      return uri === "/commitment" ? write(JSON.parse(body)) : body;
+    });
+    await using _relay = relay;
+    const joining = viewer.joinByNumber(relay, joiner.confirm);
+    joining.catch(() => {});
+    const [atInviter, atJoiner] = [await inviter.asked(), await joiner.asked()];
+    assertEquals(atInviter.id, viewer.id);
+    // One in a million is the same by chance.
+    if (index === 0) assertEquals(atInviter.number, atJoiner.number);
+    else assertNotEquals(atInviter.number, atJoiner.number);
+    atInviter.answer(false);
+    await assertRejects(() => within(joining, "it ends"));
+    await camera.logger.waitFor("info", "not paired by a number", index + 1);
+  }
+  // The last message, which is sent when all else is known, is no choice: its text changes nothing.
+  using last = await RawJoiner.commit(invitation, viewer);
+  await last.reveal(` {\n"random" : "${base64url(last.random)}"\t} `);
+  assertEquals((await inviter.asked()).number, last.number);
+});
+
+/** Relays requests and responses between a joiner and an inviter, and can change the bodies of requests. */
+function startRelay(
+  to: readonly [string, number],
+  change: (uri: string, body: string) => string,
+) {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr as Deno.NetAddr;
+  const running: Promise<unknown>[] = [];
+  const relay = async (conn: Deno.Conn) => {
+    const above = await Deno.connect({ hostname: to[0], port: to[1] });
+    const changed = new TransformStream<Uint8Array, Uint8Array>({
+      transform(bytes, controller) {
+        const [head = "", body = ""] = new TextDecoder().decode(bytes).split("\r\n\r\n");
+        const [, uri = ""] = head.split(" ");
+        controller.enqueue(new TextEncoder().encode(requestOf(uri, change(uri, body))));
+      },
+    });
+    await Promise.allSettled([
+      conn.readable.pipeThrough(changed).pipeTo(above.writable),
+      above.readable.pipeTo(conn.writable),
+    ]);
+  };
+  const done = (async () => {
+    for await (const conn of listener) running.push(relay(conn));
+    await Promise.all(running);
+  })();
+  const dispose = async () => {
+    listener.close();
+    await done;
+  };
+  const addresses = [["127.0.0.1", port]] as const;
+  return { addresses, [Symbol.asyncDispose]: dispose };
+}
+
+Deno.test("a recorded session that is replayed has another number, and its random value stays good for its commitment alone", async () => {
+  await using setup = await openAsking("viewer");
+  const { camera, viewer, invitation, inviter } = setup;
+  const { fields, random } = commitmentOf(viewer);
+  const recorded = [
+    requestOf("/commitment", fields),
+    requestOf("/random", {
+      random: base64url(random),
+    }),
+  ] as const;
+  const numbers: string[] = [];
+  for (let i = 0; i < 2; i++) {
+    using session = await Stranger.plain(plainOf(invitation));
+    session.write(recorded[0]);
+    const response = await session.text(200);
+    session.write(recorded[1]);
+    await session.text(200);
+    const { number, answer } = await inviter.asked();
+    assertEquals(number, numberOf(JSON.stringify(fields), response, random));
+    numbers.push(number);
+    answer(false);
+    await camera.logger.waitFor("info", "not paired by a number", i + 1);
+  }
+  assertNotEquals(numbers[0], numbers[1]);
+  // Whoever has recorded it has no key, so it is not paired even if a person confirms.
+  using session = await Stranger.plain(plainOf(invitation));
+  session.write(recorded[0]);
+  await session.text(200);
+  session.write(recorded[1]);
+  await session.text(200);
+  (await inviter.asked()).answer(true);
+  using secure = await Stranger.connect(addressOf(invitation));
+  secure.post("/confirmed", {});
+  assertEquals(await secure.end(), "");
+  assertEquals(await camera.written(), []);
+});
+
+// At the plain port.
+
+Deno.test("a random value that is not committed, is sent twice, or over another connection closes", async () => {
+  await using setup = await openAsking("viewer");
+  const { camera, viewer, invitation, inviter } = setup;
+  {
+    using joiner = await RawJoiner.commit(invitation, viewer);
+    using other = await Stranger.plain(plainOf(invitation));
+    other.post("/random", { random: base64url(joiner.random) });
+    assertEquals(await other.end(), "");
+    await joiner.reveal();
+    const { signal } = await inviter.asked();
+    using again = await Stranger.plain(plainOf(invitation));
+    again.post("/random", { random: base64url(joiner.random) });
+    assertEquals(await again.end(), "");
+    assertEquals(signal.aborted, false);
+    joiner.stranger.post("/random", { random: base64url(joiner.random) });
+    assertEquals((await joiner.stranger.end()).endsWith("\r\n\r\n{}"), true);
+    await abortOf(signal);
+  }
+  const wrong = [
+    { random: base64url(new Uint8Array(32)) },
+    { random: base64url(new Uint8Array(31)) },
+    { random: null },
+    {},
+  ];
+  for (const [index, body] of wrong.entries()) {
+    using joiner = await RawJoiner.commit(invitation, viewer);
+    const before = joiner.stranger.received;
+    joiner.stranger.post("/random", body);
+    assertEquals(await joiner.stranger.end(), before);
+    await camera.logger.waitFor("info", "not paired by a number", index + 2);
+  }
+  assertEquals(inviter.questions.length, 1);
+});
+
+Deno.test("what a stranger sends to the plain port, and isn't right, closes its connection and is no try", async () => {
+  await using setup = await openAsking("viewer");
+  const { camera, viewer, invitation, inviter } = setup;
+  const { fields } = commitmentOf(viewer);
+  const { authority, ...without } = fields;
+  const text = JSON.stringify(fields);
+  const hostile = makeAuthority({ extensions: [] });
+  const between = makeAuthority({ issuer: makeAuthority() });
+  const bodies: unknown[] = [
+    { ...fields, authority: base64url(hostile.der) },
+    { ...fields, authority: base64url(between.der) },
+    { ...fields, authority: base64url(new Uint8Array(3000)) },
+    { ...fields, authority: [authority] },
+    { ...fields, name: "a/b" },
+    { ...fields, name: viewer.id },
+    { ...fields, name: 7 },
+    { ...fields, addresses: [["10.0.0.1", 80], "/run/a.socket"] },
+    { ...fields, addresses: Array(7).fill(["10.0.0.1", 80]) },
+    { ...fields, addresses: {} },
+    { ...fields, commitment: base64url(new Uint8Array(31)) },
+    { ...fields, commitment: `${fields.commitment}=` },
+    { ...fields, commitment: null },
+    { ...fields, more: 1 },
+    without,
+    [fields],
+    "null",
+    "{",
+    "",
+    text.padEnd(16_385),
+  ];
+  const head = `content-length: ${text.length}\r\n`;
+  const requests = [
+    ...bodies.map((body) => requestOf("/commitment", body)),
+    ...["/", "/commitment/", "/commitment?", "/Commitment", "/random", "/secret", "/confirmed"]
+      .map((uri) => requestOf(uri, fields)),
+    ...["PUT", "DELETE", "HEAD"].map((method) => `${method} /authority HTTP/1.1\r\n\r\n`),
+    "GET /commitment HTTP/1.1\r\n\r\n",
+    "GET /authority? HTTP/1.1\r\n\r\n",
+    messageOf("GET /authority HTTP/1.1", "{}"),
+    messageOf("PUT /commitment HTTP/1.1", text),
+    `POST /commitment HTTP/1.1\r\n\r\n${text}`,
+    `POST /commitment HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n` +
+    `${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`,
+    // What a page of the web would send.
+    `POST /commitment HTTP/1.1\r\norigin: null\r\n${head}\r\n${text}`,
+    `POST /commitment HTTP/1.1\r\norigin: http://a.example\r\n${head}\r\n${text}`,
+    "GET /authority HTTP/1.1\r\norigin: http://a.example\r\n\r\n",
+    "OPTIONS /commitment HTTP/1.1\r\norigin: http://a.example\r\n\r\n",
+  ];
+  for (const request of requests) {
+    using stranger = await Stranger.plain(plainOf(invitation));
+    stranger.write(request);
+    assertEquals(await stranger.end(), "", request.slice(0, 300));
+  }
+  assertEquals(inviter.questions, []);
+  // A second commitment, and one of 16 KiB.
+  using joiner = await RawJoiner.commit(
+    invitation,
+    viewer,
+    (each) => JSON.stringify(each).padEnd(16_384),
+  );
+  const before = joiner.stranger.received;
+  joiner.stranger.post("/commitment", fields);
+  assertEquals(await joiner.stranger.end(), before);
+  // That was the one try.
+  for (let tries = 1; tries < 5; tries++) {
+    await camera.logger.waitFor("info", "not paired by a number", tries);
+    using another = await RawJoiner.commit(invitation, viewer);
+    another.stranger.socket.end();
+  }
+  assertEquals(inviter.questions, []);
+});
+
+Deno.test("strangers at the plain port have two seconds, and the oldest of 64 gives way", async () => {
+  await using setup = await openAsking("viewer");
+  const { camera, viewer, invitation, inviter } = setup;
+  {
+    using timeouts = fastTimeouts((milliseconds) => milliseconds === 2000);
+    const request = requestOf("/commitment", commitmentOf(viewer).fields);
+    await Promise.all(["", request.slice(0, 20), request.slice(0, -1)].map(async (text) => {
+      using stranger = await Stranger.plain(plainOf(invitation));
+      stranger.write(text);
+      assertEquals(await stranger.end(), "");
+    }));
+    // After an answer as long again.
+    using stranger = await Stranger.plain(plainOf(invitation));
+    stranger.write("GET /authority HTTP/1.1\r\n\r\n");
+    await stranger.text(200);
+    await stranger.end();
+    assertEquals(timeouts.started.filter((each) => each === 2000).length, 5);
+    const late = camera.logger.at("debug").filter((line) => line.includes("took too long"));
+    assertEquals(late.length, 4);
+  }
+  using strangers = new DisposableStack();
+  const opened: Stranger[] = [];
+  using _timeouts = fastTimeouts((milliseconds) => milliseconds === 2000, 1 / 100);
+  for (let i = 0; i < 65; i++) {
+    opened.push(strangers.use(await Stranger.plain(plainOf(invitation))));
+  }
+  await opened[0]!.end();
+  assertEquals(camera.logger.at("debug").filter((line) => line.includes("newer")).length, 1);
+  assert(opened.slice(1).every(({ socket }) => !socket.destroyed));
+  // Who commits does so at once.
+  await assertNumberIsGood(invitation, inviter, viewer);
+});
+
+// At the port of TLS.
+
+/** Sends `/confirmed`, and asserts that the connection is closed without an answer. */
+async function assertRefused(joiner: RawJoiner, options: object, body: unknown = {}) {
+  using stranger = await joiner.confirm(options, body);
+  assertEquals(await stranger.end(), "", Deno.inspect(options));
+}
+
+Deno.test("only the certificate of the device that is asked about confirms, over a connection of its own", async () => {
+  await using setup = await openAsking("viewer", "other");
+  const { camera, viewer, other, invitation, inviter } = setup;
+  using joiner = await RawJoiner.commit(invitation, viewer);
+  // Before the random value it is too early.
+  await assertRefused(joiner, viewer);
+  await joiner.reveal();
+  const { answer, signal } = await inviter.asked();
+  for (const options of [{}, other, camera]) await assertRefused(joiner, options);
+  for (const body of [{ more: 1 }, "[]", "null", "", "{"]) {
+    await assertRefused(joiner, viewer, body);
+  }
+  // Whoever has the line has no need of a certificate still, but none confirms.
+  using stranger = await Stranger.connect(addressOf(invitation), other);
+  stranger.post("/value", { value: base64url(new Uint8Array(16)) });
+  assertEquals(await stranger.end(), "");
+  assertEquals([signal.aborted, await camera.written()], [false, []]);
+  using secure = await joiner.confirm();
+  secure.write("");
+  // A second one while the first waits.
+  await assertRefused(joiner, viewer);
+  answer(true);
+  assertEquals(await secure.text(200), "{}");
+  secure.socket.end();
+  assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+});
+
+Deno.test("a certificate below an intermediate of the authority does not confirm", async () => {
+  await using setup = await openAsking("viewer");
+  const { camera, viewer, invitation, inviter } = setup;
+  const root = makeAuthority();
+  const between = makeAuthority({ issuer: root });
+  const below = makeLeaf(between);
+  const chain = { cert: below.pem + between.pem, key: below.keyPem };
+  const device = { ...viewer, authority: { ...viewer.authority, der: root.der } };
+  using joiner = await RawJoiner.commit(invitation, device);
+  await joiner.reveal();
+  await inviter.asked();
+  await assertRefused(joiner, { identity: chain });
+  assertEquals(await camera.written(), []);
+});
+
+/** Asks to be stored with `openssl s_client`; returns what that has printed. */
+async function confirmWithOpenssl(invitation: Invitation, ...args: string[]): Promise<string> {
+  const [host, port] = addressOf(invitation);
+  const { stdout } = await converse(
+    "openssl",
+    ["s_client", "-connect", `${host}:${port}`, "-alpn", "degu-pair/2", "-ign_eof", ...args],
+    requestOf("/confirmed", {}),
+  );
+  return stdout;
+}
+
+opensslTest("a resumed session has a certificate only if that was verified", async (pki) => {
+  await using setup = await openAsking("viewer", "other");
+  const { camera, viewer, other, invitation, inviter } = setup;
+  // A device whose certificate no other test has shown to this process.
+  const authority = makeAuthority();
+  const leaf = makeLeaf(authority);
+  const device = { ...viewer, authority: { ...viewer.authority, der: authority.der } };
+  await Deno.writeTextFile(pki.path("cert.pem"), leaf.pem);
+  await Deno.writeTextFile(pki.path("key.pem"), leaf.keyPem);
+  const own = ["-cert", pki.path("cert.pem"), "-key", pki.path("key.pem")];
+  for (const version of ["-tls1_2", "-tls1_3"]) {
+    // Nobody is asked about, so there is no certificate in the session.
+    const ticket = pki.path("without.ticket");
+    await confirmWithOpenssl(invitation, version, ...own, "-sess_out", ticket);
+    using joiner = await RawJoiner.commit(invitation, device);
+    await joiner.reveal();
+    const { signal } = await inviter.asked();
+    const resumed = await confirmWithOpenssl(invitation, version, ...own, "-sess_in", ticket);
+    assertMatch(resumed, /\nReused, TLSv1/, version);
+    assert(!resumed.includes("HTTP/1.1"), version);
+    assertEquals(signal.aborted, false);
+    joiner.stranger.socket.end();
+    await abortOf(signal);
+  }
+  // The certificate is shown while another device is asked about, so that it is not verified.
+  const unverified = pki.path("unverified.ticket");
+  {
+    using joiner = await RawJoiner.commit(invitation, other);
+    await joiner.reveal();
+    const { signal } = await inviter.asked();
+    await confirmWithOpenssl(invitation, "-tls1_3", ...own, "-sess_out", unverified);
+    joiner.stranger.socket.end();
+    await abortOf(signal);
+  }
+  using joiner = await RawJoiner.commit(invitation, device);
+  await joiner.reveal();
+  const { answer } = await inviter.asked();
+  const resumed = await confirmWithOpenssl(invitation, "-tls1_3", "-sess_in", unverified);
+  assertMatch(resumed, /\nReused, TLSv1/);
+  assert(!resumed.includes("HTTP/1.1"));
+  assertEquals(await camera.written(), []);
+  answer(true);
+  assertMatch(await confirmWithOpenssl(invitation, "-tls1_3", ...own), /HTTP\/1.1 200 OK/);
+  assertEquals((await within(invitation.paired, "it is paired")).name, "viewer");
+});
+
+opensslTest(
+  "whoever shows the certificate of a device without its key does not confirm",
+  async (pki) => {
+    await using setup = await openAsking("viewer");
+    const { camera, viewer, invitation, inviter } = setup;
+    using joiner = await RawJoiner.commit(invitation, viewer);
+    await joiner.reveal();
+    (await inviter.asked()).answer(true);
+    const { cert, key } = viewer.identity;
+    const jwkOf = (pem: string) => createPrivateKey(pem).export({ format: "jwk" });
+    const bytes = (text: unknown) => Uint8Array.fromBase64(String(text), { alphabet: "base64url" });
+    const own = jwkOf(key);
+    // A key (RFC 5915) with the public half of the device's own, and the private half of another one.
+    const der = Uint8Array.from([
+      ...Uint8Array.fromHex("30770201010420"),
+      ...bytes(jwkOf(makeAuthority().keyPem)["d"]),
+      ...Uint8Array.fromHex("a00a06082a8648ce3d030107a14403420004"),
+      ...bytes(own["x"]),
+      ...bytes(own["y"]),
+    ]);
+    const lines = der.toBase64().replaceAll(/(.{64})/g, "$1\n");
+    const mixed = `-----BEGIN EC PRIVATE KEY-----\n${lines}\n-----END EC PRIVATE KEY-----\n`;
+    await Deno.writeTextFile(pki.path("cert.pem"), cert);
+    await Deno.writeTextFile(pki.path("mixed.pem"), mixed);
+    await Deno.writeTextFile(pki.path("key.pem"), key);
+    const ask = (version: string, name: string) =>
+      confirmWithOpenssl(
+        invitation,
+        version,
+        "-cert",
+        pki.path("cert.pem"),
+        "-key",
+        pki.path(name),
+      );
+    for (const version of ["-tls1_2", "-tls1_3"]) {
+      const said = await ask(version, "mixed.pem");
+      // The handshake has begun, so the key was loaded.
+      assertMatch(said, /CONNECTED/);
+      assert(!said.includes("HTTP/1.1"), version);
+    }
+    assertEquals(await camera.written(), []);
+    assertMatch(await ask("-tls1_3", "key.pem"), /HTTP\/1.1 200 OK/);
+    assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+  },
+);
+
+Deno.test("while a question is open a line still needs no certificate, whoever shows one", async () => {
+  await using setup = await openAsking("viewer", "other");
+  const { viewer, other, invitation, inviter } = setup;
+  using joiner = await RawJoiner.commit(invitation, viewer);
+  await joiner.reveal();
+  const { signal } = await inviter.asked();
+  using stranger = await Stranger.connect(addressOf(invitation), viewer);
+  stranger.post("/secret", introductionOf(invitation.line, other));
+  const { value } = await stranger.answer(200);
+  await abortOf(signal);
+  using second = await Stranger.connect(addressOf(invitation), other);
+  second.post("/value", { value });
+  await second.answer(204);
+  second.socket.end();
+  assertEquals((await within(invitation.paired, "it is paired")).id, other.id);
+});

@@ -1,0 +1,736 @@
+/** Pairing by a number between two devices, one of which may do anything. */
+import { type Address, ConnectionClosedError, DeguError, type HostAddress } from "@degu/degu/base";
+import type { Confirm, Invitation } from "@degu/degu/device";
+import {
+  commitmentTo,
+  numberOf as libraryNumberOf,
+} from "@degu/internal/device/pairing_messages.ts";
+import { fastTimeouts } from "@degu/testing/clock.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { decodeLine } from "@degu/internal/device/invitation_line.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { serveNodeTls } from "@degu/testing/raw_tls.ts";
+import { answerOf } from "./pairing_inviter.ts";
+import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { cpSync } from "node:fs";
+import {
+  abortOf,
+  addressOf,
+  base64url,
+  commitmentOf,
+  introductionOf,
+  makeDevices,
+  openInvitation,
+  PairingDevice,
+  person,
+  plainOf,
+  RawJoiner,
+  Stranger,
+} from "./pairing.ts";
+
+/** Nobody is asked. */
+const unasked: Confirm = () => {
+  throw new Error("asked");
+};
+const yes: Confirm = () => true;
+
+/** An invitation that a person confirms, and devices that may join it. */
+async function openAsking<Name extends string>(others: readonly Name[], options: object = {}) {
+  const inviter = person();
+  const setup = await openInvitation(others, { confirm: inviter.confirm, ...options });
+  return Object.assign(setup, { inviter });
+}
+
+/** Asserts that nobody is stored, and that the line still pairs. */
+async function assertLineIsGood(
+  camera: PairingDevice,
+  viewer: PairingDevice,
+  invitation: Invitation,
+): Promise<void> {
+  assertEquals([await camera.written(), await viewer.written()], [[], []]);
+  const paired = Promise.all([viewer.join(invitation.line), invitation.paired]);
+  assertEquals((await within(paired, "the line pairs")).map(({ name }) => name), [
+    "camera",
+    "viewer",
+  ]);
+}
+
+Deno.test("two devices pair by a number, whoever confirms first", async (t) => {
+  for (const first of ["inviter", "joiner"] as const) {
+    await t.step(`the ${first} first`, async () => {
+      await using setup = await openAsking(["viewer"], { serving: [["127.0.0.1", 7443]] });
+      const { camera, viewer, invitation, inviter } = setup;
+      const joiner = person();
+      const joining = viewer.joinByNumber(invitation, joiner.confirm, {
+        serving: [["::1", 7444]],
+        peerName: "hall",
+      });
+      const questions = { inviter: await inviter.asked(), joiner: await joiner.asked() };
+      assertMatch(questions.inviter.number, /^\d{6}$/);
+      assertEquals(questions.inviter.number, questions.joiner.number);
+      assertEquals([questions.inviter.name, questions.inviter.id], ["viewer", viewer.id]);
+      assertEquals([questions.joiner.name, questions.joiner.id], ["camera", camera.id]);
+      questions[first].answer(true);
+      // Nothing is stored without both.
+      await turnOfEventLoop();
+      assertEquals([await camera.written(), await viewer.written()], [[], []]);
+      questions[first === "inviter" ? "joiner" : "inviter"].answer(true);
+      const both = Promise.all([joining, invitation.paired]);
+      const [atJoiner, atInviter] = await within(both, "the two are paired");
+      assertEquals([atJoiner.name, atInviter.name], ["hall", "viewer"]);
+      assertEquals([atJoiner.id, atInviter.id], [camera.id, viewer.id]);
+      assertEquals(atJoiner.certificate, camera.authority.certificate);
+      assertEquals(atInviter.certificate, viewer.authority.certificate);
+      assertEquals(atJoiner.addresses, [["127.0.0.1", 7443]]);
+      assertEquals(atInviter.addresses, [["::1", 7444]]);
+      assertEquals([await camera.peers(), await viewer.peers()], [[atInviter], [atJoiner]]);
+      for (const { signal } of Object.values(questions)) assertEquals(signal.aborted, false);
+      for (const { logger } of [camera, viewer]) assertEquals(logger.at("warn"), []);
+    });
+  }
+});
+
+Deno.test("the number and the commitment are those of the documentation", async () => {
+  const random = new Uint8Array(32).fill(7);
+  const text = (value: string) => new TextEncoder().encode(value);
+  // Computed by Python's hashlib.
+  assertEquals(
+    commitmentTo(text("authority"), random).toHex(),
+    "0890ca8a099aa5cfa1434828082138e499dd37e22ef477b7f42bf1739270bfdf",
+  );
+  const rows = [["request 1", "450940"], ["request 2", "332419"], ["request 4", "062975"]] as const;
+  for (const [request, number] of rows) {
+    assertEquals(libraryNumberOf(text(request), text("response"), random), number);
+  }
+  await using setup = await openAsking(["viewer"]);
+  const { viewer, invitation, inviter } = setup;
+  using joiner = await RawJoiner.commit(invitation, viewer);
+  await joiner.reveal();
+  assertEquals((await inviter.asked()).number, joiner.number);
+});
+
+Deno.test("a joiner that follows the documentation is stored before it is answered", async () => {
+  await using setup = await openAsking(["viewer"]);
+  const { camera, viewer, invitation, inviter } = setup;
+  using joiner = await RawJoiner.commit(invitation, viewer);
+  await joiner.reveal();
+  {
+    // The authority is given at any time, and whoever has it need not hurry then.
+    using timeouts = fastTimeouts(() => false);
+    joiner.stranger.write("GET /authority HTTP/1.1\r\n\r\n");
+    assertEquals(latin1(await joiner.stranger.text(200)), camera.authority.der);
+    assertEquals(timeouts.started.filter((each) => each === 2000), []);
+  }
+  (await inviter.asked()).answer(true);
+  using secure = await joiner.confirm();
+  assertEquals(await secure.text(200), "{}");
+  assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
+  secure.socket.end();
+  assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+});
+
+Deno.test("a no, an error or a wrong value at the inviter: the joiner is told, and the line still pairs", async () => {
+  const rows: [confirm: Confirm, level: "error" | "info", logged: string][] = [
+    [() => false, "info", "not confirmed here"],
+    [() => "yes" as never, "info", "not confirmed here"],
+    [() => Promise.resolve(1 as never), "info", "not confirmed here"],
+    [
+      () => {
+        throw new Error("no terminal");
+      },
+      "error",
+      "no terminal",
+    ],
+    [() => Promise.reject(new Error("no terminal")), "error", "no terminal"],
+  ];
+  for (const [confirm, level, logged] of rows) {
+    await using setup = await openInvitation(["viewer"], { confirm });
+    const { camera, viewer, invitation } = setup;
+    const joiner = person();
+    const joining = viewer.joinByNumber(invitation, joiner.confirm);
+    await assertRejects(() => within(joining, "it ends"), DeguError, "camera did not confirm");
+    // It may have ended before anybody was asked.
+    for (const { signal } of joiner.questions) {
+      assertEquals((await abortOf(signal) as Error).message, "camera did not confirm");
+    }
+    assert(camera.logger.at(level).some((line) => line.includes(logged)), logged);
+    await assertLineIsGood(camera, viewer, invitation);
+  }
+});
+
+Deno.test("a joiner that has confirmed is told of a no, too", async () => {
+  await using setup = await openAsking(["viewer"]);
+  const { viewer, camera, invitation, inviter } = setup;
+  const joining = viewer.joinByNumber(invitation, yes);
+  const { answer } = await inviter.asked();
+  answer(false);
+  await assertRejects(() => within(joining, "it ends"), DeguError, "camera did not confirm");
+  await assertLineIsGood(camera, viewer, invitation);
+});
+
+Deno.test("a no, an error or a wrong value at the joiner: the inviter is asked no longer, and the line still pairs", async () => {
+  const failure = new Error("no terminal");
+  const rows: [confirm: Confirm, cause: unknown][] = [
+    [() => false, undefined],
+    [() => "yes" as never, undefined],
+    [() => Promise.resolve(1 as never), undefined],
+    [() => {
+      throw failure;
+    }, failure],
+    [() => Promise.reject(failure), failure],
+  ];
+  for (const [confirm, cause] of rows) {
+    await using setup = await openAsking(["viewer"]);
+    const { camera, viewer, invitation, inviter } = setup;
+    const gate = Promise.withResolvers<void>();
+    const joining = viewer.joinByNumber(invitation, async (asked) => {
+      await gate.promise;
+      return await confirm(asked);
+    });
+    const { signal } = await inviter.asked();
+    gate.resolve();
+    const error = await assertRejects(() => joining, DeguError, "not confirmed here");
+    assertEquals(error.cause, cause);
+    await abortOf(signal);
+    await assertLineIsGood(camera, viewer, invitation);
+  }
+});
+
+Deno.test("nobody answers: after 120 s both end, and the signals are aborted", async () => {
+  await using setup = await openAsking(["viewer"]);
+  const { camera, viewer, invitation, inviter } = setup;
+  const joiner = person();
+  {
+    using timeouts = fastTimeouts((milliseconds) => milliseconds === 120_000, 1000);
+    const joining = viewer.joinByNumber(invitation, joiner.confirm);
+    await assertRejects(() => within(joining, "it ends"), DeguError, "no answer within 120 s");
+    assertEquals(timeouts.started.filter((each) => each === 120_000).length, 2);
+    const atJoiner = await joiner.asked();
+    assertEquals((await abortOf(atJoiner.signal) as Error).message, "no answer within 120 s");
+    await abortOf((await inviter.asked()).signal);
+    // The inviter's own time, where the joiner only waits.
+    using silent = await RawJoiner.commit(invitation, viewer);
+    await silent.reveal();
+    const { signal } = await inviter.asked();
+    assertMatch(String(await abortOf(signal)), /no answer within 120 s/);
+    assertEquals(await silent.stranger.end() === "", false);
+    // Who has confirmed waits no longer.
+    using late = await RawJoiner.commit(invitation, viewer);
+    await late.reveal();
+    const confirmed = await inviter.asked();
+    confirmed.answer(true);
+    assertMatch(String(await abortOf(confirmed.signal)), /no answer within 120 s/);
+  }
+  await assertLineIsGood(camera, viewer, invitation);
+});
+
+Deno.test("the end of either connection of the joiner ends the question of the inviter", async () => {
+  await using setup = await openAsking(["viewer"]);
+  const { camera, viewer, invitation, inviter } = setup;
+  {
+    using joiner = await RawJoiner.commit(invitation, viewer);
+    await joiner.reveal();
+    const { signal } = await inviter.asked();
+    joiner.stranger.socket.end();
+    await abortOf(signal);
+  }
+  using joiner = await RawJoiner.commit(invitation, viewer);
+  await joiner.reveal();
+  const { signal, answer } = await inviter.asked();
+  using secure = await joiner.confirm();
+  secure.socket.end();
+  await abortOf(signal);
+  assertEquals((await joiner.stranger.end()).endsWith("{}"), true);
+  answer(true);
+  await assertLineIsGood(camera, viewer, invitation);
+});
+
+Deno.test("closing and expiry of the invitation end the question in each of its phases", async (t) => {
+  const closed = (error: unknown) => assert(error instanceof ConnectionClosedError, `${error}`);
+  await t.step("before the random value", async () => {
+    await using setup = await openAsking(["viewer"]);
+    const { viewer, invitation, inviter } = setup;
+    using joiner = await RawJoiner.commit(invitation, viewer);
+    await invitation.close();
+    await joiner.stranger.end();
+    assertEquals(inviter.questions, []);
+  });
+  for (const isConfirmed of [false, true]) {
+    await t.step(isConfirmed ? "confirmed at the inviter" : "asked", async () => {
+      await using setup = await openAsking(["viewer"]);
+      const { camera, viewer, invitation, inviter } = setup;
+      const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
+      joining.catch(() => {});
+      const { signal, answer } = await inviter.asked();
+      if (isConfirmed) answer(true);
+      const closing = invitation.close();
+      closed(await abortOf(signal));
+      await assertRejects(() => within(joining, "it ends"), DeguError, "camera did not confirm");
+      await closing;
+      await assertRejects(() => invitation.paired, ConnectionClosedError);
+      assertEquals([await camera.written(), await viewer.written()], [[], []]);
+    });
+  }
+  await t.step("confirmed at the joiner, which has come back", async () => {
+    await using setup = await openAsking(["viewer"]);
+    const { camera, viewer, invitation, inviter } = setup;
+    using joiner = await RawJoiner.commit(invitation, viewer);
+    await joiner.reveal();
+    const { signal } = await inviter.asked();
+    using secure = await joiner.confirm();
+    const closing = invitation.close();
+    closed(await abortOf(signal));
+    assertEquals(await secure.end(), "");
+    await closing;
+    assertEquals(await camera.written(), []);
+  });
+  await t.step("expiry", async () => {
+    const devices = await makeDevices("camera", "viewer");
+    await using _devices = devices;
+    const { camera, viewer } = devices;
+    const inviter = person();
+    using _timeouts = fastTimeouts((milliseconds) => milliseconds === 59_000, 59);
+    await using invitation = await camera.invite({ confirm: inviter.confirm, seconds: 59 });
+    using joiner = await RawJoiner.commit(invitation, viewer);
+    await joiner.reveal();
+    const { signal } = await inviter.asked();
+    assert(await abortOf(signal) instanceof Deno.errors.TimedOut);
+    await assertRejects(() => invitation.paired, Deno.errors.TimedOut);
+  });
+});
+
+Deno.test("its signal, and closing the device, end joining by a number at any moment", async () => {
+  await using setup = await openAsking(["viewer", "other"]);
+  const { viewer, other, invitation } = setup;
+  const reason = new Error("enough");
+  const before = viewer.joinByNumber(invitation, unasked, { signal: AbortSignal.abort(reason) });
+  assertEquals(await assertRejects(() => before), reason);
+  for (const device of [viewer, other]) {
+    const controller = new AbortController();
+    const joiner = person();
+    const joining = device.joinByNumber(invitation, joiner.confirm, { signal: controller.signal });
+    joining.catch(() => {});
+    const { signal } = await joiner.asked();
+    if (device === viewer) controller.abort(reason);
+    else device[Symbol.asyncDispose]();
+    const error = await assertRejects(() => within(joining, "it ends"));
+    assertEquals(error, await abortOf(signal));
+    if (device === viewer) assertEquals(error, reason);
+    else assert(error instanceof ConnectionClosedError);
+  }
+});
+
+Deno.test("of two joiners at once one is asked about, and the other is told so", async () => {
+  await using setup = await openAsking(["viewer", "other"]);
+  const { camera, viewer, other, invitation, inviter } = setup;
+  const joiner = person();
+  const joining = viewer.joinByNumber(invitation, joiner.confirm);
+  joining.catch(() => {});
+  const question = await inviter.asked();
+  await assertRejects(
+    () => other.joinByNumber(invitation, unasked),
+    DeguError,
+    "is asking about another device",
+  );
+  question.answer(true);
+  (await joiner.asked()).answer(true);
+  assertEquals((await joining).id, camera.id);
+  assertEquals((await invitation.paired).id, viewer.id);
+  assertEquals(await other.written(), []);
+});
+
+Deno.test("five numbers that are not confirmed close the number, with one warning; the line still pairs", async () => {
+  await using setup = await openInvitation(["viewer", "other"], { confirm: () => false });
+  const { camera, viewer, other, invitation } = setup;
+  const refusal = (device: PairingDevice) =>
+    assertRejects(() => device.joinByNumber(invitation, () => new Promise(() => {})), DeguError);
+  for (let i = 0; i < 5; i++) {
+    assertEquals((await refusal(other)).message, "camera did not confirm");
+  }
+  for (const device of [viewer, other]) {
+    assertMatch((await refusal(device)).message, /takes no more numbers/);
+  }
+  const warnings = camera.logger.at("warn").filter((line) => line.includes("5 numbers"));
+  assertEquals([warnings.length, camera.logger.at("warn").length], [1, 1]);
+  await assertLineIsGood(camera, viewer, invitation);
+});
+
+Deno.test("an answered commitment is a try even without a question; one that is refused is none", async () => {
+  await using setup = await openAsking(["viewer"]);
+  const { camera, viewer, invitation, inviter } = setup;
+  for (let i = 0; i < 4; i++) {
+    using joiner = await RawJoiner.commit(invitation, viewer);
+    // Busy, and its own authority: refused as often as asked.
+    for (const [device, reason] of [[viewer, "busy"], [camera, "self"]] as const) {
+      using other = await Stranger.plain(plainOf(invitation));
+      for (let j = 0; j < 3; j++) {
+        other.post("/commitment", commitmentOf(device).fields);
+        assertEquals(await other.answer(409), { reason });
+      }
+    }
+    joiner.stranger.socket.end();
+    await camera.logger.waitFor("info", "not paired by a number", i + 1);
+  }
+  {
+    using timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 50);
+    using silent = await RawJoiner.commit(invitation, viewer);
+    await silent.stranger.end();
+    assert(timeouts.started.includes(5000));
+  }
+  using late = await Stranger.plain(plainOf(invitation));
+  late.post("/commitment", commitmentOf(viewer).fields);
+  assertEquals(await late.answer(409), { reason: "closed" });
+  assertEquals(inviter.questions, []);
+  await assertLineIsGood(camera, viewer, invitation);
+});
+
+Deno.test("a right secret ends the question, and the line pairs; the number is closed then", async () => {
+  await using setup = await openAsking(["viewer", "other"]);
+  const { camera, viewer, other, invitation, inviter } = setup;
+  const joiner = person();
+  const joining = viewer.joinByNumber(invitation, joiner.confirm);
+  joining.catch(() => {});
+  const question = await inviter.asked();
+  using stranger = await Stranger.connect(addressOf(invitation));
+  stranger.post("/secret", introductionOf(invitation.line, other));
+  const { value } = await stranger.answer(200);
+  assertEquals((await abortOf(question.signal) as Error).message, "another device has the line");
+  await assertRejects(() => within(joining, "it ends"), DeguError, "camera did not confirm");
+  question.answer(true);
+  await assertRejects(() => viewer.joinByNumber(invitation, unasked), DeguError, "no more numbers");
+  assertEquals(await camera.written(), []);
+  using second = await Stranger.connect(addressOf(invitation), other);
+  second.post("/value", { value });
+  await second.answer(204);
+  second.socket.end();
+  assertEquals((await within(invitation.paired, "the line pairs")).id, other.id);
+});
+
+Deno.test("a secret with a hostile introduction ends the question, too, and the invitation goes on", async () => {
+  await using setup = await openAsking(["viewer"]);
+  const { camera, viewer, invitation, inviter } = setup;
+  using joiner = await RawJoiner.commit(invitation, viewer);
+  await joiner.reveal();
+  const { signal } = await inviter.asked();
+  using stranger = await Stranger.connect(addressOf(invitation));
+  stranger.post("/secret", { ...introductionOf(invitation.line, viewer), name: "-" });
+  await stranger.answer(403);
+  await abortOf(signal);
+  await assertLineIsGood(camera, viewer, invitation);
+});
+
+Deno.test("a device can't join itself, or a copy of its directory, by a number", async () => {
+  await using setup = await openAsking([]);
+  await using copyDir = await tempDir();
+  const { camera, invitation, inviter } = setup;
+  cpSync(camera.dir, copyDir.path, { recursive: true });
+  await using twin = await PairingDevice.open(copyDir.path, "camera");
+  for (const device of [camera, twin]) {
+    const joining = device.joinByNumber(invitation, unasked);
+    await assertRejects(() => joining, RangeError, "can't be paired with itself");
+  }
+  assertEquals(inviter.questions, []);
+});
+
+Deno.test("without confirm the plain port gives the authority, and nothing else", async () => {
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
+  await assertRejects(
+    () => viewer.joinByNumber(invitation, unasked),
+    DeguError,
+    "no device invites",
+  );
+  using stranger = await Stranger.plain(plainOf(invitation));
+  for (let i = 0; i < 30; i++) {
+    stranger.write("GET /authority HTTP/1.1\r\n\r\n");
+    const der = latin1(await stranger.text(200));
+    assertEquals(der, camera.authority.der);
+  }
+  stranger.post("/", {});
+  assertMatch(await stranger.end(), /^content-type: application\/pkix-cert$/m);
+});
+
+Deno.test("the addresses of an invitation are those of its line, with the plain ports", async () => {
+  await using devices = await makeDevices("camera");
+  const { camera } = devices;
+  const port = await freePair();
+  const listen: Address[] = [["127.0.0.1", port], ["127.0.0.2", 0], ["0.0.0.0", 0]];
+  await using invitation = await camera.device.invite({ listen: listen as HostAddress[] });
+  const { addresses } = decodeLine(invitation.line);
+  assertEquals(invitation.addresses, addresses.map(([host, , plain]) => [host, plain]));
+  assertEquals(addresses[0], ["127.0.0.1", port, port + 1]);
+  assert(addresses.every(([host]) => host !== "0.0.0.0"));
+  assert(Object.isFrozen(invitation.addresses) && Object.isFrozen(invitation.addresses[0]));
+  // A wildcard has one pair of ports for all of its addresses.
+  const pairs = addresses.slice(2).map(([, ...ports]) => ports.join());
+  assertEquals(new Set(pairs).size, 1);
+  await assertRejects(
+    () => camera.invite({ listen: [["127.0.0.1", 0], ["::1", 65_535]] }),
+    RangeError,
+    "listen[1][1]: must be below 65535",
+  );
+  // The next port is taken.
+  await assertRejects(
+    () => camera.invite({ listen: [["127.0.0.1", port - 1]] }),
+    Deno.errors.AddrInUse,
+    `listen[0]: can't listen at 127.0.0.1:${port}`,
+  );
+});
+
+/** A port that is free, as its neighbors are. */
+async function freePair(): Promise<number> {
+  for (;;) {
+    const port = await unusedPort();
+    try {
+      for (const each of [port - 1, port, port + 1]) {
+        Deno.listen({ hostname: "127.0.0.1", port: each }).close();
+      }
+      return port;
+    } catch {
+      continue;
+    }
+  }
+}
+
+Deno.test("wrong arguments of joining by a number", async () => {
+  await using setup = await openAsking(["viewer"]);
+  const { camera, viewer, invitation, inviter } = setup;
+  const confirm = unasked;
+  const good = invitation.addresses;
+  const rows: [given: unknown, options: unknown, Class: new () => Error, message: string][] = [
+    [good, undefined, TypeError, "confirm: must be a function; got undefined"],
+    [good, {}, TypeError, "confirm: must be a function; got undefined"],
+    [good, { confirm: true }, TypeError, "confirm: must be a function; got boolean"],
+    [good, { confirm, other: 1 }, TypeError, "other"],
+    [good, { confirm, signal: {} }, TypeError, "signal"],
+    [good, { confirm, peerName: "-" }, RangeError, "peerName"],
+    [good, { confirm, serving: ["/a"] }, RangeError, "serving[0]"],
+    [[], { confirm }, RangeError, "addresses: must not be empty"],
+    [["/run/a"], { confirm }, RangeError, "addresses[0]: must be a host with a port"],
+    [[...good, ["127.0.0.1", 0]], { confirm }, RangeError, "addresses[1][1]"],
+    [[7], { confirm }, TypeError, "addresses[0]"],
+    [invitation.line, { confirm }, TypeError, "confirm"],
+    [7, { confirm }, TypeError, ""],
+  ];
+  for (const [given, options, Class, message] of rows) {
+    const join = viewer.device.join as (given: unknown, options: unknown) => Promise<unknown>;
+    const joining = () => join.call(viewer.device, given, options);
+    await assertRejects(joining, Class, message, Deno.inspect([given, options]));
+  }
+  await assertRejects(() => camera.invite({ confirm: 1 as never }), TypeError, "confirm: must be");
+  assertEquals(inviter.questions, []);
+});
+
+/** An inviter that answers as a test wants, and counts what it is asked. */
+function startHostile(answers: (request: string, count: number) => string | null) {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const conns: Deno.Conn[] = [];
+  const counter = { count: 0 };
+  const serveOne = async (conn: Deno.Conn) => {
+    let text = "";
+    for await (const bytes of conn.readable) {
+      text += new TextDecoder().decode(bytes);
+      const [head = "", body = ""] = text.split("\r\n\r\n");
+      const length = Number(/^content-length: (\d+)$/m.exec(head)?.[1]);
+      if (!(body.length >= length)) continue;
+      const answer = answers(text, counter.count++);
+      text = "";
+      if (answer !== null) await conn.write(new TextEncoder().encode(answer));
+    }
+  };
+  const running: Promise<void>[] = [];
+  const done = (async () => {
+    for await (const conn of listener) {
+      conns.push(conn);
+      running.push(serveOne(conn).catch(() => {}));
+    }
+  })();
+  const dispose = async () => {
+    listener.close();
+    await done;
+    for (const conn of conns) {
+      try {
+        conn.close();
+      } catch {
+        // Its end was read.
+      }
+    }
+    await Promise.all(running);
+  };
+  const { port } = listener.addr as Deno.NetAddr;
+  const addresses: Address[] = [["127.0.0.1", port]];
+  return Object.assign(counter, { addresses, port, conns, [Symbol.asyncDispose]: dispose });
+}
+
+/** What an inviter answers that follows the documentation, with other fields. */
+function offerOf(device: PairingDevice, changes: object = {}): string {
+  return answerOf({
+    authority: base64url(device.authority.der),
+    name: device.name,
+    addresses: [],
+    random: base64url(new Uint8Array(32)),
+    port: 1,
+    ...changes,
+  });
+}
+
+Deno.test("an inviter that answers a commitment gets no other try, and no other address is asked", async () => {
+  await using setup = await openAsking(["viewer"]);
+  const { camera, viewer, invitation, inviter } = setup;
+  const { der } = viewer.authority;
+  const rows: [answer: string, message: RegExp][] = [
+    [offerOf(camera, { authority: base64url(new Uint8Array(300)) }), /is not valid/],
+    [offerOf(camera, { authority: base64url(der) }), /can't be paired with itself/],
+    [offerOf(camera, { name: "a/b" }), /is not valid: its name/],
+    [offerOf(camera, { addresses: Array(7).fill(["10.0.0.1", 80]) }), /is not valid: it has 7/],
+    [offerOf(camera, { random: base64url(new Uint8Array(31)) }), /is not valid/],
+    [offerOf(camera, { port: 0 }), /is not valid: its port/],
+    [offerOf(camera, { port: 65_536 }), /is not valid: its port/],
+    [offerOf(camera, { port: "1" }), /is not valid: its port/],
+    [offerOf(camera, { port: 1.5 }), /is not valid: its port/],
+    [offerOf(camera, { more: 1 }), /is not valid: it must have the fields/],
+    [answerOf("[]"), /is not valid/],
+    [answerOf("{"), /is not valid/],
+    [answerOf("x".repeat(16_385)), /is not valid/],
+    ["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", /is not valid/],
+    [answerOf({ reason: "busy" }, "409 Conflict"), /is asking about another device/],
+    [answerOf({ reason: "closed" }, "409 Conflict"), /takes no more numbers/],
+    [answerOf({ reason: "self" }, "409 Conflict"), /can't be paired with itself/],
+    [answerOf({ reason: "tired" }, "409 Conflict"), /is not valid/],
+  ];
+  for (const [answer, message] of rows) {
+    await using hostile = startHostile(() => answer);
+    const addresses = [...hostile.addresses, ...invitation.addresses];
+    const joining = viewer.joinByNumber({ addresses }, unasked);
+    const Class = String(message).includes("itself") ? RangeError : DeguError;
+    const error = await assertRejects(() => joining, Class, undefined, answer);
+    assertMatch(error.message, message, answer);
+    assertEquals(hostile.count, 1);
+  }
+  assertEquals([await viewer.written(), inviter.questions], [[], []]);
+});
+
+Deno.test("an address that does not answer a commitment is followed by the next one", async () => {
+  await using setup = await openInvitation(["viewer"], { confirm: yes });
+  const { viewer, invitation } = setup;
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  await using refusing = startHostile(() => answerOf("", "403 Forbidden"));
+  await using other = startHostile(() => "SSH-2.0-OpenSSH\r\n\r\n");
+  using timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 50);
+  const addresses: Address[] = [
+    ["127.0.0.1", await unusedPort()],
+    ["127.0.0.1", (silent.addr as Deno.NetAddr).port],
+    ...refusing.addresses,
+    ...other.addresses,
+    ["localhost", plainOf(invitation)[1]],
+  ];
+  const nobody = viewer.joinByNumber({ addresses: addresses.slice(0, 4) }, unasked);
+  const { cause } = await assertRejects(() => nobody, DeguError, "no device invites at these");
+  const [refused, late, ...others] = (cause as AggregateError).errors;
+  assert(refused instanceof Deno.errors.ConnectionRefused);
+  assert(late instanceof Deno.errors.TimedOut);
+  assertEquals(others.length, 2);
+  const both = Promise.all([viewer.joinByNumber({ addresses }, yes), invitation.paired]);
+  await within(both, "the two are paired");
+  assertEquals([refusing.count, other.count], [2, 2]);
+  assert(timeouts.started.includes(5000));
+});
+
+Deno.test("an inviter that goes on otherwise, or ends its connection, has not confirmed", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const rows = [
+    answerOf({}, "403 Forbidden"),
+    answerOf({ more: 1 }),
+    answerOf("[]"),
+    "HTTP/1.1 200 OK\r\n\r\n",
+  ];
+  for (const answer of rows) {
+    await using hostile = startHostile((_, count) => count === 0 ? offerOf(camera) : answer);
+    const joining = viewer.joinByNumber(hostile, unasked);
+    await assertRejects(() => within(joining, "it ends"), DeguError, "camera did not confirm");
+  }
+  const ends: ((conn: Deno.Conn) => unknown)[] = [
+    (conn) => conn.close(),
+    (conn) => conn.write(new Uint8Array(1)),
+  ];
+  for (const end of ends) {
+    const joiner = person();
+    await using hostile = startHostile((_, count) => count === 0 ? offerOf(camera) : answerOf({}));
+    const joining = viewer.joinByNumber(hostile, joiner.confirm);
+    joining.catch(() => {});
+    const { signal } = await joiner.asked();
+    await end(hostile.conns[0]!);
+    await abortOf(signal);
+    await assertRejects(() => joining, DeguError, "camera did not confirm");
+  }
+  assertEquals(await viewer.written(), []);
+});
+
+Deno.test("the joiner stores only the very device of the number, and only what it has answered right", async () => {
+  await using devices = await makeDevices("camera", "viewer", "impostor");
+  const { camera, viewer, impostor } = devices;
+  const table: [by: PairingDevice, protocol: string, answer: string | null, message: RegExp][] = [
+    [camera, "degu-pair/2", answerOf({}), /^$/],
+    [camera, "degu-pair/2", answerOf({ more: 1 }), /camera did not confirm/],
+    [camera, "degu-pair/2", answerOf("", "204 No Content"), /camera did not confirm/],
+    [camera, "degu-pair/2", answerOf({}, "403 Forbidden"), /camera did not confirm/],
+    [camera, "degu-pair/2", null, /camera did not confirm/],
+    [camera, "degu-pair/1", answerOf({}), /can't be reached at 127.0.0.1/],
+    [impostor, "degu-pair/2", answerOf({}), /can't be reached at 127.0.0.1/],
+  ];
+  for (const [by, protocol, answer, message] of table) {
+    const requests: string[] = [];
+    await using secure = await serveNodeTls(
+      { ...by.identity, ALPNProtocols: [protocol], requestCert: true, rejectUnauthorized: false },
+      (socket) => {
+        socket.on("data", (bytes: Uint8Array) => {
+          requests.push(new TextDecoder().decode(bytes));
+          if (answer === null) socket.end();
+          else socket.write(answer);
+        });
+      },
+    );
+    const [, port] = secure.address;
+    await using hostile = startHostile((_, count) =>
+      count === 0 ? offerOf(camera, { port }) : answerOf({})
+    );
+    const joining = viewer.joinByNumber(hostile, yes);
+    const said = await within(joining, "it ends").then(() => "", (error) => error.message);
+    assertMatch(said, message);
+    assertEquals(requests.length, said.includes("reached") ? 0 : 1);
+    for (const each of requests) assertMatch(each, /^POST \/confirmed [^{]*\{\}$/);
+    assertEquals((await viewer.peers()).map(({ id }) => id), said === "" ? [camera.id] : []);
+    await viewer.device.forget(camera.id);
+  }
+});
+
+Deno.test("closing an invitation at any moment after its yes leaves an entry only if it has resolved", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const outcomes = new Set<string>();
+  for (let turns = 0; turns < 16; turns++) {
+    const inviter = person();
+    await using invitation = await camera.invite({ confirm: inviter.confirm });
+    using joiner = await RawJoiner.commit(invitation, viewer);
+    await joiner.reveal();
+    const { answer } = await inviter.asked();
+    using secure = await joiner.confirm();
+    secure.text(200).then(() => secure.socket.end(), () => {});
+    // By now the inviter has read it, and waits for the yes.
+    for (let i = 0; i < 10; i++) await turnOfEventLoop();
+    answer(true);
+    for (let i = 0; i < turns; i++) await null;
+    const closing = invitation.close();
+    const paired = invitation.paired.then(() => "paired", () => "not paired");
+    const outcome = await within(paired, "it is over");
+    await closing;
+    outcomes.add(outcome);
+    // What is still being stored is waited for.
+    const wasStored = await camera.device.forget(viewer.id);
+    assertEquals(wasStored, outcome === "paired", `${turns} turns`);
+  }
+  assertEquals(outcomes.size, 2);
+});

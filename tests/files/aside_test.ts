@@ -1,0 +1,405 @@
+/** What gives way to something of another kind is put aside, and whatever happens it is not lost. */
+
+import { Client } from "@degu/degu/client";
+import { FilesApp, listTree, TransferError, type TreeEntry, uploadTree } from "@degu/degu/files";
+import type { Method } from "@degu/degu/base";
+import { Turns } from "@degu/internal/disk/files.ts";
+import { digestTree } from "@degu/internal/files/entries.ts";
+import { readTree } from "@degu/internal/files/listing.ts";
+import { replaceDirectory } from "@degu/internal/files/replace_directory.ts";
+import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
+import { ASIDE } from "@degu/internal/files/reserved.ts";
+import { NOTHING, Root } from "@degu/internal/files/root.ts";
+import { bundleBytes } from "@degu/testing/bundles.ts";
+import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
+import { programCommand } from "@degu/testing/programs.ts";
+import { inLanes, RunningProcess } from "@degu/testing/processes.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { both, copyTree, DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+
+type Tree = Record<string, string | null>;
+
+const TIME = new Date(0);
+
+/** What gives way at the target to what the source has. */
+const ROWS: readonly [what: string, target: Tree, source: Tree][] = [
+  ["a directory to a file", { "a/x": "1", "a/y/z": "22", "a/empty": null }, { a: "new" }],
+  ["a file to a directory with a file", { a: "old" }, { "a/b/c": "new" }],
+  ["a file to an empty directory", { a: "old" }, { a: null }],
+];
+/** The target has one, and the source has none. */
+const OTHER = { other: "the same" };
+
+for (const direction of DIRECTIONS) {
+  // The last row differs from the others in what the server is asked to do.
+  for (const [what, target, source] of direction === "upload" ? ROWS : ROWS.slice(0, 2)) {
+    Deno.test(`${direction}: a kill at each step while ${what} gives way loses nothing, and the next call does the rest`, async () => {
+      let steps = 0;
+      let isOver = false;
+      await inLanes(2, 2, async () => {
+        while (!isOver) isOver ||= !await killAt(direction, steps++, target, source);
+      });
+      assert(steps > 4, `${steps} steps`);
+    });
+  }
+}
+
+/** Makes both trees, and kills the process whose tree is written at a step; false if it has none. */
+async function killAt(
+  direction: TreeDirection,
+  step: number,
+  target: Tree,
+  source: Tree,
+): Promise<boolean> {
+  await using dir = await tempDir();
+  const root = await Deno.realPath(dir.path);
+  const [from, to] = [`${root}/from`, `${root}/to`];
+  await fill(from, { ...OTHER, ...source });
+  await fill(to, { ...OTHER, ...target });
+  const before = await content(to);
+  const wasStopped = direction === "upload"
+    ? await killServer(from, to, step)
+    : await killClient(from, to, step);
+  // A list shows all of the old one, or all of the new one.
+  const app = new FilesApp(to, { list: true, write: true });
+  await using serving = serve(app);
+  const reading = await tempDir();
+  await using _reading = reading;
+  await copyTree("download", serving.makeClient(), `${reading.path}/tree`, "/", {});
+  const [found, after] = [await content(`${reading.path}/tree`), await content(from)];
+  const isOld = JSON.stringify(found) === JSON.stringify(before);
+  if (!isOld) assertEquals(found, after, `step ${step}`);
+  await using source_ = serve(new FilesApp(from, { list: true }));
+  const { result } = direction === "upload"
+    ? await copyTree("upload", serving.makeClient(), from, "/", { delete: true })
+    : await copyTree("download", source_.makeClient(), to, "/", { delete: true });
+  assertEquals([result.failed, result.deletionsKept], [0, null], `step ${step}`);
+  assertEquals(await content(to), after, `step ${step}`);
+  assertEquals(leftIn(to), [], `step ${step}`);
+  return wasStopped;
+}
+
+/** What lies aside, or is a part, below a directory. */
+function leftIn(dir: string): string[] {
+  return [...Deno.readDirSync(dir)].flatMap(({ name, isDirectory }) => [
+    ...name.includes(".degu-part") ? [`${dir}/${name}`] : [],
+    ...isDirectory ? leftIn(`${dir}/${name}`) : [],
+  ]);
+}
+
+function killedAt(step: number, dir: string, ...args: readonly unknown[]): RunningProcess {
+  const flags = ["--allow-net=127.0.0.1", `--allow-read=${dir}`, `--allow-write=${dir}`];
+  const all = [dir, step, ...args].map(String);
+  return new RunningProcess(programCommand("killed_at_step.ts", { flags, args: all }).spawn());
+}
+
+/** Uploads to a server until it has stopped, and kills it. */
+async function killServer(from: string, to: string, step: number): Promise<boolean> {
+  await using running = killedAt(step, to, "serve", 0, to);
+  const [, port]: [string, number] = JSON.parse(await running.printed(/.*\n/));
+  const client = new Client(["127.0.0.1", port], { timeout: 60 });
+  const uploading = uploadTree(client, from, "/", { delete: true }).then(() => false, () => true);
+  const stopped = running.printed(/stopped/).then(() => true, () => false);
+  const wasStopped = await Promise.race([uploading, stopped]);
+  running.kill();
+  await running.ended();
+  await Promise.all([uploading, stopped]);
+  return wasStopped;
+}
+
+/** Lets a process download until it has stopped, and kills it. */
+async function killClient(from: string, to: string, step: number): Promise<boolean> {
+  await using serving = serve(new FilesApp(from, { list: true }));
+  await using running = killedAt(step, to, "downloadTree", serving.address[1], to, "/");
+  await running.printed(/stopped|done/);
+  running.kill();
+  const { stdout } = await running.ended();
+  return stdout.includes("stopped");
+}
+
+/** A directory with a server; something was put aside in it by a call that was killed. */
+async function serveKilled(options: { readonly isLater?: boolean; readonly now?: Tree } = {}) {
+  const files = await serveForWriting({ list: true });
+  const place = `${files.root}/${ASIDE}/0123456789abcdef`;
+  await fill(place, { "a/x": "1", "a/y/z": "22" });
+  await fill(files.root, options.now ?? {});
+  const time = Date.now() - (options.isLater ? 60_000 : 0);
+  await Deno.utime(place, new Date(time), new Date(time));
+  return { ...files, place };
+}
+
+const ASKED: readonly [what: string, method: Method, uri: string, status: number][] = [
+  ["a list", "GET", "/", 200],
+  ["a list of the tree", "GET", "/?tree", 200],
+  ["a PUT of the name", "PUT", "/a", 409],
+  ["a PUT below it", "PUT", "/a/new", 201],
+  ["a PUT beside it", "PUT", "/other", 201],
+  ["a bundle", "POST", "/?bundle=put", 200],
+  ["a DELETE of its directory", "DELETE", "/a/", 409],
+];
+
+for (const [what, method, uri, status] of ASKED) {
+  Deno.test(`${what} puts back what a killed call has put aside`, async () => {
+    await using files = await serveKilled();
+    const body = method === "PUT"
+      ? latin1("new")
+      : method === "POST"
+      ? bundleBytes([["a", "new"]])
+      : null;
+    const response = await files.request(method, uri, {}, body);
+    assertEquals(await statusOf(response), status);
+    assertEquals([await files.read("a/x"), await files.read("a/y/z")], ["1", "22"]);
+    assertEquals(leftIn(files.root), []);
+  });
+}
+
+Deno.test("a list of a tree puts back what a killed call has put aside in any directory of it", async () => {
+  await using files = await serveForWriting({ list: true });
+  await fill(`${files.root}/sub/${ASIDE}/0123456789abcdef`, { "a/x": "1" });
+  const listed = await Array.fromAsync(listTree(files.serving.makeClient(), "/"));
+  assert(listed.some(({ path }) => path.join("/") === "sub/a/x"), Deno.inspect(listed));
+});
+
+Deno.test("a directory in which something lies aside is not deleted before it was put back", async () => {
+  await using files = await serveForWriting();
+  await fill(`${files.root}/sub/${ASIDE}/0123456789abcdef`, { "a/x": "1" });
+  await Deno.remove(`${files.root}/sub/file`);
+  assertEquals(await statusOf(await files.request("DELETE", "/sub/")), 409);
+  assertEquals(await files.read("sub/a/x"), "1");
+  await Deno.remove(`${files.root}/sub/a`, { recursive: true });
+  await Deno.mkdir(`${files.root}/sub/${ASIDE}/0123456789abcdef`, { recursive: true });
+  assertEquals(await statusOf(await files.request("DELETE", "/sub/")), 204);
+});
+
+Deno.test("what a killed call has put aside is removed where its successor is, unless anything in it is later, or it is of the same kind", async () => {
+  const rows: [now: Tree, isLater: boolean, isKept: boolean][] = [
+    [{ a: "new" }, false, false],
+    [{ a: "new" }, true, true],
+    [{ "a/other": "new" }, false, true],
+  ];
+  for (const [now, isLater, isKept] of rows) {
+    await using files = await serveKilled({ now, isLater });
+    assertEquals(await statusOf(await files.request("GET", "/?tree")), 200);
+    assertEquals(await files.put("/other", latin1("new")), 201);
+    const [[path, text]] = Object.entries(now) as [[string, string]];
+    assertEquals(await files.read(path), text);
+    assertEquals(leftIn(files.root).length > 0, isKept);
+    if (isKept) assertEquals(await Deno.readTextFile(`${files.place}/a/y/z`), "22");
+  }
+});
+
+Deno.test("the next PUT of a name removes what a killed call has put aside for it", async () => {
+  await using files = await serveKilled({ now: { a: "new" } });
+  assertEquals(await files.put("/a", latin1("newer")), 204);
+  assertEquals([await files.read("a"), leftIn(files.root)], ["newer", []]);
+});
+
+Deno.test("a list that can't put back what lies aside says that there is something", async () => {
+  await using dir = await tempDir();
+  await fill(`${dir.path}/${ASIDE}/0123456789abcdef`, { "a/x": "1" });
+  const flags = [`--allow-read=${dir.path}`, "--allow-net=127.0.0.1"];
+  await using running = new RunningProcess(
+    programCommand("transfer.ts", { flags, args: ["serve", "0", dir.path, "/"] }).spawn(),
+  );
+  const [, port]: [string, number] = JSON.parse(await running.printed(/.*\n/));
+  const listed = await Array.fromAsync(listTree(new Client(["127.0.0.1", port]), "/"));
+  assertEquals(listed.map(({ name, kind, reason }) => [name, kind, reason]), [
+    ["a", "other", "unreadable"],
+  ]);
+});
+
+Deno.test("a list asks nobody for the permission to put something back", async () => {
+  await using dir = await tempDir();
+  const root = new Root(await Deno.realPath(dir.path));
+  await fill(`${root.path}/${ASIDE}/0123456789abcdef`, { "a/x": "1" });
+  const { querySync } = Deno.permissions;
+  const { renameSync } = Deno;
+  let asked = 0;
+  Deno.permissions.querySync = (descriptor) => {
+    const status = querySync.call(Deno.permissions, descriptor);
+    return descriptor.name === "write" ? Object.create(status, PROMPT) : status;
+  };
+  Deno.renameSync = () => void asked++;
+  try {
+    await Array.fromAsync(readTree({ root, path: root.path, turns: new Turns() }));
+  } finally {
+    Object.assign(Deno, { renameSync });
+    Deno.permissions.querySync = querySync;
+  }
+  assertEquals(asked, 0);
+});
+
+/** The state of a permission for which the user would be asked. */
+const PROMPT = { state: { value: "prompt" } };
+
+Deno.test("a directory whose paths would be too long aside gives way to no file", async () => {
+  await using dir = await tempDir();
+  const root = new Root(await Deno.realPath(dir.path));
+  // The system allows 4,095 bytes, of which the path of the file takes all.
+  const names = ["a"];
+  const left = () => 4095 - root.pathOf(names).length;
+  while (left() > 250) names.push("n".repeat(Math.min(200, left() - 100)));
+  await Deno.mkdir(root.pathOf(names), { recursive: true });
+  const tree: TreeEntry[] = names.slice(1).map((name, i) => {
+    return { path: names.slice(1, i + 2), name, kind: "directory", size: 0, modified: TIME };
+  });
+  const name = "n".repeat(left() - 1);
+  names.push(name);
+  await Deno.writeTextFile(root.pathOf(names), "");
+  await Deno.utime(root.pathOf(names), TIME, TIME);
+  tree.push({ path: names.slice(1), name, kind: "file", size: 0, modified: TIME });
+  const replaceable = { ...NOTHING, directory: digestTree(tree) };
+  const confirm = () => Promise.resolve();
+  const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, () => {});
+  assertEquals(refusalOf(await assertRejects(() => replacing))?.status, 414);
+  assertEquals(await entries(root.path), ["a"]);
+});
+
+Deno.test("what another process puts into a directory that has just given way is kept, and said", async () => {
+  await using dir = await tempDir();
+  const root = new Root(await Deno.realPath(dir.path));
+  const rows: [path: string, text: string][] = [["new", "precious"], ["x", "longer"]];
+  for (const [path, text] of rows) {
+    await fill(root.path, { "a/x": "1" });
+    await Deno.utime(`${root.path}/a/x`, 1, 1);
+    const entry = { path: ["x"], kind: "file", size: 1, modified: new Date(1000) } as const;
+    const replaceable = { ...NOTHING, directory: digestTree([entry]) };
+    let aside = "";
+    const place = () => {
+      const [{ name } = { name: "" }] = Deno.readDirSync(`${root.path}/${ASIDE}`);
+      aside = `${root.path}/${ASIDE}/${name}/a`;
+      Deno.writeTextFileSync(`${aside}/${path}`, text);
+      Deno.writeTextFileSync(`${root.path}/a`, "the file");
+    };
+    const confirm = () => Promise.resolve();
+    const { kept, removed } = await replaceDirectory(
+      root,
+      ["a"],
+      replaceable,
+      () => {},
+      confirm,
+      place,
+    );
+    assertEquals(kept?.status, 409);
+    assertStringIncludes(`${kept}`, aside);
+    // In whatever order the disk lists them.
+    const isThere = await Deno.lstat(`${aside}/x`).then(() => true, () => false);
+    assertEquals(removed, isThere ? [] : [["a", "x"]]);
+    assertEquals(await Deno.readTextFile(`${aside}/${path}`), text);
+    assertEquals(await Deno.readTextFile(`${root.path}/a`), "the file");
+    // A later call does not remove it either, but puts it back when nothing has the name.
+    await Array.fromAsync(readTree({ root, path: root.path, turns: new Turns() }));
+    assertEquals(await Deno.readTextFile(`${aside}/${path}`), text);
+    await Deno.remove(`${root.path}/a`);
+    await Array.fromAsync(readTree({ root, path: root.path, turns: new Turns() }));
+    assertEquals(await Deno.readTextFile(`${root.path}/a/${path}`), text);
+    assertEquals(await entries(root.path), ["a"]);
+    await Deno.remove(`${root.path}/a`, { recursive: true });
+  }
+});
+
+both(
+  "a file that another process adds just as its directory gives way is kept, and the file that replaces the directory fails",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { a: "new" }, { "a/x": "1" });
+    const { renameSync } = Deno;
+    Deno.renameSync = (from, to) => {
+      renameSync(from, to);
+      if (`${to}`.includes(ASIDE)) Deno.writeTextFileSync(`${to}/added`, "precious");
+    };
+    try {
+      const { outcomes, errors } = await trees.copy({ delete: true });
+      assertEquals(outcomes, { a: "failed" });
+      const error = errors["a"];
+      assert(error instanceof TransferError);
+      if (direction === "upload") assertEquals(error.status, 409);
+      else assertStringIncludes(error.message, "is kept");
+    } finally {
+      Deno.renameSync = renameSync;
+    }
+    const kept = leftIn(trees.target).filter((path) => path.endsWith(`/${ASIDE}`));
+    assertEquals(kept.length, 1);
+    assertEquals(await Deno.readTextFile(`${trees.target}/a`), "new");
+    const { outcomes } = await trees.copy({ delete: true });
+    assertEquals(outcomes, { a: "unchanged" });
+    await Deno.remove(`${trees.target}/a`);
+    await trees.copy();
+    assertEquals(await Deno.readTextFile(`${trees.target}/a/added`), "precious");
+  },
+);
+
+Deno.test("a directory with a file that was added after it was listed is not put aside", async () => {
+  await using dir = await tempDir();
+  const root = new Root(await Deno.realPath(dir.path));
+  await fill(root.path, { a: null });
+  const { mkdirSync } = Deno;
+  Deno.mkdirSync = (path, options) => {
+    // Whether it may be changed is found out after the list.
+    Deno.writeTextFileSync(`${root.path}/a/added`, "precious");
+    mkdirSync(path, options);
+  };
+  try {
+    const replaceable = { ...NOTHING, directory: digestTree([]) };
+    const confirm = () => Promise.resolve();
+    const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, () => {});
+    await assertRejects(() => replacing, Refusal, "is not what the client has seen");
+  } finally {
+    Deno.mkdirSync = mkdirSync;
+  }
+  assertEquals(await entries(root.path), ["a"]);
+  assertEquals(await entries(`${root.path}/a`), ["added"]);
+});
+
+Deno.test("a directory is put back if the file can't get its name, and kept if something else has got it", async () => {
+  await using dir = await tempDir();
+  const root = new Root(await Deno.realPath(dir.path));
+  for (const isTaken of [false, true]) {
+    await fill(root.path, { a: null });
+    const replaceable = { ...NOTHING, directory: digestTree([]) };
+    const place = () => {
+      assertEquals([...Deno.readDirSync(root.path)].map(({ name }) => name), [ASIDE]);
+      if (isTaken) Deno.mkdirSync(`${root.path}/a`);
+      throw new Error("no");
+    };
+    const confirm = () => Promise.resolve();
+    const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, place);
+    await assertRejects(() => replacing, Error, isTaken ? "is kept" : "no");
+    assertEquals(await entries(root.path), isTaken ? [ASIDE, "a"] : ["a"]);
+  }
+});
+
+Deno.test("a file that another process changes just as it gives way to a directory is kept, and said", async () => {
+  await using dir = await tempDir();
+  const root = new Root(await Deno.realPath(dir.path));
+  await fill(root.path, { a: "1" });
+  await Deno.utime(`${root.path}/a`, 1, 1);
+  const { mkdirSync } = Deno;
+  Deno.mkdirSync = (path, options) => {
+    mkdirSync(path, options);
+    if (path !== `${root.path}/a`) return;
+    const [{ name } = { name: "" }] = Deno.readDirSync(`${root.path}/${ASIDE}`);
+    Deno.writeTextFileSync(`${root.path}/${ASIDE}/${name}/a`, "precious");
+  };
+  const replaceable = { ...NOTHING, file: { size: 1, modified: new Date(1000) } };
+  try {
+    const error = assertThrows(() => root.makeDirectory(["a"], () => {}, replaceable), Refusal);
+    assertStringIncludes(error.message, "is kept");
+  } finally {
+    Deno.mkdirSync = mkdirSync;
+  }
+  await Deno.writeTextFile(`${root.path}/a/b`, "new");
+  await Array.fromAsync(readTree({ root, path: root.path, turns: new Turns() }));
+  assertEquals(await entries(root.path), [ASIDE, "a"]);
+  await Deno.remove(`${root.path}/a`, { recursive: true });
+  await Array.fromAsync(readTree({ root, path: root.path, turns: new Turns() }));
+  assertEquals(await Deno.readTextFile(`${root.path}/a`), "precious");
+});

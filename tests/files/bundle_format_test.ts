@@ -1,0 +1,215 @@
+/** The bytes of a bundle, many small files in one message: what is written is read back, and nothing else is. */
+import {
+  BUNDLE_END,
+  BundleError,
+  type BundleFormat,
+  DIGEST_ANSWER,
+  formatRecord,
+  type FoundRecord,
+  GET_ANSWER,
+  MAX_LINE_BYTES,
+  PUT_ANSWER,
+  PUT_REQUEST,
+} from "@degu/internal/files/bundle.ts";
+import { parseBundle } from "@degu/testing/bundles.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { concat } from "@degu/testing/streams.ts";
+import { assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+
+const SHA256 = "0123456789abcdef".repeat(4);
+const FILE = { path: ["a"], size: 3, modified: new Date(0), sha256: SHA256 };
+const encode = (text: string) => new TextEncoder().encode(text);
+
+const name = fc.oneof(
+  fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 }).filter((text) =>
+    text.isWellFormed()
+  ),
+  fc.constantFrom('"', "\\", "\n", "\u2028", "\ufeff", "é", "😀", "\x7f", "__proto__", "{}"),
+);
+const path = fc.array(name, { minLength: 1, maxLength: 4 });
+const content = fc.oneof(
+  fc.uint8Array({ maxLength: 200 }),
+  fc.constantFrom(65534, 65535).map((length) => new Uint8Array(length).fill(10)),
+);
+const file = fc.record({
+  path,
+  modified: fc.date({ noInvalidDate: true }),
+  sha256: fc.constantFrom(SHA256, "f".repeat(64)),
+});
+const CUTS = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.constant(2 ** 20));
+
+Deno.test("records and their contents are read back, however the bytes are split", () => {
+  const nothing = new Uint8Array(0);
+  const found = fc.oneof(
+    fc.tuple(file, content).map(([record, bytes]) =>
+      [{ ...record, status: 200, size: bytes.length }, bytes] as const
+    ),
+    fc.tuple(path, fc.constantFrom(403, 404, 409, 413, 503)).map(([path, status]) =>
+      [{ path, status }, nothing] as const
+    ),
+  );
+  const put = fc.oneof(
+    fc.tuple(file, content, fc.constantFrom({}, { "if-none-match": "*" })).map((
+      [record, bytes, isNew],
+    ) => [{ ...record, size: bytes.length, ...isNew }, bytes] as const),
+    path.map((path) => [{ path, kind: "directory" }, nothing] as const),
+  );
+  const check = (
+    format: BundleFormat<unknown>,
+    records: fc.Arbitrary<readonly [object, Uint8Array]>,
+  ) => {
+    const property = fc.property(fc.array(records, { maxLength: 5 }), CUTS, (written, cut) => {
+      const expected = written.map(([record, bytes]) => ({
+        record,
+        content: format.hasContent ? bytes : nothing,
+      }));
+      const parts = expected.flatMap(({ record, content }) => [
+        encode(formatRecord(record as FoundRecord)),
+        content,
+      ]);
+      assertEquals(parseBundle(format, concat([...parts, encode(BUNDLE_END)]), cut), expected);
+    });
+    fc.assert(property, { numRuns: 25 });
+  };
+  check(GET_ANSWER, found);
+  check(DIGEST_ANSWER, found);
+  check(PUT_REQUEST, put);
+  for (const status of [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const) {
+    const text = formatRecord({ status }) + BUNDLE_END;
+    assertEquals(parseBundle(PUT_ANSWER, encode(text)).map(({ record }) => record), [{ status }]);
+  }
+});
+
+const LINE = JSON.stringify(FILE);
+const TIME = '"1970-01-01T00:00:00.000Z"';
+const withSize = (text: string) => LINE.replace('"size":3', `"size":${text}`);
+const withKey = (text: string) => LINE.replace("}", `,${text}}`);
+const withPath = (text: string) => LINE.replace('["a"]', text);
+
+/** Lines that are not the shortest form of their JSON, or of another record, by the rule. */
+const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines: string[]][] = [
+  ["no record", PUT_REQUEST, "", " ", "null", "[]", "1", '"end"', "{}"],
+  ["a bad end", PUT_REQUEST, '{"end":false}', '{"end":true,"path":["a"]}', '{"end":true }'],
+  ["white space", PUT_REQUEST, ` ${LINE}`, `${LINE} `, `${LINE}\r`, LINE.replace(",", ", ")],
+  ["a byte order mark", PUT_REQUEST, `\ufeff${LINE}`],
+  ["an escape that is not needed", PUT_REQUEST, withPath('["\\u0061"]')],
+  [
+    "a bad size",
+    PUT_REQUEST,
+    ...["3.0", "3e0", "-0", "-1", "1.5", '"3"', "null", "65536"].map(withSize),
+  ],
+  ["a key twice", PUT_REQUEST, withSize('3,"size":3')],
+  ["an unknown key", PUT_REQUEST, ...['3,"mode":1', '3,"__proto__":1'].map(withSize)],
+  [
+    "a key of another record",
+    PUT_REQUEST,
+    ...['"if-none-match":"a"', '"status":200', '"kind":"file"'].map(withKey),
+  ],
+  [
+    "a key too few",
+    PUT_REQUEST,
+    LINE.replace('"size":3,', ""),
+    LINE.replace('"path":["a"],', ""),
+  ],
+  ["a bad path", PUT_REQUEST, ...["[]", '"a"', "[1]", "[null]", '[["a"]]'].map(withPath)],
+  [
+    "a bad time",
+    PUT_REQUEST,
+    ...['"1970-01-01"', '"1970-02-30T00:00:00.000Z"', "0"].map((it) => LINE.replace(TIME, it)),
+  ],
+  [
+    "a bad digest",
+    PUT_REQUEST,
+    ...[SHA256.toUpperCase(), SHA256.slice(1)].map((it) => LINE.replace(SHA256, it)),
+  ],
+  [
+    "another record",
+    PUT_REQUEST,
+    ...['{"path":["a"],"kind":"file"}', '{"path":["a"],"kind":"directory","size":0}'],
+    ...['{"path":[],"kind":"directory"}', '{"path":["a"],"status":404}'],
+  ],
+  ["no JSON", PUT_REQUEST, LINE.slice(0, -1)],
+  [
+    "JSON that is too deep",
+    PUT_REQUEST,
+    ...[5000, 30_000].map((count) => "[".repeat(60_000 - count) + "]".repeat(count)),
+  ],
+  [
+    "a bad status of a file that was sent",
+    PUT_ANSWER,
+    ...['{"status":200}', '{"status":"204"}', '{"status":204,"path":["a"]}'],
+  ],
+  [
+    "a bad status of a file that was requested",
+    GET_ANSWER,
+    ...['{"path":["a"],"status":500}', '{"path":["a"],"status":200}'],
+    ...['{"path":["a"],"status":404,"size":0}', '{"path":[],"status":404}'],
+  ],
+  // Where no content follows, nothing else shows that a size is wrong.
+  [
+    "a bad size without a content",
+    DIGEST_ANSWER,
+    ...["-1", "1.5", '"3"', "null", "65536"].map((size) =>
+      withSize(size).replace("{", '{"status":200,')
+    ),
+  ],
+];
+
+Deno.test("a line is the shortest form of its JSON, has all keys of its record and no other", async (t) => {
+  await eachRow(t, BAD_LINES, (rule, format, ...lines) => {
+    const content = format === PUT_REQUEST ? "abc" : "";
+    for (const line of lines) {
+      const bytes = encode(`${line}\n${content}${BUNDLE_END}`);
+      const says = rule === "a bad size without a content" ? "a bad size" : undefined;
+      assertThrows(() => parseBundle(format, bytes), BundleError, says, line.slice(0, 200));
+    }
+  });
+  assertEquals(parseBundle(PUT_REQUEST, encode(`${LINE}\nabc${BUNDLE_END}`)), [
+    { record: FILE, content: encode("abc") },
+  ]);
+  const invalid = encode(`${LINE}\nabc${BUNDLE_END}`);
+  invalid[LINE.indexOf('"a"') + 1] = 0xff;
+  assertThrows(() => parseBundle(PUT_REQUEST, invalid), BundleError, "not JSON");
+});
+
+Deno.test("a bundle that is cut anywhere, or goes on after its end, is an error", () => {
+  const whole = `${formatRecord(FILE)}abc${formatRecord({ path: ["b"], kind: "directory" })}` +
+    BUNDLE_END;
+  for (let length = 0; length < whole.length; length++) {
+    const cut = encode(whole.slice(0, length));
+    assertThrows(() => parseBundle(PUT_REQUEST, cut), BundleError, "it ends early", `${length}`);
+  }
+  assertEquals(parseBundle(PUT_REQUEST, encode(whole)).length, 2);
+  for (const more of ["\n", " ", BUNDLE_END]) {
+    for (const length of [1, 1000]) {
+      const bytes = encode(whole + more);
+      assertThrows(
+        () => parseBundle(PUT_REQUEST, bytes, length),
+        BundleError,
+        "bytes follow the end",
+      );
+    }
+  }
+});
+
+Deno.test("a line has at most 65,536 bytes, also where its end has not arrived", () => {
+  const line = (length: number) => {
+    const empty = JSON.stringify({ path: [""], kind: "directory" });
+    return encode(empty.replace('""', `"${"a".repeat(length - empty.length - 1)}"`) + "\n");
+  };
+  assertEquals(line(MAX_LINE_BYTES).length, MAX_LINE_BYTES);
+  const end = encode(BUNDLE_END);
+  for (const cut of [1000, 2 ** 20]) {
+    const longest = new Uint8Array([...line(MAX_LINE_BYTES), ...end]);
+    assertEquals(parseBundle(PUT_REQUEST, longest, cut).length, 1);
+    const longer = line(MAX_LINE_BYTES + 1);
+    assertThrows(() => parseBundle(PUT_REQUEST, longer, cut), BundleError, "more than 65536 bytes");
+    const endless = longer.subarray(0, MAX_LINE_BYTES);
+    assertThrows(
+      () => parseBundle(PUT_REQUEST, endless, cut),
+      BundleError,
+      "more than 65536 bytes",
+    );
+  }
+});

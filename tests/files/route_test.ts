@@ -1,0 +1,131 @@
+/** Connections that routes to a client leave for later ones; trees and the program use them. */
+import { assertEquals, assertRejects } from "@std/assert";
+import { BodyIter, EmptyPreambleError } from "@degu/degu/base";
+import { Client, type Connection } from "@degu/degu/client";
+import type { AppFunction, Session } from "@degu/degu/server";
+import { keepConnections, Route } from "@degu/internal/files/route.ts";
+import { aborted } from "@degu/testing/aborts.ts";
+import { type RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
+
+/** A server that counts its sessions, and a client whose connections are kept. */
+function setUp(handle: AppFunction = () => [204, "No Content", {}, null]) {
+  const sessions: Session[] = [];
+  const onConnect = (session: Session) => sessions.push(session) > 0;
+  const serving = serve({ handle, onConnect });
+  const client = serving.makeClient();
+  const keeping = keepConnections(client);
+  return {
+    sessions,
+    client,
+    keeping,
+    /** Makes requests over as many routes at a time. */
+    ask: (routes: number) =>
+      Promise.all(Array.from({ length: routes }, async () => {
+        using route = new Route("from", client, undefined);
+        return (await route.request("GET", "/", {})).status;
+      })),
+    async [Symbol.asyncDispose]() {
+      keeping[Symbol.dispose]();
+      await serving[Symbol.asyncDispose]();
+    },
+  };
+}
+
+Deno.test("routes that follow each other share a connection, simultaneous ones don't", async () => {
+  await using test = setUp();
+  {
+    using twice = new Route("from", test.client, undefined);
+    await twice.request("GET", "/", {});
+    twice[Symbol.dispose]();
+  }
+  for (let i = 0; i < 3; i++) assertEquals(await test.ask(1), [204]);
+  assertEquals(test.sessions.length, 1);
+  for (let i = 0; i < 3; i++) assertEquals(await test.ask(4), [204, 204, 204, 204]);
+  assertEquals(test.sessions.length, 4);
+});
+
+Deno.test("where the server has closed all that were kept, a request is made once more, over a new connection", async () => {
+  await using test = setUp();
+  await test.ask(3);
+  for (const session of test.sessions.splice(0)) session.close();
+  assertEquals(await test.ask(1), [204]);
+  assertEquals(test.sessions.length, 1);
+});
+
+Deno.test("a request is made once more at most, and not after a new connection has failed", async () => {
+  using server = new RawServer();
+  let connections = 0;
+  const client = new Client(server.address, { onConnect: () => ++connections > 0 });
+  using _ = keepConnections(client);
+  const ask = async () => {
+    using route = new Route("from", client, undefined);
+    return await route.request("GET", "/", {});
+  };
+  const asked = async (peer: RawPeer) => {
+    await peer.readPreamble();
+    return peer;
+  };
+  const hangsUp = async (peer: Promise<RawPeer>) => (await asked(await peer)).close();
+  await Promise.all([hangsUp(server.accept()), assertRejects(ask, EmptyPreambleError)]);
+  assertEquals(connections, 1);
+
+  const answering = server.accept().then(asked);
+  const answered = ask();
+  const peer = await answering;
+  await peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+  await answered;
+  const again = assertRejects(ask, EmptyPreambleError);
+  await hangsUp(Promise.resolve(peer));
+  await hangsUp(server.accept());
+  await again;
+  assertEquals(connections, 3);
+});
+
+Deno.test("a kept connection that this end has closed is not used", async () => {
+  const opened: Connection[] = [];
+  await using serving = serve(() => [204, "No Content", {}, null]);
+  const client = serving.makeClient({ onConnect: (connection) => opened.push(connection) > 0 });
+  using _ = keepConnections(client);
+  for (let i = 0; i < 2; i++) {
+    using route = new Route("from", client, undefined);
+    assertEquals((await route.request("GET", "/", {})).status, 204);
+    route[Symbol.dispose]();
+    opened[i]!.close();
+  }
+  assertEquals(opened.length, 2);
+});
+
+Deno.test("no connection is forgotten if two requests are made at once", async () => {
+  const opened: Connection[] = [];
+  await using serving = serve(() => [204, "No Content", {}, null]);
+  const client = serving.makeClient({ onConnect: (connection) => opened.push(connection) > 0 });
+  {
+    using _ = keepConnections(client);
+    using other = new Route("from", client, undefined);
+    await other.request("GET", "/", {});
+    using route = new Route("from", client, undefined);
+    const first = route.request("GET", "/", {});
+    other[Symbol.dispose]();
+    await Promise.allSettled([first, route.request("GET", "/", {})]);
+  }
+  assertEquals(opened.map(({ closed }) => closed), [true, true]);
+});
+
+Deno.test("a connection whose last response was not read is closed, not kept", async () => {
+  const body = () => new BodyIter([new Uint8Array(5)], 5);
+  await using test = setUp(() => [200, "OK", {}, body()]);
+  await test.ask(1);
+  await test.ask(1);
+  assertEquals(test.sessions.length, 2);
+});
+
+Deno.test("connections are kept until this is disposed of", async () => {
+  await using test = setUp();
+  await test.ask(2);
+  test.keeping[Symbol.dispose]();
+  for (const { signal } of test.sessions) await within(aborted(signal), "the session ends");
+  await test.ask(1);
+  await test.ask(1);
+  assertEquals(test.sessions.length, 4);
+});

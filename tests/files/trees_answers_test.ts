@@ -1,0 +1,407 @@
+/** downloadTree and uploadTree with a server that refuses or lies: which answer fails a file alone, and which the whole. */
+import type { Request } from "@degu/degu";
+import { ChunkedBodyIter } from "@degu/degu/base";
+import { isTransient, TransferError, type TreeEvent, type TreeOptions } from "@degu/degu/files";
+import {
+  BUNDLE_END,
+  BUNDLE_TYPE,
+  formatRecord,
+  type FoundRecord,
+} from "@degu/internal/files/bundle.ts";
+import { content } from "@degu/testing/directories.ts";
+import {
+  type Answer,
+  changing,
+  DIRECTIONS,
+  makeTrees,
+  type TreeDirection,
+} from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+
+const encoder = new TextEncoder();
+
+/** An answer of these pieces. */
+function streamed(type: string, pieces: readonly string[]): Answer {
+  const chunks = [...pieces.map((piece) => encoder.encode(piece)), new Uint8Array(0)];
+  return [
+    200,
+    "OK",
+    { "content-type": type },
+    new ChunkedBodyIter(chunks.map((chunk) => [null, chunk] as const)),
+  ];
+}
+
+const ENTRY = { kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z" };
+const MODIFIED = new Date(ENTRY.modified);
+
+type Tree = Readonly<Record<string, string | null>>;
+
+/** A server that answers some requests in its own way, and what comes of it. */
+interface Row {
+  readonly rule: string;
+  /** The direction that the rule is about; both if it is left out. */
+  readonly only?: TreeDirection;
+  readonly source?: Tree;
+  readonly target?: Tree;
+  readonly options?: TreeOptions;
+  /** The requests that are counted, and answered by `answer`; all if it is left out. */
+  readonly at?: (request: Request) => boolean;
+  /** The answer to a request, the first of which has the number 1; `null` is that of the app. */
+  readonly answer: (count: number, request: Request) => Answer | null;
+  /** The outcome of each path, or the status or the code with which the whole is rejected. */
+  readonly expected: Readonly<Record<string, string>> | number | string;
+  /** What an error with which the whole is rejected says. */
+  readonly says?: string;
+  /** The codes of the errors of paths. */
+  readonly codes?: Readonly<Record<string, string>>;
+  /** The end at which each path failed that did. */
+  readonly failedAt?: "source" | "target";
+  readonly deleted?: readonly string[];
+  /** How many requests are counted. */
+  readonly requests?: number;
+  /** The target in the end. */
+  readonly left?: Tree;
+  /** A part of the target in the end. */
+  readonly stays?: Tree;
+}
+
+/** In the place of a status: the connection is cut, and with it each that replaces it. */
+const CUT = "a cut connection";
+
+const COPIED = { a: "copied", b: "copied", c: "copied" };
+const isBundle = ({ method }: Request) => method === "POST";
+
+function cutHere(): never {
+  throw new Error("the connection is cut here");
+}
+
+function refusal(status: number, { method }: Request): Answer {
+  return [status, "Refused", {}, method === "HEAD" ? null : new Uint8Array(0)];
+}
+
+function list(...entries: readonly unknown[]): Answer {
+  const lines = [...entries, { end: true }].map((entry) => JSON.stringify(entry));
+  return streamed("application/json", [`[${lines}]`]);
+}
+
+function bundle(...records: readonly string[]): Answer {
+  return streamed(BUNDLE_TYPE, [...records, BUNDLE_END]);
+}
+
+/** A record of a bundle, with the byte of its content. */
+function recordOf(path: string, content: string, sha256: string): string {
+  const record = { path: [path], status: 200, size: 1, modified: MODIFIED, sha256 } as const;
+  return formatRecord(record) + content;
+}
+
+const A = { path: ["a"], ...ENTRY };
+const BELOW_A = { path: ["a", "b"], ...ENTRY };
+const pathOf = (...path: unknown[]) => list({ path, ...ENTRY });
+
+/** Lists of a server, all of which are refused. */
+const BAD_LISTS: Readonly<Record<string, Answer>> = {
+  "empty, and without its end": streamed("application/json", ["[]"]),
+  "without its end": streamed("application/json", [`[${JSON.stringify(A)}]`]),
+  "a path out of the target": pathOf("..", "a"),
+  "the directory above": pathOf(".."),
+  "a name with a slash": pathOf("a/b"),
+  "a name with a NUL": pathOf("a\0"),
+  "an empty path": pathOf(),
+  "a name that is no text": pathOf(1),
+  "a path that is no list": list({ path: "a", ...ENTRY }),
+  "a path whose directory it does not have": list(BELOW_A),
+  "a path that is too long": pathOf(...new Array(2100).fill("ab")),
+  "a path below a file": list(A, BELOW_A),
+  "a path twice": list(A, A),
+  "a path below a link": list({ ...A, kind: "other", reason: "link" }, BELOW_A),
+};
+
+const SHA256_OF_A = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";
+const A_RECORD = recordOf("a", "a", SHA256_OF_A);
+
+/** Bundles of a server for a request of the file `a`, all of which are refused. */
+const BAD_BUNDLES: Readonly<Record<string, Answer>> = {
+  "another path": bundle(recordOf("b", "a", SHA256_OF_A)),
+  "a record too many": bundle(A_RECORD, A_RECORD),
+  "no record": bundle(),
+  "no end": streamed(BUNDLE_TYPE, [A_RECORD]),
+  "a record without keys": bundle("{}\n"),
+  "nonsense": streamed(BUNDLE_TYPE, ["nonsense"]),
+  "another type of content": streamed("text/plain", [A_RECORD, BUNDLE_END]),
+};
+
+/** The outcome of a small file, and how many times it is requested, by the status of its record. */
+const RECORD_STATUSES: readonly [
+  status: 400 | 403 | 404 | 409 | 413 | 414 | 503,
+  download: readonly [outcome: string, requests: number] | null,
+  upload: readonly [outcome: string, requests: number],
+][] = [
+  [400, null, ["failed", 2]],
+  [403, ["failed", 1], ["failed", 1]],
+  [404, ["failed", 1], ["failed", 1]],
+  [409, ["failed", 2], ["failed", 1]],
+  [413, ["copied", 1], ["failed", 1]],
+  [414, null, ["failed", 1]],
+  [503, ["failed", 2], ["failed", 2]],
+];
+
+const LARGE = "l".repeat(100_000);
+const MANY = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`${i}`, `text ${i}`]));
+/** Larger than a server lists them. */
+const UNDERSTATED = { small: "s".repeat(50_000), large: "l".repeat(300_000) };
+
+/** A server that lists files of one byte each, and gives them a size when it is asked for it. */
+function understating(size: number | null, { query, method }: Request): Answer | null {
+  if (query === "tree") {
+    return list(...["large", "small"].map((name) => ({ path: [name], ...ENTRY })));
+  }
+  if (method !== "HEAD" || size === null) return null;
+  return [200, "OK", { "content-length": size }, null];
+}
+
+const rows: readonly Row[] = [
+  ...Object.entries(BAD_LISTS).map(([what, answer]): Row => ({
+    rule: `a list that is wrong rejects the whole: ${what}`,
+    only: "download",
+    target: { kept: "kept" },
+    options: { delete: true },
+    at: ({ query }) => query === "tree",
+    answer: () => answer,
+    expected: "BAD_LIST",
+    left: { kept: "kept" },
+  })),
+  {
+    rule: "reserved names of a list are skipped",
+    only: "download",
+    target: { kept: "kept" },
+    options: { delete: true },
+    at: ({ query }) => query === "tree",
+    answer: () => list({ path: [".degu-files"], ...ENTRY }, { path: [".a.DEGU-part"], ...ENTRY }),
+    expected: { ".degu-files": "skipped: reserved", ".a.DEGU-part": "skipped: reserved" },
+  },
+  {
+    rule: "what is larger than its list said is requested again with a new size",
+    only: "download",
+    source: UNDERSTATED,
+    answer: (_, request) => understating(null, request),
+    expected: { large: "copied", small: "copied" },
+    left: UNDERSTATED,
+  },
+  {
+    rule: "what is larger than the server says again and again fails alone",
+    only: "download",
+    source: UNDERSTATED,
+    answer: (_, request) => understating(1, request),
+    expected: { large: "failed", small: "copied" },
+    codes: { large: "CHANGED" },
+  },
+  ...Object.entries(BAD_BUNDLES).map(([what, answer]): Row => ({
+    rule: `records that are not what was requested reject the whole: ${what}`,
+    only: "download",
+    source: { a: "a" },
+    target: { kept: "kept" },
+    options: { delete: true },
+    at: isBundle,
+    answer: () => answer,
+    expected: "UNEXPECTED_RESPONSE",
+    stays: { kept: "kept" },
+  })),
+  ...[1, 2].map((wrong): Row => ({
+    rule: `a small file with another digest is requested once more, then fails alone: ${wrong}`,
+    only: "download",
+    source: { a: "a", b: "b" },
+    at: ({ query }) => query === "bundle=get",
+    answer: (count) => {
+      if (count > wrong) return null;
+      return bundle(...["a", "b"].map((name) => recordOf(name, "x", "0".repeat(64))));
+    },
+    expected: wrong === 1 ? { a: "copied", b: "copied" } : { a: "failed", b: "failed" },
+    requests: 2,
+  })),
+  {
+    rule: "connections that are cut are replaced, and complete files are not copied again",
+    source: MANY,
+    at: isBundle,
+    answer: (count) => count === 1 ? cutHere() : null,
+    expected: Object.fromEntries(Object.keys(MANY).map((path) => [path, "copied"])),
+    requests: 2,
+    left: MANY,
+  },
+  ...[403, 404, 499, 401, 405, 507, 500].map((status): Row => ({
+    rule: `a refusal of one file leaves the others alone, unless it is one of all: ${status}`,
+    source: { a: "a", b: LARGE, c: LARGE },
+    options: { connections: 1 },
+    at: ({ uri, method }) => uri === "/tree/b" && method !== "POST",
+    answer: (_, request) => refusal(status, request),
+    expected: [401, 405, 507, 500].includes(status) ? status : { ...COPIED, b: "failed" },
+  })),
+  ...RECORD_STATUSES.flatMap(([status, ...ends]) =>
+    ends.flatMap((end, i): Row[] =>
+      end === null ? [] : [{
+        rule: `a small file that is refused is requested once more, alone or never: ${status}`,
+        only: DIRECTIONS[i]!,
+        source: { a: "a" },
+        at: isBundle,
+        answer: () => {
+          const record = i === 0 ? { path: ["a"], status } : { status };
+          return bundle(formatRecord(record as FoundRecord));
+        },
+        expected: { a: end[0] },
+        requests: end[1],
+      }]
+    )
+  ),
+  ...([
+    [403, { a: "copied", old: "failed" }],
+    [404, { a: "copied" }, ["old"]],
+    [409, { a: "copied", old: "failed" }],
+    [401, 401],
+    [500, 500],
+    [null, CUT],
+  ] as const).map(([status, expected, deleted = []]): Row => ({
+    rule: "a deletion that is refused fails alone, unless nothing else can be deleted either: " +
+      (status ?? CUT),
+    only: "upload",
+    source: { a: "a" },
+    target: { old: "old" },
+    options: { delete: true },
+    at: ({ method }) => method === "DELETE",
+    answer: (_, request) => status === null ? cutHere() : refusal(status, request),
+    expected,
+    deleted,
+  })),
+  ...([
+    [403, "the whole is rejected where neither the target nor a file in it may be made"],
+    [201, "a file that may not be made fails alone where another may"],
+  ] as const).map(([first, rule]): Row => ({
+    rule,
+    only: "upload",
+    source: { a: "a", b: "b" },
+    answer: (_, request) => {
+      if (request.query === "tree") return refusal(404, request);
+      if (request.method === "PUT") return refusal(403, request);
+      return bundle(...([first, 403] as const).map((status) => formatRecord({ status })));
+    },
+    ...first === 403
+      ? { expected: 403, says: 'PUT "/tree/"' }
+      : { expected: { a: "copied", b: "failed" } },
+  })),
+  {
+    rule:
+      "a file that is said to be another one though it may be replaced fails, after two requests",
+    only: "upload",
+    source: { a: "a" },
+    at: ({ query }) => query === "bundle=put",
+    answer: (count) => count > 20 ? cutHere() : bundle(formatRecord({ status: 412 })),
+    expected: { a: "failed" },
+    requests: 2,
+  },
+  ...([[403, { "d/A": "unchanged", "d/a": "failed" }], [500, 500]] as const).map(
+    ([status, expected]): Row => ({
+      rule: `what is not deleted because its directory is not listed fails alone: ${status}`,
+      only: "upload",
+      source: { "d/A": "A" },
+      target: { "d/A": "A", "d/a": "a" },
+      options: { delete: true, compare: "digest" },
+      at: ({ uri }) => uri === "/tree/d/",
+      answer: (_, request) => refusal(status, request),
+      expected,
+      failedAt: "target",
+      left: { d: null, "d/A": "A", "d/a": "a" },
+    }),
+  ),
+  ...[403, 500].map((status): Row => ({
+    rule:
+      `a file whose digest is refused is copied; a server that fails rejects the whole: ${status}`,
+    source: { large: LARGE },
+    target: { large: LARGE },
+    options: { compare: "digest" },
+    at: ({ uri }) => uri === "/tree/large",
+    answer: (count) => count === 1 ? [status, "Refused", {}, null] : null,
+    ...status === 403 ? { expected: { large: "copied" } } : { expected: 500, requests: 1 },
+  })),
+];
+
+async function check(row: Row, direction: TreeDirection): Promise<void> {
+  const { source, target, options, at = () => true, answer, expected } = row;
+  let count = 0;
+  await using trees = await makeTrees(
+    direction,
+    source,
+    target,
+    changing((request) => at(request) ? answer(++count, request) : null),
+  );
+  const copying = trees.copy(options);
+  if (typeof expected === "object") {
+    const { outcomes, deleted, errors, events } = await copying;
+    assertEquals(outcomes, expected);
+    assertEquals(deleted, row.deleted ?? []);
+    for (const [path, code] of Object.entries(row.codes ?? {})) {
+      assertEquals((errors[path] as TransferError).code, code);
+    }
+    if (row.failedAt !== undefined) {
+      const ends = events.flatMap((event) => event.type === "failed" ? event.at : []);
+      assertEquals([...new Set(ends)], [row.failedAt]);
+    }
+  } else if (expected === CUT) assert(isTransient(await assertRejects(() => copying)));
+  else {
+    const error = await assertRejects(() => copying, TransferError, row.says);
+    assertEquals(typeof expected === "number" ? error.status : error.code, expected, error.message);
+  }
+  if (row.requests !== undefined) assertEquals(count, row.requests, "requests");
+  const left = await content(trees.target);
+  assertEquals({ ...left, ...row.stays }, row.left ?? left);
+}
+
+for (const row of rows) {
+  for (const direction of row.only === undefined ? DIRECTIONS : [row.only]) {
+    Deno.test(`${direction}: ${row.rule}`, () => check(row, direction));
+  }
+}
+
+Deno.test("outcomes of small files that were known before an error count", async () => {
+  const events: string[] = [];
+  const note = (event: TreeEvent) => {
+    if ("path" in event) events.push(`${event.type} ${event.path}`);
+  };
+  {
+    // The second file does not arrive.
+    await using trees = await makeTrees(
+      "download",
+      { a: "a", b: "b" },
+      {},
+      changing(({ query }) => {
+        if (query !== "bundle=get") return null;
+        const sha256 = "0".repeat(64);
+        const line = formatRecord({
+          path: ["a"],
+          status: 200,
+          size: 1,
+          modified: MODIFIED,
+          sha256,
+        });
+        return streamed(BUNDLE_TYPE, [`${line}a`]);
+      }),
+    );
+    await assertRejects(() => trees.copy({ verify: false, onEvent: note }), TransferError, "early");
+    assertEquals(await content(trees.target), { a: "a" });
+    assertEquals(events.splice(0), ["copied a"]);
+  }
+  // The first file is a directory by now, and the request for the second one is refused.
+  await using trees = await makeTrees(
+    "upload",
+    { a: "a", b: "b" },
+    {},
+    changing(({ query }) => {
+      return query === "bundle=put" ? [401, "Unauthorized", {}, new Uint8Array(0)] : null;
+    }),
+  );
+  const onEvent = (event: TreeEvent) => {
+    note(event);
+    if (event.type !== "plan") return;
+    Deno.removeSync(`${trees.source}/a`);
+    Deno.mkdirSync(`${trees.source}/a`);
+  };
+  const error = await assertRejects(() => trees.copy({ onEvent }), TransferError);
+  assertEquals([error.status, events], [401, ["failed a"]]);
+});

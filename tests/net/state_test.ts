@@ -1,0 +1,207 @@
+/** The states of a connection's ends: late events change nothing, and any other that no table names is heard. */
+import { assert, assertEquals, assertMatch, assertStrictEquals } from "@std/assert";
+import { bodies, Body, type HeaderDict } from "@degu/degu/base";
+import type { Connection } from "@degu/degu/client";
+import type { AppFunction, Logger } from "@degu/degu/server";
+import { CLIENT, impossibleEvent, SERVER } from "@degu/internal/net/state.ts";
+import { never } from "@degu/testing/aborts.ts";
+import { connect } from "@degu/testing/connected.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { connectionOver, meet, type Meeting, RecordingLogger } from "@degu/testing/serving.ts";
+
+const GET = "GET / HTTP/1.1\r\n\r\n";
+const PUT = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
+
+/** How an impossible event is reported. */
+function bugOf(state: string): string {
+  return `${impossibleEvent(state)}`;
+}
+
+/** Takes an event out of a table until it is disposed of, so that the event becomes an impossible one. */
+function without(table: object, state: string, event: string): Disposable {
+  const row = Reflect.get(table, state);
+  const next = Reflect.get(row, event);
+  assert(next !== undefined, `${state} names no ${event}`);
+  Reflect.deleteProperty(row, event);
+  return { [Symbol.dispose]: () => void Reflect.set(row, event, next) };
+}
+
+/** A logger that keeps what is reported as an error. */
+function errorsOnly() {
+  const errors: string[] = [];
+  const heard = Promise.withResolvers<void>();
+  const drop = () => {};
+  const error = (line: string) => {
+    errors.push(line);
+    heard.resolve();
+  };
+  const logger: Logger = { debug: drop, info: drop, warn: drop, error };
+  return { errors, heard: heard.promise, logger };
+}
+
+const readsAll: AppFunction = async ({ body }) => {
+  await body?.bytes();
+  return [200, "OK", {}, null];
+};
+
+Deno.test("server: an event that a state doesn't name ends the connection, and is an error in the log", async (t) => {
+  const rows: [state: string, event: string, sent: string][] = [
+    ["idle", "request", GET],
+    ["idle", "requestWithBody", PUT],
+    ["unread", "bodyRead", PUT],
+    ["answering", "answered", GET],
+    ["idle", "peerEnds", GET],
+  ];
+  await eachRow(t, rows, async (state, event, sent) => {
+    using _ = without(SERVER, state, event);
+    const { errors, heard, logger } = errorsOnly();
+    let calls = 0;
+    const app: AppFunction = (...args) => (calls++, readsAll(...args));
+    await using meeting = await meet(app, sent, { logger });
+    const { session, peer } = meeting;
+    if (event === "peerEnds") {
+      await peer.readPreamble();
+      await peer.closeWrite();
+    }
+    await within(heard, "an error is logged");
+    await meeting.over;
+    assertEquals(errors.length, 1);
+    const bug = bugOf(state);
+    assert(errors[0]!.startsWith(`${session}: ${bug}\n    at `), errors[0]);
+    assertEquals(session.message, bug);
+    assertEquals(`${session.signal.reason}`, session.message);
+    assertEquals(meeting.serving.server.sessions.size, 0);
+    // The app never gets a request that the state has no place for.
+    assertEquals(calls, event.startsWith("request") ? 0 : 1);
+    await peer.readToEnd();
+  });
+});
+
+Deno.test("server: an impossible event frees the slot at once, though the app never returns", async () => {
+  const socket = new RecordingSocket();
+  const begun = Promise.withResolvers<void>();
+  const app = () => {
+    begun.resolve();
+    return never();
+  };
+  const { errors, logger } = errorsOnly();
+  const { connection, session } = connectionOver(socket, app, logger);
+  void connection.serve();
+  socket.give(GET);
+  await begun.promise;
+  connection.giveWay();
+  await within(connection.ended, "the slot is free");
+  assertEquals(session.message, bugOf("answering"));
+  assertEquals([errors.length, socket.closings], [1, 1]);
+});
+
+Deno.test("client: an event that a state doesn't name closes the connection, and its caller hears of it", async (t) => {
+  const rows: [state: string, event: string, headers?: HeaderDict][] = [
+    ["idle", "request"],
+    ["requesting", "undone", { "BAD": "" }],
+    ["requesting", "preamble"],
+    ["responding", "response"],
+    ["unread", "bodyRead"],
+  ];
+  await eachRow(t, rows, async (state, event, headers = {}) => {
+    using ends = await connect();
+    using _ = without(CLIENT, state, event);
+    const call = async () => await (await ends.conn.get("/", headers)).body!.bytes();
+    const failing = rejectionOf(call(), "the call");
+    if (state !== "idle" && event !== "undone") {
+      await ends.peer.readPreamble();
+      await ends.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+    }
+    assertEquals(`${await failing}`, bugOf(state));
+    assertEquals(ends.conn.closed, true);
+    assertEquals((await ends.peer.readToEnd()).received, "");
+  });
+});
+
+Deno.test("a bug that a server reports fails the test in which it happens", async () => {
+  const failed = Promise.withResolvers<string>();
+  const onError = (event: ErrorEvent) => {
+    event.preventDefault();
+    failed.resolve(event.message);
+  };
+  globalThis.addEventListener("error", onError);
+  try {
+    const logger = new RecordingLogger();
+    logger.error("an error of the app");
+    logger.error(bugOf("idle"));
+    assertMatch(await within(failed.promise, "the test fails"), /a connection that is "idle"/);
+  } finally {
+    globalThis.removeEventListener("error", onError);
+  }
+});
+
+// Late events, which the tables name.
+
+/** A sink that takes bytes once it is released. */
+function slowSink() {
+  const begun = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  const write = () => (begun.resolve(), released.promise);
+  return { write, begun: begun.promise, release: released.resolve };
+}
+
+Deno.test("server: a body may end after its connection was closed, in a slow sink that has its last bytes", async (t) => {
+  const rows: [how: string, close: (meeting: Meeting) => void, message: string][] = [
+    ["by the app", ({ session }) => session.close(), "closed by the app"],
+    ["by the server", ({ serving }) => serving.server.close(), "closed by the server"],
+  ];
+  await eachRow(t, rows, async (_how, close, message) => {
+    const sink = slowSink();
+    const written = Promise.withResolvers<number>();
+    await using meeting = await meet(async ({ body }) => {
+      const count = body!.writeTo(sink);
+      written.resolve(count);
+      await count;
+      return [200, "OK", {}, null];
+    }, PUT);
+    await sink.begun;
+    close(meeting);
+    sink.release();
+    assertEquals(await within(written.promise, "the body is written"), 5);
+    await meeting.over;
+    assertEquals(meeting.session.message?.startsWith(message), true, `${meeting.session.message}`);
+    assertEquals(meeting.logger.at("error"), []);
+    assertEquals((await meeting.peer.readToEnd()).received, "");
+  });
+});
+
+Deno.test("client: whatever the constructor of a caller's body does before it throws, that error is what the caller gets", async (t) => {
+  const why = new Error("no body");
+  const sink = slowSink();
+  let conn: Connection;
+  let next: Promise<unknown> | null = null;
+  let written: Promise<number> | null = null;
+  const rows: [what: string, use: (body: Body) => void][] = [
+    ["reads the whole body", (body) => void body.bytes()],
+    ["makes the next request", (body) => {
+      void body.bytes();
+      next = rejectionOf(conn.get("/"), "the next request");
+    }],
+    ["has a slow sink that takes the last bytes", (body) => written = body.writeTo(sink)],
+  ];
+  await eachRow(t, rows, async (_what, use) => {
+    class Own extends Body {
+      constructor(...args: ConstructorParameters<typeof Body>) {
+        super(...args);
+        use(this);
+        throw why;
+      }
+    }
+    using ends = await connect({ bodies: { ...bodies, Body: Own } });
+    conn = ends.conn;
+    const answer = ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+    assertStrictEquals(await rejectionOf(answer, "the request"), why);
+    assertEquals(conn.closed, true);
+  });
+  assertStrictEquals(await within(next!, "the next request rejects"), why);
+  sink.release();
+  assertEquals(await within(written!, "the body is written"), 5);
+});

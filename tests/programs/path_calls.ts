@@ -1,0 +1,46 @@
+/**
+ * Serves a directory and uses it: each step begins with a look at a path that nothing has, with the name of the step, so that a
+ * trace of this program shows which calls to the system belong to which step.
+ */
+import { Client, Server } from "@degu/degu";
+import { downloadTree, FilesApp, uploadTree } from "@degu/degu/files";
+
+const [dir = "", count = ""] = Deno.args;
+const DEEP = "one/two/three";
+
+for (const at of [`served/${DEEP}`, "served/many/below", "local/many/below"]) {
+  await Deno.mkdir(`${dir}/${at}`, { recursive: true });
+}
+for (const at of ["served", `served/${DEEP}`]) {
+  for (const name of ["read", "replaced", "removed"]) {
+    await Deno.writeTextFile(`${dir}/${at}/${name}`, "content");
+  }
+}
+for (const at of ["served", "local"]) {
+  for (let i = 0; i < Number(count); i++) {
+    await Deno.writeTextFile(`${dir}/${at}/many/below/${i}`, `${i}`);
+  }
+}
+
+const app = new FilesApp(`${dir}/served`, { list: true, write: true });
+await using server = new Server(["127.0.0.1", 0], app);
+server.serveForever();
+const client = new Client(server.address);
+using conn = await client.connect();
+const body = new TextEncoder().encode("other content");
+const read = async (uri: string) => (await conn.get(uri)).body?.bytes();
+
+const STEPS: Record<string, () => Promise<unknown>> = {
+  "makes the directory of unfinished files": () => conn.put("/first", {}, body),
+  "GET at the top": () => read("/read"),
+  "GET below three directories": () => read(`/${DEEP}/read`),
+  "PUT below three directories": () => conn.put(`/${DEEP}/replaced`, {}, body),
+  "PUT of a new file below three directories": () => conn.put(`/${DEEP}/new`, {}, body),
+  "DELETE below three directories": () => conn.delete(`/${DEEP}/removed`),
+  "downloadTree": () => downloadTree(client, "/many/", `${dir}/downloaded`),
+  "uploadTree": () => uploadTree(client, `${dir}/local/many`, "/uploaded/"),
+};
+for (const [name, step] of Object.entries({ ...STEPS, end: () => Promise.resolve() })) {
+  await Deno.lstat(`${dir}/step ${name}`).catch(() => {});
+  await step();
+}

@@ -1,0 +1,28 @@
+/** Stands in for `@std/streams` if JSR is unreachable. */
+
+/** All of a stream of bytes as text. */
+export async function toText(stream: ReadableStream): Promise<string> {
+  return await new Response(stream).text();
+}
+
+/** All bytes of a stream. */
+export async function toArrayBuffer(stream: ReadableStream<Uint8Array>): Promise<ArrayBuffer> {
+  return await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).arrayBuffer();
+}
+
+/** Passes the lines of a text on, without their ends. */
+export class TextLineStream extends TransformStream<string, string> {
+  constructor() {
+    let rest = "";
+    super({
+      transform(text, controller) {
+        const lines = (rest + text).split(/\r?\n/);
+        rest = lines.pop()!;
+        for (const line of lines) controller.enqueue(line);
+      },
+      flush(controller) {
+        if (rest !== "") controller.enqueue(rest);
+      },
+    });
+  }
+}
