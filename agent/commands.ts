@@ -13,6 +13,7 @@ import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.
 import type { Client } from "../client.ts";
 import { Device, type Peer } from "../device.ts";
 import type { Logger } from "../server.ts";
+import { isDeviceName, MAX_NAME_LENGTH } from "../identity/names.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { explainLine, FAILED, Failure, REFUSED, USAGE, userName } from "./failure.ts";
 import { findAddresses } from "./mdns/find.ts";
@@ -29,6 +30,8 @@ export interface Context {
   /** Is aborted by the first SIGINT or SIGTERM: commands clean up and reject with its reason. */
   readonly signal: AbortSignal;
   readonly options: CommonOptions;
+  /** The name of the peer that was asked for last: of an error that names none. */
+  peer?: string;
 }
 
 /** The options that every command has, and those of commands that connect to a peer. */
@@ -40,6 +43,12 @@ export interface CommonOptions {
   readonly find?: boolean;
 }
 
+/** The directory of the person; `null` where it is not known. */
+export function personalDirectory(): string | null {
+  const home = Deno.env.get("HOME");
+  return home !== undefined && isAbsolute(home) ? home : null;
+}
+
 /** Where the device is; the environment is read only without `--home`. */
 export function findHome(given: string | undefined): string {
   // Usually from an unset variable in a script.
@@ -48,17 +57,55 @@ export function findHome(given: string | undefined): string {
   const state = Deno.env.get("XDG_STATE_HOME");
   // The specification of these variables says to ignore relative paths.
   if (state !== undefined && isAbsolute(state)) return `${state}/degu`;
-  const home = Deno.env.get("HOME");
-  if (home !== undefined && isAbsolute(home)) return `${home}/.local/state/degu`;
+  const home = personalDirectory();
+  if (home !== null) return `${home}/.local/state/degu`;
   throw new Failure("HOME is not set: use --home DIR to say where the device is");
 }
 
-/** Opens the device that `degu init` has made. Dispose of it. */
+/** Opens the device. Dispose of it. */
 export async function openDevice(context: Context): Promise<Device> {
   const device = await openIfMade(context);
   if (device !== null) return device;
   const message = `there is no device in ${context.home} yet: make one with "degu init"`;
-  throw new Failure(message, REFUSED);
+  throw new Failure(message, REFUSED, NOT_PAIRED);
+}
+
+const NOT_PAIRED = { code: "NOT_PAIRED" } as const;
+
+/** Opens the device; makes it first where there is none, with the name of this machine. */
+export async function openOrMakeDevice(context: Context): Promise<Device> {
+  const there = await openIfMade(context);
+  if (there !== null) return there;
+  const { home, output } = context;
+  const device = await Device.open(home, { name: nameHere(home), logger: loggerOf(context) });
+  output.note(`created the device ${device.name} ${device.id} in ${home}`);
+  return device;
+}
+
+function nameHere(home: string): string {
+  try {
+    return defaultName();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    // The name is only missing because the device is, often as --home names another directory.
+    const message =
+      `there is no device in ${home} yet: make one with "degu init", or allow it its ` +
+      "name with --allow-sys=hostname";
+    throw new Failure(message, FAILED, { cause: error });
+  }
+}
+
+const FALLBACK = "device";
+
+/**
+ * The name of this machine, adapted to the rules for device names. Needs `--allow-sys=hostname`.
+ */
+export function defaultName(hostname: string = Deno.hostname()): string {
+  const [label = ""] = hostname.split(".");
+  const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")
+    .replaceAll(/[^0-9A-Za-z_-]+/g, "-").replace(/^[^0-9A-Za-z]+/, "")
+    .slice(0, MAX_NAME_LENGTH).replace(/-+$/, "");
+  return isDeviceName(name) ? name : FALLBACK;
 }
 
 export async function openIfMade(context: Context): Promise<Device | null> {
@@ -83,7 +130,10 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
   const hint = (await device.peers()).length === 0
     ? 'this device is not paired with any yet: run "degu invite" on one of the two and "degu join" on the other'
     : '"degu peers" lists those that there are';
-  throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED);
+  throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED, {
+    ...NOT_PAIRED,
+    peer: peerName,
+  });
 }
 
 export async function openClient(
@@ -92,6 +142,7 @@ export async function openClient(
   peerName: string,
 ): Promise<Client> {
   const peer = await openPeer(device, peerName);
+  context.peer = peer.name;
   const { signal, options: { address, find } } = context;
   const addresses = address !== undefined ? [address] : find ? await lookFor(context, peer) : [];
   const options = { signal, connectTimeout: CONNECT_SECONDS };
@@ -100,6 +151,8 @@ export async function openClient(
   throw new Failure(
     `no address of ${peer.name} is known, as it did not serve when the two were paired: give it with ` +
       '--address, or run "degu serve" there and pair the two again',
+    FAILED,
+    { code: "NO_ADDRESS", peer: peer.name },
   );
 }
 
@@ -130,20 +183,21 @@ export type Run = <Args extends unknown[]>(
 
 /** A command of the program, with what several of them have. */
 export class AgentCommand extends Command {
-  readonly #run: Run;
+  /** Runs what a command does. */
+  readonly run: Run;
   #heading = "\nExamples:\n";
 
   constructor(name: string, run: Run) {
     super(name);
-    this.#run = run;
+    this.run = run;
   }
 
   override createCommand(name: string): AgentCommand {
-    return new AgentCommand(name, this.#run);
+    return new AgentCommand(name, this.run);
   }
 
   does<Args extends unknown[]>(action: Action<Args>): this {
-    return this.action(this.#run(action));
+    return this.action(this.run(action));
   }
 
   /** What to type, and what it does. */

@@ -4,7 +4,7 @@ import { DeguError, formatAddress } from "../../base.ts";
 import {
   type AgentCommand,
   type Context,
-  openDevice,
+  openOrMakeDevice,
   type PairingOptions,
   servingAddresses,
   usageError,
@@ -33,7 +33,7 @@ async function join(
   { as, serving }: PairingOptions,
 ): Promise<void> {
   const { output, signal } = context;
-  await using device = await openDevice(context);
+  await using device = await openOrMakeDevice(context);
   const line = given === "-" ? await readLine(output, signal) : given;
   const served = await servingAddresses(context, device, serving);
   const joining = device.join(line, { peerName: as, serving: served, signal });
@@ -52,7 +52,9 @@ function joinError(error: unknown): unknown {
   const isOutOfReach = errors.every((each) =>
     noAddressAnswers(each) && !(each instanceof Deno.errors.ConnectionRefused)
   );
-  return new Failure(message, isOutOfReach ? FAILED : REFUSED, { cause: error });
+  return isOutOfReach
+    ? new Failure(message, FAILED, { cause: error, code: "NO_ADDRESS" })
+    : new Failure(message, REFUSED, { cause: error });
 }
 
 /** After this silence behind a part of a line, the person is asked for the rest of it. */

@@ -1,6 +1,7 @@
 /** `degu serve`: shares a directory, and takes files into another directory. */
 
 import { join } from "node:path";
+import { Option } from "npm:commander@^15.1.0";
 import { type Address, formatAddress } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
 import { type DeviceServer, peerOf } from "../../device.ts";
@@ -12,9 +13,10 @@ import {
   DEFAULT_PORT,
   listenError,
   loggerOf,
-  openDevice,
+  openOrMakeDevice,
   parseListenAddress,
   parseOnce,
+  personalDirectory,
   repeated,
 } from "../commands.ts";
 import { explain, FAILED, Failure, USAGE } from "../failure.ts";
@@ -23,7 +25,10 @@ import { announce } from "../mdns/announce.ts";
 import { counted, formatBytes, type Output } from "../output.ts";
 import type { Area } from "../remote_files.ts";
 
-interface Options {
+/** The inbox of `--inbox` without a value; shells don't expand it in `--inbox=~/Inbox`, either. */
+const DEFAULT_INBOX = "~/Inbox";
+
+export interface ServeOptions {
   readonly share?: string;
   readonly inbox?: string;
   readonly listen?: Address[];
@@ -39,10 +44,11 @@ export function addServe(program: AgentCommand): void {
         "second one ends it. Devices that are paired while it runs can connect at once.",
     )
     .option("--share <dir>", "a directory that they can read: ls, get, sync", parseOnce)
-    .option(
-      "--inbox <dir>",
-      "a directory that they can read, write and delete in: put, rm, sync; made if it is not there",
-      parseOnce,
+    .addOption(
+      new Option(
+        "--inbox [dir]",
+        `a directory that they can read, write and delete in: put, rm, sync; made if it is not there (without DIR: ${DEFAULT_INBOX})`,
+      ).preset(DEFAULT_INBOX).argParser(parseOnce),
     )
     .option(
       "--listen <address>",
@@ -52,7 +58,8 @@ export function addServe(program: AgentCommand): void {
     .option("--announce", "let peers find this device on the local network (mDNS)")
     .option("--verbose", "print a line for each file, not one for all that a peer does")
     .example("degu serve --share ~/Pictures", "to read")
-    .example("degu serve --inbox ~/Inbox", "to write")
+    .example("degu serve --inbox", "to write, into ~/Inbox")
+    .example("degu serve --share ~/Shared --inbox ~/Shared", "one directory for both")
     .example(
       "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
       "both, at one address",
@@ -60,11 +67,14 @@ export function addServe(program: AgentCommand): void {
     .does(serve);
 }
 
-async function serve(context: Context, options: Options): Promise<void> {
+async function serve(context: Context, options: ServeOptions): Promise<void> {
   const { home, output, signal } = context;
-  await using device = await openDevice(context);
+  await using device = await openOrMakeDevice(context);
+  const inbox = options.inbox === undefined
+    ? null
+    : await checkInbox(inboxPath(options.inbox), home, output);
+  // One directory for both may have just been made.
   const share = options.share === undefined ? null : await checkShare(options.share, home);
-  const inbox = options.inbox === undefined ? null : await checkInbox(options.inbox, home, output);
   const served = { name: device.name, share, inbox };
   using events = new ServeEvents(output, options.verbose === true);
   const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
@@ -90,6 +100,13 @@ async function serve(context: Context, options: Options): Promise<void> {
   output.note("finishing what is under way; press Ctrl-C again to end it now");
   await Promise.all(servers.map((server) => server.shutdown()));
   await Promise.all(serving);
+}
+
+export function inboxPath(given: string): string {
+  if (given !== DEFAULT_INBOX) return given;
+  const person = personalDirectory();
+  if (person !== null) return join(person, "Inbox");
+  throw new Failure("HOME is not set: name the directory, as in --inbox DIR");
 }
 
 /** Resolves when the servers are bound. */
@@ -153,7 +170,8 @@ export function makeServeApp(
 export async function checkShare(dir: string, home: string, option = "--share"): Promise<string> {
   const path = await labelled(option, ifThere(Deno.realPath(dir)));
   if (path === null) {
-    throw new Failure(`${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`);
+    const problem = `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`;
+    throw new Failure(problem, FAILED, { code: "NOT_THERE", path: dir });
   }
   if (!(await Deno.stat(path)).isDirectory) {
     throw new Failure(`${option}: ${dir} is no directory`);

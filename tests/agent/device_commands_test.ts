@@ -1,16 +1,17 @@
 /** degu init, id, peers, rename, forget, invite, join and completions. */
-import { defaultName } from "@degu/internal/agent/commands/init.ts";
+import { defaultName } from "@degu/internal/agent/commands.ts";
 import { countdownText } from "@degu/internal/agent/commands/invite.ts";
 import { encodeLine } from "@degu/internal/device/invitation_line.ts";
 import { isDeviceName } from "@degu/internal/identity/names.ts";
 import {
   agentCommand,
+  type AgentEnd,
   AgentHomes,
   type HereOptions,
   runAgent,
   runAgentHere,
 } from "@degu/testing/agents.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
+import { entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/namespaces.ts";
 import {
   runOnTerminal,
@@ -21,6 +22,7 @@ import {
   type TerminalOptions,
   testUnless,
 } from "@degu/testing/terminals.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { encode } from "npm:uqr@^0.1.3";
@@ -49,6 +51,46 @@ Deno.test("an invalid name is a usage error, and leaves nothing behind; that of 
     await homes.fail("one", 2, "--name: must be 1 to 63 letters", ["init", `--name=${name}`]);
   }
   assertEquals(await entries(homes.path), []);
+});
+
+Deno.test("invite, join and serve make the device with the name of the machine, and say so; ls does not", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const invite = homes.start("camera", INVITE);
+  const steps = [
+    { home: "inviter", args: INVITE, until: "degu:" },
+    { home: "joiner", args: ["join", await invite.line("degu:"), ...SERVING] },
+    {
+      home: "server",
+      args: ["serve", "--listen", "127.0.0.1:0", "--inbox", "--json"],
+      until: "addr",
+    },
+    { home: "server", args: ["id"] },
+    { home: "named", args: ["init"] },
+    { home: "other", args: ["ls", "camera:"] },
+  ];
+  const commands = steps.map(({ home, args, until }) => ({
+    args: ["--home", homes.at(home), ...args],
+    stdin: "",
+    until,
+  }));
+  const allowed = ["--allow-sys", `--allow-read=${homes.path}`, `--allow-write=${homes.path}`];
+  const flags = [...allowed, "--allow-net=127.0.0.1", "--allow-env=HOME", ...importMapFlags()];
+  const options = { flags, args: [JSON.stringify(commands)], env: { HOME: homes.path } };
+  const ends: AgentEnd[] = JSON.parse(await runProgram("agent_permissions.ts", options));
+  assertEquals(ends.map(({ code }) => code), [130, 0, 0, 0, 0, 3]);
+  const [name] = ends[4]!.stdout.split(" ");
+  for (const [i, home] of ["inviter", "joiner", "server"].entries()) {
+    const id = (await homes.must(home, ["id"])).trim();
+    assertEquals(id.split(" ")[0], name);
+    const said = ends[i]!.stderr.match(/created the device .*/g);
+    assertEquals(said, [`created the device ${id} in ${homes.at(home)}`]);
+  }
+  assertEquals(JSON.parse(ends[2]!.stdout).inbox, await Deno.realPath(homes.at("Inbox")));
+  assert(!ends[3]!.stderr.includes("created"), ends[3]!.stderr);
+  // Where its name can't be read, the device is rather said to be missing.
+  const none = `there is no device in ${homes.at("none")} yet: make one with "degu init", or`;
+  for (const args of [INVITE, ["join", "x"], ["serve"]]) await homes.fail("none", 1, none, args);
+  assertEquals(await entries(homes.at("none")).catch(() => null), null);
 });
 
 Deno.test("the name of a machine is converted to a valid name", () => {
@@ -131,8 +173,39 @@ Deno.test("each shell has its own script", async () => {
 const completionScript = async (shell: string) =>
   (await runAgentHere(["completions", shell, "--home", "/nowhere"])).stdout;
 
-/** Stands in for the program where a shell asks it for peers. */
 const PEERS = `{"name":"camera","id":"a"}\n{"name":"phone","id":"b"}\n`;
+
+/** Names of a peer that a shell would run, expand or split, if they were not quoted. */
+const HOSTILE = [
+  "$(exit 1)",
+  "`exit`",
+  "a b",
+  "it's",
+  '"',
+  "*",
+  ";exit",
+  "$HOME",
+  "a\\b",
+  "ü",
+  "#x",
+];
+
+/** Stands in for the program where a shell asks it for peers, and for paths on them. */
+async function standIn(dir: string): Promise<string> {
+  const hostile = HOSTILE.map((name) => `camera:h/${name}`);
+  await fill(dir, {
+    "share": ["camera:Photos/", "camera:Photo.jpg", "camera:h/", ...hostile, ""].join("\n"),
+    "inbox": "camera:Phone/\n",
+  });
+  return `
+degu() {
+  local last area=share
+  for last; do [ "$last" != --inbox ] || area=inbox; done
+  if [ "$1" = peers ]; then printf '%s' '${PEERS}'; return; fi
+  START=$last awk 'index($0, ENVIRON["START"]) == 1 && substr($0, length(ENVIRON["START"]) + 1) !~ /\\/./' ${dir}/$area
+}
+`;
+}
 
 const noBash = await shellObstacle("bash");
 
@@ -176,6 +249,34 @@ complete_line() {
   assertEquals(completed, rows.map(([, expected]) => `${expected}\n`).join(""));
 });
 
+testUnless(noBash, "bash completes paths on peers, and quotes what it completes", async () => {
+  await using dir = await tempDir();
+  const script = `${await completionScript("bash")}${await standIn(dir.path)}
+complete_words() { COMP_WORDS=(degu "$@"); COMP_CWORD=$#; COMPREPLY=(); _degu; }
+show() { complete_words "$@"; local IFS='|'; printf '%s\\n' "\${COMPREPLY[*]}"; }
+`;
+  // Bash begins a word at each colon, unless COMP_WORDBREAKS has none.
+  const rows = [
+    ["ls camera : Photo", "Photos/|Photo.jpg "],
+    ["ls camera :", `Photos/|Photo.jpg |h/`],
+    ["ls camera:Photos", "camera:Photos/"],
+    ["get camera : READ", ""],
+    ["get --inbox camera : P", "Phone/"],
+    ["rm camera : P", "Phone/"],
+    ["put x camera : P", "Phone/"],
+    ["sync camera : h/a", "h/a\\ b |h/a\\\\b "],
+    ["sync camera : 'h/a\\ '", "h/a\\ b "],
+    ["ls '\"camera:Ph'", ""],
+  ] as const;
+  const shown = await runShell("bash", script + rows.map(([words]) => `show ${words}\n`).join(""));
+  assertEquals(shown, rows.map(([, expected]) => `${expected}\n`).join(""));
+  const typed = `${script}
+complete_words ls camera : h/
+for each in "\${COMPREPLY[@]}"; do eval "printf '%s\\n' $each"; done`;
+  const names = (await runShell("bash", typed)).trimEnd().split("\n");
+  assertEquals(names.slice(1), HOSTILE.map((name) => `h/${name}`));
+});
+
 const noZsh = await shellObstacle("zsh") ?? await terminalObstacle();
 
 /** What is typed, and what it becomes with the tabulator. */
@@ -217,12 +318,40 @@ print loaded
   assert(!shown.includes("camera:''"), shown);
 });
 
+for (
+  const [shell, none] of [["bash", noBash ?? await terminalObstacle()], ["zsh", noZsh]] as const
+) {
+  testUnless(none, `${shell} types a path on a peer with the tabulator`, async () => {
+    await using dir = await tempDir();
+    const file = join(dir.path, "rc");
+    const begin = shell === "zsh" ? "autoload -Uz compinit; compinit -u -D; unsetopt beep" : "";
+    const script = `${await completionScript(shell)}${await standIn(dir.path)}`;
+    await Deno.writeTextFile(file, `${begin}\n${script}\nprintf 'load%s\\n' ed\n`);
+    const { shown } = await runOnTerminal({
+      command: shell === "zsh" ? ["zsh", "-f", "-i"] : ["bash", "--norc", "-i"],
+      steps: [
+        ["\x1b[?2004h", `source ${file}\n`],
+        ["loaded", "degu ls camera:h/a\\ \t\n"],
+        ["camera:h/a b", "degu ls camera:h/i\t\n"],
+        ["camera:h/it's", "degu ls camera:h/\\;\t\n"],
+        ["camera:h/;exit", "exit\n"],
+      ],
+      columns: 200,
+      env: { TERM: "xterm" },
+    });
+    assertStringIncludes(shown, "camera:h/;exit");
+  });
+}
+
 testUnless(
   await shellObstacle("fish"),
   "fish completes commands, options, peers and shells",
   async () => {
     const script = `${await completionScript("fish")}
-function degu; printf '%s' '${PEERS}'; end
+function degu
+    test "$argv[1]" = peers; and printf '%s' '${PEERS}'; and return
+    contains -- --inbox $argv; and echo camera:Phone/; or printf '%s\n' camera:Photos/ 'camera:$(exit) b'
+end
 `;
     const rows = [
       ["in", "init invite"],
@@ -231,6 +360,10 @@ function degu; printf '%s' '${PEERS}'; end
       ["forget ph", "phone"],
       ["ls ph", "phone:"],
       ["get cam", "camera:"],
+      ["ls camera:P", "camera:Photos/"],
+      ["ls --inbox camera:P", "camera:Phone/"],
+      ["put x camera:P", "camera:Phone/"],
+      ["get camera:\\$", "camera:$(exit) b"],
       ["sync --se", "--settled"],
       ["completions f", "fish"],
       ["help ren", "rename"],

@@ -44,7 +44,11 @@ const OTHER_BLOCKS: Record<string, string> = {
   "deno cache jsr:@degu/degu@0.1.0/agent": "JSR does not have the package yet",
   "[Unit]":
     "tests/project/agent_documentation_test.ts; that of operations.md serves a program of yours",
-  "systemctl --user daemon-reload": "it starts a service of the machine",
+  "# Written by degu service install; degu service remove takes it away.":
+    "tests/project/agent_documentation_test.ts",
+  "systemctl --user restart degu": "it starts a service of the machine",
+  "degu service install sync --delete --exclude .cache/ ~/Documents desk:laptop/Documents":
+    "tests/project/permissions_agent_test.ts installs such services",
   '<?xml version="1.0" encoding="UTF-8"?>': "tests/project/agent_documentation_test.ts",
   "launchctl bootstrap gui/$(id -u) ~/Library/LaunchAgents/degu.plist": "it needs macOS",
   "degu sync --delete --exclude .cache/ ~/Documents desk:laptop/Documents":

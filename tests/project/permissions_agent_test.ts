@@ -4,7 +4,8 @@
  */
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
-import { fill } from "@degu/testing/directories.ts";
+import { mustRun } from "@degu/testing/commands.ts";
+import { fill, tempDir } from "@degu/testing/directories.ts";
 import {
   assertAsked,
   flagsOf,
@@ -13,6 +14,8 @@ import {
   permissionsOf,
   readAudit,
 } from "@degu/testing/permissions.ts";
+import { systemdObstacle, THROUGH_SYSTEMD } from "@degu/testing/namespaces.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { read } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -39,6 +42,9 @@ const ROWS = new Map(
   ),
 );
 
+/** Whether a row needs a systemd. */
+const isOfService = (row: string) => row.startsWith("service ");
+
 /** Those that open the device. */
 const OPENING = ROWS.get("id")!;
 
@@ -59,7 +65,12 @@ interface Case {
 /** A camera, that serves a share and an inbox, a viewer, that is paired with it, others, and the commands. */
 async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   const [share, inbox, here] = [homes.at("share"), homes.at("inbox"), homes.at("here")];
-  await fill(homes.path, { "inbox": null, "here/target": null, "here/synced": null });
+  await fill(homes.path, {
+    "inbox": null,
+    "here/target": null,
+    "here/synced": null,
+    "person/Inbox": null,
+  });
   await fill(share, { "shared": "x", "dir/file": "x".repeat(100_000) });
   await fill(here, { "file": "x", "own/file": "x" });
   await homes.init("camera", "viewer", "old", "guest", "degu");
@@ -99,6 +110,11 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
     "serve --listen ADDRESS --share SHARE --inbox INBOX": {
       args: ["serve", "--listen", ADDRESS, ...files],
       values: { SHARE: share, INBOX: inbox, ADDRESS },
+      until: "serving",
+    },
+    "serve --listen ADDRESS --inbox": {
+      args: ["serve", "--listen", ADDRESS, "--inbox"],
+      values: { INBOX: homes.at("person", "Inbox"), ADDRESS },
       until: "serving",
     },
     "ping": { args: ["ping", "camera"], values: { PEER } },
@@ -141,7 +157,11 @@ async function run(homes: AgentHomes, looks: readonly Look[]): Promise<void> {
     return { missing, args: [...at, ...args], stdin, until, made };
   });
   const audit = homes.at(crypto.randomUUID());
-  const env = { XDG_STATE_HOME: homes.at("state"), HOME: "", DENO_AUDIT_PERMISSIONS: audit };
+  const env = {
+    XDG_STATE_HOME: homes.at("state"),
+    HOME: homes.at("person"),
+    DENO_AUDIT_PERMISSIONS: audit,
+  };
   const granted = new Set(looks.flatMap(({ command }) => command.permissions));
   const options = {
     flags: [...flagsOf(granted), ...importMapFlags()],
@@ -165,7 +185,10 @@ async function run(homes: AgentHomes, looks: readonly Look[]): Promise<void> {
 Deno.test("each command needs the flags of its row, every command has a row, and every row a test", async () => {
   await using homes = await AgentHomes.create();
   const cases = await setUp(homes);
-  assertEquals([...ROWS.keys()].toSorted(), Object.keys(cases).toSorted());
+  assertEquals(
+    [...ROWS.keys()].filter((row) => !isOfService(row)).toSorted(),
+    Object.keys(cases).toSorted(),
+  );
   for (const command of makeProgram(() => () => Promise.resolve()).commands) {
     const isRow = (row: string) => row.split(/[ ,]/)[0] === command.name();
     assert([...ROWS.keys()].some(isRow), command.name());
@@ -174,7 +197,9 @@ Deno.test("each command needs the flags of its row, every command has a row, and
     const { home = "viewer", values = {} } = given;
     const valueOf = (name: string) =>
       name === "HOME" ? homes.at(home ?? "state/degu") : values[name] ?? name;
-    const permissions = ROWS.get(row)!.map((each) => each.replace(/(?<==)[A-Z]+$/, valueOf));
+    const permissions = ROWS.get(row)!.map((each) =>
+      each.replace(/(?<==)(?<!^env=)[A-Z]+$/, valueOf)
+    );
     return { ...given, row, permissions };
   });
   const opening = commands.find(({ row }) => row === "id")!.permissions;
@@ -205,3 +230,33 @@ Deno.test("each command needs the flags of its row, every command has a row, and
   // What works needs no work a second time.
   await run(homes, commands.map((command) => ({ command })));
 });
+
+testUnless(
+  await systemdObstacle(),
+  "service installs serve and sync, which work, and removes them, with exactly the flags of its rows",
+  async () => {
+    await using dir = await tempDir();
+    const { denoDir: DENO_DIR } = JSON.parse(await mustRun([Deno.execPath(), "info", "--json"]));
+    const rows = Object.fromEntries([...ROWS].filter(([row]) => isOfService(row)));
+    const printed = await runProgram("agent_service.ts", {
+      flags: ["--allow-all", ...importMapFlags()],
+      args: [dir.path, JSON.stringify(rows)],
+      through: THROUGH_SYSTEMD,
+      env: { HOME: dir.path, DENO_DIR },
+    });
+    const { ends, own: said, ...seen }: {
+      ends: { what: string; end: AgentEnd }[];
+      own: string;
+    } & Record<string, unknown> = JSON.parse(printed);
+    assertMatch(said, /degu\.service is there, and not by "degu service install": remove/);
+    for (const { what, end: { code, stdout, stderr } } of ends) {
+      const isAllowed = what.endsWith("without null");
+      assertEquals(code, isAllowed ? 0 : 1, `${what}: ${stdout}${stderr}`);
+      if (!isAllowed) assertMatch(stderr, MISSING, what);
+    }
+    const sync = ["service", "timer"].map((kind) => `degu-sync-to-desk-copy.${kind}`);
+    const own = "degu-sync-own.service"; // of the person, who has written it
+    const installed = ["default.target.wants", own, ...sync, "degu.service", "timers.target.wants"];
+    assertEquals(seen, { installed: installed.toSorted(), left: [own], serves: false });
+  },
+);
