@@ -12,12 +12,15 @@ import {
 import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.ts";
 import { type Client, Device, type Logger, type Peer } from "../device.ts";
 import { plainMessageOf } from "../net/thrown.ts";
-import { explainLine, FAILED, Failure, REFUSED, USAGE, userName } from "./failure.ts";
+import { explainLine, FAILED, Failure, NoAddress, REFUSED, USAGE, userName } from "./failure.ts";
 import { findAddresses } from "./mdns/find.ts";
 import type { Output } from "./output.ts";
 
-/** How long to wait for an address: one at which nothing answers looks like a slow one, and people wait for it. */
-const CONNECT_SECONDS = 10;
+/**
+ * How long to wait for an address: an address at which nothing answers looks like a slow one, and
+ * people wait for it. All addresses are tried side by side.
+ */
+const CONNECT_SECONDS = 5;
 
 /** What every command is given. */
 export interface Context {
@@ -36,6 +39,8 @@ export interface CommonOptions {
   readonly quiet?: boolean;
   readonly address?: Address;
   readonly find?: boolean;
+  /** Seconds to wait for a peer that is off. */
+  readonly wait?: number;
 }
 
 /** Where the device is; the environment is read only without `--home`. */
@@ -95,7 +100,7 @@ export async function openClient(
   const options = { signal, connectTimeout: CONNECT_SECONDS };
   if (addresses.length > 0) return await device.client(peer, { ...options, addresses });
   if (peer.addresses.length > 0) return await device.client(peer, options);
-  throw new Failure(
+  throw new NoAddress(
     `no address of ${peer.name} is known, as it did not serve when the two were paired: give it with ` +
       '--address, or run "degu serve" there and pair the two again',
   );
@@ -103,9 +108,9 @@ export async function openClient(
 
 /** The addresses to try for a peer: those found on the local network, then the known ones. */
 async function lookFor(context: Context, { id, name, addresses }: Peer): Promise<Address[]> {
-  const { signal, output } = context;
+  const { signal, output, options: { wait } } = context;
   const found = await findAddresses(id, { signal, logger: loggerOf(context) });
-  if (found.length === 0) {
+  if (found.length === 0 && wait === undefined) {
     output.note(
       `${name} was not found in the local network: is "degu serve --announce" running there?`,
     );
@@ -161,7 +166,16 @@ export class AgentCommand extends Command {
     return this.option(
       "--settled <seconds>",
       "in directories, skip files that were modified less than so many seconds ago: they may still be being written",
-      parseSettled,
+      parseSeconds,
+    );
+  }
+
+  /** Adds the option of commands that can wait for a peer. */
+  waits(): this {
+    return this.option(
+      "--wait <seconds>",
+      "if the peer is off, wait for it quietly, up to so many seconds",
+      parseSeconds,
     );
   }
 
@@ -231,7 +245,8 @@ export function listenError(addresses: readonly Address[], error: unknown): unkn
   return error;
 }
 
-function parseSettled(text: string): number {
+/** Reads a number of seconds, such as `1.5`. */
+export function parseSeconds(text: string): number {
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
   throw new InvalidArgumentError(
     `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`,

@@ -22,6 +22,9 @@ export class Failure extends Error {
   }
 }
 
+/** No address of a peer is known; a search may find one later. */
+export class NoAddress extends Failure {}
+
 /** The abort reason of a command that SIGINT or SIGTERM has interrupted. */
 export class Interrupted extends Error {
   override readonly message = "interrupted";

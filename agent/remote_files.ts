@@ -11,7 +11,7 @@ import {
   listDirectory,
   TransferError,
 } from "../files.ts";
-import { type Context, openClient } from "./commands.ts";
+import { type Context, openClient, openPeer } from "./commands.ts";
 import { Failure, USAGE, wildcardHint } from "./failure.ts";
 import { PeerConnections } from "./peer_connections.ts";
 
@@ -104,18 +104,19 @@ export class RemoteFiles implements Disposable {
     this.#maxEntries = maxEntries;
   }
 
-  /** Returns at once; the first request connects. */
+  /** Fails for an unknown peer; the first request connects. */
   static async open(
     context: Context,
     device: Device,
     peer: string,
     area: Area,
-    retries?: number,
+    retries?: number | undefined,
   ): Promise<RemoteFiles> {
-    const { signal, output } = context;
-    const client = await openClient(context, device, peer);
+    const { signal, output, options: { wait } } = context;
+    await openPeer(device, peer);
+    const open = () => openClient(context, device, peer);
     const note = (text: string) => output.note(text);
-    const connections = new PeerConnections(client, signal, note, retries);
+    const connections = new PeerConnections(open, signal, note, { retries, wait });
     return new RemoteFiles(connections, peer, area, signal);
   }
 

@@ -32,6 +32,7 @@ the inbox of a peer. What is in the one directory is put into the other one; fil
     .option("--inbox", "copy from its inbox instead of its share")
     .option("--dry-run", "say what would be done, and change nothing")
     .settles()
+    .waits()
     .connects()
     .example("degu sync laptop:photos photos", "from there to here")
     .example(

@@ -247,7 +247,7 @@ Deno.test("if there is no device, or no such peer, the error says what to do", a
   await homes.fail("viewer", 3, unknown, ["ping", "toaster"]);
 });
 
-Deno.test("an address at which nobody answers is waited for no longer than 10 s, a peer that is busy for longer", async () => {
+Deno.test("an address at which nobody answers is waited for no longer than 5 s, a peer that is busy for longer", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   await record(viewer, camera, { addresses: [["127.0.0.1", 1]] });
@@ -256,7 +256,7 @@ Deno.test("an address at which nobody answers is waited for no longer than 10 s,
     const context = { home: viewer.dir, output: new Output({}), signal, options };
     const client = await openClient(context, viewer, "camera");
     const { connectTimeout }: DeviceClientOptions = client.options;
-    assertEquals([connectTimeout, client.timeout], [10, 90]);
+    assertEquals([connectTimeout, client.timeout], [5, 90]);
   }
 });
 

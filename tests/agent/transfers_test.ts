@@ -7,14 +7,20 @@ import type { ServerOptions, Session } from "@degu/degu/server";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
 import { entries, fill } from "@degu/testing/directories.ts";
-import { setClockAhead, skipPauses } from "@degu/testing/clock.ts";
+import { fastTimeouts, setClockAhead, skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { untilRefused, within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { Buffer } from "node:buffer";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 
 // Transfers that are interrupted: by the network, by a signal, by the other end.
 
@@ -86,19 +92,49 @@ Deno.test("interruptions", async (t) => {
     assertEquals(await entries(to), ["large"]);
   });
 
-  await step("a peer that does not answer is retried for a while", async () => {
+  await step("a peer that is off is said at once; --wait waits for it, quietly", async () => {
     await files.kill();
-    using pauses = skipPauses();
-    await using agent = files.start(["get", "camera:large", to], {
-      // The second pause is for the peer to come back.
-      onText: (_to, text) => text.includes("(1 of 3)") && pauses.note(text),
+    const get = ["get", "camera:large", to];
+    for (const options of [[], ["--wait", "0.05"]]) {
+      const { code, stderr } = await files.run(...get, ...options);
+      assertEquals(code, 1);
+      assertMatch(stderr, /^degu: error: no address answers: connect ECONNREFUSED .*\n$/);
+    }
+    const paused = Promise.withResolvers<void>();
+    const isPause = (milliseconds: number) => milliseconds === 2000;
+    using _pauses = fastTimeouts((milliseconds) => {
+      if (isPause(milliseconds)) paused.resolve();
+      return isPause(milliseconds);
     });
-    await agent.message("trying again in 1 s (1 of 3)");
-    await agent.message("trying again in 2 s (2 of 3)");
+    await using agent = files.start([...get, "--wait", "60"]);
+    await paused.promise;
     await files.serve();
     const { code, stderr } = await agent.ended();
     assertEquals(code, 0, stderr);
+    assertMatch(stderr, /^1 file copied, [^\n]*\n$/);
     assert(await isWhole(to));
+  });
+
+  await step("a peer that is away in the middle of a transfer is waited for, too", async () => {
+    for (const [args, dir] of cases) {
+      const paused = Promise.withResolvers<void>();
+      const relay = new CuttingRelay(files.address);
+      relay.stallAfter(CUT);
+      using _pauses = fastTimeouts((milliseconds) => {
+        if (milliseconds === 2000) paused.resolve();
+        return milliseconds === 2000;
+      });
+      await using agent = startOver(relay, [...args, "--wait", "60"]);
+      await arrives(dir);
+      await relay[Symbol.asyncDispose]();
+      await paused.promise;
+      await using _again = new CuttingRelay(files.address, Number(relay.address[1]));
+      const end = await agent.ended();
+      assertEquals(end.code, 0, end.stderr);
+      assert(!end.stderr.includes("trying again"), end.stderr);
+      assert(Number(objectsOf(end)[0]?.["resumedFrom"]) > 1_000_000);
+      assert(await isWhole(dir));
+    }
   });
 
   await step("a peer that forgets this device refuses the rest, and shows nothing", async () => {
@@ -157,15 +193,14 @@ function setUpCalls(
   const pauses = skipPauses(skipped);
   const stop = new AbortController();
   const connections = new PeerConnections(
-    serving.makeClient(),
+    () => Promise.resolve(serving.makeClient()),
     stop.signal,
     (text) => {
       pauses.note(text);
       if (notes.push(text) === endsAt) stop.abort(new Error("stop"));
       onNote();
     },
-    3,
-    silence,
+    { silence },
   );
   return {
     serving,
@@ -201,9 +236,14 @@ Deno.test("there are as many connections as simultaneous calls; one that was clo
   assertEquals(notes, []);
 });
 
-Deno.test("a call is retried, and several that fail at the same time are reported once", async () => {
+Deno.test("a call is retried if anything has moved, and several that fail at the same time are reported once", async () => {
   await using test = setUpCalls(undefined, { endsAt: 1 });
   const { serving, connections, notes } = test;
+  const { signal } = new AbortController();
+  const connect = () => Promise.resolve(serving.makeClient());
+  using once = new PeerConnections(connect, signal, (text) => notes.push(text), { retries: 0 });
+  using late = new PeerConnections(connect, signal, (text) => notes.push(text));
+  for (const each of [connections, once]) await each.call(ask);
   serving.server.close();
   await serving.done;
   await untilRefused(serving.address);
@@ -211,13 +251,33 @@ Deno.test("a call is retried, and several that fail at the same time are reporte
     connections.call(ask),
     connections.call((client) => client.request("GET", "/")),
   ];
-  for (const call of calls) await assertRejects(() => call, Error, "stop");
+  await Promise.all(calls.map((call) => assertRejects(() => call, Error, "stop")));
   assertEquals(notes.length, 1);
   assertEquals(notes[0]?.endsWith("; trying again in 1 s (1 of 3)"), true, notes[0]);
-  const { signal } = new AbortController();
-  using once = new PeerConnections(serving.makeClient(), signal, () => notes.push(""), 0);
-  await assertRejects(() => once.call(ask), Deno.errors.ConnectionRefused);
+  for (const each of [once, late]) {
+    await assertRejects(() => each.call(ask), Deno.errors.ConnectionRefused);
+  }
   assertEquals(notes.length, 1);
+});
+
+Deno.test("while a peer is waited for, no silence is reported", async () => {
+  await using test = setUpCalls();
+  const { serving, notes } = test;
+  serving.server.close();
+  await serving.done;
+  await untilRefused(serving.address);
+  const stop = new AbortController();
+  let pauses = 0;
+  using _pauses = fastTimeouts((milliseconds) => {
+    if (milliseconds !== 2000) return false;
+    if (++pauses === 3) stop.abort(new Error("stop"));
+    return true;
+  });
+  const connect = () => Promise.resolve(serving.makeClient());
+  const note = (text: string) => notes.push(text);
+  using connections = new PeerConnections(connect, stop.signal, note, { silence: 50, wait: 60 });
+  await assertRejects(() => connections.call(ask), Error, "stop");
+  assertEquals([pauses, notes], [3, []]);
 });
 
 Deno.test("a silence is reported once, and another one again", async () => {

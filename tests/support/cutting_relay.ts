@@ -21,12 +21,14 @@ export async function passOn(
 
 /** Relays to a server until disposed of. */
 export abstract class Relay implements AsyncDisposable {
-  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #listener: Deno.TcpListener;
   readonly #conns = new Set<Deno.Conn>();
   readonly #accepting: Promise<void>;
   readonly #running: Promise<void>[] = [];
 
-  constructor(server: Address) {
+  /** @param port The port to listen at, such as that of an earlier relay; a free one if left out. */
+  constructor(server: Address, port = 0) {
+    this.#listener = Deno.listen({ hostname: "127.0.0.1", port });
     this.#accepting = this.#accept(server);
   }
 
