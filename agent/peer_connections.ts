@@ -4,7 +4,7 @@ import { pause } from "../base/pause.ts";
 import type { Client } from "../client.ts";
 import { type Retry, retry, type RetryProgress } from "../files.ts";
 import { keepConnections } from "../files/route.ts";
-import { NoAddress, noAddressAnswers, reasonOf } from "./failure.ts";
+import { isAway, reasonOf } from "./failure.ts";
 
 /**
  * How many calls `each` makes at a time: while one waits for the disk, another is being
@@ -181,9 +181,4 @@ export class PeerConnections implements Disposable {
     const text = `nothing has arrived for ${this.#silence / 1000} s; still waiting`;
     this.#timer = setTimeout(() => this.#note(text), this.#silence);
   }
-}
-
-/** Whether a peer is off, or not where it is looked for. */
-function isAway(error: unknown): boolean {
-  return noAddressAnswers(error) || error instanceof NoAddress;
 }
