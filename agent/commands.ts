@@ -10,6 +10,7 @@ import {
   type ScopedAddress,
 } from "../base.ts";
 import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.ts";
+import type { ClientOptions } from "../client.ts";
 import { type Client, Device, type Logger, type Peer } from "../device.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { explainLine, FAILED, Failure, NoAddress, REFUSED, USAGE, userName } from "./failure.ts";
@@ -89,15 +90,27 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
   throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED);
 }
 
+/**
+ * Makes a client of a peer.
+ *
+ * @param given Options of the client.
+ * @param isAgain Whether the peer is silent at an address, so that all others are tried, too.
+ */
 export async function openClient(
   context: Context,
   device: Device,
   peerName: string,
+  given: ClientOptions = {},
+  isAgain = false,
 ): Promise<Client> {
   const peer = await openPeer(device, peerName);
   const { signal, options: { address, find } } = context;
-  const addresses = address !== undefined ? [address] : find ? await lookFor(context, peer) : [];
-  const options = { signal, connectTimeout: CONNECT_SECONDS };
+  const options = { signal, connectTimeout: CONNECT_SECONDS, ...given };
+  const addresses = address === undefined ? [] : [address];
+  if (find && (address === undefined || isAgain)) {
+    const bounded = { ...context, signal: given.signal ?? signal };
+    addresses.push(...await lookFor(bounded, peer, isAgain));
+  } else if (address !== undefined && isAgain) addresses.push(...peer.addresses);
   if (addresses.length > 0) return await device.client(peer, { ...options, addresses });
   if (peer.addresses.length > 0) return await device.client(peer, options);
   throw new NoAddress(
@@ -107,10 +120,14 @@ export async function openClient(
 }
 
 /** The addresses to try for a peer: those found on the local network, then the known ones. */
-async function lookFor(context: Context, { id, name, addresses }: Peer): Promise<Address[]> {
+async function lookFor(
+  context: Context,
+  { id, name, addresses }: Peer,
+  isAgain: boolean,
+): Promise<Address[]> {
   const { signal, output, options: { wait } } = context;
   const found = await findAddresses(id, { signal, logger: loggerOf(context) });
-  if (found.length === 0 && wait === undefined) {
+  if (found.length === 0 && wait === undefined && !isAgain) {
     output.note(
       `${name} was not found in the local network: is "degu serve --announce" running there?`,
     );

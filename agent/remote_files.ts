@@ -13,7 +13,7 @@ import {
 } from "../files.ts";
 import { type Context, openClient, openPeer } from "./commands.ts";
 import { Failure, USAGE, wildcardHint } from "./failure.ts";
-import { PeerConnections } from "./peer_connections.ts";
+import { type Open, PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {
   readonly peer: string;
@@ -114,7 +114,7 @@ export class RemoteFiles implements Disposable {
   ): Promise<RemoteFiles> {
     const { signal, output, options: { wait } } = context;
     await openPeer(device, peer);
-    const open = () => openClient(context, device, peer);
+    const open: Open = (options, isAgain) => openClient(context, device, peer, options, isAgain);
     const note = (text: string) => output.note(text);
     const connections = new PeerConnections(open, signal, note, { retries, wait });
     return new RemoteFiles(connections, peer, area, signal);

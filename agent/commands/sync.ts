@@ -104,11 +104,8 @@ async function sync(
     await using device = await openDevice(context);
     await openPeer(device, path.peer);
   }
-  return await repeatPasses(
-    context,
-    every,
-    (context) => syncOnce(context, path, root, isToHere, options),
-  );
+  const pass = (each: Context) => syncOnce(each, path, root, isToHere, options);
+  return await repeatPasses(context, every, pass);
 }
 
 async function syncOnce(

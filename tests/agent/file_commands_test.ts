@@ -533,7 +533,7 @@ Deno.test("a list that never ends is given up", async () => {
   await using serving = serve(() => [200, "OK", headers, new ChunkedBody(endless)]);
   const { signal } = new AbortController();
   using connections = new PeerConnections(
-    () => Promise.resolve(serving.makeClient()),
+    (options) => Promise.resolve(serving.makeClient(options)),
     signal,
     () => {},
   );

@@ -2,7 +2,7 @@
 import { formatAddress } from "@degu/degu/base";
 import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
-import { skipPauses, steppedTimeouts } from "@degu/testing/clock.ts";
+import { fastTimeouts, skipPauses, steppedTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
@@ -523,6 +523,35 @@ test("a connection that breaks off loses, repeats and hides nothing", async (dir
     await Deno.remove(target, { recursive: true });
     await Deno.mkdir(target);
   }
+});
+
+test("a connection that falls silent loses, repeats and hides nothing", async (direction) => {
+  const tree = Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`d/${i}`, `${i}`]));
+  await using ends = await setUp(direction, tree);
+  const { files, source, target, sync } = ends;
+  for (const name of ["one", "two"]) {
+    await Deno.writeFile(`${source}/${name}`, randomBytes(2_000_000));
+  }
+  await using relay = new CuttingRelay(files.address);
+  relay.stallAfter(1_000_000);
+  using _silence = fastTimeouts((milliseconds) => milliseconds === 10_000, 100);
+  const { code, errors, results, notes, summary } = await sync([
+    "--address",
+    formatAddress(relay.address),
+  ]);
+  assertEquals([code, errors], [0, []]);
+  // On a slow disk there may be a silence before.
+  assertEquals([...new Set(notes.slice(0, -1))], [
+    "nothing has arrived for 10 s; connecting again",
+  ]);
+  assertEquals(
+    results.toSorted(),
+    ["d", "one", "two"].flatMap((name) =>
+      name === "d" ? Object.keys(tree).map((path) => `to:${path}`) : [`to:${name}`]
+    ).toSorted(),
+  );
+  assert(summary!.startsWith("62 files copied, "), summary);
+  assertEquals(await content(target), await content(source));
 });
 
 Deno.test("sync to here: a peer that always breaks off at the same place is given up", async () => {

@@ -121,8 +121,9 @@ export class CuttingRelay extends Relay {
         const passed = Math.min(count, this.#left, own.left);
         this.#left -= passed;
         own.left -= passed;
-        for (let at = 0; at < passed;) at += await to.write(buffer.subarray(at, passed));
+        // At once: another connection may come between.
         if (this.#left === 0 && this.#stalls) [this.#left, own.stalls] = [Infinity, true];
+        for (let at = 0; at < passed;) at += await to.write(buffer.subarray(at, passed));
         if (this.#left === 0) this.closeAll();
         if (own.left === 0) break;
       }
