@@ -11,6 +11,7 @@ import {
 } from "../base.ts";
 import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.ts";
 import { type Client, Device, type Logger, type Peer } from "../device.ts";
+import { isDeviceName, MAX_NAME_LENGTH } from "../identity/names.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { explainLine, FAILED, Failure, REFUSED, USAGE, userName } from "./failure.ts";
 import { findAddresses } from "./mdns/find.ts";
@@ -38,6 +39,12 @@ export interface CommonOptions {
   readonly find?: boolean;
 }
 
+/** The directory of the person; `null` where it is not known. */
+export function personalDirectory(): string | null {
+  const home = Deno.env.get("HOME");
+  return home !== undefined && isAbsolute(home) ? home : null;
+}
+
 /** Where the device is; the environment is read only without `--home`. */
 export function findHome(given: string | undefined): string {
   // Usually from an unset variable in a script.
@@ -46,17 +53,54 @@ export function findHome(given: string | undefined): string {
   const state = Deno.env.get("XDG_STATE_HOME");
   // The specification of these variables says to ignore relative paths.
   if (state !== undefined && isAbsolute(state)) return `${state}/degu`;
-  const home = Deno.env.get("HOME");
-  if (home !== undefined && isAbsolute(home)) return `${home}/.local/state/degu`;
+  const home = personalDirectory();
+  if (home !== null) return `${home}/.local/state/degu`;
   throw new Failure("HOME is not set: use --home DIR to say where the device is");
 }
 
-/** Opens the device that `degu init` has made. Dispose of it. */
+/** Opens the device. Dispose of it. */
 export async function openDevice(context: Context): Promise<Device> {
   const device = await openIfMade(context);
   if (device !== null) return device;
-  const message = `there is no device in ${context.home} yet: make one with "degu init"`;
-  throw new Failure(message, REFUSED);
+  throw new Failure(`${noDeviceIn(context)}: make one with "degu init"`, REFUSED);
+}
+
+function noDeviceIn({ home }: Context): string {
+  return `there is no device in ${home} yet`;
+}
+
+/** Opens the device; makes it first where there is none, with the name of this machine. */
+export async function openOrMakeDevice(context: Context): Promise<Device> {
+  const there = await openIfMade(context);
+  if (there !== null) return there;
+  const { home, output } = context;
+  const device = await Device.open(home, { name: nameHere(context), logger: loggerOf(context) });
+  output.note(`created the device ${device.name} ${device.id} in ${home}`);
+  return device;
+}
+
+function nameHere(context: Context): string {
+  try {
+    return defaultName();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    // The name is only missing because the device is, often as --home names another directory.
+    const advice = 'make one with "degu init", or allow it its name with --allow-sys=hostname';
+    throw new Failure(`${noDeviceIn(context)}: ${advice}`, FAILED, { cause: error });
+  }
+}
+
+const FALLBACK = "device";
+
+/**
+ * The name of this machine, adapted to the rules for device names. Needs `--allow-sys=hostname`.
+ */
+export function defaultName(hostname: string = Deno.hostname()): string {
+  const [label = ""] = hostname.split(".");
+  const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")
+    .replaceAll(/[^0-9A-Za-z_-]+/g, "-").replace(/^[^0-9A-Za-z]+/, "")
+    .slice(0, MAX_NAME_LENGTH).replace(/-+$/, "");
+  return isDeviceName(name) ? name : FALLBACK;
 }
 
 export async function openIfMade(context: Context): Promise<Device | null> {

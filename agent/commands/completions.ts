@@ -44,9 +44,9 @@ const KINDS: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]>> = {
 };
 
 /** The kind of value that an option takes; `null` for an option without a value. */
-function valueOf({ flags, required }: Option): "directory" | "text" | null {
-  if (!required) return null;
-  return KINDS[/<(.*)>/.exec(flags)![1]!]?.[0] === "directory" ? "directory" : "text";
+function valueOf({ flags, required, optional }: Option): "directory" | "text" | null {
+  if (!required && !optional) return null;
+  return KINDS[/[<[](.*)[\]>]/.exec(flags)![1]!]?.[0] === "directory" ? "directory" : "text";
 }
 
 /** The completions of the operands of a command, in any order. */

@@ -1,8 +1,14 @@
 /** `degu init`: makes the device. */
 
 import { Device } from "../../device.ts";
-import { isDeviceName, MAX_NAME_LENGTH } from "../../identity/names.ts";
-import { type AgentCommand, type Context, loggerOf, openIfMade, usageError } from "../commands.ts";
+import {
+  type AgentCommand,
+  type Context,
+  defaultName,
+  loggerOf,
+  openIfMade,
+  usageError,
+} from "../commands.ts";
 import { Failure } from "../failure.ts";
 
 export function addInit(program: AgentCommand): void {
@@ -10,7 +16,7 @@ export function addInit(program: AgentCommand): void {
     .summary("make this device, once")
     .description(
       "Makes this device: a name, keys, and a directory for them. Prints the name and the id, by which other " +
-        "devices know it.",
+        "devices know it. invite, join and serve do so by themselves, with the name of this machine.",
     )
     .option("--name <name>", "what other devices call it (default: the name of this machine)")
     .example("degu init", "names it like this machine")
@@ -39,17 +45,4 @@ async function init(context: Context, given: { readonly name?: string }): Promis
   output.note(
     `created ${home}; to pair, run "degu invite" on one device and "degu join -" on the other`,
   );
-}
-
-const FALLBACK = "device";
-
-/**
- * The name of this machine, adapted to the rules for device names. Needs `--allow-sys=hostname`.
- */
-export function defaultName(hostname: string = Deno.hostname()): string {
-  const [label = ""] = hostname.split(".");
-  const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")
-    .replaceAll(/[^0-9A-Za-z_-]+/g, "-").replace(/^[^0-9A-Za-z]+/, "")
-    .slice(0, MAX_NAME_LENGTH).replace(/-+$/, "");
-  return isDeviceName(name) ? name : FALLBACK;
 }

@@ -6,7 +6,7 @@ import {
   type AgentCommand,
   type Context,
   listenError,
-  openDevice,
+  openOrMakeDevice,
   type PairingOptions,
   parseInvitingAddress,
   repeated,
@@ -49,7 +49,7 @@ export function addInvite(program: AgentCommand): void {
 
 async function invite(context: Context, options: Options): Promise<void> {
   const { output } = context;
-  await using device = await openDevice(context);
+  await using device = await openOrMakeDevice(context);
   await using invitation = await open(context, device, options);
   const { line, expires } = invitation;
   output.result(line, { line, expires: expires.toISOString() });

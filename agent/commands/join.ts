@@ -4,7 +4,7 @@ import { DeguError, formatAddress } from "../../base.ts";
 import {
   type AgentCommand,
   type Context,
-  openDevice,
+  openOrMakeDevice,
   type PairingOptions,
   servingAddresses,
   usageError,
@@ -33,7 +33,7 @@ async function join(
   { as, serving }: PairingOptions,
 ): Promise<void> {
   const { output, signal } = context;
-  await using device = await openDevice(context);
+  await using device = await openOrMakeDevice(context);
   const line = given === "-" ? await readLine(output, signal) : given;
   const served = await servingAddresses(context, device, serving);
   const joining = device.join(line, { peerName: as, serving: served, signal });

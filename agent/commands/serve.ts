@@ -1,6 +1,7 @@
 /** `degu serve`: shares a directory, and takes files into another directory. */
 
 import { join } from "node:path";
+import { Option } from "npm:commander@^15.1.0";
 import { type Address, formatAddress } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
 import { type DeviceServer, peerOf } from "../../device.ts";
@@ -12,9 +13,10 @@ import {
   DEFAULT_PORT,
   listenError,
   loggerOf,
-  openDevice,
+  openOrMakeDevice,
   parseListenAddress,
   parseOnce,
+  personalDirectory,
   repeated,
 } from "../commands.ts";
 import { explain, FAILED, Failure, USAGE } from "../failure.ts";
@@ -22,6 +24,9 @@ import { ifThere, isIn } from "../local_paths.ts";
 import { announce } from "../mdns/announce.ts";
 import { counted, formatBytes, type Output } from "../output.ts";
 import type { Area } from "../remote_files.ts";
+
+/** The inbox of `--inbox` without a value; shells don't expand it in `--inbox=~/Inbox`, either. */
+const DEFAULT_INBOX = "~/Inbox";
 
 interface Options {
   readonly share?: string;
@@ -39,10 +44,11 @@ export function addServe(program: AgentCommand): void {
         "second one ends it. Devices that are paired while it runs can connect at once.",
     )
     .option("--share <dir>", "a directory that they can read: ls, get, sync", parseOnce)
-    .option(
-      "--inbox <dir>",
-      "a directory that they can read, write and delete in: put, rm, sync; made if it is not there",
-      parseOnce,
+    .addOption(
+      new Option(
+        "--inbox [dir]",
+        `a directory that they can read, write and delete in: put, rm, sync; made if it is not there (without DIR: ${DEFAULT_INBOX})`,
+      ).preset(DEFAULT_INBOX).argParser(parseOnce),
     )
     .option(
       "--listen <address>",
@@ -52,7 +58,7 @@ export function addServe(program: AgentCommand): void {
     .option("--announce", "let peers find this device on the local network (mDNS)")
     .option("--verbose", "print a line for each file, not one for all that a peer does")
     .example("degu serve --share ~/Pictures", "to read")
-    .example("degu serve --inbox ~/Inbox", "to write")
+    .example("degu serve --inbox", "to write, into ~/Inbox")
     .example(
       "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
       "both, at one address",
@@ -62,9 +68,11 @@ export function addServe(program: AgentCommand): void {
 
 async function serve(context: Context, options: Options): Promise<void> {
   const { home, output, signal } = context;
-  await using device = await openDevice(context);
+  await using device = await openOrMakeDevice(context);
   const share = options.share === undefined ? null : await checkShare(options.share, home);
-  const inbox = options.inbox === undefined ? null : await checkInbox(options.inbox, home, output);
+  const inbox = options.inbox === undefined
+    ? null
+    : await checkInbox(inboxPath(options.inbox), home, output);
   const served = { name: device.name, share, inbox };
   using events = new ServeEvents(output, options.verbose === true);
   const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
@@ -90,6 +98,13 @@ async function serve(context: Context, options: Options): Promise<void> {
   output.note("finishing what is under way; press Ctrl-C again to end it now");
   await Promise.all(servers.map((server) => server.shutdown()));
   await Promise.all(serving);
+}
+
+function inboxPath(given: string): string {
+  if (given !== DEFAULT_INBOX) return given;
+  const person = personalDirectory();
+  if (person !== null) return join(person, "Inbox");
+  throw new Failure("HOME is not set: name the directory, as in --inbox DIR");
 }
 
 /** Resolves when the servers are bound. */

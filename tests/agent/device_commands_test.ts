@@ -1,10 +1,11 @@
 /** degu init, id, peers, rename, forget, invite, join and completions. */
-import { defaultName } from "@degu/internal/agent/commands/init.ts";
+import { defaultName } from "@degu/internal/agent/commands.ts";
 import { countdownText } from "@degu/internal/agent/commands/invite.ts";
 import { encodeLine } from "@degu/internal/device/invitation_line.ts";
 import { isDeviceName } from "@degu/internal/identity/names.ts";
 import {
   agentCommand,
+  type AgentEnd,
   AgentHomes,
   type HereOptions,
   runAgent,
@@ -21,6 +22,7 @@ import {
   type TerminalOptions,
   testUnless,
 } from "@degu/testing/terminals.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { encode } from "npm:uqr@^0.1.3";
@@ -49,6 +51,46 @@ Deno.test("an invalid name is a usage error, and leaves nothing behind; that of 
     await homes.fail("one", 2, "--name: must be 1 to 63 letters", ["init", `--name=${name}`]);
   }
   assertEquals(await entries(homes.path), []);
+});
+
+Deno.test("invite, join and serve make the device with the name of the machine, and say so; ls does not", async () => {
+  await using homes = await AgentHomes.create("camera");
+  const invite = homes.start("camera", INVITE);
+  const steps = [
+    { home: "inviter", args: INVITE, until: "degu:" },
+    { home: "joiner", args: ["join", await invite.line("degu:"), ...SERVING] },
+    {
+      home: "server",
+      args: ["serve", "--listen", "127.0.0.1:0", "--inbox", "--json"],
+      until: "addr",
+    },
+    { home: "server", args: ["id"] },
+    { home: "named", args: ["init"] },
+    { home: "other", args: ["ls", "camera:"] },
+  ];
+  const commands = steps.map(({ home, args, until }) => ({
+    args: ["--home", homes.at(home), ...args],
+    stdin: "",
+    until,
+  }));
+  const allowed = ["--allow-sys", `--allow-read=${homes.path}`, `--allow-write=${homes.path}`];
+  const flags = [...allowed, "--allow-net=127.0.0.1", "--allow-env=HOME", ...importMapFlags()];
+  const options = { flags, args: [JSON.stringify(commands)], env: { HOME: homes.path } };
+  const ends: AgentEnd[] = JSON.parse(await runProgram("agent_permissions.ts", options));
+  assertEquals(ends.map(({ code }) => code), [130, 0, 0, 0, 0, 3]);
+  const [name] = ends[4]!.stdout.split(" ");
+  for (const [i, home] of ["inviter", "joiner", "server"].entries()) {
+    const id = (await homes.must(home, ["id"])).trim();
+    assertEquals(id.split(" ")[0], name);
+    const said = ends[i]!.stderr.match(/created the device .*/g);
+    assertEquals(said, [`created the device ${id} in ${homes.at(home)}`]);
+  }
+  assertEquals(JSON.parse(ends[2]!.stdout).inbox, await Deno.realPath(homes.at("Inbox")));
+  assert(!ends[3]!.stderr.includes("created"), ends[3]!.stderr);
+  // Where its name can't be read, the device is rather said to be missing.
+  const none = `there is no device in ${homes.at("none")} yet: make one with "degu init", or`;
+  for (const args of [INVITE, ["join", "x"], ["serve"]]) await homes.fail("none", 1, none, args);
+  assertEquals(await entries(homes.at("none")).catch(() => null), null);
 });
 
 Deno.test("the name of a machine is converted to a valid name", () => {

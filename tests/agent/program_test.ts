@@ -236,7 +236,7 @@ Deno.test("without --home the environment determines the directory of the device
 Deno.test("if there is no device, or no such peer, the error says what to do", async () => {
   await using homes = await AgentHomes.create();
   const none = `there is no device in ${homes.at("one")} yet: make one with "degu init"\n`;
-  for (const args of [["id"], ["peers"], ["ping", "x"], ["join", "x"], ["invite"], ["serve"]]) {
+  for (const args of [["id"], ["peers"], ["ping", "x"], ["ls", "x:"]]) {
     await homes.fail("one", 3, none, args);
   }
   await homes.init("camera", "viewer");

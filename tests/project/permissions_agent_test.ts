@@ -59,7 +59,12 @@ interface Case {
 /** A camera, that serves a share and an inbox, a viewer, that is paired with it, others, and the commands. */
 async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   const [share, inbox, here] = [homes.at("share"), homes.at("inbox"), homes.at("here")];
-  await fill(homes.path, { "inbox": null, "here/target": null, "here/synced": null });
+  await fill(homes.path, {
+    "inbox": null,
+    "here/target": null,
+    "here/synced": null,
+    "person/Inbox": null,
+  });
   await fill(share, { "shared": "x", "dir/file": "x".repeat(100_000) });
   await fill(here, { "file": "x", "own/file": "x" });
   await homes.init("camera", "viewer", "old", "guest", "degu");
@@ -99,6 +104,11 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
     "serve --listen ADDRESS --share SHARE --inbox INBOX": {
       args: ["serve", "--listen", ADDRESS, ...files],
       values: { SHARE: share, INBOX: inbox, ADDRESS },
+      until: "serving",
+    },
+    "serve --listen ADDRESS --inbox": {
+      args: ["serve", "--listen", ADDRESS, "--inbox"],
+      values: { INBOX: homes.at("person", "Inbox"), ADDRESS },
       until: "serving",
     },
     "ping": { args: ["ping", "camera"], values: { PEER } },
@@ -141,7 +151,11 @@ async function run(homes: AgentHomes, looks: readonly Look[]): Promise<void> {
     return { missing, args: [...at, ...args], stdin, until, made };
   });
   const audit = homes.at(crypto.randomUUID());
-  const env = { XDG_STATE_HOME: homes.at("state"), HOME: "", DENO_AUDIT_PERMISSIONS: audit };
+  const env = {
+    XDG_STATE_HOME: homes.at("state"),
+    HOME: homes.at("person"),
+    DENO_AUDIT_PERMISSIONS: audit,
+  };
   const granted = new Set(looks.flatMap(({ command }) => command.permissions));
   const options = {
     flags: [...flagsOf(granted), ...importMapFlags()],
@@ -174,7 +188,9 @@ Deno.test("each command needs the flags of its row, every command has a row, and
     const { home = "viewer", values = {} } = given;
     const valueOf = (name: string) =>
       name === "HOME" ? homes.at(home ?? "state/degu") : values[name] ?? name;
-    const permissions = ROWS.get(row)!.map((each) => each.replace(/(?<==)[A-Z]+$/, valueOf));
+    const permissions = ROWS.get(row)!.map((each) =>
+      each.replace(/(?<==)(?<!^env=)[A-Z]+$/, valueOf)
+    );
     return { ...given, row, permissions };
   });
   const opening = commands.find(({ row }) => row === "id")!.permissions;
