@@ -209,6 +209,15 @@ export class AgentCommand extends Command {
     );
   }
 
+  /** Adds the option of commands that look for another device, which need not be a peer. */
+  meets(): this {
+    return this.option(
+      "--address <address>",
+      "where the other device is, with the port that it shows: HOST:PORT",
+      parseServingAddress,
+    );
+  }
+
   /** Adds the options of both commands that pair. */
   pairs(): this {
     return this
