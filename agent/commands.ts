@@ -18,7 +18,7 @@ import { findAddresses } from "./mdns/find.ts";
 import type { Output } from "./output.ts";
 
 /** How long to wait for an address: one at which nothing answers looks like a slow one, and people wait for it. */
-const CONNECT_SECONDS = 10;
+export const CONNECT_SECONDS = 10;
 
 /** What every command is given. */
 export interface Context {

@@ -11,7 +11,9 @@ import { addLs } from "./commands/ls.ts";
 import { addForget, addId, addPeers, addRename } from "./commands/peers.ts";
 import { addPing } from "./commands/ping.ts";
 import { addPut } from "./commands/put.ts";
+import { addReceive } from "./commands/receive.ts";
 import { addRm } from "./commands/rm.ts";
+import { addSend } from "./commands/send.ts";
 import { addServe } from "./commands/serve.ts";
 import { addSync } from "./commands/sync.ts";
 import {
@@ -35,6 +37,7 @@ const COMMANDS: readonly [
   add: readonly ((program: AgentCommand) => void)[],
 ][] = [
   ["This device:", [addInit, addId, addCompletions]],
+  ["Once, without pairing:", [addSend, addReceive]],
   ["Pairing:", [addInvite, addJoin, addPeers, addRename, addForget]],
   ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync]],
   ["When it fails:", [addPing]],
@@ -126,8 +129,8 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
  * Names that other programs have for a command. Spelling alone could suggest an opposite command.
  */
 const OTHER_NAMES: readonly (readonly [names: string, meant: string])[] = [
-  ["pull download fetch receive", "get"],
-  ["push upload send", "put"],
+  ["pull download fetch", "get"],
+  ["push upload", "put"],
   ["copy cp scp", "get or put"],
   ["list dir", "ls"],
   ["delete remove del", "rm"],

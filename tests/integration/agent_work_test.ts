@@ -29,6 +29,26 @@ await labTest<{ mode: number; files: [string, string][] }>(
   },
 );
 
+await labTest<{ shown: [code: number, text: string][]; file: string }>(
+  "where nobody invites or sends this is said; several are listed, and one of them is chosen by its name",
+  "agent_near.ts",
+  [],
+  ({ shown: [none, several, peers], file }) => {
+    assertEquals([none![0], several![0], peers![0]], [1, 1, 0]);
+    assertStringIncludes(none![1], 'no device was found in this network: run "degu invite" there');
+    assertEquals(
+      several![1].match(/^(one|two) [a-z2-7]{16}(?=\r)/gm)?.map((each) => each.slice(0, 3)).sort(),
+      [
+        "one",
+        "two",
+      ],
+    );
+    assertStringIncludes(several![1], '2 devices were found: run "degu join NAME"');
+    assertEquals(peers![1].match(/^\w+/gm), ["two"]);
+    assertEquals(file, "one");
+  },
+);
+
 // Daily work over three devices with a cable that goes out in the middle of each command, in
 // network namespaces.
 
