@@ -47,12 +47,13 @@ const DESCRIPTION =
   `Files between your own devices, over mutual TLS: no cloud, no account, no third party.
 
 The first minute, on two machines in one network:
-  one$ degu init --name one
+  one$ echo hello > hello.txt
+  one$ degu send hello.txt
+  two$ degu receive                 (compare the number, type yes on both)
+That was once. Two machines that know each other need no numbers; here one is the name of the first:
   one$ degu serve --inbox ~/Inbox
-  one$ degu invite                  (in another terminal; prints a line)
-  two$ degu init --name two
-  two$ degu join -                  (paste the line, press Enter)
-  two$ echo hello > hello.txt
+  one$ degu invite                  (in another terminal)
+  two$ degu join                    (compare the number, type yes on both)
   two$ degu put hello.txt one:
 Now the file is in ~/Inbox of one. What one shares with degu serve --share DIR, two can list, get and sync.`;
 
