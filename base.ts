@@ -29,6 +29,7 @@
 
 export {
   BodyError,
+  type BodyErrorCode,
   ConnectionClosedError,
   DeguError,
   EmptyPreambleError,
@@ -40,6 +41,7 @@ export {
 export type { BodyInput } from "./base/body/body_source.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
 export { Body } from "./base/body/body.ts";
+export type { BodyReadOptions } from "./base/body/body_state.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
 export { ChunkedBody } from "./base/body/chunked_body.ts";
 export { type Chunk, type ChunkExtension } from "./base/wire/chunk.ts";
@@ -56,7 +58,7 @@ export {
   LengthDecoderStream,
   LengthEncoderStream,
 } from "./base/body/encoder_streams.ts";
-export { type HeaderDict } from "./base/wire/headers.ts";
+export type { HeaderDict, ReceivedHeaders } from "./base/wire/headers.ts";
 export { type Method } from "./base/wire/preamble.ts";
 export { Response, type ResponseTuple } from "./base/app/message.ts";
 export { formatAddress, parseAddress } from "./base/address.ts";

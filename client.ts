@@ -67,15 +67,27 @@ export { publicKey256 } from "./net/tls/certificate.ts";
 export { Response } from "./base/app/message.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 export type { Bodies, BodyIn, BodyOut } from "./base/body/bodies.ts";
-export type { Body } from "./base/body/body.ts";
-export type { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
+export { Body } from "./base/body/body.ts";
+export type { BodyReadOptions } from "./base/body/body_state.ts";
+export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
 export type { BodyInput } from "./base/body/body_source.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
-export type { ChunkedBody } from "./base/body/chunked_body.ts";
+export { ChunkedBody } from "./base/body/chunked_body.ts";
 export type { Chunk, ChunkExtension } from "./base/wire/chunk.ts";
-export type { HeaderDict } from "./base/wire/headers.ts";
+export type { HeaderDict, ReceivedHeaders } from "./base/wire/headers.ts";
 export type { Method } from "./base/wire/preamble.ts";
-export type { ContentRange, Range } from "./base/wire/range.ts";
+export { ContentRange, Range } from "./base/wire/range.ts";
+export {
+  BodyError,
+  type BodyErrorCode,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  ProtocolError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
+} from "./base/errors.ts";
 export type { Socket } from "./base/app/app.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 

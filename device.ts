@@ -4,8 +4,9 @@
  *
  * A {@linkcode Device} makes an {@linkcode Invitation} or joins the invitation of another device,
  * knows each {@linkcode Peer}, and opens a {@linkcode DeviceServer} for its peers, whose app asks
- * {@linkcode peerOf}. {@linkcode createDevicePki} makes the identity alone. Every other name is a
- * type that these refer to.
+ * {@linkcode peerOf}, or gives each peer an app of its own by {@linkcode perPeer}.
+ * {@linkcode peerId} names the device at the other end of any connection, and
+ * {@linkcode createDevicePki} makes the identity alone. The errors are those of `@degu/degu/base`.
  *
  * @example
  * ```ts
@@ -38,20 +39,20 @@ export type { DeviceClientOptions } from "./device/device_client.ts";
 export { DeviceServer, peerOf } from "./device/device_server.ts";
 export { Invitation, type InviteOptions } from "./device/invite.ts";
 export type { JoinOptions } from "./device/join.ts";
+export { perPeer } from "./device/per_peer.ts";
 export type { JoinByNumberOptions } from "./device/join_number.ts";
 export type { Asked, Confirm } from "./device/plain_port.ts";
 export type { Peer } from "./device/peer_store.ts";
 export { createDevicePki, type DevicePki, type DevicePkiOptions } from "./identity/device_pki.ts";
-export type * from "./base/app/app_types.ts";
-export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
-export type {
-  Exchange,
-  Logger,
-  Server,
-  ServerOptions,
-  ServerSslconfig,
-  ServerSslctx,
-  Sslctx,
-  SSLServer,
-  UntilSignalOptions,
-} from "./server.ts";
+export { peerId } from "./identity/authority.ts";
+export {
+  BodyError,
+  type BodyErrorCode,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  ProtocolError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
+} from "./base/errors.ts";

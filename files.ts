@@ -57,7 +57,14 @@ export {
   type RetryOptions,
   type RetryProgress,
 } from "./net/retry.ts";
-export type * from "./base/app/app_types.ts";
-export type { DeguError } from "./base/errors.ts";
-export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
-export type { Logger } from "./server.ts";
+export {
+  BodyError,
+  type BodyErrorCode,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  ProtocolError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
+} from "./base/errors.ts";

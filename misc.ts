@@ -1,6 +1,8 @@
 /**
  * For tests and demos: temporary servers and certificates, and helpers to build and parse messages.
  *
+ * - {@linkcode callApp} calls an app without a server, and {@linkcode TempDevices} are paired
+ *   devices.
  * - {@linkcode TempServer} and {@linkcode TempSSLServer} run an app in a worker,
  *   {@linkcode TempPKI} makes certificates, {@linkcode mkreq} makes a request for an app, and
  *   {@linkcode mkuri} its URI.
@@ -47,7 +49,19 @@ export {
   parseUri,
 } from "./misc/wire.ts";
 export type { UriParts } from "./base/wire/uri.ts";
+export { callApp, type CallAppOptions } from "./misc/call_app.ts";
+export { TempDevices } from "./misc/temp_devices.ts";
 export { type TempClientPKI, TempPKI, type TempPKIOptions } from "./misc/pki.ts";
 export { TempServer, TempSSLServer } from "./misc/temp_server.ts";
-export type * from "./base/app/app_types.ts";
-export type { Exchange, Logger, ServerOptions, ServerSslconfig } from "./server.ts";
+export {
+  BodyError,
+  type BodyErrorCode,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  ProtocolError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
+} from "./base/errors.ts";
+export { ContentRange, Range } from "./base/wire/range.ts";

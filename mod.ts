@@ -3,11 +3,13 @@
  *
  * - An app is a function from a request to a response, which a {@linkcode Server} or an
  *   {@linkcode SSLServer} serves.
- * - {@linkcode Router}, {@linkcode AllowedMethods} with its {@linkcode MethodFilter},
- *   {@linkcode ProxyApp} and {@linkcode accessLog} help to write an app; a {@linkcode Validator}
- *   tests an app.
+ * - {@linkcode reply} and {@linkcode json} make answers. {@linkcode Router}, {@linkcode wrapApp},
+ *   {@linkcode AllowedMethods} with its {@linkcode MethodFilter}, {@linkcode ProxyApp} and
+ *   {@linkcode accessLog} help to write an app; a {@linkcode Validator} tests an app.
  * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests, which {@linkcode retry}
  *   repeats after errors that are {@linkcode isTransient}.
+ * - {@linkcode repeat} runs an action again and again, {@linkcode Latest} hands the newest value to
+ *   many readers, and {@linkcode terminationSignal} says when the program is told to end.
  * - {@linkcode fromFetchHandler}, {@linkcode toFetchHandler} and {@linkcode createFetch} are the
  *   bridge to `fetch`.
  *
@@ -32,8 +34,11 @@
 export { accessLog, type AccessLogOptions } from "./apps/access_log.ts";
 export { AllowedMethods, MethodFilter } from "./apps/method_filter.ts";
 export { ProxyApp, type ProxyOptions } from "./apps/proxy.ts";
-export { type AppEntries, type AppMap, Router } from "./apps/router.ts";
+export { type AppEntries, type AppMap, type AppRecord, Router } from "./apps/router.ts";
+export { json, reply } from "./apps/reply.ts";
 export { Validator } from "./apps/validator.ts";
+export { wrapApp } from "./apps/wrap_app.ts";
+export { Latest } from "./base/latest.ts";
 export { createFetch } from "./web/create_fetch.ts";
 export {
   type FetchHandler,
@@ -43,6 +48,8 @@ export {
 } from "./web/from_fetch_handler.ts";
 export { type ChooseCookie } from "./web/headers.ts";
 export { toFetchHandler, type ToFetchHandlerOptions } from "./web/to_fetch_handler.ts";
+export { repeat, type RepeatOptions } from "./net/repeat.ts";
+export { terminationSignal } from "./net/termination.ts";
 export {
   isTransient,
   type Retry,

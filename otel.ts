@@ -22,5 +22,3 @@
  */
 
 export { tracedApp, tracedClient } from "./otel/traced.ts";
-export type * from "./base/app/app_types.ts";
-export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";

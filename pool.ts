@@ -20,12 +20,4 @@
  */
 
 export { type PoolApp, type PoolExport, type PoolOptions, ServerPool } from "./pool/server_pool.ts";
-export type * from "./base/app/app_types.ts";
-export type {
-  Address,
-  Exchange,
-  Logger,
-  ServerOptions,
-  ServerSslconfig,
-  UntilSignalOptions,
-} from "./server.ts";
+export { DeguError } from "./base/errors.ts";

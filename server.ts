@@ -34,6 +34,7 @@ import { Deadline, startInterval } from "./net/deadline.ts";
 import { type Exchange, makeReport } from "./net/exchange_watch.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
+import { startServer } from "./net/start_server.ts";
 import { checkServerOptions, type ServerOptions } from "./net/server_options.ts";
 import { serveUntilSignal, type UntilSignalOptions } from "./net/until_signal.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
@@ -41,6 +42,17 @@ import { ContextInForce, TlsListener } from "./net/tls/listener.ts";
 
 export { Request } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
+export {
+  BodyError,
+  type BodyErrorCode,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  ProtocolError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
+} from "./base/errors.ts";
 export type * from "./base/app/app_types.ts";
 export type { Exchange, UntilSignalOptions };
 export type { ServerOptions } from "./net/server_options.ts";
@@ -101,6 +113,8 @@ export class Server implements AsyncDisposable {
   /** Ends the wait for a slot. */
   #slotWait: AbortController | null = null;
   #serving: Promise<void> | null = null;
+  /** Stops listening to the signal that closes the server. */
+  #unfollow: () => void = () => {};
 
   /**
    * Makes a server that is bound to an address. Needs `--allow-net`; for the path of a Unix socket
@@ -152,7 +166,40 @@ export class Server implements AsyncDisposable {
       report: makeReport(onExchange, safeLogger),
       stopping: false,
     };
+    const { signal, replaceSocket } = this.options;
+    if (replaceSocket) {
+      throw new TypeError("replaceSocket: needs Server.start(), since a constructor can't wait");
+    }
+    signal?.throwIfAborted();
     this.#listener = listen(checkedAddress, this.#context);
+    if (signal !== undefined) {
+      const close = () => this.close();
+      signal.addEventListener("abort", close);
+      this.#unfollow = () => signal.removeEventListener("abort", close);
+    }
+  }
+
+  /**
+   * Makes a server, and resolves once it serves. An address that can't be bound rejects here, and
+   * nowhere else. Needs the permissions of the constructor.
+   *
+   * @param address The address, as for the constructor.
+   * @param app Answers the requests.
+   * @param options The options; each has a default.
+   * @throws the errors of the constructor; the reason of an aborted `signal`.
+   *
+   * @example
+   * ```ts
+   * import { Client } from "@degu/degu/client";
+   * import { Server } from "@degu/degu/server";
+   * import { assertEquals } from "@std/assert";
+   *
+   * await using server = await Server.start(["127.0.0.1", 0], () => [200, "OK", {}, "hello"]);
+   * assertEquals(await (await new Client(server.address).request("GET", "/")).text(), "hello");
+   * ```
+   */
+  static async start(address: Address, app: App, options: ServerOptions = {}): Promise<Server> {
+    return await startServer(address, options, (rest) => new Server(address, app, rest));
   }
 
   /**
@@ -160,6 +207,18 @@ export class Server implements AsyncDisposable {
    * address can't be bound; the constructor of a plain server throws instead.
    */
   get ready(): Promise<void> {
+    const { bound } = this;
+    // A caller that learns of the failure here need not handle the one of serveForever(), too.
+    bound.catch(() => this.serveForever().catch(() => {}));
+    return bound;
+  }
+
+  /**
+   * What `ready` resolves with.
+   *
+   * @internal
+   */
+  protected get bound(): Promise<void> {
     return this.#listener.ready;
   }
 
@@ -169,6 +228,15 @@ export class Server implements AsyncDisposable {
    */
   get address(): Address {
     return this.#listener.address;
+  }
+
+  /**
+   * The port of the address, final like {@linkcode Server.prototype.address}; `null` for a Unix
+   * socket and an abstract name.
+   */
+  get port(): number | null {
+    const { address } = this;
+    return typeof address === "string" || address instanceof Uint8Array ? null : address[1];
   }
 
   /**
@@ -208,7 +276,7 @@ export class Server implements AsyncDisposable {
   }
 
   async #serve(): Promise<void> {
-    await this.ready;
+    await this.bound;
     await this.#accept();
     await this.#ended();
   }
@@ -326,6 +394,7 @@ export class Server implements AsyncDisposable {
   #stop(): void {
     if (this.#context.stopping) return;
     this.#context.stopping = true;
+    this.#unfollow();
     this.#listener.close();
     this.#slotWait?.abort();
   }
@@ -393,6 +462,40 @@ export class SSLServer extends Server {
     const context = new ContextInForce(asServerSslctx(sslctx));
     super(address, app, options, (address, side) => new TlsListener(address, side, context));
     this.#context = context;
+  }
+
+  /**
+   * Makes a server, and resolves once it serves, like {@linkcode Server.start}.
+   *
+   * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
+   * @param address The address, as for {@linkcode Server}.
+   * @param app Answers the requests.
+   * @param options The options; each has a default.
+   * @throws the errors of the constructor; the error of binding; the reason of an aborted `signal`.
+   */
+  static override start(
+    sslctx: ServerSslctx | ServerSslconfig,
+    address: Address,
+    app: App,
+    options?: ServerOptions,
+  ): Promise<SSLServer>;
+  /**
+   * A static method must fit that of the base class, which nobody can call here.
+   *
+   * @internal
+   */
+  static override start(address: never, app: never, options?: never): Promise<never>;
+  static override async start(
+    sslctx: ServerSslctx | ServerSslconfig,
+    address: Address,
+    app?: App,
+    options: ServerOptions = {},
+  ): Promise<SSLServer> {
+    return await startServer(
+      address,
+      options,
+      (rest) => new SSLServer(sslctx, address, app!, rest),
+    );
   }
 
   /** The current context: the trusted clients, the identity of the server, and the policy. */

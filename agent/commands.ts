@@ -10,14 +10,16 @@ import {
   type ScopedAddress,
 } from "../base.ts";
 import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.ts";
-import { type Client, Device, type Logger, type Peer } from "../device.ts";
+import type { Client } from "../client.ts";
+import { Device, type Peer } from "../device.ts";
+import type { Logger } from "../server.ts";
 import { isDeviceName, MAX_NAME_LENGTH } from "../identity/names.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { explainLine, FAILED, Failure, REFUSED, USAGE, userName } from "./failure.ts";
 import { findAddresses } from "./mdns/find.ts";
 import type { Output } from "./output.ts";
 
-/** How long to wait for an address: one at which nothing answers looks like a slow one, and people wait for it. */
+/** The wait for an address: a dead address looks like a slow one, and people wait for it. */
 export const CONNECT_SECONDS = 10;
 
 /** What every command is given. */
@@ -28,6 +30,8 @@ export interface Context {
   /** Is aborted by the first SIGINT or SIGTERM: commands clean up and reject with its reason. */
   readonly signal: AbortSignal;
   readonly options: CommonOptions;
+  /** The name of the peer that was asked for last: of an error that names none. */
+  peer?: string;
 }
 
 /** The options that every command has, and those of commands that connect to a peer. */
@@ -62,31 +66,32 @@ export function findHome(given: string | undefined): string {
 export async function openDevice(context: Context): Promise<Device> {
   const device = await openIfMade(context);
   if (device !== null) return device;
-  throw new Failure(`${noDeviceIn(context)}: make one with "degu init"`, REFUSED);
+  const message = `there is no device in ${context.home} yet: make one with "degu init"`;
+  throw new Failure(message, REFUSED, NOT_PAIRED);
 }
 
-function noDeviceIn({ home }: Context): string {
-  return `there is no device in ${home} yet`;
-}
+const NOT_PAIRED = { code: "NOT_PAIRED" } as const;
 
 /** Opens the device; makes it first where there is none, with the name of this machine. */
 export async function openOrMakeDevice(context: Context): Promise<Device> {
   const there = await openIfMade(context);
   if (there !== null) return there;
   const { home, output } = context;
-  const device = await Device.open(home, { name: nameHere(context), logger: loggerOf(context) });
+  const device = await Device.open(home, { name: nameHere(home), logger: loggerOf(context) });
   output.note(`created the device ${device.name} ${device.id} in ${home}`);
   return device;
 }
 
-function nameHere(context: Context): string {
+function nameHere(home: string): string {
   try {
     return defaultName();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
     // The name is only missing because the device is, often as --home names another directory.
-    const advice = 'make one with "degu init", or allow it its name with --allow-sys=hostname';
-    throw new Failure(`${noDeviceIn(context)}: ${advice}`, FAILED, { cause: error });
+    const message =
+      `there is no device in ${home} yet: make one with "degu init", or allow it its ` +
+      "name with --allow-sys=hostname";
+    throw new Failure(message, FAILED, { cause: error });
   }
 }
 
@@ -125,7 +130,10 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
   const hint = (await device.peers()).length === 0
     ? 'this device is not paired with any yet: run "degu invite" on one of the two and "degu join" on the other'
     : '"degu peers" lists those that there are';
-  throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED);
+  throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED, {
+    ...NOT_PAIRED,
+    peer: peerName,
+  });
 }
 
 export async function openClient(
@@ -134,6 +142,7 @@ export async function openClient(
   peerName: string,
 ): Promise<Client> {
   const peer = await openPeer(device, peerName);
+  context.peer = peer.name;
   const { signal, options: { address, find } } = context;
   const addresses = address !== undefined ? [address] : find ? await lookFor(context, peer) : [];
   const options = { signal, connectTimeout: CONNECT_SECONDS };
@@ -142,6 +151,8 @@ export async function openClient(
   throw new Failure(
     `no address of ${peer.name} is known, as it did not serve when the two were paired: give it with ` +
       '--address, or run "degu serve" there and pair the two again',
+    FAILED,
+    { code: "NO_ADDRESS", peer: peer.name },
   );
 }
 
@@ -161,7 +172,9 @@ async function lookFor(context: Context, { id, name, addresses }: Peer): Promise
 
 export const DEFAULT_PORT = 7443;
 
-/** What a command does with its operands and its options; what it resolves to is the exit code, in place of 0. */
+/**
+ * The action of a command, with its operands and options; resolves to an exit code in place of 0.
+ */
 type Action<Args extends unknown[]> = (context: Context, ...args: Args) => Promise<number | void>;
 
 export type Run = <Args extends unknown[]>(
@@ -170,20 +183,21 @@ export type Run = <Args extends unknown[]>(
 
 /** A command of the program, with what several of them have. */
 export class AgentCommand extends Command {
-  readonly #run: Run;
+  /** Runs what a command does. */
+  readonly run: Run;
   #heading = "\nExamples:\n";
 
   constructor(name: string, run: Run) {
     super(name);
-    this.#run = run;
+    this.run = run;
   }
 
   override createCommand(name: string): AgentCommand {
-    return new AgentCommand(name, this.#run);
+    return new AgentCommand(name, this.run);
   }
 
   does<Args extends unknown[]>(action: Action<Args>): this {
-    return this.action(this.#run(action));
+    return this.action(this.run(action));
   }
 
   /** What to type, and what it does. */
@@ -243,7 +257,7 @@ export function repeated<T>(parse: (text: string) => T): (text: string, before?:
   return (text, before = []) => [...before, parse(text)];
 }
 
-/** The library's error about an argument, with the argument's name on the command line; any other error as it is. */
+/** Gives the library's error about an argument the argument's name on the command line. */
 export function usageError(error: unknown): unknown {
   if (!(error instanceof RangeError)) return error;
   const { message } = error;
@@ -253,7 +267,9 @@ export function usageError(error: unknown): unknown {
   return new Failure(text, USAGE, { cause: error });
 }
 
-/** Reads an option that may be given once: otherwise the first of two directories would be ignored silently. */
+/**
+ * Reads an option that may be given once: of two directories, the first would be ignored silently.
+ */
 export function parseOnce(text: string, before?: string): string {
   if (before === undefined) return text;
   throw new InvalidArgumentError(
@@ -348,8 +364,9 @@ export function parseServingAddress(text: string): SentAddress {
 }
 
 /**
- * The addresses to send to a new peer: those given; else where `degu serve` runs, which is looked up when they
- * are sent; else, so that it may be started later, the default port of every address of this machine.
+ * The addresses to send to a new peer: the given ones; else those where `degu serve` runs, which
+ * are looked up when they are sent; else, for a later `degu serve`, the default port of every
+ * address of this machine.
  *
  * @returns `undefined` for those that are looked up.
  */

@@ -12,13 +12,45 @@ export const USAGE = 2;
 export const REFUSED = 3;
 export const INTERRUPTED = 130;
 
+/** The codes of errors for programs, with the exit code of a command that ends with one. */
+export const ERROR_CODES = {
+  USAGE,
+  NOT_PAIRED: REFUSED,
+  REFUSED,
+  NO_ADDRESS: FAILED,
+  NOT_THERE: FAILED,
+  ALREADY_THERE: FAILED,
+  NOT_PERMITTED: FAILED,
+  FULL: FAILED,
+  CHANGED: FAILED,
+  FAILED,
+  INTERRUPTED,
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+interface FailureOptions extends ErrorOptions {
+  /** The code; if left out, that of the exit code or of the cause. */
+  readonly code?: ErrorCode;
+  readonly path?: string | undefined;
+  readonly peer?: string | undefined;
+}
+
 /** A command failed; the message says what to do next. */
 export class Failure extends Error {
   readonly exitCode: 1 | 2 | 3;
+  readonly code: ErrorCode;
+  readonly path: string | undefined;
+  readonly peer: string | undefined;
 
-  constructor(message: string, exitCode: 1 | 2 | 3 = FAILED, options?: ErrorOptions) {
+  constructor(message: string, exitCode: 1 | 2 | 3 = FAILED, options: FailureOptions = {}) {
     super(message, options);
     this.exitCode = exitCode;
+    const { code, path, peer } = options;
+    const byExitCode = exitCode === USAGE ? "USAGE" : exitCode === REFUSED ? "REFUSED" : null;
+    this.code = code ?? byExitCode ?? codeOf(options.cause);
+    this.path = path;
+    this.peer = peer;
   }
 }
 
@@ -69,6 +101,51 @@ export function exitCodeOf(error: unknown): number {
   // A closed connection and an answer without TLS say nothing about trust: no device has refused.
   if (error instanceof TlsError) return /^(CLOSED|NOT_TLS)$/.test(error.code) ? FAILED : REFUSED;
   return error instanceof EmptyPreambleError ? REFUSED : FAILED;
+}
+
+/** The codes of the statuses of a peer. */
+const STATUS_CODES: Readonly<Record<number, ErrorCode>> = {
+  ...{ 400: "CHANGED", 403: "NOT_PERMITTED", 404: "NOT_THERE", 405: "NOT_PERMITTED" },
+  ...{ 412: "ALREADY_THERE", 507: "FULL" },
+};
+
+/** The codes of other failed transfers. */
+const TRANSFER_CODES: Partial<Record<TransferErrorCode, ErrorCode>> = {
+  ...{ CHANGED: "CHANGED", DIGEST_MISMATCH: "CHANGED", DISK_FULL: "FULL" },
+  CONFLICT: "ALREADY_THERE",
+};
+
+/** The codes of errors of the system. */
+const SYSTEM_CODES: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
+  [/^(EACCES|EPERM|EROFS)$/, "NOT_PERMITTED"],
+  [/^(ENOSPC|EDQUOT)$/, "FULL"],
+  [/^(ENOENT|ENOTDIR)$/, "NOT_THERE"],
+  [/^(EEXIST|ENOTEMPTY)$/, "ALREADY_THERE"],
+];
+
+/** The code of an error, for programs. */
+export function codeOf(error: unknown): ErrorCode {
+  if (error instanceof Failure) return error.code;
+  if (error instanceof Interrupted) return "INTERRUPTED";
+  if (exitCodeOf(error) === REFUSED) return "REFUSED";
+  if (error instanceof TransferError) {
+    if (isDirectoryGone(error)) return "NOT_THERE";
+    const { code, status, cause } = error;
+    return TRANSFER_CODES[code] ?? STATUS_CODES[status ?? 0] ?? codeOf(cause);
+  }
+  // What is left of the errors of TLS: nothing there is a service for this program.
+  if (error instanceof TlsError || noAddressAnswers(error)) return "NO_ADDRESS";
+  if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
+  const system = `${systemCode(error)}`;
+  return SYSTEM_CODES.find(([each]) => each.test(system))?.[1] ?? "FAILED";
+}
+
+/** An error as `--json` prints it; without a peer of its own it is about `peer`. */
+export function errorObject(error: unknown, peer: string | undefined): Record<string, unknown> {
+  const { path, peer: own }: FailureOptions = error instanceof Failure ? error : {};
+  // A path has its peer; one without is on this device.
+  const about = own ?? (path === undefined ? peer : undefined);
+  return { code: codeOf(error), message: explain(error), path, peer: about };
 }
 
 /** The reason for an error, with advice. */

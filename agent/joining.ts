@@ -98,7 +98,9 @@ function joinError(error: unknown): unknown {
   const isOutOfReach = errors.every((each) =>
     noAddressAnswers(each) && !(each instanceof Deno.errors.ConnectionRefused)
   );
-  return new Failure(message, isOutOfReach ? FAILED : REFUSED, { cause: error });
+  return isOutOfReach
+    ? new Failure(message, FAILED, { cause: error, code: "NO_ADDRESS" })
+    : new Failure(message, REFUSED, { cause: error });
 }
 
 /** After this silence behind a part of a line, the person is asked for the rest of it. */

@@ -1,7 +1,7 @@
 /** The program: its commands, its options, its exit codes. */
 
 import { type Command, CommanderError } from "npm:commander@^15.1.0";
-import { AgentCommand, type CommonOptions, findHome, type Run } from "./commands.ts";
+import { AgentCommand, type CommonOptions, type Context, findHome, type Run } from "./commands.ts";
 import { addCompletions } from "./commands/completions.ts";
 import { addGet } from "./commands/get.ts";
 import { addInit } from "./commands/init.ts";
@@ -15,8 +15,10 @@ import { addReceive } from "./commands/receive.ts";
 import { addRm } from "./commands/rm.ts";
 import { addSend } from "./commands/send.ts";
 import { addServe } from "./commands/serve.ts";
+import { addService } from "./commands/service.ts";
 import { addSync } from "./commands/sync.ts";
 import {
+  errorObject,
   exitCodeOf,
   explain,
   FAILED,
@@ -39,7 +41,7 @@ const COMMANDS: readonly [
   ["This device:", [addInit, addId, addCompletions]],
   ["Once, without pairing:", [addSend, addReceive]],
   ["Pairing:", [addInvite, addJoin, addPeers, addRename, addForget]],
-  ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync]],
+  ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync, addService]],
   ["When it fails:", [addPing]],
 ];
 
@@ -68,7 +70,9 @@ export async function runAgent(
   caught: ReturnType<typeof catchSignals> = catchSignals(),
 ): Promise<number> {
   let exitCode = 0;
-  let output = new Output({}, streams);
+  // A wrong command line has no options yet.
+  let output = new Output({ json: args.includes("--json") }, streams);
+  let context: Context | undefined;
   using signals = caught;
   const { signal } = signals;
   const run: Run = (action) => async (...args) => {
@@ -76,7 +80,8 @@ export async function runAgent(
     const options = command.optsWithGlobals<CommonOptions>();
     output = new Output(options, streams);
     const home = findHome(options.home);
-    exitCode = await action({ home, output, signal, options }, ...args) ?? 0;
+    context = { home, output, signal, options };
+    exitCode = await action(context, ...args) ?? 0;
   };
   try {
     const program = makeProgram(run, streams);
@@ -88,6 +93,11 @@ export async function runAgent(
     if (error instanceof CommanderError) return 0;
     if (error instanceof OutputClosed) return FAILED;
     output.error(explain(error));
+    try {
+      if (output.json) output.result("", { error: errorObject(error, context?.peer) });
+    } catch {
+      // The output was closed, or can't be written: the message and the exit code say what failed.
+    }
     return exitCodeOf(error);
   }
 }
@@ -118,12 +128,16 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
     for (const add of adds) add(program);
   }
   program.helpCommand("help [command]", "explain a command");
-  for (const command of [program, ...program.commands]) {
+  for (const command of withSubcommands(program)) {
     command.exitOverride((error) => {
       throw wrongUsage(error, command);
     });
   }
   return program;
+}
+
+function withSubcommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(withSubcommands)];
 }
 
 /**
@@ -195,7 +209,11 @@ function wrongUsage(error: CommanderError, command: Command): Error {
   const { exitCode } = error;
   if (exitCode === 0) return error;
   const problem = problemOf(error, command);
-  const name = command.parent === null ? "degu" : `degu ${command.name()}`;
+  const names = [command.name()];
+  for (let above = command.parent; above !== null; above = above.parent) {
+    names.unshift(above.name());
+  }
+  const name = names.join(" ");
   return new Failure(`${problem}; "${name} --help" explains it`, USAGE);
 }
 

@@ -12,7 +12,7 @@ import {
   TransferError,
 } from "../files.ts";
 import { type Context, openClient } from "./commands.ts";
-import { Failure, USAGE, wildcardHint } from "./failure.ts";
+import { FAILED, Failure, USAGE, wildcardHint } from "./failure.ts";
 import { PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {
@@ -83,8 +83,10 @@ export const REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, str
 /** A directory of a peer. Each list is requested once. */
 export class RemoteFiles implements Disposable {
   readonly peer: string;
-  readonly area: Area;
   readonly connections: PeerConnections;
+  area: Area;
+  /** Called when the inbox is taken for a share that is not there; `null` if it never is. */
+  readonly #onInbox: (() => void) | null;
   readonly #signal: AbortSignal;
   readonly #maxEntries: number;
   readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
@@ -96,27 +98,35 @@ export class RemoteFiles implements Disposable {
     area: Area,
     signal: AbortSignal,
     maxEntries: number = MAX_ENTRIES,
+    onInbox: (() => void) | null = null,
   ) {
     this.connections = connections;
     this.peer = peer;
     this.area = area;
+    this.#onInbox = onInbox;
     this.#signal = signal;
     this.#maxEntries = maxEntries;
   }
 
-  /** Returns at once; the first request connects. */
+  /**
+   * Returns at once; the first request connects.
+   *
+   * @param area With `"either"` the share; the inbox if the peer has an inbox only.
+   */
   static async open(
     context: Context,
     device: Device,
     peer: string,
-    area: Area,
+    area: Area | "either",
     retries?: number,
   ): Promise<RemoteFiles> {
     const { signal, output } = context;
     const client = await openClient(context, device, peer);
     const note = (text: string) => output.note(text);
     const connections = new PeerConnections(client, signal, note, retries);
-    return new RemoteFiles(connections, peer, area, signal);
+    if (area !== "either") return new RemoteFiles(connections, peer, area, signal);
+    const onInbox = () => note(`${peer} shares no directory: this is its inbox`);
+    return new RemoteFiles(connections, peer, "share", signal, MAX_ENTRIES, onInbox);
   }
 
   [Symbol.dispose](): void {
@@ -137,8 +147,25 @@ export class RemoteFiles implements Disposable {
     const key = names.join("/");
     const known = this.#listed.get(key);
     if (known !== undefined) return known;
+    const isFirst = this.#listed.size === 0;
+    const listed = await this.#request(names);
+    this.#listed.set(key, listed);
+    if (listed !== null || !isFirst || this.#onInbox === null || this.area === "inbox") {
+      return listed;
+    }
+    // Whether the share is missing is asked only where a directory of it is.
+    if (await this.list([]) !== null) return null;
+    const inbox = new RemoteFiles(this.connections, this.peer, "inbox", this.#signal);
+    if (await inbox.list([]) === null) return null;
+    this.area = "inbox";
+    this.#onInbox();
+    this.#listed.clear();
+    return await this.list(names);
+  }
+
+  async #request(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const uri = this.uri([...names, ""]);
-    const listed = await this.connections.call(async (client) => {
+    return await this.connections.call(async (client) => {
       const entries = new Map<string, DirectoryEntry>();
       for await (const entry of listDirectory(client, uri, { signal: this.#signal })) {
         entries.set(entry.name, entry);
@@ -153,8 +180,6 @@ export class RemoteFiles implements Disposable {
       if (error instanceof TransferError && error.status === 404) return null;
       throw error;
     });
-    this.#listed.set(key, listed);
-    return listed;
   }
 
   /**
@@ -204,7 +229,8 @@ export class RemoteFiles implements Disposable {
       const [problem, option] = isInbox
         ? ["takes no files", "--inbox"]
         : ["shares no directory", "--share"];
-      return new Failure(`${this.peer} ${problem}: it has to run "degu serve ${option} DIR"`);
+      const message = `${this.peer} ${problem}: it has to run "degu serve ${option} DIR"`;
+      return this.#notThere(message, names);
     }
     let depth = 0;
     while (depth < names.length - 1 && await this.list(names.slice(0, depth + 1)) !== null) depth++;
@@ -212,7 +238,12 @@ export class RemoteFiles implements Disposable {
     const list = `degu ls ${isInbox ? "--inbox " : ""}${at}`;
     const hint = wildcardHint(names.join("/"));
     const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists what is there`;
-    return new Failure(`${this.#quoted(names)} is not there: ${advice}`);
+    return this.#notThere(`${this.#quoted(names)} is not there: ${advice}`, names);
+  }
+
+  #notThere(message: string, names: readonly string[]): Failure {
+    const options = { code: "NOT_THERE", path: this.name(names), peer: this.peer } as const;
+    return new Failure(message, FAILED, options);
   }
 
   /**
@@ -226,11 +257,8 @@ export class RemoteFiles implements Disposable {
     const [problem, list, advice] = area === "inbox"
       ? ["is not in the share: it is in the inbox", "ls --inbox", "; add --inbox to read it there"]
       : ["is not in the inbox: it is in the share", "ls", ""];
-    return new Failure(
-      `${this.#quoted(names)} ${problem}, as "degu ${list} ${
-        this.name(parent, true)
-      }" shows${advice}`,
-    );
+    const shown = `as "degu ${list} ${this.name(parent, true)}" shows`;
+    return this.#notThere(`${this.#quoted(names)} ${problem}, ${shown}${advice}`, names);
   }
 
   #quoted(names: readonly string[]): string {

@@ -15,7 +15,16 @@ import {
   uploadTree,
 } from "../files.ts";
 import type { Context } from "./commands.ts";
-import { endsCommand, exitCodeOf, explainTransfer, FAILED, Failure, REFUSED } from "./failure.ts";
+import {
+  codeOf,
+  endsCommand,
+  type ErrorCode,
+  exitCodeOf,
+  explainTransfer,
+  FAILED,
+  Failure,
+  REFUSED,
+} from "./failure.ts";
 import type { OwnDirectory } from "./local_paths.ts";
 import { counted, formatBytes, formatDuration, type Output } from "./output.ts";
 import type { Moved, PeerConnections } from "./peer_connections.ts";
@@ -118,7 +127,8 @@ export class Transfers implements Disposable {
         prepared.push(await step(each));
       } catch (error) {
         if (!(error instanceof Failure) || isOnly) throw error;
-        this.fail(nameOf(each), error.message, { path: nameOf(each) });
+        const path = nameOf(each);
+        this.fail(path, error.message, error.code, { path });
       }
     }
     return prepared;
@@ -176,7 +186,7 @@ export class Transfers implements Disposable {
     } catch (error) {
       signal.throwIfAborted();
       if (endsCommand(error)) throw this.#ending({ from, to }, error);
-      return this.fail(from, explainTransfer(error, this.direction), { from, to });
+      return this.fail(from, explainTransfer(error, this.direction), codeOf(error), { from, to });
     } finally {
       progress.bytes += size - there;
       progress.files++;
@@ -209,7 +219,7 @@ export class Transfers implements Disposable {
       }
       if (deletionsKept === "empty") {
         const { from } = tree.namesOf([]);
-        if (tree.hasEntries) this.fail(from, KEPT.empty, { path: from });
+        if (tree.hasEntries) this.fail(from, KEPT.empty, "FAILED", { path: from });
       } else if (deletionsKept === "spelling") {
         for (const path of respelled) {
           const [{ to }, { to: directory }] = [tree.namesOf(path), tree.namesOf(path.slice(0, -1))];
@@ -245,10 +255,15 @@ export class Transfers implements Disposable {
     this.#skipped.delete(name);
   }
 
-  fail(name: string, problem: string, object: Readonly<Record<string, unknown>>): void {
+  fail(
+    name: string,
+    message: string,
+    code: ErrorCode,
+    object: Readonly<Record<string, unknown>>,
+  ): void {
     this.#counts.failed++;
-    this.#output.error(`${name}: ${problem}`);
-    if (this.#output.json) this.#output.result("", { ...object, error: problem });
+    this.#output.error(`${name}: ${message}`);
+    if (this.#output.json) this.#output.result("", { ...object, error: { code, message } });
   }
 
   /** Counts a file that is the same at both ends; with names, also reports it. */
@@ -286,10 +301,11 @@ export class Transfers implements Disposable {
   /** Makes the error that ends the command. */
   #ending({ from, to }: Names, error: unknown): Failure {
     const problem = explainTransfer(error, this.direction);
-    if (this.#output.json) this.#output.result("", { from, to, error: problem });
+    const remote = this.direction === "get" ? from : to;
     const hint = isTransient(error) ? "; run the same command again to continue" : "";
     const exitCode = exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
-    return new Failure(`${from}: ${problem}${hint}`, exitCode, { cause: error });
+    const options = { cause: error, path: from, peer: remote.split(":")[0]! };
+    return new Failure(`${from}: ${problem}${hint}`, exitCode, options);
   }
 
   /** Prints the summary; returns the exit code. */
@@ -439,9 +455,13 @@ class TreeCopy {
     const transfers = this.#transfers;
     for (const { path, error, at } of this.#failures) {
       const { from, to } = this.namesOf(path);
+      const code = codeOf(error);
       if (at === "source") {
-        transfers.fail(from, explainTransfer(error, transfers.direction), { from, to });
-      } else transfers.fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
+        transfers.fail(from, explainTransfer(error, transfers.direction), code, { from, to });
+      } else {
+        const object = { action: "delete", path: to };
+        transfers.fail(to, explainTransfer(error, "delete"), code, object);
+      }
     }
   }
 }

@@ -3,17 +3,13 @@
 import {
   type Api,
   type App,
+  type AppFunction,
   type AppObject,
   type AppParts,
   readApp,
   type Socket,
 } from "../base/app/app.ts";
-import {
-  makeEmptyResponse,
-  type Request,
-  type Response,
-  type ResponseTuple,
-} from "../base/app/message.ts";
+import { makeEmptyResponse, type Request } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { checkMethod, type Method } from "../base/wire/preamble.ts";
 import type { Session } from "../base/app/session.ts";
@@ -112,7 +108,7 @@ export class MethodFilter implements AppObject {
     request: Request,
     session: Session,
     api: Api,
-  ): ResponseTuple | Response | Promise<ResponseTuple | Response> {
+  ): ReturnType<AppFunction> {
     const { method } = request;
     if (!this.#methods.has(method)) {
       return makeEmptyResponse(method, 405, "Method Not Allowed", { ...this.#refusal });

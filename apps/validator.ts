@@ -76,8 +76,8 @@ export class Validator implements AppObject {
    * @param request The request.
    * @param session The connection of the request.
    * @param api The classes to make a response from.
-   * @throws {TypeError} if a part has a wrong type.
-   * @throws {RangeError} if a part has a value that is not allowed.
+   * @throws {TypeError} if an argument or a part of the answer has a wrong type.
+   * @throws {RangeError} if an argument or a part of the answer has a value that is not allowed.
    * @throws {BodyError} if a body is not in a state that allows the request or the response.
    */
   async handle(request: Request, session: Session, api: Api): Promise<ResponseTuple> {

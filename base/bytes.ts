@@ -66,6 +66,19 @@ export function concatenate(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuff
   return whole;
 }
 
+const encoder = new TextEncoder();
+
+/**
+ * Encodes text as UTF-8.
+ *
+ * @param label The name of the text in the error.
+ * @throws {RangeError} if the text has a lone surrogate, which has no UTF-8.
+ */
+export function encodeText(label: string, text: string): Uint8Array<ArrayBuffer> {
+  if (text.isWellFormed()) return encoder.encode(text);
+  throw new RangeError(`${label}: must have no lone surrogate`);
+}
+
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Decodes UTF-8 and keeps a byte order mark; anything else is a `TypeError`. */

@@ -162,10 +162,39 @@ export class TlsError extends DeguError {
   }
 }
 
-/** A body was used in a state that does not allow it, or its source misbehaved. */
+/** Why a body can't be read: `"TOO_LONG"`, it has more bytes than `maxBytes`. */
+export type BodyErrorCode = "TOO_LONG";
+
+/**
+ * A body was used in a state that does not allow it, it is too long, or its source misbehaved.
+ *
+ * @example
+ * ```ts
+ * import { Body, BodyError } from "@degu/degu/base";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const body = new Body(new Blob(["hello"]).stream(), 5);
+ * const error = await assertRejects(() => body.text({ maxBytes: 4 }), BodyError);
+ * assertEquals(error.code, "TOO_LONG");
+ * assertEquals(await body.text(), "hello");
+ * ```
+ */
 export class BodyError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "BodyError";
+  /** The reason, in capitals, of an error that programs distinguish; else `null`. */
+  readonly code: BodyErrorCode | null;
+
+  /**
+   * Makes an error, with the code of its reason if it has one.
+   *
+   * @param message The problem, and what to do.
+   * @param options The underlying error, as `cause`, and the code.
+   */
+  constructor(message: string, options?: ErrorOptions & { code?: BodyErrorCode }) {
+    super(message, options);
+    this.code = options?.code ?? null;
+  }
 }
 
 /** A connection was used after it had been closed. */

@@ -11,6 +11,7 @@ import { DeviceIdentity } from "../identity/device_identity.ts";
 import { CERTIFICATE_LIFE } from "../identity/device_pki.ts";
 import { checkDeviceName } from "../identity/names.ts";
 import { type Interval, startInterval } from "../net/deadline.ts";
+import { startServer } from "../net/start_server.ts";
 import type { ServerOptions } from "../server.ts";
 import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
 import { devicePath, prepareDirectory } from "./device_directory.ts";
@@ -45,9 +46,8 @@ export interface DeviceOptions {
 const RENEWAL_CHECK_MILLISECONDS = 60 * 60 * 1000;
 
 /**
- * A device: its identity, the peers that it is paired with, servers for them and clients of them.
- * Its state is in one directory, which several processes may have open; each sees the changes of
- * the others.
+ * A device: its identity, its peers, servers for the peers and clients of them. The state is in one
+ * directory, which several processes may have open; each sees the changes of the others.
  *
  * @example
  * ```ts
@@ -80,7 +80,7 @@ export class Device implements AsyncDisposable {
   readonly #closing: AbortController;
   readonly #watch: AsyncDisposable;
   readonly #renewalChecks: Interval;
-  /** Its servers and invitations. */
+  /** The servers and invitations that are open. */
   readonly #open = new Set<AsyncDisposable>();
   #lastCheck: Promise<void> = Promise.resolve();
   #disposed: Promise<void> | null = null;
@@ -102,9 +102,9 @@ export class Device implements AsyncDisposable {
    * Opens the device in a directory, or creates it, with mode 0700 and a new identity, if there is
    * none.
    *
-   * The directory is the device: anyone who can read it can impersonate the device. It must belong
-   * to the user of this process, and nobody else may be able to write to it or to replace it. Needs
-   * `--allow-read` and `--allow-write` of the directory, and `--allow-sys=uid`.
+   * The directory is the device: anyone who can read it can impersonate the device. The directory
+   * must belong to the user of this process, and nobody else may be able to write to it or to
+   * replace it. Needs `--allow-read` and `--allow-write` of the directory, and `--allow-sys=uid`.
    *
    * @param dir Absolute path, or file URL, of a directory for this device only.
    * @param options The device's name, which a new device needs, and its logger.
@@ -187,13 +187,13 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Opens an invitation, with which one other device can pair with this one through
-   * {@linkcode Device.prototype.join}: by its line, and with `confirm` by a number, too. Needs
-   * `--allow-net` of the addresses in `listen`, and of the port after each; without `listen`, with the port 0 and
+   * Opens an invitation, with which one other device can pair with this one through {@linkcode
+   * Device.prototype.join}: by its line, and with `confirm` by a number, too. Needs `--allow-net`
+   * of the addresses in `listen`, and of the port after each; without `listen`, with the port 0 and
    * for wildcards, `--allow-net` and `--allow-sys=networkInterfaces`.
    *
-   * @param options Where to listen, for how long, what to name the peer, and who compares the
-   * number.
+   * @param options The addresses to listen on, the time, a name for the peer, and the function that
+   * has the number compared.
    * @throws {TypeError} if an option has the wrong type or is unknown.
    * @throws {RangeError} if a value is not allowed or `peerName` is taken.
    * @throws {Deno.errors.AddrInUse} if an address in `listen` is in use; its place is named.
@@ -241,13 +241,13 @@ export class Device implements AsyncDisposable {
   join(line: string, options?: JoinOptions): Promise<Peer>;
   /**
    * Pairs with a device that invites in the same network, without its line: both devices show a
-   * number of six digits, and a person confirms at both that it is the same. Whoever stands between
-   * the two has one chance in a million for each of five tries. Needs `--allow-net` of the
-   * addresses, and of the hosts' ports for TLS.
+   * number of six digits, and a person confirms at both that it is the same. A stranger between the
+   * two has one chance in a million for each of five tries. Needs `--allow-net` of the addresses,
+   * and of the hosts' ports for TLS.
    *
-   * @param addresses The `addresses` of its invitation: tried one after the other, 5 s each, until
+   * @param addresses The `addresses` of the invitation: tried one after the other, 5 s each, until
    * one answers.
-   * @param options Who compares the number, what to name the peer, and a signal.
+   * @param options The function that has the number compared, a name for the peer, and a signal.
    * @throws {TypeError} if an argument has the wrong type, `confirm` is missing or an option is
    * unknown.
    * @throws {RangeError} if an address is not allowed, the other device is this one, or `peerName`
@@ -288,8 +288,8 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Creates a server for the peers, and begins to bind its address. It uses the device's logger,
-   * unless its options have another. Needs `--allow-net` of the address.
+   * Creates a server for the peers, and begins to bind its address. The server uses the device's
+   * logger, unless the options have another. Needs `--allow-net` of the address.
    *
    * @param address As for every server.
    * @param app Gets only the requests of peers.
@@ -306,13 +306,28 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Creates a client of a peer. Each connection goes to the first of the peer's addresses at which
-   * that peer answers: they are tried in parallel, the next one 250 ms after the last or when that
-   * has failed (RFC 8305). The one that worked is tried first the next time.
+   * Creates a server for the peers, and resolves once it serves. An address that can't be bound
+   * rejects here, and nowhere else. Needs `--allow-net` of the address.
    *
-   * `connect()` reads the stored peer again, so it uses new addresses. It rejects with the most
-   * informative error, whose `cause` is an `AggregateError` of all. Connections are closed when the
-   * peer is forgotten, and when the device is disposed of. Needs `--allow-net` of the addresses.
+   * @param address As for every server.
+   * @param app Gets only the requests of peers.
+   * @param options As for every server.
+   * @throws the errors of {@linkcode Device.prototype.listen}, of binding, and the reason of an
+   * aborted `signal`.
+   */
+  async serve(address: Address, app: App, options: ServerOptions = {}): Promise<DeviceServer> {
+    return await startServer(address, options, (rest) => this.listen(address, app, rest));
+  }
+
+  /**
+   * Creates a client of a peer. Each connection goes to the first of the peer's addresses at which
+   * that peer answers: the addresses are tried in parallel, each 250 ms after the last or when that
+   * has failed (RFC 8305). The address that worked is tried first the next time.
+   *
+   * `connect()` reads the stored peer again, and so uses new addresses. A failure rejects with the
+   * most informative error, whose `cause` is an `AggregateError` of all. Connections are closed
+   * when the peer is forgotten, and when the device is disposed of. Needs `--allow-net` of the
+   * addresses.
    *
    * @param peer The peer, its id or its name.
    * @param options As for every client, and other addresses.
@@ -329,10 +344,18 @@ export class Device implements AsyncDisposable {
     return new DeviceClient(this.#services, known, options);
   }
 
-  /** Closes its servers, its invitations and the connections of its clients. */
-  [Symbol.asyncDispose](): Promise<void> {
+  /**
+   * Closes the servers and invitations of the device, and the connections of its clients. A second
+   * call returns the same promise.
+   */
+  close(): Promise<void> {
     this.#disposed ??= this.#dispose();
     return this.#disposed;
+  }
+
+  /** Closes the device: {@linkcode Device.prototype.close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   async #dispose(): Promise<void> {

@@ -21,8 +21,8 @@ export interface DeviceClientOptions extends ClientOptions {
    */
   addresses?: readonly Address[] | undefined;
   /**
-   * Seconds that connecting to an address may take, and then the handshake: a host that doesn't answer is known sooner
-   * than one that is busy.
+   * Seconds for connecting to an address, and then for the handshake: a host that doesn't answer is
+   * known sooner than a busy one.
    *
    * @default {timeout}
    */
@@ -36,7 +36,7 @@ function noAddress({ name }: Peer): DeguError {
   );
 }
 
-/** A client of one peer. Its connections end when the peer is forgotten or the device is closed. */
+/** A client of one peer. The connections end when the peer is forgotten or the device is closed. */
 export class DeviceClient extends SSLClient {
   /** The options that were given, without the addresses. */
   declare readonly options: Readonly<Omit<DeviceClientOptions, "addresses">>;
@@ -72,7 +72,7 @@ export class DeviceClient extends SSLClient {
   }
 }
 
-/** Connects to the first address whose server is a peer, wherever that is now. */
+/** Connects to the first address at which the peer answers. */
 function connectorOf(
   { identity, peers, trust: signals, closing }: DeviceServices,
   id: string,
@@ -114,7 +114,7 @@ function connectorOf(
   return connect;
 }
 
-/** The most useful first: what the peer says, before what others cause. */
+/** The most useful errors first: the peer's own, before those that others cause. */
 const TLS_CODES: readonly TlsErrorCode[] = [
   "REFUSED_BY_PEER",
   "EXPIRED",
@@ -144,14 +144,14 @@ export interface Sought {
   readonly stored: boolean;
 }
 
-/** The likely cause if a peer refuses this device, and what to do. */
+/** The likely cause if a peer refuses this device, with advice. */
 export function forgottenHint(name: string): string {
   return `${quote(name)} has probably forgotten this device: pair the two again`;
 }
 
 /**
- * The most useful of several errors (the first of equal ones), with all of them as its `cause`. Its message also
- * says what to do.
+ * The most useful of several errors (the first of equal ones), with advice in its message, and with
+ * all errors as its `cause`.
  */
 export function mostInformative(cause: AggregateError, sought: Sought): Error {
   const { errors } = cause;
@@ -168,8 +168,8 @@ export function mostInformative(cause: AggregateError, sought: Sought): Error {
 }
 
 /**
- * Removes frames that Deno would print of an uncaught error: they hide the line that says what to
- * do.
+ * Removes the frames that Deno would print of an uncaught error: they hide the line with the
+ * advice.
  */
 function shortenStacks(attempts: AggregateError): void {
   for (const each of [attempts, ...attempts.errors]) {
@@ -180,7 +180,7 @@ function shortenStacks(attempts: AggregateError): void {
   }
 }
 
-/** What to do, unless the error already says so. */
+/** The advice for an error, unless its message has some. */
 function hintFor(error: Error, { name, addresses, stored }: Sought): string {
   if (error instanceof TlsError) {
     return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(name)}` : "";

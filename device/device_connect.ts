@@ -1,4 +1,6 @@
-/** Connects to a device: at whichever of its addresses it answers (RFC 8305 §5), and to no other device. */
+/**
+ * Connects to a device: at any of its addresses that answers (RFC 8305 §5), and to no other device.
+ */
 
 import type { Address } from "../base/address.ts";
 import { TlsError } from "../base/errors.ts";
@@ -9,7 +11,7 @@ import type { ClientSslctx } from "../net/tls/context.ts";
 import type { TlsSocket } from "../net/tls/socket.ts";
 
 /**
- * Connects to an address if that very device answers there.
+ * Connects to an address if this very device answers there.
  *
  * @param device The device, whose authority the context trusts alone.
  */
@@ -35,10 +37,11 @@ interface Winner<T> {
 }
 
 /**
- * Tries addresses in parallel and returns the first that succeeds. The next attempt begins 250 ms after the last, or at
- * once when one fails. Then the signals of the others are aborted, and what they connect too late is closed.
+ * Tries addresses in parallel and returns the first success. The next attempt begins 250 ms after
+ * the last, or at once after a failure. After a success the signals of the other attempts are
+ * aborted, and their late connections are closed.
  *
- * @param attempt Connects to one, and verifies the peer; it must obey its signal.
+ * @param attempt Connects to an address, and verifies the peer; must obey its signal.
  * @throws {AggregateError} if all fail, with the errors in the order of the addresses; without
  * errors if there is no address.
  * @throws the reason of `signal` if it is aborted.

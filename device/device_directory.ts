@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { wrongType } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
-import { replacePrivateFile } from "../disk/files.ts";
+import { replacePrivateFile } from "../disk/private_files.ts";
 import { ifPresent, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
 import { isDeviceName, nameKey } from "../identity/names.ts";
 import { PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
@@ -23,7 +23,10 @@ export function devicePath(dir: string | URL): string {
   return normalize(join(path, "."));
 }
 
-/** Creates what is missing of a device's directory, and returns the name of the device, which must be the one that was given. */
+/**
+ * Creates the missing parts of a device's directory; returns the device's name, which must be the
+ * given one.
+ */
 export async function prepareDirectory(dir: string, name: string | undefined): Promise<string> {
   const files = new StateDirectory(dir, join(dir, "lock"));
   const known = await readName(dir);
@@ -68,14 +71,17 @@ async function readName(dir: string): Promise<string | null> {
     const { version, name } = JSON.parse(text);
     if (version === VERSION && typeof name === "string" && isDeviceName(name)) return name;
   } catch {
-    // It is damaged.
+    // The file is damaged.
   }
   throw new Deno.errors.InvalidData(
     `${path} can't be read: restore the directory from a backup, or remove it and pair the device again`,
   );
 }
 
-/** A directory that others can read is made private; one that they could have written to is not used. */
+/**
+ * Makes a directory private that others can read; refuses a directory that others could have
+ * changed.
+ */
 async function makePrivate(path: string): Promise<void> {
   const paths = new PrivatePaths();
   await paths.checkWay(path);
@@ -134,7 +140,7 @@ export class StateDirectory {
     return names.sort();
   }
 
-  /** Replaces a file; it is on the disk when this resolves. Only inside {@linkcode exclusively}. */
+  /** Replaces a file durably. Only inside {@linkcode exclusively}. */
   async write(name: string, text: string): Promise<void> {
     // Nobody else is writing now, so these are left from an interrupted writer.
     for await (const { name } of Deno.readDir(this.path)) {
@@ -145,7 +151,10 @@ export class StateDirectory {
     await syncDirectory(this.path);
   }
 
-  /** Removes a file durably; resolves to false if there is none. Only inside {@linkcode exclusively}. */
+  /**
+   * Removes a file durably; resolves to false if there is no file. Only inside {@linkcode
+   * exclusively}.
+   */
   async remove(name: string): Promise<boolean> {
     const isRemoved = await ifPresent(Deno.remove(join(this.path, name)).then(() => true)) ?? false;
     if (isRemoved) await syncDirectory(this.path);

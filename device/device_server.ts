@@ -5,17 +5,20 @@ import { type App, type AppObject, readApp } from "../base/app/app.ts";
 import { nameUser, Session, tieToTrust } from "../base/app/session.ts";
 import { checkObject, wrongType } from "../base/checks.ts";
 import { identifyDevice } from "../identity/authority.ts";
-import { type ServerOptions, SSLServer } from "../server.ts";
+import type { ServerSslctx } from "../net/tls/context.ts";
+import { ContextInForce, TlsListener } from "../net/tls/listener.ts";
+import { Server, type ServerOptions } from "../server.ts";
 import type { DeviceServices } from "./device_services.ts";
-import type { Peer, PeerStore } from "./peer_store.ts";
+import type { Peer } from "./peer_store.ts";
 
 /**
- * A server that accepts only the peers of a device. {@linkcode Device.prototype.listen} creates one.
+ * A server that accepts only the peers of a device. {@linkcode Device.prototype.listen} creates
+ * one.
  *
- * A client needs a certificate that a peer's authority has signed directly. Whether that peer is still
- * trusted is read from the disk once the handshake and the app's `onConnect` are done. Pairings,
- * forgetting and renewals, by any process, take effect while it runs: the sessions of a peer that is
- * forgotten end within a second.
+ * A client needs a certificate that a peer's authority has signed directly. Once the handshake and
+ * the app's `onConnect` are done, the trust in the peer is read from the disk. Pairings, forgetting
+ * and renewals, by any process, take effect while the server runs: the sessions of a forgotten peer
+ * end within a second.
  *
  * @example
  * ```ts
@@ -26,7 +29,7 @@ import type { Peer, PeerStore } from "./peer_store.ts";
  *   await using device = await Device.open(dir, { name: "camera" });
  *   await using server = device.listen(
  *     ["127.0.0.1", 0],
- *     (_request, session) => [200, "OK", {}, new TextEncoder().encode(peerOf(session).name)],
+ *     (_request, session) => [200, "OK", {}, peerOf(session).name],
  *   );
  *   server.serveForever();
  *   await server.ready;
@@ -34,7 +37,8 @@ import type { Peer, PeerStore } from "./peer_store.ts";
  * await Deno.remove(dir, { recursive: true });
  * ```
  */
-export class DeviceServer extends SSLServer {
+export class DeviceServer extends Server {
+  readonly #context: ContextInForce;
   readonly #services: DeviceServices;
   readonly #unsubscribe: readonly (() => void)[];
   readonly #prepared: Promise<void>;
@@ -58,36 +62,41 @@ export class DeviceServer extends SSLServer {
   ) {
     checkObject("options", options);
     const { logger = services.logger } = options;
-    super(contextOf(services), address, forPeers(services, app), { ...options, logger });
+    const context = new ContextInForce(contextOf(services));
+    super(
+      address,
+      forPeers(services, app),
+      { ...options, logger },
+      (address, side) => new TlsListener(address, side, context),
+    );
+    this.#context = context;
     this.#services = services;
     this.#onStop = onStop;
-    const follow = () => super.setSslctx(contextOf(services));
+    const follow = () => context.replace(contextOf(services));
     this.#unsubscribe = [services.peers.onChange(follow), services.identity.onRenewal(follow)];
     this.#prepared = this.#prepare();
     // serveForever() and `ready` report it.
     this.#prepared.catch(() => {});
   }
 
-  /** Resolves when the address is bound and recorded, and the peers are read. */
-  override get ready(): Promise<void> {
-    return this.#prepared;
+  /** The current context: the peers of the device, and its identity. */
+  get sslctx(): ServerSslctx {
+    return this.#context.sslctx;
   }
 
   /**
-   * Rejects every context: pairing and forgetting decide which peers a device trusts.
+   * Resolves when the address is bound and recorded, and the peers are read.
    *
-   * @throws {TypeError} always.
+   * @internal
    */
-  override setSslctx(): never {
-    throw new TypeError(
-      "a device's server trusts the peers of the device: use device.invite(), join() and forget()",
-    );
+  protected override get bound(): Promise<void> {
+    return this.#prepared;
   }
 
   async #prepare(): Promise<void> {
     const { peers, serving, logger } = this.#services;
     try {
-      await super.ready;
+      await super.bound;
       // Earlier changes by other processes apply from the first connection on.
       await peers.refresh();
     } catch (error) {
@@ -97,7 +106,7 @@ export class DeviceServer extends SSLServer {
     }
     try {
       this.#removeRecord = await serving.add(this.address);
-      // It may have been closed meanwhile.
+      // The server may have been closed meanwhile.
       if (this.#unregistered !== null) await this.#withdrawAddress();
     } catch (error) {
       logger.warn(`the address of a server can't be recorded: ${error}`);
@@ -140,7 +149,7 @@ export class DeviceServer extends SSLServer {
     await this.#unregister();
   }
 
-  /** It follows no changes any more, and is at no address. */
+  /** Ends the following of changes, and removes the record of the address. */
   #unregister(): Promise<void> {
     this.#unregistered ??= (async () => {
       for (const unsubscribe of this.#unsubscribe) unsubscribe();
@@ -167,7 +176,10 @@ function forPeers({ peers, trust, logger }: DeviceServices, app: App): AppObject
         logger.info(`${session}: no peer's authority has signed its certificate directly`);
         return false;
       }
-      sessions.set(session, { peers, peer: trusted.peer });
+      const { peer: connected } = trusted;
+      sessions.set(session, () => {
+        return peers.current.find(({ id }) => id === connected.id) ?? connected;
+      });
       nameUser(session, () => peerOf(session).name);
       tieToTrust(session, trusted);
       if (onConnect !== null && await onConnect(session, sock) !== true) return false;
@@ -177,28 +189,36 @@ function forPeers({ peers, trust, logger }: DeviceServices, app: App): AppObject
   };
 }
 
-/** The peer of each session, as it was when it connected. */
-const sessions = new WeakMap<Session, { readonly peers: PeerStore; readonly peer: Peer }>();
+/** The peers of sessions, as they were last read. */
+const sessions = new WeakMap<Session, () => Peer>();
+
+/** Gives a session that no server has made a peer. For tests of apps. */
+export function setPeer(session: Session, peer: Peer): void {
+  sessions.set(session, () => peer);
+  nameUser(session, () => peer.name);
+}
 
 /**
- * Returns the peer of a session of a {@linkcode DeviceServer}: identified by the authority that has signed its
- * certificate, never by a name in it. It is as it was last read, even after it was forgotten.
+ * Returns the peer of a session of a {@linkcode DeviceServer}: identified by the authority that has
+ * signed its certificate, never by a name in it. The peer is returned as last read, even after it
+ * was forgotten.
  *
  * @param session A session of a device's server.
  * @throws {TypeError} if the session belongs to another server.
  *
  * @example An app that knows who asks
  * ```ts
- * import { type App, peerOf } from "@degu/degu/device";
+ * import type { App } from "@degu/degu";
+ * import { peerOf } from "@degu/degu/device";
  *
  * const app: App = (_request, session) => [200, "OK", { "x-peer": peerOf(session).name }, null];
  * ```
  */
 export function peerOf(session: Session): Peer {
   if (!(session instanceof Session)) throw wrongType("session", "a session", session);
-  const known = sessions.get(session);
-  if (known === undefined) {
+  const peer = sessions.get(session);
+  if (peer === undefined) {
     throw new TypeError("session: must be one of a DeviceServer; this one is of another server");
   }
-  return known.peers.current.find(({ id }) => id === known.peer.id) ?? known.peer;
+  return peer();
 }

@@ -4,13 +4,13 @@ import type { PeerStore } from "./peer_store.ts";
 import type { ServingRecords } from "./serving_records.ts";
 import type { TrustSignals } from "./trust_signals.ts";
 
-/** What the servers, clients and pairings of a device share. */
+/** The services that the servers, clients and pairings of a device share. */
 export interface DeviceServices {
   readonly name: string;
-  /** Its authority, and its certificate as it is now. */
+  /** The authority of the device, and its present certificate. */
   readonly identity: DeviceIdentity;
   readonly peers: PeerStore;
-  /** Which of them are trusted now. */
+  /** The peers that are trusted now. */
   readonly trust: TrustSignals;
   /** Where its servers listen, in all processes. */
   readonly serving: ServingRecords;

@@ -1,7 +1,7 @@
 /**
  * The line of an invitation, as text.
  *
- * It is `degu:` and base64url (RFC 4648 §5, without padding) of these bytes, the numbers
+ * The text is `degu:` and base64url (RFC 4648 §5, without padding) of these bytes, the numbers
  * big-endian:
  *
  * | bytes | what                                                                            |
@@ -49,7 +49,7 @@ const PREFIX = "degu:";
 const VERSION = 2;
 const CHECKSUM_BYTES = 4;
 const KEY_HASH_BYTES = 32;
-/** Characters without white space: bounds what is decoded. */
+/** The most characters that are decoded, without white space. */
 const MAX_LINE_LENGTH = 16384;
 /**
  * The clocks of two devices may differ; within this time only the inviter decides what has expired.
@@ -105,7 +105,7 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
   if (bytes === null) throw garbled();
   const [version = 0] = bytes;
   const rest = bytes.subarray(1 + CHECKSUM_BYTES);
-  // The position of the checksum and what it covers are the same in every version.
+  // The checksum has the same position, and covers the same bytes, in every version.
   if (!isIntact(bytes, version, rest)) throw garbled();
   if (version > VERSION) {
     throw new RangeError(
@@ -136,7 +136,7 @@ function isIntact(bytes: Uint8Array, version: number, rest: Uint8Array): boolean
   return checksum(version, rest).every((byte, index) => byte === bytes[1 + index]);
 }
 
-/** It finds accidental changes; it is no protection against deliberate ones. */
+/** The checksum finds accidental changes, and is no protection against deliberate ones. */
 function checksum(version: number, rest: Uint8Array): Uint8Array {
   const hash = loadBuiltin("node:crypto").createHash("sha256");
   return hash.update(Uint8Array.of(version)).update(rest).digest().subarray(0, CHECKSUM_BYTES);
@@ -199,7 +199,9 @@ export function encodeBase64Url(bytes: Uint8Array): string {
   return bytes.toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
-/** Reads what {@linkcode encodeBase64Url} writes; `null` for anything else, of any type. */
+/**
+ * Reads the texts that {@linkcode encodeBase64Url} writes; `null` for anything else, of any type.
+ */
 export function decodeBase64Url(text: unknown): Uint8Array | null {
   try {
     const bytes = Uint8Array.fromBase64(text as string, { alphabet: "base64url" });

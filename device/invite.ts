@@ -1,4 +1,4 @@
-/** The end of a pairing that invites: the invitation, and what its port of TLS answers. */
+/** The end of a pairing that invites: the invitation, and the answers of its port of TLS. */
 
 import type { Address, HostAddress, ScopedAddress } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
@@ -63,7 +63,7 @@ export interface InviteOptions {
    * @default {600}
    */
   seconds?: number | undefined;
-  /** What to name the other device here, instead of its own name. */
+  /** A name for the other device here, instead of its own name. */
   peerName?: string | undefined;
   /**
    * Asks whether the other device shows the same number: with it the invitation can be joined by a
@@ -83,7 +83,7 @@ const HANDSHAKE_SECONDS = 5;
 /** The address for TLS, and the plain port on the same host. */
 type Bound = readonly [address: Address, plainPort: number];
 
-/** A device that may be stored, and what it has said of itself. */
+/** A device that may be stored, and its message about itself. */
 interface Joining {
   readonly authority: Authority;
   readonly introduction: Pick<Message<typeof INTRODUCTION>, "name" | "addresses">;
@@ -95,9 +95,9 @@ interface Joiner extends Joining {
 }
 
 /**
- * How far the pairing is: nobody has sent the secret; somebody has, and what came with it is being
- * checked; that device has the answer, and may come back with its certificate; it did, and nobody
- * else can be paired any more.
+ * The progress of the pairing: nobody has sent the secret; a device has, and its message is being
+ * checked; that device has the answer, and may come back with its certificate; the device came
+ * back, and no other can be paired any more.
  */
 type Stage = "open" | "claimed" | Joiner | "storing";
 
@@ -174,7 +174,7 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * Opens an invitation: what `device.invite()` does.
+   * Opens an invitation, for `device.invite()`.
    *
    * @internal
    */
@@ -362,8 +362,8 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * Checks what the device with the right secret sent, and from then on accepts clients of its
-   * authority only.
+   * Checks the message of the device with the right secret, and from then on accepts clients of
+   * that device's authority only.
    */
   async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const { identity, name } = this.#services;
@@ -405,7 +405,7 @@ export class Invitation implements AsyncDisposable {
     opened.add(session);
     try {
       await opened.confirmed.promise;
-      // It may have ended since then.
+      // The invitation may have ended since then.
       opened.over.signal.throwIfAborted();
     } catch (error) {
       return hangUp(session, error);
@@ -483,7 +483,7 @@ export class LimitedWarning {
   /** Runs for a second after each warning; `null` once it is stopped. */
   #timer: ReturnType<typeof setTimeout> | undefined | null;
 
-  /** @param warn Gets what was last added, and how often anything was. */
+  /** @param warn Gets the last text, and the number of texts. */
   constructor(warn: (last: string, count: number) => void) {
     this.#warn = warn;
   }
@@ -513,7 +513,8 @@ function limitReading(socket: Socket, most: number): void {
   const read = socket.read.bind(socket);
   let left = most;
   socket.read = async (into) => {
-    // One byte above the limit, to distinguish a peer that exceeds it from one that reaches it.
+    // One byte above the limit distinguishes a peer that exceeds the limit from one that reaches
+    // it.
     const count = await read(into.subarray(0, left + 1));
     left -= count ?? 0;
     if (left >= 0) return count;

@@ -1,4 +1,4 @@
-/** The end of a pairing that joins by a line, and what joining by a number shares with it. */
+/** The end of a pairing that joins by a line, and the steps that joining by a number shares. */
 
 import { type Address, addressText, type HostAddress, isLinkLocal } from "../base/address.ts";
 import type { Response } from "../base/app/message.ts";
@@ -30,7 +30,7 @@ import type { Peer } from "./peer_store.ts";
 
 /** Options of joining. */
 export interface JoinOptions {
-  /** What to name the other device here, instead of its own name. */
+  /** A name for the other device here, instead of its own name. */
   peerName?: string | undefined;
   /**
    * Where this device can be reached later: up to 6 addresses, which the other device stores.
@@ -59,8 +59,8 @@ const WAIT_SECONDS = 20;
 /** Limits all that a plain port is asked first. */
 const PLAIN_MILLISECONDS = 5000;
 /**
- * How often a handshake that the other side cuts is tried: strangers who crowd the port can have it
- * cut, and then the next one has a good chance.
+ * The most tries of a handshake that the other side cuts: strangers who crowd the port can have it
+ * cut, and then the next try has a good chance.
  */
 const MAX_TRIES = 10;
 /**
@@ -70,7 +70,7 @@ const MAX_TRIES = 10;
 const FIRST_PAUSE_MILLISECONDS = 50;
 const LONGEST_PAUSE_MILLISECONDS = 600;
 
-/** Pairs with the device that a line is from: what `Device.join()` does. */
+/** Pairs with the device of a line, for `Device.join()`. */
 export async function joinDevice(
   services: DeviceServices,
   line: string,
@@ -105,8 +105,8 @@ export async function joinDevice(
       return fetchAuthority(id, plain, failure.signal);
     });
 
-    // The first step: sends the secret, to the device that proves to be that of the line, and what
-    // this device is.
+    // The first step sends the secret, with this device's own message, to a device that has proved
+    // to be that of the line.
     const anonymous = buildClientSslctx({ ca: authority.certificate });
     const first = await failure.turnedAway(async () => {
       const candidates = withOwnScopes(addresses.map(([host, port]) => [host, port]));
@@ -123,7 +123,7 @@ export async function joinDevice(
     const found = await failure.turnedAway(() =>
       connect(authority, identity.clientContext(authority), [first.address], failure.signal)
     );
-    // It stays open until this device has stored the other one, which waits for that.
+    // The connection stays open until this device has stored the other one, which waits for that.
     using connection = found.connection;
     // From here on the other device may have stored this one as its peer.
     const proof = encodeMessage({ value: answer.value });
@@ -167,7 +167,7 @@ async function fetchAuthority(
       throw new RangeError("it has another authority");
     } catch (error) {
       signal.throwIfAborted();
-      // Whoever answers there need not be the device of the line.
+      // The device that answers there need not be that of the line.
       const message = `${addressText(address)} does not give the authority of the line`;
       errors.push(isAgainstTheRules(error) ? new DeguError(message, { cause: error }) : error);
     }

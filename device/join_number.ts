@@ -51,8 +51,7 @@ const REFUSED = {
 };
 
 /**
- * Pairs with the device that invites at one of these addresses: what `Device.join()` does with
- * them.
+ * Pairs with the device that invites at one of these addresses, for `Device.join()`.
  */
 export async function joinByNumber(
   services: DeviceServices,
@@ -118,7 +117,7 @@ export async function joinByNumber(
       () => connect(authority, sslctx, [encrypted], asking, null),
       `${offer.name} can't be reached at ${addressText(encrypted)}`,
     );
-    // It stays open until this device has stored the other one, which waits for that.
+    // The connection stays open until this device has stored the other one, which waits for that.
     using secure = found.connection;
     await tell(secure, CONFIRMED_URI, encodeMessage({}));
     isStored = true;
@@ -136,8 +135,8 @@ export async function joinByNumber(
 }
 
 /**
- * Sends a commitment, with a new random value, to one address after the other until one answers it:
- * that one may be a stranger, who must not get another try.
+ * Sends a commitment, with a new random value, to one address after the other until one answers: a
+ * stranger may have answered, who must not get another try.
  */
 async function commit(
   addresses: readonly Address[],

@@ -22,8 +22,8 @@ import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 
 /**
- * Checks the addresses of an option, and copies them. Its name takes the place of `address` in
- * errors: `listen[0][1]: must be …`.
+ * Checks the addresses of an option, and copies them. The name of the option takes the place of
+ * `address` in errors: `listen[0][1]: must be …`.
  */
 export function checkAddresses(
   label: string,
@@ -155,9 +155,9 @@ function isHost(host: string): boolean {
 }
 
 /**
- * Adds the scope of the interface that the pairing used to link-local addresses. If that can't be
- * found they can't be used and are left out; it is looked for with `--allow-sys=networkInterfaces`,
- * unless `remote` has it.
+ * Adds the scope of the interface that the pairing used to link-local addresses. The scope is in
+ * `remote`, or is looked for with `--allow-sys=networkInterfaces`. Link-local addresses without a
+ * scope can't be used, and are left out.
  */
 export function withScope(
   addresses: readonly HostAddress[],

@@ -1,6 +1,6 @@
 /**
- * The messages of pairing, JSON in the bodies of requests and responses, and what is computed of
- * them.
+ * The messages of pairing, JSON in the bodies of requests and responses, with the commitment and
+ * the number that are computed from them.
  */
 
 import type { HostAddress } from "../base/address.ts";
@@ -19,7 +19,7 @@ export const CONFIRMED_URI = "/confirmed";
 export const AUTHORITY_URI = "/authority";
 export const COMMITMENT_URI = "/commitment";
 export const RANDOM_URI = "/random";
-/** Bytes of a request or of an answer: bounds what a stranger can make a device hold. */
+/** The most bytes of a request or an answer: a stranger can't make a device hold more. */
 export const MAX_MESSAGE_BYTES = 16384;
 
 /** The fields of all messages; bytes are sent as base64url. */
@@ -27,7 +27,7 @@ interface Fields {
   readonly secret: Uint8Array;
   /** The random value of the answer, which the second request must carry. */
   readonly value: Uint8Array;
-  /** What the joiner's random value is bound to before the inviter's is known. */
+  /** The commitment to the joiner's random value, made before the inviter's value is known. */
   readonly commitment: Uint8Array;
   /** A value that the number depends on. */
   readonly random: Uint8Array;

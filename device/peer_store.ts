@@ -22,17 +22,17 @@ import { StateDirectory } from "./device_directory.ts";
 /** A device that this one is paired with, as it was last read. */
 export interface Peer {
   /**
-   * SHA-256 of the public key of its authority, in base32: 52 characters. It does not change as long as the device
-   * keeps its identity, and no other device can have it.
+   * SHA-256 of the public key of the peer's authority, in base32: 52 characters. The id does not
+   * change as long as the device keeps its identity, and no other device can have the same id.
    */
   readonly id: string;
-  /** Its name on this device; unique among the peers, ignoring case. */
+  /** The name on this device; unique among the peers, ignoring case. */
   readonly name: string;
   /** Where it can be reached, as far as that is known. */
   readonly addresses: readonly Address[];
   /** When the two were last paired. */
   readonly pairedAt: Date;
-  /** Its authority's certificate, as PEM text. */
+  /** The certificate of the peer's authority, as PEM text. */
   readonly certificate: string;
 }
 
@@ -50,7 +50,10 @@ export interface Pairing {
 
 /** Twice in the second within which a change by another process must be noticed. */
 const CHECK_MILLISECONDS = 400;
-/** The peers are read again at so many checks after a change: the times of some file systems have steps of two seconds. */
+/**
+ * The number of checks after a change that read the peers again: times may have steps of two
+ * seconds.
+ */
 const READS_AFTER_CHANGE = 6;
 
 /** The peers of a device. Several processes may have the same store open. */
@@ -59,7 +62,7 @@ export class PeerStore {
   readonly #logger: Logger;
   readonly #user: number | null = Deno.uid();
   readonly #listeners = new Set<() => void>();
-  /** By file name: what is in a file seldom changes, and an unchanged text is the same peer. */
+  /** The peers by file name: files seldom change, and an unchanged text is the same peer. */
   readonly #lastRead = new Map<string, { readonly text: string; readonly peer: Peer }>();
   /** The problems that were logged, by file name, so that each is logged once. */
   readonly #reported = new Map<string, string>();
@@ -98,7 +101,7 @@ export class PeerStore {
     return this.#next;
   }
 
-  /** As {@linkcode refresh}, but never rejects: false if the peers can't be read, which is logged once. */
+  /** Refreshes, and never rejects: false if the peers can't be read, which is logged once. */
   async tryRefresh(): Promise<boolean> {
     try {
       await this.refresh();
@@ -112,7 +115,10 @@ export class PeerStore {
     }
   }
 
-  /** Notices what other processes change, until it is disposed of; then nothing is being read. */
+  /**
+   * Notices the changes of other processes, until the watch is disposed of; then no read is going
+   * on.
+   */
   watch(): AsyncDisposable {
     let last: string | null = null;
     let reads = 0;
@@ -138,7 +144,10 @@ export class PeerStore {
     };
   }
 
-  /** Differs after a change of the directory or of a file in it, and if another one, or none, is in its place. */
+  /**
+   * Makes a text that differs after a change of the directory or of a file, or a replaced
+   * directory.
+   */
   async #state(): Promise<string> {
     try {
       // A file may be changed in place, which leaves the directory as it is.
@@ -174,7 +183,7 @@ export class PeerStore {
     return [...this.#current];
   }
 
-  /** The peer with this id, or else with this name, as it is on disk now; `null` if there is none. */
+  /** The peer with this id, or else with this name, as now on the disk; `null` for none. */
   async find(nameOrId: string): Promise<Peer | null> {
     checkString("peer", nameOrId);
     if (isDeviceId(nameOrId)) return await this.read(nameOrId);
@@ -190,7 +199,7 @@ export class PeerStore {
     return lookup;
   }
 
-  /** The id of a peer that is given as an object, a name or an id, stored or not; `null` for a name that is unknown. */
+  /** The id of a peer, given as an object, a name or an id; `null` for an unknown name. */
   async idOf(peer: Peer | string): Promise<string | null> {
     const id: unknown = typeof peer === "string" ? peer : peer?.id;
     if (typeof id !== "string") throw wrongType("peer", "a peer, a name or an id", peer);
@@ -198,14 +207,17 @@ export class PeerStore {
     return typeof peer === "string" ? (await this.find(peer))?.id ?? null : null;
   }
 
-  /** Checks that a name can be given to a peer: to that with this id, which may already have it, or to a new one. */
+  /**
+   * Checks that a name is free for the peer with this id, which may already have it, or for a new
+   * peer.
+   */
   async checkFree(peerName: string, id?: string): Promise<void> {
     checkPeerName("peerName", peerName, await this.#readAll(), id);
   }
 
   /**
-   * Stores a pairing: a new entry, or the renewed entry of the same device, with its certificate, the time
-   * and its addresses. A renewed entry keeps its name, unless `peerName` is given.
+   * Stores a pairing: a new entry, or the renewed entry of the same device, with its certificate,
+   * the time and its addresses. A renewed entry keeps its name, unless `peerName` is given.
    */
   async record({ authority, receivedName, peerName, addresses }: Pairing): Promise<Peer> {
     const { id } = authority;
@@ -221,13 +233,15 @@ export class PeerStore {
     });
   }
 
-  /** Removes a peer; resolves to false if it is unknown. When it resolves, no process trusts the peer. */
+  /**
+   * Removes a peer, whom no process trusts afterwards; resolves to false if the peer is unknown.
+   */
   async forget(peer: Peer | string): Promise<boolean> {
     // A file that can't be used can still be removed by its id.
     const id = await this.idOf(peer);
     if (id === null) return false;
     const removed = await this.#change(() => this.#files.remove(peerFileName(id)));
-    // This works even if the other entries can't be read.
+    // A peer can be forgotten even if the other entries can't be read.
     this.#publish(this.#current.filter((each) => each.id !== id));
     return removed;
   }
@@ -258,7 +272,7 @@ export class PeerStore {
     return this.#files.write(peerFileName(peer.id), formatPeer(peer));
   }
 
-  /** The peers that are on disk, by name; what is no peer's file is logged. */
+  /** The peers on the disk, by name; a file that is no peer's is logged. */
   async #readAll(): Promise<Peer[]> {
     const names = await this.#files.names();
     for (const name of this.#reported.keys()) {
@@ -269,7 +283,7 @@ export class PeerStore {
       const peer = await this.#readFile(name, idOfFileName(name));
       if (peer !== null) peers.push(peer);
     }
-    // Those of one name stay in the order of their ids, as the files are.
+    // Peers of the same name stay in the order of their ids, like the files.
     const byName = Map.groupBy(peers, ({ name }) => nameKey(name));
     return [...byName.keys()].sort().flatMap((key) => byName.get(key)!);
   }
@@ -351,13 +365,13 @@ function peerFileName(id: string): string {
   return id + EXTENSION;
 }
 
-/** The id of the peer whose file has this name; `null` if it is not such a name. */
+/** The id of the peer whose file has this name; `null` for any other name. */
 function idOfFileName(name: string): string | null {
   const id = name.slice(0, -EXTENSION.length);
   return name.endsWith(EXTENSION) && isDeviceId(id) ? id : null;
 }
 
-/** Creates a peer; each of its addresses must be one that a client could connect to, and that has a text form. */
+/** Creates a peer; a client must be able to use each address, which must have a text form. */
 function makePeer(
   { id, certificate }: Authority,
   name: string,
@@ -388,10 +402,11 @@ function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
 }
 
 /**
- * Reads the text of the file of a peer: exactly what {@linkcode formatPeer} writes, so that nothing else is ever trusted.
+ * Reads the text of the file of a peer: exactly the output of {@linkcode formatPeer}, so that
+ * nothing else is ever trusted.
  *
- * @throws {RangeError} if it was not written here, is truncated, or belongs to another peer; it quotes nothing of the
- * text, which may be that of any file.
+ * @throws {RangeError} if the text was not written here, is truncated, or belongs to another peer.
+ * The message quotes nothing of the text, which may be that of any file.
  */
 function parsePeer(id: string, text: string): Peer {
   let peer: Peer | null = null;
@@ -403,7 +418,7 @@ function parsePeer(id: string, text: string): Peer {
     peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt));
     written = formatPeer(peer);
   } catch {
-    // Whatever is wrong with it, it was not written here.
+    // A text with any fault was not written here.
   }
   if (peer === null || written !== text) {
     throw new RangeError("it is truncated, or not of the form in which this version writes it");

@@ -1,7 +1,7 @@
 /**
- * The plain port of an invitation: it gives out the authority, and answers devices that pair by a
- * number. Nothing here is secret, and nobody is known: only the number, which two people compare,
- * shows who has sent what.
+ * The plain port of an invitation, which gives out the authority, and answers devices that pair by
+ * a number. Nothing here is secret, and nobody is known: only the number, which two people compare,
+ * vouches for the messages.
  */
 
 import type { HostAddress } from "../base/address.ts";
@@ -32,7 +32,7 @@ import {
 } from "./pairing_messages.ts";
 import { hangUp, type Visit, Visits } from "./visits.ts";
 
-/** What a person is asked to compare. */
+/** The question to a person who compares the number. */
 export interface Asked {
   /** Six digits: the other device shows the same, unless somebody stands between the two. */
   readonly number: string;
@@ -54,7 +54,10 @@ const REVEAL_MILLISECONDS = 5000;
 /** How long both people have, and the joiner to come back. */
 export const CONFIRM_SECONDS = 120;
 
-/** How far a try is: a random value is to come, a person is asked, a peer is stored, all is over. */
+/**
+ * The progress of a try: a random value is to come, a person is asked, a peer is stored, all is
+ * over.
+ */
 type Stage = "committed" | "asked" | "storing" | "over";
 
 /** An answered commitment, until both devices have confirmed its number or it is over. */
@@ -109,7 +112,7 @@ export class Try {
   }
 }
 
-/** What all plain ports of an invitation share. */
+/** The state that all plain ports of an invitation share. */
 export class PlainPort {
   readonly #services: DeviceServices;
   readonly #context: ContextInForce;

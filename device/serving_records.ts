@@ -2,7 +2,8 @@
 
 import { join } from "node:path";
 import { type Address, addressText, parseAddress } from "../base/address.ts";
-import { writeAside } from "../disk/files.ts";
+import { writeAside } from "../disk/private_files.ts";
+import type { Temporary } from "../disk/temporary.ts";
 import { ifPresent, randomSuffix, removeIfPossible } from "../disk/names.ts";
 
 const MAX_RECORD_BYTES = 1024;
@@ -21,15 +22,16 @@ export class ServingRecords {
     this.#dir = join(dir, "serving");
   }
 
-  /** Records an address; resolves to what removes the record. */
+  /** Records an address; resolves to a function that removes the record. */
   async add(address: Address): Promise<() => Promise<void>> {
     const name = randomSuffix();
     const temporary = join(this.#dir, `.${name}`);
     const path = join(this.#dir, name);
-    const file = await writeAside(path, addressText(address), temporary, (file) => file.lock(true));
+    const lock = ({ file }: Temporary) => file.lock(true);
+    const record = await writeAside(path, addressText(address), temporary, lock);
     return async () => {
       await removeIfPossible(path);
-      file.close();
+      record[Symbol.dispose]();
     };
   }
 
@@ -41,20 +43,23 @@ export class ServingRecords {
       try {
         found.set(text, parseAddress(text));
       } catch {
-        // It was not written here, or is gone.
+        // The record was not written here, or is gone.
       }
     }
     return [...found.keys()].sort().map((text) => found.get(text)!);
   }
 
-  /** The text of a record; `null` if it is not a record, or if nobody locks it: then it is removed. */
+  /**
+   * The text of a record; `null` for another file, and for a record that nobody locks, which is
+   * removed.
+   */
   async #read(name: string): Promise<string | null> {
     const path = join(this.#dir, name);
     // Opening a FIFO would block.
     if (!(await Deno.lstat(path)).isFile) return null;
     using file = await Deno.open(path);
     if (!NAME.test(name) && !isOld(await file.stat())) return null;
-    // A shared lock, so that others who check at the same time are not mistaken for its owner.
+    // The lock is shared: others who check at the same time must not be mistaken for the owner.
     if (await file.tryLock(false)) {
       await removeIfPossible(path);
       return null;

@@ -1,14 +1,16 @@
 /**
- * Whether a peer is trusted: the one place that answers.
+ * The trust in peers: this module alone answers whether a peer is trusted.
  *
- * The files of the peers say who is trusted. {@linkcode PeerStore} reads them whenever they may have changed, and
- * here that becomes one signal for each peer, which is aborted as soon as its file is found gone: by `forget` in this
- * process at once, by another process within a second. Everything that may only go on while the peer is trusted (a
- * session, also while its `onConnect` runs, a connection attempt, a connection) listens to it, and closes itself.
+ * The files of the peers are the trust. {@linkcode PeerStore} reads them whenever they may have
+ * changed. Each peer has one signal here, which is aborted as soon as the peer's file is found
+ * gone: by `forget` in this process at once, by another process within a second. Everything that
+ * may only go on while the peer is trusted (a session, also while its `onConnect` runs, a
+ * connection attempt, a connection) listens to the signal, and closes itself.
  *
- * A signal is late by the time that it takes to notice another process. So whoever is about to let a peer in, or to take a
- * step that can't be undone, asks {@linkcode Trusted.confirm}, which reads the file. A peer that is paired again has
- * another signal: what the old one has ended stays ended.
+ * A signal is late by the time that it takes to notice another process. Code that is about to let a
+ * peer in, or to take a step that can't be undone, therefore asks {@linkcode Trusted.confirm},
+ * which reads the file. A peer that is paired again has another signal: sessions that the old
+ * signal has ended stay ended.
  */
 
 import type { SessionTrust } from "../base/app/session.ts";

@@ -11,8 +11,8 @@ import { ConnectionClosedError, DeguError } from "../base/errors.ts";
 /** Time until the request has arrived: stops slow peers. */
 const REQUEST_MILLISECONDS = 2000;
 /**
- * Connections that have not sent a right request yet. For one more the oldest is closed: a peer
- * that knows what to send does so at once, so idle strangers can't keep it out.
+ * Connections that have not sent a right request yet. When too many wait, the oldest is closed: an
+ * honest peer sends its request at once, and idle strangers can't keep it out.
  */
 const MAX_WAITING = 64;
 
@@ -55,7 +55,7 @@ export class Visits {
     visit.timer = setTimeout(() => visit.session.close(reason), REQUEST_MILLISECONDS);
   }
 
-  /** The connection has sent what it was let in for, and may stay. */
+  /** Lets a connection stay that has sent its right request. */
   keep(visit: Visit): void {
     visit.isWaiting = false;
     clearTimeout(visit.timer);

@@ -11,9 +11,7 @@ const app: App = async (request, { peerCertificate }) => {
   const body = await request.body?.bytes() ?? new Uint8Array(0);
   return [200, "OK", { subject: peerCertificate?.subject ?? "nobody" }, body];
 };
-await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
-server.serveForever();
-await server.ready;
+await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
 
 const { caFile, certFile, keyFile } = pki.clientSslconfig;
 const [ca, cert, key] = await Promise.all(

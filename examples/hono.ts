@@ -37,9 +37,11 @@ async function* count(last: number): AsyncGenerator<Uint8Array> {
 await using pki = await TempPKI.create();
 
 // Clients without a certificate of this PKI are refused in the handshake and never reach Hono.
-await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], fromFetchHandler(app));
-server.serveForever();
-await server.ready;
+await using server = await SSLServer.start(
+  pki.serverSslconfig,
+  ["127.0.0.1", 0],
+  fromFetchHandler(app),
+);
 
 const fetch = createFetch(new SSLClient(pki.clientSslconfig, server.address));
 console.log(await (await fetch("/whoami")).json());

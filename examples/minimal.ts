@@ -1,17 +1,13 @@
 // deno run --allow-net=127.0.0.1 examples/minimal.ts
 
-import { type App, Client, Server } from "@degu/degu";
+import { type App, Client, reply, Server } from "@degu/degu";
 
 // An app gets a request and returns status, reason, headers and body. The client receives exactly these.
-const app: App = (request) => {
-  const text = `You have asked for ${request.path.join(", then ")}.`;
-  return [200, "OK", { "content-type": "text/plain" }, new TextEncoder().encode(text)];
-};
+const app: App = ({ path }) => reply(200, `You have asked for ${path.join(", then ")}.`);
 
-await using server = new Server(["127.0.0.1", 0], app);
-server.serveForever();
+await using server = await Server.start(["127.0.0.1", 0], app);
 
 using conn = await new Client(server.address).connect();
 const response = await conn.get("/some/thing");
 console.log(response);
-console.log(await response.body?.text());
+console.log(await response.text());

@@ -16,13 +16,11 @@ try {
   const names = new Map([[viewerKey, "viewer"]]);
   const app: App = (_request, { peerCertificate }) => {
     const who = names.get(peerCertificate?.authority?.publicKey256 ?? "") ?? "somebody";
-    return [200, "OK", {}, new TextEncoder().encode(`Here I am, ${who}.`)];
+    return [200, "OK", {}, `Here I am, ${who}.`];
   };
   const { certFile, keyFile } = camera;
   const serverSslconfig = { certFile, keyFile, caFile: viewer.caFile };
-  await using server = new SSLServer(serverSslconfig, ["127.0.0.1", 0], app);
-  server.serveForever();
-  await server.ready;
+  await using server = await SSLServer.start(serverSslconfig, ["127.0.0.1", 0], app);
 
   // The viewer has the camera's authority, and verifies that the camera answers.
   const ask = async ({ certFile, keyFile }: typeof viewer) => {
@@ -30,7 +28,7 @@ try {
     const client = new SSLClient(clientSslconfig, server.address, { sslHost: "camera" });
     try {
       const response = await client.request("GET", "/");
-      console.log(await response.body?.text());
+      console.log(await response.text());
     } catch (error) {
       console.log("Refused:", error instanceof Error ? error.message : error);
     }

@@ -10,10 +10,8 @@ const service = (name: string): App => async ({ method, uri, body }) => {
 
 const directory = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-" });
 try {
-  await using photos = new Server(`${directory}/photos`, service("photos"));
-  photos.serveForever();
-  await using music = new Server(`${directory}/music`, service("music"));
-  music.serveForever();
+  await using photos = await Server.start(`${directory}/photos`, service("photos"));
+  await using music = await Server.start(`${directory}/music`, service("music"));
 
   // The gateway relays /photos to one service, and /music to the other, which is read-only. Each proxy keeps
   // its connections under its own key.
@@ -24,8 +22,7 @@ try {
       new AllowedMethods("GET", "HEAD").wrap(new ProxyApp(new Client(music.address), "music")),
     ],
   ]);
-  await using server = new Server(["127.0.0.1", 0], gateway);
-  server.serveForever();
+  await using server = await Server.start(["127.0.0.1", 0], gateway);
 
   using conn = await new Client(server.address).connect();
   console.log(await conn.get("/photos/2024/?sort=name"));

@@ -53,7 +53,7 @@ async function main(): Promise<void> {
     const forServer = ({ certFile, keyFile }: DevicePki) => {
       return { certFile, keyFile, caFile: viewer.caFile };
     };
-    const app: App = () => [200, "OK", {}, new TextEncoder().encode("Here I am.")];
+    const app: App = () => [200, "OK", {}, "Here I am."];
     await using server = new SSLServer(forServer(camera), ["127.0.0.1", 0], app);
     await using _serverRenewal = renewByTimer(loadCamera, (pki) => {
       server.setSslctx(forServer(pki)); // live sessions are not affected
@@ -72,7 +72,7 @@ async function main(): Promise<void> {
     });
 
     const response = await client.request("GET", "/");
-    console.log(await response.body?.text());
+    console.log(await response.text());
     console.log(`The camera's certificate is valid until ${camera.validTo.toDateString()}.`);
 
     if (!Deno.args.includes("stay")) await server.shutdown();

@@ -4,8 +4,7 @@ import { type Address, Client, Server } from "@degu/degu";
 
 /** Makes a request to the server at the address. */
 async function tryAddress(address: Address): Promise<void> {
-  await using server = new Server(address, () => [200, "OK", { hello: "world" }, null]);
-  server.serveForever();
+  await using server = await Server.start(address, () => [200, "OK", { hello: "world" }, null]);
   console.log("A server on", server.address);
   console.log(await new Client(server.address).request("GET", "/"));
 }

@@ -17,9 +17,7 @@ await using viewer = await Device.open(`${Deno.cwd()}/viewer-device`, { name: "v
 // Serve before you invite: the invitation sends the camera to where this device serves.
 const app = new FilesApp(inbox, { write: true });
 const onExchange = accessLog((line) => console.log(line));
-await using server = viewer.listen(address, app, { onExchange });
-server.serveForever();
-await server.ready;
+await using server = await viewer.serve(address, app, { onExchange });
 
 if ((await viewer.peers()).length === 0) {
   const [host] = address;

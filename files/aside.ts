@@ -26,7 +26,8 @@ import {
   readNames,
   statOrNull,
 } from "../disk/names.ts";
-import { findLeftovers, hold, isHeldHere } from "./leftovers.ts";
+import { hold, isHeldHere } from "../disk/temporary.ts";
+import { findLeftovers } from "./leftovers.ts";
 import { Refusal } from "./refusal.ts";
 import { ASIDE, isReservedName, prefixOf } from "./reserved.ts";
 

@@ -22,12 +22,15 @@ import {
   type TransferSettings,
 } from "./options.ts";
 import {
+  checkTarget,
   explainForeignPart,
   explainFullDisk,
-  keptOf,
+  type KeptPart,
   noSpaceHere,
   PartFile,
+  partInUse,
   type PartRecord,
+  renamePart,
   writeRecord,
 } from "./part_file.ts";
 import { askDigest, Route, type Version, versionOf } from "./route.ts";
@@ -38,41 +41,43 @@ import {
   unexpectedResponse,
 } from "./transfer_error.ts";
 
-/** A smaller file is transferred again faster than a record of it is kept. */
+/** Smaller files are transferred again faster than a record of them is kept. */
 const MIN_RESUMABLE_BYTES = 65536;
 
 /**
- * Downloads a file from a server, usually a `FilesApp`: one attempt, which resumes what an earlier one has
- * left. After any error, call it again to resume.
+ * Downloads a file from a server, usually a `FilesApp`: one attempt, which resumes an earlier one.
+ * After any error, make the same call to resume.
  *
  * Bytes go to a part next to the target, `.NAME.degu-part`, which is renamed to the target when it
- * is complete, synced to the disk (fsync), and verified: half a file is never visible, and an existing
- * file stays until then. A file that is replaced keeps its permission bits; a symbolic link is
- * itself replaced. A part is resumed only if it is from the same device (its authority's public key, or
- * its address if it has none), URI and version (entity tag); otherwise the download starts over from the
- * beginning. A file of less than 64 KiB, and one that was changed in the last two seconds, which
- * has no entity tag yet, can't be resumed.
+ * is complete, synced to the disk (fsync), and verified: half a file is never visible, and an
+ * existing file stays until then. A file that is replaced keeps its permission bits; a symbolic
+ * link is itself replaced. A part is resumed only if it is from the same device (its authority's
+ * public key, or its address if it has none), URI and version (entity tag); otherwise the download
+ * starts over from the beginning. A file of less than 64 KiB, and one that was changed in the last
+ * two seconds, which has no entity tag yet, can't be resumed.
  *
- * A client opens connections for it, which are closed at the end; a connection is used as it is, and stays
+ * A client opens connections, which are closed at the end; a connection is used as it is, and stays
  * usable unless something broke off.
  *
- * If the disk is full, what has arrived is kept. With `--allow-sys=statfs` the file is compared
- * with the free space before its first byte is taken.
+ * If the disk is full, the bytes that have arrived are kept. With `--allow-sys=statfs` the file is
+ * compared with the free space before its first byte is taken.
  *
- * Needs `--allow-read` and `--allow-write` of the directory of the target, and what the client needs.
+ * Needs `--allow-read` and `--allow-write` of the directory of the target, and what the client
+ * needs.
  *
  * @param from Where the file is.
  * @param uri The URI of the file: `fileUri(...names)`.
  * @param file The path of the target.
  * @param options How to resume, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
- * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a directory.
- * @throws {TransferError} if the server has no such file, has no digest to compare, or the file changed
- * meanwhile; if another download to the target is in progress; if the disk is full, or has too
- * little space.
- * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it would be
- * in none; `Deno.errors.PermissionDenied` if it can't be written; `Deno.errors.AlreadyExists` if it exists
- * and `replace` is false.
+ * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a
+ * directory.
+ * @throws {TransferError} if the server has no such file, has no digest to compare, or the file
+ * changed meanwhile; if another download to the target is in progress; if the disk is full, or has
+ * too little space.
+ * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it
+ * would be in none; `Deno.errors.PermissionDenied` if it can't be written;
+ * `Deno.errors.AlreadyExists` if it exists and `replace` is false.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
@@ -110,7 +115,7 @@ interface InTree {
   readonly size: number;
   /** The most bytes that the file may have by now. */
   readonly maxBytes: number;
-  /** Whether no part of it was there. */
+  /** Whether no part of the file was there. */
   readonly isNew: boolean;
   /** Gives the complete part its name. */
   readonly place: (part: string) => Promise<void>;
@@ -120,7 +125,7 @@ interface InTree {
  * Downloads a file over a route.
  *
  * @param file The path that the part is kept next to.
- * @param inTree Where it goes, if not to that path.
+ * @param inTree How the file is placed, if not at that path.
  */
 export async function downloadFile(
   route: Route,
@@ -131,12 +136,10 @@ export async function downloadFile(
 ): Promise<TransferResult> {
   let total: number | null = null;
   try {
-    await using part = await PartFile.open(
-      file,
-      settings.replace,
-      inTree !== null,
-      inTree?.isNew,
-    );
+    if (inTree === null) await checkTarget(file, settings.replace);
+    using part = await PartFile.open(file);
+    // A target whose name the disk takes for the same has the part.
+    if (inTree?.isNew && part.temporary.phase === "found") throw partInUse(file);
     using download = new Download(route, uri, file, part, settings, inTree);
     try {
       return await download.run();
@@ -152,11 +155,11 @@ export async function downloadFile(
 interface Kept {
   readonly record: PartRecord;
   readonly offset: number;
-  /** The digest of that much; `null` if nothing is to be verified. */
+  /** The digest of these bytes; `null` if nothing is to be verified. */
   readonly hash: Hash | null;
 }
 
-/** All of the file, in the part. */
+/** A part that has all of the file. */
 interface CompletePart {
   readonly version: Version;
   readonly record: PartRecord | null;
@@ -171,7 +174,7 @@ class Download implements Disposable {
   readonly #part: PartFile;
   readonly #settings: TransferSettings;
   readonly #inTree: InTree | null;
-  /** The space for what is left, once that is known. */
+  /** The space for the rest of the file, once its length is known. */
   #claim: Claim | null = null;
   #total: number | null = null;
   /** The position up to which the part is known to be on the disk. */
@@ -203,39 +206,55 @@ class Download implements Disposable {
   }
 
   async run(): Promise<TransferResult> {
-    if (this.#inTree !== null) await this.#claimListed(this.#inTree.size);
-    const arrived = await this.#continue() ?? await this.#begin(await this.#request("GET"));
+    const left = this.#settings.resume ? await this.#part.kept() : null;
+    const kept = left?.record.uri === this.#uri ? left : null;
+    if (this.#inTree !== null) {
+      // The claim comes before the request, since an unwanted body costs the connection.
+      const { size } = this.#inTree;
+      await this.#claimSpace(size, kept?.record.total === size ? kept.size : 0);
+    }
+    const arrived = await this.#continue(kept) ?? await this.#begin(await this.#request("GET"));
     const { modified, signal } = this.#settings;
-    if (modified !== null) await this.#part.file.utime(new Date(), modified);
+    if (modified !== null) await this.#part.temporary.file.utime(new Date(), modified);
     const sha256 = await this.#verify(arrived);
     signal?.throwIfAborted();
-    await this.#part.complete(this.#inTree?.place);
+    await this.#part.complete(
+      this.#inTree?.place ?? ((part) => {
+        return renamePart(part, this.#file, this.#settings.replace);
+      }),
+    );
     return arrived.meter.finish(sha256);
   }
 
   /**
-   * Claims space for a file of a tree before the request: an unwanted body costs the connection.
+   * Claims space for the rest of a file from a position on, at which the part is cut: once, unless
+   * the rest differs from what was expected.
    */
-  async #claimListed(total: number): Promise<void> {
-    const { resume } = this.#settings;
-    await this.#claimSpace(total, resume ? await keptOf(this.#file, this.#uri, total) : 0);
-  }
-
-  /** Claims space for the rest of a file from a position on, at which the part is cut. */
   async #claimSpace(total: number, start: number): Promise<void> {
     this.#total = total;
-    const { size } = await this.#part.file.stat();
-    // The claim of an earlier look is not counted twice.
+    if (this.#claim?.left === total - start) return;
+    const { file, path } = this.#part.temporary;
+    const { size } = await file.stat();
+    // The same bytes are not claimed twice.
     this.#claim?.[Symbol.dispose]();
-    const directory = dirname(this.#part.path);
-    this.#claim = claimSpace(directory, "downloads", total - start, size - start, (shortage) => {
-      return noSpaceHere(this.#file, shortage);
-    });
+    this.#claim = claimSpace(
+      dirname(path),
+      "downloads",
+      total - start,
+      size - start,
+      (shortage) => {
+        return noSpaceHere(this.#file, shortage);
+      },
+    );
   }
 
-  /** Downloads what is missing of a part; all of the file if it has changed; `null` if there is no part. */
-  async #continue(): Promise<CompletePart | null> {
-    const kept = await this.#findKept();
+  /**
+   * Downloads the missing rest of a part, or all of the file if it has changed.
+   *
+   * @returns `null` if there is no part.
+   */
+  async #continue(left: KeptPart | null): Promise<CompletePart | null> {
+    const kept = left === null ? null : await this.#hashKept(left);
     if (kept === null) return null;
     const { record: { etag, total }, offset } = kept;
     if (offset === total) return await this.#confirm(kept);
@@ -249,14 +268,13 @@ class Download implements Disposable {
     return null;
   }
 
-  async #findKept(): Promise<Kept | null> {
-    const { resume, verify, signal } = this.#settings;
-    const found = resume ? await this.#part.kept() : null;
-    if (found === null || found.record.uri !== this.#uri) return null;
-    const { record, size } = found;
+  async #hashKept(kept: KeptPart): Promise<Kept | null> {
+    const { verify, signal } = this.#settings;
+    if (!await this.#part.isOwn(kept)) return null;
+    const { record, size } = kept;
     const offset = verify ? size : Math.min(size, record.synced);
     if (offset === 0) return null;
-    // Before connecting: it may take longer than a server waits.
+    // Hashing comes before connecting, since it may take longer than a server waits.
     const hash = verify ? await this.#part.hashTo(offset, signal) : null;
     return record.peer === await this.#route.peer() ? { record, offset, hash } : null;
   }
@@ -291,7 +309,7 @@ class Download implements Disposable {
     }
     const meter = new ProgressMeter(this.#settings.onProgress, total, offset);
     const arrived = { version: { ...version, etag }, record, hash, meter };
-    await this.#receive(arrived, response, () => this.#part.continueFrom(offset));
+    await this.#receive(arrived, response, () => this.#part.temporary.continueFrom(offset));
     return arrived;
   }
 
@@ -320,7 +338,7 @@ class Download implements Disposable {
     const hash = verify ? newHash() : null;
     const meter = new ProgressMeter(onProgress, total, 0);
     const arrived = { version, record, hash, meter };
-    await this.#receive(arrived, response, () => this.#part.begin(record));
+    await this.#receive(arrived, response, () => this.#part.startOver(record));
     return arrived;
   }
 
@@ -330,7 +348,7 @@ class Download implements Disposable {
     response: Response,
     prepare: () => Promise<void>,
   ): Promise<void> {
-    // It was checked, and has a known length.
+    // The body was checked, and has a known length.
     const body = response.body as Body;
     const { resumedFrom: start, total } = meter;
     try {
@@ -340,8 +358,8 @@ class Download implements Disposable {
       await body.cancel(error);
       throw error;
     }
-    const part = this.#part;
-    // With a digest to compare, it does not matter what a power failure would leave.
+    const part = this.#part.temporary;
+    // A digest finds out whatever a power failure would leave.
     const note = record === null || this.#settings.verify
       ? null
       : (bytes: number) => this.#noteSynced(record, start + bytes);
@@ -351,8 +369,8 @@ class Download implements Disposable {
         this.#claim?.wrote(count);
         meter.add(count);
       };
-      const { path, file } = part;
-      const destined = { path, file, start, limit: total, length: null, hash, sync, written };
+      const { file } = part;
+      const destined = { file, start, limit: total, length: null, hash, sync, written };
       await receive(body, destined);
       this.#synced = start + sync.synced;
     } catch (error) {
@@ -360,14 +378,15 @@ class Download implements Disposable {
       if (note !== null) await sync.finish();
       if (isDiskFull(error)) await part.keepSynced(start + sync.synced);
       if (!await this.#isChanged(error, version, total)) throw error;
-      this.#part.discard();
+      this.#part.temporary.phase = "temporary";
       throw changedWhileMoved(quote(this.#uri), { cause: error });
     }
   }
 
   /**
-   * Reports whether a body broke off because the file is another one by now: a server can tell it in no other way.
-   * Only a new connection can ask: over that of a caller, which is closed, this fails.
+   * Reports whether a body broke off because the file is another one by now: a server can tell that
+   * in no other way. Only a new connection can ask: with that of a caller, which is closed, this
+   * fails.
    */
   async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
     if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
@@ -383,24 +402,24 @@ class Download implements Disposable {
     }
   }
 
-  /** Syncs all of it to the disk, and compares it with the server's file. */
+  /** Syncs the part to the disk, and compares it with the server's file. */
   async #verify({ version, record, hash, meter }: CompletePart): Promise<string | null> {
     const [synced, other] = await Promise.allSettled([
-      this.#part.sync(),
+      this.#part.temporary.sync(),
       hash === null || version.sha256 !== null ? version : askDigest(this.#route, this.#uri),
     ]);
     if (synced.status === "rejected") {
-      if (isDiskFull(synced.reason)) await this.#part.keepSynced(this.#synced);
+      if (isDiskFull(synced.reason)) await this.#part.temporary.keepSynced(this.#synced);
       throw synced.reason;
     }
     if (other.status === "rejected") {
-      // All of it is there, without a request for the digest.
+      // The whole file is there; only the request for the digest has failed.
       if (record !== null) await this.#noteSynced(record, meter.total);
       throw other.reason;
     }
     const sha256 = hash?.digest("hex") ?? null;
     if (sha256 === null || other.value.sha256 === sha256) return sha256;
-    this.#part.discard();
+    this.#part.temporary.phase = "temporary";
     const uri = quote(this.#uri);
     if (other.value.etag !== version.etag || version.etag === null) throw changedWhileMoved(uri);
     throw new TransferError(
@@ -411,7 +430,7 @@ class Download implements Disposable {
   }
 
   async #noteSynced(record: PartRecord, synced: number): Promise<void> {
-    await writeRecord(this.#part.path, { ...record, synced });
+    await writeRecord(this.#part.temporary.path, { ...record, synced });
   }
 
   #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {

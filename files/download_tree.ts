@@ -12,8 +12,9 @@ import {
   syncAllIfPossible,
 } from "../disk/names.ts";
 import { freeBytes } from "../disk/space.ts";
+import { Temporary } from "../disk/temporary.ts";
 import type { Client, Connection } from "../client.ts";
-import { formatPaths, GET_ANSWER, type NameRecord } from "./bundle.ts";
+import { formatPaths, type FoundRecord, GET_ANSWER, type NameRecord } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
@@ -31,9 +32,9 @@ import {
 import { Refusal } from "./refusal.ts";
 import { replaceDirectory } from "./replace_directory.ts";
 import { PART_SUFFIX, prefixOf, unusedPath } from "./reserved.ts";
-import { CheckedDirectories, type Complete, Root } from "./root.ts";
+import { CheckedDirectories, Root } from "./root.ts";
 import type { Route } from "./route.ts";
-import { type Placement, type SmallFile, SmallFiles } from "./small_files.ts";
+import { type Placed, type SmallFile, SmallFiles } from "./small_files.ts";
 import {
   changedWhileMoved,
   statusError,
@@ -46,23 +47,25 @@ import { type Copy, existsAlready, type Make, replaceableFor } from "./tree_plan
 import { requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
-  type Done,
   type Made,
   type Outcome,
+  type Outcomes,
   transferTree,
 } from "./tree_transfer.ts";
 
 /**
- * Makes a directory of this device like one that a `FilesApp` with `list: true` serves: one attempt. After any error, or
- * interruption, call it again to continue: what is complete is unchanged then.
+ * Makes a directory of this device like one that a `FilesApp` with `list: true` serves: one
+ * attempt. After any error or interruption, make the same call to continue: complete files are
+ * unchanged then.
  *
- * Both ends are listed and compared; what differs is copied over several connections, small files many in a request. Each
- * file is verified and synced to the disk before it gets its name, as with {@linkcode download}, and gets the time of the
- * source; a new file has the default permission bits, and a replaced one keeps its own. With `delete`, what the source does
- * not have is deleted at the end, if the source's list is complete and every file was copied.
+ * Both ends are listed and compared; files that differ are copied over several connections, small
+ * ones many in a request. Each file is verified and synced to the disk before it gets its name, as
+ * with {@linkcode download}, and gets the time of the source; a new file has the default permission
+ * bits, and a replaced one keeps its own. With `delete`, entries that the source does not have are
+ * deleted at the end, if the source's list is complete and every file was copied.
  *
- * What is so for one file fails alone, as an event and in `failed` of the result: it can't be read, changes all the
- * time, it is larger than the free space, or something is in its way. Symbolic links and special
+ * A file fails alone, as an event and in `failed` of the result, if it can't be read, changes all
+ * the time, is larger than the free space, or has something in its way. Symbolic links and special
  * files are skipped, and nothing is written or deleted through a link; `dir` itself may be one.
  *
  * Needs `--allow-read` and `--allow-write` of the directory, and what the client needs; to look at
@@ -70,14 +73,17 @@ import {
  *
  * @param from Where the files are.
  * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
- * @param dir The path of the directory of this device; it is made if it is missing. What is in one is then in the other.
+ * @param dir The path of the directory of this device, whose content is then that of the other; a
+ * missing one is made.
  * @param options What to copy and delete, and what to call.
  * @returns What was done.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
- * @throws {Deno.errors.NotCapable} if the program may not write it: files don't fail one by one then.
- * @throws {TransferError} if there is no such directory, the list is not valid or was cut, or a disk is full.
- * @throws what `filter` or `onEvent` throws; the reason of the signal; the errors of `connect` and `request`.
+ * @throws {Deno.errors.NotCapable} if the program may not write the directory: files don't fail one
+ * by one then.
+ * @throws {TransferError} if there is no such directory, the list is not valid or was cut, or a
+ * disk is full.
+ * @throws the errors of `filter`, `onEvent`, `connect` and `request`; the reason of the signal.
  *
  * @example
  * ```ts
@@ -110,22 +116,23 @@ export async function downloadTree(
   return await transferTree("from", from, dir, uri, options, (settings) => new Download(settings));
 }
 
-/** How many directories are made before links on the way to one of them are looked for again. */
+/** How many directories are made before another look for links on the way to one of them. */
 const CHECKED_TOGETHER = 64;
-/** What the names of the parts of small files begin with. */
+/** The beginning of the names of all parts of small files. */
 const SMALL_PREFIX = ".small-";
 const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 
 interface VerifiedFile extends SmallFile {
   readonly copy: Copy;
+  readonly modified: Date;
   readonly bytes: number;
-  /** Of the content, if it was compared. */
+  /** The digest of the content, if it was compared. */
   readonly sha256: string | null;
 }
 
 /** The space on a disk, and the plans for it. */
 interface Space {
-  /** Bytes that are free; `null` if that is not known. */
+  /** Bytes that are free; `null` if they are not known. */
   readonly free: number | null;
   /** Bytes of the files that would be written to it. */
   planned: number;
@@ -134,18 +141,18 @@ interface Space {
 class Download implements Direction {
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
-  /** The target; before it exists by the path that was given. */
+  /** The target; until it exists, by the path that was given. */
   #root: Root;
-  /** The parts of earlier runs, and of this one's files that are copied alone. */
+  /** The parts of earlier runs, and of files of this run that are copied alone. */
   readonly #parts = new Set<string>();
-  /** What the names of the parts of this run's small files begin with. */
+  /** The beginning of the names of this run's parts of small files. */
   readonly #partPrefix = `${SMALL_PREFIX}${randomSuffix()}-`;
   #partCount = 0;
   /** The mode of new files; `undefined` until it is needed. */
   #newMode: number | null | undefined;
-  /** Of a dry run: the space in directories, and on devices. */
+  /** The space in directories, and on devices, for a dry run. */
   readonly #spaces = new Map<string, Space>();
-  /** Directories from which something was removed. */
+  /** The directories from which something was removed. */
   readonly #changed = new Set<string>();
 
   constructor(settings: TreeSettings) {
@@ -167,14 +174,14 @@ class Download implements Direction {
     });
   }
 
-  /** Makes the target if it is missing, and removes the parts of small files that a killed run has left. */
+  /** Makes a missing target, and removes the parts of small files that a killed run has left. */
   async begin(_route: Route, isMissing: boolean): Promise<boolean> {
     for (const path of this.#parts) {
       if (!SMALL_PART.test(path)) continue;
       try {
         if (Deno.lstatSync(path).isFile) removeUnheld(path);
       } catch {
-        // It is gone, or somebody else's.
+        // The part is gone, or somebody else's.
       }
     }
     if (!isMissing) return false;
@@ -201,59 +208,71 @@ class Download implements Direction {
     return this.#root.pathOf(path);
   }
 
-  async copySmall(route: Route, copies: readonly Copy[], done: Done<Copy, Outcome>): Promise<void> {
-    await using files = new SmallFiles(this.#placement(done));
+  async *copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome> {
+    await using files = new SmallFiles<VerifiedFile>({
+      root: this.#root,
+      maxUnsynced: 0,
+      prepare: (directory) => this.#makeDirectory(directory),
+      make: ({ copy }) => this.#newPart(copy),
+      admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
+    });
+    let failure: { readonly error: unknown } | null = null;
     try {
       const body = formatPaths(copies.map(({ node }) => node.path));
       const uri = `${this.#settings.uri}?bundle=get`;
       const records = requestBundle(route, uri, body, GET_ANSWER, "get", copies);
       for await (const { record, content, item: copy } of records) {
-        const names = copy.node.path;
-        if (record.path.join("/") !== names.join("/")) {
+        if (record.path.join("/") !== copy.node.path.join("/")) {
           throw unexpectedResponse("POST", uri, "the response has files that were not requested");
         }
-        if (record.status !== 200) {
-          done(copy, this.#refused(copy, record.status));
+        const file = this.#check(copy, record, content);
+        if (!("names" in file)) {
+          yield [copy, file];
           continue;
         }
-        const { verify, replace } = this.#settings;
-        if (verify && sha256Of(content) !== record.sha256) {
-          const text = `${show(names)}: what arrived has another SHA-256`;
-          done(copy, { again: new TransferError("DIGEST_MISMATCH", text) });
-          continue;
-        }
-        const sha256 = verify ? record.sha256 : null;
-        const isNew = copy.isNew || !replace;
-        const file = { names, isDirectory: false, isNew, copy, sha256 };
-        await files.add({ ...file, bytes: content.length }, content, record.modified);
+        await files.add(file, content, file.modified);
+        for (const each of files.takeOutcomes()) yield [each.file.copy, this.#outcomeOf(each)];
       }
-    } finally {
-      // What has arrived is placed, even if the connection has broken off.
-      if (!this.#settings.signal.aborted) await files.flush();
+    } catch (error) {
+      failure = { error };
     }
+    // Files that have arrived are placed, even if the connection has broken off.
+    if (!this.#settings.signal.aborted) await files.flush();
+    for (const each of files.takeOutcomes()) yield [each.file.copy, this.#outcomeOf(each)];
+    if (failure !== null) throw failure.error;
   }
 
-  #placement(done: Done<Copy, Outcome>): Placement<VerifiedFile> {
+  /** Checks a record and the content of its file. */
+  #check(copy: Copy, record: FoundRecord, content: Uint8Array): VerifiedFile | Outcome {
+    if (record.status !== 200) return this.#refused(copy, record.status);
+    const { verify, replace } = this.#settings;
+    const names = copy.node.path;
+    if (verify && sha256Of(content) !== record.sha256) {
+      const text = `${show(names)}: what arrived has another SHA-256`;
+      return { again: new TransferError("DIGEST_MISMATCH", text) };
+    }
+    const sha256 = verify ? record.sha256 : null;
+    const { modified, size: bytes } = record;
     return {
-      root: this.#root,
-      isLocked: true,
-      maxUnsynced: 0,
-      enter: (directory) => this.#makeDirectory(directory),
-      temporary: ({ copy }) => this.#newPart(copy),
-      admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
-      onPlaced: ({ copy, bytes, sha256 }) => done(copy, { bytes, sha256 }),
-      onFailed: ({ copy, sha256 }, error) => {
-        if (error instanceof Refusal && error.status === 412) {
-          return done(copy, { taken: true, sha256 });
-        }
-        const explained = this.#explain(error, copy.node);
-        done(copy, isOverload(error) ? { again: explained } : { error: explained });
-      },
+      names,
+      isDirectory: false,
+      isNew: copy.isNew || !replace,
+      copy,
+      modified,
+      bytes,
+      sha256,
     };
   }
 
+  #outcomeOf({ file: { copy, bytes, sha256 }, error }: Placed<VerifiedFile>): Outcome {
+    if (error === null) return { bytes, sha256 };
+    if (error instanceof Refusal && error.status === 412) return { taken: true, sha256 };
+    const explained = this.#explain(error, copy.node);
+    return isOverload(error) ? { again: explained } : { error: explained };
+  }
+
   /**
-   * Makes a directory, and those that it is in; none of them may be a link.
+   * Makes a directory, with those above it; none of them may be a link.
    *
    * @returns The directories that have a new entry.
    */
@@ -262,20 +281,19 @@ class Download implements Direction {
     return this.#root.makeDirectory(names, () => {}).changed;
   }
 
-  /** The part of a small file, which the file gets its name from. */
-  #newPart({ node, target }: Copy): Omit<Complete, "state"> {
+  /** Makes the part of a small file. */
+  #newPart({ node, target }: Copy): Temporary {
     const place = this.pathOf(node);
     const old = this.#parts.size === 0 ? "" : partPath(place);
     if (this.#parts.delete(old)) removePart(place);
     const directory = dirname(place);
-    const name = `${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
-    const path = prefixOf(directory) + name;
-    if (target === null) return { path, newMode: null };
-    // Only this user could read what it replaces, perhaps.
-    return { path, newMode: this.#newModeIn(directory) };
+    const path = `${prefixOf(directory)}${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
+    // Perhaps only this user could read the file that is replaced.
+    const newMode = target === null ? null : this.#newModeIn(directory);
+    return Temporary.create(path, { newMode, isLocked: true });
   }
 
-  /** The mode of new files, found out in a directory where one is about to be named. */
+  /** Finds out the mode of new files, in a directory where one is about to be named. */
   #newModeIn(directory: string): number | null {
     if (this.#newMode === undefined) {
       this.#newMode = newFileMode(unusedPath(directory));
@@ -283,7 +301,7 @@ class Download implements Direction {
     return this.#newMode;
   }
 
-  /** An error of the disk, for one file; throws what is so for all of them. */
+  /** Explains an error of the disk for one file; an error that is so for all of them is thrown. */
   #explain(error: unknown, node: TreeNode): unknown {
     if (error instanceof Refusal) {
       if (error.status === 412) return existsAlready(node, { cause: error });
@@ -357,7 +375,7 @@ class Download implements Direction {
   }
 
   /**
-   * The space in a directory. A missing directory would be made on the disk of the one above it.
+   * Finds the space in a directory. A missing directory would be made on the disk of the one above.
    */
   #spaceAt(directory: string): Space {
     let space = this.#spaces.get(directory);
@@ -371,7 +389,11 @@ class Download implements Direction {
     return space;
   }
 
-  /** Gives a complete part the name of its file, after what is in its way has gone; returns which directories have changed. */
+  /**
+   * Gives a complete part the name of its file, after the obstacle has gone.
+   *
+   * @returns The directories that have changed.
+   */
   async #place({ node, obstacle, isNew: isNewHere }: Copy, part: string) {
     const root = this.#root;
     const names = node.path;
@@ -381,7 +403,7 @@ class Download implements Direction {
     const complete = { path: part, state: null, newMode };
     try {
       const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
-      // A link to the part would be there for a moment: the next call to resume would then change
+      // There would be a link to the part for a moment: the next call to resume would then change
       // the file.
       const condition = (existing: unknown) => {
         if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
@@ -395,11 +417,7 @@ class Download implements Direction {
     }
   }
 
-  async makeDirectories(
-    _route: Route,
-    makes: readonly Make[],
-    done: Done<Make, Made>,
-  ): Promise<void> {
+  async *makeDirectories(_route: Route, makes: readonly Make[]): Outcomes<Make, Made> {
     const changed = new Set<string>();
     let checked = new CheckedDirectories();
     for (const [i, make] of makes.entries()) {
@@ -415,7 +433,7 @@ class Download implements Direction {
       } catch (error) {
         made = { error: this.#explain(error, node), isNew: false };
       }
-      done(make, made);
+      yield [make, made];
     }
     await syncAllIfPossible(changed);
   }
@@ -427,7 +445,7 @@ class Download implements Direction {
         return node.kind === "directory" ? now.isDirectory : now.isFile;
       });
     } catch (error) {
-      // It may be gone by itself.
+      // The entry may be gone by itself.
       if (!isMissing(error)) throw this.#explain(error, node);
     }
     const path = this.pathOf(node);
@@ -439,7 +457,7 @@ class Download implements Direction {
     try {
       removePart(this.pathOf(node));
     } catch {
-      // There is none, or another run has taken it.
+      // There is no part, or another run has taken it.
     }
   }
 
@@ -454,7 +472,7 @@ class Download implements Direction {
   }
 }
 
-/** The device of a directory, whether it is missing, or whether the program may not look at it. */
+/** Tells the device of a directory, whether the directory is missing, or may not be looked at. */
 function deviceOf(directory: string): string {
   const { state } = Deno.permissions.querySync({ name: "read", path: directory });
   if (state !== "granted") return "unknown";
@@ -466,7 +484,8 @@ function deviceOf(directory: string): string {
 }
 
 /**
- * How much larger than its list said a file may be by now, which may have grown. More of it is not taken before
- * another look: a peer could list a small file and send without end. No small file can be larger by more.
+ * How much larger than its list said a file may be by now, which may have grown. More bytes are not
+ * taken before another look: a peer could list a small file and send without end. No small file can
+ * be larger by more.
  */
 const SLACK_BYTES = 65536;

@@ -10,22 +10,22 @@ import { Refusal } from "./refusal.ts";
 
 /** Bytes of each of the two buffers. */
 const BUFFER_BYTES = 524288;
-/** Bytes of a chunked body that are best taken at a time. */
+/** How many bytes of a chunked body are best taken at a time. */
 const CHUNKED_BYTES = 262144;
 
 /** The destination of a body. */
 export interface Destined {
   /** The open file, at the position of the first byte. */
   readonly file: Pick<Deno.FsFile, "write">;
-  /** Syncs what was written meanwhile. */
+  /** Syncs the written bytes meanwhile. */
   readonly sync: EarlySync;
-  /** Called after each write with how many bytes it had. */
+  /** Called with the number of bytes of each write. */
   readonly written?: (count: number) => void;
   /** The position of the first byte. */
   readonly start: number;
-  /** The position that the last byte must stay below. */
+  /** The position that all bytes must stay below. */
   readonly limit: number;
-  /** Where the file must end, if that was announced. */
+  /** The bytes of the whole file, if they were announced. */
   readonly length: number | null;
   /** Hashes all bytes; `null` if their digest is not needed. */
   readonly hash: Hash | null;
@@ -34,8 +34,8 @@ export interface Destined {
 /**
  * Writes a body into a file.
  *
- * @returns The digest that the last chunk of the body has; `null` if it has none.
- * @throws {Refusal} if it has more bytes than allowed, or another number than was announced.
+ * @returns The digest that the last chunk of the body has; `null` if there is none.
+ * @throws {Refusal} if the body has more bytes than allowed, or another number than was announced.
  * @throws the error of the body or the file; the bytes received before are then in the file.
  */
 export async function receive(body: BodyIn, destined: Destined): Promise<string | null> {
@@ -45,7 +45,7 @@ export async function receive(body: BodyIn, destined: Destined): Promise<string 
   try {
     await body.writeTo(chunks ?? writer);
   } finally {
-    await writer.settle();
+    await writer.drain();
   }
   writer.checkEnd();
   return chunks === null ? null : chunks.digest;
@@ -54,7 +54,7 @@ export async function receive(body: BodyIn, destined: Destined): Promise<string 
 /** Takes the data out of the chunked coding. */
 class ChunkSink implements ByteSink {
   readonly pieceBytes = CHUNKED_BYTES;
-  /** The digest that the last chunk has. */
+  /** The digest in the last chunk. */
   digest: string | null = null;
   readonly #writer: FileWriter;
   readonly #walker = new ChunkWalker();
@@ -79,8 +79,9 @@ class ChunkSink implements ByteSink {
 }
 
 /**
- * Writes what it gets while more arrives: through two buffers, of which one is being written, and hashed
- * meanwhile. What has arrived goes to the file at once; only behind a write it waits, and then goes together.
+ * Writes bytes while more of them arrive: through two buffers, one of which is being written, and
+ * hashed meanwhile. Bytes that arrive go to the file at once, or together when the write before has
+ * ended.
  */
 class FileWriter implements ByteSink {
   readonly #destined: Destined;
@@ -108,15 +109,15 @@ class FileWriter implements ByteSink {
       while (this.#filled === this.#capacity) await this.#writing;
       if (this.#failure !== null) throw this.#failure.error;
       taken += this.#take(bytes, taken);
-      if (this.#writing === null) this.#begin();
+      if (this.#writing === null) this.#writeBuffered();
     }
     this.#position = position;
   }
 
   /** Waits until everything is in the file. */
-  async settle(): Promise<void> {
+  async drain(): Promise<void> {
     while (this.#writing !== null) await this.#writing;
-    await this.#destined.sync.settle();
+    await this.#destined.sync.idle();
     if (this.#failure !== null) throw this.#failure.error;
   }
 
@@ -135,14 +136,14 @@ class FileWriter implements ByteSink {
     return count;
   }
 
-  /** Begins to write what the buffer has, and hashes it meanwhile; goes on until nothing is left. */
-  #begin(): void {
+  /** Begins to write the buffered bytes, and hashes them meanwhile; goes on until none are left. */
+  #writeBuffered(): void {
     const piece = this.#buffer.subarray(0, this.#filled);
     [this.#buffer, this.#otherBuffer] = [this.#otherBuffer, this.#buffer];
     this.#filled = 0;
     this.#writing = this.#writeAll(piece).then(() => {
       this.#writing = null;
-      if (this.#filled > 0) this.#begin();
+      if (this.#filled > 0) this.#writeBuffered();
     }, (error) => {
       this.#writing = null;
       this.#failure = { error };

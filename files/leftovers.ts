@@ -11,32 +11,16 @@ import {
   removeIfPresentSync,
   statOrNull,
 } from "../disk/names.ts";
+import { isHeldHere } from "../disk/temporary.ts";
 import { Refusal } from "./refusal.ts";
 import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
-
-/** The paths of the unfinished files that this process is writing. */
-const heldHere = new Set<string>();
-
-/**
- * Holds an unfinished file, at the latest in the turn that creates it: until the result is disposed
- * of, nobody takes the file for left over.
- */
-export function hold(path: string): Disposable {
-  heldHere.add(path);
-  return { [Symbol.dispose]: () => void heldHere.delete(path) };
-}
-
-/** Whether this process holds a path. */
-export function isHeldHere(path: string): boolean {
-  return heldHere.has(path);
-}
 
 /**
  * Removes an unfinished file, unless this process or another one is writing it: then the result is
  * false.
  */
 export function removeUnheld(path: string): boolean {
-  if (heldHere.has(path)) return false;
+  if (isHeldHere(path)) return false;
   const before = statOrNull(path);
   using file = openIfPossible(path);
   if (file !== null && !lockIfFree(file)) return false;
@@ -68,7 +52,7 @@ function openIfPossible(path: string): Deno.FsFile | null {
  * that can't be resumed has no lock; the upload notices if its file is removed, and is refused.
  */
 function isHeld(path: string): boolean {
-  if (heldHere.has(path)) return true;
+  if (isHeldHere(path)) return true;
   using file = openIfPossible(path);
   return file !== null && !lockIfFree(file);
 }

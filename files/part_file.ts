@@ -1,95 +1,59 @@
-/** The file that a download is written to until it is complete. */
+/**
+ * Parts of downloads: the bytes of a file that have arrived, next to its target, and the record by
+ * which a later call resumes them.
+ */
 
 import type { Hash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import {
-  type LockedFile,
-  lockFile,
-  newFileMode,
-  openLocked,
-  setMode,
-  writeAside,
-} from "../disk/files.ts";
+import { lockFile, newFileMode, setMode } from "../disk/files.ts";
 import {
   codeOf,
   giveNewName,
   ifPresent,
-  removeIfPossible,
   removeIfPresent,
   removeIfPresentSync,
   statOrNull,
   syncIfPossible,
 } from "../disk/names.ts";
+import { writeAside } from "../disk/private_files.ts";
 import { freeBytes, isDiskFull, type Shortage, spaceFigures } from "../disk/space.ts";
+import { Temporary } from "../disk/temporary.ts";
 import { fingerprintOf, hashStart } from "./digest.ts";
 import { removeUnheld } from "./leftovers.ts";
 import { isPartName, PART_SUFFIX, unusedPath } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
+const RECORD_SUFFIX = ".json";
+/** The suffix of the path of a record that is being written. */
+const NEW_RECORD_SUFFIX = `${RECORD_SUFFIX}.tmp`;
+/** The suffixes of the files that belong to a part. */
+const COMPANIONS = [RECORD_SUFFIX, NEW_RECORD_SUFFIX];
 /** The limit of Unix file systems, minus what the names of a record add. */
-const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
+const MAX_PART_NAME_BYTES = 255 - NEW_RECORD_SUFFIX.length;
 
 /**
- * What a part is worth: found as another call, or another program, has left it; resumable by a later call; removed at
- * the end; or the target by now.
+ * A part, next to its target and locked: nobody else downloads to the same target. The part is
+ * removed when it is disposed of, unless a later call can resume it, or it has become the target.
  */
-type Phase = "found" | "resumable" | "temporary" | "complete";
-
-/**
- * A part, next to its target and locked: nobody else downloads to the same target. It is removed when it
- * is disposed of, unless a later call can resume it, or it has become the target.
- */
-export class PartFile implements AsyncDisposable {
-  /** Where it is. */
-  readonly path: string;
+export class PartFile implements Disposable {
   readonly #target: string;
-  /** Whether the target may already exist. */
-  readonly #replaces: boolean;
-  /** Where it really is: a directory may be exchanged for a link just when it is opened. */
-  readonly #real: string;
-  #file: Deno.FsFile;
-  #phase: Phase;
-  /** Whether a sync has failed: the system reports a loss once, and the next sync succeeds. */
-  #isLossy = false;
+  #temporary: Temporary;
 
-  private constructor(target: string, replaces: boolean, opened: LockedFile, real: string) {
-    this.path = partPath(target);
-    this.#real = real;
+  private constructor(target: string, temporary: Temporary) {
     this.#target = target;
-    this.#replaces = replaces;
-    this.#file = opened.file;
-    this.#phase = opened.isNew ? "temporary" : "found";
+    this.#temporary = temporary;
   }
 
   /**
    * Opens or creates the part of a target.
    *
-   * @param replaces Whether the target may already exist.
-   * @param isChecked Whether what the target is now does not matter.
-   * @param isNew Whether none was there: else it is that of a target whose name the disk takes for
-   * the same.
-   * @throws {Deno.errors.IsADirectory} if the target is a directory, `Deno.errors.AlreadyExists` if it is
-   * there and must not be.
-   * @throws {RangeError} if the target is something else.
    * @throws {TransferError} if another download to the target is in progress.
    */
-  static async open(
-    target: string,
-    replaces: boolean,
-    isChecked = false,
-    isNew = false,
-  ): Promise<PartFile> {
-    if (!isChecked) await checkTarget(target, replaces);
-    const path = partPath(target);
+  static async open(target: string): Promise<PartFile> {
     try {
-      const opened = await lockPart(target);
-      if (isNew && !opened.isNew) {
-        opened.file.close();
-        throw partInUse(target);
-      }
-      // Of the directory: a link may have replaced the part by now.
-      const directory = await Deno.realPath(dirname(path)).catch(() => dirname(path));
-      return new PartFile(target, replaces, opened, join(directory, basename(path)));
+      // A link to the directory may lead somewhere else by the time that the part is removed.
+      const directory = await Deno.realPath(dirname(target));
+      return new PartFile(target, await openPart(target, directory));
     } catch (error) {
       // The path of the part says nothing to the caller.
       if (error instanceof Error && !(error instanceof TransferError)) {
@@ -99,25 +63,31 @@ export class PartFile implements AsyncDisposable {
     }
   }
 
-  /** The open file. */
-  get file(): Deno.FsFile {
-    return this.#file;
+  /** The file of the part. */
+  get temporary(): Temporary {
+    return this.#temporary;
   }
 
-  /** What can be resumed; `null` if there is nothing, or another user could have made it. */
-  async kept(): Promise<{ record: PartRecord; size: number } | null> {
-    const record = this.#phase === "found" ? await readRecord(this.path) : null;
+  /** Finds the bytes that an earlier call has left; `null` if there are none. */
+  async kept(): Promise<KeptPart | null> {
+    const { file, path, phase } = this.#temporary;
+    const record = phase === "found" ? await readRecord(path) : null;
     if (record === null) return null;
-    const { size, uid, nlink } = await this.#file.stat();
-    if (size === 0 || size > record.total || (nlink ?? 1) > 1) return null;
-    // In a shared directory, this identifies one's own files without --allow-sys.
-    return await writeRecord(this.path, record) === uid ? { record, size } : null;
+    const { size, uid, nlink } = await file.stat();
+    return size === 0 || size > record.total || (nlink ?? 1) > 1 ? null : { record, size, uid };
   }
 
-  /** Hashes what is kept, up to a position. */
+  /** Whether a part is this user's: another user could have made it, and its record. */
+  async isOwn({ record, uid }: KeptPart): Promise<boolean> {
+    // In a shared directory, the owner of a new file tells this user without --allow-sys.
+    return await writeRecord(this.#temporary.path, record) === uid;
+  }
+
+  /** Hashes the bytes of the part, up to a position. */
   async hashTo(stop: number, signal: AbortSignal | undefined): Promise<Hash> {
-    return await hashStart(this.#file, stop, () => {
-      return new TransferError("CHANGED", `${this.path} was changed while it was in use`);
+    const { file, path } = this.#temporary;
+    return await hashStart(file, stop, () => {
+      return new TransferError("CHANGED", `${path} was changed while it was in use`);
     }, () => signal?.throwIfAborted());
   }
 
@@ -126,87 +96,76 @@ export class PartFile implements AsyncDisposable {
    *
    * @param record Describes the file, so that a later call can resume; `null` if none can.
    */
-  async begin(record: PartRecord | null): Promise<void> {
-    await removeIfPresent(recordPaths(this.path)[0]);
-    if (this.#phase === "found") {
-      await removeIfPresent(this.path);
-      const { file, isNew } = await lockPart(this.#target);
-      this.#file.close();
-      this.#file = file;
+  async startOver(record: PartRecord | null): Promise<void> {
+    const { path, phase } = this.#temporary;
+    await removeIfPresent(path + RECORD_SUFFIX);
+    if (phase === "found") {
+      this.#temporary.remove();
+      this.#temporary[Symbol.dispose]();
+      this.#temporary = await openPart(this.#target, dirname(path));
       // Another download was faster.
-      if (!isNew) throw partInUse(this.#target);
+      if (this.#temporary.phase === "found") throw partInUse(this.#target);
     }
-    if (record !== null) await writeRecord(this.path, record);
-    this.#phase = record === null ? "temporary" : "resumable";
-  }
-
-  /** Seeks to the end of what is kept, and drops what follows. */
-  async continueFrom(offset: number): Promise<void> {
-    await this.#file.truncate(offset);
-    await this.#file.seek(offset, Deno.SeekMode.Start);
-  }
-
-  /** Gives the synced part its name; as nothing else is said, that of the target. */
-  async complete(place: (part: string) => Promise<void> = () => this.#rename()): Promise<void> {
-    await place(this.path);
-    const mayHaveRecord = this.#phase !== "temporary";
-    this.#phase = "complete";
-    await syncIfPossible(dirname(this.#target));
-    if (mayHaveRecord) await removeIfPresent(recordPaths(this.path)[0]);
-  }
-
-  /** Renames it to the target, whose permission bits are kept; a new file gets the usual ones. */
-  async #rename(): Promise<void> {
-    const replaced = await ifPresent(Deno.lstat(this.#target));
-    if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
-    const mode = replaced?.isFile ? replaced.mode : newFileMode(unusedPath(dirname(this.path)));
-    // Until now only this user could read it.
-    if (mode !== null) setMode(this.path, mode);
-    if (this.#replaces) await Deno.rename(this.path, this.#target);
-    else if (!giveNewName(this.path, this.#target)) throw alreadyExists(this.#target);
+    if (record !== null) await writeRecord(path, record);
+    this.#temporary.phase = record === null ? "temporary" : "resumable";
   }
 
   /**
-   * Makes sure, after the disk was full, that the part has only bytes that are on the disk: a
-   * failed sync may have lost some.
+   * Gives the synced part its name.
    *
-   * @param synced The position up to which all is known to be there.
+   * @param place Renames the part, whose path is the argument.
    */
-  async keepSynced(synced: number): Promise<void> {
-    await this.sync().catch(() => {});
-    if (this.#isLossy) await this.#file.truncate(synced);
+  async complete(place: (part: string) => Promise<void>): Promise<void> {
+    const { path, phase } = this.#temporary;
+    await place(path);
+    this.#temporary.phase = "named";
+    await syncIfPossible(dirname(this.#target));
+    if (phase !== "temporary") await removeIfPresent(path + RECORD_SUFFIX);
   }
 
-  /** Syncs it to the disk. */
-  async sync(): Promise<void> {
-    try {
-      await this.#file.sync();
-    } catch (error) {
-      this.#isLossy = true;
-      throw error;
-    }
-  }
-
-  /** Marks it for removal: no call can resume it. */
-  discard(): void {
-    this.#phase = "temporary";
-  }
-
-  /** Closes the file, and removes it unless a later call can resume it. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      if (this.#phase === "temporary") {
-        for (const path of new Set([this.path, this.#real])) {
-          for (const each of [...recordPaths(path), path]) await removeIfPossible(each);
-        }
-      }
-    } finally {
-      this.#file.close();
-    }
+  /** Closes the part, and removes it unless a later call can resume it. */
+  [Symbol.dispose](): void {
+    this.#temporary[Symbol.dispose]();
   }
 }
 
-/** A part is resumed only if all of this is the same. */
+/** Opens or creates the part of a target, locked. */
+async function openPart(target: string, directory: string): Promise<Temporary> {
+  const path = join(directory, basename(partPath(target)));
+  const lock = async (file: Deno.FsFile) => {
+    if (await lockFile(file)) return true;
+    throw partInUse(target);
+  };
+  const opened = await Temporary.open(path, lock, { companions: COMPANIONS });
+  if (opened === null) throw partInUse(target);
+  return opened;
+}
+
+/**
+ * Renames a part to its target, whose permission bits are kept; a new file gets the usual ones.
+ *
+ * @param replaces Whether the target may already exist.
+ */
+export async function renamePart(part: string, target: string, replaces: boolean): Promise<void> {
+  const replaced = await ifPresent(Deno.lstat(target));
+  if (replaced !== null && !replaces) throw alreadyExists(target);
+  const mode = replaced?.isFile ? replaced.mode : newFileMode(unusedPath(dirname(part)));
+  // Until now only this user could read the part.
+  if (mode !== null) setMode(part, mode);
+  if (replaces) await Deno.rename(part, target);
+  else if (!giveNewName(part, target)) throw alreadyExists(target);
+}
+
+/** A part that an earlier call has left. */
+export interface KeptPart {
+  readonly record: PartRecord;
+  /** How many bytes are there. */
+  readonly size: number;
+  /** The owner of the part. */
+  readonly uid: number | null;
+}
+
+/** The version of a file that a part has bytes of: only the same version is resumed. */
 export interface PartRecord {
   /** Where the file is: an authority, or an address. */
   readonly peer: string;
@@ -223,12 +182,12 @@ export interface PartRecord {
 }
 
 const FORMAT = "degu-part/1";
-/** A URI and an entity tag are from a preamble, which is no longer than this. */
+/** The limit of a preamble, which a URI and an entity tag are from. */
 const MAX_RECORD_BYTES = 65536;
 
 /** Reads the record of a part; `null` if there is no valid one. */
 export async function readRecord(part: string): Promise<PartRecord | null> {
-  const [path] = recordPaths(part);
+  const path = part + RECORD_SUFFIX;
   // Opening a FIFO would block.
   const info = await ifPresent(Deno.lstat(path));
   if (info === null || !info.isFile || info.size > MAX_RECORD_BYTES) return null;
@@ -247,19 +206,14 @@ export async function readRecord(part: string): Promise<PartRecord | null> {
 /**
  * Writes the record of a part atomically: a reader finds this one, or the one before.
  *
- * @returns The user who owns it, which is that of this process; `null` on Windows.
+ * @returns The owner of the record, who is the user of this process; `null` on Windows.
  */
 export async function writeRecord(part: string, record: PartRecord): Promise<number | null> {
-  const [path, temporary] = recordPaths(part);
+  const aside = part + NEW_RECORD_SUFFIX;
   const text = JSON.stringify({ format: FORMAT, ...record });
-  await removeIfPresent(temporary);
-  using file = await writeAside(path, text, temporary);
-  return (await file.stat()).uid;
-}
-
-/** The paths of the record of a part, and of one that is being written. */
-function recordPaths(part: string): [record: string, temporary: string] {
-  return [`${part}.json`, `${part}.json.tmp`];
+  await removeIfPresent(aside);
+  using written = await writeAside(part + RECORD_SUFFIX, text, aside);
+  return (await written.file.stat()).uid;
 }
 
 /**
@@ -271,7 +225,7 @@ export function removePart(target: string): void {
   const part = partPath(target);
   if (!Deno.lstatSync(part).isFile) Deno.removeSync(part);
   else if (!removeUnheld(part)) throw partInUse(target);
-  for (const path of recordPaths(part)) removeIfPresentSync(path);
+  for (const suffix of COMPANIONS) removeIfPresentSync(part + suffix);
 }
 
 const isText = (value: unknown) => typeof value === "string";
@@ -285,17 +239,7 @@ const FIELDS: Readonly<Record<keyof PartRecord, (value: unknown) => boolean>> = 
   synced: isCount,
 };
 
-/** Opens or creates the part of a target, locked. */
-async function lockPart(target: string): Promise<LockedFile> {
-  const opened = await openLocked(partPath(target), async (file) => {
-    if (await lockFile(file)) return true;
-    throw partInUse(target);
-  });
-  if (opened === null) throw partInUse(target);
-  return opened;
-}
-
-/** The path of the part of a target: a hidden file next to it. */
+/** The path of the part of a target: a hidden file next to the target. */
 export function partPath(target: string): string {
   const name = basename(target);
   const usual = `.${name}${PART_SUFFIX}`;
@@ -306,7 +250,15 @@ export function partPath(target: string): string {
   return join(dirname(target), `.${hash}${PART_SUFFIX}`);
 }
 
-async function checkTarget(target: string, replaces: boolean): Promise<void> {
+/**
+ * Checks what a download is to become.
+ *
+ * @param replaces Whether the target may already exist.
+ * @throws {Deno.errors.IsADirectory} if the target is a directory, `Deno.errors.AlreadyExists` if
+ * the target is there and must not be.
+ * @throws {RangeError} if the target is something else.
+ */
+export async function checkTarget(target: string, replaces: boolean): Promise<void> {
   if (isPartName(basename(target))) {
     throw new RangeError(
       `file: ${target} has the name of a part of a download; choose another name`,
@@ -331,7 +283,7 @@ function alreadyExists(target: string): Error {
 }
 
 /** The error of a target that another download is writing. */
-function partInUse(target: string): TransferError {
+export function partInUse(target: string): TransferError {
   const path = partPath(target);
   const uid = statOrNull(path)?.uid ?? null;
   const owner = uid === null ? "" : `, a file of the user with the uid ${uid}`;
@@ -343,21 +295,22 @@ function partInUse(target: string): TransferError {
 }
 
 /**
- * Replaces the error for a part that this user may not open or replace, by one that says whose it is: in a directory such as
- * /tmp only its owner can remove it. Other errors are returned unchanged.
+ * Replaces the error for a part that this user may not open or replace by one that names the owner:
+ * in a directory such as /tmp, only the owner can remove the part. Other errors are returned
+ * unchanged.
  */
 export function explainForeignPart(error: unknown, target: string): unknown {
   const isDenied = error instanceof Deno.errors.PermissionDenied || codeOf(error) === "EPERM";
   if (!isDenied) return error;
   const part = partPath(target);
-  const paths = [part, ...recordPaths(part)];
-  // Of several the one that the system names: the part may be ours, and its record somebody else's.
-  const path = paths.find((path) => (error as Error).message.includes(`'${path}'`)) ?? part;
+  // The path that the system names: the part may be ours, and its record somebody else's.
+  const isNamed = (path: string) => (error as Error).message.includes(`/${basename(path)}'`);
+  const path = COMPANIONS.map((suffix) => part + suffix).find(isNamed) ?? part;
   let uid: number | null;
   try {
     ({ uid } = Deno.lstatSync(path));
   } catch {
-    // It is gone, or its directory may not be searched: then nothing is known of it.
+    // Nothing is known of a file that is gone, or whose directory may not be searched.
     return error;
   }
   return new Deno.errors.PermissionDenied(
@@ -371,7 +324,7 @@ export function explainForeignPart(error: unknown, target: string): unknown {
  * Converts the error of a disk that has filled up, which has no class of its own; other errors are
  * returned unchanged.
  *
- * @param total Bytes of the whole file; `null` if that is not known.
+ * @param total Bytes of the whole file; `null` if they are not known.
  */
 export function explainFullDisk(
   error: unknown,
@@ -389,7 +342,10 @@ export function explainFullDisk(
   );
 }
 
-/** Creates the error for a file that is larger than the free space, before any of it was moved. */
+/**
+ * Creates the error for a file that is larger than the free space, before any of its bytes was
+ * moved.
+ */
 export function noSpaceHere(file: string, { needed, free }: Shortage): TransferError {
   return new TransferError(
     "DISK_FULL",
@@ -406,7 +362,8 @@ function keptPart(target: string): string {
 }
 
 /**
- * Bytes of a file that its part seems to have: neither locked nor compared with the peer's file.
+ * Counts the bytes of a file that its part seems to have: the part is neither locked nor compared
+ * with the peer's file.
  */
 export async function keptOf(target: string, uri: string, total: number): Promise<number> {
   const record = await readRecord(partPath(target)).catch(() => null);
@@ -414,7 +371,10 @@ export async function keptOf(target: string, uri: string, total: number): Promis
   return Math.min(keptBytes(target), total);
 }
 
-/** Bytes of the part of a target, for a message; 0 if there is none, or it can't be looked at. */
+/**
+ * Counts the bytes of the part of a target, for a message; 0 if there is no part, or nobody may
+ * look.
+ */
 function keptBytes(target: string): number {
   try {
     const { isFile, size } = Deno.lstatSync(partPath(target));

@@ -1,7 +1,10 @@
-/** PUT and DELETE: files that are written in a single request, or resumed where an earlier one was interrupted. */
+/**
+ * PUT and DELETE: files that are written in a single request, or resumed where an earlier request
+ * was interrupted.
+ */
 
 import type { Hash } from "node:crypto";
-import { type BigIntStats, fstatSync, ftruncateSync } from "node:fs";
+import type { BigIntStats } from "node:fs";
 import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
 import { type BodyIn, cancelQuietly } from "../base/body/bodies.ts";
@@ -10,6 +13,7 @@ import { parseDecimal } from "../base/wire/range.ts";
 import { EarlySync } from "../disk/files.ts";
 import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
 import { type Claim, isDiskFull } from "../disk/space.ts";
+import type { Temporary } from "../disk/temporary.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
 import { digestHeader, FINGERPRINT, hashStart, newHash, parseReprDigest } from "./digest.ts";
 import { parseTime } from "./entries.ts";
@@ -21,9 +25,9 @@ import { openBelow } from "./reading.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 import { replaceDirectory } from "./replace_directory.ts";
 import type { Condition, Replaceable } from "./root.ts";
-import { partSize, type Unfinished } from "./unfinished.ts";
+import { partSize } from "./unfinished.ts";
 
-/** What the headers say of a file, in a PUT, and in a HEAD that asks for the upload offset. */
+/** The headers about a file, in a PUT, and in a HEAD that requests the upload offset. */
 interface Upload {
   /** The SHA-256 of the whole file, in hexadecimal digits. */
   readonly digest: string | null;
@@ -33,12 +37,15 @@ interface Upload {
   readonly offset: number | null;
   /** Bytes of the whole file. */
   readonly length: number | null;
-  /** What the client calls this version of the file, whose digest it does not know yet. */
+  /** The client's name of this version of the file, whose digest is not known yet. */
   readonly version: string | null;
   readonly replaceable: Replaceable;
 }
 
-/** It is compared with that of an earlier request, and means nothing else here: a fingerprint has 64 digits. */
+/**
+ * The form of such a version, which is only compared with that of an earlier request: a fingerprint
+ * has 64 digits.
+ */
 const VERSION = /^[0-9a-f]{1,64}$/;
 
 /** Whether a HEAD asks how much of an upload is here, rather than for the file. */
@@ -52,7 +59,7 @@ export function readUploadHeaders(headers: HeaderDict): Upload {
   return {
     replaceable: readReplaceable(headers),
     digest: read(headers, "repr-digest", parseReprDigest),
-    // ISO 8601 in the form of `toISOString`; milliseconds may be omitted.
+    // The form is that of `toISOString`; milliseconds may be omitted.
     modified: read(headers, "upload-modified", (value) => {
       return parseTime(value) ?? valid(parseTime(value.replace(/Z$/, ".000Z")));
     }),
@@ -62,7 +69,7 @@ export function readUploadHeaders(headers: HeaderDict): Upload {
   };
 }
 
-/** Reads what may give way to the target. */
+/** Reads the headers that name what may give way to the target. */
 function readReplaceable(headers: HeaderDict): Replaceable {
   return {
     directory: read(headers, "replace-directory", (value) => {
@@ -76,7 +83,7 @@ function readReplaceable(headers: HeaderDict): Replaceable {
   };
 }
 
-/** Reads a header, if it is there; a request with one that can't be parsed is refused. */
+/** Reads a header, if there is one; a header that can't be parsed refuses the request. */
 function read<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
   const value = headers[name];
   try {
@@ -96,7 +103,7 @@ function valid<T>(value: T | null): T {
   return value;
 }
 
-/** Writes a file, or creates a directory: the path of one has a trailing slash, and its body is empty. */
+/** Writes a file, or creates a directory, whose path has a trailing slash, with an empty body. */
 export async function put(write: FileRequest): Promise<ResponseTuple> {
   const { request: { body, headers }, target } = write;
   const bodyLength = body === null ? 0 : body.chunked ? null : body.contentLength;
@@ -124,15 +131,17 @@ async function putWhole(
   const { request: { body }, unfinished } = write;
   const { digest, length } = upload;
   using claim = claimFor(write, expected, 0, 0);
-  await using file = await unfinished.create();
+  unfinished.makeDirectory();
+  using temporary = unfinished.create({ isIdentified: true });
   const hash = digest === null && length === null ? null : newHash();
-  const sync = new EarlySync(file.path);
+  const { file, path } = temporary;
+  const sync = new EarlySync(path);
   const written = (count: number) => claim.wrote(count);
   const whole = { file, sync, start: 0, limit: write.maxBytes, length, hash, written };
   const lastChunkDigest = await receive(body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
   if (hash !== null) checkDigest(hash, sha256);
-  return await finish(write, { ...upload, digest: sha256 }, file);
+  return await finish(write, { ...upload, digest: sha256 }, temporary);
 }
 
 async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
@@ -145,14 +154,18 @@ async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
   return answerOf(created, {});
 }
 
-/** The response: 201 for a new entry, else 204. */
+/** The response is 201 for a new entry, else 204. */
 function answerOf(created: boolean, headers: HeaderDict): ResponseTuple {
   return created
     ? makeEmptyResponse("PUT", 201, "Created", headers)
     : [204, "No Content", headers, null];
 }
 
-/** Refuses what can't be written, whatever the body, and before it is read; returns what has the name. */
+/**
+ * Refuses a target that can't be written, whatever the body, before the body is read.
+ *
+ * @returns The state of the file that has the name.
+ */
 function checkDestination(
   { root, target, maxBytes }: FileRequest,
   { replaceable }: Upload,
@@ -177,21 +190,25 @@ function checkDigest(hash: Hash, digest: string | null): string {
 async function finish(
   write: FileRequest,
   { digest, modified, replaceable }: Upload,
-  file: Unfinished,
+  temporary: Temporary,
 ): Promise<ResponseTuple> {
   const { request, root, target, report } = write;
   const { names } = target;
-  if (modified !== null) setModified(file.path, file.state, modified);
-  await file.sync();
+  if (modified !== null) await temporary.file.utime(new Date(), modified);
+  await temporary.sync();
   const admit = () => checkAdmission(write.session);
   const condition = conditionOf(write);
   const isNew = wantsNew(request.headers);
-  const place = () => root.place(names, file, { condition, isNew, replaceable });
+  const place = () => {
+    const moved = root.place(names, temporary, { condition, isNew, replaceable });
+    temporary.phase = "named";
+    return moved;
+  };
   const replaced = await replaceDirectory(root, names, replaceable, condition, admit, place);
   const { placed: { created, changed }, removed, kept } = replaced;
   for (const path of removed) report("delete", path, 0, true, 204);
   await syncAllIfPossible(changed);
-  report("put", names, fstatSync(file.handle.fd).size, true, created ? 201 : 204);
+  report("put", names, temporary.file.statSync().size, true, created ? 201 : 204);
   if (kept !== null) throw kept;
   return answerOf(created, digestHeader(digest));
 }
@@ -216,13 +233,15 @@ function conditionOf({ request: { headers } }: FileRequest): Condition {
   };
 }
 
-/** Checked right before what can't be undone: the peer may have been forgotten meanwhile. */
+/**
+ * Checks, right before a change that can't be undone, that the peer was not forgotten meanwhile.
+ */
 export async function checkAdmission(session: Session | undefined): Promise<void> {
   if (session === undefined || await isStillAdmitted(session)) return;
   throw new Refusal(403, "the peer is no longer trusted");
 }
 
-/** An upload of which a part may be here: it has either a digest or a version. */
+/** An upload, with a digest or a version, of which a part may be here. */
 interface Resumable extends Upload {
   readonly length: number;
 }
@@ -236,14 +255,14 @@ function asResumable(upload: Upload): Resumable {
   );
 }
 
-/** Answers how much of a file is here. Creates nothing. */
+/** Answers how much of a file is here, and creates nothing. */
 export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   const upload = asResumable(readUploadHeaders(write.request.headers));
   checkDestination(write, upload, upload.length);
   const part = partOf(write, upload);
   await endWriting(part);
   const { offset, here } = await find(write, upload, part);
-  // The file here may be the same one, and only the client knows.
+  // Only the client knows whether a file with the name is the same.
   if (here === null) claimFor(write, upload.length, offset, offset)[Symbol.dispose]();
   const digestHere = upload.digest === null ? here?.digest ?? null : null;
   return [200, "OK", { ...offsetHeader(offset), ...digestHeader(digestHere) }, null];
@@ -252,27 +271,37 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
 /** The requests of this process that write to parts, by the path of the part. */
 const writing = new Map<string, {
   /** Aborts once a newer request has asked for the same part. */
-  readonly newer: AbortController;
-  /** Resolves when it has ended. */
+  readonly superseded: AbortController;
+  /** Resolves when the request has ended. */
   readonly done: Promise<void>;
 }>();
 
-/** Ends what writes to a part; resolves when nothing does. Another request may have begun in the turn after that. */
+/**
+ * Ends the request that writes to a part; resolves when nobody does. Another one may have begun in
+ * the turn after that.
+ */
 async function endWriting(part: string): Promise<void> {
   for (let older; (older = writing.get(part)) !== undefined;) {
-    older.newer.abort(new Refusal(409, "a newer request for the same part"));
+    older.superseded.abort(new Refusal(409, "a newer request for the same part"));
     await older.done;
   }
 }
 
-/** Writes to a part, alone: what does so is ended before. The signal aborts when a newer request asks for the part. */
-async function writeAlone<T>(part: string, work: (newer: AbortSignal) => Promise<T>): Promise<T> {
+/**
+ * Writes to a part, alone: any other request that does so is ended before.
+ *
+ * @param work Does so; the argument aborts when a newer request asks for the part.
+ */
+async function writeAlone<T>(
+  part: string,
+  work: (superseded: AbortSignal) => Promise<T>,
+): Promise<T> {
   while (writing.has(part)) await endWriting(part);
-  const newer = new AbortController();
+  const superseded = new AbortController();
   const { promise: done, resolve } = Promise.withResolvers<void>();
-  writing.set(part, { newer, done });
+  writing.set(part, { superseded, done });
   try {
-    return await work(newer.signal);
+    return await work(superseded.signal);
   } finally {
     writing.delete(part);
     resolve();
@@ -297,36 +326,34 @@ async function putRest(
   }
   conditionOf(write)(checkDestination(write, upload, length));
   const part = partOf(write, upload);
-  const writing = writeAlone(part, async (newer) => {
+  const writing = writeAlone(part, async (superseded) => {
     if (offset !== 0 && offset !== partSize(part)) {
-      const { offset: right, here } = await find(write, upload, part, newer);
+      const { offset: right, here } = await find(write, upload, part, superseded);
       if (offset === length && here !== null && here.digest === upload.digest) {
         return await confirm(write, here, upload.modified);
       }
       throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
     }
-    newer.addEventListener("abort", () => body && cancelQuietly(body, newer.reason));
+    superseded.addEventListener("abort", () => body && cancelQuietly(body, superseded.reason));
     using claim = claimFor(write, length, offset, partSize(part));
     unfinished.makeRoom(part);
-    await using file = await unfinished.openPart(part);
-    const sync = new EarlySync(file.path);
-    let digest: string;
+    using temporary = await unfinished.openPart(part);
+    const sync = new EarlySync(part);
     try {
-      digest = await append(body, { ...upload, offset }, { file, sync, claim }, newer);
+      const digest = await append(
+        body,
+        { ...upload, offset },
+        { temporary, sync, claim },
+        superseded,
+      );
+      return await finish(write, { ...upload, digest }, temporary);
     } catch (error) {
-      // An interrupted upload is resumed later. A refused one is removed.
-      if (isDiskFull(error)) await file.keepSynced(offset + sync.synced);
-      if (newer.aborted || isDiskFull(error) || refusalOf(error) === null) keep(write, part, file);
-      throw newer.aborted ? newer.reason : error;
-    }
-    try {
-      return await finish(write, { ...upload, digest }, file);
-    } catch (error) {
-      if (isDiskFull(error)) {
-        await file.keepSynced(offset + sync.synced);
-        keep(write, part, file);
-      }
-      throw error;
+      const isFull = isDiskFull(error);
+      if (isFull) await temporary.keepSynced(offset + sync.synced);
+      // An interrupted upload is resumed later, and a refused one is removed.
+      const isInterrupted = superseded.aborted || isFull || refusalOf(error) === null;
+      if (isInterrupted) keep(write, temporary);
+      throw superseded.aborted ? superseded.reason : error;
     }
   });
   // The part has its final size only once the file is closed.
@@ -364,17 +391,17 @@ interface FileHere {
 }
 
 /**
- * Finds how much of a file is here: all, a part, or nothing; and which file of the same length has the name, if that is
- * of interest.
+ * Finds how much of a file is here: all, a part, or nothing; and the file of the same length that
+ * has the name, if that is of interest.
  */
 async function find(
   write: FileRequest,
   { digest, length }: Resumable,
   part: string,
-  newer?: AbortSignal,
+  superseded?: AbortSignal,
 ): Promise<{ readonly offset: number; readonly here: FileHere | null }> {
   const isOfInterest = digest !== null || partSize(part) === 0 && wantsDigest(write.request);
-  const here = isOfInterest ? await findHere(write, length, newer) : null;
+  const here = isOfInterest ? await findHere(write, length, superseded) : null;
   const size = partSize(part);
   const partial = size <= length ? size : 0;
   return { offset: here !== null && here.digest === digest ? length : partial, here };
@@ -384,13 +411,13 @@ async function find(
 async function findHere(
   { root, target, digests, session }: FileRequest,
   length: number,
-  newer?: AbortSignal,
+  superseded?: AbortSignal,
 ): Promise<FileHere | null> {
   const file = await openBelow(root, target.names);
   if (file === null || file === "directory") return null;
   try {
     if (file.size !== length) return null;
-    const signals = [session?.signal, newer].filter((signal) => signal !== undefined);
+    const signals = [session?.signal, superseded].filter((signal) => signal !== undefined);
     const digest = await digests.findOrCompute(file, AbortSignal.any(signals));
     return digest === null ? null : { state: file.state, digest };
   } finally {
@@ -398,7 +425,7 @@ async function findHere(
   }
 }
 
-/** Answers an upload of a file that is already here; it gets the time in the request. */
+/** Answers an upload of a file that is already here: the file gets the time in the request. */
 async function confirm(
   write: FileRequest,
   { digest, state }: FileHere,
@@ -417,35 +444,39 @@ async function confirm(
 }
 
 /**
- * Sets the modification time of a file. Synchronous, so that no other request of the process runs
- * between a check of the file and this.
+ * Sets the modification time of a file, synchronously: no other request of the process runs between
+ * a check of the file and this.
  *
  * @param seen The metadata of the file.
- * @throws {Refusal} if another file has the path now, or the program may not write to it.
+ * @throws {Refusal} if another file has the path now, or the program may not write to the file.
  */
 export function setModified(path: string, seen: FileIdentity, modified: Date): void {
   // Deno needs no permission to set the times of an open file.
   const { state } = Deno.permissions.querySync({ name: "write", path });
   if (state !== "granted") throw new Refusal(403, `no permission to write to ${path}`);
-  // Not with node:fs: it has times in seconds as floating-point numbers, and is off by a millisecond.
+  // The times of node:fs are seconds as floating-point numbers, off by a millisecond.
   using file = Deno.openSync(path, { read: true });
   if (!isSameFile(file.statSync(), seen)) throw new Refusal(409, `${path} was replaced meanwhile`);
   file.utimeSync(new Date(), modified);
 }
 
-/** Appends the body to the part; returns the digest of the whole file, which is the one that was announced. */
+/**
+ * Appends the body to the part.
+ *
+ * @returns The digest of the whole file, which is the one that was announced.
+ */
 async function append(
   body: BodyIn,
   { digest, offset, length }: Resumable & { readonly offset: number },
-  { file, sync, claim }: { file: Unfinished; sync: EarlySync; claim: Claim },
-  newer: AbortSignal,
+  { temporary, sync, claim }: { temporary: Temporary; sync: EarlySync; claim: Claim },
+  superseded: AbortSignal,
 ): Promise<string> {
+  const { file } = temporary;
   const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
-  if (offset === 0) await file.handle.truncate(0);
-  // Another process had it; the new part is empty.
-  else if (file.state.size !== offset) throw changed();
-  const hash = await hashStart(file.handle, offset, changed, () => newer.throwIfAborted());
-  file.position = offset;
+  // Another process had the part; the new one is empty.
+  if (offset !== 0 && (await file.stat()).size !== offset) throw changed();
+  const hash = await hashStart(file, offset, changed, () => superseded.throwIfAborted());
+  await temporary.continueFrom(offset);
   const written = (count: number) => claim.wrote(count);
   const destined = { file, sync, start: offset, limit: length, length, hash, written };
   const lastChunkDigest = await receive(body, destined);
@@ -453,11 +484,11 @@ async function append(
 }
 
 /** Keeps the received part of a file, as far as there is room. */
-function keep({ unfinished, maxPartBytes }: FileRequest, part: string, file: Unfinished): void {
-  // All in one turn: parts that are cut at the same time must not get the same room.
-  const { fd } = file.handle;
-  const { size } = fstatSync(fd);
-  const room = unfinished.findRoom(part, size, maxPartBytes);
-  if (size > room) ftruncateSync(fd, room);
-  file.isKept = room > 0;
+function keep({ unfinished, maxPartBytes }: FileRequest, temporary: Temporary): void {
+  const { file, path } = temporary;
+  // One turn does all of this: parts that are cut at the same time must not get the same room.
+  const { size } = file.statSync();
+  const room = unfinished.findRoom(path, size, maxPartBytes);
+  if (size > room) file.truncateSync(room);
+  if (room > 0) temporary.phase = "resumable";
 }

@@ -17,25 +17,31 @@ import { isName, MAX_DEPTH } from "./file_name.ts";
 import type { FileRequest } from "./file_request.ts";
 import { checkAdmission } from "./put.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
-import type { Complete, Root } from "./root.ts";
-import { type Placement, type SmallFile, SmallFiles } from "./small_files.ts";
+import { type Placed, type Placement, type SmallFile, SmallFiles } from "./small_files.ts";
 
 const encoder = new TextEncoder();
 
 /** Writes the files of a bundle, and answers with a status for each. */
 export async function putBundle(request: FileRequest): Promise<ResponseTuple> {
   const writer = new BundleWriter(request);
-  await using files = new SmallFiles(writer);
+  await using files = new SmallFiles(writer.placement);
   const parser = new BundleParser(PUT_REQUEST);
   try {
     for await (const piece of piecesOf(request.request)) {
       for (const { record, content } of parser.push(piece)) {
-        await writer.add(files, record, content);
+        const file = writer.check(record, content);
+        if (file === null) continue;
+        await files.add(file, content, file.modified);
+        writer.note(files.takeOutcomes());
       }
     }
   } finally {
-    // What has arrived whole is not lost, so that the client can go on behind it.
-    await files.flush();
+    try {
+      // Files that have arrived whole are not lost, so that the client can go on behind them.
+      await files.flush();
+    } finally {
+      writer.note(files.takeOutcomes());
+    }
   }
   parser.end();
   const answer = writer.statuses.map((status) => formatRecord({ status })).join("") + BUNDLE_END;
@@ -53,44 +59,58 @@ interface Sent extends SmallFile {
   /** The position of its status. */
   readonly index: number;
   readonly size: number;
+  readonly modified: Date;
 }
 
-/** Where the files of a bundle are placed, and what became of them. */
-class BundleWriter implements Placement<Sent> {
+/** Checks the files of a bundle, and notes their outcomes. */
+class BundleWriter {
   /** The statuses of all records, in their order. */
   readonly statuses: PutStatus[] = [];
-  readonly root: Root;
-  readonly isLocked = false;
-  /** A path of 4 KiB can make 250 directories. */
-  readonly maxUnsynced = 1024;
+  readonly placement: Placement<Sent>;
   readonly #request: FileRequest;
-  #hasReserved = false;
 
   constructor(request: FileRequest) {
     this.#request = request;
-    this.root = request.root;
+    const { root, session, unfinished } = request;
+    this.placement = {
+      root,
+      // A path of 4 KiB can make 250 directories.
+      maxUnsynced: 1024,
+      prepare() {
+        unfinished.makeDirectory();
+        return [];
+      },
+      make: () => unfinished.create(),
+      // The peer may have been forgotten meanwhile.
+      admit: () => checkAdmission(session),
+    };
   }
 
-  /** Checks a file, and writes it. */
-  async add(files: SmallFiles<Sent>, record: PutRecord, content: Uint8Array): Promise<void> {
+  /**
+   * Checks a record.
+   *
+   * @returns `null` if the file is refused.
+   */
+  check(record: PutRecord, content: Uint8Array): Sent | null {
     const index = this.statuses.length;
     if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);
     this.statuses.push(201);
     const names = [...this.#request.target.names, ...record.path];
     const isDirectory = "kind" in record;
     const isNew = "if-none-match" in record;
-    const size = isDirectory ? 0 : record.size;
-    const file = { index, names, isDirectory, isNew, size };
-    const refusal = names.length > MAX_DEPTH || !names.every(isName)
+    const { size, modified } = isDirectory ? NO_CONTENT : record;
+    const file = { index, names, isDirectory, isNew, size, modified };
+    const error = names.length > MAX_DEPTH || !names.every(isName)
       ? new Refusal(404, "a name that no file can have")
       : isDirectory
       ? null
       : this.#refusalOf(record, content);
-    if (refusal !== null) return this.onFailed(file, refusal);
-    await files.add(file, content, isDirectory ? new Date(0) : record.modified);
+    if (error === null) return file;
+    this.#noteError(file, error);
+    return null;
   }
 
-  /** Why the content of a file is not taken. */
+  /** Returns the reason to refuse the content of a file; `null` if there is none. */
   #refusalOf({ size, sha256 }: BundledFile, content: Uint8Array): Refusal | null {
     const { maxBytes } = this.#request;
     if (size > maxBytes) return new Refusal(413, `${size} bytes, more than ${maxBytes}`);
@@ -98,33 +118,28 @@ class BundleWriter implements Placement<Sent> {
     return new Refusal(400, "the file does not have its digest");
   }
 
-  /** In the reserved directory. */
-  temporary(): Omit<Complete, "state"> {
-    const { unfinished } = this.#request;
-    if (!this.#hasReserved) unfinished.makeDirectory();
-    this.#hasReserved = true;
-    return { path: unfinished.newPath(), newMode: null };
+  /**
+   * Notes the statuses of files, and reports each file that has its name, whatever happened to
+   * others.
+   */
+  note(outcomes: readonly Placed<Sent>[]): void {
+    for (const { file, isCreated } of outcomes) {
+      if (isCreated === null) continue;
+      const status = isCreated ? 201 : 204;
+      this.statuses[file.index] = status;
+      if (!file.isDirectory) this.#request.report("put", file.names, file.size, true, status);
+    }
+    for (const { file, error } of outcomes) if (error !== null) this.#noteError(file, error);
   }
 
-  /** The peer may have been forgotten meanwhile, and what is reserved removed. */
-  admit(): Promise<void> {
-    this.#hasReserved = false;
-    return checkAdmission(this.#request.session);
-  }
-
-  /** Reports a file. */
-  onPlaced({ index, names, isDirectory, size }: Sent, isCreated: boolean): void {
-    const status = isCreated ? 201 : 204;
-    this.statuses[index] = status;
-    if (!isDirectory) this.#request.report("put", names, size, true, status);
-  }
-
-  /** Notes the status of a file that is refused. */
-  onFailed({ index, names, size }: Sent, error: unknown): void {
+  #noteError({ index, names, size }: Sent, error: unknown): void {
     const refusal = refusalOf(this.#request.unfinished.explainFull(error, size, null));
     if (refusal === null) throw error;
-    // No other status is the result of what is done here.
+    // No other status is the result of writing small files.
     this.statuses[index] = refusal.status as PutStatus;
     this.#request.warn(refusal, names.join("/"));
   }
 }
+
+/** The content of a directory. */
+const NO_CONTENT = { size: 0, modified: new Date(0) };

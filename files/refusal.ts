@@ -2,34 +2,24 @@
 
 import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
+import { reasonOf } from "../base/wire/reasons.ts";
 import { printable } from "../base/printable.ts";
 import { codeOf, isOfFileSystem } from "../disk/names.ts";
 import { BundleError } from "./bundle.ts";
 
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
-const REASONS = {
-  400: "Bad Request",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  409: "Conflict",
-  412: "Precondition Failed",
-  413: "Content Too Large",
-  414: "URI Too Long",
-  503: "Service Unavailable",
-  507: "Insufficient Storage",
-} as const;
+type RefusalStatus = 400 | 403 | 404 | 405 | 409 | 412 | 413 | 414 | 503 | 507;
 
 /** The refusal of a request. The message is for the log; the peer only gets the status. */
 export class Refusal extends Error {
   /** The status of the response. */
-  readonly status: keyof typeof REASONS;
+  readonly status: RefusalStatus;
   /** The headers of the response. */
   readonly headers: HeaderDict;
 
   /** Creates a refusal; its cause is the underlying error, if there is an error. */
   constructor(
-    status: keyof typeof REASONS,
+    status: RefusalStatus,
     message: string,
     headers: HeaderDict = {},
     options?: ErrorOptions,
@@ -41,7 +31,7 @@ export class Refusal extends Error {
 
   /** The response to the request. */
   answer({ method }: Request): ResponseTuple {
-    return makeEmptyResponse(method, this.status, REASONS[this.status], this.headers);
+    return makeEmptyResponse(method, this.status, reasonOf(this.status), this.headers);
   }
 }
 

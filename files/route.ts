@@ -101,7 +101,8 @@ export class Route implements Disposable {
       return await connection.request(method, uri, headers, body, this.#options);
     } catch (error) {
       const isStale = reused !== null && error instanceof EmptyPreambleError;
-      if (!isStale || !(body === null || body instanceof Uint8Array || !body.used)) throw error;
+      const isUsed = typeof body === "object" && body !== null && "used" in body && body.used;
+      if (!isStale || isUsed) throw error;
     }
     const another = await this.#connect();
     return await another.request(method, uri, headers, body, this.#options);

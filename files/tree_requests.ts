@@ -21,12 +21,12 @@ import type { TreeNode } from "./tree.ts";
 import type { Copy } from "./tree_plan.ts";
 import { SourceFile } from "./upload.ts";
 
-/** The URI of a node of the tree at a URI; a directory's ends with `/` only if that is asked for. */
+/** The URI of a node of the tree at a URI, with a final `/` only if a directory is requested. */
 export function uriOf(tree: string, { path }: TreeNode, isDirectory = false): string {
   return tree + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
 }
 
-/** Asks what the other end has, without its content. */
+/** Requests the headers of a file at the other end. */
 export async function head(route: Route, uri: string): Promise<Response> {
   const response = await route.request("HEAD", uri, {});
   await route.discard(response);
@@ -38,10 +38,11 @@ export function isSmall({ node, obstacle }: Copy): boolean {
 }
 
 /**
- * Requests a bundle, and yields its records as they arrive, each with what it is about.
+ * Requests a bundle, and yields its records as they arrive, each with its item.
  *
- * @param task What is done, for the error of a refusal.
- * @param items What the records are about, in their order; it may grow as long as the request is sent.
+ * @param task The words for the error of a refusal.
+ * @param items The subjects of the records, in their order; more may be added until the request is
+ * sent.
  */
 export async function* requestBundle<R, T>(
   route: Route,
@@ -81,9 +82,9 @@ export async function* requestBundle<R, T>(
  * Compares the contents of files here and at the other end.
  *
  * @param uri The URI of the tree there.
- * @param copies Small ones, or a single one.
+ * @param copies Small files, or a single one of any size.
  * @param here Has the path of each of them here.
- * @returns For each whether they are known to be the same.
+ * @returns For each of them, whether the contents are known to be the same.
  */
 export async function compareContents(
   route: Route,

@@ -54,8 +54,8 @@ export interface Made {
   readonly isNew: boolean;
 }
 
-/** Called for each item with what became of it. */
-export type Done<Item, What> = (item: Item, what: What) => void;
+/** The outcomes of items, yielded as soon as they are known, those before an error, too. */
+export type Outcomes<Item, What> = AsyncGenerator<readonly [item: Item, what: What], void, void>;
 
 /** What differs between a download and an upload. */
 export interface Direction {
@@ -74,8 +74,8 @@ export interface Direction {
   names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null>;
   /** The path of a file here. */
   pathOf(node: TreeNode): string;
-  /** Copies small files; what has no outcome when it rejects may be requested again. */
-  copySmall(route: Route, copies: readonly Copy[], done: Done<Copy, Outcome>): Promise<void>;
+  /** Copies small files; a file without an outcome may be requested again after an error. */
+  copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome>;
   /**
    * Copies a single file.
    *
@@ -88,7 +88,7 @@ export interface Direction {
     size: number,
   ): Promise<TransferResult>;
   /** Makes directories, each after those that it is in. */
-  makeDirectories(route: Route, makes: readonly Make[], done: Done<Make, Made>): Promise<void>;
+  makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made>;
   remove(route: Route, node: TreeNode): Promise<void>;
   /** Of a dry run: the error of a file that would not fit besides those before it, or `null`. */
   foreseeShortage?(node: TreeNode): Promise<Error | null>;
@@ -283,11 +283,12 @@ class TreeTransfer {
     const left = new Map<Copy, unknown>(copies.map((copy) => [copy, null]));
     const alone: Copy[] = [];
     for (let attempt = 1; left.size > 0 && attempt <= 2; attempt++) {
-      const asked = new Set(left.keys());
       try {
-        await this.#direction.copySmall(route, [...asked], (copy, outcome) => {
-          asked.delete(copy);
-          if ("again" in outcome) return void left.set(copy, outcome.again);
+        for await (const [copy, outcome] of this.#direction.copySmall(route, [...left.keys()])) {
+          if ("again" in outcome) {
+            left.set(copy, outcome.again);
+            continue;
+          }
           left.delete(copy);
           if ("taken" in outcome) {
             this.#taken.push({ copy, sha256: outcome.sha256, isPart: false });
@@ -298,7 +299,7 @@ class TreeTransfer {
             const total = outcome.bytes || copy.node.size;
             this.#copied(copy.node, { ...outcome, total, resumedFrom: total - outcome.bytes });
           }
-        });
+        }
       } catch (error) {
         // Files that were in place before the connection broke off stay; the rest is requested once
         // more.
@@ -465,11 +466,14 @@ class TreeTransfer {
     const missing = makes.filter(({ obstacle }) => obstacle === null);
     for (let start = 0; start < missing.length; start += BATCH_FILES) {
       const batch = missing.slice(start, start + BATCH_FILES);
-      await this.#direction.makeDirectories(first, batch, ({ node }, { error, isNew }) => {
-        if (error !== null) return this.#throwIfForAll(error, first);
+      for await (const [{ node }, made] of this.#direction.makeDirectories(first, batch)) {
+        if (made.error !== null) {
+          this.#throwIfForAll(made.error, first);
+          continue;
+        }
         this.#made.add(node);
-        (isNew ? created : there).push(node);
-      });
+        (made.isNew ? created : there).push(node);
+      }
     }
     const failed = new Map<TreeNode, unknown>();
     for (const [node, rival] of await this.#rivalsOf(there)) {
@@ -492,13 +496,17 @@ class TreeTransfer {
     const failed = new Set<TreeNode>();
     for (let start = 0; start < makes.length; start += BATCH_FILES) {
       const batch = makes.slice(start, start + BATCH_FILES);
-      await this.#direction.makeDirectories(first, batch, ({ node, obstacle }, { error }) => {
-        if (error === null) return this.#report.deleted(obstacle?.nodes);
+      for await (const [make, { error }] of this.#direction.makeDirectories(first, batch)) {
+        const { node, obstacle } = make;
+        if (error === null) {
+          this.#report.deleted(obstacle?.nodes);
+          continue;
+        }
         this.#throwIfForAll(error, first);
         failed.add(node);
         // The directories in a failed directory have failed with it.
         if (!failed.has(node.parent!)) this.#report.failed(node, error);
-      });
+      }
     }
   }
 

@@ -1,18 +1,18 @@
 /**
- * Files that are being written, in the reserved directory of a root: those of a single request, and parts, the data of
- * interrupted uploads, which can be resumed.
+ * Unfinished files in the reserved directory of a root: those of a single request, and parts, the
+ * data of interrupted uploads, which can be resumed.
  */
 
-import { chmodSync, lstatSync, mkdirSync, readdirSync, type Stats } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { chmodSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
 import { dirname } from "node:path";
 import type { PeerCertificate } from "../base/app/session.ts";
-import { lockFile, newFileMode, openLocked } from "../disk/files.ts";
-import { codeOf, isAt, isSameFile, removeIfPresentSync, statOrNull } from "../disk/names.ts";
+import { lockFile, newFileMode } from "../disk/files.ts";
+import { codeOf, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { type Claim, claimSpace, freeBytes, isDiskFull, spaceFigures } from "../disk/space.ts";
+import { Temporary, type TemporaryOptions } from "../disk/temporary.ts";
 import { startInterval } from "../net/deadline.ts";
 import { fingerprintOf } from "./digest.ts";
-import { hold, removeUnheld } from "./leftovers.ts";
+import { removeUnheld } from "./leftovers.ts";
 import { Refusal } from "./refusal.ts";
 import { reservedPath, UNFINISHED_NAME } from "./reserved.ts";
 
@@ -22,7 +22,7 @@ const HOUR = 60 * 60 * 1000;
 /** How long an unfinished file is kept after the last write, in milliseconds. */
 const KEPT_MILLISECONDS = 24 * HOUR;
 
-/** The directories that are swept, as long as somebody has them. */
+/** The directories that are swept, as long as an app uses them. */
 const swept = new Set<WeakRef<UnfinishedFiles>>();
 
 /** Does all sweeps that still matter. */
@@ -34,25 +34,25 @@ export function sweepAll(): void {
   }
 }
 
-// A single timer for all apps, started when the module is loaded: an app has no end at which it could clear its own,
-// and a test of a program with an app would fail because of the leaked timer.
+// A single timer serves all apps, from when the module is loaded: an app has no end at which its
+// own could be cleared, and a test of a program with an app would fail because of the leaked timer.
 startInterval(sweepAll, HOUR);
 
 /** A file in the reserved directory. */
 interface Listed {
   readonly path: string;
   readonly size: number;
-  /** When it was last written to, in milliseconds since 1970. */
+  /** When the file was last written to, in milliseconds since 1970. */
   readonly modified: number;
 }
 
 /** The unfinished files of a root. */
 export class UnfinishedFiles {
-  /** The path of their directory, which is made when it is needed. */
+  /** The path of the directory, which is made when it is needed. */
   readonly path: string;
   #report: (message: string) => void = () => {};
 
-  /** Looks at nothing yet. */
+  /** Remembers the path, and looks at nothing yet. */
   constructor(root: string) {
     this.path = reservedPath(root);
   }
@@ -81,51 +81,45 @@ export class UnfinishedFiles {
     try {
       chmodSync(path, 0o700);
     } catch {
-      // A file system without modes: the mount decides who may read.
+      // On a file system without modes the mount decides who may read.
     }
   }
 
   /** A path in the directory that nobody else chooses. */
-  newPath(): string {
+  #newPath(): string {
     return `${this.path}/put-${crypto.getRandomValues(new Uint8Array(16)).toHex()}`;
   }
 
-  /** Creates an empty file that is removed on dispose, unless it was given a name. */
-  async create(): Promise<Unfinished> {
-    this.makeDirectory();
-    const path = this.newPath();
-    await using opened = new AsyncDisposableStack();
-    opened.use(hold(path));
-    const handle = opened.use(await open(path, "wx+", 0o666));
-    return new Unfinished(path, handle, await handle.stat(), null, opened.move());
+  /** Creates an empty file, in the directory that is there. */
+  create(options: TemporaryOptions = {}): Temporary {
+    return Temporary.create(this.#newPath(), options);
   }
 
   /**
-   * Creates or opens the file of a part; only this user can read it. One that another process is writing
-   * is removed, and a new one created: the other process notices before it gives the file a name.
+   * Creates or opens the file of a part; only this user can read the file. A file that another
+   * process is writing is removed, and a new one created: the other process notices before the
+   * rename.
    */
-  async openPart(path: string): Promise<Unfinished> {
+  async openPart(path: string): Promise<Temporary> {
     this.makeDirectory();
-    const newMode = newFileMode(this.newPath());
-    await using opened = new AsyncDisposableStack();
-    opened.use(hold(path));
-    const locked = await openLocked(path, async (file) => {
+    const lock = async (file: Deno.FsFile) => {
       // Some file systems have no locks.
       if (await lockFile(file).catch(() => true)) return true;
       removeIfPresentSync(path);
       return false;
+    };
+    const part = await Temporary.open(path, lock, {
+      newMode: newFileMode(this.#newPath()),
     });
-    if (locked === null) throw new Refusal(409, `other processes write to ${path}`);
-    opened.use(locked.file);
-    const handle = opened.use(await open(path, "r+"));
-    const state = await handle.stat();
-    if (!isSameFile(state, locked.state)) throw new Refusal(409, `${path} was replaced`);
-    return new Unfinished(path, handle, state, newMode, opened.move());
+    if (part === null) throw new Refusal(409, `other processes write to ${path}`);
+    part.phase = "temporary";
+    return part;
   }
 
   /**
-   * The path of the part of an upload, whether or not there is one. Only the client that sent it finds it: another one, by
-   * its own key or its authority's, gets another path. Those of one authority differ behind the last dash.
+   * Finds the path of the part of an upload, whether or not the part exists. Only the client that
+   * sent the part finds it: another client, by its own key or its authority's, gets another path.
+   * The paths of one authority differ behind the last dash.
    */
   partOf(client: PeerCertificate | null | undefined, upload: readonly unknown[]): string {
     const authority = authorityOf(client);
@@ -136,9 +130,9 @@ export class UnfinishedFiles {
   /**
    * Claims space for a file of a client, before its body is read.
    *
-   * @param length Bytes of the whole file; 0 if nobody has said.
-   * @param offset Where the body begins in it.
-   * @param here Bytes of its part, which is cut there.
+   * @param length Bytes of the whole file; 0 if they are not known.
+   * @param offset Where the body begins in the file.
+   * @param here Bytes of the part, which is cut at the offset.
    * @throws {Refusal} if there is too little space. Its headers say how much of the file is here.
    */
   claim(
@@ -158,8 +152,8 @@ export class UnfinishedFiles {
    * Converts the error of a disk that has filled up: the refusal says how many bytes are needed and
    * free, and names the parts that stay. Other errors are returned unchanged.
    *
-   * @param length Bytes of the whole file; `null` if nobody has said.
-   * @param part The path of its part; `null` if nothing of it is kept.
+   * @param length Bytes of the whole file; `null` if they are not known.
+   * @param part The path of the part; `null` if nothing of the file is kept.
    */
   explainFull(error: unknown, length: number | null, part: string | null): unknown {
     if (!isDiskFull(error)) return error;
@@ -181,8 +175,8 @@ export class UnfinishedFiles {
   }
 
   /**
-   * Makes room for one more part: removes the oldest idle ones of the same authority if there are too many,
-   * but none that another process writes to.
+   * Makes room for one more part: if there are too many of the same authority, its oldest idle
+   * parts are removed, but none that another process writes to.
    *
    * The announced length of the upload has no effect: bytes take no room until they arrive.
    *
@@ -195,10 +189,12 @@ export class UnfinishedFiles {
   }
 
   /**
-   * Makes room for the bytes of a part: removes the oldest idle ones of the same authority. Call it in
-   * the same turn in which the part is truncated to the result: otherwise another part gets the same room.
+   * Makes room for the bytes of a part: the oldest idle parts of the same authority are removed.
+   * Call this in the same turn in which the part is truncated to the result: otherwise another part
+   * gets the same room.
    *
-   * @param maxBytes The limit for all parts of the authority, including those that are being written.
+   * @param maxBytes The limit for all parts of the authority, including those that are being
+   * written.
    * @returns How many of the bytes there is room for.
    */
   findRoom(part: string, bytes: number, maxBytes: number): number {
@@ -208,7 +204,12 @@ export class UnfinishedFiles {
     return Math.max(0, Math.min(wanted, room(left)));
   }
 
-  /** Removes other parts of the same authority, the oldest idle ones first, until there is enough room; returns those left. */
+  /**
+   * Removes other parts of the same authority, the oldest idle ones first, until there is enough
+   * room.
+   *
+   * @returns The parts that are left.
+   */
   #removeOldest(
     part: string,
     isEnough: (left: readonly Listed[]) => boolean,
@@ -223,7 +224,7 @@ export class UnfinishedFiles {
     return left;
   }
 
-  /** The unfinished files whose paths begin so. */
+  /** Lists the unfinished files whose paths have a prefix. */
   #list(prefix: string): Listed[] {
     if (!statOrNull(this.path)?.isDirectory()) return [];
     const listed: Listed[] = [];
@@ -237,18 +238,20 @@ export class UnfinishedFiles {
     return listed;
   }
 
-  /** Sweeps now, and then once an hour as long as somebody has this object; reports what can't be removed. */
+  /**
+   * Sweeps now, and then once an hour as long as an app uses this object; failures are reported.
+   */
   keepSwept(report: (message: string) => void): void {
     this.#report = report;
     swept.add(new WeakRef(this));
     this.sweep();
   }
 
-  /** Removes the files 24 hours after the last write, unless a process writes to them. */
+  /** Removes each file 24 hours after its last write, unless a process writes to it. */
   sweep(): void {
     try {
       for (const { path, modified } of this.#list("")) {
-        // A time in the future is from a clock that was ahead.
+        // Times in the future are from a clock that was ahead.
         const isOld = Math.abs(Date.now() - modified) > KEPT_MILLISECONDS;
         if (isOld) removeUnheld(path);
       }
@@ -258,84 +261,15 @@ export class UnfinishedFiles {
   }
 }
 
-/** A file that is being written. */
-export class Unfinished implements AsyncDisposable {
-  readonly path: string;
-  /** To write with: that takes three quarters of the time of a `Deno.FsFile`. */
-  readonly handle: FileHandle;
-  /** Its metadata when it was opened. */
-  readonly state: Stats;
-  /** The mode of a new file, if it is another than its own. */
-  readonly newMode: number | null;
-  /** Where the next byte is written. */
-  position = 0;
-  /** Whether it is kept if it does not get a name. */
-  isKept = false;
-  /** Whether a sync has failed: the system reports a loss once, and the next sync succeeds. */
-  #isLossy = false;
-  /** What ends with it: also the lock that keeps other processes from writing to a part; a random name needs none. */
-  readonly #opened: AsyncDisposable;
-
-  constructor(
-    path: string,
-    handle: FileHandle,
-    state: Stats,
-    newMode: number | null,
-    opened: AsyncDisposable,
-  ) {
-    this.path = path;
-    this.handle = handle;
-    this.state = state;
-    this.newMode = newMode;
-    this.#opened = opened;
-  }
-
-  /** Writes some of the bytes; returns how many. */
-  async write(bytes: Uint8Array): Promise<number> {
-    const { bytesWritten } = await this.handle.write(bytes, 0, bytes.length, this.position);
-    this.position += bytesWritten;
-    return bytesWritten;
-  }
-
-  /**
-   * Makes sure, after the disk was full, that the file has only bytes that are on the disk: a
-   * failed sync may have lost some.
-   *
-   * @param synced The position up to which all is known to be there.
-   */
-  async keepSynced(synced: number): Promise<void> {
-    await this.sync().catch(() => {});
-    if (this.#isLossy) await this.handle.truncate(synced);
-    // The part may already have the mode of the file that it was to become.
-    await this.handle.chmod(0o600).catch(() => {});
-  }
-
-  /** Syncs it to the disk. */
-  async sync(): Promise<void> {
-    try {
-      await this.handle.sync();
-    } catch (error) {
-      this.#isLossy = true;
-      throw error;
-    }
-  }
-
-  /** Closes the file, and removes it unless it is kept or was given a name. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await using _opened = this.#opened;
-    // Not every file system removes one that is open.
-    await this.handle.close();
-    // Another process may have taken a part over.
-    if (!this.isKept && isAt(this.path, this.state)) removeIfPresentSync(this.path);
-  }
-}
-
-/** The public key of the authority that vouches for a client; clients without one count as one. */
+/**
+ * The public key of the authority that vouches for a client; clients without an authority count as
+ * one.
+ */
 function authorityOf(client: PeerCertificate | null | undefined): string {
   return client?.authority?.publicKey256 ?? "";
 }
 
-/** Bytes of a part; 0 if there is none. */
+/** The bytes of a part; 0 if there is no part. */
 export function partSize(part: string): number {
   const state = statOrNull(part);
   return state?.isFile() ? Number(state.size) : 0;

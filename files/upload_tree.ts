@@ -32,39 +32,43 @@ import { type Copy, type Make, type Obstacle, replaceableFor } from "./tree_plan
 import { requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
-  type Done,
   type Made,
   type Outcome,
+  type Outcomes,
   transferTree,
 } from "./tree_transfer.ts";
 import { uploadFile } from "./upload.ts";
 
 /**
- * Makes a directory that a `FilesApp` with `write: true` and `list: true` serves like one of this device: one attempt. After
- * any error, or interruption, call it again to continue: what is complete is unchanged then.
+ * Makes a directory that a `FilesApp` with `write: true` and `list: true` serves like one of this
+ * device: one attempt. After any error or interruption, make the same call to continue: complete
+ * files are unchanged then.
  *
- * Both ends are listed and compared; what differs is copied over several connections, small files many in a request. Each
- * file is verified and synced to the disk there before it gets its name, as with {@linkcode upload}, and gets the time of
- * the source. With `delete`, what the source does not have is deleted at the end, if everything here could be read and
- * every file was copied.
+ * Both ends are listed and compared; files that differ are copied over several connections, small
+ * ones many in a request. Each file is verified and synced to the disk there before it gets its
+ * name, as with {@linkcode upload}, and gets the time of the source. With `delete`, entries that
+ * the source does not have are deleted at the end, if everything here could be read and every file
+ * was copied.
  *
- * What is so for one file fails alone, as an event and in `failed` of the result: it can't be read, changes all the
- * time, it is larger than the free space there, or something is in its way. Symbolic links, special
- * files and parts of interrupted transfers are skipped; `dir` itself may be a link.
+ * A file fails alone, as an event and in `failed` of the result, if it can't be read, changes all
+ * the time, is larger than the free space there, or has something in its way. Symbolic links,
+ * special files and parts of interrupted transfers are skipped; `dir` itself may be a link.
  *
  * Needs `--allow-read` of the directory, and what the client needs.
  *
  * @param to Where the files go.
  * @param dir The path of the directory of this device.
- * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`, and is made if it is
- * missing. What is in one is then in the other.
+ * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
+ * Its content is then that of the directory here; a missing one is made.
  * @param options What to copy and delete, and what to call.
  * @returns What was done.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
- * @throws {TransferError} if the server accepts no files there, its list is not valid or was cut, or its disk is full.
- * @throws {Deno.errors.NotFound} if there is no such directory here; `Deno.errors.NotADirectory` if it is something else.
- * @throws what `filter` or `onEvent` throws; the reason of the signal; the errors of `connect` and `request`.
+ * @throws {TransferError} if the server accepts no files there, its list is not valid or was cut,
+ * or its disk is full.
+ * @throws {Deno.errors.NotFound} if there is no such directory here; `Deno.errors.NotADirectory` if
+ * it is something else.
+ * @throws the errors of `filter`, `onEvent`, `connect` and `request`; the reason of the signal.
  *
  * @example
  * ```ts
@@ -151,7 +155,7 @@ class Upload implements Direction {
       if (!(error instanceof TransferError) || error.status !== 403) throw error;
       this.#refusal = error;
     }
-    // What is not listed would be kept in silence. Another call may have made it just now.
+    // Entries that are not listed would be kept in silence. Another call may have made the target.
     if (isThere && this.#settings.delete) {
       await readRemoteTree(route, this.#settings.uri, false, this.#settings.signal);
     }
@@ -193,20 +197,28 @@ class Upload implements Direction {
     return prefixOf(this.#root) + node.path.join("/");
   }
 
-  async copySmall(route: Route, copies: readonly Copy[], done: Done<Copy, Outcome>): Promise<void> {
+  async *copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome> {
     const sent: Sent[] = [];
-    const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, done));
+    const unsent: [Copy, Outcome][] = [];
+    const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, unsent));
     const uri = `${this.#settings.uri}?bundle=put`;
-    const records = requestBundle(route, uri, body, PUT_ANSWER, "put", sent);
-    for await (const { record: { status }, item } of records) {
-      done(item.copy, this.#outcomeOf(item, status));
+    let failure: { readonly error: unknown } | null = null;
+    try {
+      const records = requestBundle(route, uri, body, PUT_ANSWER, "put", sent);
+      for await (const { record: { status }, item } of records) {
+        yield [item.copy, this.#outcomeOf(item, status)];
+      }
+    } catch (error) {
+      failure = { error };
     }
+    yield* unsent;
+    if (failure !== null) throw failure.error;
   }
 
   async *#chunksOf(
     copies: readonly Copy[],
     sent: Sent[],
-    done: Done<Copy, Outcome>,
+    unsent: [Copy, Outcome][],
   ): AsyncGenerator<Chunk, void, void> {
     const buffer = new BundleBuffer();
     const content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
@@ -215,7 +227,7 @@ class Upload implements Direction {
       this.#settings.signal.throwIfAborted();
       const read = this.#read(copy.node, content);
       if (!("modified" in read)) {
-        done(copy, read);
+        unsent.push([copy, read]);
         continue;
       }
       const bytes = content.subarray(0, read.size);
@@ -230,12 +242,12 @@ class Upload implements Direction {
     yield [null, EMPTY];
   }
 
-  /** Reads a small file; twice if it changes meanwhile. */
+  /** Reads a small file, twice if the file changes meanwhile. */
   #read(node: TreeNode, content: Uint8Array): { size: number; modified: Date } | Outcome {
     const path = this.pathOf(node);
     try {
       for (let attempt = 0; attempt < 2; attempt++) {
-        // A link, or what opening would wait for.
+        // Opening a FIFO would wait, and a link is not followed.
         const seen = Deno.lstatSync(path);
         if (!seen.isFile) return { error: this.#replaced(node) };
         if (seen.size > content.length) return { alone: true };
@@ -260,7 +272,7 @@ class Upload implements Direction {
       this.#refusal = null;
       return { bytes, sha256 };
     }
-    // Else there was no condition: a peer that lies is not asked again and again.
+    // Without a condition a peer lies, and is not asked again and again.
     const hasCondition = isNew || !this.#settings.replace;
     if (status === 412 && hasCondition) return { taken: true, sha256 };
     const error = statusError("PUT", this.#uriOf(node), { status });
@@ -281,36 +293,32 @@ class Upload implements Direction {
     check();
     const uri = this.#uriOf(node);
     const headers = { ...replacing(obstacle), ...isNew ? { "if-none-match": "*" } : {} };
-    // A name that is taken is for the caller to decide about.
+    // The caller decides about a name that is taken.
     const all = { ...settings, replace: isNew || settings.replace };
     return await uploadFile(route, path, uri, all, headers, check);
   }
 
-  async makeDirectories(
-    route: Route,
-    makes: readonly Make[],
-    done: Done<Make, Made>,
-  ): Promise<void> {
+  async *makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made> {
     for (const make of makes) {
       const { node, obstacle } = make;
       if (obstacle === null) continue;
       const making = requestChange(route, "PUT", this.#uriOf(node, true), replacing(obstacle));
-      done(make, await making.then(madeBy, (error) => ({ error, isNew: false })));
+      yield [make, await making.then(madeBy, (error) => ({ error, isNew: false }))];
     }
     const plain = makes.filter(({ obstacle }) => obstacle === null);
     const lines = plain.map(({ node }) => formatRecord({ path: node.path, kind: "directory" }));
-    // Bytes: a request whose connection the server has closed meanwhile can be made again.
+    // A body of bytes can be sent again if the server has closed the connection meanwhile.
     const body = encoder.encode(lines.join("") + BUNDLE_END);
     const uri = `${this.#settings.uri}?bundle=put`;
     const records = requestBundle(route, uri, body, PUT_ANSWER, "put", plain);
     for await (const { record: { status }, item: make } of records) {
       if (status === 201 || status === 204) {
         this.#refusal = null;
-        done(make, madeBy(status));
+        yield [make, madeBy(status)];
         continue;
       }
       const uri = this.#uriOf(make.node, true);
-      done(make, { error: statusError("PUT", uri, { status }, "make"), isNew: false });
+      yield [make, { error: statusError("PUT", uri, { status }, "make"), isNew: false }];
     }
   }
 
@@ -318,7 +326,7 @@ class Upload implements Direction {
     try {
       await requestChange(route, "DELETE", this.#uriOf(node, node.kind === "directory"));
     } catch (error) {
-      // It may be gone by itself.
+      // The entry may be gone by itself.
       if (!(error instanceof TransferError) || error.status !== 404) throw error;
     }
   }
@@ -328,7 +336,7 @@ function madeBy(status: number): Made {
   return { error: null, isNew: status === 201 };
 }
 
-/** The header that names what may be replaced, as it was seen. */
+/** The header that names the obstacle that may be replaced, as it was seen. */
 function replacing(obstacle: Obstacle | null): HeaderDict {
   const { directory, file, link } = replaceableFor(obstacle);
   if (link) return { "replace-link": "*" };

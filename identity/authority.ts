@@ -82,6 +82,36 @@ export function readAuthorityText(pem: string): Authority {
 }
 
 /**
+ * Returns the id of the device at the other end of a TLS connection, from the authority of its
+ * certificate, whether or not the device is a peer.
+ *
+ * @param certificate The verified certificate, as in `session.peerCertificate` or
+ * `connection.sock.peerCertificate`.
+ * @throws {RangeError} if no authority of a private store has vouched for the certificate.
+ *
+ * @example
+ * ```ts
+ * import { peerId } from "@degu/degu/device";
+ * import { SSLClient, SSLServer } from "@degu/degu";
+ * import { TempPKI } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using pki = await TempPKI.create();
+ * const app = () => [200, "OK", {}, null] as const;
+ * await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
+ * using conn = await new SSLClient(pki.clientSslconfig, server.address).connect();
+ * assertEquals(peerId(conn.sock.peerCertificate!).length, 52);
+ * ```
+ */
+export function peerId(certificate: Pick<PeerCertificate, "authority">): string {
+  const { authority } = certificate;
+  if (authority === null) {
+    throw new RangeError("certificate: must be vouched for by an authority of a private store");
+  }
+  return deviceId(Uint8Array.fromHex(authority.publicKey256.replaceAll(":", "")));
+}
+
+/**
  * Identifies the device at the other end of a TLS connection by the authority that has signed the
  * certificate directly, with no other certificate in between. Names in the certificate don't count.
  * Transfers only need to recognize a peer, and compare the key of its authority alone: `peer()` of
@@ -97,7 +127,7 @@ export function identifyDevice<T extends Pick<Authority, "id" | "certificate">>(
   devices: readonly T[],
 ): T | null {
   if (!verified?.authority) return null;
-  const id = deviceId(Uint8Array.fromHex(verified.authority.publicKey256.replaceAll(":", "")));
+  const id = peerId(verified);
   const device = devices.find((each) => each.id === id);
   if (device === undefined) return null;
   const { X509Certificate } = loadBuiltin("node:crypto");

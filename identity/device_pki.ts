@@ -6,7 +6,7 @@
 import { isAbsolute, join, normalize } from "node:path";
 import { checkBoolean, checkString, copyOptions } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
-import { replacePrivateFile, writePrivateFile } from "../disk/files.ts";
+import { replacePrivateFile, writePrivateFile } from "../disk/private_files.ts";
 import {
   exists,
   ifPresent,

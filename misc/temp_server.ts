@@ -64,7 +64,9 @@ export class TempServer implements AsyncDisposable {
   static async start(
     address: Address | {
       address: Address;
-      options?: Omit<ServerOptions, "logger" | "onExchange"> | undefined;
+      options?:
+        | Omit<ServerOptions, "logger" | "onExchange" | "signal" | "replaceSocket">
+        | undefined;
       signal?: AbortSignal | undefined;
     },
     // deno-lint-ignore no-explicit-any -- a function of any arguments that can be cloned
@@ -214,9 +216,9 @@ function readTarget(target: TempAddress): {
     "address",
   );
   checkSignal(signal);
-  for (const name of ["logger", "onExchange"] as const) {
+  for (const name of ["logger", "onExchange", "signal", "replaceSocket"] as const) {
     if ((options as ServerOptions)[name] === undefined) continue;
-    throw new TypeError(`options.${name}: functions can't cross into a worker; use Server instead`);
+    throw new TypeError(`options.${name}: can't cross into a worker; use Server instead`);
   }
   return { address, options: { ...options }, signal };
 }

@@ -2,7 +2,7 @@
 
 import { decodeAscii } from "../base/bytes.ts";
 import { announcedFraming, Request } from "../base/app/message.ts";
-import { type BodyIn, type BodyOut, outgoingFraming } from "../base/body/bodies.ts";
+import { type BodyIn, type BodyOut, encodeBody, outgoingFraming } from "../base/body/bodies.ts";
 import {
   type Chunk,
   chunkLineTooLong,
@@ -181,7 +181,7 @@ export function formatRequest(
   if (body && !mayHaveBody(method)) {
     throw new RangeError(`body: must be null in a ${method} request; got ${typeName(body)}`);
   }
-  const framing = body === undefined ? undefined : outgoingFraming(body);
+  const framing = body === undefined ? undefined : outgoingFraming(encodeBody(body));
   return scratch.slice(0, formatRequestPreamble(scratch, method, uri, headers, null, framing));
 }
 
@@ -201,7 +201,9 @@ export function formatResponse(
   headers: HeaderDict,
   body?: BodyOut,
 ): Uint8Array {
-  const framing = body === undefined ? undefined : announcedFraming("GET", status, body);
+  const framing = body === undefined
+    ? undefined
+    : announcedFraming("GET", status, encodeBody(body));
   return scratch.slice(0, formatResponsePreamble(scratch, status, reason, headers, framing));
 }
 

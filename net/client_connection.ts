@@ -8,6 +8,8 @@ import {
   type BodyOut,
   cancelUnused,
   checkBodies,
+  encodeBody,
+  type EncodedBody,
   outgoingFraming,
 } from "../base/body/bodies.ts";
 import { Interruption } from "../base/body/body_state.ts";
@@ -199,9 +201,10 @@ export class Connection implements Disposable {
       const transport = this.#transport;
       // Getters of the headers and the body run now, and may try to make another request.
       this.#enter(CLIENT[this.#state].request);
-      let framing, length, isLast;
+      let content, framing, length, isLast;
       try {
-        framing = outgoingFraming(body);
+        content = encodeBody(body);
+        framing = outgoingFraming(content);
         const buffer = transport.beginMessage();
         length = formatRequestPreamble(buffer, method, uri, headers, this.baseHeaders, framing);
         transport.endPreamble(buffer, length);
@@ -215,7 +218,7 @@ export class Connection implements Disposable {
         this.#enter(CLIENT[this.#state].undone);
         throw error;
       }
-      return this.#exchange(method, length, body, framing, isLast, signal);
+      return this.#exchange(method, length, content, framing, isLast, signal);
     } catch (error) {
       cancelUnused(body, error);
       return Promise.reject(error);
@@ -342,7 +345,7 @@ export class Connection implements Disposable {
   async #exchange(
     method: Method,
     length: number,
-    body: BodyOut,
+    body: EncodedBody,
     framing: Framing,
     isLast: boolean,
     signal: AbortSignal | undefined,
@@ -531,8 +534,8 @@ export class Connection implements Disposable {
 function withRange(headers: HeaderDict, start: number, stop: number): HeaderDict {
   const range = new Range(start, stop);
   checkHeaderDict(headers);
-  if (Object.hasOwn(headers, "range")) {
-    const given = headers["range"];
+  const given = Object.hasOwn(headers, "range") ? headers["range"] : undefined;
+  if (given !== undefined) {
     if (!isRange(given)) throw wrongType('headers["range"]', "a Range", given);
     if (given.start !== start || given.stop !== stop) {
       throw new RangeError(`headers["range"]: must be ${range} or left out; got ${given}`);

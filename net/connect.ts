@@ -6,14 +6,14 @@ import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
 import { reworded, systemCode } from "./thrown.ts";
 
-/** What bounds an attempt. */
+/** The bounds of an attempt. */
 export interface ConnectBounds {
   /** Seconds, or `null`. */
   readonly timeout: number | null;
   readonly signal: AbortSignal | undefined;
 }
 
-/** What to check, by the code of an error. */
+/** The advice for an error, by its code. */
 const HINTS: Readonly<Record<string, readonly [host: string, socket: string]>> = {
   EACCES: ["check the firewall", "check who may use the socket and enter its directory"],
   ECONNREFUSED: [
@@ -25,7 +25,7 @@ const HINTS: Readonly<Record<string, readonly [host: string, socket: string]>> =
   ENOENT: ["", "there is no such socket: check that the server runs, and the path"],
 };
 
-/** How the error begins for a name without an address; it has no code. */
+/** The beginning of the error for a name without an address, which has no code. */
 const UNRESOLVED = "failed to lookup address information";
 
 function unresolvedHint(address: Address): string {
@@ -34,7 +34,7 @@ function unresolvedHint(address: Address): string {
     : "check the interface";
 }
 
-/** An error of the system, with the address, which it doesn't name, and what to check. */
+/** Adds the address, and advice, to an error of the system that names neither. */
 function explainConnecting(error: unknown, address: Address): unknown {
   const hints = HINTS[String(systemCode(error))] ?? ["", ""];
   const what = isUnixAddress(address) ? hints[1] : hints[0];
@@ -58,23 +58,26 @@ export async function connectSocket(
           ? await Deno.connect({ ...endpoint, signal })
           : await Deno.connect(endpoint);
       } catch (error) {
-        // Deno settles some at once (no such socket, no route), so a loop of attempts would leave no turn to anything else.
+        // Deno rejects some attempts at once (no such socket, no route): a loop of attempts would
+        // leave no turn to anything else.
         await pause(0, signal);
         throw explainConnecting(error, address);
       }
     },
   );
-  // A message goes out in one write, which must not wait for the acknowledgement of the last one.
+  // A message goes out in a single write, which must not wait for an acknowledgement.
   if ("setNoDelay" in conn) conn.setNoDelay(true);
   return conn;
 }
 
-/** All signals share this function: a closure for each would keep its attempt in memory for long. */
+/**
+ * All signals share this function: a closure for each would keep its attempt in memory for long.
+ */
 const ignore = () => {};
 
 /**
- * Runs an attempt until it succeeds, takes 1.0 to 1.25 times the time-out, or is aborted. A result that comes
- * too late is closed.
+ * Runs an attempt until it succeeds, takes 1.0 to 1.25 times the time-out, or is aborted. A result
+ * that comes too late is closed.
  *
  * @param what Names the attempt in the error.
  */
@@ -86,7 +89,7 @@ export async function bounded<T extends { close(): void }>(
   signal?.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const stopping = new AbortController();
-  // Deno.connect() asks this after it has connected, and would then forget the open socket.
+  // Deno.connect() calls this method after it has connected: an error would lose the open socket.
   stopping.signal.throwIfAborted = ignore;
   const stop = (reason: unknown) => {
     reject(reason);
@@ -132,6 +135,6 @@ export function joinSignals(
   ...signals: readonly (AbortSignal | undefined)[]
 ): AbortSignal | undefined {
   const given = signals.filter((signal) => signal !== undefined);
-  // One alone is used as it is: to combine signals takes a tenth of the time of connecting.
+  // A single signal is used as it is: to combine signals takes a tenth of the time of connecting.
   return given.length < 2 ? given[0] : AbortSignal.any(given);
 }

@@ -1,6 +1,7 @@
 /**
- * One coarse timer for all connections with the same time-out: no connection and no wait needs its own timer or
- * reads the clock. A request as a whole has a limit, too, but only while other connections wait.
+ * One coarse timer for all connections with the same time-out: no connection and no wait needs its
+ * own timer or reads the clock. A request as a whole has a limit, too, but only while other
+ * connections wait.
  */
 
 import type { ByteReader } from "../base/body/byte_io.ts";
@@ -9,15 +10,15 @@ import { type Member, Members } from "../base/members.ts";
 
 export type Interval = ReturnType<typeof setInterval>;
 
-/** Calls a function again and again until the interval is cleared; it doesn't keep the process alive. */
+/** Calls a function at intervals, which don't keep the process alive. */
 export function startInterval(tick: () => void, milliseconds: number): Interval {
   const interval = setInterval(tick, milliseconds);
-  // Where `node:` modules are loaded the types are those of Node, whose timers are objects.
+  // If `node:` modules are loaded, the types are those of Node, whose timers are objects.
   Deno.unrefTimer(interval as unknown as number);
   return interval;
 }
 
-/** How many times the timer ticks within one time-out. */
+/** The number of ticks of the timer within one time-out. */
 const TICKS = 8;
 /** The longest time that a timer can wait, in milliseconds. */
 export const MAX_INTERVAL = 2 ** 31 - 1;
@@ -53,7 +54,7 @@ class Clock {
     this.#deadlines.add(deadline);
   }
 
-  /** With the last deadline it ends. */
+  /** Removes a deadline; the clock ends with the last one. */
   delete(deadline: Deadline): void {
     if (!this.#deadlines.delete(deadline) || this.#deadlines.size > 0) return;
     clearInterval(this.#timer);
@@ -70,14 +71,15 @@ class Clock {
 const clocks = new Map<number, Clock>();
 
 /**
- * How many turns of the microtask queue a program takes, at most, from the end of a response to its next
- * request if it does nothing between the two: with three functions around each request it takes seven.
+ * The most turns of the microtask queue from the end of a response to the next request of a program
+ * that does nothing between the two: with three functions around each request, seven turns.
  */
 const TURNS = 10;
 
 /**
- * Keeps the timer of a time-out running from now until after the last wait of a client, which may begin another one at
- * once: to stop and start it takes a tenth of the time of a request over a connection of its own.
+ * Keeps the timer of a time-out running from now until after the last wait of a client, which may
+ * begin another wait at once. To stop and start the timer takes a tenth of the time of a request
+ * over a connection of its own.
  *
  * @returns A function to call after the last wait.
  */
@@ -107,7 +109,7 @@ export class Deadline implements Disposable, Member {
     this.#clock.add(this);
   }
 
-  /** Ends both waits if one of them has taken too long, at a tick. */
+  /** Ends both waits, at a tick, if either has taken too long. */
   check(): void {
     if (!this.#isOver(this.#reading) && !this.#isOver(this.#writing)) return;
     this.stopReading();
@@ -116,7 +118,7 @@ export class Deadline implements Disposable, Member {
   }
 
   #isOver(since: number): boolean {
-    // The wait began between two ticks, so count one tick more than fit in the time-out.
+    // The wait began between two ticks: one tick more than fit in the time-out must pass.
     return since >= 0 && this.#clock!.tick - since > TICKS;
   }
 
@@ -151,7 +153,7 @@ export class Deadline implements Disposable, Member {
   }
 }
 
-/** A peer that sends less keeps a slot only as long as nobody else wants it. */
+/** Bytes a second: a slower peer keeps its slot only as long as no other connection wants it. */
 const LEAST_BYTES_PER_SECOND = 1024;
 
 /**
@@ -164,20 +166,20 @@ export class RequestWait {
   #before = 0;
   /** Milliseconds of the waits that are over. */
   #waited = 0;
-  /** When the wait that is going on began; `null` while there is none. */
+  /** The beginning of the present wait; `null` while there is none. */
   #since: number | null = null;
 
-  /** Begins with the first request, whose bytes and all others come through this reader. */
+  /** @param reader The reader through which the bytes of all requests come. */
   constructor(reader: ByteReader) {
     this.#reader = reader;
   }
 
-  /** A wait begins, unless one is going on. */
+  /** Begins a wait, unless a wait is going on. */
   begin(): void {
     this.#since ??= performance.now();
   }
 
-  /** The wait ends, if one is going on. */
+  /** Ends the present wait, if there is one. */
   end(): void {
     if (this.#since === null) return;
     this.#waited += performance.now() - this.#since;

@@ -215,3 +215,17 @@ function listenOnFreeName(): Deno.UnixListener {
     }
   }
 }
+
+/**
+ * Removes a socket from a path if nobody listens there any more. Anything else stays, and is in the
+ * way of the one who wants to listen.
+ */
+export async function removeDeadSocket(path: string): Promise<void> {
+  try {
+    if (!(await Deno.lstat(path)).isSocket) return;
+    (await Deno.connect({ transport: "unix", path })).close();
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) await Deno.remove(path);
+    else if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

@@ -4,6 +4,7 @@ import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
   type Answer,
   answerFraming,
+  answerTooLong,
   bodyToHeadError,
   cancelAnswer,
   readAnswer,
@@ -47,7 +48,7 @@ import { Transport } from "./transport.ts";
 /** The end of most connections: nobody's error. */
 const PEER_ENDED = messageOf(new EmptyPreambleError());
 const PEER_ENDED_LINE = `ended: ${new EmptyPreambleError().message}`;
-const TOO_LONG_HINT = 'to answer with 413, see "A limit for bodies" in docs/cookbook.md';
+const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have maxBytes";
 /** Statuses of errors that are part of ordinary work: the connection goes on. */
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
 /**
@@ -293,8 +294,13 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       let returned: unknown;
       let isSending = false;
       try {
-        returned = handle(request, this.#session, api);
-        if (!Array.isArray(returned)) returned = await returned;
+        try {
+          returned = handle(request, this.#session, api);
+          if (!Array.isArray(returned)) returned = await returned;
+        } catch (error) {
+          returned = answerTooLong(method, body, error);
+          if (returned === null) throw error;
+        }
         answer = readAnswer(returned);
         if (transport.closed) throw transport.failure ?? new BodyError("too late");
         const { status, reason, headers } = answer;

@@ -1,9 +1,16 @@
 /** The options of a server. */
 
-import { checkFunction, checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkMethods,
+  copyOptions,
+} from "../base/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import type { Exchange } from "./exchange_watch.ts";
 import { LEVELS, type Logger } from "./logger.ts";
+import { checkSignal } from "./request_signal.ts";
 
 /** The limits and the logger of a server. */
 export interface ServerOptions {
@@ -44,9 +51,21 @@ export interface ServerOptions {
    * @default {nothing is counted}
    */
   onExchange?: ((exchange: Exchange) => void) | undefined;
+  /** Closes the server when it is aborted. */
+  signal?: AbortSignal | undefined;
+  /**
+   * Whether a socket that lies at the path of a Unix socket is replaced if nobody answers there: a
+   * program that has crashed leaves it behind. Only `Server.start()` can do that.
+   *
+   * @default {false}
+   */
+  replaceSocket?: boolean | undefined;
 }
 
-const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger", "onExchange"];
+const OPTIONS = [
+  ...["maxConnections", "maxRequests", "timeout", "logger", "onExchange"],
+  ...["signal", "replaceSocket"],
+];
 
 export function checkServerOptions(options: ServerOptions): ServerOptions {
   const copy = copyOptions(options, OPTIONS);
@@ -56,5 +75,7 @@ export function checkServerOptions(options: ServerOptions): ServerOptions {
   if (copy.timeout !== undefined) checkTimeout(copy.timeout);
   if (copy.logger !== undefined) checkMethods("logger", copy.logger, LEVELS);
   if (copy.onExchange !== undefined) checkFunction("onExchange", copy.onExchange);
+  checkSignal(copy.signal);
+  if (copy.replaceSocket !== undefined) checkBoolean("replaceSocket", copy.replaceSocket);
   return copy;
 }

@@ -1,7 +1,7 @@
 /** A socket with its deadline, the messages that arrive and leave over it, and one way to end. */
 
 import type { Socket } from "../base/app/app.ts";
-import { type BodyOut, cancelQuietly, type WritableBody } from "../base/body/bodies.ts";
+import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
 import { type AheadSource, ByteReader, checkCount, notWritten } from "../base/body/byte_io.ts";
 import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../base/bytes.ts";
 import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
@@ -391,7 +391,11 @@ export class Transport implements AheadSource {
    * available now, goes out in the same write. {@linkcode endSend} takes the result of the promise,
    * and {@linkcode breakWith} its error.
    */
-  beginSend(length: number, body: BodyOut, framing: Framing | undefined): Promise<number | void> {
+  beginSend(
+    length: number,
+    body: EncodedBody,
+    framing: Framing | undefined,
+  ): Promise<number | void> {
     if (body === null) {
       this.#sending = this.#viewOf(length);
     } else {

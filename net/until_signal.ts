@@ -29,8 +29,8 @@ export interface Serving {
   close(): void | Promise<void>;
 }
 
-/** Windows can't send a process SIGTERM. */
-const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
+/** The signals that end programs; Windows can't send SIGTERM. */
+export const TERMINATION_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGINT", "SIGTERM"];
 const DEADLINE = 10;
@@ -69,7 +69,10 @@ export async function serveUntilSignal(
 }
 
 function checkOptions(options: UntilSignalOptions) {
-  const { signals = SIGNALS, deadline = DEADLINE } = copyOptions(options, ["signals", "deadline"]);
+  const { signals = TERMINATION_SIGNALS, deadline = DEADLINE } = copyOptions(options, [
+    "signals",
+    "deadline",
+  ]);
   checkArray("signals", signals);
   for (const [i, signal] of signals.entries()) checkString(`signals[${i}]`, signal);
   if (signals.length === 0) throw new RangeError("signals: must be at least one; got none");

@@ -43,7 +43,7 @@ export interface PoolOptions {
   /** The trusted clients and the identity of the server; if left out, the connections are plain. */
   sslconfig?: ServerSslconfig | undefined;
   /** The options of the server in each worker: limits apply to each worker. */
-  server?: Omit<ServerOptions, "logger" | "onExchange"> | undefined;
+  server?: Omit<ServerOptions, "logger" | "onExchange" | "signal" | "replaceSocket"> | undefined;
   /**
    * The logger for all workers; `console` works.
    *
@@ -308,7 +308,11 @@ function checkExport<T extends PoolExport>(
 }
 
 function checkOptionsOfServer(server: object): ServerOptions {
-  const { logger, onExchange, ...options } = checkServerOptions(server);
+  const { logger, onExchange, signal, replaceSocket, ...options } = checkServerOptions(server);
+  if (signal !== undefined || replaceSocket !== undefined) {
+    const name = signal === undefined ? "replaceSocket" : "signal";
+    throw new TypeError(`options.server.${name}: can't be given for the servers of a pool`);
+  }
   if (logger !== undefined) {
     throw new TypeError("options.server.logger: can't be given; use options.logger");
   }

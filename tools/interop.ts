@@ -1,20 +1,24 @@
 /**
- * `deno task interop`: runs other programs against Degu, as clients, as servers and as proxies, and
- * prints the tables of docs/interop.md. Arguments name the parts: clients, refused, servers,
- * proxies.
+ * `deno task interop`: runs other programs against Degu, as clients, as servers and as proxies,
+ * prints the tables, and fails where those of docs/interop.md differ. Arguments name the parts:
+ * clients, refused, servers, proxies.
  */
 
 import { TempPKI } from "@degu/degu/misc";
-import { printClients } from "./interop/clients.ts";
+import { tryClients } from "./interop/clients.ts";
 import { Served } from "./interop/programs.ts";
-import { printProxies, printRefused, printServers } from "./interop/servers.ts";
+import { tryProxies, tryRefused, tryServers } from "./interop/servers.ts";
+import { differencesFrom, printTable } from "./interop/tables.ts";
 
 const PARTS = {
-  clients: printClients,
-  refused: printRefused,
-  servers: printServers,
-  proxies: printProxies,
+  clients: tryClients,
+  refused: tryRefused,
+  servers: tryServers,
+  proxies: tryProxies,
 };
+
+const page = await Deno.readTextFile(new URL("../docs/interop.md", import.meta.url));
+const differences: string[] = [];
 
 const dir = await Deno.makeTempDir({ prefix: "degu-interop-" });
 try {
@@ -24,11 +28,16 @@ try {
   await Deno.writeTextFile(`${dir}/files/digits`, "0123456789");
   await using pki = await TempPKI.create();
   await using served = await Served.start(pki, `${dir}/files`);
-  for (const [name, print] of Object.entries(PARTS)) {
+  for (const [name, tryPart] of Object.entries(PARTS)) {
     if (Deno.args.length > 0 && !Deno.args.includes(name)) continue;
     console.log(`\n## ${name}\n`);
-    await print(served, pki, dir);
+    for (const table of await tryPart(served, pki, dir)) {
+      printTable(table);
+      differences.push(...differencesFrom(page, table));
+    }
   }
 } finally {
   await Deno.remove(dir, { recursive: true });
 }
+for (const difference of differences) console.error(`docs/interop.md: ${difference}`);
+Deno.exitCode = differences.length > 0 ? 1 : 0;

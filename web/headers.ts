@@ -59,7 +59,9 @@ function valueOf(name: string, value: string): string | number | Range | Content
 /** Makes headers from a dictionary. */
 export function headersOf(dict: HeaderDict): Headers {
   const headers = new Headers();
-  for (const [name, value] of Object.entries(dict)) headers.append(name, String(value));
+  for (const [name, value] of Object.entries(dict)) {
+    if (value !== undefined) headers.append(name, String(value));
+  }
   return headers;
 }
 

@@ -1,7 +1,12 @@
 /** Apps as fetch-style handlers. */
 
 import { api, type App, readApp, type Socket } from "../base/app/app.ts";
-import { bodyToHeadError, cancelAnswer, Request as AppRequest } from "../base/app/message.ts";
+import {
+  answerTooLong,
+  bodyToHeadError,
+  cancelAnswer,
+  Request as AppRequest,
+} from "../base/app/message.ts";
 import {
   abortSession,
   disposeStore,
@@ -116,7 +121,13 @@ export function toFetchHandler(
         }
         owner.throwIfClosed();
         const appRequest = new AppRequest(method, uri, headers, body, [], path, query);
-        const returned = await handle(appRequest, session, api);
+        let returned: unknown;
+        try {
+          returned = await handle(appRequest, session, api);
+        } catch (error) {
+          returned = answerTooLong(method, body, error);
+          if (returned === null) throw error;
+        }
         if (session.message !== null) cancelAnswer(returned, body, session.signal.reason);
         owner.throwIfClosed();
         return makeResponse(method, checkResponse(returned, method, body), closed, end);
@@ -366,7 +377,7 @@ function makeResponse(
   if (method === "HEAD") {
     cancelUnused(body, bodyToHeadError());
     end();
-    const isChunked = framing === "chunked" || Object.hasOwn(headers, "transfer-encoding");
+    const isChunked = framing === "chunked" || headers["transfer-encoding"] !== undefined;
     // With `null`, Deno's server would announce the length 0, but a chunked body has no length.
     const unknown = isChunked && !NULL_BODY.has(status) ? new Blob([]).stream() : null;
     return new Response(unknown, init);

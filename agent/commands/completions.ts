@@ -12,7 +12,9 @@ const SCRIPTS: Readonly<Record<string, typeof bashScript>> = {
 export function addCompletions(program: AgentCommand): void {
   program.command("completions")
     .summary("print a script that completes commands in a shell")
-    .description("Prints a script with which a shell completes commands, options, files and peers.")
+    .description(
+      "Prints a script with which a shell completes commands, options, files, peers, and paths on peers.",
+    )
     .addArgument(new Argument("<shell>", "which one").choices(Object.keys(SCRIPTS)))
     .example('echo "source <(degu completions bash)" >> ~/.bashrc', "bash")
     .example('echo "source <(degu completions zsh)" >> ~/.zshrc', "zsh, after compinit")
@@ -30,7 +32,7 @@ const COMPLETERS = {
   directory: { bash: "_degu_files -d", fish: " -a '(__fish_complete_directories)'" },
   file: { bash: "_degu_files -f", fish: " -F" },
   peer: { bash: "_degu_peers ' '", fish: " -a '(__degu_peers)'" },
-  remote: { bash: "_degu_peers :", fish: " -a '(__degu_peers :)'" },
+  remote: { bash: "_degu_remote || return 0", fish: " -a '(__degu_remote)'" },
 };
 
 /** The completions of each placeholder in angle brackets. */
@@ -50,9 +52,16 @@ function valueOf({ flags, required, optional }: Option): "directory" | "text" | 
 }
 
 /** The completions of the operands of a command, in any order. */
-function completersOf({ registeredArguments }: Command, shell: "bash" | "fish"): string[] {
+function completersOf(
+  { registeredArguments, commands }: Command,
+  shell: "bash" | "fish",
+): string[] {
   const kinds = new Set(registeredArguments.flatMap((each) => KINDS[each.name()] ?? []));
-  const words = registeredArguments.flatMap(({ argChoices = [] }) => argChoices);
+  const subcommands = commands.map((each) => each.name());
+  const words = [
+    ...subcommands,
+    ...registeredArguments.flatMap(({ argChoices = [] }) => argChoices),
+  ];
   const choices = shell === "bash" ? `_degu_words ${linesOf(words)}` : ` -a '${words.join(" ")}'`;
   return [
     ...words.length > 0 ? [choices] : [],
@@ -84,6 +93,23 @@ _degu_words() {
 }
 _degu_peers() {
   _degu_words "$(degu peers --json 2> /dev/null | sed -n 's/^{"name":"\\([^"]*\\)".*/\\1'"$1"'/p')"
+}
+# Names on another device are text that anybody may have chosen: never expanded, always quoted.
+_degu_remote() {
+  local before= peer= rest=$word found after inbox=
+  case $word in
+    :) peer=\${COMP_WORDS[COMP_CWORD - 1]} rest= ;;
+    *:*) peer=\${word%%:*} rest=\${word#*:} before=$peer: ;;
+    *) [[ $previous != : ]] || peer=\${COMP_WORDS[COMP_CWORD - 2]} ;;
+  esac
+  if [[ -z $peer ]]; then _degu_peers :; return 0; fi
+  case "$command \${COMP_WORDS[*]}" in put*|rm*|*--inbox*) inbox=--inbox ;; esac
+  IFS= read rest <<< "$rest"
+  while IFS= read -r found; do
+    [[ $found == */ ]] && after= || after=' '
+    COMPREPLY+=("$before$(printf %q "\${found#*:}")$after")
+  done < <(degu ls --complete $inbox -- "$peer:$rest" 2> /dev/null)
+  return 1
 }
 _degu_files() {
   compopt -o filenames +o nospace 2> /dev/null
@@ -140,6 +166,19 @@ function fishScript(commands: readonly Command[], options: readonly Option[]): s
   return `# Completion of degu for fish: degu completions fish | source
 function __degu_peers
     degu peers --json 2> /dev/null | string replace -rf '^{"name":"([^"]*)".*' "\\$1$argv[1]"
+end
+# Names on another device are text that anybody may have chosen: fish quotes what it completes.
+function __degu_remote
+    set -l path (string unescape -- (commandline -ct))
+    if not string match -q '*:*' -- $path
+        __degu_peers :
+        return
+    end
+    set -l inbox
+    if __fish_seen_subcommand_from put rm; or __fish_contains_opt inbox
+        set inbox --inbox
+    end
+    degu ls --complete $inbox -- $path 2> /dev/null
 end
 complete -c degu -f
 ${options.map((option) => `complete -c degu${fishOption(option)}`).join("\n")}

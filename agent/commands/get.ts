@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { download, remoteDigest } from "../../files.ts";
 import { type AgentCommand, checkSettled, type Context, openDevice } from "../commands.ts";
-import { Failure, USAGE } from "../failure.ts";
+import { FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import {
   isRemotePath,
@@ -19,7 +19,7 @@ export function addGet(program: AgentCommand): void {
   program.command("get")
     .summary("get files from what a peer shares")
     .description(
-      `Gets files, and with -r directories, from what a peer shares.
+      `Gets files, and with -r directories, from what a peer shares; where it shares nothing, from its inbox.
 
 A file goes into TARGET if that is a directory or ends with a slash; else TARGET is its new name. A directory \
 always goes into TARGET, and keeps its name. Without TARGET that is the current directory. A file of the same name is \
@@ -29,13 +29,16 @@ also after Ctrl-C.`,
     .usage("[OPTION]... PEER:PATH... [TARGET]")
     .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
     .option("-r, --recursive", "get directories with everything in them")
-    .option("--inbox", "get them from its inbox instead")
+    .option("--inbox", "get them from its inbox, where it has both")
     .settles()
     .connects()
     .example("degu get laptop:report.pdf", "into the current directory")
     .example("degu get -r laptop:photos/2025 pictures", "a directory, as pictures/2025")
     .example("degu get laptop:a.txt laptop:b.txt texts/", "several; the directory is made")
-    .example("degu get --inbox laptop:report.pdf", "what was put there")
+    .example(
+      "degu get --inbox laptop:report.pdf",
+      "what was put to a peer that also shares a directory",
+    )
     .does(get);
 }
 
@@ -64,7 +67,7 @@ async function get(
   const found: [files: RemoteFiles, jobs: (FileJob | TreeJob)[]][] = [];
   for (const [peer, some] of Map.groupBy(sources, ({ peer }) => peer)) {
     const files = opened.use(
-      await RemoteFiles.open(context, device, peer, inbox ? "inbox" : "share"),
+      await RemoteFiles.open(context, device, peer, inbox ? "inbox" : "either"),
     );
     const isOnly = sources.length === 1;
     const nameOf = ({ names, directory }: RemotePath) => files.name(names, directory);
@@ -131,7 +134,8 @@ export async function findTarget(path: string, several: boolean): Promise<Target
   if (isDirectory && info?.isDirectory === false) throw notDirectory(path);
   const parent = dirname(path);
   if (info === null && !(await ifThere(Deno.stat(parent)))?.isDirectory) {
-    throw new Failure(`there is no directory ${parent}: make it first, with "mkdir -p"`);
+    const problem = `there is no directory ${parent}: make it first, with "mkdir -p"`;
+    throw new Failure(problem, FAILED, { code: "NOT_THERE", path: parent });
   }
   return { path, isDirectory };
 }

@@ -9,7 +9,7 @@ import {
   openIfMade,
   usageError,
 } from "../commands.ts";
-import { Failure } from "../failure.ts";
+import { FAILED, Failure } from "../failure.ts";
 
 export function addInit(program: AgentCommand): void {
   program.command("init")
@@ -32,6 +32,8 @@ async function init(context: Context, given: { readonly name?: string }): Promis
     throw new Failure(
       `there is a device in ${home} already: ${there.name} ${there.id}; give another directory with --home ` +
         "to make another one",
+      FAILED,
+      { code: "ALREADY_THERE", path: home },
     );
   }
   try {

@@ -3,7 +3,14 @@
 import { basename } from "node:path";
 import { upload } from "../../files.ts";
 import { type AgentCommand, checkSettled, type Context, openDevice } from "../commands.ts";
-import { ALREADY_THERE, checkNotReserved, Failure, USAGE, wildcardHint } from "../failure.ts";
+import {
+  ALREADY_THERE,
+  checkNotReserved,
+  FAILED,
+  Failure,
+  USAGE,
+  wildcardHint,
+} from "../failure.ts";
 import { ifThere, type OwnDirectory, ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 import { type FileJob, Transfers } from "../transfers.ts";
@@ -108,7 +115,10 @@ async function findSource(
   const info = await ifThere(Deno.stat(path));
   if (info === null) {
     const hint = wildcardHint(path) ?? "check the name, and the directory that you are in";
-    throw new Failure(`${JSON.stringify(path)} is not there: ${hint}`);
+    throw new Failure(`${JSON.stringify(path)} is not there: ${hint}`, FAILED, {
+      code: "NOT_THERE",
+      path,
+    });
   }
   await own.check(path);
   if (!info.isFile && !info.isDirectory) {
@@ -133,7 +143,7 @@ async function jobOf(
     move: async (to, options) => {
       if (there?.kind === "directory") throw new Failure(`a directory is there: ${name}/`);
       const isOther = there !== null && there.size !== size;
-      if (isOther && !replace) throw new Failure(ALREADY_THERE);
+      if (isOther && !replace) throw new Failure(ALREADY_THERE, FAILED, { code: "ALREADY_THERE" });
       const modified = mtime ?? new Date(0);
       const result = await upload(to, path, files.uri(names), { ...options, replace, modified });
       const wasThere = there !== null && (!replace || (!isOther && result.bytes === 0));

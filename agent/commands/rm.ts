@@ -2,7 +2,7 @@
 
 import { deleteFile, listTree, TransferError, type TreeEntry } from "../../files.ts";
 import { type AgentCommand, type Context, openDevice } from "../commands.ts";
-import { checkNotReserved, explainTransfer, FAILED, Failure, USAGE } from "../failure.ts";
+import { checkNotReserved, codeOf, explainTransfer, FAILED, Failure, USAGE } from "../failure.ts";
 import { parseRemotePath, REASONS, RemoteFiles, type RemotePath } from "../remote_files.ts";
 
 export function addRm(program: AgentCommand): void {
@@ -37,10 +37,10 @@ async function rm(
   const { output } = context;
   const paths = given.map(readArgument);
   let exitCode = 0;
-  const fail = (name: string, message: string) => {
+  const fail = (name: string, message: string, error: unknown) => {
     exitCode = FAILED;
     output.error(message);
-    if (output.json) output.result("", { path: name, error: message });
+    if (output.json) output.result("", { path: name, error: { code: codeOf(error), message } });
   };
   await using device = await openDevice(context);
   for (const [peer, some] of Map.groupBy(paths, ({ peer }) => peer)) {
@@ -55,12 +55,12 @@ async function rm(
         else await remove(context, files, names, directory);
       } catch (error) {
         // A failure about one path leaves the other paths to be removed.
-        if (error instanceof Failure) fail(name, error.message);
+        if (error instanceof Failure) fail(name, error.message, error);
         else if (!(error instanceof TransferError)) throw error;
-        else if (error.status === 404) fail(name, (await files.missing(names)).message);
+        else if (error.status === 404) fail(name, (await files.missing(names)).message, error);
         else {
           const isFull = error.status === 409;
-          fail(name, `${name}: ${isFull ? NOT_EMPTY : explainTransfer(error, "delete")}`);
+          fail(name, `${name}: ${isFull ? NOT_EMPTY : explainTransfer(error, "delete")}`, error);
         }
       }
     }
@@ -91,7 +91,7 @@ async function removeTree(
   context: Context,
   files: RemoteFiles,
   top: readonly string[],
-  onFailed: (name: string, message: string) => void,
+  onFailed: (name: string, message: string, error: unknown) => void,
 ): Promise<void> {
   const { connections } = files;
   const { signal } = context;
@@ -104,9 +104,9 @@ async function removeTree(
     if (staying.has(path.join("/"))) return;
     const names = [...top, ...path];
     const name = files.name(names, kind === "directory");
-    const fail = (problem: string) => {
+    const fail = (problem: string, error?: unknown) => {
       for (let depth = 0; depth < path.length; depth++) staying.add(path.slice(0, depth).join("/"));
-      onFailed(name, `${name}: ${problem}`);
+      onFailed(name, `${name}: ${problem}`, error);
     };
     if (kind === "other") return fail(`it stays, as it is ${REASONS[reason!]}`);
     try {
@@ -115,7 +115,7 @@ async function removeTree(
       if (!(error instanceof TransferError)) throw error;
       // After a 404 the file is gone, most likely by an attempt whose answer was lost.
       if (error.status === 404) context.output.result(name, { removed: name });
-      else fail(error.status === 409 ? IN_USE : explainTransfer(error, "delete"));
+      else fail(error.status === 409 ? IN_USE : explainTransfer(error, "delete"), error);
     }
   };
   const depthOf = ({ kind, path }: typeof entries[number]) =>

@@ -28,7 +28,7 @@ import type { Area } from "../remote_files.ts";
 /** The inbox of `--inbox` without a value; shells don't expand it in `--inbox=~/Inbox`, either. */
 const DEFAULT_INBOX = "~/Inbox";
 
-interface Options {
+export interface ServeOptions {
   readonly share?: string;
   readonly inbox?: string;
   readonly listen?: Address[];
@@ -59,6 +59,7 @@ export function addServe(program: AgentCommand): void {
     .option("--verbose", "print a line for each file, not one for all that a peer does")
     .example("degu serve --share ~/Pictures", "to read")
     .example("degu serve --inbox", "to write, into ~/Inbox")
+    .example("degu serve --share ~/Shared --inbox ~/Shared", "one directory for both")
     .example(
       "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
       "both, at one address",
@@ -66,13 +67,14 @@ export function addServe(program: AgentCommand): void {
     .does(serve);
 }
 
-async function serve(context: Context, options: Options): Promise<void> {
+async function serve(context: Context, options: ServeOptions): Promise<void> {
   const { home, output, signal } = context;
   await using device = await openOrMakeDevice(context);
-  const share = options.share === undefined ? null : await checkShare(options.share, home);
   const inbox = options.inbox === undefined
     ? null
     : await checkInbox(inboxPath(options.inbox), home, output);
+  // One directory for both may have just been made.
+  const share = options.share === undefined ? null : await checkShare(options.share, home);
   const served = { name: device.name, share, inbox };
   using events = new ServeEvents(output, options.verbose === true);
   const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
@@ -100,7 +102,7 @@ async function serve(context: Context, options: Options): Promise<void> {
   await Promise.all(serving);
 }
 
-function inboxPath(given: string): string {
+export function inboxPath(given: string): string {
   if (given !== DEFAULT_INBOX) return given;
   const person = personalDirectory();
   if (person !== null) return join(person, "Inbox");
@@ -169,7 +171,8 @@ export function makeServeApp(
 export async function checkShare(dir: string, home: string, option = "--share"): Promise<string> {
   const path = await labelled(option, ifThere(Deno.realPath(dir)));
   if (path === null) {
-    throw new Failure(`${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`);
+    const problem = `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`;
+    throw new Failure(problem, FAILED, { code: "NOT_THERE", path: dir });
   }
   if (!(await Deno.stat(path)).isDirectory) {
     throw new Failure(`${option}: ${dir} is no directory`);

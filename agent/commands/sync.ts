@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import type { TreeEntry } from "../../files.ts";
 import { type AgentCommand, type Context, openDevice, repeated } from "../commands.ts";
-import { checkNotReserved, Failure, USAGE } from "../failure.ts";
+import { checkNotReserved, FAILED, Failure, USAGE } from "../failure.ts";
 import { IgnoreRules } from "../ignore.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, REASONS, RemoteFiles } from "../remote_files.ts";
@@ -103,7 +103,12 @@ async function sync(
 async function checkLocal(root: string, isTarget: boolean): Promise<void> {
   const info = await ifThere(Deno.stat(root));
   if (info === null && isTarget) return;
-  if (info === null) throw new Failure(`there is no directory ${JSON.stringify(root)}`);
+  if (info === null) {
+    throw new Failure(`there is no directory ${JSON.stringify(root)}`, FAILED, {
+      code: "NOT_THERE",
+      path: root,
+    });
+  }
   if (info.isDirectory) return;
   const advice = isTarget ? "name a directory" : 'put a file with "degu put"';
   throw new Failure(`${JSON.stringify(root)} is not a directory: ${advice}`);

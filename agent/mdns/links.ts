@@ -22,7 +22,7 @@ const TTL = 255;
 /** The flag of responses (RFC 1035 §4.1.1, RFC 6762 §18.4). */
 const AUTHORITATIVE_ANSWER = 1 << 10;
 /** The groups of mDNS (RFC 6762 §3). */
-const GROUPS = { udp4: "224.0.0.251", udp6: "ff02::fb" } as const;
+export const GROUPS = { udp4: "224.0.0.251", udp6: "ff02::fb" } as const;
 
 /** The parts of the network that a test replaces. */
 export interface Network {

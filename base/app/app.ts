@@ -2,7 +2,7 @@
 
 import type { Request, Response, ResponseTuple } from "./message.ts";
 import type { PeerCertificate, Session } from "./session.ts";
-import { type Bodies, bodies } from "../body/bodies.ts";
+import { type Bodies, bodies, type BodyOut } from "../body/bodies.ts";
 import { wrongType } from "../checks.ts";
 import { ContentRange, Range } from "../wire/range.ts";
 
@@ -43,7 +43,7 @@ export type AppFunction = (
   request: Request,
   session: Session,
   api: Api,
-) => ResponseTuple | Response | Promise<ResponseTuple | Response>;
+) => ResponseTuple | Response<BodyOut> | Promise<ResponseTuple | Response<BodyOut>>;
 
 /** An app that is an object, which may accept or refuse a peer when it connects. */
 export interface AppObject {
@@ -54,7 +54,14 @@ export interface AppObject {
    * else.
    */
   onConnect?(session: Session, sock: Socket): boolean | Promise<boolean>;
+  /** Releases what the app holds; the program that made the app calls it, and no server does. */
+  [Symbol.asyncDispose]?(): PromiseLike<void>;
+  /** Releases what the app holds, at once. */
+  [Symbol.dispose]?(): void;
 }
+
+/** The methods of an app besides `handle`: wrappers of an app pass them on. */
+export const APP_HOOKS = ["onConnect", Symbol.asyncDispose, Symbol.dispose] as const;
 
 /** An app: a function, or an object with that function as its method `handle`. */
 export type App = AppFunction | AppObject;
@@ -103,4 +110,11 @@ export function readApp(app: App, label: string): AppParts {
     handle: (request, session, api) => app.handle(request, session, api),
     onConnect: onConnect === undefined ? null : (session, sock) => app.onConnect!(session, sock),
   };
+}
+
+/** Disposes of an app, if it can be disposed of. */
+export async function disposeApp(app: App): Promise<void> {
+  if (typeof app === "function") return;
+  if (app[Symbol.asyncDispose] !== undefined) await app[Symbol.asyncDispose]!();
+  else app[Symbol.dispose]?.();
 }

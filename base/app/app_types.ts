@@ -8,7 +8,7 @@ export type { BodyInput } from "../body/body_source.ts";
 export type { ByteSink, ByteSource } from "../body/byte_io.ts";
 export type { ChunkedBody } from "../body/chunked_body.ts";
 export type { Chunk, ChunkExtension } from "../wire/chunk.ts";
-export type { HeaderDict } from "../wire/headers.ts";
+export type { HeaderDict, ReceivedHeaders } from "../wire/headers.ts";
 export type { Method } from "../wire/preamble.ts";
 export type { ContentRange, Range } from "../wire/range.ts";
 export type { Api, App, AppFunction, AppObject, Socket } from "./app.ts";

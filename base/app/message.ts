@@ -2,12 +2,22 @@
  * Requests as an app gets them, responses as a client gets them, and the rules for an app's answer.
  */
 
-import { type BodyIn, type BodyOut, cancelUnused, outgoingFraming } from "../body/bodies.ts";
-import { EMPTY } from "../bytes.ts";
+import {
+  type BodyIn,
+  type BodyOut,
+  cancelUnused,
+  encodeBody,
+  type EncodedBody,
+  outgoingFraming,
+} from "../body/bodies.ts";
+import { Body } from "../body/body.ts";
+import { type BodyReadOptions, isTooLong } from "../body/body_state.ts";
+import { ChunkedBody } from "../body/chunked_body.ts";
+import { EMPTY, realLength, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { BodyError, typeName } from "../errors.ts";
 import { INSPECT, inspectFields } from "../printable.ts";
-import type { Framing, HeaderDict } from "../wire/headers.ts";
+import type { Framing, HeaderDict, ReceivedHeaders } from "../wire/headers.ts";
 import { checkStatus, isBodiless, type Method } from "../wire/preamble.ts";
 import { buildUri } from "../wire/uri.ts";
 
@@ -36,15 +46,15 @@ export type ResponseTuple = readonly [
  * );
  * ```
  */
-export class Response {
+export class Response<B extends BodyOut = BodyIn> {
   /** The status, 100 to 599. */
   readonly status: number;
   /** The reason phrase. */
   readonly reason: string;
   /** The headers by lower-case name. */
-  readonly headers: HeaderDict;
+  readonly headers: ReceivedHeaders;
   /** The body, or `null`. A body must be consumed before the connection's next request. */
-  readonly body: BodyIn;
+  readonly body: B;
 
   /**
    * Makes a response from its four parts.
@@ -54,15 +64,72 @@ export class Response {
    * @param headers The headers by lower-case name.
    * @param body The body, or `null` for none.
    */
-  constructor(status: number, reason: string, headers: HeaderDict, body: BodyIn) {
+  constructor(status: number, reason: string, headers: HeaderDict, body: B) {
     this.status = status;
     this.reason = reason;
-    this.headers = headers;
+    // A program that makes one for itself gives headers to be sent.
+    this.headers = headers as ReceivedHeaders;
     this.body = body;
   }
 
+  /** Whether the status is a success, 200 to 299. */
+  get ok(): boolean {
+    return this.status >= 200 && this.status <= 299;
+  }
+
+  /**
+   * Reads the data of the body, which is empty if the body is `null`.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws the same errors as {@linkcode Body.prototype.bytes}.
+   */
+  async bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+    return await receivedBody(this.body).bytes(options);
+  }
+
+  /**
+   * Reads the data of the body as UTF-8 text, which is `""` if the body is `null`.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws the same errors as {@linkcode Body.prototype.text}.
+   */
+  async text(options?: BodyReadOptions): Promise<string> {
+    return await receivedBody(this.body).text(options);
+  }
+
+  /**
+   * Reads the data of the body, and parses it as JSON. A body that is `null` has none.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws the same errors as {@linkcode Body.prototype.json}.
+   */
+  async json(options?: BodyReadOptions): Promise<unknown> {
+    return await receivedBody(this.body).json(options);
+  }
+
+  /**
+   * Gives up the rest of the body, so that the connection can make another request: up to 64 KiB
+   * are read and dropped. A longer body is canceled, which closes the connection. Never rejects.
+   */
+  async discard(): Promise<void> {
+    const body: BodyOut = this.body;
+    if (body === null || typeof body !== "object" || !("cancel" in body)) return;
+    try {
+      if ("bytes" in body) await body.bytes({ maxBytes: MAX_DISCARDED_BYTES });
+      else await body.cancel();
+    } catch {
+      // A body that is too long is left as it was; any other has ended, or is in use.
+      await Promise.resolve(body.cancel()).catch(() => {});
+    }
+  }
+
+  /** Gives up the rest of the body: {@linkcode Response.prototype.discard}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.discard();
+  }
+
   /** The four parts in order, so a response can be destructured like a tuple. */
-  *[Symbol.iterator](): Generator<number | string | HeaderDict | BodyIn, void, void> {
+  *[Symbol.iterator](): Generator<number | string | ReceivedHeaders | B, void, void> {
     yield this.status;
     yield this.reason;
     yield this.headers;
@@ -74,6 +141,22 @@ export class Response {
     const { status, reason, headers, body } = this;
     return inspectFields("Response", { status, reason, headers, body }, inspect, options);
   }
+}
+
+/** The most bytes of an unwanted body that are read to keep its connection. */
+const MAX_DISCARDED_BYTES = 65536;
+
+/** A body that can be read, for a body of any kind. */
+function receivedBody(body: BodyOut): NonNullable<BodyIn> {
+  const encoded = encodeBody(body) ?? EMPTY;
+  if (encoded instanceof Uint8Array) {
+    return new Body(new Blob([viewOf(encoded).slice()]).stream(), realLength(encoded));
+  }
+  if ("bytes" in encoded) return encoded;
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  encoded.writeTo(writable).then(() => writable.close(), (error) => writable.abort(error))
+    .catch(() => {});
+  return encoded.chunked ? new ChunkedBody(readable) : new Body(readable, encoded.contentLength);
 }
 
 /**
@@ -97,7 +180,7 @@ export class Request {
   /** The request target as it was sent. */
   readonly uri: string;
   /** The headers by lower-case name. */
-  readonly headers: HeaderDict;
+  readonly headers: ReceivedHeaders;
   /**
    * The body, or `null`. If the body is not read to its end, the session ends after the response.
    */
@@ -131,11 +214,20 @@ export class Request {
   ) {
     this.method = method;
     this.uri = uri;
-    this.headers = headers;
+    // A program that makes one for itself gives headers to be sent.
+    this.headers = headers as ReceivedHeaders;
     this.body = body;
     this.mount = mount;
     this.path = path;
     this.query = query;
+  }
+
+  /**
+   * The parameters of the query, decoded, as new `URLSearchParams` for each call: empty if there is
+   * no query.
+   */
+  get searchParams(): URLSearchParams {
+    return new URLSearchParams(this.query ?? "");
   }
 
   /** Moves the first component of the path to `mount` and returns it; `null` if none is left. */
@@ -179,7 +271,7 @@ export interface Answer {
   readonly status: number;
   readonly reason: string;
   readonly headers: HeaderDict;
-  readonly body: BodyOut;
+  readonly body: EncodedBody;
 }
 
 /**
@@ -189,7 +281,8 @@ export interface Answer {
 export function readAnswer(returned: unknown): Answer {
   if (Array.isArray(returned)) {
     if (returned.length === 4) {
-      return { status: returned[0], reason: returned[1], headers: returned[2], body: returned[3] };
+      const [status, reason, headers, body] = returned;
+      return { status, reason, headers, body: encodeBody(body, "response.") };
     }
     throw new TypeError(
       `response: must be [status, reason, headers, body]; got ${returned.length} items`,
@@ -200,8 +293,8 @@ export function readAnswer(returned: unknown): Answer {
   if (!isResponse) {
     throw wrongType("response", "[status, reason, headers, body] or a Response", returned);
   }
-  const { status, reason, headers, body } = returned as Answer;
-  return { status, reason, headers, body };
+  const { status, reason, headers, body } = returned as Response<BodyOut>;
+  return { status, reason, headers, body: encodeBody(body, "response.") };
 }
 
 /**
@@ -234,7 +327,7 @@ export function answerFraming(
 export function announcedFraming(
   method: Method,
   status: number,
-  body: BodyOut,
+  body: EncodedBody,
   owner = "",
 ): Framing | undefined {
   if (body !== null && (status === 204 || status === 304)) {
@@ -242,6 +335,19 @@ export function announcedFraming(
   }
   const isAsGiven = body === null && status !== 204 && isBodiless(method, status);
   return isAsGiven ? undefined : outgoingFraming(body, owner);
+}
+
+/**
+ * The answer to a request whose body is too long for its app, the one answer that is not the app's;
+ * `null` if an error of the app says something else.
+ */
+export function answerTooLong(
+  method: Method,
+  body: BodyIn,
+  error: unknown,
+): ResponseTuple | null {
+  if (!(error instanceof BodyError) || !isTooLong(body, error)) return null;
+  return makeEmptyResponse(method, 413, "Content Too Large");
 }
 
 /**

@@ -84,7 +84,8 @@ export class Session {
   readonly maxRequests: number;
   /**
    * Values that an app keeps for the connection. When the connection has ended and the app has
-   * returned, every value with `[Symbol.dispose]` is disposed of, the last first.
+   * returned, every value with `[Symbol.dispose]`, or else with `[Symbol.asyncDispose]`, is
+   * disposed of, the last first.
    */
   readonly store: Map<string, unknown> = new Map();
   /** The verified certificate of the peer; `null` if it has none. */
@@ -215,7 +216,9 @@ export function disposeStore(session: Session, report: (error: unknown) => void)
   session.store.clear();
   for (const value of values) {
     try {
-      const returned = (value as Partial<Disposable> | null | undefined)?.[Symbol.dispose]?.();
+      const given = value as Partial<Disposable & AsyncDisposable> | null | undefined;
+      const isSync = typeof given?.[Symbol.dispose] === "function";
+      const returned = isSync ? given[Symbol.dispose]!() : given?.[Symbol.asyncDispose]?.();
       // The type of a dispose method allows async functions, and nothing else awaits their
       // promises.
       Promise.resolve<unknown>(returned).catch(report);
@@ -248,6 +251,11 @@ export function tieToTrust(session: Session, trust: SessionTrust): void {
   signal.addEventListener("abort", close);
   ties.set(session, { trust, release: () => signal.removeEventListener("abort", close) });
   if (signal.aborted) close();
+}
+
+/** The trust that a session is tied to; `null` if its server trusts its peer for ever. */
+export function trustOf(session: Session): SessionTrust | null {
+  return ties.get(session)?.trust ?? null;
 }
 
 /**

@@ -3,7 +3,7 @@
 import { Body, bodyProgress, type Progress } from "./body.ts";
 import { BodyIter, ChunkedBodyIter, writeTrustedIter } from "./body_iter.ts";
 import type { ByteSink } from "./byte_io.ts";
-import { realLength } from "../bytes.ts";
+import { encodeText, realLength } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { ChunkedBody, chunkedProgress, writeTrustedChunks } from "./chunked_body.ts";
 import { BodyError } from "../errors.ts";
@@ -13,8 +13,11 @@ import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 /** The body of a received message. */
 export type BodyIn = null | Body | ChunkedBody;
 
-/** The body of a message to be sent. */
-export type BodyOut = null | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
+/** The body of a message to be sent; a string is sent as UTF-8. */
+export type BodyOut = null | string | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
+
+/** A body without a text that is still to be encoded. */
+export type EncodedBody = Exclude<BodyOut, string>;
 
 /**
  * The four body classes. The `bodies` option of a client accepts other classes with the same
@@ -43,7 +46,16 @@ export function checkBodies(bodies: Bodies): void {
 }
 
 /** A body that writes itself: of this package, another copy of it, or another class. */
-export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
+export type WritableBody = Exclude<EncodedBody, null | Uint8Array>;
+
+/**
+ * Encodes a body that is a text; any other body is returned as it is.
+ *
+ * @throws {RangeError} if the text has a lone surrogate.
+ */
+export function encodeBody(body: BodyOut, owner = ""): EncodedBody {
+  return typeof body === "string" ? encodeText(`${owner}body`, body) : body;
+}
 
 /**
  * Checks a body that a caller or an app wants to send, by its members, and returns its framing.
@@ -53,7 +65,7 @@ export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
  * @throws {RangeError} if the body is a `Uint8Array` of more than 16777216 bytes.
  * @throws {BodyError} if the body has been used before.
  */
-export function outgoingFraming(body: BodyOut, owner = ""): Framing {
+export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
   if (body === null) return null;
   if (body instanceof Uint8Array) {
     const length = realLength(body);
@@ -64,11 +76,8 @@ export function outgoingFraming(body: BodyOut, owner = ""): Framing {
   }
   const framing = framingOf(body);
   if (framing === null) {
-    const wanted = "null, a Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter";
-    const error = wrongType(`${owner}body`, wanted, body);
-    // A text has no bytes before it is encoded.
-    if (typeof body === "string") error.message += "; encode it: new TextEncoder().encode(text)";
-    throw error;
+    const wanted = "null, a string, Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter";
+    throw wrongType(`${owner}body`, wanted, body);
   }
   if (body.used === true) throw new BodyError(`${owner}body: has been used before`);
   return framing;

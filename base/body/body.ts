@@ -23,7 +23,15 @@ import { decodeText, EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import { type BodyInput, type BodySource, largerPiece, openSource } from "./body_source.ts";
-import { type BodyReader, BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";
+import {
+  type BodyReader,
+  type BodyReadOptions,
+  BodyState,
+  limitOf,
+  PIECE_BYTES,
+  tooLongError,
+} from "./body_state.ts";
+import { openFile } from "./file_source.ts";
 import { type ByteSink, Collector } from "./byte_io.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -155,6 +163,33 @@ export class Body implements AsyncIterable<Uint8Array> {
     this.contentLength = contentLength;
   }
 
+  /**
+   * Opens a file, and makes a body of its present bytes. The file is closed when the body is
+   * consumed, canceled or disposed of, or fails. Needs `--allow-read` of the file.
+   *
+   * @param path The path, or a `file:` URL, of a regular file.
+   * @throws {TypeError} if the path is neither a string nor a URL.
+   * @throws {RangeError} if something else than a file has the path.
+   * @throws the error of the system if the file can't be opened.
+   *
+   * @example
+   * ```ts
+   * import { Body } from "@degu/degu/base";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const path = await Deno.makeTempFile();
+   * await Deno.writeTextFile(path, "hello");
+   * const body = await Body.fromFile(path);
+   * assertEquals(body.contentLength, 5);
+   * assertEquals(await body.text(), "hello");
+   * await Deno.remove(path);
+   * ```
+   */
+  static async fromFile(path: string | URL): Promise<Body> {
+    const { source, size } = await openFile(path);
+    return new Body(source, size);
+  }
+
   /** True once any operation has begun. */
   get used(): boolean {
     return this.#state.used;
@@ -180,20 +215,28 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   read(size?: number): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#readAs(size, ownBytes);
+    return this.#readAs(size, "read", ownBytes);
   }
 
   /**
    * Reads bytes and converts them, if possible in the source's buffer: for a small body, nothing
    * costs more than a copy.
+   *
+   * @param options The most bytes that the caller wants; `"read"` for a read without a limit of its
+   * own.
    */
-  async #readAs<Value>(size: number | undefined, convert: Convert<Value>): Promise<Value> {
+  async #readAs<Value>(
+    size: number | undefined,
+    options: BodyReadOptions | undefined | "read",
+    convert: Convert<Value>,
+  ): Promise<Value> {
     if (size !== undefined) checkInteger("size", size, 0, MAX_READ_BYTES);
+    const limit = options === "read" ? null : limitOf(options);
     if (!this.#state.beginRead()) return convert(EMPTY, false);
     const wanted = Math.min(size ?? Infinity, this.#reader.remaining);
-    if (wanted > MAX_READ_BYTES) {
+    if (wanted > (limit ?? MAX_READ_BYTES)) {
       this.#state.undo();
-      throw tooLongError(this, `${wanted}`, "give a size, iterate, or use writeTo");
+      throw tooLongError(this, limit, `${wanted}`);
     }
     const isOwn = wanted > this.#source.reader.buffered;
     let bytes = isOwn ? this.#collect(wanted) : this.#state.fromSource(this.#reader.view(wanted));
@@ -213,29 +256,36 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   /**
-   * Reads the bytes that are left, up to 16777216: {@linkcode Body.prototype.read} without a size.
+   * Reads the bytes that are left, if they are not too many.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws {BodyError} with the code `"TOO_LONG"` if more are left; the body stays as it was. With
+   * the code `null` if the body is in use, has failed, or was consumed before.
    */
-  bytes(): Promise<Uint8Array<ArrayBuffer>> {
-    return this.read();
+  bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#readAs(undefined, options, ownBytes);
   }
 
   /**
-   * Reads the bytes that are left, up to 16777216, as UTF-8 text. A byte order mark is kept.
+   * Reads the bytes that are left, if they are not too many, as UTF-8 text. A byte order mark is
+   * kept.
    *
-   * @throws {TypeError} if the bytes are not valid UTF-8; else as {@linkcode Body.prototype.read}
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws {TypeError} if the bytes are not valid UTF-8; else as {@linkcode Body.prototype.bytes}
    * does.
    */
-  text(): Promise<string> {
-    return this.#readAs(undefined, decodeText);
+  text(options?: BodyReadOptions): Promise<string> {
+    return this.#readAs(undefined, options, decodeText);
   }
 
   /**
-   * Reads the bytes that are left, up to 16777216, and parses them as JSON.
+   * Reads the bytes that are left, if they are not too many, and parses them as JSON.
    *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
    * @throws {SyntaxError} if the bytes are not JSON; else as {@linkcode Body.prototype.text} does.
    */
-  async json(): Promise<unknown> {
-    return JSON.parse(await this.text());
+  async json(options?: BodyReadOptions): Promise<unknown> {
+    return JSON.parse(await this.text(options));
   }
 
   /**
@@ -297,6 +347,11 @@ export class Body implements AsyncIterable<Uint8Array> {
    */
   cancel(reason?: unknown): Promise<void> {
     return this.#state.cancel(reason);
+  }
+
+  /** Cancels the rest, if there is any: {@linkcode Body.prototype.cancel}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.cancel();
   }
 
   static {

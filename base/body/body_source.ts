@@ -64,7 +64,7 @@ export function openSource(input: BodyInput): BodySource {
 }
 
 /** A file or another source with a position: exactly the bytes of the body are read from it. */
-class PlainSource extends BodySource {
+export class PlainSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
   readonly isShared = true;
   readonly #source: ByteSource;

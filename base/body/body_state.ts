@@ -12,6 +12,7 @@
  */
 
 import { EMPTY } from "../bytes.ts";
+import { checkInteger, copyOptions } from "../checks.ts";
 import { BodyError } from "../errors.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
@@ -313,24 +314,56 @@ export class BodyState {
 
 // ───────────────────────── shared by the operations of both classes
 
+/** How much of a body is read at once. */
+export interface BodyReadOptions {
+  /**
+   * The most bytes, 0 to 16777216. A longer body is a {@linkcode BodyError} with the code
+   * `"TOO_LONG"`.
+   *
+   * @default {16777216}
+   */
+  maxBytes?: number | undefined;
+}
+
+/** The most bytes that the options of a read allow. */
+export function limitOf(options: BodyReadOptions | undefined): number {
+  if (options === undefined) return MAX_READ_BYTES;
+  const { maxBytes = MAX_READ_BYTES } = copyOptions(options, ["maxBytes"]);
+  checkInteger("maxBytes", maxBytes, 0, MAX_READ_BYTES);
+  return maxBytes;
+}
+
 /** The bodies that were too long to be collected, by the error of that collection. */
 const tooLong = new WeakMap<Error, object>();
 
 /**
- * The error for collecting more bytes than a read may return, with the number of bytes left and an
- * alternative.
+ * The error for collecting a body with more bytes than the limit.
+ *
+ * @param limit The limit of the caller; `null` for the limit of `read()`.
+ * @param left The number of bytes that are left, as far as it is known.
  */
-export function tooLongError(body: object, left: string, instead: string): RangeError {
-  const error = new RangeError(
-    `one read returns at most ${MAX_READ_BYTES} bytes; ${left} are left: ${instead}`,
-  );
+export function tooLongError(
+  body: object,
+  limit: number | null,
+  left: string,
+): RangeError | BodyError {
+  const error = limit === null
+    ? new RangeError(
+      `one read returns at most ${MAX_READ_BYTES} bytes; ${left} are left: give a size, iterate, ` +
+        "or use writeTo",
+    )
+    : new BodyError(
+      `the body has ${left} bytes, and at most ${limit} are wanted: raise maxBytes, iterate, or use ` +
+        "writeTo",
+      { code: "TOO_LONG" },
+    );
   tooLong.set(error, body);
   return error;
 }
 
 /** Whether an error says that this body was too long to be collected. */
 export function isTooLong(body: object | null, error: unknown): boolean {
-  return body !== null && error instanceof RangeError && tooLong.get(error) === body;
+  return body !== null && error instanceof Error && tooLong.get(error) === body;
 }
 
 /**

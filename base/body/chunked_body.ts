@@ -5,7 +5,14 @@ import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import type { Progress } from "./body.ts";
 import { type BodyInput, type BodySource, largerPiece, openSource } from "./body_source.ts";
-import { type BodyReader, BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";
+import {
+  type BodyReader,
+  type BodyReadOptions,
+  BodyState,
+  limitOf,
+  PIECE_BYTES,
+  tooLongError,
+} from "./body_state.ts";
 import { type ByteReader, type ByteSink, Collector } from "./byte_io.ts";
 
 /** The progress of reading a body, in bytes of data; `null` for a body of another class. */
@@ -93,14 +100,23 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {RangeError} if more than 16777216 bytes are left; the rest is then canceled.
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
-  async read(): Promise<Uint8Array<ArrayBuffer>> {
+  read(): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#collect("read");
+  }
+
+  /** @param options The most bytes that the caller wants; `"read"` for a read without a limit. */
+  async #collect(
+    options: BodyReadOptions | undefined | "read",
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const limit = options === "read" ? null : limitOf(options);
     if (!this.#state.beginRead()) return new Uint8Array(0);
+    const most = limit ?? MAX_READ_BYTES;
     // Room for one byte more than is allowed shows whether there are too many.
-    const collector = Collector.upTo(MAX_READ_BYTES + 1);
+    const collector = Collector.upTo(most + 1);
     while (!this.#reader.done) {
       collector.add(await this.#state.fromSource(this.#reader.read(collector.room())));
-      if (collector.length > MAX_READ_BYTES) {
-        const error = tooLongError(this, "more", "iterate, or use writeTo");
+      if (collector.length > most) {
+        const error = tooLongError(this, limit, "more");
         this.#state.cancel(error);
         throw error;
       }
@@ -109,29 +125,37 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     return collector.collected();
   }
 
-  /** Reads the data that is left, up to 16777216 bytes: {@linkcode ChunkedBody.prototype.read}. */
-  bytes(): Promise<Uint8Array<ArrayBuffer>> {
-    return this.read();
-  }
-
   /**
-   * Reads the data that is left, up to 16777216 bytes, as UTF-8 text. A byte order mark is kept.
+   * Reads the data that is left, if it is not too long.
    *
-   * @throws {TypeError} if the data is not valid UTF-8; else as
-   * {@linkcode ChunkedBody.prototype.read} does.
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws {BodyError} with the code `"TOO_LONG"` if more are left; the rest is then canceled.
+   * With the code `null` if the body is in use, has failed, or was consumed before.
    */
-  async text(): Promise<string> {
-    return decodeText(await this.read());
+  bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#collect(options);
   }
 
   /**
-   * Reads the data that is left, up to 16777216 bytes, and parses it as JSON.
+   * Reads the data that is left, if it is not too long, as UTF-8 text. A byte order mark is kept.
    *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws {TypeError} if the data is not valid UTF-8; else as
+   * {@linkcode ChunkedBody.prototype.bytes} does.
+   */
+  async text(options?: BodyReadOptions): Promise<string> {
+    return decodeText(await this.bytes(options));
+  }
+
+  /**
+   * Reads the data that is left, if it is not too long, and parses it as JSON.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
    * @throws {SyntaxError} if the data is not JSON; else as {@linkcode ChunkedBody.prototype.text}
    * does.
    */
-  async json(): Promise<unknown> {
-    return JSON.parse(await this.text());
+  async json(options?: BodyReadOptions): Promise<unknown> {
+    return JSON.parse(await this.text(options));
   }
 
   /**
@@ -186,6 +210,11 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    */
   cancel(reason?: unknown): Promise<void> {
     return this.#state.cancel(reason);
+  }
+
+  /** Cancels the rest, if there is any: {@linkcode ChunkedBody.prototype.cancel}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.cancel();
   }
 
   static {

@@ -29,11 +29,26 @@ import {
 import { allows, NAME, NAME_LOWER, VALUE } from "./tables.ts";
 
 /**
- * Headers by name. As received: lower-case names and no prototype. As sent: a plain object. In both
- * `content-length` is a number, `range` a {@linkcode Range}, `content-range` a
- * {@linkcode ContentRange} and everything else a string.
+ * Headers by lower-case name, to be sent: a plain object. `content-length` is a number, `range` a
+ * {@linkcode Range}, `content-range` a {@linkcode ContentRange} and everything else a string. A
+ * header that is `undefined` is left out.
  */
-export type HeaderDict = Record<string, string | number | Range | ContentRange>;
+export type HeaderDict = Record<string, string | number | Range | ContentRange | undefined>;
+
+/**
+ * Headers by lower-case name, as they were received: an object without a prototype. They can be
+ * sent on, as they are or in a copy.
+ */
+export type ReceivedHeaders =
+  & {
+    /** The number of bytes in the body, if it is announced. */
+    readonly "content-length"?: number;
+    /** The range of a request. */
+    readonly range?: Range;
+    /** The range of a response. */
+    readonly "content-range"?: ContentRange;
+  }
+  & { readonly [name: string]: string | undefined };
 
 /** The message that headers belong to; only PUT and POST requests may have a body. */
 export type HeaderContext = "request" | "request without body" | "response" | "any";
@@ -292,11 +307,14 @@ export function formatHeaderLines(
     // V8 compares only the object's shape in such a loop; Object.hasOwn() makes 12 headers slower
     // by an eighth.
     if (!Object.prototype.hasOwnProperty.call(headers, name)) continue;
+    const value = headers[name];
+    if (value === undefined) continue;
     names.push(name);
-    values.push(headers[name]);
+    values.push(value);
   }
   if (base !== null) {
     for (const name of Object.keys(base)) {
+      if (base[name] === undefined) continue;
       const index = names.indexOf(name);
       values[index < 0 ? names.push(name) - 1 : index] = base[name];
     }

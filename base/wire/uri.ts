@@ -93,10 +93,12 @@ export function checkUri(uri: string, label = "uri"): void {
  * Builds a URI from path components and a query.
  *
  * @param path The components of the path; `[]` and `[""]` both give `/`.
- * @param query The text behind the `?`, or `null` for none.
- * @throws {TypeError} if a component or the query has a wrong type.
- * @throws {RangeError} if a component or the query has a character that is not allowed, a component
- * is `..`, or a component before the last is empty.
+ * @param query The text behind the `?`, which must need no escaping. Or parameters, which are
+ * escaped so that `new URLSearchParams(query)` reads them back. `null`, and no parameters, give no
+ * query.
+ * @throws {TypeError} if a component, the query or a parameter has a wrong type.
+ * @throws {RangeError} if a component or a text as query has a character that is not allowed, a
+ * component is `..`, a component before the last is empty, or a parameter has a lone surrogate.
  *
  * @example
  * ```ts
@@ -105,9 +107,13 @@ export function checkUri(uri: string, label = "uri"): void {
  *
  * assertEquals(buildUri([], null), "/");
  * assertEquals(buildUri(["foo", "bar", ""], "key=value"), "/foo/bar/?key=value");
+ * assertEquals(buildUri(["files"], { glob: "*.jpg", by: "size" }), "/files?glob=%2A.jpg&by=size");
  * ```
  */
-export function buildUri(path: readonly string[], query: string | null): string {
+export function buildUri(
+  path: readonly string[],
+  query: string | URLSearchParams | Readonly<Record<string, string>> | null = null,
+): string {
   checkArray("path", path);
   // The copy is checked and used, so later side effects of reading don't matter.
   const components: unknown[] = [...path];
@@ -116,12 +122,33 @@ export function buildUri(path: readonly string[], query: string | null): string 
   });
   const uri = "/" + components.join("/");
   if (query === null) return uri;
-  if (typeof query !== "string") throw wrongType("query", "a string or null", query);
+  if (typeof query !== "string") {
+    const text = formatParameters(query);
+    return text === "" ? uri : `${uri}?${text}`;
+  }
   if (!allows(QUERY, query)) {
     const problem = characterProblem(QUERY, query, QUERY_RULE);
     throw new RangeError(`query: ${quote(query)}: ${problem}`);
   }
   return `${uri}?${query}`;
+}
+
+/** Escapes parameters (URL standard, application/x-www-form-urlencoded), and the asterisk, too. */
+function formatParameters(query: URLSearchParams | Readonly<Record<string, string>>): string {
+  if (query instanceof URLSearchParams) return query.toString().replaceAll("*", "%2A");
+  const prototype = typeof query === "object" ? Object.getPrototypeOf(query) : undefined;
+  if (prototype !== Object.prototype && prototype !== null) {
+    throw wrongType("query", "a string, URLSearchParams, an object of strings or null", query);
+  }
+  const entries = Object.entries(query);
+  for (const [name, value] of entries) {
+    const label = `query[${quote(name)}]`;
+    if (typeof value !== "string") throw wrongType(label, "a string", value);
+    if (!name.isWellFormed() || !value.isWellFormed()) {
+      throw new RangeError(`${label}: must have no lone surrogate`);
+    }
+  }
+  return formatParameters(new URLSearchParams(entries));
 }
 
 function checkComponent(component: unknown, index: number, last: boolean): void {

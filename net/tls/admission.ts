@@ -1,10 +1,12 @@
 /**
- * Who gets a handshake, and who gives way: strangers who connect and say nothing must keep nobody out.
+ * The choice of the connections that get a handshake, and of those that give way: strangers who
+ * connect and say nothing must keep nobody out.
  *
- * A connection goes through three stages, each with a limit of its own. It *waits*, because `node:net` accepts
- * whatever connects: this replaces the kernel's queue, and keeps a flood from using up all file descriptors. Its
- * handshake is *in progress*. It is *done*, and waits for a slot of the server. Silent connections give way
- * first, because in TLS the client sends first.
+ * A connection goes through three stages, each with a limit of its own. The connection *waits*,
+ * since `node:net` accepts every connection: this stage replaces the kernel's queue, and keeps a
+ * flood from using up all file descriptors. The handshake is *in progress*. The handshake is
+ * *done*, and the connection waits for a slot of the server. Silent connections give way first,
+ * since in TLS the client sends first.
  */
 
 import { DeguError, TlsError } from "../../base/errors.ts";
@@ -14,13 +16,13 @@ import type { Logger } from "../logger.ts";
 import type { RawStream } from "./raw_stream.ts";
 
 const MAX_WAITING = 64;
-/** How many handshakes may be in progress: strangers use no slot, and no more memory and descriptors than this. */
+/** The most handshakes in progress: strangers use no slot, and no more memory and descriptors. */
 const MAX_IN_PROGRESS = 64;
-/** How many clients with a finished handshake may wait behind the one that waits for a slot. */
+/** The most clients with a finished handshake behind the first client that waits for a slot. */
 const MAX_DONE = 64;
 /**
- * No handshake is closed for a newer one before this time, and the newer one waits: strangers who reconnect at
- * once leave enough time for a handshake, and use a limited part of the processor.
+ * The time that each handshake gets before it is closed for a newer one, which waits: strangers who
+ * reconnect at once leave enough time for a handshake, and use a limited part of the processor.
  */
 const LEAST_MILLISECONDS = 250;
 
@@ -33,9 +35,9 @@ export interface Arrival {
 interface Handshake {
   readonly since: number;
   readonly rawStream: Arrival["rawStream"];
-  /** Rejecting it ends the handshake. An AbortController with its listeners would take much longer than this. */
+  /** Ends the handshake by a rejection: an AbortController with its listeners takes much longer. */
   readonly end: PromiseWithResolvers<never>;
-  /** True once it was ended for a reason that is no fault of the peer. */
+  /** True once the handshake was ended for a reason that is no fault of the peer. */
   isEvicted: boolean;
 }
 
@@ -65,8 +67,9 @@ export class Admission<T extends Arrival> {
   }
 
   /**
-   * Adds a connection. If too many wait, the oldest silent one is closed for it; if none is silent, a random
-   * one: peers that reconnect at once can't know which, so they keep nobody out.
+   * Adds a connection. If too many wait, the oldest silent connection is closed. If none is silent,
+   * a random connection is closed: peers that reconnect at once can't foresee it, and keep nobody
+   * out.
    */
   push(arrival: T): void {
     if (this.#closed) return arrival.rawStream.close();
@@ -80,15 +83,15 @@ export class Admission<T extends Arrival> {
     this.#begin();
   }
 
-  /** Removes a connection that has ended; nothing happens if it doesn't wait for its handshake. */
+  /** Removes a connection that has ended, if it waits for its handshake. */
   delete(arrival: T): void {
     const index = this.#waiting.indexOf(arrival);
     if (index >= 0) this.#waiting.splice(index, 1);
   }
 
   /**
-   * Waits for the next connection whose handshake is done; for one caller at a time. The first call begins the
-   * handshakes. Rejects once closed, and never before.
+   * Waits for the next connection whose handshake is done; for one caller at a time. The first call
+   * begins the handshakes. Rejects once closed, and never before.
    */
   accept(): Promise<Accepted> {
     this.#begun = true;
@@ -116,7 +119,7 @@ export class Admission<T extends Arrival> {
     await Promise.all(this.#running);
   }
 
-  /** Begins as many handshakes as there is room for, first of those whose peer has sent something. */
+  /** Begins as many handshakes as there is room for, first with peers that have sent something. */
   #begin(): void {
     while (this.#begun && !this.#closed && this.#waiting.length > 0 && this.#makeRoom()) {
       const index = Math.max(0, this.#waiting.findIndex((each) => !isSilent(each)));
@@ -182,8 +185,8 @@ export class Admission<T extends Arrival> {
   }
 
   /**
-   * One timer for all of them, for the oldest one. It is left alone when that ends, because starting and
-   * stopping one for each handshake takes longer.
+   * One timer for all handshakes, set for the oldest. The timer goes on when that handshake ends:
+   * to start and stop a timer for each handshake takes longer.
    */
   #expectExpiry({ since }: Handshake): void {
     if (this.#timeout === null) return;

@@ -1,6 +1,7 @@
 /**
- * Which of the trusted certificates has vouched for a peer. The TLS library verifies that one of them
- * has, but doesn't report which; this finds it by signatures, because two authorities can share a name.
+ * The search for the trusted certificate that has vouched for a peer. The TLS library verifies that
+ * one of them has, and doesn't report which. The search goes by signatures, since two authorities
+ * can share a name.
  */
 
 import type { PeerAuthority } from "../../base/app/session.ts";
@@ -18,14 +19,14 @@ import { publicKeyOf, verifySignature } from "./keys.ts";
 /** More certificates than this are ignored; the TLS library follows far fewer. */
 const MAX_CHAIN = 32;
 /**
- * At most this many signatures are verified for one peer, plus two for each trusted certificate, so verifying
- * a forged chain can't take long.
+ * The most signatures that are verified for one peer, besides two for each trusted certificate: a
+ * forged chain can't take long.
  */
 const MAX_SIGNATURES = 128;
 const MAX_SIGNERS = 1000;
 /** How many certificates are remembered: some megabytes at most. */
 const MAX_KNOWN = 1000;
-/** The largest certificate that is remembered, in bytes. */
+/** The size of the largest certificate that is remembered, in bytes. */
 const MAX_KNOWN_BYTES = 2048;
 
 type Purpose = keyof typeof PURPOSE;
@@ -37,8 +38,8 @@ export class Authorities {
   readonly #bySubject: BySubject;
   readonly #keys: ReadonlySet<string>;
   /**
-   * Whose key has signed a certificate, once that was verified: it stays true, and finding it takes long if
-   * many authorities share a name.
+   * The authority whose key has signed a certificate, once that was verified. A signature stays
+   * valid, and the search takes long if many authorities share a name.
    */
   readonly #signers = new Map<string, string>();
 
@@ -49,19 +50,20 @@ export class Authorities {
     this.#keys = new Set(certificates.map(({ publicKey256 }) => publicKey256));
   }
 
-  /** Whether the key of one of them has this SHA-256, as in {@linkcode PeerAuthority}. */
+  /** Whether the key of any authority has this SHA-256, as in {@linkcode PeerAuthority}. */
   trusts(publicKey256: string): boolean {
     return this.#keys.has(publicKey256);
   }
 
   /**
-   * Finds the one that vouched for a peer: that at which the shortest valid path ends, of equal ones the first.
-   * Every signature of the path is verified, and the limits of everyone in it hold, also those of the trusted
-   * certificate, which the TLS library ignores. Only for chains that the library has verified.
+   * Finds the authority that vouched for a peer: the end of the shortest valid path, the first of
+   * equal ones. Every signature of the path is verified, and the limits of every certificate in the
+   * path hold, also those of the trusted certificate, which the TLS library ignores. Only for
+   * chains that the library has verified.
    *
-   * @param between What else it sent, in DER, in any order.
-   * @param purpose What the peer uses its certificate for; all authorities of the path must allow it.
-   * @returns `null` if none of them is found to have vouched for it, or if that takes too many signatures.
+   * @param between The other certificates from the peer, in DER, in any order.
+   * @param purpose The use of the peer's certificate; all authorities of the path must allow it.
+   * @returns `null` if no authority is found, or if the search takes too many signatures.
    */
   find(
     leaf: Certificate,
@@ -87,7 +89,10 @@ export class Authorities {
     return null;
   }
 
-  /** Which of these signed a certificate: all those with one key, as no other can have made the signature. */
+  /**
+   * Finds the signers of a certificate among candidates: all of them have the same key, since no
+   * other key can have made the signature.
+   */
   #issuersOf(
     child: Certificate,
     among: BySubject,
@@ -120,7 +125,7 @@ export function groupBySubject(certificates: Iterable<Certificate>): BySubject {
   return Map.groupBy(certificates, ({ subjectDer }) => subjectDer);
 }
 
-/** Nothing for what the peer has sent and can't be parsed. */
+/** Parses certificates from a peer; a certificate that can't be parsed is left out. */
 function tryRead(der: Uint8Array): Certificate[] {
   try {
     return [readCertificate(der)];
@@ -152,10 +157,11 @@ function isForPurpose({ purposes }: Certificate, purpose: Purpose | undefined): 
 const known = new Map<string, Certificate>();
 
 /**
- * Parses a certificate, or returns the remembered one with exactly the same bytes: peers return. It is shared and must
- * not be changed. Whether it is valid now, and trusted, is decided each time.
+ * Parses a certificate, or returns the remembered certificate with exactly the same bytes, since
+ * peers return. The result is shared and must not be changed. Each use decides anew whether the
+ * certificate is valid and trusted.
  *
- * @throws {RangeError} if it isn't a certificate in DER.
+ * @throws {RangeError} if the bytes aren't a certificate in DER.
  */
 export function readCertificate(der: Uint8Array): Certificate {
   if (der.length > MAX_KNOWN_BYTES) return parseCertificate(der);

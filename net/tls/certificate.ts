@@ -1,6 +1,6 @@
 /**
- * The contents of a certificate (RFC 5280). The TLS library verifies signatures; this reads names from
- * the DER, because in a text form one name can be made to look like two.
+ * The contents of a certificate (RFC 5280). The TLS library verifies signatures; names are read
+ * here from the DER, since in a text form a name can be made to look like two.
  */
 
 import { formatIPAddress } from "../../base/address.ts";
@@ -16,40 +16,40 @@ import {
 } from "./der.ts";
 import { loadBuiltin } from "./modules.ts";
 
-/** What an end may use its certificate for, as the object identifiers of RFC 5280 §4.2.1.12. */
+/** The purposes of a certificate, by the object identifiers of RFC 5280 §4.2.1.12. */
 export const PURPOSE = {
   serverAuth: "1.3.6.1.5.5.7.3.1",
   clientAuth: "1.3.6.1.5.5.7.3.2",
 } as const;
 
-/** What an authority may have in place of each purpose: `anyExtendedKeyUsage`. */
+/** The identifier that stands for each purpose in an authority: `anyExtendedKeyUsage`. */
 export const ANY_PURPOSE = "2.5.29.37.0";
 
-/** One name of a certificate (RFC 5280 §4.2.1.6). */
+/** A name of a certificate (RFC 5280 §4.2.1.6). */
 export interface CertificateName {
   /** `"DNS"`, `"IP Address"`, `"URI"`, `"email"` or another type. */
   readonly type: string;
-  /** The name, as it is in the certificate; a literal IP address for `"IP Address"`. */
+  /** The name as written in the certificate; a literal IP address for `"IP Address"`. */
   readonly value: string;
 }
 
 export interface Certificate {
   readonly version: number;
-  /** Its subject, a line per attribute, for people. */
+  /** The subject, a line per attribute, for people. */
   readonly subject: string;
-  /** Its issuer, in the same form. */
+  /** The issuer, in the same form. */
   readonly issuer: string;
   /** The name of its subject in DER, as hex: names are compared in this form alone. */
   readonly subjectDer: string;
   readonly issuerDer: string;
   readonly validFrom: Date;
   readonly validTo: Date;
-  /** The names it is for; `null` without the extension. */
+  /** The names that the certificate is for; `null` without the extension. */
   readonly names: readonly CertificateName[] | null;
   readonly isAuthority: boolean;
-  /** What it may be used for; `null` without the extension. */
+  /** The purposes of the certificate; `null` without the extension. */
   readonly purposes: readonly string[] | null;
-  /** Whether it may sign a handshake; true without the extension. */
+  /** Whether the key may sign a handshake; true without the extension. */
   readonly maySign: boolean;
   readonly raw: Uint8Array;
   /** The SubjectPublicKeyInfo, in DER. */
@@ -62,12 +62,15 @@ export interface Certificate {
   readonly subjectKeyId: string | null;
   /** A hint at the issuer's key, as hex; `null` without the extension. */
   readonly authorityKeyId: string | null;
-  /** How many authorities may follow below this one; `null` if there is no limit. */
+  /** The most authorities below this one; `null` for no limit. */
   readonly pathLength: number | null;
   /** Whether its key may sign certificates; true without the extension. */
   readonly maySignCertificates: boolean;
   readonly hasKeyUsage: boolean;
-  /** The extension with rules that are not checked here: for names below it, or others that are critical. */
+  /**
+   * The extension with rules that are not checked here: for names below the certificate, or an
+   * unknown critical extension.
+   */
   readonly uncheckedRules: string | null;
   /** The part that is signed, in DER. */
   readonly signed: Uint8Array;
@@ -106,7 +109,7 @@ const ATTRIBUTES: Readonly<Record<string, string>> = {
 
 const KEY_USAGE = { digitalSignature: 0x80, keyCertSign: 0x04 } as const;
 
-/** The types of names, by their whole tag (RFC 5280 §4.2.1.6): one of another class or form is none of them. */
+/** The types of names, by their whole tag, with class and form (RFC 5280 §4.2.1.6). */
 const NAME_TYPES: ReadonlyMap<number, string> = new Map([
   [0xa0, "othername"],
   [0x81, "email"],
@@ -119,7 +122,7 @@ const NAME_TYPES: ReadonlyMap<number, string> = new Map([
   [0x88, "Registered ID"],
 ]);
 
-/** @throws {RangeError} if it isn't a certificate in DER. */
+/** @throws {RangeError} if the bytes aren't a certificate in DER. */
 export function parseCertificate(der: Uint8Array): Certificate {
   const raw = Uint8Array.from(der);
   const whole = new DerReader(raw).enter(TAG.sequence);
@@ -156,7 +159,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
     publicKey256: fingerprint256(publicKey),
     subjectKeyId: extensions.get(EXTENSION.subjectKeyIdentifier)?.take(TAG.octetString).toHex() ??
       null,
-    // [0] is the key's identifier; what may follow names the issuer's own issuer.
+    // [0] is the key's identifier; the fields behind it name the issuer's own issuer.
     authorityKeyId: extensions.get(EXTENSION.authorityKeyIdentifier)?.enter(TAG.sequence)
       .takeIf(0x80)?.toHex() ?? null,
     pathLength: constraints.pathLength,
@@ -199,7 +202,7 @@ export function describeAuthority(
     subject,
     fingerprint256: certificate256,
     publicKey256,
-    // A copy, because the receiver may change it.
+    // The receiver may change the bytes, so they are copied.
     raw: Uint8Array.from(raw),
   });
 }
@@ -212,27 +215,26 @@ export function fingerprint256(der: Uint8Array): string {
 }
 
 /**
- * Computes the SHA-256 of the public key of a certificate, `AB:CD:…`, of its SubjectPublicKeyInfo (RFC 5280
- * §4.1.2.7), to compare with the `publicKey256` of a peer or of its authority.
+ * Computes the SHA-256 of the public key of a certificate, `AB:CD:…`, of its SubjectPublicKeyInfo
+ * (RFC 5280 §4.1.2.7), to compare with the `publicKey256` of a peer or of its authority.
  *
  * @param pem The text of a PEM file; if it has several certificates, the first one is used.
- * @throws {TypeError} if it is not a string.
- * @throws {RangeError} if it holds no certificate.
+ * @throws {TypeError} if the text is not a string.
+ * @throws {RangeError} if the text holds no certificate.
  *
  * @example Know a client by its authority
  * ```ts
- * import { publicKey256, SSLClient, SSLServer } from "@degu/degu";
+ * import { type App, publicKey256, SSLClient, SSLServer } from "@degu/degu";
  * import { TempPKI } from "@degu/degu/misc";
  * import { assertEquals } from "@std/assert";
  *
  * await using pki = await TempPKI.create();
  * const known = publicKey256(await Deno.readTextFile(pki.serverSslconfig.caFile!));
- * await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], (_request, session) => {
+ * const app: App = (_request, session) => {
  *   const isKnown = session.peerCertificate?.authority?.publicKey256 === known;
  *   return [200, "OK", { known: `${isKnown}` }, null];
- * });
- * server.serveForever();
- * await server.ready;
+ * };
+ * await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
  * const client = new SSLClient(pki.clientSslconfig, server.address);
  * assertEquals((await client.request("GET", "/")).headers["known"], "true");
  * ```
@@ -251,7 +253,9 @@ export function publicKey256(pem: string): string {
   return parseCertificate(der).publicKey256;
 }
 
-/** PEM text of a certificate: the TLS library gets what was checked, and nothing else from the file. */
+/**
+ * PEM text of a certificate: the TLS library gets the checked bytes, and nothing else of the file.
+ */
 export function formatPem(der: Uint8Array): string {
   const lines = der.toBase64().match(/.{1,64}/g) ?? [];
   return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
@@ -261,7 +265,10 @@ export function isSelfIssued({ subjectDer, issuerDer }: Certificate): boolean {
   return subjectDer === issuerDer;
 }
 
-/** Why a certificate can't be used at this time; `null` if it can. Both ends are part of it (RFC 5280 §4.1.2.5). */
+/**
+ * The reason why a certificate can't be used at a time; `null` if it can. The first and the last
+ * moment count as valid (RFC 5280 §4.1.2.5).
+ */
 export function validityProblem(
   { validFrom, validTo }: Pick<Certificate, "validFrom" | "validTo">,
   now: number,
@@ -353,7 +360,7 @@ function readAlternativeName(element: DerElement): CertificateName {
   }
 }
 
-/** The version that is left out is the first, which has the number 0 (RFC 5280 §4.1.2.1). */
+/** The first version has the number 0, and is left out (RFC 5280 §4.1.2.1). */
 function readVersion(explicit: Uint8Array | null): number {
   if (explicit === null) return 1;
   const reader = new DerReader(explicit);

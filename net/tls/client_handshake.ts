@@ -21,11 +21,13 @@ import { TlsSocket } from "./socket.ts";
 import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
 
 /**
- * The name that a server's certificate is checked against: the one that is given, else that of the address.
+ * The name that a server's certificate is checked against: the given name, else that of the
+ * address.
  *
- * @returns `null` if neither has one.
- * @throws {TypeError} if it is neither a string nor `null`.
- * @throws {RangeError} if it is neither a DNS name nor an IP address, or is missing but needed.
+ * @returns `null` if there is no name.
+ * @throws {TypeError} if the given name is neither a string nor `null`.
+ * @throws {RangeError} if the name is neither a DNS name nor an IP address, or is missing but
+ * needed.
  */
 export function findSslHost(
   given: string | null | undefined,
@@ -114,7 +116,7 @@ async function handshake(
     secureContext,
     // Explicit, because an environment variable can change the default.
     rejectUnauthorized: true,
-    // Only DNS names are sent (RFC 6066 §3); the empty one stops the library from guessing.
+    // Only DNS names are sent (RFC 6066 §3); an empty name stops the library from guessing.
     servername: isName ? canonicalDnsName(sslHost) ?? "" : "",
     // The names are checked below: the library falls back to the subject.
     checkServerIdentity: () => undefined,

@@ -1,8 +1,10 @@
 /**
- * The configuration of TLS: what an end trusts, and its identity, checked once and used for every connection.
+ * The configuration of TLS: the authorities that an end trusts, and its identity, checked once and
+ * used for every connection.
  *
- * {@linkcode buildServerSslctx} and {@linkcode buildClientSslctx} have the rules of each end; what they check, read and
- * make is below, in this order. No message shows what is in a file or a text.
+ * {@linkcode buildServerSslctx} and {@linkcode buildClientSslctx} have the rules of each end. The
+ * checks of the options, the readers of files, and the makers of contexts follow, in this order. No
+ * message shows the content of a file or a text.
  */
 
 import type { KeyObject } from "node:crypto";
@@ -23,22 +25,25 @@ import { isUsableKey, signatureProblem, USABLE_KEYS } from "./keys.ts";
 import { loadBuiltin } from "./modules.ts";
 import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./policy.ts";
 
-/** What a client trusts, and its identity: plain JSON, every path absolute. */
+/** The authorities that a client trusts, and its identity: plain JSON, every path absolute. */
 export interface ClientSslconfig {
   /**
-   * Whether the server's certificate must be for the host that is connected to. It can be `false` only
-   * together with `ca`, `caFile` or `caPath`.
+   * Whether the server's certificate must be for the host of the connection. `false` is possible
+   * only together with `ca`, `caFile` or `caPath`.
    *
    * @default {true}
    */
   checkHostname?: boolean | undefined;
-  /** Instead of `caFile` and `caPath`: PEM text with the authorities, in one string or in several. */
+  /**
+   * Instead of `caFile` and `caPath`: PEM text with the authorities, in one string or in several.
+   */
   ca?: string | readonly string[] | undefined;
   /** PEM file with the only authorities whose servers are trusted. */
   caFile?: string | undefined;
   /**
-   * Directory of such files, whose names end with `.pem`, `.crt` or `.cer`, or are those that OpenSSL
-   * makes from hashes. Without `ca`, `caFile` and `caPath` the default trust store of Deno is used.
+   * Directory of such files, whose names end with `.pem`, `.crt` or `.cer`, or have the form that
+   * OpenSSL makes from hashes. Without `ca`, `caFile` and `caPath` the default trust store of Deno
+   * is used.
    */
   caPath?: string | undefined;
   /** Instead of `certFile`, together with `key`: PEM text. */
@@ -51,7 +56,9 @@ export interface ClientSslconfig {
   keyFile?: string | undefined;
 }
 
-/** Which clients a server trusts, and its identity: plain JSON, every path absolute. */
+/**
+ * The authorities whose clients a server trusts, and its identity: plain JSON, every path absolute.
+ */
 export interface ServerSslconfig {
   /** Instead of `certFile`, together with `key`: PEM text. */
   cert?: string | undefined;
@@ -62,8 +69,8 @@ export interface ServerSslconfig {
   /** PEM file with the private key of that certificate. */
   keyFile?: string | undefined;
   /**
-   * Instead of `caFile` and `caPath`: PEM text with the authorities, in one string or in several. `[]`
-   * is for a server that accepts no client yet.
+   * Instead of `caFile` and `caPath`: PEM text with the authorities, in one string or in several.
+   * `[]` is for a server that accepts no client yet.
    */
   ca?: string | readonly string[] | undefined;
   /** PEM file with the only authorities whose clients are accepted. */
@@ -83,8 +90,8 @@ export interface Sslctx {
   /** The cipher suites, by OpenSSL's name. */
   readonly ciphers: readonly string[];
   /**
-   * Certificates that have expired or are not valid yet, or that peers will refuse; no trusted authority
-   * yet.
+   * Certificates that have expired or are not valid yet, or that peers will refuse; no trusted
+   * authority yet.
    */
   readonly warnings: readonly string[];
 }
@@ -93,7 +100,7 @@ export interface Sslctx {
 export interface ClientSslctx extends Sslctx {
   /** The server's certificate is verified. */
   readonly verify: true;
-  /** Whether it must also be for the host that is connected to. */
+  /** Whether the certificate must also be for the host of the connection. */
   readonly checkHostname: boolean;
 }
 
@@ -104,19 +111,20 @@ export interface ServerSslctx extends Sslctx {
 }
 
 /**
- * Reads and checks the files, or the PEM text, of a server's *sslconfig*. Needs `--allow-read` of the files.
+ * Reads and checks the files, or the PEM text, of a server's *sslconfig*. Needs `--allow-read` of
+ * the files.
  *
  * With `ca`, `caFile` or `caPath` only clients of those authorities are accepted;
- * `allowUnauthenticatedClients: true` is the only alternative. Giving both, or neither, is an error.
- * With `ca: []` no client is accepted yet, and there is a warning.
+ * `allowUnauthenticatedClients: true` is the only alternative. Giving both, or neither, is an
+ * error. With `ca: []` no client is accepted yet, and there is a warning.
  *
- * @param sslconfig The identity of the server, and which clients are accepted.
- * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are given
- * together.
+ * @param sslconfig The identity of the server, and the authorities whose clients are accepted.
+ * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are
+ * given together.
  * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
  * belong together, or the key is encrypted; unless exactly one of the two choices was made.
- * @throws {RangeError} if an authority has nameConstraints or an unknown critical extension, or has signed itself with
- * P-521 and SHA-256: what can't be checked is not trusted.
+ * @throws {RangeError} if an authority has nameConstraints or an unknown critical extension, or has
+ * signed itself with P-521 and SHA-256: an authority that can't be checked is not trusted.
  * @throws {Deno.errors.NotFound} if a file is missing; other errors of reading files.
  * @throws {DeguError} if Deno is older than 2.9.6.
  *
@@ -137,7 +145,7 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   for (const name of identityOptions(config)) {
     if (config[name] === undefined) throw wrongType(name, "a string for a server", undefined);
   }
-  // There is no default: strangers are accepted only if that is said, and nothing else.
+  // There is no default: strangers are accepted only if the option says so, and no other is given.
   const allow: unknown = config.allowUnauthenticatedClients;
   if (allow !== undefined && typeof allow !== "boolean") {
     throw wrongType("allowUnauthenticatedClients", "true", allow);
@@ -158,14 +166,16 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
 }
 
 /**
- * Reads and checks the files, or the PEM text, of a client's *sslconfig*. Needs `--allow-read` of the files.
+ * Reads and checks the files, or the PEM text, of a client's *sslconfig*. Needs `--allow-read` of
+ * the files.
  *
- * With `ca`, `caFile` or `caPath` only servers of those authorities are trusted. `{}` means the authorities that
- * Deno trusts by default, and checking the server's name. The server's certificate is always verified.
+ * With `ca`, `caFile` or `caPath` only servers of those authorities are trusted. `{}` means the
+ * authorities that Deno trusts by default, and checking the server's name. The server's certificate
+ * is always verified.
  *
  * @param sslconfig The authorities that are trusted, and the identity of the client.
  * @throws {RangeError} if `checkHostname` is `false` without an authority.
- * @throws what {@linkcode buildServerSslctx} does for such files and text.
+ * @throws the errors of {@linkcode buildServerSslctx} for such files and text.
  *
  * @example Trust one authority alone
  * ```ts
@@ -215,7 +225,9 @@ const SERVER_OPTIONS = [...IDENTITY_OPTIONS, ...TRUST_OPTIONS, "allowUnauthentic
 const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
 const PEM_BEGIN = "-----BEGIN ";
 
-/** Checks each option by itself, and returns a copy, so that what was checked is what counts. */
+/**
+ * Checks each option by itself, and returns a copy: a later change of the original has no effect.
+ */
 function checkConfig<C extends Config>(given: C, known: readonly string[]): C {
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
     throw wrongType("sslconfig", "an object or an sslctx", given);
@@ -274,9 +286,12 @@ function identityOptions(
   return cert !== undefined || key !== undefined ? ["cert", "key"] : ["certFile", "keyFile"];
 }
 
-// ───────────────────────── what they name
+// ───────────────────────── certificates, keys and authorities
 
-/** A certificate, followed by those that lead to its authority, and its private key, as PEM text: read and checked. */
+/**
+ * A certificate, followed by those that lead to its authority, and its private key, as PEM text:
+ * read and checked.
+ */
 export interface Identity {
   readonly cert: string;
   readonly key: string;
@@ -290,9 +305,9 @@ interface Trust {
 }
 
 interface PemText {
-  /** The option that names it. */
+  /** The option that names the authority. */
   readonly option: string;
-  /** What messages call it. */
+  /** The name in messages. */
   readonly name: string;
   readonly text: string;
 }
@@ -301,14 +316,17 @@ const KEY_BLOCK = /-----BEGIN ((?:RSA |EC |)PRIVATE KEY)-----[^-]+-----END \1---
 const ENCRYPTED_KEY = /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED/;
 const CERTIFICATE_BLOCK = /-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g;
 const CERTIFICATE_BEGIN = /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/g;
-/** The files that a directory of authorities is made of; OpenSSL names them by hash and number. */
+/** The names of files in a directory of authorities; OpenSSL names them by hash and number. */
 const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
-/** The TLS library stops after this many signatures; authorities with another name cost none. */
+/**
+ * The number of signatures after which the TLS library stops; authorities with another name cost
+ * none.
+ */
 const MAX_NAMESAKES = 100;
 
 /**
- * Reads a certificate with its chain, and the private key, which must belong to it: once for any number of contexts,
- * since it takes as long as a handshake.
+ * Reads a certificate with its chain, and the private key, which must belong to the certificate:
+ * once for any number of contexts, since the checks take as long as a handshake.
  */
 export function readIdentity(config: Config, purpose: keyof typeof PURPOSE): Identity {
   const [certOption, keyOption] = identityOptions(config);
@@ -376,8 +394,9 @@ function nameOf({ subject }: Certificate, index: number, where = ""): string {
 }
 
 /**
- * Why a certificate can't be trusted to sign others; `null` if it can. Version 1 has no extensions; version 3 must
- * have CA:TRUE (RFC 5280 §4.2.1.9), and may say what its key is for (§4.2.1.3).
+ * The reason why a certificate can't be trusted to sign others; `null` if it can. Version 1 has no
+ * extensions; version 3 must have CA:TRUE (RFC 5280 §4.2.1.9), and may limit the use of its key
+ * (§4.2.1.3).
  */
 function authorityProblem(certificate: Certificate): string | null {
   const { version, isAuthority, maySignCertificates, uncheckedRules } = certificate;
@@ -441,7 +460,7 @@ function readCertificates({ option, name, text }: PemText): Certificate[] {
   return Array.from({ length: begun }, (_, index) => {
     try {
       const der = Uint8Array.fromBase64(blocks[index]![1]!);
-      // Two parsers must agree that it is a certificate.
+      // Two parsers must agree that the text is a certificate.
       new X509Certificate(der);
       return readCertificate(der);
     } catch {
@@ -472,7 +491,7 @@ function readKey({ option, name, text }: PemText): { key: string; keyObject: Key
   try {
     keyObject = createPrivateKey(key);
   } catch {
-    // The library's own error may show what it could not parse.
+    // The library's own error may show the text that it could not parse.
     throw new RangeError(`${option}: the private key in ${name} can't be read`);
   }
   if (isUsableKey(keyObject)) return { key, keyObject };
@@ -489,7 +508,9 @@ const POLICY = { minVersion: MIN_VERSION, maxVersion: MAX_VERSION, ciphers: CIPH
 const clientMaterials = new WeakMap<object, ClientMaterial>();
 const serverMaterials = new WeakMap<object, ServerMaterial>();
 
-/** The input of the TLS library to make a server, and which clients it accepts. */
+/**
+ * The input of the TLS library to make a server, and the authorities whose clients are accepted.
+ */
 export interface ServerMaterial {
   readonly options: typeof LIBRARY_OPTIONS & {
     readonly cert: string;
@@ -498,13 +519,15 @@ export interface ServerMaterial {
     readonly requestCert: boolean;
     readonly rejectUnauthorized: boolean;
   };
-  /** Whether a client needs a certificate; if not, one that is not good counts as none. */
+  /**
+   * Whether a client needs a certificate; if not, a certificate that is not good counts as none.
+   */
   readonly insists: boolean;
   /** The authorities whose clients are accepted; none if every client is, or none yet. */
   readonly authorities: Authorities;
 }
 
-/** The input of the TLS library to make a client, and what the client trusts. */
+/** The input of the TLS library to make a client, and the authorities that the client trusts. */
 interface ClientMaterial {
   readonly secureContext: SecureContext;
   /** `null` if Deno's default store is trusted. */
@@ -548,7 +571,7 @@ export function makeServerSslctx(
   return sslctx;
 }
 
-/** Makes a client's context. Without an identity it shows no certificate. */
+/** Makes a client's context. A client without an identity shows no certificate. */
 export function makeClientSslctx(
   own: Identity | null,
   trust: Trust | null,
@@ -571,7 +594,10 @@ export function makeClientSslctx(
   return sslctx;
 }
 
-/** With this option these alone are trusted; without it, the default trust store. */
+/**
+ * The option that makes the TLS library trust these authorities alone; without it, the default
+ * store.
+ */
 function trustedBy(trust: Trust | null): { ca?: string[] } {
   return trust === null ? {} : { ca: trust.authorities.map(({ raw }) => formatPem(raw)) };
 }
@@ -594,7 +620,10 @@ export function serverMaterialOf(sslctx: ServerSslctx): ServerMaterial {
   return serverMaterials.get(sslctx)!;
 }
 
-/** A configuration in text that makes the same context again, without any file. It has the private key. */
+/**
+ * A configuration in text, with the private key, that makes the same context again without any
+ * file.
+ */
 export function serverTextsOf(sslctx: ServerSslctx): ServerSslconfig {
   const { cert, key, ca } = serverMaterialOf(sslctx).options;
   return { cert, key, ...ca === undefined ? { allowUnauthenticatedClients: true } : { ca } };

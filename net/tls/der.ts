@@ -15,7 +15,7 @@ export const TAG = {
 } as const;
 
 export interface DerElement {
-  /** Its tag, with the bits of class and form. */
+  /** The tag, with the bits of class and form. */
   readonly tag: number;
   readonly content: Uint8Array;
 }
@@ -24,7 +24,7 @@ export class DerReader {
   readonly #bytes: Uint8Array;
   #at = 0;
 
-  /** Reads what is in an element, or a whole encoding. */
+  /** @param bytes The content of an element, or a whole encoding. */
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
   }
@@ -44,7 +44,7 @@ export class DerReader {
     return { tag, content };
   }
 
-  /** Reads the next element, which must have this tag, and returns it with its tag and length. */
+  /** Reads the next element, which must have this tag; returns its bytes with tag and length. */
   takeWhole(tag: number): Uint8Array {
     const start = this.#at;
     this.take(tag);
@@ -92,7 +92,7 @@ export function formatObjectIdentifier(content: Uint8Array): string {
   let arc = 0;
   let begins = true;
   for (const byte of content) {
-    // With leading zeros one number could be written in many ways.
+    // With leading zeros a number could be written in many ways.
     if (begins && byte === 0x80) throw new RangeError("DER: an object identifier is padded");
     begins = byte < 0x80;
     arc = arc * 128 + (byte & 0x7f);
@@ -109,8 +109,8 @@ export function formatObjectIdentifier(content: Uint8Array): string {
 }
 
 /**
- * Decodes a string of a name; what is not valid becomes U+FFFD. A UniversalString, which nobody uses, is not decoded:
- * its bytes are shown.
+ * Decodes a string of a name; bytes that are not valid become U+FFFD. A UniversalString, which
+ * nobody uses, is not decoded: its bytes are shown.
  */
 export function decodeString({ tag, content }: DerElement): string {
   switch (tag) {
@@ -124,7 +124,9 @@ export function decodeString({ tag, content }: DerElement): string {
   }
 }
 
-/** Decodes a UTCTime or a GeneralizedTime in the forms that certificates have (RFC 5280 §4.1.2.5). */
+/**
+ * Decodes a UTCTime or a GeneralizedTime in the forms that certificates have (RFC 5280 §4.1.2.5).
+ */
 export function decodeTime({ tag, content }: DerElement): Date {
   const text = String.fromCharCode(...content);
   const match = tag === TAG.utcTime

@@ -38,8 +38,8 @@ const UNKNOWN_ISSUER: Fault = [
 ];
 
 /**
- * What the TLS library's codes for certificates mean. It checks more than it reports, and doesn't expose
- * the certificate.
+ * The meaning of the TLS library's codes for certificates. The library checks more than it reports,
+ * and doesn't expose the certificate.
  */
 const CERTIFICATE_FAULTS: Readonly<Record<string, Fault>> = {
   CA_MD_TOO_WEAK: ["WEAK", "a signature is too weak"],
@@ -62,7 +62,7 @@ const CERTIFICATE_FAULTS: Readonly<Record<string, Fault>> = {
   ],
 };
 
-/** How the messages of the TLS library begin, for errors whose codes say less. */
+/** The beginnings of the TLS library's messages, for errors whose codes say less. */
 const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
   [/^received fatal alert/, "REFUSED_BY_PEER"],
   [/^peer sent no certificates/, "NO_CERTIFICATE"],
@@ -70,13 +70,15 @@ const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
   [/^peer (?:closed|sent unexpected eof)|eof/i, "CLOSED"],
 ];
 
-/** What the most frequent alerts of a peer mean. */
+/** The meaning of the most frequent alerts of a peer. */
 const ALERTS: readonly (readonly [end: string, hint: string])[] = [
   [": CertificateRequired", "it wants a certificate: give certFile and keyFile"],
   [": UnknownCA", "it doesn't trust the authority of this end's certificate"],
 ];
 
-/** The error of a client's failed handshake; a time-out and a missing permission keep their classes. */
+/**
+ * The error of a client's failed handshake; a time-out and a missing permission keep their classes.
+ */
 export function handshakeError(who: string, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
   const { code, message, cause } = tlsErrorOf("server", error);
@@ -86,10 +88,10 @@ export function handshakeError(who: string, error: unknown): unknown {
 }
 
 /**
- * Why a handshake failed, in one line that no peer can forge.
+ * The reason why a handshake failed, in one line that no peer can forge.
  *
- * @param whose Whose certificate was not accepted, if that is why.
- * @param certificateCode The library's code for certificates, if the error has another one.
+ * @param whose The owner of the certificate, if a certificate is the reason.
+ * @param certificateCode The library's code for certificates, if the error has another code.
  */
 export function tlsErrorOf(
   whose: "client" | "server",

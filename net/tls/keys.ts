@@ -1,4 +1,4 @@
-/** Which keys are good enough, for both ends and for authorities, and what they have signed. */
+/** The keys that are good enough, for both ends and for authorities, and their signatures. */
 
 import type { KeyObject } from "node:crypto";
 import type { Certificate } from "./certificate.ts";
@@ -6,7 +6,7 @@ import { loadBuiltin } from "./modules.ts";
 
 /** Keys that the TLS library can use, and that are strong enough (RFC 9325 §4.5). */
 const MIN_RSA_BITS = 2048;
-/** Verifying a signature takes the longer the larger these are: with them a stranger could keep a device busy. */
+/** The limits of keys: a stranger could keep a device busy with signatures of larger keys. */
 const MAX_RSA_BITS = 8192;
 const MAX_RSA_EXPONENT = 2n ** 32n;
 const CURVES = ["prime256v1", "secp384r1", "secp521r1"];
@@ -37,7 +37,7 @@ export function isUsableKey(
 
 const publicKeys = new WeakMap<Certificate, KeyObject | null>();
 
-/** The key of a certificate; `null` if it can't be used. */
+/** The key of a certificate; `null` for a key that can't be used. */
 export function publicKeyOf(certificate: Certificate): KeyObject | null {
   let usable = publicKeys.get(certificate);
   if (usable !== undefined) return usable;
@@ -67,7 +67,7 @@ const ALGORITHMS: Readonly<Record<string, Algorithm>> = {
   [ECDSA_SHA256]: { keyType: "ec", hashes: ["sha256"] },
   "1.2.840.10045.4.3.3": { keyType: "ec", hashes: ["sha384"] },
   "1.2.840.10045.4.3.4": { keyType: "ec", hashes: ["sha512"] },
-  // The hash is in parameters that are not looked at: only one of them can be right.
+  // The hash is in parameters that are not read: only one hash can be right.
   "1.2.840.113549.1.1.10": { keyType: "rsa", hashes: ["sha256", "sha384", "sha512"], isPss: true },
   "1.2.840.113549.1.1.11": { keyType: "rsa", hashes: ["sha256"] },
   "1.2.840.113549.1.1.12": { keyType: "rsa", hashes: ["sha384"] },
@@ -75,12 +75,12 @@ const ALGORITHMS: Readonly<Record<string, Algorithm>> = {
   "1.3.101.112": { keyType: "ed25519", hashes: [null] },
 };
 
-/** A signature of P-384 has at most 104 bytes, one of P-521 seldom fewer than 136. */
+/** A signature of P-384 has at most 104 bytes, and that of P-521 seldom fewer than 136. */
 const MAX_P384_SIGNATURE_BYTES = 104;
 
 /**
- * Why nobody can be told to have signed a certificate; `null` if that is not so. `node:crypto` takes no hash that is
- * shorter than half of a number of the curve, so it can't verify a signature with P-521 and SHA-256.
+ * The reason why the signature of a certificate can't be verified; `null` if it can. `node:crypto`
+ * takes no hash that is shorter than half of a number of the curve, such as SHA-256 with P-521.
  */
 export function signatureProblem({ algorithm, signature }: Certificate): string | null {
   return algorithm === ECDSA_SHA256 && signature.length > MAX_P384_SIGNATURE_BYTES

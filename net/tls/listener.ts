@@ -1,5 +1,6 @@
 /**
- * Listening for TLS connections: first for the streams that `node:tls` can use, then for those whose handshake succeeds.
+ * Listening for TLS connections: first for the streams that `node:tls` can use, then for
+ * connections whose handshake succeeds.
  */
 
 import type { AddressInfo, Server as NetServer } from "node:net";
@@ -30,7 +31,9 @@ export const EVERY_CLIENT_IS_ACCEPTED =
 
 type NamedConnection = RawConnection & { readonly name: string };
 
-/** The context of a server that runs, which its listeners share; replacing it takes effect at once. */
+/**
+ * The context of a running server, which its listeners share; a new context takes effect at once.
+ */
 export class ContextInForce {
   #sslctx: ServerSslctx;
   readonly #openedListeners: (() => void)[] = [];
@@ -60,8 +63,8 @@ export class ContextInForce {
 }
 
 /**
- * Listens for TLS connections, and accepts those whose handshake succeeds. The handshakes are done side
- * by side, however long a connection must wait for a slot.
+ * Listens for TLS connections, and accepts those whose handshake succeeds. The handshakes are done
+ * side by side, however long a connection must wait for a slot.
  */
 export class TlsListener implements Listener {
   readonly ready: Promise<void>;
@@ -74,8 +77,8 @@ export class TlsListener implements Listener {
   /**
    * Binds a checked address.
    *
-   * @param protocol The name by ALPN that both ends must give, or `null` for none. With one there is no
-   * warning that all clients are accepted: the protocol is for strangers.
+   * @param protocol The name by ALPN that both ends must give, or `null` for none. With a name
+   * there is no warning that all clients are accepted: the protocol is for strangers.
    */
   constructor(
     address: Address,
@@ -103,7 +106,7 @@ export class TlsListener implements Listener {
     return this.#raw.address;
   }
 
-  /** Duplicates the file descriptor of the listening socket; `null` if it can't. */
+  /** Duplicates the file descriptor of the listening socket; `null` if that is not possible. */
   duplicate(): number | null {
     return this.#raw.duplicate();
   }
@@ -126,7 +129,7 @@ export class TlsListener implements Listener {
     const connection = { ...raw, name: peerName(this.address, raw.address, ++this.#count) };
     const { stream } = raw.rawStream;
     stream.once("close", () => this.#admission.delete(connection));
-    // Into the stream's own buffer, up to its limit: so it is known who has sent something.
+    // The stream reads into its own buffer, up to its limit, which shows who has sent something.
     stream.read(0);
     this.#admission.push(connection);
   }
@@ -146,15 +149,17 @@ export interface RawConnection {
   readonly address: HostAddress | ScopedAddress | null;
 }
 
-/** Hands over each connection as it arrives; one of `node:net` may arrive before the start. */
+/** Hands over each connection as it arrives; with `node:net`, some may arrive before the start. */
 export interface RawListener {
-  /** Resolves once bound, or closed; rejects if it can't be bound. */
+  /** Resolves once bound, or closed; rejects if the address can't be bound. */
   readonly ready: Promise<void>;
-  /** The address it is bound to; final once ready. */
+  /** The bound address; final once ready. */
   readonly address: Address;
-  /** Accepts connections from now on, and keeps the process alive; nothing happens at another call. */
+  /** Accepts connections from now on, and keeps the process alive; a second call has no effect. */
   start(): void;
-  /** Duplicates the file descriptor of the socket, for {@linkcode HeldSocket}; `null` if it can't. */
+  /**
+   * Duplicates the descriptor of the socket, for {@linkcode HeldSocket}; `null` if not possible.
+   */
   duplicate(): number | null;
   close(): void;
   ended(): Promise<void>;
@@ -166,8 +171,8 @@ const LISTEN_AGAIN_MILLISECONDS = 1000;
 const BACKLOG = 511;
 
 /**
- * Listens on a checked address, with a socket of `node:net` if that is a TCP address that it supports.
- * A Unix socket of `node:net` can't be made to listen again after it has stopped.
+ * Listens on a checked address, with a socket of `node:net` for a TCP address that it supports. A
+ * Unix socket of `node:net` can't be made to listen again after it has stopped.
  */
 export function listenRaw(
   address: Address,
@@ -251,7 +256,7 @@ class NodeListener implements RawListener {
         // The peer may have left already, and an unhandled error would end the process.
         socket.on("error", () => {});
         const { remoteAddress: hostname, remotePort: port } = socket;
-        // Of a peer that is gone the address is no longer known.
+        // The address of a peer that is gone is no longer known.
         if (hostname === undefined || port === undefined) return void socket.destroy();
         const peer = peerAddress(this.address, { hostname, port });
         receive({ rawStream: makeNetStream(socket), address: peer });
@@ -277,7 +282,7 @@ class NodeListener implements RawListener {
   }
 
   #listen({ hostname, port }: TcpEndpoint, { reusePort, fd }: PortSharing): void {
-    // Without the permission `node:net` would throw a little later, where it can't be caught.
+    // Without the permission, `node:net` throws a little later, where no code can catch the error.
     const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
     if (Deno.permissions.requestSync({ name: "net", host }).state !== "granted") {
       throw new Deno.errors.NotCapable(`Requires net access to "${host}": --allow-net`);
@@ -287,8 +292,8 @@ class NodeListener implements RawListener {
   }
 
   /**
-   * Has an effect only if the listener has stopped, for which there is no event. The property is not part
-   * of the types, but every listening server has it.
+   * Has an effect only if the listener has stopped, for which there is no event. The property is
+   * not part of the types, but every listening server has it.
    */
   #listenAgain(): void {
     type Handle = { listen?(backlog: number): number };
@@ -307,7 +312,7 @@ class NodeListener implements RawListener {
   close(): void {
     clearInterval(this.#again);
     this.#server.close();
-    // If it was not bound yet, it never will be, and nothing must wait for that.
+    // A listener that is not bound yet never will be, and nothing must wait for that.
     this.#bound.resolve();
   }
 

@@ -1,8 +1,10 @@
 /**
- * Who the peer is: the same rules at both ends, after the TLS library has verified the certificates that it presented.
+ * The identity of a peer: the same rules at both ends, after the TLS library has verified the
+ * certificates that the peer presented.
  *
- * {@linkcode identifyClient} and {@linkcode identifyServer} are asked when a handshake ends, {@linkcode isStillTrusted}
- * whenever the trust of a server has changed since. Nothing else decides.
+ * {@linkcode identifyClient} and {@linkcode identifyServer} are asked when a handshake ends,
+ * {@linkcode isStillTrusted} whenever the trust of a server has changed since. Nothing else
+ * decides.
  */
 
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
@@ -21,17 +23,18 @@ import {
 import type { ServerMaterial } from "./context.ts";
 import { publicKeyOf, signatureProblem, USABLE_KEYS } from "./keys.ts";
 
-/** How many verified certificates are remembered; resuming a session with any other one is refused. */
+/** The most verified certificates that are remembered; a session with any other is not resumed. */
 const MAX_VERIFIED = 10_000;
 
 /**
- * The certificate of a client that is accepted; `null` if none is requested, or none is insisted on
- * and the client has shown none that is good.
+ * The certificate of an accepted client; `null` if none is requested, or none is insisted on and
+ * the client has shown no good certificate.
  *
- * @param begun What the handshake began with, and the library has verified the certificate with.
- * @param inForce What is in force now, and decides.
+ * @param begun The trust that the handshake began with: the library has verified the certificate
+ * with it.
+ * @param inForce The trust that is in force now, and decides.
  * @throws {TlsError} if the client is not accepted.
- * @throws {RangeError} if its certificate can't be parsed.
+ * @throws {RangeError} if the client's certificate can't be parsed.
  */
 export function identifyClient(
   socket: TLSSocket,
@@ -68,8 +71,8 @@ function verifyClient(
 }
 
 /**
- * The authority of a resumed session: the library has not verified its certificate, so it must have been
- * verified before, by an authority that is trusted now.
+ * The authority of a resumed session. The library has not verified the certificate: an authority
+ * that is trusted now must have verified it before.
  */
 function recallAuthority({ leaf, between }: Shown, inForce: ServerMaterial): PeerAuthority {
   const keys = recallVerified(leaf.certificate256);
@@ -86,7 +89,7 @@ function recallAuthority({ leaf, between }: Shown, inForce: ServerMaterial): Pee
   );
 }
 
-/** Whether a client that was accepted is trusted by what is in force. */
+/** Whether the trust in force includes a client that was accepted before. */
 export function isStillTrusted(
   certificate: PeerCertificate | null,
   inForce: ServerMaterial,
@@ -97,11 +100,11 @@ export function isStillTrusted(
 }
 
 /**
- * The certificate of a server that is trusted.
+ * The certificate of a trusted server.
  *
  * @param authorities `null` for Deno's default store.
- * @param host The host that it must be for, or `null` for any.
- * @throws as {@linkcode identifyClient} does.
+ * @param host The host that the certificate must be for, or `null` for any.
+ * @throws the errors of {@linkcode identifyClient}.
  */
 export function identifyServer(
   socket: TLSSocket,
@@ -122,9 +125,12 @@ interface Shown {
   readonly between: readonly Uint8Array[];
 }
 
-/** Reads what a peer has shown, which the TLS library must have verified, and checks that it is good for this end now. */
+/**
+ * Reads the certificate of a peer, which the TLS library must have verified, and checks that it is
+ * good for this end now.
+ */
 function verifyShown(whose: "client" | "server", socket: TLSSocket): Shown {
-  // A resumed session may come without a certificate, and the library accepts it.
+  // A resumed session may come without a certificate, and the library accepts that.
   if (!socket.authorized) {
     throw new TlsError("UNTRUSTED", `the ${whose}'s certificate was not verified`);
   }
@@ -136,9 +142,10 @@ function verifyShown(whose: "client" | "server", socket: TLSSocket): Shown {
 }
 
 /**
- * Finds the authority that vouched for a peer which the TLS library verified against the same authorities.
+ * Finds the authority that vouched for a peer, which the TLS library has verified against the same
+ * authorities.
  *
- * @throws {TlsError} if it is not known for certain.
+ * @throws {TlsError} if the authority is not known for certain.
  */
 function findIssuingAuthority(
   whose: "client" | "server",
@@ -182,7 +189,7 @@ export function checkCertificate(whose: "client" | "server", certificate: Certif
   }
 }
 
-/** What is no part of the types of a socket: all certificates that its peer has sent, in DER. */
+/** The member that the types of a socket lack: all certificates that its peer has sent, in DER. */
 interface WithHandle {
   readonly _handle?: {
     getPeerCertificateChain?(): { readonly certificates: readonly Uint8Array[] } | null;
@@ -190,15 +197,16 @@ interface WithHandle {
 }
 
 /**
- * The certificates in DER, the peer's own first, then the others as they were sent; the TLS library may
- * add one that it trusts, by name. So only signatures show which belong together. None if the peer presented none.
+ * The certificates in DER, the peer's own first, then the others as they were sent; none if the
+ * peer presented none. The TLS library may add a trusted certificate, by name: only signatures show
+ * which belong together.
  */
 export function presentedChain(socket: TLSSocket): Uint8Array[] {
   const sent = (socket as TLSSocket & WithHandle)._handle?.getPeerCertificateChain?.();
   if (sent != null) return [...sent.certificates];
   const described = new Set<DetailedPeerCertificate>();
   let shown: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
-  // Described by the library, the last one is its own issuer.
+  // In the library's description, the last certificate is its own issuer.
   while (shown?.raw !== undefined && !described.has(shown)) {
     described.add(shown);
     shown = shown.issuerCertificate;
@@ -207,13 +215,14 @@ export function presentedChain(socket: TLSSocket): Uint8Array[] {
 }
 
 /**
- * Makes `getPeerCertificate()` of a socket return nothing, if its certificates are to be had in DER.
+ * Makes `getPeerCertificate()` of a socket return nothing, if the certificates are to be had in
+ * DER.
  *
- * The library describes them in the handshake, for its own check of the server's name, and with them every
- * certificate that is trusted: 30 µs for each. Everything that Degu needs it reads from the bytes.
+ * The library describes them in the handshake, for its own check of the server's name, and with
+ * them every trusted certificate: 30 µs for each. Degu reads everything from the bytes.
  */
 export function skipDescriptions(socket: TLSSocket): void {
-  // Without the property the library does what it always does.
+  // Without the property the library describes them as always.
   if (typeof (socket as TLSSocket & WithHandle)._handle?.getPeerCertificateChain !== "function") {
     return;
   }
@@ -221,13 +230,14 @@ export function skipDescriptions(socket: TLSSocket): void {
 }
 
 /**
- * The certificates of clients that were verified in this process, by their SHA-256, each with the SHA-256 of the keys of
- * the authorities that vouched for it; the most recently used last. What was verified outlives the context that it was
- * verified with.
+ * The certificates of clients that were verified in this process, by their SHA-256, each with the
+ * SHA-256 of the keys of the authorities that vouched for it; the most recently used last. An entry
+ * outlives the context of its verification.
  *
- * The tickets of all TLS servers in a process are encrypted with one key, and a resumed session brings its
- * certificate along, which is not verified again. So a client that another server has accepted, with other
- * authorities or with none, would be accepted everywhere, and one that was accepted once, forever.
+ * The tickets of all TLS servers in a process are encrypted with one key, and a resumed session
+ * brings its certificate along, which is not verified again. Without this table, a client that
+ * another server has accepted, with other authorities or with none, would be accepted everywhere,
+ * and a client that was accepted once, forever.
  */
 const verifiedClients = new Map<string, Set<string>>();
 
@@ -236,7 +246,9 @@ export function rememberVerified(certificate256: string, publicKey256: string): 
   forgetOldest(verifiedClients, MAX_VERIFIED);
 }
 
-/** The keys of the authorities that vouched for a certificate; none if it was never verified. */
+/**
+ * The keys of the authorities that vouched for a certificate; none for an unverified certificate.
+ */
 export function recallVerified(certificate256: string): Set<string> {
   const keys = verifiedClients.get(certificate256);
   if (keys === undefined) return new Set();
@@ -246,14 +258,14 @@ export function recallVerified(certificate256: string): Set<string> {
   return keys;
 }
 
-/** The IP address of a host in the form in which it is compared, without its zone; `null` for a name. */
+/** The IP address of a host in the form for comparisons, without its zone; `null` for a name. */
 export function hostAddress(host: string): string | null {
   return canonicalIPAddress(withoutZone(host));
 }
 
 /**
- * Why a certificate is not for this host, by its subjectAltName only, never by its subject (RFC 9525); `null` if it
- * is.
+ * The reason why a certificate is not for this host, by its subjectAltName only, never by its
+ * subject (RFC 9525); `null` if it is for this host.
  */
 export function nameProblem({ names }: Certificate, host: string): string | null {
   if (names === null) return "has no subjectAltName, and its subject does not count";

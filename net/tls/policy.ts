@@ -1,12 +1,13 @@
 /**
- * The TLS policy of both ends. It follows RFC 9325, and is the stricter one wherever the standard leaves a
- * choice.
+ * The TLS policy of both ends. The policy follows RFC 9325, and is the stricter one wherever the
+ * standard leaves a choice.
  *
  * - TLS 1.2 or 1.3, and nothing older.
  * - For 1.2 only suites with forward secrecy and authenticated encryption.
  * - The peer's certificate is verified; nothing switches that off, neither an option nor an
  *   environment variable.
- * - A session is resumed only if its certificate was verified before, and its authority is trusted now.
+ * - A session is resumed only if its certificate was verified before, and its authority is trusted
+ *   now.
  * - No compression and no renegotiation: the TLS library below has neither.
  */
 
@@ -35,8 +36,9 @@ export const LIBRARY_OPTIONS = Object.freeze({
 });
 
 /**
- * Asserts that the policy allows what was negotiated, whatever the library reports, and that both ends have named the
- * same protocol by ALPN (RFC 7301): the library accepts a peer that names none.
+ * Asserts that the policy allows the negotiated version and suite, whatever the library reports,
+ * and that both ends have named the same protocol by ALPN (RFC 7301): the library accepts a peer
+ * that names none.
  *
  * @param protocol `null` if this end names none.
  */

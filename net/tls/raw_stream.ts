@@ -6,7 +6,7 @@ import type { TLSSocket } from "node:tls";
 import { writeAll } from "../../base/body/byte_io.ts";
 import { loadBuiltin } from "./modules.ts";
 
-/** The stream under a TLS connection, with back-pressure on what the peer sends. */
+/** The stream under a TLS connection, with back-pressure on the peer. */
 export interface RawStream {
   readonly stream: Duplex;
   readonly conn: Deno.TcpConn | Deno.UnixConn | null;
@@ -14,8 +14,8 @@ export interface RawStream {
   hold(): void;
   release(): void;
   /**
-   * From now on memory is free again once TLS has decrypted what arrived in it, or it was sent. Only for use
-   * after the handshake, and once.
+   * From now on, frees the memory of a piece once TLS has decrypted it, or it was sent. Only for
+   * use after the handshake, and once.
    */
   reuseMemory(): void;
   /** Closes the stream and the connection below it. */
@@ -25,12 +25,14 @@ export interface RawStream {
 interface Handle {
   readStop(): number;
   readStart(): number;
-  /** Takes what arrives; TLS decrypts it before this returns. */
+  /** Takes the bytes that arrive; TLS decrypts them before this returns. */
   onread?: (this: Handle, piece: unknown) => void;
 }
 
 const BUFFER_BYTES = 65536;
-/** A buffer with less room left is replaced; the pieces cut from it keep it alive. */
+/**
+ * The least room in a buffer: with less it is replaced, and the pieces cut from it keep it alive.
+ */
 const MIN_ROOM = 16384;
 /** Smaller pieces are left to the garbage collector, for which they are cheap. */
 const FREE_BYTES = 4096;
@@ -38,11 +40,11 @@ const FREE_BYTES = 4096;
 /**
  * Wraps a socket of `node:net`.
  *
- * Pausing a `TLSSocket` in Deno has no effect: whatever arrives is decrypted and buffered, without a limit.
- * The socket below must stop reading, and only its handle can do that.
+ * Pausing a `TLSSocket` in Deno has no effect: all bytes that arrive are decrypted and buffered,
+ * without a limit. The socket below must stop reading, and only its handle can do that.
  */
 export function makeNetStream(stream: NetSocket): RawStream {
-  // The property is not part of the types, but every socket that is open has it.
+  // The property is not part of the types, but every open socket has it.
   const handle = () => (stream as NetSocket & { readonly _handle?: Handle | null })._handle;
   return {
     stream,
@@ -70,8 +72,9 @@ function freeReads(handle: Handle | null | undefined): void {
 }
 
 /**
- * Wraps a connection of Deno, which it owns from then on: for the addresses that `node:net` can't reach, those with
- * an IPv6 scope and names that the kernel chooses. It is slower than a socket of `node:net`.
+ * Wraps a connection of Deno, which the stream owns from then on: for the addresses that `node:net`
+ * can't reach, those with an IPv6 scope and names that the kernel chooses. The stream is slower
+ * than a socket of `node:net`.
  */
 export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const { Duplex } = loadBuiltin("node:stream");
@@ -114,7 +117,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
       try {
         conn.close();
       } catch {
-        // It was already closed.
+        // The connection was already closed.
       }
       callback(error);
     },
@@ -135,17 +138,18 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
 }
 
 /**
- * Frees the memory of a piece that nobody needs any more, if it is all of a buffer. The garbage collector
- * would do so much later, and fresh memory for every piece costs half of the time of a large transfer.
+ * Frees the memory of a piece that nobody needs any more, if the piece is a whole buffer. The
+ * garbage collector would do so much later, and fresh memory for every piece costs half of the time
+ * of a large transfer.
  */
 export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
   if (length >= FREE_BYTES && length === buffer.byteLength) buffer.transfer(0);
 }
 
 /**
- * Makes a TLS connection and the stream below it end together, even if that is not a socket, and lets either
- * side keep writing after the other has ended. Only for use after the handshake: before that, an end is a
- * failure.
+ * Makes a TLS connection and the stream below it end together, even if that is not a socket, and
+ * lets either side keep writing after the other has ended. Only for use after the handshake: before
+ * that, an end is a failure.
  */
 export function destroyTogether(socket: TLSSocket, stream: Duplex): void {
   socket.allowHalfOpen = true;

@@ -10,23 +10,26 @@ import { checkNegotiated } from "./policy.ts";
 import type { RawStream } from "./raw_stream.ts";
 import { TlsSocket } from "./socket.ts";
 
-/** Servers that are kept for the next handshake; making one takes longer than a handshake. */
+/**
+ * The most servers that are kept for the next handshake: making a server takes longer than that.
+ */
 const MAX_IDLE = 8;
 /**
- * Switches off the time-out of `node:tls`, because the caller has one. Its timer would keep a handshake
- * in memory until it fires, even after the handshake has failed.
+ * Switches off the time-out of `node:tls`, because the caller has one. Its timer would keep a
+ * handshake in memory until it fires, even after the handshake has failed.
  */
 const NO_TIMEOUT = -1;
 
-/** Does a handshake over a stream; if it rejects, the caller closes that. */
+/** Does a handshake over a stream; after a rejection the caller closes the stream. */
 export type ServerHandshake = (rawStream: RawStream) => Promise<TlsSocket>;
 
 /**
- * Makes what does the handshakes of one listener, for a context that may have changed when one of them is over. None of
- * its errors contains text chosen by the peer.
+ * Makes the function for the handshakes of one listener, whose context may change during a
+ * handshake. None of its errors contains text chosen by the peer.
  *
- * The events of `node:tls` come from a server, and don't identify the stream. So a server does one handshake at a time;
- * after a failed one another event may still follow, so it is not reused.
+ * The events of `node:tls` come from a server, and don't identify the stream. Therefore a server
+ * does one handshake at a time; after a failure another event may still follow, and the server is
+ * not used again.
  *
  * @param protocol The name by ALPN that both ends must give, or `null` for none.
  */
@@ -34,7 +37,7 @@ export function makeServerHandshake(
   context: { readonly material: ServerMaterial },
   protocol: string | null,
 ): ServerHandshake {
-  // The idle servers, and what they were made with.
+  // The idle servers, and the context that they were made with.
   let material = context.material;
   let idle: TlsServer[] = [];
   const handshake = (rawStream: RawStream): Promise<TlsSocket> => {
@@ -47,7 +50,7 @@ export function makeServerHandshake(
       server.removeAllListeners("tlsClientError");
       if (own.length < MAX_IDLE) own.push(server);
       socket.on("error", () => {});
-      // Deno 2.9 never ends describing certificates of which two that are trusted have signed each other.
+      // Deno 2.9 never ends describing two trusted certificates that have signed each other.
       skipDescriptions(socket);
       try {
         checkNegotiated(socket, protocol);

@@ -34,7 +34,7 @@ export class TlsSocket implements Socket {
   readonly remoteAddr: Deno.Addr | undefined;
   readonly #socket: TLSSocket;
   readonly #rawStream: RawStream;
-  /** The pieces that arrived; the bytes of the first one before `#taken` were consumed. */
+  /** The pieces that arrived; the bytes of the first piece before `#taken` were consumed. */
   readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
   #taken = 0;
   #buffered = 0;
@@ -47,9 +47,9 @@ export class TlsSocket implements Socket {
   readonly #writers = new Set<Waiting>();
 
   /**
-   * Takes over a socket, synchronously in the event that ends its handshake. Bytes that the peer sent
-   * meanwhile come next in the same turn, and Deno's `node:tls` never reports the end of a connection whose
-   * bytes were not read. The stream below it is taken over, too.
+   * Takes over a socket, and the stream below it, synchronously in the event that ends its
+   * handshake. Bytes that the peer sent meanwhile come next in the same turn, and Deno's `node:tls`
+   * never reports the end of a connection whose bytes were not read.
    */
   constructor(
     socket: TLSSocket,
@@ -77,7 +77,7 @@ export class TlsSocket implements Socket {
       if (this.#closed || this.#failure !== null) return;
       this.#fail(new Deno.errors.ConnectionReset("the connection is gone"));
     });
-    // As with Deno's own sockets it is a wait that keeps the process alive, not the connection.
+    // As with Deno's own sockets, a wait keeps the process alive, and the connection does not.
     socket.unref();
   }
 
@@ -96,12 +96,12 @@ export class TlsSocket implements Socket {
     });
   }
 
-  /** Writes bytes, which must not change until it settles; resolves to how many were written. */
+  /** Writes bytes, which must not change meanwhile; resolves to the number of bytes written. */
   write(bytes: Uint8Array): Promise<number> {
     if (this.#closed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
     if (this.#failure !== null) return Promise.reject(this.#failure);
     if (bytes.length === 0) return Promise.resolve(0);
-    // In pieces, between which an early answer can arrive: once a write has failed it would be lost.
+    // An early answer can arrive between two pieces: once a write has failed it would be lost.
     const piece = bytes.length > WRITE_BYTES ? bytes.subarray(0, WRITE_BYTES) : bytes;
     return this.#expect((done) => this.#socket.write(piece, done), piece.length);
   }
@@ -116,7 +116,8 @@ export class TlsSocket implements Socket {
   close(): void {
     this.#closed = true;
     this.#pieces.length = 0;
-    // The peer gets a close_notify (RFC 8446 §6.1), unless bytes are still unsent, which are lost now.
+    // The peer gets a close_notify (RFC 8446 §6.1), unless bytes are still unsent, which are lost
+    // now.
     const inOrder = this.#writers.size === 0 && !this.#socket.destroyed;
     if (this.#isAwaited) this.#fail(new Deno.errors.Interrupted("the socket was closed"));
     if (inOrder) this.#socket.end();

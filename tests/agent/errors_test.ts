@@ -6,18 +6,21 @@ import { TransferError } from "@degu/degu/files";
 import { listenError, parseListenAddress } from "@degu/internal/agent/commands.ts";
 import {
   checkNotReserved,
+  codeOf,
+  ERROR_CODES,
   explain,
   explainLine,
   explainTransfer,
   Failure,
   wildcardHint,
 } from "@degu/internal/agent/failure.ts";
-import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentHere } from "@degu/testing/agents.ts";
 import { entries, fill } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
+import { read } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { AS_USER, canRun } from "../files/refused_writes.ts";
 
@@ -395,4 +398,105 @@ Deno.test("a part that another download has locked is named, with its owner", ()
     "/t/.x.degu-part, which is left of another download, can't be replaced: it belongs to " +
     "the user with the uid 1000, who can remove it; or choose another name or directory";
   assertEquals(explain(new PermissionDenied(`file: /t/x: ${foreign}`)), foreign);
+});
+
+// The codes of errors, with --json.
+
+/** Errors that need a damaged or full disk, another version of a file, or a special kernel. */
+const CODE_ROWS: readonly (readonly [rule: string, error: Error, code: string])[] = [
+  ["this disk is full", new TransferError("DISK_FULL", ""), "FULL"],
+  ["the disk there is full", new TransferError("STATUS", "", { status: 507 }), "FULL"],
+  ["a quota here", withCode(new Error(), "EDQUOT"), "FULL"],
+  ["the file changed", new TransferError("CHANGED", ""), "CHANGED"],
+  ["other bytes arrived", new TransferError("DIGEST_MISMATCH", ""), "CHANGED"],
+  ["other bytes arrived there", new TransferError("STATUS", "", { status: 400 }), "CHANGED"],
+  ["gone meanwhile", new TransferError("STATUS", "", { status: 404 }), "NOT_THERE"],
+  ["not writable there", new TransferError("STATUS", "", { status: 403 }), "NOT_PERMITTED"],
+  ["no inbox any more", new TransferError("STATUS", "", { status: 405 }), "NOT_PERMITTED"],
+  ["another was faster", new TransferError("STATUS", "", { status: 412 }), "ALREADY_THERE"],
+  ["too large for the peer", new TransferError("STATUS", "", { status: 413 }), "FAILED"],
+  ["a peer with a problem", new TransferError("STATUS", "", { status: 500 }), "FAILED"],
+  [
+    "an entry that may not be read",
+    new TransferError("UNREADABLE", "", { cause: withCode(new Error(), "EACCES") }),
+    "NOT_PERMITTED",
+  ],
+  ["a disk that is read-only", withCode(new Error(), "EROFS"), "NOT_PERMITTED"],
+  ["a file on the way", withCode(new Error(), "ENOTDIR"), "NOT_THERE"],
+  ["a damaged disk", withCode(new Error(), "EIO"), "FAILED"],
+  ["no way to the host", withCode(new Error(), "EHOSTUNREACH"), "NO_ADDRESS"],
+  ["the code of the cause", new Failure("", 1, { cause: new TimedOut() }), "NO_ADDRESS"],
+];
+
+Deno.test("with --json the error that ends a command is an object on stdout, with the code that docs/agent.md has", async (t) => {
+  await using files = await AgentFiles.start();
+  const { here, homes } = files;
+  await homes.init("stranger");
+  await homes.pair("viewer", "stranger", undefined, `127.0.0.1:${files.address[1]}`);
+  await fill(files.share, { "dir/a": "1" });
+  await fill(files.inbox, { "b": "other" });
+  await fill(here, { "b": "1" });
+  const off = ["--address", "127.0.0.1:1"];
+  const rows: [args: string[], code: keyof typeof ERROR_CODES, object?: Record<string, string>][] =
+    [
+      [["ls"], "USAGE"],
+      [["ls", "--no-such", "camera:"], "USAGE"],
+      [["ls", "toaster:"], "NOT_PAIRED", { peer: "toaster" }],
+      [["ls", "stranger:"], "REFUSED", { peer: "stranger" }],
+      [["ls", ...off, "camera:"], "NO_ADDRESS", { peer: "camera" }],
+      [["ping", ...off, "CAMERA"], "NO_ADDRESS", { peer: "camera" }],
+      [["ls", "camera:no"], "NOT_THERE", { path: "camera:no", peer: "camera" }],
+      [["get", "camera:no", here], "NOT_THERE", { path: "camera:no", peer: "camera" }],
+      [["put", `${here}/no`, "camera:"], "NOT_THERE", { path: `${here}/no` }],
+      [["sync", `${here}/no`, "camera:"], "NOT_THERE", { path: `${here}/no` }],
+      [["serve", "--share", `${here}/no`], "NOT_THERE", { path: `${here}/no` }],
+      [["init"], "ALREADY_THERE", { path: homes.at("viewer") }],
+      [["get", "camera:dir", here], "FAILED", { peer: "camera" }],
+    ];
+  const codes = new Set(CODE_ROWS.map(([, , code]) => code));
+  for (const [args, code, object = {}] of rows) {
+    await t.step(args.join(" "), async () => {
+      const end = await files.run("--json", ...args);
+      const [{ error } = {}, ...others] = objectsOf(end);
+      assertEquals([others, end.code], [[], ERROR_CODES[code]]);
+      const { message, ...rest } = error as Record<string, string>;
+      assertEquals(rest, { code, ...object });
+      assertEquals(end.stderr, `degu: error: ${message}\n`);
+    });
+    codes.add(code);
+  }
+  await t.step("a file that fails alone", async () => {
+    const to = "camera:b";
+    const end = await files.run("--json", "put", `${here}/b`, to);
+    const [{ error, ...names } = {}, ...others] = objectsOf(end);
+    assertEquals([others, names, end.code], [[], { from: `${here}/b`, to }, 1]);
+    const message = "another file of this name is there: replace it with --force";
+    assertEquals(error, { code: "ALREADY_THERE", message });
+    const removed = await files.run("--json", "rm", "camera:no");
+    const [{ path, error: why } = {}] = objectsOf(removed);
+    assertEquals([path, (why as { code: string }).code], ["camera:no", "NOT_THERE"]);
+  });
+  await t.step("without a permission, and interrupted", async () => {
+    const denied = await homes.run("new", ["--json", "init"]);
+    assertEquals((objectsOf(denied)[0]?.["error"] as { code: string }).code, "NOT_PERMITTED");
+    const args = ["invite", "--json", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
+    await using invite = files.start(args);
+    await invite.line("degu:");
+    invite.kill("SIGINT");
+    const end = await invite.ended();
+    const error = { code: "INTERRUPTED", message: "interrupted" };
+    assertEquals([end.code, objectsOf(end).slice(1)], [130, [{ error }]]);
+  });
+  await eachRow(t, [...CODE_ROWS], (_rule, error, code) => {
+    assertEquals(codeOf(error), code);
+    return Promise.resolve();
+  });
+  for (const each of ["NOT_PERMITTED", "INTERRUPTED"]) codes.add(each);
+  assertEquals([...codes].toSorted(), Object.keys(ERROR_CODES).toSorted());
+  const page = await read("docs/agent.md");
+  const documented = page.matchAll(/^\| `([A-Z_]+)` +\| (\d+) /gm);
+  assertEquals(
+    Array.from(documented, ([, code, exit]) => [code, Number(exit)]),
+    Object.entries(ERROR_CODES),
+  );
 });

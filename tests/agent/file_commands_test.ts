@@ -12,6 +12,7 @@ import {
 } from "@degu/internal/agent/remote_files.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
 import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
@@ -58,12 +59,44 @@ Deno.test("a missing file is reported at once, with what lists those that there 
   await fill(files.share, { "photos/1": "" });
   const hint = 'is not there: "degu ls camera:" lists what is there';
   await files.fail(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
-  await files.serve("--inbox", files.inbox);
+  await files.serve("--verbose");
   const advice = 'camera shares no directory: it has to run "degu serve --share DIR"';
   await files.fail(1, advice, "ls", "camera:");
   await files.kill();
   const said = await files.fail(1, "no address answers", "ls", "camera:");
   assertEquals(said.includes("trying again"), false);
+});
+
+Deno.test("ls --complete prints what a path may continue with, within a second or so, and fails silently", async () => {
+  await using files = await AgentFiles.start();
+  const { share, inbox, homes } = files;
+  const names = ["Photos/1", "Photos/2 b", "Phone", "photo", "a\u202eb", "a\nb", "-x", "$(x)"];
+  await fill(share, Object.fromEntries(names.map((name) => [name, ""])));
+  await fill(inbox, { "Post/1": "" });
+  await makeLinks({ [`${share}/Pho`]: "/" });
+  const complete = async (...args: string[]) => {
+    const { code, stdout, stderr } = await files.run("ls", "--complete", ...args);
+    assertEquals([code, stderr], [0, ""]);
+    return stdout.split("\n").filter((line) => line !== "").toSorted();
+  };
+  assertEquals(await complete("camera:Pho"), ["camera:Phone", "camera:Photos/"]);
+  assertEquals(await complete("camera:Photos/"), ["camera:Photos/1", "camera:Photos/2 b"]);
+  const all = ["$(x)", "-x", "Phone", "Photos/", "photo"].map((name) => `camera:${name}`);
+  assertEquals(await complete("camera:"), all);
+  assertEquals(await complete("--inbox", "camera:P"), ["camera:Post/"]);
+  for (const path of ["camera:no/", "camera:../", "toaster:", "toaster"]) {
+    assertEquals(await complete(path), []);
+  }
+  await files.serve("--inbox", inbox);
+  assertEquals(await complete("camera:"), ["camera:Post/"]);
+  using silent = new RawServer();
+  const { address: [host, port] } = silent as { address: readonly [string, number] };
+  const begin = performance.now();
+  assertEquals(await complete("--address", `${host}:${port}`, "camera:"), []);
+  // A try would take 10 s.
+  assert(performance.now() - begin < 5000);
+  const none = await homes.run("none", ["ls", "--complete", "camera:"]);
+  assertEquals(none, { code: 0, stdout: "", stderr: "" });
 });
 
 // degu get: files from the share of a peer.
@@ -220,8 +253,56 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
   await Deno.mkdir(`${here}/dir/a`, { recursive: true });
   const json = await files.run("get", "--json", "camera:a", `${here}/dir`);
   assertEquals(json.code, 1);
-  assertStringIncludes(String(objectsOf(json)[0]?.["error"]), "is a directory");
+  assertStringIncludes(JSON.stringify(objectsOf(json)[0]?.["error"]), "is a directory");
   await files.fail(2, "what to get?", "get", "here");
+});
+
+Deno.test("of a peer without a share, ls and get read the inbox, and say so; rm and sync don't change", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await fill(here, { "a": "1", "top/b": "2" });
+  await files.serve("--inbox", inbox);
+  await files.succeed("put", "-r", `${here}/a`, `${here}/top`, "camera:dir/");
+  const note = "camera shares no directory: this is its inbox\n";
+  for (const path of ["", "dir", "dir/a"]) {
+    const { stdout, stderr } = await files.succeed("ls", `camera:${path}`);
+    assertEquals([stdout, stderr], [
+      path === "" ? "dir/\n" : path === "dir" ? "a\ntop/\n" : "a\n",
+      note,
+    ]);
+  }
+  const got = await files.succeed("get", "-r", "camera:dir/a", "camera:dir/top", `${here}/got/`);
+  assertEquals(await content(`${here}/got`), { "a": "1", "top": null, "top/b": "2" });
+  assertEquals(got.stderr.split(note).length, 2, got.stderr);
+  const quiet = await files.succeed("get", "--quiet", "camera:dir/a", `${here}/quiet`);
+  assertEquals(quiet.stderr, "");
+  assertEquals((await files.succeed("ls", "--inbox", "camera:dir")).stderr, "");
+  await files.fail(1, 'camera:none" is not there: "degu ls --inbox camera:', "get", "camera:none");
+  // A server that was started without its share must not make a backup disappear.
+  const sync = ["sync", "--delete", "camera:dir", `${here}/got`];
+  await files.fail(1, '"camera:dir" is not in the share: it is in the inbox', ...sync);
+  await files.succeed("rm", "camera:dir/a");
+  await files.serve("--share", inbox);
+  assertEquals((await files.succeed("ls", "camera:dir")).stderr, "");
+});
+
+Deno.test("one directory for both: what was put is listed, fetched and removed without an option", async () => {
+  await using files = await AgentFiles.start();
+  const { here, homes } = files;
+  await fill(here, { "a": "1" });
+  const both = homes.at("both");
+  await files.serve("--share", both, "--inbox", both);
+  const part = ".a.degu-part";
+  await fill(both, { [part]: "", ".degu-files/x": "" });
+  await files.succeed("put", `${here}/a`, "camera:dir/");
+  assertEquals(await files.succeed("ls", "camera:dir"), { code: 0, stdout: "a\n", stderr: "" });
+  await files.succeed("get", "camera:dir/a", `${here}/b`);
+  assertEquals(await Deno.readTextFile(`${here}/b`), "1");
+  await files.succeed("sync", here, "camera:dir");
+  await files.succeed("rm", "camera:dir/a");
+  assertEquals((await files.succeed("ls", "camera:dir")).stdout, "b\n");
+  assertEquals((await files.succeed("ls", "camera:")).stdout, "dir/\n");
+  await files.fail(1, "is not there", "get", `camera:${part}`, here);
 });
 
 Deno.test("no name of a peer escapes the target through a link", async () => {
@@ -378,7 +459,7 @@ Deno.test("rm reports what does not exist, and what can't be removed", async () 
   assertEquals(some.code, 1);
   const [none, removed] = objectsOf(some);
   assertEquals(none?.["path"], "camera:none");
-  assertStringIncludes(String(none?.["error"]), "is not there");
+  assertStringIncludes(JSON.stringify(none?.["error"]), "is not there");
   assertEquals(removed, { removed: "camera:report.pdf" });
   await fill(files.inbox, { "report.pdf": "1" });
   const root = 'the inbox itself stays: name what is in it, as "degu ls --inbox camera:" lists it';

@@ -262,7 +262,11 @@ test("a file in place of a directory, and the reverse, give way only with --dele
     `from:a: a file ${way}`,
     `from:c: a directory ${way}`,
   ]);
-  const failed = { from: "from:c", to: "to:c", error: `a directory ${way}` };
+  const failed = {
+    from: "from:c",
+    to: "to:c",
+    error: { code: "ALREADY_THERE", message: `a directory ${way}` },
+  };
   assertEquals(objects.filter(({ from }) => from === "from:c"), [failed]);
   assertEquals([code, summary], [1, "1 file copied, 1 B"]);
   assertEquals(await content(target), { ...to, "c": null, "c/deep": null, "d": "3" });

@@ -11,7 +11,7 @@ import {
   Validator,
 } from "@degu/degu";
 import { type HeaderDict, type Method, Response, type ResponseTuple } from "@degu/degu/base";
-import { mkreq } from "@degu/degu/misc";
+import { callApp, mkreq } from "@degu/degu/misc";
 import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
 import {
   assertRangeError,
@@ -146,6 +146,51 @@ Deno.test("Router takes the entries of a map in its place, at every depth, and k
   assertEquals((await answer(new Router([]), "/")).status, 410);
 });
 
+Deno.test("Router takes plain objects, nested too, by their own keys", async () => {
+  const inherited = Object.create({ e: named("inherited") });
+  const router = new Router({
+    handle: named("handle"),
+    "": named("slash"),
+    a: { b: named("ab"), handle: { c: named("ahc") }, "": named("a/") },
+    app: { handle: named("app"), b: named("hidden") },
+    map: new Map([[null, { handle: named("map") }]]),
+    list: [["x", { y: named("xy") }]],
+    bare: Object.assign(Object.create(null), { d: named("d") }),
+    own: { ...inherited, f: named("f") },
+  });
+  const rows: [uri: string, name: string | null][] = [
+    ["/handle", "handle"],
+    ["/a/b", "ab"],
+    ["/a/", "a/"],
+    ["/a/handle/c", "ahc"],
+    ["/app/b", "app"],
+    ["/map", "map"],
+    ["/list/x/y", "xy"],
+    ["/bare/d", "d"],
+    ["/own/f", "f"],
+    ["/own/e", null],
+    ["/own/constructor", null],
+    ["/toString", null],
+    ["/a", null],
+    ["/", null],
+  ];
+  for (const [uri, name] of rows) {
+    const { status, headers } = await callApp(router, mkreq("GET", uri));
+    assertEquals([status, headers["name"] ?? null], [name === null ? 410 : 200, name], uri);
+  }
+});
+
+Deno.test("Router asks each app in a plain object when a peer connects", async () => {
+  const asked: string[] = [];
+  const asking = (name: string, answer: boolean): AppObject => ({
+    handle: named(name),
+    onConnect: () => asked.push(name) > 0 && answer,
+  });
+  const router = new Router({ a: asking("a", true), b: { c: asking("c", false) } });
+  assertEquals(await router.onConnect(makeSession(), deadSocket), false);
+  assertEquals(asked, ["a", "c"]);
+});
+
 Deno.test("Router refuses a key that comes twice in an array, and names it", () => {
   const app = named("app");
   assertThrows(
@@ -166,14 +211,15 @@ Deno.test("Router refuses what is no Map of apps and Maps, and reports which ent
   const rows: [appmap: unknown, said: string][] = [
     ...[undefined, 5, 5n, true, Symbol("a"), {}, ["a"]]
       .map((key): [unknown, string] => [inside(key, app), 'appmap["c"]: must be a map whose keys']),
-    ...[undefined, null, 5, "app", {}, { handle: 5 }, new Set([app])]
+    ...[undefined, null, 5, "app", new Set([app]), new (class Handler {})()]
       .map((value): [unknown, string] => [inside(null, value), needsApp]),
+    [inside("d", { handle: 5 }), 'appmap["c"]["d"]["handle"]: must be a function or an object'],
     [
       inside("d", { handle: app, onConnect: true }),
       'appmap["c"]["d"].onConnect: must be a function',
     ],
-    ...[undefined, null, {}, { foo: app }, "foo", () => []]
-      .map((appmap): [unknown, string] => [appmap, "appmap: must be a Map or an array of entries"]),
+    ...[undefined, null, new Set([app]), new (class Handler {})(), "foo", () => []]
+      .map((appmap): [unknown, string] => [appmap, "appmap: must be a plain object, a Map or an"]),
     ...[app, [], ["a"], ["a", app, app], "ab", undefined]
       .map((entry): [unknown, string] => [[["b", app], entry], "appmap[1]: must be an entry"]),
     [inside(null, [app]), 'appmap["c"][null][0]: must be an entry [key, app]'],

@@ -304,8 +304,8 @@ Deno.test("Validator reports where a response is invalid", async (t) => {
       ['.headers["content-range"]: must be a ContentRange; got string', {
         "content-range": "bytes 0-1/2",
       }],
-      ...[undefined, "hello", new ArrayBuffer(5), [latin1("a")]].map((body) =>
-        [".body: must be null, a Uint8Array", {}, body] as const
+      ...[undefined, 5, new ArrayBuffer(5), [latin1("a")]].map((body) =>
+        [".body: must be null, a string, Uint8Array", {}, body] as const
       ),
     ],
     RangeError: [

@@ -86,8 +86,8 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "base/body/chunked_body.ts": {
-    "ChunkedBody.read": [
-      ["MAX_READ_BYTES + 1", "MAX_READ_BYTES + 2", "there is one all the same"],
+    "ChunkedBody.#collect": [
+      ["most + 1", "most + 2", "there is one all the same"],
     ],
     "ChunkedReader.read": [
       [

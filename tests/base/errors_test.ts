@@ -61,23 +61,30 @@ import { inspect as inspectOfNode } from "node:util";
 
 Deno.test("each error has the name of its class, its message, and what it adds", () => {
   const cause = new Error("below");
-  const rows: [error: DeguError, name: string, code: string | undefined, message: string][] = [
-    [new DeguError("a"), "DeguError", undefined, "a"],
-    [new ProtocolError("BAD_URI", "a"), "ProtocolError", "BAD_URI", "a"],
-    [new EmptyPreambleError("a"), "EmptyPreambleError", "EMPTY_PREAMBLE", "a"],
-    [new EmptyPreambleError(), "EmptyPreambleError", "EMPTY_PREAMBLE", "the peer closed the conn"],
-    [new TlsError("UNTRUSTED", "a", { cause }), "TlsError", "UNTRUSTED", "a"],
-    [new BodyError("a"), "BodyError", undefined, "a"],
-    [new ConnectionClosedError("a"), "ConnectionClosedError", undefined, "a"],
-    [new ConnectionClosedError(), "ConnectionClosedError", undefined, "the connection is closed"],
-  ];
+  const rows: [error: DeguError, name: string, code: string | null | undefined, message: string][] =
+    [
+      [new DeguError("a"), "DeguError", undefined, "a"],
+      [new ProtocolError("BAD_URI", "a"), "ProtocolError", "BAD_URI", "a"],
+      [new EmptyPreambleError("a"), "EmptyPreambleError", "EMPTY_PREAMBLE", "a"],
+      [
+        new EmptyPreambleError(),
+        "EmptyPreambleError",
+        "EMPTY_PREAMBLE",
+        "the peer closed the conn",
+      ],
+      [new TlsError("UNTRUSTED", "a", { cause }), "TlsError", "UNTRUSTED", "a"],
+      [new BodyError("a"), "BodyError", null, "a"],
+      [new BodyError("a", { code: "TOO_LONG" }), "BodyError", "TOO_LONG", "a"],
+      [new ConnectionClosedError("a"), "ConnectionClosedError", undefined, "a"],
+      [new ConnectionClosedError(), "ConnectionClosedError", undefined, "the connection is closed"],
+    ];
   for (const [error, name, code, message] of rows) {
     assertInstanceOf(error, DeguError);
-    assertEquals([error.name, (error as { code?: string }).code], [name, code]);
+    assertEquals([error.name, (error as { code?: string | null }).code], [name, code]);
     assertEquals(error.message.slice(0, message.length), message);
     assertStringIncludes(Deno.inspect(error), `${name}: ${message}`);
     assertEquals(error.cause, name === "TlsError" ? cause : undefined);
-    const isOfPeer = code !== undefined && name !== "TlsError";
+    const isOfPeer = name === "ProtocolError" || name === "EmptyPreambleError";
     assertEquals(error instanceof ProtocolError, isOfPeer, name);
   }
   assert(!("cause" in new TlsError("CLOSED", "gone")));

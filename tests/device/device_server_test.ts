@@ -1,7 +1,8 @@
 /** The server of a device accepts only its peers, and knows which; also after a theft, and on a shared machine. */
-import { TlsError } from "@degu/degu/base";
+import { DeguError, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { type Device, peerOf } from "@degu/degu/device";
+import { type Device, DeviceServer, peerId, peerOf } from "@degu/degu/device";
+import { TempDevices } from "@degu/degu/misc";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { runCommand } from "@degu/testing/commands.ts";
@@ -28,9 +29,18 @@ import { entries } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
-import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { ContextInForce } from "@degu/internal/net/tls/listener.ts";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { join } from "@std/path";
 import { X509Certificate } from "node:crypto";
 import { cpSync } from "node:fs";
@@ -126,8 +136,44 @@ Deno.test("listen validates its arguments, and logs to the device's logger", asy
     deviceLogger.at("warn").join(),
     /the address of a server can't be recorded: NotFound/,
   );
-  const { setSslctx } = other as SSLServer;
-  assertThrows(() => setSslctx.call(other, other.sslctx), TypeError, "forget()");
+  assert(!("setSslctx" in other), "pairing and forgetting alone decide whom a device trusts");
+  assertEquals(other.sslctx.verify, true);
+});
+
+Deno.test("device.serve resolves to a server that serves, and rejects for an address in use", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  await using server = await camera.serve(LOOPBACK, tellName);
+  assertInstanceOf(server, DeviceServer);
+  assertEquals(await camera.serving(), [server.address]);
+  using rejections = unhandledRejections();
+  await assertRejects(() => camera.serve(server.address, tellName), Deno.errors.AddrInUse);
+  const ending = new AbortController();
+  const other = await camera.serve(LOOPBACK, tellName, { signal: ending.signal });
+  ending.abort();
+  await other.serveForever();
+  assertEquals([await camera.serving(), rejections.reasons], [[server.address], []]);
+  // Closing the device closes its server, also for who holds it.
+  await camera.close();
+  await camera.close();
+  await server.serveForever();
+  await assertRejects(() => camera.serve(LOOPBACK, tellName), DeguError, "closed");
+  assertEquals((await viewer.peers()).length, 1);
+});
+
+Deno.test("peerId is the id of the device at the other end, and needs a private authority", async () => {
+  await using temp = await TempDevices.create("camera", "viewer");
+  const { camera, viewer } = temp.devices;
+  const seen: string[] = [];
+  await using server = await camera.serve(LOOPBACK, (_request, session) => {
+    seen.push(peerId(session.peerCertificate!));
+    return [200, "OK", {}, null];
+  });
+  const client = await viewer.client("camera", { addresses: [server.address] });
+  using connection = await client.connect();
+  await connection.get("/");
+  assertEquals([seen, peerId(connection.sock.peerCertificate!)], [[viewer.id], camera.id]);
+  assertThrows(() => peerId({ authority: null }), RangeError, "private store");
 });
 
 Deno.test("a server whose address is in use, or that is closed before it is ready, leaves nothing behind", async () => {
@@ -163,7 +209,7 @@ Deno.test("a server whose address is in use, or that is closed before it is read
   // None of them follows changes of the peers, or is closed again with the device.
   let followed = 0;
   {
-    using _counted = patch(SSLServer.prototype, "setSslctx", () => () => void followed++);
+    using _counted = patch(ContextInForce.prototype, "replace", () => () => void followed++);
     await record(camera, viewer);
   }
   assertEquals(followed, 1);

@@ -1,6 +1,7 @@
 /** Pairing between two devices that follow the protocol. */
 import { type Address, ConnectionClosedError, DeguError, type HostAddress } from "@degu/degu/base";
-import { type App, peerOf } from "@degu/degu/device";
+import type { App } from "@degu/degu/server";
+import { peerOf } from "@degu/degu/device";
 import { ownAddresses } from "@degu/internal/device/pairing_addresses.ts";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";

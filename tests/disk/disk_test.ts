@@ -1,15 +1,5 @@
 /** Files and names on a disk. */
-import {
-  EarlySync,
-  lockFile,
-  newFileMode,
-  openLocked,
-  replacePrivateFile,
-  setMode,
-  Turns,
-  writeAside,
-  writePrivateFile,
-} from "@degu/internal/disk/files.ts";
+import { EarlySync, lockFile, newFileMode, setMode, Turns } from "@degu/internal/disk/files.ts";
 import {
   exists,
   giveNewName,
@@ -27,6 +17,12 @@ import {
   syncDirectory,
   syncIfPossible,
 } from "@degu/internal/disk/names.ts";
+import {
+  replacePrivateFile,
+  writeAside,
+  writePrivateFile,
+} from "@degu/internal/disk/private_files.ts";
+import { Temporary } from "@degu/internal/disk/temporary.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -57,10 +53,11 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
   await using dir = await tempDir();
   const [path, other] = [join(dir.path, "part"), join(dir.path, "other")];
   const open = async (isNew: boolean, content: string, lock = lockFile) => {
-    const opened = await openLocked(path, lock);
-    using file = opened!.file;
-    assertEquals([opened!.isNew, await Deno.readTextFile(path)], [isNew, content]);
-    assertEquals(isAt(path, opened!.state), true);
+    using opened = await Temporary.open(path, lock);
+    const { file, phase, isThere } = opened!;
+    const found = [phase, isThere, await Deno.readTextFile(path)];
+    assertEquals(found, [isNew ? "temporary" : "found", true, content]);
+    opened!.phase = "resumable";
     await file.write(new TextEncoder().encode("content"));
     if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
   };
@@ -80,10 +77,10 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
   });
   assertEquals(turns, 2);
   // It is removed between the look at it and its opening.
-  using patched = patch(Deno, "open", (open) => async (...args) => {
+  using patched = patch(Deno, "openSync", (open) => (...args) => {
     patched[Symbol.dispose]();
-    await Deno.remove(path);
-    return await open(...args);
+    Deno.removeSync(path);
+    return open(...args);
   });
   await open(true, "");
   using held = await Deno.open(path, { write: true });
@@ -94,12 +91,27 @@ Deno.test("a locked file is the one at its path, and no link or second name of a
   };
   {
     using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
-    await assertRejects(() => openLocked(path, refuse), Error, "locked");
+    await assertRejects(() => Temporary.open(path, refuse), Error, "locked");
   }
   let tries = 0;
-  assertEquals(await openLocked(path, () => Promise.resolve(++tries < 0)), null);
+  assertEquals(await Temporary.open(path, () => Promise.resolve(++tries < 0)), null);
   assertEquals(tries, 20);
   assertEquals(await entries(dir.path), ["complete", "other", "part"]);
+});
+
+Deno.test("a temporary file that is given up is closed before its removal, and a locked one after it", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "file");
+  const isThere: boolean[] = [];
+  using _closing = patch(Deno.FsFile.prototype, "close", (close) => {
+    return function (this: Deno.FsFile) {
+      isThere.push(statOrNull(path) !== null);
+      close.call(this);
+    };
+  });
+  Temporary.create(path)[Symbol.dispose]();
+  Temporary.create(path, { isLocked: true })[Symbol.dispose]();
+  assertEquals(isThere, [true, false]);
 });
 
 Deno.test("a turn is over after some milliseconds, and the next one begins once others had theirs", async () => {
@@ -134,19 +146,24 @@ Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays 
   await assertRejects(() => replacePrivateFile(join(dir.path, "directory"), "x", temporary));
   const fail = () => Promise.reject(new Error("failed"));
   await assertRejects(() => writeAside(path, "x", temporary, fail), Error, "failed");
+  assertEquals(await entries(dir.path), ["directory", "key"]);
   await Deno.writeTextFile(temporary, "somebody's");
   await assertRejects(() => writeAside(path, "x", temporary), Deno.errors.AlreadyExists);
   assertEquals(await Deno.readTextFile(path), "secret");
-  assertEquals(await entries(dir.path), ["directory", "key"]);
+  assertEquals(await Deno.readTextFile(temporary), "somebody's");
 });
 
-Deno.test("an error of writing a private file says which one, and nothing is left of what is written aside", async () => {
+Deno.test("an error of writing a private file names the file, of which nothing is left", async () => {
   await using dir = await tempDir();
   const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
   const fail = () => Promise.reject(new Error("No space left on device"));
   using _full = patch(Deno.FsFile.prototype, "write", () => fail);
-  const failed = () => replacePrivateFile(path, "secret", temporary);
-  await assertRejects(failed, Error, `No space left on device: write '${temporary}'`);
+  for (
+    const [write, written] of [[replacePrivateFile, temporary], [writePrivateFile, path]] as const
+  ) {
+    const failed = () => write(path, "secret", temporary);
+    await assertRejects(failed, Error, `No space left on device: write '${written}'`);
+  }
   assertEquals(await entries(dir.path), []);
 });
 
@@ -183,7 +200,7 @@ Deno.test("a large file is synced on the way, which ends with nothing open; a fa
   for (let i = 0; i < 10; i++) sync.add(20_000_000);
   await Deno.remove(path);
   sync.add(100_000_000);
-  await sync.settle();
+  await sync.idle();
   if (Deno.build.os === "linux") assertEquals(await openFilesBelow(dir.path), []);
 });
 

@@ -4,9 +4,6 @@ import type { EquivalentMutants } from "../../tools/mutants.ts";
 
 export const EQUIVALENT_MUTANTS: EquivalentMutants = {
   "disk/files.ts": {
-    "createPrivateFile": [
-      ["error instanceof Error", "true", "whatever Deno throws is one"],
-    ],
     "EarlySync.finish": [
       ["this.#written > this.#begun", "true", "to sync once more"],
       ["this.#written > this.#begun", "this.#written >= this.#begun", "to sync once more"],
@@ -21,6 +18,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
   "disk/names.ts": {
     "AT_ONCE": [
       ["32", "33", "one more"],
+    ],
+  },
+  "disk/private_files.ts": {
+    "writeText": [
+      ["error instanceof Error", "true", "whatever Deno throws is one"],
     ],
   },
 };

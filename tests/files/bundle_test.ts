@@ -539,6 +539,23 @@ Deno.test("a peer that is forgotten while its bundle arrives writes nothing more
   assertEquals(await entries(`${dir.path}/${RESERVED}`), []);
 });
 
+Deno.test("files of a bundle that had their names before its peer was forgotten are reported", async () => {
+  await using dir = await tempDir();
+  const reported: string[] = [];
+  const app = new FilesApp(dir.path, {
+    write: true,
+    onFile: ({ path }) => void reported.push(path.join("/")),
+  });
+  const session = makeSession();
+  const placed = async () => (await entries(`${dir.path}/first`).catch(() => [])).length;
+  const confirm = async () => await placed() < 64;
+  tieToTrust(session, { signal: new AbortController().signal, confirm });
+  const bundle = bundleBytes(Array.from({ length: 70 }, (_, i): Sent => [`first/${i}`, "1"]));
+  const body = new Body(new Blob([bundle]).stream(), bundle.length);
+  const [status] = await app.handle(mkreq("POST", "/?bundle=put", {}, body), session);
+  assertEquals([status, await placed(), reported.length], [403, 64, 64]);
+});
+
 Deno.test("the directory of unfinished files is made again if it is removed while a bundle arrives", async () => {
   await using files = await serveBundles();
   const reserved = `${files.root}/${RESERVED}`;
@@ -708,7 +725,7 @@ Deno.test("onFile is told of the files of a bundle that was cut", async () => {
   const paths = formatPaths([["a"]]);
   const asked = new Body(new Blob([paths]).stream(), paths.length);
   const [, , , body] = await app.handle(mkreq("POST", "/?bundle=get", {}, asked));
-  assert(body !== null && !(body instanceof Uint8Array));
+  assert(typeof body === "object" && body !== null && !(body instanceof Uint8Array));
   await assertRejects(() => body.writeTo({ write: () => Promise.reject(new Error("gone")) }));
   assertEquals(events.map(({ action, complete, status }) => [action, complete, status]), [
     ["get", false, 200],

@@ -211,8 +211,8 @@ Deno.test("a directory that somebody has given the name of a record, or of a par
   for (const name of [PART, RECORD, `${RECORD}.tmp`]) {
     const taken = `${dir.path}/${name}`;
     {
-      await using part = await PartFile.open(file, true);
-      part.discard();
+      using part = await PartFile.open(file);
+      part.temporary.phase = "temporary";
       if (name === PART) await Deno.remove(taken);
       await Deno.mkdir(taken);
       await Deno.writeTextFile(`${taken}/precious`, "");
@@ -223,20 +223,16 @@ Deno.test("a directory that somebody has given the name of a record, or of a par
   assertEquals(await entries(dir.path), []);
 });
 
-Deno.test("what a link leads to that has replaced a part at once is not removed with it", async () => {
+Deno.test("what has replaced a part meanwhile is not removed with it, nor what a link there leads to", async () => {
   await using dir = await tempDir();
   const precious = `${dir.path}/precious`;
   await Deno.writeTextFile(precious, "");
   {
-    // The moment at which somebody else is fast enough.
-    using _exchanging = patch(Deno, "realPath", (realPath) => async (path) => {
-      await Deno.remove(`${dir.path}/${PART}`);
-      await makeLinks({ [`${dir.path}/${PART}`]: precious });
-      return await realPath(path);
-    });
-    await using _part = await PartFile.open(`${dir.path}/copy`, true);
+    using _part = await PartFile.open(`${dir.path}/copy`);
+    await Deno.remove(`${dir.path}/${PART}`);
+    await makeLinks({ [`${dir.path}/${PART}`]: precious });
   }
-  assertEquals(await entries(dir.path), ["precious"]);
+  assertEquals(await entries(dir.path), [PART, "precious"]);
 });
 
 Deno.test("a complete part is verified, and nothing is transferred", async () => {
@@ -273,7 +269,7 @@ Deno.test("a part that was made through a link is removed where it is", async ()
   await Deno.mkdir(`${dir.path}/sub`);
   await makeLinks({ [`${dir.path}/link`]: "sub" });
   {
-    await using _part = await PartFile.open(`${dir.path}/link/f`, true);
+    using _part = await PartFile.open(`${dir.path}/link/f`);
     assertEquals(await entries(`${dir.path}/sub`), [".f.degu-part"]);
     await Deno.remove(`${dir.path}/link`);
     await Deno.mkdir(`${dir.path}/link`);
@@ -428,9 +424,10 @@ Deno.test("a response whose part can't be prepared is not read", async () => {
 Deno.test("a download that makes its part anew is refused if another one is faster", async () => {
   await using files = await setUp();
   await files.cut(600_000);
-  using _faster = patch(Deno, "remove", (remove) => async (path, options) => {
-    await remove(path, options);
-    if (`${path}`.endsWith(PART)) await Deno.writeTextFile(path, "");
+  using _faster = patch(Deno, "openSync", (openSync) => (path, options) => {
+    // The part that was there has just been removed.
+    if (`${path}`.endsWith(PART) && options?.createNew) Deno.writeTextFileSync(path, "");
+    return openSync(path, options);
   });
   const error = await assertRejects(() => files.get({ resume: false }), TransferError);
   assertEquals(error.code, "IN_USE");
@@ -603,22 +600,23 @@ const INTERVAL = 67_108_864;
 
 Deno.test("every 64 MiB the record of a part notes how much was synced to the disk", async () => {
   await using dir = await tempDir();
-  await using part = await PartFile.open(`${dir.path}/f`, true);
+  using part = await PartFile.open(`${dir.path}/f`);
   const noted = async () => (await readRecord(`${dir.path}/.f.degu-part`))?.synced;
   const record = { peer: "p", uri: "/f", etag: '"e"', total: 2 ** 40, sha256: null, synced: 0 };
-  await part.begin(record);
-  const note = async (synced: number) => void await writeRecord(part.path, { ...record, synced });
-  const sync = new EarlySync(part.path, note);
+  await part.startOver(record);
+  const note = async (synced: number) =>
+    void await writeRecord(part.temporary.path, { ...record, synced });
+  const sync = new EarlySync(part.temporary.path, note);
   sync.add(INTERVAL - 1);
-  await sync.settle();
+  await sync.idle();
   assertEquals(await noted(), 0);
   sync.add(1);
   // One at a time.
   sync.add(INTERVAL);
-  await sync.settle();
+  await sync.idle();
   assertEquals(await noted(), INTERVAL);
   sync.add(5);
-  await sync.settle();
+  await sync.idle();
   assertEquals(await noted(), 2 * INTERVAL + 5);
   sync.add(7);
   await sync.finish();

@@ -23,6 +23,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/download.ts": {
+    "Download.#claimSpace": [
+      ["this.#claim?.left === total - start", "false", "the same space is claimed once more"],
+    ],
     "Download.#begin": [
       [
         "total > (this.#inTree?.maxBytes ?? Infinity)",
@@ -39,7 +42,7 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "nothing else has the name of a part that is looked for",
       ],
     ],
-    "Download.#placement": [
+    "Download.copySmall": [
       ["maxUnsynced: 0", "maxUnsynced: 1", "one more"],
     ],
     "Download.#newPart": [
@@ -141,13 +144,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
   },
   "files/part_file.ts": {
     "PartFile.complete": [
-      [
-        "if (mayHaveRecord) await removeIfPresent(recordPaths(this.path)[0]);",
-        "if (true) await removeIfPresent(recordPaths(this.path)[0]);",
-        "none is there",
-      ],
+      ['phase !== "temporary"', "true", "none is there"],
     ],
-    "PartFile.#rename": [
+    "renamePart": [
       ["mode !== null", "true", "all files have one where this is tested"],
     ],
     "partPath": [
@@ -158,12 +157,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "keep": [
       ["size > room", "true", "there is never more room than bytes"],
       ["size > room", "size >= room", "there is never more room than bytes"],
-    ],
-  },
-  "files/put_bundle.ts": {
-    "BundleWriter.temporary": [
-      ["!this.#hasReserved", "true", "it is there already"],
-      ["true", "false", "it is there already"],
     ],
   },
   "files/reading.ts": {
@@ -187,13 +180,17 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "BATCH": [
       ["64", "65", "one more"],
     ],
-    "SmallFiles.add": [
+    "SmallFiles.#write": [
       [
-        "if (this.#turns.isOver) this.#enteredKey = null;",
-        "if (true) this.#enteredKey = null;",
+        "this.#prepared !== key || this.#turns.isOver",
+        "true",
         "the directory is looked at once more",
       ],
-      ["this.#enteredKey !== key", "true", "the directory is looked at once more"],
+      ["this.#prepared !== key", "true", "the directory is looked at once more"],
+    ],
+    "SmallFiles.takeOutcomes": [
+      ["outcomes.length > 0", "true", "one empty array is like another"],
+      ["outcomes.length > 0", "outcomes.length >= 0", "one empty array is like another"],
     ],
     "SmallFiles.#nameBatch": [
       [
@@ -211,8 +208,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "this.#changed.size >= this.#placement.maxUnsynced",
         "all of them are synced in the end",
       ],
-    ],
-    "Naming.run": [
       ["!isAdmitted || this.#turns.isOver", "true", "a turn for each file"],
       [
         "if (isAdmitted) await this.#turns.next(this.#placement.root.path);",
@@ -231,15 +226,12 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "the directory is looked at once more",
       ],
     ],
-    "Naming.#nameOne": [
+    "SmallFiles.#name": [
       [
-        "written === null || this.#entered?.key !== key",
+        "temporary === null || this.#entered?.key !== key",
         "true",
         "the directory is looked at once more",
       ],
-    ],
-    "discard": [
-      ["!isPlaced", "true", "what is placed has this path no more"],
     ],
   },
   "files/tree.ts": {
@@ -273,11 +265,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/upload.ts": {
-    "SOON_HASHED_BYTES": [
+    "QUICKLY_HASHED_BYTES": [
       ["1048576", "1048577", "a byte more"],
     ],
     "Upload.#releaseFor": [
-      ["bytes > SOON_HASHED_BYTES", "bytes >= SOON_HASHED_BYTES", "a byte less"],
+      ["bytes > QUICKLY_HASHED_BYTES", "bytes >= QUICKLY_HASHED_BYTES", "a byte less"],
     ],
     "Upload.#confirm": [
       ["||", "&&", "a request more, which changes nothing"],

@@ -214,14 +214,14 @@ Deno.test("what can't be synced to a full disk is kept up to where all of it is 
   const files = new UnfinishedFiles(dir.path);
   const part = files.partOf(null, ["a"]);
   {
-    await using open = await files.openPart(part);
-    await open.write(new Uint8Array(1000));
-    open.isKept = true;
+    using open = await files.openPart(part);
+    await open.file.write(new Uint8Array(1000));
+    open.phase = "resumable";
     await open.keepSynced(300);
     assertEquals(partSize(part), 1000);
-    const sync = open.handle.sync.bind(open.handle);
-    open.handle.sync = () => {
-      open.handle.sync = sync;
+    const { sync } = open.file;
+    open.file.sync = () => {
+      open.file.sync = sync;
       return Promise.reject(new Error("full"));
     };
     await assertRejects(() => open.sync());

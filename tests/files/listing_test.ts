@@ -242,7 +242,9 @@ Deno.test("a directory that is replaced by a link while its tree is listed cuts 
     makeEmptyFiles(name, Array.from({ length: 200 }, (_, i) => `${"n".repeat(200)}-${i}`));
   }
   const [status, , , body] = await app.handle(mkreq("GET", "/?tree"));
-  assert(status === 200 && body !== null && !(body instanceof Uint8Array));
+  assert(
+    status === 200 && typeof body === "object" && body !== null && !(body instanceof Uint8Array),
+  );
   let text = "";
   let replaced = false;
   const sink = new WritableStream<Uint8Array>({

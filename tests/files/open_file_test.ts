@@ -492,7 +492,7 @@ Deno.test({
     const app = new FilesApp(large.root);
     const [, , , body] = await app.handle(mkreq("GET", "/large"));
     assertEquals(await openFilesBelow(large.root), [`${large.root}/large`]);
-    assert(body !== null && !(body instanceof Uint8Array));
+    assert(typeof body === "object" && body !== null && !(body instanceof Uint8Array));
     await body.cancel();
     assertEquals(await openFilesBelow(large.root), []);
   },

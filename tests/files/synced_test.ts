@@ -2,7 +2,8 @@
 import type { BodyOut, HeaderDict, Method } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp } from "@degu/degu/files";
-import { EarlySync, replacePrivateFile, writePrivateFile } from "@degu/internal/disk/files.ts";
+import { EarlySync } from "@degu/internal/disk/files.ts";
+import { replacePrivateFile, writePrivateFile } from "@degu/internal/disk/private_files.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { syncedWhile } from "@degu/testing/synced.ts";
@@ -57,7 +58,7 @@ const HERE: Readonly<
     await Deno.writeTextFile(`${here}/file`, "x");
     const sync = new EarlySync(`${here}/file`);
     sync.add(100_000_000);
-    await sync.settle();
+    await sync.idle();
   }, ["./file"]],
   "a download": [async (here, from, there) => {
     await Deno.writeTextFile(`${there}/x`, "x");

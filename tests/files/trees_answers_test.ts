@@ -1,7 +1,7 @@
 /** downloadTree and uploadTree with a server that refuses or lies: which answer fails a file alone, and which the whole. */
 import type { Request } from "@degu/degu";
 import { ChunkedBodyIter } from "@degu/degu/base";
-import { isTransient, TransferError, type TreeOptions } from "@degu/degu/files";
+import { isTransient, TransferError, type TreeEvent, type TreeOptions } from "@degu/degu/files";
 import {
   BUNDLE_END,
   BUNDLE_TYPE,
@@ -358,3 +358,50 @@ for (const row of rows) {
     Deno.test(`${direction}: ${row.rule}`, () => check(row, direction));
   }
 }
+
+Deno.test("outcomes of small files that were known before an error count", async () => {
+  const events: string[] = [];
+  const note = (event: TreeEvent) => {
+    if ("path" in event) events.push(`${event.type} ${event.path}`);
+  };
+  {
+    // The second file does not arrive.
+    await using trees = await makeTrees(
+      "download",
+      { a: "a", b: "b" },
+      {},
+      changing(({ query }) => {
+        if (query !== "bundle=get") return null;
+        const sha256 = "0".repeat(64);
+        const line = formatRecord({
+          path: ["a"],
+          status: 200,
+          size: 1,
+          modified: MODIFIED,
+          sha256,
+        });
+        return streamed(BUNDLE_TYPE, [`${line}a`]);
+      }),
+    );
+    await assertRejects(() => trees.copy({ verify: false, onEvent: note }), TransferError, "early");
+    assertEquals(await content(trees.target), { a: "a" });
+    assertEquals(events.splice(0), ["copied a"]);
+  }
+  // The first file is a directory by now, and the request for the second one is refused.
+  await using trees = await makeTrees(
+    "upload",
+    { a: "a", b: "b" },
+    {},
+    changing(({ query }) => {
+      return query === "bundle=put" ? [401, "Unauthorized", {}, new Uint8Array(0)] : null;
+    }),
+  );
+  const onEvent = (event: TreeEvent) => {
+    note(event);
+    if (event.type !== "plan") return;
+    Deno.removeSync(`${trees.source}/a`);
+    Deno.mkdirSync(`${trees.source}/a`);
+  };
+  const error = await assertRejects(() => trees.copy({ onEvent }), TransferError);
+  assertEquals([error.status, events], [401, ["failed a"]]);
+});

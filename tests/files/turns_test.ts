@@ -65,7 +65,7 @@ for (const [method, uri, turns, body, headers] of ASKED) {
       const sent = body === undefined ? null : new Body(new Blob([body]).stream(), body.length);
       const [status, , , answer] = await app.handle(mkreq(method, uri, headers, sent));
       assertEquals(status < 300, true, `${status}`);
-      if (answer !== null && !(answer instanceof Uint8Array)) {
+      if (typeof answer === "object" && answer !== null && !(answer instanceof Uint8Array)) {
         await answer.writeTo(new WritableStream());
       }
     });

@@ -11,7 +11,7 @@ import type { ModelBody } from "./oracle.ts";
 export function flatten(headers: HeaderDict): FlatHeaders {
   const flat: FlatHeaders = {};
   for (const [name, value] of Object.entries(headers)) {
-    flat[name] = typeof value === "object" ? String(value) : value;
+    flat[name] = typeof value === "number" ? value : String(value);
   }
   return flat;
 }

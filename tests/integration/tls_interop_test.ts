@@ -1,7 +1,8 @@
 /** TLS with openssl, and every kind of key and version. */
 import { TlsError } from "@degu/degu/base";
 import { buildClientSslctx, type ClientSslconfig, SSLClient } from "@degu/degu/client";
-import { type App, buildServerSslctx } from "@degu/degu/server";
+import { type App, buildServerSslctx, type SSLServer } from "@degu/degu/server";
+import { MISSING, runCommand } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { sharedPki, startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 import {
@@ -16,6 +17,7 @@ import {
   type Wanted,
 } from "@degu/testing/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { toFileUrl } from "@std/path";
 
 const pki = await sharedPki();
 
@@ -292,44 +294,48 @@ Deno.test(
 );
 
 Deno.test({
-  name: "the openssl commands in docs/tls.md produce files that both ends accept",
+  name: "the commands in docs/tls.md produce files that the code below them, curl and openssl use",
   ...await unlessMissing("openssl"),
   async fn() {
     await using dir = await tempDir();
     const page = await Deno.readTextFile(new URL("../../docs/tls.md", import.meta.url));
-    const [, block = ""] = /^```sh\n(.*?)^```$/ms.exec(page) ?? [];
-    const commands = block.trim().split("\n");
-    assertEquals(commands.length, 4);
-    for (const command of commands) {
-      const [program = "", ...args] = command.match(/"[^"]*"|\S+/g) ?? [];
-      assertEquals(program, "openssl");
-      const { success, stderr } = await new Deno.Command(program, {
-        args: args.map((arg) => arg.replaceAll('"', "")),
-        cwd: dir.path,
-        stdin: "null",
-      }).output();
-      assert(success, `${command}\n${new TextDecoder().decode(stderr)}`);
+    const [, making = "", code = "", asking = ""] =
+      /^```sh\n(.*?)^```$.*?^```ts\n(.*?)^```$.*?^```sh\n(.*?)^```$/ms.exec(page) ?? [];
+    assertEquals(making.trim().split("\n").length, 4);
+    for (const command of making.trim().split("\n")) {
+      const { code, stderr } = await runCommand(argumentsOf(command), { cwd: dir.path });
+      assertEquals(code, 0, `${command}\n${stderr}`);
     }
-    const file = (name: string) => `${dir.path}/${name}`;
-    const trust = {
-      serverSslconfig: {
-        certFile: file("server.pem"),
-        keyFile: file("server.key"),
-        caFile: file("client_ca.pem"),
-      },
-      clientSslconfig: {
-        certFile: file("client.pem"),
-        keyFile: file("client.key"),
-        caFile: file("server_ca.pem"),
-      },
+    const module = `${dir.path}/ends.ts`;
+    await Deno.writeTextFile(module, `${code}\nexport { makeClient, makeServer };`);
+    const { makeClient, makeServer } = await import(toFileUrl(module).href);
+    const app: App = (_request, session) => {
+      return [200, "OK", { who: session.peerCertificate!.subject }, new Uint8Array(0)];
     };
-    await using endpoint = await startTls(trust, echo, { client: { sslHost: "camera" } });
-    assertEquals(endpoint.server.sslctx.warnings, []);
-    assertEquals(endpoint.client.sslctx.warnings, []);
-    const { headers } = await endpoint.client.request("GET", "/");
+    await using server: SSLServer = makeServer(["127.0.0.1", 0], app);
+    server.serveForever();
+    await server.ready;
+    const client: SSLClient = makeClient(server.address);
+    assertEquals([...server.sslctx.warnings, ...client.sslctx.warnings], []);
+    const { headers } = await client.request("GET", "/");
     assertEquals(headers["who"], "CN=viewer");
+
+    const printed = { curl: /^< who: CN=viewer\r?$/m, openssl: /Verify return code: 0 \(ok\)/ };
+    const commands = asking.trim().split("\n");
+    assertEquals(commands.map((command) => command.split(" ")[0]), Object.keys(printed));
+    for (const [i, [program, expected]] of Object.entries(printed).entries()) {
+      const command = argumentsOf(commands[i]!.replace("5984", `${server.address[1]}`));
+      if (program === "curl") command.splice(1, 0, "--verbose");
+      const { code, stdout, stderr } = await runCommand(command, { cwd: dir.path });
+      if (code !== MISSING) assertMatch(stdout + stderr, expected, commands[i]);
+    }
   },
 });
+
+/** The words of a command line. */
+function argumentsOf(line: string): string[] {
+  return (line.match(/"[^"]*"|\S+/g) ?? []).map((word) => word.replaceAll('"', ""));
+}
 
 // Which clients are accepted and which servers are trusted, with certificates and peers of the
 // openssl program.

@@ -235,15 +235,17 @@ Deno.test("a signal closes a server that has started, with or without TLS", asyn
 });
 
 Deno.test("a wrong property beside the address is refused by its name", async () => {
-  const functions = "functions can't cross into a worker";
+  const crossing = "can't cross into a worker";
   const rows: [beside: object, error: new () => Error, words: string][] = [
     [{ signal: new AbortController() }, TypeError, "signal: must be an AbortSignal"],
     [{ signal: null }, TypeError, "signal: must be an AbortSignal"],
     [{ timeout: 5 }, TypeError, 'address: unknown option "timeout"'],
     [{ options: { maxRequests: 0 } }, RangeError, "maxRequests"],
     [{ options: { unknown: 5 } }, TypeError, "unknown"],
-    [{ options: { logger: console } }, TypeError, `options.logger: ${functions}`],
-    [{ options: { onExchange: () => null } }, TypeError, `options.onExchange: ${functions}`],
+    [{ options: { logger: console } }, TypeError, `options.logger: ${crossing}`],
+    [{ options: { onExchange: () => null } }, TypeError, `options.onExchange: ${crossing}`],
+    [{ options: { signal: AbortSignal.abort() } }, TypeError, `options.signal: ${crossing}`],
+    [{ options: { replaceSocket: true } }, TypeError, `options.replaceSocket: ${crossing}`],
   ];
   for (const [beside, Class, words] of rows) {
     const error = await refusal({ address: anywhere, ...beside }, null, uselessApp);

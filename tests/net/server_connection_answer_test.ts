@@ -54,9 +54,13 @@ const wrong: readonly (readonly [what: string, answer: unknown, request?: string
   ["a wrong length to HEAD", [200, "OK", { "content-length": -1 }, null], head],
   ["both framings with 304", [304, "xx", bothFramings, null]],
   ["body undefined", [200, "OK", {}, undefined]],
-  ["body text", [200, "OK", {}, "hello"]],
+  ["body number", [200, "OK", {}, 5]],
+  ["body of a lone surrogate", [200, "OK", {}, "a\ud800"]],
+  ["body text over 16 MiB", [200, "OK", {}, "a".repeat(16777217)]],
+  ["content-length of another text", [200, "OK", { "content-length": 2 }, "ö!"]],
   ["body over 16 MiB", [200, "OK", {}, new Uint8Array(16777217)]],
-  ["body text to HEAD", [200, "OK", {}, "hello"], head],
+  ["body of a lone surrogate to HEAD", [200, "OK", {}, "\udc00"], head],
+  ["empty text with 204", [204, "No Content", {}, ""]],
   ["content-length of another body to HEAD", [200, "OK", { "content-length": 6 }, hello], head],
   ["chunked beside a length to HEAD", [200, "OK", CHUNKED, hello], head],
   ["empty body with 204", [204, "No Content", {}, latin1("")]],
@@ -293,37 +297,79 @@ const READS: Readonly<Record<string, (body: NonNullable<BodyIn>) => Promise<unkn
   "bytes": (body) => body.bytes(),
   "text": (body) => body.text(),
   "json": (body) => body.json(),
-  "read": (body) => body.read(),
+  "bytes of at most 4": (body) => body.bytes({ maxBytes: 4 }),
+  "text of at most 4": (body) => body.text({ maxBytes: 4 }),
+  "json of at most 4": (body) => body.json({ maxBytes: 4 }),
 };
 const MOST = 16_777_216;
 
-Deno.test("a body that is too long to be read at once is logged at level info, without a stack, with the recipe for 413", async (t) => {
+Deno.test("a body that is too long for its app is answered with 413, and the session ends", async (t) => {
   const piece = `100000\r\n${" ".repeat(0x100000)}\r\n`;
   const framings: Readonly<Record<string, string[]>> = {
     "announced": [`content-length: ${MOST + 1}\r\n\r\n`],
     "in chunks": ["transfer-encoding: chunked\r\n\r\n", ...Array(16).fill(piece), "1\r\n \r\n"],
   };
+  const small = ["transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"];
   for (const [framing, parts] of Object.entries(framings)) {
-    // All of them are one read; 16 MiB are sent for one of them.
-    const reads = Object.entries(READS).slice(0, framing === "announced" ? undefined : 1);
-    for (const [how, read] of reads) {
+    for (const [how, read] of Object.entries(READS)) {
+      const isLimited = how.includes("4");
+      // 16 MiB are sent for one of them.
+      if (framing === "in chunks" && !isLimited && how !== "bytes") continue;
       await t.step(`${how}, ${framing}`, async () => {
         await using meeting = await meet(async ({ body }) => {
           await read(body!);
           return [200, "OK", {}, null];
         }, "PUT /upload HTTP/1.1\r\n");
         const { peer, logger } = meeting;
-        await peer.send(...parts);
-        await peer.assertClosedSilently();
+        await peer.send(...framing === "in chunks" && isLimited ? small : parts);
+        const answer = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n";
+        assertEquals(await peer.readPreamble(), answer);
         const [line = ""] = await logger.waitFor("info");
-        assertStringIncludes(line, `one read returns at most ${MOST} bytes`);
-        const recipe = 'to answer with 413, see "A limit for bodies" in docs/cookbook.md';
-        assertStringIncludes(line, recipe);
-        assert(!line.includes("\n"), line);
+        assertStringIncludes(line, "the body of a request was left unread (status 413)");
         assertEquals(logger.at("error"), []);
+        await peer.closeWrite();
+        assertEquals((await peer.readToEnd()).received, "");
       });
     }
   }
+});
+
+Deno.test("a body that is too long for one read closes the connection, and is logged at level info, without a stack", async () => {
+  await using meeting = await meet(async ({ body }) => {
+    await body!.read();
+    return [200, "OK", {}, null];
+  }, `PUT / HTTP/1.1\r\ncontent-length: ${MOST + 1}\r\n\r\n`);
+  const { peer, logger } = meeting;
+  await peer.assertClosedSilently();
+  const [line = ""] = await logger.waitFor("info");
+  assertStringIncludes(line, `one read returns at most ${MOST} bytes`);
+  assert(!line.includes("\n"), line);
+  assertEquals(logger.at("error"), []);
+});
+
+Deno.test("an answer has a text as its body, encoded as UTF-8, and leaves out headers that are undefined", async (t) => {
+  const rows: [answer: unknown, request: string, expected: string][] = [
+    [[200, "OK", { a: undefined }, "öl"], get, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nÃ¶l"],
+    [[200, "OK", { a: "b" }, ""], get, "HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 0\r\n\r\n"],
+    [[200, "OK", {}, "hello"], head, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"],
+    [
+      [200, "OK", { "content-length": 3 }, "öl"],
+      head,
+      "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n",
+    ],
+    [new Response(200, "OK", {}, "hi"), get, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"],
+  ];
+  await eachRow(
+    t,
+    rows.map((row) => [row[2], ...row] as const),
+    async (_name, answer, request, expected) => {
+      await using meeting = await meet(lawless(() => answer), request);
+      await meeting.peer.closeWrite();
+      const { received } = await meeting.peer.readToEnd();
+      assertEquals(received, expected);
+      assertEquals(meeting.logger.at("error"), []);
+    },
+  );
 });
 
 Deno.test("a body of the app's own that is too long to be read at once is an error of the app", async () => {

@@ -1,7 +1,7 @@
 /** When a session ends, whatever its peer does, that its last response arrives, and how that is logged. */
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { toArrayBuffer } from "@std/streams";
-import { type Body, BodyError, BodyIter, type ChunkedBody } from "@degu/degu/base";
+import { type Body, BodyError, BodyIter, type ChunkedBody, type HeaderDict } from "@degu/degu/base";
 import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { atLeastOnce, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
@@ -82,7 +82,7 @@ Deno.test("connection: close in a request ends the session after its response, a
             calls.push(uri);
             await body?.bytes();
             // The request has said it, whatever the app makes of its headers.
-            delete headers["connection"];
+            delete (headers as HeaderDict)["connection"];
             return [status, "As it is", {}, null];
           }, `${request.replace("VALUE", value)}GET /behind HTTP/1.1\r\n\r\nwhat is no request`);
           const { peer, logger, session } = meeting;

@@ -237,6 +237,11 @@ Deno.test("an invalid argument or option rejects", async (t) => {
     [[anywhere, app, { server: null }], TypeError, "options: must be an object"],
     [[anywhere, app, { server: { logger: console } }], TypeError, "options.server.logger"],
     [[anywhere, app, { server: { onExchange() {} } }], TypeError, "options.server.onExchange"],
+    [
+      [anywhere, app, { server: { replaceSocket: true } }],
+      TypeError,
+      "options.server.replaceSocket",
+    ],
     [[anywhere, app, { onExchange() {} }], TypeError, "options.onExchange: must be an object with"],
     [
       [anywhere, app, { onExchange: null }],

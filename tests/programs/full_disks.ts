@@ -20,7 +20,6 @@ import { untilFile } from "@degu/testing/agent_files.ts";
 import { mustRun } from "@degu/testing/commands.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { open } from "node:fs/promises";
 
 const KIBIBYTE = 1024;
 const MEBIBYTE = 1024 * KIBIBYTE;
@@ -254,9 +253,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
 
   /** The same where a sync loses the bytes that were written since. */
   async filledUpUnsynced() {
-    const handle = await open(`${root}/file`, "w");
-    await handle.close();
-    const prototype = Object.getPrototypeOf(handle);
+    const { prototype } = Deno.FsFile;
     const { sync } = prototype;
     prototype.sync = () => {
       prototype.sync = sync;

@@ -7,7 +7,7 @@ import { UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 
 const [name = "", root = ""] = Deno.args;
 const files = new UnfinishedFiles(root);
-await using part = await files.openPart(`${files.path}/${name}`);
-part.isKept = true;
+using part = await files.openPart(`${files.path}/${name}`);
+part.phase = "resumable";
 console.log("ready");
 await Deno.stdin.read(new Uint8Array(1));

@@ -1,7 +1,8 @@
 /** docs/agent.md and the program say the same: its options, and the services, which run as they are there. */
 import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
+import { objectsOf } from "@degu/testing/agent_files.ts";
+import { AgentHomes, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { mustRun, runCommand } from "@degu/testing/commands.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
 import { programObstacle, shellObstacle, testUnless } from "@degu/testing/terminals.ts";
@@ -61,6 +62,20 @@ Deno.test("no unknown option is explained", () => {
   assertEquals(strange, []);
 });
 
+Deno.test("the program accepts every command of the page's blocks", async () => {
+  const blocks = [...page.matchAll(/^```sh\n([^]*?)^```$/gm)].map(([, block]) => block).join("");
+  const lines = [...blocks.matchAll(/^degu ([a-z][^>#\n]*)/gm)].map(([, line = ""]) => line.trim());
+  assert(lines.length > 8, lines.join("\n"));
+  const ran: string[] = [];
+  for (const line of lines) {
+    const program = makeProgram(() => () => Promise.resolve(void ran.push(line)));
+    await program.parseAsync(line.split(/ +/).map((word) => word.replaceAll("'", "")), {
+      from: "user",
+    });
+  }
+  assertEquals(ran, lines);
+});
+
 const noBash = await shellObstacle("bash");
 
 /** Runs a command of a page in a shell, in a directory; returns what it prints. */
@@ -112,7 +127,7 @@ function unitCommand(): string[] {
 
 Deno.test("the command of the systemd unit serves with exactly its flags", async () => {
   await using dir = await tempDir();
-  const command = unitCommand().map((arg) => arg.replaceAll("%h", dir.path));
+  const command = unitCommand().map((arg) => arg.replaceAll("/home/anna", dir.path));
   const at = command.findIndex((arg) => arg.startsWith("jsr:"));
   // Not loaded from JSR, and at a port that is free.
   const flags = command.slice(2, at).map((flag) => flag.replace("[::]:7443", "127.0.0.1:0"))
@@ -128,26 +143,50 @@ Deno.test("the command of the systemd unit serves with exactly its flags", async
   assertEquals(code, 0, stderr);
 });
 
+/** The units that a command would install, by their names; in this process nothing may be run. */
+async function unitsOf(home: string, ...args: string[]): Promise<[name: string, text: string][]> {
+  const printed = await runAgentHere(["--home", home, "--json", "service", "install", ...args]);
+  const objects = objectsOf(printed).filter(({ path }) => path !== undefined);
+  assertEquals([printed.code, objects.length > 0], [1, true], printed.stderr);
+  return objects.map(({ path, text }) => [`${path}`.split("/").at(-1)!, `${text}`]);
+}
+
+Deno.test("the unit of the page is the one that degu service installs", async () => {
+  await using dir = await tempDir();
+  const home = `${dir.path}/.local/state/degu`;
+  await fill(dir.path, { ".local/state": null, "Share": null, "Inbox": null });
+  await runAgentHere(["--home", home, "init", "--name", "x"]);
+  const dirs = ["--share", `${dir.path}/Share`, "--inbox", `${dir.path}/Inbox`];
+  const [[name, text] = []] = await unitsOf(home, ...dirs);
+  const { version } = JSON.parse(await read("deno.json"));
+  const here = decodeURIComponent(new URL("agent.ts", ROOT).pathname);
+  const published = text!.replaceAll(dir.path, "/home/anna").replace(
+    Deno.execPath(),
+    "/usr/bin/deno",
+  )
+    .replace(here, `jsr:@degu/degu@${version}/agent`);
+  assertEquals([name, published], ["degu.service", block("ini")]);
+});
+
 testUnless(
   await programObstacle("systemd-analyze", "--version"),
-  "systemd finds nothing wrong with the units",
+  "systemd finds nothing wrong with the units, whatever the names of directories",
   async () => {
-    await using dir = await tempDir();
+    await using homes = await AgentHomes.create("desk", "laptop");
+    await homes.pair("desk", "laptop");
+    const dir = homes.at(`a b%s "$HOME" 'c;\\`);
+    await Deno.mkdir(dir);
     const units = [
-      ...page.matchAll(/`~\/\.config\/systemd\/user\/([^`]+)`:\n\n```ini\n([^]*?)^```$/gm),
+      ...await unitsOf(homes.at("desk"), "--share", dir, "--announce"),
+      ...await unitsOf(homes.at("laptop"), "sync", "--exclude", "*.t p%", dir, "desk:a b/100%"),
     ];
-    assertEquals(units.map(([, name]) => name), [
-      "degu.service",
-      "degu-backup.service",
-      "degu-backup.timer",
-    ]);
-    const paths = units.map(([, name]) => `${dir.path}/${name}`);
-    for (const [index, [, , unit]] of units.entries()) {
-      await Deno.writeTextFile(paths[index]!, unit!.replace("/usr/bin/deno", Deno.execPath()));
-    }
+    const names = ["degu.service", "degu-sync-to-desk-a_b-100_.service"];
+    assertEquals(units.map(([name]) => name), [...names, names[1]!.replace("service", "timer")]);
+    const paths = units.map(([name]) => homes.at(name));
+    for (const [i, [, text]] of units.entries()) await Deno.writeTextFile(paths[i]!, text);
     // What is wrong is a warning: systemd would ignore it.
     const verify = ["systemd-analyze", "verify", "--user", ...paths];
-    const { stdout, stderr } = await runCommand(verify, { env: { XDG_RUNTIME_DIR: dir.path } });
+    const { stdout, stderr } = await runCommand(verify, { env: { XDG_RUNTIME_DIR: homes.path } });
     const about = `${stdout}${stderr}`.split("\n").filter((line) =>
       /\bdegu[a-z-]*\.(service|timer)/.test(line)
     );
@@ -168,7 +207,7 @@ testUnless(
     const { ProgramArguments: command, ...others } = JSON.parse(printed);
     const inHome = (args: string[], home: string) =>
       args.slice(1).map((arg) => arg.replaceAll(home, dir.path));
-    assertEquals(inHome(command, "/Users/anna"), inHome(unitCommand(), "%h"));
+    assertEquals(inHome(command, "/Users/anna"), inHome(unitCommand(), "/home/anna"));
     assertEquals(others, {
       Label: "degu",
       RunAtLoad: true,

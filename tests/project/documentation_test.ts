@@ -29,6 +29,114 @@ Deno.test("the suite runs every code block of the documentation", async () => {
   }
 });
 
+/**
+ * The blocks of other languages than TypeScript, by their first line: the test that runs or checks
+ * them, or the reason why none does.
+ */
+const OTHER_BLOCKS: Record<string, string> = {
+  // agent.md and README.md
+  "deno install --global --name degu --allow-env=XDG_STATE_HOME,HOME --allow-net --allow-read --allow-write \\":
+    "tests/project/agent_documentation_test.ts",
+  "echo 'source <(degu completions bash)' >> ~/.bashrc":
+    "it changes the files of a user; the completions are tested",
+  "one$ degu init --name one": "tests/integration/agent_work_test.ts",
+  "degu ls one:                    # what is shared": "tests/project/agent_documentation_test.ts",
+  "deno cache jsr:@degu/degu@0.1.0/agent": "JSR does not have the package yet",
+  "[Unit]":
+    "tests/project/agent_documentation_test.ts; that of operations.md serves a program of yours",
+  "# Written by degu service install; degu service remove takes it away.":
+    "tests/project/agent_documentation_test.ts",
+  "systemctl --user restart degu": "it starts a service of the machine",
+  "degu service install sync --delete --exclude .cache/ ~/Documents desk:laptop/Documents":
+    "tests/project/permissions_agent_test.ts installs such services",
+  '<?xml version="1.0" encoding="UTF-8"?>': "tests/project/agent_documentation_test.ts",
+  "launchctl bootstrap gui/$(id -u) ~/Library/LaunchAgents/degu.plist": "it needs macOS",
+  "degu sync --delete --exclude .cache/ ~/Documents desk:laptop/Documents":
+    "tests/project/agent_documentation_test.ts",
+  "degu sync --settled 60 /var/lib/camera desk:camera": "tests/project/agent_documentation_test.ts",
+  "{": "tests/project/readme_project_test.ts",
+  "deno run --allow-net=127.0.0.1:8080 hello.ts": "tests/project/readme_project_test.ts",
+  "npx -y deno task demo    # an app, a proxy in front of it, two paired devices, and 256 MiB through each":
+    "it downloads Deno; tests/project/examples_test.ts runs the programs",
+  "laptop$ degu init --name laptop": "tests/project/recording_test.ts",
+  // files.md
+  "[": "no program, but a list; tests/files/ compares such lists",
+  "import hashlib, http.client, json, sys": "tests/files/bundle_test.ts",
+  // interop.md: tests/project/interop_test.ts compares the configurations with those that are run.
+  "session = requests.Session()": "the library is not installed everywhere",
+  "class Request(aiohttp.ClientRequest):": "the library is not installed everywhere",
+  "from urllib.parse import urlencode": "the library is not installed everywhere",
+  "upstream degu {": "tests/project/interop_test.ts",
+  "proxy_pass https://127.0.0.1:8443;": "tests/project/interop_test.ts",
+  "RequestHeader unset Expect early": "tests/project/interop_test.ts",
+  "SSLProxyEngine on": "tests/project/interop_test.ts",
+  "backend degu": "tests/project/interop_test.ts",
+  "http://127.0.0.1:80 {": "tests/project/interop_test.ts",
+  // operations.md, permissions.md, tls.md, tutorial.md
+  "DENO_DIR=/opt/app/cache deno cache /opt/app/main.ts": "it starts a service of the machine",
+  "OTEL_DENO=true OTEL_SERVICE_NAME=camera OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 \\":
+    "it needs a collector at its port",
+  "deno run --no-prompt \\":
+    "the host is not this one; tests/project/permissions_test.ts tries flags",
+  'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/CN=my servers" -addext keyUsage=critical,keyCertSign -keyout server_ca.key -out server_ca.pem':
+    "tests/integration/tls_interop_test.ts",
+  "curl --cacert server_ca.pem --cert client.pem --key client.key https://localhost:5984/":
+    "tests/integration/tls_interop_test.ts",
+  "deno add jsr:@degu/degu jsr:@std/assert": "JSR does not have the package yet",
+};
+
+Deno.test("a block of the documentation is TypeScript, which the suite runs, or has a test or a reason", async () => {
+  const pages = ["README.md", ...await filesUnder("docs", ".md")];
+  const unexplained: string[] = [];
+  const firstLines = new Set<string>();
+  for (const path of pages) {
+    const { blocks, indented } = blocksOf(await read(path));
+    unexplained.push(...indented.map((line) => `${path}: an indented block is not run: ${line}`));
+    for (const { language, firstLine } of blocks) {
+      if (language === "ts") continue;
+      firstLines.add(firstLine);
+      if (!(firstLine in OTHER_BLOCKS)) unexplained.push(`${path}: ${language}: ${firstLine}`);
+    }
+  }
+  assertEquals(unexplained, []);
+  const rows = Object.entries(OTHER_BLOCKS);
+  assertEquals(rows.filter(([firstLine]) => !firstLines.has(firstLine)), []);
+  for (const [, reason] of rows) {
+    const [path] = /^tests\/\S+\.ts/.exec(reason) ?? [];
+    if (path !== undefined) assert((await read(path)).length > 0, path);
+  }
+});
+
+Deno.test("an indented block, and one in a list, are found", () => {
+  const page =
+    "- a\n\n  ```sh\n  ls -l\n  ```\n\nText:\n\n    code();\n\n```ts\n    no block\n```\n";
+  assertEquals(blocksOf(page), {
+    blocks: [{ language: "sh", firstLine: "ls -l" }, { language: "ts", firstLine: "no block" }],
+    indented: ["code();"],
+  });
+  assertEquals(blocksOf("- a\n\n    of the list\n\n1. b\n    c\n").indented, []);
+});
+
+/** The blocks of a page by their languages, and the lines of blocks that are only indented. */
+function blocksOf(page: string) {
+  const blocks: { language: string; firstLine: string }[] = [];
+  const outside = page.replaceAll(
+    /^( *)```(.*)\n([^]*?)^\1```$/gm,
+    (_, _indent, language: string, code: string) => {
+      blocks.push({ language, firstLine: code.split("\n")[0]!.trim() });
+      return "";
+    },
+  );
+  const indented: string[] = [];
+  let isInList = false;
+  for (const line of outside.split("\n")) {
+    if (/^(?:[-*]|\d+\.) /.test(line)) isInList = true;
+    else if (/^\S/.test(line)) isInList = false;
+    if (!isInList && /^(?: {4}|\t)/.test(line)) indented.push(line.trim());
+  }
+  return { blocks, indented };
+}
+
 Deno.test("the demo task runs the tutorial, then the devices, as their first lines say", async () => {
   const paths = ["examples/tutorial.ts", "examples/devices.ts"];
   const commands = await Promise.all(

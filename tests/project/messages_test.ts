@@ -13,13 +13,7 @@ Deno.test("what is often got wrong is said with what is right", async (t) => {
   await using pki = await TempPKI.create();
   await using serving = serve(new Router(new Map([["a", () => [200, "OK", {}, null]]])));
   const client = serving.makeClient();
-  const text: unknown = "text";
   const rows: [rule: string, call: () => Promise<unknown>, said: RegExp][] = [
-    [
-      "a string as body",
-      () => client.request("POST", "/a", {}, text as BodyOut),
-      /^TypeError: body: must be .*; got string; encode it: new TextEncoder\(\)\.encode\(text\)$/,
-    ],
     [
       "a number as body",
       () => client.request("POST", "/a", {}, 5 as unknown as BodyOut),

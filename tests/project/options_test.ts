@@ -55,6 +55,8 @@ const serverOptions = unset<ServerOptions>({
   timeout: undefined,
   logger: undefined,
   onExchange: undefined,
+  signal: undefined,
+  replaceSocket: undefined,
 });
 const clientSslconfig = unset<ClientSslconfig>({
   checkHostname: undefined,

@@ -4,7 +4,8 @@
  */
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
-import { fill } from "@degu/testing/directories.ts";
+import { mustRun } from "@degu/testing/commands.ts";
+import { fill, tempDir } from "@degu/testing/directories.ts";
 import {
   assertAsked,
   flagsOf,
@@ -13,6 +14,8 @@ import {
   permissionsOf,
   readAudit,
 } from "@degu/testing/permissions.ts";
+import { systemdObstacle, THROUGH_SYSTEMD } from "@degu/testing/namespaces.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { read } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -39,6 +42,9 @@ const ROWS = new Map(
     ([, row = "", flags = ""]) => [row, flags.split(" ").filter(Boolean).flatMap(permissionsOf)],
   ),
 );
+
+/** Whether a row needs a systemd. */
+const isOfService = (row: string) => row.startsWith("service ");
 
 /** Those that open the device. */
 const OPENING = ROWS.get("id")!;
@@ -194,7 +200,10 @@ Deno.test("each command needs the flags of its row, every command has a row, and
   await using homes = await AgentHomes.create();
   using _name = patch(Deno, "hostname", () => () => "camera");
   const cases = await setUp(homes);
-  assertEquals([...ROWS.keys()].toSorted(), Object.keys(cases).toSorted());
+  assertEquals(
+    [...ROWS.keys()].filter((row) => !isOfService(row)).toSorted(),
+    Object.keys(cases).toSorted(),
+  );
   for (const command of makeProgram(() => () => Promise.resolve()).commands) {
     const isRow = (row: string) => row.split(/[ ,]/)[0] === command.name();
     assert([...ROWS.keys()].some(isRow), command.name());
@@ -236,3 +245,33 @@ Deno.test("each command needs the flags of its row, every command has a row, and
   // What works needs no work a second time.
   await run(homes, commands.map((command) => ({ command })));
 });
+
+testUnless(
+  await systemdObstacle(),
+  "service installs serve and sync, which work, and removes them, with exactly the flags of its rows",
+  async () => {
+    await using dir = await tempDir();
+    const { denoDir: DENO_DIR } = JSON.parse(await mustRun([Deno.execPath(), "info", "--json"]));
+    const rows = Object.fromEntries([...ROWS].filter(([row]) => isOfService(row)));
+    const printed = await runProgram("agent_service.ts", {
+      flags: ["--allow-all", ...importMapFlags()],
+      args: [dir.path, JSON.stringify(rows)],
+      through: THROUGH_SYSTEMD,
+      env: { HOME: dir.path, DENO_DIR },
+    });
+    const { ends, own: said, ...seen }: {
+      ends: { what: string; end: AgentEnd }[];
+      own: string;
+    } & Record<string, unknown> = JSON.parse(printed);
+    assertMatch(said, /degu\.service is there, and not by "degu service install": remove/);
+    for (const { what, end: { code, stdout, stderr } } of ends) {
+      const isAllowed = what.endsWith("without null");
+      assertEquals(code, isAllowed ? 0 : 1, `${what}: ${stdout}${stderr}`);
+      if (!isAllowed) assertMatch(stderr, MISSING, what);
+    }
+    const sync = ["service", "timer"].map((kind) => `degu-sync-to-desk-copy.${kind}`);
+    const own = "degu-sync-own.service"; // of the person, who has written it
+    const installed = ["default.target.wants", own, ...sync, "degu.service", "timers.target.wants"];
+    assertEquals(seen, { installed: installed.toSorted(), left: [own], serves: false });
+  },
+);

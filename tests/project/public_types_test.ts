@@ -18,20 +18,29 @@ const entries: Record<string, [entry: object, names: string]> = {
     "LengthEncoderStream ProtocolError Range Response TlsError api bodies buildUri formatAddress " +
     "makeOutputFromInput parseAddress printable",
   ],
-  client: [client, "Client Connection Response SSLClient buildClientSslctx publicKey256"],
-  server: [server, "Request SSLServer Server Session buildServerSslctx publicKey256"],
+  client: [
+    client,
+    "Body BodyError BodyIter ChunkedBody ChunkedBodyIter Client Connection ConnectionClosedError ContentRange DeguError EmptyPreambleError ProtocolError Range Response SSLClient TlsError buildClientSslctx publicKey256",
+  ],
+  server: [
+    server,
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError ProtocolError Request SSLServer Server Session TlsError buildServerSslctx publicKey256",
+  ],
   files: [
     files,
-    "FilesApp TransferError deleteFile download downloadTree escapeName fileUri isTransient listDirectory " +
-    "listTree makeDirectory remoteDigest retry unescapeName upload uploadTree",
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError FilesApp ProtocolError TlsError TransferError deleteFile download downloadTree escapeName fileUri isTransient listDirectory listTree makeDirectory remoteDigest retry unescapeName upload uploadTree",
   ],
-  device: [device, "Device DeviceServer Invitation createDevicePki peerOf"],
-  pool: [pool, "ServerPool"],
+  device: [
+    device,
+    "BodyError ConnectionClosedError DeguError Device DeviceServer EmptyPreambleError Invitation ProtocolError TlsError createDevicePki peerId peerOf perPeer",
+  ],
+  pool: [
+    pool,
+    "DeguError ServerPool",
+  ],
   misc: [
     misc,
-    "TempPKI TempSSLServer TempServer formatChunk formatHeaders formatRequest " +
-    "formatResponse mkreq mkuri parseChunkHeader parseContentRange parseHeaders parseRange " +
-    "parseRequest parseResponse parseUri",
+    "BodyError ConnectionClosedError ContentRange DeguError EmptyPreambleError ProtocolError Range TempDevices TempPKI TempSSLServer TempServer TlsError callApp formatChunk formatHeaders formatRequest formatResponse mkreq mkuri parseChunkHeader parseContentRange parseHeaders parseRange parseRequest parseResponse parseUri",
   ],
 };
 
@@ -42,8 +51,9 @@ for (const [name, [entry, names]] of Object.entries(entries)) {
 }
 
 Deno.test("@degu/degu exports base, client and server, what apps are made of, and the bridge to fetch", () => {
-  const own = "AllowedMethods MethodFilter ProxyApp Router Validator accessLog createFetch " +
-    "fromFetchHandler isTransient retry toFetchHandler";
+  const own =
+    "AllowedMethods Latest MethodFilter ProxyApp Router Validator accessLog createFetch " +
+    "fromFetchHandler isTransient json repeat reply retry terminationSignal toFetchHandler wrapApp";
   const names = [...Object.keys({ ...base, ...client, ...server }), ...own.split(" ")];
   assertEquals(Object.keys(all).toSorted(), names.toSorted());
 });
@@ -53,9 +63,16 @@ type AllTrue<Checks extends readonly true[]> = Checks;
 /** What apps and their authors see. */
 export type OfBase = AllTrue<[
   IsExact<base.Method, "GET" | "HEAD" | "DELETE" | "PUT" | "POST">,
-  IsExact<base.HeaderDict, Record<string, string | number | base.Range | base.ContentRange>>,
+  IsExact<
+    base.HeaderDict,
+    Record<string, string | number | base.Range | base.ContentRange | undefined>
+  >,
+  IsExact<base.ReceivedHeaders["content-length"], number | undefined>,
+  IsExact<base.ReceivedHeaders["range"], base.Range | undefined>,
+  IsExact<base.ReceivedHeaders["content-range"], base.ContentRange | undefined>,
+  IsExact<base.ReceivedHeaders["x-none"], string | undefined>,
   IsExact<base.BodyIn, null | base.Body | base.ChunkedBody>,
-  IsExact<base.BodyOut, base.BodyIn | Uint8Array | base.BodyIter | base.ChunkedBodyIter>,
+  IsExact<base.BodyOut, base.BodyIn | string | Uint8Array | base.BodyIter | base.ChunkedBodyIter>,
   IsExact<base.Address, base.HostAddress | base.ScopedAddress | string | Uint8Array>,
   IsExact<base.HostAddress, readonly [host: string, port: number]>,
   IsExact<Awaited<ReturnType<base.Body["text"]>>, string>,
@@ -92,7 +109,7 @@ export type OfServer = AllTrue<[
   IsExact<Parameters<server.AppFunction>[2], server.Api>,
   IsExact<server.Request["method"], base.Method>,
   IsExact<server.Request["body"], base.BodyIn>,
-  IsExact<server.Request["headers"], base.HeaderDict>,
+  IsExact<server.Request["headers"], base.ReceivedHeaders>,
   IsExact<server.Session["signal"], AbortSignal>,
   IsExact<server.Server["sessions"], ReadonlySet<server.Session>>,
   IsExact<server.Server["ready"], Promise<void>>,
@@ -103,10 +120,25 @@ export type OfServer = AllTrue<[
 
 /** What apps are made of other apps with. */
 export type OfApps = AllTrue<[
-  IsExact<all.AppMap, ReadonlyMap<string | null, server.App | all.AppMap | all.AppEntries>>,
+  IsExact<
+    all.AppMap,
+    ReadonlyMap<string | null, server.App | all.AppMap | all.AppEntries | all.AppRecord>
+  >,
   IsExact<ConstructorParameters<typeof all.Validator>, [app: server.App]>,
-  IsExact<ConstructorParameters<typeof all.Router>, [appmap: all.AppMap | all.AppEntries]>,
+  IsExact<
+    ConstructorParameters<typeof all.Router>,
+    [appmap: all.AppMap | all.AppEntries | all.AppRecord]
+  >,
 ]>;
+
+/** Received headers can be sent on, and a header that may be missing is `undefined` in types, too. */
+export function forward({ headers }: server.Request): base.HeaderDict[] {
+  // @ts-expect-error: a header may be missing
+  headers["x-none"].toString();
+  // @ts-expect-error: received headers stay as they are
+  headers["x-new"] = "a";
+  return [headers, { ...headers, via: "a", "x-none": undefined }];
+}
 
 /**
  * A router of apps and of what is below them needs no annotation, and each app knows its arguments.

@@ -40,7 +40,8 @@ Deno.test("the server of README.md answers until it is stopped", needsCurl, asyn
   (await Promise.race([ended!.then(() => curl), answer!.then(() => server)])).child.kill("SIGTERM");
   assertEquals((await ended!).stderr, "");
   const words = "hello, world\n";
-  const headers = "HTTP/1.1 200 OK\r\ncontent-length: 13\r\ncontent-type: text/plain\r\n\r\n";
+  const headers =
+    "HTTP/1.1 200 OK\r\ncontent-length: 13\r\ncontent-type: text/plain;charset=utf-8\r\n\r\n";
   assertEquals((await answer!).stdout, words + headers + words);
 });
 

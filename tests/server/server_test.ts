@@ -1,8 +1,9 @@
 /** Server: its options, its sessions, and its life. */
-import { Body } from "@degu/degu/base";
+import { type Address, Body } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { type App, Server, type ServerOptions, type Session, type Socket } from "@degu/degu/server";
 import { aborted } from "@degu/testing/aborts.ts";
+import { tempDir } from "@degu/testing/directories.ts";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { listenAgain, ownAddress } from "@degu/testing/ports.ts";
 import { RawPeer, turnOfEventLoop, untilRefused, within } from "@degu/testing/raw_peer.ts";
@@ -28,6 +29,8 @@ const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unk
     types: [null, () => {}, {}, ...levels.map((level) => ({ ...console, [level]: undefined }))],
   },
   onExchange: { types: [null] },
+  signal: { types: [null, {}, new AbortController()] },
+  replaceSocket: { types: [null, "yes", 1] },
 };
 
 Deno.test("an app or option of a wrong type, or an unknown option, is a TypeError; a wrong value a RangeError", () => {
@@ -411,4 +414,44 @@ Deno.test("all sessions can be closed in one loop over them", async () => {
   for (const session of serving.server.sessions) session.close();
   assertEquals(serving.server.sessions.size, 0);
   for (const conn of conns) conn.close();
+});
+
+Deno.test("port is that of the address, and null where there is none", async () => {
+  await using dir = await tempDir();
+  const rows: [address: Address, port: "address" | null][] = [
+    [["127.0.0.1", 0], "address"],
+    [["::1", 0, 0, 0], "address"],
+    [`${dir.path}/socket`, null],
+    ...Deno.build.os === "linux" ? [[new Uint8Array(0), null] as [Address, null]] : [],
+  ];
+  for (const [address, port] of rows) {
+    await using server = new Server(address, ok);
+    assertEquals(server.port, port === null ? null : server.address[1] as number);
+    if (port !== null) assert(server.port! > 0);
+  }
+});
+
+Deno.test("values of session.store that can only be disposed of asynchronously are, too, the last first", async () => {
+  const ended: string[] = [];
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const both = {
+    [Symbol.dispose]: () => void ended.push("both, at once"),
+    [Symbol.asyncDispose]: () => Promise.resolve(void ended.push("never")),
+  };
+  const app: App = (_request, { store }) => {
+    store.set("first", {
+      [Symbol.asyncDispose]: () => Promise.resolve(resolve(void ended.push("asynchronous"))),
+    });
+    store.set("second", both);
+    store.set("third", {
+      [Symbol.asyncDispose]: () => Promise.reject(new Error("a disk is full")),
+    });
+    return [200, "OK", { connection: "close" }, null];
+  };
+  await using serving = serve(app);
+  await new Client(serving.server.address).request("GET", "/");
+  await promise;
+  assertEquals(ended, ["both, at once", "asynchronous"]);
+  const [line = ""] = await serving.logger.waitFor("error");
+  assert(line.includes("a disk is full"), line);
 });

@@ -40,3 +40,30 @@ export function scopeOf(wanted: string): number {
   const found = Deno.networkInterfaces().find(({ name, scopeid }) => name === wanted && scopeid);
   return found?.scopeid ?? 0;
 }
+
+/**
+ * The command that runs the command behind it beside a systemd of its own, as that of a user, on a
+ * machine without other addresses than those of the loopback interface.
+ */
+export const THROUGH_SYSTEMD: readonly string[] = [
+  ..."unshare --map-root-user --net --mount --pid --fork --mount-proc bash -c".split(" "),
+  `mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && mkdir -m 700 /run/user || exit
+ip link set lo up
+export XDG_RUNTIME_DIR=/run/user
+/usr/lib/systemd/systemd --user &> /dev/null &
+for ((i = 0; i < 300; i++)); do
+  systemctl --user show &> /dev/null && break
+  sleep 0.1
+done
+systemctl --user show > /dev/null && "$@"
+code=$?
+systemctl --user exit && wait # it removes its groups of processes, but not its own
+rmdir /sys/fs/cgroup/*/init.scope &> /dev/null
+exit $code`,
+  "bash",
+];
+
+/** The reason why no systemd can be started so; `null` if it can. */
+export function systemdObstacle(): Promise<string | null> {
+  return obstacleTo([...THROUGH_SYSTEMD, "true"]);
+}

@@ -211,10 +211,12 @@ Deno.test("what our own server would refuse ends its connection, as far as that 
   assertEquals(server.errors, []);
 });
 
+/** The options of a PUT. */
+const put = (body: BodyInit | null, headers: HeadersInit = {}) => ({
+  ...{ method: "PUT", body, headers },
+});
+
 Deno.test("a request that did not arrive over a connection is converted, too", async (t) => {
-  const put = (body: BodyInit | null, headers: HeadersInit = {}) => ({
-    ...{ method: "PUT", body, headers },
-  });
   const host = { host: "Device.local:81" };
   const own = { host: "device.local:81" };
   const chunked = { "transfer-encoding": "chunked" };
@@ -244,6 +246,23 @@ Deno.test("a request that did not arrive over a connection is converted, too", a
   assertEquals((await handler(refused)).status, 400);
   const short = new Request("http://a/", put("hello", { "content-length": "9" }));
   await assertRejects(() => handler(short), Error, "4 bytes before");
+});
+
+Deno.test("a body that is too long for its app is answered with 413, and another body is an error", async () => {
+  const own: AppFunction = async ({ body }) => [200, "OK", {}, await body!.text({ maxBytes: 4 })];
+  for (const init of [put("hello"), put("hello", { "content-length": "5" })]) {
+    const response = await toFetchHandler(own)(new Request("http://a/", init));
+    assertEquals([response.status, response.statusText], [413, "Content Too Large"]);
+    assertEquals(await response.text(), "");
+  }
+  const fits = await toFetchHandler(own)(new Request("http://a/", put("öl!")));
+  assertEquals(await fits.text(), "öl!");
+  const other: AppFunction = async () => {
+    const body = new Body(new Blob(["hello"]).stream(), 5);
+    return [200, "OK", {}, await body.text({ maxBytes: 4 })];
+  };
+  const refused = toFetchHandler(other, { logger: { error() {} } as never });
+  await assertRejects(() => refused(new Request("http://a/", put("hello"))), Error, "at most 4");
 });
 
 Deno.test("an app gets the same arguments as from a server", async () => {

@@ -2,6 +2,7 @@ import java.io.ByteArrayInputStream;
 import java.io.FileInputStream;
 import java.net.HttpURLConnection;
 import java.net.URI;
+import java.net.URLEncoder;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
@@ -25,8 +26,10 @@ class Client {
   public static void main(String[] args) throws Exception {
     SSLContext tls = args.length > 3 ? context(args[3], args[4]) : null;
     int count = args[1].equals("keep-alive") ? 2 : 1;
-    if (args[0].equals("HttpClient")) useHttpClient(args[1], URI.create(args[2]), tls, count);
-    else useHttpURLConnection(args[1], URI.create(args[2]), tls, count);
+    String query = args[1].equals("query") ? "?q=" + URLEncoder.encode("a/b@c,d", StandardCharsets.UTF_8) : "";
+    URI uri = URI.create(args[2] + query);
+    if (args[0].equals("HttpClient")) useHttpClient(args[1], uri, tls, count);
+    else useHttpURLConnection(args[1], uri, tls, count);
   }
 
   static void useHttpClient(String operation, URI uri, SSLContext tls, int count) throws Exception {
@@ -37,7 +40,6 @@ class Client {
     if (operation.equals("chunked")) request.PUT(BodyPublishers.ofInputStream(() -> new ByteArrayInputStream(HELLO)));
     if (operation.equals("delete")) request.DELETE();
     if (operation.equals("head")) request.method("HEAD", BodyPublishers.noBody());
-    if (operation.equals("close")) throw new UnsupportedOperationException("unsupported: it sets connection itself");
     if (operation.equals("range")) request.header("Range", "bytes=2-4");
     for (int i = 0; i < count; i++) {
       var response = client.send(request.build(), BodyHandlers.ofString());

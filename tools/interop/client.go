@@ -2,12 +2,14 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 )
@@ -19,7 +21,7 @@ func must(err error) {
 }
 
 func main() {
-	operation, url, files := os.Args[1], os.Args[2], os.Args[3:]
+	operation, address, files := os.Args[1], os.Args[2], os.Args[3:]
 	transport := &http.Transport{}
 	if len(files) == 3 {
 		authority, err := os.ReadFile(files[0])
@@ -39,6 +41,11 @@ func main() {
 	case "chunked":
 		// A reader of unknown length is sent in chunks.
 		method, body = http.MethodPut, io.MultiReader(strings.NewReader("hello"))
+	case "writer-to":
+		// An io.WriterTo of unknown length is sent in one chunk, here of 17 MiB.
+		method, body = http.MethodPut, io.NopCloser(bytes.NewReader(make([]byte, 17<<20)))
+	case "query":
+		address += "?" + url.Values{"q": {"a/b@c,d"}}.Encode()
 	case "delete":
 		method = http.MethodDelete
 	case "head":
@@ -47,7 +54,7 @@ func main() {
 		count = 2
 	}
 	for i := 0; i < count; i++ {
-		request, err := http.NewRequest(method, url, body)
+		request, err := http.NewRequest(method, address, body)
 		must(err)
 		if operation == "range" {
 			request.Header.Set("Range", "bytes=2-4")

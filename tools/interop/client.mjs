@@ -8,7 +8,9 @@ import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { argv } from "node:process";
 import { text } from "node:stream/consumers";
 
-const [library, operation, url, ca, cert, key] = argv.slice(2);
+const [library, operation, address, ca, cert, key] = argv.slice(2);
+const url = new URL(address);
+if (operation === "query") url.searchParams.set("q", "a/b@c,d");
 const method = { put: "PUT", chunked: "PUT", delete: "DELETE", head: "HEAD" }[operation] ?? "GET";
 const headers = { range: { range: "bytes=2-4" }, close: { connection: "close" } }[operation] ?? {};
 const count = operation === "keep-alive" ? 2 : 1;

@@ -5,11 +5,12 @@ import http.client
 import importlib
 import ssl
 import sys
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 library, operation, url, *tls = sys.argv[1:]
 method = {"put": "PUT", "chunked": "PUT", "delete": "DELETE", "head": "HEAD"}.get(operation, "GET")
 headers = {"range": {"Range": "bytes=2-4"}, "close": {"Connection": "close"}}.get(operation, {})
+params = {"q": "a/b@c,d"} if operation == "query" else None
 count = 2 if operation == "keep-alive" else 1
 
 
@@ -31,7 +32,7 @@ def use_requests():
     session = importlib.import_module("requests").Session()
     options = {"verify": tls[0], "cert": (tls[1], tls[2])} if tls else {}
     for _ in range(count):
-        response = session.request(method, url, data=body(), headers=headers, **options)
+        response = session.request(method, url, params=params, data=body(), headers=headers, **options)
         show(response.status_code, response.text)
 
 
@@ -40,7 +41,8 @@ def use_urllib3():
     pool = importlib.import_module("urllib3").PoolManager(**options)
     for _ in range(count):
         chunked = operation == "chunked"
-        response = pool.urlopen(method, url, body=body(), headers=headers, chunked=chunked, retries=False)
+        at = url + "?" + urlencode(params) if params else url
+        response = pool.urlopen(method, at, body=body(), headers=headers, chunked=chunked, retries=False)
         show(response.status, response.data.decode())
 
 
@@ -48,7 +50,7 @@ def use_httpx():
     options = {"verify": context()} if tls else {}
     with importlib.import_module("httpx").Client(**options) as client:
         for _ in range(count):
-            response = client.request(method, url, content=body(), headers=headers)
+            response = client.request(method, url, params=params, content=body(), headers=headers)
             show(response.status_code, response.text)
 
 
@@ -61,7 +63,7 @@ async def use_aiohttp():
     async with importlib.import_module("aiohttp").ClientSession() as session:
         for _ in range(count):
             data = pieces() if operation == "chunked" else body()
-            async with session.request(method, url, data=data, headers=headers, **options) as response:
+            async with session.request(method, url, params=params, data=data, headers=headers, **options) as response:
                 show(response.status, await response.text())
 
 
@@ -72,7 +74,8 @@ def use_http_client():
     else:
         connection = http.client.HTTPConnection(at.hostname, at.port)
     for _ in range(count):
-        connection.request(method, at.path, body(), headers, encode_chunked=operation == "chunked")
+        target = at.path + "?" + urlencode(params) if params else at.path
+        connection.request(method, target, body(), headers, encode_chunked=operation == "chunked")
         response = connection.getresponse()
         show(response.status, response.read().decode())
 

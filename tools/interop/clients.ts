@@ -4,7 +4,8 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import type { TempPKI } from "@degu/degu/misc";
-import { complaintOf, Notes, printTable, run, type Served } from "./programs.ts";
+import { complaintOf, run, type Served } from "./programs.ts";
+import { Notes, type Table } from "./tables.ts";
 
 /** The operations of a client: a path, and the expected body of the response. */
 const OPERATIONS = {
@@ -16,6 +17,8 @@ const OPERATIONS = {
   put: ["/", "PUT length hello"],
   chunked: ["/", "PUT chunked hello"],
   delete: ["/", "DELETE"],
+  // The program itself encodes the parameter `a/b@c,d`.
+  query: ["/", "GET"],
   range: ["/files/digits", "234"],
   "keep-alive": ["/", "GET"],
   mtls: ["/", "GET"],
@@ -45,6 +48,7 @@ const curl: ForeignClient = {
       put: ["-X", "PUT", "-d", "hello"],
       chunked: ["-X", "PUT", "-d", "hello", "-H", "Transfer-Encoding: chunked"],
       delete: ["-X", "DELETE"],
+      query: ["-G", "--data-urlencode", "q=a/b@c,d"],
       range: ["-r", "2-4"],
       "keep-alive": [url],
     };
@@ -55,7 +59,7 @@ const curl: ForeignClient = {
 const wget: ForeignClient = {
   name: "wget",
   command(operation, url, tls) {
-    if (operation === "chunked" || operation === "head") return null;
+    if (["chunked", "head", "query"].includes(operation)) return null;
     const [ca, cert, key] = tls ?? [];
     const files = tls
       ? [`--ca-certificate=${ca}`, `--certificate=${cert}`, `--private-key=${key}`]
@@ -82,20 +86,20 @@ function ownClient(name: string, ...program: string[]): ForeignClient {
   };
 }
 
-export async function printClients(served: Served, pki: TempPKI, dir: string): Promise<void> {
+export async function tryClients(served: Served, pki: TempPKI, dir: string): Promise<Table[]> {
   const tls = await makeTlsFiles(pki, dir);
   const notes = new Notes();
   const operations = Object.keys(OPERATIONS) as Operation[];
-  const rows: string[][] = [];
-  for (const client of await installedClients(dir)) {
+  const { clients, missing } = await findClients(dir);
+  const rows = missing.map((name) => [name]);
+  for (const client of clients) {
     const row = [client.name];
     for (const operation of operations) {
       row.push(await tryOperation(client, operation, served, tls, notes));
     }
-    rows.push(row);
+    rows.push(row.includes("not installed") ? [client.name] : row);
   }
-  printTable(["client", ...operations], rows);
-  notes.print();
+  return [{ header: ["client", ...operations], rows, notes: notes.texts }];
 }
 
 async function tryOperation(
@@ -124,42 +128,60 @@ async function tryOperation(
   return operation !== "keep-alive" || connections === 1 ? "yes" : `${connections} connections`;
 }
 
-/** The clients that are installed here; prints the missing ones. */
-async function installedClients(dir: string): Promise<ForeignClient[]> {
+/** The clients that are installed here, and the names of the others; prints the versions. */
+async function findClients(dir: string): Promise<{ clients: ForeignClient[]; missing: string[] }> {
   const node = ["node", `${HERE}/client.mjs`];
   const nodeFetch: ForeignClient = {
     name: "Node fetch",
     command: (operation, url, tls) => tls ? null : [...node, "fetch", operation, url],
   };
   const clients = [curl, wget, nodeFetch, ownClient("node:http", ...node, "http")];
+  const missing: string[] = [];
   for (const library of ["requests", "urllib3", "httpx", "aiohttp", "http.client"]) {
-    let found = "not installed";
-    // Distributions often have libraries for their own Python only.
-    for (const python of ["python3", "/usr/bin/python3"]) {
-      const program = [python, `${HERE}/client.py`, library];
-      const ending = await run([...program, "version", ""]);
-      if (!ending?.success) continue;
-      found = ending.stdout.trim();
-      clients.push(ownClient(library, ...program));
-      break;
-    }
-    console.log(`${library}: ${found}`);
+    const client = await pythonClient(library);
+    if (client === null) missing.push(library);
+    else clients.push(client);
   }
   const built = await run(["go", "build", "-o", `${dir}/client`, `${HERE}/client.go`]);
-  if (built?.success) clients.push(ownClient("Go net/http", `${dir}/client`));
-  else console.log(`Go: ${complaintOf(built)}`);
+  if (!built?.success) console.log(`Go: ${complaintOf(built)}`);
+  const go = [ownClient("Go net/http", `${dir}/client`), goWriterTo(`${dir}/client`)];
   const compiled = await run(["javac", "-d", dir, `${HERE}/Client.java`]);
   if (!compiled?.success) console.log(`Java: ${complaintOf(compiled)}`);
-  for (const library of compiled?.success ? ["HttpClient", "HttpURLConnection"] : []) {
-    clients.push({
-      name: `Java ${library}`,
-      command: (operation, url, tls) => [
-        ...["java", "-cp", dir, "Client", library, operation, url],
-        ...tls ? [tls[0], tls[3]] : [],
-      ],
-    });
+  const java = ["HttpClient", "HttpURLConnection"].map((library): ForeignClient => ({
+    name: `Java ${library}`,
+    command(operation, url, tls) {
+      // HttpClient allows nobody else to set the header `connection`.
+      if (library === "HttpClient" && operation === "close") return null;
+      const files = tls ? [tls[0], tls[3]] : [];
+      return ["java", "-cp", dir, "Client", library, operation, url, ...files];
+    },
+  }));
+  for (const [found, group] of [[built?.success, go], [compiled?.success, java]] as const) {
+    if (found) clients.push(...group);
+    else missing.push(...group.map(({ name }) => name));
   }
-  return clients;
+  return { clients, missing };
+}
+
+async function pythonClient(library: string): Promise<ForeignClient | null> {
+  // Distributions often have libraries for their own Python only.
+  for (const python of ["python3", "/usr/bin/python3"]) {
+    const program = [python, `${HERE}/client.py`, library];
+    const ending = await run([...program, "version", ""]);
+    if (!ending?.success) continue;
+    console.log(`${library}: ${ending.stdout.trim()}`);
+    return ownClient(library, ...program);
+  }
+  console.log(`${library}: not installed`);
+  return null;
+}
+
+/** A reader of unknown length that writes itself, so that Go sends all of it as one chunk. */
+function goWriterTo(program: string): ForeignClient {
+  return {
+    name: "Go io.WriterTo",
+    command: (operation, url) => operation === "chunked" ? [program, "writer-to", url] : null,
+  };
 }
 
 /** The files of a client, with its certificate and key in PKCS #12 for Java. */

@@ -1,4 +1,4 @@
-/** Programs that may be installed, the Degu server that they talk to, and tables of the results. */
+/** Programs that may be installed, and the Degu server that they talk to. */
 
 import {
   type App,
@@ -32,30 +32,6 @@ export function complaintOf(ending: CommandEnd | null): string {
     .filter(Boolean);
   return lines.findLast((line) => /error|exception|curl:|failed|refused/i.test(line)) ??
     lines.at(-1) ?? "nothing was printed";
-}
-
-/** Notes that several cells of a table may share. */
-export class Notes {
-  readonly #texts: string[] = [];
-
-  /** The cell for a complaint, or for `null`: such as `no [1]`, or `yes`. */
-  cell(complaint: string | null): string {
-    if (complaint === null) return "yes";
-    const same = complaint.replaceAll(/127\.0\.0\.1:\d+/g, "127.0.0.1:PORT");
-    if (!this.#texts.includes(same)) this.#texts.push(same);
-    return `no [${this.#texts.indexOf(same) + 1}]`;
-  }
-
-  print(): void {
-    for (const [i, text] of this.#texts.entries()) console.log(`[${i + 1}] ${text}`);
-    console.log();
-  }
-}
-
-export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
-  for (const row of [header, header.map(() => "---"), ...rows]) {
-    console.log(`| ${row.join(" | ")} |`);
-  }
 }
 
 /** Degu servers over TCP and over TLS, and a record of their clients. */

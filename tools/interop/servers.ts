@@ -7,7 +7,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Client, type Method, SSLClient } from "@degu/degu";
 import { type BodyOut, ChunkedBodyIter, type HeaderDict, Range } from "@degu/degu/base";
 import type { TempPKI } from "@degu/degu/misc";
-import { complaintOf, Notes, printTable, run, type Served } from "./programs.ts";
+import { complaintOf, run, type Served } from "./programs.ts";
+import { Notes, type Table } from "./tables.ts";
 
 const TIMEOUT_SECONDS = 5;
 const HERE = import.meta.dirname ?? "";
@@ -158,8 +159,8 @@ const PROXY_TRIALS: Record<string, Trial> = {
 /** Tries the features of a server; returns the cells of its row. */
 type Trier = (ports: Ports, notes: Notes) => Promise<string[]>;
 
-/** Runs every server with a Degu client in front, and prints the table. */
-export async function printServers(served: Served, pki: TempPKI, dir: string): Promise<void> {
+/** Runs every server with a Degu client in front. */
+export async function tryServers(served: Served, pki: TempPKI, dir: string): Promise<Table[]> {
   const tryServer: Trier = async ({ FILES, FILES_TLS }, notes) => {
     const cells = [];
     for (const trial of Object.values(FILE_TRIALS)) {
@@ -175,11 +176,11 @@ export async function printServers(served: Served, pki: TempPKI, dir: string): P
     return [...cells, notes.cell(await attempt(secure, FILE_TRIALS["get"]!))];
   };
   const columns = [...Object.keys(FILE_TRIALS), "keep-alive", "mtls"];
-  await printEach(served, pki, dir, columns, tryServer);
+  return [await tryEach(served, pki, dir, ["server", ...columns], tryServer)];
 }
 
-/** Runs every proxy between a Degu client and a Degu server, and prints the table. */
-export async function printProxies(served: Served, pki: TempPKI, dir: string): Promise<void> {
+/** Runs every proxy between a Degu client and a Degu server. */
+export async function tryProxies(served: Served, pki: TempPKI, dir: string): Promise<Table[]> {
   const get = PROXY_TRIALS["get"]!;
   const tryProxy: Trier = async ({ PROXY, PROXY_TLS }, notes) => {
     const cells = [];
@@ -195,25 +196,24 @@ export async function printProxies(served: Served, pki: TempPKI, dir: string): P
     return [...cells, notes.cell(await attempt(clientOf(PROXY_TLS), get))];
   };
   const columns = [...Object.keys(PROXY_TRIALS), "connections", "mtls"];
-  await printEach(served, pki, dir, columns, tryProxy);
+  return [await tryEach(served, pki, dir, ["proxy", ...columns], tryProxy)];
 }
 
-async function printEach(
+async function tryEach(
   served: Served,
   pki: TempPKI,
   dir: string,
-  columns: readonly string[],
+  header: readonly string[],
   trier: Trier,
-): Promise<void> {
+): Promise<Table> {
   const notes = new Notes();
   const rows: string[][] = [];
   for (const start of STARTS) {
     await using server = await startServer(start, served, pki, dir);
     if (server === null) console.log(`${start.name}: not installed`);
-    else rows.push([start.name, ...await trier(server.ports, notes)]);
+    rows.push([start.name, ...server === null ? [] : await trier(server.ports, notes)]);
   }
-  printTable(["server", ...columns], rows);
-  notes.print();
+  return { header, rows, notes: notes.texts };
 }
 
 function clientOf(port: number): Client {
@@ -247,46 +247,72 @@ async function attemptTwice(client: Client): Promise<string | null> {
   }
 }
 
-/** Requests of curl that a Degu server refuses: the path, and arguments before it. */
-const REFUSED: readonly (readonly [path: string, ...args: string[]])[] = [
-  ["/files/digits", "-r", "3-"],
-  ["/files/digits", "-r", "-3"],
-  ["/files/digits", "-r", "0-1,4-5"],
-  ["/a%20b"],
-  ["/a;b=c"],
-  ["//a"],
-  ["/", "-X", "PATCH", "-d", "x"],
-  ["/", "-X", "OPTIONS"],
-  ["/", "--http1.0"],
-  ["/", "-X", "DELETE", "-d", "x"],
-  ["/", "-H", "content-length: 0"],
-  ["/", "-H", "a: é"],
+/** Requests that a Degu server refuses: arguments of curl, with `…` for the URL without its path. */
+const REFUSED = [
+  "-r 0- …/files/digits",
+  "-r 3- …/files/digits",
+  "-r -3 …/files/digits",
+  "-r 0-1,4-5 …/files/digits",
+  "…/a%20b",
+  "'…/a;b=c'",
+  "…//a",
+  "'…/?a=b,c'",
+  "'…/?a=b/c'",
+  "'…/?a=b@c'",
+  "-g '…/?a[]=b'",
+  "-X PATCH …/",
+  "-X OPTIONS …/",
+  "--http1.0 …/",
+  "-X DELETE -d x …/",
+  "-H 'content-length: 0' …/",
+  "-H 'a: b@c' …/",
+  "-H 'a: #1' …/",
+  "-H 'a: é' …/",
+  "-H 'a;' …/",
+  "-H 'a: 1' -H 'a: 2' …/",
+  "-H 'x_real_ip: ::1' …/",
+  "-H 'x-permitted-cross-domain-policies: none' …/",
 ];
 
-/** Paths of server.mjs whose responses a Degu client refuses. */
-const REFUSED_RESPONSES = ["/cookies", "/hints", "/trailers", "/unsatisfied", "/until-close"];
+/** Responses that a Degu client refuses, by the paths of server.mjs. */
+const REFUSED_RESPONSES = {
+  "two `set-cookie` headers": "/cookies",
+  "an interim response: 100, 103": "/hints",
+  "trailers after a chunked body": "/trailers",
+  "a 416 with `content-range: bytes */10`": "/unsatisfied",
+  "a body with neither length nor chunks": "/until-close",
+  "HTTP/1.0": "/http-1.0",
+  "a header with `@`, `#` or another character that Degu lacks": "/at",
+  "a header without a value": "/no-value",
+  "a header whose name has more than 32 characters": "/long-name",
+  "a header whose name has a `_`": "/underscore",
+};
 
-/**
- * Prints the requests and responses refused by design, with the server's log and the client's
- * errors.
- */
-export async function printRefused(served: Served, pki: TempPKI, dir: string): Promise<void> {
+/** The requests and responses refused by design, with the server's log and the client's errors. */
+export async function tryRefused(served: Served, pki: TempPKI, dir: string): Promise<Table[]> {
+  const tables: Table[] = [];
   const requests = [];
-  for (const [path, ...args] of REFUSED) {
+  for (const line of REFUSED) {
     served.reset();
-    const ending = await run(["curl", "-sS", "--fail", ...args, served.http + path]);
-    if (ending === null) return console.log("curl: not installed");
-    const outcome = served.log[0]?.replace(/^\S+: /, "") ?? "accepted";
-    requests.push([`curl ${[...args, path].join(" ")}`, outcome, complaintOf(ending)]);
+    const args = (line.match(/'[^']*'|\S+/g) ?? []).map((arg) =>
+      arg.replaceAll("'", "").replace("…", served.http)
+    );
+    const ending = await run(["curl", "-sS", "--fail", ...args]);
+    const empty = ending?.stderr.includes("(52) Empty reply from server");
+    const logged = served.log[0]?.replace(/^\S+: /, "") ?? "";
+    const outcome = logged !== "" && empty ? logged : `accepted, or not closed: ${logged}`;
+    requests.push([`curl ${line}`, ...ending === null ? [] : [outcome]]);
   }
-  printTable(["request", "the server logs", "curl prints"], requests);
-  console.log();
+  if (requests.some((row) => row.length === 1)) console.log("curl: not installed");
+  tables.push({ header: ["request", "what the server logs"], rows: requests, notes: [] });
 
   await using server = await startServer(NODE, served, pki, dir);
-  if (server === null) return console.log("Node: not installed");
+  if (server === null) console.log("Node: not installed");
   const responses = [];
-  for (const path of REFUSED_RESPONSES) {
-    responses.push([path, await outcomeOf(clientOf(server.ports.FILES), { path })]);
+  for (const [name, path] of Object.entries(REFUSED_RESPONSES)) {
+    const outcome = server && await outcomeOf(clientOf(server.ports.FILES), { path });
+    responses.push([name.replaceAll("`", ""), ...outcome === null ? [] : [outcome]]);
   }
-  printTable(["response", "the client rejects with"], responses);
+  tables.push({ header: ["response", "error"], rows: responses, notes: [] });
+  return tables;
 }

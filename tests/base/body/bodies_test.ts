@@ -16,6 +16,7 @@ import {
   cancelQuietly,
   cancelUnused,
   checkBodies,
+  type EncodedBody,
   keepUnused,
   outgoingFraming,
   progressOf,
@@ -51,7 +52,7 @@ const received: Record<string, () => Body | ChunkedBody> = {
 };
 
 Deno.test("outgoingFraming returns the length of a body, or chunked, or null", () => {
-  const rows: [BodyOut, unknown][] = [
+  const rows: [EncodedBody, unknown][] = [
     [null, null],
     [new Uint8Array(0), 0],
     [new Uint8Array(16777216), 16777216],
@@ -70,10 +71,7 @@ Deno.test("outgoingFraming refuses values that are not a body, are too large, or
   for (const contentLength of [-1, 1.5, NaN, 2 ** 53, "5", undefined]) {
     none.push({ chunked: false, contentLength, writeTo });
   }
-  for (const body of none) {
-    const { message } = assertThrows(() => outgoingFraming(body as BodyOut), TypeError);
-    assertEquals(message.includes("encode it"), typeof body === "string");
-  }
+  for (const body of none) assertThrows(() => outgoingFraming(body as EncodedBody), TypeError);
   assertThrows(() => outgoingFraming(new Uint8Array(16777217)), RangeError);
   const used = new Body(streamOf(), 0);
   used.cancel();

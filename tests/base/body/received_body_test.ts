@@ -1,5 +1,5 @@
 /** `Body` and `ChunkedBody`: what their operations return, when each is allowed, and what they leave in their source. */
-import { Body, type BodyInput, type Chunk, ChunkedBody } from "@degu/degu/base";
+import { Body, BodyError, type BodyInput, type Chunk, ChunkedBody } from "@degu/degu/base";
 import { formatChunk } from "@degu/degu/misc";
 import { chunks as chunksArbitrary, damaged, pieceLengths } from "@degu/testing/arbitraries.ts";
 import {
@@ -425,13 +425,73 @@ Deno.test("Body.read refuses invalid sizes, returns nothing for 0, and consumes 
 Deno.test("Body.read returns up to 16 MiB and refuses more without consuming anything", async () => {
   const source = new ZeroSource();
   const body = new Body(source, limits.collected + 1);
-  for (const name of ["read()", "bytes()", "text()", "json()"]) {
-    assertInstanceOf(await rejectionOf(operations[name]!(body), name), RangeError);
+  assertInstanceOf(await rejectionOf(body.read(), "read()"), RangeError);
+  for (const name of ["bytes()", "text()", "json()"]) {
+    const error = await rejectionOf(operations[name]!(body), name);
+    assertInstanceOf(error, BodyError);
+    assertEquals(error.code, "TOO_LONG");
   }
   assertEquals(source.taken, 0);
   assertEquals((await body.read(1)).length, 1);
   assertEquals((await body.read()).length, limits.collected);
   assertEquals(source.taken, limits.collected + 1);
+});
+
+/** What reads at most so many bytes. */
+const limited: Record<string, (body: Received, maxBytes: number) => Promise<unknown>> = {
+  bytes: (body, maxBytes) => body.bytes({ maxBytes }),
+  text: (body, maxBytes) => body.text({ maxBytes }),
+  json: (body, maxBytes) => body.json({ maxBytes }),
+};
+
+Deno.test("maxBytes: a Body that announces more is refused, and nothing of it is consumed", async () => {
+  for (const [name, read] of Object.entries(limited)) {
+    const source = new PieceSource([latin1("12345")]);
+    const body = new Body(source, 5);
+    const error = await rejectionOf(read(body, 4), name);
+    assertInstanceOf(error, BodyError);
+    assertEquals([error.code, body.used], ["TOO_LONG", false], name);
+    assertEquals(`${await read(body, 5)}`, name === "bytes" ? "49,50,51,52,53" : "12345");
+  }
+  const body = new Body(new PieceSource([latin1("12345")]), 5);
+  await body.read(3);
+  await rejectionOf(body.bytes({ maxBytes: 1 }), "what is left counts");
+  assertEquals(await body.text({ maxBytes: 2 }), "45");
+  assertEquals(await new Body(new PieceSource([]), 0).bytes({ maxBytes: 0 }), EMPTY);
+});
+
+Deno.test("maxBytes: of a ChunkedBody that turns out to be longer nothing is kept, and the rest is canceled", async () => {
+  for (const [name, read] of Object.entries(limited)) {
+    const stream = new TrackedStream([latin1("3\r\n123\r\n"), latin1("2\r\n45\r\n0\r\n\r\n")]);
+    const body = new ChunkedBody(stream.stream);
+    const error = await rejectionOf(read(body, 4), name);
+    assertInstanceOf(error, BodyError);
+    assertEquals(error.code, "TOO_LONG");
+    assert(stream.canceled, name);
+    assertInstanceOf(await rejectionOf(body.read(), "afterwards"), BodyError);
+  }
+  const fits = new ChunkedBody(streamOf(latin1("3\r\n123\r\n2\r\n45\r\n0\r\n\r\n")));
+  assertEquals(await fits.text({ maxBytes: 5 }), "12345");
+});
+
+Deno.test("maxBytes is an integer from 0 to 16 MiB, and the only option", async () => {
+  const bodies: readonly (() => Received)[] = [
+    () => new Body(new PieceSource([latin1("1")]), 1),
+    () => new ChunkedBody(streamOf(latin1("1\r\n1\r\n0\r\n\r\n"))),
+  ];
+  for (const make of bodies) {
+    for (const name of ["bytes", "text", "json"] as const) {
+      const body = make();
+      for (const maxBytes of [-1, 0.5, NaN, Infinity, limits.collected + 1]) {
+        assertInstanceOf(await rejectionOf(body[name]({ maxBytes }), `${maxBytes}`), RangeError);
+      }
+      for (const options of [null, 5, { maxBytes: "1" }, { maxBytes: null }, { most: 1 }]) {
+        const reading = callWith(body[name].bind(body), options) as Promise<unknown>;
+        assertInstanceOf(await rejectionOf(reading, Deno.inspect(options)), TypeError);
+      }
+      assertEquals(`${await body[name]({ maxBytes: undefined })}`, name === "bytes" ? "49" : "1");
+    }
+  }
 });
 
 Deno.test("Body of one byte has it in every operation", async () => {

@@ -161,7 +161,7 @@ Deno.test("formatHeaders refuses values of the wrong type", () => {
   const range = new Range(0, 1);
   const contentRange = new ContentRange(0, 1, 2);
   const objects = [[], ["a"], {}, new String("a"), { toString: () => "a" }];
-  const others = [null, undefined, true, 1n, ...objects];
+  const others = [null, true, 1n, ...objects];
   const numbers = ["5", "", new Number(5), { valueOf: () => 5 }];
   const rows: [name: string, values: unknown[]][] = [
     ["a", [5, 0, range, contentRange, ...others]],
@@ -177,6 +177,19 @@ Deno.test("formatHeaders refuses values of the wrong type", () => {
       assertThrows(() => callWith(formatHeaders, { [name]: value }), TypeError, start);
     }
   }
+});
+
+Deno.test("formatHeaders leaves out headers that are undefined, whatever their names", () => {
+  const headers = {
+    a: "b",
+    c: undefined,
+    "content-length": undefined,
+    "transfer-encoding": undefined,
+    range: undefined,
+    "Not A Name": undefined,
+  };
+  assertEquals(new TextDecoder().decode(formatHeaders(headers)), "a: b");
+  assertEquals(formatHeaders({ a: undefined }).length, 0);
 });
 
 Deno.test("formatHeaders refuses anything but a plain object", () => {

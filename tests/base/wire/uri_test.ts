@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { buildUri } from "@degu/degu/base";
-import { parseUri } from "@degu/degu/misc";
+import { mkreq, parseUri } from "@degu/degu/misc";
 import {
   assertProtocolError,
   assertRangeError,
@@ -9,6 +9,7 @@ import {
   messageOf,
   shown,
 } from "@degu/testing/expectations.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { acceptedUris } from "./uri.rows.ts";
 
 /** Characters beyond Latin-1 that a careless table, mask or case folding takes for an allowed one. */
@@ -74,9 +75,44 @@ Deno.test("buildUri refuses arguments of the wrong type", () => {
     assertTypeError(() => callWith(buildUri, ["a", item], null), "a later component");
   }
   assertTypeError(() => callWith(buildUri, new Array(2), null), "an array with holes");
-  for (const query of [5, [], {}, ["a=b"], new URLSearchParams("a=b"), new String("a"), false]) {
+  for (const query of [5, [], ["a=b"], new Map([["a", "b"]]), new String("a"), false, { a: 5 }]) {
     assertTypeError(() => callWith(buildUri, [], query), `query ${Deno.inspect(query)}`);
   }
+});
+
+Deno.test("buildUri escapes parameters so that parseUri and URLSearchParams read them back", async (t) => {
+  const rows: [uri: string, parameters: Record<string, string>][] = [
+    ["/a", {}],
+    ["/a?glob=%2A.jpg", { glob: "*.jpg" }],
+    ["/a?b=c+d&e=%26%3D%3F%23%2B", { b: "c d", e: "&=?#+" }],
+    ["/a?%C3%B6=%F0%9F%98%80", { "ö": "😀" }],
+    ["/a?=&b=", { "": "", b: "" }],
+    ["/a?b=%2F%2C%40%5B%5D%7E%25", { b: "/,@[]~%" }],
+  ];
+  await eachRow(t, rows, (uri, parameters) => {
+    assertEquals(buildUri(["a"], parameters), uri);
+    assertEquals(buildUri(["a"], new URLSearchParams(parameters)), uri);
+    const { query } = parseUri(uri);
+    assertEquals([...new URLSearchParams(query ?? "")], Object.entries(parameters));
+    assertEquals([...mkreq("GET", uri).searchParams], Object.entries(parameters));
+  });
+  const twice = new URLSearchParams([["a", "1"], ["a", "2"]]);
+  assertEquals(buildUri([], twice), "/?a=1&a=2");
+  assertEquals(buildUri(["a"]), "/a");
+  assertEquals(buildUri([], Object.assign(Object.create(null), { a: "b" })), "/?a=b");
+});
+
+Deno.test("buildUri refuses a parameter that has no UTF-8", () => {
+  for (const query of [{ "\ud800": "a" }, { a: "b\udc00" }]) {
+    assertRangeError(() => buildUri([], query), Deno.inspect(query));
+  }
+});
+
+Deno.test("Request.searchParams are new at each call", () => {
+  const request = mkreq("GET", "/a?b=c");
+  request.searchParams.set("b", "d");
+  assertEquals(request.searchParams.get("b"), "c");
+  assertEquals([...mkreq("GET", "/a").searchParams], []);
 });
 
 Deno.test("the error for a URI names the character that is not allowed, and says why", () => {

@@ -97,6 +97,25 @@ opensslTest("both ends report which authority signed for the other", async (pki)
   await assertAuthority(second.client.authority, authority);
 });
 
+opensslTest("both ends trust an authority before its first day and after its last", async (pki) => {
+  const [old, early] = await Promise.all([
+    pki.authority("old", { to: timeFromNow(-1) }),
+    pki.authority("early", { from: timeFromNow(1) }),
+  ]);
+  for (const [name, authority] of Object.entries({ old, early })) {
+    const client = await pki.client(`client_${name}`, { issuer: authority });
+    const server = await pki.server(`server_${name}`, { issuer: authority });
+    const met = await meet({
+      client: { own: client },
+      server: { own: server },
+      clientAuthorities: [authority],
+      serverAuthorities: [authority],
+    });
+    await assertAuthority(met.client.authority, authority);
+    await assertAuthority(met.server.authority, authority);
+  }
+});
+
 Deno.test("changes to the authority certificate of one session do not affect another", async () => {
   await using endpoint = await startTls(pki, (_request, { peerCertificate }) => {
     const raw = peerCertificate!.authority!.raw;

@@ -1,0 +1,87 @@
+/** Answers in one call: a status, and text, JSON or another body. */
+
+import type { ResponseTuple } from "../base/app/message.ts";
+import { type BodyOut, encodeBody } from "../base/body/bodies.ts";
+import { EMPTY } from "../base/bytes.ts";
+import { typeName } from "../base/errors.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import { isBodiless } from "../base/wire/preamble.ts";
+import { reasonOf } from "../base/wire/reasons.ts";
+
+const TEXT = "text/plain;charset=utf-8";
+
+/**
+ * Makes an answer with the standard reason phrase of its status.
+ *
+ * @param status 200 to 599, with a reason phrase in RFC 9110 §15, RFC 6585, or 507.
+ * @param body The body. A string is sent as UTF-8, with the content-type
+ * `text/plain;charset=utf-8` unless the headers have one. Without a body, an empty body is
+ * announced by `content-length: 0`; with 204 and 304 there is none.
+ * @param headers The headers by lower-case name, which are copied.
+ * @throws {TypeError} if the status is not a number.
+ * @throws {RangeError} if the status has no standard reason phrase, if there is a body with 204 or
+ * 304, or if a string has a lone surrogate.
+ *
+ * @example
+ * ```ts
+ * import { type App, Client, reply, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const app: App = ({ path }) => path[0] === "hello" ? reply(200, "hello, world") : reply(404);
+ * await using server = new Server(["127.0.0.1", 0], app);
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * const hello = await client.request("GET", "/hello");
+ * assertEquals(await hello.body?.text(), "hello, world");
+ * assertEquals((await client.request("GET", "/other")).reason, "Not Found");
+ * ```
+ */
+export function reply(
+  status: number,
+  body?: BodyOut,
+  headers: HeaderDict = {},
+): ResponseTuple {
+  const reason = reasonOf(status);
+  if (isBodiless("GET", status)) {
+    if (body !== undefined && body !== null) {
+      throw new RangeError(`body: must be null with status ${status}; got ${typeName(body)}`);
+    }
+    return [status, reason, { ...headers }, null];
+  }
+  if (typeof body === "string") {
+    return [status, reason, { "content-type": TEXT, ...headers }, encodeBody(body)];
+  }
+  return [status, reason, { ...headers }, body ?? EMPTY];
+}
+
+/**
+ * Makes an answer with a value as JSON.
+ *
+ * @param value The value for `JSON.stringify`.
+ * @param status As for {@linkcode reply}; not 204 or 304.
+ * @param headers The headers by lower-case name, which are copied. The content-type is
+ * `application/json` unless they have one.
+ * @throws {TypeError} if the value can't be JSON: `undefined`, a function, or a value that contains
+ * itself.
+ * @throws {RangeError} if {@linkcode reply} throws one.
+ *
+ * @example
+ * ```ts
+ * import { type App, Client, json, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const app: App = () => json({ temperature: 21.5 });
+ * await using server = new Server(["127.0.0.1", 0], app);
+ * server.serveForever();
+ * const { body } = await new Client(server.address).request("GET", "/");
+ * assertEquals(await body?.json(), { temperature: 21.5 });
+ * ```
+ */
+export function json(value: unknown, status = 200, headers: HeaderDict = {}): ResponseTuple {
+  // Its type says nothing of `undefined`.
+  const text = JSON.stringify(value) as string | undefined;
+  if (text === undefined) {
+    throw new TypeError(`value: must have a form in JSON; got ${typeName(value)}`);
+  }
+  return reply(status, text, { "content-type": "application/json", ...headers });
+}

@@ -1,0 +1,64 @@
+/** Middleware in one call: a function around an app, which keeps what else the app is. */
+
+import {
+  type Api,
+  type App,
+  APP_HOOKS,
+  type AppFunction,
+  type AppObject,
+  readApp,
+} from "../base/app/app.ts";
+import type { Request } from "../base/app/message.ts";
+import type { Session } from "../base/app/session.ts";
+import { checkFunction } from "../base/checks.ts";
+
+/**
+ * Wraps an app in a function that gets each request in its place.
+ *
+ * Everything else of the app is kept: its `onConnect`, without which a wrapper would let strangers
+ * in, and its disposal. The result has no `onConnect` if the app has none.
+ *
+ * @param app The app to wrap.
+ * @param handle Answers a request; `next` is the app.
+ * @throws {TypeError} if `app` is not an app, or `handle` is not a function.
+ *
+ * @example
+ * ```ts
+ * import { type App, Client, reply, Server, wrapApp } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const app: App = () => reply(200);
+ * const guarded = wrapApp(app, (next, request, session, api) => {
+ *   if (request.headers["x-key"] !== "secret") return reply(403);
+ *   return next(request, session, api);
+ * });
+ * await using server = new Server(["127.0.0.1", 0], guarded);
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * assertEquals((await client.request("GET", "/")).status, 403);
+ * assertEquals((await client.request("GET", "/", { "x-key": "secret" })).status, 200);
+ * ```
+ */
+export function wrapApp(
+  app: App,
+  handle: (
+    next: AppFunction,
+    request: Request,
+    session: Session,
+    api: Api,
+  ) => ReturnType<AppFunction>,
+): AppObject {
+  const { handle: next } = readApp(app, "app");
+  checkFunction("handle", handle);
+  const wrapped: AppObject = {
+    handle: (request, session, api) => handle(next, request, session, api),
+  };
+  if (typeof app === "function") return wrapped;
+  for (const hook of APP_HOOKS) {
+    if (app[hook] === undefined) continue;
+    // Like a server, this looks the method up at each call. The method may use private fields.
+    const call = (...args: never[]) => (app[hook] as (...args: never[]) => unknown)(...args);
+    Object.assign(wrapped, { [hook]: call });
+  }
+  return wrapped;
+}

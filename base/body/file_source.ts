@@ -1,0 +1,54 @@
+/**
+ * A file that a body opens and closes itself. This is the one place of base/ that uses Deno: no
+ * bytes of a message are read here.
+ */
+
+import { wrongType } from "../checks.ts";
+import { type BodySource, PlainSource } from "./body_source.ts";
+
+/** A file that belongs to its body. */
+class FileSource extends PlainSource {
+  readonly #file: Deno.FsFile;
+
+  constructor(file: Deno.FsFile) {
+    super(file);
+    this.#file = file;
+  }
+
+  override consumed(): void {
+    this.#file.close();
+  }
+
+  override failed(): void {
+    this.#file.close();
+  }
+
+  override cancel(): Promise<void> {
+    this.#file.close();
+    return Promise.resolve();
+  }
+}
+
+/** Opens a regular file, and measures it. */
+export async function openFile(
+  path: string | URL,
+): Promise<{ readonly source: BodySource; readonly size: number }> {
+  if (typeof path !== "string" && !(path instanceof URL)) {
+    throw wrongType("path", "a string or a file: URL", path);
+  }
+  // Opening a FIFO would wait for a writer, and a device can have effects.
+  checkFile(path, await Deno.stat(path));
+  const file = await Deno.open(path, { read: true });
+  try {
+    const info = await file.stat();
+    checkFile(path, info);
+    return { source: new FileSource(file), size: info.size };
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+function checkFile(path: string | URL, { isFile }: Deno.FileInfo): void {
+  if (!isFile) throw new RangeError(`path: ${path} is not a regular file`);
+}

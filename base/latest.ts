@@ -1,0 +1,107 @@
+/** The newest value of a source, for any number of readers. */
+
+/**
+ * Holds the newest of a series of values for any number of readers: the frames of a camera, the
+ * readings of a sensor, the progress of a transfer. Each reader gets the newest value that it has
+ * not seen. A slow reader misses the values between, and delays nobody.
+ *
+ * @example
+ * ```ts
+ * import { Latest } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const temperature = new Latest<number>();
+ * temperature.set(20);
+ * temperature.set(21);
+ * const seen: number[] = [];
+ * for await (const value of temperature) {
+ *   seen.push(value);
+ *   temperature.end();
+ * }
+ * assertEquals(seen, [21]);
+ * ```
+ */
+export class Latest<T> implements AsyncIterable<T> {
+  #newest: { readonly value: T } | null = null;
+  #end: { readonly error?: unknown } | null = null;
+  /** Wakes the iterations that wait for a value. */
+  readonly #waiting = new Set<() => void>();
+
+  /** The newest value; `undefined` before the first. */
+  get value(): T | undefined {
+    return this.#newest?.value;
+  }
+
+  /**
+   * Sets the newest value, which wakes every reader that waits for one.
+   *
+   * @param value The newest value.
+   * @throws {TypeError} after `end()`.
+   */
+  set(value: T): void {
+    if (this.#end !== null) throw new TypeError("set() after end(): the readers are gone");
+    this.#newest = { value };
+    this.#wake();
+  }
+
+  /**
+   * Ends each iteration once it has the newest value. A second call has no effect.
+   *
+   * @param error The error with which iterations end, if it is not `undefined`.
+   */
+  end(error?: unknown): void {
+    if (this.#end !== null) return;
+    this.#end = error === undefined ? {} : { error };
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake();
+    this.#waiting.clear();
+  }
+
+  /** Begins an iteration: its first value is the present one, if there is one. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<T, void, void> {
+    let seen: object | null = null;
+    let hasLeft = false;
+    const waiting = new Set<() => void>();
+    const done = { done: true, value: undefined } as const;
+    const leave = () => {
+      hasLeft = true;
+      for (const wake of waiting) wake();
+    };
+    const wait = async () => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#waiting.add(resolve);
+      waiting.add(resolve);
+      await promise;
+      this.#waiting.delete(resolve);
+      waiting.delete(resolve);
+    };
+    return {
+      // Not an async generator, whose return() would wait for the next value.
+      next: async () => {
+        while (!hasLeft) {
+          if (this.#newest !== null && this.#newest !== seen) {
+            seen = this.#newest;
+            return { done: false, value: this.#newest.value };
+          }
+          if (this.#end !== null) {
+            leave();
+            if ("error" in this.#end) throw this.#end.error;
+            break;
+          }
+          await wait();
+        }
+        return done;
+      },
+      return: () => {
+        leave();
+        return Promise.resolve(done);
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+}

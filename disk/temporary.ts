@@ -1,0 +1,190 @@
+/** Temporary files: their content is being written, and their names come last. */
+
+import { lockIfFree, setMode } from "./files.ts";
+import { isAt, removeIfPresent, removeIfPresentSync, statOrNull } from "./names.ts";
+
+/**
+ * The fate of a temporary file when it is disposed of: a `found` or `resumable` one stays for a
+ * later call, a `temporary` one is removed, a `named` one has its name already.
+ */
+type Phase = "found" | "resumable" | "temporary" | "named";
+
+/** What differs between temporary files. */
+export interface TemporaryOptions {
+  /**
+   * The mode that the file gets with a new name: until then only this user can read the file.
+   * `null`, the default, if the file gets no other mode than its first one.
+   */
+  readonly newMode?: number | null;
+  /** Whether the file is locked until it has its name: somebody could take it for left over. */
+  readonly isLocked?: boolean;
+  /** Whether another file in the place of this one is noticed. */
+  readonly isIdentified?: boolean;
+  /** The suffixes of the paths of other files, which are removed with this one. */
+  readonly companions?: readonly string[];
+}
+
+/** How often a file may disappear between two checks before something else is wrong. */
+const OPENINGS = 20;
+
+/** The temporary files of this process, and other paths that nobody may take for left over. */
+const held = new Set<{ readonly path: string }>();
+
+/**
+ * Holds a path, at the latest in the turn that creates something there, until this is disposed of.
+ */
+export function hold(path: string): Disposable {
+  const holding = { path };
+  held.add(holding);
+  return { [Symbol.dispose]: () => void held.delete(holding) };
+}
+
+/** Whether this process holds a path. */
+export function isHeldHere(path: string): boolean {
+  return [...held].some((each) => each.path === path);
+}
+
+/** A file that this process writes, until the file has its name or is given up. */
+export class Temporary implements Disposable {
+  /** Where the file lies until it has its name. */
+  readonly path: string;
+  readonly file: Deno.FsFile;
+  /** Which file it is; `null` if nobody else can have chosen its path. */
+  readonly state: Deno.FileInfo | null;
+  readonly newMode: number | null;
+  readonly isLocked: boolean;
+  phase: Phase = "temporary";
+  readonly #companions: readonly string[];
+  #isOpen = true;
+  /** Whether a sync has failed: the system reports a loss once, and the next sync succeeds. */
+  #isLossy = false;
+
+  private constructor(path: string, how: Deno.OpenOptions, options: TemporaryOptions) {
+    const { newMode = null, isLocked = false, isIdentified = false, companions = [] } = options;
+    this.path = path;
+    this.file = Deno.openSync(path, how);
+    this.state = isIdentified ? this.file.statSync() : null;
+    this.newMode = newMode;
+    this.isLocked = isLocked;
+    this.#companions = companions;
+    held.add(this);
+  }
+
+  /** Creates a file at a path that nobody else chooses. */
+  static create(path: string, options: TemporaryOptions = {}): Temporary {
+    const mode = typeof options.newMode === "number" ? 0o600 : 0o666;
+    const temporary = new Temporary(path, { write: true, createNew: true, mode }, options);
+    if (temporary.isLocked) lockIfFree(temporary.file);
+    return temporary;
+  }
+
+  /**
+   * Opens a file that only this process writes, or creates one with mode 0600. Anything else at the
+   * path is removed, and so is a file with a second name: a link is not followed, and a killed
+   * process may have left a complete file with two names.
+   *
+   * @param lock Locks the file. If the result is false, all of this is tried again.
+   * @returns `null` if other processes remove or replace the file all the time.
+   */
+  static async open(
+    path: string,
+    lock: (file: Deno.FsFile) => Promise<boolean>,
+    options: TemporaryOptions = {},
+  ): Promise<Temporary | null> {
+    for (let attempt = 0; attempt < OPENINGS; attempt++) {
+      const old = statOrNull(path);
+      const isNew = old === null || !old.isFile() || old.nlink > 1n;
+      if (old !== null && isNew) await removeIfPresent(path);
+      const temporary = openIfUnchanged(isNew, () => {
+        const how = { read: true, write: true, createNew: isNew, mode: 0o600 };
+        return new Temporary(path, how, { ...options, isLocked: true, isIdentified: true });
+      });
+      if (temporary === null) continue;
+      let isOurs = false;
+      temporary.phase = "found";
+      try {
+        // The previous holder of the lock may have just renamed or removed the file.
+        isOurs = await lock(temporary.file) && temporary.isThere && temporary.state!.isFile;
+        if (!isOurs) continue;
+        if (isNew) temporary.phase = "temporary";
+        return temporary;
+      } finally {
+        if (!isOurs) temporary[Symbol.dispose]();
+      }
+    }
+    return null;
+  }
+
+  /** Drops the bytes from a position on, where the next byte is written then. */
+  async continueFrom(position: number): Promise<void> {
+    await this.file.truncate(position);
+    await this.file.seek(position, Deno.SeekMode.Start);
+  }
+
+  /** Syncs the content to the disk. */
+  sync(): Promise<void> {
+    return this.file.sync().catch((error) => {
+      this.#isLossy = true;
+      throw error;
+    });
+  }
+
+  /**
+   * Makes sure, after the disk was full, that the file has only bytes that are on the disk: a
+   * failed sync may have lost some.
+   *
+   * @param synced The position up to which everything is known to be there.
+   */
+  async keepSynced(synced: number): Promise<void> {
+    await this.sync().catch(() => {});
+    if (this.#isLossy) await this.file.truncate(synced);
+    try {
+      // The file may already have the mode of the one that it was to replace.
+      if (this.isThere) setMode(this.path, 0o600);
+    } catch {
+      // The disk that is full is the error to report.
+    }
+  }
+
+  /** Whether no other file has taken the place of this one. */
+  get isThere(): boolean {
+    return this.state === null || isAt(this.path, this.state);
+  }
+
+  /** Removes the file with its companions, if it is still there. */
+  remove(): void {
+    if (!this.isThere) return;
+    for (const suffix of ["", ...this.#companions]) removeIfPresentSync(this.path + suffix);
+  }
+
+  /** Closes the file before its end. */
+  close(): void {
+    if (this.#isOpen) this.file.close();
+    this.#isOpen = false;
+  }
+
+  /** Closes the file, and removes it if nobody wants it any more. */
+  [Symbol.dispose](): void {
+    // Not every file system removes a file that is open; nobody may take over a locked one before.
+    if (!this.isLocked) this.close();
+    try {
+      if (this.phase === "temporary") this.remove();
+    } catch {
+      // The error that made the file superfluous is the one to report.
+    } finally {
+      this.close();
+      held.delete(this);
+    }
+  }
+}
+
+/** Opens a file; `null` if another process was faster to create or remove the file. */
+function openIfUnchanged(isNew: boolean, open: () => Temporary): Temporary | null {
+  try {
+    return open();
+  } catch (error) {
+    const { AlreadyExists, NotFound } = Deno.errors;
+    if (isNew ? error instanceof AlreadyExists : error instanceof NotFound) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,95 @@
+/** Calling an app without a server. */
+
+import { createHash } from "node:crypto";
+import { api, type App, readApp } from "../base/app/app.ts";
+import {
+  answerFraming,
+  cancelAnswer,
+  readAnswer,
+  type Request,
+  Response,
+} from "../base/app/message.ts";
+import { Session } from "../base/app/session.ts";
+import type { BodyOut } from "../base/body/bodies.ts";
+import { checkObject, copyOptions, wrongType } from "../base/checks.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import { formatResponsePreamble } from "../base/wire/preamble.ts";
+import { setPeer } from "../device/device_server.ts";
+import type { Peer } from "../device/peer_store.ts";
+import { deviceId } from "../identity/names.ts";
+
+/** Options of {@linkcode callApp}. */
+export interface CallAppOptions {
+  /**
+   * The session of the request.
+   *
+   * @default {a new one without an address}
+   */
+  session?: Session | undefined;
+  /** The result of `peerOf(session)` in the app; a string stands for a peer of that name. */
+  peer?: Peer | string | undefined;
+}
+
+/** The requests that the session of a call may make. */
+const MAX_REQUESTS = 1000;
+
+/**
+ * Calls an app without a server, and checks its answer as a server would: for tests of apps. The
+ * `onConnect` of the app is not asked.
+ *
+ * @param app The app.
+ * @param request The request, as `mkreq` makes it.
+ * @param options The session, and the peer of it.
+ * @throws {TypeError} if an argument, an option or a part of the answer is of a wrong type.
+ * @throws {RangeError} if a part of the answer has a value that is not allowed.
+ * @throws what the app throws.
+ *
+ * @example
+ * ```ts
+ * import { type App, reply } from "@degu/degu";
+ * import { callApp, mkreq } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const app: App = ({ path }) => path[0] === "lamp" ? reply(200, "on") : reply(404);
+ * assertEquals((await callApp(app, mkreq("GET", "/lamp"))).status, 200);
+ * assertEquals((await callApp(app, mkreq("GET", "/heater"))).reason, "Not Found");
+ * ```
+ */
+export async function callApp(
+  app: App,
+  request: Request,
+  options: CallAppOptions = {},
+): Promise<Response<BodyOut>> {
+  const { handle } = readApp(app, "app");
+  checkObject("request", request);
+  const { session = new Session("test", null, MAX_REQUESTS), peer } = copyOptions(options, [
+    "session",
+    "peer",
+  ]);
+  if (!(session instanceof Session)) throw wrongType("session", "a Session", session);
+  if (typeof peer === "string") setPeer(session, peerNamed(peer));
+  else if (peer !== undefined) {
+    checkObject("peer", peer);
+    setPeer(session, peer);
+  }
+  // An app can replace the fields of its request.
+  const { method, body } = request;
+  const returned = await handle(request, session, api);
+  try {
+    const answer = readAnswer(returned);
+    const { status, reason, headers } = answer;
+    const framing = answerFraming(method, body, answer, "response.");
+    const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
+    formatResponsePreamble(scratch, status, reason, headers, framing, "response.");
+    return new Response(status, reason, headers, answer.body);
+  } catch (error) {
+    cancelAnswer(returned, body, error);
+    throw error;
+  }
+}
+
+/** A peer that no device knows: the same name has the same id. */
+function peerNamed(name: string): Peer {
+  const id = deviceId(createHash("sha256").update(name).digest());
+  return { id, name, addresses: [], pairedAt: new Date(0), certificate: "" };
+}

@@ -1,0 +1,100 @@
+/** Work that is repeated until a signal ends it. */
+
+import { checkFunction, checkNumber, copyOptions, wrongType } from "../base/checks.ts";
+import { pause } from "../base/pause.ts";
+import { MAX_INTERVAL } from "./deadline.ts";
+import { standardLogger } from "./logger.ts";
+import { checkSignal } from "./request_signal.ts";
+import { messageOf } from "./thrown.ts";
+
+/** Options of {@linkcode repeat}. */
+export interface RepeatOptions {
+  /** Seconds between the end of a run and the next one, above 0. */
+  seconds: number;
+  /** Ends the repetition, and the run that is under way if that heeds it. */
+  signal: AbortSignal;
+  /**
+   * Called with the error of a run, and the seconds until the next run.
+   *
+   * @default {a line on stderr}
+   */
+  onError?: ((error: unknown, wait: number) => void) | undefined;
+}
+
+/** How many times longer than usual the wait after errors becomes at most. */
+const MAX_FACTOR = 10;
+
+/**
+ * Runs an action, waits, and runs it again, until a signal is aborted.
+ *
+ * An error ends no more than its run. After it the wait is as long as ever, after each further
+ * error in a row twice as long as before, up to ten times as long, and always at least a second. A
+ * run that succeeds resets that.
+ *
+ * @param action The action; its argument is the signal.
+ * @param options The seconds between two runs, the signal, and who is told of errors.
+ * @returns When the signal is aborted, and the run under way, if there is one, has ended. Its error
+ * is then none.
+ * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+ * @throws {RangeError} if `seconds` is not above 0.
+ * @throws what `onError` throws.
+ *
+ * @example
+ * ```ts
+ * import { repeat } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const ending = new AbortController();
+ * let runs = 0;
+ * await repeat(() => {
+ *   if (++runs === 3) ending.abort();
+ *   return Promise.resolve();
+ * }, { seconds: 0.01, signal: ending.signal });
+ * assertEquals(runs, 3);
+ * ```
+ */
+export async function repeat(
+  action: (signal: AbortSignal) => Promise<unknown>,
+  options: RepeatOptions,
+): Promise<void> {
+  checkFunction("action", action);
+  const { seconds, signal, onError } = checkOptions(options);
+  for (let failures = 0; !signal.aborted;) {
+    let wait = seconds;
+    try {
+      await action(signal);
+      failures = 0;
+    } catch (error) {
+      if (signal.aborted) return;
+      wait = Math.max(1, seconds * Math.min(2 ** failures, MAX_FACTOR));
+      failures++;
+      onError(error, wait);
+    }
+    await pauseSeconds(wait, signal);
+  }
+}
+
+/** Waits; a timer alone holds no more than 24 days. */
+async function pauseSeconds(seconds: number, signal: AbortSignal): Promise<void> {
+  for (let left = seconds * 1000; left > 0 && !signal.aborted; left -= MAX_INTERVAL) {
+    await pause(Math.min(left, MAX_INTERVAL), signal);
+  }
+}
+
+function checkOptions(options: RepeatOptions) {
+  const { seconds, signal, onError = logError } = copyOptions(options, [
+    "seconds",
+    "signal",
+    "onError",
+  ]);
+  checkNumber("seconds", seconds);
+  if (!(seconds > 0)) throw new RangeError(`seconds: must be above 0; got ${seconds}`);
+  if (signal === undefined) throw wrongType("signal", "an AbortSignal", signal);
+  checkSignal(signal);
+  checkFunction("onError", onError);
+  return { seconds, signal, onError };
+}
+
+function logError(error: unknown, wait: number): void {
+  standardLogger.warn(`${messageOf(error)}; next run in ${wait} s`);
+}

@@ -1,0 +1,38 @@
+/** The end of a program by a signal of the system. */
+
+import { DeguError } from "../base/errors.ts";
+import { TERMINATION_SIGNALS } from "./until_signal.ts";
+
+/** The usual exit codes of a program that a signal has ended: 128 and the number of the signal. */
+const EXIT_CODES: Readonly<Partial<Record<Deno.Signal, number>>> = { SIGINT: 130, SIGTERM: 143 };
+
+let termination: AbortSignal | null = null;
+
+/**
+ * Returns a signal that the first SIGINT (Ctrl-C) or SIGTERM aborts, always the same one. Its
+ * reason is a {@linkcode DeguError} whose message names the signal of the system. A second SIGINT
+ * or SIGTERM ends the process with the code 130 or 143.
+ *
+ * From the first call on these signals no longer end the program by themselves. Waiting for them
+ * keeps no program alive.
+ *
+ * @example A service that works until it is told to end
+ * ```ts
+ * import { repeat, terminationSignal } from "@degu/degu";
+ *
+ * async function main() {
+ *   await repeat(() => Promise.resolve("measured"), { seconds: 60, signal: terminationSignal() });
+ * }
+ * ```
+ */
+export function terminationSignal(): AbortSignal {
+  if (termination !== null) return termination;
+  const controller = new AbortController();
+  for (const name of TERMINATION_SIGNALS) {
+    Deno.addSignalListener(name, () => {
+      if (controller.signal.aborted) Deno.exit(EXIT_CODES[name]);
+      controller.abort(new DeguError(`the program was told to end by ${name}`));
+    });
+  }
+  return termination = controller.signal;
+}

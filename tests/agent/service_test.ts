@@ -1,0 +1,124 @@
+/**
+ * degu service: the units, their words and permissions. tests/project/permissions_agent_test.ts
+ * installs them beside a real systemd.
+ */
+import { objectsOf } from "@degu/testing/agent_files.ts";
+import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { fill } from "@degu/testing/directories.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+
+/** The words of the command of a unit, as systemd.service(5) has them, behind the program. */
+function wordsOf(unit: string): string[] {
+  const [, line = ""] = /^ExecStart=((?:.*\\\n)*.*)$/m.exec(unit) ?? [];
+  const words = line.replaceAll("\\\n", " ").matchAll(/"((?:[^"\\]|\\.)*)"|[^\s"]+/g);
+  return Array.from(
+    words,
+    ([word, quoted]) =>
+      (quoted?.replaceAll(/\\(.)/g, "$1") ?? word).replaceAll("%%", "%").replaceAll("$$", "$"),
+  );
+}
+
+Deno.test("a unit has the options that were given, and no other permissions than its row", async (t) => {
+  await using homes = await AgentHomes.create("desk", "laptop");
+  await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
+  const hostile = `a b%s "$HOME" 'c;\\`;
+  await fill(homes.path, { "share": null, "inbox": null, [hostile]: null });
+  const at = (name: string) => homes.at(name);
+  const home = at("laptop");
+  const mdns = "224.0.0.251:5353,[ff02::fb]:5353";
+  const listen = ["--listen", "127.0.0.1:7443", "--listen", "[::1]:7444"];
+  const sync = ["sync", "--checksum", "--delete", "--exclude", "*.t p", "--exclude", "/a/"];
+  const options = ["--inbox", "--settled", "1.5", "--address", "[fe80::1%3]:7443"];
+  const rows: [rule: string, args: string[], flags: string[]][] = [
+    ["nothing", [], [home, home, "[::]:7443", "uid"]],
+    ["a share", ["--share", at("share")], [`${home},${at("share")}`, home, "[::]:7443", "uid"]],
+    [
+      "an inbox, verbose",
+      ["--inbox", at("inbox"), "--verbose"],
+      [`${home},${at("inbox")}`, `${home},${at("inbox")}`, "[::]:7443", "uid,statfs"],
+    ],
+    [
+      "one directory for both, announced",
+      ["--share", at(hostile), "--inbox", at(hostile), "--announce"],
+      [
+        `${home},${at(hostile)}`,
+        `${home},${at(hostile)}`,
+        `[::]:7443,${mdns}`,
+        "uid,statfs,networkInterfaces",
+      ],
+    ],
+    ["addresses", listen, [home, home, "127.0.0.1:7443,[::1]:7444", "uid"]],
+    [
+      "to a peer",
+      [...sync, at(hostile), "desk:a b"],
+      [`${home},${at(hostile)}`, home, "192.0.2.1:7443", "uid"],
+    ],
+    [
+      "from a peer",
+      ["sync", ...options, "desk:$HOME", at("inbox")],
+      [`${home},${at("inbox")}`, `${home},${at("inbox")}`, "[fe80::1%3]:7443", "uid,statfs"],
+    ],
+    [
+      "a peer to look for",
+      ["sync", "--dry-run", "--find", at("share"), "desk:"],
+      [`${home},${at("share")}`, home, "", "uid,networkInterfaces"],
+    ],
+  ];
+  await eachRow(t, rows, async (_rule, args, [read, write, net, sys]) => {
+    const { code, stdout, stderr } = await homes.run("laptop", [
+      ...["--json", "service", "install"],
+      ...args,
+    ]);
+    const [{ text, path } = {}, ...others] = objectsOf({ code, stdout, stderr });
+    assertEquals([code, others.length], [1, args[0] === "sync" ? 1 : 0]);
+    assertMatch(stderr, /Requires run access to "systemctl".*nothing is installed, but this would/);
+    assertMatch(String(path), /^~\/\.config\/systemd\/user\/degu/);
+    const [, , ...said] = wordsOf(String(text));
+    const begin = said.findIndex((word) => word === "serve" || word === "sync");
+    assertEquals(said.slice(begin), args[0] === "sync" ? args : ["serve", ...args]);
+    assertEquals(said.slice(2, begin).filter((word) => word.startsWith("--allow")), [
+      `--allow-read=${read}`,
+      `--allow-write=${write}`,
+      net === "" ? "--allow-net" : `--allow-net=${net}`,
+      `--allow-sys=${sys}`,
+    ]);
+    assertEquals(said.slice(0, 2), ["--no-prompt", "--cached-only"]);
+  });
+});
+
+Deno.test("where there is no systemd, install says so and prints the unit; remove says so", async () => {
+  await using homes = await AgentHomes.create("desk");
+  const options = { flags: ["--allow-all"], env: { PATH: homes.at("bin") } };
+  for (const action of ["install", "remove"]) {
+    const args = ["--home", homes.at("desk"), "service", action];
+    const { code, stdout, stderr } = await runAgent(args, options);
+    assertEquals([code, stdout.includes("\nExecStart=")], [1, action === "install"], stderr);
+    assertMatch(stderr, /^degu: error: there is no systemd on this machine/);
+  }
+});
+
+Deno.test("what can't be a service is refused before anything is written", async () => {
+  await using homes = await AgentHomes.create("desk", "laptop");
+  await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");
+  await fill(homes.path, { "a,b": null, "dir": null });
+  const rows: [code: number, said: string, ...args: string[]][] = [
+    [1, "its name has a comma", "--share", homes.at("a,b")],
+    [1, "there is no directory", "--share", homes.at("none")],
+    [2, "peers could read its keys", "--share", homes.at("laptop")],
+    [2, "--listen: a service listens at IP addresses", "--listen", "unix:/run/a"],
+    [2, "unknown option '--shar' (Did you mean --share?)", "--shar", "x"],
+    [2, "write PEER:DIR DIR, or DIR PEER:DIR", "sync", "a", "b"],
+    [3, 'there is no peer "toaster"', "sync", homes.at("dir"), "toaster:"],
+    [1, "there is no directory", "sync", homes.at("none"), "desk:"],
+    [1, "its keys must not leave it", "sync", homes.at("laptop"), "desk:"],
+    // It would be a line of the unit.
+    [2, "can't be in a unit", "sync", "--exclude", "a\nExecStart=b", homes.at("dir"), "desk:"],
+  ];
+  for (const [code, said, ...args] of rows) {
+    await homes.fail("laptop", code, said, ["service", "install", ...args]);
+  }
+  await homes.fail("laptop", 1, 'Requires run access to "systemctl"', ["service", "remove"]);
+  const help = await homes.must("laptop", ["service", "--help"]);
+  for (const command of ["install", "remove"]) assert(help.includes(command), help);
+});

@@ -1,0 +1,133 @@
+/** Answers in one call. */
+import { type App, type HeaderDict, json, reply } from "@degu/degu";
+import { assertRangeError, assertTypeError, callWith } from "@degu/testing/expectations.ts";
+import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { assertEquals, assertStrictEquals } from "@std/assert";
+
+const text = (bytes: unknown) => new TextDecoder().decode(bytes as Uint8Array);
+const PLAIN = "text/plain;charset=utf-8";
+
+Deno.test("reply gives each status its standard reason phrase", () => {
+  const rows: [status: number, reason: string][] = [
+    [200, "OK"],
+    [201, "Created"],
+    [302, "Found"],
+    [404, "Not Found"],
+    [413, "Content Too Large"],
+    [422, "Unprocessable Content"],
+    [428, "Precondition Required"],
+    [429, "Too Many Requests"],
+    [431, "Request Header Fields Too Large"],
+    [503, "Service Unavailable"],
+    [507, "Insufficient Storage"],
+    [511, "Network Authentication Required"],
+  ];
+  for (const [status, reason] of rows) assertEquals(reply(status).slice(0, 2), [status, reason]);
+});
+
+Deno.test("reply knows the reasons of exactly 47 statuses", () => {
+  const known = Array.from({ length: 400 }, (_, i) => i + 200).filter((status) => {
+    try {
+      return reply(status)[1].length > 1;
+    } catch {
+      return false;
+    }
+  });
+  assertEquals(known.length, 47);
+});
+
+Deno.test("reply refuses a status without a standard reason", () => {
+  for (const status of [0, 100, 199, 226, 306, 418, 499, 508, 599, 600, 200.5, NaN]) {
+    assertRangeError(() => reply(status), `${status}`);
+  }
+  for (const status of [undefined, "200", null, 200n]) {
+    assertTypeError(() => callWith(reply, status), Deno.inspect(status));
+  }
+});
+
+Deno.test("reply sends a string as UTF-8 text unless the headers say otherwise", () => {
+  const rows: [string, HeaderDict | undefined, HeaderDict][] = [
+    ["hello", undefined, { "content-type": PLAIN }],
+    ["Öl", { a: "b" }, { "content-type": PLAIN, a: "b" }],
+    ["<p>", { "content-type": "text/html" }, { "content-type": "text/html" }],
+    ["", undefined, { "content-type": PLAIN }],
+  ];
+  for (const [body, given, headers] of rows) {
+    const answer = reply(200, body, given);
+    assertEquals([text(answer[3]), answer[2]], [body, headers]);
+  }
+  assertRangeError(() => reply(200, "a\ud800b"), "a lone surrogate");
+});
+
+Deno.test("reply announces an empty body where none is given, and has none with 204 and 304", () => {
+  assertEquals(reply(404)[3], new Uint8Array(0));
+  assertEquals(reply(404, null, { a: "b" }).slice(2), [{ a: "b" }, new Uint8Array(0)]);
+  for (const status of [204, 304]) {
+    assertStrictEquals(reply(status)[3], null);
+    assertStrictEquals(reply(status, null, { etag: '"a"' })[2]["etag"], '"a"');
+    for (const body of ["", "a", new Uint8Array(0)]) {
+      assertRangeError(() => reply(status, body), `${status} with a body`);
+    }
+  }
+});
+
+Deno.test("reply copies the headers, and passes any other body on", () => {
+  const given = { a: "b" };
+  const bytes = new Uint8Array(3);
+  const [, , headers, body] = reply(200, bytes, given);
+  headers["c"] = "d";
+  assertEquals(given, { a: "b" });
+  assertStrictEquals(body, bytes);
+});
+
+Deno.test("json makes an answer of a value", () => {
+  const [status, reason, headers, body] = json({ a: [1, "ö"] });
+  assertEquals([status, reason, headers], [200, "OK", { "content-type": "application/json" }]);
+  assertEquals(text(body), '{"a":[1,"ö"]}');
+  assertEquals(json(null, 404, { "content-type": "application/problem+json" }).slice(0, 3), [
+    404,
+    "Not Found",
+    { "content-type": "application/problem+json" },
+  ]);
+});
+
+Deno.test("json refuses what has no form in JSON, and a status without a body", () => {
+  const itself: unknown[] = [];
+  itself.push(itself);
+  for (const value of [undefined, () => {}, Symbol("a"), 5n, itself]) {
+    assertTypeError(() => json(value), Deno.inspect(value));
+  }
+  assertRangeError(() => json({}, 204), "204");
+});
+
+Deno.test("a server sends replies: text, JSON, an announced empty body, none with 204", async (t) => {
+  const app: App = ({ path }) => {
+    if (path[0] === "text") return reply(200, "hello");
+    if (path[0] === "json") return json({ a: 1 });
+    return reply(path[0] === "none" ? 204 : 404);
+  };
+  const rows: [request: string, preamble: string][] = [
+    [
+      "GET /text",
+      `HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-type: ${PLAIN}\r\n\r\nhello`,
+    ],
+    [
+      "HEAD /text",
+      `HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-type: ${PLAIN}\r\n\r\n`,
+    ],
+    [
+      "GET /json",
+      'HTTP/1.1 200 OK\r\ncontent-length: 7\r\ncontent-type: application/json\r\n\r\n{"a":1}',
+    ],
+    ["GET /none", "HTTP/1.1 204 No Content\r\n\r\n"],
+    ["GET /other", "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"],
+  ];
+  await using server = serve(app);
+  await eachRow(t, rows, async (request, expected) => {
+    using peer = await RawPeer.connect(server.address);
+    await peer.send(`${request} HTTP/1.1\r\n\r\n`);
+    assertEquals(await peer.readExactly(expected.length), expected);
+  });
+});

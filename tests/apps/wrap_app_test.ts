@@ -1,0 +1,108 @@
+/** Wrapping an app in a function. */
+import {
+  type App,
+  type AppObject,
+  Client,
+  EmptyPreambleError,
+  reply,
+  type Session,
+  wrapApp,
+} from "@degu/degu";
+import { callApp, mkreq } from "@degu/degu/misc";
+import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
+import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+
+/** A class, whose private fields only its own methods can use. */
+class Guarded {
+  readonly #events: string[];
+
+  constructor(events: string[]) {
+    this.#events = events;
+  }
+
+  handle() {
+    this.#events.push("handle");
+    return reply(200, "inner");
+  }
+
+  onConnect(session: Session) {
+    this.#events.push("onConnect");
+    return session.address !== null && this.#events.length < 100;
+  }
+
+  [Symbol.asyncDispose]() {
+    this.#events.push("asyncDispose");
+    return Promise.resolve();
+  }
+}
+
+Deno.test("wrapApp calls the function in place of the app, with the app as next", async () => {
+  const seen: unknown[] = [];
+  const app: App = (request, session, given) => {
+    seen.push(request, session, given);
+    return reply(200);
+  };
+  const wrapped = wrapApp(app, async (next, request, session, given) => {
+    const [status] = await next(request, session, given);
+    return reply(status === 200 ? 201 : 500);
+  });
+  const request = mkreq("GET", "/");
+  const session = makeSession();
+  const [status] = await wrapped.handle(request, session, api);
+  assertEquals(status, 201);
+  for (const [i, each] of [request, session, api].entries()) assertStrictEquals(seen[i], each);
+});
+
+Deno.test("wrapApp keeps onConnect and disposal of an app, on the app itself", async () => {
+  const events: string[] = [];
+  const app = new Guarded(events);
+  const wrapped = wrapApp(app, (next, ...rest) => next(...rest));
+  assertEquals(await wrapped.onConnect!(makeSession(), deadSocket), true);
+  await wrapped.handle(mkreq("GET", "/"), makeSession(), api);
+  await wrapped[Symbol.asyncDispose]!();
+  assertEquals(events, ["onConnect", "handle", "asyncDispose"]);
+  assertEquals(wrapped[Symbol.dispose], undefined);
+});
+
+Deno.test("wrapApp adds no onConnect and no disposal to an app that has none", () => {
+  const rows: App[] = [
+    () => reply(200),
+    { handle: () => reply(200) },
+    Object.freeze({
+      handle: () => reply(200),
+    }),
+  ];
+  for (const app of rows) {
+    assertEquals(Reflect.ownKeys(wrapApp(app, () => reply(404))), ["handle"]);
+  }
+});
+
+Deno.test("wrapApp looks up the methods of an app at each call, as a server does", async () => {
+  const app: AppObject = { handle: () => reply(200), onConnect: () => false };
+  const wrapped = wrapApp(
+    wrapApp(app, (next, ...rest) => next(...rest)),
+    (next, ...rest) => next(...rest),
+  );
+  app.handle = () => reply(404);
+  app.onConnect = () => true;
+  assertEquals((await callApp(wrapped, mkreq("GET", "/"))).status, 404);
+  assertEquals(await wrapped.onConnect!(makeSession(), deadSocket), true);
+});
+
+Deno.test("a wrapped app lets no stranger in whom the app refuses", async () => {
+  const app: AppObject = { handle: () => reply(200), onConnect: () => false };
+  await using server = serve(wrapApp(app, (next, ...rest) => next(...rest)));
+  await assertRejects(() => new Client(server.address).request("GET", "/"), EmptyPreambleError);
+});
+
+Deno.test("wrapApp refuses what is no app, and what is no function", () => {
+  const app: App = () => reply(200);
+  for (const wrong of [undefined, null, {}, { handle: 5 }, { handle: app, onConnect: 5 }]) {
+    assertTypeError(() => callWith(wrapApp, wrong, () => reply(200)), Deno.inspect(wrong));
+  }
+  for (const wrong of [undefined, null, {}, "handle"]) {
+    assertTypeError(() => callWith(wrapApp, app, wrong), Deno.inspect(wrong));
+  }
+});

@@ -1,0 +1,120 @@
+/** What a response offers beside its four parts. */
+import {
+  Body,
+  BodyError,
+  BodyIter,
+  type BodyOut,
+  ChunkedBody,
+  ChunkedBodyIter,
+  Response,
+} from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import type { AppFunction } from "@degu/degu/server";
+import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { streamOf, TrackedStream } from "@degu/testing/streams.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+
+const respond = (body: BodyOut) => new Response(200, "OK", {}, body);
+
+/** Bodies of each kind with the data "[12]". */
+const bodies: Record<string, () => BodyOut> = {
+  string: () => "[12]",
+  Uint8Array: () => latin1("[12]"),
+  Body: () => new Body(streamOf(latin1("[1"), latin1("2]")), 4),
+  BodyIter: () => new BodyIter([latin1("[1"), latin1("2]")], 4),
+  ChunkedBody: () => new ChunkedBody(streamOf(latin1("2;a=b\r\n[1\r\n2\r\n2]\r\n0\r\n\r\n"))),
+  ChunkedBodyIter: () =>
+    new ChunkedBodyIter([[null, latin1("[1")], [["a", "b"], latin1("2]")], [null, latin1("")]]),
+};
+
+Deno.test("ok is true for 200 to 299", () => {
+  for (const [status, ok] of [[199, false], [200, true], [299, true], [300, false], [404, false]]) {
+    assertEquals(new Response(status as number, "xx", {}, null).ok, ok);
+  }
+});
+
+Deno.test("bytes, text and json read the data of a body, whatever its kind", async (t) => {
+  await eachRow(t, Object.entries(bodies), async (_name, make) => {
+    assertEquals(await respond(make()).bytes(), latin1("[12]"));
+    assertEquals(await respond(make()).text(), "[12]");
+    assertEquals(await respond(make()).json(), [12]);
+  });
+});
+
+Deno.test("bytes, text and json take maxBytes, whatever the kind of the body", async (t) => {
+  await eachRow(t, Object.entries(bodies), async (_name, make) => {
+    assertEquals(await respond(make()).text({ maxBytes: 4 }), "[12]");
+    for (const read of ["bytes", "text", "json"] as const) {
+      const error = await rejectionOf(respond(make())[read]({ maxBytes: 3 }), read);
+      assertInstanceOf(error, BodyError);
+      assertEquals(error.code, "TOO_LONG");
+    }
+    const wrong = callWith(respond(make()).bytes.bind(respond(make())), { maxBytes: "3" });
+    assertInstanceOf(await rejectionOf(wrong as Promise<unknown>, "a text"), TypeError);
+  });
+});
+
+Deno.test("a body that is null is empty, and no JSON", async () => {
+  assertEquals(await respond(null).bytes(), latin1(""));
+  assertEquals(await respond(null).text(), "");
+  for (const body of [null, "", latin1("")]) {
+    assertInstanceOf(await rejectionOf(respond(body).json(), "no JSON"), SyntaxError);
+  }
+});
+
+Deno.test("an iterable that fails rejects the read", async () => {
+  const failing = function* (): Generator<Uint8Array> {
+    yield latin1("[");
+    throw new Error("unplugged");
+  };
+  const error = await rejectionOf(respond(new BodyIter(failing(), 4)).text(), "a read");
+  assertInstanceOf(error, Error);
+});
+
+Deno.test("discard reads up to 64 KiB and cancels more, and never rejects", async () => {
+  const rows: [bytes: number, chunked: boolean, isCanceled: boolean][] = [
+    [65536, false, false],
+    [65537, false, true],
+    [65536, true, false],
+    [65537, true, true],
+  ];
+  for (const [bytes, chunked, isCanceled] of rows) {
+    const data = new Uint8Array(bytes);
+    const coding = [latin1(`${bytes.toString(16)}\r\n`), data, latin1("\r\n0\r\n\r\n")];
+    const source = new TrackedStream(chunked ? coding : [data]);
+    const body = chunked ? new ChunkedBody(source.stream) : new Body(source.stream, bytes);
+    await respond(body).discard();
+    assertEquals(source.canceled, isCanceled, `${bytes} ${chunked}`);
+    assert(source.settled);
+  }
+  const failing = new TrackedStream<Uint8Array>([], { failure: new Error("unplugged") });
+  await respond(new Body(failing.stream, 5)).discard();
+  const used = new Body(streamOf(latin1("a")), 1);
+  await used.read();
+  await respond(used).discard();
+  for (const make of Object.values(bodies)) await respond(make()).discard();
+  await respond(null).discard();
+});
+
+Deno.test("disposing of a response discards its body, so that the connection goes on", async () => {
+  const app: AppFunction = ({ path }) => [
+    200,
+    "OK",
+    {},
+    path[0] === "large" ? new Uint8Array(100_000) : path[0] === "none" ? null : "small",
+  ];
+  await using server = serve(app);
+  using connection = await new Client(server.server.address).connect();
+  for (const uri of ["/small", "/none", "/small"]) {
+    await using response = await connection.get(uri);
+    assertEquals(response.status, 200);
+  }
+  assertEquals(await (await connection.get("/small")).text(), "small");
+  {
+    await using _response = await connection.get("/large");
+  }
+  assertEquals(connection.closed, true);
+});

@@ -1,0 +1,133 @@
+/** Work that is repeated. */
+import { repeat, type RepeatOptions } from "@degu/degu";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+
+/** Lets what waits for nothing run, and so many seconds pass. */
+async function pass(time: FakeTime, seconds: number): Promise<void> {
+  for (let i = 0; i < 20; i++) await Promise.resolve();
+  time.tick(seconds * 1000);
+  for (let i = 0; i < 20; i++) await Promise.resolve();
+}
+
+/** Runs an action for so long; resolves to when it ran, and what onError was told. */
+async function runFor(
+  total: number,
+  step: number,
+  seconds: number,
+  action: (run: number) => unknown,
+) {
+  using time = new FakeTime();
+  const ending = new AbortController();
+  const start = Date.now();
+  const runs: number[] = [];
+  const waits: number[] = [];
+  const repeating = repeat(() => {
+    runs.push((Date.now() - start) / 1000);
+    return action(runs.length) as Promise<unknown>;
+  }, { seconds, signal: ending.signal, onError: (_error, wait) => waits.push(wait) });
+  for (let passed = 0; passed < total; passed += step) await pass(time, step);
+  ending.abort();
+  await repeating;
+  return { runs, waits };
+}
+
+Deno.test("repeat runs an action at once, and again so many seconds after its end", async () => {
+  const { runs, waits } = await runFor(35, 1, 10, () => Promise.resolve());
+  assertEquals([runs, waits], [[0, 10, 20, 30], []]);
+});
+
+Deno.test("after errors in a row the waits double up to ten times, and a success resets them", async () => {
+  const { runs, waits } = await runFor(160, 1, 2, (run) => {
+    return run === 7 ? Promise.resolve() : Promise.reject(new Error("off"));
+  });
+  assertEquals(waits.slice(0, 9), [2, 4, 8, 16, 20, 20, 2, 4, 8]);
+  assertEquals(runs.slice(0, 9), [0, 2, 6, 14, 30, 50, 70, 72, 74]);
+});
+
+Deno.test("after an error the wait is at least a second", async () => {
+  const { waits } = await runFor(6, 0.5, 0.1, () => Promise.reject(new Error("off")));
+  assertEquals(waits.slice(0, 6), [1, 1, 1, 1, 1, 1]);
+});
+
+Deno.test("an error that the action throws at once is one like any other", async () => {
+  const { waits } = await runFor(3, 1, 2, () => {
+    throw new Error("at once");
+  });
+  assertEquals(waits, [2, 4]);
+});
+
+Deno.test("a wait of months does not overflow", async () => {
+  const day = 86_400;
+  const { runs } = await runFor(100 * day, day, 60 * day, () => Promise.resolve());
+  // The clock of the test advances by days.
+  assertEquals(runs.map((at) => Math.floor(at / (60 * day))), [0, 1]);
+});
+
+Deno.test("an abort ends the pause at once, and the error of the run under way is none", async () => {
+  const ending = new AbortController();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const pausing = repeat(() => Promise.resolve(resolve()), { seconds: 1e6, signal: ending.signal });
+  await promise;
+  ending.abort();
+  await pausing;
+
+  const inRun = new AbortController();
+  await repeat((signal) => {
+    assertStrictEquals(signal, inRun.signal);
+    inRun.abort();
+    return Promise.reject(signal.reason);
+  }, { seconds: 1, signal: inRun.signal, onError: () => inRun.abort() });
+  await repeat(() => Promise.reject(new Error("never")), { seconds: 1, signal: inRun.signal });
+});
+
+Deno.test("an error of onError rejects", async () => {
+  const { signal } = new AbortController();
+  const onError = () => {
+    throw new Error("full");
+  };
+  const repeating = repeat(() => Promise.reject(new Error("off")), { seconds: 1, signal, onError });
+  await assertRejects(() => repeating, Error, "full");
+});
+
+Deno.test("without onError a line of stderr tells the error and the seconds", async () => {
+  const { warn } = console;
+  const lines: unknown[] = [];
+  const ending = new AbortController();
+  console.warn = (line) => {
+    lines.push(line);
+    ending.abort();
+  };
+  try {
+    await repeat(() => Promise.reject(new TypeError("off")), {
+      seconds: 3,
+      signal: ending.signal,
+    });
+  } finally {
+    console.warn = warn;
+  }
+  assertEquals(lines, ["TypeError: off; next run in 3 s"]);
+});
+
+Deno.test("repeat refuses wrong arguments", async () => {
+  const { signal } = new AbortController();
+  const rows: [unknown, unknown, typeof TypeError | typeof RangeError][] = [
+    [5, { seconds: 1, signal }, TypeError],
+    [() => {}, undefined, TypeError],
+    [() => {}, { seconds: 1 }, TypeError],
+    [() => {}, { seconds: 1, signal: {} }, TypeError],
+    [() => {}, { signal }, TypeError],
+    [() => {}, { seconds: "1", signal }, TypeError],
+    [() => {}, { seconds: 1, signal, onError: 5 }, TypeError],
+    [() => {}, { seconds: 1, signal, every: 1 }, TypeError],
+    [() => {}, { seconds: 0, signal }, RangeError],
+    [() => {}, { seconds: -1, signal }, RangeError],
+    [() => {}, { seconds: NaN, signal }, RangeError],
+  ];
+  for (const [action, options, kind] of rows) {
+    const repeating = repeat(action as () => Promise<void>, options as RepeatOptions);
+    const what = Deno.inspect(options);
+    assertInstanceOf(await rejectionOf(repeating, what), kind, what);
+  }
+});

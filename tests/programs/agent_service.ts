@@ -1,0 +1,59 @@
+/**
+ * `degu service` beside a systemd of its own: installs `serve` and `sync`, each with exactly the
+ * permissions of its row and without each of them, uses both, and removes them. Prints the ends of
+ * the commands, and the units that there were, as JSON.
+ */
+
+import { until } from "@degu/testing/agent_lab.ts";
+import { type AgentEnd, AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { content, fill } from "@degu/testing/directories.ts";
+import { flagsOf } from "@degu/testing/permissions.ts";
+
+const [dir = "", json = ""] = Deno.args;
+const rows: Record<string, string[]> = JSON.parse(json);
+await using homes = await AgentHomes.create("desk", "laptop");
+const [inbox, documents] = [homes.at("in box"), homes.at("Documents")];
+await fill(homes.path, { "in box": null, "Documents/100%/a": "1" });
+await homes.pair("desk", "laptop", "127.0.0.1:7443");
+const units = `${dir}/.config/systemd/user`;
+const values: Record<string, string> = {
+  ...{ ADDRESS: "127.0.0.1:7443", INBOX: inbox, DIR: documents, UNITS: units },
+};
+const ends: { what: string; end: AgentEnd }[] = [];
+
+/** Runs a command without each of the permissions of its row, then with all of them. */
+async function run(row: string, home: string, ...args: string[]): Promise<void> {
+  const permissions = rows[row]!.map((each) =>
+    each.replace(/(?<==)[A-Z]+$/, (name) => name === "HOME" ? homes.at(home) : values[name]!)
+  );
+  for (const missing of [...permissions, null]) {
+    const flags = flagsOf(permissions.filter((each) => each !== missing));
+    const end = await runAgent(["--home", homes.at(home), "service", ...args], { flags });
+    ends.push({ what: `${row} without ${missing}`, end });
+  }
+}
+
+await fill(units, { "degu.service": "[Service]\nExecStart=true\n" });
+const own = await runAgent(["--home", homes.at("desk"), "service", "install"], { flags: ["-A"] });
+await Deno.remove(`${units}/degu.service`);
+const listen = ["--listen", "127.0.0.1:7443"];
+const serves = async () => (await homes.run("laptop", ["ping", "desk"])).code === 0;
+await run(
+  "service install --listen ADDRESS --inbox INBOX",
+  "desk",
+  "install",
+  "--inbox",
+  inbox,
+  ...listen,
+);
+await until("the service answers", serves);
+const sync = ["sync", "--delete", documents, "desk:copy"];
+await run("service install sync DIR PEER:DIR", "laptop", "install", ...sync);
+const isCopied = async () => "copy/100%/a" in await content(inbox);
+await until("the service has copied", isCopied);
+const names = () => Array.from(Deno.readDirSync(units), ({ name }) => name).toSorted();
+await Deno.writeTextFile(`${units}/degu-sync-own.service`, "[Service]\nExecStart=true\n");
+const installed = names();
+await run("service remove", "laptop", "remove");
+const left = names().filter((name) => name.startsWith("degu"));
+console.log(JSON.stringify({ ends, own: own.stderr, installed, left, serves: await serves() }));
