@@ -23,7 +23,7 @@ import type { Output } from "./output.ts";
  * How long to wait for an address: an address at which nothing answers looks like a slow one, and
  * people wait for it. All addresses are tried side by side.
  */
-const CONNECT_SECONDS = 5;
+export const CONNECT_SECONDS = 5;
 
 /** What every command is given. */
 export interface Context {
@@ -250,6 +250,15 @@ export class AgentCommand extends Command {
       "--wait <seconds>",
       "if the peer is off, wait for it quietly, up to so many seconds",
       parseSeconds,
+    );
+  }
+
+  /** Adds the option of commands that look for another device, which need not be a peer. */
+  meets(): this {
+    return this.option(
+      "--address <address>",
+      "where the other device is, with the port that it shows: HOST:PORT",
+      parseServingAddress,
     );
   }
 

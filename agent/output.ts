@@ -7,7 +7,7 @@ type Stream = Pick<typeof Deno.stdout, "writeSync" | "isTerminal">;
 
 /** The parts of `Deno` with which the program reads and prints. */
 export interface Streams extends Pick<typeof Deno, "noColor" | "consoleSize"> {
-  readonly stdin: Pick<typeof Deno.stdin, "readable" | "isTerminal">;
+  readonly stdin: Pick<typeof Deno.stdin, "readable" | "isTerminal" | "setRaw">;
   readonly stdout: Stream;
   readonly stderr: Stream;
 }
@@ -53,6 +53,11 @@ export class Output {
   /** Prints one line to stderr, unless `--quiet` is given. */
   note(text: string): void {
     if (!this.quiet) this.#message(text);
+  }
+
+  /** Prints one line to stderr, for a person who has to answer. */
+  ask(text: string): void {
+    this.#message(text);
   }
 
   warn(text: string): void {

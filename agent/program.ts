@@ -11,7 +11,9 @@ import { addLs } from "./commands/ls.ts";
 import { addForget, addId, addPeers, addRename } from "./commands/peers.ts";
 import { addPing } from "./commands/ping.ts";
 import { addPut } from "./commands/put.ts";
+import { addReceive } from "./commands/receive.ts";
 import { addRm } from "./commands/rm.ts";
+import { addSend } from "./commands/send.ts";
 import { addServe } from "./commands/serve.ts";
 import { addService } from "./commands/service.ts";
 import { addSync } from "./commands/sync.ts";
@@ -37,6 +39,7 @@ const COMMANDS: readonly [
   add: readonly ((program: AgentCommand) => void)[],
 ][] = [
   ["This device:", [addInit, addId, addCompletions]],
+  ["Once, without pairing:", [addSend, addReceive]],
   ["Pairing:", [addInvite, addJoin, addPeers, addRename, addForget]],
   ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync, addService]],
   ["When it fails:", [addPing]],
@@ -46,12 +49,13 @@ const DESCRIPTION =
   `Files between your own devices, over mutual TLS: no cloud, no account, no third party.
 
 The first minute, on two machines in one network:
-  one$ degu init --name one
+  one$ echo hello > hello.txt
+  one$ degu send hello.txt
+  two$ degu receive                 (compare the number, type yes on both)
+That was once. Two machines that know each other need no numbers; here one is the name of the first:
   one$ degu serve --inbox ~/Inbox
-  one$ degu invite                  (in another terminal; prints a line)
-  two$ degu init --name two
-  two$ degu join -                  (paste the line, press Enter)
-  two$ echo hello > hello.txt
+  one$ degu invite                  (in another terminal)
+  two$ degu join                    (compare the number, type yes on both)
   two$ degu put hello.txt one:
 Now the file is in ~/Inbox of one. What one shares with degu serve --share DIR, two can list, get and sync.`;
 
@@ -140,8 +144,8 @@ function withSubcommands(command: Command): Command[] {
  * Names that other programs have for a command. Spelling alone could suggest an opposite command.
  */
 const OTHER_NAMES: readonly (readonly [names: string, meant: string])[] = [
-  ["pull download fetch receive", "get"],
-  ["push upload send", "put"],
+  ["pull download fetch", "get"],
+  ["push upload", "put"],
   ["copy cp scp", "get or put"],
   ["list dir", "ls"],
   ["delete remove del", "rm"],

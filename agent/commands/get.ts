@@ -94,7 +94,12 @@ async function get(
   return transfers.finish();
 }
 
-function jobOf(files: RemoteFiles, { names, size, modified }: RemoteEntry, path: string): FileJob {
+export function jobOf(
+  files: RemoteFiles,
+  { names, size, modified }: Pick<RemoteEntry, "names" | "size" | "modified">,
+  path: string,
+  replace = true,
+): FileJob {
   const uri = files.uri(names);
   return {
     from: files.name(names),
@@ -107,7 +112,7 @@ function jobOf(files: RemoteFiles, { names, size, modified }: RemoteEntry, path:
         const { signal } = options;
         if (await remoteDigest(from, uri, { signal }) === await digestOf(path, signal)) return null;
       }
-      return await download(from, uri, path, { ...options, modified });
+      return await download(from, uri, path, { ...options, modified, replace });
     },
   };
 }
@@ -122,7 +127,7 @@ interface Target {
  * Decides between the two meanings of a target: a directory to put files into, or the new name of
  * the only file.
  */
-async function findTarget(path: string, several: boolean): Promise<Target> {
+export async function findTarget(path: string, several: boolean): Promise<Target> {
   // With all permissions, Deno passes the slash at the end on to the system, which then finds no
   // file.
   const info = await ifThere(Deno.stat(resolve(path)));
@@ -141,7 +146,7 @@ async function findTarget(path: string, several: boolean): Promise<Target> {
  * directory always goes below the target, so repeating a command has the same result. The target
  * may be a link; a directory below it may not.
  */
-async function directoryPathIn({ path }: Target, name: string | undefined): Promise<string> {
+export async function directoryPathIn({ path }: Target, name: string | undefined): Promise<string> {
   const whole = name === undefined ? path : join(path, name);
   if (name !== undefined && (await ifThere(Deno.lstat(whole)))?.isSymlink) {
     throw new Failure(

@@ -1,20 +1,20 @@
 /** `degu invite`: lets one other device pair with this one. */
 
 import { renderUnicodeCompact } from "npm:uqr@^0.1.3";
-import type { Device, Invitation, Peer } from "../../device.ts";
 import {
   type AgentCommand,
   type Context,
-  listenError,
   openOrMakeDevice,
   type PairingOptions,
   parseInvitingAddress,
   repeated,
   type SentAddress,
   servingAddresses,
-  usageError,
 } from "../commands.ts";
-import { Failure, OutputClosed } from "../failure.ts";
+import { OutputClosed } from "../failure.ts";
+import { ShownInvitation } from "../inviting.ts";
+import { PAIR_SERVICE } from "../mdns/packet.ts";
+import { NumberQuestions } from "../numbers.ts";
 import type { Output } from "../output.ts";
 
 interface Options extends PairingOptions {
@@ -28,7 +28,8 @@ export function addInvite(program: AgentCommand): void {
     .summary("let one other device pair with this one")
     .description(
       "Prints a line of text for one other device, and waits until that has joined with it. Whoever has the line " +
-        "can pair: keep it secret, and unchanged, until it has been used.",
+        "can pair: keep it secret, and unchanged, until it has been used. On a terminal it can also be joined from " +
+        "the same network without the line: both devices show a number, and ask whether it is the same.",
     )
     .option("--qr", "draw the line as a QR code, too")
     .option("--seconds <seconds>", "how long it waits (default: 600)", Number)
@@ -40,7 +41,7 @@ export function addInvite(program: AgentCommand): void {
     .pairs()
     .example(
       "degu invite",
-      "prints the line: carry it to the other device, and give it to degu join - there",
+      "prints the line; in the same network degu join on the other device does without it",
     )
     .example("degu invite --qr", "for a device with a camera")
     .example("degu invite | ssh other degu join -", "pairs with a machine that you have a shell on")
@@ -50,57 +51,25 @@ export function addInvite(program: AgentCommand): void {
 async function invite(context: Context, options: Options): Promise<void> {
   const { output } = context;
   await using device = await openOrMakeDevice(context);
-  await using invitation = await open(context, device, options);
-  const { line, expires } = invitation;
+  const { as, seconds, listen } = options;
+  const serving = await servingAddresses(context, device, options.serving);
+  await using shown = await ShownInvitation.open(context, device, NumberQuestions.on(output), {
+    type: PAIR_SERVICE,
+    options: { peerName: as, seconds, listen, serving },
+    command: "degu join",
+    late: 'nobody has joined in time: run "degu invite" again for a new line',
+  });
+  const { line, expires } = shown.invitation;
   output.result(line, { line, expires: expires.toISOString() });
   if (options.qr === true) drawQr(output, line);
-  output.note(
-    'on the other device run "degu join -" and give it this line, which is secret until it has been used',
-  );
-  const { name, id } = await paired(context, invitation);
+  shown.show();
+  const { name, id } = await shown.paired();
   try {
     output.result(`paired with ${name} ${id}`, { name, id });
   } catch (error) {
     // If the other device reads the line from a pipe, its end of the pipe may be closed by now.
     if (!(error instanceof OutputClosed)) throw error;
   }
-}
-
-async function open(context: Context, device: Device, options: Options): Promise<Invitation> {
-  const { as, seconds, listen } = options;
-  const serving = await servingAddresses(context, device, options.serving);
-  try {
-    return await device.invite({ peerName: as, seconds, listen, serving });
-  } catch (error) {
-    throw usageError(listen === undefined ? error : listenError(listen, error));
-  }
-}
-
-/** Waits for the other device, and shows the time that is left. */
-async function paired({ output, signal }: Context, invitation: Invitation): Promise<Peer> {
-  const end = performance.now() + invitation.expires.getTime() - Date.now();
-  // A line that the terminal has wrapped can't be removed, so the beginning is cut off.
-  const line = () => countdownText(end - performance.now()).slice(1 - output.columns);
-  using _countdown = output.animate(1000, line);
-  // A peer that is being stored at this moment is stored and printed: it is trusted from now on.
-  const close = () => invitation.close();
-  signal.addEventListener("abort", close);
-  try {
-    signal.throwIfAborted();
-    return await invitation.paired;
-  } catch (error) {
-    signal.throwIfAborted();
-    if (!(error instanceof Deno.errors.TimedOut)) throw error;
-    throw new Failure('nobody has joined in time: run "degu invite" again for a new line');
-  } finally {
-    signal.removeEventListener("abort", close);
-  }
-}
-
-export function countdownText(milliseconds: number): string {
-  const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
-  const minutes = Math.floor(seconds / 60);
-  return `waiting for the other device: ${minutes}:${String(seconds % 60).padStart(2, "0")} left`;
 }
 
 /** Width of the quiet zone in modules (ISO/IEC 18004). */

@@ -109,10 +109,11 @@ export function inboxPath(given: string): string {
   throw new Failure("HOME is not set: name the directory, as in --inbox DIR");
 }
 
-/** Resolves when the servers are bound. */
-async function listen(
+/** Resolves when the servers are bound; without addresses there is one, at every address. */
+export async function listen(
   start: (address: Address) => DeviceServer,
   given: Address[] | undefined,
+  port: number = DEFAULT_PORT,
 ): Promise<DeviceServer[]> {
   const bind = async (address: Address) => {
     const server = start(address);
@@ -123,11 +124,11 @@ async function listen(
   };
   if (given !== undefined) return await Promise.all(given.map(bind));
   try {
-    return [await bind(["::", DEFAULT_PORT])];
+    return [await bind(["::", port])];
   } catch (error) {
     // A machine without IPv6 listens with IPv4 alone.
     if (error instanceof Failure || error instanceof Deno.errors.NotCapable) throw error;
-    return [await bind(["0.0.0.0", DEFAULT_PORT])];
+    return [await bind(["0.0.0.0", port])];
   }
 }
 
@@ -196,7 +197,7 @@ async function canBeUsed(dir: string): Promise<void> {
 }
 
 /** Writes a file with a reserved name, which no peer sees, and removes it. */
-async function canBeWritten(dir: string): Promise<void> {
+export async function canBeWritten(dir: string): Promise<void> {
   const path = join(dir, `.${crypto.randomUUID()}.degu-part`);
   (await Deno.open(path, { write: true, createNew: true })).close();
   await Deno.remove(path);

@@ -65,6 +65,17 @@ export function announce(
   };
 }
 
+/** Whether a device may be announced; nothing is asked for. */
+export function mayAnnounce(): boolean {
+  const interfaces = { name: "sys", kind: "networkInterfaces" } as const;
+  if (Deno.permissions.querySync(interfaces).state !== "granted") return false;
+  try {
+    return permittedTypes(NETWORK.port).length > 0;
+  } catch {
+    return false;
+  }
+}
+
 /** Answers questions about a service, no more often than the rules allow. */
 export class Responder implements Disposable {
   readonly #service: Service;

@@ -10,6 +10,7 @@ import {
   isLoopback,
 } from "../../base/address.ts";
 import { pause } from "../../base/pause.ts";
+import { isDeviceName } from "../../identity/names.ts";
 import { type Logger, standardLogger } from "../../net/logger.ts";
 import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
 import { hostName, type Incoming, instanceSuffix, type KnownRecord, SERVICE } from "./packet.ts";
@@ -26,9 +27,6 @@ const PAUSE_FACTOR = 2;
  * after a recent response it waits a second (RFC 6762 §6).
  */
 const SETTLE_MILLISECONDS = 1200;
-
-/** The only question: devices send all their records in one response. */
-const QUERY = { type: "query", questions: [{ name: SERVICE, type: "PTR" }] } as const;
 
 /** Options of {@linkcode findAddresses}. */
 interface FindOptions {
@@ -50,32 +48,87 @@ export async function findAddresses(
   options: FindOptions = {},
   network: Network = NETWORK,
 ): Promise<Address[]> {
-  const { signal, seconds = DEFAULT_SECONDS, logger = standardLogger } = options;
-  signal?.throwIfAborted();
   const hints = new Hints(id);
+  await search(SERVICE, options, network, (records, scope) => {
+    hints.add(records, scope);
+    return hints.addresses().length > 0;
+  });
+  return hints.addresses();
+}
+
+/** A device that offers something to whoever is near. */
+export interface Offer {
+  readonly name: string;
+  /** The first 16 characters of its id, as it says. */
+  readonly id: string;
+  readonly addresses: readonly Address[];
+}
+
+/** The limit of memory: a person can't choose among more. */
+const MAX_OFFERS = 32;
+
+/**
+ * Looks for services of a type, for the whole time. **Names, ids and addresses are hints**, as
+ * those of {@linkcode findAddresses}.
+ */
+export async function findOffers(
+  type: string,
+  options: FindOptions,
+  network: Network = NETWORK,
+): Promise<Offer[]> {
+  const found = new Map<string, { name: string; id: string; hints: Hints }>();
+  await search(type, options, network, (records, scope) => {
+    for (const { name: instance, type: kind, ttl } of records) {
+      const [label = "", ...rest] = instance.split(".");
+      const [, name, id] = /^(.{1,46})-([a-z2-7]{16})$/.exec(label) ?? [];
+      const isOffer = kind === "SRV" && ttl > 0 && rest.join(".") === type &&
+        id !== undefined && name !== undefined && isDeviceName(name);
+      const key = label.toLowerCase();
+      if (isOffer) keep(found, key, { name, id, hints: new Hints(id, instance) }, MAX_OFFERS);
+    }
+    for (const { hints } of found.values()) hints.add(records, scope);
+    return false;
+  });
+  return Array.from(found.values(), ({ hints, ...offer }) => {
+    return { ...offer, addresses: hints.addresses() };
+  }).filter(({ addresses }) => addresses.length > 0);
+}
+
+/**
+ * Asks for a type of services on every interface until the time is over.
+ *
+ * @param onRecords Returns whether enough was found, so that only late answers are waited for.
+ */
+async function search(
+  type: string,
+  { signal, seconds = DEFAULT_SECONDS, logger = standardLogger }: FindOptions,
+  network: Network,
+  onRecords: (records: readonly KnownRecord[], scope: number) => boolean,
+): Promise<void> {
+  signal?.throwIfAborted();
+  // The only question: devices send all their records in one response.
+  const query = { type: "query", questions: [{ name: type, type: "PTR" }] } as const;
   const ending = new AbortController();
   const endAfter = (milliseconds: number) => setTimeout(() => ending.abort(), milliseconds);
   const timers = [endAfter(seconds * 1000)];
   const onPacket = (packet: Incoming, link: Link) => {
     if (packet.type !== "response") return;
-    hints.add([...packet.answers, ...packet.additionals], link.on.scope);
-    const isFirst = timers.length === 1 && hints.addresses().length > 0;
-    if (isFirst) timers.push(endAfter(SETTLE_MILLISECONDS));
+    const isEnough = onRecords([...packet.answers, ...packet.additionals], link.on.scope);
+    if (isEnough && timers.length === 1) timers.push(endAfter(SETTLE_MILLISECONDS));
   };
-  const onLink = (link: Link) => void link.send(QUERY);
+  const onLink = (link: Link) => void link.send(query);
   try {
     const types = permittedTypes(network.port);
     await using links = await Links.open({ network, types, logger, onPacket, onLink });
     for (let wait = FIRST_PAUSE_MILLISECONDS;; wait *= PAUSE_FACTOR) {
       await pause(wait, ending.signal, signal);
       if (ending.signal.aborted || signal?.aborted) break;
-      await links.send(QUERY);
+      await links.send(query);
     }
   } finally {
     timers.forEach(clearTimeout);
   }
   signal?.throwIfAborted();
-  return hints.addresses();
 }
 
 /** Limits of memory, since anyone can send anything; the oldest entry is dropped first. */
@@ -95,8 +148,9 @@ export class Hints {
   /** The addresses, each with the scope of the interface that received it. */
   readonly #addresses = new Map<string, number>();
 
-  constructor(id: string) {
-    this.#suffix = instanceSuffix(id);
+  /** @param suffix The end of the names of its instances. */
+  constructor(id: string, suffix: string = instanceSuffix(id)) {
+    this.#suffix = suffix.toLowerCase();
     this.#host = hostName(id);
   }
 

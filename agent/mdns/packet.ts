@@ -61,7 +61,10 @@ function isName(text: string, name: string): boolean {
   return canonicalDnsName(text) === canonicalDnsName(name);
 }
 
+/** The types of services: a server, an invitation to pair, and files that are sent once. */
 export const SERVICE = "_degu._tcp.local";
+export const PAIR_SERVICE = "_degu-pair._tcp.local";
+export const SEND_SERVICE = "_degu-send._tcp.local";
 /** The name under which the types of services are listed (RFC 6763 §9). */
 const SERVICE_TYPES = "_services._dns-sd._udp.local";
 /** The number of characters of the announced id: 80 bits, enough to tell devices apart. */
@@ -82,9 +85,11 @@ export interface Service {
   readonly name: string;
   readonly id: string;
   readonly port: number;
+  /** That of a server if left out. */
+  readonly type?: string;
 }
 
-function shortId(id: string): string {
+export function shortId(id: string): string {
   return id.slice(0, ID_CHARACTERS);
 }
 
@@ -92,13 +97,18 @@ function shortId(id: string): string {
  * The full name of an instance: the name of the device, for people in other browsers, and its id.
  * The id makes the name unique, so no probe has to ask whether the name is free (RFC 6762 §8.1).
  */
-export function instanceName({ name, id }: Service): string {
-  return name.slice(0, MAX_LABEL - ID_CHARACTERS - 1) + instanceSuffix(id);
+export function instanceName({ name, id, type }: Service): string {
+  return shortName(name) + instanceSuffix(id, type);
+}
+
+/** What fits into an announcement of the name of a device. */
+export function shortName(name: string): string {
+  return name.slice(0, MAX_LABEL - ID_CHARACTERS - 1);
 }
 
 /** The end of the instance name of a device, independent of the name that people gave to it. */
-export function instanceSuffix(id: string): string {
-  return `-${shortId(id)}.${SERVICE}`;
+export function instanceSuffix(id: string, type: string = SERVICE): string {
+  return `-${shortId(id)}.${type}`;
 }
 
 export function recordsOf(
@@ -106,6 +116,7 @@ export function recordsOf(
   addresses: readonly InterfaceAddress[],
 ): KnownRecord[] {
   const [name, host] = [instanceName(service), hostName(service.id)];
+  const { type = SERVICE } = service;
   const srv = { priority: 0, weight: 0, port: service.port, target: host };
   // The library wants a Buffer.
   const id = Buffer.from(`id=${shortId(service.id)}`);
@@ -114,8 +125,8 @@ export function recordsOf(
     canonicalIPAddress(address) !== null && !isLoopback(address)
   );
   return [
-    { name: SERVICE, type: "PTR", ttl: OTHER_SECONDS, data: name },
-    { name: SERVICE_TYPES, type: "PTR", ttl: OTHER_SECONDS, data: SERVICE },
+    { name: type, type: "PTR", ttl: OTHER_SECONDS, data: name },
+    { name: SERVICE_TYPES, type: "PTR", ttl: OTHER_SECONDS, data: type },
     { name, type: "TXT", ttl: OTHER_SECONDS, flush: true, data: [id] },
     { name, type: "SRV", ttl: HOST_SECONDS, flush: true, data: srv },
     ...useful.slice(0, MAX_ADDRESSES).map(({ family, address }): KnownRecord => {
@@ -145,7 +156,8 @@ export function isAsked(questions: readonly Question[], records: readonly KnownR
 /** Whether the querier knows the instance already, for at least half its time (RFC 6762 §7.1). */
 export function isKnown(known: readonly KnownRecord[], service: Service): boolean {
   return known.some((record) =>
-    record.type === "PTR" && isName(record.name, SERVICE) && record.ttl >= OTHER_SECONDS / 2 &&
+    record.type === "PTR" && isName(record.name, service.type ?? SERVICE) &&
+    record.ttl >= OTHER_SECONDS / 2 &&
     isName(record.data, instanceName(service))
   );
 }

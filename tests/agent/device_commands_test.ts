@@ -1,6 +1,6 @@
 /** degu init, id, peers, rename, forget, invite, join and completions. */
 import { defaultName } from "@degu/internal/agent/commands.ts";
-import { countdownText } from "@degu/internal/agent/commands/invite.ts";
+import { countdownText } from "@degu/internal/agent/inviting.ts";
 import { encodeLine } from "@degu/internal/device/invitation_line.ts";
 import { isDeviceName } from "@degu/internal/identity/names.ts";
 import {
@@ -89,7 +89,9 @@ Deno.test("invite, join and serve make the device with the name of the machine, 
   assert(!ends[3]!.stderr.includes("created"), ends[3]!.stderr);
   // Where its name can't be read, the device is rather said to be missing.
   const none = `there is no device in ${homes.at("none")} yet: make one with "degu init", or`;
-  for (const args of [INVITE, ["join", "x"], ["serve"]]) await homes.fail("none", 1, none, args);
+  for (const args of [INVITE, ["join", "degu:x"], ["serve"]]) {
+    await homes.fail("none", 1, none, args);
+  }
   assertEquals(await entries(homes.at("none")).catch(() => null), null);
 });
 

@@ -21,6 +21,7 @@ import {
   SERVICE,
   type Service,
 } from "@degu/internal/agent/mdns/packet.ts";
+import { ADDRESS, closed, interfaceOf, loopbackNetwork, of, SILENT } from "@degu/testing/mdns.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { atLeastOnce, within } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
@@ -33,21 +34,6 @@ import { createSocket, type Socket } from "node:dgram";
 
 /** The group of IPv4. */
 const GROUP = "224.0.0.251";
-/** An address that is announced as the one of this machine. No packet goes there. */
-const ADDRESS = "192.0.2.7";
-
-/** Forgets everything. */
-const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
-
-/** A network of the loopback interface alone, with a port that nobody else uses. */
-async function loopbackNetwork(): Promise<Network> {
-  const socket = createSocket("udp4");
-  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
-  const { port } = socket.address();
-  await closed(socket);
-  return { port, findInterfaces: () => interfaceOf(null, "127.0.0.1", ADDRESS) };
-}
-
 /** Somebody else on the network, who hears everything and can say anything. */
 class Stranger implements AsyncDisposable {
   readonly heard: Incoming[] = [];
@@ -110,26 +96,12 @@ class Stranger implements AsyncDisposable {
   }
 }
 
-function closed(socket: Socket): Promise<void> {
-  return new Promise((resolve) => void socket.close(() => resolve()));
-}
-
 /** An id of a device that begins with a letter. */
 const idOf = (letter: string): string => letter.repeat(52);
 
 /** Announces a device that is named camera, unless something else is asked for. */
 function announceCamera(network: Network, options: Partial<Service> = {}) {
   return announce({ ...CAMERA, logger: SILENT, ...options }, network);
-}
-
-/** The addresses of one interface, as the system lists them. */
-function interfaceOf(scopeid: number | null, ...addresses: string[]) {
-  return addresses.map((address) => of("eth0", address, "255.0.0.0", scopeid));
-}
-
-function of(name: string, address: string, netmask = "", scopeid: number | null = null) {
-  const family = address.includes(":") ? "IPv6" : "IPv4";
-  return { name, address, netmask, scopeid, family } satisfies InterfaceAddress;
 }
 
 // The records of a device, and how names and questions are compared.

@@ -7,25 +7,50 @@ import { testUnless } from "@degu/testing/terminals.ts";
 import { read } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
-// The first minute of the help, of README.md and of docs/agent.md, as it is printed, on machines
-// that have nothing yet.
+// The first minute of the help, of README.md and of docs/agent.md, as it is printed, at terminals
+// of machines that have nothing yet.
 
 Deno.test("the first minute is the same in the help, in README.md and in docs/agent.md", async () => {
   const commands = firstMinute();
   assert(commands.length > 5, "the help has no first minute");
   for (const page of ["README.md", "docs/agent.md"]) {
     const block = [...(await read(page)).matchAll(/^```text\n(one\$ [^]*?)```$/gm)];
-    assertEquals(block.map(([, text = ""]) => commandsIn(text)), [commands], page);
+    assertEquals(block.flatMap(([, text = ""]) => commandsIn(text)), commands, page);
   }
 });
 
-await labTest<{ mode: number; files: [string, string][] }>(
-  "after the first minute a file has arrived in an inbox that only its owner can open",
+type Files = [name: string, text: string][];
+
+await labTest<{ received: Files; mode: number; files: Files; left: Files }>(
+  "in the first minute a file is sent once, then put into an inbox that only its owner can open",
   "agent_first_minute.ts",
   [],
-  ({ mode, files }) => {
-    assertEquals(files, [["hello.txt", "hello\n"]]);
+  ({ received, mode, files, left }) => {
+    const hello: Files = [["hello.txt", "hello\n"]];
+    assertEquals([received, files], [hello, hello]);
     assertEquals(mode, 0o700);
+    // The temporary directories are gone.
+    assertEquals(left, [["Inbox", "/"], ...hello]);
+  },
+);
+
+await labTest<{ shown: [code: number, text: string][]; file: string }>(
+  "where nobody invites or sends this is said; several are listed, and one of them is chosen by its name",
+  "agent_near.ts",
+  [],
+  ({ shown: [none, several, peers], file }) => {
+    assertEquals([none![0], several![0], peers![0]], [1, 1, 0]);
+    assertStringIncludes(none![1], 'no device was found in this network: run "degu invite" there');
+    assertEquals(
+      several![1].match(/^(one|two) [a-z2-7]{16}(?=\r)/gm)?.map((each) => each.slice(0, 3)).sort(),
+      [
+        "one",
+        "two",
+      ],
+    );
+    assertStringIncludes(several![1], '2 devices were found: run "degu join NAME"');
+    assertEquals(peers![1].match(/^\w+/gm), ["two"]);
+    assertEquals(file, "one");
   },
 );
 

@@ -19,6 +19,7 @@ import { testUnless } from "@degu/testing/terminals.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { read } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { patch } from "@degu/testing/patching.ts";
 import type { Step } from "../programs/agent_permissions.ts";
 
 /** Processes at a time: each needs most of a core for as long as it starts. */
@@ -70,6 +71,7 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
     "here/target": null,
     "here/synced": null,
     "person/Inbox": null,
+    "tmp": null,
   });
   await fill(share, { "shared": "x", "dir/file": "x".repeat(100_000) });
   await fill(here, { "file": "x", "own/file": "x" });
@@ -85,8 +87,19 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   const invite = homes.start("camera", ["invite", ...local]);
   const [ADDRESS, INVITER] = ["127.0.0.1:0", "127.0.0.1"];
   const invited = { until: "degu:", code: 130 };
+  const send = homes.start("camera", ["send", "--listen", ADDRESS, `${share}/dir`]);
   const [target, synced, own] = [`${here}/target`, `${here}/synced`, `${here}/own`];
   return {
+    "send --listen ADDRESS DIR": {
+      args: ["send", "--listen", ADDRESS, own],
+      values: { ADDRESS, DIR: own, TMP: homes.at("tmp") },
+      ...invited,
+    },
+    "receive LINE TARGET": {
+      args: ["receive", "-", target],
+      values: { INVITER, TARGET: target, TMP: homes.at("tmp") },
+      stdin: await send.line("degu:"),
+    },
     "completions": { args: ["completions", "bash"] },
     "init": { args: ["init"], home: "new" },
     "init --name NAME": { args: ["init", "--name", "x"], home: "new" },
@@ -160,6 +173,7 @@ async function run(homes: AgentHomes, looks: readonly Look[]): Promise<void> {
   const env = {
     XDG_STATE_HOME: homes.at("state"),
     HOME: homes.at("person"),
+    TMPDIR: homes.at("tmp"),
     DENO_AUDIT_PERMISSIONS: audit,
   };
   const granted = new Set(looks.flatMap(({ command }) => command.permissions));
@@ -169,7 +183,7 @@ async function run(homes: AgentHomes, looks: readonly Look[]): Promise<void> {
     env,
   };
   const ends: AgentEnd[] = JSON.parse(await runProgram("agent_permissions.ts", options));
-  const [, ...asked] = await readAudit(audit);
+  const [, ...asked] = await readAudit(audit, env.TMPDIR);
   for (const [i, { command, missing }] of looks.entries()) {
     const { code, stdout, stderr } = ends[i]!;
     const what = `${command.row} without ${missing}: ${stdout}${stderr}`;
@@ -184,6 +198,7 @@ async function run(homes: AgentHomes, looks: readonly Look[]): Promise<void> {
 
 Deno.test("each command needs the flags of its row, every command has a row, and every row a test", async () => {
   await using homes = await AgentHomes.create();
+  using _name = patch(Deno, "hostname", () => () => "camera");
   const cases = await setUp(homes);
   assertEquals(
     [...ROWS.keys()].filter((row) => !isOfService(row)).toSorted(),

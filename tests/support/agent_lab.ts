@@ -4,14 +4,17 @@
  */
 import { parseAddress } from "@degu/degu/base";
 import type { Order, Report } from "../programs/machine.ts";
-import { type AgentEnd, RunningAgent, spawnAgent } from "./agents.ts";
-import { mustRun, obstacleTo } from "./commands.ts";
+import { assert, assertEquals } from "@std/assert";
+import { fromFileUrl } from "@std/path";
+import { installFlags } from "./agent_documentation.ts";
+import { type AgentEnd, RunningAgent, spawnAgent, watch } from "./agents.ts";
+import { denoRun, mustRun, obstacleTo, startCommand } from "./commands.ts";
 import { makeDevice, recordAt } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
 import { ip, THROUGH_NAMESPACE } from "./namespaces.ts";
 import { Shown } from "./processes.ts";
 import { importMapFlags, programCommand, runProgram } from "./programs.ts";
-import { testUnless } from "./terminals.ts";
+import { testUnless, THROUGH_TERMINAL } from "./terminals.ts";
 import { toText } from "@std/streams";
 
 /**
@@ -164,6 +167,46 @@ export class Machine {
       console.error(await toText(child.stderr));
     })();
     return child.stdin.getWriter();
+  }
+}
+
+/**
+ * Installs the program as docs/agent.md says; returns a function that types a line at a terminal of
+ * a machine, which has nothing else.
+ *
+ * @param dir Where the machines are, too.
+ */
+export async function install(
+  dir: string,
+): Promise<(machine: Machine, line: string) => RunningAgent> {
+  await Deno.mkdir(`${dir}/bin`);
+  const agent = fromFileUrl(import.meta.resolve("../../agent.ts"));
+  const command = denoRun(await installFlags(), agent).join(" ");
+  const script = `#!/bin/sh\nexec ${command} "$@"\n`;
+  await Deno.writeTextFile(`${dir}/bin/degu`, script, { mode: 0o755 });
+  const cache = Deno.env.get("DENO_DIR") ??
+    `${Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`}/deno`;
+  const PATH = `${dir}/bin:${Deno.env.get("PATH")}`;
+  return ({ name, dir: cwd }, line) => {
+    const shell = [name, "sh", "-c", line.replace(/^degu/, "exec degu")];
+    const child = startCommand(["ip", "netns", "exec", name, ...THROUGH_TERMINAL, ...shell], {
+      cwd,
+      env: { HOME: cwd, TMPDIR: cwd, PATH, DENO_DIR: cache, NO_COLOR: "1" },
+      clearEnv: true,
+    });
+    return watch(child, null, `${name}$ ${line}`);
+  };
+}
+
+/** Compares the numbers at two terminals, and types yes at both; both programs have to succeed. */
+export async function agree(...agents: readonly RunningAgent[]): Promise<void> {
+  const questions = await Promise.all(agents.map((agent) => agent.line("Type y or yes")));
+  const [one, other] = questions.map((each) => /\d{3} \d{3}/.exec(each)?.[0]);
+  assertEquals(other, one);
+  for (const agent of agents) agent.feed("yes\n");
+  for (const agent of agents) {
+    const { code, stdout } = await agent.ended();
+    assert(code === 0, stdout);
   }
 }
 

@@ -81,7 +81,7 @@ export function startAgentHere(args: readonly string[], options: HereOptions = {
     isTerminal,
   });
   const streams: Streams = {
-    stdin: { readable: input.readable, isTerminal },
+    stdin: { readable: input.readable, isTerminal, setRaw: () => {} },
     stdout: streamOf(stdout, "stdout"),
     stderr: streamOf(stderr, "stderr"),
     noColor,

@@ -54,14 +54,16 @@ export function beginStep(): void {
 /**
  * The requests of a program, in each of its steps, from the file that `DENO_AUDIT_PERMISSIONS`
  * named. Deno doesn't record requests to run programs.
+ *
+ * @param temporary The directory for temporary files.
  */
-export async function readAudit(path: string): Promise<string[][]> {
+export async function readAudit(path: string, temporary = "/tmp"): Promise<string[][]> {
   const steps: string[][] = [[]];
   for (const line of (await Deno.readTextFile(path)).trimEnd().split("\n")) {
     const { permission, value } = JSON.parse(line);
     const asked = value === null
       ? permission
-      : `${permission}=${value === "<TMP>" ? "/tmp" : value}`;
+      : `${permission}=${value === "<TMP>" ? temporary : value}`;
     if (asked === `env=${NEXT_STEP}`) steps.push([]);
     else steps.at(-1)!.push(asked);
   }

@@ -37,6 +37,31 @@ code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 print(json.dumps([code, shown.decode(errors="replace")]))
 `;
 
+/** Is a terminal between its own streams and a command, on a machine of the given name. */
+const BRIDGE = String.raw`
+import fcntl, os, pty, select, socket, struct, sys, termios
+socket.sethostname(sys.argv[1])
+pid, fd = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 500, 0, 0))
+    os.execvp(sys.argv[2], sys.argv[2:])
+open_ends = [fd, 0]
+while fd in open_ends:
+    for end in select.select(open_ends, [], [])[0]:
+        try:
+            piece = os.read(end, 65536)
+        except OSError:
+            piece = b""
+        if piece:
+            os.write(1 if end == fd else fd, piece)
+        else:
+            open_ends.remove(end)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+`;
+
+/** The command that runs the command behind a host name on a terminal, which pipes can use. */
+export const THROUGH_TERMINAL: readonly string[] = ["unshare", "--uts", "python3", "-c", BRIDGE];
+
 /** Registers a test, which is skipped with a reason if there is an obstacle. */
 export function testUnless(obstacle: string | null, name: string, fn: () => Promise<void>): void {
   const ignore = obstacle !== null;

@@ -1,0 +1,178 @@
+/** `degu receive`: files from one other device, once, without pairing. */
+
+import { dirname, join } from "node:path";
+import { pause } from "../../base/pause.ts";
+import type { Client, ClientOptions } from "../../client.ts";
+import { escapeName } from "../../files.ts";
+import { isReservedName } from "../../files/reserved.ts";
+import { type AgentCommand, CONNECT_SECONDS, type Context } from "../commands.ts";
+import { explain, Failure, USAGE } from "../failure.ts";
+import { joinByLine, joinByNumber, questionsOn } from "../joining.ts";
+import { ifThere, ownDirectory } from "../local_paths.ts";
+import { SEND_SERVICE } from "../mdns/packet.ts";
+import { PeerConnections } from "../peer_connections.ts";
+import { RemoteFiles } from "../remote_files.ts";
+import { DONE_URI, END_URI, type SentEntry } from "../sending.ts";
+import { TemporaryDevice } from "../temporary_device.ts";
+import { Transfers } from "../transfers.ts";
+import { directoryPathIn, findTarget, jobOf } from "./get.ts";
+import { canBeWritten } from "./serve.ts";
+
+interface Options {
+  readonly from?: string;
+  readonly force?: boolean;
+}
+
+export function addReceive(program: AgentCommand): void {
+  program.command("receive")
+    .summary("receive files from one other device, once, without pairing")
+    .description(
+      "Receives what degu send sends on another device in this network; both show a number, and ask whether it is " +
+        "the same. Copies into DIR, by default into the current directory. With the line that degu send prints " +
+        "nothing has to be compared, and it works from other networks; with - the line is read from stdin. What was " +
+        "cut is continued by the same command.",
+    )
+    .usage("[OPTION]... [LINE|-] [DIR]")
+    .argument("[dir...]", "the line, or - to read it from stdin; the directory for the files")
+    .option("--from <name>", "the device that sends, if several do")
+    .option("--force", "replace other files of the same name")
+    .meets()
+    .example("degu receive", "into the current directory")
+    .example("degu receive --from laptop ~/Downloads", "where several devices send")
+    .example("degu receive -", "then paste the line")
+    .does(receive);
+}
+
+async function receive(
+  context: Context,
+  operands: string[],
+  { from, force = false }: Options,
+): Promise<number> {
+  const { home, output } = context;
+  const [lines, dirs] = [true, false].map((wanted) =>
+    operands.filter((each) => (each === "-" || each.startsWith("degu:")) === wanted)
+  ) as [string[], string[]];
+  if (lines.length > 1 || dirs.length > 1 || lines.length > 0 && from !== undefined) {
+    throw new Failure("give one directory at most, and one line, or --from", USAGE);
+  }
+  const [line] = lines;
+  const questions = line === undefined ? questionsOn(output, "degu receive") : null;
+  const target = await findTarget(dirs[0] ?? ".", true);
+  // Nobody compares a number in vain.
+  const isThere = await ifThere(Deno.stat(target.path)) !== null;
+  await canBeWritten(isThere ? target.path : dirname(target.path));
+  await using own = await TemporaryDevice.open(context);
+  const { device } = own;
+  // What comes must not change the device that stays.
+  const kept = await ownDirectory(await ifThere(Deno.realPath(home)) ?? device.dir);
+  await kept.check(target.path);
+
+  const looking = {
+    type: SEND_SERVICE,
+    name: from,
+    there: "degu send FILE",
+    choice: "degu receive --from NAME",
+  } as const;
+  const sender = questions === null
+    ? await joinByLine(context, device, line!, { serving: [] })
+    : await joinByNumber(context, device, questions, looking, { serving: [] });
+  output.note(`receiving from ${sender.name} ${sender.id}`);
+
+  const stop = new AbortController();
+  const signal = AbortSignal.any([context.signal, stop.signal]);
+  const open = (options: ClientOptions) =>
+    device.client(sender, { connectTimeout: CONNECT_SECONDS, ...options });
+  const connections = new PeerConnections(open, signal, (text) => output.note(text));
+  using files = new RemoteFiles(connections, sender.name, "share", signal);
+  const finished = new AbortController();
+  const watching = watchSender(await open({ signal }), finished.signal, () => {
+    stop.abort(new Failure(`${sender.name} has stopped sending`));
+  });
+  try {
+    const entries = await connections.call((client) => fetchEntries(client));
+    using transfers = new Transfers({ ...context, signal }, "get", kept);
+    const isOnly = entries.length === 1;
+    const jobs = await transfers.prepare(entries, isOnly, ({ name }) => name, async (entry) => {
+      const { name, kind, size, modified } = entry;
+      const names = [name];
+      if (kind === "file") {
+        const path = join(target.path, name);
+        return jobOf(files, { names, size, modified: new Date(modified) }, path, force);
+      }
+      const root = await directoryPathIn(target, name);
+      await kept.check(root);
+      return { names, root, listsUnchanged: true, options: { replace: force } };
+    });
+    await transfers.copy(files, jobs);
+    const code = transfers.finish();
+    if (code === 0) {
+      await tellDone(connections).catch((error) => {
+        output.warn(`everything has arrived, but ${sender.name} was not told: ${explain(error)}`);
+      });
+    }
+    return code;
+  } finally {
+    finished.abort();
+    await watching;
+  }
+}
+
+/** Asks again and again whether the sender stops, so that it also sees when this device does. */
+async function watchSender(
+  client: Client,
+  finished: AbortSignal,
+  onEnd: () => void,
+): Promise<void> {
+  while (!finished.aborted) {
+    try {
+      using connection = await client.connect();
+      const close = () => connection.close();
+      finished.addEventListener("abort", close);
+      if (finished.aborted) return;
+      let status = 204;
+      while (status === 204) ({ status } = await connection.get(END_URI));
+      if (status === 200) return onEnd();
+    } catch {
+      // The transfers find out whether the sender is still there.
+    }
+    await pause(AGAIN_MILLISECONDS, finished);
+  }
+}
+
+const AGAIN_MILLISECONDS = 1000;
+/** The longest list, of more files than a command line can have. */
+const MAX_BYTES = 8_000_000;
+
+async function fetchEntries(client: Client): Promise<SentEntry[]> {
+  using connection = await client.connect();
+  const { status, headers, body } = await connection.get("/");
+  const length = headers["content-length"];
+  const isList = status === 200 && body !== null && typeof length === "number" &&
+    length <= MAX_BYTES;
+  const entries = isList ? await new Response(await body.text()).json().catch(() => null) : null;
+  const names = new Set<string>();
+  for (const entry of Array.isArray(entries) ? entries : [null]) {
+    const { name, kind, size, modified } = entry ?? {};
+    const isEntry = isName(name) && !names.has(name) && ["file", "directory"].includes(kind) &&
+      Number.isSafeInteger(size) && size >= 0 && Number.isFinite(modified);
+    if (!isEntry) throw new Failure('that device answers, but not as "degu send" does');
+    names.add(name);
+  }
+  return entries;
+}
+
+/** Whether what a sender says can be the name of a file in the target. */
+function isName(name: unknown): name is string {
+  try {
+    return escapeName(name as string) !== "" && !isReservedName(name as string);
+  } catch {
+    return false;
+  }
+}
+
+async function tellDone(connections: PeerConnections): Promise<void> {
+  await connections.call(async (client) => {
+    using connection = await client.connect();
+    await connection.post(DONE_URI, {}, null);
+  });
+}

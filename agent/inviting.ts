@@ -1,0 +1,148 @@
+/** An invitation that a person sees: its line, how to do without it, and the time that is left. */
+
+import { formatAddress } from "../base.ts";
+import { isLoopback } from "../base/address.ts";
+import type { Device, Invitation, InviteOptions, Peer } from "../device.ts";
+import { plainMessageOf } from "../net/thrown.ts";
+import { type Context, listenError, loggerOf, usageError } from "./commands.ts";
+import { Failure } from "./failure.ts";
+import { announce, mayAnnounce } from "./mdns/announce.ts";
+import type { PAIR_SERVICE, SEND_SERVICE } from "./mdns/packet.ts";
+import type { NumberQuestions } from "./numbers.ts";
+
+export interface Inviting {
+  /** As it is announced where a person can compare numbers. */
+  readonly type: typeof PAIR_SERVICE | typeof SEND_SERVICE;
+  readonly options: Omit<InviteOptions, "confirm">;
+  /** The command for the other device. */
+  readonly command: string;
+  /** What to say when nobody has come. */
+  readonly late: string;
+}
+
+/** An open invitation, with its announcement; both end when it is disposed of. */
+export class ShownInvitation implements AsyncDisposable {
+  readonly invitation: Invitation;
+  readonly #context: Context;
+  readonly #given: Inviting;
+  readonly #questions: NumberQuestions | null;
+  readonly #announcement: AsyncDisposable | null;
+
+  private constructor(
+    context: Context,
+    device: Device,
+    given: Inviting,
+    questions: NumberQuestions | null,
+    invitation: Invitation,
+  ) {
+    this.invitation = invitation;
+    this.#context = context;
+    this.#given = given;
+    this.#questions = questions;
+    const { addresses } = invitation;
+    const [port, ...others] = new Set(addresses.map(([, port]) => Number(port)));
+    const isNear = addresses.some(([host]) => !isLoopback(`${host}`));
+    const { name, id } = device;
+    const service = { name, id, port: port!, type: given.type, logger: loggerOf(context) };
+    // A service has one port.
+    const isAnnounced = questions !== null && isNear && others.length === 0 && mayAnnounce();
+    this.#announcement = isAnnounced ? announce(service) : null;
+  }
+
+  static async open(
+    context: Context,
+    device: Device,
+    questions: NumberQuestions | null,
+    given: Inviting,
+  ): Promise<ShownInvitation> {
+    const { listen } = given.options;
+    const confirm = questions === null ? undefined : confirmWith(questions, context);
+    const open = (listen: InviteOptions["listen"]) =>
+      device.invite({ ...given.options, listen, confirm });
+    try {
+      const invitation = questions === null || listen !== undefined
+        ? await open(listen)
+        : await atEveryAddress(open);
+      return new ShownInvitation(context, device, given, questions, invitation);
+    } catch (error) {
+      throw usageError(listen === undefined ? error : listenError(listen, error));
+    }
+  }
+
+  /** Prints how the other device can come without the line. */
+  show(): void {
+    const { output } = this.#context;
+    const { invitation: { addresses: [first] } } = this;
+    const { command } = this.#given;
+    output.note(
+      `on the other device run "${command} -" and give it this line, which is secret until it has been used`,
+    );
+    if (this.#questions === null) return;
+    output.note(
+      `or, in the same network, run "${command}" there without it, and compare a number; ` +
+        `if that finds nothing: "${command} --address ${formatAddress(first!)}"`,
+    );
+  }
+
+  /** Waits for the other device, and shows the time that is left. */
+  async paired(): Promise<Peer> {
+    const { output, signal } = this.#context;
+    const { invitation } = this;
+    const end = performance.now() + invitation.expires.getTime() - Date.now();
+    // A line that the terminal has wrapped can't be removed, so the beginning is cut off.
+    const line = () =>
+      this.#questions?.isAsking === true
+        ? ""
+        : countdownText(end - performance.now()).slice(1 - output.columns);
+    using _countdown = output.animate(1000, line);
+    // A peer that is being stored at this moment is stored and printed: it is trusted from now on.
+    const close = () => invitation.close();
+    signal.addEventListener("abort", close);
+    try {
+      signal.throwIfAborted();
+      return await invitation.paired;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof Deno.errors.TimedOut)) throw error;
+      throw new Failure(this.#given.late, undefined, { cause: error });
+    } finally {
+      signal.removeEventListener("abort", close);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#announcement?.[Symbol.asyncDispose]();
+    await this.invitation.close();
+  }
+}
+
+/** The plain port is the same at every address, so that it can be announced. */
+async function atEveryAddress(
+  open: (listen: InviteOptions["listen"]) => Promise<Invitation>,
+): Promise<Invitation> {
+  try {
+    return await open([["::", 0]]);
+  } catch (error) {
+    // A machine without IPv6 listens with IPv4 alone.
+    if (error instanceof Deno.errors.NotCapable || error instanceof RangeError) throw error;
+    return await open([["0.0.0.0", 0]]);
+  }
+}
+
+/** Asks, and says it when the answer is of no use any more. */
+function confirmWith({ confirm }: NumberQuestions, { output, signal: ends }: Context) {
+  return (asked: Parameters<typeof confirm>[0]) => {
+    const { name, signal } = asked;
+    const onEnd = () => {
+      if (!ends.aborted) output.note(`${name} has not come in: ${plainMessageOf(signal.reason)}`);
+    };
+    signal.addEventListener("abort", onEnd, { once: true });
+    return confirm(asked);
+  };
+}
+
+export function countdownText(milliseconds: number): string {
+  const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
+  const minutes = Math.floor(seconds / 60);
+  return `waiting for the other device: ${minutes}:${String(seconds % 60).padStart(2, "0")} left`;
+}

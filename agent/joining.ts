@@ -1,0 +1,146 @@
+/** Joins another device: by the line of its invitation, or by a number. */
+
+import { type Address, DeguError } from "../base.ts";
+import type { Device, JoinOptions, Peer } from "../device.ts";
+import { isWholeLine } from "../device/invitation_line.ts";
+import { type Context, loggerOf, usageError } from "./commands.ts";
+import { FAILED, Failure, noAddressAnswers, REFUSED, USAGE } from "./failure.ts";
+import { findOffers, type Offer } from "./mdns/find.ts";
+import { type PAIR_SERVICE, type SEND_SERVICE, shortId, shortName } from "./mdns/packet.ts";
+import { NumberQuestions } from "./numbers.ts";
+import type { Output } from "./output.ts";
+
+const LOOK_SECONDS = 5;
+
+/** What is looked for, and what to say of it. */
+export interface Looking {
+  readonly type: typeof PAIR_SERVICE | typeof SEND_SERVICE;
+  /** A name, or the first characters of an id; `undefined` for the only one that there is. */
+  readonly name: string | undefined;
+  /** What to run on the other device. */
+  readonly there: string;
+  /** What to run here if there are several. */
+  readonly choice: string;
+}
+
+/** Joins with a line, or with `-` for that on stdin. */
+export async function joinByLine(
+  { output, signal }: Context,
+  device: Device,
+  given: string,
+  options: JoinOptions,
+): Promise<Peer> {
+  const line = given === "-" ? await readLine(output, signal) : given;
+  return await device.join(line, { ...options, signal }).catch((error) => {
+    throw joinError(error);
+  });
+}
+
+/** The questions of a command that was given no line. */
+export function questionsOn(output: Output, command: string): NumberQuestions {
+  const questions = NumberQuestions.on(output);
+  if (questions !== null) return questions;
+  throw new Failure(
+    "a number can be compared on a terminal only, and without --json: give the line of the other device, or -; " +
+      `"${command} --help" explains it`,
+    USAGE,
+  );
+}
+
+/** Looks for another device, and joins it when a person has compared the number. */
+export async function joinByNumber(
+  context: Context,
+  device: Device,
+  { confirm }: NumberQuestions,
+  looking: Looking,
+  options: JoinOptions,
+): Promise<Peer> {
+  const { signal, options: { address } } = context;
+  const addresses = address === undefined ? await lookFor(context, device, looking) : [address];
+  return await device.join(addresses, { ...options, signal, confirm }).catch((error) => {
+    throw joinError(error);
+  });
+}
+
+async function lookFor(
+  context: Context,
+  { id: own }: Device,
+  { type, name, there, choice }: Looking,
+): Promise<readonly Address[]> {
+  const { output, signal } = context;
+  output.note("looking for it in this network");
+  const options = { signal, seconds: LOOK_SECONDS, logger: loggerOf(context) };
+  const wanted = name?.toLowerCase() ?? "";
+  const isWanted = ({ name, id }: Offer) =>
+    id !== shortId(own) &&
+    (wanted === "" || name.toLowerCase() === shortName(wanted) || id === shortId(wanted));
+  const found = (await findOffers(type, options)).filter(isWanted);
+  const [only, ...others] = found;
+  if (only === undefined) {
+    const who = name === undefined ? "no device" : `no device ${JSON.stringify(name)}`;
+    throw new Failure(
+      `${who} was found in this network: run "${there}" there, on a terminal; where that does not help, give ` +
+        "--address, or the line, as it says there",
+    );
+  }
+  if (others.length === 0) return only.addresses;
+  for (const { name, id } of found) output.ask(`${name} ${id}`);
+  throw new Failure(
+    `${found.length} devices were found: run "${choice}" with the name of one, or with the 16 characters behind it`,
+  );
+}
+
+/** The error of a failed pairing; if nothing has answered, the invitation was not refused. */
+function joinError(error: unknown): unknown {
+  if (!(error instanceof DeguError)) return usageError(error);
+  const { message, cause } = error;
+  const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
+  const isOutOfReach = errors.every((each) =>
+    noAddressAnswers(each) && !(each instanceof Deno.errors.ConnectionRefused)
+  );
+  return isOutOfReach
+    ? new Failure(message, FAILED, { cause: error, code: "NO_ADDRESS" })
+    : new Failure(message, REFUSED, { cause: error });
+}
+
+/** After this silence behind a part of a line, the person is asked for the rest of it. */
+const QUIET_MS = 500;
+/** The limit of the input, far above the length of any invitation with white space. */
+const MAX_LENGTH = 65536;
+
+/**
+ * Reads the line of an invitation from stdin. The line may be wrapped: it ends when it is complete,
+ * at an empty line, or at the end of the input. The writer need not close the pipe, so
+ * `degu invite` can write into it.
+ */
+async function readLine(output: Output, signal: AbortSignal): Promise<string> {
+  const { stdin } = output.streams;
+  if (stdin.isTerminal()) output.note("paste the line of the invitation, then press Enter:");
+  const reader = stdin.readable.pipeThrough(new TextDecoderStream(), { signal }).getReader();
+  const ask = () =>
+    output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
+  let text = "";
+  try {
+    while (!isEnd(text)) {
+      // A line that a terminal has wrapped is pasted as several lines, which arrive at once.
+      const timer = text.includes("\n") ? setTimeout(ask, QUIET_MS) : undefined;
+      const { done, value } = await reader.read().finally(() => clearTimeout(timer));
+      if (done) break;
+      text += value;
+      if (text.length > MAX_LENGTH) {
+        throw new Failure("stdin is not the line of an invitation", USAGE);
+      }
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+  if (text.trim() !== "") return text.trim();
+  throw new Failure(
+    "stdin is empty: give - the line that the other device has printed",
+    USAGE,
+  );
+}
+
+function isEnd(text: string): boolean {
+  return text.includes("\n") && (isWholeLine(text) || /\n\s*\n$/.test(text));
+}

@@ -1,0 +1,88 @@
+/** Asks a person at the terminal whether another device shows the same number. */
+
+import { pause } from "../base/pause.ts";
+import type { Confirm } from "../device.ts";
+import type { Output } from "./output.ts";
+
+/**
+ * What was typed so soon after a question answers nothing: the question of a stranger could take
+ * the place of the one that a person is answering.
+ */
+const DEAF_MILLISECONDS = 2000;
+
+/** The questions of one command, which has the terminal for itself. */
+export class NumberQuestions {
+  readonly #output: Output;
+  /** Gets what is typed, a line at a time; `null` while nothing is listened to. */
+  #onLine: ((line: string) => void) | null = null;
+  #input: "unread" | "open" | "over" = "unread";
+  #isAsking = false;
+
+  private constructor(output: Output) {
+    this.#output = output;
+  }
+
+  /** `null` where nobody can be asked: without a terminal, or with `--json`. */
+  static on(output: Output): NumberQuestions | null {
+    const { stdin, stdout, stderr } = output.streams;
+    const isTerminal = [stdin, stdout, stderr].every((each) => each.isTerminal());
+    return isTerminal && !output.json ? new NumberQuestions(output) : null;
+  }
+
+  /** Whether a question is on the screen, so that nothing else may be drawn. */
+  get isAsking(): boolean {
+    return this.#isAsking;
+  }
+
+  /** Only `y` and `yes` are yes. */
+  readonly confirm: Confirm = async ({ number, name, id, signal }) => {
+    const { stdin } = this.#output.streams;
+    const shown = `${number.slice(0, 3)} ${number.slice(3)}`;
+    this.#isAsking = true;
+    this.#read();
+    try {
+      this.#output.ask(`${name} ${id} asks. If it is the one that you mean, it shows this number:`);
+      this.#output.ask(`  ${shown}`);
+      // Otherwise a line would count as typed when it ends.
+      stdin.setRaw(true, { cbreak: true });
+      try {
+        await pause(DEAF_MILLISECONDS, signal);
+      } finally {
+        stdin.setRaw(false);
+      }
+      signal.throwIfAborted();
+      this.#output.ask(`does ${name} show ${shown}, too? Type y or yes if so, and press Enter:`);
+      const answer = this.#input === "over" ? "" : await new Promise<string>((resolve) => {
+        this.#onLine = resolve;
+        signal.addEventListener("abort", () => resolve(""), { once: true });
+      });
+      const isYes = answer === "y" || answer === "yes";
+      if (isYes) this.#output.note(`waiting for the answer at ${name}`);
+      return isYes;
+    } finally {
+      this.#onLine = null;
+      this.#isAsking = false;
+    }
+  };
+
+  /** Reads to the end of the command: what is typed between two questions must not answer one. */
+  async #read(): Promise<void> {
+    if (this.#input !== "unread") return;
+    this.#input = "open";
+    let typed = "";
+    const { readable } = this.#output.streams.stdin;
+    try {
+      for await (const text of readable.pipeThrough(new TextDecoderStream())) {
+        typed = this.#onLine === null ? "" : typed + text;
+        const end = typed.indexOf("\n");
+        if (end < 0) continue;
+        this.#onLine?.(typed.slice(0, end).trim());
+        typed = "";
+      }
+    } catch {
+      // The terminal is gone.
+    }
+    this.#input = "over";
+    this.#onLine?.("");
+  }
+}

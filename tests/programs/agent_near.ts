@@ -1,0 +1,38 @@
+/**
+ * Three machines in one network: two of them invite, then send, and the third one has to choose.
+ * Prints what the third one shows, and how it has ended, as JSON.
+ */
+
+import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
+
+const [dir = ""] = Deno.args;
+const [one, two, three] = await Promise.all(
+  ["one", "two", "three"].map((name) => Machine.make(name, dir)),
+) as [Machine, Machine, Machine];
+await network([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [three, "192.168.1.9/24"]]);
+const type = await install(dir);
+const both = [one, two];
+const shown: [code: number, text: string][] = [];
+const show = async (line: string) => {
+  await using agent = type(three, line);
+  const { code, stdout } = await agent.ended();
+  shown.push([code, stdout]);
+};
+
+await show("degu join");
+{
+  await using stack = new AsyncDisposableStack();
+  const inviting = both.map((machine) => stack.use(type(machine, "degu invite")));
+  await Promise.all(inviting.map((each) => each.line("degu:")));
+  await show("degu join");
+  await agree(inviting[1]!, stack.use(type(three, "degu join two")));
+}
+await show("degu peers");
+{
+  await using stack = new AsyncDisposableStack();
+  for (const { dir, name } of both) await Deno.writeTextFile(`${dir}/file`, name);
+  const sending = both.map((machine) => stack.use(type(machine, "degu send file")));
+  await Promise.all(sending.map((each) => each.line("degu:")));
+  await agree(sending[0]!, stack.use(type(three, "degu receive --from one")));
+}
+console.log(JSON.stringify({ shown, file: await Deno.readTextFile(`${three.dir}/file`) }));

@@ -1,0 +1,33 @@
+/** mDNS on the loopback interface, with a port of its own. */
+import type { Network } from "@degu/internal/agent/mdns/links.ts";
+import type { InterfaceAddress } from "@degu/internal/agent/mdns/packet.ts";
+import { createSocket, type Socket } from "node:dgram";
+
+/** An address that is announced as the one of this machine. No packet goes there. */
+export const ADDRESS = "192.0.2.7";
+
+/** Forgets everything. */
+export const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** A network of the loopback interface alone, with a port that nobody else uses. */
+export async function loopbackNetwork(): Promise<Network> {
+  const socket = createSocket("udp4");
+  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
+  const { port } = socket.address();
+  await closed(socket);
+  return { port, findInterfaces: () => interfaceOf(null, "127.0.0.1", ADDRESS) };
+}
+
+export function closed(socket: Socket): Promise<void> {
+  return new Promise((resolve) => void socket.close(() => resolve()));
+}
+
+/** The addresses of one interface, as the system lists them. */
+export function interfaceOf(scopeid: number | null, ...addresses: string[]) {
+  return addresses.map((address) => of("eth0", address, "255.0.0.0", scopeid));
+}
+
+export function of(name: string, address: string, netmask = "", scopeid: number | null = null) {
+  const family = address.includes(":") ? "IPv6" : "IPv4";
+  return { name, address, netmask, scopeid, family } satisfies InterfaceAddress;
+}
