@@ -237,8 +237,8 @@ export class PeerConnections implements Disposable {
   }
 
   /**
-   * Connects beside a silent way, until anything moves. If the peer answers there, the silent way is
-   * dropped, and its calls go on.
+   * Connects beside a silent way, until anything moves. If the peer answers there, the silent way
+   * is dropped, and its calls go on.
    */
   async #replace(silent: Way): Promise<void> {
     const beside = this.#beside = new AbortController();
