@@ -8,6 +8,7 @@ import { checkFunction, checkNumber, copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
 import { type Authority, identifyDevice, readAuthority } from "../identity/authority.ts";
+import { checkSignal } from "../net/request_signal.ts";
 import { plainMessageOf, reworded } from "../net/thrown.ts";
 import { ContextInForce, TlsListener } from "../net/tls/listener.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
@@ -70,9 +71,11 @@ export interface InviteOptions {
    * number, too, without its line.
    */
   confirm?: Confirm | undefined;
+  /** Ends the invitation: `paired` rejects with its reason. */
+  signal?: AbortSignal | undefined;
 }
 
-const OPTIONS = ["listen", "serving", "seconds", "peerName", "confirm"];
+const OPTIONS = ["listen", "serving", "seconds", "peerName", "confirm", "signal"];
 const DEFAULT_SECONDS = 600;
 const MAX_SECONDS = 86_400;
 
@@ -117,7 +120,8 @@ export class Invitation implements AsyncDisposable {
   readonly expires: Date;
   /**
    * The other device, once the two are paired. Rejects with `Deno.errors.TimedOut` when the
-   * invitation expires and with `ConnectionClosedError` when it is closed. Awaiting it is optional.
+   * invitation expires, with `ConnectionClosedError` when it is closed, and with the reason of
+   * `signal`. Awaiting it is optional.
    */
   readonly paired: Promise<Peer>;
   readonly #services: DeviceServices;
@@ -136,6 +140,8 @@ export class Invitation implements AsyncDisposable {
   readonly #outcome = Promise.withResolvers<Peer>();
   /** A timer, which a clock that is set does not move. */
   readonly #expiry: ReturnType<typeof setTimeout>;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort = () => void this.#close(this.#signal!.reason);
   #stage: Stage = "open";
   #ending: Promise<void> | null = null;
 
@@ -145,6 +151,7 @@ export class Invitation implements AsyncDisposable {
     findAddresses: () => Promise<HostAddress[]>,
     confirm: Confirm | undefined,
     seconds: number,
+    signal: AbortSignal | undefined,
   ) {
     this.#services = services;
     this.#peerName = peerName;
@@ -169,6 +176,7 @@ export class Invitation implements AsyncDisposable {
     this.paired = this.#outcome.promise;
     this.paired.catch(() => {});
     this.expires = new Date(Date.now() + seconds * 1000);
+    this.#signal = signal;
     const message = `the invitation expired at ${this.expires.toISOString()}`;
     this.#expiry = setTimeout(() => this.#close(new Deno.errors.TimedOut(message)), seconds * 1000);
   }
@@ -179,10 +187,11 @@ export class Invitation implements AsyncDisposable {
    * @internal
    */
   static async open(services: DeviceServices, options: InviteOptions): Promise<Invitation> {
-    const { listen, serving, seconds = DEFAULT_SECONDS, peerName, confirm } = copyOptions(
+    const { listen, serving, seconds = DEFAULT_SECONDS, peerName, confirm, signal } = copyOptions(
       options,
       OPTIONS,
     );
+    checkSignal(signal);
     if (confirm !== undefined) checkFunction("confirm", confirm);
     checkNumber("seconds", seconds);
     if (!(seconds >= 1 && seconds <= MAX_SECONDS)) {
@@ -191,7 +200,8 @@ export class Invitation implements AsyncDisposable {
     const given = listen === undefined ? null : checkListen(listen);
     const findAddresses = addressFinder(services, serving);
     if (peerName !== undefined) await services.peers.checkFree(peerName);
-    const invitation = new Invitation(services, peerName, findAddresses, confirm, seconds);
+    signal?.throwIfAborted();
+    const invitation = new Invitation(services, peerName, findAddresses, confirm, seconds, signal);
     try {
       const bound = given === null ? await invitation.#listenEverywhere() : await Promise.all(
         given.map((each, i) =>
@@ -200,6 +210,8 @@ export class Invitation implements AsyncDisposable {
           })
         ),
       );
+      signal?.throwIfAborted();
+      signal?.addEventListener("abort", invitation.#onAbort);
       const found = bound.flatMap(([address, plainPort]) => {
         const own = given === null ? [address] : withoutWildcards([address]);
         return own.map((each): LineAddress => [lineHost(each), Number(each[1]), plainPort]);
@@ -317,6 +329,7 @@ export class Invitation implements AsyncDisposable {
     // Not at once: closing a server ends sessions, and that may call this again.
     this.#ending ??= Promise.resolve().then(async () => {
       clearTimeout(this.#expiry);
+      this.#signal?.removeEventListener("abort", this.#onAbort);
       for (const each of Object.values(this.#warnings)) each.stop();
       await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
     }).finally(settle);

@@ -167,6 +167,28 @@ Deno.test("an invitation expires in time even if the clock changes, and frees it
   assertEquals(timeouts.started.filter((each) => each === 1000).length, 2);
 });
 
+Deno.test("a signal ends an invitation, before, while and after it opens; then it means nothing", async () => {
+  await using setup = await openInvitation(["viewer"], { listen: QUIET });
+  const { camera, viewer } = setup;
+  const reason = new Error("the window was closed");
+  const stop = new AbortController();
+  const { signal } = stop;
+  const open = await camera.invite({ listen: QUIET, signal });
+  const used = await camera.invite({ listen: QUIET, signal });
+  await Promise.all([viewer.join(used.line), used.paired]);
+  const opening = camera.invite({ listen: QUIET, signal });
+  stop.abort(reason);
+  const found = await Promise.allSettled([opening, open.paired]);
+  assertEquals(found.map((each) => each.status === "rejected" && each.reason), [reason, reason]);
+  assertEquals((await used.paired).name, "viewer");
+  const [hostname, port] = addressOf(open);
+  (await listenAgain(() => Deno.listen({ hostname, port }))).close();
+  const late = await camera.invite({ listen: QUIET, signal }).catch((error) => error);
+  assertEquals(late, reason);
+  // deno-lint-ignore no-explicit-any
+  await assertRejects(() => camera.invite({ signal: {} as any }), TypeError, "signal");
+});
+
 Deno.test("a pairing that nobody awaits is no unhandled rejection", async () => {
   using unhandled = unhandledRejections();
   using _timeouts = fastTimeouts((milliseconds) => milliseconds === 1000);
