@@ -1,4 +1,4 @@
-/** What commands have in common. */
+/** The common parts of commands. */
 
 import { isAbsolute, resolve } from "node:path";
 import { Command, InvalidArgumentError } from "npm:commander@^15.1.0";
@@ -19,7 +19,7 @@ import type { Output } from "./output.ts";
 /** How long to wait for an address: one at which nothing answers looks like a slow one, and people wait for it. */
 const CONNECT_SECONDS = 10;
 
-/** What every command is given. */
+/** The context in which every command runs. */
 export interface Context {
   /** The absolute path of the directory of the device. */
   readonly home: string;
@@ -117,7 +117,10 @@ async function lookFor(context: Context, { id, name, addresses }: Peer): Promise
 
 export const DEFAULT_PORT = 7443;
 
-/** What a command does with its operands and its options; what it resolves to is the exit code, in place of 0. */
+/**
+ * The work of a command, with its operands and its options. The result is the exit code, if it is
+ * not 0.
+ */
 type Action<Args extends unknown[]> = (context: Context, ...args: Args) => Promise<number | void>;
 
 export type Run = <Args extends unknown[]>(
@@ -142,7 +145,7 @@ export class AgentCommand extends Command {
     return this.action(this.#run(action));
   }
 
-  /** What to type, and what it does. */
+  /** Adds an example: a line to type, and the effect of that line. */
   example(line: string, does: string): this {
     const heading = this.#heading;
     this.#heading = "";

@@ -9,7 +9,7 @@ import { isAt, removeIfPresent, removeIfPresentSync, statOrNull } from "./names.
  */
 type Phase = "found" | "resumable" | "temporary" | "named";
 
-/** What differs between temporary files. */
+/** The differences between temporary files. */
 export interface TemporaryOptions {
   /**
    * The mode that the file gets with a new name: until then only this user can read the file.
