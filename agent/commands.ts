@@ -16,7 +16,10 @@ import { explainLine, FAILED, Failure, REFUSED, USAGE, userName } from "./failur
 import { findAddresses } from "./mdns/find.ts";
 import type { Output } from "./output.ts";
 
-/** How long to wait for an address: one at which nothing answers looks like a slow one, and people wait for it. */
+/**
+ * How long to wait for an address. An address at which nothing answers looks like a slow one, while
+ * somebody waits at the terminal.
+ */
 const CONNECT_SECONDS = 10;
 
 /** The context in which every command runs. */
@@ -193,7 +196,10 @@ export function repeated<T>(parse: (text: string) => T): (text: string, before?:
   return (text, before = []) => [...before, parse(text)];
 }
 
-/** The library's error about an argument, with the argument's name on the command line; any other error as it is. */
+/**
+ * The library's error about an argument, with the argument's name on the command line; any other
+ * error as it is.
+ */
 export function usageError(error: unknown): unknown {
   if (!(error instanceof RangeError)) return error;
   const { message } = error;
@@ -203,7 +209,10 @@ export function usageError(error: unknown): unknown {
   return new Failure(text, USAGE, { cause: error });
 }
 
-/** Reads an option that may be given once: otherwise the first of two directories would be ignored silently. */
+/**
+ * Reads an option that may be given once: otherwise the first of two directories would be ignored
+ * silently.
+ */
 export function parseOnce(text: string, before?: string): string {
   if (before === undefined) return text;
   throw new InvalidArgumentError(
@@ -298,8 +307,9 @@ export function parseServingAddress(text: string): SentAddress {
 }
 
 /**
- * The addresses to send to a new peer: those given; else where `degu serve` runs, which is looked up when they
- * are sent; else, so that it may be started later, the default port of every address of this machine.
+ * The addresses to send to a new peer: those given; else those where `degu serve` runs, which are
+ * looked up when they are sent; else the default port of every address of this machine, where
+ * `degu serve` may be started later.
  *
  * @returns `undefined` for those that are looked up.
  */

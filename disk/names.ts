@@ -20,8 +20,8 @@ export function codeOf(error: unknown): unknown {
 }
 
 /**
- * Whether an error says that nothing has a path. Other errors, like that of a directory that may not
- * be searched, leave open whether something has it.
+ * Whether an error says that nothing has a path. Other errors, like that of a directory that may
+ * not be searched, leave open whether something has it.
  */
 export function isMissing(error: unknown): boolean {
   const code = codeOf(error);
@@ -52,9 +52,9 @@ function ifPresentSync<T>(look: () => T): T | null {
 export const NOT_UTF8 = "\ufffd";
 
 /**
- * Reads all names in a directory, to its end. A damaged disk may list a name twice, and so may FAT if
- * a file is replaced meanwhile: that name is returned once. Names that are not UTF-8 may look the
- * same, and each of them is returned.
+ * Reads all names in a directory, to its end. A damaged disk may list a name twice, and so may FAT
+ * if a file is replaced meanwhile: that name is returned once. Names that are not UTF-8 may look
+ * the same, and each of them is returned.
  *
  * Every synchronous way of Deno 2.9 to read a directory, those of `node:fs` too, takes an error in
  * its middle for its end: the rest of the names on a damaged disk would be missing without a word.
@@ -82,7 +82,10 @@ export async function readNames(path: string): Promise<string[]> {
   return [...names, ...alike];
 }
 
-/** The metadata of a path, with exact numbers, without following links; `null` if nothing has the path. */
+/**
+ * The metadata of a path, with exact numbers, without following links; `null` if nothing has the
+ * path.
+ */
 export function statOrNull(path: string): BigIntStats | null {
   return lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null;
 }
@@ -141,7 +144,9 @@ export async function exists(path: string): Promise<boolean> {
   return await ifPresent(Deno.stat(path)) !== null;
 }
 
-/** Makes 64 random bits, as 16 hexadecimal digits, for the names of temporary files and authorities. */
+/**
+ * Makes 64 random bits, as 16 hexadecimal digits, for the names of temporary files and authorities.
+ */
 export function randomSuffix(): string {
   return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }
@@ -176,7 +181,10 @@ export function giveNewName(from: string, to: string, file: FileIdentity | null 
   return true;
 }
 
-/** Whether two paths, of which one was just linked to the other, differ only in the number of the file. */
+/**
+ * Whether two paths, of which one was just linked to the other, differ only in the number of the
+ * file.
+ */
 function isLinkOf(from: string, to: string): boolean {
   const [one, other] = [from, to].map((path) => ifPresentSync(() => Deno.lstatSync(path)));
   return one?.size === other?.size && one?.mtime?.getTime() === other?.mtime?.getTime();
@@ -185,7 +193,9 @@ function isLinkOf(from: string, to: string): boolean {
 /** Errors of creating a link that a rename would meet, too. */
 const NOT_OF_LINKS: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
 
-/** Resolves once the names in a directory are on the disk, where the system can open directories. */
+/**
+ * Resolves once the names in a directory are on the disk, where the system can open directories.
+ */
 export async function syncDirectory(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
   // Without O_DIRECTORY, opening a FIFO that has replaced the directory would wait for a writer.
@@ -209,7 +219,9 @@ export async function syncIfPossible(path: string): Promise<void> {
   }
 }
 
-/** The most directories that are open at the same time: some systems give a program 256 descriptors. */
+/**
+ * The most directories that are open at the same time: some systems give a program 256 descriptors.
+ */
 const AT_ONCE = 32;
 
 /** Does {@linkcode syncIfPossible} for many directories. */
@@ -244,7 +256,8 @@ export function isUnreadable(error: unknown): boolean {
 export function isReal(path: string): boolean {
   try {
     const real = Deno.realPathSync(path);
-    // A file system may spell names in another way: then no name that differs may be that of a link.
+    // A file system may spell names in another way: then no name that differs may be that of a
+    // link.
     let [above, realAbove] = [path, real];
     while (above !== realAbove) {
       if (!Deno.lstatSync(above).isDirectory) return false;

@@ -55,7 +55,9 @@ export function spaceFigures(needed: number | null, free: number | null): string
 /** The claims for files that are being written, by file system and owner. */
 const claims = new Map<string, Set<Claim>>();
 
-/** The space that a file being written still needs. Dispose of a claim when nothing more is written. */
+/**
+ * The space that a file being written still needs. Dispose of a claim when nothing more is written.
+ */
 export class Claim implements Disposable {
   readonly #key: string;
   #left: number;
@@ -85,9 +87,9 @@ export class Claim implements Disposable {
 }
 
 /**
- * Compares the rest of a file with the free space, and claims that much of the space: two files that
- * are written at the same time don't get the same space. Without figures from the disk every file
- * gets its claim.
+ * Compares the rest of a file with the free space, and claims that much of the space: two files
+ * that are written at the same time don't get the same space. Without figures from the disk every
+ * file gets its claim.
  *
  * @param directory The directory in which the file is written.
  * @param owner Only claims of the same owner count: the announcement of one owner takes no space

@@ -2,10 +2,10 @@
  * Bundles: many small files in one message, and the answers to them, as both ends write and read
  * them.
  *
- * A bundle is a sequence of records and then the line `{"end":true}`. A record is a line of JSON. In
- * a format with contents, the bytes of the file follow a line that has a `size`. A line is exactly
- * the output of `JSON.stringify` and a line feed: no white space, no key twice, one way to write
- * each text. An unknown key is refused.
+ * A bundle is a sequence of records and then the line `{"end":true}`. A record is a line of JSON.
+ * In a format with contents, the bytes of the file follow a line that has a `size`. A line is
+ * exactly the output of `JSON.stringify` and a line feed: no white space, no key twice, one way to
+ * write each text. An unknown key is refused.
  */
 
 import { decodeText, EMPTY } from "../base/bytes.ts";
@@ -184,7 +184,10 @@ export function formatPaths(paths: Iterable<readonly string[]>): Uint8Array<Arra
   return encoder.encode(text);
 }
 
-/** Yields the paths in the body of a request for files; throws a {@linkcode BundleError} for any other body. */
+/**
+ * Yields the paths in the body of a request for files; throws a {@linkcode BundleError} for any
+ * other body.
+ */
 export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], void, void> {
   for (let start = 0, count = 0; start < bytes.length; count++) {
     const stop = bytes.indexOf(LINE_FEED, start);

@@ -5,14 +5,18 @@ import { type FileState, fileVersion, SETTLED_MILLISECONDS } from "./file_pieces
 
 /** The validators of a version of a file. */
 export interface Validators {
-  /** A strong entity tag, in its quotes; `null` as long as another version could get the same one. */
+  /**
+   * A strong entity tag, in its quotes; `null` as long as another version could get the same one.
+   */
   readonly etag: string | null;
   /**
    * The value of `last-modified`, in whole seconds since 1970; `null` as long as it could become
    * wrong.
    */
   readonly lastModified: number | null;
-  /** When the file was last changed, in whole seconds since 1970, whether or not the client is told. */
+  /**
+   * When the file was last changed, in whole seconds since 1970, whether or not the client is told.
+   */
   readonly modified: number;
 }
 
@@ -104,7 +108,9 @@ function date(headers: HeaderDict, name: string): number | null {
   return value === null ? null : parseDate(value);
 }
 
-/** Reports whether a list of entity tags, or `*`, contains a tag; weak tags count if `weak` is true. */
+/**
+ * Reports whether a list of entity tags, or `*`, contains a tag; weak tags count if `weak` is true.
+ */
 function listHas(list: string, etag: string | null, weak: boolean): boolean {
   if (list.trim() === "*") return true;
   if (etag === null) return false;

@@ -5,9 +5,9 @@
  * This module alone chooses the hash of contents: its names in headers and chunks, its function and
  * its digits. Elsewhere in files/, a `sha256` is a value that is compared, sent and shown.
  *
- * Both headers are dictionaries of structured fields (RFC 9651 §3.2). The accepted dictionaries have
- * no parameters, name each algorithm once, and have base64 with its padding: the form that the RFC
- * lets a sender write, and no other.
+ * Both headers are dictionaries of structured fields (RFC 9651 §3.2). The accepted dictionaries
+ * have no parameters, name each algorithm once, and have base64 with its padding: the form that the
+ * RFC lets a sender write, and no other.
  */
 
 import { createHash, type Hash } from "node:crypto";
@@ -84,7 +84,8 @@ export const WANT_SHA256 = `${SHA256}=${MAX_PREFERENCE}`;
 /**
  * Reads a `repr-digest`.
  *
- * @returns The SHA-256 as 64 lower-case hexadecimal digits; `null` if only other algorithms are named.
+ * @returns The SHA-256 as 64 lower-case hexadecimal digits; `null` if only other algorithms are
+ * named.
  * @throws {RangeError} if the value is not a dictionary of digests.
  */
 export function parseReprDigest(value: string): string | null {
@@ -181,7 +182,8 @@ export class KnownDigests {
 
   /**
    * Keeps the digest of a file that was unchanged when its last byte was read. The digest of a file
-   * that had changed just before it was opened is not kept: a later change could have the same times.
+   * that had changed just before it was opened is not kept: a later change could have the same
+   * times.
    */
   remember({ state, lookedAt }: Pick<OpenFile, "state" | "lookedAt">, digest: string): void {
     const changed = Number(state.ctimeNs / 1_000_000n);

@@ -16,8 +16,8 @@ const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
 /**
  * Converts a file name to a component of a path. ASCII letters, digits and `-`, `.`, `_`, `+` are
- * kept; each other character becomes, for each byte of its UTF-8, `~` and two upper-case hexadecimal
- * digits.
+ * kept; each other character becomes, for each byte of its UTF-8, `~` and two upper-case
+ * hexadecimal digits.
  *
  * @param name 1 to 255 bytes of UTF-8 without `/` and NUL; neither `.` nor `..`.
  * @throws {TypeError} if the name is not a string.
@@ -109,7 +109,9 @@ export function checkDirectoryUri(uri: string): void {
  */
 export const MAX_DEPTH = 256;
 
-/** The names of the components of a path; `null` if a component is not valid, or there are too many. */
+/**
+ * The names of the components of a path; `null` if a component is not valid, or there are too many.
+ */
 export function namesOf(components: readonly string[]): string[] | null {
   if (components.length > MAX_DEPTH) return null;
   try {
@@ -161,7 +163,10 @@ function escapeByte(byte: number): string {
   return `~${byte.toString(16).toUpperCase().padStart(2, "0")}`;
 }
 
-/** The text of a component; `null` if the component has other characters, or bytes that are not UTF-8. */
+/**
+ * The text of a component; `null` if the component has other characters, or bytes that are not
+ * UTF-8.
+ */
 function readComponent(component: string): string | null {
   // A valid component has at most three characters for each byte.
   if (component.length > MAX_NAME_BYTES * 3 || !ESCAPED.test(component)) return null;

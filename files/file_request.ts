@@ -12,7 +12,9 @@ import type { UnfinishedFiles } from "./unfinished.ts";
 export interface FileEvent {
   /** The session of the request; `undefined` if the app was called without a session. */
   readonly session: Session | undefined;
-  /** `"get"` for a file that was sent, `"put"` for a written file, `"delete"` for a removed file. */
+  /**
+   * `"get"` for a file that was sent, `"put"` for a written file, `"delete"` for a removed file.
+   */
   readonly action: "get" | "put" | "delete";
   /** The names from the app's directory to the file. */
   readonly path: readonly string[];

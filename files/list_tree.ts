@@ -53,7 +53,8 @@ const MAX_ENTRIES = 1_000_000;
  * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
  * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { list: true }));
  * server.serveForever();
- * for await (const { name, kind, size } of listDirectory(new Client(server.address), fileUri(""))) {
+ * const client = new Client(server.address);
+ * for await (const { name, kind, size } of listDirectory(client, fileUri(""))) {
  *   assertEquals([name, kind, size], ["a b.txt", "file", 5]);
  * }
  * await Deno.remove(dir, { recursive: true });
@@ -105,7 +106,8 @@ export function listDirectory(
  * server.serveForever();
  *
  * const paths = [];
- * for await (const { path } of listTree(new Client(server.address), "/")) paths.push(path.join("/"));
+ * const client = new Client(server.address);
+ * for await (const { path } of listTree(client, "/")) paths.push(path.join("/"));
  * assertEquals(paths, ["sub", "sub/a b.txt"]);
  * await Deno.remove(dir, { recursive: true });
  * ```

@@ -18,8 +18,8 @@ export interface TransferProgress {
 export interface TransferOptions {
   /**
    * Whether to continue the transfer of an earlier call, and to keep the bytes that have arrived if
-   * this call is interrupted. With `false` the file is transferred from its beginning, and a download
-   * that fails leaves nothing.
+   * this call is interrupted. With `false` the file is transferred from its beginning, and a
+   * download that fails leaves nothing.
    *
    * @default {true}
    */
@@ -27,8 +27,8 @@ export interface TransferOptions {
   /** Called at most 10 times a second during the transfer, and once at the end. */
   onProgress?: ((progress: TransferProgress) => void) | undefined;
   /**
-   * Aborts the transfer, which rejects with the reason of the signal. The bytes that have arrived are
-   * kept, as after any interruption.
+   * Aborts the transfer, which rejects with the reason of the signal. The bytes that have arrived
+   * are kept, as after any interruption.
    */
   signal?: AbortSignal | undefined;
   /**
@@ -40,7 +40,8 @@ export interface TransferOptions {
   verify?: boolean | undefined;
   /**
    * Whether to replace an existing file. With `false` a download rejects with
-   * `Deno.errors.AlreadyExists`, and an upload with the status 412 unless the existing file is identical.
+   * `Deno.errors.AlreadyExists`, and an upload with the status 412 unless the existing file is
+   * identical.
    *
    * @default {true}
    */
@@ -57,7 +58,9 @@ export interface TransferResult {
   readonly total: number;
   /** Bytes that were there before: `bytes + resumedFrom` is `total`. */
   readonly resumedFrom: number;
-  /** SHA-256 of the whole file, as 64 lower-case hexadecimal digits; `null` with `verify: false`. */
+  /**
+   * SHA-256 of the whole file, as 64 lower-case hexadecimal digits; `null` with `verify: false`.
+   */
   readonly sha256: string | null;
 }
 

@@ -11,7 +11,8 @@ import { isTransient } from "../net/retry.ts";
  * - `"STATUS"`: the server responded with a status that is not a success; `status` has it.
  * - `"UNEXPECTED_RESPONSE"`: no `FilesApp` sends this response: no list, no length, no digest.
  * - `"BAD_LIST"`: the list is not valid, or has an entry with an invalid name, kind, size or time.
- * - `"CHANGED"`: the file changed during the transfer. Calling again starts over with the new version.
+ * - `"CHANGED"`: the file changed during the transfer. Calling again starts over with the new
+ *   version.
  * - `"DIGEST_MISMATCH"`: the content that arrived differs from the original.
  * - `"IN_USE"`: another download to the same target is in progress, in this process or another.
  * - `"DISK_FULL"`: there is too little space for a download on this device, or its quota is

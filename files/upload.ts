@@ -178,7 +178,8 @@ class Upload {
   }
 
   /**
-   * Closes the connection if so many bytes are hashed first that the server may not wait for the end.
+   * Closes the connection if so many bytes are hashed first that the server may not wait for the
+   * end.
    */
   #releaseFor(bytes: number): void {
     if (bytes > QUICKLY_HASHED_BYTES) this.#route.release();
@@ -324,8 +325,8 @@ class Upload {
  * A regular file, which must not change while it is open.
  *
  * Deno cuts ctime to seconds, so that the times of a file that was changed just before don't show
- * another change. A file that is hashed is read twice as far as it was read in that time, and it has
- * no version.
+ * another change. A file that is hashed is read twice as far as it was read in that time, and it
+ * has no version.
  */
 export class SourceFile implements AsyncDisposable {
   /** Bytes that the file had when it was opened; bytes that are appended later are ignored. */
@@ -340,7 +341,9 @@ export class SourceFile implements AsyncDisposable {
   readonly #state: FileState;
   /** The time from which on a further change would show, in milliseconds since 1970. */
   readonly #settledAt: number;
-  /** Whether the last change was so long ago, when the file was opened, that another one would show. */
+  /**
+   * Whether the last change was so long ago, when the file was opened, that another one would show.
+   */
   readonly isSettled: boolean;
   #sha256: string | null = null;
   // A file has one position: one pass over it at a time.
@@ -371,7 +374,9 @@ export class SourceFile implements AsyncDisposable {
     }
   }
 
-  /** The SHA-256 of the whole file as lower-case hexadecimal digits; `null` until the file was read. */
+  /**
+   * The SHA-256 of the whole file as lower-case hexadecimal digits; `null` until the file was read.
+   */
   get sha256(): string | null {
     return this.#sha256;
   }
@@ -389,9 +394,9 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * Returns the bytes from `offset` on as a chunked body. The bytes before `offset` are hashed first,
-   * the others while they are sent. The last chunk has the SHA-256 of the whole file as its extension
-   * `sha256`.
+   * Returns the bytes from `offset` on as a chunked body. The bytes before `offset` are hashed
+   * first, the others while they are sent. The last chunk has the SHA-256 of the whole file as its
+   * extension `sha256`.
    */
   async hashedBody(
     offset: number,

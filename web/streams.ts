@@ -214,8 +214,8 @@ export class PieceStream {
   #controller!: ReadableByteStreamController;
 
   /**
-   * Takes pieces only when the stream is read. `onEnd` is called at the end or with a failure; `onCancel` when a reader
-   * cancels the stream.
+   * Takes pieces only when the stream is read. `onEnd` is called at the end or with a failure;
+   * `onCancel` when a reader cancels the stream.
    */
   constructor(
     pieces: AsyncIterator<Bytes, unknown>,
