@@ -20,7 +20,7 @@ import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
 import { printable } from "../base/printable.ts";
-import { findLinkedFile, isAbsence, refusalToRead, resolveBelow } from "./reading.ts";
+import { findLinkedFile, isAbsence, nullIfAbsent, resolveBelow } from "./reading.ts";
 import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 import { isInPlace, type KnownDirectory, type Root } from "./root.ts";
 
@@ -70,9 +70,7 @@ export async function listBelow(
     const texts = isTree ? treeTexts(walk, first, read) : listTexts(walk, first, read);
     return new ChunkedBodyIter(chunksOf(texts));
   } catch (error) {
-    const refusal = refusalToRead(root, error, names);
-    if (refusal.status === 404) return null;
-    throw refusal;
+    return nullIfAbsent(root, error, names);
   }
 }
 
