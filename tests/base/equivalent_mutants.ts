@@ -104,6 +104,7 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ],
     ],
     "ChunkedReader.nextEncoded": [
+      ["pieceBytes = 0", "pieceBytes = 1", "no buffer grows to so few bytes"],
       ["this.#viewed * 2", "this.#viewed * 3", "when the buffer grows matters to speed alone"],
       [
         "this.#viewed * 2 > length",
