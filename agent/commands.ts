@@ -1,4 +1,4 @@
-/** What commands have in common. */
+/** The common parts of commands. */
 
 import { isAbsolute, resolve } from "node:path";
 import { Command, InvalidArgumentError } from "npm:commander@^15.1.0";
@@ -25,7 +25,7 @@ import type { Output } from "./output.ts";
  */
 export const CONNECT_SECONDS = 5;
 
-/** What every command is given. */
+/** The context in which every command runs. */
 export interface Context {
   /** The absolute path of the directory of the device. */
   readonly home: string;
@@ -194,7 +194,8 @@ async function lookFor(
 export const DEFAULT_PORT = 7443;
 
 /**
- * The action of a command, with its operands and options; resolves to an exit code in place of 0.
+ * The work of a command, with its operands and its options. The result is the exit code, if it is
+ * not 0.
  */
 type Action<Args extends unknown[]> = (context: Context, ...args: Args) => Promise<number | void>;
 
@@ -221,7 +222,7 @@ export class AgentCommand extends Command {
     return this.action(this.run(action));
   }
 
-  /** What to type, and what it does. */
+  /** Adds an example: a line to type, and the effect of that line. */
   example(line: string, does: string): this {
     const heading = this.#heading;
     this.#heading = "";
@@ -287,7 +288,10 @@ export function repeated<T>(parse: (text: string) => T): (text: string, before?:
   return (text, before = []) => [...before, parse(text)];
 }
 
-/** Gives the library's error about an argument the argument's name on the command line. */
+/**
+ * The library's error about an argument, with the argument's name on the command line; any other
+ * error as it is.
+ */
 export function usageError(error: unknown): unknown {
   if (!(error instanceof RangeError)) return error;
   const { message } = error;
@@ -298,7 +302,8 @@ export function usageError(error: unknown): unknown {
 }
 
 /**
- * Reads an option that may be given once: of two directories, the first would be ignored silently.
+ * Reads an option that may be given once: otherwise the first of two directories would be ignored
+ * silently.
  */
 export function parseOnce(text: string, before?: string): string {
   if (before === undefined) return text;
@@ -395,9 +400,9 @@ export function parseServingAddress(text: string): SentAddress {
 }
 
 /**
- * The addresses to send to a new peer: the given ones; else those where `degu serve` runs, which
- * are looked up when they are sent; else, for a later `degu serve`, the default port of every
- * address of this machine.
+ * The addresses to send to a new peer: those given; else those where `degu serve` runs, which are
+ * looked up when they are sent; else the default port of every address of this machine, where
+ * `degu serve` may be started later.
  *
  * @returns `undefined` for those that are looked up.
  */

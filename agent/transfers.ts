@@ -390,7 +390,7 @@ class TreeCopy {
     const before = { files: progress.files, bytes: this.#complete };
     const filter = (entry: TreeEntry) => {
       const isIncluded = options.filter?.(entry) ?? true;
-      // An entry with a reserved name has the reason `name`, too.
+      // The reason `name` excludes entries with reserved names, too: none is transferred.
       this.hasEntries ||= isIncluded && entry.reason !== "name";
       if (!isFirst) this.#sizes.set(entry.path.join("/"), entry.size);
       return isIncluded;

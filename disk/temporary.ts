@@ -1,4 +1,19 @@
-/** Temporary files: their content is being written, and their names come last. */
+/**
+ * Temporary files: their content is being written, and their names come last.
+ *
+ * Each file that this package writes is a {@linkcode Temporary} first. The file is made, and held,
+ * so that no code in this process takes it for left over; then it is written, synced and renamed.
+ * The code that renames the file sets its `phase`, which decides what becomes of the file when it
+ * is disposed of. Four kinds of files differ in data alone:
+ *
+ * - An upload of which nothing is kept lies in the reserved directory, at a path that nobody else
+ *   chooses; so do the small files of a bundle.
+ * - The part of an upload lies there, too, at a path that the same upload finds again
+ *   ({@linkcode Temporary.open}). The part of a download lies beside its target, with a record.
+ * - The small files of a downloaded tree lie beside their targets. Each is locked, since the next
+ *   download there removes parts that nobody has locked.
+ * - A private file, of an identity or a device, lies beside its name, with mode 0600.
+ */
 
 import { lockIfFree, setMode } from "./files.ts";
 import { isAt, removeIfPresent, removeIfPresentSync, statOrNull } from "./names.ts";
@@ -9,7 +24,7 @@ import { isAt, removeIfPresent, removeIfPresentSync, statOrNull } from "./names.
  */
 type Phase = "found" | "resumable" | "temporary" | "named";
 
-/** What differs between temporary files. */
+/** The differences between temporary files. */
 export interface TemporaryOptions {
   /**
    * The mode that the file gets with a new name: until then only this user can read the file.

@@ -184,7 +184,7 @@ export async function makeFileBody(
     });
     const closed = closing(handle, pieces, sent);
     forgotten.register(closed, handle, handle);
-    // A generator that was never started would not close the file when it is canceled.
+    // Takes the empty piece.
     await closed.next();
     try {
       return new BodyIter(closed, stop - start);
@@ -219,8 +219,8 @@ function overwritten({ path }: OpenFile): BodyError {
 }
 
 /**
- * Yields an empty piece, and then the pieces of a file, which is closed at the end. A piece counts
- * as sent once the next one is requested.
+ * Yields the pieces of a file, and closes the file at the end. A piece counts as sent once the next
+ * one is requested. The empty piece before them starts the generator: only a started one closes.
  */
 async function* closing(
   handle: FileHandle,

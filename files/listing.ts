@@ -20,7 +20,7 @@ import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
 import { printable } from "../base/printable.ts";
-import { findLinkedFile, isAbsence, refusalToRead, resolveBelow } from "./reading.ts";
+import { findLinkedFile, isAbsence, nullIfAbsent, resolveBelow } from "./reading.ts";
 import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 import { isInPlace, type KnownDirectory, type Root } from "./root.ts";
 
@@ -31,9 +31,9 @@ import { isInPlace, type KnownDirectory, type Root } from "./root.ts";
 const ENTRIES_A_TURN = 128;
 /** The minimum number of characters in a chunk, except the last. */
 const CHUNK_CHARACTERS = 32768;
-/** How often a directory is read that is removed and made again meanwhile. */
+/** How often a directory is read if other programs remove it, and make it again, meanwhile. */
 const MAX_READINGS = 3;
-/** How often a name is looked up that its directory has, and that leads to nothing. */
+/** How often a name is looked up if its directory lists the name, but the lookup finds nothing. */
 const MAX_LOOKUPS = 10;
 /**
  * Permission bits of a file that everybody may read. Other files are opened, to find out whether
@@ -70,9 +70,7 @@ export async function listBelow(
     const texts = isTree ? treeTexts(walk, first, read) : listTexts(walk, first, read);
     return new ChunkedBodyIter(chunksOf(texts));
   } catch (error) {
-    const refusal = refusalToRead(root, error, names);
-    if (refusal.status === 404) return null;
-    throw refusal;
+    return nullIfAbsent(root, error, names);
   }
 }
 
@@ -365,7 +363,10 @@ function describeAll(
   return entries;
 }
 
-/** An entry of a directory; a directory that has a `place` is yet to be read, and named. */
+/**
+ * An entry of a directory. For a directory with a `place`, its own content is read before the entry
+ * is sent.
+ */
 type Found = DirectoryEntry & Pick<ListedEntry, "link"> & {
   readonly place?: Place;
   /** Whether the entry is the directory itself. */
@@ -376,14 +377,17 @@ type Found = DirectoryEntry & Pick<ListedEntry, "link"> & {
 interface ReadDirectory {
   readonly root: Root;
   readonly place: Place;
-  /** The reserved directory there, which is no entry. */
+  /** The reserved directory in this one; no list has an entry for it. */
   readonly reserved: ReturnType<typeof statOrNull>;
-  /** The names so far that are not UTF-8, or look so. */
+  /**
+   * The names so far with U+FFFD, which Deno puts in place of bytes that are not UTF-8: the name on
+   * the disk may have such bytes, or the character itself.
+   */
   readonly doubtful: Set<string>;
   /** Whether the paths of its entries have too many names for a request. */
   readonly isTooDeep: boolean;
   readonly isLocal: boolean;
-  /** The names that lead to nothing. */
+  /** The names that are listed, but that a lookup does not find. */
   readonly missing: string[];
 }
 
@@ -392,7 +396,7 @@ function describe(directory: ReadDirectory, name: string): Found | null {
   const { place, doubtful, isLocal } = directory;
   if (isReservedName(name)) return isLocal ? other(name, "special") : null;
   const isDoubtful = name.includes(NOT_UTF8);
-  // Among names that look the same, only the first can be spelled as it looks.
+  // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
   if (!isName(name) || isDoubtful && doubtful.has(name)) return other(name, "name");
   if (isDoubtful) doubtful.add(name);
   try {

@@ -78,9 +78,7 @@ export async function openBelow(
     }
     return null;
   } catch (error) {
-    const refusal = refusalToRead(root, error, names);
-    if (refusal.status === 404) return null;
-    throw refusal;
+    return nullIfAbsent(root, error, names);
   }
 }
 
@@ -160,6 +158,17 @@ export function refusalToRead(root: Root, error: unknown, names: readonly string
   if (isAbsence(error)) return notFound();
   if (!isUnreadable(error)) throw error;
   return leadsInside(root, names) ? unreadable(error) : notFound();
+}
+
+/**
+ * Returns `null` after an error of reading where a peer may see nothing at these names.
+ *
+ * @throws {Refusal} as {@linkcode refusalToRead} returns it, if something is there.
+ */
+export function nullIfAbsent(root: Root, error: unknown, names: readonly string[]): null {
+  const refusal = refusalToRead(root, error, names);
+  if (refusal.status === 404) return null;
+  throw refusal;
 }
 
 /**

@@ -120,7 +120,10 @@ class SeenDirectory {
     }
   }
 
-  /** Reads a directory once more: a later change of its names shows in its state. */
+  /**
+   * Notes the state of a directory, and then reads its names once more: a change of names after
+   * this is a change of the state that was noted.
+   */
   async #readDirectory(name: string): Promise<void> {
     const path = this.#at(name);
     checkWritable(path);

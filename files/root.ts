@@ -39,8 +39,8 @@ import { Refusal } from "./refusal.ts";
 import { isReserved, isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 
 /**
- * Whatever else than a file may give way to a file or directory: only what the client has seen
- * there.
+ * The things that a new file or directory may replace, besides a file in the place of a file: only
+ * those that the client has seen there.
  */
 export interface Replaceable {
   /** The SHA-256 of the tree of a directory that has the name of the file. */

@@ -19,7 +19,10 @@ import { statusError, unexpectedResponse } from "./transfer_error.ts";
 /** The most bytes of an unwanted response that are read to keep the connection. */
 const MAX_DISCARDED_BYTES = 65536;
 
-/** By client: open connections that no route uses at the moment. */
+/**
+ * By client: open connections that no route uses at the moment. Each transfer is given the client
+ * and makes its own routes, so the client is all that two transfers have in common.
+ */
 const kept = new WeakMap<Client | Connection, Connection[]>();
 
 /**
@@ -38,7 +41,11 @@ export function keepConnections(client: Client): Disposable {
   };
 }
 
-/** The way to a server: the caller's connection, or connections of the caller's client. */
+/**
+ * The way to a server: the caller's connection, or connections of the caller's client, one at a
+ * time. A route opens its connection for the first request, uses it for every later one, and closes
+ * it at the end, or keeps it for the next route.
+ */
 export class Route implements Disposable {
   readonly #target: Client | Connection;
   readonly #options: RequestOptions;

@@ -57,7 +57,7 @@ export interface Made {
 /** The outcomes of items, yielded as soon as they are known, those before an error, too. */
 export type Outcomes<Item, What> = AsyncGenerator<readonly [item: Item, what: What], void, void>;
 
-/** What differs between a download and an upload. */
+/** The differences between a download and an upload. */
 export interface Direction {
   readSource(route: Route): Promise<ListedTree>;
   /** Lists the target; `null` if it does not exist. */

@@ -326,7 +326,7 @@ class Upload implements Direction {
     try {
       await requestChange(route, "DELETE", this.#uriOf(node, node.kind === "directory"));
     } catch (error) {
-      // The entry may be gone by itself.
+      // Another program may have removed the entry already.
       if (!(error instanceof TransferError) || error.status !== 404) throw error;
     }
   }

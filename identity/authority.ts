@@ -14,7 +14,7 @@ import { loadBuiltin } from "../net/tls/modules.ts";
 import { deviceId } from "./names.ts";
 
 /** An authority of `createDevicePki` has about 500 bytes; a longer certificate is suspicious. */
-export const MAX_AUTHORITY_BYTES = 2048;
+const MAX_AUTHORITY_BYTES = 2048;
 
 /**
  * The SubjectPublicKeyInfo of a key on P-256, up to its two coordinates (RFC 5480 §2). Its second

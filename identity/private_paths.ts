@@ -14,13 +14,14 @@ const ROOT = 0;
 /** The largest number of links that lead to each other; the system reports a loop before. */
 const MAX_LINKS = 40;
 
-/** Checks paths, and each directory and link above them once. */
+/** Checks paths, and each directory above them once. */
 export class PrivatePaths {
   /**
    * The user of this process; `null` on Windows, where nothing is checked because access doesn't
    * depend on modes. Needs `--allow-sys=uid`.
    */
   readonly #user: number | null = Deno.uid();
+  /** Directories that no other user can change, and that are no links. */
   readonly #checked = new Set<string>();
 
   /**
@@ -62,28 +63,20 @@ export class PrivatePaths {
       const [name = "", ...others] = rest;
       rest = others;
       at = join(at, name);
-      const target = await this.#checkLink(at);
-      if (target !== null && ++links <= MAX_LINKS) {
+      if (this.#checked.has(at)) continue;
+      const info = await statIfReadable(at);
+      if (info?.isSymlink && ++links <= MAX_LINKS) {
+        this.#checkOwner(at, info, ELSEWHERE);
+        const target = await Deno.readLink(at);
         rest = [...target.split("/"), ...rest];
         at = isAbsolute(target) ? "/" : dirname(at);
-      } else if (rest.length > 0) {
-        await this.#checkAbove(at);
+      } else if (info !== null && rest.length > 0) {
+        this.#checkAbove(at, info);
       }
     }
   }
 
-  /** Returns the target of a link; `null` if the path isn't a link or can't be read. */
-  async #checkLink(path: string): Promise<string | null> {
-    const info = await statIfReadable(path);
-    if (info === null || !info.isSymlink) return null;
-    this.#checkOwner(path, info, ELSEWHERE);
-    return await Deno.readLink(path);
-  }
-
-  async #checkAbove(path: string): Promise<void> {
-    if (this.#checked.has(path)) return;
-    const info = await statIfReadable(path);
-    if (info === null) return;
+  #checkAbove(path: string, info: Deno.FileInfo): void {
     this.#checkOwner(path, info, ELSEWHERE);
     const mode = info.mode!;
     if ((mode & WRITABLE_BY_OTHERS) === 0 || (mode & STICKY) !== 0) {

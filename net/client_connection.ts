@@ -28,12 +28,10 @@ import {
   checkMethod,
   checkResponseStart,
   formatRequestPreamble,
-  isBodiless,
   mayHaveBody,
   type Method,
   parseResponsePreamble,
   receivedFraming,
-  type ResponsePreamble,
 } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
@@ -395,8 +393,14 @@ export class Connection implements Disposable {
       if (this.#bodyRefusedWith !== null && preamble.status < 400) throw this.#bodyRefusedWith;
       this.#enter(CLIENT[this.#state].preamble);
       this.#mayRefuseClient = false;
-      const bodyFraming = receivedFraming(method, preamble);
-      if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
+      const announced = receivedFraming(method, preamble);
+      const closes = saysClose(preamble.headers);
+      if (closes) this.#isLast = true;
+      if (announced === "unframed") {
+        if (reader.buffered > 0) throw unframedBody();
+        if (closes) await this.#expectEnd();
+      }
+      const bodyFraming = announced === "unframed" ? null : announced;
       this.#enter(CLIENT[this.#state].response);
       const { status, reason, headers } = preamble;
       const interruption = signal !== undefined && bodyFraming !== null ? new Interruption() : null;
@@ -421,18 +425,6 @@ export class Connection implements Disposable {
       throw error;
     }
     this.#state = next;
-  }
-
-  /**
-   * True if the response may have a body whose end only the end of the connection would show (RFC
-   * 9112 §6.3, case 8). Such a body is refused, so no framing stands for it.
-   */
-  #endsByClosing(method: Method, { status, headers, framing }: ResponsePreamble): boolean {
-    const closes = saysClose(headers);
-    if (closes) this.#isLast = true;
-    if (framing !== null || isBodiless(method, status)) return false;
-    if (this.#transport.reader.buffered > 0) throw unframedBody();
-    return closes;
   }
 
   /** Reads to the end of the connection, before which no byte may come. */

@@ -17,7 +17,10 @@ const DISCARDED = new Uint8Array(65536);
 
 const LINGER_MILLISECONDS = 1000;
 const LINGER_BYTES = 1048576;
-/** Milliseconds that a peer which only writes gets to begin to read once its writes block. */
+/**
+ * Milliseconds that a peer gets to read the last response, once this end has stopped reading: a
+ * peer that sends a large body begins to read when its writes block.
+ */
 const LAST_CHANCE_MILLISECONDS = 20;
 /**
  * How many such waits a peer gets over TLS. When a write fails, a peer loses bytes that it has not

@@ -127,8 +127,9 @@ export function fromFetchHandler(
         const headers = dictOf(response.headers, chooseCookie);
         const unread = response.status < 400 ? incoming : null;
         const isHeld = unread?.isHeld === true;
-        // An unread clone holds the body, and so does a reader whose data the response needs. So
-        // the response must be complete without the rest of the body.
+        // The handler may hold the body without reading it: by a clone, or by a reader. Then the
+        // rest could not be discarded while the response waits for it, so the response has to be
+        // complete without the rest.
         if (isHeld) unread?.abandon();
         else await unread?.drain(maxUnreadBytes);
         const answer = await answerOf(request, response, headers, isHeld, scope);

@@ -19,7 +19,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
  * takes a turn of the event loop, which is longer than any number of these turns.
  */
 const TURNS = 8;
-/** The largest number of pieces that are tried in this way. */
+/** The largest number of pieces that are read ahead if each read is immediate. */
 const MAX_PIECES_AHEAD = 16;
 
 /**
@@ -105,7 +105,7 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
     this.#onCut(reason);
   }
 
-  /** These pieces themselves. */
+  /** Returns this object, which is its own iterator. */
   [Symbol.asyncIterator](): this {
     return this;
   }
@@ -214,8 +214,8 @@ export class PieceStream {
   #controller!: ReadableByteStreamController;
 
   /**
-   * Reads only on request. `onEnd` is called at the end or with a failure; `onCancel` when a reader
-   * cancels the stream.
+   * Takes pieces only when the stream is read. `onEnd` is called at the end or with a failure;
+   * `onCancel` when a reader cancels the stream.
    */
   constructor(
     pieces: AsyncIterator<Bytes, unknown>,
@@ -310,7 +310,9 @@ export function streamOf(
   return reported.stream;
 }
 
-/** The bytes that a body writes, as a stream. The body writes only on request. */
+/**
+ * The bytes that a body writes, as a stream. Each write waits until the stream is read.
+ */
 export function encodedStreamOf(body: WritableBody): ReadableStream<Uint8Array<ArrayBuffer>> {
   let wanted = Promise.withResolvers<void>();
   let started = false;

@@ -312,7 +312,7 @@ function headerLine(name: string, value: string): string {
 const SINGLE_TOKEN = /^(?:basic|bearer)(?![^ ,])/i;
 /** A scheme, and at most one token. */
 const ONE_TOKEN = /^[a-z]+(?: +[^ ,]+)? *$/i;
-/** One of these schemes as an item of a list; the header is not a list. */
+/** An item of a list with one of these schemes; a valid header of theirs is no list. */
 const LISTED = /, *(?:basic|bearer) /i;
 
 /**

@@ -1,30 +1,10 @@
-/**
- * A body of known length (RFC 9112 §6.2), and the way from bytes to a body of either kind.
- *
- * Four parts stand behind each other, and each knows only the part before it:
- *
- * - A source gives bytes: a connection, a file or a stream ({@linkcode BodySource}). Its buffer
- *   holds bytes that have arrived and were not asked for yet (`ByteReader`).
- * - A reader knows where the body ends ({@linkcode LengthReader}; of chunks `ChunkedReader`). The
- *   reader takes bytes from the buffer, then from the source, and none beyond the body. With the
- *   last byte the reader is `done`, once the source has confirmed that nothing follows; if the
- *   source ends too early, the read fails.
- * - A state knows who may read: one operation at a time, until the body is consumed or stopped
- *   ({@linkcode BodyState}).
- * - The class that programs see has the operations. Each begins, reads until the reader is done,
- *   and ends.
- *
- * A read returns a promise only if it has to wait. Bytes that have arrived are returned at once:
- * each wait takes a turn of the event loop, 7 % of an exchange of small messages, and a small body
- * has to end before its message does.
- */
+/** A body of known length (RFC 9112 §6.2); `readers.ts` tells how its bytes are read. */
 
 import { decodeText, EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import { type BodyInput, type BodySource, largerPiece, openSource } from "./body_source.ts";
 import {
-  type BodyReader,
   type BodyReadOptions,
   BodyState,
   limitOf,
@@ -33,61 +13,9 @@ import {
 } from "./body_state.ts";
 import { openFile } from "./file_source.ts";
 import { type ByteSink, Collector } from "./byte_io.ts";
+import { LengthReader } from "./readers.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
-
-/**
- * Reads as many bytes as the content-length says, from the source's current position, and no byte
- * behind them. After any error the reader must not be used again.
- */
-export class LengthReader implements BodyReader {
-  /** The number of bytes that are left. */
-  remaining: number;
-  done = false;
-  readonly #source: BodySource;
-
-  constructor(source: BodySource, contentLength: number) {
-    this.#source = source;
-    this.remaining = contentLength;
-  }
-
-  /**
-   * Reads up to `most` bytes that have arrived. The view is in the source's buffer, which the next
-   * read changes.
-   */
-  view(most: number): Bytes | Promise<Bytes> {
-    const bytes = this.#source.reader.view(Math.min(most, this.remaining));
-    return this.#passOn(bytes, bytes.length);
-  }
-
-  read(into: Uint8Array): number | Promise<number> {
-    const room = into.subarray(0, this.remaining);
-    const count = this.#source.reader.take(room);
-    if (count === 0 && room.length > 0) return this.#receive(room);
-    return this.#passOn(count, count);
-  }
-
-  async #receive(room: Uint8Array): Promise<number> {
-    const count = await this.#source.read(room);
-    if (count === null) throw this.#source.incomplete(this.remaining);
-    return this.#passOn(count, count);
-  }
-
-  /**
-   * Passes on the `count` bytes of a read. The last byte waits until the source has confirmed its
-   * end.
-   */
-  #passOn<Value>(read: Value, count: number): Value | Promise<Value> {
-    this.remaining -= count;
-    if (this.remaining > 0) return read;
-    const ending = this.#source.finish();
-    const end = () => {
-      this.done = true;
-      return read;
-    };
-    return ending === null ? end() : ending.then(end);
-  }
-}
 
 /**
  * Converts bytes in the turn in which they were read, because the next read changes a shared

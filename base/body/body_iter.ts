@@ -225,7 +225,7 @@ async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> 
 
 /**
  * Writes a body that is known to be valid chunked coding. Returns `null`, and does nothing, for any
- * object.
+ * other object.
  */
 export let writeTrustedIter: (body: object, sink: ByteSink) => Promise<number> | null;
 

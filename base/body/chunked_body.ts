@@ -1,19 +1,19 @@
-/** A chunked body (RFC 9112 §7.1). */
+/** A chunked body (RFC 9112 §7.1); `readers.ts` tells how its bytes are read. */
 
 import { decodeText } from "../bytes.ts";
-import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
+import type { Chunk } from "../wire/chunk.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import type { Progress } from "./body.ts";
-import { type BodyInput, type BodySource, largerPiece, openSource } from "./body_source.ts";
+import { type BodyInput, openSource } from "./body_source.ts";
 import {
-  type BodyReader,
   type BodyReadOptions,
   BodyState,
   limitOf,
   PIECE_BYTES,
   tooLongError,
 } from "./body_state.ts";
-import { type ByteReader, type ByteSink, Collector } from "./byte_io.ts";
+import { type ByteSink, Collector } from "./byte_io.ts";
+import { ChunkedReader } from "./readers.ts";
 
 /** The progress of reading a body, in bytes of data; `null` for a body of another class. */
 export let chunkedProgress: (body: object) => Progress | null;
@@ -226,166 +226,4 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     writeTrustedChunks = (body, sink) =>
       #state in body && body.#trusted && body.writeTo === writeTo ? body.#write(sink) : null;
   }
-}
-
-/**
- * Reads a chunked body (RFC 9112 §7.1) in one of three forms: chunks, their data, or the encoded
- * bytes, checked. After any error the reader must not be used again.
- */
-export class ChunkedReader implements BodyReader {
-  readonly #source: BodySource;
-  readonly #reader: ByteReader;
-  readonly #scanner = new ChunkScanner();
-  // The number of bytes in the last view of encoded bytes.
-  #viewed = 0;
-
-  /** Makes a reader that starts at the source's current position. */
-  constructor(source: BodySource) {
-    this.#source = source;
-    this.#reader = source.reader;
-  }
-
-  /** True once the last chunk has been read. */
-  get done(): boolean {
-    return this.#scanner.phase === "done";
-  }
-
-  /** The number of bytes of data that have been read. */
-  get dataBytes(): number {
-    return this.#scanner.taken;
-  }
-
-  /**
-   * Reads a whole chunk. The last chunk is returned only after the source has confirmed its end.
-   */
-  async nextChunk(): Promise<Chunk> {
-    await this.#nextFraming();
-    const { size, extension } = this.#scanner.header;
-    const data = await this.#nextData(size);
-    await this.#nextFraming();
-    if (this.done) await this.#finish();
-    return [extension, data];
-  }
-
-  /**
-   * Reads data into the array, from all buffered chunks; resolves to the number of bytes, 0 only at
-   * the end.
-   */
-  async read(into: Uint8Array): Promise<number> {
-    const scanner = this.#scanner;
-    const reader = this.#reader;
-    let count = 0;
-    while (!this.done && count < into.length) {
-      const { start } = reader;
-      const inData = scanner.phase === "data";
-      const end = inData ? Math.min(reader.end, start + into.length - count) : reader.end;
-      const next = scanner.advance(reader.bytes, start, end);
-      if (next !== -1) {
-        reader.start = next;
-        if (!inData) continue;
-        into.set(reader.bytes.subarray(start, next), count);
-        count += next - start;
-      } else if (count > 0) {
-        return count;
-      } else if (inData) {
-        count = await this.#readPast(into.subarray(0, scanner.remaining));
-        scanner.skipData(count);
-      } else {
-        await this.#fill();
-      }
-    }
-    if (this.done) await this.#finish();
-    return count;
-  }
-
-  /**
-   * Reads encoded bytes: as many as are buffered and valid. The view is valid until the next call;
-   * the sizes in it are in lower case.
-   *
-   * @param pieceBytes The best number of bytes to pass on at a time, if it matters.
-   */
-  async nextEncoded(pieceBytes = 0): Promise<Uint8Array> {
-    const reader = this.#reader;
-    const { length } = reader.bytes;
-    if (this.#viewed * 2 > length) {
-      reader.grow(largerPiece(length, Math.min(pieceBytes, this.#source.mostBytes)));
-    }
-    for (;;) {
-      const encoded = reader.view(this.#scan(reader.start) - reader.start);
-      if (this.done) await this.#finish();
-      if (encoded.length > 0) {
-        this.#viewed = encoded.length;
-        return encoded;
-      }
-      await this.#fill();
-    }
-  }
-
-  /** Checks the buffered bytes; returns the position up to which they are valid and complete. */
-  #scan(at: number): number {
-    const { bytes, end } = this.#reader;
-    const scanner = this.#scanner;
-    for (;;) {
-      const { phase } = scanner;
-      const next = scanner.advance(bytes, at, end);
-      if (next === -1) return at;
-      if (phase === "line") lowerSize(bytes, at, next);
-      at = next;
-    }
-  }
-
-  /** Reads the line or the end of a chunk. */
-  async #nextFraming(): Promise<void> {
-    const reader = this.#reader;
-    let next;
-    while ((next = this.#scanner.advance(reader.bytes, reader.start, reader.end)) === -1) {
-      await this.#fill();
-    }
-    reader.start = next;
-  }
-
-  async #nextData(size: number): Promise<Uint8Array<ArrayBuffer>> {
-    const reader = this.#reader;
-    if (size <= reader.buffered) {
-      const data = reader.view(size).slice();
-      this.#scanner.skipData(size);
-      return data;
-    }
-    const collector = new Collector(size);
-    while (collector.missing > 0) {
-      const room = collector.room();
-      const count = reader.take(room) || await this.#readPast(room);
-      collector.add(count);
-      this.#scanner.skipData(count);
-    }
-    return collector.collected();
-  }
-
-  async #finish(): Promise<void> {
-    const finishing = this.#source.finish();
-    if (finishing !== null) await finishing;
-  }
-
-  async #fill(): Promise<void> {
-    const limit = this.#source.isShared
-      ? this.#scanner.leastToCome(this.#reader.buffered)
-      : Infinity;
-    if (await this.#reader.fill(limit) === 0) throw chunksIncomplete();
-  }
-
-  async #readPast(into: Uint8Array): Promise<number> {
-    const count = await this.#source.read(into);
-    if (count === null) throw chunksIncomplete();
-    return count;
-  }
-}
-
-const SEMICOLON = 0x3b, CR = 0x0d, LOWER = 0x20;
-
-/**
- * Puts the size in a chunk's line into lower case, the only case that is sent. The bit that makes a
- * letter lower case is set in digits, too.
- */
-function lowerSize(bytes: Uint8Array, at: number, end: number): void {
-  for (; at < end && bytes[at] !== SEMICOLON && bytes[at] !== CR; at++) bytes[at]! |= LOWER;
 }

@@ -3,11 +3,10 @@
  * app sends. Whatever such a body does, the framing of a message stays intact.
  */
 
-import { LengthReader } from "./body.ts";
 import type { BodySource } from "./body_source.ts";
 import type { BodyReader } from "./body_state.ts";
 import type { ByteSource } from "./byte_io.ts";
-import { ChunkedReader } from "./chunked_body.ts";
+import { ChunkedReader, LengthReader } from "./readers.ts";
 import { EMPTY } from "../bytes.ts";
 import { ChunkWalker } from "../wire/chunk.ts";
 import { BodyError } from "../errors.ts";

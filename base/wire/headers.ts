@@ -65,7 +65,8 @@ export type HeaderContext = "request" | "request without body" | "response" | "a
  *   same in a request; in a response, `announcedFraming` decides, since HEAD asks for headers
  *   alone.
  *
- * Both of these ask `isBodiless` whether a response has no body, whatever its headers announce.
+ * Both of these ask `isBodiless` whether a response has no body, whatever its headers announce. No
+ * other function does.
  */
 export type Framing = number | "chunked" | null;
 

@@ -243,10 +243,15 @@ export function isBodiless(method: Method, status: number): boolean {
 
 /**
  * How the end of the body of a received response is determined. The headers alone can't tell: the
- * body that they announce may not follow, after this request or with this status. A status that no
- * response may have is refused (RFC 9110 §15.2, §15.3.5).
+ * body that they announce may not follow, after this request or with this status. `"unframed"` if a
+ * body may follow whose end only the end of the connection would show (RFC 9112 §6.3, case 8): the
+ * client refuses any byte of such a body. A status that no response may have is refused (RFC 9110
+ * §15.2, §15.3.5).
  */
-export function receivedFraming(method: Method, { status, framing }: ResponsePreamble): Framing {
+export function receivedFraming(
+  method: Method,
+  { status, framing }: ResponsePreamble,
+): Framing | "unframed" {
   if (status < 200) {
     const why = "interim responses are refused; a request has one response";
     throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
@@ -255,7 +260,7 @@ export function receivedFraming(method: Method, { status, framing }: ResponsePre
     const why = "has no body; its content-length or transfer-encoding is refused";
     throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
   }
-  return isBodiless(method, status) ? null : framing;
+  return isBodiless(method, status) ? null : framing ?? "unframed";
 }
 
 // ───────────────────────── formatting

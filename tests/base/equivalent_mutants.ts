@@ -89,6 +89,13 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "ChunkedBody.#collect": [
       ["most + 1", "most + 2", "there is one all the same"],
     ],
+  },
+  "base/body/encoder_streams.ts": {
+    "ChunkedDecoderStream.constructor": [
+      ["new Collector(0)", "new Collector(1)", "it is the size of a buffer"],
+    ],
+  },
+  "base/body/readers.ts": {
     "ChunkedReader.read": [
       [
         "count < into.length",
@@ -97,6 +104,7 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ],
     ],
     "ChunkedReader.nextEncoded": [
+      ["pieceBytes = 0", "pieceBytes = 1", "no buffer grows to so few bytes"],
       ["this.#viewed * 2", "this.#viewed * 3", "when the buffer grows matters to speed alone"],
       [
         "this.#viewed * 2 > length",
@@ -106,11 +114,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
     "ChunkedReader.#nextData": [
       ["size <= reader.buffered", "false", "the long way leads there, too"],
-    ],
-  },
-  "base/body/encoder_streams.ts": {
-    "ChunkedDecoderStream.constructor": [
-      ["new Collector(0)", "new Collector(1)", "it is the size of a buffer"],
     ],
   },
   "base/bytes.ts": {

@@ -3,6 +3,7 @@
 import { Client, Router, Server } from "../../mod.ts";
 import { Device } from "../../device.ts";
 import { FilesApp, fileUri, upload } from "../../files.ts";
+import { RESERVED } from "../../files/reserved.ts";
 
 const [action = "", count = "1"] = Deno.args;
 const times = Number(count);
@@ -53,7 +54,7 @@ const actions: Record<string, () => Promise<void>> = {
 
   async resume() {
     await Deno.mkdir(`${dir}/served`);
-    const bytes = 4 * 2 ** 20;
+    const bytes = 64 * 2 ** 20;
     const app = new FilesApp(`${dir}/served`, { write: true });
     await using server = new Server(["127.0.0.1", 0], app);
     server.serveForever();
@@ -64,11 +65,14 @@ const actions: Record<string, () => Promise<void>> = {
       // Only an older file is resumed.
       await new Promise((resolve) => setTimeout(resolve, 3100));
       const cut = new AbortController();
-      const onProgress = () => cut.abort();
+      const { signal } = cut;
       const uri = fileUri(`file${i}`);
-      await upload(new Client(server.address), path, uri, { onProgress, signal: cut.signal })
-        .catch(() => {});
-      await upload(new Client(server.address), path, uri);
+      const uploading = upload(new Client(server.address), path, uri, { signal }).catch(() => {});
+      while (await unfinishedBytes(`${dir}/served`) === 0);
+      cut.abort();
+      await uploading;
+      const { resumedFrom } = await upload(new Client(server.address), path, uri);
+      if (resumedFrom === 0 || resumedFrom === bytes) throw new Error(`from ${resumedFrom}`);
     }
   },
 
@@ -116,6 +120,15 @@ const actions: Record<string, () => Promise<void>> = {
     for (const conn of connections) conn.close();
   },
 };
+
+/** Counts the bytes of the uploads that a directory has got in part. */
+async function unfinishedBytes(directory: string): Promise<number> {
+  const names = await Array.fromAsync(Deno.readDir(`${directory}/${RESERVED}`)).catch(() => []);
+  const files = await Promise.all(names.map(({ name }) => {
+    return Deno.stat(`${directory}/${RESERVED}/${name}`).catch(() => null);
+  }));
+  return files.reduce((bytes, file) => bytes + (file?.size ?? 0), 0);
+}
 
 async function close(...devices: readonly Device[]): Promise<void> {
   for (const device of devices) await device[Symbol.asyncDispose]();

@@ -5,8 +5,12 @@
 
 import type { Method } from "@degu/degu/base";
 
-/** The length in bytes, `"chunked"`, or `null` for no body; else the code of the error that ends the connection. */
-export type Outcome = number | "chunked" | null | { readonly code: string };
+/**
+ * The length in bytes, `"chunked"`, or `null` for no body; `"unframed"` for no body where only the
+ * end of the connection could be the end of one; else the code of the error that ends the
+ * connection.
+ */
+export type Outcome = number | "chunked" | "unframed" | null | { readonly code: string };
 
 /** One message that has these headers. */
 export interface FramingRow {
@@ -43,7 +47,7 @@ const TABLE: readonly (readonly [
   ["no body where none may be", "RFC 9110 §9.3.1",
     ["GET", "HEAD", "DELETE"], null,                                        [null,       forbidden,  forbidden,  forbidden,  conflict, conflict]],
   ["a response: as a header says, an error like any other", "RFC 9112 §6.3 (3)–(8)",
-    NOT_HEAD, [200, 404],                                                   [null,       5,          0,          "chunked",  conflict, conflict]],
+    NOT_HEAD, [200, 404],                                                   ["unframed", 5,          0,          "chunked",  conflict, conflict]],
   ["to HEAD: never, its headers stay", "RFC 9112 §6.3 (1)",
     ["HEAD"], [200, 404],                                                   [null,       null,       null,       null,       conflict, conflict]],
   ["304: never, its headers stay", "RFC 9110 §15.4.5",
@@ -73,10 +77,17 @@ const OTHERS: readonly (readonly [
   ["range in a response", "RFC 9110 §14.2", ["GET", "HEAD"], 200, [RANGE], forbidden],
   ["content-range", "RFC 9110 §14.4", ["GET"], 206, [LENGTH_5, CONTENT_RANGE], 5],
   ["content-range", "RFC 9110 §14.4", ["GET"], 206, [CHUNKED, CONTENT_RANGE], "chunked"],
-  ["content-range says nothing of a body", "RFC 9110 §14.4", ["GET"], 200, [CONTENT_RANGE], null],
+  [
+    "content-range says nothing of a body",
+    "RFC 9110 §14.4",
+    ["GET"],
+    200,
+    [CONTENT_RANGE],
+    "unframed",
+  ],
   ["a response never ends with its connection", "RFC 9112 §6.3 (8)", NOT_HEAD, 200, [
     "connection: close",
-  ], null],
+  ], "unframed"],
 ];
 
 const rows: readonly FramingRow[] = [
