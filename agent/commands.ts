@@ -10,17 +10,20 @@ import {
   type ScopedAddress,
 } from "../base.ts";
 import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.ts";
-import type { Client } from "../client.ts";
+import type { Client, ClientOptions } from "../client.ts";
 import { Device, type Peer } from "../device.ts";
 import type { Logger } from "../server.ts";
 import { isDeviceName, MAX_NAME_LENGTH } from "../identity/names.ts";
 import { plainMessageOf } from "../net/thrown.ts";
-import { explainLine, FAILED, Failure, REFUSED, USAGE, userName } from "./failure.ts";
+import { explainLine, FAILED, Failure, NoAddress, REFUSED, USAGE, userName } from "./failure.ts";
 import { findAddresses } from "./mdns/find.ts";
 import type { Output } from "./output.ts";
 
-/** The wait for an address: a dead address looks like a slow one, and people wait for it. */
-export const CONNECT_SECONDS = 10;
+/**
+ * How long to wait for an address: an address at which nothing answers looks like a slow one, and
+ * people wait for it. All addresses are tried side by side.
+ */
+export const CONNECT_SECONDS = 5;
 
 /** What every command is given. */
 export interface Context {
@@ -41,6 +44,8 @@ export interface CommonOptions {
   readonly quiet?: boolean;
   readonly address?: Address;
   readonly find?: boolean;
+  /** Seconds to wait for a peer that is off. */
+  readonly wait?: number;
 }
 
 /** The directory of the person; `null` where it is not known. */
@@ -136,19 +141,31 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
   });
 }
 
+/**
+ * Makes a client of a peer.
+ *
+ * @param given Options of the client.
+ * @param isAgain Whether the peer is silent at an address, so that all others are tried, too.
+ */
 export async function openClient(
   context: Context,
   device: Device,
   peerName: string,
+  given: ClientOptions = {},
+  isAgain = false,
 ): Promise<Client> {
   const peer = await openPeer(device, peerName);
   context.peer = peer.name;
   const { signal, options: { address, find } } = context;
-  const addresses = address !== undefined ? [address] : find ? await lookFor(context, peer) : [];
-  const options = { signal, connectTimeout: CONNECT_SECONDS };
+  const options = { signal, connectTimeout: CONNECT_SECONDS, ...given };
+  const addresses = address === undefined ? [] : [address];
+  if (find && (address === undefined || isAgain)) {
+    const bounded = { ...context, signal: given.signal ?? signal };
+    addresses.push(...await lookFor(bounded, peer, isAgain));
+  } else if (address !== undefined && isAgain) addresses.push(...peer.addresses);
   if (addresses.length > 0) return await device.client(peer, { ...options, addresses });
   if (peer.addresses.length > 0) return await device.client(peer, options);
-  throw new Failure(
+  throw new NoAddress(
     `no address of ${peer.name} is known, as it did not serve when the two were paired: give it with ` +
       '--address, or run "degu serve" there and pair the two again',
     FAILED,
@@ -157,10 +174,14 @@ export async function openClient(
 }
 
 /** The addresses to try for a peer: those found on the local network, then the known ones. */
-async function lookFor(context: Context, { id, name, addresses }: Peer): Promise<Address[]> {
-  const { signal, output } = context;
+async function lookFor(
+  context: Context,
+  { id, name, addresses }: Peer,
+  isAgain: boolean,
+): Promise<Address[]> {
+  const { signal, output, options: { wait } } = context;
   const found = await findAddresses(id, { signal, logger: loggerOf(context) });
-  if (found.length === 0) {
+  if (found.length === 0 && wait === undefined && !isAgain) {
     output.note(
       `${name} was not found in the local network: is "degu serve --announce" running there?`,
     );
@@ -219,7 +240,16 @@ export class AgentCommand extends Command {
     return this.option(
       "--settled <seconds>",
       "in directories, skip files that were modified less than so many seconds ago: they may still be being written",
-      parseSettled,
+      parseSeconds,
+    );
+  }
+
+  /** Adds the option of commands that can wait for a peer. */
+  waits(): this {
+    return this.option(
+      "--wait <seconds>",
+      "if the peer is off, wait for it quietly, up to so many seconds",
+      parseSeconds,
     );
   }
 
@@ -300,7 +330,8 @@ export function listenError(addresses: readonly Address[], error: unknown): unkn
   return error;
 }
 
-function parseSettled(text: string): number {
+/** Reads a number of seconds, such as `1.5`. */
+export function parseSeconds(text: string): number {
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
   throw new InvalidArgumentError(
     `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`,

@@ -54,6 +54,9 @@ export class Failure extends Error {
   }
 }
 
+/** No address of a peer is known; a search may find one later. */
+export class NoAddress extends Failure {}
+
 /** The abort reason of a command that SIGINT or SIGTERM has interrupted. */
 export class Interrupted extends Error {
   override readonly message = "interrupted";
@@ -312,6 +315,11 @@ export function noAddressAnswers(error: unknown): boolean {
     isNoName(error);
 }
 
+/** Whether a peer is off, or not where it is looked for. */
+export function isAway(error: unknown): boolean {
+  return noAddressAnswers(error) || error instanceof NoAddress;
+}
+
 /** The advice for a path with unexpanded wildcards; `null` for any other path. */
 export function wildcardHint(path: string): string | null {
   return /[*?[]/.test(path)
@@ -382,6 +390,7 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/[;:] (call again with verify: false|the server needs a FilesApp).*/, IS_OTHER_VERSION],
   [/\bcall again\b/g, "run the same command again"],
   [/\bwith delete: true\b/, "with --delete"],
+  [/\bmaxDelete\b/, "--max-delete"],
   [/, or leave it out by a filter$/, ""],
 ];
 

@@ -68,6 +68,12 @@ export class Output {
     this.#message(text, "error", RED);
   }
 
+  /** Prints what a command has done, and how much of it has failed; each may be empty. */
+  summary(done: string, failures: string, _hasChanged: boolean): void {
+    if (done !== "") this.note(done);
+    if (failures !== "") this.error(failures);
+  }
+
   #message(text: string, kind?: string, color?: number): void {
     const shown = kind !== undefined && this.#colors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
     const prefix = shown === undefined ? "" : `degu: ${shown}: `;

@@ -11,9 +11,9 @@ import {
   listDirectory,
   TransferError,
 } from "../files.ts";
-import { type Context, openClient } from "./commands.ts";
+import { type Context, openClient, openPeer } from "./commands.ts";
 import { FAILED, Failure, USAGE, wildcardHint } from "./failure.ts";
-import { PeerConnections } from "./peer_connections.ts";
+import { type Open, PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {
   readonly peer: string;
@@ -109,7 +109,7 @@ export class RemoteFiles implements Disposable {
   }
 
   /**
-   * Returns at once; the first request connects.
+   * Fails for an unknown peer; the first request connects.
    *
    * @param area With `"either"` the share; the inbox if the peer has an inbox only.
    */
@@ -118,12 +118,13 @@ export class RemoteFiles implements Disposable {
     device: Device,
     peer: string,
     area: Area | "either",
-    retries?: number,
+    retries?: number | undefined,
   ): Promise<RemoteFiles> {
-    const { signal, output } = context;
-    const client = await openClient(context, device, peer);
+    const { signal, output, options: { wait } } = context;
+    await openPeer(device, peer);
+    const open: Open = (options, isAgain) => openClient(context, device, peer, options, isAgain);
     const note = (text: string) => output.note(text);
-    const connections = new PeerConnections(client, signal, note, retries);
+    const connections = new PeerConnections(open, signal, note, { retries, wait });
     if (area !== "either") return new RemoteFiles(connections, peer, area, signal);
     const onInbox = () => note(`${peer} shares no directory: this is its inbox`);
     return new RemoteFiles(connections, peer, "share", signal, MAX_ENTRIES, onInbox);

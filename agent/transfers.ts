@@ -211,13 +211,20 @@ export class Transfers implements Disposable {
       const result = await files.connections.call((client, moved) =>
         tree.attempt(client, moved, this.#signal)
       ).finally(() => tree.reportFailures());
-      const { deletionsKept, unnameable = [], respelled = [] } = result;
+      const { deletionsKept, overLimit, unnameable = [], respelled = [] } = result;
       for (const path of unnameable) {
         this.#output.warn(
           `${tree.namesOf(path).to}: not deleted: its name is not UTF-8, or too long`,
         );
       }
-      if (deletionsKept === "empty") {
+      if (deletionsKept === "limit") {
+        const { to } = tree.namesOf([]);
+        const limit = `more than --max-delete ${job.options.maxDelete} allows`;
+        const problem = `nothing is deleted: it would be ${
+          counted(overLimit!, "deletion")
+        }, ${limit}`;
+        this.fail(to, problem, "FAILED", { path: to, deletions: overLimit });
+      } else if (deletionsKept === "empty") {
         const { from } = tree.namesOf([]);
         if (tree.hasEntries) this.fail(from, KEPT.empty, "FAILED", { path: from });
       } else if (deletionsKept === "spelling") {
@@ -324,13 +331,11 @@ export class Transfers implements Disposable {
       deleted > 0 ? `${deleted} ${would}deleted` : "",
       this.#skipped.size > 0 ? `${this.#skipped.size} skipped` : "",
     ].filter((part) => part !== "");
-    if (parts.length > 0) this.#output.note(parts.join("; "));
     // A single failure without any other result was printed already.
-    if (failed > 1 || failed === 1 && parts.length > 0) {
-      this.#output.error(
-        `${counted(failed, "error")}: see above` + (this.#isDryRun ? "" : CONTINUES),
-      );
-    }
+    const failures = failed > 1 || failed === 1 && parts.length > 0
+      ? `${counted(failed, "error")}: see above${this.#isDryRun ? "" : CONTINUES}`
+      : "";
+    this.#output.summary(parts.join("; "), failures, copied + deleted > 0);
     return failed === 0 ? 0 : FAILED;
   }
 

@@ -397,7 +397,9 @@ export class Invitation implements AsyncDisposable {
   async #answerConfirmed(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
     const { session } = visit;
     const opened = this.#plain.current;
-    const isBack = opened?.stage === "asked" && opened.sessions.length === 1 &&
+    // A right secret that is still being checked goes first.
+    const isBack = this.#stage === "open" &&
+      opened?.stage === "asked" && opened.sessions.length === 1 &&
       isEmptyMessage(bytes) &&
       identifyDevice(session.peerCertificate, [opened.authority]) !== null;
     if (!isBack) return this.#refuse(session);

@@ -59,8 +59,8 @@ const WAIT_SECONDS = 20;
 /** Limits all that a plain port is asked first. */
 const PLAIN_MILLISECONDS = 5000;
 /**
- * The most tries of a handshake that the other side cuts: strangers who crowd the port can have it
- * cut, and then the next try has a good chance.
+ * The most tries of a handshake, or of the first request of a line, that the other side cuts:
+ * strangers who crowd the port can have it cut, and then the next try has a good chance.
  */
 const MAX_TRIES = 10;
 /**
@@ -103,7 +103,7 @@ export async function joinDevice(
     const authority = await failure.turnedAway(() => {
       const plain = withOwnScopes(addresses.map(([host, , port]) => [host, port]));
       return fetchAuthority(id, plain, failure.signal);
-    });
+    }, wasCut);
 
     // The first step sends the secret, with this device's own message, to a device that has proved
     // to be that of the line.
@@ -158,10 +158,12 @@ async function fetchAuthority(
   const errors: unknown[] = [];
   for (const address of addresses) {
     try {
-      const der = await askPlain(address, signal, async (connection) => {
+      const run = async (connection: Connection) => {
         using asked = connection;
         return await readBody(await asked.get(AUTHORITY_URI, {}));
-      });
+      };
+      // Whoever crowds that port must not keep this device out.
+      const der = await askPlain(address, signal, run, MAX_TRIES);
       const authority = readAuthority(der);
       if (authority.id === id) return authority;
       throw new RangeError("it has another authority");
@@ -176,29 +178,57 @@ async function fetchAuthority(
 }
 
 /**
- * Connects to a plain port and asks it: both together take 5 s at most. The connection stays open
- * unless that fails.
+ * Connects to a plain port and asks it: all tries together take 5 s at most. The connection stays
+ * open unless that fails.
+ *
+ * @param tries How often it is asked if the other side cuts the connection before it answers.
  */
 export async function askPlain<T>(
   address: Address,
   signal: AbortSignal,
   run: (connection: Connection) => Promise<T>,
+  tries = 1,
 ): Promise<T> {
   const late = new AbortController();
   const timer = setTimeout(() => {
     late.abort(new Deno.errors.TimedOut(`${addressText(address)} has not answered in 5 s`));
   }, PLAIN_MILLISECONDS);
   const bounds = { timeout: null, signal: AbortSignal.any([signal, late.signal]) };
-  let connection: Connection | undefined;
-  try {
-    connection = new Connection(await connectSocket(address, bounds), null, undefined, null);
+  const attempt = async () => {
+    const socket = await connectSocket(address, bounds);
+    const connection = new Connection(socket, null, undefined, null);
     closeOn(connection, bounds.signal);
-    return await run(connection);
-  } catch (error) {
-    connection?.close();
-    throw error;
+    try {
+      return await run(connection);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  };
+  try {
+    return await tryAgain(attempt, wasCut, tries, bounds.signal);
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/** Makes an attempt again if it was cut, with a pause that grows in between. */
+async function tryAgain<T>(
+  attempt: () => Promise<T>,
+  wasCut: (error: unknown) => boolean,
+  most: number,
+  signal: AbortSignal,
+): Promise<T> {
+  for (let tries = 1;; tries++) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!wasCut(error) || tries === most) throw error;
+    }
+    const longest = FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1);
+    // Half of it is random, so that clients that were cut at the same time spread out.
+    const random = 0.5 + Math.random() / 2;
+    await pause(Math.min(longest, LONGEST_PAUSE_MILLISECONDS) * random, signal);
   }
 }
 
@@ -214,19 +244,10 @@ export async function connect(
   signal: AbortSignal,
   seconds: number | null = WAIT_SECONDS,
 ): Promise<{ readonly address: Address; readonly connection: Connection }> {
-  const { address, socket } = await raceAddresses(addresses, async (address, signal) => {
+  const { address, socket } = await raceAddresses(addresses, (address, signal) => {
     const bounds = { timeout: WAIT_SECONDS, signal };
-    for (let tries = 1;; tries++) {
-      try {
-        return await connectToDevice(authority, sslctx, address, bounds, PAIRING_PROTOCOL);
-      } catch (error) {
-        if (!wasClosed(error) || tries === MAX_TRIES) throw error;
-      }
-      const most = FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1);
-      // Half of it is random, so that clients that were cut at the same time spread out.
-      const random = 0.5 + Math.random() / 2;
-      await pause(Math.min(most, LONGEST_PAUSE_MILLISECONDS) * random, signal);
-    }
+    const attempt = () => connectToDevice(authority, sslctx, address, bounds, PAIRING_PROTOCOL);
+    return tryAgain(attempt, wasClosed, MAX_TRIES, signal);
   }, signal);
   const connection = new Connection(socket, null, undefined, seconds);
   closeOn(connection, signal);
@@ -269,17 +290,22 @@ export class JoinFailure {
 
   /**
    * Runs a step; if it fails, the line may have been used by another device, and the error says so.
+   *
+   * @param isCut Whether an error says that strangers may crowd the port.
    */
-  async turnedAway<T>(step: () => T | Promise<T>): Promise<T> {
+  async turnedAway<T>(
+    step: () => T | Promise<T>,
+    isCut: (error: unknown) => boolean = wasClosed,
+  ): Promise<T> {
     try {
       return await step();
     } catch (error) {
       this.signal.throwIfAborted();
-      throw this.#explain(error);
+      throw this.#explain(error, isCut);
     }
   }
 
-  #explain(cause: unknown): unknown {
+  #explain(cause: unknown, isCut: (error: unknown) => boolean): unknown {
     const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
     const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
     if (denied !== undefined) return denied;
@@ -292,7 +318,7 @@ export class JoinFailure {
       `check the peers of ${this.#who}, and forget any that you don't recognize`;
     // A port that is crowded by strangers is more likely than one that another program now uses. An
     // invitation that has ended can be as silent as a device that is far away.
-    const message = errors.some(wasClosed)
+    const message = errors.some(isCut)
       ? `${this.#who} closes connections before they are encrypted, each time it was tried: its ` +
         "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
         notOpen
@@ -338,6 +364,13 @@ function isAgainstTheRules(error: unknown): boolean {
  */
 function wasClosed(error: unknown): boolean {
   return error instanceof TlsError && error.code === "CLOSED";
+}
+
+/** True if the other side has ended a plain connection without an answer. */
+function wasCut(error: unknown): boolean {
+  const { BrokenPipe, ConnectionAborted, ConnectionReset } = Deno.errors;
+  const kinds = [EmptyPreambleError, BrokenPipe, ConnectionAborted, ConnectionReset];
+  return kinds.some((kind) => error instanceof kind);
 }
 
 /** Sends a request and reads the whole response. */

@@ -40,7 +40,10 @@ export interface Asked {
   readonly name: string;
   /** The id of the other device. */
   readonly id: string;
-  /** Aborted when the answer is not wanted any more. */
+  /**
+   * Aborted when the answer is not wanted any more. A listener must not throw: nothing catches the
+   * error, and the process would end.
+   */
   readonly signal: AbortSignal;
 }
 

@@ -30,7 +30,7 @@ try {
 
   const served = `${dir}/served`;
   await Deno.mkdir(served);
-  await using server = await camera.serve(["127.0.0.1", 0], new FilesApp(served, { write: true }));
+  await using _server = await camera.serve(["127.0.0.1", 0], new FilesApp(served, { write: true }));
 
   // ───────────────────────── once: a person carries a line from one to the other
 

@@ -25,7 +25,7 @@ async function curl(socket: string, ...args: string[]): Promise<string | null> {
 const directory = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-" });
 try {
   const socket = `${directory}/socket`;
-  await using server = await Server.start(socket, new FilesApp("docs"));
+  await using _server = await Server.start(socket, new FilesApp("docs"));
   console.log("The documentation is served on a Unix socket. Its tutorial, as curl gets it:\n");
   const head = await curl(socket, "--head", "http://localhost/tutorial.md");
   if (head === null) {

@@ -40,6 +40,14 @@ export interface TreeOptions {
    */
   delete?: boolean | undefined;
   /**
+   * With `delete`: how many files and directories of the target may be deleted. If there are more,
+   * none is deleted: `deletionsKept` is `"limit"`, and a file that needs the place of something
+   * else fails.
+   *
+   * @default {any number}
+   */
+  maxDelete?: number | undefined;
+  /**
    * Whether to report all changes, but make none.
    *
    * @default {false}
@@ -133,6 +141,7 @@ export interface TreeResult {
   /**
    * Why superfluous entries of the target were not deleted at the end, with `delete`:
    *
+   * - `"limit"`: there are more of them than `maxDelete`.
    * - `"incomplete"`: an entry of the source can't be read, or has a name that can't be sent.
    * - `"failed"`: an entry could not be copied.
    * - `"empty"`: the source has no entries, or only those with reserved names, as the directory of
@@ -141,7 +150,9 @@ export interface TreeResult {
    *   superfluous entry of that directory may be that entry, so all of them are kept with
    *   everything below; in other directories they were deleted.
    */
-  readonly deletionsKept: "incomplete" | "failed" | "empty" | "spelling" | null;
+  readonly deletionsKept: "limit" | "incomplete" | "failed" | "empty" | "spelling" | null;
+  /** With `"limit"`: the number of files and directories that would have been deleted. */
+  readonly overLimit?: number;
   /**
    * With `"spelling"`: the paths of the source that the target lists by other names, a path for
    * each directory in which entries were kept.
@@ -168,6 +179,7 @@ export interface TreeSettings extends PlanRules {
   readonly dir: string;
   /** The URI of the directory at the other end. */
   readonly uri: string;
+  readonly maxDelete: number;
   readonly dryRun: boolean;
   readonly verify: boolean;
   readonly connections: number;
@@ -182,6 +194,7 @@ const OPTIONS = [
   "compare",
   "replace",
   "delete",
+  "maxDelete",
   "dryRun",
   "filter",
   "connections",
@@ -197,6 +210,7 @@ const MAX_CONNECTIONS = 64;
 export function checkTreeOptions(options: TreeOptions): Omit<TreeSettings, "dir" | "uri"> {
   const copy = copyOptions(options, OPTIONS);
   const { compare = "time", filter, onEvent, connections = 4, settled = 0, signal } = copy;
+  const { maxDelete = Number.MAX_SAFE_INTEGER } = copy;
   const { replace = true, delete: deletes = false, dryRun = false, verify = true } = copy;
   if (!COMPARES.includes(compare)) {
     throw new RangeError(`compare: must be "time", "digest" or "nothing"; got ${String(compare)}`);
@@ -205,6 +219,7 @@ export function checkTreeOptions(options: TreeOptions): Omit<TreeSettings, "dir"
     checkBoolean(name, value);
   }
   checkInteger("connections", connections, 1, MAX_CONNECTIONS);
+  checkInteger("maxDelete", maxDelete, 0, Number.MAX_SAFE_INTEGER);
   checkNumber("settled", settled);
   if (!(settled >= 0 && settled < Infinity)) {
     throw new RangeError(`settled: must be a number of seconds, 0 or more; got ${settled}`);
@@ -218,6 +233,7 @@ export function checkTreeOptions(options: TreeOptions): Omit<TreeSettings, "dir"
     compare,
     replace,
     delete: deletes,
+    maxDelete,
     dryRun,
     verify,
     connections,

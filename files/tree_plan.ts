@@ -163,6 +163,27 @@ export class Plan {
     }
   }
 
+  /** The number of entries of the target that are to be deleted. */
+  get deleted(): number {
+    const inTheWay = [...this.copies, ...this.blocked].flatMap(({ obstacle }) =>
+      obstacle?.nodes ?? []
+    );
+    const superfluous = this.deletions.filter(({ node }) => !this.staying.has(node));
+    return inTheWay.length + superfluous.length;
+  }
+
+  /** Deletes nothing: whatever is in the way stays there. */
+  keepAll(): void {
+    for (const copy of this.copies.splice(0)) {
+      if (!copy.obstacle?.nodes.length) this.copies.push(copy);
+      else this.fail(copy.node, tooManyDeletions(copy.node));
+    }
+    for (const { makes, copies } of this.blocked.splice(0)) {
+      for (const { node } of [...makes, ...copies]) this.fail(node, tooManyDeletions(node));
+    }
+    this.deletions.length = 0;
+  }
+
   /** Decides about a file, by the entry of the target. */
   #decideContent(node: TreeNode, target: TreeNode | null): void {
     const { compare, replace } = this.#rules;
@@ -406,6 +427,12 @@ export function sameFile(node: TreeNode, other: TreeNode | null): TransferError 
 export function directoryMissing(node: TreeNode, cause: unknown): TransferError {
   const text = ": a directory that it is in could not be made at the target";
   return problem("CONFLICT", node, text, { cause });
+}
+
+function tooManyDeletions(node: TreeNode): TransferError {
+  const text = ": something else has its place at the target, and stays: to replace it, more " +
+    "would be deleted than maxDelete allows";
+  return problem("CONFLICT", node, text);
 }
 
 function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {

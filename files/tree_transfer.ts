@@ -168,11 +168,18 @@ class TreeTransfer {
     if (this.#target !== null) await this.#names.find(source!.root, this.#target);
     const { spellings } = this.#names;
     const plan = new Plan(source!.root, this.#target, this.#settings, unsettled, spellings);
+    const isOverLimit = plan.deleted > this.#settings.maxDelete;
+    const overLimit = isOverLimit && !plan.isEmpty ? plan.deleted : null;
+    if (isOverLimit) plan.keepAll();
     await this.#compare(plan);
     this.#announce(plan);
     if (this.#settings.dryRun) await this.#pretend(plan);
     else await this.#carryOut(plan);
-    const deletionsKept = this.#settings.delete ? this.#whyNotDelete(plan) : null;
+    const deletionsKept = overLimit !== null
+      ? "limit"
+      : this.#settings.delete
+      ? this.#whyNotDelete(plan)
+      : null;
     const respelled = this.#settings.delete && deletionsKept === null
       ? await this.#delete(plan)
       : [];
@@ -182,6 +189,7 @@ class TreeTransfer {
     return {
       ...this.#report.counts,
       deletionsKept: respelled.length === 0 ? deletionsKept : "spelling",
+      ...overLimit === null ? {} : { overLimit },
       ...respelled.length === 0 ? {} : { respelled },
       ...unnameable.length === 0 ? {} : { unnameable },
     };

@@ -31,6 +31,7 @@ also after Ctrl-C.`,
     .option("-r, --recursive", "get directories with everything in them")
     .option("--inbox", "get them from its inbox, where it has both")
     .settles()
+    .waits()
     .connects()
     .example("degu get laptop:report.pdf", "into the current directory")
     .example("degu get -r laptop:photos/2025 pictures", "a directory, as pictures/2025")

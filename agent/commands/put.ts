@@ -30,6 +30,7 @@ into PATH, and keeps its name. Without PATH that is the inbox itself. Another fi
     .option("-r, --recursive", "put directories with everything in them")
     .option("--force", "replace other files of the same name")
     .settles()
+    .waits()
     .connects()
     .example("degu put report.pdf laptop:", "into its inbox")
     .example("degu put report.pdf laptop:report-2.pdf", "with another name")

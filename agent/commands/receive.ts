@@ -2,7 +2,7 @@
 
 import { dirname, join } from "node:path";
 import { pause } from "../../base/pause.ts";
-import type { Client } from "../../client.ts";
+import type { Client, ClientOptions } from "../../client.ts";
 import { escapeName } from "../../files.ts";
 import { isReservedName } from "../../files/reserved.ts";
 import { type AgentCommand, CONNECT_SECONDS, type Context } from "../commands.ts";
@@ -80,11 +80,12 @@ async function receive(
 
   const stop = new AbortController();
   const signal = AbortSignal.any([context.signal, stop.signal]);
-  const client = await device.client(sender, { signal, connectTimeout: CONNECT_SECONDS });
-  const connections = new PeerConnections(client, signal, (text) => output.note(text));
+  const open = (options: ClientOptions) =>
+    device.client(sender, { connectTimeout: CONNECT_SECONDS, ...options });
+  const connections = new PeerConnections(open, signal, (text) => output.note(text));
   using files = new RemoteFiles(connections, sender.name, "share", signal);
   const finished = new AbortController();
-  const watching = watchSender(client, finished.signal, () => {
+  const watching = watchSender(await open({ signal }), finished.signal, () => {
     stop.abort(new Failure(`${sender.name} has stopped sending`));
   });
   try {

@@ -1,12 +1,27 @@
 /** `degu sync`: makes a directory match a directory on another device. */
 
 import { join } from "node:path";
+import { InvalidArgumentError } from "npm:commander@^15.1.0";
 import type { TreeEntry } from "../../files.ts";
-import { type AgentCommand, type Context, openDevice, repeated } from "../commands.ts";
+import {
+  type AgentCommand,
+  type Context,
+  openDevice,
+  openPeer,
+  parseSeconds,
+  repeated,
+} from "../commands.ts";
 import { checkNotReserved, FAILED, Failure, USAGE } from "../failure.ts";
 import { IgnoreRules } from "../ignore.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
-import { isRemotePath, parseRemotePath, REASONS, RemoteFiles } from "../remote_files.ts";
+import { repeatPasses } from "../passes.ts";
+import {
+  isRemotePath,
+  parseRemotePath,
+  REASONS,
+  RemoteFiles,
+  type RemotePath,
+} from "../remote_files.ts";
 import { Transfers } from "../transfers.ts";
 
 export function addSync(program: AgentCommand): void {
@@ -29,9 +44,12 @@ the inbox of a peer. What is in the one directory is put into the other one; fil
       `leave out what this matches, as a line of .gitignore does, at both ends; can be repeated; a file ${IGNORE_FILE} in the first directory has such lines`,
       repeated(String),
     )
+    .option("--max-delete <number>", "with --delete: rather none than more", parseCount)
     .option("--inbox", "copy from its inbox instead of its share")
+    .option("--every <seconds>", "again and again, so many seconds after the end", parseEvery)
     .option("--dry-run", "say what would be done, and change nothing")
     .settles()
+    .waits()
     .connects()
     .example("degu sync laptop:photos photos", "from there to here")
     .example(
@@ -43,21 +61,26 @@ the inbox of a peer. What is in the one directory is put into the other one; fil
       "degu sync --exclude '*.tmp' --exclude /build/ project laptop:project",
       "without these",
     )
+    .example("degu sync --every 60 photos laptop:photos", "until it is interrupted")
     .does(sync);
+}
+
+interface SyncOptions {
+  readonly checksum?: boolean;
+  readonly delete?: boolean;
+  readonly dryRun?: boolean;
+  readonly every?: number;
+  readonly exclude?: readonly string[];
+  readonly inbox?: boolean;
+  readonly maxDelete?: number;
+  readonly settled?: number;
 }
 
 async function sync(
   context: Context,
   from: string,
   to: string,
-  {
-    checksum = false,
-    delete: deletes = false,
-    dryRun = false,
-    exclude = [] as readonly string[],
-    inbox = false,
-    settled = 0,
-  },
+  options: SyncOptions,
 ): Promise<number> {
   const isToHere = isRemotePath(from);
   if (isToHere === isRemotePath(to)) {
@@ -70,6 +93,30 @@ async function sync(
   }
   const path = parseRemotePath(isToHere ? from : to);
   const root = isToHere ? to : from;
+  const { delete: deletes = false, dryRun = false, every, maxDelete } = options;
+  if (maxDelete !== undefined && !deletes) {
+    throw new Failure("--max-delete limits --delete: add it", USAGE);
+  }
+  if (every === undefined) return await syncOnce(context, path, root, isToHere, options);
+  if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", USAGE);
+  {
+    // These mistakes would last.
+    await using device = await openDevice(context);
+    await openPeer(device, path.peer);
+  }
+  const pass = (each: Context) => syncOnce(each, path, root, isToHere, options);
+  return await repeatPasses(context, every, pass);
+}
+
+async function syncOnce(
+  context: Context,
+  path: RemotePath,
+  root: string,
+  isToHere: boolean,
+  options: SyncOptions,
+): Promise<number> {
+  const { checksum = false, delete: deletes = false, dryRun = false, exclude = [] } = options;
+  const { every, inbox = false, maxDelete, settled = 0 } = options;
   await using device = await openDevice(context);
   const own = await ownDirectory(context.home);
   await own.check(root);
@@ -89,15 +136,33 @@ async function sync(
   }
   const lines = isToHere ? await readRemoteIgnore(files, names) : await readLocalIgnore(root);
   const rules = new IgnoreRules([...lines, ...exclude], !isToHere || lines.length === 0);
-  const options = {
+  const all = {
     compare: checksum ? "digest" : "time",
     delete: deletes,
+    maxDelete,
     dryRun,
     settled,
     filter: ({ path, kind }: TreeEntry) => !rules.ignores(path, kind === "directory"),
   } as const;
-  await transfers.copy(files, [{ names, root, listsUnchanged: false, options }]);
+  try {
+    await transfers.copy(files, [{ names, root, listsUnchanged: false, options: all }]);
+  } catch (error) {
+    // Before a later pass continues.
+    if (every !== undefined) transfers.finish();
+    throw error;
+  }
   return transfers.finish();
+}
+
+function parseCount(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError(`must be a number; got ${JSON.stringify(text)}`);
+}
+
+function parseEvery(text: string): number {
+  const seconds = parseSeconds(text);
+  if (seconds > 0) return seconds;
+  throw new InvalidArgumentError("must be more than 0 seconds");
 }
 
 async function checkLocal(root: string, isTarget: boolean): Promise<void> {

@@ -613,7 +613,11 @@ Deno.test("a list that never ends is given up", async () => {
   const headers = { "content-type": "application/json" };
   await using serving = serve(() => [200, "OK", headers, new ChunkedBody(endless)]);
   const { signal } = new AbortController();
-  using connections = new PeerConnections(serving.makeClient(), signal, () => {});
+  using connections = new PeerConnections(
+    (options) => Promise.resolve(serving.makeClient(options)),
+    signal,
+    () => {},
+  );
   const list = () => new RemoteFiles(connections, "c", "share", signal, 500).list([]);
   const problem = "the directory has more than 500 files and directories: name smaller parts of it";
   await assertRejects(list, Failure, problem);

@@ -26,9 +26,17 @@ import { show, TreeNode } from "@degu/internal/files/tree.ts";
 import { sameFile } from "@degu/internal/files/tree_plan.ts";
 import { AgentHomes, runAgent, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
 import { runScript, spawnScript } from "@degu/testing/processes.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";
-import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { TextLineStream } from "@std/streams";
 
 // The command line, and signals.
@@ -247,7 +255,7 @@ Deno.test("if there is no device, or no such peer, the error says what to do", a
   await homes.fail("viewer", 3, unknown, ["ping", "toaster"]);
 });
 
-Deno.test("an address at which nobody answers is waited for no longer than 10 s, a peer that is busy for longer", async () => {
+Deno.test("an address at which nobody answers is waited for no longer than 5 s, a peer that is busy for longer", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   await record(viewer, camera, { addresses: [["127.0.0.1", 1]] });
@@ -256,8 +264,26 @@ Deno.test("an address at which nobody answers is waited for no longer than 10 s,
     const context = { home: viewer.dir, output: new Output({}), signal, options };
     const client = await openClient(context, viewer, "camera");
     const { connectTimeout }: DeviceClientOptions = client.options;
-    assertEquals([connectTimeout, client.timeout], [10, 90]);
+    assertEquals([connectTimeout, client.timeout], [5, 90]);
   }
+});
+
+Deno.test("a peer that is silent at the given address is also looked for at the stored ones", async () => {
+  await using devices = await TestDevices.create();
+  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
+  await record(camera, viewer);
+  await using server = camera.listen(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
+  server.serveForever();
+  await server.ready;
+  await record(viewer, camera, { addresses: [server.address as [string, number]] });
+  const { signal } = new AbortController();
+  const options = { address: ["127.0.0.1", await unusedPort()] as const };
+  const context = { home: viewer.dir, output: new Output({}), signal, options };
+  const given = await openClient(context, viewer, "camera");
+  await assertRejects(() => given.connect(), Deno.errors.ConnectionRefused);
+  const again = await openClient(context, viewer, "camera", {}, true);
+  using connection = await again.connect();
+  assertEquals((await connection.get("/")).status, 204);
 });
 
 // Why a command failed: exit codes and messages.

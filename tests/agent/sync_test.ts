@@ -1,8 +1,8 @@
 /** degu sync, and what is said of the trees that commands copy. */
 import { formatAddress } from "@degu/degu/base";
-import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
-import { skipPauses } from "@degu/testing/clock.ts";
+import { fastTimeouts, skipPauses, steppedTimeouts } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
@@ -291,6 +291,102 @@ Deno.test("sync is of two directories, one of them on another device", async () 
   assertEquals(await content(target), { "kept": "1" });
 });
 
+Deno.test("sync --max-delete: rather none than more, with the number, and the rest is copied", async () => {
+  await using ends = await setUp("to a peer", { "a": "1" }, { "old": "2", "d/older": "3" });
+  const { files, source, target, sync } = ends;
+  const told = await sync(["--delete", "--max-delete", "2", "--json"]);
+  assertEquals(told.code, 1);
+  const problem = "nothing is deleted: it would be 3 deletions, more than --max-delete 2 allows";
+  assertEquals(told.errors[0], `to:: ${problem}`);
+  assertEquals(told.objects.at(-1), { path: "camera:to", deletions: 3, error: problem });
+  assertEquals(told.summary, "1 file copied, 1 B");
+  assertEquals(await content(target), { "a": "1", "d": null, "d/older": "3", "old": "2" });
+  const { summary } = await sync(["--delete", "--max-delete", "3"]);
+  assertEquals(summary, "0 files copied, 0 B; 1 up to date; 3 deleted");
+  assertEquals(await content(target), { "a": "1" });
+  const wrong = [["add it", "3"], ["must be a number", "-1"], ["must be a number", "x"]] as const;
+  for (const [said, count] of wrong) {
+    await files.fail(2, said, "sync", `--max-delete=${count}`, source, "camera:to");
+  }
+});
+
+// Passes that are repeated.
+
+const EVERY = ["sync", "--every", "7"];
+
+Deno.test("sync --every prints what a pass has changed, and each error when it comes and when it is over", async () => {
+  await using ends = await setUp("to a peer", { "a": "1" }, { "b/x": "in the way" });
+  const { files, source, target } = ends;
+  using pauses = steppedTimeouts(7000);
+  await using agent = files.start([...EVERY, source, "camera:to"]);
+  const steps: [expected: string[], change: () => unknown][] = [
+    [["1 file copied, 1 B"], () => {}],
+    [[], () => {}],
+    [["degu: error: IN_THE_WAY"], () => fill(source, { "b": "2" })],
+    [["degu: error: OFF"], () => files.kill()],
+    [["over: OFF"], () => files.serve()],
+    [["1 file copied, 1 B; 1 up to date"], () => fill(source, { "c": "3" })],
+    [
+      ["1 file copied, 1 B; 2 up to date", "over: IN_THE_WAY"],
+      () => Deno.remove(`${target}/b`, { recursive: true }),
+    ],
+    [["degu: error: OFF"], () => files.kill()],
+    [[], () => {}],
+    [["over: OFF"], () => files.serve()],
+    [["degu: error: OFF"], () => files.kill()],
+    [["1 file copied, 2 B; 2 up to date", "over: OFF"], async () => {
+      await fill(source, { "a": "44" });
+      await files.serve();
+    }],
+  ];
+  await pauses.begun();
+  for (const [, change] of steps.slice(1)) {
+    await change();
+    await pauses.end();
+  }
+  agent.kill("SIGINT");
+  const { code, stdout, stderr } = await agent.ended();
+  const told = stderr.replaceAll(/ in \d+:\d\d/g, "")
+    .replaceAll(/no address answers: .*/g, "OFF")
+    .replaceAll(/\S+: a directory has this name at the target.*/g, "IN_THE_WAY");
+  assertEquals(told.split("\n").slice(0, -1), steps.flatMap(([expected]) => expected));
+  assertEquals([code, stdout], [0, ""]);
+  assertEquals(await content(target), { "a": "44", "b": "2", "c": "3" });
+});
+
+Deno.test("sync --every ends as its last pass, with --json all is objects, and a pass under way is interrupted", async () => {
+  await using ends = await setUp("to a peer", { "a": "1", "b": "2" }, { "b/x": "in the way" });
+  const { files, source } = ends;
+  {
+    using pauses = steppedTimeouts(7000);
+    await using agent = files.start([...EVERY, "--json", source, "camera:to"]);
+    await pauses.begun();
+    await pauses.end();
+    agent.kill("SIGINT");
+    const end = await agent.ended();
+    assertEquals(end.code, 1, end.stderr);
+    assertEquals(objectsOf(end).map(({ to }) => to), ["camera:to/a", "camera:to/b"]);
+  }
+  await Deno.remove(`${source}/b`);
+  await Deno.writeFile(`${source}/large`, randomBytes(3_000_000));
+  await using relay = new CuttingRelay(files.address);
+  relay.stallAfter(1_000_000);
+  const address = ["--address", formatAddress(relay.address)];
+  await using agent = files.start([...EVERY, ...address, source, "camera:to"]);
+  await untilFile(files.inbox, (_, size) => size > 500_000);
+  agent.kill("SIGINT");
+  const { code, stderr } = await agent.ended();
+  assertEquals([code, stderr], [130, "degu: error: interrupted\n"]);
+});
+
+Deno.test("sync --every says at once what would never work", async () => {
+  await using ends = await setUp("to a peer", { "a": "1" });
+  const { files, source } = ends;
+  await files.fail(3, 'there is no peer "desk"', ...EVERY, source, "desk:to");
+  await files.fail(2, "leave out --every", ...EVERY, "--dry-run", source, "camera:to");
+  await files.fail(2, "more than 0", "sync", "--every", "0", source, "camera:to");
+});
+
 // What is said of trees, by all commands that copy them.
 
 Deno.test("sync to here: links and special files are warnings that name them: 0", async () => {
@@ -431,6 +527,35 @@ test("a connection that breaks off loses, repeats and hides nothing", async (dir
     await Deno.remove(target, { recursive: true });
     await Deno.mkdir(target);
   }
+});
+
+test("a connection that falls silent loses, repeats and hides nothing", async (direction) => {
+  const tree = Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`d/${i}`, `${i}`]));
+  await using ends = await setUp(direction, tree);
+  const { files, source, target, sync } = ends;
+  for (const name of ["one", "two"]) {
+    await Deno.writeFile(`${source}/${name}`, randomBytes(2_000_000));
+  }
+  await using relay = new CuttingRelay(files.address);
+  relay.stallAfter(1_000_000);
+  using _silence = fastTimeouts((milliseconds) => milliseconds === 10_000, 100);
+  const { code, errors, results, notes, summary } = await sync([
+    "--address",
+    formatAddress(relay.address),
+  ]);
+  assertEquals([code, errors], [0, []]);
+  // On a slow disk there may be a silence before.
+  assertEquals([...new Set(notes.slice(0, -1))], [
+    "nothing has arrived for 10 s; connecting again",
+  ]);
+  assertEquals(
+    results.toSorted(),
+    ["d", "one", "two"].flatMap((name) =>
+      name === "d" ? Object.keys(tree).map((path) => `to:${path}`) : [`to:${name}`]
+    ).toSorted(),
+  );
+  assert(summary!.startsWith("62 files copied, "), summary);
+  assertEquals(await content(target), await content(source));
 });
 
 Deno.test("sync to here: a peer that always breaks off at the same place is given up", async () => {

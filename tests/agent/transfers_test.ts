@@ -1,20 +1,26 @@
 /** Transfers that are interrupted, and the connections that they use. */
 import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu";
-import type { Client } from "@degu/degu/client";
+import type { Client, ClientOptions } from "@degu/degu/client";
 import { deleteFile } from "@degu/degu/files";
 import type { ServerOptions, Session } from "@degu/degu/server";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
 import { entries, fill } from "@degu/testing/directories.ts";
-import { setClockAhead, skipPauses } from "@degu/testing/clock.ts";
+import { fastTimeouts, setClockAhead, skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { untilRefused, within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { Buffer } from "node:buffer";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 
 // Transfers that are interrupted: by the network, by a signal, by the other end.
 
@@ -67,6 +73,23 @@ Deno.test("interruptions", async (t) => {
     }
   });
 
+  await step("a connection that falls silent is replaced, and the transfer resumes", async () => {
+    for (const [args, dir] of cases) {
+      await using relay = new CuttingRelay(files.address);
+      relay.stallAfter(CUT);
+      using _silence = fastTimeouts((milliseconds) => milliseconds === 10_000, 100);
+      const end = await startOver(relay, args).ended();
+      assertEquals([end.code, end.stderr.split("\n")[0]], [
+        0,
+        "nothing has arrived for 10 s; connecting again",
+      ], end.stderr);
+      const [object, ...others] = objectsOf(end);
+      assertEquals(others, []);
+      assert(Number(object!["resumedFrom"]) > 1_000_000, Deno.inspect(object));
+      assert(await isWhole(dir));
+    }
+  });
+
   await step("Ctrl-C keeps what has arrived, says how to resume, and that works", async () => {
     for (const [args, dir] of cases) {
       {
@@ -86,19 +109,49 @@ Deno.test("interruptions", async (t) => {
     assertEquals(await entries(to), ["large"]);
   });
 
-  await step("a peer that does not answer is retried for a while", async () => {
+  await step("a peer that is off is said at once; --wait waits for it, quietly", async () => {
     await files.kill();
-    using pauses = skipPauses();
-    await using agent = files.start(["get", "camera:large", to], {
-      // The second pause is for the peer to come back.
-      onText: (_to, text) => text.includes("(1 of 3)") && pauses.note(text),
+    const get = ["get", "camera:large", to];
+    for (const options of [[], ["--wait", "0.05"]]) {
+      const { code, stderr } = await files.run(...get, ...options);
+      assertEquals(code, 1);
+      assertMatch(stderr, /^degu: error: no address answers: connect ECONNREFUSED .*\n$/);
+    }
+    const paused = Promise.withResolvers<void>();
+    const isPause = (milliseconds: number) => milliseconds === 2000;
+    using _pauses = fastTimeouts((milliseconds) => {
+      if (isPause(milliseconds)) paused.resolve();
+      return isPause(milliseconds);
     });
-    await agent.message("trying again in 1 s (1 of 3)");
-    await agent.message("trying again in 2 s (2 of 3)");
+    await using agent = files.start([...get, "--wait", "60"]);
+    await paused.promise;
     await files.serve();
     const { code, stderr } = await agent.ended();
     assertEquals(code, 0, stderr);
+    assertMatch(stderr, /^1 file copied, [^\n]*\n$/);
     assert(await isWhole(to));
+  });
+
+  await step("a peer that is away in the middle of a transfer is waited for, too", async () => {
+    for (const [args, dir] of cases) {
+      const paused = Promise.withResolvers<void>();
+      const relay = new CuttingRelay(files.address);
+      relay.stallAfter(CUT);
+      using _pauses = fastTimeouts((milliseconds) => {
+        if (milliseconds === 2000) paused.resolve();
+        return milliseconds === 2000;
+      });
+      await using agent = startOver(relay, [...args, "--wait", "60"]);
+      await arrives(dir);
+      await relay[Symbol.asyncDispose]();
+      await paused.promise;
+      await using _again = new CuttingRelay(files.address, Number(relay.address[1]));
+      const end = await agent.ended();
+      assertEquals(end.code, 0, end.stderr);
+      assert(!end.stderr.includes("trying again"), end.stderr);
+      assert(Number(objectsOf(end)[0]?.["resumedFrom"]) > 1_000_000);
+      assert(await isWhole(dir));
+    }
   });
 
   await step("a peer that forgets this device refuses the rest, and shows nothing", async () => {
@@ -150,27 +203,33 @@ function setUpCalls(
     onNote = () => {},
     silence = 10_000,
     skipped = NaN,
+    retries = 3,
   } = {},
 ) {
   const serving = serve(app, server);
   const notes: string[] = [];
   const pauses = skipPauses(skipped);
   const stop = new AbortController();
+  let clients = 0;
   const connections = new PeerConnections(
-    serving.makeClient(),
+    (options) => {
+      clients++;
+      return Promise.resolve(serving.makeClient(options));
+    },
     stop.signal,
     (text) => {
       pauses.note(text);
       if (notes.push(text) === endsAt) stop.abort(new Error("stop"));
       onNote();
     },
-    3,
-    silence,
+    { silence, retries },
   );
   return {
     serving,
     notes,
     connections,
+    /** How many clients the connections have made. */
+    clients: () => clients,
     [Symbol.asyncDispose]: async () => {
       connections[Symbol.dispose]();
       pauses[Symbol.dispose]();
@@ -201,9 +260,14 @@ Deno.test("there are as many connections as simultaneous calls; one that was clo
   assertEquals(notes, []);
 });
 
-Deno.test("a call is retried, and several that fail at the same time are reported once", async () => {
+Deno.test("a call is retried if anything has moved, and several that fail at the same time are reported once", async () => {
   await using test = setUpCalls(undefined, { endsAt: 1 });
   const { serving, connections, notes } = test;
+  const { signal } = new AbortController();
+  const connect = (options: ClientOptions) => Promise.resolve(serving.makeClient(options));
+  using once = new PeerConnections(connect, signal, (text) => notes.push(text), { retries: 0 });
+  using late = new PeerConnections(connect, signal, (text) => notes.push(text));
+  for (const each of [connections, once]) await each.call(ask);
   serving.server.close();
   await serving.done;
   await untilRefused(serving.address);
@@ -211,26 +275,130 @@ Deno.test("a call is retried, and several that fail at the same time are reporte
     connections.call(ask),
     connections.call((client) => client.request("GET", "/")),
   ];
-  for (const call of calls) await assertRejects(() => call, Error, "stop");
+  await Promise.all(calls.map((call) => assertRejects(() => call, Error, "stop")));
   assertEquals(notes.length, 1);
   assertEquals(notes[0]?.endsWith("; trying again in 1 s (1 of 3)"), true, notes[0]);
-  const { signal } = new AbortController();
-  using once = new PeerConnections(serving.makeClient(), signal, () => notes.push(""), 0);
-  await assertRejects(() => once.call(ask), Deno.errors.ConnectionRefused);
+  for (const each of [once, late]) {
+    await assertRejects(() => each.call(ask), Deno.errors.ConnectionRefused);
+  }
   assertEquals(notes.length, 1);
 });
 
-Deno.test("a silence is reported once, and another one again", async () => {
-  const answers = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  const app = async () => {
-    await answers[0]!.promise;
-    answers.shift();
+Deno.test("while a peer is waited for, no silence is reported", async () => {
+  await using test = setUpCalls();
+  const { serving, notes } = test;
+  serving.server.close();
+  await serving.done;
+  await untilRefused(serving.address);
+  const stop = new AbortController();
+  let pauses = 0;
+  using _pauses = fastTimeouts((milliseconds) => {
+    if (milliseconds !== 2000) return false;
+    if (++pauses === 3) stop.abort(new Error("stop"));
+    return true;
+  });
+  const connect = (options: ClientOptions) => Promise.resolve(serving.makeClient(options));
+  const note = (text: string) => notes.push(text);
+  using connections = new PeerConnections(connect, stop.signal, note, { silence: 50, wait: 60 });
+  await assertRejects(() => connections.call(ask), Error, "stop");
+  assertEquals([pauses, notes], [3, []]);
+});
+
+/**
+ * A peer that leaves its first calls without an answer, each on a connection of its own, and answers
+ * on other connections.
+ */
+function makeSilent(calls: number, onAnswer: () => unknown = () => {}) {
+  const requests: string[] = [];
+  const ended: Promise<void>[] = [];
+  const app: App = async ({ method }, session) => {
+    requests.push(method);
+    if (method === "DELETE" && --calls >= 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      session.signal.addEventListener("abort", () => resolve());
+      ended.push(promise);
+      await promise;
+    } else await onAnswer();
     return NOTHING;
   };
-  await using test = setUpCalls(app, { silence: 100, onNote: () => answers[0]!.resolve() });
-  for (let i = 0; i < 2; i++) await test.connections.call(ask);
-  assertEquals(test.notes, Array(2).fill("nothing has arrived for 0.1 s; still waiting"));
+  return { app, requests, ended };
+}
+
+Deno.test("a connection that is silent is dropped once the peer answers on another one, and the call goes on there", async () => {
+  const { app, requests, ended } = makeSilent(1);
+  await using test = setUpCalls(app, { silence: 100 });
+  await test.connections.call(ask);
+  await within(Promise.all(ended), "the end of the silent connection");
+  assertEquals(requests, ["DELETE", "GET", "DELETE"]);
+  assertEquals(test.notes, ["nothing has arrived for 0.1 s; connecting again"]);
   // No timer is left: the sanitizer would find it.
+});
+
+Deno.test("a peer that is only busy gets twice as long each time", async () => {
+  const { app, requests } = makeSilent(4);
+  await using test = setUpCalls(app, { silence: 10 });
+  await test.connections.call(ask);
+  assertEquals(requests.filter((method) => method === "DELETE").length, 5);
+  assertEquals(
+    test.notes,
+    [10, 20, 40, 80].map((ms) => `nothing has arrived for ${ms / 1000} s; connecting again`),
+  );
+});
+
+Deno.test("a connection on which anything moves while another one is tried, is kept", async () => {
+  const asked = Promise.withResolvers<void>();
+  const answered = Promise.withResolvers<void>();
+  const requests: string[] = [];
+  const app: App = async ({ method }) => {
+    requests.push(method);
+    if (method === "GET") {
+      asked.resolve();
+      await answered.promise;
+    } else if (requests.length === 1) await asked.promise;
+    return NOTHING;
+  };
+  await using test = setUpCalls(app, { silence: 50 });
+  await test.connections.call(ask);
+  await test.connections.call(async (client) => {
+    answered.resolve();
+    await ask(client);
+  });
+  assertEquals(requests, ["DELETE", "GET", "DELETE"]);
+  assertEquals(test.notes.length, 1);
+});
+
+Deno.test("a silence of a call that must not be made twice is reported, and nothing else", async () => {
+  const answer = Promise.withResolvers<void>();
+  const requests: string[] = [];
+  const app: App = async ({ method }) => {
+    requests.push(method);
+    await answer.promise;
+    return NOTHING;
+  };
+  const options = { silence: 50, retries: 0, onNote: () => answer.resolve() };
+  await using test = setUpCalls(app, options);
+  await test.connections.call(ask);
+  assertEquals([requests, test.clients(), test.notes], [
+    ["DELETE"],
+    1,
+    ["nothing has arrived for 0.05 s; still waiting"],
+  ]);
+});
+
+Deno.test("a call that works on this device, as to hash a file, waits for nobody", async () => {
+  await using test = setUpCalls();
+  const third = Promise.withResolvers<void>();
+  let silences = 0;
+  using _timeouts = fastTimeouts((milliseconds) => {
+    if (milliseconds !== 10_000) return false;
+    if (++silences === 3) third.resolve();
+    return true;
+  }, 1000);
+  await test.connections.call(async (client) => {
+    await ask(client);
+    await within(third.promise, "three silences");
+  });
+  assertEquals(test.notes, []);
 });
 
 Deno.test("a peer that hangs up twice in a row has refused; one that hangs up once has only ended a connection", async () => {

@@ -110,30 +110,43 @@ function startCutter(
   return Object.assign(counter, { port, [Symbol.asyncDispose]: dispose });
 }
 
-Deno.test("a handshake that breaks off is tried ten times, and its error is not that of a used line", async () => {
+Deno.test("a connection that breaks off is tried ten times at either port, and its error is not that of a used line", async (t) => {
+  for (const place of ["TLS", "plain"] as const) await t.step(place, () => assertTenTries(place));
+});
+
+async function assertTenTries(place: "TLS" | "plain") {
   await using setup = await openInvitation(["viewer"]);
   const { camera, viewer, invitation } = setup;
+  const [host, ...ports] = lineAddressOf(invitation);
+  const index = ["TLS", "plain"].indexOf(place);
+  const start = (cuts: number) => startCutter([host, ports[index]!], cuts);
+  const lineTo = ({ port }: { port: number }) => {
+    const [encrypted, plain] = ports.with(index, port) as [number, number];
+    return lineWith(invitation.line, [[host, encrypted, plain]]);
+  };
   using timeouts = fastTimeouts((milliseconds) => milliseconds < 1000);
   // Half of each pause is random; the others are limits of seconds, and turns of the event loop.
   const { random } = Math;
   const pauses = () => timeouts.started.splice(0).filter((each) => each >= 25 && each < 1000);
   {
     Math.random = () => 1;
-    await using cutter = startCutter(addressOf(invitation), Infinity);
-    const line = lineWith(invitation.line, [["127.0.0.1", cutter.port]]);
-    const error = await assertRejects(() => viewer.join(line), DeguError, "overloaded");
+    await using cutter = start(Infinity);
+    const joining = () => viewer.join(lineTo(cutter));
+    const error = await assertRejects(joining, DeguError, "overloaded");
     assert(!error.message.startsWith("this line is not open"), error.message);
     assertEquals(cutter.count, 10);
     assert(timeouts.started.includes(60_000), "the limit of all of it");
     assertEquals(pauses(), [50, 100, 200, 400, 600, 600, 600, 600, 600]);
   }
   Math.random = () => 0;
-  await using cutter = startCutter(addressOf(invitation), 4);
-  const line = lineWith(invitation.line, [["127.0.0.1", cutter.port]]);
-  const [peer] = await within(Promise.all([viewer.join(line), invitation.paired]), "paired");
+  await using cutter = start(4);
+  const joining = viewer.join(lineTo(cutter));
+  const [peer] = await within(Promise.all([joining, invitation.paired]), "paired");
   Math.random = random;
-  assertEquals([peer.id, cutter.count, pauses()], [camera.id, 6, [25, 50, 100, 200]]);
-});
+  // Of TLS there are two connections.
+  const count = place === "TLS" ? 6 : 5;
+  assertEquals([peer.id, cutter.count, pauses()], [camera.id, count, [25, 50, 100, 200]]);
+}
 
 Deno.test("pairing succeeds even if one address of the line is dead and another an impostor's", async () => {
   await using setup = await openInvitation(["viewer", "impostor"]);

@@ -2,6 +2,7 @@
 import type { Invitation } from "@degu/degu/device";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { converse, opensslTest } from "@degu/testing/tls_openssl.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
@@ -12,6 +13,8 @@ import {
   base64url,
   commitmentOf,
   introductionOf,
+  LOOPBACK,
+  makeDevices,
   messageOf,
   numberOf,
   openInvitation,
@@ -497,4 +500,38 @@ Deno.test("while a question is open a line still needs no certificate, whoever s
   await second.answer(204);
   second.socket.end();
   assertEquals((await within(invitation.paired, "it is paired")).id, other.id);
+});
+
+Deno.test("while a right secret is being answered no number is confirmed: an invitation is for one pairing", async () => {
+  await using devices = await makeDevices("camera", "viewer", "other");
+  const { camera, viewer, other } = devices;
+  const options = { listen: LOOPBACK, confirm: () => true };
+  await using invitation = await camera.device.invite(options);
+  using thief = await Stranger.connect(addressOf(invitation));
+  const asked = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  // The answer needs to know where this device serves, which may take long.
+  const slow = patch(Deno, "readDir", (readDir) => (path) => {
+    slow[Symbol.dispose]();
+    asked.resolve();
+    return (async function* () {
+      await gate.promise;
+      yield* readDir(path);
+    })();
+  });
+  using _slow = slow;
+  thief.post("/secret", introductionOf(invitation.line, other));
+  await within(asked.promise, "the secret is right");
+  using joiner = await RawJoiner.commit(invitation, viewer);
+  await joiner.reveal();
+  using secure = await joiner.confirm();
+  assertEquals(await secure.end(), "");
+  gate.resolve();
+  const { value } = await thief.answer(200);
+  using second = await Stranger.connect(addressOf(invitation), other);
+  second.post("/value", { value });
+  await second.answer(204);
+  second.socket.end();
+  assertEquals((await within(invitation.paired, "it is paired")).id, other.id);
+  assertEquals((await camera.peers()).map(({ id }) => id), [other.id]);
 });

@@ -618,7 +618,6 @@ Deno.test("an address that does not answer a commitment is followed by the next 
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await using refusing = startHostile(() => answerOf("", "403 Forbidden"));
   await using other = startHostile(() => "SSH-2.0-OpenSSH\r\n\r\n");
-  using timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 50);
   const addresses: Address[] = [
     ["127.0.0.1", await unusedPort()],
     ["127.0.0.1", (silent.addr as Deno.NetAddr).port],
@@ -626,16 +625,21 @@ Deno.test("an address that does not answer a commitment is followed by the next 
     ...other.addresses,
     ["localhost", plainOf(invitation)[1]],
   ];
-  const nobody = viewer.joinByNumber({ addresses: addresses.slice(0, 4) }, unasked);
-  const { cause } = await assertRejects(() => nobody, DeguError, "no device invites at these");
-  const [refused, late, ...others] = (cause as AggregateError).errors;
-  assert(refused instanceof Deno.errors.ConnectionRefused);
-  assert(late instanceof Deno.errors.TimedOut);
-  assertEquals(others.length, 2);
-  const both = Promise.all([viewer.joinByNumber({ addresses }, yes), invitation.paired]);
+  {
+    using timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 50);
+    const nobody = viewer.joinByNumber({ addresses: addresses.slice(0, 4) }, unasked);
+    const { cause } = await assertRejects(() => nobody, DeguError, "no device invites at these");
+    const errors: unknown[] = (cause as AggregateError).errors;
+    assert(errors[0] instanceof Deno.errors.ConnectionRefused);
+    assert(errors[1] instanceof Deno.errors.TimedOut);
+    assertEquals(errors.length, 4);
+    assert(timeouts.started.includes(5000));
+  }
+  // Whoever answers has the whole time, however slow the machine is.
+  const answering = { addresses: addresses.toSpliced(1, 1) };
+  const both = Promise.all([viewer.joinByNumber(answering, yes), invitation.paired]);
   await within(both, "the two are paired");
   assertEquals([refusing.count, other.count], [2, 2]);
-  assert(timeouts.started.includes(5000));
 });
 
 Deno.test("an inviter that goes on otherwise, or ends its connection, has not confirmed", async () => {

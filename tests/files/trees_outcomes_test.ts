@@ -50,6 +50,47 @@ const rows: readonly Row[] = [
     { compare: "time" },
     { outcomes: "a =b =c d e =f", left: "a b c d=longer e=** f=*" },
   ],
+  [
+    "maxDelete: as many as that are deleted, directories too, and what gives way",
+    "a f d/x",
+    "a old/y f/z d",
+    { delete: true, maxDelete: 5 },
+    { outcomes: "=a f d/x", deleted: "d f f/z old old/y" },
+  ],
+  [
+    "maxDelete: of more none is deleted, and the rest is copied",
+    "a new",
+    "a old/y",
+    { delete: true, maxDelete: 1 },
+    { outcomes: "=a new", kept: "limit", left: "a new old/y" },
+  ],
+  [
+    "maxDelete: what would give way stays, and its place is not taken",
+    "a f d/x d/e/ l new",
+    "a f/z d l->a",
+    { delete: true, maxDelete: 2 },
+    {
+      outcomes: "=a !f !d !d/x !d/e l new",
+      codes: ["CONFLICT"],
+      kept: "limit",
+      left: "a f/z d l new",
+    },
+  ],
+  [
+    "maxDelete: what stays anyway does not count",
+    "a",
+    "a old d/l->x",
+    { delete: true, maxDelete: 1 },
+    { outcomes: "=a", deleted: "old", left: "a d/l->x" },
+  ],
+  ["maxDelete: an empty source is said before", "", "old", { delete: true, maxDelete: 0 }, {
+    kept: "empty",
+    left: "old",
+  }],
+  ["maxDelete: without delete there is no limit", "a", "a old", { maxDelete: 0 }, {
+    outcomes: "=a",
+    left: "a old",
+  }],
   ["a large file of another time gets it, and is not sent", "a=*@3000 b", "a=*", {}, {
     outcomes: "a b",
     there: LARGE.length,

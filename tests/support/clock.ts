@@ -80,6 +80,29 @@ export function fastTimeouts(isFast: (milliseconds: number) => boolean, speed = 
   return { started, [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout) };
 }
 
+/** Makes each timeout of so many milliseconds last until `end` is called, until disposed of. */
+export function steppedTimeouts(milliseconds: number) {
+  const { setTimeout } = globalThis;
+  let begun = Promise.withResolvers<() => void>();
+  globalThis.setTimeout = ((run: () => void, given = 0, ...args: []) => {
+    if (given !== milliseconds) return setTimeout(run, given, ...args);
+    begun.resolve(run);
+    return 0;
+  }) as typeof setTimeout;
+  return {
+    /** Waits until a timeout has begun. */
+    begun: async () => void await begun.promise,
+    /** Ends the timeout, and waits until the next one has begun. */
+    end: async () => {
+      const run = await begun.promise;
+      begun = Promise.withResolvers();
+      run();
+      await begun.promise;
+    },
+    [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout),
+  };
+}
+
 /**
  * Stops the clock of `performance` until disposed of. A test can move it on by seconds; timers go
  * on.

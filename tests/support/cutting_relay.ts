@@ -21,12 +21,14 @@ export async function passOn(
 
 /** Relays to a server until disposed of. */
 export abstract class Relay implements AsyncDisposable {
-  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #listener: Deno.TcpListener;
   readonly #conns = new Set<Deno.Conn>();
   readonly #accepting: Promise<void>;
   readonly #running: Promise<void>[] = [];
 
-  constructor(server: Address) {
+  /** @param port The port to listen at, such as that of an earlier relay; a free one if left out. */
+  constructor(server: Address, port = 0) {
+    this.#listener = Deno.listen({ hostname: "127.0.0.1", port });
     this.#accepting = this.#accept(server);
   }
 
@@ -119,8 +121,9 @@ export class CuttingRelay extends Relay {
         const passed = Math.min(count, this.#left, own.left);
         this.#left -= passed;
         own.left -= passed;
-        for (let at = 0; at < passed;) at += await to.write(buffer.subarray(at, passed));
+        // At once: another connection may come between.
         if (this.#left === 0 && this.#stalls) [this.#left, own.stalls] = [Infinity, true];
+        for (let at = 0; at < passed;) at += await to.write(buffer.subarray(at, passed));
         if (this.#left === 0) this.closeAll();
         if (own.left === 0) break;
       }

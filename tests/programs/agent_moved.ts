@@ -1,0 +1,59 @@
+/**
+ * Transfers in the middle of which a device gets another address: first the one that runs the command, then the one that serves; and a
+ * command whose peer is off. Prints what the commands have said, and how long they took, as JSON.
+ */
+
+import { acquaint, grows, Machine, network, slowDown, until } from "@degu/testing/agent_lab.ts";
+import type { RunningAgent } from "@degu/testing/agents.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
+import { Buffer } from "node:buffer";
+
+const BYTES = 8_000_000;
+
+const [dir = ""] = Deno.args;
+const [camera, viewer] = await Promise.all([
+  Machine.make("camera", dir),
+  Machine.make("viewer", dir),
+]);
+await network([[camera, "fe80::1/64"], [viewer, "fe80::2/64"]]);
+// Nothing is at the address that is known.
+await acquaint(camera, viewer, "fd00::1");
+const [share, inbox] = [`${camera.dir}/share`, `${camera.dir}/inbox`];
+await Deno.mkdir(share);
+const content = randomBytes(BYTES);
+for (const path of [`${share}/a`, `${viewer.dir}/b`]) await Deno.writeFile(path, content);
+const serving = camera.start(["serve", "--announce", "--share", share, "--inbox", inbox]);
+await serving.message("announced in the local network as camera");
+for (const machine of [camera, viewer]) await slowDown(machine, "20mbit");
+
+async function move(machine: Machine, from: string, to: string): Promise<void> {
+  await machine.addAddress(`${to}/64`);
+  await machine.ip("address", "delete", `${from}/64`, "dev", "lan");
+}
+
+async function end(running: RunningAgent) {
+  const begin = performance.now();
+  const { code, stdout, stderr } = await running.ended();
+  const seconds = (performance.now() - begin) / 1000;
+  return { code, stderr, seconds, objects: code === 0 ? JSON.parse(stdout) : null };
+}
+
+const isWhole = async (path: string) => Buffer.from(await Deno.readFile(path)).equals(content);
+
+const putting = viewer.start(["--json", "put", "--find", `${viewer.dir}/b`, "camera:"]);
+await until("a part of b", await grows(inbox, BYTES / 4));
+await move(viewer, "fe80::2", "fe80::22");
+const client = { ...await end(putting), isWhole: await isWhole(`${inbox}/b`) };
+
+const getting = viewer.start(["--json", "get", "--find", "camera:a", viewer.dir]);
+await until("a part of a", await grows(viewer.dir, BYTES / 4));
+await move(camera, "fe80::1", "fe80::11");
+const server = { ...await end(getting), isWhole: await isWhole(`${viewer.dir}/a`) };
+
+// Whatever is sent to the known address vanishes.
+await viewer.addAddress("fd00::2/64");
+await viewer.ip("neighbor", "add", "fd00::1", "lladdr", "02:00:00:00:00:01", "dev", "lan");
+const off = await end(viewer.start(["get", "camera:a", viewer.dir]));
+await serving[Symbol.asyncDispose]();
+console.log(JSON.stringify({ client, server, off }));
+Deno.exit();
