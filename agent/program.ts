@@ -198,7 +198,9 @@ function problemOf({ code, message }: CommanderError, command: Command): string 
     const meant = meantBy(typed, command);
     return `unknown command '${typed}'${meant === null ? "" : ` (Did you mean ${meant}?)`}`;
   }
-  const takesFiles = command.registeredArguments.some((each) => /path|from|to/.test(each.name()));
+  const takesFiles = command.registeredArguments.some((each) =>
+    /path|from|to|file/.test(each.name())
+  );
   return code === "commander.unknownOption" && takesFiles
     ? `${problem}; if it is the name of a file, write ./ before it`
     : problem;

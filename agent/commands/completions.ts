@@ -38,6 +38,7 @@ const COMPLETERS = {
 /** The completions of each placeholder in angle brackets. */
 const KINDS: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]>> = {
   dir: ["directory"],
+  file: ["file"],
   peer: ["peer"],
   "peer:path": ["remote"],
   path: ["remote", "file"],

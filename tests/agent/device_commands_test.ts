@@ -241,6 +241,8 @@ complete_line() {
     [`ls ph`, "phone:"],
     [`get cam`, "camera:"],
     [`put /tm`, "/tmp"],
+    [`send /tm`, "/tmp"],
+    [`receive /tm`, "/tmp"],
     [`put --se`, "--settled"],
     [`sync --settled x`, ""],
     [`completions f`, "fish"],

@@ -209,7 +209,7 @@ Deno.test("a command that is none leads to the one that is meant, never to the o
     ["pull", "get"],
     ["download", "get"],
     ["push", "put"],
-    ["send", "put"],
+    ["upload", "put"],
     ["copy", "get or put"],
     ["pair", "invite or join"],
     ["status", "peers or ping"],

@@ -1,6 +1,7 @@
 /** mDNS: packets, links, announcing and finding. */
+import type { Address } from "@degu/degu/base";
 import { announce, Responder } from "@degu/internal/agent/mdns/announce.ts";
-import { findAddresses, Hints } from "@degu/internal/agent/mdns/find.ts";
+import { findAddresses, findOffers, Hints } from "@degu/internal/agent/mdns/find.ts";
 import {
   interfacesOf,
   type Link,
@@ -17,6 +18,7 @@ import {
   loadPacketCoder,
   type Outgoing,
   type PacketCoder,
+  PAIR_SERVICE,
   recordsOf,
   SERVICE,
   type Service,
@@ -519,6 +521,24 @@ Deno.test("what one says of a device does not replace what another one has said"
   assertEquals(found.map(([host, port]) => `${host} ${port}`), [
     ...["192.0.2.1 7443", "192.0.2.1 1", "192.0.2.66 7443", "192.0.2.66 1"],
   ]);
+});
+
+Deno.test("an offer has usable addresses only, and one without is none; a server is no offer", async () => {
+  const network = await loopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  const finding = findOffers(PAIR_SERVICE, { seconds: 1, logger: SILENT }, network);
+  const isAsked = ({ questions }: Incoming) => questions.some(({ name }) => name === PAIR_SERVICE);
+  await stranger.hears("the question", isAsked);
+  const say = (letter: string, type: string, ...addresses: string[]) => {
+    const service = { name: "one", id: idOf(letter), port: 1, type };
+    const answers = recordsOf(service, interfaceOf(null, ...addresses));
+    return stranger.send({ type: "response", answers });
+  };
+  await say("c", PAIR_SERVICE, "224.0.0.1", ADDRESS, "0.0.0.0", "::", "ff02::1", "fe80::1");
+  await say("d", PAIR_SERVICE, "224.0.0.1");
+  await say("e", SERVICE, ADDRESS);
+  const expected = { name: "one", id: "c".repeat(16), addresses: [[ADDRESS, 1]] as Address[] };
+  assertEquals(await finding, [expected]);
 });
 
 Deno.test("names that no device has are no hints", () => {

@@ -53,6 +53,12 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
     ]);
     const [atOne, atTwo] = await Promise.all([test.one.ended(), test.two.ended()]);
     assertEquals([atOne.code, atTwo.code], [0, 0], atOne.stdout + atTwo.stdout);
+    for (const { stdout } of [atOne, atTwo]) {
+      assert(!stdout.includes("has not come in"), stdout);
+      // No countdown takes the place of the question.
+      const [, asking = ""] = /asks\.([^]*)Type y or yes/.exec(stdout) ?? [];
+      assert(asking !== "" && !asking.includes("left"), stdout);
+    }
     const [idOne, idTwo] = await Promise.all(
       ["one", "two"].map((name) => test.homes.must(name, ["id"])),
     );

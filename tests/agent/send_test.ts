@@ -16,7 +16,7 @@ import { within } from "@degu/testing/raw_peer.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { makeDevice } from "@degu/testing/device_pairs.ts";
 import { pause } from "@degu/internal/base/pause.ts";
-import { setClockAhead } from "@degu/testing/clock.ts";
+import { setClockAhead, stopClock } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
@@ -255,6 +255,20 @@ Deno.test("nothing but what was named can be read, and nothing written", async (
     assertEquals(await statusOf("PUT", uri), 405, uri);
     assertEquals(await statusOf("DELETE", uri), 405, uri);
   }
+});
+
+Deno.test("a receiver that has not been heard of for 20 s is gone", async () => {
+  using clock = stopClock();
+  const sending = new Sending([], { warn: () => {} }, () => {});
+  const begun = performance.now();
+  const { signal } = new AbortController();
+  for (const [seconds, isHere] of [[0, true], [20, true], [1, false]] as const) {
+    clock.pass(seconds);
+    assertEquals(sending.isHere("x", begun), isHere, `${seconds}`);
+  }
+  const gone = sending.gone("x", signal);
+  clock.pass(21);
+  await gone;
 });
 
 Deno.test("what can't be sent is said before anything is: no file, two of a name, keys of a device", async () => {

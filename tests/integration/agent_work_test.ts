@@ -54,6 +54,17 @@ await labTest<{ shown: [code: number, text: string][]; file: string }>(
   },
 );
 
+await labTest<{ left: string; ends: { code: number; stdout: string }[]; isSame: boolean }>(
+  "a receiver whose cable was pulled until the sender went on without it gets everything, and the sender ends",
+  "agent_send_cable.ts",
+  [],
+  ({ left, ends, isSame }) => {
+    assertStringIncludes(left, "two has left before it had everything");
+    assertEquals(ends.map(({ code }) => code), [0, 0], ends.map(({ stdout }) => stdout).join());
+    assert(isSame);
+  },
+);
+
 // Daily work over three devices with a cable that goes out in the middle of each command, in
 // network namespaces.
 
