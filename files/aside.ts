@@ -22,6 +22,7 @@ import {
   codeOf,
   isMissing,
   isOfFileSystem,
+  isUnreadable,
   randomSuffix,
   readNames,
   statOrNull,
@@ -72,6 +73,7 @@ export class Aside implements Disposable {
     const path = `${place}/${basename(origin)}`;
     Deno.mkdirSync(place, { recursive: true, mode: 0o700 });
     try {
+      checkOwn(dirname(place), place);
       statOrNull(prefixOf(path) + longest);
       Deno.renameSync(origin, path);
     } catch (error) {
@@ -127,6 +129,16 @@ export class Aside implements Disposable {
   }
 }
 
+/**
+ * Checks that another user has not made the directory above one that was just made: that user could
+ * take away whatever lies there, or lead elsewhere by a link.
+ */
+function checkOwn(container: string, place: string): void {
+  const { isDirectory, uid } = Deno.lstatSync(container);
+  if (isDirectory && uid === Deno.lstatSync(place).uid) return;
+  throw new Refusal(403, `${container} is a link, or belongs to another user`);
+}
+
 /** A thing that lies aside, perhaps since a call was interrupted. */
 interface Found {
   /** The directory with the random name. */
@@ -136,28 +148,20 @@ interface Found {
   readonly origin: string;
 }
 
-/** Finds all things that lie aside in a directory, but for those of calls in this process. */
-function findAside(directory: string): Found[] {
-  const container = prefixOf(directory) + ASIDE;
-  const found: Found[] = [];
-  try {
-    if (!statOrNull(container)?.isDirectory()) return [];
-    for (const { name } of Deno.readDirSync(container)) {
-      const place = `${container}/${name}`;
-      if (isHeldHere(place)) continue;
-      const names = [...Deno.readDirSync(place)].map(({ name }) => name);
-      if (names.length === 0 && mayWrite(place)) removePlace(place);
-      for (const name of names) {
-        if (isReservedName(name)) continue;
-        found.push({ place, path: `${place}/${name}`, origin: prefixOf(directory) + name });
-      }
-    }
-    if (mayWrite(container)) removeIfEmpty(container);
-  } catch (error) {
-    // Perhaps another user has put something aside.
-    if (!isOfFileSystem(error)) throw error;
-  }
-  return found;
+/**
+ * Whether things may lie in a directory with a random name, or in the one above. A link leads to
+ * things that nobody has put aside; those of calls in this process are for these calls.
+ */
+function isPlace(path: string): boolean {
+  return !isHeldHere(path) && statOrNull(path)?.isDirectory() === true;
+}
+
+/** The things in a directory with a random name; without any, the directory is removed. */
+function thingsIn(directory: string, place: string, names: readonly string[]): Found[] {
+  if (names.length === 0 && mayWrite(place)) removePlace(place);
+  return names.filter((name) => !isReservedName(name)).map((name) => {
+    return { place, path: `${place}/${name}`, origin: prefixOf(directory) + name };
+  });
 }
 
 /** Whether the program may write to a path; the user is not asked for the permission. */
@@ -173,30 +177,61 @@ function mayWrite(path: string): boolean {
  * @returns Whether anything was put back.
  */
 export function putBackIn(directory: string): boolean {
+  const container = prefixOf(directory) + ASIDE;
   let isAny = false;
-  for (const { place, path, origin } of findAside(directory)) {
-    if (!mayWrite(directory) || statOrNull(origin) !== null) continue;
-    Deno.renameSync(path, origin);
-    removePlace(place);
-    isAny = true;
+  for (const name of namesIn(container)) {
+    const place = `${container}/${name}`;
+    for (const { path, origin } of thingsIn(directory, place, namesIn(place))) {
+      if (!mayWrite(directory) || statOrNull(origin) !== null) continue;
+      Deno.renameSync(path, origin);
+      removePlace(place);
+      isAny = true;
+    }
   }
   return isAny;
+}
+
+/** Reads the names in a directory, as far as they can be read; a list says what can't be. */
+function namesIn(path: string): string[] {
+  try {
+    return isPlace(path) ? [...Deno.readDirSync(path)].map(({ name }) => name) : [];
+  } catch (error) {
+    // Perhaps another user has put something aside.
+    if (!isOfFileSystem(error)) throw error;
+    return [];
+  }
 }
 
 /**
  * Ends an interrupted call in a directory: puts back each thing that lies aside, or removes it
  * where its successor is there.
  *
- * @returns The names that nothing has, because the things can't be put back.
+ * @returns The names that nothing has, because the things can't be put back. A directory that can't
+ * be read, and may have further things, is included by its path, which no request can name.
  */
 export async function recoverIn(directory: string): Promise<readonly string[]> {
-  const lost: string[] = [];
-  for (const found of findAside(directory)) {
-    if (mayWrite(directory)) await recover(found);
-    const isLost = statOrNull(found.origin) === null && statOrNull(found.path) !== null;
-    if (isLost) lost.push(basename(found.path));
+  const container = prefixOf(directory) + ASIDE;
+  const lost = new Set<string>();
+  const read = async (path: string) => {
+    try {
+      // Not `namesIn`: the rest of the names on a damaged disk would be missing without a word.
+      return isPlace(path) ? await readNames(path) : [];
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      if (!isMissing(error)) lost.add(`${path.slice(prefixOf(directory).length)}/`);
+      return [];
+    }
+  };
+  for (const name of await read(container)) {
+    const place = `${container}/${name}`;
+    for (const found of thingsIn(directory, place, await read(place))) {
+      if (mayWrite(directory)) await recover(found);
+      const isLost = statOrNull(found.origin) === null && statOrNull(found.path) !== null;
+      if (isLost) lost.add(basename(found.path));
+    }
   }
-  return lost;
+  if (mayWrite(container) && isPlace(container)) removeIfEmpty(container);
+  return [...lost];
 }
 
 /** Puts a thing back, or removes it, if the disk allows that. */
@@ -301,7 +336,7 @@ function removePlace(place: string): void {
 
 function removeIfEmpty(directory: string): void {
   try {
-    Deno.removeSync(directory);
+    rmdirSync(directory);
   } catch (error) {
     // Something else lies there, or the directory is gone.
     if (!isOfFileSystem(error)) throw error;
@@ -325,7 +360,8 @@ export async function readRecovered(path: string): Promise<string[]> {
   const names = await readNames(path);
   if (!names.includes(ASIDE)) return names;
   const lost = await recoverIn(path);
-  return [...await readNames(path), ...lost];
+  const left = await readNames(path);
+  return [...left, ...lost.filter((name) => !left.includes(name))];
 }
 
 /**

@@ -15,6 +15,7 @@ import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { inLanes, RunningProcess } from "@degu/testing/processes.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { both, copyTree, DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
@@ -402,4 +403,55 @@ Deno.test("a file that another process changes just as it gives way to a directo
   await Deno.remove(`${root.path}/a`, { recursive: true });
   await Array.fromAsync(readTree({ root, path: root.path, turns: new Turns() }));
   assertEquals(await Deno.readTextFile(`${root.path}/a`), "precious");
+});
+
+Deno.test("nothing behind a link among the things that lie aside is moved or deleted", async () => {
+  const outside = { "a/x": "precious", "new/y": "precious" };
+  for (const link of [ASIDE, `${ASIDE}/0123456789abcdef`]) {
+    await using files = await serveForWriting({ list: true });
+    const behind = `${files.path}/behind`;
+    await fill(link === ASIDE ? `${behind}/0123456789abcdef` : behind, outside);
+    await fill(files.root, { a: "a file", ...link === ASIDE ? {} : { [ASIDE]: null } });
+    await makeLinks({ [`${files.root}/${link}`]: behind });
+    const before = await content(behind);
+    const listed = await Array.fromAsync(listTree(files.serving.makeClient(), "/"));
+    assertEquals(listed.map(({ name }) => name).sort(), ["a", "file", "file", "sub"]);
+    assertEquals(await files.put("/other", latin1("new")), 201);
+    assertEquals(await content(behind), before);
+  }
+});
+
+Deno.test("a link in the place of the directory for what gives way is refused", async () => {
+  await using files = await serveForWriting({ list: true });
+  await using from = await tempDir();
+  await fill(files.path, { "behind/x": "1" });
+  await fill(from.path, { sub: "a file" });
+  await makeLinks({ [`${files.root}/${ASIDE}`]: `${files.path}/behind` });
+  const { renameSync } = Deno;
+  const renamed: string[] = [];
+  Deno.renameSync = (path, to) => {
+    renamed.push(`${path}`);
+    renameSync(path, to);
+  };
+  try {
+    const client = files.serving.makeClient();
+    const { outcomes } = await copyTree("upload", client, from.path, "/", { delete: true });
+    assertEquals(outcomes["sub"], "failed");
+  } finally {
+    Deno.renameSync = renameSync;
+  }
+  assertEquals(renamed, []);
+  assertEquals(await files.read("sub/file"), "public");
+  assertEquals(await entries(`${files.path}/behind`), ["x"]);
+});
+
+Deno.test("what is no directory beside things that lie aside stays, and hides none of them", async () => {
+  await using files = await serveForWriting({ list: true });
+  const names = Array.from({ length: 8 }, (_, i) => `${i}`);
+  for (const name of names) await fill(`${files.root}/${ASIDE}/${name}`, { [name]: "1" });
+  for (const name of names) await fill(`${files.root}/${ASIDE}`, { [`${name}-file`]: "precious" });
+  const listed = await Array.fromAsync(listTree(files.serving.makeClient(), "/"));
+  const found = listed.map(({ name }) => name).filter((name) => names.includes(name));
+  assertEquals(found.sort(), names);
+  assertEquals(await entries(`${files.root}/${ASIDE}`), names.map((name) => `${name}-file`));
 });
