@@ -455,3 +455,23 @@ Deno.test("what is no directory beside things that lie aside stays, and hides no
   assertEquals(found.sort(), names);
   assertEquals(await entries(`${files.root}/${ASIDE}`), names.map((name) => `${name}-file`));
 });
+
+Deno.test({
+  name: "in a directory for what gives way that belongs to another user nothing is put",
+  // Only root can give a directory away.
+  ignore: Deno.uid() !== 0,
+  async fn() {
+    await using files = await serveForWriting({ list: true });
+    await using from = await tempDir();
+    await fill(files.root, { [`${ASIDE}/theirs`]: "theirs" });
+    await fill(from.path, { sub: "a file" });
+    await Deno.chown(`${files.root}/${ASIDE}`, ANOTHER_USER, null);
+    const client = files.serving.makeClient();
+    const { outcomes } = await copyTree("upload", client, from.path, "/", { delete: true });
+    assertEquals(outcomes["sub"], "failed");
+    assertEquals(await files.read("sub/file"), "public");
+    assertEquals(await entries(`${files.root}/${ASIDE}`), ["theirs"]);
+  },
+});
+
+const ANOTHER_USER = 12345;
