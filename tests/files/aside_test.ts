@@ -1,7 +1,14 @@
 /** What gives way to something of another kind is put aside, and whatever happens it is not lost. */
 
 import { Client } from "@degu/degu/client";
-import { FilesApp, listTree, TransferError, type TreeEntry, uploadTree } from "@degu/degu/files";
+import {
+  download,
+  FilesApp,
+  listTree,
+  TransferError,
+  type TreeEntry,
+  uploadTree,
+} from "@degu/degu/files";
 import type { Method } from "@degu/degu/base";
 import { Turns } from "@degu/internal/disk/files.ts";
 import { digestTree } from "@degu/internal/files/entries.ts";
@@ -179,6 +186,16 @@ Deno.test("a directory in which something lies aside is not deleted before it wa
   await Deno.remove(`${files.root}/sub/a`, { recursive: true });
   await Deno.mkdir(`${files.root}/sub/${ASIDE}/0123456789abcdef`, { recursive: true });
   assertEquals(await statusOf(await files.request("DELETE", "/sub/")), 204);
+});
+
+Deno.test("a single download puts back what a killed call has put aside, and does not take its name", async () => {
+  await using dir = await tempDir();
+  const here = `${dir.path}/here`;
+  await fill(dir.path, { "there/a": "new", [`here/${ASIDE}/0123456789abcdef/a/x`]: "precious" });
+  await using serving = serve(new FilesApp(`${dir.path}/there`));
+  const downloading = () => download(serving.makeClient(), "/a", `${here}/a`);
+  await assertRejects(downloading, Deno.errors.IsADirectory);
+  assertEquals(await content(here), { a: null, "a/x": "precious" });
 });
 
 Deno.test("what a killed call has put aside is removed where its successor is, unless anything in it is later, or it is of the same kind", async () => {
