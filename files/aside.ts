@@ -8,11 +8,12 @@
  * killed in between leaves the old thing aside. The next call that lists the directory, or changes
  * anything in it, then puts the old thing back, or removes it where the new one is there.
  *
- *     photos  →  ..degu-part/0123456789abcdef/photos
+ *     photos  →  ..degu-part/0123456789abcdef-4711/photos
  *
  * Nothing is deleted that the client has not seen. A file that has come or changed since its
  * directory was put aside stays there, and the caller is told so. The directory with the random
- * name has no other entry, so its modification time tells when the old thing was put aside.
+ * name has no other entry, so its modification time tells when the old thing was put aside; behind
+ * its dash is the inode of the file for which a directory gives way.
  */
 
 import { type BigIntStats, lstatSync, rmdirSync } from "node:fs";
@@ -63,18 +64,20 @@ export class Aside implements Disposable {
   /**
    * Puts a thing aside.
    *
-   * @param longest The longest path in a directory, which must not become too long for the system.
+   * @param directory Of a directory: its longest path, which must not become too long for the
+   * system, and the path of the file for which the directory gives way.
    * @throws the error of the system if the thing can't be moved, as a mount point: then nothing has
    * changed.
    */
-  static put(origin: string, longest = ""): Aside {
+  static put(origin: string, directory?: { longest: string; successor: string }): Aside {
     const state = lstatSync(origin, { bigint: true });
-    const place = `${prefixOf(dirname(origin))}${ASIDE}/${randomSuffix()}`;
+    const mark = directory === undefined ? "" : markOf(statOrNull(directory.successor));
+    const place = `${prefixOf(dirname(origin))}${ASIDE}/${randomSuffix()}${mark}`;
     const path = `${place}/${basename(origin)}`;
     Deno.mkdirSync(place, { recursive: true, mode: 0o700 });
     try {
       checkOwn(dirname(place), place);
-      statOrNull(prefixOf(path) + longest);
+      statOrNull(prefixOf(path) + (directory?.longest ?? ""));
       Deno.renameSync(origin, path);
     } catch (error) {
       removePlace(place);
@@ -127,6 +130,14 @@ export class Aside implements Disposable {
     if (kept?.cause instanceof Refusal) keepForGood(this.path);
     return kept;
   }
+}
+
+/**
+ * The end of a random name that tells for which file a directory has given way: a file that somebody
+ * else has put there meanwhile is no reason to remove the directory.
+ */
+function markOf(successor: BigIntStats | null): string {
+  return `-${successor?.ino}`;
 }
 
 /**
@@ -230,7 +241,7 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
       if (isLost) lost.add(basename(found.path));
     }
   }
-  if (mayWrite(container) && isPlace(container)) removeIfEmpty(container);
+  if (mayWrite(container)) removeIfEmpty(container);
   return [...lost];
 }
 
@@ -252,8 +263,10 @@ async function putBackOrRemove({ place, path, origin }: Found): Promise<void> {
     removePlace(place);
     return;
   }
-  // A thing of the same kind is no successor: both stay.
-  if (old.isDirectory ? !now.isFile() : !now.isDirectory()) return;
+  // A thing of the same kind is no successor, nor is any file but the one that was to come: both
+  // stay.
+  const isSuccessor = now.isFile() && basename(place).endsWith(markOf(now));
+  if (old.isDirectory ? !isSuccessor : !now.isDirectory()) return;
   using _held = hold(place);
   const { mtime, dev } = Deno.lstatSync(place);
   const latest = (mtime?.getTime() ?? 0) + TICK_MILLISECONDS;

@@ -135,11 +135,16 @@ async function killClient(from: string, to: string, step: number): Promise<boole
 }
 
 /** A directory with a server; something was put aside in it by a call that was killed. */
-async function serveKilled(options: { readonly isLater?: boolean; readonly now?: Tree } = {}) {
+async function serveKilled(
+  options: { readonly isLater?: boolean; readonly isOther?: boolean; readonly now?: Tree } = {},
+) {
   const files = await serveForWriting({ list: true });
-  const place = `${files.root}/${ASIDE}/0123456789abcdef`;
-  await fill(place, { "a/x": "1", "a/y/z": "22" });
   await fill(files.root, options.now ?? {});
+  const there = await Deno.lstat(`${files.root}/a`).catch(() => null);
+  const successor = options.isOther ? files.root : `${files.root}/a`;
+  const ino = there === null ? 0 : (await Deno.lstat(successor)).ino;
+  const place = `${files.root}/${ASIDE}/0123456789abcdef-${ino}`;
+  await fill(place, { "a/x": "1", "a/y/z": "22" });
   const time = Date.now() - (options.isLater ? 60_000 : 0);
   await Deno.utime(place, new Date(time), new Date(time));
   return { ...files, place };
@@ -198,14 +203,15 @@ Deno.test("a single download puts back what a killed call has put aside, and doe
   assertEquals(await content(here), { a: null, "a/x": "precious" });
 });
 
-Deno.test("what a killed call has put aside is removed where its successor is, unless anything in it is later, or it is of the same kind", async () => {
-  const rows: [now: Tree, isLater: boolean, isKept: boolean][] = [
-    [{ a: "new" }, false, false],
-    [{ a: "new" }, true, true],
-    [{ "a/other": "new" }, false, true],
+Deno.test("what a killed call has put aside is removed where its successor is, unless anything in it is later, or another file or a directory has its name", async () => {
+  const rows: [now: Tree, isLater: boolean, isOther: boolean, isKept: boolean][] = [
+    [{ a: "new" }, false, false, false],
+    [{ a: "new" }, true, false, true],
+    [{ a: "new" }, false, true, true],
+    [{ "a/other": "new" }, false, false, true],
   ];
-  for (const [now, isLater, isKept] of rows) {
-    await using files = await serveKilled({ now, isLater });
+  for (const [now, isLater, isOther, isKept] of rows) {
+    await using files = await serveKilled({ now, isLater, isOther });
     assertEquals(await statusOf(await files.request("GET", "/?tree")), 200);
     assertEquals(await files.put("/other", latin1("new")), 201);
     const [[path, text]] = Object.entries(now) as [[string, string]];
@@ -277,7 +283,15 @@ Deno.test("a directory whose paths would be too long aside gives way to no file"
   tree.push({ path: names.slice(1), name, kind: "file", size: 0, modified: TIME });
   const replaceable = { ...NOTHING, directory: digestTree(tree) };
   const confirm = () => Promise.resolve();
-  const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, () => {});
+  const replacing = replaceDirectory(
+    root,
+    ["a"],
+    replaceable,
+    () => {},
+    confirm,
+    root.path,
+    () => {},
+  );
   assertEquals(refusalOf(await assertRejects(() => replacing))?.status, 414);
   assertEquals(await entries(root.path), ["a"]);
 });
@@ -305,6 +319,7 @@ Deno.test("what another process puts into a directory that has just given way is
       replaceable,
       () => {},
       confirm,
+      root.path,
       place,
     );
     assertEquals(kept?.status, 409);
@@ -368,7 +383,15 @@ Deno.test("a directory with a file that was added after it was listed is not put
   try {
     const replaceable = { ...NOTHING, directory: digestTree([]) };
     const confirm = () => Promise.resolve();
-    const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, () => {});
+    const replacing = replaceDirectory(
+      root,
+      ["a"],
+      replaceable,
+      () => {},
+      confirm,
+      root.path,
+      () => {},
+    );
     await assertRejects(() => replacing, Refusal, "is not what the client has seen");
   } finally {
     Deno.mkdirSync = mkdirSync;
@@ -389,7 +412,15 @@ Deno.test("a directory is put back if the file can't get its name, and kept if s
       throw new Error("no");
     };
     const confirm = () => Promise.resolve();
-    const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, place);
+    const replacing = replaceDirectory(
+      root,
+      ["a"],
+      replaceable,
+      () => {},
+      confirm,
+      root.path,
+      place,
+    );
     await assertRejects(() => replacing, Error, isTaken ? "is kept" : "no");
     assertEquals(await entries(root.path), isTaken ? [ASIDE, "a"] : ["a"]);
   }
