@@ -194,12 +194,22 @@ export function putBackIn(directory: string): boolean {
     const place = `${container}/${name}`;
     for (const { path, origin } of thingsIn(directory, place, namesIn(place))) {
       if (!mayWrite(directory) || statOrNull(origin) !== null) continue;
-      Deno.renameSync(path, origin);
-      removePlace(place);
-      isAny = true;
+      isAny = putBackIfPossible(place, path, origin) || isAny;
     }
   }
   return isAny;
+}
+
+/** Puts a thing back; false if that can't be done, as another user may have put it aside. */
+function putBackIfPossible(place: string, path: string, origin: string): boolean {
+  try {
+    Deno.renameSync(path, origin);
+  } catch (error) {
+    if (!isOfFileSystem(error)) throw error;
+    return false;
+  }
+  removePlace(place);
+  return true;
 }
 
 /** Reads the names in a directory, as far as they can be read; a list says what can't be. */
@@ -226,22 +236,24 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
   const read = async (path: string) => {
     try {
       // Not `namesIn`: the rest of the names on a damaged disk would be missing without a word.
-      return isPlace(path) ? await readNames(path) : [];
+      return isPlace(path) ? await readNames(path) : null;
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       if (!isMissing(error)) lost.add(`${path.slice(prefixOf(directory).length)}/`);
-      return [];
+      return null;
     }
   };
-  for (const name of await read(container)) {
+  const names = await read(container);
+  for (const name of names ?? []) {
     const place = `${container}/${name}`;
-    for (const found of thingsIn(directory, place, await read(place))) {
+    const things = await read(place);
+    for (const found of things === null ? [] : thingsIn(directory, place, things)) {
       if (mayWrite(directory)) await recover(found);
       const isLost = statOrNull(found.origin) === null && statOrNull(found.path) !== null;
       if (isLost) lost.add(basename(found.path));
     }
   }
-  if (mayWrite(container)) removeIfEmpty(container);
+  if (names !== null && mayWrite(container)) removeIfEmpty(container);
   return [...lost];
 }
 

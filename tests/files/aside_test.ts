@@ -493,6 +493,23 @@ Deno.test("a link in the place of the directory for what gives way is refused", 
   assertEquals(await entries(`${files.path}/behind`), ["x"]);
 });
 
+Deno.test("what can't be put back keeps nobody from writing other files", async () => {
+  await using files = await serveKilled();
+  const { renameSync } = Deno;
+  Deno.renameSync = (from, to) => {
+    if (`${from}`.includes(ASIDE)) throw new Deno.errors.PermissionDenied("denied (os error 13)");
+    renameSync(from, to);
+  };
+  try {
+    assertEquals(await files.put("/other", latin1("new")), 201);
+    const listed = await Array.fromAsync(listTree(files.serving.makeClient(), "/"));
+    assertEquals(listed.find(({ name }) => name === "a")?.reason, "unreadable");
+  } finally {
+    Deno.renameSync = renameSync;
+  }
+  assertEquals(await Deno.readTextFile(`${files.place}/a/x`), "1");
+});
+
 Deno.test("what is no directory beside things that lie aside stays, and hides none of them", async () => {
   await using files = await serveForWriting({ list: true });
   const names = Array.from({ length: 8 }, (_, i) => `${i}`);
