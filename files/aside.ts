@@ -232,14 +232,14 @@ function namesIn(path: string): string[] {
  */
 export async function recoverIn(directory: string): Promise<readonly string[]> {
   const container = prefixOf(directory) + ASIDE;
-  const lost = new Set<string>();
+  const lost: string[] = [];
   const read = async (path: string) => {
     try {
       // Not `namesIn`: the rest of the names on a damaged disk would be missing without a word.
       return isPlace(path) ? await readNames(path) : null;
     } catch (error) {
       if (!isUnreadable(error)) throw error;
-      if (!isMissing(error)) lost.add(`${path.slice(prefixOf(directory).length)}/`);
+      if (!isMissing(error)) lost.push(`${path.slice(prefixOf(directory).length)}/`);
       return null;
     }
   };
@@ -250,11 +250,11 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
     for (const found of things === null ? [] : thingsIn(directory, place, things)) {
       if (mayWrite(directory)) await recover(found);
       const isLost = statOrNull(found.origin) === null && statOrNull(found.path) !== null;
-      if (isLost) lost.add(basename(found.path));
+      if (isLost) lost.push(basename(found.path));
     }
   }
   if (names !== null && mayWrite(container)) removeIfEmpty(container);
-  return [...lost];
+  return lost;
 }
 
 /** Puts a thing back, or removes it, if the disk allows that. */
@@ -270,11 +270,7 @@ async function putBackOrRemove({ place, path, origin }: Found): Promise<void> {
   const old = Deno.lstatSync(path);
   if (!old.isDirectory) await removeEmpty(origin);
   const now = statOrNull(origin);
-  if (now === null) {
-    Deno.renameSync(path, origin);
-    removePlace(place);
-    return;
-  }
+  if (now === null) return void putBackIfPossible(place, path, origin);
   // A thing of the same kind is no successor, nor is any file but the one that was to come: both
   // stay.
   const isSuccessor = now.isFile() && basename(place).endsWith(markOf(now));
@@ -385,8 +381,7 @@ export async function readRecovered(path: string): Promise<string[]> {
   const names = await readNames(path);
   if (!names.includes(ASIDE)) return names;
   const lost = await recoverIn(path);
-  const left = await readNames(path);
-  return [...left, ...lost.filter((name) => !left.includes(name))];
+  return [...await readNames(path), ...lost];
 }
 
 /**

@@ -227,9 +227,11 @@ Deno.test("the next PUT of a name removes what a killed call has put aside for i
   assertEquals([await files.read("a"), leftIn(files.root)], ["newer", []]);
 });
 
-Deno.test("a list that can't put back what lies aside says that there is something", async () => {
+Deno.test("a list that can't put back what lies aside says once that there is something", async () => {
   await using dir = await tempDir();
-  await fill(`${dir.path}/${ASIDE}/0123456789abcdef`, { "a/x": "1" });
+  for (const place of ["0123456789abcdef", "fedcba9876543210"]) {
+    await fill(`${dir.path}/${ASIDE}/${place}`, { "a/x": "1" });
+  }
   const flags = [`--allow-read=${dir.path}`, "--allow-net=127.0.0.1"];
   await using running = new RunningProcess(
     programCommand("transfer.ts", { flags, args: ["serve", "0", dir.path, "/"] }).spawn(),
