@@ -78,7 +78,12 @@ export class Temporary implements Disposable {
     const { newMode = null, isLocked = false, isIdentified = false, companions = [] } = options;
     this.path = path;
     this.file = Deno.openSync(path, how);
-    this.state = isIdentified ? this.file.statSync() : null;
+    try {
+      this.state = isIdentified ? this.file.statSync() : null;
+    } catch (error) {
+      this.file.close();
+      throw error;
+    }
     this.newMode = newMode;
     this.isLocked = isLocked;
     this.#companions = companions;

@@ -8,11 +8,12 @@
  * killed in between leaves the old thing aside. The next call that lists the directory, or changes
  * anything in it, then puts the old thing back, or removes it where the new one is there.
  *
- *     photos  →  ..degu-part/0123456789abcdef/photos
+ *     photos  →  ..degu-part/0123456789abcdef-4711/photos
  *
  * Nothing is deleted that the client has not seen. A file that has come or changed since its
  * directory was put aside stays there, and the caller is told so. The directory with the random
- * name has no other entry, so its modification time tells when the old thing was put aside.
+ * name has no other entry, so its modification time tells when the old thing was put aside; behind
+ * its dash is the inode of the file for which a directory gives way.
  */
 
 import { type BigIntStats, lstatSync, rmdirSync } from "node:fs";
@@ -22,6 +23,7 @@ import {
   codeOf,
   isMissing,
   isOfFileSystem,
+  isUnreadable,
   randomSuffix,
   readNames,
   statOrNull,
@@ -62,17 +64,20 @@ export class Aside implements Disposable {
   /**
    * Puts a thing aside.
    *
-   * @param longest The longest path in a directory, which must not become too long for the system.
+   * @param directory Of a directory: its longest path, which must not become too long for the
+   * system, and the path of the file for which the directory gives way.
    * @throws the error of the system if the thing can't be moved, as a mount point: then nothing has
    * changed.
    */
-  static put(origin: string, longest = ""): Aside {
+  static put(origin: string, directory?: { longest: string; successor: string }): Aside {
     const state = lstatSync(origin, { bigint: true });
-    const place = `${prefixOf(dirname(origin))}${ASIDE}/${randomSuffix()}`;
+    const mark = directory === undefined ? "" : markOf(statOrNull(directory.successor));
+    const place = `${prefixOf(dirname(origin))}${ASIDE}/${randomSuffix()}${mark}`;
     const path = `${place}/${basename(origin)}`;
     Deno.mkdirSync(place, { recursive: true, mode: 0o700 });
     try {
-      statOrNull(prefixOf(path) + longest);
+      checkOwn(dirname(place), place);
+      statOrNull(prefixOf(path) + (directory?.longest ?? ""));
       Deno.renameSync(origin, path);
     } catch (error) {
       removePlace(place);
@@ -127,6 +132,24 @@ export class Aside implements Disposable {
   }
 }
 
+/**
+ * The end of a random name that tells for which file a directory has given way: a file that somebody
+ * else has put there meanwhile is no reason to remove the directory.
+ */
+function markOf(successor: BigIntStats | null): string {
+  return `-${successor?.ino}`;
+}
+
+/**
+ * Checks that another user has not made the directory above one that was just made: that user could
+ * take away whatever lies there, or lead elsewhere by a link.
+ */
+function checkOwn(container: string, place: string): void {
+  const { isDirectory, uid } = Deno.lstatSync(container);
+  if (isDirectory && uid === Deno.lstatSync(place).uid) return;
+  throw new Refusal(403, `${container} is a link, or belongs to another user`);
+}
+
 /** A thing that lies aside, perhaps since a call was interrupted. */
 interface Found {
   /** The directory with the random name. */
@@ -136,28 +159,20 @@ interface Found {
   readonly origin: string;
 }
 
-/** Finds all things that lie aside in a directory, but for those of calls in this process. */
-function findAside(directory: string): Found[] {
-  const container = prefixOf(directory) + ASIDE;
-  const found: Found[] = [];
-  try {
-    if (!statOrNull(container)?.isDirectory()) return [];
-    for (const { name } of Deno.readDirSync(container)) {
-      const place = `${container}/${name}`;
-      if (isHeldHere(place)) continue;
-      const names = [...Deno.readDirSync(place)].map(({ name }) => name);
-      if (names.length === 0 && mayWrite(place)) removePlace(place);
-      for (const name of names) {
-        if (isReservedName(name)) continue;
-        found.push({ place, path: `${place}/${name}`, origin: prefixOf(directory) + name });
-      }
-    }
-    if (mayWrite(container)) removeIfEmpty(container);
-  } catch (error) {
-    // Perhaps another user has put something aside.
-    if (!isOfFileSystem(error)) throw error;
-  }
-  return found;
+/**
+ * Whether things may lie in a directory with a random name, or in the one above. A link leads to
+ * things that nobody has put aside; those of calls in this process are for these calls.
+ */
+function isPlace(path: string): boolean {
+  return !isHeldHere(path) && statOrNull(path)?.isDirectory() === true;
+}
+
+/** The things in a directory with a random name; without any, the directory is removed. */
+function thingsIn(directory: string, place: string, names: readonly string[]): Found[] {
+  if (names.length === 0 && mayWrite(place)) removePlace(place);
+  return names.filter((name) => !isReservedName(name)).map((name) => {
+    return { place, path: `${place}/${name}`, origin: prefixOf(directory) + name };
+  });
 }
 
 /** Whether the program may write to a path; the user is not asked for the permission. */
@@ -173,29 +188,72 @@ function mayWrite(path: string): boolean {
  * @returns Whether anything was put back.
  */
 export function putBackIn(directory: string): boolean {
+  const container = prefixOf(directory) + ASIDE;
   let isAny = false;
-  for (const { place, path, origin } of findAside(directory)) {
-    if (!mayWrite(directory) || statOrNull(origin) !== null) continue;
-    Deno.renameSync(path, origin);
-    removePlace(place);
-    isAny = true;
+  for (const name of namesIn(container)) {
+    const place = `${container}/${name}`;
+    for (const { path, origin } of thingsIn(directory, place, namesIn(place))) {
+      if (!mayWrite(directory) || statOrNull(origin) !== null) continue;
+      isAny = putBackIfPossible(place, path, origin) || isAny;
+    }
   }
   return isAny;
+}
+
+/** Puts a thing back; false if that can't be done, as another user may have put it aside. */
+function putBackIfPossible(place: string, path: string, origin: string): boolean {
+  try {
+    Deno.renameSync(path, origin);
+  } catch (error) {
+    if (!isOfFileSystem(error)) throw error;
+    return false;
+  }
+  removePlace(place);
+  return true;
+}
+
+/** Reads the names in a directory, as far as they can be read; a list says what can't be. */
+function namesIn(path: string): string[] {
+  try {
+    return isPlace(path) ? [...Deno.readDirSync(path)].map(({ name }) => name) : [];
+  } catch (error) {
+    // Perhaps another user has put something aside.
+    if (!isOfFileSystem(error)) throw error;
+    return [];
+  }
 }
 
 /**
  * Ends an interrupted call in a directory: puts back each thing that lies aside, or removes it
  * where its successor is there.
  *
- * @returns The names that nothing has, because the things can't be put back.
+ * @returns The names that nothing has, because the things can't be put back. A directory that can't
+ * be read, and may have further things, is included by its path, which no request can name.
  */
 export async function recoverIn(directory: string): Promise<readonly string[]> {
+  const container = prefixOf(directory) + ASIDE;
   const lost: string[] = [];
-  for (const found of findAside(directory)) {
-    if (mayWrite(directory)) await recover(found);
-    const isLost = statOrNull(found.origin) === null && statOrNull(found.path) !== null;
-    if (isLost) lost.push(basename(found.path));
+  const read = async (path: string) => {
+    try {
+      // Not `namesIn`: the rest of the names on a damaged disk would be missing without a word.
+      return isPlace(path) ? await readNames(path) : null;
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      if (!isMissing(error)) lost.push(`${path.slice(prefixOf(directory).length)}/`);
+      return null;
+    }
+  };
+  const names = await read(container);
+  for (const name of names ?? []) {
+    const place = `${container}/${name}`;
+    const things = await read(place);
+    for (const found of things === null ? [] : thingsIn(directory, place, things)) {
+      if (mayWrite(directory)) await recover(found);
+      const isLost = statOrNull(found.origin) === null && statOrNull(found.path) !== null;
+      if (isLost) lost.push(basename(found.path));
+    }
   }
+  if (names !== null && mayWrite(container)) removeIfEmpty(container);
   return lost;
 }
 
@@ -212,13 +270,11 @@ async function putBackOrRemove({ place, path, origin }: Found): Promise<void> {
   const old = Deno.lstatSync(path);
   if (!old.isDirectory) await removeEmpty(origin);
   const now = statOrNull(origin);
-  if (now === null) {
-    Deno.renameSync(path, origin);
-    removePlace(place);
-    return;
-  }
-  // A thing of the same kind is no successor: both stay.
-  if (old.isDirectory ? !now.isFile() : !now.isDirectory()) return;
+  if (now === null) return void putBackIfPossible(place, path, origin);
+  // A thing of the same kind is no successor, nor is any file but the one that was to come: both
+  // stay.
+  const isSuccessor = now.isFile() && basename(place).endsWith(markOf(now));
+  if (old.isDirectory ? !isSuccessor : !now.isDirectory()) return;
   using _held = hold(place);
   const { mtime, dev } = Deno.lstatSync(place);
   const latest = (mtime?.getTime() ?? 0) + TICK_MILLISECONDS;
@@ -301,7 +357,7 @@ function removePlace(place: string): void {
 
 function removeIfEmpty(directory: string): void {
   try {
-    Deno.removeSync(directory);
+    rmdirSync(directory);
   } catch (error) {
     // Something else lies there, or the directory is gone.
     if (!isOfFileSystem(error)) throw error;

@@ -409,7 +409,15 @@ class Download implements Direction {
         if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
       };
       const place = () => root.place(names, complete, { isNew, replaceable, condition }).changed;
-      const replaced = await replaceDirectory(root, names, replaceable, () => {}, confirm, place);
+      const replaced = await replaceDirectory(
+        root,
+        names,
+        replaceable,
+        () => {},
+        confirm,
+        part,
+        place,
+      );
       if (replaced.kept !== null) throw replaced.kept;
       return replaced.placed;
     } catch (error) {

@@ -207,12 +207,12 @@ function checkRemoved(place: Place): void {
   let at = place;
   for (; at.above !== null; at = at.above) {
     const { path, state } = at;
-    const now = statOrNull(path);
+    const now = lookAgain(path);
     if (now === null) continue;
     const isSame = state !== null && now.isDirectory() && isSameFile(now, state);
     if (isSame && isInPlace(at)) return;
-    // A file or link may have replaced the directory itself.
-    const mayBeOther = !isSame && (at === place || now.isDirectory());
+    // Behind a link in the place of one above, the directory may still be there.
+    const mayBeOther = !isSame && (at === place || !now.isSymbolicLink());
     if (!mayBeOther || Number(now.dev) !== Number(state?.dev)) throw replaced(path);
   }
   checkFirst(at);
@@ -316,9 +316,19 @@ async function* readPlace(
  */
 function findAgain(place: Place): BigIntStats | null {
   checkRemoved(place);
-  const now = statOrNull(place.path);
+  const now = lookAgain(place.path);
   place.state = now;
   return now;
+}
+
+/** Looks at a path; `null` if nothing is there, or a file has come where a directory above was. */
+function lookAgain(path: string): BigIntStats | null {
+  try {
+    return statOrNull(path);
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
 }
 
 /**

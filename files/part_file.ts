@@ -18,6 +18,7 @@ import {
 import { writeAside } from "../disk/private_files.ts";
 import { freeBytes, isDiskFull, type Shortage, spaceFigures } from "../disk/space.ts";
 import { Temporary } from "../disk/temporary.ts";
+import { putBackIn } from "./aside.ts";
 import { fingerprintOf, hashStart } from "./digest.ts";
 import { removeUnheld } from "./leftovers.ts";
 import { isPartName, PART_SUFFIX, unusedPath } from "./reserved.ts";
@@ -147,7 +148,9 @@ async function openPart(target: string, directory: string): Promise<Temporary> {
  * @param replaces Whether the target may already exist.
  */
 export async function renamePart(part: string, target: string, replaces: boolean): Promise<void> {
-  const replaced = await ifPresent(Deno.lstat(target));
+  const look = () => ifPresent(Deno.lstat(target));
+  // A thing that an interrupted call has put aside comes back before its name is given again.
+  const replaced = await look() ?? (putBackIn(dirname(part)) ? await look() : null);
   if (replaced !== null && !replaces) throw alreadyExists(target);
   const mode = replaced?.isFile ? replaced.mode : newFileMode(unusedPath(dirname(part)));
   // Until now only this user could read the part.

@@ -204,7 +204,15 @@ async function finish(
     temporary.phase = "named";
     return moved;
   };
-  const replaced = await replaceDirectory(root, names, replaceable, condition, admit, place);
+  const replaced = await replaceDirectory(
+    root,
+    names,
+    replaceable,
+    condition,
+    admit,
+    temporary.path,
+    place,
+  );
   const { placed: { created, changed }, removed, kept } = replaced;
   for (const path of removed) report("delete", path, 0, true, 204);
   await syncAllIfPossible(changed);

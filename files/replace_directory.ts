@@ -34,6 +34,7 @@ export interface Replaced<Placed> {
  *
  * @param condition Decides, by the directory, whether the directory may be removed.
  * @param confirm Called before anything is changed.
+ * @param file The path of the complete file.
  * @param place Gives the file its name, in the turn in which the function is called.
  * @throws {Refusal} if the directory has anything else, or anything that a peer could not delete;
  * then nothing has changed.
@@ -44,11 +45,13 @@ export async function replaceDirectory<Placed>(
   replaceable: Replaceable,
   condition: Condition,
   confirm: () => Promise<void>,
+  file: string,
   place: () => Placed,
 ): Promise<Replaced<Placed>> {
+  await recoverIn(dirname(root.pathOf(names)));
   const seen = await look(root, names, replaceable, condition);
   await confirm();
-  using aside = seen?.putAside() ?? null;
+  using aside = seen?.putAside(file) ?? null;
   let placed: Placed;
   try {
     placed = place();
@@ -58,7 +61,6 @@ export async function replaceDirectory<Placed>(
   }
   const removed: (readonly string[])[] = [];
   const kept = await seen?.remove(aside!, (path) => removed.push([...names, ...path])) ?? null;
-  await recoverIn(dirname(root.pathOf(names)));
   return { placed, removed, kept };
 }
 
@@ -165,10 +167,11 @@ class SeenDirectory {
   /**
    * Puts the directory aside, after a last look at everything in it, in the same turn.
    *
+   * @param successor The path of the file for which the directory gives way.
    * @throws {Refusal} if the client has not seen exactly this content, or a peer could not delete
    * it.
    */
-  putAside(): Aside {
+  putAside(successor: string): Aside {
     for (const [path, before] of this.#states) {
       const now = statOrNull(path);
       const isSame = now !== null && isSameFile(now, before) && now.mtimeNs === before.mtimeNs &&
@@ -180,7 +183,7 @@ class SeenDirectory {
       if (!this.#isSeen(name, Deno.lstatSync(this.#at(name)))) throw this.#changed();
       if (byteLength(name) > byteLength(longest)) longest = name;
     }
-    return Aside.put(this.#path, longest);
+    return Aside.put(this.#path, { longest, successor });
   }
 
   /** Removes the directory where it lies aside; returns why a part stays there. */

@@ -1,7 +1,14 @@
 /** What gives way to something of another kind is put aside, and whatever happens it is not lost. */
 
 import { Client } from "@degu/degu/client";
-import { FilesApp, listTree, TransferError, type TreeEntry, uploadTree } from "@degu/degu/files";
+import {
+  download,
+  FilesApp,
+  listTree,
+  TransferError,
+  type TreeEntry,
+  uploadTree,
+} from "@degu/degu/files";
 import type { Method } from "@degu/degu/base";
 import { Turns } from "@degu/internal/disk/files.ts";
 import { digestTree } from "@degu/internal/files/entries.ts";
@@ -15,6 +22,7 @@ import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { inLanes, RunningProcess } from "@degu/testing/processes.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { both, copyTree, DIRECTIONS, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
@@ -127,11 +135,16 @@ async function killClient(from: string, to: string, step: number): Promise<boole
 }
 
 /** A directory with a server; something was put aside in it by a call that was killed. */
-async function serveKilled(options: { readonly isLater?: boolean; readonly now?: Tree } = {}) {
+async function serveKilled(
+  options: { readonly isLater?: boolean; readonly isOther?: boolean; readonly now?: Tree } = {},
+) {
   const files = await serveForWriting({ list: true });
-  const place = `${files.root}/${ASIDE}/0123456789abcdef`;
-  await fill(place, { "a/x": "1", "a/y/z": "22" });
   await fill(files.root, options.now ?? {});
+  const there = await Deno.lstat(`${files.root}/a`).catch(() => null);
+  const successor = options.isOther ? files.root : `${files.root}/a`;
+  const ino = there === null ? 0 : (await Deno.lstat(successor)).ino;
+  const place = `${files.root}/${ASIDE}/0123456789abcdef-${ino}`;
+  await fill(place, { "a/x": "1", "a/y/z": "22" });
   const time = Date.now() - (options.isLater ? 60_000 : 0);
   await Deno.utime(place, new Date(time), new Date(time));
   return { ...files, place };
@@ -180,14 +193,25 @@ Deno.test("a directory in which something lies aside is not deleted before it wa
   assertEquals(await statusOf(await files.request("DELETE", "/sub/")), 204);
 });
 
-Deno.test("what a killed call has put aside is removed where its successor is, unless anything in it is later, or it is of the same kind", async () => {
-  const rows: [now: Tree, isLater: boolean, isKept: boolean][] = [
-    [{ a: "new" }, false, false],
-    [{ a: "new" }, true, true],
-    [{ "a/other": "new" }, false, true],
+Deno.test("a single download puts back what a killed call has put aside, and does not take its name", async () => {
+  await using dir = await tempDir();
+  const here = `${dir.path}/here`;
+  await fill(dir.path, { "there/a": "new", [`here/${ASIDE}/0123456789abcdef/a/x`]: "precious" });
+  await using serving = serve(new FilesApp(`${dir.path}/there`));
+  const downloading = () => download(serving.makeClient(), "/a", `${here}/a`);
+  await assertRejects(downloading, Deno.errors.IsADirectory);
+  assertEquals(await content(here), { a: null, "a/x": "precious" });
+});
+
+Deno.test("what a killed call has put aside is removed where its successor is, unless anything in it is later, or another file or a directory has its name", async () => {
+  const rows: [now: Tree, isLater: boolean, isOther: boolean, isKept: boolean][] = [
+    [{ a: "new" }, false, false, false],
+    [{ a: "new" }, true, false, true],
+    [{ a: "new" }, false, true, true],
+    [{ "a/other": "new" }, false, false, true],
   ];
-  for (const [now, isLater, isKept] of rows) {
-    await using files = await serveKilled({ now, isLater });
+  for (const [now, isLater, isOther, isKept] of rows) {
+    await using files = await serveKilled({ now, isLater, isOther });
     assertEquals(await statusOf(await files.request("GET", "/?tree")), 200);
     assertEquals(await files.put("/other", latin1("new")), 201);
     const [[path, text]] = Object.entries(now) as [[string, string]];
@@ -203,9 +227,11 @@ Deno.test("the next PUT of a name removes what a killed call has put aside for i
   assertEquals([await files.read("a"), leftIn(files.root)], ["newer", []]);
 });
 
-Deno.test("a list that can't put back what lies aside says that there is something", async () => {
+Deno.test("a list that can't put back what lies aside says once that there is something", async () => {
   await using dir = await tempDir();
-  await fill(`${dir.path}/${ASIDE}/0123456789abcdef`, { "a/x": "1" });
+  for (const place of ["0123456789abcdef", "fedcba9876543210"]) {
+    await fill(`${dir.path}/${ASIDE}/${place}`, { "a/x": "1" });
+  }
   const flags = [`--allow-read=${dir.path}`, "--allow-net=127.0.0.1"];
   await using running = new RunningProcess(
     programCommand("transfer.ts", { flags, args: ["serve", "0", dir.path, "/"] }).spawn(),
@@ -259,7 +285,15 @@ Deno.test("a directory whose paths would be too long aside gives way to no file"
   tree.push({ path: names.slice(1), name, kind: "file", size: 0, modified: TIME });
   const replaceable = { ...NOTHING, directory: digestTree(tree) };
   const confirm = () => Promise.resolve();
-  const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, () => {});
+  const replacing = replaceDirectory(
+    root,
+    ["a"],
+    replaceable,
+    () => {},
+    confirm,
+    root.path,
+    () => {},
+  );
   assertEquals(refusalOf(await assertRejects(() => replacing))?.status, 414);
   assertEquals(await entries(root.path), ["a"]);
 });
@@ -287,6 +321,7 @@ Deno.test("what another process puts into a directory that has just given way is
       replaceable,
       () => {},
       confirm,
+      root.path,
       place,
     );
     assertEquals(kept?.status, 409);
@@ -350,7 +385,15 @@ Deno.test("a directory with a file that was added after it was listed is not put
   try {
     const replaceable = { ...NOTHING, directory: digestTree([]) };
     const confirm = () => Promise.resolve();
-    const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, () => {});
+    const replacing = replaceDirectory(
+      root,
+      ["a"],
+      replaceable,
+      () => {},
+      confirm,
+      root.path,
+      () => {},
+    );
     await assertRejects(() => replacing, Refusal, "is not what the client has seen");
   } finally {
     Deno.mkdirSync = mkdirSync;
@@ -371,7 +414,15 @@ Deno.test("a directory is put back if the file can't get its name, and kept if s
       throw new Error("no");
     };
     const confirm = () => Promise.resolve();
-    const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, place);
+    const replacing = replaceDirectory(
+      root,
+      ["a"],
+      replaceable,
+      () => {},
+      confirm,
+      root.path,
+      place,
+    );
     await assertRejects(() => replacing, Error, isTaken ? "is kept" : "no");
     assertEquals(await entries(root.path), isTaken ? [ASIDE, "a"] : ["a"]);
   }
@@ -403,3 +454,91 @@ Deno.test("a file that another process changes just as it gives way to a directo
   await Array.fromAsync(readTree({ root, path: root.path, turns: new Turns() }));
   assertEquals(await Deno.readTextFile(`${root.path}/a`), "precious");
 });
+
+Deno.test("nothing behind a link among the things that lie aside is moved or deleted", async () => {
+  const outside = { "a/x": "precious", "new/y": "precious" };
+  for (const link of [ASIDE, `${ASIDE}/0123456789abcdef`]) {
+    await using files = await serveForWriting({ list: true });
+    const behind = `${files.path}/behind`;
+    await fill(link === ASIDE ? `${behind}/0123456789abcdef` : behind, outside);
+    await fill(files.root, { a: "a file", ...link === ASIDE ? {} : { [ASIDE]: null } });
+    await makeLinks({ [`${files.root}/${link}`]: behind });
+    const before = await content(behind);
+    const listed = await Array.fromAsync(listTree(files.serving.makeClient(), "/"));
+    assertEquals(listed.map(({ name }) => name).sort(), ["a", "file", "file", "sub"]);
+    assertEquals(await files.put("/other", latin1("new")), 201);
+    assertEquals(await content(behind), before);
+  }
+});
+
+Deno.test("a link in the place of the directory for what gives way is refused", async () => {
+  await using files = await serveForWriting({ list: true });
+  await using from = await tempDir();
+  await fill(files.path, { "behind/x": "1" });
+  await fill(from.path, { sub: "a file" });
+  await makeLinks({ [`${files.root}/${ASIDE}`]: `${files.path}/behind` });
+  const { renameSync } = Deno;
+  const renamed: string[] = [];
+  Deno.renameSync = (path, to) => {
+    renamed.push(`${path}`);
+    renameSync(path, to);
+  };
+  try {
+    const client = files.serving.makeClient();
+    const { outcomes } = await copyTree("upload", client, from.path, "/", { delete: true });
+    assertEquals(outcomes["sub"], "failed");
+  } finally {
+    Deno.renameSync = renameSync;
+  }
+  assertEquals(renamed, []);
+  assertEquals(await files.read("sub/file"), "public");
+  assertEquals(await entries(`${files.path}/behind`), ["x"]);
+});
+
+Deno.test("what can't be put back keeps nobody from writing other files", async () => {
+  await using files = await serveKilled();
+  const { renameSync } = Deno;
+  Deno.renameSync = (from, to) => {
+    if (`${from}`.includes(ASIDE)) throw new Deno.errors.PermissionDenied("denied (os error 13)");
+    renameSync(from, to);
+  };
+  try {
+    assertEquals(await files.put("/other", latin1("new")), 201);
+    const listed = await Array.fromAsync(listTree(files.serving.makeClient(), "/"));
+    assertEquals(listed.find(({ name }) => name === "a")?.reason, "unreadable");
+  } finally {
+    Deno.renameSync = renameSync;
+  }
+  assertEquals(await Deno.readTextFile(`${files.place}/a/x`), "1");
+});
+
+Deno.test("what is no directory beside things that lie aside stays, and hides none of them", async () => {
+  await using files = await serveForWriting({ list: true });
+  const names = Array.from({ length: 8 }, (_, i) => `${i}`);
+  for (const name of names) await fill(`${files.root}/${ASIDE}/${name}`, { [name]: "1" });
+  for (const name of names) await fill(`${files.root}/${ASIDE}`, { [`${name}-file`]: "precious" });
+  const listed = await Array.fromAsync(listTree(files.serving.makeClient(), "/"));
+  const found = listed.map(({ name }) => name).filter((name) => names.includes(name));
+  assertEquals(found.sort(), names);
+  assertEquals(await entries(`${files.root}/${ASIDE}`), names.map((name) => `${name}-file`));
+});
+
+Deno.test({
+  name: "in a directory for what gives way that belongs to another user nothing is put",
+  // Only root can give a directory away.
+  ignore: Deno.uid() !== 0,
+  async fn() {
+    await using files = await serveForWriting({ list: true });
+    await using from = await tempDir();
+    await fill(files.root, { [`${ASIDE}/theirs`]: "theirs" });
+    await fill(from.path, { sub: "a file" });
+    await Deno.chown(`${files.root}/${ASIDE}`, ANOTHER_USER, null);
+    const client = files.serving.makeClient();
+    const { outcomes } = await copyTree("upload", client, from.path, "/", { delete: true });
+    assertEquals(outcomes["sub"], "failed");
+    assertEquals(await files.read("sub/file"), "public");
+    assertEquals(await entries(`${files.root}/${ASIDE}`), ["theirs"]);
+  },
+});
+
+const ANOTHER_USER = 12345;

@@ -85,6 +85,15 @@ const rows: readonly Row[] = [
     kept: null,
     left: ["b", "c"],
   },
+  ...["..degu-part", "..degu-part/0123456789abcdef"].map((place): Row => ({
+    name: `what lies aside at the source, in ${place} that can't be read`,
+    faults: [`readdir 0 EIO /source/${place}$`],
+    source: { "..degu-part/0123456789abcdef/a/x": "1", b: "2" },
+    target: { "a/x": "1", old: "3" },
+    failed: [`${place}/`],
+    kept: "incomplete",
+    left: ["a/x", "b", "old"],
+  })),
   ...["EIO", "EBADMSG", "EUCLEAN", "ESTALE", "EREMOTEIO", "ENXIO", "ENOENT"].flatMap((
     code,
   ): Row[] => [

@@ -291,6 +291,10 @@ const rows: readonly [what: string, isRefused: boolean, change: (root: string) =
     Deno.renameSync(`${root}/top`, `${root}.away`);
     Deno.mkdirSync(`${root}/top`);
   }],
+  ["what holds the directories gives way to a file", false, (root) => {
+    Deno.renameSync(`${root}/top`, `${root}.away`);
+    Deno.writeTextFileSync(`${root}/top`, "");
+  }],
   ["what holds the directories is removed", false, (root) => {
     Deno.renameSync(`${root}/top`, `${root}.away`);
   }],

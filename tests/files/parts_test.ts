@@ -504,6 +504,24 @@ Deno.test("an old file that can't be removed is logged, and is not an error", ()
   assert(reports[0]?.startsWith("an old unfinished file can't be removed: NotCapable"), reports[0]);
 });
 
+Deno.test("a part whose state the disk does not give is closed again", async () => {
+  await using dir = await tempDir();
+  const unfinished = new UnfinishedFiles(dir.path);
+  const part = unfinished.partOf(null, ["a"]);
+  (await unfinished.openPart(part))[Symbol.dispose]();
+  const failure = new Error("EIO");
+  let calls = 0;
+  using _patched = patch(Deno.FsFile.prototype, "statSync", (original) => {
+    return function (this: Deno.FsFile) {
+      // The first call is for the mode of new files.
+      if (calls++ > 0) throw failure;
+      return original.call(this);
+    };
+  });
+  assertEquals(await assertRejects(() => unfinished.openPart(part)), failure);
+  assertEquals(await openFilesBelow(dir.path), []);
+});
+
 // Writing bodies to a file.
 
 Deno.test("a failed write ends the body, and nothing goes on in the background", async () => {

@@ -517,7 +517,15 @@ Deno.test("what changes just before it would be removed with its directory stays
     const place = () => {
       throw new Error("it got its name");
     };
-    const replacing = replaceDirectory(root, ["a"], replaceable, () => {}, confirm, place);
+    const replacing = replaceDirectory(
+      root,
+      ["a"],
+      replaceable,
+      () => {},
+      confirm,
+      root.path,
+      place,
+    );
     const error = await assertRejects(() => replacing, Refusal, "is not what the client has seen");
     assertEquals([error.status, await entries(`${dir.path}/a`)], [
       409,
