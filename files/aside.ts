@@ -133,8 +133,8 @@ export class Aside implements Disposable {
 }
 
 /**
- * The end of a random name that tells for which file a directory has given way: a file that somebody
- * else has put there meanwhile is no reason to remove the directory.
+ * The end of a random name that tells for which file a directory has given way: a file that
+ * somebody else has put there meanwhile is no reason to remove the directory.
  */
 function markOf(successor: BigIntStats | null): string {
   return `-${successor?.ino}`;

@@ -298,7 +298,11 @@ Deno.test("sync --max-delete: rather none than more, with the number, and the re
   assertEquals(told.code, 1);
   const problem = "nothing is deleted: it would be 3 deletions, more than --max-delete 2 allows";
   assertEquals(told.errors[0], `to:: ${problem}`);
-  assertEquals(told.objects.at(-1), { path: "camera:to", deletions: 3, error: problem });
+  assertEquals(told.objects.at(-1), {
+    path: "camera:to",
+    deletions: 3,
+    error: { code: "FAILED", message: problem },
+  });
   assertEquals(told.summary, "1 file copied, 1 B");
   assertEquals(await content(target), { "a": "1", "d": null, "d/older": "3", "old": "2" });
   const { summary } = await sync(["--delete", "--max-delete", "3"]);
