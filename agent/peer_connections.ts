@@ -67,12 +67,12 @@ export class PeerConnections implements Disposable {
         if (performance.now() - this.#heardAt > this.#silence / 100) this.#beginSilence();
         moved(progress);
       });
-    const onRetry = ({ error, number, delay }: Retry) => {
+    const onRetry = ({ error, number, seconds }: Retry) => {
       const now = performance.now();
       // Several calls may have lost their connections at the same moment.
       if (now < this.#notedUntil) return;
-      this.#notedUntil = now + delay / 2;
-      const again = `trying again in ${delay / 1000} s (${number} of ${this.#retries})`;
+      this.#notedUntil = now + seconds * 1000 / 2;
+      const again = `trying again in ${seconds} s (${number} of ${this.#retries})`;
       this.#note(`${reasonOf(error)}; ${again}`);
     };
     this.#calls++;

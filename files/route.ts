@@ -12,6 +12,7 @@ import { checkUri } from "../base/wire/uri.ts";
 import type { Client, Connection } from "../client.ts";
 import { isReady } from "../net/client_connection.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { asRepeatable } from "../net/unanswered.ts";
 import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
 import { checkDirectoryUri } from "./file_name.ts";
 import { statusError, unexpectedResponse } from "./transfer_error.ts";
@@ -42,6 +43,7 @@ export function keepConnections(client: Client): Disposable {
 export class Route implements Disposable {
   readonly #target: Client | Connection;
   readonly #options: RequestOptions;
+  readonly #isRepeatable: boolean;
   #connection: Connection | null = null;
   #connecting: Promise<Connection> | null = null;
   #isDisposed = false;
@@ -51,15 +53,23 @@ export class Route implements Disposable {
    *
    * @param label Names the target in errors.
    * @param signal Aborts connecting and every request.
+   * @param isRepeatable Whether a request that was perhaps acted on may be made again, as those of
+   * uploads: to write the same file twice changes nothing.
    * @throws {TypeError} if the target is neither a client nor a connection.
    */
-  constructor(label: string, target: Client | Connection, signal: AbortSignal | undefined) {
+  constructor(
+    label: string,
+    target: Client | Connection,
+    signal: AbortSignal | undefined,
+    isRepeatable = true,
+  ) {
     const { connect, request } = (target ?? {}) as Partial<Client>;
     if (typeof connect !== "function" && typeof request !== "function") {
       throw wrongType(label, "a Client or a Connection", target);
     }
     this.#target = target;
     this.#options = { signal };
+    this.#isRepeatable = isRepeatable;
   }
 
   /** True if a connection that was closed can be replaced by another. */
@@ -102,10 +112,19 @@ export class Route implements Disposable {
     } catch (error) {
       const isStale = reused !== null && error instanceof EmptyPreambleError;
       const isUsed = typeof body === "object" && body !== null && "used" in body && body.used;
-      if (!isStale || isUsed) throw error;
+      if (!isStale || isUsed) throw this.#asRetried(error);
     }
     const another = await this.#connect();
-    return await another.request(method, uri, headers, body, this.#options);
+    try {
+      return await another.request(method, uri, headers, body, this.#options);
+    } catch (error) {
+      throw this.#asRetried(error);
+    }
+  }
+
+  /** The error of a request, of which `isTransient` tells whether to make the request again. */
+  #asRetried(error: unknown): unknown {
+    return this.#isRepeatable ? asRepeatable(error) : error;
   }
 
   /** Closes the connection of a client, before work that may take longer than a server waits. */
@@ -341,7 +360,7 @@ function routeOf(
   target: Client | Connection,
   options: RequestOptions | undefined,
 ): Route {
-  return new Route(label, target, requestSignal(options));
+  return new Route(label, target, requestSignal(options), false);
 }
 
 /**

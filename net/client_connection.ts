@@ -42,6 +42,7 @@ import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { CLIENT, type ClientState, impossibleEvent } from "./state.ts";
 import { Transport } from "./transport.ts";
+import { markUnanswered } from "./unanswered.ts";
 
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
@@ -406,7 +407,7 @@ export class Connection implements Disposable {
       if (received === null) owner.bodyConsumed();
       return new Response(status, reason, headers, received);
     } catch (error) {
-      throw this.#fail(error, body, signal);
+      throw this.#fail(error, method, body, signal);
     }
   }
 
@@ -456,14 +457,25 @@ export class Connection implements Disposable {
   };
 
   /** Ends an exchange that has failed; returns the error to report. */
-  #fail(thrown: unknown, body: BodyOut, signal: AbortSignal | undefined): unknown {
+  #fail(
+    thrown: unknown,
+    method: Method,
+    body: BodyOut,
+    signal: AbortSignal | undefined,
+  ): unknown {
     let error = signal?.reason;
     // After an abort the connection is closed already, or no byte was sent and the connection stays
     // as it was.
     if (signal === undefined || !this.#abort!.fired) {
-      error = this.#transport.breakWith(thrown);
-      if (this.#state === "requesting") error = this.#explain(error);
-      this.#transport.close(error);
+      const transport = this.#transport;
+      error = transport.breakWith(thrown);
+      if (this.#state === "requesting") {
+        const isByPeer = !transport.closed;
+        error = this.#explain(error);
+        const hungUp = isByPeer && (isEnd(error) || error === transport.failure);
+        if (hungUp && transport.sent !== "nothing" && !isSafe(method)) markUnanswered(error);
+      }
+      transport.close(error);
     }
     cancelUnused(body, error);
     const { fails, undone } = CLIENT[this.#state];
@@ -569,6 +581,17 @@ function unframedBody(): ProtocolError {
 /** The error for bytes that came before the request was sent. */
 function excessBytes(): ProtocolError {
   return new ProtocolError("EXCESS_BYTES", "the peer sent bytes that no request has asked for");
+}
+
+/** True for methods whose requests change nothing (RFC 9110 §9.2.1). */
+function isSafe(method: Method): boolean {
+  return method === "GET" || method === "HEAD";
+}
+
+/** True for the errors of a connection that its peer ended before the end of a preamble. */
+function isEnd(error: unknown): boolean {
+  return error instanceof EmptyPreambleError ||
+    error instanceof ProtocolError && error.code === "PREAMBLE_INCOMPLETE";
 }
 
 /** True for the errors of a socket that its peer closed or reset. */
