@@ -43,7 +43,15 @@ export { perPeer } from "./device/per_peer.ts";
 export type { Peer } from "./device/peer_store.ts";
 export { createDevicePki, type DevicePki, type DevicePkiOptions } from "./identity/device_pki.ts";
 export type * from "./base/app/app_types.ts";
-export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
+export type {
+  Client,
+  ClientOptions,
+  Connection,
+  Connector,
+  ConnectOptions,
+  Requester,
+  RequestOptions,
+} from "./client.ts";
 export type {
   Exchange,
   Logger,

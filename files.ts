@@ -59,5 +59,5 @@ export {
 } from "./net/retry.ts";
 export type * from "./base/app/app_types.ts";
 export type { DeguError } from "./base/errors.ts";
-export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
+export type { Connector, Requester, RequestOptions } from "./client.ts";
 export type { Logger } from "./server.ts";

@@ -23,4 +23,12 @@
 
 export { tracedApp, tracedClient } from "./otel/traced.ts";
 export type * from "./base/app/app_types.ts";
-export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
+export type {
+  Client,
+  ClientOptions,
+  Connection,
+  Connector,
+  ConnectOptions,
+  Requester,
+  RequestOptions,
+} from "./client.ts";

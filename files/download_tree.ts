@@ -12,7 +12,7 @@ import {
   syncAllIfPossible,
 } from "../disk/names.ts";
 import { freeBytes } from "../disk/space.ts";
-import type { Client, Connection } from "../client.ts";
+import type { Connector, Requester } from "../client.ts";
 import { formatPaths, GET_ANSWER, type NameRecord } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
@@ -102,7 +102,7 @@ import {
  * ```
  */
 export async function downloadTree(
-  from: Client | Connection,
+  from: Requester | Connector,
   uri: string,
   dir: string,
   options: TreeOptions = {},

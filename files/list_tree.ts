@@ -2,7 +2,7 @@
 
 import type { Response } from "../base/app/message.ts";
 import { BodyError, quote } from "../base/errors.ts";
-import type { Client, Connection } from "../client.ts";
+import type { Connector, Requester } from "../client.ts";
 import { Turns } from "../disk/files.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
 import { parseDate } from "./conditions.ts";
@@ -60,7 +60,7 @@ const MAX_ENTRIES = 1_000_000;
  * ```
  */
 export function listDirectory(
-  from: Client | Connection,
+  from: Requester | Connector,
   uri: string,
   options?: RequestOptions,
 ): AsyncIterable<DirectoryEntry> {
@@ -111,7 +111,7 @@ export function listDirectory(
  * ```
  */
 export function listTree(
-  from: Client | Connection,
+  from: Requester | Connector,
   uri: string,
   options?: RequestOptions,
 ): AsyncIterable<TreeEntry> {
@@ -274,7 +274,7 @@ async function* entriesOfTree(
 
 /** Checks the arguments now, rather than at the first iteration. */
 function iterate<Entry>(
-  from: Client | Connection,
+  from: Requester | Connector,
   options: RequestOptions | undefined,
   list: (route: Route, signal: AbortSignal | undefined) => AsyncGenerator<Entry, void, void>,
 ): AsyncIterable<Entry> {

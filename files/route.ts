@@ -1,17 +1,18 @@
 /** Requests to a server of files: their connections, and requests for digests and changes. */
 
-import { addressText } from "../base/address.ts";
+import { type Address, addressText } from "../base/address.ts";
+import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
 import { bodies, type BodyOut, cancelUnused } from "../base/body/bodies.ts";
 import { EMPTY } from "../base/bytes.ts";
-import { wrongType } from "../base/checks.ts";
 import { EmptyPreambleError } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { checkUri } from "../base/wire/uri.ts";
-import type { Client, Connection } from "../client.ts";
+import type { Connector, Requester } from "../client.ts";
 import { isReady } from "../net/client_connection.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { checkTarget, type Connected, isConnector } from "../net/requester.ts";
 import { asRepeatable } from "../net/unanswered.ts";
 import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
 import { checkDirectoryUri } from "./file_name.ts";
@@ -21,15 +22,15 @@ import { statusError, unexpectedResponse } from "./transfer_error.ts";
 const MAX_DISCARDED_BYTES = 65536;
 
 /** By client: open connections that no route uses at the moment. */
-const kept = new WeakMap<Client | Connection, Connection[]>();
+const kept = new WeakMap<Requester | Connector, Connected[]>();
 
 /**
  * From now on, routes to this client leave their connections open for later routes: however many
  * transfers follow each other, there are as many connections as simultaneous transfers. Disposing
  * of the returned object ends this, and closes the connections.
  */
-export function keepConnections(client: Client): Disposable {
-  const connections: Connection[] = [];
+export function keepConnections(client: Connector): Disposable {
+  const connections: Connected[] = [];
   kept.set(client, connections);
   return {
     [Symbol.dispose]() {
@@ -41,11 +42,11 @@ export function keepConnections(client: Client): Disposable {
 
 /** The way to a server: the caller's connection, or connections of the caller's client. */
 export class Route implements Disposable {
-  readonly #target: Client | Connection;
+  readonly #target: Requester | Connector;
   readonly #options: RequestOptions;
   readonly #isRepeatable: boolean;
-  #connection: Connection | null = null;
-  #connecting: Promise<Connection> | null = null;
+  #connection: Connected | null = null;
+  #connecting: Promise<Connected> | null = null;
   #isDisposed = false;
 
   /**
@@ -59,14 +60,11 @@ export class Route implements Disposable {
    */
   constructor(
     label: string,
-    target: Client | Connection,
+    target: Requester | Connector,
     signal: AbortSignal | undefined,
     isRepeatable = true,
   ) {
-    const { connect, request } = (target ?? {}) as Partial<Client>;
-    if (typeof connect !== "function" && typeof request !== "function") {
-      throw wrongType(label, "a Client or a Connection", target);
-    }
+    checkTarget(label, target);
     this.#target = target;
     this.#options = { signal };
     this.#isRepeatable = isRepeatable;
@@ -74,12 +72,12 @@ export class Route implements Disposable {
 
   /** True if a connection that was closed can be replaced by another. */
   get canReconnect(): boolean {
-    return isClient(this.#target);
+    return isConnector(this.#target);
   }
 
   /** True while there is a usable connection, or a connection can be opened. */
   get isUsable(): boolean {
-    return this.canReconnect || !(this.#target as Connection).closed;
+    return this.canReconnect || (this.#target as Partial<Connected>).closed !== true;
   }
 
   /**
@@ -87,11 +85,12 @@ export class Route implements Disposable {
    * by its address; `null` if the socket has neither.
    */
   async peer(): Promise<string | null> {
-    const { sock } = this.#reuse() ?? await this.#connect();
-    const authority = sock.peerCertificate?.authority;
+    const { sock } = (this.#reuse() ?? await this.#connect()) as { sock?: Socket };
+    const authority = sock?.peerCertificate?.authority;
     if (authority) return `authority ${authority.publicKey256}`;
-    if (isClient(this.#target)) return `address ${addressText(this.#target.address)}`;
-    return sock.remoteAddr === undefined ? null : `address ${JSON.stringify(sock.remoteAddr)}`;
+    const { address } = this.#target as { address?: Address };
+    if (this.canReconnect && address !== undefined) return `address ${addressText(address)}`;
+    return sock?.remoteAddr === undefined ? null : `address ${JSON.stringify(sock.remoteAddr)}`;
   }
 
   /**
@@ -148,7 +147,7 @@ export class Route implements Disposable {
   /**
    * The open connection of an earlier request of this route or another; `null` if there is none.
    */
-  #reuse(): Connection | null {
+  #reuse(): Connected | null {
     if (this.#connection !== null && !this.#connection.closed) return this.#connection;
     // The connection that is being opened is for both requests, and none is forgotten.
     if (this.#connecting !== null) return null;
@@ -159,17 +158,19 @@ export class Route implements Disposable {
   }
 
   /** Opens a connection; the caller's own is open already, or was closed for good. */
-  async #connect(): Promise<Connection> {
+  async #connect(): Promise<Requester> {
     const target = this.#target;
-    if (!isClient(target)) return target;
+    if (!isConnector(target)) return target;
     if (this.#connection !== null && !this.#connection.closed) return this.#connection;
     // The second of two requests at once fails, as over any connection.
     this.#connecting ??= this.#open(target).finally(() => this.#connecting = null);
     return await this.#connecting;
   }
 
-  async #open(client: Client): Promise<Connection> {
-    const connection = await client.connect(bodies, this.#options);
+  async #open(connector: Connector): Promise<Connected> {
+    // A client's own classes of bodies are not for transfers.
+    const options = { ...this.#options, bodies };
+    const connection = await connector.connect(options);
     if (this.#isDisposed) connection.close();
     this.#connection = connection;
     return connection;
@@ -185,10 +186,6 @@ export class Route implements Disposable {
     if (connections !== undefined && isReady(connection)) connections.push(connection);
     else connection.close();
   }
-}
-
-function isClient(target: Client | Connection): target is Client {
-  return typeof (target as Partial<Client>).connect === "function";
 }
 
 /**
@@ -218,7 +215,7 @@ function isClient(target: Client | Connection): target is Client {
  * ```
  */
 export async function remoteDigest(
-  from: Client | Connection,
+  from: Requester | Connector,
   uri: string,
   options?: RequestOptions,
 ): Promise<string> {
@@ -309,7 +306,7 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
  * ```
  */
 export async function makeDirectory(
-  to: Client | Connection,
+  to: Requester | Connector,
   uri: string,
   options?: RequestOptions,
 ): Promise<boolean> {
@@ -345,7 +342,7 @@ export async function makeDirectory(
  * ```
  */
 export async function deleteFile(
-  from: Client | Connection,
+  from: Requester | Connector,
   uri: string,
   options?: RequestOptions,
 ): Promise<void> {
@@ -357,7 +354,7 @@ export async function deleteFile(
 /** The route of a single request. */
 function routeOf(
   label: string,
-  target: Client | Connection,
+  target: Requester | Connector,
   options: RequestOptions | undefined,
 ): Route {
   return new Route(label, target, requestSignal(options), false);

@@ -5,6 +5,7 @@ import { Response } from "../base/app/message.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
+  type BodyClasses,
   type BodyOut,
   cancelUnused,
   checkBodies,
@@ -79,9 +80,9 @@ export let closeOn: (connection: Connection, signal: AbortSignal) => void;
 
 /**
  * Reports whether a connection is open and its last response was read, so that it can make a
- * request.
+ * request. A connection of another class tells only whether it is open.
  */
-export let isReady: (connection: Connection) => boolean;
+export let isReady: (connection: { readonly closed: boolean }) => boolean;
 
 /**
  * Adds a hint to the error of a client that the server refuses: why, and what to do. For clients.
@@ -149,7 +150,7 @@ export class Connection implements Disposable {
   constructor(
     sock: Socket,
     baseHeaders: HeaderDict | null,
-    bodies: Bodies = defaultBodies,
+    bodies: BodyClasses = defaultBodies,
     timeout: number | null = DEFAULT_TIMEOUT,
   ) {
     checkMethods("sock", sock, ["read", "write", "close"]);
@@ -537,7 +538,8 @@ export class Connection implements Disposable {
     explainRefusal = (connection, hint) => {
       connection.#clientRefusedHint = hint;
     };
-    isReady = (connection) => !connection.closed && connection.#state === "idle";
+    isReady = (connection) =>
+      !connection.closed && (!(#state in connection) || connection.#state === "idle");
     closeOn = (connection, signal) => connection.#transport.closeOn(signal);
   }
 }
