@@ -2,7 +2,8 @@
  * HTTP/1.1 clients, with and without TLS.
  *
  * {@linkcode Client} and {@linkcode SSLClient} open connections, each a {@linkcode Connection}, and
- * make requests, whose answer is a `Response`; {@linkcode buildClientSslctx} reads a configuration
+ * make requests, whose answer is a `Response`; {@linkcode ConnectionPool} makes many requests over
+ * a few connections; {@linkcode buildClientSslctx} reads a configuration
  * of TLS once for many clients, and {@linkcode publicKey256} the key of a certificate. Every other
  * name is a type that these refer to.
  *
@@ -54,7 +55,12 @@ import {
   type SSLClientOptions,
 } from "./net/client_options.ts";
 import { Deadline } from "./net/deadline.ts";
-import { checkSignal, type RequestOptions, requestSignal } from "./net/request_signal.ts";
+import {
+  checkSignal,
+  type RequestOptions,
+  requestSignal,
+  withinDeadline,
+} from "./net/request_signal.ts";
 import type { Connector, Requester } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
@@ -73,6 +79,7 @@ export {
   type ClientSslctx,
   type Sslctx,
 } from "./net/tls/context.ts";
+export { ConnectionPool, type ConnectionPoolOptions } from "./net/connection_pool.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export { Response } from "./base/app/message.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
@@ -202,8 +209,9 @@ export class Client implements Requester, Connector {
    * @throws {TlsError} if the handshake of an {@linkcode SSLClient} fails; its `code` is the
    * reason.
    */
-  async createSocket(options?: RequestOptions): Promise<Socket> {
-    const signal = joinSignals(this.options.signal, requestSignal(options));
+  async createSocket(options?: Omit<ConnectOptions, "bodies">): Promise<Socket> {
+    const given = connectOptions(undefined, options);
+    const signal = joinSignals(this.options.signal, given.signal);
     return await this.#sockets.connect(this.address, { timeout: this.timeout, signal });
   }
 
@@ -272,7 +280,7 @@ export class Client implements Requester, Connector {
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request, from connecting to the end of the response's
-   * body.
+   * body, and a deadline.
    * @throws the same errors as {@linkcode Client.prototype.connect} and
    * {@linkcode Connection.prototype.request}.
    */
@@ -283,6 +291,11 @@ export class Client implements Requester, Connector {
     body: BodyOut = null,
     options?: RequestOptions,
   ): Promise<Response> {
+    if (options?.deadline !== undefined) {
+      return await withinDeadline(options, body, (bounded) => {
+        return this.request(method, uri, headers, body, bounded);
+      });
+    }
     let connection;
     try {
       connection = await this.connect({ signal: requestSignal(options) });

@@ -27,8 +27,8 @@ export type {
   Client,
   ClientOptions,
   Connection,
-  Connector,
   ConnectOptions,
+  Connector,
   Requester,
   RequestOptions,
 } from "./client.ts";

@@ -4,7 +4,7 @@ import type { Response } from "../base/app/message.ts";
 import { BodyError, quote } from "../base/errors.ts";
 import type { Connector, Requester } from "../client.ts";
 import { Turns } from "../disk/files.ts";
-import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { boundsOf, type RequestOptions } from "../net/request_signal.ts";
 import { parseDate } from "./conditions.ts";
 import { checkDirectoryUri } from "./file_name.ts";
 import {
@@ -278,12 +278,16 @@ function iterate<Entry>(
   options: RequestOptions | undefined,
   list: (route: Route, signal: AbortSignal | undefined) => AsyncGenerator<Entry, void, void>,
 ): AsyncIterable<Entry> {
-  const signal = requestSignal(options);
-  const makeRoute = () => new Route("from", from, signal);
-  makeRoute()[Symbol.dispose]();
+  const copy = { ...options };
+  const makeRoute = (given: RequestOptions | undefined) => {
+    const bounds = boundsOf(given);
+    return { route: new Route("from", from, bounds), signal: bounds.signal };
+  };
+  makeRoute(options).route[Symbol.dispose]();
   return {
     async *[Symbol.asyncIterator]() {
-      using route = makeRoute();
+      const { route, signal } = makeRoute(copy);
+      using _ = route;
       yield* list(route, signal);
     },
   };

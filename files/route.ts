@@ -5,13 +5,13 @@ import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
 import { bodies, type BodyOut, cancelUnused } from "../base/body/bodies.ts";
 import { EMPTY } from "../base/bytes.ts";
-import { EmptyPreambleError } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import type { Connector, Requester } from "../client.ts";
-import { isReady } from "../net/client_connection.ts";
-import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { isStale } from "../net/connection_pool.ts";
+import { IdleConnections } from "../net/idle_connections.ts";
+import { boundsOf, type RequestBounds, type RequestOptions } from "../net/request_signal.ts";
 import { checkTarget, type Connected, isConnector } from "../net/requester.ts";
 import { asRepeatable } from "../net/unanswered.ts";
 import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
@@ -22,7 +22,7 @@ import { statusError, unexpectedResponse } from "./transfer_error.ts";
 const MAX_DISCARDED_BYTES = 65536;
 
 /** By client: open connections that no route uses at the moment. */
-const kept = new WeakMap<Requester | Connector, Connected[]>();
+const kept = new WeakMap<Requester | Connector, IdleConnections>();
 
 /**
  * From now on, routes to this client leave their connections open for later routes: however many
@@ -30,12 +30,12 @@ const kept = new WeakMap<Requester | Connector, Connected[]>();
  * of the returned object ends this, and closes the connections.
  */
 export function keepConnections(client: Connector): Disposable {
-  const connections: Connected[] = [];
+  const connections = new IdleConnections(null);
   kept.set(client, connections);
   return {
     [Symbol.dispose]() {
       kept.delete(client);
-      for (const connection of connections) connection.close();
+      connections.close();
     },
   };
 }
@@ -45,6 +45,7 @@ export class Route implements Disposable {
   readonly #target: Requester | Connector;
   readonly #options: RequestOptions;
   readonly #isRepeatable: boolean;
+  readonly #bounds: RequestBounds;
   #connection: Connected | null = null;
   #connecting: Promise<Connected> | null = null;
   #isDisposed = false;
@@ -53,7 +54,7 @@ export class Route implements Disposable {
    * Creates a route that is not connected yet.
    *
    * @param label Names the target in errors.
-   * @param signal Aborts connecting and every request.
+   * @param bounds The signal aborts connecting and every request. A deadline ends with the route.
    * @param isRepeatable Whether a request that was perhaps acted on may be made again, as those of
    * uploads: to write the same file twice changes nothing.
    * @throws {TypeError} if the target is neither a client nor a connection.
@@ -61,12 +62,15 @@ export class Route implements Disposable {
   constructor(
     label: string,
     target: Requester | Connector,
-    signal: AbortSignal | undefined,
+    bounds: AbortSignal | RequestBounds | undefined,
     isRepeatable = true,
   ) {
     checkTarget(label, target);
     this.#target = target;
-    this.#options = { signal };
+    this.#bounds = bounds instanceof AbortSignal || bounds === undefined
+      ? { signal: bounds, end: () => {} }
+      : bounds;
+    this.#options = { signal: this.#bounds.signal };
     this.#isRepeatable = isRepeatable;
   }
 
@@ -109,9 +113,8 @@ export class Route implements Disposable {
     try {
       return await connection.request(method, uri, headers, body, this.#options);
     } catch (error) {
-      const isStale = reused !== null && error instanceof EmptyPreambleError;
-      const isUsed = typeof body === "object" && body !== null && "used" in body && body.used;
-      if (!isStale || isUsed) throw this.#asRetried(error);
+      const asked = this.#asRetried(error);
+      if (reused === null || !isStale(asked, body)) throw asked;
     }
     const another = await this.#connect();
     try {
@@ -151,10 +154,7 @@ export class Route implements Disposable {
     if (this.#connection !== null && !this.#connection.closed) return this.#connection;
     // The connection that is being opened is for both requests, and none is forgotten.
     if (this.#connecting !== null) return null;
-    const connections = kept.get(this.#target);
-    let connection;
-    do connection = connections?.pop(); while (connection?.closed);
-    return this.#connection = connection ?? null;
+    return this.#connection = kept.get(this.#target)?.take() ?? null;
   }
 
   /** Opens a connection; the caller's own is open already, or was closed for good. */
@@ -179,12 +179,13 @@ export class Route implements Disposable {
   /** Closes the connection of a client, or keeps the connection for {@linkcode keepConnections}. */
   [Symbol.dispose](): void {
     this.#isDisposed = true;
+    this.#bounds.end();
     const connection = this.#connection;
     this.#connection = null;
     if (connection === null) return;
     const connections = kept.get(this.#target);
-    if (connections !== undefined && isReady(connection)) connections.push(connection);
-    else connection.close();
+    if (connections === undefined) connection.close();
+    else connections.put(connection);
   }
 }
 
@@ -193,7 +194,7 @@ export class Route implements Disposable {
  *
  * @param from A client, which opens a connection for this, or a connection.
  * @param uri The URI of the file: `fileUri(...names)`.
- * @param options A signal that aborts the call.
+ * @param options A signal that aborts the call, and a deadline.
  * @returns 64 lower-case hexadecimal digits.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {TransferError} if the server has no such file, or does not send its digest.
@@ -282,7 +283,7 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
  * @param to A client, which opens a connection for this, or a connection.
  * @param uri The URI of the directory, as `fileUri` returns it for a final `""`: with a `/` at its
  * end.
- * @param options A signal that aborts the call.
+ * @param options A signal that aborts the call, and a deadline.
  * @returns True if the directory was created; false if it existed already.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
@@ -320,7 +321,7 @@ export async function makeDirectory(
  *
  * @param from A client, which opens a connection for this, or a connection.
  * @param uri The URI, as `fileUri` returns it. With a final `""` only a directory is deleted.
- * @param options A signal that aborts the call.
+ * @param options A signal that aborts the call, and a deadline.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {TransferError} if the server does not delete it: with the status 404 nothing has this
  * name, with 409 it is a directory that is not empty.
@@ -357,7 +358,7 @@ function routeOf(
   target: Requester | Connector,
   options: RequestOptions | undefined,
 ): Route {
-  return new Route(label, target, requestSignal(options), false);
+  return new Route(label, target, boundsOf(options), false);
 }
 
 /**

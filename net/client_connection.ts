@@ -40,7 +40,12 @@ import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
-import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
+import {
+  RequestAbort,
+  type RequestOptions,
+  requestSignal,
+  withinDeadline,
+} from "./request_signal.ts";
 import { CLIENT, type ClientState, impossibleEvent } from "./state.ts";
 import { Transport } from "./transport.ts";
 import { markUnanswered } from "./unanswered.ts";
@@ -83,6 +88,12 @@ export let closeOn: (connection: Connection, signal: AbortSignal) => void;
  * request. A connection of another class tells only whether it is open.
  */
 export let isReady: (connection: { readonly closed: boolean }) => boolean;
+
+/**
+ * Calls a function when a connection closes, in whatever way; never for a connection of another
+ * class.
+ */
+export let whenClosed: (connection: object, listener: () => void) => void;
 
 /**
  * Adds a hint to the error of a client that the server refuses: why, and what to do. For clients.
@@ -180,7 +191,7 @@ export class Connection implements Disposable {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws {BodyError} if the previous response's body is unread, or this body can't be sent.
@@ -196,6 +207,11 @@ export class Connection implements Disposable {
     body: BodyOut,
     options?: RequestOptions,
   ): Promise<Response> {
+    if (options?.deadline !== undefined) {
+      return withinDeadline(options, body, (bounded) => {
+        return this.request(method, uri, headers, body, bounded);
+      });
+    }
     try {
       const signal = options === undefined ? undefined : requestSignal(options);
       signal?.throwIfAborted();
@@ -233,7 +249,7 @@ export class Connection implements Disposable {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body, or `null`.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   put(
@@ -251,7 +267,7 @@ export class Connection implements Disposable {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body, or `null`.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   post(
@@ -268,7 +284,7 @@ export class Connection implements Disposable {
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   get(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
@@ -280,7 +296,7 @@ export class Connection implements Disposable {
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   head(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
@@ -292,7 +308,7 @@ export class Connection implements Disposable {
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   delete(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
@@ -308,7 +324,7 @@ export class Connection implements Disposable {
    * @param headers The headers by lower-case name; a `range` among them must be the same range.
    * @param start The position of the first byte.
    * @param stop The position after the last byte.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   async getRange(
@@ -540,6 +556,9 @@ export class Connection implements Disposable {
     };
     isReady = (connection) =>
       !connection.closed && (!(#state in connection) || connection.#state === "idle");
+    whenClosed = (connection, listener) => {
+      if (#transport in connection) connection.#transport.addCloseListener(listener);
+    };
     closeOn = (connection, signal) => connection.#transport.closeOn(signal);
   }
 }

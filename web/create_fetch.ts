@@ -9,6 +9,7 @@ import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import { type ClientOptions, type Connector, type Requester, SSLClient } from "../client.ts";
 import { checkTarget, isConnector, requesterOf } from "../net/requester.ts";
+import { connectorOf } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { dictOf, headersOf, NULL_BODY, quoteUrl } from "./headers.ts";
 import { bodyOfBytes, streamedBody, streamOf, StreamPieces } from "./streams.ts";
@@ -123,10 +124,12 @@ interface Described {
 function routeOf(given: Requester | Connector): Route {
   checkTarget("client", given);
   const target = requesterOf(given);
-  const { address, host: named, options, sock, baseHeaders, closed } = given as Described;
-  if (isConnector(given)) {
+  // A pool makes requests only, but its connector knows where they go.
+  const described = connectorOf(given) ?? given;
+  const { address, host: named, options, sock, baseHeaders, closed } = described as Described;
+  if (isConnector(described)) {
     const host = named ?? null;
-    const base = baseOf(given instanceof SSLClient, host);
+    const base = baseOf(described instanceof SSLClient, host);
     const isUnnamed = host === null && !Array.isArray(address);
     return { target, base, host, isUnnamed, signal: options?.signal, kept: false };
   }

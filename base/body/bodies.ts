@@ -120,9 +120,10 @@ const kept = new WeakSet<object>();
  * Makes {@linkcode cancelUnused} leave a body as it is until the returned function is called: a
  * request that fails before it has used the body can then be made again, with the same body.
  */
-export function keepUnused(body: BodyIn): () => void {
-  if (body !== null) kept.add(body);
-  return () => kept.delete(body!);
+export function keepUnused(body: BodyOut): () => void {
+  if (typeof body !== "object" || body === null) return () => {};
+  kept.add(body);
+  return () => kept.delete(body);
 }
 
 /**

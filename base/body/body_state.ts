@@ -185,7 +185,13 @@ export class BodyState {
   /** Calls a function when the body is over, which it may be already. */
   whenOver(listener: () => void): void {
     if (this.isConsumed || this.#interruption.failure !== null) listener();
-    else this.#interruption.over = listener;
+    else {
+      const { over } = this.#interruption;
+      this.#interruption.over = over === null ? listener : () => {
+        over();
+        listener();
+      };
+    }
   }
 
   /** Throws the error with which the body was stopped since the operation began. */

@@ -70,7 +70,7 @@ class ForeignSource implements ByteSource {
   readonly #reader: BodyReader;
   #reading = false;
   #isOver = false;
-  #listener: (() => void) | null = null;
+  readonly #listeners: (() => void)[] = [];
 
   constructor(source: BodySource, reader: BodyReader) {
     this.#source = source;
@@ -101,12 +101,12 @@ class ForeignSource implements ByteSource {
 
   whenOver(listener: () => void): void {
     if (this.#isOver || this.#reader.done) listener();
-    else this.#listener = listener;
+    else this.#listeners.push(listener);
   }
 
   #end(): void {
     this.#isOver = true;
-    this.#listener?.();
+    for (const listener of this.#listeners) listener();
   }
 }
 

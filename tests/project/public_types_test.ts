@@ -18,7 +18,10 @@ const entries: Record<string, [entry: object, names: string]> = {
     "LengthEncoderStream ProtocolError Range Response TlsError api bodies buildUri formatAddress " +
     "makeOutputFromInput parseAddress printable",
   ],
-  client: [client, "Client Connection Response SSLClient buildClientSslctx publicKey256"],
+  client: [
+    client,
+    "Client Connection ConnectionPool Response SSLClient buildClientSslctx publicKey256",
+  ],
   server: [server, "Request SSLServer Server Session buildServerSslctx publicKey256"],
   files: [
     files,
