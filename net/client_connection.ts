@@ -254,8 +254,8 @@ export class Connection implements Disposable {
    */
   put(
     uri: string,
-    headers: HeaderDict,
-    body: BodyOut,
+    headers: HeaderDict = {},
+    body: BodyOut = null,
     options?: RequestOptions,
   ): Promise<Response> {
     return this.request("PUT", uri, headers, body, options);
@@ -272,8 +272,8 @@ export class Connection implements Disposable {
    */
   post(
     uri: string,
-    headers: HeaderDict,
-    body: BodyOut,
+    headers: HeaderDict = {},
+    body: BodyOut = null,
     options?: RequestOptions,
   ): Promise<Response> {
     return this.request("POST", uri, headers, body, options);
