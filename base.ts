@@ -48,6 +48,7 @@ export { type Chunk, type ChunkExtension } from "./base/wire/chunk.ts";
 export {
   type Bodies,
   bodies,
+  type BodyClasses,
   type BodyIn,
   type BodyOut,
   makeOutputFromInput,

@@ -2,7 +2,8 @@
  * HTTP/1.1 clients, with and without TLS.
  *
  * {@linkcode Client} and {@linkcode SSLClient} open connections, each a {@linkcode Connection}, and
- * make requests, whose answer is a `Response`; {@linkcode buildClientSslctx} reads a configuration
+ * make requests, whose answer is a `Response`; {@linkcode ConnectionPool} makes many requests over
+ * a few connections; {@linkcode buildClientSslctx} reads a configuration
  * of TLS once for many clients, and {@linkcode publicKey256} the key of a certificate. Every other
  * name is a type that these refer to.
  *
@@ -25,10 +26,12 @@ import type { Socket } from "./base/app/app.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
+  type BodyClasses,
   type BodyOut,
   cancelUnused,
   checkBodies,
 } from "./base/body/bodies.ts";
+import { copyOptions } from "./base/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
 import type { HeaderDict } from "./base/wire/headers.ts";
 import { hideSecretsOf, INSPECT, inspectFields } from "./base/printable.ts";
@@ -52,21 +55,35 @@ import {
   type SSLClientOptions,
 } from "./net/client_options.ts";
 import { Deadline } from "./net/deadline.ts";
-import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
+import {
+  checkSignal,
+  type RequestOptions,
+  requestSignal,
+  withinDeadline,
+} from "./net/request_signal.ts";
+import type { Connector, Requester } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
 
-export { type ClientOptions, Connection, type RequestOptions, type SSLClientOptions };
+export {
+  type ClientOptions,
+  Connection,
+  type Connector,
+  type Requester,
+  type RequestOptions,
+  type SSLClientOptions,
+};
 export {
   buildClientSslctx,
   type ClientSslconfig,
   type ClientSslctx,
   type Sslctx,
 } from "./net/tls/context.ts";
+export { ConnectionPool, type ConnectionPoolOptions } from "./net/connection_pool.ts";
 export { publicKey256 } from "./net/tls/certificate.ts";
 export { Response } from "./base/app/message.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
-export type { Bodies, BodyIn, BodyOut } from "./base/body/bodies.ts";
+export type { Bodies, BodyClasses, BodyIn, BodyOut } from "./base/body/bodies.ts";
 export { Body } from "./base/body/body.ts";
 export type { BodyReadOptions } from "./base/body/body_state.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
@@ -92,14 +109,14 @@ export type { Socket } from "./base/app/app.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 
 /**
- * The maker of a client's sockets, the only difference between the classes of clients.
+ * What makes a client's sockets, the only difference between the classes of clients.
  *
  * @internal
  */
-export interface Connector {
+export interface SocketMaker {
   /** The port that is left out of `host`. */
   readonly defaultPort: number;
-  /** The names of the options that only clients with this connector have. */
+  /** The names of the options that only clients with these sockets have. */
   readonly moreOptions: readonly string[];
   /** Connects a socket to the client's address. */
   connect(address: Address, bounds: ConnectBounds): Promise<ConnectedSocket>;
@@ -117,7 +134,7 @@ export interface ConnectedSocket extends Socket {
   refusalHint?: string;
 }
 
-const PLAIN: Connector = { defaultPort: 80, moreOptions: [], connect: connectSocket };
+const PLAIN: SocketMaker = { defaultPort: 80, moreOptions: [], connect: connectSocket };
 
 /**
  * A client of one server: its address, and how to connect to it. A client holds no connection
@@ -152,7 +169,7 @@ const PLAIN: Connector = { defaultPort: 80, moreOptions: [], connect: connectSoc
  * assertEquals(new Client("/tmp/my.socket", { host: "example.com" }).host, "example.com");
  * ```
  */
-export class Client {
+export class Client implements Requester, Connector {
   /** The address of the server. */
   readonly address: Address;
   /** The options that were given. */
@@ -163,7 +180,7 @@ export class Client {
   readonly timeout: number | null;
   /** The classes for the bodies of responses. */
   readonly bodies: Bodies;
-  readonly #connector: Connector;
+  readonly #sockets: SocketMaker;
   readonly #baseHeaders: HeaderDict | null;
 
   /**
@@ -177,20 +194,20 @@ export class Client {
    */
   constructor(address: Address, options?: ClientOptions);
   /**
-   * Makes a client with the given connector.
+   * Makes a client whose sockets are made in the given way.
    *
    * @internal
    */
-  constructor(address: Address, options: ClientOptions, connector: Connector);
-  constructor(address: Address, options: ClientOptions = {}, connector: Connector = PLAIN) {
-    this.#connector = connector;
+  constructor(address: Address, options: ClientOptions, sockets: SocketMaker);
+  constructor(address: Address, options: ClientOptions = {}, sockets: SocketMaker = PLAIN) {
+    this.#sockets = sockets;
     this.address = checkClientAddress(address);
-    const known = [...CLIENT_OPTIONS, ...connector.moreOptions];
+    const known = [...CLIENT_OPTIONS, ...sockets.moreOptions];
     this.options = Object.freeze(hideSecretsOf(checkClientOptions(options, known)));
     const { host, timeout, bodies } = this.options;
-    this.host = host === undefined ? hostOf(this.address, connector.defaultPort) : host;
+    this.host = host === undefined ? hostOf(this.address, sockets.defaultPort) : host;
     this.timeout = timeout === undefined ? DEFAULT_TIMEOUT : timeout;
-    this.bodies = bodies ?? defaultBodies;
+    this.bodies = (bodies ?? defaultBodies) as Bodies;
     this.#baseHeaders = makeBaseHeaders(this.host, this.options);
   }
 
@@ -204,30 +221,46 @@ export class Client {
    * @throws {TlsError} if the handshake of an {@linkcode SSLClient} fails; its `code` is the
    * reason.
    */
-  async createSocket(options?: RequestOptions): Promise<Socket> {
-    const signal = joinSignals(this.options.signal, requestSignal(options));
-    return await this.#connector.connect(this.address, { timeout: this.timeout, signal });
+  async createSocket(options?: Omit<ConnectOptions, "bodies">): Promise<Socket> {
+    const given = connectOptions(undefined, options);
+    const signal = joinSignals(this.options.signal, given.signal);
+    return await this.#sockets.connect(this.address, { timeout: this.timeout, signal });
   }
 
   /**
    * Opens a connection. Needs `--allow-net`; for the path of a Unix socket also `--allow-read` and
    * `--allow-write` of it.
    *
-   * @param bodies The classes for the bodies of responses, instead of the client's.
    * @param options A signal that aborts connecting, the handshake and `onConnect`, and has no
-   * effect on the connection later.
+   * effect on the connection later; and the classes for the bodies of responses, instead of the
+   * client's.
    * @throws {Deno.errors.TimedOut} if connecting takes more than `timeout` seconds.
    * @throws {ConnectionClosedError} if `onConnect` does not return `true`.
    */
-  async connect(bodies: Bodies = this.bodies, options?: RequestOptions): Promise<Connection> {
-    checkBodies(bodies);
+  connect(options?: ConnectOptions): Promise<Connection>;
+  /**
+   * Opens a connection: the same as `connect({ ...options, bodies })`.
+   *
+   * @param bodies The classes for the bodies of responses, instead of the client's.
+   * @param options A signal that aborts connecting, the handshake and `onConnect`.
+   * @throws the same errors.
+   */
+  connect(
+    bodies: BodyClasses | undefined,
+    options?: Omit<ConnectOptions, "bodies">,
+  ): Promise<Connection>;
+  async connect(
+    first?: ConnectOptions | BodyClasses,
+    second?: Omit<ConnectOptions, "bodies">,
+  ): Promise<Connection> {
+    const { bodies = this.bodies, signal: given } = connectOptions(first, second);
     const { signal, onConnect } = this.options;
     let socket: ConnectedSocket, connection;
     // The timer of connecting goes on as the timer of the connection.
     const between = new Deadline(this.timeout, () => {});
     // A `using` declaration would take longer than all the rest of this method.
     try {
-      socket = await this.createSocket(options);
+      socket = await this.createSocket({ signal: given });
       connection = new Connection(socket, this.#baseHeaders, bodies, this.timeout);
     } finally {
       between.close();
@@ -237,7 +270,7 @@ export class Client {
     if (trust !== undefined) closeOn(connection, trust);
     if (refusalHint !== undefined) explainRefusal(connection, refusalHint);
     if (onConnect === undefined) return connection;
-    const joined = joinSignals(signal, requestSignal(options), trust);
+    const joined = joinSignals(signal, given, trust);
     try {
       if (await untilAborted(onConnect(connection), joined) !== true) {
         throw new ConnectionClosedError("onConnect did not return true");
@@ -259,7 +292,7 @@ export class Client {
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request, from connecting to the end of the response's
-   * body.
+   * body, and a deadline.
    * @throws the same errors as {@linkcode Client.prototype.connect} and
    * {@linkcode Connection.prototype.request}.
    */
@@ -270,9 +303,14 @@ export class Client {
     body: BodyOut = null,
     options?: RequestOptions,
   ): Promise<Response> {
+    if (options?.deadline !== undefined) {
+      return await withinDeadline(options, body, (bounded) => {
+        return this.request(method, uri, headers, body, bounded);
+      });
+    }
     let connection;
     try {
-      connection = await this.connect(this.bodies, options);
+      connection = await this.connect({ signal: requestSignal(options) });
     } catch (error) {
       cancelUnused(body, error);
       throw error;
@@ -292,6 +330,41 @@ export class Client {
     const fields = { address, host, timeout, options: given };
     return inspectFields(this.constructor.name, fields, inspect, options);
   }
+}
+
+/** How to open a connection. */
+export interface ConnectOptions {
+  /** Aborts connecting, the handshake and `onConnect`; rejects with the signal's reason. */
+  signal?: AbortSignal | undefined;
+  /**
+   * The classes that the bodies of responses are made from.
+   *
+   * @default {the client's}
+   */
+  bodies?: BodyClasses | undefined;
+}
+
+/** The options of `connect`, whose first argument may be the classes of bodies. */
+function connectOptions(
+  first: ConnectOptions | BodyClasses | undefined,
+  second: Omit<ConnectOptions, "bodies"> | undefined,
+): ConnectOptions {
+  if (first === undefined && second === undefined) return {};
+  // Only the classes of bodies may be without options, and be followed by them.
+  const isBodies = first !== undefined && (second !== undefined || !isOptions(first));
+  if (isBodies) checkBodies(first as BodyClasses);
+  const options = copyOptions(
+    (isBodies || first === undefined ? second ?? {} : first) as ConnectOptions,
+    isBodies || first === undefined ? ["signal"] : ["signal", "bodies"],
+  );
+  checkSignal(options.signal);
+  if (isBodies) return { ...options, bodies: first as BodyClasses };
+  if (options.bodies !== undefined) checkBodies(options.bodies);
+  return options;
+}
+
+function isOptions(value: object): boolean {
+  return typeof value === "object" && value !== null && !("Body" in value);
 }
 
 /**
@@ -345,7 +418,7 @@ export class SSLClient extends Client {
     options?: SSLClientOptions,
   );
   /**
-   * Makes a client with the given connector.
+   * Makes a client whose sockets are made in the given way.
    *
    * @internal
    */
@@ -353,20 +426,20 @@ export class SSLClient extends Client {
     sslctx: ClientSslctx | ClientSslconfig,
     address: Address,
     options: SSLClientOptions,
-    connector: Omit<Connector, "defaultPort">,
+    sockets: Omit<SocketMaker, "defaultPort">,
   );
   constructor(
     sslctx: ClientSslctx | ClientSslconfig,
     address: Address,
     options: SSLClientOptions = {},
-    connector?: Omit<Connector, "defaultPort">,
+    sockets?: Omit<SocketMaker, "defaultPort">,
   ) {
     const context = asClientSslctx(sslctx);
     const name = findSslHost(options?.sslHost, checkClientAddress(address), context);
     super(address, options, {
       defaultPort: 443,
-      moreOptions: ["sslHost", ...connector?.moreOptions ?? []],
-      connect: connector?.connect ??
+      moreOptions: ["sslHost", ...sockets?.moreOptions ?? []],
+      connect: sockets?.connect ??
         ((where, bounds) => connectTls(where, context, name, bounds)),
     });
     this.sslctx = context;

@@ -156,7 +156,7 @@ export class PeerConnections implements Disposable {
     way: Way,
     action: (client: Client, moved: Moved) => Promise<T>,
   ): Promise<T> {
-    const onRetry = ({ error, number, delay }: Retry) => {
+    const onRetry = ({ error, number, seconds }: Retry) => {
       // Nothing has moved, so the peer was off from the start; or it is waited for, in `call`.
       if (isAway(error) && (this.#wait > 0 || this.#movedAt === null)) throw error;
       if (way.isDropped) throw error;
@@ -164,8 +164,8 @@ export class PeerConnections implements Disposable {
       const now = performance.now();
       // Several calls may have lost their connections at the same moment.
       if (now < this.#notedUntil) return;
-      this.#notedUntil = now + delay / 2;
-      const again = `trying again in ${delay / 1000} s (${number} of ${this.#retries})`;
+      this.#notedUntil = now + seconds * 1000 / 2;
+      const again = `trying again in ${seconds} s (${number} of ${this.#retries})`;
       this.#note(`${reasonOf(error)}; ${again}`);
     };
     const client = await way.client;

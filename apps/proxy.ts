@@ -1,7 +1,7 @@
 /** An app that forwards each request to another server. */
 
 import type { Api, AppObject } from "../base/app/app.ts";
-import { checkString, copyOptions, wrongType } from "../base/checks.ts";
+import { checkString, copyOptions } from "../base/checks.ts";
 import { keepUnused, makeOutputFromInput } from "../base/body/bodies.ts";
 import {
   makeEmptyResponse,
@@ -20,7 +20,8 @@ import { makeSafeLogger } from "../net/logger.ts";
 import type { Session } from "../base/app/session.ts";
 import { connectionOptions, type HeaderDict, isSpecial } from "../base/wire/headers.ts";
 import { isPreambleTooLong } from "../base/wire/preamble.ts";
-import type { Client, Connection } from "../client.ts";
+import type { Connector, Requester } from "../client.ts";
+import { checkTarget, type Connected, isConnector } from "../net/requester.ts";
 import type { Logger } from "../server.ts";
 
 /** Options of a proxy. */
@@ -36,7 +37,7 @@ export interface ProxyOptions {
 /**
  * The proxy that made each connection. Two proxies with the same key must not share connections.
  */
-const makers = new WeakMap<Connection, ProxyApp>();
+const makers = new WeakMap<Connected, ProxyApp>();
 
 /**
  * A reverse proxy: relays each request to a server and its response back, with nothing changed:
@@ -47,7 +48,9 @@ const makers = new WeakMap<Connection, ProxyApp>();
  *
  * Each session has its own upstream connection, in `session.store` under `key`. This connection is
  * closed when the session ends, and within a second after the client leaves, even while the
- * upstream processes its request. A client that closes its writing side counts as gone.
+ * upstream processes its request. A client that closes its writing side counts as gone. Over what
+ * only makes requests, such as a `ConnectionPool`, each request is relayed alone, and aborted when
+ * the client leaves.
  *
  * @example
  * ```ts
@@ -66,7 +69,7 @@ const makers = new WeakMap<Connection, ProxyApp>();
  * ```
  */
 export class ProxyApp implements AppObject {
-  readonly #client: Client;
+  readonly #target: Requester | Connector;
   readonly #key: string;
   readonly #logger: Pick<Logger, "warn"> | null;
   readonly #followed = new WeakSet<Session>();
@@ -74,17 +77,17 @@ export class ProxyApp implements AppObject {
   /**
    * Makes a proxy to the server that a client is for.
    *
-   * @param client Makes the connections to the server.
+   * @param client Makes the connections to the server; or, if it can't, the requests.
    * @param key The key of the connection in `session.store`. Each proxy that the same session can
    * reach needs its own key.
    * @param options The logger for failures.
    * @throws {TypeError} if an argument has a wrong type.
    */
-  constructor(client: Client, key = "conn", options: ProxyOptions = {}) {
-    if (typeof client?.connect !== "function") throw wrongType("client", "a Client", client);
+  constructor(client: Requester | Connector, key = "conn", options: ProxyOptions = {}) {
+    checkTarget("client", client);
     checkString("key", key);
     const { logger } = copyOptions(options, ["logger"]);
-    this.#client = client;
+    this.#target = client;
     this.#key = key;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
   }
@@ -126,7 +129,8 @@ export class ProxyApp implements AppObject {
   }
 
   /** The connection of the session, if this request may use it. */
-  #findConnection({ method, body }: Request, session: Session): Connection | null {
+  #findConnection({ method, body }: Request, session: Session): Connected | null {
+    if (!isConnector(this.#target)) return null;
     const stored = session.store.get(this.#key);
     if (stored === undefined) return null;
     if (!isConnection(stored) || (makers.get(stored) ?? this) !== this) {
@@ -149,12 +153,17 @@ export class ProxyApp implements AppObject {
     request: Request,
     uri: string,
     session: Session,
-    stored: Connection | null,
+    stored: Connected | null,
   ): Promise<Response> {
     const { method, body } = request;
     const headers = endToEndHeaders(request.headers);
     this.#endWith(session);
-    const connection = stored ?? await this.#connect(session);
+    const target = this.#target;
+    if (!isConnector(target)) {
+      const { signal } = session;
+      return passOn(await target.request(method, uri, headers, body, { signal }));
+    }
+    const connection = stored ?? await this.#connect(target, session);
     // If the stored connection is stale, a new connection needs the same body.
     const release = keepUnused(body);
     try {
@@ -166,12 +175,12 @@ export class ProxyApp implements AppObject {
       release();
     }
     connection.close();
-    const another = await this.#connect(session);
+    const another = await this.#connect(target, session);
     return passOn(await another.request(method, uri, headers, body));
   }
 
-  async #connect(session: Session): Promise<Connection> {
-    const connection = await this.#client.connect(undefined, { signal: session.signal });
+  async #connect(connector: Connector, session: Session): Promise<Connected> {
+    const connection = await connector.connect({ signal: session.signal });
     makers.set(connection, this);
     session.store.set(this.#key, connection);
     return connection;
@@ -190,7 +199,7 @@ export class ProxyApp implements AppObject {
     // Closing the session first makes the failure of its upstream connection an expected one.
     session.close(session.signal.reason);
     const connection = session.store.get(this.#key);
-    if (isConnection(connection)) connection.close();
+    if (isConnector(this.#target) && isConnection(connection)) connection.close();
   }
 }
 
@@ -201,9 +210,9 @@ function passOn(response: Response): Response {
   return kept === headers ? response : new Response(status, reason, kept, body);
 }
 
-function isConnection(value: unknown): value is Connection {
-  return typeof (value as Partial<Connection> | null)?.request === "function" &&
-    typeof (value as Connection).close === "function";
+function isConnection(value: unknown): value is Connected {
+  return typeof (value as Partial<Connected> | null)?.request === "function" &&
+    typeof (value as Connected).close === "function";
 }
 
 /**

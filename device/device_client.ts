@@ -3,7 +3,7 @@
 import { type Address, addressText } from "../base/address.ts";
 import { checkNumber, checkObject } from "../base/checks.ts";
 import { DeguError, quote, TlsError, type TlsErrorCode } from "../base/errors.ts";
-import { type ClientOptions, type Connector, SSLClient } from "../client.ts";
+import { type ClientOptions, type SocketMaker, SSLClient } from "../client.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import { joinSignals } from "../net/connect.ts";
 import { withMessage } from "../net/thrown.ts";
@@ -78,9 +78,9 @@ function connectorOf(
   id: string,
   given: readonly Address[] | null,
   connectTimeout: number | undefined,
-): Connector["connect"] {
+): SocketMaker["connect"] {
   let lastAddress = "";
-  const connect: Connector["connect"] = async (_first, bounds) => {
+  const connect: SocketMaker["connect"] = async (_first, bounds) => {
     closing.throwIfAborted();
     await peers.refresh();
     closing.throwIfAborted();

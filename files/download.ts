@@ -8,7 +8,7 @@ import { quote } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
 import { isContentRange, Range } from "../base/wire/range.ts";
-import type { Client, Connection } from "../client.ts";
+import type { Connector, Requester } from "../client.ts";
 import { isTransient } from "../net/retry.ts";
 import { EarlySync } from "../disk/files.ts";
 import { type Claim, claimSpace, isDiskFull } from "../disk/space.ts";
@@ -98,7 +98,7 @@ const MIN_RESUMABLE_BYTES = 65536;
  * ```
  */
 export async function download(
-  from: Client | Connection,
+  from: Requester | Connector,
   uri: string,
   file: string,
   options: TransferOptions = {},

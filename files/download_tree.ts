@@ -13,7 +13,7 @@ import {
 } from "../disk/names.ts";
 import { freeBytes } from "../disk/space.ts";
 import { Temporary } from "../disk/temporary.ts";
-import type { Client, Connection } from "../client.ts";
+import type { Connector, Requester } from "../client.ts";
 import { formatPaths, type FoundRecord, GET_ANSWER, type NameRecord } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
@@ -108,7 +108,7 @@ import {
  * ```
  */
 export async function downloadTree(
-  from: Client | Connection,
+  from: Requester | Connector,
   uri: string,
   dir: string,
   options: TreeOptions = {},

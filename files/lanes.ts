@@ -1,6 +1,6 @@
 /** The connections over which a tree is copied at the same time. */
 
-import type { Client, Connection } from "../client.ts";
+import type { Connector, Requester } from "../client.ts";
 import { Route } from "./route.ts";
 import type { TreeSettings } from "./tree_options.ts";
 
@@ -10,7 +10,7 @@ export class Lanes implements Disposable {
 
   constructor(
     label: string,
-    peer: Client | Connection,
+    peer: Requester | Connector,
     { connections, signal, abort }: TreeSettings,
   ) {
     const first = new Route(label, peer, signal);

@@ -2,9 +2,9 @@
 
 import type { Response } from "../base/app/message.ts";
 import { BodyError, quote } from "../base/errors.ts";
-import type { Client, Connection } from "../client.ts";
+import type { Connector, Requester } from "../client.ts";
 import { Turns } from "../disk/files.ts";
-import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { boundsOf, type RequestOptions } from "../net/request_signal.ts";
 import { parseDate } from "./conditions.ts";
 import { checkDirectoryUri } from "./file_name.ts";
 import {
@@ -61,7 +61,7 @@ const MAX_ENTRIES = 1_000_000;
  * ```
  */
 export function listDirectory(
-  from: Client | Connection,
+  from: Requester | Connector,
   uri: string,
   options?: RequestOptions,
 ): AsyncIterable<DirectoryEntry> {
@@ -113,7 +113,7 @@ export function listDirectory(
  * ```
  */
 export function listTree(
-  from: Client | Connection,
+  from: Requester | Connector,
   uri: string,
   options?: RequestOptions,
 ): AsyncIterable<TreeEntry> {
@@ -276,16 +276,20 @@ async function* entriesOfTree(
 
 /** Checks the arguments now, rather than at the first iteration. */
 function iterate<Entry>(
-  from: Client | Connection,
+  from: Requester | Connector,
   options: RequestOptions | undefined,
   list: (route: Route, signal: AbortSignal | undefined) => AsyncGenerator<Entry, void, void>,
 ): AsyncIterable<Entry> {
-  const signal = requestSignal(options);
-  const makeRoute = () => new Route("from", from, signal);
-  makeRoute()[Symbol.dispose]();
+  const copy = { ...options };
+  const makeRoute = (given: RequestOptions | undefined) => {
+    const bounds = boundsOf(given);
+    return { route: new Route("from", from, bounds), signal: bounds.signal };
+  };
+  makeRoute(options).route[Symbol.dispose]();
   return {
     async *[Symbol.asyncIterator]() {
-      using route = makeRoute();
+      const { route, signal } = makeRoute(copy);
+      using _ = route;
       yield* list(route, signal);
     },
   };

@@ -1,17 +1,19 @@
 /** Requests to a server of files: their connections, and requests for digests and changes. */
 
-import { addressText } from "../base/address.ts";
+import { type Address, addressText } from "../base/address.ts";
+import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
 import { bodies, type BodyOut, cancelUnused } from "../base/body/bodies.ts";
 import { EMPTY } from "../base/bytes.ts";
-import { wrongType } from "../base/checks.ts";
-import { EmptyPreambleError } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { checkUri } from "../base/wire/uri.ts";
-import type { Client, Connection } from "../client.ts";
-import { isReady } from "../net/client_connection.ts";
-import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import type { Connector, Requester } from "../client.ts";
+import { isStale } from "../net/connection_pool.ts";
+import { IdleConnections } from "../net/idle_connections.ts";
+import { boundsOf, type RequestBounds, type RequestOptions } from "../net/request_signal.ts";
+import { checkTarget, type Connected, isConnector } from "../net/requester.ts";
+import { asRepeatable } from "../net/unanswered.ts";
 import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
 import { checkDirectoryUri } from "./file_name.ts";
 import { statusError, unexpectedResponse } from "./transfer_error.ts";
@@ -23,20 +25,20 @@ const MAX_DISCARDED_BYTES = 65536;
  * By client: open connections that no route uses at the moment. Each transfer is given the client
  * and makes its own routes, so the client is all that two transfers have in common.
  */
-const kept = new WeakMap<Client | Connection, Connection[]>();
+const kept = new WeakMap<Requester | Connector, IdleConnections>();
 
 /**
  * From now on, routes to this client leave their connections open for later routes: however many
  * transfers follow each other, there are as many connections as simultaneous transfers. Disposing
  * of the returned object ends this, and closes the connections.
  */
-export function keepConnections(client: Client): Disposable {
-  const connections: Connection[] = [];
+export function keepConnections(client: Connector): Disposable {
+  const connections = new IdleConnections(null);
   kept.set(client, connections);
   return {
     [Symbol.dispose]() {
       kept.delete(client);
-      for (const connection of connections) connection.close();
+      connections.close();
     },
   };
 }
@@ -47,36 +49,46 @@ export function keepConnections(client: Client): Disposable {
  * it at the end, or keeps it for the next route.
  */
 export class Route implements Disposable {
-  readonly #target: Client | Connection;
+  readonly #target: Requester | Connector;
   readonly #options: RequestOptions;
-  #connection: Connection | null = null;
-  #connecting: Promise<Connection> | null = null;
+  readonly #isRepeatable: boolean;
+  readonly #bounds: RequestBounds;
+  #connection: Connected | null = null;
+  #connecting: Promise<Connected> | null = null;
   #isDisposed = false;
 
   /**
    * Creates a route that is not connected yet.
    *
    * @param label Names the target in errors.
-   * @param signal Aborts connecting and every request.
+   * @param bounds The signal aborts connecting and every request. A deadline ends with the route.
+   * @param isRepeatable Whether a request that was perhaps acted on may be made again, as those of
+   * uploads: to write the same file twice changes nothing.
    * @throws {TypeError} if the target is neither a client nor a connection.
    */
-  constructor(label: string, target: Client | Connection, signal: AbortSignal | undefined) {
-    const { connect, request } = (target ?? {}) as Partial<Client>;
-    if (typeof connect !== "function" && typeof request !== "function") {
-      throw wrongType(label, "a Client or a Connection", target);
-    }
+  constructor(
+    label: string,
+    target: Requester | Connector,
+    bounds: AbortSignal | RequestBounds | undefined,
+    isRepeatable = true,
+  ) {
+    checkTarget(label, target);
     this.#target = target;
-    this.#options = { signal };
+    this.#bounds = bounds instanceof AbortSignal || bounds === undefined
+      ? { signal: bounds, end: () => {} }
+      : bounds;
+    this.#options = { signal: this.#bounds.signal };
+    this.#isRepeatable = isRepeatable;
   }
 
   /** True if a connection that was closed can be replaced by another. */
   get canReconnect(): boolean {
-    return isClient(this.#target);
+    return isConnector(this.#target);
   }
 
   /** True while there is a usable connection, or a connection can be opened. */
   get isUsable(): boolean {
-    return this.canReconnect || !(this.#target as Connection).closed;
+    return this.canReconnect || (this.#target as Partial<Connected>).closed !== true;
   }
 
   /**
@@ -84,11 +96,12 @@ export class Route implements Disposable {
    * by its address; `null` if the socket has neither.
    */
   async peer(): Promise<string | null> {
-    const { sock } = this.#reuse() ?? await this.#connect();
-    const authority = sock.peerCertificate?.authority;
+    const { sock } = (this.#reuse() ?? await this.#connect()) as { sock?: Socket };
+    const authority = sock?.peerCertificate?.authority;
     if (authority) return `authority ${authority.publicKey256}`;
-    if (isClient(this.#target)) return `address ${addressText(this.#target.address)}`;
-    return sock.remoteAddr === undefined ? null : `address ${JSON.stringify(sock.remoteAddr)}`;
+    const { address } = this.#target as { address?: Address };
+    if (this.canReconnect && address !== undefined) return `address ${addressText(address)}`;
+    return sock?.remoteAddr === undefined ? null : `address ${JSON.stringify(sock.remoteAddr)}`;
   }
 
   /**
@@ -107,12 +120,20 @@ export class Route implements Disposable {
     try {
       return await connection.request(method, uri, headers, body, this.#options);
     } catch (error) {
-      const isStale = reused !== null && error instanceof EmptyPreambleError;
-      const isUsed = typeof body === "object" && body !== null && "used" in body && body.used;
-      if (!isStale || isUsed) throw error;
+      const asked = this.#asRetried(error);
+      if (reused === null || !isStale(asked, body)) throw asked;
     }
     const another = await this.#connect();
-    return await another.request(method, uri, headers, body, this.#options);
+    try {
+      return await another.request(method, uri, headers, body, this.#options);
+    } catch (error) {
+      throw this.#asRetried(error);
+    }
+  }
+
+  /** The error of a request, of which `isTransient` tells whether to make the request again. */
+  #asRetried(error: unknown): unknown {
+    return this.#isRepeatable ? asRepeatable(error) : error;
   }
 
   /** Closes the connection of a client, before work that may take longer than a server waits. */
@@ -136,28 +157,27 @@ export class Route implements Disposable {
   /**
    * The open connection of an earlier request of this route or another; `null` if there is none.
    */
-  #reuse(): Connection | null {
+  #reuse(): Connected | null {
     if (this.#connection !== null && !this.#connection.closed) return this.#connection;
     // The connection that is being opened is for both requests, and none is forgotten.
     if (this.#connecting !== null) return null;
-    const connections = kept.get(this.#target);
-    let connection;
-    do connection = connections?.pop(); while (connection?.closed);
-    return this.#connection = connection ?? null;
+    return this.#connection = kept.get(this.#target)?.take() ?? null;
   }
 
   /** Opens a connection; the caller's own is open already, or was closed for good. */
-  async #connect(): Promise<Connection> {
+  async #connect(): Promise<Requester> {
     const target = this.#target;
-    if (!isClient(target)) return target;
+    if (!isConnector(target)) return target;
     if (this.#connection !== null && !this.#connection.closed) return this.#connection;
     // The second of two requests at once fails, as over any connection.
     this.#connecting ??= this.#open(target).finally(() => this.#connecting = null);
     return await this.#connecting;
   }
 
-  async #open(client: Client): Promise<Connection> {
-    const connection = await client.connect(bodies, this.#options);
+  async #open(connector: Connector): Promise<Connected> {
+    // A client's own classes of bodies are not for transfers.
+    const options = { ...this.#options, bodies };
+    const connection = await connector.connect(options);
     if (this.#isDisposed) connection.close();
     this.#connection = connection;
     return connection;
@@ -166,17 +186,14 @@ export class Route implements Disposable {
   /** Closes the connection of a client, or keeps the connection for {@linkcode keepConnections}. */
   [Symbol.dispose](): void {
     this.#isDisposed = true;
+    this.#bounds.end();
     const connection = this.#connection;
     this.#connection = null;
     if (connection === null) return;
     const connections = kept.get(this.#target);
-    if (connections !== undefined && isReady(connection)) connections.push(connection);
-    else connection.close();
+    if (connections === undefined) connection.close();
+    else connections.put(connection);
   }
-}
-
-function isClient(target: Client | Connection): target is Client {
-  return typeof (target as Partial<Client>).connect === "function";
 }
 
 /**
@@ -184,7 +201,7 @@ function isClient(target: Client | Connection): target is Client {
  *
  * @param from A client, which opens a connection for this, or a connection.
  * @param uri The URI of the file: `fileUri(...names)`.
- * @param options A signal that aborts the call.
+ * @param options A signal that aborts the call, and a deadline.
  * @returns 64 lower-case hexadecimal digits.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {TransferError} if the server has no such file, or does not send its digest.
@@ -206,7 +223,7 @@ function isClient(target: Client | Connection): target is Client {
  * ```
  */
 export async function remoteDigest(
-  from: Client | Connection,
+  from: Requester | Connector,
   uri: string,
   options?: RequestOptions,
 ): Promise<string> {
@@ -273,7 +290,7 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
  * @param to A client, which opens a connection for this, or a connection.
  * @param uri The URI of the directory, as `fileUri` returns it for a final `""`: with a `/` at its
  * end.
- * @param options A signal that aborts the call.
+ * @param options A signal that aborts the call, and a deadline.
  * @returns True if the directory was created; false if it existed already.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
@@ -297,7 +314,7 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
  * ```
  */
 export async function makeDirectory(
-  to: Client | Connection,
+  to: Requester | Connector,
   uri: string,
   options?: RequestOptions,
 ): Promise<boolean> {
@@ -311,7 +328,7 @@ export async function makeDirectory(
  *
  * @param from A client, which opens a connection for this, or a connection.
  * @param uri The URI, as `fileUri` returns it. With a final `""` only a directory is deleted.
- * @param options A signal that aborts the call.
+ * @param options A signal that aborts the call, and a deadline.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {TransferError} if the server does not delete it: with the status 404 nothing has this
  * name, with 409 it is a directory that is not empty.
@@ -333,7 +350,7 @@ export async function makeDirectory(
  * ```
  */
 export async function deleteFile(
-  from: Client | Connection,
+  from: Requester | Connector,
   uri: string,
   options?: RequestOptions,
 ): Promise<void> {
@@ -345,10 +362,10 @@ export async function deleteFile(
 /** The route of a single request. */
 function routeOf(
   label: string,
-  target: Client | Connection,
+  target: Requester | Connector,
   options: RequestOptions | undefined,
 ): Route {
-  return new Route(label, target, requestSignal(options));
+  return new Route(label, target, boundsOf(options), false);
 }
 
 /**

@@ -6,7 +6,7 @@
  * the peer is gone, a disk is full, the signal is aborted, a callback throws.
  */
 
-import type { Client, Connection } from "../client.ts";
+import type { Connector, Requester } from "../client.ts";
 import type { NameRecord } from "./bundle.ts";
 import { Lanes } from "./lanes.ts";
 import { checkTreeUri, type ListedTree } from "./list_tree.ts";
@@ -110,7 +110,7 @@ const BATCH_BYTES = 4_194_304;
  */
 export async function transferTree(
   label: "from" | "to",
-  peer: Client | Connection,
+  peer: Requester | Connector,
   dir: string,
   uri: string,
   options: TreeOptions,

@@ -9,7 +9,7 @@ import type { Chunk } from "../base/wire/chunk.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
 import { parseDecimal } from "../base/wire/range.ts";
-import type { Client, Connection } from "../client.ts";
+import type { Connector, Requester } from "../client.ts";
 import {
   DIGEST_KEY,
   fingerprintOf,
@@ -93,7 +93,7 @@ const QUICKLY_HASHED_BYTES = 1048576;
  * ```
  */
 export async function upload(
-  to: Client | Connection,
+  to: Requester | Connector,
   file: string,
   uri: string,
   options: TransferOptions = {},

@@ -7,7 +7,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { ifPresent, isRealFile } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
-import type { Client, Connection } from "../client.ts";
+import type { Connector, Requester } from "../client.ts";
 import {
   BUNDLE_END,
   BundleBuffer,
@@ -94,7 +94,7 @@ import { uploadFile } from "./upload.ts";
  * ```
  */
 export async function uploadTree(
-  to: Client | Connection,
+  to: Requester | Connector,
   dir: string,
   uri: string,
   options: TreeOptions = {},

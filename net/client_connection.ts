@@ -5,6 +5,7 @@ import { Response } from "../base/app/message.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
+  type BodyClasses,
   type BodyOut,
   cancelUnused,
   checkBodies,
@@ -37,9 +38,15 @@ import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
-import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
+import {
+  RequestAbort,
+  type RequestOptions,
+  requestSignal,
+  withinDeadline,
+} from "./request_signal.ts";
 import { CLIENT, type ClientState, impossibleEvent } from "./state.ts";
 import { Transport } from "./transport.ts";
+import { markUnanswered } from "./unanswered.ts";
 
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
@@ -76,9 +83,15 @@ export let closeOn: (connection: Connection, signal: AbortSignal) => void;
 
 /**
  * Reports whether a connection is open and its last response was read, so that it can make a
- * request.
+ * request. A connection of another class tells only whether it is open.
  */
-export let isReady: (connection: Connection) => boolean;
+export let isReady: (connection: { readonly closed: boolean }) => boolean;
+
+/**
+ * Calls a function when a connection closes, in whatever way; never for a connection of another
+ * class.
+ */
+export let whenClosed: (connection: object, listener: () => void) => void;
 
 /**
  * Adds a hint to the error of a client that the server refuses: why, and what to do. For clients.
@@ -146,7 +159,7 @@ export class Connection implements Disposable {
   constructor(
     sock: Socket,
     baseHeaders: HeaderDict | null,
-    bodies: Bodies = defaultBodies,
+    bodies: BodyClasses = defaultBodies,
     timeout: number | null = DEFAULT_TIMEOUT,
   ) {
     checkMethods("sock", sock, ["read", "write", "close"]);
@@ -176,7 +189,7 @@ export class Connection implements Disposable {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws {BodyError} if the previous response's body is unread, or this body can't be sent.
@@ -192,6 +205,11 @@ export class Connection implements Disposable {
     body: BodyOut,
     options?: RequestOptions,
   ): Promise<Response> {
+    if (options?.deadline !== undefined) {
+      return withinDeadline(options, body, (bounded) => {
+        return this.request(method, uri, headers, body, bounded);
+      });
+    }
     try {
       const signal = options === undefined ? undefined : requestSignal(options);
       signal?.throwIfAborted();
@@ -229,13 +247,13 @@ export class Connection implements Disposable {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body, or `null`.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   put(
     uri: string,
-    headers: HeaderDict,
-    body: BodyOut,
+    headers: HeaderDict = {},
+    body: BodyOut = null,
     options?: RequestOptions,
   ): Promise<Response> {
     return this.request("PUT", uri, headers, body, options);
@@ -247,13 +265,13 @@ export class Connection implements Disposable {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body, or `null`.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   post(
     uri: string,
-    headers: HeaderDict,
-    body: BodyOut,
+    headers: HeaderDict = {},
+    body: BodyOut = null,
     options?: RequestOptions,
   ): Promise<Response> {
     return this.request("POST", uri, headers, body, options);
@@ -264,7 +282,7 @@ export class Connection implements Disposable {
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   get(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
@@ -276,7 +294,7 @@ export class Connection implements Disposable {
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   head(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
@@ -288,7 +306,7 @@ export class Connection implements Disposable {
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   delete(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
@@ -304,7 +322,7 @@ export class Connection implements Disposable {
    * @param headers The headers by lower-case name; a `range` among them must be the same range.
    * @param start The position of the first byte.
    * @param stop The position after the last byte.
-   * @param options A signal that aborts this request; rejects with its reason.
+   * @param options A signal that aborts this request, and a deadline.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   async getRange(
@@ -410,7 +428,7 @@ export class Connection implements Disposable {
       if (received === null) owner.bodyConsumed();
       return new Response(status, reason, headers, received);
     } catch (error) {
-      throw this.#fail(error, body, signal);
+      throw this.#fail(error, method, body, signal);
     }
   }
 
@@ -448,14 +466,25 @@ export class Connection implements Disposable {
   };
 
   /** Ends an exchange that has failed; returns the error to report. */
-  #fail(thrown: unknown, body: BodyOut, signal: AbortSignal | undefined): unknown {
+  #fail(
+    thrown: unknown,
+    method: Method,
+    body: BodyOut,
+    signal: AbortSignal | undefined,
+  ): unknown {
     let error = signal?.reason;
     // After an abort the connection is closed already, or no byte was sent and the connection stays
     // as it was.
     if (signal === undefined || !this.#abort!.fired) {
-      error = this.#transport.breakWith(thrown);
-      if (this.#state === "requesting") error = this.#explain(error);
-      this.#transport.close(error);
+      const transport = this.#transport;
+      error = transport.breakWith(thrown);
+      if (this.#state === "requesting") {
+        const isByPeer = !transport.closed;
+        error = this.#explain(error);
+        const hungUp = isByPeer && (isEnd(error) || error === transport.failure);
+        if (hungUp && transport.sent !== "nothing" && !isSafe(method)) markUnanswered(error);
+      }
+      transport.close(error);
     }
     cancelUnused(body, error);
     const { fails, undone } = CLIENT[this.#state];
@@ -517,7 +546,11 @@ export class Connection implements Disposable {
     explainRefusal = (connection, hint) => {
       connection.#clientRefusedHint = hint;
     };
-    isReady = (connection) => !connection.closed && connection.#state === "idle";
+    isReady = (connection) =>
+      !connection.closed && (!(#state in connection) || connection.#state === "idle");
+    whenClosed = (connection, listener) => {
+      if (#transport in connection) connection.#transport.addCloseListener(listener);
+    };
     closeOn = (connection, signal) => connection.#transport.closeOn(signal);
   }
 }
@@ -561,6 +594,17 @@ function unframedBody(): ProtocolError {
 /** The error for bytes that came before the request was sent. */
 function excessBytes(): ProtocolError {
   return new ProtocolError("EXCESS_BYTES", "the peer sent bytes that no request has asked for");
+}
+
+/** True for methods whose requests change nothing (RFC 9110 §9.2.1). */
+function isSafe(method: Method): boolean {
+  return method === "GET" || method === "HEAD";
+}
+
+/** True for the errors of a connection that its peer ended before the end of a preamble. */
+function isEnd(error: unknown): boolean {
+  return error instanceof EmptyPreambleError ||
+    error instanceof ProtocolError && error.code === "PREAMBLE_INCOMPLETE";
 }
 
 /** True for the errors of a socket that its peer closed or reset. */

@@ -1,6 +1,6 @@
 /** The options of a client. */
 
-import { type Bodies, checkBodies } from "../base/body/bodies.ts";
+import { type BodyClasses, checkBodies } from "../base/body/bodies.ts";
 import { checkFunction, checkString, copyOptions } from "../base/checks.ts";
 import { hideSecretsOf } from "../base/printable.ts";
 import {
@@ -35,7 +35,7 @@ export interface ClientOptions {
    *
    * @default {bodies}
    */
-  bodies?: Bodies | undefined;
+  bodies?: BodyClasses | undefined;
   /** The value of the `authorization` header; without this option, requests have no such header. */
   authorization?: string | undefined;
   /**

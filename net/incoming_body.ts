@@ -6,7 +6,7 @@ import { BodySource } from "../base/body/body_source.ts";
 import type { Interruption } from "../base/body/body_state.ts";
 import { type ByteReader, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
 import { ChunkedBody } from "../base/body/chunked_body.ts";
-import { sourceFor } from "../base/body/foreign_bodies.ts";
+import { rememberSource, sourceFor } from "../base/body/foreign_bodies.ts";
 import { BodyError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
@@ -36,10 +36,15 @@ export function makeIncomingBody(
   const source = new ConnectionSource(transport, owner, interruption);
   if (framing === "chunked") {
     const { ChunkedBody: Class } = bodies;
-    return new Class(sourceFor(Class, ChunkedBody, source, framing));
+    const opened = sourceFor(Class, ChunkedBody, source, framing);
+    const body = new Class(opened);
+    rememberSource(body, opened);
+    return body;
   }
   const { Body: Class } = bodies;
-  const body = new Class(sourceFor(Class, Body, source, framing), framing);
+  const opened = sourceFor(Class, Body, source, framing);
+  const body = new Class(opened, framing);
+  rememberSource(body, opened);
   if (framing === 0) source.consumed();
   return body;
 }

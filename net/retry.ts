@@ -1,6 +1,6 @@
 /** Retries of calls after transient errors, and which errors are transient. */
 
-import { checkFunction, checkInteger, copyOptions } from "../base/checks.ts";
+import { checkFunction, checkInteger, checkNumber, copyOptions } from "../base/checks.ts";
 import {
   ConnectionClosedError,
   DeguError,
@@ -12,6 +12,7 @@ import {
 import { pause } from "../base/pause.ts";
 import { checkSignal } from "./request_signal.ts";
 import { isUnreachable, systemCode } from "./thrown.ts";
+import { isUnanswered } from "./unanswered.ts";
 
 /** How far an attempt has got: the progress of a transfer. */
 export interface RetryProgress {
@@ -30,11 +31,11 @@ export interface RetryOptions {
    */
   retries?: number | undefined;
   /**
-   * Milliseconds before the first retry, 0 to 60,000; doubled each time, up to a minute.
+   * Seconds before the first retry, 0 to 60; doubled each time, up to a minute.
    *
-   * @default {1000}
+   * @default {1}
    */
-  delay?: number | undefined;
+  seconds?: number | undefined;
   /**
    * Aborts the wait; the call rejects with the signal's reason. Pass the signal to the attempts,
    * too.
@@ -50,15 +51,15 @@ export interface Retry {
   readonly error: unknown;
   /** 1 for the first retry. */
   readonly number: number;
-  /** Milliseconds until the retry. */
-  readonly delay: number;
+  /** Seconds until the retry. */
+  readonly seconds: number;
 }
 
-const OPTIONS = ["retries", "delay", "signal", "onRetry"];
+const OPTIONS = ["retries", "seconds", "signal", "onRetry"];
 const RETRIES = 3;
 const MAX_RETRIES = 1000;
-const DELAY_MILLISECONDS = 1000;
-const MAX_DELAY_MILLISECONDS = 60_000;
+const SECONDS = 1;
+const MAX_SECONDS = 60;
 
 /**
  * How many times in a row a peer hangs up at once, without an answer, before hanging up counts as a
@@ -114,7 +115,7 @@ export async function retry<T>(
   options: RetryOptions = {},
 ): Promise<T> {
   checkFunction("attempt", attempt);
-  const { retries, delay: first, signal, onRetry } = checkOptions(options);
+  const { retries, seconds: first, signal, onRetry } = checkOptions(options);
   let retried = 0;
   let hangUps = 0;
   let furthest = 0;
@@ -135,22 +136,25 @@ export async function retry<T>(
       const isAtOnce = performance.now() - start < REFUSAL_MILLISECONDS;
       hangUps = isAtOnce && error instanceof EmptyPreambleError ? hangUps + 1 : 0;
       if (retried >= retries || hangUps >= HANG_UPS || !isTransient(error)) throw error;
-      const delay = Math.min(first * 2 ** retried, MAX_DELAY_MILLISECONDS);
+      const seconds = Math.min(first * 2 ** retried, MAX_SECONDS);
       retried++;
-      onRetry?.({ error, number: retried, delay });
-      await pause(delay, signal);
+      onRetry?.({ error, number: retried, seconds });
+      await pause(seconds * 1000, signal);
     }
   }
 }
 
 function checkOptions(options: RetryOptions) {
   const copy = copyOptions(options, OPTIONS);
-  const { retries = RETRIES, delay = DELAY_MILLISECONDS, signal, onRetry } = copy;
+  const { retries = RETRIES, seconds = SECONDS, signal, onRetry } = copy;
   checkInteger("retries", retries, 0, MAX_RETRIES);
-  checkInteger("delay", delay, 0, MAX_DELAY_MILLISECONDS);
+  checkNumber("seconds", seconds);
+  if (!(seconds >= 0 && seconds <= MAX_SECONDS)) {
+    throw new RangeError(`seconds: must be a number from 0 to ${MAX_SECONDS}; got ${seconds}`);
+  }
   checkSignal(signal);
   if (onRetry !== undefined) checkFunction("onRetry", onRetry);
-  return { retries, delay, signal, onRetry };
+  return { retries, seconds, signal, onRetry };
 }
 
 /** The errors of a broken connection, and of a host whose server is about to start. */
@@ -174,6 +178,10 @@ const BUSY: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  * or timed out, or the server is overloaded. A final response (404, 403, 412, 507 …), an untrusted
  * peer, a full disk and an invalid argument are not transient.
  *
+ * Not transient either is that the peer hung up in place of an answer to a `PUT`, `POST` or
+ * `DELETE` of which something was sent: its app may have failed half-way. `upload` and `uploadTree`
+ * may be repeated, so their errors are transient even then.
+ *
  * @param error The error of a transfer, a request or `connect`.
  *
  * @example
@@ -186,6 +194,7 @@ const BUSY: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  * ```
  */
 export function isTransient(error: unknown): boolean {
+  if (isUnanswered(error)) return false;
   if (error instanceof DeguError && "status" in error) {
     // A list may have been cut because the connection broke off.
     const isCutList = "code" in error && error.code === "BAD_LIST" && error.cause !== undefined;
@@ -194,6 +203,8 @@ export function isTransient(error: unknown): boolean {
   if (error instanceof TlsError) return error.code === "CLOSED";
   if (error instanceof EmptyPreambleError || error instanceof ConnectionClosedError) return true;
   if (error instanceof ProtocolError) return CUT.has(error.code);
+  // The reason of `AbortSignal.timeout()`.
+  if (error instanceof DOMException) return error.name === "TimeoutError";
   return isUnreachable(error) || BROKEN.some((each) => error instanceof each) ||
     systemCode(error) === "ENETRESET";
 }

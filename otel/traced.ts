@@ -104,8 +104,8 @@ export function tracedClient<T extends Client>(client: T): T {
   const shared = { "url.scheme": scheme, ...attributesOf(client.address) };
   const origin = originOf(scheme, client.address);
   const request = traced(client.request.bind(client), shared, origin);
-  const connect: Client["connect"] = async (...args) => {
-    const connection = await client.connect(...args);
+  const connect = async (...args: readonly unknown[]) => {
+    const connection: Connection = await Reflect.apply(client.connect, client, args);
     // The other methods of a connection call `request`.
     connection.request = traced(connection.request.bind(connection), shared, origin);
     return connection;

@@ -3,10 +3,13 @@
 import type { Response as AppResponse } from "../base/app/message.ts";
 import { type BodyOut, cancelUnused } from "../base/body/bodies.ts";
 import { BodyIter } from "../base/body/body_iter.ts";
-import { wrongType } from "../base/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { mayHaveBody, type Method } from "../base/wire/preamble.ts";
-import { type Client, type Connection, SSLClient } from "../client.ts";
+import type { Address } from "../base/address.ts";
+import type { Socket } from "../base/app/app.ts";
+import { type ClientOptions, type Connector, type Requester, SSLClient } from "../client.ts";
+import { checkTarget, isConnector, requesterOf } from "../net/requester.ts";
+import { connectorOf } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { dictOf, headersOf, NULL_BODY, quoteUrl } from "./headers.ts";
 import { bodyOfBytes, streamedBody, streamOf, StreamPieces } from "./streams.ts";
@@ -33,9 +36,9 @@ const BODY_HEADERS = [
  * with any `fetch`, every failure is a `TypeError` with the error itself as its `cause`, and an
  * abort rejects with the signal's reason. docs/web.md has the details.
  *
- * @param client A client or a connection. With a client, each request has its own connection, which
- * is closed once the body of the response has been read or canceled. With a connection, all
- * requests use it, one at a time, and its owner closes it.
+ * @param client A client, a connection, or an object of the same shape. With a client, each request
+ * has its own connection, which is closed once the body of the response has been read or canceled.
+ * With a connection, all requests use it, one at a time, and its owner closes it.
  * @throws {TypeError} if the argument is neither.
  *
  * @example
@@ -69,7 +72,7 @@ const BODY_HEADERS = [
  * assertEquals(counts, ["0", "1", "2"]);
  * ```
  */
-export function createFetch(client: Client | Connection): typeof fetch {
+export function createFetch(client: Requester | Connector): typeof fetch {
   const route = routeOf(client);
   return async (input: RequestInfo | URL, given?: RequestInit | null) => {
     const init = given ?? {};
@@ -95,7 +98,7 @@ export function createFetch(client: Client | Connection): typeof fetch {
 
 /** The destination of requests, and their connections. */
 interface Route {
-  readonly target: Client | Connection;
+  readonly target: Requester;
   /** The base of URLs without an origin. */
   readonly base: URL;
   /** The value of the `host` header, or `null`. */
@@ -108,23 +111,34 @@ interface Route {
   readonly kept: boolean;
 }
 
-function routeOf(target: Client | Connection): Route {
-  if (typeof (target as Client | null)?.connect === "function") {
-    const { address, host, options: { signal } } = target as Client;
-    const base = baseOf(target instanceof SSLClient, host);
+/** What a client or a connection tells of itself, and an object of the same shape may tell. */
+interface Described {
+  readonly address?: Address;
+  readonly host?: string | null;
+  readonly options?: Pick<ClientOptions, "signal">;
+  readonly sock?: Socket;
+  readonly baseHeaders?: HeaderDict | null;
+  readonly closed?: boolean;
+}
+
+function routeOf(given: Requester | Connector): Route {
+  checkTarget("client", given);
+  const target = requesterOf(given);
+  // A pool makes requests only, but its connector knows where they go.
+  const described = connectorOf(given) ?? given;
+  const { address, host: named, options, sock, baseHeaders, closed } = described as Described;
+  if (isConnector(described)) {
+    const host = named ?? null;
+    const base = baseOf(described instanceof SSLClient, host);
     const isUnnamed = host === null && !Array.isArray(address);
-    return { target, base, host, isUnnamed, signal, kept: false };
+    return { target, base, host, isUnnamed, signal: options?.signal, kept: false };
   }
-  if (typeof target?.request !== "function" || typeof (target as Connection).close !== "function") {
-    throw wrongType("client", "a Client or a Connection", target);
-  }
-  const { sock, baseHeaders } = target as Connection;
   const host = typeof baseHeaders?.["host"] === "string" ? baseHeaders["host"] : null;
-  const base = baseOf(sock.peerCertificate !== undefined, host);
+  const base = baseOf(sock?.peerCertificate !== undefined, host);
   // Deno's address of a Unix socket has no host.
-  const { hostname } = (sock.remoteAddr ?? {}) as Partial<Deno.NetAddr>;
+  const { hostname } = (sock?.remoteAddr ?? {}) as Partial<Deno.NetAddr>;
   const isUnnamed = host === null && typeof hostname !== "string";
-  return { target, base, host, isUnnamed, signal: undefined, kept: true };
+  return { target, base, host, isUnnamed, signal: undefined, kept: closed !== undefined };
 }
 
 function baseOf(secure: boolean, host: string | null): URL {

@@ -1,7 +1,7 @@
 /** The types in the signatures of {@linkcode App}, for every public module that exports it. */
 
 export type { Address, HostAddress, ScopedAddress } from "../address.ts";
-export type { Bodies, BodyIn, BodyOut } from "../body/bodies.ts";
+export type { Bodies, BodyClasses, BodyIn, BodyOut } from "../body/bodies.ts";
 export type { Body } from "../body/body.ts";
 export type { BodyIter, ChunkedBodyIter } from "../body/body_iter.ts";
 export type { BodyInput } from "../body/body_source.ts";

@@ -1,12 +1,20 @@
 /** The kinds of bodies, and how they frame a message. */
 
-import { Body, bodyProgress, type Progress } from "./body.ts";
+import { Body, bodyProgress, type Progress, whenBodyOver } from "./body.ts";
 import { BodyIter, ChunkedBodyIter, writeTrustedIter } from "./body_iter.ts";
+import type { BodyInput } from "./body_source.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLength } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
-import { ChunkedBody, chunkedProgress, writeTrustedChunks } from "./chunked_body.ts";
+import {
+  ChunkedBody,
+  chunkedProgress,
+  whenChunkedOver,
+  writeTrustedChunks,
+} from "./chunked_body.ts";
+import { whenForeignOver } from "./foreign_bodies.ts";
 import { BodyError } from "../errors.ts";
+import type { Chunk } from "../wire/chunk.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 
@@ -19,10 +27,24 @@ export type BodyOut = null | string | Uint8Array | Body | BodyIter | ChunkedBody
 /** A body without a text that is still to be encoded. */
 export type EncodedBody = Exclude<BodyOut, string>;
 
-/**
- * The four body classes. The `bodies` option of a client accepts other classes with the same
- * members.
- */
+/** Classes with the members of the four body classes, for the `bodies` option of a client. */
+export interface BodyClasses {
+  /** A body of known length, from a source of bytes: the class of received bodies. */
+  readonly Body: new (source: BodyInput, contentLength: number) => Pick<Body, keyof Body>;
+  /** A body of known length, from an iterable. */
+  readonly BodyIter: new (
+    source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+    contentLength: number,
+  ) => Pick<BodyIter, keyof BodyIter>;
+  /** A chunked body, from a source of encoded chunks: the class of received bodies. */
+  readonly ChunkedBody: new (source: BodyInput) => Pick<ChunkedBody, keyof ChunkedBody>;
+  /** A chunked body, from an iterable. */
+  readonly ChunkedBodyIter: new (
+    source: Iterable<Chunk> | AsyncIterable<Chunk>,
+  ) => Pick<ChunkedBodyIter, keyof ChunkedBodyIter>;
+}
+
+/** The four body classes. */
 export interface Bodies {
   /** A body of known length, from a stream, a file or another source of bytes. */
   readonly Body: typeof Body;
@@ -38,7 +60,7 @@ export interface Bodies {
 export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, ChunkedBodyIter });
 
 /** Checks the `bodies` option: no class may be missing. */
-export function checkBodies(bodies: Bodies): void {
+export function checkBodies(bodies: BodyClasses): asserts bodies is Bodies {
   for (const name of ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const) {
     if (typeof bodies?.[name] === "function") continue;
     throw wrongType("bodies", `an object with the class ${name}`, bodies);
@@ -98,9 +120,10 @@ const kept = new WeakSet<object>();
  * Makes {@linkcode cancelUnused} leave a body as it is until the returned function is called: a
  * request that fails before it has used the body can then be made again, with the same body.
  */
-export function keepUnused(body: BodyIn): () => void {
-  if (body !== null) kept.add(body);
-  return () => kept.delete(body!);
+export function keepUnused(body: BodyOut): () => void {
+  if (typeof body !== "object" || body === null) return () => {};
+  kept.add(body);
+  return () => kept.delete(body);
 }
 
 /**
@@ -144,6 +167,18 @@ export function writeTrusted(body: WritableBody, sink: ByteSink): Promise<number
 export function progressOf(body: NonNullable<BodyIn>): Progress {
   return bodyProgress(body) ?? chunkedProgress(body) ??
     { bytes: 0, isConsumed: body.used === true || (!body.chunked && body.contentLength === 0) };
+}
+
+/**
+ * Calls a function when a received body is over, which it may be already: consumed, canceled, failed
+ * or aborted. Nobody knows when a body is over that was made elsewhere, of another class.
+ */
+export function whenOver(body: BodyIn, listener: () => void): void {
+  if (body === null) listener();
+  else {
+    whenBodyOver(body, listener) || whenChunkedOver(body, listener) ||
+      whenForeignOver(body, listener);
+  }
 }
 
 /**

@@ -46,6 +46,9 @@ export interface Progress {
 /** The progress of reading a body; `null` for a body of another class. */
 export let bodyProgress: (body: object) => Progress | null;
 
+/** Calls a function when a body is over; returns false for a body of another class. */
+export let whenBodyOver: (body: object, listener: () => void) => boolean;
+
 /**
  * A body of known length: a body to send, from a stream, a file or another source, or a received
  * body. The body can be consumed once.
@@ -283,6 +286,13 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   static {
+    whenBodyOver = (body, listener) => {
+      if (!(#state in body)) return false;
+      // An empty body is at its end from the start.
+      if (body.contentLength === 0) listener();
+      else body.#state.whenOver(listener);
+      return true;
+    };
     bodyProgress = (body) => {
       if (!(#state in body)) return null;
       const bytes = body.contentLength - body.#reader.remaining;

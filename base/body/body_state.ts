@@ -45,6 +45,8 @@ export class Interruption {
    * request.
    */
   failure: { readonly error: unknown; readonly isAbort: boolean } | null = null;
+  /** Called when the body is over: when it was consumed, or stopped. */
+  over: (() => void) | null = null;
 
   /** Makes the waiting operation, and every later one, reject with the reason. */
   abort(reason: unknown): void {
@@ -54,6 +56,8 @@ export class Interruption {
   /** Makes the waiting operation reject; only the first error counts. */
   stop(error: unknown, isAbort: boolean): void {
     this.failure ??= { error, isAbort };
+    // The origin learns of the end only after this call.
+    if (this.over !== null) queueMicrotask(this.over);
     const { waiting } = this;
     this.waiting = null;
     waiting?.(error);
@@ -173,7 +177,21 @@ export class BodyState {
     this.checkAlive();
     this.#operation = null;
     this.#phase = !isAtEnd ? "read in part" : isEmpty ? "ended" : "consumed";
-    if (isAtEnd) this.#origin.consumed();
+    if (!isAtEnd) return;
+    this.#origin.consumed();
+    this.#interruption.over?.();
+  }
+
+  /** Calls a function when the body is over, which it may be already. */
+  whenOver(listener: () => void): void {
+    if (this.isConsumed || this.#interruption.failure !== null) listener();
+    else {
+      const { over } = this.#interruption;
+      this.#interruption.over = over === null ? listener : () => {
+        over();
+        listener();
+      };
+    }
   }
 
   /** Throws the error with which the body was stopped since the operation began. */

@@ -18,6 +18,9 @@ import { ChunkedReader } from "./readers.ts";
 /** The progress of reading a body, in bytes of data; `null` for a body of another class. */
 export let chunkedProgress: (body: object) => Progress | null;
 
+/** Calls a function when a body is over; returns false for a body of another class. */
+export let whenChunkedOver: (body: object, listener: () => void) => boolean;
+
 /**
  * Writes a body that is known to be valid chunked coding. Returns `null`, and does nothing, for any
  * other object.
@@ -219,6 +222,11 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
 
   static {
     const { writeTo } = ChunkedBody.prototype;
+    whenChunkedOver = (body, listener) => {
+      if (!(#state in body)) return false;
+      body.#state.whenOver(listener);
+      return true;
+    };
     chunkedProgress = (body) => {
       if (!(#state in body)) return null;
       return { bytes: body.#reader.dataBytes, isConsumed: body.#state.isConsumed };

@@ -47,11 +47,29 @@ function encodedReader(source: BodySource): BodyReader {
   };
 }
 
+/** The sources of received bodies of other classes. */
+const sources = new WeakMap<object, ForeignSource>();
+
+/** Remembers the source that a received body was made of. */
+export function rememberSource(body: object, source: object): void {
+  if (source instanceof ForeignSource) sources.set(body, source);
+}
+
+/** Calls a function when a received body of another class is over; returns false for all others. */
+export function whenForeignOver(body: object, listener: () => void): boolean {
+  const source = sources.get(body);
+  if (source === undefined) return false;
+  source.whenOver(listener);
+  return true;
+}
+
 /** Allows one read at a time of the bytes of a single body, and then reports the end. */
 class ForeignSource implements ByteSource {
   readonly #source: BodySource;
   readonly #reader: BodyReader;
   #reading = false;
+  #isOver = false;
+  readonly #listeners: (() => void)[] = [];
 
   constructor(source: BodySource, reader: BodyReader) {
     this.#source = source;
@@ -69,13 +87,25 @@ class ForeignSource implements ByteSource {
       const count = await reader.read(into);
       if (!reader.done) return count;
       this.#source.consumed();
+      this.#end();
       return count === 0 ? null : count;
     } catch (error) {
       this.#source.failed(error);
+      this.#end();
       throw error;
     } finally {
       this.#reading = false;
     }
+  }
+
+  whenOver(listener: () => void): void {
+    if (this.#isOver || this.#reader.done) listener();
+    else this.#listeners.push(listener);
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    for (const listener of this.#listeners) listener();
   }
 }
 

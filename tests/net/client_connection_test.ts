@@ -41,6 +41,8 @@ Deno.test("the shortcut methods send requests with their methods", async () => {
   for (const method of ["put", "post"] as const) {
     const line = `${method.toUpperCase()} /a?b HTTP/1.1\r\n`;
     assertEquals(await sent(ends, conn[method]("/a?b", headers, null)), `${line}${accept}\r\n`);
+    assertEquals(await sent(ends, conn[method]("/a?b", headers)), `${line}${accept}\r\n`);
+    assertEquals(await sent(ends, conn[method]("/a?b")), `${line}\r\n`);
     const empty = await sent(ends, conn[method]("/a?b", headers, latin1("")));
     assertEquals(empty, `${line}${accept}content-length: 0\r\n\r\n`);
   }

@@ -7,8 +7,23 @@ import {
   ProtocolError,
   TlsError,
 } from "@degu/degu/base";
-import { isTransient, retry, type RetryOptions, TransferError } from "@degu/degu/files";
+import { Client } from "@degu/degu/client";
+import {
+  deleteFile,
+  isTransient,
+  retry,
+  type RetryOptions,
+  TransferError,
+  upload,
+  uploadTree,
+} from "@degu/degu/files";
+import { connect } from "@degu/testing/connected.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { stated } from "@degu/testing/stated.ts";
 
 const lost = () => new Deno.errors.ConnectionReset("lost");
@@ -26,7 +41,7 @@ async function run(failures: number, options: RetryOptions = {}, error: () => un
   let left = failures;
   const result = retry(
     () => left-- > 0 ? Promise.reject(error()) : Promise.resolve("done"),
-    { ...options, onRetry: ({ delay }) => waits.push(delay) },
+    { ...options, onRetry: ({ seconds }) => waits.push(seconds) },
   ).catch((error) => error.message);
   for (let i = 0; i < 10; i++) await pass(time, 60_000);
   return [await result, waits];
@@ -34,10 +49,10 @@ async function run(failures: number, options: RetryOptions = {}, error: () => un
 
 Deno.test("a call is retried three times, with doubling delays", async () => {
   assertEquals(await run(0), ["done", []]);
-  assertEquals(await run(3), ["done", [1000, 2000, 4000]]);
-  assertEquals(await run(4), ["lost", [1000, 2000, 4000]]);
+  assertEquals(await run(3), ["done", [1, 2, 4]]);
+  assertEquals(await run(4), ["lost", [1, 2, 4]]);
   assertEquals(await run(1, { retries: 0 }), ["lost", []]);
-  assertEquals(await run(2, { delay: 40_000 }), ["done", [40_000, 60_000]]);
+  assertEquals(await run(2, { seconds: 40 }), ["done", [40, 60]]);
   assertEquals(await run(1, {}, () => new Deno.errors.NotFound("none")), ["none", []]);
 });
 
@@ -67,7 +82,7 @@ Deno.test("progress counts if it goes beyond all that earlier attempts had reach
     const failed = retry((moved) => {
       moved(reached[calls++]!);
       return Promise.reject(lost());
-    }, { delay: 0 });
+    }, { seconds: 0 });
     await assertRejects(() => failed, Deno.errors.ConnectionReset);
     assertEquals(calls, expected, name);
   }
@@ -84,7 +99,7 @@ Deno.test("a peer that hangs up later than docs/files.md says is tried again as 
       calls++;
       clock += milliseconds;
       return Promise.reject(new EmptyPreambleError());
-    }, { delay: 0 });
+    }, { seconds: 0 });
     await assertRejects(() => failed, EmptyPreambleError);
     assertEquals(calls, expected, `${milliseconds} ms`);
   }
@@ -102,7 +117,7 @@ Deno.test("two hang-ups at once in a row end the retries, unless something was m
   ];
   for (const [name, failure, expected] of rows) {
     let calls = 0;
-    const failed = retry((moved) => Promise.reject(failure(++calls, moved)), { delay: 0 });
+    const failed = retry((moved) => Promise.reject(failure(++calls, moved)), { seconds: 0 });
     await assertRejects(() => failed);
     assertEquals(calls, expected, name);
   }
@@ -138,19 +153,31 @@ Deno.test("a signal ends the wait, and no further call is made", async () => {
   // So does one that onRetry itself aborts.
   const own = new AbortController();
   const onRetry = () => own.abort(new Error("own"));
-  const ended = retry(attempt, { delay: 60_000, signal: own.signal, onRetry });
+  const ended = retry(attempt, { seconds: 60, signal: own.signal, onRetry });
   await assertRejects(() => ended, Error, "own");
 });
 
 Deno.test("arguments are checked", async () => {
   const attempt = () => Promise.resolve();
-  const wrong = [{ retries: "3" }, { delay: null }, { signal: {} }, { onRetry: 1 }, { other: 1 }];
+  const wrong = [{ retries: "3" }, { seconds: null }, { signal: {} }, { onRetry: 1 }, { delay: 2 }];
   for (const options of wrong) {
-    const label = "other" in options ? "options: " : `${Object.keys(options)}: must be `;
+    const label = "delay" in options ? "options: " : `${Object.keys(options)}: must be `;
     await assertRejects(() => retry(attempt, options as RetryOptions), TypeError, label);
   }
-  for (const options of [{ retries: -1 }, { retries: 1001 }, { delay: 60_001 }, { delay: 0.5 }]) {
-    await assertRejects(() => retry(attempt, options), RangeError);
+  for (
+    const options of [
+      { retries: -1 },
+      { retries: 1001 },
+      { seconds: 60.1 },
+      { seconds: -1 },
+      { seconds: NaN },
+    ]
+  ) {
+    await assertRejects(
+      () => retry(attempt, options),
+      RangeError,
+      `${Object.keys(options)}: must be `,
+    );
   }
   const none = null as unknown as typeof attempt;
   await assertRejects(() => retry(none), TypeError, "attempt: must be ");
@@ -167,6 +194,7 @@ Deno.test("network errors are transient, and decisions of the other device are n
     Object.assign(new Error(), { code: "EHOSTUNREACH" }),
     new EmptyPreambleError(),
     new ConnectionClosedError(""),
+    new DOMException("", "TimeoutError"),
     new ProtocolError("BODY_INCOMPLETE", ""),
     new TlsError("CLOSED", ""),
     ...[408, 429, 502, 503, 504].map(status),
@@ -182,10 +210,97 @@ Deno.test("network errors are transient, and decisions of the other device are n
     ...[NotFound, PermissionDenied, NotCapable].map((Class) => new Class()),
     Object.assign(new Error(), { code: "ENOSPC" }),
     new TypeError(),
+    new DOMException("", "AbortError"),
     "text",
     null,
     undefined,
   ];
   for (const error of transient) assertEquals(isTransient(error), true, Deno.inspect(error));
   for (const error of final) assertEquals(isTransient(error), false, Deno.inspect(error));
+});
+
+for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
+  const isSafe = method === "GET" || method === "HEAD";
+  Deno.test(`a peer that hangs up in place of an answer to ${method} is ${isSafe ? "" : "not "}transient`, async () => {
+    const body = method === "PUT" || method === "POST" ? "hello" : null;
+    for (const answer of ["", "HTTP/1.1 200"]) {
+      for (const bytesRead of ["all", "some"]) {
+        using ends = await connect();
+        const asked = rejectionOf(
+          ends.conn.request(method, "/", {}, body),
+          "a request without an answer",
+        );
+        if (bytesRead === "all") await ends.peer.readPreamble();
+        else await ends.peer.conn.read(new Uint8Array(1));
+        if (answer !== "") await ends.peer.send(answer);
+        ends.peer.close();
+        assertEquals(isTransient(await asked), isSafe, `${answer}, ${bytesRead} read`);
+      }
+    }
+  });
+}
+
+Deno.test("a peer that had hung up before anything was sent is transient whatever the method", async () => {
+  for (const method of ["GET", "PUT", "POST", "DELETE"] as const) {
+    using ends = await connect();
+    await ends.peer.closeWrite();
+    // The client looks for an end only after a pause.
+    const later = Date.now() + 60_000;
+    using _clock = patch(Date, "now", () => () => later);
+    assertEquals(
+      isTransient(
+        await rejectionOf(ends.conn.request(method, "/", {}, null), "a request after the end"),
+      ),
+      true,
+    );
+  }
+});
+
+Deno.test("an app that fails half-way in a PUT, POST or DELETE is not asked again", async () => {
+  const asked: string[] = [];
+  await using serving = serve(({ method }, session) => {
+    asked.push(method);
+    session.close();
+    return [200, "OK", {}, null];
+  });
+  const client = serving.makeClient();
+  for (const method of ["PUT", "POST", "DELETE"] as const) {
+    await assertRejects(() => retry(() => client.request(method, "/"), { seconds: 0 }));
+  }
+  assertEquals(asked, ["PUT", "POST", "DELETE"]);
+});
+
+Deno.test("a time-out of a PUT is transient, and so is the reason of AbortSignal.timeout()", async () => {
+  using server = new RawServer();
+  const client = new Client(server.address, { timeout: 0.02 });
+  assertEquals(isTransient(await rejectionOf(client.request("PUT", "/"), "a late answer")), true);
+  const patient = new Client(server.address);
+  let calls = 0;
+  const late = () => {
+    calls++;
+    const options = { signal: AbortSignal.timeout(5) };
+    return patient.request("GET", "/", {}, null, options);
+  };
+  await assertRejects(() => retry(late, { retries: 2, seconds: 0 }), DOMException);
+  assertEquals(calls, 3);
+});
+
+Deno.test("uploads may be repeated: a peer that hangs up in their place is transient", async (t) => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/a`, "hello");
+  await using serving = serve((request, session) => {
+    if (request.method === "HEAD") return [200, "OK", { "upload-offset": "0" }, null];
+    if (request.method === "GET") return [404, "Not Found", {}, ""];
+    session.close();
+    return [200, "OK", {}, null];
+  });
+  const client = serving.makeClient();
+  const rows: [string, () => Promise<unknown>, boolean][] = [
+    ["upload", () => upload(client, `${dir.path}/a`, "/a"), true],
+    ["uploadTree", () => uploadTree(client, dir.path, "/"), true],
+    ["deleteFile", () => deleteFile(client, "/a"), false],
+  ];
+  await eachRow(t, rows, async (_name, call, expected) => {
+    assertEquals(isTransient(await rejectionOf(call(), "a transfer without an answer")), expected);
+  });
 });

@@ -15,6 +15,9 @@ import {
   Client,
   type ClientOptions,
   type ClientSslconfig,
+  ConnectionPool,
+  type ConnectionPoolOptions,
+  type ConnectOptions,
   type RequestOptions,
   SSLClient,
   type SSLClientOptions,
@@ -84,13 +87,17 @@ Deno.test("a client's options may be undefined", () => {
 });
 
 Deno.test("the options of a request may be undefined", async () => {
-  const options = unset<RequestOptions>({ signal: undefined });
+  const options = unset<RequestOptions>({ signal: undefined, deadline: undefined });
   await using server = new Server(["127.0.0.1", 0], app);
   server.serveForever();
   const client = new Client(server.address);
   assertEquals((await client.request(...request, {}, null, options)).status, 200);
-  using conn = await client.connect(undefined, options);
+  const connecting = unset<ConnectOptions>({ signal: undefined, bodies: undefined });
+  using conn = await client.connect(connecting);
   assertEquals((await conn.get("/", {}, options)).status, 200);
+  const poolOptions = unset<ConnectionPoolOptions>({ max: undefined, idle: undefined });
+  await using pool = new ConnectionPool(client, poolOptions);
+  assertEquals((await pool.request("GET", "/", {}, null, options)).status, 200);
 });
 
 Deno.test("a server's options may be undefined", async () => {

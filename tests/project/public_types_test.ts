@@ -20,7 +20,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   client: [
     client,
-    "Body BodyError BodyIter ChunkedBody ChunkedBodyIter Client Connection ConnectionClosedError ContentRange DeguError EmptyPreambleError ProtocolError Range Response SSLClient TlsError buildClientSslctx publicKey256",
+    "Body BodyError BodyIter ChunkedBody ChunkedBodyIter Client Connection ConnectionClosedError ConnectionPool ContentRange DeguError EmptyPreambleError ProtocolError Range Response SSLClient TlsError buildClientSslctx publicKey256",
   ],
   server: [
     server,
@@ -172,6 +172,88 @@ export async function validated(
   return [status, answer[1], headers, answer[3]];
 }
 
+/** A connection's wrapper, as the original's documents show it. */
+class WrappedConnection {
+  readonly conn: client.Connection;
+  constructor(conn: client.Connection) {
+    this.conn = conn;
+  }
+  get closed(): boolean {
+    return this.conn.closed;
+  }
+  close(): void {
+    this.conn.close();
+  }
+  request(
+    method: base.Method,
+    uri: string,
+    headers: base.HeaderDict,
+    body: base.BodyOut,
+  ): Promise<client.Response> {
+    return this.conn.request(method, uri, headers, body);
+  }
+}
+
+/** Whatever makes requests, or connections, has its type by its shape. */
+export function wrappers(given: client.Client): unknown[] {
+  const connector = { connect: async () => new WrappedConnection(await given.connect()) };
+  const requester: client.Requester = {
+    request: (method, uri, headers = {}, body = null) => given.request(method, uri, headers, body),
+  };
+  return [
+    new all.ProxyApp(connector),
+    new all.ProxyApp(requester),
+    all.createFetch(connector),
+    all.createFetch(requester),
+    connector.connect().then((conn) => all.createFetch(conn)),
+    files.download(connector, "/a", "/tmp/a"),
+    files.uploadTree(requester, "/tmp/a", "/"),
+    given.connect({ signal: new AbortController().signal, bodies: base.bodies }),
+    given.connect(base.bodies, { signal: new AbortController().signal }),
+    given.connect(undefined, {}),
+    // @ts-expect-error: it makes neither requests nor connections
+    all.createFetch({ fetch }),
+    // @ts-expect-error: a wrapper that can't be closed
+    new all.ProxyApp({ connect: () => Promise.resolve(requester) }),
+  ];
+}
+
+/** Classes of bodies have the members of those of this package, and need no more. */
+class CountedBody implements Pick<base.Body, keyof base.Body> {
+  readonly inner: base.Body;
+  readonly chunked = false;
+  readonly contentLength: number;
+  constructor(source: base.BodyInput, contentLength: number) {
+    this.inner = new base.Body(source, contentLength);
+    this.contentLength = contentLength;
+  }
+  get used() {
+    return this.inner.used;
+  }
+  get readable() {
+    return this.inner.readable;
+  }
+  read = (size?: number) => this.inner.read(size);
+  bytes: base.Body["bytes"] = (options) => this.inner.bytes(options);
+  text: base.Body["text"] = (options) => this.inner.text(options);
+  json: base.Body["json"] = (options) => this.inner.json(options);
+  writeTo: base.Body["writeTo"] = (sink) => this.inner.writeTo(sink);
+  cancel = (reason?: unknown) => this.inner.cancel(reason);
+  [Symbol.asyncIterator] = () => this.inner[Symbol.asyncIterator]();
+  [Symbol.asyncDispose] = () => this.inner[Symbol.asyncDispose]();
+}
+
+export function counted(address: base.Address, sock: client.Socket): unknown[] {
+  const bodies = { ...base.bodies, Body: CountedBody };
+  return [
+    new client.Client(address, { bodies }),
+    new client.Client(address).connect(bodies),
+    new client.Connection(sock, null, bodies),
+    // @ts-expect-error: a class without the members
+    new client.Client(address, { bodies: { ...base.bodies, Body: Blob } }),
+  ];
+}
+
 /** Another machine reaches a device at an address and a port, and at no Unix socket. */
 export function invitations(
   host: base.HostAddress,
@@ -221,7 +303,7 @@ export async function paths(clientPki: boolean): Promise<string[]> {
 
 export type OfWeb = AllTrue<[
   IsExact<ReturnType<typeof all.createFetch>, typeof fetch>,
-  IsExact<Parameters<typeof all.createFetch>, [client: client.Client | client.Connection]>,
+  IsExact<Parameters<typeof all.createFetch>, [client: client.Requester | client.Connector]>,
   IsExact<ReturnType<typeof all.fromFetchHandler>, server.AppFunction>,
   IsExact<
     ReturnType<typeof all.toFetchHandler>,

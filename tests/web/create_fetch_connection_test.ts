@@ -321,7 +321,7 @@ Deno.test("a peer's protocol error is the cause", async () => {
 });
 
 Deno.test("createFetch requires a client or a connection", () => {
-  const wrong = [undefined, null, 1, "http://a/", {}, { request() {} }, { close() {} }];
+  const wrong = [undefined, null, 1, "http://a/", {}, { request: 1 }, { close() {} }];
   for (const client of [...wrong, Client, fetch]) {
     assertThrows(() => Reflect.apply(createFetch, undefined, [client]), TypeError, "Client");
   }

@@ -1,0 +1,272 @@
+/** A few connections for many requests. */
+
+import type { Response } from "../base/app/message.ts";
+import { type BodyOut, cancelUnused, keepUnused, whenOver } from "../base/body/bodies.ts";
+import { checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
+import { ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import type { Method } from "../base/wire/preamble.ts";
+import { whenClosed } from "./client_connection.ts";
+import { joinSignals } from "./connect.ts";
+import { checkTimeout } from "./deadline.ts";
+import { IdleConnections } from "./idle_connections.ts";
+import { boundsOf, type RequestOptions } from "./request_signal.ts";
+import type { Connected, Connector, Requester } from "./requester.ts";
+import { isUnanswered } from "./unanswered.ts";
+
+/** How many connections a pool keeps, and for how long. */
+export interface ConnectionPoolOptions {
+  /**
+   * The most connections at a time, 1 or more; more requests wait in order. `Infinity`: no limit.
+   *
+   * @default {4}
+   */
+  max?: number | undefined;
+  /**
+   * Seconds after which an unused connection is closed, above 0; `null`: never. It is closed after
+   * 1.0 to 1.25 times this value.
+   *
+   * @default {10}
+   */
+  idle?: number | null | undefined;
+}
+
+/** The right to use one connection: from the beginning of a request to the end of its response. */
+interface Slot {
+  connection: Connected | null;
+  /** Whether the preamble of a response has arrived. */
+  isAnswered: boolean;
+}
+
+/** The maker of the connections of a pool. */
+export let connectorOf: (pool: object) => Connector | null;
+
+/**
+ * Makes requests over a few connections, which are kept and used again: a request needs no
+ * handshake if another one was made shortly before.
+ *
+ * A connection is free again when the body of its response has been consumed or canceled: read each
+ * body, or call `response.discard()`. When `max` connections are in use, more requests wait in
+ * order. A connection that the server has closed meanwhile is replaced before anything is sent. If a
+ * `GET` or `HEAD` over a connection that was used before ends before the first byte of a response,
+ * it is made once again, over a new connection; nothing else is ever sent twice.
+ *
+ * A pool keeps no process alive. {@linkcode ConnectionPool.prototype.close}, or the end of an
+ * `await using` block, closes it.
+ *
+ * @example
+ * ```ts
+ * import { Client, ConnectionPool, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = await Server.start(["127.0.0.1", 0], ({ uri }) => [200, "OK", {}, uri]);
+ * await using pool = new ConnectionPool(new Client(server.address), { max: 2 });
+ * const uris = ["/a", "/b", "/c", "/d"];
+ * const texts = uris.map(async (uri) => (await pool.request("GET", uri)).text());
+ * assertEquals(await Promise.all(texts), uris);
+ * assertEquals(server.sessions.size, 2);
+ * ```
+ */
+export class ConnectionPool implements Requester, AsyncDisposable {
+  readonly #connector: Connector;
+  readonly #max: number;
+  readonly #idle: IdleConnections;
+  readonly #slots = new Set<Slot>();
+  /** Requests that wait for a slot. */
+  readonly #waiting = new Set<(slot: Slot) => void>();
+  readonly #closing = new AbortController();
+
+  /**
+   * Makes a pool; nothing is connected yet.
+   *
+   * @param connector Makes the connections, usually a client.
+   * @param options How many connections to keep, and for how long.
+   * @throws {TypeError} if an argument or option has a wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
+   */
+  constructor(connector: Connector, options: ConnectionPoolOptions = {}) {
+    checkMethods("connector", connector, ["connect"]);
+    const { max = 4, idle = 10 } = copyOptions(options, ["max", "idle"]);
+    checkInteger("max", max, 1, Infinity);
+    checkTimeout(idle, "idle");
+    this.#connector = connector;
+    this.#max = max;
+    this.#idle = new IdleConnections(idle);
+  }
+
+  /**
+   * Makes a request over a connection of the pool, as soon as there is one.
+   *
+   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body; `null` unless the method is `PUT` or `POST`.
+   * @param options A signal and a deadline of this request, with waiting and connecting.
+   * @throws {ConnectionClosedError} if the pool is closed, or closes meanwhile.
+   * @throws the same errors as {@linkcode Client.prototype.request}.
+   */
+  async request(
+    method: Method,
+    uri: string,
+    headers: HeaderDict = {},
+    body: BodyOut = null,
+    options?: RequestOptions,
+  ): Promise<Response> {
+    let slot: Slot | null = null;
+    let bounds;
+    try {
+      bounds = boundsOf(options);
+      const { signal } = bounds;
+      const entered = this.#enter(signal);
+      slot = entered instanceof Promise ? await entered : entered;
+      const connect = (used: Slot) => this.#connect(used, signal);
+      const make = (connection: Connected) =>
+        connection.request(
+          method,
+          uri,
+          headers,
+          body,
+          signal === undefined ? undefined : { signal },
+        );
+      const response = await exchange(slot, this.#idle, connect, make, body);
+      const [used, { end }] = [slot, bounds];
+      used.isAnswered = true;
+      whenOver(response.body, () => {
+        end();
+        this.#leave(used);
+      });
+      return response;
+    } catch (thrown) {
+      const error = this.#closing.signal.aborted ? this.#closing.signal.reason : thrown;
+      bounds?.end();
+      if (slot !== null) this.#leave(slot);
+      cancelUnused(body, error);
+      throw error;
+    }
+  }
+
+  /** The right to use a connection, perhaps only after others have used it. */
+  #enter(signal: AbortSignal | undefined): Slot | Promise<Slot> {
+    this.#closing.signal.throwIfAborted();
+    signal?.throwIfAborted();
+    if (this.#slots.size < this.#max) return this.#open();
+    // A connection of another class does not tell when it closes.
+    for (const { connection } of this.#slots) if (connection?.closed) this.#forget(connection);
+    if (this.#slots.size < this.#max) return this.#open();
+    return this.#wait(joinSignals(signal, this.#closing.signal)!);
+  }
+
+  #open(): Slot {
+    const slot = { connection: null, isAnswered: false };
+    this.#slots.add(slot);
+    return slot;
+  }
+
+  #wait(signal: AbortSignal): Promise<Slot> {
+    return new Promise((resolve, reject) => {
+      const enter = (slot: Slot) => {
+        signal.removeEventListener("abort", abort);
+        resolve(slot);
+      };
+      const abort = () => {
+        this.#waiting.delete(enter);
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", abort, { once: true });
+      this.#waiting.add(enter);
+    });
+  }
+
+  /** Frees a connection for the request that has waited longest. */
+  #leave(slot: Slot): void {
+    if (!this.#slots.delete(slot)) return;
+    const { connection } = slot;
+    if (connection !== null) {
+      if (this.#closing.signal.aborted) this.#idle.drop(connection);
+      else this.#idle.put(connection);
+    }
+    for (const enter of this.#waiting) {
+      this.#waiting.delete(enter);
+      return enter(this.#open());
+    }
+  }
+
+  async #connect(slot: Slot, signal: AbortSignal | undefined): Promise<Connected> {
+    const closing = this.#closing.signal;
+    const connection = await this.#connector.connect({ signal: joinSignals(signal, closing) });
+    slot.connection = connection;
+    if (closing.aborted) throw closing.reason;
+    whenClosed(connection, () => this.#forget(connection));
+    return connection;
+  }
+
+  /** Forgets a connection that was closed, even if nobody reads the rest of its response. */
+  #forget(connection: Connected): void {
+    this.#idle.drop(connection);
+    for (const slot of this.#slots) {
+      if (slot.isAnswered && slot.connection === connection) this.#leave(slot);
+    }
+  }
+
+  /**
+   * Closes all connections. Requests that wait or are in flight, and all later ones, reject with a
+   * `ConnectionClosedError`; so does what reads a response. Further calls have no effect.
+   */
+  close(): Promise<void> {
+    if (!this.#closing.signal.aborted) {
+      this.#closing.abort(new ConnectionClosedError("the pool has been closed"));
+      this.#idle.close();
+      for (const { connection } of this.#slots) {
+        if (connection !== null) this.#idle.drop(connection);
+      }
+    }
+    return Promise.resolve();
+  }
+
+  /** Closes all connections. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  static {
+    connectorOf = (pool) => #connector in pool ? pool.#connector : null;
+  }
+}
+
+/**
+ * Makes a request over a connection that was used before, if there is one; and over a new one if
+ * there is none, or if the server has closed that one and the request may be made again.
+ */
+async function exchange(
+  slot: Slot,
+  idle: IdleConnections,
+  connect: (slot: Slot) => Promise<Connected>,
+  make: (connection: Connected) => Promise<Response>,
+  body: BodyOut,
+): Promise<Response> {
+  const reused = slot.connection = idle.take();
+  if (reused !== null) {
+    // A new connection needs the same body.
+    const release = keepUnused(body);
+    try {
+      return await make(reused);
+    } catch (error) {
+      if (!isStale(error, body)) throw error;
+    } finally {
+      release();
+    }
+    slot.connection = null;
+    idle.drop(reused);
+  }
+  return await make(await connect(slot));
+}
+
+/**
+ * Whether a request over a connection that was used before can be made again: the server had closed
+ * the connection, and has not acted on the request.
+ */
+export function isStale(error: unknown, body: BodyOut): boolean {
+  const isUsed = typeof body === "object" && body !== null && "used" in body && body.used;
+  const isEnd = error instanceof EmptyPreambleError || error instanceof Deno.errors.UnexpectedEof;
+  return isEnd && !isUnanswered(error) && !isUsed;
+}

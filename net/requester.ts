@@ -1,0 +1,100 @@
+/** What can make requests, or connections: clients, connections, pools, and wrappers of these. */
+
+import type { Response } from "../base/app/message.ts";
+import { type BodyOut, whenOver } from "../base/body/bodies.ts";
+import { wrongType } from "../base/checks.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import type { Method } from "../base/wire/preamble.ts";
+import type { RequestOptions } from "./request_signal.ts";
+
+/**
+ * Something that makes requests: a `Client`, a `Connection`, a `ConnectionPool`, or an object that
+ * wraps one of these. It is always called with headers and a body.
+ *
+ * @example A wrapper that signs requests
+ * ```ts
+ * import { Client, createFetch, type Requester, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = await Server.start(["127.0.0.1", 0], (request) => {
+ *   return [200, "OK", {}, `${request.headers["x-signature"]}`];
+ * });
+ * const client = new Client(server.address);
+ * const signing: Requester = {
+ *   request: (method, uri, headers, body, options) => {
+ *     return client.request(method, uri, { ...headers, "x-signature": method + uri }, body, options);
+ *   },
+ * };
+ * const fetch = createFetch(signing);
+ * assertEquals(await (await fetch("/a")).text(), "GET/a");
+ * ```
+ */
+export interface Requester {
+  /**
+   * Makes a request and resolves to the response, whose body, if any, is still to be read.
+   *
+   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body; `null` unless the method is `PUT` or `POST`.
+   * @param options A signal and a deadline of this request.
+   * @throws the same errors as {@linkcode Connection.prototype.request}.
+   */
+  request(
+    method: Method,
+    uri: string,
+    headers?: HeaderDict,
+    body?: BodyOut,
+    options?: RequestOptions,
+  ): Promise<Response>;
+}
+
+/**
+ * Something that makes connections: a `Client`, or an object that wraps one. A connection is used by
+ * one owner, for one request at a time, and closed by its owner.
+ */
+export interface Connector {
+  /**
+   * Opens a connection.
+   *
+   * @param options A signal that aborts connecting.
+   * @throws the same errors as {@linkcode Client.prototype.connect}.
+   */
+  connect(
+    options?: { signal?: AbortSignal | undefined },
+  ): Promise<Requester & { readonly closed: boolean; close(): void }>;
+}
+
+/** A connection of any connector. */
+export type Connected = Awaited<ReturnType<Connector["connect"]>>;
+
+/** Whether connections can be made. */
+export function isConnector(target: Requester | Connector): target is Connector {
+  return typeof (target as Partial<Connector> | null | undefined)?.connect === "function";
+}
+
+/** Checks that requests or connections can be made. */
+export function checkTarget(label: string, target: Requester | Connector): void {
+  if (isConnector(target)) return;
+  if (typeof (target as Partial<Requester> | null | undefined)?.request === "function") return;
+  throw wrongType(label, "a Client or a Connection", target);
+}
+
+/** Makes requests of what makes connections alone: each has a connection, as with a client. */
+export function requesterOf(target: Requester | Connector): Requester {
+  if ("request" in target) return target;
+  return {
+    async request(method, uri, headers = {}, body = null, options = {}) {
+      const connection = await target.connect({ signal: options.signal });
+      const close = () => connection.close();
+      try {
+        const response = await connection.request(method, uri, headers, body, options);
+        whenOver(response.body, close);
+        return response;
+      } catch (error) {
+        close();
+        throw error;
+      }
+    },
+  };
+}

@@ -1,0 +1,480 @@
+/** A pool of connections: which are used again, which are replaced, and what waits. */
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { createFetch, ProxyApp } from "@degu/degu";
+import { bodies, Body, BodyIter, ConnectionClosedError } from "@degu/degu/base";
+import {
+  Client,
+  type Connection,
+  ConnectionPool,
+  type ConnectionPoolOptions,
+  type Connector,
+  type Response,
+  SSLClient,
+} from "@degu/degu/client";
+import { download, FilesApp, upload } from "@degu/degu/files";
+import { TempPKI } from "@degu/degu/misc";
+import { type AppFunction, type ServerOptions, type Session, SSLServer } from "@degu/degu/server";
+import { tempDir } from "@degu/testing/directories.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { runProgram } from "@degu/testing/programs.ts";
+import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+
+/** A server that counts its sessions, and a pool of connections to it. */
+function setUp(
+  handle: AppFunction = ({ uri }) => [200, "OK", {}, uri],
+  options: ConnectionPoolOptions = {},
+  serverOptions: ServerOptions = {},
+) {
+  const sessions: Session[] = [];
+  const onConnect = (session: Session) => sessions.push(session) > 0;
+  const serving = serve({ handle, onConnect }, serverOptions);
+  const pool = new ConnectionPool(serving.makeClient(), options);
+  return {
+    sessions,
+    pool,
+    async [Symbol.asyncDispose]() {
+      await pool.close();
+      await serving[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** As after a pause: a client looks for the end of an idle connection only then. */
+function afterPause(): Disposable {
+  const later = Date.now() + 60_000;
+  return patch(Date, "now", () => () => later);
+}
+
+const text = async (response: Promise<Response>) => await (await response).text();
+
+Deno.test("requests that follow each other use one connection", async () => {
+  await using test = setUp();
+  for (let i = 0; i < 20; i++) assertEquals(await text(test.pool.request("GET", `/${i}`)), `/${i}`);
+  assertEquals(test.sessions.length, 1);
+});
+
+Deno.test("a hundred requests over mutual TLS need one handshake", async () => {
+  await using pki = await TempPKI.create();
+  let sessions = 0;
+  const app = { onConnect: () => ++sessions > 0, handle: () => [200, "OK", {}, "hello"] as const };
+  await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
+  const client = new SSLClient(pki.clientSslconfig, server.address);
+  await using pool = new ConnectionPool(client);
+  for (let i = 0; i < 100; i++) assertEquals(await text(pool.request("GET", "/")), "hello");
+  assertEquals(sessions, 1);
+});
+
+for (const max of [1, 3, Infinity]) {
+  Deno.test(`of max ${max} connections each carries one request at a time, and others wait in order`, async () => {
+    let running = 0;
+    let most = 0;
+    const asked: string[] = [];
+    await using test = setUp(async ({ uri }) => {
+      asked.push(uri);
+      most = Math.max(most, ++running);
+      await turnOfEventLoop();
+      running--;
+      return [200, "OK", {}, uri];
+    }, { max });
+    const uris = Array.from({ length: 12 }, (_, i) => `/${i}`);
+    const texts = uris.map((uri) => text(test.pool.request("GET", uri)));
+    assertEquals(await Promise.all(texts), uris);
+    assert(most <= max && test.sessions.length <= Math.min(max, 12), `${most} at a time`);
+    if (max === 1) assertEquals(asked, uris);
+  });
+}
+
+Deno.test("four connections are the default, and a request waits until one is free", async () => {
+  await using test = setUp();
+  const unread = [];
+  for (let i = 0; i < 4; i++) unread.push(await test.pool.request("GET", "/"));
+  let waits = true;
+  const fifth = text(test.pool.request("GET", "/fifth")).finally(() => waits = false);
+  for (let i = 0; i < 3; i++) await turnOfEventLoop();
+  assertEquals([waits, test.sessions.length], [true, 4]);
+  await unread[2]!.text();
+  assertEquals([await fifth, test.sessions.length], ["/fifth", 4]);
+});
+
+const long = new Uint8Array(200_000);
+const endings: [string, (response: Response) => Promise<unknown>, isKept: boolean][] = [
+  ["text()", (response) => response.text(), true],
+  ["discard()", (response) => response.discard(), true],
+  ["readable", (response) => response.body!.readable.pipeTo(new WritableStream()), true],
+  ["writeTo()", (response) => response.body!.writeTo(new WritableStream()), true],
+  [
+    "an iteration to the end",
+    (response) => Array.fromAsync(response.body as AsyncIterable<unknown>),
+    true,
+  ],
+  ["cancel()", (response) => response.body!.cancel(), false],
+  ["a stream that is canceled", (response) => response.body!.readable.cancel(), false],
+];
+
+for (const kind of ["Body", "ChunkedBody"] as const) {
+  Deno.test(`a connection is free again when the ${kind} of its response is over`, async (t) => {
+    await using test = setUp(
+      () => [200, "OK", {}, kind === "Body" ? "hello" : chunked()],
+      { max: 1 },
+    );
+    await eachRow(t, endings, async (_name, end, isKept) => {
+      const response = await test.pool.request("GET", "/");
+      const before = test.sessions.length;
+      const next = test.pool.request("GET", "/");
+      await end(response);
+      await (await within(next, "a connection")).text();
+      assertEquals(test.sessions.length - before, isKept ? 0 : 1);
+    });
+  });
+}
+
+function chunked() {
+  return new bodies.ChunkedBodyIter([[null, new Uint8Array(5)], [null, new Uint8Array(0)]]);
+}
+
+Deno.test("a connection is free again after responses without a body, and with an empty one", async () => {
+  await using test = setUp(({ method, uri }) => {
+    return [
+      uri === "/204" ? 204 : 200,
+      "OK",
+      {},
+      method === "HEAD" || uri !== "/empty" ? null : "",
+    ];
+  }, { max: 1 });
+  for (const uri of ["/204", "/empty", "/null"]) {
+    await test.pool.request("GET", uri);
+    await test.pool.request("HEAD", uri);
+  }
+  assertEquals(test.sessions.length, 1);
+});
+
+Deno.test("a connection whose response is too long to be dropped is replaced", async () => {
+  await using test = setUp(() => [200, "OK", {}, long], { max: 1 });
+  for (let i = 0; i < 3; i++) await (await test.pool.request("GET", "/")).discard();
+  assertEquals(test.sessions.length, 3);
+});
+
+Deno.test("a request that is aborted frees its connection, whether it is in flight or unread", async () => {
+  await using test = setUp(({ uri }) => {
+    if (uri === "/slow") return new Promise<never>(() => {});
+    return [200, "OK", {}, uri];
+  }, { max: 1 });
+  for (const uri of ["/slow", "/unread"]) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const asked = test.pool.request("GET", uri, {}, null, { signal });
+    if (uri === "/unread") await asked;
+    else while (test.sessions.length === 0) await turnOfEventLoop();
+    const next = text(test.pool.request("GET", "/next"));
+    controller.abort(new Error("enough"));
+    if (uri === "/slow") await assertRejects(() => asked, Error, "enough");
+    assertEquals(await within(next, "a free connection"), "/next");
+  }
+});
+
+Deno.test("a request that is aborted while it waits leaves its place to the next", async () => {
+  await using test = setUp(undefined, { max: 1 });
+  const first = await test.pool.request("GET", "/first");
+  const controller = new AbortController();
+  const { signal } = controller;
+  let canceled = false;
+  const body = new Body(new ReadableStream({ cancel: () => void (canceled = true) }), 5);
+  const second = test.pool.request("PUT", "/second", {}, body, { signal });
+  const third = text(test.pool.request("GET", "/third"));
+  controller.abort(new Error("enough"));
+  await assertRejects(() => second, Error, "enough");
+  await first.text();
+  assertEquals([await third, canceled], ["/third", true]);
+});
+
+Deno.test("a connection that is closed while nobody reads its response is no longer in use", async () => {
+  await using serving = serve(() => [200, "OK", {}, long]);
+  const opened: Connection[] = [];
+  const onConnect = (conn: Connection) => opened.push(conn) > 0;
+  await using pool = new ConnectionPool(serving.makeClient({ onConnect }), { max: 1 });
+  await pool.request("GET", "/");
+  const next = pool.request("GET", "/");
+  opened[0]!.close(); // as when a peer is forgotten
+  await (await within(next, "a free connection")).discard();
+});
+
+// ───────────────────────── connections that the server has closed
+
+for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
+  Deno.test(`a connection that was closed while idle is replaced before ${method} is sent`, async () => {
+    const asked: string[] = [];
+    await using test = setUp(async ({ method, body }) => {
+      asked.push(`${method} ${await body?.text()}`);
+      return [200, "OK", {}, null];
+    });
+    const make = () => {
+      const body = method === "PUT" || method === "POST"
+        ? new BodyIter([new Uint8Array([97])], 1)
+        : null;
+      return test.pool.request(method, "/", {}, body);
+    };
+    await (await make()).discard();
+    test.sessions[0]!.close();
+    for (let i = 0; i < 3; i++) await turnOfEventLoop();
+    using _ = afterPause();
+    await (await make()).discard();
+    const line = `${method} ${method === "PUT" || method === "POST" ? "a" : undefined}`;
+    assertEquals([asked, test.sessions.length], [[line, line], 2]);
+  });
+}
+
+for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
+  const isAgain = method === "GET" || method === "HEAD";
+  const what = isAgain ? "is made once again" : "is not made again";
+  Deno.test(`${method} over a connection that was used before, without an answer, ${what}`, async () => {
+    using server = new RawServer();
+    await using pool = new ConnectionPool(new Client(server.address));
+    const first = pool.request("GET", "/first");
+    using peer = await server.accept();
+    await peer.readPreamble();
+    await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+    await first;
+    const second = rejectionOf(pool.request(method, "/second"), "a request without an answer");
+    await peer.readPreamble();
+    peer.close();
+    if (isAgain) {
+      // The new connection fails, too: there is no third attempt.
+      using another = await server.accept();
+      const line = (await another.readPreamble()).split(" HTTP")[0];
+      assertEquals(line, `${method} /second`);
+      another.close();
+    }
+    assertEquals((await second as Error).name, "EmptyPreambleError");
+  });
+}
+
+Deno.test("a request over a new connection, or after the first byte of a response, is made once", async () => {
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address));
+  const first = rejectionOf(pool.request("GET", "/"), "a request without an answer");
+  const peer = await server.accept();
+  await peer.readPreamble();
+  peer.close();
+  assertEquals((await first as Error).name, "EmptyPreambleError");
+  const second = pool.request("GET", "/");
+  using kept = await server.accept();
+  await kept.readPreamble();
+  await kept.send("HTTP/1.1 200 OK\r\n\r\n");
+  await second;
+  const third = rejectionOf(pool.request("GET", "/"), "a response that is cut");
+  await kept.readPreamble();
+  await kept.send("H");
+  kept.close();
+  assertEquals((await third as { code?: string }).code, "PREAMBLE_INCOMPLETE");
+});
+
+Deno.test("a body that was used in part is not sent again", async () => {
+  using server = new RawServer();
+  await using pool = new ConnectionPool(new Client(server.address));
+  const first = pool.request("GET", "/");
+  using peer = await server.accept();
+  await peer.readPreamble();
+  await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  await first;
+  const body = new BodyIter([new Uint8Array(5)], 5);
+  const second = rejectionOf(pool.request("PUT", "/", {}, body), "a request without an answer");
+  await peer.readPreamble();
+  peer.close();
+  assertEquals((await second as Error).name, "EmptyPreambleError");
+});
+
+Deno.test("an unused connection is closed after idle seconds, and a used one is not", async () => {
+  await using test = setUp(undefined, { idle: 0.05 });
+  const held = await test.pool.request("GET", "/held");
+  await (await test.pool.request("GET", "/")).text();
+  const [holding, idle] = test.sessions;
+  const ended = Promise.withResolvers<void>();
+  idle!.signal.addEventListener("abort", () => ended.resolve());
+  if (idle!.signal.aborted) ended.resolve();
+  await within(ended.promise, "the unused connection is closed");
+  assertEquals(holding!.signal.aborted, false);
+  assertEquals(await held.text(), "/held");
+});
+
+// ───────────────────────── errors, and the end
+
+Deno.test("a request that fails frees its connection, and one that was invalid keeps it", async () => {
+  await using test = setUp(undefined, { max: 1 });
+  await (await test.pool.request("GET", "/")).text();
+  await assertRejects(() => test.pool.request("GET", "no slash"), RangeError);
+  await assertRejects(() => test.pool.request("PATCH" as never, "/"), RangeError);
+  await assertRejects(() => test.pool.request("GET", "/", {}, "body"), RangeError);
+  assertEquals(await text(test.pool.request("GET", "/a")), "/a");
+  assertEquals(test.sessions.length, 1);
+});
+
+Deno.test("an error of connecting is that of the request, and the next one connects again", async () => {
+  await using serving = serve(() => [200, "OK", {}, "hello"]);
+  const client = serving.makeClient();
+  let failures = 2;
+  const connector: Connector = {
+    connect: (options) => {
+      return failures-- > 0 ? Promise.reject(new Error("no way")) : client.connect(options);
+    },
+  };
+  await using pool = new ConnectionPool(connector, { max: 1 });
+  for (let i = 0; i < 2; i++) await assertRejects(() => pool.request("GET", "/"), Error, "no way");
+  assertEquals(await text(pool.request("GET", "/")), "hello");
+});
+
+Deno.test("close() ends what waits, connects, is in flight and is read, and every later request", async () => {
+  using server = new RawServer();
+  const { promise: never, reject } = Promise.withResolvers<never>();
+  let isSlow = false;
+  const client = new Client(server.address);
+  const pool = new ConnectionPool({
+    connect: (options) => {
+      if (!isSlow) return client.connect(options);
+      options!.signal!.addEventListener("abort", () => reject(options!.signal!.reason));
+      return never;
+    },
+  }, { max: 3 });
+  const asked = pool.request("GET", "/read");
+  const peer = await server.accept();
+  await peer.readPreamble();
+  await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
+  const read = (await asked).text();
+  const inFlight = pool.request("GET", "/in-flight");
+  const other = await server.accept();
+  await other.readPreamble();
+  isSlow = true;
+  const connecting = pool.request("GET", "/connecting");
+  let canceled = false;
+  const body = new Body(new ReadableStream({ cancel: () => void (canceled = true) }), 5);
+  const waiting = pool.request("PUT", "/waiting", {}, body);
+  const ends = [read, inFlight, connecting, waiting].map((ended) => {
+    return assertRejects(() => ended, ConnectionClosedError);
+  });
+  await pool.close();
+  await within(Promise.all(ends), "all ends");
+  await assertRejects(() => pool.request("GET", "/"), ConnectionClosedError, "pool");
+  await pool.close();
+  await Promise.all([peer, other].map((each) => each.assertClosedSilently()));
+  assertEquals(canceled, true);
+});
+
+Deno.test("await using closes a pool, and its unused connections with it", async () => {
+  await using test = setUp();
+  {
+    await using pool = test.pool;
+    await text(pool.request("GET", "/"));
+  }
+  const [session] = test.sessions;
+  while (!session!.signal.aborted) await turnOfEventLoop();
+  await assertRejects(() => test.pool.request("GET", "/"), ConnectionClosedError);
+});
+
+Deno.test("a pool keeps no process alive, and its connections none either", async () => {
+  await using serving = serve(() => [200, "OK", {}, "hello"]);
+  const options = {
+    flags: ["--allow-net=127.0.0.1"],
+    args: [`${serving.server.port}`],
+    patience: 20,
+  };
+  assertEquals(await runProgram("connection_pool.ts", options), "hello\n200\n");
+});
+
+Deno.test("arguments are checked", () => {
+  const client = new Client(["127.0.0.1", 1]);
+  const wrong: [typeof TypeError | typeof RangeError, string, unknown[]][] = [
+    [TypeError, "connector: must be", [null]],
+    [TypeError, "connector: must be", [{ request() {} }]],
+    [TypeError, "max: must be", [client, { max: "4" }]],
+    [TypeError, "idle: must be", [client, { idle: "4" }]],
+    [TypeError, 'unknown option "size"', [client, { size: 4 }]],
+    [TypeError, "options: must be", [client, null]],
+    [RangeError, "max: must be", [client, { max: 0 }]],
+    [RangeError, "max: must be", [client, { max: 1.5 }]],
+    [RangeError, "idle: must be", [client, { idle: 0 }]],
+    [RangeError, "idle: must be", [client, { idle: Infinity }]],
+  ];
+  for (const [Class, message, args] of wrong) {
+    assertThrows(() => Reflect.construct(ConnectionPool, args), Class, message);
+  }
+  new ConnectionPool(client, { max: undefined, idle: undefined });
+  new ConnectionPool(client, { max: Infinity, idle: null });
+});
+
+// ───────────────────────── what uses a pool, and what a pool uses
+
+Deno.test("51 responses that are dropped leave a server of 50 connections free", async () => {
+  await using test = setUp(() => [200, "OK", {}, "hello"], {}, { maxConnections: 50 });
+  await Promise.all(Array.from({ length: 51 }, async () => {
+    await using response = await test.pool.request("GET", "/");
+    assertEquals(response.status, 200);
+  }));
+  assert(test.sessions.length <= 4);
+});
+
+Deno.test("createFetch, ProxyApp and transfers share the connections of a pool", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/a`, "hello");
+  await using there = await tempDir();
+  const files = new FilesApp(there.path, { write: true });
+  await using test = setUp((request, session, api) => {
+    return request.uri.startsWith("/f/")
+      ? (request.shiftPath(), files.handle(request, session, api))
+      : [200, "OK", {}, request.uri];
+  }, { max: 1 });
+  const fetch = createFetch(test.pool);
+  assertEquals(await (await fetch("/a")).text(), "/a");
+  await using proxy = serve(new ProxyApp(test.pool));
+  for (let i = 0; i < 3; i++) {
+    assertEquals(await text(proxy.makeClient().request("GET", "/b")), "/b");
+  }
+  await upload(test.pool, `${dir.path}/a`, "/f/b");
+  assertEquals((await download(test.pool, "/f/b", `${dir.path}/b`)).bytes, 5);
+  assertEquals(test.sessions.length, 1);
+});
+
+Deno.test("connections and bodies of other classes come back, too", async () => {
+  class OtherBody {
+    readonly chunked = false;
+    readonly contentLength: number;
+    readonly #source: { read(into: Uint8Array): Promise<number | null> };
+    constructor(source: { read(into: Uint8Array): Promise<number | null> }, contentLength: number) {
+      this.#source = source;
+      this.contentLength = contentLength;
+    }
+    async readAll() {
+      const into = new Uint8Array(100);
+      while (await this.#source.read(into) !== null);
+    }
+  }
+  let connections = 0;
+  await using serving = serve({
+    onConnect: () => ++connections > 0,
+    handle: () => [200, "OK", {}, "hello"],
+  });
+  const client = serving.makeClient({ bodies: { ...bodies, Body: OtherBody as never } });
+  const connector: Connector = {
+    async connect(options) {
+      const conn = await client.connect(options);
+      return {
+        get closed() {
+          return conn.closed;
+        },
+        close: () => conn.close(),
+        request: (method, uri, headers = {}, body = null) =>
+          conn.request(method, uri, headers, body),
+      };
+    },
+  };
+  for (const each of [client, connector]) {
+    connections = 0;
+    await using pool = new ConnectionPool(each, { max: 1 });
+    for (let i = 0; i < 3; i++) {
+      const { body } = await pool.request("GET", "/");
+      await (body as never as OtherBody).readAll();
+    }
+    assertEquals(connections, 1);
+  }
+});

@@ -1,0 +1,234 @@
+/** What makes requests or connections is known by its shape: wrappers work like what they wrap. */
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { createFetch, ProxyApp } from "@degu/degu";
+import { bodies, type BodyOut, type HeaderDict, type Method, type Response } from "@degu/degu/base";
+import type { Client, Connection, Connector, Requester } from "@degu/degu/client";
+import {
+  deleteFile,
+  download,
+  downloadTree,
+  FilesApp,
+  fileUri,
+  listDirectory,
+  listTree,
+  makeDirectory,
+  remoteDigest,
+  upload,
+  uploadTree,
+} from "@degu/degu/files";
+import { aborted } from "@degu/testing/aborts.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+
+/** A wrapper as in the original's documents: four arguments, and no more. */
+class WrappedConnection {
+  readonly #conn: Connection;
+
+  constructor(conn: Connection) {
+    this.#conn = conn;
+  }
+
+  get closed(): boolean {
+    return this.#conn.closed;
+  }
+
+  close(): void {
+    this.#conn.close();
+  }
+
+  request(method: Method, uri: string, headers: HeaderDict, body: BodyOut): Promise<Response> {
+    assert(typeof headers === "object" && body !== undefined, "always with headers and a body");
+    return this.#conn.request(method, uri, headers, body);
+  }
+}
+
+class WrappedClient {
+  readonly #client: Client;
+  connections = 0;
+
+  constructor(client: Client) {
+    this.#client = client;
+  }
+
+  async connect(): Promise<WrappedConnection> {
+    this.connections++;
+    return new WrappedConnection(await this.#client.connect());
+  }
+
+  request(method: Method, uri: string, headers: HeaderDict, body: BodyOut): Promise<Response> {
+    assert(typeof headers === "object" && body !== undefined, "always with headers and a body");
+    return this.#client.request(method, uri, headers, body);
+  }
+}
+
+/** The same server by each shape; what needs several requests at a time is not over a connection. */
+async function shapesOf(client: Client) {
+  const wrapped = new WrappedClient(client);
+  const conn = await client.connect();
+  const shapes: [name: string, target: Requester | Connector][] = [
+    ["a wrapped client", wrapped],
+    ["connect alone", { connect: () => wrapped.connect() }],
+    ["request alone", {
+      request: (...args) => wrapped.request(...args as Parameters<WrappedClient["request"]>),
+    }],
+    ["a wrapped connection", new WrappedConnection(conn)],
+  ];
+  return Object.assign(shapes, { [Symbol.dispose]: () => conn.close() });
+}
+
+Deno.test("createFetch takes every shape, and follows redirects over it", async (t) => {
+  await using serving = serve(async ({ uri, body }) => {
+    if (uri === "/moved") return [302, "Found", { location: "/there" }, "moved"];
+    return [200, "OK", {}, await body?.text() ?? uri];
+  });
+  using shapes = await shapesOf(serving.makeClient());
+  await eachRow(t, shapes, async (_name, target) => {
+    const fetch = createFetch(target);
+    for (let i = 0; i < 3; i++) {
+      const posted = await fetch("/a", { method: "POST", body: "hello" });
+      assertEquals(await posted.text(), "hello");
+    }
+    assertEquals(await (await fetch("/moved")).text(), "/there");
+  });
+});
+
+Deno.test("a connection that createFetch opens is closed once the response's body is over", async () => {
+  await using serving = serve(({ uri }) => [200, "OK", {}, uri === "/null" ? null : "hello"]);
+  const client = serving.makeClient();
+  const opened: WrappedConnection[] = [];
+  const fetch = createFetch({
+    async connect() {
+      opened.push(new WrappedConnection(await client.connect()));
+      return opened.at(-1)!;
+    },
+  });
+  const response = await fetch("/");
+  assertEquals(opened[0]!.closed, false);
+  await response.text();
+  assertEquals(opened[0]!.closed, true);
+  await fetch("/null");
+  assertEquals(opened[1]!.closed, true);
+  await (await fetch("/")).body!.cancel();
+  assertEquals(opened[2]!.closed, true);
+  await assertRejects(() => fetch("/", { method: "PATCH" }), TypeError);
+  assertEquals(opened[3]!.closed, true);
+});
+
+Deno.test("ProxyApp connects if it can, once for each session, and otherwise relays each request", async () => {
+  await using upstream = serve(async ({ uri, body }) => [200, "OK", { uri }, await body!.text()]);
+  const wrapped = new WrappedClient(upstream.makeClient());
+  const alone: Requester = {
+    request: (method, uri, headers = {}, body = null) => {
+      return wrapped.request(method, uri, headers, body);
+    },
+  };
+  for (const [target, expected] of [[wrapped, 1], [alone, 0]] as const) {
+    wrapped.connections = 0;
+    await using proxy = serve(new ProxyApp(target));
+    using conn = await proxy.makeClient().connect();
+    for (let i = 0; i < 3; i++) {
+      const response = await conn.put("/a?b", {}, "hello");
+      assertEquals([response.headers["uri"], await response.text()], ["/a?b", "hello"]);
+    }
+    assertEquals(wrapped.connections, expected);
+  }
+});
+
+Deno.test("ProxyApp aborts a request of what only makes requests when its client leaves", async () => {
+  const asked = Promise.withResolvers<AbortSignal>();
+  const target: Requester = {
+    request: (_method, _uri, _headers, _body, options) => {
+      asked.resolve(options!.signal!);
+      return aborted(options!.signal!).then((reason) => Promise.reject(reason));
+    },
+  };
+  await using proxy = serve(new ProxyApp(target));
+  const conn = await proxy.makeClient().connect();
+  const left = assertRejects(() => conn.get("/"));
+  const signal = await asked.promise;
+  conn.close();
+  await left;
+  await within(aborted(signal), "the request is aborted");
+});
+
+Deno.test("files and trees are transferred over every shape", async (t) => {
+  await using there = await tempDir();
+  await using here = await tempDir();
+  await using serving = serve(new FilesApp(there.path, { write: true, list: true }));
+  await Deno.mkdir(`${here.path}/tree`);
+  await Deno.writeTextFile(`${here.path}/tree/a`, "hello");
+  using shapes = await shapesOf(serving.makeClient());
+  await eachRow(t, shapes, async (name, target) => {
+    const uri = (...names: string[]) => fileUri(name, ...names);
+    assertEquals(await makeDirectory(target, uri("")), true);
+    assertEquals((await upload(target, `${here.path}/tree/a`, uri("a"))).bytes, 5);
+    assertEquals((await remoteDigest(target, uri("a"))).slice(0, 8), "2cf24dba");
+    assertEquals((await download(target, uri("a"), `${here.path}/copy of ${name}`)).bytes, 5);
+    assertEquals((await uploadTree(target, `${here.path}/tree`, uri("tree", ""))).files, 1);
+    const listed = await Array.fromAsync(listDirectory(target, uri("")));
+    assertEquals(listed.map(({ name }) => name).toSorted(), ["a", "tree"]);
+    assertEquals((await Array.fromAsync(listTree(target, uri("")))).length, 3);
+    const copied = await downloadTree(target, uri("tree", ""), `${here.path}/tree of ${name}`);
+    assertEquals(copied.files, 1);
+    await deleteFile(target, uri("a"));
+  });
+});
+
+Deno.test("what makes neither requests nor connections is refused", async () => {
+  const wrong = [null, undefined, 5, {}, { connect: 1 }, { request: "" }] as never[];
+  for (const target of wrong) {
+    assertThrows(() => createFetch(target), TypeError, "client: must be a Client or a Connection");
+    assertThrows(() => new ProxyApp(target), TypeError, "client: must be a Client or a Connection");
+    await assertRejects(() => download(target, "/a", "/tmp/a"), TypeError, "from: must be");
+    await assertRejects(() => upload(target, "/tmp/a", "/a"), TypeError, "to: must be");
+  }
+});
+
+Deno.test("connect takes its options first, or after the classes of bodies", async () => {
+  await using serving = serve(() => [200, "OK", {}, "hello"]);
+  const client = serving.makeClient();
+  class Other extends bodies.Body {}
+  const others = { ...bodies, Body: Other };
+  const { signal } = new AbortController();
+  const rows: [() => Promise<Connection>, boolean][] = [
+    [() => client.connect(), false],
+    [() => client.connect({}), false],
+    [() => client.connect({ signal, bodies: undefined }), false],
+    [() => client.connect(undefined, { signal }), false],
+    [() => client.connect({ bodies: others }), true],
+    [() => client.connect({ signal, bodies: others }), true],
+    [() => client.connect(others), true],
+    [() => client.connect(others, { signal }), true],
+  ];
+  for (const [connect, isOther] of rows) {
+    using conn = await connect();
+    const { body } = await conn.get("/");
+    assertEquals(body instanceof Other, isOther, `${connect}`);
+    await body?.read();
+  }
+});
+
+Deno.test("connect rejects with the reason of its signal, and what is wrong with its arguments", async () => {
+  await using serving = serve(() => [200, "OK", {}, null]);
+  const client = serving.makeClient();
+  const signal = AbortSignal.abort(new Error("enough"));
+  await assertRejects(() => client.connect({ signal }), Error, "enough");
+  await assertRejects(() => client.connect(bodies, { signal }), Error, "enough");
+  const wrong: [string, unknown[]][] = [
+    ["bodies: must be", [null]],
+    ["bodies: must be", [5]],
+    ["bodies: must be", [{ bodies: {} }]],
+    ["bodies: must be", [{ Body: 1 }]],
+    ["signal: must be", [{ signal: {} }]],
+    ["signal: must be", [undefined, { signal: {} }]],
+    ['unknown option "timeout"', [{ timeout: 1 }]],
+    ['unknown option "bodies"', [bodies, { bodies }]],
+    ["bodies: must be", [{}, {}]],
+  ];
+  for (const [message, args] of wrong) {
+    const connect = () => Reflect.apply(client.connect, client, args);
+    await assertRejects(connect, TypeError, message);
+  }
+});

@@ -1,0 +1,8 @@
+/** Leaves a pool, one of its responses and its timers as they are. */
+import { Client, ConnectionPool } from "@degu/degu";
+
+const pool = new ConnectionPool(new Client(["127.0.0.1", Number(Deno.args[0])]));
+const response = await pool.request("GET", "/", {}, null, { deadline: 1000 });
+console.log(await response.text());
+const { status } = await pool.request("GET", "/", {}, null, { deadline: 1000 });
+console.log(status);
