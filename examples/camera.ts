@@ -4,7 +4,7 @@
 // that viewer.ts shows; what it has to remember of that is in camera-device.
 
 import { Device } from "@degu/degu/device";
-import { fileUri, upload } from "@degu/degu/files";
+import { upload } from "@degu/degu/files";
 
 const [file] = Deno.args;
 if (file === undefined) {
@@ -23,7 +23,7 @@ if (viewer === undefined) {
 // A transfer that was cut is resumed when the program runs again.
 const client = await camera.client(viewer);
 const name = file.slice(file.lastIndexOf("/") + 1);
-const { total, sha256 } = await upload(client, file, fileUri(name));
+const { total, sha256 } = await upload(client, file, [name]);
 console.log(`${viewer.name} has ${name}: ${total} bytes, SHA-256 ${sha256}`);
 
 /** Reads up to the end of a line. */

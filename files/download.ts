@@ -16,11 +16,13 @@ import { newHash, WANT_SHA256 } from "./digest.ts";
 import { receive } from "./file_writer.ts";
 import {
   checkTransfer,
+  pathOf,
   ProgressMeter,
   type TransferOptions,
   type TransferResult,
   type TransferSettings,
 } from "./options.ts";
+import { uriOf } from "./file_name.ts";
 import {
   checkTarget,
   explainForeignPart,
@@ -66,8 +68,8 @@ const MIN_RESUMABLE_BYTES = 65536;
  * needs.
  *
  * @param from Where the file is.
- * @param uri The URI of the file: `fileUri(...names)`.
- * @param file The path of the target.
+ * @param uri The names of the directories on the way to the file, and its own; or its URI.
+ * @param file The path, or a `file:` URL, of the target.
  * @param options How to resume, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a
@@ -83,7 +85,7 @@ const MIN_RESUMABLE_BYTES = 65536;
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { download, FilesApp, fileUri } from "@degu/degu/files";
+ * import { download, FilesApp } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
@@ -91,7 +93,7 @@ const MIN_RESUMABLE_BYTES = 65536;
  * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
  * server.serveForever();
  * const client = new Client(server.address);
- * const { total } = await download(client, fileUri("a b.txt"), `${dir}/copy.txt`);
+ * const { total } = await download(client, ["a b.txt"], `${dir}/copy.txt`);
  * assertEquals(total, 5);
  * assertEquals(await Deno.readTextFile(`${dir}/copy.txt`), "hello");
  * await Deno.remove(dir, { recursive: true });
@@ -99,14 +101,16 @@ const MIN_RESUMABLE_BYTES = 65536;
  */
 export async function download(
   from: Requester | Connector,
-  uri: string,
-  file: string,
+  uri: string | readonly string[],
+  file: string | URL,
   options: TransferOptions = {},
 ): Promise<TransferResult> {
-  const settings = checkTransfer(uri, file, options);
+  const path = pathOf("file", file);
+  const checkedUri = uriOf(uri);
+  const settings = checkTransfer(options);
   using route = new Route("from", from, settings.signal);
   settings.signal?.throwIfAborted();
-  return await downloadFile(route, uri, file, settings);
+  return await downloadFile(route, checkedUri, path, settings);
 }
 
 /** How a file of a tree is downloaded. */

@@ -72,9 +72,10 @@ import {
  * the free space `--allow-sys=statfs`, without which it works, too.
  *
  * @param from Where the files are.
- * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
- * @param dir The path of the directory of this device, whose content is then that of the other; a
- * missing one is made.
+ * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
+ * URI, which ends with `/`.
+ * @param dir The path, or a `file:` URL, of the directory of this device, whose content is then that
+ * of the other; a missing one is made.
  * @param options What to copy and delete, and what to call.
  * @returns What was done.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
@@ -99,7 +100,7 @@ import {
  * server.serveForever();
  * const client = new Client(server.address);
  *
- * const { files, bytes } = await downloadTree(client, "/", `${here}/copy`);
+ * const { files, bytes } = await downloadTree(client, [], `${here}/copy`);
  * assertEquals([files, bytes], [1, 5]);
  * assertEquals(await Deno.readTextFile(`${here}/copy/sub/a b.txt`), "hello");
  * assertEquals((await downloadTree(client, "/", `${here}/copy`)).unchanged, 1);
@@ -109,8 +110,8 @@ import {
  */
 export async function downloadTree(
   from: Requester | Connector,
-  uri: string,
-  dir: string,
+  uri: string | readonly string[],
+  dir: string | URL,
   options: TreeOptions = {},
 ): Promise<TreeResult> {
   return await transferTree("from", from, dir, uri, options, (settings) => new Download(settings));

@@ -96,11 +96,25 @@ export function fileUri(...names: string[]): string {
   return `/${names.map((name, i) => i === last && name === "" ? "" : escapeName(name)).join("/")}`;
 }
 
-/** Checks the URI of a directory: its path ends with a slash; a query may follow. */
-export function checkDirectoryUri(uri: string): void {
-  checkUri(uri);
-  if (uri.split("?")[0]!.endsWith("/")) return;
+/** The URI of something on a server, checked; from names, if it is a list of them. */
+export function uriOf(uri: string | readonly string[]): string {
+  const text = isNames(uri) ? fileUri(...uri) : uri;
+  checkUri(text);
+  return text;
+}
+
+/**
+ * The URI of a directory, checked: its path ends with a slash, which names need not say; a query may
+ * follow.
+ */
+export function directoryUriOf(uri: string | readonly string[]): string {
+  const text = uriOf(isNames(uri) && uri.at(-1) !== "" ? [...uri, ""] : uri);
+  if (text.split("?")[0]!.endsWith("/")) return text;
   throw new RangeError(`uri: the path of a directory must end with "/"; got ${uri}`);
+}
+
+function isNames(uri: string | readonly string[]): uri is readonly string[] {
+  return Array.isArray(uri);
 }
 
 /**

@@ -6,7 +6,7 @@ import type { Connector, Requester } from "../client.ts";
 import { Turns } from "../disk/files.ts";
 import { boundsOf, type RequestOptions } from "../net/request_signal.ts";
 import { parseDate } from "./conditions.ts";
-import { checkDirectoryUri } from "./file_name.ts";
+import { directoryUriOf } from "./file_name.ts";
 import {
   badList,
   type DirectoryEntry,
@@ -36,7 +36,8 @@ const MAX_ENTRIES = 1_000_000;
  * the list has arrived. Each iteration makes a new request.
  *
  * @param from Where the directory is.
- * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
+ * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
+ * URI, which ends with `/`.
  * @param options A signal that aborts the list with its reason.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
@@ -62,13 +63,13 @@ const MAX_ENTRIES = 1_000_000;
  */
 export function listDirectory(
   from: Requester | Connector,
-  uri: string,
+  uri: string | readonly string[],
   options?: RequestOptions,
 ): AsyncIterable<DirectoryEntry> {
-  checkDirectoryUri(uri);
+  const path = directoryUriOf(uri);
   return iterate(from, options, async function* (route, signal) {
-    const response = await requestList(route, uri, signal);
-    yield* entriesOf(response, uri, EntryParser.ofDirectory(), signal);
+    const response = await requestList(route, path, signal);
+    yield* entriesOf(response, path, EntryParser.ofDirectory(), signal);
   });
 }
 
@@ -85,7 +86,8 @@ export function listDirectory(
  * Each iteration makes a new request.
  *
  * @param from Where the directory is.
- * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
+ * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
+ * URI, which ends with `/`.
  * @param options A signal that aborts the list with its reason.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the URI does not end with `/`.
@@ -114,15 +116,15 @@ export function listDirectory(
  */
 export function listTree(
   from: Requester | Connector,
-  uri: string,
+  uri: string | readonly string[],
   options?: RequestOptions,
 ): AsyncIterable<TreeEntry> {
-  checkTreeUri(uri);
+  const root = treeUriOf(uri);
   return iterate(from, options, async function* (route, signal) {
     const directories = new Set([""]);
     const others = new Set<string>();
-    const response = await requestList(route, `${uri}?tree`, signal);
-    for await (const { link: _link, ...entry } of entriesOfTree(response, uri, signal)) {
+    const response = await requestList(route, `${root}?tree`, signal);
+    for await (const { link: _link, ...entry } of entriesOfTree(response, root, signal)) {
       const { path, kind, reason } = entry;
       if (!directories.has(path.slice(0, -1).join("/"))) throw outside(path);
       // Two names that are not UTF-8 may look the same.
@@ -136,10 +138,11 @@ export function listTree(
   });
 }
 
-/** Checks the URI of a tree: its path ends with a slash, and there is no query. */
-export function checkTreeUri(uri: string): void {
-  checkDirectoryUri(uri);
-  if (!uri.endsWith("/")) throw new RangeError(`uri: must end with "/"; got ${uri}`);
+/** The URI of a tree, checked: its path ends with a slash, and there is no query. */
+export function treeUriOf(uri: string | readonly string[]): string {
+  const root = directoryUriOf(uri);
+  if (!root.endsWith("/")) throw new RangeError(`uri: must end with "/"; got ${uri}`);
+  return root;
 }
 
 /** A tree, and the time of its list. */

@@ -1,7 +1,7 @@
 /** Options of transfers, their progress and their results. */
 
+import { fileURLToPath } from "node:url";
 import { checkBoolean, checkFunction, copyOptions, wrongType } from "../base/checks.ts";
-import { checkUri } from "../base/wire/uri.ts";
 import { checkSignal } from "../net/request_signal.ts";
 
 /** The progress of a transfer. */
@@ -77,14 +77,8 @@ export interface TransferSettings {
 
 const OPTIONS = ["resume", "onProgress", "signal", "verify", "replace", "modified"];
 
-/** Checks the arguments of a transfer. */
-export function checkTransfer(
-  uri: string,
-  file: string,
-  options: TransferOptions,
-): TransferSettings {
-  checkUri(uri);
-  checkPath("file", "the path of a file", file);
+/** Checks the options of a transfer. */
+export function checkTransfer(options: TransferOptions): TransferSettings {
   const copy = copyOptions(options, OPTIONS);
   const { resume = true, verify = true, replace = true, onProgress, signal, modified } = copy;
   for (const [name, value] of Object.entries({ resume, verify, replace })) {
@@ -95,11 +89,18 @@ export function checkTransfer(
   return { resume, verify, replace, modified: copyDate(modified), onProgress, signal };
 }
 
-export function checkPath(name: string, what: string, path: string): void {
-  if (typeof path !== "string") throw wrongType(name, what, path);
+/** The path of a file or directory here, checked. */
+export function pathOf(name: "file" | "dir", given: string | URL): string {
+  const what = `the path of a ${name === "dir" ? "directory" : "file"}`;
+  if (given instanceof URL && given.protocol !== "file:") {
+    throw new TypeError(`${name}: must be ${what}, or a file: URL; got a ${given.protocol} URL`);
+  }
+  const path = given instanceof URL ? fileURLToPath(given) : given;
+  if (typeof path !== "string") throw wrongType(name, `${what}, or a file: URL`, path);
   if (path === "" || path.includes("\0")) {
     throw new RangeError(`${name}: must be ${what}, without NUL bytes`);
   }
+  return path;
 }
 
 function copyDate(modified: Date | undefined): Date | null {

@@ -7,7 +7,6 @@ import { bodies, type BodyOut, cancelUnused } from "../base/body/bodies.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import { checkUri } from "../base/wire/uri.ts";
 import type { Connector, Requester } from "../client.ts";
 import { isStale } from "../net/connection_pool.ts";
 import { IdleConnections } from "../net/idle_connections.ts";
@@ -15,7 +14,7 @@ import { boundsOf, type RequestBounds, type RequestOptions } from "../net/reques
 import { checkTarget, type Connected, isConnector } from "../net/requester.ts";
 import { asRepeatable } from "../net/unanswered.ts";
 import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
-import { checkDirectoryUri } from "./file_name.ts";
+import { directoryUriOf, uriOf } from "./file_name.ts";
 import { statusError, unexpectedResponse } from "./transfer_error.ts";
 
 /** The most bytes of an unwanted response that are read to keep the connection. */
@@ -200,7 +199,7 @@ export class Route implements Disposable {
  * Requests the SHA-256 of a file from a `FilesApp`, which hashes the file; nothing is transferred.
  *
  * @param from A client, which opens a connection for this, or a connection.
- * @param uri The URI of the file: `fileUri(...names)`.
+ * @param uri The names of the directories on the way to the file, and its own; or its URI.
  * @param options A signal that aborts the call, and a deadline.
  * @returns 64 lower-case hexadecimal digits.
  * @throws {TypeError} if an argument has the wrong type.
@@ -210,26 +209,26 @@ export class Route implements Disposable {
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, fileUri, remoteDigest } from "@degu/degu/files";
+ * import { FilesApp, remoteDigest } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
  * await Deno.writeTextFile(`${dir}/a`, "abc");
  * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
  * server.serveForever();
- * const sha256 = await remoteDigest(new Client(server.address), fileUri("a"));
+ * const sha256 = await remoteDigest(new Client(server.address), ["a"]);
  * assertEquals(sha256.slice(0, 16), "ba7816bf8f01cfea");
  * await Deno.remove(dir, { recursive: true });
  * ```
  */
 export async function remoteDigest(
   from: Requester | Connector,
-  uri: string,
+  uri: string | readonly string[],
   options?: RequestOptions,
 ): Promise<string> {
-  checkUri(uri);
+  const path = uriOf(uri);
   using route = routeOf("from", from, options);
-  return (await askDigest(route, uri)).sha256;
+  return (await askDigest(route, path)).sha256;
 }
 
 /** Requests the version of a file that a server has now, with its SHA-256. */
@@ -288,8 +287,8 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
  * Creates a directory and its missing parents on a `FilesApp` with `write: true`.
  *
  * @param to A client, which opens a connection for this, or a connection.
- * @param uri The URI of the directory, as `fileUri` returns it for a final `""`: with a `/` at its
- * end.
+ * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
+ * URI, which ends with `/`.
  * @param options A signal that aborts the call, and a deadline.
  * @returns True if the directory was created; false if it existed already.
  * @throws {TypeError} if an argument has the wrong type.
@@ -300,34 +299,35 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { FilesApp, fileUri, makeDirectory } from "@degu/degu/files";
+ * import { FilesApp, makeDirectory } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
  * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
  * server.serveForever();
  * const client = new Client(server.address);
- * assertEquals(await makeDirectory(client, fileUri("a b", "c", "")), true);
- * assertEquals(await makeDirectory(client, fileUri("a b", "c", "")), false);
+ * assertEquals(await makeDirectory(client, ["a b", "c"]), true);
+ * assertEquals(await makeDirectory(client, ["a b", "c"]), false);
  * assertEquals((await Deno.stat(`${dir}/a b/c`)).isDirectory, true);
  * await Deno.remove(dir, { recursive: true });
  * ```
  */
 export async function makeDirectory(
   to: Requester | Connector,
-  uri: string,
+  uri: string | readonly string[],
   options?: RequestOptions,
 ): Promise<boolean> {
-  checkDirectoryUri(uri);
+  const path = directoryUriOf(uri);
   using route = routeOf("to", to, options);
-  return await requestChange(route, "PUT", uri) === 201;
+  return await requestChange(route, "PUT", path) === 201;
 }
 
 /**
  * Deletes a file or an empty directory on a `FilesApp` with `write: true`.
  *
  * @param from A client, which opens a connection for this, or a connection.
- * @param uri The URI, as `fileUri` returns it. With a final `""` only a directory is deleted.
+ * @param uri The names of the directories on the way to it, and its own; or its URI. With a final
+ * `""`, or `/`, only a directory is deleted.
  * @param options A signal that aborts the call, and a deadline.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {TransferError} if the server does not delete it: with the status 404 nothing has this
@@ -337,26 +337,26 @@ export async function makeDirectory(
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
- * import { deleteFile, FilesApp, fileUri } from "@degu/degu/files";
+ * import { deleteFile, FilesApp } from "@degu/degu/files";
  * import { assertRejects } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
  * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
  * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
  * server.serveForever();
- * await deleteFile(new Client(server.address), fileUri("a b.txt"));
+ * await deleteFile(new Client(server.address), ["a b.txt"]);
  * await assertRejects(() => Deno.stat(`${dir}/a b.txt`), Deno.errors.NotFound);
  * await Deno.remove(dir, { recursive: true });
  * ```
  */
 export async function deleteFile(
   from: Requester | Connector,
-  uri: string,
+  uri: string | readonly string[],
   options?: RequestOptions,
 ): Promise<void> {
-  checkUri(uri);
+  const path = uriOf(uri);
   using route = routeOf("from", from, options);
-  await requestChange(route, "DELETE", uri);
+  await requestChange(route, "DELETE", path);
 }
 
 /** The route of a single request. */

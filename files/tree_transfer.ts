@@ -9,8 +9,8 @@
 import type { Connector, Requester } from "../client.ts";
 import type { NameRecord } from "./bundle.ts";
 import { Lanes } from "./lanes.ts";
-import { checkTreeUri, type ListedTree } from "./list_tree.ts";
-import { checkPath, type TransferResult, type TransferSettings } from "./options.ts";
+import { type ListedTree, treeUriOf } from "./list_tree.ts";
+import { pathOf, type TransferResult, type TransferSettings } from "./options.ts";
 import { Refusal } from "./refusal.ts";
 import type { Route } from "./route.ts";
 import { endsAll, hasChanged, isCut, TransferError, unexpectedResponse } from "./transfer_error.ts";
@@ -111,14 +111,14 @@ const BATCH_BYTES = 4_194_304;
 export async function transferTree(
   label: "from" | "to",
   peer: Requester | Connector,
-  dir: string,
-  uri: string,
+  dir: string | URL,
+  uri: string | readonly string[],
   options: TreeOptions,
   makeDirection: (settings: TreeSettings) => Direction,
 ): Promise<TreeResult> {
-  checkTreeUri(uri);
-  checkPath("dir", "the path of a directory", dir);
-  const settings = { dir, uri, ...checkTreeOptions(options) };
+  const path = pathOf("dir", dir);
+  const checkedUri = treeUriOf(uri);
+  const settings = { dir: path, uri: checkedUri, ...checkTreeOptions(options) };
   using lanes = new Lanes(label, peer, settings);
   settings.signal.throwIfAborted();
   return await new TreeTransfer(settings, lanes, makeDirection(settings)).run();

@@ -20,11 +20,13 @@ import {
 } from "./digest.ts";
 import {
   checkTransfer,
+  pathOf,
   ProgressMeter,
   type TransferOptions,
   type TransferResult,
   type TransferSettings,
 } from "./options.ts";
+import { uriOf } from "./file_name.ts";
 import {
   type FileState,
   fileVersion,
@@ -61,8 +63,9 @@ const QUICKLY_HASHED_BYTES = 1048576;
  * Needs `--allow-read` of the file, and what the client needs.
  *
  * @param to Where the file goes.
- * @param file The path of a regular file, which must not change until the end.
- * @param uri The URI of its destination: `fileUri(...names)`. Missing directories are created.
+ * @param file The path, or a `file:` URL, of a regular file, which must not change until the end.
+ * @param uri The names of the directories on the way to its destination, and its own; or its URI.
+ * Missing directories are created.
  * @param options How to resume, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, if the URI is that of a directory, with a final
@@ -94,17 +97,21 @@ const QUICKLY_HASHED_BYTES = 1048576;
  */
 export async function upload(
   to: Requester | Connector,
-  file: string,
-  uri: string,
+  file: string | URL,
+  uri: string | readonly string[],
   options: TransferOptions = {},
 ): Promise<TransferResult> {
-  const settings = checkTransfer(uri, file, options);
+  const path = pathOf("file", file);
+  const checkedUri = uriOf(uri);
+  const settings = checkTransfer(options);
   using route = new Route("to", to, settings.signal);
-  if (uri.split("?")[0]!.endsWith("/")) {
-    throw new RangeError(`uri: is that of a directory; add the name of the file; got ${uri}`);
+  if (checkedUri.split("?")[0]!.endsWith("/")) {
+    throw new RangeError(
+      `uri: is that of a directory; add the name of the file; got ${checkedUri}`,
+    );
   }
   settings.signal?.throwIfAborted();
-  return await uploadFile(route, file, uri, settings);
+  return await uploadFile(route, path, checkedUri, settings);
 }
 
 /**

@@ -57,9 +57,9 @@ import { uploadFile } from "./upload.ts";
  * Needs `--allow-read` of the directory, and what the client needs.
  *
  * @param to Where the files go.
- * @param dir The path of the directory of this device.
- * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
- * Its content is then that of the directory here; a missing one is made.
+ * @param dir The path, or a `file:` URL, of the directory of this device.
+ * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
+ * URI, which ends with `/`. Its content is then that of the directory here; a missing one is made.
  * @param options What to copy and delete, and what to call.
  * @returns What was done.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
@@ -95,8 +95,8 @@ import { uploadFile } from "./upload.ts";
  */
 export async function uploadTree(
   to: Requester | Connector,
-  dir: string,
-  uri: string,
+  dir: string | URL,
+  uri: string | readonly string[],
   options: TreeOptions = {},
 ): Promise<TreeResult> {
   return await transferTree("to", to, dir, uri, options, (settings) => new Upload(settings));

@@ -211,6 +211,12 @@ export function wrappers(given: client.Client): unknown[] {
     given.connect({ signal: new AbortController().signal, bodies: base.bodies }),
     given.connect(base.bodies, { signal: new AbortController().signal }),
     given.connect(undefined, {}),
+    files.downloadTree(given, ["photos"], new URL("file:///tmp/photos")),
+    files.upload(given, new URL("file:///tmp/a"), ["photos", "a"] as const),
+    // @ts-expect-error: the directory and the names are swapped
+    files.downloadTree(given, "/tmp/photos", ["photos"]),
+    // @ts-expect-error: a URL is no URI
+    files.download(given, new URL("file:///tmp/a"), "/a"),
     // @ts-expect-error: it makes neither requests nor connections
     all.createFetch({ fetch }),
     // @ts-expect-error: a wrapper that can't be closed
