@@ -74,8 +74,8 @@ import {
  * @param from Where the files are.
  * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
  * URI, which ends with `/`.
- * @param dir The path, or a `file:` URL, of the directory of this device, whose content is then that
- * of the other; a missing one is made.
+ * @param dir The path, or a `file:` URL, of the directory of this device, whose content is then
+ * that of the other; a missing one is made.
  * @param options What to copy and delete, and what to call.
  * @returns What was done.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.

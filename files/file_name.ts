@@ -104,8 +104,8 @@ export function uriOf(uri: string | readonly string[]): string {
 }
 
 /**
- * The URI of a directory, checked: its path ends with a slash, which names need not say; a query may
- * follow.
+ * The URI of a directory, checked: its path ends with a slash, which names need not say; a query
+ * may follow.
  */
 export function directoryUriOf(uri: string | readonly string[]): string {
   const text = uriOf(isNames(uri) && uri.at(-1) !== "" ? [...uri, ""] : uri);

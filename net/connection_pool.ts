@@ -47,9 +47,9 @@ export let connectorOf: (pool: object) => Connector | null;
  *
  * A connection is free again when the body of its response has been consumed or canceled: read each
  * body, or call `response.discard()`. When `max` connections are in use, more requests wait in
- * order. A connection that the server has closed meanwhile is replaced before anything is sent. If a
- * `GET` or `HEAD` over a connection that was used before ends before the first byte of a response,
- * it is made once again, over a new connection; nothing else is ever sent twice.
+ * order. A connection that the server has closed meanwhile is replaced before anything is sent. If
+ * a `GET` or `HEAD` over a connection that was used before ends before the first byte of a
+ * response, it is made once again, over a new connection; nothing else is ever sent twice.
  *
  * A pool keeps no process alive. {@linkcode ConnectionPool.prototype.close}, or the end of an
  * `await using` block, closes it.

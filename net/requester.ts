@@ -50,8 +50,8 @@ export interface Requester {
 }
 
 /**
- * Something that makes connections: a `Client`, or an object that wraps one. A connection is used by
- * one owner, for one request at a time, and closed by its owner.
+ * Something that makes connections: a `Client`, or an object that wraps one. A connection is used
+ * by one owner, for one request at a time, and closed by its owner.
  */
 export interface Connector {
   /**

@@ -170,8 +170,8 @@ export function progressOf(body: NonNullable<BodyIn>): Progress {
 }
 
 /**
- * Calls a function when a received body is over, which it may be already: consumed, canceled, failed
- * or aborted. Nobody knows when a body is over that was made elsewhere, of another class.
+ * Calls a function when a received body is over, which it may be already: consumed, canceled,
+ * failed or aborted. Nobody knows when a body is over that was made elsewhere, of another class.
  */
 export function whenOver(body: BodyIn, listener: () => void): void {
   if (body === null) listener();
