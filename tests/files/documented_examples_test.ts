@@ -6,7 +6,7 @@ import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
 
 const ROOT = new URL("../../", import.meta.url);
-const SERVES = "server.serveForever();";
+const SERVES = /^await using server = await Server\.start\(.*;$/m;
 /** Delays between retries are of seconds. */
 const IN_HASTE = "const later = globalThis.setTimeout;\n" +
   "globalThis.setTimeout = (work, milliseconds = 0) => later(work, milliseconds / 100);\n";
@@ -18,7 +18,7 @@ Deno.test("every documented example ends if the server is gone", async () => {
   await using dir = await tempDir();
   const maps = importMapFlags();
   const flags = maps.length > 0 ? maps : [`--config=${new URL("deno.json", ROOT).pathname}`];
-  const serving = examples.filter((code) => code.includes(SERVES));
+  const serving = examples.filter((code) => SERVES.test(code));
   assert(serving.some((code) => code.includes("await retry(")), "no example retries");
   // One after the other in one process, which ends only if none of them leaves something under way.
   let main = `${IN_HASTE}
@@ -27,7 +27,7 @@ const fail = (error) => console.error(JSON.stringify(Deno.inspect(error)));
   for (const [i, code] of serving.entries()) {
     await Deno.writeTextFile(
       `${dir.path}/${i}.ts`,
-      code.replace(SERVES, `${SERVES}\nserver.close();`),
+      code.replace(SERVES, "$&\nawait server[Symbol.asyncDispose]();"),
     );
     main += `await import("./${i}.ts").then(() => Deno.exit(1), fail);\n`;
   }
