@@ -28,8 +28,8 @@ const kept = new WeakMap<Requester | Connector, IdleConnections>();
 
 /**
  * From now on, routes to this client leave their connections open for later routes: however many
- * transfers follow each other, there are as many connections as simultaneous transfers. Disposing
- * of the returned object ends this, and closes the connections.
+ * transfers follow each other, there are as many connections as simultaneous transfers. All calls
+ * may be repeated. Disposing of the returned object ends this, and closes the connections.
  */
 export function keepConnections(client: Connector): Disposable {
   const connections = new IdleConnections(null);
@@ -132,7 +132,7 @@ export class Route implements Disposable {
 
   /** The error of a request, of which `isTransient` tells whether to make the request again. */
   #asRetried(error: unknown): unknown {
-    return this.#isRepeatable ? asRepeatable(error) : error;
+    return this.#isRepeatable || kept.has(this.#target) ? asRepeatable(error) : error;
   }
 
   /** Closes the connection of a client, before work that may take longer than a server waits. */
