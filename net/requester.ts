@@ -21,9 +21,8 @@ import type { RequestOptions } from "./request_signal.ts";
  * });
  * const client = new Client(server.address);
  * const signing: Requester = {
- *   request: (method, uri, headers, body, options) => {
- *     return client.request(method, uri, { ...headers, "x-signature": method + uri }, body, options);
- *   },
+ *   request: (method, uri, headers, ...rest) =>
+ *     client.request(method, uri, { ...headers, "x-signature": method + uri }, ...rest),
  * };
  * const fetch = createFetch(signing);
  * assertEquals(await (await fetch("/a")).text(), "GET/a");
