@@ -256,7 +256,14 @@ Deno.test("timeout limits connecting", async () => {
 
 Deno.test("connect() checks the classes of bodies before it connects", async () => {
   const client = new Client(await deadAddress());
-  await assertRejects(() => client.connect({} as typeof bodies), TypeError);
+  for (const wrong of [{ ...bodies, Body: undefined }, { ChunkedBody: bodies.ChunkedBody }]) {
+    await assertRejects(() => client.connect(wrong as typeof bodies), TypeError, "bodies");
+    await assertRejects(
+      () => client.connect({ bodies: wrong as typeof bodies }),
+      TypeError,
+      "bodies",
+    );
+  }
 });
 
 // The options of a client: which are refused, and how.
