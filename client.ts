@@ -349,21 +349,16 @@ function connectOptions(
   first: ConnectOptions | BodyClasses | undefined,
   second: Omit<ConnectOptions, "bodies"> | undefined,
 ): ConnectOptions {
-  if (first === undefined && second === undefined) return {};
   // Only the classes of bodies may be without options, and be followed by them.
-  const isBodies = first !== undefined && (second !== undefined || !isOptions(first));
-  if (isBodies) checkBodies(first as BodyClasses);
-  const options = copyOptions(
-    (isBodies || first === undefined ? second ?? {} : first) as ConnectOptions,
-    isBodies || first === undefined ? ["signal"] : ["signal", "bodies"],
-  );
+  const options: ConnectOptions = second === undefined && isOptions(first)
+    ? copyOptions(first, ["signal", "bodies"])
+    : { ...copyOptions(second ?? {}, ["signal"]), bodies: first as BodyClasses | undefined };
   checkSignal(options.signal);
-  if (isBodies) return { ...options, bodies: first as BodyClasses };
   if (options.bodies !== undefined) checkBodies(options.bodies);
   return options;
 }
 
-function isOptions(value: object): boolean {
+function isOptions(value: ConnectOptions | BodyClasses | undefined): value is ConnectOptions {
   return typeof value === "object" && value !== null && !("Body" in value);
 }
 

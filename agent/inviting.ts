@@ -13,7 +13,7 @@ import type { NumberQuestions } from "./numbers.ts";
 export interface Inviting {
   /** As it is announced where a person can compare numbers. */
   readonly type: typeof PAIR_SERVICE | typeof SEND_SERVICE;
-  readonly options: Omit<InviteOptions, "confirm">;
+  readonly options: Omit<InviteOptions, "confirm" | "signal">;
   /** The command for the other device. */
   readonly command: string;
   /** What to say when nobody has come. */
@@ -58,7 +58,7 @@ export class ShownInvitation implements AsyncDisposable {
     const { listen } = given.options;
     const confirm = questions === null ? undefined : confirmWith(questions, context);
     const open = (listen: InviteOptions["listen"]) =>
-      device.invite({ ...given.options, listen, confirm });
+      device.invite({ ...given.options, listen, confirm, signal: context.signal });
     try {
       const invitation = questions === null || listen !== undefined
         ? await open(listen)
@@ -95,18 +95,14 @@ export class ShownInvitation implements AsyncDisposable {
         ? ""
         : countdownText(end - performance.now()).slice(1 - output.columns);
     using _countdown = output.animate(1000, line);
-    // A peer that is being stored at this moment is stored and printed: it is trusted from now on.
-    const close = () => invitation.close();
-    signal.addEventListener("abort", close);
     try {
-      signal.throwIfAborted();
+      // A peer that is being stored when the command is interrupted is stored and printed: it is
+      // trusted from now on.
       return await invitation.paired;
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof Deno.errors.TimedOut)) throw error;
       throw new Failure(this.#given.late, undefined, { cause: error });
-    } finally {
-      signal.removeEventListener("abort", close);
     }
   }
 

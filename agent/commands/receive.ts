@@ -125,12 +125,10 @@ async function watchSender(
 ): Promise<void> {
   while (!finished.aborted) {
     try {
-      using connection = await client.connect();
-      const close = () => connection.close();
-      finished.addEventListener("abort", close);
-      if (finished.aborted) return;
+      const options = { signal: finished };
+      using connection = await client.connect(options);
       let status = 204;
-      while (status === 204) ({ status } = await connection.get(END_URI));
+      while (status === 204) ({ status } = await connection.get(END_URI, {}, options));
       if (status === 200) return onEnd();
     } catch {
       // The transfers find out whether the sender is still there.
