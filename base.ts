@@ -27,17 +27,7 @@
  * @module
  */
 
-export {
-  BodyError,
-  type BodyErrorCode,
-  ConnectionClosedError,
-  DeguError,
-  EmptyPreambleError,
-  ProtocolError,
-  type ProtocolErrorCode,
-  TlsError,
-  type TlsErrorCode,
-} from "./base/errors.ts";
+export * from "./base/errors.ts";
 export type { BodyInput } from "./base/body/body_source.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
 export { Body } from "./base/body/body.ts";

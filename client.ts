@@ -94,17 +94,7 @@ export type { Chunk, ChunkExtension } from "./base/wire/chunk.ts";
 export type { HeaderDict, ReceivedHeaders } from "./base/wire/headers.ts";
 export type { Method } from "./base/wire/preamble.ts";
 export { ContentRange, Range } from "./base/wire/range.ts";
-export {
-  BodyError,
-  type BodyErrorCode,
-  ConnectionClosedError,
-  DeguError,
-  EmptyPreambleError,
-  ProtocolError,
-  type ProtocolErrorCode,
-  TlsError,
-  type TlsErrorCode,
-} from "./base/errors.ts";
+export * from "./base/errors.ts";
 export type { Socket } from "./base/app/app.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 

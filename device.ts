@@ -45,14 +45,4 @@ export type { Asked, Confirm } from "./device/plain_port.ts";
 export type { Peer } from "./device/peer_store.ts";
 export { createDevicePki, type DevicePki, type DevicePkiOptions } from "./identity/device_pki.ts";
 export { peerId } from "./identity/authority.ts";
-export {
-  BodyError,
-  type BodyErrorCode,
-  ConnectionClosedError,
-  DeguError,
-  EmptyPreambleError,
-  ProtocolError,
-  type ProtocolErrorCode,
-  TlsError,
-  type TlsErrorCode,
-} from "./base/errors.ts";
+export * from "./base/errors.ts";

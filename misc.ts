@@ -53,15 +53,5 @@ export { callApp, type CallAppOptions } from "./misc/call_app.ts";
 export { TempDevices } from "./misc/temp_devices.ts";
 export { type TempClientPKI, TempPKI, type TempPKIOptions } from "./misc/pki.ts";
 export { TempServer, TempSSLServer } from "./misc/temp_server.ts";
-export {
-  BodyError,
-  type BodyErrorCode,
-  ConnectionClosedError,
-  DeguError,
-  EmptyPreambleError,
-  ProtocolError,
-  type ProtocolErrorCode,
-  TlsError,
-  type TlsErrorCode,
-} from "./base/errors.ts";
+export * from "./base/errors.ts";
 export { ContentRange, Range } from "./base/wire/range.ts";

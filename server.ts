@@ -42,17 +42,7 @@ import { ContextInForce, TlsListener } from "./net/tls/listener.ts";
 
 export { Request } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
-export {
-  BodyError,
-  type BodyErrorCode,
-  ConnectionClosedError,
-  DeguError,
-  EmptyPreambleError,
-  ProtocolError,
-  type ProtocolErrorCode,
-  TlsError,
-  type TlsErrorCode,
-} from "./base/errors.ts";
+export * from "./base/errors.ts";
 export type * from "./base/app/app_types.ts";
 export type { Exchange, UntilSignalOptions };
 export type { ServerOptions } from "./net/server_options.ts";

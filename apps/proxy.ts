@@ -9,13 +9,8 @@ import {
   Response,
   type ResponseTuple,
 } from "../base/app/message.ts";
-import {
-  BodyError,
-  ConnectionClosedError,
-  DeguError,
-  EmptyPreambleError,
-  quote,
-} from "../base/errors.ts";
+import { BodyError, ConnectionClosedError, DeguError, EmptyPreambleError } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import { makeSafeLogger } from "../net/logger.ts";
 import type { Session } from "../base/app/session.ts";
 import { connectionOptions, type HeaderDict, isSpecial } from "../base/wire/headers.ts";

@@ -3,7 +3,7 @@
 import type { ResponseTuple } from "../base/app/message.ts";
 import { type BodyOut, encodeBody } from "../base/body/bodies.ts";
 import { EMPTY } from "../base/bytes.ts";
-import { typeName } from "../base/errors.ts";
+import { typeName } from "../base/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { isBodiless } from "../base/wire/preamble.ts";
 import { reasonOf } from "../base/wire/reasons.ts";

@@ -11,7 +11,7 @@ import {
   type Socket,
 } from "../base/app/app.ts";
 import { wrongType } from "../base/checks.ts";
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import { MAX_ROUTER_DEPTH } from "../base/wire/limits.ts";
 import type { Request } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";

@@ -26,7 +26,8 @@ import {
   checkString,
   wrongType,
 } from "../base/checks.ts";
-import { BodyError, quote, typeName } from "../base/errors.ts";
+import { BodyError } from "../base/errors.ts";
+import { quote, typeName } from "../base/quote.ts";
 import type { Framing, HeaderDict } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import {

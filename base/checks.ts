@@ -5,7 +5,7 @@
  * `RangeError`.
  */
 
-import { quote, typeName } from "./errors.ts";
+import { quote, typeName } from "./quote.ts";
 
 /** The error for a value of a wrong type: `label: must be a string; got number`. */
 export function wrongType(label: string, wanted: string, value: unknown): TypeError {

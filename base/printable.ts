@@ -2,7 +2,7 @@
 
 import { decodeAscii } from "./bytes.ts";
 import { checkString } from "./checks.ts";
-import { quote } from "./errors.ts";
+import { quote } from "./quote.ts";
 
 /**
  * Characters that are invisible in a log, end its line, or change the order of the characters after

@@ -2,7 +2,8 @@
 
 import { type Address, addressText } from "../base/address.ts";
 import { checkNumber, checkObject } from "../base/checks.ts";
-import { DeguError, quote, TlsError, type TlsErrorCode } from "../base/errors.ts";
+import { DeguError, TlsError, type TlsErrorCode } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import { type ClientOptions, type SocketMaker, SSLClient } from "../client.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import { joinSignals } from "../net/connect.ts";

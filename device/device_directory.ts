@@ -1,7 +1,7 @@
 import { isAbsolute, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { wrongType } from "../base/checks.ts";
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import { pause } from "../base/pause.ts";
 import { replacePrivateFile } from "../disk/private_files.ts";
 import { ifPresent, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";

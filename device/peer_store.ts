@@ -9,7 +9,7 @@ import {
   type ScopedAddress,
 } from "../base/address.ts";
 import { checkString, wrongType } from "../base/checks.ts";
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import { type Authority, readAuthorityText } from "../identity/authority.ts";
 import { checkDeviceName, freeName, isDeviceId, nameKey } from "../identity/names.ts";
 import { WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";

@@ -14,7 +14,8 @@
  */
 
 import type { SessionTrust } from "../base/app/session.ts";
-import { ConnectionClosedError, quote } from "../base/errors.ts";
+import { ConnectionClosedError } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import type { Peer, PeerStore } from "./peer_store.ts";
 
 /** A peer that was trusted when it was last read. */

@@ -9,7 +9,7 @@
  */
 
 import { decodeText, EMPTY } from "../base/bytes.ts";
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import { SHA256_HEX } from "./digest.ts";
 import { Held, parseTime } from "./entries.ts";
 

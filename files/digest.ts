@@ -13,7 +13,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import { forgetOldest } from "../base/forget_oldest.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import {

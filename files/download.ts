@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import type { Hash } from "node:crypto";
 import { cancelUnused } from "../base/body/bodies.ts";
 import type { Body } from "../base/body/body.ts";
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
 import { isContentRange, Range } from "../base/wire/range.ts";

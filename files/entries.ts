@@ -5,7 +5,7 @@
 
 import { Buffer } from "node:buffer";
 import { decodeText, EMPTY } from "../base/bytes.ts";
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import { fingerprintOf } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { TransferError } from "./transfer_error.ts";

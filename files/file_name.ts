@@ -1,7 +1,7 @@
 /** File names as components of a path, with exactly one spelling of each name. */
 
 import type { Request } from "../base/app/message.ts";
-import { quote, typeName } from "../base/errors.ts";
+import { quote, typeName } from "../base/quote.ts";
 import { checkUri } from "../base/wire/uri.ts";
 
 /** Bytes of UTF-8 that a file name may have on the file systems of Unix. */

@@ -11,7 +11,7 @@ import {
   copyOptions,
   wrongType,
 } from "../base/checks.ts";
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import { MAX_LENGTH } from "../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import { type Session, userOf } from "../base/app/session.ts";

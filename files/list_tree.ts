@@ -1,7 +1,8 @@
 /** Lists directories, and trees of them, on another device. */
 
 import type { Response } from "../base/app/message.ts";
-import { BodyError, quote } from "../base/errors.ts";
+import { BodyError } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import type { Connector, Requester } from "../client.ts";
 import { Turns } from "../disk/files.ts";
 import { boundsOf, type RequestOptions } from "../net/request_signal.ts";

@@ -1,6 +1,7 @@
 /** Errors of transfers. */
 
-import { DeguError, ProtocolError, quote, TlsError } from "../base/errors.ts";
+import { DeguError, ProtocolError, TlsError } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { isTransient } from "../net/retry.ts";

@@ -3,7 +3,7 @@
  * million entries.
  */
 
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import type { DirectoryEntry, TreeEntry } from "./entries.ts";
 
 /** The reasons of entries that can't be copied: those of lists, and a reserved name. */

@@ -4,7 +4,7 @@ import type { Hash } from "node:crypto";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { BodyIter, ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";

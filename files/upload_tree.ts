@@ -2,7 +2,7 @@
 
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { ifPresent, isRealFile } from "../disk/names.ts";

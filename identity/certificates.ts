@@ -8,7 +8,7 @@
 
 import type { Extension, X509Certificate } from "npm:@peculiar/x509@^1.14.3";
 import { canonicalDnsName, canonicalIPAddress } from "../base/address.ts";
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 
 /** A certificate and its private key, as unencrypted PKCS #8, both as PEM text. */
 export interface PemPair {

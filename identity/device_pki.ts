@@ -5,7 +5,7 @@
 
 import { isAbsolute, join, normalize } from "node:path";
 import { checkBoolean, checkString, copyOptions } from "../base/checks.ts";
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import { replacePrivateFile, writePrivateFile } from "../disk/private_files.ts";
 import {
   exists,

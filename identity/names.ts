@@ -1,7 +1,7 @@
 /** Names and ids: of devices and peers, of a device's certificate, and of a device's key. */
 
 import { checkString } from "../base/checks.ts";
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import { isHostName } from "./certificates.ts";
 
 /** The largest number of characters in a name: the limit of a DNS label. */

@@ -17,7 +17,7 @@ import {
   checkUint8Array,
   wrongType,
 } from "../base/checks.ts";
-import { typeName } from "../base/errors.ts";
+import { typeName } from "../base/quote.ts";
 import {
   checkHeaderDict,
   formatHeaderLines,

@@ -3,7 +3,8 @@
  * them.
  */
 
-import { DeguError, quote } from "../base/errors.ts";
+import { DeguError } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 
 /**
  * The oldest Deno that is supported. All TLS is built on `node:tls`, which is young in Deno: until

@@ -27,8 +27,8 @@ import {
   ConnectionClosedError,
   EmptyPreambleError,
   ProtocolError,
-  quote,
 } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 import type { Member } from "../base/members.ts";
 import { saysClose } from "../base/wire/headers.ts";
 import {

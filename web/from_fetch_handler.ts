@@ -8,7 +8,8 @@ import {
   copyOptions,
   wrongType,
 } from "../base/checks.ts";
-import { BodyError, typeName } from "../base/errors.ts";
+import { BodyError } from "../base/errors.ts";
+import { typeName } from "../base/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Request as AppRequest, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";

@@ -20,13 +20,8 @@ import { type BodyIn, type BodyOut, cancelUnused, progressOf } from "../base/bod
 import { Body } from "../base/body/body.ts";
 import { ChunkedBody } from "../base/body/chunked_body.ts";
 import { copyOptions } from "../base/checks.ts";
-import {
-  BodyError,
-  ConnectionClosedError,
-  ProtocolError,
-  quote,
-  typeName,
-} from "../base/errors.ts";
+import { BodyError, ConnectionClosedError, ProtocolError } from "../base/errors.ts";
+import { quote, typeName } from "../base/quote.ts";
 import { type Logger, makeSafeLogger, standardLogger } from "../net/logger.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";

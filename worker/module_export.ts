@@ -1,6 +1,6 @@
 /** Exports of modules, which name the code that a worker runs. */
 
-import { quote } from "../base/errors.ts";
+import { quote } from "../base/quote.ts";
 
 /** An export of a module, by the module's absolute URL. */
 export interface ModuleExport {

@@ -6,7 +6,7 @@
 import { type MessagePort, workerData } from "node:worker_threads";
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
-import { typeName } from "../base/errors.ts";
+import { typeName } from "../base/quote.ts";
 import { PlainListener, type PortSharing } from "../net/listener.ts";
 import { LEVELS, type Logger } from "../net/logger.ts";
 import type { ServerOptions } from "../net/server_options.ts";

@@ -6,7 +6,8 @@ import type { ByteSink, OpenSink } from "./byte_io.ts";
 import { checkUnchanged, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { type Chunk, encodeChunk, makeSendableOf, type SendableChunk } from "../wire/chunk.ts";
-import { BodyError, typeName } from "../errors.ts";
+import { BodyError } from "../errors.ts";
+import { typeName } from "../quote.ts";
 
 type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;

@@ -2,7 +2,8 @@
 
 import { checkUnchanged, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
-import { BodyError, typeName } from "../errors.ts";
+import { BodyError } from "../errors.ts";
+import { typeName } from "../quote.ts";
 import { BodyOrigin } from "./body_state.ts";
 import { ByteReader, type ByteSource, checkCount } from "./byte_io.ts";
 

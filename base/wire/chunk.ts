@@ -2,7 +2,8 @@
 
 import { checkUnchanged, concatenate, decodeAscii, EMPTY, viewOf } from "../bytes.ts";
 import { checkUint8Array, wrongType } from "../checks.ts";
-import { BodyError, ProtocolError, quote, typeName } from "../errors.ts";
+import { BodyError, ProtocolError } from "../errors.ts";
+import { quote, typeName } from "../quote.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
 import { allows, EXTENSION_KEY, EXTENSION_VALUE } from "./tables.ts";
 

@@ -14,7 +14,8 @@
 
 import { decodeAscii, EMPTY, startsWith, writeBytes } from "../bytes.ts";
 import { checkInteger, checkString, wrongType } from "../checks.ts";
-import { ProtocolError, quote } from "../errors.ts";
+import { ProtocolError } from "../errors.ts";
+import { quote } from "../quote.ts";
 import { quoteLine, quoteValue } from "../printable.ts";
 import { MAX_HEADER_NAME_BYTES, MAX_LENGTH } from "./limits.ts";
 import {

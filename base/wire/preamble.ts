@@ -2,7 +2,8 @@
 
 import { decodeAscii, startsWith, writeBytes } from "../bytes.ts";
 import { checkInteger, checkString } from "../checks.ts";
-import { EmptyPreambleError, ProtocolError, quote } from "../errors.ts";
+import { EmptyPreambleError, ProtocolError } from "../errors.ts";
+import { quote } from "../quote.ts";
 import {
   checkHeaderDict,
   formatHeaderLines,

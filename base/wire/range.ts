@@ -1,7 +1,8 @@
 /** Byte ranges: the one supported form of RFC 9110 §14, `first-last`, as half-open intervals. */
 
 import { checkInteger } from "../checks.ts";
-import { ProtocolError, quote } from "../errors.ts";
+import { ProtocolError } from "../errors.ts";
+import { quote } from "../quote.ts";
 import { MAX_LENGTH } from "./limits.ts";
 
 // Registered symbols let two copies of this package recognize each other's ranges.

@@ -3,7 +3,8 @@
  */
 
 import { checkArray, wrongType } from "../checks.ts";
-import { ProtocolError, quote } from "../errors.ts";
+import { ProtocolError } from "../errors.ts";
+import { quote } from "../quote.ts";
 import { allows, PATH, QUERY, URI } from "./tables.ts";
 
 /** A request target in parts. */

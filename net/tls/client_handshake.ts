@@ -9,7 +9,8 @@ import {
   withoutZone,
 } from "../../base/address.ts";
 import { wrongType } from "../../base/checks.ts";
-import { quote, TlsError } from "../../base/errors.ts";
+import { TlsError } from "../../base/errors.ts";
+import { quote } from "../../base/quote.ts";
 import { endpointOf } from "../addresses.ts";
 import { bounded, type ConnectBounds, connectSocket } from "../connect.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";

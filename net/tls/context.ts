@@ -10,7 +10,7 @@
 import type { KeyObject } from "node:crypto";
 import type { SecureContext } from "node:tls";
 import { checkBoolean, checkString, copyOptions, wrongType } from "../../base/checks.ts";
-import { quote } from "../../base/errors.ts";
+import { quote } from "../../base/quote.ts";
 import { checkDenoVersion } from "../deno_version.ts";
 import { Authorities, groupBySubject, readCertificate } from "./authority.ts";
 import {

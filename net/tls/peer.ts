@@ -10,7 +10,8 @@
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
 import { canonicalDnsName, canonicalIPAddress, withoutZone } from "../../base/address.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
-import { quote, TlsError } from "../../base/errors.ts";
+import { TlsError } from "../../base/errors.ts";
+import { quote } from "../../base/quote.ts";
 import { forgetOldest } from "../../base/forget_oldest.ts";
 import { type Authorities, readCertificate } from "./authority.ts";
 import {

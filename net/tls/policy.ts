@@ -12,7 +12,8 @@
  */
 
 import type { TLSSocket } from "node:tls";
-import { quote, TlsError } from "../../base/errors.ts";
+import { TlsError } from "../../base/errors.ts";
+import { quote } from "../../base/quote.ts";
 
 export const MIN_VERSION = "TLSv1.2";
 export const MAX_VERSION = "TLSv1.3";

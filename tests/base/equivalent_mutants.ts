@@ -132,7 +132,7 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ],
     ],
   },
-  "base/errors.ts": {
+  "base/quote.ts": {
     "SEARCHED_LENGTH": [
       [
         "4096",

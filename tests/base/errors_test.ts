@@ -30,7 +30,7 @@ import {
   checkUint8Array,
   copyOptions,
 } from "@degu/internal/base/checks.ts";
-import { quote } from "@degu/internal/base/errors.ts";
+import { quote } from "@degu/internal/base/quote.ts";
 import {
   hideSecretsOf,
   INSPECT,

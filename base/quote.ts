@@ -1,0 +1,47 @@
+/** Quotes values and names types, for messages of errors. */
+
+const QUOTED_LENGTH = 64;
+const SEARCHED_LENGTH = 4096;
+
+/** Credentials in a header line, a password in a URL, a key in PEM. */
+const SECRET_TEXT = /(authorization|cookie)[^a-z-]|:\/\/[^/]*@|-----BEGIN/i;
+
+/**
+ * Quotes text or bytes of a peer for an error message: printable ASCII, the rest escaped,
+ * truncated. Text that looks like a secret is not shown, because messages end up in logs.
+ */
+export function quote(value: string | Uint8Array): string {
+  if (
+    SECRET_TEXT.test(
+      typeof value === "string"
+        ? value
+        : String.fromCharCode(...value.subarray(0, SEARCHED_LENGTH)),
+    )
+  ) {
+    return `text that is not shown, ${value.length} in all`;
+  }
+  const cut = value.length > QUOTED_LENGTH;
+  let quoted = '"';
+  for (let i = 0; i < Math.min(value.length, QUOTED_LENGTH); i++) {
+    const code = typeof value === "string" ? value.charCodeAt(i) : value[i]!;
+    quoted += quoteCode(code);
+  }
+  return cut ? `${quoted}"… (${value.length} in all)` : `${quoted}"`;
+}
+
+function quoteCode(code: number): string {
+  if (code === 0x0d) return "\\r";
+  if (code === 0x0a) return "\\n";
+  if (code === 0x22 || code === 0x5c) return "\\" + String.fromCharCode(code);
+  if (code >= 0x20 && code < 0x7f) return String.fromCharCode(code);
+  const digits = code.toString(16);
+  return code > 0xff ? `\\u${digits.padStart(4, "0")}` : `\\x${digits.padStart(2, "0")}`;
+}
+
+/** Names the type of a value for an error message: `"null"`, `"string"`, `"Headers"`. */
+export function typeName(value: unknown): string {
+  if (value === null) return "null";
+  if (typeof value !== "object") return typeof value;
+  const name = (value as { constructor?: { name?: unknown } }).constructor?.name;
+  return typeof name === "string" && name !== "" ? name : "object";
+}
