@@ -60,10 +60,15 @@ export const KEY = {
   ed25519: ["ED25519"],
 } as const;
 
-const CONFIGURATION = `[ca]
+/**
+ * The configuration for one certificate. Each has a database of its own: `openssl ca` renames that
+ * file, which two at the same time can't do.
+ */
+const configuration = (name: string) =>
+  `[ca]
 default_ca = own
 [own]
-database = index.txt
+database = ${name}.index
 new_certs_dir = .
 rand_serial = yes
 default_md = sha256
@@ -89,8 +94,6 @@ export class OpensslPki implements AsyncDisposable {
 
   static async create(): Promise<OpensslPki> {
     const dir = await Deno.makeTempDir({ prefix: "degu-openssl-" });
-    await Deno.writeTextFile(join(dir, "ca.cnf"), CONFIGURATION);
-    await Deno.writeTextFile(join(dir, "index.txt"), "");
     return new OpensslPki(dir);
   }
 
@@ -141,9 +144,9 @@ export class OpensslPki implements AsyncDisposable {
     const keyFile = keyOf?.keyFile ?? this.path(`${name}.key`);
     const issued = { certFile: this.path(`${name}.pem`), keyFile };
     const basic = `basicConstraints=critical,CA:${isAuthority}${pathLength}`;
-    const lines = [CONFIGURATION, "[extensions]", basic, ...extensions, ""];
-    await Deno.writeTextFile(this.path(`${name}.cnf`), lines.join("\n"));
-    const config = ["-config", `${name}.cnf`, "-extensions", "extensions"];
+    const lines = ["[extensions]", basic, ...extensions, ""];
+    const file = await this.#configure(name, lines);
+    const config = ["-config", file, "-extensions", "extensions"];
     const request = [
       ...keyOf === undefined
         ? ["-newkey", ...key, "-nodes", "-keyout", keyFile]
@@ -157,7 +160,8 @@ export class OpensslPki implements AsyncDisposable {
       if (key === KEY.rsa2048) this.#ofRsa ??= issued;
       return issued;
     }
-    await this.run("req", "-new", "-config", "ca.cnf", ...request, "-out", `${name}.csr`);
+    await Deno.writeTextFile(this.path(`${name}.index`), "");
+    await this.run("req", "-new", "-config", file, ...request, "-out", `${name}.csr`);
     const signer = issuer === undefined
       ? ["-selfsign", "-keyfile", keyFile]
       : ["-cert", issuer.certFile, "-keyfile", issuer.keyFile];
@@ -167,12 +171,19 @@ export class OpensslPki implements AsyncDisposable {
     return issued;
   }
 
+  /** Writes the configuration for a certificate, and returns the name of the file. */
+  async #configure(name: string, lines: readonly string[] = []): Promise<string> {
+    const file = `${name}.cnf`;
+    await Deno.writeTextFile(this.path(file), configuration(name) + lines.join("\n"));
+    return file;
+  }
+
   /** Makes a certificate of version 1, from the time before extensions. */
   async version1(name: string, issuer: Issued): Promise<Issued> {
     const issued = { certFile: this.path(`${name}.pem`), keyFile: this.path(`${name}.key`) };
     const request = ["-newkey", ...KEY.p256, "-nodes", "-keyout", issued.keyFile];
     const subject = ["-subj", `/CN=${name}`, "-out", `${name}.csr`];
-    await this.run("req", "-new", "-config", "ca.cnf", ...request, ...subject);
+    await this.run("req", "-new", "-config", await this.#configure(name), ...request, ...subject);
     await this.run(
       ...["x509", "-req", "-in", `${name}.csr`, "-CA", issuer.certFile, "-CAkey", issuer.keyFile],
       ...["-set_serial", "1", "-days", "2", "-out", issued.certFile],
