@@ -2,7 +2,7 @@
 
 import { repeat } from "../net/repeat.ts";
 import type { Context } from "./commands.ts";
-import { exitCodeOf, explain, isAway, OutputClosed } from "./failure.ts";
+import { errorObject, exitCodeOf, explain, isAway, OutputClosed } from "./failure.ts";
 import { Output } from "./output.ts";
 
 /**
@@ -22,13 +22,14 @@ export async function repeatPasses(
   let exitCode = 0;
   let isInterrupted = false;
   const run = async () => {
+    const each = { ...context, output };
     try {
-      exitCode = await pass({ ...context, output });
+      exitCode = await pass(each);
     } catch (error) {
       isInterrupted = signal.aborted;
       if (isInterrupted || error instanceof OutputClosed) throw error;
       exitCode = exitCodeOf(error);
-      output.failed(error);
+      output.failed(error, each.peer);
     }
     output.endPass();
   };
@@ -73,13 +74,16 @@ class PassOutput extends Output {
     }
   }
 
-  /** Reports the error that has ended a pass. */
-  failed(error: unknown): void {
+  /** Reports the error that has ended a pass, at which this peer was asked. */
+  failed(error: unknown, peer: string | undefined): void {
     const cause = error instanceof Error ? error.cause : undefined;
     const text = explain(error);
     // A peer that is off fails in several ways, one after the other.
     const key = isAway(error) || isAway(cause) ? "away" : text;
-    if (this.#isNew(key, text)) super.error(text);
+    if (this.#isNew(key, text)) {
+      super.error(text);
+      if (this.json) super.result("", { error: errorObject(error, peer) });
+    }
     // Whether earlier problems are over, the rest of the pass would have told.
     this.#now = new Map([...this.#before, ...this.#now]);
   }

@@ -1,6 +1,7 @@
 /** What a sender serves: the files, when it stops, and the way to say that all has arrived. */
 
 import { basename, dirname, resolve } from "node:path";
+import { json, reply } from "../apps/reply.ts";
 import { pause } from "../base/pause.ts";
 import { peerOf } from "../device.ts";
 import { escapeName, type FileEvent, FilesApp } from "../files.ts";
@@ -103,32 +104,29 @@ export class Sending {
       apps.set(escapeName(name), (request, session) => {
         if (isDirectory) return app.handle(request, session);
         // Nothing but this file of its directory.
-        if (request.path.length > 0) return [404, "Not Found", {}, null];
+        if (request.path.length > 0) return reply(404);
         request.path.push(escapeName(basename(path)));
         return app.handle(request, session);
       });
     }
     const listed = sources.map(({ path: _, ...entry }): SentEntry => entry);
-    const bytes = new TextEncoder().encode(JSON.stringify(listed));
     this.app = (request, session) => {
       const { method, uri, body } = request;
       const [first, second] = [request.shiftPath(), request.shiftPath()];
       const app = first === "share" ? apps.get(second) : undefined;
       if (app !== undefined) return app(request, session);
-      if (method === "GET" && uri === "/") return [200, "OK", {}, bytes];
+      if (method === "GET" && uri === "/") return json(listed);
       if (method === "GET" && uri === END_URI) return this.#waitForEnd(session);
-      if (method !== "POST" || uri !== DONE_URI || body !== null) {
-        return [404, "Not Found", {}, null];
-      }
+      if (method !== "POST" || uri !== DONE_URI || body !== null) return reply(404);
       this.#done.resolve();
-      return [200, "OK", {}, null];
+      return reply(200);
     };
   }
 
   async #waitForEnd(session: Session): Promise<ResponseTuple> {
     this.#asked.set(peerOf(session).id, { session, at: performance.now() });
     await pause(ANSWER_MILLISECONDS, this.#over.signal, session.signal);
-    return this.#over.signal.aborted ? [200, "OK", {}, null] : [204, "No Content", {}, null];
+    return reply(this.#over.signal.aborted ? 200 : 204);
   }
 
   /** Resolves when a receiver has ended, or is silent for too long. */

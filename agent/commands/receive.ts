@@ -1,10 +1,12 @@
 /** `degu receive`: files from one other device, once, without pairing. */
 
 import { dirname, join } from "node:path";
+import { BodyError } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
 import type { Client, ClientOptions } from "../../client.ts";
 import { escapeName } from "../../files.ts";
 import { isReservedName } from "../../files/reserved.ts";
+import { Route } from "../../files/route.ts";
 import { type AgentCommand, CONNECT_SECONDS, type Context } from "../commands.ts";
 import { explain, Failure, USAGE } from "../failure.ts";
 import { joinByLine, joinByNumber, questionsOn } from "../joining.ts";
@@ -142,21 +144,27 @@ const AGAIN_MILLISECONDS = 1000;
 const MAX_BYTES = 8_000_000;
 
 async function fetchEntries(client: Client): Promise<SentEntry[]> {
-  using connection = await client.connect();
-  const { status, headers, body } = await connection.get("/");
-  const length = headers["content-length"];
-  const isList = status === 200 && body !== null && typeof length === "number" &&
-    length <= MAX_BYTES;
-  const entries = isList ? await new Response(await body.text()).json().catch(() => null) : null;
-  const names = new Set<string>();
+  await using response = await client.request("GET", "/");
+  const entries = response.ok
+    ? await response.json({ maxBytes: MAX_BYTES }).catch(nullUnlessLost)
+    : null;
+  const found = new Map<string, SentEntry>();
   for (const entry of Array.isArray(entries) ? entries : [null]) {
     const { name, kind, size, modified } = entry ?? {};
-    const isEntry = isName(name) && !names.has(name) && ["file", "directory"].includes(kind) &&
+    const isEntry = isName(name) && !found.has(name) && ["file", "directory"].includes(kind) &&
       Number.isSafeInteger(size) && size >= 0 && Number.isFinite(modified);
     if (!isEntry) throw new Failure('that device answers, but not as "degu send" does');
-    names.add(name);
+    found.set(name, entry);
   }
-  return entries;
+  return [...found.values()];
+}
+
+/** What a body is that came whole, but is no list. */
+function nullUnlessLost(error: unknown): null {
+  if (error instanceof SyntaxError || error instanceof BodyError && error.code === "TOO_LONG") {
+    return null;
+  }
+  throw error;
 }
 
 /** Whether what a sender says can be the name of a file in the target. */
@@ -170,7 +178,8 @@ function isName(name: unknown): name is string {
 
 async function tellDone(connections: PeerConnections): Promise<void> {
   await connections.call(async (client) => {
-    using connection = await client.connect();
-    await connection.post(DONE_URI, {}, null);
+    // To say it twice changes nothing.
+    using route = new Route("to", client, undefined);
+    await route.discard(await route.request("POST", DONE_URI, {}));
   });
 }

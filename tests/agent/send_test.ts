@@ -1,5 +1,5 @@
 /** degu send and degu receive: once, without pairing. */
-import { END_URI, findSources, Sending } from "@degu/internal/agent/sending.ts";
+import { DONE_URI, END_URI, findSources, Sending } from "@degu/internal/agent/sending.ts";
 import { Device } from "@degu/degu/device";
 import { Body } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
@@ -295,6 +295,27 @@ Deno.test("what can't be sent is said before anything is: no file, two of a name
   await place.homes.fail("state", 2, "one directory at most", ["receive", "a", "b"]);
   await place.homes.fail("state", 2, "one directory at most", ["receive", "-", "--from", "x"]);
   await place.homes.fail("state", 2, "on a terminal only", ["receive"]);
+});
+
+Deno.test("that all has arrived is said once more after a lost connection", async () => {
+  await using place = await Place.make({ file: "x" });
+  await using device = await Device.open(place.at("sender"), { name: "sender" });
+  const sending = new Sending(
+    await findSources([place.at("src/file")], []),
+    { warn: () => {} },
+    () => {},
+  );
+  let said = 0;
+  await using _server = await device.serve(["127.0.0.1", 0], (request, session, api) => {
+    if (request.uri === DONE_URI && ++said === 1) throw new Error("the first is lost");
+    return sending.app(request, session, api);
+  }, { logger: { debug() {}, info() {}, warn() {}, error() {} } });
+  await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
+  const told = await assertEnds(place.receive([invitation.line]), 0);
+  assert(!told.includes("was not told"), told);
+  await sending.done;
+  assertEquals(said, 2);
+  await sending.end();
 });
 
 Deno.test("a sender can't write elsewhere than below the target: its names are checked", async () => {

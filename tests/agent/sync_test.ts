@@ -371,6 +371,22 @@ Deno.test("sync --every ends as its last pass, with --json all is objects, and a
     assertEquals(end.code, 1, end.stderr);
     assertEquals(objectsOf(end).map(({ to }) => to), ["camera:to/a", "camera:to/b"]);
   }
+  {
+    using pauses = steppedTimeouts(7000);
+    await using agent = files.start([...EVERY, "--json", source, "camera:to"]);
+    await pauses.begun();
+    await files.kill();
+    for (let passes = 0; passes < 2; passes++) await pauses.end();
+    agent.kill("SIGINT");
+    const end = await agent.ended();
+    const [{ to }, { error }] = objectsOf(end) as [
+      { to: string },
+      { error: Record<string, unknown> },
+    ];
+    assertEquals([to, error.code, error.peer], ["camera:to/b", "NO_ADDRESS", "camera"]);
+    assertEquals(objectsOf(end).length, 2);
+    await files.serve();
+  }
   await Deno.remove(`${source}/b`);
   await Deno.writeFile(`${source}/large`, randomBytes(3_000_000));
   await using relay = new CuttingRelay(files.address);
