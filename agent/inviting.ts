@@ -11,12 +11,12 @@ import type { PAIR_SERVICE, SEND_SERVICE } from "./mdns/packet.ts";
 import type { NumberQuestions } from "./numbers.ts";
 
 export interface Inviting {
-  /** As it is announced where a person can compare numbers. */
+  /** The announced service type, if a person can compare numbers here. */
   readonly type: typeof PAIR_SERVICE | typeof SEND_SERVICE;
   readonly options: Omit<InviteOptions, "confirm" | "signal">;
   /** The command for the other device. */
   readonly command: string;
-  /** What to say when nobody has come. */
+  /** The message for the case that nobody has come. */
   readonly late: string;
 }
 

@@ -1,4 +1,4 @@
-/** What a sender serves: the files, when it stops, and the way to say that all has arrived. */
+/** The app of `degu send`: the files, a wait for the end, and a request that says all has arrived. */
 
 import { basename, dirname, resolve } from "node:path";
 import { json, reply } from "../apps/reply.ts";
@@ -77,7 +77,7 @@ type Answer = (
   session: Session,
 ) => ResponseTuple | Promise<ResponseTuple>;
 
-/** What receivers do: one after the other, as each may break off. */
+/** One sending, to one receiver after the other, because each may break off. */
 export class Sending {
   /** Resolves when a receiver has said that it has everything. */
   readonly done: Promise<void>;

@@ -1,4 +1,4 @@
-/** What bounds one request: its signal, and its deadline. */
+/** The bounds of one request: its signal, and its deadline. */
 
 import type { Response } from "../base/app/message.ts";
 import { type BodyOut, cancelUnused, whenOver } from "../base/body/bodies.ts";
@@ -26,7 +26,7 @@ export interface RequestOptions {
 
 const OPTIONS = ["signal", "deadline"];
 
-/** What bounds one request, and how to end that. */
+/** The bounds of one request; `end` stops the timer of its deadline. */
 export interface RequestBounds {
   readonly signal: AbortSignal | undefined;
   readonly end: () => void;

@@ -1,4 +1,4 @@
-/** What can make requests, or connections: clients, connections, pools, and wrappers of these. */
+/** Makers of requests or connections: clients, connections, pools, and wrappers of these. */
 
 import type { Response } from "../base/app/message.ts";
 import { type BodyOut, whenOver } from "../base/body/bodies.ts";

@@ -111,7 +111,7 @@ interface Route {
   readonly kept: boolean;
 }
 
-/** What a client or a connection tells of itself, and an object of the same shape may tell. */
+/** The properties of a client or connection that are used if they are there. */
 interface Described {
   readonly address?: Address;
   readonly host?: string | null;

@@ -65,7 +65,7 @@ async function receive(
   await canBeWritten(isThere ? target.path : dirname(target.path));
   await using own = await TemporaryDevice.open(context);
   const { device } = own;
-  // What comes must not change the device that stays.
+  // The received files must not change the permanent device.
   const kept = await ownDirectory(await ifThere(Deno.realPath(home)) ?? device.dir);
   await kept.check(target.path);
 
@@ -159,7 +159,7 @@ async function fetchEntries(client: Client): Promise<SentEntry[]> {
   return [...found.values()];
 }
 
-/** What a body is that came whole, but is no list. */
+/** The list in a body that came whole, but has none. */
 function nullUnlessLost(error: unknown): null {
   if (error instanceof SyntaxError || error instanceof BodyError && error.code === "TOO_LONG") {
     return null;

@@ -73,7 +73,7 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   const inbox = options.inbox === undefined
     ? null
     : await checkInbox(inboxPath(options.inbox), home, output);
-  // One directory for both may have just been made.
+  // If both are one directory, checkInbox may have just made it.
   const share = options.share === undefined ? null : await checkShare(options.share, home);
   const served = { name: device.name, share, inbox };
   using events = new ServeEvents(output, options.verbose === true);

@@ -100,7 +100,7 @@ async function sync(
   if (every === undefined) return await syncOnce(context, path, root, isToHere, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", USAGE);
   {
-    // These mistakes would last.
+    // A missing device or peer would fail in every pass.
     await using device = await openDevice(context);
     await openPeer(device, path.peer);
   }

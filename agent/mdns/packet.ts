@@ -85,7 +85,7 @@ export interface Service {
   readonly name: string;
   readonly id: string;
   readonly port: number;
-  /** That of a server if left out. */
+  /** The service type; that of `degu serve` if left out. */
   readonly type?: string;
 }
 
@@ -101,7 +101,7 @@ export function instanceName({ name, id, type }: Service): string {
   return shortName(name) + instanceSuffix(id, type);
 }
 
-/** What fits into an announcement of the name of a device. */
+/** The name of a device, cut to the characters that fit into an announcement. */
 export function shortName(name: string): string {
   return name.slice(0, MAX_LABEL - ID_CHARACTERS - 1);
 }
