@@ -1,4 +1,4 @@
-/** The app of `degu send`: the files, a wait for the end, and a request that says all has arrived. */
+/** The app of `degu send`: files, a wait for the end, and a request that says all has arrived. */
 
 import { basename, dirname, resolve } from "node:path";
 import { json, reply } from "../apps/reply.ts";
