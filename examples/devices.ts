@@ -9,10 +9,10 @@ import {
   type TransferResult,
   upload,
 } from "@degu/degu/files";
+import { bytesToSend } from "./size.ts";
 
 const MEBIBYTE = 1024 * 1024;
-/** How much is sent: 256 MiB, or as many as the argument says. */
-const FILE_BYTES = Number(Deno.args[0] ?? 256) * MEBIBYTE;
+const FILE_BYTES = bytesToSend();
 
 /** Until a file has an entity tag after a change; without one a download of it can't be resumed. */
 const SETTLED_MILLISECONDS = 2500;

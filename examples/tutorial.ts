@@ -2,10 +2,10 @@
 
 import { type App, BodyIter, Client } from "@degu/degu";
 import { TempServer } from "@degu/degu/misc";
+import { bytesToSend } from "./size.ts";
 
 const MEBIBYTE = 1024 * 1024;
-/** How much is sent: 256 MiB, or as many as the argument says. */
-const TRANSFER_BYTES = Number(Deno.args[0] ?? 256) * MEBIBYTE;
+const TRANSFER_BYTES = bytesToSend();
 
 /** The time limit of the whole program. */
 const MAX_SECONDS = 600;

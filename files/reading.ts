@@ -86,9 +86,9 @@ export async function openBelow(
  * Opens a file at a real path; `null` if another file, or a link, has meanwhile come into its way.
  */
 async function openIfSame(path: string, checked: FileIdentity): Promise<OpenFile | null> {
-  // O_NOFOLLOW has an effect only if the program may read everything: otherwise Deno resolves the
-  // links of a path before it opens their target, wherever that is. So nothing relies on the flag;
-  // the file that was opened has to be the file that was checked.
+  // O_NOFOLLOW has an effect only with --allow-all: otherwise Deno resolves the links of a path
+  // before it opens their target, wherever that is. So nothing relies on the flag; the file that was
+  // opened has to be the file that was checked.
   const handle = await open(path, READ_FLAGS);
   let file: OpenFile | null = null;
   try {

@@ -309,6 +309,8 @@ Deno.test("directories are synced and closed, each of many; what has gone or was
   if (Deno.build.os === "linux") assertEquals(await openFilesBelow(dir.path), []);
   if (Deno.build.os === "windows") return;
   await assertRejects(() => syncDirectory(`${dir.path}/none`), Error, "ENOENT");
+  // By O_DIRECTORY, whose number differs by processor.
+  await assertRejects(() => syncDirectory(`${dir.path}/file`), Error, "ENOTDIR");
   for (const sync of [syncDirectory, syncIfPossible]) {
     await assertRejects(() => sync("/proc"), Deno.errors.NotCapable);
   }

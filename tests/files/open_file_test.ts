@@ -149,6 +149,29 @@ Deno.test("FilesApp needs --allow-read only for its directory, and stays inside 
   );
 });
 
+Deno.test({
+  name: "a link is not opened with the flags for reading, whose numbers differ by processor",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using tree = await makeTree();
+    await makeLinks({ [`${tree.root}/in`]: "file" });
+    // Without --allow-all, Deno resolves the link before it opens the file.
+    const script = `
+      import { closeSync, openSync } from "node:fs";
+      import { READ_FLAGS } from "./files/file_pieces.ts";
+      for (const name of ["file", "in"]) {
+        try {
+          closeSync(openSync(${JSON.stringify(tree.root)} + "/" + name, READ_FLAGS));
+          console.log(name);
+        } catch (error) {
+          console.log(name, error.code);
+        }
+      }
+    `;
+    assertEquals(await runScript(script, ["--allow-all"], {}), "file\nin ELOOP\n");
+  },
+});
+
 /** The permissions that a program has. */
 const PERMISSIONS: Record<string, (root: string) => string> = {
   "with permission for its directory": (root) => `--allow-read=${root}`,

@@ -23,6 +23,7 @@ const CAMERA = `${DIRECTORY}camera.ts`;
 const MEBIBYTES: Readonly<Record<string, readonly string[]>> = {
   [`${DIRECTORY}tutorial.ts`]: ["32"],
   [`${DIRECTORY}devices.ts`]: ["96"],
+  [`${DIRECTORY}demo.ts`]: ["2"],
 };
 /** The longest that a program may take, in seconds. */
 const TIME_LIMIT = 240;
@@ -63,6 +64,13 @@ const printed: Readonly<Record<string, (stdout: string) => void>> = {
     assertMatch(stdout, /^download was cut in the middle\.$/m);
     assertMatch(stdout, /^download 96 of 96 MiB, resumed from [1-9]\d*$/m);
     assertStringIncludes(stdout, "Both ends agree on the SHA-256: true");
+  },
+  // Both programs send as much as the argument says.
+  [`${DIRECTORY}demo.ts`](stdout) {
+    assertMatch(
+      stdout,
+      /^upload +2 of 2 MiB in .*\n[^]*^upload +2 of 2 MiB\n[^]*SHA-256: true\n$/m,
+    );
   },
 };
 
@@ -167,6 +175,17 @@ Deno.test("no key that an example makes beside the sources can be committed: .gi
   }
   assertEquals(made.toSorted(), ["camera-device/", "inbox/", "viewer-device/"]);
   assertEquals(made.filter((each) => !ignored.includes(each)), []);
+});
+
+Deno.test("the demo refuses a size that isn't a whole number from 1 to 9999", async () => {
+  const path = `${DIRECTORY}demo.ts`;
+  const flags = flagsOf(path, await firstLineOf(path));
+  for (const size of ["0", "abc", "1.5", "-1", "10000", ""]) {
+    const { success, stdout, stderr } = await run(path, flags, { args: [size] });
+    const sentence =
+      `The argument is the size in MiB, a whole number from 1 to 9999, not "${size}".\n`;
+    assertEquals([success, stdout, stderr], [false, "", sentence]);
+  }
 });
 
 Deno.test("the camera example prints its usage", async () => {

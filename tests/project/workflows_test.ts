@@ -18,7 +18,9 @@ interface Job {
   readonly uses?: string;
   readonly "timeout-minutes"?: number;
   readonly permissions?: Record<string, string>;
-  readonly strategy?: { readonly matrix: { readonly deno: readonly string[] } };
+  readonly strategy?: {
+    readonly matrix: { readonly deno: readonly string[]; readonly system?: readonly string[] };
+  };
   readonly steps?: readonly { readonly uses?: string; readonly run?: string }[];
 }
 
@@ -47,11 +49,12 @@ Deno.test("every workflow has read-only permissions, time limits, and tasks that
   }
 });
 
-Deno.test("CI runs with the oldest supported Deno, and with the newest", async () => {
+Deno.test("CI runs with the oldest supported Deno and the newest, on Linux for x86-64 and for arm64", async () => {
   const { jobs } = await readWorkflow("ci.yml");
   for (const job of Object.values(jobs)) {
     assertEquals(job.strategy?.matrix.deno, [MIN_DENO_VERSION, "v2.x"]);
   }
+  assertEquals(jobs["linux"]?.strategy?.matrix.system, ["ubuntu-24.04", "ubuntu-24.04-arm"]);
   assertEquals(commandsOf(jobs["linux"]!), [".ci/run"]);
   assertEquals(commandsOf(jobs["macos"]!), ["deno task test"]);
 });
