@@ -85,7 +85,8 @@ const OTHER_BLOCKS: Record<string, string> = {
     "tests/integration/tls_interop_test.ts",
   "curl --cacert server_ca.pem --cert client.pem --key client.key https://localhost:5984/":
     "tests/integration/tls_interop_test.ts",
-  "deno add jsr:@degu/degu jsr:@std/assert": "JSR does not have the package yet",
+  "deno run --config degu/deno.json --allow-net=127.0.0.1 --allow-read=. hello.ts":
+    "tests/project/readme_project_test.ts",
 };
 
 Deno.test("a block of the documentation is TypeScript, which the suite runs, or has a test or a reason", async () => {

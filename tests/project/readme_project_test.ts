@@ -1,10 +1,12 @@
-/** The first program of README.md, beside a checkout and in a project of its own, as README.md says. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+/** The first programs of README.md and the tutorial, beside a checkout and in a project of its own, as the pages say. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
+import { denoRun, runCommand } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { importMapFlags } from "@degu/testing/programs.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
 /** Seconds that a command may take: on a busy machine every module is compiled and type-checked first. */
@@ -72,3 +74,18 @@ for (const [place, files, configFlag] of projects) {
     },
   );
 }
+
+Deno.test("the first program of the tutorial runs beside a checkout", async () => {
+  const page = await read("docs/tutorial.md");
+  const [program = "", flags = ""] = [/^```ts\n(.*?)^```$/ms, /^deno run (.*) hello\.ts$/m]
+    .map((part) => part.exec(page)?.[1]);
+  await using project = await tempDir();
+  await Deno.writeTextFile(join(project.path, "hello.ts"), program);
+  assert(flags.includes(CONFIG) && flags.endsWith("--allow-read=."));
+  // The checkout is not below the directory, where the page has it, but elsewhere.
+  const given = `${flags.replace(CONFIG, `--config=${CHECKOUT}/deno.json`)},${CHECKOUT}`.split(" ");
+  const command = denoRun(["--no-prompt", ...importMapFlags(), ...given], "hello.ts");
+  const { success, stdout, stderr } = await runCommand(command, { cwd: project.path });
+  assert(success, stderr);
+  assertStringIncludes(stdout, 'Response(status=200, reason="OK"');
+});
