@@ -104,7 +104,7 @@ Deno.test("a worker that can't start is tried again after the times that docs/po
 Deno.test("a worker whose module never finishes is warned about after the time that docs/pool.md says", async () => {
   const seconds = await stated(
     PAGE,
-    /whose module never finishes is warned about after (\d+) seconds/,
+    /the module of a worker never finishes, a warning is logged after (\d+) seconds/,
   );
   const logger = new RecordingLogger();
   using time = new FakeTime();

@@ -88,6 +88,5 @@ const get = ["get", "laptop:holiday.mp4", `${desk.dir}/Downloads`];
 await runShown(desk, get, "[=======");
 await runShown(desk, get);
 await run(desk, ["put", `${desk.dir}/report.pdf`, "laptop:"]);
-await run(desk, ["ping", "--find", "laptop"]);
 console.log(wrap(texts.join("\n")));
 Deno.exit();

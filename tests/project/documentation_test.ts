@@ -56,10 +56,12 @@ const OTHER_BLOCKS: Record<string, string> = {
     "tests/project/agent_documentation_test.ts",
   "degu sync --settled 60 /var/lib/camera desk:camera": "tests/project/agent_documentation_test.ts",
   "{": "tests/project/readme_project_test.ts",
-  "deno run --allow-net=127.0.0.1:8080 hello.ts": "tests/project/readme_project_test.ts",
+  "deno run --config degu/deno.json --allow-net=127.0.0.1:8080 hello.ts":
+    "tests/project/readme_project_test.ts",
   "npx -y deno task demo    # an app, a proxy in front of it, two paired devices, and 256 MiB through each":
     "it downloads Deno; tests/project/examples_test.ts runs the programs",
   "laptop$ degu init --name laptop": "tests/project/recording_test.ts",
+  "laptop$ degu send holiday.mp4": "tests/project/recording_test.ts",
   // files.md
   "[": "no program, but a list; tests/files/ compares such lists",
   "import hashlib, http.client, json, sys": "tests/files/bundle_test.ts",
@@ -83,7 +85,8 @@ const OTHER_BLOCKS: Record<string, string> = {
     "tests/integration/tls_interop_test.ts",
   "curl --cacert server_ca.pem --cert client.pem --key client.key https://localhost:5984/":
     "tests/integration/tls_interop_test.ts",
-  "deno add jsr:@degu/degu jsr:@std/assert": "JSR does not have the package yet",
+  "deno run --config degu/deno.json --allow-net=127.0.0.1 --allow-read=. hello.ts":
+    "tests/project/readme_project_test.ts",
 };
 
 Deno.test("a block of the documentation is TypeScript, which the suite runs, or has a test or a reason", async () => {

@@ -1,10 +1,12 @@
-/** A project of its own beside a checkout, made and used as README.md says. */
-import { assertEquals, assertMatch } from "@std/assert";
+/** The first programs of README.md and the tutorial, beside a checkout and in a project of its own, as the pages say. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
+import { denoRun, runCommand } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { importMapFlags } from "@degu/testing/programs.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
 /** Seconds that a command may take: on a busy machine every module is compiled and type-checked first. */
@@ -12,45 +14,78 @@ const PATIENCE = 120;
 
 const needsCurl = await unlessMissing("curl");
 
-Deno.test("the server of README.md answers until it is stopped", needsCurl, async () => {
-  const readme = await read("README.md");
-  const [hello = "", flags = "", url = ""] = [
-    /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms,
-    /^deno run (.*) hello\.ts$/m,
-    /^curl (http\S+)$/m,
-  ].map((part) => part.exec(readme)?.[1]);
-  for (const part of [hello, flags, url]) assertMatch(part, /\b8080\b/);
+const CONFIG = "--config degu/deno.json";
+const CHECKOUT = fromFileUrl(ROOT).replace(/\/$/, "");
 
-  await using project = await makeProject();
-  const port = `${await unusedPort()}`;
-  await Deno.writeTextFile(join(project.path, "hello.ts"), hello.replaceAll("8080", port));
-  const args = ["run", "--quiet", "--no-prompt", ...flags.replaceAll("8080", port).split(" ")];
-  const spawn = (program: string, args: string[]) => {
-    const pipes = { stdout: "piped", stderr: "piped" } as const;
-    const options = { args, cwd: project.path, env: { NO_COLOR: "1" }, ...pipes };
-    return new RunningProcess(new Deno.Command(program, options).spawn());
-  };
-  await using server = spawn(Deno.execPath(), [...args, "hello.ts"]);
-  const patient = ["--retry", "100", "--retry-delay", "1", "--retry-connrefused", "--silent"];
-  const asked = [...patient, url.replaceAll("8080", port)];
-  // The same, its headers alone, and with a body that nobody reads, which ends the session.
-  const all = [...asked, "--next", ...asked, "-I", "--next", ...asked, "--data", "unread"];
-  await using curl = spawn("curl", all);
-  const [ended, answer] = [server, curl].map((each) => each.ended(PATIENCE));
-  (await Promise.race([ended!.then(() => curl), answer!.then(() => server)])).child.kill("SIGTERM");
-  assertEquals((await ended!).stderr, "");
-  const words = "hello, world\n";
-  const headers =
-    "HTTP/1.1 200 OK\r\ncontent-length: 13\r\ncontent-type: text/plain;charset=utf-8\r\n\r\n";
-  assertEquals((await answer!).stdout, words + headers + words);
-});
+const projects: [
+  name: string,
+  files: (readme: string) => Record<string, string>,
+  configFlag: string,
+][] = [
+  ["beside a checkout", () => ({}), `--config=${CHECKOUT}/deno.json`],
+  ["in a project that names a checkout", (readme) => {
+    const configuration = /^```json\n(.*?)^```$/ms.exec(readme)?.[1] ?? "";
+    assertMatch(configuration, /"\.\.\/degu"/);
+    return { "deno.json": configuration.replaceAll("../degu", CHECKOUT) };
+  }, ""],
+];
 
-/** An empty project with the configuration that README.md shows. */
-async function makeProject(): Promise<AsyncDisposable & { path: string }> {
-  const configuration = /^```json\n(.*?)^```$/ms.exec(await read("README.md"))?.[1] ?? "";
-  assertMatch(configuration, /"\.\.\/degu"/);
-  const dir = await tempDir();
-  const text = configuration.replaceAll("../degu", fromFileUrl(ROOT).replace(/\/$/, ""));
-  await Deno.writeTextFile(join(dir.path, "deno.json"), text);
-  return dir;
+for (const [place, files, configFlag] of projects) {
+  Deno.test(
+    `the server of README.md, ${place}, answers until it is stopped`,
+    needsCurl,
+    async () => {
+      const readme = await read("README.md");
+      const [hello = "", flags = "", url = ""] = [
+        /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms,
+        /^deno run (.*) hello\.ts$/m,
+        /^curl (http\S+)$/m,
+      ].map((part) => part.exec(readme)?.[1]);
+      for (const part of [hello, flags, url]) assertMatch(part, /\b8080\b/);
+      assert(flags.startsWith(CONFIG));
+
+      await using project = await tempDir();
+      const port = `${await unusedPort()}`;
+      const written = { "hello.ts": hello.replaceAll("8080", port), ...files(readme) };
+      for (const [name, text] of Object.entries(written)) {
+        await Deno.writeTextFile(join(project.path, name), text);
+      }
+      const given = flags.replaceAll("8080", port).replace(CONFIG, configFlag).trim().split(" ");
+      const spawn = (program: string, args: string[]) => {
+        const pipes = { stdout: "piped", stderr: "piped" } as const;
+        const options = { args, cwd: project.path, env: { NO_COLOR: "1" }, ...pipes };
+        return new RunningProcess(new Deno.Command(program, options).spawn());
+      };
+      const run = ["run", "--quiet", "--no-prompt", ...given, "hello.ts"];
+      await using server = spawn(Deno.execPath(), run);
+      const patient = ["--retry", "100", "--retry-delay", "1", "--retry-connrefused", "--silent"];
+      const asked = [...patient, url.replaceAll("8080", port)];
+      // The same, its headers alone, and with a body that nobody reads, which ends the session.
+      const all = [...asked, "--next", ...asked, "-I", "--next", ...asked, "--data", "unread"];
+      await using curl = spawn("curl", all);
+      const [ended, answer] = [server, curl].map((each) => each.ended(PATIENCE));
+      const other = await Promise.race([ended!.then(() => curl), answer!.then(() => server)]);
+      other.child.kill("SIGTERM");
+      assertEquals((await ended!).stderr, "");
+      const words = "hello, world\n";
+      const headers =
+        "HTTP/1.1 200 OK\r\ncontent-length: 13\r\ncontent-type: text/plain;charset=utf-8\r\n\r\n";
+      assertEquals((await answer!).stdout, words + headers + words);
+    },
+  );
 }
+
+Deno.test("the first program of the tutorial runs beside a checkout", async () => {
+  const page = await read("docs/tutorial.md");
+  const [program = "", flags = ""] = [/^```ts\n(.*?)^```$/ms, /^deno run (.*) hello\.ts$/m]
+    .map((part) => part.exec(page)?.[1]);
+  await using project = await tempDir();
+  await Deno.writeTextFile(join(project.path, "hello.ts"), program);
+  assert(flags.includes(CONFIG) && flags.endsWith("--allow-read=."));
+  // The checkout is not below the directory, where the page has it, but elsewhere.
+  const given = `${flags.replace(CONFIG, `--config=${CHECKOUT}/deno.json`)},${CHECKOUT}`.split(" ");
+  const command = denoRun(["--no-prompt", ...importMapFlags(), ...given], "hello.ts");
+  const { success, stdout, stderr } = await runCommand(command, { cwd: project.path });
+  assert(success, stderr);
+  assertStringIncludes(stdout, 'Response(status=200, reason="OK"');
+});

@@ -1,6 +1,6 @@
 /**
  * The contract of the four body classes as rows: what each is made of and writes, what else it can be made from, and
- * what its source may not do. docs/base.md, "What a body allows"; RFC 9112 §6.2 (known length), §7.1 (chunked).
+ * what its source may not do. docs/bodies.md, "What a body allows"; RFC 9112 §6.2 (known length), §7.1 (chunked).
  */
 
 import { Body, BodyIter, type Chunk, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
