@@ -1,8 +1,8 @@
 /**
  * The program `degu`: files between a person's own devices, over mutual TLS, without a third party.
  *
- * The module exports nothing, and importing it does nothing. Run or install it; docs/agent.md has
- * the exact permissions of each command:
+ * The module exports nothing, and importing it does nothing. Run or install it;
+ * docs/permissions.md has the exact permissions of each command:
  *
  * ```sh
  * deno run jsr:@degu/degu/agent --help

@@ -166,7 +166,7 @@ export async function openClient(
   if (addresses.length > 0) return await device.client(peer, { ...options, addresses });
   if (peer.addresses.length > 0) return await device.client(peer, options);
   throw new NoAddress(
-    `no address of ${peer.name} is known, as it did not serve when the two were paired: give it with ` +
+    `no address of ${peer.name} is known, because it did not serve when the two were paired: give it with ` +
       '--address, or run "degu serve" there and pair the two again',
     FAILED,
     { code: "NO_ADDRESS", peer: peer.name },

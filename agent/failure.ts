@@ -172,7 +172,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
     const [, path] = /^Requires all access to (".*"), /s.exec(error.message) ?? [];
     // In /proc, /sys and /dev, Deno admits only programs with all permissions.
     return path === undefined
-      ? [error.message, "docs/agent.md has the flags of each command"]
+      ? [error.message, "docs/permissions.md has the flags of each command"]
       : [`${path} is of the system, and Deno keeps programs away from it: choose another path`];
   }
   if (noAddressAnswers(error)) {

@@ -70,9 +70,9 @@ const SKIPPED: Readonly<Record<string, string>> = {
 /** The reasons why `--delete` has deleted nothing in the end. */
 const KEPT = {
   incomplete:
-    "nothing is deleted, as not everything could be listed: what seems to be missing may be there; " +
+    "nothing is deleted, because not everything could be listed: what seems to be missing may be there; " +
     "what can't be read can be left out with --exclude",
-  failed: "nothing more is deleted, as not everything could be copied",
+  failed: "nothing more is deleted, because not everything could be copied",
   empty:
     "it is empty, so nothing is deleted: is its disk mounted? To delete everything anyway, put a " +
     "file into it first",

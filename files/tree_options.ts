@@ -144,8 +144,8 @@ export interface TreeResult {
    * - `"limit"`: there are more of them than `maxDelete`.
    * - `"incomplete"`: an entry of the source can't be read, or has a name that can't be sent.
    * - `"failed"`: an entry could not be copied.
-   * - `"empty"`: the source has no entries, or only those with reserved names, as the directory of
-   *   a disk that is not mounted.
+   * - `"empty"`: the source has no entries, or only those with reserved names. The directory of a
+   *   disk that is not mounted looks like that.
    * - `"spelling"`: the target lists an entry of the source by another name, or not at all. Any
    *   superfluous entry of that directory may be that entry, so all of them are kept with
    *   everything below; in other directories they were deleted.

@@ -108,7 +108,7 @@ async function removeTree(
       for (let depth = 0; depth < path.length; depth++) staying.add(path.slice(0, depth).join("/"));
       onFailed(name, `${name}: ${problem}`, error);
     };
-    if (kind === "other") return fail(`it stays, as it is ${REASONS[reason!]}`);
+    if (kind === "other") return fail(`it stays, because it is ${REASONS[reason!]}`);
     try {
       await remove(context, files, names, kind === "directory");
     } catch (error) {

@@ -352,7 +352,7 @@ function checkFraming(value: unknown, framing: Framing | undefined, item: () => 
   if (framing === undefined || value === framing) return;
   const body = framing === "chunked" ? "is chunked" : `has ${framing} bytes`;
   const wanted = framing === null
-    ? "be left out, as there is no body"
+    ? "be left out, because there is no body"
     : `match the body, which ${body}, or be left out`;
   throw new RangeError(`${item()}: must ${wanted}; got ${quote(String(value))}`);
 }

@@ -39,7 +39,7 @@ export function findSslHost(
   if (sslHost === null) {
     if (!checkHostname) return null;
     throw new RangeError(
-      "sslHost: must be the name to check the server's certificate against, as the address has none; " +
+      "sslHost: must be the name to check the server's certificate against, because the address has none; " +
         "got null: give one, or checkHostname: false in the sslconfig",
     );
   }

@@ -382,8 +382,8 @@ export function readAuthorities({ ca, caFile, caPath }: Config): Trust {
     if (length <= MAX_NAMESAKES) continue;
     const name = quote(first!.subject);
     warnings.push(
-      `${length} authorities have the name ${name}, of which the TLS library tries the first ` +
-        `${MAX_NAMESAKES}: give each its own name`,
+      `${length} authorities have the name ${name}, and the TLS library tries only the first ` +
+        `${MAX_NAMESAKES} of them: give each its own name`,
     );
   }
   return { authorities: [...authorities.values()], warnings };

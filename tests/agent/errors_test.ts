@@ -428,7 +428,7 @@ const CODE_ROWS: readonly (readonly [rule: string, error: Error, code: string])[
   ["the code of the cause", new Failure("", 1, { cause: new TimedOut() }), "NO_ADDRESS"],
 ];
 
-Deno.test("with --json the error that ends a command is an object on stdout, with the code that docs/agent.md has", async (t) => {
+Deno.test("with --json the error that ends a command is an object on stdout, with the code that docs/agent_reference.md has", async (t) => {
   await using files = await AgentFiles.start();
   const { here, homes } = files;
   await homes.init("stranger");
@@ -493,7 +493,7 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
   });
   for (const each of ["NOT_PERMITTED", "INTERRUPTED"]) codes.add(each);
   assertEquals([...codes].toSorted(), Object.keys(ERROR_CODES).toSorted());
-  const page = await read("docs/agent.md");
+  const page = await read("docs/agent_reference.md");
   const documented = page.matchAll(/^\| `([A-Z_]+)` +\| (\d+) /gm);
   assertEquals(
     Array.from(documented, ([, code, exit]) => [code, Number(exit)]),

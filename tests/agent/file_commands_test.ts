@@ -486,7 +486,7 @@ Deno.test("rm -r removes a directory with everything in it, the innermost first,
   // What can't be removed is named, and stays with its directories.
   await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });
   await makeLinks({ [`${inbox}/top/sub/link`]: "/nowhere" });
-  const stays = "camera:top/sub/link: it stays, as it is a symbolic link";
+  const stays = "camera:top/sub/link: it stays, because it is a symbolic link";
   await files.fail(1, stays, "rm", "--json", "-r", "camera:top");
   await Deno.remove(`${inbox}/top/sub/link`);
   assertEquals(await content(inbox), { "top": null, "top/sub": null });

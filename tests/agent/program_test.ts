@@ -51,7 +51,7 @@ Deno.test("without any permission it prints the commands, its version, and which
   for (const command of COMMANDS) assertStringIncludes(asked!.stdout, `  ${command.name()} `);
   assertStringIncludes(asked!.stdout, "The first minute");
   assertEquals(missing?.code, 1);
-  assertMatch(missing!.stderr, /XDG_STATE_HOME.*docs\/agent\.md has the flags/);
+  assertMatch(missing!.stderr, /XDG_STATE_HOME.*docs\/permissions\.md has the flags/);
   const { version } = await readConfiguration() as unknown as { version: string };
   for (const flag of ["--version", "-V"]) {
     assertEquals(await runAgentHere([flag]), { code: 0, stdout: `${version}\n`, stderr: "" });
@@ -335,7 +335,7 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
       `no address answers: ${both}`,
       /^; check/,
     ],
-    [new NotCapable("why"), 1, "why", /^; docs\/agent\.md has the flags/],
+    [new NotCapable("why"), 1, "why", /^; docs\/permissions\.md has the flags/],
     ["why", 1, "why", /^$/],
   ];
   for (const [error, code, reason, advice] of rows) {

@@ -433,7 +433,7 @@ Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is
     "1 error: see above; what was copied stays, and running the same command again continues with the rest",
   ]);
   assertEquals(warnings, [
-    "nothing is deleted, as not everything could be listed: what seems to be missing may be there; " +
+    "nothing is deleted, because not everything could be listed: what seems to be missing may be there; " +
     "what can't be read can be left out with --exclude",
   ]);
   assertEquals([code, await content(target)], [1, { "a": "1", "old": "3" }]);
@@ -461,7 +461,7 @@ Deno.test("sync to here: what fails alone is an error that names it, and keeps w
   await makeLinks({ [`${target}/a/link`]: "/nowhere" });
   const { code, errors, warnings, summary } = await sync(["--delete"]);
   assertStringIncludes(errors[0]!, "from:a: ");
-  assertEquals(warnings, ["nothing more is deleted, as not everything could be copied"]);
+  assertEquals(warnings, ["nothing more is deleted, because not everything could be copied"]);
   assertEquals([code, summary], [1, "1 file copied, 1 B"]);
   assertEquals((await content(target))["old"], "4");
 });

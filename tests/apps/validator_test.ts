@@ -321,8 +321,13 @@ Deno.test("Validator reports where a response is invalid", async (t) => {
         length(4),
         bytes,
       ],
-      ['.headers["content-length"]: must be left out, as there is no body', length(0)],
-      ['.headers["content-length"]: must be left out, as there is no body', length(5), null, 204],
+      ['.headers["content-length"]: must be left out, because there is no body', length(0)],
+      [
+        '.headers["content-length"]: must be left out, because there is no body',
+        length(5),
+        null,
+        204,
+      ],
       [
         '.headers["transfer-encoding"]: must be "chunked"',
         coding("gzip"),

@@ -407,10 +407,10 @@ Deno.test("upload: directories above the target are made; what a server doesn't 
 });
 
 both(
-  "a file below the size that docs/files.md names travels with others, and one of that size alone",
+  "a file below the size that docs/trees.md names travels with others, and one of that size alone",
   async (direction) => {
     const size = 1024 *
-      await stated("docs/files.md", /Files of less than (\d+) KiB\*\* travel many/);
+      await stated("docs/trees.md", /Files of less than (\d+) KiB\*\* travel many/);
     const texts = { a: "a".repeat(size - 1), b: "b".repeat(size - 1), c: "c".repeat(size) };
     const asked: string[] = [];
     await using trees = await makeTrees(direction, texts, {}, (app) => (request, ...rest) => {

@@ -80,8 +80,8 @@ Deno.test("createDevicePki keeps a certificate that expires with its authority, 
   }
 });
 
-Deno.test("the warning of an authority begins when as many days are left as docs/device.md says, to the millisecond", async () => {
-  const page = "docs/device.md";
+Deno.test("the warning of an authority begins when as many days are left as docs/identity.md says, to the millisecond", async () => {
+  const page = "docs/identity.md";
   const days = await stated(
     page,
     /never replaced, because it is what the peers trust:\s+in its last (\d+) days/,

@@ -1,4 +1,4 @@
-/** docs/agent.md and the program say the same: its options, and the services, which run as they are there. */
+/** The pages about the program say what it does: its options, and the services, which run as they are there. */
 import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { objectsOf } from "@degu/testing/agent_files.ts";
@@ -9,7 +9,14 @@ import { programObstacle, shellObstacle, testUnless } from "@degu/testing/termin
 import { read, ROOT } from "@degu/testing/tree.ts";
 
 const program = makeProgram(() => () => Promise.resolve());
-const page = await read("docs/agent.md");
+const [, permissions = ""] = (await read("docs/permissions.md")).split("\n## The program\n");
+/** The pages about the program, one after the other. */
+const page = [
+  await read("docs/agent.md"),
+  await read("docs/agent_reference.md"),
+  await read("docs/agent_service.md"),
+  permissions.split("\n## ")[0],
+].join("\n");
 
 /** The options of other programs that the text names: of Deno and systemctl. */
 const OF_OTHERS = ["--no-prompt", "--user", "--now", "--global"];
@@ -17,7 +24,7 @@ const OF_OTHERS = ["--no-prompt", "--user", "--now", "--global"];
 /** What is below a heading, up to the next one that is not below it. */
 function sectionOf(heading: string): string {
   const [, rest] = page.split(`\n${heading}\n`);
-  assert(rest !== undefined, `docs/agent.md has no heading ${heading}`);
+  assert(rest !== undefined, `no page has the heading ${heading}`);
   const level = heading.indexOf(" ");
   const end = rest.search(new RegExp(`^#{1,${level}} `, "m"));
   return end < 0 ? rest : rest.slice(0, end);
@@ -31,10 +38,11 @@ function optionsIn(text: string): Set<string> {
 
 Deno.test("every command has a section with each of its options", () => {
   for (const command of program.commands.filter((each) => each.name() !== "help")) {
-    const named = optionsIn(sectionOf(`### degu ${command.name()}`));
+    const level = command.name() === "service" ? "##" : "###";
+    const named = optionsIn(sectionOf(`${level} degu ${command.name()}`));
     for (const { long } of command.options) {
       if (long === "--address" || long === "--find") continue; // of all that connect
-      assert(named.has(long!), `docs/agent.md says nothing of ${command.name()} ${long}`);
+      assert(named.has(long!), `no page says anything of ${command.name()} ${long}`);
     }
   }
 });
@@ -62,7 +70,7 @@ Deno.test("no unknown option is explained", () => {
   assertEquals(strange, []);
 });
 
-Deno.test("the program accepts every command of the page's blocks", async () => {
+Deno.test("the program accepts every command of the pages' blocks", async () => {
   const blocks = [...page.matchAll(/^```sh\n([^]*?)^```$/gm)].map(([, block]) => block).join("");
   const lines = [...blocks.matchAll(/^degu ([a-z][^>#\n]*)/gm)].map(([, line = ""]) => line.trim());
   assert(lines.length > 8, lines.join("\n"));
@@ -89,7 +97,7 @@ testUnless(
   async () => {
     const [install] = page.match(/^deno install (?:[^`](?!deno ))*? agent\.ts$/m) ?? [];
     const [uninstall] = page.match(/deno uninstall [^`]+/) ?? [];
-    assert(install !== undefined && uninstall !== undefined, "docs/agent.md has no such commands");
+    assert(install !== undefined && uninstall !== undefined, "no page has such commands");
     await using dir = await tempDir();
     const root = ` --root ${dir.path} `;
     await runLine(install.replace(" --global ", ` --global${root}`), ROOT);
@@ -115,7 +123,7 @@ testUnless(noBash, "paths of deno task agent begin where it is typed", async () 
 
 function block(language: string): string {
   const found = new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\`$`, "m").exec(page)?.[1];
-  assert(found !== undefined, `docs/agent.md has no ${language}`);
+  assert(found !== undefined, `no page has a block of ${language}`);
   return found;
 }
 
@@ -151,7 +159,7 @@ async function unitsOf(home: string, ...args: string[]): Promise<[name: string, 
   return objects.map(({ path, text }) => [`${path}`.split("/").at(-1)!, `${text}`]);
 }
 
-Deno.test("the unit of the page is the one that degu service installs", async () => {
+Deno.test("the unit of docs/agent_service.md is the one that degu service installs", async () => {
   await using dir = await tempDir();
   const home = `${dir.path}/.local/state/degu`;
   await fill(dir.path, { ".local/state": null, "Share": null, "Inbox": null });

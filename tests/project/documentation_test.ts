@@ -34,7 +34,7 @@ Deno.test("the suite runs every code block of the documentation", async () => {
  * them, or the reason why none does.
  */
 const OTHER_BLOCKS: Record<string, string> = {
-  // agent.md and README.md
+  // agent.md, agent_service.md and README.md
   "deno install --global --name degu --allow-env=XDG_STATE_HOME,HOME --allow-net --allow-read --allow-write \\":
     "tests/project/agent_documentation_test.ts",
   "echo 'source <(degu completions bash)' >> ~/.bashrc":
@@ -62,7 +62,7 @@ const OTHER_BLOCKS: Record<string, string> = {
     "it downloads Deno; tests/project/examples_test.ts runs the programs",
   "laptop$ degu init --name laptop": "tests/project/recording_test.ts",
   "laptop$ degu send holiday.mp4": "tests/project/recording_test.ts",
-  // files.md
+  // protocol.md
   "[": "no program, but a list; tests/files/ compares such lists",
   "import hashlib, http.client, json, sys": "tests/files/bundle_test.ts",
   // interop.md: tests/project/interop_test.ts compares the configurations with those that are run.

@@ -1,5 +1,5 @@
 /**
- * What docs/agent.md says of permissions: each command works and asks for nothing but those of its row, and without any one of
+ * What docs/permissions.md says of the program: each command works and asks for nothing but those of its row, and without any one of
  * them it fails and says which one is missing.
  */
 import { makeProgram } from "@degu/internal/agent/program.ts";
@@ -34,8 +34,8 @@ const OPTIONAL = "sys=statfs";
 /** What a command says of a permission that is missing. */
 const MISSING = /Requires \w+ access|--allow-\w+/;
 
-/** The permissions of each row of the table of docs/agent.md. */
-const [, section = ""] = (await read("docs/agent.md")).split("\n## Permissions\n");
+/** The permissions of each row of the table of docs/permissions.md. */
+const [, section = ""] = (await read("docs/permissions.md")).split("\n## The program\n");
 const ROWS = new Map(
   Array.from(
     section.split("\n## ")[0]!.matchAll(/^\| `([^`]+)` +\| (?:none|`([^`]+)`) +\|$/gm),

@@ -297,7 +297,7 @@ Deno.test("the error for a header that does not match the body says what the bod
   const rows: [body: BodyOut, headers: HeaderDict, error: string][] = [
     [latin1("hello"), five, 'must match the body, which has 5 bytes, or be left out; got "4"'],
     [new ChunkedBodyIter([]), five, "must match the body, which is chunked, or be left out; got"],
-    [null, five, 'must be left out, as there is no body; got "4"'],
+    [null, five, 'must be left out, because there is no body; got "4"'],
   ];
   for (const [body, headers, error] of rows) {
     assertThrows(() => formatRequest("PUT", "/", headers, body), RangeError, error);
