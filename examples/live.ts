@@ -9,12 +9,16 @@ import { Client, repeat, terminationSignal } from "@degu/degu";
 
 /**
  * Makes an app whose answer has no end: each chunk is a picture, the newest that this viewer has
- * not seen. A slow viewer misses pictures and delays nobody. When a viewer leaves, its iteration
- * ends.
+ * not seen. A slow viewer misses pictures and delays nobody. Within a second after a viewer has
+ * left, its iteration ends, even if no picture comes.
  */
 export function liveApp(pictures: AsyncIterable<Chunk>): App {
   const headers = { "content-type": "text/plain", "cache-control": "no-store" };
-  return () => reply(200, new ChunkedBodyIter(pictures), headers);
+  return (_request, { signal }) => {
+    const body = new ChunkedBodyIter(pictures);
+    signal.addEventListener("abort", () => body.cancel(signal.reason));
+    return reply(200, body, headers);
+  };
 }
 
 /**

@@ -2,6 +2,7 @@
 import { type Chunk, Client, Latest, Server } from "@degu/degu";
 import { assertNeeded, startExample } from "@degu/testing/examples.ts";
 import { tempDir } from "@degu/testing/directories.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { liveApp, watch } from "@degu/internal/examples/live.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
@@ -74,18 +75,27 @@ Deno.test("when a viewer leaves, its iteration ends, though no picture comes any
   await within(watched.left.promise, "its iteration ends", 60);
 });
 
-Deno.test("a viewer connects again when the camera was off, and live.ts needs its permission", async () => {
+Deno.test("a viewer connects again when the camera was off, and both end when they are told to", async () => {
   await using dir = await tempDir();
-  const audit = `${dir.path}/audit`;
-  await using first = await startExample(LIVE, { args: ["serve", "0"], audit });
-  const [, port = ""] = /:(\d+)\//.exec(await first.printed(/^The pictures are at .*\n/m))!;
+  const [port, audit] = [`${await unusedPort()}`, `${dir.path}/audit`];
+  const camera = () => startExample(LIVE, { args: ["serve", port], audit });
+  await using first = await camera();
+  await first.printed(/^The pictures are at .*\n/m);
   await using viewer = await startExample(LIVE, { args: ["watch", port] });
   await viewer.printed(/^\d{4}-.*Z\n\d{4}-.*Z\n/m);
   first.kill();
   await first.child.status;
+  const killed = Date.now();
   await viewer.complained(/next run in 1 s\n/);
-  await using second = await startExample(LIVE, { args: ["serve", port] });
-  await viewer.printed(/^\d{4}-.*Z\n/m);
-  const { status, headers, body } = await new Client(["127.0.0.1", Number(port)]).request("GET", "/");
-  ...
+  await using second = await camera();
+  while (Date.parse(await viewer.printed(/^\d{4}-.*Z$/m)) < killed);
+
+  const { headers, body } = await new Client(["127.0.0.1", Number(port)]).request("GET", "/");
+  assertEquals(headers["content-type"], "text/plain");
+  second.child.kill("SIGTERM");
+  assertMatch(await body!.text(), /^(\d{4}-.*Z\n)+$/, "its body is complete");
+  assert((await second.ended()).success);
+  viewer.child.kill("SIGTERM");
+  assert((await viewer.ended()).success);
+  await assertNeeded(LIVE, audit, dir.path);
 });
