@@ -1,8 +1,8 @@
 // deno run --allow-net --allow-read=. --allow-write=backup-device --allow-sys=uid examples/backup.ts
 
 // Backs up the directory that is its argument to the device that runs recorder.ts, a minute after
-// each backup the next one. It asks for the line that recorder.ts shows the first time. What was
-// deleted here is deleted there.
+// each backup the next one. What was deleted here is deleted there. The first time, and whenever
+// the directory backup-device is gone, it asks for the line that recorder.ts shows.
 
 import { isTransient, printable, repeat, terminationSignal } from "@degu/degu";
 import { Device } from "@degu/degu/device";
@@ -26,14 +26,9 @@ if (recorder === undefined) {
 const client = await device.client(recorder);
 await repeat(async (signal) => {
   const options = { delete: true, settled: 10, signal, onEvent };
-  const { files, deleted, failed, deletionsKept } = await uploadTree(
-    client,
-    directory,
-    [],
-    options,
-  );
-  console.log(`copied ${files}, deleted ${deleted}, failed ${failed}`);
-  if (deletionsKept !== null) console.warn(`Not everything was deleted: ${deletionsKept}`);
+  const done = await uploadTree(client, directory, [], options);
+  console.log(`copied ${done.files}, deleted ${done.deleted}, failed ${done.failed}`);
+  if (done.deletionsKept !== null) console.warn(`Not all was deleted: ${done.deletionsKept}`);
 }, { seconds: Number(seconds), signal: terminationSignal(), onError });
 
 /** Names each file that fails by itself. */

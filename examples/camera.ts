@@ -2,7 +2,8 @@
 
 // Sends each recording that appears in "outbox" to the device that runs recorder.ts, and removes it
 // when it has arrived. While the recorder is off, recordings stay here; an upload that was cut is
-// resumed. It asks for the line that recorder.ts shows the first time.
+// resumed. The first time, and whenever the directory camera-device is gone, it asks for the line
+// that recorder.ts shows.
 
 import { repeat, terminationSignal } from "@degu/degu";
 import { Device } from "@degu/degu/device";
