@@ -71,13 +71,11 @@ const SERVING: Readonly<Record<string, string>> = {
 
 for (const path of await filesUnder(DIRECTORY.slice(0, -1), ".ts")) {
   const [firstLine = ""] = (await read(path)).split("\n", 1);
-  const serving = SERVING[path.slice(DIRECTORY.length)];
-  const reason = firstLine.startsWith(NO_PROGRAM)
-    ? `is not a program: ${firstLine.slice(NO_PROGRAM.length)}`
-    : serving && `goes on: tests/examples/${serving} runs it`;
-  if (reason !== undefined) {
-    // Left out for this reason.
-    Deno.test({ name: `${path} ${reason}`, ignore: true, fn() {} });
+  if (path.slice(DIRECTORY.length) in SERVING) continue;
+  if (firstLine.startsWith(NO_PROGRAM)) {
+    // Left out for the reason that its first line gives.
+    const reason = firstLine.slice(NO_PROGRAM.length);
+    Deno.test({ name: `${path} is not a program: ${reason}`, ignore: true, fn() {} });
   } else if (firstLine.startsWith(TEST)) {
     Deno.test(`${path} succeeds as its first line says, without a permission`, async () => {
       assertEquals(firstLine, `${TEST}${path}`);
@@ -102,6 +100,12 @@ for (const path of await filesUnder(DIRECTORY.slice(0, -1), ".ts")) {
     });
   }
 }
+
+Deno.test("each program that goes on until it is told to end has a test that runs it", async () => {
+  for (const [program, test] of Object.entries(SERVING)) {
+    assertStringIncludes(await read(`tests/examples/${test}`), `"${DIRECTORY}${program}"`);
+  }
+});
 
 Deno.test("the example of renewals runs until SIGTERM, and cleans up", async () => {
   await using running = await startExample(`${DIRECTORY}renewal.ts`, { args: ["stay"] });
