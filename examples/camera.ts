@@ -23,9 +23,9 @@ const client = await camera.client(recorder);
 await repeat(async (signal) => {
   for await (const { name, isFile } of Deno.readDir("outbox")) {
     const file = `outbox/${name}`;
-    // A recording is complete when nothing has been written to it for 5 seconds.
+    // A recording is complete when nothing has been written to it for 3 seconds.
     const { mtime } = await Deno.stat(file);
-    if (!isFile || Math.abs(Date.now() - Number(mtime)) < 5000) continue;
+    if (!isFile || Math.abs(Date.now() - Number(mtime)) < 3000) continue;
     const { total, resumedFrom } = await upload(client, file, [name], { signal });
     console.log(`${name} has arrived: ${total} bytes, of which ${resumedFrom} were there already`);
     // If it has grown meanwhile, it stays, and is sent again.

@@ -21,8 +21,9 @@ async function makeLab() {
     cwd: `${dir.path}/${name}`,
     audit: `${dir.path}/${name}-audit`,
   });
-  await Deno.mkdir(`${dir.path}/desk`);
   for (const each of ["porch", "garden"]) {
+    // The recorder would make it later, but a test looks into it from the beginning.
+    await Deno.mkdir(`${dir.path}/desk/recordings/${each}`, { recursive: true });
     await Deno.mkdir(`${dir.path}/${each}/outbox`, { recursive: true });
   }
   return {
@@ -62,7 +63,8 @@ async function settle(file: Promise<string>): Promise<void> {
 Deno.test("nothing is lost while the recorder is killed in the middle of an upload and off, and uploads are resumed", async () => {
   await using lab = await makeLab();
   const kept = `${lab.recordings}/porch`;
-  await lab.record("porch", "large", LARGE); // is sent 5 s later
+  await lab.record("porch", "large", LARGE);
+  const growing = await lab.record("garden", "large", LARGE);
   await settle(lab.record("porch", "small", 1000));
   await using first = await lab.startRecorder("porch");
   await using porch = await lab.startCamera("porch", await first.printed(/^degu:\S+$/m));
@@ -86,8 +88,15 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   await using second = await lab.startRecorder("garden");
   await using garden = await lab.startCamera("garden", await second.printed(/^degu:\S+$/m));
   await second.printed(/^Paired with garden /m);
-  await settle(lab.record("garden", "small", 500));
-  await garden.printed(/^small has arrived: 500 bytes/m);
+
+  // A recording that grows while it is sent is sent again.
+  const ofGarden = `${lab.recordings}/garden`;
+  await within(untilFile(ofGarden, (_name, size) => size >= MEBIBYTE), "a part is there", 60);
+  second.child.kill("SIGSTOP");
+  await Deno.writeTextFile(growing, "the end", { append: true });
+  second.child.kill("SIGCONT");
+  await garden.printed(new RegExp(`^large has arrived: ${LARGE} bytes`, "m"));
+  await garden.printed(new RegExp(`^large has arrived: ${LARGE + 7} bytes`, "m"));
   const arrived = [await porch.printed(ARRIVED), await porch.printed(ARRIVED)].toSorted();
   const [, bytes, already] = /: (\d+) bytes, of which (\d+)/.exec(arrived[0]!)!;
   assertEquals(bytes, `${LARGE}`);
@@ -97,11 +106,12 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
     assertEquals(content.length, bytes);
     assertEquals(new TextDecoder().decode(content.subarray(0, text.length)), text);
   }
-  const ofGarden = await Deno.readTextFile(`${lab.recordings}/garden/small`);
-  assertEquals(ofGarden.slice(0, 12), "garden small");
+  assertEquals(await entries(ofGarden), [".degu-files", "large"]);
 
   await lab.end(porch, CAMERA, "porch");
   await lab.end(garden, CAMERA, "garden");
   await lab.end(second, RECORDER, "desk");
-  assertEquals(await entries(`${lab.path}/porch/outbox`), [], "what has arrived is removed");
+  for (const name of ["porch", "garden"]) {
+    assertEquals(await entries(`${lab.path}/${name}/outbox`), [], "what has arrived is removed");
+  }
 });
