@@ -1,37 +1,34 @@
-// deno run --allow-net --allow-read=. --allow-write=camera-device --allow-sys=uid examples/camera.ts
+// deno run --allow-net --allow-read=camera-device,outbox --allow-write=camera-device,outbox --allow-sys=uid examples/camera.ts
 
-// Sends the file that is its argument to the device that runs viewer.ts. The first time it asks for the line
-// that viewer.ts shows; what it has to remember of that is in camera-device.
+// Sends each recording that appears in "outbox" to the device that runs recorder.ts, and removes it
+// when it has arrived. While the recorder is off, recordings stay here; an upload that was cut is
+// resumed. The first time, and whenever the directory camera-device is gone, it asks for the line
+// that recorder.ts shows.
 
+import { repeat, terminationSignal } from "@degu/degu";
 import { Device } from "@degu/degu/device";
 import { upload } from "@degu/degu/files";
 
-const [file] = Deno.args;
-if (file === undefined) {
-  console.error("Usage: camera.ts FILE");
-  Deno.exit(2);
-}
-
+await Deno.mkdir("outbox", { recursive: true });
 await using camera = await Device.open(`${Deno.cwd()}/camera-device`, { name: "camera" });
-let [viewer] = await camera.peers();
-if (viewer === undefined) {
-  console.log("Paste the line that viewer.ts shows:");
-  viewer = await camera.join(await readLine());
-  console.log(`Paired with ${viewer.name} (${viewer.id}).`);
+let [recorder] = await camera.peers();
+if (recorder === undefined) {
+  console.log("Paste the line that recorder.ts shows, then press Enter and Ctrl+D:");
+  recorder = await camera.join(await new Response(Deno.stdin.readable).text());
+  console.log(`Paired with ${recorder.name} (${recorder.id}).`);
 }
 
-// A transfer that was cut is resumed when the program runs again.
-const client = await camera.client(viewer);
-const name = file.slice(file.lastIndexOf("/") + 1);
-const { total, sha256 } = await upload(client, file, [name]);
-console.log(`${viewer.name} has ${name}: ${total} bytes, SHA-256 ${sha256}`);
-
-/** Reads up to the end of a line. */
-async function readLine(): Promise<string> {
-  let text = "";
-  for await (const piece of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
-    text += piece;
-    if (text.includes("\n")) break;
+// Each error is a line on stderr; then the next run follows, a bit later each time.
+const client = await camera.client(recorder);
+await repeat(async (signal) => {
+  for await (const { name, isFile } of Deno.readDir("outbox")) {
+    const file = `outbox/${name}`;
+    // A recording is complete when nothing has been written to it for 3 seconds.
+    const { mtime } = await Deno.stat(file);
+    if (!isFile || Math.abs(Date.now() - Number(mtime)) < 3000) continue;
+    const { total, resumedFrom } = await upload(client, file, [name], { signal });
+    console.log(`${name} has arrived: ${total} bytes, of which ${resumedFrom} were there already`);
+    // If it has grown meanwhile, it stays, and is sent again.
+    if ((await Deno.stat(file)).size === total) await Deno.remove(file);
   }
-  return text;
-}
+}, { seconds: 1, signal: terminationSignal() });

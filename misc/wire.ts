@@ -1,7 +1,7 @@
 /** Parsers and formatters of parts of messages, and makers of requests, for tests and demos. */
 
 import { decodeAscii } from "../base/bytes.ts";
-import { announcedFraming, Request } from "../base/app/message.ts";
+import { announcedFraming, receivedBody, Request } from "../base/app/message.ts";
 import { type BodyIn, type BodyOut, encodeBody, outgoingFraming } from "../base/body/bodies.ts";
 import {
   type Chunk,
@@ -10,13 +10,7 @@ import {
   makeSendable,
   parseChunkLine,
 } from "../base/wire/chunk.ts";
-import {
-  checkBoolean,
-  checkInteger,
-  checkString,
-  checkUint8Array,
-  wrongType,
-} from "../base/checks.ts";
+import { checkBoolean, checkInteger, checkString, checkUint8Array } from "../base/checks.ts";
 import { typeName } from "../base/quote.ts";
 import {
   checkHeaderDict,
@@ -271,27 +265,40 @@ export function formatChunk(chunk: Chunk): Uint8Array {
  * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
  * @param uri The path, which starts with `/`, and the query.
  * @param headers The headers by lower-case name.
- * @param body The body, or `null` for none.
+ * @param body The body, or `null` for none. A text, as UTF-8, and an array of bytes arrive as a
+ * `Body`, and the request has their `content-length`.
  * @param shift The number of components of the path that are in `mount` already.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a value is not allowed.
+ *
+ * @example
+ * ```ts
+ * import { mkreq } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const request = mkreq("PUT", "/lamp/kitchen", {}, '{"on": true}');
+ * assertEquals(request.headers["content-length"], 12);
+ * assertEquals(await request.body?.json(), { on: true });
+ * ```
  */
 export function mkreq(
   method: Method,
   uri: string,
   headers: HeaderDict = {},
-  body: BodyIn = null,
+  body: BodyIn | string | Uint8Array = null,
   shift = 0,
 ): Request {
   checkMethod(method);
   checkUri(uri);
   checkHeaderDict(headers);
-  if (outgoingFraming(body) !== null && body instanceof Uint8Array) {
-    throw wrongType("body", "null, a Body or a ChunkedBody", body);
-  }
+  const encoded = encodeBody(body);
+  outgoingFraming(encoded);
   const { path, query } = parseUri(uri);
   checkInteger("shift", shift, 0, path.length);
-  const request = new Request(method, uri, headers, body, [], path, query);
+  const isBytes = encoded instanceof Uint8Array;
+  const received = isBytes ? receivedBody(encoded) : encoded as BodyIn;
+  const all = isBytes ? { "content-length": encoded.length, ...headers } : headers;
+  const request = new Request(method, uri, all, received, [], path, query);
   for (let i = 0; i < shift; i++) request.shiftPath();
   return request;
 }

@@ -17,7 +17,7 @@ import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library
  */
 const MODULES_PER_WORKER = 12;
 /** The folders with tests that take long, which are spread over all workers except the last. */
-const LONG = /^tests\/(integration|project|pool)\//;
+const LONG = /^tests\/(examples|integration|project|pool)\//;
 const LAST_WORKERS = 3;
 /** The number of workers for code blocks: two instead of six take a fifth less processor time. */
 const CODE_BLOCK_WORKERS = 2;

@@ -148,7 +148,7 @@ export class Response<B extends BodyOut = BodyIn> {
 const MAX_DISCARDED_BYTES = 65536;
 
 /** A body that can be read, for a body of any kind. */
-function receivedBody(body: BodyOut): NonNullable<BodyIn> {
+export function receivedBody(body: BodyOut): NonNullable<BodyIn> {
   const encoded = encodeBody(body) ?? EMPTY;
   if (encoded instanceof Uint8Array) {
     return new Body(new Blob([viewOf(encoded).slice()]).stream(), realLength(encoded));

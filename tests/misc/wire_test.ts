@@ -1,4 +1,4 @@
-import { assertEquals, assertStrictEquals } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { Body, type BodyIn, Range } from "@degu/degu/base";
 import { mkreq, mkuri } from "@degu/degu/misc";
 import {
@@ -62,6 +62,19 @@ Deno.test("mkreq keeps headers and body", () => {
   assertStrictEquals(mkreq("PUT", "/", { "content-length": 5 }, body).body, body);
 });
 
+Deno.test("mkreq makes a received body of a text and of bytes, and announces its length", async () => {
+  for (const [body, length] of [["ö", 2], [new Uint8Array([195, 182]), 2], ["", 0]] as const) {
+    const request = mkreq("PUT", "/", { a: "b" }, body);
+    assertInstanceOf(request.body, Body);
+    assertEquals(flatten(request.headers), { a: "b", "content-length": length });
+    assertEquals(await request.body.text(), length === 0 ? "" : "ö");
+  }
+  const headers = { "content-length": 5 };
+  assertEquals(flatten(mkreq("PUT", "/", headers, "hello").headers), headers);
+  assertEquals(headers, { "content-length": 5 });
+  assertRangeError(() => mkreq("PUT", "/", {}, "\ud800"), "a lone surrogate");
+});
+
 Deno.test("mkreq shifts path components to the mount", () => {
   const shifted = (uri: string, shift: number) => {
     const body: BodyIn = null;
@@ -91,7 +104,7 @@ Deno.test("mkreq refuses a request that could not have been received", () => {
   for (const headers of [5, "a: b", [], new Headers(), new Map()]) {
     assertTypeError(() => callWith(mkreq, "GET", "/", headers), Deno.inspect(headers));
   }
-  for (const body of [5, "hello", {}, []]) {
+  for (const body of [5, {}, []]) {
     assertTypeError(() => callWith(mkreq, "PUT", "/", {}, body), Deno.inspect(body));
   }
 });

@@ -1,0 +1,46 @@
+// deno run --allow-net --allow-read=. --allow-write=backup-device --allow-sys=uid examples/backup.ts
+
+// Backs up the directory that is its argument to the device that runs recorder.ts, a minute after
+// each backup the next one. What was deleted here is deleted there. The first time, and whenever
+// the directory backup-device is gone, it asks for the line that recorder.ts shows.
+
+import { isTransient, printable, repeat, terminationSignal } from "@degu/degu";
+import { Device } from "@degu/degu/device";
+import { TransferError, type TreeEvent, uploadTree } from "@degu/degu/files";
+
+const [directory, seconds = "60"] = Deno.args;
+if (directory === undefined) {
+  console.error("Usage: backup.ts DIRECTORY [SECONDS]");
+  Deno.exit(2);
+}
+
+await using device = await Device.open(`${Deno.cwd()}/backup-device`, { name: "backup" });
+let [recorder] = await device.peers();
+if (recorder === undefined) {
+  console.log("Paste the line that recorder.ts shows, then press Enter and Ctrl+D:");
+  recorder = await device.join(await new Response(Deno.stdin.readable).text());
+  console.log(`Paired with ${recorder.name} (${recorder.id}).`);
+}
+
+// A backup that was interrupted, also in the middle of a large file, is continued by the next one.
+const client = await device.client(recorder);
+await repeat(async (signal) => {
+  const options = { delete: true, settled: 10, signal, onEvent };
+  const done = await uploadTree(client, directory, [], options);
+  console.log(`copied ${done.files}, deleted ${done.deleted}, failed ${done.failed}`);
+  if (done.deletionsKept !== null) console.warn(`Not all was deleted: ${done.deletionsKept}`);
+}, { seconds: Number(seconds), signal: terminationSignal(), onError });
+
+/** Names each file that fails by itself. */
+function onEvent(event: TreeEvent): void {
+  if (event.type !== "failed") return;
+  console.error(`${printable(event.path.join("/"))}: ${printable(String(event.error))}`);
+}
+
+/** Goes on after an error that time may heal; any other one ends the program. */
+function onError(error: unknown, wait: number): void {
+  const isFull = error instanceof TransferError && error.status === 507;
+  if (!isFull && !isTransient(error)) throw error;
+  const what = isFull ? "the disk of the recorder is full" : printable(String(error));
+  console.error(`${what}; the next backup begins in ${wait} s`);
+}

@@ -1,0 +1,61 @@
+// deno run --allow-net --allow-read=gateway-device,camera.socket --allow-write=gateway-device,camera.socket --allow-sys=uid,networkInterfaces examples/gateway.ts
+
+// Lets paired devices use services of this machine, each of them only as the rules say. The
+// services need neither TLS nor rules of their own: one listens at a Unix socket, and one is a
+// fetch handler. With a name as its argument, `gateway.ts phone`, it first pairs one more device,
+// which gets that name here.
+
+import { accessLog, AllowedMethods, type App, Client, ProxyApp, reply, Router } from "@degu/degu";
+import { type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
+import { Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
+import { Hono } from "hono";
+
+// ───────────────────────── the services
+
+const texts: string[] = [];
+const hono = new Hono<{ Bindings: FetchHandlerInfo }>();
+hono.get("/", (c) => c.json(texts));
+hono.post("/", (c) => {
+  texts.push(`${peerOf(c.env.session).name}: ${c.req.query("text")}`);
+  if (texts.length > 100) texts.shift();
+  return c.json(texts, 201);
+});
+const notes = fromFetchHandler(hono);
+
+// ───────────────────────── the rules
+
+/**
+ * Makes the app for all peers: each one sees only what the rules have for its name.
+ *
+ * @param socket The Unix socket of the camera.
+ */
+export function buildGateway(socket: string): App {
+  // The camera learns from a header who asks, which no peer can forge.
+  const camera = ({ name }: Peer): App =>
+    new ProxyApp(new Client(socket, { headers: { "x-peer": name } }));
+  const reading = new AllowedMethods("GET", "HEAD");
+  const writing = new AllowedMethods("POST");
+  const rules = new Map<string, (peer: Peer) => App>([
+    ["phone", (peer) => new Router({ camera: camera(peer), notes })],
+    ["tablet", (peer) => new Router({ camera: reading.wrap(camera(peer)) })],
+    ["doorbell", () => new Router({ notes: writing.wrap(notes) })],
+  ]);
+  const nothing: App = () => reply(403);
+  return perPeer((peer) => rules.get(peer.name)?.(peer) ?? nothing);
+}
+
+if (import.meta.main) {
+  const [peerName = "", host = "0.0.0.0", port = "7444"] = Deno.args;
+  await using gateway = await Device.open(`${Deno.cwd()}/gateway-device`, { name: "gateway" });
+  const app = buildGateway(`${Deno.cwd()}/camera.socket`);
+  const onExchange = accessLog(console.log);
+  await using server = await gateway.serve([host, Number(port)], app, { onExchange });
+  console.log("Serving; Ctrl+C ends it.");
+  if (peerName !== "") {
+    await using invitation = await gateway.invite({ listen: [[host, 0]], peerName });
+    console.log(`The line for ${peerName}, secret, for ten minutes:\n\n${invitation.line}\n`);
+    const paired = invitation.paired.then(({ name, id }) => `Paired with ${name} (${id}).`);
+    console.log(await paired.catch((error) => `Nobody was paired: ${error.message}`));
+  }
+  await server.serveUntilSignal();
+}

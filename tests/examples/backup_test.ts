@@ -1,0 +1,91 @@
+/** The backup of the examples: what it copies, and what it says when the recorder is off, full or has forgotten it. */
+import { Device } from "@degu/degu/device";
+import { FilesApp } from "@degu/degu/files";
+import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { assertNeeded, runExample, startExample } from "@degu/testing/examples.ts";
+import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
+import { listenAgain, ownAddress } from "@degu/testing/ports.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+
+const BACKUP = "examples/backup.ts";
+
+/** Makes files that were written an hour ago. */
+async function fillSettled(dir: string, files: Record<string, string>): Promise<void> {
+  await fill(dir, files);
+  const hourAgo = new Date(Date.now() - 3_600_000);
+  for (const name of Object.keys(files)) await Deno.utime(`${dir}/${name}`, hourAgo, hourAgo);
+}
+
+Deno.test("a backup copies what is complete, deletes, goes on when the recorder was off, and says that it was forgotten", async () => {
+  await using dir = await tempDir();
+  const [kept, source, audit] = [`${dir.path}/kept`, `${dir.path}/source`, `${dir.path}/audit`];
+  await fillSettled(source, { "a": "first", "below/b": "second" });
+  await fill(source, { "c": "is still being written" });
+  await Deno.mkdir(kept);
+  await using recorder = await Device.open(`${dir.path}/recorder`, { name: "recorder" });
+  const address = await ownAddress();
+  const serve = () => recorder.serve(address, new FilesApp(kept, { list: true, write: true }));
+  const first = await serve();
+  await using invitation = await recorder.invite({ listen: [["127.0.0.1", 0]] });
+
+  const cwd = dir.path;
+  const input = `${invitation.line}\n`;
+  await using backup = await startExample(BACKUP, { cwd, args: ["source", "1"], input, audit });
+  await backup.printed(/^copied 2, deleted 0, failed 0$/m);
+  assertEquals(await content(kept), { "a": "first", "below": null, "below/b": "second" });
+
+  // A directory that is not there is a mistake, not a reason to delete the backup.
+  const missing = await runExample(BACKUP, { cwd, args: ["missing"] });
+  assertEquals(missing.success, false);
+  assertMatch(missing.stderr, /missing/);
+
+  first.close();
+  await backup.complained(/; the next backup begins in 1 s$/m);
+  await fillSettled(source, { "d": "third" });
+  await Deno.remove(`${source}/a`);
+  await using _second = await listenAgain(serve);
+  await backup.printed(/^copied 1, deleted 1, failed 0$/m);
+  assertEquals(await content(kept), { "below": null, "below/b": "second", "d": "third" });
+
+  await recorder.forget("backup");
+  await backup.complained(
+    /"recorder" has probably forgotten this device.*; the next backup begins in 1 s$/m,
+  );
+  backup.child.kill("SIGTERM");
+  assert((await backup.ended()).success);
+  await assertNeeded(BACKUP, audit, cwd);
+});
+
+const obstacle = await mountObstacle();
+
+testUnless(
+  obstacle && `no tmpfs can be mounted here (${obstacle})`,
+  "a backup to a full disk says so, and is complete as soon as there is space",
+  async () => {
+    await using dir = await tempDir();
+    const { success, content } = JSON.parse(
+      await runProgram("backup_full_disk.ts", {
+        flags: [
+          "--allow-net=127.0.0.1",
+          "--allow-read",
+          "--allow-write=/tmp",
+          "--allow-run",
+          "--allow-sys=uid",
+          ...importMapFlags(),
+        ],
+        args: [dir.path],
+        through: THROUGH_MOUNT_NAMESPACE,
+      }),
+    );
+    assert(success);
+    const expected = [0, 1, 2, 3].map((i) => [`${i}`, `${i}`.repeat(400 * 1024)]);
+    assertEquals(content, Object.fromEntries(expected));
+  },
+);
+
+Deno.test("the backup example prints its usage", async () => {
+  const { success, stderr } = await runExample(BACKUP);
+  assertEquals([success, stderr], [false, "Usage: backup.ts DIRECTORY [SECONDS]\n"]);
+});

@@ -1,0 +1,117 @@
+/** The recorder and the cameras of the examples: recordings arrive, whatever happens meanwhile. */
+import { untilFile } from "@degu/testing/agent_files.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+import { assertNeeded, runExample, startExample } from "@degu/testing/examples.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
+import type { RunningProcess } from "@degu/testing/processes.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { assert, assertEquals } from "@std/assert";
+
+const RECORDER = "examples/recorder.ts";
+const CAMERA = "examples/camera.ts";
+const MEBIBYTE = 1024 * 1024;
+const LARGE = 128 * MEBIBYTE;
+const ARRIVED = /^.* has arrived: .*$/m;
+
+/** Directories of a recorder and of two cameras, and how to start each of the three. */
+async function makeLab() {
+  const dir = await tempDir();
+  const port = `${await unusedPort()}`;
+  const inOf = (name: string) => ({
+    cwd: `${dir.path}/${name}`,
+    audit: `${dir.path}/${name}-audit`,
+  });
+  for (const each of ["porch", "garden"]) {
+    // The recorder would make it later, but a test looks into it from the beginning.
+    await Deno.mkdir(`${dir.path}/desk/recordings/${each}`, { recursive: true });
+    await Deno.mkdir(`${dir.path}/${each}/outbox`, { recursive: true });
+  }
+  return {
+    path: dir.path,
+    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
+    recordings: `${dir.path}/desk/recordings`,
+    startRecorder: (peerName: string) =>
+      startExample(RECORDER, { ...inOf("desk"), args: [peerName, "127.0.0.1", port] }),
+    startCamera: (name: string, line = "") =>
+      startExample(CAMERA, { ...inOf(name), input: `${line}\n` }),
+    /** Makes a recording, and returns its path. */
+    async record(camera: string, name: string, bytes: number) {
+      const file = `${dir.path}/${camera}/outbox/${name}`;
+      await Deno.writeTextFile(file, `${camera} ${name}`);
+      await Deno.truncate(file, bytes);
+      return file;
+    },
+    /** Ends a program as systemd does, and looks whether it has needed its permissions. */
+    async end(program: RunningProcess, path: string, name: string) {
+      program.child.kill("SIGTERM");
+      const { success, stderr } = await program.ended();
+      assert(success, stderr);
+      // Only a wildcard needs the addresses of the machine.
+      const { audit, cwd } = inOf(name);
+      const options = { cwd: dir.path, args: ["porch", "0.0.0.0", "0"] };
+      await assertNeeded(path, audit, cwd, (flags) => runExample(path, { ...options, flags }));
+    },
+  };
+}
+
+/** Makes a recording look as if nothing had been written to it for an hour. */
+async function settle(file: Promise<string>): Promise<void> {
+  const hourAgo = new Date(Date.now() - 3_600_000);
+  await Deno.utime(await file, hourAgo, hourAgo);
+}
+
+Deno.test("nothing is lost while the recorder is killed in the middle of an upload and off, and uploads are resumed", async () => {
+  await using lab = await makeLab();
+  const kept = `${lab.recordings}/porch`;
+  await lab.record("porch", "large", LARGE);
+  const growing = await lab.record("garden", "large", LARGE);
+  await settle(lab.record("porch", "small", 1000));
+  await using first = await lab.startRecorder("porch");
+  await using porch = await lab.startCamera("porch", await first.printed(/^degu:\S+$/m));
+  await porch.printed(/^Paired with recorder \([a-z2-7]{52}\)\.$/m);
+  await first.printed(/^Paired with porch \([a-z2-7]{52}\)\.$/m);
+  await porch.printed(/^small has arrived: 1000 bytes, of which 0 were there already$/m);
+
+  // The recorder is killed when a part of the large one is there.
+  await within(untilFile(kept, (_name, size) => size >= MEBIBYTE), "a part is there", 60);
+  first.kill();
+  await first.child.status;
+  assertEquals(await entries(kept), [".degu-files", "small"], "the large one is not complete");
+
+  // While it is off, more is recorded, and nothing is removed.
+  await porch.complained(/next run in 1 s\n/);
+  await settle(lab.record("porch", "later", 3000));
+  await porch.complained(/next run in 2 s\n/);
+  assertEquals(await entries(`${lab.path}/porch/outbox`), ["large", "later"]);
+
+  // It comes back, and at the same time is paired with another camera.
+  await using second = await lab.startRecorder("garden");
+  await using garden = await lab.startCamera("garden", await second.printed(/^degu:\S+$/m));
+  await second.printed(/^Paired with garden /m);
+
+  // A recording that grows while it is sent is sent again.
+  const ofGarden = `${lab.recordings}/garden`;
+  await within(untilFile(ofGarden, (_name, size) => size >= MEBIBYTE), "a part is there", 60);
+  second.child.kill("SIGSTOP");
+  await Deno.writeTextFile(growing, "the end", { append: true });
+  second.child.kill("SIGCONT");
+  await garden.printed(new RegExp(`^large has arrived: ${LARGE} bytes`, "m"));
+  await garden.printed(new RegExp(`^large has arrived: ${LARGE + 7} bytes`, "m"));
+  const arrived = [await porch.printed(ARRIVED), await porch.printed(ARRIVED)].toSorted();
+  const [, bytes, already] = /: (\d+) bytes, of which (\d+)/.exec(arrived[0]!)!;
+  assertEquals(bytes, `${LARGE}`);
+  assert(Number(already) >= MEBIBYTE, `resumed from ${already}`);
+  for (const [name, bytes] of [["large", LARGE], ["later", 3000], ["small", 1000]] as const) {
+    const [content, text] = [await Deno.readFile(`${kept}/${name}`), `porch ${name}`];
+    assertEquals(content.length, bytes);
+    assertEquals(new TextDecoder().decode(content.subarray(0, text.length)), text);
+  }
+  assertEquals(await entries(ofGarden), [".degu-files", "large"]);
+
+  await lab.end(porch, CAMERA, "porch");
+  await lab.end(garden, CAMERA, "garden");
+  await lab.end(second, RECORDER, "desk");
+  for (const name of ["porch", "garden"]) {
+    assertEquals(await entries(`${lab.path}/${name}/outbox`), [], "what has arrived is removed");
+  }
+});

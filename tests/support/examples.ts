@@ -1,0 +1,88 @@
+/** Starts the programs in examples/ as their first lines say. */
+
+import { assert } from "@std/assert";
+import { fromFileUrl } from "@std/path";
+import { flagsOf, grants, permissionsOf, readAudit } from "./permissions.ts";
+import { RunningProcess } from "./processes.ts";
+import { read, ROOT } from "./tree.ts";
+
+/** How the first line of a program begins: what it is to be run with, and its path, follow. */
+const PROGRAM = "// deno run ";
+/** The longest that a program may take, in seconds. */
+const TIME_LIMIT = 240;
+
+export interface Start {
+  /** The flags, in place of those in its first line. */
+  readonly flags?: readonly string[];
+  readonly cwd?: string;
+  readonly args?: readonly string[];
+  /** What it reads, and no more. */
+  readonly input?: string;
+  /** A command that runs the command that is its arguments. */
+  readonly through?: readonly string[];
+  /** The file in which Deno records the permissions that it asks for. */
+  readonly audit?: string;
+}
+
+/** The flags that the first line of a program names. */
+export async function exampleFlags(path: string): Promise<string[]> {
+  const [firstLine = ""] = (await read(path)).split("\n", 1);
+  assert(
+    firstLine.startsWith(PROGRAM) && firstLine.endsWith(` ${path}`),
+    `${path}: its first line must be "${PROGRAM}<flags> ${path}"`,
+  );
+  assert(!/ (-A|--allow-all)\b/.test(firstLine), `${path} takes every permission`);
+  return firstLine.slice(PROGRAM.length, -path.length).split(" ").filter((flag) => flag !== "");
+}
+
+/** Starts a program of examples/. */
+export async function startExample(path: string, options: Start = {}): Promise<RunningProcess> {
+  const { flags = await exampleFlags(path), cwd = ROOT, args = [], through = [] } = options;
+  const { input = "", audit } = options;
+  const program = fromFileUrl(new URL(path, ROOT));
+  const run = [...through, Deno.execPath(), "run", "--quiet", "--no-prompt", ...flags, program];
+  const [command = "", ...rest] = [...run, ...args];
+  const child = new Deno.Command(command, {
+    args: rest,
+    cwd,
+    env: { NO_COLOR: "1", ...audit && { DENO_AUDIT_PERMISSIONS: audit } },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  // It may end without reading it.
+  await new Blob([input]).stream().pipeTo(child.stdin).catch(() => {});
+  return new RunningProcess(child);
+}
+
+/** Runs a program of examples/ to its end. */
+export async function runExample(path: string, options?: Start) {
+  await using running = await startExample(path, options);
+  return await running.ended(TIME_LIMIT);
+}
+
+/**
+ * Asserts that a program has asked for each permission in its first line, or else, for what Deno
+ * doesn't record, that it fails without it.
+ *
+ * @param run Runs the program with other flags.
+ */
+export async function assertNeeded(
+  path: string,
+  audit: string,
+  cwd: string | URL,
+  run: (flags: string[]) => Promise<{ success: boolean }> = (flags) => runExample(path, { flags }),
+): Promise<void> {
+  const flags = await exampleFlags(path);
+  const asked = (await readAudit(audit)).flat();
+  const directory = cwd instanceof URL ? fromFileUrl(cwd) : cwd;
+  const isPermission = (flag: string) => flag.startsWith("--allow-");
+  const permissions = flags.filter(isPermission).flatMap(permissionsOf);
+  const others = flags.filter((flag) => !isPermission(flag));
+  for (const one of permissions) {
+    if (asked.some((each) => grants(one, each, directory))) continue;
+    const less = flagsOf(permissions.filter((other) => other !== one));
+    const { success } = await run([...less, ...others]);
+    assert(!success, `${path} runs without ${one}, too`);
+  }
+}
