@@ -33,13 +33,20 @@ import {
 } from "./base/body/bodies.ts";
 import { copyOptions } from "./base/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
+import { Internal } from "./base/internal.ts";
 import type { HeaderDict } from "./base/wire/headers.ts";
 import { hideSecretsOf, INSPECT, inspectFields } from "./base/printable.ts";
 import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import type { Address } from "./base/address.ts";
 import { checkClientAddress, hostOf } from "./net/addresses.ts";
-import { type ConnectBounds, connectSocket, joinSignals, untilAborted } from "./net/connect.ts";
+import {
+  type ConnectedSocket,
+  connectSocket,
+  joinSignals,
+  type SocketMaker,
+  untilAborted,
+} from "./net/connect.ts";
 import {
   closeAfterResponse,
   closeOn,
@@ -97,32 +104,6 @@ export { ContentRange, Range } from "./base/wire/range.ts";
 export * from "./base/errors.ts";
 export type { Socket } from "./base/app/app.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
-
-/**
- * What makes a client's sockets, the only difference between the classes of clients.
- *
- * @internal
- */
-export interface SocketMaker {
-  /** The port that is left out of `host`. */
-  readonly defaultPort: number;
-  /** The names of the options that only clients with these sockets have. */
-  readonly moreOptions: readonly string[];
-  /** Connects a socket to the client's address. */
-  connect(address: Address, bounds: ConnectBounds): Promise<ConnectedSocket>;
-}
-
-/**
- * A socket, with the trust in its peer.
- *
- * @internal
- */
-export interface ConnectedSocket extends Socket {
-  /** Aborts once the peer is no longer trusted, which ends its connection. */
-  trust?: AbortSignal;
-  /** The reason why the peer may refuse this client, with advice. */
-  refusalHint?: string;
-}
 
 const PLAIN: SocketMaker = { defaultPort: 80, moreOptions: [], connect: connectSocket };
 
@@ -188,8 +169,9 @@ export class Client implements Requester, Connector {
    *
    * @internal
    */
-  constructor(address: Address, options: ClientOptions, sockets: SocketMaker);
-  constructor(address: Address, options: ClientOptions = {}, sockets: SocketMaker = PLAIN) {
+  constructor(address: Address, options: ClientOptions, given: Internal<SocketMaker>);
+  constructor(address: Address, options: ClientOptions = {}, given?: Internal<SocketMaker>) {
+    const sockets = Internal.read(given, PLAIN);
     this.#sockets = sockets;
     this.address = checkClientAddress(address);
     const known = [...CLIENT_OPTIONS, ...sockets.moreOptions];
@@ -411,22 +393,22 @@ export class SSLClient extends Client {
     sslctx: ClientSslctx | ClientSslconfig,
     address: Address,
     options: SSLClientOptions,
-    sockets: Omit<SocketMaker, "defaultPort">,
+    sockets: Internal<SocketMaker>,
   );
   constructor(
     sslctx: ClientSslctx | ClientSslconfig,
     address: Address,
     options: SSLClientOptions = {},
-    sockets?: Omit<SocketMaker, "defaultPort">,
+    sockets?: Internal<SocketMaker>,
   ) {
     const context = asClientSslctx(sslctx);
     const name = findSslHost(options?.sslHost, checkClientAddress(address), context);
-    super(address, options, {
+    const maker = Internal.read(sockets, {
       defaultPort: 443,
-      moreOptions: ["sslHost", ...sockets?.moreOptions ?? []],
-      connect: sockets?.connect ??
-        ((where, bounds) => connectTls(where, context, name, bounds)),
+      moreOptions: ["sslHost"],
+      connect: (where, bounds) => connectTls(where, context, name, bounds),
     });
+    super(address, options, new Internal(maker));
     this.sslctx = context;
     this.sslHost = name;
   }
