@@ -29,7 +29,7 @@ export interface PoolApp extends PoolExport {
    * `[]` stands for no arguments. If left out, the export is the app itself. The arguments are
    * cloned.
    */
-  args?: unknown[] | undefined;
+  args?: readonly unknown[] | undefined;
 }
 
 /** Options of a pool. */

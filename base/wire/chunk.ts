@@ -11,7 +11,10 @@ import { allows, EXTENSION_KEY, EXTENSION_VALUE } from "./tables.ts";
 export type ChunkExtension = readonly [key: string, value: string] | null;
 
 /** A chunk: its extension and its data; the last one of a body has empty data. */
-export type Chunk = readonly [extension: ChunkExtension, data: Uint8Array];
+export type Chunk<Data extends Uint8Array = Uint8Array> = readonly [
+  extension: ChunkExtension,
+  data: Data,
+];
 
 /** The contents of the line before a chunk's data. */
 export interface ChunkHeader {
@@ -127,7 +130,7 @@ function formatExtension(extension: readonly [string, string]): string {
 }
 
 /** Formats a whole chunk to send, unless its data has lost bytes since its line was formatted. */
-export function encodeChunk({ line, size, data }: SendableChunk): Uint8Array {
+export function encodeChunk({ line, size, data }: SendableChunk): Uint8Array<ArrayBuffer> {
   checkUnchanged(data, size);
   const bytes = new Uint8Array(line.length + data.length + 2);
   bytes.set(line);
