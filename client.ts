@@ -90,14 +90,10 @@ export { ConnectionPool, type ConnectionPoolOptions } from "./net/connection_poo
 export { publicKey256 } from "./net/tls/certificate.ts";
 export { Response } from "./base/app/message.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
-export type { Bodies, BodyClasses, BodyIn, BodyOut } from "./base/body/bodies.ts";
+export type { BodyIn, BodyOut } from "./base/body/bodies.ts";
 export { Body } from "./base/body/body.ts";
-export type { BodyReadOptions } from "./base/body/body_state.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
-export type { BodyInput } from "./base/body/body_source.ts";
-export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
 export { ChunkedBody } from "./base/body/chunked_body.ts";
-export type { Chunk, ChunkExtension } from "./base/wire/chunk.ts";
 export type { HeaderDict, ReceivedHeaders } from "./base/wire/headers.ts";
 export type { Method } from "./base/wire/preamble.ts";
 export { ContentRange, Range } from "./base/wire/range.ts";
@@ -296,8 +292,9 @@ export class Client implements Requester, Connector {
     }
   }
 
-  /** The output of `console.log` and `Deno.inspect`: all fields, without the secrets in headers. */
+  /** @internal */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
+    // All fields, without the secrets in headers.
     const { address, host, timeout, options: given } = this;
     const fields = { address, host, timeout, options: given };
     return inspectFields(this.constructor.name, fields, inspect, options);
@@ -413,7 +410,7 @@ export class SSLClient extends Client {
     this.sslHost = name;
   }
 
-  /** The output of a client, with the options of TLS. */
+  /** @internal */
   override [INSPECT](
     inspect: (value: unknown, options?: unknown) => string,
     options: unknown,

@@ -41,10 +41,15 @@ import { serveUntilSignal, type UntilSignalOptions } from "./net/until_signal.ts
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { ContextInForce, TlsListener } from "./net/tls/listener.ts";
 
-export { Request } from "./base/app/message.ts";
+export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
+export type { BodyIn, BodyOut } from "./base/body/bodies.ts";
+export type { HeaderDict, ReceivedHeaders } from "./base/wire/headers.ts";
+export type { Method } from "./base/wire/preamble.ts";
+export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
+export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
+export { Request, type ResponseTuple } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
 export * from "./base/errors.ts";
-export type * from "./base/app/app_types.ts";
 export type { Exchange, UntilSignalOptions };
 export type { ServerOptions } from "./net/server_options.ts";
 export type { Logger } from "./net/logger.ts";

@@ -7,12 +7,9 @@ import { quote, typeName } from "../quote.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
 import { allows, EXTENSION_KEY, EXTENSION_VALUE } from "./tables.ts";
 
-/** A chunk's extension, or `null` if it has none. */
-export type ChunkExtension = readonly [key: string, value: string] | null;
-
-/** A chunk: its extension and its data; the last one of a body has empty data. */
+/** An extension, or `null`, and the data that follows; the last chunk of a body has empty data. */
 export type Chunk<Data extends Uint8Array = Uint8Array> = readonly [
-  extension: ChunkExtension,
+  extension: readonly [key: string, value: string] | null,
   data: Data,
 ];
 
