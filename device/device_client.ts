@@ -14,7 +14,7 @@ import type { DeviceServices } from "./device_services.ts";
 import { checkAddresses } from "./pairing_addresses.ts";
 import type { Peer } from "./peer_store.ts";
 
-/** The options of a client of a peer. */
+/** How a client connects to a peer, and which headers each request has. */
 export interface DeviceClientOptions extends ClientOptions {
   /**
    * The addresses to try, instead of the stored ones.

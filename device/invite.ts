@@ -43,7 +43,7 @@ import type { Peer } from "./peer_store.ts";
 import { type Confirm, PlainPort } from "./plain_port.ts";
 import { hangUp, type Visit, Visits } from "./visits.ts";
 
-/** Options of an invitation. */
+/** Where, how and for how long another device can join. */
 export interface InviteOptions {
   /**
    * Where to listen for the other device: 1 to 6 IP addresses with a port, at which TLS is spoken,

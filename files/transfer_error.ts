@@ -35,7 +35,7 @@ export type TransferErrorCode =
   | "BAD_NAME";
 
 /**
- * The error of a transfer that failed for a reason other than the connection or an argument.
+ * A transfer failed for a reason other than the connection or an argument.
  *
  * @example
  * ```ts

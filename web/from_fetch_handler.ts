@@ -37,7 +37,7 @@ export type FetchHandler = (
   info: FetchHandlerInfo,
 ) => globalThis.Response | Promise<globalThis.Response>;
 
-/** Options of {@linkcode fromFetchHandler}. */
+/** How the messages of an app become those of the Fetch standard, and back. */
 export interface FromFetchHandlerOptions {
   /**
    * The origin of the URLs of requests, such as `"https://device.local"`.

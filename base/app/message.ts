@@ -176,7 +176,7 @@ function receivedBody(body: BodyOut): NonNullable<BodyIn> {
  * ```
  */
 export class Request {
-  /** The method. */
+  /** `GET`, `HEAD`, `DELETE`, `PUT` or `POST`. */
   readonly method: Method;
   /** The request target as it was sent. */
   readonly uri: string;

@@ -50,6 +50,20 @@ Deno.test("everything public has a doc comment", () => {
   }
 });
 
+Deno.test("the first sentence of a doc comment says more than the name, and that there are options", () => {
+  const little = wordsOf("a an the of for to is one its");
+  const wrong = new Set<string>();
+  for (const { name, location, text, isReference } of everything()) {
+    if (isReference) continue;
+    const first = text.split(/\.(?:\s|$)/)[0]!;
+    const rest = wordsOf(first).difference(wordsOf(name)).difference(little);
+    if (rest.size === 0 || /^(the )?options (of|for) /i.test(first)) {
+      wrong.add(`${location}: ${name}: ${first}`);
+    }
+  }
+  assertEquals([...wrong], []);
+});
+
 Deno.test("every parameter of a public function or method has its @param", () => {
   const wrong = new Set<string>();
   for (const { name, location, parameters, documentedParameters } of everything()) {
@@ -97,6 +111,12 @@ function* everything(): Generator<Reference["all"][number], void> {
 
 function targetsOf({ all }: Reference): string[] {
   return all.map(({ name }) => name);
+}
+
+/** The words of a text, or in a name in camelCase, in lower case and without a plural. */
+function wordsOf(text: string): Set<string> {
+  const plain = text.replace(/\{@\w+ ([^|}]+)[^}]*\}/g, "$1").replace(/([a-z])([A-Z])/g, "$1 $2");
+  return new Set(plain.toLowerCase().match(/[a-z0-9]+/g)?.map((word) => word.replace(/s$/, "")));
 }
 
 /** The names that a comment links to; links to a URL are not meant. */
