@@ -6,11 +6,11 @@
 /** The beginning of each program; one that runs uses nothing that is only declared here. */
 export const BEGINNING = `
 import {
-  accessLog, type Address, AllowedMethods, type Api, type App, type AppObject, bodies, Body, BodyIter,
+  accessLog, type Address, AllowedMethods, api, type Api, type App, type AppObject, bodies, Body, BodyIter,
   type BodyOut, buildUri, type Chunk, type ChunkedBody, ChunkedBodyIter, ChunkedEncoderStream, Client,
   Connection, ConnectionPool, type Connector, createFetch, fromFetchHandler, type HeaderDict, json,
   Latest, type Method, ProxyApp, repeat, reply, type Requester, retry, Router, Server, type Session,
-  SSLClient, SSLServer, terminationSignal, toFetchHandler, wrapApp,
+  SSLClient, SSLServer, terminationSignal, toFetchHandler, Validator, wrapApp,
 } from "@degu/degu";
 import type * as degu from "@degu/degu";
 import { Device, type InviteOptions, perPeer } from "@degu/degu/device";
@@ -633,6 +633,9 @@ new Server(address, fromFetchHandler({ fetch: (request: Request) => new Response
 const answer = await callApp(app, mkreq("GET", "/"));
 const again: App = () => answer;
 const made: App = () => answer.ok ? answer : reply(500);
+const checked = await new Validator(app).handle(request, session, api);
+const [status, , headers] = checked;
+const parts: [number, string, HeaderDict, BodyOut] = [status, checked[1], headers, checked[3]];
 `,
   "work that is repeated and tried again": `
 repeat((signal) => download(client, "/a", "/tmp/a", { signal }), { seconds: 5, signal });

@@ -1,5 +1,5 @@
 /** The public interface as its users see it: a name or type that changes fails here first. */
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { IsExact } from "@std/testing/types";
 import * as base from "@degu/degu/base";
 import * as client from "@degu/degu/client";
@@ -72,11 +72,14 @@ const COMPILER_OPTIONS = [
 /** The most wrong programs that may compile, whatever their number. */
 const MAX_COMPILING = 8;
 
-const moduleOf = (code: string) => `${BEGINNING}{\n${code}\n}\n`;
+const blockOf = (code: string) => `{\n${code}\n}\n`;
 
-/** Type-checks modules in a project of their own; returns the errors by the name of the module. */
+/**
+ * Type-checks programs as blocks of one module, in a project of its own; returns the errors by the
+ * name of the program.
+ */
 async function typeErrors(
-  modules: Readonly<Record<string, string>>,
+  programs: Readonly<Record<string, string>>,
   compilerOptions: object,
 ): Promise<Record<string, string>> {
   await using dir = await tempDir();
@@ -87,39 +90,43 @@ async function typeErrors(
       new URL(path, ROOT).href,
     ]),
   );
-  const paths = Object.keys(modules).map((_, i) => `${i}.ts`);
+  /** The name of the program at each line. */
+  const names = BEGINNING.split("\n").map(() => "the beginning").slice(1);
+  for (const [name, code] of Object.entries(programs)) {
+    for (const _ of blockOf(code).matchAll(/\n/g)) names.push(name);
+  }
   await fill(dir.path, {
     "deno.json": JSON.stringify({ imports, lock: false, compilerOptions }),
-    ...Object.fromEntries(Object.values(modules).map((code, i) => [paths[i], code])),
+    "programs.ts": BEGINNING + Object.values(programs).map(blockOf).join(""),
   });
-  const { stderr } = await runCommand([Deno.execPath(), "check", ...paths], {
+  const { stderr } = await runCommand([Deno.execPath(), "check", "programs.ts"], {
     cwd: dir.path,
     env: { NO_COLOR: "1" },
   });
-  const errors: Record<string, string> = {};
-  for (const [, error = "", path] of stderr.matchAll(/^(TS\d+ [^]*?)^ +at (\S+?):\d+:\d+$/gm)) {
-    const name = Object.keys(modules)[paths.indexOf(path!.replace(`file://${dir.path}/`, ""))];
-    errors[name ?? path!] ??= error;
-  }
   if (/^error: (?!Type checking failed)/m.test(stderr)) throw new Error(stderr);
+  const errors: Record<string, string> = {};
+  const all = stderr.matchAll(/^(TS\d+ [^]*?)^ {4}at (\S+?):(\d+):\d+$/gm);
+  for (const [, error, module = "", line] of all) {
+    const name = module.endsWith("/programs.ts") ? names[Number(line) - 1]! : module;
+    errors[name] = (errors[name] ?? "") + error;
+  }
   return errors;
 }
 
 Deno.test("what is wrong does not compile, and what is right does", async () => {
-  const modules: Record<string, string> = {};
+  const programs: Record<string, string> = { ...RIGHT };
   for (const [name, mistake, meant] of WRONG) {
-    modules[name] = moduleOf(mistake);
-    modules[`meant by ${name}`] = moduleOf(meant);
+    programs[name] = mistake;
+    programs[`meant by ${name}`] = meant;
   }
-  for (const [name, code] of Object.entries(RIGHT)) modules[name] = moduleOf(code);
   const mistakes = WRONG.flatMap(([name, , , error]) => error === undefined ? name : []);
   await Promise.all(COMPILER_OPTIONS.map(async (compilerOptions) => {
-    const errors = await typeErrors(modules, compilerOptions);
+    const errors = await typeErrors(programs, compilerOptions);
     const compiling = mistakes.filter((name) => !(name in errors));
     const unexpected = Object.entries(errors).filter(([name]) => !mistakes.includes(name));
     assertEquals({ compiling, unexpected }, { compiling: [], unexpected: [] });
   }));
-  assertEquals(WRONG.length - mistakes.length <= MAX_COMPILING, true);
+  assert(WRONG.length - mistakes.length <= MAX_COMPILING);
 });
 
 Deno.test("what is wrong and compiles ends with an error that names the mistake", async (t) => {
@@ -129,7 +136,7 @@ Deno.test("what is wrong and compiles ends with an error that names the mistake"
   );
   await eachRow(t, compiling, async (_name, mistake, [error, message]) => {
     const path = await Deno.makeTempFile({ dir: dir.path, suffix: ".ts" });
-    await Deno.writeTextFile(path, moduleOf(mistake));
+    await Deno.writeTextFile(path, BEGINNING + blockOf(mistake));
     const thrown = await assertRejects(() => import(`file://${path}`), Error);
     assertEquals(thrown.name, error);
     assertStringIncludes(thrown.message, message);
