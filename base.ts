@@ -34,7 +34,7 @@ export { Body } from "./base/body/body.ts";
 export type { BodyReadOptions } from "./base/body/body_state.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
 export { ChunkedBody } from "./base/body/chunked_body.ts";
-export { type Chunk, type ChunkExtension } from "./base/wire/chunk.ts";
+export type { Chunk } from "./base/wire/chunk.ts";
 export {
   type Bodies,
   bodies,

@@ -33,13 +33,20 @@ import {
 } from "./base/body/bodies.ts";
 import { copyOptions } from "./base/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
+import { Internal } from "./base/internal.ts";
 import type { HeaderDict } from "./base/wire/headers.ts";
 import { hideSecretsOf, INSPECT, inspectFields } from "./base/printable.ts";
 import type { Response } from "./base/app/message.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import type { Address } from "./base/address.ts";
 import { checkClientAddress, hostOf } from "./net/addresses.ts";
-import { type ConnectBounds, connectSocket, joinSignals, untilAborted } from "./net/connect.ts";
+import {
+  type ConnectedSocket,
+  connectSocket,
+  joinSignals,
+  type SocketMaker,
+  untilAborted,
+} from "./net/connect.ts";
 import {
   closeAfterResponse,
   closeOn,
@@ -83,46 +90,16 @@ export { ConnectionPool, type ConnectionPoolOptions } from "./net/connection_poo
 export { publicKey256 } from "./net/tls/certificate.ts";
 export { Response } from "./base/app/message.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
-export type { Bodies, BodyClasses, BodyIn, BodyOut } from "./base/body/bodies.ts";
+export type { BodyIn, BodyOut } from "./base/body/bodies.ts";
 export { Body } from "./base/body/body.ts";
-export type { BodyReadOptions } from "./base/body/body_state.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
-export type { BodyInput } from "./base/body/body_source.ts";
-export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
 export { ChunkedBody } from "./base/body/chunked_body.ts";
-export type { Chunk, ChunkExtension } from "./base/wire/chunk.ts";
 export type { HeaderDict, ReceivedHeaders } from "./base/wire/headers.ts";
 export type { Method } from "./base/wire/preamble.ts";
 export { ContentRange, Range } from "./base/wire/range.ts";
 export * from "./base/errors.ts";
 export type { Socket } from "./base/app/app.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
-
-/**
- * What makes a client's sockets, the only difference between the classes of clients.
- *
- * @internal
- */
-export interface SocketMaker {
-  /** The port that is left out of `host`. */
-  readonly defaultPort: number;
-  /** The names of the options that only clients with these sockets have. */
-  readonly moreOptions: readonly string[];
-  /** Connects a socket to the client's address. */
-  connect(address: Address, bounds: ConnectBounds): Promise<ConnectedSocket>;
-}
-
-/**
- * A socket, with the trust in its peer.
- *
- * @internal
- */
-export interface ConnectedSocket extends Socket {
-  /** Aborts once the peer is no longer trusted, which ends its connection. */
-  trust?: AbortSignal;
-  /** The reason why the peer may refuse this client, with advice. */
-  refusalHint?: string;
-}
 
 const PLAIN: SocketMaker = { defaultPort: 80, moreOptions: [], connect: connectSocket };
 
@@ -188,8 +165,9 @@ export class Client implements Requester, Connector {
    *
    * @internal
    */
-  constructor(address: Address, options: ClientOptions, sockets: SocketMaker);
-  constructor(address: Address, options: ClientOptions = {}, sockets: SocketMaker = PLAIN) {
+  constructor(address: Address, options: ClientOptions, given: Internal<SocketMaker>);
+  constructor(address: Address, options: ClientOptions = {}, given?: Internal<SocketMaker>) {
+    const sockets = Internal.read(given, PLAIN);
     this.#sockets = sockets;
     this.address = checkClientAddress(address);
     const known = [...CLIENT_OPTIONS, ...sockets.moreOptions];
@@ -314,8 +292,9 @@ export class Client implements Requester, Connector {
     }
   }
 
-  /** The output of `console.log` and `Deno.inspect`: all fields, without the secrets in headers. */
+  /** @internal */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
+    // All fields, without the secrets in headers.
     const { address, host, timeout, options: given } = this;
     const fields = { address, host, timeout, options: given };
     return inspectFields(this.constructor.name, fields, inspect, options);
@@ -411,27 +390,27 @@ export class SSLClient extends Client {
     sslctx: ClientSslctx | ClientSslconfig,
     address: Address,
     options: SSLClientOptions,
-    sockets: Omit<SocketMaker, "defaultPort">,
+    sockets: Internal<SocketMaker>,
   );
   constructor(
     sslctx: ClientSslctx | ClientSslconfig,
     address: Address,
     options: SSLClientOptions = {},
-    sockets?: Omit<SocketMaker, "defaultPort">,
+    sockets?: Internal<SocketMaker>,
   ) {
     const context = asClientSslctx(sslctx);
     const name = findSslHost(options?.sslHost, checkClientAddress(address), context);
-    super(address, options, {
+    const maker = Internal.read(sockets, {
       defaultPort: 443,
-      moreOptions: ["sslHost", ...sockets?.moreOptions ?? []],
-      connect: sockets?.connect ??
-        ((where, bounds) => connectTls(where, context, name, bounds)),
+      moreOptions: ["sslHost"],
+      connect: (where, bounds) => connectTls(where, context, name, bounds),
     });
+    super(address, options, new Internal(maker));
     this.sslctx = context;
     this.sslHost = name;
   }
 
-  /** The output of a client, with the options of TLS. */
+  /** @internal */
   override [INSPECT](
     inspect: (value: unknown, options?: unknown) => string,
     options: unknown,

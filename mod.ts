@@ -46,7 +46,6 @@ export {
   fromFetchHandler,
   type FromFetchHandlerOptions,
 } from "./web/from_fetch_handler.ts";
-export { type ChooseCookie } from "./web/headers.ts";
 export { toFetchHandler, type ToFetchHandlerOptions } from "./web/to_fetch_handler.ts";
 export { repeat, type RepeatOptions } from "./net/repeat.ts";
 export { terminationSignal } from "./net/termination.ts";

@@ -32,6 +32,7 @@ import { INSPECT, type Inspect } from "./base/printable.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { Deadline, startInterval } from "./net/deadline.ts";
 import { type Exchange, makeReport } from "./net/exchange_watch.ts";
+import { Internal } from "./base/internal.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import { startServer } from "./net/start_server.ts";
@@ -40,10 +41,15 @@ import { serveUntilSignal, type UntilSignalOptions } from "./net/until_signal.ts
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { ContextInForce, TlsListener } from "./net/tls/listener.ts";
 
-export { Request } from "./base/app/message.ts";
+export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
+export type { BodyIn, BodyOut } from "./base/body/bodies.ts";
+export type { HeaderDict, ReceivedHeaders } from "./base/wire/headers.ts";
+export type { Method } from "./base/wire/preamble.ts";
+export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
+export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
+export { Request, type ResponseTuple } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
 export * from "./base/errors.ts";
-export type * from "./base/app/app_types.ts";
 export type { Exchange, UntilSignalOptions };
 export type { ServerOptions } from "./net/server_options.ts";
 export type { Logger } from "./net/logger.ts";
@@ -126,12 +132,12 @@ export class Server implements AsyncDisposable {
    * @param listen Makes the listener.
    * @internal
    */
-  constructor(address: Address, app: App, options: ServerOptions, listen: Listen);
+  constructor(address: Address, app: App, options: ServerOptions, listen: Internal<Listen>);
   constructor(
     address: Address,
     app: App,
     options: ServerOptions = {},
-    listen: Listen = listenPlain,
+    listen?: Internal<Listen>,
   ) {
     this.options = Object.freeze(checkServerOptions(options));
     const {
@@ -161,7 +167,7 @@ export class Server implements AsyncDisposable {
       throw new TypeError("replaceSocket: needs Server.start(), since a constructor can't wait");
     }
     signal?.throwIfAborted();
-    this.#listener = listen(checkedAddress, this.#context);
+    this.#listener = Internal.read(listen, listenPlain)(checkedAddress, this.#context);
     if (signal !== undefined) {
       const close = () => this.close();
       signal.addEventListener("abort", close);
@@ -450,7 +456,8 @@ export class SSLServer extends Server {
     options: ServerOptions = {},
   ) {
     const context = new ContextInForce(asServerSslctx(sslctx));
-    super(address, app, options, (address, side) => new TlsListener(address, side, context));
+    const listen: Listen = (...given) => new TlsListener(...given, context);
+    super(address, app, options, new Internal(listen));
     this.#context = context;
   }
 

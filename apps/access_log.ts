@@ -4,7 +4,7 @@ import { type Session, userOf } from "../base/app/session.ts";
 import { checkFunction, copyOptions } from "../base/checks.ts";
 import type { Exchange } from "../server.ts";
 
-/** Options of an access log. */
+/** Whom the lines of an access log name. */
 export interface AccessLogOptions {
   /**
    * Returns the name of a session's peer, or `null`.

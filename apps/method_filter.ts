@@ -81,14 +81,7 @@ export class MethodFilter implements AppObject {
   readonly #methods: ReadonlySet<Method>;
   readonly #refusal: HeaderDict;
 
-  /**
-   * Wraps an app.
-   *
-   * @param app The app that gets the requests with an allowed method.
-   * @param methods The allowed methods.
-   * @throws {TypeError} if `app` is not an app, or a method is not a string.
-   * @throws {RangeError} if a method is not GET, HEAD, DELETE, PUT or POST.
-   */
+  /** @internal */
   constructor(app: App, methods: Iterable<Method>) {
     this.#app = readApp(app, "app");
     this.#methods = checkMethods(methods);

@@ -82,11 +82,7 @@ export class EmptyPreambleError extends ProtocolError {
   /** The name of the class. */
   override readonly name: string = "EmptyPreambleError";
 
-  /**
-   * Makes an error with the code `"EMPTY_PREAMBLE"`.
-   *
-   * @param message A description of the event.
-   */
+  /** @internal */
   constructor(message = "the peer closed the connection before the first byte of a message") {
     super("EMPTY_PREAMBLE", message);
   }
@@ -149,21 +145,12 @@ export class TlsError extends DeguError {
   /** The reason, in capitals: `"UNTRUSTED"`. Stable, unlike the message. */
   readonly code: TlsErrorCode;
 
-  /**
-   * Makes an error with a stable code, and with the underlying error as its cause.
-   *
-   * @param code The reason.
-   * @param message The problem, and what to do.
-   * @param options The underlying error, as `cause`.
-   */
+  /** @internal */
   constructor(code: TlsErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
   }
 }
-
-/** Why a body can't be read: `"TOO_LONG"`, it has more bytes than `maxBytes`. */
-export type BodyErrorCode = "TOO_LONG";
 
 /**
  * A body was used in a state that does not allow it, it is too long, or its source misbehaved.
@@ -182,16 +169,11 @@ export type BodyErrorCode = "TOO_LONG";
 export class BodyError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "BodyError";
-  /** The reason, in capitals, of an error that programs distinguish; else `null`. */
-  readonly code: BodyErrorCode | null;
+  /** `"TOO_LONG"` if the body has more bytes than `maxBytes`; else `null`. */
+  readonly code: "TOO_LONG" | null;
 
-  /**
-   * Makes an error, with the code of its reason if it has one.
-   *
-   * @param message The problem, and what to do.
-   * @param options The underlying error, as `cause`, and the code.
-   */
-  constructor(message: string, options?: ErrorOptions & { code?: BodyErrorCode }) {
+  /** @internal */
+  constructor(message: string, options?: ErrorOptions & { code?: "TOO_LONG" }) {
     super(message, options);
     this.code = options?.code ?? null;
   }
@@ -202,11 +184,7 @@ export class ConnectionClosedError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "ConnectionClosedError";
 
-  /**
-   * Makes an error that says that the connection is closed and, if known, why.
-   *
-   * @param message A description of the event.
-   */
+  /** @internal */
   constructor(message = "the connection is closed; make a new one with client.connect()") {
     super(message);
   }

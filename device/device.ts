@@ -24,7 +24,7 @@ import { type Peer, PeerStore, unknownPeer } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
 import { TrustSignals } from "./trust_signals.ts";
 
-/** Options of {@linkcode Device.open}. */
+/** What a device calls itself, and where it logs. */
 export interface DeviceOptions {
   /**
    * The name of the device, which its peers see too: 1 to 63 letters, digits, `-` and `_`, the
@@ -68,7 +68,7 @@ const RENEWAL_CHECK_MILLISECONDS = 60 * 60 * 1000;
  * ```
  */
 export class Device implements AsyncDisposable {
-  /** The name of the device. */
+  /** The name by which this device introduces itself to others. */
   readonly name: string;
   /** The absolute path of its directory. */
   readonly dir: string;

@@ -3,17 +3,18 @@
 import { type Address, addressText } from "../base/address.ts";
 import { checkNumber, checkObject } from "../base/checks.ts";
 import { DeguError, TlsError, type TlsErrorCode } from "../base/errors.ts";
+import { Internal } from "../base/internal.ts";
 import { quote } from "../base/quote.ts";
-import { type ClientOptions, type SocketMaker, SSLClient } from "../client.ts";
+import { type ClientOptions, SSLClient } from "../client.ts";
 import { checkClientAddress } from "../net/addresses.ts";
-import { joinSignals } from "../net/connect.ts";
+import { joinSignals, type SocketMaker } from "../net/connect.ts";
 import { withMessage } from "../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { checkAddresses } from "./pairing_addresses.ts";
 import type { Peer } from "./peer_store.ts";
 
-/** The options of a client of a peer. */
+/** How a client connects to a peer, and which headers each request has. */
 export interface DeviceClientOptions extends ClientOptions {
   /**
    * The addresses to try, instead of the stored ones.
@@ -66,10 +67,12 @@ export class DeviceClient extends SSLClient {
     }
     const [first] = addresses ?? peer.addresses;
     if (first === undefined) throw noAddress(peer);
-    super(services.identity.clientContext(peer), first, { ...others, sslHost: null }, {
-      moreOptions: ["connectTimeout"],
+    const sockets = new Internal<SocketMaker>({
+      defaultPort: 443,
+      moreOptions: ["sslHost", "connectTimeout"],
       connect: connectorOf(services, peer.id, addresses, connectTimeout),
     });
+    super(services.identity.clientContext(peer), first, { ...others, sslHost: null }, sockets);
   }
 }
 

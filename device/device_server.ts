@@ -4,6 +4,8 @@ import type { Address } from "../base/address.ts";
 import { type App, type AppObject, readApp } from "../base/app/app.ts";
 import { nameUser, Session, tieToTrust } from "../base/app/session.ts";
 import { checkObject, wrongType } from "../base/checks.ts";
+import { Internal } from "../base/internal.ts";
+import type { Listen } from "../net/listener.ts";
 import { identifyDevice } from "../identity/authority.ts";
 import type { ServerSslctx } from "../net/tls/context.ts";
 import { ContextInForce, TlsListener } from "../net/tls/listener.ts";
@@ -67,7 +69,7 @@ export class DeviceServer extends Server {
       address,
       forPeers(services, app),
       { ...options, logger },
-      (address, side) => new TlsListener(address, side, context),
+      new Internal<Listen>((...given) => new TlsListener(...given, context)),
     );
     this.#context = context;
     this.#services = services;

@@ -6,8 +6,10 @@ import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { checkFunction, checkNumber, copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../base/errors.ts";
+import { Internal } from "../base/internal.ts";
 import { pause } from "../base/pause.ts";
 import { type Authority, identifyDevice, readAuthority } from "../identity/authority.ts";
+import type { Listen } from "../net/listener.ts";
 import { checkSignal } from "../net/request_signal.ts";
 import { plainMessageOf, reworded } from "../net/thrown.ts";
 import { ContextInForce, TlsListener } from "../net/tls/listener.ts";
@@ -41,7 +43,7 @@ import type { Peer } from "./peer_store.ts";
 import { type Confirm, PlainPort } from "./plain_port.ts";
 import { hangUp, type Visit, Visits } from "./visits.ts";
 
-/** Options of an invitation. */
+/** Where, how and for how long another device can join. */
 export interface InviteOptions {
   /**
    * Where to listen for the other device: 1 to 6 IP addresses with a port, at which TLS is spoken,
@@ -272,7 +274,9 @@ export class Invitation implements AsyncDisposable {
       address,
       app,
       { ...options, timeout: HANDSHAKE_SECONDS },
-      (checked, side) => new TlsListener(checked, side, this.#context, PAIRING_PROTOCOL),
+      new Internal<Listen>((...given) =>
+        new TlsListener(...given, this.#context, PAIRING_PROTOCOL)
+      ),
     );
     this.#serve(encrypted);
     await encrypted.ready;

@@ -28,7 +28,7 @@ import {
 } from "./pairing_messages.ts";
 import type { Peer } from "./peer_store.ts";
 
-/** Options of joining. */
+/** What the two devices learn about each other when they are paired. */
 export interface JoinOptions {
   /** A name for the other device here, instead of its own name. */
   peerName?: string | undefined;

@@ -39,7 +39,7 @@ import {
 import type { Peer } from "./peer_store.ts";
 import { type Confirm, CONFIRM_SECONDS } from "./plain_port.ts";
 
-/** Options of joining by a number. */
+/** Who compares the number, and what the two devices learn about each other. */
 export interface JoinByNumberOptions extends JoinOptions {
   /** Asks whether the other device shows the same number. */
   confirm: Confirm;

@@ -10,7 +10,7 @@ import { fingerprintOf } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { TransferError } from "./transfer_error.ts";
 
-/** An entry of a directory. */
+/** A file, a directory or anything else that a directory lists. */
 export interface DirectoryEntry {
   /** The name, as it is on the disk: `escapeName` converts it to a component of a URI. */
   readonly name: string;
@@ -35,7 +35,7 @@ export interface DirectoryEntry {
  */
 export type OtherReason = "link" | "special" | "unreadable" | "name";
 
-/** An entry of a tree. */
+/** A file, a directory or anything else below the root of a tree. */
 export interface TreeEntry extends DirectoryEntry {
   /** The names from the root of the tree to the entry; the last one is `name`. */
   readonly path: readonly string[];

@@ -31,7 +31,7 @@ import { Root } from "./root.ts";
 import { UnfinishedFiles } from "./unfinished.ts";
 import type { Logger } from "../server.ts";
 
-/** Options of a {@linkcode FilesApp}, which without them serves files to GET and HEAD. */
+/** What a {@linkcode FilesApp} does beside serving files to GET and HEAD, and its limits. */
 export interface FilesOptions {
   /**
    * Whether a path with a trailing slash is answered with the directory's content as a JSON array.

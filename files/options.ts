@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { checkBoolean, checkFunction, copyOptions, wrongType } from "../base/checks.ts";
 import { checkSignal } from "../net/request_signal.ts";
 
-/** The progress of a transfer. */
+/** How far a transfer has got. */
 export interface TransferProgress {
   /** Bytes that this call has transferred so far. */
   readonly bytes: number;
@@ -50,7 +50,7 @@ export interface TransferOptions {
   modified?: Date | undefined;
 }
 
-/** The result of a transfer. */
+/** What a transfer has moved, and the digest of the file. */
 export interface TransferResult {
   /** Bytes that this call has transferred. */
   readonly bytes: number;

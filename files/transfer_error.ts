@@ -35,7 +35,7 @@ export type TransferErrorCode =
   | "BAD_NAME";
 
 /**
- * The error of a transfer that failed for a reason other than the connection or an argument.
+ * A transfer failed for a reason other than the connection or an argument.
  *
  * @example
  * ```ts
@@ -66,14 +66,7 @@ export class TransferError extends DeguError {
    */
   readonly needed: number | null;
 
-  /**
-   * Creates an error with a stable code, and the status of a response if a response is the reason.
-   *
-   * @param code Names the reason.
-   * @param message Says what happened.
-   * @param options The underlying error, as `cause`, the status of a response, and the bytes that
-   * don't fit.
-   */
+  /** @internal */
   constructor(
     code: TransferErrorCode,
     message: string,

@@ -87,7 +87,7 @@ export interface TreeOptions {
 }
 
 /**
- * An event of the copying of a tree.
+ * What happens while a tree is copied.
  *
  * - `"plan"`: once, when both trees have been compared. It has the number of files that are to be
  *   copied, and of their bytes.
@@ -121,7 +121,7 @@ export type TreeEvent =
     readonly at: "source" | "target";
   };
 
-/** The result of the copying of a tree. */
+/** What the copying of a tree has done. */
 export interface TreeResult {
   /** The number of files that were copied. */
   readonly files: number;

@@ -53,7 +53,7 @@ export interface DevicePki {
   readonly warnings: readonly string[];
 }
 
-/** Options of {@linkcode createDevicePki}. */
+/** Whether the files of an identity may be written. */
 export interface DevicePkiOptions {
   /**
    * Whether to make missing files and to replace a certificate that is due. With `false` nothing is

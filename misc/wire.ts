@@ -39,7 +39,7 @@ import { buildUri, checkUri, parseUri as parseUriText, type UriParts } from "../
 
 /** The parts of a request preamble. */
 export interface ParsedRequest {
-  /** The method. */
+  /** `GET`, `HEAD`, `DELETE`, `PUT` or `POST`. */
   method: Method;
   /** The request target. */
   uri: string;

@@ -530,8 +530,9 @@ export class Connection implements Disposable {
     this.close();
   }
 
-  /** The text for `console.log` and `Deno.inspect`, without the secrets in `baseHeaders`. */
+  /** @internal */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
+    // All but the secrets in `baseHeaders`.
     const { closed, baseHeaders, sock } = this;
     const shown = baseHeaders && hideSecrets(baseHeaders);
     return inspectFields("Connection", { closed, baseHeaders: shown, sock }, inspect, options);

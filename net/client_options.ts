@@ -67,7 +67,7 @@ export const CLIENT_OPTIONS: readonly string[] = [
   "signal",
 ];
 
-/** The options of a client, and the name of the server. */
+/** How a client connects over TLS: with the name of the server. */
 export interface SSLClientOptions extends ClientOptions {
   /**
    * The name that the server's certificate must be for; `null` for none. A DNS name is also sent to

@@ -1,6 +1,7 @@
 /** Connects, bounded by a time-out and a signal. */
 
 import { type Address, addressText, isUnixAddress, zoneOf } from "../base/address.ts";
+import type { Socket } from "../base/app/app.ts";
 import { pause } from "../base/pause.ts";
 import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
@@ -11,6 +12,28 @@ export interface ConnectBounds {
   /** Seconds, or `null`. */
   readonly timeout: number | null;
   readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * What makes a client's sockets, the only difference between the classes of clients.
+ */
+export interface SocketMaker {
+  /** The port that is left out of `host`. */
+  readonly defaultPort: number;
+  /** The names of the options that only clients with these sockets have. */
+  readonly moreOptions: readonly string[];
+  /** Connects a socket to the client's address. */
+  connect(address: Address, bounds: ConnectBounds): Promise<ConnectedSocket>;
+}
+
+/**
+ * A socket, with the trust in its peer.
+ */
+export interface ConnectedSocket extends Socket {
+  /** Aborts once the peer is no longer trusted, which ends its connection. */
+  trust?: AbortSignal;
+  /** The reason why the peer may refuse this client, with advice. */
+  refusalHint?: string;
 }
 
 /** The advice for an error, by its code. */

@@ -7,7 +7,7 @@ import { standardLogger } from "./logger.ts";
 import { checkSignal } from "./request_signal.ts";
 import { messageOf } from "./thrown.ts";
 
-/** Options of {@linkcode repeat}. */
+/** When an action runs again, and until when. */
 export interface RepeatOptions {
   /** Seconds between the end of a run and the next one, above 0. */
   seconds: number;

@@ -7,7 +7,7 @@ import { copyOptions, wrongType } from "../base/checks.ts";
 import { MAX_INTERVAL } from "./deadline.ts";
 import type { Transport } from "./transport.ts";
 
-/** Options of one request. */
+/** The limits of one request, beside those of its client. */
 export interface RequestOptions {
   /**
    * Aborts the request until the response's body is consumed, or the response has arrived without a

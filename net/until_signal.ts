@@ -3,7 +3,7 @@
 import { checkArray, checkString, copyOptions } from "../base/checks.ts";
 import { checkTimeout, MAX_INTERVAL } from "./deadline.ts";
 
-/** Options of `serveUntilSignal()`. */
+/** Which signals end a server, and how long requests in flight may then take. */
 export interface UntilSignalOptions {
   /**
    * The signals that end serving.

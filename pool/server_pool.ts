@@ -18,7 +18,7 @@ import type { AppSource, Service } from "../worker/server_worker.ts";
 export interface PoolExport {
   /** The absolute URL of the module: `import.meta.resolve("./app.ts")`. */
   module: string | URL;
-  /** The name of the export. */
+  /** The name by which the module exports it. */
   name: string;
 }
 
@@ -29,10 +29,10 @@ export interface PoolApp extends PoolExport {
    * `[]` stands for no arguments. If left out, the export is the app itself. The arguments are
    * cloned.
    */
-  args?: unknown[] | undefined;
+  args?: readonly unknown[] | undefined;
 }
 
-/** Options of a pool. */
+/** How many workers serve, and with which options. */
 export interface PoolOptions {
   /**
    * The number of workers, 1 to 256. A Unix socket has a single worker.
@@ -42,7 +42,7 @@ export interface PoolOptions {
   workers?: number | undefined;
   /** The trusted clients and the identity of the server; if left out, the connections are plain. */
   sslconfig?: ServerSslconfig | undefined;
-  /** The options of the server in each worker: limits apply to each worker. */
+  /** What each worker passes to its server: limits apply to each worker. */
   server?: Omit<ServerOptions, "logger" | "onExchange" | "signal" | "replaceSocket"> | undefined;
   /**
    * The logger for all workers; `console` works.

@@ -15,7 +15,7 @@ import type { Request as AppRequest, ResponseTuple } from "../base/app/message.t
 import type { Session } from "../base/app/session.ts";
 import type { Body } from "../base/body/body.ts";
 import type { ChunkedBody } from "../base/body/chunked_body.ts";
-import { type ChooseCookie, dictOf, headersOf, quoteUrl } from "./headers.ts";
+import { dictOf, headersOf, quoteUrl } from "./headers.ts";
 import { bodyOfBytes, PieceStream, streamedBody, StreamPieces } from "./streams.ts";
 
 /** The second argument of a fetch-style handler. In Hono it is the `env` of the context. */
@@ -37,7 +37,7 @@ export type FetchHandler = (
   info: FetchHandlerInfo,
 ) => globalThis.Response | Promise<globalThis.Response>;
 
-/** Options of {@linkcode fromFetchHandler}. */
+/** How the messages of an app become those of the Fetch standard, and back. */
 export interface FromFetchHandlerOptions {
   /**
    * The origin of the URLs of requests, such as `"https://device.local"`.
@@ -50,7 +50,7 @@ export interface FromFetchHandlerOptions {
    *
    * @default {several are an error}
    */
-  chooseCookie?: ChooseCookie | undefined;
+  chooseCookie?: ((cookies: readonly string[]) => string) | undefined;
   /**
    * The number of bytes to read and discard from a request's body that the handler left unread when
    * it responded with a status below 400, or `Infinity`. If more bytes are left, the session ends

@@ -42,7 +42,7 @@ interface PeerInfo {
   readonly remoteAddr?: Deno.Addr | undefined;
 }
 
-/** Options of {@linkcode toFetchHandler}. */
+/** Who learns of errors that no response can report. */
 export interface ToFetchHandlerOptions {
   /**
    * Gets errors that occur after the response was made, such as a value in `session.store` that

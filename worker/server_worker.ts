@@ -6,8 +6,9 @@
 import { type MessagePort, workerData } from "node:worker_threads";
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
+import { Internal } from "../base/internal.ts";
 import { typeName } from "../base/quote.ts";
-import { PlainListener, type PortSharing } from "../net/listener.ts";
+import { type Listen, PlainListener, type PortSharing } from "../net/listener.ts";
 import { LEVELS, type Logger } from "../net/logger.ts";
 import type { ServerOptions } from "../net/server_options.ts";
 import { buildServerSslctx, type ServerSslconfig } from "../net/tls/context.ts";
@@ -127,11 +128,12 @@ export class WorkerServer {
     const { options, levels } = this.#service!;
     const logger = this.#makeLogger(levels);
     const given = { ...options, logger, onExchange: this.#onExchange };
-    const server = new Server(address, this.#app!, given, (address, side) => {
+    const listen: Listen = (address, side) => {
       if (this.#context === null) return new PlainListener(address, side.logger, sharing);
       this.#listener = new TlsListener(address, side, this.#context, null, sharing);
       return this.#listener;
-    });
+    };
+    const server = new Server(address, this.#app!, given, new Internal(listen));
     this.#server = server;
     await server.ready;
     this.#serving = server.serveForever();

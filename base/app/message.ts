@@ -137,7 +137,7 @@ export class Response<B extends BodyOut = BodyIn> {
     yield this.body;
   }
 
-  /** The text for `console.log` and `Deno.inspect`. */
+  /** @internal */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { status, reason, headers, body } = this;
     return inspectFields("Response", { status, reason, headers, body }, inspect, options);
@@ -176,7 +176,7 @@ export function receivedBody(body: BodyOut): NonNullable<BodyIn> {
  * ```
  */
 export class Request {
-  /** The method. */
+  /** `GET`, `HEAD`, `DELETE`, `PUT` or `POST`. */
   readonly method: Method;
   /** The request target as it was sent. */
   readonly uri: string;
@@ -193,17 +193,7 @@ export class Request {
   /** The text after the `?`, neither parsed nor decoded; `null` if there is no `?`. */
   readonly query: string | null;
 
-  /**
-   * Makes a request from its parts; nothing is checked here.
-   *
-   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
-   * @param uri The request target as it was sent.
-   * @param headers The headers by lower-case name.
-   * @param body The body, or `null` for none.
-   * @param mount The components of the path that were shifted away.
-   * @param path The components that are left.
-   * @param query The text after the `?`, or `null`.
-   */
+  /** @internal */
   constructor(
     method: Method,
     uri: string,
@@ -244,7 +234,7 @@ export class Request {
     return buildUri(this.path, this.query);
   }
 
-  /** The text for `console.log` and `Deno.inspect`. */
+  /** @internal */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { method, uri, headers, body, mount, path, query } = this;
     const fields = { method, uri, headers, body, mount, path, query };

@@ -12,7 +12,7 @@ export interface PeerAuthority {
   /** The SHA-256 of the SubjectPublicKeyInfo: `AB:CD:…`. */
   readonly publicKey256: string;
   /** The certificate itself, in DER. */
-  readonly raw: Uint8Array;
+  readonly raw: Uint8Array<ArrayBuffer>;
 }
 
 /** A peer's verified certificate. */
@@ -41,7 +41,7 @@ export interface PeerCertificate {
   /** The last moment at which the certificate is valid. */
   readonly validTo: Date;
   /** The certificate itself, in DER. */
-  readonly raw: Uint8Array;
+  readonly raw: Uint8Array<ArrayBuffer>;
 }
 
 /** Counts an answered request; returns the new count. For servers. */

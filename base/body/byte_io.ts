@@ -20,7 +20,7 @@ export interface AheadSource extends ByteSource {
 /** A sink of bytes: a connection, a file, or any other object with this method. */
 export interface ByteSink {
   /**
-   * Writes bytes. The bytes are valid only until the promise settles, and their buffer must not be
+   * Writes bytes, which are valid only until the promise settles, and whose buffer must not be
    * transferred. If the promise resolves to a number, that many bytes were written, and the rest is
    * passed again.
    */

@@ -89,7 +89,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    *
    * @throws {BodyError} if the body is in use, has failed, or its last chunk was read before.
    */
-  async readChunk(): Promise<Chunk> {
+  async readChunk(): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
     this.#state.beginChunk();
     const chunk = await this.#state.fromSource(this.#reader.nextChunk());
     this.#state.end(this.#reader.done);
@@ -189,7 +189,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   /**
    * Iterates over the chunks, the empty last one included. Leaving the loop early cancels the rest.
    */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Chunk, void, void> {
+  async *[Symbol.asyncIterator](): AsyncGenerator<Chunk<Uint8Array<ArrayBuffer>>, void, void> {
     this.#state.beginWhole("iterate");
     try {
       while (!this.#reader.done) {

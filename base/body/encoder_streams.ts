@@ -43,7 +43,7 @@ function checkLength(
  * import { assertEquals } from "@std/assert";
  *
  * const stream = new Blob(["hello"]).stream().pipeThrough(new LengthEncoderStream(5));
- * const text = await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).text();
+ * const text = await new Response(stream).text();
  * assertEquals(text, "hello");
  * ```
  */
@@ -88,11 +88,12 @@ export class LengthDecoderStream extends TransformStream<Uint8Array, Uint8Array>
  *
  * const stream = ReadableStream.from([new TextEncoder().encode("hello")])
  *   .pipeThrough(new ChunkedEncoderStream());
- * const text = await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).text();
+ * const text = await new Response(stream).text();
  * assertEquals(text, "5\r\nhello\r\n0\r\n\r\n");
  * ```
  */
-export class ChunkedEncoderStream extends TransformStream<Uint8Array | Chunk, Uint8Array> {
+export class ChunkedEncoderStream
+  extends TransformStream<Uint8Array | Chunk, Uint8Array<ArrayBuffer>> {
   /**
    * Makes the stream, which errors at a chunk that can't be sent or that follows the last chunk.
    */
@@ -131,7 +132,8 @@ export class ChunkedEncoderStream extends TransformStream<Uint8Array | Chunk, Ui
  * assertEquals(extensions, [["key", "value"], null]);
  * ```
  */
-export class ChunkedDecoderStream extends TransformStream<Uint8Array, Chunk> {
+export class ChunkedDecoderStream
+  extends TransformStream<Uint8Array, Chunk<Uint8Array<ArrayBuffer>>> {
   /** Makes the stream. */
   constructor() {
     const walker = new ChunkWalker();

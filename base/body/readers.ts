@@ -109,7 +109,7 @@ export class ChunkedReader implements BodyReader {
   /**
    * Reads a whole chunk. The last chunk is returned only after the source has confirmed its end.
    */
-  async nextChunk(): Promise<Chunk> {
+  async nextChunk(): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
     await this.#nextFraming();
     const { size, extension } = this.#scanner.header;
     const data = await this.#nextData(size);

@@ -7,11 +7,11 @@ import { quote, typeName } from "../quote.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
 import { allows, EXTENSION_KEY, EXTENSION_VALUE } from "./tables.ts";
 
-/** A chunk's extension, or `null` if it has none. */
-export type ChunkExtension = readonly [key: string, value: string] | null;
-
-/** A chunk: its extension and its data; the last one of a body has empty data. */
-export type Chunk = readonly [extension: ChunkExtension, data: Uint8Array];
+/** An extension, or `null`, and the data that follows; the last chunk of a body has empty data. */
+export type Chunk<Data extends Uint8Array = Uint8Array> = readonly [
+  extension: readonly [key: string, value: string] | null,
+  data: Data,
+];
 
 /** The contents of the line before a chunk's data. */
 export interface ChunkHeader {
@@ -127,7 +127,7 @@ function formatExtension(extension: readonly [string, string]): string {
 }
 
 /** Formats a whole chunk to send, unless its data has lost bytes since its line was formatted. */
-export function encodeChunk({ line, size, data }: SendableChunk): Uint8Array {
+export function encodeChunk({ line, size, data }: SendableChunk): Uint8Array<ArrayBuffer> {
   checkUnchanged(data, size);
   const bytes = new Uint8Array(line.length + data.length + 2);
   bytes.set(line);

@@ -51,7 +51,7 @@ export class Range {
     this.stop = stop;
   }
 
-  /** Marks ranges of every copy of this package. */
+  /** @internal */
   get [RANGE_BRAND](): true {
     return true;
   }
@@ -133,7 +133,7 @@ export class ContentRange {
     this.total = total;
   }
 
-  /** Marks content ranges of every copy of this package. */
+  /** @internal */
   get [CONTENT_RANGE_BRAND](): true {
     return true;
   }

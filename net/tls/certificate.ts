@@ -51,7 +51,7 @@ export interface Certificate {
   readonly purposes: readonly string[] | null;
   /** Whether the key may sign a handshake; true without the extension. */
   readonly maySign: boolean;
-  readonly raw: Uint8Array;
+  readonly raw: Uint8Array<ArrayBuffer>;
   /** The SubjectPublicKeyInfo, in DER. */
   readonly publicKey: Uint8Array;
   /** The SHA-256 of the whole certificate: `AB:CD:…`. */

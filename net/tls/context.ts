@@ -96,7 +96,7 @@ export interface Sslctx {
   readonly warnings: readonly string[];
 }
 
-/** A client's context. Only {@linkcode buildClientSslctx} makes one. */
+/** What a client trusts, and its identity: read and checked by {@linkcode buildClientSslctx}. */
 export interface ClientSslctx extends Sslctx {
   /** The server's certificate is verified. */
   readonly verify: true;
@@ -104,7 +104,7 @@ export interface ClientSslctx extends Sslctx {
   readonly checkHostname: boolean;
 }
 
-/** A server's context. Only {@linkcode buildServerSslctx} makes one. */
+/** What a server trusts, and its identity: read and checked by {@linkcode buildServerSslctx}. */
 export interface ServerSslctx extends Sslctx {
   /** Whether clients need a certificate, which is then verified. */
   readonly verify: boolean;

@@ -4,6 +4,7 @@
 
 import type { App, Socket } from "@degu/internal/base/app/app.ts";
 import type { Address } from "@degu/internal/base/address.ts";
+import { Internal } from "@degu/internal/base/internal.ts";
 import type { Accepted, Listener } from "@degu/internal/net/listener.ts";
 import { type Logger, Server, type ServerOptions } from "@degu/degu/server";
 import { failAtBugs } from "../support/bugs.ts";
@@ -163,7 +164,7 @@ export class MemoryServer extends Server {
   constructor(app: App, onExchange?: ServerOptions["onExchange"], logger: Logger = quiet) {
     const memory = new MemoryListener();
     const limits = { timeout: null, maxConnections: Infinity, maxRequests: Infinity };
-    super(["127.0.0.1", 1], app, { ...limits, logger, onExchange }, () => memory);
+    super(["127.0.0.1", 1], app, { ...limits, logger, onExchange }, new Internal(() => memory));
     this.#memory = memory;
     this.#serving = this.serveForever();
   }

@@ -1,5 +1,5 @@
 /** The public interface as its users see it: a name or type that changes fails here first. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { IsExact } from "@std/testing/types";
 import * as base from "@degu/degu/base";
 import * as client from "@degu/degu/client";
@@ -9,6 +9,11 @@ import * as misc from "@degu/degu/misc";
 import * as pool from "@degu/degu/pool";
 import * as server from "@degu/degu/server";
 import * as all from "@degu/degu";
+import { runCommand } from "@degu/testing/commands.ts";
+import { fill, tempDir } from "@degu/testing/directories.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { readConfiguration, ROOT } from "@degu/testing/tree.ts";
+import { BEGINNING, RIGHT, WRONG } from "./programs.rows.ts";
 
 const entries: Record<string, [entry: object, names: string]> = {
   base: [
@@ -56,6 +61,111 @@ Deno.test("@degu/degu exports base, client and server, what apps are made of, an
     "fromFetchHandler isTransient json repeat reply retry terminationSignal toFetchHandler wrapApp";
   const names = [...Object.keys({ ...base, ...client, ...server }), ...own.split(" ")];
   assertEquals(Object.keys(all).toSorted(), names.toSorted());
+});
+
+/** The compiler options of a project that has none, and the stricter ones that change what fits. */
+const COMPILER_OPTIONS = [
+  {},
+  { exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
+];
+
+/** The most wrong programs that may compile, whatever their number. */
+const MAX_COMPILING = 8;
+
+const blockOf = (code: string) => `{\n${code}\n}\n`;
+
+/**
+ * Type-checks programs as blocks of one module, in a project of its own; returns the errors by the
+ * name of the program.
+ */
+async function typeErrors(
+  programs: Readonly<Record<string, string>>,
+  compilerOptions: object,
+): Promise<Record<string, string>> {
+  await using dir = await tempDir();
+  const { exports } = await readConfiguration();
+  const imports = Object.fromEntries(
+    Object.entries(exports).map(([name, path]) => [
+      name.replace(/^\./, "@degu/degu"),
+      new URL(path, ROOT).href,
+    ]),
+  );
+  /** The name of the program at each line. */
+  const names = BEGINNING.split("\n").map(() => "the beginning").slice(1);
+  for (const [name, code] of Object.entries(programs)) {
+    for (const _ of blockOf(code).matchAll(/\n/g)) names.push(name);
+  }
+  await fill(dir.path, {
+    "deno.json": JSON.stringify({ imports, lock: false, compilerOptions }),
+    "programs.ts": BEGINNING + Object.values(programs).map(blockOf).join(""),
+  });
+  const { stderr } = await runCommand([Deno.execPath(), "check", "programs.ts"], {
+    cwd: dir.path,
+    env: { NO_COLOR: "1" },
+  });
+  if (/^error: (?!Type checking failed)/m.test(stderr)) throw new Error(stderr);
+  const errors: Record<string, string> = {};
+  const all = stderr.matchAll(/^(TS\d+ [^]*?)^ {4}at (\S+?):(\d+):\d+$/gm);
+  for (const [, error, module = "", line] of all) {
+    const name = module.endsWith("/programs.ts") ? names[Number(line) - 1]! : module;
+    errors[name] = (errors[name] ?? "") + error;
+  }
+  return errors;
+}
+
+Deno.test("what is wrong does not compile, and what is right does", async () => {
+  const programs: Record<string, string> = { ...RIGHT };
+  for (const [name, mistake, meant] of WRONG) {
+    programs[name] = mistake;
+    programs[`meant by ${name}`] = meant;
+  }
+  const mistakes = WRONG.flatMap(([name, , , error]) => error === undefined ? name : []);
+  await Promise.all(COMPILER_OPTIONS.map(async (compilerOptions) => {
+    const errors = await typeErrors(programs, compilerOptions);
+    const compiling = mistakes.filter((name) => !(name in errors));
+    const unexpected = Object.entries(errors).filter(([name]) => !mistakes.includes(name));
+    assertEquals({ compiling, unexpected }, { compiling: [], unexpected: [] });
+  }));
+  assert(WRONG.length - mistakes.length <= MAX_COMPILING);
+});
+
+Deno.test("what is wrong and compiles ends with an error that names the mistake", async (t) => {
+  await using dir = await tempDir();
+  const compiling = WRONG.flatMap(([name, mistake, , error]) =>
+    error === undefined ? [] : [[name, mistake, error]] as const
+  );
+  await eachRow(t, compiling, async (_name, mistake, [error, message]) => {
+    const path = await Deno.makeTempFile({ dir: dir.path, suffix: ".ts" });
+    await Deno.writeTextFile(path, BEGINNING + blockOf(mistake));
+    const thrown = await assertRejects(() => import(`file://${path}`), Error);
+    assertEquals(thrown.name, error);
+    assertStringIncludes(thrown.message, message);
+  });
+});
+
+Deno.test("an argument behind the options is ignored, also by what speaks TLS", async () => {
+  const refuse = () => {
+    throw new Error("this was called");
+  };
+  const sockets = { defaultPort: 1, moreOptions: ["more"], connect: refuse };
+  const app = () => all.reply(200);
+  await using plain = Reflect.construct(all.Server, [["127.0.0.1", 0], app, {}, refuse]);
+  plain.serveForever();
+  await using pki = await misc.TempPKI.create();
+  await using tls = Reflect.construct(all.SSLServer, [
+    ...[pki.serverSslconfig, ["127.0.0.1", 0], app, {}],
+    refuse,
+  ]);
+  tls.serveForever();
+  await tls.ready;
+  const clients: all.Client[] = [
+    Reflect.construct(all.Client, [plain.address, {}, sockets]),
+    Reflect.construct(all.SSLClient, [pki.clientSslconfig, tls.address, {}, sockets]),
+  ];
+  for (const client of clients) {
+    assertEquals(client.host, base.formatAddress(client.address));
+    assertEquals((await client.request("GET", "/")).status, 200);
+  }
 });
 
 type AllTrue<Checks extends readonly true[]> = Checks;
@@ -130,182 +240,6 @@ export type OfApps = AllTrue<[
     [appmap: all.AppMap | all.AppEntries | all.AppRecord]
   >,
 ]>;
-
-/** Received headers can be sent on, and a header that may be missing is `undefined` in types, too. */
-export function forward({ headers }: server.Request): base.HeaderDict[] {
-  // @ts-expect-error: a header may be missing
-  headers["x-none"].toString();
-  // @ts-expect-error: received headers stay as they are
-  headers["x-new"] = "a";
-  return [headers, { ...headers, via: "a", "x-none": undefined }];
-}
-
-/**
- * A router of apps and of what is below them needs no annotation, and each app knows its arguments.
- */
-export function routes(app: server.App): all.Router[] {
-  return [
-    new all.Router([["a", app], ["b", [[null, app], ["c", (request) => [
-      200,
-      request.method,
-      {},
-      null,
-    ]]]], ["d", new Map([["e", app]])]]),
-    new all.Router([]),
-    new all.Router(new Map([["a", app]])),
-    // @ts-expect-error: a number is no app
-    new all.Router([["a", 5]]),
-    // @ts-expect-error: a number is no key
-    new all.Router([[5, app]]),
-    // @ts-expect-error: an app alone is no entry
-    new all.Router([app]),
-  ];
-}
-
-/** The answer of a validator can be indexed and destructured. */
-export async function validated(
-  validator: all.Validator,
-  ...asked: Parameters<all.Validator["handle"]>
-): Promise<[number, string, base.HeaderDict, base.BodyOut]> {
-  const answer = await validator.handle(...asked);
-  const [status, , headers] = answer;
-  return [status, answer[1], headers, answer[3]];
-}
-
-/** A connection's wrapper, as the original's documents show it. */
-class WrappedConnection {
-  readonly conn: client.Connection;
-  constructor(conn: client.Connection) {
-    this.conn = conn;
-  }
-  get closed(): boolean {
-    return this.conn.closed;
-  }
-  close(): void {
-    this.conn.close();
-  }
-  request(
-    method: base.Method,
-    uri: string,
-    headers: base.HeaderDict,
-    body: base.BodyOut,
-  ): Promise<client.Response> {
-    return this.conn.request(method, uri, headers, body);
-  }
-}
-
-/** Whatever makes requests, or connections, has its type by its shape. */
-export function wrappers(given: client.Client): unknown[] {
-  const connector = { connect: async () => new WrappedConnection(await given.connect()) };
-  const requester: client.Requester = {
-    request: (method, uri, headers = {}, body = null) => given.request(method, uri, headers, body),
-  };
-  return [
-    new all.ProxyApp(connector),
-    new all.ProxyApp(requester),
-    all.createFetch(connector),
-    all.createFetch(requester),
-    connector.connect().then((conn) => all.createFetch(conn)),
-    files.download(connector, "/a", "/tmp/a"),
-    files.uploadTree(requester, "/tmp/a", "/"),
-    given.connect({ signal: new AbortController().signal, bodies: base.bodies }),
-    given.connect(base.bodies, { signal: new AbortController().signal }),
-    given.connect(undefined, {}),
-    files.downloadTree(given, ["photos"], new URL("file:///tmp/photos")),
-    files.upload(given, new URL("file:///tmp/a"), ["photos", "a"] as const),
-    // @ts-expect-error: the directory and the names are swapped
-    files.downloadTree(given, "/tmp/photos", ["photos"]),
-    // @ts-expect-error: a URL is no URI
-    files.download(given, new URL("file:///tmp/a"), "/a"),
-    // @ts-expect-error: it makes neither requests nor connections
-    all.createFetch({ fetch }),
-    // @ts-expect-error: a wrapper that can't be closed
-    new all.ProxyApp({ connect: () => Promise.resolve(requester) }),
-  ];
-}
-
-/** Classes of bodies have the members of those of this package, and need no more. */
-class CountedBody implements Pick<base.Body, keyof base.Body> {
-  readonly inner: base.Body;
-  readonly chunked = false;
-  readonly contentLength: number;
-  constructor(source: base.BodyInput, contentLength: number) {
-    this.inner = new base.Body(source, contentLength);
-    this.contentLength = contentLength;
-  }
-  get used() {
-    return this.inner.used;
-  }
-  get readable() {
-    return this.inner.readable;
-  }
-  read = (size?: number) => this.inner.read(size);
-  bytes: base.Body["bytes"] = (options) => this.inner.bytes(options);
-  text: base.Body["text"] = (options) => this.inner.text(options);
-  json: base.Body["json"] = (options) => this.inner.json(options);
-  writeTo: base.Body["writeTo"] = (sink) => this.inner.writeTo(sink);
-  cancel = (reason?: unknown) => this.inner.cancel(reason);
-  [Symbol.asyncIterator] = () => this.inner[Symbol.asyncIterator]();
-  [Symbol.asyncDispose] = () => this.inner[Symbol.asyncDispose]();
-}
-
-export function counted(address: base.Address, sock: client.Socket): unknown[] {
-  const bodies = { ...base.bodies, Body: CountedBody };
-  return [
-    new client.Client(address, { bodies }),
-    new client.Client(address).connect(bodies),
-    new client.Connection(sock, null, bodies),
-    // @ts-expect-error: a class without the members
-    new client.Client(address, { bodies: { ...base.bodies, Body: Blob } }),
-  ];
-}
-
-/** Another machine reaches a device at an address and a port, and at no Unix socket. */
-export function invitations(
-  host: base.HostAddress,
-  scoped: base.ScopedAddress,
-  any: base.Address,
-): device.InviteOptions[] {
-  return [
-    { listen: [host, scoped, ["127.0.0.1", 0]], serving: [host, scoped, ["fe80::1", 80, 0, 2]] },
-    // @ts-expect-error: a Unix socket
-    { listen: ["/run/a.socket"] },
-    // @ts-expect-error: a Unix socket
-    { serving: ["/run/a.socket"] },
-    // @ts-expect-error: an abstract name
-    { listen: [new Uint8Array([0, 97])] },
-    // @ts-expect-error: an abstract name
-    { serving: [new Uint8Array([0, 97])] },
-    // @ts-expect-error: it may be one of them
-    { listen: [any] },
-    // @ts-expect-error: it may be one of them
-    { serving: [any] },
-  ];
-}
-
-/** Paths that are always there are strings, whatever they are needed for. */
-export async function paths(clientPki: boolean): Promise<string[]> {
-  const both = await misc.TempPKI.create();
-  const named: misc.TempClientPKI = await misc.TempPKI.create({ clientPki: true, names: ["a"] });
-  const anonymous = await misc.TempPKI.create({ clientPki: false });
-  const either: misc.TempPKI = await misc.TempPKI.create({ clientPki });
-  // @ts-expect-error: there is no certificate of a client
-  const missing: string = anonymous.clientSslconfig.certFile;
-  // @ts-expect-error: there may be none
-  const absent: string = either.serverSslconfig.caFile;
-  const { certFile, keyFile } = named.clientSslconfig;
-  return [
-    ...[
-      missing,
-      absent,
-      certFile,
-      keyFile,
-      both.serverSslconfig.caFile,
-      named.clientSslconfig.caFile,
-    ],
-    ...[anonymous.anonymousServerSslconfig.certFile, either.serverSslconfig.keyFile],
-  ];
-}
 
 export type OfWeb = AllTrue<[
   IsExact<ReturnType<typeof all.createFetch>, typeof fetch>,

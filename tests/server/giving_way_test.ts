@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Body, BodyIter, ConnectionClosedError } from "@degu/degu/base";
 import { type App, type Exchange, Server, type ServerOptions } from "@degu/degu/server";
+import { Internal } from "@degu/internal/base/internal.ts";
 import { recordIntervals, stopClock } from "@degu/testing/clock.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { appOf, askThread, servePool } from "@degu/testing/pools.ts";
@@ -62,7 +63,7 @@ function start(app: App, options: ServerOptions = {}) {
   const logger = new RecordingLogger();
   const listener = new MemoryListener();
   const all = { maxConnections: 1, timeout: TIMEOUT, logger, ...options };
-  const server = new Server(["127.0.0.1", 1], app, all, () => listener);
+  const server = new Server(["127.0.0.1", 1], app, all, new Internal(() => listener));
   const serving = server.serveForever();
   return {
     server,

@@ -1,6 +1,7 @@
 /** Which connections get a slot of a server, and what becomes of the others; server_test.ts has how it ends. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type App, type ResponseTuple, Server, type Session } from "@degu/degu/server";
+import { Internal } from "@degu/internal/base/internal.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
@@ -140,7 +141,12 @@ Deno.test("a server that onConnect closes or shuts down closes that connection, 
 async function holdSlot(app: App = ok) {
   const listener = new MemoryListener();
   const logger = new RecordingLogger();
-  const server = new Server(["127.0.0.1", 1], app, { maxConnections: 1, logger }, () => listener);
+  const server = new Server(
+    ["127.0.0.1", 1],
+    app,
+    { maxConnections: 1, logger },
+    new Internal(() => listener),
+  );
   const serving = server.serveForever();
   await turns(10);
   const first = new RecordingSocket();
