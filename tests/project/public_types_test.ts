@@ -32,7 +32,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   device: [
     device,
-    "BodyError ConnectionClosedError DeguError Device DeviceServer EmptyPreambleError Invitation ProtocolError TlsError createDevicePki peerId peerOf perPeer",
+    "BodyError ConnectionClosedError DeguError Device DeviceError DeviceServer EmptyPreambleError Invitation PairingError ProtocolError TlsError createDevicePki peerId peerOf perPeer",
   ],
   pool: [
     pool,
@@ -283,6 +283,44 @@ export function invitations(
   ];
 }
 
+/** Each code of an error of devices has its case, and none is forgotten. */
+export function advice({ code }: device.PairingError, other: device.DeviceError): string[] {
+  const of = (): string => {
+    switch (code) {
+      case "NOT_A_LINE":
+      case "GARBLED":
+        return "copy the line again";
+      case "OLDER":
+      case "NEWER":
+        return "update";
+      case "EXPIRED":
+      case "NOT_OPEN":
+      case "ANSWER_LOST":
+        return "invite again";
+      case "OWN":
+      case "NAME_TAKEN":
+        return "choose another";
+      case "UNREACHABLE":
+      case "BUSY":
+      case "NOT_CONFIRMED":
+        return "try again";
+      case "REFUSED":
+      case "BAD_ANSWER":
+        return "see the log";
+    }
+  };
+  switch (other.code) {
+    case "FORGOTTEN":
+    case "NO_ADDRESS":
+    case "UNREACHABLE":
+    case "CLOSED":
+      return [of(), other.code];
+      // @ts-expect-error: no such code
+    case "LOST":
+      return [];
+  }
+}
+
 /** Paths that are always there are strings, whatever they are needed for. */
 export async function paths(clientPki: boolean): Promise<string[]> {
   const both = await misc.TempPKI.create();
@@ -343,6 +381,9 @@ export type OfTools = AllTrue<[
     typeof device.createDevicePki,
     (dir: string, name: string, options?: device.DevicePkiOptions) => Promise<device.DevicePki>
   >,
+  IsExact<device.PairingError["code"], device.PairingErrorCode>,
+  IsExact<device.PairingError["peerName"], string | null>,
+  IsExact<device.DeviceError["code"], device.DeviceErrorCode>,
   IsExact<ReturnType<typeof misc.TempServer.start>, Promise<misc.TempServer>>,
   IsExact<ReturnType<typeof misc.TempSSLServer.start>, Promise<misc.TempSSLServer>>,
   IsExact<typeof misc.formatChunk, (chunk: base.Chunk) => Uint8Array>,
