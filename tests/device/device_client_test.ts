@@ -196,6 +196,17 @@ Deno.test("a server whose certificate is below an intermediate authority is not 
   await assertWorks(await viewer.client("mallory", { addresses: [one.address, two.address] }));
 });
 
+Deno.test("a proxy answers 504 for a peer that does not answer in time, and 502 for one that does not serve", async () => {
+  await using setup = await setUpClient();
+  const mute = setup.mute().address;
+  const dead = await setup.dead();
+  for (const [addresses, status] of [[[mute, mute], 504], [[mute, dead], 502]] as const) {
+    const client = await setup.viewer.client("camera", { addresses, connectTimeout: 0.1 });
+    await using proxy = await Server.start(LOOPBACK, new ProxyApp(client));
+    assertEquals((await new Client(proxy.address).request("GET", "/")).status, status);
+  }
+});
+
 Deno.test("the signals of a client and of a request abort a connection attempt", async () => {
   await using setup = await setUpClient();
   const mute = setup.mute();
