@@ -10,9 +10,9 @@ import { DeguError } from "@degu/degu/base";
 import { isTransient } from "@degu/degu/files";
 import { assertWorks, setUpClient } from "@degu/testing/device_serving.ts";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { lineWith, makeDevices, openInvitation, pair, person } from "./pairing.ts";
 import { answerOf, startInviter, VALUE } from "./pairing_inviter.ts";
@@ -28,6 +28,19 @@ async function lineOfVersion(version: number): Promise<string> {
   const sum = new Uint8Array(await crypto.subtle.digest("SHA-256", summed));
   bytes.set(sum.subarray(0, 4), 1);
   return `degu:${bytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
+}
+
+/** Makes the limit of all of joining, 60 s, end when a test says so. */
+function heldLimit() {
+  const { setTimeout } = globalThis;
+  let end = () => {};
+  globalThis.setTimeout =
+    ((run: () => void, milliseconds = 0) =>
+      milliseconds === 60_000 ? (end = run, 0) : setTimeout(run, milliseconds)) as never;
+  return {
+    end: () => end(),
+    [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout),
+  };
 }
 
 type Setup = Awaited<ReturnType<typeof open>>;
@@ -113,18 +126,21 @@ const PAIRING: Record<
       await viewer.joinByNumber({ addresses }, yes);
     }, /no device invites at these addresses: check that/],
     ["a name that can't be looked up", async ({ viewer }) => {
-      const addresses = [["name.invalid", await unusedPort()] as const];
-      await viewer.joinByNumber({ addresses }, yes);
+      // As Deno rejects, without a question to a server of names.
+      using _connect = patch(Deno, "connect", () => () => {
+        return Promise.reject(new Error("failed to lookup address information"));
+      });
+      await viewer.joinByNumber({ addresses: [["name.invalid", 80]] }, yes);
     }, /no device invites at these addresses: check that/],
     ["it takes too long", async ({ camera, viewer }) => {
       // The inviter has the secret, and answers nothing.
       const asked = Promise.withResolvers<null>();
       await using inviter = await startInviter(camera, () => (asked.resolve(null), null));
-      using timeouts = fastTimeouts((milliseconds) => milliseconds === 60_000, 200);
+      using limit = heldLimit();
       const joining = viewer.join(inviter.line);
       joining.catch(() => {});
       await within(asked.promise, "it is asked");
-      assert(timeouts.started.includes(60_000));
+      limit.end();
       await joining;
     }, /^joining the device \w{52} took over 60 s: check the network, and try again/],
   ],
@@ -150,20 +166,12 @@ const PAIRING: Record<
         if (count > 0) asked.resolve();
         return count === 0 ? answerOf(RIGHT) : null;
       });
-      // The limit of all of it ends when the test says so.
-      const { setTimeout } = globalThis;
-      let end = () => {};
-      globalThis.setTimeout = ((run: () => void, milliseconds = 0) =>
-        milliseconds === 60_000 ? (end = run, 0) : setTimeout(run, milliseconds)) as never;
-      try {
-        const joining = viewer.join(inviter.line);
-        joining.catch(() => {});
-        await within(asked.promise, "it is asked");
-        end();
-        await joining;
-      } finally {
-        globalThis.setTimeout = setTimeout;
-      }
+      using limit = heldLimit();
+      const joining = viewer.join(inviter.line);
+      joining.catch(() => {});
+      await within(asked.promise, "it is asked");
+      limit.end();
+      await joining;
     }, /did not arrive: .*join again with a new invitation/],
   ],
   NOT_CONFIRMED: [
@@ -300,11 +308,6 @@ const DEVICE: Record<
       const client = await setup.viewer.client("camera", { addresses, connectTimeout: 0.1 });
       await client.connect();
     }, /"camera" (does not answer|doesn't serve) at the given addresses/],
-    ["a name that can't be looked up", async (setup) => {
-      const addresses = [["name.invalid", await unusedPort()] as const];
-      const client = await setup.viewer.client("camera", { addresses });
-      await client.connect();
-    }, /"camera" doesn't serve at the given address name.invalid:/],
   ],
   CLOSED: [
     ["the device", async ({ viewer }) => {
