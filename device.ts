@@ -6,7 +6,9 @@
  * knows each {@linkcode Peer}, and opens a {@linkcode DeviceServer} for its peers, whose app asks
  * {@linkcode peerOf}, or gives each peer an app of its own by {@linkcode perPeer}.
  * {@linkcode peerId} names the device at the other end of any connection, and
- * {@linkcode createDevicePki} makes the identity alone. The errors are those of `@degu/degu/base`.
+ * {@linkcode createDevicePki} makes the identity alone. A {@linkcode PairingError} says why two
+ * devices were not paired, a {@linkcode DeviceError} why a peer can't be reached; the other errors
+ * are those of `@degu/degu/base`.
  *
  * @example
  * ```ts
@@ -37,6 +39,12 @@
 export { Device, type DeviceOptions } from "./device/device.ts";
 export type { DeviceClientOptions } from "./device/device_client.ts";
 export { DeviceServer, peerOf } from "./device/device_server.ts";
+export {
+  DeviceError,
+  type DeviceErrorCode,
+  PairingError,
+  type PairingErrorCode,
+} from "./device/errors.ts";
 export { Invitation, type InviteOptions } from "./device/invite.ts";
 export type { JoinOptions } from "./device/join.ts";
 export { perPeer } from "./device/per_peer.ts";

@@ -11,7 +11,7 @@ import {
 } from "../base.ts";
 import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.ts";
 import type { Client, ClientOptions } from "../client.ts";
-import { Device, type Peer } from "../device.ts";
+import { Device, PairingError, type Peer } from "../device.ts";
 import type { Logger } from "../server.ts";
 import { isDeviceName, MAX_NAME_LENGTH } from "../identity/names.ts";
 import { plainMessageOf } from "../net/thrown.ts";
@@ -293,7 +293,8 @@ export function repeated<T>(parse: (text: string) => T): (text: string, before?:
  * error as it is.
  */
 export function usageError(error: unknown): unknown {
-  if (!(error instanceof RangeError)) return error;
+  const isName = error instanceof PairingError && error.code === "NAME_TAKEN";
+  if (!(error instanceof RangeError || isName)) return error;
   const { message } = error;
   const [, argument = "", rest = message] = /^(\w+): (.*)$/s.exec(message) ?? [];
   const isOption = ["listen", "name", "seconds", "serving"].includes(argument);

@@ -2,6 +2,7 @@
 
 import { dirname } from "node:path";
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
+import { DeviceError, PairingError, type PairingErrorCode } from "../device.ts";
 import { isTransient, TransferError, type TransferErrorCode } from "../files.ts";
 import { isReservedName } from "../files/reserved.ts";
 import { isUnreachable, plainMessageOf, systemCode } from "../net/thrown.ts";
@@ -101,6 +102,7 @@ const NOT_SERVING: readonly (abstract new (...args: never[]) => Error)[] = [
 export function exitCodeOf(error: unknown): number {
   if (error instanceof Failure) return error.exitCode;
   if (error instanceof Interrupted) return INTERRUPTED;
+  if (error instanceof PairingError) return ERROR_CODES[codeOf(error)];
   // A closed connection and an answer without TLS say nothing about trust: no device has refused.
   if (error instanceof TlsError) return /^(CLOSED|NOT_TLS)$/.test(error.code) ? FAILED : REFUSED;
   return error instanceof EmptyPreambleError ? REFUSED : FAILED;
@@ -118,6 +120,12 @@ const TRANSFER_CODES: Partial<Record<TransferErrorCode, ErrorCode>> = {
   CONFLICT: "ALREADY_THERE",
 };
 
+/** The codes of failed pairings; all others mean that this device was refused. */
+const PAIRING_CODES: Partial<Record<PairingErrorCode, ErrorCode>> = {
+  ...{ NOT_A_LINE: "USAGE", GARBLED: "USAGE", OLDER: "USAGE", NEWER: "USAGE", EXPIRED: "USAGE" },
+  ...{ OWN: "USAGE", NAME_TAKEN: "USAGE", UNREACHABLE: "NO_ADDRESS" },
+};
+
 /** The codes of errors of the system. */
 const SYSTEM_CODES: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
   [/^(EACCES|EPERM|EROFS)$/, "NOT_PERMITTED"],
@@ -130,6 +138,7 @@ const SYSTEM_CODES: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
 export function codeOf(error: unknown): ErrorCode {
   if (error instanceof Failure) return error.code;
   if (error instanceof Interrupted) return "INTERRUPTED";
+  if (error instanceof PairingError) return PAIRING_CODES[error.code] ?? "REFUSED";
   if (exitCodeOf(error) === REFUSED) return "REFUSED";
   if (error instanceof TransferError) {
     if (isDirectoryGone(error)) return "NOT_THERE";
@@ -310,9 +319,9 @@ export function explainLine(line: string): string {
 }
 
 /** Whether an error means that nothing answers at an address, for whatever reason. */
-export function noAddressAnswers(error: unknown): boolean {
-  return isUnreachable(error) || NOT_SERVING.some((each) => error instanceof each) ||
-    isNoName(error);
+function noAddressAnswers(error: unknown): boolean {
+  return error instanceof DeviceError && error.code === "UNREACHABLE" || isUnreachable(error) ||
+    NOT_SERVING.some((each) => error instanceof each);
 }
 
 /** Whether a peer is off, or not where it is looked for. */

@@ -1,10 +1,10 @@
 /** Joins another device: by the line of its invitation, or by a number. */
 
-import { type Address, DeguError } from "../base.ts";
+import type { Address } from "../base.ts";
 import type { Device, JoinOptions, Peer } from "../device.ts";
 import { isWholeLine } from "../device/invitation_line.ts";
 import { type Context, loggerOf, usageError } from "./commands.ts";
-import { FAILED, Failure, noAddressAnswers, REFUSED, USAGE } from "./failure.ts";
+import { Failure, USAGE } from "./failure.ts";
 import { findOffers, type Offer } from "./mdns/find.ts";
 import { type PAIR_SERVICE, type SEND_SERVICE, shortId, shortName } from "./mdns/packet.ts";
 import { NumberQuestions } from "./numbers.ts";
@@ -32,7 +32,7 @@ export async function joinByLine(
 ): Promise<Peer> {
   const line = given === "-" ? await readLine(output, signal) : given;
   return await device.join(line, { ...options, signal }).catch((error) => {
-    throw joinError(error);
+    throw usageError(error);
   });
 }
 
@@ -58,7 +58,7 @@ export async function joinByNumber(
   const { signal, options: { address } } = context;
   const addresses = address === undefined ? await lookFor(context, device, looking) : [address];
   return await device.join(addresses, { ...options, signal, confirm }).catch((error) => {
-    throw joinError(error);
+    throw usageError(error);
   });
 }
 
@@ -88,19 +88,6 @@ async function lookFor(
   throw new Failure(
     `${found.length} devices were found: run "${choice}" with the name of one, or with the 16 characters behind it`,
   );
-}
-
-/** The error of a failed pairing; if nothing has answered, the invitation was not refused. */
-function joinError(error: unknown): unknown {
-  if (!(error instanceof DeguError)) return usageError(error);
-  const { message, cause } = error;
-  const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
-  const isOutOfReach = errors.every((each) =>
-    noAddressAnswers(each) && !(each instanceof Deno.errors.ConnectionRefused)
-  );
-  return isOutOfReach
-    ? new Failure(message, FAILED, { cause: error, code: "NO_ADDRESS" })
-    : new Failure(message, REFUSED, { cause: error });
 }
 
 /** After this silence behind a part of a line, the person is asked for the rest of it. */

@@ -117,7 +117,7 @@ export class ProxyApp implements AppObject {
       // When a client leaves, its upstream connection is closed, too.
       const left = session.signal.aborted;
       if (!left) this.#logger?.warn(`${session}: a request could not be relayed: ${error}`);
-      return error instanceof Deno.errors.TimedOut
+      return isLate(error)
         ? makeEmptyResponse(request.method, 504, "Gateway Timeout")
         : makeEmptyResponse(request.method, 502, "Bad Gateway");
     }
@@ -217,6 +217,13 @@ function isConnection(value: unknown): value is Connected {
 function isStale(error: unknown): boolean {
   return error instanceof EmptyPreambleError || error instanceof ConnectionClosedError ||
     error instanceof BodyError;
+}
+
+/** True if the upstream has not answered in time, at any of its addresses if it has several. */
+function isLate(error: unknown): boolean {
+  const cause = (error as Partial<Error> | null)?.cause;
+  const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [error];
+  return errors.every((each) => each instanceof Deno.errors.TimedOut);
 }
 
 function isMistake(error: unknown): boolean {

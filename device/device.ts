@@ -4,7 +4,6 @@ import { join } from "node:path";
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
 import { copyOptions } from "../base/checks.ts";
-import { ConnectionClosedError, DeguError } from "../base/errors.ts";
 import { LEVELS, type Logger, makeSafeLogger, standardLogger } from "../net/logger.ts";
 import type { Client } from "../client.ts";
 import { DeviceIdentity } from "../identity/device_identity.ts";
@@ -17,6 +16,7 @@ import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
 import { devicePath, prepareDirectory } from "./device_directory.ts";
 import { DeviceServer } from "./device_server.ts";
 import type { DeviceServices } from "./device_services.ts";
+import { DeviceError } from "./errors.ts";
 import { Invitation, type InviteOptions } from "./invite.ts";
 import { joinDevice, type JoinOptions } from "./join.ts";
 import { joinByNumber, type JoinByNumberOptions } from "./join_number.ts";
@@ -195,7 +195,8 @@ export class Device implements AsyncDisposable {
    * @param options The addresses to listen on, the time, a name for the peer, and the function that
    * has the number compared.
    * @throws {TypeError} if an option has the wrong type or is unknown.
-   * @throws {RangeError} if a value is not allowed or `peerName` is taken.
+   * @throws {RangeError} if a value is not allowed.
+   * @throws {PairingError} if `peerName` is taken.
    * @throws {Deno.errors.AddrInUse} if an address in `listen` is in use; its place is named.
    * @throws {Deno.errors.AddrNotAvailable} if an address in `listen` is not of this machine.
    *
@@ -233,10 +234,10 @@ export class Device implements AsyncDisposable {
    * @param line The line of its invitation; white space in it is ignored.
    * @param options What to name the peer, and a signal.
    * @throws {TypeError} if an argument has the wrong type or an option is unknown.
-   * @throws {RangeError} if the line is garbled, foreign, newer, expired, or from this device
-   * itself, or `peerName` is taken.
-   * @throws {DeguError} if this device is refused: the invitation has expired or was closed, or
-   * another device has used the line; if the other device can't be reached, or breaks the protocol.
+   * @throws {RangeError} if a value is not allowed.
+   * @throws {PairingError} if the line can't be used or `peerName` is taken; if this device is
+   * refused: the invitation has expired or was closed, or another device has used the line; if the
+   * other device can't be reached, or breaks the protocol. Its `code` says which.
    */
   join(line: string, options?: JoinOptions): Promise<Peer>;
   /**
@@ -250,10 +251,10 @@ export class Device implements AsyncDisposable {
    * @param options The function that has the number compared, a name for the peer, and a signal.
    * @throws {TypeError} if an argument has the wrong type, `confirm` is missing or an option is
    * unknown.
-   * @throws {RangeError} if an address is not allowed, the other device is this one, or `peerName`
-   * is taken.
-   * @throws {DeguError} if nobody answers; if the other device refuses: it is asking about another
-   * one, or takes no more numbers; if a person has not confirmed, here or there, within 120 s.
+   * @throws {RangeError} if an address or another value is not allowed.
+   * @throws {PairingError} if nobody answers, the other device is this one, or `peerName` is taken;
+   * if the other device refuses: it is asking about another one, or takes no more numbers; if a
+   * person has not confirmed, here or there, within 120 s. Its `code` says which.
    *
    * @example Pair two devices by a number
    * ```ts
@@ -324,16 +325,16 @@ export class Device implements AsyncDisposable {
    * that peer answers: the addresses are tried in parallel, each 250 ms after the last or when that
    * has failed (RFC 8305). The address that worked is tried first the next time.
    *
-   * `connect()` reads the stored peer again, and so uses new addresses. A failure rejects with the
-   * most informative error, whose `cause` is an `AggregateError` of all. Connections are closed
-   * when the peer is forgotten, and when the device is disposed of. Needs `--allow-net` of the
-   * addresses.
+   * `connect()` reads the stored peer again, and so uses new addresses. If no address answers, it
+   * rejects with a {@linkcode DeviceError} `"UNREACHABLE"`, or with the `TlsError` of one; `cause`
+   * is an `AggregateError` of all. Connections are closed when the peer is forgotten, and when the
+   * device is disposed of. Needs `--allow-net` of the addresses.
    *
    * @param peer The peer, its id or its name.
    * @param options As for every client, and other addresses.
    * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
    * @throws {RangeError} if the peer is unknown or a value is not allowed.
-   * @throws {DeguError} if no address is known.
+   * @throws {DeviceError} if no address is known.
    */
   async client(peer: Peer | string, options: DeviceClientOptions = {}): Promise<Client> {
     this.#checkOpen();
@@ -359,7 +360,7 @@ export class Device implements AsyncDisposable {
   }
 
   async #dispose(): Promise<void> {
-    const reason = new ConnectionClosedError("the device was closed");
+    const reason = closed();
     clearInterval(this.#renewalChecks);
     this.#closing.abort(reason);
     this.#services.trust.end(reason);
@@ -369,7 +370,10 @@ export class Device implements AsyncDisposable {
   }
 
   #checkOpen(): void {
-    if (this.#disposed === null) return;
-    throw new DeguError("the device was closed; open it again with Device.open()");
+    if (this.#disposed !== null) throw closed();
   }
+}
+
+function closed(): DeviceError {
+  return new DeviceError("CLOSED", "the device was closed; open it again with Device.open()");
 }

@@ -2,7 +2,7 @@
 
 import { type Address, addressText } from "../base/address.ts";
 import { checkNumber, checkObject } from "../base/checks.ts";
-import { DeguError, TlsError, type TlsErrorCode } from "../base/errors.ts";
+import { TlsError, type TlsErrorCode } from "../base/errors.ts";
 import { Internal } from "../base/internal.ts";
 import { quote } from "../base/quote.ts";
 import { type ClientOptions, SSLClient } from "../client.ts";
@@ -11,8 +11,10 @@ import { joinSignals, type SocketMaker } from "../net/connect.ts";
 import { withMessage } from "../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
+import { DeviceError } from "./errors.ts";
 import { checkAddresses } from "./pairing_addresses.ts";
 import type { Peer } from "./peer_store.ts";
+import { forgotten } from "./trust_signals.ts";
 
 /** How a client connects to a peer, and which headers each request has. */
 export interface DeviceClientOptions extends ClientOptions {
@@ -31,8 +33,9 @@ export interface DeviceClientOptions extends ClientOptions {
   connectTimeout?: number | undefined;
 }
 
-function noAddress({ name }: Peer): DeguError {
-  return new DeguError(
+function noAddress({ name }: Peer): DeviceError {
+  return new DeviceError(
+    "NO_ADDRESS",
     `no address of ${quote(name)} is known: pass the option addresses, or pair the two ` +
       "again while it serves",
   );
@@ -89,9 +92,7 @@ function connectorOf(
     await peers.refresh();
     closing.throwIfAborted();
     const trusted = signals.find(id);
-    if (trusted === null) {
-      throw new DeguError(`the peer with the id ${id} was forgotten; pair the two again`);
-    }
+    if (trusted === null) throw forgotten(id);
     const { peer, signal: trust } = trusted;
     const addresses = given ?? peer.addresses;
     if (addresses.length === 0) throw noAddress(peer);
@@ -166,7 +167,9 @@ export function mostInformative(cause: AggregateError, sought: Sought): Error {
   const message = best.message + others + hintFor(best, sought);
   const error = best instanceof TlsError
     ? new TlsError(best.code, message, { cause })
-    : withMessage(best, message, cause);
+    : isNotPermitted(best)
+    ? withMessage(best, message, cause)
+    : new DeviceError("UNREACHABLE", message, { cause });
   shortenStacks(cause);
   return error;
 }
@@ -184,13 +187,17 @@ function shortenStacks(attempts: AggregateError): void {
   }
 }
 
+/** Whether connecting was not permitted here, which says nothing of the peer. */
+function isNotPermitted(error: Error): boolean {
+  return error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied;
+}
+
 /** The advice for an error, unless its message has some. */
 function hintFor(error: Error, { name, addresses, stored }: Sought): string {
   if (error instanceof TlsError) {
     return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(name)}` : "";
   }
-  const { NotCapable, PermissionDenied } = Deno.errors;
-  if (error instanceof NotCapable || error instanceof PermissionDenied) return "";
+  if (isNotPermitted(error)) return "";
   const [which, other] = stored
     ? ["its stored", "pass the option addresses"]
     : ["the given", "pass other addresses"];

@@ -26,6 +26,7 @@ import {
 } from "../base/address.ts";
 import { checkString } from "../base/checks.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
+import { PairingError } from "./errors.ts";
 
 /** Where an inviter listens: an IP address without a scope, the port of TLS and the plain one. */
 export type LineAddress = readonly [host: string, port: number, plainPort: number];
@@ -56,8 +57,6 @@ const MAX_LINE_LENGTH = 16384;
  */
 const EXPIRED_FOR_CERTAIN_MILLISECONDS = 24 * 60 * 60 * 1000;
 const MAX_TIME = 8.64e15;
-const GARBLED =
-  "line: it is garbled: a part is missing or was changed on the way; copy the whole line again";
 
 /** Writes a line, whose content was checked before. */
 export function encodeLine({ keyHash, addresses, secret, expires }: InvitationLine): string {
@@ -83,21 +82,22 @@ export function isWholeLine(text: string): boolean {
     decodeLine(text);
     return true;
   } catch (error) {
-    return !(error instanceof RangeError && error.message === GARBLED);
+    return !(error instanceof PairingError && error.code === "GARBLED");
   }
 }
 
 /**
  * Reads a line. White space anywhere in it is ignored.
  *
- * @throws {RangeError} if it is not a line, was changed on the way, is of another version, or
+ * @throws {PairingError} if it is not a line, was changed on the way, is of another version, or
  * expired more than a day ago. The message says which, and quotes nothing of the line.
  */
 export function decodeLine(line: string, now: number = Date.now()): InvitationLine {
   checkString("line", line);
   const text = line.replaceAll(/\s+/g, "");
   if (!text.startsWith(PREFIX)) {
-    throw new RangeError(
+    throw new PairingError(
+      "NOT_A_LINE",
       `line: must be the line of an invitation, which begins with "${PREFIX}"`,
     );
   }
@@ -108,19 +108,22 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
   // The checksum has the same position, and covers the same bytes, in every version.
   if (!isIntact(bytes, version, rest)) throw garbled();
   if (version > VERSION) {
-    throw new RangeError(
+    throw new PairingError(
+      "NEWER",
       `line: it is of a newer version, ${version}; this program supports version ${VERSION}: update it`,
     );
   }
   if (version < VERSION) {
-    throw new RangeError(
+    throw new PairingError(
+      "OLDER",
       `line: it is of an older version, ${version}; this program supports version ${VERSION}: update the ` +
         "program that has made it",
     );
   }
   const read = readRest(rest);
   if (now - read.expires.getTime() > EXPIRED_FOR_CERTAIN_MILLISECONDS) {
-    throw new RangeError(
+    throw new PairingError(
+      "EXPIRED",
       `line: it expired at ${read.expires.toISOString()}: make a new invitation; if that time is in the ` +
         "future, the clock of this device is wrong",
     );
@@ -128,8 +131,11 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
   return read;
 }
 
-function garbled(): RangeError {
-  return new RangeError(GARBLED);
+function garbled(): PairingError {
+  return new PairingError(
+    "GARBLED",
+    "line: it is garbled: a part is missing or was changed on the way; copy the whole line again",
+  );
 }
 
 function isIntact(bytes: Uint8Array, version: number, rest: Uint8Array): boolean {

@@ -14,6 +14,7 @@ import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
 import { isUnreachable, systemCode } from "../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
+import { PairingError } from "./errors.ts";
 import { decodeLine } from "./invitation_line.ts";
 import { addressFinder, linkLocalScopes, withScope } from "./pairing_addresses.ts";
 import {
@@ -82,7 +83,7 @@ export async function joinDevice(
   const findAddresses = addressFinder(services, serving);
   const { keyHash, addresses, secret } = decodeLine(line);
   const id = deviceId(keyHash);
-  if (id === identity.authority.id) throw new RangeError(`line: ${SELF}`);
+  if (id === identity.authority.id) throw new PairingError("OWN", `line: ${SELF}`);
   if (peerName !== undefined) await peers.checkFree(peerName, id);
   const introduction = encodeMessage({
     secret,
@@ -90,47 +91,64 @@ export async function joinDevice(
     name,
     addresses: await findAddresses(),
   });
+  let who = `the device ${id}`;
   const timeLimit = new AbortController();
-  const timer = setTimeout(
-    () => timeLimit.abort(new Deno.errors.TimedOut(`joining took over ${WHOLE_SECONDS} s`)),
-    WHOLE_SECONDS * 1000,
-  );
-  const joined = joinSignals(given, closing, timeLimit.signal);
+  const timer = setTimeout(() => {
+    const message = `joining ${who} took over ${WHOLE_SECONDS} s: check the network, and try again`;
+    timeLimit.abort(new PairingError("UNREACHABLE", message));
+  }, WHOLE_SECONDS * 1000);
+  const joined = joinSignals(given, closing, timeLimit.signal)!;
+  // Runs a step; if it fails, the line may have been used by another device.
+  const step = async <T>(run: () => T | Promise<T>, isCut = wasClosed): Promise<T> => {
+    try {
+      return await run();
+    } catch (error) {
+      joined.throwIfAborted();
+      throw explain(error, who, isCut);
+    }
+  };
+  const refused = () =>
+    new PairingError("REFUSED", `${who} has refused what this device sent; its log says why`);
   try {
-    const failure = new JoinFailure(id, joined!);
     const known = await peers.read(id);
-    failure.name = known?.name ?? "";
-    const authority = await failure.turnedAway(() => {
+    if (known !== null) who = `${known.name} (${id})`;
+    const authority = await step(() => {
       const plain = withOwnScopes(addresses.map(([host, , port]) => [host, port]));
-      return fetchAuthority(id, plain, failure.signal);
+      return fetchAuthority(id, plain, joined);
     }, wasCut);
 
     // The first step sends the secret, with this device's own message, to a device that has proved
     // to be that of the line.
     const anonymous = buildClientSslctx({ ca: authority.certificate });
-    const first = await failure.turnedAway(async () => {
+    const first = await step(async () => {
       const candidates = withOwnScopes(addresses.map(([host, port]) => [host, port]));
-      const found = await connect(authority, anonymous, candidates, failure.signal);
+      const found = await connect(authority, anonymous, candidates, joined);
       using connection = found.connection;
       return { address: found.address, ...await ask(connection, SECRET_URI, introduction) };
     });
-    if (first.status !== 200) throw failure.refused();
-    const answer = await failure.turnedAway(() => decodeMessage(first.bytes, ANSWER, ANSWER));
-    failure.name = answer.name;
+    if (first.status !== 200) throw refused();
+    const answer = await step(() => decodeMessage(first.bytes, ANSWER, ANSWER));
+    who = `${answer.name} (${id})`;
 
     // The second step: sends the value of the answer, with the certificate of this device, and
     // stores the other one.
-    const found = await failure.turnedAway(() =>
-      connect(authority, identity.clientContext(authority), [first.address], failure.signal)
+    const found = await step(() =>
+      connect(authority, identity.clientContext(authority), [first.address], joined)
     );
     // The connection stays open until this device has stored the other one, which waits for that.
     using connection = found.connection;
     // From here on the other device may have stored this one as its peer.
     const proof = encodeMessage({ value: answer.value });
-    const { status } = await ask(connection, VALUE_URI, proof).catch((error) => {
-      throw failure.lostAnswer(error);
+    const { status } = await ask(connection, VALUE_URI, proof).catch((cause) => {
+      if (!timeLimit.signal.aborted) joined.throwIfAborted();
+      throw new PairingError(
+        "ANSWER_LOST",
+        `the last answer of ${who} did not arrive: the invitation has ended, or that device has stored ` +
+          "this one, which has not stored it; join again with a new invitation",
+        { cause },
+      );
     });
-    if (status !== 204) throw failure.refused();
+    if (status !== 204) throw refused();
     const peer = await peers.record({
       authority,
       receivedName: answer.name,
@@ -271,86 +289,60 @@ function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
   ];
 }
 
-/** Creates the errors of one attempt to join. */
-export class JoinFailure {
-  /** The name of the other device; empty while it is unknown. */
-  name = "";
-  readonly signal: AbortSignal;
-  readonly #id: string;
-
-  /** @param signal Its reason takes precedence over the error that aborting it has caused. */
-  constructor(id: string, signal: AbortSignal) {
-    this.#id = id;
-    this.signal = signal;
+/**
+ * The error of a step that failed. Whatever it is, another device may have used the line, unless
+ * the answer says otherwise.
+ *
+ * @param isCut Whether an error says that strangers may crowd the port.
+ */
+function explain(cause: unknown, who: string, isCut: (error: unknown) => boolean): PairingError {
+  const errors = attemptsOf(cause);
+  if (errors.some(isAgainstTheRules)) {
+    const { message } = cause as Error;
+    return new PairingError("BAD_ANSWER", `the answer of ${who} is not valid: ${message}`, {
+      cause,
+    });
   }
-
-  get #who(): string {
-    return this.name === "" ? `the device ${this.#id}` : `${this.name} (${this.#id})`;
+  const notOpen =
+    "this line is not open any more: it has expired, was closed, or another device has used it; " +
+    `check the peers of ${who}, and forget any that you don't recognize`;
+  // A port that is crowded by strangers is more likely than one that another program now uses.
+  if (errors.some(isCut)) {
+    const message =
+      `${who} closes connections before they are encrypted, each time it was tried: its ` +
+      "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
+      notOpen;
+    return new PairingError("BUSY", message, { cause });
   }
+  const code = codeOfAttempts(cause);
+  // An invitation that has ended can be as silent as a device that is far away.
+  const message = code === "NOT_OPEN"
+    ? notOpen
+    : `${who} can't be reached at an address of the line: check that the two are on the same ` +
+      `network; if they are, ${notOpen}`;
+  return new PairingError(code, message, { cause });
+}
 
-  /**
-   * Runs a step; if it fails, the line may have been used by another device, and the error says so.
-   *
-   * @param isCut Whether an error says that strangers may crowd the port.
-   */
-  async turnedAway<T>(
-    step: () => T | Promise<T>,
-    isCut: (error: unknown) => boolean = wasClosed,
-  ): Promise<T> {
-    try {
-      return await step();
-    } catch (error) {
-      this.signal.throwIfAborted();
-      throw this.#explain(error, isCut);
-    }
-  }
-
-  #explain(cause: unknown, isCut: (error: unknown) => boolean): unknown {
-    const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
-    const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
-    if (denied !== undefined) return denied;
-    if (errors.some(isAgainstTheRules)) {
-      const { message } = cause as Error;
-      return new DeguError(`the answer of ${this.#who} is not valid: ${message}`, { cause });
-    }
-    const notOpen =
-      "this line is not open any more: it has expired, was closed, or another device has used it; " +
-      `check the peers of ${this.#who}, and forget any that you don't recognize`;
-    // A port that is crowded by strangers is more likely than one that another program now uses. An
-    // invitation that has ended can be as silent as a device that is far away.
-    const message = errors.some(isCut)
-      ? `${this.#who} closes connections before they are encrypted, each time it was tried: its ` +
-        "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
-        notOpen
-      : errors.every(isSilent)
-      ? `${this.#who} can't be reached at an address of the line: check that the two are on the same ` +
-        `network; if they are, ${notOpen}`
-      : notOpen;
-    return new DeguError(message, { cause });
-  }
-
-  refused(): DeguError {
-    return new DeguError(`${this.#who} has refused what this device sent; its log says why`);
-  }
-
-  /** The error if the other device may or may not have stored this one. */
-  lostAnswer(cause: unknown): unknown {
-    if (this.signal.aborted) return this.signal.reason;
-    return new DeguError(
-      `the last answer of ${this.#who} did not arrive: the invitation has ended, or that device has stored ` +
-        "this one, which has not stored it; join again with a new invitation",
-      { cause },
-    );
-  }
+/** @throws {Deno.errors.NotCapable} that of an attempt, since it says what to do. */
+function attemptsOf(cause: unknown): readonly unknown[] {
+  const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
+  const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
+  if (denied !== undefined) throw denied;
+  return errors;
 }
 
 /**
- * True if nobody can have refused this device; a refused connection may be an invitation that has
- * ended.
+ * The code of attempts to connect that failed. If every one was silent, nobody can have refused
+ * this device; a refused connection may be an invitation that has ended.
  */
-function isSilent(error: unknown): boolean {
-  // A link-local address that was tried at an interface without such addresses.
-  return isUnreachable(error) || systemCode(error) === "EINVAL";
+export function codeOfAttempts(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
+  const isSilent = (error: unknown) =>
+    isUnreachable(error) ||
+    // A link-local address that was tried at an interface without such addresses.
+    systemCode(error) === "EINVAL" ||
+    // A name that can't be looked up has an error without a class and without a code.
+    (error as Error).constructor === Error && systemCode(error) === undefined;
+  return attemptsOf(cause).every(isSilent) ? "UNREACHABLE" : "NOT_OPEN";
 }
 
 /** True if the device of the line has answered, but not by the protocol. */

@@ -18,7 +18,17 @@ import { joinSignals, untilAborted } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import type { DeviceServices } from "./device_services.ts";
-import { ask, askPlain, connect, JOIN_OPTIONS, type JoinOptions, readBody, SELF } from "./join.ts";
+import { PairingError, type PairingErrorCode } from "./errors.ts";
+import {
+  ask,
+  askPlain,
+  codeOfAttempts,
+  connect,
+  JOIN_OPTIONS,
+  type JoinOptions,
+  readBody,
+  SELF,
+} from "./join.ts";
 import { addressFinder, checkAddresses, withScope } from "./pairing_addresses.ts";
 import {
   type COMMITMENT,
@@ -46,9 +56,15 @@ export interface JoinByNumberOptions extends JoinOptions {
 }
 
 const REFUSED = {
-  busy: "is asking about another device: if you did not start that, answer no there, and try again",
-  closed: "takes no more numbers: use the line of its invitation, or invite again",
-};
+  busy: [
+    "BUSY",
+    "is asking about another device: if you did not start that, answer no there, and try again",
+  ],
+  closed: ["NOT_OPEN", "takes no more numbers: use the line of its invitation, or invite again"],
+} as const;
+const NOT_CONFIRMED_HERE =
+  "not confirmed here; if the two numbers differ, somebody may stand between the devices: use the " +
+  "line of the invitation";
 
 /**
  * Pairs with the device that invites at one of these addresses, for `Device.join()`.
@@ -78,28 +94,33 @@ export async function joinByNumber(
   // The number is good as long as it is open.
   using connection = answered.connection;
   const { address, offer, authority } = answered;
-  if (authority.id === identity.authority.id) throw new RangeError(`addresses: ${SELF}`);
+  if (authority.id === identity.authority.id) throw new PairingError("OWN", `addresses: ${SELF}`);
 
   const over = new AbortController();
   const asking = AbortSignal.any([signal, over.signal]);
-  const end = (why: string) => over.abort(new DeguError(why));
-  const late = `no answer within ${CONFIRM_SECONDS} s`;
+  const end = (why: string) => over.abort(new PairingError("NOT_CONFIRMED", why));
+  const late = `no answer within ${CONFIRM_SECONDS} s; try again, and answer at both devices`;
   const timer = setTimeout(() => end(late), CONFIRM_SECONDS * 1000);
-  const refused = `${offer.name} did not confirm`;
+  const refused = `${offer.name} did not confirm: the answer there was no, or the connection ` +
+    "ended; if it was yes, forget this device there, and try again";
   let isStored = false;
   // A step that fails, or that the end of the question interrupts.
-  const step = async <T>(doing: () => T | Promise<T>, problem: string): Promise<T> => {
+  const step = async <T>(
+    doing: () => T | Promise<T>,
+    problem: string,
+    codeOf: (cause: unknown) => PairingErrorCode = () => "NOT_CONFIRMED",
+  ): Promise<T> => {
     try {
       asking.throwIfAborted();
       return await untilAborted(doing(), asking);
     } catch (cause) {
       asking.throwIfAborted();
-      throw new DeguError(problem, { cause });
+      throw new PairingError(codeOf(cause), problem, { cause });
     }
   };
   const tell = async (over: Connection, uri: string, message: Uint8Array) => {
     const { status, bytes } = await step(() => ask(over, uri, message), refused);
-    if (status !== 200 || !isEmptyMessage(bytes)) throw new DeguError(refused);
+    if (status !== 200 || !isEmptyMessage(bytes)) throw new PairingError("NOT_CONFIRMED", refused);
   };
   try {
     await tell(connection, RANDOM_URI, encodeMessage({ random: answered.random }));
@@ -108,14 +129,15 @@ export async function joinByNumber(
     connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
     const number = numberOf(answered.request, answered.response, answered.random);
     const asked = Object.freeze({ number, name: offer.name, id: authority.id, signal: asking });
-    const isConfirmed = await step(() => confirm(asked), "not confirmed here");
-    if (isConfirmed !== true) throw new DeguError("not confirmed here");
+    const isConfirmed = await step(() => confirm(asked), NOT_CONFIRMED_HERE);
+    if (isConfirmed !== true) throw new PairingError("NOT_CONFIRMED", NOT_CONFIRMED_HERE);
 
     const encrypted = addressOfTls(answered);
     const sslctx = identity.clientContext(authority);
     const found = await step(
       () => connect(authority, sslctx, [encrypted], asking, null),
-      `${offer.name} can't be reached at ${addressText(encrypted)}`,
+      `${offer.name} can't be reached at ${addressText(encrypted)}: check what is in between`,
+      codeOfAttempts,
     );
     // The connection stays open until this device has stored the other one, which waits for that.
     using secure = found.connection;
@@ -148,7 +170,6 @@ async function commit(
     const random = makeRandom(HASH_BYTES);
     const request = encodeMessage({ ...own, commitment: commitmentTo(own.authority, random) });
     let status = 0;
-    let refusal: Error | null = null;
     try {
       return await askPlain(address, signal, async (connection) => {
         const answer = await connection.post(COMMITMENT_URI, {}, request);
@@ -156,9 +177,9 @@ async function commit(
         const response = await readBody(answer);
         if (status === 409) {
           const { reason } = decodeMessage(response, REFUSAL, REFUSAL);
-          throw refusal = reason === "self"
-            ? new RangeError(`addresses: ${SELF}`)
-            : new DeguError(`the device at ${addressText(address)} ${REFUSED[reason]}`);
+          if (reason === "self") throw new PairingError("OWN", `addresses: ${SELF}`);
+          const [code, why] = REFUSED[reason];
+          throw new PairingError(code, `the device at ${addressText(address)} ${why}`);
         }
         if (status !== 200) throw new DeguError(`the status of its answer is ${status}`);
         const offer = decodeMessage(response, OFFER, OFFER);
@@ -167,18 +188,22 @@ async function commit(
       });
     } catch (cause) {
       signal.throwIfAborted();
-      if (refusal !== null || cause instanceof Deno.errors.NotCapable) throw cause;
+      if (cause instanceof PairingError) throw cause;
       const problem = `the answer of ${addressText(address)} is not valid: ${
         plainMessageOf(cause)
       }`;
-      if (status === 200 || status === 409) throw new DeguError(problem, { cause });
+      if (status === 200 || status === 409) {
+        throw new PairingError("BAD_ANSWER", problem, { cause });
+      }
       errors.push(cause);
     }
   }
-  throw new DeguError(
+  const cause = new AggregateError(errors);
+  throw new PairingError(
+    codeOfAttempts(cause),
     "no device invites at these addresses: check that the two are on the same network, and that the " +
       "invitation is still open",
-    { cause: new AggregateError(errors) },
+    { cause },
   );
 }
 

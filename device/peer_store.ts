@@ -18,6 +18,7 @@ import { startInterval } from "../net/deadline.ts";
 import type { Logger } from "../net/logger.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { StateDirectory } from "./device_directory.ts";
+import { PairingError } from "./errors.ts";
 
 /** A device that this one is paired with, as it was last read. */
 export interface Peer {
@@ -344,13 +345,20 @@ export function unknownPeer(peer: Peer | string): RangeError {
   return new RangeError(`peer: no peer has the name or id ${text}; device.peers() lists them`);
 }
 
-function checkPeerName(option: string, name: string, peers: readonly Peer[], id?: string): void {
+/** Checks the new name of a peer, or that in an option of pairing. */
+function checkPeerName(
+  option: "name" | "peerName",
+  name: string,
+  peers: readonly Peer[],
+  id?: string,
+): void {
   checkDeviceName(option, name);
   const holder = peers.find((peer) => nameKey(peer.name) === nameKey(name));
   if (holder === undefined || holder.id === id) return;
-  throw new RangeError(
-    `${option}: the name ${quote(name)} is taken, by the peer with the id ${holder.id}`,
-  );
+  const problem = `${option}: the name ${quote(name)} is taken, by the peer with the id ` +
+    `${holder.id}; choose another one, or rename that peer`;
+  if (option === "name") throw new RangeError(problem);
+  throw new PairingError("NAME_TAKEN", problem, { peerName: name });
 }
 
 // ───────────────────────── the files

@@ -14,13 +14,20 @@
  */
 
 import type { SessionTrust } from "../base/app/session.ts";
-import { ConnectionClosedError } from "../base/errors.ts";
-import { quote } from "../base/quote.ts";
+import { DeviceError } from "./errors.ts";
 import type { Peer, PeerStore } from "./peer_store.ts";
 
 /** A peer that was trusted when it was last read. */
 interface Trusted extends SessionTrust {
   readonly peer: Peer;
+}
+
+/** The error of everything that needs a peer that is forgotten. */
+export function forgotten(id: string): DeviceError {
+  return new DeviceError(
+    "FORGOTTEN",
+    `the peer with the id ${id} was forgotten; pair the two again`,
+  );
 }
 
 export class TrustSignals {
@@ -58,7 +65,7 @@ export class TrustSignals {
     for (const [id, controller] of this.#controllers) {
       if (known.has(id)) continue;
       this.#controllers.delete(id);
-      controller.abort(new ConnectionClosedError(`the peer ${quote(id)} was forgotten`));
+      controller.abort(forgotten(id));
     }
   }
 

@@ -182,6 +182,8 @@ const BUSY: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  * `DELETE` of which something was sent: its app may have failed half-way. `upload` and `uploadTree`
  * may be repeated, so their errors are transient even then.
  *
+ * Of the errors of devices, `DeviceError` `"UNREACHABLE"` alone is transient.
+ *
  * @param error The error of a transfer, a request or `connect`.
  *
  * @example
@@ -201,6 +203,10 @@ export function isTransient(error: unknown): boolean {
     return BUSY.has(error.status) || isCutList && isTransient(error.cause);
   }
   if (error instanceof TlsError) return error.code === "CLOSED";
+  // A DeviceError is known by its name, since nothing here knows devices.
+  if (error instanceof DeguError && error.name === "DeviceError") {
+    return "code" in error && error.code === "UNREACHABLE";
+  }
   if (error instanceof EmptyPreambleError || error instanceof ConnectionClosedError) return true;
   if (error instanceof ProtocolError) return CUT.has(error.code);
   // The reason of `AbortSignal.timeout()`.

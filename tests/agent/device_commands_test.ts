@@ -398,6 +398,10 @@ Deno.test("invite prints only the line on stdout, then who joined, and mentions 
   assertEquals([code, stdout], [0, `${line}\npaired with viewer ${viewer}\n`]);
   assertStringIncludes(stderr, '"degu join -"');
   await homes.fail("other", 3, "another device has used it", ["join", line, ...SERVING]);
+  const taken = '--as: the name "DOOR" is taken, by the peer with the id ';
+  await homes.fail("viewer", 2, taken, [...INVITE, "--as", "DOOR"]);
+  const third = await homes.start("other", INVITE).line("degu:");
+  await homes.fail("viewer", 2, taken, ["join", third, ...SERVING, "--as", "DOOR"]);
   // With --json the line and the peer are one object each.
   const again = homes.start("camera", [...INVITE, "--json", "--quiet", "--as", "tv"]);
   const first = JSON.parse(await again.line());

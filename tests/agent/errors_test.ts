@@ -1,13 +1,14 @@
 /**
  * The words of errors: who can't do what where, and what to do. Each row has the name of its rule.
  */
-import { Device } from "@degu/degu/device";
+import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import { listenError, parseListenAddress } from "@degu/internal/agent/commands.ts";
 import {
   checkNotReserved,
   codeOf,
   ERROR_CODES,
+  exitCodeOf,
   explain,
   explainLine,
   explainTransfer,
@@ -369,7 +370,7 @@ Deno.test("a peer that hangs does not answer; where nobody listens, it does not 
     connectTimeout: 0.2,
   });
   const error = await client.connect().then(() => null, (error) => error);
-  assert(error instanceof TimedOut, String(error));
+  assert(error instanceof DeviceError, String(error));
   assertMatch(error.message, /; "camera" does not answer at the given address /);
   assertMatch(
     explain(error),
@@ -382,7 +383,9 @@ Deno.test("a peer that hangs does not answer; where nobody listens, it does not 
 
 Deno.test("a name that can't be looked up is said to be one", () => {
   for (const code of ["EAI_AGAIN", "ENOTFOUND"]) {
-    const error = withCode(new Error(`getaddrinfo ${code} laptop.local`), code);
+    const attempt = withCode(new Error(`getaddrinfo ${code} laptop.local`), code);
+    const cause = new AggregateError([attempt]);
+    const error = new DeviceError("UNREACHABLE", "for programs", { cause });
     const said =
       `no address answers: getaddrinfo ${code} laptop.local; its name can't be looked up: `;
     assertEquals(explain(error).slice(0, said.length), said);
@@ -402,8 +405,30 @@ Deno.test("a part that another download has locked is named, with its owner", ()
 
 // The codes of errors, with --json.
 
+/** What `degu join` ends with: a wrong line, nobody there, or a refusal. */
+const PAIRING_CODES: Record<PairingErrorCode, keyof typeof ERROR_CODES> = {
+  NOT_A_LINE: "USAGE",
+  GARBLED: "USAGE",
+  OLDER: "USAGE",
+  NEWER: "USAGE",
+  EXPIRED: "USAGE",
+  OWN: "USAGE",
+  NAME_TAKEN: "USAGE",
+  UNREACHABLE: "NO_ADDRESS",
+  NOT_OPEN: "REFUSED",
+  REFUSED: "REFUSED",
+  BAD_ANSWER: "REFUSED",
+  ANSWER_LOST: "REFUSED",
+  NOT_CONFIRMED: "REFUSED",
+  BUSY: "REFUSED",
+};
+
 /** Errors that need a damaged or full disk, another version of a file, or a special kernel. */
-const CODE_ROWS: readonly (readonly [rule: string, error: Error, code: string])[] = [
+const CODE_ROWS: readonly (readonly [
+  rule: string,
+  error: Error,
+  code: keyof typeof ERROR_CODES,
+])[] = [
   ["this disk is full", new TransferError("DISK_FULL", ""), "FULL"],
   ["the disk there is full", new TransferError("STATUS", "", { status: 507 }), "FULL"],
   ["a quota here", withCode(new Error(), "EDQUOT"), "FULL"],
@@ -426,6 +451,10 @@ const CODE_ROWS: readonly (readonly [rule: string, error: Error, code: string])[
   ["a damaged disk", withCode(new Error(), "EIO"), "FAILED"],
   ["no way to the host", withCode(new Error(), "EHOSTUNREACH"), "NO_ADDRESS"],
   ["the code of the cause", new Failure("", 1, { cause: new TimedOut() }), "NO_ADDRESS"],
+  ["a peer that is off", new DeviceError("UNREACHABLE", ""), "NO_ADDRESS"],
+  ...Object.entries(PAIRING_CODES).map(([code, expected]) => {
+    return [code, new PairingError(code as PairingErrorCode, ""), expected] as const;
+  }),
 ];
 
 Deno.test("with --json the error that ends a command is an object on stdout, with the code that docs/agent_reference.md has", async (t) => {
@@ -453,7 +482,7 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
       [["init"], "ALREADY_THERE", { path: homes.at("viewer") }],
       [["get", "camera:dir", here], "FAILED", { peer: "camera" }],
     ];
-  const codes = new Set(CODE_ROWS.map(([, , code]) => code));
+  const codes = new Set<string>(CODE_ROWS.map(([, , code]) => code));
   for (const [args, code, object = {}] of rows) {
     await t.step(args.join(" "), async () => {
       const end = await files.run("--json", ...args);
@@ -488,7 +517,7 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
     assertEquals([end.code, objectsOf(end).slice(1)], [130, [{ error }]]);
   });
   await eachRow(t, [...CODE_ROWS], (_rule, error, code) => {
-    assertEquals(codeOf(error), code);
+    assertEquals([codeOf(error), exitCodeOf(error)], [code, ERROR_CODES[code]]);
     return Promise.resolve();
   });
   for (const each of ["NOT_PERMITTED", "INTERRUPTED"]) codes.add(each);

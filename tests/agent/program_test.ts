@@ -1,6 +1,6 @@
 /** The command line: options, addresses, the device, and what is said of errors. */
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
-import type { DeviceClientOptions } from "@degu/degu/device";
+import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
 import { TransferError } from "@degu/degu/files";
 import {
   openClient,
@@ -280,7 +280,7 @@ Deno.test("a peer that is silent at the given address is also looked for at the 
   const options = { address: ["127.0.0.1", await unusedPort()] as const };
   const context = { home: viewer.dir, output: new Output({}), signal, options };
   const given = await openClient(context, viewer, "camera");
-  await assertRejects(() => given.connect(), Deno.errors.ConnectionRefused);
+  await assertRejects(() => given.connect(), DeviceError, "ECONNREFUSED");
   const again = await openClient(context, viewer, "camera", {}, true);
   using connection = await again.connect();
   assertEquals((await connection.get("/")).status, 204);
@@ -292,12 +292,12 @@ const status = (status: number) => new TransferError("STATUS", `status ${status}
 const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
 
 Deno.test("an error has an exit code, and a message that says what to do next; where no address answers why each does not", () => {
-  const attempts = [
-    new Deno.errors.ConnectionRefused("connect ECONNREFUSED 10.0.0.1:1"),
-    withCode("connect EHOSTUNREACH 10.0.0.2:2", "EHOSTUNREACH"),
-  ];
-  const cause = new AggregateError(attempts);
   const { ConnectionRefused, NotCapable, TimedOut } = Deno.errors;
+  const unreachable = (...attempts: Error[]) =>
+    // The advice of the library is for programs.
+    new DeviceError("UNREACHABLE", "x; pass the option addresses", {
+      cause: new AggregateError(attempts),
+    });
   const closed = "the peer closed the connection without an answer";
   const both = "connect ECONNREFUSED 10.0.0.1:1; connect EHOSTUNREACH 10.0.0.2:2";
   const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
@@ -319,18 +319,30 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
     [new TlsError("WEAK", "why"), 3, "why", /^$/],
     [new EmptyPreambleError("why"), 3, closed, /^; .*"degu peers" there/],
     [
-      new ConnectionRefused("why"),
+      unreachable(new ConnectionRefused("why")),
       1,
       "no address answers: why",
       /^; check that "degu serve" runs there.*--address/,
     ],
-    [new TimedOut("connecting why"), 1, "no address answers: connecting why", /^; check/],
-    [new TimedOut("why"), 1, "the peer does not answer: why", /^; it may be busy, or hang/],
-    [withCode("why", "ENOTFOUND"), 1, "no address answers: why", /^; its name can't be looked up/],
-    [withCode("why", "EACCES"), 1, "why", /^$/],
-    // The advice of the library is for programs.
     [
-      new ConnectionRefused("x; give the option addresses", { cause }),
+      unreachable(new TimedOut("connecting why")),
+      1,
+      "no address answers: connecting why",
+      /^; check/,
+    ],
+    [new TimedOut("why"), 1, "the peer does not answer: why", /^; it may be busy, or hang/],
+    [
+      unreachable(withCode("why", "ENOTFOUND")),
+      1,
+      "no address answers: why",
+      /^; its name can't be looked up/,
+    ],
+    [withCode("why", "EACCES"), 1, "why", /^$/],
+    [
+      unreachable(
+        new ConnectionRefused("connect ECONNREFUSED 10.0.0.1:1"),
+        withCode("connect EHOSTUNREACH 10.0.0.2:2", "EHOSTUNREACH"),
+      ),
       1,
       `no address answers: ${both}`,
       /^; check/,

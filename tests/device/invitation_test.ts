@@ -1,7 +1,7 @@
 /** Pairing between two devices that follow the protocol. */
 import { type Address, ConnectionClosedError, DeguError, type HostAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
-import { peerOf } from "@degu/degu/device";
+import { PairingError, peerOf } from "@degu/degu/device";
 import { ownAddresses } from "@degu/internal/device/pairing_addresses.ts";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -230,11 +230,11 @@ Deno.test("a received name that is taken gets a number, a given one is refused",
   await pair(viewer, one);
   assertEquals((await pair(viewer, two)).atInviter.name, "CAMERA-2");
   assertEquals((await pair(three, viewer)).atJoiner.name, "Camera-3");
-  await assertRejects(() => viewer.invite({ peerName: "CAMERA" }), RangeError, "taken");
+  await assertRejects(() => viewer.invite({ peerName: "CAMERA" }), PairingError, "taken");
   await using invitation = await two.invite();
   await assertRejects(
     () => viewer.join(invitation.line, { peerName: "camera-3" }),
-    RangeError,
+    PairingError,
     "taken",
   );
   await assertRejects(() => viewer.join(invitation.line, { peerName: "-" }), RangeError);
@@ -362,6 +362,6 @@ Deno.test("invalid options are refused, and leave no port open; an error names t
   }
   await check(join(invitation.line, { peer: 1 }), TypeError, "");
   await check(join(invitation.line, { signal: {} }), TypeError, "");
-  await check(join("degu:AAAA"), RangeError, "");
+  await assertRejects(join("degu:AAAA"), PairingError, "garbled");
   await check(join(7), TypeError, "");
 });

@@ -1,6 +1,5 @@
 /** Joining a device by the line of its invitation: errors, attacks by whoever made the line, what is revealed to whom. */
-import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { JoinFailure } from "@degu/internal/device/join.ts";
+import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -31,7 +30,8 @@ Deno.test("exactly one of two simultaneous joiners pairs, and the other gets an 
     const outcomes = await Promise.allSettled([one, two].map((each) => each.join(invitation.line)));
     const lost = outcomes.filter((outcome) => outcome.status === "rejected");
     assertEquals(lost.length, 1);
-    assert(lost[0]!.reason instanceof DeguError);
+    assert(lost[0]!.reason instanceof PairingError);
+    assertEquals(lost[0]!.reason.code, "NOT_OPEN");
     assert(lost[0]!.reason.message.includes("another device has used it"));
     const winner = outcomes[0]!.status === "fulfilled" ? one : two;
     const loser = winner === one ? two : one;
@@ -52,7 +52,7 @@ Deno.test("an invitation line a day old by the joiner's clock is refused; about 
     await Promise.all([viewer.join(invitation.line), invitation.paired]);
   }
   using _clock = setClockAhead(25 * 3_600_000);
-  await assertRejects(() => viewer.join(other.line), RangeError, "expired at");
+  await assertRejects(() => viewer.join(other.line), PairingError, "expired at");
 });
 
 Deno.test("a device can't join itself, or a copy of its directory", async () => {
@@ -63,7 +63,7 @@ Deno.test("a device can't join itself, or a copy of its directory", async () => 
   await using twin = await PairingDevice.open(copyDir.path, "camera");
   await using invitation = await camera.invite();
   for (const device of [camera, twin]) {
-    await assertRejects(() => device.join(invitation.line), RangeError, "paired with itself");
+    await assertRejects(() => device.join(invitation.line), PairingError, "paired with itself");
   }
   assertEquals([await camera.written(), await twin.written()], [[], []]);
 });
@@ -132,7 +132,8 @@ async function assertTenTries(place: "TLS" | "plain") {
     Math.random = () => 1;
     await using cutter = start(Infinity);
     const joining = () => viewer.join(lineTo(cutter));
-    const error = await assertRejects(joining, DeguError, "overloaded");
+    const error = await assertRejects(joining, PairingError, "overloaded");
+    assertEquals(error.code, "BUSY");
     assert(!error.message.startsWith("this line is not open"), error.message);
     assertEquals(cutter.count, 10);
     assert(timeouts.started.includes(60_000), "the limit of all of it");
@@ -172,7 +173,11 @@ Deno.test("an invitation used twice does not look like success: its line was sto
   await using setup = await openInvitation(["viewer", "thief"]);
   const { camera, viewer, thief, invitation } = setup;
   await introduce(invitation, thief);
-  await assertRejects(() => viewer.join(invitation.line), DeguError, "another device has used it");
+  await assertRejects(
+    () => viewer.join(invitation.line),
+    PairingError,
+    "another device has used it",
+  );
   await Promise.all([assertRejects(() => invitation.paired), invitation.close()]);
   assertEquals([await camera.written(), await viewer.written()], [[], []]);
 });
@@ -185,47 +190,51 @@ Deno.test("the error for an inviter that disconnects depends on the step", async
     return null;
   };
   await using first = await startInviter(camera, (_request, socket) => hangUp(socket));
-  await assertRejects(() => viewer.join(first.line), DeguError, "another device has used it");
+  await assertRejects(() => viewer.join(first.line), PairingError, "another device has used it");
   await using second = await inviteUntilSecond(camera, hangUp);
-  await assertRejects(() => viewer.join(second.line), DeguError, "last answer");
+  await assertRejects(() => viewer.join(second.line), PairingError, "last answer");
   assertEquals(await viewer.written(), []);
 });
 
 Deno.test("an unreachable device and one that refuses this device cause different errors", async () => {
-  await using devices = await makeDevices("camera");
-  const { camera } = devices;
-  const { NetworkUnreachable, TimedOut, ConnectionRefused } = Deno.errors;
+  await using setup = await openInvitation(["viewer"]);
+  const { camera, viewer, invitation } = setup;
+  const { NetworkUnreachable, TimedOut, ConnectionRefused, NotCapable } = Deno.errors;
   const unreachable = Object.assign(new Error("no route"), { code: "EHOSTUNREACH" });
-  const silent = [new TimedOut("late"), new NetworkUnreachable("none"), unreachable];
+  // A link-local address, tried at an interface without such addresses.
+  const invalid = Object.assign(new Error("invalid argument"), { code: "EINVAL" });
+  const silent = [new TimedOut("late"), new NetworkUnreachable("none"), unreachable, invalid];
   const refused = new ConnectionRefused("no");
-  const impostor = new TlsError("UNTRUSTED", "somebody else");
-  const UNREACHABLE = /^camera \([^)]+\) can't be reached/;
-  const NOT_OPEN = /^this line is not open/;
-  const table: [errors: Error[], wanted: RegExp][] = [
-    [silent, UNREACHABLE],
-    [[], UNREACHABLE],
-    [[...silent, refused], NOT_OPEN],
-    [[impostor, ...silent], NOT_OPEN],
-    [[new EmptyPreambleError()], NOT_OPEN],
+  const denied = new NotCapable("Requires net access");
+  const rows: [errors: Error[], code: PairingErrorCode | null, words: RegExp][] = [
+    [silent, "UNREACHABLE", /^the device [a-z2-7]{52} can't be reached/],
+    [[], "UNREACHABLE", /^the device [a-z2-7]{52} can't be reached/],
+    [[...silent, refused], "NOT_OPEN", /^this line is not open/],
+    [[refused], "NOT_OPEN", /^this line is not open/],
+    [[...silent, denied], null, /^Requires net access/],
   ];
-  const denied = new Deno.errors.NotCapable("Requires net access");
-  const notPermitted = new AggregateError([new TimedOut("late"), denied]);
-  const without = new JoinFailure(camera.id, new AbortController().signal);
-  assertEquals(
-    await assertRejects(() => without.turnedAway(() => Promise.reject(notPermitted))),
-    denied,
-  );
-  for (const [errors, wanted] of table) {
-    const failure = new JoinFailure(camera.id, new AbortController().signal);
-    failure.name = "camera";
-    const cause = new AggregateError(errors);
-    const error = await assertRejects(() => failure.turnedAway(() => Promise.reject(cause)));
-    assert(error instanceof DeguError);
-    assertMatch(error.message, wanted);
-    assertEquals(error.cause, cause);
+  using _interfaces = patch(Deno, "networkInterfaces", () => () => []);
+  for (const [errors, code, words] of rows) {
+    const addresses = errors.map((_, i) => ["127.0.0.1", 1, i + 1] as const);
+    // Without an interface there is no address to try.
+    const all = errors.length === 0 ? [["fe80::1", 1, 1] as const] : addresses;
+    using _connect = patch(Deno, "connect", () =>
+      ((options: Deno.ConnectOptions) => {
+        return Promise.reject(errors[options.port - 1]);
+      }) as never);
+    const error = await assertRejects(() => viewer.join(lineWith(invitation.line, all)), Error);
+    assertMatch(error.message, words);
+    if (code === null) {
+      assertEquals(error, denied);
+      continue;
+    }
+    assert(error instanceof PairingError);
+    assertEquals(error.code, code);
+    assert(error.cause instanceof AggregateError);
+    assertEquals(error.cause.errors.length, errors.length);
     // Whatever it is, what has to be done about a stolen line is said.
     const advice =
-      `check the peers of camera (${camera.id}), and forget any that you don't recognize`;
+      `check the peers of the device ${camera.id}, and forget any that you don't recognize`;
     assert(error.message.includes(advice), error.message);
   }
 });
@@ -236,7 +245,7 @@ Deno.test("an error message uses this device's name for the other", async () => 
   await pair(camera, viewer, {}, { peerName: "garden" });
   await using invitation = await camera.invite();
   await invitation.close();
-  await assertRejects(() => viewer.join(invitation.line), DeguError, `garden (${camera.id})`);
+  await assertRejects(() => viewer.join(invitation.line), PairingError, `garden (${camera.id})`);
 });
 
 Deno.test("a hostile answer is refused, and nothing is stored", async () => {
@@ -259,7 +268,13 @@ Deno.test("a hostile answer is refused, and nothing is stored", async () => {
   ];
   for (const text of table) {
     await using inviter = await startInviter(camera, () => text);
-    const error = await assertRejects(() => viewer.join(inviter.line), DeguError, undefined, text);
+    const error = await assertRejects(
+      () => viewer.join(inviter.line),
+      PairingError,
+      undefined,
+      text,
+    );
+    assertEquals(error.code, "BAD_ANSWER", text);
     assert(error.message.includes("is not valid: "), `${error.message} for ${text}`);
     assert(error.message.includes(camera.id), error.message);
     assertEquals(inviter.requests.length, 1);
@@ -273,12 +288,14 @@ Deno.test("an error response is not mistaken for success", async () => {
   for (const status of ["201 Created", "403 Forbidden", "404 Not Found", "500 Error"]) {
     await using inviter = await startInviter(camera, () => answerOf(RIGHT, status));
     const who = `the device ${camera.id} has refused`;
-    await assertRejects(() => viewer.join(inviter.line), DeguError, who);
+    const { code } = await assertRejects(() => viewer.join(inviter.line), PairingError, who);
+    assertEquals(code, "REFUSED");
   }
   for (const status of ["200 OK", "403 Forbidden", "500 Error"]) {
     await using inviter = await inviteUntilSecond(camera, () => answerOf("", status));
     const who = `hall (${camera.id}) has refused`; // by now it has said its name
-    await assertRejects(() => viewer.join(inviter.line), DeguError, who);
+    const { code } = await assertRejects(() => viewer.join(inviter.line), PairingError, who);
+    assertEquals(code, "REFUSED");
   }
   assertEquals(await viewer.written(), []);
 });
@@ -316,7 +333,8 @@ Deno.test("its signal, and closing the device, end joining at any moment, and no
   assertEquals(await viewer.written(), []);
   const [line, other] = await answering(0, () => viewer[Symbol.asyncDispose]());
   await using _other = other;
-  await assertRejects(() => within(viewer.join(line), "it ends"), DeguError, "was closed");
+  const closed = () => within(viewer.join(line), "it ends");
+  assertEquals((await assertRejects(closed, DeviceError, "was closed")).code, "CLOSED");
 });
 
 Deno.test("a missing permission to list the interfaces is reported, unless joining was aborted before", async () => {
@@ -379,7 +397,7 @@ Deno.test("only a server with a certificate that the line's authority has signed
   for (const [options, isTold] of rows) {
     await using inviter = await startInviter(camera, () => answerOf("", "403 Forbidden"), options);
     const wanted = isTold ? "has refused" : "not open any more";
-    const error = await assertRejects(() => viewer.join(inviter.line), DeguError, wanted);
+    const error = await assertRejects(() => viewer.join(inviter.line), PairingError, wanted);
     // Without a name.
     if (isTold) assertMatch(error.message, /^the device [a-z2-7]{52} has refused/);
     assertEquals(inviter.requests.length, isTold ? 1 : 0);

@@ -1,6 +1,6 @@
 /** What ends when a peer is forgotten: sessions, handshakes, requests, connections and attempts to connect. */
 import { bodies, DeguError } from "@degu/degu/base";
-import { peerOf } from "@degu/degu/device";
+import { DeviceError, peerOf } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import type { AppFunction } from "@degu/degu/server";
 import { isStillAdmitted, type Session } from "@degu/internal/base/app/session.ts";
@@ -41,7 +41,9 @@ Deno.test("forget ends the sessions of that peer only, and the peer can't reconn
   assertEquals(signals.length, 2);
   assertEquals(await camera.forget("viewer"), true);
   assertEquals(signals.map(({ aborted }) => aborted), [true, false]);
-  assertMatch(String(signals[0]!.reason), /forgotten/);
+  const { reason } = signals[0]!;
+  assert(reason instanceof DeviceError);
+  assertEquals(reason.code, "FORGOTTEN");
   assertEquals(server.sessions.size, 1);
   await conn.get("/").then(() => assert(false), () => {});
   assertEquals(await setup.ask(), REFUSED);
@@ -291,7 +293,7 @@ Deno.test("forget in another process closes connections, and pending requests re
   await using slow = await serveFrom(camera, () => never.promise);
   const client = await viewer.client("camera", { addresses: [slow.address] });
   using conn = await client.connect();
-  const asking = assertRejects(() => conn.get("/"), Error, "forgotten");
+  const asking = assertRejects(() => conn.get("/"), DeviceError, "forgotten");
   // As another process does it.
   Deno.removeSync(`${viewer.dir}/peers/${camera.id}.json`);
   await within(asking, "the request ends");

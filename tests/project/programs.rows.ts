@@ -13,7 +13,7 @@ import {
   SSLClient, SSLServer, terminationSignal, toFetchHandler, Validator, wrapApp,
 } from "@degu/degu";
 import type * as degu from "@degu/degu";
-import { Device, type InviteOptions, perPeer } from "@degu/degu/device";
+import { Device, type DeviceError, type InviteOptions, type PairingError, perPeer } from "@degu/degu/device";
 import { download, downloadTree, FilesApp, listTree, upload, uploadTree } from "@degu/degu/files";
 import { callApp, mkreq, TempDevices, TempPKI, TempServer } from "@degu/degu/misc";
 import { tracedApp, tracedClient } from "@degu/degu/otel";
@@ -392,6 +392,11 @@ pki.clientSslconfig.certFile satisfies string;`,
     `tracedClient(conn);`,
     `await tracedClient(client).connect();`,
   ],
+  [
+    "a code that no error of a peer has",
+    `if ((null as unknown as DeviceError).code === "LOST") throw new Error();`,
+    `if ((null as unknown as DeviceError).code === "CLOSED") throw new Error();`,
+  ],
 ];
 
 /** What must compile, under all sets of compiler options. */
@@ -659,6 +664,43 @@ const traced = tracedClient(await viewer.client("camera", { timeout: 5 }));
 await traced.request("GET", "/");
 new Server(address, tracedApp(new Router({})));
 device.join([["127.0.0.1", 80]], { confirm: async ({ number }) => await Promise.resolve(number === "1") });
+`,
+  "advice for each code of an error": `
+const advice = ({ code, peerName }: PairingError): string => {
+  switch (code) {
+    case "NOT_A_LINE":
+    case "GARBLED":
+      return "copy the line again";
+    case "OLDER":
+    case "NEWER":
+      return "update";
+    case "EXPIRED":
+    case "NOT_OPEN":
+    case "ANSWER_LOST":
+      return "invite again";
+    case "OWN":
+    case "NAME_TAKEN":
+      return \`choose another name than \${peerName}\`;
+    case "UNREACHABLE":
+    case "BUSY":
+    case "NOT_CONFIRMED":
+      return "try again";
+    case "REFUSED":
+    case "BAD_ANSWER":
+      return "see the log";
+  }
+};
+const isForGood = ({ code }: DeviceError): boolean => {
+  switch (code) {
+    case "FORGOTTEN":
+    case "NO_ADDRESS":
+    case "CLOSED":
+      return true;
+    case "UNREACHABLE":
+      return false;
+  }
+};
+device.join("").catch((error: PairingError) => advice(error));
 `,
   "modules and arguments of workers": `
 const args = ["hello", 5] as const;

@@ -37,7 +37,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   device: [
     device,
-    "BodyError ConnectionClosedError DeguError Device DeviceServer EmptyPreambleError Invitation ProtocolError TlsError createDevicePki peerId peerOf perPeer",
+    "BodyError ConnectionClosedError DeguError Device DeviceError DeviceServer EmptyPreambleError Invitation PairingError ProtocolError TlsError createDevicePki peerId peerOf perPeer",
   ],
   pool: [
     pool,
@@ -277,6 +277,9 @@ export type OfTools = AllTrue<[
     typeof device.createDevicePki,
     (dir: string, name: string, options?: device.DevicePkiOptions) => Promise<device.DevicePki>
   >,
+  IsExact<device.PairingError["code"], device.PairingErrorCode>,
+  IsExact<device.PairingError["peerName"], string | null>,
+  IsExact<device.DeviceError["code"], device.DeviceErrorCode>,
   IsExact<ReturnType<typeof misc.TempServer.start>, Promise<misc.TempServer>>,
   IsExact<ReturnType<typeof misc.TempSSLServer.start>, Promise<misc.TempSSLServer>>,
   IsExact<typeof misc.formatChunk, (chunk: base.Chunk) => Uint8Array>,

@@ -1,0 +1,354 @@
+/** The codes of PairingError and of DeviceError: each is provoked by devices, sockets and people. */
+import {
+  type Confirm,
+  DeviceError,
+  type DeviceErrorCode,
+  PairingError,
+  type PairingErrorCode,
+} from "@degu/degu/device";
+import { DeguError } from "@degu/degu/base";
+import { isTransient } from "@degu/degu/files";
+import { assertWorks, setUpClient } from "@degu/testing/device_serving.ts";
+import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
+import { lineWith, makeDevices, openInvitation, pair, person } from "./pairing.ts";
+import { answerOf, startInviter, VALUE } from "./pairing_inviter.ts";
+
+const yes: Confirm = () => true;
+const RIGHT = { value: VALUE, name: "hall", addresses: [] };
+
+/** A line of which only the version and the checksum are looked at. */
+async function lineOfVersion(version: number): Promise<string> {
+  const bytes = new Uint8Array(40);
+  bytes[0] = version;
+  const summed = Uint8Array.of(version, ...bytes.subarray(5));
+  const sum = new Uint8Array(await crypto.subtle.digest("SHA-256", summed));
+  bytes.set(sum.subarray(0, 4), 1);
+  return `degu:${bytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
+}
+
+/** Makes the limit of all of joining, 60 s, end when a test says so. */
+function heldLimit() {
+  const { setTimeout } = globalThis;
+  let end = () => {};
+  globalThis.setTimeout =
+    ((run: () => void, milliseconds = 0) =>
+      milliseconds === 60_000 ? (end = run, 0) : setTimeout(run, milliseconds)) as never;
+  return {
+    end: () => end(),
+    [Symbol.dispose]: () => void (globalThis.setTimeout = setTimeout),
+  };
+}
+
+type Setup = Awaited<ReturnType<typeof open>>;
+
+/** A camera that invites by a line and a number, and two that may join it. */
+async function open() {
+  const inviter = person();
+  const setup = await openInvitation(["viewer", "other"], { confirm: inviter.confirm });
+  return Object.assign(setup, { inviter });
+}
+
+/** What rejects, and what its message says. */
+const PAIRING: Record<
+  PairingErrorCode,
+  readonly (readonly [
+    what: string,
+    provoke: (setup: Setup) => Promise<unknown>,
+    message: RegExp,
+  ])[]
+> = {
+  NOT_A_LINE: [["other text", ({ viewer }) => viewer.join("hello"), /begins with "degu:"/]],
+  GARBLED: [[
+    "a line that is cut",
+    ({ viewer, invitation }) => viewer.join(invitation.line.slice(0, -1)),
+    /garbled: .*copy the whole line again/,
+  ]],
+  OLDER: [[
+    "a line of version 1",
+    async ({ viewer }) => await viewer.join(await lineOfVersion(1)),
+    /older version, 1; .*: update the program that has made it/,
+  ]],
+  NEWER: [[
+    "a line of version 3",
+    async ({ viewer }) => await viewer.join(await lineOfVersion(3)),
+    /newer version, 3; .*: update it/,
+  ]],
+  EXPIRED: [["a line that expired more than a day ago", async ({ viewer, invitation }) => {
+    using _clock = setClockAhead(25 * 3_600_000);
+    await viewer.join(invitation.line);
+  }, /expired at .*: make a new invitation/]],
+  OWN: [
+    [
+      "its own line",
+      ({ camera, invitation }) => camera.join(invitation.line),
+      /^line: .* itself, or a copy/,
+    ],
+    [
+      "its own number",
+      ({ camera, invitation }) => camera.joinByNumber(invitation, yes),
+      /^addresses: .* itself, or a copy/,
+    ],
+  ],
+  NOT_OPEN: [
+    ["an invitation that was closed", async ({ viewer, invitation }) => {
+      await invitation.close();
+      await viewer.join(invitation.line);
+    }, /not open any more: .*check the peers of/],
+    ["a number of an invitation that was closed", async ({ viewer, invitation }) => {
+      await invitation.close();
+      await viewer.joinByNumber(invitation, yes);
+    }, /no device invites at these addresses: check that/],
+    ["no number is left", async ({ viewer, other, invitation, inviter }) => {
+      for (let i = 0; i < 5; i++) {
+        const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
+        joining.catch(() => {});
+        (await inviter.asked()).answer(false);
+        await assertRejects(() => joining);
+      }
+      await other.joinByNumber(invitation, yes);
+    }, /takes no more numbers: use the line/],
+  ],
+  UNREACHABLE: [
+    ["nobody answers at the address of a line", async ({ viewer, invitation }) => {
+      using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const { port } = silent.addr;
+      using _timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 50);
+      await viewer.join(lineWith(invitation.line, [["127.0.0.1", port, port]]));
+    }, /can't be reached at an address of the line: check that/],
+    ["nobody answers at an address", async ({ viewer }) => {
+      using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      using _timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 50);
+      const addresses = [["127.0.0.1", silent.addr.port] as const];
+      await viewer.joinByNumber({ addresses }, yes);
+    }, /no device invites at these addresses: check that/],
+    ["a name that can't be looked up", async ({ viewer }) => {
+      // As Deno rejects, without a question to a server of names.
+      const fail = () => Promise.reject<never>(new Error("failed to lookup address information"));
+      using _connect = patch(Deno, "connect", () => fail as typeof Deno.connect);
+      await viewer.joinByNumber({ addresses: [["name.invalid", 80]] }, yes);
+    }, /no device invites at these addresses: check that/],
+    ["it takes too long", async ({ camera, viewer }) => {
+      // The inviter has the secret, and answers nothing.
+      const asked = Promise.withResolvers<null>();
+      await using inviter = await startInviter(camera, () => (asked.resolve(null), null));
+      using limit = heldLimit();
+      const joining = viewer.join(inviter.line);
+      joining.catch(() => {});
+      await within(asked.promise, "it is asked");
+      limit.end();
+      await joining;
+    }, /^joining the device \w{52} took over 60 s: check the network, and try again/],
+  ],
+  REFUSED: [["the first step is refused", async ({ camera, viewer }) => {
+    await using inviter = await startInviter(camera, () => answerOf("", "403 Forbidden"));
+    await viewer.join(inviter.line);
+  }, /has refused what this device sent; its log says why/]],
+  BAD_ANSWER: [["an answer that is no message", async ({ camera, viewer }) => {
+    await using inviter = await startInviter(camera, () => answerOf("{"));
+    await viewer.join(inviter.line);
+  }, /the answer of the device \w{52} is not valid: it is not JSON/]],
+  ANSWER_LOST: [
+    ["the inviter hangs up on the value", async ({ camera, viewer }) => {
+      await using inviter = await startInviter(camera, (_request, socket, count) => {
+        if (count > 0) socket.end();
+        return count === 0 ? answerOf(RIGHT) : null;
+      });
+      await viewer.join(inviter.line);
+    }, /^the last answer of hall \(\w{52}\) did not arrive: .*join again with a new invitation/],
+    ["the time is over then", async ({ camera, viewer }) => {
+      const asked = Promise.withResolvers<void>();
+      await using inviter = await startInviter(camera, (_request, _socket, count) => {
+        if (count > 0) asked.resolve();
+        return count === 0 ? answerOf(RIGHT) : null;
+      });
+      using limit = heldLimit();
+      const joining = viewer.join(inviter.line);
+      joining.catch(() => {});
+      await within(asked.promise, "it is asked");
+      limit.end();
+      await joining;
+    }, /did not arrive: .*join again with a new invitation/],
+  ],
+  NOT_CONFIRMED: [
+    [
+      "a no here",
+      ({ viewer, invitation }) => viewer.joinByNumber(invitation, () => false),
+      /^not confirmed here; if the two numbers differ, .*: use the line/,
+    ],
+    ["a no there", async ({ viewer, invitation, inviter }) => {
+      const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
+      joining.catch(() => {});
+      (await inviter.asked()).answer(false);
+      await joining;
+    }, /^camera did not confirm: .*try again/],
+    ["nobody says anything", async ({ viewer, invitation }) => {
+      using _timeouts = fastTimeouts((milliseconds) => milliseconds === 120_000, 1000);
+      await viewer.joinByNumber(invitation, () => new Promise(() => {}));
+    }, /^(no answer within 120 s; try again|camera did not confirm)/],
+  ],
+  BUSY: [["another one is asked about", async ({ viewer, other, invitation, inviter }) => {
+    const joining = viewer.joinByNumber(invitation, () => new Promise(() => {}));
+    joining.catch(() => {});
+    await inviter.asked();
+    try {
+      await other.joinByNumber(invitation, yes);
+    } finally {
+      await invitation.close();
+    }
+  }, /is asking about another device: .*try again/]],
+  NAME_TAKEN: [
+    ["in an invitation", async ({ camera, other }) => {
+      await pair(camera, other);
+      await camera.invite({ peerName: "OTHER" });
+    }, /^peerName: the name "OTHER" is taken, .*; choose another one, or rename that peer$/],
+    ["when the invitation is used", async ({ camera, viewer, other }) => {
+      await using invitation = await camera.invite({ peerName: "OTHER" });
+      await pair(camera, other);
+      await Promise.allSettled([viewer.join(invitation.line)]);
+      await invitation.paired;
+    }, /^peerName: the name "OTHER" is taken, .*; choose another one, or rename that peer$/],
+    ["in a join", async ({ camera, other, invitation }) => {
+      await pair(camera, other);
+      const mine = { peerName: "CAMERA" };
+      await using devices = await makeDevices("hall");
+      await using second = await devices.hall.invite();
+      await assertRejects(() => other.join(second.line, mine), PairingError, '"CAMERA" is taken');
+      await other.joinByNumber(invitation, yes, mine);
+    }, /^peerName: the name "CAMERA" is taken, .*; choose another one, or rename that peer$/],
+  ],
+};
+
+for (const [code, rows] of Object.entries(PAIRING)) {
+  for (const [what, provoke, message] of rows) {
+    Deno.test(`PairingError ${code}: ${what}`, async () => {
+      await using setup = await open();
+      const error = await assertRejects(() => within(provoke(setup), "it rejects"), PairingError);
+      assertEquals([error.code, error.name], [code as PairingErrorCode, "PairingError"]);
+      assertMatch(error.message, message);
+      assertInstanceOf(error, DeguError);
+      assertEquals(error.peerName, /"(OTHER|CAMERA)" is taken/.exec(error.message)?.[1] ?? null);
+      // People take part in pairing: nobody may be asked again by a retry.
+      assertEquals(isTransient(error), false);
+    });
+  }
+}
+
+const JOIN = `import { Device } from "./device.ts";
+const { dir, addresses } = JSON.parse(Deno.env.get("GIVEN"));
+await using device = await Device.open(dir);
+const joining = device.join(addresses, { serving: [], confirm: () => true });
+const error = await joining.then(() => null, (error) => error);
+console.log(JSON.stringify([error.name, error.message]));`;
+
+Deno.test("a missing permission is no PairingError: which one is said, at the plain port and at that of TLS", async () => {
+  await using setup = await openInvitation(["viewer"], { confirm: yes });
+  const { viewer, invitation } = setup;
+  const { addresses } = invitation;
+  const env = { GIVEN: JSON.stringify({ dir: viewer.dir, addresses }) };
+  const all = ["--no-check", "--allow-env", "--allow-sys=uid", "--allow-read", "--allow-write"];
+  const plain = `--allow-net=127.0.0.1:${addresses[0]![1]}`;
+  for (const flags of [all, [...all, plain]]) {
+    const [name, message] = JSON.parse(await runScript(JOIN, flags, env));
+    assertEquals(name, "NotCapable");
+    assertMatch(message, /^Requires net access to "127.0.0.1:\d+"/);
+    assertEquals(message.includes(`:${addresses[0]![1]}"`), flags === all);
+  }
+  assertEquals(await viewer.written(), []);
+});
+
+type ClientSetup = Awaited<ReturnType<typeof setUpClient>>;
+
+const DEVICE: Record<
+  DeviceErrorCode,
+  readonly (readonly [
+    what: string,
+    provoke: (setup: ClientSetup) => Promise<unknown>,
+    message: RegExp,
+  ])[]
+> = {
+  FORGOTTEN: [
+    ["a client of a peer that was forgotten", async ({ viewer, camera }) => {
+      const client = await viewer.client("camera");
+      await viewer.forget(camera.id);
+      await client.connect();
+    }, /^the peer with the id \w{52} was forgotten; pair the two again$/],
+    ["a peer that is forgotten while connecting", async (setup) => {
+      const mute = setup.mute();
+      const client = await setup.viewer.client("camera", { addresses: [mute.address] });
+      const connecting = client.connect();
+      connecting.catch(() => {});
+      while (mute.conns.length === 0) await setup.viewer.peers();
+      await setup.viewer.forget("camera");
+      await connecting;
+    }, /was forgotten; pair the two again$/],
+  ],
+  NO_ADDRESS: [
+    ["a client", async (setup) => {
+      await setup.at([]);
+      await setup.viewer.client("camera");
+    }, /^no address of "camera" is known: pass the option addresses, or pair the two again/],
+    ["a connection", async (setup) => {
+      const client = await setup.viewer.client("camera");
+      await setup.at([]);
+      await client.request("GET", "/");
+    }, /^no address of "camera" is known: pass the option addresses, or pair the two again/],
+  ],
+  UNREACHABLE: [
+    ["nobody listens", async (setup) => {
+      const client = await setup.viewer.client("camera", { addresses: [await setup.dead()] });
+      await client.request("GET", "/");
+    }, /"camera" doesn't serve at the given address .*: start its server/],
+    ["nobody answers", async (setup) => {
+      const addresses = [setup.mute().address, await setup.dead()];
+      const client = await setup.viewer.client("camera", { addresses, connectTimeout: 0.1 });
+      await client.connect();
+    }, /"camera" (does not answer|doesn't serve) at the given addresses/],
+  ],
+  CLOSED: [
+    ["the device", async ({ viewer }) => {
+      await viewer.close();
+      await viewer.client("camera");
+    }, /^the device was closed; open it again with Device.open\(\)$/],
+    ["a client of it", async ({ viewer }) => {
+      const client = await viewer.client("camera");
+      await viewer.close();
+      await client.connect();
+    }, /^the device was closed; open it again/],
+    ["a line that is joined meanwhile", async ({ viewer, camera }) => {
+      await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+      const joining = viewer.join(invitation.line);
+      joining.catch(() => {});
+      await viewer.close();
+      await joining;
+    }, /^the device was closed; open it again/],
+  ],
+};
+
+for (const [code, rows] of Object.entries(DEVICE)) {
+  for (const [what, provoke, message] of rows) {
+    Deno.test(`DeviceError ${code}: ${what}`, async () => {
+      await using setup = await setUpClient();
+      const error = await assertRejects(() => within(provoke(setup), "it rejects"), DeviceError);
+      assertEquals([error.code, error.name], [code as DeviceErrorCode, "DeviceError"]);
+      assertMatch(error.message, message);
+      assertInstanceOf(error, DeguError);
+      const isUnreachable = code === "UNREACHABLE";
+      assertEquals(isTransient(error), isUnreachable);
+      assertEquals(error.cause instanceof AggregateError, isUnreachable);
+    });
+  }
+}
+
+Deno.test("what fails UNREACHABLE works as soon as the peer is there", async () => {
+  await using setup = await setUpClient();
+  await setup.at([await setup.dead()]);
+  const client = await setup.viewer.client("camera");
+  const { code } = await assertRejects(() => client.connect(), DeviceError);
+  assertEquals(code, "UNREACHABLE");
+  await setup.at([setup.server.address]);
+  await assertWorks(client);
+});
