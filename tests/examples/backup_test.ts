@@ -23,6 +23,8 @@ Deno.test("a backup copies what is complete, deletes, goes on when the recorder 
   const [kept, source, audit] = [`${dir.path}/kept`, `${dir.path}/source`, `${dir.path}/audit`];
   await fillSettled(source, { "a": "first", "below/b": "second" });
   await fill(source, { "c": "is still being written" });
+  const writer = setInterval(() => Deno.utimeSync(`${source}/c`, new Date(), new Date()), 200);
+  using _writing = { [Symbol.dispose]: () => clearInterval(writer) };
   await Deno.mkdir(kept);
   await using recorder = await Device.open(`${dir.path}/recorder`, { name: "recorder" });
   const address = await ownAddress();

@@ -1,7 +1,7 @@
 /** The gateway of the examples: each peer reaches what the rules have for it, and nothing else. */
-import { type App, type Client, type Method, reply, Server } from "@degu/degu";
+import { type App, type Method, reply, Server, Session } from "@degu/degu";
 import { Device } from "@degu/degu/device";
-import { TempDevices } from "@degu/degu/misc";
+import { callApp, mkreq } from "@degu/degu/misc";
 import { tempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, runExample, startExample } from "@degu/testing/examples.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
@@ -14,57 +14,44 @@ const GATEWAY = "examples/gateway.ts";
 const camera: App = ({ method, uri, headers }) =>
   reply(200, `${headers["x-peer"]} ${method} ${uri}`);
 
-const textOf = async (client: Client, ...request: Parameters<Client["request"]>) => {
-  const response = await client.request(...request);
-  return [response.status, await response.text()];
-};
+/** Asks the gateway as a peer of this name; resolves to the status and the text of the answer. */
+async function ask(app: App, peer: string, ...request: Parameters<typeof mkreq>) {
+  const session = new Session("test", null, 1);
+  const response = await callApp(app, mkreq(...request), { session, peer });
+  const answered = [response.status, await response.text()];
+  session.close();
+  return answered;
+}
 
 Deno.test("each peer can do what the rules say", async () => {
   await using dir = await tempDir();
   await using _behind = await Server.start(`${dir.path}/socket`, camera);
-  await using temp = await TempDevices.create(
-    "gateway",
-    "phone",
-    "tablet",
-    "doorbell",
-    "constructor",
-  );
-  const { gateway, ...peers } = temp.devices;
-  await using server = await gateway.serve(["127.0.0.1", 0], buildGateway(`${dir.path}/socket`));
-  const rows: [
-    peer: keyof typeof peers,
-    method: Method,
-    uri: string,
-    status: number,
-    text: string,
-  ][] = [
-    ["doorbell", "POST", "/notes/?text=ring", 201, '["doorbell: ring"]'],
-    ["doorbell", "GET", "/notes/", 405, ""],
-    ["doorbell", "GET", "/camera/live", 410, ""],
-    ["phone", "GET", "/notes/", 200, '["doorbell: ring"]'],
-    ["phone", "GET", "/camera/live", 200, "phone GET /live"],
-    ["phone", "PUT", "/camera/zoom", 200, "phone PUT /zoom"],
-    ["tablet", "GET", "/camera/live", 200, "tablet GET /live"],
-    ["tablet", "PUT", "/camera/zoom", 405, ""],
-    ["tablet", "GET", "/notes/", 410, ""],
-    ["constructor", "GET", "/camera/live", 403, ""],
-    ["constructor", "GET", "/notes/", 403, ""],
-  ];
-  for (const [peer, method, uri, status, text] of rows) {
-    const client = await peers[peer].client("gateway", { addresses: [server.address] });
-    assertEquals(await textOf(client, method, uri), [status, text], `${peer} ${method} ${uri}`);
+  const app = buildGateway(`${dir.path}/socket`);
+  for (
+    const [peer, method, uri, status, text] of [
+      ["doorbell", "POST", "/notes/?text=ring", 201, '["doorbell: ring"]'],
+      ["doorbell", "GET", "/notes/", 405, ""],
+      ["doorbell", "GET", "/camera/live", 410, ""],
+      ["phone", "GET", "/notes/", 200, '["doorbell: ring"]'],
+      ["phone", "GET", "/camera/live", 200, "phone GET /live"],
+      ["phone", "PUT", "/camera/zoom", 200, "phone PUT /zoom"],
+      ["tablet", "GET", "/camera/live", 200, "tablet GET /live"],
+      ["tablet", "PUT", "/camera/zoom", 405, ""],
+      ["tablet", "GET", "/notes/", 410, ""],
+      ["constructor", "GET", "/camera/live", 403, ""],
+      ["constructor", "GET", "/notes/", 403, ""],
+    ] as const
+  ) {
+    assertEquals(await ask(app, peer, method, uri), [status, text], `${peer} ${method} ${uri}`);
   }
 });
 
 Deno.test("no peer can tell the camera that it is another one", async () => {
   await using dir = await tempDir();
   await using _behind = await Server.start(`${dir.path}/socket`, camera);
-  await using temp = await TempDevices.create("gateway", "tablet");
-  const { gateway, tablet } = temp.devices;
-  await using server = await gateway.serve(["127.0.0.1", 0], buildGateway(`${dir.path}/socket`));
-  const client = await tablet.client("gateway", { addresses: [server.address] });
+  const app = buildGateway(`${dir.path}/socket`);
   for (const headers of [{ "x-peer": "phone" }, { "x-peer": "phone", connection: "x-peer" }]) {
-    assertEquals(await textOf(client, "GET", "/camera/", headers), [200, "tablet GET /"]);
+    assertEquals(await ask(app, "tablet", "GET", "/camera/", headers), [200, "tablet GET /"]);
   }
 });
 
@@ -82,13 +69,17 @@ Deno.test("the gateway pairs a device under the name that the rules have, and ou
   await running.printed(/^Paired with phone \([a-z2-7]{52}\)\.$/m);
 
   const client = await phone.client("gateway");
-  assertEquals(await textOf(client, "POST", "/notes/?text=hello"), [201, '["phone: hello"]']);
-  assertEquals(await textOf(client, "GET", "/camera/"), [502, ""]);
+  const textOf = async (method: Method, uri: string) => {
+    const response = await client.request(method, uri);
+    return [response.status, await response.text()];
+  };
+  assertEquals(await textOf("POST", "/notes/?text=hello"), [201, '["phone: hello"]']);
+  assertEquals(await textOf("GET", "/camera/"), [502, ""]);
   {
     await using _behind = await Server.start(`${cwd}/camera.socket`, camera);
-    assertEquals(await textOf(client, "GET", "/camera/"), [200, "phone GET /"]);
+    assertEquals(await textOf("GET", "/camera/"), [200, "phone GET /"]);
   }
-  assertEquals(await textOf(client, "GET", "/camera/"), [502, ""]);
+  assertEquals(await textOf("GET", "/camera/"), [502, ""]);
   await running.printed(/ - phone \[.*"GET \/camera\/ HTTP\/1\.1" 502 -$/m);
 
   running.child.kill("SIGTERM");
