@@ -240,7 +240,7 @@ export class AgentCommand extends Command {
   settles(): this {
     return this.option(
       "--settled <seconds>",
-      "in directories, skip files that were modified less than so many seconds ago: they may still be being written",
+      "in directories, skip files that were modified less than so many seconds ago: they may still be written to",
       parseSeconds,
     );
   }

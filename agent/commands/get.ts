@@ -19,17 +19,17 @@ export function addGet(program: AgentCommand): void {
   program.command("get")
     .summary("get files from what a peer shares")
     .description(
-      `Gets files, and with -r directories, from what a peer shares; where it shares nothing, from its inbox.
+      `Gets files, and with -r directories, from what a peer shares, or from its inbox if it shares nothing.
 
 A file goes into TARGET if that is a directory or ends with a slash; else TARGET is its new name. A directory \
-always goes into TARGET, and keeps its name. Without TARGET that is the current directory. A file of the same name is \
-replaced, unless it is the same one (with -r: of the same size and time): then nothing is copied. What was cut is continued by the same command, \
-also after Ctrl-C.`,
+always goes into TARGET, and keeps its name. Without TARGET, files go into the current directory. A file of the same name is \
+replaced, unless it is the same one (with -r: of the same size and time): then nothing is copied. The same command \
+continues what was cut, even after Ctrl-C.`,
     )
     .usage("[OPTION]... PEER:PATH... [TARGET]")
     .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
     .option("-r, --recursive", "get directories with everything in them")
-    .option("--inbox", "get them from its inbox, where it has both")
+    .option("--inbox", "get them from its inbox, if it has both")
     .settles()
     .waits()
     .connects()

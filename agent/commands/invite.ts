@@ -27,9 +27,9 @@ export function addInvite(program: AgentCommand): void {
   program.command("invite")
     .summary("let one other device pair with this one")
     .description(
-      "Prints a line of text for one other device, and waits until that has joined with it. Whoever has the line " +
-        "can pair: keep it secret, and unchanged, until it has been used. On a terminal it can also be joined from " +
-        "the same network without the line: both devices show a number, and ask whether it is the same.",
+      "Prints a line of text for one other device, and waits until that device has joined. Anyone who has the " +
+        "line can pair: keep it secret and unchanged until it has been used. On a terminal, a device in the same " +
+        "network can join without the line: both devices show a number, and ask whether it is the same.",
     )
     .option("--qr", "draw the line as a QR code, too")
     .option("--seconds <seconds>", "how long it waits (default: 600)", Number)
@@ -41,7 +41,7 @@ export function addInvite(program: AgentCommand): void {
     .pairs()
     .example(
       "degu invite",
-      "prints the line; in the same network degu join on the other device does without it",
+      "prints the line; in the same network, degu join on the other device needs no line",
     )
     .example("degu invite --qr", "for a device with a camera")
     .example("degu invite | ssh other degu join -", "pairs with a machine that you have a shell on")

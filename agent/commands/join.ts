@@ -16,10 +16,10 @@ export function addJoin(program: AgentCommand): void {
   program.command("join")
     .summary("pair with the device that has invited this one")
     .description(
-      "Pairs with the device that invites. Without an operand it is looked for in this network; both devices then " +
-        "show a number, and ask whether it is the same. With the line that it has printed nothing has to be " +
-        "compared; white space in it is ignored. With - the line is read from stdin, which keeps it out of process " +
-        "lists and the shell's history.",
+      "Pairs with the device that invites. Without an operand, looks for that device in this network; both devices " +
+        "then show a number, and ask whether it is the same. With the line that the other device has printed, " +
+        "nothing has to be compared. White space in the line is ignored. With -, the line is read from stdin, which " +
+        "keeps it out of process lists and the shell's history.",
     )
     .argument(
       "[line]",

@@ -11,14 +11,14 @@ export function addLs(program: AgentCommand): void {
     .summary("list what a peer shares")
     .description(
       "Lists a directory that a peer shares, by name; directories end with a slash. For a file, prints its name. " +
-        "Of a peer that shares nothing, lists the inbox.",
+        "If the peer shares nothing, lists its inbox.",
     )
     .argument("<peer:path>", "the directory; PEER: is all of it")
-    .option("--inbox", "list its inbox, where it has both")
+    .option("--inbox", "list its inbox, if it has both")
     .option("-l, --long", "print sizes and times, too")
     .option(
       "--complete",
-      "print what the path may continue with, for shells: within a second or not",
+      "print how the path may go on, for shells; nothing after a second",
     )
     .connects()
     .example("degu ls laptop:", "what it shares")

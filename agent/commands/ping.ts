@@ -18,7 +18,7 @@ export function addPing(program: AgentCommand): void {
     .argument("<peer>", "its name or id")
     .connects()
     .example("degu ping laptop", "at the addresses that are known")
-    .example("degu ping --address 192.168.1.9 laptop", "at another one")
+    .example("degu ping --address 192.168.1.9 laptop", "at another address")
     .does(ping);
 }
 

@@ -22,8 +22,8 @@ export function addPut(program: AgentCommand): void {
       `Puts files, and with -r directories, into the inbox of a peer.
 
 A file goes into PATH if that is a directory or ends with a slash; else PATH is its new name. A directory always goes \
-into PATH, and keeps its name. Without PATH that is the inbox itself. Another file of the same name stays, unless \
---force is given. What was cut is continued by the same command, also after Ctrl-C.`,
+into PATH, and keeps its name. Without PATH, files go into the inbox itself. Another file of the same name stays, unless \
+--force is given. The same command continues what was cut, even after Ctrl-C.`,
     )
     .usage("[OPTION]... FILE... PEER:[PATH]")
     .argument("<path...>", "what to put; the last one is where")

@@ -29,10 +29,10 @@ export function addReceive(program: AgentCommand): void {
   program.command("receive")
     .summary("receive files from one other device, once, without pairing")
     .description(
-      "Receives what degu send sends on another device in this network; both show a number, and ask whether it is " +
-        "the same. Copies into DIR, by default into the current directory. With the line that degu send prints " +
-        "nothing has to be compared, and it works from other networks; with - the line is read from stdin. What was " +
-        "cut is continued by the same command.",
+      "Receives what degu send sends on another device in this network. Both show a number, and ask whether it is " +
+        "the same. Copies into DIR, by default into the current directory. With the line that degu send prints, " +
+        "nothing has to be compared, and the devices may be in different networks. With -, the line is read from " +
+        "stdin. The same command continues what was cut.",
     )
     .usage("[OPTION]... [LINE|-] [DIR]")
     .argument("[dir...]", "the line, or - to read it from stdin; the directory for the files")

@@ -9,7 +9,7 @@ export function addRm(program: AgentCommand): void {
   program.command("rm")
     .summary("remove files from the inbox of a peer")
     .description(
-      "Removes files, empty directories, and with -r all directories from the inbox of a peer.",
+      "Removes files and empty directories from the inbox of a peer, and with -r directories with everything in them.",
     )
     .argument("<peer:path...>", "what to remove")
     .option("-r, --recursive", "remove directories with everything in them")

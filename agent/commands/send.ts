@@ -22,8 +22,8 @@ export function addSend(program: AgentCommand): void {
     .summary("send files to one other device, once, without pairing")
     .description(
       "Sends files, and directories with everything in them, to one device that receives them: run degu receive " +
-        "there. Both show a number, and ask whether it is the same. Ends when everything has arrived, or after ten " +
-        "minutes in which nobody has come. Neither device knows the other one afterwards.",
+        "there. Both show a number, and ask whether it is the same. Ends when everything has arrived, or when " +
+        "nobody has come for ten minutes. Neither device knows the other one afterwards.",
     )
     .argument("<file...>", "what to send")
     .option("--seconds <seconds>", "how long it waits for the other device (default: 600)", Number)

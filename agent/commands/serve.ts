@@ -40,8 +40,8 @@ export function addServe(program: AgentCommand): void {
   program.command("serve")
     .summary("share a directory, and take files into another one")
     .description(
-      "Serves the paired devices, and nobody else, until SIGINT or SIGTERM: these finish what is under way, and a " +
-        "second one ends it. Devices that are paired while it runs can connect at once.",
+      "Serves the paired devices, and nobody else, until SIGINT or SIGTERM. The first signal lets transfers " +
+        "finish, a second one ends them. Devices that are paired while it runs can connect at once.",
     )
     .option("--share <dir>", "a directory that they can read: ls, get, sync", parseOnce)
     .addOption(

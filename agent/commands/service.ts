@@ -24,7 +24,7 @@ export function addService(program: AgentCommand): void {
   const service = program.command("service")
     .summary("run serve or sync all the time, by systemd")
     .description(
-      "Writes, enables and starts a service of this user's systemd, with no other permissions than it needs.",
+      "Writes, enables and starts a systemd service of this user, with only the permissions that it needs.",
     )
     .example("degu service install --share ~/Pictures --inbox ~/Inbox", "as degu serve")
     .example("degu service install sync --delete ~/Documents desk:laptop", "as degu sync")
@@ -41,7 +41,7 @@ export function addService(program: AgentCommand): void {
     .summary("write, enable and start a service")
     .usage("[OPTION of serve]... | sync [OPTION]... PEER:DIR DIR | sync [OPTION]... DIR PEER:DIR")
     .description(
-      `Installs "degu serve" with these options, or "degu sync", a minute after it has ended again and again. Prints \
+      `Installs "degu serve" with these options, or "degu sync", which starts again a minute after each run. Prints \
 what it writes; where there is no systemd, only prints it.`,
     )
     .addCommand(serve!, { isDefault: true, hidden: true })

@@ -29,11 +29,11 @@ export function addSync(program: AgentCommand): void {
     .summary("make one directory match another, one way")
     .description(
       `Copies what is new or differs in size or time: from the share of a peer to a directory here, or from here to \
-the inbox of a peer. What is in the one directory is put into the other one; files that differ are replaced.`,
+the inbox of a peer. The contents of the first directory go into the second one; files that differ are replaced.`,
     )
     .usage("[OPTION]... PEER:DIR DIR | DIR PEER:DIR")
     .argument("<from>", "the directory to copy: PEER:DIR, or DIR")
-    .argument("<to>", "the other one: DIR, or PEER:DIR")
+    .argument("<to>", "the directory that becomes like it: DIR, or PEER:DIR")
     .option(
       "--checksum",
       "compare files of the same size by SHA-256 instead of time",
@@ -44,9 +44,13 @@ the inbox of a peer. What is in the one directory is put into the other one; fil
       `leave out what this matches, as a line of .gitignore does, at both ends; can be repeated; a file ${IGNORE_FILE} in the first directory has such lines`,
       repeated(String),
     )
-    .option("--max-delete <number>", "with --delete: rather none than more", parseCount)
+    .option(
+      "--max-delete <number>",
+      "with --delete: if more would be deleted, delete nothing",
+      parseCount,
+    )
     .option("--inbox", "copy from its inbox instead of its share")
-    .option("--every <seconds>", "again and again, so many seconds after the end", parseEvery)
+    .option("--every <seconds>", "run again so many seconds after each run", parseEvery)
     .option("--dry-run", "say what would be done, and change nothing")
     .settles()
     .waits()
