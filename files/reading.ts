@@ -87,8 +87,8 @@ export async function openBelow(
  */
 async function openIfSame(path: string, checked: FileIdentity): Promise<OpenFile | null> {
   // O_NOFOLLOW has an effect only with --allow-all: otherwise Deno resolves the links of a path
-  // before it opens their target, wherever that is. So nothing relies on the flag; the file that was
-  // opened has to be the file that was checked.
+  // before it opens their target, wherever that is. So nothing relies on the flag; the file that
+  // was opened has to be the file that was checked.
   const handle = await open(path, READ_FLAGS);
   let file: OpenFile | null = null;
   try {
