@@ -156,6 +156,8 @@ export async function serveSsh(root: string): Promise<number> {
   const options = [
     ...[`ListenAddress=${hostname}`, `HostKey=${root}/host`, `AuthorizedKeysFile=${root}/key.pub`],
     ...["StrictModes=no", "PidFile=none", "UsePAM=no", "PermitRootLogin=yes"],
+    // The shell would otherwise read ~/.bashrc, which can take longer than everything else.
+    `SetEnv=HOME=${root}`,
   ].flatMap((option) => ["-o", option]);
   return await serve((port) => [
     ...["/usr/sbin/sshd", "-D", "-f", "/dev/null", "-p", `${port}`, ...options],
