@@ -10,14 +10,16 @@ import { type Group, measureGroup } from "./measure.ts";
 import { findCores, type Row, type RowSetting } from "./pair.ts";
 import type { CertificateFiles } from "./peer.ts";
 import { ending } from "./process.ts";
-import { describeCircumstances, formatGroup, pagePath, replaceRow } from "./report.ts";
+import { describeCircumstances, formatGroup, formatPage, pagePath } from "./report.ts";
 import { bulkRow } from "./rows/bulk.ts";
 import { exchangeRows } from "./rows/exchanges.ts";
 import { filesRow } from "./rows/files.ts";
 import { latencyRow } from "./rows/latency.ts";
 import { loadRow } from "./rows/load.ts";
+import { startRow } from "./rows/start.ts";
+import { replaceFigures, summaryPath } from "./summary.ts";
 
-const rows: readonly Row[] = [...exchangeRows, bulkRow, loadRow, filesRow, latencyRow]
+const rows: readonly Row[] = [...exchangeRows, bulkRow, loadRow, filesRow, latencyRow, startRow]
   .sort((a, b) => a.number - b.number);
 const rowNumbers = rows.map(({ number }) => number);
 
@@ -27,7 +29,7 @@ const usage = `deno task bench [options]
   --rows 1,4,…      only these rows (default: all of them)
   --rounds N        measurements of each contender (default: 7, quick: 3)
   --against COMMIT  instead: this tree beside a commit, by processor time; a quarter of an hour, --quick two minutes
-  --save            put the tables of each row into bench/results.md, in place of the row's old ones
+  --save            write all tables to bench/results.md, and the figures of docs/performance.md from them
   --help            print this
 
 Everything takes about an hour. Nothing else should run meanwhile. TMPDIR names the directory for files; /tmp without it.
@@ -58,6 +60,9 @@ function parseOptions() {
   }
   if (against !== undefined && (save || rows !== undefined)) {
     throw new RangeError("--against goes with --quick and --rounds only");
+  }
+  if (save && (quick || rows !== undefined)) {
+    throw new RangeError("--save goes with --rounds only: the pages are of one whole run");
   }
   return { quick, save, help, against, rows: chosen, rounds: Number(rounds) };
 }
@@ -102,17 +107,23 @@ try {
     return text;
   };
   if (options.against !== undefined) {
-    console.log(`${describeCircumstances(rounds, quick)}\n`);
+    console.log(`${await describeCircumstances(rounds, quick)}\n`);
     for await (const group of groupsAgainst(options.against, setting)) await measure(group);
   }
   const chosen = options.against === undefined ? options.rows : [];
+  const sections: string[] = [];
   for (const row of rows.filter(({ number }) => chosen.includes(number))) {
-    let section = `## Row ${row.number}: ${row.title}\n\n${describeCircumstances(rounds, quick)}\n`;
+    const circumstances = await describeCircumstances(rounds, quick);
+    let section = `## Row ${row.number}: ${row.title}\n\n${circumstances}\n`;
     console.log(section);
     for await (const group of row.groups(setting)) section += `\n${await measure(group)}`;
-    if (!options.save) continue;
-    const page = await Deno.readTextFile(pagePath);
-    await Deno.writeTextFile(pagePath, replaceRow(page, row.number, section));
+    sections.push(section);
+  }
+  if (options.save && !ending.signal.aborted) {
+    const results = formatPage(sections);
+    await Deno.writeTextFile(pagePath, results);
+    const summary = replaceFigures(await Deno.readTextFile(summaryPath), results);
+    await Deno.writeTextFile(summaryPath, summary);
   }
   failed ||= ending.signal.aborted;
 } finally {

@@ -4,38 +4,36 @@
  */
 
 import { cpus } from "node:os";
+import { mustRun } from "../tests/support/commands.ts";
 import { type Group, medianOf, type Result } from "./measure.ts";
 
 const pageHead = `# Results of the benchmark
 
-Written by \`deno task bench --save\`, row by row; \`bench/README.md\` has the reasons, \`docs/performance.md\` the summary.
+Written by \`deno task bench --save\`, in one run; \`bench/README.md\` has the reasons, \`docs/performance.md\` the summary.
 “spread” is half the distance from the smallest to the largest sample; ratios are of medians.
 `;
 
 export const pagePath = new URL("results.md", import.meta.url);
 
-export function describeCircumstances(rounds: number, quick: boolean): string {
+export async function describeCircumstances(rounds: number, quick: boolean): Promise<string> {
+  const cwd = new URL("../", import.meta.url);
+  const commit = (await mustRun(["git", "rev-parse", "--short", "HEAD"], { cwd })).trim();
+  const isChanged = await mustRun(["git", "status", "--porcelain"], { cwd }) !== "";
   const memory = Math.round(Deno.systemMemoryInfo().total / 2 ** 30);
   const load = Deno.loadavg().map((value) => value.toFixed(2)).join(", ");
   const system = `${Deno.build.os} ${Deno.osRelease()} ${Deno.build.arch}`;
   const cores = `${navigator.hardwareConcurrency} cores of ${cpus()[0]?.model}`;
-  return `${new Date().toISOString().slice(0, 10)}, Deno ${Deno.version.deno}, ${system}, ` +
+  return `${new Date().toISOString().slice(0, 10)}, commit ${commit}${
+    isChanged ? " and changes" : ""
+  }, ` +
+    `Deno ${Deno.version.deno}, ${system}, ` +
     `${cores}, ${memory} GiB; ${rounds} rounds${quick ? " of a quick run" : ""}; ` +
     `load average at the start ${load}.`;
 }
 
-/**
- * Puts the section of a row into the page, in place of an older one, in the order of the numbers.
- */
-export function replaceRow(page: string, row: number, section: string): string {
-  const sections = new Map<number, string>();
-  for (const text of page.split(/^(?=## Row )/m)) {
-    const number = /^## Row (\d+):/.exec(text)?.[1];
-    if (number !== undefined) sections.set(Number(number), text);
-  }
-  sections.set(row, section);
-  const ordered = [...sections].sort(([a], [b]) => a - b).map(([, text]) => text.trim());
-  return [pageHead.trim(), ...ordered].join("\n\n") + "\n";
+/** The page of the results of a run: sections of rows. */
+export function formatPage(sections: readonly string[]): string {
+  return [pageHead, ...sections].map((text) => text.trim()).join("\n\n") + "\n";
 }
 
 /** A heading, the meaning of the figures, a table of them and their ratios, and notes. */
@@ -75,7 +73,8 @@ function formatNumber(value: number): string {
   return value.toLocaleString("en", options).replaceAll(",", " ");
 }
 
-function formatTable(rows: readonly (readonly string[])[]): string[] {
+/** Formats a table with its columns aligned; the first row is its head. */
+export function formatTable(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   const rule = widths.map((width, column) =>
     column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`

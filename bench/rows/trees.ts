@@ -20,12 +20,13 @@ import { runToEnd, spawn } from "../process.ts";
 const filesPerDirectory = 100;
 /** Milliseconds in each direction of a slow link: 20 for a round trip. */
 const delay = 10;
-const agent = [
-  ...["deno", "run", "--no-prompt", "--no-check", "--allow-env=XDG_STATE_HOME,HOME"],
-  ...["--allow-net", "--allow-read", "--allow-write"],
-  "--allow-sys=hostname,networkInterfaces,uid",
+/** The permissions and the path of the program, as after `deno run` or `deno install`. */
+export const agentArguments = [
+  ...["--allow-env=XDG_STATE_HOME,HOME", "--allow-net", "--allow-read", "--allow-write"],
+  "--allow-sys=hostname,networkInterfaces,statfs,uid",
   new URL("../../agent.ts", import.meta.url).pathname,
 ];
+const agent = ["deno", "run", "--no-prompt", "--no-check", ...agentArguments];
 
 /** The contender with the same promise. */
 const synced = "rsync --fsync over ssh";
@@ -67,10 +68,8 @@ function makeGroup(place: Place, task: Task, count: number, isSlow: boolean): Gr
   const { root, files, deguPort, sshPort } = place;
   const title = `${count} files of 1 to 4 KiB: ${task}`;
   const isGet = task.startsWith("get");
-  const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"]
-    .map((each) => `-o ${each}`).join(" ");
   const rsync = (...flags: string[]) => (port: number, target: string) => [
-    ...["rsync", "-rt", ...flags, "-e", `ssh -p ${port} -i ${root}/key ${options}`],
+    ...["rsync", "-rt", ...flags, "-e", sshCommand(root, port).join(" ")],
     ...isGet
       ? [`${hostname}:${files}/source/`, `${files}/${target}/`]
       : [`${files}/source/`, `${hostname}:${files}/inbox/${target}/`],
@@ -126,8 +125,8 @@ function makeContent(): Uint8Array {
   return randomBytes(randomInt(1024, 4097));
 }
 
-/** Pairs two devices, and lets one of them serve. */
-async function serveDegu(root: string, files: string): Promise<number> {
+/** Pairs two devices, and lets one of them serve; resolves to its port. */
+export async function serveDegu(root: string, files: string): Promise<number> {
   {
     await using a = await Device.open(`${root}/a`, { name: "a" });
     await using b = await Device.open(`${root}/b`, { name: "b" });
@@ -142,7 +141,14 @@ async function serveDegu(root: string, files: string): Promise<number> {
   ]);
 }
 
-async function serveSsh(root: string): Promise<number> {
+/** The command that reaches the server of {@link serveSsh}; a host and a command follow. */
+export function sshCommand(root: string, port: number): string[] {
+  const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"];
+  const key = `${root}/key`;
+  return ["ssh", "-p", `${port}`, "-i", key, ...options.flatMap((each) => ["-o", each])];
+}
+
+export async function serveSsh(root: string): Promise<number> {
   for (const key of ["host", "key"]) {
     await runToEnd(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", `${root}/${key}`]);
   }
@@ -150,6 +156,8 @@ async function serveSsh(root: string): Promise<number> {
   const options = [
     ...[`ListenAddress=${hostname}`, `HostKey=${root}/host`, `AuthorizedKeysFile=${root}/key.pub`],
     ...["StrictModes=no", "PidFile=none", "UsePAM=no", "PermitRootLogin=yes"],
+    // The shell would otherwise read ~/.bashrc, which can take longer than everything else.
+    `SetEnv=HOME=${root}`,
   ].flatMap((option) => ["-o", option]);
   return await serve((port) => [
     ...["/usr/sbin/sshd", "-D", "-f", "/dev/null", "-p", `${port}`, ...options],

@@ -1,0 +1,81 @@
+/** Row 18: the time that programs take which do little: importing, and a short command. */
+
+import type { Contender, Group } from "../measure.ts";
+import { findSkip, type Row, type RowSetting } from "../pair.ts";
+import { hostname, time } from "../peer.ts";
+import { runToEnd } from "../process.ts";
+import { agentArguments, serveDegu, serveSsh, sshCommand } from "./trees.ts";
+
+export const startRow: Row = {
+  number: 18,
+  title: "Start: programs that only import, and short commands",
+  async *groups(setting) {
+    yield await makeImports(setting);
+    const skip = await findSkip("18-command", "Commands", "ssh -V", "test -x /usr/sbin/sshd");
+    yield skip ?? await makeCommands(setting);
+  },
+};
+
+async function makeImports({ directory }: RowSetting): Promise<Group> {
+  const modules: Record<string, string> = {
+    "nothing": "",
+    "node:http": 'import "node:http";',
+    "@degu/degu": `import "${new URL("../../mod.ts", import.meta.url)}";`,
+  };
+  const contenders: Contender[] = [];
+  for (const [name, text] of Object.entries(modules)) {
+    const path = `${directory}/import_${contenders.length}.ts`;
+    await Deno.writeTextFile(path, text);
+    contenders.push(makeContender(name, ["deno", "run", "--quiet", "--no-check", path]));
+  }
+  return {
+    id: "18-import",
+    title: "A program that only imports this",
+    unit: "ms",
+    placement: "all cores",
+    references: ["nothing"],
+    contenders,
+  };
+}
+
+async function makeCommands({ directory }: RowSetting): Promise<Group> {
+  const root = await Deno.makeTempDir({ dir: directory, prefix: "start" });
+  const files = `${root}/files`;
+  await Deno.mkdir(`${files}/inbox`, { recursive: true });
+  const [deguPort, sshPort] = [await serveDegu(root, files), await serveSsh(root)];
+  const install = ["deno", "install", "--quiet", "--global", "--root", root, "--name", "degu"];
+  await runToEnd([...install, ...agentArguments]);
+  const degu = [`${root}/bin/degu`, "--home", `${root}/b`];
+  return {
+    id: "18-command",
+    title: "A short command",
+    unit: "ms",
+    placement: "both ends on all cores",
+    references: ["ssh"],
+    contenders: [
+      makeContender("ssh", [...sshCommand(root, sshPort), hostname, "true"]),
+      makeContender("degu ls", [...degu, "ls", "--address", `${hostname}:${deguPort}`, "a:"]),
+      makeContender("degu --version", [...degu, "--version"]),
+    ],
+    notes: [
+      "“ssh” is `ssh HOST true`; “degu” is installed by `deno install`, and its peer serves.",
+    ],
+  };
+}
+
+/** A command that is run ten times for each figure. */
+function makeContender(name: string, command: readonly string[]): Contender {
+  const count = 10;
+  return {
+    name,
+    async start() {
+      await runToEnd(command);
+      return async () => {
+        const seconds = await time(async () => {
+          for (let i = 0; i < count; i++) await runToEnd(command);
+        });
+        return seconds / count * 1000;
+      };
+    },
+  };
+}
