@@ -232,18 +232,17 @@ export class Lab implements AsyncDisposable {
 
   /** Compares a run that nothing has disturbed with the model. */
   #judge(
-    { download, options, connection }: Case,
+    it: Case,
     { root }: Site,
     phase: string,
     states: Pick<Run, "source" | "target" | "after" | "dryRun">,
     { events, result, error, objections: asked }: Transferred,
   ): void {
     if (result === null) {
-      // A server may end a connection after a refusal, and a Connection can't be opened again.
-      const isEnded = connection && events.some(({ type }) => type === "failed");
-      if (!isEnded) throw objection(`${phase}: rejects`, [Deno.inspect(error)]);
+      if (!isEnded(it, events)) throw objection(`${phase}: rejects`, [Deno.inspect(error)]);
       return;
     }
+    const { download, options } = it;
     const found = objections({ ...states, download, options, root, events, result });
     found.push(...asked);
     if (found.length === 0) return;
@@ -356,6 +355,7 @@ export class Lab implements AsyncDisposable {
         const { source, target: before } = this.#see(it, site);
         make(theirs, planOf(before!), this.#stock);
         const { result, error, events } = await this.#transfer(asRsync, site, false);
+        if (result === null && isEnded(it, events)) break;
         if (result === null) throw objection(`${round}: rejects`, [Deno.inspect(error)]);
         const code = rsync(from, theirs);
         const failed = events.flatMap((event) => {
@@ -487,6 +487,14 @@ function open(plan: Plan): void {
   if (plan.kind !== "directory") return;
   plan.mode = 0o755;
   for (const entry of plan.entries.values()) open(entry);
+}
+
+/**
+ * Whether a transfer may have ended early: a server may end a connection after a refusal, and a
+ * `Connection` can't be opened again.
+ */
+function isEnded({ connection }: Case, events: readonly TreeEvent[]): boolean {
+  return connection && events.some(({ type }) => type === "failed");
 }
 
 function objection(where: string, what: readonly string[]): Objection {
