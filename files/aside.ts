@@ -13,7 +13,8 @@
  * Nothing is deleted that the client has not seen. A file that has come or changed since its
  * directory was put aside stays there, and the caller is told so. The directory with the random
  * name has no other entry, so its modification time tells when the old thing was put aside; behind
- * its dash is the inode of the file for which a directory gives way.
+ * its dash is the inode of the new thing. Anything else that has the name by then is no successor:
+ * the old thing stays aside, and every list of the directory has its path.
  */
 
 import { type BigIntStats, lstatSync, rmdirSync } from "node:fs";
@@ -64,26 +65,48 @@ export class Aside implements Disposable {
   /**
    * Puts a thing aside.
    *
-   * @param directory Of a directory: its longest path, which must not become too long for the
-   * system, and the path of the file for which the directory gives way.
+   * @param successor The path of the file or directory for which the thing gives way.
    * @throws the error of the system if the thing can't be moved, as a mount point: then nothing has
    * changed.
    */
-  static put(origin: string, directory?: { longest: string; successor: string }): Aside {
+  static put(origin: string, successor: string): Aside {
     const state = lstatSync(origin, { bigint: true });
-    const mark = directory === undefined ? "" : markOf(statOrNull(directory.successor));
-    const place = `${prefixOf(dirname(origin))}${ASIDE}/${randomSuffix()}${mark}`;
+    const mark = markOf(lstatSync(successor, { bigint: true }));
+    const place = `${containerOf(origin)}/${randomSuffix()}${mark}`;
     const path = `${place}/${basename(origin)}`;
     Deno.mkdirSync(place, { recursive: true, mode: 0o700 });
     try {
       checkOwn(dirname(place), place);
-      statOrNull(prefixOf(path) + (directory?.longest ?? ""));
       Deno.renameSync(origin, path);
     } catch (error) {
       removePlace(place);
       throw error;
     }
     return new Aside(origin, path, state);
+  }
+
+  /**
+   * Puts a file or a link aside, and gives its name to a new directory.
+   *
+   * @throws the error of the system if that can't be done: then nothing has changed.
+   */
+  static makeDirectory(origin: string): Aside {
+    const container = containerOf(origin);
+    // An empty directory there is removed by the next call.
+    const directory = `${container}/${randomSuffix()}`;
+    Deno.mkdirSync(container, { recursive: true, mode: 0o700 });
+    let aside: Aside | null = null;
+    try {
+      Deno.mkdirSync(directory);
+      aside = Aside.put(origin, directory);
+      Deno.renameSync(directory, origin);
+      return aside;
+    } catch (error) {
+      removePlace(directory);
+      using _aside = aside;
+      aside?.putBack();
+      throw error;
+    }
   }
 
   /**
@@ -132,12 +155,17 @@ export class Aside implements Disposable {
   }
 }
 
+/** The directory in which something lies aside that was at a path. */
+function containerOf(origin: string): string {
+  return prefixOf(dirname(origin)) + ASIDE;
+}
+
 /**
- * The end of a random name that tells for which file a directory has given way: a file that
- * somebody else has put there meanwhile is no reason to remove the directory.
+ * The end of a random name that tells for which file or directory a thing has given way: another
+ * one that somebody else has put there meanwhile is no reason to remove the thing.
  */
-function markOf(successor: BigIntStats | null): string {
-  return `-${successor?.ino}`;
+function markOf({ ino }: BigIntStats): string {
+  return `-${ino}`;
 }
 
 /**
@@ -227,19 +255,21 @@ function namesIn(path: string): string[] {
  * Ends an interrupted call in a directory: puts back each thing that lies aside, or removes it
  * where its successor is there.
  *
- * @returns The names that nothing has, because the things can't be put back. A directory that can't
- * be read, and may have further things, is included by its path, which no request can name.
+ * @returns The names that nothing has, because the things can't be put back. A thing whose name
+ * something else has, and a directory that can't be read and may have further things, are included
+ * by their paths, which no request can name.
  */
 export async function recoverIn(directory: string): Promise<readonly string[]> {
   const container = prefixOf(directory) + ASIDE;
   const lost: string[] = [];
+  const relative = (path: string) => path.slice(prefixOf(directory).length);
   const read = async (path: string) => {
     try {
       // Not `namesIn`: the rest of the names on a damaged disk would be missing without a word.
       return isPlace(path) ? await readNames(path) : null;
     } catch (error) {
       if (!isUnreadable(error)) throw error;
-      if (!isMissing(error)) lost.push(`${path.slice(prefixOf(directory).length)}/`);
+      if (!isMissing(error)) lost.push(`${relative(path)}/`);
       return null;
     }
   };
@@ -249,8 +279,9 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
     const things = await read(place);
     for (const found of things === null ? [] : thingsIn(directory, place, things)) {
       if (mayWrite(directory)) await recover(found);
-      const isLost = statOrNull(found.origin) === null && statOrNull(found.path) !== null;
-      if (isLost) lost.push(basename(found.path));
+      if (statOrNull(found.path) === null) continue;
+      const isNameFree = statOrNull(found.origin) === null;
+      lost.push(isNameFree ? basename(found.path) : relative(found.path));
     }
   }
   if (names !== null && mayWrite(container)) removeIfEmpty(container);
@@ -267,14 +298,12 @@ async function recover(found: Found): Promise<void> {
 }
 
 async function putBackOrRemove({ place, path, origin }: Found): Promise<void> {
-  const old = Deno.lstatSync(path);
-  if (!old.isDirectory) await removeEmpty(origin);
   const now = statOrNull(origin);
-  if (now === null) return void putBackIfPossible(place, path, origin);
-  // A thing of the same kind is no successor, nor is any file but the one that was to come: both
-  // stay.
-  const isSuccessor = now.isFile() && basename(place).endsWith(markOf(now));
-  if (old.isDirectory ? !isSuccessor : !now.isDirectory()) return;
+  const isSuccessor = now !== null && basename(place).endsWith(markOf(now)) &&
+    now.isDirectory() !== Deno.lstatSync(path).isDirectory;
+  if (isSuccessor) await removeEmpty(origin);
+  if (statOrNull(origin) === null) return void putBackIfPossible(place, path, origin);
+  if (!isSuccessor) return;
   using _held = hold(place);
   const { mtime, dev } = Deno.lstatSync(place);
   const latest = (mtime?.getTime() ?? 0) + TICK_MILLISECONDS;

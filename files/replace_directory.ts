@@ -1,6 +1,5 @@
 /** A directory that gives way to a file. */
 
-import { Buffer } from "node:buffer";
 import { type BigIntStats, rmdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
@@ -80,8 +79,6 @@ async function look(
   return seen;
 }
 
-const { byteLength } = Buffer;
-
 /** A directory with exactly the content that the client has seen. */
 class SeenDirectory {
   readonly #path: string;
@@ -106,7 +103,11 @@ class SeenDirectory {
     const turns = this.#turns;
     try {
       for await (const entries of readTree({ root, path: this.#path, turns })) {
-        for (const entry of entries) this.#entries.set(entry.path.join("/"), entry);
+        for (const entry of entries) {
+          // A link to a file is listed as that file.
+          if (entry.kind === "other" || entry.link) throw this.#changed();
+          this.#entries.set(entry.path.join("/"), entry);
+        }
         if (this.#entries.size > MAX_ENTRIES) {
           throw new Refusal(409, `more than ${MAX_ENTRIES} entries`);
         }
@@ -152,20 +153,18 @@ class SeenDirectory {
     return new Refusal(409, `${this.#path} is not what the client has seen`);
   }
 
-  /**
-   * Whether a file or directory is as the client has seen it. A link to a file was listed as that
-   * file, and is not.
-   */
+  /** Whether a file or directory is as the client has seen it. */
   #isSeen(name: string, now: Deno.FileInfo): boolean {
     const entry = this.#entries.get(name);
-    if (entry === undefined || entry.kind === "other") return false;
+    if (entry === undefined) return false;
     if (entry.kind === "directory") return now.isDirectory;
     return now.isFile && now.size === entry.size &&
       (now.mtime?.getTime() ?? 0) === entry.modified.getTime();
   }
 
   /**
-   * Puts the directory aside, after a last look at everything in it, in the same turn.
+   * Puts the directory aside, after a last look at each directory and leftover in it, in the same
+   * turn.
    *
    * @param successor The path of the file for which the directory gives way.
    * @throws {Refusal} if the client has not seen exactly this content, or a peer could not delete
@@ -178,12 +177,7 @@ class SeenDirectory {
         now.ctimeNs === before.ctimeNs;
       if (!isSame) throw this.#changed();
     }
-    let longest = "";
-    for (const name of this.#entries.keys()) {
-      if (!this.#isSeen(name, Deno.lstatSync(this.#at(name)))) throw this.#changed();
-      if (byteLength(name) > byteLength(longest)) longest = name;
-    }
-    return Aside.put(this.#path, { longest, successor });
+    return Aside.put(this.#path, successor);
   }
 
   /** Removes the directory where it lies aside; returns why a part stays there. */

@@ -36,7 +36,7 @@ import {
 } from "../disk/names.ts";
 import { Aside, putBackIn, removeDirectory } from "./aside.ts";
 import { Refusal } from "./refusal.ts";
-import { isReserved, isReservedName, prefixOf, reservedPath } from "./reserved.ts";
+import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
 
 /**
  * The things that a new file or directory may replace, besides a file in the place of a file: only
@@ -201,9 +201,7 @@ export class Root {
     // A thing that an interrupted call has put aside comes back before its name is given again.
     const isPutBack = existing === null && checked === undefined && putBackIn(parent.base);
     if (isPutBack) return this.#find(names, replaceable);
-    // A file system may know the reserved directory by a second name.
-    const reserved = existing === null ? null : statOrNull(reservedPath(parent.path));
-    if (reserved !== null && isSameFile(existing!, reserved)) throw reservedName();
+    if (existing !== null && isReserved(parent.path, name, existing)) throw reservedName();
     return { path, parent, existing };
   }
 
@@ -488,10 +486,10 @@ function makeDirectories(
   obstacle: string | null,
   then: () => void = () => {},
 ): void {
-  const made: string[] = [];
-  using aside = obstacle === null ? null : Aside.put(obstacle);
+  using aside = obstacle === null ? null : Aside.makeDirectory(obstacle);
+  const made = obstacle === null ? [] : [obstacle];
   try {
-    for (const path of paths) {
+    for (const path of paths.slice(made.length)) {
       try {
         Deno.mkdirSync(path);
         made.push(path);

@@ -310,7 +310,7 @@ export class Plan {
       ? problem(
         "BAD_NAME",
         node,
-        ": its name can't be sent: it is not UTF-8, or too long; rename it",
+        ": its name can't be sent: it is not UTF-8, too long or reserved; rename it",
       )
       : problem(
         "UNREADABLE",
