@@ -143,7 +143,7 @@ export async function downloadFile(
     if (inTree === null) await checkTarget(file, settings.replace);
     using part = await PartFile.open(file);
     // A target whose name the disk takes for the same has the part.
-    if (inTree?.isNew && part.temporary.phase === "found") throw partInUse(file);
+    if (inTree?.isNew && part.temporary.isFound) throw partInUse(file);
     using download = new Download(route, uri, file, part, settings, inTree);
     try {
       return await download.run();
@@ -382,7 +382,7 @@ class Download implements Disposable {
       if (note !== null) await sync.finish();
       if (isDiskFull(error)) await part.keepSynced(start + sync.synced);
       if (!await this.#isChanged(error, version, total)) throw error;
-      this.#part.temporary.phase = "temporary";
+      this.#part.temporary.isKept = false;
       throw changedWhileMoved(quote(this.#uri), { cause: error });
     }
   }
@@ -423,7 +423,7 @@ class Download implements Disposable {
     }
     const sha256 = hash?.digest("hex") ?? null;
     if (sha256 === null || other.value.sha256 === sha256) return sha256;
-    this.#part.temporary.phase = "temporary";
+    this.#part.temporary.isKept = false;
     const uri = quote(this.#uri);
     if (other.value.etag !== version.etag || version.etag === null) throw changedWhileMoved(uri);
     throw new TransferError(

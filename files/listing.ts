@@ -327,7 +327,8 @@ function lookAgain(path: string): BigIntStats | null {
  *
  * @param doubtful The names so far that are not UTF-8, or look so.
  * @param missing The names so far that lead to nothing.
- * @param isLost Whether another directory may have the path by now: then all entries are unreadable.
+ * @param isLost Whether another directory may have the path by now: then all entries are
+ * unreadable.
  */
 function describeAll(
   { root, isLocal = false }: Walk,

@@ -71,8 +71,8 @@ export class PartFile implements Disposable {
 
   /** Finds the bytes that an earlier call has left; `null` if there are none. */
   async kept(): Promise<KeptPart | null> {
-    const { file, path, phase } = this.#temporary;
-    const record = phase === "found" ? await readRecord(path) : null;
+    const { file, path, isFound } = this.#temporary;
+    const record = isFound ? await readRecord(path) : null;
     if (record === null) return null;
     const { size, uid, nlink } = await file.stat();
     return size === 0 || size > record.total || (nlink ?? 1) > 1 ? null : { record, size, uid };
@@ -98,17 +98,17 @@ export class PartFile implements Disposable {
    * @param record Describes the file, so that a later call can resume; `null` if none can.
    */
   async startOver(record: PartRecord | null): Promise<void> {
-    const { path, phase } = this.#temporary;
+    const { path, isFound } = this.#temporary;
     await removeIfPresent(path + RECORD_SUFFIX);
-    if (phase === "found") {
+    if (isFound) {
       this.#temporary.remove();
       this.#temporary[Symbol.dispose]();
       this.#temporary = await openPart(this.#target, dirname(path));
       // Another download was faster.
-      if (this.#temporary.phase === "found") throw partInUse(this.#target);
+      if (this.#temporary.isFound) throw partInUse(this.#target);
     }
     if (record !== null) await writeRecord(path, record);
-    this.#temporary.phase = record === null ? "temporary" : "resumable";
+    this.#temporary.isKept = record !== null;
   }
 
   /**
@@ -117,11 +117,11 @@ export class PartFile implements Disposable {
    * @param place Renames the part, whose path is the argument.
    */
   async complete(place: (part: string) => Promise<void>): Promise<void> {
-    const { path, phase } = this.#temporary;
+    const { path } = this.#temporary;
     await place(path);
-    this.#temporary.phase = "named";
+    this.#temporary.isKept = true;
     await syncIfPossible(dirname(this.#target));
-    if (phase !== "temporary") await removeIfPresent(path + RECORD_SUFFIX);
+    await removeIfPresent(path + RECORD_SUFFIX);
   }
 
   /** Closes the part, and removes it unless a later call can resume it. */

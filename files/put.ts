@@ -201,7 +201,7 @@ async function finish(
   const isNew = wantsNew(request.headers);
   const place = () => {
     const moved = root.place(names, temporary, { condition, isNew, replaceable });
-    temporary.phase = "named";
+    temporary.isKept = true;
     return moved;
   };
   const replaced = await replaceDirectory(
@@ -498,5 +498,5 @@ function keep({ unfinished, maxPartBytes }: FileRequest, temporary: Temporary): 
   const { size } = file.statSync();
   const room = unfinished.findRoom(path, size, maxPartBytes);
   if (size > room) file.truncateSync(room);
-  if (room > 0) temporary.phase = "resumable";
+  temporary.isKept = room > 0;
 }

@@ -6,7 +6,7 @@ import { BodyError } from "../base/errors.ts";
 import { isSameFile, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import { Aside, recoverIn } from "./aside.ts";
-import { digestTree, type TreeEntry } from "./entries.ts";
+import { digestTree, type ListedEntry } from "./entries.ts";
 import { findLeftovers } from "./leftovers.ts";
 import { readTree } from "./listing.ts";
 import { Refusal } from "./refusal.ts";
@@ -83,7 +83,7 @@ async function look(
 class SeenDirectory {
   readonly #path: string;
   readonly #turns = new Turns();
-  readonly #entries = new Map<string, TreeEntry>();
+  readonly #entries = new Map<string, ListedEntry>();
   /**
    * The state of each directory and leftover, from before the last time that its names were read.
    */
@@ -103,11 +103,7 @@ class SeenDirectory {
     const turns = this.#turns;
     try {
       for await (const entries of readTree({ root, path: this.#path, turns })) {
-        for (const entry of entries) {
-          // A link to a file is listed as that file.
-          if (entry.kind === "other" || entry.link) throw this.#changed();
-          this.#entries.set(entry.path.join("/"), entry);
-        }
+        for (const entry of entries) this.#entries.set(entry.path.join("/"), entry);
         if (this.#entries.size > MAX_ENTRIES) {
           throw new Refusal(409, `more than ${MAX_ENTRIES} entries`);
         }
@@ -117,8 +113,10 @@ class SeenDirectory {
     }
     if (digestTree(this.#entries.values()) !== digest) throw this.#changed();
     await this.#readDirectory("");
-    for (const [name, { kind }] of this.#entries) {
+    for (const [name, { kind, link }] of this.#entries) {
       if (turns.isOver) await turns.next(root.path);
+      // A link to a file is listed as that file.
+      if (kind === "other" || link) throw this.#changed();
       if (kind === "directory") await this.#readDirectory(name);
     }
   }

@@ -79,8 +79,8 @@ export function isReservedName(name: string): boolean {
 const SHORT_NAME = /~|^de/iu;
 
 /**
- * Whether a name in a directory is reserved, or leads to a directory there that has a reserved name.
- * A file system with short and long names has several names for a directory, so the directory
+ * Whether a name in a directory is reserved, or leads to a directory there that has a reserved
+ * name. A file system with short and long names has several names for a directory, so the directory
  * itself is compared, too.
  *
  * @param named What has the name, if the caller has looked.

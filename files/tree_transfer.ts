@@ -42,11 +42,10 @@ import { compareContents, head, isSmall, uriOf } from "./tree_requests.ts";
  * requested again, or alone; or an error.
  */
 export type Outcome =
-  | { readonly bytes: number; readonly sha256: string | null }
-  | { readonly taken: true; readonly sha256: string | null }
-  | { readonly again: unknown }
-  | { readonly alone: true }
-  | { readonly error: unknown };
+  | { readonly is: "copied"; readonly bytes: number; readonly sha256: string | null }
+  | { readonly is: "taken"; readonly sha256: string | null }
+  | { readonly is: "again" | "failed"; readonly error: unknown }
+  | { readonly is: "alone" };
 
 /** The outcome of a directory: why it was not made, or `null`; and whether nothing had its name. */
 export interface Made {
@@ -293,20 +292,18 @@ class TreeTransfer {
     for (let attempt = 1; left.size > 0 && attempt <= 2; attempt++) {
       try {
         for await (const [copy, outcome] of this.#direction.copySmall(route, [...left.keys()])) {
-          if ("again" in outcome) {
-            left.set(copy, outcome.again);
+          if (outcome.is === "again") {
+            left.set(copy, outcome.error);
             continue;
           }
           left.delete(copy);
-          if ("taken" in outcome) {
+          if (outcome.is === "copied") {
+            const { bytes, sha256 } = outcome;
+            this.#copied(copy.node, { bytes, total: bytes, resumedFrom: 0, sha256 });
+          } else if (outcome.is === "taken") {
             this.#taken.push({ copy, sha256: outcome.sha256, isPart: false });
-          } else if ("alone" in outcome) alone.push(copy);
-          else if ("error" in outcome) this.#report.failed(copy.node, outcome.error);
-          else {
-            // A file that was there already is as large as it was listed.
-            const total = outcome.bytes || copy.node.size;
-            this.#copied(copy.node, { ...outcome, total, resumedFrom: total - outcome.bytes });
-          }
+          } else if (outcome.is === "alone") alone.push(copy);
+          else this.#report.failed(copy.node, outcome.error);
         }
       } catch (error) {
         // Files that were in place before the connection broke off stay; the rest is requested once

@@ -112,7 +112,7 @@ export class UnfinishedFiles {
       newMode: newFileMode(this.#newPath()),
     });
     if (part === null) throw new Refusal(409, `other processes write to ${path}`);
-    part.phase = "temporary";
+    part.isKept = false;
     return part;
   }
 

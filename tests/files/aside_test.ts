@@ -313,7 +313,7 @@ function replaceA(
 Deno.test("what another process puts into a directory that has just given way is kept, and said", async () => {
   await using dir = await tempDir();
   const root = new Root(await Deno.realPath(dir.path));
-  const rows: [path: string, text: string][] = [["new", "precious"], ["x", "longer"]];
+  const rows: [path: string, text: string][] = [["new", "precious"], ["x", "longer"], ["x", "2"]];
   for (const [path, text] of rows) {
     await fill(root.path, { "a/x": "1" });
     await Deno.utime(`${root.path}/a/x`, 1, 1);

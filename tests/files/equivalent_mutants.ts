@@ -143,9 +143,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/part_file.ts": {
-    "PartFile.complete": [
-      ['phase !== "temporary"', "true", "none is there"],
-    ],
     "renamePart": [
       ["mode !== null", "true", "all files have one where this is tested"],
     ],
@@ -187,10 +184,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "the directory is looked at once more",
       ],
       ["this.#prepared !== key", "true", "the directory is looked at once more"],
-    ],
-    "SmallFiles.takeOutcomes": [
-      ["outcomes.length > 0", "true", "one empty array is like another"],
-      ["outcomes.length > 0", "outcomes.length >= 0", "one empty array is like another"],
     ],
     "SmallFiles.#nameBatch": [
       [

@@ -253,7 +253,8 @@ Deno.test("of a directory that is replaced by a link while its tree is listed, e
   }
   const [first, ...others] = listed.filter(({ path }) => path.length === 1);
   assertEquals(first?.kind, "directory");
-  assertEquals(others.map(({ reason }) => reason), names.slice(1).map(() => "unreadable"));
+  assert(others.every(({ reason }) => reason === "unreadable"));
+  assertEquals(others.length, names.length - 1);
   const below = listed.filter(({ path }) => path.length === 2);
   assertEquals(below.map(({ name }) => name).sort(), ["below", ...inside].sort());
   assert(below.some(({ kind }) => kind === "file"));
