@@ -76,7 +76,12 @@ export class Aside implements Disposable {
     const path = `${place}/${basename(origin)}`;
     Deno.mkdirSync(place, { recursive: true, mode: 0o700 });
     try {
-      checkOwn(dirname(place), place);
+      // Another user could take away whatever lies in a directory of theirs, or lead elsewhere by a
+      // link.
+      const { isDirectory, uid } = Deno.lstatSync(dirname(place));
+      if (!isDirectory || uid !== Deno.lstatSync(place).uid) {
+        throw new Refusal(403, `${dirname(place)} is a link, or belongs to another user`);
+      }
       Deno.renameSync(origin, path);
     } catch (error) {
       removePlace(place);
@@ -119,8 +124,7 @@ export class Aside implements Disposable {
     // Another process may have put the thing back already.
     if (statOrNull(this.path) === null) return;
     if (statOrNull(this.#origin) !== null) {
-      keepForGood(this.path);
-      throw keptAside(this.path, `another process has replaced ${this.#origin}`);
+      throw keepForGood(this.path, `another process has replaced ${this.#origin}`);
     }
     Deno.renameSync(this.path, this.#origin);
     removePlace(dirname(this.path));
@@ -135,8 +139,7 @@ export class Aside implements Disposable {
     const now = statOrNull(this.path);
     if (now === null) return;
     if (now.size !== this.#state.size || now.mtimeNs !== this.#state.mtimeNs) {
-      keepForGood(this.path);
-      throw keptAside(this.path, "it was changed at the same time");
+      throw keepForGood(this.path, "it was changed at the same time");
     }
     Deno.removeSync(this.path);
     removePlace(dirname(this.path));
@@ -149,9 +152,14 @@ export class Aside implements Disposable {
    * @returns The refusal because of which a part stays aside; `null` if nothing does.
    */
   async removeTree(isSeen: IsSeen, removed: (path: string) => void): Promise<Refusal | null> {
-    const kept = await removeAside(this.path, this.#origin, isSeen, removed);
-    if (kept?.cause instanceof Refusal) keepForGood(this.path);
-    return kept;
+    try {
+      await removeSeen(this.path, isSeen, removed, this.#origin);
+      return null;
+    } catch (error) {
+      if (error instanceof Refusal) return keepForGood(this.path, error.message);
+      if (!isOfFileSystem(error)) throw error;
+      return keptAside(this.path, `${(error as Error).message}`);
+    }
   }
 }
 
@@ -166,16 +174,6 @@ function containerOf(origin: string): string {
  */
 function markOf({ ino }: BigIntStats): string {
   return `-${ino}`;
-}
-
-/**
- * Checks that another user has not made the directory above one that was just made: that user could
- * take away whatever lies there, or lead elsewhere by a link.
- */
-function checkOwn(container: string, place: string): void {
-  const { isDirectory, uid } = Deno.lstatSync(container);
-  if (isDirectory && uid === Deno.lstatSync(place).uid) return;
-  throw new Refusal(403, `${container} is a link, or belongs to another user`);
 }
 
 /** A thing that lies aside, perhaps since a call was interrupted. */
@@ -278,7 +276,7 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
     const place = `${container}/${name}`;
     const things = await read(place);
     for (const found of things === null ? [] : thingsIn(directory, place, things)) {
-      if (mayWrite(directory)) await recover(found);
+      if (mayWrite(directory)) await putBackOrRemove(found).catch(throwIfUnknown);
       if (statOrNull(found.path) === null) continue;
       const isNameFree = statOrNull(found.origin) === null;
       lost.push(isNameFree ? basename(found.path) : relative(found.path));
@@ -288,15 +286,12 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
   return lost;
 }
 
-/** Puts a thing back, or removes it, if the disk allows that. */
-async function recover(found: Found): Promise<void> {
-  try {
-    await putBackOrRemove(found);
-  } catch (error) {
-    if (!isOfFileSystem(error)) throw error;
-  }
+/** Throws an error unless it is the disk's, or says that a thing is not the one that was seen. */
+function throwIfUnknown(error: unknown): void {
+  if (!(error instanceof Refusal) && !isOfFileSystem(error)) throw error;
 }
 
+/** Puts a thing back, or removes it where its successor is, as far as it has not changed since. */
 async function putBackOrRemove({ place, path, origin }: Found): Promise<void> {
   const now = statOrNull(origin);
   const isSuccessor = now !== null && basename(place).endsWith(markOf(now)) &&
@@ -307,10 +302,11 @@ async function putBackOrRemove({ place, path, origin }: Found): Promise<void> {
   using _held = hold(place);
   const { mtime, dev } = Deno.lstatSync(place);
   const latest = (mtime?.getTime() ?? 0) + TICK_MILLISECONDS;
-  await removeAside(path, origin, (_path, { isDirectory, ctime, mtime, dev: on }) => {
+  const isSeen: IsSeen = (_path, { isDirectory, ctime, mtime, dev: on }) => {
     // A directory may have lost entries already.
     return on === dev && (isDirectory || (ctime ?? mtime ?? FUTURE).getTime() <= latest);
-  });
+  };
+  await removeSeen(path, isSeen, () => {}, origin);
 }
 
 /** The most by which two times of the same change may differ: a step of the clock of the system. */
@@ -330,52 +326,38 @@ async function removeEmpty(path: string): Promise<void> {
   for (const directory of chain.reverse()) rmdirSync(directory);
 }
 
-/** Removes a thing that lies aside, as far as the client has seen it; returns why a part stays. */
-async function removeAside(
-  path: string,
-  origin: string,
-  isSeen: IsSeen,
-  removed: (path: string) => void = () => {},
-): Promise<Refusal | null> {
-  const turns = new Turns();
-  const pause = async () => {
-    if (turns.isOver) await turns.next(dirname(origin));
-  };
-  try {
-    await removeSeen(path, isSeen, removed, pause);
-    removePlace(dirname(path));
-    return null;
-  } catch (error) {
-    if (!(error instanceof Refusal) && !isOfFileSystem(error)) throw error;
-    return keptAside(path, `${(error as Error).message}`, { cause: error });
-  }
-}
-
 /**
- * Removes a file, a link, or a directory with everything in it; stops at the first unseen thing.
+ * Removes a thing that lies aside, with everything in it; stops at the first that was not seen.
+ *
+ * @throws {Refusal} if that was not seen.
  */
 async function removeSeen(
-  path: string,
+  thing: string,
   isSeen: IsSeen,
   removed: (path: string) => void,
-  pause: () => Promise<void>,
+  origin: string,
 ): Promise<void> {
-  try {
-    const now = Deno.lstatSync(path);
-    if (!isSeen(path, now)) throw new Refusal(409, `${path} is not what was seen`);
-    if (!now.isDirectory) {
-      Deno.removeSync(path);
-      return removed(path);
+  const turns = new Turns();
+  const remove = async (path: string) => {
+    try {
+      const now = Deno.lstatSync(path);
+      if (!isSeen(path, now)) throw new Refusal(409, `${path} is not what was seen`);
+      if (!now.isDirectory) {
+        Deno.removeSync(path);
+        return removed(path);
+      }
+      for (const name of await readNames(path)) {
+        if (turns.isOver) await turns.next(dirname(origin));
+        if (!isReservedName(name)) await remove(`${path}/${name}`);
+      }
+      await removeDirectory(path, () => {});
+    } catch (error) {
+      // Another process removes the same thing.
+      if (!isMissing(error)) throw error;
     }
-    for (const name of await readNames(path)) {
-      await pause();
-      if (!isReservedName(name)) await removeSeen(`${path}/${name}`, isSeen, removed, pause);
-    }
-    await removeDirectory(path, () => {});
-  } catch (error) {
-    // Another process removes the same thing.
-    if (!isMissing(error)) throw error;
-  }
+  };
+  await remove(thing);
+  removePlace(dirname(thing));
 }
 
 /** Removes the directory with the random name, and the one above, if they are empty. */
@@ -394,12 +376,13 @@ function removeIfEmpty(directory: string): void {
 }
 
 /** Lets a thing that lies aside seem to be older than any change: so no later call removes it. */
-function keepForGood(path: string): void {
+function keepForGood(path: string, reason: string): Refusal {
   Deno.utimeSync(dirname(path), 0, 0);
+  return keptAside(path, reason);
 }
 
-function keptAside(path: string, reason: string, options?: ErrorOptions): Refusal {
-  return new Refusal(409, `${path} is kept: ${reason}`, {}, options);
+function keptAside(path: string, reason: string): Refusal {
+  return new Refusal(409, `${path} is kept: ${reason}`);
 }
 
 /**

@@ -208,20 +208,12 @@ export class Root {
   /**
    * Finds the path at which a file gets its name.
    *
-   * @param parent The directory of the file, if the caller has found it in the same turn.
-   * @param isNew Whether the name is given only if nothing has it; then nothing is looked up by the
-   * name.
    * @throws {Refusal} also if a directory or a link has the name and may not give way, or a special
    * file has it; if the path is on another file system than the unfinished files.
    */
-  findFile(
-    names: readonly string[],
-    replaceable: Replaceable = NOTHING,
-    parent?: Parent,
-    isNew = false,
-  ): Destination {
-    const destination = this.#findFile(names, replaceable, parent, isNew);
-    if (parent === undefined) this.#checkFileSystem(destination);
+  findFile(names: readonly string[], replaceable: Replaceable = NOTHING): Destination {
+    const destination = this.#findFile(names, replaceable);
+    this.#checkFileSystem(destination);
     return destination;
   }
 
@@ -229,7 +221,7 @@ export class Root {
   #findFile(
     names: readonly string[],
     replaceable: Replaceable,
-    parent: Parent | undefined,
+    parent?: Parent,
     isNew = false,
   ): Destination {
     const destination = this.#find(names, replaceable, parent, isNew);
@@ -454,10 +446,9 @@ function reservedName(): Refusal {
 
 /** Refuses to replace a file by a directory, unless the client has seen exactly this file. */
 function checkObstacle(path: string, state: BigIntStats, { file }: Replaceable): void {
-  // In milliseconds, as lists have it.
-  const modified = file && state.isFile() ? Deno.lstatSync(path).mtime : null;
-  const isSeen = Number(state.size) === file?.size &&
-    modified?.getTime() === file.modified.getTime();
+  // The times of a list are in milliseconds.
+  const isSeen = state.isFile() && Number(state.size) === file?.size &&
+    Number(state.mtimeMs) === file.modified.getTime();
   if (!isSeen) throw new Refusal(409, `${path} is not a directory`);
 }
 
