@@ -35,9 +35,10 @@ import { Refusal } from "./refusal.ts";
 import { ASIDE, isReservedName, prefixOf } from "./reserved.ts";
 
 /**
- * Decides whether a file or directory that lies aside is as the client has seen it; else it stays.
+ * Decides whether a thing that lies aside, named `""`, or a file or directory in it, is as the
+ * client has seen it; else it stays.
  */
-export type IsSeen = (path: string, now: Deno.FileInfo) => boolean;
+type IsSeen = (name: string, now: Deno.FileInfo) => boolean;
 
 /**
  * A file, link or directory that was put aside. Until the object is disposed of, no other call of
@@ -45,7 +46,7 @@ export type IsSeen = (path: string, now: Deno.FileInfo) => boolean;
  */
 export class Aside implements Disposable {
   /** The path of the thing where it lies aside. */
-  readonly path: string;
+  readonly #path: string;
   /** The path that the thing had. */
   readonly #origin: string;
   readonly #state: BigIntStats;
@@ -53,7 +54,7 @@ export class Aside implements Disposable {
 
   private constructor(origin: string, path: string, state: BigIntStats) {
     this.#origin = origin;
-    this.path = path;
+    this.#path = path;
     this.#state = state;
     this.#held = hold(dirname(path));
   }
@@ -122,12 +123,12 @@ export class Aside implements Disposable {
    */
   putBack(): void {
     // Another process may have put the thing back already.
-    if (statOrNull(this.path) === null) return;
+    if (statOrNull(this.#path) === null) return;
     if (statOrNull(this.#origin) !== null) {
-      throw keepForGood(this.path, `another process has replaced ${this.#origin}`);
+      throw keepForGood(this.#path, `another process has replaced ${this.#origin}`);
     }
-    Deno.renameSync(this.path, this.#origin);
-    removePlace(dirname(this.path));
+    Deno.renameSync(this.#path, this.#origin);
+    removePlace(dirname(this.#path));
   }
 
   /**
@@ -136,29 +137,29 @@ export class Aside implements Disposable {
    * @throws {Refusal} if the file has changed meanwhile: then the file stays aside.
    */
   removeFile(): void {
-    const now = statOrNull(this.path);
+    const now = statOrNull(this.#path);
     if (now === null) return;
     if (now.size !== this.#state.size || now.mtimeNs !== this.#state.mtimeNs) {
-      throw keepForGood(this.path, "it was changed at the same time");
+      throw keepForGood(this.#path, "it was changed at the same time");
     }
-    Deno.removeSync(this.path);
-    removePlace(dirname(this.path));
+    Deno.removeSync(this.#path);
+    removePlace(dirname(this.#path));
   }
 
   /**
    * Removes a directory, as far as the client has seen it.
    *
-   * @param removed Called with the path of each file that was removed.
+   * @param removed Called with the name of each file that was removed.
    * @returns The refusal because of which a part stays aside; `null` if nothing does.
    */
-  async removeTree(isSeen: IsSeen, removed: (path: string) => void): Promise<Refusal | null> {
+  async removeTree(isSeen: IsSeen, removed: (name: string) => void): Promise<Refusal | null> {
     try {
-      await removeSeen(this.path, isSeen, removed, this.#origin);
+      await removeSeen(this.#path, isSeen, removed, this.#origin);
       return null;
     } catch (error) {
-      if (error instanceof Refusal) return keepForGood(this.path, error.message);
+      if (error instanceof Refusal) return keepForGood(this.#path, error.message);
       if (!isOfFileSystem(error)) throw error;
-      return keptAside(this.path, `${(error as Error).message}`);
+      return keptAside(this.#path, `${(error as Error).message}`);
     }
   }
 }
@@ -302,7 +303,7 @@ async function putBackOrRemove({ place, path, origin }: Found): Promise<void> {
   using _held = hold(place);
   const { mtime, dev } = Deno.lstatSync(place);
   const latest = (mtime?.getTime() ?? 0) + TICK_MILLISECONDS;
-  const isSeen: IsSeen = (_path, { isDirectory, ctime, mtime, dev: on }) => {
+  const isSeen: IsSeen = (_name, { isDirectory, ctime, mtime, dev: on }) => {
     // A directory may have lost entries already.
     return on === dev && (isDirectory || (ctime ?? mtime ?? FUTURE).getTime() <= latest);
   };
@@ -334,21 +335,22 @@ async function removeEmpty(path: string): Promise<void> {
 async function removeSeen(
   thing: string,
   isSeen: IsSeen,
-  removed: (path: string) => void,
+  removed: (name: string) => void,
   origin: string,
 ): Promise<void> {
   const turns = new Turns();
-  const remove = async (path: string) => {
+  const remove = async (names: readonly string[]) => {
+    const path = [thing, ...names].join("/");
     try {
       const now = Deno.lstatSync(path);
-      if (!isSeen(path, now)) throw new Refusal(409, `${path} is not what was seen`);
+      if (!isSeen(names.join("/"), now)) throw new Refusal(409, `${path} is not what was seen`);
       if (!now.isDirectory) {
         Deno.removeSync(path);
-        return removed(path);
+        return removed(names.join("/"));
       }
       for (const name of await readNames(path)) {
         if (turns.isOver) await turns.next(dirname(origin));
-        if (!isReservedName(name)) await remove(`${path}/${name}`);
+        if (!isReservedName(name)) await remove([...names, name]);
       }
       await removeDirectory(path, () => {});
     } catch (error) {
@@ -356,7 +358,7 @@ async function removeSeen(
       if (!isMissing(error)) throw error;
     }
   };
-  await remove(thing);
+  await remove([]);
   removePlace(dirname(thing));
 }
 

@@ -339,16 +339,14 @@ function describeAll(
   isLost: boolean,
 ): Found[] | null {
   const { path } = place;
-  const isTooDeep = path !== root.path &&
-    path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH;
   // The lookup is made for a local list, too: its error shows that no entry can be described.
   const there = isLost ? null : statOrNull(reservedPath(path));
-  const reserved = isLocal ? null : there;
   const directory: ReadDirectory = {
     root,
     place,
-    reserved,
-    isTooDeep,
+    reserved: isLocal ? null : there,
+    isTooDeep: path !== root.path &&
+      path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH,
     isLocal,
     isLost,
     doubtful: new Set(doubtful),
@@ -442,7 +440,7 @@ function describeAt(
 }
 
 function describeFile(name: string, path: string, info: Deno.FileInfo): DirectoryEntry {
-  if (((info.mode ?? 0) & READABLE) !== READABLE) checkReadable(path);
+  if (((info.mode ?? 0) & READABLE) !== READABLE) closeSync(openSync(path, READ_FLAGS));
   return { name, kind: "file", size: info.size, modified: timeOf(info) };
 }
 
@@ -455,11 +453,6 @@ function fileOfLink(root: Root, path: string): { path: string; info: Deno.FileIn
     if (isAbsence(error) || codeOf(error) === "EACCES") return null;
     throw error;
   }
-}
-
-/** Opens a file, and throws if that can't be done. */
-function checkReadable(path: string): void {
-  closeSync(openSync(path, READ_FLAGS));
 }
 
 function other(

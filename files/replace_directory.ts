@@ -59,7 +59,10 @@ export async function replaceDirectory<Placed>(
     throw error;
   }
   const removed: (readonly string[])[] = [];
-  const kept = await seen?.remove(aside!, (path) => removed.push([...names, ...path])) ?? null;
+  const kept = await aside?.removeTree(
+    (name, now) => seen!.isSeen(name, now),
+    (name) => removed.push([...names, ...seen!.entries.get(name)!.path]),
+  ) ?? null;
   return { placed, removed, kept };
 }
 
@@ -83,7 +86,8 @@ async function look(
 class SeenDirectory {
   readonly #path: string;
   readonly #turns = new Turns();
-  readonly #entries = new Map<string, ListedEntry>();
+  /** All entries, by their paths from the directory on. */
+  readonly entries = new Map<string, ListedEntry>();
   /**
    * The state of each directory and leftover, from before the last time that its names were read.
    */
@@ -103,17 +107,17 @@ class SeenDirectory {
     const turns = this.#turns;
     try {
       for await (const entries of readTree({ root, path: this.#path, turns })) {
-        for (const entry of entries) this.#entries.set(entry.path.join("/"), entry);
-        if (this.#entries.size > MAX_ENTRIES) {
+        for (const entry of entries) this.entries.set(entry.path.join("/"), entry);
+        if (this.entries.size > MAX_ENTRIES) {
           throw new Refusal(409, `more than ${MAX_ENTRIES} entries`);
         }
       }
     } catch (error) {
       throw error instanceof BodyError ? this.#changed() : error;
     }
-    if (digestTree(this.#entries.values()) !== digest) throw this.#changed();
+    if (digestTree(this.entries.values()) !== digest) throw this.#changed();
     await this.#readDirectory("");
-    for (const [name, { kind, link }] of this.#entries) {
+    for (const [name, { kind, link }] of this.entries) {
       if (turns.isOver) await turns.next(root.path);
       // A link to a file is listed as that file.
       if (kind === "other" || link) throw this.#changed();
@@ -132,7 +136,7 @@ class SeenDirectory {
     const { leftovers, names } = await findLeftovers(path);
     for (const left of leftovers) this.#note(left);
     const prefix = name === "" ? "" : `${name}/`;
-    if (!names.every((each) => this.#entries.has(prefix + each))) throw this.#changed();
+    if (!names.every((each) => this.entries.has(prefix + each))) throw this.#changed();
   }
 
   #note(path: string): void {
@@ -151,9 +155,10 @@ class SeenDirectory {
     return new Refusal(409, `${this.#path} is not what the client has seen`);
   }
 
-  /** Whether a file or directory is as the client has seen it. */
-  #isSeen(name: string, now: Deno.FileInfo): boolean {
-    const entry = this.#entries.get(name);
+  /** Whether an entry, or with the name `""` the directory itself, is as the client has seen it. */
+  isSeen(name: string, now: Deno.FileInfo): boolean {
+    if (name === "") return now.isDirectory;
+    const entry = this.entries.get(name);
     if (entry === undefined) return false;
     if (entry.kind === "directory") return now.isDirectory;
     return now.isFile && now.size === entry.size &&
@@ -176,17 +181,6 @@ class SeenDirectory {
       if (!isSame) throw this.#changed();
     }
     return Aside.put(this.#path, successor);
-  }
-
-  /** Removes the directory where it lies aside; returns why a part stays there. */
-  async remove(
-    aside: Aside,
-    onRemoved: (path: readonly string[]) => void,
-  ): Promise<Refusal | null> {
-    const nameOf = (path: string) => path.slice(aside.path.length + 1);
-    return await aside.removeTree((path, now) => {
-      return path === aside.path ? now.isDirectory : this.#isSeen(nameOf(path), now);
-    }, (path) => onRemoved(this.#entries.get(nameOf(path))!.path));
   }
 }
 

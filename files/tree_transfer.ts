@@ -211,13 +211,21 @@ class TreeTransfer {
   }
 
   async #compare(plan: Plan): Promise<void> {
-    await this.#lanes.run(queuesOf(plan.compares), async (route, copies) => {
-      const same = await compareContents(route, this.#settings, copies, this.#direction);
-      for (const [i, copy] of copies.entries()) {
-        if (same[i]) plan.unchanged.push(copy.node);
-        else if (this.#settings.replace) plan.copies.push(copy);
-        else plan.fail(copy.node, existsAlready(copy.node));
-      }
+    await this.#compareEach(plan.compares, (copy, isSame) => {
+      if (isSame) plan.unchanged.push(copy.node);
+      else if (this.#settings.replace) plan.copies.push(copy);
+      else plan.fail(copy.node, existsAlready(copy.node));
+    });
+  }
+
+  /** Compares the contents of files at both ends. */
+  async #compareEach(
+    copies: readonly Copy[],
+    compared: (copy: Copy, isSame: boolean) => void,
+  ): Promise<void> {
+    await this.#lanes.run(queuesOf(copies), async (route, batch) => {
+      const same = await compareContents(route, this.#settings, batch, this.#direction);
+      for (const [i, copy] of batch.entries()) compared(copy, same[i]!);
     });
   }
 
@@ -352,7 +360,9 @@ class TreeTransfer {
       } catch (error) {
         signal.throwIfAborted();
         if (endsAll(error) || !route.isUsable) throw error;
-        const isPart = !this.#isInTurn && isInUse(error);
+        const isInUse = error instanceof TransferError && error.code === "IN_USE";
+        // The part may be that of another file, which is copied at the same time.
+        const isPart = isInUse && !this.#isInTurn;
         if (isPart || copy.isNew && isTaken(error)) {
           meter(0);
           this.#taken.push({ copy, sha256: null, isPart });
@@ -432,16 +442,13 @@ class TreeTransfer {
    */
   async #findChanged(copies: ReadonlyMap<Copy, string | null>): Promise<Copy[]> {
     const changed: Copy[] = [];
-    await this.#lanes.run(queuesOf([...copies.keys()]), async (route, batch) => {
-      const same = await compareContents(route, this.#settings, batch, this.#direction);
-      for (const [i, copy] of batch.entries()) {
-        const { node } = copy;
-        const sha256 = copies.get(copy)!;
-        const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
-        if (same[i]) this.#copied(node, result);
-        else if (this.#settings.replace) changed.push(copy);
-        else this.#report.failed(node, existsAlready(node));
-      }
+    await this.#compareEach([...copies.keys()], (copy, isSame) => {
+      const { node } = copy;
+      const sha256 = copies.get(copy)!;
+      const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
+      if (isSame) this.#copied(node, result);
+      else if (this.#settings.replace) changed.push(copy);
+      else this.#report.failed(node, existsAlready(node));
     });
     return changed;
   }
@@ -469,16 +476,10 @@ class TreeTransfer {
     const there: TreeNode[] = [];
     const created: TreeNode[] = [];
     const missing = makes.filter(({ obstacle }) => obstacle === null);
-    for (let start = 0; start < missing.length; start += BATCH_FILES) {
-      const batch = missing.slice(start, start + BATCH_FILES);
-      for await (const [{ node }, made] of this.#direction.makeDirectories(first, batch)) {
-        if (made.error !== null) {
-          this.#throwIfForAll(made.error, first);
-          continue;
-        }
-        this.#made.add(node);
-        (made.isNew ? created : there).push(node);
-      }
+    for await (const [{ node }, made] of this.#make(missing)) {
+      if (made.error !== null) continue;
+      this.#made.add(node);
+      (made.isNew ? created : there).push(node);
     }
     const failed = new Map<TreeNode, unknown>();
     for (const [node, rival] of await this.#rivalsOf(there)) {
@@ -494,24 +495,30 @@ class TreeTransfer {
     return failed;
   }
 
-  /** Makes the directories that could not be made before, unless they were made for a file. */
-  async #makeDirectories(all: readonly Make[]): Promise<void> {
+  /** Makes directories; throws an error that concerns all of them. */
+  async *#make(makes: readonly Make[]): Outcomes<Make, Made> {
     const { first } = this.#lanes;
-    const makes = all.filter(({ node }) => !this.#made.has(node));
-    const failed = new Set<TreeNode>();
     for (let start = 0; start < makes.length; start += BATCH_FILES) {
       const batch = makes.slice(start, start + BATCH_FILES);
-      for await (const [make, { error }] of this.#direction.makeDirectories(first, batch)) {
-        const { node, obstacle } = make;
-        if (error === null) {
-          this.#report.deleted(obstacle?.nodes);
-          continue;
-        }
-        this.#throwIfForAll(error, first);
-        failed.add(node);
-        // The directories in a failed directory have failed with it.
-        if (!failed.has(node.parent!)) this.#report.failed(node, error);
+      for await (const each of this.#direction.makeDirectories(first, batch)) {
+        if (each[1].error !== null) this.#throwIfForAll(each[1].error, first);
+        yield each;
       }
+    }
+  }
+
+  /** Makes the directories that could not be made before, unless they were made for a file. */
+  async #makeDirectories(all: readonly Make[]): Promise<void> {
+    const failed = new Set<TreeNode>();
+    const makes = all.filter(({ node }) => !this.#made.has(node));
+    for await (const [{ node, obstacle }, { error }] of this.#make(makes)) {
+      if (error === null) {
+        this.#report.deleted(obstacle?.nodes);
+        continue;
+      }
+      failed.add(node);
+      // The directories in a failed directory have failed with it.
+      if (!failed.has(node.parent!)) this.#report.failed(node, error);
     }
   }
 
@@ -591,11 +598,6 @@ function directoryAbove(node: TreeNode, some: ReadonlyMap<TreeNode, unknown>): T
   let { parent } = node;
   while (parent !== null && !some.has(parent)) ({ parent } = parent);
   return parent;
-}
-
-/** Whether the part of a file may be that of another file, which is copied at the same time. */
-function isInUse(error: unknown): boolean {
-  return error instanceof TransferError && error.code === "IN_USE";
 }
 
 /** Whether something has the name of a file that was to be new. */
