@@ -48,7 +48,6 @@ export function hold(path: string): Disposable {
   return { [Symbol.dispose]: () => void held.delete(holding) };
 }
 
-/** Whether this process holds a path. */
 export function isHeldHere(path: string): boolean {
   return [...held].some((each) => each.path === path);
 }
@@ -141,7 +140,6 @@ export class Temporary implements Disposable {
     await this.file.seek(position, Deno.SeekMode.Start);
   }
 
-  /** Syncs the content to the disk. */
   sync(): Promise<void> {
     return this.file.sync().catch((error) => {
       this.#isLossy = true;
@@ -177,7 +175,6 @@ export class Temporary implements Disposable {
     for (const suffix of ["", ...this.#companions]) removeIfPresentSync(this.path + suffix);
   }
 
-  /** Closes the file before its end. */
   close(): void {
     if (this.#isOpen) this.file.close();
     this.#isOpen = false;

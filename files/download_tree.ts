@@ -281,7 +281,6 @@ class Download implements Direction {
     return this.#root.makeDirectory(names, () => {}).changed;
   }
 
-  /** Makes the part of a small file. */
   #newPart({ node, target }: Copy): Temporary {
     const place = this.pathOf(node);
     const old = this.#parts.size === 0 ? "" : partPath(place);

@@ -123,7 +123,6 @@ async function* chunksOf(elements: AsyncIterable<string[]>): AsyncGenerator<Chun
 
 /** A list that is being made. */
 interface Walk {
-  /** The directory that is served. */
   readonly root: Root;
   /** The real path of the directory where the paths of the entries begin. */
   readonly path: string;

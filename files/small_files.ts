@@ -19,7 +19,6 @@ const BATCH = 64;
 export interface SmallFile {
   /** The names from the root. */
   readonly names: readonly string[];
-  /** Whether the file is a directory. */
   readonly isDirectory: boolean;
   /** Whether nothing may have the name. */
   readonly isNew: boolean;

@@ -40,9 +40,7 @@ export function replaceableFor(obstacle: Obstacle | null): Replaceable {
   return { ...NOTHING, directory: digestTree(entries) };
 }
 
-/** A file that is to be copied. */
 export interface Copy {
-  /** The file of the source. */
   readonly node: TreeNode;
   /** The entry of the target; `null` if there is none. */
   readonly target: TreeNode | null;
@@ -57,7 +55,6 @@ export interface Copy {
   readonly isNew: boolean;
 }
 
-/** A directory that is to be made. */
 export type Make = Pick<Copy, "node" | "obstacle">;
 
 /**
@@ -73,7 +70,6 @@ export interface Blocked {
 
 /** A directory of both ends, in which either everything superfluous is deleted, or nothing. */
 export interface DeletionScope {
-  /** The directory of the source. */
   readonly directory: TreeNode;
   /** The nodes that the target must list by the same names. */
   readonly wanted: TreeNode[];

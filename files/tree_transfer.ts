@@ -34,7 +34,7 @@ import {
   type TimeSpan,
 } from "./tree_plan.ts";
 import { TreeReport } from "./tree_report.ts";
-import { compareContents, head, isSmall, uriOf } from "./tree_requests.ts";
+import { compareContents, isSmall, uriOf } from "./tree_requests.ts";
 
 /**
  * The outcome of a small file: how many bytes it has; that something has its name, which the list
@@ -71,7 +71,6 @@ export interface Direction {
   listedNames(route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[] | null>;
   /** The names in a directory of the target; `null` if it is gone. */
   names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null>;
-  /** The path of a file here. */
   pathOf(node: TreeNode): string;
   /** Copies small files; a file without an outcome may be requested again after an error. */
   copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome>;
@@ -390,8 +389,9 @@ class TreeTransfer {
   /** The size of a file at the other end now, or else the known size; `null` without an answer. */
   async #sizeNow(route: Route, node: TreeNode, known: number): Promise<number | null> {
     try {
-      const { status, headers } = await head(route, uriOf(this.#settings.uri, node));
-      const length = headers["content-length"];
+      const response = await route.request("HEAD", uriOf(this.#settings.uri, node), {});
+      await route.discard(response);
+      const { status, headers: { "content-length": length } } = response;
       return status === 200 && typeof length === "number" ? length : known;
     } catch {
       return null;

@@ -116,7 +116,6 @@ interface Sent {
 class Upload implements Direction {
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
-  /** The real path of the source. */
   #root = "";
   /** The refusal of the root, until something was accepted below it. */
   #refusal: TransferError | null = null;
