@@ -205,10 +205,10 @@ function checkFirst(place: Place): void {
 function wasRemoved(place: Place): boolean {
   let at = place;
   for (; at.above !== null; at = at.above) {
+    if (isInPlace(at)) return true;
     const now = lookAgain(at.path);
     if (now === null) continue;
     const isSame = at.state !== null && now.isDirectory() && isSameFile(now, at.state);
-    if (isSame && isInPlace(at)) return true;
     // Behind a link in the place of one above, the directory may still be there.
     const mayBeOther = !isSame && (at === place || !now.isSymbolicLink());
     if (!mayBeOther || Number(now.dev) !== Number(at.state?.dev)) return false;
