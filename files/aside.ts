@@ -277,7 +277,11 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
     const place = `${container}/${name}`;
     const things = await read(place);
     for (const found of things === null ? [] : thingsIn(directory, place, things)) {
-      if (mayWrite(directory)) await putBackOrRemove(found).catch(throwIfUnknown);
+      if (mayWrite(directory)) {
+        await putBackOrRemove(found).catch((error) => {
+          if (!(error instanceof Refusal) && !isOfFileSystem(error)) throw error;
+        });
+      }
       if (statOrNull(found.path) === null) continue;
       const isNameFree = statOrNull(found.origin) === null;
       lost.push(isNameFree ? basename(found.path) : relative(found.path));
@@ -285,11 +289,6 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
   }
   if (names !== null && mayWrite(container)) removeIfEmpty(container);
   return lost;
-}
-
-/** Throws an error unless it is the disk's, or says that a thing is not the one that was seen. */
-function throwIfUnknown(error: unknown): void {
-  if (!(error instanceof Refusal) && !isOfFileSystem(error)) throw error;
 }
 
 /** Puts a thing back, or removes it where its successor is, as far as it has not changed since. */

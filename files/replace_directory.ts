@@ -131,7 +131,10 @@ class SeenDirectory {
    */
   async #readDirectory(name: string): Promise<void> {
     const path = this.#at(name);
-    checkWritable(path);
+    // Whether this user may remove entries of a directory, another one that is made there tells.
+    const unused = unusedPath(path);
+    Deno.mkdirSync(unused);
+    rmdirSync(unused);
     this.#note(path);
     const { leftovers, names } = await findLeftovers(path);
     for (const left of leftovers) this.#note(left);
@@ -182,15 +185,4 @@ class SeenDirectory {
     }
     return Aside.put(this.#path, successor);
   }
-}
-
-/**
- * Checks that this user may remove the entries of a directory, by making another one there.
- *
- * @throws the error of the system if the user may not.
- */
-function checkWritable(directory: string): void {
-  const path = unusedPath(directory);
-  Deno.mkdirSync(path);
-  rmdirSync(path);
 }

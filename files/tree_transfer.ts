@@ -29,6 +29,7 @@ import {
   directoryMissing,
   existsAlready,
   type Make,
+  NEVER,
   Plan,
   sameFile,
   type TimeSpan,
@@ -169,7 +170,11 @@ class TreeTransfer {
     const isOverLimit = plan.deleted > this.#settings.maxDelete;
     const overLimit = isOverLimit && !plan.isEmpty ? plan.deleted : null;
     if (isOverLimit) plan.keepAll();
-    await this.#compare(plan);
+    await this.#compareEach(plan.compares, (copy, isSame) => {
+      if (isSame) plan.unchanged.push(copy.node);
+      else if (this.#settings.replace) plan.copies.push(copy);
+      else plan.fail(copy.node, existsAlready(copy.node));
+    });
     this.#announce(plan);
     if (this.#settings.dryRun) await this.#pretend(plan);
     else await this.#carryOut(plan);
@@ -193,10 +198,10 @@ class TreeTransfer {
     };
   }
 
-  /** The span in which skipped files of the source were modified; `null` if none are skipped. */
-  #unsettledIn({ listed }: ListedTree): TimeSpan | null {
+  /** The span in which skipped files of the source were modified. */
+  #unsettledIn({ listed }: ListedTree): TimeSpan {
     const { settled, uri } = this.#settings;
-    if (settled === 0) return null;
+    if (settled === 0) return NEVER;
     if (listed !== null) return { after: listed.began - settled * 1000, until: listed.ended };
     const problem =
       "the list has no date, which `settled` needs; is it a FilesApp of this version?";
@@ -207,14 +212,6 @@ class TreeTransfer {
     if (plan.isIncomplete) return "incomplete";
     if (this.#report.counts.failed > 0) return "failed";
     return plan.isEmpty ? "empty" : null;
-  }
-
-  async #compare(plan: Plan): Promise<void> {
-    await this.#compareEach(plan.compares, (copy, isSame) => {
-      if (isSame) plan.unchanged.push(copy.node);
-      else if (this.#settings.replace) plan.copies.push(copy);
-      else plan.fail(copy.node, existsAlready(copy.node));
-    });
   }
 
   /** Compares the contents of files at both ends. */
@@ -256,19 +253,16 @@ class TreeTransfer {
     this.#isUnlisted = await this.#direction.begin(this.#lanes.first, this.#target === null);
     await this.#lanes.run([plan.blocked], (route, blocked) => this.#unblock(route, blocked, plan));
     const failed = await this.#makeMissing(plan.makes);
-    const copies = plan.copies.filter((copy) => !this.#hasFailedAbove(copy.node, failed))
-      .map((copy) => this.#isUnlisted ? { ...copy, isNew: false } : copy);
+    const copies: Copy[] = [];
+    for (const copy of plan.copies) {
+      const { node } = copy;
+      const above = directoryAbove(node, failed);
+      if (above !== null) this.#report.failed(node, directoryMissing(node, failed.get(above)));
+      else copies.push(this.#isUnlisted ? { ...copy, isNew: false } : copy);
+    }
     await this.#lanes.run(queuesOf(copies), (route, copies) => this.#copy(route, copies));
     await this.#decideTaken();
     await this.#makeDirectories(plan.makes);
-  }
-
-  /** Whether a directory that a file is in has failed; reports the file then. */
-  #hasFailedAbove(node: TreeNode, failed: ReadonlyMap<TreeNode, unknown>): boolean {
-    const directory = directoryAbove(node, failed);
-    if (directory === null) return false;
-    this.#report.failed(node, directoryMissing(node, failed.get(directory)));
-    return true;
   }
 
   /**
