@@ -360,10 +360,13 @@ async function putRest(
       return await finish(write, { ...upload, digest }, temporary);
     } catch (error) {
       const isFull = isDiskFull(error);
-      if (isFull) await temporary.keepSynced(offset + sync.synced);
       // An interrupted upload is resumed later, and a refused one is removed.
       const isInterrupted = superseded.aborted || isFull || refusalOf(error) === null;
-      if (isInterrupted) keep(write, temporary);
+      // A file that has its name already is not cut.
+      if (isInterrupted && temporary.isThere) {
+        if (isFull) await temporary.keepSynced(offset + sync.synced);
+        keep(write, temporary);
+      }
       throw superseded.aborted ? superseded.reason : error;
     }
   });
