@@ -226,6 +226,7 @@ Deno.test("a file that a killed call has put aside is removed where its director
     const { ino } = await Deno.lstat(isOther ? files.root : `${files.root}/a`);
     const place = `${ASIDE}/0123456789abcdef-${ino}`;
     await fill(`${files.root}/${place}`, { a: "old" });
+    assertEquals(await files.put("/other", latin1("new")), 201);
     const listed = await Array.fromAsync(listTree(files.serving.makeClient(), "/"));
     assertEquals(leftIn(files.root).length > 0, is === "kept");
     const found = await content(files.root);
@@ -465,8 +466,10 @@ Deno.test("a link in the place of the directory for what gives way is refused", 
   };
   try {
     const client = files.serving.makeClient();
-    const { outcomes } = await copyTree("upload", client, from.path, "/", { delete: true });
-    assertEquals(outcomes["sub"], "failed");
+    const { errors } = await copyTree("upload", client, from.path, "/", { delete: true });
+    const error = errors["sub"];
+    assert(error instanceof TransferError);
+    assertEquals(error.status, 403);
   } finally {
     Deno.renameSync = renameSync;
   }
@@ -514,8 +517,10 @@ Deno.test({
     await fill(from.path, { sub: "a file" });
     await Deno.chown(`${files.root}/${ASIDE}`, ANOTHER_USER, null);
     const client = files.serving.makeClient();
-    const { outcomes } = await copyTree("upload", client, from.path, "/", { delete: true });
-    assertEquals(outcomes["sub"], "failed");
+    const { errors } = await copyTree("upload", client, from.path, "/", { delete: true });
+    const error = errors["sub"];
+    assert(error instanceof TransferError);
+    assertEquals(error.status, 403);
     assertEquals(await files.read("sub/file"), "public");
     assertEquals(await entries(`${files.root}/${ASIDE}`), ["theirs"]);
   },
