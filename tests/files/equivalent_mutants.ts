@@ -3,6 +3,15 @@
 import type { EquivalentMutants } from "../../tools/mutants.ts";
 
 export const EQUIVALENT_MUTANTS: EquivalentMutants = {
+  "files/aside.ts": {
+    "keepForGood": [
+      ["0, 0", "1, 0", "any time long ago"],
+      ["0, 0", "0, 1", "a second after 1970 is long ago as well"],
+    ],
+    "putBackOrRemove": [
+      ["mtime?.getTime() ?? 0", "mtime?.getTime() ?? 1", "each directory has a time"],
+    ],
+  },
   "files/bundle.ts": {
     "PIECE_BYTES": [
       ["262144", "262145", "a byte more at once"],
@@ -148,6 +157,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
     "partPath": [
       ["<=", "<", "another name, which nothing has either"],
+    ],
+  },
+  "files/listing.ts": {
+    "chunksOf": [
+      ["text.length < CHUNK_CHARACTERS", "false", "more and smaller chunks"],
     ],
   },
   "files/put.ts": {

@@ -305,7 +305,10 @@ async function pathsWhile(
   const paths: string[] = [];
   const root = new Root(isLocal ? path : dirname(path));
   for await (const entries of readTree({ root, path, turns: new Turns(), isLocal })) {
-    for (const { path } of entries) paths.push(path.join("/"));
+    for (const { path, reason } of entries) {
+      assertEquals(reason, undefined);
+      paths.push(path.join("/"));
+    }
     if (entries.some(({ name }) => name === "top")) meanwhile();
   }
   return paths;
