@@ -214,7 +214,7 @@ export class Transfers implements Disposable {
       const { deletionsKept, overLimit, unnameable = [], respelled = [] } = result;
       for (const path of unnameable) {
         this.#output.warn(
-          `${tree.namesOf(path).to}: not deleted: its name is not UTF-8, or too long`,
+          `${tree.namesOf(path).to}: not deleted: its name is not UTF-8, too long or reserved`,
         );
       }
       if (deletionsKept === "limit") {

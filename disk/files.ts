@@ -69,7 +69,8 @@ export class EarlySync {
   #written = 0;
   /** How many bytes were written when the last sync began. */
   #begun = 0;
-  #synced = 0;
+  /** Bytes that are on the disk, of those that were counted. */
+  synced = 0;
   #syncing: Promise<void> | null = null;
 
   /**
@@ -82,7 +83,6 @@ export class EarlySync {
     this.#noted = noted;
   }
 
-  /** Counts bytes that were written. */
   add(count: number): void {
     this.#written += count;
     if (this.#written - this.#begun < SYNC_BYTES || this.#syncing !== null) return;
@@ -94,13 +94,8 @@ export class EarlySync {
     // Opened again: through one open file, a sync and a write wait for each other.
     using file = await Deno.open(this.#path, { read: true });
     await file.syncData();
-    this.#synced = bytes;
+    this.synced = bytes;
     await this.#noted(bytes);
-  }
-
-  /** Bytes that are on the disk, of those that were counted. */
-  get synced(): number {
-    return this.#synced;
   }
 
   /** Resolves when nothing is going on in the background. */

@@ -20,7 +20,7 @@ export async function writePrivateFile(path: string, text: string): Promise<void
   using file = Temporary.create(path, PRIVATE);
   await writeText(file, text);
   await file.sync();
-  file.phase = "named";
+  file.isKept = true;
 }
 
 /**
@@ -41,7 +41,7 @@ export async function writeAside(
     await writeText(file, text);
     await prepare(file);
     await Deno.rename(aside, path);
-    file.phase = "named";
+    file.isKept = true;
     return file;
   } catch (error) {
     file[Symbol.dispose]();

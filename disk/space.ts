@@ -60,23 +60,18 @@ const claims = new Map<string, Set<Claim>>();
  */
 export class Claim implements Disposable {
   readonly #key: string;
-  #left: number;
+  /** Bytes that are left to write. */
+  left: number;
 
   constructor(key: string, bytes: number) {
     this.#key = key;
-    this.#left = bytes;
+    this.left = bytes;
     const among = claims.get(key) ?? new Set();
     claims.set(key, among.add(this));
   }
 
-  /** Bytes that are left to write. */
-  get left(): number {
-    return this.#left;
-  }
-
-  /** Counts written bytes, which the disk reports as used. */
   wrote(count: number): void {
-    this.#left = Math.max(0, this.#left - count);
+    this.left = Math.max(0, this.left - count);
   }
 
   [Symbol.dispose](): void {

@@ -3,8 +3,8 @@
  *
  * Each file that this package writes is a {@linkcode Temporary} first. The file is made, and held,
  * so that no code in this process takes it for left over; then it is written, synced and renamed.
- * The code that renames the file sets its `phase`, which decides what becomes of the file when it
- * is disposed of. Four kinds of files differ in data alone:
+ * When it is disposed of, the file is removed unless it was kept. Four kinds of files differ in
+ * data alone:
  *
  * - An upload of which nothing is kept lies in the reserved directory, at a path that nobody else
  *   chooses; so do the small files of a bundle.
@@ -17,12 +17,6 @@
 
 import { lockIfFree, setMode } from "./files.ts";
 import { isAt, removeIfPresent, removeIfPresentSync, statOrNull } from "./names.ts";
-
-/**
- * The fate of a temporary file when it is disposed of: a `found` or `resumable` one stays for a
- * later call, a `temporary` one is removed, a `named` one has its name already.
- */
-type Phase = "found" | "resumable" | "temporary" | "named";
 
 /** The differences between temporary files. */
 export interface TemporaryOptions {
@@ -54,7 +48,6 @@ export function hold(path: string): Disposable {
   return { [Symbol.dispose]: () => void held.delete(holding) };
 }
 
-/** Whether this process holds a path. */
 export function isHeldHere(path: string): boolean {
   return [...held].some((each) => each.path === path);
 }
@@ -68,7 +61,12 @@ export class Temporary implements Disposable {
   readonly state: Deno.FileInfo | null;
   readonly newMode: number | null;
   readonly isLocked: boolean;
-  phase: Phase = "temporary";
+  /** Whether the file was there already, and not created. */
+  readonly isFound: boolean;
+  /**
+   * Whether the file stays when it is disposed of: for a later call, or since it has its name.
+   */
+  isKept: boolean;
   readonly #companions: readonly string[];
   #isOpen = true;
   /** Whether a sync has failed: the system reports a loss once, and the next sync succeeds. */
@@ -86,6 +84,7 @@ export class Temporary implements Disposable {
     }
     this.newMode = newMode;
     this.isLocked = isLocked;
+    this.isFound = this.isKept = how.createNew !== true;
     this.#companions = companions;
     held.add(this);
   }
@@ -121,12 +120,12 @@ export class Temporary implements Disposable {
       });
       if (temporary === null) continue;
       let isOurs = false;
-      temporary.phase = "found";
+      temporary.isKept = true;
       try {
         // The previous holder of the lock may have just renamed or removed the file.
         isOurs = await lock(temporary.file) && temporary.isThere && temporary.state!.isFile;
         if (!isOurs) continue;
-        if (isNew) temporary.phase = "temporary";
+        temporary.isKept = temporary.isFound;
         return temporary;
       } finally {
         if (!isOurs) temporary[Symbol.dispose]();
@@ -141,7 +140,6 @@ export class Temporary implements Disposable {
     await this.file.seek(position, Deno.SeekMode.Start);
   }
 
-  /** Syncs the content to the disk. */
   sync(): Promise<void> {
     return this.file.sync().catch((error) => {
       this.#isLossy = true;
@@ -177,7 +175,6 @@ export class Temporary implements Disposable {
     for (const suffix of ["", ...this.#companions]) removeIfPresentSync(this.path + suffix);
   }
 
-  /** Closes the file before its end. */
   close(): void {
     if (this.#isOpen) this.file.close();
     this.#isOpen = false;
@@ -188,7 +185,7 @@ export class Temporary implements Disposable {
     // Not every file system removes a file that is open; nobody may take over a locked one before.
     if (!this.isLocked) this.close();
     try {
-      if (this.phase === "temporary") this.remove();
+      if (!this.isKept) this.remove();
     } catch {
       // The error that made the file superfluous is the one to report.
     } finally {

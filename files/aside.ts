@@ -13,7 +13,8 @@
  * Nothing is deleted that the client has not seen. A file that has come or changed since its
  * directory was put aside stays there, and the caller is told so. The directory with the random
  * name has no other entry, so its modification time tells when the old thing was put aside; behind
- * its dash is the inode of the file for which a directory gives way.
+ * its dash is the inode of the new thing. Anything else that has the name by then is no successor:
+ * the old thing stays aside, and every list of the directory has its path.
  */
 
 import { type BigIntStats, lstatSync, rmdirSync } from "node:fs";
@@ -34,9 +35,10 @@ import { Refusal } from "./refusal.ts";
 import { ASIDE, isReservedName, prefixOf } from "./reserved.ts";
 
 /**
- * Decides whether a file or directory that lies aside is as the client has seen it; else it stays.
+ * Decides whether a thing that lies aside, named `""`, or a file or directory in it, is as the
+ * client has seen it; else it stays.
  */
-export type IsSeen = (path: string, now: Deno.FileInfo) => boolean;
+type IsSeen = (name: string, now: Deno.FileInfo) => boolean;
 
 /**
  * A file, link or directory that was put aside. Until the object is disposed of, no other call of
@@ -44,7 +46,7 @@ export type IsSeen = (path: string, now: Deno.FileInfo) => boolean;
  */
 export class Aside implements Disposable {
   /** The path of the thing where it lies aside. */
-  readonly path: string;
+  readonly #path: string;
   /** The path that the thing had. */
   readonly #origin: string;
   readonly #state: BigIntStats;
@@ -52,7 +54,7 @@ export class Aside implements Disposable {
 
   private constructor(origin: string, path: string, state: BigIntStats) {
     this.#origin = origin;
-    this.path = path;
+    this.#path = path;
     this.#state = state;
     this.#held = hold(dirname(path));
   }
@@ -64,26 +66,53 @@ export class Aside implements Disposable {
   /**
    * Puts a thing aside.
    *
-   * @param directory Of a directory: its longest path, which must not become too long for the
-   * system, and the path of the file for which the directory gives way.
+   * @param successor The path of the file or directory for which the thing gives way.
    * @throws the error of the system if the thing can't be moved, as a mount point: then nothing has
    * changed.
    */
-  static put(origin: string, directory?: { longest: string; successor: string }): Aside {
+  static put(origin: string, successor: string): Aside {
     const state = lstatSync(origin, { bigint: true });
-    const mark = directory === undefined ? "" : markOf(statOrNull(directory.successor));
-    const place = `${prefixOf(dirname(origin))}${ASIDE}/${randomSuffix()}${mark}`;
+    const mark = markOf(lstatSync(successor, { bigint: true }));
+    const place = `${containerOf(origin)}/${randomSuffix()}${mark}`;
     const path = `${place}/${basename(origin)}`;
     Deno.mkdirSync(place, { recursive: true, mode: 0o700 });
     try {
-      checkOwn(dirname(place), place);
-      statOrNull(prefixOf(path) + (directory?.longest ?? ""));
+      // Another user could take away whatever lies in a directory of theirs, or lead elsewhere by a
+      // link.
+      const { isDirectory, uid } = Deno.lstatSync(dirname(place));
+      if (!isDirectory || uid !== Deno.lstatSync(place).uid) {
+        throw new Refusal(403, `${dirname(place)} is a link, or belongs to another user`);
+      }
       Deno.renameSync(origin, path);
     } catch (error) {
       removePlace(place);
       throw error;
     }
     return new Aside(origin, path, state);
+  }
+
+  /**
+   * Puts a file or a link aside, and gives its name to a new directory.
+   *
+   * @throws the error of the system if that can't be done: then nothing has changed.
+   */
+  static makeDirectory(origin: string): Aside {
+    const container = containerOf(origin);
+    // An empty directory there is removed by the next call.
+    const directory = `${container}/${randomSuffix()}`;
+    Deno.mkdirSync(container, { recursive: true, mode: 0o700 });
+    let aside: Aside | null = null;
+    try {
+      Deno.mkdirSync(directory);
+      aside = Aside.put(origin, directory);
+      Deno.renameSync(directory, origin);
+      return aside;
+    } catch (error) {
+      removePlace(directory);
+      using _aside = aside;
+      aside?.putBack();
+      throw error;
+    }
   }
 
   /**
@@ -94,13 +123,12 @@ export class Aside implements Disposable {
    */
   putBack(): void {
     // Another process may have put the thing back already.
-    if (statOrNull(this.path) === null) return;
+    if (statOrNull(this.#path) === null) return;
     if (statOrNull(this.#origin) !== null) {
-      keepForGood(this.path);
-      throw keptAside(this.path, `another process has replaced ${this.#origin}`);
+      throw keepForGood(this.#path, `another process has replaced ${this.#origin}`);
     }
-    Deno.renameSync(this.path, this.#origin);
-    removePlace(dirname(this.path));
+    Deno.renameSync(this.#path, this.#origin);
+    removePlace(dirname(this.#path));
   }
 
   /**
@@ -109,45 +137,44 @@ export class Aside implements Disposable {
    * @throws {Refusal} if the file has changed meanwhile: then the file stays aside.
    */
   removeFile(): void {
-    const now = statOrNull(this.path);
+    const now = statOrNull(this.#path);
     if (now === null) return;
     if (now.size !== this.#state.size || now.mtimeNs !== this.#state.mtimeNs) {
-      keepForGood(this.path);
-      throw keptAside(this.path, "it was changed at the same time");
+      throw keepForGood(this.#path, "it was changed at the same time");
     }
-    Deno.removeSync(this.path);
-    removePlace(dirname(this.path));
+    Deno.removeSync(this.#path);
+    removePlace(dirname(this.#path));
   }
 
   /**
    * Removes a directory, as far as the client has seen it.
    *
-   * @param removed Called with the path of each file that was removed.
+   * @param removed Called with the name of each file that was removed.
    * @returns The refusal because of which a part stays aside; `null` if nothing does.
    */
-  async removeTree(isSeen: IsSeen, removed: (path: string) => void): Promise<Refusal | null> {
-    const kept = await removeAside(this.path, this.#origin, isSeen, removed);
-    if (kept?.cause instanceof Refusal) keepForGood(this.path);
-    return kept;
+  async removeTree(isSeen: IsSeen, removed: (name: string) => void): Promise<Refusal | null> {
+    try {
+      await removeSeen(this.#path, isSeen, removed, this.#origin);
+      return null;
+    } catch (error) {
+      if (error instanceof Refusal) return keepForGood(this.#path, error.message);
+      if (!isOfFileSystem(error)) throw error;
+      return keptAside(this.#path, `${(error as Error).message}`);
+    }
   }
 }
 
-/**
- * The end of a random name that tells for which file a directory has given way: a file that
- * somebody else has put there meanwhile is no reason to remove the directory.
- */
-function markOf(successor: BigIntStats | null): string {
-  return `-${successor?.ino}`;
+/** The directory in which something lies aside that was at a path. */
+function containerOf(origin: string): string {
+  return prefixOf(dirname(origin)) + ASIDE;
 }
 
 /**
- * Checks that another user has not made the directory above one that was just made: that user could
- * take away whatever lies there, or lead elsewhere by a link.
+ * The end of a random name that tells for which file or directory a thing has given way: another
+ * one that somebody else has put there meanwhile is no reason to remove the thing.
  */
-function checkOwn(container: string, place: string): void {
-  const { isDirectory, uid } = Deno.lstatSync(container);
-  if (isDirectory && uid === Deno.lstatSync(place).uid) return;
-  throw new Refusal(403, `${container} is a link, or belongs to another user`);
+function markOf({ ino }: BigIntStats): string {
+  return `-${ino}`;
 }
 
 /** A thing that lies aside, perhaps since a call was interrupted. */
@@ -227,19 +254,21 @@ function namesIn(path: string): string[] {
  * Ends an interrupted call in a directory: puts back each thing that lies aside, or removes it
  * where its successor is there.
  *
- * @returns The names that nothing has, because the things can't be put back. A directory that can't
- * be read, and may have further things, is included by its path, which no request can name.
+ * @returns The names that nothing has, because the things can't be put back. A thing whose name
+ * something else has, and a directory that can't be read and may have further things, are included
+ * by their paths, which no request can name.
  */
 export async function recoverIn(directory: string): Promise<readonly string[]> {
   const container = prefixOf(directory) + ASIDE;
   const lost: string[] = [];
+  const relative = (path: string) => path.slice(prefixOf(directory).length);
   const read = async (path: string) => {
     try {
       // Not `namesIn`: the rest of the names on a damaged disk would be missing without a word.
       return isPlace(path) ? await readNames(path) : null;
     } catch (error) {
       if (!isUnreadable(error)) throw error;
-      if (!isMissing(error)) lost.push(`${path.slice(prefixOf(directory).length)}/`);
+      if (!isMissing(error)) lost.push(`${relative(path)}/`);
       return null;
     }
   };
@@ -248,40 +277,36 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
     const place = `${container}/${name}`;
     const things = await read(place);
     for (const found of things === null ? [] : thingsIn(directory, place, things)) {
-      if (mayWrite(directory)) await recover(found);
-      const isLost = statOrNull(found.origin) === null && statOrNull(found.path) !== null;
-      if (isLost) lost.push(basename(found.path));
+      if (mayWrite(directory)) {
+        await putBackOrRemove(found).catch((error) => {
+          if (!(error instanceof Refusal) && !isOfFileSystem(error)) throw error;
+        });
+      }
+      if (statOrNull(found.path) === null) continue;
+      const isNameFree = statOrNull(found.origin) === null;
+      lost.push(isNameFree ? basename(found.path) : relative(found.path));
     }
   }
   if (names !== null && mayWrite(container)) removeIfEmpty(container);
   return lost;
 }
 
-/** Puts a thing back, or removes it, if the disk allows that. */
-async function recover(found: Found): Promise<void> {
-  try {
-    await putBackOrRemove(found);
-  } catch (error) {
-    if (!isOfFileSystem(error)) throw error;
-  }
-}
-
+/** Puts a thing back, or removes it where its successor is, as far as it has not changed since. */
 async function putBackOrRemove({ place, path, origin }: Found): Promise<void> {
-  const old = Deno.lstatSync(path);
-  if (!old.isDirectory) await removeEmpty(origin);
   const now = statOrNull(origin);
-  if (now === null) return void putBackIfPossible(place, path, origin);
-  // A thing of the same kind is no successor, nor is any file but the one that was to come: both
-  // stay.
-  const isSuccessor = now.isFile() && basename(place).endsWith(markOf(now));
-  if (old.isDirectory ? !isSuccessor : !now.isDirectory()) return;
+  const isSuccessor = now !== null && basename(place).endsWith(markOf(now)) &&
+    now.isDirectory() !== Deno.lstatSync(path).isDirectory;
+  if (isSuccessor) await removeEmpty(origin);
+  if (statOrNull(origin) === null) return void putBackIfPossible(place, path, origin);
+  if (!isSuccessor) return;
   using _held = hold(place);
   const { mtime, dev } = Deno.lstatSync(place);
   const latest = (mtime?.getTime() ?? 0) + TICK_MILLISECONDS;
-  await removeAside(path, origin, (_path, { isDirectory, ctime, mtime, dev: on }) => {
+  const isSeen: IsSeen = (_name, { isDirectory, ctime, mtime, dev: on }) => {
     // A directory may have lost entries already.
     return on === dev && (isDirectory || (ctime ?? mtime ?? FUTURE).getTime() <= latest);
-  });
+  };
+  await removeSeen(path, isSeen, () => {}, origin);
 }
 
 /** The most by which two times of the same change may differ: a step of the clock of the system. */
@@ -301,52 +326,39 @@ async function removeEmpty(path: string): Promise<void> {
   for (const directory of chain.reverse()) rmdirSync(directory);
 }
 
-/** Removes a thing that lies aside, as far as the client has seen it; returns why a part stays. */
-async function removeAside(
-  path: string,
-  origin: string,
-  isSeen: IsSeen,
-  removed: (path: string) => void = () => {},
-): Promise<Refusal | null> {
-  const turns = new Turns();
-  const pause = async () => {
-    if (turns.isOver) await turns.next(dirname(origin));
-  };
-  try {
-    await removeSeen(path, isSeen, removed, pause);
-    removePlace(dirname(path));
-    return null;
-  } catch (error) {
-    if (!(error instanceof Refusal) && !isOfFileSystem(error)) throw error;
-    return keptAside(path, `${(error as Error).message}`, { cause: error });
-  }
-}
-
 /**
- * Removes a file, a link, or a directory with everything in it; stops at the first unseen thing.
+ * Removes a thing that lies aside, with everything in it; stops at the first that was not seen.
+ *
+ * @throws {Refusal} if that was not seen.
  */
 async function removeSeen(
-  path: string,
+  thing: string,
   isSeen: IsSeen,
-  removed: (path: string) => void,
-  pause: () => Promise<void>,
+  removed: (name: string) => void,
+  origin: string,
 ): Promise<void> {
-  try {
-    const now = Deno.lstatSync(path);
-    if (!isSeen(path, now)) throw new Refusal(409, `${path} is not what was seen`);
-    if (!now.isDirectory) {
-      Deno.removeSync(path);
-      return removed(path);
+  const turns = new Turns();
+  const remove = async (names: readonly string[]) => {
+    const path = [thing, ...names].join("/");
+    try {
+      const now = Deno.lstatSync(path);
+      if (!isSeen(names.join("/"), now)) throw new Refusal(409, `${path} is not what was seen`);
+      if (!now.isDirectory) {
+        Deno.removeSync(path);
+        return removed(names.join("/"));
+      }
+      for (const name of await readNames(path)) {
+        if (turns.isOver) await turns.next(dirname(origin));
+        if (!isReservedName(name)) await remove([...names, name]);
+      }
+      await removeDirectory(path, () => {});
+    } catch (error) {
+      // Another process removes the same thing.
+      if (!isMissing(error)) throw error;
     }
-    for (const name of await readNames(path)) {
-      await pause();
-      if (!isReservedName(name)) await removeSeen(`${path}/${name}`, isSeen, removed, pause);
-    }
-    await removeDirectory(path, () => {});
-  } catch (error) {
-    // Another process removes the same thing.
-    if (!isMissing(error)) throw error;
-  }
+  };
+  await remove([]);
+  removePlace(dirname(thing));
 }
 
 /** Removes the directory with the random name, and the one above, if they are empty. */
@@ -365,12 +377,13 @@ function removeIfEmpty(directory: string): void {
 }
 
 /** Lets a thing that lies aside seem to be older than any change: so no later call removes it. */
-function keepForGood(path: string): void {
+function keepForGood(path: string, reason: string): Refusal {
   Deno.utimeSync(dirname(path), 0, 0);
+  return keptAside(path, reason);
 }
 
-function keptAside(path: string, reason: string, options?: ErrorOptions): Refusal {
-  return new Refusal(409, `${path} is kept: ${reason}`, {}, options);
+function keptAside(path: string, reason: string): Refusal {
+  return new Refusal(409, `${path} is kept: ${reason}`);
 }
 
 /**

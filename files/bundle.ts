@@ -13,7 +13,6 @@ import { quote } from "../base/quote.ts";
 import { SHA256_HEX } from "./digest.ts";
 import { Held, parseTime } from "./entries.ts";
 
-/** The media type of a bundle. */
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";
 /** Only smaller files travel in bundles: the reader of a bundle holds at most one file. */
 export const BUNDLED_BELOW_BYTES = 65536;
@@ -37,7 +36,6 @@ export type AbsentStatus = typeof ABSENT[number];
 /** The statuses of a file or directory that was sent. */
 export type PutStatus = typeof PUT[number];
 
-/** The keys of a file in a bundle. */
 export interface BundledFile {
   /** The names from the directory of the request to the file. */
   readonly path: readonly string[];
@@ -88,7 +86,6 @@ export class BundleError extends Error {
   /** The status of the response to a request with them. */
   readonly status: 400 | 413;
 
-  /** Creates an error. */
   constructor(message: string, status: 400 | 413 = 400, options?: ErrorOptions) {
     super(message, options);
     this.status = status;
@@ -99,25 +96,19 @@ export class BundleError extends Error {
 export interface BundleFormat<R> {
   /** Whether the bytes of files follow the lines with a `size`. */
   readonly hasContent: boolean;
-  /** Checks the value of a line. */
   readonly check: (value: Record<string, unknown>) => R;
 }
 
 const LINE_FEED = 0x0a;
 
-/** The answer to `bundle=get`. */
 export const GET_ANSWER: BundleFormat<FoundRecord> = { hasContent: true, check: checkFound };
-/** The answer to `bundle=digest`. */
 export const DIGEST_ANSWER: BundleFormat<FoundRecord> = { hasContent: false, check: checkFound };
-/** The request `bundle=put`. */
 export const PUT_REQUEST: BundleFormat<PutRecord> = { hasContent: true, check: checkPut };
-/** The answer to `bundle=put`. */
 export const PUT_ANSWER: BundleFormat<PutAnswer> = {
   hasContent: false,
   check: (value) => readRecord(value, ["status"], PUT),
 };
 
-/** The answer to `bundle=names`. */
 export const NAMES_ANSWER: BundleFormat<NameRecord> = {
   hasContent: false,
   check: (value) => {
@@ -136,7 +127,6 @@ export function formatRecord(record: FoundRecord | PutRecord | PutAnswer | NameR
   return `${JSON.stringify(record)}\n`;
 }
 
-/** The line that ends each bundle. */
 export const BUNDLE_END = '{"end":true}\n';
 
 /** About how many bytes are sent at once. */
@@ -148,12 +138,10 @@ export class BundleBuffer {
   /** The number of bytes that were added and not yet taken. */
   length = 0;
 
-  /** Whether the buffer has enough to be sent. */
   get isFull(): boolean {
     return this.length >= PIECE_BYTES;
   }
 
-  /** Adds a record, and its content. */
   add(record: FoundRecord | PutRecord, content: Uint8Array = EMPTY): void {
     this.#addLine(formatRecord(record));
     this.#bytes.set(content, this.length);
@@ -211,7 +199,6 @@ export class BundleParser<R> {
   #size = 0;
   #hasEnded = false;
 
-  /** Creates a parser for one of the formats above. */
   constructor(format: BundleFormat<R>) {
     this.#format = format;
   }

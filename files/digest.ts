@@ -38,7 +38,6 @@ export const SHA256_HEX = /^[0-9a-f]{64}$/;
 /** The key of the extension of the last chunk that has the SHA-256 of the whole content. */
 export const DIGEST_KEY = "sha256";
 
-/** Begins the SHA-256 of some bytes. */
 export function newHash(): Hash {
   return createHash("sha256");
 }

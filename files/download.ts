@@ -11,7 +11,7 @@ import { isContentRange, Range } from "../base/wire/range.ts";
 import type { Connector, Requester } from "../client.ts";
 import { isTransient } from "../net/retry.ts";
 import { EarlySync } from "../disk/files.ts";
-import { type Claim, claimSpace, isDiskFull } from "../disk/space.ts";
+import { type Claim, claimSpace, isDiskFull, type Shortage } from "../disk/space.ts";
 import { newHash, WANT_SHA256 } from "./digest.ts";
 import { receive } from "./file_writer.ts";
 import {
@@ -143,7 +143,7 @@ export async function downloadFile(
     if (inTree === null) await checkTarget(file, settings.replace);
     using part = await PartFile.open(file);
     // A target whose name the disk takes for the same has the part.
-    if (inTree?.isNew && part.temporary.phase === "found") throw partInUse(file);
+    if (inTree?.isNew && part.temporary.isFound) throw partInUse(file);
     using download = new Download(route, uri, file, part, settings, inTree);
     try {
       return await download.run();
@@ -180,7 +180,8 @@ class Download implements Disposable {
   readonly #inTree: InTree | null;
   /** The space for the rest of the file, once its length is known. */
   #claim: Claim | null = null;
-  #total: number | null = null;
+  /** Bytes of the file; `null` until they are known. */
+  total: number | null = null;
   /** The position up to which the part is known to be on the disk. */
   #synced = 0;
 
@@ -198,11 +199,6 @@ class Download implements Disposable {
     this.#file = file;
     this.#part = part;
     this.#settings = settings;
-  }
-
-  /** Bytes of the file; `null` until they are known. */
-  get total(): number | null {
-    return this.#total;
   }
 
   [Symbol.dispose](): void {
@@ -235,21 +231,15 @@ class Download implements Disposable {
    * the rest differs from what was expected.
    */
   async #claimSpace(total: number, start: number): Promise<void> {
-    this.#total = total;
+    this.total = total;
     if (this.#claim?.left === total - start) return;
     const { file, path } = this.#part.temporary;
     const { size } = await file.stat();
     // The same bytes are not claimed twice.
     this.#claim?.[Symbol.dispose]();
-    this.#claim = claimSpace(
-      dirname(path),
-      "downloads",
-      total - start,
-      size - start,
-      (shortage) => {
-        return noSpaceHere(this.#file, shortage);
-      },
-    );
+    const refuse = (shortage: Shortage) => noSpaceHere(this.#file, shortage);
+    const [left, freed] = [total - start, size - start];
+    this.#claim = claimSpace(dirname(path), "downloads", left, freed, refuse);
   }
 
   /**
@@ -382,7 +372,7 @@ class Download implements Disposable {
       if (note !== null) await sync.finish();
       if (isDiskFull(error)) await part.keepSynced(start + sync.synced);
       if (!await this.#isChanged(error, version, total)) throw error;
-      this.#part.temporary.phase = "temporary";
+      this.#part.temporary.isKept = false;
       throw changedWhileMoved(quote(this.#uri), { cause: error });
     }
   }
@@ -423,7 +413,7 @@ class Download implements Disposable {
     }
     const sha256 = hash?.digest("hex") ?? null;
     if (sha256 === null || other.value.sha256 === sha256) return sha256;
-    this.#part.temporary.phase = "temporary";
+    this.#part.temporary.isKept = false;
     const uri = quote(this.#uri);
     if (other.value.etag !== version.etag || version.etag === null) throw changedWhileMoved(uri);
     throw new TransferError(

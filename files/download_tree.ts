@@ -227,7 +227,7 @@ class Download implements Direction {
           throw unexpectedResponse("POST", uri, "the response has files that were not requested");
         }
         const file = this.#check(copy, record, content);
-        if (!("names" in file)) {
+        if ("is" in file) {
           yield [copy, file];
           continue;
         }
@@ -250,7 +250,7 @@ class Download implements Direction {
     const names = copy.node.path;
     if (verify && sha256Of(content) !== record.sha256) {
       const text = `${show(names)}: what arrived has another SHA-256`;
-      return { again: new TransferError("DIGEST_MISMATCH", text) };
+      return { is: "again", error: new TransferError("DIGEST_MISMATCH", text) };
     }
     const sha256 = verify ? record.sha256 : null;
     const { modified, size: bytes } = record;
@@ -266,10 +266,9 @@ class Download implements Direction {
   }
 
   #outcomeOf({ file: { copy, bytes, sha256 }, error }: Placed<VerifiedFile>): Outcome {
-    if (error === null) return { bytes, sha256 };
-    if (error instanceof Refusal && error.status === 412) return { taken: true, sha256 };
-    const explained = this.#explain(error, copy.node);
-    return isOverload(error) ? { again: explained } : { error: explained };
+    if (error === null) return { is: "copied", bytes, sha256 };
+    if (error instanceof Refusal && error.status === 412) return { is: "taken", sha256 };
+    return { is: isOverload(error) ? "again" : "failed", error: this.#explain(error, copy.node) };
   }
 
   /**
@@ -282,7 +281,6 @@ class Download implements Direction {
     return this.#root.makeDirectory(names, () => {}).changed;
   }
 
-  /** Makes the part of a small file. */
   #newPart({ node, target }: Copy): Temporary {
     const place = this.pathOf(node);
     const old = this.#parts.size === 0 ? "" : partPath(place);
@@ -320,10 +318,10 @@ class Download implements Direction {
   }
 
   #refused({ node }: Copy, status: 403 | 404 | 409 | 413 | 503): Outcome {
-    if (status === 413) return { alone: true };
-    if (status === 409) return { again: changedWhileMoved(show(node.path)) };
+    if (status === 413) return { is: "alone" };
+    if (status === 409) return { is: "again", error: changedWhileMoved(show(node.path)) };
     const error = statusError("GET", uriOf(this.#settings.uri, node), { status });
-    return status === 503 ? { again: error } : { error };
+    return { is: status === 503 ? "again" : "failed", error };
   }
 
   async copyAlone(

@@ -31,7 +31,9 @@ export interface DirectoryEntry {
  * - `"special"`: a FIFO, a socket or a device;
  * - `"unreadable"`: the server may not read the file, or not search the directory, or the disk
  *   fails;
- * - `"name"`: the name is not UTF-8, or too long to be requested; then `name` is for messages only.
+ * - `"name"`: the name is not UTF-8, too long to be requested, or the path of something that was
+ *   put
+ *   aside and can't be put back; then `name` is for messages only.
  */
 export type OtherReason = "link" | "special" | "unreadable" | "name";
 

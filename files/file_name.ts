@@ -143,7 +143,6 @@ export function isName(name: string): boolean {
 /** The file or directory that a request refers to, by its names from the root. */
 export interface Target {
   readonly names: readonly string[];
-  /** Whether the path ends with a slash. */
   readonly isDirectory: boolean;
   /** The last component of the path, as the client has sent it. */
   readonly last: string;

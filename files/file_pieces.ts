@@ -18,9 +18,8 @@ export type FileState = Pick<
 /** A file that is open for reading, with its state when it was opened. */
 export interface OpenFile {
   readonly handle: FileHandle;
-  /** The real path of the file. */
   readonly path: string;
-  /** The size in bytes. */
+  /** In bytes. */
   readonly size: number;
   readonly state: FileState;
   /** The time at which `state` was read, or just before, in milliseconds since 1970. */

@@ -28,22 +28,18 @@ export interface FileEvent {
 
 /** The settings that all requests of an app share. */
 export interface FilesSettings {
-  /** The directory that is served. */
   readonly root: Root;
   /** Whether the served directory is still at its path. */
   readonly isThere: () => boolean;
   /** The files that peers are sending. */
   readonly unfinished: UnfinishedFiles;
-  /** Whether directories are listed. */
   readonly list: boolean;
-  /** The most bytes of a written file. */
   readonly maxBytes: number;
   /** Bytes that the parts of one authority may have. */
   readonly maxPartBytes: number;
   readonly digests: KnownDigests;
 }
 
-/** A request, and its context. */
 export interface FileRequest extends FilesSettings {
   readonly request: Request;
   readonly session: Session | undefined;

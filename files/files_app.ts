@@ -1,7 +1,6 @@
 /** The app that serves the files of a directory, and accepts new ones. */
 
 import { resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Api, AppObject } from "../base/app/app.ts";
 import {
   checkBoolean,
@@ -9,7 +8,6 @@ import {
   checkInteger,
   checkMethods,
   copyOptions,
-  wrongType,
 } from "../base/checks.ts";
 import { quote } from "../base/quote.ts";
 import { MAX_LENGTH } from "../base/wire/limits.ts";
@@ -21,6 +19,7 @@ import { KnownDigests } from "./digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { readTarget } from "./file_name.ts";
 import { get } from "./get.ts";
+import { pathOf } from "./options.ts";
 import { getBundle } from "./get_bundle.ts";
 import { nameBundle } from "./listed_names.ts";
 import { answerOffset, asksForOffset, put, remove } from "./put.ts";
@@ -277,16 +276,7 @@ function checkOptions(options: FilesOptions): FilesOptions {
 
 /** The real path of a directory; errors name the argument. */
 function realPathOf(dir: string | URL): string {
-  if (typeof dir !== "string" && !(dir instanceof URL)) {
-    throw wrongType("dir", "a string or a URL", dir);
-  }
-  if (dir instanceof URL && dir.protocol !== "file:") {
-    throw new RangeError(`dir: must be a file: URL; got a ${dir.protocol} URL`);
-  }
-  const path = typeof dir === "string" ? dir : fileURLToPath(dir);
-  if (path === "" || path.includes("\0")) {
-    throw new RangeError("dir: must be the path of a directory, without NUL bytes");
-  }
+  const path = pathOf("dir", dir);
   try {
     const real = Deno.realPathSync(path);
     if (Deno.statSync(real).isDirectory) return real;

@@ -329,8 +329,8 @@ async function* entriesOf<Entry extends DirectoryEntry>(
     if (!isCut(error) || error instanceof Deno.errors.TimedOut) throw error;
     // A server can't say in another way that something went wrong.
     const problem =
-      `the list of ${quote(uri)} was cut: the directory, or one in it, was removed, ` +
-      "renamed or unmounted meanwhile, or the connection broke off; call again";
+      `the list of ${quote(uri)} was cut: the directory was removed, renamed or unmounted ` +
+      "meanwhile, the disk there failed, or the connection broke off; call again";
     throw new TransferError("BAD_LIST", problem, { cause: error });
   }
   parser.end();

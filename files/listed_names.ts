@@ -123,7 +123,6 @@ function lookAt(path: string): Look {
   }
 }
 
-/** An entry of a directory. */
 interface Entry {
   readonly name: string;
   readonly state: BigIntStats;

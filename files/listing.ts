@@ -123,7 +123,6 @@ async function* chunksOf(elements: AsyncIterable<string[]>): AsyncGenerator<Chun
 
 /** A list that is being made. */
 interface Walk {
-  /** The directory that is served. */
   readonly root: Root;
   /** The real path of the directory where the paths of the entries begin. */
   readonly path: string;
@@ -159,7 +158,7 @@ function firstPlace(path: string, state: BigIntStats | null): Place {
  * Memory is needed for the names in the directory that is being listed, and for the directories on
  * the way to it.
  *
- * @throws {BodyError} if a directory was replaced while it was listed.
+ * @throws {BodyError} if the first directory was replaced while it was listed.
  * @throws the error of the first directory if that can't be read.
  */
 export async function* readTree(walk: Walk): AsyncGenerator<ListedEntry[], void, void> {
@@ -198,24 +197,24 @@ function checkFirst(place: Place): void {
 }
 
 /**
- * Checks that a directory that is gone, or another one by now, was removed where it lay: on the
- * same device, and in directories that are still there, or were themselves removed, or made again.
+ * Whether a directory that is gone, or another one by now, was removed where it lay: on the same
+ * device, and in directories that are still there, or were themselves removed, or made again.
  * Otherwise the directory has only lost its path, as when a disk is unmounted or a directory is
  * renamed, and a list without its entries would be wrong.
  */
-function checkRemoved(place: Place): void {
+function wasRemoved(place: Place): boolean {
   let at = place;
   for (; at.above !== null; at = at.above) {
-    const { path, state } = at;
-    const now = lookAgain(path);
+    if (isInPlace(at)) return true;
+    const now = lookAgain(at.path);
     if (now === null) continue;
-    const isSame = state !== null && now.isDirectory() && isSameFile(now, state);
-    if (isSame && isInPlace(at)) return;
+    const isSame = at.state !== null && now.isDirectory() && isSameFile(now, at.state);
     // Behind a link in the place of one above, the directory may still be there.
     const mayBeOther = !isSame && (at === place || !now.isSymbolicLink());
-    if (!mayBeOther || Number(now.dev) !== Number(state?.dev)) throw replaced(path);
+    if (!mayBeOther || Number(now.dev) !== Number(at.state?.dev)) return false;
   }
   checkFirst(at);
+  return true;
 }
 
 function replaced(path: string): BodyError {
@@ -246,33 +245,30 @@ async function* readPlace(
   let lookups = 1;
   let names = read ?? [];
   let next = 0;
-  const take = (isLost: boolean) => {
-    const some = names.slice(next, next + ENTRIES_A_TURN);
-    const entries = describeAll(walk, place, some, doubtful, missing, isLost);
-    if (entries === null) return null;
-    next += some.length;
-    entries.unshift(...itself);
-    itself = [];
-    return entries;
-  };
-  for (let reading = 1; reading <= MAX_READINGS; reading++) {
+  for (let reading = 1;; reading++) {
     try {
       if (reading > 1) {
         const now = findAgain(place);
         if (now === null) return;
         // A link to another directory must not be read instead.
-        if (!now.isDirectory()) break;
+        if (now === "lost" || reading > MAX_READINGS) break;
       }
       if (read === null) {
         for (const name of names.slice(0, next)) listed.add(name);
         const all = await readRecovered(path);
+        // A link may have led to these names, which nobody may see then.
+        if (reading > 1 && !isInPlace(place)) continue;
         const left = listed.size === 0 ? all : all.filter((name) => !listed.has(name));
         names = isShallow ? [] : left;
         next = 0;
       }
       while (true) {
-        const entries = take(false);
+        const some = names.slice(next, next + ENTRIES_A_TURN);
+        const entries = describeAll(walk, place, some, doubtful, missing, false);
         if (entries === null) break;
+        next += some.length;
+        entries.unshift(...itself);
+        itself = [];
         yield entries;
         if (turns.isOver) await turns.next(root.path);
         if (next < names.length) continue;
@@ -296,29 +292,23 @@ async function* readPlace(
       return yield [unreadable];
     }
   }
-  const now = findAgain(place);
-  if (now === null) return;
   if (itself.length > 0) return yield [unreadable];
-  if (!now.isDirectory()) throw replaced(path);
-  let isAnyLost = false;
-  while (next < names.length) {
-    const entries = take(true);
-    if (entries === null) break;
-    isAnyLost ||= entries.length > 0;
-    yield entries;
-  }
+  const left = [...missing, ...names.slice(next)];
+  const lost = describeAll(walk, place, left, doubtful, missing, true)!;
   // Without an entry of the kind "other", the list would seem to be complete.
-  if (!isAnyLost) throw replaced(path);
+  if (lost.length === 0) throw replaced(path);
+  yield lost;
 }
 
 /**
- * Looks again at the path of a directory that was removed or replaced; `null` if nothing is there.
+ * Looks again at the path of a directory that was removed or replaced: `null` if the directory was
+ * removed; `"lost"` if it may still be somewhere else, or something else has its path.
  */
-function findAgain(place: Place): BigIntStats | null {
-  checkRemoved(place);
+function findAgain(place: Place): BigIntStats | "lost" | null {
+  if (!wasRemoved(place)) return "lost";
   const now = lookAgain(place.path);
   place.state = now;
-  return now;
+  return now?.isDirectory() === false ? "lost" : now;
 }
 
 /** Looks at a path; `null` if nothing is there, or a file has come where a directory above was. */
@@ -336,8 +326,8 @@ function lookAgain(path: string): BigIntStats | null {
  *
  * @param doubtful The names so far that are not UTF-8, or look so.
  * @param missing The names so far that lead to nothing.
- * @param isLost Whether the directory changes all the time: then it may be another one, and its
- * entries are unreadable.
+ * @param isLost Whether another directory may have the path by now: then all entries are
+ * unreadable.
  */
 function describeAll(
   { root, isLocal = false }: Walk,
@@ -348,24 +338,23 @@ function describeAll(
   isLost: boolean,
 ): Found[] | null {
   const { path } = place;
-  const isTooDeep = path !== root.path &&
-    path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH;
   // The lookup is made for a local list, too: its error shows that no entry can be described.
-  const there = statOrNull(reservedPath(path));
-  const reserved = isLocal ? null : there;
+  const there = isLost ? null : statOrNull(reservedPath(path));
   const directory: ReadDirectory = {
     root,
     place,
-    reserved,
-    isTooDeep,
+    reserved: isLocal ? null : there,
+    isTooDeep: path !== root.path &&
+      path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH,
     isLocal,
+    isLost,
     doubtful: new Set(doubtful),
     missing: [],
   };
   const entries: Found[] = [];
   for (const name of names) {
     const entry = describe(directory, name);
-    if (entry !== null) entries.push(isLost ? other(name, "unreadable") : entry);
+    if (entry !== null) entries.push(entry);
   }
   if (!isLost && !isInPlace(place)) return null;
   for (const name of directory.doubtful) doubtful.add(name);
@@ -397,18 +386,22 @@ interface ReadDirectory {
   /** Whether the paths of its entries have too many names for a request. */
   readonly isTooDeep: boolean;
   readonly isLocal: boolean;
+  /** Whether nothing is looked up, as another directory may have the path by now. */
+  readonly isLost: boolean;
   /** The names that are listed, but that a lookup does not find. */
   readonly missing: string[];
 }
 
 /** Describes the entry with a name; `null` if there is none, or the entry is reserved. */
 function describe(directory: ReadDirectory, name: string): Found | null {
-  const { place, doubtful, isLocal } = directory;
+  const { place, doubtful, isLocal, isTooDeep, isLost } = directory;
   if (isReservedName(name)) return isLocal ? other(name, "special") : null;
   const isDoubtful = name.includes(NOT_UTF8);
   // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
-  if (!isName(name) || isDoubtful && doubtful.has(name)) return other(name, "name");
+  const isUnnameable = !isName(name) || isTooDeep || isDoubtful && doubtful.has(name);
+  if (isUnnameable) return other(name, "name");
   if (isDoubtful) doubtful.add(name);
+  if (isLost) return other(name, "unreadable");
   try {
     return describeAt(directory, prefixOf(place.path) + name, name);
   } catch (error) {
@@ -425,12 +418,11 @@ function describe(directory: ReadDirectory, name: string): Found | null {
 }
 
 function describeAt(
-  { root, place, reserved, isTooDeep, isLocal }: ReadDirectory,
+  { root, place, reserved, isLocal }: ReadDirectory,
   path: string,
   name: string,
 ): Found | null {
   const info = Deno.lstatSync(path);
-  if (isTooDeep) return other(name, "name");
   if (info.isSymlink) {
     // No link to a directory is followed: two such links can lead to each other, without end.
     const target = isLocal ? null : fileOfLink(root, path);
@@ -447,7 +439,7 @@ function describeAt(
 }
 
 function describeFile(name: string, path: string, info: Deno.FileInfo): DirectoryEntry {
-  if (((info.mode ?? 0) & READABLE) !== READABLE) checkReadable(path);
+  if (((info.mode ?? 0) & READABLE) !== READABLE) closeSync(openSync(path, READ_FLAGS));
   return { name, kind: "file", size: info.size, modified: timeOf(info) };
 }
 
@@ -460,11 +452,6 @@ function fileOfLink(root: Root, path: string): { path: string; info: Deno.FileIn
     if (isAbsence(error) || codeOf(error) === "EACCES") return null;
     throw error;
   }
-}
-
-/** Opens a file, and throws if that can't be done. */
-function checkReadable(path: string): void {
-  closeSync(openSync(path, READ_FLAGS));
 }
 
 function other(

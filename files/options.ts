@@ -93,7 +93,7 @@ export function checkTransfer(options: TransferOptions): TransferSettings {
 export function pathOf(name: "file" | "dir", given: string | URL): string {
   const what = `the path of a ${name === "dir" ? "directory" : "file"}`;
   if (given instanceof URL && given.protocol !== "file:") {
-    throw new TypeError(`${name}: must be ${what}, or a file: URL; got a ${given.protocol} URL`);
+    throw new RangeError(`${name}: must be ${what}, or a file: URL; got a ${given.protocol} URL`);
   }
   const path = given instanceof URL ? fileURLToPath(given) : given;
   if (typeof path !== "string") throw wrongType(name, `${what}, or a file: URL`, path);

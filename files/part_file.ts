@@ -38,11 +38,11 @@ const MAX_PART_NAME_BYTES = 255 - NEW_RECORD_SUFFIX.length;
  */
 export class PartFile implements Disposable {
   readonly #target: string;
-  #temporary: Temporary;
+  temporary: Temporary;
 
   private constructor(target: string, temporary: Temporary) {
     this.#target = target;
-    this.#temporary = temporary;
+    this.temporary = temporary;
   }
 
   /**
@@ -64,15 +64,10 @@ export class PartFile implements Disposable {
     }
   }
 
-  /** The file of the part. */
-  get temporary(): Temporary {
-    return this.#temporary;
-  }
-
   /** Finds the bytes that an earlier call has left; `null` if there are none. */
   async kept(): Promise<KeptPart | null> {
-    const { file, path, phase } = this.#temporary;
-    const record = phase === "found" ? await readRecord(path) : null;
+    const { file, path, isFound } = this.temporary;
+    const record = isFound ? await readRecord(path) : null;
     if (record === null) return null;
     const { size, uid, nlink } = await file.stat();
     return size === 0 || size > record.total || (nlink ?? 1) > 1 ? null : { record, size, uid };
@@ -81,12 +76,12 @@ export class PartFile implements Disposable {
   /** Whether a part is this user's: another user could have made it, and its record. */
   async isOwn({ record, uid }: KeptPart): Promise<boolean> {
     // In a shared directory, the owner of a new file tells this user without --allow-sys.
-    return await writeRecord(this.#temporary.path, record) === uid;
+    return await writeRecord(this.temporary.path, record) === uid;
   }
 
   /** Hashes the bytes of the part, up to a position. */
   async hashTo(stop: number, signal: AbortSignal | undefined): Promise<Hash> {
-    const { file, path } = this.#temporary;
+    const { file, path } = this.temporary;
     return await hashStart(file, stop, () => {
       return new TransferError("CHANGED", `${path} was changed while it was in use`);
     }, () => signal?.throwIfAborted());
@@ -98,17 +93,17 @@ export class PartFile implements Disposable {
    * @param record Describes the file, so that a later call can resume; `null` if none can.
    */
   async startOver(record: PartRecord | null): Promise<void> {
-    const { path, phase } = this.#temporary;
+    const { path, isFound } = this.temporary;
     await removeIfPresent(path + RECORD_SUFFIX);
-    if (phase === "found") {
-      this.#temporary.remove();
-      this.#temporary[Symbol.dispose]();
-      this.#temporary = await openPart(this.#target, dirname(path));
+    if (isFound) {
+      this.temporary.remove();
+      this.temporary[Symbol.dispose]();
+      this.temporary = await openPart(this.#target, dirname(path));
       // Another download was faster.
-      if (this.#temporary.phase === "found") throw partInUse(this.#target);
+      if (this.temporary.isFound) throw partInUse(this.#target);
     }
     if (record !== null) await writeRecord(path, record);
-    this.#temporary.phase = record === null ? "temporary" : "resumable";
+    this.temporary.isKept = record !== null;
   }
 
   /**
@@ -117,16 +112,16 @@ export class PartFile implements Disposable {
    * @param place Renames the part, whose path is the argument.
    */
   async complete(place: (part: string) => Promise<void>): Promise<void> {
-    const { path, phase } = this.#temporary;
+    const { path } = this.temporary;
     await place(path);
-    this.#temporary.phase = "named";
+    this.temporary.isKept = true;
     await syncIfPossible(dirname(this.#target));
-    if (phase !== "temporary") await removeIfPresent(path + RECORD_SUFFIX);
+    await removeIfPresent(path + RECORD_SUFFIX);
   }
 
   /** Closes the part, and removes it unless a later call can resume it. */
   [Symbol.dispose](): void {
-    this.#temporary[Symbol.dispose]();
+    this.temporary[Symbol.dispose]();
   }
 }
 
@@ -162,9 +157,8 @@ export async function renamePart(part: string, target: string, replaces: boolean
 /** A part that an earlier call has left. */
 export interface KeptPart {
   readonly record: PartRecord;
-  /** How many bytes are there. */
+  /** In bytes. */
   readonly size: number;
-  /** The owner of the part. */
   readonly uid: number | null;
 }
 
@@ -172,9 +166,8 @@ export interface KeptPart {
 export interface PartRecord {
   /** Where the file is: an authority, or an address. */
   readonly peer: string;
-  /** Its URI. */
   readonly uri: string;
-  /** Its strong entity tag. */
+  /** The strong entity tag. */
   readonly etag: string;
   /** In bytes. */
   readonly total: number;

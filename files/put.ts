@@ -128,9 +128,9 @@ async function putWhole(
   upload: Upload,
   expected: number,
 ): Promise<ResponseTuple> {
-  const { request: { body }, unfinished } = write;
+  const { request: { body }, session, unfinished } = write;
   const { digest, length } = upload;
-  using claim = claimFor(write, expected, 0, 0);
+  using claim = unfinished.claim(session?.peerCertificate, expected, 0, 0);
   unfinished.makeDirectory();
   using temporary = unfinished.create({ isIdentified: true });
   const hash = digest === null && length === null ? null : newHash();
@@ -201,7 +201,7 @@ async function finish(
   const isNew = wantsNew(request.headers);
   const place = () => {
     const moved = root.place(names, temporary, { condition, isNew, replaceable });
-    temporary.phase = "named";
+    temporary.isKept = true;
     return moved;
   };
   const replaced = await replaceDirectory(
@@ -232,7 +232,6 @@ export async function remove(write: FileRequest): Promise<ResponseTuple> {
   return [204, "No Content", {}, null];
 }
 
-/** The preconditions of a request. */
 function conditionOf({ request: { headers } }: FileRequest): Condition {
   return (existing) => {
     const validators = existing && makeValidators(existing, Date.now());
@@ -265,13 +264,16 @@ function asResumable(upload: Upload): Resumable {
 
 /** Answers how much of a file is here, and creates nothing. */
 export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
+  const { session, unfinished } = write;
   const upload = asResumable(readUploadHeaders(write.request.headers));
   checkDestination(write, upload, upload.length);
   const part = partOf(write, upload);
   await endWriting(part);
   const { offset, here } = await find(write, upload, part);
   // Only the client knows whether a file with the name is the same.
-  if (here === null) claimFor(write, upload.length, offset, offset)[Symbol.dispose]();
+  if (here === null) {
+    unfinished.claim(session?.peerCertificate, upload.length, offset, offset)[Symbol.dispose]();
+  }
   const digestHere = upload.digest === null ? here?.digest ?? null : null;
   return [200, "OK", { ...offsetHeader(offset), ...digestHeader(digestHere) }, null];
 }
@@ -322,7 +324,7 @@ async function putRest(
   announced: Upload,
   bodyLength: number | null,
 ): Promise<ResponseTuple> {
-  const { request: { body }, unfinished } = write;
+  const { request: { body }, session, unfinished } = write;
   const upload = asResumable(announced);
   const { offset, length, version } = upload;
   if (offset === null) throw new Refusal(400, "the request must have upload-offset");
@@ -343,7 +345,8 @@ async function putRest(
       throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
     }
     superseded.addEventListener("abort", () => body && cancelQuietly(body, superseded.reason));
-    using claim = claimFor(write, length, offset, partSize(part));
+    const here = partSize(part);
+    using claim = unfinished.claim(session?.peerCertificate, length, offset, here);
     unfinished.makeRoom(part);
     using temporary = await unfinished.openPart(part);
     const sync = new EarlySync(part);
@@ -357,10 +360,13 @@ async function putRest(
       return await finish(write, { ...upload, digest }, temporary);
     } catch (error) {
       const isFull = isDiskFull(error);
-      if (isFull) await temporary.keepSynced(offset + sync.synced);
       // An interrupted upload is resumed later, and a refused one is removed.
       const isInterrupted = superseded.aborted || isFull || refusalOf(error) === null;
-      if (isInterrupted) keep(write, temporary);
+      // A file that has its name already is not cut.
+      if (isInterrupted && temporary.isThere) {
+        if (isFull) await temporary.keepSynced(offset + sync.synced);
+        keep(write, temporary);
+      }
       throw superseded.aborted ? superseded.reason : error;
     }
   });
@@ -370,17 +376,6 @@ async function putRest(
   });
 }
 
-/** Claims space for the rest of a file. */
-function claimFor(
-  { unfinished, session }: FileRequest,
-  length: number,
-  offset: number,
-  here: number,
-): Claim {
-  return unfinished.claim(session?.peerCertificate, length, offset, here);
-}
-
-/** The part of an upload of the session's client. */
 function partOf(
   { unfinished, session, target: { names } }: FileRequest,
   { length, digest, version }: Resumable,
@@ -498,5 +493,5 @@ function keep({ unfinished, maxPartBytes }: FileRequest, temporary: Temporary): 
   const { size } = file.statSync();
   const room = unfinished.findRoom(path, size, maxPartBytes);
   if (size > room) file.truncateSync(room);
-  if (room > 0) temporary.phase = "resumable";
+  temporary.isKept = room > 0;
 }

@@ -4,7 +4,6 @@ import type { Request, ResponseTuple } from "../base/app/message.ts";
 import {
   BUNDLE_END,
   BUNDLE_TYPE,
-  type BundledFile,
   BundleParser,
   formatRecord,
   MAX_RECORDS,
@@ -100,22 +99,18 @@ class BundleWriter {
     const isNew = "if-none-match" in record;
     const { size, modified } = isDirectory ? NO_CONTENT : record;
     const file = { index, names, isDirectory, isNew, size, modified };
-    const error = names.length > MAX_DEPTH || !names.every(isName)
-      ? new Refusal(404, "a name that no file can have")
-      : isDirectory
-      ? null
-      : this.#refusalOf(record, content);
+    const { maxBytes } = this.#request;
+    let error: Refusal | null = null;
+    if (names.length > MAX_DEPTH || !names.every(isName)) {
+      error = new Refusal(404, "a name that no file can have");
+    } else if (size > maxBytes) {
+      error = new Refusal(413, `${size} bytes, more than ${maxBytes}`);
+    } else if (!isDirectory && sha256Of(content) !== record.sha256) {
+      error = new Refusal(400, "the file does not have its digest");
+    }
     if (error === null) return file;
     this.#noteError(file, error);
     return null;
-  }
-
-  /** Returns the reason to refuse the content of a file; `null` if there is none. */
-  #refusalOf({ size, sha256 }: BundledFile, content: Uint8Array): Refusal | null {
-    const { maxBytes } = this.#request;
-    if (size > maxBytes) return new Refusal(413, `${size} bytes, more than ${maxBytes}`);
-    if (sha256Of(content) === sha256) return null;
-    return new Refusal(400, "the file does not have its digest");
   }
 
   /**

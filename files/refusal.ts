@@ -12,9 +12,7 @@ type RefusalStatus = 400 | 403 | 404 | 405 | 409 | 412 | 413 | 414 | 503 | 507;
 
 /** The refusal of a request. The message is for the log; the peer only gets the status. */
 export class Refusal extends Error {
-  /** The status of the response. */
   readonly status: RefusalStatus;
-  /** The headers of the response. */
   readonly headers: HeaderDict;
 
   /** Creates a refusal; its cause is the underlying error, if there is an error. */
@@ -29,7 +27,6 @@ export class Refusal extends Error {
     this.headers = headers;
   }
 
-  /** The response to the request. */
   answer({ method }: Request): ResponseTuple {
     return makeEmptyResponse(method, this.status, reasonOf(this.status), this.headers);
   }

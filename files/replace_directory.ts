@@ -1,13 +1,12 @@
 /** A directory that gives way to a file. */
 
-import { Buffer } from "node:buffer";
 import { type BigIntStats, rmdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
 import { isSameFile, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import { Aside, recoverIn } from "./aside.ts";
-import { digestTree, type TreeEntry } from "./entries.ts";
+import { digestTree, type ListedEntry } from "./entries.ts";
 import { findLeftovers } from "./leftovers.ts";
 import { readTree } from "./listing.ts";
 import { Refusal } from "./refusal.ts";
@@ -60,7 +59,10 @@ export async function replaceDirectory<Placed>(
     throw error;
   }
   const removed: (readonly string[])[] = [];
-  const kept = await seen?.remove(aside!, (path) => removed.push([...names, ...path])) ?? null;
+  const kept = await aside?.removeTree(
+    (name, now) => seen!.isSeen(name, now),
+    (name) => removed.push([...names, ...seen!.entries.get(name)!.path]),
+  ) ?? null;
   return { placed, removed, kept };
 }
 
@@ -80,13 +82,12 @@ async function look(
   return seen;
 }
 
-const { byteLength } = Buffer;
-
 /** A directory with exactly the content that the client has seen. */
 class SeenDirectory {
   readonly #path: string;
   readonly #turns = new Turns();
-  readonly #entries = new Map<string, TreeEntry>();
+  /** All entries, by their paths from the directory on. */
+  readonly entries = new Map<string, ListedEntry>();
   /**
    * The state of each directory and leftover, from before the last time that its names were read.
    */
@@ -106,18 +107,20 @@ class SeenDirectory {
     const turns = this.#turns;
     try {
       for await (const entries of readTree({ root, path: this.#path, turns })) {
-        for (const entry of entries) this.#entries.set(entry.path.join("/"), entry);
-        if (this.#entries.size > MAX_ENTRIES) {
+        for (const entry of entries) this.entries.set(entry.path.join("/"), entry);
+        if (this.entries.size > MAX_ENTRIES) {
           throw new Refusal(409, `more than ${MAX_ENTRIES} entries`);
         }
       }
     } catch (error) {
       throw error instanceof BodyError ? this.#changed() : error;
     }
-    if (digestTree(this.#entries.values()) !== digest) throw this.#changed();
+    if (digestTree(this.entries.values()) !== digest) throw this.#changed();
     await this.#readDirectory("");
-    for (const [name, { kind }] of this.#entries) {
+    for (const [name, { kind, link }] of this.entries) {
       if (turns.isOver) await turns.next(root.path);
+      // A link to a file is listed as that file.
+      if (kind === "other" || link) throw this.#changed();
       if (kind === "directory") await this.#readDirectory(name);
     }
   }
@@ -128,12 +131,15 @@ class SeenDirectory {
    */
   async #readDirectory(name: string): Promise<void> {
     const path = this.#at(name);
-    checkWritable(path);
+    // Whether this user may remove entries of a directory, another one that is made there tells.
+    const unused = unusedPath(path);
+    Deno.mkdirSync(unused);
+    rmdirSync(unused);
     this.#note(path);
     const { leftovers, names } = await findLeftovers(path);
     for (const left of leftovers) this.#note(left);
     const prefix = name === "" ? "" : `${name}/`;
-    if (!names.every((each) => this.#entries.has(prefix + each))) throw this.#changed();
+    if (!names.every((each) => this.entries.has(prefix + each))) throw this.#changed();
   }
 
   #note(path: string): void {
@@ -152,20 +158,19 @@ class SeenDirectory {
     return new Refusal(409, `${this.#path} is not what the client has seen`);
   }
 
-  /**
-   * Whether a file or directory is as the client has seen it. A link to a file was listed as that
-   * file, and is not.
-   */
-  #isSeen(name: string, now: Deno.FileInfo): boolean {
-    const entry = this.#entries.get(name);
-    if (entry === undefined || entry.kind === "other") return false;
+  /** Whether an entry, or with the name `""` the directory itself, is as the client has seen it. */
+  isSeen(name: string, now: Deno.FileInfo): boolean {
+    if (name === "") return now.isDirectory;
+    const entry = this.entries.get(name);
+    if (entry === undefined) return false;
     if (entry.kind === "directory") return now.isDirectory;
     return now.isFile && now.size === entry.size &&
       (now.mtime?.getTime() ?? 0) === entry.modified.getTime();
   }
 
   /**
-   * Puts the directory aside, after a last look at everything in it, in the same turn.
+   * Puts the directory aside, after a last look at each directory and leftover in it, in the same
+   * turn.
    *
    * @param successor The path of the file for which the directory gives way.
    * @throws {Refusal} if the client has not seen exactly this content, or a peer could not delete
@@ -178,33 +183,6 @@ class SeenDirectory {
         now.ctimeNs === before.ctimeNs;
       if (!isSame) throw this.#changed();
     }
-    let longest = "";
-    for (const name of this.#entries.keys()) {
-      if (!this.#isSeen(name, Deno.lstatSync(this.#at(name)))) throw this.#changed();
-      if (byteLength(name) > byteLength(longest)) longest = name;
-    }
-    return Aside.put(this.#path, { longest, successor });
+    return Aside.put(this.#path, successor);
   }
-
-  /** Removes the directory where it lies aside; returns why a part stays there. */
-  async remove(
-    aside: Aside,
-    onRemoved: (path: readonly string[]) => void,
-  ): Promise<Refusal | null> {
-    const nameOf = (path: string) => path.slice(aside.path.length + 1);
-    return await aside.removeTree((path, now) => {
-      return path === aside.path ? now.isDirectory : this.#isSeen(nameOf(path), now);
-    }, (path) => onRemoved(this.#entries.get(nameOf(path))!.path));
-  }
-}
-
-/**
- * Checks that this user may remove the entries of a directory, by making another one there.
- *
- * @throws the error of the system if the user may not.
- */
-function checkWritable(directory: string): void {
-  const path = unusedPath(directory);
-  Deno.mkdirSync(path);
-  rmdirSync(path);
 }

@@ -3,7 +3,7 @@
  * can list, read, write or delete anything with such a name.
  */
 
-import { isSameFile, randomSuffix, statOrNull } from "../disk/names.ts";
+import { type FileIdentity, isSameFile, randomSuffix, statOrNull } from "../disk/names.ts";
 
 /**
  * The name of the directory for unfinished files, in the directory that an app serves. The name is
@@ -75,15 +75,22 @@ export function isReservedName(name: string): boolean {
   return RESERVED_NAME.test(folded) || PART_NAME.test(folded);
 }
 
+/** The form of short names on FAT and NTFS, such as `DEGU-P~1`, and of those that Samba makes. */
+const SHORT_NAME = /~|^de/iu;
+
 /**
- * Whether a name in a directory is reserved, or leads to the directory for unfinished files there.
- * A file system with short and long names has several names for a directory, so the directory
+ * Whether a name in a directory is reserved, or leads to a directory there that has a reserved
+ * name. A file system with short and long names has several names for a directory, so the directory
  * itself is compared, too.
+ *
+ * @param named What has the name, if the caller has looked.
  */
-export function isReserved(directory: string, name: string): boolean {
+export function isReserved(directory: string, name: string, named?: FileIdentity): boolean {
   if (isReservedName(name)) return true;
-  const reserved = statOrNull(reservedPath(directory));
-  if (reserved === null) return false;
-  const named = statOrNull(prefixOf(directory) + name);
-  return named !== null && isSameFile(named, reserved);
+  const isAt = (reserved: string) => {
+    const there = statOrNull(prefixOf(directory) + reserved);
+    const other = there && (named ?? statOrNull(prefixOf(directory) + name));
+    return there !== null && other !== null && isSameFile(there, other);
+  };
+  return isAt(RESERVED) || SHORT_NAME.test(name) && isAt(ASIDE);
 }

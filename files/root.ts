@@ -36,7 +36,7 @@ import {
 } from "../disk/names.ts";
 import { Aside, putBackIn, removeDirectory } from "./aside.ts";
 import { Refusal } from "./refusal.ts";
-import { isReserved, isReservedName, prefixOf, reservedPath } from "./reserved.ts";
+import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
 
 /**
  * The things that a new file or directory may replace, besides a file in the place of a file: only
@@ -201,29 +201,19 @@ export class Root {
     // A thing that an interrupted call has put aside comes back before its name is given again.
     const isPutBack = existing === null && checked === undefined && putBackIn(parent.base);
     if (isPutBack) return this.#find(names, replaceable);
-    // A file system may know the reserved directory by a second name.
-    const reserved = existing === null ? null : statOrNull(reservedPath(parent.path));
-    if (reserved !== null && isSameFile(existing!, reserved)) throw reservedName();
+    if (existing !== null && isReserved(parent.path, name, existing)) throw reservedName();
     return { path, parent, existing };
   }
 
   /**
    * Finds the path at which a file gets its name.
    *
-   * @param parent The directory of the file, if the caller has found it in the same turn.
-   * @param isNew Whether the name is given only if nothing has it; then nothing is looked up by the
-   * name.
    * @throws {Refusal} also if a directory or a link has the name and may not give way, or a special
    * file has it; if the path is on another file system than the unfinished files.
    */
-  findFile(
-    names: readonly string[],
-    replaceable: Replaceable = NOTHING,
-    parent?: Parent,
-    isNew = false,
-  ): Destination {
-    const destination = this.#findFile(names, replaceable, parent, isNew);
-    if (parent === undefined) this.#checkFileSystem(destination);
+  findFile(names: readonly string[], replaceable: Replaceable = NOTHING): Destination {
+    const destination = this.#findFile(names, replaceable);
+    this.#checkFileSystem(destination);
     return destination;
   }
 
@@ -231,7 +221,7 @@ export class Root {
   #findFile(
     names: readonly string[],
     replaceable: Replaceable,
-    parent: Parent | undefined,
+    parent?: Parent,
     isNew = false,
   ): Destination {
     const destination = this.#find(names, replaceable, parent, isNew);
@@ -456,10 +446,9 @@ function reservedName(): Refusal {
 
 /** Refuses to replace a file by a directory, unless the client has seen exactly this file. */
 function checkObstacle(path: string, state: BigIntStats, { file }: Replaceable): void {
-  // In milliseconds, as lists have it.
-  const modified = file && state.isFile() ? Deno.lstatSync(path).mtime : null;
-  const isSeen = Number(state.size) === file?.size &&
-    modified?.getTime() === file.modified.getTime();
+  // The times of a list are in milliseconds.
+  const isSeen = state.isFile() && Number(state.size) === file?.size &&
+    Number(state.mtimeMs) === file.modified.getTime();
   if (!isSeen) throw new Refusal(409, `${path} is not a directory`);
 }
 
@@ -488,10 +477,10 @@ function makeDirectories(
   obstacle: string | null,
   then: () => void = () => {},
 ): void {
-  const made: string[] = [];
-  using aside = obstacle === null ? null : Aside.put(obstacle);
+  using aside = obstacle === null ? null : Aside.makeDirectory(obstacle);
+  const made = obstacle === null ? [] : [obstacle];
   try {
-    for (const path of paths) {
+    for (const path of paths.slice(made.length)) {
       try {
         Deno.mkdirSync(path);
         made.push(path);

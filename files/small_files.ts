@@ -19,7 +19,6 @@ const BATCH = 64;
 export interface SmallFile {
   /** The names from the root. */
   readonly names: readonly string[];
-  /** Whether the file is a directory. */
   readonly isDirectory: boolean;
   /** Whether nothing may have the name. */
   readonly isNew: boolean;
@@ -198,7 +197,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     this.#entered ??= { key, parent: root.findParent(directory), files: [] };
     const { parent, files } = this.#entered;
     const { created, changed } = root.place(names, temporary, { isNew, parent });
-    temporary.phase = "named";
+    temporary.isKept = true;
     for (const path of changed) this.#changed.add(path);
     files.push({ file, isCreated: created, error: null });
   }
@@ -238,7 +237,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
    */
   takeOutcomes(): readonly Placed<F>[] {
     const outcomes = this.#outcomes;
-    if (outcomes.length > 0) this.#outcomes = [];
+    this.#outcomes = [];
     return outcomes;
   }
 

@@ -88,7 +88,6 @@ export function isSameTime(one: number, other: number): boolean {
   return last - first < 1 || [1000, 2000].some((unit) => Math.floor(last / unit) * unit === first);
 }
 
-/** A path in a message. */
 export function show(path: readonly string[]): string {
   return quote(path.join("/"));
 }

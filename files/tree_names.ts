@@ -39,15 +39,13 @@ export class Spellings {
 /**
  * The entries of a directory of the target, each with the node of the source that has claimed it.
  */
-class Claims {
-  readonly #owners = new Map<string, TreeNode>();
+type Claims = Map<string, TreeNode>;
 
-  /** Claims an entry for a node; returns the node that has claimed it before, or `null`. */
-  claim(entry: string, node: TreeNode): TreeNode | null {
-    const owner = this.#owners.get(entry);
-    if (owner === undefined) this.#owners.set(entry, node);
-    return owner ?? null;
-  }
+/** Claims an entry for a node; returns the node that has claimed it before, or `null`. */
+function claim(claims: Claims, entry: string, node: TreeNode): TreeNode | null {
+  const owner = claims.get(entry) ?? null;
+  if (owner === null) claims.set(entry, node);
+  return owner;
 }
 
 /** A directory of both ends. */
@@ -110,7 +108,7 @@ export class TargetNames {
       const there = record?.status === 200 ? target.get(record.name) : null;
       // An entry that is new since the target was listed shows when the node is copied.
       if (there === null || there.name === node.name) continue;
-      const rival = claims.claim(there.name, node);
+      const rival = claim(claims, there.name, node);
       if (rival !== null) {
         rivals.set(node, rival);
         contested.add(rival);
@@ -137,13 +135,13 @@ export class TargetNames {
     const rivals = new Map<TreeNode, TreeNode | null>();
     for (const [parent, nodes] of Map.groupBy(suspects, ({ parent }) => parent!)) {
       const target = this.#targetOf(parent, root);
-      const claims = new Claims();
+      const claims: Claims = new Map();
       const unlisted: TreeNode[] = [];
       for (const node of [...parent.children!.values()].sort(byName)) {
         if (node.kind === "other") continue;
         const there = target?.get(node.name) ?? this.spellings.targets.get(node);
         if (there === undefined) unlisted.push(node);
-        else claims.claim(there.name, node);
+        else claim(claims, there.name, node);
       }
       const names = await this.#ask(unlisted);
       const isSuspect = new Set(nodes);
@@ -151,7 +149,7 @@ export class TargetNames {
       for (const node of unlisted) {
         // A node that has gone meanwhile is in nobody's way.
         const record = names === null ? { status: 409 } as const : names.get(node);
-        const rival = record?.status === 200 ? claims.claim(record.name, node) : null;
+        const rival = record?.status === 200 ? claim(claims, record.name, node) : null;
         const hasRival = rival !== null || record?.status === 409;
         if (hasRival && isSuspect.has(node)) rivals.set(node, rival);
       }
@@ -207,7 +205,7 @@ function* doubtfulIn(pairs: readonly Pair[]): Generator<Doubtful, void, void> {
   const all = [...pairs];
   // The array grows by the directories in each directory.
   for (const [source, target] of all) {
-    const claims = new Claims();
+    const claims: Claims = new Map();
     const unlisted: TreeNode[] = [];
     const obstructed: TreeNode[] = [];
     let common = 0;
@@ -219,7 +217,7 @@ function* doubtfulIn(pairs: readonly Pair[]): Generator<Doubtful, void, void> {
         continue;
       }
       common++;
-      claims.claim(there.name, node);
+      claims.set(there.name, node);
       if (node.kind !== there.kind) obstructed.push(node);
       else if (node.kind === "directory") all.push([node, there]);
     }

@@ -160,7 +160,7 @@ export interface TreeResult {
   readonly respelled?: readonly (readonly string[])[];
   /**
    * With `delete`: the superfluous paths of the target that stay since their names are not UTF-8,
-   * or too long to be sent. The paths are for messages only. Left out if there are none.
+   * too long to be sent, or reserved. The paths are for messages only. Left out if there are none.
    */
   readonly unnameable?: readonly (readonly string[])[];
 }

@@ -40,9 +40,7 @@ export function replaceableFor(obstacle: Obstacle | null): Replaceable {
   return { ...NOTHING, directory: digestTree(entries) };
 }
 
-/** A file that is to be copied. */
 export interface Copy {
-  /** The file of the source. */
   readonly node: TreeNode;
   /** The entry of the target; `null` if there is none. */
   readonly target: TreeNode | null;
@@ -57,7 +55,6 @@ export interface Copy {
   readonly isNew: boolean;
 }
 
-/** A directory that is to be made. */
 export type Make = Pick<Copy, "node" | "obstacle">;
 
 /**
@@ -73,7 +70,6 @@ export interface Blocked {
 
 /** A directory of both ends, in which either everything superfluous is deleted, or nothing. */
 export interface DeletionScope {
-  /** The directory of the source. */
   readonly directory: TreeNode;
   /** The nodes that the target must list by the same names. */
   readonly wanted: TreeNode[];
@@ -93,6 +89,8 @@ export interface TimeSpan {
   /** The last moment of the span. */
   readonly until: number;
 }
+
+export const NEVER: TimeSpan = { after: Infinity, until: -Infinity };
 
 /**
  * A directory that can't be made, the reason, and all nodes below, each directory before its
@@ -135,7 +133,7 @@ export class Plan {
   /** Whether the source has nothing, or the filter has excluded all of it. */
   isEmpty = true;
   readonly #rules: PlanRules;
-  readonly #unsettled: TimeSpan | null;
+  readonly #unsettled: TimeSpan;
   readonly #spellings: Spellings;
 
   /** @param unsettled The span in which a file was modified that may still be being written. */
@@ -143,7 +141,7 @@ export class Plan {
     source: TreeNode,
     target: TreeNode | null,
     rules: PlanRules,
-    unsettled: TimeSpan | null = null,
+    unsettled: TimeSpan = NEVER,
     spellings: Spellings = new Spellings(),
   ) {
     this.#rules = rules;
@@ -278,8 +276,9 @@ export class Plan {
     if (source === null) return target!.kind === "directory";
     unmade?.below.push(source);
     const rival = this.#spellings.rivals.get(source);
+    const { after, until } = this.#unsettled;
     const isSkipped = source.kind === "other" ||
-      source.kind === "file" && this.#isUnsettled(source);
+      source.kind === "file" && source.modified > after && source.modified <= until;
     // The entry of the target must not be deleted, whatever its name there.
     if (isSkipped && target !== null) wanted.push(source);
     if (source.kind === "other") this.#leaveOut(source);
@@ -295,11 +294,6 @@ export class Plan {
     return false;
   }
 
-  #isUnsettled({ modified }: TreeNode): boolean {
-    const span = this.#unsettled;
-    return span !== null && modified > span.after && modified <= span.until;
-  }
-
   #leaveOut(node: TreeNode): void {
     const { reason } = node;
     if (reason !== "unreadable" && reason !== "name") {
@@ -310,7 +304,7 @@ export class Plan {
       ? problem(
         "BAD_NAME",
         node,
-        ": its name can't be sent: it is not UTF-8, or too long; rename it",
+        ": its name can't be sent: it is not UTF-8, too long or reserved; rename it",
       )
       : problem(
         "UNREADABLE",
@@ -368,21 +362,18 @@ export class Plan {
     if (target?.kind !== "directory" && target?.reason !== "link") {
       return this.#decideContent(node, target);
     }
-    const obstacle = this.#mayGiveWay(node) ? this.#obstacleOf(target) : null;
-    if (obstacle === null) this.fail(node, inTheWay(node, target));
-    else this.copies.push({ node, target: null, obstacle, isNew: false });
+    const nodes: TreeNode[] = [];
+    const isLink = target.kind === "other";
+    if (!this.#mayGiveWay(node) || !isLink && !this.#collect(target, nodes)) {
+      return this.fail(node, inTheWay(node, target));
+    }
+    const obstacle = { kind: isLink ? "link" : "directory", node: target, nodes } as const;
+    this.copies.push({ node, target: null, obstacle, isNew: false });
   }
 
   /** Whether something of another kind may give way to a node of the source. */
   #mayGiveWay(node: TreeNode): boolean {
     return this.#rules.delete && this.#rules.replace && !this.#spellings.contested.has(node);
-  }
-
-  /** The obstacle that has to give way to a file; `null` if something in it has to stay. */
-  #obstacleOf(node: TreeNode): Obstacle | null {
-    const nodes: TreeNode[] = [];
-    if (node.kind === "other") return { kind: "link", node, nodes };
-    return this.#collect(node, nodes) ? { kind: "directory", node, nodes } : null;
   }
 
   /** Collects a directory of the target, innermost first; false if something in it has to stay. */

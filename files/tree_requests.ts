@@ -1,6 +1,5 @@
 /** Requests for the files of a tree: bundles of small ones, and what the other end has. */
 
-import type { Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { isRealFile } from "../disk/names.ts";
 import {
@@ -24,13 +23,6 @@ import { SourceFile } from "./upload.ts";
 /** The URI of a node of the tree at a URI, with a final `/` only if a directory is requested. */
 export function uriOf(tree: string, { path }: TreeNode, isDirectory = false): string {
   return tree + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
-}
-
-/** Requests the headers of a file at the other end. */
-export async function head(route: Route, uri: string): Promise<Response> {
-  const response = await route.request("HEAD", uri, {});
-  await route.discard(response);
-  return response;
 }
 
 export function isSmall({ node, obstacle }: Copy): boolean {

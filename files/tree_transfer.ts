@@ -29,12 +29,13 @@ import {
   directoryMissing,
   existsAlready,
   type Make,
+  NEVER,
   Plan,
   sameFile,
   type TimeSpan,
 } from "./tree_plan.ts";
 import { TreeReport } from "./tree_report.ts";
-import { compareContents, head, isSmall, uriOf } from "./tree_requests.ts";
+import { compareContents, isSmall, uriOf } from "./tree_requests.ts";
 
 /**
  * The outcome of a small file: how many bytes it has; that something has its name, which the list
@@ -42,11 +43,10 @@ import { compareContents, head, isSmall, uriOf } from "./tree_requests.ts";
  * requested again, or alone; or an error.
  */
 export type Outcome =
-  | { readonly bytes: number; readonly sha256: string | null }
-  | { readonly taken: true; readonly sha256: string | null }
-  | { readonly again: unknown }
-  | { readonly alone: true }
-  | { readonly error: unknown };
+  | { readonly is: "copied"; readonly bytes: number; readonly sha256: string | null }
+  | { readonly is: "taken"; readonly sha256: string | null }
+  | { readonly is: "again" | "failed"; readonly error: unknown }
+  | { readonly is: "alone" };
 
 /** The outcome of a directory: why it was not made, or `null`; and whether nothing had its name. */
 export interface Made {
@@ -72,7 +72,6 @@ export interface Direction {
   listedNames(route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[] | null>;
   /** The names in a directory of the target; `null` if it is gone. */
   names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null>;
-  /** The path of a file here. */
   pathOf(node: TreeNode): string;
   /** Copies small files; a file without an outcome may be requested again after an error. */
   copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome>;
@@ -171,7 +170,11 @@ class TreeTransfer {
     const isOverLimit = plan.deleted > this.#settings.maxDelete;
     const overLimit = isOverLimit && !plan.isEmpty ? plan.deleted : null;
     if (isOverLimit) plan.keepAll();
-    await this.#compare(plan);
+    await this.#compareEach(plan.compares, (copy, isSame) => {
+      if (isSame) plan.unchanged.push(copy.node);
+      else if (this.#settings.replace) plan.copies.push(copy);
+      else plan.fail(copy.node, existsAlready(copy.node));
+    });
     this.#announce(plan);
     if (this.#settings.dryRun) await this.#pretend(plan);
     else await this.#carryOut(plan);
@@ -195,10 +198,10 @@ class TreeTransfer {
     };
   }
 
-  /** The span in which skipped files of the source were modified; `null` if none are skipped. */
-  #unsettledIn({ listed }: ListedTree): TimeSpan | null {
+  /** The span in which skipped files of the source were modified. */
+  #unsettledIn({ listed }: ListedTree): TimeSpan {
     const { settled, uri } = this.#settings;
-    if (settled === 0) return null;
+    if (settled === 0) return NEVER;
     if (listed !== null) return { after: listed.began - settled * 1000, until: listed.ended };
     const problem =
       "the list has no date, which `settled` needs; is it a FilesApp of this version?";
@@ -211,14 +214,14 @@ class TreeTransfer {
     return plan.isEmpty ? "empty" : null;
   }
 
-  async #compare(plan: Plan): Promise<void> {
-    await this.#lanes.run(queuesOf(plan.compares), async (route, copies) => {
-      const same = await compareContents(route, this.#settings, copies, this.#direction);
-      for (const [i, copy] of copies.entries()) {
-        if (same[i]) plan.unchanged.push(copy.node);
-        else if (this.#settings.replace) plan.copies.push(copy);
-        else plan.fail(copy.node, existsAlready(copy.node));
-      }
+  /** Compares the contents of files at both ends. */
+  async #compareEach(
+    copies: readonly Copy[],
+    compared: (copy: Copy, isSame: boolean) => void,
+  ): Promise<void> {
+    await this.#lanes.run(queuesOf(copies), async (route, batch) => {
+      const same = await compareContents(route, this.#settings, batch, this.#direction);
+      for (const [i, copy] of batch.entries()) compared(copy, same[i]!);
     });
   }
 
@@ -250,19 +253,16 @@ class TreeTransfer {
     this.#isUnlisted = await this.#direction.begin(this.#lanes.first, this.#target === null);
     await this.#lanes.run([plan.blocked], (route, blocked) => this.#unblock(route, blocked, plan));
     const failed = await this.#makeMissing(plan.makes);
-    const copies = plan.copies.filter((copy) => !this.#hasFailedAbove(copy.node, failed))
-      .map((copy) => this.#isUnlisted ? { ...copy, isNew: false } : copy);
+    const copies: Copy[] = [];
+    for (const copy of plan.copies) {
+      const { node } = copy;
+      const above = directoryAbove(node, failed);
+      if (above !== null) this.#report.failed(node, directoryMissing(node, failed.get(above)));
+      else copies.push(this.#isUnlisted ? { ...copy, isNew: false } : copy);
+    }
     await this.#lanes.run(queuesOf(copies), (route, copies) => this.#copy(route, copies));
     await this.#decideTaken();
     await this.#makeDirectories(plan.makes);
-  }
-
-  /** Whether a directory that a file is in has failed; reports the file then. */
-  #hasFailedAbove(node: TreeNode, failed: ReadonlyMap<TreeNode, unknown>): boolean {
-    const directory = directoryAbove(node, failed);
-    if (directory === null) return false;
-    this.#report.failed(node, directoryMissing(node, failed.get(directory)));
-    return true;
   }
 
   /**
@@ -293,20 +293,18 @@ class TreeTransfer {
     for (let attempt = 1; left.size > 0 && attempt <= 2; attempt++) {
       try {
         for await (const [copy, outcome] of this.#direction.copySmall(route, [...left.keys()])) {
-          if ("again" in outcome) {
-            left.set(copy, outcome.again);
+          if (outcome.is === "again") {
+            left.set(copy, outcome.error);
             continue;
           }
           left.delete(copy);
-          if ("taken" in outcome) {
+          if (outcome.is === "copied") {
+            const { bytes, sha256 } = outcome;
+            this.#copied(copy.node, { bytes, total: bytes, resumedFrom: 0, sha256 });
+          } else if (outcome.is === "taken") {
             this.#taken.push({ copy, sha256: outcome.sha256, isPart: false });
-          } else if ("alone" in outcome) alone.push(copy);
-          else if ("error" in outcome) this.#report.failed(copy.node, outcome.error);
-          else {
-            // A file that was there already is as large as it was listed.
-            const total = outcome.bytes || copy.node.size;
-            this.#copied(copy.node, { ...outcome, total, resumedFrom: total - outcome.bytes });
-          }
+          } else if (outcome.is === "alone") alone.push(copy);
+          else this.#report.failed(copy.node, outcome.error);
         }
       } catch (error) {
         // Files that were in place before the connection broke off stay; the rest is requested once
@@ -355,7 +353,9 @@ class TreeTransfer {
       } catch (error) {
         signal.throwIfAborted();
         if (endsAll(error) || !route.isUsable) throw error;
-        const isPart = !this.#isInTurn && isInUse(error);
+        const isInUse = error instanceof TransferError && error.code === "IN_USE";
+        // The part may be that of another file, which is copied at the same time.
+        const isPart = isInUse && !this.#isInTurn;
         if (isPart || copy.isNew && isTaken(error)) {
           meter(0);
           this.#taken.push({ copy, sha256: null, isPart });
@@ -383,8 +383,9 @@ class TreeTransfer {
   /** The size of a file at the other end now, or else the known size; `null` without an answer. */
   async #sizeNow(route: Route, node: TreeNode, known: number): Promise<number | null> {
     try {
-      const { status, headers } = await head(route, uriOf(this.#settings.uri, node));
-      const length = headers["content-length"];
+      const response = await route.request("HEAD", uriOf(this.#settings.uri, node), {});
+      await route.discard(response);
+      const { status, headers: { "content-length": length } } = response;
       return status === 200 && typeof length === "number" ? length : known;
     } catch {
       return null;
@@ -435,16 +436,13 @@ class TreeTransfer {
    */
   async #findChanged(copies: ReadonlyMap<Copy, string | null>): Promise<Copy[]> {
     const changed: Copy[] = [];
-    await this.#lanes.run(queuesOf([...copies.keys()]), async (route, batch) => {
-      const same = await compareContents(route, this.#settings, batch, this.#direction);
-      for (const [i, copy] of batch.entries()) {
-        const { node } = copy;
-        const sha256 = copies.get(copy)!;
-        const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
-        if (same[i]) this.#copied(node, result);
-        else if (this.#settings.replace) changed.push(copy);
-        else this.#report.failed(node, existsAlready(node));
-      }
+    await this.#compareEach([...copies.keys()], (copy, isSame) => {
+      const { node } = copy;
+      const sha256 = copies.get(copy)!;
+      const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
+      if (isSame) this.#copied(node, result);
+      else if (this.#settings.replace) changed.push(copy);
+      else this.#report.failed(node, existsAlready(node));
     });
     return changed;
   }
@@ -472,16 +470,10 @@ class TreeTransfer {
     const there: TreeNode[] = [];
     const created: TreeNode[] = [];
     const missing = makes.filter(({ obstacle }) => obstacle === null);
-    for (let start = 0; start < missing.length; start += BATCH_FILES) {
-      const batch = missing.slice(start, start + BATCH_FILES);
-      for await (const [{ node }, made] of this.#direction.makeDirectories(first, batch)) {
-        if (made.error !== null) {
-          this.#throwIfForAll(made.error, first);
-          continue;
-        }
-        this.#made.add(node);
-        (made.isNew ? created : there).push(node);
-      }
+    for await (const [{ node }, made] of this.#make(missing)) {
+      if (made.error !== null) continue;
+      this.#made.add(node);
+      (made.isNew ? created : there).push(node);
     }
     const failed = new Map<TreeNode, unknown>();
     for (const [node, rival] of await this.#rivalsOf(there)) {
@@ -497,24 +489,30 @@ class TreeTransfer {
     return failed;
   }
 
-  /** Makes the directories that could not be made before, unless they were made for a file. */
-  async #makeDirectories(all: readonly Make[]): Promise<void> {
+  /** Makes directories; throws an error that concerns all of them. */
+  async *#make(makes: readonly Make[]): Outcomes<Make, Made> {
     const { first } = this.#lanes;
-    const makes = all.filter(({ node }) => !this.#made.has(node));
-    const failed = new Set<TreeNode>();
     for (let start = 0; start < makes.length; start += BATCH_FILES) {
       const batch = makes.slice(start, start + BATCH_FILES);
-      for await (const [make, { error }] of this.#direction.makeDirectories(first, batch)) {
-        const { node, obstacle } = make;
-        if (error === null) {
-          this.#report.deleted(obstacle?.nodes);
-          continue;
-        }
-        this.#throwIfForAll(error, first);
-        failed.add(node);
-        // The directories in a failed directory have failed with it.
-        if (!failed.has(node.parent!)) this.#report.failed(node, error);
+      for await (const each of this.#direction.makeDirectories(first, batch)) {
+        if (each[1].error !== null) this.#throwIfForAll(each[1].error, first);
+        yield each;
       }
+    }
+  }
+
+  /** Makes the directories that could not be made before, unless they were made for a file. */
+  async #makeDirectories(all: readonly Make[]): Promise<void> {
+    const failed = new Set<TreeNode>();
+    const makes = all.filter(({ node }) => !this.#made.has(node));
+    for await (const [{ node, obstacle }, { error }] of this.#make(makes)) {
+      if (error === null) {
+        this.#report.deleted(obstacle?.nodes);
+        continue;
+      }
+      failed.add(node);
+      // The directories in a failed directory have failed with it.
+      if (!failed.has(node.parent!)) this.#report.failed(node, error);
     }
   }
 
@@ -594,11 +592,6 @@ function directoryAbove(node: TreeNode, some: ReadonlyMap<TreeNode, unknown>): T
   let { parent } = node;
   while (parent !== null && !some.has(parent)) ({ parent } = parent);
   return parent;
-}
-
-/** Whether the part of a file may be that of another file, which is copied at the same time. */
-function isInUse(error: unknown): boolean {
-  return error instanceof TransferError && error.code === "IN_USE";
 }
 
 /** Whether something has the name of a file that was to be new. */

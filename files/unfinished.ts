@@ -38,7 +38,6 @@ export function sweepAll(): void {
 // own could be cleared, and a test of a program with an app would fail because of the leaked timer.
 startInterval(sweepAll, HOUR);
 
-/** A file in the reserved directory. */
 interface Listed {
   readonly path: string;
   readonly size: number;
@@ -46,13 +45,11 @@ interface Listed {
   readonly modified: number;
 }
 
-/** The unfinished files of a root. */
 export class UnfinishedFiles {
   /** The path of the directory, which is made when it is needed. */
   readonly path: string;
   #report: (message: string) => void = () => {};
 
-  /** Remembers the path, and looks at nothing yet. */
   constructor(root: string) {
     this.path = reservedPath(root);
   }
@@ -112,7 +109,7 @@ export class UnfinishedFiles {
       newMode: newFileMode(this.#newPath()),
     });
     if (part === null) throw new Refusal(409, `other processes write to ${path}`);
-    part.phase = "temporary";
+    part.isKept = false;
     return part;
   }
 

@@ -116,7 +116,6 @@ interface Sent {
 class Upload implements Direction {
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
-  /** The real path of the source. */
   #root = "";
   /** The refusal of the root, until something was accepted below it. */
   #refusal: TransferError | null = null;
@@ -226,7 +225,7 @@ class Upload implements Direction {
       if (this.#turns.isOver) await this.#turns.next(this.#root);
       this.#settings.signal.throwIfAborted();
       const read = this.#read(copy.node, content);
-      if (!("modified" in read)) {
+      if ("is" in read) {
         unsent.push([copy, read]);
         continue;
       }
@@ -249,16 +248,16 @@ class Upload implements Direction {
       for (let attempt = 0; attempt < 2; attempt++) {
         // Opening a FIFO would wait, and a link is not followed.
         const seen = Deno.lstatSync(path);
-        if (!seen.isFile) return { error: this.#replaced(node) };
-        if (seen.size > content.length) return { alone: true };
+        if (!seen.isFile) return { is: "failed", error: this.#replaced(node) };
+        if (seen.size > content.length) return { is: "alone" };
         const state = readSmall(path, seen, content);
         if (state === null) continue;
-        if (!isRealFile(path)) return { error: this.#replaced(node) };
+        if (!isRealFile(path)) return { is: "failed", error: this.#replaced(node) };
         return { size: Number(state.size), modified: new Date(Number(state.mtimeMs)) };
       }
-      return { again: changedWhileMoved(path) };
+      return { is: "again", error: changedWhileMoved(path) };
     } catch (error) {
-      return { error };
+      return { is: "failed", error };
     }
   }
 
@@ -270,15 +269,15 @@ class Upload implements Direction {
   #outcomeOf({ copy: { node, isNew }, bytes, sha256 }: Sent, status: number): Outcome {
     if (status === 201 || status === 204) {
       this.#refusal = null;
-      return { bytes, sha256 };
+      return { is: "copied", bytes, sha256 };
     }
     // Without a condition a peer lies, and is not asked again and again.
     const hasCondition = isNew || !this.#settings.replace;
-    if (status === 412 && hasCondition) return { taken: true, sha256 };
+    if (status === 412 && hasCondition) return { is: "taken", sha256 };
     const error = statusError("PUT", this.#uriOf(node), { status });
     if (status === 507) throw error;
     if (status === 403 && this.#refusal !== null) throw this.#refusal;
-    return status === 400 || status === 503 ? { again: error } : { error };
+    return { is: status === 400 || status === 503 ? "again" : "failed", error };
   }
 
   async copyAlone(

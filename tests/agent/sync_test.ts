@@ -429,7 +429,7 @@ Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is
   if (!await makeNonUtf8Name(source)) return;
   const { code, errors, warnings } = await sync(["--delete"]);
   assertEquals(errors, [
-    "from:\ufffd: its name can't be sent: it is not UTF-8, or too long; rename it",
+    "from:\ufffd: its name can't be sent: it is not UTF-8, too long or reserved; rename it",
     "1 error: see above; what was copied stays, and running the same command again continues with the rest",
   ]);
   assertEquals(warnings, [
@@ -443,7 +443,7 @@ test("a name at the target that is not UTF-8 stays, with a warning", async (dire
   await using ends = await setUp(direction, { "a": "1" }, { "old/b": "2", "d/c": "3" });
   const { target, sync } = ends;
   if (!await makeNonUtf8Name(`${target}/old`)) return;
-  const warnings = ["to:old/\ufffd: not deleted: its name is not UTF-8, or too long"];
+  const warnings = ["to:old/\ufffd: not deleted: its name is not UTF-8, too long or reserved"];
   assertEquals((await sync()).warnings, []);
   for (const options of [["--dry-run"], []]) {
     const told = await sync(["--delete", ...options]);

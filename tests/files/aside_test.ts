@@ -1,20 +1,13 @@
 /** What gives way to something of another kind is put aside, and whatever happens it is not lost. */
 
 import { Client } from "@degu/degu/client";
-import {
-  download,
-  FilesApp,
-  listTree,
-  TransferError,
-  type TreeEntry,
-  uploadTree,
-} from "@degu/degu/files";
+import { download, FilesApp, listTree, TransferError, uploadTree } from "@degu/degu/files";
 import type { Method } from "@degu/degu/base";
 import { Turns } from "@degu/internal/disk/files.ts";
 import { digestTree } from "@degu/internal/files/entries.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import { replaceDirectory } from "@degu/internal/files/replace_directory.ts";
-import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
+import { Refusal } from "@degu/internal/files/refusal.ts";
 import { ASIDE } from "@degu/internal/files/reserved.ts";
 import { NOTHING, Root } from "@degu/internal/files/root.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
@@ -35,8 +28,6 @@ import {
 } from "@std/assert";
 
 type Tree = Record<string, string | null>;
-
-const TIME = new Date(0);
 
 /** What gives way at the target to what the source has. */
 const ROWS: readonly [what: string, target: Tree, source: Tree][] = [
@@ -221,6 +212,48 @@ Deno.test("what a killed call has put aside is removed where its successor is, u
   }
 });
 
+Deno.test("a file that a killed call has put aside is removed where its directory has a file, put back where that has none, and kept where another directory has its name", async () => {
+  const rows: [now: Tree, isOther: boolean, is: "removed" | "put back" | "kept"][] = [
+    [{ "a/b/c": "new" }, false, "removed"],
+    [{ "a/b": null }, false, "put back"],
+    [{ "a/b/c": "another" }, true, "kept"],
+    [{ "a/b": null }, true, "kept"],
+    [{ a: "another" }, true, "kept"],
+  ];
+  for (const [now, isOther, is] of rows) {
+    await using files = await serveForWriting({ list: true });
+    await fill(files.root, now);
+    const { ino } = await Deno.lstat(isOther ? files.root : `${files.root}/a`);
+    const place = `${ASIDE}/0123456789abcdef-${ino}`;
+    await fill(`${files.root}/${place}`, { a: "old" });
+    assertEquals(await files.put("/other", latin1("new")), 201);
+    const listed = await Array.fromAsync(listTree(files.serving.makeClient(), "/"));
+    assertEquals(leftIn(files.root).length > 0, is === "kept");
+    const found = await content(files.root);
+    if (is === "put back") assertEquals(found["a"], "old");
+    else for (const [path, text] of Object.entries(now)) assertEquals(found[path], text);
+    const kept = listed.filter(({ kind }) => kind === "other");
+    const expected = is === "kept" ? [[`${place}/a`, "name"]] : [];
+    assertEquals(kept.map(({ name, reason }) => [name, reason]), expected);
+  }
+});
+
+both(
+  "what stays aside as another thing has its name is never skipped in silence: the source fails, and the target says what it keeps",
+  async (direction) => {
+    const aside = `${ASIDE}/0123456789abcdef-1/a`;
+    const tree = { a: "a file", [`${aside}/x`]: "precious" };
+    await using asSource = await makeTrees(direction, tree, { superfluous: "1" });
+    const { result, outcomes } = await asSource.copy({ delete: true });
+    assertEquals([outcomes[aside], result.deletionsKept], ["failed", "incomplete"]);
+    await using asTarget = await makeTrees(direction, { a: "a file", b: "1" }, tree);
+    assertEquals((await asTarget.copy({ delete: true })).result.unnameable, [[aside]]);
+    for (const root of [asSource.source, asTarget.target]) {
+      assertEquals(await Deno.readTextFile(`${root}/${aside}/x`), "precious");
+    }
+  },
+);
+
 Deno.test("the next PUT of a name removes what a killed call has put aside for it", async () => {
   await using files = await serveKilled({ now: { a: "new" } });
   assertEquals(await files.put("/a", latin1("newer")), 204);
@@ -267,46 +300,25 @@ Deno.test("a list asks nobody for the permission to put something back", async (
 /** The state of a permission for which the user would be asked. */
 const PROMPT = { state: { value: "prompt" } };
 
-Deno.test("a directory whose paths would be too long aside gives way to no file", async () => {
-  await using dir = await tempDir();
-  const root = new Root(await Deno.realPath(dir.path));
-  // The system allows 4,095 bytes, of which the path of the file takes all.
-  const names = ["a"];
-  const left = () => 4095 - root.pathOf(names).length;
-  while (left() > 250) names.push("n".repeat(Math.min(200, left() - 100)));
-  await Deno.mkdir(root.pathOf(names), { recursive: true });
-  const tree: TreeEntry[] = names.slice(1).map((name, i) => {
-    return { path: names.slice(1, i + 2), name, kind: "directory", size: 0, modified: TIME };
-  });
-  const name = "n".repeat(left() - 1);
-  names.push(name);
-  await Deno.writeTextFile(root.pathOf(names), "");
-  await Deno.utime(root.pathOf(names), TIME, TIME);
-  tree.push({ path: names.slice(1), name, kind: "file", size: 0, modified: TIME });
-  const replaceable = { ...NOTHING, directory: digestTree(tree) };
+/** Lets a file have the name of the directory `a`, which has these entries. */
+function replaceA(
+  root: Root,
+  entries: Parameters<typeof digestTree>[0],
+  place: () => void = () => {},
+) {
+  const replaceable = { ...NOTHING, directory: digestTree(entries) };
   const confirm = () => Promise.resolve();
-  const replacing = replaceDirectory(
-    root,
-    ["a"],
-    replaceable,
-    () => {},
-    confirm,
-    root.path,
-    () => {},
-  );
-  assertEquals(refusalOf(await assertRejects(() => replacing))?.status, 414);
-  assertEquals(await entries(root.path), ["a"]);
-});
+  return replaceDirectory(root, ["a"], replaceable, () => {}, confirm, root.path, place);
+}
 
 Deno.test("what another process puts into a directory that has just given way is kept, and said", async () => {
   await using dir = await tempDir();
   const root = new Root(await Deno.realPath(dir.path));
-  const rows: [path: string, text: string][] = [["new", "precious"], ["x", "longer"]];
+  const rows: [path: string, text: string][] = [["new", "precious"], ["x", "longer"], ["x", "2"]];
   for (const [path, text] of rows) {
     await fill(root.path, { "a/x": "1" });
     await Deno.utime(`${root.path}/a/x`, 1, 1);
     const entry = { path: ["x"], kind: "file", size: 1, modified: new Date(1000) } as const;
-    const replaceable = { ...NOTHING, directory: digestTree([entry]) };
     let aside = "";
     const place = () => {
       const [{ name } = { name: "" }] = Deno.readDirSync(`${root.path}/${ASIDE}`);
@@ -314,16 +326,7 @@ Deno.test("what another process puts into a directory that has just given way is
       Deno.writeTextFileSync(`${aside}/${path}`, text);
       Deno.writeTextFileSync(`${root.path}/a`, "the file");
     };
-    const confirm = () => Promise.resolve();
-    const { kept, removed } = await replaceDirectory(
-      root,
-      ["a"],
-      replaceable,
-      () => {},
-      confirm,
-      root.path,
-      place,
-    );
+    const { kept, removed } = await replaceA(root, [entry], place);
     assertEquals(kept?.status, 409);
     assertStringIncludes(`${kept}`, aside);
     // In whatever order the disk lists them.
@@ -383,17 +386,7 @@ Deno.test("a directory with a file that was added after it was listed is not put
     mkdirSync(path, options);
   };
   try {
-    const replaceable = { ...NOTHING, directory: digestTree([]) };
-    const confirm = () => Promise.resolve();
-    const replacing = replaceDirectory(
-      root,
-      ["a"],
-      replaceable,
-      () => {},
-      confirm,
-      root.path,
-      () => {},
-    );
+    const replacing = replaceA(root, []);
     await assertRejects(() => replacing, Refusal, "is not what the client has seen");
   } finally {
     Deno.mkdirSync = mkdirSync;
@@ -407,22 +400,12 @@ Deno.test("a directory is put back if the file can't get its name, and kept if s
   const root = new Root(await Deno.realPath(dir.path));
   for (const isTaken of [false, true]) {
     await fill(root.path, { a: null });
-    const replaceable = { ...NOTHING, directory: digestTree([]) };
     const place = () => {
       assertEquals([...Deno.readDirSync(root.path)].map(({ name }) => name), [ASIDE]);
       if (isTaken) Deno.mkdirSync(`${root.path}/a`);
       throw new Error("no");
     };
-    const confirm = () => Promise.resolve();
-    const replacing = replaceDirectory(
-      root,
-      ["a"],
-      replaceable,
-      () => {},
-      confirm,
-      root.path,
-      place,
-    );
+    const replacing = replaceA(root, [], place);
     await assertRejects(() => replacing, Error, isTaken ? "is kept" : "no");
     assertEquals(await entries(root.path), isTaken ? [ASIDE, "a"] : ["a"]);
   }
@@ -433,19 +416,17 @@ Deno.test("a file that another process changes just as it gives way to a directo
   const root = new Root(await Deno.realPath(dir.path));
   await fill(root.path, { a: "1" });
   await Deno.utime(`${root.path}/a`, 1, 1);
-  const { mkdirSync } = Deno;
-  Deno.mkdirSync = (path, options) => {
-    mkdirSync(path, options);
-    if (path !== `${root.path}/a`) return;
-    const [{ name } = { name: "" }] = Deno.readDirSync(`${root.path}/${ASIDE}`);
-    Deno.writeTextFileSync(`${root.path}/${ASIDE}/${name}/a`, "precious");
+  const { renameSync } = Deno;
+  Deno.renameSync = (from, to) => {
+    renameSync(from, to);
+    if (`${to}`.includes(ASIDE)) Deno.writeTextFileSync(to, "precious");
   };
   const replaceable = { ...NOTHING, file: { size: 1, modified: new Date(1000) } };
   try {
     const error = assertThrows(() => root.makeDirectory(["a"], () => {}, replaceable), Refusal);
     assertStringIncludes(error.message, "is kept");
   } finally {
-    Deno.mkdirSync = mkdirSync;
+    Deno.renameSync = renameSync;
   }
   await Deno.writeTextFile(`${root.path}/a/b`, "new");
   await Array.fromAsync(readTree({ root, path: root.path, turns: new Turns() }));
@@ -485,8 +466,10 @@ Deno.test("a link in the place of the directory for what gives way is refused", 
   };
   try {
     const client = files.serving.makeClient();
-    const { outcomes } = await copyTree("upload", client, from.path, "/", { delete: true });
-    assertEquals(outcomes["sub"], "failed");
+    const { errors } = await copyTree("upload", client, from.path, "/", { delete: true });
+    const error = errors["sub"];
+    assert(error instanceof TransferError);
+    assertEquals(error.status, 403);
   } finally {
     Deno.renameSync = renameSync;
   }
@@ -534,8 +517,10 @@ Deno.test({
     await fill(from.path, { sub: "a file" });
     await Deno.chown(`${files.root}/${ASIDE}`, ANOTHER_USER, null);
     const client = files.serving.makeClient();
-    const { outcomes } = await copyTree("upload", client, from.path, "/", { delete: true });
-    assertEquals(outcomes["sub"], "failed");
+    const { errors } = await copyTree("upload", client, from.path, "/", { delete: true });
+    const error = errors["sub"];
+    assert(error instanceof TransferError);
+    assertEquals(error.status, 403);
     assertEquals(await files.read("sub/file"), "public");
     assertEquals(await entries(`${files.root}/${ASIDE}`), ["theirs"]);
   },

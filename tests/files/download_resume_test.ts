@@ -212,7 +212,7 @@ Deno.test("a directory that somebody has given the name of a record, or of a par
     const taken = `${dir.path}/${name}`;
     {
       using part = await PartFile.open(file);
-      part.temporary.phase = "temporary";
+      part.temporary.isKept = false;
       if (name === PART) await Deno.remove(taken);
       await Deno.mkdir(taken);
       await Deno.writeTextFile(`${taken}/precious`, "");

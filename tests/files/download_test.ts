@@ -137,11 +137,11 @@ const REFUSED: readonly [
   [
     FILES,
     { path: new URL("https://localhost/tmp/x") },
-    TypeError,
+    RangeError,
     "file: must be the path of a file, or a file: URL; got a https: URL",
   ],
   [FILES, { path: "" }, RangeError, "file: must be the path of a file"],
-  [TREES, { path: new URL("https://localhost/tmp/x") }, TypeError, "dir"],
+  [TREES, { path: new URL("https://localhost/tmp/x") }, RangeError, "dir"],
   [TREES, { path: "" }, RangeError, "dir"],
   [[...FILES, ...TREES], { path: "a\0b" }, RangeError, "NUL"],
   [ALL, { options: null }, TypeError, "options"],

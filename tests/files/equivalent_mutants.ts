@@ -3,6 +3,15 @@
 import type { EquivalentMutants } from "../../tools/mutants.ts";
 
 export const EQUIVALENT_MUTANTS: EquivalentMutants = {
+  "files/aside.ts": {
+    "keepForGood": [
+      ["0, 0", "1, 0", "any time long ago"],
+      ["0, 0", "0, 1", "a second after 1970 is long ago as well"],
+    ],
+    "putBackOrRemove": [
+      ["mtime?.getTime() ?? 0", "mtime?.getTime() ?? 1", "each directory has a time"],
+    ],
+  },
   "files/bundle.ts": {
     "PIECE_BYTES": [
       ["262144", "262145", "a byte more at once"],
@@ -143,14 +152,16 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/part_file.ts": {
-    "PartFile.complete": [
-      ['phase !== "temporary"', "true", "none is there"],
-    ],
     "renamePart": [
       ["mode !== null", "true", "all files have one where this is tested"],
     ],
     "partPath": [
       ["<=", "<", "another name, which nothing has either"],
+    ],
+  },
+  "files/listing.ts": {
+    "chunksOf": [
+      ["text.length < CHUNK_CHARACTERS", "false", "more and smaller chunks"],
     ],
   },
   "files/put.ts": {
@@ -187,10 +198,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "the directory is looked at once more",
       ],
       ["this.#prepared !== key", "true", "the directory is looked at once more"],
-    ],
-    "SmallFiles.takeOutcomes": [
-      ["outcomes.length > 0", "true", "one empty array is like another"],
-      ["outcomes.length > 0", "outcomes.length >= 0", "one empty array is like another"],
     ],
     "SmallFiles.#nameBatch": [
       [

@@ -8,6 +8,7 @@ import { statOrNull } from "@degu/internal/disk/names.ts";
 import { escapeName, fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import {
+  ASIDE,
   isPartName,
   isReserved,
   PART_SUFFIX,
@@ -17,7 +18,7 @@ import {
 } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
-import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError } from "@degu/testing/expectations.ts";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
@@ -163,12 +164,17 @@ Deno.test({
       await Deno.mkdir(`${dir.path}/${above}alias`);
       await Deno.writeTextFile(`${dir.path}/${above}${RESERVED}/part`, "text");
     }
-    const bind = (above: string) => `mount --bind "$0/${above}${RESERVED}" "$0/${above}alias"`;
-    const mount = `${bind("")} && ${bind("sub/")} && exec "$@"`;
+    await fill(dir.path, { [`${ASIDE}/0123456789abcdef-1/a/x`]: "text", a: "", "DEGU-P~1": null });
+    const bind = (name: string, alias: string) => `mount --bind "$0/${name}" "$0/${alias}"`;
+    const binds = ["", "sub/"].map((above) => bind(above + RESERVED, `${above}alias`));
+    const mount = `${binds.join(" && ")} && ${bind(ASIDE, "DEGU-P~1")} && exec "$@"`;
     await checkAsked(dir.path, [...MOUNTING, mount, dir.path], [
       ["GET", "/alias", 0, null, 404],
       ["PUT", "/alias/new", 5, 0, 403],
       ["DELETE", "/alias", 0, null, 403],
+      ["GET", "/DEGU-P~7E1/0123456789abcdef-1/a/x", 0, null, 404],
+      ["PUT", "/DEGU-P~7E1/0123456789abcdef-1/new", 5, null, 403],
+      ["DELETE", "/DEGU-P~7E1/", 0, null, 403],
       ...["", "/sub"].flatMap((above): Asked[] => [
         ["GET", `${above}/alias/part`, 0, null, 404],
         ["PUT", `${above}/alias/part`, 5, null, 403],

@@ -216,7 +216,7 @@ Deno.test("what can't be synced to a full disk is kept up to where all of it is 
   {
     using open = await files.openPart(part);
     await open.file.write(new Uint8Array(1000));
-    open.phase = "resumable";
+    open.isKept = true;
     await open.keepSynced(300);
     assertEquals(partSize(part), 1000);
     const { sync } = open.file;

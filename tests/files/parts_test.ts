@@ -378,7 +378,7 @@ Deno.test("where a file system has no locks, parts are written, and left-over on
       `${files.root}/${RESERVED}/${part}`,
     );
     assertEquals(removeUnheld(held.path), false);
-    held.phase = "resumable";
+    held.isKept = true;
   }
   assertEquals(removeUnheld(`${files.root}/${RESERVED}/${part}`), true);
   assertEquals(await entries(`${files.root}/${RESERVED}`), []);
@@ -391,7 +391,7 @@ Deno.test("at most 16 parts of one authority are written at once", async () => {
   const partOf = (i: number) => files.partOf(null, [i]);
   for (let i = 0; i < 16; i++) {
     files.makeRoom(partOf(i));
-    open.use(await files.openPart(partOf(i))).phase = "resumable";
+    open.use(await files.openPart(partOf(i))).isKept = true;
   }
   files.makeRoom(partOf(0)); // one of them
   const what = "16 uploads of this authority at once";

@@ -6,7 +6,7 @@ import { replaceDirectory } from "@degu/internal/files/replace_directory.ts";
 import { digestTree, type TreeEntry } from "@degu/internal/files/entries.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { ASIDE, RESERVED } from "@degu/internal/files/reserved.ts";
 import { NOTHING, Root } from "@degu/internal/files/root.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
@@ -16,7 +16,7 @@ import { pattern } from "@degu/testing/served_directory.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { chunked, digestOf, serveForWriting, upload } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { dirname } from "@std/path";
 
 // PUT: files that peers write.
@@ -479,7 +479,7 @@ Deno.test("a directory that changes while the file arrives stays", async () => {
   assertEquals(await files.unfinished(), []);
 });
 
-Deno.test("what changes just before it would be removed with its directory stays", async () => {
+Deno.test("what changes just before it would be removed with its directory stays, there or aside", async () => {
   const rows: [entry: TreeEntry["kind"] | null, change: (path: string) => void][] = [
     ["file", (path) => {
       Deno.writeTextFileSync(path, "longer");
@@ -513,9 +513,18 @@ Deno.test("what changes just before it would be removed with its directory stays
     if (kind === "file") await Deno.utime(path, 1, 1);
     const entry = { path: ["one"], kind: kind ?? "file", size: 0, modified: new Date(1000) };
     const replaceable = { ...NOTHING, directory: digestTree(kind === null ? [] : [entry]) };
-    const confirm = () => Promise.resolve(change(path));
+    const at = kind === null ? dirname(path) : path;
+    let changed: Deno.FileInfo;
+    const confirm = () => {
+      change(path);
+      changed = Deno.lstatSync(at);
+      return Promise.resolve();
+    };
+    let kept = at;
     const place = () => {
-      throw new Error("it got its name");
+      const [{ name } = { name: "" }] = Deno.readDirSync(`${root.path}/${ASIDE}`);
+      kept = `${root.path}/${ASIDE}/${name}/a/one`;
+      Deno.writeTextFileSync(`${root.path}/a`, "");
     };
     const replacing = replaceDirectory(
       root,
@@ -526,11 +535,12 @@ Deno.test("what changes just before it would be removed with its directory stays
       root.path,
       place,
     );
-    const error = await assertRejects(() => replacing, Refusal, "is not what the client has seen");
-    assertEquals([error.status, await entries(`${dir.path}/a`)], [
-      409,
-      kind === null ? [] : ["one"],
-    ]);
+    const refusal = await replacing.then(({ kept }) => kept, (error) => error);
+    assert(refusal instanceof Refusal && refusal.status === 409, Deno.inspect(refusal));
+    const { ino, size, mtime, isDirectory, isFile } = await Deno.lstat(kept);
+    const before = [changed!.ino, changed!.size, changed!.mtime, changed!.isDirectory];
+    assertEquals([ino, size, mtime, isDirectory, isFile], [...before, changed!.isFile]);
+    if (kind === null) assertEquals(kept, at);
   }
 });
 

@@ -6,11 +6,13 @@ import { EarlySync } from "@degu/internal/disk/files.ts";
 import { replacePrivateFile, writePrivateFile } from "@degu/internal/disk/private_files.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
 import { fill } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { syncedWhile } from "@degu/testing/synced.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { open } from "node:fs/promises";
 
 const SENT = bundleBytes([["a/b/small", "1"], ["sub/small", "2"], ["empty/dir", null]]);
 const RESUMED = upload(latin1("12345"), 0);
@@ -42,6 +44,15 @@ for (const [method, uri, headers, body, synced] of ROWS) {
     assertEquals(found, synced);
   });
 }
+
+Deno.test("a resumable file that has its name is whole, also where its directory can't be synced then and there is no room for parts", async () => {
+  await using files = await serveForWriting({ maxPartBytes: 3 });
+  await using handle = await open(files.root);
+  const error = Object.assign(new Error("a bad sector"), { code: "EIO" });
+  using _failing = patch(Object.getPrototypeOf(handle), "sync", () => () => Promise.reject(error));
+  await assertRejects(() => files.put("/new", latin1("12345"), RESUMED));
+  assertEquals(await files.read("new"), "12345");
+});
 
 const LARGE = "l".repeat(70_000);
 

@@ -250,6 +250,11 @@ const rows: readonly Row[] = [
     left: "a in=a",
     only: "download",
   }],
+  ["a link of this device is skipped, also one to a file beside it", "a in->a", "", {}, {
+    outcomes: "a in:link",
+    left: "a",
+    only: "upload",
+  }],
   [
     "reserved names are skipped, and never written",
     ".a.degu-part d/.degu-files/y d/b",

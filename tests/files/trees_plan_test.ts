@@ -139,7 +139,7 @@ Deno.test("plan: where the target can't tell what it has of something nothing is
   const rules = { compare: "time", replace: true, delete: true } as const;
   const filter = ({ name }: TreeNode["entry"]) => name !== "b.";
   const spellings = { targets: new Map(), rivals, contested: new Set<TreeNode>() };
-  const plan = new Plan(source, target, { ...rules, filter }, null, spellings);
+  const plan = new Plan(source, target, { ...rules, filter }, undefined, spellings);
   const needed = plan.deletions.map(({ scope: { wanted } }) => wanted.map(pathOf));
   assertEquals(needed, [["a.", "b.", "c"], ["a.", "b.", "c"]]);
 });

@@ -8,6 +8,6 @@ import { UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 const [name = "", root = ""] = Deno.args;
 const files = new UnfinishedFiles(root);
 using part = await files.openPart(`${files.path}/${name}`);
-part.phase = "resumable";
+part.isKept = true;
 console.log("ready");
 await Deno.stdin.read(new Uint8Array(1));
