@@ -18,11 +18,11 @@ import { Server } from "../server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { encodeLine, type LineAddress, lineHost, MAX_ADDRESSES } from "./invitation_line.ts";
 import {
+  addressesToStore,
   addressFinder,
   checkListen,
   ownAddresses,
   withoutWildcards,
-  withScope,
 } from "./pairing_addresses.ts";
 import {
   type ANSWER,
@@ -463,7 +463,7 @@ export class Invitation implements AsyncDisposable {
         authority,
         receivedName,
         peerName: this.#peerName,
-        addresses: withScope(addresses, session.address, visit.socket),
+        addresses: addressesToStore(addresses, session.address, visit.socket),
       });
       logger.info(`invitation: paired with ${peer.name} (${peer.id})`);
       this.#finish(session, () => this.#outcome.resolve(peer));

@@ -16,7 +16,7 @@ import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
 import { decodeLine } from "./invitation_line.ts";
-import { addressFinder, linkLocalScopes, withScope } from "./pairing_addresses.ts";
+import { addressesToStore, addressFinder, linkLocalScopes } from "./pairing_addresses.ts";
 import {
   ANSWER,
   AUTHORITY_URI,
@@ -155,7 +155,7 @@ export async function joinDevice(
       authority,
       receivedName: answer.name,
       peerName,
-      addresses: withScope(answer.addresses, first.address, connection.sock),
+      addresses: addressesToStore(answer.addresses, first.address, connection.sock),
     });
     logger.info(`join: paired with ${peer.name} (${peer.id})`);
     return peer;

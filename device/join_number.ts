@@ -30,7 +30,7 @@ import {
   readBody,
   SELF,
 } from "./join.ts";
-import { addressFinder, checkAddresses, withScope } from "./pairing_addresses.ts";
+import { addressesToStore, addressFinder, checkAddresses } from "./pairing_addresses.ts";
 import {
   type COMMITMENT,
   COMMITMENT_URI,
@@ -163,7 +163,7 @@ export async function joinByNumber(
       authority,
       receivedName: offer.name,
       peerName,
-      addresses: withScope(offer.addresses, address, secure.sock),
+      addresses: addressesToStore(offer.addresses, address, secure.sock),
     });
     logger.info(`join: paired with ${peer.name} (${peer.id})`);
     return peer;
