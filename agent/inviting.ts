@@ -90,10 +90,7 @@ export class ShownInvitation implements AsyncDisposable {
     const { invitation } = this;
     const end = performance.now() + invitation.expires.getTime() - Date.now();
     // A line that the terminal has wrapped can't be removed, so the beginning is cut off.
-    const line = () =>
-      this.#questions?.isAsking === true
-        ? ""
-        : countdownText(end - performance.now()).slice(1 - output.columns);
+    const line = () => countdownText(end - performance.now()).slice(1 - output.columns);
     using _countdown = output.animate(1000, line);
     try {
       // A peer that is being stored when the command is interrupted is stored and printed: it is
@@ -129,11 +126,13 @@ async function atEveryAddress(
 function confirmWith({ confirm }: NumberQuestions, { output, signal: ends }: Context) {
   return (asked: Parameters<typeof confirm>[0]) => {
     const { name, signal } = asked;
-    const onEnd = () => {
+    const answer = confirm(asked);
+    const onEnd = async () => {
+      await Promise.allSettled([answer]); // while the question is open nothing else is printed
       if (!ends.aborted) output.note(`${name} has not come in: ${plainMessageOf(signal.reason)}`);
     };
     signal.addEventListener("abort", onEnd, { once: true });
-    return confirm(asked);
+    return answer;
   };
 }
 

@@ -29,6 +29,8 @@ export class Output {
   readonly streams: Streams;
   readonly #colors: boolean;
   #isDrawn = false;
+  /** What was held back while a question is open: how much, and what prints the last of it. */
+  #held: { count: number; print: (more: string) => void } | null = null;
 
   constructor(
     { json = false, quiet = false }: { readonly json?: boolean; readonly quiet?: boolean },
@@ -57,7 +59,23 @@ export class Output {
 
   /** Prints one line to stderr, for a person who has to answer. */
   ask(text: string): void {
-    this.#message(text);
+    this.#print(text);
+  }
+
+  /**
+   * Until disposed of, only questions, errors and results are printed: whatever strangers can
+   * cause must not scroll a question off the screen. The rest is one line then.
+   */
+  hold(): Disposable {
+    this.draw("");
+    const held = this.#held = { count: 0, print: (_more: string) => {} };
+    return {
+      [Symbol.dispose]: () => {
+        this.#held = null;
+        const others = counted(held.count - 1, "other message");
+        held.print(held.count < 2 ? "" : `; ${others} came while the question was open`);
+      },
+    };
   }
 
   warn(text: string): void {
@@ -65,7 +83,7 @@ export class Output {
   }
 
   error(text: string): void {
-    this.#message(text, "error", RED);
+    this.#print(text, "error", RED);
   }
 
   /** Prints what a command has done, and how much of it has failed; each may be empty. */
@@ -74,7 +92,14 @@ export class Output {
     if (failures !== "") this.error(failures);
   }
 
+  /** Prints a message, or holds it back. */
   #message(text: string, kind?: string, color?: number): void {
+    if (this.#held === null) return this.#print(text, kind, color);
+    this.#held.count++;
+    this.#held.print = (more) => this.#print(text + more, kind, color);
+  }
+
+  #print(text: string, kind?: string, color?: number): void {
     const shown = kind !== undefined && this.#colors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
     const prefix = shown === undefined ? "" : `degu: ${shown}: `;
     this.draw("");
@@ -89,7 +114,7 @@ export class Output {
    * remove the line.
    */
   draw(line: string): void {
-    if (!this.draws || (line === "" && !this.#isDrawn)) return;
+    if (!this.draws || this.#held !== null || (line === "" && !this.#isDrawn)) return;
     this.#isDrawn = line !== "";
     this.#writeMessage(`\r\x1b[K${line}`);
   }

@@ -399,6 +399,16 @@ export function formatIPAddress(bytes: Uint8Array): string | null {
   return canonicalIPAddress(groups.join(":"));
 }
 
+/** The 4 or 16 bytes of an IP address, given in its canonical form. */
+export function bytesOfIPAddress(canonical: string): number[] {
+  if (isIPv4(canonical)) return canonical.split(".").map(Number);
+  const [front = "", back = ""] = canonical.split("::");
+  const groupsOf = (text: string) => text === "" ? [] : text.split(":").map((g) => parseInt(g, 16));
+  const [head, tail] = [groupsOf(front), groupsOf(back)];
+  const zeros = Array.from({ length: 8 - head.length - tail.length }, () => 0);
+  return [...head, ...zeros, ...tail].flatMap((group) => [group >> 8, group & 0xff]);
+}
+
 /** Removes the zone, `%eth0`, from an IPv6 address. */
 export function withoutZone(host: string): string {
   const percent = host.indexOf("%");

@@ -18,10 +18,10 @@
 
 import {
   type Address,
+  bytesOfIPAddress,
   canonicalIPAddress,
   formatIPAddress,
   type HostAddress,
-  isIPv4,
   withoutZone,
 } from "../base/address.ts";
 import { checkString } from "../base/checks.ts";
@@ -183,17 +183,8 @@ function readRest(rest: Uint8Array): InvitationLine {
 const BYTES_OF_FAMILY: ReadonlyMap<number, number> = new Map([[4, 4], [6, 16]]);
 
 function encodeHost([host]: LineAddress): number[] {
-  return isIPv4(host)
-    ? [4, ...host.split(".").map(Number)]
-    : [6, ...bytesOfIPv6(canonicalIPAddress(host)!)];
-}
-
-function bytesOfIPv6(canonical: string): number[] {
-  const [front = "", back = ""] = canonical.split("::");
-  const groupsOf = (text: string) => text === "" ? [] : text.split(":").map((g) => parseInt(g, 16));
-  const [head, tail] = [groupsOf(front), groupsOf(back)];
-  const zeros = Array.from({ length: 8 - head.length - tail.length }, () => 0);
-  return [...head, ...zeros, ...tail].flatMap((group) => [group >> 8, group & 0xff]);
+  const bytes = bytesOfIPAddress(canonicalIPAddress(host)!);
+  return [bytes.length === 4 ? 4 : 6, ...bytes];
 }
 
 /** The host of an address as it is in a line: a canonical IP address without a scope. */

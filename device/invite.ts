@@ -18,11 +18,11 @@ import { Server } from "../server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { encodeLine, type LineAddress, lineHost, MAX_ADDRESSES } from "./invitation_line.ts";
 import {
+  addressesToStore,
   addressFinder,
   checkListen,
   ownAddresses,
   withoutWildcards,
-  withScope,
 } from "./pairing_addresses.ts";
 import {
   type ANSWER,
@@ -138,7 +138,7 @@ export class Invitation implements AsyncDisposable {
   readonly #servers: Server[] = [];
   readonly #visits = new Visits();
   readonly #plain: PlainPort;
-  readonly #warnings: Record<"wrong" | "late" | "refused", LimitedWarning>;
+  readonly #lines: Record<"strangers" | "wrong" | "late" | "refused", LimitedLog>;
   readonly #outcome = Promise.withResolvers<Peer>();
   /** A timer, which a clock that is set does not move. */
   readonly #expiry: ReturnType<typeof setTimeout>;
@@ -160,18 +160,24 @@ export class Invitation implements AsyncDisposable {
     this.#findAddresses = findAddresses;
     this.#context = new ContextInForce(services.identity.serverContext(null));
     this.#plain = new PlainPort(services, this.#context, findAddresses, confirm);
-    const warn = (text: string) => services.logger.warn(`invitation: ${text}`);
-    this.#warnings = {
-      wrong: new LimitedWarning((who, count) =>
+    const { logger } = services;
+    const warn = (text: string) => logger.warn(`invitation: ${text}`);
+    this.#lines = {
+      strangers: new LimitedLog((last, count) =>
+        logger.info(
+          count === 1 ? last : `${last}; ${count} connections so far were refused or failed`,
+        )
+      ),
+      wrong: new LimitedLog((who, count) =>
         warn(`wrong secret from ${who}; ${count} wrong so far; it stays open`)
       ),
-      late: new LimitedWarning((who) =>
+      late: new LimitedLog((who) =>
         warn(
           `${who} has the right secret, but another device was first: somebody else may have seen the line; ` +
             "check which device this one is paired with now",
         )
       ),
-      refused: new LimitedWarning((what, count) =>
+      refused: new LimitedLog((what, count) =>
         warn(`the right secret, but refused: ${what}; ${count} refused so far; it stays open`)
       ),
     };
@@ -268,7 +274,8 @@ export class Invitation implements AsyncDisposable {
       },
       handle: (request: Request, session: Session) => this.#answer(request, session),
     };
-    const { logger } = this.#services;
+    const info = (line: string) => this.#lines.strangers.add(line);
+    const logger = { ...this.#services.logger, info };
     const options = { maxConnections: Infinity, maxRequests: Infinity, logger };
     const encrypted = new Server(
       address,
@@ -334,7 +341,7 @@ export class Invitation implements AsyncDisposable {
     this.#ending ??= Promise.resolve().then(async () => {
       clearTimeout(this.#expiry);
       this.#signal?.removeEventListener("abort", this.#onAbort);
-      for (const each of Object.values(this.#warnings)) each.stop();
+      for (const each of Object.values(this.#lines)) each.stop();
       await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
     }).finally(settle);
     return this.#ending;
@@ -360,7 +367,7 @@ export class Invitation implements AsyncDisposable {
     const { session } = visit;
     if (!hasRandom(bytes, INTRODUCTION, "secret", this.#secret)) return this.#refuse(session);
     if (this.#stage !== "open") {
-      this.#warnings.late.add(String(session));
+      this.#lines.late.add(String(session));
       return hangUp(session);
     }
     this.#stage = "claimed";
@@ -372,7 +379,7 @@ export class Invitation implements AsyncDisposable {
       this.#stage = joiner = await this.#admit(bytes, session);
     } catch (error) {
       this.#stage = "open";
-      this.#warnings.refused.add(`${session}: ${plainMessageOf(error)}`);
+      this.#lines.refused.add(`${session}: ${plainMessageOf(error)}`);
       return [403, "Forbidden", {}, null];
     }
     return [200, "OK", {}, encodeMessage(joiner.answer)];
@@ -414,6 +421,8 @@ export class Invitation implements AsyncDisposable {
   async #answerConfirmed(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
     const { session } = visit;
     const opened = this.#plain.current;
+    // The no may come while the joiner is on its way.
+    if (opened?.stage === "over") return this.#decline(visit);
     // A right secret that is still being checked goes first.
     const isBack = this.#stage === "open" &&
       opened?.stage === "asked" && opened.sessions.length === 1 &&
@@ -426,11 +435,17 @@ export class Invitation implements AsyncDisposable {
       await opened.confirmed.promise;
       // The invitation may have ended since then.
       opened.over.signal.throwIfAborted();
-    } catch (error) {
-      return hangUp(session, error);
+    } catch {
+      return this.#decline(visit);
     }
     opened.complete();
     return await this.#store(visit, opened, [200, "OK", {}, encodeMessage({})]);
+  }
+
+  /** Tells a joiner that the person here has not confirmed, or not in time. */
+  #decline(visit: Visit): ResponseTuple {
+    this.#visits.limit(visit);
+    return [403, "Forbidden", {}, null];
   }
 
   /** Stores the other device, and nothing else is done any more. */
@@ -448,7 +463,7 @@ export class Invitation implements AsyncDisposable {
         authority,
         receivedName,
         peerName: this.#peerName,
-        addresses: withScope(addresses, session.address, visit.socket),
+        addresses: addressesToStore(addresses, session.address, visit.socket),
       });
       logger.info(`invitation: paired with ${peer.name} (${peer.id})`);
       this.#finish(session, () => this.#outcome.resolve(peer));
@@ -467,7 +482,7 @@ export class Invitation implements AsyncDisposable {
   }
 
   #refuse(session: Session): ResponseTuple {
-    this.#warnings.wrong.add(String(session));
+    this.#lines.wrong.add(String(session));
     return hangUp(session);
   }
 }
@@ -490,21 +505,21 @@ function hasRandom(
   }
 }
 
-/** Between two warnings: a peer must not be able to fill the log. */
+/** Between two lines of one kind: a stranger must not be able to fill the log. */
 const LEAST_MILLISECONDS = 1000;
 
-/** Counts events of one kind, and warns of them at most once a second. */
-export class LimitedWarning {
-  readonly #warn: (last: string, count: number) => void;
+/** Counts events of one kind, and logs them at most once a second. */
+export class LimitedLog {
+  readonly #log: (last: string, count: number) => void;
   #count = 0;
   #reported = 0;
   #last = "";
-  /** Runs for a second after each warning; `null` once it is stopped. */
+  /** Runs for a second after each line; `null` once it is stopped. */
   #timer: ReturnType<typeof setTimeout> | undefined | null;
 
-  /** @param warn Gets the last text, and the number of texts. */
-  constructor(warn: (last: string, count: number) => void) {
-    this.#warn = warn;
+  /** @param log Gets the last text, and the number of texts. */
+  constructor(log: (last: string, count: number) => void) {
+    this.#log = log;
   }
 
   add(last: string): void {
@@ -517,7 +532,7 @@ export class LimitedWarning {
     this.#timer = undefined;
     if (this.#count === this.#reported) return;
     this.#reported = this.#count;
-    this.#warn(this.#last, this.#count);
+    this.#log(this.#last, this.#count);
     this.#timer = setTimeout(() => this.#report(), LEAST_MILLISECONDS);
   }
 

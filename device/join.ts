@@ -16,7 +16,7 @@ import { connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
 import { decodeLine } from "./invitation_line.ts";
-import { addressFinder, linkLocalScopes, withScope } from "./pairing_addresses.ts";
+import { addressesToStore, addressFinder, linkLocalScopes } from "./pairing_addresses.ts";
 import {
   ANSWER,
   AUTHORITY_URI,
@@ -49,6 +49,9 @@ export const JOIN_OPTIONS = ["peerName", "serving", "signal"];
 export const SELF =
   "it is this device itself, or a copy of its directory: a device can't be paired with itself, and each " +
   "device needs a directory of its own";
+/** What a lost last answer means. */
+export const MAY_BE_STORED =
+  "that device may have stored this one, which has not stored it; join again with a new invitation";
 /** Limits all of it, in seconds, whatever the other side does. */
 const WHOLE_SECONDS = 60;
 
@@ -58,7 +61,7 @@ const WHOLE_SECONDS = 60;
  */
 const WAIT_SECONDS = 20;
 /** Limits all that a plain port is asked first. */
-const PLAIN_MILLISECONDS = 5000;
+export const PLAIN_MILLISECONDS = 5000;
 /**
  * The most tries of a handshake, or of the first request of a line, that the other side cuts:
  * strangers who crowd the port can have it cut, and then the next try has a good chance.
@@ -143,8 +146,7 @@ export async function joinDevice(
       if (!timeLimit.signal.aborted) joined.throwIfAborted();
       throw new PairingError(
         "ANSWER_LOST",
-        `the last answer of ${who} did not arrive: the invitation has ended, or that device has stored ` +
-          "this one, which has not stored it; join again with a new invitation",
+        `the last answer of ${who} did not arrive: ${MAY_BE_STORED}`,
         { cause },
       );
     });
@@ -153,7 +155,7 @@ export async function joinDevice(
       authority,
       receivedName: answer.name,
       peerName,
-      addresses: withScope(answer.addresses, first.address, connection.sock),
+      addresses: addressesToStore(answer.addresses, first.address, connection.sock),
     });
     logger.info(`join: paired with ${peer.name} (${peer.id})`);
     return peer;

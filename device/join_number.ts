@@ -13,7 +13,6 @@ import { checkFunction, copyOptions } from "../base/checks.ts";
 import { DeguError } from "../base/errors.ts";
 import { readAuthority } from "../identity/authority.ts";
 import { checkClientAddress } from "../net/addresses.ts";
-import type { Connection } from "../net/client_connection.ts";
 import { joinSignals, untilAborted } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
 import { plainMessageOf } from "../net/thrown.ts";
@@ -26,10 +25,12 @@ import {
   connect,
   JOIN_OPTIONS,
   type JoinOptions,
+  MAY_BE_STORED,
+  PLAIN_MILLISECONDS,
   readBody,
   SELF,
 } from "./join.ts";
-import { addressFinder, checkAddresses, withScope } from "./pairing_addresses.ts";
+import { addressesToStore, addressFinder, checkAddresses } from "./pairing_addresses.ts";
 import {
   type COMMITMENT,
   COMMITMENT_URI,
@@ -60,7 +61,8 @@ const REFUSED = {
     "BUSY",
     "is asking about another device: if you did not start that, answer no there, and try again",
   ],
-  closed: ["NOT_OPEN", "takes no more numbers: use the line of its invitation, or invite again"],
+  // Five were not confirmed, or another device has the line, so that the line may be dead.
+  closed: ["NOT_OPEN", "takes no more numbers: see what it says there, and invite again"],
 } as const;
 const NOT_CONFIRMED_HERE =
   "not confirmed here; if the two numbers differ, somebody may stand between the devices: use the " +
@@ -98,12 +100,17 @@ export async function joinByNumber(
 
   const over = new AbortController();
   const asking = AbortSignal.any([signal, over.signal]);
-  const end = (why: string) => over.abort(new PairingError("NOT_CONFIRMED", why));
-  const late = `no answer within ${CONFIRM_SECONDS} s; try again, and answer at both devices`;
-  const timer = setTimeout(() => end(late), CONFIRM_SECONDS * 1000);
-  const refused = `${offer.name} did not confirm: the answer there was no, or the connection ` +
-    "ended; if it was yes, forget this device there, and try again";
-  let isStored = false;
+  const end = (code: PairingErrorCode, why: string) => over.abort(new PairingError(code, why));
+  // From then on only the answer to it, which may be lost, says whether the other device has stored
+  // this one.
+  let isConfirmationSent = false;
+  const timer = setTimeout(() => {
+    const late = `no answer within ${CONFIRM_SECONDS} s; `;
+    if (isConfirmationSent) end("ANSWER_LOST", late + MAY_BE_STORED);
+    else end("NOT_CONFIRMED", `${late}try again, and answer at both devices`);
+  }, CONFIRM_SECONDS * 1000);
+  const refused =
+    `${offer.name} did not confirm: the answer there was no, or the connection ended; try again`;
   // A step that fails, or that the end of the question interrupts.
   const step = async <T>(
     doing: () => T | Promise<T>,
@@ -118,14 +125,20 @@ export async function joinByNumber(
       throw new PairingError(codeOf(cause), problem, { cause });
     }
   };
-  const tell = async (over: Connection, uri: string, message: Uint8Array) => {
-    const { status, bytes } = await step(() => ask(over, uri, message), refused);
+  const check = ({ status, bytes }: Awaited<ReturnType<typeof ask>>) => {
     if (status !== 200 || !isEmptyMessage(bytes)) throw new PairingError("NOT_CONFIRMED", refused);
   };
   try {
-    await tell(connection, RANDOM_URI, encodeMessage({ random: answered.random }));
+    const random = encodeMessage({ random: answered.random });
+    const slow = `${offer.name} has not answered in ${
+      PLAIN_MILLISECONDS / 1000
+    } s: check the network`;
+    const limit = setTimeout(() => end("UNREACHABLE", slow), PLAIN_MILLISECONDS);
+    // No person is waited for.
+    const revealed = step(() => ask(connection, RANDOM_URI, random), refused);
+    check(await revealed.finally(() => clearTimeout(limit)));
     // The other side keeps it open as long as the number is good, and sends nothing more.
-    const onEnd = () => isStored || end(refused);
+    const onEnd = () => isConfirmationSent || end("NOT_CONFIRMED", refused);
     connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
     const number = numberOf(answered.request, answered.response, answered.random);
     const asked = Object.freeze({ number, name: offer.name, id: authority.id, signal: asking });
@@ -141,13 +154,16 @@ export async function joinByNumber(
     );
     // The connection stays open until this device has stored the other one, which waits for that.
     using secure = found.connection;
-    await tell(secure, CONFIRMED_URI, encodeMessage({}));
-    isStored = true;
+    isConfirmationSent = true;
+    const lost = `the last answer of ${offer.name} did not arrive: ${MAY_BE_STORED}`;
+    check(
+      await step(() => ask(secure, CONFIRMED_URI, encodeMessage({})), lost, () => "ANSWER_LOST"),
+    );
     const peer = await peers.record({
       authority,
       receivedName: offer.name,
       peerName,
-      addresses: withScope(offer.addresses, address, secure.sock),
+      addresses: addressesToStore(offer.addresses, address, secure.sock),
     });
     logger.info(`join: paired with ${peer.name} (${peer.id})`);
     return peer;

@@ -155,22 +155,34 @@ function isHost(host: string): boolean {
 }
 
 /**
- * Adds the scope of the interface that the pairing used to link-local addresses. The scope is in
- * `remote`, or is looked for with `--allow-sys=networkInterfaces`. Link-local addresses without a
- * scope can't be used, and are left out.
+ * The addresses of another device as they are stored: link-local ones with the scope of the
+ * interface that the pairing used. The scope is in `remote`, or is looked for with
+ * `--allow-sys=networkInterfaces`. What can't be used is left out: link-local addresses without a
+ * scope, and those that mean this machine here, unless the other device is on this machine.
  */
-export function withScope(
-  addresses: readonly HostAddress[],
+export function addressesToStore(
+  given: readonly HostAddress[],
   remote: Address | null,
-  { localAddr }: Socket,
+  { localAddr, remoteAddr }: Socket,
 ): Address[] {
-  if (!addresses.some(([host]) => isLinkLocal(host))) return [...addresses];
-  const { hostname } = (localAddr ?? {}) as Partial<Deno.NetAddr>;
+  const [hostname, other] = [localAddr, remoteAddr].map((each) =>
+    (each as Deno.NetAddr | undefined)?.hostname
+  );
+  const isHere = hostname !== undefined &&
+    (hostname === other || isLoopback(withoutMapping(hostname)));
+  const addresses = given.filter(([host]) => isHere || !isThisMachine(host));
+  if (!addresses.some(([host]) => isLinkLocal(host))) return addresses;
   const scope = scopeOf(remote) ?? (hostname === undefined ? null : scopeOfOwn(hostname));
   return addresses.flatMap(([host, port]): Address[] => {
     if (!isLinkLocal(host)) return [[host, port]];
     return scope === null ? [] : [[host, port, 0, scope]];
   });
+}
+
+/** Whether a host, an IP address in canonical form, means whatever machine connects to it. */
+function isThisMachine(host: string): boolean {
+  // The second is an IPv4 address in an IPv6 one, the third RFC 6761 §6.3.
+  return isLoopback(host) || /^::ffff:7f..:|(?:^|\.)localhost$/i.test(host);
 }
 
 function scopeOf(address: Address | null): number | null {

@@ -111,7 +111,8 @@ export class Try {
     clearTimeout(this.#timer);
     this.confirmed.reject(reason);
     this.over.abort(reason);
-    for (const session of this.sessions) session.close(reason);
+    // The one over TLS is answered: a joiner must be able to tell a no from an answer that is lost.
+    this.sessions[0]?.close(reason);
   }
 }
 
@@ -143,7 +144,7 @@ export class PlainPort {
     this.#confirm = confirm;
   }
 
-  /** The try that is open. */
+  /** The try that is open, or the last one. */
   get current(): Try | null {
     return this.#current;
   }
@@ -200,7 +201,7 @@ export class PlainPort {
     if (!visit.isWaiting) return hangUp(session);
     const reason = authority.id === identity.authority.id
       ? "self"
-      : this.#current !== null
+      : (this.#current?.stage ?? "over") !== "over"
       ? "busy"
       : this.#isOver || this.#tries === MAX_TRIES
       ? "closed"
@@ -258,10 +259,11 @@ export class PlainPort {
   }
 
   /** A try is over without a pairing. */
-  #release({ authority: { id }, introduction: { name }, over }: Try): void {
+  #release({ authority: { id }, introduction: { name }, response, over }: Try): void {
     const { identity, logger } = this.#services;
-    this.#current = null;
     this.#context.replace(identity.serverContext(null));
+    // Whoever leaves before the answer has had no try, and could fill the log.
+    if (response.length === 0) return;
     const why = plainMessageOf(over.signal.reason);
     logger.info(`invitation: not paired by a number with ${name} (${id}): ${why}`);
     if (this.#tries < MAX_TRIES) return;

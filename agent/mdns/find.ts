@@ -12,8 +12,15 @@ import {
 import { pause } from "../../base/pause.ts";
 import { isDeviceName } from "../../identity/names.ts";
 import { type Logger, standardLogger } from "../../net/logger.ts";
-import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
-import { hostName, type Incoming, instanceSuffix, type KnownRecord, SERVICE } from "./packet.ts";
+import { isInNetwork, type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
+import {
+  hostName,
+  type Incoming,
+  instanceSuffix,
+  type InterfaceAddress,
+  type KnownRecord,
+  SERVICE,
+} from "./packet.ts";
 
 /** The default duration of a search. */
 const DEFAULT_SECONDS = 3;
@@ -49,8 +56,8 @@ export async function findAddresses(
   network: Network = NETWORK,
 ): Promise<Address[]> {
   const hints = new Hints(id);
-  await search(SERVICE, options, network, (records, scope) => {
-    hints.add(records, scope);
+  await search(SERVICE, options, network, (records, on) => {
+    hints.add(records, on);
     return hints.addresses().length > 0;
   });
   return hints.addresses();
@@ -77,7 +84,7 @@ export async function findOffers(
   network: Network = NETWORK,
 ): Promise<Offer[]> {
   const found = new Map<string, { name: string; id: string; hints: Hints }>();
-  await search(type, options, network, (records, scope) => {
+  await search(type, options, network, (records, on) => {
     for (const { name: instance, type: kind, ttl } of records) {
       const [label = "", ...rest] = instance.split(".");
       const [, name, id] = /^(.{1,46})-([a-z2-7]{16})$/.exec(label) ?? [];
@@ -86,7 +93,7 @@ export async function findOffers(
       const key = label.toLowerCase();
       if (isOffer) keep(found, key, { name, id, hints: new Hints(id, instance) }, MAX_OFFERS);
     }
-    for (const { hints } of found.values()) hints.add(records, scope);
+    for (const { hints } of found.values()) hints.add(records, on);
     return false;
   });
   return Array.from(found.values(), ({ hints, ...offer }) => {
@@ -103,7 +110,7 @@ async function search(
   type: string,
   { signal, seconds = DEFAULT_SECONDS, logger = standardLogger }: FindOptions,
   network: Network,
-  onRecords: (records: readonly KnownRecord[], scope: number) => boolean,
+  onRecords: (records: readonly KnownRecord[], on: Link["on"]) => boolean,
 ): Promise<void> {
   signal?.throwIfAborted();
   // The only question: devices send all their records in one response.
@@ -113,7 +120,7 @@ async function search(
   const timers = [endAfter(seconds * 1000)];
   const onPacket = (packet: Incoming, link: Link) => {
     if (packet.type !== "response") return;
-    const isEnough = onRecords([...packet.answers, ...packet.additionals], link.on.scope);
+    const isEnough = onRecords([...packet.answers, ...packet.additionals], link.on);
     if (isEnough && timers.length === 1) timers.push(endAfter(SETTLE_MILLISECONDS));
   };
   const onLink = (link: Link) => void link.send(query);
@@ -154,8 +161,11 @@ export class Hints {
     this.#host = hostName(id);
   }
 
-  /** @param scope The number of the interface that received the records, 0 with IPv4. */
-  add(records: readonly KnownRecord[], scope: number): void {
+  /** @param on The interface that received the records. */
+  add(
+    records: readonly KnownRecord[],
+    { scope, addresses }: Pick<Link["on"], "scope" | "addresses">,
+  ): void {
     for (const record of records) {
       const name = canonicalDnsName(record.name);
       if (record.ttl === 0 || name === null) continue;
@@ -166,7 +176,9 @@ export class Hints {
         }
       } else if ((record.type === "A" || record.type === "AAAA") && name === this.#host) {
         const host = canonicalIPAddress(record.data);
-        if (host === null || !isUsable(host) || isLinkLocal(host) && scope === 0) continue;
+        if (host === null || !isUsable(host, addresses) || isLinkLocal(host) && scope === 0) {
+          continue;
+        }
         keep(this.#addresses, host, isLinkLocal(host) ? scope : 0, MAX_HOST_ADDRESSES);
       }
     }
@@ -193,12 +205,23 @@ function keep<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
   kept.set(key, value);
 }
 
-/** Whether an address can belong to another machine, and to a single one. */
-function isUsable(host: string): boolean {
-  if (isLoopback(host) || host === "::") return false;
-  if (isIPv4(host)) {
-    const first = Number(host.split(".")[0]);
-    return first > 0 && first < 224;
-  }
-  return !host.startsWith("ff") && !host.startsWith("::ffff:");
+/** The networks that are private (RFC 1918), unique local (RFC 4193) or a link (RFC 3927, 4291). */
+const LOCAL = /^(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254)\.|^f[cd]..:|^fe[89ab].:/;
+/** Addresses that are written in another form, or have an IPv4 address in them; and multicast. */
+const SPECIAL = /^(?:::|64:ff9b:|ff)/;
+/** The addresses at which machines in data centers ask for their own keys. */
+const METADATA = ["169.254.169.254", "fd00:ec2::254"];
+
+/**
+ * Whether an address can belong to another machine of the local network: anyone can claim to be at
+ * any other one, and this device would connect there.
+ *
+ * @param own The addresses of the interface that has heard of it.
+ */
+function isUsable(host: string, own: readonly InterfaceAddress[]): boolean {
+  if (isLoopback(host) || SPECIAL.test(host) || METADATA.includes(host)) return false;
+  const first = Number(host.split(".")[0]);
+  if (isIPv4(host) && (first === 0 || first >= 224)) return false;
+  return LOCAL.test(host) ||
+    own.some(({ address, netmask }) => isInNetwork(host, address, netmask));
 }

@@ -4,7 +4,12 @@
  */
 
 import { createSocket, type RemoteInfo, type Socket, type SocketType } from "node:dgram";
-import { isLinkLocal, isLoopback } from "../../base/address.ts";
+import {
+  bytesOfIPAddress,
+  canonicalIPAddress,
+  isLinkLocal,
+  isLoopback,
+} from "../../base/address.ts";
 import type { Logger } from "../../net/logger.ts";
 import { messageOf } from "../../net/thrown.ts";
 import {
@@ -238,11 +243,14 @@ export function interfacesOf(all: readonly InterfaceAddress[]): Interface[] {
   });
 }
 
-function isInNetwork(host: string, own: string, mask: string): boolean {
-  const [a, b, bits] = [host, own, mask].map((ipv4) =>
-    ipv4.split(".").reduce((number, part) => number << 8 | Number(part), 0)
-  ) as [number, number, number];
-  return (a & bits) === (b & bits);
+/** Whether an IP address is in the network of an address with this mask. */
+export function isInNetwork(host: string, own: string, mask: string): boolean {
+  const [a, b, bits] = [host, own, mask].map((text) => {
+    const canonical = canonicalIPAddress(text);
+    return canonical === null ? [] : bytesOfIPAddress(canonical);
+  }) as [number[], number[], number[]];
+  return a.length === b.length && b.length === bits.length &&
+    bits.every((byte, i) => (a[i]! & byte) === (b[i]! & byte));
 }
 
 /**

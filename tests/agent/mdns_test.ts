@@ -442,9 +442,9 @@ Deno.test("an early reply doesn't prevent finding the device a second later", as
     await test.say(records(["192.0.2.66"], { name: "impostor", port: 1 }));
     // 250 and 750 ms after the first one.
     await test.stranger.hears("two more questions", isQuestion, { count: 3 });
-    await test.say(records([ADDRESS, "2001:db8::7"]));
+    await test.say(records([ADDRESS, "fd00::7"]));
     const found = (await test.found).map(([host, port]) => `${host} ${port}`);
-    return [ADDRESS, "2001:db8::7"].every((host) => found.includes(`${host} 7443`));
+    return [ADDRESS, "fd00::7"].every((host) => found.includes(`${host} 7443`));
   });
 });
 
@@ -472,10 +472,16 @@ Deno.test("other devices, other services and queries are not hints; the search a
   assert(asked >= 2 && asked <= 4, `asked ${asked} times`); // one is the stranger's own
 });
 
+/** The addresses of the interface that hears. */
+const OWN = [
+  of("eth0", "192.0.2.99", "255.255.255.128"),
+  of("eth0", "2001:db8::9", "ffff:ffff:ffff:ffff::"),
+];
+
 /** What a search believes of these records, heard at an interface of this number. */
 function believed(heard: readonly (readonly KnownRecord[])[], scope = 0) {
   const hints = new Hints(CAMERA.id);
-  for (const each of heard) hints.add(each, scope);
+  for (const each of heard) hints.add(each, { scope, addresses: OWN });
   return hints.addresses();
 }
 
@@ -490,6 +496,36 @@ Deno.test("a link-local address has the scope of the interface on which it was r
   assertEquals(believed([records(["fe80::1", "192.0.2.1"])]), [["192.0.2.1", 7443]]);
 });
 
+Deno.test("an address is a hint only if it is private, of the link, or in a network of the interface", () => {
+  const local = [
+    ...["10.1.2.3", "172.16.0.1", "172.31.255.1", "192.168.1.1", "169.254.1.1", "192.0.2.127"],
+    ...["fd00::1", "fc00::1", "fe80::1", "febf::1", "2001:db8::1", "2001:db8::ffff:0:0:1"],
+  ];
+  const elsewhere = [
+    ...["8.8.8.8", "172.15.0.1", "172.32.0.1", "192.167.1.1", "192.0.2.128", "169.253.1.1"],
+    ...["11.0.0.1", "100.64.0.1", "169.254.169.254", "fd00:ec2::254", "2001:db8:0:1::1"],
+    ...["2001:4860:4860::8888", "64:ff9b::7f00:1", "64:ff9b::c0a8:101", "64:ff9b:1::1"],
+    ...["::7f00:1", "::192.168.1.1", "::ffff:192.168.1.1", "2002:c0a8:101::1", "fec0::1"],
+  ];
+  for (const host of [...local, ...elsewhere]) {
+    const found = believed([records([host])], 3).map(([found]) => found);
+    assertEquals(found, local.includes(host) ? [host] : [], host);
+  }
+  // An own network is no reason to believe in those, and an unknown mask is no network.
+  for (
+    const [address, netmask, host] of [
+      ["169.254.7.7", "255.255.0.0", "169.254.169.254"],
+      ["64:ff9b::1", "ffff:ffff:ffff:ffff::", "64:ff9b::7f00:1"],
+      ["127.0.0.1", "255.0.0.0", "127.0.0.2"],
+      ["8.8.8.7", "", "8.8.8.8"],
+    ] as const
+  ) {
+    const hints = new Hints(CAMERA.id);
+    hints.add(records([host]), { scope: 3, addresses: [of("eth0", address, netmask)] });
+    assertEquals(hints.addresses(), [], host);
+  }
+});
+
 Deno.test("an address that can't belong to another device is no hint, port 0 is none, and there are at most 16", () => {
   const [target] = records([ADDRESS]).slice(-1);
   const address = (data: string) =>
@@ -498,7 +534,7 @@ Deno.test("an address that can't belong to another device is no hint, port 0 is 
     .concat(["::", "::1", "ff02::1", "::ffff:127.0.0.1", "fe80::1", "nonsense"]);
   assertEquals(believed([records([]), useless.map(address)]), []);
   assertEquals(believed([records([ADDRESS], { port: 0 })]), []);
-  const many = Array.from({ length: 500 }, (_, i) => address(`198.51.100.${i % 256}`));
+  const many = Array.from({ length: 500 }, (_, i) => address(`10.0.0.${i % 256}`));
   const ports = Array.from({ length: 9 }, (_, i) => records([], { port: i + 1 }));
   // Of what was said last.
   const found = believed([...ports, many, records(["192.0.2.1"])]);

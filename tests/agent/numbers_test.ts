@@ -1,11 +1,18 @@
 /** Pairing by a number, with the program: two people, or one with two screens, who compare it. */
-import { findOffers } from "@degu/internal/agent/mdns/find.ts";
 import { announce } from "@degu/internal/agent/mdns/announce.ts";
+import { findOffers } from "@degu/internal/agent/mdns/find.ts";
 import { PAIR_SERVICE, SEND_SERVICE } from "@degu/internal/agent/mdns/packet.ts";
+import { decodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
 import { agentCommand, AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
+import { fill } from "@degu/testing/directories.ts";
 import { loopbackNetwork, SILENT } from "@degu/testing/mdns.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { Shown } from "@degu/testing/processes.ts";
+import { within } from "@degu/testing/raw_peer.ts";
 import { runOnTerminal, terminalObstacle, testUnless } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { once } from "node:events";
+import * as tls from "node:tls";
 
 const TERMINAL = { terminal: { columns: 500, rows: 24 }, stdin: null };
 const LOCAL = ["--listen", "127.0.0.1:0", "--serving", "127.0.0.1:7443"];
@@ -142,6 +149,72 @@ testUnless(
     assertStringIncludes(shown, "not confirmed here");
   },
 );
+
+testUnless(
+  await terminalObstacle(),
+  "what is typed while the program is stopped, longer than it is deaf, does not count when it goes on",
+  async () => {
+    await using homes = await AgentHomes.create("one", "two");
+    const one = homes.start("one", ["invite", ...LOCAL], TERMINAL);
+    const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
+    const args = ["--home", homes.at("two"), "join", "--address", address, ...SERVING];
+    const command = agentCommand(args, homes.flags("two", "--allow-net=127.0.0.1"));
+    const steps = [["it shows this number:", "y\n", 2.5], ["Type y or yes", "n\n"]] as const;
+    const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
+    assertEquals(code, 3, shown);
+    assertStringIncludes(shown, "not confirmed here");
+    assert(!shown.includes("waiting for the answer"), shown);
+  },
+);
+
+Deno.test("a stranger can't scroll the number away: what it causes is said when the question is over", async () => {
+  await using homes = await AgentHomes.create("one", "two");
+  let shown = "";
+  const onText = (_: string, text: string) => void (shown += text);
+  const one = homes.start("one", ["invite", ...LOCAL], { ...TERMINAL, onText });
+  const line = /degu:[\w-]+/.exec(await one.line("degu:"))![0];
+  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
+  const two = homes.start("two", ["join", "--address", address, ...SERVING], TERMINAL);
+  await Promise.all([one, two].map((each) => each.line("Type y or yes")));
+  const [[host, port]] = decodeLine(line).addresses as [LineAddress];
+  const stranger = tls.connect({
+    ...{ host, port, rejectUnauthorized: false, ALPNProtocols: ["degu-pair/2"] },
+  });
+  stranger.on("error", () => {});
+  stranger.write("POST /secret HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}");
+  await within(once(stranger.resume(), "close"), "the stranger is hung up on");
+  assert(!shown.includes("wrong secret"), shown);
+  one.feed("n\n");
+  await one.line("invitation: wrong secret from");
+  assertEquals((await two.ended()).code, 3);
+});
+
+Deno.test("a sender asks again about the next receiver, after one that has left", async () => {
+  await using homes = await AgentHomes.create();
+  await fill(homes.path, { "file": "new", "out/file": "old" });
+  using _dirs = patch(
+    Deno,
+    "makeTempDir",
+    (make) => (options) => make({ ...options, dir: homes.path }),
+  );
+  using _name = patch(Deno, "hostname", () => () => "machine");
+  const shown = new Shown();
+  const onText = (_: string, text: string) => shown.add(text);
+  const args = ["send", "--listen", "127.0.0.1:0", homes.at("file")];
+  const sender = homes.start("one", args, { ...TERMINAL, onText });
+  // The first one must not replace its file.
+  for (const [more, code] of [[[], 1], [["--force"], 0]] as const) {
+    const address = await within(shown.next(/127\.0\.0\.1:\d+(?=")/), "an address", 60);
+    const receive = ["receive", ...more, "--address", address, homes.at("out")];
+    const receiver = homes.start("two", receive, TERMINAL);
+    await receiver.line("Type y or yes");
+    await within(shown.next(/Type y or yes/), "the question", 60);
+    for (const agent of [sender, receiver]) agent.feed("y\n");
+    const ended = await receiver.ended();
+    assertEquals(ended.code, code, ended.stdout);
+  }
+  assertEquals((await sender.ended()).code, 0);
+});
 
 Deno.test("what is offered is found with its name and its 16 characters, each type by itself, and this is told from other records", async () => {
   const network = await loopbackNetwork();

@@ -51,6 +51,37 @@ function printAll(output: Output): void {
   output.error("error");
 }
 
+Deno.test("while a question is open only questions, errors and results are printed, then one line for the rest", () => {
+  const hold = (count: number) => (output: Output) => {
+    {
+      using _held = output.hold();
+      output.draw("drawn");
+      for (let i = 1; i <= count; i++) output.note(`note ${i}`);
+      if (count > 0) output.warn("last");
+      output.ask("question?");
+      output.error("error");
+      output.result("result", {});
+    }
+    output.note("after");
+  };
+  const asked = "question?\ndegu: error: error\n";
+  const warning = "degu: warning: last";
+  const of = (count: number, options = {}) => print(options, hold(count));
+  assertEquals(of(0), ["result\n", `${asked}after\n`]);
+  assertEquals(
+    of(1)[1],
+    `${asked}${warning}; 1 other message came while the question was open\nafter\n`,
+  );
+  assertEquals(
+    of(9)[1],
+    `${asked}${warning}; 9 other messages came while the question was open\nafter\n`,
+  );
+  assertEquals(of(9, { quiet: true })[1], `${asked}${warning}\n`);
+  // On a terminal nothing is drawn into it either.
+  const [shown] = of(1, { columns: 80 });
+  assert(!shown.includes("drawn"), shown);
+});
+
 Deno.test("results go to stdout, with json as one object per line, and messages to stderr, with quiet no notes", () => {
   const [text, json] = ["text\ntwo\nlines\n", '{"a":1}\n{"b":2}\n'];
   const messages = "degu: warning: warn\ndegu: error: error\n";

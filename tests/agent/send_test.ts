@@ -16,7 +16,7 @@ import { within } from "@degu/testing/raw_peer.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { makeDevice } from "@degu/testing/device_pairs.ts";
 import { pause } from "@degu/internal/base/pause.ts";
-import { setClockAhead, stopClock } from "@degu/testing/clock.ts";
+import { fastTimeouts, setClockAhead, stopClock } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
@@ -269,6 +269,28 @@ Deno.test("a receiver that has not been heard of for 20 s is gone", async () => 
   const gone = sending.gone("x", signal);
   clock.pass(21);
   await gone;
+});
+
+Deno.test("a receiver that has left, and is back when nobody else has come in time, is served to its end", async () => {
+  using _timeouts = fastTimeouts((milliseconds) => milliseconds === 5000); // of each answer
+  await using place = await Place.make({ file: "x" });
+  const sender = place.send(["file"], {}, "--seconds", "6");
+  await using device = await Device.open(place.at("receiver"), { name: "receiver" });
+  const peer = await device.join(await sender.nextLine(), { serving: [] });
+  const client = await device.client(peer);
+  {
+    using first = await client.connect();
+    assertEquals((await first.get(END_URI, {})).status, 204);
+  }
+  await sender.message("has left before it had everything");
+  const begin = performance.now();
+  using again = await client.connect();
+  while (performance.now() < begin + 7000) {
+    assertEquals((await again.get(END_URI, {})).status, 204);
+  }
+  assertEquals((await again.post(DONE_URI, {}, null)).status, 200);
+  again.close();
+  await assertEnds(sender, 0, "sent to receiver");
 });
 
 Deno.test("what can't be sent is said before anything is: no file, two of a name, keys of a device", async () => {

@@ -110,7 +110,7 @@ const PAIRING: Record<
         await assertRejects(() => joining);
       }
       await other.joinByNumber(invitation, yes);
-    }, /takes no more numbers: use the line/],
+    }, /takes no more numbers: see what it says there, and invite again$/],
   ],
   UNREACHABLE: [
     ["nobody answers at the address of a line", async ({ viewer, invitation }) => {

@@ -170,6 +170,25 @@ Deno.test("a joiner that has confirmed is told of a no, too", async () => {
   await assertLineIsGood(camera, viewer, invitation);
 });
 
+Deno.test("a no is answered, in time or too late, to whoever has confirmed: it is no answer that was lost", async () => {
+  await using setup = await openAsking(["viewer"]);
+  const { camera, viewer, invitation, inviter } = setup;
+  using joiner = await RawJoiner.commit(invitation, viewer);
+  await joiner.reveal();
+  const { answer } = await inviter.asked();
+  using secure = await joiner.confirm();
+  // By now the inviter has read it, and waits for the answer.
+  for (let i = 0; i < 10; i++) await turnOfEventLoop();
+  using _timeouts = fastTimeouts((milliseconds) => milliseconds === 2000);
+  answer(false);
+  assertEquals(await secure.text(403), "");
+  using late = await joiner.confirm();
+  assertEquals(await late.text(403), "");
+  // Both have to close soon.
+  await Promise.all([secure.end(), late.end()]);
+  await assertLineIsGood(camera, viewer, invitation);
+});
+
 Deno.test("a no, an error or a wrong value at the joiner: the inviter is asked no longer, and the line still pairs", async () => {
   const failure = new Error("no terminal");
   const rows: [confirm: Confirm, cause: unknown][] = [
@@ -676,15 +695,81 @@ Deno.test("an inviter that goes on otherwise, or ends its connection, has not co
   assertEquals(await viewer.written(), []);
 });
 
+Deno.test("whoever has confirmed goes by the answer to that alone; where it is lost, or late, nobody here knows whether it was yes", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const rows = [
+    ["the plain connection ends first", "camera"],
+    ["it is lost", "ANSWER_LOST: the last answer of camera did not arrive: that device may have"],
+    ["it is late", "ANSWER_LOST: no answer within 120 s; that device may have stored this one"],
+  ] as const;
+  for (const [how, expected] of rows) {
+    using _timeouts = fastTimeouts(
+      (milliseconds) => milliseconds === 120_000 && how === "it is late",
+      200,
+    );
+    await using secure = await serveNodeTls(
+      { ...camera.identity, ALPNProtocols: ["degu-pair/2"] },
+      (socket) => {
+        socket.on("data", async () => {
+          if (how === "it is late") return;
+          hostile.conns[0]!.close();
+          for (let i = 0; i < 10; i++) await turnOfEventLoop();
+          if (how === "it is lost") socket.destroy();
+          else socket.write(answerOf({}));
+        });
+      },
+    );
+    const [, port] = secure.address;
+    await using hostile = startHostile((_, count) =>
+      count === 0 ? offerOf(camera, { port }) : answerOf({})
+    );
+    const joining = within(viewer.joinByNumber(hostile, yes), "it ends");
+    const said = await joining.then(
+      ({ name }) => name,
+      ({ code, message }) => `${code}: ${message}`,
+    );
+    assertEquals(said.slice(0, expected.length), expected, how);
+    assertEquals((await viewer.peers()).length, expected === "camera" ? 1 : 0);
+    await viewer.device.forget(camera.id);
+  }
+});
+
+Deno.test("the answer to the random value, for which no person is asked, has five seconds, whatever trickles", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  using timeouts = fastTimeouts((milliseconds) => milliseconds === 5000, 10);
+  let trickling: ReturnType<typeof setInterval> | undefined;
+  await using hostile = startHostile((_, count) => {
+    if (count === 0) return offerOf(camera);
+    const [conn] = hostile.conns;
+    trickling = setInterval(() => conn!.write(new Uint8Array([120])).catch(() => {}), 10);
+    return "HTTP/1.1 200 OK\r\ncontent-length: 16000\r\n\r\n";
+  });
+  try {
+    const joining = within(viewer.joinByNumber(hostile, unasked), "it ends");
+    const error = await assertRejects(
+      () => joining,
+      PairingError,
+      "camera has not answered in 5 s",
+    );
+    assertEquals(error.code, "UNREACHABLE");
+    // That for the commitment, and this one.
+    assertEquals(timeouts.started.filter((each) => each === 5000).length, 2);
+  } finally {
+    clearInterval(trickling);
+  }
+});
+
 Deno.test("the joiner stores only the very device of the number, and only what it has answered right", async () => {
   await using devices = await makeDevices("camera", "viewer", "impostor");
   const { camera, viewer, impostor } = devices;
   const table: [by: PairingDevice, protocol: string, answer: string | null, message: RegExp][] = [
     [camera, "degu-pair/2", answerOf({}), /^$/],
     [camera, "degu-pair/2", answerOf({ more: 1 }), /camera did not confirm/],
-    [camera, "degu-pair/2", answerOf("", "204 No Content"), /camera did not confirm/],
+    [camera, "degu-pair/2", answerOf("", "204 No Content"), /the last answer of camera/],
     [camera, "degu-pair/2", answerOf({}, "403 Forbidden"), /camera did not confirm/],
-    [camera, "degu-pair/2", null, /camera did not confirm/],
+    [camera, "degu-pair/2", null, /the last answer of camera did not arrive/],
     [camera, "degu-pair/1", answerOf({}), /can't be reached at 127.0.0.1/],
     [impostor, "degu-pair/2", answerOf({}), /can't be reached at 127.0.0.1/],
   ];

@@ -2,12 +2,12 @@
 import type { Address } from "@degu/degu/base";
 import {
   addressesToSend,
+  addressesToStore,
   addressFinder,
   linkLocalScopes,
   ownAddresses,
   readAddresses,
   withoutWildcards,
-  withScope,
 } from "@degu/internal/device/pairing_addresses.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
@@ -95,15 +95,43 @@ Deno.test("link-local addresses get the interface of the pairing, and are left o
     const socket = { localAddr, read: never, write: never, close: never };
     const local = scope === null ? [] : [["fe80::1", 80, 0, scope]];
     const given = [["fe80::1", 80], ["10.0.0.1", 80]] as const;
-    const scoped = on(find, () => withScope(given, remote, socket));
+    const scoped = on(find, () => addressesToStore(given, remote, socket));
     assertEquals(scoped as unknown, [...local, ["10.0.0.1", 80]]);
     const plain = [["169.254.1.1", 80], ["a", 80]] as const;
-    assertEquals(on(never, () => withScope(plain, remote, socket)) as unknown, plain);
+    assertEquals(on(never, () => addressesToStore(plain, remote, socket)) as unknown, plain);
   }
   const localAddr = { transport: "tcp", hostname: "192.168.1.7", port: 1 } as const;
   const socket = { localAddr, read: never, write: never, close: never };
-  const other = () => withScope([["fe80::1", 80]], null, socket);
+  const other = () => addressesToStore([["fe80::1", 80]], null, socket);
   assertThrows(() => on(never, other), Error, "asked"); // what is no missing permission
+});
+
+Deno.test("an address that means this machine is stored only of a device that is on it", () => {
+  const given = [
+    ...["127.0.0.1", "127.9.9.9", "::1", "::ffff:7f00:1", "localhost", "LocalHost", "a.localhost"],
+    ...["10.0.0.1", "localhost.example", "notlocalhost", "::ffff:a00:1"],
+  ].map((host) => [host, 22] as const);
+  const rows: [local: string | null, remote: string, kept: number][] = [
+    ["192.168.1.7", "192.168.1.9", 4],
+    ["::ffff:192.168.1.7", "::ffff:192.168.1.9", 4],
+    [null, "192.168.1.9", 4],
+    ["192.168.1.7", "192.168.1.7", 11],
+    ["127.0.0.1", "127.0.0.2", 11],
+    ["::ffff:127.0.0.1", "::ffff:127.0.0.1", 11],
+    ["::1", "::1", 11],
+  ];
+  for (const [local, remote, kept] of rows) {
+    const addrOf = (hostname: string) => ({ transport: "tcp", hostname, port: 1 });
+    const localAddr = local === null ? undefined : addrOf(local);
+    const socket = {
+      localAddr,
+      remoteAddr: addrOf(remote),
+      read: never,
+      write: never,
+      close: never,
+    };
+    assertEquals(addressesToStore(given, [remote, 1], socket), given.slice(-kept), `${local}`);
+  }
 });
 
 Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no duplicates", () => {

@@ -1,7 +1,7 @@
 /** Attacks on the port of an invitation, without its line, and by somebody who has it. */
 import { Invitation, PairingError, type Peer } from "@degu/degu/device";
 import type { DeviceServices } from "@degu/internal/device/device_services.ts";
-import { LimitedWarning } from "@degu/internal/device/invite.ts";
+import { LimitedLog } from "@degu/internal/device/invite.ts";
 import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
@@ -10,12 +10,14 @@ import { CERTIFICATE_LIFE } from "@degu/internal/identity/device_pki.ts";
 import { EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { storeOf } from "@degu/testing/device_pairs.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import {
   addressOf,
   base64url,
+  commitmentOf,
   introduce,
   introductionOf,
   LOOPBACK,
@@ -23,6 +25,7 @@ import {
   openInvitation,
   pair,
   type PairingDevice,
+  plainOf,
   requestOf,
   sendValue,
   Stranger,
@@ -271,10 +274,10 @@ Deno.test("a request of 16 KiB is read, and not a byte more", async () => {
   await stranger.answer(200);
 });
 
-Deno.test("warnings of one kind: the first at once, those of the next second together, none after the end", () => {
+Deno.test("lines of one kind: the first at once, those of the next second together, none after the end", () => {
   using time = new FakeTime();
   const logged: string[] = [];
-  const warning = new LimitedWarning((last, count) => logged.push(`${last} ${count}`));
+  const limited = new LimitedLog((last, count) => logged.push(`${last} ${count}`));
   const rows: [tick: number, events: string, expected: string[]][] = [
     [0, "a", ["a 1"]],
     [0, "bcd", []],
@@ -288,16 +291,60 @@ Deno.test("warnings of one kind: the first at once, those of the next second tog
   ];
   for (const [tick, events, expected] of rows) {
     time.tick(tick);
-    for (const event of events) warning.add(event);
+    for (const event of events) limited.add(event);
     assertEquals(logged.splice(0), expected);
   }
   // Whether it has just warned, or not for long.
-  for (const ended of [warning, new LimitedWarning((last) => logged.push(last))]) {
+  for (const ended of [limited, new LimitedLog((last) => logged.push(last))]) {
     ended.stop();
     ended.add("i");
     time.tick(5000);
     assertEquals(logged, []);
   }
+});
+
+Deno.test("bad connections, at either port, log at most a line a second from level info on, with their count", async () => {
+  await using setup = await openInvitation([], { confirm: () => true });
+  const { camera, invitation } = setup;
+  const begin = performance.now();
+  for (const connect of [Stranger.connect, Stranger.plain]) {
+    const address = connect === Stranger.plain ? plainOf(invitation) : addressOf(invitation);
+    for (let i = 0; i < 30; i++) {
+      using stranger = await connect(address);
+      stranger.write("\0 nonsense\r\n\r\n");
+      await stranger.end();
+    }
+  }
+  const [line = ""] = await camera.logger.waitFor("info", "; 60 connections so far");
+  assertMatch(line, /^127\.0\.0\.1:\d+: /);
+  const lines = camera.logger.lines.filter(([level]) => level !== "debug");
+  assert(lines.length <= 2 + (performance.now() - begin) / 1000, Deno.inspect(lines));
+});
+
+Deno.test("whoever commits and leaves before the answer has no try, and no line in the log", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const options = { listen: LOOPBACK, confirm: () => true };
+  await using invitation = await camera.device.invite(options);
+  for (let i = 0; i < 7; i++) {
+    // The answer needs to know where this device serves.
+    const asked = Promise.withResolvers<void>();
+    const gate = Promise.withResolvers<void>();
+    using _slow = patch(Deno, "readDir", (readDir) => (path) => {
+      asked.resolve();
+      return (async function* () {
+        await gate.promise;
+        yield* readDir(path);
+      })();
+    });
+    using stranger = await Stranger.plain(plainOf(invitation));
+    stranger.post("/commitment", commitmentOf(viewer).fields);
+    await within(asked.promise, "it has committed");
+    stranger.socket.destroy();
+    await camera.logger.waitFor("debug", "", i + 1);
+    gate.resolve();
+  }
+  assertEquals([camera.logger.at("info"), camera.logger.at("warn")], [[], []]);
 });
 
 // With the line.

@@ -61,7 +61,7 @@ export const mdnsPackets: Fuzzer = {
     for (const scope of [0, 3]) {
       const hints = new Hints(ID);
       for (let again = 0; again < 2; again++) {
-        hints.add([...packet.answers, ...packet.additionals], scope);
+        hints.add([...packet.answers, ...packet.additionals], { scope, addresses: [] });
       }
       const addresses = hints.addresses();
       demand(addresses.length <= 16, "more addresses than are tried");

@@ -35,11 +35,12 @@ await labTest<{ received: Files; mode: number; files: Files; left: Files }>(
 );
 
 await labTest<{ shown: [code: number, text: string][]; file: string }>(
-  "where nobody invites or sends this is said; several are listed, and one of them is chosen by its name",
+  "where nobody invites or sends this is said; several are listed, and one of them is chosen by its name; no device finds itself",
   "agent_near.ts",
   [],
-  ({ shown: [none, several, peers], file }) => {
-    assertEquals([none![0], several![0], peers![0]], [1, 1, 0]);
+  ({ shown: [none, several, itself, peers], file }) => {
+    assertEquals([none![0], several![0], itself![0], peers![0]], [1, 1, 1, 0]);
+    assertStringIncludes(itself![1], 'no device "one" was found');
     assertStringIncludes(none![1], 'no device was found in this network: run "degu invite" there');
     assertEquals(
       several![1].match(/^(one|two) [a-z2-7]{16}(?=\r)/gm)?.map((each) => each.slice(0, 3)).sort(),

@@ -1,6 +1,7 @@
 /**
  * Three machines in one network: two of them invite, then send, and the third one has to choose.
- * Prints what the third one shows, and how it has ended, as JSON.
+ * Prints what it shows, and what one of the others shows that looks for itself, and how they have
+ * ended, as JSON.
  */
 
 import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
@@ -13,8 +14,8 @@ await network([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [three, "192.16
 const type = await install(dir);
 const both = [one, two];
 const shown: [code: number, text: string][] = [];
-const show = async (line: string) => {
-  await using agent = type(three, line);
+const show = async (line: string, machine = three) => {
+  await using agent = type(machine, line);
   const { code, stdout } = await agent.ended();
   shown.push([code, stdout]);
 };
@@ -25,6 +26,7 @@ await show("degu join");
   const inviting = both.map((machine) => stack.use(type(machine, "degu invite")));
   await Promise.all(inviting.map((each) => each.line("degu:")));
   await show("degu join");
+  await show("degu join one", one);
   await agree(inviting[1]!, stack.use(type(three, "degu join two")));
 }
 await show("degu peers");

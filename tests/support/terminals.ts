@@ -5,9 +5,12 @@
 import { assert } from "@std/assert";
 import { runCommand } from "./commands.ts";
 
-/** Waits for each text, then types its answer; prints the whole output of the program. */
+/**
+ * Waits for each text, then types its answer, perhaps while the program is stopped; prints the
+ * whole output of the program.
+ */
 const SCRIPT = String.raw`
-import fcntl, json, os, pty, select, struct, sys, termios, time
+import fcntl, json, os, pty, select, signal, struct, sys, termios, time
 rows, columns, steps, env, command = json.loads(sys.argv[1])
 os.environ.pop("NO_COLOR", None)
 os.environ.update(env)
@@ -20,7 +23,14 @@ end = time.monotonic() + 60
 while time.monotonic() < end:
     if steps and steps[0][0].encode() in seen:
         seen = b""
-        os.write(fd, steps.pop(0)[1].encode())
+        _, typed, stopped = (steps.pop(0) + [0])[:3]
+        if stopped:
+            os.kill(pid, signal.SIGSTOP)
+            os.waitpid(pid, os.WUNTRACED)
+        os.write(fd, typed.encode())
+        if stopped:
+            time.sleep(stopped)
+            os.kill(pid, signal.SIGCONT)
     if not select.select([fd], [], [], 0.5)[0]:
         continue
     try:
@@ -81,8 +91,11 @@ export interface TerminalOptions {
   readonly command: readonly string[];
   readonly rows?: number;
   readonly columns?: number;
-  /** The texts to wait for, each with the text to type then. */
-  readonly steps?: readonly (readonly [seen: string, typed: string])[];
+  /**
+   * The texts to wait for, each with the text to type then, and the seconds for which the program
+   * is stopped meanwhile.
+   */
+  readonly steps?: readonly (readonly [seen: string, typed: string, stopped?: number])[];
   readonly env?: Record<string, string>;
 }
 
