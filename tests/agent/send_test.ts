@@ -13,7 +13,7 @@ import {
 import { content, entries, fill } from "@degu/testing/directories.ts";
 import { Shown } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import { makeLinks } from "@degu/testing/special_files.ts";
+import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { makeDevice } from "@degu/testing/device_pairs.ts";
 import { pause } from "@degu/internal/base/pause.ts";
 import { setClockAhead, stopClock } from "@degu/testing/clock.ts";
@@ -80,6 +80,15 @@ class Place implements AsyncDisposable {
 }
 
 const LARGE = 160 * 1024 * 1024;
+
+/** The paths of everything below a directory, also of what can't be read as a text. */
+async function find(dir: string): Promise<string[]> {
+  const found = await Array.fromAsync(Deno.readDir(dir), async ({ name, isDirectory }) => {
+    const below = isDirectory ? await find(`${dir}/${name}`) : [];
+    return [name, ...below.map((path) => `${name}/${path}`)];
+  });
+  return found.flat().sort();
+}
 
 async function assertEnds(agent: RunningAgent, code: number, said = ""): Promise<string> {
   const { code: ended, stdout, stderr } = await agent.ended();
@@ -223,6 +232,35 @@ Deno.test("what a killed process has left is removed by the next one, what anoth
   assertEquals((await entries(place.at("tmp"))).length, 2);
   for (const each of [one, two]) each.kill("SIGINT");
   for (const each of [one, two]) await assertEnds(each, 130);
+});
+
+Deno.test("of directories with similar names nothing is removed, only what this program has made and nothing else is in", async () => {
+  await using place = await Place.make({ file: "x" });
+  const sender = place.send(["file"]);
+  await sender.nextLine();
+  const [used = ""] = await entries(place.at("tmp"));
+  const lock = await Deno.readTextFile(place.at("tmp", used, "lock"));
+  const made = { lock, "device/device.json": "{}", "device/identity/key.pem": "x" };
+  const rows: [rule: string, name: string, files: Record<string, string>][] = [
+    ["another name", "degu-once-notes", made],
+    ["another name, without a lock", "degu-new-notes", { a: "a" }],
+    ["no lock", "degu-once-0000000000000001", { "device/device.json": "{}" }],
+    ["another lock", "degu-once-0000000000000002", { ...made, lock: "" }],
+    ["a file beside the device", "degu-once-0000000000000003", { ...made, thesis: "x" }],
+    ["a file in it", "degu-once-0000000000000004", { ...made, "device/thesis": "x" }],
+    ["no directory", "degu-once-0000000000000005", { lock, device: "thesis" }],
+  ];
+  for (const [, name, files] of rows) await fill(place.at("tmp", name), files);
+  const own = "degu-once-0000000000000006";
+  await fill(place.at("tmp", own), made);
+  await fill(place.at("tmp/degu-once-0000000000000007"), { other: "x" });
+  await makeFifo(place.at("tmp/degu-once-0000000000000007/lock"));
+  const left = () => find(place.at("tmp"));
+  const before = await left();
+  await assertEnds(place.send(["file"], {}, "--seconds", "1"), 1, "nobody has come in time");
+  assertEquals(await left(), before.filter((path) => !path.startsWith(own)));
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
 });
 
 Deno.test("nothing but what was named can be read, and nothing written", async () => {
