@@ -20,7 +20,9 @@ export interface RawStream {
   reuseMemory(): void;
   /** Closes the stream and the connection below it. */
   close(): void;
-  /** Closes both; what the system has not sent by then is never sent, as far as that is possible. */
+  /**
+   * Closes both; what the system has not sent by then is never sent, as far as that is possible.
+   */
   reset(): void;
 }
 
