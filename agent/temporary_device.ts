@@ -2,7 +2,6 @@
 
 import { dirname, join } from "node:path";
 import { Device } from "../device.ts";
-import { removeIfPossible } from "../disk/names.ts";
 import { type Context, defaultName, loggerOf } from "./commands.ts";
 import { ifThere } from "./local_paths.ts";
 
@@ -44,7 +43,7 @@ export class TemporaryDevice implements AsyncDisposable {
       const options = { name, logger: loggerOf(context) };
       return new TemporaryDevice(await Device.open(join(dir, DEVICE), options), dir, lock);
     } catch (error) {
-      await removeIfPossible(unlocked);
+      await Deno.remove(unlocked).catch(() => {});
       await removeDevice(dir);
       lock.close();
       throw error;
@@ -58,12 +57,11 @@ export class TemporaryDevice implements AsyncDisposable {
   }
 }
 
-/**
- * Removes what this program has made in its directory, and the directory if nothing else is in it.
- */
+/** Removes a device for one command, and its directory if nothing else is in that. */
 async function removeDevice(dir: string): Promise<void> {
   await ifThere(Deno.remove(join(dir, DEVICE), { recursive: true }));
-  for (const path of [join(dir, LOCK), dir]) await removeIfPossible(path);
+  // What is left has no key in it: the next command removes it, or it is somebody else's.
+  for (const path of [join(dir, LOCK), dir]) await Deno.remove(path).catch(() => {});
 }
 
 /**

@@ -292,7 +292,10 @@ Deno.test("a request that the network holds back for longer than the server's ti
   };
   await using endpoint = await startTls(pki, app, { server: { timeout: 0.5 } });
   const large = new Uint8Array(100_000);
-  const rows = [["in its body", 60_000], ["before its first byte", 0]] as const;
+  const rows: [where: string, bytes: number][] = [
+    ["in its body", 60_000],
+    ["before its first byte", 0],
+  ];
   await eachRow(t, rows, async (_where, bytes) => {
     await using relay = new HoldingRelay(endpoint.server.address);
     const client = new SSLClient(pki.clientSslconfig, relay.address, { timeout: 60 });
