@@ -148,6 +148,7 @@ export function codeOf(error: unknown): ErrorCode {
   // What is left of the errors of TLS: nothing there is a service for this program.
   if (error instanceof TlsError || noAddressAnswers(error)) return "NO_ADDRESS";
   if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
+  if (isAlreadyThere(error)) return "ALREADY_THERE";
   const system = `${systemCode(error)}`;
   return SYSTEM_CODES.find(([each]) => each.test(system))?.[1] ?? "FAILED";
 }
@@ -196,8 +197,14 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
   }
   const { message } = error;
   if (isDirectoryGone(error)) return [DIRECTORY_GONE];
+  if (isAlreadyThere(error)) return [ALREADY_THERE];
   const problem = systemProblem(message, systemCode(error));
   return problem ?? [message.replace(/^file: .*?: (?=\/|[^:]*\.degu-part)/s, "")];
+}
+
+/** Whether a download was not to replace what has the name, perhaps a link to nothing. */
+function isAlreadyThere(error: unknown): boolean {
+  return error instanceof Deno.errors.AlreadyExists && systemCode(error) === undefined;
 }
 
 const DIRECTORY_GONE =

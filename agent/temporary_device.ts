@@ -1,17 +1,22 @@
 /** A device for one command, in a private temporary directory that goes with it. */
 
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { Device } from "../device.ts";
 import { type Context, defaultName, loggerOf } from "./commands.ts";
 import { ifThere } from "./local_paths.ts";
 
-/** A directory of this name has a lock, which the process that uses it holds. */
 const PREFIX = "degu-once-";
-/** A directory has this name until its lock is held. */
-const NEW_PREFIX = "degu-new-";
+/** The names that `Deno.makeTempDir` makes. */
+const NAME = /^degu-once-[0-9a-f]{16}$/;
+/** The file that the process holds which uses the directory. It is made last, and removed last. */
 const LOCK = "lock";
-/** A directory is new for less time than this. */
-const NEW_MILLISECONDS = 60_000;
+/** The content of that file, which no other program writes. */
+const MARK = "degu: a device for one command, removed with everything in this directory\n";
+const DEVICE = "device";
+/** What lies in a directory of such a device. */
+const OWN_ENTRIES = new Set(["device.json", "identity", "lock", "peers", "serving"]);
+/** A file of a device that was being written. */
+const UNFINISHED = /^\.[0-9a-f]{16}$/;
 
 export class TemporaryDevice implements AsyncDisposable {
   readonly device: Device;
@@ -27,19 +32,19 @@ export class TemporaryDevice implements AsyncDisposable {
   /** Makes the device with the name of this machine; removes what killed processes have left. */
   static async open(context: Context): Promise<TemporaryDevice> {
     const name = defaultName();
-    const made = await Deno.makeTempDir({ prefix: NEW_PREFIX });
-    const parent = dirname(made);
-    const dir = join(parent, PREFIX + basename(made).slice(NEW_PREFIX.length));
-    const options = { createNew: true, write: true, mode: 0o600 };
-    const lock = await Deno.open(join(made, LOCK), options);
+    const dir = await Deno.makeTempDir({ prefix: PREFIX });
+    const unlocked = join(dir, "new");
+    const lock = await Deno.open(unlocked, { createNew: true, write: true, mode: 0o600 });
     try {
       await lock.lock(true);
-      await Deno.rename(made, dir);
-      await removeLeftovers(parent);
-      const device = await Device.open(join(dir, "device"), { name, logger: loggerOf(context) });
-      return new TemporaryDevice(device, dir, lock);
+      await lock.write(new TextEncoder().encode(MARK));
+      await Deno.rename(unlocked, join(dir, LOCK));
+      await removeLeftovers(dirname(dir));
+      const options = { name, logger: loggerOf(context) };
+      return new TemporaryDevice(await Device.open(join(dir, DEVICE), options), dir, lock);
     } catch (error) {
-      for (const each of [made, dir]) await ifThere(Deno.remove(each, { recursive: true }));
+      await Deno.remove(unlocked).catch(() => {});
+      await removeDevice(dir);
       lock.close();
       throw error;
     }
@@ -47,28 +52,46 @@ export class TemporaryDevice implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.device[Symbol.asyncDispose]();
-    await ifThere(Deno.remove(this.#dir, { recursive: true }));
+    await removeDevice(this.#dir);
     this.#lock.close();
   }
 }
 
-/** Removes directories of this user that no process uses. */
+/** Removes a device for one command, and its directory if nothing else is in that. */
+async function removeDevice(dir: string): Promise<void> {
+  await ifThere(Deno.remove(join(dir, DEVICE), { recursive: true }));
+  // What is left has no key in it: the next command removes it, or it is somebody else's.
+  for (const path of [join(dir, LOCK), dir]) await Deno.remove(path).catch(() => {});
+}
+
+/**
+ * Removes the directories of killed processes of this user, and nothing that anybody else has made.
+ */
 async function removeLeftovers(parent: string): Promise<void> {
-  for await (const { name, isDirectory } of Deno.readDir(parent)) {
-    const path = join(parent, name);
-    const isOld = name.startsWith(PREFIX) ||
-      name.startsWith(NEW_PREFIX) && await isUnfinished(path);
-    if (!isOld || !isDirectory) continue;
-    const info = await ifThere(Deno.lstat(path));
+  for await (const { name } of Deno.readDir(parent)) {
+    if (!NAME.test(name)) continue;
+    const dir = join(parent, name);
+    const info = await ifThere(Deno.lstat(dir));
     if (info?.isDirectory !== true || info.uid !== Deno.uid()) continue;
-    using lock = await ifThere(Deno.open(join(path, LOCK), { write: true }));
-    // Without a lock it was being removed.
-    if (lock !== null && !await lock.tryLock(true)) continue;
-    await ifThere(Deno.remove(path, { recursive: true }));
+    const path = join(dir, LOCK);
+    // Opening a FIFO would wait for its other end.
+    if ((await ifThere(Deno.lstat(path)))?.isFile !== true) continue;
+    using lock = await ifThere(Deno.open(path, { read: true, write: true }));
+    if (lock === null || !await lock.tryLock(true)) continue;
+    if (await Deno.readTextFile(path) !== MARK || !await hasOnlyOwn(dir)) continue;
+    await removeDevice(dir);
   }
 }
 
-async function isUnfinished(path: string): Promise<boolean> {
-  const { mtime } = await ifThere(Deno.lstat(path)) ?? {};
-  return mtime instanceof Date && Date.now() - mtime.getTime() > NEW_MILLISECONDS;
+/** Whether a directory holds nothing but a device for one command, or what is left of one. */
+async function hasOnlyOwn(dir: string): Promise<boolean> {
+  for await (const { name, isDirectory } of Deno.readDir(dir)) {
+    if (name !== LOCK && !(name === DEVICE && isDirectory)) return false;
+  }
+  const device = join(dir, DEVICE);
+  if (await ifThere(Deno.lstat(device)) === null) return true;
+  for await (const { name } of Deno.readDir(device)) {
+    if (!OWN_ENTRIES.has(name) && !UNFINISHED.test(name)) return false;
+  }
+  return true;
 }

@@ -391,6 +391,7 @@ export class Connection implements Disposable {
       }
       // From here on the request can't be undone.
       if (isLast) this.#isLast = true;
+      transport.awaitsResponse = true;
       try {
         const rest = transport.endSend(await transport.beginSend(length, body, framing));
         if (rest !== null) await rest;
@@ -408,6 +409,7 @@ export class Connection implements Disposable {
       }
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
+      transport.awaitsResponse = false;
       if (this.#bodyRefusedWith !== null && preamble.status < 400) throw this.#bodyRefusedWith;
       this.#enter(CLIENT[this.#state].preamble);
       this.#mayRefuseClient = false;

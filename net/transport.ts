@@ -75,6 +75,8 @@ export class Transport implements AheadSource {
   exchange: ExchangeWatch | null = null;
   /** Measures the waits of a server for the rest of a request; `null` without a time-out. */
   requestWait: RequestWait | null = null;
+  /** Whether a client has begun a request that is not answered yet. */
+  awaitsResponse = false;
   readonly #socket: Socket;
   readonly #checkStart: (first: number) => void;
   readonly #closeListeners: CloseListener[] = [];
@@ -138,7 +140,10 @@ export class Transport implements AheadSource {
     this.reader.close(this.#failure);
     this.cancelBody(this.#failure);
     try {
-      this.#socket.close();
+      // The system would go on sending a request that this end has given up, for many minutes if
+      // the network is down, and the request would undo what was done meanwhile.
+      if (this.awaitsResponse && this.#socket.reset !== undefined) this.#socket.reset();
+      else this.#socket.close();
     } catch {
       // Other code may have closed the socket.
     }

@@ -4,19 +4,20 @@ import { dirname, join } from "node:path";
 import { BodyError } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
 import type { Client, ClientOptions } from "../../client.ts";
-import { escapeName } from "../../files.ts";
+import { escapeName, listTree, TransferError } from "../../files.ts";
 import { isReservedName } from "../../files/reserved.ts";
 import { Route } from "../../files/route.ts";
 import { type AgentCommand, CONNECT_SECONDS, type Context } from "../commands.ts";
-import { explain, Failure, USAGE } from "../failure.ts";
+import { explain, explainTransfer, Failure, USAGE } from "../failure.ts";
 import { joinByLine, joinByNumber, questionsOn } from "../joining.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { SEND_SERVICE } from "../mdns/packet.ts";
+import { formatBytes, type Output } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
 import { RemoteFiles } from "../remote_files.ts";
 import { DONE_URI, END_URI, type SentEntry } from "../sending.ts";
 import { TemporaryDevice } from "../temporary_device.ts";
-import { Transfers } from "../transfers.ts";
+import { type FileJob, Transfers } from "../transfers.ts";
 import { directoryPathIn, findTarget, jobOf } from "./get.ts";
 import { canBeWritten } from "./serve.ts";
 
@@ -32,12 +33,16 @@ export function addReceive(program: AgentCommand): void {
       "Receives what degu send sends on another device in this network. Both show a number, and ask whether it is " +
         "the same. Copies into DIR, by default into the current directory. With the line that degu send prints, " +
         "nothing has to be compared, and the devices may be in different networks. With -, the line is read from " +
-        "stdin. The same command continues what was cut.",
+        "stdin. The same command continues what was cut. A name that begins with a dot, and a directory that is here " +
+        "with other things in it, are refused without --force.",
     )
     .usage("[OPTION]... [LINE|-] [DIR]")
     .argument("[dir...]", "the line, or - to read it from stdin; the directory for the files")
     .option("--from <name>", "the device that sends, if several do")
-    .option("--force", "replace other files of the same name")
+    .option(
+      "--force",
+      "replace other files of the same name; accept names that begin with a dot, and add to directories",
+    )
     .meets()
     .example("degu receive", "into the current directory")
     .example("degu receive --from laptop ~/Downloads", "where several devices send")
@@ -92,17 +97,20 @@ async function receive(
   });
   try {
     const entries = await connections.call((client) => fetchEntries(client));
+    for (const line of announce(sender.name, entries)) output.note(line);
     using transfers = new Transfers({ ...context, signal }, "get", kept);
-    const isOnly = entries.length === 1;
-    const jobs = await transfers.prepare(entries, isOnly, ({ name }) => name, async (entry) => {
+    const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
       const { name, kind, size, modified } = entry;
       const names = [name];
+      if (name.startsWith(".") && !force) throw new Failure(BEGINS_WITH_DOT);
       if (kind === "file") {
         const path = join(target.path, name);
-        return jobOf(files, { names, size, modified: new Date(modified) }, path, force);
+        const job = jobOf(files, { names, size, modified: new Date(modified) }, path, force);
+        return withSizeCheck(job, output);
       }
       const root = await directoryPathIn(target, name);
       await kept.check(root);
+      if (!force) await checkContinues(files, names, root, signal);
       return { names, root, listsUnchanged: true, options: { replace: force } };
     });
     await transfers.copy(files, jobs);
@@ -119,6 +127,95 @@ async function receive(
   }
 }
 
+/** A home directory has files of such names that decide who may log in, and what a shell does. */
+const BEGINS_WITH_DOT =
+  "its name begins with a dot, and programs obey some of these files: ask why it is sent, and receive it with --force";
+
+/** How many entries are announced one by one. */
+const MAX_ANNOUNCED = 20;
+
+/** What will come, in lines, before anything is written. */
+function announce(from: string, entries: readonly SentEntry[]): string[] {
+  const lines = entries.slice(0, MAX_ANNOUNCED).map(({ name, kind, size }) =>
+    `  ${kind === "directory" ? `${name}/` : `${name} (${formatBytes(size)})`}`
+  );
+  const more = entries.length - lines.length;
+  return [`${from} sends:`, ...lines, ...(more > 0 ? [`  and ${more} more`] : [])];
+}
+
+/** Adds a warning if the file has another size than the sender has said. */
+function withSizeCheck(job: FileJob, output: Output): FileJob {
+  const { from, size } = job;
+  return {
+    ...job,
+    move: async (client, options) => {
+      const result = await job.move(client, options);
+      if (result !== null && result.total !== size) {
+        const [came, said] = [result.total, size].map(formatBytes);
+        output.warn(`${from}: ${came} in place of ${said}: it has changed since it was announced`);
+      }
+      return result;
+    },
+  };
+}
+
+/**
+ * Refuses a directory that is here already, unless everything in it comes from the sender, too: an
+ * interrupted command has begun such a directory, and any other one belongs to somebody, whom what
+ * is added could harm.
+ */
+async function checkContinues(
+  files: RemoteFiles,
+  names: readonly string[],
+  root: string,
+  signal: AbortSignal,
+): Promise<void> {
+  if ((await namesIn(root)).length === 0) return;
+  const sent = await files.connections.call(async (client) => {
+    const paths = new Set<string>();
+    const uri = files.uri([...names, ""]);
+    for await (const { path, kind } of listTree(client, uri, { signal })) {
+      if (kind !== "other") paths.add(keyOf(path));
+    }
+    return paths;
+  }).catch((error) => {
+    throw error instanceof TransferError ? new Failure(explainTransfer(error, "get")) : error;
+  });
+  const other = await findOther(root, [], sent);
+  if (other === null) return;
+  throw new Failure(
+    `there is such a directory here already, with ${
+      JSON.stringify(other.join("/"))
+    } in it, which ${files.peer} does not send: receive into another directory, or add to this one with --force`,
+  );
+}
+
+/** The first path below a directory that is not among those that were sent. */
+async function findOther(
+  root: string,
+  path: readonly string[],
+  sent: ReadonlySet<string>,
+): Promise<readonly string[] | null> {
+  for (const { name, isDirectory } of await namesIn(join(root, ...path))) {
+    const below = [...path, name];
+    if (!sent.has(keyOf(below))) return below;
+    const other = isDirectory ? await findOther(root, below, sent) : null;
+    if (other !== null) return other;
+  }
+  return null;
+}
+
+/** What is in a directory, without unfinished files; nothing if there is no directory. */
+async function namesIn(dir: string): Promise<Deno.DirEntry[]> {
+  const found = await ifThere(Array.fromAsync(Deno.readDir(dir))) ?? [];
+  return found.filter(({ name }) => !isReservedName(name));
+}
+
+/** A disk may spell a name in another way than the sender. */
+function keyOf(path: readonly string[]): string {
+  return path.join("/").normalize();
+}
+
 /** Asks again and again whether the sender stops, so that it also sees when this device does. */
 async function watchSender(
   client: Client,
@@ -130,7 +227,12 @@ async function watchSender(
       const options = { signal: finished };
       using connection = await client.connect(options);
       let status = 204;
-      while (status === 204) ({ status } = await connection.get(END_URI, {}, options));
+      while (status === 204) {
+        const again = pause(AGAIN_MILLISECONDS, finished);
+        ({ status } = await connection.get(END_URI, {}, options));
+        // Our sender answers after a while, so another request follows at once.
+        if (status === 204) await again;
+      }
       if (status === 200) return onEnd();
     } catch {
       // The transfers find out whether the sender is still there.
@@ -152,7 +254,8 @@ async function fetchEntries(client: Client): Promise<SentEntry[]> {
   for (const entry of Array.isArray(entries) ? entries : [null]) {
     const { name, kind, size, modified } = entry ?? {};
     const isEntry = isName(name) && !found.has(name) && ["file", "directory"].includes(kind) &&
-      Number.isSafeInteger(size) && size >= 0 && Number.isFinite(modified);
+      Number.isSafeInteger(size) && size >= 0 && Number.isFinite(modified) &&
+      !Number.isNaN(new Date(modified).getTime());
     if (!isEntry) throw new Failure('that device answers, but not as "degu send" does');
     found.set(name, entry);
   }

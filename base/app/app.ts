@@ -14,6 +14,11 @@ export interface Socket {
   write(bytes: Uint8Array): Promise<number>;
   /** Closes the connection; pending operations reject. */
   close(): void;
+  /**
+   * Closes the connection at once, if the socket can: what the system has not sent by then is never
+   * sent.
+   */
+  reset?(): void;
   /** Closes the writing side, if the socket can. */
   closeWrite?(): Promise<void>;
   /** The verified certificate of the peer, if there is one. */

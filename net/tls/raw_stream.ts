@@ -20,6 +20,10 @@ export interface RawStream {
   reuseMemory(): void;
   /** Closes the stream and the connection below it. */
   close(): void;
+  /**
+   * Closes both; what the system has not sent by then is never sent, as far as that is possible.
+   */
+  reset(): void;
 }
 
 interface Handle {
@@ -56,6 +60,11 @@ export function makeNetStream(stream: NetSocket): RawStream {
     release: () => void handle()?.readStart(),
     reuseMemory: () => freeReads(handle()),
     close: () => void stream.destroy(),
+    reset: () => {
+      // Only TCP has a reset.
+      if (stream.remoteAddress === undefined) stream.destroy();
+      else stream.resetAndDestroy();
+    },
   };
 }
 
@@ -134,6 +143,8 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     release,
     reuseMemory: () => void (reuses = true),
     close: () => void stream.destroy(),
+    // Deno can't reset its connections.
+    reset: () => void stream.destroy(),
   };
 }
 

@@ -124,6 +124,13 @@ export class TlsSocket implements Socket {
     this.#socket.destroy();
   }
 
+  /** Closes the connection, and the system forgets the bytes that the peer has not got yet. */
+  reset(): void {
+    if (!this.#socket.destroyed) this.#rawStream.reset();
+    this.#socket.destroy();
+    this.close();
+  }
+
   #receive(piece: Uint8Array<ArrayBuffer>): void {
     if (this.#closed) return;
     this.#pieces.push(piece);

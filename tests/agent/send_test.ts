@@ -1,5 +1,6 @@
 /** degu send and degu receive: once, without pairing. */
 import { DONE_URI, END_URI, findSources, Sending } from "@degu/internal/agent/sending.ts";
+import { createHash } from "node:crypto";
 import { Device } from "@degu/degu/device";
 import { Body } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
@@ -13,7 +14,7 @@ import {
 import { content, entries, fill } from "@degu/testing/directories.ts";
 import { Shown } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import { makeLinks } from "@degu/testing/special_files.ts";
+import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { makeDevice } from "@degu/testing/device_pairs.ts";
 import { pause } from "@degu/internal/base/pause.ts";
 import { fastTimeouts, setClockAhead, stopClock } from "@degu/testing/clock.ts";
@@ -80,6 +81,15 @@ class Place implements AsyncDisposable {
 }
 
 const LARGE = 160 * 1024 * 1024;
+
+/** The paths of everything below a directory, also of what can't be read as a text. */
+async function find(dir: string): Promise<string[]> {
+  const found = await Array.fromAsync(Deno.readDir(dir), async ({ name, isDirectory }) => {
+    const below = isDirectory ? await find(`${dir}/${name}`) : [];
+    return [name, ...below.map((path) => `${name}/${path}`)];
+  });
+  return found.flat().sort();
+}
 
 async function assertEnds(agent: RunningAgent, code: number, said = ""): Promise<string> {
   const { code: ended, stdout, stderr } = await agent.ended();
@@ -225,6 +235,35 @@ Deno.test("what a killed process has left is removed by the next one, what anoth
   for (const each of [one, two]) await assertEnds(each, 130);
 });
 
+Deno.test("of directories with similar names nothing is removed, only what this program has made and nothing else is in", async () => {
+  await using place = await Place.make({ file: "x" });
+  const sender = place.send(["file"]);
+  await sender.nextLine();
+  const [used = ""] = await entries(place.at("tmp"));
+  const lock = await Deno.readTextFile(place.at("tmp", used, "lock"));
+  const made = { lock, "device/device.json": "{}", "device/identity/key.pem": "x" };
+  const rows: [rule: string, name: string, files: Record<string, string>][] = [
+    ["another name", "degu-once-notes", made],
+    ["another name, without a lock", "degu-new-notes", { a: "a" }],
+    ["no lock", "degu-once-0000000000000001", { "device/device.json": "{}" }],
+    ["another lock", "degu-once-0000000000000002", { ...made, lock: "" }],
+    ["a file beside the device", "degu-once-0000000000000003", { ...made, thesis: "x" }],
+    ["a file in it", "degu-once-0000000000000004", { ...made, "device/thesis": "x" }],
+    ["no directory", "degu-once-0000000000000005", { lock, device: "thesis" }],
+  ];
+  for (const [, name, files] of rows) await fill(place.at("tmp", name), files);
+  const own = "degu-once-0000000000000006";
+  await fill(place.at("tmp", own), made);
+  await fill(place.at("tmp/degu-once-0000000000000007"), { other: "x" });
+  await makeFifo(place.at("tmp/degu-once-0000000000000007/lock"));
+  const left = () => find(place.at("tmp"));
+  const before = await left();
+  await assertEnds(place.send(["file"], {}, "--seconds", "1"), 1, "nobody has come in time");
+  assertEquals(await left(), before.filter((path) => !path.startsWith(own)));
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
+});
+
 Deno.test("nothing but what was named can be read, and nothing written", async () => {
   await using place = await Place.make({ file: "file", other: "other", "dir/x": "x" });
   const sources = await findSources([place.at("src/file"), place.at("src/dir")], []);
@@ -355,7 +394,15 @@ Deno.test("a sender can't write elsewhere than below the target: its names are c
   const names = ["..", ".", "", "a/b", "/etc/x", "\0", ".x.degu-part", ".degu-files", 1, null];
   const lists: unknown[] = names.map((name) => [{ ...entry, name }]);
   lists.push([entry, entry], null, [null], {}, "x");
-  for (const [key, value] of [["kind", "other"], ["size", -1], ["modified", "x"]] as const) {
+  for (
+    const [key, value] of [
+      ["kind", "other"],
+      ["size", -1],
+      ["modified", "x"],
+      ["modified", 1e300],
+      ["modified", "2026-01-01"],
+    ] as const
+  ) {
     lists.push([{ ...entry, [key]: value }]);
   }
   for (const bad of [...lists.map((each) => JSON.stringify(each)), "nonsense"]) {
@@ -365,4 +412,135 @@ Deno.test("a sender can't write elsewhere than below the target: its names are c
     await assertEnds(receiver, 1, 'not as "degu send" does');
   }
   assertEquals(await entries(place.at("out")), []);
+});
+
+/** A sender that says and serves what it likes, and how often it was asked for the end. */
+async function makeLiar(place: Place, answer: AppFunction, end: AppFunction = () => GONE) {
+  const device = await Device.open(place.at("liar"), { name: "liar" });
+  let asked = 0;
+  const server = await device.serve(["127.0.0.1", 0], (request, session, api) => {
+    if (request.uri !== END_URI) return answer(request, session, api);
+    asked++;
+    return end(request, session, api);
+  });
+  return {
+    device,
+    asked: () => asked,
+    invite: () => device.invite({ listen: [["127.0.0.1", 0]] }),
+    [Symbol.asyncDispose]: async () => {
+      await server[Symbol.asyncDispose]();
+      await device[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const GONE: ReturnType<AppFunction> = [404, "Not Found", {}, null];
+const NOT_OVER: ReturnType<AppFunction> = [204, "No Content", {}, null];
+
+Deno.test("what will come is said before it is asked for, with names escaped, and no more than twenty lines of it", async () => {
+  const names = ["a\n b", ...Array.from({ length: 21 }, (_, i) => `f${i}`)];
+  const list = names.map((name) => ({ name, kind: "file", size: 1234, modified: 0 }));
+  await using place = await Place.make();
+  let shown = "";
+  let first: string | null = null;
+  await using liar = await makeLiar(place, ({ uri }) => {
+    if (uri !== "/") {
+      first ??= shown;
+      return GONE;
+    }
+    return [
+      200,
+      "OK",
+      {},
+      JSON.stringify([...list, { ...list[0]!, name: "d", kind: "directory" }]),
+    ];
+  });
+  await using invitation = await liar.invite();
+  const onText = (_: string, text: string) => shown += text;
+  await assertEnds(place.receive([invitation.line], { onText }), 1);
+  const [, announced] = /^liar sends:\n((?: .*\n)*)/m.exec(first ?? "") ?? [];
+  const lines = ["a\\u{a} b", ...names.slice(1, 20)].map((name) => `  ${name} (1.23 kB)\n`);
+  assertEquals(announced, `${lines.join("")}  and 3 more\n`);
+});
+
+Deno.test("names that begin with a dot are received only with --force, the others at once", async () => {
+  const files = { ".bashrc": "evil", ".ssh/authorized_keys": "evil", "dir/.hidden": "x", "x": "x" };
+  await using place = await Place.make(files);
+  await fill(place.at("out"), { ".ssh/known_hosts": "mine" });
+  const sender = place.send([".bashrc", ".ssh", "dir", "x"]);
+  const said = await assertEnds(place.receive([await sender.nextLine()]), 1, "2 errors");
+  assertStringIncludes(said, ".bashrc: its name begins with a dot");
+  assertStringIncludes(said, ".ssh: its name begins with a dot");
+  const before = { ".ssh": null, ".ssh/known_hosts": "mine" };
+  const came = { "dir": null, "dir/.hidden": "x", "x": "x" };
+  assertEquals(await content(place.at("out")), { ...before, ...came });
+  await assertEnds(place.receive([await sender.nextLine(), "--force"]), 0);
+  await assertEnds(sender, 0);
+  const all = { ...before, ...came, ".bashrc": "evil", ".ssh/authorized_keys": "evil" };
+  assertEquals(await content(place.at("out")), all);
+});
+
+Deno.test("a directory that is here is continued if all in it is sent, too; to another one nothing is added without --force", async (t) => {
+  await using place = await Place.make({ "dir/a": "a", "dir/sub/.b": "b" });
+  const rows: [what: string, there: Record<string, string | null>, code: number][] = [
+    ["nothing", { "dir": null }, 0],
+    ["a file of it, and an unfinished one", { "dir/sub/.b": "b", "dir/.a.degu-part": "" }, 0],
+    ["another file in it", { "dir/a": "a", "dir/mine": "mine" }, 1],
+    ["another file deep in it", { "dir/a": "a", "dir/sub/mine": "mine" }, 1],
+    ["another directory in it", { "dir/other": null }, 1],
+  ];
+  for (const [what, there, code] of rows) {
+    await t.step(what, async () => {
+      await Deno.remove(place.at("out"), { recursive: true });
+      await fill(place.at("out"), there);
+      const sender = place.send(["dir"]);
+      const line = await sender.nextLine();
+      const before = await content(place.at("out"));
+      if (code === 1) {
+        await assertEnds(place.receive([line]), 1, "which machine does not send");
+        assertEquals(await content(place.at("out")), before);
+        await assertEnds(place.receive([await sender.nextLine(), "--force"]), 0);
+      } else await assertEnds(place.receive([line]), 0);
+      await assertEnds(sender, 0);
+      assertEquals((await content(place.at("out")))["dir/sub/.b"], "b");
+    });
+  }
+});
+
+Deno.test("a link to nothing that has the name is named like any other file that is there", async () => {
+  await using place = await Place.make({ file: "x" });
+  await makeLinks({ [place.at("out/file")]: "nothing" });
+  const sender = place.send(["file"]);
+  const said = await assertEnds(place.receive([await sender.nextLine()]), 1, "with --force");
+  assert(!said.includes("replace: true"), said);
+  await assertEnds(place.receive([await sender.nextLine(), "--force"]), 0);
+  await assertEnds(sender, 0);
+  assertEquals(await content(place.at("out")), { file: "x" });
+});
+
+Deno.test("a file of another size than was announced is said to be one, and a sender is asked for the end once a second", async () => {
+  await using place = await Place.make();
+  const bytes = new Uint8Array(100_000);
+  const digest = createHash("sha256").update(bytes).digest("base64");
+  const headers = { "repr-digest": `sha-256=:${digest}:`, etag: '"x"' };
+  const second = Promise.withResolvers<void>();
+  await using liar = await makeLiar(place, async ({ uri, method }) => {
+    if (uri === "/") {
+      return [200, "OK", {}, JSON.stringify([{ name: "x", kind: "file", size: 1, modified: 0 }])];
+    }
+    if (uri === DONE_URI) return [200, "OK", {}, null];
+    await second.promise;
+    return method === "HEAD"
+      ? [200, "OK", { ...headers, "content-length": bytes.length }, null]
+      : [200, "OK", headers, bytes];
+  }, () => {
+    if (performance.now() - begun > 1000) second.resolve();
+    return NOT_OVER;
+  });
+  await using invitation = await liar.invite();
+  const begun = performance.now();
+  const said = await assertEnds(place.receive([invitation.line]), 0, "1 file copied");
+  assertStringIncludes(said, "x: 100 kB in place of 1 B: it has changed since it was announced");
+  const seconds = (performance.now() - begun) / 1000;
+  assert(liar.asked() <= seconds + 2, `${liar.asked()} requests in ${seconds} s`);
 });

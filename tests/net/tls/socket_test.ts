@@ -12,10 +12,11 @@ import {
   ChunkedBodyIter,
   ProtocolError,
 } from "@degu/degu/base";
-import { Connection } from "@degu/degu/client";
+import { Connection, SSLClient } from "@degu/degu/client";
 import type { App, Request } from "@degu/degu/server";
 import { makeNetStream } from "@degu/internal/net/tls/raw_stream.ts";
 import { TlsSocket } from "@degu/internal/net/tls/socket.ts";
+import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -211,6 +212,104 @@ Deno.test("a TLS socket allows one read at a time; close() ends pending operatio
   for (const use of uses) {
     await within(assertRejects(use, Deno.errors.BadResource, "the socket is closed"), "a use");
   }
+});
+
+/** A relay that can stop to read from the client, until it is released. */
+class HoldingRelay extends Relay {
+  /** Resolves once a piece is held back. */
+  readonly held = Promise.withResolvers<void>();
+  readonly released = Promise.withResolvers<void>();
+  /** Resolves once the server has ended the connection. */
+  readonly over = Promise.withResolvers<void>();
+  /** How the client's end of the connection ends. */
+  readonly end = Promise.withResolvers<"in order" | "reset">();
+
+  #left = Infinity;
+
+  /** Holds back the piece with which so many more bytes have come, and all that follow it. */
+  holdAfter(bytes: number): void {
+    this.#left = bytes;
+  }
+
+  protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
+    const hold = (piece: Uint8Array) => {
+      this.#left -= piece.length;
+      if (this.#left > 0) return;
+      this.held.resolve();
+      return this.released.promise;
+    };
+    return [
+      passOn(server, client, () => {}).catch(() => {}).then(() => this.over.resolve()),
+      passOn(client, server, hold).then(() => this.end.resolve("in order"), (error) => {
+        this.end.resolve(error instanceof Deno.errors.ConnectionReset ? "reset" : error);
+        this.close(server);
+      }),
+    ];
+  }
+}
+
+Deno.test("what the network has not taken of a request that its client gives up is never sent", async (t) => {
+  const app: App = async ({ body }) => {
+    await body?.bytes();
+    return [204, "No Content", {}, null];
+  };
+  await using endpoint = await startTls(pki, app);
+  const stop = new AbortController();
+  const large = new Uint8Array(8_000_000);
+  const put = (conn: Connection) => conn.put("/", {}, large, { signal: stop.signal });
+  const rows: [how: string, giveUp: (conn: Connection) => void][] = [
+    ["closed", (conn) => conn.close()],
+    ["aborted", () => stop.abort(new Error("enough"))],
+  ];
+  await eachRow(t, rows, async (_how, giveUp) => {
+    await using relay = new HoldingRelay(endpoint.server.address);
+    relay.holdAfter(100_000);
+    const client = new SSLClient(pki.clientSslconfig, relay.address, { timeout: 60 });
+    using conn = await client.connect();
+    const failing = assertRejects(() => put(conn));
+    await within(relay.held.promise, "the request is held back");
+    giveUp(conn);
+    await failing;
+    relay.released.resolve();
+    assertEquals(await within(relay.end.promise, "the connection ends"), "reset");
+  });
+  await t.step("one whose requests were answered ends in order", async () => {
+    await using relay = new HoldingRelay(endpoint.server.address);
+    const client = new SSLClient(pki.clientSslconfig, relay.address, { timeout: 60 });
+    const conn = await client.connect();
+    assertEquals((await conn.put("/", {}, large)).status, 204);
+    conn.close();
+    assertEquals(await within(relay.end.promise, "the connection ends"), "in order");
+  });
+});
+
+Deno.test("a request that the network holds back for longer than the server's timeout does nothing", async (t) => {
+  const done: string[] = [];
+  const app: App = async ({ uri, body }) => {
+    await body?.bytes();
+    done.push(uri);
+    return [204, "No Content", {}, null];
+  };
+  await using endpoint = await startTls(pki, app, { server: { timeout: 2 } });
+  const large = new Uint8Array(100_000);
+  const rows: [where: string, bytes: number][] = [
+    ["in its body", 60_000],
+    ["before its first byte", 0],
+  ];
+  await eachRow(t, rows, async (_where, bytes) => {
+    await using relay = new HoldingRelay(endpoint.server.address);
+    const client = new SSLClient(pki.clientSslconfig, relay.address, { timeout: 60 });
+    using conn = await client.connect();
+    await conn.get("/first");
+    relay.holdAfter(bytes);
+    const failing = assertRejects(() => conn.put("/", {}, large));
+    await within(relay.held.promise, "the request is held back");
+    await within(relay.over.promise, "the server ends the connection");
+    relay.released.resolve();
+    await relay.end.promise;
+    await failing;
+    assertEquals(done.splice(0), ["/first"]);
+  });
 });
 
 Deno.test("an idle TLS connection or server does not keep the process alive", async () => {
