@@ -85,6 +85,11 @@ const MAX_SECONDS = 86_400;
 const LAST_MILLISECONDS = 2000;
 const HANDSHAKE_SECONDS = 5;
 
+/**
+ * Tells a joiner that the person here has said no, or nothing in time; the session ends with it.
+ */
+const notConfirmed = (): ResponseTuple => [403, "Forbidden", {}, null];
+
 /** The address for TLS, and the plain port on the same host. */
 type Bound = readonly [address: Address, plainPort: number];
 
@@ -422,7 +427,7 @@ export class Invitation implements AsyncDisposable {
     const { session } = visit;
     const opened = this.#plain.current;
     // The no may come while the joiner is on its way.
-    if (opened?.stage === "over") return this.#decline(visit);
+    if (opened?.stage === "over") return notConfirmed();
     // A right secret that is still being checked goes first.
     const isBack = this.#stage === "open" &&
       opened?.stage === "asked" && opened.sessions.length === 1 &&
@@ -436,16 +441,10 @@ export class Invitation implements AsyncDisposable {
       // The invitation may have ended since then.
       opened.over.signal.throwIfAborted();
     } catch {
-      return this.#decline(visit);
+      return notConfirmed();
     }
     opened.complete();
     return await this.#store(visit, opened, [200, "OK", {}, encodeMessage({})]);
-  }
-
-  /** Tells a joiner that the person here has not confirmed, or not in time. */
-  #decline(visit: Visit): ResponseTuple {
-    this.#visits.limit(visit);
-    return [403, "Forbidden", {}, null];
   }
 
   /** Stores the other device, and nothing else is done any more. */
