@@ -1,10 +1,13 @@
-/** Paths on this device, and the directory in which the device keeps its keys. */
+/** Paths on this device, and the directories in which devices keep their keys. */
 
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TreeEntry } from "../files.ts";
 import { explain, FAILED, Failure } from "./failure.ts";
 
-/** The device's directory: its keys must never leave this machine, and no peer may change them. */
+/**
+ * The device's directory: its keys must never leave this machine, and no peer may change them. The
+ * same holds for directories of other devices, such as a copy of this one's.
+ */
 export type OwnDirectory = Awaited<ReturnType<typeof ownDirectory>>;
 
 /** Finds the device's directory by its inode, so another spelling of its path changes nothing. */
@@ -29,21 +32,71 @@ export async function ownDirectory(home: string) {
       return ({ path, kind }: TreeEntry) => {
         // The other end may have a file of this name, which would replace the directory.
         const isCandidate = kind === "directory" || path.length === names.length;
-        if (!isCandidate || !isOwn(join(real, ...path))) return true;
+        const there = join(real, ...path);
+        if (!isCandidate || !isOwn(there) && !isDevice(there)) return true;
         onSkipped(path);
         return false;
       };
     },
     /**
-     * Refuses a path that is, or is inside, the device's directory. The path need not exist yet.
+     * Refuses a path that is, or is inside, a device's directory. The path need not exist yet.
      */
     check: async (path: string) => {
-      if (!isIn(await realPath(path), own)) return;
+      const real = await realPath(path);
+      if (!isIn(real, own) && deviceAround(real) === null) return;
       throw new Failure(
-        `${path} is the directory of this device, or in it: its keys must not leave it; choose another one`,
+        `${path} is the directory of a device, or in it: its keys must not leave it; choose another one`,
       );
     },
   };
+}
+
+/**
+ * Finds the directory of a device in which a path lies, or that lies in it, by its name or by its
+ * files; `null` if there is none. Below the path, two levels are searched for the files.
+ *
+ * @param path A real path.
+ * @param known Real paths of the directories of devices.
+ */
+export async function deviceAt(path: string, known: readonly string[]): Promise<string | null> {
+  return known.find((dir) => isIn(path, dir) || isIn(dir, path)) ?? deviceAround(path) ??
+    await deviceBelow(path, 2);
+}
+
+function deviceAround(path: string): string | null {
+  if (isDevice(path)) return path;
+  const parent = dirname(path);
+  return parent === path ? null : deviceAround(parent);
+}
+
+async function deviceBelow(dir: string, levels: number): Promise<string | null> {
+  if (levels === 0 || !mayRead(dir)) return null;
+  try {
+    for await (const { name, isDirectory } of Deno.readDir(dir)) {
+      if (!isDirectory) continue;
+      const path = join(dir, name);
+      const found = isDevice(path) ? path : await deviceBelow(path, levels - 1);
+      if (found !== null) return found;
+    }
+  } catch {
+    // A file, and a directory that this user may not list: its keys can't be read, either.
+  }
+  return null;
+}
+
+/** Whether a directory has the files of a device; no if this program may not look. */
+function isDevice(dir: string): boolean {
+  const [name, identity] = [join(dir, "device.json"), join(dir, "identity")];
+  try {
+    return mayRead(name) && Deno.lstatSync(name).isFile && Deno.lstatSync(identity).isDirectory;
+  } catch {
+    return false;
+  }
+}
+
+/** Asks first, because Deno would ask on the terminal. */
+function mayRead(path: string): boolean {
+  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
 /** The real path of a file, or the real path that a missing file would have. */

@@ -196,10 +196,10 @@ export class Transfers implements Disposable {
     else this.copied({ from, to }, result);
   }
 
-  /** Copies a tree, without the directory in which the device keeps its keys. */
+  /** Copies a tree, without the directories in which devices keep their keys. */
   async #copyTree(files: RemoteFiles, job: TreeJob): Promise<void> {
     const isNotOwn = await this.#own.filter(job.root, (path) => {
-      this.skip(join(job.root, ...path), "the directory of this device, with its keys");
+      this.skip(join(job.root, ...path), "the directory of a device, with its keys");
     });
     const { progress } = this;
     const { options } = job;
@@ -246,7 +246,9 @@ export class Transfers implements Disposable {
 
   #checkInterrupted(): void {
     if (!this.#signal.aborted) return;
-    this.#output.note("what has been copied is kept: run the same command again to continue");
+    this.#output.note(
+      "run the same command again to continue; a file that is small, or was just changed, starts over",
+    );
     this.#signal.throwIfAborted();
   }
 

@@ -20,7 +20,7 @@ import {
   repeated,
 } from "../commands.ts";
 import { explain, FAILED, Failure, USAGE } from "../failure.ts";
-import { ifThere, isIn } from "../local_paths.ts";
+import { deviceAt, ifThere } from "../local_paths.ts";
 import { announce } from "../mdns/announce.ts";
 import { counted, formatBytes, type Output } from "../output.ts";
 import type { Area } from "../remote_files.ts";
@@ -165,7 +165,7 @@ export function makeServeApp(
 }
 
 /**
- * Checks the directory of `--share`, and returns its real path. The directory of the device may be
+ * Checks the directory of `--share`, and returns its real path. The directory of a device may be
  * neither inside it nor around it.
  */
 export async function checkShare(dir: string, home: string, option = "--share"): Promise<string> {
@@ -179,10 +179,10 @@ export async function checkShare(dir: string, home: string, option = "--share"):
   }
   // A missing permission is reported now, not at the first request of a peer.
   await labelled(option, canBeUsed(path));
-  const device = await Deno.realPath(home);
-  if (!isIn(device, path) && !isIn(path, device)) return path;
+  const device = await deviceAt(path, [await Deno.realPath(home)]);
+  if (device === null) return path;
   throw new Failure(
-    `${option}: ${dir} has the directory of this device in it, ${home}, or is in that, so peers could read its ` +
+    `${option}: ${dir} has the directory of a device in it, ${device}, or is in that, so peers could read its ` +
       "keys: serve another directory, or move the device and say where it is with --home",
     USAGE,
   );

@@ -11,6 +11,7 @@ import {
   RemoteFiles,
 } from "@degu/internal/agent/remote_files.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
+import { makeDevice } from "@degu/testing/device_pairs.ts";
 import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -585,7 +586,10 @@ Deno.test("no command moves files out of it or into it, or deletes there", async
   const { homes, share, inbox } = files;
   const home = homes.at("viewer");
   await fill(share, { "d/device.json": "forged" });
+  const copy = homes.at("work/deep/in/copy");
+  await makeDevice(copy, "copy");
   const before = await content(home);
+  const copied = await content(copy);
   for (
     const command of [
       ["get", "camera:d/device.json", `${home}/`],
@@ -594,10 +598,18 @@ Deno.test("no command moves files out of it or into it, or deletes there", async
       ["sync", `${home}/identity`, "camera:"],
       ["put", "-r", home, "camera:"],
       ["put", `${home}/device.json`, "camera:"],
+      ["put", "-r", copy, "camera:"],
+      ["put", `${copy}/device.json`, "camera:"],
+      ["get", "camera:d/device.json", `${copy}/`],
+      ["sync", `${copy}/identity`, "camera:"],
     ]
-  ) await files.fail(1, "is the directory of this device, or in it", ...command);
+  ) await files.fail(1, "is the directory of a device, or in it", ...command);
   assertEquals(await content(home), before);
   assertEquals(await content(inbox), {});
+  await files.succeed("put", "-r", homes.at("work"), "camera:");
+  assertEquals(Object.keys(await content(inbox)).at(-1), "work/deep/in");
+  await files.succeed("sync", "--delete", "camera:d", homes.at("work"));
+  assertEquals(await content(copy), copied);
 });
 
 Deno.test("a list that never ends is given up", async () => {

@@ -336,21 +336,30 @@ Deno.test("what can't be sent is said before anything is: no file, two of a name
   await using place = await Place.make({ "file": "x", "dir/file": "x" });
   const home = place.at("src/dir/state");
   await makeDevice(home, "device");
+  for (const copy of ["copy", "above/one/copy"]) await makeDevice(place.at("src", copy), "device");
   const rows: [names: string[], said: string][] = [
     [["none"], "there is no "],
     [["file", "dir/file"], "has the same name"],
     [["dir"], "the directory of a device in it"],
     [["dir/state/device.json"], "the directory of a device in it"],
     [["dir/state/identity"], "the directory of a device in it"],
+    // Other devices are known by their files: a copy of this one, and what is in it.
+    [["copy"], "the directory of a device in it"],
+    [["copy/identity"], "the directory of a device in it"],
+    [["copy/identity/device/key.pem"], "the directory of a device in it"],
+    [["above"], "the directory of a device in it"],
   ];
   for (const [names, said] of rows) {
     const paths = names.map((name) => place.at("src", name));
     await assertRejects(() => findSources(paths, [home]), Error, said);
   }
+  // What has one of the two is no device.
+  await fill(place.at("src"), { "name/device.json": "{}", "keys/identity": null });
+  await findSources([place.at("src/name"), place.at("src/keys")], [home]);
   const paths = rows.flatMap(([names]) => names).map((name) => place.at("src", name));
   await place.homes.fail("src/dir/state", 2, "keys must not leave", ["send", ...LOCAL, paths[3]!]);
   await place.homes.fail("state", 2, "keys must not leave", ["send", ...LOCAL, place.at("tmp")]);
-  await place.homes.fail("src/dir/state", 1, "the directory of this device", [
+  await place.homes.fail("src/dir/state", 1, "the directory of a device", [
     ...["receive", "degu:x", home],
   ]);
   await place.homes.fail("state", 2, "one directory at most", ["receive", "a", "b"]);

@@ -11,6 +11,7 @@ import {
 } from "@degu/internal/agent/commands/serve.ts";
 import { Failure, OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
+import { makeDevice } from "@degu/testing/device_pairs.ts";
 import { entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
@@ -118,7 +119,7 @@ async function notesOf(check: (output: Output) => Promise<unknown>): Promise<str
   return notes;
 }
 
-Deno.test("a directory is served unless it contains the device's keys, under any name", async () => {
+Deno.test("a directory is served unless it contains a device's keys, under any name", async () => {
   await using dir = await tempDir();
   const at = (...names: string[]) => join(dir.path, ...names);
   for (const path of ["state/home/inside", "state/home-2", "share"]) {
@@ -132,6 +133,11 @@ Deno.test("a directory is served unless it contains the device's keys, under any
   for (const path of ["state", "state/home", "state/home/inside", "link", ".", "link/home"]) {
     const error = await assertRejects(() => checkShare(at(path), home), Failure, "keys", path);
     assertEquals(error.exitCode, 2);
+  }
+  // A copy is known by its files, down to the second level.
+  await makeDevice(at("backups/deep/copy"), "copy");
+  for (const path of ["backups", "backups/deep/copy", "backups/deep/copy/peers"]) {
+    await assertRejects(() => checkShare(at(path), home), Failure, at("backups/deep/copy"), path);
   }
 });
 

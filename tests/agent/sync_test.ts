@@ -517,7 +517,9 @@ test("an interruption says what to do, and the same command continues", async (d
     (agent, to) => to === "stdout" && agent.kill("SIGINT"),
   );
   assertEquals([code, errors], [130, ["interrupted"]]);
-  assertEquals(notes, ["what has been copied is kept: run the same command again to continue"]);
+  assertEquals(notes, [
+    "run the same command again to continue; a file that is small, or was just changed, starts over",
+  ]);
   assertEquals((await sync()).code, 0);
   assertEquals(await content(target), await content(source));
 });

@@ -378,3 +378,15 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   assertEquals(await camera.serving(), addresses.toSorted());
   for (const remove of removals) await remove();
 });
+
+Deno.test("what is stored can be read and changed when the device is closed", async () => {
+  await using setup = await setUpPeers("viewer");
+  const { camera, others: [viewer] } = setup;
+  await record(camera, viewer!);
+  await camera.close();
+  assertEquals(namesOf(await camera.peers()), ["viewer"]);
+  assertEquals((await camera.rename("viewer", "tablet")).name, "tablet");
+  assertEquals((await camera.peer("tablet"))?.name, "tablet");
+  assertEquals(await camera.serving(), []);
+  assertEquals(await camera.forget("tablet"), true);
+});

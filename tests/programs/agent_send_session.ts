@@ -27,18 +27,17 @@ const { stdout } = await receiving.ended();
 console.log(`laptop$ ${send}\ndesk$ ${receive}\n${shown(stdout).join("\n")}`);
 Deno.exit();
 
-/** The question, its answer, the last progress bar and the end; `…` in place of other lines. */
+/** The number, the question, its answer, the last progress bar and the end, without other lines. */
 function shown(text: string): string[] {
   const lines: string[] = [];
   const isBar = (line: string) => line.includes("%  [");
   for (const drawn of text.split(/\r?\n|\r/)) {
     // The terminal is so wide that no line is broken: the bar is moved to the name.
-    const line = drawn.replace("\x1b[K", "").replace(/ +(?=\d+ %)/, "  ").trimEnd();
-    const last = lines.at(-1) ?? "";
-    if (/^does |^yes$|\[=+ +\].* left$|copied/.test(line)) {
-      if (isBar(line) && isBar(last)) lines.pop();
-      lines.push(line);
-    } else if (line !== "" && last !== "…" && !isBar(line) && !isBar(last)) lines.push("…");
+    const line = drawn.replace("\x1b[K", "").replace(/ +(?=\d+ %)/, "  ").trimEnd()
+      .replace(/\b([a-z2-7]{8})[a-z2-7]{44}\b/, "$1…");
+    if (!/ asks\. |^ +\d{3} \d{3}$|^does |^yes$|\[=+ *\].* left$|copied/.test(line)) continue;
+    if (isBar(line) && isBar(lines.at(-1) ?? "")) lines.pop();
+    lines.push(line);
   }
   return lines;
 }

@@ -15,11 +15,12 @@ const page = [
   await read("docs/agent.md"),
   await read("docs/agent_reference.md"),
   await read("docs/agent_service.md"),
+  await read("docs/agent_sync.md"),
   permissions.split("\n## ")[0],
 ].join("\n");
 
-/** The options of other programs that the text names: of Deno and systemctl. */
-const OF_OTHERS = ["--no-prompt", "--user", "--now", "--global"];
+/** The options of other programs that the text names: of Deno, systemctl and docker. */
+const OF_OTHERS = ["--no-prompt", "--user", "--now", "--global", "--network"];
 
 /** What is below a heading, up to the next one that is not below it. */
 function sectionOf(heading: string): string {

@@ -35,7 +35,7 @@ function blockOf(program: string): RegExp {
 /** A session without what is another one each time. */
 function masked(session: string): string {
   return session
-    .replace(/\b[a-z2-7]{52}\b/g, "ID")
+    .replace(/\b[a-z2-7]{52}\b|\b[a-z2-7]{8}…/g, "ID")
     .replace(/(?<=announced .* as \w+-)[a-z2-7]{16}\b/, "ID")
     .replace(/degu:[\w-]+…/, "LINE")
     .replace(/\b\d{3} \d{3}\b/g, "NUMBER")
