@@ -60,11 +60,7 @@ export function makeNetStream(stream: NetSocket): RawStream {
     release: () => void handle()?.readStart(),
     reuseMemory: () => freeReads(handle()),
     close: () => void stream.destroy(),
-    reset: () => {
-      // Only TCP has a reset.
-      if (stream.remoteAddress === undefined) stream.destroy();
-      else stream.resetAndDestroy();
-    },
+    reset: () => void stream.resetAndDestroy(),
   };
 }
 

@@ -126,8 +126,7 @@ export class TlsSocket implements Socket {
 
   /** Closes the connection, and the system forgets the bytes that the peer has not got yet. */
   reset(): void {
-    if (!this.#socket.destroyed) this.#rawStream.reset();
-    this.#socket.destroy();
+    this.#rawStream.reset();
     this.close();
   }
 
