@@ -5,6 +5,12 @@
  * readings of a sensor, the progress of a transfer. Each reader gets the newest value that it has
  * not seen. A slow reader misses the values between, and delays nobody.
  *
+ * The reader in this sense is what calls `next()`. For the body of a response it is the server,
+ * which goes on while the sockets between the two ends take bytes: several megabytes. A peer that
+ * reads such a body slowly misses no value until they are full, and is as far behind as what is in
+ * them. A peer that must get the newest value makes a request for each value, and the app keeps the
+ * iterator in `session.store`.
+ *
  * @example
  * ```ts
  * import { Latest } from "@degu/degu";

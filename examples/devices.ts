@@ -1,4 +1,4 @@
-// deno run --allow-net=127.0.0.1 --allow-read=/tmp --allow-write=/tmp --allow-sys=uid examples/devices.ts
+// deno run --allow-net=127.0.0.1 --allow-read=/tmp --allow-write=/tmp --allow-sys=uid,statfs examples/devices.ts
 
 import { Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";

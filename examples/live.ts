@@ -1,39 +1,47 @@
 // deno run --allow-net=127.0.0.1 examples/live.ts
 
-// Sends the newest picture of a camera to any number of viewers: browsers, curl, or this program
-// with the argument `watch`. For other devices, put gateway.ts in front, or call `device.serve` in
-// place of `Server.start`.
+// Sends the newest picture of a camera to up to 50 viewers, one picture for each request: to
+// browsers, curl, or this program with the argument `watch`. For other devices, put gateway.ts in
+// front, or call `device.serve` in place of `Server.start`.
 
-import { type App, type Chunk, ChunkedBodyIter, Latest, reply, Server } from "@degu/degu";
+import { type App, Latest, reply, Server } from "@degu/degu";
 import { Client, repeat, terminationSignal } from "@degu/degu";
 
 /**
- * Makes an app whose answer has no end: each chunk is a picture, the newest that this viewer has
- * not seen. A slow viewer misses pictures and delays nobody. Within a second after a viewer has
- * left, its iteration ends, even if no picture comes.
+ * Makes an app that answers each request with the newest picture that this connection has not had,
+ * as soon as there is one. A slow viewer misses pictures, because no picture is sent before it asks
+ * for one; and it delays nobody. Within a second after a viewer has left, its iteration ends, even
+ * if no picture comes.
  */
-export function liveApp(pictures: AsyncIterable<Chunk>): App {
+export function liveApp(pictures: AsyncIterable<Uint8Array>): App {
   const headers = { "content-type": "text/plain", "cache-control": "no-store" };
-  return (_request, { signal }) => {
-    const body = new ChunkedBodyIter(pictures);
-    signal.addEventListener("abort", () => body.cancel(signal.reason));
-    return reply(200, body, headers);
+  return async (_request, { signal, store }) => {
+    let own = store.get("pictures") as AsyncIterator<Uint8Array> | undefined;
+    if (own === undefined) {
+      const iterator = own = pictures[Symbol.asyncIterator]();
+      store.set("pictures", iterator);
+      signal.addEventListener("abort", () => iterator.return?.());
+    }
+    const { done, value } = await own.next();
+    return done ? reply(503) : reply(200, value, headers);
   };
 }
 
-/**
- * Shows pictures until the signal is aborted, and connects again where the stream breaks off or
- * ends.
- */
+/** Shows pictures until the signal is aborted, and connects again where the connection ends. */
 export async function watch(
   client: Client,
   show: (picture: Uint8Array) => unknown,
   signal: AbortSignal,
 ): Promise<void> {
   await repeat(async () => {
-    const { status, body } = await client.request("GET", "/", {}, null, { signal });
-    if (!body?.chunked) throw new Error(`there are no pictures: status ${status}`);
-    for await (const [, picture] of body) if (picture.length > 0) await show(picture);
+    using connection = await client.connect({ signal });
+    while (!signal.aborted) {
+      const response = await connection.get("/", {}, { signal });
+      if (response.status !== 200) {
+        throw new Error(`there is no picture: status ${response.status}`);
+      }
+      await show(await response.bytes());
+    }
   }, { seconds: 1, signal });
 }
 
@@ -49,11 +57,12 @@ if (import.meta.main) {
   if (task === "watch") {
     await watch(new Client(address), (picture) => Deno.stdout.write(picture), signal);
   } else {
-    const pictures = new Latest<Chunk>();
-    await using server = await Server.start(address, liveApp(pictures));
+    const pictures = new Latest<Uint8Array>();
+    // A viewer makes a request for each picture; by default its connection would end after 1000.
+    const options = { maxRequests: Infinity };
+    await using server = await Server.start(address, liveApp(pictures), options);
     console.log(`The pictures are at http://127.0.0.1:${server.port}/; Ctrl+C ends it.`);
-    await repeat(async () => pictures.set([null, await takePicture()]), { seconds: 0.1, signal });
-    pictures.set([null, new Uint8Array(0)]); // the end of the body of each viewer
+    await repeat(async () => pictures.set(await takePicture()), { seconds: 0.1, signal });
     pictures.end();
     await server.shutdown();
   }

@@ -1,4 +1,4 @@
-// deno run --allow-net --allow-read=recorder-device,recordings --allow-write=recorder-device,recordings --allow-sys=uid,networkInterfaces examples/recorder.ts
+// deno run --allow-net --allow-read=recorder-device,recordings --allow-write=recorder-device,recordings --allow-sys=uid,networkInterfaces,statfs examples/recorder.ts
 
 // Keeps what paired devices send, as camera.ts and backup.ts do, each in a directory of its own in
 // "recordings". With a name as its argument, `recorder.ts porch`, it first pairs one more device,

@@ -1,7 +1,7 @@
 /** Calling an app without a server. */
 
 import { createHash } from "node:crypto";
-import { api, type App, readApp } from "../base/app/app.ts";
+import { type App, callHandle, readApp } from "../base/app/app.ts";
 import {
   answerFraming,
   cancelAnswer,
@@ -35,7 +35,7 @@ const MAX_REQUESTS = 1000;
 
 /**
  * Calls an app without a server, and checks its answer as a server would: for tests of apps. The
- * `onConnect` of the app is not asked.
+ * `onConnect` of the app is not asked. A body that is too long for the app is answered with 413.
  *
  * @param app The app.
  * @param request The request, as `mkreq` makes it.
@@ -60,7 +60,7 @@ export async function callApp(
   request: Request,
   options: CallAppOptions = {},
 ): Promise<Response<BodyOut>> {
-  const { handle } = readApp(app, "app");
+  const parts = readApp(app, "app");
   checkObject("request", request);
   const { session = new Session("test", null, MAX_REQUESTS), peer } = copyOptions(options, [
     "session",
@@ -74,7 +74,7 @@ export async function callApp(
   }
   // An app can replace the fields of its request.
   const { method, body } = request;
-  const returned = await handle(request, session, api);
+  const returned = await callHandle(parts, request, session);
   try {
     const answer = readAnswer(returned);
     const { status, reason, headers } = answer;

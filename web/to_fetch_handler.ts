@@ -1,12 +1,7 @@
 /** Apps as fetch-style handlers. */
 
-import { api, type App, readApp, type Socket } from "../base/app/app.ts";
-import {
-  answerTooLong,
-  bodyToHeadError,
-  cancelAnswer,
-  Request as AppRequest,
-} from "../base/app/message.ts";
+import { type App, callHandle, readApp, type Socket } from "../base/app/app.ts";
+import { bodyToHeadError, cancelAnswer, Request as AppRequest } from "../base/app/message.ts";
 import {
   abortSession,
   disposeStore,
@@ -86,7 +81,8 @@ export function toFetchHandler(
   request: globalThis.Request,
   info?: { readonly remoteAddr?: Deno.Addr | undefined },
 ) => Promise<globalThis.Response> {
-  const { handle, onConnect } = readApp(app, "app");
+  const parts = readApp(app, "app");
+  const { onConnect } = parts;
   const { logger: given = standardLogger } = copyOptions(options, ["logger"]);
   const logger = makeSafeLogger(given, ["error"]);
   return async (request, info = {}) => {
@@ -116,13 +112,7 @@ export function toFetchHandler(
         }
         owner.throwIfClosed();
         const appRequest = new AppRequest(method, uri, headers, body, [], path, query);
-        let returned: unknown;
-        try {
-          returned = await handle(appRequest, session, api);
-        } catch (error) {
-          returned = answerTooLong(method, body, error);
-          if (returned === null) throw error;
-        }
+        const returned = await callHandle(parts, appRequest, session);
         if (session.message !== null) cancelAnswer(returned, body, session.signal.reason);
         owner.throwIfClosed();
         return makeResponse(method, checkResponse(returned, method, body), closed, end);

@@ -1,6 +1,6 @@
 /** Types of apps, and the functions of an app in either form. */
 
-import type { Request, Response, ResponseTuple } from "./message.ts";
+import { answerTooLong, type Request, type Response, type ResponseTuple } from "./message.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies, type BodyOut } from "../body/bodies.ts";
 import { wrongType } from "../checks.ts";
@@ -115,6 +115,26 @@ export function readApp(app: App, label: string): AppParts {
     handle: (request, session, api) => app.handle(request, session, api),
     onConnect: onConnect === undefined ? null : (session, sock) => app.onConnect!(session, sock),
   };
+}
+
+/**
+ * Calls an app, and returns its answer unchecked; or the answer 413 if the body of the request was
+ * too long for the app. A server does the same in its own loop, without a promise more.
+ */
+export async function callHandle(
+  { handle }: AppParts,
+  request: Request,
+  session: Session,
+): Promise<unknown> {
+  // An app can replace the fields of its request.
+  const { method, body } = request;
+  try {
+    return await handle(request, session, api);
+  } catch (error) {
+    const answer = answerTooLong(method, body, error);
+    if (answer === null) throw error;
+    return answer;
+  }
 }
 
 /** Disposes of an app, if it can be disposed of. */

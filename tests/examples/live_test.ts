@@ -1,36 +1,40 @@
 /** The live pictures of the examples, for viewers that are fast, slow and gone. */
-import { type Chunk, Client, Latest, Server } from "@degu/degu";
+import { Client, Latest, Server } from "@degu/degu";
 import { assertNeeded, startExample } from "@degu/testing/examples.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { liveApp, watch } from "@degu/internal/examples/live.ts";
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 const LIVE = "examples/live.ts";
-const PICTURE_BYTES = 262_144;
-/** So many pictures fit into no buffer of a connection. */
-const PICTURES = 200;
+/** So many bytes fit into no buffer of a connection. */
+const PICTURE_BYTES = 16_777_216;
+const PICTURES = 20;
 
 /** A picture with its number, which other pictures don't have. */
-function picture(number: number): Chunk {
+function picture(number: number): Uint8Array {
   const data = new Uint8Array(PICTURE_BYTES);
   new DataView(data.buffer).setUint32(0, number);
-  return [null, data];
+  return data;
 }
 
 const numberOf = (data: Uint8Array) => new DataView(data.buffer, data.byteOffset).getUint32(0);
 
-/** Hands pictures on, and tells when a viewer no longer reads. */
-class Watched implements AsyncIterable<Chunk> {
+/** Hands pictures on, and tells when the app asks for one, and when a viewer no longer reads. */
+class Watched implements AsyncIterable<Uint8Array> {
+  asked = Promise.withResolvers<void>();
   readonly left = Promise.withResolvers<void>();
 
-  constructor(readonly pictures: Latest<Chunk>) {}
+  constructor(readonly pictures: Latest<Uint8Array>) {}
 
-  [Symbol.asyncIterator](): AsyncIterator<Chunk> {
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
     const iterator = this.pictures[Symbol.asyncIterator]();
     return {
-      next: () => iterator.next(),
+      next: () => {
+        this.asked.resolve();
+        return iterator.next();
+      },
       return: () => {
         this.left.resolve();
         return iterator.return!();
@@ -39,14 +43,14 @@ class Watched implements AsyncIterable<Chunk> {
   }
 }
 
-Deno.test("a slow viewer misses pictures and gets the newest, and a fast one gets each of them meanwhile", async () => {
-  const pictures = new Latest<Chunk>();
-  await using server = await Server.start(["127.0.0.1", 0], liveApp(pictures));
+Deno.test("a viewer that pauses gets the newest picture next, has missed those between, and delays no other viewer", async () => {
+  const watched = new Watched(new Latest<Uint8Array>());
+  const { pictures } = watched;
+  await using server = await Server.start(["127.0.0.1", 0], liveApp(watched));
   const client = new Client(server.address);
   pictures.set(picture(1));
   using slow = await client.connect();
-  const slowBody = (await slow.get("/")).body;
-  assert(slowBody?.chunked);
+  const first = await slow.get("/");
 
   const leaving = new AbortController();
   const seen: number[] = [];
@@ -57,22 +61,35 @@ Deno.test("a slow viewer misses pictures and gets the newest, and a fast one get
   }, leaving.signal);
   assertEquals(seen, Array.from({ length: PICTURES }, (_, i) => i + 1));
 
-  const late: number[] = [];
-  while (late.at(-1) !== PICTURES) late.push(numberOf((await slowBody.readChunk())[1]));
-  assertEquals(late, late.toSorted((a, b) => a - b));
-  assert(late.length < PICTURES / 2, `it got ${late.length} of ${PICTURES} pictures`);
+  assertEquals(numberOf(await first.bytes()), 1);
+  assertEquals(numberOf(await (await slow.get("/")).bytes()), PICTURES);
+  watched.asked = Promise.withResolvers();
+  const next = slow.get("/");
+  await watched.asked.promise;
+  pictures.set(picture(PICTURES + 1));
+  assertEquals(numberOf(await (await next).bytes()), PICTURES + 1, "no picture comes twice");
 });
 
 Deno.test("when a viewer leaves, its iteration ends, though no picture comes any more", async () => {
-  const watched = new Watched(new Latest<Chunk>());
+  const watched = new Watched(new Latest<Uint8Array>());
   watched.pictures.set(picture(1));
   await using server = await Server.start(["127.0.0.1", 0], liveApp(watched));
   const conn = await new Client(server.address).connect();
-  const { body } = await conn.get("/");
-  assert(body?.chunked);
-  assertEquals(numberOf((await body.readChunk())[1]), 1);
+  assertEquals(numberOf(await (await conn.get("/")).bytes()), 1);
+  watched.asked = Promise.withResolvers();
+  const waiting = assertRejects(() => conn.get("/"));
+  await watched.asked.promise;
   conn.close();
+  await waiting;
   await within(watched.left.promise, "its iteration ends", 60);
+});
+
+Deno.test("when there are no more pictures, a viewer that waits for one is told so", async () => {
+  const pictures = new Latest<Uint8Array>();
+  await using server = await Server.start(["127.0.0.1", 0], liveApp(pictures));
+  const waiting = new Client(server.address).request("GET", "/");
+  pictures.end();
+  assertEquals((await waiting).status, 503);
 });
 
 Deno.test("a viewer connects again when the camera was off, and both end when they are told to", async () => {
@@ -90,10 +107,10 @@ Deno.test("a viewer connects again when the camera was off, and both end when th
   await using second = await camera();
   while (Date.parse(await viewer.printed(/^\d{4}-.*Z$/m)) < killed);
 
-  const { headers, body } = await new Client(["127.0.0.1", Number(port)]).request("GET", "/");
-  assertEquals(headers["content-type"], "text/plain");
+  const response = await new Client(["127.0.0.1", Number(port)]).request("GET", "/");
+  assertEquals(response.headers["content-type"], "text/plain");
+  assertMatch(await response.text(), /^\d{4}-.*Z\n$/, "one picture");
   second.child.kill("SIGTERM");
-  assertMatch(await body!.text(), /^(\d{4}-.*Z\n)+$/, "its body is complete");
   assert((await second.ended()).success);
   viewer.child.kill("SIGTERM");
   assert((await viewer.ended()).success);

@@ -34,11 +34,15 @@ async function makeLab() {
       startExample(RECORDER, { ...inOf("desk"), args: [peerName, "127.0.0.1", port] }),
     startCamera: (name: string, line = "") =>
       startExample(CAMERA, { ...inOf(name), input: `${line}\n` }),
-    /** Makes a recording, and returns its path. */
+    /** Makes a recording that was written long ago, gives it its name now, and returns its path. */
     async record(camera: string, name: string, bytes: number) {
+      const whole = `${dir.path}/${camera}/recording`;
+      await Deno.writeTextFile(whole, `${camera} ${name}`);
+      await Deno.truncate(whole, bytes);
+      const hourAgo = new Date(Date.now() - 3_600_000);
+      await Deno.utime(whole, hourAgo, hourAgo);
       const file = `${dir.path}/${camera}/outbox/${name}`;
-      await Deno.writeTextFile(file, `${camera} ${name}`);
-      await Deno.truncate(file, bytes);
+      await Deno.rename(whole, file);
       return file;
     },
     /** Ends a program as systemd does, and looks whether it has needed its permissions. */
@@ -54,18 +58,11 @@ async function makeLab() {
   };
 }
 
-/** Makes a recording look as if nothing had been written to it for an hour. */
-async function settle(file: Promise<string>): Promise<void> {
-  const hourAgo = new Date(Date.now() - 3_600_000);
-  await Deno.utime(await file, hourAgo, hourAgo);
-}
-
 Deno.test("nothing is lost while the recorder is killed in the middle of an upload and off, and uploads are resumed", async () => {
   await using lab = await makeLab();
   const kept = `${lab.recordings}/porch`;
-  await lab.record("porch", "large", LARGE);
   const growing = await lab.record("garden", "large", LARGE);
-  await settle(lab.record("porch", "small", 1000));
+  await lab.record("porch", "small", 1000);
   await using first = await lab.startRecorder("porch");
   await using porch = await lab.startCamera("porch", await first.printed(/^degu:\S+$/m));
   await porch.printed(/^Paired with recorder \([a-z2-7]{52}\)\.$/m);
@@ -73,6 +70,7 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   await porch.printed(/^small has arrived: 1000 bytes, of which 0 were there already$/m);
 
   // The recorder is killed when a part of the large one is there.
+  await lab.record("porch", "large", LARGE);
   await within(untilFile(kept, (_name, size) => size >= MEBIBYTE), "a part is there", 60);
   first.kill();
   await first.child.status;
@@ -80,7 +78,7 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
 
   // While it is off, more is recorded, and nothing is removed.
   await porch.complained(/next run in 1 s\n/);
-  await settle(lab.record("porch", "later", 3000));
+  await lab.record("porch", "later", 3000);
   await porch.complained(/next run in 2 s\n/);
   assertEquals(await entries(`${lab.path}/porch/outbox`), ["large", "later"]);
 
@@ -114,4 +112,24 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   for (const name of ["porch", "garden"]) {
     assertEquals(await entries(`${lab.path}/${name}/outbox`), [], "what has arrived is removed");
   }
+});
+
+Deno.test("a file that the recorder refuses stays in the outbox, and each of the others arrives", async () => {
+  await using lab = await makeLab();
+  const [good, bad] = ["good", "bad"].map((kind) => [1, 2, 3, 4, 5, 6, 7, 8].map((n) => kind + n));
+  for (const [i, name] of bad!.entries()) {
+    // A directory that has the name of a file refuses it.
+    await Deno.mkdir(`${lab.recordings}/porch/${name}`);
+    await lab.record("porch", name, 10);
+    await lab.record("porch", good![i]!, 10);
+  }
+  await using recorder = await lab.startRecorder("porch");
+  await using porch = await lab.startCamera("porch", await recorder.printed(/^degu:\S+$/m));
+  for (const _ of good!) await porch.printed(ARRIVED);
+  await porch.complained(/^bad3 stays here: .* a directory has this name/m);
+  await porch.complained(/^Error: files that can't be sent: 8; next run in /m);
+  porch.child.kill("SIGTERM");
+  assert((await porch.ended()).success);
+  assertEquals(await entries(`${lab.path}/porch/outbox`), bad);
+  assertEquals(await entries(`${lab.recordings}/porch`), [".degu-files", ...bad!, ...good!]);
 });

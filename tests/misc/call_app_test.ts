@@ -69,6 +69,22 @@ Deno.test("callApp refuses an answer that a server would refuse, and cancels its
   assertInstanceOf(await rejectionOf(echo, "the body of the request"), BodyError);
 });
 
+Deno.test("callApp answers 413, as a server does, if the body of the request is too long for the app", async () => {
+  const app: App = async (request) => {
+    const { body } = request;
+    (request as { body: unknown }).body = null;
+    return reply(200, await body!.text({ maxBytes: 4 }));
+  };
+  assertEquals([...await callApp(app, mkreq("PUT", "/", {}, "four"))].slice(0, 2), [200, "OK"]);
+  const refused = await callApp(app, mkreq("PUT", "/", {}, "five!"));
+  assertEquals([refused.status, refused.reason, refused.headers], [413, "Content Too Large", {}]);
+  assertEquals(await refused.text(), "");
+  const other: App = async () =>
+    reply(200, await new Body(streamOf(new Uint8Array(2)), 2).text({ maxBytes: 1 }));
+  const error = await rejectionOf(callApp(other, mkreq("PUT", "/", {}, "five!")), "another body");
+  assertInstanceOf(error, BodyError);
+});
+
 Deno.test("callApp: an error of the app is that of the call", async () => {
   const error = new Error("broken");
   const calling = callApp(() => Promise.reject(error), mkreq("GET", "/"));
