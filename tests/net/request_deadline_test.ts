@@ -4,6 +4,7 @@ import { isTransient, retry } from "@degu/degu";
 import { Body } from "@degu/degu/base";
 import { Client, ConnectionPool, type RequestOptions, SSLClient } from "@degu/degu/client";
 import { deleteFile, listDirectory, listTree, makeDirectory, remoteDigest } from "@degu/degu/files";
+import { stopClock } from "@degu/testing/clock.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawServer, within } from "@degu/testing/raw_peer.ts";
@@ -49,10 +50,12 @@ Deno.test("a deadline bounds the body of the response, and closes its connection
   for (const isRead of [true, false]) {
     using ends = await connect(open);
     const { conn, peer } = ends;
+    using clock = stopClock();
     const asked = conn.get("/", {}, short);
     await peer.readPreamble();
     await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
     const { body } = await asked;
+    clock.pass(1);
     if (!isRead) await peer.assertClosedSilently();
     await assertRejects(() => body!.bytes(), TimedOut, "over 0.03 s");
     assertEquals(conn.closed, true);
