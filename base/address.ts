@@ -317,7 +317,9 @@ export function checkPath(path: string): string {
 }
 
 function pathProblem(path: string): string | null {
-  if (!path.startsWith("/")) return "must be absolute, and a host is given as [host, port]";
+  if (!path.startsWith("/")) {
+    return 'must be absolute, and a host is given with its port, as in ["127.0.0.1", 8080]';
+  }
   if (path.includes("\0")) return "must not contain a NUL";
   const components = path.slice(1).split("/");
   if (components.some((component) => ["", ".", ".."].includes(component))) {

@@ -220,7 +220,9 @@ export function peerOf(session: Session): Peer {
   if (!(session instanceof Session)) throw wrongType("session", "a session", session);
   const peer = sessions.get(session);
   if (peer === undefined) {
-    throw new TypeError("session: must be one of a DeviceServer; this one is of another server");
+    throw new TypeError(
+      "session: must be one of a DeviceServer, and this one is not; callApp has the option peer for it",
+    );
   }
   return peer();
 }

@@ -134,6 +134,8 @@ export class Connection implements Disposable {
   #state: ClientState = "idle";
   /** True if the connection ends with the response to come, or with the one that is being read. */
   #isLast = false;
+  /** The status of the last response; 0 before the first. */
+  #lastStatus = 0;
   /** True until the first response: over TLS a server may refuse a client after the handshake. */
   #mayRefuseClient: boolean;
   /** A hint for a client that was refused: why, and what to do. */
@@ -386,7 +388,7 @@ export class Connection implements Disposable {
         await transport.awaitAhead();
         if (reader.buffered > 0) throw excessBytes();
         throw new EmptyPreambleError(
-          "the peer had closed the connection before the request was sent",
+          `the peer had closed the connection before the request was sent${this.#endOfLast()}`,
         );
       }
       // From here on the request can't be undone.
@@ -423,6 +425,7 @@ export class Connection implements Disposable {
       const bodyFraming = announced === "unframed" ? null : announced;
       this.#enter(CLIENT[this.#state].response);
       const { status, reason, headers } = preamble;
+      this.#lastStatus = status;
       const interruption = signal !== undefined && bodyFraming !== null ? new Interruption() : null;
       if (interruption !== null) this.#abort!.interrupt(interruption);
       const owner = this.#owner;
@@ -445,6 +448,11 @@ export class Connection implements Disposable {
       throw error;
     }
     this.#state = next;
+  }
+
+  /** What is known of why the peer has ended the connection: most servers do so after an error. */
+  #endOfLast(): string {
+    return this.#lastStatus < 400 ? "" : `, after a response with status ${this.#lastStatus}`;
   }
 
   /** Reads to the end of the connection, before which no byte may come. */

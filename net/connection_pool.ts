@@ -115,7 +115,7 @@ export class ConnectionPool implements Requester, AsyncDisposable {
     let slot: Slot | null = null;
     let bounds;
     try {
-      bounds = boundsOf(options);
+      bounds = boundsOf(options, () => slot === null ? this.#waitHint() : "");
       const { signal } = bounds;
       const entered = this.#enter(signal);
       slot = entered instanceof Promise ? await entered : entered;
@@ -175,6 +175,15 @@ export class ConnectionPool implements Requester, AsyncDisposable {
       signal.addEventListener("abort", abort, { once: true });
       this.#waiting.add(enter);
     });
+  }
+
+  /** Why a request waits, if that is a mistake of the program. */
+  #waitHint(): string {
+    const isUnread = [...this.#slots].every(({ isAnswered }) => isAnswered);
+    return isUnread
+      ? `; it waited for a connection, and each of the ${this.#max} has the body of a response that ` +
+        "was not read: read or discard() each body"
+      : "";
   }
 
   /** Frees a connection for the request that has waited longest. */

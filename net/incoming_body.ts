@@ -49,6 +49,14 @@ export function makeIncomingBody(
   return body;
 }
 
+/** The errors with which peers and networks have broken bodies. */
+const broken = new WeakSet<Error>();
+
+/** Tells whether a connection broke with this error while a body was read from it. */
+export function hasBrokenBody(error: unknown): boolean {
+  return error instanceof Error && broken.has(error);
+}
+
 /** A connection as the source of our own bodies, which share its buffer. */
 class ConnectionSource extends BodySource {
   readonly reader: ByteReader;
@@ -92,6 +100,7 @@ class ConnectionSource extends BodySource {
   }
 
   override failed(error: unknown): void {
+    if (error instanceof Error) broken.add(error);
     if (this.#releaseOwner() !== null) this.#transport.close(error);
   }
 

@@ -32,8 +32,15 @@ export interface RequestBounds {
   readonly end: () => void;
 }
 
-/** Checks the options of a request, and starts its deadline. */
-export function boundsOf(options: RequestOptions | undefined): RequestBounds {
+/**
+ * Checks the options of a request, and starts its deadline.
+ *
+ * @param hint What the error of the deadline says besides, when the time has passed.
+ */
+export function boundsOf(
+  options: RequestOptions | undefined,
+  hint: () => string = () => "",
+): RequestBounds {
   if (options === undefined) return UNBOUNDED;
   const { signal, deadline } = copyOptions(options, OPTIONS);
   checkSignal(signal);
@@ -44,7 +51,7 @@ export function boundsOf(options: RequestOptions | undefined): RequestBounds {
   }
   const controller = new AbortController();
   const end = startTimer(deadline * 1000, () => {
-    controller.abort(new Deno.errors.TimedOut(`the request took over ${deadline} s`));
+    controller.abort(new Deno.errors.TimedOut(`the request took over ${deadline} s${hint()}`));
   });
   const own = controller.signal;
   return { signal: signal === undefined ? own : AbortSignal.any([signal, own]), end };

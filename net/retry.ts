@@ -182,7 +182,9 @@ const BUSY: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  * `DELETE` of which something was sent: its app may have failed half-way. `upload` and `uploadTree`
  * may be repeated, so their errors are transient even then.
  *
- * Of the errors of devices, `DeviceError` `"UNREACHABLE"` alone is transient.
+ * Of the errors of devices, `DeviceError` `"UNREACHABLE"` alone is transient. The status of a
+ * response is no error: to retry after 408, 429, 502, 503 and 504, throw an error that extends
+ * `DeguError` and has the status as its `status`.
  *
  * @param error The error of a transfer, a request or `connect`.
  *

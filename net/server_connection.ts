@@ -38,7 +38,7 @@ import {
 } from "../base/wire/preamble.ts";
 import { type Interval, RequestWait, startInterval } from "./deadline.ts";
 import { ExchangeWatch, type Report } from "./exchange_watch.ts";
-import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
+import { type BodyOwner, hasBrokenBody, makeIncomingBody } from "./incoming_body.ts";
 import type { ListenerSide } from "./listener.ts";
 import type { Logger } from "./logger.ts";
 import { impossibleEvent, SERVER, type ServerState } from "./state.ts";
@@ -380,6 +380,9 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
         "info",
         `the body of a request is too long for the app: ${messageOf(error)}; ${TOO_LONG_HINT}`,
       );
+    } else if (isSending && hasBrokenBody(error)) {
+      // This connection is open, so it is another one that broke: that of a proxy to its upstream.
+      this.#endSession("warn", `the source of a response's body broke off: ${messageOf(error)}`);
     } else {
       this.#reportApp(error, where, request);
     }

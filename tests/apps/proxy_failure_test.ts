@@ -117,7 +117,7 @@ Deno.test("a proxy whose logger fails still answers", async () => {
   assertEquals(unhandled.reasons, []);
 });
 
-Deno.test("a response that breaks off is never completed", async () => {
+Deno.test("a response that breaks off is never completed, and that is no error of the app", async () => {
   const beginnings = [
     "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
     "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
@@ -135,7 +135,9 @@ Deno.test("a response that breaks off is never completed", async () => {
     far.close();
     const error = await assertRejects(() => body!.bytes(), ProtocolError);
     assertEquals(error.code, "BODY_INCOMPLETE");
-    await proxy.logger.waitFor("error");
+    const [line = ""] = await proxy.logger.waitFor("warn");
+    assertStringIncludes(line, ": the source of a response's body broke off: ProtocolError: ");
+    assertEquals([line.split("\n").length, proxy.logger.at("error")], [1, []]);
   }
 });
 

@@ -4,7 +4,13 @@ import { peerOf } from "@degu/degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { streamOf } from "@degu/testing/streams.ts";
-import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
 
 Deno.test("callApp resolves to what the app answers, as a Response", async () => {
   const bytes = new Uint8Array(3);
@@ -112,7 +118,8 @@ Deno.test("callApp: peer is what peerOf(session) gives", async () => {
     { peer },
   );
   assertEquals(response.status, 200);
-  await rejectionOf(callApp(name, mkreq("GET", "/")), "no peer");
+  const without = await rejectionOf(callApp(name, mkreq("GET", "/")), "no peer");
+  assertStringIncludes((without as Error).message, "callApp has the option peer");
 });
 
 Deno.test("callApp refuses wrong arguments", async () => {

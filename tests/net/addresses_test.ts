@@ -451,8 +451,12 @@ Deno.test("a descriptor that is not a socket can't be held, and one that doesn't
 
 Deno.test("the error for a path of a Unix socket says what is required", () => {
   const rows = [
-    ["my.socket", "must be absolute, and a host is given as [host, port]"],
-    ["", "must be absolute, and a host is given as [host, port]"],
+    ...["my.socket", "", "localhost", "127.0.0.1:8080", "http://127.0.0.1:8080"].map((path) =>
+      [
+        path,
+        'must be absolute, and a host is given with its port, as in ["127.0.0.1", 8080]',
+      ] as const
+    ),
     ["/a\0b", "must not contain a NUL"],
     ["/a//b", 'must be normalized, without "//", "/./", "/../" and a trailing slash'],
     ["/a/", 'must be normalized, without "//", "/./", "/../" and a trailing slash'],

@@ -1,5 +1,11 @@
 /** What a client sends: one write where possible, its headers, its body, and a server that refuses the body. */
-import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
 import {
   Body,
   BodyIter,
@@ -117,6 +123,24 @@ Deno.test("a peer that closes without a response is an EmptyPreambleError, or th
     ends.peer.close();
     assertInstanceOf(await error, EmptyPreambleError);
     assertEquals(ends.conn.closed, true);
+  }
+});
+
+Deno.test("the error for a connection that its peer has ended names the status of the last response, if that was an error", async () => {
+  for (const [status, end] of [[400, ", after a response with status 400"], [200, ""]] as const) {
+    const socket = new RecordingSocket();
+    using conn = new Connection(socket, null);
+    const written = socket.written();
+    const responding = conn.get("/");
+    await written;
+    socket.give(`HTTP/1.1 ${status} OK\r\ncontent-length: 1\r\n\r\na`);
+    assertEquals(await (await responding).text(), "a");
+    socket.end();
+    const error = await assertRejects(() => conn.get("/"), EmptyPreambleError);
+    assertEquals(
+      error.message,
+      `the peer had closed the connection before the request was sent${end}`,
+    );
   }
 });
 

@@ -3,6 +3,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import {
   ConnectionClosedError,
+  DeguError,
   EmptyPreambleError,
   ProtocolError,
   TlsError,
@@ -183,6 +184,12 @@ Deno.test("arguments are checked", async () => {
   await assertRejects(() => retry(none), TypeError, "attempt: must be ");
 });
 
+/** An error of a program for a status. */
+class OwnError extends DeguError {
+  constructor(readonly status: number) {
+    super();
+  }
+}
 const status = (status: number) => new TransferError("STATUS", "", { status });
 
 Deno.test("network errors are transient, and decisions of the other device are not", () => {
@@ -197,10 +204,13 @@ Deno.test("network errors are transient, and decisions of the other device are n
     new DOMException("", "TimeoutError"),
     new ProtocolError("BODY_INCOMPLETE", ""),
     new TlsError("CLOSED", ""),
-    ...[408, 429, 502, 503, 504].map(status),
+    ...[408, 429, 502, 503, 504].flatMap((code) => [status(code), new OwnError(code)]),
   ];
   const final = [
-    ...[301, 400, 401, 403, 404, 405, 409, 412, 413, 500, 507].map(status),
+    ...[301, 400, 401, 403, 404, 405, 409, 412, 413, 500, 507].flatMap((code) => [
+      status(code),
+      new OwnError(code),
+    ]),
     ...(["CHANGED", "DIGEST_MISMATCH", "IN_USE", "DISK_FULL", "BAD_LIST"] as const).map((code) =>
       new TransferError(code, "")
     ),
