@@ -221,7 +221,8 @@ export function peerOf(session: Session): Peer {
   const peer = sessions.get(session);
   if (peer === undefined) {
     throw new TypeError(
-      "session: must be one of a DeviceServer, and this one is not; callApp has the option peer for it",
+      "session: must be one of a DeviceServer; this one is of another server, or of callApp without " +
+        "the option peer",
     );
   }
   return peer();

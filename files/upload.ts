@@ -54,8 +54,8 @@ const QUICKLY_HASHED_BYTES = 1048576;
  * The server reports how much of the file is there. A file of the same length is compared, and
  * nothing is sent if it is identical. The rest is hashed while it is sent, and verified there. The
  * file gets its name when all of it is synced to the disk. With `verify: false` the file is not
- * hashed, and always sent from its beginning. A file that was changed less than two seconds ago is
- * not resumed: another version could look the same.
+ * hashed, and always sent from its beginning. A file that was changed or renamed less than two
+ * seconds ago is not resumed: another version could look the same.
  *
  * Before the server continues a part, it hashes the part and sends nothing meanwhile: the `timeout`
  * of the client must be longer than that takes.

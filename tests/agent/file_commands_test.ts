@@ -387,11 +387,11 @@ Deno.test("put -r keeps other files too, unless --force is given; the same ones 
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
   await fill(here, { "top/a": "new", "top/b": "same", "top/c": "3" });
-  await fill(inbox, { "top/a": "old", "top/b": "same" });
+  await fill(inbox, { "top/a": "older", "top/b": "same" });
   const why = "top/a: another file of this name is there: replace it with --force";
   const said = await files.fail(1, `${here}/${why}`, "put", "-r", `${here}/top`, "camera:");
   assertMatch(said, /1 file copied, 1 B.*1 up to date/);
-  assertEquals((await content(inbox))["top/a"], "old");
+  assertEquals((await content(inbox))["top/a"], "older");
   await files.succeed("put", "--force", "-r", `${here}/top`, "camera:");
   assertEquals(await content(inbox), await content(here));
 });

@@ -119,7 +119,7 @@ Deno.test("callApp: peer is what peerOf(session) gives", async () => {
   );
   assertEquals(response.status, 200);
   const without = await rejectionOf(callApp(name, mkreq("GET", "/")), "no peer");
-  assertStringIncludes((without as Error).message, "callApp has the option peer");
+  assertStringIncludes((without as Error).message, "callApp without the option peer");
 });
 
 Deno.test("callApp refuses wrong arguments", async () => {
