@@ -47,8 +47,9 @@ export async function repeatPasses(
  */
 class PassOutput extends Output {
   readonly #output: Output;
-  /** The texts of the problems of the last pass. */
+  /** The texts of the problems of the last pass, by a key that equal problems share. */
   #before = new Map<string, string>();
+  /** The same for the pass that runs. */
   #now = new Map<string, string>();
 
   constructor(output: Output) {

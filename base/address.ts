@@ -392,7 +392,10 @@ export function canonicalIPAddress(text: string): string | null {
   return isIPv6(text) ? new URL(`http://[${text}]/`).hostname.slice(1, -1) : null;
 }
 
-/** The same form for an address of 4 or 16 bytes; `null` for any other number of bytes. */
+/**
+ * The text of an IP address of 4 or 16 bytes, in the form of {@linkcode canonicalIPAddress}; `null`
+ * for any other number of bytes.
+ */
 export function formatIPAddress(bytes: Uint8Array): string | null {
   if (bytes.length === 4) return bytes.join(".");
   if (bytes.length !== 16) return null;

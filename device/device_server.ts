@@ -151,7 +151,7 @@ export class DeviceServer extends Server {
     await this.#unregister();
   }
 
-  /** Ends the following of changes, and removes the record of the address. */
+  /** Ends the subscriptions to changes of the device, and removes the record of the address. */
   #unregister(): Promise<void> {
     this.#unregistered ??= (async () => {
       for (const unsubscribe of this.#unsubscribe) unsubscribe();

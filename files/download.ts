@@ -115,7 +115,7 @@ export async function download(
 
 /** How a file of a tree is downloaded. */
 interface InTree {
-  /** The bytes of the file, as far as they are known. */
+  /** The length of the file in bytes, according to the list of the other end. */
   readonly size: number;
   /** The most bytes that the file may have by now. */
   readonly maxBytes: number;

@@ -247,7 +247,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     await syncAllIfPossible(changed);
   }
 
-  /** Removes the files that have no names. */
+  /** Removes the temporary files that have not been renamed to their names. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#naming.catch(() => {});
     for (const { temporary, synced } of this.#arrived) {

@@ -121,9 +121,9 @@ export class TargetNames {
   }
 
   /**
-   * Finds nodes that the target takes for the same as another node of the source. The other node
-   * comes first: by name, and before all suspects. The result has `null` where the other node can't
-   * be told.
+   * Finds nodes of the source whose name leads, at the target, to the entry of another node of the
+   * source. The entry belongs to the node whose exact name the target lists, or else to the first
+   * one by name. The result has `null` where that node can't be told.
    *
    * @param suspects Nodes that the target did not list, and whose names are taken nevertheless.
    * @param root The root of the target as it was listed.

@@ -114,7 +114,8 @@ export const CLIENT: Table<ClientState, ClientEvent, "fails"> = {
   requesting: { undone: "idle", preamble: "responding", fails: "over" },
   responding: { response: "unread", fails: "over" },
   unread: { bodyRead: "idle", fails: "over" },
-  // Such a constructor may also have begun to write the body to a slow sink: `bodyRead` comes late.
+  // Such a constructor may also begin to write the body to a slow sink before it throws: then
+  // `bodyRead` comes after `fails`.
   over: { fails: "over", bodyRead: "over" },
 };
 

@@ -29,7 +29,7 @@ export function sourceFor(
   return new ForeignSource(source, reader);
 }
 
-/** Reads the encoded chunks of a body, checked. */
+/** A reader that checks the chunks of a body, and returns them encoded again. */
 function encodedReader(source: BodySource): BodyReader {
   const reader = new ChunkedReader(source);
   let encoded: Uint8Array = EMPTY;

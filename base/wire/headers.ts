@@ -66,8 +66,7 @@ export type HeaderContext = "request" | "request without body" | "response" | "a
  *   same in a request; in a response, `announcedFraming` decides, since HEAD asks for headers
  *   alone.
  *
- * Both of these ask `isBodiless` whether a response has no body, whatever its headers announce. No
- * other function does.
+ * Both of these ask `isBodiless` whether a response has no body, whatever its headers announce.
  */
 export type Framing = number | "chunked" | null;
 
