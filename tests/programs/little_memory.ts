@@ -26,14 +26,14 @@ async function meet(): Promise<string | number> {
       const element = (i: number) => {
         return { path: [`${i}`.padEnd(32_000, "x")], kind: "other", reason: "name", ...COMMON };
       };
-      using liar = serveTree([], element, 4000);
+      using liar = serveTree([], element, 2500);
       const report = await downloadTree(liar.client, "/", dir, { dryRun: true });
       return report.failed;
     }
     case "long paths": {
       const directories = new Array(15).fill("d".repeat(250));
       const element = (i: number) => ({ path: [...directories, `${i}`], kind: "file", ...COMMON });
-      using liar = serveTree(directories, element, 32_000);
+      using liar = serveTree(directories, element, 22_000);
       let count = 0;
       for await (const _ of listTree(liar.client, "/")) count++;
       return count;
