@@ -45,7 +45,7 @@ async function meet(): Promise<string | number> {
 /** The status that a `FilesApp` answers to a request with many equal pieces. */
 async function answerTo(head: string, piece: string, count: number): Promise<string> {
   await using server = await Server.start(["127.0.0.1", 0], new FilesApp(dir));
-  using connection = await Deno.connect({ hostname: "127.0.0.1", port: server.port });
+  using connection = await Deno.connect({ hostname: "127.0.0.1", port: server.port! });
   const write = writerTo(connection);
   await write(head);
   for (let i = 0; i < count; i++) await write(piece);
