@@ -11,7 +11,7 @@
 import { decodeText, EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/quote.ts";
 import { SHA256_HEX } from "./digest.ts";
-import { Held, parseTime } from "./entries.ts";
+import { Held, MAX_NAME_CHARACTERS, parseTime } from "./entries.ts";
 
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";
 /** Only smaller files travel in bundles: the reader of a bundle holds at most one file. */
@@ -283,7 +283,7 @@ const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
   modified: parseTime,
   sha256: (value) => typeof value === "string" && SHA256_HEX.test(value) ? value : null,
   kind: (value) => value === "directory" ? value : null,
-  name: (value) => typeof value === "string" ? value : null,
+  name: (value) => typeof value === "string" && value.length <= MAX_NAME_CHARACTERS ? value : null,
   "if-none-match": (value) => value === "*" ? value : null,
 };
 

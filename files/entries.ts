@@ -33,7 +33,7 @@ export interface DirectoryEntry {
  *   fails;
  * - `"name"`: the name is not UTF-8, too long to be requested, or the path of something that was
  *   put
- *   aside and can't be put back; then `name` is for messages only.
+ *   aside and can't be put back; then `name` is for messages only, and cut after 255 characters.
  */
 export type OtherReason = "link" | "special" | "unreadable" | "name";
 
@@ -86,6 +86,11 @@ export function digestTree(entries: Iterable<Omit<TreeEntry, "name">>): string {
 const MAX_ENTRY_BYTES = 4096;
 /** The most bytes of a path: no system opens a longer path. */
 const MAX_PATH_BYTES = 4096;
+/**
+ * The most characters of a name that a client keeps: no usual file system has longer ones. Only the
+ * path of something that lies aside may have more.
+ */
+export const MAX_NAME_CHARACTERS = 255;
 /** The most bytes of an entry of a tree: six for each byte of its path, if all are escaped. */
 const MAX_TREE_ENTRY_BYTES = 32768;
 /**
@@ -263,8 +268,9 @@ const REASONS: ReadonlySet<unknown> = new Set<OtherReason>([
 ]);
 
 function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
-  const { name, kind, size, modified, reason } = entry;
-  if (typeof name !== "string") throw badEntry("it has no name");
+  const { kind, size, modified, reason } = entry;
+  if (typeof entry.name !== "string") throw badEntry("it has no name");
+  const name = reason === "name" ? messageName(entry.name) : entry.name;
   if (reason !== "name" && !isName(name)) {
     throw badEntry(`its name can't be that of a file: ${quote(name)}`);
   }
@@ -283,6 +289,12 @@ function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
   return { name, kind, size, modified: date, reason: reason as OtherReason };
 }
 
+/** A name for messages, cut if it is too long. A slice would keep the whole text in memory. */
+function messageName(name: string): string {
+  if (name.length <= MAX_NAME_CHARACTERS) return name;
+  return Buffer.from(`${name.slice(0, MAX_NAME_CHARACTERS - 1)}…`).toString();
+}
+
 const { byteLength } = Buffer;
 
 function checkTreeEntry(element: Record<string, unknown>): ListedEntry | null {
@@ -292,12 +304,15 @@ function checkTreeEntry(element: Record<string, unknown>): ListedEntry | null {
     throw badEntry("it has no path; the server needs a FilesApp of this version");
   }
   const entry = checkEntry({ ...element, name: path.at(-1) });
+  path[path.length - 1] = entry.name;
   let bytes = -1;
   for (const name of path) {
     if (typeof name !== "string") throw badEntry("its path is not one of names");
     bytes += 1 + byteLength(name);
   }
-  if (entry.reason !== "name" && bytes > MAX_PATH_BYTES) {
+  // A name for messages is no part of a path that is opened.
+  if (entry.reason === "name") bytes -= 1 + byteLength(entry.name);
+  if (bytes > MAX_PATH_BYTES) {
     throw badEntry(`its path has more than ${MAX_PATH_BYTES} bytes, which no system opens`);
   }
   if (path.length > MAX_DEPTH + 1 || entry.reason !== "name" && path.length > MAX_DEPTH) {

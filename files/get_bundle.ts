@@ -7,6 +7,7 @@
 
 import { type BigIntStats, fstatSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
+import { isTooLong } from "../base/body/body_state.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import { isAt, isOverload, isReal } from "../disk/names.ts";
@@ -46,20 +47,13 @@ export async function getBundle(bundle: FileRequest): Promise<ResponseTuple> {
 
 /** Reads the body of a request for files. */
 export async function readPaths({ body }: Request): Promise<Uint8Array> {
-  const tooMuch = () => new Refusal(413, `more than ${MAX_PATHS_BYTES} bytes of paths`);
   if (body === null) return EMPTY;
-  if (!body.chunked) {
-    if (body.contentLength > MAX_PATHS_BYTES) throw tooMuch();
-    return await body.read();
+  try {
+    return await body.bytes({ maxBytes: MAX_PATHS_BYTES });
+  } catch (error) {
+    if (!isTooLong(body, error)) throw error;
+    throw new Refusal(413, `more than ${MAX_PATHS_BYTES} bytes of paths`);
   }
-  const pieces: Uint8Array[] = [];
-  let length = 0;
-  for await (const [, data] of body) {
-    length += data.length;
-    if (length > MAX_PATHS_BYTES) throw tooMuch();
-    pieces.push(data);
-  }
-  return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());
 }
 
 async function* foundChunks(

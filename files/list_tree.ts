@@ -122,21 +122,36 @@ export function listTree(
 ): AsyncIterable<TreeEntry> {
   const root = treeUriOf(uri);
   return iterate(from, options, async function* (route, signal) {
-    const directories = new Set([""]);
-    const others = new Set<string>();
+    const listed = new ListedPaths();
     const response = await requestList(route, `${root}?tree`, signal);
     for await (const { link: _link, ...entry } of entriesOfTree(response, root, signal)) {
-      const { path, kind, reason } = entry;
-      if (!directories.has(path.slice(0, -1).join("/"))) throw outside(path);
-      // Two names that are not UTF-8 may look the same.
-      if (reason !== "name") {
-        const text = path.join("/");
-        if (directories.has(text) || others.has(text)) throw twice(path);
-        (kind === "directory" ? directories : others).add(text);
-      }
+      listed.add(entry);
       yield entry;
     }
   });
+}
+
+/**
+ * The paths of a list. Each name is kept once, with the number of the directory that it is in: a
+ * million whole paths could fill the memory.
+ */
+class ListedPaths {
+  /** The numbers of directories; 0 of anything else. The root has the number 1. */
+  readonly #numbers = new Map<string, number>();
+
+  /** Adds an entry; throws unless its directory was added before, and its path was not. */
+  add({ path, name, kind, reason }: TreeEntry): void {
+    let directory = 1;
+    for (const above of path.slice(0, -1)) {
+      directory = this.#numbers.get(`${directory}/${above}`) ?? 0;
+      if (directory === 0) throw outside(path);
+    }
+    // Two names that are not UTF-8 may look the same.
+    if (reason === "name") return;
+    const key = `${directory}/${name}`;
+    if (this.#numbers.has(key)) throw twice(path);
+    this.#numbers.set(key, kind === "directory" ? this.#numbers.size + 2 : 0);
+  }
 }
 
 /** The URI of a tree, checked: its path ends with a slash, and there is no query. */

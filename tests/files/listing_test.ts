@@ -759,6 +759,21 @@ Deno.test("an entry that can't be downloaded has a reason, and any name if the n
   );
 });
 
+Deno.test("of a name that is for messages only 255 characters are kept, in a list and in a tree", () => {
+  const other = { kind: "other", reason: "name" } as const;
+  const end = { end: true };
+  for (const character of ["x", "\ufffd", "é"]) {
+    const whole = character.repeat(255);
+    const cut = `${character.repeat(254)}…`;
+    for (const [name, kept] of [[whole, whole], [`${whole}${character}`, cut]] as const) {
+      assertEquals(parse(JSON.stringify([{ ...entry({ name }), ...other }]))[0]?.name, kept);
+      const path = ["sub", name];
+      const [inTree] = parseTree(JSON.stringify([{ ...entry(), ...other, path }, end]));
+      assertEquals([inTree?.name, inTree?.path], [kept, ["sub", kept]]);
+    }
+  }
+});
+
 Deno.test("the digest of a tree is of its paths, kinds, and sizes and times of files, in any order", () => {
   const modified = new Date(0);
   const tree = [
@@ -792,7 +807,8 @@ Deno.test("a path of a tree is an array of names, of at most 4,096 bytes, and 25
     assertThrows(() => parseOne(["a"], { more }), TransferError, "another inside");
   }
   const other = { kind: "other", reason: "name" };
-  assertEquals(parseOne(["a", "x".repeat(300)], other)[0]?.reason, "name");
+  assertThrows(() => parseOne([...longest, "z"], other), TransferError, "4096 bytes");
+  assertEquals(parseOne([...longest.slice(1), "x".repeat(300)], other).length, 1);
   assertThrows(() => parseOne(["a".repeat(40_000)], other), TransferError, "32768 bytes");
   for (const [most, more] of [[256, {}], [257, other]] as const) {
     assertEquals(parseOne(new Array(most).fill("a"), more).length, 1);
