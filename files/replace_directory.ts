@@ -3,7 +3,7 @@
 import { type BigIntStats, rmdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
-import { isSameFile, statOrNull } from "../disk/names.ts";
+import { isSameFile, readNames, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import { Aside, recoverIn } from "./aside.ts";
 import { digestTree, type ListedEntry } from "./entries.ts";
@@ -82,6 +82,17 @@ async function look(
   return seen;
 }
 
+/**
+ * Checks that this user may remove the entries of a directory: another one that is made there tells.
+ *
+ * @throws the error of the system if not.
+ */
+function checkRemovable(path: string): void {
+  const unused = unusedPath(path);
+  Deno.mkdirSync(unused);
+  rmdirSync(unused);
+}
+
 /** A directory with exactly the content that the client has seen. */
 class SeenDirectory {
   readonly #path: string;
@@ -131,10 +142,8 @@ class SeenDirectory {
    */
   async #readDirectory(name: string): Promise<void> {
     const path = this.#at(name);
-    // Whether this user may remove entries of a directory, another one that is made there tells.
-    const unused = unusedPath(path);
-    Deno.mkdirSync(unused);
-    rmdirSync(unused);
+    // Of the directories below, an empty one is removed by the right to write above it.
+    if (name === "" || (await readNames(path)).length > 0) checkRemovable(path);
     this.#note(path);
     const { leftovers, names } = await findLeftovers(path);
     for (const left of leftovers) this.#note(left);
