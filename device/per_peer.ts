@@ -14,10 +14,11 @@ import type { Peer } from "./peer_store.ts";
  * each, a limit for each, a state for each.
  *
  * The app of a peer is made at its first request, also if two arrive at once, and kept until the
- * peer is forgotten or the whole is disposed of; then it is disposed of, too, if it has
- * `[Symbol.asyncDispose]` or `[Symbol.dispose]`. If `make` fails, the request fails, and the next
- * one tries again. The `onConnect` of a peer's app is asked before the first request of each
- * session; if it does not return `true`, the session ends without an answer.
+ * peer is forgotten or the whole is disposed of. Then its running calls are waited for, and it is
+ * disposed of once, if it has `[Symbol.asyncDispose]` or `[Symbol.dispose]`; no app waits for
+ * another. The disposal of the whole resolves when all are disposed of. If `make` fails, the
+ * request fails, and the next one tries again. The `onConnect` of a peer's app is asked before the
+ * first request of each session; if it does not return `true`, the session ends without an answer.
  *
  * @param make Makes the app of a peer.
  * @throws {TypeError} if `make` is not a function.
@@ -47,26 +48,64 @@ export function perPeer(
   checkFunction("make", make);
   const apps = new PeerApps(make);
   return {
-    handle: async (request, session, api) => {
-      const { handle, onConnect } = readApp(await apps.of(session), "make()");
-      if (onConnect === null || await apps.admits(session, onConnect)) {
-        return handle(request, session, api);
-      }
-      session.close(new ConnectionClosedError("the app of the peer refuses this session"));
-      return [403, "Forbidden", {}, null];
-    },
+    handle: async (request, session, api) =>
+      await apps.of(session).use(async (app) => {
+        trustOf(session)?.signal.throwIfAborted();
+        const { handle, onConnect } = readApp(app, "make()");
+        if (onConnect === null || await apps.admits(session, onConnect)) {
+          return handle(request, session, api);
+        }
+        session.close(new ConnectionClosedError("the app of the peer refuses this session"));
+        return [403, "Forbidden", {}, null];
+      }),
     onConnect: (session, sock) => apps.connected(session, sock),
     [Symbol.asyncDispose]: () => apps[Symbol.asyncDispose](),
   };
 }
 
+/** The app of one peer, from the call of `make` to its disposal. */
+class PeerApp {
+  readonly #making: Promise<App>;
+  readonly #requests = new Set<Promise<unknown>>();
+  #disposing: Promise<void> | null = null;
+
+  constructor(making: Promise<App>) {
+    this.#making = making;
+  }
+
+  /** Uses the app for a request, which its disposal waits for. */
+  async use<T>(action: (app: App) => Promise<T>): Promise<T> {
+    const request = this.#making.then(action);
+    this.#requests.add(request);
+    try {
+      return await request;
+    } finally {
+      this.#requests.delete(request);
+    }
+  }
+
+  /** Disposes of the app after its requests; nobody may begin another one. */
+  dispose(): Promise<void> {
+    this.#disposing ??= this.#dispose();
+    return this.#disposing;
+  }
+
+  async #dispose(): Promise<void> {
+    await Promise.allSettled(this.#requests);
+    const app = await this.#making.catch(() => null);
+    if (app !== null) await disposeApp(app);
+  }
+}
+
 class PeerApps implements AsyncDisposable {
   readonly #make: (peer: Peer) => App | Promise<App>;
   /** The apps, or those that are being made, by the ids of their peers. */
-  readonly #apps = new Map<string, Promise<App>>();
+  readonly #apps = new Map<string, PeerApp>();
+  /** The apps that are not disposed of yet, with those of forgotten peers. */
+  readonly #alive = new Set<PeerApp>();
   readonly #sockets = new WeakMap<Session, Socket>();
   readonly #admissions = new WeakMap<Session, Promise<boolean>>();
-  #isDisposed = false;
+  #disposing: Promise<void> | null = null;
 
   constructor(make: (peer: Peer) => App | Promise<App>) {
     this.#make = make;
@@ -78,46 +117,49 @@ class PeerApps implements AsyncDisposable {
   }
 
   /** The app for the peer of a session. */
-  async of(session: Session): Promise<App> {
-    if (this.#isDisposed) throw new DeguError("the apps of the peers have been disposed of");
-    const peer = peerOf(session);
-    let app = this.#apps.get(peer.id);
-    if (app === undefined) {
-      app = this.#made(peer);
-      this.#apps.set(peer.id, app);
-      this.#keep(peer.id, app, trustOf(session)?.signal);
+  of(session: Session): PeerApp {
+    if (this.#disposing !== null) {
+      throw new DeguError("the apps of the peers have been disposed of");
     }
-    return await app;
+    const peer = peerOf(session);
+    const forgotten = trustOf(session)?.signal;
+    forgotten?.throwIfAborted();
+    return this.#apps.get(peer.id) ?? this.#begin(peer, forgotten);
+  }
+
+  /** Makes an app, and keeps it until its peer is forgotten; one that can't be made is not kept. */
+  #begin(peer: Peer, forgotten: AbortSignal | undefined): PeerApp {
+    const making = this.#made(peer);
+    const app = new PeerApp(making);
+    this.#apps.set(peer.id, app);
+    this.#alive.add(app);
+    const remove = () => {
+      forgotten?.removeEventListener("abort", forget);
+      if (this.#apps.get(peer.id) === app) this.#apps.delete(peer.id);
+    };
+    const forget = async () => {
+      remove();
+      try {
+        await app.dispose();
+      } catch (error) {
+        standardLogger.error(
+          `the app of a forgotten peer can't be disposed of: ${messageOf(error)}`,
+        );
+      }
+      this.#alive.delete(app);
+    };
+    forgotten?.addEventListener("abort", forget);
+    making.catch(() => {
+      remove();
+      this.#alive.delete(app);
+    });
+    return app;
   }
 
   async #made(peer: Peer): Promise<App> {
     const app = await this.#make(peer);
     readApp(app, "make()");
     return app;
-  }
-
-  /** Keeps an app until its peer is forgotten; an app that could not be made is not kept. */
-  async #keep(id: string, making: Promise<App>, forgotten: AbortSignal | undefined): Promise<void> {
-    let app: App;
-    try {
-      app = await making;
-    } catch {
-      this.#apps.delete(id);
-      return;
-    }
-    const forget = async () => {
-      // The whole may have been disposed of.
-      if (!this.#apps.delete(id)) return;
-      try {
-        await disposeApp(app);
-      } catch (error) {
-        standardLogger.error(
-          `the app of a forgotten peer can't be disposed of: ${messageOf(error)}`,
-        );
-      }
-    };
-    if (forgotten?.aborted) await forget();
-    else forgotten?.addEventListener("abort", forget, { once: true });
   }
 
   /** Asks an app once for each session; a session without a server has no socket to ask about. */
@@ -132,13 +174,15 @@ class PeerApps implements AsyncDisposable {
     return admission;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#isDisposed = true;
-    await using disposing = new AsyncDisposableStack();
-    for (const app of this.#apps.values()) {
-      const made = await app.catch(() => null);
-      if (made !== null) disposing.defer(() => disposeApp(made));
-    }
-    this.#apps.clear();
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposing ??= this.#dispose();
+    return this.#disposing;
+  }
+
+  async #dispose(): Promise<void> {
+    const results = await Promise.allSettled(Array.from(this.#alive, (app) => app.dispose()));
+    const errors = results.flatMap((result) => result.status === "rejected" ? [result.reason] : []);
+    if (errors.length > 1) throw new AggregateError(errors, "several apps can't be disposed of");
+    if (errors.length === 1) throw errors[0];
   }
 }

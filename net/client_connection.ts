@@ -54,7 +54,8 @@ export const DEFAULT_TIMEOUT = 90;
 /**
  * After so many milliseconds without bytes from the peer, a request first waits for a turn of the
  * event loop. Bytes that arrived while the program was computing are known only then, and must not
- * be taken for the response.
+ * be taken for the response. After a shorter time such bytes go unnoticed: a turn for each request
+ * would take longer than the request.
  */
 const QUIET_MILLISECONDS = 10;
 
@@ -372,7 +373,7 @@ export class Connection implements Disposable {
     const { reader } = transport;
     try {
       // A read is issued before the request is sent: bytes that arrived before can't be its
-      // response, and must never be taken for it.
+      // response, and those that the runtime knows of are never taken for it.
       if (reader.buffered > 0) throw excessBytes();
       transport.readAhead();
       // A read that finds bytes settles within two turns.

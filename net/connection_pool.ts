@@ -3,7 +3,7 @@
 import type { Response } from "../base/app/message.ts";
 import { type BodyOut, cancelUnused, keepUnused, whenOver } from "../base/body/bodies.ts";
 import { checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
-import { ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
+import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { whenClosed } from "./client_connection.ts";
@@ -47,9 +47,10 @@ export let connectorOf: (pool: object) => Connector | null;
  *
  * A connection is free again when the body of its response has been consumed or canceled: read each
  * body, or call `response.discard()`. When `max` connections are in use, more requests wait in
- * order. A connection that the server has closed meanwhile is replaced before anything is sent. If
- * a `GET` or `HEAD` over a connection that was used before ends before the first byte of a
- * response, it is made once again, over a new connection; nothing else is ever sent twice.
+ * order. A connection that the server has closed meanwhile, or over which it has sent something
+ * that no request asked for, is replaced before anything is sent. If a `GET` or `HEAD` over a
+ * connection that was used before ends before the first byte of a response, it is made once again,
+ * over a new connection; nothing else is ever sent twice.
  *
  * A pool keeps no process alive. {@linkcode ConnectionPool.prototype.close}, or the end of an
  * `await using` block, closes it.
@@ -272,10 +273,12 @@ async function exchange(
 
 /**
  * Whether a request over a connection that was used before can be made again: the server had closed
- * the connection, and has not acted on the request.
+ * the connection or sent something unasked, and has not acted on the request.
  */
 export function isStale(error: unknown, body: BodyOut): boolean {
   const isUsed = typeof body === "object" && body !== null && "used" in body && body.used;
   const isEnd = error instanceof EmptyPreambleError || error instanceof Deno.errors.UnexpectedEof;
-  return isEnd && !isUnanswered(error) && !isUsed;
+  // Some servers say 408 before they close. Such bytes are found before anything is sent.
+  const isSpent = error instanceof ProtocolError && error.code === "EXCESS_BYTES";
+  return (isEnd || isSpent) && !isUnanswered(error) && !isUsed;
 }

@@ -216,16 +216,55 @@ function listenOnFreeName(): Deno.UnixListener {
   }
 }
 
+/** Milliseconds between two attempts to lock a directory, and the number of attempts. */
+const LOCK_MILLISECONDS = 20;
+const LOCK_ATTEMPTS = 250;
+
 /**
  * Removes a socket from a path if nobody listens there any more. Anything else stays, and is in the
  * way of the one who wants to listen.
+ *
+ * @returns The lock of the directory, to be held until the new socket is bound: of two programs
+ * that find the dead socket, the second must not remove the new socket of the first.
  */
-export async function removeDeadSocket(path: string): Promise<void> {
+export async function removeDeadSocket(path: string, signal?: AbortSignal): Promise<Disposable> {
+  let directory: Deno.FsFile | null = null;
   try {
-    if (!(await Deno.lstat(path)).isSocket) return;
-    (await Deno.connect({ transport: "unix", path })).close();
+    directory = await Deno.open(path.slice(0, path.lastIndexOf("/") + 1));
+    await lock(directory, signal);
+    await removeIfDead(path);
+    return directory;
   } catch (error) {
-    if (error instanceof Deno.errors.ConnectionRefused) await Deno.remove(path);
-    else if (!(error instanceof Deno.errors.NotFound)) throw error;
+    directory?.close();
+    signal?.throwIfAborted();
+    throw explainBinding(error, path);
+  }
+}
+
+/** Takes the lock of a directory, which ends with the program at the latest. */
+async function lock(directory: Deno.FsFile, signal?: AbortSignal): Promise<void> {
+  for (let left = LOCK_ATTEMPTS; !await directory.tryLock(true); left--) {
+    signal?.throwIfAborted();
+    if (left === 0) throw new Deno.errors.TimedOut("another program has locked its directory");
+    await pause(LOCK_MILLISECONDS, signal);
+  }
+}
+
+async function removeIfDead(path: string): Promise<void> {
+  try {
+    if ((await Deno.lstat(path)).isSocket) {
+      (await Deno.connect({ transport: "unix", path })).close();
+    }
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) removeSocket(path);
+  }
+}
+
+/** Removes a socket, at once: other programs may have put something else into its place. */
+function removeSocket(path: string): void {
+  try {
+    if (Deno.lstatSync(path).isSocket) Deno.removeSync(path);
+  } catch {
+    // If the path is still in use, binding says so.
   }
 }

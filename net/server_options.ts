@@ -55,7 +55,8 @@ export interface ServerOptions {
   signal?: AbortSignal | undefined;
   /**
    * Whether a socket that lies at the path of a Unix socket is replaced if nobody answers there: a
-   * program that has crashed leaves it behind. Only `Server.start()` can do that.
+   * program that has crashed leaves it behind. Only `Server.start()` can do that; it locks the
+   * directory of the socket meanwhile, and needs `--allow-read` of it.
    *
    * @default {false}
    */

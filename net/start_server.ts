@@ -1,6 +1,7 @@
 /** Starting a server in one call. */
 
 import type { Address } from "../base/address.ts";
+import { checkServerAddress } from "./addresses.ts";
 import { removeDeadSocket } from "./listener.ts";
 import { checkServerOptions, type ServerOptions } from "./server_options.ts";
 
@@ -24,7 +25,8 @@ export async function startServer<S extends Startable>(
   make: (options: ServerOptions) => S,
 ): Promise<S> {
   const { replaceSocket, ...rest } = checkServerOptions(options);
-  if (replaceSocket && typeof address === "string") await removeDeadSocket(address);
+  const path = replaceSocket ? checkServerAddress(address) : null;
+  using _lock = typeof path === "string" ? await removeDeadSocket(path, rest.signal) : null;
   const server = make(rest);
   server.serveForever();
   try {

@@ -109,18 +109,35 @@ export class Response<B extends BodyOut = BodyIn> {
   }
 
   /**
-   * Gives up the rest of the body, so that the connection can make another request: up to 64 KiB
-   * are read and dropped. A longer body is canceled, which closes the connection. Never rejects.
+   * Gives up the rest of the body, so that the connection can make another request: up to 64 KiB,
+   * the lines of chunks included, are read and dropped for up to a second. A body that is longer or
+   * takes longer is canceled, which closes the connection. Never rejects.
    */
   async discard(): Promise<void> {
     const body: BodyOut = this.body;
     if (body === null || typeof body !== "object" || !("cancel" in body)) return;
+    const cancel = async () => {
+      try {
+        await body.cancel();
+      } catch {
+        // The body is of another class.
+      }
+    };
+    const isToRead = "bytes" in body && (body.chunked || body.contentLength <= MAX_DISCARDED_BYTES);
+    if (!isToRead) return await cancel();
+    const timer = setTimeout(cancel, DISCARD_MILLISECONDS);
+    let bytesLeft = MAX_DISCARDED_BYTES;
+    const write = (bytes: Uint8Array) => {
+      bytesLeft -= bytes.length;
+      return bytesLeft < 0 ? Promise.reject(new BodyError("too long")) : Promise.resolve();
+    };
     try {
-      if ("bytes" in body) await body.bytes({ maxBytes: MAX_DISCARDED_BYTES });
-      else await body.cancel();
+      await body.writeTo({ write });
     } catch {
-      // A body that is too long is left as it was; any other has ended, or is in use.
-      await Promise.resolve(body.cancel()).catch(() => {});
+      // A body that has failed or was canceled has ended; another part of the program may use it.
+      await cancel();
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -146,6 +163,7 @@ export class Response<B extends BodyOut = BodyIn> {
 
 /** The most bytes of an unwanted body that are read to keep its connection. */
 const MAX_DISCARDED_BYTES = 65536;
+const DISCARD_MILLISECONDS = 1000;
 
 /** A body that can be read, for a body of any kind. */
 export function receivedBody(body: BodyOut): NonNullable<BodyIn> {

@@ -11,6 +11,7 @@ import {
 import { Client } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
 import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
+import { within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedStream } from "@degu/testing/streams.ts";
@@ -78,7 +79,7 @@ Deno.test("discard reads up to 64 KiB and cancels more, and never rejects", asyn
   const rows: [bytes: number, chunked: boolean, isCanceled: boolean][] = [
     [65536, false, false],
     [65537, false, true],
-    [65536, true, false],
+    [65520, true, false],
     [65537, true, true],
   ];
   for (const [bytes, chunked, isCanceled] of rows) {
@@ -97,6 +98,35 @@ Deno.test("discard reads up to 64 KiB and cancels more, and never rejects", asyn
   await respond(used).discard();
   for (const make of Object.values(bodies)) await respond(make()).discard();
   await respond(null).discard();
+});
+
+Deno.test("discard gives up after a second, even if bytes keep coming", async () => {
+  for (const announced of [60000, 65536]) {
+    let canceled = false;
+    const dripping = new ReadableStream({
+      async pull(controller) {
+        if (announced === 60000) await new Promise((resolve) => setTimeout(resolve));
+        else await new Promise(() => {});
+        if (!canceled) controller.enqueue(latin1("x"));
+      },
+      cancel: () => void (canceled = true),
+    });
+    await within(respond(new Body(dripping, announced)).discard(), "the end of discard()");
+    assert(canceled);
+  }
+});
+
+Deno.test("discard counts the lines of chunks, too", async () => {
+  const chunk = latin1(`1;key=${"v".repeat(4000)}\r\nx\r\n`);
+  let received = 0;
+  const endless = new ReadableStream({
+    pull(controller) {
+      received += chunk.length;
+      controller.enqueue(chunk.slice());
+    },
+  });
+  await within(respond(new ChunkedBody(endless)).discard(), "the end of discard()");
+  assert(received < 150_000, `${received}`);
 });
 
 Deno.test("disposing of a response discards its body, so that the connection goes on", async () => {

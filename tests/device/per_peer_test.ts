@@ -2,7 +2,8 @@
 import { type App, EmptyPreambleError, reply, Router, wrapApp } from "@degu/degu";
 import { type Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
 import { callApp, mkreq, TempDevices } from "@degu/degu/misc";
-import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
+import { assertTypeError, callWith, rejectionOf } from "@degu/testing/expectations.ts";
+import { within } from "@degu/testing/raw_peer.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 
 const ask = async (app: App, peer: string) => {
@@ -85,6 +86,67 @@ Deno.test("perPeer: the app that is made while the whole is disposed of is dispo
   assertEquals([await asking, disposed], ["a 1", ["a"]]);
 });
 
+Deno.test("perPeer disposes of an app once, after its requests, and of others without waiting", async () => {
+  const disposed: string[] = [];
+  const gate = Promise.withResolvers<void>();
+  const goneB = Promise.withResolvers<void>();
+  const app = perPeer((peer) => ({
+    handle: async () => {
+      if (peer.name === "a") await gate.promise;
+      return reply(200, disposed.includes(peer.name) ? "disposed" : "in use");
+    },
+    [Symbol.dispose]: () => {
+      disposed.push(peer.name);
+      if (peer.name === "b") goneB.resolve();
+    },
+  }));
+  await ask(app, "b");
+  const asking = ask(app, "a");
+  const disposals = [app[Symbol.asyncDispose](), app[Symbol.asyncDispose]()];
+  await within(goneB.promise, "the disposal of b");
+  assertEquals(disposed, ["b"]);
+  gate.resolve();
+  assertEquals(await asking, "in use");
+  await Promise.all(disposals);
+  assertEquals(disposed, ["b", "a"]);
+});
+
+Deno.test("perPeer: a make that never settles keeps no other app from being disposed of", async () => {
+  const gone = Promise.withResolvers<void>();
+  const app = perPeer((peer) => {
+    if (peer.name === "a") return new Promise<never>(() => {});
+    return { handle: () => reply(200), [Symbol.dispose]: () => gone.resolve() };
+  });
+  ask(app, "a");
+  await ask(app, "b");
+  app[Symbol.asyncDispose]();
+  await within(gone.promise, "the disposal of b");
+});
+
+Deno.test("perPeer: every app is disposed of, even if the disposal of another fails", async () => {
+  const disposed: string[] = [];
+  const app = perPeer((peer) => ({
+    handle: () => reply(200),
+    [Symbol.dispose]: () => {
+      disposed.push(peer.name);
+      throw new Error(`${peer.name} is stuck`);
+    },
+  }));
+  await ask(app, "a");
+  await assertRejects(() => app[Symbol.asyncDispose](), Error, "a is stuck");
+  const both = perPeer(() => ({
+    handle: () => reply(200),
+    [Symbol.dispose]: () =>
+      void (disposed.push("both"),
+        (() => {
+          throw new Error("stuck");
+        })()),
+  }));
+  for (const peer of ["a", "b"]) await ask(both, peer);
+  await assertRejects(() => both[Symbol.asyncDispose](), AggregateError);
+  assertEquals(disposed, ["a", "both", "both"]);
+});
+
 async function serve(device: Device, app: App) {
   const server = device.listen(["127.0.0.1", 0], app);
   server.serveForever();
@@ -118,6 +180,47 @@ Deno.test("perPeer keeps an app over sessions, and disposes of it when its peer 
   await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
   await viewer.join(invitation.line);
   assertEquals(await said(viewer), "viewer 1");
+});
+
+Deno.test("perPeer: a forgotten peer's app is disposed of once, after its requests, and not used again", async () => {
+  for (const isMaking of [true, false]) {
+    await using temp = await TempDevices.create("camera", "viewer");
+    const { camera, viewer } = temp.devices;
+    const begun = Promise.withResolvers<void>();
+    const gate = Promise.withResolvers<void>();
+    const disposed = Promise.withResolvers<void>();
+    const events: string[] = [];
+    const wait = () => {
+      begun.resolve();
+      return gate.promise;
+    };
+    const app = perPeer(async () => {
+      if (isMaking) await wait();
+      return {
+        handle: async () => {
+          if (!isMaking) await wait();
+          events.push("handled");
+          return reply(200);
+        },
+        [Symbol.dispose]: () => {
+          events.push("disposed");
+          disposed.resolve();
+        },
+      };
+    });
+    await using server = await serve(camera, app);
+    const client = await viewer.client("camera", { addresses: [server.address] });
+    const asking = rejectionOf(client.request("GET", "/"), "a request of a forgotten peer");
+    await begun.promise;
+    await camera.forget("viewer");
+    const disposals = [app[Symbol.asyncDispose](), app[Symbol.asyncDispose]()];
+    await asking;
+    assertEquals(events, []);
+    gate.resolve();
+    await disposed.promise;
+    await Promise.all(disposals);
+    assertEquals(events, isMaking ? ["disposed"] : ["handled", "disposed"]);
+  }
 });
 
 Deno.test("perPeer asks the onConnect of a peer's app before the first request of each session", async () => {

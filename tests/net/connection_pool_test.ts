@@ -227,6 +227,30 @@ for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
 }
 
 for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
+  Deno.test(`a connection with an unasked 408 is replaced before ${method} is sent`, async () => {
+    using server = new RawServer();
+    await using pool = new ConnectionPool(new Client(server.address));
+    const first = pool.request("GET", "/first");
+    using idle = await server.accept();
+    await idle.readPreamble();
+    await idle.send("HTTP/1.1 200 OK\r\n\r\n");
+    await first;
+    await idle.send("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n");
+    idle.close();
+    for (let i = 0; i < 3; i++) await turnOfEventLoop();
+    using _ = afterPause();
+    const body = method === "PUT" || method === "POST"
+      ? new BodyIter([new Uint8Array([97])], 1)
+      : null;
+    const second = pool.request(method, "/second", {}, body);
+    using another = await within(server.accept(), "a new connection");
+    assertEquals((await another.readPreamble()).split(" HTTP")[0], `${method} /second`);
+    await another.send("HTTP/1.1 204 No Content\r\n\r\n");
+    assertEquals((await second).status, 204);
+  });
+}
+
+for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
   const isAgain = method === "GET" || method === "HEAD";
   const what = isAgain ? "is made once again" : "is not made again";
   Deno.test(`${method} over a connection that was used before, without an answer, ${what}`, async () => {

@@ -4,6 +4,7 @@ import { TempPKI } from "@degu/degu/misc";
 import { type App, Server, type ServerOptions, SSLServer } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { untilRefused } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
@@ -156,6 +157,53 @@ Deno.test("replaceSocket replaces a socket that nobody serves, and nothing else"
   await assertRejects(start, Deno.errors.AddrInUse);
   assertEquals(await Deno.readTextFile(path), "a file");
   assertThrows(() => new Server(path, app, { replaceSocket: true }), TypeError, "Server.start()");
+});
+
+Deno.test("replaceSocket: of two starts at a dead socket one serves, the other finds it in use", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/socket`;
+  const start = () => Server.start(path, app, { replaceSocket: true });
+  for (let i = 0; i < 20; i++) {
+    await abandon(path);
+    const [first, second] = await Promise.allSettled([start(), start()]);
+    const [served, refused] = first.status === "fulfilled" ? [first, second] : [second, first];
+    assert(served.status === "fulfilled" && refused.status === "rejected", `round ${i}`);
+    await using _server = served.value;
+    assertInstanceOf(refused.reason, Deno.errors.AddrInUse);
+    assertEquals(await (await new Client(path).request("GET", "/")).text(), "hello");
+  }
+});
+
+Deno.test("replaceSocket leaves a file alone that takes the place of the socket meanwhile", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/socket`;
+  await abandon(path);
+  const { connect } = Deno;
+  const connectAndSwap = async (options: Deno.UnixConnectOptions) => {
+    try {
+      return await connect(options);
+    } finally {
+      await Deno.writeTextFile(`${path}.new`, "a file");
+      await Deno.rename(`${path}.new`, path);
+    }
+  };
+  using _ = patch(Deno, "connect", () => connectAndSwap as typeof connect);
+  const error = await rejectionOf(Server.start(path, app, { replaceSocket: true }), "a start");
+  assertInstanceOf(error, Deno.errors.AddrInUse);
+  assertEquals(await Deno.readTextFile(path), "a file");
+});
+
+Deno.test("replaceSocket: a server that can't accept more connections is still in the way", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/socket`;
+  using _listener = Deno.listen({ transport: "unix", path });
+  const waiting: Deno.Conn[] = [];
+  await assertRejects(async () => {
+    for (;;) waiting.push(await Deno.connect({ transport: "unix", path }));
+  }, Deno.errors.WouldBlock);
+  const error = await rejectionOf(Server.start(path, app, { replaceSocket: true }), "a start");
+  for (const conn of waiting) conn.close();
+  assertInstanceOf(error, Deno.errors.AddrInUse);
 });
 
 /** Leaves a socket at a path as a killed program does: by a hard link, which closing doesn't remove. */
