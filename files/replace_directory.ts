@@ -83,7 +83,8 @@ async function look(
 }
 
 /**
- * Checks that this user may remove the entries of a directory: another one that is made there tells.
+ * Checks that this user may remove the entries of a directory: another one that is made there
+ * tells.
  *
  * @throws the error of the system if not.
  */

@@ -27,10 +27,10 @@ import type { Random } from "./random.ts";
 /** How much longer the long text is than the short one. */
 const LONGER = 16;
 /** How much more time a byte of the long text may take. Quadratic time would be 16 times as much. */
-const MOST_GROWTH = 3;
+const MOST_GROWTH = 6;
 /** Times below this are not told apart from those of measuring. */
 const LEAST_MILLISECONDS = 0.02;
-const REPETITIONS = 8, MOST_MILLISECONDS = 20, ATTEMPTS = 20;
+const REPETITIONS = 8, MOST_MILLISECONDS = 20, ATTEMPTS = 40;
 
 /** Something whose time is measured. */
 interface Target {
