@@ -39,7 +39,8 @@ export class TemporaryDevice implements AsyncDisposable {
       await lock.lock(true);
       await lock.write(new TextEncoder().encode(MARK));
       await Deno.rename(unlocked, join(dir, LOCK));
-      await removeLeftovers(dirname(dir));
+      // What others have left must not fail this command.
+      await removeLeftovers(dirname(dir)).catch(() => {});
       const options = { name, logger: loggerOf(context) };
       return new TemporaryDevice(await Device.open(join(dir, DEVICE), options), dir, lock);
     } catch (error) {
@@ -69,18 +70,20 @@ async function removeDevice(dir: string): Promise<void> {
  */
 async function removeLeftovers(parent: string): Promise<void> {
   for await (const { name } of Deno.readDir(parent)) {
-    if (!NAME.test(name)) continue;
-    const dir = join(parent, name);
-    const info = await ifThere(Deno.lstat(dir));
-    if (info?.isDirectory !== true || info.uid !== Deno.uid()) continue;
-    const path = join(dir, LOCK);
-    // Opening a FIFO would wait for its other end.
-    if ((await ifThere(Deno.lstat(path)))?.isFile !== true) continue;
-    using lock = await ifThere(Deno.open(path, { read: true, write: true }));
-    if (lock === null || !await lock.tryLock(true)) continue;
-    if (await Deno.readTextFile(path) !== MARK || !await hasOnlyOwn(dir)) continue;
-    await removeDevice(dir);
+    // Another command may be removing the same directory, and some can't be looked at.
+    if (NAME.test(name)) await removeLeftover(join(parent, name)).catch(() => {});
   }
+}
+
+async function removeLeftover(dir: string): Promise<void> {
+  const { isDirectory, uid } = await Deno.lstat(dir);
+  if (!isDirectory || uid !== Deno.uid()) return;
+  const path = join(dir, LOCK);
+  // Opening a FIFO would wait for its other end.
+  if (!(await Deno.lstat(path)).isFile) return;
+  using lock = await Deno.open(path, { read: true, write: true });
+  if (!await lock.tryLock(true)) return;
+  if (await Deno.readTextFile(path) === MARK && await hasOnlyOwn(dir)) await removeDevice(dir);
 }
 
 /** Whether a directory holds nothing but a device for one command, or what is left of one. */

@@ -4,9 +4,10 @@ import { dirname, join } from "node:path";
 import { BodyError } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
 import type { Client, ClientOptions } from "../../client.ts";
-import { escapeName, listTree, TransferError } from "../../files.ts";
+import { escapeName, listTree, TransferError, type TreeEntry } from "../../files.ts";
 import { isReservedName } from "../../files/reserved.ts";
 import { Route } from "../../files/route.ts";
+import { isSameTime } from "../../files/tree.ts";
 import { type AgentCommand, CONNECT_SECONDS, type Context } from "../commands.ts";
 import { explain, explainTransfer, Failure, USAGE } from "../failure.ts";
 import { joinByLine, joinByNumber, questionsOn } from "../joining.ts";
@@ -160,9 +161,9 @@ function withSizeCheck(job: FileJob, output: Output): FileJob {
 }
 
 /**
- * Refuses a directory that is here already, unless everything in it comes from the sender, too: an
- * interrupted command has begun such a directory, and any other one belongs to somebody, whom what
- * is added could harm.
+ * Refuses a directory that is here already, unless the sender sends everything in it with the same
+ * kind, size and time: an interrupted command has begun such a directory, and any other one belongs
+ * to somebody, whom what is added could harm. Names alone can be guessed.
  */
 async function checkContinues(
   files: RemoteFiles,
@@ -170,45 +171,68 @@ async function checkContinues(
   root: string,
   signal: AbortSignal,
 ): Promise<void> {
-  if ((await namesIn(root)).length === 0) return;
-  const sent = await files.connections.call(async (client) => {
-    const paths = new Set<string>();
-    const uri = files.uri([...names, ""]);
-    for await (const { path, kind } of listTree(client, uri, { signal })) {
-      if (kind !== "other") paths.add(keyOf(path));
+  const here = new Map<string, Here | null>();
+  await addBelow(here, root, []);
+  if (here.size === 0) return;
+  const other = await files.connections.call(async (client) => {
+    const left = new Map(here);
+    for await (const entry of listTree(client, files.uri([...names, ""]), { signal })) {
+      const key = keyOf(entry.path);
+      const found = left.get(key);
+      if (found === undefined) continue;
+      // The first is enough, so that a sender can't try several times for a file.
+      if (found === null || !isAsSent(found, entry)) return key;
+      left.delete(key);
     }
-    return paths;
+    return left.keys().next().value;
   }).catch((error) => {
     throw error instanceof TransferError ? new Failure(explainTransfer(error, "get")) : error;
   });
-  const other = await findOther(root, [], sent);
-  if (other === null) return;
+  if (other === undefined) return;
   throw new Failure(
     `there is such a directory here already, with ${
-      JSON.stringify(other.join("/"))
-    } in it, which ${files.peer} does not send: receive into another directory, or add to this one with --force`,
+      JSON.stringify(other)
+    } in it, which ${files.peer} does not send as it is here: receive into another directory, or add to this one with --force`,
   );
 }
 
-/** The first path below a directory that is not among those that were sent. */
-async function findOther(
-  root: string,
-  path: readonly string[],
-  sent: ReadonlySet<string>,
-): Promise<readonly string[] | null> {
-  for (const { name, isDirectory } of await namesIn(join(root, ...path))) {
-    const below = [...path, name];
-    if (!sent.has(keyOf(below))) return below;
-    const other = isDirectory ? await findOther(root, below, sent) : null;
-    if (other !== null) return other;
-  }
-  return null;
+/** A file or a directory that is here, and the time of a file. */
+interface Here {
+  readonly kind: "file" | "directory";
+  readonly size: number;
+  readonly time: number;
 }
 
-/** What is in a directory, without unfinished files; nothing if there is no directory. */
-async function namesIn(dir: string): Promise<Deno.DirEntry[]> {
-  const found = await ifThere(Array.fromAsync(Deno.readDir(dir))) ?? [];
-  return found.filter(({ name }) => !isReservedName(name));
+/** Whether this command can have made what is here from what is sent. */
+function isAsSent(here: Here, { kind, size, modified }: TreeEntry): boolean {
+  if (here.kind !== kind || kind === "directory") return here.kind === kind;
+  // This disk may store times less precisely, but not later ones.
+  const sent = modified.getTime();
+  return here.size === size && here.time <= sent && isSameTime(here.time, sent);
+}
+
+/**
+ * Adds what is below a directory, without unfinished files, by path; `null` for what this command
+ * never makes. Only what is here is kept: the list of a sender may be far longer.
+ */
+async function addBelow(
+  here: Map<string, Here | null>,
+  root: string,
+  path: readonly string[],
+): Promise<void> {
+  const dir = join(root, ...path);
+  for (const { name } of await ifThere(Array.fromAsync(Deno.readDir(dir))) ?? []) {
+    if (isReservedName(name)) continue;
+    const below = [...path, name];
+    const info = await ifThere(Deno.lstat(join(dir, name)));
+    const kind = info?.isFile ? "file" : info?.isDirectory ? "directory" : null;
+    const key = keyOf(below);
+    // Two names of one spelling: nothing that is sent has this path.
+    const own = here.has(key) ? `${key}/` : key;
+    const { size = 0, mtime } = info ?? {};
+    here.set(own, kind && { kind, size, time: mtime?.getTime() ?? 0 });
+    if (kind === "directory") await addBelow(here, root, below);
+  }
 }
 
 /** A disk may spell a name in another way than the sender. */

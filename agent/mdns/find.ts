@@ -206,7 +206,8 @@ function keep<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
 }
 
 /** The networks that are private (RFC 1918), unique local (RFC 4193) or a link (RFC 3927, 4291). */
-const LOCAL = /^(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254)\.|^f[cd]..:|^fe[89ab].:/;
+const LOCAL =
+  /^(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254)\.|^f[cd][0-9a-f]{2}:|^fe[89ab][0-9a-f]:/;
 /** Addresses that are written in another form, or have an IPv4 address in them; and multicast. */
 const SPECIAL = /^(?:::|64:ff9b:|ff)/;
 /** The addresses at which machines in data centers ask for their own keys. */
@@ -223,5 +224,8 @@ function isUsable(host: string, own: readonly InterfaceAddress[]): boolean {
   const first = Number(host.split(".")[0]);
   if (isIPv4(host) && (first === 0 || first >= 224)) return false;
   return LOCAL.test(host) ||
-    own.some(({ address, netmask }) => isInNetwork(host, address, netmask));
+    // Every address is in a network whose mask is zero.
+    own.some(({ address, netmask }) =>
+      /[1-9a-f]/i.test(netmask) && isInNetwork(host, address, netmask)
+    );
 }

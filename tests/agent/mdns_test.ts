@@ -506,18 +506,21 @@ Deno.test("an address is a hint only if it is private, of the link, or in a netw
     ...["11.0.0.1", "100.64.0.1", "169.254.169.254", "fd00:ec2::254", "2001:db8:0:1::1"],
     ...["2001:4860:4860::8888", "64:ff9b::7f00:1", "64:ff9b::c0a8:101", "64:ff9b:1::1"],
     ...["::7f00:1", "::192.168.1.1", "::ffff:192.168.1.1", "2002:c0a8:101::1", "fec0::1"],
+    ...["fe8::1", "fe9::1", "fc0::1", "fd0::1"],
   ];
   for (const host of [...local, ...elsewhere]) {
     const found = believed([records([host])], 3).map(([found]) => found);
     assertEquals(found, local.includes(host) ? [host] : [], host);
   }
-  // An own network is no reason to believe in those, and an unknown mask is no network.
+  // An own network is no reason to believe in those, and a mask that is unknown or zero is no network.
   for (
     const [address, netmask, host] of [
       ["169.254.7.7", "255.255.0.0", "169.254.169.254"],
       ["64:ff9b::1", "ffff:ffff:ffff:ffff::", "64:ff9b::7f00:1"],
       ["127.0.0.1", "255.0.0.0", "127.0.0.2"],
       ["8.8.8.7", "", "8.8.8.8"],
+      ["192.0.2.1", "0.0.0.0", "8.8.8.8"],
+      ["2001:db8::7", "::", "2001:4860:4860::8888"],
     ] as const
   ) {
     const hints = new Hints(CAMERA.id);

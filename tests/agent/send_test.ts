@@ -159,12 +159,11 @@ Deno.test("a name that is there is an error for that file alone; the sender goes
     "two": "two",
     "dir": null,
     "dir/x": "old!",
-    "dir/y": "y",
   });
   await sender.message("has left before it had everything");
   const second = await sender.nextLine();
   assert(second !== first);
-  await assertEnds(place.receive([second, "--force"]), 0, "2 files copied");
+  await assertEnds(place.receive([second, "--force"]), 0, "3 files copied");
   await assertEnds(sender, 0);
   assertEquals((await content(place.at("out")))["dir/x"], "new");
 });
@@ -260,6 +259,35 @@ Deno.test("of directories with similar names nothing is removed, only what this 
   const before = await left();
   await assertEnds(place.send(["file"], {}, "--seconds", "1"), 1, "nobody has come in time");
   assertEquals(await left(), before.filter((path) => !path.startsWith(own)));
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
+});
+
+Deno.test("no command fails because of leftovers that it can't look at, and it removes the others", async () => {
+  await using place = await Place.make({ file: "x" });
+  const sender = place.send(["file"]);
+  await sender.nextLine();
+  const [used = ""] = await entries(place.at("tmp"));
+  const lock = await Deno.readTextFile(place.at("tmp", used, "lock"));
+  const [denied, other] = ["degu-once-0000000000000001", "degu-once-0000000000000002"];
+  for (const name of [denied, other]) await fill(place.at("tmp", name), { lock });
+  const refuse = () => Promise.reject(new Deno.errors.PermissionDenied("not for you"));
+  const ends = () => assertEnds(place.send(["file"], {}, "--seconds", "1"), 1, "nobody has come");
+  {
+    using _ = patch(Deno, "readDir", (read) => (path) => {
+      if (path === place.at("tmp")) throw new Deno.errors.PermissionDenied("not for you");
+      return read(path);
+    });
+    await ends();
+  }
+  assertEquals(await entries(place.at("tmp")), [denied, other, used].sort());
+  {
+    using _ = patch(Deno, "open", (open) => (path, options) => {
+      return path === place.at("tmp", denied, "lock") ? refuse() : open(path, options);
+    });
+    await ends();
+  }
+  assertEquals(await entries(place.at("tmp")), [denied, used].sort());
   sender.kill("SIGINT");
   await assertEnds(sender, 130);
 });
@@ -489,27 +517,56 @@ Deno.test("names that begin with a dot are received only with --force, the other
   assertEquals(await content(place.at("out")), all);
 });
 
-Deno.test("a directory that is here is continued if all in it is sent, too; to another one nothing is added without --force", async (t) => {
-  await using place = await Place.make({ "dir/a": "a", "dir/sub/.b": "b" });
-  const rows: [what: string, there: Record<string, string | null>, code: number][] = [
+Deno.test("a directory that is here is continued if all in it is sent with the same kind, size and time; to another one nothing is added without --force", async (t) => {
+  const files = { "dir/a": "a", "dir/later": "later", "dir/sub/.b": "b" };
+  await using place = await Place.make(files);
+  const rows: [
+    what: string,
+    there: Record<string, string | null>,
+    code: number,
+    forced?: number,
+  ][] = [
     ["nothing", { "dir": null }, 0],
     ["a file of it, and an unfinished one", { "dir/sub/.b": "b", "dir/.a.degu-part": "" }, 0],
     ["another file in it", { "dir/a": "a", "dir/mine": "mine" }, 1],
     ["another file deep in it", { "dir/a": "a", "dir/sub/mine": "mine" }, 1],
     ["another directory in it", { "dir/other": null }, 1],
+    ["a file of the same name and size, but another time", { "dir/later": "later" }, 1],
+    ["a file of the same name and time, but another size", { "dir/a": "mine" }, 1],
+    ["a directory in place of a file", { "dir/a": null }, 1, 1],
+    ["a file in place of a directory", { "dir/sub": "mine" }, 1, 1],
   ];
-  for (const [what, there, code] of rows) {
+  const time = new Date(1_700_000_000_123);
+  const setTimes = async (dir: string, names: Iterable<string>) => {
+    for (const name of names) {
+      if (name !== "dir/later") await Deno.utime(place.at(dir, name), time, time);
+    }
+  };
+  await setTimes("src", Object.keys(files));
+  await Deno.utime(place.at("src/dir/later"), 1, 1);
+  for (const [what, there, code, forced = 0] of rows) {
     await t.step(what, async () => {
       await Deno.remove(place.at("out"), { recursive: true });
       await fill(place.at("out"), there);
+      await setTimes("out", Object.keys(there));
       const sender = place.send(["dir"]);
       const line = await sender.nextLine();
       const before = await content(place.at("out"));
       if (code === 1) {
         await assertEnds(place.receive([line]), 1, "which machine does not send");
         assertEquals(await content(place.at("out")), before);
-        await assertEnds(place.receive([await sender.nextLine(), "--force"]), 0);
-      } else await assertEnds(place.receive([line]), 0);
+        await assertEnds(place.receive([await sender.nextLine(), "--force"]), forced);
+      } else {
+        await assertEnds(place.receive([line]), 0);
+        // What was received is as it was sent.
+        const again = place.send(["dir"]);
+        await assertEnds(place.receive([await again.nextLine()]), 0, "up to date");
+        await assertEnds(again, 0);
+      }
+      if (forced === 1) {
+        sender.kill("SIGINT");
+        return void await sender.ended();
+      }
       await assertEnds(sender, 0);
       assertEquals((await content(place.at("out")))["dir/sub/.b"], "b");
     });
