@@ -7,7 +7,6 @@ import type { Client, ClientOptions } from "../../client.ts";
 import { escapeName, listTree, TransferError, type TreeEntry } from "../../files.ts";
 import { isReservedName } from "../../files/reserved.ts";
 import { Route } from "../../files/route.ts";
-import { isSameTime } from "../../files/tree.ts";
 import { type AgentCommand, CONNECT_SECONDS, type Context } from "../commands.ts";
 import { explain, explainTransfer, Failure, USAGE } from "../failure.ts";
 import { joinByLine, joinByNumber, questionsOn } from "../joining.ts";
@@ -206,9 +205,10 @@ interface Here {
 /** Whether this command can have made what is here from what is sent. */
 function isAsSent(here: Here, { kind, size, modified }: TreeEntry): boolean {
   if (here.kind !== kind || kind === "directory") return here.kind === kind;
-  // This disk may store times less precisely, but not later ones.
   const sent = modified.getTime();
-  return here.size === size && here.time <= sent && isSameTime(here.time, sent);
+  // This disk may store times less precisely: FAT has even seconds.
+  const stored = [1, 1000, 2000].map((unit) => Math.floor(sent / unit) * unit);
+  return here.size === size && stored.includes(here.time);
 }
 
 /**
