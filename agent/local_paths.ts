@@ -52,15 +52,14 @@ export async function ownDirectory(home: string) {
 }
 
 /**
- * Finds the directory of a device in which a path lies, or that lies in it, by its name or by its
- * files; `null` if there is none. Below the path, two levels are searched for the files.
+ * Finds the directory of a device that has a path in it, or a known one that is in it; `null` if
+ * there is none.
  *
  * @param path A real path.
  * @param known Real paths of the directories of devices.
  */
-export async function deviceAt(path: string, known: readonly string[]): Promise<string | null> {
-  return known.find((dir) => isIn(path, dir) || isIn(dir, path)) ?? deviceAround(path) ??
-    await deviceBelow(path, 2);
+export function deviceAt(path: string, known: readonly string[]): string | null {
+  return known.find((dir) => isIn(path, dir) || isIn(dir, path)) ?? deviceAround(path);
 }
 
 function deviceAround(path: string): string | null {
@@ -69,7 +68,8 @@ function deviceAround(path: string): string | null {
   return parent === path ? null : deviceAround(parent);
 }
 
-async function deviceBelow(dir: string, levels: number): Promise<string | null> {
+/** Finds the directory of a device below a path, by its files; `null` if there is none. */
+export async function deviceBelow(dir: string, levels: number): Promise<string | null> {
   if (levels === 0 || !mayRead(dir)) return null;
   try {
     for await (const { name, isDirectory } of Deno.readDir(dir)) {
@@ -84,11 +84,17 @@ async function deviceBelow(dir: string, levels: number): Promise<string | null> 
   return null;
 }
 
-/** Whether a directory has the files of a device; no if this program may not look. */
+/**
+ * Whether a directory has the files of a device; no if this program may not look. The keys are
+ * private. What a peer has sent is not, unless the umask makes everything so: a peer can hardly
+ * make a directory that passes for a device's.
+ */
 function isDevice(dir: string): boolean {
   const [name, identity] = [join(dir, "device.json"), join(dir, "identity")];
   try {
-    return mayRead(name) && Deno.lstatSync(name).isFile && Deno.lstatSync(identity).isDirectory;
+    if (!mayRead(name) || !Deno.statSync(name).isFile) return false;
+    const { isDirectory, mode } = Deno.statSync(identity);
+    return isDirectory && ((mode ?? 0) & 0o077) === 0;
   } catch {
     return false;
   }

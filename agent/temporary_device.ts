@@ -6,8 +6,8 @@ import { type Context, defaultName, loggerOf } from "./commands.ts";
 import { ifThere } from "./local_paths.ts";
 
 const PREFIX = "degu-once-";
-/** The names that `Deno.makeTempDir` makes. */
-const NAME = /^degu-once-[0-9a-f]{16}$/;
+/** The names that `Deno.makeTempDir` makes: a random number, without its leading zeros. */
+const NAME = /^degu-once-[0-9a-f]{1,16}$/;
 /** The file that the process holds which uses the directory. It is made last, and removed last. */
 const LOCK = "lock";
 /** The content of that file, which no other program writes. */

@@ -20,7 +20,7 @@ import {
   repeated,
 } from "../commands.ts";
 import { explain, FAILED, Failure, USAGE } from "../failure.ts";
-import { deviceAt, ifThere } from "../local_paths.ts";
+import { deviceAt, deviceBelow, ifThere } from "../local_paths.ts";
 import { announce } from "../mdns/announce.ts";
 import { counted, formatBytes, type Output } from "../output.ts";
 import type { Area } from "../remote_files.ts";
@@ -74,7 +74,7 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
     ? null
     : await checkInbox(inboxPath(options.inbox), home, output);
   // If both are one directory, checkInbox may have just made it.
-  const share = options.share === undefined ? null : await checkShare(options.share, home);
+  const share = options.share === undefined ? null : await checkShare(options.share, home, inbox);
   const served = { name: device.name, share, inbox };
   using events = new ServeEvents(output, options.verbose === true);
   const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
@@ -164,11 +164,35 @@ export function makeServeApp(
   };
 }
 
+/** The levels below a served directory in which other devices are searched at the start. */
+const SEARCHED_LEVELS = 4;
+
 /**
  * Checks the directory of `--share`, and returns its real path. The directory of a device may be
  * neither inside it nor around it.
+ *
+ * @param inbox The directory of `--inbox`, which may be the same one.
  */
-export async function checkShare(dir: string, home: string, option = "--share"): Promise<string> {
+export async function checkShare(
+  dir: string,
+  home: string,
+  inbox: string | null,
+): Promise<string> {
+  const path = await checkServed(dir, home, "--share");
+  const device = path === inbox ? null : await deviceBelow(path, SEARCHED_LEVELS);
+  if (device !== null) throw keysInside("--share", dir, device);
+  return path;
+}
+
+function keysInside(option: string, dir: string, device: string): Failure {
+  return new Failure(
+    `${option}: ${dir} has the directory of a device in it, ${device}, or is in that, so peers could read its ` +
+      "keys: serve another directory, or move the device and say where it is with --home",
+    USAGE,
+  );
+}
+
+async function checkServed(dir: string, home: string, option: string): Promise<string> {
   const path = await labelled(option, ifThere(Deno.realPath(dir)));
   if (path === null) {
     const problem = `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`;
@@ -179,13 +203,9 @@ export async function checkShare(dir: string, home: string, option = "--share"):
   }
   // A missing permission is reported now, not at the first request of a peer.
   await labelled(option, canBeUsed(path));
-  const device = await deviceAt(path, [await Deno.realPath(home)]);
-  if (device === null) return path;
-  throw new Failure(
-    `${option}: ${dir} has the directory of a device in it, ${device}, or is in that, so peers could read its ` +
-      "keys: serve another directory, or move the device and say where it is with --home",
-    USAGE,
-  );
+  const device = deviceAt(path, [await Deno.realPath(home)]);
+  if (device !== null) throw keysInside(option, dir, device);
+  return path;
 }
 
 async function canBeUsed(dir: string): Promise<void> {
@@ -229,9 +249,14 @@ export async function checkInbox(dir: string, home: string, output: Output): Pro
     return false; // the check below reports the known errors
   });
   try {
-    const path = await checkShare(dir, home, "--inbox");
+    const path = await checkServed(dir, home, "--inbox");
     await labelled("--inbox", canBeWritten(path));
     if (isMade) output.note(`created ${path}`);
+    // A peer may have written files that look like a device's. They must not end a service.
+    const device = await deviceBelow(path, SEARCHED_LEVELS);
+    if (device !== null) {
+      output.warn(`--inbox: ${device} looks like the directory of a device: peers can read it`);
+    }
     return path;
   } catch (error) {
     if (isMade) await Deno.remove(dir);

@@ -162,7 +162,9 @@ async function serveUnits(
   const inbox = options.inbox === undefined
     ? []
     : [await checkInbox(inboxPath(options.inbox), device.dir, output)];
-  const share = options.share === undefined ? [] : [await checkShare(options.share, home)];
+  const share = options.share === undefined
+    ? []
+    : [await checkShare(options.share, home, inbox[0] ?? null)];
   const { listen = [], announce = false } = options;
   if (listen.some(isUnixAddress)) {
     throw new Failure("--listen: a service listens at IP addresses", USAGE);

@@ -585,7 +585,7 @@ Deno.test("no command moves files out of it or into it, or deletes there", async
   await using files = await AgentFiles.start();
   const { homes, share, inbox } = files;
   const home = homes.at("viewer");
-  await fill(share, { "d/device.json": "forged" });
+  await fill(share, { "d/device.json": "forged", "d/identity/f": "1" });
   const copy = homes.at("work/deep/in/copy");
   await makeDevice(copy, "copy");
   const before = await content(home);
@@ -610,6 +610,20 @@ Deno.test("no command moves files out of it or into it, or deletes there", async
   assertEquals(Object.keys(await content(inbox)).at(-1), "work/deep/in");
   await files.succeed("sync", "--delete", "camera:d", homes.at("work"));
   assertEquals(await content(copy), copied);
+});
+
+Deno.test("no peer makes a directory pass for that of a device", async () => {
+  await using files = await AgentFiles.start();
+  const { homes, share } = files;
+  const planted = { "d/device.json": "{}", "d/identity/f": "1" };
+  await fill(share, planted);
+  const target = homes.at("target");
+  await Deno.mkdir(target);
+  for (const text of ["1", "2 after it"]) {
+    await Deno.writeTextFile(`${share}/d/identity/f`, text);
+    await files.succeed("get", "-r", "camera:d", target);
+    assertEquals(await Deno.readTextFile(`${target}/d/identity/f`), text);
+  }
 });
 
 Deno.test("a list that never ends is given up", async () => {

@@ -246,12 +246,12 @@ Deno.test("of directories with similar names nothing is removed, only what this 
     ["another name, without a lock", "degu-new-notes", { a: "a" }],
     ["no lock", "degu-once-0000000000000001", { "device/device.json": "{}" }],
     ["another lock", "degu-once-0000000000000002", { ...made, lock: "" }],
-    ["a file beside the device", "degu-once-0000000000000003", { ...made, thesis: "x" }],
+    ["a file beside the device", "degu-once-00000000000003", { ...made, thesis: "x" }],
     ["a file in it", "degu-once-0000000000000004", { ...made, "device/thesis": "x" }],
     ["no directory", "degu-once-0000000000000005", { lock, device: "thesis" }],
   ];
   for (const [, name, files] of rows) await fill(place.at("tmp", name), files);
-  const own = "degu-once-0000000000000006";
+  const own = "degu-once-00000000000006"; // Deno makes shorter names, too
   await fill(place.at("tmp", own), made);
   await fill(place.at("tmp/degu-once-0000000000000007"), { other: "x" });
   await makeFifo(place.at("tmp/degu-once-0000000000000007/lock"));
@@ -364,7 +364,9 @@ Deno.test("what can't be sent is said before anything is: no file, two of a name
   await using place = await Place.make({ "file": "x", "dir/file": "x" });
   const home = place.at("src/dir/state");
   await makeDevice(home, "device");
-  for (const copy of ["copy", "above/one/copy"]) await makeDevice(place.at("src", copy), "device");
+  for (const copy of ["copy", "above/one/two/three/four/five/copy"]) {
+    await makeDevice(place.at("src", copy), "device");
+  }
   const rows: [names: string[], said: string][] = [
     [["none"], "there is no "],
     [["file", "dir/file"], "has the same name"],
@@ -381,9 +383,12 @@ Deno.test("what can't be sent is said before anything is: no file, two of a name
     const paths = names.map((name) => place.at("src", name));
     await assertRejects(() => findSources(paths, [home]), Error, said);
   }
-  // What has one of the two is no device.
+  // What has one of the two is no device, and no keys are in what others can read.
   await fill(place.at("src"), { "name/device.json": "{}", "keys/identity": null });
-  await findSources([place.at("src/name"), place.at("src/keys")], [home]);
+  await fill(place.at("src"), { "received/device.json": "{}", "received/identity/f": "1" });
+  await Deno.chmod(place.at("src/received/identity"), 0o755);
+  const fine = ["name", "keys", "received"].map((name) => place.at("src", name));
+  await findSources(fine, [home]);
   const paths = rows.flatMap(([names]) => names).map((name) => place.at("src", name));
   await place.homes.fail("src/dir/state", 2, "keys must not leave", ["send", ...LOCAL, paths[3]!]);
   await place.homes.fail("state", 2, "keys must not leave", ["send", ...LOCAL, place.at("tmp")]);

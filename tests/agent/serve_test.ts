@@ -115,7 +115,8 @@ Deno.test("the share is read-only, the inbox accepts files, the root says which 
 /** What is printed while something is checked. */
 async function notesOf(check: (output: Output) => Promise<unknown>): Promise<string[]> {
   const notes: string[] = [];
-  await check({ note: (text: string) => notes.push(text) } as unknown as Output);
+  const note = (text: string) => notes.push(text);
+  await check({ note, warn: note } as unknown as Output);
   return notes;
 }
 
@@ -128,17 +129,53 @@ Deno.test("a directory is served unless it contains a device's keys, under any n
   await makeLinks({ [at("link")]: at("state"), [at("other")]: at("share") });
   const home = at("state", "home");
   const share = await Deno.realPath(at("share"));
-  for (const path of ["share", "other"]) assertEquals(await checkShare(at(path), home), share);
-  await checkShare(at("state", "home-2"), home);
+  for (const path of ["share", "other"]) {
+    assertEquals(await checkShare(at(path), home, null), share);
+  }
+  await checkShare(at("state", "home-2"), home, null);
   for (const path of ["state", "state/home", "state/home/inside", "link", ".", "link/home"]) {
-    const error = await assertRejects(() => checkShare(at(path), home), Failure, "keys", path);
+    const error = await assertRejects(
+      () => checkShare(at(path), home, null),
+      Failure,
+      "keys",
+      path,
+    );
     assertEquals(error.exitCode, 2);
   }
-  // A copy is known by its files, down to the second level.
-  await makeDevice(at("backups/deep/copy"), "copy");
-  for (const path of ["backups", "backups/deep/copy", "backups/deep/copy/peers"]) {
-    await assertRejects(() => checkShare(at(path), home), Failure, at("backups/deep/copy"), path);
+  // Another device is known by its files. The default directory is the fourth level of /home.
+  const other = at("homes/person/.local/state/degu");
+  await makeDevice(other, "other");
+  await makeDevice(at("linked/there"), "linked");
+  await Deno.rename(at("linked/there/identity"), at("linked/keys"));
+  await makeLinks({ [at("linked/there/identity")]: at("linked/keys") });
+  for (const path of ["homes", "homes/person", "linked", other, `${other}/peers`]) {
+    const said = path === "linked" ? at("linked/there") : other;
+    const check = () => checkShare(join(dir.path, path.replace(dir.path, "")), home, null);
+    await assertRejects(check, Failure, said, path);
   }
+});
+
+Deno.test("what peers put into an inbox ends no service, even if it looks like a device", async () => {
+  await using dir = await tempDir();
+  const home = join(dir.path, "home");
+  await Deno.mkdir(home);
+  const inbox = join(await Deno.realPath(dir.path), "inbox");
+  const files = { "y/device.json": "{}", "y/identity/f": "1" };
+  await fill(inbox, files);
+  // The modes are those of the umask 022, then those of the umask 077.
+  const rows: [mode: number, notes: string[]][] = [
+    [0o755, []],
+    [0o700, [`--inbox: ${inbox}/y looks like `]],
+  ];
+  for (const [mode, notes] of rows) {
+    await Deno.chmod(join(inbox, "y/identity"), mode);
+    const said = await notesOf(async (output) => {
+      assertEquals(await checkInbox(inbox, home, output), inbox);
+      assertEquals(await checkShare(inbox, home, inbox), inbox);
+    });
+    assertEquals(said.map((text) => text.split("the directory")[0]), notes);
+  }
+  await assertRejects(() => checkShare(inbox, home, null), Failure, "keys");
 });
 
 Deno.test("a path that is not a directory is refused with what to do; an inbox is made, for its owner alone", async () => {
@@ -148,7 +185,11 @@ Deno.test("a path that is not a directory is refused with what to do; an inbox i
   await Deno.mkdir(home);
   await Deno.writeTextFile(at("file"), "");
   await makeLinks({ [at("dangling")]: at("absent") });
-  await assertRejects(() => checkShare(at("absent"), home), Failure, `mkdir -p ${at("absent")}`);
+  await assertRejects(
+    () => checkShare(at("absent"), home, null),
+    Failure,
+    `mkdir -p ${at("absent")}`,
+  );
   const rows: [path: string, problem: string][] = [
     ["absent/inbox", `--inbox: there is no directory ${at("absent/inbox")}; make it first: mkdir`],
     ["home/inbox", "keys"],
