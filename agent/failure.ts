@@ -105,7 +105,12 @@ export function exitCodeOf(error: unknown): number {
   if (error instanceof PairingError) return ERROR_CODES[codeOf(error)];
   // A closed connection and an answer without TLS say nothing about trust: no device has refused.
   if (error instanceof TlsError) return /^(CLOSED|NOT_TLS)$/.test(error.code) ? FAILED : REFUSED;
-  return error instanceof EmptyPreambleError ? REFUSED : FAILED;
+  return error instanceof EmptyPreambleError || isForgotten(error) ? REFUSED : FAILED;
+}
+
+/** Whether this device has forgotten the peer while the command ran. */
+function isForgotten(error: unknown): boolean {
+  return error instanceof DeviceError && error.code === "FORGOTTEN";
 }
 
 /** The codes of the statuses of a peer. */
@@ -139,6 +144,7 @@ export function codeOf(error: unknown): ErrorCode {
   if (error instanceof Failure) return error.code;
   if (error instanceof Interrupted) return "INTERRUPTED";
   if (error instanceof PairingError) return PAIRING_CODES[error.code] ?? "REFUSED";
+  if (isForgotten(error)) return "NOT_PAIRED";
   if (exitCodeOf(error) === REFUSED) return "REFUSED";
   if (error instanceof TransferError) {
     if (isDirectoryGone(error)) return "NOT_THERE";

@@ -103,7 +103,8 @@ export class EmptyPreambleError extends ProtocolError {
  * - `"POLICY"`: the two ends have no version or cipher suite in common, or the session can't be
  *   resumed.
  * - `"NOT_TLS"`: the peer's bytes are not TLS.
- * - `"CLOSED"`: the peer closed or reset the connection without a reason.
+ * - `"CLOSED"`: the peer closed or reset the connection without a reason, or bytes were damaged on
+ *   the way.
  */
 export type TlsErrorCode =
   | "UNTRUSTED"
@@ -119,8 +120,8 @@ export type TlsErrorCode =
   | "CLOSED";
 
 /**
- * A TLS handshake failed. `cause` is the error of the socket or of the TLS library, if there is
- * one.
+ * A TLS handshake failed, or TLS itself afterwards. `cause` is the error of the socket or of the
+ * TLS library, if there is one.
  *
  * @example
  * ```ts

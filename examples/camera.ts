@@ -2,8 +2,8 @@
 
 // Sends each recording that appears in "outbox" to the device that runs recorder.ts, and removes it
 // when it has arrived. While the recorder is off, recordings stay here; an upload that was cut is
-// resumed. A file that the recorder refuses stays here, and the others go on. The first time, and whenever the directory camera-device is gone, it asks for the line
-// that recorder.ts shows.
+// resumed. A file that the recorder refuses stays here, and the others go on. The first time, and
+// whenever the directory camera-device is gone, it asks for the line that recorder.ts shows.
 
 import { repeat, terminationSignal } from "@degu/degu";
 import { Device } from "@degu/degu/device";

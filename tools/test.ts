@@ -16,8 +16,13 @@ import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library
  * processor time, but every processor needs work.
  */
 const MODULES_PER_WORKER = 12;
+/**
+ * Modules that wait for networks most of the time. Each has a worker of its own, and all of them
+ * begin first, beside those that need the processor.
+ */
+const WAITING = /^tests\/integration\/agent_/;
 /** The folders with tests that take long, which are spread over all workers except the last. */
-const LONG = /^tests\/(examples|integration|project|pool)\//;
+const LONG = /^tests\/(agent|examples|integration|project|pool)\//;
 const LAST_WORKERS = 3;
 /** The number of workers for code blocks: two instead of six take a fifth less processor time. */
 const CODE_BLOCK_WORKERS = 2;
@@ -53,15 +58,21 @@ async function runEverything(): Promise<number> {
 
 /** Writes modules that each import some test modules, and returns their paths. */
 async function writeTestGroups(directory: string): Promise<string[]> {
-  const modules = (await filesUnder("tests/", /_test\.ts$/))
+  const all = await filesUnder("tests/", /_test\.ts$/);
+  const waiting = all.filter((module) => WAITING.test(module));
+  const modules = all.filter((module) => !WAITING.test(module))
     .sort((a, b) => Number(LONG.test(b)) - Number(LONG.test(a)));
   const groups = new Array<string>(Math.ceil(modules.length / MODULES_PER_WORKER)).fill("");
   // Modules of one folder take about the same time, so they go to different workers.
   for (const [i, module] of modules.entries()) {
     const count = LONG.test(module) ? groups.length - LAST_WORKERS : groups.length;
-    groups[i % count] += `import "${new URL(module, PROJECT_ROOT)}";\n`;
+    groups[i % count] += importOf(module);
   }
-  return await writeGroups(directory, "tests", groups);
+  return await writeGroups(directory, "tests", [...waiting.map(importOf), ...groups]);
+}
+
+function importOf(module: string): string {
+  return `import "${new URL(module, PROJECT_ROOT)}";\n`;
 }
 
 async function writeGroups(

@@ -122,9 +122,14 @@ export function tlsErrorOf(
 
 /** The error of a connection after this end's handshake: with TLS 1.3 the peer may still refuse. */
 export function connectionError(error: unknown): unknown {
-  return error instanceof Error && error.message.startsWith("received fatal alert")
-    ? tlsErrorOf("client", error)
-    : translateError(error);
+  if (!(error instanceof Error)) return error;
+  if (error.message.startsWith("received fatal alert")) return tlsErrorOf("client", error);
+  const translated = translateError(error);
+  // The errors of the TLS library alone have neither a class nor a known code.
+  if (translated !== error || error.constructor !== Error) return translated;
+  // Bytes that were damaged on the way, by a fault or by a stranger, end the connection.
+  const said = `what arrives is not valid TLS (${printable(error.message)})`;
+  return new TlsError("CLOSED", said, { cause: error });
 }
 
 function printable(message: string): string {

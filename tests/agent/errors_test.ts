@@ -452,6 +452,7 @@ const CODE_ROWS: readonly (readonly [
   ["no way to the host", withCode(new Error(), "EHOSTUNREACH"), "NO_ADDRESS"],
   ["the code of the cause", new Failure("", 1, { cause: new TimedOut() }), "NO_ADDRESS"],
   ["a peer that is off", new DeviceError("UNREACHABLE", ""), "NO_ADDRESS"],
+  ["a peer that was forgotten meanwhile", new DeviceError("FORGOTTEN", ""), "NOT_PAIRED"],
   ...Object.entries(PAIRING_CODES).map(([code, expected]) => {
     return [code, new PairingError(code as PairingErrorCode, ""), expected] as const;
   }),

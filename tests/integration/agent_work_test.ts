@@ -1,70 +1,9 @@
-/** The first minute, daily work, and full disks, in namespaces that the tests make. */
-import { commandsIn, firstMinute } from "@degu/testing/agent_documentation.ts";
+/** Daily work and full disks, in namespaces that the tests make. */
 import { labTest } from "@degu/testing/agent_lab.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
-import { read } from "@degu/testing/tree.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-
-// The first minute of the help, of README.md and of docs/agent.md, as it is printed, at terminals
-// of machines that have nothing yet.
-
-Deno.test("the first minute is the same in the help, in README.md and in docs/agent.md", async () => {
-  const commands = firstMinute();
-  assert(commands.length > 5, "the help has no first minute");
-  for (const page of ["README.md", "docs/agent.md"]) {
-    const block = [...(await read(page)).matchAll(/^```text\n(one\$ [^]*?)```$/gm)];
-    assertEquals(block.flatMap(([, text = ""]) => commandsIn(text)), commands, page);
-  }
-});
-
-type Files = [name: string, text: string][];
-
-await labTest<{ received: Files; mode: number; files: Files; left: Files }>(
-  "in the first minute a file is sent once, then put into an inbox that only its owner can open",
-  "agent_first_minute.ts",
-  [],
-  ({ received, mode, files, left }) => {
-    const hello: Files = [["hello.txt", "hello\n"]];
-    assertEquals([received, files], [hello, hello]);
-    assertEquals(mode, 0o700);
-    // The temporary directories are gone.
-    assertEquals(left, [["Inbox", "/"], ...hello]);
-  },
-);
-
-await labTest<{ shown: [code: number, text: string][]; file: string }>(
-  "where nobody invites or sends this is said; several are listed, and one of them is chosen by its name; no device finds itself",
-  "agent_near.ts",
-  [],
-  ({ shown: [none, several, itself, peers], file }) => {
-    assertEquals([none![0], several![0], itself![0], peers![0]], [1, 1, 1, 0]);
-    assertStringIncludes(itself![1], 'no device "one" was found');
-    assertStringIncludes(none![1], 'no device was found in this network: run "degu invite" there');
-    assertEquals(
-      several![1].match(/^(one|two) [a-z2-7]{16}(?=\r)/gm)?.map((each) => each.slice(0, 3)).sort(),
-      [
-        "one",
-        "two",
-      ],
-    );
-    assertStringIncludes(several![1], '2 devices were found: run "degu join NAME"');
-    assertEquals(peers![1].match(/^\w+/gm), ["two"]);
-    assertEquals(file, "one");
-  },
-);
-
-await labTest<{ left: string; ends: { code: number; stdout: string }[]; isSame: boolean }>(
-  "a receiver whose cable was pulled until the sender went on without it gets everything, and the sender ends",
-  "agent_send_cable.ts",
-  [],
-  ({ left, ends, isSame }) => {
-    assertStringIncludes(left, "two has left before it had everything");
-    assertEquals(ends.map(({ code }) => code), [0, 0], ends.map(({ stdout }) => stdout).join());
-    assert(isSame);
-  },
-);
 
 // Daily work over three devices with a cable that goes out in the middle of each command, in
 // network namespaces.

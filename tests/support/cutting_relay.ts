@@ -5,7 +5,7 @@ import { dial } from "./raw_peer.ts";
 
 /** Passes on all bytes, up to the end, each piece after a call of `before`. */
 export async function passOn(
-  from: Deno.Conn,
+  from: Pick<Deno.Conn, "read">,
   to: Deno.Conn,
   before: (bytes: Uint8Array) => Promise<void> | void,
 ): Promise<void> {

@@ -11,7 +11,9 @@ import {
   type Chunk,
   ChunkedBodyIter,
   ProtocolError,
+  TlsError,
 } from "@degu/degu/base";
+import { isTransient } from "@degu/degu";
 import { Connection, SSLClient } from "@degu/degu/client";
 import type { App, Request } from "@degu/degu/server";
 import { makeNetStream } from "@degu/internal/net/tls/raw_stream.ts";
@@ -222,7 +224,7 @@ class HoldingRelay extends Relay {
   /** Resolves once the server has ended the connection. */
   readonly over = Promise.withResolvers<void>();
   /** How the client's end of the connection ends. */
-  readonly end = Promise.withResolvers<"in order" | "reset">();
+  readonly end = Promise.withResolvers<unknown>();
 
   #left = Infinity;
 
@@ -238,15 +240,66 @@ class HoldingRelay extends Relay {
       this.held.resolve();
       return this.released.promise;
     };
+    // The server may be gone by then, and passing on the end fails: that is not the client's end.
+    const read = async (into: Uint8Array) => {
+      try {
+        const count = await client.read(into);
+        if (count === null) this.end.resolve("in order");
+        return count;
+      } catch (error) {
+        this.end.resolve(error instanceof Deno.errors.ConnectionReset ? "reset" : error);
+        throw error;
+      }
+    };
     return [
       passOn(server, client, () => {}).catch(() => {}).then(() => this.over.resolve()),
-      passOn(client, server, hold).then(() => this.end.resolve("in order"), (error) => {
-        this.end.resolve(error instanceof Deno.errors.ConnectionReset ? "reset" : error);
+      passOn({ read }, server, hold).catch((error) => {
+        this.end.resolve(error);
         this.close(server);
       }),
     ];
   }
 }
+
+/** A relay that changes one bit in each direction, after so many bytes in it. */
+class DamagingRelay extends Relay {
+  static readonly AFTER = 100_000;
+
+  protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
+    return [[client, server], [server, client]].map(([from, to]) => {
+      let left = DamagingRelay.AFTER;
+      const damage = (piece: Uint8Array) => {
+        if (left > 0 && left <= piece.length) piece[left - 1]! ^= 1;
+        left -= piece.length;
+      };
+      return passOn(from!, to!, damage).catch(() => {}).finally(() => this.close(to!));
+    });
+  }
+}
+
+Deno.test("bytes that are damaged on the way are a TlsError, at the end that reads them", async () => {
+  const large = new Uint8Array(8 * DamagingRelay.AFTER);
+  const atServer = Promise.withResolvers<unknown>();
+  await using endpoint = await startTls(pki, async ({ body }) => {
+    await body?.bytes().catch((error) => {
+      atServer.resolve(error);
+      throw error;
+    });
+    return [200, "OK", {}, large];
+  });
+  await using relay = new DamagingRelay(endpoint.server.address);
+  const client = new SSLClient(pki.clientSslconfig, relay.address);
+  {
+    using connection = await client.connect();
+    const { body } = await connection.get("/");
+    assertEquals((await assertRejects(() => body!.bytes(), TlsError)).code, "CLOSED");
+  }
+  using connection = await client.connect();
+  await assertRejects(() => connection.put("/", {}, large));
+  const error = await within(atServer.promise, "the server reads what was damaged");
+  assertInstanceOf(error, TlsError);
+  assertEquals([error.code, isTransient(error)], ["CLOSED", true]);
+});
 
 Deno.test("what the network has not taken of a request that its client gives up is never sent", async (t) => {
   const app: App = async ({ body }) => {

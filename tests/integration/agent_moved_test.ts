@@ -1,0 +1,29 @@
+/** Transfers of devices that get other addresses, in network namespaces that the test makes. */
+import { labTest } from "@degu/testing/agent_lab.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+
+interface Moved {
+  readonly code: number;
+  readonly stderr: string;
+  readonly seconds: number;
+  readonly objects: { readonly resumedFrom: number };
+  readonly isWhole: boolean;
+}
+
+await labTest<Record<"client" | "server" | "off", Moved>>(
+  "a transfer goes on within seconds when either device gets another address, and a peer that is off is said within ten",
+  "agent_moved.ts",
+  ["camera", "viewer"],
+  ({ client, server, off }) => {
+    for (const { code, stderr, seconds, objects, isWhole } of [client, server]) {
+      assertEquals([code, isWhole], [0, true], stderr);
+      assertMatch(stderr, /^nothing has arrived for 10 s; connecting again\n/);
+      assert(objects.resumedFrom > 1_000_000, String(objects.resumedFrom));
+      // Without another connection it is 90.
+      assert(seconds < 60, String(seconds));
+    }
+    assertEquals(off.code, 1);
+    assertMatch(off.stderr, /^degu: error: no address answers: .*\n$/);
+    assert(off.seconds < 10, String(off.seconds));
+  },
+);
