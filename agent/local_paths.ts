@@ -5,8 +5,11 @@ import type { TreeEntry } from "../files.ts";
 import { explain, FAILED, Failure } from "./failure.ts";
 
 /**
- * The device's directory: its keys must never leave this machine, and no peer may change them. The
- * same holds for directories of other devices, such as a copy of this one's.
+ * The device's directory: its keys must never leave this machine, and no peer may change them.
+ *
+ * Another device, such as a copy of this one, is known by its files alone. A peer can make such
+ * files where it may write. So they end no command that only writes, and of a tree they leave out
+ * nothing in silence.
  */
 export type OwnDirectory = Awaited<ReturnType<typeof ownDirectory>>;
 
@@ -24,58 +27,72 @@ export async function ownDirectory(home: string) {
   };
   return {
     /**
-     * Makes a filter that leaves the device's directory out of a tree, which need not exist yet.
+     * Makes a filter that leaves the directories of devices out of a tree, which need not exist
+     * yet.
      */
-    filter: async (root: string, onSkipped: (path: readonly string[]) => void) => {
+    filter: async (
+      root: string,
+      onLeftOut: (path: readonly string[], isOwn: boolean) => void,
+    ) => {
       const real = await realPath(root);
       const names = isIn(own, real) ? relative(real, own).split(sep) : [];
       return ({ path, kind }: TreeEntry) => {
         // The other end may have a file of this name, which would replace the directory.
         const isCandidate = kind === "directory" || path.length === names.length;
         const there = join(real, ...path);
-        if (!isCandidate || !isOwn(there) && !isDevice(there)) return true;
-        onSkipped(path);
+        if (!isCandidate) return true;
+        const isOwnThere = isOwn(there);
+        if (!isOwnThere && !isDevice(there)) return true;
+        onLeftOut(path, isOwnThere);
         return false;
       };
     },
     /**
-     * Refuses a path that is, or is inside, a device's directory. The path need not exist yet.
+     * Refuses a path that is, or is inside, the device's directory. The path need not exist yet.
      */
-    check: async (path: string) => {
+    checkTarget: async (path: string) => {
+      if (isIn(await realPath(path), own)) throw keysAt(path);
+    },
+    /** Refuses a path from which the keys of this device, or of another one, would be read. */
+    checkSource: async (path: string) => {
       const real = await realPath(path);
-      if (!isIn(real, own) && deviceAround(real) === null) return;
-      throw new Failure(
-        `${path} is the directory of a device, or in it: its keys must not leave it; choose another one`,
-      );
+      if (isIn(real, own) || deviceOf(real) !== null) throw keysAt(path);
     },
   };
 }
 
-/**
- * Finds the directory of a device that has a path in it, or a known one that is in it; `null` if
- * there is none.
- *
- * @param path A real path.
- * @param known Real paths of the directories of devices.
- */
-export function deviceAt(path: string, known: readonly string[]): string | null {
-  return known.find((dir) => isIn(path, dir) || isIn(dir, path)) ?? deviceAround(path);
+function keysAt(path: string): Failure {
+  return new Failure(
+    `${path} is the directory of a device, or in it: its keys must not leave it; choose another one`,
+  );
 }
 
-function deviceAround(path: string): string | null {
+/** Finds the device whose directory a path is, or in whose `identity` it lies, by its files. */
+export function deviceOf(path: string): string | null {
   if (isDevice(path)) return path;
-  const parent = dirname(path);
-  return parent === path ? null : deviceAround(parent);
+  for (let inner = path, dir = dirname(path); dir !== inner; inner = dir, dir = dirname(dir)) {
+    if (basename(inner) === IDENTITY && isDevice(dir)) return dir;
+  }
+  return null;
 }
 
-/** Finds the directory of a device below a path, by its files; `null` if there is none. */
-export async function deviceBelow(dir: string, levels: number): Promise<string | null> {
+/**
+ * Finds the directory of a device below a path, by its files; `null` if there is none.
+ *
+ * @param except A directory that is left out, as it is checked by itself.
+ */
+export async function deviceBelow(
+  dir: string,
+  levels: number,
+  except: string | null = null,
+): Promise<string | null> {
   if (levels === 0 || !mayRead(dir)) return null;
   try {
     for await (const { name, isDirectory } of Deno.readDir(dir)) {
       if (!isDirectory) continue;
       const path = join(dir, name);
-      const found = isDevice(path) ? path : await deviceBelow(path, levels - 1);
+      if (path === except) continue;
+      const found = isDevice(path) ? path : await deviceBelow(path, levels - 1, except);
       if (found !== null) return found;
     }
   } catch {
@@ -84,17 +101,17 @@ export async function deviceBelow(dir: string, levels: number): Promise<string |
   return null;
 }
 
-/**
- * Whether a directory has the files of a device; no if this program may not look. The keys are
- * private. What a peer has sent is not, unless the umask makes everything so: a peer can hardly
- * make a directory that passes for a device's.
- */
+/** The directory of a device's keys, in that of the device. */
+const IDENTITY = "identity";
+
+/** Whether a directory has the files of a device; no if this program may not look. */
 function isDevice(dir: string): boolean {
-  const [name, identity] = [join(dir, "device.json"), join(dir, "identity")];
+  const [name, identity] = [join(dir, "device.json"), join(dir, IDENTITY)];
   try {
     if (!mayRead(name) || !Deno.statSync(name).isFile) return false;
-    const { isDirectory, mode } = Deno.statSync(identity);
-    return isDirectory && ((mode ?? 0) & 0o077) === 0;
+    // Anybody can make these two in a directory such as /tmp.
+    const isForAll = ((Deno.statSync(dir).mode ?? 0) & 0o002) !== 0;
+    return !isForAll && Deno.statSync(identity).isDirectory;
   } catch {
     return false;
   }

@@ -60,6 +60,9 @@ type Outcome = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" |
 const CONTINUES =
   "; what was copied stays, and running the same command again continues with the rest";
 
+const LOOKS_LIKE_DEVICE =
+  "it looks like the directory of a device, with its keys: name what else is in it, or remove its device.json";
+
 /** The reasons to skip an entry of a tree. */
 const SKIPPED: Readonly<Record<string, string>> = {
   link: "a symbolic link, which is not followed",
@@ -196,10 +199,17 @@ export class Transfers implements Disposable {
     else this.copied({ from, to }, result);
   }
 
-  /** Copies a tree, without the directories in which devices keep their keys. */
+  /**
+   * Copies a tree, without the directories in which devices keep their keys. Another device's that
+   * is not sent counts as failed: a peer could have made one, so that a backup lacks it.
+   */
   async #copyTree(files: RemoteFiles, job: TreeJob): Promise<void> {
-    const isNotOwn = await this.#own.filter(job.root, (path) => {
-      this.skip(join(job.root, ...path), "the directory of a device, with its keys");
+    const leftOut = new Set<string>();
+    const isNotOwn = await this.#own.filter(job.root, (path, isOwn) => {
+      const name = join(job.root, ...path);
+      if (isOwn || this.direction === "get") return this.skip(name, "the directory of a device");
+      if (!leftOut.has(name)) this.fail(name, LOOKS_LIKE_DEVICE, "NOT_PERMITTED", { path: name });
+      leftOut.add(name);
     });
     const { progress } = this;
     const { options } = job;

@@ -72,7 +72,7 @@ async function receive(
   const { device } = own;
   // The received files must not change the permanent device.
   const kept = await ownDirectory(await ifThere(Deno.realPath(home)) ?? device.dir);
-  await kept.check(target.path);
+  await kept.checkTarget(target.path);
 
   const looking = {
     type: SEND_SERVICE,
@@ -109,7 +109,7 @@ async function receive(
         return withSizeCheck(job, output);
       }
       const root = await directoryPathIn(target, name);
-      await kept.check(root);
+      await kept.checkTarget(root);
       if (!force) await checkContinues(files, names, root, signal);
       return { names, root, listsUnchanged: true, options: { replace: force } };
     });

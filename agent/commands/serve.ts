@@ -20,7 +20,7 @@ import {
   repeated,
 } from "../commands.ts";
 import { explain, FAILED, Failure, USAGE } from "../failure.ts";
-import { deviceAt, deviceBelow, ifThere } from "../local_paths.ts";
+import { deviceBelow, deviceOf, ifThere, isIn } from "../local_paths.ts";
 import { announce } from "../mdns/announce.ts";
 import { counted, formatBytes, type Output } from "../output.ts";
 import type { Area } from "../remote_files.ts";
@@ -171,7 +171,8 @@ const SEARCHED_LEVELS = 4;
  * Checks the directory of `--share`, and returns its real path. The directory of a device may be
  * neither inside it nor around it.
  *
- * @param inbox The directory of `--inbox`, which may be the same one.
+ * @param inbox The real path of the directory of `--inbox`, where peers could have made what looks
+ * like a device: that must not end a service.
  */
 export async function checkShare(
   dir: string,
@@ -179,7 +180,8 @@ export async function checkShare(
   inbox: string | null,
 ): Promise<string> {
   const path = await checkServed(dir, home, "--share");
-  const device = path === inbox ? null : await deviceBelow(path, SEARCHED_LEVELS);
+  if (inbox !== null && isIn(path, inbox)) return path;
+  const device = deviceOf(path) ?? await deviceBelow(path, SEARCHED_LEVELS, inbox);
   if (device !== null) throw keysInside("--share", dir, device);
   return path;
 }
@@ -203,8 +205,8 @@ async function checkServed(dir: string, home: string, option: string): Promise<s
   }
   // A missing permission is reported now, not at the first request of a peer.
   await labelled(option, canBeUsed(path));
-  const device = deviceAt(path, [await Deno.realPath(home)]);
-  if (device !== null) throw keysInside(option, dir, device);
+  const own = await Deno.realPath(home);
+  if (isIn(path, own) || isIn(own, path)) throw keysInside(option, dir, own);
   return path;
 }
 
@@ -252,8 +254,7 @@ export async function checkInbox(dir: string, home: string, output: Output): Pro
     const path = await checkServed(dir, home, "--inbox");
     await labelled("--inbox", canBeWritten(path));
     if (isMade) output.note(`created ${path}`);
-    // A peer may have written files that look like a device's. They must not end a service.
-    const device = await deviceBelow(path, SEARCHED_LEVELS);
+    const device = deviceOf(path) ?? await deviceBelow(path, SEARCHED_LEVELS);
     if (device !== null) {
       output.warn(`--inbox: ${device} looks like the directory of a device: peers can read it`);
     }

@@ -217,7 +217,8 @@ async function syncUnits(
   const peer = await openPeer(device, path.peer);
   const dir = await ifThere(Deno.realPath(local));
   if (dir === null) throw new Failure(`there is no directory ${local}: make it first`);
-  await (await ownDirectory(context.home)).check(dir);
+  const own = await ownDirectory(context.home);
+  await (isToHere ? own.checkTarget(dir) : own.checkSource(dir));
   const { address, find } = command.opts<{ address?: Address; find?: boolean }>();
   const addresses = address === undefined ? peer.addresses : [address];
   const job = {

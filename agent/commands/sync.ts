@@ -123,7 +123,7 @@ async function syncOnce(
   const { every, inbox = false, maxDelete, settled = 0 } = options;
   await using device = await openDevice(context);
   const own = await ownDirectory(context.home);
-  await own.check(root);
+  await (isToHere ? own.checkTarget(root) : own.checkSource(root));
   using transfers = new Transfers(context, isToHere ? "get" : "put", own, dryRun);
   await checkLocal(root, isToHere);
   const area = isToHere && !inbox ? "share" : "inbox";

@@ -551,10 +551,12 @@ Deno.test("the directory is known by whatever path, and so is what is in it, or 
   const own = await ownDirectory(`${path}/link`);
   const inside = ["link", "link/peers", "state/home", "state/../state/home/peers"];
   for (const each of [...inside, "state/home/new", "link/new/deep"]) {
-    await assertRejects(() => own.check(`${path}/${each}`), Failure, "keys", each);
+    await assertRejects(() => own.checkTarget(`${path}/${each}`), Failure, "keys", each);
+    await assertRejects(() => own.checkSource(`${path}/${each}`), Failure, "keys", each);
   }
   for (const each of ["state", "state/home-2", "new", "new/deep"]) {
-    await own.check(`${path}/${each}`);
+    await own.checkTarget(`${path}/${each}`);
+    await own.checkSource(`${path}/${each}`);
   }
 });
 
@@ -599,20 +601,19 @@ Deno.test("no command moves files out of it or into it, or deletes there", async
       ["put", "-r", home, "camera:"],
       ["put", `${home}/device.json`, "camera:"],
       ["put", "-r", copy, "camera:"],
-      ["put", `${copy}/device.json`, "camera:"],
-      ["get", "camera:d/device.json", `${copy}/`],
       ["sync", `${copy}/identity`, "camera:"],
     ]
   ) await files.fail(1, "is the directory of a device, or in it", ...command);
   assertEquals(await content(home), before);
   assertEquals(await content(inbox), {});
-  await files.succeed("put", "-r", homes.at("work"), "camera:");
+  const work = ["put", "-r", homes.at("work"), "camera:"];
+  await files.fail(1, `${copy}: it looks like the directory of a device, with its keys`, ...work);
   assertEquals(Object.keys(await content(inbox)).at(-1), "work/deep/in");
   await files.succeed("sync", "--delete", "camera:d", homes.at("work"));
   assertEquals(await content(copy), copied);
 });
 
-Deno.test("no peer makes a directory pass for that of a device", async () => {
+Deno.test("what a peer has made to look like a device is written to as before", async () => {
   await using files = await AgentFiles.start();
   const { homes, share } = files;
   const planted = { "d/device.json": "{}", "d/identity/f": "1" };

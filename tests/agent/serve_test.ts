@@ -148,7 +148,7 @@ Deno.test("a directory is served unless it contains a device's keys, under any n
   await makeDevice(at("linked/there"), "linked");
   await Deno.rename(at("linked/there/identity"), at("linked/keys"));
   await makeLinks({ [at("linked/there/identity")]: at("linked/keys") });
-  for (const path of ["homes", "homes/person", "linked", other, `${other}/peers`]) {
+  for (const path of ["homes", "homes/person", "linked", other, `${other}/identity`]) {
     const said = path === "linked" ? at("linked/there") : other;
     const check = () => checkShare(join(dir.path, path.replace(dir.path, "")), home, null);
     await assertRejects(check, Failure, said, path);
@@ -159,23 +159,39 @@ Deno.test("what peers put into an inbox ends no service, even if it looks like a
   await using dir = await tempDir();
   const home = join(dir.path, "home");
   await Deno.mkdir(home);
-  const inbox = join(await Deno.realPath(dir.path), "inbox");
-  const files = { "y/device.json": "{}", "y/identity/f": "1" };
-  await fill(inbox, files);
-  // The modes are those of the umask 022, then those of the umask 077.
-  const rows: [mode: number, notes: string[]][] = [
-    [0o755, []],
-    [0o700, [`--inbox: ${inbox}/y looks like `]],
-  ];
-  for (const [mode, notes] of rows) {
-    await Deno.chmod(join(inbox, "y/identity"), mode);
+  const above = await Deno.realPath(dir.path);
+  const inbox = join(above, "inbox");
+  for (const planted of [inbox, join(inbox, "y")]) {
+    await fill(planted, { "device.json": "{}", "identity/f": "1", "other/f": "1" });
     const said = await notesOf(async (output) => {
       assertEquals(await checkInbox(inbox, home, output), inbox);
-      assertEquals(await checkShare(inbox, home, inbox), inbox);
     });
-    assertEquals(said.map((text) => text.split("the directory")[0]), notes);
+    const looks = `--inbox: ${planted} looks like the directory of a device: peers can read it`;
+    assertEquals(said, [looks]);
+    // What is shared may be the inbox, in it, or around it.
+    for (const share of [inbox, join(planted, "other")]) {
+      assertEquals(await checkShare(share, home, inbox), share);
+    }
+    await Deno.rename(home, `${above}-home`);
+    assertEquals(await checkShare(above, `${above}-home`, inbox), above);
+    await Deno.rename(`${above}-home`, home);
+    await assertRejects(() => checkShare(inbox, home, null), Failure, "keys");
+    await Deno.remove(inbox, { recursive: true });
   }
-  await assertRejects(() => checkShare(inbox, home, null), Failure, "keys");
+});
+
+Deno.test("nobody makes a directory pass for a device where all may write", async () => {
+  await using dir = await tempDir();
+  const { path } = dir;
+  await fill(path, {
+    "all/device.json": "{}",
+    "all/identity/f": "1",
+    "all/share/f": "1",
+    "home/f": "",
+  });
+  await Deno.chmod(join(path, "all"), 0o1777);
+  await checkShare(join(path, "all/share"), join(path, "home"), null);
+  await checkShare(join(path, "all"), join(path, "home"), null);
 });
 
 Deno.test("a path that is not a directory is refused with what to do; an inbox is made, for its owner alone", async () => {
