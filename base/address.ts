@@ -217,15 +217,15 @@ const encoder = new TextEncoder();
 
 /**
  * The form in which DNS names are compared: in lower case, without a trailing dot; `null` if the
- * text is not a DNS name. A name whose last label has digits only could be taken for an IPv4
- * address, and is none.
+ * text is not a DNS name. A name whose last label is a number, decimal or hexadecimal, is taken for
+ * an IPv4 address by systems and by URLs (WHATWG URL §3.5), and is none here.
  */
 export function canonicalDnsName(text: string): string | null {
   const name = text.endsWith(".") ? text.slice(0, -1) : text;
   if (name.length > MAX_DNS_NAME_LENGTH) return null;
   const labels = name.split(".");
   const isName = labels.every((label) => DNS_LABEL.test(label)) &&
-    !/^[0-9]+$/.test(labels.at(-1) ?? "");
+    !/^(?:[0-9]+|0[Xx][0-9A-Fa-f]*)$/.test(labels.at(-1) ?? "");
   // The check comes first, because other letters become ASCII in lower case: the Kelvin sign
   // becomes k.
   return isName ? name.toLowerCase() : null;

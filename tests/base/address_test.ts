@@ -293,7 +293,10 @@ const questions: Record<
     [
       (text: string) => canonicalDnsName(text) === text.toLowerCase().replace(/\.$/, ""),
       ["a", "A-b_c.D.", "1.a", "a".repeat(63), longName(253), `${longName(253)}.`],
-      ["", ".", "a..b", "a.1", "1", "a b", "\u212a", "a".repeat(64), longName(254)],
+      [
+        ...["", ".", "a..b", "a.1", "1", "0x7f000001", "127.0.0.0X1", "0x", "a.0x7F.", "a b"],
+        ...["\u212a", "a".repeat(64), longName(254)],
+      ],
     ],
   "the machine itself is ::1 and 127.0.0.0/8 (RFC 1122 §3.2.1.3)": [
     isLoopback,
