@@ -19,7 +19,7 @@ import {
   personalDirectory,
   repeated,
 } from "../commands.ts";
-import { explain, FAILED, Failure, USAGE } from "../failure.ts";
+import { codeOf, explain, FAILED, Failure, USAGE } from "../failure.ts";
 import { deviceBelow, deviceOf, ifThere, isIn } from "../local_paths.ts";
 import { announce } from "../mdns/announce.ts";
 import { counted, formatBytes, type Output } from "../output.ts";
@@ -252,7 +252,11 @@ export async function checkInbox(dir: string, home: string, output: Output): Pro
   });
   try {
     const path = await checkServed(dir, home, "--inbox");
-    await labelled("--inbox", canBeWritten(path));
+    await canBeWritten(path).catch((error) => {
+      // A peer could fill the disk: what is there must be served again after that.
+      if (codeOf(error) !== "FULL") throw labelledError("--inbox", error);
+      output.warn(`--inbox: ${explain(error)}`);
+    });
     if (isMade) output.note(`created ${path}`);
     const device = deviceOf(path) ?? await deviceBelow(path, SEARCHED_LEVELS);
     if (device !== null) {

@@ -16,6 +16,7 @@ import { entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 import { LOOPBACK, setUp } from "@degu/testing/device_serving.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
@@ -177,6 +178,23 @@ Deno.test("what peers put into an inbox ends no service, even if it looks like a
     await Deno.rename(`${above}-home`, home);
     await assertRejects(() => checkShare(inbox, home, null), Failure, "keys");
     await Deno.remove(inbox, { recursive: true });
+  }
+});
+
+Deno.test("an inbox on a full disk is served, with a warning; one that can't be written is refused", async () => {
+  await using dir = await tempDir();
+  const inbox = await Deno.realPath(dir.path);
+  const home = join(inbox, "home");
+  await Deno.mkdir(home);
+  await Deno.mkdir(join(inbox, "inbox"));
+  for (const [code, isServed] of [["ENOSPC", true], ["EDQUOT", true], ["EACCES", false]] as const) {
+    using _ = patch(Deno, "open", () => (path) => {
+      return Promise.reject(Object.assign(new Error(`${code}: no, open '${path}'`), { code }));
+    });
+    const check = (output: Output) => checkInbox(join(inbox, "inbox"), home, output);
+    if (isServed) {
+      assertMatch((await notesOf(check)).join(), /^--inbox: there is no space left for /);
+    } else await assertRejects(() => notesOf(check), Failure, "may not write");
   }
 });
 
