@@ -322,8 +322,14 @@ async function requestList(
 ): Promise<Response> {
   signal?.throwIfAborted();
   const response = await route.request("GET", uri, {});
-  await checkListResponse(route, response, uri);
-  return response;
+  const { status, headers, body } = response;
+  const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
+  if (status === 200 && body !== null && type.trim() === "application/json") return response;
+  await route.discard(response);
+  if (status !== 200) throw statusError("GET", uri, response, "list");
+  const problem =
+    "the response is not a directory listing; the server needs a FilesApp with list: true";
+  throw unexpectedResponse("GET", uri, problem);
 }
 
 async function* entriesOf<Entry extends DirectoryEntry>(
@@ -349,15 +355,4 @@ async function* entriesOf<Entry extends DirectoryEntry>(
     throw new TransferError("BAD_LIST", problem, { cause: error });
   }
   parser.end();
-}
-
-async function checkListResponse(route: Route, response: Response, uri: string): Promise<void> {
-  const { status, headers, body } = response;
-  const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
-  if (status === 200 && body !== null && type.trim() === "application/json") return;
-  await route.discard(response);
-  if (status !== 200) throw statusError("GET", uri, response, "list");
-  const problem =
-    "the response is not a directory listing; the server needs a FilesApp with list: true";
-  throw unexpectedResponse("GET", uri, problem);
 }
