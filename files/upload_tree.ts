@@ -9,11 +9,10 @@ import { ifPresent, isRealFile } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import type { Connector, Requester } from "../client.ts";
 import {
-  BUNDLE_END,
   BundleBuffer,
   BUNDLED_BELOW_BYTES,
+  formatBundle,
   formatPaths,
-  formatRecord,
   type NameRecord,
   NAMES_ANSWER,
   PUT_ANSWER,
@@ -101,8 +100,6 @@ export async function uploadTree(
 ): Promise<TreeResult> {
   return await transferTree("to", to, dir, uri, options, (settings) => new Upload(settings));
 }
-
-const encoder = new TextEncoder();
 
 /** The statuses of a server that has no list, or is of an older version. */
 const CANT_TELL: ReadonlySet<number | null> = new Set([404, 405]);
@@ -305,9 +302,8 @@ class Upload implements Direction {
       yield [make, await making.then(madeBy, (error) => ({ error, isNew: false }))];
     }
     const plain = makes.filter(({ obstacle }) => obstacle === null);
-    const lines = plain.map(({ node }) => formatRecord({ path: node.path, kind: "directory" }));
     // A body of bytes can be sent again if the server has closed the connection meanwhile.
-    const body = encoder.encode(lines.join("") + BUNDLE_END);
+    const body = formatBundle(plain.map(({ node: { path } }) => ({ path, kind: "directory" })));
     const uri = `${this.#settings.uri}?bundle=put`;
     const records = requestBundle(route, uri, body, PUT_ANSWER, "put", plain);
     for await (const { record: { status }, item: make } of records) {
