@@ -396,29 +396,19 @@ class Download implements Direction {
   async #place({ node, obstacle, isNew: isNewHere }: Copy, part: string) {
     const root = this.#root;
     const names = node.path;
+    const file = { path: part, state: null, newMode: this.#newModeIn(dirname(part)) };
+    // There would be a link to the part for a moment: the next call to resume would then change the
+    // file.
+    const condition = (existing: unknown) => {
+      if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
+    };
     const isNew = !this.#settings.replace;
-    const replaceable = replaceableFor(obstacle);
-    const newMode = this.#newModeIn(dirname(part));
-    const complete = { path: part, state: null, newMode };
+    const move = { condition, isNew, replaceable: replaceableFor(obstacle) };
+    const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
     try {
-      const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
-      // There would be a link to the part for a moment: the next call to resume would then change
-      // the file.
-      const condition = (existing: unknown) => {
-        if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
-      };
-      const place = () => root.place(names, complete, { isNew, replaceable, condition }).changed;
-      const replaced = await replaceDirectory(
-        root,
-        names,
-        replaceable,
-        () => {},
-        confirm,
-        part,
-        place,
-      );
-      if (replaced.kept !== null) throw replaced.kept;
-      return replaced.placed;
+      const { changed, kept } = await replaceDirectory(root, names, file, move, confirm);
+      if (kept !== null) throw kept;
+      return changed;
     } catch (error) {
       throw this.#explain(error, node);
     }

@@ -95,7 +95,7 @@ export interface Complete {
 }
 
 /** How a file gets its name. */
-interface Move {
+export interface Move {
   readonly condition?: Condition;
   /**
    * Whether nothing may have the name. Of several processes that give a new name at once, one
