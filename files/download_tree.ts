@@ -333,31 +333,18 @@ class Download implements Direction {
     const { node, obstacle } = copy;
     // The part lies beside what is in the way.
     const beside = obstacle?.kind === "file" ? obstacle.node : node;
-    const changed = new Set<string>();
     try {
-      for (const path of this.#makeDirectory(beside.parent!.path)) changed.add(path);
+      await syncAllIfPossible(this.#makeDirectory(beside.parent!.path));
     } catch (error) {
       throw this.#explain(error, node);
     }
-    const part = partPath(this.pathOf(beside));
+    const file = this.pathOf(beside);
+    const part = partPath(file);
     const isNew = !this.#parts.has(part);
     this.#parts.add(part);
-    const result = await downloadFile(
-      route,
-      uriOf(this.#settings.uri, node),
-      this.pathOf(beside),
-      settings,
-      {
-        size,
-        maxBytes: size + SLACK_BYTES,
-        isNew,
-        place: async (part) => {
-          for (const path of await this.#place(copy, part)) changed.add(path);
-        },
-      },
-    );
-    await syncAllIfPossible(changed);
-    return result;
+    const place = (part: string) => this.#place(copy, part);
+    const uri = uriOf(this.#settings.uri, node);
+    return await downloadFile(route, uri, file, settings, { size, isNew, place });
   }
 
   async foreseeShortage(node: TreeNode): Promise<TransferError | null> {
@@ -389,11 +376,10 @@ class Download implements Direction {
   }
 
   /**
-   * Gives a complete part the name of its file, after the obstacle has gone.
-   *
-   * @returns The directories that have changed.
+   * Gives a complete part the name of its file, after the obstacle has gone. The name is on the
+   * disk then.
    */
-  async #place({ node, obstacle, isNew: isNewHere }: Copy, part: string) {
+  async #place({ node, obstacle, isNew: isNewHere }: Copy, part: string): Promise<void> {
     const root = this.#root;
     const names = node.path;
     const file = { path: part, state: null, newMode: this.#newModeIn(dirname(part)) };
@@ -407,8 +393,8 @@ class Download implements Direction {
     const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
     try {
       const { changed, kept } = await replaceDirectory(root, names, file, move, confirm);
+      await syncAllIfPossible(changed);
       if (kept !== null) throw kept;
-      return changed;
     } catch (error) {
       throw this.#explain(error, node);
     }
@@ -479,10 +465,3 @@ function deviceOf(directory: string): string {
     return isMissing(error) ? "missing" : "unknown";
   }
 }
-
-/**
- * How much larger than its list said a file may be by now, which may have grown. More bytes are not
- * taken before another look: a peer could list a small file and send without end. No small file can
- * be larger by more.
- */
-const SLACK_BYTES = 65536;

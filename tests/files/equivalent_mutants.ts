@@ -37,8 +37,8 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
     "Download.#begin": [
       [
-        "total > (this.#inTree?.maxBytes ?? Infinity)",
-        "total >= (this.#inTree?.maxBytes ?? Infinity)",
+        "total > (this.#inTree?.size ?? Infinity) + SLACK_BYTES",
+        "total >= (this.#inTree?.size ?? Infinity) + SLACK_BYTES",
         "a byte more or less than what a file may have grown",
       ],
     ],
