@@ -32,7 +32,7 @@ import {
 import { Refusal } from "./refusal.ts";
 import { replaceDirectory } from "./replace_directory.ts";
 import { PART_SUFFIX, prefixOf, unusedPath } from "./reserved.ts";
-import { CheckedDirectories, Root } from "./root.ts";
+import { DirectoryMaker, Root } from "./root.ts";
 import type { Route } from "./route.ts";
 import { type Placed, type SmallFile, SmallFiles } from "./small_files.ts";
 import {
@@ -278,7 +278,7 @@ class Download implements Direction {
    */
   #makeDirectory(names: readonly string[]): readonly string[] {
     if (isReal(this.#root.pathOf(names))) return [];
-    return this.#root.makeDirectory(names, () => {}).changed;
+    return this.#root.makeDirectory(names).changed;
   }
 
   #newPart({ node, target }: Copy): Temporary {
@@ -402,17 +402,16 @@ class Download implements Direction {
 
   async *makeDirectories(_route: Route, makes: readonly Make[]): Outcomes<Make, Made> {
     const changed = new Set<string>();
-    let checked = new CheckedDirectories();
+    let maker = new DirectoryMaker(this.#root);
     for (const [i, make] of makes.entries()) {
       const { node, obstacle } = make;
       await this.#pause();
-      if (i % CHECKED_TOGETHER === 0) checked = new CheckedDirectories();
+      if (i % CHECKED_TOGETHER === 0) maker = new DirectoryMaker(this.#root);
       let made: Made;
       try {
-        const replaceable = replaceableFor(obstacle);
-        const moved = this.#root.makeDirectory(node.path, () => {}, replaceable, checked);
+        const moved = maker.make(node.path, replaceableFor(obstacle));
         for (const path of moved.changed) changed.add(path);
-        made = { error: null, isNew: moved.changed.length > 0 };
+        made = { error: null, isNew: moved.created };
       } catch (error) {
         made = { error: this.#explain(error, node), isNew: false };
       }

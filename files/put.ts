@@ -148,8 +148,8 @@ async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
   const { request, root, target } = write;
   const replaceable = readReplaceable(request.headers);
   await checkAdmission(write.session);
-  const condition = conditionOf(write);
-  const { created, changed } = root.makeDirectory(target.names, condition, replaceable);
+  const move = { condition: conditionOf(write), replaceable };
+  const { created, changed } = root.makeDirectory(target.names, move);
   await syncAllIfPossible(changed);
   return answerOf(created, {});
 }

@@ -431,7 +431,7 @@ Deno.test("a file that another process changes just as it gives way to a directo
   };
   const replaceable = { ...NOTHING, file: { size: 1, modified: new Date(1000) } };
   try {
-    const error = assertThrows(() => root.makeDirectory(["a"], () => {}, replaceable), Refusal);
+    const error = assertThrows(() => root.makeDirectory(["a"], { replaceable }), Refusal);
     assertStringIncludes(error.message, "is kept");
   } finally {
     Deno.renameSync = renameSync;
