@@ -29,17 +29,10 @@ const kept = new WeakMap<Requester | Connector, IdleConnections>();
 /**
  * From now on, routes to this client leave their connections open for later routes: however many
  * transfers follow each other, there are as many connections as simultaneous transfers. All calls
- * may be repeated. Disposing of the returned object ends this, and closes the connections.
+ * may be repeated. The signal of the client closes the connections.
  */
-export function keepConnections(client: Connector): Disposable {
-  const connections = new IdleConnections(null);
-  kept.set(client, connections);
-  return {
-    [Symbol.dispose]() {
-      kept.delete(client);
-      connections.close();
-    },
-  };
+export function keepConnections(client: Connector): void {
+  kept.set(client, new IdleConnections(null));
 }
 
 /**
