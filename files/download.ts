@@ -114,7 +114,7 @@ export async function download(
   const path = pathOf("file", file);
   const checkedUri = uriOf(uri);
   const settings = checkTransfer(options);
-  using route = new Route("from", from, settings.signal);
+  using route = new Route("from", from, { signal: settings.signal });
   settings.signal?.throwIfAborted();
   return await downloadFile(route, checkedUri, path, settings);
 }

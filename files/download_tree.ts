@@ -162,8 +162,7 @@ class Download implements Direction {
   }
 
   readSource(route: Route): Promise<ListedTree> {
-    const { uri, signal } = this.#settings;
-    return readRemoteTree(route, uri, true, signal);
+    return readRemoteTree(route, this.#settings.uri, true);
   }
 
   async readTarget(): Promise<ListedTree | null> {

@@ -104,7 +104,7 @@ export async function upload(
   const path = pathOf("file", file);
   const checkedUri = uriOf(uri);
   const settings = checkTransfer(options);
-  using route = new Route("to", to, settings.signal);
+  using route = new Route("to", to, { signal: settings.signal });
   if (checkedUri.split("?")[0]!.endsWith("/")) {
     throw new RangeError(
       `uri: is that of a directory; add the name of the file; got ${checkedUri}`,

@@ -134,7 +134,7 @@ class Upload implements Direction {
 
   async readTarget(route: Route): Promise<ListedTree | null> {
     try {
-      return await readRemoteTree(route, this.#settings.uri, false, this.#settings.signal);
+      return await readRemoteTree(route, this.#settings.uri, false);
     } catch (error) {
       if (!(error instanceof TransferError) || error.status !== 404) throw error;
       return null;
@@ -153,7 +153,7 @@ class Upload implements Direction {
     }
     // Entries that are not listed would be kept in silence. Another call may have made the target.
     if (isThere && this.#settings.delete) {
-      await readRemoteTree(route, this.#settings.uri, false, this.#settings.signal);
+      await readRemoteTree(route, this.#settings.uri, false);
     }
     return isThere;
   }
@@ -178,7 +178,7 @@ class Upload implements Direction {
   async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
     const uri = this.#settings.uri + fileUri(...path, "").slice(1);
     try {
-      return await readRemoteNames(route, uri, this.#settings.signal);
+      return await readRemoteNames(route, uri);
     } catch (error) {
       if (error instanceof TransferError && error.status === 404) return null;
       throw error;

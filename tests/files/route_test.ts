@@ -29,7 +29,7 @@ function setUp(handle: AppFunction = () => [204, "No Content", {}, null]) {
     /** Makes requests over as many routes at a time. */
     ask: (routes: number) =>
       Promise.all(Array.from({ length: routes }, async () => {
-        using route = new Route("from", client, undefined);
+        using route = new Route("from", client);
         return (await route.request("GET", "/", {})).status;
       })),
     async [Symbol.asyncDispose]() {
@@ -42,7 +42,7 @@ function setUp(handle: AppFunction = () => [204, "No Content", {}, null]) {
 Deno.test("routes that follow each other share a connection, simultaneous ones don't", async () => {
   await using test = setUp();
   {
-    using twice = new Route("from", test.client, undefined);
+    using twice = new Route("from", test.client);
     await twice.request("GET", "/", {});
     twice[Symbol.dispose]();
   }
@@ -68,7 +68,7 @@ Deno.test("a request is made once more at most, and not after a new connection h
   const client = new Client(server.address, { signal, onConnect: () => ++connections > 0 });
   keepConnections(client);
   const ask = async () => {
-    using route = new Route("from", client, undefined);
+    using route = new Route("from", client);
     return await route.request("GET", "/", {});
   };
   const asked = async (peer: RawPeer) => {
@@ -99,7 +99,7 @@ Deno.test("a kept connection that this end has closed is not used", async () => 
   const client = serving.makeClient({ signal: stop.signal, onConnect });
   keepConnections(client);
   for (let i = 0; i < 2; i++) {
-    using route = new Route("from", client, undefined);
+    using route = new Route("from", client);
     assertEquals((await route.request("GET", "/", {})).status, 204);
     route[Symbol.dispose]();
     opened[i]!.close();
@@ -110,9 +110,9 @@ Deno.test("a kept connection that this end has closed is not used", async () => 
 Deno.test("no connection is forgotten if two requests are made at once", async () => {
   await using test = setUp();
   {
-    using other = new Route("from", test.client, undefined);
+    using other = new Route("from", test.client);
     await other.request("GET", "/", {});
-    using route = new Route("from", test.client, undefined);
+    using route = new Route("from", test.client);
     const first = route.request("GET", "/", {});
     other[Symbol.dispose]();
     await Promise.allSettled([first, route.request("GET", "/", {})]);
