@@ -14,7 +14,13 @@ import {
 import { freeBytes } from "../disk/space.ts";
 import { Temporary } from "../disk/temporary.ts";
 import type { Connector, Requester } from "../client.ts";
-import { formatPaths, type FoundRecord, GET_ANSWER, type NameRecord } from "./bundle.ts";
+import {
+  type AbsentStatus,
+  formatPaths,
+  type FoundRecord,
+  GET_ANSWER,
+  type NameRecord,
+} from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
@@ -316,7 +322,7 @@ class Download implements Direction {
     return explained;
   }
 
-  #refused({ node }: Copy, status: 403 | 404 | 409 | 413 | 503): Outcome {
+  #refused({ node }: Copy, status: AbsentStatus): Outcome {
     if (status === 413) return { is: "alone" };
     if (status === 409) return { is: "again", error: changedWhileMoved(show(node.path)) };
     const error = statusError("GET", uriOf(this.#settings.uri, node), { status });

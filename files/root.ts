@@ -34,6 +34,7 @@ import {
   isSameFile,
   statOrNull,
 } from "../disk/names.ts";
+import type { Temporary } from "../disk/temporary.ts";
 import { Aside, putBackIn, removeDirectory } from "./aside.ts";
 import { Refusal } from "./refusal.ts";
 import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
@@ -83,16 +84,7 @@ interface Destination {
 }
 
 /** A complete file that has a temporary name. */
-export interface Complete {
-  readonly path: string;
-  /** The state of the file; `null` if no other process can have chosen its path. */
-  readonly state: FileIdentity | null;
-  /**
-   * The mode of a file that replaces no other; `null` if the file has that already, or files have
-   * no modes.
-   */
-  readonly newMode: number | null;
-}
+export type Complete = Pick<Temporary, "path" | "state" | "newMode">;
 
 /** How a file, or a directory, gets its name. */
 export interface Move {
