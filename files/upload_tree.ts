@@ -36,7 +36,7 @@ import {
   type Outcomes,
   transferTree,
 } from "./tree_transfer.ts";
-import { uploadFile } from "./upload.ts";
+import { FileUpload, SourceFile } from "./upload.ts";
 
 /**
  * Makes a directory that a `FilesApp` with `write: true` and `list: true` serves like one of this
@@ -287,11 +287,12 @@ class Upload implements Direction {
       if (!isRealFile(path)) throw this.#replaced(node);
     };
     check();
-    const uri = this.#uriOf(node);
+    await using source = await SourceFile.open(path);
+    check();
     const headers = { ...replacing(obstacle), ...isNew ? { "if-none-match": "*" } : {} };
     // The caller decides about a name that is taken.
     const all = { ...settings, replace: isNew || settings.replace };
-    return await uploadFile(route, path, uri, all, headers, check);
+    return await new FileUpload(route, this.#uriOf(node), source, all, headers).run();
   }
 
   async *makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made> {
