@@ -3,10 +3,11 @@
 import { type BigIntStats, rmdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
-import { isSameFile, readNames, statOrNull } from "../disk/names.ts";
+import { readNames, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import { Aside, recoverIn } from "./aside.ts";
 import { digestTree, type ListedEntry } from "./entries.ts";
+import { isUnchanged } from "./file_pieces.ts";
 import { findLeftovers } from "./leftovers.ts";
 import { readTree } from "./listing.ts";
 import { Refusal } from "./refusal.ts";
@@ -182,9 +183,7 @@ class SeenDirectory {
   putAside(successor: string): Aside {
     for (const [path, before] of this.#states) {
       const now = statOrNull(path);
-      const isSame = now !== null && isSameFile(now, before) && now.mtimeNs === before.mtimeNs &&
-        now.ctimeNs === before.ctimeNs;
-      if (!isSame) throw this.#changed();
+      if (now === null || !isUnchanged(before, now)) throw this.#changed();
     }
     return Aside.put(this.#path, successor);
   }
