@@ -50,7 +50,6 @@ class Way {
   readonly client: Promise<Client>;
   readonly #dropped = new AbortController();
   readonly #connections = new Set<Connection>();
-  #kept: Disposable | null = null;
 
   constructor(open: Open, signal: AbortSignal, isAgain = false) {
     const onConnect = (connection: Connection) => {
@@ -60,7 +59,7 @@ class Way {
     };
     const either = AbortSignal.any([signal, this.#dropped.signal]);
     this.client = open({ signal: either, onConnect }, isAgain).then((client) => {
-      this.#kept = keepConnections(client);
+      keepConnections(client);
       return client;
     });
   }
@@ -76,7 +75,6 @@ class Way {
 
   /** Ends all connections, also those that are being opened. */
   drop(): void {
-    this.#kept?.[Symbol.dispose]();
     // For a transfer of several files this error concerns all of them.
     this.#dropped.abort(new ConnectionClosedError("another connection has taken its place"));
   }

@@ -129,6 +129,15 @@ export function formatRecord(record: FoundRecord | PutRecord | PutAnswer | NameR
 
 export const BUNDLE_END = '{"end":true}\n';
 
+/** Formats a bundle of records without contents. */
+export function formatBundle(
+  records: Iterable<PutRecord | PutAnswer | NameRecord>,
+): Uint8Array<ArrayBuffer> {
+  let text = "";
+  for (const record of records) text += formatRecord(record);
+  return encoder.encode(text + BUNDLE_END);
+}
+
 /** About how many bytes are sent at once. */
 const PIECE_BYTES = 262144;
 

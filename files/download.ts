@@ -45,6 +45,12 @@ import {
 
 /** Smaller files are transferred again faster than a record of them is kept. */
 const MIN_RESUMABLE_BYTES = 65536;
+/**
+ * How much larger than its list said a file of a tree may be by now, which may have grown. More
+ * bytes are not taken before another look: a peer could list a small file and send without end. No
+ * small file can be larger by more.
+ */
+const SLACK_BYTES = 65536;
 
 /**
  * Downloads a file from a server, usually a `FilesApp`: one attempt, which resumes an earlier one.
@@ -108,7 +114,7 @@ export async function download(
   const path = pathOf("file", file);
   const checkedUri = uriOf(uri);
   const settings = checkTransfer(options);
-  using route = new Route("from", from, settings.signal);
+  using route = new Route("from", from, { signal: settings.signal });
   settings.signal?.throwIfAborted();
   return await downloadFile(route, checkedUri, path, settings);
 }
@@ -117,11 +123,9 @@ export async function download(
 interface InTree {
   /** The length of the file in bytes, according to the list of the other end. */
   readonly size: number;
-  /** The most bytes that the file may have by now. */
-  readonly maxBytes: number;
   /** Whether no part of the file was there. */
   readonly isNew: boolean;
-  /** Gives the complete part its name. */
+  /** Gives the complete part its name, which is on the disk then. */
   readonly place: (part: string) => Promise<void>;
 }
 
@@ -218,11 +222,10 @@ class Download implements Disposable {
     if (modified !== null) await this.#part.temporary.file.utime(new Date(), modified);
     const sha256 = await this.#verify(arrived);
     signal?.throwIfAborted();
-    await this.#part.complete(
-      this.#inTree?.place ?? ((part) => {
-        return renamePart(part, this.#file, this.#settings.replace);
-      }),
-    );
+    const { path } = this.#part.temporary;
+    if (this.#inTree !== null) await this.#inTree.place(path);
+    else await renamePart(path, this.#file, this.#settings.replace);
+    await this.#part.complete();
     return arrived.meter.finish(sha256);
   }
 
@@ -321,7 +324,7 @@ class Download implements Disposable {
       throw unexpectedResponse("GET", this.#uri, problem);
     }
     const total = body.contentLength;
-    if (total > (this.#inTree?.maxBytes ?? Infinity)) {
+    if (total > (this.#inTree?.size ?? Infinity) + SLACK_BYTES) {
       cancelUnused(body, null);
       throw changedWhileMoved(quote(this.#uri));
     }

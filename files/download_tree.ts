@@ -14,7 +14,13 @@ import {
 import { freeBytes } from "../disk/space.ts";
 import { Temporary } from "../disk/temporary.ts";
 import type { Connector, Requester } from "../client.ts";
-import { formatPaths, type FoundRecord, GET_ANSWER, type NameRecord } from "./bundle.ts";
+import {
+  type AbsentStatus,
+  formatPaths,
+  type FoundRecord,
+  GET_ANSWER,
+  type NameRecord,
+} from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
@@ -32,7 +38,7 @@ import {
 import { Refusal } from "./refusal.ts";
 import { replaceDirectory } from "./replace_directory.ts";
 import { PART_SUFFIX, prefixOf, unusedPath } from "./reserved.ts";
-import { CheckedDirectories, Root } from "./root.ts";
+import { DirectoryMaker, Root } from "./root.ts";
 import type { Route } from "./route.ts";
 import { type Placed, type SmallFile, SmallFiles } from "./small_files.ts";
 import {
@@ -162,8 +168,7 @@ class Download implements Direction {
   }
 
   readSource(route: Route): Promise<ListedTree> {
-    const { uri, signal } = this.#settings;
-    return readRemoteTree(route, uri, true, signal);
+    return readRemoteTree(route, this.#settings.uri, true);
   }
 
   async readTarget(): Promise<ListedTree | null> {
@@ -278,7 +283,7 @@ class Download implements Direction {
    */
   #makeDirectory(names: readonly string[]): readonly string[] {
     if (isReal(this.#root.pathOf(names))) return [];
-    return this.#root.makeDirectory(names, () => {}).changed;
+    return this.#root.makeDirectory(names).changed;
   }
 
   #newPart({ node, target }: Copy): Temporary {
@@ -317,7 +322,7 @@ class Download implements Direction {
     return explained;
   }
 
-  #refused({ node }: Copy, status: 403 | 404 | 409 | 413 | 503): Outcome {
+  #refused({ node }: Copy, status: AbsentStatus): Outcome {
     if (status === 413) return { is: "alone" };
     if (status === 409) return { is: "again", error: changedWhileMoved(show(node.path)) };
     const error = statusError("GET", uriOf(this.#settings.uri, node), { status });
@@ -333,31 +338,18 @@ class Download implements Direction {
     const { node, obstacle } = copy;
     // The part lies beside what is in the way.
     const beside = obstacle?.kind === "file" ? obstacle.node : node;
-    const changed = new Set<string>();
     try {
-      for (const path of this.#makeDirectory(beside.parent!.path)) changed.add(path);
+      await syncAllIfPossible(this.#makeDirectory(beside.parent!.path));
     } catch (error) {
       throw this.#explain(error, node);
     }
-    const part = partPath(this.pathOf(beside));
+    const file = this.pathOf(beside);
+    const part = partPath(file);
     const isNew = !this.#parts.has(part);
     this.#parts.add(part);
-    const result = await downloadFile(
-      route,
-      uriOf(this.#settings.uri, node),
-      this.pathOf(beside),
-      settings,
-      {
-        size,
-        maxBytes: size + SLACK_BYTES,
-        isNew,
-        place: async (part) => {
-          for (const path of await this.#place(copy, part)) changed.add(path);
-        },
-      },
-    );
-    await syncAllIfPossible(changed);
-    return result;
+    const place = (part: string) => this.#place(copy, part);
+    const uri = uriOf(this.#settings.uri, node);
+    return await downloadFile(route, uri, file, settings, { size, isNew, place });
   }
 
   async foreseeShortage(node: TreeNode): Promise<TransferError | null> {
@@ -389,36 +381,25 @@ class Download implements Direction {
   }
 
   /**
-   * Gives a complete part the name of its file, after the obstacle has gone.
-   *
-   * @returns The directories that have changed.
+   * Gives a complete part the name of its file, after the obstacle has gone. The name is on the
+   * disk then.
    */
-  async #place({ node, obstacle, isNew: isNewHere }: Copy, part: string) {
+  async #place({ node, obstacle, isNew: isNewHere }: Copy, part: string): Promise<void> {
     const root = this.#root;
     const names = node.path;
+    const file = { path: part, state: null, newMode: this.#newModeIn(dirname(part)) };
+    // There would be a link to the part for a moment: the next call to resume would then change the
+    // file.
+    const condition = (existing: unknown) => {
+      if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
+    };
     const isNew = !this.#settings.replace;
-    const replaceable = replaceableFor(obstacle);
-    const newMode = this.#newModeIn(dirname(part));
-    const complete = { path: part, state: null, newMode };
+    const move = { condition, isNew, replaceable: replaceableFor(obstacle) };
+    const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
     try {
-      const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
-      // There would be a link to the part for a moment: the next call to resume would then change
-      // the file.
-      const condition = (existing: unknown) => {
-        if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
-      };
-      const place = () => root.place(names, complete, { isNew, replaceable, condition }).changed;
-      const replaced = await replaceDirectory(
-        root,
-        names,
-        replaceable,
-        () => {},
-        confirm,
-        part,
-        place,
-      );
-      if (replaced.kept !== null) throw replaced.kept;
-      return replaced.placed;
+      const { changed, kept } = await replaceDirectory(root, names, file, move, confirm);
+      await syncAllIfPossible(changed);
+      if (kept !== null) throw kept;
     } catch (error) {
       throw this.#explain(error, node);
     }
@@ -426,17 +407,16 @@ class Download implements Direction {
 
   async *makeDirectories(_route: Route, makes: readonly Make[]): Outcomes<Make, Made> {
     const changed = new Set<string>();
-    let checked = new CheckedDirectories();
+    let maker = new DirectoryMaker(this.#root);
     for (const [i, make] of makes.entries()) {
       const { node, obstacle } = make;
       await this.#pause();
-      if (i % CHECKED_TOGETHER === 0) checked = new CheckedDirectories();
+      if (i % CHECKED_TOGETHER === 0) maker = new DirectoryMaker(this.#root);
       let made: Made;
       try {
-        const replaceable = replaceableFor(obstacle);
-        const moved = this.#root.makeDirectory(node.path, () => {}, replaceable, checked);
+        const moved = maker.make(node.path, replaceableFor(obstacle));
         for (const path of moved.changed) changed.add(path);
-        made = { error: null, isNew: moved.changed.length > 0 };
+        made = { error: null, isNew: moved.created };
       } catch (error) {
         made = { error: this.#explain(error, node), isNew: false };
       }
@@ -489,10 +469,3 @@ function deviceOf(directory: string): string {
     return isMissing(error) ? "missing" : "unknown";
   }
 }
-
-/**
- * How much larger than its list said a file may be by now, which may have grown. More bytes are not
- * taken before another look: a peer could list a small file and send without end. No small file can
- * be larger by more.
- */
-const SLACK_BYTES = 65536;

@@ -13,12 +13,11 @@ export class Lanes implements Disposable {
     peer: Requester | Connector,
     { connections, signal, abort }: TreeSettings,
   ) {
-    const first = new Route(label, peer, signal);
-    const others = first.canReconnect ? connections - 1 : 0;
-    this.#routes = [
-      first,
-      ...Array.from({ length: others }, () => new Route(label, peer, signal)),
-    ];
+    const first = new Route(label, peer, { signal });
+    this.#routes = [first];
+    while (first.canReconnect && this.#routes.length < connections) {
+      this.#routes.push(new Route(label, peer, { signal }));
+    }
     this.#abort = abort;
   }
 

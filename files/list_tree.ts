@@ -5,7 +5,7 @@ import { BodyError } from "../base/errors.ts";
 import { quote } from "../base/quote.ts";
 import type { Connector, Requester } from "../client.ts";
 import { Turns } from "../disk/files.ts";
-import { boundsOf, type RequestOptions } from "../net/request_signal.ts";
+import type { RequestOptions } from "../net/request_signal.ts";
 import { parseDate } from "./conditions.ts";
 import { directoryUriOf } from "./file_name.ts";
 import {
@@ -68,9 +68,9 @@ export function listDirectory(
   options?: RequestOptions,
 ): AsyncIterable<DirectoryEntry> {
   const path = directoryUriOf(uri);
-  return iterate(from, options, async function* (route, signal) {
-    const response = await requestList(route, path, signal);
-    yield* entriesOf(response, path, EntryParser.ofDirectory(), signal);
+  return iterate(from, options, async function* (route) {
+    const response = await requestList(route, path);
+    yield* entriesOf(response, path, EntryParser.ofDirectory(), route.signal);
   });
 }
 
@@ -121,10 +121,10 @@ export function listTree(
   options?: RequestOptions,
 ): AsyncIterable<TreeEntry> {
   const root = treeUriOf(uri);
-  return iterate(from, options, async function* (route, signal) {
+  return iterate(from, options, async function* (route) {
     const listed = new ListedPaths();
-    const response = await requestList(route, `${root}?tree`, signal);
-    for await (const { link: _link, ...entry } of entriesOfTree(response, root, signal)) {
+    const response = await requestList(route, `${root}?tree`);
+    for await (const { link: _link, ...entry } of entriesOfTree(response, root, route.signal)) {
       listed.add(entry);
       yield entry;
     }
@@ -181,12 +181,13 @@ export async function readRemoteTree(
   route: Route,
   uri: string,
   isSource: boolean,
-  signal: AbortSignal,
 ): Promise<ListedTree> {
   const root = TreeNode.root();
   const askedAt = performance.now();
-  const response = await requestList(route, `${uri}?tree`, signal);
-  for await (const entry of entriesOfTree(response, uri, signal)) addEntry(root, entry, isSource);
+  const response = await requestList(route, `${uri}?tree`);
+  for await (const entry of entriesOfTree(response, uri, route.signal)) {
+    addEntry(root, entry, isSource);
+  }
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
   if (seconds === null) return { root, listed: null };
@@ -253,14 +254,10 @@ function addEntry(root: TreeNode, entry: ListedEntry, isSource: boolean): boolea
   return true;
 }
 
-export async function readRemoteNames(
-  route: Route,
-  uri: string,
-  signal: AbortSignal,
-): Promise<Set<string>> {
+export async function readRemoteNames(route: Route, uri: string): Promise<Set<string>> {
   const names = new Set<string>();
-  const response = await requestList(route, uri, signal);
-  for await (const { name } of entriesOf(response, uri, EntryParser.ofDirectory(), signal)) {
+  const response = await requestList(route, uri);
+  for await (const { name } of entriesOf(response, uri, EntryParser.ofDirectory(), route.signal)) {
     if (names.size === MAX_ENTRIES) throw badList(`it has more than ${MAX_ENTRIES} entries`);
     names.add(name);
   }
@@ -297,33 +294,30 @@ async function* entriesOfTree(
 function iterate<Entry>(
   from: Requester | Connector,
   options: RequestOptions | undefined,
-  list: (route: Route, signal: AbortSignal | undefined) => AsyncGenerator<Entry, void, void>,
+  list: (route: Route) => AsyncGenerator<Entry, void, void>,
 ): AsyncIterable<Entry> {
   const copy = { ...options };
-  const makeRoute = (given: RequestOptions | undefined) => {
-    const bounds = boundsOf(given);
-    return { route: new Route("from", from, bounds), signal: bounds.signal };
-  };
-  makeRoute(options).route[Symbol.dispose]();
+  new Route("from", from, options)[Symbol.dispose]();
   return {
     async *[Symbol.asyncIterator]() {
-      const { route, signal } = makeRoute(copy);
-      using _ = route;
-      yield* list(route, signal);
+      using route = new Route("from", from, copy);
+      yield* list(route);
     },
   };
 }
 
 /** Requests a list, and checks that its response is one. */
-async function requestList(
-  route: Route,
-  uri: string,
-  signal: AbortSignal | undefined,
-): Promise<Response> {
-  signal?.throwIfAborted();
+async function requestList(route: Route, uri: string): Promise<Response> {
+  route.signal?.throwIfAborted();
   const response = await route.request("GET", uri, {});
-  await checkListResponse(route, response, uri);
-  return response;
+  const { status, headers, body } = response;
+  const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
+  if (status === 200 && body !== null && type.trim() === "application/json") return response;
+  await route.discard(response);
+  if (status !== 200) throw statusError("GET", uri, response, "list");
+  const problem =
+    "the response is not a directory listing; the server needs a FilesApp with list: true";
+  throw unexpectedResponse("GET", uri, problem);
 }
 
 async function* entriesOf<Entry extends DirectoryEntry>(
@@ -349,15 +343,4 @@ async function* entriesOf<Entry extends DirectoryEntry>(
     throw new TransferError("BAD_LIST", problem, { cause: error });
   }
   parser.end();
-}
-
-async function checkListResponse(route: Route, response: Response, uri: string): Promise<void> {
-  const { status, headers, body } = response;
-  const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
-  if (status === 200 && body !== null && type.trim() === "application/json") return;
-  await route.discard(response);
-  if (status !== 200) throw statusError("GET", uri, response, "list");
-  const problem =
-    "the response is not a directory listing; the server needs a FilesApp with list: true";
-  throw unexpectedResponse("GET", uri, problem);
 }

@@ -7,7 +7,7 @@ import type { BigIntStats } from "node:fs";
 import type { ResponseTuple } from "../base/app/message.ts";
 import { isSameFile, isUnreadable, readNames, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
-import { BUNDLE_END, BUNDLE_TYPE, formatRecord, type NameRecord, parsePaths } from "./bundle.ts";
+import { BUNDLE_TYPE, formatBundle, type NameRecord, parsePaths } from "./bundle.ts";
 import { MAX_DEPTH } from "./file_name.ts";
 import type { FileRequest } from "./file_request.ts";
 import { isServedName, readPaths } from "./get_bundle.ts";
@@ -15,8 +15,6 @@ import { isAbsence } from "./reading.ts";
 import { notFound, Refusal } from "./refusal.ts";
 import { prefixOf } from "./reserved.ts";
 import type { Root } from "./root.ts";
-
-const encoder = new TextEncoder();
 
 const ABSENT: NameRecord = { status: 404 };
 const UNTOLD: NameRecord = { status: 409 };
@@ -28,8 +26,7 @@ export async function nameBundle(request: FileRequest): Promise<ResponseTuple> {
   const paths: (readonly string[])[] = [];
   for (const path of parsePaths(await readPaths(request.request))) paths.push([...names, ...path]);
   const records = await findListedNames(root, paths, session?.signal);
-  const answer = records.map(formatRecord).join("") + BUNDLE_END;
-  return [200, "OK", { "content-type": BUNDLE_TYPE }, encoder.encode(answer)];
+  return [200, "OK", { "content-type": BUNDLE_TYPE }, formatBundle(records)];
 }
 
 /**

@@ -106,17 +106,10 @@ export class PartFile implements Disposable {
     this.temporary.isKept = record !== null;
   }
 
-  /**
-   * Gives the synced part its name.
-   *
-   * @param place Renames the part, whose path is the argument.
-   */
-  async complete(place: (part: string) => Promise<void>): Promise<void> {
-    const { path } = this.temporary;
-    await place(path);
+  /** Removes the record, once the part has the name of its file. */
+  async complete(): Promise<void> {
     this.temporary.isKept = true;
-    await syncIfPossible(dirname(this.#target));
-    await removeIfPresent(path + RECORD_SUFFIX);
+    await removeIfPresent(this.temporary.path + RECORD_SUFFIX);
   }
 
   /** Closes the part, and removes it unless a later call can resume it. */
@@ -138,7 +131,8 @@ async function openPart(target: string, directory: string): Promise<Temporary> {
 }
 
 /**
- * Renames a part to its target, whose permission bits are kept; a new file gets the usual ones.
+ * Renames a part to its target, whose permission bits are kept; a new file gets the usual ones. The
+ * new name is on the disk when this returns.
  *
  * @param replaces Whether the target may already exist.
  */
@@ -152,6 +146,7 @@ export async function renamePart(part: string, target: string, replaces: boolean
   if (mode !== null) setMode(part, mode);
   if (replaces) await Deno.rename(part, target);
   else if (!giveNewName(part, target)) throw alreadyExists(target);
+  await syncIfPossible(dirname(target));
 }
 
 /** A part that an earlier call has left. */

@@ -148,8 +148,8 @@ async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
   const { request, root, target } = write;
   const replaceable = readReplaceable(request.headers);
   await checkAdmission(write.session);
-  const condition = conditionOf(write);
-  const { created, changed } = root.makeDirectory(target.names, condition, replaceable);
+  const move = { condition: conditionOf(write), replaceable };
+  const { created, changed } = root.makeDirectory(target.names, move);
   await syncAllIfPossible(changed);
   return answerOf(created, {});
 }
@@ -192,28 +192,14 @@ async function finish(
   { digest, modified, replaceable }: Upload,
   temporary: Temporary,
 ): Promise<ResponseTuple> {
-  const { request, root, target, report } = write;
-  const { names } = target;
+  const { request, session, root, target: { names }, report } = write;
   if (modified !== null) await temporary.file.utime(new Date(), modified);
   await temporary.sync();
-  const admit = () => checkAdmission(write.session);
-  const condition = conditionOf(write);
-  const isNew = wantsNew(request.headers);
-  const place = () => {
-    const moved = root.place(names, temporary, { condition, isNew, replaceable });
-    temporary.isKept = true;
-    return moved;
-  };
-  const replaced = await replaceDirectory(
-    root,
-    names,
-    replaceable,
-    condition,
-    admit,
-    temporary.path,
-    place,
-  );
-  const { placed: { created, changed }, removed, kept } = replaced;
+  const move = { condition: conditionOf(write), isNew: wantsNew(request.headers), replaceable };
+  const admit = () => checkAdmission(session);
+  const replaced = await replaceDirectory(root, names, temporary, move, admit);
+  const { created, changed, removed, kept } = replaced;
+  temporary.isKept = true;
   for (const path of removed) report("delete", path, 0, true, 204);
   await syncAllIfPossible(changed);
   report("put", names, temporary.file.statSync().size, true, created ? 201 : 204);

@@ -2,10 +2,9 @@
 
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import {
-  BUNDLE_END,
   BUNDLE_TYPE,
   BundleParser,
-  formatRecord,
+  formatBundle,
   MAX_RECORDS,
   PUT_REQUEST,
   type PutRecord,
@@ -17,8 +16,6 @@ import type { FileRequest } from "./file_request.ts";
 import { checkAdmission } from "./put.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 import { type Placed, type Placement, type SmallFile, SmallFiles } from "./small_files.ts";
-
-const encoder = new TextEncoder();
 
 /** Writes the files of a bundle, and answers with a status for each. */
 export async function putBundle(request: FileRequest): Promise<ResponseTuple> {
@@ -43,8 +40,8 @@ export async function putBundle(request: FileRequest): Promise<ResponseTuple> {
     }
   }
   parser.end();
-  const answer = writer.statuses.map((status) => formatRecord({ status })).join("") + BUNDLE_END;
-  return [200, "OK", { "content-type": BUNDLE_TYPE }, encoder.encode(answer)];
+  const answer = formatBundle(writer.statuses.map((status) => ({ status })));
+  return [200, "OK", { "content-type": BUNDLE_TYPE }, answer];
 }
 
 async function* piecesOf({ body }: Request): AsyncGenerator<Uint8Array, void, void> {

@@ -3,23 +3,22 @@
 import { type BigIntStats, rmdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
-import { isSameFile, readNames, statOrNull } from "../disk/names.ts";
+import { readNames, statOrNull } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import { Aside, recoverIn } from "./aside.ts";
 import { digestTree, type ListedEntry } from "./entries.ts";
+import { isUnchanged } from "./file_pieces.ts";
 import { findLeftovers } from "./leftovers.ts";
 import { readTree } from "./listing.ts";
 import { Refusal } from "./refusal.ts";
 import { prefixOf, unusedPath } from "./reserved.ts";
-import type { Condition, Replaceable, Root } from "./root.ts";
+import { type Complete, type Move, type Moved, NOTHING, type Root } from "./root.ts";
 
 /** The most entries of a directory that gives way: all of them are held in memory. */
 const MAX_ENTRIES = 100_000;
 
-/** The result of giving a file its name, and the fate of a directory that had the name. */
-export interface Replaced<Placed> {
-  /** The result of giving the file its name. */
-  readonly placed: Placed;
+/** The outcome for a file that was given its name, and for a directory that had the name. */
+interface Replaced extends Moved {
   /** The names of the files that were removed. */
   readonly removed: readonly (readonly string[])[];
   /** The refusal to remove a part that the client has not seen, and that is kept aside. */
@@ -27,33 +26,29 @@ export interface Replaced<Placed> {
 }
 
 /**
- * Gives a file its name. A directory that has the name gives way if the client has seen exactly its
- * content: the directory is put aside, put back if the file can't get the name, and removed
- * afterwards.
+ * Gives a file its name, as {@linkcode Root.place} does. A directory that has the name gives way if
+ * the client has seen exactly its content: the directory is put aside, put back if the file can't
+ * get the name, and removed afterwards.
  *
- * @param condition Decides, by the directory, whether the directory may be removed.
+ * @param move Its condition decides, by the directory, whether the directory may be removed.
  * @param confirm Called before anything is changed.
- * @param file The path of the complete file.
- * @param place Gives the file its name, in the turn in which the function is called.
  * @throws {Refusal} if the directory has anything else, or anything that a peer could not delete;
  * then nothing has changed.
  */
-export async function replaceDirectory<Placed>(
+export async function replaceDirectory(
   root: Root,
   names: readonly string[],
-  replaceable: Replaceable,
-  condition: Condition,
+  file: Complete,
+  move: Move,
   confirm: () => Promise<void>,
-  file: string,
-  place: () => Placed,
-): Promise<Replaced<Placed>> {
+): Promise<Replaced> {
   await recoverIn(dirname(root.pathOf(names)));
-  const seen = await look(root, names, replaceable, condition);
+  const seen = await look(root, names, move);
   await confirm();
-  using aside = seen?.putAside(file) ?? null;
-  let placed: Placed;
+  using aside = seen?.putAside(file.path) ?? null;
+  let moved: Moved;
   try {
-    placed = place();
+    moved = root.place(names, file, move);
   } catch (error) {
     aside?.putBack();
     throw error;
@@ -63,20 +58,19 @@ export async function replaceDirectory<Placed>(
     (name, now) => seen!.isSeen(name, now),
     (name) => removed.push([...names, ...seen!.entries.get(name)!.path]),
   ) ?? null;
-  return { placed, removed, kept };
+  return { ...moved, removed, kept };
 }
 
 /** Looks at the directory that has the name and may give way; `null` if there is none. */
 async function look(
   root: Root,
   names: readonly string[],
-  replaceable: Replaceable,
-  condition: Condition,
+  { replaceable = NOTHING, condition }: Move,
 ): Promise<SeenDirectory | null> {
   if (replaceable.directory === null) return null;
   const { path, existing } = root.findFile(names, replaceable);
   if (!existing?.isDirectory()) return null;
-  condition(existing);
+  condition?.(existing);
   const seen = new SeenDirectory(path);
   await seen.read(root, replaceable.directory);
   return seen;
@@ -189,9 +183,7 @@ class SeenDirectory {
   putAside(successor: string): Aside {
     for (const [path, before] of this.#states) {
       const now = statOrNull(path);
-      const isSame = now !== null && isSameFile(now, before) && now.mtimeNs === before.mtimeNs &&
-        now.ctimeNs === before.ctimeNs;
-      if (!isSame) throw this.#changed();
+      if (now === null || !isUnchanged(before, now)) throw this.#changed();
     }
     return Aside.put(this.#path, successor);
   }

@@ -34,6 +34,7 @@ import {
   isSameFile,
   statOrNull,
 } from "../disk/names.ts";
+import type { Temporary } from "../disk/temporary.ts";
 import { Aside, putBackIn, removeDirectory } from "./aside.ts";
 import { Refusal } from "./refusal.ts";
 import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
@@ -83,19 +84,10 @@ interface Destination {
 }
 
 /** A complete file that has a temporary name. */
-export interface Complete {
-  readonly path: string;
-  /** The state of the file; `null` if no other process can have chosen its path. */
-  readonly state: FileIdentity | null;
-  /**
-   * The mode of a file that replaces no other; `null` if the file has that already, or files have
-   * no modes.
-   */
-  readonly newMode: number | null;
-}
+export type Complete = Pick<Temporary, "path" | "state" | "newMode">;
 
-/** How a file gets its name. */
-interface Move {
+/** How a file, or a directory, gets its name. */
+export interface Move {
   readonly condition?: Condition;
   /**
    * Whether nothing may have the name. Of several processes that give a new name at once, one
@@ -104,8 +96,8 @@ interface Move {
   readonly isNew: boolean;
   readonly replaceable?: Replaceable;
   /**
-   * The directory of the file, if the caller has found it in the same turn. Then the caller checks
-   * after the last file, by {@linkcode checkStillThere}, that the directory is still there.
+   * The directory in which the name is given, if the caller has found it in the same turn. Then the
+   * caller checks afterwards, by {@linkcode checkStillThere}, that the directory is still there.
    */
   readonly parent?: Parent | undefined;
 }
@@ -284,30 +276,22 @@ export class Root {
   /**
    * Creates a directory and its missing parents.
    *
-   * @param checked The directories that were made or found just before.
    * @throws {Refusal} if a file or link has the name and may not give way, or if the condition
    * throws one.
    */
   makeDirectory(
     names: readonly string[],
-    condition: Condition,
-    replaceable: Replaceable = NOTHING,
-    checked: CheckedDirectories | null = null,
+    { condition, replaceable = NOTHING, parent: checked }: Omit<Move, "isNew"> = {},
   ): Moved {
-    const above = checked?.find(this, names.slice(0, -1)) ?? undefined;
-    const destination = this.#find(names, replaceable, above);
+    const destination = this.#find(names, replaceable, checked);
     const { path, parent, existing } = destination;
-    condition(existing);
-    if (existing?.isDirectory()) {
-      checked?.add(this, path, above !== undefined);
-      return { created: false, changed: [] };
-    }
+    condition?.(existing);
+    if (existing?.isDirectory()) return { created: false, changed: [] };
     const isLink = existing?.isSymbolicLink() && replaceable.link;
     if (existing !== null && !isLink) checkObstacle(path, existing, replaceable);
     this.#checkFileSystem(destination);
     const obstacle = existing === null ? parent.obstacle : path;
     makeDirectories([...parent.missing, path], obstacle);
-    checked?.add(this, path, above !== undefined);
     return { created: true, changed: [parent.base, ...parent.missing, path] };
   }
 
@@ -399,33 +383,37 @@ function isDirectoryAt(path: string, state: FileIdentity | null): boolean {
 }
 
 /**
- * Directories that were made or found in a row. To make the next one in one of them,
+ * Makes directories in a row. To make the next one in a directory that was just made or found,
  * {@linkcode isInPlace} is enough.
  */
-export class CheckedDirectories {
+export class DirectoryMaker {
+  readonly #root: Root;
   readonly #known = new Map<string, KnownDirectory>();
   #last: KnownDirectory | null = null;
 
-  /** The directory of these names, if it is known and in its place. */
-  find(root: Root, names: readonly string[]): Parent | null {
-    const known = this.#known.get(root.pathOf(names));
-    if (known === undefined || !isInPlace(known)) return null;
-    return { path: known.path, base: known.path, missing: [], obstacle: null };
+  constructor(root: Root) {
+    this.#root = root;
   }
 
   /**
-   * Adds a directory, with the two that it is in.
+   * Makes a directory, as {@linkcode Root.makeDirectory} does.
    *
-   * @param isInKnown Whether the directory was made or found in a known one.
-   * @throws {Refusal} if a link leads to the directory.
+   * @throws {Refusal} also if a link leads to the directory then.
    */
-  add(root: Root, path: string, isInKnown: boolean): void {
-    const parent = dirname(path);
-    if (!isInKnown) {
+  make(names: readonly string[], replaceable: Replaceable = NOTHING): Moved {
+    const path = this.#root.pathOf(names);
+    const above = dirname(path);
+    const known = this.#known.get(above);
+    const parent = known !== undefined && isInPlace(known)
+      ? { path: above, base: above, missing: [], obstacle: null }
+      : undefined;
+    const moved = this.#root.makeDirectory(names, { replaceable, parent });
+    if (parent === undefined) {
       checkStillThere({ path });
-      this.#note(parent, parent === root.path ? null : this.#note(dirname(parent), null));
+      this.#note(above, above === this.#root.path ? null : this.#note(dirname(above), null));
     }
-    this.#last = this.#note(path, this.#known.get(parent)!);
+    this.#last = this.#note(path, this.#known.get(above)!);
+    return moved;
   }
 
   #note(path: string, above: KnownDirectory | null): KnownDirectory {

@@ -29,17 +29,10 @@ const kept = new WeakMap<Requester | Connector, IdleConnections>();
 /**
  * From now on, routes to this client leave their connections open for later routes: however many
  * transfers follow each other, there are as many connections as simultaneous transfers. All calls
- * may be repeated. Disposing of the returned object ends this, and closes the connections.
+ * may be repeated. The signal of the client closes the connections.
  */
-export function keepConnections(client: Connector): Disposable {
-  const connections = new IdleConnections(null);
-  kept.set(client, connections);
-  return {
-    [Symbol.dispose]() {
-      kept.delete(client);
-      connections.close();
-    },
-  };
+export function keepConnections(client: Connector): void {
+  kept.set(client, new IdleConnections(null));
 }
 
 /**
@@ -60,24 +53,28 @@ export class Route implements Disposable {
    * Creates a route that is not connected yet.
    *
    * @param label Names the target in errors.
-   * @param bounds The signal aborts connecting and every request. A deadline ends with the route.
+   * @param options The signal aborts connecting and every request. A deadline is that of the route.
    * @param isRepeatable Whether a request that was perhaps acted on may be made again, as those of
    * uploads: to write the same file twice changes nothing.
-   * @throws {TypeError} if the target is neither a client nor a connection.
+   * @throws {TypeError} if the target is neither a client nor a connection, or an option has the
+   * wrong type.
    */
   constructor(
     label: string,
     target: Requester | Connector,
-    bounds: AbortSignal | RequestBounds | undefined,
+    options?: RequestOptions,
     isRepeatable = true,
   ) {
     checkTarget(label, target);
     this.#target = target;
-    this.#bounds = bounds instanceof AbortSignal || bounds === undefined
-      ? { signal: bounds, end: () => {} }
-      : bounds;
-    this.#options = { signal: this.#bounds.signal };
+    this.#bounds = boundsOf(options);
+    this.#options = { signal: this.signal };
     this.#isRepeatable = isRepeatable;
+  }
+
+  /** Aborts every request of this route. */
+  get signal(): AbortSignal | undefined {
+    return this.#bounds.signal;
   }
 
   /** True if a connection that was closed can be replaced by another. */
@@ -227,7 +224,7 @@ export async function remoteDigest(
   options?: RequestOptions,
 ): Promise<string> {
   const path = uriOf(uri);
-  using route = routeOf("from", from, options);
+  using route = new Route("from", from, options, false);
   return (await askDigest(route, path)).sha256;
 }
 
@@ -318,7 +315,7 @@ export async function makeDirectory(
   options?: RequestOptions,
 ): Promise<boolean> {
   const path = directoryUriOf(uri);
-  using route = routeOf("to", to, options);
+  using route = new Route("to", to, options, false);
   return await requestChange(route, "PUT", path) === 201;
 }
 
@@ -355,17 +352,8 @@ export async function deleteFile(
   options?: RequestOptions,
 ): Promise<void> {
   const path = uriOf(uri);
-  using route = routeOf("from", from, options);
+  using route = new Route("from", from, options, false);
   await requestChange(route, "DELETE", path);
-}
-
-/** The route of a single request. */
-function routeOf(
-  label: string,
-  target: Requester | Connector,
-  options: RequestOptions | undefined,
-): Route {
-  return new Route(label, target, boundsOf(options), false);
 }
 
 /**

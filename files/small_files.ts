@@ -10,7 +10,7 @@
 import { Turns } from "../disk/files.ts";
 import { isOverload, syncAllIfPossible } from "../disk/names.ts";
 import type { Temporary } from "../disk/temporary.ts";
-import { CheckedDirectories, checkStillThere, NOTHING, type Parent, type Root } from "./root.ts";
+import { checkStillThere, DirectoryMaker, type Parent, type Root } from "./root.ts";
 
 /** How many files get their names together. */
 const BATCH = 64;
@@ -84,12 +84,13 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   #naming: Promise<void> = Promise.resolve();
   /** Where files get their names in this turn. */
   #entered: Entered<F> | null = null;
-  /** Directories that are there, and those of this batch. */
-  #checked = new CheckedDirectories();
+  /** Makes the directories of this batch. */
+  #maker: DirectoryMaker;
   #made: Placed<F>[] = [];
 
   constructor(placement: Placement<F>) {
     this.#placement = placement;
+    this.#maker = new DirectoryMaker(placement.root);
   }
 
   /** Writes a file, which gets its name later. */
@@ -172,9 +173,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     } finally {
       for (const { temporary } of arrived) temporary?.[Symbol.dispose]();
       this.#leave();
-      this.#confirm(this.#made, () => this.#checked.check());
+      this.#confirm(this.#made, () => this.#maker.check());
       this.#made = [];
-      this.#checked = new CheckedDirectories();
+      this.#maker = new DirectoryMaker(this.#placement.root);
       if (this.#changed.size > this.#placement.maxUnsynced) await this.#syncChanged();
       this.#outcomes.push(...this.#named);
       this.#named = [];
@@ -184,16 +185,16 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** Gives a file its name, or creates a directory. */
   #name({ file, temporary }: Arrived<F>): void {
     const { names, isNew } = file;
-    const { root } = this.#placement;
     const directory = names.slice(0, -1);
     const key = directory.join("/");
     if (temporary === null || this.#entered?.key !== key) this.#leave();
     if (temporary === null) {
-      const { created, changed } = root.makeDirectory(names, () => {}, NOTHING, this.#checked);
+      const { created, changed } = this.#maker.make(names);
       for (const path of changed) this.#changed.add(path);
       this.#made.push({ file, isCreated: created, error: null });
       return;
     }
+    const { root } = this.#placement;
     this.#entered ??= { key, parent: root.findParent(directory), files: [] };
     const { parent, files } = this.#entered;
     const { created, changed } = root.place(names, temporary, { isNew, parent });

@@ -7,7 +7,6 @@
  */
 
 import type { Connector, Requester } from "../client.ts";
-import type { NameRecord } from "./bundle.ts";
 import { Lanes } from "./lanes.ts";
 import { type ListedTree, treeUriOf } from "./list_tree.ts";
 import { pathOf, type TransferResult, type TransferSettings } from "./options.ts";
@@ -15,7 +14,7 @@ import { Refusal } from "./refusal.ts";
 import type { Route } from "./route.ts";
 import { endsAll, hasChanged, isCut, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
-import { TargetNames } from "./tree_names.ts";
+import { type NamingTarget, TargetNames } from "./tree_names.ts";
 import {
   checkTreeOptions,
   type TreeOptions,
@@ -58,7 +57,7 @@ export interface Made {
 export type Outcomes<Item, What> = AsyncGenerator<readonly [item: Item, what: What], void, void>;
 
 /** The differences between a download and an upload. */
-export interface Direction {
+export interface Direction extends NamingTarget {
   readSource(route: Route): Promise<ListedTree>;
   /** Lists the target; `null` if it does not exist. */
   readTarget(route: Route): Promise<ListedTree | null>;
@@ -68,10 +67,6 @@ export interface Direction {
    * @returns Whether it is there nevertheless: then nobody knows what is in it.
    */
   begin(route: Route, isMissing: boolean): Promise<boolean>;
-  /** Finds the names by which the target lists nodes of the source; `null` if it can't tell. */
-  listedNames(route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[] | null>;
-  /** The names in a directory of the target; `null` if it is gone. */
-  names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null>;
   pathOf(node: TreeNode): string;
   /** Copies small files; a file without an outcome may be requested again after an error. */
   copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome>;

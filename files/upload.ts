@@ -104,48 +104,32 @@ export async function upload(
   const path = pathOf("file", file);
   const checkedUri = uriOf(uri);
   const settings = checkTransfer(options);
-  using route = new Route("to", to, settings.signal);
+  using route = new Route("to", to, { signal: settings.signal });
   if (checkedUri.split("?")[0]!.endsWith("/")) {
     throw new RangeError(
       `uri: is that of a directory; add the name of the file; got ${checkedUri}`,
     );
   }
   settings.signal?.throwIfAborted();
-  return await uploadFile(route, path, checkedUri, settings);
+  await using source = await SourceFile.open(path);
+  return await new FileUpload(route, checkedUri, source, settings).run();
 }
 
-/**
- * Uploads a file over a route.
- *
- * @param headers Sent with all requests that write.
- * @param opened Called when the file is open, before any byte is read.
- */
-export async function uploadFile(
-  route: Route,
-  file: string,
-  uri: string,
-  settings: TransferSettings,
-  headers: HeaderDict = {},
-  opened: () => void = () => {},
-): Promise<TransferResult> {
-  await using source = await SourceFile.open(file);
-  opened();
-  return await new Upload(route, uri, source, settings, headers).run();
-}
-
-class Upload {
+/** The upload of an open file over a route. */
+export class FileUpload {
   readonly #route: Route;
   readonly #uri: string;
   readonly #source: SourceFile;
   readonly #settings: TransferSettings;
   readonly #headers: HeaderDict;
 
+  /** @param headers Sent with all requests that write. */
   constructor(
     route: Route,
     uri: string,
     source: SourceFile,
     settings: TransferSettings,
-    headers: HeaderDict,
+    headers: HeaderDict = {},
   ) {
     this.#route = route;
     this.#uri = uri;

@@ -9,11 +9,10 @@ import { ifPresent, isRealFile } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import type { Connector, Requester } from "../client.ts";
 import {
-  BUNDLE_END,
   BundleBuffer,
   BUNDLED_BELOW_BYTES,
+  formatBundle,
   formatPaths,
-  formatRecord,
   type NameRecord,
   NAMES_ANSWER,
   PUT_ANSWER,
@@ -37,7 +36,7 @@ import {
   type Outcomes,
   transferTree,
 } from "./tree_transfer.ts";
-import { uploadFile } from "./upload.ts";
+import { FileUpload, SourceFile } from "./upload.ts";
 
 /**
  * Makes a directory that a `FilesApp` with `write: true` and `list: true` serves like one of this
@@ -102,8 +101,6 @@ export async function uploadTree(
   return await transferTree("to", to, dir, uri, options, (settings) => new Upload(settings));
 }
 
-const encoder = new TextEncoder();
-
 /** The statuses of a server that has no list, or is of an older version. */
 const CANT_TELL: ReadonlySet<number | null> = new Set([404, 405]);
 
@@ -137,7 +134,7 @@ class Upload implements Direction {
 
   async readTarget(route: Route): Promise<ListedTree | null> {
     try {
-      return await readRemoteTree(route, this.#settings.uri, false, this.#settings.signal);
+      return await readRemoteTree(route, this.#settings.uri, false);
     } catch (error) {
       if (!(error instanceof TransferError) || error.status !== 404) throw error;
       return null;
@@ -156,7 +153,7 @@ class Upload implements Direction {
     }
     // Entries that are not listed would be kept in silence. Another call may have made the target.
     if (isThere && this.#settings.delete) {
-      await readRemoteTree(route, this.#settings.uri, false, this.#settings.signal);
+      await readRemoteTree(route, this.#settings.uri, false);
     }
     return isThere;
   }
@@ -181,7 +178,7 @@ class Upload implements Direction {
   async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
     const uri = this.#settings.uri + fileUri(...path, "").slice(1);
     try {
-      return await readRemoteNames(route, uri, this.#settings.signal);
+      return await readRemoteNames(route, uri);
     } catch (error) {
       if (error instanceof TransferError && error.status === 404) return null;
       throw error;
@@ -290,11 +287,12 @@ class Upload implements Direction {
       if (!isRealFile(path)) throw this.#replaced(node);
     };
     check();
-    const uri = this.#uriOf(node);
+    await using source = await SourceFile.open(path);
+    check();
     const headers = { ...replacing(obstacle), ...isNew ? { "if-none-match": "*" } : {} };
     // The caller decides about a name that is taken.
     const all = { ...settings, replace: isNew || settings.replace };
-    return await uploadFile(route, path, uri, all, headers, check);
+    return await new FileUpload(route, this.#uriOf(node), source, all, headers).run();
   }
 
   async *makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made> {
@@ -305,9 +303,8 @@ class Upload implements Direction {
       yield [make, await making.then(madeBy, (error) => ({ error, isNew: false }))];
     }
     const plain = makes.filter(({ obstacle }) => obstacle === null);
-    const lines = plain.map(({ node }) => formatRecord({ path: node.path, kind: "directory" }));
     // A body of bytes can be sent again if the server has closed the connection meanwhile.
-    const body = encoder.encode(lines.join("") + BUNDLE_END);
+    const body = formatBundle(plain.map(({ node: { path } }) => ({ path, kind: "directory" })));
     const uri = `${this.#settings.uri}?bundle=put`;
     const records = requestBundle(route, uri, body, PUT_ANSWER, "put", plain);
     for await (const { record: { status }, item: make } of records) {

@@ -60,7 +60,7 @@ export type ServerState =
 /**
  * The events of a server's end. Both the last response and the closing of the socket are `ends`.
  */
-type ServerEvent =
+export type ServerEvent =
   | "request"
   | "requestWithBody"
   | "bodyRead"
@@ -104,7 +104,7 @@ export type ClientState = "idle" | "requesting" | "responding" | "unread" | "ove
  * The events of a client's end. `fails` is an error before the response is returned that closes the
  * connection, and `undone` an error that leaves the connection open.
  */
-type ClientEvent = "request" | "undone" | "preamble" | "response" | "bodyRead" | "fails";
+export type ClientEvent = "request" | "undone" | "preamble" | "response" | "bodyRead" | "fails";
 
 /** The state of a client's end that follows an event. */
 export const CLIENT: Table<ClientState, ClientEvent, "fails"> = {
@@ -119,12 +119,9 @@ export const CLIENT: Table<ClientState, ClientEvent, "fails"> = {
   over: { fails: "over", bodyRead: "over" },
 };
 
-/**
- * The error for an event that a state doesn't name: a mistake of this package, not of its user. The
- * stack tells which event.
- */
-export function impossibleEvent(state: string): Error {
+/** The error for an event that a state doesn't name: a mistake of this package, not of its user. */
+export function impossibleEvent(event: string, state: string): Error {
   return new Error(
-    `a bug of Degu, please report it: an event that can't happen to a connection that is "${state}"`,
+    `a bug of Degu, please report it: "${event}" can't happen to a connection that is "${state}"`,
   );
 }

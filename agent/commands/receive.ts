@@ -306,7 +306,7 @@ function isName(name: unknown): name is string {
 async function tellDone(connections: PeerConnections): Promise<void> {
   await connections.call(async (client) => {
     // To say it twice changes nothing.
-    using route = new Route("to", client, undefined);
+    using route = new Route("to", client);
     await route.discard(await route.request("POST", DONE_URI, {}));
   });
 }

@@ -4,11 +4,12 @@ import { Client } from "@degu/degu/client";
 import { download, FilesApp, listTree, TransferError, uploadTree } from "@degu/degu/files";
 import type { Method } from "@degu/degu/base";
 import { Turns } from "@degu/internal/disk/files.ts";
+import { Temporary } from "@degu/internal/disk/temporary.ts";
 import { digestTree } from "@degu/internal/files/entries.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import { replaceDirectory } from "@degu/internal/files/replace_directory.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
-import { ASIDE } from "@degu/internal/files/reserved.ts";
+import { ASIDE, unusedPath } from "@degu/internal/files/reserved.ts";
 import { NOTHING, Root } from "@degu/internal/files/root.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
 import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
@@ -300,15 +301,25 @@ Deno.test("a list asks nobody for the permission to put something back", async (
 /** The state of a permission for which the user would be asked. */
 const PROMPT = { state: { value: "prompt" } };
 
-/** Lets a file have the name of the directory `a`, which has these entries. */
-function replaceA(
+/**
+ * Gives a file the name of the directory `a`, which has these entries.
+ *
+ * @param onFree Called when nothing has the name.
+ */
+async function replaceA(
   root: Root,
   entries: Parameters<typeof digestTree>[0],
-  place: () => void = () => {},
+  onFree: () => void = () => {},
 ) {
+  using file = Temporary.create(unusedPath(root.path));
+  await file.file.write(latin1("the file"));
+  const condition = (existing: unknown) => {
+    if (existing === null) onFree();
+  };
   const replaceable = { ...NOTHING, directory: digestTree(entries) };
   const confirm = () => Promise.resolve();
-  return replaceDirectory(root, ["a"], replaceable, () => {}, confirm, root.path, place);
+  const move = { condition, isNew: false, replaceable };
+  return await replaceDirectory(root, ["a"], file, move, confirm);
 }
 
 Deno.test("what another process puts into a directory that has just given way is kept, and said", async () => {
@@ -320,13 +331,11 @@ Deno.test("what another process puts into a directory that has just given way is
     await Deno.utime(`${root.path}/a/x`, 1, 1);
     const entry = { path: ["x"], kind: "file", size: 1, modified: new Date(1000) } as const;
     let aside = "";
-    const place = () => {
+    const { kept, removed } = await replaceA(root, [entry], () => {
       const [{ name } = { name: "" }] = Deno.readDirSync(`${root.path}/${ASIDE}`);
       aside = `${root.path}/${ASIDE}/${name}/a`;
       Deno.writeTextFileSync(`${aside}/${path}`, text);
-      Deno.writeTextFileSync(`${root.path}/a`, "the file");
-    };
-    const { kept, removed } = await replaceA(root, [entry], place);
+    });
     assertEquals(kept?.status, 409);
     assertStringIncludes(`${kept}`, aside);
     // In whatever order the disk lists them.
@@ -400,12 +409,11 @@ Deno.test("a directory is put back if the file can't get its name, and kept if s
   const root = new Root(await Deno.realPath(dir.path));
   for (const isTaken of [false, true]) {
     await fill(root.path, { a: null });
-    const place = () => {
-      assertEquals([...Deno.readDirSync(root.path)].map(({ name }) => name), [ASIDE]);
+    const replacing = replaceA(root, [], () => {
+      assertThrows(() => Deno.lstatSync(`${root.path}/a`), Deno.errors.NotFound);
       if (isTaken) Deno.mkdirSync(`${root.path}/a`);
       throw new Error("no");
-    };
-    const replacing = replaceA(root, [], place);
+    });
     await assertRejects(() => replacing, Error, isTaken ? "is kept" : "no");
     assertEquals(await entries(root.path), isTaken ? [ASIDE, "a"] : ["a"]);
   }
@@ -423,7 +431,7 @@ Deno.test("a file that another process changes just as it gives way to a directo
   };
   const replaceable = { ...NOTHING, file: { size: 1, modified: new Date(1000) } };
   try {
-    const error = assertThrows(() => root.makeDirectory(["a"], () => {}, replaceable), Refusal);
+    const error = assertThrows(() => root.makeDirectory(["a"], { replaceable }), Refusal);
     assertStringIncludes(error.message, "is kept");
   } finally {
     Deno.renameSync = renameSync;

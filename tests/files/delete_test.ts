@@ -10,7 +10,7 @@ import {
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
 import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
-import { CheckedDirectories, Root } from "@degu/internal/files/root.ts";
+import { DirectoryMaker, Root } from "@degu/internal/files/root.ts";
 import { bundleBytes, parseBundle, putStatuses, type Sent } from "@degu/testing/bundles.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { addTraps, LINKS, makeExchangeable, makeTree } from "@degu/testing/served_directory.ts";
@@ -286,13 +286,11 @@ Deno.test("no directory is made through a link that has taken the place of one o
   for (const dir of ["a/b", "c"]) await Deno.mkdir(`${path}/outside/${dir}`, { recursive: true });
   const before = await entries(`${path}/outside/a`);
   for (const way of [["sub"], ["sub", "a"], ["sub", "a", "b"]]) {
-    const checked = new CheckedDirectories();
-    const make = (...names: string[]) => {
-      return new Root(root).makeDirectory(names, () => {}, undefined, checked).created;
-    };
+    const maker = new DirectoryMaker(new Root(root));
+    const make = (...names: string[]) => maker.make(names).created;
     for (let depth = 1; depth <= way.length; depth++) make(...way.slice(0, depth), "first");
     assertEquals([make(...way, "first"), make(...way, "second")], [false, true]);
-    checked.check();
+    maker.check();
     exchange();
     assertThrows(() => make(...way, "third"), Refusal, "is a link");
     exchange();
@@ -302,7 +300,7 @@ Deno.test("no directory is made through a link that has taken the place of one o
     await makeLinks({ [`${root}/sub`]: `${path}/moved` });
     if (way.length > 2) make(...way, "fourth");
     else assertThrows(() => make(...way, "fourth"), Refusal, "is a link");
-    if (way.length > 2) assertThrows(() => checked.check(), Refusal, "replaced by another process");
+    if (way.length > 2) assertThrows(() => maker.check(), Refusal, "replaced by another process");
     await Deno.remove(`${root}/sub`);
     await Deno.rename(`${path}/moved`, `${root}/sub`);
   }
@@ -313,10 +311,8 @@ Deno.test("no directory is made through a link that has got the number of the di
   await using tree = await makeExchangeable();
   const { path, root, exchange } = tree;
   const before = await entries(`${path}/outside`);
-  const checked = new CheckedDirectories();
-  const make = (name: string) => {
-    new Root(root).makeDirectory(["sub", name], () => {}, undefined, checked);
-  };
+  const maker = new DirectoryMaker(new Root(root));
+  const make = (name: string) => maker.make(["sub", name]);
   make("first");
   const { lstatSync } = Deno;
   const { ino } = lstatSync(`${root}/sub`);

@@ -37,8 +37,8 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
     "Download.#begin": [
       [
-        "total > (this.#inTree?.maxBytes ?? Infinity)",
-        "total >= (this.#inTree?.maxBytes ?? Infinity)",
+        "total > (this.#inTree?.size ?? Infinity) + SLACK_BYTES",
+        "total >= (this.#inTree?.size ?? Infinity) + SLACK_BYTES",
         "a byte more or less than what a file may have grown",
       ],
     ],
@@ -275,10 +275,10 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "QUICKLY_HASHED_BYTES": [
       ["1048576", "1048577", "a byte more"],
     ],
-    "Upload.#releaseFor": [
+    "FileUpload.#releaseFor": [
       ["bytes > QUICKLY_HASHED_BYTES", "bytes >= QUICKLY_HASHED_BYTES", "a byte less"],
     ],
-    "Upload.#confirm": [
+    "FileUpload.#confirm": [
       ["||", "&&", "a request more, which changes nothing"],
     ],
     "SourceFile.hash": [

@@ -2,11 +2,12 @@
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { type FileEvent, FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
+import { Temporary } from "@degu/internal/disk/temporary.ts";
 import { replaceDirectory } from "@degu/internal/files/replace_directory.ts";
 import { digestTree, type TreeEntry } from "@degu/internal/files/entries.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
-import { ASIDE, RESERVED } from "@degu/internal/files/reserved.ts";
+import { ASIDE, RESERVED, unusedPath } from "@degu/internal/files/reserved.ts";
 import { NOTHING, Root } from "@degu/internal/files/root.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
@@ -521,20 +522,14 @@ Deno.test("what changes just before it would be removed with its directory stays
       return Promise.resolve();
     };
     let kept = at;
-    const place = () => {
+    const condition = (existing: unknown) => {
+      if (existing !== null) return;
       const [{ name } = { name: "" }] = Deno.readDirSync(`${root.path}/${ASIDE}`);
       kept = `${root.path}/${ASIDE}/${name}/a/one`;
-      Deno.writeTextFileSync(`${root.path}/a`, "");
     };
-    const replacing = replaceDirectory(
-      root,
-      ["a"],
-      replaceable,
-      () => {},
-      confirm,
-      root.path,
-      place,
-    );
+    using file = Temporary.create(unusedPath(root.path));
+    const move = { condition, isNew: false, replaceable };
+    const replacing = replaceDirectory(root, ["a"], file, move, confirm);
     const refusal = await replacing.then(({ kept }) => kept, (error) => error);
     assert(refusal instanceof Refusal && refusal.status === 409, Deno.inspect(refusal));
     const { ino, size, mtime, isDirectory, isFile } = await Deno.lstat(kept);

@@ -8,25 +8,32 @@ import { aborted } from "@degu/testing/aborts.ts";
 import { type RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 
+/** A signal that closes the connections of a client at the end of its block. */
+function stopAtEnd() {
+  const stop = new AbortController();
+  return { signal: stop.signal, [Symbol.dispose]: () => stop.abort() };
+}
+
 /** A server that counts its sessions, and a client whose connections are kept. */
 function setUp(handle: AppFunction = () => [204, "No Content", {}, null]) {
   const sessions: Session[] = [];
   const onConnect = (session: Session) => sessions.push(session) > 0;
   const serving = serve({ handle, onConnect });
-  const client = serving.makeClient();
-  const keeping = keepConnections(client);
+  const stop = new AbortController();
+  const client = serving.makeClient({ signal: stop.signal });
+  keepConnections(client);
   return {
     sessions,
     client,
-    keeping,
+    stop,
     /** Makes requests over as many routes at a time. */
     ask: (routes: number) =>
       Promise.all(Array.from({ length: routes }, async () => {
-        using route = new Route("from", client, undefined);
+        using route = new Route("from", client);
         return (await route.request("GET", "/", {})).status;
       })),
     async [Symbol.asyncDispose]() {
-      keeping[Symbol.dispose]();
+      stop.abort();
       await serving[Symbol.asyncDispose]();
     },
   };
@@ -35,7 +42,7 @@ function setUp(handle: AppFunction = () => [204, "No Content", {}, null]) {
 Deno.test("routes that follow each other share a connection, simultaneous ones don't", async () => {
   await using test = setUp();
   {
-    using twice = new Route("from", test.client, undefined);
+    using twice = new Route("from", test.client);
     await twice.request("GET", "/", {});
     twice[Symbol.dispose]();
   }
@@ -56,10 +63,12 @@ Deno.test("where the server has closed all that were kept, a request is made onc
 Deno.test("a request is made once more at most, and not after a new connection has failed", async () => {
   using server = new RawServer();
   let connections = 0;
-  const client = new Client(server.address, { onConnect: () => ++connections > 0 });
-  using _ = keepConnections(client);
+  using stop = stopAtEnd();
+  const { signal } = stop;
+  const client = new Client(server.address, { signal, onConnect: () => ++connections > 0 });
+  keepConnections(client);
   const ask = async () => {
-    using route = new Route("from", client, undefined);
+    using route = new Route("from", client);
     return await route.request("GET", "/", {});
   };
   const asked = async (peer: RawPeer) => {
@@ -85,10 +94,12 @@ Deno.test("a request is made once more at most, and not after a new connection h
 Deno.test("a kept connection that this end has closed is not used", async () => {
   const opened: Connection[] = [];
   await using serving = serve(() => [204, "No Content", {}, null]);
-  const client = serving.makeClient({ onConnect: (connection) => opened.push(connection) > 0 });
-  using _ = keepConnections(client);
+  using stop = stopAtEnd();
+  const onConnect = (connection: Connection) => opened.push(connection) > 0;
+  const client = serving.makeClient({ signal: stop.signal, onConnect });
+  keepConnections(client);
   for (let i = 0; i < 2; i++) {
-    using route = new Route("from", client, undefined);
+    using route = new Route("from", client);
     assertEquals((await route.request("GET", "/", {})).status, 204);
     route[Symbol.dispose]();
     opened[i]!.close();
@@ -97,19 +108,17 @@ Deno.test("a kept connection that this end has closed is not used", async () => 
 });
 
 Deno.test("no connection is forgotten if two requests are made at once", async () => {
-  const opened: Connection[] = [];
-  await using serving = serve(() => [204, "No Content", {}, null]);
-  const client = serving.makeClient({ onConnect: (connection) => opened.push(connection) > 0 });
+  await using test = setUp();
   {
-    using _ = keepConnections(client);
-    using other = new Route("from", client, undefined);
+    using other = new Route("from", test.client);
     await other.request("GET", "/", {});
-    using route = new Route("from", client, undefined);
+    using route = new Route("from", test.client);
     const first = route.request("GET", "/", {});
     other[Symbol.dispose]();
     await Promise.allSettled([first, route.request("GET", "/", {})]);
   }
-  assertEquals(opened.map(({ closed }) => closed), [true, true]);
+  await test.ask(2);
+  assertEquals(test.sessions.length, 2);
 });
 
 Deno.test("a connection whose last response was not read is closed, not kept", async () => {
@@ -120,12 +129,10 @@ Deno.test("a connection whose last response was not read is closed, not kept", a
   assertEquals(test.sessions.length, 2);
 });
 
-Deno.test("connections are kept until this is disposed of", async () => {
+Deno.test("connections are kept until the signal of their client closes them", async () => {
   await using test = setUp();
   await test.ask(2);
-  test.keeping[Symbol.dispose]();
+  assertEquals(test.sessions.map(({ signal }) => signal.aborted), [false, false]);
+  test.stop.abort();
   for (const { signal } of test.sessions) await within(aborted(signal), "the session ends");
-  await test.ask(1);
-  await test.ask(1);
-  assertEquals(test.sessions.length, 4);
 });

@@ -1,7 +1,7 @@
 /** What survives a power failure: files, and the names in their directories, are synced to the disk before an answer. */
 import type { BodyOut, HeaderDict, Method } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
-import { download, downloadTree, FilesApp } from "@degu/degu/files";
+import { download, downloadTree, FilesApp, type TreeEvent } from "@degu/degu/files";
 import { EarlySync } from "@degu/internal/disk/files.ts";
 import { replacePrivateFile, writePrivateFile } from "@degu/internal/disk/private_files.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
@@ -89,6 +89,14 @@ const HERE: Readonly<
     "./a/b",
   ]),
   "a large file below a file in its way": tree({ "a/b": LARGE }, { a: "" }, [".", "./a", "./a/b"]),
+  "a large file whose directory was removed meanwhile": [async (here, from, there) => {
+    await fill(`${there}/tree`, { "0": LARGE, "a/c/b": LARGE });
+    await fill(here, { "a/c": null });
+    const onEvent = (event: TreeEvent) => {
+      if (event.type === "copied" && event.path[0] === "0") Deno.removeSync(`${here}/a/c`);
+    };
+    await downloadTree(from, "/tree/", here, { connections: 1, onEvent });
+  }, [".", "./0", "./a", "./a/c", "./a/c/b"]],
   "directories of a tree": tree({ "a/b": null }, {}, [".", "./a", "./a/b"]),
   "deletions": tree({ "a/x": "x" }, { "a/x": "x", "a/y": "y" }, ["./a"]),
 };

@@ -16,8 +16,8 @@ const GET = "GET / HTTP/1.1\r\n\r\n";
 const PUT = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
 
 /** How an impossible event is reported. */
-function bugOf(state: string): string {
-  return `${impossibleEvent(state)}`;
+function bugOf(event: string, state: string): string {
+  return `${impossibleEvent(event, state)}`;
 }
 
 /** Takes an event out of a table until it is disposed of, so that the event becomes an impossible one. */
@@ -69,7 +69,7 @@ Deno.test("server: an event that a state doesn't name ends the connection, and i
     await within(heard, "an error is logged");
     await meeting.over;
     assertEquals(errors.length, 1);
-    const bug = bugOf(state);
+    const bug = bugOf(event, state);
     assert(errors[0]!.startsWith(`${session}: ${bug}\n    at `), errors[0]);
     assertEquals(session.message, bug);
     assertEquals(`${session.signal.reason}`, session.message);
@@ -94,7 +94,7 @@ Deno.test("server: an impossible event frees the slot at once, though the app ne
   await begun.promise;
   connection.giveWay();
   await within(connection.ended, "the slot is free");
-  assertEquals(session.message, bugOf("answering"));
+  assertEquals(session.message, bugOf("givesWay", "answering"));
   assertEquals([errors.length, socket.closings], [1, 1]);
 });
 
@@ -115,7 +115,7 @@ Deno.test("client: an event that a state doesn't name closes the connection, and
       await ends.peer.readPreamble();
       await ends.peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
     }
-    assertEquals(`${await failing}`, bugOf(state));
+    assertEquals(`${await failing}`, bugOf(event, state));
     assertEquals(ends.conn.closed, true);
     assertEquals((await ends.peer.readToEnd()).received, "");
   });
@@ -131,8 +131,9 @@ Deno.test("a bug that a server reports fails the test in which it happens", asyn
   try {
     const logger = new RecordingLogger();
     logger.error("an error of the app");
-    logger.error(bugOf("idle"));
-    assertMatch(await within(failed.promise, "the test fails"), /a connection that is "idle"/);
+    logger.error(bugOf("request", "idle"));
+    const heard = await within(failed.promise, "the test fails");
+    assertMatch(heard, /"request" can't happen to a connection that is "idle"/);
   } finally {
     globalThis.removeEventListener("error", onError);
   }

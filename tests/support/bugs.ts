@@ -2,7 +2,7 @@
 
 import { impossibleEvent } from "@degu/internal/net/state.ts";
 
-const BUG = impossibleEvent("").message.split(",")[0]!;
+const BUG = impossibleEvent("", "").message.split(",")[0]!;
 
 /** Fails, as an error that nobody catches, if a line of a log is about a mistake of the library. */
 export function failAtBugs(line: string): void {
