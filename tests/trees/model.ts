@@ -674,19 +674,24 @@ function kindOf(raw: Raw, root: string | null): Pick<View, "kind" | "reason" | "
   }
 }
 
-/** Whether nothing in a directory keeps it from giving way; `null` where that is not said. */
-function isClear(directory: View, isForeseen: boolean): boolean | null {
+/**
+ * Whether nothing in a directory keeps it from giving way; `null` where that is not said.
+ *
+ * @param isInner Whether the directory is in the one that gives way: that one is moved, to which
+ * the system demands the right to write in it.
+ */
+function isClear(directory: View, isForeseen: boolean, isInner = false): boolean | null {
   let isDoubtful = false;
   if (directory.unnamed > 0) return false;
   if (directory.raw.kind === "directory" && !canWrite(directory.raw.mode)) {
     if (isForeseen) isDoubtful = true;
-    else if (directory.below.size > 0 || directory.reserved.length > 0) return false;
+    else if (!isInner || directory.below.size > 0 || directory.reserved.length > 0) return false;
   }
   for (const entry of directory.below.values()) {
     if (entry.isHidden || entry.kind === "other" || !entry.isReadable) return false;
     if (entry.raw.kind === "link") isDoubtful = true;
     if (entry.kind !== "directory") continue;
-    const isClearBelow = isClear(entry, isForeseen);
+    const isClearBelow = isClear(entry, isForeseen, true);
     if (isClearBelow === false) return false;
     isDoubtful ||= isClearBelow === null;
   }
