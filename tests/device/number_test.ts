@@ -5,7 +5,7 @@ import {
   commitmentTo,
   numberOf as libraryNumberOf,
 } from "@degu/internal/device/pairing_messages.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
+import { fastTimeouts, runningTimeouts } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
@@ -243,6 +243,24 @@ Deno.test("nobody answers: after 120 s both end, and the signals are aborted", a
   await assertLineIsGood(camera, viewer, invitation);
 });
 
+Deno.test("a joiner that has confirmed waits for the inviter, longer than the two seconds for its request", async () => {
+  await using setup = await openAsking(["viewer"]);
+  const { viewer, invitation, inviter } = setup;
+  using timeouts = runningTimeouts(2000);
+  using joiner = await RawJoiner.commit(invitation, viewer);
+  await joiner.reveal();
+  const { answer } = await inviter.asked();
+  using secure = await joiner.confirm();
+  // Another connection is refused once the first one is known.
+  using another = await joiner.confirm();
+  assertEquals(await another.end(), "");
+  timeouts.end();
+  answer(true);
+  assertEquals(await secure.text(200), "{}");
+  secure.socket.end();
+  assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+});
+
 Deno.test("the end of either connection of the joiner ends the question of the inviter", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
@@ -262,6 +280,8 @@ Deno.test("the end of either connection of the joiner ends the question of the i
   assertEquals((await joiner.stranger.end()).endsWith("{}"), true);
   answer(true);
   await assertLineIsGood(camera, viewer, invitation);
+  // A question that is not answered any more is no failure of `confirm`.
+  assertEquals(camera.logger.at("error"), []);
 });
 
 Deno.test("closing and expiry of the invitation end the question in each of its phases", async (t) => {
