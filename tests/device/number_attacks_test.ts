@@ -352,6 +352,9 @@ Deno.test("only the certificate of the device that is asked about confirms, over
   for (const body of [{ more: 1 }, "[]", "null", "", "{"]) {
     await assertRefused(joiner, viewer, body);
   }
+  using elsewhere = await Stranger.connect(joiner.address, viewer);
+  elsewhere.post("/", {});
+  assertEquals(await elsewhere.end(), "");
   // Whoever has the line has no need of a certificate still, but none confirms.
   using stranger = await Stranger.connect(addressOf(invitation), other);
   stranger.post("/value", { value: base64url(new Uint8Array(16)) });
