@@ -8,6 +8,7 @@ import {
 import { fastTimeouts, runningTimeouts } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
@@ -15,6 +16,7 @@ import { answerOf } from "./pairing_inviter.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { cpSync } from "node:fs";
+import net from "node:net";
 import {
   abortOf,
   addressOf,
@@ -680,6 +682,21 @@ Deno.test("an address that does not answer a commitment is followed by the next 
   const both = Promise.all([viewer.joinByNumber(answering, yes), invitation.paired]);
   await within(both, "the two are paired");
   assertEquals([refusing.count, other.count], [2, 2]);
+});
+
+Deno.test("a device that is joined by a name is asked at the address that has answered, whatever the name leads to later", async () => {
+  await using setup = await openInvitation(["viewer"], { confirm: yes });
+  const { camera, viewer, invitation } = setup;
+  const hosts: unknown[] = [];
+  using _connecting = patch(net, "connect", (connect) =>
+    ((options: net.TcpNetConnectOpts) => {
+      hosts.push(options.host);
+      return connect(options);
+    }) as typeof connect);
+  const [, port] = plainOf(invitation);
+  const peer = await viewer.joinByNumber({ addresses: [["localhost", port]] }, yes);
+  assertEquals([peer.id, hosts], [camera.id, ["127.0.0.1"]]);
+  await within(invitation.paired, "it is paired");
 });
 
 Deno.test("an inviter that goes on otherwise, or ends its connection, has not confirmed", async () => {
