@@ -1,6 +1,8 @@
 /** Attacks on pairing by a number: by strangers at either port, and by one that stands between two devices. */
 import type { Invitation } from "@degu/degu/device";
+import { Try } from "@degu/internal/device/plain_port.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { makeSession } from "@degu/testing/calling.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -330,6 +332,18 @@ Deno.test("strangers at the plain port have two seconds, and the oldest of 64 gi
   assert(opened.slice(1).every(({ socket }) => !socket.destroyed));
   // Who commits does so at once.
   await assertNumberIsGood(invitation, inviter, viewer);
+});
+
+Deno.test("a try whose joiner has left before it began is over at once, so that nobody finds the number busy", async () => {
+  await using devices = await makeDevices("viewer");
+  const { authority, name } = devices.viewer;
+  const introduction = { authority: authority.der, name, addresses: [], commitment: authority.der };
+  const session = makeSession();
+  const reason = new Error("it has left");
+  session.close(reason);
+  const opened = new Try(authority, introduction, authority.der);
+  opened.add(session);
+  assertEquals([opened.stage, opened.over.signal.reason], ["over", reason]);
 });
 
 // At the port of TLS.
