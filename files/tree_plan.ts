@@ -170,7 +170,7 @@ export class Plan {
     return inTheWay.length + superfluous.length;
   }
 
-  /** Deletes nothing: whatever is in the way stays there. */
+  /** Leaves whatever is in the way: no copy needs a deletion any more. */
   keepAll(): void {
     for (const copy of this.copies.splice(0)) {
       if (!copy.obstacle?.nodes.length) this.copies.push(copy);
@@ -179,7 +179,6 @@ export class Plan {
     for (const { makes, copies } of this.blocked.splice(0)) {
       for (const { node } of [...makes, ...copies]) this.fail(node, tooManyDeletions(node));
     }
-    this.deletions.length = 0;
   }
 
   /** Decides about a file, by the entry of the target. */

@@ -47,6 +47,11 @@ Deno.test("a client of a peer is found by name, id or peer object, and works whe
     const { addresses } = (await viewer.peer("camera"))!;
     await assertWorks(await viewer.client(peer, { addresses }));
   }
+  // The port of HTTPS is left out, as anywhere.
+  const hosts = [443, 444].map(async (port) => {
+    return (await viewer.client("camera", { addresses: [["camera.local", port]] })).host;
+  });
+  assertEquals(await Promise.all(hosts), ["camera.local", "camera.local:444"]);
   const client = await viewer.client("camera");
   const fetch = createFetch(client);
   const response = await fetch("/");

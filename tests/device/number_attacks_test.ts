@@ -1,6 +1,8 @@
 /** Attacks on pairing by a number: by strangers at either port, and by one that stands between two devices. */
 import type { Invitation } from "@degu/degu/device";
+import { Try } from "@degu/internal/device/plain_port.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { makeSession } from "@degu/testing/calling.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -332,6 +334,18 @@ Deno.test("strangers at the plain port have two seconds, and the oldest of 64 gi
   await assertNumberIsGood(invitation, inviter, viewer);
 });
 
+Deno.test("a try whose joiner has left before it began is over at once, so that nobody finds the number busy", async () => {
+  await using devices = await makeDevices("viewer");
+  const { authority, name } = devices.viewer;
+  const introduction = { authority: authority.der, name, addresses: [], commitment: authority.der };
+  const session = makeSession();
+  const reason = new Error("it has left");
+  session.close(reason);
+  const opened = new Try(authority, introduction, authority.der);
+  opened.add(session);
+  assertEquals([opened.stage, opened.over.signal.reason], ["over", reason]);
+});
+
 // At the port of TLS.
 
 /** Sends `/confirmed`, and asserts that the connection is closed without an answer. */
@@ -352,6 +366,9 @@ Deno.test("only the certificate of the device that is asked about confirms, over
   for (const body of [{ more: 1 }, "[]", "null", "", "{"]) {
     await assertRefused(joiner, viewer, body);
   }
+  using elsewhere = await Stranger.connect(joiner.address, viewer);
+  elsewhere.post("/", {});
+  assertEquals(await elsewhere.end(), "");
   // Whoever has the line has no need of a certificate still, but none confirms.
   using stranger = await Stranger.connect(addressOf(invitation), other);
   stranger.post("/value", { value: base64url(new Uint8Array(16)) });

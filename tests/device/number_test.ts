@@ -5,9 +5,10 @@ import {
   commitmentTo,
   numberOf as libraryNumberOf,
 } from "@degu/internal/device/pairing_messages.ts";
-import { fastTimeouts } from "@degu/testing/clock.ts";
+import { fastTimeouts, runningTimeouts } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { decodeLine } from "@degu/internal/device/invitation_line.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveNodeTls } from "@degu/testing/raw_tls.ts";
@@ -15,6 +16,7 @@ import { answerOf } from "./pairing_inviter.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { cpSync } from "node:fs";
+import net from "node:net";
 import {
   abortOf,
   addressOf,
@@ -243,6 +245,24 @@ Deno.test("nobody answers: after 120 s both end, and the signals are aborted", a
   await assertLineIsGood(camera, viewer, invitation);
 });
 
+Deno.test("a joiner that has confirmed waits for the inviter, longer than the two seconds for its request", async () => {
+  await using setup = await openAsking(["viewer"]);
+  const { viewer, invitation, inviter } = setup;
+  using timeouts = runningTimeouts(2000);
+  using joiner = await RawJoiner.commit(invitation, viewer);
+  await joiner.reveal();
+  const { answer } = await inviter.asked();
+  using secure = await joiner.confirm();
+  // Another connection is refused once the first one is known.
+  using another = await joiner.confirm();
+  assertEquals(await another.end(), "");
+  timeouts.end();
+  answer(true);
+  assertEquals(await secure.text(200), "{}");
+  secure.socket.end();
+  assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+});
+
 Deno.test("the end of either connection of the joiner ends the question of the inviter", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
@@ -262,6 +282,8 @@ Deno.test("the end of either connection of the joiner ends the question of the i
   assertEquals((await joiner.stranger.end()).endsWith("{}"), true);
   answer(true);
   await assertLineIsGood(camera, viewer, invitation);
+  // A question that is not answered any more is no failure of `confirm`.
+  assertEquals(camera.logger.at("error"), []);
 });
 
 Deno.test("closing and expiry of the invitation end the question in each of its phases", async (t) => {
@@ -660,6 +682,21 @@ Deno.test("an address that does not answer a commitment is followed by the next 
   const both = Promise.all([viewer.joinByNumber(answering, yes), invitation.paired]);
   await within(both, "the two are paired");
   assertEquals([refusing.count, other.count], [2, 2]);
+});
+
+Deno.test("a device that is joined by a name is asked at the address that has answered, whatever the name leads to later", async () => {
+  await using setup = await openInvitation(["viewer"], { confirm: yes });
+  const { camera, viewer, invitation } = setup;
+  const hosts: unknown[] = [];
+  using _connecting = patch(net, "connect", (connect) =>
+    ((options: net.TcpNetConnectOpts) => {
+      hosts.push(options.host);
+      return connect(options);
+    }) as typeof connect);
+  const [, port] = plainOf(invitation);
+  const peer = await viewer.joinByNumber({ addresses: [["localhost", port]] }, yes);
+  assertEquals([peer.id, hosts], [camera.id, ["127.0.0.1"]]);
+  await within(invitation.paired, "it is paired");
 });
 
 Deno.test("an inviter that goes on otherwise, or ends its connection, has not confirmed", async () => {

@@ -164,8 +164,9 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
 
 Deno.test("a line is the shortest form of its JSON, has all keys of its record and no other", async (t) => {
   await eachRow(t, BAD_LINES, (rule, format, ...lines) => {
-    const content = format === PUT_REQUEST ? "abc" : "";
     for (const line of lines) {
+      // Bytes that belong to no record would be an error of their own.
+      const content = format === PUT_REQUEST && line.includes('"size"') ? "abc" : "";
       const bytes = encode(`${line}\n${content}${BUNDLE_END}`);
       const says = rule === "a bad size without a content" ? "a bad size" : undefined;
       assertThrows(() => parseBundle(format, bytes), BundleError, says, line.slice(0, 200));

@@ -5,6 +5,7 @@ import {
   type BodyOut,
   ChunkedBody,
   ChunkedBodyIter,
+  ProtocolError,
   type Response,
 } from "@degu/degu/base";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
@@ -122,6 +123,16 @@ const longest = (length: number) => formatPaths([["a".repeat(length)]]);
 const FULL = concat(Array(128).fill(longest(32763)));
 const manySent = (count: number) =>
   concat([...Array(count).fill(recordBytes(["..", null])), encode(BUNDLE_END)]);
+Deno.test("a bundle is cut when the directory that is served is gone, and says of no file that it is missing", async () => {
+  await using files = await serveBundles();
+  using _gone = patch(Deno, "realPathSync", (realPathSync) => (path) => {
+    if (path === `${files.root}/sub`) Deno.renameSync(files.root, `${files.root}.moved`);
+    return realPathSync(path);
+  });
+  const response = await files.get("/?bundle=get", ["file", "sub/file"]);
+  await assertRejects(async () => await response.body?.bytes(), ProtocolError);
+});
+
 const GOOD = bundleBytes([["good", "1"]]);
 
 /** Requests for bundles and with bundles, with the status of the answer, or those of the files. */

@@ -360,6 +360,25 @@ for (const isLocal of [false, true]) {
   }
 }
 
+Deno.test("a list is refused if the directory where it begins is replaced before it is listed whole", async () => {
+  await using dir = await tempDir();
+  const path = `${await Deno.realPath(dir.path)}/root`;
+  await Deno.mkdir(path);
+  makeEmptyFiles(path, Array.from({ length: 500 }, (_, i) => `${i}`));
+  let count = 0;
+  const list = async () => {
+    for await (const { length } of readTree({ root: new Root(path), path, turns: new Turns() })) {
+      if (count === 0) {
+        Deno.renameSync(path, `${path}.away`);
+        Deno.mkdirSync(path);
+      }
+      count += length;
+    }
+  };
+  await assertRejects(list, BodyError, "while it was listed");
+  assert(count > 0);
+});
+
 /** Errors of a single entry, as Deno has them: many without a code. */
 const DAMAGES: readonly [code: string | undefined, message: string][] = [
   ...["EPERM", "EIO", "EACCES", "EBUSY"].map((code): [string, string] => [code, code]),
@@ -525,6 +544,23 @@ Deno.test("a large directory that is made again while it is listed is read anew,
     assertEquals([made, found.size, kinds.directory?.length], [times, 501, 1]);
     assertEquals(kinds.unreadable !== undefined, times === 3);
   }
+});
+
+Deno.test("of a directory that gives way to a file when a part of it is listed, the rest is unreadable", async () => {
+  await using dir = await tempDir();
+  const path = `${await Deno.realPath(dir.path)}/root`;
+  await Deno.mkdir(`${path}/large`, { recursive: true });
+  makeEmptyFiles(`${path}/large`, Array.from({ length: 500 }, (_, i) => `${i}`));
+  const kinds: string[] = [];
+  for await (const entries of readTree({ root: new Root(path), path, turns: new Turns() })) {
+    for (const { kind, reason } of entries) kinds.push(reason ?? kind);
+    if (entries.length === 0 || kinds.length > entries.length) continue;
+    await Deno.rename(`${path}/large`, `${dir.path}/away`);
+    await Deno.writeTextFile(`${path}/large`, "");
+  }
+  assertEquals(kinds.length, 501);
+  const { directory, file, unreadable } = Object.groupBy(kinds, (kind) => kind);
+  assertEquals([directory?.length, file!.length + unreadable!.length], [1, 500]);
 });
 
 // listDirectory and listTree: what arrives early, and invalid responses.

@@ -12,7 +12,7 @@ import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { copyElsewhere, type CopyJob, DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { canRun, MOUNTING } from "./refused_writes.ts";
 
 /** The command that runs the command behind it where `disk` in a directory spells names so. */
@@ -366,23 +366,46 @@ Deno.test("bundle=names tells what a list tells, and only with list: true", asyn
   }
 });
 
-Deno.test("bundle=names can't tell what is in a directory that the disk does not give; other names it tells", async () => {
+Deno.test("bundle=names can't tell what is in a directory that the disk does not give; other names it tells, and none without descriptors", async () => {
   await using dir = await tempDir();
   await fill(dir.path, { "a": "1", "d/b": "2" });
   const damaged = `${await Deno.realPath(dir.path)}/d`;
+  let code = "EIO";
   using _damaged = patch(Deno, "readDir", (readDir) => (path) => {
-    if (path === damaged) throw Object.assign(new Error("a bad sector"), { code: "EIO" });
+    if (path === damaged) throw Object.assign(new Error(code), { code });
     return readDir(path);
   });
   await using serving = serve(new FilesApp(dir.path, { list: true }));
   const body = new TextEncoder().encode('["d","b"]\n["d","none"]\n["a"]\n');
-  const response = await serving.makeClient().request("POST", "/?bundle=names", {}, body);
+  const ask = () => serving.makeClient().request("POST", "/?bundle=names", {}, body);
+  const response = await ask();
   const lines = new TextDecoder().decode(await response.body!.bytes()).trimEnd().split("\n");
   assertEquals(lines.slice(0, 3), [
     '{"status":409}',
     '{"status":404}',
     '{"status":200,"name":"a"}',
   ]);
+  code = "EMFILE";
+  const { status, headers } = await ask();
+  assertEquals([status, headers["retry-after"]], [503, "1"]);
+});
+
+Deno.test("upload: a dry run foresees that two names are one file at the target, which has it already", async () => {
+  const names = new TextEncoder().encode('{"status":200,"name":"a"}\n{"end":true}\n');
+  await using trees = await makeTrees(
+    "upload",
+    { "A": "1", "a": "2" },
+    { "a": "33", "old": "4" },
+    (app) => async (...args) => {
+      const answer = await app.handle(...args);
+      if (args[0].query !== "bundle=names") return answer;
+      const [status, reason, headers] = answer;
+      return [status, reason, headers, names];
+    },
+  );
+  const { outcomes, errors } = await trees.copy({ delete: true, dryRun: true });
+  assertEquals(outcomes, { "A": "failed", "a": "copied" });
+  assertMatch(String(errors["A"]), /A.* and .*a.* are one file at the target/);
 });
 
 Deno.test("upload: where the target can't tell which name it has something by, nothing there gives way to another kind", async () => {

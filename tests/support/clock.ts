@@ -103,6 +103,27 @@ export function steppedTimeouts(milliseconds: number) {
   };
 }
 
+/** Lets a test end the timeouts of so many milliseconds that still run, until disposed of. */
+export function runningTimeouts(milliseconds: number) {
+  const { setTimeout, clearTimeout } = globalThis;
+  const running = new Map<unknown, () => void>();
+  globalThis.setTimeout = ((run: () => void, given = 0, ...args: []) => {
+    const timer = setTimeout(run, given, ...args);
+    if (given === milliseconds) running.set(timer, run);
+    return timer;
+  }) as typeof setTimeout;
+  globalThis.clearTimeout = (timer) => {
+    running.delete(timer);
+    clearTimeout(timer);
+  };
+  return {
+    end: () => {
+      for (const run of running.values()) run();
+    },
+    [Symbol.dispose]: () => void Object.assign(globalThis, { setTimeout, clearTimeout }),
+  };
+}
+
 /**
  * Stops the clock of `performance` until disposed of. A test can move it on by seconds; timers go
  * on.
