@@ -202,7 +202,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "true",
         "the directory is looked at once more",
       ],
-      ["this.#prepared !== key", "true", "the directory is looked at once more"],
     ],
     "SmallFiles.#nameBatch": [
       [
