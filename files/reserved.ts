@@ -60,7 +60,7 @@ const LAST_ASCII = 0x7f;
  * A name without the characters that a disk may ignore: FAT at the end, ext4 with `casefold`
  * anywhere.
  */
-function foldName(name: string): string {
+export function foldName(name: string): string {
   const first = name.charCodeAt(0);
   // Any other name is not reserved: in a list of many names each step counts.
   return first === DOT || first > LAST_ASCII ? name.replace(IGNORED, "") : name;

@@ -5,7 +5,7 @@ import { BodyError } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
 import type { Client, ClientOptions } from "../../client.ts";
 import { escapeName, listTree, TransferError, type TreeEntry } from "../../files.ts";
-import { isReservedName } from "../../files/reserved.ts";
+import { foldName, isReservedName } from "../../files/reserved.ts";
 import { Route } from "../../files/route.ts";
 import { type AgentCommand, CONNECT_SECONDS, type Context } from "../commands.ts";
 import { explain, explainTransfer, Failure, USAGE } from "../failure.ts";
@@ -102,7 +102,7 @@ async function receive(
     const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
       const { name, kind, size, modified } = entry;
       const names = [name];
-      if (name.startsWith(".") && !force) throw new Failure(BEGINS_WITH_DOT);
+      if (foldName(name).startsWith(".") && !force) throw new Failure(BEGINS_WITH_DOT);
       if (kind === "file") {
         const path = join(target.path, name);
         const job = jobOf(files, { names, size, modified: new Date(modified) }, path, force);
@@ -127,7 +127,10 @@ async function receive(
   }
 }
 
-/** A home directory has files of such names that decide who may log in, and what a shell does. */
+/**
+ * A home directory has files of such names that decide who may log in, and what a shell does. Some
+ * disks ignore characters that are not seen, as before the dot of a name.
+ */
 const BEGINS_WITH_DOT =
   "its name begins with a dot, and programs obey some of these files: ask why it is sent, and receive it with --force";
 

@@ -508,19 +508,21 @@ Deno.test("what will come is said before it is asked for, with names escaped, an
 });
 
 Deno.test("names that begin with a dot are received only with --force, the others at once", async () => {
-  const files = { ".bashrc": "evil", ".ssh/authorized_keys": "evil", "dir/.hidden": "x", "x": "x" };
-  await using place = await Place.make(files);
+  // A disk that ignores characters that are not seen takes the second name for .profile.
+  const evil = { ".bashrc": "evil", "\u200c.profile": "evil", ".ssh/authorized_keys": "evil" };
+  await using place = await Place.make({ ...evil, "dir/.hidden": "x", "x": "x" });
   await fill(place.at("out"), { ".ssh/known_hosts": "mine" });
-  const sender = place.send([".bashrc", ".ssh", "dir", "x"]);
-  const said = await assertEnds(place.receive([await sender.nextLine()]), 1, "2 errors");
+  const sender = place.send([".bashrc", "\u200c.profile", ".ssh", "dir", "x"]);
+  const said = await assertEnds(place.receive([await sender.nextLine()]), 1, "3 errors");
   assertStringIncludes(said, ".bashrc: its name begins with a dot");
+  assertStringIncludes(said, ".profile: its name begins with a dot");
   assertStringIncludes(said, ".ssh: its name begins with a dot");
   const before = { ".ssh": null, ".ssh/known_hosts": "mine" };
   const came = { "dir": null, "dir/.hidden": "x", "x": "x" };
   assertEquals(await content(place.at("out")), { ...before, ...came });
   await assertEnds(place.receive([await sender.nextLine(), "--force"]), 0);
   await assertEnds(sender, 0);
-  const all = { ...before, ...came, ".bashrc": "evil", ".ssh/authorized_keys": "evil" };
+  const all = { ...before, ...came, ...evil };
   assertEquals(await content(place.at("out")), all);
 });
 
