@@ -1,7 +1,6 @@
 /** Joins another device: by the line of its invitation, or by a number. */
 
-import type { Address } from "../base.ts";
-import type { Device, JoinOptions, Peer } from "../device.ts";
+import type { Confirm, Device, JoinOptions, Peer } from "../device.ts";
 import { isWholeLine } from "../device/invitation_line.ts";
 import { type Context, loggerOf, usageError } from "./commands.ts";
 import { Failure, USAGE } from "./failure.ts";
@@ -56,8 +55,16 @@ export async function joinByNumber(
   options: JoinOptions,
 ): Promise<Peer> {
   const { signal, options: { address } } = context;
-  const addresses = address === undefined ? await lookFor(context, device, looking) : [address];
-  return await device.join(addresses, { ...options, signal, confirm }).catch((error) => {
+  const offer = address === undefined ? await lookFor(context, device, looking) : null;
+  const ask: Confirm = async (asked) => {
+    if (offer === null || shortId(asked.id) === offer.id) return await confirm(asked);
+    context.output.warn(
+      `${asked.name} ${asked.id} answers, which is another device than was found`,
+    );
+    return false;
+  };
+  const addresses = offer?.addresses ?? [address!];
+  return await device.join(addresses, { ...options, signal, confirm: ask }).catch((error) => {
     throw usageError(error);
   });
 }
@@ -66,7 +73,7 @@ async function lookFor(
   context: Context,
   { id: own }: Device,
   { type, name, there, choice }: Looking,
-): Promise<readonly Address[]> {
+): Promise<Offer> {
   const { output, signal } = context;
   output.note("looking for it in this network");
   const options = { signal, seconds: LOOK_SECONDS, logger: loggerOf(context) };
@@ -83,7 +90,7 @@ async function lookFor(
         "--address, or the line, as it says there",
     );
   }
-  if (others.length === 0) return only.addresses;
+  if (others.length === 0) return only;
   for (const { name, id } of found) output.ask(`${name} ${id}`);
   throw new Failure(
     `${found.length} devices were found: run "${choice}" with the name of one, or with the 16 characters behind it`,

@@ -4,7 +4,10 @@
  * ended, as JSON.
  */
 
+import { PAIR_SERVICE } from "@degu/internal/agent/mdns/packet.ts";
 import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
 
 const [dir = ""] = Deno.args;
 const [one, two, three] = await Promise.all(
@@ -36,5 +39,19 @@ await show("degu peers");
   const sending = both.map((machine) => stack.use(type(machine, "degu send file")));
   await Promise.all(sending.map((each) => each.line("degu:")));
   await agree(sending[0]!, stack.use(type(three, "degu receive --from one")));
+}
+{
+  // Somebody announces another id for a device that invites.
+  await using inviting = type(one, "degu invite");
+  const [, port = ""] = /--address \S+:(\d+)/.exec(await inviting.line("--address")) ?? [];
+  await using impostor = new RunningProcess(
+    programCommand("mdns_impostor.ts", {
+      flags: ["--allow-net", "--allow-sys=networkInterfaces", ...importMapFlags()],
+      args: ["a".repeat(16), "lan", port, PAIR_SERVICE],
+      through: ["ip", "netns", "exec", "one"],
+    }).spawn(),
+  );
+  await impostor.printed(/.*\n/);
+  await show(`degu join ${"a".repeat(16)}`);
 }
 console.log(JSON.stringify({ shown, file: await Deno.readTextFile(`${three.dir}/file`) }));

@@ -1,13 +1,16 @@
-/** Announces a device that is another one, and sends bytes that are no packet, until it is killed. */
+/**
+ * Announces a device that is another one, at a port of this machine, and sends bytes that are no packet, until it is killed.
+ */
 
 import { announce } from "@degu/internal/agent/mdns/announce.ts";
 import { createSocket } from "node:dgram";
 
-const [id = "", device = ""] = Deno.args;
+const [id = "", device = "", port = "7443", type] = Deno.args;
 await using impostor = announce({
   name: "camera",
   id,
-  port: 7443,
+  port: Number(port),
+  ...type === undefined ? {} : { type },
   logger: { ...console, debug() {} },
 });
 const name = await impostor.announced;
