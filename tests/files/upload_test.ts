@@ -525,3 +525,10 @@ Deno.test("a malformed header is refused by its name", () => {
     }
   }
 });
+
+Deno.test("a source that can't be looked at once it is open fails the upload, and is closed", async () => {
+  await using files = await serveFiles(writable);
+  await Deno.writeTextFile(`${files.here}/file`, "x");
+  using _ = patch(Deno.FsFile.prototype, "stat", () => () => Promise.reject(new Error("no stat")));
+  await assertRejects(() => upload(files.client, `${files.here}/file`, "/copy"), Error, "no stat");
+});
