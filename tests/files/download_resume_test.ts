@@ -385,7 +385,8 @@ Deno.test("the second of two downloads to one target is refused, and the first c
   {
     using _timeouts = fastTimeouts((milliseconds) => milliseconds === 30);
     const error = await assertRejects(() => get(), TransferError, "another download");
-    assertMatch(error.message, /has locked .*\.degu-part, a file of the user with the uid \d+; /);
+    const said = /^\/[^:]*: another .*, which has locked .*, a file of the user with the uid \d+; /;
+    assertMatch(error.message, said);
     assertEquals(error.code, "IN_USE");
   }
   const { success, stderr } = await programCommand("transfer.ts", {
