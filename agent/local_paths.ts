@@ -67,8 +67,22 @@ function keysAt(path: string): Failure {
   );
 }
 
-/** Finds the device whose directory a path is, or in whose `identity` it lies, by its files. */
-export function deviceOf(path: string): string | null {
+/**
+ * Finds a device whose keys are at a path or below it, by its files; `null` if there is none.
+ *
+ * @param levels How many levels below the path are searched.
+ * @param except A directory below that is left out, as it is checked by itself.
+ */
+export async function deviceAt(
+  path: string,
+  levels: number,
+  except: string | null = null,
+): Promise<string | null> {
+  return deviceOf(path) ?? await deviceBelow(path, levels, except);
+}
+
+/** Finds the device whose directory a path is, or in whose `identity` it lies. */
+function deviceOf(path: string): string | null {
   if (isDevice(path)) return path;
   for (let inner = path, dir = dirname(path); dir !== inner; inner = dir, dir = dirname(dir)) {
     if (basename(inner) === IDENTITY && isDevice(dir)) return dir;
@@ -76,15 +90,10 @@ export function deviceOf(path: string): string | null {
   return null;
 }
 
-/**
- * Finds the directory of a device below a path, by its files; `null` if there is none.
- *
- * @param except A directory that is left out, as it is checked by itself.
- */
-export async function deviceBelow(
+async function deviceBelow(
   dir: string,
   levels: number,
-  except: string | null = null,
+  except: string | null,
 ): Promise<string | null> {
   if (levels === 0 || !mayRead(dir)) return null;
   try {
@@ -129,6 +138,11 @@ async function realPath(path: string): Promise<string> {
   const whole = resolve(path);
   const parent = dirname(whole);
   return parent === whole ? whole : join(await realPath(parent), basename(whole));
+}
+
+/** Whether one of two real paths is the other one or inside it. */
+export function overlap(one: string, other: string): boolean {
+  return isIn(one, other) || isIn(other, one);
 }
 
 /** Whether a real path is a directory or inside it. */

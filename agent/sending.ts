@@ -8,7 +8,7 @@ import { escapeName, type FileEvent, FilesApp } from "../files.ts";
 import { isReservedName } from "../files/reserved.ts";
 import type { AppFunction, Logger, Request, ResponseTuple, Session } from "../server.ts";
 import { Failure, USAGE } from "./failure.ts";
-import { deviceBelow, deviceOf, ifThere, isIn } from "./local_paths.ts";
+import { deviceAt, ifThere, overlap } from "./local_paths.ts";
 
 /** A file or directory that is sent, as the receiver is told. */
 export interface SentEntry {
@@ -52,8 +52,7 @@ export async function findSources(
     if (path === null) throw new Failure(`there is no ${given}: check the name`);
     const { isFile, isDirectory, size, mtime } = await Deno.stat(path);
     if (!isFile && !isDirectory) throw new Failure(`${given} is neither a file nor a directory`);
-    const holder = own.find((dir) => isIn(path, dir) || isIn(dir, path)) ?? deviceOf(path) ??
-      await deviceBelow(path, Infinity);
+    const holder = own.find((dir) => overlap(path, dir)) ?? await deviceAt(path, Infinity);
     if (holder !== null) {
       throw new Failure(
         `${given} has the directory of a device in it, ${holder}, or is in that: its keys must not leave it`,

@@ -20,7 +20,7 @@ import {
   repeated,
 } from "../commands.ts";
 import { codeOf, explain, FAILED, Failure, USAGE } from "../failure.ts";
-import { deviceBelow, deviceOf, ifThere, isIn } from "../local_paths.ts";
+import { deviceAt, ifThere, isIn, overlap } from "../local_paths.ts";
 import { announce } from "../mdns/announce.ts";
 import { counted, formatBytes, type Output } from "../output.ts";
 import type { Area } from "../remote_files.ts";
@@ -181,7 +181,7 @@ export async function checkShare(
 ): Promise<string> {
   const path = await checkServed(dir, home, "--share");
   if (inbox !== null && isIn(path, inbox)) return path;
-  const device = deviceOf(path) ?? await deviceBelow(path, SEARCHED_LEVELS, inbox);
+  const device = await deviceAt(path, SEARCHED_LEVELS, inbox);
   if (device !== null) throw keysInside("--share", dir, device);
   return path;
 }
@@ -206,7 +206,7 @@ async function checkServed(dir: string, home: string, option: string): Promise<s
   // A missing permission is reported now, not at the first request of a peer.
   await labelled(option, canBeUsed(path));
   const own = await Deno.realPath(home);
-  if (isIn(path, own) || isIn(own, path)) throw keysInside(option, dir, own);
+  if (overlap(path, own)) throw keysInside(option, dir, own);
   return path;
 }
 
@@ -258,7 +258,7 @@ export async function checkInbox(dir: string, home: string, output: Output): Pro
       output.warn(`--inbox: ${explain(error)}`);
     });
     if (isMade) output.note(`created ${path}`);
-    const device = deviceOf(path) ?? await deviceBelow(path, SEARCHED_LEVELS);
+    const device = await deviceAt(path, SEARCHED_LEVELS);
     if (device !== null) {
       output.warn(`--inbox: ${device} looks like the directory of a device: peers can read it`);
     }
