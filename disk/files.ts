@@ -7,8 +7,7 @@ const LOCK_RETRY_MILLISECONDS = 30;
 
 /**
  * Locks a file unless another process has locked the file. Tries for 0.6 seconds: a process that
- * starts another one shares its locks with the new one for a moment, even those of files that were
- * just closed.
+ * starts another one shares its locks with the new one for a moment.
  *
  * @returns False if the file stays locked.
  */
@@ -30,6 +29,19 @@ export function lockIfFree(file: Deno.FsFile): boolean {
   } catch {
     return true;
   }
+}
+
+/**
+ * Closes a locked file. Closing alone leaves it locked for a moment if this process is just
+ * starting another one.
+ */
+export function closeLocked(file: Deno.FsFile): void {
+  try {
+    file.unlockSync();
+  } catch {
+    // Some file systems have no locks.
+  }
+  file.close();
 }
 
 /**

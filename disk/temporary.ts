@@ -15,7 +15,7 @@
  * - A private file, of an identity or a device, lies beside its name, with mode 0600.
  */
 
-import { lockIfFree, setMode } from "./files.ts";
+import { closeLocked, lockIfFree, setMode } from "./files.ts";
 import { isAt, removeIfPresent, removeIfPresentSync, statOrNull } from "./names.ts";
 
 /** The differences between temporary files. */
@@ -176,8 +176,10 @@ export class Temporary implements Disposable {
   }
 
   close(): void {
-    if (this.#isOpen) this.file.close();
+    if (!this.#isOpen) return;
     this.#isOpen = false;
+    if (this.isLocked) closeLocked(this.file);
+    else this.file.close();
   }
 
   /** Closes the file, and removes it if nobody wants it any more. */

@@ -3,7 +3,7 @@
  * somebody still writes to them.
  */
 
-import { lockIfFree } from "../disk/files.ts";
+import { closeLocked, lockIfFree } from "../disk/files.ts";
 import {
   isOverload,
   isSameFile,
@@ -53,8 +53,11 @@ function openIfPossible(path: string): Deno.FsFile | null {
  */
 function isHeld(path: string): boolean {
   if (isHeldHere(path)) return true;
-  using file = openIfPossible(path);
-  return file !== null && !lockIfFree(file);
+  const file = openIfPossible(path);
+  if (file === null) return false;
+  const isFree = lockIfFree(file);
+  closeLocked(file);
+  return !isFree;
 }
 
 /** The refusal to remove a part that somebody still writes to. */

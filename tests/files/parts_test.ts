@@ -384,6 +384,27 @@ Deno.test("where a file system has no locks, parts are written, and left-over on
   assertEquals(await entries(`${files.root}/${RESERVED}`), []);
 });
 
+Deno.test("a part that is closed can be removed while this process starts others", async () => {
+  await using dir = await tempDir();
+  const files = new UnfinishedFiles(dir.path);
+  const script = `postMessage("ready");
+while (true) await new Deno.Command("bash", { args: ["-c", ":"] }).output();`;
+  const url = `data:text/javascript,${encodeURIComponent(script)}`;
+  const worker = new Worker(url, { type: "module" });
+  try {
+    await new Promise((resolve) => worker.onmessage = resolve);
+    const path = files.partOf(null, ["file"]);
+    for (let i = 0; i < 500; i++) {
+      const part = await files.openPart(path);
+      part.isKept = true;
+      part[Symbol.dispose]();
+      assert(removeUnheld(path));
+    }
+  } finally {
+    worker.terminate();
+  }
+});
+
 Deno.test("at most 16 parts of one authority are written at once", async () => {
   await using dir = await tempDir();
   const files = new UnfinishedFiles(dir.path);
