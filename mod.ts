@@ -36,6 +36,7 @@ export { AllowedMethods, MethodFilter } from "./apps/method_filter.ts";
 export { ProxyApp, type ProxyOptions } from "./apps/proxy.ts";
 export { type AppEntries, type AppMap, type AppRecord, Router } from "./apps/router.ts";
 export { json, reply } from "./apps/reply.ts";
+export { type RouteHandler, type RouteKey, type RouteParameters, routes } from "./apps/routes.ts";
 export { Validator } from "./apps/validator.ts";
 export { wrapApp } from "./apps/wrap_app.ts";
 export { Latest } from "./base/latest.ts";
@@ -47,6 +48,7 @@ export {
   type FromFetchHandlerOptions,
 } from "./web/from_fetch_handler.ts";
 export { toFetchHandler, type ToFetchHandlerOptions } from "./web/to_fetch_handler.ts";
+export { expectOk, StatusError } from "./net/expect_ok.ts";
 export { repeat, type RepeatOptions } from "./net/repeat.ts";
 export { terminationSignal } from "./net/termination.ts";
 export {

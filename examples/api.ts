@@ -4,7 +4,7 @@
 //   curl -T - http://127.0.0.1:8080/lamp/kitchen <<< '{"on": true}'
 //   curl http://127.0.0.1:8080/lamps
 
-import { AllowedMethods, type App, type BodyIn, json, reply, Router, Server } from "@degu/degu";
+import { type App, BodyError, json, reply, routes, Server } from "@degu/degu";
 
 interface Lamp {
   readonly on: boolean;
@@ -13,42 +13,24 @@ interface Lamp {
 /** Makes the API, with no lamp yet. */
 export function buildApi(): App {
   const lamps = new Map<string, Lamp>();
-
-  const all: App = () => json(Object.fromEntries(lamps));
-
-  const one: App = async (request) => {
-    const name = request.shiftPath();
-    if (!name || request.path.length > 0) return json({ error: "no such lamp" }, 404);
-    const lamp = lamps.get(name);
-    if (request.method === "PUT") {
-      const value = await readJson(request.body);
+  const noLamp = () => json({ error: "no such lamp" }, 404);
+  return routes({
+    "GET /lamps": () => json(Object.fromEntries(lamps)),
+    "GET /lamp/{name}": ({ name }) => lamps.has(name) ? json(lamps.get(name)) : noLamp(),
+    "DELETE /lamp/{name}": ({ name }) => lamps.delete(name) ? reply(204) : noLamp(),
+    "PUT /lamp/{name}": async ({ name }, { body }) => {
+      const value = await body?.json({ maxBytes: 1000 }).catch(nothingIfNotJson);
       if (!isLamp(value)) return json({ error: 'expected {"on": true} or {"on": false}' }, 400);
+      const isNew = !lamps.has(name);
       lamps.set(name, { on: value.on });
-      return json({ on: value.on }, lamp === undefined ? 201 : 200);
-    }
-    if (lamp === undefined) return json({ error: "no such lamp" }, 404);
-    if (request.method !== "DELETE") return json(lamp);
-    lamps.delete(name);
-    return reply(204);
-  };
-
-  return new Router([
-    ["lamps", [[null, new AllowedMethods("GET", "HEAD").wrap(all)]]],
-    ["lamp", new AllowedMethods("GET", "HEAD", "PUT", "DELETE").wrap(one)],
-  ]);
+      return json({ on: value.on }, isNew ? 201 : 200);
+    },
+  });
 }
 
-/**
- * The value in a body; `undefined` if it is not JSON. A body that is too long is answered with 413.
- */
-async function readJson(body: BodyIn): Promise<unknown> {
-  try {
-    return await body?.json({ maxBytes: 1000 });
-  } catch (error) {
-    // A TypeError: it is not UTF-8.
-    if (error instanceof SyntaxError || error instanceof TypeError) return undefined;
-    throw error;
-  }
+/** The value of a body that is not JSON. One that is too long stays an error, and is answered 413. */
+function nothingIfNotJson(error: unknown): undefined {
+  if (error instanceof BodyError) throw error;
 }
 
 function isLamp(value: unknown): value is Lamp {

@@ -37,7 +37,7 @@ Deno.test("a lamp that was never set, and a path below a lamp, are not found", a
   assertEquals((await request("GET", "/lamp/attic")).status, 404);
   assertEquals((await request("DELETE", "/lamp/attic")).status, 404);
   assertEquals((await request("PUT", "/lamp/attic/bulb", '{"on": true}')).status, 404);
-  assertEquals((await request("GET", "/lamps/attic")).status, 410);
+  assertEquals((await request("GET", "/lamps/attic")).status, 404);
 });
 
 Deno.test("what is no state of a lamp is refused, and changes nothing", async () => {

@@ -9,8 +9,8 @@ import {
   accessLog, type Address, AllowedMethods, api, type Api, type App, type AppObject, bodies, Body, BodyIter,
   type BodyOut, buildUri, type Chunk, type ChunkedBody, ChunkedBodyIter, ChunkedEncoderStream, Client,
   Connection, ConnectionPool, type Connector, createFetch, fromFetchHandler, type HeaderDict, json,
-  Latest, type Method, ProxyApp, repeat, reply, type Requester, retry, Router, Server, type Session,
-  SSLClient, SSLServer, terminationSignal, toFetchHandler, Validator, wrapApp,
+  expectOk, Latest, type Method, ProxyApp, repeat, reply, type Requester, retry, Router, routes, Server,
+  type Session, SSLClient, SSLServer, terminationSignal, toFetchHandler, Validator, wrapApp,
 } from "@degu/degu";
 import type * as degu from "@degu/degu";
 import { Device, type DeviceError, type InviteOptions, type PairingError, perPeer } from "@degu/degu/device";
@@ -243,6 +243,31 @@ const value = await answer.json();`,
     `new Router([["a", app]]);`,
   ],
   [
+    "a route by the path alone",
+    `routes({ "/users": () => reply(200) });`,
+    `routes({ "GET /users": () => reply(200) });`,
+  ],
+  [
+    "a method in small letters",
+    `routes({ "get /users": () => reply(200) });`,
+    `routes({ "GET /users": () => reply(200) });`,
+  ],
+  [
+    "a name that the path of the route does not have",
+    `routes({ "GET /user/{name}": ({ user }) => reply(200, user) });`,
+    `routes({ "GET /user/{user}": ({ user }) => reply(200, user) });`,
+  ],
+  [
+    "an app in the place of the function of a route",
+    `routes({ "GET /users": ({ body }: degu.Request) => reply(200, body) });`,
+    `routes({ "GET /users": (_names, { body }) => reply(200, body) });`,
+  ],
+  [
+    "a request that is not made",
+    `expectOk(client.request);`,
+    `expectOk(client.request("GET", "/"));`,
+  ],
+  [
     "a context, as Hono has it",
     `wrapApp(app, async (_context, next) => await next());`,
     `wrapApp(app, async (next, request, session, api) => await next(request, session, api));`,
@@ -435,6 +460,22 @@ new Router(new Map([["a", app]]));
 new Router([["a", app], ["b", [[null, app], ["c", ({ method }) => [200, "OK", { method }, null]]]]]);
 new Router([["d", new Map([["e", app]])]]);
 new Router([]);
+`,
+  "routes by method and path": `
+routes({
+  "GET /": () => reply(200),
+  "PUT /user/{name}/{key}": async ({ name, key }, request, { store }) => {
+    store.set(name, key);
+    return reply(200, await request.body?.text() ?? "");
+  },
+  "DELETE /user/{name}": ({ name }) => client.request("DELETE", buildUri([name])),
+}) satisfies App;
+`,
+  "a response that has to be a success": `
+(await expectOk(client.request("GET", "/"))).body?.text() satisfies Promise<string> | undefined;
+await expectOk(response);
+await retry(() => expectOk(conn.get("/")));
+await expectOk(callApp(app, mkreq("GET", "/")));
 `,
   "requests that are forwarded": `
 const same: App = ({ method, uri, headers, body }) => client.request(method, uri, headers, body);

@@ -57,8 +57,9 @@ for (const [name, [entry, names]] of Object.entries(entries)) {
 
 Deno.test("@degu/degu exports base, client and server, what apps are made of, and the bridge to fetch", () => {
   const own =
-    "AllowedMethods Latest MethodFilter ProxyApp Router Validator accessLog createFetch " +
-    "fromFetchHandler isTransient json repeat reply retry terminationSignal toFetchHandler wrapApp";
+    "AllowedMethods Latest MethodFilter ProxyApp Router StatusError Validator accessLog createFetch " +
+    "expectOk fromFetchHandler isTransient json repeat reply retry routes terminationSignal " +
+    "toFetchHandler wrapApp";
   const names = [...Object.keys({ ...base, ...client, ...server }), ...own.split(" ")];
   assertEquals(Object.keys(all).toSorted(), names.toSorted());
 });
