@@ -3,11 +3,13 @@
  *
  * - An app is a function from a request to a response, which a {@linkcode Server} or an
  *   {@linkcode SSLServer} serves.
- * - {@linkcode reply} and {@linkcode json} make answers. {@linkcode Router}, {@linkcode wrapApp},
- *   {@linkcode AllowedMethods} with its {@linkcode MethodFilter}, {@linkcode ProxyApp} and
- *   {@linkcode accessLog} help to write an app; a {@linkcode Validator} tests an app.
- * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests, which {@linkcode retry}
- *   repeats after errors that are {@linkcode isTransient}.
+ * - {@linkcode reply} and {@linkcode json} make answers. {@linkcode routes}, {@linkcode Router},
+ *   {@linkcode wrapApp}, {@linkcode AllowedMethods} with its {@linkcode MethodFilter},
+ *   {@linkcode ProxyApp} and {@linkcode accessLog} help to write an app; a {@linkcode Validator}
+ *   tests an app.
+ * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests. {@linkcode expectOk} makes a
+ *   {@linkcode StatusError} of a status that is no success, and {@linkcode retry} repeats after
+ *   errors that are {@linkcode isTransient}.
  * - {@linkcode repeat} runs an action again and again, {@linkcode Latest} hands the newest value to
  *   many readers, and {@linkcode terminationSignal} says when the program is told to end.
  * - {@linkcode fromFetchHandler}, {@linkcode toFetchHandler} and {@linkcode createFetch} are the

@@ -342,7 +342,10 @@ export class PeerStore {
 
 export function unknownPeer(peer: Peer | string): RangeError {
   const text = typeof peer === "string" ? quote(peer) : `${quote(peer.name)} (${peer.id})`;
-  return new RangeError(`peer: no peer has the name or id ${text}; device.peers() lists them`);
+  return new RangeError(
+    `peer: no peer has the name or id ${text}; device.peers() lists them, and device.join() or ` +
+      '"degu --home DIRECTORY join" adds one',
+  );
 }
 
 /** Checks the new name of a peer, or that in an option of pairing. */

@@ -1,8 +1,8 @@
 // deno run --allow-net --allow-read=. --allow-write=backup-device --allow-sys=uid examples/backup.ts
 
 // Backs up the directory that is its argument to the device that runs recorder.ts, a minute after
-// each backup the next one. What was deleted here is deleted there. The first time, and whenever
-// the directory backup-device is gone, it asks for the line that recorder.ts shows.
+// each backup the next one. What was deleted here is deleted there. It is paired once:
+//   degu --home backup-device join
 
 import { isTransient, printable, repeat, terminationSignal } from "@degu/degu";
 import { Device } from "@degu/degu/device";
@@ -15,15 +15,8 @@ if (directory === undefined) {
 }
 
 await using device = await Device.open(`${Deno.cwd()}/backup-device`, { name: "backup" });
-let [recorder] = await device.peers();
-if (recorder === undefined) {
-  console.log("Paste the line that recorder.ts shows, then press Enter and Ctrl+D:");
-  recorder = await device.join(await new Response(Deno.stdin.readable).text());
-  console.log(`Paired with ${recorder.name} (${recorder.id}).`);
-}
-
 // A backup that was interrupted, also in the middle of a large file, is continued by the next one.
-const client = await device.client(recorder);
+const client = await device.client("recorder");
 await repeat(async (signal) => {
   const options = { delete: true, settled: 10, signal, onEvent };
   const done = await uploadTree(client, directory, [], options);

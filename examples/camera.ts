@@ -2,8 +2,8 @@
 
 // Sends each recording that appears in "outbox" to the device that runs recorder.ts, and removes it
 // when it has arrived. While the recorder is off, recordings stay here; an upload that was cut is
-// resumed. A file that the recorder refuses stays here, and the others go on. The first time, and
-// whenever the directory camera-device is gone, it asks for the line that recorder.ts shows.
+// resumed. A file that the recorder refuses stays here, and the others go on. It is paired once:
+//   degu --home camera-device join
 
 import { repeat, terminationSignal } from "@degu/degu";
 import { Device } from "@degu/degu/device";
@@ -11,15 +11,8 @@ import { TransferError, upload } from "@degu/degu/files";
 
 await Deno.mkdir("outbox", { recursive: true });
 await using camera = await Device.open(`${Deno.cwd()}/camera-device`, { name: "camera" });
-let [recorder] = await camera.peers();
-if (recorder === undefined) {
-  console.log("Paste the line that recorder.ts shows, then press Enter and Ctrl+D:");
-  recorder = await camera.join(await new Response(Deno.stdin.readable).text());
-  console.log(`Paired with ${recorder.name} (${recorder.id}).`);
-}
-
 // Each error is a line on stderr; then the next run follows, a bit later each time.
-const client = await camera.client(recorder);
+const client = await camera.client("recorder");
 await repeat(async (signal) => {
   let left = 0;
   for await (const { name, isFile } of Deno.readDir("outbox")) {

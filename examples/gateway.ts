@@ -1,9 +1,10 @@
-// deno run --allow-net --allow-read=gateway-device,camera.socket --allow-write=gateway-device,camera.socket --allow-sys=uid,networkInterfaces examples/gateway.ts
+// deno run --allow-net --allow-read=gateway-device,camera.socket --allow-write=gateway-device,camera.socket --allow-sys=uid examples/gateway.ts
 
 // Lets paired devices use services of this machine, each of them only as the rules say. The
 // services need neither TLS nor rules of their own: one listens at a Unix socket, and one is a
-// fetch handler. With a name as its argument, `gateway.ts phone`, it first pairs one more device,
-// which gets that name here.
+// fetch handler. A device is paired once, while this program runs, under the name that the rules
+// have for it:
+//   degu --home gateway-device invite --as phone
 
 import { accessLog, AllowedMethods, type App, Client, ProxyApp, reply, Router } from "@degu/degu";
 import { type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
@@ -45,17 +46,11 @@ export function buildGateway(socket: string): App {
 }
 
 if (import.meta.main) {
-  const [peerName = "", host = "0.0.0.0", port = "7444"] = Deno.args;
+  const [host = "0.0.0.0", port = "7444"] = Deno.args;
   await using gateway = await Device.open(`${Deno.cwd()}/gateway-device`, { name: "gateway" });
   const app = buildGateway(`${Deno.cwd()}/camera.socket`);
   const onExchange = accessLog(console.log);
   await using server = await gateway.serve([host, Number(port)], app, { onExchange });
   console.log("Serving; Ctrl+C ends it.");
-  if (peerName !== "") {
-    await using invitation = await gateway.invite({ listen: [[host, 0]], peerName });
-    console.log(`The line for ${peerName}, secret, for ten minutes:\n\n${invitation.line}\n`);
-    const paired = invitation.paired.then(({ name, id }) => `Paired with ${name} (${id}).`);
-    console.log(await paired.catch((error) => `Nobody was paired: ${error.message}`));
-  }
   await server.serveUntilSignal();
 }

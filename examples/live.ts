@@ -5,7 +5,7 @@
 // front, or call `device.serve` in place of `Server.start`.
 
 import { type App, Latest, reply, Server } from "@degu/degu";
-import { Client, repeat, terminationSignal } from "@degu/degu";
+import { Client, expectOk, repeat, terminationSignal } from "@degu/degu";
 
 /**
  * Makes an app that answers each request with the newest picture that this connection has not had,
@@ -36,10 +36,7 @@ export async function watch(
   await repeat(async () => {
     using connection = await client.connect({ signal });
     while (!signal.aborted) {
-      const response = await connection.get("/", {}, { signal });
-      if (response.status !== 200) {
-        throw new Error(`there is no picture: status ${response.status}`);
-      }
+      const response = await expectOk(connection.get("/", {}, { signal }));
       await show(await response.bytes());
     }
   }, { seconds: 1, signal });

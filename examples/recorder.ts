@@ -1,15 +1,15 @@
-// deno run --allow-net --allow-read=recorder-device,recordings --allow-write=recorder-device,recordings --allow-sys=uid,networkInterfaces,statfs examples/recorder.ts
+// deno run --allow-net --allow-read=recorder-device,recordings --allow-write=recorder-device,recordings --allow-sys=uid,statfs examples/recorder.ts
 
 // Keeps what paired devices send, as camera.ts and backup.ts do, each in a directory of its own in
-// "recordings". With a name as its argument, `recorder.ts porch`, it first pairs one more device,
-// which gets that name here.
+// "recordings". Each of them is paired once, while this program runs:
+//   degu --home recorder-device invite
 
 import { accessLog } from "@degu/degu";
 import { Device, perPeer } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 
 // A fixed port, because the other device stores the address when the two are paired.
-const [peerName = "", host = "0.0.0.0", port = "7443"] = Deno.args;
+const [host = "0.0.0.0", port = "7443"] = Deno.args;
 await using recorder = await Device.open(`${Deno.cwd()}/recorder-device`, { name: "recorder" });
 
 const app = perPeer(async ({ name }) => {
@@ -20,12 +20,4 @@ const app = perPeer(async ({ name }) => {
 const onExchange = accessLog(console.log);
 await using server = await recorder.serve([host, Number(port)], app, { onExchange });
 console.log("Recording; Ctrl+C ends it.");
-
-// A device that is invited learns where this one serves, so it serves already.
-if (peerName !== "") {
-  await using invitation = await recorder.invite({ listen: [[host, 0]], peerName });
-  console.log(`The line for ${peerName}, secret, for ten minutes:\n\n${invitation.line}\n`);
-  const paired = invitation.paired.then(({ name, id }) => `Paired with ${name} (${id}).`);
-  console.log(await paired.catch((error) => `Nobody was paired: ${error.message}`));
-}
 await server.serveUntilSignal();

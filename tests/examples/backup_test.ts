@@ -2,7 +2,7 @@
 import { Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
-import { assertNeeded, runExample, startExample } from "@degu/testing/examples.ts";
+import { assertNeeded, pairDevices, runExample, startExample } from "@degu/testing/examples.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { listenAgain, ownAddress } from "@degu/testing/ports.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
@@ -30,11 +30,13 @@ Deno.test("a backup copies what is complete, deletes, goes on when the recorder 
   const address = await ownAddress();
   const serve = () => recorder.serve(address, new FilesApp(kept, { list: true, write: true }));
   const first = await serve();
-  await using invitation = await recorder.invite({ listen: [["127.0.0.1", 0]] });
 
   const cwd = dir.path;
-  const input = `${invitation.line}\n`;
-  await using backup = await startExample(BACKUP, { cwd, args: ["source", "1"], input, audit });
+  const args = ["source", "1"];
+  const unpaired = await runExample(BACKUP, { cwd, args });
+  assertMatch(unpaired.stderr, /"degu --home DIRECTORY join" adds one/);
+  await pairDevices(recorder.dir, `${cwd}/backup-device`, "backup");
+  await using backup = await startExample(BACKUP, { cwd, args, audit });
   await backup.printed(/^copied 2, deleted 0, failed 0$/m);
   assertEquals(await content(kept), { "a": "first", "below": null, "below/b": "second" });
 

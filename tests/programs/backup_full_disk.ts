@@ -6,7 +6,7 @@ import { Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import { mustRun } from "@degu/testing/commands.ts";
 import { content } from "@degu/testing/directories.ts";
-import { startExample } from "@degu/testing/examples.ts";
+import { pairDevices, runExample, startExample } from "@degu/testing/examples.ts";
 
 const FILE_BYTES = 400 * 1024;
 const [dir = ""] = Deno.args;
@@ -24,8 +24,9 @@ for (let i = 0; i < 4; i++) {
   await using recorder = await Device.open(`${dir}/recorder`, { name: "recorder" });
   const app = new FilesApp(disk, { list: true, write: true });
   await using _server = await recorder.serve(["127.0.0.1", 0], app);
-  await using invitation = await recorder.invite({ listen: [["127.0.0.1", 0]] });
-  const options = { cwd: dir, args: ["source", "1"], input: `${invitation.line}\n` };
+  const options = { cwd: dir, args: ["source", "1"] };
+  await runExample("examples/backup.ts", options); // makes its device
+  await pairDevices(recorder.dir, `${dir}/backup-device`, "backup");
   await using backup = await startExample("examples/backup.ts", options);
   await backup.complained(/^the disk of the recorder is full; the next backup begins in 1 s$/m);
   await mustRun(["mount", "-o", "remount,size=8m", "tmpfs", disk]);

@@ -1,7 +1,8 @@
 /** Starts the programs in examples/ as their first lines say. */
 
-import { assert } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
+import { runAgentHere, startAgentHere } from "./agents.ts";
 import { flagsOf, grants, permissionsOf, readAudit } from "./permissions.ts";
 import { RunningProcess } from "./processes.ts";
 import { read, ROOT } from "./tree.ts";
@@ -16,8 +17,6 @@ export interface Start {
   readonly flags?: readonly string[];
   readonly cwd?: string;
   readonly args?: readonly string[];
-  /** What it reads, and no more. */
-  readonly input?: string;
   /** A command that runs the command that is its arguments. */
   readonly through?: readonly string[];
   /** The file in which Deno records the permissions that it asks for. */
@@ -38,7 +37,7 @@ export async function exampleFlags(path: string): Promise<string[]> {
 /** Starts a program of examples/. */
 export async function startExample(path: string, options: Start = {}): Promise<RunningProcess> {
   const { flags = await exampleFlags(path), cwd = ROOT, args = [], through = [] } = options;
-  const { input = "", audit } = options;
+  const { audit } = options;
   const program = fromFileUrl(new URL(path, ROOT));
   const run = [...through, Deno.execPath(), "run", "--quiet", "--no-prompt", ...flags, program];
   const [command = "", ...rest] = [...run, ...args];
@@ -46,12 +45,10 @@ export async function startExample(path: string, options: Start = {}): Promise<R
     args: rest,
     cwd,
     env: { NO_COLOR: "1", ...audit && { DENO_AUDIT_PERMISSIONS: audit } },
-    stdin: "piped",
+    stdin: "null",
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  // It may end without reading it.
-  await new Blob([input]).stream().pipeTo(child.stdin).catch(() => {});
   return new RunningProcess(child);
 }
 
@@ -85,4 +82,17 @@ export async function assertNeeded(
     const { success } = await run([...less, ...others]);
     assert(!success, `${path} runs without ${one}, too`);
   }
+}
+
+/**
+ * Pairs the devices of two programs as their comments say, with `degu invite` and `degu join`.
+ *
+ * @param as The name that the joining one gets.
+ */
+export async function pairDevices(inviting: string, joining: string, as: string): Promise<void> {
+  const args = ["--home", inviting, "invite", "--listen", "127.0.0.1:0", "--as", as];
+  await using invite = startAgentHere(args);
+  const joined = await runAgentHere(["--home", joining, "join", await invite.line("degu:")]);
+  assertEquals(joined.code, 0, joined.stderr);
+  assertEquals((await invite.ended()).code, 0);
 }
