@@ -12,14 +12,10 @@ import { reply } from "./reply.ts";
 /** A method and a path, such as `"GET /lamp/{name}"`. */
 export type RouteKey = `${Method} /${string}`;
 
-/** The names in braces of a path. */
-type NamesIn<Path extends string> = Path extends `${infer First}/${infer Rest}`
-  ? NamesIn<First> | NamesIn<Rest>
-  : Path extends `{${infer Name}}` ? Name
-  : never;
-
-/** The components of a path that stand for the names in braces. */
-export type RouteParameters<Key extends string> = { readonly [Name in NamesIn<Key>]: string };
+/** The component of the path for each name in braces. */
+export type RouteParameters<Key extends string> = Key extends
+  `${string}{${infer Name}}${infer Rest}` ? { readonly [N in Name]: string } & RouteParameters<Rest>
+  : unknown;
 
 /**
  * Answers the requests of a route, like an app; its first argument has what the names stand for.
