@@ -32,10 +32,14 @@ interface Rule {
 }
 
 /**
- * The number of comparisons that patterns of a peer may take: for each path, and in addition. A
- * list may have a million paths, and comparing them blocks the program, even Ctrl-C.
+ * The number of comparisons that patterns may take: for each path, and in addition. A list may have
+ * a million paths, and comparing them blocks the program, even Ctrl-C. A peer may have put the file
+ * with the patterns into a directory of this device, too.
  */
-const MAX_WORK = { perPath: 10_000, atFirst: 10_000_000 };
+const MAX_WORK = {
+  ofPeer: { perPath: 10_000, atFirst: 10_000_000 },
+  own: { perPath: 1_000_000, atFirst: 100_000_000 },
+};
 
 /** The patterns of a tree. The last pattern that matches a path decides. */
 export class IgnoreRules {
@@ -46,18 +50,19 @@ export class IgnoreRules {
   /** The characters of each name of the current path. */
   readonly #divided = new Map<string, ArrayLike<string>>();
 
-  /** @param isTrusted Whether this user has written all lines, so that they may take their time. */
-  constructor(lines: readonly string[], isTrusted: boolean) {
+  /** @param isOwn Whether the lines are of this device, so that they may take longer. */
+  constructor(lines: readonly string[], isOwn: boolean) {
     this.#rules = lines.flatMap((line) => parseRule(line) ?? []).reverse();
-    this.#perPath = isTrusted ? Infinity : MAX_WORK.perPath;
-    this.#work = isTrusted ? Infinity : MAX_WORK.atFirst;
+    const { perPath, atFirst } = isOwn ? MAX_WORK.own : MAX_WORK.ofPeer;
+    this.#perPath = perPath;
+    this.#work = atFirst;
   }
 
   /**
    * Whether a path itself is left out. The caller doesn't ask for paths in a directory that is left
    * out.
    *
-   * @throws {Failure} if the patterns of a peer take too long.
+   * @throws {Failure} if the patterns take too long.
    */
   ignores(path: readonly string[], isDirectory: boolean): boolean {
     this.#work += this.#perPath;
@@ -136,8 +141,8 @@ export class IgnoreRules {
     this.#work -= work;
     if (this.#work >= 0) return;
     throw new Failure(
-      "the peer's lines of what to leave out take too long to be compared with its names: let there be fewer of them, " +
-        "and fewer stars in them",
+      "the lines of what to leave out take too long to be compared with the names: let there be fewer of them, and fewer " +
+        "stars in them",
     );
   }
 }

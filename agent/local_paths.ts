@@ -7,9 +7,9 @@ import { explain, FAILED, Failure } from "./failure.ts";
 /**
  * The device's directory: its keys must never leave this machine, and no peer may change them.
  *
- * Another device, such as a copy of this one, is known by its files alone. A peer can make such
- * files where it may write. So they end no command that only writes, and of a tree they leave out
- * nothing in silence.
+ * Another device, such as a copy of this one, is known by its files alone. Whoever may write to a
+ * directory can make such files in it. So of a tree these files alone are left out, as errors, and
+ * everything beside them is copied.
  */
 export type OwnDirectory = Awaited<ReturnType<typeof ownDirectory>>;
 
@@ -27,8 +27,8 @@ export async function ownDirectory(home: string) {
   };
   return {
     /**
-     * Makes a filter that leaves the directories of devices out of a tree, which need not exist
-     * yet.
+     * Makes a filter that leaves the device's directory, and the files of other devices, out of a
+     * tree, which need not exist yet.
      */
     filter: async (
       root: string,
@@ -37,12 +37,12 @@ export async function ownDirectory(home: string) {
       const real = await realPath(root);
       const names = isIn(own, real) ? relative(real, own).split(sep) : [];
       return ({ path, kind }: TreeEntry) => {
+        const there = join(real, ...path);
         // The other end may have a file of this name, which would replace the directory.
         const isCandidate = kind === "directory" || path.length === names.length;
-        const there = join(real, ...path);
-        if (!isCandidate) return true;
-        const isOwnThere = isOwn(there);
-        if (!isOwnThere && !isDevice(there)) return true;
+        const isOwnThere = isCandidate && isOwn(there);
+        const isOfDevice = DEVICE_FILES.has(path.at(-1)!) && isDevice(dirname(there));
+        if (!isOwnThere && !isOfDevice) return true;
         onLeftOut(path, isOwnThere);
         return false;
       };
@@ -53,10 +53,10 @@ export async function ownDirectory(home: string) {
     checkTarget: async (path: string) => {
       if (isIn(await realPath(path), own)) throw keysAt(path);
     },
-    /** Refuses a path from which the keys of this device, or of another one, would be read. */
+    /** Refuses a path in this device's directory, or among the keys of another device. */
     checkSource: async (path: string) => {
       const real = await realPath(path);
-      if (isIn(real, own) || deviceOf(real) !== null) throw keysAt(path);
+      if (isIn(real, own) || keysHolder(real) !== null) throw keysAt(path);
     },
   };
 }
@@ -78,12 +78,12 @@ export async function deviceAt(
   levels: number,
   except: string | null = null,
 ): Promise<string | null> {
-  return deviceOf(path) ?? await deviceBelow(path, levels, except);
+  if (isDevice(path)) return path;
+  return keysHolder(path) ?? await deviceBelow(path, levels, except);
 }
 
-/** Finds the device whose directory a path is, or in whose `identity` it lies. */
-function deviceOf(path: string): string | null {
-  if (isDevice(path)) return path;
+/** Finds the device in whose `identity` a path lies. */
+function keysHolder(path: string): string | null {
   for (let inner = path, dir = dirname(path); dir !== inner; inner = dir, dir = dirname(dir)) {
     if (basename(inner) === IDENTITY && isDevice(dir)) return dir;
   }
@@ -112,15 +112,28 @@ async function deviceBelow(
 
 /** The directory of a device's keys, in that of the device. */
 const IDENTITY = "identity";
+/**
+ * The mode of a directory in which all may write, but change nothing of others. Where a file system
+ * has no modes, all may write, but this bit is not set.
+ */
+const STICKY_FOR_ALL = 0o1002;
+/** The names of what lies in the directory of a device. */
+export const DEVICE_FILES: ReadonlySet<string> = new Set([
+  "device.json",
+  IDENTITY,
+  "lock",
+  "peers",
+  "serving",
+]);
 
 /** Whether a directory has the files of a device; no if this program may not look. */
 function isDevice(dir: string): boolean {
-  const [name, identity] = [join(dir, "device.json"), join(dir, IDENTITY)];
+  const name = join(dir, "device.json");
   try {
     if (!mayRead(name) || !Deno.statSync(name).isFile) return false;
     // Anybody can make these two in a directory such as /tmp.
-    const isForAll = ((Deno.statSync(dir).mode ?? 0) & 0o002) !== 0;
-    return !isForAll && Deno.statSync(identity).isDirectory;
+    const isForAll = ((Deno.statSync(dir).mode ?? 0) & STICKY_FOR_ALL) === STICKY_FOR_ALL;
+    return !isForAll && Deno.statSync(join(dir, IDENTITY)).isDirectory;
   } catch {
     return false;
   }

@@ -3,7 +3,7 @@
 import { dirname, join } from "node:path";
 import { Device } from "../device.ts";
 import { type Context, defaultName, loggerOf } from "./commands.ts";
-import { ifThere } from "./local_paths.ts";
+import { DEVICE_FILES, ifThere } from "./local_paths.ts";
 
 const PREFIX = "degu-once-";
 /** The names that `Deno.makeTempDir` makes: a random number, without its leading zeros. */
@@ -13,8 +13,6 @@ const LOCK = "lock";
 /** The content of that file, which no other program writes. */
 const MARK = "degu: a device for one command, removed with everything in this directory\n";
 const DEVICE = "device";
-/** What lies in a directory of such a device. */
-const OWN_ENTRIES = new Set(["device.json", "identity", "lock", "peers", "serving"]);
 /** A file of a device that was being written. */
 const UNFINISHED = /^\.[0-9a-f]{16}$/;
 
@@ -94,7 +92,7 @@ async function hasOnlyOwn(dir: string): Promise<boolean> {
   const device = join(dir, DEVICE);
   if (await ifThere(Deno.lstat(device)) === null) return true;
   for await (const { name } of Deno.readDir(device)) {
-    if (!OWN_ENTRIES.has(name) && !UNFINISHED.test(name)) return false;
+    if (!DEVICE_FILES.has(name) && !UNFINISHED.test(name)) return false;
   }
   return true;
 }

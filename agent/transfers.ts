@@ -61,7 +61,7 @@ const CONTINUES =
   "; what was copied stays, and running the same command again continues with the rest";
 
 const LOOKS_LIKE_DEVICE =
-  "it looks like the directory of a device, with its keys: name what else is in it, or remove its device.json";
+  "not copied: it looks like a file of a device, whose keys must stay where they are";
 
 /** The reasons to skip an entry of a tree. */
 const SKIPPED: Readonly<Record<string, string>> = {
@@ -200,14 +200,14 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Copies a tree, without the directories in which devices keep their keys. Another device's that
-   * is not sent counts as failed: a peer could have made one, so that a backup lacks it.
+   * Copies a tree, without this device's directory and the files of other devices. The latter count
+   * as failed: a peer could have made them, so that a backup lacks them.
    */
   async #copyTree(files: RemoteFiles, job: TreeJob): Promise<void> {
     const leftOut = new Set<string>();
     const isNotOwn = await this.#own.filter(job.root, (path, isOwn) => {
       const name = join(job.root, ...path);
-      if (isOwn || this.direction === "get") return this.skip(name, "the directory of a device");
+      if (isOwn) return this.skip(name, "the directory of this device");
       if (!leftOut.has(name)) this.fail(name, LOOKS_LIKE_DEVICE, "NOT_PERMITTED", { path: name });
       leftOut.add(name);
     });

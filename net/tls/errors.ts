@@ -64,6 +64,11 @@ const CERTIFICATE_FAULTS: Readonly<Record<string, Fault>> = {
 
 /** The beginnings of the TLS library's messages, for errors whose codes say less. */
 const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
+  // The peer has received bytes that were damaged on the way.
+  [
+    /^received fatal alert: (?:BadRecordMac|DecodeError|RecordOverflow|UnexpectedMessage)$/,
+    "CLOSED",
+  ],
   [/^received fatal alert/, "REFUSED_BY_PEER"],
   [/^peer sent no certificates/, "NO_CERTIFICATE"],
   [/^peer is incompatible/, "POLICY"],

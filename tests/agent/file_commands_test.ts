@@ -600,31 +600,51 @@ Deno.test("no command moves files out of it or into it, or deletes there", async
       ["sync", `${home}/identity`, "camera:"],
       ["put", "-r", home, "camera:"],
       ["put", `${home}/device.json`, "camera:"],
-      ["put", "-r", copy, "camera:"],
       ["sync", `${copy}/identity`, "camera:"],
     ]
   ) await files.fail(1, "is the directory of a device, or in it", ...command);
   assertEquals(await content(home), before);
   assertEquals(await content(inbox), {});
-  const work = ["put", "-r", homes.at("work"), "camera:"];
-  await files.fail(1, `${copy}: it looks like the directory of a device, with its keys`, ...work);
-  assertEquals(Object.keys(await content(inbox)).at(-1), "work/deep/in");
-  await files.succeed("sync", "--delete", "camera:d", homes.at("work"));
+  // The directory of a file system for all, such as NTFS, has no modes.
+  await Deno.chmod(copy, 0o777);
+  const said = `${copy}/identity: not copied: it looks like a file of a device, whose keys`;
+  for (
+    const command of [
+      ["put", "-r", homes.at("work"), "camera:"],
+      ["put", "-r", copy, "camera:"],
+      ["sync", copy, "camera:"],
+    ]
+  ) await files.fail(1, said, ...command);
+  assertEquals(Object.keys(await content(inbox)), [
+    "copy",
+    ...["work", "work/deep", "work/deep/in", "work/deep/in/copy"],
+  ]);
+  await files.fail(1, said, "sync", "--delete", "camera:d", homes.at("work"));
+  assertEquals(await content(copy), copied);
+  // A file takes the place of no directory with another device in it.
+  await fill(share, { "e/deep": "a file" });
+  await files.fail(1, "deep", "sync", "--delete", "camera:e", homes.at("work"));
   assertEquals(await content(copy), copied);
 });
 
-Deno.test("what a peer has made to look like a device is written to as before", async () => {
+Deno.test("what a peer has made to look like a device keeps nothing beside it from being copied", async () => {
   await using files = await AgentFiles.start();
-  const { homes, share } = files;
-  const planted = { "d/device.json": "{}", "d/identity/f": "1" };
-  await fill(share, planted);
+  const { homes, share, inbox } = files;
+  const planted = { "d/device.json": "{}", "d/identity/f": "1", "d/a": "1" };
   const target = homes.at("target");
-  await Deno.mkdir(target);
-  for (const text of ["1", "2 after it"]) {
-    await Deno.writeTextFile(`${share}/d/identity/f`, text);
-    await files.succeed("get", "-r", "camera:d", target);
-    assertEquals(await Deno.readTextFile(`${target}/d/identity/f`), text);
+  await fill(share, planted);
+  await fill(inbox, planted);
+  await files.succeed("sync", "camera:", target);
+  await fill(share, { "d/a": "2 after it", "d/identity/f": "2 after it", "d/b": "3" });
+  const said = `${target}/d/identity: not copied: it looks like a file of a device`;
+  await files.fail(1, said, "sync", "camera:", target);
+  const expected = { "d": null, ...planted, "d/identity": null, "d/a": "2 after it", "d/b": "3" };
+  assertEquals(await content(target), expected);
+  for (const root of ["", "/d"]) {
+    await files.fail(1, `${inbox}/d/identity: not copied`, "sync", inbox + root, "camera:copy");
   }
+  const received = await content(`${inbox}/copy`);
+  assertEquals([received["d/a"], received["a"]], ["1", "1"]);
 });
 
 Deno.test("a list that never ends is given up", async () => {

@@ -57,7 +57,6 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
       const options = { server: { maxConnections: 1, timeout }, client: { timeout: 30 } };
       await using endpoint = await startTls(pki, noContent, options);
       let over = false;
-      let cuts = 0;
       const current = new Set<RawPeer>();
       const strangers = Array.from({ length: 120 }, async () => {
         while (!over) {
@@ -67,10 +66,10 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
           current.add(peer);
           await peer.conn.read(new Uint8Array(1)).catch(() => {});
           current.delete(peer);
-          cuts++;
         }
       });
-      while (reasonsOf(endpoint).length < 10) await turnOfEventLoop();
+      const gaveWay = () => reasonsOf(endpoint).filter((each) => /for a newer one/.test(each));
+      while (gaveWay().length < 10) await turnOfEventLoop();
       const getIn = async () => {
         for (;;) {
           const response = await endpoint.client.request("GET", "/").catch(() => null);
@@ -83,7 +82,6 @@ Deno.test("a client is accepted despite 120 silent peers that reconnect at once"
       over = true;
       for (const peer of current) peer.close();
       await Promise.all(strangers);
-      assert(cuts > 120, "nobody had to give way");
     });
   }
 });

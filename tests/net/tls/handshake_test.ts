@@ -434,6 +434,15 @@ Deno.test("a client's TlsError has a code for what the other end does, and the u
     ["it closes", (peer) => Promise.resolve(peer.close()), closed],
     ["it ends its side", (peer) => peer.closeWrite(), closed],
     ["an alert", (peer) => peer.send(alert(40)), /^REFUSED_BY_PEER .*alert: HandshakeFailure$/],
+    ...[[20, "BadRecordMac"], [50, "DecodeError"], [22, "RecordOverflow"], [
+      10,
+      "UnexpectedMessage",
+    ]]
+      .map(([number, name]): [string, (peer: RawPeer) => Promise<void>, RegExp] => [
+        `an alert that what has arrived was damaged, ${name}`,
+        (peer) => peer.send(alert(number as number)),
+        new RegExp(`^CLOSED .*alert: ${name}$`),
+      ]),
     ["an unknown one", (peer) => peer.send(alert(200)), /^REFUSED_BY_PEER .*alert: [\x20-\x7e]+$/],
   ];
   await eachRow(t, rows, async (_name, act, expected) => {
