@@ -15,7 +15,7 @@ export type RouteKey = `${Method} /${string}`;
 /** The component of the path for each name in braces. */
 export type RouteParameters<Key extends string> = Key extends
   `${string}{${infer Name}}${infer Rest}` ? { readonly [N in Name]: string } & RouteParameters<Rest>
-  : unknown;
+  : Readonly<Record<never, string>>;
 
 /**
  * Answers the requests of a route, like an app; its first argument has what the names stand for.
