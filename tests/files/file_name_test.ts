@@ -54,7 +54,7 @@ const NAMES: Record<string, string> = {
 };
 
 Deno.test("on Windows no name leads to another directory or into another file", () => {
-  using _windows = patch(Deno, "build", (build): typeof build => ({ ...build, os: "windows" }));
+  using _windows = patch(Deno, "build", (build) => ({ ...build, os: "windows" as const }));
   for (const name of ["..\\evil.bat", "back\\slash", "C:evil.bat", "a:stream"]) {
     assertRangeError(() => escapeName(name), name);
     const component = name.replaceAll("\\", "~5C").replaceAll(":", "~3A");
