@@ -53,6 +53,8 @@ export interface Copy {
    * names for the same.
    */
   readonly isNew: boolean;
+  /** Whether only a file with the same content may be replaced. */
+  readonly isSame?: boolean;
 }
 
 export type Make = Pick<Copy, "node" | "obstacle">;
@@ -88,6 +90,8 @@ export interface TimeSpan {
   readonly after: number;
   /** The last moment of the span. */
   readonly until: number;
+  /** A time of a file that counts beside its modification time, in milliseconds since 1970. */
+  readonly changedAt?: ((node: TreeNode) => number) | undefined;
 }
 
 export const NEVER: TimeSpan = { after: Infinity, until: -Infinity };
@@ -183,7 +187,9 @@ export class Plan {
 
   /** Decides about a file, by the entry of the target. */
   #decideContent(node: TreeNode, target: TreeNode | null): void {
-    const { compare, replace } = this.#rules;
+    const { compare, move } = this.#rules;
+    // The entry may be a file that was moved before, with a name that the disk takes for this one.
+    const replace = this.#rules.replace && !(move && this.#spellings.targets.has(node));
     const copy = { node, target, obstacle: null, isNew: target === null };
     if (target === null) return void this.copies.push(copy);
     // Whether an unreadable entry is a file, only the attempt tells.
@@ -192,8 +198,8 @@ export class Plan {
     const hasSize = target.kind === "file" && target.size === node.size;
     if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
       this.unchanged.push(node);
-    } else if (hasSize && (compare === "digest" || (compare === "time" && !replace))) {
-      if (node.size === 0) this.unchanged.push(node);
+    } else if (hasSize && (compare === "digest" || !replace && (compare === "time" || move))) {
+      if (node.size === 0 && !move) this.unchanged.push(node);
       else this.compares.push(copy);
     } else if (replace) {
       this.copies.push(copy);
@@ -275,9 +281,8 @@ export class Plan {
     if (source === null) return target!.kind === "directory";
     unmade?.below.push(source);
     const rival = this.#spellings.rivals.get(source);
-    const { after, until } = this.#unsettled;
     const isSkipped = source.kind === "other" ||
-      source.kind === "file" && source.modified > after && source.modified <= until;
+      source.kind === "file" && this.#isUnsettled(source);
     // The entry of the target must not be deleted, whatever its name there.
     if (isSkipped && target !== null) wanted.push(source);
     if (source.kind === "other") this.#leaveOut(source);
@@ -291,6 +296,12 @@ export class Plan {
       this.#decideFile(pair);
     }
     return false;
+  }
+
+  #isUnsettled(node: TreeNode): boolean {
+    const { after, until, changedAt } = this.#unsettled;
+    const isRecent = (time = NaN) => time > after && time <= until;
+    return isRecent(node.modified) || isRecent(changedAt?.(node));
   }
 
   #leaveOut(node: TreeNode): void {

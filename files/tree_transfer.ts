@@ -17,9 +17,9 @@ import type { TreeNode } from "./tree.ts";
 import { type NamingTarget, TargetNames } from "./tree_names.ts";
 import {
   checkTreeOptions,
-  type TreeOptions,
   type TreeResult,
   type TreeSettings,
+  type UploadTreeOptions,
 } from "./tree_options.ts";
 import {
   type Blocked,
@@ -84,6 +84,14 @@ export interface Direction extends NamingTarget {
   /** Makes directories, each after those that it is in. */
   makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made>;
   remove(route: Route, node: TreeNode): Promise<void>;
+  /** When a file was last changed, or renamed, if its modification time alone does not count. */
+  changedAt?(node: TreeNode): number;
+  /**
+   * Removes a file of the source if it certainly is what was copied; false if it stays.
+   *
+   * @throws an error if it can't be removed.
+   */
+  removeSource?(node: TreeNode): boolean;
   /** Of a dry run: the error of a file that would not fit besides those before it, or `null`. */
   foreseeShortage?(node: TreeNode): Promise<Error | null>;
   /** Removes the part of a file here that can't get its name. */
@@ -107,12 +115,12 @@ export async function transferTree(
   peer: Requester | Connector,
   dir: string | URL,
   uri: string | readonly string[],
-  options: TreeOptions,
+  options: UploadTreeOptions,
   makeDirection: (settings: TreeSettings) => Direction,
 ): Promise<TreeResult> {
   const path = pathOf("dir", dir);
   const checkedUri = treeUriOf(uri);
-  const settings = { dir: path, uri: checkedUri, ...checkTreeOptions(options) };
+  const settings = { dir: path, uri: checkedUri, ...checkTreeOptions(options, label === "to") };
   using lanes = new Lanes(label, peer, settings);
   settings.signal.throwIfAborted();
   return await new TreeTransfer(settings, lanes, makeDirection(settings)).run();
@@ -165,9 +173,11 @@ class TreeTransfer {
     const isOverLimit = plan.deleted > this.#settings.maxDelete;
     const overLimit = isOverLimit && !plan.isEmpty ? plan.deleted : null;
     if (isOverLimit) plan.keepAll();
+    const { move, replace } = this.#settings;
     await this.#compareEach(plan.compares, (copy, isSame) => {
-      if (isSame) plan.unchanged.push(copy.node);
-      else if (this.#settings.replace) plan.copies.push(copy);
+      if (isSame && !move) plan.unchanged.push(copy.node);
+      // Of files that are moved, only those are compared that may not replace another one.
+      else if (move ? isSame : replace) plan.copies.push({ ...copy, isSame });
       else plan.fail(copy.node, existsAlready(copy.node));
     });
     this.#announce(plan);
@@ -197,7 +207,10 @@ class TreeTransfer {
   #unsettledIn({ listed }: ListedTree): TimeSpan {
     const { settled, uri } = this.#settings;
     if (settled === 0) return NEVER;
-    if (listed !== null) return { after: listed.began - settled * 1000, until: listed.ended };
+    if (listed !== null) {
+      const changedAt = this.#direction.changedAt?.bind(this.#direction);
+      return { after: listed.began - settled * 1000, until: listed.ended, changedAt };
+    }
     const problem =
       "the list has no date, which `settled` needs; is it a FilesApp of this version?";
     throw unexpectedResponse("GET", uri, problem);
@@ -317,7 +330,16 @@ class TreeTransfer {
       this.#made.add(parent);
     }
     meter(node.size);
+    this.#settings.signal.throwIfAborted();
+    let isRemoved: boolean;
+    try {
+      isRemoved = this.#settings.move &&
+        (this.#settings.dryRun || this.#direction.removeSource!(node));
+    } catch (error) {
+      return this.#report.failed(node, error);
+    }
     this.#report.copied(node, result);
+    if (isRemoved) this.#report.event({ type: "removed", path: node.path });
   }
 
   /** Copies a file; false if it has failed, alone. */
