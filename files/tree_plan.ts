@@ -84,18 +84,6 @@ interface Deletion {
   readonly scope: DeletionScope;
 }
 
-/** A span of time, in milliseconds since 1970. */
-export interface TimeSpan {
-  /** The moment after which the span begins. */
-  readonly after: number;
-  /** The last moment of the span. */
-  readonly until: number;
-  /** A time of a file that counts beside its modification time, in milliseconds since 1970. */
-  readonly changedAt?: ((node: TreeNode) => number) | undefined;
-}
-
-export const NEVER: TimeSpan = { after: Infinity, until: -Infinity };
-
 /**
  * A directory that can't be made, the reason, and all nodes below, each directory before its
  * entries.
@@ -137,19 +125,19 @@ export class Plan {
   /** Whether the source has nothing, or the filter has excluded all of it. */
   isEmpty = true;
   readonly #rules: PlanRules;
-  readonly #unsettled: TimeSpan;
+  readonly #isUnsettled: (file: TreeNode) => boolean;
   readonly #spellings: Spellings;
 
-  /** @param unsettled The span in which a file was modified that may still be being written. */
+  /** @param isUnsettled Whether a file of the source may still be being written. */
   constructor(
     source: TreeNode,
     target: TreeNode | null,
     rules: PlanRules,
-    unsettled: TimeSpan = NEVER,
+    isUnsettled: (file: TreeNode) => boolean = () => false,
     spellings: Spellings = new Spellings(),
   ) {
     this.#rules = rules;
-    this.#unsettled = unsettled;
+    this.#isUnsettled = isUnsettled;
     this.#spellings = spellings;
     this.#compare({ source, target, unmade: null, blocked: null }, null);
   }
@@ -296,12 +284,6 @@ export class Plan {
       this.#decideFile(pair);
     }
     return false;
-  }
-
-  #isUnsettled(node: TreeNode): boolean {
-    const { after, until, changedAt } = this.#unsettled;
-    const isRecent = (time = NaN) => time > after && time <= until;
-    return isRecent(node.modified) || isRecent(changedAt?.(node));
   }
 
   #leaveOut(node: TreeNode): void {

@@ -13,7 +13,7 @@ import { pathOf, type TransferResult, type TransferSettings } from "./options.ts
 import { Refusal } from "./refusal.ts";
 import type { Route } from "./route.ts";
 import { endsAll, hasChanged, isCut, TransferError, unexpectedResponse } from "./transfer_error.ts";
-import type { TreeNode } from "./tree.ts";
+import { isWithin, type TreeNode } from "./tree.ts";
 import { type NamingTarget, TargetNames } from "./tree_names.ts";
 import {
   checkTreeOptions,
@@ -28,10 +28,8 @@ import {
   directoryMissing,
   existsAlready,
   type Make,
-  NEVER,
   Plan,
   sameFile,
-  type TimeSpan,
 } from "./tree_plan.ts";
 import { TreeReport } from "./tree_report.ts";
 import { compareContents, isSmall, uriOf } from "./tree_requests.ts";
@@ -84,13 +82,9 @@ export interface Direction extends NamingTarget {
   /** Makes directories, each after those that it is in. */
   makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made>;
   remove(route: Route, node: TreeNode): Promise<void>;
-  /** When a file was last changed, or renamed, if its modification time alone does not count. */
+  /** When a file of the source was last changed or renamed, in milliseconds since 1970. */
   changedAt?(node: TreeNode): number;
-  /**
-   * Removes a file of the source if it certainly is what was copied; false if it stays.
-   *
-   * @throws an error if it can't be removed.
-   */
+  /** Removes a file of the source if it certainly is what was copied; false if it stays. */
   removeSource?(node: TreeNode): boolean;
   /** Of a dry run: the error of a file that would not fit besides those before it, or `null`. */
   foreseeShortage?(node: TreeNode): Promise<Error | null>;
@@ -203,13 +197,15 @@ class TreeTransfer {
     };
   }
 
-  /** The span in which skipped files of the source were modified. */
-  #unsettledIn({ listed }: ListedTree): TimeSpan {
-    const { settled, uri } = this.#settings;
-    if (settled === 0) return NEVER;
+  /** Makes a function that tells whether a file of the source may still be being written. */
+  #unsettledIn({ listed }: ListedTree): (file: TreeNode) => boolean {
+    const { settled, uri, move } = this.#settings;
+    if (settled === 0) return () => false;
     if (listed !== null) {
-      const changedAt = this.#direction.changedAt?.bind(this.#direction);
-      return { after: listed.began - settled * 1000, until: listed.ended, changedAt };
+      const after = listed.began - settled * 1000;
+      const isRecent = (time: number) => isWithin(time, after, listed.ended);
+      return (file) =>
+        isRecent(file.modified) || move && isRecent(this.#direction.changedAt!(file));
     }
     const problem =
       "the list has no date, which `settled` needs; is it a FilesApp of this version?";

@@ -116,13 +116,6 @@ interface Sent {
   readonly seen: SeenFile;
 }
 
-/** A small file that was read into a buffer. */
-interface Read {
-  readonly size: number;
-  readonly modified: Date;
-  readonly seen: SeenFile;
-}
-
 class Upload implements Direction {
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
@@ -256,7 +249,10 @@ class Upload implements Direction {
   }
 
   /** Reads a small file, twice if the file changes meanwhile. */
-  #read(node: TreeNode, content: Uint8Array): Read | Outcome {
+  #read(
+    node: TreeNode,
+    content: Uint8Array,
+  ): { size: number; modified: Date; seen: SeenFile } | Outcome {
     const path = this.pathOf(node);
     try {
       for (let attempt = 0; attempt < 2; attempt++) {
@@ -331,7 +327,6 @@ class Upload implements Direction {
   }
 
   changedAt(node: TreeNode): number {
-    if (!this.#settings.move) return NaN;
     try {
       return Deno.lstatSync(this.pathOf(node)).ctime?.getTime() ?? NaN;
     } catch {
