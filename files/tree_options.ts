@@ -191,7 +191,6 @@ export interface PlanRules {
   readonly compare: "time" | "digest" | "nothing";
   readonly replace: boolean;
   readonly delete: boolean;
-  readonly move: boolean;
   readonly filter: ((entry: TreeEntry) => boolean) | undefined;
 }
 
@@ -202,6 +201,7 @@ export interface TreeSettings extends PlanRules {
   /** The URI of the directory at the other end. */
   readonly uri: string;
   readonly maxDelete: number;
+  readonly move: boolean;
   readonly dryRun: boolean;
   readonly verify: boolean;
   readonly connections: number;
@@ -238,8 +238,8 @@ export function checkTreeOptions(
   mayMove: boolean,
 ): Omit<TreeSettings, "dir" | "uri"> {
   const copy = copyOptions(options, mayMove ? [...OPTIONS, "move"] : OPTIONS);
-  const { move = false, compare = move ? "nothing" : "time", settled = move ? 3 : 0 } = copy;
-  const { filter, onEvent, connections = 4, signal } = copy;
+  const { move = false, compare = "time", settled = move ? 3 : 0, connections = 4 } = copy;
+  const { filter, onEvent, signal } = copy;
   const { maxDelete = Number.MAX_SAFE_INTEGER } = copy;
   const { replace = true, delete: deletes = false, dryRun = false, verify = true } = copy;
   if (!COMPARES.includes(compare)) {
@@ -248,7 +248,7 @@ export function checkTreeOptions(
   for (const [name, value] of Object.entries({ replace, delete: deletes, move, dryRun, verify })) {
     checkBoolean(name, value);
   }
-  if (move && (deletes || !verify || compare !== "nothing")) {
+  if (move && (deletes || !verify || copy.compare !== undefined)) {
     const name = deletes ? "delete" : verify ? "compare" : "verify";
     throw new RangeError(`${name}: with move: true it can't be set`);
   }

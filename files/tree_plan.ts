@@ -175,9 +175,7 @@ export class Plan {
 
   /** Decides about a file, by the entry of the target. */
   #decideContent(node: TreeNode, target: TreeNode | null): void {
-    const { compare, move } = this.#rules;
-    // The entry may be a file that was moved before, with a name that the disk takes for this one.
-    const replace = this.#rules.replace && !(move && this.#spellings.targets.has(node));
+    const { compare, replace } = this.#rules;
     const copy = { node, target, obstacle: null, isNew: target === null };
     if (target === null) return void this.copies.push(copy);
     // Whether an unreadable entry is a file, only the attempt tells.
@@ -186,8 +184,8 @@ export class Plan {
     const hasSize = target.kind === "file" && target.size === node.size;
     if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
       this.unchanged.push(node);
-    } else if (hasSize && (compare === "digest" || !replace && (compare === "time" || move))) {
-      if (node.size === 0 && !move) this.unchanged.push(node);
+    } else if (hasSize && (compare === "digest" || (compare === "time" && !replace))) {
+      if (node.size === 0) this.unchanged.push(node);
       else this.compares.push(copy);
     } else if (replace) {
       this.copies.push(copy);

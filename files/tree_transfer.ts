@@ -167,11 +167,9 @@ class TreeTransfer {
     const isOverLimit = plan.deleted > this.#settings.maxDelete;
     const overLimit = isOverLimit && !plan.isEmpty ? plan.deleted : null;
     if (isOverLimit) plan.keepAll();
-    const { move, replace } = this.#settings;
     await this.#compareEach(plan.compares, (copy, isSame) => {
-      if (isSame && !move) plan.unchanged.push(copy.node);
-      // Of files that are moved, only those are compared that may not replace another one.
-      else if (move ? isSame : replace) plan.copies.push({ ...copy, isSame });
+      if (isSame) plan.unchanged.push(copy.node);
+      else if (this.#settings.replace) plan.copies.push(copy);
       else plan.fail(copy.node, existsAlready(copy.node));
     });
     this.#announce(plan);
@@ -442,7 +440,9 @@ class TreeTransfer {
 
   /**
    * Compares files with those that have their names. An equal file counts as copied: an earlier
-   * attempt whose answer was lost may have placed it, or another program.
+   * attempt whose answer was lost may have placed it, or another program. A file that is moved is
+   * written again, since the equal file may be this very one; and it replaces no other file whose
+   * name the target takes for the same, which may have been moved before.
    *
    * @param copies The files, with their SHA-256 if it is known.
    * @returns The files that are to be replaced.
@@ -451,10 +451,14 @@ class TreeTransfer {
     const changed: Copy[] = [];
     await this.#compareEach([...copies.keys()], (copy, isSame) => {
       const { node } = copy;
+      const { move } = this.#settings;
+      const { respelled } = this.#names;
+      const isOther = move && (respelled.has(node) || directoryAbove(node, respelled) !== null);
+      const replace = this.#settings.replace && !isOther;
       const sha256 = copies.get(copy)!;
       const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
-      if (isSame) this.#copied(node, result);
-      else if (this.#settings.replace) changed.push(copy);
+      if (isSame && !move) this.#copied(node, result);
+      else if (isSame || replace) changed.push({ ...copy, isSame: !replace });
       else this.#report.failed(node, existsAlready(node));
     });
     return changed;

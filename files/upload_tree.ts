@@ -141,6 +141,8 @@ class Upload implements Direction {
   }
 
   async readTarget(route: Route): Promise<ListedTree | null> {
+    // A target of files that were moved grows without end, and what it has shows name by name.
+    if (this.#settings.move) return null;
     try {
       return await readRemoteTree(route, this.#settings.uri, false);
     } catch (error) {
@@ -159,12 +161,11 @@ class Upload implements Direction {
       if (!(error instanceof TransferError) || error.status !== 403) throw error;
       this.#refusal = error;
     }
-    // Entries that are not listed would be kept in silence, or replaced under another spelling of
-    // their names. Another call may have made the target.
-    if (isThere && (this.#settings.delete || this.#settings.move)) {
+    // Entries that are not listed would be kept in silence. Another call may have made the target.
+    if (isThere && this.#settings.delete) {
       await readRemoteTree(route, this.#settings.uri, false);
     }
-    return isThere;
+    return isThere && !this.#settings.move;
   }
 
   async listedNames(

@@ -37,7 +37,8 @@ async function makeOutbox(
 }
 
 /** Whether a request writes files. */
-const writes = ({ method, query }: Request) => method === "PUT" || query === "bundle=put";
+const writes = ({ method, uri, query }: Request) =>
+  method === "PUT" && !uri.endsWith("/") || query === "bundle=put";
 
 Deno.test("move: each file is removed here once it is there, with an event behind that of its copy; directories stay", async () => {
   const files = { small: "1", "d/small": "2", "d/e/large": LARGE, empty: "" };
@@ -403,16 +404,18 @@ Deno.test({
   async fn() {
     await using dir = await tempDir();
     const through = [...MOUNTING, await scriptOnOddDisk(dir.path, "fold /dev/null"), dir.path];
-    const first = {
-      other: "the first",
-      same: "same",
-      "other large": LARGE + "1",
-      "same large": LARGE,
-    };
-    await fill(`${dir.path}/1/source`, first);
-    await fill(`${dir.path}/2/source`, {
-      ...{ Other: "the 2nd!!", Same: "same", "Other large": LARGE + "2", "Same large": LARGE },
-    });
+    const [first, second] = [
+      {
+        other: "first",
+        same: "same",
+        "d/x": "first",
+        "other large": LARGE + "1",
+        "same large": LARGE,
+      },
+      { Other: "2nd", Same: "same", "D/x": "2nd", "Other large": LARGE + "2", "Same large": LARGE },
+    ];
+    await fill(`${dir.path}/1/source`, { ...first, Twin: "one", twin: "two" });
+    await fill(`${dir.path}/2/source`, second);
     for (const at of ["1", "2"]) await makeLinks({ [`${dir.path}/${at}/target`]: "../disk" });
     const jobs = ["1", "2"].map((at) => {
       return {
@@ -423,22 +426,46 @@ Deno.test({
       } as const;
     });
     const [one, two] = await copyElsewhere(through, jobs);
-    assertEquals(one!.result.removed, 4);
-    assertEquals(two!.outcomes, {
-      ...{ Other: "failed", Same: "copied", "Other large": "failed", "Same large": "copied" },
-    }, Deno.inspect(two));
-    assertEquals(Object.keys(await content(`${dir.path}/2/source`)), ["Other", "Other large"]);
+    assertEquals([one!.result.removed, one!.outcomes.twin], [6, "failed"], Deno.inspect(one));
+    const kept = { D: null, "D/x": "2nd", Other: "2nd", "Other large": LARGE + "2" };
+    assertEquals(await content(`${dir.path}/2/source`), kept, Deno.inspect(two));
+    assertEquals([two!.result.removed, two!.result.failed], [2, 3]);
     const { mounted: _mounted, ...backing } = await content(`${dir.path}/backing`);
-    assertEquals(Object.values(backing).toSorted(), Object.values(first).toSorted());
+    const expected = [null, "one", ...Object.values(first)];
+    assertEquals(Object.values(backing).toSorted(), expected.toSorted());
   },
 });
 
-Deno.test("move: a server that does not list its directory is refused: another spelling of a name would be replaced", async () => {
-  await using trees = await makeOutbox({ x: "1" });
+Deno.test("move: a server that does not list its directory gets what is new there; the rest stays", async () => {
+  await using trees = await makeOutbox({ new: "1", taken: "2" }, { taken: "3" });
   await using serving = serve(new FilesApp(trees.target, { write: true }));
-  const error = await assertRejects(() => uploadTree(serving.makeClient(), trees.source, [], MOVE));
-  assert(error instanceof TransferError, Deno.inspect(error));
-  assertEquals(await content(trees.source), { x: "1" });
+  const { outcomes, result } = await copyTree(
+    "upload",
+    serving.makeClient(),
+    trees.source,
+    "/",
+    MOVE,
+  );
+  assertEquals(outcomes, { new: "copied", taken: "failed" });
+  assertEquals(result.removed, 1);
+  assertEquals(await content(trees.source), { taken: "2" });
+  assertEquals(await content(trees.target), { new: "1", taken: "3" });
+});
+
+Deno.test("move: what else is at the target is not listed: it grows without end", async () => {
+  const lists: string[] = [];
+  const before = { x: "old", "d/y": "y" };
+  await using trees = await makeOutbox(
+    { x: "new", "d/z": "z" },
+    before,
+    ({ method, uri, query }) => {
+      if (method === "GET") lists.push(`${uri}?${query}`);
+      return null;
+    },
+  );
+  const { result } = await trees.copy(MOVE);
+  assertEquals([result.removed, lists], [2, []]);
+  assertEquals(await content(trees.target), { x: "new", d: null, "d/y": "y", "d/z": "z" });
 });
 
 Deno.test("move: what onEvent throws rejects the call, and the files that were not told of stay", async () => {

@@ -35,7 +35,6 @@ function planned(
     compare: "time",
     replace: true,
     delete: false,
-    move: false,
     filter: undefined,
     ...rules,
   } as const;
@@ -113,13 +112,7 @@ Deno.test("plan: an error says what is in the way, and whether it can give way",
     ["a", "a!special", "a pipe, a socket or a device", ""],
     ["a/b", "a!unreadable", "something that can't be read", ""],
   ];
-  const rules = {
-    compare: "time",
-    replace: true,
-    delete: false,
-    move: false,
-    filter: undefined,
-  } as const;
+  const rules = { compare: "time", replace: true, delete: false, filter: undefined } as const;
   for (const [source, target, what, advice] of rows) {
     const { error } = new Plan(treeOf([source]), treeOf([target]), rules).failed.at(-1)!;
     const text = `has this name at the target; ${advice}remove or rename one of the two`;
@@ -128,13 +121,7 @@ Deno.test("plan: an error says what is in the way, and whether it can give way",
 });
 
 Deno.test("plan: a file is still being written if it was modified in the span, and not after it", () => {
-  const rules = {
-    compare: "time",
-    replace: true,
-    delete: true,
-    move: false,
-    filter: undefined,
-  } as const;
+  const rules = { compare: "time", replace: true, delete: true, filter: undefined } as const;
   const skipped = (after: number, until: number) => {
     const isRecent = ({ modified }: TreeNode) => isWithin(modified, TIME + after, TIME + until);
     const plan = new Plan(treeOf(["d/a"]), treeOf(["d/a"]), rules, isRecent);
@@ -149,7 +136,7 @@ Deno.test("plan: where the target can't tell what it has of something nothing is
   const source = treeOf(["a.!link", "b.", "c"]), target = treeOf(["a", "b", "c"]);
   const [link, excluded] = source.children!.values();
   const rivals = new Map([[link!, null], [excluded!, null]]);
-  const rules = { compare: "time", replace: true, delete: true, move: false } as const;
+  const rules = { compare: "time", replace: true, delete: true } as const;
   const filter = ({ name }: TreeNode["entry"]) => name !== "b.";
   const spellings = { targets: new Map(), rivals, contested: new Set<TreeNode>() };
   const plan = new Plan(source, target, { ...rules, filter }, undefined, spellings);
