@@ -96,7 +96,8 @@ export interface UploadTreeOptions extends TreeOptions {
    *
    * A file that the target has already is written there again, with `replace: false` only if it has
    * the same content. `settled` is 3 by default, and counts from the renaming of a file, too.
-   * `compare`, `delete` and `verify: false` can't be combined with `move`.
+   * `compare`, `delete` and `verify: false` can't be combined with `move`. The target is not
+   * listed, so that a dry run does not know what it has.
    *
    * @default {false}
    */

@@ -322,8 +322,7 @@ class Upload implements Direction {
     // A file that only has the same content as this one may be this one.
     const all = { ...settings, replace, isRewritten: move };
     const result = await new FileUpload(route, uri, source, all, headers).run();
-    // Without `replace`, an equal file there may have been enough.
-    if (move && replace) this.#written.set(node, source.seen);
+    if (move) this.#written.set(node, source.seen);
     return result;
   }
 
