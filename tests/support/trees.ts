@@ -5,7 +5,6 @@ import {
   downloadTree,
   FilesApp,
   type TreeEvent,
-  type TreeOptions,
   uploadTree,
   type UploadTreeOptions,
 } from "@degu/degu/files";
