@@ -5,6 +5,8 @@ import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { programCommand } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { changing, copyElsewhere, copyTree, makeTrees } from "@degu/testing/trees.ts";
@@ -377,6 +379,20 @@ Deno.test({
     assertEquals(left, { d: null, "d/kept": "1", "d/large": LARGE });
     assertEquals(await content(`${dir.path}/target`), { ...left, moved: "2" });
   },
+});
+
+Deno.test("move: without the permission to write there the whole call rejects, and nothing is removed", async () => {
+  await using trees = await makeTrees("upload", { a: "1", large: LARGE });
+  const [, port] = trees.serving.address;
+  await using running = new RunningProcess(
+    programCommand("transfer.ts", {
+      flags: ["--allow-net=127.0.0.1", `--allow-read=${trees.source}`],
+      args: ["moveTree", `${port}`, trees.source, "/tree/"],
+    }).spawn(),
+  );
+  const { success, stderr } = await running.ended();
+  assert(!success && stderr.includes("NotCapable"), stderr);
+  assertEquals(await content(trees.source), { a: "1", large: LARGE });
 });
 
 Deno.test({
