@@ -47,7 +47,12 @@ export { listDirectory, listTree } from "./files/list_tree.ts";
 export type { TransferOptions, TransferProgress, TransferResult } from "./files/options.ts";
 export { deleteFile, makeDirectory, remoteDigest } from "./files/route.ts";
 export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
-export type { TreeEvent, TreeOptions, TreeResult } from "./files/tree_options.ts";
+export type {
+  TreeEvent,
+  TreeOptions,
+  TreeResult,
+  UploadTreeOptions,
+} from "./files/tree_options.ts";
 export { upload } from "./files/upload.ts";
 export { uploadTree } from "./files/upload_tree.ts";
 export {

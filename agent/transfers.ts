@@ -417,7 +417,7 @@ class TreeCopy {
         progress.bytes = before.bytes + event.bytes;
       } else if (event.type === "failed") {
         this.#failures.push(event);
-      } else {
+      } else if (event.type !== "removed") {
         this.#report(event);
       }
       // A tree that is up to date may have a hundred thousand of these events.

@@ -69,6 +69,8 @@ export interface TransferSettings {
   readonly resume: boolean;
   readonly verify: boolean;
   readonly replace: boolean;
+  /** Whether the file is written even if an identical one is there. */
+  readonly isRewritten?: boolean;
   /** A copy of the caller's date, which could change after the check. */
   readonly modified: Date | null;
   readonly onProgress: ((progress: TransferProgress) => void) | undefined;

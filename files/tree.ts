@@ -88,6 +88,11 @@ export function isSameTime(one: number, other: number): boolean {
   return last - first < 1 || [1000, 2000].some((unit) => Math.floor(last / unit) * unit === first);
 }
 
+/** Whether a time lies in a span, to which its last moment belongs, and not its first one. */
+export function isWithin(time: number, after: number, until: number): boolean {
+  return time > after && time <= until;
+}
+
 export function show(path: readonly string[]): string {
   return quote(path.join("/"));
 }

@@ -69,6 +69,8 @@ export class TargetNames {
   readonly #lanes: Lanes;
   /** The names that the target had before anything was changed. */
   readonly spellings = new Spellings();
+  /** Nodes of the source, taken at the target, that it lists by other names. */
+  readonly respelled = new Map<TreeNode, string>();
 
   constructor(target: NamingTarget, lanes: Lanes) {
     this.#target = target;
@@ -150,6 +152,9 @@ export class TargetNames {
         // A node that has gone meanwhile is in nobody's way.
         const record = names === null ? { status: 409 } as const : names.get(node);
         const rival = record?.status === 200 ? claim(claims, record.name, node) : null;
+        if (record?.status === 200 && record.name !== node.name) {
+          this.respelled.set(node, record.name);
+        }
         const hasRival = rival !== null || record?.status === 409;
         if (hasRival && isSuspect.has(node)) rivals.set(node, rival);
       }

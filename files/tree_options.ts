@@ -86,6 +86,24 @@ export interface TreeOptions {
   onEvent?: ((event: TreeEvent) => void) | undefined;
 }
 
+/** How a tree is uploaded. */
+export interface UploadTreeOptions extends TreeOptions {
+  /**
+   * Whether to remove each file here once it is at the target. A file is removed only if this call
+   * has written it to the target, and nothing has changed it here since it was read. Any other file
+   * stays, for the next call. So does a file that was changed or renamed less than two seconds
+   * before it was read. Directories stay.
+   *
+   * A file that the target has already is written there again, with `replace: false` only if it has
+   * the same content. `settled` is 3 by default, and counts from the renaming of a file, too.
+   * `compare`, `delete` and `verify: false` can't be combined with `move`. The target is not
+   * listed, so that a dry run does not know what it has.
+   *
+   * @default {false}
+   */
+  move?: boolean | undefined;
+}
+
 /**
  * What happens while a tree is copied.
  *
@@ -98,6 +116,7 @@ export interface TreeOptions {
  *   with the result of its transfer, in a dry run as if the file were new. A failed entry is one of
  *   the source, or, if it could not be deleted, `at` the target.
  * - `"deleted"`: a file or directory of the target; the entries of a directory come before it.
+ * - `"removed"`: a file of the source, after it was copied, with `move`.
  *
  * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), `"reserved"`
  * (the name is that of a part of a transfer), or `"still being written"` (a file, by `settled` of
@@ -108,6 +127,7 @@ export type TreeEvent =
   | { readonly type: "progress"; readonly bytes: number; readonly total: number }
   | { readonly type: "copied"; readonly path: readonly string[] } & TransferResult
   | { readonly type: "unchanged"; readonly path: readonly string[] }
+  | { readonly type: "removed"; readonly path: readonly string[] }
   | {
     readonly type: "deleted";
     readonly path: readonly string[];
@@ -131,12 +151,14 @@ export interface TreeResult {
   readonly unchanged: number;
   /** The number of files and directories of the target that were deleted. */
   readonly deleted: number;
+  /** The number of files of the source that were removed, with `move`. */
+  readonly removed: number;
   /**
    * The number of entries that are neither file nor directory, have a reserved name, or are still
    * being written.
    */
   readonly skipped: number;
-  /** The number of entries that could not be copied or deleted. */
+  /** The number of entries that could not be copied, deleted or removed. */
   readonly failed: number;
   /**
    * Why superfluous entries of the target were not deleted at the end, with `delete`:
@@ -180,6 +202,7 @@ export interface TreeSettings extends PlanRules {
   /** The URI of the directory at the other end. */
   readonly uri: string;
   readonly maxDelete: number;
+  readonly move: boolean;
   readonly dryRun: boolean;
   readonly verify: boolean;
   readonly connections: number;
@@ -206,17 +229,29 @@ const OPTIONS = [
 const COMPARES: readonly unknown[] = ["time", "digest", "nothing"];
 const MAX_CONNECTIONS = 64;
 
-/** Checks the options of a tree, and gives them their defaults. */
-export function checkTreeOptions(options: TreeOptions): Omit<TreeSettings, "dir" | "uri"> {
-  const copy = copyOptions(options, OPTIONS);
-  const { compare = "time", filter, onEvent, connections = 4, settled = 0, signal } = copy;
+/**
+ * Checks the options of a tree, and gives them their defaults.
+ *
+ * @param mayMove Whether `move` is an option.
+ */
+export function checkTreeOptions(
+  options: UploadTreeOptions,
+  mayMove: boolean,
+): Omit<TreeSettings, "dir" | "uri"> {
+  const copy = copyOptions(options, mayMove ? [...OPTIONS, "move"] : OPTIONS);
+  const { move = false, compare = "time", settled = move ? 3 : 0, connections = 4 } = copy;
+  const { filter, onEvent, signal } = copy;
   const { maxDelete = Number.MAX_SAFE_INTEGER } = copy;
   const { replace = true, delete: deletes = false, dryRun = false, verify = true } = copy;
   if (!COMPARES.includes(compare)) {
     throw new RangeError(`compare: must be "time", "digest" or "nothing"; got ${String(compare)}`);
   }
-  for (const [name, value] of Object.entries({ replace, delete: deletes, dryRun, verify })) {
+  for (const [name, value] of Object.entries({ replace, delete: deletes, move, dryRun, verify })) {
     checkBoolean(name, value);
+  }
+  if (move && (deletes || !verify || copy.compare !== undefined)) {
+    const name = deletes ? "delete" : verify ? "compare" : "verify";
+    throw new RangeError(`${name}: with move: true it can't be set`);
   }
   checkInteger("connections", connections, 1, MAX_CONNECTIONS);
   checkInteger("maxDelete", maxDelete, 0, Number.MAX_SAFE_INTEGER);
@@ -233,6 +268,7 @@ export function checkTreeOptions(options: TreeOptions): Omit<TreeSettings, "dir"
     compare,
     replace,
     delete: deletes,
+    move,
     maxDelete,
     dryRun,
     verify,

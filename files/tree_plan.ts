@@ -53,6 +53,8 @@ export interface Copy {
    * names for the same.
    */
   readonly isNew: boolean;
+  /** Whether only a file with the same content may be replaced. */
+  readonly isSame?: boolean;
 }
 
 export type Make = Pick<Copy, "node" | "obstacle">;
@@ -81,16 +83,6 @@ interface Deletion {
   /** The innermost directory on the way to the entry that both ends have by the same name. */
   readonly scope: DeletionScope;
 }
-
-/** A span of time, in milliseconds since 1970. */
-export interface TimeSpan {
-  /** The moment after which the span begins. */
-  readonly after: number;
-  /** The last moment of the span. */
-  readonly until: number;
-}
-
-export const NEVER: TimeSpan = { after: Infinity, until: -Infinity };
 
 /**
  * A directory that can't be made, the reason, and all nodes below, each directory before its
@@ -133,19 +125,19 @@ export class Plan {
   /** Whether the source has nothing, or the filter has excluded all of it. */
   isEmpty = true;
   readonly #rules: PlanRules;
-  readonly #unsettled: TimeSpan;
+  readonly #isUnsettled: (file: TreeNode) => boolean;
   readonly #spellings: Spellings;
 
-  /** @param unsettled The span in which a file was modified that may still be being written. */
+  /** @param isUnsettled Whether a file of the source may still be being written. */
   constructor(
     source: TreeNode,
     target: TreeNode | null,
     rules: PlanRules,
-    unsettled: TimeSpan = NEVER,
+    isUnsettled: (file: TreeNode) => boolean = () => false,
     spellings: Spellings = new Spellings(),
   ) {
     this.#rules = rules;
-    this.#unsettled = unsettled;
+    this.#isUnsettled = isUnsettled;
     this.#spellings = spellings;
     this.#compare({ source, target, unmade: null, blocked: null }, null);
   }
@@ -275,9 +267,8 @@ export class Plan {
     if (source === null) return target!.kind === "directory";
     unmade?.below.push(source);
     const rival = this.#spellings.rivals.get(source);
-    const { after, until } = this.#unsettled;
     const isSkipped = source.kind === "other" ||
-      source.kind === "file" && source.modified > after && source.modified <= until;
+      source.kind === "file" && this.#isUnsettled(source);
     // The entry of the target must not be deleted, whatever its name there.
     if (isSkipped && target !== null) wanted.push(source);
     if (source.kind === "other") this.#leaveOut(source);

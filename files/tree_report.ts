@@ -6,7 +6,15 @@ import type { TreeEvent, TreeSettings } from "./tree_options.ts";
 
 export class TreeReport {
   readonly #settings: TreeSettings;
-  readonly counts = { files: 0, bytes: 0, unchanged: 0, deleted: 0, skipped: 0, failed: 0 };
+  readonly counts = {
+    files: 0,
+    bytes: 0,
+    unchanged: 0,
+    deleted: 0,
+    removed: 0,
+    skipped: 0,
+    failed: 0,
+  };
   total = 0;
   #bytes = 0;
   readonly #pace = new Pace();

@@ -25,8 +25,8 @@ export function uriOf(tree: string, { path }: TreeNode, isDirectory = false): st
   return tree + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
 }
 
-export function isSmall({ node, obstacle }: Copy): boolean {
-  return node.size < BUNDLED_BELOW_BYTES && obstacle === null;
+export function isSmall({ node, obstacle, isSame = false }: Copy): boolean {
+  return node.size < BUNDLED_BELOW_BYTES && obstacle === null && !isSame;
 }
 
 /**

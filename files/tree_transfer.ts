@@ -13,13 +13,13 @@ import { pathOf, type TransferResult, type TransferSettings } from "./options.ts
 import { Refusal } from "./refusal.ts";
 import type { Route } from "./route.ts";
 import { endsAll, hasChanged, isCut, TransferError, unexpectedResponse } from "./transfer_error.ts";
-import type { TreeNode } from "./tree.ts";
+import { isWithin, type TreeNode } from "./tree.ts";
 import { type NamingTarget, TargetNames } from "./tree_names.ts";
 import {
   checkTreeOptions,
-  type TreeOptions,
   type TreeResult,
   type TreeSettings,
+  type UploadTreeOptions,
 } from "./tree_options.ts";
 import {
   type Blocked,
@@ -28,10 +28,8 @@ import {
   directoryMissing,
   existsAlready,
   type Make,
-  NEVER,
   Plan,
   sameFile,
-  type TimeSpan,
 } from "./tree_plan.ts";
 import { TreeReport } from "./tree_report.ts";
 import { compareContents, isSmall, uriOf } from "./tree_requests.ts";
@@ -84,6 +82,10 @@ export interface Direction extends NamingTarget {
   /** Makes directories, each after those that it is in. */
   makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made>;
   remove(route: Route, node: TreeNode): Promise<void>;
+  /** When a file of the source was last changed or renamed, in milliseconds since 1970. */
+  changedAt?(node: TreeNode): number;
+  /** Removes a file of the source if it certainly is what was copied; false if it stays. */
+  removeSource?(node: TreeNode): boolean;
   /** Of a dry run: the error of a file that would not fit besides those before it, or `null`. */
   foreseeShortage?(node: TreeNode): Promise<Error | null>;
   /** Removes the part of a file here that can't get its name. */
@@ -107,12 +109,12 @@ export async function transferTree(
   peer: Requester | Connector,
   dir: string | URL,
   uri: string | readonly string[],
-  options: TreeOptions,
+  options: UploadTreeOptions,
   makeDirection: (settings: TreeSettings) => Direction,
 ): Promise<TreeResult> {
   const path = pathOf("dir", dir);
   const checkedUri = treeUriOf(uri);
-  const settings = { dir: path, uri: checkedUri, ...checkTreeOptions(options) };
+  const settings = { dir: path, uri: checkedUri, ...checkTreeOptions(options, label === "to") };
   using lanes = new Lanes(label, peer, settings);
   settings.signal.throwIfAborted();
   return await new TreeTransfer(settings, lanes, makeDirection(settings)).run();
@@ -193,11 +195,16 @@ class TreeTransfer {
     };
   }
 
-  /** The span in which skipped files of the source were modified. */
-  #unsettledIn({ listed }: ListedTree): TimeSpan {
-    const { settled, uri } = this.#settings;
-    if (settled === 0) return NEVER;
-    if (listed !== null) return { after: listed.began - settled * 1000, until: listed.ended };
+  /** Makes a function that tells whether a file of the source may still be being written. */
+  #unsettledIn({ listed }: ListedTree): (file: TreeNode) => boolean {
+    const { settled, uri, move } = this.#settings;
+    if (settled === 0) return () => false;
+    if (listed !== null) {
+      const after = listed.began - settled * 1000;
+      const isRecent = (time: number) => isWithin(time, after, listed.ended);
+      return (file) =>
+        isRecent(file.modified) || move && isRecent(this.#direction.changedAt!(file));
+    }
     const problem =
       "the list has no date, which `settled` needs; is it a FilesApp of this version?";
     throw unexpectedResponse("GET", uri, problem);
@@ -317,7 +324,16 @@ class TreeTransfer {
       this.#made.add(parent);
     }
     meter(node.size);
+    this.#settings.signal.throwIfAborted();
+    let isRemoved: boolean;
+    try {
+      isRemoved = this.#settings.move &&
+        (this.#settings.dryRun || this.#direction.removeSource!(node));
+    } catch (error) {
+      return this.#report.failed(node, error);
+    }
     this.#report.copied(node, result);
+    if (isRemoved) this.#report.event({ type: "removed", path: node.path });
   }
 
   /** Copies a file; false if it has failed, alone. */
@@ -424,7 +440,9 @@ class TreeTransfer {
 
   /**
    * Compares files with those that have their names. An equal file counts as copied: an earlier
-   * attempt whose answer was lost may have placed it, or another program.
+   * attempt whose answer was lost may have placed it, or another program. A file that is moved is
+   * written again, since the equal file may be this very one; and it replaces no other file whose
+   * name the target takes for the same, which may have been moved before.
    *
    * @param copies The files, with their SHA-256 if it is known.
    * @returns The files that are to be replaced.
@@ -433,10 +451,14 @@ class TreeTransfer {
     const changed: Copy[] = [];
     await this.#compareEach([...copies.keys()], (copy, isSame) => {
       const { node } = copy;
+      const { move } = this.#settings;
+      const { respelled } = this.#names;
+      const isOther = move && (respelled.has(node) || directoryAbove(node, respelled) !== null);
+      const replace = this.#settings.replace && !isOther;
       const sha256 = copies.get(copy)!;
       const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
-      if (isSame) this.#copied(node, result);
-      else if (this.#settings.replace) changed.push(copy);
+      if (isSame && !move) this.#copied(node, result);
+      else if (isSame || replace) changed.push({ ...copy, isSame: !replace });
       else this.#report.failed(node, existsAlready(node));
     });
     return changed;

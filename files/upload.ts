@@ -31,6 +31,7 @@ import {
   type FileState,
   fileVersion,
   isOverwritten,
+  isUnchanged,
   readPieces,
   SETTLED_MILLISECONDS,
 } from "./file_pieces.ts";
@@ -139,7 +140,7 @@ export class FileUpload {
   }
 
   async run(): Promise<TransferResult> {
-    const { verify, resume, signal } = this.#settings;
+    const { verify, resume, isRewritten = false, signal } = this.#settings;
     const source = this.#source;
     if (!verify) {
       return await this.#send(0, (meter) => this.#put({}, source.body(meter)));
@@ -149,7 +150,8 @@ export class FileUpload {
     const named = { "upload-version": source.version, "upload-length": `${source.size}` };
     let offset = 0;
     if (resume) {
-      const asked = await this.#ask(named);
+      const wanted = isRewritten ? {} : { "want-repr-digest": WANT_SHA256 };
+      const asked = await this.#ask({ ...named, ...wanted });
       if (asked.sha256 !== null) {
         this.#releaseFor(source.size);
         const sha256 = await source.hash(signal);
@@ -191,10 +193,9 @@ export class FileUpload {
     return new ProgressMeter(this.#settings.onProgress, this.#source.size, offset);
   }
 
-  /** Asks how much of the file is there, and for the digest of a file of the same length. */
+  /** Asks how much of the file is there, and, if wanted, for the digest of one as long as it. */
   async #ask(named: HeaderDict): Promise<{ offset: number; sha256: string | null }> {
-    const headers = { ...this.#headers, ...named, "want-repr-digest": WANT_SHA256 };
-    const response = await this.#route.request("HEAD", this.#uri, headers);
+    const response = await this.#route.request("HEAD", this.#uri, { ...this.#headers, ...named });
     if (response.status !== 200) {
       // The server closes the connection: the next request must not take it.
       await this.#route.discard(response);
@@ -330,6 +331,8 @@ export class SourceFile implements AsyncDisposable {
   readonly #path: string;
   readonly #file: Deno.FsFile;
   readonly #state: FileState;
+  /** The file as it was when it was opened. */
+  readonly seen: SeenFile;
   /** The time from which on a further change would show, in milliseconds since 1970. */
   readonly #settledAt: number;
   /**
@@ -344,7 +347,8 @@ export class SourceFile implements AsyncDisposable {
     this.#path = path;
     this.#file = file;
     this.#state = stateOf(info);
-    this.#settledAt = Number(this.#state.ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS;
+    this.seen = { info, lookedAt };
+    this.#settledAt = settledAt(this.#state);
     this.isSettled = lookedAt >= this.#settledAt;
     this.size = info.size;
     this.version = fingerprintOf(fileVersion(this.#state));
@@ -463,6 +467,30 @@ export class SourceFile implements AsyncDisposable {
     await this.#pass;
     this.#file.close();
   }
+}
+
+/** A file of this device as it was before it was read. */
+export interface SeenFile {
+  readonly info: Deno.FileInfo;
+  /** When `info` was read, or just before, in milliseconds since 1970. */
+  readonly lookedAt: number;
+}
+
+/**
+ * Whether a path certainly has the file that was seen, unchanged: any change, even one that is made
+ * in the same second as the last one, would show.
+ */
+export function isAsSeen(path: string, { info, lookedAt }: SeenFile): boolean {
+  const state = stateOf(info);
+  const settled = settledAt(state);
+  // A time in the future, of a clock that was wrong, is not that of a change until now.
+  const wouldShow = lookedAt >= settled || Date.now() < settled - SETTLED_MILLISECONDS;
+  return wouldShow && isUnchanged(state, stateOf(Deno.lstatSync(path)));
+}
+
+/** The time from which on a further change of a file shows, in milliseconds since 1970. */
+function settledAt({ ctimeNs }: FileState): number {
+  return Number(ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS;
 }
 
 function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): void {

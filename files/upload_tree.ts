@@ -1,11 +1,12 @@
 /** Uploads trees to another device. */
 
+import { unlinkSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
-import { ifPresent, isRealFile } from "../disk/names.ts";
+import { ifPresent, isMissing, isRealFile } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import type { Connector, Requester } from "../client.ts";
 import {
@@ -23,11 +24,11 @@ import { readSmall } from "./file_pieces.ts";
 import { type ListedTree, readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { prefixOf } from "./reserved.ts";
-import { requestChange, type Route } from "./route.ts";
+import { askDigest, requestChange, type Route } from "./route.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
-import type { TreeOptions, TreeResult, TreeSettings } from "./tree_options.ts";
-import { type Copy, type Make, type Obstacle, replaceableFor } from "./tree_plan.ts";
+import type { TreeResult, TreeSettings, UploadTreeOptions } from "./tree_options.ts";
+import { type Copy, existsAlready, type Make, type Obstacle, replaceableFor } from "./tree_plan.ts";
 import { requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
@@ -36,7 +37,7 @@ import {
   type Outcomes,
   transferTree,
 } from "./tree_transfer.ts";
-import { FileUpload, SourceFile } from "./upload.ts";
+import { FileUpload, isAsSeen, type SeenFile, SourceFile } from "./upload.ts";
 
 /**
  * Makes a directory that a `FilesApp` with `write: true` and `list: true` serves like one of this
@@ -53,7 +54,11 @@ import { FileUpload, SourceFile } from "./upload.ts";
  * the time, is larger than the free space there, or has something in its way. Symbolic links,
  * special files and parts of interrupted transfers are skipped; `dir` itself may be a link.
  *
- * Needs `--allow-read` of the directory, and what the client needs.
+ * With `move`, each file is removed here once it is there. Whatever interrupts the call, a file is
+ * here, there or at both ends.
+ *
+ * Needs `--allow-read` of the directory, with `move` also `--allow-write`, and what the client
+ * needs.
  *
  * @param to Where the files go.
  * @param dir The path, or a `file:` URL, of the directory of this device.
@@ -96,7 +101,7 @@ export async function uploadTree(
   to: Requester | Connector,
   dir: string | URL,
   uri: string | readonly string[],
-  options: TreeOptions = {},
+  options: UploadTreeOptions = {},
 ): Promise<TreeResult> {
   return await transferTree("to", to, dir, uri, options, (settings) => new Upload(settings));
 }
@@ -108,6 +113,7 @@ interface Sent {
   readonly copy: Copy;
   readonly bytes: number;
   readonly sha256: string | null;
+  readonly seen: SeenFile;
 }
 
 class Upload implements Direction {
@@ -116,6 +122,8 @@ class Upload implements Direction {
   #root = "";
   /** The refusal of the root, until something was accepted below it. */
   #refusal: TransferError | null = null;
+  /** Files that this call has given their names at the target, as they were when they were read. */
+  readonly #written = new Map<TreeNode, SeenFile>();
 
   constructor(settings: TreeSettings) {
     this.#settings = settings;
@@ -133,6 +141,8 @@ class Upload implements Direction {
   }
 
   async readTarget(route: Route): Promise<ListedTree | null> {
+    // A target of files that were moved grows without end, and what it has shows name by name.
+    if (this.#settings.move) return null;
     try {
       return await readRemoteTree(route, this.#settings.uri, false);
     } catch (error) {
@@ -155,7 +165,7 @@ class Upload implements Direction {
     if (isThere && this.#settings.delete) {
       await readRemoteTree(route, this.#settings.uri, false);
     }
-    return isThere;
+    return isThere && !this.#settings.move;
   }
 
   async listedNames(
@@ -226,12 +236,13 @@ class Upload implements Direction {
         unsent.push([copy, read]);
         continue;
       }
-      const bytes = content.subarray(0, read.size);
+      const { size, modified, seen } = read;
+      const bytes = content.subarray(0, size);
       const sha256 = sha256Of(bytes);
       const isNew = copy.isNew || !this.#settings.replace;
       const condition = isNew ? { "if-none-match": "*" as const } : {};
-      buffer.add({ path: copy.node.path, ...read, sha256, ...condition }, bytes);
-      sent.push({ copy, bytes: read.size, sha256: this.#settings.verify ? sha256 : null });
+      buffer.add({ path: copy.node.path, size, modified, sha256, ...condition }, bytes);
+      sent.push({ copy, bytes: size, sha256: this.#settings.verify ? sha256 : null, seen });
       if (buffer.isFull) yield [null, buffer.take(false)];
     }
     yield [null, buffer.take(true)];
@@ -239,18 +250,23 @@ class Upload implements Direction {
   }
 
   /** Reads a small file, twice if the file changes meanwhile. */
-  #read(node: TreeNode, content: Uint8Array): { size: number; modified: Date } | Outcome {
+  #read(
+    node: TreeNode,
+    content: Uint8Array,
+  ): { size: number; modified: Date; seen: SeenFile } | Outcome {
     const path = this.pathOf(node);
     try {
       for (let attempt = 0; attempt < 2; attempt++) {
         // Opening a FIFO would wait, and a link is not followed.
-        const seen = Deno.lstatSync(path);
-        if (!seen.isFile) return { is: "failed", error: this.#replaced(node) };
-        if (seen.size > content.length) return { is: "alone" };
-        const state = readSmall(path, seen, content);
+        const lookedAt = Date.now();
+        const info = Deno.lstatSync(path);
+        if (!info.isFile) return { is: "failed", error: this.#replaced(node) };
+        if (info.size > content.length) return { is: "alone" };
+        const state = readSmall(path, info, content);
         if (state === null) continue;
         if (!isRealFile(path)) return { is: "failed", error: this.#replaced(node) };
-        return { size: Number(state.size), modified: new Date(Number(state.mtimeMs)) };
+        const modified = new Date(Number(state.mtimeMs));
+        return { size: Number(state.size), modified, seen: { info, lookedAt } };
       }
       return { is: "again", error: changedWhileMoved(path) };
     } catch (error) {
@@ -263,9 +279,10 @@ class Upload implements Direction {
     return new TransferError("CHANGED", `${this.pathOf(node)} ${text}`);
   }
 
-  #outcomeOf({ copy: { node, isNew }, bytes, sha256 }: Sent, status: number): Outcome {
+  #outcomeOf({ copy: { node, isNew }, bytes, sha256, seen }: Sent, status: number): Outcome {
     if (status === 201 || status === 204) {
       this.#refusal = null;
+      if (this.#settings.move) this.#written.set(node, seen);
       return { is: "copied", bytes, sha256 };
     }
     // Without a condition a peer lies, and is not asked again and again.
@@ -279,7 +296,7 @@ class Upload implements Direction {
 
   async copyAlone(
     route: Route,
-    { node, obstacle, isNew }: Copy,
+    { node, obstacle, isNew, isSame = false }: Copy,
     settings: TransferSettings,
   ): Promise<TransferResult> {
     const path = this.pathOf(node);
@@ -289,10 +306,52 @@ class Upload implements Direction {
     check();
     await using source = await SourceFile.open(path);
     check();
-    const headers = { ...replacing(obstacle), ...isNew ? { "if-none-match": "*" } : {} };
+    const { move, signal } = this.#settings;
+    const uri = this.#uriOf(node);
+    const headers: HeaderDict = {
+      ...replacing(obstacle),
+      ...isNew ? { "if-none-match": "*" } : {},
+    };
+    if (isSame) {
+      const { etag, sha256 } = await askDigest(route, uri);
+      if (etag === null || sha256 !== await source.hash(signal)) throw existsAlready(node);
+      headers["if-match"] = etag;
+    }
     // The caller decides about a name that is taken.
-    const all = { ...settings, replace: isNew || settings.replace };
-    return await new FileUpload(route, this.#uriOf(node), source, all, headers).run();
+    const replace = isNew || isSame || settings.replace;
+    // A file that only has the same content as this one may be this one.
+    const all = { ...settings, replace, isRewritten: move };
+    const result = await new FileUpload(route, uri, source, all, headers).run();
+    if (move) this.#written.set(node, source.seen);
+    return result;
+  }
+
+  changedAt(node: TreeNode): number {
+    try {
+      return Deno.lstatSync(this.pathOf(node)).ctime?.getTime() ?? NaN;
+    } catch {
+      // Copying the file will show what is wrong with it.
+      return NaN;
+    }
+  }
+
+  /**
+   * Looks at the file in the same turn. If the server serves this very file, by any path, the file
+   * that was read is no longer here: its copy has replaced it.
+   */
+  removeSource(node: TreeNode): boolean {
+    const seen = this.#written.get(node);
+    this.#written.delete(node);
+    const path = this.pathOf(node);
+    try {
+      if (seen === undefined || !isAsSeen(path, seen)) return false;
+      unlinkSync(path);
+      return true;
+    } catch (error) {
+      // Another program has removed the file already.
+      if (isMissing(error)) return false;
+      throw error;
+    }
   }
 
   async *makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made> {

@@ -5,7 +5,8 @@
 import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
-import { entries, tempDir } from "@degu/testing/directories.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { content, entries, tempDir } from "@degu/testing/directories.ts";
 import { inLanes, killAtRandom, RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
@@ -31,6 +32,7 @@ interface Killed {
 export const KILLED: readonly Killed[] = [
   { name: "downloads, uploads and writers", ofTest: 8, kills: 100, run: killFiles },
   { name: "downloads and uploads of trees", ofTest: 4, kills: 30, run: killTrees },
+  { name: "moves of trees", ofTest: 4, kills: 30, run: killMoves },
   { name: "servers of a tree", ofTest: 4, kills: 30, run: killServers },
 ];
 
@@ -212,6 +214,46 @@ async function startTree(open: AsyncDisposableStack, isUpload: boolean): Promise
     },
     complete,
   };
+}
+
+/** How much is moved before the outbox is filled again. */
+const OUTBOX_FILES = 600, OUTBOX_LARGE = 4, OUTBOX_LARGE_BYTES = 500_000;
+
+/** Kills clients that empty an outbox: each file is here or there, and whole. */
+async function killMoves(kills: number): Promise<void> {
+  await using open = new AsyncDisposableStack();
+  const app = (dir: string) => new FilesApp(dir, { list: true, write: true });
+  const { here, there, serving, client } = open.use(await serveFiles(app));
+  const texts = new Map<string, string>();
+  const fill = () => {
+    for (let i = 0; i < OUTBOX_FILES; i++) {
+      const [name, text] = [`${texts.size}`, `${texts.size} `];
+      const times = i < OUTBOX_LARGE ? OUTBOX_LARGE_BYTES / text.length : 1;
+      texts.set(name, text.repeat(times));
+      Deno.writeTextFileSync(`${here}/${name}`, texts.get(name)!);
+    }
+  };
+  const check = async (isDone: boolean) => {
+    // What a server has received whole it still writes.
+    while (serving.server.sessions.size > 0) await new Promise((next) => setTimeout(next, 1));
+    const [ours, theirs] = [await content(here), await content(there)];
+    for (const [name, text] of texts) {
+      const found = [ours[name], theirs[name]].filter((each) => each !== undefined);
+      assert(found.length > 0, `${name} is lost`);
+      assert(found.every((each) => each === text), `${name} is torn`);
+    }
+    if (isDone) assertEquals(Object.keys(ours), []);
+    if (Object.keys(ours).length === 0) fill();
+  };
+  const complete = async () => {
+    using _clock = setClockAhead(10_000);
+    await uploadTree(client, here, [], { move: true });
+    assertEquals(await entries(here), []);
+    await check(false);
+  };
+  fill();
+  const args = ["moveTree", serving.address[1], here, "/"] as const;
+  await killInTurn([{ dir: here, args, check, complete }], kills, TREES_MILLISECONDS);
 }
 
 /** Kills servers, and continues with another one: half of them while they receive. */

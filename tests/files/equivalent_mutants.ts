@@ -291,7 +291,7 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
   },
   "files/upload_tree.ts": {
     "Upload.#read": [
-      ["!seen.isFile", "false", "what is opened is no file either, and the error says less"],
+      ["!info.isFile", "false", "what is opened is no file either, and the error says less"],
     ],
   },
 };

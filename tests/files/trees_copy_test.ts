@@ -21,7 +21,7 @@ import { NAMES } from "./directory_entries.ts";
 
 // downloadTree and uploadTree: what is copied, what is unchanged, and what is reported.
 
-const NOTHING = { files: 0, bytes: 0, unchanged: 0, deleted: 0, skipped: 0, failed: 0 };
+const NOTHING = { files: 0, bytes: 0, unchanged: 0, deleted: 0, removed: 0, skipped: 0, failed: 0 };
 
 /** Changes the times of a file. */
 async function touch(path: string, time: string): Promise<void> {

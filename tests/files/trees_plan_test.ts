@@ -1,5 +1,5 @@
 /** The plan of a copied tree: names, times, what is copied, kept and deleted. */
-import { isSameTime, TreeNode } from "@degu/internal/files/tree.ts";
+import { isSameTime, isWithin, TreeNode } from "@degu/internal/files/tree.ts";
 import type { PlanRules } from "@degu/internal/files/tree_options.ts";
 import { Plan } from "@degu/internal/files/tree_plan.ts";
 import { assertEquals } from "@std/assert";
@@ -123,8 +123,8 @@ Deno.test("plan: an error says what is in the way, and whether it can give way",
 Deno.test("plan: a file is still being written if it was modified in the span, and not after it", () => {
   const rules = { compare: "time", replace: true, delete: true, filter: undefined } as const;
   const skipped = (after: number, until: number) => {
-    const span = { after: TIME + after, until: TIME + until };
-    const plan = new Plan(treeOf(["d/a"]), treeOf(["d/a"]), rules, span);
+    const isRecent = ({ modified }: TreeNode) => isWithin(modified, TIME + after, TIME + until);
+    const plan = new Plan(treeOf(["d/a"]), treeOf(["d/a"]), rules, isRecent);
     return plan.skipped.map(({ node, reason }) => `${pathOf(node)}: ${reason}`);
   };
   assertEquals(skipped(0, 9), []);

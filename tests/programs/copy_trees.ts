@@ -4,11 +4,15 @@
  */
 
 import { FilesApp } from "@degu/degu/files";
+import { setClockAhead } from "@degu/testing/clock.ts";
 import { content } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { type CopiedElsewhere, type CopyJob, copyTree } from "@degu/testing/trees.ts";
 
-async function copy({ dir, direction, options = { delete: true }, isOlder = false }: CopyJob) {
+async function copy(
+  { dir, direction, options = { delete: true }, isOlder = false, isLater = false }: CopyJob,
+) {
+  using _clock = isLater ? setClockAhead() : null;
   const [there, here] = direction === "download" ? ["source", "target"] : ["target", "source"];
   const app = new FilesApp(`${dir}/${there}`, { list: true, write: true });
   await using serving = serve(async (request, ...others) => {

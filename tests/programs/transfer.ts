@@ -6,6 +6,7 @@ import { Body, type HeaderDict } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
+import { patch } from "@degu/testing/patching.ts";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
 import { mkreq } from "@degu/internal/misc/wire.ts";
 import { createHash } from "node:crypto";
@@ -19,6 +20,11 @@ const tasks: Readonly<Record<string, Task>> = {
   upload: (port, path, uri) => upload(to(port), path, uri),
   downloadTree: (port, path, uri) => downloadTree(to(port), uri, path, { delete: true }),
   uploadTree: (port, path, uri) => uploadTree(to(port), path, uri, { delete: true }),
+  async moveTree(port, path, uri) {
+    // The files have just been written.
+    using _clock = patch(Date, "now", (now) => () => now() + 10_000);
+    await uploadTree(to(port), path, uri, { move: true });
+  },
   async serve(_port, path) {
     const server = new Server(["127.0.0.1", 0], new FilesApp(path, { list: true, write: true }));
     console.log(JSON.stringify(server.address));

@@ -5,8 +5,8 @@ import {
   downloadTree,
   FilesApp,
   type TreeEvent,
-  type TreeOptions,
   uploadTree,
+  type UploadTreeOptions,
 } from "@degu/degu/files";
 import { fill } from "./directories.ts";
 import { importMapFlags, runProgram } from "./programs.ts";
@@ -56,7 +56,7 @@ export async function makeTrees(
     target: `${to}/tree`,
     serving,
     client,
-    copy: (options: TreeOptions = {}, over: Parameters<typeof downloadTree>[0] = client) => {
+    copy: (options: UploadTreeOptions = {}, over: Parameters<typeof downloadTree>[0] = client) => {
       return copyTree(direction, over, `${here}/tree`, "/tree/", options);
     },
     [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
@@ -72,19 +72,21 @@ export async function copyTree(
   over: Parameters<typeof downloadTree>[0],
   dir: string,
   uri: string,
-  options: TreeOptions = {},
+  options: UploadTreeOptions = {},
 ) {
   const events: TreeEvent[] = [];
-  /** The outcome of each path, with the path of a deletion apart. */
+  /** The outcome of each path, with the paths of deletions and removals apart. */
   const outcomes: Record<string, string> = {};
   const errors: Record<string, unknown> = {};
   const deleted: string[] = [];
+  const removed: string[] = [];
   const onEvent = (event: TreeEvent) => {
     events.push(event);
     options.onEvent?.(event);
     if (event.type === "plan" || event.type === "progress") return;
     const path = event.path.join("/");
     if (event.type === "deleted") return void deleted.push(path);
+    if (event.type === "removed") return void removed.push(path);
     if (Object.hasOwn(outcomes, path)) throw new Error(`${path} has two outcomes`);
     outcomes[path] = event.type === "skipped" ? `skipped: ${event.reason}` : event.type;
     if (event.type === "failed") errors[path] = event.error;
@@ -92,7 +94,7 @@ export async function copyTree(
   const result = direction === "download"
     ? await downloadTree(over, uri, dir, { ...options, onEvent })
     : await uploadTree(over, dir, uri, { ...options, onEvent });
-  return { result, events, outcomes, deleted, errors };
+  return { result, events, outcomes, deleted, removed, errors };
 }
 
 type CopiedTree = Awaited<ReturnType<typeof copyTree>>;
@@ -102,12 +104,14 @@ export interface CopyJob {
   readonly dir: string;
   readonly direction: TreeDirection;
   /** The options of the copy; if left out, only `delete`. */
-  readonly options?: TreeOptions;
+  readonly options?: UploadTreeOptions;
   /**
    * Whether the server has an older version, which can't tell the names by which its disk lists
    * files.
    */
   readonly isOlder?: boolean;
+  /** Whether the files have not changed for some seconds. */
+  readonly isLater?: boolean;
 }
 
 export interface CopiedElsewhere extends Pick<CopiedTree, "result" | "outcomes" | "deleted"> {

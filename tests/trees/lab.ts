@@ -31,6 +31,7 @@ import {
   planOf,
   type Raw,
   type RawDirectory,
+  type RawFile,
   removeTree,
   run,
   see,
@@ -396,6 +397,58 @@ export class Lab implements AsyncDisposable {
     }
   }
 
+  /**
+   * Moves the source of a case in two passes, the first of which loses its connections: each file is afterwards here as it
+   * was, or there with the same content; and what else is there stays. Returns how many were moved.
+   */
+  async checkMove(it: Case): Promise<number> {
+    const asMove: Case = { ...it, download: false, fault: { is: "nothing" } };
+    const site = this.#prepare(asMove);
+    const { now } = Date;
+    Date.now = () => now() + 10_000;
+    let moved = 0;
+    try {
+      const before = this.#see(asMove, site);
+      const [ours, theirs] = [filesIn(before.source), filesIn(before.target)];
+      for (const cutAt of [1 + it.pairs.length % 4, Infinity]) {
+        const removed: string[] = [];
+        this.#requests = 0;
+        this.#onRequest = (count) => count === cutAt && this.#cut();
+        const moving = uploadTree(new Client(this.#server.address), site.local, site.uri, {
+          move: true,
+          replace: it.options.replace,
+          connections: it.options.connections,
+          onEvent: (event) => event.type === "removed" && removed.push(event.path.join("/")),
+        });
+        await patiently(moving.catch(() => {}), () => ["a move"]);
+        this.transfers++;
+        await this.#settle();
+        const after = this.#see(asMove, site);
+        const [here, there] = [filesIn(after.source), filesIn(after.target)];
+        const wrong = [...ours].flatMap(([path, { key }]) => {
+          const isHere = here.get(path)?.key === key && !removed.includes(path);
+          return isHere || !here.has(path) && there.get(path)?.key === key
+            ? []
+            : [`${path} is lost`];
+        });
+        for (const [path, { key }] of theirs) {
+          const now = there.get(path)?.key;
+          const isReplaced = it.options.replace && now === ours.get(path)?.key;
+          if (now !== key && !isReplaced) wrong.push(`${path} there is lost`);
+        }
+        if (wrong.length > 0) throw objection(`a move, cut at ${cutAt}`, wrong);
+        moved += removed.length;
+      }
+      return moved;
+    } finally {
+      Date.now = now;
+      this.#onRequest = null;
+      this.errors.splice(0);
+      this.#app = null;
+      removeTree(site.dir);
+    }
+  }
+
   async #runWithFault(it: Case, site: Site): Promise<void> {
     const before = this.#see(it, site);
     const { fault } = it;
@@ -503,6 +556,20 @@ function objection(where: string, what: readonly string[]): Objection {
 
 function outcomeTexts({ events }: Transferred): Map<string, string> {
   return new Map([...outcomesOf(events)].map(([path, outcomes]) => [path, outcomes.join()]));
+}
+
+/** The files of a tree, by their paths. */
+function filesIn(
+  raw: Raw | null,
+  path = "",
+  files = new Map<string, RawFile>(),
+): Map<string, RawFile> {
+  if (raw?.kind === "file") files.set(path, raw);
+  if (raw?.kind !== "directory") return files;
+  for (const [name, entry] of raw.entries) {
+    if (!isReservedName(name)) filesIn(entry, below(path, name), files);
+  }
+  return files;
 }
 
 async function patiently<T>(promise: Promise<T>, state: () => string[]): Promise<T> {

@@ -1,7 +1,8 @@
 /**
  * Runs random transfers of trees, or one that was found earlier, and says where they differ from the model.
  *
- * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--rsync N` compares
+ * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--moves N` empties N
+ * trees as outboxes, `--rsync N` compares
  * N with rsync, `--odd N` copies N to each disk that spells names its own way (`--disk NAME`: to
  * that one), `--failing N` to and from disks that fail in each of three ways. Each of them prints a
  * line of JSON.
@@ -34,6 +35,7 @@ try {
     const isWanted = args.get("--disk") === undefined || args.get("--disk") === disk.name;
     if (args.has("--odd") && isWanted) await checkDisk(disk, Number(args.get("--odd")));
   }
+  if (args.has("--moves")) await checkMoves(lab, Number(args.get("--moves")));
   if (args.has("--failing")) await checkFailures(Number(args.get("--failing")));
   if (args.has("--rsync")) await checkAgainstRsync(lab, Number(args.get("--rsync")));
   if (["--runs", "--seconds"].some((name) => args.has(name))) await checkModel(lab);
@@ -89,6 +91,15 @@ async function check<Args extends unknown[]>(
   console.error(`seed ${seed}, shrunk ${numShrinks}`);
   console.error(`--replay '${JSON.stringify(counterexample)}'`);
   Deno.exitCode = 1;
+}
+
+async function checkMoves(lab: Lab, trees: number): Promise<void> {
+  let moved = 0;
+  const property = fc.asyncProperty(
+    cases(false),
+    async (it) => void (moved += await lab.checkMove(it)),
+  );
+  await check(property, trees, {}, () => ({ outboxes: trees, moved }));
 }
 
 async function checkAgainstRsync(lab: Lab, trees: number): Promise<void> {

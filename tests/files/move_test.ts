@@ -1,0 +1,500 @@
+/** uploadTree with `move`: what has arrived is removed here, and nothing is lost. */
+import type { Request } from "@degu/degu";
+import { downloadTree, FilesApp, type TransferError, uploadTree } from "@degu/degu/files";
+import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
+import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
+import { content, fill, tempDir } from "@degu/testing/directories.ts";
+import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { programCommand } from "@degu/testing/programs.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { changing, copyElsewhere, copyTree, makeTrees } from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { AS_USER, canMount, canRun, MOUNTING } from "./refused_writes.ts";
+
+const MOVE: UploadTreeOptions = { move: true };
+const LARGE = "l".repeat(70_000);
+const SIZES = { "a small file": "small", "a large file": LARGE };
+/** As long ago as the times of files are before which nothing shows that they changed. */
+const LATER = 10_000;
+
+type Tree = Readonly<Record<string, string | null>>;
+
+/** Trees for an upload, whose files have not changed for some seconds. */
+async function makeOutbox(
+  source: Tree,
+  target: Tree = {},
+  change: Parameters<typeof changing>[0] = () => null,
+) {
+  const trees = await makeTrees("upload", source, target, changing(change));
+  const clock = setClockAhead(LATER);
+  return {
+    ...trees,
+    [Symbol.asyncDispose]: () => {
+      clock[Symbol.dispose]();
+      return trees[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Whether a request writes files. */
+const writes = ({ method, uri, query }: Request) =>
+  method === "PUT" && !uri.endsWith("/") || query === "bundle=put";
+
+Deno.test("move: each file is removed here once it is there, with an event behind that of its copy; directories stay", async () => {
+  const files = { small: "1", "d/small": "2", "d/e/large": LARGE, empty: "" };
+  await using trees = await makeOutbox({ ...files, "d/f": null });
+  const { result, outcomes, events } = await trees.copy(MOVE);
+  assertEquals(await content(trees.source), { d: null, "d/e": null, "d/f": null });
+  assertEquals(await content(trees.target), { ...files, d: null, "d/e": null, "d/f": null });
+  assertEquals(outcomes, Object.fromEntries(Object.keys(files).map((path) => [path, "copied"])));
+  assertEquals([result.files, result.removed, result.failed], [4, 4, 0]);
+  for (const path of Object.keys(files)) {
+    const types = events.filter((event) => "path" in event && event.path.join("/") === path);
+    assertEquals(types.map(({ type }) => type), ["copied", "removed"], path);
+  }
+  const again = await trees.copy(MOVE);
+  assertEquals([again.result.files, again.result.removed], [0, 0]);
+});
+
+Deno.test("move: what is not copied stays: links, pipes, reserved names, and what is excluded or refused", async () => {
+  await using trees = await makeOutbox(
+    { excluded: "1", "bad/x": "2", "bad large": LARGE, ".x.degu-part": "3", good: "4" },
+    { "bad/x/y": "5", "bad large/y": "6" },
+  );
+  await makeLinks({ [`${trees.source}/link`]: "good" });
+  const hasPipe = await makeFifo(`${trees.source}/pipe`);
+  const before = await content(trees.source);
+  const filter = ({ name }: { name: string }) => name !== "excluded";
+  const { result, outcomes } = await trees.copy({ ...MOVE, filter });
+  const { good: _good, ...rest } = before;
+  assertEquals(await content(trees.source), rest);
+  assertEquals(outcomes, {
+    ".x.degu-part": "skipped: reserved",
+    link: "skipped: link",
+    ...hasPipe ? { pipe: "skipped: special" } : {},
+    "bad/x": "failed",
+    "bad large": "failed",
+    good: "copied",
+  });
+  assertEquals(result.removed, 1);
+});
+
+Deno.test("move: what the server refuses once it was sent stays", async () => {
+  for (const [name, text] of Object.entries(SIZES)) {
+    await using trees = await makeOutbox({ x: text }, {}, (request) => {
+      return writes(request) ? [413, "Content Too Large", {}, null] : null;
+    });
+    await trees.copy(MOVE).catch(() => {});
+    assertEquals(await content(trees.source), { x: text }, name);
+  }
+});
+
+/** What another program does to a file of the source as soon as the file is at the target. */
+const CHANGES: Readonly<Record<string, [(path: string) => void, left: (text: string) => Tree]>> = {
+  "is appended to": [
+    (path) => Deno.writeTextFileSync(path, "more", { append: true }),
+    (text) => ({ x: text + "more" }),
+  ],
+  "is replaced by a file of the same size and time": [(path) => {
+    const { size, mtime } = Deno.statSync(path);
+    Deno.writeTextFileSync(`${path}.new`, "n".repeat(size));
+    Deno.utimeSync(`${path}.new`, mtime!, mtime!);
+    Deno.renameSync(`${path}.new`, path);
+  }, (text) => ({ x: "n".repeat(text.length) })],
+  "is touched": [(path) => Deno.utimeSync(path, 1, 1), (text) => ({ x: text })],
+  "is replaced by a directory": [(path) => {
+    Deno.removeSync(path);
+    Deno.mkdirSync(path);
+  }, () => ({ x: null })],
+  "is removed": [(path) => Deno.removeSync(path), () => ({})],
+};
+
+for (const [what, [change, left]] of Object.entries(CHANGES)) {
+  Deno.test(`move: a file that ${what} meanwhile is not removed`, async () => {
+    for (const [name, text] of Object.entries(SIZES)) {
+      let path = "";
+      await using trees = await makeOutbox({ x: text }, {}, async (request, answer) => {
+        if (!writes(request)) return null;
+        const answered = await answer();
+        change(path);
+        return answered;
+      });
+      path = `${trees.source}/x`;
+      const { result } = await trees.copy(MOVE);
+      assertEquals([result.removed, result.failed], [0, 0], name);
+      assertEquals(await content(trees.source), left(text), name);
+      assertEquals(await content(trees.target), { x: text }, name);
+    }
+  });
+}
+
+Deno.test("move: a file that was changed just before it was read stays: another change in that second would not show", async () => {
+  for (const [name, text] of Object.entries(SIZES)) {
+    const other = text.toUpperCase();
+    let path = "";
+    await using trees = await makeTrees(
+      "upload",
+      { x: text },
+      {},
+      changing(async (request, answer) => {
+        if (!writes(request)) return null;
+        const answered = await answer();
+        const { mtime } = Deno.statSync(path);
+        Deno.writeTextFileSync(path, other);
+        Deno.utimeSync(path, mtime!, mtime!);
+        return answered;
+      }),
+    );
+    path = `${trees.source}/x`;
+    const { result } = await trees.copy({ ...MOVE, settled: 0 });
+    assertEquals([result.files, result.removed], [1, 0], name);
+    assertEquals(await content(trees.source), { x: other }, name);
+    using _clock = setClockAhead(LATER);
+    path = `${trees.source}/none`;
+    await using serving = serve(new FilesApp(trees.target, { list: true, write: true }));
+    await uploadTree(serving.makeClient(), trees.source, [], MOVE);
+    assertEquals([await content(trees.source), await content(trees.target)], [{}, { x: other }]);
+  }
+});
+
+Deno.test("move: a file that was written or renamed less than 3 seconds ago, or than settled says, is skipped", async () => {
+  await using trees = await makeTrees("upload", { written: "1", first: "2" });
+  const hourAgo = new Date(Date.now() - 3_600_000);
+  await Deno.utime(`${trees.source}/first`, hourAgo, hourAgo);
+  await Deno.rename(`${trees.source}/first`, `${trees.source}/renamed`);
+  const skipped = "skipped: still being written";
+  for (const settled of [undefined, 60]) {
+    using _clock = setClockAhead(settled === undefined ? 0 : LATER);
+    const { outcomes, result } = await trees.copy({ ...MOVE, settled });
+    assertEquals(outcomes, { written: skipped, renamed: skipped });
+    assertEquals(result.skipped, 2);
+  }
+  assertEquals(await content(trees.source), { written: "1", renamed: "2" });
+  using _clock = setClockAhead(LATER);
+  assertEquals((await trees.copy(MOVE)).result.removed, 2);
+});
+
+Deno.test("move: a file whose times are in the future, of a clock that was wrong, is removed", async () => {
+  await using trees = await makeTrees("upload", { x: "1", large: LARGE });
+  using _clock = setClockAhead(-3_600_000);
+  assertEquals((await trees.copy(MOVE)).result.removed, 2);
+  assertEquals(await content(trees.source), {});
+});
+
+/** What the target has before, and what becomes of a file, by its options. */
+const BEFORE: readonly [
+  what: string,
+  there: string,
+  options: UploadTreeOptions,
+  outcome: string,
+][] = [
+  ["the same content", "12345", {}, "copied"],
+  ["other content of the same size and time", "54321", {}, "copied"],
+  ["the same content, with replace: false", "12345", { replace: false }, "copied"],
+  [
+    "other content of the same size and time, with replace: false",
+    "54321",
+    { replace: false },
+    "failed",
+  ],
+  ["other content of another size, with replace: false", "1", { replace: false }, "failed"],
+];
+
+for (const [what, there, options, outcome] of BEFORE) {
+  Deno.test(`move: the target has ${what}`, async () => {
+    for (const more of ["", LARGE]) {
+      const [ours, theirs] = [{ x: "12345" + more, e: "" }, { x: there + more, e: "" }];
+      await using trees = await makeOutbox(ours, theirs);
+      for (const dir of [trees.source, trees.target]) await Deno.utime(`${dir}/x`, 1, 1);
+      const { outcomes, errors, result } = await trees.copy({ ...MOVE, ...options });
+      assertEquals(outcomes, { x: outcome, e: "copied" }, Deno.inspect(errors));
+      const isMoved = outcome === "copied";
+      assertEquals(await content(trees.source), isMoved ? {} : { x: ours.x });
+      assertEquals(await content(trees.target), isMoved ? ours : theirs);
+      // A comparison, which an overlap of both ends passes, is not enough.
+      if (isMoved) assertEquals(result.bytes, ours.x.length);
+      else assertEquals((errors.x as TransferError).code, "CONFLICT");
+    }
+  });
+}
+
+for (const moment of ["asked for again", "written again"]) {
+  Deno.test(`move: with replace: false a file that was the same is kept if it is replaced there before it is ${moment}`, async () => {
+    for (const text of Object.values(SIZES)) {
+      const theirs = "t".repeat(text.length);
+      let path = "";
+      // The first attempt finds that the name is taken. A large one asks twice: for a part, and to compare.
+      let left = moment === "written again" ? 1 : text === LARGE ? 2 : 0;
+      await using trees = await makeOutbox({ x: text }, { x: text }, (request) => {
+        const counts = moment === "written again" ? writes(request) : request.method === "HEAD";
+        if (counts && left-- === 0) Deno.writeTextFileSync(path, theirs);
+        return null;
+      });
+      path = `${trees.target}/x`;
+      await Deno.utime(path, 1, 1);
+      const { outcomes } = await trees.copy({ ...MOVE, replace: false });
+      assertEquals(outcomes, { x: "failed" });
+      assert(left < 0, "it was not replaced");
+      const both = [await content(trees.source), await content(trees.target)];
+      assertEquals(both, [{ x: text }, { x: theirs }]);
+    }
+  });
+}
+
+Deno.test("move: with replace: false an equal file that was just written there is not replaced: another change would not show", async () => {
+  for (const text of Object.values(SIZES)) {
+    await using trees = await makeOutbox({ x: text }, { x: text }, async ({ method }, answer) => {
+      if (method !== "HEAD") return null;
+      const [status, reason, { etag: _etag, ...headers }, body] = await answer();
+      return [status, reason, headers, body];
+    });
+    const { errors } = await trees.copy({ ...MOVE, replace: false });
+    assertEquals((errors.x as TransferError).code, "CONFLICT");
+    assertEquals(await content(trees.source), { x: text });
+  }
+});
+
+Deno.test("move: a file whose answer is lost is at both ends, and the next call removes it", async () => {
+  for (const [name, text] of Object.entries(SIZES)) {
+    let isLost = false;
+    await using trees = await makeOutbox({ x: text }, {}, async (request, answer) => {
+      if (isLost || !writes(request)) return null;
+      isLost = true;
+      await answer();
+      trees.serving.server.close();
+      throw new Error("the answer is lost");
+    });
+    await assertRejects(() => trees.copy(MOVE));
+    assertEquals(await content(trees.source), { x: text }, name);
+    assertEquals(await content(trees.target), { x: text }, name);
+    await using serving = serve(new FilesApp(trees.target, { list: true, write: true }));
+    const { removed } = await uploadTree(serving.makeClient(), trees.source, [], MOVE);
+    assertEquals([removed, await content(trees.source), await content(trees.target)], [1, {}, {
+      x: text,
+    }]);
+  }
+});
+
+Deno.test("move: once the signal is aborted, nothing is removed", async () => {
+  const texts = Object.fromEntries(Array.from({ length: 9 }, (_, i) => [`${i}`, `text ${i}`]));
+  await using trees = await makeOutbox(texts);
+  const controller = new AbortController();
+  using _clock = slowClock();
+  const onEvent = ({ type }: TreeEvent) => {
+    if (type === "progress") controller.abort(new Error("enough"));
+  };
+  const { signal } = controller;
+  await assertRejects(() => trees.copy({ ...MOVE, signal, onEvent }), Error, "enough");
+  assertEquals([await content(trees.source), await content(trees.target)], [texts, texts]);
+});
+
+Deno.test("move: a dry run reports what would be removed, and removes nothing", async () => {
+  await using trees = await makeOutbox({ a: "1", large: LARGE });
+  const { result, outcomes, removed } = await trees.copy({ ...MOVE, dryRun: true });
+  assertEquals(outcomes, { a: "copied", large: "copied" });
+  assertEquals([result.removed, removed.toSorted()], [2, ["a", "large"]]);
+  assertEquals(await content(trees.source), { a: "1", large: LARGE });
+  assertEquals(await content(trees.target), {});
+});
+
+/** Servers of the source itself: the directory that is served, and the URI of the source there. */
+const OVERLAPS: readonly [what: string, served: string, uri: readonly string[]][] = [
+  ["serves the source", "in/out", []],
+  ["serves a directory that the source is in", "in", ["out"]],
+  ["serves the source by a link", "link", []],
+];
+const OVERLAPPING = { x: "1", empty: "", "d/large": LARGE };
+
+for (const [what, served, uri] of OVERLAPS) {
+  Deno.test(`move: nothing is lost if the server ${what}`, async () => {
+    for (const options of [{}, { replace: false }]) {
+      await using dir = await tempDir();
+      await fill(`${dir.path}/in/out`, OVERLAPPING);
+      await makeLinks({ [`${dir.path}/link`]: "in/out" });
+      await using serving = serve(
+        new FilesApp(`${dir.path}/${served}`, { list: true, write: true }),
+      );
+      const client = serving.makeClient();
+      const source = `${dir.path}/in/out`;
+      for (let pass = 0; pass < 2; pass++) {
+        using _clock = setClockAhead(LATER * (pass + 1));
+        const { result } = await copyTree(
+          "upload",
+          client,
+          source,
+          `/${uri.map((name) => `${name}/`).join("")}`,
+          { ...MOVE, ...options },
+        );
+        assertEquals([result.files, result.removed, result.failed], [3, 0, 0]);
+        assertEquals(await content(source), { ...OVERLAPPING, d: null });
+      }
+    }
+  });
+}
+
+Deno.test("move: nothing is lost if files of both ends are one, by hard links", async () => {
+  const texts = { x: "1", large: LARGE };
+  await using trees = await makeOutbox(texts);
+  for (const name of Object.keys(texts)) {
+    await Deno.link(`${trees.source}/${name}`, `${trees.target}/${name}`);
+  }
+  await trees.copy(MOVE);
+  assertEquals(await content(trees.target), texts);
+});
+
+Deno.test({
+  name: "move: nothing is lost if the target is the source, mounted there (needs unshare)",
+  ignore: !await canMount(),
+  async fn() {
+    await using dir = await tempDir();
+    await fill(`${dir.path}/source`, OVERLAPPING);
+    await fill(dir.path, { target: null });
+    const through = [...MOUNTING, 'mount --bind "$0/source" "$0/target" && exec "$@"', dir.path];
+    const job = { dir: dir.path, direction: "upload", options: MOVE, isLater: true } as const;
+    for (const { result } of await copyElsewhere(through, [job])) {
+      assertEquals([result.files, result.removed, result.failed], [3, 0, 0]);
+    }
+    assertEquals(await content(`${dir.path}/source`), { ...OVERLAPPING, d: null });
+  },
+});
+
+Deno.test({
+  name:
+    "move: a file that can't be removed here has failed, and the others are moved (needs unshare)",
+  ignore: !await canRun(...AS_USER),
+  async fn() {
+    await using dir = await tempDir();
+    await fill(`${dir.path}/source`, { "d/kept": "1", "d/large": LARGE, moved: "2" });
+    await fill(dir.path, { target: null });
+    await Deno.chmod(`${dir.path}/source/d`, 0o555);
+    const job = { dir: dir.path, direction: "upload", options: MOVE, isLater: true } as const;
+    const [copied] = await copyElsewhere(AS_USER, [job]);
+    await Deno.chmod(`${dir.path}/source/d`, 0o755);
+    const { result, outcomes } = copied!;
+    assertEquals(outcomes, { "d/kept": "failed", "d/large": "failed", moved: "copied" });
+    assertEquals([result.files, result.removed, result.failed], [1, 1, 2]);
+    const { moved: _moved, ...left } = await content(`${dir.path}/source`);
+    assertEquals(left, { d: null, "d/kept": "1", "d/large": LARGE });
+    assertEquals(await content(`${dir.path}/target`), { ...left, moved: "2" });
+  },
+});
+
+Deno.test("move: without the permission to write there the whole call rejects, and nothing is removed", async () => {
+  await using trees = await makeTrees("upload", { a: "1", large: LARGE });
+  const [, port] = trees.serving.address;
+  await using running = new RunningProcess(
+    programCommand("transfer.ts", {
+      flags: ["--allow-net=127.0.0.1", `--allow-read=${trees.source}`],
+      args: ["moveTree", `${port}`, trees.source, "/tree/"],
+    }).spawn(),
+  );
+  const { success, stderr } = await running.ended();
+  assert(!success && stderr.includes("NotCapable"), stderr);
+  assertEquals(await content(trees.source), { a: "1", large: LARGE });
+});
+
+Deno.test({
+  name:
+    "move: a file that the target has by another name is replaced only by the same content (needs unshare, FUSE and python3-fusepy)",
+  ignore: !await canMount(),
+  async fn() {
+    await using dir = await tempDir();
+    const through = [...MOUNTING, await scriptOnOddDisk(dir.path, "fold /dev/null"), dir.path];
+    const [first, second] = [
+      {
+        other: "first",
+        same: "same",
+        "d/x": "first",
+        "other large": LARGE + "1",
+        "same large": LARGE,
+      },
+      { Other: "2nd", Same: "same", "D/x": "2nd", "Other large": LARGE + "2", "Same large": LARGE },
+    ];
+    await fill(`${dir.path}/1/source`, { ...first, Twin: "one", twin: "two" });
+    await fill(`${dir.path}/2/source`, second);
+    for (const at of ["1", "2"]) await makeLinks({ [`${dir.path}/${at}/target`]: "../disk" });
+    const jobs = ["1", "2"].map((at) => {
+      return {
+        dir: `${dir.path}/${at}`,
+        direction: "upload",
+        options: MOVE,
+        isLater: true,
+      } as const;
+    });
+    const [one, two] = await copyElsewhere(through, jobs);
+    assertEquals([one!.result.removed, one!.outcomes.twin], [6, "failed"], Deno.inspect(one));
+    const kept = { D: null, "D/x": "2nd", Other: "2nd", "Other large": LARGE + "2" };
+    assertEquals(await content(`${dir.path}/2/source`), kept, Deno.inspect(two));
+    assertEquals([two!.result.removed, two!.result.failed], [2, 3]);
+    const { mounted: _mounted, ...backing } = await content(`${dir.path}/backing`);
+    const expected = [null, "one", ...Object.values(first)];
+    assertEquals(Object.values(backing).toSorted(), expected.toSorted());
+  },
+});
+
+Deno.test("move: a server that does not list its directory gets what is new there; the rest stays", async () => {
+  await using trees = await makeOutbox({ new: "1", taken: "2" }, { taken: "3" });
+  await using serving = serve(new FilesApp(trees.target, { write: true }));
+  const { outcomes, result } = await copyTree(
+    "upload",
+    serving.makeClient(),
+    trees.source,
+    "/",
+    MOVE,
+  );
+  assertEquals(outcomes, { new: "copied", taken: "failed" });
+  assertEquals(result.removed, 1);
+  assertEquals(await content(trees.source), { taken: "2" });
+  assertEquals(await content(trees.target), { new: "1", taken: "3" });
+});
+
+Deno.test("move: what else is at the target is not listed: it grows without end", async () => {
+  const lists: string[] = [];
+  const before = { x: "old", "d/y": "y" };
+  await using trees = await makeOutbox(
+    { x: "new", "d/z": "z" },
+    before,
+    ({ method, uri, query }) => {
+      if (method === "GET") lists.push(`${uri}?${query}`);
+      return null;
+    },
+  );
+  const { result } = await trees.copy(MOVE);
+  assertEquals([result.removed, lists], [2, []]);
+  assertEquals(await content(trees.target), { x: "new", d: null, "d/y": "y", "d/z": "z" });
+});
+
+Deno.test("move: what onEvent throws rejects the call, and the files that were not told of stay", async () => {
+  await using trees = await makeOutbox({ a: LARGE, b: LARGE, c: "1" });
+  const thrown = new Error("enough");
+  const onEvent = ({ type }: TreeEvent) => {
+    if (type === "plan") throw thrown;
+  };
+  assertEquals(await assertRejects(() => trees.copy({ ...MOVE, onEvent })), thrown);
+  assertEquals(await content(trees.source), { a: LARGE, b: LARGE, c: "1" });
+});
+
+Deno.test("move: options that contradict it are a RangeError, and a download has no such option", async () => {
+  await using trees = await makeOutbox({ x: "1" }, { y: "2" });
+  const rows: [UploadTreeOptions, string][] = [
+    [{ delete: true }, "delete: with move: true it can't be set"],
+    [{ verify: false }, "verify: with move: true it can't be set"],
+    [{ compare: "time" }, "compare: with move: true it can't be set"],
+    [{ compare: "digest" }, "compare: with move: true it can't be set"],
+  ];
+  for (const [options, message] of rows) {
+    await assertRejects(() => trees.copy({ ...MOVE, ...options }), RangeError, message);
+  }
+  // deno-lint-ignore no-explicit-any
+  const wrong: any = { move: "yes" };
+  await assertRejects(() => trees.copy(wrong), TypeError, "move");
+  const download = () => downloadTree(trees.client, "/tree/", trees.source, MOVE);
+  await assertRejects(download, TypeError, "move");
+  assertEquals([await content(trees.source), await content(trees.target)], [{ x: "1" }, {
+    y: "2",
+  }]);
+  assertEquals((await trees.copy({ move: false })).result.removed, 0);
+  assertEquals(await content(trees.source), { x: "1" });
+});
