@@ -17,9 +17,6 @@ import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
 import { directoryUriOf, uriOf } from "./file_name.ts";
 import { statusError, unexpectedResponse } from "./transfer_error.ts";
 
-/** The most bytes of an unwanted response that are read to keep the connection. */
-const MAX_DISCARDED_BYTES = 65536;
-
 /**
  * By client: open connections that no route uses at the moment. Each transfer is given the client
  * and makes its own routes, so the client is all that two transfers have in common.
@@ -138,16 +135,12 @@ export class Route implements Disposable {
   }
 
   /**
-   * Reads the body of an unwanted response if the body is short, and otherwise closes the
-   * connection. Most servers close a connection after an error, so this end does, too: the next
-   * request opens another one.
+   * Gives up the body of an unwanted response. Most servers close a connection after an error, so
+   * this end does, too: the next request opens another one.
    */
-  async discard({ status, body }: Response): Promise<void> {
-    if (body !== null) {
-      if (!body.chunked && body.contentLength <= MAX_DISCARDED_BYTES) await body.read();
-      else await body.cancel();
-    }
-    if (status >= 400) this.#connection?.close();
+  async discard(response: Response): Promise<void> {
+    await response.discard();
+    if (response.status >= 400) this.#connection?.close();
   }
 
   /**
