@@ -206,7 +206,7 @@ function wasRemoved(place: Place): boolean {
   let at = place;
   for (; at.above !== null; at = at.above) {
     if (isInPlace(at)) return true;
-    const now = lookAgain(at.path);
+    const now = statOrNull(at.path);
     if (now === null) continue;
     const isSame = at.state !== null && now.isDirectory() && isSameFile(now, at.state);
     // Behind a link in the place of one above, the directory may still be there.
@@ -306,19 +306,9 @@ async function* readPlace(
  */
 function findAgain(place: Place): BigIntStats | "lost" | null {
   if (!wasRemoved(place)) return "lost";
-  const now = lookAgain(place.path);
+  const now = statOrNull(place.path);
   place.state = now;
   return now?.isDirectory() === false ? "lost" : now;
-}
-
-/** Looks at a path; `null` if nothing is there, or a file has come where a directory above was. */
-function lookAgain(path: string): BigIntStats | null {
-  try {
-    return statOrNull(path);
-  } catch (error) {
-    if (isMissing(error)) return null;
-    throw error;
-  }
 }
 
 /**

@@ -28,8 +28,8 @@ import {
   codeOf,
   type FileIdentity,
   giveNewName,
+  infoOrNull,
   isAt,
-  isMissing,
   isReal,
   isSameFile,
   statOrNull,
@@ -373,13 +373,8 @@ export function isInPlace({ path, state, above }: KnownDirectory): boolean {
  * removed.
  */
 function isDirectoryAt(path: string, state: FileIdentity | null): boolean {
-  try {
-    const now = Deno.lstatSync(path);
-    return now.isDirectory && state !== null && isSameFile(now, state);
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
-  }
+  const now = infoOrNull(path);
+  return now !== null && now.isDirectory && state !== null && isSameFile(now, state);
 }
 
 /**
