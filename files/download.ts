@@ -289,9 +289,10 @@ class Download implements Disposable {
   async #append({ record, offset, hash }: Kept, response: Response): Promise<CompletePart | null> {
     const { total, etag, sha256 } = record;
     const version = versionOf("GET", this.#uri, response);
-    const range = response.headers["content-range"];
+    const { headers: { "content-range": range }, body } = response;
     const fits = isContentRange(range) && range.start === offset && range.stop === total &&
-      range.total === total && (version.etag === null || version.etag === etag);
+      range.total === total && body?.chunked === false && body.contentLength === total - offset &&
+      (version.etag === null || version.etag === etag);
     if (!fits) {
       await this.#route.discard(response);
       throw unexpectedResponse(
