@@ -24,9 +24,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/digest.ts": {
-    "trimSpaces": [
-      ["end > start", "end >= start", "nothing is left either way"],
-    ],
     "KnownDigests.findOrCompute": [
       ["known !== null", "false", "it is hashed once more"],
     ],
