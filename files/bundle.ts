@@ -11,7 +11,7 @@
 import { decodeText, EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/quote.ts";
 import { SHA256_HEX } from "./digest.ts";
-import { Held, MAX_NAME_CHARACTERS, parseTime } from "./entries.ts";
+import { MAX_NAME_CHARACTERS, parseTime } from "./entries.ts";
 
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";
 /** Only smaller files travel in bundles: the reader of a bundle holds at most one file. */
@@ -195,6 +195,46 @@ export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], voi
     if (count === MAX_RECORDS) throw new BundleError(`more than ${MAX_RECORDS} lines`, 413);
     yield path;
     start = stop + 1;
+  }
+}
+
+/** The beginning of an element that arrives in pieces, until the rest has arrived. */
+export class Held {
+  readonly #most: number;
+  readonly #tooMany: () => Error;
+  #buffer: Uint8Array<ArrayBuffer> = EMPTY;
+  /** How many bytes are held. */
+  length = 0;
+
+  /** Holds nothing yet; with more than `most` bytes the error is thrown. */
+  constructor(most: number, tooMany: () => Error) {
+    this.#most = most;
+    this.#tooMany = tooMany;
+  }
+
+  /** Holds a further part of the element, after which more follows. */
+  add(part: Uint8Array): void {
+    const length = this.length + part.length;
+    if (length > this.#most) throw this.#tooMany();
+    if (length > this.#buffer.length) {
+      const larger = new Uint8Array(Math.min(this.#most, length * 2));
+      larger.set(this.#buffer.subarray(0, this.length));
+      this.#buffer = larger;
+    }
+    this.#buffer.set(part, this.length);
+    this.length = length;
+  }
+
+  /**
+   * Returns the whole element, of which this part is the rest; the bytes are valid until more is
+   * held.
+   */
+  take(part: Uint8Array): Uint8Array {
+    if (this.length === 0 && part.length <= this.#most) return part;
+    this.add(part);
+    const whole = this.#buffer.subarray(0, this.length);
+    this.length = 0;
+    return whole;
   }
 }
 

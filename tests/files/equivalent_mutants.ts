@@ -22,6 +22,19 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "BundleBuffer.isFull": [
       [">=", ">", "a byte more at once"],
     ],
+    "Held.add": [
+      ["length > this.#buffer.length", "true", "it gets a larger buffer sooner"],
+      [
+        "length > this.#buffer.length",
+        "length >= this.#buffer.length",
+        "it gets a larger buffer sooner",
+      ],
+      ["length * 2", "length * 3", "it is the size of a buffer"],
+    ],
+    "Held.take": [
+      ["this.length === 0 && part.length <= this.#most", "false", "a copy is the same"],
+      ["<=", "<", "a copy is the same"],
+    ],
   },
   "files/digest.ts": {
     "KnownDigests.findOrCompute": [
@@ -62,19 +75,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/entries.ts": {
-    "Held.add": [
-      ["length > this.#buffer.length", "true", "it gets a larger buffer sooner"],
-      [
-        "length > this.#buffer.length",
-        "length >= this.#buffer.length",
-        "it gets a larger buffer sooner",
-      ],
-      ["length * 2", "length * 3", "it is the size of a buffer"],
-    ],
-    "Held.take": [
-      ["this.length === 0 && part.length <= this.#most", "false", "a copy is the same"],
-      ["<=", "<", "a copy is the same"],
-    ],
     "parseTime": [
       ['typeof text !== "string"', "false", "no other value of JSON is equal to such a text"],
     ],
