@@ -198,26 +198,16 @@ export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], voi
   }
 }
 
-/** The beginning of an element that arrives in pieces, until the rest has arrived. */
-export class Held {
-  readonly #most: number;
-  readonly #tooMany: () => Error;
+/** The beginning of a line, or of a content, until the rest has arrived. */
+class Held {
   #buffer: Uint8Array<ArrayBuffer> = EMPTY;
   /** How many bytes are held. */
   length = 0;
 
-  /** Holds nothing yet; with more than `most` bytes the error is thrown. */
-  constructor(most: number, tooMany: () => Error) {
-    this.#most = most;
-    this.#tooMany = tooMany;
-  }
-
-  /** Holds a further part of the element, after which more follows. */
   add(part: Uint8Array): void {
     const length = this.length + part.length;
-    if (length > this.#most) throw this.#tooMany();
     if (length > this.#buffer.length) {
-      const larger = new Uint8Array(Math.min(this.#most, length * 2));
+      const larger = new Uint8Array(length * 2);
       larger.set(this.#buffer.subarray(0, this.length));
       this.#buffer = larger;
     }
@@ -226,11 +216,10 @@ export class Held {
   }
 
   /**
-   * Returns the whole element, of which this part is the rest; the bytes are valid until more is
-   * held.
+   * Returns the whole, of which this part is the rest; the bytes are valid until more is held.
    */
   take(part: Uint8Array): Uint8Array {
-    if (this.length === 0 && part.length <= this.#most) return part;
+    if (this.length === 0) return part;
     this.add(part);
     const whole = this.#buffer.subarray(0, this.length);
     this.length = 0;
@@ -241,8 +230,7 @@ export class Held {
 /** Parses a bundle that arrives in pieces, and buffers at most one record. */
 export class BundleParser<R> {
   readonly #format: BundleFormat<R>;
-  /** The beginning of the line, or of the content. */
-  readonly #held = new Held(MAX_LINE_BYTES, tooLong);
+  readonly #held = new Held();
   /** The record whose content is next. */
   #record: R | null = null;
   #size = 0;
@@ -263,7 +251,9 @@ export class BundleParser<R> {
       if (this.#record === null) {
         const stop = piece.indexOf(LINE_FEED, at);
         const part = piece.subarray(at, stop < 0 ? undefined : stop);
-        if (this.#held.length + part.length >= MAX_LINE_BYTES) throw tooLong();
+        if (this.#held.length + part.length >= MAX_LINE_BYTES) {
+          throw new BundleError(`a line has more than ${MAX_LINE_BYTES} bytes`);
+        }
         at += part.length;
         if (stop < 0) return this.#held.add(part);
         at++;
@@ -299,10 +289,6 @@ export class BundleParser<R> {
     this.#record = check(value as Record<string, unknown>);
     this.#size = hasContent && "size" in value ? value.size as number : 0;
   }
-}
-
-function tooLong(): BundleError {
-  return new BundleError(`a line has more than ${MAX_LINE_BYTES} bytes`);
 }
 
 function parseLine(line: Uint8Array): unknown {
