@@ -70,8 +70,6 @@ class BundleWriter {
     const { root, session, unfinished } = request;
     this.placement = {
       root,
-      // A path of 4 KiB can make 250 directories.
-      maxUnsynced: 1024,
       prepare() {
         unfinished.makeDirectory();
         return [];

@@ -60,9 +60,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "nothing else has the name of a part that is looked for",
       ],
     ],
-    "Download.copySmall": [
-      ["maxUnsynced: 0", "maxUnsynced: 1", "one more"],
-    ],
     "Download.#newPart": [
       ["this.#parts.size === 0", "false", "no part has the name"],
     ],
@@ -195,21 +192,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ],
     ],
     "SmallFiles.#nameBatch": [
-      [
-        "this.#changed.size > this.#placement.maxUnsynced",
-        "true",
-        "all of them are synced in the end",
-      ],
-      [
-        "this.#changed.size > this.#placement.maxUnsynced",
-        "false",
-        "all of them are synced in the end",
-      ],
-      [
-        "this.#changed.size > this.#placement.maxUnsynced",
-        "this.#changed.size >= this.#placement.maxUnsynced",
-        "all of them are synced in the end",
-      ],
       ["!isAdmitted || this.#turns.isOver", "true", "a turn for each file"],
       [
         "if (isAdmitted) await this.#turns.next(this.#placement.root.path);",
