@@ -154,7 +154,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "readPlace": [
       ["reading > 1", "true", "the directory is looked at once more"],
       ["lookups = 1", "lookups = 2", "an attempt fewer"],
-      ["read === null", "true", "the names in the first directory are read once more"],
     ],
   },
   "files/put.ts": {
