@@ -351,7 +351,11 @@ async function putRest(
       // A file that has its name already is not cut.
       if (isInterrupted && temporary.isThere) {
         if (isFull) await temporary.keepSynced(offset + sync.synced);
-        keep(write, temporary);
+        // One turn does the rest: parts that are cut at the same time must not get the same room.
+        const { file } = temporary;
+        const room = unfinished.findRoom(part, file.statSync().size, write.maxPartBytes);
+        file.truncateSync(room);
+        temporary.isKept = room > 0;
       }
       throw superseded.aborted ? superseded.reason : error;
     }
@@ -470,14 +474,4 @@ async function append(
   const destined = { file, sync, start: offset, limit: length, length, hash, written };
   const lastChunkDigest = await receive(body, destined);
   return checkDigest(hash, digest ?? lastChunkDigest);
-}
-
-/** Keeps the received part of a file, as far as there is room. */
-function keep({ unfinished, maxPartBytes }: FileRequest, temporary: Temporary): void {
-  const { file, path } = temporary;
-  // One turn does all of this: parts that are cut at the same time must not get the same room.
-  const { size } = file.statSync();
-  const room = unfinished.findRoom(path, size, maxPartBytes);
-  if (size > room) file.truncateSync(room);
-  temporary.isKept = room > 0;
 }

@@ -156,12 +156,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["lookups = 1", "lookups = 2", "an attempt fewer"],
     ],
   },
-  "files/put.ts": {
-    "keep": [
-      ["size > room", "true", "there is never more room than bytes"],
-      ["size > room", "size >= room", "there is never more room than bytes"],
-    ],
-  },
   "files/reading.ts": {
     "findLinkedFile": [
       ["look = 0", "look = 1", "an attempt fewer"],
