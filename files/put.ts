@@ -7,12 +7,12 @@ import type { Hash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
-import { type BodyIn, cancelQuietly } from "../base/body/bodies.ts";
+import { cancelQuietly } from "../base/body/bodies.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import { EarlySync } from "../disk/files.ts";
 import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
-import { type Claim, isDiskFull } from "../disk/space.ts";
+import { isDiskFull } from "../disk/space.ts";
 import type { Temporary } from "../disk/temporary.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
 import { digestHeader, FINGERPRINT, hashStart, newHash, parseReprDigest } from "./digest.ts";
@@ -337,12 +337,16 @@ async function putRest(
     using temporary = await unfinished.openPart(part);
     const sync = new EarlySync(part);
     try {
-      const digest = await append(
-        body,
-        { ...upload, offset },
-        { temporary, sync, claim },
-        superseded,
-      );
+      const { file } = temporary;
+      const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
+      // Another process had the part; the new one is empty.
+      if (offset !== 0 && (await file.stat()).size !== offset) throw changed();
+      const hash = await hashStart(file, offset, changed, () => superseded.throwIfAborted());
+      await temporary.continueFrom(offset);
+      const written = (count: number) => claim.wrote(count);
+      const destined = { file, sync, start: offset, limit: length, length, hash, written };
+      const lastChunkDigest = await receive(body, destined);
+      const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
       return await finish(write, { ...upload, digest }, temporary);
     } catch (error) {
       const isFull = isDiskFull(error);
@@ -451,27 +455,4 @@ export function setModified(path: string, seen: FileIdentity, modified: Date): v
   using file = Deno.openSync(path, { read: true });
   if (!isSameFile(file.statSync(), seen)) throw new Refusal(409, `${path} was replaced meanwhile`);
   file.utimeSync(new Date(), modified);
-}
-
-/**
- * Appends the body to the part.
- *
- * @returns The digest of the whole file, which is the one that was announced.
- */
-async function append(
-  body: BodyIn,
-  { digest, offset, length }: Resumable & { readonly offset: number },
-  { temporary, sync, claim }: { temporary: Temporary; sync: EarlySync; claim: Claim },
-  superseded: AbortSignal,
-): Promise<string> {
-  const { file } = temporary;
-  const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
-  // Another process had the part; the new one is empty.
-  if (offset !== 0 && (await file.stat()).size !== offset) throw changed();
-  const hash = await hashStart(file, offset, changed, () => superseded.throwIfAborted());
-  await temporary.continueFrom(offset);
-  const written = (count: number) => claim.wrote(count);
-  const destined = { file, sync, start: offset, limit: length, length, hash, written };
-  const lastChunkDigest = await receive(body, destined);
-  return checkDigest(hash, digest ?? lastChunkDigest);
 }
