@@ -95,18 +95,16 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
 
   /** Writes a file, which gets its name later. */
   async add(file: F, content: Uint8Array, modified: Date): Promise<void> {
-    try {
-      this.#write(file, content, modified);
-    } catch (error) {
-      this.#prepared = null;
-      if (!isOverload(error)) return void this.#outcomes.push(failed(file, error));
-      // There are descriptors again when the files that are open have their names.
-      await this.#nameArrived();
-      await this.#naming;
+    for (let isAgain = false;; isAgain = true) {
       try {
         this.#write(file, content, modified);
+        break;
       } catch (error) {
-        return void this.#outcomes.push(failed(file, error));
+        this.#prepared = null;
+        if (isAgain || !isOverload(error)) return void this.#outcomes.push(failed(file, error));
+        // There are descriptors again when the files that are open have their names.
+        await this.#nameArrived();
+        await this.#naming;
       }
     }
     if (this.#arrived.length >= BATCH) await this.#nameArrived();
