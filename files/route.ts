@@ -35,7 +35,7 @@ export function keepConnections(client: Connector): void {
 /**
  * The way to a server: the caller's connection, or connections of the caller's client, one at a
  * time. A route opens its connection for the first request, uses it for every later one, and closes
- * it at the end, or keeps it for the next route.
+ * it at the end, or keeps it for the next route. A request is made after the end of the one before.
  */
 export class Route implements Disposable {
   readonly #target: Requester | Connector;
@@ -43,8 +43,6 @@ export class Route implements Disposable {
   readonly #isRepeatable: boolean;
   readonly #bounds: RequestBounds;
   #connection: Connected | null = null;
-  #connecting: Promise<Connected> | null = null;
-  #isDisposed = false;
 
   /**
    * Creates a route that is not connected yet.
@@ -148,8 +146,6 @@ export class Route implements Disposable {
    */
   #reuse(): Connected | null {
     if (this.#connection !== null && !this.#connection.closed) return this.#connection;
-    // The connection that is being opened is for both requests, and none is forgotten.
-    if (this.#connecting !== null) return null;
     return this.#connection = kept.get(this.#target)?.take() ?? null;
   }
 
@@ -157,24 +153,13 @@ export class Route implements Disposable {
   async #connect(): Promise<Requester> {
     const target = this.#target;
     if (!isConnector(target)) return target;
-    if (this.#connection !== null && !this.#connection.closed) return this.#connection;
-    // The second of two requests at once fails, as over any connection.
-    this.#connecting ??= this.#open(target).finally(() => this.#connecting = null);
-    return await this.#connecting;
-  }
-
-  async #open(connector: Connector): Promise<Connected> {
     // A client's own classes of bodies are not for transfers.
     const options = { ...this.#options, bodies };
-    const connection = await connector.connect(options);
-    if (this.#isDisposed) connection.close();
-    this.#connection = connection;
-    return connection;
+    return this.#connection = await target.connect(options);
   }
 
   /** Closes the connection of a client, or keeps the connection for {@linkcode keepConnections}. */
   [Symbol.dispose](): void {
-    this.#isDisposed = true;
     this.#bounds.end();
     const connection = this.#connection;
     this.#connection = null;
