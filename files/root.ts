@@ -136,12 +136,11 @@ export class Root {
   /**
    * Finds a directory in which a name is given, and the missing ones on the way.
    *
-   * @throws {Refusal} if the path is reserved, or leads through a link, or a file that may not give
-   * way.
+   * @throws {Refusal} if the path is reserved, or leads through a link or a file.
    */
-  findParent(names: readonly string[], replaceable: Replaceable = NOTHING): Parent {
-    const parent = this.#findParent(names, replaceable);
-    return putBackIn(parent.base) ? this.#findParent(names, replaceable) : parent;
+  findParent(names: readonly string[]): Parent {
+    const parent = this.#findParent(names, NOTHING);
+    return putBackIn(parent.base) ? this.#findParent(names, NOTHING) : parent;
   }
 
   #findParent(names: readonly string[], replaceable: Replaceable): Parent {
@@ -474,18 +473,13 @@ function makeDirectories(
     }
     then();
   } catch (error) {
-    removeDirectories(made);
+    try {
+      for (const directory of made.toReversed()) rmdirSync(directory);
+    } catch {
+      // Somebody else has put something in one; the error before is the one to report.
+    }
     aside?.putBack();
     throw error;
   }
   aside?.removeFile();
-}
-
-/** Removes new directories again, unless somebody else has put something in them. */
-function removeDirectories(made: readonly string[]): void {
-  try {
-    for (const directory of made.toReversed()) rmdirSync(directory);
-  } catch {
-    // The error that made this necessary is the one to report.
-  }
 }
