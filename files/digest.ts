@@ -60,18 +60,16 @@ export function fingerprintOf(text: string): string {
 
 /**
  * Hashes the beginning of a file, up to, not including, `stop`.
- *
- * @param check Called before each piece; throws to end the hashing.
  */
 export async function hashStart(
   file: Deno.FsFile | FileHandle,
   stop: number,
   tooShort: () => Error,
-  check: () => void,
+  signal: AbortSignal | undefined,
 ): Promise<Hash> {
   const hash = newHash();
   for await (const piece of readPieces(file, 0, stop, tooShort)) {
-    check();
+    signal?.throwIfAborted();
     hash.update(piece);
   }
   return hash;
@@ -187,9 +185,8 @@ export class KnownDigests {
     const known = this.find(file);
     if (known !== null) return known;
     const changed = new Error();
-    const check = () => signal?.throwIfAborted();
     try {
-      const hash = await hashStart(file.handle, file.size, () => changed, check);
+      const hash = await hashStart(file.handle, file.size, () => changed, signal);
       const now = fstatSync(file.handle.fd, { bigint: true });
       if (!isUnchanged(file.state, now)) return null;
       const digest = hash.digest("hex");

@@ -82,9 +82,10 @@ export class PartFile implements Disposable {
   /** Hashes the bytes of the part, up to a position. */
   async hashTo(stop: number, signal: AbortSignal | undefined): Promise<Hash> {
     const { file, path } = this.temporary;
-    return await hashStart(file, stop, () => {
+    const changed = () => {
       return new TransferError("CHANGED", `${path} was changed while it was in use`);
-    }, () => signal?.throwIfAborted());
+    };
+    return await hashStart(file, stop, changed, signal);
   }
 
   /**

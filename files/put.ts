@@ -341,7 +341,7 @@ async function putRest(
       const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
       // Another process had the part; the new one is empty.
       if (offset !== 0 && (await file.stat()).size !== offset) throw changed();
-      const hash = await hashStart(file, offset, changed, () => superseded.throwIfAborted());
+      const hash = await hashStart(file, offset, changed, superseded);
       await temporary.continueFrom(offset);
       const written = (count: number) => claim.wrote(count);
       const destined = { file, sync, start: offset, limit: length, length, hash, written };
