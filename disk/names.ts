@@ -101,7 +101,6 @@ export interface FileIdentity {
   readonly ino: bigint | number | null;
 }
 
-/** Whether two states are of the same file. */
 export function isSameFile(one: FileIdentity, other: FileIdentity): boolean {
   return isSameNumber(one.dev, other.dev) && isSameNumber(one.ino, other.ino);
 }
@@ -143,7 +142,6 @@ export async function removeIfPossible(path: string, options?: Deno.RemoveOption
   await removeIfPresent(path, options).catch(() => {});
 }
 
-/** Reports whether something with this name exists. */
 export async function exists(path: string): Promise<boolean> {
   return await ifPresent(Deno.stat(path)) !== null;
 }
@@ -228,7 +226,6 @@ export async function syncIfPossible(path: string): Promise<void> {
  */
 const AT_ONCE = 32;
 
-/** Does {@linkcode syncIfPossible} for many directories. */
 export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> {
   const all = new Set(paths);
   const next = all.values();

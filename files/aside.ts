@@ -45,7 +45,6 @@ type IsSeen = (name: string, now: Deno.FileInfo) => boolean;
  * this process puts the thing back or removes it.
  */
 export class Aside implements Disposable {
-  /** The path of the thing where it lies aside. */
   readonly #path: string;
   /** The path that the thing had. */
   readonly #origin: string;

@@ -33,7 +33,6 @@ const PUT = [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const;
 
 /** The statuses of a file that was requested and is not in the bundle. */
 export type AbsentStatus = typeof ABSENT[number];
-/** The statuses of a file or directory that was sent. */
 export type PutStatus = typeof PUT[number];
 
 export interface BundledFile {
@@ -41,7 +40,6 @@ export interface BundledFile {
   readonly path: readonly string[];
   /** In bytes, less than {@linkcode BUNDLED_BELOW_BYTES}. */
   readonly size: number;
-  /** When it was last changed. */
   readonly modified: Date;
   /** 64 lower-case hexadecimal digits. */
   readonly sha256: string;
@@ -92,7 +90,6 @@ export class BundleError extends Error {
   }
 }
 
-/** The kind of records in a bundle. */
 export interface BundleFormat<R> {
   /** Whether the bytes of files follow the lines with a `size`. */
   readonly hasContent: boolean;
@@ -129,7 +126,6 @@ export function formatRecord(record: FoundRecord | PutRecord | PutAnswer | NameR
 
 export const BUNDLE_END = '{"end":true}\n';
 
-/** Formats a bundle of records without contents. */
 export function formatBundle(
   records: Iterable<PutRecord | PutAnswer | NameRecord>,
 ): Uint8Array<ArrayBuffer> {
@@ -201,7 +197,6 @@ export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], voi
 /** The beginning of a line, or of a content, until the rest has arrived. */
 class Held {
   #buffer: Uint8Array<ArrayBuffer> = EMPTY;
-  /** How many bytes are held. */
   length = 0;
 
   add(part: Uint8Array): void {
@@ -322,7 +317,6 @@ const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
   "if-none-match": (value) => value === "*" ? value : null,
 };
 
-/** Reads a record that has exactly these keys. */
 function readRecord<R>(
   value: Record<string, unknown>,
   keys: readonly string[],

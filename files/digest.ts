@@ -42,7 +42,6 @@ export function newHash(): Hash {
   return createHash("sha256");
 }
 
-/** The SHA-256 of a whole content, in hexadecimal digits. */
 export function sha256Of(content: Uint8Array): string {
   return newHash().update(content).digest("hex");
 }
@@ -113,7 +112,6 @@ export function formatReprDigest(sha256: string): string {
   return `${SHA256}=:${Uint8Array.fromHex(sha256).toBase64()}:`;
 }
 
-/** A header with the digest; no header if there is no digest. */
 export function digestHeader(sha256: string | null): HeaderDict {
   return sha256 === null ? {} : { "repr-digest": formatReprDigest(sha256) };
 }
@@ -134,7 +132,6 @@ export function parseWantReprDigest(value: string): number {
   return preference;
 }
 
-/** Parses a dictionary into its keys and the text of their values. */
 function membersOf(value: string, name: string): Map<string, string> {
   const members = new Map<string, string>();
   if (value.startsWith(" ") || value.endsWith(" ")) throw badField(name, value);

@@ -119,7 +119,6 @@ export async function download(
   return await downloadFile(route, checkedUri, path, settings);
 }
 
-/** How a file of a tree is downloaded. */
 interface InTree {
   /** The length of the file in bytes, according to the list of the other end. */
   readonly size: number;

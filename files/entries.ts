@@ -109,7 +109,6 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   /** The beginning of a token. */
   #rest = "";
-  /** The tokens that may follow. */
   #expected: readonly string[] = ["["];
 
   private constructor(isTree: boolean, check: (element: Record<string, unknown>) => Entry | null) {
@@ -117,7 +116,6 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
     this.#check = check;
   }
 
-  /** Makes a parser of the list of a directory. */
   static ofDirectory(): EntryParser<DirectoryEntry> {
     return new EntryParser(false, checkEntry);
   }

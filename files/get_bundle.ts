@@ -45,7 +45,6 @@ export async function getBundle(bundle: FileRequest): Promise<ResponseTuple> {
   return [200, "OK", { "content-type": BUNDLE_TYPE }, body];
 }
 
-/** Reads the body of a request for files. */
 export async function readPaths({ body }: Request): Promise<Uint8Array> {
   if (body === null) return EMPTY;
   try {
@@ -86,7 +85,6 @@ interface JustRead {
 
 /** Reads files into a buffer, those of one directory together. */
 class BundleReader {
-  /** The records that were read. */
   readonly buffer = new BundleBuffer();
   readonly #request: FileRequest;
   /** The names of the directory where the paths begin. */
@@ -115,7 +113,6 @@ class BundleReader {
     return this.#next === this.#paths.length;
   }
 
-  /** Takes the files that were read since the last call. */
   takeSizes(): readonly { path: readonly string[]; size: number }[] {
     const sizes = this.#sizes;
     this.#sizes = [];
@@ -235,7 +232,6 @@ export function isServedName(name: string): boolean {
   return isName(name) && !isReservedName(name);
 }
 
-/** Whether a path is that of an entry of a directory. */
 function isIn(path: readonly string[], directory: readonly string[]): boolean {
   return path.length === directory.length + 1 &&
     directory.every((name, i) => path[i] === name);

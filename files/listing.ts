@@ -341,7 +341,6 @@ function describeAll(
  */
 type Found = DirectoryEntry & Pick<ListedEntry, "link"> & {
   readonly place?: Place;
-  /** Whether the entry is the directory itself. */
   readonly isItself?: true;
 };
 

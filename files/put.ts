@@ -154,7 +154,6 @@ async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
   return answerOf(created, {});
 }
 
-/** The response is 201 for a new entry, else 204. */
 function answerOf(created: boolean, headers: HeaderDict): ResponseTuple {
   return created
     ? makeEmptyResponse("PUT", 201, "Created", headers)
@@ -179,14 +178,12 @@ function checkDestination(
   return existing;
 }
 
-/** Returns the digest, unless the file does not match it. */
 function checkDigest(hash: Hash, digest: string | null): string {
   if (digest === null) throw new Refusal(400, "the last chunk has no extension sha256");
   if (hash.digest("hex") === digest) return digest;
   throw new Refusal(400, "the file does not have the digest that was announced");
 }
 
-/** Gives a complete file its name. */
 async function finish(
   write: FileRequest,
   { digest, modified, replaceable }: Upload,
@@ -207,7 +204,6 @@ async function finish(
   return answerOf(created, digestHeader(digest));
 }
 
-/** Deletes a file or an empty directory. */
 export async function remove(write: FileRequest): Promise<ResponseTuple> {
   const { root, target, report } = write;
   await checkAdmission(write.session);
@@ -381,7 +377,6 @@ function offsetHeader(offset: number): HeaderDict {
   return { "upload-offset": `${offset}` };
 }
 
-/** A file that has the name now. */
 interface FileHere {
   readonly state: FileState;
   readonly digest: string;

@@ -50,7 +50,6 @@ async function* piecesOf({ body }: Request): AsyncGenerator<Uint8Array, void, vo
   for await (const [, data] of body) yield data;
 }
 
-/** A file or directory of a bundle. */
 interface Sent extends SmallFile {
   /** The position of its status. */
   readonly index: number;

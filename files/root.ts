@@ -75,7 +75,6 @@ export interface Parent {
   readonly obstacle: string | null;
 }
 
-/** A path at which a name is given, replaced or removed. */
 interface Destination {
   readonly path: string;
   readonly parent: Parent;
@@ -86,7 +85,6 @@ interface Destination {
 /** A complete file that has a temporary name. */
 export type Complete = Pick<Temporary, "path" | "state" | "newMode">;
 
-/** How a file, or a directory, gets its name. */
 export interface Move {
   readonly condition?: Condition;
   /**
@@ -114,7 +112,6 @@ export interface Moved {
  * A directory in which names are given, replaced and removed. A path below it is an array of names.
  */
 export class Root {
-  /** The real path of the directory. */
   readonly path: string;
   readonly #unfinished: string | null;
 

@@ -67,7 +67,6 @@ export class Route implements Disposable {
     this.#isRepeatable = isRepeatable;
   }
 
-  /** Aborts every request of this route. */
   get signal(): AbortSignal | undefined {
     return this.#bounds.signal;
   }

@@ -24,7 +24,6 @@ const KEPT_MILLISECONDS = 24 * HOUR;
 /** The directories that are swept, as long as an app uses them. */
 const swept = new Set<WeakRef<UnfinishedFiles>>();
 
-/** Does all sweeps that still matter. */
 export function sweepAll(): void {
   for (const reference of swept) {
     const files = reference.deref();
@@ -217,7 +216,6 @@ export class UnfinishedFiles {
     return left;
   }
 
-  /** Lists the unfinished files whose paths have a prefix. */
   #list(prefix: string): Listed[] {
     if (!statOrNull(this.path)?.isDirectory()) return [];
     const listed: Listed[] = [];
