@@ -366,7 +366,7 @@ interface ReadDirectory {
 
 /** Describes the entry with a name; `null` if there is none, or the entry is reserved. */
 function describe(directory: ReadDirectory, name: string): Found | null {
-  const { place, doubtful, isLocal, isTooDeep, isLost } = directory;
+  const { root, place, reserved, doubtful, isLocal, isTooDeep, isLost } = directory;
   if (isReservedName(name)) return isLocal ? other(name, "special") : null;
   const isDoubtful = name.includes(NOT_UTF8);
   // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
@@ -374,8 +374,22 @@ function describe(directory: ReadDirectory, name: string): Found | null {
   if (isUnnameable) return other(name, "name");
   if (isDoubtful) doubtful.add(name);
   if (isLost) return other(name, "unreadable");
+  const path = prefixOf(place.path) + name;
   try {
-    return describeAt(directory, prefixOf(place.path) + name, name);
+    const info = Deno.lstatSync(path);
+    if (info.isSymlink) {
+      // No link to a directory is followed: two such links can lead to each other, without end.
+      const target = isLocal ? null : fileOfLink(root, path);
+      return target === null
+        ? other(name, "link", info)
+        : { ...describeFile(name, target.path, target.info), link: true };
+    }
+    if (info.isFile) return describeFile(name, path, info);
+    if (!info.isDirectory) return other(name, "special", info);
+    if (reserved !== null && isSameFile(info, reserved)) return null;
+    const modified = timeOf(info);
+    const inner = { names: [...place.names, name], path, above: place, modified, state: info };
+    return { name, kind: "directory", size: 0, modified, place: inner };
   } catch (error) {
     if (codeOf(error) === "ENAMETOOLONG") return other(name, "name");
     // A missing entry was removed meanwhile, unless its name on the disk has other bytes.
@@ -387,27 +401,6 @@ function describe(directory: ReadDirectory, name: string): Found | null {
     if (isUnreadable(error)) return other(name, "unreadable");
     throw error;
   }
-}
-
-function describeAt(
-  { root, place, reserved, isLocal }: ReadDirectory,
-  path: string,
-  name: string,
-): Found | null {
-  const info = Deno.lstatSync(path);
-  if (info.isSymlink) {
-    // No link to a directory is followed: two such links can lead to each other, without end.
-    const target = isLocal ? null : fileOfLink(root, path);
-    return target === null
-      ? other(name, "link", info)
-      : { ...describeFile(name, target.path, target.info), link: true };
-  }
-  if (info.isFile) return describeFile(name, path, info);
-  if (!info.isDirectory) return other(name, "special", info);
-  if (reserved !== null && isSameFile(info, reserved)) return null;
-  const modified = timeOf(info);
-  const inner = { names: [...place.names, name], path, above: place, modified, state: info };
-  return { name, kind: "directory", size: 0, modified, place: inner };
 }
 
 function describeFile(name: string, path: string, info: Deno.FileInfo): DirectoryEntry {
