@@ -141,20 +141,16 @@ export async function downloadFile(
   settings: TransferSettings,
   inTree: InTree | null = null,
 ): Promise<TransferResult> {
-  let total: number | null = null;
+  let begun: Download | null = null;
   try {
     if (inTree === null) await checkTarget(file, settings.replace);
     using part = await PartFile.open(file);
     // A target whose name the disk takes for the same has the part.
     if (inTree?.isNew && part.temporary.isFound) throw partInUse(file);
-    using download = new Download(route, uri, file, part, settings, inTree);
-    try {
-      return await download.run();
-    } finally {
-      ({ total } = download);
-    }
+    using download = begun = new Download(route, uri, file, part, settings, inTree);
+    return await download.run();
   } catch (error) {
-    throw explainForeignPart(explainFullDisk(error, file, total), file);
+    throw explainForeignPart(explainFullDisk(error, file, begun?.total), file);
   }
 }
 
