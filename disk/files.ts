@@ -110,7 +110,6 @@ export class EarlySync {
     await this.#noted(bytes);
   }
 
-  /** Resolves when nothing is going on in the background. */
   async idle(): Promise<void> {
     await this.#syncing;
   }

@@ -38,16 +38,6 @@ export async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
   }
 }
 
-/** Returns `null` if nothing has the requested name. */
-function ifPresentSync<T>(look: () => T): T | null {
-  try {
-    return look();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  }
-}
-
 /** Deno's replacement for bytes that are not UTF-8. */
 export const NOT_UTF8 = "\ufffd";
 
@@ -87,7 +77,22 @@ export async function readNames(path: string): Promise<string[]> {
  * path.
  */
 export function statOrNull(path: string): BigIntStats | null {
-  return lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null;
+  try {
+    return lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null;
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
+}
+
+/** The same with rounded numbers, in half the time. */
+export function infoOrNull(path: string): Deno.FileInfo | null {
+  try {
+    return Deno.lstatSync(path);
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
 }
 
 /** The numbers that identify a file by any name: exact from `node:fs`, or rounded from `Deno`. */
@@ -96,7 +101,6 @@ export interface FileIdentity {
   readonly ino: bigint | number | null;
 }
 
-/** Whether two states are of the same file. */
 export function isSameFile(one: FileIdentity, other: FileIdentity): boolean {
   return isSameNumber(one.dev, other.dev) && isSameNumber(one.ino, other.ino);
 }
@@ -107,8 +111,7 @@ function isSameNumber(one: bigint | number | null, other: bigint | number | null
 
 /** Whether a path is that of this file, and not of a link to it. */
 export function isAt(path: string, file: FileIdentity): boolean {
-  // `Deno.lstatSync` takes half the time of that of `node:fs`.
-  const there = ifPresentSync(() => Deno.lstatSync(path));
+  const there = infoOrNull(path);
   return there !== null && isSameFile(there, file);
 }
 
@@ -139,7 +142,6 @@ export async function removeIfPossible(path: string, options?: Deno.RemoveOption
   await removeIfPresent(path, options).catch(() => {});
 }
 
-/** Reports whether something with this name exists. */
 export async function exists(path: string): Promise<boolean> {
   return await ifPresent(Deno.stat(path)) !== null;
 }
@@ -176,7 +178,7 @@ export function giveNewName(from: string, to: string, file: FileIdentity | null 
     unlinkSync(to);
   }
   // On file systems without hard links another process may be faster after this check.
-  if (ifPresentSync(() => Deno.lstatSync(to)) !== null) return false;
+  if (infoOrNull(to) !== null) return false;
   Deno.renameSync(from, to);
   return true;
 }
@@ -186,7 +188,7 @@ export function giveNewName(from: string, to: string, file: FileIdentity | null 
  * file.
  */
 function isLinkOf(from: string, to: string): boolean {
-  const [one, other] = [from, to].map((path) => ifPresentSync(() => Deno.lstatSync(path)));
+  const [one, other] = [from, to].map(infoOrNull);
   return one?.size === other?.size && one?.mtime?.getTime() === other?.mtime?.getTime();
 }
 
@@ -224,7 +226,6 @@ export async function syncIfPossible(path: string): Promise<void> {
  */
 const AT_ONCE = 32;
 
-/** Does {@linkcode syncIfPossible} for many directories. */
 export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> {
   const all = new Set(paths);
   const next = all.values();

@@ -35,7 +35,6 @@ export function freeBytes(directory: string): number | null {
   }
 }
 
-/** A lack of space. */
 export interface Shortage {
   /** Bytes that are left to write. */
   readonly needed: number;

@@ -45,7 +45,6 @@ type IsSeen = (name: string, now: Deno.FileInfo) => boolean;
  * this process puts the thing back or removes it.
  */
 export class Aside implements Disposable {
-  /** The path of the thing where it lies aside. */
   readonly #path: string;
   /** The path that the thing had. */
   readonly #origin: string;
@@ -73,7 +72,7 @@ export class Aside implements Disposable {
   static put(origin: string, successor: string): Aside {
     const state = lstatSync(origin, { bigint: true });
     const mark = markOf(lstatSync(successor, { bigint: true }));
-    const place = `${containerOf(origin)}/${randomSuffix()}${mark}`;
+    const place = `${containerIn(dirname(origin))}/${randomSuffix()}${mark}`;
     const path = `${place}/${basename(origin)}`;
     Deno.mkdirSync(place, { recursive: true, mode: 0o700 });
     try {
@@ -97,7 +96,7 @@ export class Aside implements Disposable {
    * @throws the error of the system if that can't be done: then nothing has changed.
    */
   static makeDirectory(origin: string): Aside {
-    const container = containerOf(origin);
+    const container = containerIn(dirname(origin));
     // An empty directory there is removed by the next call.
     const directory = `${container}/${randomSuffix()}`;
     Deno.mkdirSync(container, { recursive: true, mode: 0o700 });
@@ -164,9 +163,9 @@ export class Aside implements Disposable {
   }
 }
 
-/** The directory in which something lies aside that was at a path. */
-function containerOf(origin: string): string {
-  return prefixOf(dirname(origin)) + ASIDE;
+/** Where things lie aside that were in a directory. */
+function containerIn(directory: string): string {
+  return prefixOf(directory) + ASIDE;
 }
 
 /**
@@ -179,8 +178,7 @@ function markOf({ ino }: BigIntStats): string {
 
 /** A thing that lies aside, perhaps since a call was interrupted. */
 interface Found {
-  /** The directory with the random name. */
-  readonly place: string;
+  /** The path, in the directory with the random name. */
   readonly path: string;
   /** The path that the thing had. */
   readonly origin: string;
@@ -198,7 +196,7 @@ function isPlace(path: string): boolean {
 function thingsIn(directory: string, place: string, names: readonly string[]): Found[] {
   if (names.length === 0 && mayWrite(place)) removePlace(place);
   return names.filter((name) => !isReservedName(name)).map((name) => {
-    return { place, path: `${place}/${name}`, origin: prefixOf(directory) + name };
+    return { path: `${place}/${name}`, origin: prefixOf(directory) + name };
   });
 }
 
@@ -215,27 +213,27 @@ function mayWrite(path: string): boolean {
  * @returns Whether anything was put back.
  */
 export function putBackIn(directory: string): boolean {
-  const container = prefixOf(directory) + ASIDE;
+  const container = containerIn(directory);
   let isAny = false;
   for (const name of namesIn(container)) {
     const place = `${container}/${name}`;
-    for (const { path, origin } of thingsIn(directory, place, namesIn(place))) {
-      if (!mayWrite(directory) || statOrNull(origin) !== null) continue;
-      isAny = putBackIfPossible(place, path, origin) || isAny;
+    for (const found of thingsIn(directory, place, namesIn(place))) {
+      if (!mayWrite(directory) || statOrNull(found.origin) !== null) continue;
+      isAny = putBackIfPossible(found) || isAny;
     }
   }
   return isAny;
 }
 
 /** Puts a thing back; false if that can't be done, as another user may have put it aside. */
-function putBackIfPossible(place: string, path: string, origin: string): boolean {
+function putBackIfPossible({ path, origin }: Found): boolean {
   try {
     Deno.renameSync(path, origin);
   } catch (error) {
     if (!isOfFileSystem(error)) throw error;
     return false;
   }
-  removePlace(place);
+  removePlace(dirname(path));
   return true;
 }
 
@@ -259,7 +257,7 @@ function namesIn(path: string): string[] {
  * by their paths, which no request can name.
  */
 export async function recoverIn(directory: string): Promise<readonly string[]> {
-  const container = prefixOf(directory) + ASIDE;
+  const container = containerIn(directory);
   const lost: string[] = [];
   const relative = (path: string) => path.slice(prefixOf(directory).length);
   const read = async (path: string) => {
@@ -292,12 +290,14 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
 }
 
 /** Puts a thing back, or removes it where its successor is, as far as it has not changed since. */
-async function putBackOrRemove({ place, path, origin }: Found): Promise<void> {
+async function putBackOrRemove(found: Found): Promise<void> {
+  const { path, origin } = found;
+  const place = dirname(path);
   const now = statOrNull(origin);
   const isSuccessor = now !== null && basename(place).endsWith(markOf(now)) &&
     now.isDirectory() !== Deno.lstatSync(path).isDirectory;
   if (isSuccessor) await removeEmpty(origin);
-  if (statOrNull(origin) === null) return void putBackIfPossible(place, path, origin);
+  if (statOrNull(origin) === null) return void putBackIfPossible(found);
   if (!isSuccessor) return;
   using _held = hold(place);
   const { mtime, dev } = Deno.lstatSync(place);

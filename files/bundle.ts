@@ -11,7 +11,7 @@
 import { decodeText, EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/quote.ts";
 import { SHA256_HEX } from "./digest.ts";
-import { Held, MAX_NAME_CHARACTERS, parseTime } from "./entries.ts";
+import { MAX_NAME_CHARACTERS, parseTime } from "./entries.ts";
 
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";
 /** Only smaller files travel in bundles: the reader of a bundle holds at most one file. */
@@ -33,7 +33,6 @@ const PUT = [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const;
 
 /** The statuses of a file that was requested and is not in the bundle. */
 export type AbsentStatus = typeof ABSENT[number];
-/** The statuses of a file or directory that was sent. */
 export type PutStatus = typeof PUT[number];
 
 export interface BundledFile {
@@ -41,7 +40,6 @@ export interface BundledFile {
   readonly path: readonly string[];
   /** In bytes, less than {@linkcode BUNDLED_BELOW_BYTES}. */
   readonly size: number;
-  /** When it was last changed. */
   readonly modified: Date;
   /** 64 lower-case hexadecimal digits. */
   readonly sha256: string;
@@ -92,7 +90,6 @@ export class BundleError extends Error {
   }
 }
 
-/** The kind of records in a bundle. */
 export interface BundleFormat<R> {
   /** Whether the bytes of files follow the lines with a `size`. */
   readonly hasContent: boolean;
@@ -129,7 +126,6 @@ export function formatRecord(record: FoundRecord | PutRecord | PutAnswer | NameR
 
 export const BUNDLE_END = '{"end":true}\n';
 
-/** Formats a bundle of records without contents. */
 export function formatBundle(
   records: Iterable<PutRecord | PutAnswer | NameRecord>,
 ): Uint8Array<ArrayBuffer> {
@@ -198,11 +194,38 @@ export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], voi
   }
 }
 
+/** The beginning of a line, or of a content, until the rest has arrived. */
+class Held {
+  #buffer: Uint8Array<ArrayBuffer> = EMPTY;
+  length = 0;
+
+  add(part: Uint8Array): void {
+    const length = this.length + part.length;
+    if (length > this.#buffer.length) {
+      const larger = new Uint8Array(length * 2);
+      larger.set(this.#buffer.subarray(0, this.length));
+      this.#buffer = larger;
+    }
+    this.#buffer.set(part, this.length);
+    this.length = length;
+  }
+
+  /**
+   * Returns the whole, of which this part is the rest; the bytes are valid until more is held.
+   */
+  take(part: Uint8Array): Uint8Array {
+    if (this.length === 0) return part;
+    this.add(part);
+    const whole = this.#buffer.subarray(0, this.length);
+    this.length = 0;
+    return whole;
+  }
+}
+
 /** Parses a bundle that arrives in pieces, and buffers at most one record. */
 export class BundleParser<R> {
   readonly #format: BundleFormat<R>;
-  /** The beginning of the line, or of the content. */
-  readonly #held = new Held(MAX_LINE_BYTES, tooLong);
+  readonly #held = new Held();
   /** The record whose content is next. */
   #record: R | null = null;
   #size = 0;
@@ -223,7 +246,9 @@ export class BundleParser<R> {
       if (this.#record === null) {
         const stop = piece.indexOf(LINE_FEED, at);
         const part = piece.subarray(at, stop < 0 ? undefined : stop);
-        if (this.#held.length + part.length >= MAX_LINE_BYTES) throw tooLong();
+        if (this.#held.length + part.length >= MAX_LINE_BYTES) {
+          throw new BundleError(`a line has more than ${MAX_LINE_BYTES} bytes`);
+        }
         at += part.length;
         if (stop < 0) return this.#held.add(part);
         at++;
@@ -261,10 +286,6 @@ export class BundleParser<R> {
   }
 }
 
-function tooLong(): BundleError {
-  return new BundleError(`a line has more than ${MAX_LINE_BYTES} bytes`);
-}
-
 function parseLine(line: Uint8Array): unknown {
   let text, value;
   try {
@@ -296,7 +317,6 @@ const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
   "if-none-match": (value) => value === "*" ? value : null,
 };
 
-/** Reads a record that has exactly these keys. */
 function readRecord<R>(
   value: Record<string, unknown>,
   keys: readonly string[],

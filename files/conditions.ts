@@ -3,7 +3,6 @@
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { type FileState, fileVersion, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 
-/** The validators of a version of a file. */
 export interface Validators {
   /**
    * A strong entity tag, in its quotes; `null` as long as another version could get the same one.

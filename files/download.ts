@@ -119,7 +119,6 @@ export async function download(
   return await downloadFile(route, checkedUri, path, settings);
 }
 
-/** How a file of a tree is downloaded. */
 interface InTree {
   /** The length of the file in bytes, according to the list of the other end. */
   readonly size: number;
@@ -142,20 +141,16 @@ export async function downloadFile(
   settings: TransferSettings,
   inTree: InTree | null = null,
 ): Promise<TransferResult> {
-  let total: number | null = null;
+  let begun: Download | null = null;
   try {
     if (inTree === null) await checkTarget(file, settings.replace);
     using part = await PartFile.open(file);
     // A target whose name the disk takes for the same has the part.
     if (inTree?.isNew && part.temporary.isFound) throw partInUse(file);
-    using download = new Download(route, uri, file, part, settings, inTree);
-    try {
-      return await download.run();
-    } finally {
-      ({ total } = download);
-    }
+    using download = begun = new Download(route, uri, file, part, settings, inTree);
+    return await download.run();
   } catch (error) {
-    throw explainForeignPart(explainFullDisk(error, file, total), file);
+    throw explainForeignPart(explainFullDisk(error, file, begun?.total), file);
   }
 }
 
@@ -289,9 +284,10 @@ class Download implements Disposable {
   async #append({ record, offset, hash }: Kept, response: Response): Promise<CompletePart | null> {
     const { total, etag, sha256 } = record;
     const version = versionOf("GET", this.#uri, response);
-    const range = response.headers["content-range"];
+    const { headers: { "content-range": range }, body } = response;
     const fits = isContentRange(range) && range.start === offset && range.stop === total &&
-      range.total === total && (version.etag === null || version.etag === etag);
+      range.total === total && body?.chunked === false && body.contentLength === total - offset &&
+      (version.etag === null || version.etag === etag);
     if (!fits) {
       await this.#route.discard(response);
       throw unexpectedResponse(

@@ -217,7 +217,6 @@ class Download implements Direction {
   async *copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome> {
     await using files = new SmallFiles<VerifiedFile>({
       root: this.#root,
-      maxUnsynced: 0,
       prepare: (directory) => this.#makeDirectory(directory),
       make: ({ copy }) => this.#newPart(copy),
       admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),

@@ -4,7 +4,6 @@
  */
 
 import { Buffer } from "node:buffer";
-import { decodeText, EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/quote.ts";
 import { fingerprintOf } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
@@ -79,11 +78,6 @@ export function digestTree(entries: Iterable<Omit<TreeEntry, "name">>): string {
   return fingerprintOf(lines.sort().join("\n"));
 }
 
-/**
- * The most bytes of an entry of a directory: a name of 255 bytes takes 1,530 if each byte is
- * escaped. Without a limit a peer could fill the memory.
- */
-const MAX_ENTRY_BYTES = 4096;
 /** The most bytes of a path: no system opens a longer path. */
 const MAX_PATH_BYTES = 4096;
 /**
@@ -91,64 +85,18 @@ const MAX_PATH_BYTES = 4096;
  * path of something that lies aside may have more.
  */
 export const MAX_NAME_CHARACTERS = 255;
-/** The most bytes of an entry of a tree: six for each byte of its path, if all are escaped. */
-const MAX_TREE_ENTRY_BYTES = 32768;
 /**
- * The most bytes of white space between two entries, so that a list ends. No program writes as
- * many.
+ * The most characters of an entry, with the white space before it: a path takes six for each byte,
+ * if all are escaped. Without a limit a peer could fill the memory, and a list of white space would
+ * never end.
  */
-const MAX_SPACE_BYTES = 65536;
+const MAX_ENTRY_CHARACTERS = 65536;
 
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const COMMA = 0x2c;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-
-/** The beginning of an element that arrives in pieces, until the rest has arrived. */
-export class Held {
-  readonly #most: number;
-  readonly #tooMany: () => Error;
-  #buffer: Uint8Array<ArrayBuffer> = EMPTY;
-  /** How many bytes are held. */
-  length = 0;
-
-  /** Holds nothing yet; with more than `most` bytes the error is thrown. */
-  constructor(most: number, tooMany: () => Error) {
-    this.#most = most;
-    this.#tooMany = tooMany;
-  }
-
-  /** Holds a further part of the element, after which more follows. */
-  add(part: Uint8Array): void {
-    const length = this.length + part.length;
-    if (length > this.#most) throw this.#tooMany();
-    if (length > this.#buffer.length) {
-      const larger = new Uint8Array(Math.min(this.#most, length * 2));
-      larger.set(this.#buffer.subarray(0, this.length));
-      this.#buffer = larger;
-    }
-    this.#buffer.set(part, this.length);
-    this.length = length;
-  }
-
-  /**
-   * Returns the whole element, of which this part is the rest; the bytes are valid until more is
-   * held.
-   */
-  take(part: Uint8Array): Uint8Array {
-    if (this.length === 0 && part.length <= this.#most) return part;
-    this.add(part);
-    const whole = this.#buffer.subarray(0, this.length);
-    this.length = 0;
-    return whole;
-  }
-}
-
-/** The bytes that may follow in the array, besides white space. */
-type Expected = "[" | "entry or ]" | "entry" | ", or ]" | "]" | "nothing";
+/**
+ * The next entry, or any other character but white space. An object inside an entry ends it too
+ * soon, so that it is no JSON.
+ */
+const TOKEN = /[ \t\r\n]*([^ \t\r\n{]|\{[^"}]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^"}]*)*\})/y;
 
 /** Parses a JSON array of entries that arrives in pieces, and buffers at most one entry. */
 export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
@@ -158,23 +106,16 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
    */
   readonly #check: (element: Record<string, unknown>) => Entry | null;
   readonly #isTree: boolean;
-  /** The bytes of an entry that has begun. */
-  readonly #held: Held;
-  #isInside = false;
-  #expected: Expected = "[";
-  #spaces = 0;
-  #inString = false;
-  #escaped = false;
-  #inPath = false;
+  readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  /** The beginning of a token. */
+  #rest = "";
+  #expected: readonly string[] = ["["];
 
   private constructor(isTree: boolean, check: (element: Record<string, unknown>) => Entry | null) {
     this.#isTree = isTree;
     this.#check = check;
-    const most = isTree ? MAX_TREE_ENTRY_BYTES : MAX_ENTRY_BYTES;
-    this.#held = new Held(most, () => badEntry(`it has more than ${most} bytes`));
   }
 
-  /** Makes a parser of the list of a directory. */
   static ofDirectory(): EntryParser<DirectoryEntry> {
     return new EntryParser(false, checkEntry);
   }
@@ -190,73 +131,63 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
    * @throws {TransferError} if the piece does not continue a list.
    */
   *push(piece: Uint8Array): Generator<Entry, void, void> {
-    let start = 0;
-    for (let at = 0; at < piece.length; at++) {
-      const byte = piece[at]!;
-      if (!this.#isInside) {
-        this.#between(byte);
-        start = at;
-      } else if (this.#endsEntry(byte)) {
-        const entry = this.#check(parseElement(this.#held.take(piece.subarray(start, at + 1))));
-        this.#isInside = false;
-        this.#expected = entry === null ? "]" : ", or ]";
-        if (entry !== null) yield entry;
+    const text = this.#rest + this.#decode(piece);
+    for (let at = 0;;) {
+      TOKEN.lastIndex = at;
+      const token = TOKEN.exec(text)?.[1];
+      const stop = token === undefined ? text.length : TOKEN.lastIndex;
+      if (stop - at > MAX_ENTRY_CHARACTERS) {
+        throw badEntry(`it has more than ${MAX_ENTRY_CHARACTERS} characters`);
       }
+      if (token === undefined) {
+        this.#rest = text.slice(at);
+        return;
+      }
+      at = stop;
+      const entry = this.#read(token);
+      if (entry !== null) yield entry;
     }
-    if (this.#isInside) this.#held.add(piece.subarray(start));
   }
 
   /** Throws a {@linkcode TransferError} unless the list is complete. */
   end(): void {
-    if (this.#expected !== "nothing") throw badList("it ends early");
+    const isCut = this.#expected.length > 0 || (this.#rest + this.#decode()).includes("{");
+    if (isCut) throw badList("it ends early");
   }
 
-  #between(byte: number): void {
-    if (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09) {
-      if (++this.#spaces > MAX_SPACE_BYTES) {
-        throw badList(`it has more than ${MAX_SPACE_BYTES} bytes of white space in one place`);
-      }
-      return;
+  #decode(piece?: Uint8Array): string {
+    try {
+      return this.#decoder.decode(piece, { stream: piece !== undefined });
+    } catch (cause) {
+      throw badEntry("it is not UTF-8", { cause });
     }
-    this.#spaces = 0;
-    const expected = this.#expected;
-    if (byte === OPEN_BRACKET && expected === "[") {
-      this.#expected = this.#isTree ? "entry" : "entry or ]";
-    } else if (byte === OPEN_BRACE && (expected === "entry" || expected === "entry or ]")) {
-      this.#isInside = true;
-    } else if (byte === COMMA && expected === ", or ]") {
-      this.#expected = "entry";
-    } else if (byte === CLOSE_BRACKET && expected.endsWith("]")) {
-      if (this.#isTree && expected !== "]") {
+  }
+
+  /** Reads a token; returns the entry that it is, if it is one. */
+  #read(token: string): Entry | null {
+    const kind = token.startsWith("{") ? "entry" : token;
+    if (!this.#expected.includes(kind)) {
+      if (this.#isTree && token === "]") {
         throw badList("it ends without saying that it is complete");
       }
-      this.#expected = "nothing";
-    } else {
-      throw badList(`it has ${quote(Uint8Array.of(byte))} where ${expected} belongs`);
+      const expected = this.#expected.join(" or ") || "nothing";
+      throw badList(`it has ${quote(token)} where ${expected} belongs`);
     }
-  }
-
-  /** Reads a byte after the `{` of an entry; true if the byte is the `}` of the entry. */
-  #endsEntry(byte: number): boolean {
-    if (this.#inString) {
-      if (this.#escaped) this.#escaped = false;
-      else if (byte === BACKSLASH) this.#escaped = true;
-      else if (byte === QUOTE) this.#inString = false;
-      return false;
-    }
-    if (byte === QUOTE) this.#inString = true;
-    else if (byte === OPEN_BRACKET && this.#isTree && !this.#inPath) this.#inPath = true;
-    else if (byte === CLOSE_BRACKET) this.#inPath = false;
-    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) throw badEntry("it has another inside");
-    return byte === CLOSE_BRACE;
+    const entry = kind === "entry" ? this.#check(parseElement(token)) : null;
+    if (kind === "]") this.#expected = [];
+    else if (kind === ",") this.#expected = ["entry"];
+    else if (kind === "[") this.#expected = this.#isTree ? ["entry"] : ["entry", "]"];
+    else if (entry === null) this.#expected = ["]"];
+    else this.#expected = this.#isTree ? [","] : [",", "]"];
+    return entry;
   }
 }
 
-function parseElement(bytes: Uint8Array): Record<string, unknown> {
+function parseElement(text: string): Record<string, unknown> {
   try {
-    return JSON.parse(decodeText(bytes));
+    return JSON.parse(text);
   } catch (error) {
-    throw badEntry(`it is not JSON: ${quote(bytes)}`, { cause: error });
+    throw badEntry(`it is not JSON: ${quote(text)}`, { cause: error });
   }
 }
 

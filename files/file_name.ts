@@ -12,7 +12,6 @@ const PLAIN = /^[A-Za-z0-9._+-]+$/;
 const ESCAPED = /^(?:[A-Za-z0-9._+-]|~[0-9A-F]{2})+$/;
 
 const encoder = new TextEncoder();
-const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
  * Converts a file name to a component of a path. ASCII letters, digits and `-`, `.`, `_`, `+` are
@@ -185,12 +184,8 @@ function escapeByte(byte: number): string {
 function readComponent(component: string): string | null {
   // A valid component has at most three characters for each byte.
   if (component.length > MAX_NAME_BYTES * 3 || !ESCAPED.test(component)) return null;
-  if (!component.includes("~")) return component;
-  const bytes = component.match(/~..|[^~]/g)!.map((part) =>
-    part.length === 1 ? part.charCodeAt(0) : Number.parseInt(part.slice(1), 16)
-  );
   try {
-    return strictDecoder.decode(Uint8Array.from(bytes));
+    return decodeURIComponent(component.replaceAll("~", "%"));
   } catch {
     return null;
   }

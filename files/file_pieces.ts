@@ -156,9 +156,10 @@ export function readOpen(file: number, state: BigIntStats, buffer: Uint8Array): 
   return isUnchanged(state, fstatSync(file, { bigint: true }));
 }
 
-function readInto(file: number, buffer: Uint8Array): boolean {
+/** Fills a buffer with the bytes of an open file from a position on; false if it has too few. */
+export function readInto(file: number, buffer: Uint8Array, start = 0): boolean {
   for (let length = 0; length < buffer.length;) {
-    const count = readSync(file, buffer, length, buffer.length - length, length);
+    const count = readSync(file, buffer, length, buffer.length - length, start + length);
     if (count === 0) return false;
     length += count;
   }

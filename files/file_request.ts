@@ -31,7 +31,6 @@ export interface FilesSettings {
   readonly root: Root;
   /** Whether the served directory is still at its path. */
   readonly isThere: () => boolean;
-  /** The files that peers are sending. */
   readonly unfinished: UnfinishedFiles;
   readonly list: boolean;
   readonly maxBytes: number;

@@ -18,7 +18,6 @@ const CHUNKED_BYTES = 262144;
 export interface Destined {
   /** The open file, at the position of the first byte. */
   readonly file: Pick<Deno.FsFile, "write">;
-  /** Syncs the written bytes meanwhile. */
   readonly sync: EarlySync;
   /** Called with the number of bytes of each write. */
   readonly written?: (count: number) => void;
@@ -55,7 +54,6 @@ export async function receive(body: BodyIn, destined: Destined): Promise<string 
 /** Takes the data out of the chunked coding. */
 class ChunkSink implements ByteSink {
   readonly pieceBytes = CHUNKED_BYTES;
-  /** The digest in the last chunk. */
   digest: string | null = null;
   readonly #writer: FileWriter;
   readonly #walker = new ChunkWalker();
@@ -120,20 +118,17 @@ class FileWriter implements ByteSink {
     this.#position = position;
   }
 
-  /** Waits until everything is in the file. */
   async drain(): Promise<void> {
     while (this.#writing !== null) await this.#writing;
     await this.#destined.sync.idle();
     if (this.#failure !== null) throw this.#failure.error;
   }
 
-  /** Checks that the file has the length that was announced. */
   checkEnd(): void {
     const { length } = this.#destined;
     if (length !== null && this.#position !== length) throw otherLength(length);
   }
 
-  /** Copies as many bytes as there is room for. */
   #take(bytes: Uint8Array, from: number): number {
     if (this.#buffer.length === 0) this.#buffer = new Uint8Array(this.#capacity);
     const count = Math.min(bytes.length - from, this.#capacity - this.#filled);

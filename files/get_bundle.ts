@@ -26,7 +26,7 @@ import { isName, MAX_DEPTH } from "./file_name.ts";
 import { readOpen, readSmall } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { contains, openBelow, refusalToRead } from "./reading.ts";
-import { isNews, Refusal, refusalOf, rootIsGone } from "./refusal.ts";
+import { isNews, notFound, Refusal, refusalOf, rootIsGone } from "./refusal.ts";
 import { isReservedName, prefixOf } from "./reserved.ts";
 
 /** How often a file is read that changes meanwhile. */
@@ -45,7 +45,6 @@ export async function getBundle(bundle: FileRequest): Promise<ResponseTuple> {
   return [200, "OK", { "content-type": BUNDLE_TYPE }, body];
 }
 
-/** Reads the body of a request for files. */
 export async function readPaths({ body }: Request): Promise<Uint8Array> {
   if (body === null) return EMPTY;
   try {
@@ -86,7 +85,6 @@ interface JustRead {
 
 /** Reads files into a buffer, those of one directory together. */
 class BundleReader {
-  /** The records that were read. */
   readonly buffer = new BundleBuffer();
   readonly #request: FileRequest;
   /** The names of the directory where the paths begin. */
@@ -115,7 +113,6 @@ class BundleReader {
     return this.#next === this.#paths.length;
   }
 
-  /** Takes the files that were read since the last call. */
   takeSizes(): readonly { path: readonly string[]; size: number }[] {
     const sizes = this.#sizes;
     this.#sizes = [];
@@ -123,8 +120,9 @@ class BundleReader {
   }
 
   /**
-   * Reads the next files that are in one directory, in one turn. The files are kept only if
-   * afterwards no link leads to the directory, and each path still has the file that was read.
+   * Reads the next files that are in one directory, in one turn, up to one that is to be read
+   * alone. The files are kept only if afterwards no link leads to the directory, and each path
+   * still has the file that was read.
    *
    * @returns False if nothing was read or kept.
    */
@@ -135,59 +133,42 @@ class BundleReader {
     const { root } = this.#request;
     const path = root.pathOf(names);
     const read: JustRead[] = [];
-    let refused: AbsentStatus | null = null;
     try {
-      if (names.length >= MAX_DEPTH || !names.every(isServedName)) refused = 404;
-      else if (Deno.realPathSync(path) !== path) return false;
-      else if (!contains(root, path)) refused = 404;
-    } catch (error) {
-      refused = this.#statusOf(error, names);
+      if (names.length >= MAX_DEPTH || !names.every(isServedName)) return false;
+      if (Deno.realPathSync(path) !== path || !contains(root, path)) return false;
+    } catch {
+      return false;
     }
     while (this.#next < this.#paths.length && !this.buffer.isFull) {
       const wanted = this.#paths[this.#next]!;
-      if (!isIn(wanted, parent)) break;
-      const found = refused ?? this.#readFile(path, wanted, read);
-      if (found === "alone") break;
+      if (!isIn(wanted, parent) || !this.#readFile(path, wanted, read)) break;
       this.#next++;
-      if (typeof found === "number") this.buffer.add({ path: wanted, status: found });
       if (this.#turns.isOver) break;
     }
-    if (read.length > 0 && !areStillIn(path, read)) {
-      [this.#next, this.buffer.length, this.#sizes.length] = [first, length, count];
-      return false;
-    }
-    return this.#next > first;
+    if (read.length > 0 && areStillIn(path, read)) return true;
+    [this.#next, this.buffer.length, this.#sizes.length] = [first, length, count];
+    return false;
   }
 
   /**
-   * Reads a file in a directory that was checked; returns `null`, or the reason why it was not
-   * read. A link is to be read alone; so is a large file, whose size may be told only after another
-   * look at the directory.
+   * Reads a file in a directory that was checked; false if the file is to be read alone: only then
+   * a link is followed, and a status told, after another look at the directory.
    */
-  #readFile(
-    directory: string,
-    wanted: readonly string[],
-    read: JustRead[],
-  ): AbsentStatus | "alone" | null {
+  #readFile(directory: string, wanted: readonly string[], read: JustRead[]): boolean {
     const name = wanted.at(-1)!;
-    if (!isServedName(name)) return 404;
+    if (!isServedName(name)) return false;
     const path = prefixOf(directory) + name;
     try {
-      for (let reading = 0; reading < MAX_READINGS; reading++) {
-        const seen = Deno.lstatSync(path);
-        if (seen.isSymlink) return "alone";
-        // Special files are not opened: opening a device can have effects.
-        if (!seen.isFile) return 404;
-        if (seen.size >= BUNDLED_BELOW_BYTES) return "alone";
-        const state = readSmall(path, seen, this.#content);
-        if (state === null) continue;
-        read.push({ path, state });
-        this.#addFile(wanted, state);
-        return null;
-      }
-      return 409;
-    } catch (error) {
-      return this.#statusOf(error, [...this.#names, ...wanted]);
+      const seen = Deno.lstatSync(path);
+      // Special files are not opened: opening a device can have effects.
+      if (!seen.isFile || seen.size >= BUNDLED_BELOW_BYTES) return false;
+      const state = readSmall(path, seen, this.#content);
+      if (state === null) return false;
+      read.push({ path, state });
+      this.#addFile(wanted, state);
+      return true;
+    } catch {
+      return false;
     }
   }
 
@@ -205,7 +186,8 @@ class BundleReader {
     try {
       for (let reading = 0; reading < MAX_READINGS; reading++) {
         const found = await openBelow(this.#request.root, names);
-        if (found === null || found === "directory") return 404;
+        if (found === "directory") return 404;
+        if (found === null) return this.#statusOf(notFound(), names);
         const { handle, size } = found;
         try {
           if (size >= BUNDLED_BELOW_BYTES) return 413;
@@ -238,7 +220,6 @@ class BundleReader {
     const { root, isThere, warn } = this.#request;
     // Without the root, no file can be read, and the body is cut.
     if (!isThere()) throw rootIsGone(root.path);
-    if (error instanceof Deno.errors.NotCapable) return 403;
     const isRefusal = error instanceof Refusal || isOverload(error);
     const refusal = isRefusal ? refusalOf(error)! : refusalToRead(root, error, names);
     if (isNews(refusal)) warn(refusal, names.join("/"));
@@ -251,7 +232,6 @@ export function isServedName(name: string): boolean {
   return isName(name) && !isReservedName(name);
 }
 
-/** Whether a path is that of an entry of a directory. */
 function isIn(path: readonly string[], directory: readonly string[]): boolean {
   return path.length === directory.length + 1 &&
     directory.every((name, i) => path[i] === name);

@@ -67,7 +67,6 @@ export class HeldPart extends Refusal {}
 interface Found {
   /** The paths of leftovers; the content of a directory comes before the directory. */
   readonly leftovers: readonly string[];
-  /** The names of everything else. */
   readonly names: readonly string[];
 }
 

@@ -74,23 +74,25 @@ async function findIn(
     await pause();
     looks.push(isServedName(name) ? lookAt(prefixOf(path) + name) : null);
   }
-  const wanted = new Set(names.filter((_, i) => looks[i] !== null));
-  if (wanted.size === 0) return names.map(() => ABSENT);
-  const records: NameRecord[] = [];
+  if (looks.every((look) => look === null)) return names.map(() => ABSENT);
+  let records: NameRecord[];
   try {
     const all = await readNames(path);
-    const listed = new Set(all.filter((name) => wanted.has(name)));
-    const others = looks.filter((look, i) => look !== null && !listed.has(names[i]!));
-    const alike = others.length === 0 ? new Map() : await findAlike(path, all, others, pause);
+    const listed = new Set(all);
+    const alike = new Map<string, Entry[]>();
     for (const [i, look] of looks.entries()) {
-      const name = names[i]!;
-      if (look === null) records.push(ABSENT);
-      else if (listed.has(name)) records.push({ status: 200, name });
-      else {
-        const found = nameOf(look, alike);
-        records.push(found === null ? UNTOLD : { status: 200, name: found });
-      }
+      if (isState(look) && !listed.has(names[i]!)) alike.set(keyOf(look), []);
     }
+    for (const name of alike.size === 0 ? [] : all) {
+      await pause();
+      const state = lookAt(prefixOf(path) + name);
+      if (isState(state)) alike.get(keyOf(state))?.push({ name, state });
+    }
+    records = looks.map((look, i) => {
+      if (look === null) return ABSENT;
+      const name = names[i]!;
+      return listed.has(name) ? { status: 200, name } : nameOf(look, alike);
+    });
   } catch (error) {
     if (!isAbsence(error) && !isUnreadable(error)) throw error;
     return looks.map((look) => look === null ? ABSENT : UNTOLD);
@@ -125,32 +127,18 @@ interface Entry {
   readonly state: BigIntStats;
 }
 
-/** The entries of a directory that may be one of some files, by the key of the file. */
-async function findAlike(
-  path: string,
-  names: readonly string[],
-  looks: readonly Look[],
-  pause: () => Promise<void>,
-): Promise<ReadonlyMap<string, readonly Entry[]>> {
-  const alike = new Map<string, Entry[]>();
-  for (const look of looks) if (isState(look)) alike.set(keyOf(look), []);
-  for (const name of names) {
-    await pause();
-    const state = lookAt(prefixOf(path) + name);
-    if (isState(state)) alike.get(keyOf(state))?.push({ name, state });
-  }
-  return alike;
-}
-
 /**
- * The name of the only entry that can be a file; `null` if no entry can be, or more than one can.
+ * The name of the only entry that can be a file; not told if no entry can be, or more than one can.
+ *
+ * @param alike The entries that look like one of the files, by the key of the file.
  */
-function nameOf(look: Look, alike: ReadonlyMap<string, readonly Entry[]>): string | null {
+function nameOf(look: Look, alike: ReadonlyMap<string, readonly Entry[]>): NameRecord {
   const all = isState(look) ? alike.get(keyOf(look)) ?? [] : [];
   const same = all.filter(({ state }) => isState(look) && isSameFile(state, look));
   // Some file systems give a file another number for each spelling; all else is the same.
   const [only, another] = same.length > 0 ? same : all;
-  return only === undefined || another !== undefined ? null : only.name;
+  if (only === undefined || another !== undefined) return UNTOLD;
+  return { status: 200, name: only.name };
 }
 
 function isState(look: Look): look is BigIntStats {

@@ -62,24 +62,22 @@ export async function listBelow(
     const resolved = await resolveBelow(root, names);
     if (resolved === null || !resolved.state.isDirectory()) return null;
     const { path } = resolved;
-    const first = firstPlace(path, resolved.state);
-    // Errors of these two are found out now, while the response can still have another status.
-    const read = await readRecovered(path);
-    statOrNull(reservedPath(path));
     const walk = { root, path, turns: new Turns() };
-    const texts = isTree ? treeTexts(walk, first, read) : listTexts(walk, first, read);
-    return new ChunkedBodyIter(chunksOf(texts));
+    const first = firstPlace(path, resolved.state);
+    const batches = isTree ? treeTexts(walk, first) : listTexts(walk, first);
+    const begin = batches.next();
+    // Errors of the directory are found out now, while the response can still have another status.
+    await begin.catch((error) => {
+      if (!(error instanceof BodyError)) throw error;
+    });
+    return new ChunkedBodyIter(chunksOf(begin, batches));
   } catch (error) {
     return nullIfAbsent(root, error, names);
   }
 }
 
-async function* listTexts(
-  walk: Walk,
-  first: Place,
-  read: readonly string[],
-): AsyncGenerator<string[], void, void> {
-  for await (const entries of readPlace(walk, first, read)) {
+async function* listTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
+  for await (const entries of readPlace(walk, first)) {
     const texts: string[] = [];
     for (const { place, link: _link, ...entry } of entries) {
       if (place === undefined) {
@@ -94,22 +92,21 @@ async function* listTexts(
   }
 }
 
-async function* treeTexts(
-  walk: Walk,
-  first: Place,
-  read: readonly string[],
-): AsyncGenerator<string[], void, void> {
-  for await (const entries of readBelow(walk, first, read)) {
+async function* treeTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
+  for await (const entries of readBelow(walk, first)) {
     yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
   }
   yield [TREE_END];
 }
 
-async function* chunksOf(elements: AsyncIterable<string[]>): AsyncGenerator<Chunk, void, void> {
+async function* chunksOf(
+  begin: Promise<IteratorResult<string[], void>>,
+  batches: AsyncGenerator<string[], void, void>,
+): AsyncGenerator<Chunk, void, void> {
   let text = "[";
   let separator = "\n";
-  for await (const batch of elements) {
-    for (const element of batch) {
+  for (let batch = await begin; batch.done !== true; batch = await batches.next()) {
+    for (const element of batch.value) {
       text += separator + element;
       separator = ",\n";
     }
@@ -163,21 +160,15 @@ function firstPlace(path: string, state: BigIntStats | null): Place {
  */
 export async function* readTree(walk: Walk): AsyncGenerator<ListedEntry[], void, void> {
   const { path } = walk;
-  const first = firstPlace(path, statOrNull(path));
-  yield* readBelow(walk, first, await readRecovered(path));
+  yield* readBelow(walk, firstPlace(path, statOrNull(path)));
 }
 
-/** Yields the entries of {@linkcode readTree}, given the names in the first directory. */
-async function* readBelow(
-  walk: Walk,
-  first: Place,
-  read: readonly string[],
-): AsyncGenerator<ListedEntry[], void, void> {
+async function* readBelow(walk: Walk, first: Place): AsyncGenerator<ListedEntry[], void, void> {
   const waiting = [first];
   for (let directory; (directory = waiting.pop()) !== undefined;) {
     const { names } = directory;
     const below: Place[] = [];
-    for await (const entries of readPlace(walk, directory, directory === first ? read : null)) {
+    for await (const entries of readPlace(walk, directory)) {
       const listed: ListedEntry[] = [];
       for (const entry of entries) {
         if (entry.place !== undefined) below.push(entry.place);
@@ -206,7 +197,7 @@ function wasRemoved(place: Place): boolean {
   let at = place;
   for (; at.above !== null; at = at.above) {
     if (isInPlace(at)) return true;
-    const now = lookAgain(at.path);
+    const now = statOrNull(at.path);
     if (now === null) continue;
     const isSame = at.state !== null && now.isDirectory() && isSameFile(now, at.state);
     // Behind a link in the place of one above, the directory may still be there.
@@ -224,18 +215,12 @@ function replaced(path: string): BodyError {
 /**
  * Yields the entries of a directory, some at a time, and before them the directory itself unless
  * the list begins there. A directory that is removed and made again meanwhile is read anew.
- *
- * @param read The names in the directory, if they have been read.
  */
-async function* readPlace(
-  walk: Walk,
-  place: Place,
-  read: readonly string[] | null = null,
-): AsyncGenerator<Found[], void, void> {
+async function* readPlace(walk: Walk, place: Place): AsyncGenerator<Found[], void, void> {
   const { root, turns, isShallow = false } = walk;
   const { path, modified } = place;
   const name = place.names.at(-1) ?? "";
-  let itself: Found[] = read !== null
+  let itself: Found[] = place.above === null
     ? []
     : [{ name, kind: "directory", size: 0, modified, isItself: true }];
   const unreadable = { ...other(name, "unreadable"), isItself: true } as const;
@@ -243,7 +228,7 @@ async function* readPlace(
   const listed = new Set<string>();
   const missing = new Set<string>();
   let lookups = 1;
-  let names = read ?? [];
+  let names: readonly string[] = [];
   let next = 0;
   for (let reading = 1;; reading++) {
     try {
@@ -253,15 +238,13 @@ async function* readPlace(
         // A link to another directory must not be read instead.
         if (now === "lost" || reading > MAX_READINGS) break;
       }
-      if (read === null) {
-        for (const name of names.slice(0, next)) listed.add(name);
-        const all = await readRecovered(path);
-        // A link may have led to these names, which nobody may see then.
-        if (reading > 1 && !isInPlace(place)) continue;
-        const left = listed.size === 0 ? all : all.filter((name) => !listed.has(name));
-        names = isShallow ? [] : left;
-        next = 0;
-      }
+      for (const name of names.slice(0, next)) listed.add(name);
+      const all = await readRecovered(path);
+      // A link may have led to these names, which nobody may see then.
+      if (reading > 1 && !isInPlace(place)) continue;
+      const left = listed.size === 0 ? all : all.filter((name) => !listed.has(name));
+      names = isShallow ? [] : left;
+      next = 0;
       while (true) {
         const some = names.slice(next, next + ENTRIES_A_TURN);
         const entries = describeAll(walk, place, some, doubtful, missing, false);
@@ -306,19 +289,9 @@ async function* readPlace(
  */
 function findAgain(place: Place): BigIntStats | "lost" | null {
   if (!wasRemoved(place)) return "lost";
-  const now = lookAgain(place.path);
+  const now = statOrNull(place.path);
   place.state = now;
   return now?.isDirectory() === false ? "lost" : now;
-}
-
-/** Looks at a path; `null` if nothing is there, or a file has come where a directory above was. */
-function lookAgain(path: string): BigIntStats | null {
-  try {
-    return statOrNull(path);
-  } catch (error) {
-    if (isMissing(error)) return null;
-    throw error;
-  }
 }
 
 /**
@@ -368,7 +341,6 @@ function describeAll(
  */
 type Found = DirectoryEntry & Pick<ListedEntry, "link"> & {
   readonly place?: Place;
-  /** Whether the entry is the directory itself. */
   readonly isItself?: true;
 };
 
@@ -394,7 +366,7 @@ interface ReadDirectory {
 
 /** Describes the entry with a name; `null` if there is none, or the entry is reserved. */
 function describe(directory: ReadDirectory, name: string): Found | null {
-  const { place, doubtful, isLocal, isTooDeep, isLost } = directory;
+  const { root, place, reserved, doubtful, isLocal, isTooDeep, isLost } = directory;
   if (isReservedName(name)) return isLocal ? other(name, "special") : null;
   const isDoubtful = name.includes(NOT_UTF8);
   // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
@@ -402,8 +374,22 @@ function describe(directory: ReadDirectory, name: string): Found | null {
   if (isUnnameable) return other(name, "name");
   if (isDoubtful) doubtful.add(name);
   if (isLost) return other(name, "unreadable");
+  const path = prefixOf(place.path) + name;
   try {
-    return describeAt(directory, prefixOf(place.path) + name, name);
+    const info = Deno.lstatSync(path);
+    if (info.isSymlink) {
+      // No link to a directory is followed: two such links can lead to each other, without end.
+      const target = isLocal ? null : fileOfLink(root, path);
+      return target === null
+        ? other(name, "link", info)
+        : { ...describeFile(name, target.path, target.info), link: true };
+    }
+    if (info.isFile) return describeFile(name, path, info);
+    if (!info.isDirectory) return other(name, "special", info);
+    if (reserved !== null && isSameFile(info, reserved)) return null;
+    const modified = timeOf(info);
+    const inner = { names: [...place.names, name], path, above: place, modified, state: info };
+    return { name, kind: "directory", size: 0, modified, place: inner };
   } catch (error) {
     if (codeOf(error) === "ENAMETOOLONG") return other(name, "name");
     // A missing entry was removed meanwhile, unless its name on the disk has other bytes.
@@ -415,27 +401,6 @@ function describe(directory: ReadDirectory, name: string): Found | null {
     if (isUnreadable(error)) return other(name, "unreadable");
     throw error;
   }
-}
-
-function describeAt(
-  { root, place, reserved, isLocal }: ReadDirectory,
-  path: string,
-  name: string,
-): Found | null {
-  const info = Deno.lstatSync(path);
-  if (info.isSymlink) {
-    // No link to a directory is followed: two such links can lead to each other, without end.
-    const target = isLocal ? null : fileOfLink(root, path);
-    return target === null
-      ? other(name, "link", info)
-      : { ...describeFile(name, target.path, target.info), link: true };
-  }
-  if (info.isFile) return describeFile(name, path, info);
-  if (!info.isDirectory) return other(name, "special", info);
-  if (reserved !== null && isSameFile(info, reserved)) return null;
-  const modified = timeOf(info);
-  const inner = { names: [...place.names, name], path, above: place, modified, state: info };
-  return { name, kind: "directory", size: 0, modified, place: inner };
 }
 
 function describeFile(name: string, path: string, info: Deno.FileInfo): DirectoryEntry {

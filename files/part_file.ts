@@ -79,12 +79,12 @@ export class PartFile implements Disposable {
     return await writeRecord(this.temporary.path, record) === uid;
   }
 
-  /** Hashes the bytes of the part, up to a position. */
   async hashTo(stop: number, signal: AbortSignal | undefined): Promise<Hash> {
     const { file, path } = this.temporary;
-    return await hashStart(file, stop, () => {
+    const changed = () => {
       return new TransferError("CHANGED", `${path} was changed while it was in use`);
-    }, () => signal?.throwIfAborted());
+    };
+    return await hashStart(file, stop, changed, signal);
   }
 
   /**
@@ -112,13 +112,11 @@ export class PartFile implements Disposable {
     await removeIfPresent(this.temporary.path + RECORD_SUFFIX);
   }
 
-  /** Closes the part, and removes it unless a later call can resume it. */
   [Symbol.dispose](): void {
     this.temporary[Symbol.dispose]();
   }
 }
 
-/** Opens or creates the part of a target, locked. */
 async function openPart(target: string, directory: string): Promise<Temporary> {
   const path = join(directory, basename(partPath(target)));
   const lock = async (file: Deno.FsFile) => {

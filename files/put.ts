@@ -7,12 +7,12 @@ import type { Hash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
-import { type BodyIn, cancelQuietly } from "../base/body/bodies.ts";
+import { cancelQuietly } from "../base/body/bodies.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import { EarlySync } from "../disk/files.ts";
 import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
-import { type Claim, isDiskFull } from "../disk/space.ts";
+import { isDiskFull } from "../disk/space.ts";
 import type { Temporary } from "../disk/temporary.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
 import { digestHeader, FINGERPRINT, hashStart, newHash, parseReprDigest } from "./digest.ts";
@@ -154,7 +154,6 @@ async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
   return answerOf(created, {});
 }
 
-/** The response is 201 for a new entry, else 204. */
 function answerOf(created: boolean, headers: HeaderDict): ResponseTuple {
   return created
     ? makeEmptyResponse("PUT", 201, "Created", headers)
@@ -179,14 +178,12 @@ function checkDestination(
   return existing;
 }
 
-/** Returns the digest, unless the file does not match it. */
 function checkDigest(hash: Hash, digest: string | null): string {
   if (digest === null) throw new Refusal(400, "the last chunk has no extension sha256");
   if (hash.digest("hex") === digest) return digest;
   throw new Refusal(400, "the file does not have the digest that was announced");
 }
 
-/** Gives a complete file its name. */
 async function finish(
   write: FileRequest,
   { digest, modified, replaceable }: Upload,
@@ -207,7 +204,6 @@ async function finish(
   return answerOf(created, digestHeader(digest));
 }
 
-/** Deletes a file or an empty directory. */
 export async function remove(write: FileRequest): Promise<ResponseTuple> {
   const { root, target, report } = write;
   await checkAdmission(write.session);
@@ -337,12 +333,16 @@ async function putRest(
     using temporary = await unfinished.openPart(part);
     const sync = new EarlySync(part);
     try {
-      const digest = await append(
-        body,
-        { ...upload, offset },
-        { temporary, sync, claim },
-        superseded,
-      );
+      const { file } = temporary;
+      const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
+      // Another process had the part; the new one is empty.
+      if (offset !== 0 && (await file.stat()).size !== offset) throw changed();
+      const hash = await hashStart(file, offset, changed, superseded);
+      await temporary.continueFrom(offset);
+      const written = (count: number) => claim.wrote(count);
+      const destined = { file, sync, start: offset, limit: length, length, hash, written };
+      const lastChunkDigest = await receive(body, destined);
+      const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
       return await finish(write, { ...upload, digest }, temporary);
     } catch (error) {
       const isFull = isDiskFull(error);
@@ -351,7 +351,11 @@ async function putRest(
       // A file that has its name already is not cut.
       if (isInterrupted && temporary.isThere) {
         if (isFull) await temporary.keepSynced(offset + sync.synced);
-        keep(write, temporary);
+        // One turn does the rest: parts that are cut at the same time must not get the same room.
+        const { file } = temporary;
+        const room = unfinished.findRoom(part, file.statSync().size, write.maxPartBytes);
+        file.truncateSync(room);
+        temporary.isKept = room > 0;
       }
       throw superseded.aborted ? superseded.reason : error;
     }
@@ -373,7 +377,6 @@ function offsetHeader(offset: number): HeaderDict {
   return { "upload-offset": `${offset}` };
 }
 
-/** A file that has the name now. */
 interface FileHere {
   readonly state: FileState;
   readonly digest: string;
@@ -447,37 +450,4 @@ export function setModified(path: string, seen: FileIdentity, modified: Date): v
   using file = Deno.openSync(path, { read: true });
   if (!isSameFile(file.statSync(), seen)) throw new Refusal(409, `${path} was replaced meanwhile`);
   file.utimeSync(new Date(), modified);
-}
-
-/**
- * Appends the body to the part.
- *
- * @returns The digest of the whole file, which is the one that was announced.
- */
-async function append(
-  body: BodyIn,
-  { digest, offset, length }: Resumable & { readonly offset: number },
-  { temporary, sync, claim }: { temporary: Temporary; sync: EarlySync; claim: Claim },
-  superseded: AbortSignal,
-): Promise<string> {
-  const { file } = temporary;
-  const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
-  // Another process had the part; the new one is empty.
-  if (offset !== 0 && (await file.stat()).size !== offset) throw changed();
-  const hash = await hashStart(file, offset, changed, () => superseded.throwIfAborted());
-  await temporary.continueFrom(offset);
-  const written = (count: number) => claim.wrote(count);
-  const destined = { file, sync, start: offset, limit: length, length, hash, written };
-  const lastChunkDigest = await receive(body, destined);
-  return checkDigest(hash, digest ?? lastChunkDigest);
-}
-
-/** Keeps the received part of a file, as far as there is room. */
-function keep({ unfinished, maxPartBytes }: FileRequest, temporary: Temporary): void {
-  const { file, path } = temporary;
-  // One turn does all of this: parts that are cut at the same time must not get the same room.
-  const { size } = file.statSync();
-  const room = unfinished.findRoom(path, size, maxPartBytes);
-  if (size > room) file.truncateSync(room);
-  temporary.isKept = room > 0;
 }

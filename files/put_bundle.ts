@@ -50,7 +50,6 @@ async function* piecesOf({ body }: Request): AsyncGenerator<Uint8Array, void, vo
   for await (const [, data] of body) yield data;
 }
 
-/** A file or directory of a bundle. */
 interface Sent extends SmallFile {
   /** The position of its status. */
   readonly index: number;
@@ -70,8 +69,6 @@ class BundleWriter {
     const { root, session, unfinished } = request;
     this.placement = {
       root,
-      // A path of 4 KiB can make 250 directories.
-      maxUnsynced: 1024,
       prepare() {
         unfinished.makeDirectory();
         return [];

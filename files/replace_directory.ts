@@ -76,18 +76,6 @@ async function look(
   return seen;
 }
 
-/**
- * Checks that this user may remove the entries of a directory: another one that is made there
- * tells.
- *
- * @throws the error of the system if not.
- */
-function checkRemovable(path: string): void {
-  const unused = unusedPath(path);
-  Deno.mkdirSync(unused);
-  rmdirSync(unused);
-}
-
 /** A directory with exactly the content that the client has seen. */
 class SeenDirectory {
   readonly #path: string;
@@ -136,9 +124,14 @@ class SeenDirectory {
    * this is a change of the state that was noted.
    */
   async #readDirectory(name: string): Promise<void> {
-    const path = this.#at(name);
+    const path = name === "" ? this.#path : prefixOf(this.#path) + name;
     // Of the directories below, an empty one is removed by the right to write above it.
-    if (name === "" || (await readNames(path)).length > 0) checkRemovable(path);
+    if (name === "" || (await readNames(path)).length > 0) {
+      // A directory that is made there tells whether this user may remove the other entries.
+      const unused = unusedPath(path);
+      Deno.mkdirSync(unused);
+      rmdirSync(unused);
+    }
     this.#note(path);
     const { leftovers, names } = await findLeftovers(path);
     for (const left of leftovers) this.#note(left);
@@ -152,10 +145,6 @@ class SeenDirectory {
     const first = this.#states.values().next().value ?? state;
     if (state.dev !== first.dev) throw new Refusal(409, `a disk is mounted at ${path}`);
     this.#states.set(path, state);
-  }
-
-  #at(name: string): string {
-    return name === "" ? this.#path : prefixOf(this.#path) + name;
   }
 
   #changed(): Refusal {

@@ -28,8 +28,8 @@ import {
   codeOf,
   type FileIdentity,
   giveNewName,
+  infoOrNull,
   isAt,
-  isMissing,
   isReal,
   isSameFile,
   statOrNull,
@@ -75,7 +75,6 @@ export interface Parent {
   readonly obstacle: string | null;
 }
 
-/** A path at which a name is given, replaced or removed. */
 interface Destination {
   readonly path: string;
   readonly parent: Parent;
@@ -86,7 +85,6 @@ interface Destination {
 /** A complete file that has a temporary name. */
 export type Complete = Pick<Temporary, "path" | "state" | "newMode">;
 
-/** How a file, or a directory, gets its name. */
 export interface Move {
   readonly condition?: Condition;
   /**
@@ -114,7 +112,6 @@ export interface Moved {
  * A directory in which names are given, replaced and removed. A path below it is an array of names.
  */
 export class Root {
-  /** The real path of the directory. */
   readonly path: string;
   readonly #unfinished: string | null;
 
@@ -136,12 +133,11 @@ export class Root {
   /**
    * Finds a directory in which a name is given, and the missing ones on the way.
    *
-   * @throws {Refusal} if the path is reserved, or leads through a link, or a file that may not give
-   * way.
+   * @throws {Refusal} if the path is reserved, or leads through a link or a file.
    */
-  findParent(names: readonly string[], replaceable: Replaceable = NOTHING): Parent {
-    const parent = this.#findParent(names, replaceable);
-    return putBackIn(parent.base) ? this.#findParent(names, replaceable) : parent;
+  findParent(names: readonly string[]): Parent {
+    const parent = this.#findParent(names, NOTHING);
+    return putBackIn(parent.base) ? this.#findParent(names, NOTHING) : parent;
   }
 
   #findParent(names: readonly string[], replaceable: Replaceable): Parent {
@@ -373,13 +369,8 @@ export function isInPlace({ path, state, above }: KnownDirectory): boolean {
  * removed.
  */
 function isDirectoryAt(path: string, state: FileIdentity | null): boolean {
-  try {
-    const now = Deno.lstatSync(path);
-    return now.isDirectory && state !== null && isSameFile(now, state);
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
-  }
+  const now = infoOrNull(path);
+  return now !== null && now.isDirectory && state !== null && isSameFile(now, state);
 }
 
 /**
@@ -479,18 +470,13 @@ function makeDirectories(
     }
     then();
   } catch (error) {
-    removeDirectories(made);
+    try {
+      for (const directory of made.toReversed()) rmdirSync(directory);
+    } catch {
+      // Somebody else has put something in one; the error before is the one to report.
+    }
     aside?.putBack();
     throw error;
   }
   aside?.removeFile();
-}
-
-/** Removes new directories again, unless somebody else has put something in them. */
-function removeDirectories(made: readonly string[]): void {
-  try {
-    for (const directory of made.toReversed()) rmdirSync(directory);
-  } catch {
-    // The error that made this necessary is the one to report.
-  }
 }

@@ -17,9 +17,6 @@ import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
 import { directoryUriOf, uriOf } from "./file_name.ts";
 import { statusError, unexpectedResponse } from "./transfer_error.ts";
 
-/** The most bytes of an unwanted response that are read to keep the connection. */
-const MAX_DISCARDED_BYTES = 65536;
-
 /**
  * By client: open connections that no route uses at the moment. Each transfer is given the client
  * and makes its own routes, so the client is all that two transfers have in common.
@@ -38,7 +35,7 @@ export function keepConnections(client: Connector): void {
 /**
  * The way to a server: the caller's connection, or connections of the caller's client, one at a
  * time. A route opens its connection for the first request, uses it for every later one, and closes
- * it at the end, or keeps it for the next route.
+ * it at the end, or keeps it for the next route. A request is made after the end of the one before.
  */
 export class Route implements Disposable {
   readonly #target: Requester | Connector;
@@ -46,8 +43,6 @@ export class Route implements Disposable {
   readonly #isRepeatable: boolean;
   readonly #bounds: RequestBounds;
   #connection: Connected | null = null;
-  #connecting: Promise<Connected> | null = null;
-  #isDisposed = false;
 
   /**
    * Creates a route that is not connected yet.
@@ -72,7 +67,6 @@ export class Route implements Disposable {
     this.#isRepeatable = isRepeatable;
   }
 
-  /** Aborts every request of this route. */
   get signal(): AbortSignal | undefined {
     return this.#bounds.signal;
   }
@@ -138,16 +132,12 @@ export class Route implements Disposable {
   }
 
   /**
-   * Reads the body of an unwanted response if the body is short, and otherwise closes the
-   * connection. Most servers close a connection after an error, so this end does, too: the next
-   * request opens another one.
+   * Gives up the body of an unwanted response. Most servers close a connection after an error, so
+   * this end does, too: the next request opens another one.
    */
-  async discard({ status, body }: Response): Promise<void> {
-    if (body !== null) {
-      if (!body.chunked && body.contentLength <= MAX_DISCARDED_BYTES) await body.read();
-      else await body.cancel();
-    }
-    if (status >= 400) this.#connection?.close();
+  async discard(response: Response): Promise<void> {
+    await response.discard();
+    if (response.status >= 400) this.#connection?.close();
   }
 
   /**
@@ -155,8 +145,6 @@ export class Route implements Disposable {
    */
   #reuse(): Connected | null {
     if (this.#connection !== null && !this.#connection.closed) return this.#connection;
-    // The connection that is being opened is for both requests, and none is forgotten.
-    if (this.#connecting !== null) return null;
     return this.#connection = kept.get(this.#target)?.take() ?? null;
   }
 
@@ -164,24 +152,13 @@ export class Route implements Disposable {
   async #connect(): Promise<Requester> {
     const target = this.#target;
     if (!isConnector(target)) return target;
-    if (this.#connection !== null && !this.#connection.closed) return this.#connection;
-    // The second of two requests at once fails, as over any connection.
-    this.#connecting ??= this.#open(target).finally(() => this.#connecting = null);
-    return await this.#connecting;
-  }
-
-  async #open(connector: Connector): Promise<Connected> {
     // A client's own classes of bodies are not for transfers.
     const options = { ...this.#options, bodies };
-    const connection = await connector.connect(options);
-    if (this.#isDisposed) connection.close();
-    this.#connection = connection;
-    return connection;
+    return this.#connection = await target.connect(options);
   }
 
   /** Closes the connection of a client, or keeps the connection for {@linkcode keepConnections}. */
   [Symbol.dispose](): void {
-    this.#isDisposed = true;
     this.#bounds.end();
     const connection = this.#connection;
     this.#connection = null;

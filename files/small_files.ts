@@ -28,8 +28,6 @@ export interface SmallFile {
 export interface Placement<F extends SmallFile> {
   /** The directory that the names begin at. */
   readonly root: Root;
-  /** How many changed directories may wait until they are synced to the disk. */
-  readonly maxUnsynced: number;
   /**
    * Prepares to write the files of a directory: once in each turn.
    *
@@ -74,7 +72,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   readonly #turns = new Turns();
   /** The directories that have new entries. */
   readonly #changed = new Set<string>();
-  /** The outcomes whose names may not be on the disk yet, and those that are known. */
+  /**
+   * The outcomes of the batch, whose names may not be on the disk yet, and those that are known.
+   */
   #named: Placed<F>[] = [];
   #outcomes: Placed<F>[] = [];
   #arrived: Arrived<F>[] = [];
@@ -95,18 +95,16 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
 
   /** Writes a file, which gets its name later. */
   async add(file: F, content: Uint8Array, modified: Date): Promise<void> {
-    try {
-      this.#write(file, content, modified);
-    } catch (error) {
-      this.#prepared = null;
-      if (!isOverload(error)) return void this.#outcomes.push(failed(file, error));
-      // There are descriptors again when the files that are open have their names.
-      await this.#nameArrived();
-      await this.#naming;
+    for (let isAgain = false;; isAgain = true) {
       try {
         this.#write(file, content, modified);
+        break;
       } catch (error) {
-        return void this.#outcomes.push(failed(file, error));
+        this.#prepared = null;
+        if (isAgain || !isOverload(error)) return void this.#outcomes.push(failed(file, error));
+        // There are descriptors again when the files that are open have their names.
+        await this.#nameArrived();
+        await this.#naming;
       }
     }
     if (this.#arrived.length >= BATCH) await this.#nameArrived();
@@ -176,7 +174,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       this.#confirm(this.#made, () => this.#maker.check());
       this.#made = [];
       this.#maker = new DirectoryMaker(this.#placement.root);
-      if (this.#changed.size > this.#placement.maxUnsynced) await this.#syncChanged();
+      const changed = [...this.#changed];
+      this.#changed.clear();
+      await syncAllIfPossible(changed);
       this.#outcomes.push(...this.#named);
       this.#named = [];
     }
@@ -225,12 +225,8 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
 
   /** Waits until all files that have arrived have their names, and the names are on the disk. */
   async flush(): Promise<void> {
-    try {
-      await this.#nameArrived();
-      await this.#naming;
-    } finally {
-      await this.#syncChanged();
-    }
+    await this.#nameArrived();
+    await this.#naming;
   }
 
   /**
@@ -240,12 +236,6 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     const outcomes = this.#outcomes;
     this.#outcomes = [];
     return outcomes;
-  }
-
-  async #syncChanged(): Promise<void> {
-    const changed = [...this.#changed];
-    this.#changed.clear();
-    await syncAllIfPossible(changed);
   }
 
   /** Removes the temporary files that have not been renamed to their names. */

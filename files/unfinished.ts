@@ -4,7 +4,6 @@
  */
 
 import { chmodSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
-import { dirname } from "node:path";
 import type { PeerCertificate } from "../base/app/session.ts";
 import { lockFile, newFileMode } from "../disk/files.ts";
 import { codeOf, removeIfPresentSync, statOrNull } from "../disk/names.ts";
@@ -25,7 +24,6 @@ const KEPT_MILLISECONDS = 24 * HOUR;
 /** The directories that are swept, as long as an app uses them. */
 const swept = new Set<WeakRef<UnfinishedFiles>>();
 
-/** Does all sweeps that still matter. */
 export function sweepAll(): void {
   for (const reference of swept) {
     const files = reference.deref();
@@ -48,9 +46,11 @@ interface Listed {
 export class UnfinishedFiles {
   /** The path of the directory, which is made when it is needed. */
   readonly path: string;
+  readonly #root: string;
   #report: (message: string) => void = () => {};
 
   constructor(root: string) {
+    this.#root = root;
     this.path = reservedPath(root);
   }
 
@@ -139,7 +139,7 @@ export class UnfinishedFiles {
     here: number,
   ): Claim {
     const [owner, left, freed] = [authorityOf(client), length - offset, here - offset];
-    return claimSpace(this.#place(), owner, left, freed, ({ needed, free }) => {
+    return claimSpace(this.#root, owner, left, freed, ({ needed, free }) => {
       const text = `there is too little space${spaceFigures(needed, free)}`;
       return new Refusal(507, `${text}${this.#kept()}`, { "upload-offset": `${here}` });
     });
@@ -155,14 +155,9 @@ export class UnfinishedFiles {
   explainFull(error: unknown, length: number | null, part: string | null): unknown {
     if (!isDiskFull(error)) return error;
     const needed = length === null ? null : length - (part === null ? 0 : partSize(part));
-    const figures = spaceFigures(needed, freeBytes(this.#place()));
+    const figures = spaceFigures(needed, freeBytes(this.#root));
     const problem = `there is no space left, or the quota is exceeded${figures}`;
     return new Refusal(507, `${problem}${this.#kept()}`, {}, { cause: error });
-  }
-
-  /** The directory whose disk has the space for unfinished files. */
-  #place(): string {
-    return statOrNull(this.path)?.isDirectory() ? this.path : dirname(this.path);
   }
 
   /** The words of a message for the parts, which are hidden. */
@@ -221,7 +216,6 @@ export class UnfinishedFiles {
     return left;
   }
 
-  /** Lists the unfinished files whose paths have a prefix. */
   #list(prefix: string): Listed[] {
     if (!statOrNull(this.path)?.isDirectory()) return [];
     const listed: Listed[] = [];

@@ -406,7 +406,7 @@ export class SourceFile implements AsyncDisposable {
   /** Begins the hash of the whole file with the bytes before an offset. */
   async #hashTo(offset: number, signal?: AbortSignal): Promise<Hash> {
     const changed = () => changedWhileMoved(this.#path);
-    return await hashStart(this.#file, offset, changed, () => signal?.throwIfAborted());
+    return await hashStart(this.#file, offset, changed, signal);
   }
 
   async *#sending(

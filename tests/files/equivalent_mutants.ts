@@ -22,11 +22,20 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "BundleBuffer.isFull": [
       [">=", ">", "a byte more at once"],
     ],
+    "Held.add": [
+      ["length > this.#buffer.length", "true", "it gets a larger buffer sooner"],
+      [
+        "length > this.#buffer.length",
+        "length >= this.#buffer.length",
+        "it gets a larger buffer sooner",
+      ],
+      ["length * 2", "length * 3", "it is the size of a buffer"],
+    ],
+    "Held.take": [
+      ["this.length === 0", "false", "a copy is the same"],
+    ],
   },
   "files/digest.ts": {
-    "trimSpaces": [
-      ["end > start", "end >= start", "nothing is left either way"],
-    ],
     "KnownDigests.findOrCompute": [
       ["known !== null", "false", "it is hashed once more"],
     ],
@@ -51,9 +60,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "nothing else has the name of a part that is looked for",
       ],
     ],
-    "Download.copySmall": [
-      ["maxUnsynced: 0", "maxUnsynced: 1", "one more"],
-    ],
     "Download.#newPart": [
       ["this.#parts.size === 0", "false", "no part has the name"],
     ],
@@ -65,19 +71,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/entries.ts": {
-    "Held.add": [
-      ["length > this.#buffer.length", "true", "it gets a larger buffer sooner"],
-      [
-        "length > this.#buffer.length",
-        "length >= this.#buffer.length",
-        "it gets a larger buffer sooner",
-      ],
-      ["length * 2", "length * 3", "it is the size of a buffer"],
-    ],
-    "Held.take": [
-      ["this.length === 0 && part.length <= this.#most", "false", "a copy is the same"],
-      ["<=", "<", "a copy is the same"],
-    ],
     "parseTime": [
       ['typeof text !== "string"', "false", "no other value of JSON is equal to such a text"],
     ],
@@ -88,7 +81,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
     "readComponent": [
       ["MAX_NAME_BYTES * 3", "MAX_NAME_BYTES * 4", "what is longer is refused later"],
-      ['!component.includes("~")', "false", "the long way leads there, too"],
     ],
   },
   "files/file_pieces.ts": {
@@ -134,11 +126,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "BundleReader.#readGroup": [
       ["||", "&&", "what this refuses early is refused below"],
       ["this.#turns.isOver", "true", "each file is a group"],
-      [
-        "read.length > 0",
-        "read.length >= 0",
-        "what has no file is looked at alone, with the same result",
-      ],
     ],
   },
   "files/lanes.ts": {
@@ -166,13 +153,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "readPlace": [
       ["reading > 1", "true", "the directory is looked at once more"],
       ["lookups = 1", "lookups = 2", "an attempt fewer"],
-      ["read === null", "true", "the names in the first directory are read once more"],
-    ],
-  },
-  "files/put.ts": {
-    "keep": [
-      ["size > room", "true", "there is never more room than bytes"],
-      ["size > room", "size >= room", "there is never more room than bytes"],
     ],
   },
   "files/reading.ts": {
@@ -204,21 +184,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ],
     ],
     "SmallFiles.#nameBatch": [
-      [
-        "this.#changed.size > this.#placement.maxUnsynced",
-        "true",
-        "all of them are synced in the end",
-      ],
-      [
-        "this.#changed.size > this.#placement.maxUnsynced",
-        "false",
-        "all of them are synced in the end",
-      ],
-      [
-        "this.#changed.size > this.#placement.maxUnsynced",
-        "this.#changed.size >= this.#placement.maxUnsynced",
-        "all of them are synced in the end",
-      ],
       ["!isAdmitted || this.#turns.isOver", "true", "a turn for each file"],
       [
         "if (isAdmitted) await this.#turns.next(this.#placement.root.path);",

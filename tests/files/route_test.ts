@@ -107,20 +107,6 @@ Deno.test("a kept connection that this end has closed is not used", async () => 
   assertEquals(opened.length, 2);
 });
 
-Deno.test("no connection is forgotten if two requests are made at once", async () => {
-  await using test = setUp();
-  {
-    using other = new Route("from", test.client);
-    await other.request("GET", "/", {});
-    using route = new Route("from", test.client);
-    const first = route.request("GET", "/", {});
-    other[Symbol.dispose]();
-    await Promise.allSettled([first, route.request("GET", "/", {})]);
-  }
-  await test.ask(2);
-  assertEquals(test.sessions.length, 2);
-});
-
 Deno.test("a connection whose last response was not read is closed, not kept", async () => {
   const body = () => new BodyIter([new Uint8Array(5)], 5);
   await using test = setUp(() => [200, "OK", {}, body()]);
