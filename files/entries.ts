@@ -107,8 +107,13 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   readonly #check: (element: Record<string, unknown>) => Entry | null;
   readonly #isTree: boolean;
   readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  /** The beginning of a token. */
+  /** What has arrived and is not read yet: the beginning of a token. */
   #rest = "";
+  /**
+   * The number of characters from which on they are read again: the time for a token that arrives
+   * byte by byte would otherwise grow with the square of its length.
+   */
+  #enough = 0;
   #expected: readonly string[] = ["["];
 
   private constructor(isTree: boolean, check: (element: Record<string, unknown>) => Entry | null) {
@@ -126,12 +131,30 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   }
 
   /**
-   * Yields the entries that end in a piece.
+   * Yields the entries that have arrived with a piece.
    *
    * @throws {TransferError} if the piece does not continue a list.
    */
   *push(piece: Uint8Array): Generator<Entry, void, void> {
-    const text = this.#rest + this.#decode(piece);
+    this.#rest += this.#decode(piece);
+    if (this.#rest.length < this.#enough) return;
+    yield* this.#readAll();
+    this.#enough = this.#rest.length * 2;
+  }
+
+  /**
+   * Yields the entries that are left.
+   *
+   * @throws {TransferError} unless the list is complete.
+   */
+  *end(): Generator<Entry, void, void> {
+    this.#rest += this.#decode();
+    yield* this.#readAll();
+    if (this.#expected.length > 0 || this.#rest.includes("{")) throw badList("it ends early");
+  }
+
+  *#readAll(): Generator<Entry, void, void> {
+    const text = this.#rest;
     for (let at = 0;;) {
       TOKEN.lastIndex = at;
       const token = TOKEN.exec(text)?.[1];
@@ -147,12 +170,6 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
       const entry = this.#read(token);
       if (entry !== null) yield entry;
     }
-  }
-
-  /** Throws a {@linkcode TransferError} unless the list is complete. */
-  end(): void {
-    const isCut = this.#expected.length > 0 || (this.#rest + this.#decode()).includes("{");
-    if (isCut) throw badList("it ends early");
   }
 
   #decode(piece?: Uint8Array): string {

@@ -342,5 +342,5 @@ async function* entriesOf<Entry extends DirectoryEntry>(
       "meanwhile, the disk there failed, or the connection broke off; call again";
     throw new TransferError("BAD_LIST", problem, { cause: error });
   }
-  parser.end();
+  yield* parser.end();
 }

@@ -674,7 +674,7 @@ Deno.test("the error of a list that is cut says so and names the directory; a re
 
 /** Adds the entries of a text, which comes in pieces of so many bytes, to a list. */
 function parseWith<E>(
-  parser: { push(bytes: Uint8Array): Iterable<E>; end(): void },
+  parser: { push(bytes: Uint8Array): Iterable<E>; end(): Iterable<E> },
   text: string | Uint8Array,
   length = 7,
   parsed: E[] = [],
@@ -686,7 +686,7 @@ function parseWith<E>(
     for (const entry of parser.push(piece)) parsed.push(entry);
     piece.fill(0);
   }
-  parser.end();
+  for (const entry of parser.end()) parsed.push(entry);
   return parsed;
 }
 

@@ -15,6 +15,7 @@ import {
   parseResponse,
   parseUri,
 } from "@degu/internal/misc/wire.ts";
+import { EntryParser } from "@degu/internal/files/entries.ts";
 import { parseReprDigest, parseWantReprDigest } from "@degu/internal/files/digest.ts";
 import { cut } from "../support/streams.ts";
 import { latin1 } from "../support/wire_grammar.ts";
@@ -86,6 +87,7 @@ const TARGETS: readonly (readonly [grammar: (random: Random) => string, target: 
   [dictionary, { long: PREAMBLE, make: (text) => () => parseReprDigest(text) }],
   [dictionary, { long: PREAMBLE, make: (text) => () => parseWantReprDigest(text) }],
   [connectionOptions, namedHeaders],
+  [list, { long: PREAMBLE, make: ofBytes(readListDrip) }],
 ];
 
 async function receivePreamble(socket: MemorySocket): Promise<void> {
@@ -100,6 +102,14 @@ function scanDrip(bytes: Uint8Array): void {
   for (let end = 1; end <= bytes.length && scanner.phase !== "done"; end++) {
     const next = scanner.advance(bytes, at, end);
     if (next >= 0) at = next;
+  }
+}
+
+/** The list of a tree as it comes in one byte at a time. */
+function readListDrip(bytes: Uint8Array): void {
+  const parser = EntryParser.ofTree();
+  for (let at = 0; at < bytes.length; at++) {
+    for (const _entry of parser.push(bytes.subarray(at, at + 1)));
   }
 }
 
@@ -139,6 +149,12 @@ function connectionOptions(random: Random): string {
     () => random.pick(["close", "x-1", `x-${random.below(2000)}`, "a", ""]),
   );
   return names.join(random.pick([",", ", ", " , "]));
+}
+
+/** A list, and what can stand in one. */
+function list(random: Random): string {
+  const part = () => random.pick(["{", "}", '"', "\\", " ", ",", "[", "]", "a", '"path":["a"]']);
+  return `[{"path":["${Array.from({ length: random.below(20) }, part).join("")}`;
 }
 
 function pumped(random: Random): string {
