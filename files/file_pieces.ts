@@ -156,10 +156,9 @@ export function readOpen(file: number, state: BigIntStats, buffer: Uint8Array): 
   return isUnchanged(state, fstatSync(file, { bigint: true }));
 }
 
-/** Fills a buffer with the bytes of an open file from a position on; false if it has too few. */
-export function readInto(file: number, buffer: Uint8Array, start = 0): boolean {
+function readInto(file: number, buffer: Uint8Array): boolean {
   for (let length = 0; length < buffer.length;) {
-    const count = readSync(file, buffer, length, buffer.length - length, start + length);
+    const count = readSync(file, buffer, length, buffer.length - length, length);
     if (count === 0) return false;
     length += count;
   }

@@ -18,7 +18,7 @@ import {
   type Validators,
 } from "./conditions.ts";
 import { digestHeader, type KnownDigests, newHash, parseWantReprDigest } from "./digest.ts";
-import { isOverwritten, isUnchanged, type OpenFile, readInto, readPieces } from "./file_pieces.ts";
+import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "./listing.ts";
 import { openBelow, refusalToRead } from "./reading.ts";
@@ -197,7 +197,12 @@ export async function makeFileBody(
   try {
     // Through `readPieces` a file of 30 KB takes 1.5 times as long.
     const bytes = new Uint8Array(stop - start);
-    if (!readInto(handle.fd, bytes, start)) throw overwritten(file);
+    let length = 0;
+    while (length < bytes.length) {
+      const { bytesRead } = await handle.read(bytes, length, bytes.length - length, start + length);
+      if (bytesRead === 0) throw overwritten(file);
+      length += bytesRead;
+    }
     hash?.update(bytes);
     checkEnd();
     sent(bytes.length);
