@@ -5,13 +5,14 @@
 
 import type { Hash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
+import { dirname } from "node:path";
 import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
 import { cancelQuietly } from "../base/body/bodies.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import { EarlySync } from "../disk/files.ts";
-import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
+import { type FileIdentity, isSameFile, syncAllIfPossible, syncIfPossible } from "../disk/names.ts";
 import { isDiskFull } from "../disk/space.ts";
 import type { Temporary } from "../disk/temporary.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
@@ -417,7 +418,10 @@ async function findHere(
   }
 }
 
-/** Answers an upload of a file that is already here: the file gets the time in the request. */
+/**
+ * Answers an upload of a file that is already here: the file gets the time in the request. Its name
+ * may not be on the disk yet, if the server was killed before it had answered an earlier request.
+ */
 async function confirm(
   write: FileRequest,
   { digest, state }: FileHere,
@@ -432,6 +436,7 @@ async function confirm(
     }
     setModified(path, state, modified);
   }
+  await syncIfPossible(dirname(write.root.pathOf(write.target.names)));
   return answerOf(false, digestHeader(digest));
 }
 

@@ -45,6 +45,16 @@ for (const [method, uri, headers, body, synced] of ROWS) {
   });
 }
 
+Deno.test("synced before an answer: an upload of a file that is already here", async () => {
+  await using files = await serveForWriting();
+  await files.put("/sub/new", latin1("12345"), RESUMED);
+  const found = await syncedWhile(files.root, async () => {
+    const headers = upload(latin1("12345"), 5);
+    assertEquals(await statusOf(await files.request("PUT", "/sub/new", headers)), 204);
+  });
+  assertEquals(found, ["./sub"]);
+});
+
 Deno.test("a resumable file that has its name is whole, also where its directory can't be synced then and there is no room for parts", async () => {
   await using files = await serveForWriting({ maxPartBytes: 3 });
   await using handle = await open(files.root);
