@@ -385,12 +385,13 @@ interface FileHere {
  */
 async function find(
   write: FileRequest,
-  { digest, length }: Resumable,
+  { digest, length, replaceable }: Resumable,
   part: string,
   superseded?: AbortSignal,
 ): Promise<{ readonly offset: number; readonly here: FileHere | null }> {
   const isOfInterest = digest !== null || partSize(part) === 0 && wantsDigest(write.request);
-  const here = isOfInterest ? await findHere(write, length, superseded) : null;
+  // A link that gives way is not the file that it leads to.
+  const here = isOfInterest && !replaceable.link ? await findHere(write, length, superseded) : null;
   const size = partSize(part);
   const partial = size <= length ? size : 0;
   return { offset: here !== null && here.digest === digest ? length : partial, here };
