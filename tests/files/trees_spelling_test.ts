@@ -467,7 +467,9 @@ Deno.test("upload: names are asked for only where the target also has others, ma
   await using dir = await tempDir();
   await fill(`${dir.path}/source`, { "new/a": "1", "d/b": "2" });
   for (let i = 0; i < 600; i++) await fill(`${dir.path}/source`, { [`e/${i}`]: "" });
-  await fill(`${dir.path}/target`, { "d/": null, "e/old": "3" });
+  // A reserved name is never sent, so nobody asks for it.
+  await fill(`${dir.path}/source`, { "f/.a.degu-part": "4" });
+  await fill(`${dir.path}/target`, { "d/": null, "e/old": "3", "f/old": "5" });
   const asked: number[] = [];
   const app = new FilesApp(`${dir.path}/target`, { list: true, write: true });
   await using serving = serve(async (request, ...others) => {
@@ -484,6 +486,6 @@ Deno.test("upload: names are asked for only where the target also has others, ma
     "/",
     DELETE,
   );
-  assertEquals([files, deleted], [602, 1]);
+  assertEquals([files, deleted], [602, 2]);
   assertEquals(asked.toSorted(), [512, 88]);
 });
