@@ -310,6 +310,18 @@ const rows: readonly Row[] = [
       left: { d: null, "d/A": "A", "d/a": "a" },
     }),
   ),
+  {
+    rule: "a directory in which everything superfluous stays is not listed before deletions",
+    only: "upload",
+    source: { "d/a": "a" },
+    target: { "d/a": "a", "d/old/kept": "k", old: "old" },
+    options: { delete: true, compare: "digest", filter: ({ name }) => name !== "kept" },
+    at: ({ uri }) => uri === "/tree/d/",
+    answer: (_, request) => refusal(403, request),
+    expected: { "d/a": "unchanged" },
+    deleted: ["old"],
+    requests: 0,
+  },
   ...[403, 500].map((status): Row => ({
     rule:
       `a file whose digest is refused is copied; a server that fails rejects the whole: ${status}`,
