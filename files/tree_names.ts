@@ -179,8 +179,8 @@ export class TargetNames {
   }
 
   /**
-   * Asks by which names the target lists nodes, in batches. The result has no node that the target
-   * does not have; it is `null` if the target can't tell.
+   * Asks by which names the target lists nodes, in batches; returns `null` if the target can't
+   * tell.
    */
   async #ask(nodes: readonly TreeNode[]): Promise<ReadonlyMap<TreeNode, NameRecord> | null> {
     const found = new Map<TreeNode, NameRecord>();
@@ -193,7 +193,7 @@ export class TargetNames {
       const records = canTell ? await this.#target.listedNames(route, batch) : null;
       if (records === null) canTell = false;
       for (const [i, record] of records?.entries() ?? []) {
-        if (record.status !== 404) found.set(batch[i]!, record);
+        found.set(batch[i]!, record);
       }
     });
     return canTell ? found : null;

@@ -121,6 +121,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["262144", "262145", "it is the size of a buffer"],
     ],
   },
+  "files/files_app.ts": {
+    "realPathOf": [
+      ["error instanceof Error", "true", "whatever a function of Deno throws is one"],
+    ],
+  },
   "files/get.ts": {
     "makeFileBody": [
       [
@@ -160,6 +165,13 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/listing.ts": {
+    "describe": [
+      [
+        "if (isDoubtful) doubtful",
+        "if (true) doubtful",
+        "only doubtful names are looked for there",
+      ],
+    ],
     "chunksOf": [
       ["text.length < CHUNK_CHARACTERS", "false", "more and smaller chunks"],
     ],
@@ -243,11 +255,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
         "true",
         "the directory is looked at once more",
       ],
-    ],
-  },
-  "files/tree.ts": {
-    "byName": [
-      ["one.name > other.name", "true", "no two have the same name"],
     ],
   },
   "files/tree_plan.ts": {
