@@ -371,6 +371,21 @@ for (const row of rows) {
   }
 }
 
+Deno.test("a response that is no bundle leaves a connection of the caller free for other requests", async () => {
+  await using trees = await makeTrees(
+    "download",
+    { a: "a" },
+    {},
+    changing(({ query }) => {
+      return query === "bundle=get" ? [200, "OK", {}, encoder.encode("no bundle")] : null;
+    }),
+  );
+  using connection = await trees.client.connect();
+  await assertRejects(() => trees.copy({}, connection), TransferError, "not a bundle");
+  const { body } = await connection.request("GET", "/tree/a", {}, null);
+  assertEquals(await body?.text(), "a");
+});
+
 Deno.test("outcomes of small files that were known before an error count", async () => {
   const events: string[] = [];
   const note = (event: TreeEvent) => {

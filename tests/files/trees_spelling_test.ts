@@ -386,8 +386,15 @@ Deno.test("bundle=names can't tell what is in a directory that the disk does not
     '{"status":200,"name":"a"}',
   ]);
   code = "EMFILE";
-  const { status, headers } = await ask();
-  assertEquals([status, headers["retry-after"]], [503, "1"]);
+  const tooManyOpen = async () => {
+    const { status, headers } = await ask();
+    assertEquals([status, headers["retry-after"]], [503, "1"]);
+  };
+  await tooManyOpen();
+  using _untold = patch(Deno, "realPathSync", () => () => {
+    throw Object.assign(new Error(code), { code });
+  });
+  await tooManyOpen();
 });
 
 Deno.test("upload: a dry run foresees that two names are one file at the target, which has it already", async () => {
