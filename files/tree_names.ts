@@ -48,7 +48,7 @@ function claim(claims: Claims, entry: string, node: TreeNode): TreeNode | null {
   return owner;
 }
 
-/** A directory of both ends. */
+/** An entry of both ends; unless both are directories, nothing in it is looked for. */
 type Pair = readonly [source: TreeNode, target: TreeNode];
 
 /** A directory of both ends, in which the target may have a node of the source by another name. */
@@ -91,7 +91,7 @@ export class TargetNames {
   /**
    * Finds the nodes that the entries of a directory belong to.
    *
-   * @returns The directories in it that the target has by another name.
+   * @returns The entries that the target has by another name.
    */
   #findIn(
     { target, claims, unlisted, obstructed }: Doubtful,
@@ -115,7 +115,7 @@ export class TargetNames {
         continue;
       }
       targets.set(node, there);
-      if (node.kind === "directory" && there.kind === "directory") found.push([node, there]);
+      found.push([node, there]);
     }
     return found;
   }

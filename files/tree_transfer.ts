@@ -450,7 +450,6 @@ class TreeTransfer {
 
   /** Throws an error that concerns all files; any other error is for the caller to report. */
   #throwIfForAll(error: unknown, route: Route): void {
-    this.#settings.signal.throwIfAborted();
     if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
   }
 
