@@ -292,6 +292,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "FileUpload.#confirm": [
       ["||", "&&", "a request more, which changes nothing"],
     ],
+    "stateOf": [
+      ["nlink ?? 1", "nlink ?? 2", "each file has a number of links where it is compared"],
+    ],
     "SourceFile.hash": [
       ["this.#sha256 !== null", "false", "it is read once more"],
     ],

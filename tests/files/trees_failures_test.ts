@@ -47,6 +47,30 @@ Deno.test("download: a signal that aborts while a broken file is looked at rejec
   assertEquals(rejected, reason);
 });
 
+both(
+  "a signal that aborts while something can't be deleted rejects with its reason",
+  async (direction) => {
+    const reason = new Error("enough");
+    const controller = new AbortController();
+    const refuse = () => {
+      controller.abort(reason);
+      throw new Error("it can't be deleted");
+    };
+    await using trees = await makeTrees(
+      direction,
+      { a: "a" },
+      { a: "a", old: "1" },
+      changing(({ method }) => method === "DELETE" ? refuse() : null),
+    );
+    using _refusing = patch(Root.prototype, "removeListed", () => refuse);
+    const { signal } = controller;
+    const events: string[] = [];
+    const onEvent = ({ type }: TreeEvent) => void events.push(type);
+    assertEquals(await assertRejects(() => trees.copy({ delete: true, signal, onEvent })), reason);
+    assertEquals(events.includes("failed"), false);
+  },
+);
+
 Deno.test("download: at whatever moment a signal aborts, its reason is thrown as it was", async () => {
   const looks = ["lstatSync", "openSync", "realPathSync"] as const;
   for (let moment = 1, isOver = false; !isOver; moment++) {
