@@ -102,6 +102,7 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["524288", "524289", "it is the size of a buffer"],
     ],
     "readPieces": [
+      ["isLocal ? PIECE_BYTES", "false ? PIECE_BYTES", "it is the size of a buffer"],
       ["other.length === 0 && position < stop", "true", "a new buffer, also where none is needed"],
       ["&&", "||", "a new buffer, also where none is needed"],
       [
