@@ -199,7 +199,6 @@ async function finish(
   const admit = () => checkAdmission(session);
   const replaced = await replaceDirectory(root, names, temporary, move, admit);
   const { created, changed, removed, kept } = replaced;
-  temporary.isKept = true;
   for (const path of removed) report("delete", path, 0, true, 204);
   await syncAllIfPossible(changed);
   report("put", names, temporary.file.statSync().size, true, created ? 201 : 204);

@@ -181,7 +181,7 @@ class TreeTransfer {
     const respelled = this.#settings.delete && deletionsKept === null
       ? await this.#delete(plan)
       : [];
-    if (!this.#settings.dryRun) await this.#direction.finish?.();
+    await this.#direction.finish?.();
     this.#report.progress();
     const unnameable = plan.unnameable.map(({ path }) => path);
     return {

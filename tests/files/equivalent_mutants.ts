@@ -195,6 +195,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/replace_directory.ts": {
+    "SeenDirectory.read": [
+      ["turns.isOver", "true", "a turn more"],
+    ],
     "look": [
       ["replaceable.directory === null", "false", "it is looked for once more"],
     ],
