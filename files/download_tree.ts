@@ -243,7 +243,7 @@ class Download implements Direction {
       failure = { error };
     }
     // Files that have arrived are placed, even if the connection has broken off.
-    if (!this.#settings.signal.aborted) await files.flush();
+    await files.flush();
     for (const each of files.takeOutcomes()) yield [each.file.copy, this.#outcomeOf(each)];
     if (failure !== null) throw failure.error;
   }
