@@ -166,6 +166,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/listing.ts": {
+    "MAX_LOOKUPS": [
+      ["10", "11", "a lookup more"],
+    ],
     "describe": [
       [
         "if (isDoubtful) doubtful",
@@ -180,6 +183,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["reading > 1", "true", "the directory is looked at once more"],
       ["lookups = 1", "lookups = 2", "an attempt fewer"],
       ["read === null", "true", "the names in the first directory are read once more"],
+    ],
+  },
+  "files/put_bundle.ts": {
+    "BundleWriter.check": [
+      ["201", "202", "each file gets another status before any is sent"],
     ],
   },
   "files/put.ts": {
@@ -266,8 +274,17 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["node.size === 0", "false", "the digests of nothing are the same"],
     ],
   },
+  "files/tree_names.ts": {
+    "doubtfulIn": [
+      ['else if (node.kind === "directory")', "else if (true)", "nothing is in a file"],
+    ],
+  },
   "files/tree_requests.ts": {
+    "compareContents": [
+      ["ours === null", "false", "a request more: no digest is equal to none"],
+    ],
     "digestHere": [
+      ["Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES", "false", "it is read in pieces"],
       [
         "Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES",
         "Deno.lstatSync(path).size <= BUNDLED_BELOW_BYTES",
@@ -278,6 +295,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
   "files/tree_transfer.ts": {
     "BATCH_BYTES": [
       ["4_194_304", "4194305", "a byte more"],
+    ],
+    "isTaken": [
+      ["!(error instanceof TransferError)", "false", "no other error has a status or such a cause"],
     ],
   },
   "files/unfinished.ts": {
@@ -294,6 +314,7 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["bytes > QUICKLY_HASHED_BYTES", "bytes >= QUICKLY_HASHED_BYTES", "a byte less"],
     ],
     "FileUpload.#confirm": [
+      ["modified === null || !replace", "false", "a request more, which changes nothing"],
       ["||", "&&", "a request more, which changes nothing"],
     ],
     "stateOf": [

@@ -1,6 +1,6 @@
 /** downloadTree and uploadTree with a server that refuses or lies: which answer fails a file alone, and which the whole. */
 import type { Request } from "@degu/degu";
-import { ChunkedBodyIter } from "@degu/degu/base";
+import { BodyIter, ChunkedBodyIter } from "@degu/degu/base";
 import { isTransient, TransferError, type TreeEvent, type TreeOptions } from "@degu/degu/files";
 import {
   BUNDLE_END,
@@ -8,7 +8,7 @@ import {
   formatRecord,
   type FoundRecord,
 } from "@degu/internal/files/bundle.ts";
-import { content } from "@degu/testing/directories.ts";
+import { content, entries } from "@degu/testing/directories.ts";
 import {
   type Answer,
   changing,
@@ -73,6 +73,11 @@ const isBundle = ({ method }: Request) => method === "POST";
 
 function cutHere(): never {
   throw new Error("the connection is cut here");
+}
+
+async function* cutPieces(): AsyncGenerator<Uint8Array> {
+  yield encoder.encode("l");
+  cutHere();
 }
 
 function refusal(status: number, { method }: Request): Answer {
@@ -194,6 +199,18 @@ const rows: readonly Row[] = [
     answer: (_, request) => understating(1, request),
     expected: { large: "failed", small: "copied" },
     codes: { large: "CHANGED" },
+  },
+  {
+    rule: "what breaks off has its size of the list where the server refuses to tell a newer one",
+    only: "download",
+    source: { large: LARGE },
+    at: ({ uri }) => uri === "/tree/large",
+    answer: (count, { method }) => {
+      if (method === "HEAD") return [403, "Forbidden", { "content-length": 1 }, null];
+      return count === 1 ? [200, "OK", {}, new BodyIter(cutPieces(), LARGE.length)] : null;
+    },
+    options: { verify: false },
+    expected: { large: "copied" },
   },
   ...Object.entries(BAD_BUNDLES).map(([what, answer]): Row => ({
     rule: `records that are not what was requested reject the whole: ${what}`,
@@ -370,6 +387,27 @@ for (const row of rows) {
     Deno.test(`${direction}: ${row.rule}`, () => check(row, direction));
   }
 }
+
+Deno.test("download: small files that have arrived before an abort get no names", async () => {
+  const controller = new AbortController();
+  const sendAndAbort = async function* () {
+    yield [null, encoder.encode(A_RECORD)] as const;
+    while ((await entries(trees.target)).length === 0);
+    controller.abort(new Error("enough"));
+    yield [null, encoder.encode(recordOf("b", "a", SHA256_OF_A))] as const;
+  };
+  await using trees = await makeTrees(
+    "download",
+    { a: "a", b: "a" },
+    {},
+    changing(({ query }) => {
+      if (query !== "bundle=get") return null;
+      return [200, "OK", { "content-type": BUNDLE_TYPE }, new ChunkedBodyIter(sendAndAbort())];
+    }),
+  );
+  await assertRejects(() => trees.copy({ signal: controller.signal }), Error, "enough");
+  assertEquals(await content(trees.target), {});
+});
 
 Deno.test("a response that is no bundle leaves a connection of the caller free for other requests", async () => {
   await using trees = await makeTrees(

@@ -156,6 +156,15 @@ both(
   },
 );
 
+both("progress is told while a large file is on its way", async (direction) => {
+  const size = 3_000_000;
+  await using trees = await makeTrees(direction, { large: "x".repeat(size) });
+  using _slow = slowClock();
+  const { events } = await trees.copy();
+  const told = events.flatMap((event) => event.type === "progress" ? event.bytes : []);
+  assert(told.some((bytes) => bytes > 0 && bytes < size), `${told}`);
+});
+
 both(
   "a source of nothing makes an empty target; one that is missing is an error",
   async (direction) => {

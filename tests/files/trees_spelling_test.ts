@@ -216,6 +216,14 @@ const rows: readonly Row[] = [
     { outcomes: "l. m !m.", left: { l: `1${LARGE}`, m: `2${LARGE}` } },
   ],
   [
+    "of two names that are one file the later copy fails, though its name is the first",
+    "fold",
+    { A: `1${LARGE}`, a: "2" },
+    {},
+    { connections: 1 },
+    { outcomes: "!A a", left: { a: "2" } },
+  ],
+  [
     "a server that can't tell its names",
     "strip",
     { "a.": "1", b: "2", "d./x": "3", "l.": LARGE, f: "8", "f./z": "9" },
