@@ -164,6 +164,7 @@ export class Route implements Disposable {
   async #connect(): Promise<Requester> {
     const target = this.#target;
     if (!isConnector(target)) return target;
+    if (this.#connection !== null && !this.#connection.closed) return this.#connection;
     // The second of two requests at once fails, as over any connection.
     this.#connecting ??= this.#open(target).finally(() => this.#connecting = null);
     return await this.#connecting;
