@@ -185,11 +185,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["read === null", "true", "the names in the first directory are read once more"],
     ],
   },
-  "files/put_bundle.ts": {
-    "BundleWriter.check": [
-      ["201", "202", "each file gets another status before any is sent"],
-    ],
-  },
   "files/put.ts": {
     "keep": [
       ["size > room", "true", "there is never more room than bytes"],
@@ -200,6 +195,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "findLinkedFile": [
       ["look = 0", "look = 1", "an attempt fewer"],
       ["look < MAX_OPENINGS", "look <= MAX_OPENINGS", "an attempt more"],
+    ],
+  },
+  "files/put_bundle.ts": {
+    "BundleWriter.check": [
+      ["201", "202", "each file gets another status before any is sent"],
     ],
   },
   "files/replace_directory.ts": {
