@@ -376,7 +376,7 @@ class Download implements Direction {
     const parent = dirname(directory);
     if (device === "missing" && parent !== directory) space = this.#spaceAt(parent);
     else space = this.#spaces.get(device) ?? { free: freeBytes(directory), planned: 0 };
-    if (device !== "missing") this.#spaces.set(device, space);
+    this.#spaces.set(device, space);
     this.#spaces.set(directory, space);
     return space;
   }
