@@ -276,7 +276,7 @@ class Download implements Disposable {
     const response = await this.#request("HEAD");
     const version = versionOf("HEAD", this.#uri, response);
     if (response.status !== 200) await this.#route.discard(response);
-    if (response.status !== 200 || version.etag !== record.etag) return null;
+    if (version.etag !== record.etag) return null;
     const meter = new ProgressMeter(this.#settings.onProgress, record.total, offset);
     return { version, record, hash, meter };
   }

@@ -242,7 +242,7 @@ class Download implements Direction {
       failure = { error };
     }
     // Files that have arrived are placed, even if the connection has broken off.
-    if (!this.#settings.signal.aborted) await files.flush();
+    await files.flush();
     for (const each of files.takeOutcomes()) yield [each.file.copy, this.#outcomeOf(each)];
     if (failure !== null) throw failure.error;
   }
@@ -306,6 +306,8 @@ class Download implements Direction {
 
   /** Explains an error of the disk for one file; an error that is so for all of them is thrown. */
   #explain(error: unknown, node: TreeNode): unknown {
+    // The reason of an abort is the caller's, and stays as it is.
+    this.#settings.signal.throwIfAborted();
     if (error instanceof Refusal) {
       if (error.status === 412) return existsAlready(node, { cause: error });
       const code = error instanceof HeldPart ? "IN_USE" : "CONFLICT";
@@ -314,8 +316,7 @@ class Download implements Direction {
     const full = explainFullDisk(error, this.pathOf(node));
     if (full !== error) throw full;
     const explained = explainForeignPart(error, this.pathOf(node));
-    const isPlain = explained instanceof Error && !(explained instanceof TransferError);
-    if (isPlain && !explained.message.includes(node.name)) {
+    if (explained instanceof Error && !explained.message.includes(node.name)) {
       explained.message = `${show(node.path)}: ${explained.message}`;
     }
     return explained;
@@ -374,7 +375,7 @@ class Download implements Direction {
     const parent = dirname(directory);
     if (device === "missing" && parent !== directory) space = this.#spaceAt(parent);
     else space = this.#spaces.get(device) ?? { free: freeBytes(directory), planned: 0 };
-    if (device !== "missing") this.#spaces.set(device, space);
+    this.#spaces.set(device, space);
     this.#spaces.set(directory, space);
     return space;
   }
@@ -458,13 +459,13 @@ class Download implements Direction {
   }
 }
 
-/** Tells the device of a directory, whether the directory is missing, or may not be looked at. */
+/** The device of a directory, or whether it can't be found, or Deno may not look. */
 function deviceOf(directory: string): string {
   const { state } = Deno.permissions.querySync({ name: "read", path: directory });
   if (state !== "granted") return "unknown";
   try {
     return `device ${Deno.statSync(directory).dev}`;
-  } catch (error) {
-    return isMissing(error) ? "missing" : "unknown";
+  } catch {
+    return "missing";
   }
 }

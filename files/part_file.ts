@@ -108,7 +108,6 @@ export class PartFile implements Disposable {
 
   /** Removes the record, once the part has the name of its file. */
   async complete(): Promise<void> {
-    this.temporary.isKept = true;
     await removeIfPresent(this.temporary.path + RECORD_SUFFIX);
   }
 
@@ -366,8 +365,7 @@ export async function keptOf(target: string, uri: string, total: number): Promis
  */
 function keptBytes(target: string): number {
   try {
-    const { isFile, size } = Deno.lstatSync(partPath(target));
-    return isFile ? size : 0;
+    return Deno.lstatSync(partPath(target)).size;
   } catch {
     return 0;
   }

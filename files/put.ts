@@ -197,7 +197,6 @@ async function finish(
   const admit = () => checkAdmission(session);
   const replaced = await replaceDirectory(root, names, temporary, move, admit);
   const { created, changed, removed, kept } = replaced;
-  temporary.isKept = true;
   for (const path of removed) report("delete", path, 0, true, 204);
   await syncAllIfPossible(changed);
   report("put", names, temporary.file.statSync().size, true, created ? 201 : 204);
@@ -389,12 +388,13 @@ interface FileHere {
  */
 async function find(
   write: FileRequest,
-  { digest, length }: Resumable,
+  { digest, length, replaceable }: Resumable,
   part: string,
   superseded?: AbortSignal,
 ): Promise<{ readonly offset: number; readonly here: FileHere | null }> {
   const isOfInterest = digest !== null || partSize(part) === 0 && wantsDigest(write.request);
-  const here = isOfInterest ? await findHere(write, length, superseded) : null;
+  // A link that gives way is not the file that it leads to.
+  const here = isOfInterest && !replaceable.link ? await findHere(write, length, superseded) : null;
   const size = partSize(part);
   const partial = size <= length ? size : 0;
   return { offset: here !== null && here.digest === digest ? length : partial, here };

@@ -98,5 +98,5 @@ export function show(path: readonly string[]): string {
 }
 
 export function byName(one: TreeNode, other: TreeNode): number {
-  return one.name < other.name ? -1 : one.name > other.name ? 1 : 0;
+  return one.name < other.name ? -1 : 1;
 }

@@ -48,7 +48,7 @@ function claim(claims: Claims, entry: string, node: TreeNode): TreeNode | null {
   return owner;
 }
 
-/** A directory of both ends. */
+/** An entry of both ends; unless both are directories, nothing in it is looked for. */
 type Pair = readonly [source: TreeNode, target: TreeNode];
 
 /** A directory of both ends, in which the target may have a node of the source by another name. */
@@ -93,7 +93,7 @@ export class TargetNames {
   /**
    * Finds the nodes that the entries of a directory belong to.
    *
-   * @returns The directories in it that the target has by another name.
+   * @returns The entries that the target has by another name.
    */
   #findIn(
     { target, claims, unlisted, obstructed }: Doubtful,
@@ -117,7 +117,7 @@ export class TargetNames {
         continue;
       }
       targets.set(node, there);
-      if (node.kind === "directory" && there.kind === "directory") found.push([node, there]);
+      found.push([node, there]);
     }
     return found;
   }
@@ -184,8 +184,8 @@ export class TargetNames {
   }
 
   /**
-   * Asks by which names the target lists nodes, in batches. The result has no node that the target
-   * does not have; it is `null` if the target can't tell.
+   * Asks by which names the target lists nodes, in batches; returns `null` if the target can't
+   * tell.
    */
   async #ask(nodes: readonly TreeNode[]): Promise<ReadonlyMap<TreeNode, NameRecord> | null> {
     const found = new Map<TreeNode, NameRecord>();
@@ -198,7 +198,7 @@ export class TargetNames {
       const records = canTell ? await this.#target.listedNames(route, batch) : null;
       if (records === null) canTell = false;
       for (const [i, record] of records?.entries() ?? []) {
-        if (record.status !== 404) found.set(batch[i]!, record);
+        found.set(batch[i]!, record);
       }
     });
     return canTell ? found : null;

@@ -183,7 +183,7 @@ class TreeTransfer {
     const respelled = this.#settings.delete && deletionsKept === null
       ? await this.#delete(plan)
       : [];
-    if (!this.#settings.dryRun) await this.#direction.finish?.();
+    await this.#direction.finish?.();
     this.#report.progress();
     const unnameable = plan.unnameable.map(({ path }) => path);
     return {
@@ -472,7 +472,6 @@ class TreeTransfer {
 
   /** Throws an error that concerns all files; any other error is for the caller to report. */
   #throwIfForAll(error: unknown, route: Route): void {
-    this.#settings.signal.throwIfAborted();
     if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
   }
 

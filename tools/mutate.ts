@@ -1,25 +1,25 @@
 /**
- * Mutation testing: changes the code in one spot at a time and checks whether a test notices.
- *
- * ```text
- * deno task mutate [--count N] [--seed N] [--seconds N] [--tests PATH] [PATH…]
- * ```
- *
- * Takes N mutants (400) of base/, net/, client.ts and server.ts, or of the given paths: the same
- * for the same seed, and from each module in proportion to its size. After `--seconds` no further
- * mutant is begun. A mutant is killed when a test module that runs its line fails, or takes far
- * longer than before. With paths, the tests of their rooms run (`tests/base/` for `base/wire`);
- * `--tests` names others. A path may end with the number of a line.
- *
- * A mutant that no test can detect has an entry, with the reason, in
- * `tests/<room>/equivalent_mutants.ts`: see tools/mutants.ts. Prints the mutants that survive and
- * the rate. Fails below 95 %, and if an entry matches nothing.
+ * Mutation testing: changes the code in one spot at a time and checks whether a test notices; see
+ * `--help`.
  */
 
 import { parseArgs } from "node:util";
 import { mustRun, runCommand } from "../tests/support/commands.ts";
 import { type EquivalentMutants, type Mutant, mutantsOf } from "./mutants.ts";
 import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
+
+const USAGE = `deno task mutate [--count N] [--seed N] [--seconds N] [--tests PATH] [PATH…]
+
+Takes N mutants (400) of base/, net/, client.ts and server.ts, or of the given paths: the same
+for the same seed, and from each module in proportion to its size. After --seconds no further
+mutant is begun. A mutant is killed when a test module that runs its line fails, or takes far
+longer than before. With paths, the tests of their rooms run (tests/base/ for base/wire);
+--tests names others. For a path without a slash (files, not files/) all tests run. A path may end
+with the number of a line: base/wire/uri.ts:80.
+
+A mutant that no test can detect has an entry, with the reason, in
+tests/<room>/equivalent_mutants.ts: see tools/mutants.ts. Prints the mutants that survive and
+the rate. Fails below 95 %, and if an entry matches nothing.`;
 
 const REQUIRED_PERCENT = 95;
 
@@ -46,8 +46,13 @@ function readOptions() {
       seed: number("1"),
       seconds: number("Infinity"),
       tests: { type: "string", multiple: true },
+      help: { type: "boolean", default: false },
     },
   });
+  if (values.help) {
+    console.log(USAGE);
+    Deno.exit();
+  }
   const [count, seed, seconds] = [values.count, values.seed, values.seconds].map(Number) as [
     ...[number, number, number],
   ];

@@ -65,6 +65,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ],
     ],
   },
+  "device/plain_port.ts": {
+    "PlainPort.#ask": [
+      ["pause(0)", "pause(1)", "a millisecond later"],
+    ],
+  },
   "device/serving_records.ts": {
     "MAX_RECORD_BYTES": [
       ["1024", "1025", "no address is as long"],

@@ -3,7 +3,14 @@ import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { addressOf, introductionOf, makeDevices, type PairingDevice, Stranger } from "./pairing.ts";
+import {
+  addressOf,
+  introductionOf,
+  makeDevices,
+  type PairingDevice,
+  RawJoiner,
+  Stranger,
+} from "./pairing.ts";
 import { answerOf, startInviter, VALUE } from "./pairing_inviter.ts";
 
 /** Starts a process that invites, joins, or serves and invites, as the device in a directory. */
@@ -11,7 +18,8 @@ function start({ dir }: PairingDevice, ...args: string[]): RunningProcess {
   // Without --allow-sys=networkInterfaces, as it is told where to listen.
   const paths = [`--allow-read=${dir}`, `--allow-write=${dir}`];
   const flags = ["--allow-net=127.0.0.1,0.0.0.0", "--allow-sys=uid", ...paths];
-  const command = programCommand("pairing_device.ts", { flags, args: [dir, ...args] });
+  const stdin = args[0] === "ask" ? "piped" : "null";
+  const command = programCommand("pairing_device.ts", { flags, args: [dir, ...args] }, stdin);
   return new RunningProcess(command.spawn());
 }
 
@@ -43,6 +51,22 @@ Deno.test("a server on a wildcard address is not announced without permission to
   const { success, stdout, stderr } = await inviting.ended();
   assertEquals([success, stdout], [true, `${line}\nviewer\n`], stderr);
   assertStringIncludes(stderr, "--allow-sys=networkInterfaces");
+});
+
+Deno.test("a joiner by a number is answered before a question that blocks the process of the inviter", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using inviting = start(camera, "ask");
+  const addresses = JSON.parse(await lineOf(inviting));
+  using joiner = await RawJoiner.commit({ addresses }, viewer);
+  await joiner.reveal();
+  const person = inviting.child.stdin.getWriter();
+  await person.write(new TextEncoder().encode("y"));
+  await person.close();
+  using confirmed = await joiner.confirm();
+  assertEquals(await confirmed.text(200), "{}");
+  await inviting.ended();
+  assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
 });
 
 Deno.test("an inviter that is killed between the steps has stored nothing", async () => {

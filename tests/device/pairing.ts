@@ -309,7 +309,7 @@ export class RawJoiner implements Disposable {
 
   /** Commits, and must be answered. */
   static async commit(
-    invitation: Invitation,
+    invitation: Pick<Invitation, "addresses">,
     device: PairingDevice,
     write: (fields: object) => string = JSON.stringify,
   ): Promise<RawJoiner> {

@@ -174,6 +174,13 @@ Deno.test("a list of a tree puts back what a killed call has put aside in any di
   assert(listed.some(({ path }) => path.join("/") === "sub/a/x"), Deno.inspect(listed));
 });
 
+Deno.test("a list removes a directory in which nothing lies aside any more, since a call was killed", async () => {
+  await using files = await serveForWriting({ list: true });
+  await Deno.mkdir(`${files.root}/${ASIDE}`);
+  assertEquals(await statusOf(await files.request("GET", "/")), 200);
+  assertEquals(leftIn(files.root), []);
+});
+
 Deno.test("a directory in which something lies aside is not deleted before it was put back", async () => {
   await using files = await serveForWriting();
   await fill(`${files.root}/sub/${ASIDE}/0123456789abcdef`, { "a/x": "1" });

@@ -193,6 +193,17 @@ Deno.test("a request for files is a list of at most 10,000 paths and 4 MiB; one 
   assertEquals(await files.unfinished(), []);
 });
 
+Deno.test("a list of paths whose body fails is not one that is too large: the app rejects with that error", async () => {
+  await using dir = await tempDir();
+  const app = new FilesApp(dir.path, { list: true });
+  for (const query of ["bundle=get", "bundle=digest", "bundle=names"]) {
+    const failure = new Error("cut");
+    const stream = new ReadableStream({ start: (made) => made.error(failure) });
+    const asked = mkreq("POST", `/?${query}`, {}, new Body(stream, 100));
+    assertEquals(await assertRejects(async () => await app.handle(asked)), failure);
+  }
+});
+
 Deno.test("a bundle of many directories is whole, in pieces that are never larger than half a mebibyte", async () => {
   await using files = await serveBundles({ write: false });
   const paths: string[] = [];

@@ -1,7 +1,12 @@
 /** download: the part of a file, its record, and what is resumed. */
 import type { Api, AppFunction } from "@degu/degu";
 import type { Client, Connection } from "@degu/degu/client";
-import { download, TransferError, type TransferOptions } from "@degu/degu/files";
+import {
+  download,
+  TransferError,
+  type TransferOptions,
+  type TransferProgress,
+} from "@degu/degu/files";
 import { EarlySync } from "@degu/internal/disk/files.ts";
 import {
   explainForeignPart,
@@ -76,7 +81,9 @@ for (const verify of [true, false]) {
       await using files = await setUp();
       await files.cut(cutAfter, { verify });
       assertEquals(await entries(files.dir), [PART, RECORD]);
-      await files.complete(cutAfter, { verify });
+      const told: TransferProgress[] = [];
+      await files.complete(cutAfter, { verify, onProgress: (progress) => told.push(progress) });
+      assertEquals(told[0], { bytes: 0, total: SIZE, resumedFrom: cutAfter });
       const rest = `GET bytes=${cutAfter}-${SIZE - 1}`;
       assertEquals(files.there.requests, verify ? [rest, "HEAD"] : [rest]);
     }

@@ -231,6 +231,17 @@ for (const direction of ["download", "upload"] as const) {
   });
 }
 
+Deno.test("with verify: false a server is not asked for a digest, which it would have to compute", async () => {
+  await using dir = await tempDir();
+  const asked: unknown[] = [];
+  await using serving = serve(({ headers }) => {
+    asked.push(headers["want-repr-digest"]);
+    return [200, "OK", {}, new Uint8Array(3)];
+  });
+  await download(serving.makeClient(), "/f", `${dir.path}/f`, { verify: false });
+  assertEquals(asked, [undefined]);
+});
+
 Deno.test("a file that is overwritten while it is sent is an error, and the next call gets it", async () => {
   for (const options of [{}, { verify: false }]) {
     let change = () => {};

@@ -94,6 +94,7 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["524288", "524289", "it is the size of a buffer"],
     ],
     "readPieces": [
+      ["isLocal ? PIECE_BYTES", "false ? PIECE_BYTES", "it is the size of a buffer"],
       ["other.length === 0 && position < stop", "true", "a new buffer, also where none is needed"],
       ["&&", "||", "a new buffer, also where none is needed"],
       [
@@ -111,6 +112,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
     "CHUNKED_BYTES": [
       ["262144", "262145", "it is the size of a buffer"],
+    ],
+  },
+  "files/files_app.ts": {
+    "realPathOf": [
+      ["error instanceof Error", "true", "whatever a function of Deno throws is one"],
     ],
   },
   "files/get.ts": {
@@ -147,6 +153,16 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/listing.ts": {
+    "MAX_LOOKUPS": [
+      ["10", "11", "a lookup more"],
+    ],
+    "describe": [
+      [
+        "if (isDoubtful) doubtful",
+        "if (true) doubtful",
+        "only doubtful names are looked for there",
+      ],
+    ],
     "chunksOf": [
       ["text.length < CHUNK_CHARACTERS", "false", "more and smaller chunks"],
     ],
@@ -161,7 +177,15 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["look < MAX_OPENINGS", "look <= MAX_OPENINGS", "an attempt more"],
     ],
   },
+  "files/put_bundle.ts": {
+    "BundleWriter.check": [
+      ["201", "202", "each file gets another status before any is sent"],
+    ],
+  },
   "files/replace_directory.ts": {
+    "SeenDirectory.read": [
+      ["turns.isOver", "true", "a turn more"],
+    ],
     "look": [
       ["replaceable.directory === null", "false", "it is looked for once more"],
     ],
@@ -210,18 +234,22 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ],
     ],
   },
-  "files/tree.ts": {
-    "byName": [
-      ["one.name > other.name", "true", "no two have the same name"],
-    ],
-  },
   "files/tree_plan.ts": {
     "Plan.#decideContent": [
       ["node.size === 0", "false", "the digests of nothing are the same"],
     ],
   },
+  "files/tree_names.ts": {
+    "doubtfulIn": [
+      ['else if (node.kind === "directory")', "else if (true)", "nothing is in a file"],
+    ],
+  },
   "files/tree_requests.ts": {
+    "compareContents": [
+      ["ours === null", "false", "a request more: no digest is equal to none"],
+    ],
     "digestHere": [
+      ["Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES", "false", "it is read in pieces"],
       [
         "Deno.lstatSync(path).size < BUNDLED_BELOW_BYTES",
         "Deno.lstatSync(path).size <= BUNDLED_BELOW_BYTES",
@@ -232,6 +260,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
   "files/tree_transfer.ts": {
     "BATCH_BYTES": [
       ["4_194_304", "4194305", "a byte more"],
+    ],
+    "isTaken": [
+      ["!(error instanceof TransferError)", "false", "no other error has a status or such a cause"],
     ],
   },
   "files/unfinished.ts": {
@@ -248,7 +279,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ["bytes > QUICKLY_HASHED_BYTES", "bytes >= QUICKLY_HASHED_BYTES", "a byte less"],
     ],
     "FileUpload.#confirm": [
+      ["modified === null || !replace", "false", "a request more, which changes nothing"],
       ["||", "&&", "a request more, which changes nothing"],
+    ],
+    "stateOf": [
+      ["nlink ?? 1", "nlink ?? 2", "each file has a number of links where it is compared"],
     ],
     "SourceFile.hash": [
       ["this.#sha256 !== null", "false", "it is read once more"],

@@ -23,7 +23,7 @@ import { assertRangeError, assertTypeError } from "@degu/testing/expectations.ts
 import { patch } from "@degu/testing/patching.ts";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Asked, canMount, checkAsked, MOUNTING } from "./refused_writes.ts";
+import { answersOf, type Asked, canMount, checkAsked, MOUNTING } from "./refused_writes.ts";
 
 // File names as components of a path.
 
@@ -179,7 +179,11 @@ Deno.test({
     const bind = (name: string, alias: string) => `mount --bind "$0/${name}" "$0/${alias}"`;
     const binds = ["", "sub/"].map((above) => bind(above + RESERVED, `${above}alias`));
     const mount = `${binds.join(" && ")} && ${bind(ASIDE, "DEGU-P~1")} && exec "$@"`;
-    await checkAsked(dir.path, [...MOUNTING, mount, dir.path], [
+    const through = [...MOUNTING, mount, dir.path];
+    const [[status, list] = []] = await answersOf(dir.path, through, [["GET", "/?tree"]]);
+    const listed: { path?: string[] }[] = JSON.parse(new TextDecoder().decode(list));
+    assertEquals([status, listed.filter(({ path }) => path?.includes("alias"))], [200, []]);
+    await checkAsked(dir.path, through, [
       ["GET", "/alias", 0, null, 404],
       ["PUT", "/alias/new", 5, 0, 403],
       ["DELETE", "/alias", 0, null, 403],

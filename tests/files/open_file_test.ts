@@ -325,12 +325,13 @@ Deno.test("a file that can't be read is 403 below the root, and 404 where a link
   const statusOf = (path: string) => refusalToRead(root, closed, path.split("/")).status;
   for (const path of ["file", "sub/file", "in", "in-dir/file"]) assertEquals(statusOf(path), 403);
   for (const path of ["out", "out-dir/secret", "none", "loop"]) assertEquals(statusOf(path), 404);
+  await makeLinks({ [`${tree.root}/sub/in`]: "../file" });
   const { realPathSync } = Deno;
   Deno.realPathSync = () => {
     throw closed;
   };
   try {
-    assertEquals(["file", "in"].map(statusOf), [403, 404]);
+    assertEquals(["file", "in", "sub/file", "sub/in"].map(statusOf), [403, 404, 403, 404]);
   } finally {
     Deno.realPathSync = realPathSync;
   }

@@ -363,6 +363,21 @@ Deno.test("what has just taken the place of a part is not removed with it, nor o
   }
 });
 
+Deno.test("a part that other processes take again and again is a conflict", async () => {
+  await using files = await makeApp();
+  await files.cut(undefined, "/a", CONTENT, 1000);
+  const [part = ""] = await entries(`${files.root}/${RESERVED}`);
+  using _taking = patch(Deno.FsFile.prototype, "tryLock", (tryLock) => {
+    return function (this: Deno.FsFile, isExclusive) {
+      Deno.removeSync(`${files.root}/${RESERVED}/${part}`);
+      return tryLock.call(this, isExclusive);
+    };
+  });
+  const rest = new Body(ReadableStream.from([CONTENT]), CONTENT.length);
+  const [status] = await files.app.handle(mkreq("PUT", "/a", upload(CONTENT, 0), rest));
+  assertEquals(status, 409);
+});
+
 Deno.test("where a file system has no locks, parts are written, and left-over ones removed", async () => {
   await using files = await makeApp();
   const { prototype } = Deno.FsFile;

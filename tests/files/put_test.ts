@@ -111,6 +111,7 @@ Deno.test("no file exceeds the size limit", async () => {
   assertEquals(await files.put("/e", chunked(pattern(600), pattern(401))), 413);
   assertEquals(await files.unfinished(), []);
   await using nothing = await serveForWriting({ maxBytes: 0 });
+  assertEquals(await nothing.put("/empty", chunked()), 201);
   assertEquals(await nothing.put("/a", pattern(0)), 201);
   assertEquals(await nothing.put("/b", pattern(1)), 413);
 });

@@ -1,6 +1,6 @@
 /** downloadTree and uploadTree with a server that refuses or lies: which answer fails a file alone, and which the whole. */
 import type { Request } from "@degu/degu";
-import { ChunkedBodyIter } from "@degu/degu/base";
+import { BodyIter, ChunkedBodyIter } from "@degu/degu/base";
 import { isTransient, TransferError, type TreeEvent, type TreeOptions } from "@degu/degu/files";
 import {
   BUNDLE_END,
@@ -8,7 +8,7 @@ import {
   formatRecord,
   type FoundRecord,
 } from "@degu/internal/files/bundle.ts";
-import { content } from "@degu/testing/directories.ts";
+import { content, entries } from "@degu/testing/directories.ts";
 import {
   type Answer,
   changing,
@@ -73,6 +73,11 @@ const isBundle = ({ method }: Request) => method === "POST";
 
 function cutHere(): never {
   throw new Error("the connection is cut here");
+}
+
+async function* cutPieces(): AsyncGenerator<Uint8Array> {
+  yield encoder.encode("l");
+  cutHere();
 }
 
 function refusal(status: number, { method }: Request): Answer {
@@ -195,6 +200,18 @@ const rows: readonly Row[] = [
     expected: { large: "failed", small: "copied" },
     codes: { large: "CHANGED" },
   },
+  {
+    rule: "what breaks off has its size of the list where the server refuses to tell a newer one",
+    only: "download",
+    source: { large: LARGE },
+    at: ({ uri }) => uri === "/tree/large",
+    answer: (count, { method }) => {
+      if (method === "HEAD") return [403, "Forbidden", { "content-length": 1 }, null];
+      return count === 1 ? [200, "OK", {}, new BodyIter(cutPieces(), LARGE.length)] : null;
+    },
+    options: { verify: false },
+    expected: { large: "copied" },
+  },
   ...Object.entries(BAD_BUNDLES).map(([what, answer]): Row => ({
     rule: `records that are not what was requested reject the whole: ${what}`,
     only: "download",
@@ -310,6 +327,18 @@ const rows: readonly Row[] = [
       left: { d: null, "d/A": "A", "d/a": "a" },
     }),
   ),
+  {
+    rule: "a directory in which everything superfluous stays is not listed before deletions",
+    only: "upload",
+    source: { "d/a": "a" },
+    target: { "d/a": "a", "d/old/kept": "k", old: "old" },
+    options: { delete: true, compare: "digest", filter: ({ name }) => name !== "kept" },
+    at: ({ uri }) => uri === "/tree/d/",
+    answer: (_, request) => refusal(403, request),
+    expected: { "d/a": "unchanged" },
+    deleted: ["old"],
+    requests: 0,
+  },
   ...[403, 500].map((status): Row => ({
     rule:
       `a file whose digest is refused is copied; a server that fails rejects the whole: ${status}`,
@@ -358,6 +387,42 @@ for (const row of rows) {
     Deno.test(`${direction}: ${row.rule}`, () => check(row, direction));
   }
 }
+
+Deno.test("download: small files that have arrived before an abort get no names", async () => {
+  const controller = new AbortController();
+  const sendAndAbort = async function* () {
+    yield [null, encoder.encode(A_RECORD)] as const;
+    while ((await entries(trees.target)).length === 0);
+    controller.abort(new Error("enough"));
+    yield [null, encoder.encode(recordOf("b", "a", SHA256_OF_A))] as const;
+  };
+  await using trees = await makeTrees(
+    "download",
+    { a: "a", b: "a" },
+    {},
+    changing(({ query }) => {
+      if (query !== "bundle=get") return null;
+      return [200, "OK", { "content-type": BUNDLE_TYPE }, new ChunkedBodyIter(sendAndAbort())];
+    }),
+  );
+  await assertRejects(() => trees.copy({ signal: controller.signal }), Error, "enough");
+  assertEquals(await content(trees.target), {});
+});
+
+Deno.test("a response that is no bundle leaves a connection of the caller free for other requests", async () => {
+  await using trees = await makeTrees(
+    "download",
+    { a: "a" },
+    {},
+    changing(({ query }) => {
+      return query === "bundle=get" ? [200, "OK", {}, encoder.encode("no bundle")] : null;
+    }),
+  );
+  using connection = await trees.client.connect();
+  await assertRejects(() => trees.copy({}, connection), TransferError, "not a bundle");
+  const { body } = await connection.request("GET", "/tree/a", {}, null);
+  assertEquals(await body?.text(), "a");
+});
 
 Deno.test("outcomes of small files that were known before an error count", async () => {
   const events: string[] = [];

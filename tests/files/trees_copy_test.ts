@@ -156,6 +156,15 @@ both(
   },
 );
 
+both("progress is told while a large file is on its way", async (direction) => {
+  const size = 3_000_000;
+  await using trees = await makeTrees(direction, { large: "x".repeat(size) });
+  using _slow = slowClock();
+  const { events } = await trees.copy();
+  const told = events.flatMap((event) => event.type === "progress" ? event.bytes : []);
+  assert(told.some((bytes) => bytes > 0 && bytes < size), `${told}`);
+});
+
 both(
   "a source of nothing makes an empty target; one that is missing is an error",
   async (direction) => {
@@ -298,6 +307,8 @@ for (const ahead of [0, DAY, -DAY]) {
       const now = Date.now() + (direction === "download" ? ahead : 0);
       const set = (path: string, time: number) =>
         Deno.utime(`${trees.source}/${path}`, new Date(time), new Date(time));
+      // How long this process has run says nothing about the time of a list.
+      using _clock = patch(performance, "now", (now) => () => now.call(performance) + 1e9);
       const ages = { "fresh": 0, "d/fresh": 58_000, "old": 63_000, "later": -60_000 };
       for (const [path, age] of Object.entries(ages)) await set(path, now - age);
       const options = { settled: 60, delete: true } as const;

@@ -47,6 +47,48 @@ Deno.test("download: a signal that aborts while a broken file is looked at rejec
   assertEquals(rejected, reason);
 });
 
+both(
+  "a signal that aborts while something can't be deleted rejects with its reason",
+  async (direction) => {
+    const reason = new Error("enough");
+    const controller = new AbortController();
+    const refuse = () => {
+      controller.abort(reason);
+      throw new Error("it can't be deleted");
+    };
+    await using trees = await makeTrees(
+      direction,
+      { a: "a" },
+      { a: "a", old: "1" },
+      changing(({ method }) => method === "DELETE" ? refuse() : null),
+    );
+    using _refusing = patch(Root.prototype, "removeListed", () => refuse);
+    const { signal } = controller;
+    const events: string[] = [];
+    const onEvent = ({ type }: TreeEvent) => void events.push(type);
+    assertEquals(await assertRejects(() => trees.copy({ delete: true, signal, onEvent })), reason);
+    assertEquals(events.includes("failed"), false);
+  },
+);
+
+Deno.test("download: at whatever moment a signal aborts, its reason is thrown as it was", async () => {
+  for (let moment = 1, isOver = false; !isOver; moment++) {
+    await using trees = await makeTrees("download", { large: "x".repeat(70_000), small: "s" });
+    const controller = new AbortController();
+    let count = 0;
+    const counted = <Args extends unknown[], R>(look: (...args: Args) => R) => (...args: Args) => {
+      if (++count === moment) controller.abort(new Error("enough"));
+      return look(...args);
+    };
+    using _lstat = patch(Deno, "lstatSync", counted);
+    using _open = patch(Deno, "openSync", counted);
+    using _realPath = patch(Deno, "realPathSync", counted);
+    const failed = await trees.copy({ signal: controller.signal }).then(() => null, String);
+    isOver = count < moment;
+    if (failed !== null) assertEquals(failed, "Error: enough", `${moment}`);
+  }
+});
+
 Deno.test("download: a file in the way comes back if the directory can't be made", async () => {
   const names = ["a", ...new Array(19).fill("n".repeat(205))];
   const paths = names.map((_, i) => names.slice(0, i + 1));
@@ -574,7 +616,12 @@ Deno.test("download: no part is written through a link that has replaced a direc
 });
 
 Deno.test("download: while too many files are open, small ones are requested once more, and fail alone", async () => {
-  for (const [code, most] of [["EMFILE", 2], ["ENFILE", 2], ["EROFS", 1]] as const) {
+  const rows: readonly [code: string, most: number, error: string, told: string][] = [
+    ["EMFILE", 2, "it can't be opened", `"small": it can't be opened`],
+    ["ENFILE", 2, "it can't be opened", `"small": it can't be opened`],
+    ["EROFS", 1, "open '/disk/small'", "open '/disk/small'"],
+  ];
+  for (const [code, most, error, told] of rows) {
     let requests = 0;
     await using trees = await makeTrees(
       "download",
@@ -587,11 +634,11 @@ Deno.test("download: while too many files are open, small ones are requested onc
     );
     using _failing = patch(Deno, "openSync", (openSync) => (path, options) => {
       if (!`${path}`.includes("/.small-")) return openSync(path, options);
-      throw Object.assign(new Error("it can't be opened"), { code });
+      throw Object.assign(new Error(error), { code });
     });
     const { outcomes, errors } = await trees.copy();
     assertEquals([outcomes, requests], [{ small: "failed" }, most], code);
-    assertEquals((errors.small as Error).message, `"small": it can't be opened`);
+    assertEquals((errors.small as Error).message, told);
   }
 });
 

@@ -218,13 +218,13 @@ const rows: readonly Row[] = [
   ...[false, true].map((isDeleting): Row => [
     `a link to a file of the target gives way to a file ${
       isDeleting ? "with" : "not without"
-    } delete`,
-    "small=new large=* other",
-    "small->other large->other other",
+    } delete, also to one with the same content`,
+    "small=new large=* same=other other",
+    "small->other large->other same->other other",
     { delete: isDeleting },
     isDeleting
-      ? { outcomes: "small large =other" }
-      : { outcomes: "!small !large =other", left: "small-> large-> other" },
+      ? { outcomes: "small large same =other" }
+      : { outcomes: "!small !large !same =other", left: "small-> large-> same-> other" },
   ]),
   [
     "links and special files of the target stay, with their directories",

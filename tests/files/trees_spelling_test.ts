@@ -216,6 +216,14 @@ const rows: readonly Row[] = [
     { outcomes: "l. m !m.", left: { l: `1${LARGE}`, m: `2${LARGE}` } },
   ],
   [
+    "of two names that are one file the later copy fails, though its name is the first",
+    "fold",
+    { A: `1${LARGE}`, a: "2" },
+    {},
+    { connections: 1 },
+    { outcomes: "!A a", left: { a: "2" } },
+  ],
+  [
     "a server that can't tell its names",
     "strip",
     { "a.": "1", b: "2", "d./x": "3", "l.": LARGE, f: "8", "f./z": "9" },
@@ -386,8 +394,15 @@ Deno.test("bundle=names can't tell what is in a directory that the disk does not
     '{"status":200,"name":"a"}',
   ]);
   code = "EMFILE";
-  const { status, headers } = await ask();
-  assertEquals([status, headers["retry-after"]], [503, "1"]);
+  const tooManyOpen = async () => {
+    const { status, headers } = await ask();
+    assertEquals([status, headers["retry-after"]], [503, "1"]);
+  };
+  await tooManyOpen();
+  using _untold = patch(Deno, "realPathSync", () => () => {
+    throw Object.assign(new Error(code), { code });
+  });
+  await tooManyOpen();
 });
 
 Deno.test("upload: a dry run foresees that two names are one file at the target, which has it already", async () => {
@@ -467,7 +482,9 @@ Deno.test("upload: names are asked for only where the target also has others, ma
   await using dir = await tempDir();
   await fill(`${dir.path}/source`, { "new/a": "1", "d/b": "2" });
   for (let i = 0; i < 600; i++) await fill(`${dir.path}/source`, { [`e/${i}`]: "" });
-  await fill(`${dir.path}/target`, { "d/": null, "e/old": "3" });
+  // A reserved name is never sent, so nobody asks for it.
+  await fill(`${dir.path}/source`, { "f/.a.degu-part": "4" });
+  await fill(`${dir.path}/target`, { "d/": null, "e/old": "3", "f/old": "5" });
   const asked: number[] = [];
   const app = new FilesApp(`${dir.path}/target`, { list: true, write: true });
   await using serving = serve(async (request, ...others) => {
@@ -484,6 +501,6 @@ Deno.test("upload: names are asked for only where the target also has others, ma
     "/",
     DELETE,
   );
-  assertEquals([files, deleted], [602, 1]);
+  assertEquals([files, deleted], [602, 2]);
   assertEquals(asked.toSorted(), [512, 88]);
 });

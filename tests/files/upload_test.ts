@@ -436,6 +436,7 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     [{ head: [200, { "upload-offset": "01" }] }, "UNEXPECTED_RESPONSE", "how much"],
     [{ head: [404, {}] }, "STATUS", "write: true"],
     [{ head: [301, {}] }, "STATUS", "301"],
+    [{ head: [507, { "upload-offset": "2" }] }, "STATUS", "too little space for the 3 bytes"],
     [{ put: [201, {}] }, "UNEXPECTED_RESPONSE", "verify: false"],
     [
       { put: [201, { "repr-digest": "sha-256=:AA==:" }] },

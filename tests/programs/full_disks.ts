@@ -422,7 +422,9 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
   async dryRun() {
     const source = `${root}/source`;
     const large = 1.25 * MEBIBYTE;
-    const sizes = { huge: 4 * MEBIBYTE, large1: large, large2: large, small: 5 };
+    // Just fits beside one of the large ones.
+    const exact = 2 * MEBIBYTE - large;
+    const sizes = { huge: 4 * MEBIBYTE, large1: large, large2: large, exact };
     await Deno.mkdir(source);
     for (const [name, size] of Object.entries(sizes)) {
       await Deno.writeFile(`${source}/${name}`, filled(size));

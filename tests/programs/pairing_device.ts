@@ -1,6 +1,7 @@
 /**
  * A device in a process of its own, that can be killed: `invite` prints a line and waits, `join` joins the
- * line that follows. `serve` invites while a server listens on every address.
+ * line that follows. `serve` invites while a server listens on every address. `ask` prints where a joiner finds it,
+ * and asks its person by a read of the standard input, which blocks the process.
  */
 import { Device } from "@degu/degu/device";
 
@@ -14,6 +15,11 @@ if (command === "invite" || command === "serve") {
   }
   await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
   console.log(invitation.line);
+  console.log((await invitation.paired).name);
+} else if (command === "ask") {
+  const confirm = () => Deno.stdin.readSync(new Uint8Array(1)) === 1;
+  await using invitation = await device.invite({ listen: [["127.0.0.1", 0]], confirm });
+  console.log(JSON.stringify(invitation.addresses));
   console.log((await invitation.paired).name);
 } else {
   console.log((await device.join(line)).name);
