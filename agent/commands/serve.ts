@@ -294,6 +294,7 @@ export class ServeEvents implements Disposable {
   readonly #isVerbose: boolean;
   readonly #activities = new Map<string, Activity>();
   #isLost = false;
+  #isDisposed = false;
 
   constructor(output: Output, isVerbose: boolean) {
     this.#output = output;
@@ -322,7 +323,9 @@ export class ServeEvents implements Disposable {
     activity.count++;
     if (!complete) activity.cut++;
     clearTimeout(activity.timer);
-    activity.timer = setTimeout(() => this.#flush(id), SILENCE_MILLISECONDS);
+    // A download that the end of the server has cut is reported after that end.
+    if (this.#isDisposed) this.#flush(id);
+    else activity.timer = setTimeout(() => this.#flush(id), SILENCE_MILLISECONDS);
   }
 
   #print(object: Record<string, unknown>): void {
@@ -347,6 +350,7 @@ export class ServeEvents implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#isDisposed = true;
     for (const id of [...this.#activities.keys()]) this.#flush(id);
   }
 }

@@ -324,6 +324,14 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     { event: "delete", ...common, status: 204, bytes: 0 },
   ]);
 
+  // A download that the end of a server has cut: no timer is started any more.
+  const late = printed("brief", (to) => {
+    to[Symbol.dispose]();
+    to.add(...events[0]!);
+    to.add(...events[1]!);
+  });
+  assertEquals(late, ["viewer uploaded inbox/a b/c (5 B)", "viewer downloaded inbox/a b/c (5 B)"]);
+
   using time = new FakeTime();
   const rest = printed("brief", (to, lines) => {
     const add = (action: FileEvent["action"], name: string, bytes: number, complete = true) =>
