@@ -3,7 +3,8 @@
  *
  * - An app is a function from a request to a response, which a {@linkcode Server} or an
  *   {@linkcode SSLServer} serves.
- * - {@linkcode reply} and {@linkcode json} make answers. {@linkcode routes}, {@linkcode Router},
+ * - {@linkcode readJson} reads a request, {@linkcode reply} and {@linkcode json} make answers.
+ *   {@linkcode routes}, {@linkcode Router},
  *   {@linkcode wrapApp}, {@linkcode AllowedMethods} with its {@linkcode MethodFilter},
  *   {@linkcode ProxyApp} and {@linkcode accessLog} help to write an app; a {@linkcode Validator}
  *   tests an app.
@@ -38,6 +39,7 @@ export { AllowedMethods, MethodFilter } from "./apps/method_filter.ts";
 export { ProxyApp, type ProxyOptions } from "./apps/proxy.ts";
 export { type AppEntries, type AppMap, type AppRecord, Router } from "./apps/router.ts";
 export { json, reply } from "./apps/reply.ts";
+export { readJson } from "./apps/read_json.ts";
 export { type RouteHandler, type RouteKey, type RouteParameters, routes } from "./apps/routes.ts";
 export { Validator } from "./apps/validator.ts";
 export { wrapApp } from "./apps/wrap_app.ts";

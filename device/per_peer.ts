@@ -14,11 +14,13 @@ import type { Peer } from "./peer_store.ts";
  * each, a limit for each, a state for each.
  *
  * The app of a peer is made at its first request, also if two arrive at once, and kept until the
- * peer is forgotten or the whole is disposed of. Then its running calls are waited for, and it is
- * disposed of once, if it has `[Symbol.asyncDispose]` or `[Symbol.dispose]`; no app waits for
- * another. The disposal of the whole resolves when all are disposed of. If `make` fails, the
- * request fails, and the next one tries again. The `onConnect` of a peer's app is asked before the
- * first request of each session; if it does not return `true`, the session ends without an answer.
+ * peer is forgotten or gets another name here, or the whole is disposed of. Then its running calls
+ * are waited for, and it is disposed of once, if it has `[Symbol.asyncDispose]` or
+ * `[Symbol.dispose]`; no app waits for another. A request under another name gets a new app, so
+ * that rules by name hold at once. The disposal of the whole resolves when all are disposed of. If
+ * `make` fails, the request fails, and the next one tries again. The `onConnect` of a peer's app is
+ * asked before the first request of each session; if it does not return `true`, the session ends
+ * without an answer.
  *
  * @param make Makes the app of a peer.
  * @throws {TypeError} if `make` is not a function.
@@ -48,16 +50,18 @@ export function perPeer(
   checkFunction("make", make);
   const apps = new PeerApps(make);
   return {
-    handle: async (request, session, api) =>
-      await apps.of(session).use(async (app) => {
+    handle: async (request, session, api) => {
+      const own = apps.of(session);
+      return await own.use(async (app) => {
         trustOf(session)?.signal.throwIfAborted();
         const { handle, onConnect } = readApp(app, "make()");
-        if (onConnect === null || await apps.admits(session, onConnect)) {
+        if (onConnect === null || await apps.admits(own, session, onConnect)) {
           return handle(request, session, api);
         }
         session.close(new ConnectionClosedError("the app of the peer refuses this session"));
         return [403, "Forbidden", {}, null];
-      }),
+      });
+    },
     onConnect: (session, sock) => apps.connected(session, sock),
     [Symbol.asyncDispose]: () => apps[Symbol.asyncDispose](),
   };
@@ -65,11 +69,16 @@ export function perPeer(
 
 /** The app of one peer, from the call of `make` to its disposal. */
 class PeerApp {
+  /** The name of the peer for which the app was made. */
+  readonly name: string;
+  /** What its `onConnect` has said to each session. */
+  readonly admissions = new WeakMap<Session, Promise<boolean>>();
   readonly #making: Promise<App>;
   readonly #requests = new Set<Promise<unknown>>();
   #disposing: Promise<void> | null = null;
 
-  constructor(making: Promise<App>) {
+  constructor(name: string, making: Promise<App>) {
+    this.name = name;
     this.#making = making;
   }
 
@@ -104,7 +113,6 @@ class PeerApps implements AsyncDisposable {
   /** The apps that are not disposed of yet, with those of forgotten peers. */
   readonly #alive = new Set<PeerApp>();
   readonly #sockets = new WeakMap<Session, Socket>();
-  readonly #admissions = new WeakMap<Session, Promise<boolean>>();
   #disposing: Promise<void> | null = null;
 
   constructor(make: (peer: Peer) => App | Promise<App>) {
@@ -124,29 +132,25 @@ class PeerApps implements AsyncDisposable {
     const peer = peerOf(session);
     const forgotten = trustOf(session)?.signal;
     forgotten?.throwIfAborted();
-    return this.#apps.get(peer.id) ?? this.#begin(peer, forgotten);
+    const known = this.#apps.get(peer.id);
+    if (known?.name === peer.name) return known;
+    if (known !== undefined) this.#giveUp(known);
+    return this.#begin(peer, forgotten);
   }
 
   /** Makes an app, and keeps it until its peer is forgotten; one that can't be made is not kept. */
   #begin(peer: Peer, forgotten: AbortSignal | undefined): PeerApp {
     const making = this.#made(peer);
-    const app = new PeerApp(making);
+    const app = new PeerApp(peer.name, making);
     this.#apps.set(peer.id, app);
     this.#alive.add(app);
     const remove = () => {
       forgotten?.removeEventListener("abort", forget);
       if (this.#apps.get(peer.id) === app) this.#apps.delete(peer.id);
     };
-    const forget = async () => {
+    const forget = () => {
       remove();
-      try {
-        await app.dispose();
-      } catch (error) {
-        standardLogger.error(
-          `the app of a forgotten peer can't be disposed of: ${messageOf(error)}`,
-        );
-      }
-      this.#alive.delete(app);
+      this.#giveUp(app);
     };
     forgotten?.addEventListener("abort", forget);
     making.catch(() => {
@@ -156,6 +160,16 @@ class PeerApps implements AsyncDisposable {
     return app;
   }
 
+  /** Disposes of an app whose peer is forgotten, or has another name. */
+  async #giveUp(app: PeerApp): Promise<void> {
+    try {
+      await app.dispose();
+    } catch (error) {
+      standardLogger.error(`the app of a former peer can't be disposed of: ${messageOf(error)}`);
+    }
+    this.#alive.delete(app);
+  }
+
   async #made(peer: Peer): Promise<App> {
     const app = await this.#make(peer);
     readApp(app, "make()");
@@ -163,13 +177,17 @@ class PeerApps implements AsyncDisposable {
   }
 
   /** Asks an app once for each session; a session without a server has no socket to ask about. */
-  admits(session: Session, ask: NonNullable<AppObject["onConnect"]>): Promise<boolean> {
+  admits(
+    { admissions }: PeerApp,
+    session: Session,
+    ask: NonNullable<AppObject["onConnect"]>,
+  ): Promise<boolean> {
     const sock = this.#sockets.get(session);
     if (sock === undefined) return Promise.resolve(true);
-    let admission = this.#admissions.get(session);
+    let admission = admissions.get(session);
     if (admission === undefined) {
       admission = (async () => await ask(session, sock) === true)();
-      this.#admissions.set(session, admission);
+      admissions.set(session, admission);
     }
     return admission;
   }

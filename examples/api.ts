@@ -4,7 +4,7 @@
 //   curl -T - http://127.0.0.1:8080/lamp/kitchen <<< '{"on": true}'
 //   curl http://127.0.0.1:8080/lamps
 
-import { type App, BodyError, json, reply, routes, Server } from "@degu/degu";
+import { type App, json, readJson, reply, routes, Server } from "@degu/degu";
 
 interface Lamp {
   readonly on: boolean;
@@ -19,18 +19,13 @@ export function buildApi(): App {
     "GET /lamp/{name}": ({ name }) => lamps.has(name) ? json(lamps.get(name)) : noLamp(),
     "DELETE /lamp/{name}": ({ name }) => lamps.delete(name) ? reply(204) : noLamp(),
     "PUT /lamp/{name}": async ({ name }, { body }) => {
-      const value = await body?.json({ maxBytes: 1000 }).catch(nothingIfNotJson);
+      const value = await readJson(body, { maxBytes: 1000 });
       if (!isLamp(value)) return json({ error: 'expected {"on": true} or {"on": false}' }, 400);
       const isNew = !lamps.has(name);
       lamps.set(name, { on: value.on });
       return json({ on: value.on }, isNew ? 201 : 200);
     },
   });
-}
-
-/** The value of a body that is not JSON. One that is too long stays an error, and is answered 413. */
-function nothingIfNotJson(error: unknown): undefined {
-  if (error instanceof BodyError) throw error;
 }
 
 function isLamp(value: unknown): value is Lamp {

@@ -82,7 +82,9 @@ export interface TreeOptions {
   verify?: boolean | undefined;
   /** Aborts the call, which rejects with the reason of the signal. Complete files stay. */
   signal?: AbortSignal | undefined;
-  /** Called for each event. */
+  /**
+   * Called for each event. Without this function, a line of the log says of each failed entry why.
+   */
   onEvent?: ((event: TreeEvent) => void) | undefined;
 }
 

@@ -1,7 +1,9 @@
 /** The events and figures of the copying of a tree. */
 
+import { standardLogger } from "../net/logger.ts";
+import { messageOf } from "../net/thrown.ts";
 import { Pace, type TransferResult } from "./options.ts";
-import type { TreeNode } from "./tree.ts";
+import { show, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./tree_options.ts";
 
 export class TreeReport {
@@ -45,6 +47,10 @@ export class TreeReport {
   failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
     // A missing permission of the program is no fault of this file, and concerns others as well.
     if (error instanceof Deno.errors.NotCapable) throw error;
+    // Without anybody who hears of it, a file would be left behind in silence.
+    if (this.#settings.onEvent === undefined) {
+      standardLogger.warn(`${show(node.path)}: ${messageOf(error)}`);
+    }
     this.event({ type: "failed", path: node.path, error, at });
   }
 

@@ -6,6 +6,9 @@ import { wrongType } from "../base/checks.ts";
 import { DeguError } from "../base/errors.ts";
 import { quote } from "../base/quote.ts";
 
+const MAX_TEXT_BYTES = 1024;
+const TEXT_MILLISECONDS = 1000;
+
 /**
  * The status of a response is not a success: {@linkcode expectOk}. 408, 429, 502, 503 and 504 are
  * {@linkcode isTransient | transient}, so {@linkcode retry} tries again.
@@ -15,17 +18,27 @@ export class StatusError extends DeguError {
   override readonly name: string = "StatusError";
   /** The status of the response, not 200 to 299. */
   readonly status: number;
+  /** The body, if it is a text of at most 1024 bytes that came within a second; else `""`. */
+  readonly text: string;
+  /** The seconds of `retry-after`, for which {@linkcode retry} waits; else `null`. */
+  readonly retryAfter: number | null;
 
   /** @internal */
-  constructor(status: number, reason: string) {
-    super(`the server answered ${status} ${quote(reason)}`);
+  constructor({ status, reason, headers }: Response<BodyOut>, text: string) {
+    super(
+      `the server answered ${status} ${quote(reason)}${text === "" ? "" : `, ${quote(text)}`}`,
+    );
     this.status = status;
+    this.text = text;
+    const seconds = headers["retry-after"] ?? "";
+    this.retryAfter = /^[0-9]{1,9}$/.test(seconds) ? Number(seconds) : null;
   }
 }
 
 /**
- * Waits for a response whose status is a success, 200 to 299. The body of any other response is
- * {@linkcode Response.prototype.discard | discarded}, so that the connection can be used again.
+ * Waits for a response whose status is a success, 200 to 299. Of any other one the body is read if
+ * it is short, or else {@linkcode Response.prototype.discard | discarded}, so that the connection
+ * can be used again.
  *
  * @param response The response, or the promise of a request.
  * @returns The same response.
@@ -54,6 +67,18 @@ export async function expectOk<R extends Response<BodyOut>>(response: R | Promis
     throw wrongType("response", "a Response of this library", received);
   }
   if (received.ok) return received;
-  await received.discard();
-  throw new StatusError(received.status, received.reason);
+  throw new StatusError(received, await textOf(received));
+}
+
+/** The text of a short body; any other one is given up. */
+async function textOf(response: Response<BodyOut>): Promise<string> {
+  const late = setTimeout(() => response.discard(), TEXT_MILLISECONDS);
+  try {
+    return await response.text({ maxBytes: MAX_TEXT_BYTES });
+  } catch {
+    return "";
+  } finally {
+    clearTimeout(late);
+    await response.discard();
+  }
 }

@@ -31,7 +31,8 @@ export interface RetryOptions {
    */
   retries?: number | undefined;
   /**
-   * Seconds before the first retry, 0 to 60; doubled each time, up to a minute.
+   * Seconds before the first retry, 0 to 60; doubled each time, up to a minute. If a
+   * `StatusError` has a longer `retryAfter`, that counts, up to a minute.
    *
    * @default {1}
    */
@@ -136,12 +137,17 @@ export async function retry<T>(
       const isAtOnce = performance.now() - start < REFUSAL_MILLISECONDS;
       hangUps = isAtOnce && error instanceof EmptyPreambleError ? hangUps + 1 : 0;
       if (retried >= retries || hangUps >= HANG_UPS || !isTransient(error)) throw error;
-      const seconds = Math.min(first * 2 ** retried, MAX_SECONDS);
+      const seconds = Math.min(Math.max(first * 2 ** retried, askedOf(error)), MAX_SECONDS);
       retried++;
       onRetry?.({ error, number: retried, seconds });
       await pause(seconds * 1000, signal);
     }
   }
+}
+
+/** The seconds that the server asks a client to wait: `retryAfter` of a {@linkcode StatusError}. */
+function askedOf(error: unknown): number {
+  return error instanceof DeguError && "retryAfter" in error ? Number(error.retryAfter) : 0;
 }
 
 function checkOptions(options: RetryOptions) {

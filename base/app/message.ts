@@ -300,7 +300,12 @@ export function readAnswer(returned: unknown): Answer {
   const isResponse = typeof returned === "object" && returned !== null &&
     "status" in returned && "reason" in returned && "headers" in returned && "body" in returned;
   if (!isResponse) {
-    throw wrongType("response", "[status, reason, headers, body] or a Response", returned);
+    const expected = "[status, reason, headers, body] or a Response of this library";
+    throw wrongType(
+      "response",
+      `${expected} (fromFetchHandler() makes an app of a handler)`,
+      returned,
+    );
   }
   const { status, reason, headers, body } = returned as Response<BodyOut>;
   return { status, reason, headers, body: encodeBody(body, "response.") };

@@ -1,10 +1,11 @@
 /** Answers in one call. */
-import { type App, type HeaderDict, json, reply } from "@degu/degu";
+import { type App, BodyError, type HeaderDict, json, readJson, reply } from "@degu/degu";
+import { callApp, mkreq } from "@degu/degu/misc";
 import { assertRangeError, assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { assertEquals, assertStrictEquals } from "@std/assert";
+import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 
 const text = (bytes: unknown) => new TextDecoder().decode(bytes as Uint8Array);
 const PLAIN = "text/plain;charset=utf-8";
@@ -130,4 +131,36 @@ Deno.test("a server sends replies: text, JSON, an announced empty body, none wit
     await peer.send(`${request} HTTP/1.1\r\n\r\n`);
     assertEquals(await peer.readExactly(expected.length), expected);
   });
+});
+
+Deno.test("readJson resolves to the value of a body, and to undefined for what is no JSON", async () => {
+  const rows: [sent: Uint8Array | string | undefined, value: unknown][] = [
+    ['{"on":true}', { on: true }],
+    [" null ", null],
+    ["0", 0],
+    ["", undefined],
+    ["undefined", undefined],
+    ["{on: true}", undefined],
+    [new Uint8Array([0x22, 0xff, 0x22]), undefined],
+    [undefined, undefined],
+  ];
+  for (const [sent, value] of rows) {
+    const { body } = mkreq("PUT", "/", {}, sent);
+    assertEquals(await readJson(body), value, Deno.inspect(sent));
+  }
+});
+
+Deno.test("readJson rejects a body that is too long, and options that are wrong", async () => {
+  const body = () => mkreq("PUT", "/", {}, "12345").body;
+  assertEquals(await readJson(body(), { maxBytes: 5 }), 12345);
+  assertEquals(
+    (await assertRejects(() => readJson(body(), { maxBytes: 4 }), BodyError)).code,
+    "TOO_LONG",
+  );
+  for (const options of [{ maxbytes: 5 }, { maxBytes: "5" }]) {
+    await assertRejects(() => callWith(readJson, body(), options) as Promise<unknown>, TypeError);
+  }
+  await assertRejects(() => readJson(body(), { maxBytes: -1 }), RangeError);
+  const app: App = async ({ body }) => json(await readJson(body, { maxBytes: 4 }) ?? null);
+  assertEquals((await callApp(app, mkreq("PUT", "/", {}, "12345"))).status, 413);
 });

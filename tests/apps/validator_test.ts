@@ -272,7 +272,10 @@ Deno.test("Validator reports where a response is invalid", async (t) => {
   const both = { ...coding("chunked"), ...length(5) };
   const whole: ByClass<[response: unknown]> = {
     TypeError: [
-      ["response: must be [status, reason, headers, body] or a Response; got un", undefined],
+      [
+        "response: must be [status, reason, headers, body] or a Response of this library",
+        undefined,
+      ],
       ["response: must", null],
       ["response: must", "200 OK"],
       ["response: must", { status: 200, reason: "OK", headers: {} }],

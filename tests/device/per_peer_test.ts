@@ -31,6 +31,31 @@ Deno.test("perPeer makes an app for each peer at its first request, and keeps it
   assertEquals([asked, made], [["a 1", "b 1", "a 2"], ["a", "b"]]);
 });
 
+Deno.test("perPeer makes another app for a peer that is renamed, so that rules by name hold at once", async () => {
+  await using devices = await TempDevices.create("gateway", "phone");
+  const { gateway, phone } = devices.devices;
+  const disposed: string[] = [];
+  const asked: string[] = [];
+  const app = perPeer(({ name }) => ({
+    handle: () => reply(200, name),
+    onConnect: () => {
+      asked.push(name);
+      return name !== "stranger";
+    },
+    [Symbol.dispose]: () => void disposed.push(name),
+  }));
+  await using server = await gateway.serve(["127.0.0.1", 0], app);
+  const client = await phone.client("gateway", { addresses: [server.address] });
+  using connection = await client.connect();
+  const textOf = async () => await (await connection.get("/")).text();
+  assertEquals(await textOf(), "phone");
+  await gateway.rename("phone", "tablet");
+  assertEquals([await textOf(), disposed], ["tablet", ["phone"]]);
+  await gateway.rename("tablet", "stranger");
+  await assertRejects(() => connection.get("/"));
+  assertEquals([asked, disposed], [["phone", "tablet", "stranger"], ["phone", "tablet"]]);
+});
+
 Deno.test("perPeer makes one app for two requests at once", async () => {
   const made: string[] = [];
   const begun = Promise.withResolvers<void>();

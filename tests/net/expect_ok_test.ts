@@ -1,10 +1,17 @@
 /** Responses that have to be a success. */
 import { Client, expectOk, isTransient, reply, retry, StatusError } from "@degu/degu";
-import { Response as DeguResponse } from "@degu/degu/base";
+import { Body, type BodyOut, type HeaderDict, Response as DeguResponse } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
+import {
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import { FakeTime } from "@std/testing/time";
 
 Deno.test("expectOk returns the very response whose status is 200 to 299, its body untouched", async () => {
   for (const status of [200, 204, 299]) {
@@ -34,6 +41,51 @@ Deno.test("after expectOk has rejected the connection makes the next request", a
   await using serving = serve(() => reply(404, "x".repeat(1000)));
   using connection = await new Client(serving.server.address).connect();
   for (let i = 0; i < 3; i++) await assertRejects(() => expectOk(connection.get("/")), StatusError);
+});
+
+/** Lets what waits for nothing run, and so much time pass. */
+async function pass(time: FakeTime, milliseconds: number): Promise<void> {
+  for (let i = 0; i < 100; i++) await Promise.resolve();
+  time.tick(milliseconds);
+}
+
+Deno.test("a StatusError has the text of a short body, and the seconds to wait", async () => {
+  const rows: [body: BodyOut, headers: HeaderDict, text: string, retryAfter: number | null][] = [
+    ["no such lamp", {}, "no such lamp", null],
+    ["x".repeat(1024), { "retry-after": "120" }, "x".repeat(1024), 120],
+    ["x".repeat(1025), { "retry-after": "Wed, 21 Oct 2015 07:28:00 GMT" }, "", null],
+    [new Uint8Array([0xff]), { "retry-after": "0" }, "", 0],
+    [null, { "retry-after": "-1" }, "", null],
+  ];
+  for (const [body, headers, text, retryAfter] of rows) {
+    await using serving = serve(() => [503, "Busy", headers, body ?? new Uint8Array()]);
+    using connection = await new Client(serving.server.address).connect();
+    const error = await assertRejects(() => expectOk(connection.get("/")), StatusError);
+    assertEquals([error.text, error.retryAfter], [text, retryAfter]);
+    if (text === "no such lamp") assertStringIncludes(error.message, '503 "Busy", "no such lamp"');
+  }
+});
+
+Deno.test("a body that goes on for ever holds expectOk up for no more than a second", async () => {
+  using time = new FakeTime();
+  const endless = new ReadableStream({ pull: () => new Promise<void>(() => {}) });
+  const response = new DeguResponse(500, "xx", {}, new Body(endless, 100));
+  const rejected = rejectionOf(expectOk(response), "it");
+  await pass(time, 1000);
+  assertEquals((await rejected as StatusError).text, "");
+});
+
+Deno.test("retry waits as long as a StatusError says, up to a minute", async () => {
+  using time = new FakeTime();
+  const waits: number[] = [];
+  let requests = 0;
+  const call = () => {
+    const [status, after] = [[503, "7"], [429, "3600"], [200, "1"]][requests++]!;
+    return expectOk(new DeguResponse(status as number, "xx", { "retry-after": `${after}` }, null));
+  };
+  const result = retry(call, { onRetry: ({ seconds }) => waits.push(seconds) });
+  for (let i = 0; i < 70; i++) await pass(time, 1000);
+  assertEquals([(await result).status, waits], [200, [7, 60]]);
 });
 
 Deno.test("retry asks again after the statuses of a server that is busy, and after no other", async () => {

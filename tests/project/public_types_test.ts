@@ -58,7 +58,7 @@ for (const [name, [entry, names]] of Object.entries(entries)) {
 Deno.test("@degu/degu exports base, client and server, what apps are made of, and the bridge to fetch", () => {
   const own =
     "AllowedMethods Latest MethodFilter ProxyApp Router StatusError Validator accessLog createFetch " +
-    "expectOk fromFetchHandler isTransient json repeat reply retry routes terminationSignal " +
+    "expectOk fromFetchHandler isTransient json readJson repeat reply retry routes terminationSignal " +
     "toFetchHandler wrapApp";
   const names = [...Object.keys({ ...base, ...client, ...server }), ...own.split(" ")];
   assertEquals(Object.keys(all).toSorted(), names.toSorted());
