@@ -26,8 +26,9 @@ import { decodeText } from "../base/bytes.ts";
  *   const value = await readJson(body, { maxBytes: 1000 });
  *   return typeof value === "number" ? json(value + 1) : json({ error: "not a number" }, 400);
  * };
- * const statusOf = async (text: string) => (await callApp(app, mkreq("POST", "/", {}, text))).status;
- * assertEquals([await statusOf("5"), await statusOf("[]"), await statusOf("five")], [200, 400, 400]);
+ * for (const [sent, status] of [["5", 200], ["[]", 400], ["five", 400]] as const) {
+ *   assertEquals((await callApp(app, mkreq("POST", "/", {}, sent))).status, status);
+ * }
  * ```
  */
 export async function readJson(body: BodyIn, options?: BodyReadOptions): Promise<unknown> {

@@ -8,8 +8,8 @@
  * The reader in this sense is what calls `next()`. For the body of a response it is the server,
  * which goes on while the sockets between the two ends take bytes: several megabytes. A peer that
  * reads such a body slowly misses no value until they are full, and is as far behind as what is in
- * them. A peer that must get the newest value makes a request for each value, and the app keeps the
- * iterator in `session.store`.
+ * them. A peer that must get the newest value makes a request for each value, which the app answers
+ * by {@linkcode Latest.prototype.next}.
  *
  * @example
  * ```ts
@@ -32,6 +32,7 @@ export class Latest<T> implements AsyncIterable<T> {
   #end: { readonly error?: unknown } | null = null;
   /** Wakes the iterations that wait for a value. */
   readonly #waiting = new Set<() => void>();
+  readonly #readers = new WeakMap<object, AsyncIterator<T, void, void>>();
 
   /** The newest value; `undefined` before the first. */
   get value(): T | undefined {
@@ -64,6 +65,40 @@ export class Latest<T> implements AsyncIterable<T> {
   #wake(): void {
     for (const wake of this.#waiting) wake();
     this.#waiting.clear();
+  }
+
+  /**
+   * Resolves to the newest value that this reader has not got yet, or `undefined` after the end, or
+   * once the reader's signal is aborted.
+   *
+   * @param reader Who reads, such as the session of a peer that makes a request for each value.
+   * @throws the error given to `end()`.
+   *
+   * @example
+   * ```ts
+   * import { type App, Latest, reply } from "@degu/degu";
+   * import { callApp, mkreq } from "@degu/degu/misc";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const pictures = new Latest<Uint8Array>();
+   * pictures.set(new Uint8Array([1, 2, 3]));
+   * const app: App = async (_request, session) => {
+   *   const picture = await pictures.next(session);
+   *   return picture === undefined ? reply(503) : reply(200, picture);
+   * };
+   * assertEquals((await callApp(app, mkreq("GET", "/"))).status, 200);
+   * ```
+   */
+  async next(reader: { readonly signal: AbortSignal }): Promise<T | undefined> {
+    let own = this.#readers.get(reader);
+    if (own === undefined) {
+      const begun = own = this[Symbol.asyncIterator]();
+      this.#readers.set(reader, begun);
+      reader.signal.addEventListener("abort", () => begun.return!());
+      if (reader.signal.aborted) begun.return!();
+    }
+    const { done, value } = await own.next();
+    return done ? undefined : value;
   }
 
   /** Begins an iteration: its first value is the present one, if there is one. */

@@ -57,7 +57,7 @@ function checkName(dir: string, known: string | null, name: string | undefined):
   throw new RangeError(
     `name: the device in ${quote(dir)} is named ${quote(known)}, which can't be changed; got ${
       quote(name)
-    }`,
+    }: give that name, or none`,
   );
 }
 

@@ -2,11 +2,12 @@
 
 // Backs up the directory that is its argument to the device that runs recorder.ts, a minute after
 // each backup the next one. What was deleted here is deleted there. It is paired once:
+//   degu --home backup-device init --name backup
 //   degu --home backup-device join
 
 import { isTransient, printable, repeat, terminationSignal } from "@degu/degu";
 import { Device } from "@degu/degu/device";
-import { TransferError, type TreeEvent, uploadTree } from "@degu/degu/files";
+import { TransferError, uploadTree } from "@degu/degu/files";
 
 const [directory, seconds = "60"] = Deno.args;
 if (directory === undefined) {
@@ -18,17 +19,12 @@ await using device = await Device.open(`${Deno.cwd()}/backup-device`, { name: "b
 // A backup that was interrupted, also in the middle of a large file, is continued by the next one.
 const client = await device.client("recorder");
 await repeat(async (signal) => {
-  const options = { delete: true, settled: 10, signal, onEvent };
+  // Each file that fails by itself is named in the log.
+  const options = { delete: true, settled: 10, signal };
   const done = await uploadTree(client, directory, [], options);
   console.log(`copied ${done.files}, deleted ${done.deleted}, failed ${done.failed}`);
   if (done.deletionsKept !== null) console.warn(`Not all was deleted: ${done.deletionsKept}`);
 }, { seconds: Number(seconds), signal: terminationSignal(), onError });
-
-/** Names each file that fails by itself. */
-function onEvent(event: TreeEvent): void {
-  if (event.type !== "failed") return;
-  console.error(`${printable(event.path.join("/"))}: ${printable(String(event.error))}`);
-}
 
 /** Goes on after an error that time may heal; any other one ends the program. */
 function onError(error: unknown, wait: number): void {

@@ -3,6 +3,7 @@
 // Sends each recording that appears in "outbox" to the device that runs recorder.ts, and removes it
 // when it has arrived. While the recorder is off, recordings stay here; an upload that was cut is
 // resumed. A file that the recorder refuses stays here, and the others go on. It is paired once:
+//   degu --home camera-device init --name camera
 //   degu --home camera-device join
 
 import { printable, repeat, terminationSignal } from "@degu/degu";

@@ -2,8 +2,8 @@
 
 // Lets paired devices use services of this machine, each of them only as the rules say. The
 // services need neither TLS nor rules of their own: one listens at a Unix socket, and one is a
-// fetch handler. A device is paired once, while this program runs, under the name that the rules
-// have for it:
+// fetch handler. A device is paired once, after this program has begun, which makes its device, and
+// under the name that the rules have for it:
 //   degu --home gateway-device invite --as phone
 
 import { accessLog, AllowedMethods, type App, Client, ProxyApp, reply, Router } from "@degu/degu";

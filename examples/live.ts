@@ -13,17 +13,11 @@ import { Client, expectOk, repeat, terminationSignal } from "@degu/degu";
  * for one; and it delays nobody. Within a second after a viewer has left, its iteration ends, even
  * if no picture comes.
  */
-export function liveApp(pictures: AsyncIterable<Uint8Array>): App {
+export function liveApp(pictures: Latest<Uint8Array>): App {
   const headers = { "content-type": "text/plain", "cache-control": "no-store" };
-  return async (_request, { signal, store }) => {
-    let own = store.get("pictures") as AsyncIterator<Uint8Array> | undefined;
-    if (own === undefined) {
-      const iterator = own = pictures[Symbol.asyncIterator]();
-      store.set("pictures", iterator);
-      signal.addEventListener("abort", () => iterator.return?.());
-    }
-    const { done, value } = await own.next();
-    return done ? reply(503) : reply(200, value, headers);
+  return async (_request, session) => {
+    const picture = await pictures.next(session);
+    return picture === undefined ? reply(503) : reply(200, picture, headers);
   };
 }
 

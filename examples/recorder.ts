@@ -1,7 +1,7 @@
 // deno run --allow-net --allow-read=recorder-device,recordings --allow-write=recorder-device,recordings --allow-sys=uid,statfs examples/recorder.ts
 
 // Keeps what paired devices send, as camera.ts and backup.ts do, each in a directory of its own in
-// "recordings". Each of them is paired once, while this program runs:
+// "recordings". Each of them is paired once, after this program has begun, which makes its device:
 //   degu --home recorder-device invite
 
 import { accessLog } from "@degu/degu";

@@ -252,6 +252,9 @@ class TreeTransfer {
   }
 
   async #carryOut(plan: Plan): Promise<void> {
+    // An outbox that is empty asks for nothing.
+    const isIdle = [plan.copies, plan.makes, plan.blocked].every(({ length }) => length === 0);
+    if (isIdle && this.#settings.move) return;
     this.#isUnlisted = await this.#direction.begin(this.#lanes.first, this.#target === null);
     await this.#lanes.run([plan.blocked], (route, blocked) => this.#unblock(route, blocked, plan));
     const failed = await this.#makeMissing(plan.makes);

@@ -152,7 +152,8 @@ class Upload implements Direction {
   }
 
   async begin(route: Route, isMissing: boolean): Promise<boolean> {
-    if (!isMissing) return false;
+    // The root of a server is there, and an outbox does not have it refused each time.
+    if (!isMissing || this.#settings.move && this.#settings.uri === "/") return false;
     let isThere = true;
     try {
       isThere = await requestChange(route, "PUT", this.#settings.uri) !== 201;

@@ -101,3 +101,22 @@ Deno.test("Latest: two calls of next at the same time get two values in order", 
   latest.set(2);
   assertEquals((await second).value, 2);
 });
+
+Deno.test("Latest: next gives each reader what it has not got yet, until the end or until its signal", async () => {
+  const latest = new Latest<number>();
+  const [one, other] = [new AbortController(), new AbortController()];
+  latest.set(1);
+  assertEquals(await latest.next(one), 1);
+  const waiting = latest.next(one);
+  latest.set(2);
+  latest.set(3);
+  assertEquals([await waiting, await latest.next(other)], [3, 3]);
+  const left = latest.next(one);
+  one.abort();
+  assertEquals([await left, await latest.next(one)], [undefined, undefined]);
+  assertEquals(await latest.next({ signal: AbortSignal.abort() }), undefined);
+  const last = latest.next(other);
+  latest.end(new Error("unplugged"));
+  await assertRejects(() => last, Error, "unplugged");
+  assertEquals(await latest.next(other), undefined);
+});

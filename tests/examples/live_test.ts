@@ -22,15 +22,14 @@ function picture(number: number): Uint8Array {
 const numberOf = (data: Uint8Array) => new DataView(data.buffer, data.byteOffset).getUint32(0);
 
 /** Hands pictures on, and tells when the app asks for one, and when a viewer no longer reads. */
-class Watched implements AsyncIterable<Uint8Array> {
+class Watched extends Latest<Uint8Array> {
   asked = Promise.withResolvers<void>();
   readonly left = Promise.withResolvers<void>();
 
-  constructor(readonly pictures: Latest<Uint8Array>) {}
-
-  [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
-    const iterator = this.pictures[Symbol.asyncIterator]();
+  override [Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array, void, void> {
+    const iterator = super[Symbol.asyncIterator]();
     return {
+      ...iterator,
       next: () => {
         this.asked.resolve();
         return iterator.next();
@@ -44,9 +43,8 @@ class Watched implements AsyncIterable<Uint8Array> {
 }
 
 Deno.test("a viewer that pauses gets the newest picture next, has missed those between, and delays no other viewer", async () => {
-  const watched = new Watched(new Latest<Uint8Array>());
-  const { pictures } = watched;
-  await using server = await Server.start(["127.0.0.1", 0], liveApp(watched));
+  const pictures = new Watched();
+  await using server = await Server.start(["127.0.0.1", 0], liveApp(pictures));
   const client = new Client(server.address);
   pictures.set(picture(1));
   using slow = await client.connect();
@@ -63,16 +61,16 @@ Deno.test("a viewer that pauses gets the newest picture next, has missed those b
 
   assertEquals(numberOf(await first.bytes()), 1);
   assertEquals(numberOf(await (await slow.get("/")).bytes()), PICTURES);
-  watched.asked = Promise.withResolvers();
+  pictures.asked = Promise.withResolvers();
   const next = slow.get("/");
-  await watched.asked.promise;
+  await pictures.asked.promise;
   pictures.set(picture(PICTURES + 1));
   assertEquals(numberOf(await (await next).bytes()), PICTURES + 1, "no picture comes twice");
 });
 
 Deno.test("when a viewer leaves, its iteration ends, though no picture comes any more", async () => {
-  const watched = new Watched(new Latest<Uint8Array>());
-  watched.pictures.set(picture(1));
+  const watched = new Watched();
+  watched.set(picture(1));
   await using server = await Server.start(["127.0.0.1", 0], liveApp(watched));
   const conn = await new Client(server.address).connect();
   assertEquals(numberOf(await (await conn.get("/")).bytes()), 1);

@@ -1,7 +1,13 @@
 /** The recorder and the cameras of the examples: recordings arrive, whatever happens meanwhile. */
 import { untilFile } from "@degu/testing/agent_files.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
-import { assertNeeded, pairDevices, runExample, startExample } from "@degu/testing/examples.ts";
+import {
+  assertNeeded,
+  initDevice,
+  pairDevices,
+  runExample,
+  startExample,
+} from "@degu/testing/examples.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import type { RunningProcess } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -31,12 +37,13 @@ async function makeLab() {
     [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
     recordings: `${dir.path}/desk/recordings`,
     startRecorder: () => startExample(RECORDER, { ...inOf("desk"), args: ["127.0.0.1", port] }),
-    /** Starts a camera for the first time, pairs it with the recorder, and starts it again. */
+    /** Pairs a camera with the recorder, and starts it. */
     async startCamera(name: string) {
-      const { success, stderr } = await runExample(CAMERA, { cwd: inOf(name).cwd });
+      const [desk, camera] = [`${dir.path}/desk`, inOf(name).cwd];
+      await initDevice(`${camera}/camera-device`, "camera");
+      const { success, stderr } = await runExample(CAMERA, { cwd: camera });
       assert(!success);
       assertStringIncludes(stderr, '"degu --home DIRECTORY join" adds one');
-      const [desk, camera] = [`${dir.path}/desk`, inOf(name).cwd];
       await pairDevices(`${desk}/recorder-device`, `${camera}/camera-device`, name);
       return await startExample(CAMERA, inOf(name));
     },

@@ -1,5 +1,5 @@
 /** uploadTree with `move`: what has arrived is removed here, and nothing is lost. */
-import type { Request } from "@degu/degu";
+import { Client, type Request } from "@degu/degu";
 import { downloadTree, FilesApp, type TransferError, uploadTree } from "@degu/degu/files";
 import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
@@ -56,6 +56,21 @@ Deno.test("move: each file is removed here once it is there, with an event behin
   }
   const again = await trees.copy(MOVE);
   assertEquals([again.result.files, again.result.removed], [0, 0]);
+});
+
+Deno.test("move: an outbox without files makes no request, and no other one has the root refused", async () => {
+  const asked: string[] = [];
+  await using trees = await makeOutbox({ d: null }, {}, ({ method, uri }) => {
+    asked.push(`${method} ${uri}`);
+    return null;
+  });
+  await Deno.remove(`${trees.source}/d`);
+  assertEquals((await trees.copy(MOVE)).result.removed, 0);
+  assertEquals(asked, []);
+  await fill(trees.source, { a: "1" });
+  const client = new Client(trees.serving.server.address);
+  assertEquals((await uploadTree(client, trees.source, [], MOVE)).removed, 1);
+  assertEquals(asked, ["POST /?bundle=put"]);
 });
 
 Deno.test("move: what is not copied stays: links, pipes, reserved names, and what is excluded or refused", async () => {

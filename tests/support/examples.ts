@@ -84,6 +84,12 @@ export async function assertNeeded(
   }
 }
 
+/** Makes the device of a program, as `degu init` does. */
+export async function initDevice(directory: string, name: string): Promise<void> {
+  const { code, stderr } = await runAgentHere(["--home", directory, "init", "--name", name]);
+  assertEquals(code, 0, stderr);
+}
+
 /**
  * Pairs the devices of two programs as their comments say, with `degu invite` and `degu join`.
  *
