@@ -41,7 +41,7 @@ export async function ownDirectory(home: string) {
         // The other end may have a file of this name, which would replace the directory.
         const isCandidate = kind === "directory" || path.length === names.length;
         const isOwnThere = isCandidate && isOwn(there);
-        const isOfDevice = DEVICE_FILES.has(path.at(-1)!) && isDevice(dirname(there));
+        const isOfDevice = isDeviceFile(path.at(-1)!) && isDevice(dirname(there));
         if (!isOwnThere && !isOfDevice) return true;
         onLeftOut(path, isOwnThere);
         return false;
@@ -125,6 +125,12 @@ export const DEVICE_FILES: ReadonlySet<string> = new Set([
   "peers",
   "serving",
 ]);
+
+/** Whether a disk may take a name for that of a file of a device: some ignore case, and more. */
+function isDeviceFile(name: string): boolean {
+  const bare = name.replace(/[. ]+$|\p{Default_Ignorable_Code_Point}/gu, "");
+  return DEVICE_FILES.has(bare.toUpperCase().toLowerCase());
+}
 
 /** Whether a directory has the files of a device; no if this program may not look. */
 function isDevice(dir: string): boolean {

@@ -66,6 +66,12 @@ export function foldName(name: string): string {
   return first === DOT || first > LAST_ASCII ? name.replace(IGNORED, "") : name;
 }
 
+/**
+ * The beginning of the name of an empty file that an outbox makes for a moment. The server has to
+ * see it, so that it is not reserved.
+ */
+export const PROBE_PREFIX = "degu-probe-";
+
 /** The name of the directory for unfinished files. Some file systems ignore case. */
 const RESERVED_NAME = /^\.degu-files$/iu;
 

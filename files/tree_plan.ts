@@ -387,6 +387,11 @@ function problem(
   return new TransferError(code, `${show(node.path)}${text}`, options);
 }
 
+export function itsOwnTarget(path: string): TransferError {
+  const problem = "the server serves this very directory: its files can't be moved to themselves";
+  return new TransferError("CONFLICT", `${path}: ${problem}`);
+}
+
 export function existsAlready(node: TreeNode, options?: ErrorOptions): TransferError {
   const text = ": another file has this name at the target; with replace: true it is replaced";
   return problem("CONFLICT", node, text, options);

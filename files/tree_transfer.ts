@@ -11,6 +11,7 @@ import { Lanes } from "./lanes.ts";
 import { type ListedTree, treeUriOf } from "./list_tree.ts";
 import { pathOf, type TransferResult, type TransferSettings } from "./options.ts";
 import { Refusal } from "./refusal.ts";
+import { PROBE_PREFIX } from "./reserved.ts";
 import type { Route } from "./route.ts";
 import { endsAll, hasChanged, isCut, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
@@ -27,6 +28,7 @@ import {
   type DeletionScope,
   directoryMissing,
   existsAlready,
+  itsOwnTarget,
   type Make,
   Plan,
   sameFile,
@@ -86,6 +88,8 @@ export interface Direction extends NamingTarget {
   changedAt?(node: TreeNode): number;
   /** Removes a file of the source if it certainly is what was copied; false if it stays. */
   removeSource?(node: TreeNode): boolean;
+  /** Whether a directory of the source is at the same time where its files would be copied to. */
+  isItsOwnTarget?(route: Route, directory: TreeNode): Promise<boolean>;
   /** Of a dry run: the error of a file that would not fit besides those before it, or `null`. */
   foreseeShortage?(node: TreeNode): Promise<Error | null>;
   /** Removes the part of a file here that can't get its name. */
@@ -98,6 +102,8 @@ export interface Direction extends NamingTarget {
 const BATCH_FILES = 512;
 /** The most bytes of files in a request, by their sizes in the list. */
 const BATCH_BYTES = 4_194_304;
+/** How far the clock of a disk may be ahead: a file with a later time was not written just now. */
+export const MAX_SKEW_MILLISECONDS = 300_000;
 
 /**
  * Checks the arguments, and copies a tree.
@@ -201,7 +207,8 @@ class TreeTransfer {
     if (settled === 0) return () => false;
     if (listed !== null) {
       const after = listed.began - settled * 1000;
-      const isRecent = (time: number) => isWithin(time, after, listed.ended);
+      const until = move ? listed.ended + MAX_SKEW_MILLISECONDS : listed.ended;
+      const isRecent = (time: number) => isWithin(time, after, until);
       return (file) =>
         isRecent(file.modified) || move && isRecent(this.#direction.changedAt!(file));
     }
@@ -258,16 +265,37 @@ class TreeTransfer {
     this.#isUnlisted = await this.#direction.begin(this.#lanes.first, this.#target === null);
     await this.#lanes.run([plan.blocked], (route, blocked) => this.#unblock(route, blocked, plan));
     const failed = await this.#makeMissing(plan.makes);
+    const unmovable = await this.#findUnmovable(plan.copies);
     const copies: Copy[] = [];
     for (const copy of plan.copies) {
       const { node } = copy;
+      // A killed process may have left it.
+      if (this.#settings.move && node.size === 0 && node.name.startsWith(PROBE_PREFIX)) continue;
       const above = directoryAbove(node, failed);
       if (above !== null) this.#report.failed(node, directoryMissing(node, failed.get(above)));
+      else if (unmovable.has(node.parent)) this.#report.failed(node, unmovable.get(node.parent));
       else copies.push(this.#isUnlisted ? { ...copy, isNew: false } : copy);
     }
     await this.#lanes.run(queuesOf(copies), (route, copies) => this.#copy(route, copies));
     await this.#decideTaken();
     await this.#makeDirectories(plan.makes);
+  }
+
+  /** Finds the directories from which nothing can be moved, with the errors of their files. */
+  async #findUnmovable(copies: readonly Copy[]): Promise<ReadonlyMap<TreeNode | null, unknown>> {
+    const errors = new Map<TreeNode | null, unknown>();
+    if (!this.#settings.move) return errors;
+    const route = this.#lanes.first;
+    for (const directory of new Set(copies.map(({ node }) => node.parent!))) {
+      try {
+        const isOwn = await this.#direction.isItsOwnTarget!(route, directory);
+        if (isOwn) errors.set(directory, itsOwnTarget(this.#direction.pathOf(directory)));
+      } catch (error) {
+        this.#throwIfForAll(error, route);
+        errors.set(directory, error);
+      }
+    }
+    return errors;
   }
 
   /**

@@ -152,7 +152,7 @@ export class FileUpload {
     if (resume) {
       const wanted = isRewritten ? {} : { "want-repr-digest": WANT_SHA256 };
       const asked = await this.#ask({ ...named, ...wanted });
-      if (asked.sha256 !== null) {
+      if (asked.sha256 !== null && !isRewritten) {
         this.#releaseFor(source.size);
         const sha256 = await source.hash(signal);
         if (sha256 === asked.sha256) return await this.#confirm(sha256);

@@ -6,8 +6,15 @@ import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
-import { ifPresent, isMissing, isRealFile } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
+import {
+  ifPresent,
+  isMissing,
+  isRealFile,
+  randomSuffix,
+  removeIfPresentSync,
+} from "../disk/names.ts";
+import { isDiskFull } from "../disk/space.ts";
 import type { Connector, Requester } from "../client.ts";
 import {
   BundleBuffer,
@@ -23,16 +30,17 @@ import { fileUri } from "./file_name.ts";
 import { readSmall } from "./file_pieces.ts";
 import { type ListedTree, readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
-import { prefixOf } from "./reserved.ts";
+import { prefixOf, PROBE_PREFIX } from "./reserved.ts";
 import { askDigest, requestChange, type Route } from "./route.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
-import type { TreeNode } from "./tree.ts";
+import { isWithin, type TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./tree_options.ts";
 import { type Copy, existsAlready, type Make, type Obstacle, replaceableFor } from "./tree_plan.ts";
 import { requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
   type Made,
+  MAX_SKEW_MILLISECONDS,
   type Outcome,
   type Outcomes,
   transferTree,
@@ -337,6 +345,31 @@ class Upload implements Direction {
   }
 
   /**
+   * Makes an empty file for a moment, and asks whether the target has it: by a mount, also of
+   * another file system, the server may serve the directory itself. A copy would then replace the
+   * file, and its removal be that of the copy.
+   */
+  async isItsOwnTarget(route: Route, { path }: TreeNode): Promise<boolean> {
+    const names = [...path, `${PROBE_PREFIX}${randomSuffix()}`];
+    const probe = prefixOf(this.#root) + names.join("/");
+    try {
+      Deno.openSync(probe, { write: true, createNew: true }).close();
+    } catch (error) {
+      // Nothing fits on the disk, so no copy could have come there.
+      if (isDiskFull(error)) return false;
+      throw error;
+    }
+    try {
+      const uri = this.#settings.uri + fileUri(...names).slice(1);
+      const response = await route.request("HEAD", uri, {});
+      await route.discard(response);
+      return response.status === 200;
+    } finally {
+      removeIfPresentSync(probe);
+    }
+  }
+
+  /**
    * Looks at the file in the same turn. If the server serves this very file, by any path, the file
    * that was read is no longer here: its copy has replaced it.
    */
@@ -345,7 +378,7 @@ class Upload implements Direction {
     this.#written.delete(node);
     const path = this.pathOf(node);
     try {
-      if (seen === undefined || !isAsSeen(path, seen)) return false;
+      if (seen === undefined || this.#isRecent(seen) || !isAsSeen(path, seen)) return false;
       unlinkSync(path);
       return true;
     } catch (error) {
@@ -353,6 +386,15 @@ class Upload implements Direction {
       if (isMissing(error)) return false;
       throw error;
     }
+  }
+
+  /** Whether a file may have been being written when it was read, however long after the list. */
+  #isRecent({ info, lookedAt }: SeenFile): boolean {
+    const { settled } = this.#settings;
+    const after = lookedAt - settled * 1000;
+    return settled > 0 && [info.mtime, info.ctime].some((time) => {
+      return isWithin(Number(time ?? 0), after, lookedAt + MAX_SKEW_MILLISECONDS);
+    });
   }
 
   async *makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made> {

@@ -621,6 +621,13 @@ Deno.test("no command moves files out of it or into it, or deletes there", async
   ]);
   await files.fail(1, said, "sync", "--delete", "camera:d", homes.at("work"));
   assertEquals(await content(copy), copied);
+  // A disk may ignore case, and more.
+  await fill(share, {
+    "c/deep/in/copy/Peers/planted.json": "{}",
+    "c/deep/in/copy/IDENTITY. ": "x",
+  });
+  await files.fail(1, "not copied", "sync", "camera:c", homes.at("work"));
+  assertEquals(await content(copy), copied);
   // A file takes the place of no directory with another device in it.
   await fill(share, { "e/deep": "a file" });
   await files.fail(1, "deep", "sync", "--delete", "camera:e", homes.at("work"));
