@@ -136,10 +136,13 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
    * @throws {TransferError} if the piece does not continue a list.
    */
   *push(piece: Uint8Array): Generator<Entry, void, void> {
-    this.#rest += this.#decode(piece);
-    if (this.#rest.length < this.#enough) return;
-    yield* this.#readAll();
-    this.#enough = this.#rest.length * 2;
+    // A regular expression has no room for a token of megabytes.
+    for (let at = 0; at < piece.length; at += MAX_ENTRY_CHARACTERS) {
+      this.#rest += this.#decode(piece.subarray(at, at + MAX_ENTRY_CHARACTERS));
+      if (this.#rest.length < this.#enough) continue;
+      yield* this.#readAll();
+      this.#enough = this.#rest.length * 2;
+    }
   }
 
   /**

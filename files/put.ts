@@ -5,14 +5,13 @@
 
 import type { Hash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
-import { dirname } from "node:path";
 import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
 import { cancelQuietly } from "../base/body/bodies.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import { EarlySync } from "../disk/files.ts";
-import { type FileIdentity, isSameFile, syncAllIfPossible, syncIfPossible } from "../disk/names.ts";
+import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
 import { isDiskFull } from "../disk/space.ts";
 import type { Temporary } from "../disk/temporary.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
@@ -419,7 +418,7 @@ async function findHere(
 }
 
 /**
- * Answers an upload of a file that is already here: the file gets the time in the request. Its name
+ * Answers an upload of a file that is already here: the file gets the time in the request. Its path
  * may not be on the disk yet, if the server was killed before it had answered an earlier request.
  */
 async function confirm(
@@ -436,7 +435,8 @@ async function confirm(
     }
     setModified(path, state, modified);
   }
-  await syncIfPossible(dirname(write.root.pathOf(write.target.names)));
+  const { root, target: { names } } = write;
+  await syncAllIfPossible(names.map((_name, depth) => root.pathOf(names.slice(0, depth))));
   return answerOf(false, digestHeader(digest));
 }
 
