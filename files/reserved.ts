@@ -71,6 +71,7 @@ export function foldName(name: string): string {
  * see it, so that it is not reserved.
  */
 export const PROBE_PREFIX = "degu-probe-";
+export const PROBE_NAME = /^degu-probe-[0-9a-f]{16}$/;
 
 /** The name of the directory for unfinished files. Some file systems ignore case. */
 const RESERVED_NAME = /^\.degu-files$/iu;

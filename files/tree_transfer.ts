@@ -11,7 +11,7 @@ import { Lanes } from "./lanes.ts";
 import { type ListedTree, treeUriOf } from "./list_tree.ts";
 import { pathOf, type TransferResult, type TransferSettings } from "./options.ts";
 import { Refusal } from "./refusal.ts";
-import { PROBE_PREFIX } from "./reserved.ts";
+import { PROBE_NAME } from "./reserved.ts";
 import type { Route } from "./route.ts";
 import { endsAll, hasChanged, isCut, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
@@ -90,6 +90,8 @@ export interface Direction extends NamingTarget {
   removeSource?(node: TreeNode): boolean;
   /** Whether a directory of the source is at the same time where its files would be copied to. */
   isItsOwnTarget?(route: Route, directory: TreeNode): Promise<boolean>;
+  /** Removes what a killed process has made to find that out. */
+  removeProbe?(node: TreeNode): void;
   /** Of a dry run: the error of a file that would not fit besides those before it, or `null`. */
   foreseeShortage?(node: TreeNode): Promise<Error | null>;
   /** Removes the part of a file here that can't get its name. */
@@ -269,8 +271,10 @@ class TreeTransfer {
     const copies: Copy[] = [];
     for (const copy of plan.copies) {
       const { node } = copy;
-      // A killed process may have left it.
-      if (this.#settings.move && node.size === 0 && node.name.startsWith(PROBE_PREFIX)) continue;
+      if (this.#settings.move && node.size === 0 && PROBE_NAME.test(node.name)) {
+        this.#direction.removeProbe!(node);
+        continue;
+      }
       const above = directoryAbove(node, failed);
       if (above !== null) this.#report.failed(node, directoryMissing(node, failed.get(above)));
       else if (unmovable.has(node.parent)) this.#report.failed(node, unmovable.get(node.parent));

@@ -13,6 +13,7 @@ import {
   isRealFile,
   randomSuffix,
   removeIfPresentSync,
+  statOrNull,
 } from "../disk/names.ts";
 import { isDiskFull } from "../disk/space.ts";
 import type { Connector, Requester } from "../client.ts";
@@ -113,6 +114,9 @@ export async function uploadTree(
 ): Promise<TreeResult> {
   return await transferTree("to", to, dir, uri, options, (settings) => new Upload(settings));
 }
+
+/** How long the empty file of another process stays. */
+const PROBE_MILLISECONDS = 60_000;
 
 /** The statuses of a server that has no list, or is of an older version. */
 const CANT_TELL: ReadonlySet<number | null> = new Set([404, 405]);
@@ -363,10 +367,18 @@ class Upload implements Direction {
       const uri = this.#settings.uri + fileUri(...names).slice(1);
       const response = await route.request("HEAD", uri, {});
       await route.discard(response);
-      return response.status === 200;
+      // Without the file the answer says nothing.
+      return response.status === 200 || statOrNull(probe) === null;
     } finally {
       removeIfPresentSync(probe);
     }
+  }
+
+  removeProbe(node: TreeNode): void {
+    const path = this.pathOf(node);
+    // Another process may be waiting for its answer.
+    const isOld = Math.abs(Date.now() - node.modified) > PROBE_MILLISECONDS;
+    if (isOld && statOrNull(path)?.size === 0n) removeIfPresentSync(path);
   }
 
   /**

@@ -242,11 +242,13 @@ async function killMoves(kills: number): Promise<void> {
       assert(found.length > 0, `${name} is lost`);
       assert(found.every((each) => each === text), `${name} is torn`);
     }
-    if (isDone) assertEquals(Object.keys(ours), []);
-    if (Object.keys(ours).length === 0) fill();
+    // A killed process may have left the empty file with which it asks, which goes a minute later.
+    const left = Object.keys(ours).filter((name) => texts.has(name));
+    if (isDone) assertEquals(left, []);
+    if (left.length === 0) fill();
   };
   const complete = async () => {
-    using _clock = setClockAhead(10_000);
+    using _clock = setClockAhead(70_000);
     await uploadTree(client, here, [], { move: true });
     assertEquals(await entries(here), []);
     await check(false);

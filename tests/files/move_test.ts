@@ -222,12 +222,19 @@ Deno.test("move: a file that is written between the list and its turn is copied,
   assertEquals(await content(trees.source), { x: "1more", large: LARGE + "more", old: "2" });
 });
 
-Deno.test("move: what a killed outbox has made for a moment is not sent", async () => {
+Deno.test("move: what a killed outbox has made for a moment is not sent, and removed a minute later", async () => {
   const probe = `degu-probe-${"0".repeat(16)}`;
-  await using trees = await makeOutbox({ [probe]: "", "degu-probe-notes": "mine" });
+  await using trees = await makeOutbox({
+    [probe]: "",
+    [`d/${probe}`]: "mine",
+    "degu-probe-notes": "",
+  });
   const { result } = await trees.copy(MOVE);
-  assertEquals([result.files, result.removed], [1, 1]);
-  assertEquals(await content(trees.source), { [probe]: "" });
+  assertEquals([result.files, result.removed], [2, 2]);
+  assertEquals(await content(trees.source), { d: null, [probe]: "" });
+  using _later = setClockAhead(60_000);
+  assertEquals((await trees.copy(MOVE)).result.files, 0);
+  assertEquals(await content(trees.source), { d: null });
 });
 
 Deno.test("move: a file whose times are in the future, of a clock that was wrong, is removed", async () => {
