@@ -2,6 +2,7 @@
 
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TreeEntry } from "../files.ts";
+import { bareName } from "../files/reserved.ts";
 import { explain, FAILED, Failure } from "./failure.ts";
 
 /**
@@ -128,8 +129,7 @@ export const DEVICE_FILES: ReadonlySet<string> = new Set([
 
 /** Whether a disk may take a name for that of a file of a device: some ignore case, and more. */
 function isDeviceFile(name: string): boolean {
-  const bare = name.replace(/[. ]+$|\p{Default_Ignorable_Code_Point}/gu, "");
-  return DEVICE_FILES.has(bare.toUpperCase().toLowerCase());
+  return DEVICE_FILES.has(bareName(name).toUpperCase().toLowerCase());
 }
 
 /** Whether a directory has the files of a device; no if this program may not look. */

@@ -77,18 +77,17 @@ export async function readNames(path: string): Promise<string[]> {
  * path.
  */
 export function statOrNull(path: string): BigIntStats | null {
-  try {
-    return lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null;
-  } catch (error) {
-    if (isMissing(error)) return null;
-    throw error;
-  }
+  return nullIfMissing(() => lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null);
 }
 
 /** The same with rounded numbers, in half the time. */
 export function infoOrNull(path: string): Deno.FileInfo | null {
+  return nullIfMissing(() => Deno.lstatSync(path));
+}
+
+function nullIfMissing<T>(look: () => T): T | null {
   try {
-    return Deno.lstatSync(path);
+    return look();
   } catch (error) {
     if (isMissing(error)) return null;
     throw error;

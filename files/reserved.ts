@@ -60,10 +60,15 @@ const LAST_ASCII = 0x7f;
  * A name without the characters that a disk may ignore: FAT at the end, ext4 with `casefold`
  * anywhere.
  */
+export function bareName(name: string): string {
+  return name.replace(IGNORED, "");
+}
+
+/** The same, as far as it matters for names that begin with a dot, as all reserved names do. */
 export function foldName(name: string): string {
   const first = name.charCodeAt(0);
-  // Any other name is not reserved: in a list of many names each step counts.
-  return first === DOT || first > LAST_ASCII ? name.replace(IGNORED, "") : name;
+  // In a list of many names each step counts.
+  return first === DOT || first > LAST_ASCII ? bareName(name) : name;
 }
 
 /**
@@ -71,7 +76,7 @@ export function foldName(name: string): string {
  * see it, so that it is not reserved.
  */
 export const PROBE_PREFIX = "degu-probe-";
-export const PROBE_NAME = /^degu-probe-[0-9a-f]{16}$/;
+export const PROBE_NAME = new RegExp(`^${PROBE_PREFIX}[0-9a-f]{16}$`);
 
 /** The name of the directory for unfinished files. Some file systems ignore case. */
 const RESERVED_NAME = /^\.degu-files$/iu;

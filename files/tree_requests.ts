@@ -20,8 +20,17 @@ import type { TreeNode } from "./tree.ts";
 import type { Copy } from "./tree_plan.ts";
 import { SourceFile } from "./upload.ts";
 
+/** What is somewhere in a tree, such as a node. */
+export interface Located {
+  readonly path: readonly string[];
+}
+
 /** The URI of a node of the tree at a URI, with a final `/` only if a directory is requested. */
-export function uriOf(tree: string, { path }: TreeNode, isDirectory = false): string {
+export function uriOf(
+  tree: string,
+  { path }: Located,
+  isDirectory = false,
+): string {
   return tree + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
 }
 

@@ -27,7 +27,6 @@ import {
   PUT_ANSWER,
 } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
-import { fileUri } from "./file_name.ts";
 import { readSmall } from "./file_pieces.ts";
 import { type ListedTree, readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
@@ -37,7 +36,7 @@ import { changedWhileMoved, statusError, TransferError } from "./transfer_error.
 import { isWithin, type TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./tree_options.ts";
 import { type Copy, existsAlready, type Make, type Obstacle, replaceableFor } from "./tree_plan.ts";
-import { requestBundle, uriOf } from "./tree_requests.ts";
+import { type Located, requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
   type Made,
@@ -199,20 +198,19 @@ class Upload implements Direction {
   }
 
   async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
-    const uri = this.#settings.uri + fileUri(...path, "").slice(1);
     try {
-      return await readRemoteNames(route, uri);
+      return await readRemoteNames(route, this.#uriOf({ path }, true));
     } catch (error) {
       if (error instanceof TransferError && error.status === 404) return null;
       throw error;
     }
   }
 
-  #uriOf(node: TreeNode, isDirectory = false): string {
+  #uriOf(node: Located, isDirectory = false): string {
     return uriOf(this.#settings.uri, node, isDirectory);
   }
 
-  pathOf(node: TreeNode): string {
+  pathOf(node: Located): string {
     return prefixOf(this.#root) + node.path.join("/");
   }
 
@@ -354,8 +352,8 @@ class Upload implements Direction {
    * file, and its removal be that of the copy.
    */
   async isItsOwnTarget(route: Route, { path }: TreeNode): Promise<boolean> {
-    const names = [...path, `${PROBE_PREFIX}${randomSuffix()}`];
-    const probe = prefixOf(this.#root) + names.join("/");
+    const node = { path: [...path, `${PROBE_PREFIX}${randomSuffix()}`] };
+    const probe = this.pathOf(node);
     try {
       Deno.openSync(probe, { write: true, createNew: true }).close();
     } catch (error) {
@@ -364,8 +362,7 @@ class Upload implements Direction {
       throw error;
     }
     try {
-      const uri = this.#settings.uri + fileUri(...names).slice(1);
-      const response = await route.request("HEAD", uri, {});
+      const response = await route.request("HEAD", this.#uriOf(node), {});
       await route.discard(response);
       // Without the file the answer says nothing.
       return response.status === 200 || statOrNull(probe) === null;
