@@ -58,7 +58,8 @@ export function parseDate(value: string): number | null {
  *
  * @param validators The validators of the existing file; `null` if there is no file.
  * @param isWriting Whether the request is a PUT or DELETE, and not a GET or HEAD.
- * @returns 412 or 304 if the request must not be carried out, else `null`.
+ * @returns 412 or 304 if the request must not be carried out, else `null`. The answer to a PUT or
+ * DELETE is 412 in both cases.
  */
 export function checkConditions(
   headers: HeaderDict,
@@ -75,10 +76,7 @@ export function checkConditions(
   if (validators === null) return null;
   const { etag, lastModified, modified } = validators;
   const ifNoneMatch = text(headers, "if-none-match");
-  if (ifNoneMatch !== null) {
-    if (!listHas(ifNoneMatch, etag, true)) return null;
-    return isWriting ? 412 : 304;
-  }
+  if (ifNoneMatch !== null) return listHas(ifNoneMatch, etag, true) ? 304 : null;
   const since = isWriting ? null : date(headers, "if-modified-since");
   return since !== null && lastModified !== null && modified <= since ? 304 : null;
 }

@@ -233,10 +233,10 @@ async function* readPlace(walk: Walk, place: Place): AsyncGenerator<Found[], voi
   for (let reading = 1;; reading++) {
     try {
       if (reading > 1) {
-        const now = findAgain(place);
-        if (now === null) return;
-        // A link to another directory must not be read instead.
-        if (now === "lost" || reading > MAX_READINGS) break;
+        if (!wasRemoved(place)) break;
+        place.state = statOrNull(path);
+        if (place.state === null) return;
+        if (reading > MAX_READINGS) break;
       }
       for (const name of names.slice(0, next)) listed.add(name);
       const all = await readRecovered(path);
@@ -281,17 +281,6 @@ async function* readPlace(walk: Walk, place: Place): AsyncGenerator<Found[], voi
   // Without an entry of the kind "other", the list would seem to be complete.
   if (lost.length === 0) throw replaced(path);
   yield lost;
-}
-
-/**
- * Looks again at the path of a directory that was removed or replaced: `null` if the directory was
- * removed; `"lost"` if it may still be somewhere else, or something else has its path.
- */
-function findAgain(place: Place): BigIntStats | "lost" | null {
-  if (!wasRemoved(place)) return "lost";
-  const now = statOrNull(place.path);
-  place.state = now;
-  return now?.isDirectory() === false ? "lost" : now;
 }
 
 /**

@@ -347,7 +347,6 @@ class TreeTransfer {
         // Files that were in place before the connection broke off stay; the rest is requested once
         // more.
         if (attempt === 2 || !route.canReconnect || !isCut(error)) throw error;
-        this.#settings.signal.throwIfAborted();
       }
     }
     for (const [{ node }, error] of left) this.#report.failed(node, error);

@@ -136,11 +136,19 @@ class Checkout implements AsyncDisposable {
   }
 
   /** Runs test modules until the first failure; returns whether all passed in time. */
-  async test(paths: readonly string[], seconds: number, more: string[] = []): Promise<boolean> {
+  async test(paths: readonly string[], seconds: number, coverage?: string): Promise<boolean> {
+    const covering = coverage === undefined
+      ? []
+      : [`--coverage=${coverage}`, "--coverage-raw-data-only"];
     const child = new Deno.Command(Deno.execPath(), {
-      args: ["test", "--quiet", "--fail-fast", ...this.flags, ...more, ...paths],
+      args: ["test", "--quiet", "--fail-fast", ...this.flags, ...covering, ...paths],
       cwd: this.root,
-      env: { TMPDIR: "/tmp", NO_COLOR: "1" },
+      // The programs that a test starts write what they run into the same directory.
+      env: {
+        TMPDIR: "/tmp",
+        NO_COLOR: "1",
+        ...(coverage === undefined ? {} : { DENO_COVERAGE_DIR: coverage }),
+      },
       stdin: "null",
       stdout: "null",
       stderr: "null",
@@ -168,8 +176,7 @@ async function mapCoverage(checkout: Checkout, path: string): Promise<TestModule
   const directory = await Deno.makeTempDir({ prefix: "degu_mutate_coverage_" });
   try {
     const begin = performance.now();
-    const flags = [`--coverage=${directory}`, "--coverage-raw-data-only"];
-    if (!await checkout.test([path], 180, flags)) {
+    if (!await checkout.test([path], 180, directory)) {
       console.log(`left out: ${path} failed before anything was changed`);
       return [];
     }
