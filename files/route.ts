@@ -201,7 +201,7 @@ export async function remoteDigest(
   options?: RequestOptions,
 ): Promise<string> {
   const path = uriOf(uri);
-  using route = new Route("from", from, options, false);
+  using route = new Route("from", from, options);
   return (await askDigest(route, path)).sha256;
 }
 

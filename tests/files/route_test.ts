@@ -2,6 +2,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { BodyIter, EmptyPreambleError } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
+import { deleteFile, isTransient, makeDirectory } from "@degu/degu/files";
 import type { AppFunction, Session } from "@degu/degu/server";
 import { keepConnections, Route } from "@degu/internal/files/route.ts";
 import { aborted } from "@degu/testing/aborts.ts";
@@ -89,6 +90,22 @@ Deno.test("a request is made once more at most, and not after a new connection h
   await hangsUp(server.accept());
   await again;
   assertEquals(connections, 3);
+});
+
+Deno.test("a directory that was perhaps made, or a file that was perhaps deleted, is transient for a client whose connections are kept alone", async () => {
+  using server = new RawServer();
+  using stop = stopAtEnd();
+  for (const isKept of [false, true]) {
+    const client = new Client(server.address, { signal: stop.signal });
+    if (isKept) keepConnections(client);
+    for (const call of [() => makeDirectory(client, ["a", ""]), () => deleteFile(client, ["a"])]) {
+      const rejected = assertRejects(call, EmptyPreambleError);
+      const peer = await server.accept();
+      await peer.readPreamble();
+      peer.close();
+      assertEquals(isTransient(await rejected), isKept);
+    }
+  }
 });
 
 Deno.test("a kept connection that this end has closed is not used", async () => {
