@@ -313,6 +313,20 @@ const rows: readonly Row[] = [
     expected: { a: "failed" },
     requests: 2,
   },
+  {
+    rule:
+      "what is in the way gives way to the next file where somebody else seems to have made one",
+    only: "upload",
+    source: { "d/a": "a", "d/b": "b" },
+    target: { d: "in the way" },
+    options: { delete: true },
+    at: ({ uri, method }) => method === "PUT" && uri === "/tree/d/a",
+    answer: (count, request) => count === 1 ? refusal(412, request) : null,
+    expected: { "d/a": "copied", "d/b": "copied" },
+    deleted: ["d"],
+    requests: 2,
+    left: { d: null, "d/a": "a", "d/b": "b" },
+  },
   ...([[403, { "d/A": "unchanged", "d/a": "failed" }], [500, 500]] as const).map(
     ([status, expected]): Row => ({
       rule: `what is not deleted because its directory is not listed fails alone: ${status}`,
