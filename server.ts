@@ -210,7 +210,7 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * What `ready` resolves with.
+   * The promise that `ready` waits for.
    *
    * @internal
    */

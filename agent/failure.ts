@@ -151,7 +151,7 @@ export function codeOf(error: unknown): ErrorCode {
     const { code, status, cause } = error;
     return TRANSFER_CODES[code] ?? STATUS_CODES[status ?? 0] ?? codeOf(cause);
   }
-  // What is left of the errors of TLS: nothing there is a service for this program.
+  // The other errors of TLS tell that the service there is none for this program.
   if (error instanceof TlsError || noAddressAnswers(error)) return "NO_ADDRESS";
   if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
   if (isAlreadyThere(error)) return "ALREADY_THERE";

@@ -11,14 +11,14 @@ import type { Output } from "./output.ts";
 
 const LOOK_SECONDS = 5;
 
-/** What is looked for, and what to say of it. */
+/** A service that is looked for, and the commands to name if the search fails. */
 export interface Looking {
   readonly type: typeof PAIR_SERVICE | typeof SEND_SERVICE;
   /** A name, or the first characters of an id; `undefined` for the only one that there is. */
   readonly name: string | undefined;
-  /** What to run on the other device. */
+  /** The command to run on the other device. */
   readonly there: string;
-  /** What to run here if there are several. */
+  /** The command to run here if there are several. */
   readonly choice: string;
 }
 

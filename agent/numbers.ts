@@ -5,8 +5,8 @@ import type { Asked, Confirm } from "../device.ts";
 import type { Output } from "./output.ts";
 
 /**
- * What was typed so soon after a question answers nothing: the question of a stranger could take
- * the place of the one that a person is answering.
+ * Keys that are typed so soon after a question answer nothing: a stranger's question could take the
+ * place of the one that a person is answering.
  */
 const DEAF_MILLISECONDS = 2000;
 

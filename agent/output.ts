@@ -29,7 +29,10 @@ export class Output {
   readonly streams: Streams;
   readonly #colors: boolean;
   #isDrawn = false;
-  /** What was held back while a question is open: how much, and what prints the last of it. */
+  /**
+   * The lines that are held back while a question is open: their number, and the last one's
+   * printer.
+   */
   #held: { count: number; print: (more: string) => void } | null = null;
 
   constructor(

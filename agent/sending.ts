@@ -77,7 +77,7 @@ type Answer = (
   session: Session,
 ) => ResponseTuple | Promise<ResponseTuple>;
 
-/** One sending, to one receiver after the other, because each may break off. */
+/** A sending to one receiver after the other, because each may break off. */
 export class Sending {
   /** Resolves when a receiver has said that it has everything. */
   readonly done: Promise<void>;

@@ -37,7 +37,7 @@ export class TemporaryDevice implements AsyncDisposable {
       await lock.lock(true);
       await lock.write(new TextEncoder().encode(MARK));
       await Deno.rename(unlocked, join(dir, LOCK));
-      // What others have left must not fail this command.
+      // Leftovers of other commands must not fail this one.
       await removeLeftovers(dirname(dir)).catch(() => {});
       const options = { name, logger: loggerOf(context) };
       return new TemporaryDevice(await Device.open(join(dir, DEVICE), options), dir, lock);
@@ -59,7 +59,7 @@ export class TemporaryDevice implements AsyncDisposable {
 /** Removes a device for one command, and its directory if nothing else is in that. */
 async function removeDevice(dir: string): Promise<void> {
   await ifThere(Deno.remove(join(dir, DEVICE), { recursive: true }));
-  // What is left has no key in it: the next command removes it, or it is somebody else's.
+  // The rest has no key in it: the next command removes it, or it is somebody else's.
   for (const path of [join(dir, LOCK), dir]) await Deno.remove(path).catch(() => {});
 }
 

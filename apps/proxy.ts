@@ -19,7 +19,7 @@ import type { Connector, Requester } from "../client.ts";
 import { checkTarget, type Connected, isConnector } from "../net/requester.ts";
 import type { Logger } from "../server.ts";
 
-/** Who learns why a request could not be relayed. */
+/** The logger that learns why a request could not be relayed. */
 export interface ProxyOptions {
   /**
    * Gets a warning with the reason if a request could not be relayed; the client is told no reason.

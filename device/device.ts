@@ -24,7 +24,7 @@ import { type Peer, PeerStore, unknownPeer } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
 import { TrustSignals } from "./trust_signals.ts";
 
-/** What a device calls itself, and where it logs. */
+/** The name of a device, and where it logs. */
 export interface DeviceOptions {
   /**
    * The name of the device, which its peers see too: 1 to 63 letters, digits, `-` and `_`, the

@@ -115,9 +115,9 @@ type Stage = "open" | "claimed" | Joiner | "storing";
  * An open invitation, made by `device.invite()`: the first device that has its line can be paired
  * with this one, until it expires.
  *
- * It takes two steps. In the first the joiner sends the secret and its authority, in the second it
- * connects with a certificate of that authority, so every certificate is verified by the TLS
- * library. Nothing is stored before the second.
+ * Pairing takes two steps. In the first the joiner sends the secret and its authority, in the
+ * second it connects with a certificate of that authority, so every certificate is verified by the
+ * TLS library. Nothing is stored before the second.
  *
  * With `confirm` a number that two people compare can take the place of the line, and of the first
  * step.

@@ -29,7 +29,7 @@ import {
 } from "./pairing_messages.ts";
 import type { Peer } from "./peer_store.ts";
 
-/** What the two devices learn about each other when they are paired. */
+/** The names and addresses that two devices exchange when they are paired. */
 export interface JoinOptions {
   /** A name for the other device here, instead of its own name. */
   peerName?: string | undefined;
@@ -49,7 +49,7 @@ export const JOIN_OPTIONS = ["peerName", "serving", "signal"];
 export const SELF =
   "it is this device itself, or a copy of its directory: a device can't be paired with itself, and each " +
   "device needs a directory of its own";
-/** What a lost last answer means. */
+/** The meaning of a last answer that is lost. */
 export const MAY_BE_STORED =
   "that device may have stored this one, which has not stored it; join again with a new invitation";
 /** Limits all of it, in seconds, whatever the other side does. */
@@ -182,7 +182,7 @@ async function fetchAuthority(
         using asked = connection;
         return await readBody(await asked.get(AUTHORITY_URI, {}));
       };
-      // Whoever crowds that port must not keep this device out.
+      // A stranger who crowds that port must not keep this device out.
       const der = await askPlain(address, signal, run, MAX_TRIES);
       const authority = readAuthority(der);
       if (authority.id === id) return authority;

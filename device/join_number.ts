@@ -50,7 +50,7 @@ import {
 import type { Peer } from "./peer_store.ts";
 import { type Confirm, CONFIRM_SECONDS } from "./plain_port.ts";
 
-/** Who compares the number, and what the two devices learn about each other. */
+/** The person who compares the number, and the names that the two devices exchange. */
 export interface JoinByNumberOptions extends JoinOptions {
   /** Asks whether the other device shows the same number. */
   confirm: Confirm;

@@ -71,7 +71,7 @@ export function perPeer(
 class PeerApp {
   /** The name of the peer for which the app was made. */
   readonly name: string;
-  /** What its `onConnect` has said to each session. */
+  /** The answer of its `onConnect` to each session. */
   readonly admissions = new WeakMap<Session, Promise<boolean>>();
   readonly #making: Promise<App>;
   readonly #requests = new Set<Promise<unknown>>();

@@ -262,7 +262,7 @@ export class PlainPort {
   #release({ authority: { id }, introduction: { name }, response, over }: Try): void {
     const { identity, logger } = this.#services;
     this.#context.replace(identity.serverContext(null));
-    // Whoever leaves before the answer has had no try, and could fill the log.
+    // A joiner who leaves before the answer has had no try, and could fill the log.
     if (response.length === 0) return;
     const why = plainMessageOf(over.signal.reason);
     logger.info(`invitation: not paired by a number with ${name} (${id}): ${why}`);

@@ -57,7 +57,7 @@ export class Temporary implements Disposable {
   /** Where the file lies until it has its name. */
   readonly path: string;
   readonly file: Deno.FsFile;
-  /** Which file it is; `null` if nobody else can have chosen its path. */
+  /** The identity of the file; `null` if nobody else can have chosen its path. */
   readonly state: Deno.FileInfo | null;
   readonly newMode: number | null;
   readonly isLocked: boolean;

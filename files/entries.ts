@@ -107,7 +107,7 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   readonly #check: (element: Record<string, unknown>) => Entry | null;
   readonly #isTree: boolean;
   readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  /** What has arrived and is not read yet: the beginning of a token. */
+  /** The characters that have arrived and are not read yet: the beginning of a token. */
   #rest = "";
   /**
    * The number of characters from which on they are read again: the time for a token that arrives

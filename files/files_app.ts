@@ -30,7 +30,7 @@ import { Root } from "./root.ts";
 import { UnfinishedFiles } from "./unfinished.ts";
 import type { Logger } from "../server.ts";
 
-/** What a {@linkcode FilesApp} does beside serving files to GET and HEAD, and its limits. */
+/** The abilities of a {@linkcode FilesApp} beside serving files to GET and HEAD, and its limits. */
 export interface FilesOptions {
   /**
    * Whether a path with a trailing slash is answered with the directory's content as a JSON array.

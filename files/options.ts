@@ -50,7 +50,7 @@ export interface TransferOptions {
   modified?: Date | undefined;
 }
 
-/** What a transfer has moved, and the digest of the file. */
+/** The bytes that a transfer has moved, and the digest of the file. */
 export interface TransferResult {
   /** Bytes that this call has transferred. */
   readonly bytes: number;

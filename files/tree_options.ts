@@ -108,7 +108,7 @@ export interface UploadTreeOptions extends TreeOptions {
 }
 
 /**
- * What happens while a tree is copied.
+ * An event of the copying of a tree.
  *
  * - `"plan"`: once, when both trees have been compared. It has the number of files that are to be
  *   copied, and of their bytes.
@@ -144,7 +144,7 @@ export type TreeEvent =
     readonly at: "source" | "target";
   };
 
-/** What the copying of a tree has done. */
+/** The outcome of the copying of a tree. */
 export interface TreeResult {
   /** The number of files that were copied. */
   readonly files: number;

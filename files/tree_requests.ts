@@ -20,7 +20,7 @@ import type { TreeNode } from "./tree.ts";
 import type { Copy } from "./tree_plan.ts";
 import { SourceFile } from "./upload.ts";
 
-/** What is somewhere in a tree, such as a node. */
+/** Anything with a place in a tree, such as a node. */
 export interface Located {
   readonly path: readonly string[];
 }

@@ -18,7 +18,7 @@ import { setPeer } from "../device/device_server.ts";
 import type { Peer } from "../device/peer_store.ts";
 import { deviceId } from "../identity/names.ts";
 
-/** Who makes the request that the app gets. */
+/** The client of the request that the app gets. */
 export interface CallAppOptions {
   /**
    * The session of the request.

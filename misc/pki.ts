@@ -10,7 +10,7 @@ import {
 } from "../identity/certificates.ts";
 import { randomSuffix } from "../disk/names.ts";
 
-/** Who gets a certificate, and for which names. */
+/** The owners of certificates, and their names. */
 export interface TempPKIOptions {
   /**
    * Whether to make a second authority, for clients, and a certificate of a client.

@@ -451,7 +451,7 @@ export class Connection implements Disposable {
     this.#state = next;
   }
 
-  /** What is known of why the peer has ended the connection: most servers do so after an error. */
+  /** The known reason why the peer has ended the connection: most servers do so after an error. */
   #endOfLast(): string {
     return this.#lastStatus < 400 ? "" : `, after a response with status ${this.#lastStatus}`;
   }

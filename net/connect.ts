@@ -15,7 +15,7 @@ export interface ConnectBounds {
 }
 
 /**
- * What makes a client's sockets, the only difference between the classes of clients.
+ * The maker of a client's sockets, the only difference between the classes of clients.
  */
 export interface SocketMaker {
   /** The port that is left out of `host`. */

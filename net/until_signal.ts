@@ -3,7 +3,7 @@
 import { checkArray, checkString, copyOptions } from "../base/checks.ts";
 import { checkTimeout, MAX_INTERVAL } from "./deadline.ts";
 
-/** Which signals end a server, and how long requests in flight may then take. */
+/** The signals that end a server, and the time that requests in flight may then take. */
 export interface UntilSignalOptions {
   /**
    * The signals that end serving.

@@ -42,7 +42,7 @@ export interface PoolOptions {
   workers?: number | undefined;
   /** The trusted clients and the identity of the server; if left out, the connections are plain. */
   sslconfig?: ServerSslconfig | undefined;
-  /** What each worker passes to its server: limits apply to each worker. */
+  /** The options that each worker passes to its server: limits apply to each worker. */
   server?: Omit<ServerOptions, "logger" | "onExchange" | "signal" | "replaceSocket"> | undefined;
   /**
    * The logger for all workers; `console` works.

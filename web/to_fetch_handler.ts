@@ -37,7 +37,7 @@ interface PeerInfo {
   readonly remoteAddr?: Deno.Addr | undefined;
 }
 
-/** Who learns of errors that no response can report. */
+/** The logger that learns of errors that no response can report. */
 export interface ToFetchHandlerOptions {
   /**
    * Gets errors that occur after the response was made, such as a value in `session.store` that

@@ -137,7 +137,7 @@ const BEGINS_WITH_DOT =
 /** How many entries are announced one by one. */
 const MAX_ANNOUNCED = 20;
 
-/** What will come, in lines, before anything is written. */
+/** The announcement of a sending, in lines; nothing has been written yet. */
 function announce(from: string, entries: readonly SentEntry[]): string[] {
   const lines = entries.slice(0, MAX_ANNOUNCED).map(({ name, kind, size }) =>
     `  ${kind === "directory" ? `${name}/` : `${name} (${formatBytes(size)})`}`

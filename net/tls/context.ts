@@ -96,7 +96,10 @@ export interface Sslctx {
   readonly warnings: readonly string[];
 }
 
-/** What a client trusts, and its identity: read and checked by {@linkcode buildClientSslctx}. */
+/**
+ * The authorities that a client trusts, and its identity: read and checked by {@linkcode
+ * buildClientSslctx}.
+ */
 export interface ClientSslctx extends Sslctx {
   /** The server's certificate is verified. */
   readonly verify: true;
@@ -104,7 +107,10 @@ export interface ClientSslctx extends Sslctx {
   readonly checkHostname: boolean;
 }
 
-/** What a server trusts, and its identity: read and checked by {@linkcode buildServerSslctx}. */
+/**
+ * The authorities that a server trusts, and its identity: read and checked by {@linkcode
+ * buildServerSslctx}.
+ */
 export interface ServerSslctx extends Sslctx {
   /** Whether clients need a certificate, which is then verified. */
   readonly verify: boolean;
