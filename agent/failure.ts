@@ -381,7 +381,7 @@ const PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> =
     404: "the peer refuses the name, or takes no files any more",
     405: "the peer takes no files any more",
     409:
-      "a directory has this name there, a file has that of its directory, or another command is sending it: run the same command again",
+      "a directory has this name there, a file has that of its directory, or another command is sending it: look there, then run the same command again",
     412: ALREADY_THERE,
     413: "it is larger than the peer accepts",
     414: "its path is too long for the peer",

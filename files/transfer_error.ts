@@ -156,7 +156,8 @@ const HINTS: Readonly<Record<string, string>> = {
   "make 409":
     "a file has this name, or that of a directory that it would be in; choose another name",
   "delete 409": "the directory is not empty; delete its content first",
-  "409": "it has another part of this file, or a directory is in the way; call again",
+  "409": "it has another part of this file: call again; or a directory is in the way: delete it " +
+    "there, or choose another name",
   "410": "no app has this path; check the names that the Router there has",
   "412": "the file already exists, or changed; call again to replace it",
   "413": "the file is larger than it accepts; raise maxBytes of its FilesApp",
