@@ -379,7 +379,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
     [status(303), "get", `it is a directory by now: ${again}`],
     [status(418), "get", `the peer has answered with status 418; ${version}`],
     [status(412), "put", ALREADY_THERE],
-    [status(409), "put", `${taken}: ${again}`],
+    [status(409), "put", `${taken}: look there, then ${again}`],
     [status(500), "put", own],
     [status(409), "delete", "the directory is not empty: remove first what is in it"],
     [new TransferError("UNEXPECTED_RESPONSE", digest), "get", `${problem}; ${version}`],
