@@ -2,6 +2,7 @@
 
 import type { Connector, Requester } from "../client.ts";
 import { Route } from "./route.ts";
+import { endsAll, isCut } from "./transfer_error.ts";
 import type { TreeSettings } from "./tree_options.ts";
 
 export class Lanes implements Disposable {
@@ -61,4 +62,9 @@ export class Lanes implements Disposable {
   [Symbol.dispose](): void {
     for (const route of this.#routes) route[Symbol.dispose]();
   }
+}
+
+/** Throws an error that concerns all files; any other error is for the caller to report. */
+export function throwIfForAll(error: unknown, route: Route): void {
+  if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
 }

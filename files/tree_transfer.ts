@@ -7,7 +7,7 @@
  */
 
 import type { Connector, Requester } from "../client.ts";
-import { Lanes } from "./lanes.ts";
+import { Lanes, throwIfForAll } from "./lanes.ts";
 import { type ListedTree, treeUriOf } from "./list_tree.ts";
 import { pathOf, type TransferResult, type TransferSettings } from "./options.ts";
 import { Refusal } from "./refusal.ts";
@@ -15,6 +15,7 @@ import { PROBE_NAME } from "./reserved.ts";
 import type { Route } from "./route.ts";
 import { endsAll, hasChanged, isCut, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
+import { type ShrinkingTarget, TreeDeletions } from "./tree_deletions.ts";
 import { type NamingTarget, TargetNames } from "./tree_names.ts";
 import {
   checkTreeOptions,
@@ -25,7 +26,6 @@ import {
 import {
   type Blocked,
   type Copy,
-  type DeletionScope,
   directoryMissing,
   existsAlready,
   itsOwnTarget,
@@ -57,7 +57,7 @@ export interface Made {
 export type Outcomes<Item, What> = AsyncGenerator<readonly [item: Item, what: What], void, void>;
 
 /** The differences between a download and an upload. */
-export interface Direction extends NamingTarget {
+export interface Direction extends NamingTarget, ShrinkingTarget {
   readSource(route: Route): Promise<ListedTree>;
   /** Lists the target; `null` if it does not exist. */
   readTarget(route: Route): Promise<ListedTree | null>;
@@ -83,7 +83,6 @@ export interface Direction extends NamingTarget {
   ): Promise<TransferResult>;
   /** Makes directories, each after those that it is in. */
   makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made>;
-  remove(route: Route, node: TreeNode): Promise<void>;
   /** When a file of the source was last changed or renamed, in milliseconds since 1970. */
   changedAt?(node: TreeNode): number;
   /** Removes a file of the source if it certainly is what was copied; false if it stays. */
@@ -152,6 +151,7 @@ class TreeTransfer {
   #isUnlisted = false;
   #target: TreeNode | null = null;
   readonly #names: TargetNames;
+  readonly #deletions: TreeDeletions;
 
   constructor(settings: TreeSettings, lanes: Lanes, direction: Direction) {
     this.#settings = settings;
@@ -159,6 +159,7 @@ class TreeTransfer {
     this.#direction = direction;
     this.#report = new TreeReport(settings);
     this.#names = new TargetNames(direction, lanes);
+    this.#deletions = new TreeDeletions(settings, lanes, direction, this.#report, this.#names);
   }
 
   async run(): Promise<TreeResult> {
@@ -189,7 +190,7 @@ class TreeTransfer {
       ? this.#whyNotDelete(plan)
       : null;
     const respelled = this.#settings.delete && deletionsKept === null
-      ? await this.#delete(plan)
+      ? await this.#deletions.carryOut(plan)
       : [];
     await this.#direction.finish?.();
     this.#report.progress();
@@ -295,7 +296,7 @@ class TreeTransfer {
         const isOwn = await this.#direction.isItsOwnTarget!(route, directory);
         if (isOwn) errors.set(directory, itsOwnTarget(this.#direction.pathOf(directory)));
       } catch (error) {
-        this.#throwIfForAll(error, route);
+        throwIfForAll(error, route);
         errors.set(directory, error);
       }
     }
@@ -504,11 +505,6 @@ class TreeTransfer {
     return this.#isUnlisted ? new Map() : await this.#names.rivalsOf(suspects, this.#target);
   }
 
-  /** Throws an error that concerns all files; any other error is for the caller to report. */
-  #throwIfForAll(error: unknown, route: Route): void {
-    if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
-  }
-
   /**
    * Makes missing directories before anything is copied, to find two names that are one directory
    * at the target. A directory that can't be made yet is made, or reported, after the files.
@@ -534,7 +530,7 @@ class TreeTransfer {
     // A directory below a failed directory lies in the other one, which has the same name.
     for (const node of created.reverse()) {
       if (directoryAbove(node, failed) === null) continue;
-      await this.#direction.remove(first, node).catch((error) => this.#throwIfForAll(error, first));
+      await this.#direction.remove(first, node).catch((error) => throwIfForAll(error, first));
     }
     return failed;
   }
@@ -545,7 +541,7 @@ class TreeTransfer {
     for (let start = 0; start < makes.length; start += BATCH_FILES) {
       const batch = makes.slice(start, start + BATCH_FILES);
       for await (const each of this.#direction.makeDirectories(first, batch)) {
-        if (each[1].error !== null) this.#throwIfForAll(each[1].error, first);
+        if (each[1].error !== null) throwIfForAll(each[1].error, first);
         yield each;
       }
     }
@@ -564,75 +560,6 @@ class TreeTransfer {
       // The directories in a failed directory have failed with it.
       if (!failed.has(node.parent!)) this.#report.failed(node, error);
     }
-  }
-
-  /**
-   * Deletes the superfluous entries of the target.
-   *
-   * @returns Paths that the target lists by other names, because of which something was kept.
-   */
-  async #delete(plan: Plan): Promise<string[][]> {
-    const { deletions, staying } = plan;
-    const respelled = await this.#findRespelled(plan);
-    const chosen: TreeNode[] = [];
-    for (const { node, scope } of deletions) {
-      if (respelled.has(scope)) plan.keep(node);
-      else if (!staying.has(node)) chosen.push(node);
-    }
-    if (this.#settings.dryRun) this.#report.deleted(chosen);
-    // Directories after their entries; those of equal depth at the same time.
-    for (const nodes of this.#settings.dryRun ? [] : byDepth(chosen)) {
-      await this.#lanes.run([nodes], (route, node) => this.#deleteOne(route, node, plan));
-    }
-    return [...respelled.values()].filter((node) => node !== null).map(({ path }) => path);
-  }
-
-  async #deleteOne(route: Route, node: TreeNode, plan: Plan): Promise<void> {
-    if (plan.staying.has(node)) return;
-    try {
-      await this.#direction.remove(route, node);
-    } catch (error) {
-      this.#throwIfForAll(error, route);
-      plan.keep(node);
-      return this.#report.failed(node, error, "target");
-    }
-    this.#report.deleted([node]);
-  }
-
-  /**
-   * Finds the directories in which nothing may be deleted, since the target lists a wanted node by
-   * another name, or not at all: any superfluous entry may be that node. The first such node comes
-   * with each directory; `null` with a directory that can't be listed.
-   */
-  async #findRespelled({ deletions, staying }: Plan): Promise<Map<DeletionScope, TreeNode | null>> {
-    const respelled = new Map<DeletionScope, TreeNode | null>();
-    const all = new Map<DeletionScope, TreeNode>();
-    for (const { node, scope } of deletions) {
-      if (!staying.has(node) && !all.has(scope)) all.set(scope, node);
-    }
-    await this.#lanes.run([[...all]], async (route, [scope, node]) => {
-      try {
-        const other = await this.#firstRespelled(route, scope);
-        if (other !== null) respelled.set(scope, other === "gone" ? null : other);
-      } catch (error) {
-        this.#throwIfForAll(error, route);
-        respelled.set(scope, null);
-        this.#report.failed(node, error, "target");
-      }
-    });
-    return respelled;
-  }
-
-  /**
-   * The first node of a directory that is listed by another name; `"gone"` without the directory.
-   */
-  async #firstRespelled(
-    route: Route,
-    { directory, wanted }: DeletionScope,
-  ): Promise<TreeNode | "gone" | null> {
-    if (!this.#settings.dryRun) return await this.#names.firstUnlisted(route, directory, wanted);
-    // Without a change at the target, only the names that were asked for before are known.
-    return wanted.find((node) => this.#names.spellings.targets.has(node)) ?? null;
   }
 }
 
@@ -674,15 +601,4 @@ function queuesOf(copies: readonly Copy[]): [Copy[][], Copy[][]] {
     bytes += copy.node.size;
   }
   return [small, large];
-}
-
-/** Files first, and then directories, the innermost first. */
-function byDepth(nodes: readonly TreeNode[]): TreeNode[][] {
-  const files: TreeNode[] = [];
-  const directories: TreeNode[][] = [];
-  for (const node of nodes) {
-    if (node.kind !== "directory") files.push(node);
-    else (directories[node.path.length] ??= []).push(node);
-  }
-  return [files, ...directories.reverse()].filter((level) => level !== undefined);
 }

@@ -1,0 +1,116 @@
+/** The deletion of entries that only the target of a tree has. */
+
+import { type Lanes, throwIfForAll } from "./lanes.ts";
+import type { Route } from "./route.ts";
+import type { TreeNode } from "./tree.ts";
+import type { TargetNames } from "./tree_names.ts";
+import type { TreeSettings } from "./tree_options.ts";
+import type { DeletionScope, Plan } from "./tree_plan.ts";
+import type { TreeReport } from "./tree_report.ts";
+
+/** A target whose entries can be removed. */
+export interface ShrinkingTarget {
+  remove(route: Route, node: TreeNode): Promise<void>;
+}
+
+export class TreeDeletions {
+  readonly #settings: TreeSettings;
+  readonly #lanes: Lanes;
+  readonly #target: ShrinkingTarget;
+  readonly #report: TreeReport;
+  readonly #names: TargetNames;
+
+  constructor(
+    settings: TreeSettings,
+    lanes: Lanes,
+    target: ShrinkingTarget,
+    report: TreeReport,
+    names: TargetNames,
+  ) {
+    this.#settings = settings;
+    this.#lanes = lanes;
+    this.#target = target;
+    this.#report = report;
+    this.#names = names;
+  }
+
+  /**
+   * Deletes the superfluous entries of the target.
+   *
+   * @returns Paths that the target lists by other names, because of which something was kept.
+   */
+  async carryOut(plan: Plan): Promise<string[][]> {
+    const { deletions, staying } = plan;
+    const respelled = await this.#findRespelled(plan);
+    const chosen: TreeNode[] = [];
+    for (const { node, scope } of deletions) {
+      if (respelled.has(scope)) plan.keep(node);
+      else if (!staying.has(node)) chosen.push(node);
+    }
+    if (this.#settings.dryRun) this.#report.deleted(chosen);
+    // Directories after their entries; those of equal depth at the same time.
+    for (const nodes of this.#settings.dryRun ? [] : byDepth(chosen)) {
+      await this.#lanes.run([nodes], (route, node) => this.#deleteOne(route, node, plan));
+    }
+    return [...respelled.values()].filter((node) => node !== null).map(({ path }) => path);
+  }
+
+  async #deleteOne(route: Route, node: TreeNode, plan: Plan): Promise<void> {
+    if (plan.staying.has(node)) return;
+    try {
+      await this.#target.remove(route, node);
+    } catch (error) {
+      throwIfForAll(error, route);
+      plan.keep(node);
+      return this.#report.failed(node, error, "target");
+    }
+    this.#report.deleted([node]);
+  }
+
+  /**
+   * Finds the directories in which nothing may be deleted, since the target lists a wanted node by
+   * another name, or not at all: any superfluous entry may be that node. The first such node comes
+   * with each directory; `null` with a directory that can't be listed.
+   */
+  async #findRespelled({ deletions, staying }: Plan): Promise<Map<DeletionScope, TreeNode | null>> {
+    const respelled = new Map<DeletionScope, TreeNode | null>();
+    const all = new Map<DeletionScope, TreeNode>();
+    for (const { node, scope } of deletions) {
+      if (!staying.has(node) && !all.has(scope)) all.set(scope, node);
+    }
+    await this.#lanes.run([[...all]], async (route, [scope, node]) => {
+      try {
+        const other = await this.#firstRespelled(route, scope);
+        if (other !== null) respelled.set(scope, other === "gone" ? null : other);
+      } catch (error) {
+        throwIfForAll(error, route);
+        respelled.set(scope, null);
+        this.#report.failed(node, error, "target");
+      }
+    });
+    return respelled;
+  }
+
+  /**
+   * The first node of a directory that is listed by another name; `"gone"` without the directory.
+   */
+  async #firstRespelled(
+    route: Route,
+    { directory, wanted }: DeletionScope,
+  ): Promise<TreeNode | "gone" | null> {
+    if (!this.#settings.dryRun) return await this.#names.firstUnlisted(route, directory, wanted);
+    // Without a change at the target, only the names that were asked for before are known.
+    return wanted.find((node) => this.#names.spellings.targets.has(node)) ?? null;
+  }
+}
+
+/** Files first, and then directories, the innermost first. */
+function byDepth(nodes: readonly TreeNode[]): TreeNode[][] {
+  const files: TreeNode[] = [];
+  const directories: TreeNode[][] = [];
+  for (const node of nodes) {
+    if (node.kind !== "directory") files.push(node);
+    else (directories[node.path.length] ??= []).push(node);
+  }
+  return [files, ...directories.reverse()].filter((level) => level !== undefined);
+}
