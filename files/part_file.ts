@@ -346,7 +346,7 @@ export function noSpaceHere(file: string, { needed, free }: Shortage): TransferE
 /** The words of a message for the part of a target, which is hidden. */
 function keptPart(target: string): string {
   const bytes = keptBytes(target);
-  return bytes > 0 ? `; ${partPath(target)} keeps the ${bytes} bytes that have arrived` : "";
+  return bytes === 0 ? "" : `; ${partPath(target)} keeps the ${bytes} bytes that have arrived`;
 }
 
 /**

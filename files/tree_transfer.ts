@@ -50,7 +50,7 @@ export type Outcome =
 /** The outcome of a directory: why it was not made, or `null`; and whether nothing had its name. */
 export interface Made {
   readonly error: unknown;
-  readonly isNew: boolean;
+  readonly isNew?: boolean;
 }
 
 /** The outcomes of items, yielded as soon as they are known, those before an error, too. */
@@ -661,13 +661,13 @@ function queuesOf(copies: readonly Copy[]): [Copy[][], Copy[][]] {
   const small: Copy[][] = [];
   const large: Copy[][] = [];
   let batch: Copy[] = [];
-  let bytes = 0;
+  let bytes = Infinity;
   for (const copy of copies) {
     if (!isSmall(copy)) {
       large.push([copy]);
       continue;
     }
-    if (batch.length === 0 || batch.length === BATCH_FILES || bytes > BATCH_BYTES) {
+    if (batch.length === BATCH_FILES || bytes > BATCH_BYTES) {
       small.push(batch = []);
       bytes = 0;
     }

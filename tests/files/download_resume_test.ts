@@ -643,6 +643,8 @@ Deno.test("a full disk and an exceeded quota are named, and other errors are unc
     const error = explainFullDisk(cause, "/the/file");
     assert(error instanceof TransferError && error.message.startsWith("/the/file: "));
     assertEquals([error.code, error.cause], ["DISK_FULL", cause]);
+    // Nothing has arrived, so nothing is said of it.
+    assertMatch(error.message, /call again to resume$/);
   }
   for (const other of [new Error("x"), Object.assign(new Error(), { code: "EIO" }), null, "x"]) {
     assertEquals(explainFullDisk(other, "f"), other);
