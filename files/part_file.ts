@@ -70,7 +70,7 @@ export class PartFile implements Disposable {
     const record = isFound ? await readRecord(path) : null;
     if (record === null) return null;
     const { size, uid, nlink } = await file.stat();
-    return size === 0 || size > record.total || (nlink ?? 1) > 1 ? null : { record, size, uid };
+    return size === 0 || size > record.total || Number(nlink) > 1 ? null : { record, size, uid };
   }
 
   /** Whether a part is this user's: another user could have made it, and its record. */

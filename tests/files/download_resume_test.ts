@@ -157,10 +157,10 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
   "a second name of a file": { change: (dir) => Deno.link(`${dir}/${PART}`, `${dir}/second`) },
   "a second name of a file, from when it was opened on": {
     change: (dir) => {
-      const patched = patch(Deno, "realPath", (realPath) => async (path) => {
+      const patched = patch(Deno, "openSync", (openSync) => (path, how) => {
         patched[Symbol.dispose]();
-        await Deno.link(`${dir}/${PART}`, `${dir}/second`);
-        return await realPath(path);
+        Deno.linkSync(path as string, `${dir}/second`);
+        return openSync(path, how);
       });
       return Promise.resolve();
     },
