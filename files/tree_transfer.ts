@@ -282,7 +282,10 @@ class TreeTransfer {
     }
     await this.#lanes.run(queuesOf(copies), (route, copies) => this.#copy(route, copies));
     await this.#decideTaken();
-    await this.#makeDirectories(plan.makes);
+    // A directory that was blocked may have come with a file that was taken at first.
+    const late = plan.blocked.filter(({ makes }) => this.#made.has(makes[0]!.node));
+    const makes = new Set([...plan.makes, ...late.flatMap(({ makes }) => makes)]);
+    await this.#makeDirectories([...makes]);
   }
 
   /** Finds the directories from which nothing can be moved, with the errors of their files. */
