@@ -274,8 +274,8 @@ class Download implements Disposable {
   /** Checks that a complete part is still the current file. */
   async #confirm({ record, offset, hash }: Kept): Promise<CompletePart | null> {
     const response = await this.#request("HEAD");
+    await this.#route.discard(response);
     const version = versionOf("HEAD", this.#uri, response);
-    if (response.status !== 200) await this.#route.discard(response);
     if (version.etag !== record.etag) return null;
     const meter = new ProgressMeter(this.#settings.onProgress, record.total, offset);
     return { version, record, hash, meter };

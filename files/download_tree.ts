@@ -418,7 +418,7 @@ class Download implements Direction {
         for (const path of moved.changed) changed.add(path);
         made = { error: null, isNew: moved.created };
       } catch (error) {
-        made = { error: this.#explain(error, node), isNew: false };
+        made = { error: this.#explain(error, node) };
       }
       yield [make, made];
     }

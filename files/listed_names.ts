@@ -133,8 +133,9 @@ interface Entry {
  * @param alike The entries that look like one of the files, by the key of the file.
  */
 function nameOf(look: Look, alike: ReadonlyMap<string, readonly Entry[]>): NameRecord {
-  const all = isState(look) ? alike.get(keyOf(look)) ?? [] : [];
-  const same = all.filter(({ state }) => isState(look) && isSameFile(state, look));
+  if (!isState(look)) return UNTOLD;
+  const all = alike.get(keyOf(look))!;
+  const same = all.filter(({ state }) => isSameFile(state, look));
   // Some file systems give a file another number for each spelling; all else is the same.
   const [only, another] = same.length > 0 ? same : all;
   if (only === undefined || another !== undefined) return UNTOLD;

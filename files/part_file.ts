@@ -70,7 +70,7 @@ export class PartFile implements Disposable {
     const record = isFound ? await readRecord(path) : null;
     if (record === null) return null;
     const { size, uid, nlink } = await file.stat();
-    return size === 0 || size > record.total || (nlink ?? 1) > 1 ? null : { record, size, uid };
+    return size === 0 || size > record.total || Number(nlink) > 1 ? null : { record, size, uid };
   }
 
   /** Whether a part is this user's: another user could have made it, and its record. */
@@ -346,7 +346,7 @@ export function noSpaceHere(file: string, { needed, free }: Shortage): TransferE
 /** The words of a message for the part of a target, which is hidden. */
 function keptPart(target: string): string {
   const bytes = keptBytes(target);
-  return bytes > 0 ? `; ${partPath(target)} keeps the ${bytes} bytes that have arrived` : "";
+  return bytes === 0 ? "" : `; ${partPath(target)} keeps the ${bytes} bytes that have arrived`;
 }
 
 /**

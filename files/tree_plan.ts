@@ -227,12 +227,12 @@ export class Plan {
 
   /** The entries of a directory: those of the source by name, then those of the target alone. */
   *#pairsIn({ source, target, unmade, blocked }: Pair): Generator<Pair, void, void> {
-    const found = new Set<TreeNode>();
+    const found = new Set<TreeNode | null>();
     for (const child of [...source?.children?.values() ?? []].sort(byName)) {
       const there = child.reason === "name"
         ? null
         : target?.get(child.name) ?? this.#spellings.targets.get(child) ?? null;
-      if (there !== null) found.add(there);
+      found.add(there);
       yield { source: child, target: target && there, unmade, blocked };
     }
     for (const child of target?.children?.values() ?? []) {

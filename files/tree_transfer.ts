@@ -50,7 +50,7 @@ export type Outcome =
 /** The outcome of a directory: why it was not made, or `null`; and whether nothing had its name. */
 export interface Made {
   readonly error: unknown;
-  readonly isNew: boolean;
+  readonly isNew?: boolean;
 }
 
 /** The outcomes of items, yielded as soon as they are known, those before an error, too. */
@@ -283,7 +283,10 @@ class TreeTransfer {
     }
     await this.#lanes.run(queuesOf(copies), (route, copies) => this.#copy(route, copies));
     await this.#decideTaken();
-    await this.#makeDirectories(plan.makes);
+    // A directory that was blocked may have come with a file that was taken at first.
+    const late = plan.blocked.filter(({ makes }) => this.#made.has(makes[0]!.node));
+    const makes = new Set([...plan.makes, ...late.flatMap(({ makes }) => makes)]);
+    await this.#makeDirectories([...makes]);
   }
 
   /** Finds the directories from which nothing can be moved, with the errors of their files. */
@@ -587,13 +590,13 @@ function queuesOf(copies: readonly Copy[]): [Copy[][], Copy[][]] {
   const small: Copy[][] = [];
   const large: Copy[][] = [];
   let batch: Copy[] = [];
-  let bytes = 0;
+  let bytes = Infinity;
   for (const copy of copies) {
     if (!isSmall(copy)) {
       large.push([copy]);
       continue;
     }
-    if (batch.length === 0 || batch.length === BATCH_FILES || bytes > BATCH_BYTES) {
+    if (batch.length === BATCH_FILES || bytes > BATCH_BYTES) {
       small.push(batch = []);
       bytes = 0;
     }

@@ -411,7 +411,7 @@ class Upload implements Direction {
       const { node, obstacle } = make;
       if (obstacle === null) continue;
       const making = requestChange(route, "PUT", this.#uriOf(node, true), replacing(obstacle));
-      yield [make, await making.then(madeBy, (error) => ({ error, isNew: false }))];
+      yield [make, await making.then(madeBy, (error) => ({ error }))];
     }
     const plain = makes.filter(({ obstacle }) => obstacle === null);
     // A body of bytes can be sent again if the server has closed the connection meanwhile.
@@ -425,7 +425,7 @@ class Upload implements Direction {
         continue;
       }
       const uri = this.#uriOf(make.node, true);
-      yield [make, { error: statusError("PUT", uri, { status }, "make"), isNew: false }];
+      yield [make, { error: statusError("PUT", uri, { status }, "make") }];
     }
   }
 

@@ -157,10 +157,10 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
   "a second name of a file": { change: (dir) => Deno.link(`${dir}/${PART}`, `${dir}/second`) },
   "a second name of a file, from when it was opened on": {
     change: (dir) => {
-      const patched = patch(Deno, "realPath", (realPath) => async (path) => {
+      const patched = patch(Deno, "openSync", (openSync) => (path, how) => {
         patched[Symbol.dispose]();
-        await Deno.link(`${dir}/${PART}`, `${dir}/second`);
-        return await realPath(path);
+        Deno.linkSync(path as string, `${dir}/second`);
+        return openSync(path, how);
       });
       return Promise.resolve();
     },
@@ -643,6 +643,8 @@ Deno.test("a full disk and an exceeded quota are named, and other errors are unc
     const error = explainFullDisk(cause, "/the/file");
     assert(error instanceof TransferError && error.message.startsWith("/the/file: "));
     assertEquals([error.code, error.cause], ["DISK_FULL", cause]);
+    // Nothing has arrived, so nothing is said of it.
+    assertMatch(error.message, /call again to resume$/);
   }
   for (const other of [new Error("x"), Object.assign(new Error(), { code: "EIO" }), null, "x"]) {
     assertEquals(explainFullDisk(other, "f"), other);

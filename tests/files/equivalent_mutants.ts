@@ -290,6 +290,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/upload_tree.ts": {
+    "Upload.copyAlone": [
+      ["if (move)", "if (true)", "what is noted is asked for only when files are moved"],
+    ],
     "Upload.#read": [
       ["!info.isFile", "false", "what is opened is no file either, and the error says less"],
     ],

@@ -1,7 +1,12 @@
 /** downloadTree and uploadTree with a server that refuses or lies: which answer fails a file alone, and which the whole. */
 import type { Request } from "@degu/degu";
 import { BodyIter, ChunkedBodyIter } from "@degu/degu/base";
-import { isTransient, TransferError, type TreeEvent, type TreeOptions } from "@degu/degu/files";
+import {
+  isTransient,
+  TransferError,
+  type TreeEvent,
+  type UploadTreeOptions,
+} from "@degu/degu/files";
 import {
   BUNDLE_END,
   BUNDLE_TYPE,
@@ -43,7 +48,7 @@ interface Row {
   readonly only?: TreeDirection;
   readonly source?: Tree;
   readonly target?: Tree;
-  readonly options?: TreeOptions;
+  readonly options?: UploadTreeOptions;
   /** The requests that are counted, and answered by `answer`; all if it is left out. */
   readonly at?: (request: Request) => boolean;
   /** The answer to a request, the first of which has the number 1; `null` is that of the app. */
@@ -287,6 +292,32 @@ const rows: readonly Row[] = [
     expected,
     deleted,
   })),
+  ...([[403, { d: "failed" }], [500, 500], [null, CUT]] as const).map((
+    [status, expected],
+  ): Row => ({
+    rule:
+      "a directory that is refused in the place of a file fails alone, unless it is the server " +
+      `that fails: ${status ?? CUT}`,
+    only: "upload",
+    source: { d: null },
+    target: { d: "old" },
+    options: { delete: true },
+    at: ({ method }) => method === "PUT",
+    answer: (_, request) => status === null ? cutHere() : refusal(status, request),
+    expected,
+    left: { d: "old" },
+  })),
+  {
+    rule:
+      "where the connection is cut before it is known whether files may be moved, the whole is rejected",
+    only: "upload",
+    source: { a: "a" },
+    options: { move: true, settled: 0 },
+    at: ({ method }) => method === "HEAD",
+    answer: cutHere,
+    expected: CUT,
+    left: {},
+  },
   ...([
     [403, "the whole is rejected where neither the target nor a file in it may be made"],
     [201, "a file that may not be made fails alone where another may"],

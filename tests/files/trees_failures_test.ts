@@ -374,6 +374,22 @@ Deno.test("download: a part that another run holds fails alone; one that nobody 
   assertEquals(Object.keys(await content(trees.target)), ["a", "b", "c"]);
 });
 
+Deno.test("download: where a file gives way to a directory and another run holds its part, the files are copied last", async () => {
+  const source = { "d/a": "a", "d/b": "b", "d/e": null, f: "f" };
+  await using trees = await makeTrees("download", source, { d: "old" });
+  const part = `${trees.target}/.d.degu-part`;
+  await Deno.writeTextFile(part, "");
+  const held = Deno.openSync(part, { write: true });
+  held.lockSync(true);
+  const { outcomes } = await trees.copy({
+    delete: true,
+    // That run ends meanwhile.
+    onEvent: (event) => event.type === "copied" && event.path[0] === "f" && held.close(),
+  });
+  assertEquals(outcomes, { "d/a": "copied", "d/b": "copied", f: "copied" });
+  assertEquals(await content(trees.target), await content(trees.source));
+});
+
 Deno.test("download: parts of small files that a killed run has left are removed, unless another run holds them", async () => {
   await using trees = await makeTrees("download", { a: "a", "d/b": "b" }, { d: null });
   const [free, held, deep] = ["", "", "d/"].map((directory, i) =>

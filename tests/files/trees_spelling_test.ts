@@ -1,4 +1,5 @@
 /** downloadTree and uploadTree: names that the disk of the target spells its own way, over FUSE. */
+import type { Response } from "@degu/degu";
 import {
   downloadTree,
   FilesApp,
@@ -374,7 +375,7 @@ Deno.test("bundle=names tells what a list tells, and only with list: true", asyn
   }
 });
 
-Deno.test("bundle=names can't tell what is in a directory that the disk does not give; other names it tells, and none without descriptors", async () => {
+Deno.test("bundle=names can't tell what is in a directory that the disk does not give; it tells other names, and those that nothing has, also without descriptors", async () => {
   await using dir = await tempDir();
   await fill(dir.path, { "a": "1", "d/b": "2" });
   const damaged = `${await Deno.realPath(dir.path)}/d`;
@@ -384,16 +385,20 @@ Deno.test("bundle=names can't tell what is in a directory that the disk does not
     return readDir(path);
   });
   await using serving = serve(new FilesApp(dir.path, { list: true }));
-  const body = new TextEncoder().encode('["d","b"]\n["d","none"]\n["a"]\n');
-  const ask = () => serving.makeClient().request("POST", "/?bundle=names", {}, body);
-  const response = await ask();
-  const lines = new TextDecoder().decode(await response.body!.bytes()).trimEnd().split("\n");
-  assertEquals(lines.slice(0, 3), [
+  const ask = (paths = '["d","b"]\n["d","none"]\n["a"]\n') => {
+    const body = new TextEncoder().encode(paths);
+    return serving.makeClient().request("POST", "/?bundle=names", {}, body);
+  };
+  const linesOf = async ({ body }: Response) => {
+    return new TextDecoder().decode(await body!.bytes()).trimEnd().split("\n").slice(0, -1);
+  };
+  assertEquals(await linesOf(await ask()), [
     '{"status":409}',
     '{"status":404}',
     '{"status":200,"name":"a"}',
   ]);
   code = "EMFILE";
+  assertEquals(await linesOf(await ask('["d","none"]\n')), ['{"status":404}']);
   const tooManyOpen = async () => {
     const { status, headers } = await ask();
     assertEquals([status, headers["retry-after"]], [503, "1"]);
@@ -405,12 +410,14 @@ Deno.test("bundle=names can't tell what is in a directory that the disk does not
   await tooManyOpen();
 });
 
-Deno.test("upload: a dry run foresees that two names are one file at the target, which has it already", async () => {
-  const names = new TextEncoder().encode('{"status":200,"name":"a"}\n{"end":true}\n');
+Deno.test("upload: a dry run foresees that two names are one file at the target, which has it already, or one directory", async () => {
+  const names = new TextEncoder().encode(
+    '{"status":200,"name":"a"}\n{"status":200,"name":"d"}\n{"end":true}\n',
+  );
   await using trees = await makeTrees(
     "upload",
-    { "A": "1", "a": "2" },
-    { "a": "33", "old": "4" },
+    { "A": "1", "D/y": "5", "a": "2", "d/x": "6" },
+    { "a": "33", "d/x": "77", "old": "4" },
     (app) => async (...args) => {
       const answer = await app.handle(...args);
       if (args[0].query !== "bundle=names") return answer;
@@ -419,8 +426,15 @@ Deno.test("upload: a dry run foresees that two names are one file at the target,
     },
   );
   const { outcomes, errors } = await trees.copy({ delete: true, dryRun: true });
-  assertEquals(outcomes, { "A": "failed", "a": "copied" });
+  assertEquals(outcomes, {
+    "A": "failed",
+    "D": "failed",
+    "D/y": "failed",
+    "a": "copied",
+    "d/x": "copied",
+  });
   assertMatch(String(errors["A"]), /A.* and .*a.* are one file at the target/);
+  assertMatch(String(errors["D"]), /D.* and .*d.* are one directory at the target/);
 });
 
 Deno.test("upload: where the target can't tell which name it has something by, nothing there gives way to another kind", async () => {
