@@ -438,7 +438,7 @@ export class SourceFile implements AsyncDisposable {
       await earlier;
       const changed = () => changedWhileMoved(this.#path);
       // The bytes that were read while another version could have had the same times.
-      let unsettled = { bytes: 0, hash };
+      let unsettled = { bytes: 0, hash: newHash() };
       let position = start;
       let lookedAt = Date.now();
       const arrived = (piece: Uint8Array) => {
@@ -452,10 +452,8 @@ export class SourceFile implements AsyncDisposable {
       };
       yield* readPieces(this.#file, start, this.size, changed, arrived);
       // A body sends the last piece only after this generator has ended without an error.
-      if (unsettled.bytes > 0) {
-        const again = await this.#hashTo(unsettled.bytes);
-        if (again.digest("hex") !== unsettled.hash?.digest("hex")) throw changed();
-      }
+      const again = await this.#hashTo(unsettled.bytes);
+      if (again.digest("hex") !== unsettled.hash.digest("hex")) throw changed();
       if (isOverwritten(this.#state, stateOf(await this.#file.stat()))) throw changed();
       if (hash !== null) this.#sha256 = hash.digest("hex");
     } finally {
