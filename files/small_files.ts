@@ -185,9 +185,6 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** Gives a file its name, or creates a directory. */
   #name({ file, temporary }: Arrived<F>): void {
     const { names, isNew } = file;
-    const directory = names.slice(0, -1);
-    const key = directory.join("/");
-    if (temporary === null || this.#entered?.key !== key) this.#leave();
     if (temporary === null) {
       const { created, changed } = this.#maker.make(names);
       for (const path of changed) this.#changed.add(path);
@@ -195,6 +192,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       return;
     }
     const { root } = this.#placement;
+    const directory = names.slice(0, -1);
+    const key = directory.join("/");
+    if (this.#entered?.key !== key) this.#leave();
     this.#entered ??= { key, parent: root.findParent(directory), files: [] };
     const { parent, files } = this.#entered;
     const { created, changed } = root.place(names, temporary, { isNew, parent });
