@@ -16,13 +16,7 @@ import type { FileHandle } from "node:fs/promises";
 import { quote } from "../base/quote.ts";
 import { forgetOldest } from "../base/forget_oldest.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
-import {
-  fileVersion,
-  isUnchanged,
-  type OpenFile,
-  readPieces,
-  SETTLED_MILLISECONDS,
-} from "./file_pieces.ts";
+import { fileVersion, isSettled, isUnchanged, type OpenFile, readPieces } from "./file_pieces.ts";
 
 /** The key of SHA-256 in a dictionary (RFC 9530 §7.2). */
 const SHA256 = "sha-256";
@@ -171,8 +165,7 @@ export class KnownDigests {
    * times.
    */
   remember({ state, lookedAt }: Pick<OpenFile, "state" | "lookedAt">, digest: string): void {
-    const changed = Number(state.ctimeNs / 1_000_000n);
-    if (changed > lookedAt - SETTLED_MILLISECONDS) return;
+    if (!isSettled(state, lookedAt)) return;
     this.#digests.set(fileVersion(state), digest);
     forgetOldest(this.#digests, MAX_KEPT);
   }

@@ -131,7 +131,6 @@ const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 
 interface VerifiedFile extends SmallFile {
   readonly copy: Copy;
-  readonly modified: Date;
   readonly bytes: number;
   /** The digest of the content, if it was compared. */
   readonly sha256: string | null;
@@ -235,7 +234,7 @@ class Download implements Direction {
           yield [copy, file];
           continue;
         }
-        await files.add(file, content, file.modified);
+        await files.add(file, content);
         for (const each of files.takeOutcomes()) yield [each.file.copy, this.#outcomeOf(each)];
       }
     } catch (error) {
@@ -260,7 +259,6 @@ class Download implements Direction {
     const { modified, size: bytes } = record;
     return {
       names,
-      isDirectory: false,
       isNew: copy.isNew || !replace,
       copy,
       modified,

@@ -33,6 +33,11 @@ export interface OpenFile {
  */
 export const SETTLED_MILLISECONDS = 2000;
 
+/** Whether a change of a file after a look at it would show in its times. */
+export function isSettled({ ctimeNs }: FileState, lookedAt: number): boolean {
+  return Number(ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS <= lookedAt;
+}
+
 /** Identifies a version of a file, as far as its state can. */
 export function fileVersion({ dev, ino, size, mtimeNs, ctimeNs }: FileState): string {
   return [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16)).join("-");
@@ -147,9 +152,9 @@ export function readOpen(file: number, state: BigIntStats, buffer: Uint8Array): 
   const size = Number(state.size);
   if (!state.isFile() || size > buffer.length) return false;
   const bytes = buffer.subarray(0, size);
-  const isSettled = Number(state.ctimeMs) + SETTLED_MILLISECONDS <= Date.now();
+  const showsChanges = isSettled(state, Date.now());
   if (!readInto(file, bytes)) return false;
-  if (!isSettled) {
+  if (!showsChanges) {
     const again = new Uint8Array(size);
     if (!readInto(file, again) || Buffer.compare(bytes, again) !== 0) return false;
   }

@@ -27,7 +27,7 @@ export async function putBundle(request: FileRequest): Promise<ResponseTuple> {
       for (const { record, content } of parser.push(piece)) {
         const file = writer.check(record, content);
         if (file === null) continue;
-        await files.add(file, content, file.modified);
+        await files.add(file, content);
         writer.note(files.takeOutcomes());
       }
     }
@@ -54,7 +54,6 @@ interface Sent extends SmallFile {
   /** The position of its status. */
   readonly index: number;
   readonly size: number;
-  readonly modified: Date;
 }
 
 /** Checks the files of a bundle, and notes their outcomes. */
@@ -91,8 +90,9 @@ class BundleWriter {
     const names = [...this.#request.target.names, ...record.path];
     const isDirectory = "kind" in record;
     const isNew = "if-none-match" in record;
-    const { size, modified } = isDirectory ? NO_CONTENT : record;
-    const file = { index, names, isDirectory, isNew, size, modified };
+    const modified = isDirectory ? null : record.modified;
+    const { length: size } = content;
+    const file = { index, names, modified, isNew, size };
     const { maxBytes } = this.#request;
     let error: Refusal | null = null;
     if (names.length > MAX_DEPTH || !names.every(isName)) {
@@ -116,7 +116,7 @@ class BundleWriter {
       if (isCreated === null) continue;
       const status = isCreated ? 201 : 204;
       this.statuses[file.index] = status;
-      if (!file.isDirectory) this.#request.report("put", file.names, file.size, true, status);
+      if (file.modified !== null) this.#request.report("put", file.names, file.size, true, status);
     }
     for (const { file, error } of outcomes) if (error !== null) this.#noteError(file, error);
   }
@@ -129,6 +129,3 @@ class BundleWriter {
     this.#request.warn(refusal, names.join("/"));
   }
 }
-
-/** The content of a directory. */
-const NO_CONTENT = { size: 0, modified: new Date(0) };

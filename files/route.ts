@@ -90,7 +90,7 @@ export class Route implements Disposable {
     const authority = sock?.peerCertificate?.authority;
     if (authority) return `authority ${authority.publicKey256}`;
     const { address } = this.#target as { address?: Address };
-    if (this.canReconnect && address !== undefined) return `address ${addressText(address)}`;
+    if (address !== undefined) return `address ${addressText(address)}`;
     return sock?.remoteAddr === undefined ? null : `address ${JSON.stringify(sock.remoteAddr)}`;
   }
 

@@ -19,7 +19,8 @@ const BATCH = 64;
 export interface SmallFile {
   /** The names from the root. */
   readonly names: readonly string[];
-  readonly isDirectory: boolean;
+  /** The time that the file gets; `null` for a directory. */
+  readonly modified: Date | null;
   /** Whether nothing may have the name. */
   readonly isNew: boolean;
 }
@@ -94,10 +95,10 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   }
 
   /** Writes a file, which gets its name later. */
-  async add(file: F, content: Uint8Array, modified: Date): Promise<void> {
+  async add(file: F, content: Uint8Array): Promise<void> {
     for (let isAgain = false;; isAgain = true) {
       try {
-        this.#write(file, content, modified);
+        this.#write(file, content);
         break;
       } catch (error) {
         this.#prepared = null;
@@ -113,9 +114,12 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     this.#prepared = null;
   }
 
-  #write(file: F, content: Uint8Array, modified: Date): void {
-    if (file.isDirectory) return void this.#arrived.push({ file, temporary: null, synced: SYNCED });
-    const directory = file.names.slice(0, -1);
+  #write(file: F, content: Uint8Array): void {
+    const { names, modified } = file;
+    if (modified === null) {
+      return void this.#arrived.push({ file, temporary: null, synced: SYNCED });
+    }
+    const directory = names.slice(0, -1);
     const key = directory.join("/");
     if (this.#prepared !== key || this.#turns.isOver) {
       for (const path of this.#placement.prepare(directory)) this.#changed.add(path);
@@ -185,9 +189,6 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** Gives a file its name, or creates a directory. */
   #name({ file, temporary }: Arrived<F>): void {
     const { names, isNew } = file;
-    const directory = names.slice(0, -1);
-    const key = directory.join("/");
-    if (temporary === null || this.#entered?.key !== key) this.#leave();
     if (temporary === null) {
       const { created, changed } = this.#maker.make(names);
       for (const path of changed) this.#changed.add(path);
@@ -195,6 +196,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       return;
     }
     const { root } = this.#placement;
+    const directory = names.slice(0, -1);
+    const key = directory.join("/");
+    if (this.#entered?.key !== key) this.#leave();
     this.#entered ??= { key, parent: root.findParent(directory), files: [] };
     const { parent, files } = this.#entered;
     const { created, changed } = root.place(names, temporary, { isNew, parent });

@@ -31,9 +31,9 @@ import {
   type FileState,
   fileVersion,
   isOverwritten,
+  isSettled,
   isUnchanged,
   readPieces,
-  SETTLED_MILLISECONDS,
 } from "./file_pieces.ts";
 import { askDigest, readDigest, Route } from "./route.ts";
 import {
@@ -333,8 +333,6 @@ export class SourceFile implements AsyncDisposable {
   readonly #state: FileState;
   /** The file as it was when it was opened. */
   readonly seen: SeenFile;
-  /** The time from which on a further change would show, in milliseconds since 1970. */
-  readonly #settledAt: number;
   /**
    * Whether the last change was so long ago, when the file was opened, that another one would show.
    */
@@ -348,8 +346,7 @@ export class SourceFile implements AsyncDisposable {
     this.#file = file;
     this.#state = stateOf(info);
     this.seen = { info, lookedAt };
-    this.#settledAt = settledAt(this.#state);
-    this.isSettled = lookedAt >= this.#settledAt;
+    this.isSettled = isSettled(this.#state, lookedAt);
     this.size = info.size;
     this.version = fingerprintOf(fileVersion(this.#state));
   }
@@ -438,24 +435,22 @@ export class SourceFile implements AsyncDisposable {
       await earlier;
       const changed = () => changedWhileMoved(this.#path);
       // The bytes that were read while another version could have had the same times.
-      let unsettled = { bytes: 0, hash };
+      let unsettled = { bytes: 0, hash: newHash() };
       let position = start;
       let lookedAt = Date.now();
       const arrived = (piece: Uint8Array) => {
         hash?.update(piece);
         position += piece.length;
         // The read began when the piece before had arrived, or later.
-        if (hash !== null && lookedAt < this.#settledAt) {
+        if (hash !== null && !isSettled(this.#state, lookedAt)) {
           unsettled = { bytes: position, hash: hash.copy() };
         }
         lookedAt = Date.now();
       };
       yield* readPieces(this.#file, start, this.size, changed, arrived);
       // A body sends the last piece only after this generator has ended without an error.
-      if (unsettled.bytes > 0) {
-        const again = await this.#hashTo(unsettled.bytes);
-        if (again.digest("hex") !== unsettled.hash?.digest("hex")) throw changed();
-      }
+      const again = await this.#hashTo(unsettled.bytes);
+      if (again.digest("hex") !== unsettled.hash.digest("hex")) throw changed();
       if (isOverwritten(this.#state, stateOf(await this.#file.stat()))) throw changed();
       if (hash !== null) this.#sha256 = hash.digest("hex");
     } finally {
@@ -482,15 +477,9 @@ export interface SeenFile {
  */
 export function isAsSeen(path: string, { info, lookedAt }: SeenFile): boolean {
   const state = stateOf(info);
-  const settled = settledAt(state);
   // A time in the future, of a clock that was wrong, is not that of a change until now.
-  const wouldShow = lookedAt >= settled || Date.now() < settled - SETTLED_MILLISECONDS;
+  const wouldShow = isSettled(state, lookedAt) || Date.now() < Number(info.ctime);
   return wouldShow && isUnchanged(state, stateOf(Deno.lstatSync(path)));
-}
-
-/** The time from which on a further change of a file shows, in milliseconds since 1970. */
-function settledAt({ ctimeNs }: FileState): number {
-  return Number(ctimeNs / 1_000_000n) + SETTLED_MILLISECONDS;
 }
 
 function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): void {

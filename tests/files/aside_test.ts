@@ -254,8 +254,10 @@ both(
     await using asSource = await makeTrees(direction, tree, { superfluous: "1" });
     const { result, outcomes } = await asSource.copy({ delete: true });
     assertEquals([outcomes[aside], result.deletionsKept], ["failed", "incomplete"]);
-    await using asTarget = await makeTrees(direction, { a: "a file", b: "1" }, tree);
+    const more = { ...tree, b: "gives way" };
+    await using asTarget = await makeTrees(direction, { a: "a file", "b/c": "1" }, more);
     assertEquals((await asTarget.copy({ delete: true })).result.unnameable, [[aside]]);
+    assertEquals(await Deno.readTextFile(`${asTarget.target}/b/c`), "1");
     for (const root of [asSource.source, asTarget.target]) {
       assertEquals(await Deno.readTextFile(`${root}/${aside}/x`), "precious");
     }

@@ -1,6 +1,6 @@
 /** download: the part of a file, its record, and what is resumed. */
 import type { Api, AppFunction } from "@degu/degu";
-import type { Client, Connection } from "@degu/degu/client";
+import type { Client, Connection, Connector, Requester } from "@degu/degu/client";
 import {
   download,
   TransferError,
@@ -47,18 +47,22 @@ async function sizeOf(path: string): Promise<number | null> {
 /** A file that is served, and downloads of it that end early. */
 async function setUp() {
   const files = await serveVersion(SIZE);
-  const { there, dir, file, get } = files;
+  const { there, dir, file, client, get } = files;
   return {
     ...files,
     /** Downloads this much more of it. */
-    async cut(cutAfter: number, options?: TransferOptions): Promise<void> {
+    async cut(
+      cutAfter: number,
+      options?: TransferOptions,
+      from: Requester | Connector = client,
+    ): Promise<void> {
       const part = `${dir}/${PART}`;
       const wanted = (await sizeOf(part) ?? 0) + cutAfter;
       // A connection that is cut may lose what was on its way: then some of it is downloaded again.
       let at: number | null = wanted - cutAfter;
       for (let tries = 0; tries < 10 && at !== null && at < wanted; tries++) {
         there.cutAfter = wanted - at;
-        await assertRejects(() => get(options));
+        await assertRejects(() => download(from, "/file", file, options));
         at = await sizeOf(part);
       }
       there.cutAfter = Infinity;
@@ -199,6 +203,23 @@ Deno.test("another URI or another server starts over", async () => {
   await using other = serve(files.there.app);
   const result = await download(other.makeClient(), "/file", files.file);
   assertEquals(result.resumedFrom, 0);
+});
+
+Deno.test("a server is told by the address of the client, wherever the name leads by then; without any address nothing is kept", async () => {
+  await using files = await setUp();
+  const { client } = files;
+  const nameless: Requester = { request: (...request) => client.request(...request) };
+  await files.cut(600_000, {}, nameless);
+  assertEquals(await entries(files.dir), []);
+  assertEquals((await download(nameless, "/file", files.file)).resumedFrom, 0);
+  const named = (client: Client): Connector & Pick<Client, "address"> => ({
+    address: ["device.local", 80],
+    connect: (options) => client.connect(options),
+  });
+  await files.cut(600_000, {}, named(client));
+  await using other = serve(files.there.app);
+  const moved = named(other.makeClient());
+  assertEquals((await download(moved, "/file", files.file)).resumedFrom, 600_000);
 });
 
 Deno.test("the part of another call is kept if this one fails before it begins", async () => {

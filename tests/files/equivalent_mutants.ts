@@ -227,11 +227,7 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
       ],
     ],
     "SmallFiles.#name": [
-      [
-        "temporary === null || this.#entered?.key !== key",
-        "true",
-        "the directory is looked at once more",
-      ],
+      ["this.#entered?.key !== key", "true", "the directory is looked at once more"],
     ],
   },
   "files/tree_plan.ts": {

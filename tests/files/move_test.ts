@@ -5,6 +5,7 @@ import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -239,9 +240,18 @@ Deno.test("move: what a killed outbox has made for a moment is not sent, and rem
 
 Deno.test("move: a file whose times are in the future, of a clock that was wrong, is removed", async () => {
   await using trees = await makeTrees("upload", { x: "1", large: LARGE });
-  using _clock = setClockAhead(-3_600_000);
-  assertEquals((await trees.copy(MOVE)).result.removed, 2);
+  {
+    using _clock = setClockAhead(-3_600_000);
+    assertEquals((await trees.copy(MOVE)).result.removed, 2);
+  }
   assertEquals(await content(trees.source), {});
+  await Deno.writeTextFile(`${trees.source}/x`, "1");
+  const { ctime } = await Deno.stat(`${trees.source}/x`);
+  // A time of this very moment is that of a change until now.
+  for (const [ahead, removed] of [[0, 0], [1, 1]] as const) {
+    using _clock = patch(Date, "now", () => () => ctime!.getTime() - ahead);
+    assertEquals((await trees.copy({ ...MOVE, settled: 0 })).result.removed, removed, `${ahead}`);
+  }
 });
 
 /** What the target has before, and what becomes of a file, by its options. */
