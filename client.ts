@@ -318,7 +318,7 @@ function connectOptions(
   first: ConnectOptions | BodyClasses | undefined,
   second: Omit<ConnectOptions, "bodies"> | undefined,
 ): ConnectOptions {
-  // Only the classes of bodies may be without options, and be followed by them.
+  // The first argument is the options, or the classes of bodies, which options may follow.
   const options: ConnectOptions = second === undefined && isOptions(first)
     ? copyOptions(first, ["signal", "bodies"])
     : { ...copyOptions(second ?? {}, ["signal"]), bodies: first as BodyClasses | undefined };

@@ -316,7 +316,8 @@ export class Server implements AsyncDisposable {
 
   /**
    * Waits for a slot, for up to 2 seconds or until the server stops. Nothing is accepted meanwhile;
-   * the system's queue holds new connections. A connection whose peer drips gives way.
+   * the system's queue holds new connections. A connection whose request arrives too slowly gives
+   * way.
    */
   async #waitForSlot(): Promise<void> {
     this.#slotWait = new AbortController();
@@ -557,6 +558,6 @@ function viewOfSet<T>(set: ReadonlySet<T>): ReadonlySet<T> {
     const method = set[name] as unknown as (...args: unknown[]) => unknown;
     Reflect.set(view, name, (...args: unknown[]) => method.apply(set, args));
   }
-  // The methods of the list complete the view.
+  // The methods in `READING` are those of a `ReadonlySet` that `view` lacks above.
   return Object.freeze(view) as unknown as ReadonlySet<T>;
 }

@@ -56,7 +56,7 @@ export function personalDirectory(): string | null {
 
 /** Where the device is; the environment is read only without `--home`. */
 export function findHome(given: string | undefined): string {
-  // Usually from an unset variable in a script.
+  // An empty value usually comes from an unset variable in a script.
   if (given === "") throw new Failure("--home: must be a directory; it is empty", USAGE);
   if (given !== undefined) return resolve(given);
   const state = Deno.env.get("XDG_STATE_HOME");
@@ -92,7 +92,8 @@ function nameHere(home: string): string {
     return defaultName();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    // The name is only missing because the device is, often as --home names another directory.
+    // The name is needed only because there is no device here, often because --home names another
+    // directory.
     const message =
       `there is no device in ${home} yet: make one with "degu init", or allow it its ` +
       "name with --allow-sys=hostname";
@@ -359,7 +360,7 @@ export function parseAddressOption(text: string): Address {
     return parseAddress(hasPort ? text : `${host}:${DEFAULT_PORT}`);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    // The library's example is for programs.
+    // The library's message has an example for programs; people get one for the command line.
     const message = error.message.replace(/^address(\[\d\])?: /, "")
       .replace(/: write \[.*/s, ": write it as in fe80::1%eth0");
     throw new InvalidArgumentError(message);

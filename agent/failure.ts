@@ -151,7 +151,8 @@ export function codeOf(error: unknown): ErrorCode {
     const { code, status, cause } = error;
     return TRANSFER_CODES[code] ?? STATUS_CODES[status ?? 0] ?? codeOf(cause);
   }
-  // The other errors of TLS tell that the service there is none for this program.
+  // A refusal was returned above: here an error of TLS means that no service for this program
+  // answers.
   if (error instanceof TlsError || noAddressAnswers(error)) return "NO_ADDRESS";
   if (error instanceof Deno.errors.NotCapable) return "NOT_PERMITTED";
   if (isAlreadyThere(error)) return "ALREADY_THERE";
@@ -162,7 +163,7 @@ export function codeOf(error: unknown): ErrorCode {
 /** An error as `--json` prints it; without a peer of its own it is about `peer`. */
 export function errorObject(error: unknown, peer: string | undefined): Record<string, unknown> {
   const { path, peer: own }: FailureOptions = error instanceof Failure ? error : {};
-  // A path has its peer; one without is on this device.
+  // A failure with a path names the peer of the path; without a peer, the path is on this device.
   const about = own ?? (path === undefined ? peer : undefined);
   return { code: codeOf(error), message: explain(error), path, peer: about };
 }
@@ -406,7 +407,7 @@ const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
 /** Advice that the library gives to programs, and its replacement for people. */
 const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/^"(?:[^"\\]|\\.)*"(?:: | (?=can't))/s, ""],
-  // The path and the owner of the unfinished file are behind it.
+  // The path of the target is left out: the message goes on with that of the unfinished file.
   [/^.*?: (?=another download to the same file is in progress)/s, ""],
   [/^another file has this name at the target.*/s, ALREADY_THERE],
   [/[;:] (call again with verify: false|the server needs a FilesApp).*/, IS_OTHER_VERSION],

@@ -106,7 +106,8 @@ async function deviceBelow(
       if (found !== null) return found;
     }
   } catch {
-    // A file, and a directory that this user may not list: its keys can't be read, either.
+    // A path that can't be listed is a file, or a directory whose keys this user can't read,
+    // either.
   }
   return null;
 }
@@ -137,7 +138,7 @@ function isDevice(dir: string): boolean {
   const name = join(dir, "device.json");
   try {
     if (!mayRead(name) || !Deno.statSync(name).isFile) return false;
-    // Anybody can make these two in a directory such as /tmp.
+    // In a directory such as /tmp, anybody can make `device.json` and the directory of the keys.
     const isForAll = ((Deno.statSync(dir).mode ?? 0) & STICKY_FOR_ALL) === STICKY_FOR_ALL;
     return !isForAll && Deno.statSync(join(dir, IDENTITY)).isDirectory;
   } catch {
@@ -145,7 +146,7 @@ function isDevice(dir: string): boolean {
   }
 }
 
-/** Asks first, because Deno would ask on the terminal. */
+/** Queries the permission, because reading without it would make Deno ask on the terminal. */
 function mayRead(path: string): boolean {
   return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }

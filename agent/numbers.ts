@@ -58,7 +58,7 @@ export class NumberQuestions {
     try {
       this.#output.ask(`${name} ${id} asks. If it is the one that you mean, it shows this number:`);
       this.#output.ask(`  ${shown}`);
-      // Otherwise a line would count as typed when it ends.
+      // In line mode, a line that is begun during the wait would arrive after it, as an answer.
       stdin.setRaw(true, { cbreak: true });
       try {
         await beDeaf(signal);

@@ -85,7 +85,7 @@ class PassOutput extends Output {
       super.error(text);
       if (this.json) super.result("", { error: errorObject(error, peer) });
     }
-    // Whether earlier problems are over, the rest of the pass would have told.
+    // The rest of the pass did not run, so it is not known which earlier problems are over.
     this.#now = new Map([...this.#before, ...this.#now]);
   }
 

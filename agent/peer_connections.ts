@@ -75,7 +75,8 @@ class Way {
 
   /** Ends all connections, also those that are being opened. */
   drop(): void {
-    // For a transfer of several files this error concerns all of them.
+    // A transfer of several files takes this class of error for a lost connection, and not for the
+    // failure of one file.
     this.#dropped.abort(new ConnectionClosedError("another connection has taken its place"));
   }
 }
@@ -155,7 +156,7 @@ export class PeerConnections implements Disposable {
     action: (client: Client, moved: Moved) => Promise<T>,
   ): Promise<T> {
     const onRetry = ({ error, number, seconds }: Retry) => {
-      // Nothing has moved, so the peer was off from the start; or it is waited for, in `call`.
+      // A peer that was off from the start isn't tried again; `call` waits for a peer by itself.
       if (isAway(error) && (this.#wait > 0 || this.#movedAt === null)) throw error;
       if (way.isDropped) throw error;
       if (this.#wait > 0) return;

@@ -154,7 +154,7 @@ export class RemoteFiles implements Disposable {
     if (listed !== null || !isFirst || this.#onInbox === null || this.area === "inbox") {
       return listed;
     }
-    // Whether the share is missing is asked only where a directory of it is.
+    // A missing directory is the only reason to ask whether the whole share is missing.
     if (await this.list([]) !== null) return null;
     const inbox = new RemoteFiles(this.connections, this.peer, "inbox", this.#signal);
     if (await inbox.list([]) === null) return null;

@@ -103,7 +103,7 @@ export class Sending {
       const app = new FilesApp(isDirectory ? path : dirname(path), options);
       apps.set(escapeName(name), (request, session) => {
         if (isDirectory) return app.handle(request, session);
-        // Nothing but this file of its directory.
+        // Only this file of the directory is served.
         if (request.path.length > 0) return reply(404);
         request.path.push(escapeName(basename(path)));
         return app.handle(request, session);

@@ -402,7 +402,8 @@ class TreeCopy {
     const before = { files: progress.files, bytes: this.#complete };
     const filter = (entry: TreeEntry) => {
       const isIncluded = options.filter?.(entry) ?? true;
-      // The reason `name` excludes entries with reserved names, too: none is transferred.
+      // Entries with reserved names have the reason `name`, too: no entry with this reason is
+      // copied.
       this.hasEntries ||= isIncluded && entry.reason !== "name";
       if (!isFirst) this.#sizes.set(entry.path.join("/"), entry.size);
       return isIncluded;

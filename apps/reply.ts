@@ -78,7 +78,7 @@ export function reply(
  * ```
  */
 export function json(value: unknown, status = 200, headers: HeaderDict = {}): ResponseTuple {
-  // Its type says nothing of `undefined`.
+  // The type of `JSON.stringify` doesn't tell that the result may be `undefined`.
   const text = JSON.stringify(value) as string | undefined;
   if (text === undefined) {
     throw new TypeError(`value: must have a form in JSON; got ${typeName(value)}`);

@@ -116,7 +116,7 @@ export function addressText(address: Address): string {
 export function socketName(address: Address): string {
   if (typeof address === "string") return address.replace(UNSEEN, encodeURIComponent);
   if (!(address instanceof Uint8Array)) return addressText(address);
-  // The kernel chooses a name in place of an empty one.
+  // For an empty name the kernel chooses one, which is not known here.
   if (address.length === 0) return "";
   const name = new TextDecoder("utf-8", { ignoreBOM: true }).decode(address.subarray(1));
   return `@${name.replace(UNSEEN, encodeURIComponent)}`;

@@ -206,7 +206,7 @@ async function measureExchange(
     const seconds = await time(() =>
       Promise.all(exchanges.map((each) => repeat(each, work, share)))
     );
-    // The last share may be larger than asked for: the seconds are for `amount` messages.
+    // Rounding up may have made more messages than asked for: the result is for `amount` messages.
     return seconds * amount / (share * exchanges.length);
   } finally {
     for (const exchange of exchanges) await exchange.close();

@@ -61,7 +61,7 @@ export class DeviceClient extends SSLClient {
     const { connectTimeout } = others;
     if (connectTimeout !== undefined) {
       checkNumber("connectTimeout", connectTimeout);
-      // Unlike timeout it has no `null`.
+      // Unlike `timeout`, `connectTimeout` can't be `null`.
       if (!(connectTimeout > 0 && connectTimeout < Infinity)) {
         throw new RangeError(
           `connectTimeout: must be a number of seconds above 0; got ${connectTimeout}`,

@@ -31,7 +31,7 @@ export async function prepareDirectory(dir: string, name: string | undefined): P
   const files = new StateDirectory(dir, join(dir, "lock"));
   const known = await readName(dir);
   checkName(dir, known, name);
-  // Other things in it may be meant for other users, so its mode is not changed.
+  // A directory that has other files may be meant for other users, so its mode is not changed.
   if (known === null && (await files.names()).length > 0) {
     await new PrivatePaths().check(dir, USABLE_BY_OTHERS);
   } else await makePrivate(dir);
@@ -142,7 +142,7 @@ export class StateDirectory {
 
   /** Replaces a file durably. Only inside {@linkcode exclusively}. */
   async write(name: string, text: string): Promise<void> {
-    // Nobody else is writing now, so these are left from an interrupted writer.
+    // Nobody else is writing now, so temporary files are left from an interrupted writer.
     for await (const { name } of Deno.readDir(this.path)) {
       if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name));
     }

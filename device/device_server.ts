@@ -77,7 +77,7 @@ export class DeviceServer extends Server {
     const follow = () => context.replace(contextOf(services));
     this.#unsubscribe = [services.peers.onChange(follow), services.identity.onRenewal(follow)];
     this.#prepared = this.#prepare();
-    // serveForever() and `ready` report it.
+    // serveForever() and `ready` report the error.
     this.#prepared.catch(() => {});
   }
 
@@ -185,7 +185,7 @@ function forPeers({ peers, trust, logger }: DeviceServices, app: App): AppObject
       nameUser(session, () => peerOf(session).name);
       tieToTrust(session, trusted);
       if (onConnect !== null && await onConnect(session, sock) !== true) return false;
-      // Another process may have forgotten it meanwhile.
+      // Another process may have forgotten the peer meanwhile.
       return await trusted.confirm();
     },
   };

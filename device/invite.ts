@@ -267,8 +267,8 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * Listens on an address, for TLS and beside it, and accepts every client; resolves to where it
-   * does.
+   * Listens on an address for TLS, and on a second port without TLS; accepts every client. Resolves
+   * to the address and the second port.
    */
   async #listen(address: Address): Promise<Bound> {
     const [host, given, ...scope] = address as ScopedAddress;
@@ -342,7 +342,7 @@ export class Invitation implements AsyncDisposable {
   }
 
   #end(settle: () => void): Promise<void> {
-    // Not at once: closing a server ends sessions, and that may call this again.
+    // The servers are closed in a later turn: the end of their sessions may call this method again.
     this.#ending ??= Promise.resolve().then(async () => {
       clearTimeout(this.#expiry);
       this.#signal?.removeEventListener("abort", this.#onAbort);
@@ -426,9 +426,9 @@ export class Invitation implements AsyncDisposable {
   async #answerConfirmed(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
     const { session } = visit;
     const opened = this.#plain.current;
-    // The no may come while the joiner is on its way.
+    // The person here may have answered no while the joiner was on its way.
     if (opened?.stage === "over") return notConfirmed();
-    // A right secret that is still being checked goes first.
+    // A device that has sent the right secret goes first, even while its message is being checked.
     const isBack = this.#stage === "open" &&
       opened?.stage === "asked" && opened.sessions.length === 1 &&
       isEmptyMessage(bytes) &&

@@ -101,7 +101,7 @@ export async function joinDevice(
     timeLimit.abort(new PairingError("UNREACHABLE", message));
   }, WHOLE_SECONDS * 1000);
   const joined = joinSignals(given, closing, timeLimit.signal)!;
-  // Runs a step; if it fails, the line may have been used by another device.
+  // A step that fails is explained, because another device may have used the line.
   const step = async <T>(run: () => T | Promise<T>, isCut = wasClosed): Promise<T> => {
     try {
       return await run();
@@ -182,7 +182,7 @@ async function fetchAuthority(
         using asked = connection;
         return await readBody(await asked.get(AUTHORITY_URI, {}));
       };
-      // A stranger who crowds that port must not keep this device out.
+      // Strangers may crowd the plain port, so each address is tried several times.
       const der = await askPlain(address, signal, run, MAX_TRIES);
       const authority = readAuthority(der);
       if (authority.id === id) return authority;
@@ -246,7 +246,7 @@ async function tryAgain<T>(
       if (!wasCut(error) || tries === most) throw error;
     }
     const longest = FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1);
-    // Half of it is random, so that clients that were cut at the same time spread out.
+    // Half of the pause is random, so that clients that were cut at the same time spread out.
     const random = 0.5 + Math.random() / 2;
     await pause(Math.min(longest, LONGEST_PAUSE_MILLISECONDS) * random, signal);
   }

@@ -61,7 +61,8 @@ const REFUSED = {
     "BUSY",
     "is asking about another device: if you did not start that, answer no there, and try again",
   ],
-  // Five were not confirmed, or another device has the line, so that the line may be dead.
+  // Five numbers were not confirmed, or another device has used the line: then the line is dead,
+  // too, and is not recommended.
   closed: ["NOT_OPEN", "takes no more numbers: see what it says there, and invite again"],
 } as const;
 const NOT_CONFIRMED_HERE =
@@ -93,7 +94,7 @@ export async function joinByNumber(
   const signal = joinSignals(cancel, closing)!;
 
   const answered = await commit(addresses, own, signal);
-  // The number is good as long as it is open.
+  // The number is valid only while this connection is open.
   using connection = answered.connection;
   const { address, offer, authority } = answered;
   if (authority.id === identity.authority.id) throw new PairingError("OWN", `addresses: ${SELF}`);
@@ -101,8 +102,8 @@ export async function joinByNumber(
   const over = new AbortController();
   const asking = AbortSignal.any([signal, over.signal]);
   const end = (code: PairingErrorCode, why: string) => over.abort(new PairingError(code, why));
-  // From then on only the answer to it, which may be lost, says whether the other device has stored
-  // this one.
+  // Once the confirmation is sent, only its answer, which may be lost, tells whether the other
+  // device has stored this one.
   let isConfirmationSent = false;
   const timer = setTimeout(() => {
     const late = `no answer within ${CONFIRM_SECONDS} s; `;
@@ -111,7 +112,7 @@ export async function joinByNumber(
   }, CONFIRM_SECONDS * 1000);
   const refused =
     `${offer.name} did not confirm: the answer there was no, or the connection ended; try again`;
-  // A step that fails, or that the end of the question interrupts.
+  // The end of the question interrupts any step.
   const step = async <T>(
     doing: () => T | Promise<T>,
     problem: string,
@@ -134,10 +135,11 @@ export async function joinByNumber(
       PLAIN_MILLISECONDS / 1000
     } s: check the network`;
     const limit = setTimeout(() => end("UNREACHABLE", slow), PLAIN_MILLISECONDS);
-    // No person is waited for.
+    // No person has to answer this request, so its limit is short.
     const revealed = step(() => ask(connection, RANDOM_URI, random), refused);
     check(await revealed.finally(() => clearTimeout(limit)));
-    // The other side keeps it open as long as the number is good, and sends nothing more.
+    // The other device sends nothing more, and keeps this connection open while the number is
+    // valid: a read that ends means a no.
     const onEnd = () => isConfirmationSent || end("NOT_CONFIRMED", refused);
     connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
     const number = numberOf(answered.request, answered.response, answered.random);

@@ -148,7 +148,8 @@ function hostAsSent(address: Address): string | null {
  */
 function isHost(host: string): boolean {
   const canonical = canonicalIPAddress(host);
-  // The one name that has no text form, in which addresses are stored: there it means a socket.
+  // The name `unix` is refused: addresses are stored as text, where `unix:` begins the path of a
+  // socket.
   if (canonical === null) return canonicalDnsName(host) !== null && !/\.$|^unix$/.test(host);
   const isMulticast = /^(?:22[4-9]|23\d|24\d|25\d)\.|^ff[0-9a-f]{2}:/.test(host);
   return canonical === host && !isMulticast && !WILDCARDS.includes(host);
@@ -181,7 +182,7 @@ export function addressesToStore(
 
 /** Whether a host, an IP address in canonical form, means whatever machine connects to it. */
 function isThisMachine(host: string): boolean {
-  // The second is an IPv4 address in an IPv6 one, the third RFC 6761 §6.3.
+  // `::ffff:7f…` is an IPv4 loopback address in an IPv6 one; for `localhost` see RFC 6761 §6.3.
   return isLoopback(host) || /^::ffff:7f..:|(?:^|\.)localhost$/i.test(host);
 }
 

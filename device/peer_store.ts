@@ -395,7 +395,7 @@ function makePeer(
     // Flow information has no meaning elsewhere, and the text form has none.
     const isScoped = !isUnixAddress(checked) && checked.length === 4;
     const withoutFlow = isScoped ? [host, port, 0, scopeid] as const : checked;
-    // As it will be read.
+    // The address gets the form in which it will be read from the file.
     return parseAddress(formatAddress(withoutFlow));
   });
   return Object.freeze({ id, name, addresses: Object.freeze(checked), pairedAt, certificate });

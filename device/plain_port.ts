@@ -50,7 +50,7 @@ export interface Asked {
 /** Asks whether the other device shows the same number. Only `true` confirms. */
 export type Confirm = (asked: Asked) => boolean | Promise<boolean>;
 
-/** Each is one chance in a million for whoever stands between two devices. */
+/** The most tries: each gives whoever stands between two devices one chance in a million. */
 const MAX_TRIES = 5;
 /** How long a joiner may take to reveal its random value. */
 const REVEAL_MILLISECONDS = 5000;
@@ -63,16 +63,16 @@ export const CONFIRM_SECONDS = 120;
  */
 type Stage = "committed" | "asked" | "storing" | "over";
 
-/** An answered commitment, until both devices have confirmed its number or it is over. */
+/** An answered commitment, until both devices have confirmed its number, or the try is over. */
 export class Try {
   stage: Stage = "committed";
   /** The answer, as it was sent. */
   response: Uint8Array = new Uint8Array();
-  /** Aborted when it is over, unless it is stored. */
+  /** Aborted when the try is over, unless the peer is stored. */
   readonly over = new AbortController();
-  /** Resolved when the person here has confirmed; rejected when it is over. */
+  /** Resolved when the person here has confirmed; rejected when the try is over. */
   readonly confirmed = Promise.withResolvers<void>();
-  /** The plain one, and that over TLS in which the device comes back. */
+  /** The plain session, and the session over TLS in which the device comes back. */
   readonly sessions: Session[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -85,7 +85,7 @@ export class Try {
     this.confirmed.promise.catch(() => {});
   }
 
-  /** From now on it ends with this connection, and the connection with it. */
+  /** Makes the try end with this session. */
   add(session: Session): void {
     const { signal } = session;
     this.sessions.push(session);
@@ -93,13 +93,13 @@ export class Try {
     if (signal.aborted) this.end(signal.reason);
   }
 
-  /** Ends it unless the next step comes in time. */
+  /** Ends the try unless the next step comes in time. */
   limit(milliseconds: number, reason: Error): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.end(reason), milliseconds);
   }
 
-  /** Nothing ends it any more. */
+  /** The peer is being stored: nothing ends the try any more. */
   complete(): void {
     this.stage = "storing";
     clearTimeout(this.#timer);
@@ -111,7 +111,8 @@ export class Try {
     clearTimeout(this.#timer);
     this.confirmed.reject(reason);
     this.over.abort(reason);
-    // The one over TLS is answered: a joiner must be able to tell a no from an answer that is lost.
+    // Only the plain session is closed: over TLS the joiner gets an answer, so that it can tell a
+    // no from a lost answer.
     this.sessions[0]?.close(reason);
   }
 }

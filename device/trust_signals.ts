@@ -55,7 +55,8 @@ export class TrustSignals {
   /** Reads the peer's own file. */
   async #confirm(id: string, signal: AbortSignal): Promise<boolean> {
     const isStored = await this.#peers.read(id) !== null;
-    // Everything else that depends on it is to end, too, and not only when the watch has seen it.
+    // Everything that depends on a forgotten peer is to end now, before the watch notices the
+    // change.
     if (!isStored && !this.#isOver) await this.#peers.tryRefresh();
     return isStored && !signal.aborted;
   }

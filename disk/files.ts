@@ -103,7 +103,7 @@ export class EarlySync {
 
   async #sync(): Promise<void> {
     const bytes = this.#begun = this.#written;
-    // Opened again: through one open file, a sync and a write wait for each other.
+    // The file is opened again: through one open file, a sync and a write wait for each other.
     using file = await Deno.open(this.#path, { read: true });
     await file.syncData();
     this.synced = bytes;

@@ -256,8 +256,8 @@ export function isUnreadable(error: unknown): boolean {
 export function isReal(path: string): boolean {
   try {
     const real = Deno.realPathSync(path);
-    // A file system may spell names in another way: then no name that differs may be that of a
-    // link.
+    // A file system may return names in another spelling, so each directory whose path differs from
+    // the real path is checked to be no link.
     let [above, realAbove] = [path, real];
     while (above !== realAbove) {
       if (!Deno.lstatSync(above).isDirectory) return false;

@@ -9,7 +9,7 @@ async function writeText({ file, path }: Temporary, text: string): Promise<void>
   try {
     for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
   } catch (error) {
-    // The error of an open file doesn't name the file, whose disk may be the one that is full.
+    // The error of writing doesn't name the file, whose path shows which disk is full.
     if (error instanceof Error) error.message += `: write '${path}'`;
     throw error;
   }

@@ -184,7 +184,8 @@ export class Temporary implements Disposable {
 
   /** Closes the file, and removes it if nobody wants it any more. */
   [Symbol.dispose](): void {
-    // Not every file system removes a file that is open; nobody may take over a locked one before.
+    // A file is closed before it is removed, because not every file system removes an open one. A
+    // locked file is removed first, so that nobody else can take it over.
     if (!this.isLocked) this.close();
     try {
       if (!this.isKept) this.remove();

@@ -35,8 +35,8 @@ import { Refusal } from "./refusal.ts";
 import { ASIDE, isReservedName, prefixOf } from "./reserved.ts";
 
 /**
- * Decides whether a thing that lies aside, named `""`, or a file or directory in it, is as the
- * client has seen it; else it stays.
+ * Decides whether a thing that lies aside, or a file or directory in it, is as the client has seen
+ * it: only then it is removed. The name is `""` for the thing itself.
  */
 type IsSeen = (name: string, now: Deno.FileInfo) => boolean;
 
@@ -97,7 +97,7 @@ export class Aside implements Disposable {
    */
   static makeDirectory(origin: string): Aside {
     const container = containerIn(dirname(origin));
-    // An empty directory there is removed by the next call.
+    // If this process is killed, the next call removes the empty directory.
     const directory = `${container}/${randomSuffix()}`;
     Deno.mkdirSync(container, { recursive: true, mode: 0o700 });
     let aside: Aside | null = null;
@@ -185,8 +185,8 @@ interface Found {
 }
 
 /**
- * Whether things may lie in a directory with a random name, or in the one above. A link leads to
- * things that nobody has put aside; those of calls in this process are for these calls.
+ * Whether a path is a directory in which things may lie aside. A link is none, since nobody has put
+ * aside what it leads to; nor is a directory that a call of this process holds.
  */
 function isPlace(path: string): boolean {
   return !isHeldHere(path) && statOrNull(path)?.isDirectory() === true;
@@ -242,7 +242,7 @@ function namesIn(path: string): string[] {
   try {
     return isPlace(path) ? [...Deno.readDirSync(path)].map(({ name }) => name) : [];
   } catch (error) {
-    // Perhaps another user has put something aside.
+    // The directory may belong to another user, who has put something aside.
     if (!isOfFileSystem(error)) throw error;
     return [];
   }
@@ -303,7 +303,8 @@ async function putBackOrRemove(found: Found): Promise<void> {
   const { mtime, dev } = Deno.lstatSync(place);
   const latest = (mtime?.getTime() ?? 0) + TICK_MILLISECONDS;
   const isSeen: IsSeen = (_name, { isDirectory, ctime, mtime, dev: on }) => {
-    // A directory may have lost entries already.
+    // Removing entries changes the times of their directory, so the times of directories don't
+    // count.
     return on === dev && (isDirectory || (ctime ?? mtime ?? FUTURE).getTime() <= latest);
   };
   await removeSeen(path, isSeen, () => {}, origin);
@@ -313,7 +314,10 @@ async function putBackOrRemove(found: Found): Promise<void> {
 const TICK_MILLISECONDS = 20;
 const FUTURE = new Date(8.64e15);
 
-/** Removes a directory without any file below: no file has got its name there. */
+/**
+ * Removes a directory that is empty, or has nothing but one such directory in it: the file for
+ * which it was made never got its name.
+ */
 async function removeEmpty(path: string): Promise<void> {
   const chain: string[] = [];
   for (let at: string | undefined = path; at !== undefined;) {

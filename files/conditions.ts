@@ -29,7 +29,7 @@ export function makeValidators(state: FileState, lookedAt: number): Validators {
   const ctime = Number(state.ctimeNs / 1_000_000n);
   const modified = Math.floor(mtime / 1000);
   const settled = lookedAt - SETTLED_MILLISECONDS;
-  // In place of a future second (RFC 9110 §8.8.2.1).
+  // A modification time in the future is replaced by the present (RFC 9110 §8.8.2.1).
   const present = Math.floor(lookedAt / 1000);
   return {
     etag: Math.max(mtime, ctime) <= settled ? `"${fileVersion(state)}"` : null,

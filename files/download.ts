@@ -145,7 +145,7 @@ export async function downloadFile(
   try {
     if (inTree === null) await checkTarget(file, settings.replace);
     using part = await PartFile.open(file);
-    // A target whose name the disk takes for the same has the part.
+    // The part is that of another target, whose name is the same to the disk.
     if (inTree?.isNew && part.temporary.isFound) throw partInUse(file);
     using download = begun = new Download(route, uri, file, part, settings, inTree);
     return await download.run();
@@ -352,7 +352,7 @@ class Download implements Disposable {
       throw error;
     }
     const part = this.#part.temporary;
-    // A digest finds out whatever a power failure would leave.
+    // With `verify`, the digest would reveal bytes that a power failure has spoiled.
     const note = record === null || this.#settings.verify
       ? null
       : (bytes: number) => this.#noteSynced(record, start + bytes);

@@ -289,7 +289,7 @@ class Download implements Direction {
     if (this.#parts.delete(old)) removePart(place);
     const directory = dirname(place);
     const path = `${prefixOf(directory)}${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
-    // Perhaps only this user could read the file that is replaced.
+    // The part of a file that is replaced stays private, as the old file may have been.
     const newMode = target === null ? null : this.#newModeIn(directory);
     return Temporary.create(path, { newMode, isLocked: true });
   }

@@ -261,7 +261,7 @@ function checkTreeEntry(element: Record<string, unknown>): ListedEntry | null {
     if (typeof name !== "string") throw badEntry("its path is not one of names");
     bytes += 1 + byteLength(name);
   }
-  // A name for messages is no part of a path that is opened.
+  // An entry with the reason `name` is never opened, so its name does not count.
   if (entry.reason === "name") bytes -= 1 + byteLength(entry.name);
   if (bytes > MAX_PATH_BYTES) {
     throw badEntry(`its path has more than ${MAX_PATH_BYTES} bytes, which no system opens`);

@@ -232,8 +232,8 @@ export class FilesApp implements AppObject {
       // The directory may have vanished since the request began.
       const refusal = isThere() ? refusalOf(error) : rootIsGone(root.path);
       if (refusal === null) throw printableError(error);
-      // Requests to read are not logged for missing files; an error of the file system that the
-      // functions for reading have not turned into a refusal is thrown.
+      // Reads of missing files are not logged. An error of the file system that reading has not
+      // turned into a refusal is thrown, so that the server logs it.
       const isLogged = !isReading || error instanceof BundleError ||
         isNews(refusal) && (refusal === error || refusal.status === 503);
       if (isLogged) warn(refusal);

@@ -184,7 +184,7 @@ export async function makeFileBody(
     });
     const closed = closing(handle, pieces, sent);
     forgotten.register(closed, handle, handle);
-    // Takes the empty piece.
+    // The empty piece is taken now, since only a generator that has started closes the file.
     await closed.next();
     try {
       return new BodyIter(closed, stop - start);

@@ -95,7 +95,7 @@ export async function findLeftovers(path: string): Promise<Found> {
     if (stranger !== undefined || !state.isDirectory() && !state.isFile()) {
       throw new Refusal(409, `${at}${stranger ? `/${stranger}` : ""} is no part of a transfer`);
     }
-    // Each by itself: a call takes only so many arguments.
+    // Each name is added by itself: a call takes only so many arguments.
     for (const inner of inside) leftovers.push(`${at}/${inner}`);
     leftovers.push(at);
   }

@@ -200,7 +200,7 @@ function wasRemoved(place: Place): boolean {
     const now = statOrNull(at.path);
     if (now === null) continue;
     const isSame = at.state !== null && now.isDirectory() && isSameFile(now, at.state);
-    // Behind a link in the place of one above, the directory may still be there.
+    // If a link has replaced a directory above, this directory may still be there, behind the link.
     const mayBeOther = !isSame && (at === place || !now.isSymbolicLink());
     if (!mayBeOther || Number(now.dev) !== Number(at.state?.dev)) return false;
   }

@@ -75,7 +75,8 @@ export class PartFile implements Disposable {
 
   /** Whether a part is this user's: another user could have made it, and its record. */
   async isOwn({ record, uid }: KeptPart): Promise<boolean> {
-    // In a shared directory, the owner of a new file tells this user without --allow-sys.
+    // The record is written anew, so its owner is this user, whose uid is thus known without
+    // --allow-sys.
     return await writeRecord(this.temporary.path, record) === uid;
   }
 

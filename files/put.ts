@@ -251,7 +251,8 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   const part = partOf(write, upload);
   await endWriting(part);
   const { offset, here } = await find(write, upload, part);
-  // Only the client knows whether a file with the name is the same.
+  // If a file of this length is here, it may be the same, and the client then sends nothing: the
+  // space is checked only without one.
   if (here === null) {
     unfinished.claim(session?.peerCertificate, upload.length, offset, offset)[Symbol.dispose]();
   }
@@ -279,9 +280,9 @@ async function endWriting(part: string): Promise<void> {
 }
 
 /**
- * Writes to a part, alone: any other request that does so is ended before.
+ * Writes to a part alone: another request that writes to the part is ended first.
  *
- * @param work Does so; the argument aborts when a newer request asks for the part.
+ * @param work Writes; the argument aborts when a newer request asks for the part.
  */
 async function writeAlone<T>(
   part: string,

@@ -124,7 +124,7 @@ class BundleWriter {
   #noteError({ index, names, size }: Sent, error: unknown): void {
     const refusal = refusalOf(this.#request.unfinished.explainFull(error, size, null));
     if (refusal === null) throw error;
-    // No other status is the result of writing small files.
+    // Writing small files has no other statuses than those of `PutStatus`.
     this.statuses[index] = refusal.status as PutStatus;
     this.#request.warn(refusal, names.join("/"));
   }

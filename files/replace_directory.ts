@@ -125,7 +125,7 @@ class SeenDirectory {
    */
   async #readDirectory(name: string): Promise<void> {
     const path = name === "" ? this.#path : prefixOf(this.#path) + name;
-    // Of the directories below, an empty one is removed by the right to write above it.
+    // An empty directory below needs no such check: to remove it takes the right to write above it.
     if (name === "" || (await readNames(path)).length > 0) {
       // A directory that is made there tells whether this user may remove the other entries.
       const unused = unusedPath(path);

@@ -242,8 +242,8 @@ export class Root {
     file: Complete,
     { condition, isNew, replaceable = NOTHING, parent: checked }: Move,
   ): Moved {
-    // Looks cost time where many new files get their names in a row; the link finds out what
-    // exists.
+    // Many new files may get their names in a row, and each look costs time: making the link shows
+    // whether the name exists.
     const isUnseen = isNew && checked !== undefined;
     // The rename itself fails on another file system.
     const { path, parent, existing } = this.#findFile(names, replaceable, checked, isUnseen);
@@ -473,7 +473,7 @@ function makeDirectories(
     try {
       for (const directory of made.toReversed()) rmdirSync(directory);
     } catch {
-      // Somebody else has put something in one; the error before is the one to report.
+      // Somebody else has put something in a new directory; the first error is the one to report.
     }
     aside?.putBack();
     throw error;

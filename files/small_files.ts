@@ -169,7 +169,8 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         } catch (error) {
           this.#named.push(failed(each.file, error));
         }
-        // Whatever happens to directories, they are looked at again.
+        // Directories that were missing may have been made just now, so the next file looks for
+        // them anew.
         if (this.#entered !== null && this.#entered.parent.missing.length > 0) this.#leave();
       }
     } finally {

@@ -101,7 +101,7 @@ export class TargetNames {
   ): Pair[] {
     const { targets, rivals, contested } = this.spellings;
     const found: Pair[] = [];
-    // A node that can't be told may have any entry of the directory.
+    // If the target can't tell the entry of one node, that entry may be any in the directory.
     const isUntold = names === null || unlisted.some((node) => names.get(node)?.status === 409);
     for (const node of isUntold ? obstructed : []) contested.add(node);
     for (const node of unlisted) {

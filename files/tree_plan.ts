@@ -205,7 +205,8 @@ export class Plan {
     const own: DeletionScope = { directory: source!, wanted: [] };
     const scope = above ?? own;
     for (const pair of this.#pairsIn(directory)) {
-      // The entry of the target can't be told: it stays, whatever becomes of this node.
+      // The target can't tell which entry belongs to this node: the entry stays, whatever becomes
+      // of the node.
       const isUntold = pair.source !== null && this.#spellings.rivals.get(pair.source) === null;
       if (isUntold) own.wanted.push(pair.source!);
       if (!this.#isIncluded(pair)) continue;
@@ -215,8 +216,8 @@ export class Plan {
         this.#compare(pair, above === null && isPlain ? null : scope);
       }
       if (!this.#rules.delete || pair.target === null) continue;
-      // An entry that the source has by another name is superfluous, too: the target must list all
-      // wanted names before anything is deleted, so that it stays.
+      // An entry that the source has by another name counts as superfluous, too: it stays as long
+      // as the target does not list all wanted names.
       const isSuperfluous = pair.source === null || this.#spellings.targets.has(pair.source);
       if (!isSuperfluous) continue;
       if (pair.target.reason === "name") this.unnameable.push(pair.target);

@@ -307,8 +307,9 @@ class TreeTransfer {
   }
 
   /**
-   * Copies the first file of a directory whose name a file of the target has: with its arrival,
-   * that file gives way. The others then join the plan, unless each has failed.
+   * Makes way for a directory whose name a file of the target has: that file gives way when the
+   * first file of the directory arrives. The other files then join the plan, unless each has
+   * failed.
    */
   async #unblock(route: Route, { copies, makes, obstacle }: Blocked, plan: Plan): Promise<void> {
     let next = 0;
@@ -502,9 +503,9 @@ class TreeTransfer {
     return changed;
   }
 
-  /** Finds nodes that are one at the target with another node of the source. */
+  /** Finds nodes that share their entry of the target with another node of the source. */
   async #rivalsOf(suspects: readonly TreeNode[]): Promise<ReadonlyMap<TreeNode, TreeNode | null>> {
-    // Without a list, an entry of the target may have been there before.
+    // If the target was not listed, its entries may have been there before, and prove no rival.
     return this.#isUnlisted ? new Map() : await this.#names.rivalsOf(suspects, this.#target);
   }
 
@@ -530,7 +531,8 @@ class TreeTransfer {
       failed.set(node, error);
       this.#report.failed(node, error);
     }
-    // A directory below a failed directory lies in the other one, which has the same name.
+    // A directory that was made below a failed one lies in the rival of that one, where it has no
+    // place.
     for (const node of created.reverse()) {
       if (directoryAbove(node, failed) === null) continue;
       await this.#direction.remove(first, node).catch((error) => throwIfForAll(error, first));

@@ -145,7 +145,7 @@ export class FileUpload {
     if (!verify) {
       return await this.#send(0, (meter) => this.#put({}, source.body(meter)));
     }
-    // Another version of a file that was just changed could have the same name.
+    // A file that was just changed may be changed again without another `upload-version`.
     const isResumable = resume && source.isSettled;
     const named = { "upload-version": source.version, "upload-length": `${source.size}` };
     let offset = 0;

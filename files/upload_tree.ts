@@ -152,7 +152,8 @@ class Upload implements Direction {
   }
 
   async readTarget(route: Route): Promise<ListedTree | null> {
-    // A target of files that were moved grows without end, and what it has shows name by name.
+    // The list of a target of moved files would grow without end. What the target has shows when
+    // each file is sent.
     if (this.#settings.move) return null;
     try {
       return await readRemoteTree(route, this.#settings.uri, false);
@@ -163,7 +164,8 @@ class Upload implements Direction {
   }
 
   async begin(route: Route, isMissing: boolean): Promise<boolean> {
-    // The root of a server is there, and an outbox does not have it refused each time.
+    // The root of a server always exists: an outbox does not ask to make it, only to be refused
+    // each time.
     if (!isMissing || this.#settings.move && this.#settings.uri === "/") return false;
     let isThere = true;
     try {
@@ -173,7 +175,8 @@ class Upload implements Direction {
       if (!(error instanceof TransferError) || error.status !== 403) throw error;
       this.#refusal = error;
     }
-    // Entries that are not listed would be kept in silence. Another call may have made the target.
+    // With `delete`, a target that can't be listed is an error: its entries would stay in silence.
+    // Another call may have made the target.
     if (isThere && this.#settings.delete) {
       await readRemoteTree(route, this.#settings.uri, false);
     }
@@ -296,7 +299,7 @@ class Upload implements Direction {
       if (this.#settings.move) this.#written.set(node, seen);
       return { is: "copied", bytes, sha256 };
     }
-    // Without a condition a peer lies, and is not asked again and again.
+    // A 412 to a request without a condition is a fault of the peer, which is not asked again.
     const hasCondition = isNew || !this.#settings.replace;
     if (status === 412 && hasCondition) return { is: "taken", sha256 };
     const error = statusError("PUT", this.#uriOf(node), { status });
@@ -330,7 +333,7 @@ class Upload implements Direction {
     }
     // The caller decides about a name that is taken.
     const replace = isNew || isSame || settings.replace;
-    // A file that only has the same content as this one may be this one.
+    // With `move`, an identical file at the target may be this very file, so it is written anew.
     const all = { ...settings, replace, isRewritten: move };
     const result = await new FileUpload(route, uri, source, all, headers).run();
     if (move) this.#written.set(node, source.seen);

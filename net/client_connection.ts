@@ -372,8 +372,8 @@ export class Connection implements Disposable {
     const transport = this.#transport;
     const { reader } = transport;
     try {
-      // A read is issued before the request is sent: bytes that arrived before can't be its
-      // response, and those that the runtime knows of are never taken for it.
+      // A read that is issued before the request is sent finds the bytes that the runtime has by
+      // then: they can't be the response.
       if (reader.buffered > 0) throw excessBytes();
       transport.readAhead();
       // A read that finds bytes settles within two turns.
@@ -383,7 +383,8 @@ export class Connection implements Disposable {
       if (Math.abs(Date.now() - transport.lastArrival) > QUIET_MILLISECONDS) {
         await turnOfEventLoop();
       }
-      // Bytes that were read ahead are kept for the next request.
+      // An abort leaves the connection open: bytes that were read ahead are kept for the next
+      // request.
       if (signal !== undefined && signal.aborted) throw signal.reason;
       if (reader.ahead === null) {
         await transport.awaitAhead();
@@ -519,8 +520,9 @@ export class Connection implements Disposable {
     // This side has closed the connection, or bytes have arrived: the server is not refusing
     // anything.
     if (closed || error === bodyRefusedWith || reader.buffered > 0) return error;
-    // The server has hung up: over TLS a server may refuse a client so. A reset of this connection
-    // counts as an end; a reset of another connection, that a body is read from, does not.
+    // The server has hung up, which over TLS may mean that it refuses this client. A reset of this
+    // connection counts as an end; a reset of another connection, from which a body is read, does
+    // not.
     const reset = isReset(error) && (bodyRefusedWith !== null || error === failure);
     const ended = reset || error instanceof EmptyPreambleError;
     if (ended && this.#mayRefuseClient) {

@@ -63,7 +63,7 @@ class ConnectionSource extends BodySource {
   readonly isShared = false;
   // Larger reads are slower: bytes that the kernel has copied leave the cache before they are used.
   override readonly pieceBytes = 65536;
-  // If a body goes on over another connection, fewer turns of the event loop outweigh the cache.
+  // If a body is sent on over another connection, fewer turns of the event loop outweigh the cache.
   override readonly mostBytes = MAX_PIECE_BYTES;
   override readonly interruption: Interruption | null;
   readonly #transport: Transport;

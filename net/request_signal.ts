@@ -162,7 +162,8 @@ export class RequestAbort {
       transport.close(reason);
       interruption?.abort(reason);
     } else {
-      // A read was issued ahead, and only the event loop knows whether bytes have arrived.
+      // Bytes may have arrived that only the event loop knows of: the next request gives it a turn
+      // first.
       transport.lastArrival = -Infinity;
       transport.cancelBody(reason);
     }

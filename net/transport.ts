@@ -226,7 +226,7 @@ export class Transport implements AheadSource {
     this.#receiving = ahead === null ? "read" : "read ahead";
     reader.checkFailure();
     if (!deadline.isReading) deadline.startReading();
-    // Before its first byte has arrived, no request is waited for.
+    // The wait for a request begins with the first byte of the request.
     if (this.#searched > 0) this.requestWait?.begin();
     if (ahead !== null) return ahead;
     if (reader.buffered === 0) reader.fit();

@@ -245,7 +245,7 @@ async function measure<T extends { readonly status: number }>(
 function recordError(span: Span, side: Measured["side"], error: unknown): string {
   span.setStatus({ code: SpanStatusCode.ERROR });
   if (!(error instanceof Error)) return "_OTHER";
-  // The message of a wrong argument quotes it: a URI with its query, say.
+  // The message about a wrong argument quotes the argument, which may be a URI with its query.
   const isArgument = error instanceof TypeError || error instanceof RangeError;
   if (side === "server" || !isArgument) span.recordException(error);
   return error.name;

@@ -310,8 +310,8 @@ function responseFrom(
     return responseFrom(copy.body, { status, statusText, headers }, url, redirected);
   };
   for (const [name, value] of Object.entries({ url, redirected, type: "basic", clone })) {
-    // Other code may redefine the properties, and a proxy may change them, as with getters of a
-    // response.
+    // The properties stay configurable, as the getters of a response are: other code may redefine
+    // them, and a proxy may show other values.
     Object.defineProperty(response, name, { value, configurable: true });
   }
   return response;

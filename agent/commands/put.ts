@@ -59,7 +59,7 @@ async function put(
   const sources = await transfers.prepare(given, isOnly, String, find);
   if (sources.length === 0) return transfers.finish();
   using files = await RemoteFiles.open(context, device, target.peer, "inbox");
-  // Fails with advice if the peer takes no files.
+  // A peer that takes no files is reported as such, and not as a missing directory.
   if (await files.list([]) === null) throw await files.missing(target.names);
   const there = await files.find(target.names);
   if (there === null) await files.checkWay(target.names);

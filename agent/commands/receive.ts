@@ -65,7 +65,7 @@ async function receive(
   const [line] = lines;
   const questions = line === undefined ? questionsOn(output, "degu receive") : null;
   const target = await findTarget(dirs[0] ?? ".", true);
-  // Nobody compares a number in vain.
+  // The target is checked first, so that nobody compares numbers for a command that then fails.
   const isThere = await ifThere(Deno.stat(target.path)) !== null;
   await canBeWritten(isThere ? target.path : dirname(target.path));
   await using own = await TemporaryDevice.open(context);
@@ -137,7 +137,7 @@ const BEGINS_WITH_DOT =
 /** How many entries are announced one by one. */
 const MAX_ANNOUNCED = 20;
 
-/** The announcement of a sending, in lines; nothing has been written yet. */
+/** The lines that announce what is sent, before anything is written. */
 function announce(from: string, entries: readonly SentEntry[]): string[] {
   const lines = entries.slice(0, MAX_ANNOUNCED).map(({ name, kind, size }) =>
     `  ${kind === "directory" ? `${name}/` : `${name} (${formatBytes(size)})`}`
@@ -182,7 +182,8 @@ async function checkContinues(
       const key = keyOf(entry.path);
       const found = left.get(key);
       if (found === undefined) continue;
-      // The first is enough, so that a sender can't try several times for a file.
+      // The first entry with a key decides: otherwise a sender could guess the size and the time of
+      // a file, by several spellings of its name.
       if (found === null || !isAsSent(found, entry)) return key;
       left.delete(key);
     }
@@ -230,7 +231,7 @@ async function addBelow(
     const info = await ifThere(Deno.lstat(join(dir, name)));
     const kind = info?.isFile ? "file" : info?.isDirectory ? "directory" : null;
     const key = keyOf(below);
-    // Two names of one spelling: nothing that is sent has this path.
+    // Of two names with the same key, the second gets a key that no sent path has.
     const own = here.has(key) ? `${key}/` : key;
     const { size = 0, mtime } = info ?? {};
     here.set(own, kind && { kind, size, time: mtime?.getTime() ?? 0 });
@@ -308,7 +309,7 @@ function isName(name: unknown): name is string {
 
 async function tellDone(connections: PeerConnections): Promise<void> {
   await connections.call(async (client) => {
-    // To say it twice changes nothing.
+    // A call that is retried does no harm: the sender may be told twice.
     using route = new Route("to", client);
     await route.discard(await route.request("POST", DONE_URI, {}));
   });

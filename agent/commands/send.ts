@@ -73,7 +73,7 @@ async function send(
         done,
       ).catch((error) => {
         signal.throwIfAborted();
-        // The one that had left is here again, so nobody else is waited for.
+        // The receiver that had left is here again, so nobody else is waited for.
         if (before !== null && sending.isHere(before.id)) return before;
         throw error;
       });

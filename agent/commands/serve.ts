@@ -253,7 +253,7 @@ export async function checkInbox(dir: string, home: string, output: Output): Pro
   try {
     const path = await checkServed(dir, home, "--inbox");
     await canBeWritten(path).catch((error) => {
-      // A peer could fill the disk: what is there must be served again after that.
+      // A peer may have filled the disk, and the inbox must still be served after that.
       if (codeOf(error) !== "FULL") throw labelledError("--inbox", error);
       output.warn(`--inbox: ${explain(error)}`);
     });

@@ -224,7 +224,7 @@ async function syncUnits(
   const job = {
     read: [context.home, dir],
     write: [context.home, ...isToHere ? [dir] : []],
-    // Found addresses are known only when they are.
+    // Addresses that a search finds aren't known yet, so the network permission has no list.
     net: find === true || addresses.length === 0 ? undefined : addresses.map(formatAddress),
     sys: ["uid", ...isToHere ? ["statfs"] : [], ...find === true ? ["networkInterfaces"] : []],
     args: ["sync", ...optionWords(command), ...isToHere ? [remote, dir] : [dir, remote]],
@@ -303,7 +303,7 @@ function moduleOf(version: string): string {
 
 /** A word of a command line of systemd, which expands what follows a percent or dollar sign. */
 function word(text: string): string {
-  // A unit with the end of a line in a name would have another line.
+  // A line end in a word would begin another line of the unit.
   if (/\p{Cc}/u.test(text)) throw new Failure(`${text} can't be in a unit of systemd`, USAGE);
   const literal = text.replaceAll("%", "%%").replaceAll("$", "$$$$");
   const escaped = literal.replaceAll(/["\\]/g, "\\$&");

@@ -151,7 +151,7 @@ async function syncOnce(
   try {
     await transfers.copy(files, [{ names, root, listsUnchanged: false, options: all }]);
   } catch (error) {
-    // Before a later pass continues.
+    // The summary of this pass is printed before the next pass begins.
     if (every !== undefined) transfers.finish();
     throw error;
   }

@@ -214,8 +214,8 @@ const SPECIAL = /^(?:::|64:ff9b:|ff)/;
 const METADATA = ["169.254.169.254", "fd00:ec2::254"];
 
 /**
- * Whether an address can belong to another machine of the local network: anyone can claim to be at
- * any other one, and this device would connect there.
+ * Whether an address can belong to another machine of the local network. Anyone can claim any
+ * address for a device, and this device would connect there.
  *
  * @param own The addresses of the interface that has heard of it.
  */

@@ -68,7 +68,7 @@ export class Response<B extends BodyOut = BodyIn> {
   constructor(status: number, reason: string, headers: HeaderDict, body: B) {
     this.status = status;
     this.reason = reason;
-    // A program that makes one for itself gives headers to be sent.
+    // The field has the type of received headers; a program's own response has headers to send.
     this.headers = headers as ReceivedHeaders;
     this.body = body;
   }
@@ -120,7 +120,7 @@ export class Response<B extends BodyOut = BodyIn> {
       try {
         await body.cancel();
       } catch {
-        // The body is of another class.
+        // A body of another class may fail to cancel; the body is given up all the same.
       }
     };
     const isToRead = "bytes" in body && (body.chunked || body.contentLength <= MAX_DISCARDED_BYTES);
@@ -134,7 +134,8 @@ export class Response<B extends BodyOut = BodyIn> {
     try {
       await body.writeTo({ write });
     } catch {
-      // A body that has failed or was canceled has ended; another part of the program may use it.
+      // A body that another part of the program uses can't be written, and is canceled. A body that
+      // has failed is over already.
       await cancel();
     } finally {
       clearTimeout(timer);
@@ -223,7 +224,7 @@ export class Request {
   ) {
     this.method = method;
     this.uri = uri;
-    // A program that makes one for itself gives headers to be sent.
+    // The field has the type of received headers; a program's own request has headers to send.
     this.headers = headers as ReceivedHeaders;
     this.body = body;
     this.mount = mount;

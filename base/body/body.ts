@@ -171,9 +171,9 @@ export class Body implements AsyncIterable<Uint8Array> {
     }
     const isOwn = wanted > this.#source.reader.buffered;
     let bytes = isOwn ? this.#collect(wanted) : this.#state.fromSource(this.#reader.view(wanted));
-    // Awaiting a number would take a turn, too.
+    // Awaiting bytes that are there already would take a turn, too.
     if (bytes instanceof Promise) bytes = await bytes;
-    // The only read that a consumed body allows returns no bytes.
+    // At the end of a body, a read of no bytes is the last read that is allowed.
     this.#state.end(this.#reader.done, wanted === 0);
     return convert(bytes, isOwn);
   }

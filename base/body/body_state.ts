@@ -56,7 +56,7 @@ export class Interruption {
   /** Makes the waiting operation reject; only the first error counts. */
   stop(error: unknown, isAbort: boolean): void {
     this.failure ??= { error, isAbort };
-    // The origin learns of the end only after this call.
+    // The listener runs later, because the caller tells the origin of the end after this call.
     if (this.over !== null) queueMicrotask(this.over);
     const { waiting } = this;
     this.waiting = null;

@@ -154,7 +154,7 @@ export function isSpecial(name: string): boolean {
  * else `null`.
  */
 function checkTogether(present: number, context: HeaderContext): ProtocolError | null {
-  // RFC 9112 §6.1: of two readers, one may believe the one header, and one the other.
+  // RFC 9112 §6.1: two readers that believe different headers see different bodies.
   if ((present & FRAMING) === FRAMING) {
     return conflict("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
@@ -448,7 +448,8 @@ const knownSets = new Array<{ names: readonly string[]; lines: readonly Line[] }
 /** The lines for these names, sorted by name in byte order. */
 function linesFor(names: readonly string[], label: string): readonly Line[] {
   const count = names.length;
-  // Both ends of a connection may be in one program, each with a set of as many names.
+  // Both ends of a connection may be in one program, with sets of as many names: the lengths of the
+  // first and the last name usually give the sets different slots.
   const ends = count === 0 ? 0 : names[0]!.length ^ names[count - 1]!.length << 1;
   const slot = (count ^ ends << 3) & (SET_SLOTS - 1);
   const known = knownSets[slot];

@@ -116,7 +116,7 @@ export function buildUri(
   query: string | URLSearchParams | Readonly<Record<string, string>> | null = null,
 ): string {
   checkArray("path", path);
-  // The copy is checked and used, so later side effects of reading don't matter.
+  // The copy is checked and used: reading the array again could give other components.
   const components: unknown[] = [...path];
   components.forEach((component, i) => {
     checkComponent(component, i, i === components.length - 1);

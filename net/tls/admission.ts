@@ -163,7 +163,7 @@ export class Admission<T extends Arrival> {
       rawStream.close();
       const code = error instanceof TlsError ? `${error.code}: ` : "";
       const why = error instanceof Error ? code + error.message : String(error);
-      // Of those that were closed to make room there can be hundreds a second.
+      // Hundreds of handshakes a second may be closed to make room: too many for the level `info`.
       const level = handshake.isEvicted ? "debug" : "info";
       this.#logger[level](`${arrival.name}: the handshake failed: ${why}`);
     } finally {

@@ -119,7 +119,7 @@ async function handshake(
     rejectUnauthorized: true,
     // Only DNS names are sent (RFC 6066 §3); an empty name stops the library from guessing.
     servername: isName ? canonicalDnsName(sslHost) ?? "" : "",
-    // The names are checked below: the library falls back to the subject.
+    // The names are checked below, because the library's check would fall back to the subject.
     checkServerIdentity: () => undefined,
     ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
   });

@@ -324,10 +324,7 @@ const CERTIFICATE_BLOCK = /-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICAT
 const CERTIFICATE_BEGIN = /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/g;
 /** The names of files in a directory of authorities; OpenSSL names them by hash and number. */
 const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
-/**
- * The number of signatures after which the TLS library stops; authorities with another name cost
- * none.
- */
+/** The most authorities of one name that the TLS library tries for a signature. */
 const MAX_NAMESAKES = 100;
 
 /**

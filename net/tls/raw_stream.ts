@@ -71,7 +71,7 @@ function freeReads(handle: Handle | null | undefined): void {
     take.call(this, piece);
     if (piece instanceof ArrayBuffer) freeMemory(new Uint8Array(piece));
   };
-  // The handle looks at the property when it starts.
+  // The handle looks at `onread` only when it starts to read.
   handle!.readStop();
   handle!.readStart();
 }
@@ -127,7 +127,8 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
       callback(error);
     },
   });
-  // The user of the stream listens too; this is for the time before and after.
+  // Before and after its user listens to the stream, an error without a listener would end the
+  // process.
   stream.on("error", () => {});
   return {
     stream,

@@ -101,7 +101,8 @@ export class TlsSocket implements Socket {
     if (this.#closed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
     if (this.#failure !== null) return Promise.reject(this.#failure);
     if (bytes.length === 0) return Promise.resolve(0);
-    // An early answer can arrive between two pieces: once a write has failed it would be lost.
+    // A large array is written in pieces: an early answer, which may arrive between two of them,
+    // would be lost once a write has failed.
     const piece = bytes.length > WRITE_BYTES ? bytes.subarray(0, WRITE_BYTES) : bytes;
     return this.#expect((done) => this.#socket.write(piece, done), piece.length);
   }
