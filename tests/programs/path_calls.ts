@@ -5,6 +5,8 @@
 import { Client, Server } from "@degu/degu";
 import { downloadTree, FilesApp, uploadTree } from "@degu/degu/files";
 
+// No turn ends early on a busy machine: then the number of calls is always the same.
+performance.now = () => 0;
 const [dir = "", count = ""] = Deno.args;
 const DEEP = "one/two/three";
 
