@@ -19,6 +19,7 @@ const REQUESTS: Record<string, number> = {
   "GET below three directories": 17,
   "PUT below three directories": 37,
   "PUT of a new file below three directories": 37,
+  "PUT below three new directories": 28,
   "DELETE below three directories": 17,
 };
 
