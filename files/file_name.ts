@@ -1,7 +1,8 @@
 /** File names as components of a path, with exactly one spelling of each name. */
 
 import type { Request } from "../base/app/message.ts";
-import { quote, typeName } from "../base/quote.ts";
+import { checkString } from "../base/checks.ts";
+import { quote } from "../base/quote.ts";
 import { checkUri } from "../base/wire/uri.ts";
 
 /** Bytes of UTF-8 that a file name may have on the file systems of Unix. */
@@ -32,9 +33,7 @@ const encoder = new TextEncoder();
  * ```
  */
 export function escapeName(name: string): string {
-  if (typeof name !== "string") {
-    throw new TypeError(`name: must be a string; got ${typeName(name)}`);
-  }
+  checkString("name", name);
   const problem = problemOf(name);
   if (problem !== null) throw new RangeError(`name: ${quote(name)} ${problem}`);
   if (PLAIN.test(name)) return name;
@@ -60,9 +59,7 @@ export function escapeName(name: string): string {
  * ```
  */
 export function unescapeName(component: string): string {
-  if (typeof component !== "string") {
-    throw new TypeError(`component: must be a string; got ${typeName(component)}`);
-  }
+  checkString("component", component);
   const name = readComponent(component);
   if (name !== null && problemOf(name) === null && escapeName(name) === component) return name;
   throw new RangeError(

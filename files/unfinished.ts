@@ -206,7 +206,7 @@ export class UnfinishedFiles {
     part: string,
     isEnough: (left: readonly Listed[]) => boolean,
   ): readonly Listed[] {
-    const ofAuthority = part.slice(0, part.lastIndexOf("-") + 1);
+    const ofAuthority = part.slice(0, part.lastIndexOf("-"));
     let left = this.#list(ofAuthority).filter(({ path }) => path !== part);
     for (const oldest of left.toSorted((a, b) => a.modified - b.modified)) {
       if (isEnough(left)) break;

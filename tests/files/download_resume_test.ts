@@ -12,6 +12,7 @@ import {
   explainForeignPart,
   explainFullDisk,
   PartFile,
+  partInUse,
   type PartRecord,
   readRecord,
   writeRecord,
@@ -672,7 +673,7 @@ Deno.test("a full disk and an exceeded quota are named, and other errors are unc
   }
 });
 
-Deno.test("nothing is said of a part that can't be looked at: the error stays", async () => {
+Deno.test("nothing is said of the owner of a part that can't be looked at", async () => {
   await using dir = await tempDir();
   // As in a directory that may no longer be searched.
   await makeLinks({ [`${dir.path}/loop`]: "loop" });
@@ -680,4 +681,5 @@ Deno.test("nothing is said of a part that can't be looked at: the error stays", 
   for (const target of ["loop/a", "none/a", "a"]) {
     assertEquals(explainForeignPart(denied, `${dir.path}/${target}`), denied, target);
   }
+  assertMatch(partInUse(`${dir.path}/a`).message, /\.a\.degu-part; wait for it/);
 });

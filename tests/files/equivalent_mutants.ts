@@ -286,6 +286,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
   },
   "files/upload_tree.ts": {
+    "Upload.#chunksOf": [
+      ["buffer.isFull", "true", "more and smaller chunks"],
+    ],
     "Upload.copyAlone": [
       ["if (move)", "if (true)", "what is noted is asked for only when files are moved"],
     ],

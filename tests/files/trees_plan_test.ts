@@ -146,18 +146,20 @@ Deno.test("plan: where the target can't tell what it has of something nothing is
 
 Deno.test("plan: what is filtered is at neither end", () => {
   const asked: string[] = [];
+  const reasons: Record<string, string> = {};
   const filter = ({ path, reason }: TreeNode["entry"]) => {
     asked.push(path.join("/"));
-    if (path.at(-1) === ".l") assertEquals(reason, "unreadable");
+    if (reason !== undefined) reasons[path.join("/")] = reason;
     return !path.at(-1)!.startsWith(".");
   };
-  const source = [".git/a", "b", "c/.x", "u/.l!unreadable"];
+  const source = [".git/a", "b", "c/.x", "u/.l!unreadable", "u/.r!reserved"];
   const target = [".git/z", ".y", "c/.x", "c/d", "b", "e/.z"];
   assertEquals(planned(source, target, { delete: true, filter }), {
     unchanged: ["b"],
     makes: ["u"],
     deletions: ['c/d if "c" has '],
   });
+  assertEquals(reasons, { "u/.l": "unreadable", "u/.r": "name" }, "as in a list");
   assertEquals(new Set(asked).size, asked.length, "each path once");
   assertEquals(asked.includes(".git/a") || asked.includes(".git/z"), false, "nothing below it");
   assertEquals(asked.indexOf("c") < asked.indexOf("c/d"), true, "parents first");
