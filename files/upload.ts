@@ -434,7 +434,7 @@ export class SourceFile implements AsyncDisposable {
     try {
       await earlier;
       const changed = () => changedWhileMoved(this.#path);
-      // The bytes that were read while another version could have had the same times.
+      // The bytes that were read while a change would not have shown, and their hash.
       let unsettled = { bytes: 0, hash: newHash() };
       let position = start;
       let lookedAt = Date.now();
@@ -477,7 +477,7 @@ export interface SeenFile {
  */
 export function isAsSeen(path: string, { info, lookedAt }: SeenFile): boolean {
   const state = stateOf(info);
-  // A time in the future, of a clock that was wrong, is not that of a change until now.
+  // A time in the future comes from a clock that was wrong: a change since then would show.
   const wouldShow = isSettled(state, lookedAt) || Date.now() < Number(info.ctime);
   return wouldShow && isUnchanged(state, stateOf(Deno.lstatSync(path)));
 }

@@ -260,8 +260,8 @@ export class BodyState {
   /** Reads in an operation on the whole body, which ends with the last byte. */
   async readPiece(reader: BodyReader, into: Bytes): Promise<number> {
     let count = this.readInto(reader, into);
-    // Bytes that have arrived end the operation in this turn: an empty body may end before its
-    // message does.
+    // Bytes that have arrived end the operation in this turn: the message of an empty body may be
+    // over in the next one, and a body that is being read would be stopped with it.
     if (count instanceof Promise) count = await count;
     if (reader.done) this.end(true);
     return count;
