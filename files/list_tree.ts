@@ -136,8 +136,10 @@ export function listTree(
  * million whole paths could fill the memory.
  */
 class ListedPaths {
-  /** The numbers of directories; 0 of anything else. The root has the number 1. */
+  /** The numbers of directories; 0 of anything else. */
   readonly #numbers = new Map<string, number>();
+  /** The number of the last directory; the root has the number 1. */
+  #last = 1;
 
   /** Adds an entry; throws unless its directory was added before, and its path was not. */
   add({ path, name, kind, reason }: TreeEntry): void {
@@ -150,7 +152,7 @@ class ListedPaths {
     if (reason === "name") return;
     const key = `${directory}/${name}`;
     if (this.#numbers.has(key)) throw twice(path);
-    this.#numbers.set(key, kind === "directory" ? this.#numbers.size + 2 : 0);
+    this.#numbers.set(key, kind === "directory" ? ++this.#last : 0);
   }
 }
 

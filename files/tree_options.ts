@@ -54,9 +54,10 @@ export interface TreeOptions {
    */
   dryRun?: boolean | undefined;
   /**
-   * Called once for each path, parents first, with the entry of the source, or else of the target.
-   * With `false`, the path is excluded with everything below, as if it were at neither end. The
-   * function must return a boolean: with anything else, a promise too, nothing is copied.
+   * Called once for each path, parents first, with the entry of the source, or else, with `delete`,
+   * of the target. With `false`, the path is excluded with everything below, as if it were at
+   * neither end. The function must return a boolean: with anything else, a promise too, nothing is
+   * copied.
    */
   filter?: ((entry: TreeEntry) => boolean) | undefined;
   /**

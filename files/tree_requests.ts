@@ -110,8 +110,8 @@ export async function compareContents(
   const asked = `${uri}?bundle=digest`;
   const records = requestBundle(route, asked, body, DIGEST_ANSWER, "get", copies);
   for await (const { record, item } of records) {
-    const ours = record.status === 200 ? await digestHere(here.pathOf(item.node), signal) : null;
-    same.push("sha256" in record && record.sha256 === ours);
+    const path = here.pathOf(item.node);
+    same.push(record.status === 200 && record.sha256 === await digestHere(path, signal));
   }
   return same;
 }

@@ -47,7 +47,10 @@ export type Outcome =
   | { readonly is: "again" | "failed"; readonly error: unknown }
   | { readonly is: "alone" };
 
-/** The outcome of a directory: why it was not made, or `null`; and whether nothing had its name. */
+/**
+ * The outcome of a directory: why it is not there, or `null`; and if it is, whether nothing had its
+ * name.
+ */
 export interface Made {
   readonly error: unknown;
   readonly isNew?: boolean;
@@ -592,6 +595,7 @@ function queuesOf(copies: readonly Copy[]): [Copy[][], Copy[][]] {
   const small: Copy[][] = [];
   const large: Copy[][] = [];
   let batch: Copy[] = [];
+  // No batch has room for the first file.
   let bytes = Infinity;
   for (const copy of copies) {
     if (!isSmall(copy)) {

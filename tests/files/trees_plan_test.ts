@@ -163,6 +163,9 @@ Deno.test("plan: what is filtered is at neither end", () => {
   assertEquals(new Set(asked).size, asked.length, "each path once");
   assertEquals(asked.includes(".git/a") || asked.includes(".git/z"), false, "nothing below it");
   assertEquals(asked.indexOf("c") < asked.indexOf("c/d"), true, "parents first");
+  asked.length = 0;
+  assertEquals(planned(["a"], ["b"], { filter }), { copies: ["a"] });
+  assertEquals(asked, ["a"], "without delete nobody asks for what only the target has");
   assertEquals(planned(["a/b"], ["a/.x"], { delete: true, filter }).copies, ["a/b"]);
   assertEquals(planned(["a"], ["a/.x"], { delete: true, filter }), { failed: ["a"] });
 });

@@ -437,7 +437,7 @@ Deno.test("upload: a dry run foresees that two names are one file at the target,
   assertMatch(String(errors["D"]), /D.* and .*d.* are one directory at the target/);
 });
 
-Deno.test("upload: where the target can't tell which name it has something by, nothing there gives way to another kind", async () => {
+Deno.test("upload: where the target can't tell which name it has something by, that fails, and nothing there gives way to another kind", async () => {
   const source = { "a": "1", "A/x": "2" };
   const untold = new TextEncoder().encode('{"status":409}\n{"end":true}\n');
   await using trees = await makeTrees(
@@ -451,9 +451,10 @@ Deno.test("upload: where the target can't tell which name it has something by, n
       return [status, reason, headers, untold];
     },
   );
-  const { outcomes, deleted } = await trees.copy({ delete: true });
-  assertEquals([outcomes["a"], deleted], ["failed", []]);
-  assertEquals((await content(trees.target))["a/x"], "3");
+  const { outcomes, deleted, errors } = await trees.copy({ delete: true });
+  assertEquals([outcomes, deleted], [{ "A": "failed", "A/x": "failed", "a": "failed" }, []]);
+  assertMatch(String(errors["A"]), /the target has it by another name, and can't tell which/);
+  assertEquals(await content(trees.target), { "a": null, "a/x": "3" });
 });
 
 Deno.test("upload: what is at a server that does not list is replaced, or compared with replace: false", async () => {
