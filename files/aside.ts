@@ -263,18 +263,16 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
   const read = async (path: string) => {
     try {
       // Not `namesIn`: the rest of the names on a damaged disk would be missing without a word.
-      return isPlace(path) ? await readNames(path) : null;
+      return isPlace(path) ? await readNames(path) : [];
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       if (!isMissing(error)) lost.push(`${relative(path)}/`);
-      return null;
+      return [];
     }
   };
-  const names = await read(container);
-  for (const name of names ?? []) {
+  for (const name of await read(container)) {
     const place = `${container}/${name}`;
-    const things = await read(place);
-    for (const found of things === null ? [] : thingsIn(directory, place, things)) {
+    for (const found of thingsIn(directory, place, await read(place))) {
       if (mayWrite(directory)) {
         await putBackOrRemove(found).catch((error) => {
           if (!(error instanceof Refusal) && !isOfFileSystem(error)) throw error;
@@ -285,7 +283,7 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
       lost.push(isNameFree ? basename(found.path) : relative(found.path));
     }
   }
-  if (names !== null && mayWrite(container)) removeIfEmpty(container);
+  if (mayWrite(container)) removeIfEmpty(container);
   return lost;
 }
 

@@ -494,8 +494,9 @@ function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): voi
 function stateOf({ dev, ino, nlink, size, mtime, ctime }: Deno.FileInfo): FileState {
   return {
     dev: BigInt(dev),
-    ino: BigInt(ino ?? 0),
-    nlink: BigInt(nlink ?? 1),
+    // Windows has neither.
+    ino: BigInt(Number(ino)),
+    nlink: BigInt(Number(nlink)),
     size: BigInt(size),
     mtimeNs: nanoseconds(mtime),
     ctimeNs: nanoseconds(ctime),
@@ -503,5 +504,5 @@ function stateOf({ dev, ino, nlink, size, mtime, ctime }: Deno.FileInfo): FileSt
 }
 
 function nanoseconds(date: Date | null): bigint {
-  return BigInt(date?.getTime() ?? 0) * 1_000_000n;
+  return BigInt(Number(date)) * 1_000_000n;
 }

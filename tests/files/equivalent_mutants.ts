@@ -79,6 +79,10 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "escapeName": [
       ["PLAIN.test(name)", "false", "the long way leads there, too"],
     ],
+    "problemOf": [
+      ["name.length * 3 > MAX_NAME_BYTES", "true", "the bytes of all names are counted"],
+      ["name.length * 3 > MAX_NAME_BYTES", "name.length * 3 >= MAX_NAME_BYTES", "they are counted"],
+    ],
     "readComponent": [
       ["MAX_NAME_BYTES * 3", "MAX_NAME_BYTES * 4", "what is longer is refused later"],
     ],
@@ -277,9 +281,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "FileUpload.#confirm": [
       ["modified === null || !replace", "false", "a request more, which changes nothing"],
       ["||", "&&", "a request more, which changes nothing"],
-    ],
-    "stateOf": [
-      ["nlink ?? 1", "nlink ?? 2", "each file has a number of links where it is compared"],
     ],
     "SourceFile.hash": [
       ["this.#sha256 !== null", "false", "it is read once more"],
