@@ -263,16 +263,18 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
   const read = async (path: string) => {
     try {
       // Not `namesIn`: the rest of the names on a damaged disk would be missing without a word.
-      return isPlace(path) ? await readNames(path) : [];
+      return isPlace(path) ? await readNames(path) : null;
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       if (!isMissing(error)) lost.push(`${relative(path)}/`);
-      return [];
+      return null;
     }
   };
-  for (const name of await read(container)) {
+  const names = await read(container);
+  if (names === null) return lost;
+  for (const name of names) {
     const place = `${container}/${name}`;
-    for (const found of thingsIn(directory, place, await read(place))) {
+    for (const found of thingsIn(directory, place, await read(place) ?? [])) {
       if (mayWrite(directory)) {
         await putBackOrRemove(found).catch((error) => {
           if (!(error instanceof Refusal) && !isOfFileSystem(error)) throw error;
