@@ -78,21 +78,27 @@ const SYNC_BYTES = 67_108_864;
 export class EarlySync {
   readonly #path: string;
   readonly #noted: (bytes: number) => Promise<void>;
-  #written = 0;
-  /** How many bytes were written when the last sync began. */
-  #begun = 0;
-  /** Bytes that are on the disk, of those that were counted. */
-  synced = 0;
+  #written: number;
+  /** The position behind the bytes that were written when the last sync began. */
+  #begun: number;
+  /** The position behind the bytes that are on the disk. */
+  synced: number;
   #syncing: Promise<void> | null = null;
 
   /**
    * Does nothing before enough has been written.
    *
-   * @param noted Called with how many bytes are on the disk.
+   * @param start The position of the first byte that will be written.
+   * @param noted Called with the position behind the bytes that are on the disk.
    */
-  constructor(path: string, noted: (bytes: number) => Promise<void> = () => Promise.resolve()) {
+  constructor(
+    path: string,
+    start: number,
+    noted: (synced: number) => Promise<void> = () => Promise.resolve(),
+  ) {
     this.#path = path;
     this.#noted = noted;
+    this.#written = this.#begun = this.synced = start;
   }
 
   add(count: number): void {
@@ -102,12 +108,12 @@ export class EarlySync {
   }
 
   async #sync(): Promise<void> {
-    const bytes = this.#begun = this.#written;
+    const written = this.#begun = this.#written;
     // The file is opened again: through one open file, a sync and a write wait for each other.
     using file = await Deno.open(this.#path, { read: true });
     await file.syncData();
-    this.synced = bytes;
-    await this.#noted(bytes);
+    this.synced = written;
+    await this.#noted(written);
   }
 
   async idle(): Promise<void> {

@@ -271,10 +271,10 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
     }
   };
   const names = await read(container);
-  for (const name of names ?? []) {
+  if (names === null) return lost;
+  for (const name of names) {
     const place = `${container}/${name}`;
-    const things = await read(place);
-    for (const found of things === null ? [] : thingsIn(directory, place, things)) {
+    for (const found of thingsIn(directory, place, await read(place) ?? [])) {
       if (mayWrite(directory)) {
         await putBackOrRemove(found).catch((error) => {
           if (!(error instanceof Refusal) && !isOfFileSystem(error)) throw error;
@@ -285,7 +285,7 @@ export async function recoverIn(directory: string): Promise<readonly string[]> {
       lost.push(isNameFree ? basename(found.path) : relative(found.path));
     }
   }
-  if (names !== null && mayWrite(container)) removeIfEmpty(container);
+  if (mayWrite(container)) removeIfEmpty(container);
   return lost;
 }
 

@@ -355,8 +355,8 @@ class Download implements Disposable {
     // With `verify`, the digest would reveal bytes that a power failure has spoiled.
     const note = record === null || this.#settings.verify
       ? null
-      : (bytes: number) => this.#noteSynced(record, start + bytes);
-    const sync = new EarlySync(part.path, note ?? undefined);
+      : (synced: number) => this.#noteSynced(record, synced);
+    const sync = new EarlySync(part.path, start, note ?? undefined);
     try {
       const written = (count: number) => {
         this.#claim?.wrote(count);
@@ -365,11 +365,11 @@ class Download implements Disposable {
       const { file } = part;
       const destined = { file, start, limit: total, length: null, hash, sync, written };
       await receive(body, destined);
-      this.#synced = start + sync.synced;
+      this.#synced = sync.synced;
     } catch (error) {
       // The first error is the one to report.
       if (note !== null) await sync.finish();
-      if (isDiskFull(error)) await part.keepSynced(start + sync.synced);
+      if (isDiskFull(error)) await part.keepSynced(sync.synced);
       if (!await this.#isChanged(error, version, total)) throw error;
       this.#part.temporary.isKept = false;
       throw changedWhileMoved(quote(this.#uri), { cause: error });

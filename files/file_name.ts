@@ -180,8 +180,7 @@ function escapeByte(byte: number): string {
  * UTF-8.
  */
 function readComponent(component: string): string | null {
-  // A valid component has at most three characters for each byte.
-  if (component.length > MAX_NAME_BYTES * 3 || !ESCAPED.test(component)) return null;
+  if (!ESCAPED.test(component)) return null;
   try {
     return decodeURIComponent(component.replaceAll("~", "%"));
   } catch {

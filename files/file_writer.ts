@@ -76,9 +76,9 @@ class ChunkSink implements ByteSink {
     await this.#writer.write(this.#data.subarray(0, length));
   }
 
-  #readDigest({ size, extension }: ChunkHeader): void {
-    if (size > 0 || extension === null || extension[0] !== DIGEST_KEY) return;
-    this.digest = extension[1];
+  /** Reads the digest of each chunk: in the end it is that of the last one. */
+  #readDigest({ extension }: ChunkHeader): void {
+    this.digest = extension?.[0] === DIGEST_KEY ? extension[1] : null;
   }
 }
 

@@ -142,6 +142,7 @@ function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
 /** The most bytes of a body that is read at once, and sent in one write with the preamble. */
 const SMALL_BYTES = 32768;
 
+/** Closes the files of bodies that nobody has ended; to close one again does nothing. */
 const forgotten = new FinalizationRegistry<FileHandle>((handle) => {
   handle.close().catch(() => {});
 });
@@ -183,7 +184,7 @@ export async function makeFileBody(
       if (position === stop) checkEnd();
     });
     const closed = closing(handle, pieces, sent);
-    forgotten.register(closed, handle, handle);
+    forgotten.register(closed, handle);
     // The empty piece is taken now, since only a generator that has started closes the file.
     await closed.next();
     try {
@@ -235,7 +236,6 @@ async function* closing(
       count += piece.length;
     }
   } finally {
-    forgotten.unregister(handle);
     await handle.close();
     sent(count);
   }

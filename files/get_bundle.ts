@@ -161,7 +161,7 @@ class BundleReader {
     try {
       const seen = Deno.lstatSync(path);
       // Special files are not opened: opening a device can have effects.
-      if (!seen.isFile || seen.size >= BUNDLED_BELOW_BYTES) return false;
+      if (!seen.isFile) return false;
       const state = readSmall(path, seen, this.#content);
       if (state === null) return false;
       read.push({ path, state });

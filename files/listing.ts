@@ -256,8 +256,8 @@ async function* readPlace(walk: Walk, place: Place): AsyncGenerator<Found[], voi
         if (turns.isOver) await turns.next(root.path);
         if (next < names.length) continue;
         if (missing.size === 0) return;
-        // A name that is still listed was not removed: a damaged disk lists names that it does not
-        // find.
+        // A name that is still listed was not removed: it is not UTF-8, or a damaged disk lists
+        // names that it does not find.
         const still = new Set(await readRecovered(path));
         const lost = [...missing].filter((name) => still.has(name));
         if (lost.length === 0) return;
@@ -381,9 +381,7 @@ function describe(directory: ReadDirectory, name: string): Found | null {
     return { name, kind: "directory", size: 0, modified, place: inner };
   } catch (error) {
     if (codeOf(error) === "ENAMETOOLONG") return other(name, "name");
-    // A missing entry was removed meanwhile, unless its name on the disk has other bytes.
     if (isMissing(error)) {
-      if (isDoubtful) return other(name, "name");
       directory.missing.push(name);
       return null;
     }

@@ -135,9 +135,10 @@ async function putWhole(
   using temporary = unfinished.create({ isIdentified: true });
   const hash = digest === null && length === null ? null : newHash();
   const { file, path } = temporary;
-  const sync = new EarlySync(path);
+  const start = 0;
+  const sync = new EarlySync(path, start);
   const written = (count: number) => claim.wrote(count);
-  const whole = { file, sync, start: 0, limit: write.maxBytes, length, hash, written };
+  const whole = { file, sync, start, limit: write.maxBytes, length, hash, written };
   const lastChunkDigest = await receive(body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
   if (hash !== null) checkDigest(hash, sha256);
@@ -331,7 +332,7 @@ async function putRest(
     using claim = unfinished.claim(session?.peerCertificate, length, offset, here);
     unfinished.makeRoom(part);
     using temporary = await unfinished.openPart(part);
-    const sync = new EarlySync(part);
+    const sync = new EarlySync(part, offset);
     try {
       const { file } = temporary;
       const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
@@ -350,7 +351,7 @@ async function putRest(
       const isInterrupted = superseded.aborted || isFull || refusalOf(error) === null;
       // A file that has its name already is not cut.
       if (isInterrupted && temporary.isThere) {
-        if (isFull) await temporary.keepSynced(offset + sync.synced);
+        if (isFull) await temporary.keepSynced(sync.synced);
         // One turn does the rest: parts that are cut at the same time must not get the same room.
         const { file } = temporary;
         const room = unfinished.findRoom(part, file.statSync().size, write.maxPartBytes);

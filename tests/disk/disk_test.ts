@@ -196,7 +196,7 @@ Deno.test("a large file is synced on the way, which ends with nothing open; a fa
   await using dir = await tempDir();
   const path = join(dir.path, "file");
   await Deno.writeTextFile(path, "content");
-  const sync = new EarlySync(path);
+  const sync = new EarlySync(path, 0);
   for (let i = 0; i < 10; i++) sync.add(20_000_000);
   await Deno.remove(path);
   sync.add(100_000_000);

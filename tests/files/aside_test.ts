@@ -286,10 +286,12 @@ Deno.test("a list that can't put back what lies aside says once that there is so
   ]);
 });
 
-Deno.test("a list asks nobody for the permission to put something back", async () => {
+Deno.test("a list asks nobody for the permission to put something back, or to remove what is empty", async () => {
   await using dir = await tempDir();
   const root = new Root(await Deno.realPath(dir.path));
-  await fill(`${root.path}/${ASIDE}/0123456789abcdef`, { "a/x": "1" });
+  const [used, empty] = ["0123456789abcdef", "fedcba9876543210"];
+  await fill(root.path, { [`${ASIDE}/${used}/a/x`]: "1", [`${ASIDE}/${empty}`]: null });
+  await Deno.mkdir(`${root.path}/sub/${ASIDE}`, { recursive: true });
   const { querySync } = Deno.permissions;
   const { renameSync } = Deno;
   let asked = 0;
@@ -305,6 +307,8 @@ Deno.test("a list asks nobody for the permission to put something back", async (
     Deno.permissions.querySync = querySync;
   }
   assertEquals(asked, 0);
+  assertEquals(await entries(`${root.path}/${ASIDE}`), [used, empty]);
+  assertEquals(await entries(`${root.path}/sub`), [ASIDE]);
 });
 
 /** The state of a permission for which the user would be asked. */

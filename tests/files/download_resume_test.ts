@@ -638,7 +638,7 @@ Deno.test("every 64 MiB the record of a part notes how much was synced to the di
   await part.startOver(record);
   const note = async (synced: number) =>
     void await writeRecord(part.temporary.path, { ...record, synced });
-  const sync = new EarlySync(part.temporary.path, note);
+  const sync = new EarlySync(part.temporary.path, 100, note);
   sync.add(INTERVAL - 1);
   await sync.idle();
   assertEquals(await noted(), 0);
@@ -646,17 +646,17 @@ Deno.test("every 64 MiB the record of a part notes how much was synced to the di
   // One at a time.
   sync.add(INTERVAL);
   await sync.idle();
-  assertEquals(await noted(), INTERVAL);
+  assertEquals(await noted(), 100 + INTERVAL);
   sync.add(5);
   await sync.idle();
-  assertEquals(await noted(), 2 * INTERVAL + 5);
+  assertEquals(await noted(), 2 * INTERVAL + 105);
   sync.add(7);
   await sync.finish();
-  assertEquals(await noted(), 2 * INTERVAL + 12);
+  assertEquals(await noted(), 2 * INTERVAL + 112);
   // One that goes on is waited for.
   sync.add(INTERVAL);
   await sync.finish();
-  assertEquals(await noted(), 3 * INTERVAL + 12);
+  assertEquals(await noted(), 3 * INTERVAL + 112);
 });
 
 Deno.test("a full disk and an exceeded quota are named, and other errors are unchanged", () => {

@@ -79,8 +79,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "escapeName": [
       ["PLAIN.test(name)", "false", "the long way leads there, too"],
     ],
-    "readComponent": [
-      ["MAX_NAME_BYTES * 3", "MAX_NAME_BYTES * 4", "what is longer is refused later"],
+    "problemOf": [
+      ["3 > MAX_NAME_BYTES", "3 >= MAX_NAME_BYTES", "the bytes of more names are counted"],
+      ["length * 3", "length * 4", "the bytes of more names are counted"],
     ],
   },
   "files/file_pieces.ts": {
@@ -277,9 +278,6 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "FileUpload.#confirm": [
       ["modified === null || !replace", "false", "a request more, which changes nothing"],
       ["||", "&&", "a request more, which changes nothing"],
-    ],
-    "stateOf": [
-      ["nlink ?? 1", "nlink ?? 2", "each file has a number of links where it is compared"],
     ],
     "SourceFile.hash": [
       ["this.#sha256 !== null", "false", "it is read once more"],

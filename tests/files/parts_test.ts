@@ -569,7 +569,7 @@ Deno.test("a failed write ends the body, and nothing goes on in the background",
   };
   const destined: Destined = {
     file: { write: () => Promise.reject(failure) },
-    sync: Object.assign(new EarlySync("/none"), { idle }),
+    sync: Object.assign(new EarlySync("/none", 0), { idle }),
     start: 0,
     limit: Infinity,
     length: null,

@@ -304,6 +304,10 @@ const whole = () => CONTENT;
 /** Makes a chunked body, which has the digest of the content at its end if nothing else is said. */
 const chunked = (last: Chunk[0] = ["sha256", sha256Of(CONTENT)], content = CONTENT) => () =>
   bodyOf(content, last);
+/** Makes a body whose only chunk with data has its digest, and the last chunk none. */
+const early = (content: Uint8Array) => () =>
+  new ChunkedBodyIter([[["sha256", sha256Of(content)], content], [null, EMPTY]]);
+const ONE = CONTENT.subarray(0, 1);
 const without = (name: string) =>
   Object.fromEntries(Object.entries(BY_DIGEST).filter(([other]) => other !== name));
 
@@ -325,6 +329,8 @@ const REFUSED: readonly [rule: string, headers: HeaderDict, body: () => BodyOut]
   ["a digest and a version", { ...BY_VERSION, ...upload(CONTENT) }, chunked()],
   ["neither digest nor version", { ...LENGTH, "upload-offset": "0" }, chunked()],
   ["no digest at the end", BY_VERSION, chunked(null)],
+  ["a digest, but not at the end", BY_VERSION, early(CONTENT)],
+  ["a digest, but at a byte before the end", headersOf(ONE, 0), early(ONE)],
   ["another extension", BY_VERSION, chunked(["sha512", sha256Of(CONTENT)])],
   ["a malformed digest", BY_VERSION, chunked(["sha256", "00"])],
   ["another digest", BY_VERSION, chunked(["sha256", sha256Of(EMPTY)])],
@@ -346,8 +352,8 @@ Deno.test("an upload that contradicts itself, or what was announced, is refused,
   assertEquals(await put(files, "/a", BY_VERSION, chunked()()), [204, undefined]);
   // Of other chunks it has no meaning.
   const last: Chunk = [["sha256", sha256Of(CONTENT)], EMPTY];
-  const early = new ChunkedBodyIter([[["sha256", "00"], CONTENT], last]);
-  assertEquals(await put(files, "/a", LENGTH, early), [204, undefined]);
+  const twice = new ChunkedBodyIter([[["sha256", "00"], CONTENT], last]);
+  assertEquals(await put(files, "/a", LENGTH, twice), [204, undefined]);
   assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
 });
 

@@ -77,7 +77,7 @@ const HERE: Readonly<
   ],
   "a file, as soon as much of it was written": [async (here) => {
     await Deno.writeTextFile(`${here}/file`, "x");
-    const sync = new EarlySync(`${here}/file`);
+    const sync = new EarlySync(`${here}/file`, 0);
     sync.add(100_000_000);
     await sync.idle();
   }, ["./file"]],

@@ -337,6 +337,25 @@ Deno.test("an upload reads the file once, also one that is resumed; one that was
   assertEquals(bytes, RESUMED_SIZE + part);
 });
 
+Deno.test("a signal aborts an upload while the file is compared, before all of it is read", async () => {
+  await using files = await serveFiles(writable);
+  const file = `${files.here}/file`;
+  const content = randomBytes(3 * RESUMED_SIZE);
+  await Deno.writeFile(file, content);
+  await Deno.writeFile(`${files.there}/copy`, content);
+  const controller = new AbortController();
+  const { signal } = controller;
+  using _aborting = patch(Deno.FsFile.prototype, "read", (read) => {
+    return function (this: Deno.FsFile, into) {
+      controller.abort(new Error("enough"));
+      return read.call(this, into);
+    };
+  });
+  const uploading = () => upload(files.client, file, "/copy", { signal });
+  const bytes = await readWhile(() => assertRejects(uploading, Error, "enough"));
+  assert(bytes > 0 && bytes < content.length, `${bytes}`);
+});
+
 Deno.test("a file has settled two seconds after its last change, and no two have one version", async () => {
   await using dir = await tempDir();
   const versions = new Set<string>();

@@ -24,12 +24,15 @@ for (const at of ["served", "local"]) {
   }
 }
 
+await new Deno.Command("mkfifo", { args: [`${dir}/served/pipe`] }).output();
+
 const app = new FilesApp(`${dir}/served`, { list: true, write: true });
 await using server = new Server(["127.0.0.1", 0], app);
 server.serveForever();
 const client = new Client(server.address);
 using conn = await client.connect();
 const body = new TextEncoder().encode("other content");
+const paths = new TextEncoder().encode('["pipe"]\n');
 const read = async (uri: string) => (await conn.get(uri)).body?.bytes();
 
 const STEPS: Record<string, () => Promise<unknown>> = {
@@ -40,6 +43,8 @@ const STEPS: Record<string, () => Promise<unknown>> = {
   "PUT of a new file below three directories": () => conn.put(`/${DEEP}/new`, {}, body),
   "PUT below three new directories": () => conn.put("/first/second/third/new", {}, body),
   "DELETE below three directories": () => conn.delete(`/${DEEP}/removed`),
+  "a bundle with a pipe": async () =>
+    await (await conn.post("/?bundle=get", {}, paths)).body?.bytes(),
   "downloadTree": () => downloadTree(client, "/many/", `${dir}/downloaded`),
   "uploadTree": () => uploadTree(client, `${dir}/local/many`, "/uploaded/"),
 };

@@ -4,7 +4,7 @@ odd_disk.py BACKING MOUNT SPELLING FAULTS [renumber]
 
 SPELLING: plain, strip (drops dots and spaces at the end), fold (lower case), nfd.
 FAULTS: a file, read anew at each call. A line "readdir 3 EIO PATTERN" lets the walk of each directory
-whose path matches fail after 3 entries; "lstat 0 EIO PATTERN" and "open 0 EIO PATTERN" fail at once.
+whose path matches fail after 3 entries; lines with "lstat 0", "open 0" and "read 0" fail at once.
 
 With "renumber" a file has another inode number for each of its spellings, as on many such disks.
 """
@@ -83,6 +83,7 @@ class Disk(Operations):
         return os.open(real(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, mode)
 
     def read(self, path, size, offset, fh):
+        check("read", path)
         return os.pread(fh, size, offset)
 
     def write(self, path, data, offset, fh):
