@@ -72,11 +72,14 @@ export function foldName(name: string): string {
 }
 
 /**
- * The beginning of the name of an empty file that an outbox makes for a moment. The server has to
- * see it, so that it is not reserved.
+ * The name of a file of an outbox for the moment before the file is removed; its own name follows.
+ * The server has to see the file if it serves the outbox, so the name is not reserved.
  */
-export const PROBE_PREFIX = "degu-probe-";
-export const PROBE_NAME = new RegExp(`^${PROBE_PREFIX}[0-9a-f]{16}$`);
+export const MOVING_NAME = /^degu-moving-[0-9a-f]{16}-(.+)$/s;
+
+export function movingName(name: string): string {
+  return `degu-moving-${randomSuffix()}-${name}`;
+}
 
 /** The name of the directory for unfinished files. Some file systems ignore case. */
 const RESERVED_NAME = /^\.degu-files$/iu;

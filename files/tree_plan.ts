@@ -393,6 +393,12 @@ export function itsOwnTarget(path: string): TransferError {
   return new TransferError("CONFLICT", `${path}: ${problem}`);
 }
 
+/** @param path The path of the file by the other name. */
+export function keptAside(node: TreeNode, path: string): TransferError {
+  const text = `: another file has taken this name; the file that was to be removed is ${path}`;
+  return problem("CONFLICT", node, text);
+}
+
 export function existsAlready(node: TreeNode, options?: ErrorOptions): TransferError {
   const text = ": another file has this name at the target; with replace: true it is replaced";
   return problem("CONFLICT", node, text, options);

@@ -11,7 +11,7 @@ import { Lanes, throwIfForAll } from "./lanes.ts";
 import { type ListedTree, treeUriOf } from "./list_tree.ts";
 import { pathOf, type TransferResult, type TransferSettings } from "./options.ts";
 import { Refusal } from "./refusal.ts";
-import { PROBE_NAME } from "./reserved.ts";
+import { MOVING_NAME } from "./reserved.ts";
 import type { Route } from "./route.ts";
 import { endsAll, hasChanged, isCut, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
@@ -28,7 +28,6 @@ import {
   type Copy,
   directoryMissing,
   existsAlready,
-  itsOwnTarget,
   type Make,
   Plan,
   sameFile,
@@ -54,6 +53,15 @@ export type Outcome =
 export interface Made {
   readonly error: unknown;
   readonly isNew?: boolean;
+}
+
+/**
+ * The outcome of a file of the source that was copied: whether it was removed, or stays as something
+ * that was not copied; an error if that could not be found out.
+ */
+export interface Removed {
+  readonly error: unknown;
+  readonly isRemoved: boolean;
 }
 
 /** The outcomes of items, yielded as soon as they are known, those before an error, too. */
@@ -88,12 +96,10 @@ export interface Direction extends NamingTarget, ShrinkingTarget {
   makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made>;
   /** When a file of the source was last changed or renamed, in milliseconds since 1970. */
   changedAt?(node: TreeNode): number;
-  /** Removes a file of the source if it certainly is what was copied; false if it stays. */
-  removeSource?(node: TreeNode): boolean;
-  /** Whether a directory of the source is at the same time where its files would be copied to. */
-  isItsOwnTarget?(route: Route, directory: TreeNode): Promise<boolean>;
-  /** Removes what a killed process has made to find that out. */
-  removeProbe?(node: TreeNode): void;
+  /** Removes files of the source that certainly are what was copied. */
+  removeSources?(route: Route, nodes: readonly TreeNode[]): Outcomes<TreeNode, Removed>;
+  /** Gives a file of an interrupted removal its name again; false if it has to keep the other. */
+  recover?(node: TreeNode): boolean;
   /** Of a dry run: the error of a file that would not fit besides those before it, or `null`. */
   foreseeShortage?(node: TreeNode): Promise<Error | null>;
   /** Removes the part of a file here that can't get its name. */
@@ -148,6 +154,8 @@ class TreeTransfer {
   /** The directories of the source that are there at the target. */
   readonly #made = new Set<TreeNode>();
   readonly #taken: Taken[] = [];
+  /** With `move`: the files that are at the target and not yet removed here. */
+  readonly #arrived = new Map<TreeNode, TransferResult>();
   /** Whether files are copied one after the other: then nothing else of this call holds a part. */
   #isInTurn = false;
   /** Whether the target is there, and can't be listed. */
@@ -271,17 +279,15 @@ class TreeTransfer {
     this.#isUnlisted = await this.#direction.begin(this.#lanes.first, this.#target === null);
     await this.#lanes.run([plan.blocked], (route, blocked) => this.#unblock(route, blocked, plan));
     const failed = await this.#makeMissing(plan.makes);
-    const unmovable = await this.#findUnmovable(plan.copies);
     const copies: Copy[] = [];
     for (const copy of plan.copies) {
       const { node } = copy;
-      if (this.#settings.move && node.size === 0 && PROBE_NAME.test(node.name)) {
-        this.#direction.removeProbe!(node);
+      if (MOVING_NAME.test(node.name) && this.#direction.recover?.(node)) {
+        this.#report.event({ type: "skipped", path: node.path, reason: "still being written" });
         continue;
       }
       const above = directoryAbove(node, failed);
       if (above !== null) this.#report.failed(node, directoryMissing(node, failed.get(above)));
-      else if (unmovable.has(node.parent)) this.#report.failed(node, unmovable.get(node.parent));
       else copies.push(this.#isUnlisted ? { ...copy, isNew: false } : copy);
     }
     await this.#lanes.run(queuesOf(copies), (route, copies) => this.#copy(route, copies));
@@ -290,23 +296,6 @@ class TreeTransfer {
     const late = plan.blocked.filter(({ makes }) => this.#made.has(makes[0]!.node));
     const makes = new Set([...plan.makes, ...late.flatMap(({ makes }) => makes)]);
     await this.#makeDirectories([...makes]);
-  }
-
-  /** Finds the directories from which nothing can be moved, with the errors of their files. */
-  async #findUnmovable(copies: readonly Copy[]): Promise<ReadonlyMap<TreeNode | null, unknown>> {
-    const errors = new Map<TreeNode | null, unknown>();
-    if (!this.#settings.move) return errors;
-    const route = this.#lanes.first;
-    for (const directory of new Set(copies.map(({ node }) => node.parent!))) {
-      try {
-        const isOwn = await this.#direction.isItsOwnTarget!(route, directory);
-        if (isOwn) errors.set(directory, itsOwnTarget(this.#direction.pathOf(directory)));
-      } catch (error) {
-        throwIfForAll(error, route);
-        errors.set(directory, error);
-      }
-    }
-    return errors;
   }
 
   /**
@@ -329,6 +318,7 @@ class TreeTransfer {
     const [first] = copies;
     if (copies.length > 1 || isSmall(first!)) await this.#copySmall(route, copies);
     else await this.#copyAlone(route, first!);
+    await this.#removeArrived(route);
   }
 
   /** Copies small files in one request, and some of them in a second one. */
@@ -366,16 +356,23 @@ class TreeTransfer {
       this.#made.add(parent);
     }
     meter(node.size);
-    this.#settings.signal.throwIfAborted();
-    let isRemoved: boolean;
-    try {
-      isRemoved = this.#settings.move &&
-        (this.#settings.dryRun || this.#direction.removeSource!(node));
-    } catch (error) {
-      return this.#report.failed(node, error);
-    }
+    const { move, dryRun } = this.#settings;
+    if (move && !dryRun) return void this.#arrived.set(node, result);
     this.#report.copied(node, result);
-    if (isRemoved) this.#report.event({ type: "removed", path: node.path });
+    if (move) this.#report.event({ type: "removed", path: node.path });
+  }
+
+  /** Removes the files of the source that have arrived, and reports them. */
+  async #removeArrived(route: Route): Promise<void> {
+    const arrived = new Map(this.#arrived);
+    this.#arrived.clear();
+    if (arrived.size === 0) return;
+    const outcomes = this.#direction.removeSources!(route, [...arrived.keys()]);
+    for await (const [node, { error, isRemoved }] of outcomes) {
+      if (error === null) this.#report.copied(node, arrived.get(node)!);
+      else this.#report.failed(node, error);
+      if (isRemoved) this.#report.event({ type: "removed", path: node.path });
+    }
   }
 
   /** Copies a file; false if it has failed, alone. */

@@ -1,6 +1,7 @@
 /** Uploads trees to another device. */
 
-import { unlinkSync } from "node:fs";
+import { type BigIntStats, renameSync, rmdirSync, unlinkSync } from "node:fs";
+import { dirname } from "node:path";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/quote.ts";
@@ -8,18 +9,21 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { Turns } from "../disk/files.ts";
 import {
+  giveNewName,
   ifPresent,
   isMissing,
+  isOfFileSystem,
   isRealFile,
-  randomSuffix,
-  removeIfPresentSync,
+  isSameFile,
   statOrNull,
+  syncAllIfPossible,
 } from "../disk/names.ts";
 import { isDiskFull } from "../disk/space.ts";
 import type { Connector, Requester } from "../client.ts";
 import {
   BundleBuffer,
   BUNDLED_BELOW_BYTES,
+  DIGEST_ANSWER,
   formatBundle,
   formatPaths,
   type NameRecord,
@@ -27,15 +31,23 @@ import {
   PUT_ANSWER,
 } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
-import { readSmall } from "./file_pieces.ts";
+import { isUnchanged, readSmall } from "./file_pieces.ts";
 import { type ListedTree, readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
-import { prefixOf, PROBE_PREFIX } from "./reserved.ts";
+import { MOVING_NAME, movingName, prefixOf, unusedPath } from "./reserved.ts";
 import { askDigest, requestChange, type Route } from "./route.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./tree_options.ts";
-import { type Copy, existsAlready, type Make, type Obstacle, replaceableFor } from "./tree_plan.ts";
+import {
+  type Copy,
+  existsAlready,
+  itsOwnTarget,
+  keptAside,
+  type Make,
+  type Obstacle,
+  replaceableFor,
+} from "./tree_plan.ts";
 import { type Located, requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
@@ -43,6 +55,7 @@ import {
   MAX_SKEW_MILLISECONDS,
   type Outcome,
   type Outcomes,
+  type Removed,
   transferTree,
 } from "./tree_transfer.ts";
 import { FileUpload, isAsSeen, type SeenFile, SourceFile } from "./upload.ts";
@@ -114,9 +127,6 @@ export async function uploadTree(
   return await transferTree("to", to, dir, uri, options, (settings) => new Upload(settings));
 }
 
-/** How long the empty file of another process stays. */
-const PROBE_MILLISECONDS = 60_000;
-
 /** The statuses of a server that has no list, or is of an older version. */
 const CANT_TELL: ReadonlySet<number | null> = new Set([404, 405]);
 
@@ -127,6 +137,16 @@ interface Sent {
   readonly seen: SeenFile;
 }
 
+/** A file of the source that has another name for the moment before it is removed. */
+interface Aside {
+  readonly node: TreeNode;
+  readonly path: readonly string[];
+  /** The file as it was then; `null` if it is not what was copied, and stays. */
+  readonly state: BigIntStats | null;
+}
+
+const STAYS: Removed = { error: null, isRemoved: false };
+
 class Upload implements Direction {
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
@@ -135,6 +155,10 @@ class Upload implements Direction {
   #refusal: TransferError | null = null;
   /** Files that this call has given their names at the target, as they were when they were read. */
   readonly #written = new Map<TreeNode, SeenFile>();
+  /** With `move`: the directories of the source from which files can be removed. */
+  readonly #removable = new Set<TreeNode>();
+  /** The directories from which files were removed. */
+  readonly #emptied = new Set<string>();
 
   constructor(settings: TreeSettings) {
     this.#settings = settings;
@@ -270,6 +294,7 @@ class Upload implements Direction {
   ): { size: number; modified: Date; seen: SeenFile } | Outcome {
     const path = this.pathOf(node);
     try {
+      this.#checkRemovable(node);
       for (let attempt = 0; attempt < 2; attempt++) {
         // Opening a FIFO would wait, and a link is not followed.
         const lookedAt = Date.now();
@@ -317,6 +342,7 @@ class Upload implements Direction {
     const check = () => {
       if (!isRealFile(path)) throw this.#replaced(node);
     };
+    this.#checkRemovable(node);
     check();
     await using source = await SourceFile.open(path);
     check();
@@ -350,54 +376,116 @@ class Upload implements Direction {
   }
 
   /**
-   * Makes an empty file for a moment, and asks whether the target has it: by a mount, also of
-   * another file system, the server may serve the directory itself. A copy would then replace the
-   * file, and its removal be that of the copy.
+   * Removes files that this call has copied. Each gets a name that nothing else has, so that no
+   * other program puts a file in its place, and the server is asked for that name: by a mount or a
+   * view, also of another file system, it may serve this very directory. Then the file, or another
+   * one that a view shows in its place, may be the copy.
    */
-  async isItsOwnTarget(route: Route, { path }: TreeNode): Promise<boolean> {
-    const node = { path: [...path, `${PROBE_PREFIX}${randomSuffix()}`] };
-    const probe = this.pathOf(node);
+  async *removeSources(
+    route: Route,
+    nodes: readonly TreeNode[],
+  ): Outcomes<TreeNode, Removed> {
+    const aside: Aside[] = [];
+    const undecided = new Set<Aside>();
     try {
-      Deno.openSync(probe, { write: true, createNew: true }).close();
-    } catch (error) {
-      // Nothing fits on the disk, so no copy could have come there.
-      if (isDiskFull(error)) return false;
-      throw error;
-    }
-    try {
-      const response = await route.request("HEAD", this.#uriOf(node), {});
-      await route.discard(response);
-      // Without the file the answer says nothing.
-      return response.status === 200 || statOrNull(probe) === null;
+      for (const node of nodes) {
+        if (this.#turns.isOver) await this.#turns.next(this.#root);
+        try {
+          const file = this.#setAside(node);
+          if (file !== null) undecided.add(file);
+          if (file !== null) aside.push(file);
+          else yield [node, STAYS];
+        } catch (error) {
+          yield [node, isMissing(error) ? STAYS : { error, isRemoved: false }];
+        }
+      }
+      if (aside.length === 0) return;
+      const uri = `${this.#settings.uri}?bundle=digest`;
+      const body = formatPaths(aside.map(({ path }) => path));
+      const records = requestBundle(route, uri, body, DIGEST_ANSWER, "get", aside);
+      for await (const { record: { status }, item } of records) {
+        undecided.delete(item);
+        yield [item.node, this.#decide(item, status)];
+      }
     } finally {
-      removeIfPresentSync(probe);
+      for (const file of undecided) this.#giveBackIfPossible(file);
     }
   }
 
-  removeProbe(node: TreeNode): void {
-    const path = this.pathOf(node);
-    // Another process may be waiting for its answer.
-    const isOld = Math.abs(Date.now() - node.modified) > PROBE_MILLISECONDS;
-    if (isOld && statOrNull(path)?.size === 0n) removeIfPresentSync(path);
-  }
-
-  /**
-   * Looks at the file in the same turn. If the server serves this very file, by any path, the file
-   * that was read is no longer here: its copy has replaced it.
-   */
-  removeSource(node: TreeNode): boolean {
+  /** Gives a file the name for the moment before it is removed; `null` if it has to stay. */
+  #setAside(node: TreeNode): Aside | null {
     const seen = this.#written.get(node);
     this.#written.delete(node);
     const path = this.pathOf(node);
+    const before = statOrNull(path);
+    if (seen === undefined || before === null || this.#isRecent(seen)) return null;
+    // A file like the one that was copied may be the copy, which the server has put in its place.
+    if (!isLike(before, seen) || !isRealFile(path)) return null;
+    const wasSeen = isAsSeen(path, seen);
+    const file = { path: [...node.parent!.path, movingName(node.name)] };
+    renameSync(path, this.pathOf(file));
+    const state = statOrNull(this.pathOf(file));
+    const isSeen = wasSeen && state !== null && isSameFile(state, seen.info) && isLike(state, seen);
+    return { ...file, node, state: isSeen ? state : null };
+  }
+
+  #decide(file: Aside, status: number): Removed {
+    const path = this.pathOf(file);
     try {
-      if (seen === undefined || this.#isRecent(seen) || !isAsSeen(path, seen)) return false;
-      unlinkSync(path);
-      return true;
+      const now = statOrNull(path);
+      if (status === 404 && file.state !== null && now !== null && isUnchanged(file.state, now)) {
+        unlinkSync(path);
+        this.#emptied.add(dirname(path));
+        return { error: null, isRemoved: true };
+      }
+      if (!this.#giveBack(file)) throw keptAside(file.node, path);
+      if (status === 404) return STAYS;
+      throw status === 200
+        ? itsOwnTarget(dirname(path))
+        : statusError("HEAD", this.#uriOf(file), { status });
     } catch (error) {
-      // Another program has removed the file already.
-      if (isMissing(error)) return false;
-      throw error;
+      return { error, isRemoved: false };
     }
+  }
+
+  /** Gives a file its name again; false if something else has the name by now. */
+  #giveBack({ node, path }: Aside): boolean {
+    return giveNewName(this.pathOf({ path }), this.pathOf(node));
+  }
+
+  #giveBackIfPossible(file: Aside): boolean {
+    try {
+      return this.#giveBack(file);
+    } catch (error) {
+      // The next call tries again.
+      if (!isOfFileSystem(error)) throw error;
+      return false;
+    }
+  }
+
+  recover(node: TreeNode): boolean {
+    const [, name = ""] = MOVING_NAME.exec(node.name) ?? [];
+    const origin = { path: [...node.parent!.path, name] };
+    return this.#settings.move && giveNewName(this.pathOf(node), this.pathOf(origin));
+  }
+
+  async finish(): Promise<void> {
+    // After a power failure, a file that was removed would replace its successor at the target.
+    await syncAllIfPossible(this.#emptied);
+  }
+
+  /** Checks that a file can be removed, so that it is not sent in vain by each call. */
+  #checkRemovable({ parent }: TreeNode): void {
+    if (!this.#settings.move || this.#removable.has(parent!)) return;
+    const unused = unusedPath(this.pathOf(parent!));
+    try {
+      Deno.mkdirSync(unused);
+      rmdirSync(unused);
+    } catch (error) {
+      // On a full disk, only a removal makes room again.
+      if (!isDiskFull(error)) throw error;
+    }
+    this.#removable.add(parent!);
   }
 
   /** Whether a file may have been being written when it was read, however long after the list. */
@@ -440,6 +528,11 @@ class Upload implements Direction {
       if (!(error instanceof TransferError) || error.status !== 404) throw error;
     }
   }
+}
+
+/** Whether a file has the size and the time of the one that was seen. */
+function isLike({ size, mtimeMs }: BigIntStats, { info }: SeenFile): boolean {
+  return Number(size) === info.size && Number(mtimeMs) === Number(info.mtime);
 }
 
 function madeBy(status: number): Made {
