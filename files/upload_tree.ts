@@ -440,7 +440,8 @@ class Upload implements Direction {
       }
       if (!this.#giveBack(file)) throw keptAside(file.node, path);
       if (status === 404) return STAYS;
-      throw status === 200
+      // A file that is too large for a bundle is there, too.
+      throw status === 200 || status === 413
         ? itsOwnTarget(dirname(path))
         : statusError("HEAD", this.#uriOf(file), { status });
     } catch (error) {
