@@ -51,6 +51,10 @@ export interface FileRequest extends FilesSettings {
     complete: boolean,
     status: number,
   ) => void;
-  /** Tells the log why a file, by its path, is refused or can't be read. */
-  readonly warn: (refusal: Refusal, path: string) => void;
+  /**
+   * Tells the log why a file is refused or can't be read.
+   *
+   * @param path The path of the file, if the request is for several.
+   */
+  readonly warn: (refusal: Refusal, path?: string) => void;
 }

@@ -118,7 +118,7 @@ export function wantsDigest({ headers }: Request): boolean {
 
 /** The digest, if it is requested, and known or computable. */
 async function wantedDigest(
-  { request, session, target, digests, warn }: FileRequest,
+  { request, session, digests, warn }: FileRequest,
   file: OpenFile,
   compute: boolean,
 ): Promise<string | null> {
@@ -127,7 +127,7 @@ async function wantedDigest(
     return compute ? await digests.findOrCompute(file, session?.signal) : digests.find(file);
   } catch (error) {
     session?.signal.throwIfAborted();
-    warn(unreadable(error), target.names.join("/"));
+    warn(unreadable(error));
     return null;
   }
 }

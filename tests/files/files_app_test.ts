@@ -7,12 +7,14 @@ import { makeValidators } from "@degu/internal/files/conditions.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import { allowedBytes, consistsOf, latin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { toFileUrl } from "@std/path";
+import { open } from "node:fs/promises";
 import mime from "npm:mime@^4.1.2";
 
 // FilesApp: what it serves, and how it answers all other requests.
@@ -132,6 +134,25 @@ Deno.test("a refusal is logged, unless nothing is read that is not there", async
     const request = mkreq(method, uri, {}, method === "POST" || method === "PUT" ? sent : null);
     assertEquals([(await app.handle(request))[0], warnings.length], [status, expected], uri);
   }
+});
+
+Deno.test("a HEAD that wants the digest of a damaged file has none, and is logged", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "content");
+  const warnings: string[] = [];
+  const app = new FilesApp(dir.path, { logger: { warn: (line) => void warnings.push(line) } });
+  const handle = await open(`${dir.path}/file`);
+  await handle.close();
+  const damaged = Object.assign(new Error("a bad sector"), { code: "EIO" });
+  using _damaged = patch(
+    Object.getPrototypeOf(handle),
+    "read",
+    () => () => Promise.reject(damaged),
+  );
+  const request = mkreq("HEAD", "/file", { "want-repr-digest": "sha-256=10" });
+  const [status, , headers] = await app.handle(request);
+  assertEquals([status, headers["content-length"], headers["repr-digest"]], [200, 7, undefined]);
+  assertEquals(warnings, [`a peer: HEAD "/file": Error: a bad sector`]);
 });
 
 // ───────────────────────── the constructor
