@@ -445,7 +445,8 @@ class Upload implements Direction {
         ? itsOwnTarget(dirname(path))
         : statusError("HEAD", this.#uriOf(file), { status });
     } catch (error) {
-      return { error, isRemoved: false };
+      // Another process has given the file its name again.
+      return isMissing(error) ? STAYS : { error, isRemoved: false };
     }
   }
 

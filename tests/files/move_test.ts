@@ -2,6 +2,13 @@
 import { Client, type Request } from "@degu/degu";
 import { downloadTree, FilesApp, type TransferError, uploadTree } from "@degu/degu/files";
 import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
+import { BodyIter } from "@degu/degu/base";
+import {
+  BUNDLE_END,
+  BUNDLE_TYPE,
+  formatRecord,
+  type FoundRecord,
+} from "@degu/internal/files/bundle.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
@@ -10,7 +17,7 @@ import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
-import { changing, copyElsewhere, copyTree, makeTrees } from "@degu/testing/trees.ts";
+import { type Answer, changing, copyElsewhere, copyTree, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { AS_USER, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
@@ -357,6 +364,127 @@ Deno.test("move: a file whose answer is lost is at both ends, and the next call 
     assertEquals([removed, await content(trees.source), await content(trees.target)], [1, {}, {
       x: text,
     }]);
+  }
+});
+
+/** Whether a request asks for files by the names that they have just before they are removed. */
+const asksForMoving = ({ query }: Request) => query === "bundle=digest";
+
+/** The answer that tells of one file. */
+function answerAbout(record: object): Answer {
+  const line = formatRecord({ path: ["x"], ...record } as FoundRecord);
+  const bytes = new TextEncoder().encode(line + BUNDLE_END);
+  return [200, "OK", { "content-type": BUNDLE_TYPE }, new BodyIter([bytes], bytes.length)];
+}
+
+for (const [name, text] of Object.entries(SIZES)) {
+  const found = { status: 200, size: 1, modified: new Date(0), sha256: "0".repeat(64) };
+  const rows: [record: object, code: string, says: string][] = [
+    [found, "CONFLICT", "serves this very directory"],
+    [{ status: 413 }, "CONFLICT", "serves this very directory"],
+    [{ status: 403 }, "STATUS", "403"],
+    [{ status: 503 }, "STATUS", "503"],
+  ];
+  for (const [record, code, says] of rows) {
+    Deno.test(`move: ${name} stays if the server may have it by another name: ${says}`, async () => {
+      await using trees = await makeOutbox({ x: text }, {}, (request) => {
+        return asksForMoving(request) ? answerAbout(record) : null;
+      });
+      const { errors, result } = await trees.copy(MOVE);
+      assertEquals([result.files, result.removed, result.failed], [0, 0, 1]);
+      const error = errors.x as TransferError;
+      assertEquals([error.code, error.message.includes(says)], [code, true], error.message);
+      const both = [await content(trees.source), await content(trees.target)];
+      assertEquals(both, [{ x: text }, { x: text }]);
+    });
+  }
+}
+
+Deno.test("move: files have their names again if the server does not say whether it has them by others", async () => {
+  const files = { small: "1", smaller: "2", large: LARGE };
+  const refuse = (): Answer => [503, "Service Unavailable", {}, null];
+  const cut = () => {
+    throw new Error("the connection is cut here");
+  };
+  for (const answer of [refuse, cut]) {
+    await using trees = await makeOutbox(files, {}, (request) => {
+      return asksForMoving(request) ? answer() : null;
+    });
+    await assertRejects(() => trees.copy(MOVE));
+    assertEquals(await content(trees.source), files);
+  }
+});
+
+/** What other programs do to a file that is about to be removed, and what is left of it. */
+const LAST_CHANGES: Readonly<
+  Record<string, [(moving: string, path: string) => void, left: (text: string) => Tree]>
+> = {
+  "has a new version is removed, and the new version stays": [
+    (_, path) => Deno.writeTextFileSync(path, "new"),
+    () => ({ x: "new" }),
+  ],
+  "is appended to by a program that has it open stays": [
+    (moving) => Deno.writeTextFileSync(moving, "more", { append: true }),
+    (text) => ({ x: `${text}more` }),
+  ],
+  "gets its name from another outbox stays": [
+    (moving, path) => Deno.renameSync(moving, path),
+    (text) => ({ x: text }),
+  ],
+};
+
+for (const [what, [change, left]] of Object.entries(LAST_CHANGES)) {
+  Deno.test(`move: a file that ${what}`, async () => {
+    for (const [name, text] of Object.entries(SIZES)) {
+      let dir = "";
+      await using trees = await makeOutbox({ x: text }, {}, (request) => {
+        if (!asksForMoving(request)) return null;
+        const [moving] = [...Deno.readDirSync(dir)].map((entry) => entry.name);
+        assert(moving?.startsWith("degu-moving-") && moving.endsWith("-x"), moving);
+        change(`${dir}/${moving}`, `${dir}/x`);
+        return null;
+      });
+      dir = trees.source;
+      const { result } = await trees.copy(MOVE);
+      const removed = what.includes("is removed") ? 1 : 0;
+      assertEquals([result.files, result.removed], [1, removed], name);
+      assertEquals(await content(trees.source), left(text), name);
+      assertEquals(await content(trees.target), { x: text }, name);
+    }
+  });
+}
+
+Deno.test("move: a file that can't have its name again has failed, and the error says where it is", async () => {
+  let dir = "";
+  await using trees = await makeOutbox({ x: "1" }, {}, (request) => {
+    if (!asksForMoving(request)) return null;
+    Deno.writeTextFileSync(`${dir}/x`, "new");
+    return answerAbout({ status: 403 });
+  });
+  dir = trees.source;
+  const { errors } = await trees.copy(MOVE);
+  const left = await content(dir);
+  const [moving, ...others] = Object.keys(left).filter((name) => name !== "x");
+  assertEquals([left.x, left[moving!], others], ["new", "1", []]);
+  assert((errors.x as Error).message.includes(`${dir}/${moving}`), String(errors.x));
+});
+
+Deno.test("move: a directory that has become a link loses nothing where the link leads", async () => {
+  for (const text of Object.values(SIZES)) {
+    let [dir, archive] = ["", ""];
+    await using trees = await makeOutbox({ "d/x": text }, {}, async (_request, answer) => {
+      const answered = await answer();
+      const hasArrived = Object.hasOwn(await content(trees.target), "d/x");
+      if (hasArrived && Deno.lstatSync(`${dir}/d`).isDirectory) {
+        Deno.renameSync(`${dir}/d`, archive);
+        await makeLinks({ [`${dir}/d`]: archive });
+      }
+      return answered;
+    });
+    [dir, archive] = [trees.source, `${trees.target}/../archive`];
+    const { result } = await trees.copy(MOVE);
+    assertEquals([result.files, result.removed], [1, 0]);
+    assertEquals(await content(archive), { x: text });
   }
 });
 
