@@ -393,6 +393,11 @@ export function itsOwnTarget(path: string): TransferError {
   return new TransferError("CONFLICT", `${path}: ${problem}`);
 }
 
+export function unmovable(node: TreeNode): TransferError {
+  const text = ": its name is too long for a file that is moved, which has at most 226 bytes";
+  return problem("BAD_NAME", node, `${text}; rename it`);
+}
+
 /** @param path The path of the file by the other name. */
 export function keptAside(node: TreeNode, path: string): TransferError {
   const text = `: another file has taken this name; the file that was to be removed is ${path}`;

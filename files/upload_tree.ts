@@ -31,6 +31,7 @@ import {
   PUT_ANSWER,
 } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
+import { isName } from "./file_name.ts";
 import { isUnchanged, readSmall } from "./file_pieces.ts";
 import { type ListedTree, readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
@@ -47,6 +48,7 @@ import {
   type Make,
   type Obstacle,
   replaceableFor,
+  unmovable,
 } from "./tree_plan.ts";
 import { type Located, requestBundle, uriOf } from "./tree_requests.ts";
 import {
@@ -385,20 +387,20 @@ class Upload implements Direction {
     route: Route,
     nodes: readonly TreeNode[],
   ): Outcomes<TreeNode, Removed> {
-    const aside: Aside[] = [];
     const undecided = new Set<Aside>();
     try {
       for (const node of nodes) {
         if (this.#turns.isOver) await this.#turns.next(this.#root);
+        this.#settings.signal.throwIfAborted();
         try {
           const file = this.#setAside(node);
-          if (file !== null) undecided.add(file);
-          if (file !== null) aside.push(file);
-          else yield [node, STAYS];
+          if (file === null) yield [node, STAYS];
+          else undecided.add(file);
         } catch (error) {
           yield [node, isMissing(error) ? STAYS : { error, isRemoved: false }];
         }
       }
+      const aside = [...undecided];
       if (aside.length === 0) return;
       const uri = `${this.#settings.uri}?bundle=digest`;
       const body = formatPaths(aside.map(({ path }) => path));
@@ -408,7 +410,7 @@ class Upload implements Direction {
         yield [item.node, this.#decide(item, status)];
       }
     } finally {
-      for (const file of undecided) this.#giveBackIfPossible(file);
+      for (const { path, node } of undecided) this.#renameIfPossible({ path }, node);
     }
   }
 
@@ -438,7 +440,7 @@ class Upload implements Direction {
         this.#emptied.add(dirname(path));
         return { error: null, isRemoved: true };
       }
-      if (!this.#giveBack(file)) throw keptAside(file.node, path);
+      if (!giveNewName(path, this.pathOf(file.node))) throw keptAside(file.node, path);
       if (status === 404) return STAYS;
       // A file that is too large for a bundle is there, too.
       throw status === 200 || status === 413
@@ -450,25 +452,21 @@ class Upload implements Direction {
     }
   }
 
-  /** Gives a file its name again; false if something else has the name by now. */
-  #giveBack({ node, path }: Aside): boolean {
-    return giveNewName(this.pathOf({ path }), this.pathOf(node));
+  recover(node: TreeNode): boolean {
+    const [, name = ""] = MOVING_NAME.exec(node.name) ?? [];
+    return this.#settings.move &&
+      this.#renameIfPossible(node, { path: [...node.parent!.path, name] });
   }
 
-  #giveBackIfPossible(file: Aside): boolean {
+  /** Gives a file a name that nothing else has; false if that can't be done. */
+  #renameIfPossible(from: Located, to: Located): boolean {
     try {
-      return this.#giveBack(file);
+      return giveNewName(this.pathOf(from), this.pathOf(to));
     } catch (error) {
       // The next call tries again.
       if (!isOfFileSystem(error)) throw error;
       return false;
     }
-  }
-
-  recover(node: TreeNode): boolean {
-    const [, name = ""] = MOVING_NAME.exec(node.name) ?? [];
-    const origin = { path: [...node.parent!.path, name] };
-    return this.#settings.move && giveNewName(this.pathOf(node), this.pathOf(origin));
   }
 
   async finish(): Promise<void> {
@@ -477,8 +475,11 @@ class Upload implements Direction {
   }
 
   /** Checks that a file can be removed, so that it is not sent in vain by each call. */
-  #checkRemovable({ parent }: TreeNode): void {
-    if (!this.#settings.move || this.#removable.has(parent!)) return;
+  #checkRemovable(node: TreeNode): void {
+    if (!this.#settings.move) return;
+    if (!isName(movingName(node.name))) throw unmovable(node);
+    const { parent } = node;
+    if (this.#removable.has(parent!)) return;
     const unused = unusedPath(this.pathOf(parent!));
     try {
       Deno.mkdirSync(unused);

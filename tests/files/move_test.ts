@@ -488,6 +488,18 @@ Deno.test("move: a directory that has become a link loses nothing where the link
   }
 });
 
+Deno.test("move: a file has a name of at most 226 bytes, and others with it are not held up", async () => {
+  const [long, longer] = ["é".repeat(113), "é".repeat(113) + "x"];
+  for (const text of Object.values(SIZES)) {
+    await using trees = await makeOutbox({ [long]: text, [longer]: text });
+    const { outcomes, errors } = await trees.copy(MOVE);
+    assertEquals(outcomes, { [long]: "copied", [longer]: "failed" });
+    assertEquals((errors[longer] as TransferError).code, "BAD_NAME");
+    assertEquals(await content(trees.source), { [longer]: text });
+    assertEquals(await content(trees.target), { [long]: text });
+  }
+});
+
 Deno.test("move: once the signal is aborted, nothing is removed", async () => {
   const texts = Object.fromEntries(Array.from({ length: 9 }, (_, i) => [`${i}`, `text ${i}`]));
   await using trees = await makeOutbox(texts);
