@@ -382,14 +382,16 @@ class Download implements Direction {
    * Gives a complete part the name of its file, after the obstacle has gone. The name is on the
    * disk then.
    */
-  async #place({ node, obstacle, isNew }: Copy, part: string): Promise<void> {
+  async #place({ node, obstacle, isNew: isNewHere }: Copy, part: string): Promise<void> {
     const root = this.#root;
     const names = node.path;
     const file = { path: part, state: null, newMode: this.#newModeIn(dirname(part)) };
-    const move = {
-      isNew: isNew || !this.#settings.replace,
-      replaceable: replaceableFor(obstacle),
+    // A new name that is a link would leave the part behind if the process is killed then.
+    const condition = (existing: unknown) => {
+      if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
     };
+    const isNew = !this.#settings.replace;
+    const move = { condition, isNew, replaceable: replaceableFor(obstacle) };
     const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
     try {
       const { changed, kept } = await replaceDirectory(root, names, file, move, confirm);

@@ -309,14 +309,14 @@ const rows: readonly Row[] = [
   })),
   {
     rule:
-      "where the connection is cut before it is known whether files may be moved, the whole is rejected",
+      "where the connection is cut before it is known whether files may be removed, the whole is rejected",
     only: "upload",
     source: { a: "a" },
     options: { move: true, settled: 0 },
-    at: ({ method }) => method === "HEAD",
+    at: ({ query }) => query === "bundle=digest",
     answer: cutHere,
     expected: CUT,
-    left: {},
+    left: { a: "a" },
   },
   ...([
     [403, "the whole is rejected where neither the target nor a file in it may be made"],
