@@ -391,6 +391,9 @@ Deno.test("a signal aborts a download with its reason, and what has arrived is k
   const aborted = AbortSignal.abort(reason);
   assertEquals(await assertRejects(() => get({ signal: aborted }), Error), reason);
   assertEquals([there.requests, await entries(dir)], [[], []]);
+  // The signal comes before anything that is wrong here.
+  const nowhere = download(files.client, "/f", `${dir}/none/copy`, { signal: aborted });
+  assertEquals(await assertRejects(() => nowhere, Error), reason);
   const controller = new AbortController();
   const never = Promise.withResolvers<void>();
   there.beforePiece = (sent) => sent < 500_000 ? undefined : never.promise;

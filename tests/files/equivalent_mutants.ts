@@ -44,6 +44,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "Download.#claimSpace": [
       ["this.#claim?.left === total - start", "false", "the same space is claimed once more"],
     ],
+    "SLACK_BYTES": [
+      ["65536", "65537", "a byte more or less than what a file may have grown"],
+    ],
     "Download.#begin": [
       [
         "total > (this.#inTree?.size ?? Infinity) + SLACK_BYTES",

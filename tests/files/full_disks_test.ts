@@ -196,17 +196,30 @@ Deno.test("what can't be synced to a full disk is kept up to where all of it is 
   const size = () => Deno.statSync(`${version.dir}/.copy.degu-part`).size;
   assertEquals(size(), 131_072);
   there.cutAfter = Infinity;
-  // Only the first sync fails, as with a real loss: the next one does not report it.
-  using patched = patch(Deno.FsFile.prototype, "sync", () => () => {
-    patched[Symbol.dispose]();
-    return Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
-  });
-  const error = await assertRejects(() => get(), TransferError);
-  assertEquals(error.code, "DISK_FULL");
-  const needed = 300_000 - 131_072;
-  assertStringIncludes(error.message, `${file}: there is no space left on this device`);
-  assertStringIncludes(error.message, `${needed} bytes are needed`);
-  assertEquals(size(), 131_072);
+  const full = () => Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
+  for (const isWritten of [true, false]) {
+    using _failing = patch(
+      Deno.FsFile.prototype,
+      "write",
+      (write) =>
+        async function (this: Deno.FsFile, bytes) {
+          const count = await write.call(this, bytes);
+          // The record of the part still fits.
+          return isWritten || count < 1000 ? count : await full();
+        },
+    );
+    // Only the first sync fails, as with a real loss: the next one does not report it.
+    using patched = patch(Deno.FsFile.prototype, "sync", () => () => {
+      patched[Symbol.dispose]();
+      return full();
+    });
+    const error = await assertRejects(() => get(), TransferError);
+    assertEquals(error.code, "DISK_FULL");
+    const needed = 300_000 - 131_072;
+    assertStringIncludes(error.message, `${file}: there is no space left on this device`);
+    assertStringIncludes(error.message, `${needed} bytes are needed`);
+    assertEquals(size(), 131_072);
+  }
   assertEquals((await get()).resumedFrom, 131_072);
 
   // A server does the same.

@@ -335,6 +335,18 @@ const rows: readonly Row[] = [
       : { expected: { a: "copied", b: "failed" } },
   })),
   {
+    rule: "a file that may not be made fails alone where a directory may",
+    only: "upload",
+    source: { a: "a", d: null },
+    answer: (count, request) => {
+      if (request.query === "tree") return refusal(404, request);
+      if (request.method === "PUT") return refusal(403, request);
+      // Directories are made first.
+      return bundle(formatRecord({ status: count === 3 ? 201 : 403 }));
+    },
+    expected: { a: "failed" },
+  },
+  {
     rule:
       "a file that is said to be another one though it may be replaced fails, after two requests",
     only: "upload",

@@ -1,5 +1,6 @@
 /** downloadTree and uploadTree: what is copied, unchanged and reported; what filters and signals do. */
 import {
+  downloadTree,
   FilesApp,
   type FilesOptions,
   TransferError,
@@ -13,6 +14,7 @@ import { slowClock } from "@degu/testing/clock.ts";
 import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { stated } from "@degu/testing/stated.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { both, copyTree, makeTrees } from "@degu/testing/trees.ts";
@@ -60,6 +62,14 @@ both(
     assertEquals(await content(target), await content(source));
   },
 );
+
+Deno.test("download: a target that is missing is made, also behind a link", async () => {
+  await using trees = await makeTrees("download", { "d/a": "a" });
+  await using there = await tempDir();
+  await makeLinks({ [`${trees.target}/link`]: there.path });
+  await downloadTree(trees.client, "/tree/", `${trees.target}/link/new/tree`);
+  assertEquals(await content(`${there.path}/new/tree`), { d: null, "d/a": "a" });
+});
 
 both("a connection is used alone, and stays usable", async (direction) => {
   await using trees = await makeTrees(direction, {

@@ -4,6 +4,8 @@ import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { formatPaths } from "@degu/internal/files/bundle.ts";
 import { digestTree } from "@degu/internal/files/entries.ts";
+import { findListedNames } from "@degu/internal/files/listed_names.ts";
+import { Root } from "@degu/internal/files/root.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -99,4 +101,14 @@ Deno.test("a signal that aborts in a turn of others ends the making of directori
     const left = Object.keys(await content(trees.target)).length;
     assertEquals(left, target === FILES ? 6 : 1, "and nothing after that");
   }
+});
+
+Deno.test("a signal that aborts in a turn of others ends a search for names", async () => {
+  await using dir = await tempDir();
+  const path = await Deno.realPath(dir.path);
+  const controller = new AbortController();
+  const search = () =>
+    findListedNames(new Root(path), NAMES.map((name) => [name]), controller.signal);
+  const rejects = () => assertRejects(search, Error, "enough");
+  assertEquals(await turnsWhile(path, rejects, () => controller.abort(new Error("enough"))), 1);
 });
