@@ -55,10 +55,7 @@ export interface Made {
   readonly isNew?: boolean;
 }
 
-/**
- * The outcome of a file of the source that was copied: whether it was removed, or stays as something
- * that was not copied; an error if that could not be found out.
- */
+/** The outcome of a file that was copied: whether it was removed here; why it could not be. */
 export interface Removed {
   readonly error: unknown;
   readonly isRemoved: boolean;
