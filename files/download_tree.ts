@@ -14,13 +14,7 @@ import {
 import { freeBytes } from "../disk/space.ts";
 import { Temporary } from "../disk/temporary.ts";
 import type { Connector, Requester } from "../client.ts";
-import {
-  type AbsentStatus,
-  formatPaths,
-  type FoundRecord,
-  GET_ANSWER,
-  type NameRecord,
-} from "./bundle.ts";
+import { type AbsentStatus, type FoundRecord, GET_ANSWER, type NameRecord } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
@@ -41,16 +35,11 @@ import { PART_SUFFIX, prefixOf, unusedPath } from "./reserved.ts";
 import { DirectoryMaker, Root } from "./root.ts";
 import type { Route } from "./route.ts";
 import { type Placed, type SmallFile, SmallFiles } from "./small_files.ts";
-import {
-  changedWhileMoved,
-  statusError,
-  TransferError,
-  unexpectedResponse,
-} from "./transfer_error.ts";
+import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
 import { show, type TreeNode } from "./tree.ts";
 import type { TreeOptions, TreeResult, TreeSettings } from "./tree_options.ts";
 import { type Copy, existsAlready, type Make, replaceableFor } from "./tree_plan.ts";
-import { requestBundle, uriOf } from "./tree_requests.ts";
+import { requestFiles, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
   type Made,
@@ -222,13 +211,9 @@ class Download implements Direction {
     });
     let failure: { readonly error: unknown } | null = null;
     try {
-      const body = formatPaths(copies.map(({ node }) => node.path));
       const uri = `${this.#settings.uri}?bundle=get`;
-      const records = requestBundle(route, uri, body, GET_ANSWER, "get", copies);
+      const records = requestFiles(route, uri, GET_ANSWER, copies, ({ node }) => node.path);
       for await (const { record, content, item: copy } of records) {
-        if (record.path.join("/") !== copy.node.path.join("/")) {
-          throw unexpectedResponse("POST", uri, "the response has files that were not requested");
-        }
         const file = this.#check(copy, record, content);
         if ("is" in file) {
           yield [copy, file];

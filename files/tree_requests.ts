@@ -10,6 +10,7 @@ import {
   BundleParser,
   DIGEST_ANSWER,
   formatPaths,
+  type FoundRecord,
   type ReceivedRecord,
 } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
@@ -80,6 +81,28 @@ export async function* requestBundle<R, T>(
 }
 
 /**
+ * Requests small files, or what is known of files, and yields each with its item.
+ *
+ * @param items The subjects of the request.
+ * @param pathOf Has the path of each of them at the other end.
+ */
+export async function* requestFiles<T>(
+  route: Route,
+  uri: string,
+  format: BundleFormat<FoundRecord>,
+  items: readonly T[],
+  pathOf: (item: T) => readonly string[],
+): AsyncGenerator<ReceivedRecord<FoundRecord> & { readonly item: T }, void, void> {
+  const body = formatPaths(items.map(pathOf));
+  for await (const found of requestBundle(route, uri, body, format, "get", items)) {
+    if (found.record.path.join("/") !== pathOf(found.item).join("/")) {
+      throw unexpectedResponse("POST", uri, "the response has files that were not requested");
+    }
+    yield found;
+  }
+}
+
+/**
  * Compares the contents of files here and at the other end.
  *
  * @param uri The URI of the tree there.
@@ -106,9 +129,8 @@ export async function compareContents(
     }
   }
   const same: boolean[] = [];
-  const body = formatPaths(copies.map(({ node }) => node.path));
   const asked = `${uri}?bundle=digest`;
-  const records = requestBundle(route, asked, body, DIGEST_ANSWER, "get", copies);
+  const records = requestFiles(route, asked, DIGEST_ANSWER, copies, ({ node }) => node.path);
   for await (const { record, item } of records) {
     const path = here.pathOf(item.node);
     same.push(record.status === 200 && record.sha256 === await digestHere(path, signal));

@@ -50,7 +50,7 @@ import {
   replaceableFor,
   unmovable,
 } from "./tree_plan.ts";
-import { type Located, requestBundle, uriOf } from "./tree_requests.ts";
+import { type Located, requestBundle, requestFiles, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
   type Made,
@@ -403,8 +403,7 @@ class Upload implements Direction {
       const aside = [...undecided];
       if (aside.length === 0) return;
       const uri = `${this.#settings.uri}?bundle=digest`;
-      const body = formatPaths(aside.map(({ path }) => path));
-      const records = requestBundle(route, uri, body, DIGEST_ANSWER, "get", aside);
+      const records = requestFiles(route, uri, DIGEST_ANSWER, aside, ({ path }) => path);
       for await (const { record: { status }, item } of records) {
         undecided.delete(item);
         yield [item.node, this.#decide(item, status)];

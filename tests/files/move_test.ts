@@ -370,9 +370,10 @@ Deno.test("move: a file whose answer is lost is at both ends, and the next call 
 /** Whether a request asks for files by the names that they have just before they are removed. */
 const asksForMoving = ({ query }: Request) => query === "bundle=digest";
 
-/** The answer that tells of one file. */
-function answerAbout(record: object): Answer {
-  const line = formatRecord({ path: ["x"], ...record } as FoundRecord);
+/** The answer that tells of the only file in a directory. */
+function answerAbout(dir: string, record: object): Answer {
+  const [name] = [...Deno.readDirSync(dir)].map(({ name }) => name);
+  const line = formatRecord({ path: [name], ...record } as FoundRecord);
   const bytes = new TextEncoder().encode(line + BUNDLE_END);
   return [200, "OK", { "content-type": BUNDLE_TYPE }, new BodyIter([bytes], bytes.length)];
 }
@@ -387,9 +388,11 @@ for (const [name, text] of Object.entries(SIZES)) {
   ];
   for (const [record, code, says] of rows) {
     Deno.test(`move: ${name} stays if the server may have it by another name: ${says}`, async () => {
+      let dir = "";
       await using trees = await makeOutbox({ x: text }, {}, (request) => {
-        return asksForMoving(request) ? answerAbout(record) : null;
+        return asksForMoving(request) ? answerAbout(dir, record) : null;
       });
+      dir = trees.source;
       const { errors, result } = await trees.copy(MOVE);
       assertEquals([result.files, result.removed, result.failed], [0, 0, 1]);
       const error = errors.x as TransferError;
@@ -458,8 +461,9 @@ Deno.test("move: a file that can't have its name again has failed, and the error
   let dir = "";
   await using trees = await makeOutbox({ x: "1" }, {}, (request) => {
     if (!asksForMoving(request)) return null;
+    const answer = answerAbout(dir, { status: 403 });
     Deno.writeTextFileSync(`${dir}/x`, "new");
-    return answerAbout({ status: 403 });
+    return answer;
   });
   dir = trees.source;
   const { errors } = await trees.copy(MOVE);
