@@ -199,7 +199,7 @@ export class FileUpload {
     if (response.status !== 200) {
       // The server closes the connection: the next request must not take it.
       await this.#route.discard(response);
-      throw await this.#refused("HEAD", response, this.#offsetOf(response) ?? 0);
+      throw await this.#refused("HEAD", response);
     }
     const offset = this.#offsetOf(response);
     if (offset !== null) return { offset, sha256: readDigest("HEAD", this.#uri, response) };
@@ -265,14 +265,12 @@ export class FileUpload {
    * The error of a refusal. If the status is that of a conflict, the error says whether a directory
    * has the name. A 507 with an offset means that the server has read nothing.
    */
-  async #refused(
-    method: "HEAD" | "PUT",
-    response: Response,
-    offset: number,
-  ): Promise<TransferError> {
+  async #refused(method: "HEAD" | "PUT", response: Response): Promise<TransferError> {
     const { status } = response;
-    const isUnread = status === 507 && this.#offsetOf(response) !== null;
-    if (isUnread) return noSpaceThere(method, this.#uri, this.#source.size - offset);
+    const offset = this.#offsetOf(response);
+    if (status === 507 && offset !== null) {
+      return noSpaceThere(method, this.#uri, this.#source.size - offset);
+    }
     const error = statusError(method, this.#uri, response, "put");
     if (status !== 409 || !this.#route.isUsable) return error;
     try {
@@ -297,7 +295,7 @@ export class FileUpload {
     const isThere = status === 412 && !this.#settings.replace && await this.#isThere();
     if (isThere) return meter.finish(this.#source.sha256);
     if (status !== 201 && status !== 204) {
-      throw await this.#refused("PUT", response, meter.resumedFrom);
+      throw await this.#refused("PUT", response);
     }
     if (!this.#settings.verify) return meter.finish(null);
     const other = readDigest("PUT", uri, response);

@@ -86,6 +86,15 @@ const rows: readonly Row[] = [
     left: ["d/a", "d/b", "e", "gone/a"],
   },
   {
+    name: "a file in a directory that gives way, which can't be removed",
+    faults: ["unlink 0 EIO /target/.*/d/bad$"],
+    source: { d: "1", e: "2" },
+    target: { "d/bad": "3", "d/good": "4" },
+    failed: ["d"],
+    kept: "failed",
+    left: ["d", "e"],
+  },
+  {
     name: "the target itself, which fails in its middle",
     faults: ["readdir 1 EIO /target$"],
     source: { a: "1" },

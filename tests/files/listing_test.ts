@@ -623,12 +623,14 @@ Deno.test("a list that is abandoned or aborted closes the connection; a complete
   assertEquals(conn.closed, true);
   const controller = new AbortController();
   const reason = new Error("enough");
+  let count = 0;
   const error = await assertRejects(async () => {
     for await (const _entry of listDirectory(client, "/", { signal: controller.signal })) {
+      count++;
       controller.abort(reason);
     }
   }, Error);
-  assertEquals(error, reason);
+  assertEquals([error, count], [reason, 1]);
   const aborted = listDirectory(client, "/", { signal: AbortSignal.abort(reason) });
   assertEquals(await assertRejects(() => Array.fromAsync(aborted), Error), reason);
 });

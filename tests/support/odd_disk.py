@@ -124,6 +124,7 @@ class Disk(Operations):
         os.rmdir(real(path))
 
     def unlink(self, path):
+        check("unlink", path)
         os.unlink(real(path))
 
     def chmod(self, path, mode):
