@@ -78,7 +78,7 @@ export function foldName(name: string): string {
 export const MOVING_NAME = /^degu-moving-[0-9a-f]{16}-(.+)$/s;
 
 export function movingName(name: string): string {
-  return `degu-moving-${randomSuffix()}-${name}`;
+  return `degu-moving-${randomSuffix()}-${MOVING_NAME.exec(name)?.[1] ?? name}`;
 }
 
 /** The name of the directory for unfinished files. Some file systems ignore case. */

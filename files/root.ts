@@ -36,7 +36,7 @@ import {
 } from "../disk/names.ts";
 import type { Temporary } from "../disk/temporary.ts";
 import { Aside, putBackIn, removeDirectory } from "./aside.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal, refusalOf, unreadable } from "./refusal.ts";
 import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
 
 /**
@@ -185,7 +185,7 @@ export class Root {
     const parent = checked ?? this.#findParent(names.slice(0, -1), replaceable);
     if (isReservedName(name)) throw reservedName();
     const path = prefixOf(parent.path) + name;
-    const existing = isNew || parent.missing.length > 0 ? null : statOrNull(path);
+    const existing = isNew || parent.missing.length > 0 ? null : lookAt(path);
     // A thing that an interrupted call has put aside comes back before its name is given again.
     const isPutBack = existing === null && checked === undefined && putBackIn(parent.base);
     if (isPutBack) return this.#find(names, replaceable);
@@ -342,6 +342,15 @@ export class Root {
     };
     if (check().isDirectory) await removeDirectory(path, check);
     else Deno.removeSync(path);
+  }
+}
+
+/** What has a path; nothing can be said of a sector that the disk does not give. */
+function lookAt(path: string): BigIntStats | null {
+  try {
+    return statOrNull(path);
+  } catch (error) {
+    throw refusalOf(error) ?? unreadable(error);
   }
 }
 

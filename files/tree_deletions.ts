@@ -48,7 +48,7 @@ export class TreeDeletions {
       else if (!staying.has(node)) chosen.push(node);
     }
     if (this.#settings.dryRun) this.#report.deleted(chosen);
-    // Directories after their entries; those of equal depth at the same time.
+    // Directories after their entries; all of equal depth at the same time.
     for (const nodes of this.#settings.dryRun ? [] : byDepth(chosen)) {
       await this.#lanes.run([nodes], (route, node) => this.#deleteOne(route, node, plan));
     }
@@ -104,13 +104,9 @@ export class TreeDeletions {
   }
 }
 
-/** Files first, and then directories, the innermost first. */
+/** Entries by the lengths of their paths, the longest first. */
 function byDepth(nodes: readonly TreeNode[]): TreeNode[][] {
-  const files: TreeNode[] = [];
-  const directories: TreeNode[][] = [];
-  for (const node of nodes) {
-    if (node.kind !== "directory") files.push(node);
-    else (directories[node.path.length] ??= []).push(node);
-  }
-  return [files, ...directories.reverse()].filter((level) => level !== undefined);
+  const levels: TreeNode[][] = [];
+  for (const node of nodes) (levels[node.path.length] ??= []).push(node);
+  return levels.reverse().filter((level) => level !== undefined);
 }

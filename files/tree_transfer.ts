@@ -96,7 +96,7 @@ export interface Direction extends NamingTarget, ShrinkingTarget {
   /** Removes files of the source that certainly are what was copied. */
   removeSources?(route: Route, nodes: readonly TreeNode[]): Outcomes<TreeNode, Removed>;
   /** Gives a file of an interrupted removal its name again; false if it has to keep the other. */
-  recover?(node: TreeNode): boolean;
+  recover?(route: Route, node: TreeNode): Promise<boolean>;
   /** Of a dry run: the error of a file that would not fit besides those before it, or `null`. */
   foreseeShortage?(node: TreeNode): Promise<Error | null>;
   /** Removes the part of a file here that can't get its name. */
@@ -279,7 +279,8 @@ class TreeTransfer {
     const copies: Copy[] = [];
     for (const copy of plan.copies) {
       const { node } = copy;
-      if (MOVING_NAME.test(node.name) && this.#direction.recover?.(node)) {
+      const isMoving = MOVING_NAME.test(node.name);
+      if (isMoving && await this.#direction.recover?.(this.#lanes.first, node)) {
         this.#report.event({ type: "skipped", path: node.path, reason: "still being written" });
         continue;
       }

@@ -35,10 +35,10 @@ import { isName } from "./file_name.ts";
 import { isUnchanged, readSmall } from "./file_pieces.ts";
 import { type ListedTree, readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
-import { MOVING_NAME, movingName, prefixOf, unusedPath } from "./reserved.ts";
+import { isReservedName, MOVING_NAME, movingName, prefixOf, unusedPath } from "./reserved.ts";
 import { askDigest, requestChange, type Route } from "./route.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
-import { isWithin, type TreeNode } from "./tree.ts";
+import { isWithin, TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./tree_options.ts";
 import {
   type Copy,
@@ -50,7 +50,13 @@ import {
   replaceableFor,
   unmovable,
 } from "./tree_plan.ts";
-import { type Located, requestBundle, requestFiles, uriOf } from "./tree_requests.ts";
+import {
+  compareContents,
+  type Located,
+  requestBundle,
+  requestFiles,
+  uriOf,
+} from "./tree_requests.ts";
 import {
   type Direction,
   type Made,
@@ -451,10 +457,18 @@ class Upload implements Direction {
     }
   }
 
-  recover(node: TreeNode): boolean {
-    const [, name = ""] = MOVING_NAME.exec(node.name) ?? [];
-    return this.#settings.move &&
-      this.#renameIfPossible(node, { path: [...node.parent!.path, name] });
+  /**
+   * A newer version may have been moved since: only the version that the target has can be sent
+   * again without harm.
+   */
+  async recover(route: Route, node: TreeNode): Promise<boolean> {
+    const [, name] = MOVING_NAME.exec(node.name) ?? [];
+    if (!this.#settings.move || name === undefined || isReservedName(name)) return false;
+    const origin = new TreeNode(node.parent, name, "file", node.size, node.modified);
+    const copy = { node: origin, target: null, obstacle: null, isNew: false };
+    const here = { pathOf: () => this.pathOf(node) };
+    const [isSame] = await compareContents(route, this.#settings, [copy], here);
+    return isSame! && this.#renameIfPossible(node, origin);
   }
 
   /** Gives a file a name that nothing else has; false if that can't be done. */

@@ -86,6 +86,15 @@ const rows: readonly Row[] = [
     left: ["d/a", "d/b", "e", "gone/a"],
   },
   {
+    name: "an inode of the target whose lstat fails",
+    faults: ["lstat 0 EIO /target/d/bad$"],
+    source: { "d/bad": "1", "d/good": "2" },
+    target: { "d/bad": "0", "d/other": "3" },
+    failed: ["d/bad"],
+    kept: "failed",
+    left: ["d/bad", "d/good", "d/other"],
+  },
+  {
     name: "a file in a directory that gives way, which can't be removed",
     faults: ["unlink 0 EIO /target/.*/d/bad$"],
     source: { d: "1", e: "2" },

@@ -199,6 +199,17 @@ Deno.test("move: a file that was written or renamed less than 3 seconds ago, or 
   assertEquals((await trees.copy(MOVE)).result.removed, 2);
 });
 
+Deno.test("move: settled is a number of seconds, to the millisecond", async () => {
+  for (const text of Object.values(SIZES)) {
+    await using trees = await makeTrees("upload", { x: text });
+    const changed = (await Deno.stat(`${trees.source}/x`)).mtime!.getTime();
+    for (const [seconds, removed] of [[59.999, 0], [60, 1]] as const) {
+      using _clock = patch(Date, "now", () => () => changed + seconds * 1000);
+      assertEquals((await trees.copy({ ...MOVE, settled: 60 })).result.removed, removed);
+    }
+  }
+});
+
 Deno.test("move: a file is skipped that was just written on a disk whose clock is ahead", async () => {
   await using trees = await makeTrees("upload", { x: "1" });
   using _clock = setClockAhead(-1000);
@@ -233,28 +244,61 @@ Deno.test("move: a file that is written between the list and its turn is copied,
   assertEquals(await content(trees.source), left);
 });
 
-Deno.test("move: a file that a killed outbox was about to remove has its name again, unless another file has it", async () => {
-  const [moving, other] = ["0", "1"].map((digit) => `degu-moving-${digit.repeat(16)}-`);
+Deno.test("move: a file that a killed outbox was about to remove has its name again if the target has the same; else both are kept there", async () => {
+  const moving = (name: string) => `degu-moving-${"0".repeat(16)}-${name}`;
   const notes = "degu-moving-notes";
+  const [same, taken, older] = [`d/${moving("same")}`, moving("taken"), moving("older")];
+  const reserved = moving(".degu-files");
   await using trees = await makeOutbox({
-    [`d/${moving}x`]: "1",
-    [`${other}y`]: LARGE,
-    y: "newer",
+    [same]: "1",
+    [taken]: LARGE,
+    taken: "newer",
+    [older]: "2",
+    [reserved]: "3",
+    [notes]: "mine",
+  }, { "d/same": "1", older: "newer" });
+  const first = await trees.copy(MOVE);
+  assertEquals(await content(trees.source), { d: null, "d/same": "1" });
+  const copied = Object.fromEntries([taken, "taken", older, reserved, notes].map((path) => {
+    return [path, "copied"];
+  }));
+  assertEquals(first.outcomes, { ...copied, [same]: "skipped: still being written" });
+  using _later = setClockAhead(2 * LATER);
+  assertEquals((await trees.copy(MOVE)).outcomes, { "d/same": "copied" });
+  assertEquals(await content(trees.source), { d: null });
+  assertEquals(await content(trees.target), {
+    d: null,
+    "d/same": "1",
+    [taken]: LARGE,
+    taken: "newer",
+    [older]: "2",
+    older: "newer",
+    [reserved]: "3",
     [notes]: "mine",
   });
-  const first = await trees.copy(MOVE);
-  assertEquals(await content(trees.source), { d: null, "d/x": "1" });
-  assertEquals(first.outcomes, {
-    [`d/${moving}x`]: "skipped: still being written",
-    [`${other}y`]: "copied",
-    y: "copied",
-    [notes]: "copied",
-  });
-  using _later = setClockAhead(2 * LATER);
-  assertEquals((await trees.copy(MOVE)).outcomes, { "d/x": "copied" });
-  assertEquals(await content(trees.source), { d: null });
-  const there = { d: null, "d/x": "1", [`${other}y`]: LARGE, y: "newer", [notes]: "mine" };
-  assertEquals(await content(trees.target), there);
+});
+
+Deno.test("move: an older version that can't have its name again does not replace a newer one that was moved", async () => {
+  // With more in front of it, the longest of these names would be too long.
+  for (const [name, text] of [["x", "1"], ["x", LARGE], ["n".repeat(226), "1"]] as const) {
+    let isRefused = false;
+    let dir = "";
+    await using trees = await makeOutbox({ [name]: text }, {}, (request) => {
+      if (!asksForMoving(request) || isRefused) return null;
+      isRefused = true;
+      Deno.writeTextFileSync(`${dir}/${name}`, "newer");
+      return [503, "Service Unavailable", {}, null];
+    });
+    dir = trees.source;
+    await assertRejects(() => trees.copy(MOVE));
+    for (let call = 2; call < 5; call++) {
+      using _later = setClockAhead(call * LATER);
+      await trees.copy(MOVE);
+    }
+    assertEquals(await content(dir), {});
+    const { [name]: there, ...others } = await content(trees.target);
+    assertEquals([there, ...Object.values(others)], ["newer", text]);
+  }
 });
 
 Deno.test("move: a file whose times are in the future, of a clock that was wrong, is removed", async () => {

@@ -2,7 +2,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { BodyIter, EmptyPreambleError } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
-import { deleteFile, isTransient, makeDirectory } from "@degu/degu/files";
+import { deleteFile, isTransient, makeDirectory, TransferError } from "@degu/degu/files";
 import type { AppFunction, Session } from "@degu/degu/server";
 import { keepConnections, Route } from "@degu/internal/files/route.ts";
 import { aborted } from "@degu/testing/aborts.ts";
@@ -106,6 +106,17 @@ Deno.test("a directory that was perhaps made, or a file that was perhaps deleted
       assertEquals(isTransient(await rejected), isKept);
     }
   }
+});
+
+Deno.test("the body of an answer that says enough without it leaves a connection of the caller free", async () => {
+  await using serving = serve(({ method }) => {
+    const reason = method === "PUT" ? "Created" : "OK";
+    return [method === "PUT" ? 201 : 200, reason, {}, new BodyIter([new Uint8Array(5)], 5)];
+  });
+  using conn = await serving.makeClient().connect();
+  assertEquals(await makeDirectory(conn, ["a", ""]), true);
+  await assertRejects(() => deleteFile(conn, ["a"]), TransferError, "200");
+  assertEquals((await conn.get("/")).status, 200);
 });
 
 Deno.test("a kept connection that this end has closed is not used", async () => {

@@ -249,6 +249,16 @@ const rows: readonly Row[] = [
     requests: 2,
     left: MANY,
   },
+  {
+    rule: "a file that arrives as another one, as it has changed, is sent once more",
+    only: "upload",
+    source: { a: LARGE },
+    at: ({ method, uri }) => method === "PUT" && uri === "/tree/a",
+    answer: (count, request) => count === 1 ? refusal(400, request) : null,
+    expected: { a: "copied" },
+    requests: 2,
+    left: { a: LARGE },
+  },
   ...[403, 404, 499, 401, 405, 507, 500].map((status): Row => ({
     rule: `a refusal of one file leaves the others alone, unless it is one of all: ${status}`,
     source: { a: "a", b: LARGE, c: LARGE },
