@@ -38,7 +38,7 @@ import { type Placed, type SmallFile, SmallFiles } from "./small_files.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
 import { show, type TreeNode } from "./tree.ts";
 import type { TreeOptions, TreeResult, TreeSettings } from "./tree_options.ts";
-import { type Copy, existsAlready, type Make, replaceableFor } from "./tree_plan.ts";
+import { type Copy, type Make, replaceableFor } from "./tree_plan.ts";
 import { requestFiles, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
@@ -292,7 +292,6 @@ class Download implements Direction {
     // The reason of an abort is the caller's, and stays as it is.
     this.#settings.signal.throwIfAborted();
     if (error instanceof Refusal) {
-      if (error.status === 412) return existsAlready(node, { cause: error });
       const code = error instanceof HeldPart ? "IN_USE" : "CONFLICT";
       return new TransferError(code, error.message, { cause: error });
     }

