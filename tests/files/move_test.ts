@@ -416,8 +416,8 @@ const asksForMoving = ({ query }: Request) => query === "bundle=digest";
 
 /** The answer that tells of the only file in a directory. */
 function answerAbout(dir: string, record: object): Answer {
-  const [name] = [...Deno.readDirSync(dir)].map(({ name }) => name);
-  const line = formatRecord({ path: [name], ...record } as FoundRecord);
+  const path = [...Deno.readDirSync(dir)].map(({ name }) => name);
+  const line = formatRecord({ path, ...record } as FoundRecord);
   const bytes = new TextEncoder().encode(line + BUNDLE_END);
   return [200, "OK", { "content-type": BUNDLE_TYPE }, new BodyIter([bytes], bytes.length)];
 }
