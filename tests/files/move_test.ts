@@ -6,8 +6,8 @@ import { BodyIter } from "@degu/degu/base";
 import {
   BUNDLE_END,
   BUNDLE_TYPE,
+  type BundledFile,
   formatRecord,
-  type FoundRecord,
 } from "@degu/internal/files/bundle.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
@@ -414,17 +414,22 @@ Deno.test("move: a file whose answer is lost is at both ends, and the next call 
 /** Whether a request asks for files by the names that they have just before they are removed. */
 const asksForMoving = ({ query }: Request) => query === "bundle=digest";
 
+/** What an answer says of a file, but for its path. */
+type Found =
+  | { readonly status: 403 | 413 | 503 }
+  | Omit<BundledFile & { readonly status: 200 }, "path">;
+
 /** The answer that tells of the only file in a directory. */
-function answerAbout(dir: string, record: object): Answer {
+function answerAbout(dir: string, record: Found): Answer {
   const path = [...Deno.readDirSync(dir)].map(({ name }) => name);
-  const line = formatRecord({ path, ...record } as FoundRecord);
+  const line = formatRecord({ path, ...record });
   const bytes = new TextEncoder().encode(line + BUNDLE_END);
   return [200, "OK", { "content-type": BUNDLE_TYPE }, new BodyIter([bytes], bytes.length)];
 }
 
 for (const [name, text] of Object.entries(SIZES)) {
-  const found = { status: 200, size: 1, modified: new Date(0), sha256: "0".repeat(64) };
-  const rows: [record: object, code: string, says: string][] = [
+  const found = { status: 200, size: 1, modified: new Date(0), sha256: "0".repeat(64) } as const;
+  const rows: [record: Found, code: string, says: string][] = [
     [found, "CONFLICT", "serves this very directory"],
     [{ status: 413 }, "CONFLICT", "serves this very directory"],
     [{ status: 403 }, "STATUS", "403"],
