@@ -8,7 +8,9 @@ import {
   BUNDLE_TYPE,
   type BundledFile,
   formatRecord,
+  type FoundRecord,
 } from "@degu/internal/files/bundle.ts";
+import { sha256Of } from "@degu/internal/files/digest.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
@@ -278,6 +280,19 @@ Deno.test("move: a file that a killed outbox was about to remove has its name ag
   });
 });
 
+Deno.test("move: no server gives a file here a reserved name", async () => {
+  const bytes = new TextEncoder().encode("1");
+  const moving = `degu-moving-${"0".repeat(16)}-.degu-files`;
+  let asked = 0;
+  await using trees = await makeOutbox({ [moving]: "1" }, {}, (request) => {
+    if (!asksForMoving(request) || asked++ > 0) return null;
+    const found = { status: 200, size: 1, modified: new Date(0) } as const;
+    return bundleOf({ ...found, path: [".degu-files"], sha256: sha256Of(bytes) });
+  });
+  await trees.copy(MOVE).catch(() => {});
+  assertEquals(await content(trees.source), { [moving]: "1" });
+});
+
 Deno.test("move: an older version that can't have its name again does not replace a newer one that was moved", async () => {
   // With more in front of it, the longest of these names would be too long.
   for (const [name, text] of [["x", "1"], ["x", LARGE], ["n".repeat(226), "1"]] as const) {
@@ -422,8 +437,11 @@ type Found =
 /** The answer that tells of the only file in a directory. */
 function answerAbout(dir: string, record: Found): Answer {
   const path = [...Deno.readDirSync(dir)].map(({ name }) => name);
-  const line = formatRecord({ path, ...record });
-  const bytes = new TextEncoder().encode(line + BUNDLE_END);
+  return bundleOf({ path, ...record });
+}
+
+function bundleOf(record: FoundRecord): Answer {
+  const bytes = new TextEncoder().encode(formatRecord(record) + BUNDLE_END);
   return [200, "OK", { "content-type": BUNDLE_TYPE }, new BodyIter([bytes], bytes.length)];
 }
 

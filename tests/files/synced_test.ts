@@ -1,10 +1,11 @@
 /** What survives a power failure: files, and the names in their directories, are synced to the disk before an answer. */
 import type { BodyOut, HeaderDict, Method } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
-import { download, downloadTree, FilesApp, type TreeEvent } from "@degu/degu/files";
+import { download, downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/files";
 import { EarlySync } from "@degu/internal/disk/files.ts";
 import { replacePrivateFile, writePrivateFile } from "@degu/internal/disk/private_files.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { syncedWhile } from "@degu/testing/synced.ts";
@@ -107,6 +108,11 @@ const HERE: Readonly<
     };
     await downloadTree(from, "/tree/", here, { connections: 1, onEvent });
   }, [".", "./0", "./a", "./a/c", "./a/c/b"]],
+  "what was removed from an outbox": [async (here, to) => {
+    await fill(here, { "a/b": "x", "c/d": LARGE, "e/f": null });
+    using _later = setClockAhead(10_000);
+    await uploadTree(to, here, ["moved", ""], { move: true });
+  }, ["./a", "./c"]],
   "directories of a tree": tree({ "a/b": null }, {}, [".", "./a", "./a/b"]),
   "deletions": tree({ "a/x": "x" }, { "a/x": "x", "a/y": "y" }, ["./a"]),
 };
@@ -126,7 +132,7 @@ function tree(
 
 for (const [what, [work, synced]] of Object.entries(HERE)) {
   Deno.test(`synced before a call returns: ${what}`, async () => {
-    await using files = await serveFiles((dir) => new FilesApp(dir, { list: true }));
+    await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
     const { here, there, client } = files;
     assertEquals(await syncedWhile(here, () => work(here, client, there)), synced);
   });
