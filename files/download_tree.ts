@@ -112,8 +112,6 @@ export async function downloadTree(
   return await transferTree("from", from, dir, uri, options, (settings) => new Download(settings));
 }
 
-/** How many directories are made before another look for links on the way to one of them. */
-const CHECKED_TOGETHER = 64;
 /** The beginning of the names of all parts of small files. */
 const SMALL_PREFIX = ".small-";
 const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
@@ -388,11 +386,10 @@ class Download implements Direction {
 
   async *makeDirectories(_route: Route, makes: readonly Make[]): Outcomes<Make, Made> {
     const changed = new Set<string>();
-    let maker = new DirectoryMaker(this.#root);
-    for (const [i, make] of makes.entries()) {
+    const maker = new DirectoryMaker(this.#root);
+    for (const make of makes) {
       const { node, obstacle } = make;
       await this.#pause();
-      if (i % CHECKED_TOGETHER === 0) maker = new DirectoryMaker(this.#root);
       let made: Made;
       try {
         const moved = maker.make(node.path, replaceableFor(obstacle));
