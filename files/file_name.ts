@@ -10,7 +10,6 @@ const MAX_NAME_BYTES = 255;
 
 /** The characters that are not escaped. */
 const PLAIN = /^[A-Za-z0-9._+-]+$/;
-const ESCAPED = /^(?:[A-Za-z0-9._+-]|~[0-9A-F]{2})+$/;
 
 const encoder = new TextEncoder();
 
@@ -175,12 +174,8 @@ function escapeByte(byte: number): string {
   return `~${byte.toString(16).toUpperCase().padStart(2, "0")}`;
 }
 
-/**
- * The text of a component; `null` if the component has other characters, or bytes that are not
- * UTF-8.
- */
+/** The text of a component; `null` if that has bytes that are not UTF-8. */
 function readComponent(component: string): string | null {
-  if (!ESCAPED.test(component)) return null;
   try {
     return decodeURIComponent(component.replaceAll("~", "%"));
   } catch {

@@ -2,13 +2,7 @@
 
 import { resolve } from "node:path";
 import type { Api, AppObject } from "../base/app/app.ts";
-import {
-  checkBoolean,
-  checkFunction,
-  checkInteger,
-  checkMethods,
-  copyOptions,
-} from "../base/checks.ts";
+import { checkBoolean, checkFunction, checkInteger, copyOptions } from "../base/checks.ts";
 import { quote } from "../base/quote.ts";
 import { MAX_LENGTH } from "../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
@@ -269,7 +263,6 @@ function checkOptions(options: FilesOptions): FilesOptions {
   for (const name of ["maxBytes", "maxPartBytes"] as const) {
     if (copy[name] !== undefined) checkInteger(name, copy[name], 0, MAX_LENGTH);
   }
-  if (copy.logger !== undefined) checkMethods("logger", copy.logger, ["warn"]);
   if (copy.onFile !== undefined) checkFunction("onFile", copy.onFile);
   return copy;
 }

@@ -3,6 +3,7 @@ import {
   BUNDLE_END,
   BundleError,
   type BundleFormat,
+  BundleParser,
   DIGEST_ANSWER,
   formatRecord,
   type FoundRecord,
@@ -39,6 +40,15 @@ const file = fc.record({
   sha256: fc.constantFrom(SHA256, "f".repeat(64)),
 });
 const CUTS = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.constant(2 ** 20));
+
+Deno.test("a record whose first byte arrives before the rest is read back", () => {
+  const record = { path: ["a"], status: 403 } as const;
+  const bytes = encode(formatRecord(record) + BUNDLE_END);
+  const parser = new BundleParser(GET_ANSWER);
+  const found = [bytes.slice(0, 1), bytes.slice(1)].flatMap((piece) => [...parser.push(piece)]);
+  assertEquals(found.map(({ record }) => record), [record]);
+  parser.end();
+});
 
 Deno.test("records and their contents are read back, however the bytes are split", () => {
   const nothing = new Uint8Array(0);

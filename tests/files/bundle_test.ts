@@ -6,6 +6,7 @@ import {
   ChunkedBody,
   ChunkedBodyIter,
   ProtocolError,
+  Range,
   type Response,
 } from "@degu/degu/base";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
@@ -676,6 +677,7 @@ Deno.test("onFile is called for each file that is sent, written or removed, and 
     const sent = bundleBytes([["x", "123"], ["dir", null], ["sub", "1"]]);
     const rows: [ask: () => Promise<Response>, ...events: string[]][] = [
       [request("GET", "/file"), "get file 6 200"],
+      [request("GET", "/file", { range: new Range(2, 5) }), "get file 3 206"],
       [request("GET", "/sub/")],
       [request("GET", "/?tree")],
       [request("HEAD", "/file")],
@@ -702,7 +704,7 @@ Deno.test("onFile is called for each file that is sent, written or removed, and 
       assertEquals(seen, expected);
     }
     const thrown = files.warnings.filter((line) => line.includes("from onFile")).length;
-    assertEquals(thrown, throws ? 8 : 0);
+    assertEquals(thrown, throws ? 9 : 0);
     assertEquals(files.serving.logger.at("error"), []);
   }
 });
