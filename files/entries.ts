@@ -221,7 +221,7 @@ const REASONS: ReadonlySet<unknown> = new Set<OtherReason>([
 function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
   const { kind, size, modified, reason } = entry;
   if (typeof entry.name !== "string") throw badEntry("it has no name");
-  const name = reason === "name" ? messageName(entry.name) : entry.name;
+  const name = messageName(entry.name);
   if (reason !== "name" && !isName(name)) {
     throw badEntry(`its name can't be that of a file: ${quote(name)}`);
   }
