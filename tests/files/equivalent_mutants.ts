@@ -66,6 +66,9 @@ export const EQUIVALENT_MUTANTS: EquivalentMutants = {
     "Download.#newPart": [
       ["this.#parts.size === 0", "false", "no part has the name"],
     ],
+    "Download.#spaceAt": [
+      ["space !== undefined", "false", "it is found once more, by its device"],
+    ],
     "Download.#newModeIn": [
       ["this.#newMode === undefined", "true", "it is found out once more"],
     ],

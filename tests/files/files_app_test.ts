@@ -169,6 +169,7 @@ Deno.test("FilesApp rejects a directory that does not exist", async () => {
   const make = (path: string) => () => Promise.resolve().then(() => new FilesApp(path));
   await assertRejects(make(`${dir.path}/none`), Deno.errors.NotFound);
   await assertRejects(make(`${dir.path}/file`), Deno.errors.NotADirectory);
+  await assertRejects(make(`${dir.path}/file/x`), Deno.errors.NotADirectory, "dir: ");
 });
 
 Deno.test("FilesApp rejects unknown options", async () => {
