@@ -314,8 +314,14 @@ class TreeTransfer {
 
   async #copy(route: Route, copies: readonly Copy[]): Promise<void> {
     const [first] = copies;
-    if (copies.length > 1 || isSmall(first!)) await this.#copySmall(route, copies);
-    else await this.#copyAlone(route, first!);
+    try {
+      if (copies.length > 1 || isSmall(first!)) await this.#copySmall(route, copies);
+      else await this.#copyAlone(route, first!);
+    } catch (error) {
+      // Files that have arrived before the error need not be sent again.
+      await this.#removeArrived(route).catch(() => {});
+      throw error;
+    }
     await this.#removeArrived(route);
   }
 

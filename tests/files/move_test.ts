@@ -1,6 +1,6 @@
 /** uploadTree with `move`: what has arrived is removed here, and nothing is lost. */
 import { Client, type Request } from "@degu/degu";
-import { downloadTree, FilesApp, type TransferError, uploadTree } from "@degu/degu/files";
+import { downloadTree, FilesApp, TransferError, uploadTree } from "@degu/degu/files";
 import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { BodyIter } from "@degu/degu/base";
 import {
@@ -483,6 +483,25 @@ Deno.test("move: files have their names again if the server does not say whether
     await assertRejects(() => trees.copy(MOVE));
     assertEquals(await content(trees.source), files);
   }
+});
+
+Deno.test("move: what has arrived before the disk there is full is removed here, and told", async () => {
+  const lines = [201, 201, 507].map((status) => `${JSON.stringify({ status })}\n`);
+  const bytes = new TextEncoder().encode(lines.join("") + BUNDLE_END);
+  const files = { a: "1", b: "2", c: "3" };
+  await using trees = await makeOutbox(files, {}, async ({ query }, answer) => {
+    if (query !== "bundle=put") return null;
+    await answer();
+    return [200, "OK", { "content-type": BUNDLE_TYPE }, new BodyIter([bytes], bytes.length)];
+  });
+  const events: string[] = [];
+  const onEvent = (event: TreeEvent) => {
+    if ("path" in event) events.push(`${event.type} ${event.path}`);
+  };
+  const moving = uploadTree(trees.client, trees.source, "/tree/", { ...MOVE, onEvent });
+  const { status } = await assertRejects(() => moving, TransferError);
+  assertEquals([status, events], [507, ["copied a", "removed a", "copied b", "removed b"]]);
+  assertEquals(await content(trees.source), { c: "3" });
 });
 
 /** What other programs do to a file that is about to be removed, and what is left of it. */
