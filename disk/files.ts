@@ -1,6 +1,6 @@
 /** The contents of files: locked, synced to the disk; and many files in turns. */
 
-import { chmodSync, lstatSync } from "node:fs";
+import { chmodSync, lstatSync, rmdirSync } from "node:fs";
 
 const LOCK_ATTEMPTS = 20;
 const LOCK_RETRY_MILLISECONDS = 30;
@@ -57,6 +57,17 @@ export function newFileMode(temporary: string): number | null {
   } finally {
     Deno.removeSync(temporary);
   }
+}
+
+/**
+ * Finds out, by a temporary directory, whether this user may remove entries of the directory that
+ * it is in.
+ *
+ * @throws the error of the system if that can't be done.
+ */
+export function checkRemovable(temporary: string): void {
+  Deno.mkdirSync(temporary);
+  rmdirSync(temporary);
 }
 
 /**

@@ -1,10 +1,10 @@
 /** A directory that gives way to a file. */
 
-import { type BigIntStats, rmdirSync } from "node:fs";
+import type { BigIntStats } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
 import { readNames, statOrNull } from "../disk/names.ts";
-import { Turns } from "../disk/files.ts";
+import { checkRemovable, Turns } from "../disk/files.ts";
 import { Aside, recoverIn } from "./aside.ts";
 import { digestTree, type ListedEntry } from "./entries.ts";
 import { isUnchanged } from "./file_pieces.ts";
@@ -126,12 +126,7 @@ class SeenDirectory {
   async #readDirectory(name: string): Promise<void> {
     const path = name === "" ? this.#path : prefixOf(this.#path) + name;
     // An empty directory below needs no such check: to remove it takes the right to write above it.
-    if (name === "" || (await readNames(path)).length > 0) {
-      // A directory that is made there tells whether this user may remove the other entries.
-      const unused = unusedPath(path);
-      Deno.mkdirSync(unused);
-      rmdirSync(unused);
-    }
+    if (name === "" || (await readNames(path)).length > 0) checkRemovable(unusedPath(path));
     this.#note(path);
     const { leftovers, names } = await findLeftovers(path);
     for (const left of leftovers) this.#note(left);

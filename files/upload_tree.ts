@@ -1,13 +1,13 @@
 /** Uploads trees to another device. */
 
-import { type BigIntStats, renameSync, rmdirSync, unlinkSync } from "node:fs";
+import { type BigIntStats, renameSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
-import { Turns } from "../disk/files.ts";
+import { checkRemovable, Turns } from "../disk/files.ts";
 import {
   giveNewName,
   ifPresent,
@@ -493,10 +493,8 @@ class Upload implements Direction {
     if (!isName(movingName(node.name))) throw unmovable(node);
     const { parent } = node;
     if (this.#removable.has(parent!)) return;
-    const unused = unusedPath(this.pathOf(parent!));
     try {
-      Deno.mkdirSync(unused);
-      rmdirSync(unused);
+      checkRemovable(unusedPath(this.pathOf(parent!)));
     } catch (error) {
       // On a full disk, only a removal makes room again.
       if (!isDiskFull(error)) throw error;
