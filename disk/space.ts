@@ -1,7 +1,4 @@
-/**
- * The space on disks: how much of it is free, and how much is meant for files that are being
- * written.
- */
+/** The space on disks: how much of it is free, and whether a file fits. */
 
 import { statfsSync } from "node:fs";
 import { codeOf } from "./names.ts";
@@ -38,7 +35,6 @@ export function freeBytes(directory: string): number | null {
 export interface Shortage {
   /** Bytes that are left to write. */
   readonly needed: number;
-  /** Free bytes, without the bytes that other files being written still need. */
   readonly free: number;
 }
 
@@ -51,60 +47,22 @@ export function spaceFigures(needed: number | null, free: number | null): string
   return figures.length === 0 ? "" : `: ${figures.join(", and ")}`;
 }
 
-/** The claims for files that are being written, by file system and owner. */
-const claims = new Map<string, Set<Claim>>();
-
 /**
- * The space that a file being written still needs. Dispose of a claim when nothing more is written.
- */
-export class Claim implements Disposable {
-  readonly #key: string;
-  /** Bytes that are left to write. */
-  left: number;
-
-  constructor(key: string, bytes: number) {
-    this.#key = key;
-    this.left = bytes;
-    const among = claims.get(key) ?? new Set();
-    claims.set(key, among.add(this));
-  }
-
-  wrote(count: number): void {
-    this.left = Math.max(0, this.left - count);
-  }
-
-  [Symbol.dispose](): void {
-    const among = claims.get(this.#key);
-    among?.delete(this);
-    if (among?.size === 0) claims.delete(this.#key);
-  }
-}
-
-/**
- * Compares the rest of a file with the free space, and claims that much of the space: two files
- * that are written at the same time don't get the same space. Without figures from the disk every
- * file gets its claim.
+ * Compares the rest of a file with the free space, before any of it is written. Without figures from
+ * the disk every file may fit.
  *
  * @param directory The directory in which the file is written.
- * @param owner Only claims of the same owner count: the announcement of one owner takes no space
- * from another.
- * @param bytes The number of bytes that are left to write.
+ * @param needed The number of bytes that are left to write.
  * @param freed The number of bytes that are given up before.
  * @param refuse Makes the error if there is too little space.
  */
-export function claimSpace(
+export function checkSpace(
   directory: string,
-  owner: string,
-  bytes: number,
+  needed: number,
   freed: number,
   refuse: (shortage: Shortage) => Error,
-): Claim {
-  const available = freeBytes(directory);
-  const key = available === null ? "" : `${Deno.statSync(directory).dev} ${owner}`;
-  if (available !== null && bytes > 0) {
-    let free = available + freed;
-    for (const { left } of claims.get(key) ?? []) free -= left;
-    if (bytes > free) throw refuse({ needed: bytes, free: Math.max(0, free) });
-  }
-  return new Claim(key, bytes);
+): void {
+  if (needed === 0) return;
+  const free = freeBytes(directory);
+  if (free !== null && needed > free + freed) throw refuse({ needed, free: free + freed });
 }

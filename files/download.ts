@@ -11,7 +11,7 @@ import { isContentRange, Range } from "../base/wire/range.ts";
 import type { Connector, Requester } from "../client.ts";
 import { isTransient } from "../net/retry.ts";
 import { EarlySync } from "../disk/files.ts";
-import { type Claim, claimSpace, isDiskFull, type Shortage } from "../disk/space.ts";
+import { checkSpace, isDiskFull, type Shortage } from "../disk/space.ts";
 import { newHash, WANT_SHA256 } from "./digest.ts";
 import { receive } from "./file_writer.ts";
 import {
@@ -147,8 +147,8 @@ export async function downloadFile(
     using part = await PartFile.open(file);
     // The part is that of another target, whose name is the same to the disk.
     if (inTree?.isNew && part.temporary.isFound) throw partInUse(file);
-    using download = begun = new Download(route, uri, file, part, settings, inTree);
-    return await download.run();
+    begun = new Download(route, uri, file, part, settings, inTree);
+    return await begun.run();
   } catch (error) {
     throw explainForeignPart(explainFullDisk(error, file, begun?.total), file);
   }
@@ -170,15 +170,13 @@ interface CompletePart {
   readonly meter: ProgressMeter;
 }
 
-class Download implements Disposable {
+class Download {
   readonly #route: Route;
   readonly #uri: string;
   readonly #file: string;
   readonly #part: PartFile;
   readonly #settings: TransferSettings;
   readonly #inTree: InTree | null;
-  /** The space for the rest of the file, once its length is known. */
-  #claim: Claim | null = null;
   /** Bytes of the file; `null` until they are known. */
   total: number | null = null;
   /** The position up to which the part is known to be on the disk. */
@@ -200,17 +198,13 @@ class Download implements Disposable {
     this.#settings = settings;
   }
 
-  [Symbol.dispose](): void {
-    this.#claim?.[Symbol.dispose]();
-  }
-
   async run(): Promise<TransferResult> {
     const left = this.#settings.resume ? await this.#part.kept() : null;
     const kept = left?.record.uri === this.#uri ? left : null;
     if (this.#inTree !== null) {
-      // The claim comes before the request, since an unwanted body costs the connection.
+      // This comes before the request, since an unwanted body costs the connection.
       const { size } = this.#inTree;
-      await this.#claimSpace(size, kept?.record.total === size ? kept.size : 0);
+      await this.#checkSpace(size, kept?.record.total === size ? kept.size : 0);
     }
     const arrived = await this.#continue(kept) ?? await this.#begin(await this.#request("GET"));
     const { modified, signal } = this.#settings;
@@ -225,19 +219,14 @@ class Download implements Disposable {
   }
 
   /**
-   * Claims space for the rest of a file from a position on, at which the part is cut: once, unless
-   * the rest differs from what was expected.
+   * Compares the rest of a file, from a position on at which the part is cut, with the free space.
    */
-  async #claimSpace(total: number, start: number): Promise<void> {
+  async #checkSpace(total: number, start: number): Promise<void> {
     this.total = total;
-    if (this.#claim?.left === total - start) return;
     const { file, path } = this.#part.temporary;
     const { size } = await file.stat();
-    // The same bytes are not claimed twice.
-    this.#claim?.[Symbol.dispose]();
     const refuse = (shortage: Shortage) => noSpaceHere(this.#file, shortage);
-    const [left, freed] = [total - start, size - start];
-    this.#claim = claimSpace(dirname(path), "downloads", left, freed, refuse);
+    checkSpace(dirname(path), total - start, size - start, refuse);
   }
 
   /**
@@ -345,7 +334,7 @@ class Download implements Disposable {
     const body = response.body as Body;
     const { resumedFrom: start, total } = meter;
     try {
-      await this.#claimSpace(total, start);
+      await this.#checkSpace(total, start);
       await prepare();
     } catch (error) {
       await body.cancel(error);
@@ -358,10 +347,7 @@ class Download implements Disposable {
       : (synced: number) => this.#noteSynced(record, synced);
     const sync = new EarlySync(part.path, start, note ?? undefined);
     try {
-      const written = (count: number) => {
-        this.#claim?.wrote(count);
-        meter.add(count);
-      };
+      const written = (count: number) => meter.add(count);
       const { file } = part;
       const destined = { file, start, limit: total, length: null, hash, sync, written };
       await receive(body, destined);

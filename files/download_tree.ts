@@ -11,7 +11,6 @@ import {
   readNames,
   syncAllIfPossible,
 } from "../disk/names.ts";
-import { freeBytes } from "../disk/space.ts";
 import { Temporary } from "../disk/temporary.ts";
 import type { Connector, Requester } from "../client.ts";
 import { type AbsentStatus, type FoundRecord, GET_ANSWER, type NameRecord } from "./bundle.ts";
@@ -21,14 +20,7 @@ import { HeldPart, removeUnheld } from "./leftovers.ts";
 import { type ListedTree, readLocalTree, readRemoteTree } from "./list_tree.ts";
 import { findListedNames } from "./listed_names.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
-import {
-  explainForeignPart,
-  explainFullDisk,
-  keptOf,
-  noSpaceHere,
-  partPath,
-  removePart,
-} from "./part_file.ts";
+import { explainForeignPart, explainFullDisk, partPath, removePart } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
 import { replaceDirectory } from "./replace_directory.ts";
 import { PART_SUFFIX, prefixOf, unusedPath } from "./reserved.ts";
@@ -123,14 +115,6 @@ interface VerifiedFile extends SmallFile {
   readonly sha256: string | null;
 }
 
-/** The space on a disk, and the plans for it. */
-interface Space {
-  /** Bytes that are free; `null` if they are not known. */
-  readonly free: number | null;
-  /** Bytes of the files that would be written to it. */
-  planned: number;
-}
-
 class Download implements Direction {
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
@@ -143,8 +127,6 @@ class Download implements Direction {
   #partCount = 0;
   /** The mode of new files; `undefined` until it is needed. */
   #newMode: number | null | undefined;
-  /** The space in directories, and on devices, for a dry run. */
-  readonly #spaces = new Map<string, Space>();
   /** The directories from which something was removed. */
   readonly #changed = new Set<string>();
 
@@ -332,34 +314,6 @@ class Download implements Direction {
     return await downloadFile(route, uri, file, settings, { size, isNew, place });
   }
 
-  async foreseeShortage(node: TreeNode): Promise<TransferError | null> {
-    const { path, name, size } = node;
-    const directory = this.#root.pathOf(path.slice(0, -1));
-    const space = this.#spaceAt(directory);
-    if (space.free === null) return null;
-    const file = prefixOf(directory) + name;
-    const needed = size - await keptOf(file, uriOf(this.#settings.uri, node), size);
-    const free = space.free - space.planned;
-    if (needed > free) return noSpaceHere(file, { needed, free });
-    space.planned += needed;
-    return null;
-  }
-
-  /**
-   * Finds the space in a directory. A missing directory would be made on the disk of the one above.
-   */
-  #spaceAt(directory: string): Space {
-    let space = this.#spaces.get(directory);
-    if (space !== undefined) return space;
-    const device = deviceOf(directory);
-    const parent = dirname(directory);
-    if (device === "missing" && parent !== directory) space = this.#spaceAt(parent);
-    else space = this.#spaces.get(device) ?? { free: freeBytes(directory), planned: 0 };
-    this.#spaces.set(device, space);
-    this.#spaces.set(directory, space);
-    return space;
-  }
-
   /**
    * Gives a complete part the name of its file, after the obstacle has gone. The name is on the
    * disk then.
@@ -434,16 +388,5 @@ class Download implements Direction {
     if (!this.#turns.isOver) return;
     await this.#turns.next(this.#root.path);
     this.#settings.signal.throwIfAborted();
-  }
-}
-
-/** The device of a directory, or whether it can't be found, or Deno may not look. */
-function deviceOf(directory: string): string {
-  const { state } = Deno.permissions.querySync({ name: "read", path: directory });
-  if (state !== "granted") return "unknown";
-  try {
-    return `device ${Deno.statSync(directory).dev}`;
-  } catch {
-    return "missing";
   }
 }

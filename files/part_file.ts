@@ -351,16 +351,6 @@ function keptPart(target: string): string {
 }
 
 /**
- * Counts the bytes of a file that its part seems to have: the part is neither locked nor compared
- * with the peer's file.
- */
-export async function keptOf(target: string, uri: string, total: number): Promise<number> {
-  const record = await readRecord(partPath(target)).catch(() => null);
-  if (record === null || record.uri !== uri || record.total !== total) return 0;
-  return Math.min(keptBytes(target), total);
-}
-
-/**
  * Counts the bytes of the part of a target, for a message; 0 if there is no part, or nobody may
  * look.
  */

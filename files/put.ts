@@ -128,17 +128,16 @@ async function putWhole(
   upload: Upload,
   expected: number,
 ): Promise<ResponseTuple> {
-  const { request: { body }, session, unfinished } = write;
+  const { request: { body }, unfinished } = write;
   const { digest, length } = upload;
-  using claim = unfinished.claim(session?.peerCertificate, expected, 0, 0);
+  unfinished.checkSpace(expected, 0, 0);
   unfinished.makeDirectory();
   using temporary = unfinished.create({ isIdentified: true });
   const hash = digest === null && length === null ? null : newHash();
   const { file, path } = temporary;
   const start = 0;
   const sync = new EarlySync(path, start);
-  const written = (count: number) => claim.wrote(count);
-  const whole = { file, sync, start, limit: write.maxBytes, length, hash, written };
+  const whole = { file, sync, start, limit: write.maxBytes, length, hash };
   const lastChunkDigest = await receive(body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
   if (hash !== null) checkDigest(hash, sha256);
@@ -246,7 +245,7 @@ function asResumable(upload: Upload): Resumable {
 
 /** Answers how much of a file is here, and creates nothing. */
 export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
-  const { session, unfinished } = write;
+  const { unfinished } = write;
   const upload = asResumable(readUploadHeaders(write.request.headers));
   checkDestination(write, upload, upload.length);
   const part = partOf(write, upload);
@@ -254,9 +253,7 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   const { offset, here } = await find(write, upload, part);
   // If a file of this length is here, it may be the same, and the client then sends nothing: the
   // space is checked only without one.
-  if (here === null) {
-    unfinished.claim(session?.peerCertificate, upload.length, offset, offset)[Symbol.dispose]();
-  }
+  if (here === null) unfinished.checkSpace(upload.length, offset, offset);
   const digestHere = upload.digest === null ? here?.digest ?? null : null;
   return [200, "OK", { ...offsetHeader(offset), ...digestHeader(digestHere) }, null];
 }
@@ -307,7 +304,7 @@ async function putRest(
   announced: Upload,
   bodyLength: number | null,
 ): Promise<ResponseTuple> {
-  const { request: { body }, session, unfinished } = write;
+  const { request: { body }, unfinished } = write;
   const upload = asResumable(announced);
   const { offset, length, version } = upload;
   if (offset === null) throw new Refusal(400, "the request must have upload-offset");
@@ -328,8 +325,7 @@ async function putRest(
       throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
     }
     superseded.addEventListener("abort", () => body && cancelQuietly(body, superseded.reason));
-    const here = partSize(part);
-    using claim = unfinished.claim(session?.peerCertificate, length, offset, here);
+    unfinished.checkSpace(length, offset, partSize(part));
     unfinished.makeRoom(part);
     using temporary = await unfinished.openPart(part);
     const sync = new EarlySync(part, offset);
@@ -340,8 +336,7 @@ async function putRest(
       if (offset !== 0 && (await file.stat()).size !== offset) throw changed();
       const hash = await hashStart(file, offset, changed, superseded);
       await temporary.continueFrom(offset);
-      const written = (count: number) => claim.wrote(count);
-      const destined = { file, sync, start: offset, limit: length, length, hash, written };
+      const destined = { file, sync, start: offset, limit: length, length, hash };
       const lastChunkDigest = await receive(body, destined);
       const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
       return await finish(write, { ...upload, digest }, temporary);

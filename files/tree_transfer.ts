@@ -97,8 +97,6 @@ export interface Direction extends NamingTarget, ShrinkingTarget {
   removeSources?(route: Route, nodes: readonly TreeNode[]): Outcomes<TreeNode, Removed>;
   /** Gives a file of an interrupted removal its name again; false if it has to keep the other. */
   recover?(route: Route, node: TreeNode): Promise<boolean>;
-  /** Of a dry run: the error of a file that would not fit besides those before it, or `null`. */
-  foreseeShortage?(node: TreeNode): Promise<Error | null>;
   /** Removes the part of a file here that can't get its name. */
   discard?(node: TreeNode): void;
   /** Syncs what was removed here. */
@@ -190,7 +188,7 @@ class TreeTransfer {
       else plan.fail(copy.node, existsAlready(copy.node));
     });
     this.#announce(plan);
-    if (this.#settings.dryRun) await this.#pretend(plan);
+    if (this.#settings.dryRun) this.#pretend(plan);
     else await this.#carryOut(plan);
     const deletionsKept = overLimit !== null
       ? "limit"
@@ -257,15 +255,13 @@ class TreeTransfer {
   }
 
   /** Reports a plan as if it had been carried out. */
-  async #pretend(plan: Plan): Promise<void> {
+  #pretend(plan: Plan): void {
     for (const { obstacle } of [...plan.copies, ...plan.makes, ...plan.blocked]) {
       this.#report.deleted(obstacle?.nodes);
     }
     for (const { node } of copiesOf(plan)) {
       const { size } = node;
-      const shortage = await this.#direction.foreseeShortage?.(node) ?? null;
-      if (shortage !== null) this.#report.failed(node, shortage);
-      else this.#copied(node, { bytes: size, total: size, resumedFrom: 0, sha256: null });
+      this.#copied(node, { bytes: size, total: size, resumedFrom: 0, sha256: null });
     }
   }
 

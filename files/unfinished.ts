@@ -7,7 +7,7 @@ import { chmodSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
 import type { PeerCertificate } from "../base/app/session.ts";
 import { lockFile, newFileMode } from "../disk/files.ts";
 import { codeOf, removeIfPresentSync, statOrNull } from "../disk/names.ts";
-import { type Claim, claimSpace, freeBytes, isDiskFull, spaceFigures } from "../disk/space.ts";
+import { checkSpace, freeBytes, isDiskFull, spaceFigures } from "../disk/space.ts";
 import { Temporary, type TemporaryOptions } from "../disk/temporary.ts";
 import { startInterval } from "../net/deadline.ts";
 import { fingerprintOf } from "./digest.ts";
@@ -125,21 +125,15 @@ export class UnfinishedFiles {
   }
 
   /**
-   * Claims space for a file of a client, before its body is read.
+   * Compares a file with the free space, before its body is read.
    *
    * @param length Bytes of the whole file; 0 if they are not known.
    * @param offset Where the body begins in the file.
    * @param here Bytes of the part, which is cut at the offset.
    * @throws {Refusal} if there is too little space. Its headers say how much of the file is here.
    */
-  claim(
-    client: PeerCertificate | null | undefined,
-    length: number,
-    offset: number,
-    here: number,
-  ): Claim {
-    const [owner, left, freed] = [authorityOf(client), length - offset, here - offset];
-    return claimSpace(this.#root, owner, left, freed, ({ needed, free }) => {
+  checkSpace(length: number, offset: number, here: number): void {
+    checkSpace(this.#root, length - offset, here - offset, ({ needed, free }) => {
       const text = `there is too little space${spaceFigures(needed, free)}`;
       return new Refusal(507, `${text}${this.#kept()}`, { "upload-offset": `${here}` });
     });

@@ -14,7 +14,6 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { type PeerCertificate, Session } from "@degu/degu/server";
 import { freeBytes } from "@degu/internal/disk/space.ts";
 import { untilFile } from "@degu/testing/agent_files.ts";
 import { mustRun } from "@degu/testing/commands.ts";
@@ -51,22 +50,6 @@ function onDisk(directory = disk): Record<string, number> {
   return found;
 }
 
-/** The session of a client, vouched for by an authority. */
-function sessionOf(key: string, authority: string): Session {
-  const vouching = {
-    subject: "",
-    fingerprint256: "",
-    publicKey256: authority,
-    raw: new Uint8Array(),
-  };
-  const certificate: PeerCertificate = {
-    ...vouching,
-    ...{ issuer: "", subjectAltNames: [], publicKey256: key, authority: vouching },
-    ...{ validFrom: new Date(0), validTo: new Date(0) },
-  };
-  return new Session("peer", null, 1000, certificate);
-}
-
 /** An app on the disk, and what it has logged. */
 function makeApp(options: ConstructorParameters<typeof FilesApp>[1] = {}) {
   const log: string[] = [];
@@ -81,7 +64,6 @@ async function put(
   uri: string,
   bytes: number,
   headers: HeaderDict = {},
-  session?: Session,
   before: (sent: number) => Promise<void> = () => Promise.resolve(),
 ) {
   let read = 0;
@@ -96,13 +78,12 @@ async function put(
   }, { highWaterMark: 0 });
   const [status, , sent] = await app.handle(
     mkreq("PUT", uri, headers, new Body(stream, bytes)),
-    session,
   );
   return { status, offset: sent["upload-offset"] ?? null, read };
 }
 
-async function head(app: FilesApp, uri: string, headers: HeaderDict, session?: Session) {
-  const [status, , sent] = await app.handle(mkreq("HEAD", uri, headers), session);
+async function head(app: FilesApp, uri: string, headers: HeaderDict) {
+  const [status, , sent] = await app.handle(mkreq("HEAD", uri, headers));
   return { status, offset: sent["upload-offset"] ?? null };
 }
 
@@ -179,41 +160,13 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const bytes = 1.5 * MEBIBYTE;
     const cut = (sent: number) =>
       sent < MEBIBYTE ? Promise.resolve() : Promise.reject(new Error("cut"));
-    await put(app, "/a", bytes, await announced(bytes, 0), undefined, cut).catch(() => {});
+    await put(app, "/a", bytes, await announced(bytes, 0), cut).catch(() => {});
     const begun = onDisk();
     const asked = await head(app, "/a", await announced(bytes));
     const other = await head(app, "/b", await announced(bytes - 1));
     // The same file from its beginning: its part gives way to it.
     const again = await put(app, "/a", bytes, await announced(bytes, 0));
     return { begun, asked, other, again, left: onDisk() };
-  },
-
-  /** Files of one authority that are written at the same time are not promised the same space. */
-  async together() {
-    const [mine, same, other] = [sessionOf("1", "A"), sessionOf("2", "A"), sessionOf("3", "B")];
-    const bytes = 1.25 * MEBIBYTE;
-    const results = [];
-    for (const headers of [{}, await announced(bytes, 0)]) {
-      await anew("size=2m");
-      const { app } = makeApp();
-      const [begun, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-      const first = put(app, "/a", bytes, headers, mine, async (sent) => {
-        if (sent < bytes - 65536) return;
-        // Some of the bytes that were read are not written yet, and some not counted.
-        await untilFile(disk, (_name, size) => size >= 650_000);
-        begun.resolve();
-        await go.promise;
-      });
-      await begun.promise;
-      const refused = await put(app, "/b", bytes, {}, same);
-      const allowed = await head(app, "/d", await announced(0.78 * MEBIBYTE | 0), other);
-      const small = await put(app, "/c", 200_000, {}, same);
-      go.resolve();
-      const { status } = await first;
-      const afterwards = await head(app, "/e", await announced(0.25 * MEBIBYTE), same);
-      results.push({ refused, small, allowed, status, afterwards });
-    }
-    return results;
   },
 
   /**
@@ -226,14 +179,13 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     const cut = (sent: number) =>
       sent < MEBIBYTE ? Promise.resolve() : Promise.reject(new Error("cut"));
     await mount("remount", "size=4m");
-    await put(app, "/a", bytes, await announced(bytes, 0), undefined, cut).catch(() => {});
+    await put(app, "/a", bytes, await announced(bytes, 0), cut).catch(() => {});
     const before = onDisk();
     const full = await put(
       app,
       "/a",
       bytes - MEBIBYTE,
       await announced(bytes, MEBIBYTE),
-      undefined,
       async (sent) => {
         if (sent === 0) await Deno.writeFile(`${disk}/other`, filled(1.5 * MEBIBYTE));
       },
@@ -260,29 +212,6 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
       return Promise.reject(new Error("lost"));
     };
     return await SCENARIOS.filledUp!();
-  },
-
-  /** A download that needs less and less while it goes on, and another one beside it. */
-  async downloadsTogether() {
-    const [large, small] = [1.25 * MEBIBYTE, 0.25 * MEBIBYTE].map((bytes) =>
-      new ServedVersion(filled(bytes))
-    );
-    const go = Promise.withResolvers<void>();
-    const begun = Promise.withResolvers<void>();
-    large!.beforePiece = async (sent) => {
-      if (sent !== MEBIBYTE) return;
-      await untilFile(disk, (name, size) => name.endsWith(".degu-part") && size === MEBIBYTE);
-      begun.resolve();
-      await go.promise;
-    };
-    await using one = serve(large!.app);
-    await using other = serve(small!.app);
-    const first = download(one.makeClient(), "/f", `${disk}/large`);
-    await begun.promise;
-    const refused = await failureOf(download(one.makeClient(), "/f", `${disk}/again`));
-    const { bytes } = await download(other.makeClient(), "/f", `${disk}/small`);
-    go.resolve();
-    return { refused, bytes, first: (await first).bytes };
   },
 
   /** A complete file that can't get its name, as there is no space for its directory. */
@@ -351,9 +280,7 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
   async trees() {
     const results = [];
     for (const [i, [direction, over, verify]] of WAYS.entries()) {
-      // The two large ones would fit, each by itself.
-      const large = 1.25 * MEBIBYTE;
-      const sizes = { huge: 4 * MEBIBYTE, large1: large, large2: large, small: 5, fits: 100_000 };
+      const sizes = { huge: 4 * MEBIBYTE, large: 1.25 * MEBIBYTE, small: 5, fits: 100_000 };
       await anew("size=2m");
       const source = `${root}/${i}`;
       await Deno.mkdir(source);
@@ -412,35 +339,10 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     isCut = false;
     const kept = onDisk();
     await mount("remount", "size=2m");
-    for (const dryRun of [true, false]) await downloadTree(client, "/", disk, { dryRun, onEvent });
+    await downloadTree(client, "/", disk, { onEvent });
     await mount("remount", "size=3600k");
-    for (const dryRun of [true, false]) await downloadTree(client, "/", disk, { dryRun, onEvent });
+    await downloadTree(client, "/", disk, { onEvent });
     return { kept, events };
-  },
-
-  /** A dry run tells what would not fit, whether the target is there or not. */
-  async dryRun() {
-    const source = `${root}/source`;
-    const large = 1.25 * MEBIBYTE;
-    // Just fits beside one of the large ones.
-    const exact = 2 * MEBIBYTE - large;
-    const sizes = { huge: 4 * MEBIBYTE, large1: large, large2: large, exact };
-    await Deno.mkdir(source);
-    for (const [name, size] of Object.entries(sizes)) {
-      await Deno.writeFile(`${source}/${name}`, filled(size));
-    }
-    await using serving = serve(new FilesApp(source, { list: true }));
-    const results = [];
-    for (const dir of [disk, `${disk}/new/dir`]) {
-      const failed: string[] = [];
-      const onEvent = (event: TreeEvent) => {
-        if (event.type === "failed") failed.push(event.path.join("/"));
-      };
-      const client = serving.makeClient();
-      const { files } = await downloadTree(client, "/", dir, { dryRun: true, onEvent });
-      results.push({ files, failed: failed.toSorted(), left: onDisk() });
-    }
-    return results;
   },
 
   /** A file system without figures is not taken for a full one. */
