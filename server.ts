@@ -30,7 +30,7 @@ import { pause } from "./base/pause.ts";
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./base/printable.ts";
 import { checkServerAddress } from "./net/addresses.ts";
-import { Deadline, startInterval } from "./net/deadline.ts";
+import { Deadline } from "./net/deadline.ts";
 import { type Exchange, makeReport } from "./net/exchange_watch.ts";
 import { Internal } from "./base/internal.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
@@ -63,11 +63,6 @@ export {
 
 /** The longest wait of a connection for a slot. */
 const WAIT_MILLISECONDS = 2000;
-/**
- * The interval of looking for a connection that must give way, which it does after two looks in a
- * row.
- */
-const CHECK_MILLISECONDS = 250;
 
 /**
  * A server of one app. A server listens as soon as it is made, and serves once
@@ -316,37 +311,12 @@ export class Server implements AsyncDisposable {
 
   /**
    * Waits for a slot, for up to 2 seconds or until the server stops. Nothing is accepted meanwhile;
-   * the system's queue holds new connections. A connection whose request arrives too slowly gives
-   * way.
+   * the system's queue holds new connections.
    */
   async #waitForSlot(): Promise<void> {
     this.#slotWait = new AbortController();
-    let late: ServerConnection | null = null;
-    const check = () => {
-      const longest = this.#longestOverdue();
-      // A single look is not enough: while this process was busy, unread bytes may have arrived.
-      if (longest === late) longest?.giveWay();
-      late = longest;
-    };
-    check();
-    const checking = startInterval(check, CHECK_MILLISECONDS);
     await pause(WAIT_MILLISECONDS, this.#slotWait.signal);
-    clearInterval(checking);
     this.#slotWait = null;
-  }
-
-  /**
-   * The session that has waited longest for a peer that sends next to nothing; `null` if there is
-   * none.
-   */
-  #longestOverdue(): ServerConnection | null {
-    let longest: ServerConnection | null = null;
-    let most = 0;
-    for (const connection of this.#connections) {
-      const { overdue } = connection;
-      if (overdue > most) [longest, most] = [connection, overdue];
-    }
-    return longest;
   }
 
   #start({ name, address, socket, isTrusted }: Accepted): void {

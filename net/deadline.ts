@@ -1,10 +1,8 @@
 /**
  * One coarse timer for all connections with the same time-out: no connection and no wait needs its
- * own timer or reads the clock. A request as a whole has a limit, too, but only while other
- * connections wait.
+ * own timer or reads the clock.
  */
 
-import type { ByteReader } from "../base/body/byte_io.ts";
 import { wrongType } from "../base/checks.ts";
 import { type Member, Members } from "../base/members.ts";
 
@@ -150,66 +148,5 @@ export class Deadline implements Disposable, Member {
 
   [Symbol.dispose](): void {
     this.close();
-  }
-}
-
-/** Bytes a second: a slower peer keeps its slot only as long as no other connection wants it. */
-const LEAST_BYTES_PER_SECOND = 1024;
-
-/**
- * How long a server has waited for bytes of the request that its connection is in, wait after wait.
- * Only these waits read the clock: most requests arrive whole, and a read of the socket costs more.
- */
-export class RequestWait {
-  readonly #reader: ByteReader;
-  /** How many bytes had arrived before the request. */
-  #before = 0;
-  /** Milliseconds of the waits that are over. */
-  #waited = 0;
-  /** The beginning of the present wait; `null` while there is none. */
-  #since: number | null = null;
-
-  /** @param reader The reader through which the bytes of all requests come. */
-  constructor(reader: ByteReader) {
-    this.#reader = reader;
-  }
-
-  /** Begins a wait, unless a wait is going on. */
-  begin(): void {
-    this.#since ??= performance.now();
-  }
-
-  /** Ends the present wait, if there is one. */
-  end(): void {
-    if (this.#since === null) return;
-    this.#waited += performance.now() - this.#since;
-    this.#since = null;
-  }
-
-  /** Begins with the next request, of which something may have arrived. */
-  restart(): void {
-    this.#waited = 0;
-    this.#before = this.#reader.arrived - this.#reader.buffered;
-  }
-
-  /** Bytes of the request that have arrived. */
-  get bytes(): number {
-    return this.#reader.arrived - this.#before;
-  }
-
-  /** Seconds of all waits together. */
-  get seconds(): number {
-    const now = this.#since === null ? 0 : performance.now() - this.#since;
-    return (this.#waited + now) / 1000;
-  }
-
-  /**
-   * The seconds of all waits, if a wait is going on, all of them together are longer than the
-   * time-out, and too few bytes have come; else 0.
-   */
-  overdue(timeout: number): number {
-    if (this.#since === null) return 0;
-    const { seconds } = this;
-    return seconds > timeout && this.bytes < seconds * LEAST_BYTES_PER_SECOND ? seconds : 0;
   }
 }

@@ -36,7 +36,7 @@ import {
   formatResponsePreamble,
   parseRequestPreamble,
 } from "../base/wire/preamble.ts";
-import { type Interval, RequestWait, startInterval } from "./deadline.ts";
+import { type Interval, startInterval } from "./deadline.ts";
 import { ExchangeWatch, type Report } from "./exchange_watch.ts";
 import { type BodyOwner, hasBrokenBody, makeIncomingBody } from "./incoming_body.ts";
 import type { ListenerSide } from "./listener.ts";
@@ -100,10 +100,6 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
     this.#session = session;
     this.#isTrusted = isTrusted;
     this.#transport = new Transport(socket, context.timeout, checkRequestStart);
-    // Without a time-out no wait is too long.
-    if (context.timeout !== null) {
-      this.#transport.requestWait = new RequestWait(this.#transport.reader);
-    }
     this.#transport.addCloseListener(() => this.#end());
     ownSession(session, this);
   }
@@ -174,32 +170,6 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   /** True while closing loses nothing: before the first byte of a request. */
   isIdle(): boolean {
     return this.#state === "idle" && this.#transport.reader.buffered === 0;
-  }
-
-  /**
-   * The seconds for which the peer has kept the server waiting within one request. 0 if the seconds
-   * are too few, or the bytes enough, to keep the slot while another connection waits.
-   */
-  get overdue(): number {
-    if (SERVER[this.#state].givesWay === undefined) return 0;
-    return this.#transport.requestWait?.overdue(this.#context.timeout!) ?? 0;
-  }
-
-  /**
-   * Ends in favor of a connection that waits. The slot is free at once, even if the app goes on.
-   */
-  giveWay(): void {
-    try {
-      this.#enter(SERVER[this.#state].givesWay, "givesWay");
-    } catch {
-      // The error was reported, and the slot is free: nothing is left to do for the server.
-      return;
-    }
-    const { bytes, seconds } = this.#transport.requestWait!;
-    const why = `gave way to another connection after ${bytes} bytes in ${seconds.toFixed(1)} s`;
-    this.#endSession("info", why);
-    this.#transport.close(new ConnectionClosedError(`the session ${why}`));
-    this.#served.resolve();
   }
 
   close(): void {
@@ -330,7 +300,6 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       // If the connection was closed during the last bytes, the reason has been reported already.
       if (transport.closed) throw transport.failure ?? new ConnectionClosedError();
       this.#enter(SERVER[this.#state].answered, "answered");
-      transport.requestWait?.restart();
       exchange?.end(null);
     }
   }
@@ -392,7 +361,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
 
   /** Reports a failure of the peer, the network or the deadline. */
   #report(error: unknown): void {
-    if (this.#state === "closedByApp" || this.#state === "gaveWay") return;
+    if (this.#state === "closedByApp") return;
     const { closed, failure } = this.#transport;
     if (closed && failure === null) return this.#endSession("debug", "closed by the server");
     const broke = failure ?? error;
@@ -430,6 +399,6 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
 
   /** Ends the wait for the rest, which the app has canceled; an error may still be the answer. */
   bodyCanceled(): void {
-    this.#transport.stopWaiting();
+    this.#transport.deadline.stopReading();
   }
 }

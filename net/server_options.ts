@@ -16,9 +16,8 @@ import { checkSignal } from "./request_signal.ts";
 export interface ServerOptions {
   /**
    * How many connections are served at a time, or `Infinity`. A further connection waits up to 2
-   * seconds and is then closed. Meanwhile a session gives way if its request drips: the server has
-   * waited for the request for longer than `timeout` in all, at less than 1 KiB/s. TLS handshakes
-   * don't count: up to 64 may be in progress; a further handshake ends the oldest.
+   * seconds and is then closed. TLS handshakes don't count: up to 64 may be in progress; a further
+   * handshake ends the oldest.
    *
    * @default {50}
    */

@@ -14,10 +14,9 @@
  * until its last byte was read, and the end is `answering` afterwards, or at once if the request
  * has no body. Once the response was sent, the end is `idle` again, unless the response is the last
  * one: after an error, after `connection: close`, at a limit, or if the body is still unread, since
- * nobody knows where the next request would begin. There are four ways to be over. `endedByPeer`:
+ * nobody knows where the next request would begin. There are three ways to be over. `endedByPeer`:
  * the peer ended the connection while it was idle, as most do. `closedByApp`: the app closed the
- * session, which is reported then and not again. `gaveWay`: another connection got the slot of a
- * peer that sent hardly any of its request; likewise reported. `over`: all other ends.
+ * session, which is reported then and not again. `over`: all other ends.
  *
  * The client's end begins `idle`, too. The end is `requesting` from the moment at which a request
  * is looked at, since getters of its headers are code that may make another one, to the end of the
@@ -54,8 +53,7 @@ export type ServerState =
   | "answering"
   | "over"
   | "endedByPeer"
-  | "closedByApp"
-  | "gaveWay";
+  | "closedByApp";
 
 /**
  * The events of a server's end. Both the last response and the closing of the socket are `ends`.
@@ -67,24 +65,20 @@ export type ServerEvent =
   | "answered"
   | "peerEnds"
   | "appCloses"
-  | "givesWay"
   | "ends";
 
 /** The state of a server's end that follows an event. */
 export const SERVER: Table<ServerState, ServerEvent, "appCloses" | "ends"> = {
-  // A peer gives way only while the server waits for bytes of its request.
   idle: {
     request: "answering",
     requestWithBody: "unread",
     peerEnds: "endedByPeer",
     appCloses: "closedByApp",
-    givesWay: "gaveWay",
     ends: "over",
   },
   unread: {
     bodyRead: "answering",
     appCloses: "closedByApp",
-    givesWay: "gaveWay",
     ends: "over",
   },
   answering: { answered: "idle", appCloses: "closedByApp", ends: "over" },
@@ -94,7 +88,6 @@ export const SERVER: Table<ServerState, ServerEvent, "appCloses" | "ends"> = {
   over: { appCloses: "over", ends: "over", bodyRead: "over" },
   endedByPeer: { appCloses: "endedByPeer", ends: "endedByPeer" },
   closedByApp: { appCloses: "closedByApp", ends: "closedByApp", bodyRead: "closedByApp" },
-  gaveWay: { appCloses: "gaveWay", ends: "gaveWay" },
 };
 
 /** The states of a client's end, see above. */

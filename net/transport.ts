@@ -8,7 +8,7 @@ import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
-import { Deadline, type RequestWait } from "./deadline.ts";
+import { Deadline } from "./deadline.ts";
 import type { ExchangeWatch } from "./exchange_watch.ts";
 import { failSink, MessageSink, sendThrough } from "./message_sink.ts";
 
@@ -73,8 +73,6 @@ export class Transport implements AheadSource {
   lastArrival = Date.now();
   /** Counts the bytes of the message that the socket takes; `null` if nobody wants the figures. */
   exchange: ExchangeWatch | null = null;
-  /** Measures the waits of a server for the rest of a request; `null` without a time-out. */
-  requestWait: RequestWait | null = null;
   /** Whether a client has begun a request that is not answered yet. */
   awaitsResponse = false;
   readonly #socket: Socket;
@@ -226,8 +224,6 @@ export class Transport implements AheadSource {
     this.#receiving = ahead === null ? "read" : "read ahead";
     reader.checkFailure();
     if (!deadline.isReading) deadline.startReading();
-    // The wait for a request begins with the first byte of the request.
-    if (this.#searched > 0) this.requestWait?.begin();
     if (ahead !== null) return ahead;
     if (reader.buffered === 0) reader.fit();
     return this.#reading = this.#socket.read(reader.room());
@@ -243,11 +239,7 @@ export class Transport implements AheadSource {
     // Bytes that arrive after the connection closed are dropped.
     this.reader.checkFailure();
     // The reader has taken the bytes of a read that was issued ahead.
-    let arrived = count ?? 0;
-    if (this.#receiving === "read") {
-      arrived = this.reader.filled(count);
-      this.reader.arrived += arrived;
-    }
+    const arrived = this.#receiving === "read" ? this.reader.filled(count) : count ?? 0;
     if (arrived === 0) {
       // `#receiving` keeps its value: like an error of the socket, the end breaks the connection.
       if (this.#searched === 0) return false;
@@ -265,16 +257,14 @@ export class Transport implements AheadSource {
       await this.awaitAhead();
       if (reader.buffered > 0) return reader.take(into);
     }
-    this.#startWait();
+    this.deadline.startReading();
     try {
       reader.checkFailure();
       const count = await (this.#reading = this.#socket.read(into));
       this.#reading = null;
       reader.checkFailure();
       this.#endWait();
-      const arrived = checkCount(count, into.length);
-      reader.arrived += arrived;
-      return arrived || null;
+      return checkCount(count, into.length) || null;
     } catch (error) {
       throw this.#keepFailure(error, true);
     }
@@ -282,7 +272,7 @@ export class Transport implements AheadSource {
 
   /** Waits for the read issued ahead, if there is one; the deadline bounds that wait, too. */
   async awaitAhead(): Promise<void> {
-    this.#startWait();
+    this.deadline.startReading();
     try {
       await this.reader.settleAhead();
       this.#endWait();
@@ -291,21 +281,9 @@ export class Transport implements AheadSource {
     }
   }
 
-  #startWait(): void {
-    this.deadline.startReading();
-    this.requestWait?.begin();
-  }
-
   #endWait(): void {
-    this.stopWaiting();
-    // Only clients use this time, which costs some to get; most servers have a `requestWait`.
-    if (this.requestWait === null) this.lastArrival = Date.now();
-  }
-
-  /** Ends the wait for bytes, which have arrived or are not wanted any more. */
-  stopWaiting(): void {
     this.deadline.stopReading();
-    this.requestWait?.end();
+    this.lastArrival = Date.now();
   }
 
   /**

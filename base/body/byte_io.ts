@@ -119,10 +119,6 @@ export class ByteReader {
   start = 0;
   /** The position behind the last unconsumed byte. */
   end = 0;
-  /**
-   * The number of bytes that have arrived in all. The source counts bytes that bypass the buffer.
-   */
-  arrived = 0;
   readonly #source: AheadSource;
   readonly #first: number;
   readonly #usual: number;
@@ -246,7 +242,7 @@ export class ByteReader {
     this.#ahead = null;
     if (this.#failure !== null) return;
     try {
-      this.arrived += this.filled(count);
+      this.filled(count);
     } catch (error) {
       this.#failure = { error };
     }

@@ -229,35 +229,6 @@ export async function runFaulty(
   }
 }
 
-/** Drips bodies into every slot of a server, where a client has to be served all the same. */
-export async function runDrips(client: Client, slots: number, { tally, signal }: Run) {
-  const drip = async () => {
-    const socket = await client.createSocket();
-    try {
-      await send(socket, `${CHUNKED}ffffff\r\n`);
-      for (; !signal.aborted; await pause(20)) await send(socket, "x");
-    } catch {
-      tally.count("client: drips a body, and gives way");
-    } finally {
-      socket.close();
-    }
-  };
-  const fill = async () => {
-    while (!signal.aborted) await drip();
-  };
-  let served = 0;
-  const ask = async () => {
-    while (!signal.aborted) {
-      const asked = client.request("GET", "/data?seed=0&size=0", { checksum: "0-0" });
-      // On a busy machine any one of them may be late.
-      await asked.then(() => served++, () => {});
-    }
-  };
-  await Promise.all([...Array.from({ length: slots }, fill), ask()]);
-  if (served === 0) tally.failures.push("bodies that drip have kept everybody out");
-  tally.requests += served;
-}
-
 async function injectOne(client: Client, random: Random): Promise<[string, string | null]> {
   const dice = random.below(3);
   if (dice === 0) {

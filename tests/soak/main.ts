@@ -8,8 +8,8 @@
 
 import { Random } from "../fuzz/random.ts";
 import { type Ledger, makeApp } from "./app.ts";
-import { runDrips, runFaulty } from "./faults.ts";
-import { FEW_SLOTS, runSwaps, type Servers, startServers } from "./servers.ts";
+import { runFaulty } from "./faults.ts";
+import { runSwaps, type Servers, startServers } from "./servers.ts";
 import {
   pause,
   type Run,
@@ -53,7 +53,6 @@ async function runTraffic(
   start(1, (run) => runStranger(servers, run));
   start(1, (run) => runSwaps(servers.swapping, run));
   start(1, (run) => runTrees(dir, run));
-  start(1, (run) => runDrips(servers.dripping, FEW_SLOTS, run));
   for (const [name, client] of servers.clients) {
     start(HONEST_CLIENTS, (run) => runHonestly(name, client, run));
     start(FAULTY_CLIENTS, (run) => runFaulty(name, client, run));

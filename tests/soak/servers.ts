@@ -55,9 +55,6 @@ const OPTIONS: ServerOptions = {
 };
 const CLIENT_OPTIONS = { timeout: 60 };
 
-/** Slots of a server that bodies which drip fill. */
-export const FEW_SLOTS = 2;
-
 /** Starts a server of the application over TCP, a Unix socket, an abstract name and mutual TLS, and a proxy. */
 export async function startServers(app: App, dir: string) {
   const stack = new AsyncDisposableStack();
@@ -84,8 +81,6 @@ export async function startServers(app: App, dir: string) {
   const foreign = stack.use(
     Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, toFetchHandler(app)),
   );
-  const few = { ...OPTIONS, maxConnections: FEW_SLOTS, timeout: 0.5 };
-  const dripping = await start(new Server(["127.0.0.1", 0], app, few));
   const closingOf = (server: Server, client: Client): Closing => ({
     ...{ server, client, closed: new Set() },
   });
@@ -103,8 +98,6 @@ export async function startServers(app: App, dir: string) {
     stranger: new SSLClient(pki.anonymousClientSslconfig, tls.address, CLIENT_OPTIONS),
     /** A client of Deno's server, under which the application runs, too. */
     foreign: new Client(["127.0.0.1", foreign.addr.port], CLIENT_OPTIONS),
-    /** A server with few slots. */
-    dripping: new Client(dripping.address, CLIENT_OPTIONS),
     /** Servers whose sessions are closed by themselves. */
     closing: [
       closingOf(closing, new Client(closing.address, CLIENT_OPTIONS)),
