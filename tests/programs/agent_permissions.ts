@@ -1,14 +1,9 @@
-/**
- * Commands of the program, one after the other in this process, which gives up permissions in between. Prints how each has ended
- * as JSON.
- */
+/** Commands of the program, one after the other in this process. Prints how each has ended as JSON. */
 
 import { type AgentEnd, startAgentHere } from "@degu/testing/agents.ts";
-import { beginStep, revoke } from "@degu/testing/permissions.ts";
+import { beginStep } from "@degu/testing/permissions.ts";
 
-/** A command, and the permission that is given up before it. */
 export interface Step {
-  readonly missing?: string | undefined;
   readonly args: readonly string[];
   readonly stdin: string;
   /** What is waited for until the command is interrupted; if left out, it ends by itself. */
@@ -18,12 +13,11 @@ export interface Step {
 }
 
 const ends: AgentEnd[] = [];
-for (const { missing, args, stdin, until, made } of JSON.parse(Deno.args[0] ?? "") as Step[]) {
-  if (missing !== undefined) revoke(missing);
+for (const { args, stdin, until, made } of JSON.parse(Deno.args[0] ?? "") as Step[]) {
   beginStep();
   await using agent = startAgentHere(args, { stdin });
   if (until !== undefined) {
-    await agent.line(until).catch(() => {}); // it has failed
+    await agent.line(until);
     agent.kill("SIGINT");
   }
   ends.push(await agent.ended());

@@ -1,6 +1,7 @@
 /** What the documentation, the examples and the tasks refer to. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Client } from "@degu/degu/client";
+import { replaceFigures } from "@degu/internal/bench/summary.ts";
 import { filesUnder, libraryFiles, read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
 
 Deno.test("the offline import map has every name that deno.json has", async () => {
@@ -111,16 +112,6 @@ Deno.test("a block of the documentation is TypeScript, which the suite runs, or 
   }
 });
 
-Deno.test("an indented block, and one in a list, are found", () => {
-  const page =
-    "- a\n\n  ```sh\n  ls -l\n  ```\n\nText:\n\n    code();\n\n```ts\n    no block\n```\n";
-  assertEquals(blocksOf(page), {
-    blocks: [{ language: "sh", firstLine: "ls -l" }, { language: "ts", firstLine: "no block" }],
-    indented: ["code();"],
-  });
-  assertEquals(blocksOf("- a\n\n    of the list\n\n1. b\n    c\n").indented, []);
-});
-
 /** The blocks of a page by their languages, and the lines of blocks that are only indented. */
 function blocksOf(page: string) {
   const blocks: { language: string; firstLine: string }[] = [];
@@ -140,6 +131,11 @@ function blocksOf(page: string) {
   }
   return { blocks, indented };
 }
+
+Deno.test("docs/performance.md has the figures of bench/results.md", async () => {
+  const page = await read("docs/performance.md");
+  assertEquals(page, replaceFigures(page, await read("bench/results.md")));
+});
 
 Deno.test("the demo task runs as the demo's first line says", async () => {
   const command = (await read("examples/demo.ts")).split("\n")[0]?.replace("// ", "");

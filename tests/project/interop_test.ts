@@ -3,7 +3,6 @@ import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { type CommandEnd, runCommand } from "@degu/testing/commands.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
-import { differencesFrom, findTable, type Table } from "../../tools/interop/tables.ts";
 
 /** The configurations that are run, with the values that the page has in place of ports and paths. */
 const VALUES: Record<string, string> = {
@@ -43,68 +42,6 @@ Deno.test("what the page says is refused is refused, with these messages", async
     await t.step({ name: "curl or Node is not installed", ignore: true, fn() {} });
   }
   assertEquals(code, 0, stderr);
-});
-
-const PAGE = `
-| client | get | put |
-| --- | --- | --- |
-| \`curl\` | yes | no (1) |
-| wget | yes, or no (2) | – |
-
-1. \`an error: …\`: do this
-2. \`another error\`
-`;
-
-/** What was seen, and what is said of it. */
-const SEEN: Record<string, [table: Partial<Table>, differences: string[]]> = {
-  "the same": [{}, []],
-  "a program that is not installed": [{ rows: [["curl"], ["wget", "yes", "–"]] }, []],
-  "a cell": [
-    { rows: [["curl", "no (2)", "no (1)"], ["wget", "yes", "–"]] },
-    ['"curl", get: says yes; saw no another error'],
-  ],
-  "one of two possible cells": [{ rows: [["curl", "yes", "no (1)"], ["wget", "no (2)", "–"]] }, []],
-  "none of two possible cells": [
-    { rows: [["curl", "yes", "no (1)"], ["wget", "no (1)", "–"]] },
-    ['"wget", get: says yes, or no another error; saw no an error: of a kind'],
-  ],
-  "the text of a note": [
-    { notes: ["an accident", "another error"] },
-    ['"curl", put: says no an error: …; saw no an accident'],
-  ],
-  "a row that the page lacks": [
-    { rows: [["curl", "yes", "no (1)"], ["wget", "yes", "–"], ["httpie", "yes", "yes"]] },
-    ['"httpie" has no row'],
-  ],
-  "a row that was not tried": [{ rows: [["curl", "yes", "no (1)"]] }, ['"wget" was not tried']],
-  "a column": [
-    { header: ["client", "get", "delete"] },
-    ["the columns are client, get, put; they were client, get, delete"],
-  ],
-  "a table that the page lacks": [
-    { header: ["server", "get", "put"] },
-    ['no table has "server" as its first column'],
-  ],
-};
-
-Deno.test("where a table of the page differs from what was seen is found", async (t) => {
-  const same: Table = {
-    header: ["client", "get", "put"],
-    rows: [["curl", "yes", "no (1)"], ["wget", "yes", "–"]],
-    notes: ["an error: of a kind", "another error"],
-  };
-  for (const [name, [seen, expected]] of Object.entries(SEEN)) {
-    await t.step(name, () => {
-      assertEquals(differencesFrom(PAGE, { ...same, ...seen }), expected);
-    });
-  }
-});
-
-Deno.test("the page has each table that is compared with it", async () => {
-  const page = await read("docs/interop.md");
-  for (const first of ["client", "request", "response", "server", "proxy"]) {
-    assert((findTable(page, first)?.rows.length ?? 0) > 5, first);
-  }
 });
 
 async function runInterop(part: string): Promise<CommandEnd> {

@@ -1,5 +1,4 @@
 /** Rules for the whole tree: which folder may import which, and what a module may contain. */
-import type { EquivalentMutants } from "../../tools/mutants.ts";
 import { assert, assertEquals } from "@std/assert";
 import {
   codeOf,
@@ -67,11 +66,6 @@ Deno.test("no module imports itself through others, including types", async () =
   assertEquals(findCircles(await libraryImports()), []);
 });
 
-Deno.test("a circular import is found from whichever module it is entered", () => {
-  const imports = new Map([["a", ["b"]], ["b", ["c", "d"]], ["c", ["b"]], ["d", ["d", "x"]]]);
-  assertEquals(findCircles(imports), ["b -> c -> b", "d -> d"]);
-});
-
 Deno.test("base/ uses nothing of Deno but types, and a body that opens its file", async () => {
   for (const path of await filesUnder("base", ".ts")) {
     const used = [...(await codeOf(path)).matchAll(/(?<!")\bDeno\.(\w+)/g)].map(([, name]) => name);
@@ -96,29 +90,6 @@ Deno.test("nothing is printed except by the default logger", async () => {
     if (/\bconsole\b/.test(await codeOf(path))) printing.push(path);
   }
   assertEquals(printing, ["net/logger.ts"]);
-});
-
-Deno.test("no comment of the library speaks to a tool; what no test can detect stands in a table of its room, with code that is there", async () => {
-  const speaking: string[] = [];
-  for (const path of await libraryFiles()) {
-    const lines = (await read(path)).split("\n").filter((line) => /\/\/ mutant /.test(line));
-    speaking.push(...lines.map((line) => path + line));
-  }
-  assertEquals(speaking, []);
-  const stale: string[] = [];
-  for await (const { name: room } of Deno.readDir(new URL("tests/", ROOT))) {
-    const table = new URL(`tests/${room}/equivalent_mutants.ts`, ROOT);
-    if (await Deno.lstat(table).catch(() => null) === null) continue;
-    const { EQUIVALENT_MUTANTS } = await import(`${table}`);
-    for (const [file, names] of Object.entries(EQUIVALENT_MUTANTS as EquivalentMutants)) {
-      const code = await read(file);
-      for (const [before, after] of Object.values(names).flat()) {
-        // A removed statement is never in a table: what it is for has a test, or it goes.
-        if (!code.includes(before) || after === ";") stale.push(`${file}: ${before} → ${after}`);
-      }
-    }
-  }
-  assertEquals(stale, []);
 });
 
 Deno.test("comments of the library end at 100 columns", async () => {

@@ -32,31 +32,6 @@ Deno.test("the links from doc comments to pages are absolute, because the refere
   }
 });
 
-Deno.test("links of every form are found, and none in code", () => {
-  const text = [
-    "[a](a.md), [b](<b c.md>), ![c](c.svg) and [d](d.md 'title')",
-    '<img alt="e" src="e.svg">, <source srcset="f.svg"> and <a href="g.md">g</a>',
-    "[h]: h.md",
-    "[web](https://deno.com) `[no](no.md)`",
-    "```md\n[no](no.md)\n```",
-  ].join("\n");
-  assertEquals(relativeLinksOf(text), [
-    "a.md",
-    "b c.md",
-    "c.svg",
-    "d.md",
-    "e.svg",
-    "f.svg",
-    "g.md",
-    "h.md",
-  ]);
-});
-
-Deno.test("a heading has the anchor that Markdown renderers generate", () => {
-  const text = "# One: `two`, three\n\n## Again\n\n```sh\n# no heading\n```\n## Again\n";
-  assertEquals(anchorsOf(text), ["one-two-three", "again", "again-1"]);
-});
-
 /** The targets of the links in Markdown, without those of the web. */
 function relativeLinksOf(markdown: string): string[] {
   const text = withoutCode(markdown);

@@ -1,19 +1,9 @@
-/**
- * What docs/permissions.md says of the program: each command works and asks for nothing but those of its row, and without any one of
- * them it fails and says which one is missing.
- */
+/** What docs/permissions.md says of the program: each command works, and asks for exactly the permissions of its row. */
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
 import { mustRun } from "@degu/testing/commands.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
-import {
-  assertAsked,
-  flagsOf,
-  inFewProcesses,
-  type Lacking,
-  permissionsOf,
-  readAudit,
-} from "@degu/testing/permissions.ts";
+import { assertAsked, flagsOf, permissionsOf, readAudit } from "@degu/testing/permissions.ts";
 import { systemdObstacle, THROUGH_SYSTEMD } from "@degu/testing/namespaces.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
@@ -22,17 +12,11 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { patch } from "@degu/testing/patching.ts";
 import type { Step } from "../programs/agent_permissions.ts";
 
-/** Processes at a time: each needs most of a core for as long as it starts. */
-const AT_A_TIME = 3;
-
 /**
  * A permission that every command does without: tests/integration/agent_work_test.ts has full disks
  * with it and without.
  */
 const OPTIONAL = "sys=statfs";
-
-/** What a command says of a permission that is missing. */
-const MISSING = /Requires \w+ access|--allow-\w+/;
 
 /** The permissions of each row of the table of docs/permissions.md. */
 const [, section = ""] = (await read("docs/permissions.md")).split("\n## The program\n");
@@ -45,9 +29,6 @@ const ROWS = new Map(
 
 /** Whether a row needs a systemd. */
 const isOfService = (row: string) => row.startsWith("service ");
-
-/** Those that open the device. */
-const OPENING = ROWS.get("id")!;
 
 /** A command for a row of the table. */
 interface Case {
@@ -158,16 +139,12 @@ interface Command extends Case {
   readonly permissions: readonly string[];
 }
 
-/** A command, and which of its permissions is missing, if one is. */
-type Look = { readonly command: Command } & Partial<Lacking>;
-
-/** Runs commands in one process, which gives up what is missing; checks how they have ended, and what the others have asked for. */
-async function run(homes: AgentHomes, looks: readonly Look[]): Promise<void> {
-  const steps = looks.map(({ command, missing }): Step => {
-    const { args, home = "viewer", stdin = "", until } = command;
+/** Runs commands in one process; checks how they have ended, and what they have asked for. */
+async function run(homes: AgentHomes, commands: readonly Command[]): Promise<void> {
+  const steps = commands.map(({ args, home = "viewer", stdin = "", until }): Step => {
     const at = home === null ? [] : ["--home", homes.at(home)];
     const made = home === "new" ? homes.at(home) : undefined;
-    return { missing, args: [...at, ...args], stdin, until, made };
+    return { args: [...at, ...args], stdin, until, made };
   });
   const audit = homes.at(crypto.randomUUID());
   const env = {
@@ -176,7 +153,7 @@ async function run(homes: AgentHomes, looks: readonly Look[]): Promise<void> {
     TMPDIR: homes.at("tmp"),
     DENO_AUDIT_PERMISSIONS: audit,
   };
-  const granted = new Set(looks.flatMap(({ command }) => command.permissions));
+  const granted = new Set(commands.flatMap(({ permissions }) => permissions));
   const options = {
     flags: [...flagsOf(granted), ...importMapFlags()],
     args: [JSON.stringify(steps)],
@@ -184,15 +161,13 @@ async function run(homes: AgentHomes, looks: readonly Look[]): Promise<void> {
   };
   const ends: AgentEnd[] = JSON.parse(await runProgram("agent_permissions.ts", options));
   const [, ...asked] = await readAudit(audit, env.TMPDIR);
-  for (const [i, { command, missing }] of looks.entries()) {
+  for (const [i, command] of commands.entries()) {
     const { code, stdout, stderr } = ends[i]!;
-    const what = `${command.row} without ${missing}: ${stdout}${stderr}`;
-    assertEquals(code, missing === undefined ? command.code ?? 0 : 1, what);
-    if (missing !== undefined) assertMatch(stderr, MISSING, what);
+    assertEquals(code, command.code ?? 0, `${command.row}: ${stdout}${stderr}`);
     // A server asks for it when a peer sends something, which none does here.
     const unasked = command.until === undefined ? null : OPTIONAL;
     const expected = command.permissions.filter((each) => each !== unasked);
-    if (missing === undefined) assertAsked(asked[i]!, expected, command.row);
+    assertAsked(asked[i]!, expected, command.row);
   }
 }
 
@@ -217,38 +192,12 @@ Deno.test("each command needs the flags of its row, every command has a row, and
     );
     return { ...given, row, permissions };
   });
-  const opening = commands.find(({ row }) => row === "id")!.permissions;
-  const lacking = commands.flatMap((command, i) => {
-    // Of what every command needs to open the device only two leave out all, and each other one the next: a process takes time.
-    const kept = ["id", "init"].includes(command.row)
-      ? []
-      : OPENING.toSpliced(i % OPENING.length, 1);
-    const { permissions } = command;
-    kept.push(OPTIONAL);
-    const tried = permissions.filter((_, i) => !kept.includes(ROWS.get(command.row)![i]!));
-    return tried.map((missing) => ({ command, permissions, missing }));
-  });
-  // With both groups of mDNS they would speak on every interface: tests/integration/agent_network_test.ts does, in namespaces.
-  const mdns = ["net=224.0.0.251:5353", "sys=networkInterfaces"];
-  const serve = ["serve", "--listen", "127.0.0.1:0", "--announce"];
-  for (const args of [serve, ["ping", "--find", "camera"]]) {
-    const permissions = [...opening, "net=127.0.0.1:0", ...mdns];
-    const command = { row: args.join(" "), args, permissions };
-    lacking.push(...mdns.map((missing) => ({ command, permissions, missing })));
-  }
-  const processes = inFewProcesses(lacking);
-  await Promise.all(Array.from({ length: AT_A_TIME }, async () => {
-    for (let next = processes.shift(); next !== undefined; next = processes.shift()) {
-      await run(homes, next);
-    }
-  }));
-  // What works needs no work a second time.
-  await run(homes, commands.map((command) => ({ command })));
+  await run(homes, commands);
 });
 
 testUnless(
   await systemdObstacle(),
-  "service installs serve and sync, which work, and removes them, with exactly the flags of its rows",
+  "service installs serve and sync, which work, and removes them, with the flags of its rows",
   async () => {
     await using dir = await tempDir();
     const { denoDir: DENO_DIR } = JSON.parse(await mustRun([Deno.execPath(), "info", "--json"]));
@@ -260,14 +209,12 @@ testUnless(
       env: { HOME: dir.path, DENO_DIR },
     });
     const { ends, own: said, ...seen }: {
-      ends: { what: string; end: AgentEnd }[];
+      ends: Record<string, AgentEnd>;
       own: string;
     } & Record<string, unknown> = JSON.parse(printed);
     assertMatch(said, /degu\.service is there, and not by "degu service install": remove/);
-    for (const { what, end: { code, stdout, stderr } } of ends) {
-      const isAllowed = what.endsWith("without null");
-      assertEquals(code, isAllowed ? 0 : 1, `${what}: ${stdout}${stderr}`);
-      if (!isAllowed) assertMatch(stderr, MISSING, what);
+    for (const [row, { code, stdout, stderr }] of Object.entries(ends)) {
+      assertEquals(code, 0, `${row}: ${stdout}${stderr}`);
     }
     const sync = ["service", "timer"].map((kind) => `degu-sync-to-desk-copy.${kind}`);
     const own = "degu-sync-own.service"; // of the person, who has written it

@@ -1,8 +1,5 @@
-/**
- * What docs/permissions.md says: what each row names works and asks for nothing but the permissions of the row, and fails with
- * NotCapable without any one of them.
- */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+/** What docs/permissions.md says: what each row names works, and asks for exactly the permissions of the row. */
+import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { createDevicePki, Device } from "@degu/degu/device";
@@ -10,7 +7,7 @@ import { FilesApp } from "@degu/degu/files";
 import { type App, Server, SSLServer } from "@degu/degu/server";
 import { record } from "@degu/testing/device_pairs.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
-import { assertAsked, flagsOf, inFewProcesses, readAudit } from "@degu/testing/permissions.ts";
+import { assertAsked, flagsOf, readAudit } from "@degu/testing/permissions.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { runScript, Shown, spawnScript } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
@@ -23,15 +20,12 @@ import { toText } from "@std/streams";
 /** A worker reads its modules as files. */
 const TREE = `read=${fromFileUrl(new URL("../../", import.meta.url))}`;
 
-/** What Deno says of a permission that is missing; of the module of a worker it says no more than the second. */
-const REFUSED = /NotCapable|Requires read access to ".*\/worker\/server_worker\.ts"/;
-
 /** Seconds that a process may take on a busy machine. */
 const PATIENCE = 120;
 
 /** What each program begins with: `serve` makes a server, and closes it after one request of the test. */
 const PRELUDE = `
-import { beginStep, revoke } from "./tests/support/permissions.ts";
+import { beginStep } from "./tests/support/permissions.ts";
 import { buildClientSslctx, buildServerSslctx, Client, createFetch, ProxyApp } from "./mod.ts";
 import { Server, Session, SSLClient, SSLServer } from "./mod.ts";
 import * as files from "./files.ts";
@@ -58,44 +52,37 @@ async function check(answering) {
 const ok = () => [200, "OK", {}, null];
 `;
 
-/** What is done with its permissions, which are without `--allow-`: code that fails if one of them is missing. */
+/** What is done with its permissions, which are without `--allow-`. */
 interface Row {
   readonly name: string;
   readonly permissions: readonly string[];
-  readonly shown: readonly string[];
   readonly code: string;
   /** Makes a client of a server of the program. */
   readonly client: (address: Address) => Client;
 }
 
-/** A row, and which of its permissions is missing, if one is. */
-type Look = Row & { readonly missing?: string };
-
 const plain: Row["client"] = (address) => new Client(address);
 
-/** What needs the same permissions: code by its name. Without those that others show to be needed it is not tried. */
+/** What needs the same permissions: code by its name. */
 function needs(
   permissions: string[],
   parts: Record<string, string>,
-  { client = plain, shown = [] }: { client?: Row["client"]; shown?: string[] } = {},
+  client = plain,
 ): Row[] {
-  return Object.entries(parts).map(([name, code]) => ({ name, permissions, shown, code, client }));
+  return Object.entries(parts).map(([name, code]) => ({ name, permissions, code, client }));
 }
 
-/** Runs rows in one process, which gives up what is missing; checks how they end, and what those that lack nothing ask for. */
-async function run(dir: string, looks: readonly Look[]): Promise<void> {
-  const steps = looks.map(({ missing = null, code }) =>
-    `[${quoted(missing)}, async () => {${code}}]`
-  );
+/** Runs rows in one process; checks that they work, and what they ask for. */
+async function run(dir: string, rows: readonly Row[]): Promise<void> {
+  const steps = rows.map(({ code }) => `async () => {${code}}`);
   const script = `${PRELUDE}
-for (const [missing, step] of [${steps.join(",\n")}]) {
-  if (missing !== null) revoke(missing);
+for (const step of [${steps.join(",\n")}]) {
   beginStep();
   console.log(JSON.stringify(await step().then(() => ({}), (e) => ({ thrown: Deno.inspect(e) }))));
 }`;
   const audit = join(dir, crypto.randomUUID());
   const flags = [
-    ...flagsOf(new Set(looks.flatMap(({ permissions }) => permissions))),
+    ...flagsOf(new Set(rows.flatMap(({ permissions }) => permissions))),
     ...importMapFlags(),
   ];
   const env = { NO_COLOR: "1", DENO_AUDIT_PERMISSIONS: audit };
@@ -111,22 +98,16 @@ for (const [missing, step] of [${steps.join(",\n")}]) {
       }
       // An abstract name is an array of bytes.
       const isName = typeof address[0] === "number";
-      const client = looks[ends.length]!.client(isName ? Uint8Array.from(address) : address);
+      const client = rows[ends.length]!.client(isName ? Uint8Array.from(address) : address);
       await client.request("GET", "/");
     }
   })();
   await within(reading, `the program ends: ${script}`, PATIENCE);
-  assertEquals(ends.length, looks.length, await stderr);
+  assertEquals(ends.length, rows.length, await stderr);
   const [, ...asked] = await readAudit(audit);
-  for (const [i, { name, permissions, missing }] of looks.entries()) {
-    const { thrown } = ends[i]!;
-    if (missing === undefined) {
-      assertEquals(thrown, undefined, name);
-      assertAsked(asked[i]!, permissions, name);
-    } else {
-      assert(thrown !== undefined, `${name} works without ${missing}`);
-      assertMatch(thrown, REFUSED, `${name} without ${missing}`);
-    }
+  for (const [i, { name, permissions }] of rows.entries()) {
+    assertEquals(ends[i]!.thrown, undefined, name);
+    assertAsked(asked[i]!, permissions, name);
   }
 }
 
@@ -242,7 +223,7 @@ await files.downloadTree(${client}, "/", ${quoted(tree)}, options);`,
   const pool = (address: string, workers: number, more = "") => `
 const app = { module: ${poolApp}, name: "app" };
 await using pool = await ServerPool.start(${address}, app, { workers: ${workers}${more} });`;
-  const secure = { client: (address: Address) => new SSLClient(clientSslconfig, address) };
+  const secure = (address: Address) => new SSLClient(clientSslconfig, address);
   rows.push(
     ...needs(["net=127.0.0.1:0", ...serverFiles], {
       "SSLServer on a host": serveTls(host),
@@ -271,11 +252,11 @@ try {
     ...needs(["net=127.0.0.1:0", TREE], {
       "TempServer": `await using server = await TempServer.start(${host}, null, ok);`,
       "ServerPool of one worker": pool(host, 1),
-    }, { shown: ["net=127.0.0.1:0"] }),
+    }),
     ...needs(["net=127.0.0.1:0", TREE, ...serverFiles], {
       "TempSSLServer": `
 await using server = await TempSSLServer.start(${forServer}, ${host}, null, ok);`,
-    }, { shown: ["net=127.0.0.1:0", TREE, ...serverFiles] }),
+    }),
     ...["net=127.0.0.1", `net=127.0.0.1:${poolPort}`].flatMap((net) =>
       needs([net, TREE, ...serverFiles], {
         [`ServerPool with TLS and ${net}`]: pool(
@@ -283,7 +264,7 @@ await using server = await TempSSLServer.start(${forServer}, ${host}, null, ok);
           2,
           `, sslconfig: ${forServer}`,
         ),
-      }, { shown: [TREE, ...serverFiles] })
+      })
     ),
   );
 
@@ -373,9 +354,5 @@ await (await device.client("camera")).request("GET", "/");`,
     }),
   );
 
-  const lacking = rows.flatMap(({ shown, ...row }) =>
-    row.permissions.filter((each) => !shown.includes(each))
-      .map((missing) => ({ ...row, shown, missing }))
-  );
-  for (const looks of [...inFewProcesses(lacking), rows]) await run(dir.path, looks);
+  await run(dir.path, rows);
 });

@@ -2,7 +2,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { load as parse } from "js-yaml";
 import { MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
-import { findProblems } from "@degu/internal/tools/check_version.ts";
 import { obstacleTo, runCommand } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { filesUnder, read, readConfiguration } from "@degu/testing/tree.ts";
@@ -68,29 +67,6 @@ Deno.test("a published version has passed the checks, and its tag names it", asy
   const commands = commandsOf(publish);
   assertMatch(commands[0] ?? "", /tools\/check_version\.ts "\$GITHUB_REF_NAME"$/);
   assertEquals(commands[1], "deno publish");
-});
-
-Deno.test("a tag that differs from the version, and a version without changes, are detected", () => {
-  const changelog = "# Changelog\n\n## [Unreleased]\n\n## [1.2.3] - 2026-01-02\n\n## [1.2.2]\n";
-  assertEquals(findProblems("v1.2.3", "1.2.3", changelog), []);
-  assertEquals(findProblems("1.2.3", "1.2.3", changelog).length, 1);
-  assertEquals(findProblems("v1.2.4", "1.2.3", changelog).length, 1);
-  assertEquals(findProblems("v1.2.2", "1.2.2", changelog).length, 1);
-  assertEquals(findProblems("v1.2", "1.2", changelog).length, 1);
-});
-
-Deno.test("the issue forms are valid, and ask for something", async () => {
-  const folder = ".github/ISSUE_TEMPLATE";
-  for (const path of await filesUnder(folder, ".yml")) {
-    const form = parse(await read(path));
-    if (path === `${folder}/config.yml`) {
-      assertEquals(typeof form.blank_issues_enabled, "boolean");
-      continue;
-    }
-    for (const key of ["name", "description"]) assertEquals(typeof form[key], "string", path);
-    const ids = form.body.flatMap(({ id }: { id?: string }) => id ?? []);
-    assert(ids.length > 1 && new Set(ids).size === ids.length, path);
-  }
 });
 
 /**

@@ -1,4 +1,4 @@
-/** The permissions of programs: as flags, as requests, and the effects of a missing one. */
+/** The permissions of programs: as flags, and as requests. */
 
 import { assert, assertEquals } from "@std/assert";
 import { resolve } from "node:path";
@@ -31,15 +31,6 @@ export function flagsOf(permissions: Iterable<string>): string[] {
 function split(permission: string): [kind: string, value: string | undefined] {
   const [kind = "", value] = permission.split(/=(.*)/s);
   return [kind, value];
-}
-
-/** Gives up a permission of this process. */
-export function revoke(permission: string): void {
-  const [name, value] = split(permission);
-  const keys = { read: "path", write: "path", net: "host", sys: "kind", env: "variable" };
-  const key = keys[name as keyof typeof keys];
-  const descriptor = value === undefined ? { name } : { name, [key]: value };
-  Deno.permissions.revokeSync(descriptor as Deno.PermissionDescriptor);
 }
 
 /** Begins the next step of an audited program. */
@@ -79,40 +70,6 @@ export function grants(permission: string, asked: string, cwd = "/"): boolean {
   if (kind === "net") return value === askedValue.replace(/:\d+$/, "");
   const isPath = kind === "read" || kind === "write";
   return isPath && `${resolve(cwd, askedValue)}/`.startsWith(`${resolve(cwd, value)}/`);
-}
-
-/** A case with a missing permission. */
-export interface Lacking {
-  readonly permissions: readonly string[];
-  readonly missing: string;
-}
-
-/**
- * Distributes cases over few processes, in an order in which each gives up a permission that no
- * later case needs.
- */
-export function inFewProcesses<T extends Lacking>(all: readonly T[]): T[][] {
-  const processes: T[][] = [];
-  const users = (missing: string) =>
-    all.filter(({ permissions }) => permissions.some((each) => each.startsWith(missing))).length;
-  // The permissions that most cases need are given up last.
-  for (const next of all.toSorted((a, b) => users(b.missing) - users(a.missing))) {
-    const process = processes.find((each) => each.every((later) => mayPrecede(next, later)));
-    if (process === undefined) processes.push([next]);
-    else process.unshift(next);
-  }
-  return processes;
-}
-
-/**
- * Whether a case lacks nothing that a later case needs, and neither has a wider permission than the
- * one that the other lacks.
- */
-function mayPrecede(next: Lacking, later: Lacking): boolean {
-  const [gone, goneLater] = [next.missing, later.missing];
-  return later.permissions.every((each) =>
-    gone === each && gone === goneLater || !each.startsWith(gone) && !gone.startsWith(each)
-  ) && next.permissions.every((each) => each === goneLater || !goneLater.startsWith(each));
 }
 
 /**
