@@ -62,12 +62,7 @@ import {
   type SSLClientOptions,
 } from "./net/client_options.ts";
 import { Deadline } from "./net/deadline.ts";
-import {
-  checkSignal,
-  type RequestOptions,
-  requestSignal,
-  withinDeadline,
-} from "./net/request_signal.ts";
+import { checkSignal, type RequestOptions, requestSignal } from "./net/request_signal.ts";
 import type { Connector, Requester } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
@@ -260,7 +255,7 @@ export class Client implements Requester, Connector {
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request, from connecting to the end of the response's
-   * body, and a deadline.
+   * body.
    * @throws the same errors as {@linkcode Client.prototype.connect} and
    * {@linkcode Connection.prototype.request}.
    */
@@ -271,11 +266,6 @@ export class Client implements Requester, Connector {
     body: BodyOut = null,
     options?: RequestOptions,
   ): Promise<Response> {
-    if (options?.deadline !== undefined) {
-      return await withinDeadline(options, body, (bounded) => {
-        return this.request(method, uri, headers, body, bounded);
-      });
-    }
     let connection;
     try {
       connection = await this.connect({ signal: requestSignal(options) });

@@ -10,7 +10,7 @@ import type { Method } from "../base/wire/preamble.ts";
 import type { Connector, Requester } from "../client.ts";
 import { isStale } from "../net/connection_pool.ts";
 import { IdleConnections } from "../net/idle_connections.ts";
-import { boundsOf, type RequestBounds, type RequestOptions } from "../net/request_signal.ts";
+import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
 import { checkTarget, type Connected, isConnector } from "../net/requester.ts";
 import { asRepeatable } from "../net/unanswered.ts";
 import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
@@ -39,16 +39,16 @@ export function keepConnections(client: Connector): void {
  */
 export class Route implements Disposable {
   readonly #target: Requester | Connector;
-  readonly #options: RequestOptions;
+  /** Aborts connecting and every request. */
+  readonly signal: AbortSignal | undefined;
   readonly #isRepeatable: boolean;
-  readonly #bounds: RequestBounds;
   #connection: Connected | null = null;
 
   /**
    * Creates a route that is not connected yet.
    *
    * @param label Names the target in errors.
-   * @param options The signal aborts connecting and every request. A deadline is that of the route.
+   * @param options The signal aborts connecting and every request.
    * @param isRepeatable Whether a request that was perhaps acted on may be made again, as those of
    * uploads: to write the same file twice changes nothing.
    * @throws {TypeError} if the target is neither a client nor a connection, or an option has the
@@ -62,13 +62,8 @@ export class Route implements Disposable {
   ) {
     checkTarget(label, target);
     this.#target = target;
-    this.#bounds = boundsOf(options);
-    this.#options = { signal: this.signal };
+    this.signal = requestSignal(options);
     this.#isRepeatable = isRepeatable;
-  }
-
-  get signal(): AbortSignal | undefined {
-    return this.#bounds.signal;
   }
 
   /** True if a connection that was closed can be replaced by another. */
@@ -108,14 +103,14 @@ export class Route implements Disposable {
     const reused = this.#reuse();
     const connection = reused ?? await this.#connect();
     try {
-      return await connection.request(method, uri, headers, body, this.#options);
+      return await connection.request(method, uri, headers, body, { signal: this.signal });
     } catch (error) {
       const asked = this.#asRetried(error);
       if (reused === null || !isStale(asked, body)) throw asked;
     }
     const another = await this.#connect();
     try {
-      return await another.request(method, uri, headers, body, this.#options);
+      return await another.request(method, uri, headers, body, { signal: this.signal });
     } catch (error) {
       throw this.#asRetried(error);
     }
@@ -153,13 +148,12 @@ export class Route implements Disposable {
     const target = this.#target;
     if (!isConnector(target)) return target;
     // A client's own classes of bodies are not for transfers.
-    const options = { ...this.#options, bodies };
+    const options = { signal: this.signal, bodies };
     return this.#connection = await target.connect(options);
   }
 
   /** Closes the connection of a client, or keeps the connection for {@linkcode keepConnections}. */
   [Symbol.dispose](): void {
-    this.#bounds.end();
     const connection = this.#connection;
     this.#connection = null;
     if (connection === null) return;
@@ -174,7 +168,7 @@ export class Route implements Disposable {
  *
  * @param from A client, which opens a connection for this, or a connection.
  * @param uri The names of the directories on the way to the file, and its own; or its URI.
- * @param options A signal that aborts the call, and a deadline.
+ * @param options A signal that aborts the call.
  * @returns 64 lower-case hexadecimal digits.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {TransferError} if the server has no such file, or does not send its digest.
@@ -263,7 +257,7 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
  * @param to A client, which opens a connection for this, or a connection.
  * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
  * URI, which ends with `/`.
- * @param options A signal that aborts the call, and a deadline.
+ * @param options A signal that aborts the call.
  * @returns True if the directory was created; false if it existed already.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
@@ -302,7 +296,7 @@ export async function makeDirectory(
  * @param from A client, which opens a connection for this, or a connection.
  * @param uri The names of the directories on the way to it, and its own; or its URI. With a final
  * `""`, or `/`, only a directory is deleted.
- * @param options A signal that aborts the call, and a deadline.
+ * @param options A signal that aborts the call.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {TransferError} if the server does not delete it: with the status 404 nothing has this
  * name, with 409 it is a directory that is not empty.

@@ -38,12 +38,7 @@ import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
-import {
-  RequestAbort,
-  type RequestOptions,
-  requestSignal,
-  withinDeadline,
-} from "./request_signal.ts";
+import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { CLIENT, type ClientEvent, type ClientState, impossibleEvent } from "./state.ts";
 import { Transport } from "./transport.ts";
 import { markUnanswered } from "./unanswered.ts";
@@ -192,7 +187,7 @@ export class Connection implements Disposable {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options A signal that aborts this request, and a deadline.
+   * @param options A signal that aborts this request.
    * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws {BodyError} if the previous response's body is unread, or this body can't be sent.
@@ -208,11 +203,6 @@ export class Connection implements Disposable {
     body: BodyOut,
     options?: RequestOptions,
   ): Promise<Response> {
-    if (options?.deadline !== undefined) {
-      return withinDeadline(options, body, (bounded) => {
-        return this.request(method, uri, headers, body, bounded);
-      });
-    }
     try {
       const signal = options === undefined ? undefined : requestSignal(options);
       signal?.throwIfAborted();
@@ -250,7 +240,7 @@ export class Connection implements Disposable {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body, or `null`.
-   * @param options A signal that aborts this request, and a deadline.
+   * @param options A signal that aborts this request.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   put(
@@ -268,7 +258,7 @@ export class Connection implements Disposable {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body, or `null`.
-   * @param options A signal that aborts this request, and a deadline.
+   * @param options A signal that aborts this request.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   post(
@@ -285,7 +275,7 @@ export class Connection implements Disposable {
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request, and a deadline.
+   * @param options A signal that aborts this request.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   get(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
@@ -297,7 +287,7 @@ export class Connection implements Disposable {
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request, and a deadline.
+   * @param options A signal that aborts this request.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   head(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
@@ -309,7 +299,7 @@ export class Connection implements Disposable {
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
-   * @param options A signal that aborts this request, and a deadline.
+   * @param options A signal that aborts this request.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   delete(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
@@ -325,7 +315,7 @@ export class Connection implements Disposable {
    * @param headers The headers by lower-case name; a `range` among them must be the same range.
    * @param start The position of the first byte.
    * @param stop The position after the last byte.
-   * @param options A signal that aborts this request, and a deadline.
+   * @param options A signal that aborts this request.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   async getRange(

@@ -10,7 +10,7 @@ import { whenClosed } from "./client_connection.ts";
 import { joinSignals } from "./connect.ts";
 import { checkTimeout } from "./deadline.ts";
 import { IdleConnections } from "./idle_connections.ts";
-import { boundsOf, type RequestOptions } from "./request_signal.ts";
+import { type RequestOptions, requestSignal } from "./request_signal.ts";
 import type { Connected, Connector, Requester } from "./requester.ts";
 import { isUnanswered } from "./unanswered.ts";
 
@@ -102,7 +102,7 @@ export class ConnectionPool implements Requester, AsyncDisposable {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options A signal and a deadline of this request, with waiting and connecting.
+   * @param options A signal that aborts this request, and waiting and connecting for it.
    * @throws {ConnectionClosedError} if the pool is closed, or closes meanwhile.
    * @throws the same errors as {@linkcode Client.prototype.request}.
    */
@@ -114,10 +114,8 @@ export class ConnectionPool implements Requester, AsyncDisposable {
     options?: RequestOptions,
   ): Promise<Response> {
     let slot: Slot | null = null;
-    let bounds;
     try {
-      bounds = boundsOf(options, () => slot === null ? this.#waitHint() : "");
-      const { signal } = bounds;
+      const signal = requestSignal(options);
       const entered = this.#enter(signal);
       slot = entered instanceof Promise ? await entered : entered;
       const connect = (used: Slot) => this.#connect(used, signal);
@@ -130,16 +128,12 @@ export class ConnectionPool implements Requester, AsyncDisposable {
           signal === undefined ? undefined : { signal },
         );
       const response = await exchange(slot, this.#idle, connect, make, body);
-      const [used, { end }] = [slot, bounds];
+      const used = slot;
       used.isAnswered = true;
-      whenOver(response.body, () => {
-        end();
-        this.#leave(used);
-      });
+      whenOver(response.body, () => this.#leave(used));
       return response;
     } catch (thrown) {
       const error = this.#closing.signal.aborted ? this.#closing.signal.reason : thrown;
-      bounds?.end();
       if (slot !== null) this.#leave(slot);
       cancelUnused(body, error);
       throw error;
@@ -176,15 +170,6 @@ export class ConnectionPool implements Requester, AsyncDisposable {
       signal.addEventListener("abort", abort, { once: true });
       this.#waiting.add(enter);
     });
-  }
-
-  /** Why a request waits, if that is a mistake of the program. */
-  #waitHint(): string {
-    const isUnread = [...this.#slots].every(({ isAnswered }) => isAnswered);
-    return isUnread
-      ? `; it waited for a connection, and each of the ${this.#max} has the body of a response that ` +
-        "was not read: read or discard() each body"
-      : "";
   }
 
   /** Frees a connection for the request that has waited longest. */

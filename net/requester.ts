@@ -36,7 +36,7 @@ export interface Requester {
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
    * @param body The body; `null` unless the method is `PUT` or `POST`.
-   * @param options A signal and a deadline of this request.
+   * @param options A signal that aborts this request.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   request(

@@ -1,6 +1,6 @@
 /** A pool of connections: which are used again, which are replaced, and what waits. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { createFetch, ProxyApp, reply, Server } from "@degu/degu";
+import { createFetch, ProxyApp } from "@degu/degu";
 import { bodies, Body, BodyIter, ConnectionClosedError } from "@degu/degu/base";
 import {
   Client,
@@ -308,28 +308,6 @@ Deno.test("a body that was used in part is not sent again", async () => {
   await peer.readPreamble();
   peer.close();
   assertEquals((await second as Error).name, "EmptyPreambleError");
-});
-
-Deno.test("a deadline that passes while all connections have unread bodies says so", async () => {
-  const never = Promise.withResolvers<never>();
-  const app: AppFunction = ({ path }) => path[0] === "never" ? never.promise : reply(200, "a body");
-  await using server = await Server.start(["127.0.0.1", 0], app);
-  const waiting = async (...uris: string[]) => {
-    await using pool = new ConnectionPool(new Client(server.address), { max: 2 });
-    const others = uris.map((uri) => pool.request("GET", uri));
-    await Promise.all(others.filter((_, i) => uris[i] !== "/never"));
-    const late = pool.request("GET", "/", {}, null, { deadline: 0.05 });
-    const { message } = await assertRejects(() => late, Deno.errors.TimedOut);
-    others.forEach((each) => each.catch(() => {}));
-    return message;
-  };
-  const plain = "the request took over 0.05 s";
-  assertEquals(await waiting("/", "/never"), plain);
-  assertEquals(
-    await waiting("/", "/"),
-    `${plain}; it waited for a connection, and each of the 2 has the body of a response that was not ` +
-      "read: read or discard() each body",
-  );
 });
 
 Deno.test("an unused connection is closed after idle seconds, and a used one is not", async () => {

@@ -190,6 +190,7 @@ Deno.test("invalid options are a TypeError, and nothing is sent", async () => {
     { signal: new AbortController() },
     { sginal: new AbortController().signal },
     { timeout: 5 },
+    { deadline: 5 },
   ];
   // Nobody listens there: a client that began to connect would fail in another way.
   const client = new Client(["127.0.0.1", 1]);
