@@ -25,6 +25,7 @@ import {
   Failure,
   REFUSED,
 } from "./failure.ts";
+import { isIgnoreFile } from "./ignore.ts";
 import type { OwnDirectory } from "./local_paths.ts";
 import { counted, formatBytes, formatDuration, type Output } from "./output.ts";
 import type { Moved, PeerConnections } from "./peer_connections.ts";
@@ -50,6 +51,8 @@ export interface TreeJob {
   readonly root: string;
   /** Whether `--json` also names files that are up to date. */
   readonly listsUnchanged: boolean;
+  /** Called when both ends are listed, and nothing is changed yet. */
+  readonly onPlan?: () => void;
   readonly options: Omit<TreeOptions, "signal" | "onEvent">;
 }
 
@@ -213,7 +216,8 @@ export class Transfers implements Disposable {
     });
     const { progress } = this;
     const { options } = job;
-    const filter = (entry: TreeEntry) => (options.filter?.(entry) ?? true) && isNotOwn(entry);
+    const filter = (entry: TreeEntry) =>
+      (options.filter?.(entry) ?? true) && isNotOwn(entry) && !this.#isList(files, job, entry);
     const tree = new TreeCopy(this, files, { ...job, options: { ...options, filter } });
     // Files that have failed earlier no longer count as work to do.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
@@ -252,6 +256,23 @@ export class Transfers implements Disposable {
       if (!endsCommand(error) && !(error instanceof TransferError)) throw error;
       throw this.#ending(tree.namesOf([]), error);
     }
+  }
+
+  /**
+   * Whether an entry is the list of what to leave out at the top of the target of a download: what
+   * counts there is not for peers to write. A peer's list that differs is reported.
+   */
+  #isList(files: RemoteFiles, { names, root }: TreeJob, entry: TreeEntry): boolean {
+    const { path, size, modified } = entry;
+    if (this.direction === "put" || path.length > 1 || !isIgnoreFile(path[0]!)) return false;
+    const info = infoOf(join(root, ...path));
+    if (info?.size !== size || info.mtime?.getTime() !== modified.getTime()) {
+      this.skip(
+        files.name([...names, ...path]),
+        "a list of what to leave out is not copied to here",
+      );
+    }
+    return true;
   }
 
   #checkInterrupted(): void {
@@ -357,6 +378,14 @@ export class Transfers implements Disposable {
   }
 }
 
+function infoOf(path: string): Deno.FileInfo | null {
+  try {
+    return Deno.lstatSync(path);
+  } catch {
+    return null;
+  }
+}
+
 /**
  * A tree that is copied in one attempt, or in several if connections are lost. An attempt reports
  * nothing that an earlier one has reported; a failure may be repaired by a later attempt.
@@ -395,7 +424,7 @@ class TreeCopy {
   }
 
   attempt(client: Client, moved: Moved, signal: AbortSignal): Promise<TreeResult> {
-    const { names, root, options } = this.#job;
+    const { names, root, options, onPlan } = this.#job;
     const { direction, progress } = this.#transfers;
     const isFirst = this.#toCopy === null;
     this.#failures = [];
@@ -413,6 +442,7 @@ class TreeCopy {
         this.#toCopy ??= event.files + event.bytes;
         progress.totalFiles = before.files + event.files;
         progress.totalBytes = before.bytes + event.bytes;
+        onPlan?.();
       } else if (event.type === "progress") {
         progress.moved += before.bytes + event.bytes - progress.bytes;
         progress.bytes = before.bytes + event.bytes;

@@ -1,6 +1,5 @@
 /** `degu sync`: makes a directory match a directory on another device. */
 
-import { join } from "node:path";
 import { InvalidArgumentError } from "npm:commander@^15.1.0";
 import type { TreeEntry } from "../../files.ts";
 import {
@@ -12,7 +11,7 @@ import {
   repeated,
 } from "../commands.ts";
 import { checkNotReserved, FAILED, Failure, USAGE } from "../failure.ts";
-import { IgnoreRules } from "../ignore.ts";
+import { IGNORE_FILE, IgnoreList } from "../ignore.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { repeatPasses } from "../passes.ts";
 import {
@@ -41,7 +40,7 @@ the inbox of a peer. The contents of the first directory go into the second one;
     .option("--delete", "delete what the first directory does not have")
     .option(
       "--exclude <glob>",
-      `leave out what this matches, as a line of .gitignore does, at both ends; can be repeated; a file ${IGNORE_FILE} in the first directory has such lines`,
+      `leave out what this matches, as a line of .gitignore does, at both ends; can be repeated; a file ${IGNORE_FILE} in the directory here has such lines`,
       repeated(String),
     )
     .option(
@@ -126,6 +125,10 @@ async function syncOnce(
   await (isToHere ? own.checkTarget(root) : own.checkSource(root));
   using transfers = new Transfers(context, isToHere ? "get" : "put", own, dryRun);
   await checkLocal(root, isToHere);
+  const list = new IgnoreList(root, exclude);
+  if (list.ofPeers !== null) {
+    context.output.warn(`${list.ofPeers} has no effect: peers write there; use --exclude`);
+  }
   const area = isToHere && !inbox ? "share" : "inbox";
   using files = await RemoteFiles.open(context, device, path.peer, area);
   if (!isToHere && await files.list([]) === null) throw await files.missing(path.names);
@@ -138,18 +141,17 @@ async function syncOnce(
     const advice = isToHere ? 'get it with "degu get"' : "name a directory";
     throw new Failure(`${files.name(names)} is ${what}: ${advice}`);
   }
-  const lines = isToHere ? await readRemoteIgnore(files, names) : await readLocalIgnore(root);
-  const rules = new IgnoreRules([...lines, ...exclude], !isToHere || lines.length === 0);
   const all = {
     compare: checksum ? "digest" : "time",
     delete: deletes,
     maxDelete,
     dryRun,
     settled,
-    filter: ({ path, kind }: TreeEntry) => !rules.ignores(path, kind === "directory"),
+    filter: ({ path, kind }: TreeEntry) => !list.ignores(path, kind === "directory"),
   } as const;
+  const onPlan = () => list.checkUnchanged();
   try {
-    await transfers.copy(files, [{ names, root, listsUnchanged: false, options: all }]);
+    await transfers.copy(files, [{ names, root, listsUnchanged: false, onPlan, options: all }]);
   } catch (error) {
     // The summary of this pass is printed before the next pass begins.
     if (every !== undefined) transfers.finish();
@@ -181,45 +183,4 @@ async function checkLocal(root: string, isTarget: boolean): Promise<void> {
   if (info.isDirectory) return;
   const advice = isTarget ? "name a directory" : 'put a file with "degu put"';
   throw new Failure(`${JSON.stringify(root)} is not a directory: ${advice}`);
-}
-
-/** The file in the source directory that says what to leave out. */
-const IGNORE_FILE = ".deguignore";
-/** A list that a person has written is never longer. */
-const MAX_IGNORE_BYTES = 1_048_576;
-
-async function readLocalIgnore(root: string): Promise<string[]> {
-  const path = join(root, IGNORE_FILE);
-  const info = await ifThere(Deno.stat(path));
-  if (info === null) {
-    // A link to nothing fails like this, and so does a file on a damaged disk.
-    for await (const { name } of Deno.readDir(root)) {
-      if (name === IGNORE_FILE) throw badIgnoreFile(path);
-    }
-    return [];
-  }
-  if (!info.isFile || info.size > MAX_IGNORE_BYTES) throw badIgnoreFile(path);
-  return (await Deno.readTextFile(path)).split(/\r?\n/);
-}
-
-async function readRemoteIgnore(files: RemoteFiles, names: readonly string[]): Promise<string[]> {
-  const path = [...names, IGNORE_FILE];
-  const entry = (await files.list(names))?.get(IGNORE_FILE);
-  if (entry === undefined) return [];
-  const bad = badIgnoreFile(path.join("/"));
-  if (entry.kind !== "file" || entry.size > MAX_IGNORE_BYTES) throw bad;
-  return await files.connections.call(async (client) => {
-    using connection = await client.connect();
-    const { status, body } = await connection.get(files.uri(path));
-    const text = await body?.text() ?? "";
-    // A peer may send more bytes than its list promised.
-    if (status !== 200 || text.length > MAX_IGNORE_BYTES) throw bad;
-    return text.split(/\r?\n/);
-  });
-}
-
-/** The error for an unreadable list. Ignoring the list would copy or delete too much. */
-function badIgnoreFile(path: string): Failure {
-  const problem = `can't be read: it has to be a file of at most ${MAX_IGNORE_BYTES} bytes`;
-  return new Failure(`${JSON.stringify(path)} ${problem}, whose lines say what to leave out`);
 }

@@ -121,51 +121,112 @@ Deno.test("sync to a peer: --checksum compares contents, whatever the times", as
   assertEquals((await Deno.stat(`${target}/a`)).mtime, new Date(2_000_000));
 });
 
-test("--exclude and .deguignore leave things out, at both ends", async (direction) => {
+test("--exclude and the .deguignore of the directory here leave things out, at both ends", async (direction) => {
+  const list = { ".deguignore": "\ufeff# what is made anew\r\n*.o\n/build/\n!kept.o\n" };
   const from = {
-    ".deguignore": "# what is made anew\r\n*.o\n/build/\n!kept.o\n",
     ...{ "a.o": "1", "sub/b.o": "2", "kept.o": "3", "build/c": "4", "sub/build/d": "5" },
     ...{ "..a/x.tmp": "", "..a/b": "6", "A.TMP": "7", "notes": "8" },
   };
   const to = { "old.o": "9", "build/e": "10", "old": "11", "x.tmp": "12" };
   await using ends = await setUp(direction, from, to);
   const { source, target, sync } = ends;
-  const { summary } = await sync(["--delete", "--exclude", "*.tmp", "--exclude", "notes"]);
-  assertEquals(summary, "5 files copied, 45 B; 1 deleted");
-  const { ".deguignore": lines, ...tree } = await content(target);
-  assertStringIncludes(lines!, "*.o");
-  assertEquals(tree, {
+  const here = direction === "to here" ? target : source;
+  await fill(here, list);
+  const { summary, warnings } = await sync([
+    "--delete",
+    "--exclude",
+    "*.tmp",
+    "--exclude",
+    "notes",
+  ]);
+  const [count, bytes] = direction === "to here" ? [4, 4] : [5, 48];
+  assertEquals([summary, warnings], [`${count} files copied, ${bytes} B; 1 deleted`, []]);
+  assertEquals(await content(target), {
+    ...list,
     ...{ "..a": null, "..a/b": "6", "A.TMP": "7", "build": null, "build/e": "10" },
     ...{ "kept.o": "3", "old.o": "9", "sub": null, "sub/build": null, "sub/build/d": "5" },
     "x.tmp": "12",
   });
-  await Deno.remove(`${source}/.deguignore`);
-  await Deno.mkdir(`${source}/.deguignore`);
+  await Deno.remove(`${here}/.deguignore`);
+  await Deno.mkdir(`${here}/.deguignore`);
   const { code, errors: [problem] } = await sync(["--delete"]);
   assertEquals(code, 1);
-  assertStringIncludes(problem!, "can't be read: it has to be a file");
+  assertStringIncludes(problem!, "can't be read: it has to be a file of UTF-8");
   assertEquals((await content(target))["old.o"], "9");
   // A link to nothing, as to a disk that is not mounted.
-  await Deno.remove(`${source}/.deguignore`);
-  await makeLinks({ [`${source}/.deguignore`]: "none" });
+  await Deno.remove(`${here}/.deguignore`);
+  await makeLinks({ [`${here}/.deguignore`]: "none" });
+  assertEquals((await sync(["--delete"])).code, 1);
+  assertEquals((await content(target))["old.o"], "9");
+  await Deno.remove(`${here}/.deguignore`);
+  await Deno.writeFile(`${here}/.deguignore`, new Uint8Array([0xff, 0xfe, 0x2a, 0, 0x0a, 0]));
   assertEquals((await sync(["--delete"])).code, 1);
   assertEquals((await content(target))["old.o"], "9");
 });
 
-Deno.test("sync to here: the lines of a peer's .deguignore can't keep the program busy", async () => {
-  const lines = `${"**/a/".repeat(10)}**/b\n${"*a".repeat(40)}b\n`;
-  const deep = `${"a/".repeat(60)}c`;
-  await using ends = await setUp("to here", { [deep]: "1", ["a".repeat(200)]: "2" });
+test("a .deguignore that an editor saves in that moment ends the command before anything is changed", async (direction) => {
+  const to = { "old.o": "1", "b": "2" };
+  await using ends = await setUp(direction, { "a": "3" }, to);
   const { source, target, sync } = ends;
-  await Deno.writeTextFile(`${source}/.deguignore`, lines);
+  const here = direction === "to here" ? target : source;
+  const path = `${here}/.deguignore`;
+  // The editor empties the file before it writes, and has written when the lists are there.
+  await Deno.writeTextFile(path, "");
+  let reads = 0;
+  using _editor = patch(Deno, "readFileSync", (readFileSync) => (given) => {
+    if (given === path && ++reads === 2) Deno.writeTextFileSync(path, "*.o\n");
+    return readFileSync(given);
+  });
+  const { code, errors, results } = await sync(["--delete"]);
+  assertEquals([code, results], [1, []]);
+  const problem = `${
+    JSON.stringify(path)
+  } has changed since it was read: run the same command again`;
+  assertEquals(
+    errors.map((error) => error.replace("from:", `${here}/`).replace("to:", `${here}/`)),
+    [
+      problem,
+    ],
+  );
+  const { ".deguignore": _, ...tree } = await content(target);
+  assertEquals(tree, to);
   assertEquals((await sync(["--delete"])).code, 0);
-  assertEquals(await content(target), await content(source));
-  await Deno.writeTextFile(`${source}/.deguignore`, "*a*c*\n".repeat(40_000));
-  await fill(target, { "old": "3" });
-  const { code, errors } = await sync(["--delete"]);
-  assertEquals(code, 1);
-  assertStringIncludes(errors[0]!, "the lines of what to leave out take too long");
-  assertEquals((await content(target))["old"], "3");
+  assertEquals((await content(target))["old.o"], "1");
+});
+
+Deno.test("sync to here: a .deguignore of the peer has no effect, and is neither copied nor deletes one here", async () => {
+  const from = { ".deguignore": "*\n", "a": "1", "sub/.deguignore": "*\n" };
+  await using ends = await setUp("to here", from);
+  const { files, source, target, sync } = ends;
+  const first = await sync(["--delete"]);
+  assertEquals([first.code, first.warnings], [0, [
+    "from:.deguignore: skipped: a list of what to leave out is not copied to here",
+  ]]);
+  const { ".deguignore": _, ...copied } = await content(source);
+  assertEquals(await content(target), copied);
+  await fill(target, { ".deguignore": "*.o\n", "b.o": "2" });
+  await Deno.remove(`${source}/.deguignore`);
+  assertEquals((await sync(["--delete"])).warnings, []);
+  assertEquals(await content(target), { ...copied, ".deguignore": "*.o\n", "b.o": "2" });
+  await fill(source, { ".deguignore": "x\n" });
+  await files.succeed("get", "-r", "camera:from", `${target}/..`);
+  assertEquals(await Deno.readTextFile(`${target}/../from/a`), "1");
+  assertEquals((await entries(`${target}/../from`)).toSorted(), ["a", "sub"]);
+});
+
+Deno.test("sync to a peer: a .deguignore in an inbox has no effect, with a warning", async () => {
+  await using ends = await setUp("to a peer", { "a": "1" });
+  const { files, inbox } = { files: ends.files, inbox: ends.files.inbox };
+  await fill(files.here, { "project/.deguignore": "*\n", "project/a": "1" });
+  await files.succeed("put", "-r", `${files.here}/project`, "camera:");
+  // The viewer sends on what it was sent.
+  const root = `${inbox}/project`;
+  const { stderr } = await files.succeed("sync", root, "camera:again");
+  assertStringIncludes(
+    stderr,
+    `${root}/.deguignore has no effect: peers write there; use --exclude`,
+  );
+  assertEquals(await entries(`${inbox}/again`), [".deguignore", "a"]);
 });
 
 test("--settled skips what was just modified, with a word, and a later run copies it", async (direction) => {
@@ -220,20 +281,17 @@ Deno.test("sync to here: what was still being written is reported when a later a
 
 test("where .deguignore can't be looked for nothing is changed", async (direction) => {
   const to = { "old.o": "1", "b": "2" };
-  await using ends = await setUp(direction, { ".deguignore": "*.o\n", "a": "3" }, to);
+  await using ends = await setUp(direction, { "a": "3" }, to);
   const { source, target, sync } = ends;
-  const real = await Deno.realPath(source);
-  using _damaged = patch(Deno, "readDir", (readDir) => (path) => {
-    if (path !== source && path !== real) return readDir(path);
-    return {
-      // deno-lint-ignore require-yield
-      async *[Symbol.asyncIterator]() {
-        throw Object.assign(new Error("a bad sector"), { code: "EIO" });
-      },
-    };
+  const path = `${direction === "to here" ? target : source}/.deguignore`;
+  await Deno.writeTextFile(path, "*.o\n");
+  using _damaged = patch(Deno, "readFileSync", (readFileSync) => (given) => {
+    if (given !== path) return readFileSync(given);
+    throw Object.assign(new Error("a bad sector"), { code: "EIO" });
   });
   assertEquals((await sync(["--delete"])).code, 1);
-  assertEquals(await content(target), to);
+  const { ".deguignore": _, ...tree } = await content(target);
+  assertEquals(tree, to);
 });
 
 Deno.test("sync --inbox brings back what was synced there", async () => {
@@ -243,7 +301,7 @@ Deno.test("sync --inbox brings back what was synced there", async () => {
   const { here, share } = files;
   await fill(share, { "to/shared": "1" });
   await sync();
-  await fill(`${here}/back`, { "b/old": "4", "kept.tmp": "5" });
+  await fill(`${here}/back`, { "b/old": "4", "kept.tmp": "5", ".deguignore": "*.tmp\n" });
   await files.succeed("sync", "--inbox", "--delete", "camera:to", `${here}/back`);
   const { "kept.tmp": kept, ...back } = await content(`${here}/back`);
   assertEquals([kept, back], ["5", await content(target)]);
