@@ -48,8 +48,8 @@ export function spaceFigures(needed: number | null, free: number | null): string
 }
 
 /**
- * Compares the rest of a file with the free space, before any of it is written. Without figures from
- * the disk every file may fit.
+ * Compares the rest of a file with the free space, before any of it is written. Without figures
+ * from the disk every file may fit.
  *
  * @param directory The directory in which the file is written.
  * @param needed The number of bytes that are left to write.

@@ -34,8 +34,6 @@ export interface FilesSettings {
   readonly unfinished: UnfinishedFiles;
   readonly list: boolean;
   readonly maxBytes: number;
-  /** Bytes that the parts of one authority may have. */
-  readonly maxPartBytes: number;
   readonly digests: KnownDigests;
 }
 

@@ -47,14 +47,6 @@ export interface FilesOptions {
    */
   maxBytes?: number | undefined;
   /**
-   * How many bytes of interrupted uploads are kept, so that they can be resumed: of all clients of
-   * one authority together, in at most 16 parts. The oldest parts of the same authority are removed
-   * first, and each one after 24 hours.
-   *
-   * @default {17179869184}
-   */
-  maxPartBytes?: number | undefined;
-  /**
    * Gets a warning, with the reason, for each refused write, each request for which no file can be
    * opened because too many are open, or the directory is not there, and each file or directory
    * that the disk does not give; the peer gets only the status.
@@ -73,8 +65,7 @@ export interface FilesOptions {
   onFile?: ((event: FileEvent) => void) | undefined;
 }
 
-const OPTIONS = ["list", "write", "maxBytes", "maxPartBytes", "logger", "onFile"];
-const MAX_PART_BYTES = 16 * 1024 ** 3;
+const OPTIONS = ["list", "write", "maxBytes", "logger", "onFile"];
 const READING = "GET, HEAD";
 const WRITING = "GET, HEAD, PUT, DELETE";
 
@@ -159,31 +150,27 @@ export class FilesApp implements AppObject {
    * @throws {TypeError} if `dir` is neither a string nor a URL, or an option is unknown or of a
    * wrong type.
    * @throws {RangeError} if `dir` is empty, has a NUL byte, or is not a `file:` URL; on Windows if
-   * `list` or `write` is true; if `maxBytes` or `maxPartBytes` is not an integer from 0 to
-   * 2⁵³ − 1.
+   * `list` or `write` is true; if `maxBytes` is not an integer from 0 to 2⁵³ − 1.
    * @throws {Deno.errors.NotFound} if nothing is there, `Deno.errors.NotADirectory` if a file is,
    * `Deno.errors.NotCapable` without the permission to read the directory.
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
-    const { list = false, write = false, logger, maxBytes, maxPartBytes, onFile } = checkOptions(
-      options,
-    );
+    const { list = false, write = false, logger, maxBytes, onFile } = checkOptions(options);
     const path = realPathOf(dir);
-    const unfinished = new UnfinishedFiles(path);
+    const safe = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
+    const unfinished = new UnfinishedFiles(path, (message) => safe?.warn(message));
     this.#settings = {
       root: new Root(path, unfinished.path),
       isThere: presenceOf(path),
       unfinished,
       list,
       maxBytes: maxBytes ?? MAX_LENGTH,
-      maxPartBytes: maxPartBytes ?? MAX_PART_BYTES,
       digests: new KnownDigests(),
     };
-    const safe = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
     this.#logger = safe;
     this.#onFile = onFile;
     this.#write = write;
-    if (write) unfinished.keepSwept((message) => safe?.warn(message));
+    if (write) unfinished.sweep();
   }
 
   /**
@@ -260,9 +247,7 @@ function checkOptions(options: FilesOptions): FilesOptions {
       throw new RangeError(`${name}: does not work on Windows; omit it`);
     }
   }
-  for (const name of ["maxBytes", "maxPartBytes"] as const) {
-    if (copy[name] !== undefined) checkInteger(name, copy[name], 0, MAX_LENGTH);
-  }
+  if (copy.maxBytes !== undefined) checkInteger("maxBytes", copy.maxBytes, 0, MAX_LENGTH);
   if (copy.onFile !== undefined) checkFunction("onFile", copy.onFile);
   return copy;
 }

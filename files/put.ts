@@ -326,7 +326,6 @@ async function putRest(
     }
     superseded.addEventListener("abort", () => body && cancelQuietly(body, superseded.reason));
     unfinished.checkSpace(length, offset, partSize(part));
-    unfinished.makeRoom(part);
     using temporary = await unfinished.openPart(part);
     const sync = new EarlySync(part, offset);
     try {
@@ -347,11 +346,8 @@ async function putRest(
       // A file that has its name already is not cut.
       if (isInterrupted && temporary.isThere) {
         if (isFull) await temporary.keepSynced(sync.synced);
-        // One turn does the rest: parts that are cut at the same time must not get the same room.
-        const { file } = temporary;
-        const room = unfinished.findRoom(part, file.statSync().size, write.maxPartBytes);
-        file.truncateSync(room);
-        temporary.isKept = room > 0;
+        temporary.isKept = temporary.file.statSync().size > 0;
+        unfinished.makeRoom(part);
       }
       throw superseded.aborted ? superseded.reason : error;
     }

@@ -9,32 +9,14 @@ import { lockFile, newFileMode } from "../disk/files.ts";
 import { codeOf, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { checkSpace, freeBytes, isDiskFull, spaceFigures } from "../disk/space.ts";
 import { Temporary, type TemporaryOptions } from "../disk/temporary.ts";
-import { startInterval } from "../net/deadline.ts";
 import { fingerprintOf } from "./digest.ts";
 import { removeUnheld } from "./leftovers.ts";
 import { Refusal } from "./refusal.ts";
 import { reservedPath, UNFINISHED_NAME } from "./reserved.ts";
 
-/** The number of parts that clients of one authority may have. */
-const MAX_PARTS = 16;
 const HOUR = 60 * 60 * 1000;
 /** How long an unfinished file is kept after the last write, in milliseconds. */
 const KEPT_MILLISECONDS = 24 * HOUR;
-
-/** The directories that are swept, as long as an app uses them. */
-const swept = new Set<WeakRef<UnfinishedFiles>>();
-
-export function sweepAll(): void {
-  for (const reference of swept) {
-    const files = reference.deref();
-    if (files === undefined) swept.delete(reference);
-    else files.sweep();
-  }
-}
-
-// A single timer serves all apps, from when the module is loaded: an app has no end at which its
-// own could be cleared, and a test of a program with an app would fail because of the leaked timer.
-startInterval(sweepAll, HOUR);
 
 interface Listed {
   readonly path: string;
@@ -47,19 +29,26 @@ export class UnfinishedFiles {
   /** The path of the directory, which is made when it is needed. */
   readonly path: string;
   readonly #root: string;
-  #report: (message: string) => void = () => {};
+  readonly #report: (message: string) => void;
+  /** When old files were last looked for, in milliseconds since 1970. */
+  #sweptAt = -Infinity;
 
-  constructor(root: string) {
+  /** @param report Called if an old file can't be removed. */
+  constructor(root: string, report: (message: string) => void = () => {}) {
     this.#root = root;
+    this.#report = report;
     this.path = reservedPath(root);
   }
 
   /**
-   * Creates the directory, with mode 0700, if there is none.
+   * Creates the directory, with mode 0700, if there is none. At most once an hour, the directory is
+   * swept.
    *
    * @throws {Refusal} if something else has this name.
    */
   makeDirectory(): void {
+    // The clock may be set back.
+    if (Math.abs(Date.now() - this.#sweptAt) >= HOUR) this.sweep();
     const { path } = this;
     let state = statOrNull(path);
     if (state === null) {
@@ -116,12 +105,13 @@ export class UnfinishedFiles {
   /**
    * Finds the path of the part of an upload, whether or not the part exists. Only the client that
    * sent the part finds it: another client, by its own key or its authority's, gets another path.
-   * The paths of one authority differ behind the last dash.
+   * Clients without a certificate count as one. The paths of one client differ behind the last
+   * dash.
    */
   partOf(client: PeerCertificate | null | undefined, upload: readonly unknown[]): string {
-    const authority = authorityOf(client);
-    const identity = JSON.stringify([authority, client?.publicKey256 ?? "", ...upload]);
-    return `${this.path}/part-${fingerprintOf(authority).slice(0, 32)}-${fingerprintOf(identity)}`;
+    const keys = [client?.authority?.publicKey256 ?? "", client?.publicKey256 ?? ""];
+    const owner = fingerprintOf(JSON.stringify(keys)).slice(0, 32);
+    return `${this.path}/part-${owner}-${fingerprintOf(JSON.stringify([...keys, ...upload]))}`;
   }
 
   /**
@@ -161,53 +151,21 @@ export class UnfinishedFiles {
   }
 
   /**
-   * Makes room for one more part: if there are too many of the same authority, its oldest idle
-   * parts are removed, but none that another process writes to.
-   *
-   * The announced length of the upload has no effect: bytes take no room until they arrive.
-   *
-   * @throws {Refusal} if too many parts of the authority are being written.
+   * Removes the oldest idle parts of a client until its parts take at most half of what would be
+   * free without them. The part that was just interrupted stays: a file that is larger than that
+   * has to arrive over a network that breaks off, too.
    */
   makeRoom(part: string): void {
-    const left = this.#removeOldest(part, ({ length }) => length < MAX_PARTS);
-    if (left.length < MAX_PARTS) return;
-    throw new Refusal(507, `${MAX_PARTS} uploads of this authority at once`);
-  }
-
-  /**
-   * Makes room for the bytes of a part: the oldest idle parts of the same authority are removed.
-   * Call this in the same turn in which the part is truncated to the result: otherwise another part
-   * gets the same room.
-   *
-   * @param maxBytes The limit for all parts of the authority, including those that are being
-   * written.
-   * @returns How many of the bytes there is room for.
-   */
-  findRoom(part: string, bytes: number, maxBytes: number): number {
-    const wanted = Math.min(bytes, maxBytes);
-    const room = (left: readonly Listed[]) => left.reduce((sum, { size }) => sum - size, maxBytes);
-    const left = this.#removeOldest(part, (left) => room(left) >= wanted);
-    return Math.max(0, Math.min(wanted, room(left)));
-  }
-
-  /**
-   * Removes other parts of the same authority, the oldest idle ones first, until there is enough
-   * room.
-   *
-   * @returns The parts that are left.
-   */
-  #removeOldest(
-    part: string,
-    isEnough: (left: readonly Listed[]) => boolean,
-  ): readonly Listed[] {
-    const ofAuthority = part.slice(0, part.lastIndexOf("-"));
-    let left = this.#list(ofAuthority).filter(({ path }) => path !== part);
-    for (const oldest of left.toSorted((a, b) => a.modified - b.modified)) {
-      if (isEnough(left)) break;
-      if (!removeUnheld(oldest.path)) continue;
-      left = left.filter((other) => other !== oldest);
+    let free = freeBytes(this.#root);
+    if (free === null) return;
+    const parts = this.#list(part.slice(0, part.lastIndexOf("-")));
+    let taken = parts.reduce((sum, { size }) => sum + size, 0);
+    for (const { path, size } of parts.sort((a, b) => a.modified - b.modified)) {
+      if (taken <= free) return;
+      if (path === part || !removeUnheld(path)) continue;
+      taken -= size;
+      free += size;
     }
-    return left;
   }
 
   #list(prefix: string): Listed[] {
@@ -223,17 +181,9 @@ export class UnfinishedFiles {
     return listed;
   }
 
-  /**
-   * Sweeps now, and then once an hour as long as an app uses this object; failures are reported.
-   */
-  keepSwept(report: (message: string) => void): void {
-    this.#report = report;
-    swept.add(new WeakRef(this));
-    this.sweep();
-  }
-
   /** Removes each file 24 hours after its last write, unless a process writes to it. */
   sweep(): void {
+    this.#sweptAt = Date.now();
     try {
       for (const { path, modified } of this.#list("")) {
         // Times in the future are from a clock that was ahead.
@@ -244,14 +194,6 @@ export class UnfinishedFiles {
       this.#report(`an old unfinished file can't be removed: ${error}`);
     }
   }
-}
-
-/**
- * The public key of the authority that vouches for a client; clients without an authority count as
- * one.
- */
-function authorityOf(client: PeerCertificate | null | undefined): string {
-  return client?.authority?.publicKey256 ?? "";
 }
 
 /** The bytes of a part; 0 if there is no part. */

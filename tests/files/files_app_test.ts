@@ -177,7 +177,7 @@ Deno.test("FilesApp rejects unknown options", async () => {
   const wrong = [
     ...[null, 5, "list", { lists: true }, { list: 1 }, { list: "yes" }, { list: null }],
     ...[{ write: 1 }, { maxBytes: "1" }, { maxBytes: null }, { logger: {} }, { logger: 5 }],
-    ...[{ onFile: {} }, { maxPartBytes: "1" }],
+    ...[{ onFile: {} }, { maxPartBytes: 1000 }],
   ];
   for (const options of wrong) {
     assertTypeError(() => constructWith(FilesApp, dir.path, options), Deno.inspect(options));

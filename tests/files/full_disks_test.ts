@@ -45,10 +45,10 @@ async function tryAll(
 /** What is tried where it is known what is free, and where it is not: once, by the first test of these. */
 const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "withoutName", "downloads"],
-  ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced"],
+  ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced", "halfTaken"],
   ...["treeResumed", "withoutFigures"],
 ];
-const WITHOUT_FIGURES = ["filledUp", "bounded", "trees"];
+const WITHOUT_FIGURES = ["filledUp", "halfTaken", "trees"];
 const results = new Map<string, Promise<Results>>();
 
 /** What has become of a scenario with these permissions. */
@@ -136,11 +136,15 @@ testUnless(
 
 testUnless(
   noDisk,
-  "no more of an upload that a full disk has stopped is kept than of any other",
+  "the oldest parts of a client go where its parts would take more than half of what is free, but not the last one",
   async () => {
-    const { full, kept } = await tried("bounded", []);
-    assertEquals([full.status, full.offset], [507, null]);
-    assertEquals(kept, { ".degu-files/part": 100_000 });
+    const others = { other: 131_072, same: 327_680 };
+    assertEquals(await tried("halfTaken"), [
+      { ...others, mine: [0, 327_680, 327_680], large: 0 },
+      { ...others, mine: [0, 0, 0], large: 917_504 },
+    ]);
+    const [small] = await tried("halfTaken", []);
+    assertEquals(small, { ...others, mine: [327_680, 327_680, 327_680], large: 0 });
   },
 );
 

@@ -12,7 +12,7 @@ import { setModified } from "@degu/internal/files/put.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
-import { sweepAll, UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
+import { UnfinishedFiles } from "@degu/internal/files/unfinished.ts";
 import { fastTimeouts, stoppedClock } from "@degu/testing/clock.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -111,110 +111,6 @@ Deno.test("a part is found only by the client that sent it", async () => {
   assertEquals(await files.offset(new Session("other", null, 1), "/a", CONTENT), 2000);
 });
 
-/** Makes the times at which parts were written differ, in the order in which they were. */
-async function agePart(root: string, minutes: number, known: Set<string>): Promise<void> {
-  for (const name of await entries(`${root}/${RESERVED}`)) {
-    if (known.has(name)) continue;
-    known.add(name);
-    const time = new Date(Date.now() - minutes * 60_000);
-    await Deno.utime(`${root}/${RESERVED}/${name}`, time, time);
-  }
-}
-
-Deno.test("the oldest part of the same authority is removed if there are too many", async () => {
-  await using files = await makeApp();
-  const known = new Set<string>();
-  const other = sessionOf("other", "other");
-  await files.cut(other, "/other", CONTENT, 5);
-  await agePart(files.root, 1000, known);
-  // Two clients of one authority share what it may have.
-  const clients = [sessionOf("1", "A"), sessionOf("2", "A")];
-  for (let i = 0; i < 17; i++) {
-    await files.cut(clients[i % 2], `/${i}`, CONTENT, 10 + i);
-    await agePart(files.root, 100 - i, known);
-  }
-  const found: number[] = [];
-  for (let i = 0; i < 17; i++) found.push(await files.offset(clients[i % 2], `/${i}`, CONTENT));
-  assertEquals(found, [0, ...Array.from({ length: 16 }, (_, i) => 11 + i)]);
-  assertEquals(await files.offset(other, "/other", CONTENT), 5, "never another's");
-});
-
-Deno.test("the oldest parts of the same authority are removed if they are too large", async () => {
-  await using files = await makeApp({ maxPartBytes: 1000 });
-  const known = new Set<string>();
-  const other = sessionOf("other", "other");
-  const mine = sessionOf("1", "A");
-  await files.cut(other, "/other", pattern(900), 800);
-  await agePart(files.root, 1000, known);
-  for (let i = 0; i < 3; i++) {
-    await files.cut(mine, `/${i}`, pattern(450 + i), 400);
-    await agePart(files.root, 100 - i, known);
-  }
-  const offsets = [];
-  for (let i = 0; i < 3; i++) offsets.push(await files.offset(mine, `/${i}`, pattern(450 + i)));
-  assertEquals(offsets, [0, 400, 400]);
-  assertEquals(await files.offset(other, "/other", pattern(900)), 800);
-  // A file that is larger by itself arrives all the same; of what was cut as much stays as there is room for.
-  await files.cut(mine, "/large", CONTENT, 100_000);
-  assertEquals(await files.offset(mine, "/large", CONTENT), 1000);
-  const rest = new Body(new Blob([CONTENT.slice(1000)]).stream(), CONTENT.length - 1000);
-  const [status] = await files.app.handle(
-    mkreq("PUT", "/large", upload(CONTENT, 1000), rest),
-    mine,
-  );
-  assertEquals(status, 201);
-});
-
-Deno.test("parts that are cut at the same time stay within the limit together", async () => {
-  const maxPartBytes = 100_000;
-  await using files = await makeApp({ maxPartBytes });
-  const mine = sessionOf("1", "A");
-  const contents = Array.from({ length: 10 }, (_, i) => pattern(100_000 + i));
-  const all = Promise.withResolvers<void>();
-  let arrived = 0;
-  const answers = contents.map((content, i) => {
-    const body = cutBody(content.slice(0, 90_000), content.length, () => {
-      if (++arrived === contents.length) all.resolve();
-      return all.promise;
-    });
-    return files.app.handle(mkreq("PUT", `/${i}`, upload(content, 0), body), mine);
-  });
-  await Promise.allSettled(answers);
-  let total = 0;
-  for (const [i, content] of contents.entries()) {
-    total += await files.offset(mine, `/${i}`, content);
-  }
-  let held = 0;
-  for (const name of await entries(`${files.root}/${RESERVED}`)) {
-    held += (await Deno.stat(`${files.root}/${RESERVED}/${name}`)).size;
-  }
-  assertEquals(held, total);
-  assert(held >= 90_000 && held <= maxPartBytes, `${held}`);
-});
-
-Deno.test("a length that is only announced takes no room from other parts", async () => {
-  await using files = await makeApp({ maxPartBytes: 1000 });
-  const mine = sessionOf("1", "A");
-  await files.cut(mine, "/a", CONTENT, 600);
-  const length = Number.MAX_SAFE_INTEGER;
-  const announce = async (bytes: number) => {
-    const headers = { ...upload(CONTENT, 0), "upload-length": `${length}` };
-    const request = mkreq("PUT", "/b", headers, cutBody(new Uint8Array(bytes), length));
-    assertEquals(await files.app.handle(request, mine).catch((error) => error), CUT);
-  };
-  await announce(0);
-  assertEquals(
-    (await entries(`${files.root}/${RESERVED}`)).length,
-    1,
-    "nothing is kept of nothing",
-  );
-  assertEquals(await files.offset(mine, "/a", CONTENT), 600);
-  await announce(400);
-  assertEquals(await files.offset(mine, "/a", CONTENT), 600, "there is room for both");
-  await announce(401);
-  assertEquals(await files.offset(mine, "/a", CONTENT), 0);
-});
-
 Deno.test("parts of several GiB work like small ones", async () => {
   await using files = await makeApp();
   const length = 5 * 1024 ** 3;
@@ -233,12 +129,6 @@ Deno.test("parts of several GiB work like small ones", async () => {
   await Deno.truncate(`${files.root}/${RESERVED}/${part}`, length + 1);
   const [, , nothing] = await files.app.handle(mkreq("HEAD", "/large", headers));
   assertEquals(nothing["upload-offset"], "0");
-  // If nothing else is said, 16 GiB are kept.
-  for (const [others, left] of [[16 * 1024 ** 3 - 1, 2], [16 * 1024 ** 3, 1]] as const) {
-    await Deno.truncate(`${files.root}/${RESERVED}/${part}`, others);
-    await files.cut(undefined, "/other", CONTENT, 1);
-    assertEquals((await entries(`${files.root}/${RESERVED}`)).length, left);
-  }
 });
 
 // ───────────────────────── who may go on
@@ -309,7 +199,7 @@ Deno.test("a file that is here already gets no time if it changes, or goes, just
 
 Deno.test("a part that another process is writing is not removed", async () => {
   await using dir = await tempDir();
-  const files = new UnfinishedFiles(dir.path);
+  const files = new UnfinishedFiles(dir.path, (message) => assert(false, message));
   const path = `${files.path}/${PART}`;
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
   const options = { flags, args: [PART, dir.path] };
@@ -318,20 +208,16 @@ Deno.test("a part that another process is writing is not removed", async () => {
   await running.printed(/ready/);
   const old = new Date(Date.now() - 25 * 3_600_000);
   await Deno.utime(path, old, old);
-  const sweep = () => files.keepSwept((message) => assert(false, message));
   // A directory is none of them, whatever its name.
   const directory = `put-${"0".repeat(32)}`;
   await Deno.mkdir(`${files.path}/${directory}`);
   await Deno.utime(`${files.path}/${directory}`, old, old);
-  const part = path.replace(/1$/, "2");
-  sweep();
-  files.makeRoom(part);
-  assertEquals(files.findRoom(part, 1, 0), 0);
+  files.sweep();
   assertEquals([removeUnheld(path), await entries(files.path)], [false, [PART, directory]]);
   await running.child.stdin.close();
   const { success, stderr } = await running.ended();
   assert(success, stderr);
-  sweep();
+  files.sweep();
   assertEquals(await entries(files.path), [directory]);
   assertEquals(removeUnheld(path), true, "it is gone already");
 });
@@ -420,24 +306,6 @@ while (true) await new Deno.Command("bash", { args: ["-c", ":"] }).output();`;
   }
 });
 
-Deno.test("at most 16 parts of one authority are written at once", async () => {
-  await using dir = await tempDir();
-  const files = new UnfinishedFiles(dir.path);
-  using open = new DisposableStack();
-  const partOf = (i: number) => files.partOf(null, [i]);
-  for (let i = 0; i < 16; i++) {
-    files.makeRoom(partOf(i));
-    open.use(await files.openPart(partOf(i))).isKept = true;
-  }
-  files.makeRoom(partOf(0)); // one of them
-  const what = "16 uploads of this authority at once";
-  const error = assertThrows(() => files.makeRoom(partOf(16)), Refusal, what);
-  assertEquals([error.status, (await entries(files.path)).length], [507, 16]);
-  open.dispose();
-  files.makeRoom(partOf(16));
-  assertEquals((await entries(files.path)).length, 15);
-});
-
 Deno.test("a directory with a file that is being uploaded is not removed", async () => {
   await using tree = await makeTree();
   const unfinished = new UnfinishedFiles(`${tree.root}/sub`);
@@ -499,7 +367,7 @@ Deno.test("a file that has replaced another keeps its time", async () => {
 
 // Unfinished files that nobody has written to for a day.
 
-Deno.test("only unfinished files are removed, after 24 hours: by a new app, and each time that all apps have their turn", async () => {
+Deno.test("only unfinished files are removed, after 24 hours: by a new app, and by an upload once an hour", async () => {
   await using tree = await makeTree();
   const reserved = `${tree.root}/${RESERVED}`;
   await Deno.mkdir(reserved, { mode: 0o700 });
@@ -513,7 +381,7 @@ Deno.test("only unfinished files are removed, after 24 hours: by a new app, and 
     "notes": 25,
   };
   const young = Object.keys(hours).filter((name) => !/0$|2$/.test(name)).toSorted();
-  using _clock = stoppedClock();
+  using clock = stoppedClock();
   const make = async () => {
     for (const [name, age] of Object.entries(hours)) {
       await Deno.writeTextFile(`${reserved}/${name}`, "text");
@@ -526,16 +394,20 @@ Deno.test("only unfinished files are removed, after 24 hours: by a new app, and 
   assertEquals((await entries(reserved)).length, Object.keys(hours).length, "it may only read");
   const app = new FilesApp(tree.root, { write: true });
   assertEquals((await entries(reserved)).toSorted(), young);
+  const put = async () => (await app.handle(mkreq("PUT", "/new", {}, CONTENT)))[0];
   await make();
-  sweepAll();
-  assertEquals((await entries(reserved)).toSorted(), young);
-  assert(app !== null);
+  clock.tick(3_600_000 - 1);
+  await make();
+  assertEquals([await put(), (await entries(reserved)).length], [201, Object.keys(hours).length]);
+  clock.tick(1);
+  await make();
+  assertEquals([await put(), (await entries(reserved)).toSorted()], [204, young]);
 });
 
 Deno.test("an old file that can't be removed is logged, and is not an error", () => {
   const reports: string[] = [];
   // The suite may read nothing there.
-  new UnfinishedFiles("/proc").keepSwept((message) => void reports.push(message));
+  new UnfinishedFiles("/proc", (message) => void reports.push(message)).sweep();
   assertEquals(reports.length, 1);
   assert(reports[0]?.startsWith("an old unfinished file can't be removed: NotCapable"), reports[0]);
 });

@@ -14,6 +14,7 @@ import {
   uploadTree,
 } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
+import { type PeerCertificate, Session } from "@degu/degu/server";
 import { freeBytes } from "@degu/internal/disk/space.ts";
 import { untilFile } from "@degu/testing/agent_files.ts";
 import { mustRun } from "@degu/testing/commands.ts";
@@ -50,6 +51,22 @@ function onDisk(directory = disk): Record<string, number> {
   return found;
 }
 
+/** The session of a client, vouched for by an authority. */
+function sessionOf(key: string, authority: string): Session {
+  const vouching = {
+    subject: "",
+    fingerprint256: "",
+    publicKey256: authority,
+    raw: new Uint8Array(),
+  };
+  const certificate: PeerCertificate = {
+    ...vouching,
+    ...{ issuer: "", subjectAltNames: [], publicKey256: key, authority: vouching },
+    ...{ validFrom: new Date(0), validTo: new Date(0) },
+  };
+  return new Session("peer", null, 1000, certificate);
+}
+
 /** An app on the disk, and what it has logged. */
 function makeApp(options: ConstructorParameters<typeof FilesApp>[1] = {}) {
   const log: string[] = [];
@@ -65,6 +82,7 @@ async function put(
   bytes: number,
   headers: HeaderDict = {},
   before: (sent: number) => Promise<void> = () => Promise.resolve(),
+  session?: Session,
 ) {
   let read = 0;
   const stream = new ReadableStream<Uint8Array>({
@@ -78,12 +96,13 @@ async function put(
   }, { highWaterMark: 0 });
   const [status, , sent] = await app.handle(
     mkreq("PUT", uri, headers, new Body(stream, bytes)),
+    session,
   );
   return { status, offset: sent["upload-offset"] ?? null, read };
 }
 
-async function head(app: FilesApp, uri: string, headers: HeaderDict) {
-  const [status, , sent] = await app.handle(mkreq("HEAD", uri, headers));
+async function head(app: FilesApp, uri: string, headers: HeaderDict, session?: Session) {
+  const [status, , sent] = await app.handle(mkreq("HEAD", uri, headers), session);
   return { status, offset: sent["upload-offset"] ?? null };
 }
 
@@ -229,12 +248,36 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { full, kept, modes, asked, again, left: onDisk() };
   },
 
-  /** Of an upload that a full disk has stopped no more is kept than `maxPartBytes`. */
-  async bounded() {
-    const { app } = makeApp({ maxPartBytes: 100_000 });
-    const bytes = 4 * MEBIBYTE;
-    const full = await put(app, "/a", bytes, await announced(bytes, 0));
-    return { full, kept: onDisk() };
+  /** Parts of clients that would take more than half of what is free. */
+  async halfTaken() {
+    const { app } = makeApp();
+    const [mine, same, other] = [sessionOf("1", "A"), sessionOf("2", "A"), sessionOf("3", "B")];
+    const known = new Set<string>();
+    const cut = async (uri: string, bytes: number, session: Session) => {
+      const stop = (sent: number) => sent < bytes ? Promise.resolve() : Promise.reject(new Error());
+      const headers = await announced(bytes + 10, 0);
+      await put(app, uri, bytes + 10, headers, stop, session).catch(() => {});
+      // The clock of the disk has large steps.
+      for (const { name } of Deno.readDirSync(`${disk}/.degu-files`)) {
+        const time = new Date(Date.now() - 1_000_000 + 1000 * known.size);
+        if (!known.has(name)) Deno.utimeSync(`${disk}/.degu-files/${name}`, time, time);
+        known.add(name);
+      }
+    };
+    const here = async (uri: string, bytes: number, session: Session) =>
+      Number((await head(app, uri, await announced(bytes + 10), session)).offset);
+    const all = async () => ({
+      other: await here("/other", 131_072, other),
+      same: await here("/same", 327_680, same),
+      mine: await Promise.all([0, 1, 2].map((i) => here(`/${i}`, 327_680, mine))),
+      large: await here("/large", 917_504, mine),
+    });
+    await cut("/other", 131_072, other);
+    await cut("/same", 327_680, same);
+    for (const i of [0, 1, 2]) await cut(`/${i}`, 327_680, mine);
+    const small = await all();
+    await cut("/large", 917_504, mine);
+    return [small, await all()];
   },
 
   /** A file that can't fit is not downloaded, and its part stays as it is. */
