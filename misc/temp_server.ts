@@ -3,12 +3,11 @@
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
 import { copyOptions, wrongType } from "../base/checks.ts";
+import { quote } from "../base/quote.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
 import { untilAborted } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
-import { standardLogger } from "../net/logger.ts";
-import { readModuleExport } from "../worker/module_export.ts";
-import type { AppSource } from "../worker/server_worker.ts";
+import type { AppSource, ModuleExport } from "../worker/server_worker.ts";
 import { WorkerThread } from "../worker/worker_thread.ts";
 
 /**
@@ -163,25 +162,13 @@ async function startThread(
   const { address, options, signal } = readTarget(target);
   const app = referToApp(build, args);
   signal?.throwIfAborted();
-  const name = "the worker of a TempServer";
-  const thread = await WorkerThread.start(name, null, (level, line) => standardLogger[level](line));
-  const service = { app, options, onExchange: null, levels: ["warn", "error"] as const };
-  const serve = async () => {
-    await thread.load(service, sslconfig);
-    const { address: bound, held } = await thread.listen(address, { reusePort: false, fd: null });
-    held?.close();
-    return bound;
-  };
-  const serving = serve();
+  const thread = await WorkerThread.start();
+  const serving = thread.serve(app, address, options, sslconfig);
   const close = () => thread.close();
   try {
     const address = await untilAborted(serving, signal);
     signal?.addEventListener("abort", close);
-    thread.ended.then(({ what, expected }) => {
-      signal?.removeEventListener("abort", close);
-      // No promise is left that could be rejected.
-      if (!expected) standardLogger.error(`${name} ${what}`);
-    });
+    thread.ended.then(() => signal?.removeEventListener("abort", close));
     return [thread, address];
   } catch (error) {
     serving.catch(() => {});
@@ -224,9 +211,8 @@ function readTarget(target: TempAddress): {
 }
 
 function referToApp(build: Build | null, args: readonly unknown[]): AppSource {
-  const otherwise = "put null before it: start(address, null, app)";
   if (build === null) {
-    if (args.length === 1) return { from: refer("app", args[0]), args: null, otherwise };
+    if (args.length === 1) return { from: refer("app", args[0]), args: null };
     throw new TypeError(
       `build: must be followed by one argument, the app, if it is null; got ${args.length}`,
     );
@@ -235,10 +221,10 @@ function referToApp(build: Build | null, args: readonly unknown[]): AppSource {
   if (typeof build === "function" && build.length > 0 && args.length === 0) {
     throw new TypeError(
       `build: takes ${build.length === 1 ? "an argument" : `${build.length} arguments`}, and got ` +
-        `none; if it is the app itself, ${otherwise}`,
+        "none; if it is the app itself, put null before it: start(address, null, app)",
     );
   }
-  return { from, args, otherwise };
+  return { from, args };
 }
 
 /**
@@ -253,6 +239,26 @@ function refer(label: string, value: unknown): AppSource["from"] {
   if (named !== null) return named;
   const wanted = "a self-contained function, or { module, name } of one that a module exports";
   throw wrongType(label, wanted, value);
+}
+
+/**
+ * Reads the name of an export; `null` if the value doesn't have that form.
+ *
+ * @throws {RangeError} if the module has no absolute URL.
+ */
+function readModuleExport(label: string, value: unknown): ModuleExport | null {
+  const { module, name } = (value ?? {}) as Partial<{ module: string | URL; name: string }>;
+  if (!(typeof module === "string" || module instanceof URL) || typeof name !== "string") {
+    return null;
+  }
+  if (!URL.canParse(module)) {
+    throw new RangeError(
+      `${label}.module: must be an absolute URL, as of import.meta.resolve(); got ${
+        quote(`${module}`)
+      }`,
+    );
+  }
+  return { module: String(module), name };
 }
 
 function sourceOf(label: string, value: CallableFunction): string {

@@ -51,28 +51,6 @@ export interface ListenerSide {
 /** Makes the listener of a server: binds a checked address, or throws. */
 export type Listen = (address: Address, side: ListenerSide) => Listener;
 
-/** How listeners share a port. */
-export interface PortSharing {
-  /** True if other sockets of the same user may listen at the port, too (SO_REUSEPORT). */
-  readonly reusePort: boolean;
-  /**
-   * The file descriptor of a socket that listens at the port already, to take over; only with TLS.
-   * `null` to make a socket.
-   */
-  readonly fd: number | null;
-}
-
-export const NOT_SHARED: PortSharing = { reusePort: false, fd: null };
-
-/**
- * Reports whether Deno's own sockets can share a port. Sharing needs `--unstable-net`, without
- * which Deno ends the process; `node:net` needs no flag.
- */
-export function denoSharesPorts(): boolean {
-  // Only with that flag Deno has this function.
-  return typeof Deno.listenDatagram === "function";
-}
-
 export const listenPlain: Listen = (address, { logger }) => new PlainListener(address, logger);
 
 /** Plain peers are not authenticated, so their trust can't change. */
@@ -111,13 +89,9 @@ export class PlainListener implements Listener {
   readonly #closing = new AbortController();
   #failing = false;
 
-  /**
-   * Binds a checked address, or throws.
-   *
-   * @param sharing A shared port needs `--unstable-net`, without which Deno ends the process.
-   */
-  constructor(address: Address, log: Logger, sharing: PortSharing = NOT_SHARED) {
-    this.#listener = listenAt(address, sharing);
+  /** Binds a checked address, or throws. */
+  constructor(address: Address, log: Logger) {
+    this.#listener = listenAt(address);
     this.address = boundAddress(address, this.#listener.addr);
     this.#log = log;
   }
@@ -163,13 +137,10 @@ export class PlainListener implements Listener {
   }
 }
 
-function listenAt(
-  address: Address,
-  { reusePort }: PortSharing,
-): Deno.TcpListener | Deno.UnixListener {
+function listenAt(address: Address): Deno.TcpListener | Deno.UnixListener {
   const endpoint = endpointOf(address);
   try {
-    if (endpoint.transport === "tcp") return Deno.listen({ ...endpoint, reusePort });
+    if (endpoint.transport === "tcp") return Deno.listen(endpoint);
     return endpoint.path === "" ? listenOnFreeName() : Deno.listen(endpoint);
   } catch (error) {
     throw explainBinding(error, address);
@@ -182,7 +153,7 @@ function listenAt(
  */
 export function bindingError(error: unknown, address: Address): unknown {
   try {
-    listenAt(address, NOT_SHARED).close();
+    listenAt(address).close();
   } catch (own) {
     return own;
   }

@@ -19,7 +19,7 @@ export interface UntilSignalOptions {
   deadline?: number | null | undefined;
 }
 
-/** A server, or a pool of servers, that a signal can end. */
+/** A server that a signal can end. */
 export interface Serving {
   /** Serves until `shutdown()` or `close()`. */
   serveForever(): Promise<void>;

@@ -22,7 +22,7 @@ const MODULES_PER_WORKER = 12;
  */
 const WAITING = /^tests\/integration\/agent_/;
 /** The folders with tests that take long, which are spread over all workers except the last. */
-const LONG = /^tests\/(agent|examples|integration|project|pool)\//;
+const LONG = /^tests\/(agent|examples|integration|project)\//;
 const LAST_WORKERS = 3;
 /** The number of workers for code blocks: two instead of six take a fifth less processor time. */
 const CODE_BLOCK_WORKERS = 2;

@@ -26,8 +26,6 @@ interface Program {
 const SECONDS = 60;
 const PROGRAMS = new URL("tools/package/programs/", PROJECT_ROOT);
 const NET = "--allow-net=127.0.0.1";
-/** Variables that make Deno provide a tracer. */
-const OTEL = { OTEL_DENO: "true", OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9" };
 
 /** The stricter options, all together, besides the plain ones. */
 const STRICTER = [
@@ -150,7 +148,6 @@ async function findPrograms(): Promise<Program[]> {
     await own("temp_server.ts", [NET, `--allow-read=${dir}/project`]),
     await own("files.ts", [NET, ...tmp]),
     await own("devices.ts", everywhere),
-    await own("otel.ts", [NET]),
   ];
 }
 
@@ -187,7 +184,6 @@ async function runDeno(args: readonly string[]): Promise<void> {
   const { success, stdout, stderr } = await runCommand([Deno.execPath(), ...args], {
     cwd: `${dir}/project`,
     env: {
-      ...(args.at(-1) === "otel.ts" ? OTEL : {}),
       DENO_DIR: `${dir}/cache`,
       TMPDIR: `${dir}/tmp`,
       NO_COLOR: "1",

@@ -7,15 +7,12 @@ import type { AddressInfo, Server as NetServer } from "node:net";
 import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts";
 import { boundAddress, type Endpoint, endpointOf, peerAddress, peerName } from "../addresses.ts";
 import { type Interval, startInterval } from "../deadline.ts";
-import { duplicateDescriptor } from "../held_socket.ts";
 import {
   type Accepted,
   bindingError,
   type Listener,
   type ListenerSide,
-  NOT_SHARED,
   PlainListener,
-  type PortSharing,
 } from "../listener.ts";
 import type { Logger } from "../logger.ts";
 import { Admission } from "./admission.ts";
@@ -85,12 +82,11 @@ export class TlsListener implements Listener {
     side: ListenerSide,
     context: ContextInForce,
     protocol: string | null = null,
-    sharing: PortSharing = NOT_SHARED,
   ) {
     this.#context = context;
     this.#handshake = makeServerHandshake(context, protocol);
     this.#admission = new Admission(side, (connection) => this.#open(connection));
-    this.#raw = listenRaw(address, side.logger, (connection) => this.#receive(connection), sharing);
+    this.#raw = listenRaw(address, side.logger, (connection) => this.#receive(connection));
     const warn = () => {
       if (protocol === null) side.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
     };
@@ -104,11 +100,6 @@ export class TlsListener implements Listener {
 
   get address(): Address {
     return this.#raw.address;
-  }
-
-  /** Duplicates the file descriptor of the listening socket; `null` if that is not possible. */
-  duplicate(): number | null {
-    return this.#raw.duplicate();
   }
 
   accept(): Promise<Accepted> {
@@ -157,10 +148,6 @@ export interface RawListener {
   readonly address: Address;
   /** Accepts connections from now on, and keeps the process alive; a second call has no effect. */
   start(): void;
-  /**
-   * Duplicates the descriptor of the socket, for {@linkcode HeldSocket}; `null` if not possible.
-   */
-  duplicate(): number | null;
   close(): void;
   ended(): Promise<void>;
 }
@@ -178,16 +165,15 @@ export function listenRaw(
   address: Address,
   log: Logger,
   receive: (connection: RawConnection) => void,
-  sharing: PortSharing = NOT_SHARED,
 ): RawListener {
   const endpoint = endpointOf(address);
   return isForNode(endpoint)
-    ? new NodeListener(address, endpoint, log, receive, sharing)
-    : listenWithDeno(address, log, receive, sharing);
+    ? new NodeListener(address, endpoint, log, receive)
+    : listenWithDeno(address, log, receive);
 }
 
-/** Whether `node:net` can listen there, which shares a port without a flag. */
-export function isForNode(endpoint: Endpoint): endpoint is TcpEndpoint {
+/** Whether `node:net` can listen there. */
+function isForNode(endpoint: Endpoint): endpoint is TcpEndpoint {
   return endpoint.transport === "tcp" && !endpoint.hostname.includes("%");
 }
 
@@ -195,12 +181,11 @@ function listenWithDeno(
   asked: Address,
   log: Logger,
   receive: (connection: RawConnection) => void,
-  sharing: PortSharing,
 ): RawListener {
   let plain: PlainListener | null = null;
   let ready = Promise.resolve();
   try {
-    plain = new PlainListener(asked, log, sharing);
+    plain = new PlainListener(asked, log);
   } catch (error) {
     ready = Promise.reject(error);
   }
@@ -221,7 +206,6 @@ function listenWithDeno(
       return plain?.address ?? asked;
     },
     start: () => void (accepting ??= acceptAll()),
-    duplicate: () => null,
     close: () => plain?.close(),
     // The system keeps the address until a pending accept() has ended.
     async ended() {
@@ -245,7 +229,6 @@ class NodeListener implements RawListener {
     endpoint: TcpEndpoint,
     log: Logger,
     receive: (connection: RawConnection) => void,
-    sharing: PortSharing,
   ) {
     this.address = address;
     this.ready = this.#bound.promise;
@@ -275,20 +258,19 @@ class NodeListener implements RawListener {
     // As with Deno's own listeners, only accepting keeps the process alive.
     this.#server.unref();
     try {
-      this.#listen(endpoint, sharing);
+      this.#listen(endpoint);
     } catch (error) {
       this.#bound.reject(translateError(error));
     }
   }
 
-  #listen({ hostname, port }: TcpEndpoint, { reusePort, fd }: PortSharing): void {
+  #listen({ hostname, port }: TcpEndpoint): void {
     // Without the permission, `node:net` throws a little later, where no code can catch the error.
     const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
     if (Deno.permissions.requestSync({ name: "net", host }).state !== "granted") {
       throw new Deno.errors.NotCapable(`Requires net access to "${host}": --allow-net`);
     }
-    const where = fd === null ? { host: hostname, port, reusePort } : { fd };
-    this.#server.listen({ ...where, backlog: BACKLOG });
+    this.#server.listen({ host: hostname, port, backlog: BACKLOG });
   }
 
   /**
@@ -303,10 +285,6 @@ class NodeListener implements RawListener {
 
   start(): void {
     this.#server.ref();
-  }
-
-  duplicate(): number | null {
-    return duplicateDescriptor(this.#server);
   }
 
   close(): void {

@@ -23,7 +23,6 @@ import {
 } from "@degu/degu/base";
 import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { appOf, servePool } from "@degu/testing/pools.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -250,18 +249,6 @@ Deno.test("a client of ours, and fetch over it, get the headers of HEAD and go o
     assertEquals([response.status, response.body], [200, null]);
     assertEquals(await (await conn.get("/")).body?.text(), "hello");
   }
-});
-
-Deno.test("a pool answers HEAD as GET, and keeps the connection", async () => {
-  await using pooling = await servePool(appOf("app"), { workers: 1 });
-  using conn = await pooling.client.connect();
-  const whole = await conn.get("/");
-  await whole.body?.bytes();
-  for (let i = 0; i < 2; i++) {
-    const { headers, body } = await conn.head("/");
-    assertEquals([{ ...headers }, body], [{ ...whole.headers }, null]);
-  }
-  assertEquals(pooling.logger.at("error"), []);
 });
 
 Deno.test("a fetch-style handler may answer HEAD as GET: its body is framed as to GET, and canceled", async (t) => {

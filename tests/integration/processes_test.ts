@@ -1,12 +1,9 @@
-/** Processes: signals, resources, upgrades. */
-import type { Address } from "@degu/degu/base";
-import { SSLClient } from "@degu/degu/client";
+/** Processes: signals, resources. */
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
-import { importMapFlags, programCommand, runProgram } from "@degu/testing/programs.ts";
-import { within } from "@degu/testing/raw_peer.ts";
-import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { runProgram } from "@degu/testing/programs.ts";
 import { read } from "@degu/testing/tree.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 
@@ -14,8 +11,6 @@ import { join } from "@std/path";
 
 /** What the page does in place of a service manager. */
 const OWN_SIGNAL = 'Deno.kill(Deno.pid, "SIGTERM"); // what systemd does; omit this';
-/** Seconds: the program is compiled first. */
-const PATIENCE = 60;
 
 /** The code below a heading, made to say when it listens. */
 async function programBelow(heading: string): Promise<string> {
@@ -131,54 +126,4 @@ Deno.test("unreferenced objects close themselves, and objects in use keep what t
   const findings: [string, unknown][] = JSON.parse(output);
   assert(findings.length > 10);
   for (const [what, found] of findings) await t.step(what, () => assertEquals(found, true));
-});
-
-// A pool that is replaced by that of another process, on the same port, while clients continue.
-
-/** A pool in a process of its own, which ends with its input. */
-async function startPool(address: Address, sslconfig: object) {
-  const flags = ["--allow-net=127.0.0.1", "--allow-read", ...importMapFlags()];
-  const options = { flags, args: [JSON.stringify({ address, sslconfig })] };
-  const running = new RunningProcess(programCommand("pool.ts", options, "piped").spawn());
-  const ready: Address = JSON.parse(await running.printed(/.*\n/));
-  return {
-    ready,
-    [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
-    async shutdown() {
-      await running.child.stdin.close();
-      const { success, stderr } = await running.ended();
-      assert(success && stderr === "", stderr);
-    },
-  };
-}
-
-Deno.test("a second process takes over the port before the first one leaves: every client is served", async () => {
-  const pki = await sharedPki();
-  await using old = await startPool(["127.0.0.1", 0], pki.serverSslconfig);
-  const client = new SSLClient(pki.clientSslconfig, old.ready, { timeout: PATIENCE });
-  let left = Infinity;
-  let cut = 0;
-  const refused: string[] = [];
-  // A new connection for each request; one that is cut before it is served is made again.
-  const ask = async () => {
-    while (left > 0) {
-      try {
-        const { body } = await client.request("GET", "/");
-        await body!.bytes();
-        left--;
-      } catch (error) {
-        cut++;
-        if (error instanceof Deno.errors.ConnectionRefused) refused.push(String(error));
-        assert(cut <= 20, `${cut} connections were cut; ${error}`);
-      }
-    }
-  };
-  const asking = Array.from({ length: 2 }, ask);
-  await using next = await startPool(old.ready, pki.serverSslconfig);
-  assertEquals(next.ready, old.ready);
-  await old.shutdown();
-  left = 30;
-  await within(Promise.all(asking), "every request is answered", PATIENCE);
-  assertEquals(refused, []);
-  await next.shutdown();
 });

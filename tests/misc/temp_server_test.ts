@@ -3,13 +3,16 @@ import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
 import { type App, type AppFunction, Server } from "@degu/degu/server";
+import { mustRun } from "@degu/testing/commands.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
-import { spawnScript } from "@degu/testing/processes.ts";
+import { runScript, spawnScript } from "@degu/testing/processes.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { read } from "@degu/testing/tree.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
@@ -197,6 +200,83 @@ Deno.test("a worker that terminates later is reported, and does not block close(
     throw error;
   }
 });
+
+Deno.test("importing the worker's module has no effect in another thread", async () => {
+  // In a process of its own: what shares this one loads modules, too.
+  const program = `
+    const globals = Object.getOwnPropertyNames(globalThis);
+    await import("./worker/server_worker.ts");
+    console.log(JSON.stringify(Object.getOwnPropertyNames(globalThis).filter((name) => {
+      return !globals.includes(name);
+    })));`;
+  // It ends, so nothing of it waits for a message either.
+  assertEquals(await runScript(program, ["--allow-read"], {}), "[]\n");
+});
+
+Deno.test("an app that uses the port of its worker gets none of the server's messages, and does not disturb them", async () => {
+  const build = { module: apps, name: "buildTalking" };
+  await using server = await TempServer.start(anywhere, build);
+  for (let i = 0; i < 10; i++) {
+    const { body } = await new Client(server.address).request("GET", "/");
+    assertEquals(await body?.text(), '{"heard":[],"workerData":{}}');
+  }
+});
+
+Deno.test("an app that handles its own rejections keeps its worker", async () => {
+  const build = { module: apps, name: "buildForgiving" };
+  await using server = await TempServer.start(anywhere, build);
+  for (let i = 0; i < 2; i++) {
+    assertEquals((await new Client(server.address).request("GET", "/")).status, 200);
+  }
+});
+
+Deno.test("a cached program finds the worker without its server", async () => {
+  const program = `
+    import { Client } from "./client.ts";
+    import { TempServer } from "./misc.ts";
+    import "./app.ts";
+    const app = { module: import.meta.resolve("./app.ts"), name: "app" };
+    await using server = await TempServer.start(["127.0.0.1", 0], null, app);
+    console.log((await new Client(server.address).request("GET", "/")).status);`;
+  const app = `export const app = () => [204, "No Content", {}, null];`;
+  const texts = { "/main.ts": program, "/app.ts": app };
+  assertEquals(await runFromCache(texts, ["--allow-net=127.0.0.1"]), "204\n");
+});
+
+/**
+ * Loads a program from a web server into a cache of its own, runs it without the server, and returns what it prints.
+ *
+ * @param texts The texts of its modules by path; `/main.ts` is the program.
+ */
+async function runFromCache(
+  texts: Record<string, string>,
+  permissions: readonly string[],
+): Promise<string> {
+  const run = async (args: string[], env: Record<string, string> = {}) => {
+    const running = mustRun([Deno.execPath(), ...args], { env: { NO_COLOR: "1", ...env } });
+    // Nothing is compiled yet in a cache of its own.
+    return await within(running, `deno ${args[0]} ends`, 60);
+  };
+  await using dir = await tempDir();
+  // What the certificates are made with is a dependency of the same modules, and in the cache of this process.
+  const { npmCache } = JSON.parse(await run(["info", "--json"]));
+  await makeLinks({ [`${dir.path}/npm`]: npmCache });
+  const site = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async ({ url }) => {
+    const { pathname } = new URL(url);
+    const text = texts[pathname] ?? await read(pathname.slice(1));
+    return new Response(text, { headers: { "content-type": "application/typescript" } });
+  });
+  const host = `127.0.0.1:${site.addr.port}`;
+  const main = `http://${host}/main.ts`;
+  const environment = { DENO_DIR: dir.path, HTTPS_PROXY: `http://${host}` }; // nothing else is reached
+  try {
+    await run(["cache", `--allow-import=${host}`, main], environment);
+  } finally {
+    await site.shutdown();
+  }
+  const flags = ["--cached-only", "--no-prompt", `--allow-import=${host}`];
+  return await run(["run", ...flags, ...permissions, main], environment);
+}
 
 Deno.test("a signal aborts starting a server", async (t) => {
   const never = () => new Promise<App>(() => {});

@@ -1,4 +1,4 @@
-/** Addresses of both ends: what is refused, what a server binds and accepts in spite of faults, and what outlives it. */
+/** Addresses of both ends: what is refused, and what a server binds and accepts in spite of faults. */
 import {
   assert,
   assertEquals,
@@ -7,13 +7,11 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
-import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Server as NetServer } from "node:net";
+import { connect } from "node:net";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { type App, Server, SSLServer } from "@degu/degu/server";
 import { peerAddress } from "@degu/internal/net/addresses.ts";
-import { duplicateDescriptor, HeldSocket } from "@degu/internal/net/held_socket.ts";
 import { PlainListener } from "@degu/internal/net/listener.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
@@ -25,7 +23,6 @@ import {
 } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { listenAgain, unusedPort } from "@degu/testing/ports.ts";
-import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
@@ -377,76 +374,6 @@ Deno.test("peers that reset before they are accepted cause no pause and no warni
     server.close();
     await within(serving, "serveForever() settles");
   });
-});
-
-Deno.test("Deno's own sockets share a port only with --unstable-net", async () => {
-  const script = `
-    import { denoSharesPorts } from "./net/listener.ts";
-    import { PlainListener } from "./net/listener.ts";
-    const shared = { reusePort: denoSharesPorts(), fd: null };
-    const first = new PlainListener(["127.0.0.1", 0], console, shared);
-    try {
-      new PlainListener(first.address, console, shared).close();
-      console.log("shared");
-    } catch (error) {
-      console.log(error.name);
-    }
-    first.close();`;
-  assertEquals(await runScript(script, ["--allow-net", "--unstable-net"], {}), "shared\n");
-  assertEquals(await runScript(script, ["--allow-net"], {}), "AddrInUse\n");
-});
-
-async function listen(where: { port: number; host: string } | { fd: number }): Promise<NetServer> {
-  const server = createServer();
-  server.listen(where);
-  await once(server, "listening");
-  return server;
-}
-
-async function close(server: NetServer): Promise<void> {
-  server.close();
-  await once(server, "close");
-}
-
-Deno.test("a connection that arrives while nobody accepts waits for the server that takes over the socket", async () => {
-  const first = await listen({ port: await unusedPort(), host: "127.0.0.1" });
-  const address = first.address() as AddressInfo;
-  const held = HeldSocket.open(duplicateDescriptor(first)!)!;
-  await close(first);
-  const client = connect(address.port, address.address);
-  await within(once(client, "connect"), "the kernel takes the connection");
-  const second = await listen({ fd: held.duplicate()! });
-  assertEquals(second.address(), address);
-  const [accepted] = await within(once(second, "connection"), "the second server accepts it");
-  accepted.destroy();
-  client.destroy();
-  held.close();
-  await close(second);
-  const [error] = await once(connect(address.port, address.address), "error");
-  assertEquals(error.code, "ECONNREFUSED");
-});
-
-Deno.test("a held socket accepts nothing, and its duplicates stay open when it closes", async () => {
-  const server = await listen({ port: 0, host: "127.0.0.1" });
-  const { port, address } = server.address() as AddressInfo;
-  const held = HeldSocket.open(duplicateDescriptor(server)!)!;
-  for (let i = 0; i < 20; i++) {
-    const client = connect(port, address);
-    const [accepted] = await within(once(server, "connection"), "the server accepts each");
-    accepted.destroy();
-    client.destroy();
-  }
-  const fd = held.duplicate()!;
-  held.close();
-  const other = await listen({ fd });
-  assert(other.listening);
-  await close(server);
-  await close(other);
-});
-
-Deno.test("a descriptor that is not a socket can't be held, and one that doesn't listen can't be duplicated", () => {
-  assertEquals(HeldSocket.open(1_000_000), null);
-  assertEquals(duplicateDescriptor(createServer()), null);
 });
 
 Deno.test("the error for a path of a Unix socket says what is required", () => {

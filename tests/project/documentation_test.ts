@@ -78,8 +78,6 @@ const OTHER_BLOCKS: Record<string, string> = {
   "http://127.0.0.1:80 {": "tests/project/interop_test.ts",
   // operations.md, permissions.md, tls.md, tutorial.md
   "DENO_DIR=/opt/app/cache deno cache /opt/app/main.ts": "it starts a service of the machine",
-  "OTEL_DENO=true OTEL_SERVICE_NAME=camera OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 \\":
-    "it needs a collector at its port",
   "deno run --no-prompt \\":
     "the host is not this one; tests/project/permissions_test.ts tries flags",
   'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/CN=my servers" -addext keyUsage=critical,keyCertSign -keyout server_ca.key -out server_ca.pem':

@@ -28,9 +28,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["files.ts files/", `${CONNECTED} disk/ files/ node: npm:mime`],
   ["identity/", "base/ disk/ net/ identity/ node: npm:@peculiar/x509"],
   ["device.ts device/", `${CONNECTED} disk/ identity/ device/ node:`],
-  ["otel.ts otel/", `${CONNECTED} otel/ npm:@opentelemetry/api`],
   ["worker/", `${CONNECTED} worker/ node:`],
-  ["pool.ts pool/", `${CONNECTED} worker/ pool/ node:`],
   ["misc.ts misc/", `${CONNECTED} disk/ identity/ device/ worker/ misc/ node:`],
   [
     "agent.ts agent/",

@@ -24,7 +24,6 @@ import {
 } from "@degu/degu/client";
 import { TempPKI, type TempPKIOptions, TempServer } from "@degu/degu/misc";
 import { createDevicePki, type DevicePkiOptions } from "@degu/degu/device";
-import { type PoolOptions, ServerPool } from "@degu/degu/pool";
 import {
   buildServerSslctx,
   Server,
@@ -145,24 +144,6 @@ Deno.test("the options of createDevicePki may be undefined", async () => {
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1", options); // made, as by default
   assertEquals(await createDevicePki(dir.path, "camera-1", undefined), device);
-});
-
-Deno.test("the options of a pool may be undefined", async () => {
-  const options = unset<PoolOptions>({
-    workers: undefined,
-    sslconfig: undefined,
-    server: undefined,
-    logger: undefined,
-    onExchange: undefined,
-  });
-  const module = "data:text/javascript,export const app = () => [200, 'OK', {}, null];";
-  const pooled = { module, name: "app", args: undefined };
-  // On a path there is one worker, by default.
-  await using dir = await tempDir();
-  for (const given of [options, { ...options, server: serverOptions }]) {
-    await using pool = await ServerPool.start(`${dir.path}/socket`, pooled, given);
-    assertEquals((await new Client(pool.address).request(...request)).status, 200);
-  }
 });
 
 Deno.test("the options of apps, handlers and temporary servers may be undefined", async () => {

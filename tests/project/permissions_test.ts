@@ -8,7 +8,6 @@ import { type App, Server, SSLServer } from "@degu/degu/server";
 import { record } from "@degu/testing/device_pairs.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
 import { assertAsked, flagsOf, readAudit } from "@degu/testing/permissions.ts";
-import { unusedPort } from "@degu/testing/ports.ts";
 import { runScript, Shown, spawnScript } from "@degu/testing/processes.ts";
 import { importMapFlags } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -31,7 +30,6 @@ import { Server, Session, SSLClient, SSLServer } from "./mod.ts";
 import * as files from "./files.ts";
 import { createDevicePki, Device } from "./device.ts";
 import { mkreq, TempPKI, TempServer, TempSSLServer } from "./misc.ts";
-import { ServerPool } from "./pool.ts";
 
 async function serve(make) {
   const { promise: answered, resolve } = Promise.withResolvers();
@@ -215,14 +213,10 @@ await files.downloadTree(${client}, "/", ${quoted(tree)}, options);`,
   await Deno.mkdir(authorities);
   await Deno.copyFile(clientSslconfig.caFile, join(authorities, "ca.pem"));
   const serverFiles = readsOf(serverSslconfig), clientFiles = readsOf(clientSslconfig);
-  const [host, poolPort] = ['["127.0.0.1", 0]', await unusedPort()];
+  const host = '["127.0.0.1", 0]';
   const [forServer, forClient] = [quoted(serverSslconfig), quoted(clientSslconfig)];
   const serveTls = (address: string) =>
     `await serve((app) => new SSLServer(${forServer}, ${address}, app));`;
-  const poolApp = quoted(new URL("../support/pool_apps.ts", import.meta.url).href);
-  const pool = (address: string, workers: number, more = "") => `
-const app = { module: ${poolApp}, name: "app" };
-await using pool = await ServerPool.start(${address}, app, { workers: ${workers}${more} });`;
   const secure = (address: Address) => new SSLClient(clientSslconfig, address);
   rows.push(
     ...needs(["net=127.0.0.1:0", ...serverFiles], {
@@ -251,21 +245,11 @@ try {
     ...needs(serverFiles, { "buildServerSslctx": `buildServerSslctx(${forServer});` }),
     ...needs(["net=127.0.0.1:0", TREE], {
       "TempServer": `await using server = await TempServer.start(${host}, null, ok);`,
-      "ServerPool of one worker": pool(host, 1),
     }),
     ...needs(["net=127.0.0.1:0", TREE, ...serverFiles], {
       "TempSSLServer": `
 await using server = await TempSSLServer.start(${forServer}, ${host}, null, ok);`,
     }),
-    ...["net=127.0.0.1", `net=127.0.0.1:${poolPort}`].flatMap((net) =>
-      needs([net, TREE, ...serverFiles], {
-        [`ServerPool with TLS and ${net}`]: pool(
-          `["127.0.0.1", ${net.split(":")[1] ?? 0}]`,
-          2,
-          `, sslconfig: ${forServer}`,
-        ),
-      })
-    ),
   );
 
   // Files and keys.

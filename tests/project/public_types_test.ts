@@ -6,7 +6,6 @@ import * as client from "@degu/degu/client";
 import * as device from "@degu/degu/device";
 import * as files from "@degu/degu/files";
 import * as misc from "@degu/degu/misc";
-import * as pool from "@degu/degu/pool";
 import * as server from "@degu/degu/server";
 import * as all from "@degu/degu";
 import { runCommand } from "@degu/testing/commands.ts";
@@ -38,10 +37,6 @@ const entries: Record<string, [entry: object, names: string]> = {
   device: [
     device,
     "BodyError ConnectionClosedError DeguError Device DeviceError DeviceServer EmptyPreambleError Invitation PairingError ProtocolError TlsError createDevicePki peerId peerOf perPeer",
-  ],
-  pool: [
-    pool,
-    "DeguError ServerPool",
   ],
   misc: [
     misc,
@@ -240,24 +235,6 @@ export type OfWeb = AllTrue<[
       info?: { readonly remoteAddr?: Deno.Addr | undefined },
     ) => Promise<Response>
   >,
-]>;
-
-export type OfPool = AllTrue<[
-  IsExact<keyof pool.PoolExport, "module" | "name">,
-  IsExact<keyof pool.PoolApp, "module" | "name" | "args">,
-  IsExact<
-    typeof pool.ServerPool.start,
-    (
-      address: base.Address,
-      app: pool.PoolApp,
-      options?: pool.PoolOptions,
-    ) => Promise<pool.ServerPool>
-  >,
-  IsExact<pool.ServerPool["address"], base.Address>,
-  IsExact<pool.ServerPool["workers"], number>,
-  IsExact<pool.ServerPool["setSslctx"], (config: server.ServerSslconfig) => Promise<void>>,
-  IsExact<pool.ServerPool["shutdown"], () => Promise<void>>,
-  IsExact<pool.ServerPool["close"], () => Promise<void>>,
 ]>;
 
 export type OfTools = AllTrue<[

@@ -1,12 +1,9 @@
 /** serveUntilSignal: the signals of a service manager, and of a person at a terminal. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { TextLineStream, toText } from "@std/streams";
-import { type Client, SSLClient } from "@degu/degu/client";
-import { ServerPool } from "@degu/degu/pool";
+import type { Client } from "@degu/degu/client";
 import { type App, Server, SSLServer, type UntilSignalOptions } from "@degu/degu/server";
 import { setUp as setUpDevices } from "@degu/testing/device_serving.ts";
-import { buildWaiting, type Counters } from "@degu/testing/pool_apps.ts";
-import { appOf, reaches } from "@degu/testing/pools.ts";
 import { ownAddress } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
@@ -22,20 +19,23 @@ function signal(): void {
   Deno.kill(Deno.pid, SIGNAL);
 }
 
-/** An app whose answers wait for {@linkcode answer}, and how many requests it was asked. */
+/** An app whose answers wait for {@linkcode answer}. */
 class Gate {
-  readonly counters: Counters = new SharedArrayBuffer(8);
-  readonly app: App = buildWaiting(this.counters);
-  readonly #numbers = new Int32Array(this.counters);
+  readonly app: App = async () => {
+    this.#asked.resolve();
+    await this.#answer.promise;
+    return [200, "OK", {}, "answer"];
+  };
+  readonly #asked = Promise.withResolvers<void>();
+  readonly #answer = Promise.withResolvers<void>();
 
-  /** Resolves once so many requests have reached the app. */
-  async asked(count = 1): Promise<void> {
-    await reaches(this.#numbers, count);
+  /** Resolves once a request has reached the app. */
+  async asked(): Promise<void> {
+    await within(this.#asked.promise, "a request reaches the app", 20);
   }
 
   answer(): void {
-    Atomics.store(this.#numbers, 1, 1);
-    Atomics.notify(this.#numbers, 1);
+    this.#answer.resolve();
   }
 }
 
@@ -60,16 +60,6 @@ const kinds: Readonly<Record<string, (gate: Gate) => Promise<Kind>>> = {
       server: setup.server,
       client: await setup.viewer.client(setup.camera.id),
       [Symbol.asyncDispose]: () => setup[Symbol.asyncDispose](),
-    };
-  },
-  async "a pool"({ counters }) {
-    const { serverSslconfig: sslconfig, clientSslconfig } = await sharedPki();
-    const app = appOf("buildWaiting", [counters]);
-    const server = await ServerPool.start(["127.0.0.1", 0], app, { workers: 1, sslconfig });
-    return {
-      server,
-      client: new SSLClient(clientSslconfig, server.address),
-      [Symbol.asyncDispose]: () => server.close(),
     };
   },
 };

@@ -1,5 +1,6 @@
 /** Apps; tests also run them in workers, by this module's name. */
 
+import { parentPort, workerData } from "node:worker_threads";
 import type { AppFunction } from "@degu/degu/server";
 
 /** Sends back its body: chunks as chunks. */
@@ -12,4 +13,26 @@ export const echo: AppFunction = async ({ body }, _session, api) => {
 /** Builds an app with one answer. */
 export function build(status: number): AppFunction {
   return () => [status, "As told", {}, null];
+}
+
+/**
+ * Builds an app that talks to the thread that has started the worker, and answers with the messages
+ * and its arguments.
+ */
+export function buildTalking(): AppFunction {
+  const heard: unknown[] = [];
+  parentPort!.on("message", (message) => heard.push(message));
+  for (const message of [null, 5, { type: "failed" }, { type: "listen", address: null }]) {
+    parentPort!.postMessage(message);
+  }
+  return () => [200, "OK", {}, JSON.stringify({ heard, workerData })];
+}
+
+/** Builds an app that leaves a rejection behind, and handles it itself. */
+export function buildForgiving(): AppFunction {
+  globalThis.addEventListener("unhandledrejection", (event) => event.preventDefault());
+  return () => {
+    Promise.reject(new Error("nobody caught this"));
+    return [200, "OK", {}, null];
+  };
 }

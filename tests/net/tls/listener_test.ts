@@ -1,11 +1,10 @@
 /** The listener under a TLS server, which hands over connections as streams that node:tls can work on. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { once } from "node:events";
 import { createServer, type Socket as NetSocket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Address } from "@degu/degu/base";
 import { writeAll } from "@degu/internal/base/body/byte_io.ts";
-import type { PortSharing } from "@degu/internal/net/listener.ts";
 import {
   listenRaw,
   type RawConnection,
@@ -28,15 +27,15 @@ class Listening implements Disposable {
   readonly #arrived: RawConnection[] = [];
   #wake = () => {};
 
-  constructor(address: Address, sharing?: PortSharing) {
+  constructor(address: Address) {
     this.raw = listenRaw(address, this.log, (connection) => {
       this.#arrived.push(connection);
       this.#wake();
-    }, sharing);
+    });
   }
 
-  static async start(address: Address, sharing?: PortSharing): Promise<Listening> {
-    const listening = new Listening(address, sharing);
+  static async start(address: Address): Promise<Listening> {
+    const listening = new Listening(address);
     await within(listening.raw.ready, "the listener is bound");
     listening.raw.start();
     listening.raw.start();
@@ -62,29 +61,6 @@ async function* addresses(): AsyncGenerator<Address> {
   await using directory = await tempDir();
   yield `${directory.path}/socket`;
 }
-
-Deno.test("listeners share a port only if all of them request it", async () => {
-  const shared = { reusePort: true, fd: null };
-  using first = await Listening.start(["127.0.0.1", 0], shared);
-  using second = await Listening.start(first.raw.address, shared);
-  assertEquals(second.raw.address, first.raw.address);
-  using alone = new Listening(first.raw.address);
-  await assertRejects(() => alone.raw.ready, Deno.errors.AddrInUse);
-});
-
-Deno.test("a listener takes over the socket of another, with its pending connections", async () => {
-  const first = await Listening.start(["127.0.0.1", 0]);
-  const { address } = first.raw;
-  const fd = first.raw.duplicate();
-  first[Symbol.dispose]();
-  const [hostname, port] = address as readonly [string, number];
-  using client = await Deno.connect({ hostname, port });
-  using second = await Listening.start(address, { reusePort: false, fd });
-  assertEquals(second.raw.address, address);
-  const arrived = await second.next();
-  assertEquals(arrived.address, [hostname, (client.localAddr as Deno.NetAddr).port]);
-  arrived.rawStream.close();
-});
 
 Deno.test("of a connection that waits only the beginning is read, and nothing of it is lost", async () => {
   for await (const asked of addresses()) {
