@@ -16,7 +16,7 @@ import type { Logger } from "../server.ts";
 import { isDeviceName, MAX_NAME_LENGTH } from "../identity/names.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { explainLine, FAILED, Failure, NoAddress, REFUSED, USAGE, userName } from "./failure.ts";
-import { findAddresses } from "./mdns/find.ts";
+import { findAddresses } from "./mdns.ts";
 import type { Output } from "./output.ts";
 
 /**

@@ -6,8 +6,8 @@ import type { Device, Invitation, InviteOptions, Peer } from "../device.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { type Context, listenError, loggerOf, usageError } from "./commands.ts";
 import { Failure } from "./failure.ts";
-import { announce, mayAnnounce } from "./mdns/announce.ts";
-import type { PAIR_SERVICE, SEND_SERVICE } from "./mdns/packet.ts";
+import { announce, type PAIR_SERVICE, type SEND_SERVICE } from "./mdns.ts";
+import { mayAnnounce } from "./mdns_links.ts";
 import type { NumberQuestions } from "./numbers.ts";
 
 export interface Inviting {

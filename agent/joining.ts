@@ -4,8 +4,14 @@ import type { Confirm, Device, JoinOptions, Peer } from "../device.ts";
 import { isWholeLine } from "../device/invitation_line.ts";
 import { type Context, loggerOf, usageError } from "./commands.ts";
 import { Failure, USAGE } from "./failure.ts";
-import { findOffers, type Offer } from "./mdns/find.ts";
-import { type PAIR_SERVICE, type SEND_SERVICE, shortId, shortName } from "./mdns/packet.ts";
+import {
+  findOffers,
+  type Offer,
+  type PAIR_SERVICE,
+  type SEND_SERVICE,
+  shortId,
+  shortName,
+} from "./mdns.ts";
 import { NumberQuestions } from "./numbers.ts";
 import type { Output } from "./output.ts";
 

@@ -13,7 +13,7 @@ import {
 } from "../commands.ts";
 import { OutputClosed } from "../failure.ts";
 import { ShownInvitation } from "../inviting.ts";
-import { PAIR_SERVICE } from "../mdns/packet.ts";
+import { PAIR_SERVICE } from "../mdns.ts";
 import { NumberQuestions } from "../numbers.ts";
 import type { Output } from "../output.ts";
 

@@ -10,7 +10,7 @@ import {
   servingAddresses,
 } from "../commands.ts";
 import { joinByLine, joinByNumber, questionsOn } from "../joining.ts";
-import { PAIR_SERVICE } from "../mdns/packet.ts";
+import { PAIR_SERVICE } from "../mdns.ts";
 
 export function addJoin(program: AgentCommand): void {
   program.command("join")

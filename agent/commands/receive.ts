@@ -11,7 +11,7 @@ import { type AgentCommand, CONNECT_SECONDS, type Context } from "../commands.ts
 import { explain, explainTransfer, Failure, USAGE } from "../failure.ts";
 import { joinByLine, joinByNumber, questionsOn } from "../joining.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
-import { SEND_SERVICE } from "../mdns/packet.ts";
+import { SEND_SERVICE } from "../mdns.ts";
 import { formatBytes, type Output } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
 import { RemoteFiles } from "../remote_files.ts";

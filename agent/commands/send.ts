@@ -11,7 +11,7 @@ import {
 } from "../commands.ts";
 import { ShownInvitation } from "../inviting.ts";
 import { ifThere } from "../local_paths.ts";
-import { SEND_SERVICE } from "../mdns/packet.ts";
+import { SEND_SERVICE } from "../mdns.ts";
 import { NumberQuestions } from "../numbers.ts";
 import { findSources, Sending } from "../sending.ts";
 import { TemporaryDevice } from "../temporary_device.ts";

@@ -21,7 +21,7 @@ import {
 } from "../commands.ts";
 import { codeOf, explain, FAILED, Failure, USAGE } from "../failure.ts";
 import { deviceAt, ifThere, isIn, overlap } from "../local_paths.ts";
-import { announce } from "../mdns/announce.ts";
+import { announce } from "../mdns.ts";
 import { counted, formatBytes, type Output } from "../output.ts";
 import type { Area } from "../remote_files.ts";
 

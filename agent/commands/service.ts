@@ -15,7 +15,7 @@ import {
 } from "../commands.ts";
 import { explain, FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
-import { GROUPS, NETWORK } from "../mdns/links.ts";
+import { HOSTS } from "../mdns_links.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
 import { addServe, checkInbox, checkShare, inboxPath, type ServeOptions } from "./serve.ts";
 import { addSync } from "./sync.ts";
@@ -175,7 +175,7 @@ async function serveUnits(
     write: [home, ...inbox],
     net: [
       ...addresses.length > 0 ? addresses : [`[::]:${DEFAULT_PORT}`],
-      ...announce ? [`${GROUPS.udp4}:${NETWORK.port}`, `[${GROUPS.udp6}]:${NETWORK.port}`] : [],
+      ...announce ? HOSTS : [],
     ],
     sys: ["uid", ...inbox.length > 0 ? ["statfs"] : [], ...announce ? ["networkInterfaces"] : []],
     args: ["serve", ...optionWords(command, { share: share[0], inbox: inbox[0] })],

@@ -1,7 +1,5 @@
 /** Pairing by a number, with the program: two people, or one with two screens, who compare it. */
-import { announce } from "@degu/internal/agent/mdns/announce.ts";
-import { findOffers } from "@degu/internal/agent/mdns/find.ts";
-import { PAIR_SERVICE, SEND_SERVICE } from "@degu/internal/agent/mdns/packet.ts";
+import { announce, findOffers, PAIR_SERVICE, SEND_SERVICE } from "@degu/internal/agent/mdns.ts";
 import { decodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
 import { agentCommand, AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
 import { fill } from "@degu/testing/directories.ts";

@@ -26,7 +26,7 @@ Deno.test("a unit has the options that were given, and no other permissions than
   await fill(homes.path, { "share": null, "inbox": null, [hostile]: null });
   const at = (name: string) => homes.at(name);
   const home = at("laptop");
-  const mdns = "224.0.0.251:5353,[ff02::fb]:5353";
+  const mdns = "0.0.0.0:5353,224.0.0.251:5353";
   const listen = ["--listen", "127.0.0.1:7443", "--listen", "[::1]:7444"];
   const sync = ["sync", "--checksum", "--delete", "--exclude", "*.t p", "--exclude", "/a/"];
   const options = ["--inbox", "--settled", "1.5", "--address", "[fe80::1%3]:7443"];

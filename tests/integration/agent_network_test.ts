@@ -26,12 +26,26 @@ await labTest<Record<Pings, AgentEnd> & { readonly as: string }>(
     assertMatch(known.stderr, /no address answers: /);
     // It claims to be the camera, with its name and its id: only the certificate tells.
     assertMatch(as, /^impostor as camera-[a-z2-7]{16}\n$/);
-    assertEquals([found, despite].map(addressIn), ["[fe80::1]:7555", "[fe80::1]:7555"]);
-    assertEquals([given, moved].map(addressIn), ["[fe80::9]:7555", "[fe80::9]:7555"]);
+    assertEquals([found, despite].map(addressIn), ["192.0.2.1:7555", "192.0.2.1:7555"]);
+    assertEquals([given, moved].map(addressIn), ["192.0.2.9:7555", "192.0.2.9:7555"]);
     for (const { code, stderr } of [atStranger, alone, gone]) {
       assertEquals(code, 3, stderr);
       assertMatch(stderr, /another device answers there, or the peer has a new identity/);
     }
     assertMatch(gone.stderr, /camera was not found in the local network/);
+  },
+);
+
+await labTest<{ found: unknown[]; offers: { id: string; addresses: unknown[] }[] }>(
+  "a device on two cables is found from both ends, and finds what both offer, with the permissions for mDNS and no others",
+  "agent_mdns_cables.ts",
+  [],
+  ({ found, offers }) => {
+    assertEquals(found, [[["192.0.2.2", 7443]], [["192.0.2.130", 7443]]]);
+    const shown = offers.map(({ id, addresses }) => [id[0], addresses]);
+    assertEquals(shown.toSorted(([a], [b]) => `${a}` < `${b}` ? -1 : 1), [
+      ["b", [["192.0.2.1", 7443]]],
+      ["c", [["192.0.2.129", 7443]]],
+    ]);
   },
 );

@@ -1,5 +1,5 @@
 /**
- * Three devices at a switch, with link-local addresses only and no route to anywhere. One is looked for; another one, with which
+ * Three devices at a switch, without a route to anywhere. One is looked for; another one, with which
  * nobody is paired, says that it is that one, and takes its address. Prints what the third one sees as JSON.
  */
 
@@ -11,7 +11,7 @@ const [dir = ""] = Deno.args;
 const [camera, viewer, stranger] = await Promise.all(
   ["camera", "viewer", "stranger"].map((name) => Machine.make(name, dir)),
 ) as [Machine, Machine, Machine];
-await network([[camera, "fe80::1/64"], [viewer, "fe80::2/64"], [stranger, "fe80::3/64"]]);
+await network([[camera, "192.0.2.1/24"], [viewer, "192.0.2.2/24"], [stranger, "192.0.2.3/24"]]);
 // Where it served when the two were paired it does not serve any more.
 await pair(camera, viewer);
 const serving = camera.start(["serve", "--announce", "--listen", "[::]:7555"]);
@@ -32,19 +32,19 @@ const { stdout } = await camera.succeed(["--json", "id"]);
 const impostor = new RunningProcess(
   programCommand("mdns_impostor.ts", {
     flags: ["--allow-net", "--allow-sys=networkInterfaces", ...importMapFlags()],
-    args: [JSON.parse(stdout).id, "lan"],
+    args: [JSON.parse(stdout).id, "192.0.2.3"],
     through: ["ip", "netns", "exec", "stranger"],
   }).spawn(),
 );
 const as = await impostor.printed(/.*\n/);
 const despite = await find();
 
-await camera.ip("address", "delete", "fe80::1/64", "dev", "lan");
-await camera.addAddress("fe80::9/64");
-await stranger.addAddress("fe80::1/64");
+await camera.ip("address", "delete", "192.0.2.1/24", "dev", "lan");
+await camera.addAddress("192.0.2.9/24");
+await stranger.addAddress("192.0.2.1/24");
 await viewer.ip("neighbor", "flush", "dev", "lan");
 const atStranger = await ping();
-const given = await ping("--address", "[fe80::9%lan]:7555");
+const given = await ping("--address", "192.0.2.9:7555");
 const moved = await find();
 serving.kill("SIGTERM");
 await serving.ended();

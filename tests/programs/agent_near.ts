@@ -4,7 +4,7 @@
  * ended, as JSON.
  */
 
-import { PAIR_SERVICE } from "@degu/internal/agent/mdns/packet.ts";
+import { PAIR_SERVICE } from "@degu/internal/agent/mdns.ts";
 import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
@@ -47,7 +47,7 @@ await show("degu peers");
   await using impostor = new RunningProcess(
     programCommand("mdns_impostor.ts", {
       flags: ["--allow-net", "--allow-sys=networkInterfaces", ...importMapFlags()],
-      args: ["a".repeat(16), "lan", port, PAIR_SERVICE],
+      args: ["a".repeat(16), "192.168.1.7", port, PAIR_SERVICE],
       through: ["ip", "netns", "exec", "one"],
     }).spawn(),
   );

@@ -2,10 +2,10 @@
  * Announces a device that is another one, at a port of this machine, and sends bytes that are no packet, until it is killed.
  */
 
-import { announce } from "@degu/internal/agent/mdns/announce.ts";
+import { announce } from "@degu/internal/agent/mdns.ts";
 import { createSocket } from "node:dgram";
 
-const [id = "", device = "", port = "7443", type] = Deno.args;
+const [id = "", address = "", port = "7443", type] = Deno.args;
 await using impostor = announce({
   name: "camera",
   id,
@@ -14,13 +14,13 @@ await using impostor = announce({
   logger: { ...console, debug() {} },
 });
 const name = await impostor.announced;
-const socket = createSocket({ type: "udp6", reuseAddr: true });
-await new Promise<void>((resolve) => socket.bind(5353, `ff02::fb%${device}`, resolve));
-socket.setMulticastInterface(`::%${device}`);
+const socket = createSocket({ type: "udp4", reuseAddr: true });
+await new Promise<void>((resolve) => socket.bind(5353, resolve));
+socket.setMulticastInterface(address);
 setInterval(() => {
   const bytes = crypto.getRandomValues(new Uint8Array(60));
   bytes.set([0, 0, 0x84, 0, 0, 0, 0, 9]); // a response with nine answers
-  socket.send(bytes, 5353, "ff02::fb");
+  socket.send(bytes, 5353, "224.0.0.251");
 }, 20);
 console.log(`impostor as ${name}`);
 await new Promise(() => {});

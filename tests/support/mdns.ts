@@ -1,6 +1,5 @@
 /** mDNS on the loopback interface, with a port of its own. */
-import type { Network } from "@degu/internal/agent/mdns/links.ts";
-import type { InterfaceAddress } from "@degu/internal/agent/mdns/packet.ts";
+import type { InterfaceAddress, Network } from "@degu/internal/agent/mdns_links.ts";
 import { createSocket, type Socket } from "node:dgram";
 
 /** An address that is announced as the one of this machine. No packet goes there. */
@@ -15,7 +14,7 @@ export async function loopbackNetwork(): Promise<Network> {
   await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
   const { port } = socket.address();
   await closed(socket);
-  return { port, findInterfaces: () => interfaceOf(null, "127.0.0.1", ADDRESS) };
+  return { port, findInterfaces: () => interfaceOf("127.0.0.1", ADDRESS) };
 }
 
 export function closed(socket: Socket): Promise<void> {
@@ -23,11 +22,11 @@ export function closed(socket: Socket): Promise<void> {
 }
 
 /** The addresses of one interface, as the system lists them. */
-export function interfaceOf(scopeid: number | null, ...addresses: string[]) {
-  return addresses.map((address) => of("eth0", address, "255.0.0.0", scopeid));
+export function interfaceOf(...addresses: string[]) {
+  return addresses.map((address) => of("eth0", address, "255.0.0.0"));
 }
 
-export function of(name: string, address: string, netmask = "", scopeid: number | null = null) {
+export function of(name: string, address: string, netmask = "") {
   const family = address.includes(":") ? "IPv6" : "IPv4";
-  return { name, address, netmask, scopeid, family } satisfies InterfaceAddress;
+  return { name, address, netmask, family } satisfies InterfaceAddress;
 }

@@ -1,0 +1,18 @@
+/**
+ * Announces a device until it is killed, or looks for one, or for offers, and prints what is found
+ * as JSON. It has the permissions for mDNS and no others.
+ */
+
+import { announce, findAddresses, findOffers, PAIR_SERVICE } from "@degu/internal/agent/mdns.ts";
+
+const [task = "", id = ""] = Deno.args;
+if (task === "find") {
+  console.log(JSON.stringify(await findAddresses(id)));
+} else if (task === "offers") {
+  console.log(JSON.stringify(await findOffers(PAIR_SERVICE, {})));
+} else {
+  const type = task === "offer" ? { type: PAIR_SERVICE } : {};
+  await using announced = announce({ name: "camera", id, port: 7443, logger: console, ...type });
+  console.log(await announced.announced);
+  await new Promise(() => {});
+}
