@@ -410,7 +410,7 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   // The path of the target is left out: the message goes on with that of the unfinished file.
   [/^.*?: (?=another download to the same file is in progress)/s, ""],
   [/^another file has this name at the target.*/s, ALREADY_THERE],
-  [/[;:] (call again with verify: false|the server needs a FilesApp).*/, IS_OTHER_VERSION],
+  [/[;:] (it needs a FilesApp$|the server needs a FilesApp.*)/, IS_OTHER_VERSION],
   [/\bcall again\b/g, "run the same command again"],
   [/\bwith delete: true\b/, "with --delete"],
   [/\bmaxDelete\b/, "--max-delete"],

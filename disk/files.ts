@@ -88,7 +88,6 @@ const SYNC_BYTES = 67_108_864;
  */
 export class EarlySync {
   readonly #path: string;
-  readonly #noted: (bytes: number) => Promise<void>;
   #written: number;
   /** The position behind the bytes that were written when the last sync began. */
   #begun: number;
@@ -100,15 +99,9 @@ export class EarlySync {
    * Does nothing before enough has been written.
    *
    * @param start The position of the first byte that will be written.
-   * @param noted Called with the position behind the bytes that are on the disk.
    */
-  constructor(
-    path: string,
-    start: number,
-    noted: (synced: number) => Promise<void> = () => Promise.resolve(),
-  ) {
+  constructor(path: string, start: number) {
     this.#path = path;
-    this.#noted = noted;
     this.#written = this.#begun = this.synced = start;
   }
 
@@ -124,17 +117,10 @@ export class EarlySync {
     using file = await Deno.open(this.#path, { read: true });
     await file.syncData();
     this.synced = written;
-    await this.#noted(written);
   }
 
   async idle(): Promise<void> {
     await this.#syncing;
-  }
-
-  /** Syncs the rest, if that is possible. */
-  async finish(): Promise<void> {
-    await this.#syncing;
-    if (this.#written > this.#begun) await this.#sync().catch(() => {});
   }
 }
 

@@ -33,7 +33,6 @@ import {
   partInUse,
   type PartRecord,
   renamePart,
-  writeRecord,
 } from "./part_file.ts";
 import { askDigest, Route, type Version, versionOf } from "./route.ts";
 import {
@@ -76,7 +75,7 @@ const SLACK_BYTES = 65536;
  * @param from Where the file is.
  * @param uri The names of the directories on the way to the file, and its own; or its URI.
  * @param file The path, or a `file:` URL, of the target.
- * @param options How to resume, verify and report.
+ * @param options How to resume and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a
  * directory.
@@ -158,15 +157,15 @@ export async function downloadFile(
 interface Kept {
   readonly record: PartRecord;
   readonly offset: number;
-  /** The digest of these bytes; `null` if nothing is to be verified. */
-  readonly hash: Hash | null;
+  /** The digest of these bytes. */
+  readonly hash: Hash;
 }
 
 /** A part that has all of the file. */
 interface CompletePart {
   readonly version: Version;
   readonly record: PartRecord | null;
-  readonly hash: Hash | null;
+  readonly hash: Hash;
   readonly meter: ProgressMeter;
 }
 
@@ -250,13 +249,10 @@ class Download {
   }
 
   async #hashKept(kept: KeptPart): Promise<Kept | null> {
-    const { verify, signal } = this.#settings;
     if (!await this.#part.isOwn(kept)) return null;
-    const { record, size } = kept;
-    const offset = verify ? size : Math.min(size, record.synced);
-    if (offset === 0) return null;
+    const { record, size: offset } = kept;
     // Hashing comes before connecting, since it may take longer than a server waits.
-    const hash = verify ? await this.#part.hashTo(offset, signal) : null;
+    const hash = await this.#part.hashTo(offset, this.#settings.signal);
     return record.peer === await this.#route.peer() ? { record, offset, hash } : null;
   }
 
@@ -296,7 +292,7 @@ class Download {
   }
 
   async #begin(response: Response): Promise<CompletePart> {
-    const { resume, verify, onProgress } = this.#settings;
+    const { resume, onProgress } = this.#settings;
     if (response.status !== 200) {
       await this.#route.discard(response);
       throw statusError("GET", this.#uri, response);
@@ -316,17 +312,16 @@ class Download {
     const { etag, sha256 } = version;
     const peer = await this.#route.peer();
     const isResumable = resume && etag !== null && peer !== null && total >= MIN_RESUMABLE_BYTES;
-    const record = isResumable ? { peer, uri: this.#uri, etag, total, sha256, synced: 0 } : null;
-    const hash = verify ? newHash() : null;
+    const record = isResumable ? { peer, uri: this.#uri, etag, total, sha256 } : null;
     const meter = new ProgressMeter(onProgress, total, 0);
-    const arrived = { version, record, hash, meter };
+    const arrived = { version, record, hash: newHash(), meter };
     await this.#receive(arrived, response, () => this.#part.startOver(record));
     return arrived;
   }
 
   /** Writes a body to the prepared part. */
   async #receive(
-    { version, record, hash, meter }: CompletePart,
+    { version, hash, meter }: CompletePart,
     response: Response,
     prepare: () => Promise<void>,
   ): Promise<void> {
@@ -341,11 +336,7 @@ class Download {
       throw error;
     }
     const part = this.#part.temporary;
-    // With `verify`, the digest would reveal bytes that a power failure has spoiled.
-    const note = record === null || this.#settings.verify
-      ? null
-      : (synced: number) => this.#noteSynced(record, synced);
-    const sync = new EarlySync(part.path, start, note ?? undefined);
+    const sync = new EarlySync(part.path, start);
     try {
       const written = (count: number) => meter.add(count);
       const { file } = part;
@@ -353,8 +344,6 @@ class Download {
       await receive(body, destined);
       this.#synced = sync.synced;
     } catch (error) {
-      // The first error is the one to report.
-      if (note !== null) await sync.finish();
       if (isDiskFull(error)) await part.keepSynced(sync.synced);
       if (!await this.#isChanged(error, version, total)) throw error;
       this.#part.temporary.isKept = false;
@@ -382,22 +371,18 @@ class Download {
   }
 
   /** Syncs the part to the disk, and compares it with the server's file. */
-  async #verify({ version, record, hash, meter }: CompletePart): Promise<string | null> {
+  async #verify({ version, hash }: CompletePart): Promise<string> {
     const [synced, other] = await Promise.allSettled([
       this.#part.temporary.sync(),
-      hash === null || version.sha256 !== null ? version : askDigest(this.#route, this.#uri),
+      version.sha256 !== null ? version : askDigest(this.#route, this.#uri),
     ]);
     if (synced.status === "rejected") {
       if (isDiskFull(synced.reason)) await this.#part.temporary.keepSynced(this.#synced);
       throw synced.reason;
     }
-    if (other.status === "rejected") {
-      // The whole file is there; only the request for the digest has failed.
-      if (record !== null) await this.#noteSynced(record, meter.total);
-      throw other.reason;
-    }
-    const sha256 = hash?.digest("hex") ?? null;
-    if (sha256 === null || other.value.sha256 === sha256) return sha256;
+    if (other.status === "rejected") throw other.reason;
+    const sha256 = hash.digest("hex");
+    if (other.value.sha256 === sha256) return sha256;
     this.#part.temporary.isKept = false;
     const uri = quote(this.#uri);
     if (other.value.etag !== version.etag || version.etag === null) throw changedWhileMoved(uri);
@@ -408,12 +393,8 @@ class Download {
     );
   }
 
-  async #noteSynced(record: PartRecord, synced: number): Promise<void> {
-    await writeRecord(this.#part.temporary.path, { ...record, synced });
-  }
-
   #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {
-    const wanted: HeaderDict = this.#settings.verify ? { "want-repr-digest": WANT_SHA256 } : {};
-    return this.#route.request(method, this.#uri, { ...headers, ...wanted });
+    const wanted = { ...headers, "want-repr-digest": WANT_SHA256 };
+    return this.#route.request(method, this.#uri, wanted);
   }
 }

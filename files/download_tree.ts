@@ -111,8 +111,8 @@ const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 interface VerifiedFile extends SmallFile {
   readonly copy: Copy;
   readonly bytes: number;
-  /** The digest of the content, if it was compared. */
-  readonly sha256: string | null;
+  /** The digest of the content. */
+  readonly sha256: string;
 }
 
 class Download implements Direction {
@@ -214,22 +214,14 @@ class Download implements Direction {
   /** Checks a record and the content of its file. */
   #check(copy: Copy, record: FoundRecord, content: Uint8Array): VerifiedFile | Outcome {
     if (record.status !== 200) return this.#refused(copy, record.status);
-    const { verify, replace } = this.#settings;
+    const { replace } = this.#settings;
     const names = copy.node.path;
-    if (verify && sha256Of(content) !== record.sha256) {
+    if (sha256Of(content) !== record.sha256) {
       const text = `${show(names)}: what arrived has another SHA-256`;
       return { is: "again", error: new TransferError("DIGEST_MISMATCH", text) };
     }
-    const sha256 = verify ? record.sha256 : null;
-    const { modified, size: bytes } = record;
-    return {
-      names,
-      isNew: copy.isNew || !replace,
-      copy,
-      modified,
-      bytes,
-      sha256,
-    };
+    const { modified, size: bytes, sha256 } = record;
+    return { names, isNew: copy.isNew || !replace, copy, modified, bytes, sha256 };
   }
 
   #outcomeOf({ file: { copy, bytes, sha256 }, error }: Placed<VerifiedFile>): Outcome {

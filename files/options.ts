@@ -32,13 +32,6 @@ export interface TransferOptions {
    */
   signal?: AbortSignal | undefined;
   /**
-   * Whether to compare the SHA-256 of the whole file with that of the other device, before the file
-   * gets its name. An upload with `false` can't be resumed.
-   *
-   * @default {true}
-   */
-  verify?: boolean | undefined;
-  /**
    * Whether to replace an existing file. With `false` a download rejects with
    * `Deno.errors.AlreadyExists`, and an upload with the status 412 unless the existing file is
    * identical.
@@ -59,7 +52,8 @@ export interface TransferResult {
   /** Bytes that were there before: `bytes + resumedFrom` is `total`. */
   readonly resumedFrom: number;
   /**
-   * SHA-256 of the whole file, as 64 lower-case hexadecimal digits; `null` with `verify: false`.
+   * SHA-256 of the whole file, as 64 lower-case hexadecimal digits; `null` only in an event of a
+   * tree, if this call has not read the file.
    */
   readonly sha256: string | null;
 }
@@ -67,7 +61,6 @@ export interface TransferResult {
 /** The options of a transfer, checked and with their defaults. */
 export interface TransferSettings {
   readonly resume: boolean;
-  readonly verify: boolean;
   readonly replace: boolean;
   /** Whether the file is written even if an identical one is there. */
   readonly isRewritten?: boolean;
@@ -77,18 +70,18 @@ export interface TransferSettings {
   readonly signal: AbortSignal | undefined;
 }
 
-const OPTIONS = ["resume", "onProgress", "signal", "verify", "replace", "modified"];
+const OPTIONS = ["resume", "onProgress", "signal", "replace", "modified"];
 
 /** Checks the options of a transfer. */
 export function checkTransfer(options: TransferOptions): TransferSettings {
   const copy = copyOptions(options, OPTIONS);
-  const { resume = true, verify = true, replace = true, onProgress, signal, modified } = copy;
-  for (const [name, value] of Object.entries({ resume, verify, replace })) {
+  const { resume = true, replace = true, onProgress, signal, modified } = copy;
+  for (const [name, value] of Object.entries({ resume, replace })) {
     checkBoolean(name, value);
   }
   if (onProgress !== undefined) checkFunction("onProgress", onProgress);
   checkSignal(signal);
-  return { resume, verify, replace, modified: copyDate(modified), onProgress, signal };
+  return { resume, replace, modified: copyDate(modified), onProgress, signal };
 }
 
 /** The path of a file or directory here, checked. */
@@ -158,7 +151,7 @@ export class ProgressMeter {
   }
 
   /** Reports the end, with all bytes, and returns the result of the transfer. */
-  finish(sha256: string | null): TransferResult {
+  finish(sha256: string): TransferResult {
     const { total, resumedFrom } = this;
     const bytes = this.#bytes = total - resumedFrom;
     this.#callBack();

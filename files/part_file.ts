@@ -166,8 +166,6 @@ export interface PartRecord {
   readonly total: number;
   /** SHA-256 of the whole file, if it was known before all of it had arrived; else `null`. */
   readonly sha256: string | null;
-  /** Bytes of the part that are synced to the disk, and not only in the memory of the system. */
-  readonly synced: number;
 }
 
 const FORMAT = "degu-part/1";
@@ -225,7 +223,6 @@ const FIELDS: Readonly<Record<keyof PartRecord, (value: unknown) => boolean>> = 
   etag: isText,
   total: isCount,
   sha256: (value) => value === null || isText(value),
-  synced: isCount,
 };
 
 /** The path of the part of a target: a hidden file next to the target. */

@@ -209,7 +209,7 @@ export async function askDigest(
   const { etag, sha256 } = versionOf("HEAD", uri, response);
   if (sha256 !== null) return { etag, sha256 };
   const problem =
-    "the server has no SHA-256 of it (repr-digest, RFC 9530); transfers need none with verify: false";
+    "the server does not report its SHA-256 (repr-digest, RFC 9530); it needs a FilesApp";
   throw unexpectedResponse("HEAD", uri, problem);
 }
 

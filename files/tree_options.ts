@@ -75,12 +75,6 @@ export interface TreeOptions {
    * @default {0}
    */
   settled?: number | undefined;
-  /**
-   * Whether to compare the SHA-256 of each file at both ends before the file gets its name.
-   *
-   * @default {true}
-   */
-  verify?: boolean | undefined;
   /** Aborts the call, which rejects with the reason of the signal. Complete files stay. */
   signal?: AbortSignal | undefined;
   /**
@@ -100,8 +94,8 @@ export interface UploadTreeOptions extends TreeOptions {
    *
    * A file that the target has already is written there again, with `replace: false` only if it has
    * the same content. `settled` is 3 by default, and counts from the renaming of a file, too.
-   * `compare`, `delete` and `verify: false` can't be combined with `move`. The target is not
-   * listed, so that a dry run does not know what it has.
+   * `compare` and `delete` can't be combined with `move`. The target is not listed, so that a dry
+   * run does not know what it has.
    *
    * @default {false}
    */
@@ -208,7 +202,6 @@ export interface TreeSettings extends PlanRules {
   readonly maxDelete: number;
   readonly move: boolean;
   readonly dryRun: boolean;
-  readonly verify: boolean;
   readonly connections: number;
   readonly settled: number;
   readonly onEvent: TreeOptions["onEvent"];
@@ -226,7 +219,6 @@ const OPTIONS = [
   "filter",
   "connections",
   "settled",
-  "verify",
   "signal",
   "onEvent",
 ];
@@ -246,15 +238,15 @@ export function checkTreeOptions(
   const { move = false, compare = "time", settled = move ? 3 : 0, connections = 4 } = copy;
   const { filter, onEvent, signal } = copy;
   const { maxDelete = Number.MAX_SAFE_INTEGER } = copy;
-  const { replace = true, delete: deletes = false, dryRun = false, verify = true } = copy;
+  const { replace = true, delete: deletes = false, dryRun = false } = copy;
   if (!COMPARES.includes(compare)) {
     throw new RangeError(`compare: must be "time", "digest" or "nothing"; got ${String(compare)}`);
   }
-  for (const [name, value] of Object.entries({ replace, delete: deletes, move, dryRun, verify })) {
+  for (const [name, value] of Object.entries({ replace, delete: deletes, move, dryRun })) {
     checkBoolean(name, value);
   }
-  if (move && (deletes || !verify || copy.compare !== undefined)) {
-    const name = deletes ? "delete" : verify ? "compare" : "verify";
+  if (move && (deletes || copy.compare !== undefined)) {
+    const name = deletes ? "delete" : "compare";
     throw new RangeError(`${name}: with move: true it can't be set`);
   }
   checkInteger("connections", connections, 1, MAX_CONNECTIONS);
@@ -275,7 +267,6 @@ export function checkTreeOptions(
     move,
     maxDelete,
     dryRun,
-    verify,
     connections,
     settled,
     filter,

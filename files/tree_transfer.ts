@@ -41,8 +41,8 @@ import { compareContents, isSmall, uriOf } from "./tree_requests.ts";
  * requested again, or alone; or an error.
  */
 export type Outcome =
-  | { readonly is: "copied"; readonly bytes: number; readonly sha256: string | null }
-  | { readonly is: "taken"; readonly sha256: string | null }
+  | { readonly is: "copied"; readonly bytes: number; readonly sha256: string }
+  | { readonly is: "taken"; readonly sha256: string }
   | { readonly is: "again" | "failed"; readonly error: unknown }
   | { readonly is: "alone" };
 
@@ -382,10 +382,9 @@ class TreeTransfer {
     let resumedFrom = 0;
     let furthest = 0;
     let vainAttempts = 0;
-    const { verify, replace, signal } = this.#settings;
+    const { replace, signal } = this.#settings;
     const settings: TransferSettings = {
       resume: true,
-      verify,
       replace,
       modified: new Date(copy.node.modified),
       onProgress(progress) {

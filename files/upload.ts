@@ -2,7 +2,7 @@
 
 import type { Hash } from "node:crypto";
 import type { BodyOut } from "../base/body/bodies.ts";
-import { BodyIter, ChunkedBodyIter } from "../base/body/body_iter.ts";
+import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/quote.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
@@ -54,9 +54,8 @@ const QUICKLY_HASHED_BYTES = 1048576;
  *
  * The server reports how much of the file is there. A file of the same length is compared, and
  * nothing is sent if it is identical. The rest is hashed while it is sent, and verified there. The
- * file gets its name when all of it is synced to the disk. With `verify: false` the file is not
- * hashed, and always sent from its beginning. A file that was changed or renamed less than two
- * seconds ago is not resumed: another version could look the same.
+ * file gets its name when all of it is synced to the disk. A file that was changed or renamed less
+ * than two seconds ago is not resumed: another version could look the same.
  *
  * Before the server continues a part, it hashes the part and sends nothing meanwhile: the `timeout`
  * of the client must be longer than that takes.
@@ -67,7 +66,7 @@ const QUICKLY_HASHED_BYTES = 1048576;
  * @param file The path, or a `file:` URL, of a regular file, which must not change until the end.
  * @param uri The names of the directories on the way to its destination, and its own; or its URI.
  * Missing directories are created.
- * @param options How to resume, verify and report.
+ * @param options How to resume and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, if the URI is that of a directory, with a final
  * `/`, or if the file is not a regular file.
@@ -140,11 +139,8 @@ export class FileUpload {
   }
 
   async run(): Promise<TransferResult> {
-    const { verify, resume, isRewritten = false, signal } = this.#settings;
+    const { resume, isRewritten = false, signal } = this.#settings;
     const source = this.#source;
-    if (!verify) {
-      return await this.#send(0, (meter) => this.#put({}, source.body(meter)));
-    }
     // A file that was just changed may be changed again without another `upload-version`.
     const isResumable = resume && source.isSettled;
     const named = { "upload-version": source.version, "upload-length": `${source.size}` };
@@ -224,8 +220,8 @@ export class FileUpload {
   ): Promise<TransferResult> {
     let meter = this.#meter(offset);
     let response = await put(meter);
-    const { resume, verify } = this.#settings;
-    const other = response.status === 409 && resume && verify ? this.#offsetOf(response) : null;
+    const { resume } = this.#settings;
+    const other = response.status === 409 && resume ? this.#offsetOf(response) : null;
     if (other !== null && this.#route.isUsable) {
       // Another upload has continued the part, or the part is gone.
       await this.#route.discard(response);
@@ -248,11 +244,10 @@ export class FileUpload {
 
   /** Whether an identical file already exists, so that nothing need be replaced. */
   async #isThere(): Promise<boolean> {
-    const { verify, signal } = this.#settings;
-    if (!verify || !this.#route.isUsable) return false;
+    if (!this.#route.isUsable) return false;
     try {
       const { sha256 } = await askDigest(this.#route, this.#uri);
-      return sha256 === await this.#source.hash(signal);
+      return sha256 === await this.#source.hash(this.#settings.signal);
     } catch (error) {
       // A server closes a connection after a body that it did not read.
       const isClosed = !this.#route.canReconnect && isTransient(error);
@@ -293,17 +288,16 @@ export class FileUpload {
     const uri = this.#uri;
     await this.#route.discard(response);
     const isThere = status === 412 && !this.#settings.replace && await this.#isThere();
-    if (isThere) return meter.finish(this.#source.sha256);
+    if (isThere) return meter.finish(this.#source.sha256!);
     if (status !== 201 && status !== 204) {
       throw await this.#refused("PUT", response);
     }
-    if (!this.#settings.verify) return meter.finish(null);
     const other = readDigest("PUT", uri, response);
-    if (other === this.#source.sha256) return meter.finish(other);
+    if (other !== null && other === this.#source.sha256) return meter.finish(other);
     if (other === null) {
       const problem =
         "the server has accepted the file, but does not report whether it is the same " +
-        "(repr-digest, RFC 9530); call again with verify: false to skip the check";
+        "(repr-digest, RFC 9530); it needs a FilesApp";
       throw unexpectedResponse("PUT", uri, problem);
     }
     const problem = "what the other end has is not what was sent: its SHA-256 is another one";
@@ -378,11 +372,6 @@ export class SourceFile implements AsyncDisposable {
     return this.#sha256!;
   }
 
-  /** Returns a body of the bytes; sending it fails if the file has changed. */
-  body(meter: ProgressMeter): BodyIter {
-    return new BodyIter(this.#sending(0, null, meter), this.size);
-  }
-
   /**
    * Returns the bytes from `offset` on as a chunked body. The bytes before `offset` are hashed
    * first, the others while they are sent. The last chunk has the SHA-256 of the whole file as its
@@ -406,7 +395,7 @@ export class SourceFile implements AsyncDisposable {
 
   async *#sending(
     offset: number,
-    hash: Hash | null,
+    hash: Hash,
     meter: ProgressMeter,
   ): AsyncGenerator<Uint8Array, void, void> {
     for await (const piece of this.#pieces(offset, hash)) {
@@ -425,7 +414,7 @@ export class SourceFile implements AsyncDisposable {
    *
    * @param hash The hash of the bytes before `start`, which the others are added to.
    */
-  async *#pieces(start: number, hash: Hash | null): AsyncGenerator<Uint8Array, void, void> {
+  async *#pieces(start: number, hash: Hash): AsyncGenerator<Uint8Array, void, void> {
     const earlier = this.#pass;
     const pass = Promise.withResolvers<void>();
     this.#pass = pass.promise;
@@ -437,10 +426,10 @@ export class SourceFile implements AsyncDisposable {
       let position = start;
       let lookedAt = Date.now();
       const arrived = (piece: Uint8Array) => {
-        hash?.update(piece);
+        hash.update(piece);
         position += piece.length;
         // The read began when the piece before had arrived, or later.
-        if (hash !== null && !isSettled(this.#state, lookedAt)) {
+        if (!isSettled(this.#state, lookedAt)) {
           unsettled = { bytes: position, hash: hash.copy() };
         }
         lookedAt = Date.now();
@@ -450,7 +439,7 @@ export class SourceFile implements AsyncDisposable {
       const again = await this.#hashTo(unsettled.bytes);
       if (again.digest("hex") !== unsettled.hash.digest("hex")) throw changed();
       if (isOverwritten(this.#state, stateOf(await this.#file.stat()))) throw changed();
-      if (hash !== null) this.#sha256 = hash.digest("hex");
+      this.#sha256 = hash.digest("hex");
     } finally {
       pass.resolve();
     }

@@ -141,7 +141,7 @@ const CANT_TELL: ReadonlySet<number | null> = new Set([404, 405]);
 interface Sent {
   readonly copy: Copy;
   readonly bytes: number;
-  readonly sha256: string | null;
+  readonly sha256: string;
   readonly seen: SeenFile;
 }
 
@@ -288,7 +288,7 @@ class Upload implements Direction {
       const isNew = copy.isNew || !this.#settings.replace;
       const condition = isNew ? { "if-none-match": "*" as const } : {};
       buffer.add({ path: copy.node.path, size, modified, sha256, ...condition }, bytes);
-      sent.push({ copy, bytes: size, sha256: this.#settings.verify ? sha256 : null, seen });
+      sent.push({ copy, bytes: size, sha256, seen });
       if (buffer.isFull) yield [null, buffer.take(false)];
     }
     yield [null, buffer.take(true)];

@@ -8,7 +8,8 @@ import { serve } from "./degu.ts";
 export type Task =
   | "get"
   | "put"
-  | `${"download" | "upload"}${"" | ", verify: false"}`
+  | "download"
+  | "upload"
   | "download, hashed meanwhile";
 
 /** The task of a process. */
@@ -43,12 +44,11 @@ async function measure(work: FilesWork): Promise<number> {
 }
 
 async function run({ task, here }: FilesWork, client: Client): Promise<unknown> {
-  const verify = !task?.endsWith("verify: false");
-  if (task?.startsWith("upload")) {
-    return await upload(client, `${here}/${LARGE}`, "/up.bin", { verify });
+  if (task === "upload") {
+    return await upload(client, `${here}/${LARGE}`, "/up.bin");
   }
   if (task?.startsWith("download")) {
-    return await download(client, `/${LARGE}`, `${here}/down.bin`, { verify });
+    return await download(client, `/${LARGE}`, `${here}/down.bin`);
   }
   using conn = await client.connect();
   if (task === "get") {

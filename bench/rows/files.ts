@@ -38,7 +38,7 @@ function makeGroup(direction: Direction, places: Places, size: number, setting: 
   const { there, here } = places;
   const isDownload = direction === "download";
   const bare = isDownload ? "get" : "put";
-  const tasks: Task[] = [bare, `${direction}, verify: false`, direction];
+  const tasks: Task[] = [bare, direction];
   if (isDownload) tasks.push("download, hashed meanwhile");
   const start = (task: FilesWork["task"], port: number, running: AsyncDisposableStack) => {
     const command = programCommand("peers/files.ts", "two", setting);

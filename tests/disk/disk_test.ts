@@ -192,6 +192,23 @@ Deno.test({
   },
 });
 
+Deno.test("every 64 MiB a file is synced, and how much is on the disk then is known", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "file");
+  await Deno.writeTextFile(path, "content");
+  const interval = 67_108_864;
+  const sync = new EarlySync(path, 100);
+  const synced = async (...counts: number[]) => {
+    for (const count of counts) sync.add(count);
+    await sync.idle();
+    return sync.synced;
+  };
+  assertEquals(await synced(interval - 1), 100);
+  // One at a time.
+  assertEquals(await synced(1, interval), 100 + interval);
+  assertEquals(await synced(5), 2 * interval + 105);
+});
+
 Deno.test("a large file is synced on the way, which ends with nothing open; a failure is left to the last sync", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "file");

@@ -7,7 +7,6 @@ import {
   type TransferOptions,
   type TransferProgress,
 } from "@degu/degu/files";
-import { EarlySync } from "@degu/internal/disk/files.ts";
 import {
   explainForeignPart,
   explainFullDisk,
@@ -72,7 +71,7 @@ async function setUp() {
     /** Downloads the rest, and makes sure of it. */
     async complete(resumedFrom: number, options?: TransferOptions): Promise<void> {
       const total = there.content.length;
-      const sha256 = options?.verify === false ? null : there.actual();
+      const sha256 = there.actual();
       assertEquals(await get(options), { bytes: total - resumedFrom, total, resumedFrom, sha256 });
       assertEquals(await Deno.readFile(file), there.content);
       assertEquals((await entries(dir)).filter((name) => name !== "second"), ["copy"]);
@@ -80,20 +79,17 @@ async function setUp() {
   };
 }
 
-for (const verify of [true, false]) {
-  Deno.test(`an interrupted download is resumed where it ended, with verify: ${verify}`, async () => {
-    for (const cutAfter of [1, 65536, 65537, 600_000, SIZE - 1]) {
-      await using files = await setUp();
-      await files.cut(cutAfter, { verify });
-      assertEquals(await entries(files.dir), [PART, RECORD]);
-      const told: TransferProgress[] = [];
-      await files.complete(cutAfter, { verify, onProgress: (progress) => told.push(progress) });
-      assertEquals(told[0], { bytes: 0, total: SIZE, resumedFrom: cutAfter });
-      const rest = `GET bytes=${cutAfter}-${SIZE - 1}`;
-      assertEquals(files.there.requests, verify ? [rest, "HEAD"] : [rest]);
-    }
-  });
-}
+Deno.test("an interrupted download is resumed where it ended", async () => {
+  for (const cutAfter of [1, 65536, 65537, 600_000, SIZE - 1]) {
+    await using files = await setUp();
+    await files.cut(cutAfter);
+    assertEquals(await entries(files.dir), [PART, RECORD]);
+    const told: TransferProgress[] = [];
+    await files.complete(cutAfter, { onProgress: (progress) => told.push(progress) });
+    assertEquals(told[0], { bytes: 0, total: SIZE, resumedFrom: cutAfter });
+    assertEquals(files.there.requests, [`GET bytes=${cutAfter}-${SIZE - 1}`, "HEAD"]);
+  }
+});
 
 /** What becomes of a download that is cut, and of the next one. */
 interface ResumedRow {
@@ -138,12 +134,6 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
   },
   "resume: false starts over": { options: { resume: false } },
   "resume: false keeps no part": { cut: { resume: false }, isKept: false },
-  "without a digest what was not synced starts over": { options: { verify: false } },
-  "without a digest what was synced is resumed": {
-    cut: { verify: false },
-    options: { verify: false },
-    resumedFrom: 600_000,
-  },
   "without an entity tag no part is kept": { first: { etag: null }, isKept: false },
   "with a weak entity tag no part is kept": { first: { etag: 'W/"one"' }, isKept: false },
   "of a small file no part is kept": { first: { content: randomBytes(65535) }, isKept: false },
@@ -267,15 +257,12 @@ Deno.test("what has replaced a part meanwhile is not removed with it, nor what a
 Deno.test("a complete part is verified, and nothing is transferred", async () => {
   await using files = await setUp();
   files.there.digest = "never";
-  await assertRejects(() => files.get(), Error, "verify: false");
+  await assertRejects(() => files.get(), Error, "does not report its SHA-256");
   assertEquals(await entries(files.dir), [PART, RECORD]);
   files.there.requests.length = 0;
   files.there.digest = "head";
   await files.complete(SIZE);
   assertEquals(files.there.requests, ["HEAD"]);
-  files.there.digest = "never";
-  await assertRejects(() => files.get(), Error, "verify: false");
-  await files.complete(SIZE, { verify: false });
   files.there.digest = "never";
   await assertRejects(() => files.get());
   files.there.etag = '"two"';
@@ -572,7 +559,6 @@ const SAVED_RECORD: PartRecord = {
   etag: '"e"',
   total: 5,
   sha256: null,
-  synced: 0,
 };
 
 Deno.test("content that is not a record of this format is ignored", async () => {
@@ -596,7 +582,6 @@ Deno.test("content that is not a record of this format is ignored", async () => 
     { ...good, etag: undefined },
     { ...good, total: -1 },
     { ...good, total: 1.5 },
-    { ...good, synced: "0" },
     { ...good, sha256: 1 },
     { ...good, padding: "x".repeat(65536) },
   ];
@@ -626,37 +611,6 @@ Deno.test("content that is not a record of this format is ignored", async () => 
   }
   await Deno.remove(`${part}.json`);
   if (await makeFifo(`${part}.json`)) assertEquals(await readRecord(part), null);
-});
-
-const INTERVAL = 67_108_864;
-
-Deno.test("every 64 MiB the record of a part notes how much was synced to the disk", async () => {
-  await using dir = await tempDir();
-  using part = await PartFile.open(`${dir.path}/f`);
-  const noted = async () => (await readRecord(`${dir.path}/.f.degu-part`))?.synced;
-  const record = { peer: "p", uri: "/f", etag: '"e"', total: 2 ** 40, sha256: null, synced: 0 };
-  await part.startOver(record);
-  const note = async (synced: number) =>
-    void await writeRecord(part.temporary.path, { ...record, synced });
-  const sync = new EarlySync(part.temporary.path, 100, note);
-  sync.add(INTERVAL - 1);
-  await sync.idle();
-  assertEquals(await noted(), 0);
-  sync.add(1);
-  // One at a time.
-  sync.add(INTERVAL);
-  await sync.idle();
-  assertEquals(await noted(), 100 + INTERVAL);
-  sync.add(5);
-  await sync.idle();
-  assertEquals(await noted(), 2 * INTERVAL + 105);
-  sync.add(7);
-  await sync.finish();
-  assertEquals(await noted(), 2 * INTERVAL + 112);
-  // One that goes on is waited for.
-  sync.add(INTERVAL);
-  await sync.finish();
-  assertEquals(await noted(), 3 * INTERVAL + 112);
 });
 
 Deno.test("a full disk and an exceeded quota are named, and other errors are unchanged", () => {

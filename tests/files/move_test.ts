@@ -814,7 +814,6 @@ Deno.test("move: options that contradict it are a RangeError, and a download has
   await using trees = await makeOutbox({ x: "1" }, { y: "2" });
   const rows: [UploadTreeOptions, string][] = [
     [{ delete: true }, "delete: with move: true it can't be set"],
-    [{ verify: false }, "verify: with move: true it can't be set"],
     [{ compare: "time" }, "compare: with move: true it can't be set"],
     [{ compare: "digest" }, "compare: with move: true it can't be set"],
   ];

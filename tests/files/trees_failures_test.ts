@@ -117,7 +117,7 @@ Deno.test("download: a file in the way comes back if the directory can't be made
   const dir = `${trees.target}/${"t".repeat(200)}`;
   await Deno.mkdir(dir);
   await Deno.rename(`${trees.target}/a`, `${dir}/a`);
-  const options = { delete: true, verify: false };
+  const options = { delete: true };
   const { outcomes, result } = await copyTree("download", trees.client, dir, "/tree/", options);
   assertEquals(Object.values(outcomes), ["failed"]);
   assertEquals([result.deleted, result.failed], [0, 1]);

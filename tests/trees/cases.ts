@@ -141,7 +141,6 @@ const options = fc.record({
   replace: oneOf([6, true], [1, false]),
   delete: oneOf([3, true], [1, false]),
   connections: anyOf(4, 1, 2),
-  verify: oneOf([6, true], [1, false]),
   /** What the filter refuses. */
   hidden: fc.record({
     names: oneOf([3, [] as string[]], [1, fc.array(name, { minLength: 1, maxLength: 2 })]),
