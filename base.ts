@@ -8,7 +8,7 @@
  * - Their encoding as streams: {@linkcode LengthEncoderStream}, {@linkcode LengthDecoderStream},
  *   {@linkcode ChunkedEncoderStream}, {@linkcode ChunkedDecoderStream}.
  * - Parts of messages: {@linkcode Range}, {@linkcode ContentRange}, {@linkcode buildUri},
- *   `Response`; an app gets {@linkcode api}.
+ *   `Response`.
  * - Text: {@linkcode parseAddress}, {@linkcode formatAddress}, {@linkcode printable}.
  * - Errors: {@linkcode DeguError}, {@linkcode BodyError}, {@linkcode ConnectionClosedError},
  *   {@linkcode ProtocolError}, {@linkcode EmptyPreambleError}, {@linkcode TlsError}.
@@ -56,6 +56,6 @@ export { formatAddress, parseAddress } from "./base/address.ts";
 export { ContentRange, Range } from "./base/wire/range.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 export { type PeerAuthority, type PeerCertificate } from "./base/app/session.ts";
-export { type Api, api, type Socket } from "./base/app/app.ts";
+export type { Api, Socket } from "./base/app/app.ts";
 export { printable } from "./base/printable.ts";
 export { buildUri } from "./base/wire/uri.ts";

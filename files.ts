@@ -8,7 +8,7 @@
  *   {@linkcode isTransient}.
  * - {@linkcode listDirectory} and {@linkcode listTree} list, {@linkcode makeDirectory},
  *   {@linkcode deleteFile} and {@linkcode remoteDigest} do what their names say.
- * - {@linkcode fileUri}, {@linkcode escapeName} and {@linkcode unescapeName} write names of files
+ * - {@linkcode fileUri} and {@linkcode escapeName} write names of files
  *   in URIs.
  * - A {@linkcode TransferError} says what failed.
  *
@@ -39,7 +39,7 @@
 
 export { FilesApp, type FilesOptions } from "./files/files_app.ts";
 export type { FileEvent } from "./files/file_request.ts";
-export { escapeName, fileUri, unescapeName } from "./files/file_name.ts";
+export { escapeName, fileUri } from "./files/file_name.ts";
 export { download } from "./files/download.ts";
 export { downloadTree } from "./files/download_tree.ts";
 export type { DirectoryEntry, OtherReason, TreeEntry } from "./files/entries.ts";

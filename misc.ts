@@ -4,8 +4,7 @@
  * - {@linkcode callApp} calls an app without a server, and {@linkcode TempDevices} are paired
  *   devices.
  * - {@linkcode TempServer} and {@linkcode TempSSLServer} run an app in a worker,
- *   {@linkcode TempPKI} makes certificates, {@linkcode mkreq} makes a request for an app, and
- *   {@linkcode mkuri} its URI.
+ *   {@linkcode TempPKI} makes certificates, and {@linkcode mkreq} makes a request for an app.
  * - Messages are parsed by {@linkcode parseRequest}, {@linkcode parseResponse},
  *   {@linkcode parseHeaders}, {@linkcode parseUri}, {@linkcode parseRange},
  *   {@linkcode parseContentRange} and {@linkcode parseChunkHeader},
@@ -37,7 +36,6 @@ export {
   formatRequest,
   formatResponse,
   mkreq,
-  mkuri,
   parseChunkHeader,
   parseContentRange,
   type ParsedRequest,

@@ -24,7 +24,7 @@
 
 import { type App, readApp } from "./base/app/app.ts";
 import { LEVELS, makeSafeLogger, standardLogger } from "./net/logger.ts";
-import type { Address } from "./base/address.ts";
+import type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 import { Members } from "./base/members.ts";
 import { pause } from "./base/pause.ts";
 import { Session } from "./base/app/session.ts";
@@ -104,8 +104,6 @@ export class Server implements AsyncDisposable {
   /** Ends the wait for a slot. */
   #slotWait: AbortController | null = null;
   #serving: Promise<void> | null = null;
-  /** Stops listening to the signal that closes the server. */
-  #unfollow: () => void = () => {};
 
   /**
    * Makes a server that is bound to an address. Needs `--allow-net`; for the path of a Unix socket
@@ -157,17 +155,7 @@ export class Server implements AsyncDisposable {
       report: makeReport(onExchange, safeLogger),
       stopping: false,
     };
-    const { signal, replaceSocket } = this.options;
-    if (replaceSocket) {
-      throw new TypeError("replaceSocket: needs Server.start(), since a constructor can't wait");
-    }
-    signal?.throwIfAborted();
     this.#listener = Internal.read(listen, listenPlain)(checkedAddress, this.#context);
-    if (signal !== undefined) {
-      const close = () => this.close();
-      signal.addEventListener("abort", close);
-      this.#unfollow = () => signal.removeEventListener("abort", close);
-    }
   }
 
   /**
@@ -177,7 +165,7 @@ export class Server implements AsyncDisposable {
    * @param address The address, as for the constructor.
    * @param app Answers the requests.
    * @param options The options; each has a default.
-   * @throws the errors of the constructor; the reason of an aborted `signal`.
+   * @throws the errors of the constructor.
    *
    * @example
    * ```ts
@@ -189,8 +177,22 @@ export class Server implements AsyncDisposable {
    * assertEquals(await (await new Client(server.address).request("GET", "/")).text(), "hello");
    * ```
    */
+  static start(
+    address: HostAddress | ScopedAddress,
+    app: App,
+    options?: ServerOptions,
+  ): Promise<Server & { readonly port: number }>;
+  /**
+   * Makes a server at an address that need not have a port, and resolves once it serves.
+   *
+   * @param address The address, as for the constructor.
+   * @param app Answers the requests.
+   * @param options The options; each has a default.
+   * @throws the errors of the constructor.
+   */
+  static start(address: Address, app: App, options?: ServerOptions): Promise<Server>;
   static async start(address: Address, app: App, options: ServerOptions = {}): Promise<Server> {
-    return await startServer(address, options, (rest) => new Server(address, app, rest));
+    return await startServer(new Server(address, app, options));
   }
 
   /**
@@ -242,14 +244,14 @@ export class Server implements AsyncDisposable {
 
   /**
    * Serves, like {@linkcode Server.prototype.serveForever}, until the process receives a signal:
-   * SIGINT or SIGTERM, unless the options name others. The first signal calls
+   * SIGINT or SIGTERM. The first signal calls
    * {@linkcode Server.prototype.shutdown}, which answers the requests in flight; a second signal,
    * or the deadline, calls {@linkcode Server.prototype.close}. Resolves when all connections have
    * ended, even if the server is shut down or closed in another way; then the signals have their
    * usual effect again. Needs no permission.
    *
-   * @param options The signals, and the seconds after which the rest is closed.
-   * @throws {TypeError} if an option is of a wrong type or unknown, or Deno doesn't know a signal.
+   * @param options The seconds after which the rest is closed.
+   * @throws {TypeError} if an option is of a wrong type or unknown.
    * @throws {RangeError} if a value is not allowed.
    *
    * @example The end of a program that only serves
@@ -361,7 +363,6 @@ export class Server implements AsyncDisposable {
   #stop(): void {
     if (this.#context.stopping) return;
     this.#context.stopping = true;
-    this.#unfollow();
     this.#listener.close();
     this.#slotWait?.abort();
   }
@@ -439,7 +440,22 @@ export class SSLServer extends Server {
    * @param address The address, as for {@linkcode Server}.
    * @param app Answers the requests.
    * @param options The options; each has a default.
-   * @throws the errors of the constructor; the error of binding; the reason of an aborted `signal`.
+   * @throws the errors of the constructor; the error of binding.
+   */
+  static override start(
+    sslctx: ServerSslctx | ServerSslconfig,
+    address: HostAddress | ScopedAddress,
+    app: App,
+    options?: ServerOptions,
+  ): Promise<SSLServer & { readonly port: number }>;
+  /**
+   * Makes a server at an address that need not have a port, and resolves once it serves.
+   *
+   * @param sslctx The result of {@linkcode buildServerSslctx}, or its argument.
+   * @param address The address, as for {@linkcode Server}.
+   * @param app Answers the requests.
+   * @param options The options; each has a default.
+   * @throws the errors of the constructor; the error of binding.
    */
   static override start(
     sslctx: ServerSslctx | ServerSslconfig,
@@ -459,11 +475,7 @@ export class SSLServer extends Server {
     app?: App,
     options: ServerOptions = {},
   ): Promise<SSLServer> {
-    return await startServer(
-      address,
-      options,
-      (rest) => new SSLServer(sslctx, address, app!, rest),
-    );
+    return await startServer(new SSLServer(sslctx, address, app!, options));
   }
 
   /** The current context: the trusted clients, the identity of the server, and the policy. */

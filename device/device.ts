@@ -313,11 +313,10 @@ export class Device implements AsyncDisposable {
    * @param address As for every server.
    * @param app Gets only the requests of peers.
    * @param options As for every server.
-   * @throws the errors of {@linkcode Device.prototype.listen}, of binding, and the reason of an
-   * aborted `signal`.
+   * @throws the errors of {@linkcode Device.prototype.listen}, and of binding.
    */
   async serve(address: Address, app: App, options: ServerOptions = {}): Promise<DeviceServer> {
-    return await startServer(address, options, (rest) => this.listen(address, app, rest));
+    return await startServer(this.listen(address, app, options));
   }
 
   /**

@@ -47,15 +47,6 @@ export function escapeName(name: string): string {
  * @param component A component of a path.
  * @throws {TypeError} if the component is not a string.
  * @throws {RangeError} if `escapeName` returns the component for no name.
- *
- * @example
- * ```ts
- * import { unescapeName } from "@degu/degu/files";
- * import { assertEquals, assertThrows } from "@std/assert";
- *
- * assertEquals(unescapeName("a~20b.txt"), "a b.txt");
- * assertThrows(() => unescapeName("~61"), RangeError); // "a" is the only way to write "a"
- * ```
  */
 export function unescapeName(component: string): string {
   checkString("component", component);

@@ -64,7 +64,7 @@ export class TempServer implements AsyncDisposable {
     address: Address | {
       address: Address;
       options?:
-        | Omit<ServerOptions, "logger" | "onExchange" | "signal" | "replaceSocket">
+        | Omit<ServerOptions, "logger" | "onExchange">
         | undefined;
       signal?: AbortSignal | undefined;
     },
@@ -203,7 +203,7 @@ function readTarget(target: TempAddress): {
     "address",
   );
   checkSignal(signal);
-  for (const name of ["logger", "onExchange", "signal", "replaceSocket"] as const) {
+  for (const name of ["logger", "onExchange"] as const) {
     if ((options as ServerOptions)[name] === undefined) continue;
     throw new TypeError(`options.${name}: can't cross into a worker; use Server instead`);
   }

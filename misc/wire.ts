@@ -35,7 +35,7 @@ import {
   parseRange as parseRangeValue,
   type Range,
 } from "../base/wire/range.ts";
-import { buildUri, checkUri, parseUri as parseUriText, type UriParts } from "../base/wire/uri.ts";
+import { checkUri, parseUri as parseUriText, type UriParts } from "../base/wire/uri.ts";
 
 /** The parts of a request preamble. */
 export interface ParsedRequest {
@@ -301,26 +301,4 @@ export function mkreq(
   const request = new Request(method, uri, all, received, [], path, query);
   for (let i = 0; i < shift; i++) request.shiftPath();
   return request;
-}
-
-/**
- * Makes a URI from path components; the last argument may be `{ query }`.
- *
- * @param path The components, and perhaps the query.
- * @throws {TypeError} if a component or the query has a wrong type.
- * @throws {RangeError} if a component or the query has a character that is not allowed.
- *
- * @example
- * ```ts
- * import { mkuri } from "@degu/degu/misc";
- * import { assertEquals } from "@std/assert";
- *
- * assertEquals(mkuri("foo", "bar", { query: "key=value" }), "/foo/bar?key=value");
- * ```
- */
-export function mkuri(...path: (string | { query: string | null })[]): string {
-  const last = path.at(-1);
-  const hasQuery = typeof last === "object" && last !== null && "query" in last;
-  const components = hasQuery ? path.slice(0, -1) : path;
-  return buildUri(components as string[], hasQuery ? last.query : null);
 }

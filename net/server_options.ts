@@ -1,16 +1,9 @@
 /** The options of a server. */
 
-import {
-  checkBoolean,
-  checkFunction,
-  checkInteger,
-  checkMethods,
-  copyOptions,
-} from "../base/checks.ts";
+import { checkFunction, checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import type { Exchange } from "./exchange_watch.ts";
 import { LEVELS, type Logger } from "./logger.ts";
-import { checkSignal } from "./request_signal.ts";
 
 /** The limits and the logger of a server. */
 export interface ServerOptions {
@@ -50,22 +43,9 @@ export interface ServerOptions {
    * @default {nothing is counted}
    */
   onExchange?: ((exchange: Exchange) => void) | undefined;
-  /** Closes the server when it is aborted. */
-  signal?: AbortSignal | undefined;
-  /**
-   * Whether a socket that lies at the path of a Unix socket is replaced if nobody answers there: a
-   * program that has crashed leaves it behind. Only `Server.start()` can do that; it locks the
-   * directory of the socket meanwhile, and needs `--allow-read` of it.
-   *
-   * @default {false}
-   */
-  replaceSocket?: boolean | undefined;
 }
 
-const OPTIONS = [
-  ...["maxConnections", "maxRequests", "timeout", "logger", "onExchange"],
-  ...["signal", "replaceSocket"],
-];
+const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger", "onExchange"];
 
 export function checkServerOptions(options: ServerOptions): ServerOptions {
   const copy = copyOptions(options, OPTIONS);
@@ -75,7 +55,5 @@ export function checkServerOptions(options: ServerOptions): ServerOptions {
   if (copy.timeout !== undefined) checkTimeout(copy.timeout);
   if (copy.logger !== undefined) checkMethods("logger", copy.logger, LEVELS);
   if (copy.onExchange !== undefined) checkFunction("onExchange", copy.onExchange);
-  checkSignal(copy.signal);
-  if (copy.replaceSocket !== undefined) checkBoolean("replaceSocket", copy.replaceSocket);
   return copy;
 }

@@ -1,16 +1,10 @@
 /** Serving until the process receives a signal. */
 
-import { checkArray, checkString, copyOptions } from "../base/checks.ts";
+import { copyOptions } from "../base/checks.ts";
 import { checkTimeout, MAX_INTERVAL } from "./deadline.ts";
 
-/** The signals that end a server, and the time that requests in flight may then take. */
+/** The time that requests in flight may take after the signal that ends a server. */
 export interface UntilSignalOptions {
-  /**
-   * The signals that end serving.
-   *
-   * @default {SIGINT and SIGTERM; on Windows SIGINT}
-   */
-  signals?: readonly Deno.Signal[] | undefined;
   /**
    * Seconds after the first signal at which all connections are closed, or `null` for no limit.
    *
@@ -26,7 +20,7 @@ export interface Serving {
   /** Ends serving once the requests in flight are answered. */
   shutdown(): Promise<void>;
   /** Ends serving now. */
-  close(): void | Promise<void>;
+  close(): void;
 }
 
 /** The signals that end programs; Windows can't send SIGTERM. */
@@ -39,12 +33,16 @@ const DEADLINE = 10;
  * Serves until the process receives a signal: the first signal is a `shutdown()`, a second one, or
  * the deadline, a `close()`. Resolves when serving has ended; the signals have their usual effect
  * again.
+ *
+ * @param signals The signals, which tests choose so that no other test gets them.
  */
 export async function serveUntilSignal(
   serving: Serving,
   options: UntilSignalOptions,
+  signals: readonly Deno.Signal[] = TERMINATION_SIGNALS,
 ): Promise<void> {
-  const { signals, deadline } = checkOptions(options);
+  const { deadline = DEADLINE } = copyOptions(options, ["deadline"]);
+  checkTimeout(deadline, "deadline");
   let stopping: Promise<void> | null = null;
   let limit: ReturnType<typeof setTimeout> | undefined;
   const stop = () => {
@@ -56,7 +54,7 @@ export async function serveUntilSignal(
     limit = setTimeout(() => serving.close(), Math.min(deadline * 1000, MAX_INTERVAL));
   };
   using listeners = new DisposableStack();
-  for (const signal of new Set(signals)) {
+  for (const signal of signals) {
     Deno.addSignalListener(signal, stop);
     listeners.defer(() => Deno.removeSignalListener(signal, stop));
   }
@@ -66,16 +64,4 @@ export async function serveUntilSignal(
   } finally {
     clearTimeout(limit);
   }
-}
-
-function checkOptions(options: UntilSignalOptions) {
-  const { signals = TERMINATION_SIGNALS, deadline = DEADLINE } = copyOptions(options, [
-    "signals",
-    "deadline",
-  ]);
-  checkArray("signals", signals);
-  for (const [i, signal] of signals.entries()) checkString(`signals[${i}]`, signal);
-  if (signals.length === 0) throw new RangeError("signals: must be at least one; got none");
-  checkTimeout(deadline, "deadline");
-  return { signals, deadline };
 }

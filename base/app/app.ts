@@ -71,20 +71,7 @@ export const APP_HOOKS = ["onConnect", Symbol.asyncDispose, Symbol.dispose] as c
 /** An app: a function, or an object with that function as its method `handle`. */
 export type App = AppFunction | AppObject;
 
-/**
- * The third argument of an app: the four body classes, `Range` and `ContentRange`.
- *
- * @example An app that is called without a server
- * ```ts
- * import { type Api, api } from "@degu/degu/base";
- * import { assertEquals } from "@std/assert";
- *
- * const items = [new Uint8Array(2), new Uint8Array(3)];
- * const app = (_request: null, _session: null, { BodyIter }: Api) =>
- *   [200, "OK", {}, new BodyIter(items, 5)] as const;
- * assertEquals(app(null, null, api)[3].contentLength, 5);
- * ```
- */
+/** The third argument of an app: the four body classes, `Range` and `ContentRange`. */
 export const api: Api = Object.freeze({ ...bodies, Range, ContentRange });
 
 /** The function by which an app decides about a connection. */

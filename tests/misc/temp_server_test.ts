@@ -324,8 +324,6 @@ Deno.test("a wrong property beside the address is refused by its name", async ()
     [{ options: { unknown: 5 } }, TypeError, "unknown"],
     [{ options: { logger: console } }, TypeError, `options.logger: ${crossing}`],
     [{ options: { onExchange: () => null } }, TypeError, `options.onExchange: ${crossing}`],
-    [{ options: { signal: AbortSignal.abort() } }, TypeError, `options.signal: ${crossing}`],
-    [{ options: { replaceSocket: true } }, TypeError, `options.replaceSocket: ${crossing}`],
   ];
   for (const [beside, Class, words] of rows) {
     const error = await refusal({ address: anywhere, ...beside }, null, uselessApp);

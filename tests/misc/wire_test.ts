@@ -1,6 +1,6 @@
 import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { Body, type BodyIn, Range } from "@degu/degu/base";
-import { mkreq, mkuri } from "@degu/degu/misc";
+import { mkreq } from "@degu/degu/misc";
 import {
   assertCallerError,
   assertRangeError,
@@ -12,33 +12,6 @@ import {
 import { PieceSource } from "@degu/testing/streams.ts";
 import { methods } from "@degu/testing/wire_grammar.ts";
 import { acceptedUris, refusedUris } from "../base/wire/uri.rows.ts";
-
-Deno.test("mkuri joins its arguments, and adds a query if there is one", () => {
-  assertEquals(mkuri(), "/");
-  assertEquals(mkuri("foo"), "/foo");
-  assertEquals(mkuri("foo", "bar"), "/foo/bar");
-  assertEquals(mkuri("foo", ""), "/foo/");
-  assertEquals(callWith(mkuri, { query: "a=b" }), "/?a=b");
-  assertEquals(callWith(mkuri, "foo", { query: "" }), "/foo?");
-  assertEquals(callWith(mkuri, "foo", "bar", { query: "a=b" }), "/foo/bar?a=b");
-  assertEquals(callWith(mkuri, "foo", { query: null }), "/foo");
-});
-
-Deno.test("mkuri refuses an invalid path or query", () => {
-  for (const part of ["..", "a/b", "a?b", "a b", "%41", "é", "a\r\nb"]) {
-    assertRangeError(() => mkuri(part), shown(part));
-    assertRangeError(() => mkuri("a", part), shown(part));
-  }
-  for (const query of ["?", "a/b", "a b", "é", "#"]) {
-    assertRangeError(() => callWith(mkuri, "a", { query }), shown(query));
-  }
-  for (const part of [5, null, undefined, ["a"], true]) {
-    assertTypeError(() => callWith(mkuri, part), Deno.inspect(part));
-    assertTypeError(() => callWith(mkuri, part, "a"), Deno.inspect(part));
-  }
-  assertTypeError(() => callWith(mkuri, { query: "a" }, "b"), "a query that is not last");
-  assertTypeError(() => callWith(mkuri, { query: 5 }), "a query that is no string");
-});
 
 Deno.test("mkreq makes the request that an app gets", async (t) => {
   for (const [uri, path, query] of acceptedUris) {

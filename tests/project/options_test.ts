@@ -57,8 +57,6 @@ const serverOptions = unset<ServerOptions>({
   timeout: undefined,
   logger: undefined,
   onExchange: undefined,
-  signal: undefined,
-  replaceSocket: undefined,
 });
 const clientSslconfig = unset<ClientSslconfig>({
   checkHostname: undefined,
@@ -105,9 +103,7 @@ Deno.test("a server's options may be undefined", async () => {
   const client = new Client(server.address, clientOptions);
   assertEquals((await client.request(...request)).status, 200);
   await server.shutdown();
-  await server.serveUntilSignal(
-    unset<UntilSignalOptions>({ signals: undefined, deadline: undefined }),
-  );
+  await server.serveUntilSignal(unset<UntilSignalOptions>({ deadline: undefined }));
   accessLog(() => {}, unset<AccessLogOptions>({ user: undefined }));
 });
 

@@ -140,20 +140,12 @@ Deno.test("what each row of the tables names needs exactly its permissions", asy
   const name = quoted([...abstract.address as Uint8Array]);
   const onPath = (path: string) => [`net=unix:${path}`, `read=${path}`, `write=${path}`];
   const free = at("free");
-  const replaced = at("sockets/replaced");
-  await Deno.mkdir(at("sockets"));
   const serve = (address: string) => `await serve((app) => new Server(${address}, app));`;
   const ask = (address: string) => `await new Client(${address}).request("GET", "/");`;
   rows.push(
     ...needs(["net=127.0.0.1:0"], { "Server on a host": serve('["127.0.0.1", 0]') }),
     ...needs(["net=[::1]:0"], { "Server on IPv6": serve('["::1", 0, 0, 0]') }),
     ...needs(onPath(free), { "Server on a path": serve(quoted(free)) }),
-    ...needs([`net=unix:${replaced}`, `read=${at("sockets")}`, `write=${replaced}`], {
-      "replaceSocket": `const server = await Server.start(${
-        quoted(replaced)
-      }, ok, { replaceSocket: true });
-await server.shutdown();`,
-    }),
     ...needs(["net"], {
       "Server on an abstract name": serve("new Uint8Array()"),
       "Client of an abstract name": ask(`Uint8Array.from(${name})`),

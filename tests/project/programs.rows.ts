@@ -6,7 +6,7 @@
 /** The beginning of each program; one that runs uses nothing that is only declared here. */
 export const BEGINNING = `
 import {
-  type Address, api, type Api, type App, type AppObject, Body, BodyIter, type BodyOut, buildUri,
+  type Address, type Api, type App, type AppObject, Body, BodyIter, type BodyOut, buildUri,
   Client, Connection, ConnectionPool, type Connector, createFetch, fromFetchHandler,
   type HeaderDict, json, type Method, ProxyApp, repeat, reply, type Requester, retry, routes,
   Server, type Session, wrapApp,
@@ -166,6 +166,8 @@ await connection.get("/b");`,
 
 /** What must compile. */
 export const RIGHT: Readonly<Record<string, string>> = {
+  "a client of the port that was chosen": `
+const other = new Client(["127.0.0.1", server.port]);`,
   "apps of all kinds": `
 class Counter {
   #count = 0;

@@ -19,7 +19,7 @@ const entries: Record<string, [entry: object, names: string]> = {
     base,
     "Body BodyError BodyIter ChunkedBody ChunkedBodyIter ChunkedDecoderStream ChunkedEncoderStream " +
     "ConnectionClosedError ContentRange DeguError EmptyPreambleError LengthDecoderStream " +
-    "LengthEncoderStream ProtocolError Range Response TlsError api bodies buildUri formatAddress " +
+    "LengthEncoderStream ProtocolError Range Response TlsError bodies buildUri formatAddress " +
     "makeOutputFromInput parseAddress printable",
   ],
   client: [
@@ -32,7 +32,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   files: [
     files,
-    "BodyError ConnectionClosedError DeguError EmptyPreambleError FilesApp ProtocolError TlsError TransferError deleteFile download downloadTree escapeName fileUri isTransient listDirectory listTree makeDirectory remoteDigest retry unescapeName upload uploadTree",
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError FilesApp ProtocolError TlsError TransferError deleteFile download downloadTree escapeName fileUri isTransient listDirectory listTree makeDirectory remoteDigest retry upload uploadTree",
   ],
   device: [
     device,
@@ -40,7 +40,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   misc: [
     misc,
-    "BodyError ConnectionClosedError ContentRange DeguError EmptyPreambleError ProtocolError Range TempDevices TempPKI TempSSLServer TempServer TlsError callApp formatChunk formatHeaders formatRequest formatResponse mkreq mkuri parseChunkHeader parseContentRange parseHeaders parseRange parseRequest parseResponse parseUri",
+    "BodyError ConnectionClosedError ContentRange DeguError EmptyPreambleError ProtocolError Range TempDevices TempPKI TempSSLServer TempServer TlsError callApp formatChunk formatHeaders formatRequest formatResponse mkreq parseChunkHeader parseContentRange parseHeaders parseRange parseRequest parseResponse parseUri",
   ],
 };
 

@@ -29,8 +29,6 @@ const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unk
     types: [null, () => {}, {}, ...levels.map((level) => ({ ...console, [level]: undefined }))],
   },
   onExchange: { types: [null] },
-  signal: { types: [null, {}, new AbortController()] },
-  replaceSocket: { types: [null, "yes", 1] },
 };
 
 Deno.test("an app or option of a wrong type, or an unknown option, is a TypeError; a wrong value a RangeError", () => {

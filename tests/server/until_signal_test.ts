@@ -1,8 +1,13 @@
-/** serveUntilSignal: the signals of a service manager, and of a person at a terminal. */
+/**
+ * serveUntilSignal: the signals of a service manager, and of a person at a terminal. Those that it
+ * waits for would end other tests in this process, too, so programs of their own get them, and here
+ * another one has their place.
+ */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { TextLineStream, toText } from "@std/streams";
 import type { Client } from "@degu/degu/client";
 import { type App, Server, SSLServer, type UntilSignalOptions } from "@degu/degu/server";
+import { serveUntilSignal, type Serving } from "@degu/internal/net/until_signal.ts";
 import { setUp as setUpDevices } from "@degu/testing/device_serving.ts";
 import { ownAddress } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
@@ -17,6 +22,10 @@ const PATIENCE = 60;
 
 function signal(): void {
   Deno.kill(Deno.pid, SIGNAL);
+}
+
+function until(serving: Serving, options: UntilSignalOptions = {}): Promise<void> {
+  return serveUntilSignal(serving, options, [SIGNAL]);
 }
 
 /** An app whose answers wait for {@linkcode answer}. */
@@ -41,7 +50,7 @@ class Gate {
 
 /** What serves until a signal, a client of it, and what has made it. */
 interface Kind extends AsyncDisposable {
-  readonly server: Pick<Server, "serveUntilSignal" | "shutdown"> & { close(): unknown };
+  readonly server: Serving;
   readonly client: Pick<Client, "connect">;
 }
 
@@ -74,7 +83,7 @@ for (const [what, start] of Object.entries(kinds)) {
     async () => {
       const gate = new Gate();
       await using kind = await start(gate);
-      const over = kind.server.serveUntilSignal({ signals: [SIGNAL, SIGNAL] });
+      const over = until(kind.server);
       using conn = await kind.client.connect();
       const answer = conn.get("/");
       await gate.asked();
@@ -93,7 +102,7 @@ for (const [what, start] of Object.entries(kinds)) {
   Deno.test(`${what} is closed at the second signal`, { ignore }, async () => {
     const gate = new Gate();
     await using kind = await start(gate);
-    const over = kind.server.serveUntilSignal({ signals: [SIGNAL], deadline: null });
+    const over = until(kind.server, { deadline: null });
     using conn = await kind.client.connect();
     const answer = conn.get("/").catch(() => "cut");
     await gate.asked();
@@ -124,7 +133,7 @@ async function assertRefused(client: Kind["client"]): Promise<void> {
 Deno.test("what is left at the deadline is closed, after one signal", { ignore }, async () => {
   const gate = new Gate();
   await using serving = serve(gate.app);
-  const over = serving.server.serveUntilSignal({ signals: [SIGNAL], deadline: 0.1 });
+  const over = until(serving.server, { deadline: 0.1 });
   using conn = await serving.makeClient().connect();
   const answer = conn.get("/").catch(() => "cut");
   await gate.asked();
@@ -142,7 +151,7 @@ Deno.test(
     for (const end of ["close", "shutdown"] as const) {
       await using serving = serve(new Gate().app);
       const { server } = serving;
-      const over = server.serveUntilSignal({ signals: [SIGNAL] });
+      const over = until(server);
       await server[end]();
       await within(over, `it ends by ${end}()`);
       let stopped = 0;
@@ -154,7 +163,7 @@ Deno.test(
       Deno.removeSignalListener(SIGNAL, resolve);
       assertEquals(stopped, 0);
       // When it has ended it is over at once.
-      await within(server.serveUntilSignal({ signals: [SIGNAL] }), "it has ended");
+      await within(until(server), "it has ended");
     }
   },
 );
@@ -163,10 +172,7 @@ Deno.test("options that are not allowed are refused, and it does not serve", asy
   const rows: [unknown, new () => Error, string][] = [
     [null, TypeError, "options: must be an object"],
     [{ signal: "SIGINT" }, TypeError, 'options: unknown option "signal"'],
-    [{ signals: "SIGINT" }, TypeError, "signals: must be an array"],
-    [{ signals: [15] }, TypeError, "signals[0]: must be a string"],
-    [{ signals: [] }, RangeError, "signals: must be at least one"],
-    [{ signals: ["SIGURG", "SIGNONE"] }, TypeError, "SIGNONE"],
+    [{ signals: ["SIGINT"] }, TypeError, 'options: unknown option "signals"'],
     [{ deadline: "10" }, TypeError, "deadline: must be a number of seconds, or null"],
     [{ deadline: 0 }, RangeError, "deadline: must be a number of seconds above 0"],
     [{ deadline: NaN }, RangeError, "deadline: must be a number of seconds above 0"],
