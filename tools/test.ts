@@ -1,9 +1,9 @@
 /**
  * Runs the suite: the tests, and every code block of the doc comments and the documentation.
  *
- * All arguments go to `deno test`. Given files run alone, each in a worker of its own. Without a
- * file, all tests run, and modules share workers, and so do code blocks: each worker has to load
- * the library and compile it. Types are not checked: `deno task check` does that, for all code
+ * All arguments go to `deno test`. Given files and folders run alone, each module in a worker of its
+ * own. Without one, all tests but those of tests/long/ run, and modules share workers, and so do
+ * code blocks: each worker has to load the library and compile it. Types are not checked: `deno task check` does that, for all code
  * blocks, too. In `--allow-run`, `deno` stands for the running executable, which need not be on the
  * PATH, and a program that is not installed is left out: Deno would warn of it in every worker.
  */
@@ -16,13 +16,10 @@ import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library
  * processor time, but every processor needs work.
  */
 const MODULES_PER_WORKER = 12;
-/**
- * Modules that wait for networks most of the time. Each has a worker of its own, and all of them
- * begin first, beside those that need the processor.
- */
-const WAITING = /^tests\/integration\/agent_/;
-/** The folders with tests that take long, which are spread over all workers except the last. */
-const LONG = /^tests\/(agent|examples|integration|project)\//;
+/** What runs only if it is named: `deno task test:long` does. */
+const LONG = "tests/long/";
+/** The folders with slow modules, which are spread over all workers except the last. */
+const SLOW = /^tests\/(agent|examples|integration|project)\//;
 const LAST_WORKERS = 3;
 /** The number of workers for code blocks: two instead of six take a fifth less processor time. */
 const CODE_BLOCK_WORKERS = 2;
@@ -58,21 +55,16 @@ async function runEverything(): Promise<number> {
 
 /** Writes modules that each import some test modules, and returns their paths. */
 async function writeTestGroups(directory: string): Promise<string[]> {
-  const all = await filesUnder("tests/", /_test\.ts$/);
-  const waiting = all.filter((module) => WAITING.test(module));
-  const modules = all.filter((module) => !WAITING.test(module))
-    .sort((a, b) => Number(LONG.test(b)) - Number(LONG.test(a)));
+  const modules = (await filesUnder("tests/", /_test\.ts$/))
+    .filter((module) => !module.startsWith(LONG))
+    .sort((a, b) => Number(SLOW.test(b)) - Number(SLOW.test(a)));
   const groups = new Array<string>(Math.ceil(modules.length / MODULES_PER_WORKER)).fill("");
   // Modules of one folder take about the same time, so they go to different workers.
   for (const [i, module] of modules.entries()) {
-    const count = LONG.test(module) ? groups.length - LAST_WORKERS : groups.length;
-    groups[i % count] += importOf(module);
+    const count = SLOW.test(module) ? groups.length - LAST_WORKERS : groups.length;
+    groups[i % count] += `import "${new URL(module, PROJECT_ROOT)}";\n`;
   }
-  return await writeGroups(directory, "tests", [...waiting.map(importOf), ...groups]);
-}
-
-function importOf(module: string): string {
-  return `import "${new URL(module, PROJECT_ROOT)}";\n`;
+  return await writeGroups(directory, "tests", groups);
 }
 
 async function writeGroups(

@@ -30,10 +30,10 @@ interface Killed {
 
 /** Kinds of processes that are killed: each does all of this at the same time, so a kill cuts all of it. */
 export const KILLED: readonly Killed[] = [
-  { name: "downloads, uploads and writers", ofTest: 8, kills: 100, run: killFiles },
-  { name: "downloads and uploads of trees", ofTest: 4, kills: 30, run: killTrees },
-  { name: "moves of trees", ofTest: 4, kills: 30, run: killMoves },
-  { name: "servers of a tree", ofTest: 4, kills: 30, run: killServers },
+  { name: "downloads, uploads and writers", ofTest: 4, kills: 100, run: killFiles },
+  { name: "downloads and uploads of trees", ofTest: 2, kills: 30, run: killTrees },
+  { name: "moves of trees", ofTest: 2, kills: 30, run: killMoves },
+  { name: "servers of a tree", ofTest: 2, kills: 30, run: killServers },
 ];
 
 /** What a process does until it is killed. */

@@ -1,6 +1,7 @@
 /** The pages about the program say what it does: its options, and the services, which run as they are there. */
 import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
+import { commandsIn, firstMinute } from "@degu/testing/agent_documentation.ts";
 import { objectsOf } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { mustRun, runCommand } from "@degu/testing/commands.ts";
@@ -36,6 +37,15 @@ function optionsIn(text: string): Set<string> {
     Array.from(text.matchAll(/(?<![\w-])--[a-z]+(?:-[a-z]+)*/g), ([option]) => option),
   );
 }
+
+Deno.test("the first minute is the same in the help, in README.md and in docs/agent.md", async () => {
+  const commands = firstMinute();
+  assert(commands.length > 5, "the help has no first minute");
+  for (const page of ["README.md", "docs/agent.md"]) {
+    const block = [...(await read(page)).matchAll(/^```text\n(one\$ [^]*?)```$/gm)];
+    assertEquals(block.flatMap(([, text = ""]) => commandsIn(text)), commands, page);
+  }
+});
 
 Deno.test("every command has a section with each of its options", () => {
   for (const command of program.commands.filter((each) => each.name() !== "help")) {

@@ -40,8 +40,8 @@ const OTHER_BLOCKS: Record<string, string> = {
     "tests/project/agent_documentation_test.ts",
   "echo 'source <(degu completions bash)' >> ~/.bashrc":
     "it changes the files of a user; the completions are tested",
-  "one$ echo hello > hello.txt": "tests/integration/agent_first_minute_test.ts",
-  "one$ degu serve --inbox ~/Inbox": "tests/integration/agent_first_minute_test.ts",
+  "one$ echo hello > hello.txt": "tests/long/agent/first_minute_test.ts",
+  "one$ degu serve --inbox ~/Inbox": "tests/long/agent/first_minute_test.ts",
   "degu ls one:                    # what is shared": "tests/project/agent_documentation_test.ts",
   "deno cache jsr:@degu/degu@0.1.0/agent": "JSR does not have the package yet",
   "[Unit]":
@@ -61,8 +61,8 @@ const OTHER_BLOCKS: Record<string, string> = {
     "tests/project/readme_project_test.ts",
   "npx -y deno task demo    # an app, a proxy in front of it, two paired devices, and 256 MiB through each":
     "it downloads Deno; tests/project/examples_test.ts runs the programs",
-  "laptop$ degu init --name laptop": "tests/project/recording_test.ts",
-  "laptop$ degu send holiday.mp4": "tests/project/recording_test.ts",
+  "laptop$ degu init --name laptop": "tests/long/project/recording_test.ts",
+  "laptop$ degu send holiday.mp4": "tests/long/project/recording_test.ts",
   // protocol.md
   "[": "no program, but a list; tests/files/ compares such lists",
   "import hashlib, http.client, json, sys": "tests/files/bundle_test.ts",

@@ -69,12 +69,12 @@ const printed: Readonly<Record<string, (stdout: string) => void>> = {
 
 /** Programs that go on until they are told to end, and the tests of what they do. */
 const SERVING: Readonly<Record<string, string>> = {
-  "api.ts": "api_test.ts",
-  "backup.ts": "backup_test.ts",
-  "camera.ts": "recorder_test.ts",
-  "gateway.ts": "gateway_test.ts",
-  "live.ts": "live_test.ts",
-  "recorder.ts": "recorder_test.ts",
+  "api.ts": "tests/examples/api_test.ts",
+  "backup.ts": "tests/examples/backup_test.ts",
+  "camera.ts": "tests/long/examples/recorder_test.ts",
+  "gateway.ts": "tests/examples/gateway_test.ts",
+  "live.ts": "tests/examples/live_test.ts",
+  "recorder.ts": "tests/long/examples/recorder_test.ts",
 };
 
 for (const path of await filesUnder(DIRECTORY.slice(0, -1), ".ts")) {
@@ -111,7 +111,7 @@ for (const path of await filesUnder(DIRECTORY.slice(0, -1), ".ts")) {
 
 Deno.test("each program that goes on until it is told to end has a test that runs it", async () => {
   for (const [program, test] of Object.entries(SERVING)) {
-    assertStringIncludes(await read(`tests/examples/${test}`), `"${DIRECTORY}${program}"`);
+    assertStringIncludes(await read(test), `"${DIRECTORY}${program}"`);
   }
 });
 

@@ -13,7 +13,7 @@ import { patch } from "@degu/testing/patching.ts";
 import type { Step } from "../programs/agent_permissions.ts";
 
 /**
- * A permission that every command does without: tests/integration/agent_work_test.ts has full disks
+ * A permission that every command does without: tests/long/agent/work_test.ts has full disks
  * with it and without.
  */
 const OPTIONAL = "sys=statfs";

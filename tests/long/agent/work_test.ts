@@ -58,7 +58,7 @@ for (const isKnown of [true, false]) {
       const [get, put, download] = JSON.parse(printed);
       const [here, there] = isKnown
         ? [
-          "there is too little space on this device: 409600 bytes are needed, and ",
+          "on this device, or its quota is exceeded: 409600 bytes are needed, and ",
           "the 409600 bytes",
         ]
         : ["there is no space left on this device", "the peer has no space left"];

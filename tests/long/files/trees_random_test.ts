@@ -1,6 +1,6 @@
 /** downloadTree and uploadTree: random trees beside a model of what has to come of them, and beside rsync. */
 import { assert } from "@std/assert";
-import { treesCommand } from "../trees/command.ts";
+import { treesCommand } from "../../trees/command.ts";
 
 Deno.test("trees come out as documented, as with rsync -rt --delete, from an outbox, on disks that spell names their own way, and on disks that fail", async () => {
   // Always the same trees, so that a change passes or fails for its own sake; `deno task fuzz` makes others.

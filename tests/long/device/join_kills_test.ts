@@ -1,0 +1,40 @@
+/** Devices that are killed at any moment of a pairing. */
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { programCommand } from "@degu/testing/programs.ts";
+import { assert, assertEquals } from "@std/assert";
+import { makeDevices } from "../../device/pairing.ts";
+
+function startJoining(dir: string, line: string): RunningProcess {
+  const paths = [`--allow-read=${dir}`, `--allow-write=${dir}`];
+  const flags = ["--allow-net=127.0.0.1", "--allow-sys=uid", ...paths];
+  const command = programCommand("pairing_device.ts", { flags, args: [dir, "join", line] });
+  return new RunningProcess(command.spawn());
+}
+
+Deno.test("a joiner that is killed at any time has an entry only if the inviter has one", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const outcomes = new Set<string>();
+  for (let round = 0; round < 4; round++) {
+    await using invitation = await camera.invite();
+    await using joining = startJoining(viewer.dir, invitation.line);
+    // Some at a moment of their own, some as soon as they are done.
+    await (round % 4 === 3 ? joining.printed(/\n/) : pause(100 + round * 90));
+    joining.kill();
+    await joining.ended();
+    await invitation.close();
+    const atCamera = (await camera.peers()).map(({ id }) => id);
+    const atViewer = (await viewer.peers()).map(({ id }) => id);
+    outcomes.add(`${atCamera.length} ${atViewer.length}`);
+    if (atViewer.length > 0) assertEquals([atViewer, atCamera], [[camera.id], [viewer.id]]);
+    assertEquals([camera.logger.at("warn"), viewer.logger.at("warn")], [[], []]);
+    await camera.device.forget(viewer.id);
+    await viewer.device.forget(camera.id);
+  }
+  assert(outcomes.has("1 1"), [...outcomes].join(", "));
+});
+
+/** The moment at which a process is killed is not one that anybody could wait for. */
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
