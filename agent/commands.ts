@@ -1,7 +1,7 @@
 /** The common parts of commands. */
 
 import { isAbsolute, resolve } from "node:path";
-import { Command, InvalidArgumentError } from "npm:commander@^15.1.0";
+import { Command, InvalidArgumentError } from "commander";
 import {
   type Address,
   formatAddress,

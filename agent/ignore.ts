@@ -4,7 +4,7 @@
  */
 
 import { dirname, join } from "node:path";
-import ignore from "npm:ignore@7.0.16";
+import ignore from "ignore";
 import { bareName, RESERVED } from "../files/reserved.ts";
 import { explain, FAILED, Failure } from "./failure.ts";
 

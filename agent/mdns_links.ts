@@ -120,7 +120,7 @@ export class Links implements AsyncDisposable {
   }
 
   static async open(use: LinkUse): Promise<Links> {
-    const { default: make } = await import("npm:multicast-dns@7.2.5");
+    const { default: make } = await import("multicast-dns");
     const links = new Links(use, make as unknown as MakeMulticast);
     links.#update();
     links.#timer = setInterval(() => {

@@ -1,6 +1,6 @@
 /** The program: its commands, its options, its exit codes. */
 
-import { type Command, CommanderError } from "npm:commander@^15.1.0";
+import { type Command, CommanderError } from "commander";
 import { AgentCommand, type CommonOptions, type Context, findHome, type Run } from "./commands.ts";
 import { addCompletions } from "./commands/completions.ts";
 import { addGet } from "./commands/get.ts";

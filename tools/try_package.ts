@@ -51,7 +51,7 @@ const COMPILER_OPTIONS: readonly Readonly<Record<string, unknown>>[] = [
 ];
 
 const files = await publishedFiles();
-const { exports, version } = JSON.parse(
+const { exports, imports: own, version } = JSON.parse(
   await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)),
 );
 const dir = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-package-" });
@@ -173,6 +173,10 @@ function serveFiles(): Deno.HttpServer<Deno.NetAddr> {
 
 async function writeConfiguration(url: string): Promise<void> {
   const imports: Record<string, string> = { "@std/assert": `${url}std/assert.ts` };
+  // JSR writes what they are mapped to in their places.
+  for (const [name, target] of Object.entries<string>(own)) {
+    if (target.startsWith("npm:")) imports[name] = target;
+  }
   for (const [name, path] of Object.entries<string>(exports)) {
     imports[name.replace(/^\./, "@degu/degu")] = new URL(path, `${url}degu/`).href;
   }

@@ -1,6 +1,6 @@
 /** `degu completions`: scripts for bash, zsh and fish, made from the commands and their options. */
 
-import { Argument, type Command, type Option } from "npm:commander@^15.1.0";
+import { Argument, type Command, type Option } from "commander";
 import type { AgentCommand } from "../commands.ts";
 
 const SCRIPTS: Readonly<Record<string, typeof bashScript>> = {

@@ -1,6 +1,6 @@
 /** `degu invite`: lets one other device pair with this one. */
 
-import { renderUnicodeCompact } from "npm:uqr@^0.1.3";
+import { renderUnicodeCompact } from "uqr";
 import {
   type AgentCommand,
   type Context,

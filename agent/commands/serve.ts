@@ -1,7 +1,7 @@
 /** `degu serve`: shares a directory, and takes files into another directory. */
 
 import { join } from "node:path";
-import { Option } from "npm:commander@^15.1.0";
+import { Option } from "commander";
 import { type Address, formatAddress } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
 import { type DeviceServer, peerOf } from "../../device.ts";

@@ -1,7 +1,7 @@
 /** `degu service`: `degu serve` and `degu sync` as services of the user's systemd. */
 
 import { join } from "node:path";
-import type { Command } from "npm:commander@^15.1.0";
+import type { Command } from "commander";
 import { type Address, formatAddress } from "../../base.ts";
 import { isUnixAddress } from "../../base/address.ts";
 import {

@@ -1,6 +1,6 @@
 /** `degu sync`: makes a directory match a directory on another device. */
 
-import { InvalidArgumentError } from "npm:commander@^15.1.0";
+import { InvalidArgumentError } from "commander";
 import type { TreeEntry } from "../../files.ts";
 import {
   type AgentCommand,

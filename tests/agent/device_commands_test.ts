@@ -25,7 +25,7 @@ import {
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { encode } from "npm:uqr@^0.1.3";
+import { encode } from "uqr";
 
 Deno.test("init creates a device, prints its name and id, and shows the next step; a second one changes nothing", async () => {
   await using homes = await AgentHomes.create();

@@ -25,7 +25,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
 import { createSocket, type Socket } from "node:dgram";
-import dnsPacket from "npm:dns-packet@5.6.1";
+import dnsPacket from "dns-packet";
 
 interface Packet {
   readonly type: "query" | "response";
