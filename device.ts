@@ -5,7 +5,6 @@
  * A {@linkcode Device} makes an {@linkcode Invitation} or joins the invitation of another device,
  * knows each {@linkcode Peer}, and opens a {@linkcode DeviceServer} for its peers, whose app asks
  * {@linkcode peerOf}, or gives each peer an app of its own by {@linkcode perPeer}.
- * {@linkcode peerId} names the device at the other end of any connection, and
  * {@linkcode createDevicePki} makes the identity alone. A {@linkcode PairingError} says why two
  * devices were not paired, a {@linkcode DeviceError} why a peer can't be reached; the other errors
  * are those of `@degu/degu/base`.
@@ -52,5 +51,4 @@ export type { JoinByNumberOptions } from "./device/join_number.ts";
 export type { Asked, Confirm } from "./device/plain_port.ts";
 export type { Peer } from "./device/peer_store.ts";
 export { createDevicePki, type DevicePki, type DevicePkiOptions } from "./identity/device_pki.ts";
-export { peerId } from "./identity/authority.ts";
 export * from "./base/errors.ts";

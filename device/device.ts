@@ -3,17 +3,15 @@
 import { join } from "node:path";
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
-import { copyOptions } from "../base/checks.ts";
+import { checkBoolean, copyOptions } from "../base/checks.ts";
 import { LEVELS, type Logger, makeSafeLogger, standardLogger } from "../net/logger.ts";
 import type { Client } from "../client.ts";
 import { DeviceIdentity } from "../identity/device_identity.ts";
-import { CERTIFICATE_LIFE } from "../identity/device_pki.ts";
 import { checkDeviceName } from "../identity/names.ts";
-import { type Interval, startInterval } from "../net/deadline.ts";
 import { startServer } from "../net/start_server.ts";
 import type { ServerOptions } from "../server.ts";
 import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
-import { devicePath, prepareDirectory } from "./device_directory.ts";
+import { devicePath, findDevice, prepareDirectory } from "./device_directory.ts";
 import { DeviceServer } from "./device_server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
@@ -24,7 +22,7 @@ import { type Peer, PeerStore, unknownPeer } from "./peer_store.ts";
 import { ServingRecords } from "./serving_records.ts";
 import { TrustSignals } from "./trust_signals.ts";
 
-/** The name of a device, and where it logs. */
+/** The name of a device, whether it may be made, and where it logs. */
 export interface DeviceOptions {
   /**
    * The name of the device, which its peers see too: 1 to 63 letters, digits, `-` and `_`, the
@@ -32,18 +30,18 @@ export interface DeviceOptions {
    */
   name?: string | undefined;
   /**
+   * Whether to make a device if there is none. With `false` opening it writes nothing.
+   *
+   * @default {true}
+   */
+  create?: boolean | undefined;
+  /**
    * The logger; `console` works.
    *
    * @default {warnings and errors, to stderr}
    */
   logger?: Logger | undefined;
 }
-
-/**
- * How often to check whether a certificate is due for renewal: soon enough, even after a long
- * sleep.
- */
-const RENEWAL_CHECK_MILLISECONDS = 60 * 60 * 1000;
 
 /**
  * A device: its identity, its peers, servers for the peers and clients of them. The state is in one
@@ -79,10 +77,8 @@ export class Device implements AsyncDisposable {
   readonly #services: DeviceServices;
   readonly #closing: AbortController;
   readonly #watch: AsyncDisposable;
-  readonly #renewalChecks: Interval;
   /** The servers and invitations that are open. */
   readonly #open = new Set<AsyncDisposable>();
-  #lastCheck: Promise<void> = Promise.resolve();
   #disposed: Promise<void> | null = null;
 
   private constructor(dir: string, services: DeviceServices, closing: AbortController) {
@@ -93,9 +89,6 @@ export class Device implements AsyncDisposable {
     this.#services = services;
     this.#closing = closing;
     this.#watch = peers.watch();
-    this.#renewalChecks = startInterval(() => {
-      this.#lastCheck = this.#lastCheck.then(() => identity.refresh());
-    }, RENEWAL_CHECK_MILLISECONDS);
   }
 
   /**
@@ -103,26 +96,31 @@ export class Device implements AsyncDisposable {
    * none.
    *
    * The directory is the device: anyone who can read it can impersonate the device. The directory
-   * must belong to the user of this process, and nobody else may be able to write to it or to
-   * replace it. Needs `--allow-read` and `--allow-write` of the directory, and `--allow-sys=uid`.
+   * must belong to the user of this process, and nobody else may be able to write to it; the
+   * directories above are not looked at. Needs `--allow-read` and `--allow-write` of the directory,
+   * and `--allow-sys=uid`; with `create: false` no `--allow-write`.
    *
    * @param dir Absolute path, or file URL, of a directory for this device only.
-   * @param options The device's name, which a new device needs, and its logger.
+   * @param options The device's name, which a new device needs, whether to make one, and its logger.
    * @throws {TypeError} if an argument has the wrong type or an option is unknown.
    * @throws {RangeError} if `dir` is relative; if `name` is not valid, is missing and there is
    * no device yet, or is not the name of the existing device.
-   * @throws {Deno.errors.PermissionDenied} if others own the directory or one above it, or could
-   * change it.
-   * @throws {Deno.errors.InvalidData} if the identity can't be read or has expired.
+   * @throws {Deno.errors.NotFound} with `create: false`, if there is no device.
+   * @throws {Deno.errors.PermissionDenied} if others own the directory, or could change it.
+   * @throws {Deno.errors.InvalidData} if the identity can't be read.
    */
   static async open(dir: string | URL, options: DeviceOptions = {}): Promise<Device> {
-    const { name, logger: given = standardLogger } = copyOptions(options, ["name", "logger"]);
+    const { name, create = true, logger: given = standardLogger } = copyOptions(
+      options,
+      ["name", "create", "logger"],
+    );
+    checkBoolean("create", create);
     if (name !== undefined) checkDeviceName("name", name);
     const logger = makeSafeLogger(given, LEVELS);
     const path = devicePath(dir);
-    const settled = await prepareDirectory(path, name);
+    const settled = await (create ? prepareDirectory : findDevice)(path, name);
     const home = join(path, "identity");
-    const identity = await DeviceIdentity.open(home, settled, CERTIFICATE_LIFE, logger);
+    const identity = await DeviceIdentity.open(home, settled, { create });
     const peers = new PeerStore(path, logger);
     await peers.refresh();
     const closing = new AbortController();
@@ -360,11 +358,9 @@ export class Device implements AsyncDisposable {
 
   async #dispose(): Promise<void> {
     const reason = closed();
-    clearInterval(this.#renewalChecks);
     this.#closing.abort(reason);
     this.#services.trust.end(reason);
     await Promise.all(Array.from(this.#open, (each) => each[Symbol.asyncDispose]()));
-    await this.#lastCheck;
     await this.#watch[Symbol.asyncDispose]();
   }
 

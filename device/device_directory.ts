@@ -6,7 +6,7 @@ import { pause } from "../base/pause.ts";
 import { replacePrivateFile } from "../disk/private_files.ts";
 import { ifPresent, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
 import { isDeviceName, nameKey } from "../identity/names.ts";
-import { PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
+import { checkPrivate, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
 
 const NAME_FILE = "device.json";
 const VERSION = 1;
@@ -33,7 +33,7 @@ export async function prepareDirectory(dir: string, name: string | undefined): P
   checkName(dir, known, name);
   // A directory that has other files may be meant for other users, so its mode is not changed.
   if (known === null && (await files.names()).length > 0) {
-    await new PrivatePaths().check(dir, USABLE_BY_OTHERS);
+    await checkPrivate(dir, USABLE_BY_OTHERS);
   } else await makePrivate(dir);
   const settled = await files.exclusively(async () => {
     const known = await readName(dir);
@@ -46,6 +46,21 @@ export async function prepareDirectory(dir: string, name: string | undefined): P
   });
   for (const name of ["peers", "serving"]) await makePrivate(join(dir, name));
   return settled;
+}
+
+/** Looks at a device's directory, and changes nothing; returns the device's name. */
+export async function findDevice(dir: string, name: string | undefined): Promise<string> {
+  const known = await readName(dir);
+  if (known === null) {
+    throw new Deno.errors.NotFound(
+      `There is no device in ${
+        quote(dir)
+      }, and with create: false none is made: leave it out and ` +
+        "give a name, or look whether the directory is right",
+    );
+  }
+  await checkPrivate(dir, WRITABLE_BY_OTHERS);
+  return checkName(dir, known, name);
 }
 
 function checkName(dir: string, known: string | null, name: string | undefined): string {
@@ -83,10 +98,8 @@ async function readName(dir: string): Promise<string | null> {
  * changed.
  */
 async function makePrivate(path: string): Promise<void> {
-  const paths = new PrivatePaths();
-  await paths.checkWay(path);
   await Deno.mkdir(path, { recursive: true, mode: 0o700 });
-  await paths.check(path, WRITABLE_BY_OTHERS);
+  await checkPrivate(path, WRITABLE_BY_OTHERS);
   const mode = (await Deno.stat(path)).mode ?? 0;
   if ((mode & USABLE_BY_OTHERS) !== 0) await Deno.chmod(path, 0o700);
 }

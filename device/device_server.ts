@@ -18,8 +18,8 @@ import type { Peer } from "./peer_store.ts";
  * one.
  *
  * A client needs a certificate that a peer's authority has signed directly. Once the handshake and
- * the app's `onConnect` are done, the trust in the peer is read from the disk. Pairings, forgetting
- * and renewals, by any process, take effect while the server runs: the sessions of a forgotten peer
+ * the app's `onConnect` are done, the trust in the peer is read from the disk. Pairings and
+ * forgetting, by any process, take effect while the server runs: the sessions of a forgotten peer
  * end within a second.
  *
  * @example
@@ -42,7 +42,7 @@ import type { Peer } from "./peer_store.ts";
 export class DeviceServer extends Server {
   readonly #context: ContextInForce;
   readonly #services: DeviceServices;
-  readonly #unsubscribe: readonly (() => void)[];
+  readonly #unsubscribe: () => void;
   readonly #prepared: Promise<void>;
   readonly #onStop: () => void;
   /** Removes the record of its address. */
@@ -74,8 +74,7 @@ export class DeviceServer extends Server {
     this.#context = context;
     this.#services = services;
     this.#onStop = onStop;
-    const follow = () => context.replace(contextOf(services));
-    this.#unsubscribe = [services.peers.onChange(follow), services.identity.onRenewal(follow)];
+    this.#unsubscribe = services.peers.onChange(() => context.replace(contextOf(services)));
     this.#prepared = this.#prepare();
     // serveForever() and `ready` report the error.
     this.#prepared.catch(() => {});
@@ -151,10 +150,10 @@ export class DeviceServer extends Server {
     await this.#unregister();
   }
 
-  /** Ends the subscriptions to changes of the device, and removes the record of the address. */
+  /** Ends the subscription to changes of the peers, and removes the record of the address. */
   #unregister(): Promise<void> {
     this.#unregistered ??= (async () => {
-      for (const unsubscribe of this.#unsubscribe) unsubscribe();
+      this.#unsubscribe();
       await this.#withdrawAddress();
       this.#onStop();
     })();

@@ -11,6 +11,7 @@ import {
 import { DerReader, TAG } from "../net/tls/der.ts";
 import { publicKeyOf, verifySignature } from "../net/tls/keys.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
+import { ECDSA_SHA256 } from "./certificates.ts";
 import { deviceId } from "./names.ts";
 
 /** An authority of `createDevicePki` has about 500 bytes; a longer certificate is suspicious. */
@@ -21,8 +22,6 @@ const MAX_AUTHORITY_BYTES = 2048;
  * byte is the length of the rest.
  */
 const P256_KEY_BEGIN = "3059301306072a8648ce3d020106082a8648ce3d03010703420004";
-/** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
-const ECDSA_SHA256 = "300a06082a8648ce3d040302";
 
 export interface Authority {
   readonly certificate: string;
@@ -82,36 +81,6 @@ export function readAuthorityText(pem: string): Authority {
 }
 
 /**
- * Returns the id of the device at the other end of a TLS connection, from the authority of its
- * certificate, whether or not the device is a peer.
- *
- * @param certificate The verified certificate, as in `session.peerCertificate` or
- * `connection.sock.peerCertificate`.
- * @throws {RangeError} if no authority of a private store has vouched for the certificate.
- *
- * @example
- * ```ts
- * import { peerId } from "@degu/degu/device";
- * import { SSLClient, SSLServer } from "@degu/degu";
- * import { TempPKI } from "@degu/degu/misc";
- * import { assertEquals } from "@std/assert";
- *
- * await using pki = await TempPKI.create();
- * const app = () => [200, "OK", {}, null] as const;
- * await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
- * using conn = await new SSLClient(pki.clientSslconfig, server.address).connect();
- * assertEquals(peerId(conn.sock.peerCertificate!).length, 52);
- * ```
- */
-export function peerId(certificate: Pick<PeerCertificate, "authority">): string {
-  const { authority } = certificate;
-  if (authority === null) {
-    throw new RangeError("certificate: must be vouched for by an authority of a private store");
-  }
-  return deviceId(Uint8Array.fromHex(authority.publicKey256.replaceAll(":", "")));
-}
-
-/**
  * Identifies the device at the other end of a TLS connection by the authority that has signed the
  * certificate directly, with no other certificate in between. Names in the certificate don't count.
  * Transfers only need to recognize a peer, and compare the key of its authority alone: `peer()` of
@@ -127,7 +96,7 @@ export function identifyDevice<T extends Pick<Authority, "id" | "certificate">>(
   devices: readonly T[],
 ): T | null {
   if (!verified?.authority) return null;
-  const id = peerId(verified);
+  const id = deviceId(Uint8Array.fromHex(verified.authority.publicKey256.replaceAll(":", "")));
   const device = devices.find((each) => each.id === id);
   if (device === undefined) return null;
   const { X509Certificate } = loadBuiltin("node:crypto");
@@ -158,9 +127,10 @@ function checkForm(der: Uint8Array): void {
   body.take(0xa0);
   body.take(TAG.integer);
   const inner = body.takeWhole(TAG.sequence).toHex();
+  const algorithm = ECDSA_SHA256.toHex();
   for (let i = 0; i < 4; i++) body.take(TAG.sequence);
   body.take(0xa3);
-  if (!body.done || inner !== ECDSA_SHA256 || outer !== ECDSA_SHA256) {
+  if (!body.done || inner !== algorithm || outer !== algorithm) {
     throw new RangeError("the certificate has another form");
   }
 }

@@ -1,23 +1,20 @@
 /**
- * Makes keys with WebCrypto and X.509 certificates for them with `@peculiar/x509`: a certificate
- * authority, and the certificates that the authority signs. No file is touched here.
- *
- * The library is loaded with the first certificate. It brings `reflect-metadata`, which then adds
- * its functions to the global `Reflect`; loading needs no permission.
+ * Makes keys and X.509 certificates for them: an authority, and the certificates that the authority
+ * signs. Nothing of a certificate varies but what the profiles name. No file is touched here.
  */
 
-import type { Extension, X509Certificate } from "npm:@peculiar/x509@^1.14.3";
-import { canonicalDnsName, canonicalIPAddress } from "../base/address.ts";
+import type { KeyObject } from "node:crypto";
+import { bytesOfIPAddress, canonicalDnsName, canonicalIPAddress } from "../base/address.ts";
 import { quote } from "../base/quote.ts";
+import { EXTENSION, formatPem, parseCertificate, PURPOSE } from "../net/tls/certificate.ts";
+import { DerReader, encodeDer, encodeObjectIdentifier, TAG } from "../net/tls/der.ts";
+import { loadBuiltin } from "../net/tls/modules.ts";
 
 /** A certificate and its private key, as unencrypted PKCS #8, both as PEM text. */
 export interface PemPair {
   readonly certificate: string;
   readonly privateKey: string;
 }
-
-/** The purposes of a certificate's key (RFC 5280 §4.2.1.12). */
-type CertificateUsage = "serverAuth" | "clientAuth";
 
 /** A certificate's subject: each attribute has at most 64 characters (RFC 5280 appendix A.1). */
 export interface Subject {
@@ -28,23 +25,41 @@ export interface Subject {
 /** The contents of a certificate for a server, for a client or for both. */
 export interface LeafProfile {
   readonly subject: Subject;
-  readonly usages: readonly CertificateUsage[];
+  readonly usages: readonly (keyof typeof PURPOSE)[];
   readonly alternativeNames: readonly AlternativeName[];
-  /** Days until the certificate expires, which is never after its authority does. */
-  readonly days: number;
 }
 
-type X509 = typeof import("npm:@peculiar/x509@^1.14.3");
+/** What is signed of a certificate, besides what all have in common: each field in DER. */
+interface Fields {
+  readonly issuer: Uint8Array;
+  readonly subject: Uint8Array;
+  /** The SubjectPublicKeyInfo. */
+  readonly publicKey: Uint8Array;
+  readonly extensions: readonly Uint8Array[];
+}
 
-const DAY = 24 * 60 * 60 * 1000;
+const text = new TextEncoder();
+
+const VERSION_3 = Uint8Array.of(0xa0, 3, TAG.integer, 1, 2);
+/** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
+export const ECDSA_SHA256 = sequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
+/** The last moment of a certificate without an end (RFC 5280 §4.1.2.5), in milliseconds. */
+export const NO_END = Date.UTC(9999, 11, 31, 23, 59, 59);
 /**
- * Certificates are valid from a day before they are made, because the clock of a peer may treat
- * local time as UTC.
+ * From a moment before any clock that works, and without an end: whoever no longer trusts a device
+ * forgets it.
  */
-const CLOCK_SKEW = DAY;
-
-const KEY_ALGORITHM = { name: "ECDSA", namedCurve: "P-256" } as const;
-const SIGNING_ALGORITHM = { name: "ECDSA", hash: "SHA-256" } as const;
+const VALIDITY = sequence(
+  encodeDer(TAG.utcTime, text.encode("000101000000Z")),
+  encodeDer(TAG.generalizedTime, text.encode("99991231235959Z")),
+);
+const TRUE = encodeDer(TAG.boolean, Uint8Array.of(0xff));
+/** CA:TRUE, and no further authority below (RFC 5280 §4.2.1.9). */
+const AUTHORITY = sequence(TRUE, encodeDer(TAG.integer, Uint8Array.of(0)));
+const NO_AUTHORITY = sequence();
+/** The number of unused bits, and the bits (RFC 5280 §4.2.1.3). */
+const KEY_CERT_SIGN_AND_CRL_SIGN = encodeDer(TAG.bitString, Uint8Array.of(1, 0x06));
+const DIGITAL_SIGNATURE = encodeDer(TAG.bitString, Uint8Array.of(7, 0x80));
 
 /**
  * Makes a certificate authority: an ECDSA P-256 key and a self-signed certificate that may sign the
@@ -52,121 +67,137 @@ const SIGNING_ALGORITHM = { name: "ECDSA", hash: "SHA-256" } as const;
  *
  * @param subject The name, which should differ from the names of all other authorities.
  */
-export async function createAuthority(subject: Subject, days: number): Promise<PemPair> {
-  const x509 = await loadX509();
-  const keys = await generateKeys();
-  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-    serialNumber: randomSerialNumber(),
-    name: distinguishedName(subject),
-    ...validity(days),
-    keys,
-    signingAlgorithm: SIGNING_ALGORITHM,
+export function createAuthority(subject: Subject): PemPair {
+  const { publicKey, privateKey } = generateKeys();
+  const name = distinguishedName(subject);
+  const der = signCertificate({
+    issuer: name,
+    subject: name,
+    publicKey,
     extensions: [
-      new x509.BasicConstraintsExtension(true, 0, true),
-      new x509.KeyUsagesExtension(
-        x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign,
-        true,
-      ),
-      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey, false, crypto),
+      extension("basicConstraints", AUTHORITY, TRUE),
+      extension("keyUsage", KEY_CERT_SIGN_AND_CRL_SIGN, TRUE),
+      extension("subjectKeyIdentifier", encodeDer(TAG.octetString, keyIdentifier(publicKey))),
     ],
-  }, crypto);
-  return await toPemPair(x509, certificate, keys.privateKey);
+  }, privateKey);
+  return { certificate: formatPem(der), privateKey: exportKey(privateKey) };
 }
 
 /** Makes an ECDSA P-256 key, and a certificate for the key that the authority signs. */
-export async function createLeaf(authority: PemPair, profile: LeafProfile): Promise<PemPair> {
-  const x509 = await loadX509();
-  const keys = await generateKeys();
-  const certificate = await signLeaf(x509, authority, keys.publicKey, profile);
-  return await toPemPair(x509, certificate, keys.privateKey);
-}
-
-/** Makes a new certificate for the key of an old one; both are PEM text. */
-export async function renewLeaf(
-  authority: PemPair,
-  certificate: string,
-  profile: LeafProfile,
-): Promise<string> {
-  const x509 = await loadX509();
-  const { publicKey } = new x509.X509Certificate(certificate);
-  const key = await publicKey.export(KEY_ALGORITHM, ["verify"], crypto);
-  return toPem(await signLeaf(x509, authority, key, profile));
-}
-
-async function signLeaf(
-  x509: X509,
-  authority: PemPair,
-  publicKey: CryptoKey,
-  profile: LeafProfile,
-): Promise<X509Certificate> {
-  const issuer = new x509.X509Certificate(authority.certificate);
-  const key = x509.PemConverter.decodeFirst(authority.privateKey);
-  const extensions: Extension[] = [
-    new x509.BasicConstraintsExtension(false, undefined, true),
-    new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-    new x509.ExtendedKeyUsageExtension(profile.usages.map((usage) => x509.ExtendedKeyUsage[usage])),
-    await x509.SubjectKeyIdentifierExtension.create(publicKey, false, crypto),
-    await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey, false, crypto),
-  ];
-  if (profile.alternativeNames.length > 0) {
-    extensions.push(new x509.SubjectAlternativeNameExtension([...profile.alternativeNames]));
-  }
-  return await x509.X509CertificateGenerator.create({
-    serialNumber: randomSerialNumber(),
-    subject: distinguishedName(profile.subject),
-    issuer: issuer.subjectName,
-    ...validity(profile.days, issuer.notAfter),
-    publicKey,
-    signingKey: await crypto.subtle.importKey("pkcs8", key, KEY_ALGORITHM, false, ["sign"]),
-    signingAlgorithm: SIGNING_ALGORITHM,
-    extensions,
-  }, crypto);
-}
-
-function loadX509(): Promise<X509> {
-  return import("npm:@peculiar/x509@^1.14.3");
-}
-
-/** Keys are extractable because they go to files. */
-async function generateKeys(): Promise<CryptoKeyPair> {
-  return await crypto.subtle.generateKey(KEY_ALGORITHM, true, ["sign", "verify"]);
-}
-
-async function toPemPair(
-  x509: X509,
-  certificate: X509Certificate,
-  privateKey: CryptoKey,
-): Promise<PemPair> {
-  const der = await crypto.subtle.exportKey("pkcs8", privateKey);
-  const pem = x509.PemConverter.encode(der, x509.PemConverter.PrivateKeyTag);
-  return { certificate: toPem(certificate), privateKey: `${pem}\n` };
-}
-
-function toPem(certificate: X509Certificate): string {
-  return `${certificate.toString("pem")}\n`;
-}
-
-/** Writes a name as a list of attributes, so that no character of a value counts as syntax. */
-function distinguishedName({ organization, commonName }: Subject): Record<string, string[]>[] {
-  const name = [{ CN: [commonName] }];
-  return organization === undefined ? name : [{ O: [organization] }, ...name];
-}
-
-function validity(days: number, limit?: Date): { notBefore: Date; notAfter: Date } {
-  const now = Date.now();
-  const end = Math.min(now + days * DAY, limit?.getTime() ?? Infinity);
-  return { notBefore: new Date(now - CLOCK_SKEW), notAfter: new Date(end) };
+export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
+  const { publicKey, privateKey } = generateKeys();
+  return {
+    certificate: signLeaf(authority, publicKey, profile),
+    privateKey: exportKey(privateKey),
+  };
 }
 
 /**
- * 126 random bits in 16 bytes, as hexadecimal digits. The first two bits are 0 and 1: positive,
- * and without a leading zero byte, as DER wants an integer (RFC 5280 §4.1.2.2).
+ * Makes a certificate that the authority signs, as PEM text.
+ *
+ * @param publicKey Its SubjectPublicKeyInfo, in DER.
  */
-function randomSerialNumber(): string {
+export function signLeaf(authority: PemPair, publicKey: Uint8Array, profile: LeafProfile): string {
+  const { createPrivateKey, X509Certificate } = loadBuiltin("node:crypto");
+  const issuer = parseCertificate(new X509Certificate(authority.certificate).raw);
+  const usages = profile.usages.map((usage) => encodeObjectIdentifier(PURPOSE[usage]));
+  const extensions = [
+    extension("basicConstraints", NO_AUTHORITY, TRUE),
+    extension("keyUsage", DIGITAL_SIGNATURE, TRUE),
+    extension("extendedKeyUsage", sequence(...usages)),
+    extension("subjectKeyIdentifier", encodeDer(TAG.octetString, keyIdentifier(publicKey))),
+    // [0] is the identifier of the issuer's key.
+    extension(
+      "authorityKeyIdentifier",
+      sequence(encodeDer(0x80, keyIdentifier(issuer.publicKey))),
+    ),
+  ];
+  if (profile.alternativeNames.length > 0) {
+    const names = profile.alternativeNames.map(({ type, value }) =>
+      type === "dns"
+        ? encodeDer(0x82, text.encode(value))
+        : encodeDer(0x87, Uint8Array.from(bytesOfIPAddress(value)))
+    );
+    extensions.push(extension("subjectAltName", sequence(...names)));
+  }
+  const der = signCertificate({
+    issuer: encodeDer(TAG.sequence, Uint8Array.fromHex(issuer.subjectDer)),
+    subject: distinguishedName(profile.subject),
+    publicKey,
+    extensions,
+  }, createPrivateKey(authority.privateKey));
+  return formatPem(der);
+}
+
+/** The whole certificate in DER (RFC 5280 §4.1). */
+function signCertificate(fields: Fields, key: KeyObject): Uint8Array {
+  const { sign } = loadBuiltin("node:crypto");
+  const signed = sequence(
+    VERSION_3,
+    encodeDer(TAG.integer, randomSerialNumber()),
+    ECDSA_SHA256,
+    fields.issuer,
+    VALIDITY,
+    fields.subject,
+    fields.publicKey,
+    encodeDer(0xa3, sequence(...fields.extensions)),
+  );
+  const signature = encodeDer(TAG.bitString, Uint8Array.of(0), sign("sha256", signed, key));
+  return sequence(signed, ECDSA_SHA256, signature);
+}
+
+function generateKeys(): { publicKey: Uint8Array; privateKey: KeyObject } {
+  const { generateKeyPairSync } = loadBuiltin("node:crypto");
+  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  return { publicKey: publicKey.export({ type: "spki", format: "der" }), privateKey };
+}
+
+function exportKey(key: KeyObject): string {
+  return key.export({ type: "pkcs8", format: "pem" }) as string; // PEM is text
+}
+
+function sequence(...pieces: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  return encodeDer(TAG.sequence, ...pieces);
+}
+
+/** @param critical TRUE if a reader that doesn't know the extension must refuse the certificate. */
+function extension(
+  type: keyof typeof EXTENSION,
+  value: Uint8Array,
+  ...critical: [typeof TRUE] | []
+): Uint8Array {
+  const id = encodeObjectIdentifier(EXTENSION[type]);
+  return sequence(id, ...critical, encodeDer(TAG.octetString, value));
+}
+
+/** The SHA-1 of the bits of a key, a hint and no proof (RFC 5280 §4.2.1.2). */
+function keyIdentifier(publicKey: Uint8Array): Uint8Array {
+  const { createHash } = loadBuiltin("node:crypto");
+  const info = new DerReader(publicKey).enter(TAG.sequence);
+  info.take(TAG.sequence);
+  // The first byte is the count of unused bits.
+  return createHash("sha1").update(info.take(TAG.bitString).subarray(1)).digest();
+}
+
+function distinguishedName({ organization, commonName }: Subject): Uint8Array {
+  const attribute = (type: string, value: string) => {
+    const string = encodeDer(TAG.utf8String, text.encode(value));
+    return encodeDer(TAG.set, sequence(encodeObjectIdentifier(type), string));
+  };
+  const name = attribute("2.5.4.3", commonName);
+  if (organization === undefined) return sequence(name);
+  return sequence(attribute("2.5.4.10", organization), name);
+}
+
+/**
+ * 126 random bits in 16 bytes. The first two bits are 0 and 1: positive, and without a leading zero
+ * byte, as DER wants an integer (RFC 5280 §4.1.2.2).
+ */
+function randomSerialNumber(): Uint8Array {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[0]! &= 0x3f;
   bytes[0]! |= 0x40;
-  return bytes.toHex();
+  return bytes;
 }
 
 /** One entry of a certificate's subjectAltName (RFC 5280 §4.2.1.6), in canonical form. */

@@ -52,9 +52,6 @@ export interface TempClientPKI extends TempPKI {
  */
 const CREATED = Symbol("created");
 
-/** The life of the certificates in days: longer than any test or demo runs. */
-const VALID_DAYS = 30;
-
 const SERVER_NAMES = ["localhost", "127.0.0.1", "::1"] as const;
 
 const FILES = {
@@ -68,9 +65,9 @@ const FILES = {
 
 /**
  * A private authority for servers and another for clients, with a certificate of each, in a
- * temporary directory that is removed on dispose. Keys are ECDSA P-256, certificates are valid from
- * a day ago for 30 days, the directory has mode 0700 and its files mode 0600. The private keys of
- * the two authorities are never written anywhere, so no certificate can be added later.
+ * temporary directory that is removed on dispose. Keys are ECDSA P-256, certificates don't expire,
+ * the directory has mode 0700 and its files mode 0600. The private keys of the two authorities are
+ * never written anywhere, so no certificate can be added later.
  *
  * The four configurations are plain JSON with absolute paths, so they can be sent to a worker. The
  * files that they name exist until the directory is removed.
@@ -196,8 +193,8 @@ export class TempPKI implements AsyncDisposable {
     names.forEach((name, index) => checkString(`names[${index}]`, name));
     const given = [...SERVER_NAMES, ...names].map((name) => parseAlternativeName("names", name));
     const alternativeNames = [...new Map(given.map((name) => [name.value, name])).values()];
-    const server = await makePair("server", alternativeNames);
-    const client = clientPki ? await makePair("client", []) : null;
+    const server = makePair("server", alternativeNames);
+    const client = clientPki ? makePair("client", []) : null;
     const files = {
       [FILES.serverCa]: server.ca,
       [FILES.server]: server.certificate,
@@ -246,14 +243,13 @@ export class TempPKI implements AsyncDisposable {
  * Makes an authority, and a certificate of a server or a client; the key of the authority is
  * dropped.
  */
-async function makePair(role: "server" | "client", alternativeNames: readonly AlternativeName[]) {
+function makePair(role: "server" | "client", alternativeNames: readonly AlternativeName[]) {
   const commonName = `TempPKI ${role} CA ${randomSuffix()}`;
-  const authority = await createAuthority({ commonName }, VALID_DAYS);
-  const leaf = await createLeaf(authority, {
+  const authority = createAuthority({ commonName });
+  const leaf = createLeaf(authority, {
     subject: { commonName: `TempPKI ${role}` },
     usages: [`${role}Auth`],
     alternativeNames,
-    days: VALID_DAYS,
   });
   return { ca: authority.certificate, ...leaf };
 }

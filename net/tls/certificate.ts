@@ -78,7 +78,7 @@ export interface Certificate {
   readonly signature: Uint8Array;
 }
 
-const EXTENSION = {
+export const EXTENSION = {
   subjectKeyIdentifier: "2.5.29.14",
   keyUsage: "2.5.29.15",
   subjectAltName: "2.5.29.17",

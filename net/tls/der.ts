@@ -1,5 +1,7 @@
 /** DER, as far as certificates need it (ITU-T X.690). */
 
+import { concatenate } from "../../base/bytes.ts";
+
 export const TAG = {
   boolean: 0x01,
   integer: 0x02,
@@ -85,6 +87,32 @@ export class DerReader {
     for (let i = 0; i < count; i++) length = length * 256 + this.#byte();
     return length;
   }
+}
+
+/** Encodes an element of at most 65,535 bytes, from the pieces of its contents. */
+export function encodeDer(tag: number, ...pieces: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const content = concatenate(pieces);
+  const { length } = content;
+  const size = length < 0x80
+    ? [length]
+    : length < 0x100
+    ? [0x81, length]
+    : [0x82, length >> 8, length & 0xff];
+  return concatenate([Uint8Array.of(tag, ...size), content]);
+}
+
+/** Encodes an object identifier, given as {@linkcode formatObjectIdentifier} returns it. */
+export function encodeObjectIdentifier(text: string): Uint8Array<ArrayBuffer> {
+  const [first = 0, second = 0, ...rest] = text.split(".").map(Number);
+  const bytes = [first * 40 + second, ...rest].flatMap((arc) => {
+    const digits = [arc % 128];
+    for (let left = arc; left >= 128;) {
+      left = Math.floor(left / 128);
+      digits.unshift(left % 128 + 128);
+    }
+    return digits;
+  });
+  return encodeDer(TAG.objectIdentifier, Uint8Array.from(bytes));
 }
 
 export function formatObjectIdentifier(content: Uint8Array): string {

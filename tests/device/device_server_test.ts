@@ -1,7 +1,7 @@
 /** The server of a device accepts only its peers, and knows which; also after a theft, and on a shared machine. */
 import { DeguError, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { type Device, DeviceServer, peerId, peerOf } from "@degu/degu/device";
+import { type Device, DeviceServer, peerOf } from "@degu/degu/device";
 import { TempDevices } from "@degu/degu/misc";
 import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
@@ -155,21 +155,6 @@ Deno.test("device.serve resolves to a server that serves, and rejects for an add
   await server.serveForever();
   await assertRejects(() => camera.serve(LOOPBACK, tellName), DeguError, "closed");
   assertEquals((await viewer.peers()).length, 1);
-});
-
-Deno.test("peerId is the id of the device at the other end, and needs a private authority", async () => {
-  await using temp = await TempDevices.create("camera", "viewer");
-  const { camera, viewer } = temp.devices;
-  const seen: string[] = [];
-  await using server = await camera.serve(LOOPBACK, (_request, session) => {
-    seen.push(peerId(session.peerCertificate!));
-    return [200, "OK", {}, null];
-  });
-  const client = await viewer.client("camera", { addresses: [server.address] });
-  using connection = await client.connect();
-  await connection.get("/");
-  assertEquals([seen, peerId(connection.sock.peerCertificate!)], [[viewer.id], camera.id]);
-  assertThrows(() => peerId({ authority: null }), RangeError, "private store");
 });
 
 Deno.test("a server whose address is in use, or that is closed before it is ready, leaves nothing behind", async () => {

@@ -3,7 +3,7 @@ import { type Address, DeguError } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { StateDirectory } from "@degu/internal/device/device_directory.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
-import { fastTimeouts, recordIntervals } from "@degu/testing/clock.ts";
+import { fastTimeouts } from "@degu/testing/clock.ts";
 import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_pairs.ts";
 import {
   answerOf,
@@ -145,20 +145,6 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
   await camera[Symbol.asyncDispose]();
 });
 
-Deno.test("disposing waits until nothing looks at the identity any more", async () => {
-  using time = new FakeTime();
-  using intervals = recordIntervals();
-  await using devices = await TestDevices.create();
-  const logger = new RecordingLogger();
-  const device = await devices.open("camera", { logger });
-  assertEquals(intervals.started, [400, 60 * 60 * 1000]);
-  await Deno.writeTextFile(join(device.dir, "identity", "camera", "cert.pem"), "damaged");
-  time.tick(60 * 60 * 1000);
-  assertEquals(logger.at("error"), []);
-  await device[Symbol.asyncDispose]();
-  assertMatch(logger.at("error").join(), /^the identity of the device can't be looked at/);
-});
-
 Deno.test("a device that is not disposed of does not keep the process alive", async () => {
   await using dir = await tempDir();
   const script = `import { Device } from "./device.ts";
@@ -236,11 +222,26 @@ Deno.test("Device.open rejects a directory that others could have written to", a
     "open to other users",
   );
   assertEquals(await entries(path), []);
-  // Where they could replace it nothing is made.
-  await Deno.chmod(path, 0o777);
-  const open = () => Device.open(join(path, "inner"), { name: "camera" });
-  await assertRejects(open, Deno.errors.PermissionDenied, "who could replace what is in it");
-  assertEquals(await entries(path), []);
+  // What is above is not looked at.
+  await using _device = await Device.open(join(path, "inner"), { name: "camera" });
+});
+
+Deno.test("Device.open with create: false opens a device without writing, and rejects where there is none", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "camera");
+  const open = () => Device.open(path, { create: false });
+  const error = await assertRejects(open, Deno.errors.NotFound, `There is no device in "${path}"`);
+  assertMatch(error.message, /create: false/);
+  assertEquals(await entries(dir.path), []);
+  await using device = await Device.open(path, { name: "camera" });
+  const script = `
+    import { Device } from ${JSON.stringify(import.meta.resolve("../../device.ts"))};
+    await using device = await Device.open(${JSON.stringify(path)}, { create: false });
+    console.log(device.id, await device.peers(), await device.serving());`;
+  const permissions = [`--allow-read=${path}`, "--allow-sys=uid"];
+  assertEquals(await runScript(script, permissions, {}), `${device.id} [] []\n`);
+  await Deno.chmod(path, 0o720);
+  await assertRejects(open, Deno.errors.PermissionDenied, "open to other users");
 });
 
 Deno.test("Device.open does not change the mode of a directory that contains other things", async () => {

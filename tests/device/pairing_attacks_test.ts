@@ -6,7 +6,6 @@ import { type Pairing, PeerStore } from "@degu/internal/device/peer_store.ts";
 import { ServingRecords } from "@degu/internal/device/serving_records.ts";
 import { TrustSignals } from "@degu/internal/device/trust_signals.ts";
 import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
-import { CERTIFICATE_LIFE } from "@degu/internal/identity/device_pki.ts";
 import { EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { storeOf } from "@degu/testing/device_pairs.ts";
@@ -476,7 +475,7 @@ async function servicesOf(
   const store = peers ?? storeOf(dir);
   return {
     name,
-    identity: await DeviceIdentity.open(`${dir}/identity`, name, CERTIFICATE_LIFE, logger),
+    identity: await DeviceIdentity.open(`${dir}/identity`, name),
     peers: store,
     trust: new TrustSignals(store),
     serving: new ServingRecords(dir),

@@ -4,11 +4,14 @@ import {
   createAuthority,
   createLeaf,
   type LeafProfile,
+  NO_END,
   parseAlternativeName,
-  renewLeaf,
+  signLeaf,
 } from "@degu/internal/identity/certificates.ts";
 import { parseCertificate, PURPOSE } from "@degu/internal/net/tls/certificate.ts";
-import { assertNear, covers, derOf } from "@degu/testing/certificates.ts";
+import { covers, derOf } from "@degu/testing/certificates.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import {
   assert,
   assertEquals,
@@ -17,20 +20,24 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { join } from "@std/path";
 import fc from "fast-check";
 import { createPrivateKey, X509Certificate } from "node:crypto";
+import type { AddressInfo } from "node:net";
+import { connect, createServer } from "node:tls";
+import { AsnConvert } from "npm:@peculiar/asn1-schema@^2.3.13";
+import { Certificate } from "npm:@peculiar/asn1-x509@^2.3.13";
 import * as x509 from "npm:@peculiar/x509@^1.14.3";
 
-const DAY = 24 * 60 * 60 * 1000;
+const needsOpenssl = await unlessMissing("openssl");
 
 const profile: LeafProfile = {
   subject: { commonName: "device" },
   usages: ["serverAuth", "clientAuth"],
   alternativeNames: [{ type: "dns", value: "device.local" }, { type: "ip", value: "::1" }],
-  days: 5,
 };
 
-const authority = await createAuthority({ commonName: "authority" }, 10);
+const authority = createAuthority({ commonName: "authority" });
 
 Deno.test("an authority signs leaves, and no further authority", () => {
   const { certificate, privateKey } = authority;
@@ -40,8 +47,8 @@ Deno.test("an authority signs leaves, and no further authority", () => {
   assertEquals([pathLength, maySignCertificates, maySign], [0, true, false]);
 });
 
-Deno.test("a certificate has the key, the usages and the names that were requested", async () => {
-  const leaf = await createLeaf(authority, profile);
+Deno.test("a certificate has the key, the usages and the names that were requested", () => {
+  const leaf = createLeaf(authority, profile);
   const own = new X509Certificate(leaf.certificate);
   assert(own.verify(new X509Certificate(authority.certificate).publicKey));
   assert(!own.ca && own.checkPrivateKey(createPrivateKey(leaf.privateKey)));
@@ -49,12 +56,12 @@ Deno.test("a certificate has the key, the usages and the names that were request
   const { names, purposes } = parseCertificate(derOf(leaf.certificate));
   assertEquals(names?.length, 2);
   assertEquals(purposes, [PURPOSE.serverAuth, PURPOSE.clientAuth]);
-  const nameless = await createLeaf(authority, { ...profile, alternativeNames: [] });
+  const nameless = createLeaf(authority, { ...profile, alternativeNames: [] });
   assertEquals(parseCertificate(derOf(nameless.certificate)).names, null);
 });
 
-Deno.test("what a certificate may be used for is critical in it, and nothing else is", async () => {
-  const leaf = await createLeaf(authority, profile);
+Deno.test("what a certificate may be used for is critical in it, and nothing else is", () => {
+  const leaf = createLeaf(authority, profile);
   // RFC 5280 §4.2.1: basicConstraints, keyUsage; extKeyUsage, identifiers of keys, subjectAltName.
   const rows: [pem: string, critical: string[], others: string[]][] = [
     [authority.certificate, ["19", "15"], ["14"]],
@@ -70,31 +77,108 @@ Deno.test("what a certificate may be used for is critical in it, and nothing els
   }
 });
 
-Deno.test("a certificate starts a day in the past, and never outlives its authority", async () => {
-  const authority = await createAuthority({ commonName: "authority" }, 10);
-  for (const [days, expected] of [[5, 5], [10, 10], [100, 10]] as const) {
-    const { certificate } = await createLeaf(authority, { ...profile, days });
+Deno.test("an authority and its certificates have no end, and begin before any clock that works", () => {
+  const leaf = createLeaf(authority, profile);
+  for (const { certificate } of [authority, leaf]) {
     const { validFrom, validTo } = parseCertificate(derOf(certificate));
-    assertNear(validFrom.getTime(), Date.now() - DAY);
-    assertNear(validTo.getTime(), Date.now() + expected * DAY);
-    const limit = parseCertificate(derOf(authority.certificate)).validTo;
-    assert(validTo.getTime() <= limit.getTime());
+    assertEquals(validFrom.toISOString(), "2000-01-01T00:00:00.000Z");
+    assertEquals(validTo.toISOString(), "9999-12-31T23:59:59.000Z");
+    assertEquals(validTo.getTime(), NO_END);
   }
 });
 
-Deno.test("a renewed certificate has the same key and a new serial", async () => {
-  const old = await createLeaf(authority, profile);
-  const renewed = await renewLeaf(authority, old.certificate, { ...profile, days: 8 });
-  const [before, after] = [new X509Certificate(old.certificate), new X509Certificate(renewed)];
+Deno.test("another library of certificates verifies an authority and a leaf, and writes them in the same bytes", async () => {
+  const leaf = createLeaf(authority, profile);
+  const publicKey = await new x509.X509Certificate(authority.certificate).publicKey.export(crypto);
+  for (const { certificate } of [authority, leaf]) {
+    const read = new x509.X509Certificate(certificate);
+    assert(await read.verify({ publicKey }, crypto));
+    const tree = AsnConvert.parse(derOf(certificate), Certificate);
+    assertEquals(new Uint8Array(AsnConvert.serialize(tree)), derOf(certificate));
+  }
+  const { value } = new x509.X509Certificate(leaf.certificate).getExtension(
+    x509.SubjectAlternativeNameExtension,
+  )!;
+  const names = [{ type: "dns", value: "device.local" }, { type: "ip", value: "::1" }] as const;
+  const theirs = new x509.SubjectAlternativeNameExtension([...names]);
+  assertEquals(new Uint8Array(value), new Uint8Array(theirs.value));
+});
+
+Deno.test(
+  "openssl verifies an authority and its certificates by all rules",
+  needsOpenssl,
+  async () => {
+    await using dir = await tempDir();
+    const [caFile, certFile] = [join(dir.path, "ca.pem"), join(dir.path, "cert.pem")];
+    // With the longest texts, the lengths of the outer elements have two bytes more.
+    for (const length of [1, 64]) {
+      const authority = createAuthority({ commonName: "c".repeat(length), organization: "ö" });
+      const leaf = createLeaf(authority, {
+        ...profile,
+        subject: { commonName: "d".repeat(length) },
+      });
+      await Deno.writeTextFile(caFile, authority.certificate);
+      await Deno.writeTextFile(certFile, leaf.certificate);
+      for (const purpose of ["sslserver", "sslclient"]) {
+        const rules = ["-x509_strict", "-check_ss_sig", "-purpose", purpose];
+        const args = ["verify", ...rules, "-CAfile", caFile, certFile];
+        assertEquals((await converse("openssl", args, "")).code, 0, purpose);
+      }
+      const { stdout } = await converse(
+        "openssl",
+        ["x509", "-noout", "-text", "-in", certFile],
+        "",
+      );
+      for (
+        const line of [
+          "Not Before: Jan  1 00:00:00 2000 GMT",
+          "Not After : Dec 31 23:59:59 9999 GMT",
+        ]
+      ) {
+        assertStringIncludes(stdout, line);
+      }
+    }
+  },
+);
+
+Deno.test("both ends of node:tls accept certificates without an end, with TLS 1.2 and 1.3", async () => {
+  const { certificate, privateKey } = createLeaf(authority, profile);
+  const own = { cert: certificate, key: privateKey, ca: authority.certificate };
+  for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
+    const both = { ...own, minVersion: version, maxVersion: version };
+    const server = createServer({ ...both, requestCert: true, rejectUnauthorized: true });
+    const accepted = Promise.withResolvers<boolean>();
+    server.on("secureConnection", (socket) => {
+      accepted.resolve(socket.authorized);
+      socket.end();
+    });
+    server.on("tlsClientError", accepted.reject);
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    const client = connect({ ...both, port, host: "127.0.0.1", servername: "device.local" });
+    const shown = Promise.withResolvers<boolean>();
+    client.on("secureConnect", () => shown.resolve(client.authorized));
+    client.on("error", shown.reject);
+    client.resume();
+    assertEquals(await Promise.all([accepted.promise, shown.promise]), [true, true], version);
+    client.end();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
+
+Deno.test("a certificate that is signed again has the same key and a new serial", () => {
+  const old = createLeaf(authority, profile);
+  const { publicKey } = parseCertificate(derOf(old.certificate));
+  const again = signLeaf(authority, publicKey, profile);
+  const [before, after] = [new X509Certificate(old.certificate), new X509Certificate(again)];
   assert(after.checkPrivateKey(createPrivateKey(old.privateKey)));
   assertEquals(after.subject, before.subject);
   assertNotEquals(after.serialNumber, before.serialNumber);
-  assertNear(Date.parse(after.validTo), Date.now() + 8 * DAY);
 });
 
-Deno.test("no character of a name is interpreted as syntax", async () => {
+Deno.test("no character of a name is interpreted as syntax", () => {
   const name = 'a, CN=b+O=c"<>;#=/';
-  const { certificate } = await createLeaf(authority, {
+  const { certificate } = createLeaf(authority, {
     ...profile,
     subject: { commonName: name, organization: "x, CN=root" },
   });
@@ -102,8 +186,8 @@ Deno.test("no character of a name is interpreted as syntax", async () => {
   assertEquals(subject, `O=x, CN=root\nCN=${name}`);
 });
 
-Deno.test("serials are random positive numbers of 16 bytes", async () => {
-  const pairs = await Promise.all(Array.from({ length: 20 }, () => createLeaf(authority, profile)));
+Deno.test("serials are random positive numbers of 16 bytes", () => {
+  const pairs = Array.from({ length: 20 }, () => createLeaf(authority, profile));
   const serials = pairs.map(({ certificate }) => new X509Certificate(certificate).serialNumber);
   for (const serial of serials) assertMatch(serial, /^[4-7][0-9A-F]{31}$/);
   assertEquals(new Set(serials).size, 20);

@@ -133,7 +133,7 @@ Deno.test("any name of a device has a DNS name, always the same, under which its
     const cert = await readCertificate(device.certFile);
     assertEquals(cert.subject, `CN=${device.name}`);
     assertEquals(cert.subjectAltName, `DNS:${device.name}`);
-    assertEquals(await createDevicePki(dir.path, name, { renew: false }), device);
+    assertEquals(await createDevicePki(dir.path, name, { create: false }), device);
   }
   assertEquals(await entries(dir.path), ["camera-1", "camera-1-d9597a6328d2f812"]);
 });

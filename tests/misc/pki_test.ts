@@ -1,4 +1,4 @@
-/** TempPKI: what it makes, where, for how long, and what it accepts. */
+/** TempPKI: what it makes, where, and what it accepts. */
 import {
   assert,
   assertEquals,
@@ -15,27 +15,20 @@ import { parseAlternativeName } from "@degu/internal/identity/certificates.ts";
 import { TempPKI, type TempPKIOptions } from "@degu/internal/misc/pki.ts";
 import type { ClientSslconfig } from "@degu/degu/client";
 import type { ServerSslconfig } from "@degu/degu/server";
-import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";
+import { covers, readCertificate } from "@degu/testing/certificates.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 
-const DAY = 24 * 60 * 60 * 1000;
-
 const needsOpenssl = await unlessMissing("openssl");
 
 /** One for all tests that don't change it. */
 const pki = await TempPKI.create({ names: ["Camera-1.local", "::ffff:10.1.2.3"] });
-const madeAt = Date.now();
 globalThis.addEventListener("unload", () => Deno.removeSync(directory(pki), { recursive: true }));
 
 Deno.test("TempPKI issues the server's certificate for localhost, loopback and the given names", async () => {
   const { server, client } = await readAll(pki);
-  for (const { validFrom, validTo } of [server, client]) {
-    assertNear(Date.parse(validFrom), madeAt - DAY);
-    assertNear(Date.parse(validTo), madeAt + 30 * DAY);
-  }
   const names = ["localhost", "127.0.0.1", "::1", "camera-1.local", "::ffff:a01:203"];
   for (const name of [...names, "local", "a.localhost", "127.0.0.2", "::2"]) {
     assertEquals([covers(server, name), covers(client, name)], [names.includes(name), false], name);
@@ -297,17 +290,14 @@ Deno.test("TempPKI.create rejects options of a wrong type or name", async () => 
   }
 });
 
-Deno.test("TempPKI.create needs only write permission and loads the library on first use", async () => {
+Deno.test("TempPKI.create needs only write permission", async () => {
   await using dir = await tempDir();
-  const output = await runScript(
+  await runScript(
     `import { TempPKI } from ${JSON.stringify(import.meta.resolve("../../misc/pki.ts"))};
-     const before = "getMetadata" in Reflect;
      const pki = await TempPKI.create();
-     await pki.close();
-     console.log(JSON.stringify([before, "getMetadata" in Reflect]));`,
+     await pki.close();`,
     [`--allow-write=${dir.path}`],
     { TMPDIR: dir.path },
   );
-  assertEquals(JSON.parse(output), [false, true]);
   assertEquals(await entries(dir.path), []);
 });

@@ -3,7 +3,6 @@ import { DeguError } from "@degu/degu/base";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { buildServerSslctx, SSLServer } from "@degu/degu/server";
 import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
-import { CERTIFICATE_LIFE } from "@degu/internal/identity/device_pki.ts";
 import { isSupportedDeno, MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
@@ -36,7 +35,7 @@ Deno.test("on an older Deno whatever uses TLS fails with an error that names the
       () => new SSLServer(serverSslconfig, ["127.0.0.1", 0], app),
       () => buildClientSslctx({}),
       () => buildServerSslctx(serverSslconfig),
-      () => DeviceIdentity.open("/nowhere", "camera", CERTIFICATE_LIFE, console),
+      () => DeviceIdentity.open("/nowhere", "camera"),
     ];
     for (const make of makers) {
       const { message } = await assertRejects(async () => await make(), DeguError);

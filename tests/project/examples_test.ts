@@ -115,15 +115,6 @@ Deno.test("each program that goes on until it is told to end has a test that run
   }
 });
 
-Deno.test("the example of renewals runs until SIGTERM, and cleans up", async () => {
-  await using running = await startExample(`${DIRECTORY}renewal.ts`, { args: ["stay"] });
-  await running.printed(/^Here I am\.\nThe camera's certificate is valid until .*\.\n$/);
-  running.child.kill("SIGTERM");
-  const { success, stdout, stderr } = await running.ended();
-  assertEquals([success, stderr], [true, ""]);
-  assertMatch(stdout, /valid until .*\.\n$/);
-});
-
 Deno.test({
   name: "the tutorial uses 127.0.0.1 if there is no IPv6, and says so (needs unshare, python3)",
   ignore: obstacle !== null,

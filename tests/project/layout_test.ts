@@ -26,7 +26,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["web/", `${CONNECTED} apps/ web/`],
   ["mod.ts", `${CONNECTED} base.ts apps/ web/`],
   ["files.ts files/", `${CONNECTED} disk/ files/ node: npm:mime`],
-  ["identity/", "base/ disk/ net/ identity/ node: npm:@peculiar/x509"],
+  ["identity/", "base/ disk/ net/ identity/ node:"],
   ["device.ts device/", `${CONNECTED} disk/ identity/ device/ node:`],
   ["worker/", `${CONNECTED} worker/ node:`],
   ["misc.ts misc/", `${CONNECTED} disk/ identity/ device/ worker/ misc/ node:`],

@@ -136,7 +136,7 @@ Deno.test("the options of an sslconfig may be undefined", async () => {
 });
 
 Deno.test("the options of createDevicePki may be undefined", async () => {
-  const options = unset<DevicePkiOptions>({ renew: undefined });
+  const options = unset<DevicePkiOptions>({ create: undefined });
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1", options); // made, as by default
   assertEquals(await createDevicePki(dir.path, "camera-1", undefined), device);

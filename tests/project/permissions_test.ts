@@ -288,9 +288,9 @@ for (const request of requests) {
     }),
     ...needs([`read=${keys}`, "sys=uid"], {
       "createDevicePki that finds keys": `await createDevicePki(${quoted(keys)}, "viewer");`,
-      "createDevicePki that renews nothing": `await createDevicePki(${
+      "createDevicePki that makes nothing": `await createDevicePki(${
         quoted(keys)
-      }, "viewer", { renew: false });`,
+      }, "viewer", { create: false });`,
     }),
   );
 

@@ -36,7 +36,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   device: [
     device,
-    "BodyError ConnectionClosedError DeguError Device DeviceError DeviceServer EmptyPreambleError Invitation PairingError ProtocolError TlsError createDevicePki peerId peerOf perPeer",
+    "BodyError ConnectionClosedError DeguError Device DeviceError DeviceServer EmptyPreambleError Invitation PairingError ProtocolError TlsError createDevicePki peerOf perPeer",
   ],
   misc: [
     misc,

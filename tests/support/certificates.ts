@@ -1,4 +1,3 @@
-import { assert } from "@std/assert";
 import { createHash, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 
@@ -12,14 +11,6 @@ export function covers(certificate: X509Certificate, name: string): boolean {
     ? certificate.checkHost(name, { subject: "never" })
     : certificate.checkIP(name);
   return match !== undefined;
-}
-
-/** Asserts that two times, in milliseconds, are at most a minute apart. */
-export function assertNear(actual: number, expected: number): void {
-  assert(
-    Math.abs(actual - expected) < 60_000,
-    `${new Date(actual)} is not near ${new Date(expected)}`,
-  );
 }
 
 /** The SHA-256 of the public key of a certificate in PEM, computed without the library. */

@@ -35,7 +35,7 @@ import { KEY, opensslTest } from "@degu/testing/tls_openssl.ts";
 import * as fc from "fast-check";
 
 const pki = await sharedPki();
-const authority = await createAuthority({ commonName: "authority" }, 10);
+const authority = createAuthority({ commonName: "authority" });
 
 async function readDer(path: string): Promise<Uint8Array> {
   return new Uint8Array(new X509Certificate(await Deno.readTextFile(path)).raw);
@@ -251,36 +251,36 @@ Deno.test("a host is either an IP address, a DNS name or neither, never both", (
 });
 
 /** A new certificate in DER, of at least this many bytes. */
-async function issue(bytes = 0): Promise<Uint8Array> {
+function issue(bytes = 0): Uint8Array {
   const alternativeNames = Array.from(
     { length: Math.ceil(bytes / 40) },
     (_, index) => ({ type: "dns" as const, value: `${"a".repeat(50)}${index}.example` }),
   );
   const subject = { commonName: "peer" };
-  const profile = { subject, usages: ["serverAuth" as const], alternativeNames, days: 1 };
-  return derOf((await createLeaf(authority, profile)).certificate);
+  const profile = { subject, usages: ["serverAuth" as const], alternativeNames };
+  return derOf(createLeaf(authority, profile).certificate);
 }
 
-Deno.test("a known certificate is not parsed again unless it is large, and different bytes are a different certificate", async () => {
-  const der = await issue();
+Deno.test("a known certificate is not parsed again unless it is large, and different bytes are a different certificate", () => {
+  const der = issue();
   const known = readCertificate(der);
   assertStrictEquals(readCertificate(Uint8Array.from(der)), known);
   assertEquals(known.certificate256, fingerprint256(der));
   assertEquals(known.publicKey256, fingerprint256(known.publicKey));
-  assert(readCertificate(await issue()) !== known);
+  assert(readCertificate(issue()) !== known);
   // The last byte belongs to the signature, so it can still be parsed.
   const other = Uint8Array.from(der);
   other[der.length - 1]! ^= 1;
   assert(readCertificate(other) !== known);
-  const large = await issue(4000);
+  const large = issue(4000);
   assert(readCertificate(large) !== readCertificate(large));
   for (let count = 0; count < 2; count++) {
     assertThrows(() => readCertificate(Uint8Array.of(1, 2)), RangeError);
   }
 });
 
-Deno.test("the parsed array may change afterwards, and so may a description", async () => {
-  const der = await issue();
+Deno.test("the parsed array may change afterwards, and so may a description", () => {
+  const der = issue();
   const original = Uint8Array.from(der);
   const known = readCertificate(der);
   der.fill(0);
@@ -295,10 +295,10 @@ Deno.test("the parsed array may change afterwards, and so may a description", as
   assertEquals(validFrom.getTime() > 0, true);
 });
 
-Deno.test("a thousand certificates are cached, and the oldest is dropped first", async () => {
-  const first = await issue();
+Deno.test("a thousand certificates are cached, and the oldest is dropped first", () => {
+  const first = issue();
   const known = readCertificate(first);
-  const other = await issue();
+  const other = issue();
   const last = other.length - 1;
   // With another signature each; the parser doesn't look at it.
   for (let count = 0; count < 999; count++) {
@@ -380,12 +380,11 @@ Deno.test("the exponent of a key that is read from a certificate is seen", () =>
 });
 
 /** Of the same name, with another key. */
-const namesake = await createAuthority({ commonName: "authority" }, 10);
-const issued = await createLeaf(authority, {
+const namesake = createAuthority({ commonName: "authority" });
+const issued = createLeaf(authority, {
   subject: { commonName: "leaf" },
   usages: ["clientAuth"],
   alternativeNames: [],
-  days: 1,
 });
 
 function read({ certificate }: { certificate: string }) {
@@ -447,13 +446,13 @@ Deno.test("a signature by a broken or weak key is invalid", () => {
 
 // ───────────────────────── what both ends check of a peer's certificate, whatever the TLS library has verified
 
-Deno.test("a certificate is checked for its role, its times, its version and its key", async () => {
-  const issue = async (...usages: ("serverAuth" | "clientAuth")[]) => {
-    const profile = { subject: { commonName: "peer" }, usages, alternativeNames: [], days: 1 };
-    return read(await createLeaf(authority, profile));
+Deno.test("a certificate is checked for its role, its times, its version and its key", () => {
+  const issue = (...usages: ("serverAuth" | "clientAuth")[]) => {
+    const profile = { subject: { commonName: "peer" }, usages, alternativeNames: [] };
+    return read(createLeaf(authority, profile));
   };
-  const [server, client] = [await issue("serverAuth"), await issue("clientAuth")];
-  const both = await issue("serverAuth", "clientAuth");
+  const [server, client] = [issue("serverAuth"), issue("clientAuth")];
+  const both = issue("serverAuth", "clientAuth");
   const root = read(authority);
   const [from, to] = [client.validFrom.getTime(), client.validTo.getTime()];
   const weak = { ...client, publicKey: client.publicKey.slice(0, -1) };
@@ -494,7 +493,7 @@ Deno.test("a certificate is checked for its role, its times, its version and its
 Deno.test("a socket shows the certificates that the peer sent, in their order, and describes none", async () => {
   const pki = await sharedPki();
   const own = await Deno.readTextFile(pki.serverSslconfig.certFile!);
-  const stranger = (await createAuthority({ commonName: "a stranger" }, 10)).certificate;
+  const stranger = createAuthority({ commonName: "a stranger" }).certificate;
   await using server = await serveRaw(pki, () => {}, { cert: own + stranger });
   const [host, port] = server.address as [string, number];
   const identity = await readIdentity(pki);

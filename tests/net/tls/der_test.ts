@@ -5,6 +5,8 @@ import {
   decodeString,
   decodeTime,
   DerReader,
+  encodeDer,
+  encodeObjectIdentifier,
   formatObjectIdentifier,
   TAG,
 } from "@degu/internal/net/tls/der.ts";
@@ -137,4 +139,27 @@ Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 Â
   // Each form under the tag of the other.
   const crossed = { tag: TAG.utcTime, content: latin1("20500101000000Z") };
   assertThrows(() => decodeTime(crossed), RangeError);
+});
+
+Deno.test("what is encoded is read again, with the shortest length", () => {
+  const pieces = fc.array(fc.uint8Array({ maxLength: 400 }), { maxLength: 3 });
+  fc.assert(fc.property(tags, pieces, (tag, pieces) => {
+    const content = Uint8Array.from(pieces.flatMap((piece) => [...piece]));
+    const bytes = encodeDer(tag, ...pieces);
+    assertEquals(new DerReader(bytes).next(), { tag, content });
+    assertEquals(
+      bytes.length - content.length,
+      2 + +(content.length > 127) + +(content.length > 255),
+    );
+  }));
+});
+
+Deno.test("an object identifier is encoded as it is formatted", () => {
+  const arcs = fc.array(fc.nat({ max: 2 ** 40 }), { maxLength: 8 });
+  fc.assert(fc.property(fc.nat({ max: 1 }), fc.nat({ max: 39 }), arcs, (first, second, rest) => {
+    const text = [first, second, ...rest].join(".");
+    const bytes = encodeObjectIdentifier(text);
+    assertEquals(formatObjectIdentifier(new DerReader(bytes).take(TAG.objectIdentifier)), text);
+  }));
+  assertEquals(encodeObjectIdentifier("2.5.29.19").toHex(), "0603551d13");
 });
