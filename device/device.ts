@@ -101,7 +101,7 @@ export class Device implements AsyncDisposable {
    * and `--allow-sys=uid`; with `create: false` no `--allow-write`.
    *
    * @param dir Absolute path, or file URL, of a directory for this device only.
-   * @param options The device's name, which a new device needs, whether to make one, and its logger.
+   * @param options The device's name, which a new device needs; whether to make one; its logger.
    * @throws {TypeError} if an argument has the wrong type or an option is unknown.
    * @throws {RangeError} if `dir` is relative; if `name` is not valid, is missing and there is
    * no device yet, or is not the name of the existing device.

@@ -17,7 +17,6 @@ import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeFifo } from "@degu/testing/special_files.ts";
 import {
   assert,
