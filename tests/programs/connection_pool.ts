@@ -2,11 +2,8 @@
 import { Client, ConnectionPool } from "@degu/degu";
 
 const pool = new ConnectionPool(new Client(["127.0.0.1", Number(Deno.args[0])]));
-const response = await pool.request("GET", "/", {}, null, {
-  signal: AbortSignal.timeout(1_000_000),
-});
+const signal = AbortSignal.timeout(1_000_000);
+const response = await pool.request("GET", "/", {}, null, { signal });
 console.log(await response.text());
-const { status } = await pool.request("GET", "/", {}, null, {
-  signal: AbortSignal.timeout(1_000_000),
-});
+const { status } = await pool.request("GET", "/");
 console.log(status);
