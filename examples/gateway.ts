@@ -30,7 +30,7 @@ const notes = fromFetchHandler(hono);
  *
  * @param socket The Unix socket of the camera.
  */
-export function buildGateway(socket: string): App {
+export function buildGateway(socket: string): AppObject & AsyncDisposable {
   // The camera learns from a header who asks, which no peer can forge.
   const camera = ({ name }: Peer): App =>
     new ProxyApp(new Client(socket, { headers: { "x-peer": name } }));
@@ -48,7 +48,7 @@ export function buildGateway(socket: string): App {
 if (import.meta.main) {
   const [host = "0.0.0.0", port = "7444"] = Deno.args;
   await using gateway = await Device.open(`${Deno.cwd()}/gateway-device`, { name: "gateway" });
-  const app = buildGateway(`${Deno.cwd()}/camera.socket`);
+  await using app = buildGateway(`${Deno.cwd()}/camera.socket`);
   const onExchange = accessLog(console.log);
   await using server = await gateway.serve([host, Number(port)], app, { onExchange });
   console.log("Serving; Ctrl+C ends it.");

@@ -27,7 +27,7 @@ async function ask(app: App, peer: string, ...request: Parameters<typeof mkreq>)
 Deno.test("each peer can do what the rules say", async () => {
   await using dir = await tempDir();
   await using _behind = await Server.start(`${dir.path}/socket`, camera);
-  const app = buildGateway(`${dir.path}/socket`);
+  await using app = buildGateway(`${dir.path}/socket`);
   for (
     const [peer, method, uri, status, text] of [
       ["doorbell", "POST", "/notes/?text=ring", 201, '["doorbell: ring"]'],
@@ -50,7 +50,7 @@ Deno.test("each peer can do what the rules say", async () => {
 Deno.test("no peer can tell the camera that it is another one", async () => {
   await using dir = await tempDir();
   await using _behind = await Server.start(`${dir.path}/socket`, camera);
-  const app = buildGateway(`${dir.path}/socket`);
+  await using app = buildGateway(`${dir.path}/socket`);
   for (const headers of [{ "x-peer": "phone" }, { "x-peer": "phone", connection: "x-peer" }]) {
     assertEquals(await ask(app, "tablet", "GET", "/camera/", headers), [200, "tablet GET /"]);
   }

@@ -116,7 +116,7 @@ Deno.test("a connection that createFetch opens is closed once the response's bod
   assertEquals(opened[3]!.closed, true);
 });
 
-Deno.test("ProxyApp connects if it can, once for each session, and otherwise relays each request", async () => {
+Deno.test("ProxyApp connects if it can, and keeps the connection; otherwise it relays each request", async () => {
   await using upstream = serve(async ({ uri, body }) => [200, "OK", { uri }, await body!.text()]);
   const wrapped = new WrappedClient(upstream.makeClient());
   const alone: Requester = {

@@ -169,8 +169,8 @@ Deno.test("what each row of the tables names needs exactly its permissions", asy
       "Client": `await check(${client}.request("GET", "/file"));`,
       "createFetch": `await (await createFetch(${client})("/file")).text();`,
       "ProxyApp": `const session = new Session("peer", null, 1);
-await check(new ProxyApp(${client}).handle(mkreq("GET", "/file"), session));
-session.store.get("conn").close();`,
+await using proxy = new ProxyApp(${client});
+await check(proxy.handle(mkreq("GET", "/file"), session));`,
       "listDirectory": `await Array.fromAsync(files.listDirectory(${client}, "/"));`,
       "listTree": `await Array.fromAsync(files.listTree(${client}, "/"));`,
       "remoteDigest": `await files.remoteDigest(${client}, "/file");`,

@@ -13,6 +13,7 @@ import {
   Session,
   type Socket,
 } from "@degu/degu/server";
+import { ProxyApp } from "@degu/degu";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
 import { failAtBugs } from "./bugs.ts";
 import { RawPeer, within } from "./raw_peer.ts";
@@ -50,14 +51,22 @@ export class RecordingLogger implements Logger {
   }
 }
 
-/** Starts a server, on a free port of 127.0.0.1 by default; it is closed on dispose. */
+/** Starts a server, on a free port of 127.0.0.1 by default; it is closed on dispose, and its app disposed of. */
 export function serve(
   app: App,
   options: ServerOptions = {},
   address: Address = ["127.0.0.1", 0],
 ) {
   const logger = new RecordingLogger();
-  return running(new Server(address, app, { logger, ...options }), logger);
+  const serving = running(new Server(address, app, { logger, ...options }), logger);
+  return {
+    ...serving,
+    address: serving.address,
+    [Symbol.asyncDispose]: async () => {
+      await serving[Symbol.asyncDispose]();
+      if (app instanceof ProxyApp) await app[Symbol.asyncDispose]();
+    },
+  };
 }
 
 /** Runs a given server in the same way. */
