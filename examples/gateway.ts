@@ -6,7 +6,16 @@
 // under the name that the rules have for it:
 //   degu --home gateway-device invite --as phone
 
-import { accessLog, AllowedMethods, type App, Client, ProxyApp, reply, Router } from "@degu/degu";
+import {
+  accessLog,
+  AllowedMethods,
+  type App,
+  type AppObject,
+  Client,
+  ProxyApp,
+  reply,
+  Router,
+} from "@degu/degu";
 import { type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
 import { Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
 import { Hono } from "hono";
