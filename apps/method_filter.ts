@@ -6,7 +6,6 @@ import {
   type AppFunction,
   type AppObject,
   type AppParts,
-  disposeApp,
   readApp,
   type Socket,
 } from "../base/app/app.ts";
@@ -77,15 +76,13 @@ export class AllowedMethods {
  * `405 Method Not Allowed`, an empty body, and an `allow` that names the methods (RFC 9110
  * §15.5.6). {@linkcode AllowedMethods.prototype.wrap} makes such an app.
  */
-export class MethodFilter implements AppObject, AsyncDisposable {
-  readonly #given: App;
+export class MethodFilter implements AppObject {
   readonly #app: AppParts;
   readonly #methods: ReadonlySet<Method>;
   readonly #refusal: HeaderDict;
 
   /** @internal */
   constructor(app: App, methods: Iterable<Method>) {
-    this.#given = app;
     this.#app = readApp(app, "app");
     this.#methods = checkMethods(methods);
     // A header can't have an empty value, so without any allowed method there is no `allow`.
@@ -121,10 +118,5 @@ export class MethodFilter implements AppObject, AsyncDisposable {
    */
   onConnect(session: Session, sock: Socket): boolean | Promise<boolean> {
     return this.#app.onConnect === null || this.#app.onConnect(session, sock);
-  }
-
-  /** Disposes of the app, if it can be disposed of. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return disposeApp(this.#given);
   }
 }

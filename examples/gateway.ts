@@ -10,10 +10,11 @@ import {
   accessLog,
   AllowedMethods,
   type App,
-  type AppObject,
   Client,
+  ConnectionPool,
   ProxyApp,
   reply,
+  type Requester,
   Router,
 } from "@degu/degu";
 import { type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
@@ -37,12 +38,15 @@ const notes = fromFetchHandler(hono);
 /**
  * Makes the app for all peers: each one sees only what the rules have for its name.
  *
- * @param socket The Unix socket of the camera.
+ * @param upstream Makes the requests to the camera.
  */
-export function buildGateway(socket: string): AppObject & AsyncDisposable {
+export function buildGateway(upstream: Requester): App {
   // The camera learns from a header who asks, which no peer can forge.
   const camera = ({ name }: Peer): App =>
-    new ProxyApp(new Client(socket, { headers: { "x-peer": name } }));
+    new ProxyApp({
+      request: (method, uri, headers, ...rest) =>
+        upstream.request(method, uri, { ...headers, "x-peer": name }, ...rest),
+    });
   const reading = new AllowedMethods("GET", "HEAD");
   const writing = new AllowedMethods("POST");
   const rules = new Map<string, (peer: Peer) => App>([
@@ -57,7 +61,8 @@ export function buildGateway(socket: string): AppObject & AsyncDisposable {
 if (import.meta.main) {
   const [host = "0.0.0.0", port = "7444"] = Deno.args;
   await using gateway = await Device.open(`${Deno.cwd()}/gateway-device`, { name: "gateway" });
-  await using app = buildGateway(`${Deno.cwd()}/camera.socket`);
+  await using camera = new ConnectionPool(new Client(`${Deno.cwd()}/camera.socket`));
+  const app = buildGateway(camera);
   const onExchange = accessLog(console.log);
   await using server = await gateway.serve([host, Number(port)], app, { onExchange });
   console.log("Serving; Ctrl+C ends it.");

@@ -1,5 +1,5 @@
 /** The gateway of the examples: each peer reaches what the rules have for it, and nothing else. */
-import { type App, type Method, reply, Server, Session } from "@degu/degu";
+import { type App, Client, ConnectionPool, type Method, reply, Server, Session } from "@degu/degu";
 import { Device } from "@degu/degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -27,7 +27,8 @@ async function ask(app: App, peer: string, ...request: Parameters<typeof mkreq>)
 Deno.test("each peer can do what the rules say", async () => {
   await using dir = await tempDir();
   await using _behind = await Server.start(`${dir.path}/socket`, camera);
-  await using app = buildGateway(`${dir.path}/socket`);
+  await using upstream = new ConnectionPool(new Client(`${dir.path}/socket`));
+  const app = buildGateway(upstream);
   for (
     const [peer, method, uri, status, text] of [
       ["doorbell", "POST", "/notes/?text=ring", 201, '["doorbell: ring"]'],
@@ -50,7 +51,8 @@ Deno.test("each peer can do what the rules say", async () => {
 Deno.test("no peer can tell the camera that it is another one", async () => {
   await using dir = await tempDir();
   await using _behind = await Server.start(`${dir.path}/socket`, camera);
-  await using app = buildGateway(`${dir.path}/socket`);
+  await using upstream = new ConnectionPool(new Client(`${dir.path}/socket`));
+  const app = buildGateway(upstream);
   for (const headers of [{ "x-peer": "phone" }, { "x-peer": "phone", connection: "x-peer" }]) {
     assertEquals(await ask(app, "tablet", "GET", "/camera/", headers), [200, "tablet GET /"]);
   }
