@@ -40,9 +40,6 @@ export function sha256Of(content: Uint8Array): string {
   return newHash().update(content).digest("hex");
 }
 
-/** The form of a {@linkcode fingerprintOf} result. */
-export const FINGERPRINT = /^[0-9a-f]{64}$/;
-
 /**
  * Makes 64 hexadecimal digits that stand for a text in names and versions. Another hash of contents
  * would not change them.

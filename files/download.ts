@@ -32,6 +32,7 @@ import {
   PartFile,
   partInUse,
   type PartRecord,
+  removeRecord,
   renamePart,
 } from "./part_file.ts";
 import { askDigest, Route, type Version, versionOf } from "./route.ts";
@@ -123,8 +124,8 @@ interface InTree {
   readonly size: number;
   /** Whether no part of the file was there. */
   readonly isNew: boolean;
-  /** Gives the complete part its name, which is on the disk then. */
-  readonly place: (part: string) => Promise<void>;
+  /** Gives the complete part its name, which is on the disk then; `null` if that comes later. */
+  readonly place: ((part: string) => Promise<void>) | null;
 }
 
 /**
@@ -211,9 +212,13 @@ class Download {
     const sha256 = await this.#verify(arrived);
     signal?.throwIfAborted();
     const { path } = this.#part.temporary;
+    if (this.#inTree?.place === null) {
+      this.#part.temporary.isKept = true;
+      return arrived.meter.finish(sha256);
+    }
     if (this.#inTree !== null) await this.#inTree.place(path);
     else await renamePart(path, this.#file, this.#settings.replace);
-    await this.#part.complete();
+    await removeRecord(path);
     return arrived.meter.finish(sha256);
   }
 

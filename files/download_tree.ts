@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import { newFileMode, Turns } from "../disk/files.ts";
 import {
   ifPresent,
+  isAt,
   isMissing,
   isOverload,
   isReal,
@@ -14,15 +15,20 @@ import {
 import { Temporary } from "../disk/temporary.ts";
 import type { Connector, Requester } from "../client.ts";
 import { type AbsentStatus, type FoundRecord, GET_ANSWER, type NameRecord } from "./bundle.ts";
-import { sha256Of } from "./digest.ts";
+import { fingerprintOf, sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
 import { type ListedTree, readLocalTree, readRemoteTree } from "./list_tree.ts";
 import { findListedNames } from "./listed_names.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
-import { explainForeignPart, explainFullDisk, partPath, removePart } from "./part_file.ts";
+import {
+  explainForeignPart,
+  explainFullDisk,
+  partPath,
+  removePart,
+  removeRecord,
+} from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
-import { replaceDirectory } from "./replace_directory.ts";
 import { PART_SUFFIX, prefixOf, unusedPath } from "./reserved.ts";
 import { DirectoryMaker, Root } from "./root.ts";
 import type { Route } from "./route.ts";
@@ -30,7 +36,7 @@ import { type Placed, type SmallFile, SmallFiles } from "./small_files.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
 import { show, type TreeNode } from "./tree.ts";
 import type { TreeOptions, TreeResult, TreeSettings } from "./tree_options.ts";
-import { type Copy, type Make, replaceableFor } from "./tree_plan.ts";
+import type { Copy, Late } from "./tree_plan.ts";
 import { requestFiles, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
@@ -107,6 +113,8 @@ export async function downloadTree(
 /** The beginning of the names of all parts of small files. */
 const SMALL_PREFIX = ".small-";
 const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
+/** Parts of files whose directories are made only after a deletion. */
+const LATE_PART = /\/\.late-[0-9a-f]{64}\.degu-part$/;
 
 interface VerifiedFile extends SmallFile {
   readonly copy: Copy;
@@ -125,6 +133,11 @@ class Download implements Direction {
   /** The beginning of the names of this run's parts of small files. */
   readonly #partPrefix = `${SMALL_PREFIX}${randomSuffix()}-`;
   #partCount = 0;
+  /** The complete parts of files that get their names after deletions. */
+  readonly #complete = new Map<
+    TreeNode,
+    { readonly path: string; readonly state: Deno.FileInfo }
+  >();
   /** The mode of new files; `undefined` until it is needed. */
   #newMode: number | null | undefined;
   /** The directories from which something was removed. */
@@ -150,18 +163,22 @@ class Download implements Direction {
 
   /** Makes a missing target, and removes the parts of small files that a killed run has left. */
   async begin(_route: Route, isMissing: boolean): Promise<boolean> {
+    this.#removeParts(SMALL_PART);
+    if (!isMissing) return false;
+    await Deno.mkdir(this.#settings.dir, { recursive: true });
+    this.#root = new Root(await Deno.realPath(this.#settings.dir));
+    return false;
+  }
+
+  #removeParts(pattern: RegExp): void {
     for (const path of this.#parts) {
-      if (!SMALL_PART.test(path)) continue;
+      if (!pattern.test(path)) continue;
       try {
         if (Deno.lstatSync(path).isFile) removeUnheld(path);
       } catch {
         // The part is gone, or somebody else's.
       }
     }
-    if (!isMissing) return false;
-    await Deno.mkdir(this.#settings.dir, { recursive: true });
-    this.#root = new Root(await Deno.realPath(this.#settings.dir));
-    return false;
   }
 
   listedNames(_route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[]> {
@@ -289,62 +306,79 @@ class Download implements Direction {
     settings: TransferSettings,
     size: number,
   ): Promise<TransferResult> {
-    const { node, obstacle } = copy;
-    // The part lies beside what is in the way.
-    const beside = obstacle?.kind === "file" ? obstacle.node : node;
+    const { node, late } = copy;
+    const uri = uriOf(this.#settings.uri, node);
     try {
-      await syncAllIfPossible(this.#makeDirectory(beside.parent!.path));
+      const parent = late === null ? node.parent! : late.obstacle.parent!;
+      await syncAllIfPossible(this.#makeDirectory(parent.path));
     } catch (error) {
       throw this.#explain(error, node);
     }
-    const file = this.pathOf(beside);
+    const file = late === null ? this.pathOf(node) : this.#pathOfPart(node, late);
     const part = partPath(file);
     const isNew = !this.#parts.has(part);
     this.#parts.add(part);
-    const place = (part: string) => this.#place(copy, part);
-    const uri = uriOf(this.#settings.uri, node);
-    return await downloadFile(route, uri, file, settings, { size, isNew, place });
+    const place = late === null ? (part: string) => this.#place(copy, part) : null;
+    const result = await downloadFile(route, uri, file, settings, { size, isNew, place });
+    if (late !== null) this.#complete.set(node, { path: part, state: Deno.lstatSync(part) });
+    return result;
+  }
+
+  /** The path beside which a file is received that gets its name after a deletion. */
+  #pathOfPart(node: TreeNode, { obstacle }: Late): string {
+    const path = this.pathOf(node);
+    if (obstacle.path.length === node.path.length) return path;
+    // The directory of the file is not there before the obstacle has gone.
+    return `${dirname(this.pathOf(obstacle))}/late-${fingerprintOf(path)}`;
+  }
+
+  async place(_route: Route, copy: Copy): Promise<boolean> {
+    const { path, state } = this.#complete.get(copy.node)!;
+    // Another call may have taken the part.
+    if (!isAt(path, state)) return false;
+    await this.#place(copy, path, state);
+    await removeRecord(path);
+    return true;
   }
 
   /**
-   * Gives a complete part the name of its file, after the obstacle has gone. The name is on the
-   * disk then.
+   * Gives a complete part the name of its file. The name is on the disk then.
    */
-  async #place({ node, obstacle, isNew: isNewHere }: Copy, part: string): Promise<void> {
+  async #place(
+    { node, isNew: isNewHere }: Copy,
+    part: string,
+    state: Deno.FileInfo | null = null,
+  ): Promise<void> {
     const root = this.#root;
     const names = node.path;
-    const file = { path: part, state: null, newMode: this.#newModeIn(dirname(part)) };
+    const file = { path: part, state, newMode: this.#newModeIn(dirname(part)) };
     // A new name that is a link would leave the part behind if the process is killed then.
     const condition = (existing: unknown) => {
       if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
     };
     const isNew = !this.#settings.replace;
-    const move = { condition, isNew, replaceable: replaceableFor(obstacle) };
-    const confirm = () => Promise.resolve(this.#settings.signal.throwIfAborted());
+    this.#settings.signal.throwIfAborted();
     try {
-      const { changed, kept } = await replaceDirectory(root, names, file, move, confirm);
-      await syncAllIfPossible(changed);
-      if (kept !== null) throw kept;
+      await syncAllIfPossible(root.place(names, file, { condition, isNew }).changed);
     } catch (error) {
       throw this.#explain(error, node);
     }
   }
 
-  async *makeDirectories(_route: Route, makes: readonly Make[]): Outcomes<Make, Made> {
+  async *makeDirectories(_route: Route, nodes: readonly TreeNode[]): Outcomes<TreeNode, Made> {
     const changed = new Set<string>();
     const maker = new DirectoryMaker(this.#root);
-    for (const make of makes) {
-      const { node, obstacle } = make;
+    for (const node of nodes) {
       await this.#pause();
       let made: Made;
       try {
-        const moved = maker.make(node.path, replaceableFor(obstacle));
+        const moved = maker.make(node.path);
         for (const path of moved.changed) changed.add(path);
         made = { error: null, isNew: moved.created };
       } catch (error) {
         made = { error: this.#explain(error, node) };
       }
-      yield [make, made];
+      yield [node, made];
     }
     await syncAllIfPossible(changed);
   }
@@ -364,15 +398,17 @@ class Download implements Direction {
     this.#changed.add(dirname(path));
   }
 
-  discard(node: TreeNode): void {
+  discard({ node, late }: Copy): void {
     try {
-      removePart(this.pathOf(node));
+      removePart(late === null ? this.pathOf(node) : this.#pathOfPart(node, late));
     } catch {
       // There is no part, or another run has taken it.
     }
   }
 
   finish(): Promise<void> {
+    // By now each of them has its name, or was left by a call that was killed.
+    if (!this.#settings.dryRun) this.#removeParts(LATE_PART);
     return syncAllIfPossible(this.#changed);
   }
 

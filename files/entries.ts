@@ -5,7 +5,6 @@
 
 import { Buffer } from "node:buffer";
 import { quote } from "../base/quote.ts";
-import { fingerprintOf } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { TransferError } from "./transfer_error.ts";
 
@@ -27,12 +26,11 @@ export interface DirectoryEntry {
  * Why an entry can't be downloaded:
  *
  * - `"link"`: a symbolic link to a directory, to nothing, or out of the directory that is served;
- * - `"special"`: a FIFO, a socket or a device;
+ * - `"special"`: a FIFO, a socket or a device, or what an older version has left aside;
  * - `"unreadable"`: the server may not read the file, or not search the directory, or the disk
  *   fails;
- * - `"name"`: the name is not UTF-8, too long to be requested, or the path of something that was
- *   put
- *   aside and can't be put back; then `name` is for messages only, and cut after 255 characters.
+ * - `"name"`: the name is not UTF-8, or too long to be requested; then `name` is for messages only,
+ *   and cut after 255 characters.
  */
 export type OtherReason = "link" | "special" | "unreadable" | "name";
 
@@ -62,27 +60,10 @@ export function formatEntry(
   return JSON.stringify({ ...place, kind, size, modified, reason, link });
 }
 
-/**
- * The SHA-256 of the tree that a client has seen in a directory, in hexadecimal digits. A server
- * that is asked to replace the directory compares the tree that is there then.
- *
- * @param entries Everything in the directory, in any order, with paths that begin there.
- */
-export function digestTree(entries: Iterable<Omit<TreeEntry, "name">>): string {
-  const lines: string[] = [];
-  for (const { path, kind, size, modified } of entries) {
-    const version = kind === "file" ? [size, modified] : [0, ""];
-    lines.push(JSON.stringify([path, kind, ...version]));
-  }
-  // By code units, as `sort` does by itself.
-  return fingerprintOf(lines.sort().join("\n"));
-}
-
 /** The most bytes of a path: no system opens a longer path. */
 const MAX_PATH_BYTES = 4096;
 /**
- * The most characters of a name that a client keeps: no usual file system has longer ones. Only the
- * path of something that lies aside may have more.
+ * The most characters of a name that a client keeps: no usual file system has longer ones.
  */
 export const MAX_NAME_CHARACTERS = 255;
 /**

@@ -3,8 +3,10 @@
  * somebody still writes to them.
  */
 
+import { rmdirSync } from "node:fs";
 import { closeLocked, lockIfFree } from "../disk/files.ts";
 import {
+  codeOf,
   isOverload,
   isSameFile,
   readNames,
@@ -13,7 +15,7 @@ import {
 } from "../disk/names.ts";
 import { isHeldHere } from "../disk/temporary.ts";
 import { Refusal } from "./refusal.ts";
-import { isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
+import { isLeftAside, isReservedName, prefixOf, UNFINISHED_NAME } from "./reserved.ts";
 
 /**
  * Removes an unfinished file, unless this process or another one is writing it: then the result is
@@ -83,7 +85,7 @@ export async function findLeftovers(path: string): Promise<Found> {
   const names: string[] = [];
   for (const name of await readNames(path)) {
     const at = prefixOf(path) + name;
-    const state = isReservedName(name) ? statOrNull(at) : null;
+    const state = isReservedName(name) && !isLeftAside(name) ? statOrNull(at) : null;
     if (state === null) {
       names.push(name);
       continue;
@@ -102,4 +104,25 @@ export async function findLeftovers(path: string): Promise<Found> {
   const held = leftovers.find(isHeld);
   if (held !== undefined) throw new HeldPart(409, `${held} is the part of a transfer in progress`);
   return { leftovers, names };
+}
+
+/**
+ * Removes a directory that has no entries, or only leftovers of interrupted transfers.
+ *
+ * @param check Throws if the directory may not be removed: called before each change, in the same
+ * turn.
+ */
+export async function removeDirectory(path: string, check: () => void): Promise<void> {
+  check();
+  try {
+    return rmdirSync(path);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
+  }
+  const { leftovers, names } = await findLeftovers(path);
+  if (names.length > 0) throw new Refusal(409, `${path} is not empty`);
+  check();
+  for (const left of leftovers) Deno.removeSync(left);
+  rmdirSync(path);
 }

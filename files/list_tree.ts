@@ -16,7 +16,7 @@ import {
   type TreeEntry,
 } from "./entries.ts";
 import { readTree } from "./listing.ts";
-import { isReservedName } from "./reserved.ts";
+import { isLeftAside, isReservedName } from "./reserved.ts";
 import { Root } from "./root.ts";
 import { Route } from "./route.ts";
 import { isCut, statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
@@ -247,7 +247,7 @@ function addEntry(root: TreeNode, entry: ListedEntry, isSource: boolean): boolea
   if (parent?.kind !== "directory") throw outside(path);
   const time = modified.getTime();
   const isReserved = reason !== "name" && isReservedName(name);
-  if (isReserved && !isSource) return false;
+  if (isReserved && !isSource && !isLeftAside(name)) return false;
   const other = isReserved ? "reserved" : link && !isSource ? "link" : null;
   const node = other === null
     ? new TreeNode(parent, name, kind, size, time, reason ?? null)

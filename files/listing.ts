@@ -12,16 +12,16 @@ import {
   isSameFile,
   isUnreadable,
   NOT_UTF8,
+  readNames,
   statOrNull,
 } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
-import { readRecovered } from "./aside.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
 import { printable } from "../base/printable.ts";
 import { findLinkedFile, isAbsence, nullIfAbsent, resolveBelow } from "./reading.ts";
-import { isReservedName, prefixOf, reservedPath } from "./reserved.ts";
+import { isLeftAside, isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 import { isInPlace, type KnownDirectory, type Root } from "./root.ts";
 
 /**
@@ -239,7 +239,7 @@ async function* readPlace(walk: Walk, place: Place): AsyncGenerator<Found[], voi
         if (reading > MAX_READINGS) break;
       }
       for (const name of names.slice(0, next)) listed.add(name);
-      const all = await readRecovered(path);
+      const all = await readNames(path);
       // A link may have led to these names, which nobody may see then.
       if (reading > 1 && !isInPlace(place)) continue;
       const left = listed.size === 0 ? all : all.filter((name) => !listed.has(name));
@@ -258,7 +258,7 @@ async function* readPlace(walk: Walk, place: Place): AsyncGenerator<Found[], voi
         if (missing.size === 0) return;
         // A name that is still listed was not removed: it is not UTF-8, or a damaged disk lists
         // names that it does not find.
-        const still = new Set(await readRecovered(path));
+        const still = new Set(await readNames(path));
         const lost = [...missing].filter((name) => still.has(name));
         if (lost.length === 0) return;
         if (++lookups > MAX_LOOKUPS) return yield lost.map((name) => other(name, "unreadable"));
@@ -356,7 +356,9 @@ interface ReadDirectory {
 /** Describes the entry with a name; `null` if there is none, or the entry is reserved. */
 function describe(directory: ReadDirectory, name: string): Found | null {
   const { root, place, reserved, doubtful, isLocal, isTooDeep, isLost } = directory;
-  if (isReservedName(name)) return isLocal ? other(name, "special") : null;
+  if (isReservedName(name)) {
+    return isLocal || isLeftAside(name) ? other(name, "special") : null;
+  }
   const isDoubtful = name.includes(NOT_UTF8);
   // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
   const isUnnameable = !isName(name) || isTooDeep || isDoubtful && doubtful.has(name);

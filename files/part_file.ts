@@ -18,7 +18,6 @@ import {
 import { writeAside } from "../disk/private_files.ts";
 import { freeBytes, isDiskFull, type Shortage, spaceFigures } from "../disk/space.ts";
 import { Temporary } from "../disk/temporary.ts";
-import { putBackIn } from "./aside.ts";
 import { fingerprintOf, hashStart } from "./digest.ts";
 import { removeUnheld } from "./leftovers.ts";
 import { isPartName, PART_SUFFIX, unusedPath } from "./reserved.ts";
@@ -107,11 +106,6 @@ export class PartFile implements Disposable {
     this.temporary.isKept = record !== null;
   }
 
-  /** Removes the record, once the part has the name of its file. */
-  async complete(): Promise<void> {
-    await removeIfPresent(this.temporary.path + RECORD_SUFFIX);
-  }
-
   [Symbol.dispose](): void {
     this.temporary[Symbol.dispose]();
   }
@@ -135,9 +129,7 @@ async function openPart(target: string, directory: string): Promise<Temporary> {
  * @param replaces Whether the target may already exist.
  */
 export async function renamePart(part: string, target: string, replaces: boolean): Promise<void> {
-  const look = () => ifPresent(Deno.lstat(target));
-  // A thing that an interrupted call has put aside comes back before its name is given again.
-  const replaced = await look() ?? (putBackIn(dirname(part)) ? await look() : null);
+  const replaced = await ifPresent(Deno.lstat(target));
   if (replaced !== null && !replaces) throw alreadyExists(target);
   const mode = replaced?.isFile ? replaced.mode : newFileMode(unusedPath(dirname(part)));
   // Until now only this user could read the part.
@@ -145,6 +137,11 @@ export async function renamePart(part: string, target: string, replaces: boolean
   if (replaces) await Deno.rename(part, target);
   else if (!giveNewName(part, target)) throw alreadyExists(target);
   await syncIfPossible(dirname(target));
+}
+
+/** Removes the record of a part, once the part has the name of its file. */
+export async function removeRecord(part: string): Promise<void> {
+  await removeIfPresent(part + RECORD_SUFFIX);
 }
 
 /** A part that an earlier call has left. */

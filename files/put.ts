@@ -15,16 +15,15 @@ import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.
 import { isDiskFull } from "../disk/space.ts";
 import type { Temporary } from "../disk/temporary.ts";
 import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
-import { digestHeader, FINGERPRINT, hashStart, newHash, parseReprDigest } from "./digest.ts";
+import { digestHeader, hashStart, newHash, parseReprDigest } from "./digest.ts";
 import { parseTime } from "./entries.ts";
 import { type FileState, isUnchanged } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { receive } from "./file_writer.ts";
 import { wantsDigest } from "./get.ts";
 import { openBelow } from "./reading.ts";
-import { Refusal, refusalOf } from "./refusal.ts";
-import { replaceDirectory } from "./replace_directory.ts";
-import type { Condition, Replaceable } from "./root.ts";
+import { Refusal, refusalOf, unreadable } from "./refusal.ts";
+import type { Condition } from "./root.ts";
 import { partSize } from "./unfinished.ts";
 
 /** The headers about a file, in a PUT, and in a HEAD that requests the upload offset. */
@@ -39,7 +38,8 @@ interface Upload {
   readonly length: number | null;
   /** The client's name of this version of the file, whose digest is not known yet. */
   readonly version: string | null;
-  readonly replaceable: Replaceable;
+  /** Whether the file gets its name by a later request: until then its part is kept. */
+  readonly isLater: boolean;
 }
 
 /**
@@ -57,7 +57,6 @@ export function asksForOffset(headers: HeaderDict): boolean {
 /** @throws {Refusal} if a header is not valid. */
 export function readUploadHeaders(headers: HeaderDict): Upload {
   return {
-    replaceable: readReplaceable(headers),
     digest: read(headers, "repr-digest", parseReprDigest),
     // The form is that of `toISOString`; milliseconds may be omitted.
     modified: read(headers, "upload-modified", (value) => {
@@ -66,20 +65,7 @@ export function readUploadHeaders(headers: HeaderDict): Upload {
     offset: read(headers, "upload-offset", parseCount),
     length: read(headers, "upload-length", parseCount),
     version: read(headers, "upload-version", (value) => valid(VERSION.test(value) ? value : null)),
-  };
-}
-
-/** Reads the headers that name what may give way to the target. */
-function readReplaceable(headers: HeaderDict): Replaceable {
-  return {
-    directory: read(headers, "replace-directory", (value) => {
-      return valid(FINGERPRINT.test(value) ? value : null);
-    }),
-    file: read(headers, "replace-file", (value) => {
-      const [, size, time] = valid(/^(\d+),([^,]+)$/.exec(value));
-      return { size: parseCount(size!), modified: valid(parseTime(time)) };
-    }),
-    link: read(headers, "replace-link", (value) => valid(value === "*" || null)) ?? false,
+    isLater: read(headers, "upload-complete", (value) => valid(value === "?0" || null)) ?? false,
   };
 }
 
@@ -109,8 +95,8 @@ export async function put(write: FileRequest): Promise<ResponseTuple> {
   const bodyLength = body === null ? 0 : body.chunked ? null : body.contentLength;
   if (target.isDirectory && bodyLength === 0) return await putDirectory(write);
   const upload = readUploadHeaders(headers);
-  const { digest, offset, length, version } = upload;
-  const isWhole = offset === null && version === null &&
+  const { digest, offset, length, version, isLater } = upload;
+  const isWhole = offset === null && version === null && !isLater &&
     (length === null || (bodyLength === null && digest === null));
   if (!isWhole) return await putRest(write, upload, bodyLength);
   const known = length ?? bodyLength;
@@ -145,10 +131,9 @@ async function putWhole(
 }
 
 async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
-  const { request, root, target } = write;
-  const replaceable = readReplaceable(request.headers);
+  const { root, target } = write;
   await checkAdmission(write.session);
-  const move = { condition: conditionOf(write), replaceable };
+  const move = { condition: conditionOf(write) };
   const { created, changed } = root.makeDirectory(target.names, move);
   await syncAllIfPossible(changed);
   return answerOf(created, {});
@@ -167,13 +152,13 @@ function answerOf(created: boolean, headers: HeaderDict): ResponseTuple {
  */
 function checkDestination(
   { root, target, maxBytes }: FileRequest,
-  { replaceable }: Upload,
+  { isLater }: Upload,
   length: number,
 ): BigIntStats | null {
   if (target.names.length > 0 && target.isDirectory) {
     throw new Refusal(409, "the path of a file has no trailing slash");
   }
-  const { existing } = root.findFile(target.names, replaceable);
+  const { existing } = root.findFile(target.names, isLater);
   if (length > maxBytes) throw new Refusal(413, `${length} bytes, more than ${maxBytes}`);
   return existing;
 }
@@ -186,20 +171,21 @@ function checkDigest(hash: Hash, digest: string | null): string {
 
 async function finish(
   write: FileRequest,
-  { digest, modified, replaceable }: Upload,
+  { digest, modified, isLater }: Upload,
   temporary: Temporary,
 ): Promise<ResponseTuple> {
   const { request, session, root, target: { names }, report } = write;
   if (modified !== null) await temporary.file.utime(new Date(), modified);
   await temporary.sync();
-  const move = { condition: conditionOf(write), isNew: wantsNew(request.headers), replaceable };
-  const admit = () => checkAdmission(session);
-  const replaced = await replaceDirectory(root, names, temporary, move, admit);
-  const { created, changed, removed, kept } = replaced;
-  for (const path of removed) report("delete", path, 0, true, 204);
+  await checkAdmission(session);
+  if (isLater) {
+    temporary.isKept = true;
+    return answerOf(false, digestHeader(digest));
+  }
+  const move = { condition: conditionOf(write), isNew: wantsNew(request.headers) };
+  const { created, changed } = root.place(names, temporary, move);
   await syncAllIfPossible(changed);
   report("put", names, temporary.file.statSync().size, true, created ? 201 : 204);
-  if (kept !== null) throw kept;
   return answerOf(created, digestHeader(digest));
 }
 
@@ -207,7 +193,11 @@ export async function remove(write: FileRequest): Promise<ResponseTuple> {
   const { root, target, report } = write;
   await checkAdmission(write.session);
   const { isDirectory, names } = target;
-  const { wasFile, changed } = await root.remove(names, isDirectory, conditionOf(write));
+  const removing = root.remove(names, isDirectory, conditionOf(write));
+  const { wasFile, changed } = await removing.catch((error) => {
+    // What the disk does not give concerns this name alone.
+    throw refusalOf(error) ?? unreadable(error);
+  });
   await syncAllIfPossible([changed]);
   if (wasFile) report("delete", names, 0, true, 204);
   return [204, "No Content", {}, null];
@@ -235,7 +225,8 @@ interface Resumable extends Upload {
 }
 
 function asResumable(upload: Upload): Resumable {
-  const { digest, version, length } = upload;
+  const { digest, version, length, isLater } = upload;
+  if (isLater && digest === null) throw new Refusal(400, "upload-complete needs a repr-digest");
   if (length !== null && (digest === null) !== (version === null)) return { ...upload, length };
   throw new Refusal(
     400,
@@ -380,13 +371,12 @@ interface FileHere {
  */
 async function find(
   write: FileRequest,
-  { digest, length, replaceable }: Resumable,
+  { digest, length }: Resumable,
   part: string,
   superseded?: AbortSignal,
 ): Promise<{ readonly offset: number; readonly here: FileHere | null }> {
   const isOfInterest = digest !== null || partSize(part) === 0 && wantsDigest(write.request);
-  // A link that gives way is not the file that it leads to.
-  const here = isOfInterest && !replaceable.link ? await findHere(write, length, superseded) : null;
+  const here = isOfInterest ? await findHere(write, length, superseded) : null;
   const size = partSize(part);
   const partial = size <= length ? size : 0;
   return { offset: here !== null && here.digest === digest ? length : partial, here };

@@ -1,6 +1,6 @@
 /**
- * Reserved names: those of files that are not complete, and of things that are put aside. No peer
- * can list, read, write or delete anything with such a name.
+ * Reserved names: those of files that are not complete. No peer can read, write or delete anything
+ * with such a name, nor list it, but for what an older version has left aside.
  */
 
 import { type FileIdentity, isSameFile, randomSuffix, statOrNull } from "../disk/names.ts";
@@ -29,11 +29,15 @@ export function prefixOf(directory: string): string {
 export const PART_SUFFIX = ".degu-part";
 
 /**
- * The name of the directory for things that are put aside, in the directory that they were in. No
- * part has this name: the part of a file without a name would have it. Every version of the program
- * hides the directory as it hides parts, and deletes nothing in it as left over.
+ * The name of a directory in which older versions put things aside. A call of theirs that was
+ * killed may have left something there that is nowhere else: lists show it, and nothing deletes it.
  */
-export const ASIDE = `.${PART_SUFFIX}`;
+const LEFT_ASIDE = /^\.\.degu-part$/iu;
+
+/** Whether a name is that of something that an older version has left aside. */
+export function isLeftAside(name: string): boolean {
+  return LEFT_ASIDE.test(foldName(name));
+}
 
 /** A path in a directory that nothing else has; a part could have the name, so nobody lists it. */
 export function unusedPath(directory: string): string {
@@ -90,9 +94,6 @@ export function isReservedName(name: string): boolean {
   return RESERVED_NAME.test(folded) || PART_NAME.test(folded);
 }
 
-/** The form of short names on FAT and NTFS, such as `DEGU-P~1`, and of those that Samba makes. */
-const SHORT_NAME = /~|^de/iu;
-
 /**
  * Whether a name in a directory is reserved, or leads to a directory there that has a reserved
  * name. A file system with short and long names has several names for a directory, so the directory
@@ -102,10 +103,7 @@ const SHORT_NAME = /~|^de/iu;
  */
 export function isReserved(directory: string, name: string, named?: FileIdentity): boolean {
   if (isReservedName(name)) return true;
-  const isAt = (reserved: string) => {
-    const there = statOrNull(prefixOf(directory) + reserved);
-    const other = there && (named ?? statOrNull(prefixOf(directory) + name));
-    return there !== null && other !== null && isSameFile(there, other);
-  };
-  return isAt(RESERVED) || SHORT_NAME.test(name) && isAt(ASIDE);
+  const there = statOrNull(reservedPath(directory));
+  const other = there && (named ?? statOrNull(prefixOf(directory) + name));
+  return there !== null && other !== null && isSameFile(there, other);
 }

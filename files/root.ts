@@ -11,9 +11,7 @@
  * can be resumed: {@linkcode UnfinishedFiles} for a PUT, {@linkcode PartFile} for a download,
  * {@linkcode SmallFiles} for many at a time in both directions.
  *
- * **Replacing.** A file gives way to a file, if the request's condition holds. A directory, a link,
- * or a file where a directory is needed gives way only to a client that has seen just that
- * ({@linkcode Replaceable}).
+ * **Replacing.** A file gives way to a file, if the request's condition holds, and to nothing else.
  *
  * **Checks.** {@linkcode Root.place} checks the path, the condition and the temporary file, and
  * renames that. Every check is synchronous with the action that depends on it: no other request of
@@ -35,25 +33,9 @@ import {
   statOrNull,
 } from "../disk/names.ts";
 import type { Temporary } from "../disk/temporary.ts";
-import { Aside, putBackIn, removeDirectory } from "./aside.ts";
+import { removeDirectory } from "./leftovers.ts";
 import { Refusal, refusalOf, unreadable } from "./refusal.ts";
 import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
-
-/**
- * The things that a new file or directory may replace, besides a file in the place of a file: only
- * those that the client has seen there.
- */
-export interface Replaceable {
-  /** The SHA-256 of the tree of a directory that has the name of the file. */
-  readonly directory: string | null;
-  /** A file that has the name of a directory. */
-  readonly file: { readonly size: number; readonly modified: Date } | null;
-  /** Whether a link that has the name may be replaced. No link is followed. */
-  readonly link: boolean;
-}
-
-/** Nothing gives way but a file to a file. */
-export const NOTHING: Replaceable = { directory: null, file: null, link: false };
 
 /**
  * Decides whether a file or directory may be replaced or deleted, or, given `null`, a new name
@@ -71,8 +53,6 @@ export interface Parent {
   readonly base: string;
   /** The directories to create in `base`, outermost first. */
   readonly missing: readonly string[];
-  /** The file that gives way to the first of the missing directories. */
-  readonly obstacle: string | null;
 }
 
 interface Destination {
@@ -92,7 +72,6 @@ export interface Move {
    * succeeds.
    */
   readonly isNew: boolean;
-  readonly replaceable?: Replaceable;
   /**
    * The directory in which the name is given, if the caller has found it in the same turn. Then the
    * caller checks afterwards, by {@linkcode checkStillThere}, that the directory is still there.
@@ -133,20 +112,15 @@ export class Root {
   /**
    * Finds a directory in which a name is given, and the missing ones on the way.
    *
+   * @param isLater Whether the name is given later: then a file on the way is no obstacle yet.
    * @throws {Refusal} if the path is reserved, or leads through a link or a file.
    */
-  findParent(names: readonly string[]): Parent {
-    const parent = this.#findParent(names, NOTHING);
-    return putBackIn(parent.base) ? this.#findParent(names, NOTHING) : parent;
-  }
-
-  #findParent(names: readonly string[], replaceable: Replaceable): Parent {
+  findParent(names: readonly string[], isLater = false): Parent {
     if (names.some(isReservedName)) throw reservedName();
     if (Deno.realPathSync(this.path) !== this.path) {
       throw new Refusal(403, `${this.path} now leads somewhere else`);
     }
     const missing: string[] = [];
-    let obstacle: string | null = null;
     let { path } = this;
     let base = path;
     for (const name of names) {
@@ -159,12 +133,11 @@ export class Root {
       }
       if (state !== null) {
         if (state.isSymbolicLink()) throw new Refusal(403, `${path} is a link`);
-        checkObstacle(path, state, replaceable);
-        obstacle = path;
+        if (!isLater || !state.isFile()) throw new Refusal(409, `${path} is not a directory`);
       }
       missing.push(path);
     }
-    return { path, base, missing, obstacle };
+    return { path, base, missing };
   }
 
   /**
@@ -176,19 +149,16 @@ export class Root {
    */
   #find(
     names: readonly string[],
-    replaceable: Replaceable,
     checked?: Parent,
     isNew = false,
+    isLater = false,
   ): Destination {
     const name = names.at(-1);
     if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
-    const parent = checked ?? this.#findParent(names.slice(0, -1), replaceable);
+    const parent = checked ?? this.findParent(names.slice(0, -1), isLater);
     if (isReservedName(name)) throw reservedName();
     const path = prefixOf(parent.path) + name;
     const existing = isNew || parent.missing.length > 0 ? null : lookAt(path);
-    // A thing that an interrupted call has put aside comes back before its name is given again.
-    const isPutBack = existing === null && checked === undefined && putBackIn(parent.base);
-    if (isPutBack) return this.#find(names, replaceable);
     if (existing !== null && isReserved(parent.path, name, existing)) throw reservedName();
     return { path, parent, existing };
   }
@@ -196,11 +166,13 @@ export class Root {
   /**
    * Finds the path at which a file gets its name.
    *
-   * @throws {Refusal} also if a directory or a link has the name and may not give way, or a special
-   * file has it; if the path is on another file system than the unfinished files.
+   * @param isLater Whether the file gets its name later: until then a directory may have it, or a
+   * file that of a directory on the way.
+   * @throws {Refusal} also if a directory, a link or a special file has the name; if the path is on
+   * another file system than the unfinished files.
    */
-  findFile(names: readonly string[], replaceable: Replaceable = NOTHING): Destination {
-    const destination = this.#findFile(names, replaceable);
+  findFile(names: readonly string[], isLater = false): Destination {
+    const destination = this.#findFile(names, undefined, false, isLater);
     this.#checkFileSystem(destination);
     return destination;
   }
@@ -208,24 +180,25 @@ export class Root {
   /** Does {@linkcode findFile} but for the look at the file system. */
   #findFile(
     names: readonly string[],
-    replaceable: Replaceable,
     parent?: Parent,
     isNew = false,
+    isLater = false,
   ): Destination {
-    const destination = this.#find(names, replaceable, parent, isNew);
+    const destination = this.#find(names, parent, isNew, isLater);
     const { path, existing } = destination;
     if (existing?.isDirectory()) {
-      if (replaceable.directory === null) throw new Refusal(409, `${path} is a directory`);
+      if (!isLater) throw new Refusal(409, `${path} is a directory`);
     } else if (existing !== null && !existing.isFile()) {
-      const givesWay = existing.isSymbolicLink() && replaceable.link;
-      if (!givesWay) throw new Refusal(403, `${path} is not a file`);
+      throw new Refusal(403, `${path} is not a file`);
     }
     return destination;
   }
 
   /** Refuses a path on another file system, to which no unfinished file can be renamed. */
   #checkFileSystem({ path, parent }: Destination): void {
-    const unfinished = this.#unfinished === null ? null : statOrNull(this.#unfinished);
+    if (this.#unfinished === null) return;
+    // The directory of unfinished files is made when it is needed.
+    const unfinished = statOrNull(this.#unfinished) ?? statOrNull(this.path);
     const directory = statOrNull(parent.base);
     // Where a directory has vanished, the rename fails.
     if (unfinished === null || directory === null || unfinished.dev === directory.dev) return;
@@ -233,26 +206,25 @@ export class Root {
   }
 
   /**
-   * Renames a complete file to its final name, replacing a file, or a link that may give way.
+   * Renames a complete file to its final name, replacing a file.
    *
    * @throws {Refusal} as {@linkcode findFile} does, or if the condition does.
    */
   place(
     names: readonly string[],
     file: Complete,
-    { condition, isNew, replaceable = NOTHING, parent: checked }: Move,
+    { condition, isNew, parent: checked }: Move,
   ): Moved {
     // Many new files may get their names in a row, and each look costs time: making the link shows
     // whether the name exists.
     const isUnseen = isNew && checked !== undefined;
     // The rename itself fails on another file system.
-    const { path, parent, existing } = this.#findFile(names, replaceable, checked, isUnseen);
-    if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
+    const { path, parent, existing } = this.#findFile(names, checked, isUnseen);
     condition?.(existing);
     checkIsAt(file.path, file.state);
-    const mode = existing?.isFile() ? Number(existing.mode) : file.newMode;
+    const mode = existing === null ? file.newMode : Number(existing.mode);
     if (mode !== null) setMode(file.path, mode);
-    makeDirectories(parent.missing, parent.obstacle, () => {
+    makeDirectories(parent.missing, () => {
       if (checked === undefined) {
         if (existing === null) checkStillThere(parent);
         // A link to another directory would lead to another file.
@@ -261,7 +233,7 @@ export class Root {
       if (!isNew) return renameSync(file.path, path);
       if (giveNewName(file.path, path, file.state)) return;
       // For a directory or a link, the refusal has another status.
-      this.#findFile(names, replaceable, checked);
+      this.#findFile(names, checked);
       throw new Refusal(412, `${path} already exists`);
     });
     checkIsAt(path, file.state);
@@ -272,22 +244,19 @@ export class Root {
   /**
    * Creates a directory and its missing parents.
    *
-   * @throws {Refusal} if a file or link has the name and may not give way, or if the condition
-   * throws one.
+   * @throws {Refusal} if a file or link has the name, or if the condition throws one.
    */
   makeDirectory(
     names: readonly string[],
-    { condition, replaceable = NOTHING, parent: checked }: Omit<Move, "isNew"> = {},
+    { condition, parent: checked }: Omit<Move, "isNew"> = {},
   ): Moved {
-    const destination = this.#find(names, replaceable, checked);
+    const destination = this.#find(names, checked);
     const { path, parent, existing } = destination;
     condition?.(existing);
     if (existing?.isDirectory()) return { created: false, changed: [] };
-    const isLink = existing?.isSymbolicLink() && replaceable.link;
-    if (existing !== null && !isLink) checkObstacle(path, existing, replaceable);
+    if (existing !== null) throw new Refusal(409, `${path} is not a directory`);
     this.#checkFileSystem(destination);
-    const obstacle = existing === null ? parent.obstacle : path;
-    makeDirectories([...parent.missing, path], obstacle);
+    makeDirectories([...parent.missing, path]);
     return { created: true, changed: [parent.base, ...parent.missing, path] };
   }
 
@@ -302,7 +271,7 @@ export class Root {
     isDirectory: boolean,
     condition: Condition,
   ): Promise<{ readonly wasFile: boolean; readonly changed: string }> {
-    const { path, parent, existing } = this.#find(names, NOTHING);
+    const { path, parent, existing } = this.#find(names);
     if (existing === null) throw new Refusal(404, `${path} does not exist`);
     const wasFile = existing.isFile();
     if (!wasFile && !existing.isDirectory()) {
@@ -400,14 +369,14 @@ export class DirectoryMaker {
    *
    * @throws {Refusal} also if a link leads to the directory then.
    */
-  make(names: readonly string[], replaceable: Replaceable = NOTHING): Moved {
+  make(names: readonly string[]): Moved {
     const path = this.#root.pathOf(names);
     const above = dirname(path);
     const known = this.#known.get(above);
     const parent = known !== undefined && isInPlace(known)
-      ? { path: above, base: above, missing: [], obstacle: null }
+      ? { path: above, base: above, missing: [] }
       : undefined;
-    const moved = this.#root.makeDirectory(names, { replaceable, parent });
+    const moved = this.#root.makeDirectory(names, { parent });
     if (parent === undefined) {
       checkStillThere({ path });
       this.#note(above, above === this.#root.path ? null : this.#note(dirname(above), null));
@@ -432,14 +401,6 @@ function reservedName(): Refusal {
   return new Refusal(403, "the name is reserved");
 }
 
-/** Refuses to replace a file by a directory, unless the client has seen exactly this file. */
-function checkObstacle(path: string, state: BigIntStats, { file }: Replaceable): void {
-  // The times of a list are in milliseconds.
-  const isSeen = state.isFile() && Number(state.size) === file?.size &&
-    Number(state.mtimeMs) === file.modified.getTime();
-  if (!isSeen) throw new Refusal(409, `${path} is not a directory`);
-}
-
 /** Checks that a path still has the same file or directory, unless `state` is null. */
 function checkIsAt(path: string, state: FileIdentity | null): void {
   if (state !== null && !isAt(path, state)) throw replaced(path);
@@ -456,19 +417,11 @@ function replaced(path: string): Refusal {
   return new Refusal(409, `${path} was removed or replaced by another process at the same time`);
 }
 
-/**
- * Creates directories, to the first of which a file or a link may give way, and runs a function; if
- * that throws, all is as before.
- */
-function makeDirectories(
-  paths: readonly string[],
-  obstacle: string | null,
-  then: () => void = () => {},
-): void {
-  using aside = obstacle === null ? null : Aside.makeDirectory(obstacle);
-  const made = obstacle === null ? [] : [obstacle];
+/** Creates directories, and runs a function; if that throws, all is as before. */
+function makeDirectories(paths: readonly string[], then: () => void = () => {}): void {
+  const made: string[] = [];
   try {
-    for (const path of paths.slice(made.length)) {
+    for (const path of paths) {
       try {
         Deno.mkdirSync(path);
         made.push(path);
@@ -484,8 +437,6 @@ function makeDirectories(
     } catch {
       // Somebody else has put something in a new directory; the first error is the one to report.
     }
-    aside?.putBack();
     throw error;
   }
-  aside?.removeFile();
 }

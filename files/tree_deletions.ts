@@ -13,12 +13,20 @@ export interface ShrinkingTarget {
   remove(route: Route, node: TreeNode): Promise<void>;
 }
 
+/**
+ * The directories in which nothing may be deleted, each with a node of the source that the target
+ * lists by another name; `null` if it can't be listed.
+ */
+export type Respelled = ReadonlyMap<DeletionScope, TreeNode | null>;
+
 export class TreeDeletions {
   readonly #settings: TreeSettings;
   readonly #lanes: Lanes;
   readonly #target: ShrinkingTarget;
   readonly #report: TreeReport;
   readonly #names: TargetNames;
+  /** What could not be deleted, which was told. */
+  readonly undeleted = new Set<TreeNode>();
 
   constructor(
     settings: TreeSettings,
@@ -34,25 +42,21 @@ export class TreeDeletions {
     this.#names = names;
   }
 
-  /**
-   * Deletes the superfluous entries of the target.
-   *
-   * @returns Paths that the target lists by other names, because of which something was kept.
-   */
-  async carryOut(plan: Plan): Promise<string[][]> {
+  /** Deletes the superfluous entries of the target, but those in directories that are kept. */
+  async carryOut(plan: Plan, respelled: Respelled): Promise<void> {
     const { deletions, staying } = plan;
-    const respelled = await this.#findRespelled(plan);
     const chosen: TreeNode[] = [];
     for (const { node, scope } of deletions) {
-      if (respelled.has(scope)) plan.keep(node);
-      else if (!staying.has(node)) chosen.push(node);
+      if (respelled.has(scope)) {
+        staying.add(node);
+        plan.keep(node);
+      } else if (!staying.has(node)) chosen.push(node);
     }
-    if (this.#settings.dryRun) this.#report.deleted(chosen);
     // Directories after their entries; all of equal depth at the same time.
-    for (const nodes of this.#settings.dryRun ? [] : byDepth(chosen)) {
-      await this.#lanes.run([nodes], (route, node) => this.#deleteOne(route, node, plan));
+    for (const nodes of byDepth(chosen)) {
+      if (this.#settings.dryRun) nodes.forEach((node) => this.#report.deleted(node));
+      else await this.#lanes.run([nodes], (route, node) => this.#deleteOne(route, node, plan));
     }
-    return [...respelled.values()].filter((node) => node !== null).map(({ path }) => path);
   }
 
   async #deleteOne(route: Route, node: TreeNode, plan: Plan): Promise<void> {
@@ -61,10 +65,12 @@ export class TreeDeletions {
       await this.#target.remove(route, node);
     } catch (error) {
       throwIfForAll(error, route);
+      this.undeleted.add(node);
+      plan.staying.add(node);
       plan.keep(node);
       return this.#report.failed(node, error, "target");
     }
-    this.#report.deleted([node]);
+    this.#report.deleted(node);
   }
 
   /**
@@ -72,7 +78,7 @@ export class TreeDeletions {
    * another name, or not at all: any superfluous entry may be that node. The first such node comes
    * with each directory; `null` with a directory that can't be listed.
    */
-  async #findRespelled({ deletions, staying }: Plan): Promise<Map<DeletionScope, TreeNode | null>> {
+  async findRespelled({ deletions, staying }: Plan): Promise<Respelled> {
     const respelled = new Map<DeletionScope, TreeNode | null>();
     const all = new Map<DeletionScope, TreeNode>();
     for (const { node, scope } of deletions) {

@@ -4,50 +4,17 @@
  */
 
 import { checkBoolean } from "../base/checks.ts";
-import { digestTree } from "./entries.ts";
-import { NOTHING, type Replaceable } from "./root.ts";
 import { TransferError } from "./transfer_error.ts";
 import { byName, isSameTime, show, type TreeNode } from "./tree.ts";
 import type { PlanRules } from "./tree_options.ts";
 import { Spellings } from "./tree_names.ts";
 
-/**
- * An entry of the target that has the name of something of another kind, which replaces it on
- * arrival.
- */
-export interface Obstacle {
-  readonly kind: "link" | "file" | "directory";
-  readonly node: TreeNode;
-  /**
-   * The nodes whose deletion is reported: none for a link; for a directory all in it, innermost
-   * first.
-   */
-  readonly nodes: readonly TreeNode[];
-}
-
-/** The obstacle as the target is told: it gives way only if it is exactly as it was seen. */
-export function replaceableFor(obstacle: Obstacle | null): Replaceable {
-  if (obstacle === null) return NOTHING;
-  const { kind, node, nodes } = obstacle;
-  if (kind === "link") return { ...NOTHING, link: true };
-  if (kind === "file") {
-    return { ...NOTHING, file: { size: node.size, modified: new Date(node.modified) } };
-  }
-  const depth = node.path.length;
-  const entries = nodes.filter((each) => each !== node).map(({ entry }) => {
-    return { ...entry, path: entry.path.slice(depth) };
-  });
-  return { ...NOTHING, directory: digestTree(entries) };
-}
-
 export interface Copy {
   readonly node: TreeNode;
   /** The entry of the target; `null` if there is none. */
   readonly target: TreeNode | null;
-  /**
-   * An entry of another kind that has the name of the file, or of a directory that the file is in.
-   */
-  readonly obstacle: Obstacle | null;
+  /** What the file belongs to if it gets its name only after a deletion; else `null`. */
+  readonly late: Late | null;
   /**
    * Whether nothing may have the name. Where something has it nevertheless, the target takes two
    * names for the same.
@@ -57,17 +24,19 @@ export interface Copy {
   readonly isSame?: boolean;
 }
 
-export type Make = Pick<Copy, "node" | "obstacle">;
-
 /**
- * A directory whose name a file of the target has, until the first file of the directory has
- * arrived.
+ * A file of the source whose name a directory of the target has, or a directory with all in it
+ * whose name a file has. The files are received first, then the target's entry is deleted with all
+ * the others, then the files get their names.
  */
-export interface Blocked {
-  readonly obstacle: Obstacle;
+export interface Late {
+  /** The entry of the target. */
+  readonly obstacle: TreeNode;
+  /** The scope of its deletion. */
+  readonly scope: DeletionScope;
   readonly copies: Copy[];
   /** The directory, and those in it. */
-  readonly makes: Make[];
+  readonly makes: TreeNode[];
 }
 
 /** A directory of both ends, in which either everything superfluous is deleted, or nothing. */
@@ -84,13 +53,11 @@ interface Deletion {
   readonly scope: DeletionScope;
 }
 
-/**
- * A directory that can't be made, the reason, and all nodes below, each directory before its
- * entries.
- */
+/** A directory that can't be made, and the reason. */
 interface Unmade {
   readonly error: unknown;
-  readonly below: TreeNode[];
+  /** Whether a link of the target has the name, which keeps no deletions elsewhere. */
+  readonly isLinked: boolean;
 }
 
 /** The nodes of both ends for a path, and the circumstances of everything below it. */
@@ -99,8 +66,8 @@ interface Pair {
   readonly target: TreeNode | null;
   /** The directory above because of which nothing here can be copied; `null` if there is none. */
   readonly unmade: Unmade | null;
-  /** The directory above whose name a file of the target has; `null` if there is none. */
-  blocked: Blocked | null;
+  /** What the pair belongs to if it is in a directory whose name a file of the target has. */
+  late: Late | null;
 }
 
 /** All that makes the target like the source. */
@@ -108,9 +75,9 @@ export class Plan {
   readonly copies: Copy[] = [];
   /** Files of equal sizes, whose contents have to be compared. */
   readonly compares: Copy[] = [];
-  readonly blocked: Blocked[] = [];
+  readonly lates: Late[] = [];
   /** Missing directories, each before those in it. */
-  readonly makes: Make[] = [];
+  readonly makes: TreeNode[] = [];
   readonly unchanged: TreeNode[] = [];
   readonly skipped: { readonly node: TreeNode; readonly reason: string }[] = [];
   readonly failed: { readonly node: TreeNode; readonly error: unknown }[] = [];
@@ -120,6 +87,8 @@ export class Plan {
   readonly unnameable: TreeNode[] = [];
   /** Directories of the target that stay because of their entries. */
   readonly staying = new Set<TreeNode>();
+  /** The number of failures because of links at the target. */
+  linked = 0;
   /** Whether a part of the source can't be read or named. */
   isIncomplete = false;
   /** Whether the source has nothing, or the filter has excluded all of it. */
@@ -139,7 +108,7 @@ export class Plan {
     this.#rules = rules;
     this.#isUnsettled = isUnsettled;
     this.#spellings = spellings;
-    this.#compare({ source, target, unmade: null, blocked: null }, null);
+    this.#compare({ source, target, unmade: null, late: null }, null);
   }
 
   fail(node: TreeNode, error: unknown): void {
@@ -155,32 +124,27 @@ export class Plan {
 
   /** The number of entries of the target that are to be deleted. */
   get deleted(): number {
-    const inTheWay = [...this.copies, ...this.blocked].flatMap(({ obstacle }) =>
-      obstacle?.nodes ?? []
-    );
-    const superfluous = this.deletions.filter(({ node }) => !this.staying.has(node));
-    return inTheWay.length + superfluous.length;
+    return this.deletions.filter(({ node }) => !this.staying.has(node)).length;
   }
 
-  /** Leaves whatever is in the way: no copy needs a deletion any more. */
+  /** Fails whatever needs a deletion, since nothing is deleted. */
   keepAll(): void {
-    for (const copy of this.copies.splice(0)) {
-      if (!copy.obstacle?.nodes.length) this.copies.push(copy);
-      else this.fail(copy.node, tooManyDeletions(copy.node));
-    }
-    for (const { makes, copies } of this.blocked.splice(0)) {
-      for (const { node } of [...makes, ...copies]) this.fail(node, tooManyDeletions(node));
+    for (const late of this.lates.splice(0)) {
+      for (const [node, error] of failuresOf(late)) this.fail(node, error);
     }
   }
 
   /** Decides about a file, by the entry of the target. */
   #decideContent(node: TreeNode, target: TreeNode | null): void {
     const { compare, replace } = this.#rules;
-    const copy = { node, target, obstacle: null, isNew: target === null };
+    const copy = { node, target, late: null, isNew: target === null };
     if (target === null) return void this.copies.push(copy);
     // Whether an unreadable entry is a file, only the attempt tells.
     const isFile = target.kind === "file" || target.reason === "unreadable";
-    if (!isFile) return this.fail(node, inTheWay(node, target));
+    if (!isFile) {
+      if (target.reason === "link") this.linked++;
+      return this.fail(node, inTheWay(node, target));
+    }
     const hasSize = target.kind === "file" && target.size === node.size;
     if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
       this.unchanged.push(node);
@@ -211,7 +175,7 @@ export class Plan {
       if (isUntold) own.wanted.push(pair.source!);
       if (!this.#isIncluded(pair)) continue;
       if (pair.source !== null && pair.source.reason !== "reserved") this.isEmpty = false;
-      if (this.#decide(pair, own)) {
+      if (this.#decide(pair, own, scope)) {
         const isPlain = pair.target === null || pair.source?.name === pair.target.name;
         this.#compare(pair, above === null && isPlain ? null : scope);
       }
@@ -227,17 +191,17 @@ export class Plan {
   }
 
   /** The entries of a directory: those of the source by name, then those of the target alone. */
-  *#pairsIn({ source, target, unmade, blocked }: Pair): Generator<Pair, void, void> {
+  *#pairsIn({ source, target, unmade, late }: Pair): Generator<Pair, void, void> {
     const found = new Set<TreeNode | null>();
     for (const child of [...source?.children?.values() ?? []].sort(byName)) {
       const there = child.reason === "name"
         ? null
         : target?.get(child.name) ?? this.#spellings.targets.get(child) ?? null;
       found.add(there);
-      yield { source: child, target: target && there, unmade, blocked };
+      yield { source: child, target: target && there, unmade, late };
     }
     for (const child of target?.children?.values() ?? []) {
-      if (!found.has(child)) yield { source: null, target: child, unmade, blocked };
+      if (!found.has(child)) yield { source: null, target: child, unmade, late };
     }
   }
 
@@ -263,24 +227,25 @@ export class Plan {
    *
    * @returns Whether the entries in it have to be compared.
    */
-  #decide(pair: Pair, { wanted }: DeletionScope): boolean {
+  #decide(pair: Pair, { wanted }: DeletionScope, scope: DeletionScope): boolean {
     const { source, target, unmade } = pair;
     if (source === null) return target!.kind === "directory";
-    unmade?.below.push(source);
     const rival = this.#spellings.rivals.get(source);
     const isSkipped = source.kind === "other" ||
       source.kind === "file" && this.#isUnsettled(source);
     // The entry of the target must not be deleted, whatever its name there.
     if (isSkipped && target !== null) wanted.push(source);
     if (source.kind === "other") this.#leaveOut(source);
-    else if (source.kind === "directory") return this.#decideDirectory(pair, wanted, rival);
+    else if (source.kind === "directory") return this.#decideDirectory(pair, wanted, scope, rival);
     else if (isSkipped) {
       this.skipped.push({ node: source, reason: "still being written" });
-    } else if (unmade !== null) this.fail(source, directoryMissing(source, unmade.error));
-    else if (rival !== undefined) this.fail(source, sameFile(source, rival));
+    } else if (unmade !== null) {
+      if (unmade.isLinked) this.linked++;
+      this.fail(source, directoryMissing(source, unmade.error));
+    } else if (rival !== undefined) this.fail(source, sameFile(source, rival));
     else {
       wanted.push(source);
-      this.#decideFile(pair);
+      this.#decideFile(pair, scope);
     }
     return false;
   }
@@ -308,58 +273,53 @@ export class Plan {
   #decideDirectory(
     pair: Pair,
     wanted: TreeNode[],
+    scope: DeletionScope,
     rival: TreeNode | null | undefined,
   ): boolean {
-    const { source, target, unmade, blocked } = pair;
+    const { source, target, unmade, late } = pair;
     const node = source!;
     wanted.push(node);
     if (unmade !== null) return true;
     if (rival !== undefined) {
-      const own: Unmade = { error: sameFile(node, rival), below: [] };
+      const own: Unmade = { error: sameFile(node, rival), isLinked: false };
       this.#compare({ ...pair, target: null, unmade: own }, null);
       this.fail(node, own.error);
       return false;
     }
     if (target?.kind === "directory") return true;
     if (target === null) {
-      (blocked ?? this).makes.push({ node, obstacle: null });
+      (late ?? this).makes.push(node);
       return true;
     }
-    const mayGo = this.#mayGiveWay(node);
-    if (target.kind === "file" && mayGo) {
-      const obstacle = { kind: "file", node: target, nodes: [target] } as const;
-      pair.blocked = { obstacle, copies: [], makes: [{ node, obstacle }] };
-      this.blocked.push(pair.blocked);
+    if (target.kind === "file" && this.#mayGiveWay(node)) {
+      pair.late = this.#addLate(target, scope, [target]);
+      pair.late.makes.push(node);
       return true;
     }
-    const own: Unmade = { error: inTheWay(node, target), below: [] };
+    const own: Unmade = { error: inTheWay(node, target), isLinked: target.reason === "link" };
     this.#compare({ ...pair, target: null, unmade: own }, null);
-    const hasOnlyDirectories = own.below.every(({ kind }) => kind === "directory");
-    if (hasOnlyDirectories && target.reason === "link" && mayGo) {
-      // Without a file below, no file gets its name by a path through the link.
-      this.makes.push({ node, obstacle: { kind: "link", node: target, nodes: [] } });
-      for (const inner of own.below) this.makes.push({ node: inner, obstacle: null });
-    } else {
-      this.fail(node, own.error);
-    }
+    if (own.isLinked) this.linked++;
+    this.fail(node, own.error);
     return false;
   }
 
-  #decideFile({ source, target, blocked }: Pair): void {
+  #decideFile({ source, target, late }: Pair, scope: DeletionScope): void {
     const node = source!;
-    if (blocked !== null) {
-      return void blocked.copies.push({ node, target: null, obstacle: null, isNew: true });
-    }
-    if (target?.kind !== "directory" && target?.reason !== "link") {
-      return this.#decideContent(node, target);
-    }
+    if (late !== null) return void late.copies.push({ node, target: null, late, isNew: true });
+    if (target?.kind !== "directory") return this.#decideContent(node, target);
     const nodes: TreeNode[] = [];
-    const isLink = target.kind === "other";
-    if (!this.#mayGiveWay(node) || !isLink && !this.#collect(target, nodes)) {
+    if (!this.#mayGiveWay(node) || !this.#collect(target, nodes)) {
       return this.fail(node, inTheWay(node, target));
     }
-    const obstacle = { kind: isLink ? "link" : "directory", node: target, nodes } as const;
-    this.copies.push({ node, target: null, obstacle, isNew: false });
+    const own = this.#addLate(target, scope, nodes);
+    own.copies.push({ node, target: null, late: own, isNew: true });
+  }
+
+  #addLate(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): Late {
+    const late = { obstacle, scope, copies: [], makes: [] };
+    this.lates.push(late);
+    for (const node of nodes) this.deletions.push({ node, scope });
+    return late;
   }
 
   /** Whether something of another kind may give way to a node of the source. */
@@ -427,9 +387,22 @@ export function directoryMissing(node: TreeNode, cause: unknown): TransferError 
   return problem("CONFLICT", node, text, { cause });
 }
 
-function tooManyDeletions(node: TreeNode): TransferError {
-  const text = ": something else has its place at the target, and stays: to replace it, more " +
-    "would be deleted than maxDelete allows";
+/** What fails if an entry of another kind stays at the target: the file, or the directory. */
+export function failuresOf({ obstacle, copies, makes }: Late): [TreeNode, TransferError][] {
+  const [directory] = makes;
+  if (directory === undefined) {
+    return copies.map(({ node }) => [node, staysInTheWay(node, obstacle)]);
+  }
+  const error = staysInTheWay(directory, obstacle);
+  return [
+    [directory, error],
+    ...copies.map(({ node }): [TreeNode, TransferError] => [node, directoryMissing(node, error)]),
+  ];
+}
+
+function staysInTheWay(node: TreeNode, { kind }: TreeNode): TransferError {
+  const text = `: a ${kind} has this name at the target, and stays, as this call deletes nothing ` +
+    "there (deletionsKept); remove or rename one of the two";
   return problem("CONFLICT", node, text);
 }
 
@@ -441,10 +414,8 @@ function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
     : reason === "special"
     ? "a pipe, a socket or a device"
     : "something that can't be read";
-  const advice = reason === "link"
-    ? "; with delete: true it gives way, but only to a file"
-    : kind !== "other"
-    ? "; with delete: true it gives way, unless something in it has to stay"
+  const advice = kind !== "other"
+    ? "; with delete: true it is deleted, unless something in it has to stay"
     : "";
   const text = `: ${what} has this name at the target${advice}; remove or rename one of the two`;
   return problem("CONFLICT", node, text);

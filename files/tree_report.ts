@@ -20,7 +20,6 @@ export class TreeReport {
   total = 0;
   #bytes = 0;
   readonly #pace = new Pace();
-  readonly #deleted = new Set<TreeNode>();
 
   constructor(settings: TreeSettings) {
     this.#settings = settings;
@@ -55,14 +54,9 @@ export class TreeReport {
     this.event({ type: "failed", path: node.path, error, at });
   }
 
-  /** Tells of what was deleted, once: several files may be copied in the place of one. */
-  deleted(nodes: readonly TreeNode[] = []): void {
-    for (const node of nodes) {
-      if (this.#deleted.has(node)) continue;
-      this.#deleted.add(node);
-      const kind = node.kind === "directory" ? "directory" : "file";
-      this.event({ type: "deleted", path: node.path, kind });
-    }
+  deleted(node: TreeNode): void {
+    const kind = node.kind === "directory" ? "directory" : "file";
+    this.event({ type: "deleted", path: node.path, kind });
   }
 
   /**

@@ -35,8 +35,8 @@ export function uriOf(
   return tree + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
 }
 
-export function isSmall({ node, obstacle, isSame = false }: Copy): boolean {
-  return node.size < BUNDLED_BELOW_BYTES && obstacle === null && !isSame;
+export function isSmall({ node, late, isSame = false }: Copy): boolean {
+  return node.size < BUNDLED_BELOW_BYTES && late === null && !isSame;
 }
 
 /**

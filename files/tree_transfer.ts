@@ -24,11 +24,11 @@ import {
   type UploadTreeOptions,
 } from "./tree_options.ts";
 import {
-  type Blocked,
   type Copy,
   directoryMissing,
   existsAlready,
-  type Make,
+  failuresOf,
+  type Late,
   Plan,
   sameFile,
 } from "./tree_plan.ts";
@@ -79,7 +79,7 @@ export interface Direction extends NamingTarget, ShrinkingTarget {
   /** Copies small files; a file without an outcome may be requested again after an error. */
   copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome>;
   /**
-   * Copies a single file.
+   * Copies a single file; one that gets its name after a deletion is received as a part.
    *
    * @param size How many bytes the other end has said that it has.
    */
@@ -89,8 +89,10 @@ export interface Direction extends NamingTarget, ShrinkingTarget {
     settings: TransferSettings,
     size: number,
   ): Promise<TransferResult>;
+  /** Gives a file that was received its name; false if its part is gone. */
+  place(route: Route, copy: Copy, part: TransferResult): Promise<boolean>;
   /** Makes directories, each after those that it is in. */
-  makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made>;
+  makeDirectories(route: Route, nodes: readonly TreeNode[]): Outcomes<TreeNode, Made>;
   /** When a file of the source was last changed or renamed, in milliseconds since 1970. */
   changedAt?(node: TreeNode): number;
   /** Removes files of the source that certainly are what was copied. */
@@ -98,7 +100,7 @@ export interface Direction extends NamingTarget, ShrinkingTarget {
   /** Gives a file of an interrupted removal its name again; false if it has to keep the other. */
   recover?(route: Route, node: TreeNode): Promise<boolean>;
   /** Removes the part of a file here that can't get its name. */
-  discard?(node: TreeNode): void;
+  discard?(copy: Copy): void;
   /** Syncs what was removed here. */
   finish?(): Promise<void>;
 }
@@ -141,6 +143,12 @@ interface Taken {
   readonly isPart: boolean;
 }
 
+/** A file whose part is complete at the target. */
+interface Received {
+  readonly part: TransferResult;
+  readonly meter: (bytes: number) => void;
+}
+
 class TreeTransfer {
   readonly #settings: TreeSettings;
   readonly #lanes: Lanes;
@@ -149,6 +157,8 @@ class TreeTransfer {
   /** The directories of the source that are there at the target. */
   readonly #made = new Set<TreeNode>();
   readonly #taken: Taken[] = [];
+  /** Files that were received, and get their names after deletions. */
+  readonly #received = new Map<Copy, Received>();
   /** With `move`: the files that are at the target and not yet removed here. */
   readonly #arrived = new Map<TreeNode, TransferResult>();
   /** Whether files are copied one after the other: then nothing else of this call holds a part. */
@@ -181,29 +191,24 @@ class TreeTransfer {
     const plan = new Plan(source!.root, this.#target, this.#settings, unsettled, spellings);
     const isOverLimit = plan.deleted > this.#settings.maxDelete;
     const overLimit = isOverLimit && !plan.isEmpty ? plan.deleted : null;
-    if (isOverLimit) plan.keepAll();
+    if (isOverLimit || plan.isIncomplete) plan.keepAll();
     await this.#compareEach(plan.compares, (copy, isSame) => {
       if (isSame) plan.unchanged.push(copy.node);
       else if (this.#settings.replace) plan.copies.push(copy);
       else plan.fail(copy.node, existsAlready(copy.node));
     });
     this.#announce(plan);
-    if (this.#settings.dryRun) this.#pretend(plan);
+    if (this.#settings.dryRun) this.#pretendCopies(plan.copies);
     else await this.#carryOut(plan);
-    const deletionsKept = overLimit !== null
-      ? "limit"
-      : this.#settings.delete
-      ? this.#whyNotDelete(plan)
-      : null;
-    const respelled = this.#settings.delete && deletionsKept === null
-      ? await this.#deletions.carryOut(plan)
-      : [];
+    const [deletionsKept, respelled] = this.#settings.delete
+      ? await this.#delete(plan, overLimit !== null)
+      : [null, []];
     await this.#direction.finish?.();
     this.#report.progress();
     const unnameable = plan.unnameable.map(({ path }) => path);
     return {
       ...this.#report.counts,
-      deletionsKept: respelled.length === 0 ? deletionsKept : "spelling",
+      deletionsKept,
       ...overLimit === null ? {} : { overLimit },
       ...respelled.length === 0 ? {} : { respelled },
       ...unnameable.length === 0 ? {} : { unnameable },
@@ -228,8 +233,95 @@ class TreeTransfer {
 
   #whyNotDelete(plan: Plan): TreeResult["deletionsKept"] {
     if (plan.isIncomplete) return "incomplete";
-    if (this.#report.counts.failed > 0) return "failed";
+    // A link at the target is in the way of its own path alone.
+    if (this.#report.counts.failed > plan.linked) return "failed";
     return plan.isEmpty ? "empty" : null;
+  }
+
+  /**
+   * Deletes what only the target has, and what has the place of something of another kind, which
+   * gets its name then. All of that has arrived before anything is deleted.
+   *
+   * @returns Why something was kept, and the paths that the target lists by other names.
+   */
+  async #delete(
+    plan: Plan,
+    isOverLimit: boolean,
+  ): Promise<readonly [TreeResult["deletionsKept"], readonly string[][]]> {
+    const why = isOverLimit ? "limit" : this.#whyNotDelete(plan);
+    if (why !== null) {
+      for (const late of plan.lates) this.#failLate(late);
+      return [why, []];
+    }
+    const respelled = await this.#deletions.findRespelled(plan);
+    const [kept, lates] = [true, false].map((isKept) => {
+      return plan.lates.filter(({ scope }) => respelled.has(scope) === isKept);
+    }) as [Late[], Late[]];
+    for (const late of kept) this.#failLate(late);
+    if (!await this.#receive(lates)) return ["failed", []];
+    await this.#deletions.carryOut(plan, respelled);
+    for (const late of lates) await this.#place(late, plan);
+    const paths = [...respelled.values()].filter((node) => node !== null).map(({ path }) => path);
+    return [paths.length === 0 ? null : "spelling", paths];
+  }
+
+  /** Receives files that get their names after deletions; false if one of them has failed. */
+  async #receive(lates: readonly Late[]): Promise<boolean> {
+    const copies = lates.flatMap(({ copies }) => copies);
+    if (this.#settings.dryRun) return true;
+    const failed = new Set<TreeNode>();
+    await this.#lanes.run([copies], async (route, copy) => {
+      if (!await this.#copyAlone(route, copy)) failed.add(copy.node);
+    });
+    if (failed.size === 0) return true;
+    for (const late of lates) this.#failLate(late, failed);
+    return false;
+  }
+
+  /** Gives files their names, unless what had those is still there. */
+  async #place(late: Late, { staying }: Plan): Promise<void> {
+    const { obstacle, copies, makes } = late;
+    if (staying.has(obstacle)) {
+      // Where the obstacle itself could not be deleted, its path has failed already.
+      const told = this.#deletions.undeleted.has(obstacle) ? [makes[0] ?? copies[0]!.node] : [];
+      return this.#failLate(late, new Set(told));
+    }
+    if (this.#settings.dryRun) return this.#pretendCopies(copies);
+    await this.#makeDirectories(makes);
+    await this.#lanes.run([copies], (route, copy) => this.#placeOne(route, copy));
+  }
+
+  async #placeOne(route: Route, copy: Copy): Promise<void> {
+    const { part, meter } = this.#received.get(copy)!;
+    for (let attempt = 1;; attempt++) {
+      try {
+        if (await this.#direction.place(route, copy, part)) {
+          this.#copied(copy.node, part, meter);
+        } else {
+          meter(0);
+          await this.#copyAlone(route, { ...copy, late: null });
+        }
+        return;
+      } catch (error) {
+        if (attempt === 1 && route.canReconnect && isCut(error)) continue;
+        throwIfForAll(error, route);
+        meter(0);
+        return this.#report.failed(copy.node, error);
+      }
+    }
+  }
+
+  /** Reports what can't get the name of something that stays, unless that was told already. */
+  #failLate(late: Late, told: ReadonlySet<TreeNode> = new Set()): void {
+    for (const copy of late.copies) {
+      const received = this.#received.get(copy);
+      if (received === undefined) continue;
+      received.meter(0);
+      this.#direction.discard?.(copy);
+    }
+    for (const [node, error] of failuresOf(late)) {
+      if (!told.has(node)) this.#report.failed(node, error);
+    }
   }
 
   /** Compares the contents of files at both ends. */
@@ -244,7 +336,8 @@ class TreeTransfer {
   }
 
   #announce(plan: Plan): void {
-    const nodes = copiesOf(plan).map(({ node }) => node);
+    const late = plan.lates.flatMap(({ copies }) => copies);
+    const nodes = [...plan.copies, ...late].map(({ node }) => node);
     const bytes = this.#report.total = nodes.reduce((bytes, { size }) => bytes + size, 0);
     this.#report.event({ type: "plan", files: nodes.length, bytes });
     for (const { path } of plan.unchanged) this.#report.event({ type: "unchanged", path });
@@ -254,12 +347,9 @@ class TreeTransfer {
     for (const { node, error } of plan.failed) this.#report.failed(node, error);
   }
 
-  /** Reports a plan as if it had been carried out. */
-  #pretend(plan: Plan): void {
-    for (const { obstacle } of [...plan.copies, ...plan.makes, ...plan.blocked]) {
-      this.#report.deleted(obstacle?.nodes);
-    }
-    for (const { node } of copiesOf(plan)) {
+  /** Reports files as if they had been copied. */
+  #pretendCopies(copies: readonly Copy[]): void {
+    for (const { node } of copies) {
       const { size } = node;
       this.#copied(node, { bytes: size, total: size, resumedFrom: 0, sha256: null });
     }
@@ -267,10 +357,9 @@ class TreeTransfer {
 
   async #carryOut(plan: Plan): Promise<void> {
     // An outbox that is empty asks for nothing.
-    const isIdle = [plan.copies, plan.makes, plan.blocked].every(({ length }) => length === 0);
+    const isIdle = plan.copies.length + plan.makes.length === 0;
     if (isIdle && this.#settings.move) return;
     this.#isUnlisted = await this.#direction.begin(this.#lanes.first, this.#target === null);
-    await this.#lanes.run([plan.blocked], (route, blocked) => this.#unblock(route, blocked, plan));
     const failed = await this.#makeMissing(plan.makes);
     const copies: Copy[] = [];
     for (const copy of plan.copies) {
@@ -286,26 +375,7 @@ class TreeTransfer {
     }
     await this.#lanes.run(queuesOf(copies), (route, copies) => this.#copy(route, copies));
     await this.#decideTaken();
-    // A directory that was blocked may have come with a file that was taken at first.
-    const late = plan.blocked.filter(({ makes }) => this.#made.has(makes[0]!.node));
-    const makes = new Set([...plan.makes, ...late.flatMap(({ makes }) => makes)]);
-    await this.#makeDirectories([...makes]);
-  }
-
-  /**
-   * Makes way for a directory whose name a file of the target has: that file gives way when the
-   * first file of the directory arrives. The other files then join the plan, unless each has
-   * failed.
-   */
-  async #unblock(route: Route, { copies, makes, obstacle }: Blocked, plan: Plan): Promise<void> {
-    let next = 0;
-    let isFree = copies.length === 0;
-    while (!isFree && next < copies.length) {
-      isFree = await this.#copyAlone(route, { ...copies[next++]!, obstacle });
-    }
-    if (!isFree) return;
-    for (const copy of copies.slice(next)) plan.copies.push(copy);
-    for (const make of makes) plan.makes.push(make);
+    await this.#makeDirectories(plan.makes);
   }
 
   async #copy(route: Route, copies: readonly Copy[]): Promise<void> {
@@ -396,8 +466,8 @@ class TreeTransfer {
     while (true) {
       try {
         const result = await this.#direction.copyAlone(route, copy, settings, size);
-        this.#report.deleted(copy.obstacle?.nodes);
-        this.#copied(copy.node, result, meter);
+        if (copy.late !== null) this.#received.set(copy, { part: result, meter });
+        else this.#copied(copy.node, result, meter);
         return true;
       } catch (error) {
         signal.throwIfAborted();
@@ -471,7 +541,7 @@ class TreeTransfer {
       const rival = rivals.get(node);
       if (rival === undefined) continue;
       copies.delete(copy);
-      this.#direction.discard?.(node);
+      this.#direction.discard?.(copy);
       this.#report.failed(node, sameFile(node, rival));
     }
   }
@@ -514,12 +584,11 @@ class TreeTransfer {
    *
    * @returns The directories that are one with another directory, with the error that was reported.
    */
-  async #makeMissing(makes: Make[]): Promise<ReadonlyMap<TreeNode, unknown>> {
+  async #makeMissing(missing: readonly TreeNode[]): Promise<ReadonlyMap<TreeNode, unknown>> {
     const { first } = this.#lanes;
     const there: TreeNode[] = [];
     const created: TreeNode[] = [];
-    const missing = makes.filter(({ obstacle }) => obstacle === null);
-    for await (const [{ node }, made] of this.#make(missing)) {
+    for await (const [node, made] of this.#make(missing)) {
       if (made.error !== null) continue;
       this.#made.add(node);
       (made.isNew ? created : there).push(node);
@@ -540,10 +609,10 @@ class TreeTransfer {
   }
 
   /** Makes directories; throws an error that concerns all of them. */
-  async *#make(makes: readonly Make[]): Outcomes<Make, Made> {
+  async *#make(nodes: readonly TreeNode[]): Outcomes<TreeNode, Made> {
     const { first } = this.#lanes;
-    for (let start = 0; start < makes.length; start += BATCH_FILES) {
-      const batch = makes.slice(start, start + BATCH_FILES);
+    for (let start = 0; start < nodes.length; start += BATCH_FILES) {
+      const batch = nodes.slice(start, start + BATCH_FILES);
       for await (const each of this.#direction.makeDirectories(first, batch)) {
         if (each[1].error !== null) throwIfForAll(each[1].error, first);
         yield each;
@@ -552,14 +621,10 @@ class TreeTransfer {
   }
 
   /** Makes the directories that could not be made before, unless they were made for a file. */
-  async #makeDirectories(all: readonly Make[]): Promise<void> {
+  async #makeDirectories(all: readonly TreeNode[]): Promise<void> {
     const failed = new Set<TreeNode>();
-    const makes = all.filter(({ node }) => !this.#made.has(node));
-    for await (const [{ node, obstacle }, { error }] of this.#make(makes)) {
-      if (error === null) {
-        this.#report.deleted(obstacle?.nodes);
-        continue;
-      }
+    for await (const [node, { error }] of this.#make(all.filter((node) => !this.#made.has(node)))) {
+      if (error === null) continue;
       failed.add(node);
       // The directories in a failed directory have failed with it.
       if (!failed.has(node.parent!)) this.#report.failed(node, error);
@@ -580,10 +645,6 @@ function isTaken(error: unknown): boolean {
   if (!(error instanceof TransferError)) return false;
   const { status, cause } = error;
   return status === 412 || cause instanceof Refusal && cause.status === 412;
-}
-
-function copiesOf({ copies, blocked }: Plan): Copy[] {
-  return [...copies, ...blocked.flatMap(({ copies }) => copies)];
 }
 
 /** Two queues: of small files in batches, and of the other files alone. */

@@ -2,7 +2,7 @@
 
 import type { Hash } from "node:crypto";
 import type { BodyOut } from "../base/body/bodies.ts";
-import { ChunkedBodyIter } from "../base/body/body_iter.ts";
+import { BodyIter, ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/quote.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
@@ -166,6 +166,20 @@ export class FileUpload {
     });
   }
 
+  /** Sends the file, which the server keeps as a part until {@linkcode nameFile} names it. */
+  async sendPart(): Promise<TransferResult> {
+    const { signal } = this.#settings;
+    this.#releaseFor(this.#source.size);
+    const size = `${this.#source.size}`;
+    const digest = formatReprDigest(await this.#source.hash(signal));
+    const named = { "repr-digest": digest, "upload-length": size, "upload-complete": "?0" };
+    const { offset } = await this.#ask(named);
+    return await this.#send(offset, async (meter) => {
+      const headers = { ...named, "upload-offset": `${meter.resumedFrom}` };
+      return await this.#put(headers, await this.#source.body(meter, signal));
+    });
+  }
+
   /**
    * Closes the connection if so many bytes are hashed first that the server may not wait for the
    * end.
@@ -306,6 +320,35 @@ export class FileUpload {
 }
 
 /**
+ * Gives a file its name, of which the server has all as a part.
+ *
+ * @returns False if the server has no such part any more.
+ * @throws {TransferError} if something has the name.
+ */
+export async function nameFile(
+  route: Route,
+  uri: string,
+  { sha256, total }: TransferResult,
+  modified: Date,
+): Promise<boolean> {
+  const headers = {
+    "repr-digest": formatReprDigest(sha256!),
+    "upload-length": `${total}`,
+    "upload-offset": `${total}`,
+    "upload-modified": modified.toISOString(),
+    "if-none-match": "*",
+  };
+  const response = await route.request("PUT", uri, headers, EMPTY);
+  await route.discard(response);
+  const { status, headers: { "upload-offset": offset } } = response;
+  if (status === 201 || status === 204) return true;
+  if (status === 409 && offset !== undefined) return false;
+  // The answer to an earlier request may have been lost.
+  if (status === 412 && (await askDigest(route, uri)).sha256 === sha256) return true;
+  throw statusError("PUT", uri, response, "put");
+}
+
+/**
  * A regular file, which must not change while it is open.
  *
  * Deno cuts ctime to seconds, so that the times of a file that was changed just before don't show
@@ -370,6 +413,13 @@ export class SourceFile implements AsyncDisposable {
     if (this.#sha256 !== null) return this.#sha256;
     for await (const _ of this.#pieces(0, newHash())) signal?.throwIfAborted();
     return this.#sha256!;
+  }
+
+  /** Returns a body of the missing bytes; sending it fails if the file has changed. */
+  async body(meter: ProgressMeter, signal: AbortSignal | undefined): Promise<BodyIter> {
+    const { resumedFrom } = meter;
+    const hash = await this.#hashTo(resumedFrom, signal);
+    return new BodyIter(this.#sending(resumedFrom, hash, meter), this.size - resumedFrom);
   }
 
   /**

@@ -40,16 +40,7 @@ import { askDigest, requestChange, type Route } from "./route.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
 import { isWithin, TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./tree_options.ts";
-import {
-  type Copy,
-  existsAlready,
-  itsOwnTarget,
-  keptAside,
-  type Make,
-  type Obstacle,
-  replaceableFor,
-  unmovable,
-} from "./tree_plan.ts";
+import { type Copy, existsAlready, itsOwnTarget, keptAside, unmovable } from "./tree_plan.ts";
 import {
   compareContents,
   type Located,
@@ -66,7 +57,7 @@ import {
   type Removed,
   transferTree,
 } from "./tree_transfer.ts";
-import { FileUpload, isAsSeen, type SeenFile, SourceFile } from "./upload.ts";
+import { FileUpload, isAsSeen, nameFile, type SeenFile, SourceFile } from "./upload.ts";
 
 /**
  * Makes a directory that a `FilesApp` with `write: true` and `list: true` serves like one of this
@@ -343,7 +334,7 @@ class Upload implements Direction {
 
   async copyAlone(
     route: Route,
-    { node, obstacle, isNew, isSame = false }: Copy,
+    { node, late, isNew, isSame = false }: Copy,
     settings: TransferSettings,
   ): Promise<TransferResult> {
     const path = this.pathOf(node);
@@ -356,10 +347,8 @@ class Upload implements Direction {
     check();
     const { move, signal } = this.#settings;
     const uri = this.#uriOf(node);
-    const headers: HeaderDict = {
-      ...replacing(obstacle),
-      ...isNew ? { "if-none-match": "*" } : {},
-    };
+    if (late !== null) return await new FileUpload(route, uri, source, settings).sendPart();
+    const headers: HeaderDict = isNew ? { "if-none-match": "*" } : {};
     if (isSame) {
       const { etag, sha256 } = await askDigest(route, uri);
       if (etag === null || sha256 !== await source.hash(signal)) throw existsAlready(node);
@@ -372,6 +361,10 @@ class Upload implements Direction {
     const result = await new FileUpload(route, uri, source, all, headers).run();
     if (move) this.#written.set(node, source.seen);
     return result;
+  }
+
+  place(route: Route, { node }: Copy, part: TransferResult): Promise<boolean> {
+    return nameFile(route, this.#uriOf(node), part, new Date(node.modified));
   }
 
   changedAt(node: TreeNode): number {
@@ -465,7 +458,7 @@ class Upload implements Direction {
     const [, name] = MOVING_NAME.exec(node.name) ?? [];
     if (!this.#settings.move || name === undefined || isReservedName(name)) return false;
     const origin = new TreeNode(node.parent, name, "file", node.size, node.modified);
-    const copy = { node: origin, target: null, obstacle: null, isNew: false };
+    const copy = { node: origin, target: null, late: null, isNew: false };
     const here = { pathOf: () => this.pathOf(node) };
     const [isSame] = await compareContents(route, this.#settings, [copy], here);
     return isSame! && this.#renameIfPossible(node, origin);
@@ -511,26 +504,19 @@ class Upload implements Direction {
     });
   }
 
-  async *makeDirectories(route: Route, makes: readonly Make[]): Outcomes<Make, Made> {
-    for (const make of makes) {
-      const { node, obstacle } = make;
-      if (obstacle === null) continue;
-      const making = requestChange(route, "PUT", this.#uriOf(node, true), replacing(obstacle));
-      yield [make, await making.then(madeBy, (error) => ({ error }))];
-    }
-    const plain = makes.filter(({ obstacle }) => obstacle === null);
+  async *makeDirectories(route: Route, nodes: readonly TreeNode[]): Outcomes<TreeNode, Made> {
     // A body of bytes can be sent again if the server has closed the connection meanwhile.
-    const body = formatBundle(plain.map(({ node: { path } }) => ({ path, kind: "directory" })));
+    const body = formatBundle(nodes.map(({ path }) => ({ path, kind: "directory" })));
     const uri = `${this.#settings.uri}?bundle=put`;
-    const records = requestBundle(route, uri, body, PUT_ANSWER, "put", plain);
-    for await (const { record: { status }, item: make } of records) {
+    const records = requestBundle(route, uri, body, PUT_ANSWER, "put", nodes);
+    for await (const { record: { status }, item: node } of records) {
       if (status === 201 || status === 204) {
         this.#refusal = null;
-        yield [make, madeBy(status)];
+        yield [node, { error: null, isNew: status === 201 }];
         continue;
       }
-      const uri = this.#uriOf(make.node, true);
-      yield [make, { error: statusError("PUT", uri, { status }, "make") }];
+      const uri = this.#uriOf(node, true);
+      yield [node, { error: statusError("PUT", uri, { status }, "make") }];
     }
   }
 
@@ -547,16 +533,4 @@ class Upload implements Direction {
 /** Whether a file has the size and the time of the one that was seen. */
 function isLike({ size, mtimeMs }: BigIntStats, { info }: SeenFile): boolean {
   return Number(size) === info.size && Number(mtimeMs) === Number(info.mtime);
-}
-
-function madeBy(status: number): Made {
-  return { error: null, isNew: status === 201 };
-}
-
-/** The header that names the obstacle that may be replaced, as it was seen. */
-function replacing(obstacle: Obstacle | null): HeaderDict {
-  const { directory, file, link } = replaceableFor(obstacle);
-  if (link) return { "replace-link": "*" };
-  if (file !== null) return { "replace-file": `${file.size},${file.modified.toISOString()}` };
-  return directory === null ? {} : { "replace-directory": directory };
 }

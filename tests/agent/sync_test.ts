@@ -308,12 +308,12 @@ Deno.test("sync --inbox brings back what was synced there", async () => {
   await files.fail(1, "add --inbox to read it there", "sync", "camera:to/b", `${here}/none`);
 });
 
-test("a file in place of a directory, and the reverse, give way only with --delete", async (direction) => {
+test("a file in place of a directory, and the reverse, are deleted only with --delete", async (direction) => {
   const to = { "a": "file", "c/deep/e": "directory", "old": "4" };
   await using ends = await setUp(direction, { "a/b": "1", "c": "2", "d": "3" }, to);
   const { source, target, sync } = ends;
   const { code, objects, errors, summary } = await sync(["--json"]);
-  const way = "has this name at the target; with --delete it gives way, unless something in it " +
+  const way = "has this name at the target; with --delete it is deleted, unless something in it " +
     "has to stay; remove or rename one of the two";
   assertEquals(errors.toSorted().slice(1), [
     `from:a/b: a directory that it is in could not be made at the target`,

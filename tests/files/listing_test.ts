@@ -13,7 +13,7 @@ import {
   type TreeEntry,
 } from "@degu/degu/files";
 import { Turns } from "@degu/internal/disk/files.ts";
-import { digestTree, EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
+import { EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
 import { unescapeName } from "@degu/internal/files/file_name.ts";
 import { readTree } from "@degu/internal/files/listing.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
@@ -28,7 +28,6 @@ import { chunked } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { dirname } from "@std/path";
 import fc from "fast-check";
-import { createHash } from "node:crypto";
 import { entry, NAMES } from "./directory_entries.ts";
 
 // Listings of directories.
@@ -818,24 +817,6 @@ Deno.test("of a name that is for messages only 255 characters are kept, in a lis
       assertEquals([inTree?.name, inTree?.path], [kept, ["sub", kept]]);
     }
   }
-});
-
-Deno.test("the digest of a tree is of its paths, kinds, and sizes and times of files, in any order", () => {
-  const modified = new Date(0);
-  const tree = [
-    { path: ["é"], kind: "file", size: 5, modified },
-    { path: ["b"], kind: "directory", size: 4096, modified },
-    { path: ["b", "c"], kind: "other", size: 7, modified, reason: "link" },
-  ] as const;
-  const lines = [
-    '[["b","c"],"other",0,""]',
-    '[["b"],"directory",0,""]',
-    '[["é"],"file",5,"1970-01-01T00:00:00.000Z"]',
-  ];
-  const expected = createHash("sha256").update(lines.join("\n")).digest("hex");
-  assertEquals(digestTree(tree), expected);
-  assertEquals(digestTree(tree.toReversed()), expected);
-  assertEquals(digestTree([]), createHash("sha256").digest("hex"));
 });
 
 Deno.test("a path of a tree is an array of names, of at most 4,096 bytes, and 256 names that can be requested", () => {

@@ -305,21 +305,6 @@ const rows: readonly Row[] = [
     expected,
     deleted,
   })),
-  ...([[403, { d: "failed" }], [500, 500], [null, CUT]] as const).map((
-    [status, expected],
-  ): Row => ({
-    rule:
-      "a directory that is refused in the place of a file fails alone, unless it is the server " +
-      `that fails: ${status ?? CUT}`,
-    only: "upload",
-    source: { d: null },
-    target: { d: "old" },
-    options: { delete: true },
-    at: ({ method }) => method === "PUT",
-    answer: (_, request) => status === null ? cutHere() : refusal(status, request),
-    expected,
-    left: { d: "old" },
-  })),
   {
     rule:
       "where the connection is cut before it is known whether files may be removed, the whole is rejected",
@@ -368,20 +353,6 @@ const rows: readonly Row[] = [
     answer: (count) => count > 20 ? cutHere() : bundle(formatRecord({ status: 412 })),
     expected: { a: "failed" },
     requests: 2,
-  },
-  {
-    rule:
-      "what is in the way gives way to the next file where somebody else seems to have made one",
-    only: "upload",
-    source: { "d/a": "a", "d/b": "b" },
-    target: { d: "in the way" },
-    options: { delete: true },
-    at: ({ uri, method }) => method === "PUT" && uri === "/tree/d/a",
-    answer: (count, request) => count === 1 ? refusal(412, request) : null,
-    expected: { "d/a": "copied", "d/b": "copied" },
-    deleted: ["d"],
-    requests: 2,
-    left: { d: null, "d/a": "a", "d/b": "b" },
   },
   ...([[403, { "d/A": "unchanged", "d/a": "failed" }], [500, 500]] as const).map(
     ([status, expected]): Row => ({

@@ -65,15 +65,15 @@ const rows: readonly Row[] = [
     { outcomes: "=a new", kept: "limit", left: "a new old/y" },
   ],
   [
-    "maxDelete: what would give way stays, and its place is not taken",
-    "a f d/x d/e/ l new",
-    "a f/z d l->a",
+    "maxDelete: what is in the way stays, and its place is not taken",
+    "a f d/x d/e/ new",
+    "a f/z d",
     { delete: true, maxDelete: 2 },
     {
-      outcomes: "=a !f !d !d/x !d/e l new",
+      outcomes: "=a !f !d !d/x new",
       codes: ["CONFLICT"],
       kept: "limit",
-      left: "a f/z d l new",
+      left: "a f/z d new",
     },
   ],
   [
@@ -155,26 +155,43 @@ const rows: readonly Row[] = [
       codes: ["CONFLICT"],
       left: IN_THE_WAY,
     }],
-    [`what is in the way gives way with delete: ${source}`, source, IN_THE_WAY, DELETE, {
+    [`what is in the way is deleted with delete: ${source}`, source, IN_THE_WAY, DELETE, {
       outcomes: "a b/c b/d/e",
       deleted: "a a/x a/y a/y/z b f",
     }],
   ]),
-  ["a link at the target stays without delete", "a b=* d/c e/ f file", LINKED, {}, {
-    outcomes: "!a !b !d/c !d !e !f =file",
-    codes: ["CONFLICT"],
-    left: "a-> b-> d-> e-> f-> file",
-  }],
-  [
-    "a link at the target is replaced with delete, but one on the way",
+  ...[{}, DELETE].map((options): Row => [
+    `a link at the target stays, and keeps no deletions elsewhere: ${Deno.inspect(options)}`,
     "a b=* d/c e/ f file",
-    LINKED,
-    DELETE,
+    `${LINKED} old`,
+    options,
     {
-      outcomes: "a b !d/c !d f =file",
-      ...FAILS,
-      left: "a b=* d-> e/ f file",
+      outcomes: "!a !b !d/c !d !e !f =file",
+      codes: ["CONFLICT"],
+      deleted: "delete" in options ? "old" : "",
+      left: `a-> b-> d-> e-> f-> file ${"delete" in options ? "" : "old"}`.trim(),
     },
+  ]),
+  [
+    "maxDelete counts what is in the way: above it nothing is deleted",
+    "a d/x e",
+    "a/y a/z d old",
+    { delete: true, maxDelete: 4 },
+    { outcomes: "!a !d !d/x e", codes: ["CONFLICT"], kept: "limit", left: "a/y a/z d e old" },
+  ],
+  [
+    "what is in the way stays with replace: false, and keeps deletions",
+    "a d/x",
+    "a/y d old",
+    { delete: true, replace: false },
+    { outcomes: "!a !d !d/x", codes: ["CONFLICT"], ...FAILS, left: "a/y d old" },
+  ],
+  [
+    "what is in the way stays if a file has failed",
+    "a b d/x",
+    "a/y b/.z d",
+    { delete: true, filter: ({ name }) => name !== ".z" },
+    { outcomes: "!a !b !d !d/x", codes: ["CONFLICT"], ...FAILS, left: "a/y b/.z d" },
   ],
   [
     "a directory in the way with something in it that must stay is left whole",
@@ -184,48 +201,43 @@ const rows: readonly Row[] = [
     { outcomes: "!a !b", ...FAILS, left: "a/x a/link-> b/.z" },
   ],
   [
-    "a directory in the way with a link by a reserved name loses nothing",
+    "a link by a reserved name stays, with the directory in the way that it is in",
     "x",
     "x/a x/.a.degu-part->/nowhere",
     DELETE,
-    { outcomes: "!x", ...FAILS, left: "x/a x/.a.degu-part->" },
+    { outcomes: "!x", deleted: "x/a", left: "x/.a.degu-part->" },
   ],
   [
-    "a directory in the way that has changed since it was listed is left whole",
+    "a directory in the way into which something has come is left with that",
     "a",
     "a/x",
     DELETE,
     {
       meanwhile: (_source, target) => Deno.writeTextFileSync(`${target}/a/new`, "new"),
       outcomes: "!a",
-      ...FAILS,
-      left: "a/new a/x",
+      deleted: "a/x",
+      left: "a/new",
     },
   ],
-  ["a file in the way goes only once a file of the directory has arrived", "a/b", "a", DELETE, {
-    meanwhile: (source) => Deno.removeSync(`${source}/a/b`),
-    outcomes: "!a/b",
-    ...FAILS,
-    left: "a",
-  }],
   [
-    "a link gives way to a directory with nothing but directories in it",
-    "linked/sub/deep/",
-    "linked->../outside ../outside/",
+    "a file in the way goes only once all files of the directory have arrived",
+    "a/b a/c=* a/d/e",
+    "a",
     DELETE,
-    {},
+    {
+      meanwhile: (source) => Deno.removeSync(`${source}/a/b`),
+      outcomes: "!a !a/b !a/c !a/d/e",
+      ...FAILS,
+      left: "a",
+    },
   ],
-  ...[false, true].map((isDeleting): Row => [
-    `a link to a file of the target gives way to a file ${
-      isDeleting ? "with" : "not without"
-    } delete, also to one with the same content`,
+  [
+    "a link to a file of the target stays, also where the file has the same content",
     "small=new large=* same=other other",
     "small->other large->other same->other other",
-    { delete: isDeleting },
-    isDeleting
-      ? { outcomes: "small large same =other" }
-      : { outcomes: "!small !large !same =other", left: "small-> large-> same-> other" },
-  ]),
+    DELETE,
+    { outcomes: "!small !large !same =other", left: "small-> large-> same-> other" },
+  ],
   [
     "links and special files of the target stay, with their directories",
     "a",
@@ -233,6 +245,17 @@ const rows: readonly Row[] = [
     DELETE,
     { outcomes: "a", deleted: "d/e/f d/g", left: "a d/e/link-> out-> fifo| to-a-file->" },
   ],
+  [
+    "what an older version has left aside stays, with its directory",
+    "a",
+    "d/..degu-part/0123/x d/y old",
+    DELETE,
+    { outcomes: "a", deleted: "d/y old", left: "a d/..degu-part/0123/x" },
+  ],
+  ["what an older version has left aside is skipped", "a ..degu-part/0123/x", "", DELETE, {
+    outcomes: "a ..degu-part:reserved",
+    left: "a",
+  }],
   ["what has the name of a link of the source stays", "a l->/nowhere", "l/x y", DELETE, {
     outcomes: "a l:link",
     deleted: "y",
@@ -366,8 +389,8 @@ const rows: readonly Row[] = [
     DELETE,
     {
       meanwhile: (_source, target) => exchange(target, "d"),
-      outcomes: "!d/sub/large",
-      ...FAILS,
+      outcomes: "!d/sub !d/sub/large",
+      kept: "spelling",
       left: "d->",
     },
   ],

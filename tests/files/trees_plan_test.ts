@@ -39,9 +39,11 @@ function planned(
     ...rules,
   } as const;
   const plan = new Plan(treeOf(source), target && treeOf(target), all);
-  const { blocked, deletions, staying, isIncomplete, isEmpty, ...lists } = plan;
+  const { lates, deletions, staying, isIncomplete, isEmpty, linked: _, ...lists } = plan;
   const words: Record<string, unknown> = {
-    blocked: blocked.map(({ obstacle }) => pathOf(obstacle.node)),
+    late: lates.flatMap(({ makes, copies }) =>
+      [...makes, ...copies.map(({ node }) => node)].map(pathOf)
+    ),
     deletions: deletions.filter(({ node }) => !staying.has(node)).map(({ node, scope }) => {
       const { directory, wanted } = scope;
       return `${pathOf(node)} if "${pathOf(directory)}" has ${wanted.map(({ name }) => name)}`;
@@ -77,6 +79,10 @@ const rows: [string, string[], string[] | null, Partial<PlanRules>, Record<strin
     failed: ["a"],
   }],
   ["a pipe in the way", ["a"], ["a!special"], DELETE, { failed: ["a"] }],
+  ["what is in the way", ["a", "d/b"], ["a/x", "d"], DELETE, {
+    late: ["a", "d", "d/b"],
+    deletions: ['a/x if "" has a,d', 'a if "" has a,d', 'd if "" has a,d'],
+  }],
   ["what only the target has", ["a", "d/b"], ["a", "d/c", "e/f"], DELETE, {
     unchanged: ["a"],
     copies: ["d/b"],
@@ -94,21 +100,16 @@ for (const [name, source, target, rules, expected] of rows) {
   Deno.test(`plan: ${name}`, () => assertEquals(planned(source, target, rules), expected));
 }
 
-Deno.test("plan: an error says what is in the way, and whether it can give way", () => {
+Deno.test("plan: an error says what is in the way, and whether it can be deleted", () => {
   const rows: [source: string, target: string, what: string, advice: string][] = [
     [
       "a",
       "a/b",
       "a directory",
-      "with delete: true it gives way, unless something in it has to stay; ",
+      "with delete: true it is deleted, unless something in it has to stay; ",
     ],
-    ["a/b", "a", "a file", "with delete: true it gives way, unless something in it has to stay; "],
-    [
-      "a",
-      "a!link",
-      "a symbolic link, which is not followed,",
-      "with delete: true it gives way, but only to a file; ",
-    ],
+    ["a/b", "a", "a file", "with delete: true it is deleted, unless something in it has to stay; "],
+    ["a", "a!link", "a symbolic link, which is not followed,", ""],
     ["a", "a!special", "a pipe, a socket or a device", ""],
     ["a/b", "a!unreadable", "something that can't be read", ""],
   ];

@@ -182,17 +182,16 @@ const rows: readonly Row[] = [
     compare: "digest",
   }, { outcomes: "a. =b.", left: { a: "1", b: "2" } }],
   [
-    "a directory gives way to a file, and a file to a directory",
+    "what is in the way by another spelling stays",
     "fold",
     { A: "1", "B/x": "2" },
     { "a/y": "3", b: "4" },
     DELETE,
     {
-      outcomes: "A B/x",
-      deleted: "a/y a b",
+      outcomes: "!A !B !B/x",
       kept: "spelling",
       respelled: "A",
-      left: { a: "1", b: null, "b/x": "2" },
+      left: { a: null, "a/y": "3", b: "4" },
     },
   ],
   [

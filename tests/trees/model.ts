@@ -225,7 +225,8 @@ class Judge {
       const path = event.path.join("/");
       const { file } = find(this.#source, path) ?? {};
       const found = this.#target && find(this.#target, path)?.file;
-      if (file && found?.key === file.key) there += file.size;
+      // What was to get its name after a deletion may have arrived in an earlier call.
+      if (file && (found?.key === file.key || this.#inTheWay(path))) there += file.size;
     }
     if (result.bytes > planned || result.bytes < planned - there) {
       this.#object(`result.bytes is ${result.bytes}, planned were ${planned}`);
@@ -252,6 +253,22 @@ class Judge {
   get #givesWay(): boolean {
     const { options } = this.#run;
     return options.delete && options.replace;
+  }
+
+  /** Whether what is in the way is deleted: by the same rules as everything that only the target has. */
+  get #frees(): boolean {
+    const { deletionsKept } = this.#run.result;
+    return this.#givesWay && (deletionsKept === null || deletionsKept === "spelling");
+  }
+
+  /** What the target has in the way of a path of the source, by the path or a directory on the way. */
+  #inTheWay(path: string): View | null {
+    for (const each of prefixes(path)) {
+      const entry = find(this.#source, each), there = this.#target && find(this.#target, each);
+      if (entry === null || entry.kind === "other" || !there) continue;
+      if (there.raw.kind !== entry.kind) return there;
+    }
+    return null;
   }
 
   #checkDirectory(source: View, target: View | null, way: Way, isWritable: boolean): void {
@@ -304,26 +321,16 @@ class Judge {
     if (there === null) return ["copied"];
     const wanted = entry.file!;
     if (there.kind === "directory") {
-      if (!this.#givesWay) return ["failed"];
-      const clear = isClear(there, dryRun);
+      // It is deleted with all the others, and only then the file gets its name.
+      const clear = this.#frees && isClear(there);
       return clear === null ? ["copied", "failed"] : clear ? ["copied"] : ["failed"];
     }
     const found = there.file;
     // From the list alone nobody knows whether it is a file.
     if (there.raw.kind === "directory" && dryRun && replace) return ["failed", "copied"];
-    if (found === null) {
-      // A link that is not followed, or something that is never deleted.
-      return [there.reason === "link" && this.#givesWay ? "copied" : "failed"];
-    }
-    const isLink = there.raw.kind === "link";
-    // In advance nobody knows that it is a link.
-    if (isLink && dryRun && replace) {
-      this.#mayBeDeleted.add(there.path);
-      return ["copied", "failed", "unchanged"];
-    }
-    const changed: Outcome[] = isLink
-      ? [this.#givesWay ? "copied" : "failed"]
-      : [replace ? "copied" : "failed"];
+    // A link that is not followed, or something that is never deleted.
+    if (found === null || there.raw.kind === "link") return ["failed"];
+    const changed: Outcome[] = [replace ? "copied" : "failed"];
     if (!there.isReadable || there.kind === "other") {
       return [...new Set<Outcome>([...changed, "failed", "unchanged"])];
     }
@@ -340,7 +347,7 @@ class Judge {
     let mayFail = way !== "free";
     if (way === "free" && there !== null && there.kind !== "directory") {
       mayFail = true;
-      next = this.#wayThrough(entry, there);
+      next = this.#wayThrough(there);
     }
     if (there === null && !isWritable) mayFail = true;
     const writable = isWritable || there?.kind === "directory";
@@ -356,22 +363,15 @@ class Judge {
   }
 
   /** Whether a directory can take the place of something else. */
-  #wayThrough(entry: View, there: View): Way {
-    const { raw, kind, isReadable, path } = there;
+  #wayThrough({ raw, kind, isReadable }: View): Way {
     switch (raw.kind) {
       case "directory":
         return "unknown";
       case "file":
-        return this.#givesWay && isReadable && kind === "file" ? "free" : "blocked";
+        return this.#frees && isReadable && kind === "file" ? "free" : "blocked";
       case "special":
+      case "link":
         return "blocked";
-      case "link": {
-        // Where a server lists it as a file, nobody knows in advance that it is a link.
-        const isUnseen = this.#run.dryRun && kind === "file";
-        if (isUnseen) this.#mayBeDeleted.add(path);
-        // The link itself may give way to a directory in which there is no file.
-        return this.#givesWay && (isUnseen || !hasFile(entry, true)) ? "unknown" : "blocked";
-      }
     }
   }
 
@@ -389,9 +389,18 @@ class Judge {
     const mayBeIncomplete = entries.some(({ isReadable }) => !isReadable);
     const allowed: (TreeResult["deletionsKept"])[] = [];
     // What could not be deleted at the end does not count.
-    const hasFailed = [...this.#outcomes].some(([path, outcomes]) =>
-      outcomes.includes("failed") && find(this.#source, path) !== null
+    const failed = [...this.#outcomes].flatMap(([path, outcomes]) =>
+      outcomes.includes("failed") && find(this.#source, path) !== null ? [path] : []
     );
+    // A link is in the way of its own path alone; what gets its name last may fail after deletions.
+    const isLate = (path: string) => {
+      const there = this.#inTheWay(path);
+      return there !== null && (there.kind === "directory" || there.kind === "file");
+    };
+    const hasFailed = failed.some((path) =>
+      this.#inTheWay(path)?.raw.kind !== "link" && !isLate(path)
+    );
+    if (failed.some(isLate)) allowed.push("failed", null);
     const orFailed = hasFailed
       ? "failed"
       : entries.length === 0 && !this.#showsUnnamed
@@ -444,12 +453,17 @@ class Judge {
     const kept = there === null ? null : { kept: there.raw };
     if (entry.isHidden || entry.kind === "other") return kept;
     if (entry.kind === "file") {
-      if (this.#outcomes.get(entry.path)?.[0] !== "copied") return kept;
+      if (this.#outcomes.get(entry.path)?.[0] !== "copied") {
+        if (there?.kind !== "directory" || !this.#frees || isClear(there) !== null) return kept;
+        // Something in it could not be deleted.
+        this.#noteAll(there, this.#mayBeDeleted);
+        this.#noteAll(there, this.#mayFail);
+        return { isOpen: true };
+      }
       if (there?.raw.kind === "directory") {
         const isKnown = there.kind === "directory";
         this.#noteAll(there, isKnown ? this.#mustBeDeleted : this.#mayBeDeleted);
       }
-      if (there?.raw.kind === "link") this.#mayBeDeleted.add(there.path);
       const mode = there?.raw.kind === "file" ? there.raw.mode : null;
       return { copy: { file: entry.file!, mode } };
     }
@@ -461,21 +475,17 @@ class Judge {
     if (there.kind === "directory") return this.#expectDirectory(entry, there, isDeleting);
     if (there.raw.kind === "directory") return { isOpen: true };
     if (there.raw.kind === "file") {
-      if (!hasFile(entry, true) && hasFile(entry) && this.#givesWay) {
+      if (!this.#frees) return kept;
+      if (!hasFile(entry, true) && hasFile(entry)) {
         // Whether it is one without a file depends on whether its files were opened to list them.
         this.#mayBeDeleted.add(there.path);
         return { isOpen: true };
       }
       const isReplaced = this.#has("copied", entry, "file") ||
-        !hasFile(entry) && this.#givesWay && !this.#has("failed", entry, "directory");
+        !hasFile(entry) && !this.#has("failed", entry, "directory");
       if (!isReplaced) return kept;
       this.#mustBeDeleted.add(there.path);
       return this.#expectDirectory(entry, null, isDeleting);
-    }
-    if (there.raw.kind === "link" && this.#givesWay && !hasFile(entry, true)) {
-      this.#mayBeDeleted.add(there.path);
-      if (hasFile(entry)) return { isOpen: true };
-      return this.#has("failed", entry) ? kept : this.#expectDirectory(entry, null, isDeleting);
     }
     return kept;
   }
@@ -674,24 +684,18 @@ function kindOf(raw: Raw, root: string | null): Pick<View, "kind" | "reason" | "
   }
 }
 
-/**
- * Whether nothing in a directory keeps it from giving way; `null` where that is not said.
- *
- * @param isInner Whether the directory is in the one that gives way: that one is moved, to which
- * the system demands the right to write in it.
- */
-function isClear(directory: View, isForeseen: boolean, isInner = false): boolean | null {
+/** Whether nothing in a directory keeps it from being deleted; `null` where only the attempt tells. */
+function isClear(directory: View): boolean | null {
   let isDoubtful = false;
   if (directory.unnamed > 0) return false;
   if (directory.raw.kind === "directory" && !canWrite(directory.raw.mode)) {
-    if (isForeseen) isDoubtful = true;
-    else if (!isInner || directory.below.size > 0 || directory.reserved.length > 0) return false;
+    isDoubtful = true;
   }
   for (const entry of directory.below.values()) {
     if (entry.isHidden || entry.kind === "other" || !entry.isReadable) return false;
     if (entry.raw.kind === "link") isDoubtful = true;
     if (entry.kind !== "directory") continue;
-    const isClearBelow = isClear(entry, isForeseen, true);
+    const isClearBelow = isClear(entry);
     if (isClearBelow === false) return false;
     isDoubtful ||= isClearBelow === null;
   }
