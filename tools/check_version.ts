@@ -5,28 +5,16 @@
 
 import { PROJECT_ROOT } from "./standard_library.ts";
 
-/**
- * Compares a tag with the version of deno.json, and looks for its section in the changelog; returns
- * the problems.
- */
-export function findProblems(tag: string, version: string, changelog: string): string[] {
-  const problems: string[] = [];
-  if (tag !== `v${version}`) {
-    problems.push(`the tag is ${JSON.stringify(tag)}, and deno.json has the version ${version}`);
-  }
-  const heading = `\n## [${version}] - `;
-  const [, date = ""] = changelog.split(heading);
-  if (!/^\d{4}-\d\d-\d\d\n/.test(date)) {
-    problems.push(`CHANGELOG.md has no heading "## [${version}] - YYYY-MM-DD"`);
-  }
-  return problems;
+const [tag = ""] = Deno.args;
+const read = (path: string) => Deno.readTextFile(new URL(path, PROJECT_ROOT));
+const { version } = JSON.parse(await read("deno.json"));
+const problems: string[] = [];
+if (tag !== `v${version}`) {
+  problems.push(`the tag is ${JSON.stringify(tag)}, and deno.json has the version ${version}`);
 }
-
-if (import.meta.main) {
-  const [tag = ""] = Deno.args;
-  const read = (path: string) => Deno.readTextFile(new URL(path, PROJECT_ROOT));
-  const { version } = JSON.parse(await read("deno.json"));
-  const problems = findProblems(tag, version, await read("CHANGELOG.md"));
-  for (const problem of problems) console.error(problem);
-  Deno.exit(problems.length === 0 ? 0 : 1);
+const [, date = ""] = (await read("CHANGELOG.md")).split(`\n## [${version}] - `);
+if (!/^\d{4}-\d\d-\d\d\n/.test(date)) {
+  problems.push(`CHANGELOG.md has no heading "## [${version}] - YYYY-MM-DD"`);
 }
+for (const problem of problems) console.error(problem);
+Deno.exit(problems.length === 0 ? 0 : 1);

@@ -6,22 +6,17 @@
 
 import { setTimeout as after } from "node:timers/promises";
 
-/** The time limits of the search for JSR, in seconds. */
-export interface Patience {
-  /** For a connection: if packets are dropped, nothing else shows that JSR is unreachable. */
-  readonly connect: number;
-  /** For all packages, from a JSR that is reachable but slow. */
-  readonly load: number;
-}
-
-const PATIENCE: Patience = { connect: 2, load: 60 };
+/** If packets are dropped, nothing else shows that JSR is unreachable. */
+const CONNECT_SECONDS = 2;
+/** For all packages, from a JSR that is reachable but slow. */
+const LOAD_SECONDS = 60;
 
 const OFFLINE_IMPORT_MAP = "tests/support/offline/import_map.json";
 
 /** The directory of deno.json, with a slash at the end. */
 export const PROJECT_ROOT: URL = new URL("../", import.meta.url);
 
-export interface StandardLibrary {
+interface StandardLibrary {
   readonly description: string;
   /** The flags for `deno test`, `deno check` and `deno run`. */
   readonly flags: readonly string[];
@@ -37,15 +32,13 @@ export interface StandardLibrary {
  *
  * @throws {Error} if `DEGU_STD` is `jsr` and JSR does not answer, or has an unknown value
  */
-export async function findStandardLibrary(
-  env: Record<string, string> = Deno.env.toObject(),
-  patience: Patience = PATIENCE,
-): Promise<StandardLibrary> {
+export async function findStandardLibrary(): Promise<StandardLibrary> {
+  const env = Deno.env.toObject();
   const wanted = env["DEGU_STD"] ?? "";
   if (!["", "jsr", "offline"].includes(wanted)) {
     throw new Error(`DEGU_STD must be "jsr", "offline" or not set; got ${JSON.stringify(wanted)}`);
   }
-  const obstacle = wanted === "offline" ? "DEGU_STD says so" : await whatKeepsUs(env, patience);
+  const obstacle = wanted === "offline" ? "DEGU_STD says so" : await whatKeepsUs(env);
   if (obstacle === null) return { description: "@std packages: JSR", flags: [] };
   if (wanted === "jsr") throw new Error(`DEGU_STD is "jsr", but ${obstacle}`);
   return {
@@ -70,10 +63,7 @@ export async function chooseStandardLibrary(): Promise<readonly string[]> {
 }
 
 /** Loads the packages into the cache; returns the reason if this fails, otherwise `null`. */
-async function whatKeepsUs(
-  env: Record<string, string>,
-  { connect, load }: Patience,
-): Promise<string | null> {
+async function whatKeepsUs(env: Record<string, string>): Promise<string | null> {
   const { imports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)));
   const packages = Object.values<string>(imports).filter((target) => target.startsWith("jsr:"));
   const over = new AbortController();
@@ -86,10 +76,10 @@ async function whatKeepsUs(
     stderr: "null",
   }).output();
   const loaded = loading.then(({ success }) => success ? null : "JSR is out of reach");
-  const bounds = [after(load * 1000, `JSR did not answer within ${load} s`, over)];
+  const bounds = [after(LOAD_SECONDS * 1000, `JSR did not answer within ${LOAD_SECONDS} s`, over)];
   // With a proxy, our own connections prove nothing: the proxy connects instead of us.
   const hasProxy = Object.keys(env).some((name) => /^(https?|all)_proxy$/i.test(name) && env[name]);
-  if (!hasProxy) bounds.push(noConnection(env, connect, over.signal));
+  if (!hasProxy) bounds.push(noConnection(env, over.signal));
   try {
     return await Promise.race([loaded, ...bounds]);
   } finally {
@@ -101,7 +91,6 @@ async function whatKeepsUs(
 /** Resolves if no connection to JSR is made in time; Deno itself reports any other failure. */
 async function noConnection(
   env: Record<string, string>,
-  seconds: number,
   signal: AbortSignal,
 ): Promise<string> {
   const { protocol, hostname, port } = new URL(env["JSR_URL"] ?? "https://jsr.io/");
@@ -111,7 +100,7 @@ async function noConnection(
   };
   const attempt = Deno.connect({ ...address, signal }).then((conn) => conn.close(), () => {});
   const never = new Promise<never>(() => {});
-  const late = after(seconds * 1000, "JSR is out of reach", { signal });
+  const late = after(CONNECT_SECONDS * 1000, "JSR is out of reach", { signal });
   return await Promise.race([late, attempt]) ?? never;
 }
 

@@ -1,12 +1,9 @@
-/** The backup of the examples: what it copies, and what it says when the recorder is off, full or has forgotten it. */
+/** The backup of the examples: what it copies, and what it says when the recorder is off or has forgotten it. */
 import { Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { assertNeeded, pairDevices, runExample, startExample } from "@degu/testing/examples.ts";
-import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { listenAgain, ownAddress } from "@degu/testing/ports.ts";
-import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
-import { testUnless } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
 const BACKUP = "examples/backup.ts";
@@ -61,33 +58,6 @@ Deno.test("a backup copies what is complete, deletes, goes on when the recorder 
   assert((await backup.ended()).success);
   await assertNeeded(BACKUP, audit, cwd);
 });
-
-const obstacle = await mountObstacle();
-
-testUnless(
-  obstacle && `no tmpfs can be mounted here (${obstacle})`,
-  "a backup to a full disk says so, and is complete as soon as there is space",
-  async () => {
-    await using dir = await tempDir();
-    const { success, content } = JSON.parse(
-      await runProgram("backup_full_disk.ts", {
-        flags: [
-          "--allow-net=127.0.0.1",
-          "--allow-read",
-          "--allow-write=/tmp",
-          "--allow-run",
-          "--allow-sys=uid",
-          ...importMapFlags(),
-        ],
-        args: [dir.path],
-        through: THROUGH_MOUNT_NAMESPACE,
-      }),
-    );
-    assert(success);
-    const expected = [0, 1, 2, 3].map((i) => [`${i}`, `${i}`.repeat(400 * 1024)]);
-    assertEquals(content, Object.fromEntries(expected));
-  },
-);
 
 Deno.test("the backup example prints its usage", async () => {
   const { success, stderr } = await runExample(BACKUP);
