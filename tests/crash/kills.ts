@@ -15,6 +15,7 @@ import { partsOf, randomBytes, serveFiles, visible } from "@degu/testing/transfe
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { ChangingTrees } from "../trees/changing.ts";
+import { killPeerWriters } from "./killed_peer_writers.ts";
 
 /** Processes at a time: while one starts another works. */
 const LANES = 4;
@@ -30,6 +31,7 @@ interface Killed {
 
 /** Kinds of processes that are killed: each does all of this at the same time, so a kill cuts all of it. */
 export const KILLED: readonly Killed[] = [
+  { name: "writers of a device's peers", ofTest: 10, kills: 200, run: killPeerWriters },
   { name: "downloads, uploads and writers", ofTest: 4, kills: 100, run: killFiles },
   { name: "downloads and uploads of trees", ofTest: 2, kills: 30, run: killTrees },
   { name: "moves of trees", ofTest: 2, kills: 30, run: killMoves },

@@ -19,7 +19,6 @@ import {
 } from "@std/assert";
 import { join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
-import { killPeerWriters } from "../crash/killed_peer_writers.ts";
 
 Deno.test("peers lists what was stored, by name, and peer finds an entry by id or name", async () => {
   await using setup = await setUpPeers("b", "A", "c");
@@ -389,8 +388,4 @@ Deno.test("when a watch has ended nothing is being read, for whoever looks for p
     await reading;
     assertEquals(late, 0, `${index}`);
   }
-});
-
-Deno.test("if the writer is killed the peers are those before the change or those after it", async () => {
-  await killPeerWriters(25);
 });
