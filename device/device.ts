@@ -1,7 +1,7 @@
 /** A device: its identity, and the peers that it trusts. */
 
 import { join } from "node:path";
-import type { Address } from "../base/address.ts";
+import type { Address, HostAddress, ScopedAddress } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
 import { checkBoolean, copyOptions } from "../base/checks.ts";
 import { LEVELS, type Logger, makeSafeLogger, standardLogger } from "../net/logger.ts";
@@ -178,7 +178,8 @@ export class Device implements AsyncDisposable {
    * @param name The new name.
    * @returns The renamed peer.
    * @throws {TypeError} if an argument has the wrong type.
-   * @throws {RangeError} if the peer is unknown, or the name is taken or not valid.
+   * @throws {RangeError} if the name is taken or not valid.
+   * @throws {DeviceError} if the peer is unknown.
    */
   async rename(peer: Peer | string, name: string): Promise<Peer> {
     return await this.#services.peers.rename(peer, name);
@@ -287,34 +288,36 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Creates a server for the peers, and begins to bind its address. The server uses the device's
+   * Creates a server for the peers, and resolves once it serves. The server uses the device's
    * logger, unless the options have another. Needs `--allow-net` of the address.
    *
-   * @param address As for every server.
+   * @param address The address, with a port.
    * @param app Gets only the requests of peers.
    * @param options As for every server.
    * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
+   * @throws the error of binding.
    */
-  listen(address: Address, app: App, options: ServerOptions = {}): DeviceServer {
-    this.#checkOpen();
-    const remove = () => this.#open.delete(server);
-    const server = new DeviceServer(this.#services, address, app, options, remove);
-    this.#open.add(server);
-    return server;
-  }
-
+  serve(
+    address: HostAddress | ScopedAddress,
+    app: App,
+    options?: ServerOptions,
+  ): Promise<DeviceServer & { readonly port: number }>;
   /**
-   * Creates a server for the peers, and resolves once it serves. An address that can't be bound
-   * rejects here, and nowhere else. Needs `--allow-net` of the address.
+   * Creates a server for the peers at an address that need not have a port.
    *
    * @param address As for every server.
    * @param app Gets only the requests of peers.
    * @param options As for every server.
-   * @throws the errors of {@linkcode Device.prototype.listen}, and of binding.
+   * @throws as above.
    */
+  serve(address: Address, app: App, options?: ServerOptions): Promise<DeviceServer>;
   async serve(address: Address, app: App, options: ServerOptions = {}): Promise<DeviceServer> {
-    return await startServer(this.listen(address, app, options));
+    this.#checkOpen();
+    const remove = () => this.#open.delete(server);
+    const server = new DeviceServer(this.#services, address, app, options, remove);
+    this.#open.add(server);
+    return await startServer(server);
   }
 
   /**
@@ -330,8 +333,8 @@ export class Device implements AsyncDisposable {
    * @param peer The peer, its id or its name.
    * @param options As for every client, and other addresses.
    * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
-   * @throws {RangeError} if the peer is unknown or a value is not allowed.
-   * @throws {DeviceError} if no address is known.
+   * @throws {RangeError} if a value is not allowed.
+   * @throws {DeviceError} if the peer is unknown, or no address is known.
    */
   async client(peer: Peer | string, options: DeviceClientOptions = {}): Promise<Client> {
     this.#checkOpen();

@@ -14,7 +14,7 @@ import type { DeviceServices } from "./device_services.ts";
 import type { Peer } from "./peer_store.ts";
 
 /**
- * A server that accepts only the peers of a device. {@linkcode Device.prototype.listen} creates
+ * A server that accepts only the peers of a device. {@linkcode Device.prototype.serve} creates
  * one.
  *
  * A client needs a certificate that a peer's authority has signed directly. Once the handshake and
@@ -29,12 +29,10 @@ import type { Peer } from "./peer_store.ts";
  * const dir = await Deno.makeTempDir();
  * {
  *   await using device = await Device.open(dir, { name: "camera" });
- *   await using server = device.listen(
+ *   await using server = await device.serve(
  *     ["127.0.0.1", 0],
  *     (_request, session) => [200, "OK", {}, peerOf(session).name],
  *   );
- *   server.serveForever();
- *   await server.ready;
  * }
  * await Deno.remove(dir, { recursive: true });
  * ```
@@ -51,7 +49,7 @@ export class DeviceServer extends Server {
   #served: Promise<void> | null = null;
 
   /**
-   * Created by {@linkcode Device.prototype.listen}.
+   * Created by {@linkcode Device.prototype.serve}.
    *
    * @internal
    */
@@ -78,6 +76,17 @@ export class DeviceServer extends Server {
     this.#prepared = this.#prepare();
     // serveForever() and `ready` report the error.
     this.#prepared.catch(() => {});
+  }
+
+  /**
+   * Always rejects: a device's server is made by {@linkcode Device.prototype.serve}.
+   *
+   * @throws {TypeError} always.
+   */
+  static override start(): Promise<never> {
+    return Promise.reject(
+      new TypeError("the server of a device is not started so: use device.serve()"),
+    );
   }
 
   /** The current context: the peers of the device, and its identity. */

@@ -73,13 +73,14 @@ export class PairingError extends DeguError {
 /**
  * Why there is no connection to a peer.
  *
+ * - `"UNKNOWN"`: this device has no such peer, to connect to or to rename.
  * - `"FORGOTTEN"`: this device has forgotten the peer.
  * - `"NO_ADDRESS"`: no address of the peer is known.
  * - `"UNREACHABLE"`: no address of the peer answers; `cause` is an `AggregateError` with the error
  *   of each. Calling again may succeed.
  * - `"CLOSED"`: the device was closed.
  */
-export type DeviceErrorCode = "FORGOTTEN" | "NO_ADDRESS" | "UNREACHABLE" | "CLOSED";
+export type DeviceErrorCode = "UNKNOWN" | "FORGOTTEN" | "NO_ADDRESS" | "UNREACHABLE" | "CLOSED";
 
 /**
  * A peer can't be reached, or is none any more; or the device was closed.

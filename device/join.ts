@@ -180,7 +180,9 @@ async function fetchAuthority(
     try {
       const run = async (connection: Connection) => {
         using asked = connection;
-        return await readBody(await asked.get(AUTHORITY_URI, {}));
+        const response = await asked.get(AUTHORITY_URI, {});
+        if (response.status === 200) return await readBody(response);
+        throw new RangeError(`the status of its answer is ${response.status}`);
       };
       // Strangers may crowd the plain port, so each address is tried several times.
       const der = await askPlain(address, signal, run, MAX_TRIES);

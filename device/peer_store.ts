@@ -18,7 +18,7 @@ import { startInterval } from "../net/deadline.ts";
 import type { Logger } from "../net/logger.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { StateDirectory } from "./device_directory.ts";
-import { PairingError } from "./errors.ts";
+import { DeviceError, PairingError } from "./errors.ts";
 
 /** A device that this one is paired with, as it was last read. */
 export interface Peer {
@@ -340,10 +340,11 @@ export class PeerStore {
   }
 }
 
-export function unknownPeer(peer: Peer | string): RangeError {
+export function unknownPeer(peer: Peer | string): DeviceError {
   const text = typeof peer === "string" ? quote(peer) : `${quote(peer.name)} (${peer.id})`;
-  return new RangeError(
-    `peer: no peer has the name or id ${text}; device.peers() lists them, and device.join() or ` +
+  return new DeviceError(
+    "UNKNOWN",
+    `no peer has the name or id ${text}; device.peers() lists them, and device.join() or ` +
       '"degu --home DIRECTORY join" adds one',
   );
 }

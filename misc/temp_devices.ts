@@ -17,11 +17,9 @@ import { Device } from "../device/device.ts";
  *
  * await using temp = await TempDevices.create("camera", "viewer");
  * const { camera, viewer } = temp.devices;
- * await using server = camera.listen(["127.0.0.1", 0], (_request, session) => {
+ * await using server = await camera.serve(["127.0.0.1", 0], (_request, session) => {
  *   return reply(200, `hello, ${peerOf(session).name}`);
  * });
- * server.serveForever();
- * await server.ready;
  * const client = await viewer.client("camera", { addresses: [server.address] });
  * const { body } = await client.request("GET", "/");
  * assertEquals(await body?.text(), "hello, viewer");

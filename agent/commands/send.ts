@@ -58,7 +58,7 @@ async function send(
     loggerOf(context),
     (name, event) => events.add(name, event),
   );
-  const start = (address: Address) => device.listen(address, sending.app);
+  const start = (address: Address) => device.serve(address, sending.app);
   const [server] = await listen(start, given === undefined ? undefined : [given], 0);
   const serving = server!.serveForever();
   const done = sending.done.then(() => null);

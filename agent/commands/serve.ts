@@ -78,7 +78,7 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   const served = { name: device.name, share, inbox };
   using events = new ServeEvents(output, options.verbose === true);
   const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
-  const servers = await listen((address) => device.listen(address, app), options.listen);
+  const servers = await listen((address) => device.serve(address, app), options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
   output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
@@ -109,19 +109,16 @@ export function inboxPath(given: string): string {
   throw new Failure("HOME is not set: name the directory, as in --inbox DIR");
 }
 
-/** Resolves when the servers are bound; without addresses there is one, at every address. */
+/** Resolves when the servers serve; without addresses there is one, at every address. */
 export async function listen(
-  start: (address: Address) => DeviceServer,
+  start: (address: Address) => Promise<DeviceServer>,
   given: Address[] | undefined,
   port: number = DEFAULT_PORT,
 ): Promise<DeviceServer[]> {
-  const bind = async (address: Address) => {
-    const server = start(address);
-    await server.ready.catch((error) => {
+  const bind = (address: Address) =>
+    start(address).catch((error) => {
       throw listenError([address], error);
     });
-    return server;
-  };
   if (given !== undefined) return await Promise.all(given.map(bind));
   try {
     return [await bind(["::", port])];

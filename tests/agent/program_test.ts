@@ -272,9 +272,7 @@ Deno.test("a peer that is silent at the given address is also looked for at the 
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   await record(camera, viewer);
-  await using server = camera.listen(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
-  server.serveForever();
-  await server.ready;
+  await using server = await camera.serve(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
   await record(viewer, camera, { addresses: [server.address as [string, number]] });
   const { signal } = new AbortController();
   const options = { address: ["127.0.0.1", await unusedPort()] as const };

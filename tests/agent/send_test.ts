@@ -431,9 +431,7 @@ Deno.test("a sender can't write elsewhere than below the target: its names are c
     if (uri === END_URI) await pause(Infinity, session.signal);
     return [200, "OK", {}, new TextEncoder().encode(text)];
   };
-  await using server = device.listen(["127.0.0.1", 0], app);
-  server.serveForever();
-  await server.ready;
+  await using _server = await device.serve(["127.0.0.1", 0], app);
   const entry = { name: "x", kind: "file", size: 1, modified: 0 };
   const names = ["..", ".", "", "a/b", "/etc/x", "\0", ".x.degu-part", ".degu-files", 1, null];
   const lists: unknown[] = names.map((name) => [{ ...entry, name }]);

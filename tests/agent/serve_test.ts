@@ -391,9 +391,10 @@ Deno.test("if nobody serves, another device or another program, ping says what t
   // The right one, that serves something else.
   await using camera = await Device.open(homes.at("camera"));
   for (const text of ["hello", "null", "{}"]) {
-    const server = camera.listen(LOOPBACK, () => [200, "OK", {}, new TextEncoder().encode(text)]);
-    server.serveForever();
-    await server.ready;
+    const server = await camera.serve(
+      LOOPBACK,
+      () => [200, "OK", {}, new TextEncoder().encode(text)],
+    );
     const there = ["ping", "camera", "--address", formatAddress(server.address)];
     await homes.fail("viewer", 1, 'that device answers, but not as "degu serve" does', there);
     await server.shutdown();

@@ -61,9 +61,7 @@ Deno.test("the user of a device's server is its peer's name, as it is now, unles
     const logged = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const onExchange = accessLog((line) => logged[lines.push(line) - 1]!.resolve(), options);
     const app = () => [204, "No Content", {}, null] as const;
-    await using server = camera.listen(LOOPBACK, app, { onExchange });
-    server.serveForever();
-    await server.ready;
+    await using server = await camera.serve(LOOPBACK, app, { onExchange });
     await record(viewer, camera, { addresses: [server.address] });
     using conn = await (await viewer.client(camera.id)).connect();
     await conn.get("/");

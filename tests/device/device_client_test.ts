@@ -67,10 +67,10 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
   const logger = new RecordingLogger();
   const viewer = await setup.devices.open("viewer", { logger });
   const client = viewer.client.bind(viewer) as (...args: unknown[]) => Promise<unknown>;
-  const rows: [args: unknown[], error: typeof RangeError, words: string][] = [
-    [["nobody"], RangeError, '"nobody"'],
-    [["a".repeat(52)], RangeError, ""],
-    [[{ id: "a", name: "a" }], RangeError, '"a" (a)'],
+  const rows: [args: unknown[], error: new (...given: never[]) => Error, words: string][] = [
+    [["nobody"], DeviceError, '"nobody"'],
+    [["a".repeat(52)], DeviceError, ""],
+    [[{ id: "a", name: "a" }], DeviceError, '"a" (a)'],
     [[1], TypeError, "peer"],
     [["camera", null], TypeError, "options: "],
     [["camera", { timeOut: 1 }], TypeError, "timeOut"],
@@ -86,6 +86,7 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
     rows.push([["camera", { connectTimeout }], RangeError, "connectTimeout"]);
   }
   for (const [args, error, words] of rows) await assertRejects(() => client(...args), error, words);
+  assertEquals((await assertRejects(() => client("nobody"), DeviceError)).code, "UNKNOWN");
   assertEquals(logger.at("warn"), []);
 });
 

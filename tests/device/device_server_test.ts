@@ -27,7 +27,6 @@ import {
 } from "@degu/testing/device_serving.ts";
 import { entries } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { listenAgain } from "@degu/testing/ports.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
@@ -113,25 +112,23 @@ Deno.test("malicious paired peer: a certificate below an intermediate authority 
   assertEquals(await answerOf(other), "mallory");
 });
 
-Deno.test("listen validates its arguments, and logs to the device's logger", async () => {
+Deno.test("serve validates its arguments, and logs to the device's logger", async () => {
   await using devices = await TestDevices.create();
   const deviceLogger = new RecordingLogger();
   const camera = await devices.open("camera", { logger: deviceLogger });
-  const listen = camera.listen.bind(camera) as (...args: unknown[]) => unknown;
-  assertThrows(() => listen(LOOPBACK), TypeError, "app");
-  assertThrows(() => listen(LOOPBACK, tellName, { timeOut: 1 }), TypeError, "timeOut");
-  assertThrows(() => listen(LOOPBACK, tellName, null), TypeError, "options: ");
-  assertThrows(() => listen(["127.0.0.1", 99999], tellName), RangeError);
+  const serve = camera.serve.bind(camera) as (...args: unknown[]) => Promise<unknown>;
+  await assertRejects(() => serve(LOOPBACK), TypeError, "app");
+  await assertRejects(() => serve(LOOPBACK, tellName, { timeOut: 1 }), TypeError, "timeOut");
+  await assertRejects(() => serve(LOOPBACK, tellName, null), TypeError, "options: ");
+  await assertRejects(() => serve(["127.0.0.1", 99999], tellName), RangeError);
   const logger = new RecordingLogger();
-  await using own = camera.listen(LOOPBACK, tellName, { logger, maxRequests: 3 });
+  await using own = await camera.serve(LOOPBACK, tellName, { logger, maxRequests: 3 });
   assertEquals(own.options.logger, logger);
-  await using other = camera.listen(LOOPBACK, tellName);
-  await Promise.all([own.ready, other.ready]);
+  await using other = await camera.serve(LOOPBACK, tellName);
   assertEquals(deviceLogger.at("warn"), []);
   // It serves, too, where its address can't be recorded.
   await Deno.rename(join(camera.dir, "serving"), join(camera.dir, "away"));
-  await using hidden = camera.listen(LOOPBACK, tellName);
-  await hidden.ready;
+  await using _hidden = await camera.serve(LOOPBACK, tellName);
   assertMatch(
     deviceLogger.at("warn").join(),
     /the address of a server can't be recorded: NotFound/,
@@ -157,49 +154,36 @@ Deno.test("device.serve resolves to a server that serves, and rejects for an add
   assertEquals((await viewer.peers()).length, 1);
 });
 
-Deno.test("a server whose address is in use, or that is closed before it is ready, leaves nothing behind", async () => {
+Deno.test("DeviceServer.start rejects, because it knows no device", async () => {
+  const start = DeviceServer.start as (...args: unknown[]) => Promise<unknown>;
+  const args = [LOOPBACK, () => [204, "No Content", {}, null]];
+  await assertRejects(() => start.apply(DeviceServer, args), TypeError, "use device.serve()");
+});
+
+Deno.test("a server whose address is in use, or whose device is closed before it serves, leaves nothing behind", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
-  await using first = camera.listen(LOOPBACK, tellName);
-  await first.ready;
-  const unawaited = camera.listen(first.address, tellName); // by nobody, which is no unhandled rejection
-  await using second = camera.listen(first.address, tellName);
-  const results = await Promise.allSettled([second.ready, second.serveForever()]);
-  assertEquals(results.map(({ status }) => status), ["rejected", "rejected"]);
-  const third = camera.listen(LOOPBACK, tellName);
-  const ready = third.ready.catch(() => {});
-  third.close();
-  await ready;
+  await using first = await camera.serve(LOOPBACK, tellName);
+  using rejections = unhandledRejections();
+  await assertRejects(() => camera.serve(first.address, tellName), Deno.errors.AddrInUse);
   assertEquals(await camera.serving(), [first.address]);
-  const fourth = camera.listen(LOOPBACK, tellName);
-  let isSettled = false;
-  const settle = () => void (isSettled = true);
-  fourth.ready.then(settle, settle);
-  await fourth[Symbol.asyncDispose]();
-  assertEquals(isSettled, true, "it is still being prepared");
-  const fifth = camera.listen(LOOPBACK, tellName);
-  await fifth.ready;
-  await fifth.shutdown();
-  const broken = patch(Deno, "readDir", () => () => {
-    throw new Error("the disk is broken");
-  });
-  const sixth = camera.listen(LOOPBACK, tellName);
-  await assertRejects(() => sixth.ready, Error, "broken").finally(broken[Symbol.dispose]);
-  const [hostname, port] = sixth.address as readonly [string, number];
-  (await listenAgain(() => Deno.listen({ hostname, port }))).close();
-  // None of them follows changes of the peers, or is closed again with the device.
+  {
+    using _broken = patch(Deno, "readDir", () => () => {
+      throw new Error("the disk is broken");
+    });
+    await assertRejects(() => camera.serve(LOOPBACK, tellName), Error, "broken");
+  }
+  // None of them follows changes of the peers.
   let followed = 0;
   {
     using _counted = patch(ContextInForce.prototype, "replace", () => () => void followed++);
     await record(camera, viewer);
   }
   assertEquals(followed, 1);
-  let closed = 0;
-  for (const each of [second, unawaited, third, fourth, fifth, sixth]) {
-    each[Symbol.asyncDispose] = () => Promise.resolve(void closed++);
-  }
-  await camera[Symbol.asyncDispose]();
-  assertEquals(closed, 0);
+  const late = camera.serve(LOOPBACK, tellName).then((server) => server.serveForever(), () => {});
+  await camera.close();
+  await late;
+  assertEquals([await camera.serving(), rejections.reasons], [[], []]);
 });
 
 Deno.test("shutdown and dispose resolve once the record of the address is removed", async () => {
@@ -209,9 +193,8 @@ Deno.test("shutdown and dispose resolve once the record of the address is remove
 });
 
 async function assertRemoved(camera: Device, end: "shutdown" | typeof Symbol.asyncDispose) {
-  await using server = camera.listen(LOOPBACK, tellName);
+  await using server = await camera.serve(LOOPBACK, tellName);
   const serving = server.serveForever();
-  await server.ready;
   const gate = Promise.withResolvers<void>();
   using _waiting = patch(Deno, "remove", (remove) => async (...args) => {
     await gate.promise;

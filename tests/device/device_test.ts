@@ -24,7 +24,6 @@ import {
   assertMatch,
   assertRejects,
   assertStringIncludes,
-  assertThrows,
 } from "@std/assert";
 import { join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
@@ -137,7 +136,7 @@ Deno.test("disposing closes servers and connections, and closes the device", asy
     });
     await assertRejects(() => client.connect(), Error, "device was closed");
   }
-  assertThrows(() => viewer.listen(LOOPBACK, tellName), DeguError, "closed");
+  await assertRejects(() => viewer.serve(LOOPBACK, tellName), DeguError, "closed");
   await assertRejects(() => viewer.client("camera"), DeguError, "closed");
   await assertRejects(() => viewer.invite(), DeguError, "closed");
   await assertRejects(() => viewer.join("degu:"), DeguError, "closed");
@@ -192,8 +191,7 @@ Deno.test("a device's directories have mode 0700 and its files 0600", async () =
   await Deno.mkdir(devices.path("camera"), { mode: 0o755 });
   const camera = await devices.open("camera");
   await record(camera, await devices.open("viewer"));
-  await using server = camera.listen(LOOPBACK, tellName);
-  await server.ready;
+  await using _server = await camera.serve(LOOPBACK, tellName);
   const modes: string[] = [];
   const look = async (path: string): Promise<void> => {
     const { isDirectory } = await Deno.stat(path);
@@ -334,10 +332,9 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   await using setup = await setUpPeers();
   const { camera } = setup;
   assertEquals(await camera.serving(), []);
-  await using server = camera.listen(LOOPBACK, tellName);
+  await using server = await camera.serve(LOOPBACK, tellName);
   assertEquals(setup.logger.lines, []);
   const serving = server.serveForever();
-  await server.ready;
   assertEquals(await camera.serving(), [server.address]);
   // What a process that was killed has left: nobody holds its lock.
   const left = join(camera.dir, "serving", "0123456789abcdef");

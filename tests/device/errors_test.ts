@@ -270,6 +270,14 @@ const DEVICE: Record<
     message: RegExp,
   ])[]
 > = {
+  UNKNOWN: [
+    [
+      "a client",
+      ({ viewer }) => viewer.client("nobody"),
+      /^no peer has the name or id "nobody"; device\.peers\(\) lists them/,
+    ],
+    ["a new name", ({ viewer }) => viewer.rename("nobody", "somebody"), /^no peer has the name/],
+  ],
   FORGOTTEN: [
     ["a client of a peer that was forgotten", async ({ viewer, camera }) => {
       const client = await viewer.client("camera");

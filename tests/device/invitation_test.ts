@@ -246,10 +246,8 @@ Deno.test("each device gets the other's server addresses when the answer is sent
   await using setup = await openInvitation(["viewer"], { serving: undefined });
   const { camera, viewer, invitation } = setup;
   const app: App = (_request, session) => [200, "OK", { who: peerOf(session).name }, null];
-  await using server = camera.device.listen(["127.0.0.1", 0], app);
-  await using hidden = camera.device.listen(join(camera.dir, "socket"), app);
-  for (const each of [server, hidden]) each.serveForever();
-  await Promise.all([server.ready, hidden.ready]);
+  await using server = await camera.device.serve(["127.0.0.1", 0], app);
+  await using _hidden = await camera.device.serve(join(camera.dir, "socket"), app);
   const peer = await viewer.join(invitation.line, { serving: undefined });
   assertEquals(peer.addresses, [server.address]);
   assertEquals((await invitation.paired).addresses, []);

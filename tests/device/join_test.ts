@@ -285,6 +285,12 @@ Deno.test("a hostile answer is refused, and nothing is stored", async () => {
 Deno.test("an error response is not mistaken for success", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
+  for (const status of [201, 404, 500]) {
+    // The right authority, with a status that says that there is none.
+    await using inviter = await startInviter(camera, () => answerOf(RIGHT), { status });
+    const { code } = await assertRejects(() => viewer.join(inviter.line), PairingError);
+    assertEquals([code, inviter.requests], ["NOT_OPEN", []]);
+  }
   for (const status of ["201 Created", "403 Forbidden", "404 Not Found", "500 Error"]) {
     await using inviter = await startInviter(camera, () => answerOf(RIGHT, status));
     const who = `the device ${camera.id} has refused`;

@@ -17,14 +17,20 @@ export interface InviterOptions {
   readonly identity?: { readonly cert: string; readonly key: string };
   /** What its plain port gives, and the line is of, in DER. */
   readonly authority?: Uint8Array;
+  /** The status with which its plain port gives that. */
+  readonly status?: number;
 }
 
 /** A server that answers as it likes, and a line that leads to it. */
 export async function startInviter(
   device: PairingDevice,
   answer: Answering,
-  { protocols = ["degu-pair/2"], identity = device.identity, authority = device.authority.der }:
-    InviterOptions = {},
+  {
+    protocols = ["degu-pair/2"],
+    identity = device.identity,
+    authority = device.authority.der,
+    status = 200,
+  }: InviterOptions = {},
 ): Promise<{ line: string; requests: string[] } & AsyncDisposable> {
   const requests: string[] = [];
   let count = 0;
@@ -42,7 +48,7 @@ export async function startInviter(
       if (answered !== null) socket.write(answered);
     });
   });
-  const plain = new Server(["127.0.0.1", 0], () => [200, "OK", {}, authority]);
+  const plain = new Server(["127.0.0.1", 0], () => [status, "Status", {}, authority]);
   plain.serveForever();
   const [, plainPort] = plain.address as HostAddress;
   const line = encodeLine({

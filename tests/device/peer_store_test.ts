@@ -1,6 +1,6 @@
 /** The peers of a device: storing, finding, renaming and forgetting them, their files, and which of those are trusted. */
 import type { Address } from "@degu/degu/base";
-import { Device, type Peer } from "@degu/degu/device";
+import { Device, DeviceError, type Peer } from "@degu/degu/device";
 import { PeerStore } from "@degu/internal/device/peer_store.ts";
 import { makeAuthority } from "@degu/testing/authorities.ts";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
@@ -71,7 +71,12 @@ Deno.test("rename gives a peer a name that is free", async () => {
   assertEquals(namesOf(await camera.peers()), ["four", "two"]);
   await assertRejects(() => camera.rename("four", "TWO"), RangeError, "is taken");
   await assertRejects(() => camera.rename("four", "a b"), RangeError, "name:");
-  await assertRejects(() => camera.rename("nobody", "five"), RangeError, '"nobody"');
+  const unknown = await assertRejects(
+    () => camera.rename("nobody", "five"),
+    DeviceError,
+    '"nobody"',
+  );
+  assertEquals(unknown.code, "UNKNOWN");
   await assertRejects(() => camera.rename({} as Peer, "five"), TypeError);
   await assertRejects(() => camera.rename("four", 5 as unknown as string), TypeError);
 });

@@ -282,7 +282,7 @@ Deno.test("forget closes the connections to the peer, and no new ones are made",
   await viewer.forget("camera");
   await assertRejects(() => conn.get("/"), Error, "closed");
   await assertRejects(() => client.connect(), DeguError, "forgotten");
-  await assertRejects(() => viewer.client("camera"), RangeError);
+  await assertRejects(() => viewer.client("camera"), DeviceError);
   await record(viewer, camera, { addresses: [setup.server.address] });
   await assertWorks(client);
 });

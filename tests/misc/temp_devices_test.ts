@@ -21,11 +21,9 @@ Deno.test("TempDevices are paired with each other, by their names, and gone in t
     ) {
       assertEquals((await device.peers()).map(({ name }) => name).sort(), others);
     }
-    await using server = camera.listen(["127.0.0.1", 0], (_request, session) => {
+    await using server = await camera.serve(["127.0.0.1", 0], (_request, session) => {
       return reply(200, peerOf(session).name);
     });
-    server.serveForever();
-    await server.ready;
     for (const device of [viewer, recorder]) {
       const client = await device.client("camera", { addresses: [server.address] });
       const { body } = await client.request("GET", "/");

@@ -9,9 +9,7 @@ const [dir = "", command, line = ""] = Deno.args;
 await using device = await Device.open(dir);
 if (command === "invite" || command === "serve") {
   if (command === "serve") {
-    const server = device.listen(["0.0.0.0", 0], () => [204, "No Content", {}, null]);
-    server.serveForever();
-    await server.ready;
+    await device.serve(["0.0.0.0", 0], () => [204, "No Content", {}, null]);
   }
   await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
   console.log(invitation.line);

@@ -299,9 +299,7 @@ for (const request of requests) {
   await using camera = await Device.open(at("camera"), { name: "camera" });
   await using viewer = await Device.open(at("viewer"), { name: "viewer" });
   await record(camera, viewer);
-  await using device = camera.listen(["127.0.0.1", 0], ok);
-  device.serveForever();
-  await device.ready;
+  await using device = await camera.serve(["127.0.0.1", 0], ok);
   await record(viewer, camera, { addresses: [device.address] });
   const [, devicePort] = device.address as readonly [string, number];
   const fresh = at("fresh"), home = viewer.dir;
@@ -320,9 +318,8 @@ await device.forget("nobody");
 if ((await device.peers()).length !== 1) throw new Error("no peer");`,
     }),
     ...needs([...onHome, "net=127.0.0.1:0"], {
-      "device.listen": `${open}
-await using server = device.listen(["127.0.0.1", 0], ok);
-await server.ready;`,
+      "device.serve": `${open}
+await using server = await device.serve(["127.0.0.1", 0], ok);`,
     }),
     ...needs([...onHome, `net=127.0.0.1:${devicePort}`], {
       "device.client": `${open}

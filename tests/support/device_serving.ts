@@ -23,10 +23,7 @@ export const tellName: App = (
 
 /** Starts a server of a device. */
 export async function serveFrom(device: Device, app: App = tellName): Promise<DeviceServer> {
-  const server = device.listen(LOOPBACK, app);
-  server.serveForever();
-  await server.ready;
-  return server;
+  return await device.serve(LOOPBACK, app);
 }
 
 /** A camera that serves, and a viewer; each is a peer of the other. */
@@ -36,9 +33,8 @@ export async function setUp(app: App = tellName) {
   const camera = await devices.open("camera", { logger });
   const viewer = await devices.open("viewer");
   await record(camera, viewer);
-  const server = camera.listen(LOOPBACK, app);
+  const server = await camera.serve(LOOPBACK, app);
   const serving = server.serveForever();
-  await server.ready;
   await record(viewer, camera, { addresses: [server.address] });
   return {
     devices,
@@ -94,10 +90,7 @@ export async function recordAuthority(
 
 /** A server that says hello to the clients of an authority, with any certificate. */
 export async function serveWith(ca: string, cert: string, key: string): Promise<SSLServer> {
-  const server = new SSLServer({ ca, cert, key }, LOOPBACK, hello);
-  server.serveForever();
-  await server.ready;
-  return server;
+  return await SSLServer.start({ ca, cert, key }, LOOPBACK, hello);
 }
 
 export const hello: App = () => [200, "OK", { hello: "world" }, null];

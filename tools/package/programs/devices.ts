@@ -5,11 +5,9 @@ import { assertEquals } from "@std/assert";
 const dir = await Deno.makeTempDir();
 await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
 await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
-await using server = camera.listen(["127.0.0.1", 0], (_request, session) => {
+await using _server = await camera.serve(["127.0.0.1", 0], (_request, session) => {
   return [200, "OK", { "x-peer": peerOf(session).name }, null];
 });
-server.serveForever();
-await server.ready;
 await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
 await viewer.join(invitation.line);
 const client = await viewer.client("camera");
