@@ -134,12 +134,26 @@ export function readSmall(
   seen: FileIdentity,
   buffer: Uint8Array,
 ): BigIntStats | null {
+  const read = openSmall(path, seen, buffer);
+  if (read === null) return null;
+  closeSync(read.file);
+  return read.state;
+}
+
+/** Does the same, and leaves the file open. */
+export function openSmall(
+  path: string,
+  seen: FileIdentity,
+  buffer: Uint8Array,
+): { readonly file: number; readonly state: BigIntStats } | null {
   const file = openSync(path, READ_FLAGS);
+  let isRead = false;
   try {
     const state = fstatSync(file, { bigint: true });
-    return isSameFile(state, seen) && readOpen(file, state, buffer) ? state : null;
+    isRead = isSameFile(state, seen) && readOpen(file, state, buffer);
+    return isRead ? { file, state } : null;
   } finally {
-    closeSync(file);
+    if (!isRead) closeSync(file);
   }
 }
 

@@ -29,10 +29,11 @@ export function prefixOf(directory: string): string {
 export const PART_SUFFIX = ".degu-part";
 
 /**
- * The name of a directory in which older versions put things aside. A call of theirs that was
- * killed may have left something there that is nowhere else: lists show it, and nothing deletes it.
+ * The names of a directory in which older versions put things aside, and of files that they were
+ * about to remove from an outbox. A call of theirs that was killed may have left something there
+ * that is nowhere else: lists show it, and nothing deletes it.
  */
-const LEFT_ASIDE = /^\.\.degu-part$/iu;
+const LEFT_ASIDE = /^(?:\.\.degu-part|degu-moving-[0-9a-f]{16}-.+)$/isu;
 
 /** Whether a name is that of something that an older version has left aside. */
 export function isLeftAside(name: string): boolean {
@@ -75,23 +76,13 @@ export function foldName(name: string): string {
   return first === DOT || first > LAST_ASCII ? bareName(name) : name;
 }
 
-/**
- * The name of a file of an outbox for the moment before the file is removed; its own name follows.
- * The server has to see the file if it serves the outbox, so the name is not reserved.
- */
-export const MOVING_NAME = /^degu-moving-[0-9a-f]{16}-(.+)$/s;
-
-export function movingName(name: string): string {
-  return `degu-moving-${randomSuffix()}-${MOVING_NAME.exec(name)?.[1] ?? name}`;
-}
-
 /** The name of the directory for unfinished files. Some file systems ignore case. */
 const RESERVED_NAME = /^\.degu-files$/iu;
 
 /** Whether a name is reserved in every directory. */
 export function isReservedName(name: string): boolean {
   const folded = foldName(name);
-  return RESERVED_NAME.test(folded) || PART_NAME.test(folded);
+  return RESERVED_NAME.test(folded) || PART_NAME.test(folded) || LEFT_ASIDE.test(folded);
 }
 
 /**

@@ -90,7 +90,7 @@ export interface UploadTreeOptions extends TreeOptions {
    * has written it to the target, and nothing has changed it here since it was read. Any other file
    * stays, for the next call. So does a file that was changed or renamed less than two seconds
    * before it was read. Directories stay. From a directory that the server itself serves nothing is
-   * moved; to find out, each file has a longer name for the moment before it is removed.
+   * moved.
    *
    * A file that the target has already is written there again, with `replace: false` only if it has
    * the same content. `settled` is 3 by default, and counts from the renaming of a file, too.

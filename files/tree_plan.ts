@@ -349,19 +349,10 @@ function problem(
 }
 
 export function itsOwnTarget(path: string): TransferError {
-  const problem = "the server serves this very directory: its files can't be moved to themselves";
-  return new TransferError("CONFLICT", `${path}: ${problem}`);
-}
-
-export function unmovable(node: TreeNode): TransferError {
-  const text = ": its name is too long for a file that is moved, which has at most 226 bytes";
-  return problem("BAD_NAME", node, `${text}; rename it`);
-}
-
-/** @param path The path of the file by the other name. */
-export function keptAside(node: TreeNode, path: string): TransferError {
-  const text = `: another file has taken this name; the file that was to be removed is ${path}`;
-  return problem("CONFLICT", node, text);
+  const problem =
+    "is served by the other end itself, so it can't be moved there: another file with " +
+    "the size and time of the one that was sent is here by now";
+  return new TransferError("CONFLICT", `${path} ${problem}`);
 }
 
 export function existsAlready(node: TreeNode, options?: ErrorOptions): TransferError {

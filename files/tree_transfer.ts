@@ -11,7 +11,6 @@ import { Lanes, throwIfForAll } from "./lanes.ts";
 import { type ListedTree, treeUriOf } from "./list_tree.ts";
 import { pathOf, type TransferResult, type TransferSettings } from "./options.ts";
 import { Refusal } from "./refusal.ts";
-import { MOVING_NAME } from "./reserved.ts";
 import type { Route } from "./route.ts";
 import { endsAll, hasChanged, isCut, TransferError, unexpectedResponse } from "./transfer_error.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
@@ -96,9 +95,9 @@ export interface Direction extends NamingTarget, ShrinkingTarget {
   /** When a file of the source was last changed or renamed, in milliseconds since 1970. */
   changedAt?(node: TreeNode): number;
   /** Removes files of the source that certainly are what was copied. */
-  removeSources?(route: Route, nodes: readonly TreeNode[]): Outcomes<TreeNode, Removed>;
-  /** Gives a file of an interrupted removal its name again; false if it has to keep the other. */
-  recover?(route: Route, node: TreeNode): Promise<boolean>;
+  removeSources?(nodes: readonly TreeNode[]): Outcomes<TreeNode, Removed>;
+  /** Closes files that could have been removed. */
+  close?(): Promise<void>;
   /** Removes the part of a file here that can't get its name. */
   discard?(copy: Copy): void;
   /** Syncs what was removed here. */
@@ -107,6 +106,8 @@ export interface Direction extends NamingTarget, ShrinkingTarget {
 
 /** The most files and directories of a request. */
 const BATCH_FILES = 512;
+/** The same for files that are moved, each of which is open until it is removed. */
+const MOVED_FILES = 32;
 /** The most bytes of files in a request, by their sizes in the list. */
 const BATCH_BYTES = 4_194_304;
 /** How far the clock of a disk may be ahead: a file with a later time was not written just now. */
@@ -130,7 +131,12 @@ export async function transferTree(
   const settings = { dir: path, uri: checkedUri, ...checkTreeOptions(options, label === "to") };
   using lanes = new Lanes(label, peer, settings);
   settings.signal.throwIfAborted();
-  return await new TreeTransfer(settings, lanes, makeDirection(settings)).run();
+  const direction = makeDirection(settings);
+  try {
+    return await new TreeTransfer(settings, lanes, direction).run();
+  } finally {
+    await direction.close?.();
+  }
 }
 
 /**
@@ -364,16 +370,12 @@ class TreeTransfer {
     const copies: Copy[] = [];
     for (const copy of plan.copies) {
       const { node } = copy;
-      const isMoving = MOVING_NAME.test(node.name);
-      if (isMoving && await this.#direction.recover?.(this.#lanes.first, node)) {
-        this.#report.event({ type: "skipped", path: node.path, reason: "still being written" });
-        continue;
-      }
       const above = directoryAbove(node, failed);
       if (above !== null) this.#report.failed(node, directoryMissing(node, failed.get(above)));
       else copies.push(this.#isUnlisted ? { ...copy, isNew: false } : copy);
     }
-    await this.#lanes.run(queuesOf(copies), (route, copies) => this.#copy(route, copies));
+    const most = this.#settings.move ? MOVED_FILES : BATCH_FILES;
+    await this.#lanes.run(queuesOf(copies, most), (route, copies) => this.#copy(route, copies));
     await this.#decideTaken();
     await this.#makeDirectories(plan.makes);
   }
@@ -385,10 +387,10 @@ class TreeTransfer {
       else await this.#copyAlone(route, first!);
     } catch (error) {
       // Files that have arrived before the error need not be sent again.
-      await this.#removeArrived(route).catch(() => {});
+      await this.#removeArrived().catch(() => {});
       throw error;
     }
-    await this.#removeArrived(route);
+    await this.#removeArrived();
   }
 
   /** Copies small files in one request, and some of them in a second one. */
@@ -433,11 +435,11 @@ class TreeTransfer {
   }
 
   /** Removes the files of the source that have arrived, and reports them. */
-  async #removeArrived(route: Route): Promise<void> {
+  async #removeArrived(): Promise<void> {
     const arrived = new Map(this.#arrived);
     this.#arrived.clear();
     if (arrived.size === 0) return;
-    const outcomes = this.#direction.removeSources!(route, [...arrived.keys()]);
+    const outcomes = this.#direction.removeSources!([...arrived.keys()]);
     for await (const [node, { error, isRemoved }] of outcomes) {
       if (error === null) this.#report.copied(node, arrived.get(node)!);
       else this.#report.failed(node, error);
@@ -527,7 +529,10 @@ class TreeTransfer {
       }
       await this.#failRivals(named);
       for (const copy of await this.#findChanged(named)) again.push({ ...copy, isNew: false });
-      for (const copies of queuesOf(again).flat()) await this.#copy(this.#lanes.first, copies);
+      const most = this.#settings.move ? MOVED_FILES : BATCH_FILES;
+      for (const copies of queuesOf(again, most).flat()) {
+        await this.#copy(this.#lanes.first, copies);
+      }
     }
   }
 
@@ -648,7 +653,7 @@ function isTaken(error: unknown): boolean {
 }
 
 /** Two queues: of small files in batches, and of the other files alone. */
-function queuesOf(copies: readonly Copy[]): [Copy[][], Copy[][]] {
+function queuesOf(copies: readonly Copy[], most = BATCH_FILES): [Copy[][], Copy[][]] {
   const small: Copy[][] = [];
   const large: Copy[][] = [];
   let batch: Copy[] = [];
@@ -659,7 +664,7 @@ function queuesOf(copies: readonly Copy[]): [Copy[][], Copy[][]] {
       large.push([copy]);
       continue;
     }
-    if (batch.length === BATCH_FILES || bytes > BATCH_BYTES) {
+    if (batch.length === most || bytes > BATCH_BYTES) {
       small.push(batch = []);
       bytes = 0;
     }

@@ -509,14 +509,14 @@ export interface SeenFile {
 }
 
 /**
- * Whether a path certainly has the file that was seen, unchanged: any change, even one that is made
- * in the same second as the last one, would show.
+ * Whether a file certainly is the one that was seen, unchanged: any change, even one that is made in
+ * the same second as the last one, would show.
  */
-export function isAsSeen(path: string, { info, lookedAt }: SeenFile): boolean {
+export function isAsSeen(now: Deno.FileInfo, { info, lookedAt }: SeenFile): boolean {
   const state = stateOf(info);
   // A time in the future comes from a clock that was wrong: a change since then would show.
   const wouldShow = isSettled(state, lookedAt) || Date.now() < Number(info.ctime);
-  return wouldShow && isUnchanged(state, stateOf(Deno.lstatSync(path)));
+  return wouldShow && isUnchanged(state, stateOf(now));
 }
 
 function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): void {

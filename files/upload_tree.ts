@@ -1,6 +1,6 @@
 /** Uploads trees to another device. */
 
-import { type BigIntStats, renameSync, unlinkSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { dirname } from "node:path";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
@@ -8,22 +8,12 @@ import { quote } from "../base/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { checkRemovable, Turns } from "../disk/files.ts";
-import {
-  giveNewName,
-  ifPresent,
-  isMissing,
-  isOfFileSystem,
-  isRealFile,
-  isSameFile,
-  statOrNull,
-  syncAllIfPossible,
-} from "../disk/names.ts";
+import { ifPresent, isMissing, isOverload, isRealFile, syncAllIfPossible } from "../disk/names.ts";
 import { isDiskFull } from "../disk/space.ts";
 import type { Connector, Requester } from "../client.ts";
 import {
   BundleBuffer,
   BUNDLED_BELOW_BYTES,
-  DIGEST_ANSWER,
   formatBundle,
   formatPaths,
   type NameRecord,
@@ -31,23 +21,16 @@ import {
   PUT_ANSWER,
 } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
-import { isName } from "./file_name.ts";
-import { isUnchanged, readSmall } from "./file_pieces.ts";
+import { openSmall } from "./file_pieces.ts";
 import { type ListedTree, readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
-import { isReservedName, MOVING_NAME, movingName, prefixOf, unusedPath } from "./reserved.ts";
+import { prefixOf, unusedPath } from "./reserved.ts";
 import { askDigest, requestChange, type Route } from "./route.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
-import { isWithin, TreeNode } from "./tree.ts";
+import { isWithin, type TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./tree_options.ts";
-import { type Copy, existsAlready, itsOwnTarget, keptAside, unmovable } from "./tree_plan.ts";
-import {
-  compareContents,
-  type Located,
-  requestBundle,
-  requestFiles,
-  uriOf,
-} from "./tree_requests.ts";
+import { type Copy, existsAlready, itsOwnTarget } from "./tree_plan.ts";
+import { type Located, requestBundle, uriOf } from "./tree_requests.ts";
 import {
   type Direction,
   type Made,
@@ -136,14 +119,6 @@ interface Sent {
   readonly seen: SeenFile;
 }
 
-/** A file of the source that has another name for the moment before it is removed. */
-interface Aside {
-  readonly node: TreeNode;
-  readonly path: readonly string[];
-  /** The file as it was then; `null` if it is not what was copied, and stays. */
-  readonly state: BigIntStats | null;
-}
-
 const STAYS: Removed = { error: null, isRemoved: false };
 
 class Upload implements Direction {
@@ -154,6 +129,8 @@ class Upload implements Direction {
   #refusal: TransferError | null = null;
   /** Files that this call has given their names at the target, as they were when they were read. */
   readonly #written = new Map<TreeNode, SeenFile>();
+  /** With `move`: how the files are closed that were read, and may be removed. */
+  readonly #open = new Map<TreeNode, () => void | Promise<void>>();
   /** With `move`: the directories of the source from which files can be removed. */
   readonly #removable = new Set<TreeNode>();
   /** The directories from which files were removed. */
@@ -255,6 +232,7 @@ class Upload implements Direction {
       failure = { error };
     }
     yield* unsent;
+    for (const { node } of copies) if (!this.#written.has(node)) await this.#close(node);
     if (failure !== null) throw failure.error;
   }
 
@@ -268,6 +246,7 @@ class Upload implements Direction {
     for (const copy of copies) {
       if (this.#turns.isOver) await this.#turns.next(this.#root);
       this.#settings.signal.throwIfAborted();
+      await this.#close(copy.node);
       const read = this.#read(copy.node, content);
       if ("is" in read) {
         unsent.push([copy, read]);
@@ -300,15 +279,18 @@ class Upload implements Direction {
         const info = Deno.lstatSync(path);
         if (!info.isFile) return { is: "failed", error: this.#replaced(node) };
         if (info.size > content.length) return { is: "alone" };
-        const state = readSmall(path, info, content);
-        if (state === null) continue;
+        const read = openSmall(path, info, content);
+        if (read === null) continue;
+        const { state, file } = read;
+        if (this.#settings.move) this.#open.set(node, () => closeSync(file));
+        else closeSync(file);
         if (!isRealFile(path)) return { is: "failed", error: this.#replaced(node) };
         const modified = new Date(Number(state.mtimeMs));
         return { size: Number(state.size), modified, seen: { info, lookedAt } };
       }
       return { is: "again", error: changedWhileMoved(path) };
     } catch (error) {
-      return { is: "failed", error };
+      return { is: isOverload(error) ? "again" : "failed", error };
     }
   }
 
@@ -343,7 +325,8 @@ class Upload implements Direction {
     };
     this.#checkRemovable(node);
     check();
-    await using source = await SourceFile.open(path);
+    await using opened = new AsyncDisposableStack();
+    const source = opened.use(await SourceFile.open(path));
     check();
     const { move, signal } = this.#settings;
     const uri = this.#uriOf(node);
@@ -359,7 +342,12 @@ class Upload implements Direction {
     // With `move`, an identical file at the target may be this very file, so it is written anew.
     const all = { ...settings, replace, isRewritten: move };
     const result = await new FileUpload(route, uri, source, all, headers).run();
-    if (move) this.#written.set(node, source.seen);
+    if (move) {
+      await this.#close(node);
+      const kept = opened.move();
+      this.#open.set(node, () => kept.disposeAsync());
+      this.#written.set(node, source.seen);
+    }
     return result;
   }
 
@@ -376,103 +364,48 @@ class Upload implements Direction {
     }
   }
 
-  /**
-   * Removes files that this call has copied. Each gets a name that nothing else has, so that no
-   * other program puts a file in its place, and the server is asked for that name: by a mount or a
-   * view, also of another file system, it may serve this very directory. Then the file, or another
-   * one that a view shows in its place, may be the copy.
-   */
-  async *removeSources(
-    route: Route,
-    nodes: readonly TreeNode[],
-  ): Outcomes<TreeNode, Removed> {
-    const undecided = new Set<Aside>();
-    try {
-      for (const node of nodes) {
-        if (this.#turns.isOver) await this.#turns.next(this.#root);
-        this.#settings.signal.throwIfAborted();
-        try {
-          const file = this.#setAside(node);
-          if (file === null) yield [node, STAYS];
-          else undecided.add(file);
-        } catch (error) {
-          yield [node, isMissing(error) ? STAYS : { error, isRemoved: false }];
-        }
-      }
-      const aside = [...undecided];
-      if (aside.length === 0) return;
-      const uri = `${this.#settings.uri}?bundle=digest`;
-      const records = requestFiles(route, uri, DIGEST_ANSWER, aside, ({ path }) => path);
-      for await (const { record: { status }, item } of records) {
-        undecided.delete(item);
-        yield [item.node, this.#decide(item, status)];
-      }
-    } finally {
-      for (const { path, node } of undecided) this.#renameIfPossible({ path }, node);
+  async *removeSources(nodes: readonly TreeNode[]): Outcomes<TreeNode, Removed> {
+    for (const node of nodes) {
+      if (this.#turns.isOver) await this.#turns.next(this.#root);
+      this.#settings.signal.throwIfAborted();
+      const seen = this.#written.get(node);
+      const removed = seen === undefined ? STAYS : this.#removeSource(node, seen);
+      await this.#close(node);
+      yield [node, removed];
     }
   }
 
-  /** Gives a file the name for the moment before it is removed; `null` if it has to stay. */
-  #setAside(node: TreeNode): Aside | null {
-    const seen = this.#written.get(node);
-    this.#written.delete(node);
+  /**
+   * Removes a file that this call has copied. The file is still open, so that no other one can have
+   * its inode.
+   */
+  #removeSource(node: TreeNode, seen: SeenFile): Removed {
     const path = this.pathOf(node);
-    const before = statOrNull(path);
-    if (seen === undefined || before === null || this.#isRecent(seen)) return null;
-    // A file like the one that was copied may be the copy, which the server has put in its place.
-    if (!isLike(before, seen) || !isRealFile(path)) return null;
-    const wasSeen = isAsSeen(path, seen);
-    const file = { path: [...node.parent!.path, movingName(node.name)] };
-    renameSync(path, this.pathOf(file));
-    const state = statOrNull(this.pathOf(file));
-    const isSeen = wasSeen && state !== null && isSameFile(state, seen.info) && isLike(state, seen);
-    return { ...file, node, state: isSeen ? state : null };
-  }
-
-  #decide(file: Aside, status: number): Removed {
-    const path = this.pathOf(file);
     try {
-      const now = statOrNull(path);
-      if (status === 404 && file.state !== null && now !== null && isUnchanged(file.state, now)) {
-        unlinkSync(path);
-        this.#emptied.add(dirname(path));
-        return { error: null, isRemoved: true };
-      }
-      if (!giveNewName(path, this.pathOf(file.node))) throw keptAside(file.node, path);
-      if (status === 404) return STAYS;
-      // A file that is too large for a bundle is there, too.
-      throw status === 200 || status === 413
-        ? itsOwnTarget(dirname(path))
-        : statusError("HEAD", this.#uriOf(file), { status });
+      if (this.#isRecent(seen)) return STAYS;
+      const now = Deno.lstatSync(path);
+      // The server gives each copy its name by a rename, which here looks like another file.
+      const isCopy = now.ino !== seen.info.ino && isLike(now, seen.info);
+      if (isCopy) return { error: itsOwnTarget(path), isRemoved: false };
+      if (!isAsSeen(now, seen)) return STAYS;
+      Deno.removeSync(path);
+      this.#emptied.add(dirname(path));
+      return { error: null, isRemoved: true };
     } catch (error) {
-      // Another process has given the file its name again.
       return isMissing(error) ? STAYS : { error, isRemoved: false };
     }
   }
 
-  /**
-   * A newer version may have been moved since: only the version that the target has can be sent
-   * again without harm.
-   */
-  async recover(route: Route, node: TreeNode): Promise<boolean> {
-    const [, name] = MOVING_NAME.exec(node.name) ?? [];
-    if (!this.#settings.move || name === undefined || isReservedName(name)) return false;
-    const origin = new TreeNode(node.parent, name, "file", node.size, node.modified);
-    const copy = { node: origin, target: null, late: null, isNew: false };
-    const here = { pathOf: () => this.pathOf(node) };
-    const [isSame] = await compareContents(route, this.#settings, [copy], here);
-    return isSame! && this.#renameIfPossible(node, origin);
+  /** Closes a file that was kept open until it was removed. */
+  async #close(node: TreeNode): Promise<void> {
+    const close = this.#open.get(node);
+    this.#open.delete(node);
+    this.#written.delete(node);
+    await close?.();
   }
 
-  /** Gives a file a name that nothing else has; false if that can't be done. */
-  #renameIfPossible(from: Located, to: Located): boolean {
-    try {
-      return giveNewName(this.pathOf(from), this.pathOf(to));
-    } catch (error) {
-      // The next call tries again.
-      if (!isOfFileSystem(error)) throw error;
-      return false;
-    }
+  async close(): Promise<void> {
+    for (const node of [...this.#open.keys()]) await this.#close(node);
   }
 
   async finish(): Promise<void> {
@@ -483,7 +416,6 @@ class Upload implements Direction {
   /** Checks that a file can be removed, so that it is not sent in vain by each call. */
   #checkRemovable(node: TreeNode): void {
     if (!this.#settings.move) return;
-    if (!isName(movingName(node.name))) throw unmovable(node);
     const { parent } = node;
     if (this.#removable.has(parent!)) return;
     try {
@@ -530,7 +462,7 @@ class Upload implements Direction {
   }
 }
 
-/** Whether a file has the size and the time of the one that was seen. */
-function isLike({ size, mtimeMs }: BigIntStats, { info }: SeenFile): boolean {
-  return Number(size) === info.size && Number(mtimeMs) === Number(info.mtime);
+/** Whether a file has the size and the time of another one. */
+function isLike(one: Deno.FileInfo, other: Deno.FileInfo): boolean {
+  return one.size === other.size && Number(one.mtime) === Number(other.mtime);
 }

@@ -3,14 +3,7 @@ import { Client, type Request } from "@degu/degu";
 import { downloadTree, FilesApp, TransferError, uploadTree } from "@degu/degu/files";
 import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { BodyIter } from "@degu/degu/base";
-import {
-  BUNDLE_END,
-  BUNDLE_TYPE,
-  type BundledFile,
-  formatRecord,
-  type FoundRecord,
-} from "@degu/internal/files/bundle.ts";
-import { sha256Of } from "@degu/internal/files/digest.ts";
+import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
@@ -19,7 +12,7 @@ import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
-import { type Answer, changing, copyElsewhere, copyTree, makeTrees } from "@degu/testing/trees.ts";
+import { changing, copyElsewhere, copyTree, makeTrees } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { AS_USER, canMount, canRun, MOUNTING } from "./refused_writes.ts";
 
@@ -80,7 +73,19 @@ Deno.test("move: an outbox without files makes no request, and no other one has 
   await fill(trees.source, { a: "1" });
   const client = new Client(trees.serving.server.address);
   assertEquals((await uploadTree(client, trees.source, [], MOVE)).removed, 1);
-  assertEquals(asked, ["POST /?bundle=put", "POST /?bundle=digest"]);
+  assertEquals(asked, ["POST /?bundle=put"]);
+});
+
+Deno.test("move: what an outbox of an older version was about to remove when it was killed stays, and is said", async () => {
+  const name = `degu-moving-${"0".repeat(16)}-x`;
+  await using trees = await makeOutbox({ [name]: "1", "degu-moving-notes": "2", x: "3" });
+  const { outcomes } = await trees.copy(MOVE);
+  assertEquals(outcomes, {
+    [name]: "skipped: reserved",
+    "degu-moving-notes": "copied",
+    x: "copied",
+  });
+  assertEquals(await content(trees.source), { [name]: "1" });
 });
 
 Deno.test("move: what is not copied stays: links, pipes, reserved names, and what is excluded or refused", async () => {
@@ -148,7 +153,9 @@ for (const [what, [change, left]] of Object.entries(CHANGES)) {
       });
       path = `${trees.source}/x`;
       const { result } = await trees.copy(MOVE);
-      assertEquals([result.removed, result.failed], [0, 0], name);
+      // A file of the same size and time may be the copy, if the server serves this directory.
+      const failed = what.includes("of the same size and time") ? 1 : 0;
+      assertEquals([result.removed, result.failed], [0, failed], name);
       assertEquals(await content(trees.source), left(text), name);
       assertEquals(await content(trees.target), { x: text }, name);
     }
@@ -244,76 +251,6 @@ Deno.test("move: a file that is written between the list and its turn is copied,
   assertEquals([result.files, result.removed], [3, 0]);
   const left = { x: "1more", large: LARGE + "more", old: "2", d: null };
   assertEquals(await content(trees.source), left);
-});
-
-Deno.test("move: a file that a killed outbox was about to remove has its name again if the target has the same; else both are kept there", async () => {
-  const moving = (name: string) => `degu-moving-${"0".repeat(16)}-${name}`;
-  const notes = "degu-moving-notes";
-  const [same, taken, older] = [`d/${moving("same")}`, moving("taken"), moving("older")];
-  const reserved = moving(".degu-files");
-  await using trees = await makeOutbox({
-    [same]: "1",
-    [taken]: LARGE,
-    taken: "newer",
-    [older]: "2",
-    [reserved]: "3",
-    [notes]: "mine",
-  }, { "d/same": "1", older: "newer" });
-  const first = await trees.copy(MOVE);
-  assertEquals(await content(trees.source), { d: null, "d/same": "1" });
-  const copied = Object.fromEntries([taken, "taken", older, reserved, notes].map((path) => {
-    return [path, "copied"];
-  }));
-  assertEquals(first.outcomes, { ...copied, [same]: "skipped: still being written" });
-  using _later = setClockAhead(2 * LATER);
-  assertEquals((await trees.copy(MOVE)).outcomes, { "d/same": "copied" });
-  assertEquals(await content(trees.source), { d: null });
-  assertEquals(await content(trees.target), {
-    d: null,
-    "d/same": "1",
-    [taken]: LARGE,
-    taken: "newer",
-    [older]: "2",
-    older: "newer",
-    [reserved]: "3",
-    [notes]: "mine",
-  });
-});
-
-Deno.test("move: no server gives a file here a reserved name", async () => {
-  const bytes = new TextEncoder().encode("1");
-  const moving = `degu-moving-${"0".repeat(16)}-.degu-files`;
-  let asked = 0;
-  await using trees = await makeOutbox({ [moving]: "1" }, {}, (request) => {
-    if (!asksForMoving(request) || asked++ > 0) return null;
-    const found = { status: 200, size: 1, modified: new Date(0) } as const;
-    return bundleOf({ ...found, path: [".degu-files"], sha256: sha256Of(bytes) });
-  });
-  await trees.copy(MOVE).catch(() => {});
-  assertEquals(await content(trees.source), { [moving]: "1" });
-});
-
-Deno.test("move: an older version that can't have its name again does not replace a newer one that was moved", async () => {
-  // With more in front of it, the longest of these names would be too long.
-  for (const [name, text] of [["x", "1"], ["x", LARGE], ["n".repeat(226), "1"]] as const) {
-    let isRefused = false;
-    let dir = "";
-    await using trees = await makeOutbox({ [name]: text }, {}, (request) => {
-      if (!asksForMoving(request) || isRefused) return null;
-      isRefused = true;
-      Deno.writeTextFileSync(`${dir}/${name}`, "newer");
-      return [503, "Service Unavailable", {}, null];
-    });
-    dir = trees.source;
-    await assertRejects(() => trees.copy(MOVE));
-    for (let call = 2; call < 5; call++) {
-      using _later = setClockAhead(call * LATER);
-      await trees.copy(MOVE);
-    }
-    assertEquals(await content(dir), {});
-    const { [name]: there, ...others } = await content(trees.target);
-    assertEquals([there, ...Object.values(others)], ["newer", text]);
-  }
 });
 
 Deno.test("move: a file whose times are in the future, of a clock that was wrong, is removed", async () => {
@@ -426,65 +363,6 @@ Deno.test("move: a file whose answer is lost is at both ends, and the next call 
   }
 });
 
-/** Whether a request asks for files by the names that they have just before they are removed. */
-const asksForMoving = ({ query }: Request) => query === "bundle=digest";
-
-/** What an answer says of a file, but for its path. */
-type Found =
-  | { readonly status: 403 | 413 | 503 }
-  | Omit<BundledFile & { readonly status: 200 }, "path">;
-
-/** The answer that tells of the only file in a directory. */
-function answerAbout(dir: string, record: Found): Answer {
-  const path = [...Deno.readDirSync(dir)].map(({ name }) => name);
-  return bundleOf({ path, ...record });
-}
-
-function bundleOf(record: FoundRecord): Answer {
-  const bytes = new TextEncoder().encode(formatRecord(record) + BUNDLE_END);
-  return [200, "OK", { "content-type": BUNDLE_TYPE }, new BodyIter([bytes], bytes.length)];
-}
-
-for (const [name, text] of Object.entries(SIZES)) {
-  const found = { status: 200, size: 1, modified: new Date(0), sha256: "0".repeat(64) } as const;
-  const rows: [record: Found, code: string, says: string][] = [
-    [found, "CONFLICT", "serves this very directory"],
-    [{ status: 413 }, "CONFLICT", "serves this very directory"],
-    [{ status: 403 }, "STATUS", "403"],
-    [{ status: 503 }, "STATUS", "503"],
-  ];
-  for (const [record, code, says] of rows) {
-    Deno.test(`move: ${name} stays if the server may have it by another name: ${says}`, async () => {
-      let dir = "";
-      await using trees = await makeOutbox({ x: text }, {}, (request) => {
-        return asksForMoving(request) ? answerAbout(dir, record) : null;
-      });
-      dir = trees.source;
-      const { errors, result } = await trees.copy(MOVE);
-      assertEquals([result.files, result.removed, result.failed], [0, 0, 1]);
-      const error = errors.x as TransferError;
-      assertEquals([error.code, error.message.includes(says)], [code, true], error.message);
-      const both = [await content(trees.source), await content(trees.target)];
-      assertEquals(both, [{ x: text }, { x: text }]);
-    });
-  }
-}
-
-Deno.test("move: files have their names again if the server does not say whether it has them by others", async () => {
-  const files = { small: "1", smaller: "2", large: LARGE };
-  const refuse = (): Answer => [503, "Service Unavailable", {}, null];
-  const cut = () => {
-    throw new Error("the connection is cut here");
-  };
-  for (const answer of [refuse, cut]) {
-    await using trees = await makeOutbox(files, {}, (request) => {
-      return asksForMoving(request) ? answer() : null;
-    });
-    await assertRejects(() => trees.copy(MOVE));
-    assertEquals(await content(trees.source), files);
-  }
-});
-
 Deno.test("move: what has arrived before the disk there is full is removed here, and told", async () => {
   const lines = [201, 201, 507].map((status) => `${JSON.stringify({ status })}\n`);
   const bytes = new TextEncoder().encode(lines.join("") + BUNDLE_END);
@@ -502,92 +380,6 @@ Deno.test("move: what has arrived before the disk there is full is removed here,
   const { status } = await assertRejects(() => moving, TransferError);
   assertEquals([status, events], [507, ["copied a", "removed a", "copied b", "removed b"]]);
   assertEquals(await content(trees.source), { c: "3" });
-});
-
-/** What other programs do to a file that is about to be removed, and what is left of it. */
-const LAST_CHANGES: Readonly<
-  Record<string, [(moving: string, path: string) => void, left: (text: string) => Tree]>
-> = {
-  "has a new version is removed, and the new version stays": [
-    (_, path) => Deno.writeTextFileSync(path, "new"),
-    () => ({ x: "new" }),
-  ],
-  "is appended to by a program that has it open stays": [
-    (moving) => Deno.writeTextFileSync(moving, "more", { append: true }),
-    (text) => ({ x: `${text}more` }),
-  ],
-  "gets its name from another outbox stays": [
-    (moving, path) => Deno.renameSync(moving, path),
-    (text) => ({ x: text }),
-  ],
-};
-
-for (const [what, [change, left]] of Object.entries(LAST_CHANGES)) {
-  Deno.test(`move: a file that ${what}`, async () => {
-    for (const [name, text] of Object.entries(SIZES)) {
-      let dir = "";
-      await using trees = await makeOutbox({ x: text }, {}, (request) => {
-        if (!asksForMoving(request)) return null;
-        const [moving] = [...Deno.readDirSync(dir)].map((entry) => entry.name);
-        assert(moving?.startsWith("degu-moving-") && moving.endsWith("-x"), moving);
-        change(`${dir}/${moving}`, `${dir}/x`);
-        return null;
-      });
-      dir = trees.source;
-      const { result } = await trees.copy(MOVE);
-      const removed = what.includes("is removed") ? 1 : 0;
-      assertEquals([result.files, result.removed], [1, removed], name);
-      assertEquals(await content(trees.source), left(text), name);
-      assertEquals(await content(trees.target), { x: text }, name);
-    }
-  });
-}
-
-Deno.test("move: a file that can't have its name again has failed, and the error says where it is", async () => {
-  let dir = "";
-  await using trees = await makeOutbox({ x: "1" }, {}, (request) => {
-    if (!asksForMoving(request)) return null;
-    const answer = answerAbout(dir, { status: 403 });
-    Deno.writeTextFileSync(`${dir}/x`, "new");
-    return answer;
-  });
-  dir = trees.source;
-  const { errors } = await trees.copy(MOVE);
-  const left = await content(dir);
-  const [moving, ...others] = Object.keys(left).filter((name) => name !== "x");
-  assertEquals([left.x, left[moving!], others], ["new", "1", []]);
-  assert((errors.x as Error).message.includes(`${dir}/${moving}`), String(errors.x));
-});
-
-Deno.test("move: a directory that has become a link loses nothing where the link leads", async () => {
-  for (const text of Object.values(SIZES)) {
-    let [dir, archive] = ["", ""];
-    await using trees = await makeOutbox({ "d/x": text }, {}, async (_request, answer) => {
-      const answered = await answer();
-      const hasArrived = Object.hasOwn(await content(trees.target), "d/x");
-      if (hasArrived && Deno.lstatSync(`${dir}/d`).isDirectory) {
-        Deno.renameSync(`${dir}/d`, archive);
-        await makeLinks({ [`${dir}/d`]: archive });
-      }
-      return answered;
-    });
-    [dir, archive] = [trees.source, `${trees.target}/../archive`];
-    const { result } = await trees.copy(MOVE);
-    assertEquals([result.files, result.removed], [1, 0]);
-    assertEquals(await content(archive), { x: text });
-  }
-});
-
-Deno.test("move: a file has a name of at most 226 bytes, and others with it are not held up", async () => {
-  const [long, longer] = ["é".repeat(113), "é".repeat(113) + "x"];
-  for (const text of Object.values(SIZES)) {
-    await using trees = await makeOutbox({ [long]: text, [longer]: text });
-    const { outcomes, errors } = await trees.copy(MOVE);
-    assertEquals(outcomes, { [long]: "copied", [longer]: "failed" });
-    assertEquals((errors[longer] as TransferError).code, "BAD_NAME");
-    assertEquals(await content(trees.source), { [longer]: text });
-    assertEquals(await content(trees.target), { [long]: text });
-  }
 });
 
 Deno.test("move: once the signal is aborted, nothing is removed", async () => {
@@ -675,30 +467,11 @@ Deno.test({
 
 Deno.test({
   name:
-    "move: nothing is lost if the source is a view of the target by another file system, which remembers what it has seen (needs unshare, FUSE and python3-fusepy)",
-  ignore: !await canMount(),
-  async fn() {
-    await using dir = await tempDir();
-    const through = [...MOUNTING, await scriptOnOddDisk(dir.path, "fold /dev/null"), dir.path];
-    await makeLinks({ [`${dir.path}/source`]: "disk", [`${dir.path}/target`]: "backing" });
-    await fill(`${dir.path}/backing`, OVERLAPPING);
-    const job = { dir: dir.path, direction: "upload", options: MOVE, isLater: true } as const;
-    for (const { result } of await copyElsewhere(through, [job])) {
-      assertEquals([result.files, result.removed], [0, 0]);
-    }
-    const { mounted: _mounted, ...left } = await content(`${dir.path}/backing`);
-    assertEquals(left, { ...OVERLAPPING, d: null });
-  },
-});
-
-Deno.test({
-  name:
     "move: a file that can't be removed here has failed, and the others are moved (needs unshare)",
   ignore: !await canRun(...AS_USER),
   async fn() {
     await using dir = await tempDir();
-    const interrupted = `d/degu-moving-${"0".repeat(16)}-x`;
-    const kept = { "d/kept": "1", "d/large": LARGE, [interrupted]: "3" };
+    const kept = { "d/kept": "1", "d/large": LARGE };
     await fill(`${dir.path}/source`, { ...kept, moved: "2" });
     await fill(`${dir.path}/target`, { "d/x": "3" });
     await Deno.chmod(`${dir.path}/source/d`, 0o555);
@@ -708,7 +481,7 @@ Deno.test({
     const { result, outcomes } = copied!;
     const failed = Object.keys(kept).map((path) => [path, "failed"]);
     assertEquals(outcomes, { ...Object.fromEntries(failed), moved: "copied" });
-    assertEquals([result.files, result.removed, result.failed], [1, 1, 3]);
+    assertEquals([result.files, result.removed, result.failed], [1, 1, 2]);
     const { moved: _moved, ...left } = await content(`${dir.path}/source`);
     assertEquals(left, { d: null, ...kept });
     assertEquals(await content(`${dir.path}/target`), { d: null, "d/x": "3", moved: "2" });

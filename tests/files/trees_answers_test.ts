@@ -305,17 +305,6 @@ const rows: readonly Row[] = [
     expected,
     deleted,
   })),
-  {
-    rule:
-      "where the connection is cut before it is known whether files may be removed, the whole is rejected",
-    only: "upload",
-    source: { a: "a" },
-    options: { move: true, settled: 0 },
-    at: ({ query }) => query === "bundle=digest",
-    answer: cutHere,
-    expected: CUT,
-    left: { a: "a" },
-  },
   ...([
     [403, "the whole is rejected where neither the target nor a file in it may be made"],
     [201, "a file that may not be made fails alone where another may"],
