@@ -17,8 +17,6 @@ const DEAF_MILLISECONDS = 2000;
 const TICK_MILLISECONDS = 200;
 const LATE_MILLISECONDS = 100;
 
-const ofOutputs = new WeakMap<Output, NumberQuestions>();
-
 /** The questions of one command, which has the terminal for itself. */
 export class NumberQuestions {
   readonly #output: Output;
@@ -31,16 +29,13 @@ export class NumberQuestions {
   }
 
   /**
-   * The same for each call, since the input can be read only once; `null` where nobody can be
-   * asked: without a terminal, or with `--json`.
+   * Called once, since the input can be read only once; `null` where nobody can be asked: without a
+   * terminal, or with `--json`.
    */
   static on(output: Output): NumberQuestions | null {
     const { stdin, stdout, stderr } = output.streams;
     const isTerminal = [stdin, stdout, stderr].every((each) => each.isTerminal());
-    if (!isTerminal || output.json) return null;
-    const questions = ofOutputs.get(output) ?? new NumberQuestions(output);
-    ofOutputs.set(output, questions);
-    return questions;
+    return isTerminal && !output.json ? new NumberQuestions(output) : null;
   }
 
   /** Only `y` and `yes` are yes. */

@@ -3,7 +3,6 @@
 import { basename, dirname, resolve } from "node:path";
 import { json, reply } from "../apps/reply.ts";
 import { pause } from "../base/pause.ts";
-import { peerOf } from "../device.ts";
 import { escapeName, type FileEvent, FilesApp } from "../files.ts";
 import { isReservedName } from "../files/reserved.ts";
 import type { AppFunction, Logger, Request, ResponseTuple, Session } from "../server.ts";
@@ -30,7 +29,7 @@ export const END_URI = "/end";
 export const DONE_URI = "/done";
 
 const ANSWER_MILLISECONDS = 5000;
-/** A receiver that has not asked for the end for so long is gone. */
+/** A receiver that has asked for nothing for so long is gone. */
 const SILENCE_MILLISECONDS = 20_000;
 const CHECK_MILLISECONDS = 1000;
 /** How long a receiver may take to leave once it has heard that the sender stops. */
@@ -77,16 +76,18 @@ type Answer = (
   session: Session,
 ) => ResponseTuple | Promise<ResponseTuple>;
 
-/** A sending to one receiver after the other, because each may break off. */
+/** A sending to one receiver. */
 export class Sending {
-  /** Resolves when a receiver has said that it has everything. */
+  /** Resolves when the receiver has said that it has everything. */
   readonly done: Promise<void>;
   /** Serves exactly the sources, for reading. */
   readonly app: AppFunction;
   readonly #done = Promise.withResolvers<void>();
   readonly #over = new AbortController();
-  /** The last session in which each receiver has asked for the end, and when. */
-  readonly #asked = new Map<string, { session: Session; at: number }>();
+  /** The sessions in which the receiver has asked for the end. */
+  readonly #sessions = new Set<Session>();
+  /** When the receiver has last asked for anything. */
+  #heardAt = -Infinity;
 
   constructor(
     sources: readonly Source[],
@@ -111,6 +112,7 @@ export class Sending {
     }
     const listed = sources.map(({ path: _, ...entry }): SentEntry => entry);
     this.app = (request, session) => {
+      this.#heardAt = performance.now();
       const { method, uri, body } = request;
       const [first, second] = [request.shiftPath(), request.shiftPath()];
       const app = first === "share" ? apps.get(second) : undefined;
@@ -124,32 +126,25 @@ export class Sending {
   }
 
   async #waitForEnd(session: Session): Promise<ResponseTuple> {
-    this.#asked.set(peerOf(session).id, { session, at: performance.now() });
+    this.#sessions.add(session);
+    session.signal.addEventListener("abort", () => this.#sessions.delete(session), { once: true });
     await pause(ANSWER_MILLISECONDS, this.#over.signal, session.signal);
     return reply(this.#over.signal.aborted ? 200 : 204);
   }
 
-  /** Resolves when a receiver has ended, or is silent for too long. */
-  async gone(id: string, signal: AbortSignal): Promise<void> {
+  /** Resolves when the receiver, which has just been let in, is silent for too long. */
+  async gone(signal: AbortSignal): Promise<void> {
     const begun = performance.now();
-    while (!signal.aborted && this.isHere(id, begun)) {
-      await pause(CHECK_MILLISECONDS, signal, this.#asked.get(id)?.session.signal);
+    const silence = () => performance.now() - Math.max(this.#heardAt, begun);
+    while (!signal.aborted && silence() <= SILENCE_MILLISECONDS) {
+      await pause(CHECK_MILLISECONDS, signal);
     }
   }
 
-  /** @param begun When it can have begun to ask. */
-  isHere(id: string, begun = -Infinity): boolean {
-    const asked = this.#asked.get(id);
-    if (asked?.session.signal.aborted) return false;
-    return performance.now() - Math.max(asked?.at ?? begun, begun) <= SILENCE_MILLISECONDS;
-  }
-
-  /** Tells all receivers that the sender stops, and waits a moment until they have left. */
+  /** Tells the receiver that the sender stops, and waits a moment until it has left. */
   async end(): Promise<void> {
     this.#over.abort();
     const late = AbortSignal.timeout(LAST_MILLISECONDS);
-    await Promise.all(
-      Array.from(this.#asked.values(), ({ session }) => pause(Infinity, session.signal, late)),
-    );
+    await Promise.all(Array.from(this.#sessions, ({ signal }) => pause(Infinity, signal, late)));
   }
 }

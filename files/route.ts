@@ -32,6 +32,17 @@ export function keepConnections(client: Connector): void {
   kept.set(client, new IdleConnections(null));
 }
 
+/** By client: whom its servers are taken for. */
+const named = new WeakMap<Requester | Connector, string>();
+
+/**
+ * From now on, the servers of clients with this name are taken for one, so that a part of a file is
+ * continued from any of them: whether the whole file is what the server has is verified as always.
+ */
+export function takeServersForOne(client: Connector, name: string): void {
+  named.set(client, name);
+}
+
 /**
  * The way to a server: the caller's connection, or connections of the caller's client, one at a
  * time. A route opens its connection for the first request, uses it for every later one, and closes
@@ -81,6 +92,8 @@ export class Route implements Disposable {
    * by its address; `null` if the socket has neither.
    */
   async peer(): Promise<string | null> {
+    const name = named.get(this.#target);
+    if (name !== undefined) return `any ${name}`;
     const { sock } = (this.#reuse() ?? await this.#connect()) as { sock?: Socket };
     const authority = sock?.peerCertificate?.authority;
     if (authority) return `authority ${authority.publicKey256}`;

@@ -4,11 +4,11 @@ import { dirname, join } from "node:path";
 import { BodyError } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
 import type { Client, ClientOptions } from "../../client.ts";
-import { escapeName, listTree, TransferError, type TreeEntry } from "../../files.ts";
+import { escapeName } from "../../files.ts";
 import { foldName, isReservedName } from "../../files/reserved.ts";
-import { Route } from "../../files/route.ts";
+import { Route, takeServersForOne } from "../../files/route.ts";
 import { type AgentCommand, CONNECT_SECONDS, type Context } from "../commands.ts";
-import { explain, explainTransfer, Failure, USAGE } from "../failure.ts";
+import { explain, Failure, USAGE } from "../failure.ts";
 import { joinByLine, joinByNumber, questionsOn } from "../joining.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { SEND_SERVICE } from "../mdns.ts";
@@ -33,8 +33,8 @@ export function addReceive(program: AgentCommand): void {
       "Receives what degu send sends on another device in this network. Both show a number, and ask whether it is " +
         "the same. Copies into DIR, by default into the current directory. With the line that degu send prints, " +
         "nothing has to be compared, and the devices may be in different networks. With -, the line is read from " +
-        "stdin. The same command continues what was cut. A name that begins with a dot, and a directory that is here " +
-        "with other things in it, are refused without --force.",
+        "stdin. A file that was cut goes on when both commands are run again. A name that begins with a dot, and a " +
+        "directory that is here already, are refused without --force.",
     )
     .usage("[OPTION]... [LINE|-] [DIR]")
     .argument("[dir...]", "the line, or - to read it from stdin; the directory for the files")
@@ -87,8 +87,13 @@ async function receive(
 
   const stop = new AbortController();
   const signal = AbortSignal.any([context.signal, stop.signal]);
-  const open = (options: ClientOptions) =>
-    device.client(sender, { connectTimeout: CONNECT_SECONDS, ...options });
+  const open = async (options: ClientOptions) => {
+    const all = { connectTimeout: CONNECT_SECONDS, ...options };
+    const client = await device.client(sender, all);
+    // The keys of a sender are made for one command.
+    takeServersForOne(client, "degu send");
+    return client;
+  };
   const connections = new PeerConnections(open, signal, (text) => output.note(text));
   using files = new RemoteFiles(connections, sender.name, "share", signal);
   const finished = new AbortController();
@@ -110,7 +115,7 @@ async function receive(
       }
       const root = await directoryPathIn(target, name);
       await kept.checkTarget(root);
-      if (!force) await checkContinues(files, names, root, signal);
+      if (!force && await ifThere(Deno.lstat(root)) !== null) throw new Failure(IS_HERE);
       return { names, root, listsUnchanged: true, options: { replace: force } };
     });
     await transfers.copy(files, jobs);
@@ -133,6 +138,11 @@ async function receive(
  */
 const BEGINS_WITH_DOT =
   "its name begins with a dot, and programs obey some of these files: ask why it is sent, and receive it with --force";
+
+/** Whatever came into a directory of somebody else could harm there. */
+const IS_HERE =
+  "there is such a directory here already: receive into another one, or add to it with --force, which also " +
+  "continues what was cut";
 
 /** How many entries are announced one by one. */
 const MAX_ANNOUNCED = 20;
@@ -160,88 +170,6 @@ function withSizeCheck(job: FileJob, output: Output): FileJob {
       return result;
     },
   };
-}
-
-/**
- * Refuses a directory that is here already, unless the sender sends everything in it with the same
- * kind, size and time: an interrupted command has begun such a directory, and any other one belongs
- * to somebody, whom what is added could harm. Names alone can be guessed.
- */
-async function checkContinues(
-  files: RemoteFiles,
-  names: readonly string[],
-  root: string,
-  signal: AbortSignal,
-): Promise<void> {
-  const here = new Map<string, Here | null>();
-  await addBelow(here, root, []);
-  if (here.size === 0) return;
-  const other = await files.connections.call(async (client) => {
-    const left = new Map(here);
-    for await (const entry of listTree(client, files.uri([...names, ""]), { signal })) {
-      const key = keyOf(entry.path);
-      const found = left.get(key);
-      if (found === undefined) continue;
-      // The first entry with a key decides: otherwise a sender could guess the size and the time of
-      // a file, by several spellings of its name.
-      if (found === null || !isAsSent(found, entry)) return key;
-      left.delete(key);
-    }
-    return left.keys().next().value;
-  }).catch((error) => {
-    throw error instanceof TransferError ? new Failure(explainTransfer(error, "get")) : error;
-  });
-  if (other === undefined) return;
-  throw new Failure(
-    `there is such a directory here already, with ${
-      JSON.stringify(other)
-    } in it, which ${files.peer} does not send as it is here: receive into another directory, or add to this one with --force`,
-  );
-}
-
-/** A file or a directory that is here, and the time of a file. */
-interface Here {
-  readonly kind: "file" | "directory";
-  readonly size: number;
-  readonly time: number;
-}
-
-/** Whether this command can have made what is here from what is sent. */
-function isAsSent(here: Here, { kind, size, modified }: TreeEntry): boolean {
-  if (here.kind !== kind || kind === "directory") return here.kind === kind;
-  const sent = modified.getTime();
-  // This disk may store times less precisely: FAT has even seconds.
-  const stored = [1, 1000, 2000].map((unit) => Math.floor(sent / unit) * unit);
-  return here.size === size && stored.includes(here.time);
-}
-
-/**
- * Adds what is below a directory, without unfinished files, by path; `null` for what this command
- * never makes. Only what is here is kept: the list of a sender may be far longer.
- */
-async function addBelow(
-  here: Map<string, Here | null>,
-  root: string,
-  path: readonly string[],
-): Promise<void> {
-  const dir = join(root, ...path);
-  for (const { name } of await ifThere(Array.fromAsync(Deno.readDir(dir))) ?? []) {
-    if (isReservedName(name)) continue;
-    const below = [...path, name];
-    const info = await ifThere(Deno.lstat(join(dir, name)));
-    const kind = info?.isFile ? "file" : info?.isDirectory ? "directory" : null;
-    const key = keyOf(below);
-    // Of two names with the same key, the second gets a key that no sent path has.
-    const own = here.has(key) ? `${key}/` : key;
-    const { size = 0, mtime } = info ?? {};
-    here.set(own, kind && { kind, size, time: mtime?.getTime() ?? 0 });
-    if (kind === "directory") await addBelow(here, root, below);
-  }
-}
-
-/** A disk may spell a name in another way than the sender. */
-function keyOf(path: readonly string[]): string {
-  return path.join("/").normalize();
 }
 
 /** Asks again and again whether the sender stops, so that it also sees when this device does. */

@@ -9,6 +9,7 @@ import {
   parseInvitingAddress,
   type SentAddress,
 } from "../commands.ts";
+import { Failure } from "../failure.ts";
 import { ShownInvitation } from "../inviting.ts";
 import { ifThere } from "../local_paths.ts";
 import { SEND_SERVICE } from "../mdns.ts";
@@ -61,36 +62,20 @@ async function send(
   const start = (address: Address) => device.serve(address, sending.app);
   const [server] = await listen(start, given === undefined ? undefined : [given], 0);
   const serving = server!.serveForever();
-  const done = sending.done.then(() => null);
   try {
-    let receiver: Peer | null = null;
-    for (;;) {
-      const before: Peer | null = receiver;
-      const came: Peer | null = await nextReceiver(
-        context,
-        device,
-        { listen: given, seconds },
-        done,
-      ).catch((error) => {
-        signal.throwIfAborted();
-        // The receiver that had left is here again, so nobody else is waited for.
-        if (before !== null && sending.isHere(before.id)) return before;
-        throw error;
-      });
-      if (came === null) break;
-      if (before !== null && before.id !== came.id) await device.forget(before);
-      receiver = came;
-      output.note(`${came.name} ${came.id} is receiving`);
-      const left = sending.gone(came.id, signal).then(() => came);
-      if (await Promise.race([left, done]) === null) break;
-      signal.throwIfAborted();
-      output.note(
-        `${came.name} has left before it had everything; it, or another device, can come again`,
-      );
+    const { name, id } = await invite(context, device, { listen: given, seconds });
+    output.note(`${name} ${id} is receiving`);
+    const isDone = await Promise.race([
+      sending.done.then(() => true),
+      sending.gone(signal).then(() => false),
+    ]);
+    signal.throwIfAborted();
+    if (!isDone) {
+      const again = 'run "degu send" here and "degu receive" there again';
+      throw new Failure(`${name} has left before it had everything: ${again}`);
     }
     await sending.end();
     await server!.shutdown();
-    const { name = "", id = "" } = receiver ?? {};
     output.result(`sent to ${name} ${id}`, { name, id });
   } finally {
     await sending.end();
@@ -99,13 +84,12 @@ async function send(
   }
 }
 
-/** Waits for a device that receives; resolves to `null` if one before it is done. */
-async function nextReceiver(
+/** Waits for a device that receives. */
+async function invite(
   context: Context,
   device: Device,
   { listen, seconds }: { readonly [K in keyof Options]: Options[K] | undefined },
-  done: Promise<null>,
-): Promise<Peer | null> {
+): Promise<Peer> {
   const questions = NumberQuestions.on(context.output);
   await using shown = await ShownInvitation.open(context, device, questions, {
     type: SEND_SERVICE,
@@ -116,7 +100,7 @@ async function nextReceiver(
   const { line, expires } = shown.invitation;
   context.output.result(line, { line, expires: expires.toISOString() });
   shown.show();
-  return await Promise.race([shown.paired(), done]);
+  return await shown.paired();
 }
 
 /** The address for the invitation, beside that of the server. */

@@ -2,10 +2,7 @@
 import { announce, findOffers, PAIR_SERVICE, SEND_SERVICE } from "@degu/internal/agent/mdns.ts";
 import { decodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
 import { agentCommand, AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
-import { fill } from "@degu/testing/directories.ts";
 import { loopbackNetwork, SILENT } from "@degu/testing/mdns.ts";
-import { patch } from "@degu/testing/patching.ts";
-import { Shown } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { runOnTerminal, terminalObstacle, testUnless } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -185,33 +182,6 @@ Deno.test("a stranger can't scroll the number away: what it causes is said when 
   one.feed("n\n");
   await one.line("invitation: wrong secret from");
   assertEquals((await two.ended()).code, 3);
-});
-
-Deno.test("a sender asks again about the next receiver, after one that has left", async () => {
-  await using homes = await AgentHomes.create();
-  await fill(homes.path, { "file": "new", "out/file": "old" });
-  using _dirs = patch(
-    Deno,
-    "makeTempDir",
-    (make) => (options) => make({ ...options, dir: homes.path }),
-  );
-  using _name = patch(Deno, "hostname", () => () => "machine");
-  const shown = new Shown();
-  const onText = (_: string, text: string) => shown.add(text);
-  const args = ["send", "--listen", "127.0.0.1:0", homes.at("file")];
-  const sender = homes.start("one", args, { ...TERMINAL, onText });
-  // The first one must not replace its file.
-  for (const [more, code] of [[[], 1], [["--force"], 0]] as const) {
-    const address = await within(shown.next(/127\.0\.0\.1:\d+(?=")/), "an address", 60);
-    const receive = ["receive", ...more, "--address", address, homes.at("out")];
-    const receiver = homes.start("two", receive, TERMINAL);
-    await receiver.line("Type y or yes");
-    await within(shown.next(/Type y or yes/), "the question", 60);
-    for (const agent of [sender, receiver]) agent.feed("y\n");
-    const ended = await receiver.ended();
-    assertEquals(ended.code, code, ended.stdout);
-  }
-  assertEquals((await sender.ended()).code, 0);
 });
 
 Deno.test("what is offered is found with its name and its 16 characters, each type by itself, and this is told from other records", async () => {

@@ -5,16 +5,11 @@ import { Device } from "@degu/degu/device";
 import { Body } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
 import type { AppFunction } from "@degu/degu/server";
-import {
-  AgentHomes,
-  type HereOptions,
-  type RunningAgent,
-  spawnAgent,
-} from "@degu/testing/agents.ts";
+import { AgentHomes, type HereOptions, type RunningAgent } from "@degu/testing/agents.ts";
 import { content, entries, fill } from "@degu/testing/directories.ts";
 import { Shown } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { makeDevice } from "@degu/testing/device_pairs.ts";
 import { pause } from "@degu/internal/base/pause.ts";
 import { fastTimeouts, setClockAhead, stopClock } from "@degu/testing/clock.ts";
@@ -82,15 +77,6 @@ class Place implements AsyncDisposable {
 
 const LARGE = 160 * 1024 * 1024;
 
-/** The paths of everything below a directory, also of what can't be read as a text. */
-async function find(dir: string): Promise<string[]> {
-  const found = await Array.fromAsync(Deno.readDir(dir), async ({ name, isDirectory }) => {
-    const below = isDirectory ? await find(`${dir}/${name}`) : [];
-    return [name, ...below.map((path) => `${name}/${path}`)];
-  });
-  return found.flat().sort();
-}
-
 async function assertEnds(agent: RunningAgent, code: number, said = ""): Promise<string> {
   const { code: ended, stdout, stderr } = await agent.ended();
   assertEquals(ended, code, stdout + stderr);
@@ -147,12 +133,16 @@ Deno.test("on terminals a number is compared, and nothing carried; the line come
   await assertEnds(again, 0);
 });
 
-Deno.test("a name that is there is an error for that file alone; the sender goes on with a new line, until --force replaces it", async () => {
+Deno.test("a name that is there is an error for that file alone, and a directory for all in it, until --force", async () => {
   await using place = await Place.make({ one: "new", two: "two", "dir/x": "new", "dir/y": "y" });
   await fill(place.at("out"), { one: "old", "dir/x": "old!" });
-  const sender = place.send(["one", "two", "dir"], {}, "--json");
-  const first = await sender.nextLine();
-  const said = await assertEnds(place.receive([first]), 1, "replace it with --force");
+  const sender = place.send(["one", "two", "dir"]);
+  const said = await assertEnds(
+    place.receive([await sender.nextLine()]),
+    1,
+    "replace it with --force",
+  );
+  assertStringIncludes(said, "there is such a directory here already");
   assertStringIncludes(said, "2 errors");
   assertEquals(await content(place.at("out")), {
     "one": "old",
@@ -160,15 +150,15 @@ Deno.test("a name that is there is an error for that file alone; the sender goes
     "dir": null,
     "dir/x": "old!",
   });
-  await sender.message("has left before it had everything");
-  const second = await sender.nextLine();
-  assert(second !== first);
-  await assertEnds(place.receive([second, "--force"]), 0, "3 files copied");
-  await assertEnds(sender, 0);
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
+  const again = place.send(["one", "two", "dir"]);
+  await assertEnds(place.receive([await again.nextLine(), "--force"]), 0, "3 files copied");
+  await assertEnds(again, 0);
   assertEquals((await content(place.at("out")))["dir/x"], "new");
 });
 
-Deno.test("a receiver that is interrupted is noticed, and resumes when it is run again", async () => {
+Deno.test("a file resumes when both commands are run again", async () => {
   using _clock = setClockAhead();
   await using place = await Place.make();
   await place.makeLarge("large");
@@ -177,13 +167,15 @@ Deno.test("a receiver that is interrupted is noticed, and resumes when it is run
   await place.untilSomeArrived();
   receiver.kill("SIGINT");
   await assertEnds(receiver, 130, "run the same command again to continue");
-  await sender.message("has left before it had everything");
-  const again = place.receive([await sender.nextLine(), "--json"]);
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
+  const next = place.send(["large"]);
+  const again = place.receive([await next.nextLine(), "--json"]);
   const { stdout } = await again.ended();
   const { resumedFrom, bytes } = JSON.parse(stdout);
   assert(resumedFrom > 0, stdout);
   assertEquals(resumedFrom + bytes, LARGE);
-  await assertEnds(sender, 0);
+  await assertEnds(next, 0);
   assertEquals(await entries(place.at("tmp")), []);
 });
 
@@ -210,86 +202,6 @@ Deno.test("where nobody comes in time, or it is interrupted before, the sender f
   sender.kill("SIGINT");
   await assertEnds(sender, 130);
   assertEquals(await entries(place.at("tmp")), []);
-});
-
-Deno.test("what a killed process has left is removed by the next one, what another one uses is not", async () => {
-  await using place = await Place.make({ file: "x" });
-  const flags = ["--allow-read", "--allow-write", "--allow-net=127.0.0.1", "--allow-sys"];
-  const args = ["--home", place.at("state"), "send", ...LOCAL, place.at("src/file")];
-  const env = { TMPDIR: place.at("tmp") };
-  await using killed = spawnAgent(args, { flags, env });
-  await killed.line("degu:");
-  const [left] = await entries(place.at("tmp"));
-  killed.kill("SIGKILL");
-  await killed.ended();
-  assertEquals(await entries(place.at("tmp")), [left]);
-  const one = place.send(["file"]);
-  await one.nextLine();
-  const [used, ...others] = await entries(place.at("tmp"));
-  assert(used !== left && others.length === 0, `${used} ${others}`);
-  const two = place.send(["file"]);
-  await two.nextLine();
-  assertEquals((await entries(place.at("tmp"))).length, 2);
-  for (const each of [one, two]) each.kill("SIGINT");
-  for (const each of [one, two]) await assertEnds(each, 130);
-});
-
-Deno.test("of directories with similar names nothing is removed, only what this program has made and nothing else is in", async () => {
-  await using place = await Place.make({ file: "x" });
-  const sender = place.send(["file"]);
-  await sender.nextLine();
-  const [used = ""] = await entries(place.at("tmp"));
-  const lock = await Deno.readTextFile(place.at("tmp", used, "lock"));
-  const made = { lock, "device/device.json": "{}", "device/identity/key.pem": "x" };
-  const rows: [rule: string, name: string, files: Record<string, string>][] = [
-    ["another name", "degu-once-notes", made],
-    ["another name, without a lock", "degu-new-notes", { a: "a" }],
-    ["no lock", "degu-once-0000000000000001", { "device/device.json": "{}" }],
-    ["another lock", "degu-once-0000000000000002", { ...made, lock: "" }],
-    ["a file beside the device", "degu-once-00000000000003", { ...made, thesis: "x" }],
-    ["a file in it", "degu-once-0000000000000004", { ...made, "device/thesis": "x" }],
-    ["no directory", "degu-once-0000000000000005", { lock, device: "thesis" }],
-  ];
-  for (const [, name, files] of rows) await fill(place.at("tmp", name), files);
-  const own = "degu-once-00000000000006"; // Deno makes shorter names, too
-  await fill(place.at("tmp", own), made);
-  await fill(place.at("tmp/degu-once-0000000000000007"), { other: "x" });
-  await makeFifo(place.at("tmp/degu-once-0000000000000007/lock"));
-  const left = () => find(place.at("tmp"));
-  const before = await left();
-  await assertEnds(place.send(["file"], {}, "--seconds", "1"), 1, "nobody has come in time");
-  assertEquals(await left(), before.filter((path) => !path.startsWith(own)));
-  sender.kill("SIGINT");
-  await assertEnds(sender, 130);
-});
-
-Deno.test("no command fails because of leftovers that it can't look at, and it removes the others", async () => {
-  await using place = await Place.make({ file: "x" });
-  const sender = place.send(["file"]);
-  await sender.nextLine();
-  const [used = ""] = await entries(place.at("tmp"));
-  const lock = await Deno.readTextFile(place.at("tmp", used, "lock"));
-  const [denied, other] = ["degu-once-0000000000000001", "degu-once-0000000000000002"];
-  for (const name of [denied, other]) await fill(place.at("tmp", name), { lock });
-  const refuse = () => Promise.reject(new Deno.errors.PermissionDenied("not for you"));
-  const ends = () => assertEnds(place.send(["file"], {}, "--seconds", "1"), 1, "nobody has come");
-  {
-    using _ = patch(Deno, "readDir", (read) => (path) => {
-      if (path === place.at("tmp")) throw new Deno.errors.PermissionDenied("not for you");
-      return read(path);
-    });
-    await ends();
-  }
-  assertEquals(await entries(place.at("tmp")), [denied, other, used].sort());
-  {
-    using _ = patch(Deno, "open", (open) => (path, options) => {
-      return path === place.at("tmp", denied, "lock") ? refuse() : open(path, options);
-    });
-    await ends();
-  }
-  assertEquals(await entries(place.at("tmp")), [denied, used].sort());
-  sender.kill("SIGINT");
-  await assertEnds(sender, 130);
 });
 
 Deno.test("nothing but what was named can be read, and nothing written", async () => {
@@ -324,40 +236,35 @@ Deno.test("nothing but what was named can be read, and nothing written", async (
   }
 });
 
-Deno.test("a receiver that has not been heard of for 20 s is gone", async () => {
+Deno.test("a receiver that has been gone for 20 s ends the sender, which says what to do; one that is back before is served", async () => {
   using clock = stopClock();
-  const sending = new Sending([], { warn: () => {} }, () => {});
-  const begun = performance.now();
-  const { signal } = new AbortController();
-  for (const [seconds, isHere] of [[0, true], [20, true], [1, false]] as const) {
-    clock.pass(seconds);
-    assertEquals(sending.isHere("x", begun), isHere, `${seconds}`);
-  }
-  const gone = sending.gone("x", signal);
-  clock.pass(21);
-  await gone;
-});
-
-Deno.test("a receiver that has left, and is back when nobody else has come in time, is served to its end", async () => {
-  using _timeouts = fastTimeouts((milliseconds) => milliseconds === 5000); // of each answer
+  using _timeouts = fastTimeouts((milliseconds) => [1000, 5000].includes(milliseconds));
   await using place = await Place.make({ file: "x" });
-  const sender = place.send(["file"], {}, "--seconds", "6");
   await using device = await Device.open(place.at("receiver"), { name: "receiver" });
-  const peer = await device.join(await sender.nextLine(), { serving: [] });
-  const client = await device.client(peer);
+  /** Comes, asks, leaves, and comes back after some seconds. */
+  const leave = async (sender: ReturnType<Place["send"]>, seconds: number) => {
+    const peer = await device.join(await sender.nextLine(), { serving: [] });
+    const client = await device.client(peer);
+    {
+      using first = await client.connect();
+      assertEquals((await first.get(END_URI, {})).status, 204);
+    }
+    clock.pass(seconds);
+    return client;
+  };
+  const patient = place.send(["file"]);
   {
-    using first = await client.connect();
-    assertEquals((await first.get(END_URI, {})).status, 204);
-  }
-  await sender.message("has left before it had everything");
-  const begin = performance.now();
-  using again = await client.connect();
-  while (performance.now() < begin + 7000) {
+    const client = await leave(patient, 19);
+    using again = await client.connect();
     assertEquals((await again.get(END_URI, {})).status, 204);
+    assertEquals((await again.post(DONE_URI, {}, null)).status, 200);
   }
-  assertEquals((await again.post(DONE_URI, {}, null)).status, 200);
-  again.close();
-  await assertEnds(sender, 0, "sent to receiver");
+  await assertEnds(patient, 0, "sent to receiver");
+  const left = place.send(["file"]);
+  await leave(left, 21);
+  const said =
+    'receiver has left before it had everything: run "degu send" here and "degu receive" there';
+  await assertEnds(left, 1, said);
 });
 
 Deno.test("what can't be sent is said before anything is: no file, two of a name, keys of a device", async () => {
@@ -518,66 +425,13 @@ Deno.test("names that begin with a dot are received only with --force, the other
   const before = { ".ssh": null, ".ssh/known_hosts": "mine" };
   const came = { "dir": null, "dir/.hidden": "x", "x": "x" };
   assertEquals(await content(place.at("out")), { ...before, ...came });
-  await assertEnds(place.receive([await sender.nextLine(), "--force"]), 0);
-  await assertEnds(sender, 0);
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
+  const again = place.send([".bashrc", "\u200c.profile", ".ssh", "dir", "x"]);
+  await assertEnds(place.receive([await again.nextLine(), "--force"]), 0);
+  await assertEnds(again, 0);
   const all = { ...before, ...came, ...evil };
   assertEquals(await content(place.at("out")), all);
-});
-
-Deno.test("a directory that is here is continued if all in it is sent with the same kind, size and time; to another one nothing is added without --force", async (t) => {
-  const files = { "dir/a": "a", "dir/later": "later", "dir/sub/.b": "b" };
-  await using place = await Place.make(files);
-  const rows: [
-    what: string,
-    there: Record<string, string | null>,
-    code: number,
-    forced?: number,
-  ][] = [
-    ["nothing", { "dir": null }, 0],
-    ["a file of it, and an unfinished one", { "dir/sub/.b": "b", "dir/.a.degu-part": "" }, 0],
-    ["another file in it", { "dir/a": "a", "dir/mine": "mine" }, 1],
-    ["another file deep in it", { "dir/a": "a", "dir/sub/mine": "mine" }, 1],
-    ["another directory in it", { "dir/other": null }, 1],
-    ["a file of the same name and size, but another time", { "dir/later": "later" }, 1],
-    ["a file of the same name and time, but another size", { "dir/a": "mine" }, 1],
-    ["a directory in place of a file", { "dir/a": null }, 1, 1],
-    ["a file in place of a directory", { "dir/sub": "mine" }, 1, 1],
-  ];
-  const time = new Date(1_700_000_000_123);
-  const setTimes = async (dir: string, names: Iterable<string>) => {
-    for (const name of names) {
-      if (name !== "dir/later") await Deno.utime(place.at(dir, name), time, time);
-    }
-  };
-  await setTimes("src", Object.keys(files));
-  await Deno.utime(place.at("src/dir/later"), 1, 1);
-  for (const [what, there, code, forced = 0] of rows) {
-    await t.step(what, async () => {
-      await Deno.remove(place.at("out"), { recursive: true });
-      await fill(place.at("out"), there);
-      await setTimes("out", Object.keys(there));
-      const sender = place.send(["dir"]);
-      const line = await sender.nextLine();
-      const before = await content(place.at("out"));
-      if (code === 1) {
-        await assertEnds(place.receive([line]), 1, "which machine does not send");
-        assertEquals(await content(place.at("out")), before);
-        await assertEnds(place.receive([await sender.nextLine(), "--force"]), forced);
-      } else {
-        await assertEnds(place.receive([line]), 0);
-        // What was received is as it was sent.
-        const again = place.send(["dir"]);
-        await assertEnds(place.receive([await again.nextLine()]), 0, "up to date");
-        await assertEnds(again, 0);
-      }
-      if (forced === 1) {
-        sender.kill("SIGINT");
-        return void await sender.ended();
-      }
-      await assertEnds(sender, 0);
-      assertEquals((await content(place.at("out")))["dir/sub/.b"], "b");
-    });
-  }
 });
 
 Deno.test("a link to nothing that has the name is named like any other file that is there", async () => {
@@ -586,8 +440,11 @@ Deno.test("a link to nothing that has the name is named like any other file that
   const sender = place.send(["file"]);
   const said = await assertEnds(place.receive([await sender.nextLine()]), 1, "with --force");
   assert(!said.includes("replace: true"), said);
-  await assertEnds(place.receive([await sender.nextLine(), "--force"]), 0);
-  await assertEnds(sender, 0);
+  sender.kill("SIGINT");
+  await assertEnds(sender, 130);
+  const again = place.send(["file"]);
+  await assertEnds(place.receive([await again.nextLine(), "--force"]), 0);
+  await assertEnds(again, 0);
   assertEquals(await content(place.at("out")), { file: "x" });
 });
 
