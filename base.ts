@@ -38,7 +38,6 @@ export type { Chunk } from "./base/wire/chunk.ts";
 export {
   type Bodies,
   bodies,
-  type BodyClasses,
   type BodyIn,
   type BodyOut,
   makeOutputFromInput,

@@ -26,7 +26,6 @@ import type { Socket } from "./base/app/app.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
-  type BodyClasses,
   type BodyOut,
   cancelUnused,
   checkBodies,
@@ -170,7 +169,7 @@ export class Client implements Requester, Connector {
     const { host, timeout, bodies } = this.options;
     this.host = host === undefined ? hostOf(this.address, sockets.defaultPort) : host;
     this.timeout = timeout === undefined ? DEFAULT_TIMEOUT : timeout;
-    this.bodies = (bodies ?? defaultBodies) as Bodies;
+    this.bodies = bodies ?? defaultBodies;
     this.#baseHeaders = makeBaseHeaders(this.host, this.options);
   }
 
@@ -209,11 +208,11 @@ export class Client implements Requester, Connector {
    * @throws the same errors.
    */
   connect(
-    bodies: BodyClasses | undefined,
+    bodies: Bodies | undefined,
     options?: Omit<ConnectOptions, "bodies">,
   ): Promise<Connection>;
   async connect(
-    first?: ConnectOptions | BodyClasses,
+    first?: ConnectOptions | Bodies,
     second?: Omit<ConnectOptions, "bodies">,
   ): Promise<Connection> {
     const { bodies = this.bodies, signal: given } = connectOptions(first, second);
@@ -296,28 +295,28 @@ export interface ConnectOptions {
   /** Aborts connecting, the handshake and `onConnect`; rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
   /**
-   * The classes that the bodies of responses are made from.
+   * The classes that the bodies of responses are made from: ours, or classes that extend them.
    *
    * @default {the client's}
    */
-  bodies?: BodyClasses | undefined;
+  bodies?: Bodies | undefined;
 }
 
 /** The options of `connect`, whose first argument may be the classes of bodies. */
 function connectOptions(
-  first: ConnectOptions | BodyClasses | undefined,
+  first: ConnectOptions | Bodies | undefined,
   second: Omit<ConnectOptions, "bodies"> | undefined,
 ): ConnectOptions {
   // The first argument is the options, or the classes of bodies, which options may follow.
   const options: ConnectOptions = second === undefined && isOptions(first)
     ? copyOptions(first, ["signal", "bodies"])
-    : { ...copyOptions(second ?? {}, ["signal"]), bodies: first as BodyClasses | undefined };
+    : { ...copyOptions(second ?? {}, ["signal"]), bodies: first as Bodies | undefined };
   checkSignal(options.signal);
   if (options.bodies !== undefined) checkBodies(options.bodies);
   return options;
 }
 
-function isOptions(value: ConnectOptions | BodyClasses | undefined): value is ConnectOptions {
+function isOptions(value: ConnectOptions | Bodies | undefined): value is ConnectOptions {
   return typeof value === "object" && value !== null && !("Body" in value);
 }
 

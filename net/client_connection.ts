@@ -5,7 +5,6 @@ import { Response } from "../base/app/message.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
-  type BodyClasses,
   type BodyOut,
   cancelUnused,
   checkBodies,
@@ -157,7 +156,7 @@ export class Connection implements Disposable {
   constructor(
     sock: Socket,
     baseHeaders: HeaderDict | null,
-    bodies: BodyClasses = defaultBodies,
+    bodies: Bodies = defaultBodies,
     timeout: number | null = DEFAULT_TIMEOUT,
   ) {
     checkMethods("sock", sock, ["read", "write", "close"]);

@@ -1,6 +1,6 @@
 /** The options of a client. */
 
-import { type BodyClasses, checkBodies } from "../base/body/bodies.ts";
+import { type Bodies, checkBodies } from "../base/body/bodies.ts";
 import { checkFunction, checkString, copyOptions } from "../base/checks.ts";
 import { hideSecretsOf } from "../base/printable.ts";
 import {
@@ -31,11 +31,11 @@ export interface ClientOptions {
    */
   timeout?: number | null | undefined;
   /**
-   * The classes that the bodies of responses are made from.
+   * The classes that the bodies of responses are made from: ours, or classes that extend them.
    *
    * @default {bodies}
    */
-  bodies?: BodyClasses | undefined;
+  bodies?: Bodies | undefined;
   /** The value of the `authorization` header; without this option, requests have no such header. */
   authorization?: string | undefined;
   /**

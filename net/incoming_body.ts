@@ -1,12 +1,9 @@
 /** The bodies of messages that arrive, and the connection as their source. */
 
 import type { Bodies, BodyIn } from "../base/body/bodies.ts";
-import { Body } from "../base/body/body.ts";
 import { BodySource } from "../base/body/body_source.ts";
 import type { Interruption } from "../base/body/body_state.ts";
 import { type ByteReader, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
-import { ChunkedBody } from "../base/body/chunked_body.ts";
-import { rememberSource, sourceFor } from "../base/body/foreign_bodies.ts";
 import { BodyError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
@@ -34,17 +31,8 @@ export function makeIncomingBody(
 ): BodyIn {
   if (framing === null) return null;
   const source = new ConnectionSource(transport, owner, interruption);
-  if (framing === "chunked") {
-    const { ChunkedBody: Class } = bodies;
-    const opened = sourceFor(Class, ChunkedBody, source, framing);
-    const body = new Class(opened);
-    rememberSource(body, opened);
-    return body;
-  }
-  const { Body: Class } = bodies;
-  const opened = sourceFor(Class, Body, source, framing);
-  const body = new Class(opened, framing);
-  rememberSource(body, opened);
+  if (framing === "chunked") return new bodies.ChunkedBody(source);
+  const body = new bodies.Body(source, framing);
   if (framing === 0) source.consumed();
   return body;
 }

@@ -1,8 +1,7 @@
-/** The sink for the body of a message: joins preamble and body, and checks the framing. */
+/** The sink for the body of a message: joins preamble and body, and checks the length. */
 
-import { type WritableBody, writeTrusted } from "../base/body/bodies.ts";
+import { type WritableBody, writeMessageBody } from "../base/body/bodies.ts";
 import { type ByteSink, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
-import { CodingCheck } from "../base/body/foreign_bodies.ts";
 import { checkUnchanged, viewOf } from "../base/bytes.ts";
 import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
@@ -17,19 +16,7 @@ interface MessageOutput {
   write(bytes: Uint8Array): Promise<void>;
 }
 
-/** Sends a message through its sink. For transports, and not for bodies. */
-export let sendThrough: (sink: MessageSink) => Promise<unknown>;
-/**
- * Makes the write that is under way and every later one fail; a preamble that was not written never
- * is. For transports, and not for bodies.
- */
-export let failSink: (sink: MessageSink, error: unknown) => void;
-
-/**
- * The sink that a body is written to, behind the preamble of its message and within the framing
- * that the preamble announces. The body's class may be anybody's, so the sink offers no way to end
- * the message or to change how its bytes are checked.
- */
+/** The sink that a body is written to, behind the preamble of its message. */
 export class MessageSink implements ByteSink {
   /** Large writes are the fastest, even if reading that much at a time is slower. */
   readonly pieceBytes = MAX_PIECE_BYTES;
@@ -39,10 +26,8 @@ export class MessageSink implements ByteSink {
   /** Bytes of the preamble; 0 once the preamble has gone out, or never will. */
   #preamble: number;
   readonly #failed = Promise.withResolvers<never>();
-  #check: CodingCheck | null = null;
   #written = 0;
   #flushing: Promise<void> | null = null;
-  #writing = false;
   #closed: unknown = null;
 
   constructor(
@@ -59,16 +44,21 @@ export class MessageSink implements ByteSink {
     this.#failed.promise.catch(() => {});
   }
 
-  static {
-    Object.freeze(MessageSink.prototype);
-    // The preamble doesn't wait for a body that waits for its source, and nothing waits for a
-    // connection that has closed.
-    sendThrough = (sink) =>
-      Promise.race([Promise.all([sink.#writeBody(), sink.#flush()]), sink.#failed.promise]);
-    failSink = (sink, error) => {
-      sink.#preamble = 0;
-      sink.#fail(error);
-    };
+  /**
+   * Sends the message. The preamble doesn't wait for a body that waits for its source, and nothing
+   * waits for a connection that has closed.
+   */
+  send(): Promise<unknown> {
+    return Promise.race([Promise.all([this.#writeBody(), this.#flush()]), this.#failed.promise]);
+  }
+
+  /**
+   * Makes the write that is under way and every later one fail; a preamble that was not written
+   * never is.
+   */
+  fail(error: unknown): void {
+    this.#preamble = 0;
+    this.#fail(error);
   }
 
   #fail(error: unknown): void {
@@ -77,27 +67,19 @@ export class MessageSink implements ByteSink {
   }
 
   /**
-   * Writes the whole body, and checks its length or coding. Runs synchronously up to the first
-   * write, so the preamble and the beginning of the body go out together.
+   * Writes the whole body, and checks its length. Runs synchronously up to the first write, so the
+   * preamble and the beginning of the body go out together.
    */
   async #writeBody(): Promise<void> {
-    const body = this.#body;
     const framing = this.#framing;
     try {
-      const trusted = framing === "chunked" ? writeTrusted(body, this) : null;
-      if (trusted === null && framing === "chunked") this.#check = new CodingCheck();
-      await (trusted ?? body.writeTo(this));
+      await writeMessageBody(this.#body, this);
       if (this.#closed !== null) throw this.#closed;
-      this.#closed = new BodyError("the body wrote after its end");
-      if (this.#writing) {
-        throw new BodyError("the body ended before its last write had; await each write");
-      }
       if (typeof framing === "number" && this.#written !== framing) {
         throw new BodyError(`the body wrote ${this.#written} of ${framing} bytes`);
       }
-      this.#check?.end();
     } catch (error) {
-      failSink(this, error);
+      this.fail(error);
       throw error;
     }
   }
@@ -110,44 +92,31 @@ export class MessageSink implements ByteSink {
     return this.#flushing = this.#out.writePreamble(preamble);
   }
 
-  /** Writes some of the body. Two pending writes would mix their bytes, so a second one fails. */
+  /** Writes some of the body. */
   async write(bytes: Uint8Array): Promise<void> {
     try {
       if (this.#closed !== null) throw this.#closed;
-      if (this.#writing) {
-        throw new BodyError(
-          "the body wrote again before its last write had ended; await each write",
-        );
-      }
-      this.#writing = true;
-      const checked = this.#checkNext(viewOf(bytes));
+      const checked = viewOf(bytes);
       const { length } = checked;
-      if (length > 0) {
-        const joined = this.#join(checked);
-        if (joined === null && this.#flushing !== null) {
-          await this.#flushing;
-          this.#flushing = null;
-          if (this.#closed !== null) throw this.#closed;
-          // The check is made in the turn of the write: the array may change in any turn before.
-          checkUnchanged(checked, length);
-        }
-        await this.#out.write(joined ?? checked);
+      this.#written += length;
+      if (typeof this.#framing === "number" && this.#written > this.#framing) {
+        throw new BodyError(`the body wrote more than its ${this.#framing} bytes`);
       }
-      this.#writing = false;
+      if (length === 0) return;
+      const joined = this.#join(checked);
+      if (joined === null && this.#flushing !== null) {
+        await this.#flushing;
+        this.#flushing = null;
+        if (this.#closed !== null) throw this.#closed;
+        // The check is made in the turn of the write: the array may change in any turn before.
+        checkUnchanged(checked, length);
+      }
+      await this.#out.write(joined ?? checked);
     } catch (error) {
       // The preamble still goes out, so that the peer sees a message that breaks off.
       this.#fail(error);
       throw error;
     }
-  }
-
-  /** Checks the bytes to write; returns as many of them as are known to be valid. */
-  #checkNext(bytes: Uint8Array): Uint8Array {
-    this.#written += bytes.length;
-    if (typeof this.#framing === "number" && this.#written > this.#framing) {
-      throw new BodyError(`the body wrote more than its ${this.#framing} bytes`);
-    }
-    return this.#check === null ? bytes : this.#check.check(bytes);
   }
 
   /**

@@ -10,7 +10,7 @@ import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
 import { Deadline } from "./deadline.ts";
 import type { ExchangeWatch } from "./exchange_watch.ts";
-import { failSink, MessageSink, sendThrough } from "./message_sink.ts";
+import { MessageSink } from "./message_sink.ts";
 
 /** A place for bytes that are discarded. */
 const DISCARDED = new Uint8Array(65536);
@@ -488,9 +488,9 @@ export class Transport implements AheadSource {
   ): Promise<void> {
     const sink = this.#sink = new MessageSink(this, length, body, framing);
     try {
-      await sendThrough(sink);
+      await sink.send();
     } catch (error) {
-      failSink(sink, error);
+      sink.fail(error);
       cancelQuietly(body, error);
       throw error;
     } finally {
@@ -500,6 +500,6 @@ export class Transport implements AheadSource {
 
   /** Makes the body that is being sent fail; bytes that the socket has not taken are not sent. */
   cancelBody(reason: unknown): void {
-    if (this.#sink !== null) failSink(this.#sink, reason ?? new ConnectionClosedError());
+    this.#sink?.fail(reason ?? new ConnectionClosedError());
   }
 }

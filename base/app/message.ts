@@ -116,13 +116,7 @@ export class Response<B extends BodyOut = BodyIn> {
   async discard(): Promise<void> {
     const body: BodyOut = this.body;
     if (body === null || typeof body !== "object" || !("cancel" in body)) return;
-    const cancel = async () => {
-      try {
-        await body.cancel();
-      } catch {
-        // A body of another class may fail to cancel; the body is given up all the same.
-      }
-    };
+    const cancel = () => body.cancel();
     const isToRead = "bytes" in body && (body.chunked || body.contentLength <= MAX_DISCARDED_BYTES);
     if (!isToRead) return await cancel();
     const timer = setTimeout(cancel, DISCARD_MILLISECONDS);

@@ -1,22 +1,27 @@
 /** The kinds of bodies, and how they frame a message. */
 
-import { Body, bodyProgress, type Progress, whenBodyOver } from "./body.ts";
-import { BodyIter, ChunkedBodyIter, writeTrustedIter } from "./body_iter.ts";
-import type { BodyInput } from "./body_source.ts";
+import { Body, bodyProgress, isBody, type Progress, whenBodyOver, writeBody } from "./body.ts";
+import {
+  BodyIter,
+  ChunkedBodyIter,
+  isBodyIter,
+  isChunkedBodyIter,
+  writeBodyIter,
+  writeChunkedBodyIter,
+} from "./body_iter.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLength } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import {
   ChunkedBody,
   chunkedProgress,
+  isChunkedBody,
   whenChunkedOver,
-  writeTrustedChunks,
+  writeChunkedBody,
 } from "./chunked_body.ts";
-import { whenForeignOver } from "./foreign_bodies.ts";
 import { BodyError } from "../errors.ts";
-import type { Chunk } from "../wire/chunk.ts";
 import type { Framing } from "../wire/headers.ts";
-import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
+import { MAX_READ_BYTES } from "../wire/limits.ts";
 
 /** The body of a received message. */
 export type BodyIn = null | Body | ChunkedBody;
@@ -27,24 +32,9 @@ export type BodyOut = null | string | Uint8Array | Body | BodyIter | ChunkedBody
 /** A body without a text that is still to be encoded. */
 export type EncodedBody = Exclude<BodyOut, string>;
 
-/** Classes with the members of the four body classes, for the `bodies` option of a client. */
-export interface BodyClasses {
-  /** A body of known length, from a source of bytes: the class of received bodies. */
-  readonly Body: new (source: BodyInput, contentLength: number) => Pick<Body, keyof Body>;
-  /** A body of known length, from an iterable. */
-  readonly BodyIter: new (
-    source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
-    contentLength: number,
-  ) => Pick<BodyIter, keyof BodyIter>;
-  /** A chunked body, from a source of encoded chunks: the class of received bodies. */
-  readonly ChunkedBody: new (source: BodyInput) => Pick<ChunkedBody, keyof ChunkedBody>;
-  /** A chunked body, from an iterable. */
-  readonly ChunkedBodyIter: new (
-    source: Iterable<Chunk> | AsyncIterable<Chunk>,
-  ) => Pick<ChunkedBodyIter, keyof ChunkedBodyIter>;
-}
-
-/** The four body classes. */
+/**
+ * The four body classes; for the `bodies` option of a client, or classes that extend them.
+ */
 export interface Bodies {
   /** A body of known length, from a stream, a file or another source of bytes. */
   readonly Body: typeof Body;
@@ -59,15 +49,18 @@ export interface Bodies {
 /** The four body classes of this package. */
 export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, ChunkedBodyIter });
 
-/** Checks the `bodies` option: no class may be missing. */
-export function checkBodies(bodies: BodyClasses): asserts bodies is Bodies {
+/** Checks the `bodies` option: no class may be missing, and each must extend that of its name. */
+export function checkBodies(given: Bodies): void {
   for (const name of ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const) {
-    if (typeof bodies?.[name] === "function") continue;
-    throw wrongType("bodies", `an object with the class ${name}`, bodies);
+    const ours = bodies[name];
+    const used: unknown = given?.[name];
+    if (used === ours) continue;
+    if (typeof used === "function" && used.prototype instanceof ours) continue;
+    throw wrongType("bodies", `an object with classes, and ${name} one that extends ours`, given);
   }
 }
 
-/** A body that writes itself: of this package, another copy of it, or another class. */
+/** A body that writes itself. */
 export type WritableBody = Exclude<EncodedBody, null | Uint8Array>;
 
 /**
@@ -80,8 +73,8 @@ export function encodeBody(body: BodyOut, owner = ""): EncodedBody {
 }
 
 /**
- * Checks a body that a caller or an app wants to send, by its members, and returns its framing.
- * Headers of a message with this body must announce no other framing.
+ * Checks a body that a caller or an app wants to send, and returns its framing. Headers of a
+ * message with this body must announce no other framing.
  *
  * @throws {TypeError} if the value is not a body.
  * @throws {RangeError} if the body is a `Uint8Array` of more than 16777216 bytes.
@@ -96,22 +89,33 @@ export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
       `${owner}body: must be a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got a Uint8Array of ${length}`,
     );
   }
-  const framing = framingOf(body);
-  if (framing === null) {
+  if (!isWritable(body)) {
+    if (isOfAnotherCopy(body)) throw anotherCopy(`${owner}body`, body);
     const wanted = "null, a string, Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter";
     throw wrongType(`${owner}body`, wanted, body);
   }
   if (body.used === true) throw new BodyError(`${owner}body: has been used before`);
-  return framing;
+  return isBody(body) || isBodyIter(body) ? body.contentLength : "chunked";
 }
 
-function framingOf(body: WritableBody): Framing {
-  if (typeof body !== "object" || typeof body.writeTo !== "function") return null;
-  if (body.chunked === true) return "chunked";
-  const { chunked, contentLength } = body;
-  const valid = chunked === false && Number.isSafeInteger(contentLength) &&
-    contentLength >= 0 && contentLength <= MAX_LENGTH;
-  return valid ? contentLength : null;
+/** Whether a value is a body of one of the four classes, or of a class that extends one. */
+export function isWritable(value: unknown): value is WritableBody {
+  return typeof value === "object" && value !== null &&
+    (isBody(value) || isBodyIter(value) || isChunkedBody(value) || isChunkedBodyIter(value));
+}
+
+/** Whether a value looks like a body that another copy of this package has made. */
+export function isOfAnotherCopy(value: unknown): value is object {
+  const { writeTo, chunked } = (value ?? {}) as Partial<WritableBody>;
+  return typeof writeTo === "function" && typeof chunked === "boolean" && !isWritable(value);
+}
+
+function anotherCopy(label: string, body: object): TypeError {
+  const { name } = body.constructor ?? {};
+  return new TypeError(
+    `${label}: must be a body of this package; got ${name ?? "an object"} of another copy of it: ` +
+      "import the class from the same version and URL as the client or server",
+  );
 }
 
 const kept = new WeakSet<object>();
@@ -131,54 +135,43 @@ export function keepUnused(body: BodyOut): () => void {
  * {@linkcode keepUnused} keeps it. Never throws.
  */
 export function cancelUnused(body: unknown, reason: unknown): void {
-  try {
-    if (kept.has(body as object)) return;
-    if ((body as Partial<WritableBody> | null | undefined)?.used === true) return;
-  } catch {
-    return; // A foreign body may have a getter that throws.
-  }
-  cancelQuietly(body, reason);
+  if (isWritable(body) && !kept.has(body) && !body.used) cancelQuietly(body, reason);
 }
 
-/** Cancels a body, whatever its class. Never throws. */
+/** Cancels a body, if the value is one. Never throws. */
 export function cancelQuietly(body: unknown, reason: unknown): void {
-  try {
-    const { writeTo, cancel } = (body ?? {}) as Partial<WritableBody>;
-    if (typeof writeTo !== "function" || typeof cancel !== "function") return;
-    Promise.resolve(cancel.call(body, reason)).catch(() => {});
-  } catch {
-    // A failure makes no difference: the body is not needed.
-  }
+  if (isWritable(body)) body.cancel(reason).catch(() => {});
 }
 
 /**
- * Writes a chunked body whose coding needs no second check. Returns `null`, and does nothing, if
- * the body must be checked.
+ * Writes a body to the sink of a message, in the way of our class: a class that extends ours can't
+ * change the framing.
  */
-export function writeTrusted(body: WritableBody, sink: ByteSink): Promise<number> | null {
-  return writeTrustedChunks(body, sink) ?? writeTrustedIter(body, sink);
+export function writeMessageBody(body: WritableBody, sink: ByteSink): Promise<number> {
+  if (isBody(body)) return writeBody(body, sink);
+  if (isChunkedBody(body)) return writeChunkedBody(body, sink);
+  return isBodyIter(body) ? writeBodyIter(body, sink) : writeChunkedBodyIter(body, sink);
 }
 
 /**
  * How far a received body has been read. A body that was canceled, has failed or was only read in
- * part is not consumed. A body of another class does not report its progress: once used, such a
- * body counts as consumed, and none of its bytes as read.
+ * part is not consumed.
  */
 export function progressOf(body: NonNullable<BodyIn>): Progress {
-  return bodyProgress(body) ?? chunkedProgress(body) ??
-    { bytes: 0, isConsumed: body.used === true || (!body.chunked && body.contentLength === 0) };
+  return isBody(body) ? bodyProgress(body) : chunkedProgress(body);
 }
 
 /**
  * Calls a function when a received body is over, which it may be already: consumed, canceled,
- * failed or aborted. Nobody knows when a body is over that was made elsewhere, of another class.
+ * failed or aborted.
+ *
+ * @throws {TypeError} if the body was made by another copy of this package, or elsewhere.
  */
 export function whenOver(body: BodyIn, listener: () => void): void {
   if (body === null) listener();
-  else {
-    whenBodyOver(body, listener) || whenChunkedOver(body, listener) ||
-      whenForeignOver(body, listener);
-  }
+  else if (isBody(body)) whenBodyOver(body, listener);
+  else if (isChunkedBody(body)) whenChunkedOver(body, listener);
+  else throw anotherCopy("response.body", body);
 }
 
 /**

@@ -43,11 +43,14 @@ export interface Progress {
   readonly isConsumed: boolean;
 }
 
-/** The progress of reading a body; `null` for a body of another class. */
-export let bodyProgress: (body: object) => Progress | null;
-
-/** Calls a function when a body is over; returns false for a body of another class. */
-export let whenBodyOver: (body: object, listener: () => void) => boolean;
+/** Whether a value is a `Body`, or of a class that extends it, of this copy. */
+export let isBody: (value: object) => value is Body;
+/** The progress of reading a body. */
+export let bodyProgress: (body: Body) => Progress;
+/** Calls a function when a body is over. */
+export let whenBodyOver: (body: Body, listener: () => void) => void;
+/** Writes a whole body, whatever a class that extends `Body` does. */
+export let writeBody: (body: Body, sink: ByteSink) => Promise<number>;
 
 /**
  * A body of known length: a body to send, from a stream, a file or another source, or a received
@@ -228,6 +231,10 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} if another operation has begun before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
+    return this.#write(sink);
+  }
+
+  #write(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
     return this.#state.write(sink, async (out) => {
       const reader = this.#reader;
       const { keepsBytes } = out;
@@ -286,15 +293,14 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   static {
+    isBody = (value): value is Body => #state in value;
     whenBodyOver = (body, listener) => {
-      if (!(#state in body)) return false;
       // An empty body is at its end from the start.
       if (body.contentLength === 0) listener();
       else body.#state.whenOver(listener);
-      return true;
     };
+    writeBody = (body, sink) => body.#write(sink);
     bodyProgress = (body) => {
-      if (!(#state in body)) return null;
       const bytes = body.contentLength - body.#reader.remaining;
       // An empty body is at its end from the start.
       return { bytes, isConsumed: body.#state.isConsumed || body.contentLength === 0 };

@@ -123,6 +123,11 @@ export class LengthGate {
   }
 }
 
+/** Whether a value is a `BodyIter`, or of a class that extends it. */
+export let isBodyIter: (value: object) => value is BodyIter;
+/** Writes a whole body, whatever a class that extends `BodyIter` does. */
+export let writeBodyIter: (body: BodyIter, sink: ByteSink) => Promise<number>;
+
 /**
  * A body of known length from an iterable of byte arrays. The body can be sent once.
  *
@@ -177,6 +182,10 @@ export class BodyIter {
    * @throws {BodyError} if the items have more or fewer bytes, or the body was used before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
+    return this.#write(sink);
+  }
+
+  #write(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
     return this.#items.pass(sink, async (next, out) => {
       const gate = new LengthGate(this.contentLength);
       for (;;) {
@@ -204,6 +213,10 @@ export class BodyIter {
   cancel(reason?: unknown): Promise<void> {
     return this.#items.state.cancel(reason);
   }
+  static {
+    isBodyIter = (value): value is BodyIter => #items in value;
+    writeBodyIter = (body, sink) => body.#write(sink);
+  }
 }
 
 /** A chunk of up to this many bytes is written together with its line. */
@@ -224,11 +237,10 @@ async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> 
   return total;
 }
 
-/**
- * Writes a body that is known to be valid chunked coding. Returns `null`, and does nothing, for any
- * other object.
- */
-export let writeTrustedIter: (body: object, sink: ByteSink) => Promise<number> | null;
+/** Whether a value is a `ChunkedBodyIter`, or of a class that extends it. */
+export let isChunkedBodyIter: (value: object) => value is ChunkedBodyIter;
+/** Writes a whole body, encoded, whatever a class that extends `ChunkedBodyIter` does. */
+export let writeChunkedBodyIter: (body: ChunkedBodyIter, sink: ByteSink) => Promise<number>;
 
 /**
  * A chunked body from an iterable of chunks. The body can be sent once.
@@ -257,7 +269,6 @@ export class ChunkedBodyIter {
   /** True: the body consists of chunks. */
   readonly chunked = true as const;
   readonly #items: Items<Chunk>;
-  readonly #trusted: boolean;
 
   /**
    * Makes a body from an iterable of chunks.
@@ -267,7 +278,6 @@ export class ChunkedBodyIter {
    */
   constructor(source: Iterable<Chunk> | AsyncIterable<Chunk>) {
     this.#items = new Items(source);
-    this.#trusted = new.target === ChunkedBodyIter;
   }
 
   /** True once any operation has begun. */
@@ -317,8 +327,7 @@ export class ChunkedBodyIter {
   }
 
   static {
-    const { writeTo } = ChunkedBodyIter.prototype;
-    writeTrustedIter = (body, sink) =>
-      #items in body && body.#trusted && body.writeTo === writeTo ? body.#write(sink) : null;
+    isChunkedBodyIter = (value): value is ChunkedBodyIter => #items in value;
+    writeChunkedBodyIter = (body, sink) => body.#write(sink);
   }
 }

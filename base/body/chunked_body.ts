@@ -15,20 +15,14 @@ import {
 import { type ByteSink, Collector } from "./byte_io.ts";
 import { ChunkedReader } from "./readers.ts";
 
-/** The progress of reading a body, in bytes of data; `null` for a body of another class. */
-export let chunkedProgress: (body: object) => Progress | null;
-
-/** Calls a function when a body is over; returns false for a body of another class. */
-export let whenChunkedOver: (body: object, listener: () => void) => boolean;
-
-/**
- * Writes a body that is known to be valid chunked coding. Returns `null`, and does nothing, for any
- * other object.
- *
- * Only bodies of exactly this class qualify, if their `writeTo` was not replaced and no other code
- * can change their buffer. The method called is private, so it can't be replaced after the check.
- */
-export let writeTrustedChunks: (body: object, sink: ByteSink) => Promise<number> | null;
+/** Whether a value is a `ChunkedBody`, or of a class that extends it, of this copy. */
+export let isChunkedBody: (value: object) => value is ChunkedBody;
+/** The progress of reading a body, in bytes of data. */
+export let chunkedProgress: (body: ChunkedBody) => Progress;
+/** Calls a function when a body is over. */
+export let whenChunkedOver: (body: ChunkedBody, listener: () => void) => void;
+/** Writes a whole body, encoded, whatever a class that extends `ChunkedBody` does. */
+export let writeChunkedBody: (body: ChunkedBody, sink: ByteSink) => Promise<number>;
 
 /**
  * A chunked body: a body to send, from a source of encoded chunks, or a received body. Chunks keep
@@ -52,7 +46,6 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   readonly chunked = true as const;
   readonly #state: BodyState;
   readonly #reader: ChunkedReader;
-  readonly #trusted: boolean;
 
   /**
    * Makes a body from a source of encoded chunks. A stream must end with the last chunk. From a
@@ -65,7 +58,6 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     const opened = openSource(source);
     this.#state = new BodyState(opened);
     this.#reader = new ChunkedReader(opened);
-    this.#trusted = new.target === ChunkedBody && !opened.isShared;
   }
 
   /** True once any operation has begun. */
@@ -221,17 +213,12 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   }
 
   static {
-    const { writeTo } = ChunkedBody.prototype;
-    whenChunkedOver = (body, listener) => {
-      if (!(#state in body)) return false;
-      body.#state.whenOver(listener);
-      return true;
-    };
-    chunkedProgress = (body) => {
-      if (!(#state in body)) return null;
-      return { bytes: body.#reader.dataBytes, isConsumed: body.#state.isConsumed };
-    };
-    writeTrustedChunks = (body, sink) =>
-      #state in body && body.#trusted && body.writeTo === writeTo ? body.#write(sink) : null;
+    isChunkedBody = (value): value is ChunkedBody => #state in value;
+    whenChunkedOver = (body, listener) => body.#state.whenOver(listener);
+    writeChunkedBody = (body, sink) => body.#write(sink);
+    chunkedProgress = (body) => ({
+      bytes: body.#reader.dataBytes,
+      isConsumed: body.#state.isConsumed,
+    });
   }
 }

@@ -30,6 +30,7 @@ import {
 } from "@degu/internal/base/app/session.ts";
 import { api, makeSession, uploads } from "@degu/testing/calling.ts";
 import { tempDir } from "@degu/testing/directories.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -39,7 +40,6 @@ import { latin1, methods } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
-  assertInstanceOf,
   assertMatch,
   assertStrictEquals,
   assertStringIncludes,
@@ -270,20 +270,17 @@ Deno.test("every module that runs an app reports its answers in the same words",
   }
 });
 
-Deno.test("cancelAnswer cancels whatever looks like an unused body, except the request's own", async () => {
+Deno.test("cancelAnswer cancels each unused body, except the request's own", async () => {
   const reason = new Error("too late");
   const cancelled: string[] = [];
-  const make = (name: string, used = false) => ({
-    used,
-    writeTo() {},
-    cancel(given: unknown) {
-      assertInstanceOf(given, Error);
-      cancelled.push(`${name}: ${given.message}`);
-      return Promise.resolve();
-    },
-  });
-  const own = make("the request's") as unknown as Body;
-  cancelAnswer([make("in a list"), make("used", true), own, null], own, reason);
+  const make = (name: string) => {
+    const cancel = (given: Error) => void cancelled.push(`${name}: ${given.message}`);
+    return new Body(new ReadableStream({ cancel }), 5);
+  };
+  const own = make("the request's");
+  const used = make("used");
+  const reading = rejectionOf(used.read(), "a body that stays");
+  cancelAnswer([make("in a list"), used, own, null], own, reason);
   cancelAnswer({ body: make("in an object") }, own, reason);
   cancelAnswer({ body: own }, own, reason);
   const failing = {
@@ -294,6 +291,8 @@ Deno.test("cancelAnswer cancels whatever looks like an unused body, except the r
   for (const nothing of [null, undefined, 5, failing]) cancelAnswer(nothing, own, reason);
   await Promise.resolve();
   assertEquals(cancelled, ["in a list: too late", "in an object: too late"]);
+  await used.cancel(reason);
+  await reading;
 });
 
 // Sessions: what an app sees of a connection, what it keeps for it, and whether its peer is still

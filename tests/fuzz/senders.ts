@@ -5,7 +5,6 @@
 
 import type { BodyOut } from "@degu/internal/base/body/bodies.ts";
 import { BodyIter, ChunkedBodyIter } from "@degu/internal/base/body/body_iter.ts";
-import type { ByteSink } from "@degu/internal/base/body/byte_io.ts";
 import type { Chunk } from "@degu/internal/base/wire/chunk.ts";
 import { BodyError } from "@degu/internal/base/errors.ts";
 import type { Socket } from "@degu/internal/base/app/app.ts";
@@ -73,14 +72,13 @@ function makeArray(kind: string, size: number): { bytes: Uint8Array; change(): v
   return { bytes, change: kind === "g" ? grow : () => {} };
 }
 
-/** One write: what becomes of its array, how large that is, and whether the body waits for it. */
+/** One write: what becomes of its array, and how large that is. */
 type Step = ReturnType<typeof stepsOf>[number];
 
 function stepsOf(script: string) {
-  return Array.from(script.matchAll(/([wtgs])([0-4])(!?)(l?)/g), ([, kind, size, hasty, late]) => ({
+  return Array.from(script.matchAll(/([wtgs])([0-4])(l?)/g), ([, kind, size, late]) => ({
     kind: kind!,
     size: SIZES[Number(size)]!,
-    awaited: hasty === "",
     late: late === "l",
   }));
 }
@@ -89,24 +87,6 @@ function stepsOf(script: string) {
 async function changeSoon({ late }: Step, least: number, change: () => void): Promise<void> {
   for (let turn = 0; turn < least + (late ? 4 : 0); turn++) await null;
   change();
-}
-
-function foreignBody(steps: readonly Step[], length: number): BodyOut {
-  const body: unknown = {
-    chunked: false,
-    contentLength: length,
-    async writeTo(sink: ByteSink) {
-      for (const step of steps) {
-        const { bytes, change } = makeArray(step.kind, step.size);
-        const writing = Promise.resolve(sink.write(bytes));
-        changeSoon(step, 1, change);
-        if (step.awaited) await writing;
-        else writing.catch(() => {});
-      }
-    },
-    cancel: () => Promise.resolve(),
-  };
-  return body as BodyOut;
 }
 
 function* arrays(steps: readonly Step[]): Generator<Uint8Array> {
@@ -134,23 +114,22 @@ function makeBody(input: string, steps: readonly Step[]): { body: BodyOut; annou
       announced: `${encoded.join("")}0\r\n\r\n`,
     };
   }
-  if (input.startsWith("I")) return { body: new BodyIter(arrays(steps), total), announced };
   if (input.startsWith("A") && steps[0] !== undefined) {
     const { bytes, change } = makeArray(steps[0].kind, steps[0].size);
     changeSoon(steps[0], 1, change);
     return { body: bytes, announced: FILLING.repeat(steps[0].size) };
   }
-  return { body: foreignBody(steps, total), announced };
+  return { body: new BodyIter(arrays(steps), total), announced };
 }
 
-/** Bodies of all kinds whose arrays change, and bodies of other makers that don't wait. */
+/** Bodies of all kinds whose arrays change. */
 export const carelessSenders: Fuzzer = {
   name: "careless-sender",
   grammar(random: Random): string {
-    let script = random.pick(["C", "I", "A", "F"]);
+    let script = random.pick(["C", "I", "A"]);
     for (let n = random.below(5); n >= 0; n--) {
       const kind = random.chance(70) ? "w" : random.pick(["t", "g", "s"]);
-      script += kind + random.below(SIZES.length) + (random.chance(10) ? "!" : "");
+      script += kind + random.below(SIZES.length);
       if (random.chance(50)) script += "l";
     }
     return script;

@@ -8,19 +8,16 @@ import {
 } from "@std/assert";
 import { toText } from "@std/streams";
 import {
-  type Bodies,
   bodies,
   Body,
   BodyError,
-  type ByteSource,
   type Chunk,
   ChunkedBody,
   ConnectionClosedError,
 } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
 import { connect, type Connected } from "@degu/testing/connected.ts";
 import { assertProtocolRejection, rejectionOf } from "@degu/testing/expectations.ts";
-import { RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { concat, cut } from "@degu/testing/streams.ts";
@@ -158,51 +155,6 @@ Deno.test("injected classes construct the bodies of responses", async (t) => {
     assert(body instanceof OwnBody || body instanceof OwnChunkedBody);
     assertEquals(await body.text(), "helloworld");
     assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).body, null);
-  });
-});
-
-/** A body class of another maker, which knows a source by its `read` alone. */
-class PlainBody {
-  constructor(readonly source: ByteSource, readonly contentLength?: number) {}
-
-  async all(): Promise<string> {
-    let text = "";
-    const into = new Uint8Array(3);
-    for (;;) {
-      const count = await this.source.read(into);
-      if (count === null) return text;
-      text += new TextDecoder().decode(into.subarray(0, count));
-    }
-  }
-}
-
-Deno.test("foreign body classes, given to connect(), get a source that ends with the body", async (t) => {
-  const foreign: unknown = { ...bodies, Body: PlainBody, ChunkedBody: PlainBody };
-  await eachRow(t, kinds, async (kind, preamble, half, rest) => {
-    using server = new RawServer();
-    const client = new Client(server.address);
-    using conn = await client.connect(foreign as Bodies);
-    assertEquals<unknown>([conn.bodies, client.bodies], [foreign, bodies]);
-    const peer = await server.accept();
-    const answer = async (bytes: string): Promise<PlainBody> => {
-      const responding = conn.get("/");
-      await peer.readPreamble();
-      await peer.send(bytes);
-      const body: unknown = (await responding).body;
-      assertInstanceOf(body, PlainBody);
-      return body;
-    };
-    const isLength = kind === "a length body";
-    for (let i = 0; i < 2; i++) {
-      const body = await answer(preamble + half + rest);
-      await assertRejects(() => conn.get("/"), BodyError);
-      assertEquals(await body.all(), isLength ? "helloworld" : half + rest);
-      assertEquals(body.contentLength, isLength ? 10 : undefined);
-    }
-    const cut = await answer(preamble + half);
-    await peer.closeWrite();
-    await assertProtocolRejection(cut.all(), ["BODY_INCOMPLETE"], "a cut body");
-    assertEquals(conn.closed, true);
   });
 });
 

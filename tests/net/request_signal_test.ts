@@ -1,11 +1,9 @@
 /** The signal of one request, at every moment of it. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import {
-  bodies,
   Body,
   BodyIter,
   type BodyOut,
-  type ByteSource,
   type Chunk,
   ChunkedBody,
   ChunkedBodyIter,
@@ -251,13 +249,6 @@ const reads: Readonly<Record<string, (body: Body | ChunkedBody) => Promise<unkno
   },
 };
 
-class OtherBody {
-  constructor(readonly source: ByteSource) {}
-  async read(): Promise<unknown> {
-    for (;;) await this.source.read(new Uint8Array(100));
-  }
-}
-
 for (const [kind, answer] of Object.entries({ "known length": half, "chunked": halfChunked })) {
   for (const [name, read] of Object.entries(reads)) {
     Deno.test(`${kind}, ${name}: pending and later reads of the body reject with the reason`, async () => {
@@ -281,16 +272,6 @@ for (const [kind, answer] of Object.entries({ "known length": half, "chunked": h
     });
   }
 }
-
-Deno.test("a foreign body rejects with the reason, too", async () => {
-  using ends = await connect({ bodies: { ...bodies, Body: OtherBody as never } });
-  const { signal, abort } = withAbort();
-  const { body } = await ends.answer(half, { signal });
-  const reading = assertReason(body!.read(), reason);
-  abort(reason);
-  await reading;
-  await assertReason(body!.read(), reason, "later");
-});
 
 Deno.test("an abort while the last byte is passed on takes effect, and one after it does not", async () => {
   for (const isLate of [false, true]) {

@@ -1,15 +1,14 @@
 /** How messages are written: in how many writes, from which buffer, and which bodies are trusted to be encoded. */
-import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { type App, Client, Connection, type Response } from "@degu/degu";
 import { Body, BodyError, BodyIter, type BodyOut, ChunkedBody } from "@degu/degu/base";
-import { type ByteSink, type ByteSource, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import { type ByteSink, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { countLines } from "@degu/testing/chunk_lines.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { PieceSource, streamOf } from "@degu/testing/streams.ts";
+import { streamOf } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
 
 const ENCODED = "5\r\nhello\r\n0\r\n\r\n";
@@ -49,27 +48,11 @@ function open() {
   return { socket, conn, put: (body: BodyOut) => socket.put(conn, body) };
 }
 
-/** A body that writes itself in a way of its own. */
-function foreign(members: object, writeTo: (sink: ByteSink) => unknown): BodyOut {
-  const body: unknown = { chunked: false, used: false, cancel: () => {}, ...members, writeTo };
-  return body as Body;
-}
-
 Deno.test("a body that fits behind its preamble is sent in one write with it, and else without copying all of it", async () => {
   const most = 65536 - preambleBytes(65000);
   const rows: [what: string, body: BodyOut, sizes: number[]][] = [
     ["none", null, ["PUT / HTTP/1.1\r\n\r\n".length]],
     ["an array", latin1("hello"), [preambleBytes(5) + 5]],
-    ["a foreign body", foreign({ contentLength: 5 }, (sink) => sink.write(latin1("hello"))), [
-      preambleBytes(5) + 5,
-    ]],
-    [
-      "a foreign body that doesn't fit",
-      foreign({ contentLength: most + 1 }, (sink) => {
-        return sink.write(new Uint8Array(most + 1));
-      }),
-      [preambleBytes(65000), most + 1],
-    ],
     ["the largest array", new Uint8Array(most), [65536]],
     ["one byte more", new Uint8Array(most + 1), [1024, most + 1 - 1024 + preambleBytes(65000)]],
     ["a large one", new Uint8Array(70_000), [1024, 70_000 + preambleBytes(70_000) - 1024]],
@@ -135,14 +118,11 @@ Deno.test("a preamble is sent even if the body waits for its source, and an empt
   const { socket, put } = open();
   const source = Promise.withResolvers<Uint8Array>();
   async function* items() {
+    yield new Uint8Array(0);
     yield await source.promise;
+    yield new Uint8Array(0);
   }
-  const body = foreign({ contentLength: 5 }, async (sink) => {
-    await sink.write(new Uint8Array(0));
-    for await (const item of items()) await sink.write(item);
-    await sink.write(new Uint8Array(0));
-  });
-  const sending = put(body);
+  const sending = put(new BodyIter(items(), 5));
   while (socket.writes.length === 0) await turnOfEventLoop();
   assertEquals(socket.writes.map(({ length }) => length), [preambleBytes(5)]);
   source.resolve(latin1("hello"));
@@ -150,45 +130,7 @@ Deno.test("a preamble is sent even if the body waits for its source, and an empt
   assertEquals(socket.writes.slice(1), ["hello"]);
 });
 
-Deno.test("a body that has failed sends nothing any more, whenever it failed", async () => {
-  const failure = new Error("no more");
-  const ways: Record<string, () => unknown> = {
-    "throws": () => {
-      throw failure;
-    },
-    "rejects": () => Promise.reject(failure),
-    "rejects later": () => Promise.resolve().then(() => Promise.reject(failure)),
-  };
-  for (const [how, fail] of Object.entries(ways)) {
-    const { socket, conn } = open();
-    let sink: ByteSink | undefined;
-    const body = foreign({ contentLength: 5 }, (given) => {
-      sink = given;
-      return fail();
-    });
-    assertStrictEquals(await rejectionOf(conn.put("/", {}, body), how), failure);
-    if (how === "throws") assertEquals(socket.writes, []);
-    const before = socket.writes.length;
-    const late = (async () => await sink!.write(latin1("hello")))();
-    assertStrictEquals(await rejectionOf(late, "a late write"), failure);
-    assertEquals(socket.writes.length, before);
-  }
-});
-
-Deno.test("the sink of a foreign body can't reach the message", async () => {
-  const sinks: ByteSink[] = [];
-  await open().put(foreign({ chunked: true }, async (sink) => {
-    sinks.push(sink);
-    await sink.write(latin1(ENCODED));
-  }));
-  const members = (value: object) => Reflect.ownKeys(value).map(String).toSorted();
-  assertEquals(members(sinks[0]!), ["pieceBytes"]);
-  const prototype = Object.getPrototypeOf(sinks[0]);
-  assertEquals(members(prototype), ["constructor", "write"]);
-  assert(Object.isFrozen(prototype));
-});
-
-// ───────────────────────── which bodies are trusted
+// ───────────────────────── bodies of classes that extend ours, and impostors
 
 /** Asserts that a body is sent in its coding or cut, and never followed by another message. */
 async function assertHarmless(body: BodyOut, what: string): Promise<void> {
@@ -213,19 +155,14 @@ const makers: Record<string, [make: () => ChunkedBody, Base: typeof ChunkedBody,
 };
 
 for (const [name, [make, Base, lines]] of Object.entries(makers)) {
-  Deno.test(`a ${name} is sent as it is encoded and not scanned again, one of a derived class is`, async () => {
+  Deno.test(`a ${name} is sent as it is encoded, and not scanned again`, async () => {
     const source = () => name === "ChunkedBody" ? streamOf(latin1(ENCODED)) : chunks();
-    const bodies: [ChunkedBody, number][] = [
-      [make(), lines],
-      [new class extends Base {}(source() as never), lines + 2],
-      [Reflect.construct(Base, [source()], class extends Base {}), lines + 2],
-    ];
-    for (const [body, expected] of bodies) {
+    for (const body of [make(), new class extends Base {}(source() as never)]) {
       const scanned = await countLines(async () => {
         const written = (await open().put(body)).join("");
         assert(written.endsWith(`chunked\r\n\r\n${ENCODED}`), written);
       });
-      assertEquals(scanned, expected);
+      assertEquals(scanned, lines);
     }
   });
 
@@ -253,7 +190,7 @@ for (const [name, [make, Base, lines]] of Object.entries(makers)) {
             await smuggle(sink);
             return SMUGGLED.length;
           }
-        }(streamOf() as never),
+        }((name === "ChunkedBody" ? streamOf(latin1(ENCODED)) : chunks()) as never),
     };
     for (const [how, impostor] of Object.entries(impostors)) await assertHarmless(impostor(), how);
     using _smuggling = patch(Base.prototype, "writeTo", () => smuggle as never);
@@ -261,38 +198,25 @@ for (const [name, [make, Base, lines]] of Object.entries(makers)) {
   });
 }
 
-Deno.test("a body of known length that claims to be chunked is checked", async () => {
-  const bodies = [
-    new Body(streamOf(latin1(SMUGGLED)), SMUGGLED.length),
-    new BodyIter([latin1(SMUGGLED)], SMUGGLED.length),
+Deno.test("a body of known length that claims to be chunked, or to be longer, smuggles nothing", async () => {
+  const lies: PropertyDescriptorMap[] = [
+    { chunked: { value: true } },
+    { contentLength: { value: SMUGGLED.length - 1 } },
+    { contentLength: { value: SMUGGLED.length + 1 } },
   ];
-  for (const body of bodies) {
-    Object.defineProperty(body, "chunked", { value: true });
-    assertInstanceOf(await rejectionOf(open().conn.put("/", {}, body), "smuggling"), BodyError);
+  for (const lie of lies) {
+    const bodies = [
+      new Body(streamOf(latin1(SMUGGLED)), SMUGGLED.length),
+      new BodyIter([latin1(SMUGGLED)], SMUGGLED.length),
+    ];
+    for (const body of bodies) {
+      Object.defineProperties(body, lie);
+      const { socket, conn } = open();
+      const error = await socket.put(conn, body).then(() => null, (error) => error);
+      const isWhole = socket.writes.join("").includes(`content-length: ${SMUGGLED.length}\r\n`);
+      assertEquals(error === null, isWhole && !("contentLength" in lie));
+    }
   }
-});
-
-Deno.test("a byte source that changes its array after it was checked changes nothing", async () => {
-  const { socket, put } = open();
-  const pieces = new PieceSource([latin1(ENCODED)]);
-  const kept = Promise.withResolvers<ArrayBufferLike>();
-  const source: ByteSource = {
-    read(into) {
-      kept.resolve(into.buffer);
-      return pieces.read(into);
-    },
-  };
-  const preamble = Promise.withResolvers<void>();
-  socket.ready = preamble.promise;
-  const sending = put(new ChunkedBody(source));
-  const buffer = await kept.promise;
-  // The beginning of the body is read and checked, and waits for the preamble.
-  for (let turn = 0; turn < 100; turn++) await null;
-  assertEquals(socket.writes.length, 1);
-  new Uint8Array(buffer).set(latin1("0\r\n\r\n"));
-  preamble.resolve();
-  await sending;
-  assertEquals(socket.writes.slice(1).join(""), ENCODED);
 });
 
 // ───────────────────────── messages of several connections

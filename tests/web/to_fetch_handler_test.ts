@@ -663,25 +663,3 @@ Deno.test("the rest of a request's body after an error is dropped after the resp
   assertInstanceOf(error, BodyError);
   assertEquals(server.errors, []);
 });
-
-Deno.test("a response whose pieces share one buffer arrives whole, with or without a session to end", async () => {
-  for (const keeps of [false, true]) {
-    const shared = encoder.encode("one-two-three");
-    const pieces = [shared.subarray(0, 3), shared.subarray(3, 7), shared.subarray(7)];
-    const body: unknown = {
-      chunked: true,
-      readable: ReadableStream.from(pieces),
-      writeTo: () => Promise.reject(new Error("not used")),
-      cancel: () => Promise.resolve(),
-      async *[Symbol.asyncIterator]() {
-        for (const piece of pieces) yield [null, piece];
-        yield [null, new Uint8Array(0)];
-      },
-    };
-    const handler = toFetchHandler((_request, session) => {
-      if (keeps) session.store.set("kept", { [Symbol.dispose]() {} });
-      return [200, "OK", {}, body as ChunkedBody];
-    });
-    assertEquals(await (await handler(new Request("http://localhost/"))).text(), "one-two-three");
-  }
-});
