@@ -7,7 +7,7 @@ import { escapeName, type FileEvent, FilesApp } from "../files.ts";
 import { isReservedName } from "../files/reserved.ts";
 import type { AppFunction, Logger, Request, ResponseTuple, Session } from "../server.ts";
 import { Failure, USAGE } from "./failure.ts";
-import { deviceAt, ifThere, overlap } from "./local_paths.ts";
+import { ifThere, overlap } from "./local_paths.ts";
 
 /** A file or directory that is sent, as the receiver is told. */
 export interface SentEntry {
@@ -38,7 +38,7 @@ const LAST_MILLISECONDS = 1000;
 /**
  * Looks at what is to be sent.
  *
- * @param own The directories of devices, whose keys must not leave this machine.
+ * @param own The directories of this device, whose keys must not leave this machine.
  */
 export async function findSources(
   paths: readonly string[],
@@ -51,10 +51,10 @@ export async function findSources(
     if (path === null) throw new Failure(`there is no ${given}: check the name`);
     const { isFile, isDirectory, size, mtime } = await Deno.stat(path);
     if (!isFile && !isDirectory) throw new Failure(`${given} is neither a file nor a directory`);
-    const holder = own.find((dir) => overlap(path, dir)) ?? await deviceAt(path, Infinity);
-    if (holder !== null) {
+    const holder = own.find((dir) => overlap(path, dir));
+    if (holder !== undefined) {
       throw new Failure(
-        `${given} has the directory of a device in it, ${holder}, or is in that: its keys must not leave it`,
+        `${given} has the directory of the device in it, ${holder}, or is in that: its keys must not leave it`,
         USAGE,
       );
     }

@@ -63,9 +63,6 @@ type Outcome = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" |
 const CONTINUES =
   "; what was copied stays, and running the same command again continues with the rest";
 
-const LOOKS_LIKE_DEVICE =
-  "not copied: it looks like a file of a device, whose keys must stay where they are";
-
 /** The reasons to skip an entry of a tree. */
 const SKIPPED: Readonly<Record<string, string>> = {
   link: "a symbolic link, which is not followed",
@@ -202,17 +199,10 @@ export class Transfers implements Disposable {
     else this.copied({ from, to }, result);
   }
 
-  /**
-   * Copies a tree, without this device's directory and the files of other devices. The latter count
-   * as failed: a peer could have made them, so that a backup lacks them.
-   */
+  /** Copies a tree, without this device's directory. */
   async #copyTree(files: RemoteFiles, job: TreeJob): Promise<void> {
-    const leftOut = new Set<string>();
-    const isNotOwn = await this.#own.filter(job.root, (path, isOwn) => {
-      const name = join(job.root, ...path);
-      if (isOwn) return this.skip(name, "the directory of this device");
-      if (!leftOut.has(name)) this.fail(name, LOOKS_LIKE_DEVICE, "NOT_PERMITTED", { path: name });
-      leftOut.add(name);
+    const isNotOwn = await this.#own.filter(job.root, (path) => {
+      this.skip(join(job.root, ...path), "the directory of this device");
     });
     const { progress } = this;
     const { options } = job;

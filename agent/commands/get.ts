@@ -63,7 +63,7 @@ async function get(
   const target = await findTarget(hasTarget ? last : ".", sources.length > 1);
   const own = await ownDirectory(context.home);
   using transfers = new Transfers(context, "get", own);
-  await own.checkTarget(target.isDirectory ? target.path : dirname(target.path));
+  await own.check(target.isDirectory ? target.path : dirname(target.path));
   using opened = new DisposableStack();
   const found: [files: RemoteFiles, jobs: (FileJob | TreeJob)[]][] = [];
   for (const [peer, some] of Map.groupBy(sources, ({ peer }) => peer)) {
@@ -84,7 +84,7 @@ async function get(
       if (!recursive) throw new Failure(`${shown} is a directory: get it with -r`);
       const root = await directoryPathIn(target, found.names.at(-1));
       transfers.take(root, shown);
-      await own.checkTarget(root);
+      await own.check(root);
       return { names: found.names, root, listsUnchanged: true, options: { settled } };
     });
     found.push([files, jobs]);

@@ -121,7 +121,7 @@ async function findSource(
       path,
     });
   }
-  await own.checkSource(path);
+  await own.check(path);
   if (!info.isFile && !info.isDirectory) {
     throw new Failure(`${path} is neither a file nor a directory`);
   }

@@ -72,7 +72,7 @@ async function receive(
   const { device } = own;
   // The received files must not change the permanent device.
   const kept = await ownDirectory(await ifThere(Deno.realPath(home)) ?? device.dir);
-  await kept.checkTarget(target.path);
+  await kept.check(target.path);
 
   const looking = {
     type: SEND_SERVICE,
@@ -114,7 +114,7 @@ async function receive(
         return withSizeCheck(job, output);
       }
       const root = await directoryPathIn(target, name);
-      await kept.checkTarget(root);
+      await kept.check(root);
       if (!force && await ifThere(Deno.lstat(root)) !== null) throw new Failure(IS_HERE);
       return { names, root, listsUnchanged: true, options: { replace: force } };
     });

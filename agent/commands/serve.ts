@@ -20,7 +20,7 @@ import {
   repeated,
 } from "../commands.ts";
 import { codeOf, explain, FAILED, Failure, USAGE } from "../failure.ts";
-import { deviceAt, ifThere, isIn, overlap } from "../local_paths.ts";
+import { ifThere, overlap } from "../local_paths.ts";
 import { announce } from "../mdns.ts";
 import { counted, formatBytes, type Output } from "../output.ts";
 import type { Area } from "../remote_files.ts";
@@ -74,7 +74,7 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
     ? null
     : await checkInbox(inboxPath(options.inbox), home, output);
   // If both are one directory, checkInbox may have just made it.
-  const share = options.share === undefined ? null : await checkShare(options.share, home, inbox);
+  const share = options.share === undefined ? null : await checkServed(options.share, home);
   const served = { name: device.name, share, inbox };
   using events = new ServeEvents(output, options.verbose === true);
   const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
@@ -161,37 +161,23 @@ export function makeServeApp(
   };
 }
 
-/** The levels below a served directory in which other devices are searched at the start. */
-const SEARCHED_LEVELS = 4;
-
-/**
- * Checks the directory of `--share`, and returns its real path. The directory of a device may be
- * neither inside it nor around it.
- *
- * @param inbox The real path of the directory of `--inbox`, where peers could have made what looks
- * like a device: that must not end a service.
- */
-export async function checkShare(
-  dir: string,
-  home: string,
-  inbox: string | null,
-): Promise<string> {
-  const path = await checkServed(dir, home, "--share");
-  if (inbox !== null && isIn(path, inbox)) return path;
-  const device = await deviceAt(path, SEARCHED_LEVELS, inbox);
-  if (device !== null) throw keysInside("--share", dir, device);
-  return path;
-}
-
 function keysInside(option: string, dir: string, device: string): Failure {
   return new Failure(
-    `${option}: ${dir} has the directory of a device in it, ${device}, or is in that, so peers could read its ` +
+    `${option}: ${dir} has the directory of the device in it, ${device}, or is in that, so peers could read its ` +
       "keys: serve another directory, or move the device and say where it is with --home",
     USAGE,
   );
 }
 
-async function checkServed(dir: string, home: string, option: string): Promise<string> {
+/**
+ * Checks the directory of `--share` or `--inbox`, and returns its real path. The directory of the
+ * device may be neither inside it nor around it.
+ */
+export async function checkServed(
+  dir: string,
+  home: string,
+  option = "--share",
+): Promise<string> {
   const path = await labelled(option, ifThere(Deno.realPath(dir)));
   if (path === null) {
     const problem = `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`;
@@ -255,10 +241,6 @@ export async function checkInbox(dir: string, home: string, output: Output): Pro
       output.warn(`--inbox: ${explain(error)}`);
     });
     if (isMade) output.note(`created ${path}`);
-    const device = await deviceAt(path, SEARCHED_LEVELS);
-    if (device !== null) {
-      output.warn(`--inbox: ${device} looks like the directory of a device: peers can read it`);
-    }
     return path;
   } catch (error) {
     if (isMade) await Deno.remove(dir);

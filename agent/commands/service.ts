@@ -17,7 +17,7 @@ import { explain, FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { HOSTS } from "../mdns_links.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
-import { addServe, checkInbox, checkShare, inboxPath, type ServeOptions } from "./serve.ts";
+import { addServe, checkInbox, checkServed, inboxPath, type ServeOptions } from "./serve.ts";
 import { addSync } from "./sync.ts";
 
 export function addService(program: AgentCommand): void {
@@ -162,9 +162,7 @@ async function serveUnits(
   const inbox = options.inbox === undefined
     ? []
     : [await checkInbox(inboxPath(options.inbox), device.dir, output)];
-  const share = options.share === undefined
-    ? []
-    : [await checkShare(options.share, home, inbox[0] ?? null)];
+  const share = options.share === undefined ? [] : [await checkServed(options.share, home)];
   const { listen = [], announce = false } = options;
   if (listen.some(isUnixAddress)) {
     throw new Failure("--listen: a service listens at IP addresses", USAGE);
@@ -218,7 +216,7 @@ async function syncUnits(
   const dir = await ifThere(Deno.realPath(local));
   if (dir === null) throw new Failure(`there is no directory ${local}: make it first`);
   const own = await ownDirectory(context.home);
-  await (isToHere ? own.checkTarget(dir) : own.checkSource(dir));
+  await own.check(dir);
   const { address, find } = command.opts<{ address?: Address; find?: boolean }>();
   const addresses = address === undefined ? peer.addresses : [address];
   const job = {

@@ -122,7 +122,7 @@ async function syncOnce(
   const { every, inbox = false, maxDelete, settled = 0 } = options;
   await using device = await openDevice(context);
   const own = await ownDirectory(context.home);
-  await (isToHere ? own.checkTarget(root) : own.checkSource(root));
+  await own.check(root);
   using transfers = new Transfers(context, isToHere ? "get" : "put", own, dryRun);
   await checkLocal(root, isToHere);
   const list = new IgnoreList(root, exclude);

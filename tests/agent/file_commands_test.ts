@@ -11,7 +11,6 @@ import {
   RemoteFiles,
 } from "@degu/internal/agent/remote_files.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
-import { makeDevice } from "@degu/testing/device_pairs.ts";
 import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -551,12 +550,10 @@ Deno.test("the directory is known by whatever path, and so is what is in it, or 
   const own = await ownDirectory(`${path}/link`);
   const inside = ["link", "link/peers", "state/home", "state/../state/home/peers"];
   for (const each of [...inside, "state/home/new", "link/new/deep"]) {
-    await assertRejects(() => own.checkTarget(`${path}/${each}`), Failure, "keys", each);
-    await assertRejects(() => own.checkSource(`${path}/${each}`), Failure, "keys", each);
+    await assertRejects(() => own.check(`${path}/${each}`), Failure, "keys", each);
   }
   for (const each of ["state", "state/home-2", "new", "new/deep"]) {
-    await own.checkTarget(`${path}/${each}`);
-    await own.checkSource(`${path}/${each}`);
+    await own.check(`${path}/${each}`);
   }
 });
 
@@ -588,10 +585,7 @@ Deno.test("no command moves files out of it or into it, or deletes there", async
   const { homes, share, inbox } = files;
   const home = homes.at("viewer");
   await fill(share, { "d/device.json": "forged", "d/identity/f": "1" });
-  const copy = homes.at("work/deep/in/copy");
-  await makeDevice(copy, "copy");
   const before = await content(home);
-  const copied = await content(copy);
   for (
     const command of [
       ["get", "camera:d/device.json", `${home}/`],
@@ -600,58 +594,10 @@ Deno.test("no command moves files out of it or into it, or deletes there", async
       ["sync", `${home}/identity`, "camera:"],
       ["put", "-r", home, "camera:"],
       ["put", `${home}/device.json`, "camera:"],
-      ["sync", `${copy}/identity`, "camera:"],
     ]
-  ) await files.fail(1, "is the directory of a device, or in it", ...command);
+  ) await files.fail(1, "is the directory of the device, or in it", ...command);
   assertEquals(await content(home), before);
   assertEquals(await content(inbox), {});
-  // The directory of a file system for all, such as NTFS, has no modes.
-  await Deno.chmod(copy, 0o777);
-  const said = `${copy}/identity: not copied: it looks like a file of a device, whose keys`;
-  for (
-    const command of [
-      ["put", "-r", homes.at("work"), "camera:"],
-      ["put", "-r", copy, "camera:"],
-      ["sync", copy, "camera:"],
-    ]
-  ) await files.fail(1, said, ...command);
-  assertEquals(Object.keys(await content(inbox)), [
-    "copy",
-    ...["work", "work/deep", "work/deep/in", "work/deep/in/copy"],
-  ]);
-  await files.fail(1, said, "sync", "--delete", "camera:d", homes.at("work"));
-  assertEquals(await content(copy), copied);
-  // A disk may ignore case, and more.
-  await fill(share, {
-    "c/deep/in/copy/Peers/planted.json": "{}",
-    "c/deep/in/copy/IDENTITY. ": "x",
-  });
-  await files.fail(1, "not copied", "sync", "camera:c", homes.at("work"));
-  assertEquals(await content(copy), copied);
-  // A file takes the place of no directory with another device in it.
-  await fill(share, { "e/deep": "a file" });
-  await files.fail(1, "deep", "sync", "--delete", "camera:e", homes.at("work"));
-  assertEquals(await content(copy), copied);
-});
-
-Deno.test("what a peer has made to look like a device keeps nothing beside it from being copied", async () => {
-  await using files = await AgentFiles.start();
-  const { homes, share, inbox } = files;
-  const planted = { "d/device.json": "{}", "d/identity/f": "1", "d/a": "1" };
-  const target = homes.at("target");
-  await fill(share, planted);
-  await fill(inbox, planted);
-  await files.succeed("sync", "camera:", target);
-  await fill(share, { "d/a": "2 after it", "d/identity/f": "2 after it", "d/b": "3" });
-  const said = `${target}/d/identity: not copied: it looks like a file of a device`;
-  await files.fail(1, said, "sync", "camera:", target);
-  const expected = { "d": null, ...planted, "d/identity": null, "d/a": "2 after it", "d/b": "3" };
-  assertEquals(await content(target), expected);
-  for (const root of ["", "/d"]) {
-    await files.fail(1, `${inbox}/d/identity: not copied`, "sync", inbox + root, "camera:copy");
-  }
-  const received = await content(`${inbox}/copy`);
-  assertEquals([received["d/a"], received["a"]], ["1", "1"]);
 });
 
 Deno.test("a list that never ends is given up", async () => {

@@ -5,13 +5,12 @@ import { Device } from "@degu/degu/device";
 import { downloadTree, type FileEvent, uploadTree } from "@degu/degu/files";
 import {
   checkInbox,
-  checkShare,
+  checkServed,
   makeServeApp,
   ServeEvents,
 } from "@degu/internal/agent/commands/serve.ts";
 import { Failure, OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
-import { makeDevice } from "@degu/testing/device_pairs.ts";
 import { entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
@@ -131,53 +130,17 @@ Deno.test("a directory is served unless it contains a device's keys, under any n
   const home = at("state", "home");
   const share = await Deno.realPath(at("share"));
   for (const path of ["share", "other"]) {
-    assertEquals(await checkShare(at(path), home, null), share);
+    assertEquals(await checkServed(at(path), home), share);
   }
-  await checkShare(at("state", "home-2"), home, null);
+  await checkServed(at("state", "home-2"), home);
   for (const path of ["state", "state/home", "state/home/inside", "link", ".", "link/home"]) {
     const error = await assertRejects(
-      () => checkShare(at(path), home, null),
+      () => checkServed(at(path), home),
       Failure,
       "keys",
       path,
     );
     assertEquals(error.exitCode, 2);
-  }
-  // Another device is known by its files. The default directory is the fourth level of /home.
-  const other = at("homes/person/.local/state/degu");
-  await makeDevice(other, "other");
-  await makeDevice(at("linked/there"), "linked");
-  await Deno.rename(at("linked/there/identity"), at("linked/keys"));
-  await makeLinks({ [at("linked/there/identity")]: at("linked/keys") });
-  for (const path of ["homes", "homes/person", "linked", other, `${other}/identity`]) {
-    const said = path === "linked" ? at("linked/there") : other;
-    const check = () => checkShare(join(dir.path, path.replace(dir.path, "")), home, null);
-    await assertRejects(check, Failure, said, path);
-  }
-});
-
-Deno.test("what peers put into an inbox ends no service, even if it looks like a device", async () => {
-  await using dir = await tempDir();
-  const home = join(dir.path, "home");
-  await Deno.mkdir(home);
-  const above = await Deno.realPath(dir.path);
-  const inbox = join(above, "inbox");
-  for (const planted of [inbox, join(inbox, "y")]) {
-    await fill(planted, { "device.json": "{}", "identity/f": "1", "other/f": "1" });
-    const said = await notesOf(async (output) => {
-      assertEquals(await checkInbox(inbox, home, output), inbox);
-    });
-    const looks = `--inbox: ${planted} looks like the directory of a device: peers can read it`;
-    assertEquals(said, [looks]);
-    // What is shared may be the inbox, in it, or around it.
-    for (const share of [inbox, join(planted, "other")]) {
-      assertEquals(await checkShare(share, home, inbox), share);
-    }
-    await Deno.rename(home, `${above}-home`);
-    assertEquals(await checkShare(above, `${above}-home`, inbox), above);
-    await Deno.rename(`${above}-home`, home);
-    await assertRejects(() => checkShare(inbox, home, null), Failure, "keys");
-    await Deno.remove(inbox, { recursive: true });
   }
 });
 
@@ -198,20 +161,6 @@ Deno.test("an inbox on a full disk is served, with a warning; one that can't be 
   }
 });
 
-Deno.test("nobody makes a directory pass for a device where all may write", async () => {
-  await using dir = await tempDir();
-  const { path } = dir;
-  await fill(path, {
-    "all/device.json": "{}",
-    "all/identity/f": "1",
-    "all/share/f": "1",
-    "home/f": "",
-  });
-  await Deno.chmod(join(path, "all"), 0o1777);
-  await checkShare(join(path, "all/share"), join(path, "home"), null);
-  await checkShare(join(path, "all"), join(path, "home"), null);
-});
-
 Deno.test("a path that is not a directory is refused with what to do; an inbox is made, for its owner alone", async () => {
   await using dir = await tempDir();
   const at = (...names: string[]) => join(dir.path, ...names);
@@ -220,7 +169,7 @@ Deno.test("a path that is not a directory is refused with what to do; an inbox i
   await Deno.writeTextFile(at("file"), "");
   await makeLinks({ [at("dangling")]: at("absent") });
   await assertRejects(
-    () => checkShare(at("absent"), home, null),
+    () => checkServed(at("absent"), home),
     Failure,
     `mkdir -p ${at("absent")}`,
   );
