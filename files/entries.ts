@@ -25,7 +25,7 @@ export interface DirectoryEntry {
 /**
  * Why an entry can't be downloaded:
  *
- * - `"link"`: a symbolic link to a directory, to nothing, or out of the directory that is served;
+ * - `"link"`: a symbolic link, which is not followed;
  * - `"special"`: a FIFO, a socket or a device, or what an older version has left aside;
  * - `"unreadable"`: the server may not read the file, or not search the directory, or the disk
  *   fails;
@@ -40,24 +40,15 @@ export interface TreeEntry extends DirectoryEntry {
   readonly path: readonly string[];
 }
 
-/** An entry of a tree as it is listed. */
-export interface ListedEntry extends TreeEntry {
-  /** Whether the entry is a link to the file that it describes. */
-  readonly link?: true;
-}
-
 /** The last element of the list of a tree: without it the list was cut. */
 export const TREE_END = '{"end":true}';
 
-/**
- * Formats an element of a list. A link to a file is listed as that file, with `link`: a client that
- * is about to write there must know, since no link is followed then.
- */
+/** Formats an element of a list. */
 export function formatEntry(
   place: { readonly name: string } | { readonly path: readonly string[] },
-  { kind, size, modified, reason, link }: Omit<DirectoryEntry, "name"> & { readonly link?: true },
+  { kind, size, modified, reason }: Omit<DirectoryEntry, "name">,
 ): string {
-  return JSON.stringify({ ...place, kind, size, modified, reason, link });
+  return JSON.stringify({ ...place, kind, size, modified, reason });
 }
 
 /** The most bytes of a path: no system opens a longer path. */
@@ -107,7 +98,7 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   }
 
   /** Makes a parser of the list of a tree, whose last element says that the list ends. */
-  static ofTree(): EntryParser<ListedEntry> {
+  static ofTree(): EntryParser<TreeEntry> {
     return new EntryParser(true, checkTreeEntry);
   }
 
@@ -229,7 +220,7 @@ function messageName(name: string): string {
 
 const { byteLength } = Buffer;
 
-function checkTreeEntry(element: Record<string, unknown>): ListedEntry | null {
+function checkTreeEntry(element: Record<string, unknown>): TreeEntry | null {
   const { path, end, link } = element;
   if (end === true) return null;
   if (!Array.isArray(path) || path.length === 0) {
@@ -250,7 +241,9 @@ function checkTreeEntry(element: Record<string, unknown>): ListedEntry | null {
   if (path.length > MAX_DEPTH + 1 || entry.reason !== "name" && path.length > MAX_DEPTH) {
     throw badEntry(`its path has more than ${MAX_DEPTH} names`);
   }
-  return link === true ? { path, ...entry, link } : { path, ...entry };
+  if (link !== true) return { path, ...entry };
+  // A server of an older version has listed a link to a file as that file.
+  return { path, ...entry, kind: "other", size: 0, reason: "link" };
 }
 
 /**

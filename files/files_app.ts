@@ -82,9 +82,9 @@ const WRITING = "GET, HEAD, PUT, DELETE";
  * is answered with a redirect. Files have `content-type` and, if they have not changed for two
  * seconds, `last-modified` and a strong `etag`; a single range and conditional requests (RFC 9110
  * §13, §14) are supported. A file that can't be read is answered with `403 Forbidden`, and
- * everything else with `404 Not Found`: a missing or special file, and a symbolic link that leads
- * out of the directory. While the directory itself is not there, because the directory was moved or
- * its disk is not mounted, every request is answered with `503 Service Unavailable`.
+ * everything else with `404 Not Found`: a missing or special file, and a symbolic link. While the
+ * directory itself is not there, because the directory was moved or its disk is not mounted, every
+ * request is answered with `503 Service Unavailable`.
  *
  * A file is read in pieces while it is sent, and closed whatever the peer does. A file that is
  * overwritten in place meanwhile is not sent to its end. Its SHA-256 is sent as `repr-digest` (RFC

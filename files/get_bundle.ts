@@ -10,7 +10,7 @@ import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { isTooLong } from "../base/body/body_state.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
-import { isAt, isOverload, isReal } from "../disk/names.ts";
+import { isOverload } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
@@ -25,7 +25,7 @@ import { sha256Of } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { readOpen, readSmall } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { contains, openBelow, refusalToRead } from "./reading.ts";
+import { isHidden, openBelow, refusalToRead } from "./reading.ts";
 import { isNews, notFound, Refusal, refusalOf, rootIsGone } from "./refusal.ts";
 import { isReservedName, prefixOf } from "./reserved.ts";
 
@@ -77,12 +77,6 @@ async function* foundChunks(
   yield [null, EMPTY];
 }
 
-/** A file that was read in this turn, to be looked at again before it is sent. */
-interface JustRead {
-  readonly path: string;
-  readonly state: BigIntStats;
-}
-
 /** Reads files into a buffer, those of one directory together. */
 class BundleReader {
   readonly buffer = new BundleBuffer();
@@ -121,40 +115,36 @@ class BundleReader {
 
   /**
    * Reads the next files that are in one directory, in one turn, up to one that is to be read
-   * alone. The files are kept only if afterwards no link leads to the directory, and each path
-   * still has the file that was read.
+   * alone.
    *
-   * @returns False if nothing was read or kept.
+   * @returns False if nothing was read.
    */
   #readGroup(): boolean {
-    const [first, length, count] = [this.#next, this.buffer.length, this.#sizes.length];
+    const first = this.#next;
     const parent = this.#paths[first]!.slice(0, -1);
     const names = [...this.#names, ...parent];
     const { root } = this.#request;
     const path = root.pathOf(names);
-    const read: JustRead[] = [];
     try {
       if (names.length >= MAX_DEPTH || !names.every(isServedName)) return false;
-      if (Deno.realPathSync(path) !== path || !contains(root, path)) return false;
+      if (Deno.realPathSync(path) !== path || isHidden(root, names)) return false;
     } catch {
       return false;
     }
     while (this.#next < this.#paths.length && !this.buffer.isFull) {
       const wanted = this.#paths[this.#next]!;
-      if (!isIn(wanted, parent) || !this.#readFile(path, wanted, read)) break;
+      if (!isIn(wanted, parent) || !this.#readFile(path, wanted)) break;
       this.#next++;
       if (this.#turns.isOver) break;
     }
-    if (read.length > 0 && areStillIn(path, read)) return true;
-    [this.#next, this.buffer.length, this.#sizes.length] = [first, length, count];
-    return false;
+    return this.#next > first;
   }
 
   /**
    * Reads a file in a directory that was checked; false if the file is to be read alone: only then
-   * a link is followed, and a status told, after another look at the directory.
+   * a status is told.
    */
-  #readFile(directory: string, wanted: readonly string[], read: JustRead[]): boolean {
+  #readFile(directory: string, wanted: readonly string[]): boolean {
     const name = wanted.at(-1)!;
     if (!isServedName(name)) return false;
     const path = prefixOf(directory) + name;
@@ -164,7 +154,6 @@ class BundleReader {
       if (!seen.isFile) return false;
       const state = readSmall(path, seen, this.#content);
       if (state === null) return false;
-      read.push({ path, state });
       this.#addFile(wanted, state);
       return true;
     } catch {
@@ -172,7 +161,7 @@ class BundleReader {
     }
   }
 
-  /** Reads the next file as a single GET does, also by a link. */
+  /** Reads the next file as a single GET does. */
   async #readAlone(): Promise<void> {
     const wanted = this.#paths[this.#next++]!;
     const status = await this.#readBelow(wanted);
@@ -235,16 +224,4 @@ export function isServedName(name: string): boolean {
 function isIn(path: readonly string[], directory: readonly string[]): boolean {
   return path.length === directory.length + 1 &&
     directory.every((name, i) => path[i] === name);
-}
-
-/**
- * Whether no link leads to a directory, and the files that were read there still have their paths.
- */
-function areStillIn(directory: string, read: readonly JustRead[]): boolean {
-  try {
-    return isReal(directory) && read.every(({ path, state }) => isAt(path, state));
-  } catch {
-    // Each file is then read alone, with a status of its own.
-    return false;
-  }
 }

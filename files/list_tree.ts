@@ -8,13 +8,7 @@ import { Turns } from "../disk/files.ts";
 import type { RequestOptions } from "../net/request_signal.ts";
 import { parseDate } from "./conditions.ts";
 import { directoryUriOf } from "./file_name.ts";
-import {
-  badList,
-  type DirectoryEntry,
-  EntryParser,
-  type ListedEntry,
-  type TreeEntry,
-} from "./entries.ts";
+import { badList, type DirectoryEntry, EntryParser, type TreeEntry } from "./entries.ts";
 import { readTree } from "./listing.ts";
 import { isLeftAside, isReservedName } from "./reserved.ts";
 import { Root } from "./root.ts";
@@ -124,7 +118,7 @@ export function listTree(
   return iterate(from, options, async function* (route) {
     const listed = new ListedPaths();
     const response = await requestList(route, `${root}?tree`);
-    for await (const { link: _link, ...entry } of entriesOfTree(response, root, route.signal)) {
+    for await (const entry of entriesOfTree(response, root, route.signal)) {
       listed.add(entry);
       yield entry;
     }
@@ -177,7 +171,7 @@ export interface ListedTree {
  * Reads the tree below a directory of another device.
  *
  * @param isSource Whether the tree is to be copied. Then entries with reserved names are in it, to
- * be reported as skipped, and a link to a file is that file; in a target the link is a link.
+ * be reported as skipped.
  */
 export async function readRemoteTree(
   route: Route,
@@ -238,8 +232,8 @@ export async function readLocalTree(
  * Adds an entry of a list to its tree; false if the entry of a target is left out, as its name is
  * reserved.
  */
-function addEntry(root: TreeNode, entry: ListedEntry, isSource: boolean): boolean {
-  const { path, name, kind, size, modified, reason, link } = entry;
+function addEntry(root: TreeNode, entry: TreeEntry, isSource: boolean): boolean {
+  const { path, name, kind, size, modified, reason } = entry;
   let parent: TreeNode | null = root;
   for (let depth = 0; depth < path.length - 1; depth++) {
     parent = parent?.get(path[depth]!) ?? null;
@@ -248,10 +242,9 @@ function addEntry(root: TreeNode, entry: ListedEntry, isSource: boolean): boolea
   const time = modified.getTime();
   const isReserved = reason !== "name" && isReservedName(name);
   if (isReserved && !isSource && !isLeftAside(name)) return false;
-  const other = isReserved ? "reserved" : link && !isSource ? "link" : null;
-  const node = other === null
-    ? new TreeNode(parent, name, kind, size, time, reason ?? null)
-    : new TreeNode(parent, name, "other", 0, time, other);
+  const node = isReserved
+    ? new TreeNode(parent, name, "other", 0, time, "reserved")
+    : new TreeNode(parent, name, kind, size, time, reason ?? null);
   if (!parent.add(node) && reason !== "name") throw twice(path);
   return true;
 }
@@ -279,7 +272,7 @@ async function* entriesOfTree(
   response: Response,
   uri: string,
   signal: AbortSignal | undefined,
-): AsyncGenerator<ListedEntry, void, void> {
+): AsyncGenerator<TreeEntry, void, void> {
   let count = 0;
   for await (const entry of entriesOf(response, uri, EntryParser.ofTree(), signal)) {
     if (++count > MAX_ENTRIES) {

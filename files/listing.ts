@@ -16,11 +16,11 @@ import {
   statOrNull,
 } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
-import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
+import { type DirectoryEntry, formatEntry, TREE_END, type TreeEntry } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
 import { printable } from "../base/printable.ts";
-import { findLinkedFile, isAbsence, nullIfAbsent, resolveBelow } from "./reading.ts";
+import { nullIfAbsent, resolveBelow } from "./reading.ts";
 import { isLeftAside, isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 import { isInPlace, type KnownDirectory, type Root } from "./root.ts";
 
@@ -79,7 +79,7 @@ export async function listBelow(
 async function* listTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
   for await (const entries of readPlace(walk, first)) {
     const texts: string[] = [];
-    for (const { place, link: _link, ...entry } of entries) {
+    for (const { place, ...entry } of entries) {
       if (place === undefined) {
         texts.push(formatEntry({ name: entry.name }, entry));
         continue;
@@ -125,8 +125,8 @@ interface Walk {
   readonly path: string;
   readonly turns: Turns;
   /**
-   * Whether the list is for this device alone: then links are not followed, and reserved names are
-   * entries of the kind `"other"`.
+   * Whether the list is for this device alone: then reserved names are entries of the kind
+   * `"other"`.
    */
   readonly isLocal?: boolean;
   /**
@@ -158,18 +158,18 @@ function firstPlace(path: string, state: BigIntStats | null): Place {
  * @throws {BodyError} if the first directory was replaced while it was listed.
  * @throws the error of the first directory if that can't be read.
  */
-export async function* readTree(walk: Walk): AsyncGenerator<ListedEntry[], void, void> {
+export async function* readTree(walk: Walk): AsyncGenerator<TreeEntry[], void, void> {
   const { path } = walk;
   yield* readBelow(walk, firstPlace(path, statOrNull(path)));
 }
 
-async function* readBelow(walk: Walk, first: Place): AsyncGenerator<ListedEntry[], void, void> {
+async function* readBelow(walk: Walk, first: Place): AsyncGenerator<TreeEntry[], void, void> {
   const waiting = [first];
   for (let directory; (directory = waiting.pop()) !== undefined;) {
     const { names } = directory;
     const below: Place[] = [];
     for await (const entries of readPlace(walk, directory)) {
-      const listed: ListedEntry[] = [];
+      const listed: TreeEntry[] = [];
       for (const entry of entries) {
         if (entry.place !== undefined) below.push(entry.place);
         else listed.push({ ...entry, path: entry.isItself ? names : [...names, entry.name] });
@@ -303,7 +303,6 @@ function describeAll(
   // The lookup is made for a local list, too: its error shows that no entry can be described.
   const there = isLost ? null : statOrNull(reservedPath(path));
   const directory: ReadDirectory = {
-    root,
     place,
     reserved: isLocal ? null : there,
     isTooDeep: path !== root.path &&
@@ -328,14 +327,13 @@ function describeAll(
  * An entry of a directory. For a directory with a `place`, its own content is read before the entry
  * is sent.
  */
-type Found = DirectoryEntry & Pick<ListedEntry, "link"> & {
+type Found = DirectoryEntry & {
   readonly place?: Place;
   readonly isItself?: true;
 };
 
 /** A directory that is being read. */
 interface ReadDirectory {
-  readonly root: Root;
   readonly place: Place;
   /** The reserved directory in this one; no list has an entry for it. */
   readonly reserved: ReturnType<typeof statOrNull>;
@@ -355,7 +353,7 @@ interface ReadDirectory {
 
 /** Describes the entry with a name; `null` if there is none, or the entry is reserved. */
 function describe(directory: ReadDirectory, name: string): Found | null {
-  const { root, place, reserved, doubtful, isLocal, isTooDeep, isLost } = directory;
+  const { place, reserved, doubtful, isLocal, isTooDeep, isLost } = directory;
   if (isReservedName(name)) {
     return isLocal || isLeftAside(name) ? other(name, "special") : null;
   }
@@ -368,13 +366,7 @@ function describe(directory: ReadDirectory, name: string): Found | null {
   const path = prefixOf(place.path) + name;
   try {
     const info = Deno.lstatSync(path);
-    if (info.isSymlink) {
-      // No link to a directory is followed: two such links can lead to each other, without end.
-      const target = isLocal ? null : fileOfLink(root, path);
-      return target === null
-        ? other(name, "link", info)
-        : { ...describeFile(name, target.path, target.info), link: true };
-    }
+    if (info.isSymlink) return other(name, "link", info);
     if (info.isFile) return describeFile(name, path, info);
     if (!info.isDirectory) return other(name, "special", info);
     if (reserved !== null && isSameFile(info, reserved)) return null;
@@ -395,17 +387,6 @@ function describe(directory: ReadDirectory, name: string): Found | null {
 function describeFile(name: string, path: string, info: Deno.FileInfo): DirectoryEntry {
   if (((info.mode ?? 0) & READABLE) !== READABLE) closeSync(openSync(path, READ_FLAGS));
   return { name, kind: "file", size: info.size, modified: timeOf(info) };
-}
-
-/** The file that a link leads to, if a peer may see that file. */
-function fileOfLink(root: Root, path: string): { path: string; info: Deno.FileInfo } | null {
-  try {
-    return findLinkedFile(root, path);
-  } catch (error) {
-    // A link to a place that is closed to this user may lead out of the root.
-    if (isAbsence(error) || codeOf(error) === "EACCES") return null;
-    throw error;
-  }
 }
 
 function other(

@@ -1,47 +1,31 @@
 /**
- * Reading below a root: where the names of a request lead, whether a peer may see that place, and
- * how a file there is opened.
+ * Reading below a root: which place the names of a request have, whether a peer may see that place,
+ * and how a file there is opened.
  *
- * Reading follows a link to a file or directory below the root. A name that leads out of the root,
- * or is reserved, counts as absent.
- *
- * Deno opens a whole path, not component by component: between a check and the use of a path,
- * another process can put a link in the place of a directory. So the path that was found, which has
- * no links, is checked before a file is opened and once more afterwards. That second check notices
- * a deployment that replaces directories or links meanwhile. A local user who exchanges them back
- * and forth, at the right moments, is outside of the threat model (docs/security.md).
+ * No link below the root is followed: what has a name that is a link, leads through one, or is
+ * reserved, counts as absent. The path is looked at once, just before the file is opened. A local
+ * user who exchanges directories and links at that moment is outside of the threat model
+ * (docs/security.md).
  */
 
 import type { BigIntStats } from "node:fs";
 import { lstat, open } from "node:fs/promises";
-import { dirname } from "node:path";
-import {
-  codeOf,
-  type FileIdentity,
-  isAt,
-  isMissing,
-  isReal,
-  isSameFile,
-  isUnreadable,
-} from "../disk/names.ts";
+import { codeOf, isMissing, isReal, isUnreadable } from "../disk/names.ts";
 import { type OpenFile, READ_FLAGS } from "./file_pieces.ts";
 import { notFound, type Refusal, unreadable } from "./refusal.ts";
-import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
+import { isReserved, prefixOf } from "./reserved.ts";
 import type { Root } from "./root.ts";
 
-/** How often a file is opened that is replaced at the same moment, as by a PUT. */
-const MAX_OPENINGS = 10;
-
-/** The place to which the names of a request lead. */
+/** The place that the names of a request have. */
 interface Resolved {
-  /** The real path, which has no links. */
+  /** The path, on which no link is. */
   readonly path: string;
   /** The metadata of the file or directory at that path. */
   readonly state: BigIntStats;
 }
 
 /**
- * Finds where names lead to; `null` if that is outside of the root, or reserved.
+ * Finds the place that names have; `null` if a link is on the way to it, or a reserved name.
  *
  * @throws an error that {@linkcode isAbsence} recognizes if nothing is there.
  */
@@ -49,9 +33,11 @@ export async function resolveBelow(
   root: Root,
   names: readonly string[],
 ): Promise<Resolved | null> {
-  if (names.some(isReservedName)) return null;
-  const path = await Deno.realPath(root.pathOf(names));
-  if (!contains(root, path)) return null;
+  if (isHidden(root, names)) return null;
+  const path = root.pathOf(names);
+  const real = await Deno.realPath(path);
+  const isAsNamed = real === path || names.length === 0 || isReal(root.pathOf(names.slice(0, -1)));
+  if (!isAsNamed) return null;
   // Nothing is opened before its kind is known: opening a device can have effects.
   return { path, state: await lstat(path, { bigint: true }) };
 }
@@ -66,74 +52,36 @@ export async function openBelow(
   names: readonly string[],
 ): Promise<OpenFile | "directory" | null> {
   try {
-    for (let opening = 0; opening < MAX_OPENINGS; opening++) {
-      const resolved = await resolveBelow(root, names);
-      if (resolved === null) return null;
-      const { path, state } = resolved;
-      if (state.isFile()) {
-        const file = await openIfSame(path, state);
-        if (file !== null) return file;
-      } else if (!state.isDirectory()) return null;
-      else if (isStillAt(path, state)) return "directory";
-    }
-    return null;
+    const resolved = await resolveBelow(root, names);
+    if (resolved?.state.isDirectory()) return "directory";
+    return resolved?.state.isFile() ? await openAt(resolved.path) : null;
   } catch (error) {
     return nullIfAbsent(root, error, names);
   }
 }
 
-/**
- * Opens a file at a real path; `null` if another file, or a link, has meanwhile come into its way.
- */
-async function openIfSame(path: string, checked: FileIdentity): Promise<OpenFile | null> {
-  // O_NOFOLLOW has an effect only with --allow-all: otherwise Deno resolves the links of a path
-  // before it opens their target, wherever that is. So nothing relies on the flag; the file that
-  // was opened has to be the file that was checked.
+/** Opens what has a path; `null` if that is no file by then. */
+async function openAt(path: string): Promise<OpenFile | null> {
   const handle = await open(path, READ_FLAGS);
   let file: OpenFile | null = null;
   try {
     const lookedAt = Date.now();
     const state = await handle.stat({ bigint: true });
-    if (state.isFile() && isSameFile(state, checked) && isStillAt(path, state)) {
-      file = { handle, path, size: Number(state.size), state, lookedAt };
-    }
+    if (state.isFile()) file = { handle, path, size: Number(state.size), state, lookedAt };
     return file;
   } finally {
     if (file === null) await handle.close();
   }
 }
 
-/** Whether a real path still has no links, and leads to the same file or directory. */
-function isStillAt(path: string, state: FileIdentity): boolean {
-  return isReal(dirname(path)) && isAt(path, state);
-}
-
-/** Finds the file to which a link leads; `null` if that is no file which a peer may see. */
-export function findLinkedFile(
-  root: Root,
-  link: string,
-): { readonly path: string; readonly info: Deno.FileInfo } | null {
-  for (let look = 0; look < MAX_OPENINGS; look++) {
-    const path = Deno.realPathSync(link);
-    if (!contains(root, path)) return null;
-    const info = Deno.lstatSync(path);
-    if (!info.isFile) return null;
-    if (isStillAt(path, info)) return { path, info };
-  }
-  return null;
-}
-
-/** Whether a real path is that of a root, or below it with no reserved name on the way. */
-export function contains({ path: rootPath }: Root, real: string): boolean {
-  if (real === rootPath) return true;
-  const prefix = prefixOf(rootPath);
-  if (!real.startsWith(prefix)) return false;
-  let directory = rootPath;
-  for (const name of real.slice(prefix.length).split("/")) {
-    if (isReserved(directory, name)) return false;
+/** Whether one of the names, where it is, is reserved. */
+export function isHidden({ path }: Root, names: readonly string[]): boolean {
+  let directory = path;
+  for (const name of names) {
+    if (isReserved(directory, name)) return true;
     directory = prefixOf(directory) + name;
   }
-  return true;
+  return false;
 }
 
 /** Codes of errors of a path that leads to nothing. */
@@ -141,8 +89,7 @@ const NOWHERE: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
 
 /** Whether an error means that a peer may see nothing at a path. */
 export function isAbsence(error: unknown): boolean {
-  // The program may lack permission for a part of the directory; Deno does not check the targets of
-  // links.
+  // The program may lack permission for a part of the directory.
   return isMissing(error) || error instanceof Deno.errors.NotCapable ||
     NOWHERE.has(codeOf(error));
 }
@@ -157,7 +104,7 @@ export function isAbsence(error: unknown): boolean {
 export function refusalToRead(root: Root, error: unknown, names: readonly string[]): Refusal {
   if (isAbsence(error)) return notFound();
   if (!isUnreadable(error)) throw error;
-  return leadsInside(root, names) ? unreadable(error) : notFound();
+  return hasNoLink(root, names) ? unreadable(error) : notFound();
 }
 
 /**
@@ -171,18 +118,13 @@ export function nullIfAbsent(root: Root, error: unknown, names: readonly string[
   throw refusal;
 }
 
-/**
- * Whether names lead to a place below a root, as far as this user can look: a link to a place that
- * is closed to this user may lead out, and counts as if it did.
- */
-function leadsInside(root: Root, names: readonly string[]): boolean {
+/** Whether no link is among the names, as far as this user can look. */
+function hasNoLink(root: Root, names: readonly string[]): boolean {
   for (let depth = 1; depth <= names.length; depth++) {
-    let isLink = false;
     try {
-      isLink = Deno.lstatSync(root.pathOf(names.slice(0, depth))).isSymlink;
-      if (isLink) return contains(root, Deno.realPathSync(root.pathOf(names)));
+      if (Deno.lstatSync(root.pathOf(names.slice(0, depth))).isSymlink) return false;
     } catch (error) {
-      return !isLink && !isAbsence(error);
+      return !isAbsence(error);
     }
   }
   return true;

@@ -11,12 +11,12 @@ import {
   type FoundRecord,
   GET_ANSWER,
 } from "@degu/internal/files/bundle.ts";
-import { openBelow, refusalToRead } from "@degu/internal/files/reading.ts";
+import { refusalToRead } from "@degu/internal/files/reading.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Root } from "@degu/internal/files/root.ts";
 import { recordsOf } from "@degu/testing/bundles.ts";
-import { RunningProcess, runScript } from "@degu/testing/processes.ts";
-import { programCommand, runProgram } from "@degu/testing/programs.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { runProgram } from "@degu/testing/programs.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import {
   addTraps,
@@ -27,25 +27,22 @@ import {
   serveLarge,
 } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
-import {
-  makeLinks,
-  openFilesBelow,
-  startExchanging,
-  untilNoneOpenBelow,
-} from "@degu/testing/special_files.ts";
-import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { makeLinks, openFilesBelow, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
+import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 
 // FilesApp: what it must never serve, whoever asks and whatever is in the directory.
 
 /** Paths that are served; a path in an array has slashes within its names. */
 const SERVED: readonly string[] = [
-  ...["file", "sub/file", "in", "in-absolute", "in-dir/file", "sub/up", "out-and-in"],
-  ...["self/file", "self/self/sub/file"],
+  ...["file", "sub/file"],
 ];
 
 /** Paths that are never served. */
 const NOT_SERVED: readonly (string | readonly string[])[] = [
+  // By a link, though it leads to a file in the root.
+  ...["in", "in-absolute", "in-dir/file", "sub/up", "out-and-in", "in-dir/", "self/"],
+  ...["self/file", "self/self/sub/file"],
   // Out of the root, by a name or a link.
   ...["../secret", "sub/../../secret", "../root/file", "../outside/secret", "/etc/hostname"],
   ...["out", "out-absolute", "out-dir", "out-dir/", "out-dir/secret", "out-beside/secret"],
@@ -65,7 +62,7 @@ const NOT_SERVED: readonly (string | readonly string[])[] = [
   ...["none", "none/none", "sub/none", "file/none", "file/", "loop", "loop/a"],
 ];
 
-Deno.test("no name, link or special file leads out of the root, or to what is reserved", async (t) => {
+Deno.test("no name or link leads out of the root or to what is reserved, and no link is followed", async (t) => {
   await using tree = await makeTree();
   using traps = await addTraps(tree);
   const { root } = tree;
@@ -106,12 +103,13 @@ Deno.test("no name, link or special file leads out of the root, or to what is re
       await listed("/"),
       [
         ...["file file 6", "sub directory 0"],
-        ...tops.map((name) => `${name} ${SERVED.includes(name) ? "file 6" : "link 0"}`),
+        ...tops.map((name) => `${name} link 0`),
         ...special.map((name) => `${name} special 0`),
       ].toSorted(),
     );
-    for (const uri of ["/sub/", "/in-dir/"]) {
-      assertEquals(await listed(uri), ["file file 6", "index.html link 0", "up file 6"], uri);
+    assertEquals(await listed("/sub/"), ["file file 6", "index.html link 0", "up link 0"]);
+    for (const uri of ["/in-dir/", "/self/", "/self/sub/", "/out-dir/"]) {
+      await assertRejects(() => listed(uri), TransferError, "404", uri);
     }
   });
 });
@@ -145,7 +143,7 @@ Deno.test("FilesApp needs --allow-read only for its directory, and stays inside 
   const printed = await runScript(script, [`--allow-read=${root}`], {});
   assertEquals(
     printed,
-    "file 200\nin 200\nout 404\nout-dir/secret 404\nnone 404\nsecret\nNotCapable\n",
+    "file 200\nin 404\nout 404\nout-dir/secret 404\nnone 404\nsecret\nNotCapable\n",
   );
 });
 
@@ -172,178 +170,17 @@ Deno.test({
   },
 });
 
-/** The permissions that a program has. */
-const PERMISSIONS: Record<string, (root: string) => string> = {
-  "with permission for its directory": (root) => `--allow-read=${root}`,
-  "with permission for everything": () => "--allow-read",
-};
-
-for (const [having, permission] of Object.entries(PERMISSIONS)) {
-  Deno.test(`nothing escapes while a file is exchanged for a link, ${having}`, async () => {
-    await using tree = await makeTree();
-    const { path, root } = tree;
-    const args = [root, "1000", "/sub/file"];
-    const command = programCommand("files_app.ts", { flags: [permission(root)], args }, "piped");
-    await using program = new RunningProcess(command.spawn());
-    const writer = program.child.stdin.getWriter();
-    await program.printed(/ready\n/);
-    await using exchanger = await startExchanging(`${root}/sub/file`, `${path}/secret`);
-    await writer.write(latin1("\n"));
-    const printed = await program.printed(/.*\n/);
-    assert(exchanger.running, "the exchange for a link has ended");
-    const answers = JSON.parse(printed);
-    // To exchange the file changes its ctime, of which nobody can tell whether bytes have changed.
-    delete answers["cut"];
-    assertEquals(Object.keys(answers).toSorted(), ["200 public", "404 "], printed);
-    await writer.close();
-  });
-}
-
-/** Calls a function once: before, or after, the look at a path that has this number. */
-function atLook(number: number, isAfter: boolean, then: () => void) {
-  const { realPath, realPathSync, lstatSync } = Deno;
-  let looks = 0;
-  /** Begins a look; returns what ends it. */
-  const begin = () => {
-    const isMeant = ++looks === number;
-    if (isMeant && !isAfter) then();
-    return { [Symbol.dispose]: () => isMeant && isAfter ? then() : undefined };
-  };
-  Deno.realPath = async (at) => {
-    using _look = begin();
-    return await realPath(at);
-  };
-  Deno.realPathSync = (at) => {
-    using _look = begin();
-    return realPathSync(at);
-  };
-  Deno.lstatSync = (at) => {
-    using _look = begin();
-    return lstatSync(at);
-  };
-  return {
-    /** Whether there was such a look. */
-    get isOver() {
-      return looks >= number;
-    },
-    [Symbol.dispose]: () => void Object.assign(Deno, { realPath, realPathSync, lstatSync }),
-  };
-}
-
-/** What a peer is told of a file, in each way in which it can ask. */
-const QUESTIONS: Record<string, (client: Client) => Promise<string>> = {
-  "by GET": async (client) => await (await client.request("GET", "/sub/file")).body?.text() ?? "",
-  "in a bundle": async (client) => {
-    const paths = formatPaths([["sub", "file"]]);
-    const response = await client.request("POST", "/?bundle=get", {}, paths);
-    const [one] = await recordsOf<FoundRecord>(GET_ANSWER, response);
-    return fromLatin1(one!.content);
-  },
-  "by a link in a list": async (client) => {
-    const entries = await Array.fromAsync(listDirectory(client, "/"));
-    const { kind, size } = entries.find(({ name }) => name === "to-file")!;
-    return kind === "file" ? "public and secret".slice(0, size) : "";
-  },
-};
-
-for (const [how, ask] of Object.entries(QUESTIONS)) {
-  Deno.test(`nothing outside is told ${how}, whenever a directory is exchanged for a link to there, or a link for a directory`, async () => {
-    const told = new Set<string>();
-    for (const isLinkFirst of [false, true]) {
-      for (const isAfter of [false, true]) {
-        for (let number = 1, isOver = false; !isOver; number++) {
-          await using tree = await makeExchangeable();
-          const { path, root, exchange } = tree;
-          await Deno.writeTextFile(`${path}/outside/file`, "larger, and secret");
-          if (isLinkFirst) exchange();
-          await using serving = serve(new FilesApp(root, { list: true }));
-          using exchanging = atLook(number, isAfter, exchange);
-          told.add(await ask(serving.makeClient()));
-          isOver = !exchanging.isOver;
-        }
-      }
-    }
-    assertEquals([...told].toSorted(), ["", "public"]);
-  });
-}
-
-Deno.test("a file is opened in ten attempts at most while others replace it", async () => {
-  await using tree = await makeTree();
-  const { lstatSync } = Deno;
-  let looks = 0;
-  try {
-    Deno.lstatSync = (path) => {
-      const isFile = path === `${tree.root}/file`;
-      return isFile ? { ...lstatSync(path), ino: ++looks } : lstatSync(path);
-    };
-    assertEquals([await openBelow(new Root(tree.root), ["file"]), looks], [null, 10]);
-  } finally {
-    Deno.lstatSync = lstatSync;
-  }
-  if (linux) assertEquals(await openFilesBelow(tree.root), []);
-});
-
-Deno.test("no file is opened by a path that leads out of the root by then, even if it is the same file", async () => {
-  await using tree = await makeExchangeable();
-  await Deno.link(`${tree.root}/sub/file`, `${tree.path}/outside/file`);
-  const { realPathSync } = Deno;
-  try {
-    Deno.realPathSync = (path) => {
-      Deno.realPathSync = realPathSync;
-      tree.exchange();
-      return realPathSync(path);
-    };
-    assertEquals(await openBelow(new Root(tree.root), ["sub", "file"]), null);
-    assertEquals(Deno.realPathSync, realPathSync);
-  } finally {
-    Deno.realPathSync = realPathSync;
-  }
-  if (linux) assertEquals(await openFilesBelow(tree.path), []);
-});
-
-/** Calls a function whenever a path with this end was resolved, until it is disposed of. */
-function afterResolving(end: string, then: () => void): Disposable {
-  const { realPath, realPathSync } = Deno;
-  Deno.realPath = async (at) => {
-    const real = await realPath(at);
-    if (String(at).endsWith(end)) then();
-    return real;
-  };
-  Deno.realPathSync = (at) => {
-    const real = realPathSync(at);
-    if (String(at).endsWith(end)) then();
-    return real;
-  };
-  return { [Symbol.dispose]: () => void Object.assign(Deno, { realPath, realPathSync }) };
-}
-
-Deno.test("a file that can't be read is 403 below the root, and 404 where a link leads out or may do so", async () => {
+Deno.test("a file that can't be read is 403 below the root, and 404 by a link", async () => {
   await using tree = await makeTree();
   using _traps = await addTraps(tree);
   const root = new Root(tree.root);
   const closed = Object.assign(new Error("closed"), { code: "EACCES" });
   const statusOf = (path: string) => refusalToRead(root, closed, path.split("/")).status;
-  for (const path of ["file", "sub/file", "in", "in-dir/file"]) assertEquals(statusOf(path), 403);
-  for (const path of ["out", "out-dir/secret", "none", "loop"]) assertEquals(statusOf(path), 404);
-  await makeLinks({ [`${tree.root}/sub/in`]: "../file" });
-  const { realPathSync } = Deno;
-  Deno.realPathSync = () => {
-    throw closed;
-  };
-  try {
-    assertEquals(["file", "in", "sub/file", "sub/in"].map(statusOf), [403, 404, 403, 404]);
-  } finally {
-    Deno.realPathSync = realPathSync;
-  }
+  for (const path of ["file", "sub/file"]) assertEquals(statusOf(path), 403);
+  const links = ["in", "in-dir/file", "out", "out-dir/secret", "none", "loop"];
+  for (const path of links) assertEquals(statusOf(path), 404);
   const busy = Object.assign(new Error("too many files are open"), { code: "EMFILE" });
   assertThrows(() => refusalToRead(root, busy, ["file"]), Error, "too many");
-});
-
-Deno.test("a directory outside, for a link to which one on the way to a file was exchanged, is not found", async () => {
-  await using tree = await makeExchangeable();
-  await Deno.mkdir(`${tree.path}/outside/file`);
-  using _exchanging = afterResolving("/sub/file", tree.exchange);
-  assertEquals(await openBelow(new Root(tree.root), ["sub", "file"]), null);
 });
 
 Deno.test("a list of a tree names nothing that is outside, while a directory is exchanged when one below it is named and read", async () => {
@@ -410,18 +247,6 @@ Deno.test("a directory that is moved out of the root while it is listed, and rea
   } finally {
     Deno.readDir = readDir;
   }
-});
-
-Deno.test("a bundle tells nothing of a large file outside, once a directory is exchanged for a link to where it is", async () => {
-  await using tree = await makeExchangeable();
-  const { path, root, exchange } = tree;
-  await Deno.writeFile(`${path}/outside/file`, new Uint8Array(LARGE));
-  await using serving = serve(new FilesApp(root));
-  using _exchanging = afterResolving("/root/sub", exchange);
-  const paths = formatPaths([["sub", "file"]]);
-  const response = await serving.makeClient().request("POST", "/?bundle=digest", {}, paths);
-  const [one] = await recordsOf<FoundRecord>(DIGEST_ANSWER, response);
-  assertEquals(one!.record.status, 404);
 });
 
 // FilesApp: no leaked file descriptors, and little memory.

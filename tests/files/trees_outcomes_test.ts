@@ -268,15 +268,9 @@ const rows: readonly Row[] = [
     DELETE,
     { outcomes: "a d/x dir:link out:link none:link d/up:link fifo:special", left: "a d/x" },
   ],
-  ["a server shows the file that a link in its directory leads to", "a in->a", "", {}, {
-    outcomes: "a in",
-    left: "a in=a",
-    only: "download",
-  }],
-  ["a link of this device is skipped, also one to a file beside it", "a in->a", "", {}, {
+  ["a link is skipped, also one to a file beside it", "a in->a", "", {}, {
     outcomes: "a in:link",
     left: "a",
-    only: "upload",
   }],
   [
     "reserved names are skipped, and never written",
