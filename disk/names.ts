@@ -156,10 +156,9 @@ export function randomSuffix(): string {
  * Gives a file a name that nothing has: if several processes try at the same time, one succeeds.
  * Synchronous, so that nothing else of this process runs between a check and the new name.
  *
- * @param file The identity that the file must have by its new name, too.
  * @returns False if something has the name.
  */
-export function giveNewName(from: string, to: string, file: FileIdentity | null = null): boolean {
+export function giveNewName(from: string, to: string): boolean {
   let isLinked = true;
   try {
     Deno.linkSync(from, to);
@@ -169,26 +168,13 @@ export function giveNewName(from: string, to: string, file: FileIdentity | null 
     isLinked = false;
   }
   if (isLinked) {
-    if (file === null || isAt(to, file) || !isLinkOf(from, to)) {
-      unlinkSync(from);
-      return true;
-    }
-    // On some file systems each link is another file, while a renamed file stays the same.
-    unlinkSync(to);
+    unlinkSync(from);
+    return true;
   }
   // On file systems without hard links another process may be faster after this check.
   if (infoOrNull(to) !== null) return false;
   Deno.renameSync(from, to);
   return true;
-}
-
-/**
- * Whether two paths, of which one was just linked to the other, differ only in the number of the
- * file.
- */
-function isLinkOf(from: string, to: string): boolean {
-  const [one, other] = [from, to].map(infoOrNull);
-  return one?.size === other?.size && one?.mtime?.getTime() === other?.mtime?.getTime();
 }
 
 /** Errors of creating a link that a rename would meet, too. */

@@ -27,8 +27,6 @@ export interface TemporaryOptions {
   readonly newMode?: number | null;
   /** Whether the file is locked until it has its name: somebody could take it for left over. */
   readonly isLocked?: boolean;
-  /** Whether another file in the place of this one is noticed. */
-  readonly isIdentified?: boolean;
   /** The suffixes of the paths of other files, which are removed with this one. */
   readonly companions?: readonly string[];
 }
@@ -72,8 +70,13 @@ export class Temporary implements Disposable {
   /** Whether a sync has failed: the system reports a loss once, and the next sync succeeds. */
   #isLossy = false;
 
-  private constructor(path: string, how: Deno.OpenOptions, options: TemporaryOptions) {
-    const { newMode = null, isLocked = false, isIdentified = false, companions = [] } = options;
+  private constructor(
+    path: string,
+    how: Deno.OpenOptions,
+    options: TemporaryOptions,
+    isIdentified = false,
+  ) {
+    const { newMode = null, isLocked = false, companions = [] } = options;
     this.path = path;
     this.file = Deno.openSync(path, how);
     try {
@@ -116,7 +119,7 @@ export class Temporary implements Disposable {
       if (old !== null && isNew) await removeIfPresent(path);
       const temporary = openIfUnchanged(isNew, () => {
         const how = { read: true, write: true, createNew: isNew, mode: 0o600 };
-        return new Temporary(path, how, { ...options, isLocked: true, isIdentified: true });
+        return new Temporary(path, how, { ...options, isLocked: true }, true);
       });
       if (temporary === null) continue;
       let isOurs = false;

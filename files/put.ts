@@ -118,7 +118,7 @@ async function putWhole(
   const { digest, length } = upload;
   unfinished.checkSpace(expected, 0, 0);
   unfinished.makeDirectory();
-  using temporary = unfinished.create({ isIdentified: true });
+  using temporary = unfinished.create();
   const hash = digest === null && length === null ? null : newHash();
   const { file, path } = temporary;
   const start = 0;

@@ -15,8 +15,8 @@
  *
  * **Checks.** {@linkcode Root.place} checks the path, the condition and the temporary file, and
  * renames that. Every check is synchronous with the action that depends on it: no other request of
- * the process runs in between. Another process can change something in that moment; a second check,
- * after the action, notices it, and the request is refused.
+ * the process runs in between. Another process that exchanges directories in that moment is outside
+ * of the threat model (docs/security.md).
  */
 
 import { type BigIntStats, renameSync, rmdirSync, unlinkSync } from "node:fs";
@@ -72,10 +72,7 @@ export interface Move {
    * succeeds.
    */
   readonly isNew: boolean;
-  /**
-   * The directory in which the name is given, if the caller has found it in the same turn. Then the
-   * caller checks afterwards, by {@linkcode checkStillThere}, that the directory is still there.
-   */
+  /** The directory in which the name is given, if the caller has found it in the same turn. */
   readonly parent?: Parent | undefined;
 }
 
@@ -225,19 +222,12 @@ export class Root {
     const mode = existing === null ? file.newMode : Number(existing.mode);
     if (mode !== null) setMode(file.path, mode);
     makeDirectories(parent.missing, () => {
-      if (checked === undefined) {
-        if (existing === null) checkStillThere(parent);
-        // A link to another directory would lead to another file.
-        else checkIsAt(path, existing);
-      }
       if (!isNew) return renameSync(file.path, path);
-      if (giveNewName(file.path, path, file.state)) return;
+      if (giveNewName(file.path, path)) return;
       // For a directory or a link, the refusal has another status.
       this.#findFile(names, checked);
       throw new Refusal(412, `${path} already exists`);
     });
-    checkIsAt(path, file.state);
-    if (checked === undefined) checkStillThere(parent);
     return { created: existing === null, changed: [parent.base, ...parent.missing] };
   }
 
@@ -271,7 +261,7 @@ export class Root {
     isDirectory: boolean,
     condition: Condition,
   ): Promise<{ readonly wasFile: boolean; readonly changed: string }> {
-    const { path, parent, existing } = this.#find(names);
+    const { path, existing } = this.#find(names);
     if (existing === null) throw new Refusal(404, `${path} does not exist`);
     const wasFile = existing.isFile();
     if (!wasFile && !existing.isDirectory()) {
@@ -279,14 +269,8 @@ export class Root {
     }
     if (wasFile && isDirectory) throw new Refusal(404, `${path} is not a directory`);
     condition(existing);
-    const check = () => checkIsAt(path, existing);
-    if (!wasFile) {
-      await removeDirectory(path, check);
-    } else {
-      check();
-      unlinkSync(path);
-    }
-    checkStillThere(parent);
+    if (wasFile) unlinkSync(path);
+    else await removeDirectory(path, () => checkIsAt(path, existing));
     return { wasFile, changed: dirname(path) };
   }
 
@@ -358,17 +342,12 @@ function isDirectoryAt(path: string, state: FileIdentity | null): boolean {
 export class DirectoryMaker {
   readonly #root: Root;
   readonly #known = new Map<string, KnownDirectory>();
-  #last: KnownDirectory | null = null;
 
   constructor(root: Root) {
     this.#root = root;
   }
 
-  /**
-   * Makes a directory, as {@linkcode Root.makeDirectory} does.
-   *
-   * @throws {Refusal} also if a link leads to the directory then.
-   */
+  /** Makes a directory, as {@linkcode Root.makeDirectory} does. */
   make(names: readonly string[]): Moved {
     const path = this.#root.pathOf(names);
     const above = dirname(path);
@@ -378,10 +357,9 @@ export class DirectoryMaker {
       : undefined;
     const moved = this.#root.makeDirectory(names, { parent });
     if (parent === undefined) {
-      checkStillThere({ path });
       this.#note(above, above === this.#root.path ? null : this.#note(dirname(above), null));
     }
-    this.#last = this.#note(path, this.#known.get(above)!);
+    this.#note(path, this.#known.get(above)!);
     return moved;
   }
 
@@ -389,11 +367,6 @@ export class DirectoryMaker {
     const known = { path, state: Deno.lstatSync(path), above };
     this.#known.set(path, known);
     return known;
-  }
-
-  /** Throws a {@linkcode Refusal} if a link leads to the last directory by now. */
-  check(): void {
-    if (this.#last !== null) checkStillThere(this.#last);
   }
 }
 
@@ -403,18 +376,8 @@ function reservedName(): Refusal {
 
 /** Checks that a path still has the same file or directory, unless `state` is null. */
 function checkIsAt(path: string, state: FileIdentity | null): void {
-  if (state !== null && !isAt(path, state)) throw replaced(path);
-}
-
-/**
- * Checks that a directory in which names are given or removed is there, and no link leads to it.
- */
-export function checkStillThere({ path }: Pick<Parent, "path">): void {
-  if (!isReal(path)) throw replaced(path);
-}
-
-function replaced(path: string): Refusal {
-  return new Refusal(409, `${path} was removed or replaced by another process at the same time`);
+  if (state === null || isAt(path, state)) return;
+  throw new Refusal(409, `${path} was removed or replaced by another process at the same time`);
 }
 
 /** Creates directories, and runs a function; if that throws, all is as before. */

@@ -10,7 +10,7 @@
 import { Turns } from "../disk/files.ts";
 import { isOverload, syncAllIfPossible } from "../disk/names.ts";
 import type { Temporary } from "../disk/temporary.ts";
-import { checkStillThere, DirectoryMaker, type Parent, type Root } from "./root.ts";
+import { DirectoryMaker, type Parent, type Root } from "./root.ts";
 
 /** How many files get their names together. */
 const BATCH = 64;
@@ -60,11 +60,10 @@ interface Arrived<F> {
 
 const SYNCED = Promise.resolve(null);
 
-/** Files of one directory that get their names in one turn. */
-interface Entered<F> {
+/** A directory in which files get their names in one turn. */
+interface Entered {
   readonly key: string;
   readonly parent: Parent;
-  readonly files: Placed<F>[];
 }
 
 /** Writes small files: while some are synced to the disk and named, others arrive. */
@@ -84,10 +83,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** Resolves when the files before those that arrive now have their names. */
   #naming: Promise<void> = Promise.resolve();
   /** Where files get their names in this turn. */
-  #entered: Entered<F> | null = null;
+  #entered: Entered | null = null;
   /** Makes the directories of this batch. */
   #maker: DirectoryMaker;
-  #made: Placed<F>[] = [];
 
   constructor(placement: Placement<F>) {
     this.#placement = placement;
@@ -158,7 +156,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
       let isAdmitted = false;
       for (const [i, each] of arrived.entries()) {
         if (!isAdmitted || this.#turns.isOver) {
-          this.#leave();
+          this.#entered = null;
           if (isAdmitted) await this.#turns.next(this.#placement.root.path);
           await this.#placement.admit();
           isAdmitted = true;
@@ -171,13 +169,11 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         }
         // Directories that were missing may have been made just now, so the next file looks for
         // them anew.
-        if (this.#entered !== null && this.#entered.parent.missing.length > 0) this.#leave();
+        if (this.#entered !== null && this.#entered.parent.missing.length > 0) this.#entered = null;
       }
     } finally {
       for (const { temporary } of arrived) temporary?.[Symbol.dispose]();
-      this.#leave();
-      this.#confirm(this.#made, () => this.#maker.check());
-      this.#made = [];
+      this.#entered = null;
       this.#maker = new DirectoryMaker(this.#placement.root);
       const changed = [...this.#changed];
       this.#changed.clear();
@@ -193,39 +189,18 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     if (temporary === null) {
       const { created, changed } = this.#maker.make(names);
       for (const path of changed) this.#changed.add(path);
-      this.#made.push({ file, isCreated: created, error: null });
+      this.#named.push({ file, isCreated: created, error: null });
       return;
     }
     const { root } = this.#placement;
     const directory = names.slice(0, -1);
     const key = directory.join("/");
-    if (this.#entered?.key !== key) this.#leave();
-    this.#entered ??= { key, parent: root.findParent(directory), files: [] };
-    const { parent, files } = this.#entered;
+    if (this.#entered?.key !== key) this.#entered = { key, parent: root.findParent(directory) };
+    const { parent } = this.#entered;
     const { created, changed } = root.place(names, temporary, { isNew, parent });
     temporary.isKept = true;
     for (const path of changed) this.#changed.add(path);
-    files.push({ file, isCreated: created, error: null });
-  }
-
-  /**
-   * Checks that the directory was not replaced while files got their names there; the next file is
-   * looked for anew.
-   */
-  #leave(): void {
-    const entered = this.#entered;
-    this.#entered = null;
-    if (entered !== null) this.#confirm(entered.files, () => checkStillThere(entered.parent));
-  }
-
-  /** Notes outcomes, which are others if a check fails: a link has led somewhere else. */
-  #confirm(placed: readonly Placed<F>[], check: () => void): void {
-    try {
-      check();
-      this.#named.push(...placed);
-    } catch (error) {
-      for (const { file } of placed) this.#named.push(failed(file, error));
-    }
+    this.#named.push({ file, isCreated: created, error: null });
   }
 
   /** Waits until all files that have arrived have their names, and the names are on the disk. */

@@ -509,8 +509,8 @@ export interface SeenFile {
 }
 
 /**
- * Whether a file certainly is the one that was seen, unchanged: any change, even one that is made in
- * the same second as the last one, would show.
+ * Whether a file certainly is the one that was seen, unchanged: any change, even one that is made
+ * in the same second as the last one, would show.
  */
 export function isAsSeen(now: Deno.FileInfo, { info, lookedAt }: SeenFile): boolean {
   const state = stateOf(info);

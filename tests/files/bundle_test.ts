@@ -496,22 +496,6 @@ Deno.test("a link that replaces a directory between the arrival of a file and it
   }
 });
 
-Deno.test("a file that gets its name while a link replaces its directory is refused, though it is somewhere else now", async () => {
-  await using files = await serveBundles();
-  const { root } = files;
-  await Deno.mkdir(`${root}/elsewhere`);
-  await makeLinks({ [`${root}/link`]: "elsewhere" });
-  using _exchanging = patch(Deno, "linkSync", (linkSync) => (from, to) => {
-    Deno.renameSync(`${root}/sub`, `${root}/kept`);
-    Deno.renameSync(`${root}/link`, `${root}/sub`);
-    linkSync(from, to);
-  });
-  const sent: Sent[] = [["sub/new", "1", { "if-none-match": "*" }], ["file", "2"]];
-  assertEquals(await files.sendAll(sent), [409, 204]);
-  assertEquals(await entries(`${root}/elsewhere`), ["new"]);
-  assertEquals(await files.unfinished(), []);
-});
-
 Deno.test("a peer that is forgotten while its bundle arrives writes nothing more", async () => {
   await using dir = await tempDir();
   const app = new FilesApp(dir.path, { write: true });

@@ -1,6 +1,5 @@
 /** DELETE, links that are never followed, and what the file system refuses. */
 import type { HeaderDict } from "@degu/degu/base";
-import { FilesApp } from "@degu/degu/files";
 import {
   type BundleFormat,
   formatPaths,
@@ -13,9 +12,8 @@ import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
 import { DirectoryMaker, Root } from "@degu/internal/files/root.ts";
 import { bundleBytes, parseBundle, putStatuses, type Sent } from "@degu/testing/bundles.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
-import { addTraps, LINKS, makeExchangeable, makeTree } from "@degu/testing/served_directory.ts";
-import { serve } from "@degu/testing/serving.ts";
-import { makeFifo, makeLinks, startExchanging } from "@degu/testing/special_files.ts";
+import { addTraps, LINKS, makeExchangeable } from "@degu/testing/served_directory.ts";
+import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
@@ -251,35 +249,6 @@ Deno.test("a reserved directory that is replaced meanwhile exposes nothing", asy
   assertEquals(await Deno.readTextFile(reserved), "");
 });
 
-Deno.test({
-  name: "nothing escapes while a directory is repeatedly exchanged for a link",
-  ignore: Deno.build.os !== "linux",
-  async fn() {
-    await using tree = await makeTree();
-    await using serving = serve(new FilesApp(tree.root, { write: true }));
-    const statuses = new Set<number>();
-    // A link inside of the root: what was followed is seen, and nothing is lost.
-    await Deno.mkdir(`${tree.root}/decoy`);
-    await Deno.writeTextFile(`${tree.root}/decoy/file`, "decoy");
-    {
-      await using exchanger = await startExchanging(`${tree.root}/sub`, "decoy");
-      const over = performance.now() + 600;
-      while (performance.now() < over) {
-        // In the moment without a directory none is to be made.
-        const client = serving.makeClient();
-        const response = await client.request("PUT", "/sub/file", { "if-match": "*" }, CONTENT);
-        statuses.add(await statusOf(response));
-      }
-      assert(exchanger.running);
-    }
-    // Microseconds are left between the last look and the rename: it is rare, and noticed.
-    const followed = await Deno.readTextFile(`${tree.root}/decoy/file`) !== "decoy";
-    if (followed) assert(statuses.has(409), `${[...statuses]}`);
-    for (const status of statuses) assert([204, 403, 409, 412].includes(status), `${status}`);
-    assertEquals(await entries(`${tree.root}/${RESERVED}`).catch(() => []), []);
-  },
-});
-
 Deno.test("no directory is made through a link that has taken the place of one on the way to those before it", async () => {
   await using tree = await makeExchangeable();
   const { path, root, exchange } = tree;
@@ -290,19 +259,10 @@ Deno.test("no directory is made through a link that has taken the place of one o
     const make = (...names: string[]) => maker.make(names).created;
     for (let depth = 1; depth <= way.length; depth++) make(...way.slice(0, depth), "first");
     assertEquals([make(...way, "first"), make(...way, "second")], [false, true]);
-    maker.check();
     exchange();
     assertThrows(() => make(...way, "third"), Refusal, "is a link");
     exchange();
     assertEquals(make(...way, "third"), true);
-    // A link to the very same directory is found in the end.
-    await Deno.rename(`${root}/sub`, `${path}/moved`);
-    await makeLinks({ [`${root}/sub`]: `${path}/moved` });
-    if (way.length > 2) make(...way, "fourth");
-    else assertThrows(() => make(...way, "fourth"), Refusal, "is a link");
-    if (way.length > 2) assertThrows(() => maker.check(), Refusal, "replaced by another process");
-    await Deno.remove(`${root}/sub`);
-    await Deno.rename(`${path}/moved`, `${root}/sub`);
   }
   assertEquals(await entries(`${path}/outside/a`), before);
 });
@@ -324,49 +284,6 @@ Deno.test("no directory is made through a link that has got the number of the di
     Deno.lstatSync = lstatSync;
   }
   assertEquals(await entries(`${path}/outside`), before);
-});
-
-Deno.test("nothing outside is replaced or deleted once a directory is exchanged for a link, while a condition is checked", async () => {
-  await using tree = await makeExchangeable();
-  const { path, root, exchange } = tree;
-  await Deno.writeTextFile(`${path}/outside/file`, "secret");
-  await Deno.writeTextFile(`${path}/new`, "new");
-  const file = { path: `${path}/new`, state: Deno.lstatSync(`${path}/new`), newMode: null };
-  const names = ["sub", "file"];
-  for (const isNew of [false, true]) {
-    const place = () => new Root(root).place(names, file, { condition: exchange, isNew });
-    assertEquals(assertThrows(place, Refusal).status, 409);
-    exchange();
-  }
-  const placeNew = () => {
-    new Root(root).place(["sub", "new"], file, { condition: exchange, isNew: false });
-  };
-  assertEquals(assertThrows(placeNew, Refusal).status, 409);
-  exchange();
-  assertEquals(await entries(`${path}/outside`), ["file", "secret"]);
-  const remove = () => new Root(root).remove(names, false, exchange);
-  assertEquals((await assertRejects(remove, Refusal)).status, 409);
-  exchange();
-  assertEquals(await Deno.readTextFile(`${path}/outside/file`), "secret");
-  assertEquals(await Deno.readTextFile(`${root}/sub/file`), "public");
-});
-
-Deno.test("a directory that is removed through a link, which has replaced one on the way at the last moment, is a refusal", async () => {
-  await using tree = await makeExchangeable();
-  const { path, root, exchange } = tree;
-  for (const dir of [`${root}/sub/empty`, `${path}/outside/empty`]) await Deno.mkdir(dir);
-  await Deno.writeTextFile(`${root}/sub/empty/.a.degu-part`, "");
-  const { removeSync } = Deno;
-  Deno.removeSync = (at) => {
-    removeSync(at);
-    exchange();
-  };
-  try {
-    const remove = () => new Root(root).remove(["sub", "empty"], true, () => {});
-    assertEquals((await assertRejects(remove, Refusal)).status, 409);
-  } finally {
-    Deno.removeSync = removeSync;
-  }
 });
 
 // Refusals: disks that are full or read-only, and the meaning of file system errors.

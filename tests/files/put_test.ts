@@ -6,7 +6,6 @@ import { fileUri } from "@degu/internal/files/file_name.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
-import { patch } from "@degu/testing/patching.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
@@ -244,40 +243,6 @@ Deno.test("a condition that no longer holds when the body has arrived is detecte
       assertEquals(await files.unfinished(), []);
     }
   }
-});
-
-Deno.test("what another process does between the last look and the rename is noticed, and refused", async () => {
-  const rows: [change: (root: string, path: string) => void, left: string | null][] = [
-    // Another file in the place of the one that was given its name; its directory elsewhere, and a link instead of it.
-    [(_, path) => {
-      Deno.removeSync(path);
-      Deno.writeTextFileSync(path, "theirs");
-    }, "theirs"],
-    [(root) => Deno.renameSync(`${root}/sub`, `${root}/moved`), null],
-    [(root) => {
-      Deno.renameSync(`${root}/sub`, `${root}/moved`);
-      Deno.renameSync(`${root}/link`, `${root}/sub`);
-    }, "x"],
-  ];
-  for (const [change, left] of rows) {
-    await using files = await serveForWriting();
-    await makeLinks({ [`${files.root}/link`]: "moved" });
-    using _changing = patch(Deno, "linkSync", (linkSync) => (from, to) => {
-      linkSync(from, to);
-      change(files.root, `${to}`);
-    });
-    assertEquals(await files.put("/sub/new", latin1("x"), { "if-none-match": "*" }), 409);
-    assertEquals(await files.read("sub/new").catch(() => null), left);
-  }
-  // In the place of the unfinished one.
-  await using files = await serveForWriting();
-  const body = files.bodyAround(async () => {
-    const [name] = await files.unfinished();
-    await Deno.writeTextFile(`${files.root}/other`, "theirs");
-    await Deno.rename(`${files.root}/other`, `${files.root}/${RESERVED}/${name}`);
-  });
-  assertEquals(await files.put("/file", body), 409);
-  assertEquals(await files.read("file"), "public");
 });
 
 // PUT of a path that ends with a slash: directories that peers make.

@@ -4,8 +4,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { type CommandEnd, runCommand, startCommand } from "./commands.ts";
-import { RunningProcess } from "./processes.ts";
+import { type CommandEnd, runCommand } from "./commands.ts";
 
 /** Runs a command line of bash, which takes a tenth of the time of a separate Deno. */
 function run(line: string, ...args: string[]): Promise<CommandEnd> {
@@ -50,40 +49,4 @@ export async function untilNoneOpenBelow(dir: string): Promise<void> {
   for (let open; (open = await openFilesBelow(dir)).length > 0;) {
     if (performance.now() > end) throw new Error(`still open after 60 s: ${open}`);
   }
-}
-
-/**
- * Puts a link to a target in the place of a directory, and the directory back, repeatedly; ends on
- * dispose, with the directory in its place.
- */
-export async function startExchanging(directory: string, target: string) {
-  const code = `
-    const [directory, target] = Deno.args;
-    let over = false;
-    Deno.stdin.read(new Uint8Array(1)).then(() => over = true);
-    console.log("started");
-    while (!over) {
-      for (let turn = 0; turn < 100; turn++) {
-        Deno.renameSync(directory, directory + ".kept");
-        Deno.symlinkSync(target, directory);
-        Deno.removeSync(directory);
-        Deno.renameSync(directory + ".kept", directory);
-      }
-      await new Promise((resolve) => setTimeout(resolve, 0));
-    }`;
-  const child = startCommand([Deno.execPath(), "eval", code, directory, target]);
-  const running = new RunningProcess(child);
-  let hasEnded = false;
-  child.status.then(() => hasEnded = true);
-  await running.printed(/started/);
-  return {
-    /** False once the program has ended by itself. */
-    get running() {
-      return !hasEnded;
-    },
-    async [Symbol.asyncDispose]() {
-      await child.stdin.close();
-      await running.ended();
-    },
-  };
 }
