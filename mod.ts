@@ -6,15 +6,12 @@
  * - {@linkcode readJson} reads a request, {@linkcode reply} and {@linkcode json} make answers.
  *   {@linkcode routes}, {@linkcode Router},
  *   {@linkcode wrapApp}, {@linkcode AllowedMethods} with its {@linkcode MethodFilter},
- *   {@linkcode ProxyApp} and {@linkcode accessLog} help to write an app; a {@linkcode Validator}
- *   tests an app.
+ *   {@linkcode ProxyApp} and {@linkcode accessLog} help to write an app.
  * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests. {@linkcode expectOk} makes a
  *   {@linkcode StatusError} of a status that is no success, and {@linkcode retry} repeats after
  *   errors that are {@linkcode isTransient}.
- * - {@linkcode repeat} runs an action again and again, {@linkcode Latest} hands the newest value to
- *   many readers, and {@linkcode terminationSignal} says when the program is told to end.
- * - {@linkcode fromFetchHandler}, {@linkcode toFetchHandler} and {@linkcode createFetch} are the
- *   bridge to `fetch`.
+ * - {@linkcode repeat} runs an action again and again, and {@linkcode terminationSignal} says when the program is told to end.
+ * - {@linkcode fromFetchHandler} and {@linkcode createFetch} are the bridge to `fetch`.
  *
  * The other exports come from `@degu/degu/base`, `@degu/degu/client` and `@degu/degu/server`, or
  * are types that these refer to.
@@ -41,17 +38,14 @@ export { type AppEntries, type AppMap, type AppRecord, Router } from "./apps/rou
 export { json, reply } from "./apps/reply.ts";
 export { readJson } from "./apps/read_json.ts";
 export { type RouteHandler, type RouteKey, type RouteParameters, routes } from "./apps/routes.ts";
-export { Validator } from "./apps/validator.ts";
 export { wrapApp } from "./apps/wrap_app.ts";
-export { Latest } from "./base/latest.ts";
-export { createFetch } from "./web/create_fetch.ts";
+export { createFetch, type CreateFetchOptions } from "./web/create_fetch.ts";
 export {
   type FetchHandler,
   type FetchHandlerInfo,
   fromFetchHandler,
   type FromFetchHandlerOptions,
 } from "./web/from_fetch_handler.ts";
-export { toFetchHandler, type ToFetchHandlerOptions } from "./web/to_fetch_handler.ts";
 export { expectOk, StatusError } from "./net/expect_ok.ts";
 export { repeat, type RepeatOptions } from "./net/repeat.ts";
 export { terminationSignal } from "./net/termination.ts";

@@ -4,20 +4,59 @@
 // browsers, curl, or this program with the argument `watch`. For other devices, put gateway.ts in
 // front, or call `device.serve` in place of `Server.start`.
 
-import { type App, Latest, reply, Server } from "@degu/degu";
+import { type App, reply, Server, type Session } from "@degu/degu";
 import { Client, expectOk, repeat, terminationSignal } from "@degu/degu";
 
+/** The newest picture, for any number of viewers. */
+export class Pictures {
+  #newest: Uint8Array | null = null;
+  #isOver = false;
+  #change = Promise.withResolvers<void>();
+  readonly #seen = new WeakMap<Session, Uint8Array | null>();
+
+  /** Sets the newest picture. */
+  set(picture: Uint8Array): void {
+    this.#newest = picture;
+    this.#change.resolve();
+    this.#change = Promise.withResolvers();
+  }
+
+  /** Tells every viewer that there are no more pictures. */
+  end(): void {
+    this.#isOver = true;
+    this.#change.resolve();
+  }
+
+  /**
+   * The newest picture that a viewer has not had, as soon as there is one; `null` at the end, or
+   * when the viewer has left.
+   */
+  async next(viewer: Session): Promise<Uint8Array | null> {
+    const { signal } = viewer;
+    const { promise: left, resolve: leave } = Promise.withResolvers<void>();
+    const onAbort = () => leave();
+    signal.addEventListener("abort", onAbort);
+    while (this.#newest === (this.#seen.get(viewer) ?? null)) {
+      if (this.#isOver || signal.aborted) return null;
+      await Promise.race([this.#change.promise, left]);
+    }
+    signal.removeEventListener("abort", onAbort);
+    this.#seen.set(viewer, this.#newest);
+    return this.#newest;
+  }
+}
+
 /**
- * Makes an app that answers each request with the newest picture that this connection has not had,
- * as soon as there is one. A slow viewer misses pictures, because no picture is sent before it asks
- * for one; and it delays nobody. Within a second after a viewer has left, its iteration ends, even
- * if no picture comes.
+ * Makes an app that answers each request with the newest picture that this connection has not had.
+ * A slow viewer misses pictures, because no picture is sent before it asks for one; and it delays
+ * nobody. Within a second after a viewer has left, the wait for its next picture ends, even if no
+ * picture comes.
  */
-export function liveApp(pictures: Latest<Uint8Array>): App {
+export function liveApp(pictures: Pictures): App {
   const headers = { "content-type": "text/plain", "cache-control": "no-store" };
   return async (_request, session) => {
     const picture = await pictures.next(session);
-    return picture === undefined ? reply(503) : reply(200, picture, headers);
+    return picture === null ? reply(503) : reply(200, picture, headers);
   };
 }
 
@@ -48,7 +87,7 @@ if (import.meta.main) {
   if (task === "watch") {
     await watch(new Client(address), (picture) => Deno.stdout.write(picture), signal);
   } else {
-    const pictures = new Latest<Uint8Array>();
+    const pictures = new Pictures();
     // A viewer makes a request for each picture; by default its connection would end after 1000.
     const options = { maxRequests: Infinity };
     await using server = await Server.start(address, liveApp(pictures), options);

@@ -1,7 +1,13 @@
 /** A few connections for many requests. */
 
 import type { Response } from "../base/app/message.ts";
-import { type BodyOut, cancelUnused, keepUnused, whenOver } from "../base/body/bodies.ts";
+import {
+  type BodyOut,
+  cancelUnused,
+  isRepeatable,
+  keepUnused,
+  whenOver,
+} from "../base/body/bodies.ts";
 import { checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
@@ -261,9 +267,8 @@ async function exchange(
  * the connection or sent something unasked, and has not acted on the request.
  */
 export function isStale(error: unknown, body: BodyOut): boolean {
-  const isUsed = typeof body === "object" && body !== null && "used" in body && body.used;
   const isEnd = error instanceof EmptyPreambleError || error instanceof Deno.errors.UnexpectedEof;
   // Some servers say 408 before they close. Such bytes are found before anything is sent.
   const isSpent = error instanceof ProtocolError && error.code === "EXCESS_BYTES";
-  return (isEnd || isSpent) && !isUnanswered(error) && !isUsed;
+  return (isEnd || isSpent) && !isUnanswered(error) && isRepeatable(body);
 }

@@ -1,18 +1,20 @@
 /** `fetch` over a client. */
 
 import type { Response as AppResponse } from "../base/app/message.ts";
-import { type BodyOut, cancelUnused } from "../base/body/bodies.ts";
-import { BodyIter } from "../base/body/body_iter.ts";
+import type { BodyOut } from "../base/body/bodies.ts";
+import { Body } from "../base/body/body.ts";
+import { checkBoolean, copyOptions } from "../base/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { mayHaveBody, type Method } from "../base/wire/preamble.ts";
+import { EMPTY } from "../base/bytes.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
-import { type ClientOptions, type Connector, type Requester, SSLClient } from "../client.ts";
-import { checkTarget, isConnector, requesterOf } from "../net/requester.ts";
+import { type Connector, type Requester, SSLClient } from "../client.ts";
+import { checkTarget, requesterOf } from "../net/requester.ts";
 import { connectorOf } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { dictOf, headersOf, NULL_BODY, quoteUrl } from "./headers.ts";
-import { bodyOfBytes, streamedBody, streamOf, StreamPieces } from "./streams.ts";
+import { bodyOfBytes, readAhead } from "./streams.ts";
 
 /** Statuses that redirect (Fetch standard, redirect status). */
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
@@ -27,11 +29,22 @@ const BODY_HEADERS = [
   "transfer-encoding",
 ];
 
+/** Which URLs a `fetch` accepts. */
+export interface CreateFetchOptions {
+  /**
+   * Whether the host of a URL may be any, although all requests go to the one server.
+   *
+   * @default {false}
+   */
+  anyHost?: boolean | undefined;
+}
+
 /**
  * Makes a `fetch` whose requests all go to one server.
  *
- * Only the path and query of a URL are used, and its host if the client has none (over Unix sockets
- * and abstract names); the origin can be left out. The only added headers are the client's and
+ * The origin of a URL can be left out. The host and port of one that has an origin must be those of
+ * the client's `host`, unless the options say otherwise. A client without a `host`, over a Unix
+ * socket or an abstract name, takes that of the URL. The only added headers are the client's and
  * those that the Fetch standard derives from the body. Redirects are followed within the origin. As
  * with any `fetch`, every failure is a `TypeError` with the error itself as its `cause`, and an
  * abort rejects with the signal's reason. docs/web.md has the details.
@@ -39,7 +52,8 @@ const BODY_HEADERS = [
  * @param client A client, a connection, or an object of the same shape. With a client, each request
  * has its own connection, which is closed once the body of the response has been read or canceled.
  * With a connection, all requests use it, one at a time, and its owner closes it.
- * @throws {TypeError} if the argument is neither.
+ * @param options Whether URLs may have any host.
+ * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
  *
  * @example
  * ```ts
@@ -47,8 +61,7 @@ const BODY_HEADERS = [
  * import { assertEquals } from "@std/assert";
  *
  * await using server = new Server(["127.0.0.1", 0], async (request) => {
- *   const text = await request.body?.text();
- *   return [200, "OK", {}, new TextEncoder().encode(`${request.path}: ${text}`)];
+ *   return [200, "OK", {}, `${request.path}: ${await request.body?.text()}`];
  * });
  * server.serveForever();
  * const fetch = createFetch(new Client(server.address));
@@ -72,7 +85,12 @@ const BODY_HEADERS = [
  * assertEquals(counts, ["0", "1", "2"]);
  * ```
  */
-export function createFetch(client: Requester | Connector): typeof fetch {
+export function createFetch(
+  client: Requester | Connector,
+  options: CreateFetchOptions = {},
+): typeof fetch {
+  const { anyHost = false } = copyOptions(options, ["anyHost"]);
+  checkBoolean("anyHost", anyHost);
   const route = routeOf(client);
   return async (input: RequestInfo | URL, given?: RequestInit | null) => {
     const init = given ?? {};
@@ -83,20 +101,20 @@ export function createFetch(client: Requester | Connector): typeof fetch {
     }
     const isRequest = input instanceof Request;
     const url = parseUrl(isRequest ? input.url : String(input), route.base);
+    if (!anyHost) checkHost(url, route.host);
     const request = new Request(isRequest ? input : url, init);
     try {
       return await exchange(route, request, init.body);
     } catch (error) {
       if (request.body !== null && !request.body.locked) request.body.cancel(error).catch(() => {});
       if (request.signal.aborted) throw request.signal.reason;
-      if (route.signal?.aborted) throw route.signal.reason;
       const message = `${request.method} ${request.url}: ${plainMessageOf(error)}`;
       throw new TypeError(message, { cause: error });
     }
   };
 }
 
-/** The destination of requests, and their connections. */
+/** The destination of requests. */
 interface Route {
   readonly target: Requester;
   /** The base of URLs without an origin. */
@@ -105,45 +123,29 @@ interface Route {
   readonly host: string | null;
   /** True if only a URL can name the host: over Unix sockets and abstract names. */
   readonly isUnnamed: boolean;
-  /** Aborts all requests of this route, if given. */
-  readonly signal: AbortSignal | undefined;
-  /** True if all requests use one connection, which the caller owns. */
-  readonly kept: boolean;
 }
 
 /** The properties of a client or connection that are used if they are there. */
 interface Described {
   readonly address?: Address;
   readonly host?: string | null;
-  readonly options?: Pick<ClientOptions, "signal">;
   readonly sock?: Socket;
   readonly baseHeaders?: HeaderDict | null;
-  readonly closed?: boolean;
 }
 
 function routeOf(given: Requester | Connector): Route {
   checkTarget("client", given);
-  const target = requesterOf(given);
   // A pool makes requests only, but its connector knows where they go.
-  const described = connectorOf(given) ?? given;
-  const { address, host: named, options, sock, baseHeaders, closed } = described as Described;
-  if (isConnector(described)) {
-    const host = named ?? null;
-    const base = baseOf(described instanceof SSLClient, host);
-    const isUnnamed = host === null && !Array.isArray(address);
-    return { target, base, host, isUnnamed, signal: options?.signal, kept: false };
-  }
-  const host = typeof baseHeaders?.["host"] === "string" ? baseHeaders["host"] : null;
-  const base = baseOf(sock?.peerCertificate !== undefined, host);
+  const described = (connectorOf(given) ?? given) as Described;
+  const { address, sock } = described;
+  const host = described.host ?? described.baseHeaders?.["host"] ?? null;
+  const isSecure = described instanceof SSLClient || sock?.peerCertificate !== undefined;
   // Deno's address of a Unix socket has no host.
   const { hostname } = (sock?.remoteAddr ?? {}) as Partial<Deno.NetAddr>;
-  const isUnnamed = host === null && typeof hostname !== "string";
-  return { target, base, host, isUnnamed, signal: undefined, kept: closed !== undefined };
-}
-
-function baseOf(secure: boolean, host: string | null): URL {
-  const scheme = secure ? "https" : "http";
-  return URL.parse(`${scheme}://${host ?? "localhost"}`) ?? new URL(`${scheme}://localhost`);
+  const isUnnamed = host === null && !Array.isArray(address) && hostname === undefined;
+  const scheme = isSecure ? "https" : "http";
+  const base = URL.parse(`${scheme}://${host ?? "localhost"}`) ?? new URL(`${scheme}://localhost`);
+  return { target: requesterOf(given), base, host: host === null ? null : `${host}`, isUnnamed };
 }
 
 /** Parses a URL, absolute or relative to `base`. */
@@ -155,6 +157,17 @@ function parseUrl(text: string, base: URL): URL {
   throw new TypeError(
     "input: must be a URL without a user name and a password; remove them, and set the authorization " +
       "header or the client's option authorization",
+  );
+}
+
+function checkHost(url: URL, host: string | null): void {
+  // A default port of the URL's scheme is left out on both sides.
+  if (host === null || url.host === URL.parse(`${url.protocol}//${host}`)?.host) return;
+  throw new TypeError(
+    `input: must be a URL of ${host}, where all requests go, or a path; got ${
+      quoteUrl(url.href)
+    } ` +
+      "(anyHost: true allows any host)",
   );
 }
 
@@ -188,11 +201,11 @@ async function exchange(route: Route, request: Request, given: unknown): Promise
         );
       }
     } catch (error) {
-      await discard(route, answer);
+      await answer.discard();
       throw error;
     }
-    if (next === null) return await makeResponse(route, method, url, redirects > 0, answer);
-    await discard(route, answer);
+    if (next === null) return await makeResponse(method, url, redirects > 0, answer);
+    await answer.discard();
     url = next;
     const becomesGet = status === 303
       ? method !== "GET" && method !== "HEAD"
@@ -226,15 +239,6 @@ function findRedirect(
   throw new TypeError(`a redirect from ${from.origin} to ${to.origin}, another origin`);
 }
 
-/** Discards an unwanted body. A connection that is kept stays usable, if possible. */
-async function discard({ kept }: Route, { body }: AppResponse): Promise<void> {
-  if (body === null) return;
-  const giveUp = () => cancelUnused(body, new TypeError("the response was not wanted"));
-  // Reading a long body to the end costs more than a new connection.
-  if (kept) await body.read().catch(giveUp);
-  else giveUp();
-}
-
 // ───────────────────────── the body of a request
 
 /** The content of a request, which a redirect may send again. */
@@ -253,33 +257,33 @@ async function contentOf(
   headers: HeaderDict,
 ): Promise<RequestContent> {
   if (given instanceof Blob) {
-    const take = () => new BodyIter(new StreamPieces(given.stream()), given.size);
-    return { replayable: true, take };
+    return { replayable: true, take: () => new Body(given.stream(), given.size) };
+  }
+  if (request.body === null) {
+    // A method that allows a body has a length of 0 (Fetch standard, HTTP-network-or-cache fetch,
+    // 8).
+    return mayHaveBody(request.method) ? { replayable: true, take: () => EMPTY } : NO_CONTENT;
   }
   // A `Request` doesn't show whether its body was made from a stream, or from text, bytes or a
   // form.
   const isFixed = given !== undefined && given !== null &&
     (typeof given !== "object" || !(Symbol.asyncIterator in given));
-  if (isFixed) return contentOfBytes([await request.bytes()]);
-  if (request.body === null) {
-    // A method that allows a body has a length of 0 (Fetch standard, HTTP-network-or-cache fetch,
-    // 8).
-    return mayHaveBody(request.method) ? contentOfBytes([]) : NO_CONTENT;
+  const content = isFixed
+    ? [await request.bytes()]
+    : headers["transfer-encoding"] === undefined
+    ? await readAhead(request.body)
+    : request.body;
+  if (!(content instanceof ReadableStream)) {
+    return { replayable: true, take: () => bodyOfBytes(content) };
   }
-  const pieces = new StreamPieces(request.body);
-  const whole = await pieces.takeWhole(headers);
-  if (whole !== null) return contentOfBytes(whole);
-  return { replayable: false, take: () => streamedBody(pieces, headers) };
-}
-
-function contentOfBytes(pieces: readonly Uint8Array[]): RequestContent {
-  return { replayable: true, take: () => bodyOfBytes(pieces) };
+  const { "content-length": length } = headers;
+  const take = () => typeof length === "number" ? new Body(content, length) : content;
+  return { replayable: false, take };
 }
 
 // ───────────────────────── the response
 
 async function makeResponse(
-  route: Route,
   method: string,
   url: URL,
   redirected: boolean,
@@ -287,31 +291,11 @@ async function makeResponse(
 ): Promise<Response> {
   const { status, reason, headers, body } = answer;
   const init = { status, statusText: reason, headers: headersOf(headers) };
-  if (body === null || NULL_BODY.has(status) || method === "HEAD") {
-    await discard(route, answer);
-    return responseFrom(null, init, url.href, redirected);
-  }
-  return responseFrom(streamOf(body), init, url.href, redirected);
-}
-
-/**
- * A response of type "basic", without filtering, with its URL and whether it was redirected there.
- */
-function responseFrom(
-  body: BodyInit | null,
-  init: ResponseInit,
-  url: string,
-  redirected: boolean,
-): Response {
-  const response = new Response(body, init);
-  const clone = () => {
-    const copy = Response.prototype.clone.call(response);
-    const { status, statusText, headers } = copy;
-    return responseFrom(copy.body, { status, statusText, headers }, url, redirected);
-  };
-  for (const [name, value] of Object.entries({ url, redirected, type: "basic", clone })) {
-    // The properties stay configurable, as the getters of a response are: other code may redefine
-    // them, and a proxy may show other values.
+  const isBodiless = body === null || NULL_BODY.has(status) || method === "HEAD";
+  if (isBodiless) await answer.discard();
+  const response = new Response(isBodiless ? null : body.readable, init);
+  for (const [name, value] of Object.entries({ url: url.href, redirected })) {
+    // The properties stay configurable, as the getters of a response are.
     Object.defineProperty(response, name, { value, configurable: true });
   }
   return response;

@@ -13,30 +13,21 @@ import {
 /** Statuses whose responses have no body in the Fetch standard. */
 export const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
 
-/** Chooses the `set-cookie` header to send, if a response has several. */
-export type ChooseCookie = (cookies: readonly string[]) => string;
-
-function refuseCookies(cookies: readonly string[]): string {
-  throw new RangeError(
-    `headers["set-cookie"]: ${cookies.length} set-cookie headers, but a header can occur only once; ` +
-      "set one cookie, or choose the one to send with the option chooseCookie",
-  );
-}
-
 /**
  * Headers as a dictionary. Formatting the message refuses characters and names that can't be sent;
  * this function refuses what a dictionary can't hold: another form of a length or a range, and
- * several cookies without a choice.
+ * several cookies.
  */
-export function dictOf(headers: Headers, chooseCookie: ChooseCookie = refuseCookies): HeaderDict {
-  const dict: HeaderDict = Object.create(null);
-  let cookies = 0;
-  for (const [name, value] of headers) {
-    // All other duplicates have been joined with commas.
-    if (name === "set-cookie") cookies++;
-    dict[name] = valueOf(name, value);
+export function dictOf(headers: Headers): HeaderDict {
+  // All other duplicates have been joined with commas.
+  const cookies = headers.getSetCookie().length;
+  if (cookies > 1) {
+    throw new RangeError(
+      `headers["set-cookie"]: ${cookies} set-cookie headers, but a header can occur only once`,
+    );
   }
-  if (cookies > 1) dict["set-cookie"] = chooseCookie(headers.getSetCookie());
+  const dict: HeaderDict = Object.create(null);
+  for (const [name, value] of headers) dict[name] = valueOf(name, value);
   return dict;
 }
 

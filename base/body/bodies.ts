@@ -9,6 +9,7 @@ import {
   writeBodyIter,
   writeChunkedBodyIter,
 } from "./body_iter.ts";
+import { chunkedBodyOf, isStreamed } from "./streamed.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLength } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
@@ -26,11 +27,23 @@ import { MAX_READ_BYTES } from "../wire/limits.ts";
 /** The body of a received message. */
 export type BodyIn = null | Body | ChunkedBody;
 
-/** The body of a message to be sent; a string is sent as UTF-8. */
-export type BodyOut = null | string | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
+/**
+ * The body of a message to be sent. A string is sent as UTF-8. What a stream or an asynchronous
+ * generator yields is sent at once, in chunks.
+ */
+export type BodyOut =
+  | null
+  | string
+  | Uint8Array
+  | Body
+  | BodyIter
+  | ChunkedBody
+  | ChunkedBodyIter
+  | ReadableStream<Uint8Array>
+  | AsyncIterable<Uint8Array | string>;
 
-/** A body without a text that is still to be encoded. */
-export type EncodedBody = Exclude<BodyOut, string>;
+/** A body that needs no encoding any more. */
+export type EncodedBody = null | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
 
 /**
  * The four body classes; for the `bodies` option of a client, or classes that extend them.
@@ -64,12 +77,23 @@ export function checkBodies(given: Bodies): void {
 export type WritableBody = Exclude<EncodedBody, null | Uint8Array>;
 
 /**
- * Encodes a body that is a text; any other body is returned as it is.
+ * Encodes a text, and makes chunks of a stream or a generator; any other body is returned as it is.
  *
  * @throws {RangeError} if the text has a lone surrogate.
+ * @throws {TypeError} if other code has locked the stream.
  */
 export function encodeBody(body: BodyOut, owner = ""): EncodedBody {
-  return typeof body === "string" ? encodeText(`${owner}body`, body) : body;
+  if (typeof body === "string") return encodeText(`${owner}body`, body);
+  return isStreamed(body) ? chunkedBodyOf(body, owner) : body;
+}
+
+/**
+ * Whether a request with this body may be made again by itself. What a stream or a generator has
+ * yielded is gone.
+ */
+export function isRepeatable(body: BodyOut): boolean {
+  if (typeof body !== "object" || body === null || body instanceof Uint8Array) return true;
+  return !isStreamed(body) && !(body as Partial<WritableBody>).used;
 }
 
 /**
@@ -91,7 +115,9 @@ export function outgoingFraming(body: EncodedBody, owner = ""): Framing {
   }
   if (!isWritable(body)) {
     if (isOfAnotherCopy(body)) throw anotherCopy(`${owner}body`, body);
-    const wanted = "null, a string, Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter";
+    const wanted =
+      "null, a string, Uint8Array, Body, BodyIter, ChunkedBody, ChunkedBodyIter, a stream or an " +
+      "asynchronous generator";
     throw wrongType(`${owner}body`, wanted, body);
   }
   if (body.used === true) throw new BodyError(`${owner}body: has been used before`);
@@ -135,7 +161,12 @@ export function keepUnused(body: BodyOut): () => void {
  * {@linkcode keepUnused} keeps it. Never throws.
  */
 export function cancelUnused(body: unknown, reason: unknown): void {
-  if (isWritable(body) && !kept.has(body) && !body.used) cancelQuietly(body, reason);
+  try {
+    const given = isStreamed(body) ? chunkedBodyOf(body) : body;
+    if (isWritable(given) && !kept.has(body as object) && !given.used) cancelQuietly(given, reason);
+  } catch {
+    // Other code has locked the stream, and reads it.
+  }
 }
 
 /** Cancels a body, if the value is one. Never throws. */

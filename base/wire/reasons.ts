@@ -53,6 +53,11 @@ const REASONS: Readonly<Record<number, string>> = {
   511: "Network Authentication Required",
 };
 
+/** The standard reason phrase of a status; `undefined` if it has none. */
+export function standardReason(status: number): string | undefined {
+  return REASONS[status];
+}
+
 /**
  * Returns the standard reason phrase of a status.
  *
@@ -61,7 +66,7 @@ const REASONS: Readonly<Record<number, string>> = {
  */
 export function reasonOf(status: number): string {
   checkStatus(status, 200, "");
-  const reason = REASONS[status];
+  const reason = standardReason(status);
   if (reason !== undefined) return reason;
   throw new RangeError(
     `status: ${status} has no standard reason phrase; return [${status}, reason, headers, body]`,

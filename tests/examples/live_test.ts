@@ -1,10 +1,10 @@
 /** The live pictures of the examples, for viewers that are fast, slow and gone. */
-import { Client, Latest, Server } from "@degu/degu";
+import { Client, Server, type Session } from "@degu/degu";
 import { assertNeeded, startExample } from "@degu/testing/examples.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import { liveApp, watch } from "@degu/internal/examples/live.ts";
+import { liveApp, Pictures, watch } from "@degu/internal/examples/live.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
 const LIVE = "examples/live.ts";
@@ -22,23 +22,15 @@ function picture(number: number): Uint8Array {
 const numberOf = (data: Uint8Array) => new DataView(data.buffer, data.byteOffset).getUint32(0);
 
 /** Hands pictures on, and tells when the app asks for one, and when a viewer no longer reads. */
-class Watched extends Latest<Uint8Array> {
+class Watched extends Pictures {
   asked = Promise.withResolvers<void>();
   readonly left = Promise.withResolvers<void>();
 
-  override [Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array, void, void> {
-    const iterator = super[Symbol.asyncIterator]();
-    return {
-      ...iterator,
-      next: () => {
-        this.asked.resolve();
-        return iterator.next();
-      },
-      return: () => {
-        this.left.resolve();
-        return iterator.return!();
-      },
-    };
+  override next(viewer: Session): Promise<Uint8Array | null> {
+    const next = super.next(viewer);
+    this.asked.resolve();
+    next.then((picture) => picture === null && this.left.resolve());
+    return next;
   }
 }
 
@@ -68,7 +60,7 @@ Deno.test("a viewer that pauses gets the newest picture next, has missed those b
   assertEquals(numberOf(await (await next).bytes()), PICTURES + 1, "no picture comes twice");
 });
 
-Deno.test("when a viewer leaves, its iteration ends, though no picture comes any more", async () => {
+Deno.test("when a viewer leaves, its wait ends, though no picture comes any more", async () => {
   const watched = new Watched();
   watched.set(picture(1));
   await using server = await Server.start(["127.0.0.1", 0], liveApp(watched));
@@ -79,11 +71,11 @@ Deno.test("when a viewer leaves, its iteration ends, though no picture comes any
   await watched.asked.promise;
   conn.close();
   await waiting;
-  await within(watched.left.promise, "its iteration ends", 60);
+  await within(watched.left.promise, "its wait ends", 60);
 });
 
 Deno.test("when there are no more pictures, a viewer that waits for one is told so", async () => {
-  const pictures = new Latest<Uint8Array>();
+  const pictures = new Pictures();
   await using server = await Server.start(["127.0.0.1", 0], liveApp(pictures));
   const waiting = new Client(server.address).request("GET", "/");
   pictures.end();

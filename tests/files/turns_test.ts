@@ -59,7 +59,7 @@ for (const [method, uri, turns, body] of ASKED) {
       const sent = body === undefined ? null : new Body(new Blob([body]).stream(), body.length);
       const [status, , , answer] = await app.handle(mkreq(method, uri, {}, sent));
       assertEquals(status < 300, true, `${status}`);
-      if (typeof answer === "object" && answer !== null && !(answer instanceof Uint8Array)) {
+      if (typeof answer === "object" && answer !== null && "writeTo" in answer) {
         await answer.writeTo(new WritableStream());
       }
     });

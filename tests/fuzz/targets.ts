@@ -4,7 +4,6 @@ import { mdnsPackets } from "./agent.ts";
 import { carelessApps } from "./careless_apps.ts";
 import { chunkStreams } from "./chunk_streams.ts";
 import { digests } from "./digests.ts";
-import { fetchRequests } from "./fetch_requests.ts";
 import type { Fuzzer } from "./fuzzer.ts";
 import { cancelledBodies, closedSessions } from "./interrupted.ts";
 import { linearTime } from "./linear.ts";
@@ -34,5 +33,4 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "request-loopback": loopbackRequests,
   "cancelled-body": cancelledBodies,
   "closed-session": closedSessions,
-  "fetch-request": fetchRequests,
 };

@@ -10,13 +10,12 @@ import { RunningProcess } from "@degu/testing/processes.ts";
 import { endToEnd } from "@degu/testing/proxies.ts";
 import { dial, exchange, isBroken, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { serveWithDeno } from "@degu/testing/web_serving.ts";
 import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, AssertionError } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { describe, readRequest, readRequests } from "../fuzz/oracle.ts";
-import { flatten, receive, seenAs } from "../fuzz/received.ts";
+import { describe, readRequests } from "../fuzz/oracle.ts";
+import { flatten, receive } from "../fuzz/received.ts";
 import { smugglingCorpus, type SmugglingRow } from "./smuggling.rows.ts";
 
 const ANSWER = "HTTP/1.1 200 OK\r\n\r\n";
@@ -53,90 +52,6 @@ Deno.test("the server accepts exactly what each row says, and closes on everythi
     // A reset, which comes where bytes are left unread, may take answers along.
     assert(ANSWER.repeat(row.accepted.length).startsWith(received), `${row.name}: ${received}`);
   }
-});
-
-/**
- * The rows of which Deno's server lets something in, or of which it has evened out the difference before a handler can see it. docs/web.md
- * names these kinds.
- */
-const unseenByHandlers: ReadonlySet<string> = new Set([
-  // Spaces and tabs around a value.
-  ...["TE.TE", "CL"].flatMap((name) => [`${name}: two spaces`, `${name}: no space`]),
-  "TE.TE: trailing space",
-  "TE.TE: tab",
-  "TE.TE: tab after the value",
-  "CL: trailing space",
-  "CL: trailing tab",
-  // A line that ends with LF alone, and an empty line before a request.
-  "TE.TE: behind a bare LF",
-  "CL: behind a bare LF",
-  "bare LF in a value",
-  "LF CR LF",
-  "lines that end with LF alone",
-  "an empty line with LF alone",
-  "a preamble that ends with LF CR LF",
-  "an empty line first",
-  "two empty lines first",
-  "an empty line with LF first",
-  "a request, and an empty line",
-  "chunks, and an empty line more",
-  // Chunks.
-  ...[
-    "leading zero",
-    "zeros for the last chunk",
-    "space behind the size",
-    "space before the size",
-    "extension without a value",
-    "extension without a key",
-    "empty extension",
-    "space before an extension",
-    "space in an extension",
-    "two extensions",
-    "trailers",
-    "a trailer with a length",
-    "a trailer with a coding",
-    "a trailer with a host",
-  ].map((name) => `chunks: ${name}`),
-  // A header that comes twice.
-  "a second header of the same value",
-  // A target with the host of the header, HTTP/1.0, and a host that was made up.
-  "request line: absolute form",
-  "request line: absolute form with https",
-  "request line: HTTP/1.0",
-  "HTTP/1.0 without headers",
-  "HTTP/1.0 that keeps alive",
-  "a request, and one that is refused",
-  "a request without host",
-  // What follows a request that was refused: the connection is not the handler's.
-  "CL: underscore",
-  ...["GET", "HEAD", "DELETE"].flatMap((method) => [
-    `${method} with length 0`,
-    `${method} with chunks`,
-  ]),
-]);
-
-Deno.test("under Deno.serve an app sees what each row says, except for what no handler can see", async () => {
-  let seen: string[] = [];
-  const app: App = async ({ method, uri, headers, body }) => {
-    const described = { method, uri, headers: flatten(headers) };
-    // Whatever it is, it is something that our own server could have let in.
-    const lines = Object.entries(described.headers).map(([name, value]) => `${name}: ${value}`);
-    const preamble = [`${method} ${uri} HTTP/1.1`, ...lines].join("\r\n");
-    assert(readRequest(preamble) !== null, preamble);
-    seen.push(describe({ ...described, body: await receive(body, "read") }));
-    return [200, "OK", {}, null];
-  };
-  await using server = serveWithDeno(app);
-  for (const row of smugglingCorpus) {
-    seen = [];
-    await exchange(server.address, row.bytes);
-    if (unseenByHandlers.has(row.name)) continue;
-    const expected = row.accepted.map(({ body, ...rest }) =>
-      describe({ ...rest, body: seenAs(body, "read") })
-    );
-    assertEquals(seen, expected, row.name);
-  }
-  for (const error of server.errors) assert(!(error instanceof AssertionError), String(error));
 });
 
 /** Keeps every byte that a proxy sends to its upstream. */

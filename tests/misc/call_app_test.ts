@@ -1,9 +1,23 @@
 /** Apps that are called without a server. */
-import { type App, Body, BodyError, reply, Response, Session } from "@degu/degu";
+import {
+  type App,
+  Body,
+  BodyError,
+  BodyIter,
+  ChunkedBodyIter,
+  Range,
+  reply,
+  Response,
+  Session,
+} from "@degu/degu";
 import { peerOf } from "@degu/degu/device";
 import { callApp, mkreq } from "@degu/degu/misc";
+import * as arbitrary from "@degu/testing/arbitraries.ts";
+import { uploads } from "@degu/testing/calling.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { streamOf } from "@degu/testing/streams.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
@@ -11,6 +25,7 @@ import {
   assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
+import fc from "fast-check";
 
 Deno.test("callApp resolves to what the app answers, as a Response", async () => {
   const bytes = new Uint8Array(3);
@@ -48,31 +63,174 @@ Deno.test("callApp does not ask onConnect", async () => {
   assertEquals((await callApp(app, mkreq("GET", "/"))).status, 200);
 });
 
-Deno.test("callApp refuses an answer that a server would refuse, and cancels its body", async () => {
-  const rows: [answer: unknown, kind: typeof TypeError | typeof RangeError][] = [
-    [undefined, TypeError],
-    [[200, "OK", {}], TypeError],
-    [[200, "OK", { "Content-Type": "a" }, null], RangeError],
-    [[700, "OK", {}, null], RangeError],
-    [[200, "", {}, null], RangeError],
-    [[204, "No Content", {}, new Uint8Array(1)], RangeError],
-    [[200, "OK", {}, 5], TypeError],
-  ];
-  for (const [answer, kind] of rows) {
-    const calling = callApp((() => answer) as unknown as App, mkreq("GET", "/"));
-    assertInstanceOf(await rejectionOf(calling, Deno.inspect(answer)), kind, Deno.inspect(answer));
-  }
-  const body = new Body(streamOf(new Uint8Array(2)), 2);
-  await rejectionOf(callApp(() => [200, "", {}, body], mkreq("GET", "/")), "a bad reason");
-  assert(body.used);
-  const upload = mkreq(
-    "PUT",
-    "/",
-    { "content-length": 2 },
-    new Body(streamOf(new Uint8Array(2)), 2),
+/** Asserts that a promise rejects with just this class and a message that begins so. */
+async function assertFails(promise: Promise<unknown>, beginning: string) {
+  assertEquals(`${await rejectionOf(promise, beginning)}`.slice(0, beginning.length), beginning);
+}
+
+/** Rows by the class of their error, whose messages begin so. */
+type ByClass<Rest extends readonly unknown[]> = Record<string, (readonly [string, ...Rest])[]>;
+
+function beginnings<Rest extends readonly unknown[]>(rows: ByClass<Rest>) {
+  return Object.entries(rows).flatMap(([kind, list]) =>
+    list.map(([beginning, ...rest]) => [`${kind}: ${beginning}`, ...rest] as const)
   );
-  const echo = callApp(({ body }) => [200, "OK", {}, body], upload);
-  assertInstanceOf(await rejectionOf(echo, "the body of the request"), BodyError);
+}
+
+/** What callApp makes of an answer to a request; a GET without headers unless told. */
+function validate(answer: unknown, request = mkreq("GET", "/")) {
+  return callApp((() => answer) as App, request);
+}
+
+Deno.test("callApp accepts every valid response", async () => {
+  await fc.assert(fc.asyncProperty(
+    fc.integer({ min: 200, max: 599 }).filter((status) => status !== 204),
+    arbitrary.reason,
+    arbitrary.responseHeaders,
+    async (status, reason, headers) => {
+      const length = headers["content-length"];
+      const body = length !== undefined
+        ? new BodyIter([], length as number)
+        : headers["transfer-encoding"] !== undefined
+        ? new ChunkedBodyIter([])
+        : null;
+      if (status !== 304) await validate([status, reason, headers, body]);
+      await validate([status, reason, headers, null], mkreq("HEAD", "/"));
+      await validate([304, reason, headers, null]);
+    },
+  ));
+});
+
+Deno.test("callApp rejects for an answer that a server would refuse, and says where it is wrong", async (t) => {
+  const bytes = new Uint8Array(5);
+  const length = (length: unknown) => ({ "content-length": length });
+  const coding = (coding: string) => ({ "transfer-encoding": coding });
+  const both = { ...coding("chunked"), ...length(5) };
+  const whole: ByClass<[response: unknown]> = {
+    TypeError: [
+      [
+        "response: must be [status, reason, headers, body] or a Response of this library",
+        undefined,
+      ],
+      ["response: must", null],
+      ["response: must", "200 OK"],
+      ["response: must", { status: 200, reason: "OK", headers: {} }],
+      ["response: must be [status, reason, headers, body]; got 3 items", [200, "OK", {}]],
+      ["response: must", [200, "OK", {}, null, null]],
+      ["response.status: must be a number; got string", ["200", "OK", {}, null]],
+      ["response.reason: must be a string; got null", [200, null, {}, null]],
+    ],
+    RangeError: [
+      ["response.status: must be an integer from 200 to 599", [199, "OK", {}, null]],
+      ["response.status: must", [600, "OK", {}, null]],
+      ["response.status: must", [200.5, "OK", {}, null]],
+      ["response.status: must", [NaN, "OK", {}, null]],
+      ["response.reason: must be two or more", [200, "", {}, null]],
+      ["response.reason: must be two or more", [200, "O", {}, null]],
+      ["response.reason: must be two or more", [200, "OK\r\nfoo: bar", {}, null]],
+    ],
+  };
+  /** What is wrong with the headers and the body of a response, with its status if that matters. */
+  const parts: ByClass<[headers: unknown, body?: unknown, status?: number]> = {
+    TypeError: [
+      [".headers: must be a plain object; got null", null],
+      [".headers: must be a plain object; got Array", []],
+      [".headers: must be a plain object; got Map", new Map()],
+      [".headers: must be a plain object; got Headers", new Headers()],
+      ['.headers["a"]: must be a string; got number', { a: 5 }],
+      ['.headers["a"]: must be a string; got null', { a: null }],
+      ['.headers["content-length"]: must be a number', length("5"), bytes],
+      ['.headers["content-range"]: must be a ContentRange; got string', {
+        "content-range": "bytes 0-1/2",
+      }],
+      ...[undefined, 5, new ArrayBuffer(5), [latin1("a")]].map((body) =>
+        [".body: must be null, a string, Uint8Array", {}, body] as const
+      ),
+    ],
+    RangeError: [
+      ['.headers["Content-Type"]: the name must', { "Content-Type": "a" }],
+      ['.headers[""]: the name must', { "": "a" }],
+      ['.headers["a\\r\\nb"]: the name must', { "a\r\nb": "c" }],
+      ['.headers["a"]: must have at least one character', { a: "" }],
+      ['.headers["a"]: bad character', { a: "b\r\nc: d" }],
+      ['.headers["a"]: bad character', { b: "b", a: "é" }],
+      ['.headers["content-length"]: must be an integer', length(-1), bytes],
+      [
+        '.headers["content-length"]: must match the body, which has 5 bytes, or be left out; got "4"',
+        length(4),
+        bytes,
+      ],
+      ['.headers["content-length"]: must be left out, because there is no body', length(0)],
+      [
+        '.headers["content-length"]: must be left out, because there is no body',
+        length(5),
+        null,
+        204,
+      ],
+      [
+        '.headers["transfer-encoding"]: must be "chunked"',
+        coding("gzip"),
+        new ChunkedBodyIter([]),
+      ],
+      [
+        '.headers["transfer-encoding"]: must match the body, which has 5 bytes, or be left',
+        coding("chunked"),
+        bytes,
+      ],
+      [".headers: headers that exclude each other", both, null, 304],
+      [".headers: the header range", { range: new Range(0, 5) }],
+      [".headers: must fit in a preamble", { a: "b".repeat(20000), c: "d".repeat(20000) }],
+      [".body: must be a Body or a BodyIter above 16777216", {}, new Uint8Array(16777217)],
+      [".body: must be null with status 204", {}, new Uint8Array(0), 204],
+      [".body: must be null with status 304", {}, new BodyIter([], 5), 304],
+    ],
+  };
+  const all = [
+    ...beginnings(whole),
+    ...beginnings(parts).map(([beginning, ...part]) => {
+      const [headers, body = null, status = 200] = part;
+      const given = part.length === 2 ? part[1] : body;
+      return [beginning.replace(": ", ": response"), [status, "OK", headers, given]] as const;
+    }),
+  ];
+  await eachRow(t, all, async (beginning, response) => {
+    await assertFails(validate(response), beginning);
+    // A response that is an object is refused in the same words.
+    if (!Array.isArray(response) || response.length !== 4) return;
+    const [status, reason, headers, body] = response;
+    // What has been refused has been canceled.
+    if (body instanceof BodyIter || body instanceof ChunkedBodyIter) return;
+    await assertFails(validate({ status, reason, headers, body }), beginning);
+  });
+});
+
+Deno.test("callApp refuses a body that was used, or is the request's", async () => {
+  const used = new Body(streamOf(latin1("hello")), 5);
+  await used.read(1);
+  await assertFails(validate([200, "OK", {}, used]), "BodyError: response.body: has been used");
+  for (const makeRequest of Object.values(uploads)) {
+    const request = makeRequest();
+    for (const status of [200, 400]) {
+      await assertFails(
+        validate([status, "As you like", {}, request.body], request),
+        "BodyError: response.body: must not be the body of the request",
+      );
+    }
+    assertEquals(request.body?.used, false, "what is not the app's is not given up for it");
+  }
+});
+
+Deno.test("callApp cancels the body of an answer that it refuses, and leaves that of an answer to HEAD", async () => {
+  const items = new TrackedItems([latin1("hello")]);
+  await rejectionOf(validate([99, "OK", {}, new BodyIter(items.async(), 5)]), "a bad status");
+  assertEquals(items.settled, true);
+  const stream = new TrackedStream([latin1("hello")]);
+  const response = new Response(200, "OK", { A: "b" }, new Body(stream.stream, 5));
+  await rejectionOf(validate(response), "a bad header");
+  assertEquals(stream.cancelled.length, 1);
+  const body = new BodyIter([latin1("hello")], 5);
+  await validate([200, "OK", {}, body], mkreq("HEAD", "/"));
+  assertEquals(body.used, false);
 });
 
 Deno.test("callApp answers 413, as a server does, if the body of the request is too long for the app", async () => {

@@ -25,7 +25,7 @@ for (const [method, uri, wanted, given] of requests) {
   const [status, , , sent] = await app.handle(mkreq(method, uri, headers, body));
   let bytes = new Uint8Array(0);
   if (sent instanceof Uint8Array) bytes = sent.slice();
-  else if (typeof sent === "object" && sent !== null) {
+  else if (typeof sent === "object" && sent !== null && "writeTo" in sent) {
     const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
     const sending = sent.writeTo(writable).finally(() => writable.close());
     bytes = sent.chunked

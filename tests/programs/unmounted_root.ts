@@ -14,7 +14,7 @@ async function statuses(): Promise<number[]> {
   const found: number[] = [];
   for (const [method, uri] of [["GET", "/file"], ["GET", "/below"], ["GET", "/"]] as const) {
     const [status, , , body] = await app.handle(mkreq(method, uri));
-    if (typeof body === "object" && body !== null && !(body instanceof Uint8Array)) {
+    if (typeof body === "object" && body !== null && "writeTo" in body) {
       await body.writeTo(new WritableStream());
     }
     found.push(status);

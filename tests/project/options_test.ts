@@ -7,8 +7,6 @@ import {
   type FromFetchHandlerOptions,
   ProxyApp,
   type ProxyOptions,
-  toFetchHandler,
-  type ToFetchHandlerOptions,
 } from "@degu/degu";
 import {
   buildClientSslctx,
@@ -22,7 +20,7 @@ import {
   SSLClient,
   type SSLClientOptions,
 } from "@degu/degu/client";
-import { TempPKI, type TempPKIOptions, TempServer } from "@degu/degu/misc";
+import { callApp, mkreq, TempPKI, type TempPKIOptions, TempServer } from "@degu/degu/misc";
 import { createDevicePki, type DevicePkiOptions } from "@degu/degu/device";
 import {
   buildServerSslctx,
@@ -148,17 +146,10 @@ Deno.test("the options of apps, handlers and temporary servers may be undefined"
 
   const handlerOptions = unset<FromFetchHandlerOptions>({
     origin: undefined,
-    chooseCookie: undefined,
-    maxUnreadBytes: undefined,
   });
-  type Info = NonNullable<Parameters<ReturnType<typeof toFetchHandler>>[1]>;
-  const info = unset<Info>({ remoteAddr: undefined });
-  const handler = toFetchHandler(
-    fromFetchHandler(() => new Response("hello"), handlerOptions),
-    unset<ToFetchHandlerOptions>({ logger: undefined }),
-  );
-  const response = await handler(new Request("http://localhost/"), info);
-  assertEquals(await response.text(), "hello");
+  const handler = fromFetchHandler(() => new Response("hello"), handlerOptions);
+  const answered = await callApp(handler, mkreq("GET", "/"));
+  assertEquals(await answered.text(), "hello");
 
   const { logger: _, ...crossing } = serverOptions;
   for (const options of [undefined, crossing]) {

@@ -51,10 +51,9 @@ for (const [name, [entry, names]] of Object.entries(entries)) {
 }
 
 Deno.test("@degu/degu exports base, client and server, what apps are made of, and the bridge to fetch", () => {
-  const own =
-    "AllowedMethods Latest MethodFilter ProxyApp Router StatusError Validator accessLog createFetch " +
+  const own = "AllowedMethods MethodFilter ProxyApp Router StatusError accessLog createFetch " +
     "expectOk fromFetchHandler isTransient json readJson repeat reply retry routes terminationSignal " +
-    "toFetchHandler wrapApp";
+    "wrapApp";
   const names = [...Object.keys({ ...base, ...client, ...server }), ...own.split(" ")];
   assertEquals(Object.keys(all).toSorted(), names.toSorted());
 });
@@ -165,7 +164,16 @@ export type OfBase = AllTrue<[
   IsExact<base.ReceivedHeaders["content-range"], base.ContentRange | undefined>,
   IsExact<base.ReceivedHeaders["x-none"], string | undefined>,
   IsExact<base.BodyIn, null | base.Body | base.ChunkedBody>,
-  IsExact<base.BodyOut, base.BodyIn | string | Uint8Array | base.BodyIter | base.ChunkedBodyIter>,
+  IsExact<
+    base.BodyOut,
+    | base.BodyIn
+    | string
+    | Uint8Array
+    | base.BodyIter
+    | base.ChunkedBodyIter
+    | ReadableStream<Uint8Array>
+    | AsyncIterable<Uint8Array | string>
+  >,
   IsExact<base.Address, base.HostAddress | base.ScopedAddress | string | Uint8Array>,
   IsExact<base.HostAddress, readonly [host: string, port: number]>,
   IsExact<Awaited<ReturnType<base.Body["text"]>>, string>,
@@ -217,7 +225,6 @@ export type OfApps = AllTrue<[
     all.AppMap,
     ReadonlyMap<string | null, server.App | all.AppMap | all.AppEntries | all.AppRecord>
   >,
-  IsExact<ConstructorParameters<typeof all.Validator>, [app: server.App]>,
   IsExact<
     ConstructorParameters<typeof all.Router>,
     [appmap: all.AppMap | all.AppEntries | all.AppRecord]
@@ -226,15 +233,11 @@ export type OfApps = AllTrue<[
 
 export type OfWeb = AllTrue<[
   IsExact<ReturnType<typeof all.createFetch>, typeof fetch>,
-  IsExact<Parameters<typeof all.createFetch>, [client: client.Requester | client.Connector]>,
-  IsExact<ReturnType<typeof all.fromFetchHandler>, server.AppFunction>,
   IsExact<
-    ReturnType<typeof all.toFetchHandler>,
-    (
-      request: Request,
-      info?: { readonly remoteAddr?: Deno.Addr | undefined },
-    ) => Promise<Response>
+    Parameters<typeof all.createFetch>,
+    [client: client.Requester | client.Connector, options?: all.CreateFetchOptions | undefined]
   >,
+  IsExact<ReturnType<typeof all.fromFetchHandler>, server.AppFunction>,
 ]>;
 
 export type OfTools = AllTrue<[

@@ -9,7 +9,6 @@ const THROWS_NOTHING = [
   "BodyIter.prototype.cancel",
   "ChunkedBody.prototype.cancel",
   "ChunkedBodyIter.prototype.cancel",
-  "Latest.prototype.end",
   "ProtocolError.constructor",
   "Response.constructor",
   "Session.constructor",

@@ -58,7 +58,6 @@ async function runTraffic(
     start(FAULTY_CLIENTS, (run) => runFaulty(name, client, run));
     start(ABORTING_CLIENTS, (run) => runAborting(name, client, run));
   }
-  start(1, (run) => runHonestly("Deno.serve", servers.foreign, run));
   for (const closing of servers.closing) {
     start(1, (run) => runCloser(closing, run));
     start(HONEST_CLIENTS, (run) => runAmongClosed(closing, run));

@@ -14,7 +14,6 @@ import {
   type ServerSslconfig,
   SSLClient,
   SSLServer,
-  toFetchHandler,
 } from "@degu/degu";
 import { TempPKI } from "@degu/degu/misc";
 import { quiet } from "../fuzz/memory.ts";
@@ -78,9 +77,6 @@ export async function startServers(app: App, dir: string) {
   const closingTls = await start(
     new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], noting(app), OPTIONS),
   );
-  const foreign = stack.use(
-    Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, toFetchHandler(app)),
-  );
   const closingOf = (server: Server, client: Client): Closing => ({
     ...{ server, client, closed: new Set() },
   });
@@ -96,8 +92,6 @@ export async function startServers(app: App, dir: string) {
     swapping: await makeSwapping(tls, pki, guest),
     /** A client of the server with TLS that has no certificate. */
     stranger: new SSLClient(pki.anonymousClientSslconfig, tls.address, CLIENT_OPTIONS),
-    /** A client of Deno's server, under which the application runs, too. */
-    foreign: new Client(["127.0.0.1", foreign.addr.port], CLIENT_OPTIONS),
     /** Servers whose sessions are closed by themselves. */
     closing: [
       closingOf(closing, new Client(closing.address, CLIENT_OPTIONS)),

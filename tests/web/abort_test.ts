@@ -1,20 +1,14 @@
 /** Exchanges that are aborted, and clients that leave. */
-import { createFetch, fromFetchHandler, toFetchHandler } from "@degu/degu";
-import {
-  BodyIter,
-  type Chunk,
-  ChunkedBodyIter,
-  ConnectionClosedError,
-  ProtocolError,
-} from "@degu/degu/base";
+import { createFetch, fromFetchHandler } from "@degu/degu";
+import { ConnectionClosedError, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import type { App, AppFunction, Session } from "@degu/degu/server";
+import type { AppFunction } from "@degu/degu/server";
 import { aborted, leaving } from "@degu/testing/aborts.ts";
-import { fastTest as test, recordIntervals } from "@degu/testing/clock.ts";
+import { fastTest as test } from "@degu/testing/clock.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { serveHandler, serveWithDeno, slowStream } from "@degu/testing/web_serving.ts";
+import { serveHandler } from "@degu/testing/web_serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 
 // Aborts and cancellation through the bridge: each side learns that the other has stopped, and
@@ -56,7 +50,7 @@ Deno.test("fetch rejects with the reason of a signal that is already aborted", a
   const fetch = createFetch(new Client(["127.0.0.1", 1]));
   const rows: [name: string, start: () => Promise<Response>][] = [
     ["by init", () => fetch("/", { signal })],
-    ["by Request", () => fetch(new Request("http://a/", { signal }))],
+    ["by Request", () => fetch(new Request("http://127.0.0.1:1/", { signal }))],
     ["with a body", () => fetch("/", { method: "POST", body: stream, signal })],
   ];
   for (const [name, start] of rows) {
@@ -130,8 +124,10 @@ Deno.test("the client's own signal aborts its fetches", async () => {
   const rejection = rejectsSoon(fetch("/"), "an aborted fetch");
   await (await server.accept()).readPreamble();
   aborter.abort(reason);
-  assertStrictEquals(await rejection, reason);
-  assertStrictEquals(await rejectsSoon(fetch("/"), "an aborted client"), reason);
+  // What ends the client is the cause, as any other failure of a request.
+  assertStrictEquals((await rejection as Error).cause, reason);
+  const refused = await rejectsSoon(fetch("/"), "an aborted client");
+  assertStrictEquals((refused as Error).cause, reason);
 });
 
 Deno.test("a peer that breaks off an upload makes the handler's reads fail", async () => {
@@ -194,31 +190,6 @@ Deno.test("a request whose stream errors rejects the fetch, and is detectably cu
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("toFetchHandler: canceling a response cancels a body that waits for its source", async () => {
-  const left = Promise.withResolvers<void>();
-  const asked = Promise.withResolvers<void>();
-  const items: AsyncIterable<Chunk> = {
-    [Symbol.asyncIterator]: () => ({
-      next: () => {
-        asked.resolve();
-        return new Promise<never>(() => {});
-      },
-      return: () => {
-        left.resolve();
-        return Promise.resolve({ done: true, value: undefined });
-      },
-    }),
-  };
-  const handler = toFetchHandler(() => [200, "OK", {}, new ChunkedBodyIter(items)]);
-  const response = await handler(new Request("http://localhost/"));
-  const reader = response.body!.getReader();
-  const reading = reader.read();
-  await asked.promise;
-  await reader.cancel("enough");
-  assertEquals((await reading).done, true);
-  await within(left.promise, "the iterator is left");
-});
-
 // How the bridge to fetch learns of the end of a session, and ends one.
 
 const get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -244,7 +215,6 @@ for (const [how, leave] of Object.entries(leaving)) {
   });
 
   test(`an idle stream is canceled when a client ${how}`, async () => {
-    using intervals = recordIntervals();
     const { stream, cancelled } = events();
     const signals: AbortSignal[] = [];
     await using serving = serveHandler(({ signal }) => {
@@ -260,8 +230,7 @@ for (const [how, leave] of Object.entries(leaving)) {
     assertInstanceOf(why, ConnectionClosedError);
     assertStrictEquals(signals[0]!.reason, why);
     assertStrictEquals(session!.signal.reason, why);
-    assertEquals(intervals.started.slice(-2), [300, 500]);
-    assertEquals(serving.server.sessions.size, 0);
+    while (serving.server.sessions.size > 0) await turnOfEventLoop();
     assertEquals(serving.logger.at("error"), []);
   });
 }
@@ -279,61 +248,6 @@ test("a stream that a handler creates after its client has left is canceled, too
   assertEquals(serving.logger.at("error"), []);
 });
 
-test("a client that has closed its write side still gets a stream", async () => {
-  let signal: AbortSignal | undefined;
-  await using serving = serveHandler((request) => {
-    signal = request.signal;
-    async function* pieces() {
-      for (let i = 0; i < 4; i++) {
-        yield encode(`${i};`);
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-    }
-    return new Response(ReadableStream.from(pieces()), { headers: { "content-length": "8" } });
-  });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
-  await peer.closeWrite();
-  await peer.readUntil("0;1;2;3;");
-  assert(signal!.aborted);
-});
-
-Deno.test("requests that are complete are not notified of the end of their session, and leave no listener", async () => {
-  let listeners = 0;
-  const signals: AbortSignal[] = [];
-  const handle = fromFetchHandler(({ signal, url }) => {
-    signals.push(signal);
-    const text = encode("hello");
-    return new Response(url.endsWith("stream") ? slowStream("hello") : text);
-  });
-  const sessions: Session[] = [];
-  await using serving = serve((request, session, api) => {
-    const { signal } = session;
-    if (sessions.length === 0) {
-      const { addEventListener, removeEventListener } = signal;
-      signal.addEventListener = (...args: Parameters<typeof addEventListener>) => {
-        listeners++;
-        addEventListener.apply(signal, args);
-      };
-      signal.removeEventListener = (...args: Parameters<typeof removeEventListener>) => {
-        listeners--;
-        removeEventListener.apply(signal, args);
-      };
-    }
-    sessions.push(session);
-    return handle(request, session, api);
-  });
-  const conn = await serving.makeClient().connect();
-  for (const uri of ["/", "/stream", "/", "/stream"]) {
-    assertEquals(await (await conn.get(uri)).body?.text(), "hello");
-  }
-  assertEquals(listeners, 0);
-  const over = aborted(sessions[0]!.signal);
-  conn.close();
-  await over;
-  assertEquals(signals.map((signal) => signal.aborted), [false, false, false, false]);
-});
-
 Deno.test("a handler that closes its session cancels its stream with the reason", async () => {
   const { stream, cancelled } = events();
   const ended = Promise.withResolvers<unknown>();
@@ -348,118 +262,4 @@ Deno.test("a handler that closes its session cancels its stream with the reason"
   assertStrictEquals(await cancelled, reason);
   assertStrictEquals(await ended.promise, reason);
   assertEquals(serving.logger.at("error"), []);
-});
-
-// ───────────────────────── toFetchHandler
-
-Deno.test("the session's signal follows that of a Request", async () => {
-  const aborter = new AbortController();
-  const before = new Request("http://a/", { signal: AbortSignal.abort(reason) });
-  const later = new Request("http://a/", { signal: aborter.signal });
-  const handler = toFetchHandler(async (_request, { signal }) => {
-    if (!signal.aborted) queueMicrotask(() => aborter.abort(reason));
-    assertStrictEquals(await aborted(signal), reason);
-    return [204, "No Content", {}, null];
-  });
-  assertEquals((await handler(before)).status, 204);
-  assertEquals((await handler(later)).status, 204);
-});
-
-Deno.test("under Deno.serve the session's signal is aborted when the client leaves", async () => {
-  const begun = Promise.withResolvers<void>();
-  const told = Promise.withResolvers<void>();
-  await using serving = serveWithDeno(async (_request, { signal }) => {
-    begun.resolve();
-    await aborted(signal);
-    told.resolve();
-    return [204, "No Content", {}, null];
-  });
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send(get);
-  await within(begun.promise, "the app works");
-  peer.close();
-  await within(told.promise, "the app is told");
-});
-
-const put = () => {
-  const stream = new ReadableStream<Uint8Array>({
-    start: (controller) => controller.enqueue(encode("he")),
-  });
-  const headers = { "content-length": "5" };
-  return new Request("http://a/", { method: "PUT", headers, body: stream });
-};
-
-const closing: Readonly<Record<string, App>> = {
-  "in onConnect": {
-    onConnect(session) {
-      session.close(reason);
-      return true;
-    },
-    handle: () => [200, "OK", {}, null],
-  },
-  "while it works": (_request, session) => {
-    queueMicrotask(() => session.close(reason));
-    return new Promise(() => {});
-  },
-  "and returns": (_request, session) => {
-    session.close(reason);
-    return [400, "Bad Request", {}, null];
-  },
-  "while it reads": async ({ body }, session) => {
-    queueMicrotask(() => session.close(reason));
-    await body!.bytes();
-    return [200, "OK", {}, null];
-  },
-  "from a listener": async ({ body }, session) => {
-    session.signal.addEventListener("abort", () => session.close(new Error("again")));
-    queueMicrotask(() => session.close(reason));
-    await body!.bytes();
-    return [200, "OK", {}, null];
-  },
-};
-
-for (const [when, app] of Object.entries(closing)) {
-  Deno.test(`a handler rejects with the reason of an app that closes its session ${when}`, async () => {
-    const answer = toFetchHandler(app)(put());
-    assertStrictEquals(await within(rejectionOf(answer, "the handler"), "it rejects"), reason);
-  });
-}
-
-Deno.test("closing a session cuts the stream of its response, and the session is disposed of", async () => {
-  let disposals = 0;
-  const sessions: Session[] = [];
-  async function* pieces() {
-    yield encode("hello");
-    await new Promise(() => {});
-  }
-  const handler = toFetchHandler((_request, session) => {
-    sessions.push(session);
-    session.store.set("x", { [Symbol.dispose]: () => disposals++ });
-    return [200, "OK", {}, new BodyIter(pieces(), 10)];
-  });
-  const response = await handler(new Request("http://a/"));
-  const text = rejectionOf(response.text(), "the text");
-  await new Promise((resolve) => setTimeout(resolve));
-  sessions[0]!.close(reason);
-  assertStrictEquals(await within(text, "the stream fails"), reason);
-  assertEquals(disposals, 1);
-  assertStrictEquals(sessions[0]!.signal.reason, reason);
-});
-
-Deno.test("the body of an answer that comes after the session was closed is canceled", async () => {
-  const { stream, cancelled } = events();
-  const closed = Promise.withResolvers<void>();
-  let disposals = 0;
-  const handler = toFetchHandler(async (_request, session, { BodyIter }) => {
-    session.store.set("x", { [Symbol.dispose]: () => disposals++ });
-    session.close(reason);
-    await closed.promise;
-    // The app still works, and may use what it has kept.
-    assertEquals(disposals, 0);
-    return [200, "OK", {}, new BodyIter(stream, 100)];
-  });
-  assertStrictEquals(await rejectionOf(handler(new Request("http://a/")), "it"), reason);
-  closed.resolve();
-  await cancelled;
-  assertEquals(disposals, 1);
 });

@@ -23,7 +23,8 @@ async function answered(
   options: ClientOptions = {},
 ): Promise<{ sent: string; response: Response }> {
   using server = new RawServer();
-  const fetch = createFetch(new Client(server.address, { host: null, timeout: 10, ...options }));
+  const client = new Client(server.address, { host: null, timeout: 10, ...options });
+  const fetch = createFetch(client, { anyHost: true });
   const responding = start(fetch);
   const peer = await server.accept();
   let sent = await peer.readPreamble();
@@ -177,27 +178,14 @@ Deno.test("a response keeps status, reason, headers and body", async (t) => {
 
 Deno.test("a response is a Response with its URL", async () => {
   await using serving = serve(() => [200, "OK", { "x-a": "b" }, encoder.encode("hello")]);
-  const fetch = createFetch(serving.makeClient());
+  const fetch = createFetch(serving.makeClient(), { anyHost: true });
   const response = await fetch("http://device.local/a?b#c");
-  const copy = response.clone();
-  for (const each of [response, copy]) {
-    assertInstanceOf(each, Response);
-    assertEquals([each.ok, each.status, each.type, each.redirected], [true, 200, "basic", false]);
-    assertEquals(each.url, "http://device.local/a?b");
-    assertEquals(each.headers.get("x-a"), "b");
-    assertEquals(await each.text(), "hello");
-  }
-  // As with any other, it can be wrapped in a proxy, and its properties redefined.
-  const another = await fetch("/a");
-  const bound = new Proxy(another, {
-    get(target, name) {
-      const value = Reflect.get(target, name);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
-  assertEquals(await bound.clone().text(), "hello");
-  Object.defineProperty(another, "url", { value: "http://device.local/b" });
-  assertEquals([another.url, await another.text()], ["http://device.local/b", "hello"]);
+  assertInstanceOf(response, Response);
+  assertEquals([response.ok, response.status, response.redirected], [true, 200, false]);
+  assertEquals(response.url, "http://device.local/a?b");
+  assertEquals(response.headers.get("x-a"), "b");
+  assertEquals(await response.clone().text(), "hello");
+  assertEquals(await response.text(), "hello");
 });
 
 Deno.test("a response with status 205 has no body, over a client and over a connection", async (t) => {
@@ -306,7 +294,9 @@ Deno.test("a location is resolved against the URL of the request, and another or
     ["http://[", named, "TypeError: not a URL"],
   ];
   await eachRow(t, rows, async (location, client, expected) => {
-    const responding = createFetch(client)(from, { headers: { target: location } });
+    const responding = createFetch(client, { anyHost: true })(from, {
+      headers: { target: location },
+    });
     if (expected.startsWith("http")) {
       const response = await responding;
       await response.body?.cancel();
@@ -320,7 +310,7 @@ Deno.test("a location is resolved against the URL of the request, and another or
 
 Deno.test("the redirect option decides how redirects are handled", async (t) => {
   await using serving = serveRedirects();
-  const fetch = createFetch(serving.makeClient());
+  const fetch = createFetch(serving.makeClient(), { anyHost: true });
   const headers = { target: "/there" };
   for (const status of STATUSES) {
     await t.step(`${status}, manual`, async () => {
@@ -348,7 +338,9 @@ Deno.test("the redirect option decides how redirects are handled", async (t) => 
     await t.step(`${status} is no redirect`, async () => {
       await using other = serve(() => [status, "xx", { location: "/there" }, null]);
       for (const redirect of ["follow", "error", "manual"] as const) {
-        const response = await createFetch(other.makeClient())("/", { redirect });
+        const response = await createFetch(other.makeClient(), { anyHost: true })("/", {
+          redirect,
+        });
         assertEquals([response.status, response.redirected], [status, false]);
         await response.body?.cancel();
       }
@@ -363,7 +355,7 @@ Deno.test("20 redirects are followed, and not one more", async () => {
     count++;
     return left === 0 ? [200, "OK", {}, null] : [302, "Found", { location: `/${left - 1}` }, null];
   });
-  const fetch = createFetch(serving.makeClient());
+  const fetch = createFetch(serving.makeClient(), { anyHost: true });
   const response = await fetch("/20");
   assertEquals([response.status, count], [200, 21]);
   count = 0;
@@ -375,7 +367,7 @@ Deno.test("20 redirects are followed, and not one more", async () => {
 
 Deno.test("a body is sent again if possible", async (t) => {
   await using serving = serveRedirects();
-  const fetch = createFetch(serving.makeClient());
+  const fetch = createFetch(serving.makeClient(), { anyHost: true });
   const headers = { target: "/there" };
   const form = new FormData();
   form.set("name", "value");
@@ -408,7 +400,11 @@ Deno.test("a body that is edited after the fetch began is sent as it was", async
   await using serving = serveRedirects();
   const body = encoder.encode("hello");
   const headers = { target: "/there" };
-  const responding = createFetch(serving.makeClient())("/to/307", { method: "PUT", headers, body });
+  const responding = createFetch(serving.makeClient(), { anyHost: true })("/to/307", {
+    method: "PUT",
+    headers,
+    body,
+  });
   body.fill(0);
   const arrival: Arrival = await (await responding).json();
   assertEquals(arrival.body, "hello");
@@ -422,7 +418,9 @@ Deno.test("an abort ends a chain of redirects", async () => {
     if (++count === 3) aborter.abort(reason);
     return [302, "Found", { location: "/" }, null];
   });
-  const responding = createFetch(serving.makeClient())("/", { signal: aborter.signal });
+  const responding = createFetch(serving.makeClient(), { anyHost: true })("/", {
+    signal: aborter.signal,
+  });
   assertEquals(await rejectionOf(responding, "an abort"), reason);
   assert(count === 3, `${count} requests`);
 });
@@ -435,9 +433,12 @@ Deno.test("the connection of a redirect is closed, whatever is unread of it", as
   ];
   await eachRow(t, rows, async (name, location, redirect) => {
     using server = new RawServer();
-    const fetching = createFetch(new Client(server.address))("http://device.local/", {
-      redirect,
-    });
+    const fetching = createFetch(new Client(server.address), { anyHost: true })(
+      "http://device.local/",
+      {
+        redirect,
+      },
+    );
     const peer = await server.accept();
     await peer.readPreamble();
     const answered = fetching.then((response) => response.status, () => "an error");
