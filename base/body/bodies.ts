@@ -93,7 +93,7 @@ export function encodeBody(body: BodyOut, owner = ""): EncodedBody {
  */
 export function isRepeatable(body: BodyOut): boolean {
   if (typeof body !== "object" || body === null || body instanceof Uint8Array) return true;
-  return !isStreamed(body) && !(body as Partial<WritableBody>).used;
+  return isWritable(body) && !body.used;
 }
 
 /**

@@ -1,0 +1,168 @@
+/** Streams and generators as bodies: of requests, and of answers. */
+import { type App, ConnectionPool, reply, retry } from "@degu/degu";
+import { Body, BodyError, type BodyOut, ProtocolError } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import { callApp, mkreq } from "@degu/degu/misc";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+
+async function* generate(...items: (Uint8Array | string)[]) {
+  for (const item of items) yield await Promise.resolve(item);
+}
+
+const sources: [name: string, make: () => BodyOut][] = [
+  ["a stream", () => streamOf(latin1("he"), latin1(""), latin1("llo"))],
+  ["a generator of arrays", () => generate(latin1("he"), latin1(""), latin1("llo"))],
+  ["a generator of strings", () => generate("he", "", "llo")],
+  ["an iterable", () => ({ [Symbol.asyncIterator]: () => generate("he", "llo") })],
+];
+
+Deno.test("what a stream or a generator yields is sent in chunks, empty items are skipped, and the last chunk is added", async (t) => {
+  const echo: App = async ({ body }) => reply(200, await body!.text());
+  await eachRow(t, sources, async (_name, make) => {
+    await using serving = serve(routesOf(make, echo));
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send("GET /get HTTP/1.1\r\n\r\n");
+    const preamble = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    assertEquals(
+      await peer.readUntil("0\r\n\r\n"),
+      `${preamble}2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n`,
+    );
+    using conn = await serving.makeClient().connect();
+    for (let i = 0; i < 2; i++) {
+      assertEquals(await (await conn.post("/post", {}, make())).text(), "hello");
+    }
+    assertEquals(
+      await (await callApp(() => reply(200, make()), mkreq("GET", "/"))).text(),
+      "hello",
+    );
+    assertEquals(serving.logger.lines, []);
+  });
+});
+
+function routesOf(make: () => BodyOut, echo: App): App {
+  return (request, session, api) =>
+    request.method === "GET"
+      ? [200, "OK", {}, make()]
+      : (echo as Extract<App, CallableFunction>)(request, session, api);
+}
+
+Deno.test("an item is sent as soon as it is yielded, and one above the limit of a chunk is split", async () => {
+  const first = Promise.withResolvers<void>();
+  async function* late() {
+    yield "first";
+    await first.promise;
+    yield new Uint8Array(16777217);
+  }
+  await using serving = serve(() => reply(200, late()));
+  const { body } = await serving.makeClient().request("GET", "/");
+  assert(body?.chunked);
+  const sizes = [];
+  for await (const [, data] of body) {
+    sizes.push(data.length);
+    first.resolve();
+  }
+  assertEquals(sizes, [5, 16777216, 1, 0]);
+});
+
+Deno.test("an item that is neither bytes nor a string cuts the message, and ends its source", async (t) => {
+  for (const item of [5, null, ["a"], [null, latin1("a")], "\ud800"]) {
+    await t.step(Deno.inspect(item), async () => {
+      const items = new TrackedItems<unknown>(["a", item, "b"]);
+      const stream = new TrackedStream<unknown>(["a", item, "b"]);
+      for (const body of [items.async(), stream.stream]) {
+        await using serving = serve(() => reply(200, body as BodyOut));
+        const response = await serving.makeClient().request("GET", "/");
+        assertInstanceOf(await rejectionOf(response.text(), "a cut body"), ProtocolError);
+        const [line = ""] = await serving.logger.waitFor("error");
+        const said = typeof item === "string" ? "lone surrogate" : "must be Uint8Arrays or strings";
+        assertStringIncludes(line, said);
+      }
+      assertEquals([items.settled, stream.cancelled.length], [true, 1]);
+    });
+  }
+});
+
+Deno.test("a source is canceled if its message is not sent: an invalid answer, an answer to HEAD, a refused request", async () => {
+  const settled = async (send: (body: BodyOut) => Promise<unknown>) => {
+    const items = new TrackedItems(["a"]);
+    const stream = new TrackedStream([latin1("a")]);
+    for (const body of [items.async(), stream.stream]) await send(body);
+    await turnOfEventLoop();
+    assertEquals([items.settled, stream.cancelled.length], [true, 1]);
+  };
+  const get = mkreq("GET", "/");
+  await settled((body) => rejectionOf(callApp(() => [99, "OK", {}, body], get), "a bad status"));
+  await using serving = serve(() => reply(200));
+  await settled((body) => rejectionOf(serving.makeClient().request("GET", "/", {}, body), "a GET"));
+  let answer: BodyOut = null;
+  await using heads = serve(() => reply(200, answer));
+  await settled(async (body) => {
+    answer = body;
+    const { headers } = await heads.makeClient().request("HEAD", "/");
+    assertEquals(headers["transfer-encoding"], "chunked");
+  });
+});
+
+Deno.test("a source that waits is canceled when its reader leaves", async () => {
+  const left = Promise.withResolvers<unknown>();
+  const stream = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(latin1("a")),
+    cancel: left.resolve,
+  });
+  await using serving = serve(() => reply(200, stream));
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("GET / HTTP/1.1\r\n\r\n");
+  await peer.readUntil("a\r\n");
+  serving.server.close();
+  await within(left.promise, "the stream is canceled");
+});
+
+Deno.test("a stream is sent once: it is used afterward, and a locked one is a TypeError", async () => {
+  await using serving = serve(async ({ body }) => reply(200, await body?.text() ?? ""));
+  const client = serving.makeClient();
+  for (const [name, make] of sources) {
+    const body = make();
+    assertEquals(await (await client.request("POST", "/", {}, body)).text(), "hello");
+    const again = await rejectionOf(client.request("POST", "/", {}, body), name);
+    assertInstanceOf(again, BodyError, name);
+    assertStringIncludes(again.message, "has been used before");
+  }
+  const locked = streamOf(latin1("a"));
+  locked.getReader();
+  const refused = await rejectionOf(client.request("POST", "/", {}, locked), "a locked stream");
+  assertInstanceOf(refused, TypeError);
+  assertStringIncludes(refused.message, "body: must be an unlocked stream");
+});
+
+Deno.test("a request with a stream or generator is never made again: not by a pool, and not by retry", async () => {
+  for (const [name, make] of sources) {
+    using server = new RawServer();
+    await using pool = new ConnectionPool(new Client(server.address));
+    const first = pool.request("PUT", "/", {}, "a");
+    const peer = await server.accept();
+    await peer.readUntil("\r\n\r\na");
+    await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    await (await first).text();
+    // The server closes a connection that rests; what has a length is sent over another one.
+    peer.close();
+    const options = { retries: 2, seconds: 0 };
+    const body = make();
+    const refused = rejectionOf(retry(() => pool.request("PUT", "/", {}, body), options), name);
+    await within(refused, "the request rejects, and nobody connects again");
+  }
+});
+
+Deno.test("a body of another copy of the package is a TypeError, and is not taken for an iterable", async () => {
+  const { [Symbol.asyncIterator]: iterate } = Body.prototype;
+  const other = { chunked: false, contentLength: 1, used: false, writeTo() {}, cancel() {} };
+  const body = Object.assign(other, { [Symbol.asyncIterator]: iterate }) as unknown as BodyOut;
+  const error = await rejectionOf(callApp(() => reply(200, body), mkreq("GET", "/")), "a copy");
+  assertInstanceOf(error, TypeError);
+  assertStringIncludes(error.message, "of another copy");
+});
