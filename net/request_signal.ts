@@ -4,7 +4,7 @@ import type { Interruption } from "../base/body/body_state.ts";
 import { copyOptions, wrongType } from "../base/checks.ts";
 import type { Transport } from "./transport.ts";
 
-/** The options of one request, beside those of its client. */
+/** What ends one request earlier than its client would. */
 export interface RequestOptions {
   /**
    * Aborts the request until the response's body is consumed, or the response has arrived without a

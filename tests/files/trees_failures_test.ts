@@ -642,30 +642,6 @@ Deno.test("download: while too many files are open, small ones are requested onc
   }
 });
 
-const LIMITED = ["unshare", "-r", "sh", "-c", 'ulimit -n 128; exec "$@"', "sh"];
-Deno.test({
-  name: "more files and directories than can be open at once (needs unshare)",
-  ignore: !await canRun(...LIMITED),
-  async fn() {
-    await using dir = await tempDir();
-    const jobs = DIRECTIONS.map((direction) => ({ dir: `${dir.path}/${direction}`, direction }));
-    for (const { dir } of jobs) {
-      for (let i = 0; i < 150; i++) {
-        await fill(dir, {
-          [`source/${i}`]: "x",
-          [`source/made/${i}`]: null,
-          [`source/kept/${i}`]: null,
-          [`target/kept/${i}/old`]: "old",
-        });
-      }
-    }
-    for (const { result, rejected } of await copyElsewhere(LIMITED, jobs)) {
-      assertEquals(rejected, undefined);
-      assertEquals([result.files, result.deleted, result.failed], [150, 150, 0]);
-    }
-  },
-});
-
 Deno.test("a file that fails is a line of the log if no event tells of it", async () => {
   await using trees = await makeTrees("upload", { x: "1" }, { "x/y": "2" });
   for (const [onEvent, count] of [[undefined, 1], [() => {}, 0]] as const) {

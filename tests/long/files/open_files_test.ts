@@ -1,0 +1,29 @@
+/** Trees in processes that may open few files. */
+import { fill, tempDir } from "@degu/testing/directories.ts";
+import { copyElsewhere, DIRECTIONS } from "@degu/testing/trees.ts";
+import { assertEquals } from "@std/assert";
+import { canRun } from "../../files/refused_writes.ts";
+
+const LIMITED = ["unshare", "-r", "sh", "-c", 'ulimit -n 128; exec "$@"', "sh"];
+Deno.test({
+  name: "more files and directories than can be open at once (needs unshare)",
+  ignore: !await canRun(...LIMITED),
+  async fn() {
+    await using dir = await tempDir();
+    const jobs = DIRECTIONS.map((direction) => ({ dir: `${dir.path}/${direction}`, direction }));
+    for (const { dir } of jobs) {
+      for (let i = 0; i < 150; i++) {
+        await fill(dir, {
+          [`source/${i}`]: "x",
+          [`source/made/${i}`]: null,
+          [`source/kept/${i}`]: null,
+          [`target/kept/${i}/old`]: "old",
+        });
+      }
+    }
+    for (const { result, rejected } of await copyElsewhere(LIMITED, jobs)) {
+      assertEquals(rejected, undefined);
+      assertEquals([result.files, result.deleted, result.failed], [150, 150, 0]);
+    }
+  },
+});
