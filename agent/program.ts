@@ -141,51 +141,6 @@ function withSubcommands(command: Command): Command[] {
 }
 
 /**
- * Names that other programs have for a command. Spelling alone could suggest an opposite command.
- */
-const OTHER_NAMES: readonly (readonly [names: string, meant: string])[] = [
-  ["pull download fetch", "get"],
-  ["push upload", "put"],
-  ["copy cp scp", "get or put"],
-  ["list dir", "ls"],
-  ["delete remove del", "rm"],
-  ["mirror backup", "sync"],
-  ["share server start", "serve"],
-  ["pair", "invite or join"],
-  ["connect", "join"],
-  ["unpair", "forget"],
-  ["devices", "peers"],
-  ["name", "rename"],
-  ["test", "ping"],
-  ["status", "peers or ping"],
-  ["whoami", "id"],
-  ["setup", "init"],
-];
-
-/**
- * Whether a word differs from a name by one letter: missing, extra, wrong, or swapped with its
- * neighbor.
- */
-function isTypingError(typed: string, name: string): boolean {
-  if (Math.abs(typed.length - name.length) > 1) return false;
-  let start = 0;
-  while (start < name.length && typed[start] === name[start]) start++;
-  const [one, other] = [typed.slice(start), name.slice(start)];
-  const swapped = one.slice(0, 2) === [...other.slice(0, 2)].reverse().join("");
-  return one.slice(1) === other.slice(1) || one === other.slice(1) || one.slice(1) === other ||
-    (swapped && one.slice(2) === other.slice(2));
-}
-
-/** The command that a wrong word means; `null` if the meaning would be a guess. */
-function meantBy(typed: string, program: Command): string | null {
-  const [, meant] = OTHER_NAMES.find(([names]) => names.split(" ").includes(typed)) ?? [];
-  if (meant !== undefined) return meant;
-  const names = program.commands.map((command) => command.name());
-  const [close, another] = names.filter((name) => isTypingError(typed, name));
-  return close === undefined || another !== undefined ? null : close;
-}
-
-/**
  * The problem of a wrong command line, with a suggestion, or with the way to name a file like an
  * option.
  */
@@ -193,11 +148,6 @@ function problemOf({ code, message }: CommanderError, command: Command): string 
   if (message === "(outputHelp)") return "a command is missing, or there is none of that name";
   const line = message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
   const problem = line.replace(/^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s, "$1: ");
-  if (code === "commander.unknownCommand") {
-    const [, typed = ""] = /^unknown command '(.*)'/s.exec(problem) ?? [];
-    const meant = meantBy(typed, command);
-    return `unknown command '${typed}'${meant === null ? "" : ` (Did you mean ${meant}?)`}`;
-  }
   const takesFiles = command.registeredArguments.some((each) =>
     /path|from|to|file/.test(each.name())
   );

@@ -1,6 +1,6 @@
 /** The transfers of one command, of files and of trees, with one progress bar and one summary. */
 
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Client } from "../client.ts";
 import {
   downloadTree,
@@ -97,6 +97,8 @@ export class Transfers implements Disposable {
   readonly #skipped = new Set<string>();
   /** The source of each target that this command writes. */
   readonly #taken = new Map<string, string>();
+  /** A source that goes into each directory. */
+  readonly #holding = new Map<string, string>();
   readonly #counts = { copied: 0, moved: 0, unchanged: 0, deleted: 0, failed: 0 };
   #bar: Disposable | null;
 
@@ -137,13 +139,20 @@ export class Transfers implements Disposable {
     return prepared;
   }
 
-  /** Reserves a target for a source; fails if another source has the same target. */
+  /**
+   * Reserves the absolute path of a target for a source; fails if another source goes there, or into
+   * a directory there: its files could be replaced.
+   */
   take(target: string, source: string): void {
-    const other = this.#taken.get(target);
+    const ways = [target];
+    for (let dir = dirname(target); dir !== ways.at(-1); dir = dirname(dir)) ways.push(dir);
+    const taken = ways.find((each) => this.#taken.has(each));
+    const other = taken === undefined ? this.#holding.get(target) : this.#taken.get(taken);
     if (other !== undefined) {
-      const advice = `${this.direction} the two into different directories`;
-      throw new Failure(`${other} has the same name: ${advice}`);
+      const problem = `${other} has the same ${taken === target ? "name" : "place"}`;
+      throw new Failure(`${problem}: ${this.direction} the two into different directories`);
     }
+    for (const each of ways.slice(1)) this.#holding.set(each, source);
     this.#taken.set(target, source);
   }
 

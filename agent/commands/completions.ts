@@ -13,7 +13,7 @@ export function addCompletions(program: AgentCommand): void {
   program.command("completions")
     .summary("print a script that completes commands in a shell")
     .description(
-      "Prints a script with which a shell completes commands, options, files, peers, and paths on peers.",
+      "Prints a script with which a shell completes commands, options, peers, and files of this device.",
     )
     .addArgument(new Argument("<shell>", "which one").choices(Object.keys(SCRIPTS)))
     .example('echo "source <(degu completions bash)" >> ~/.bashrc', "bash")
@@ -32,7 +32,7 @@ const COMPLETERS = {
   directory: { bash: "_degu_files -d", fish: " -a '(__fish_complete_directories)'" },
   file: { bash: "_degu_files -f", fish: " -F" },
   peer: { bash: "_degu_peers ' '", fish: " -a '(__degu_peers)'" },
-  remote: { bash: "_degu_remote || return 0", fish: " -a '(__degu_remote)'" },
+  remote: { bash: "_degu_peers :", fish: " -a '(__degu_peers :)'" },
 };
 
 /** The completions of each placeholder in angle brackets. */
@@ -95,23 +95,6 @@ _degu_words() {
 _degu_peers() {
   _degu_words "$(degu peers --json 2> /dev/null | sed -n 's/^{"name":"\\([^"]*\\)".*/\\1'"$1"'/p')"
 }
-# Names on another device are text that anybody may have chosen: never expanded, always quoted.
-_degu_remote() {
-  local before= peer= rest=$word found after inbox=
-  case $word in
-    :) peer=\${COMP_WORDS[COMP_CWORD - 1]} rest= ;;
-    *:*) peer=\${word%%:*} rest=\${word#*:} before=$peer: ;;
-    *) [[ $previous != : ]] || peer=\${COMP_WORDS[COMP_CWORD - 2]} ;;
-  esac
-  if [[ -z $peer ]]; then _degu_peers :; return 0; fi
-  case "$command \${COMP_WORDS[*]}" in put*|rm*|*--inbox*) inbox=--inbox ;; esac
-  IFS= read rest <<< "$rest"
-  while IFS= read -r found; do
-    [[ $found == */ ]] && after= || after=' '
-    COMPREPLY+=("$before$(printf %q "\${found#*:}")$after")
-  done < <(degu ls --complete $inbox -- "$peer:$rest" 2> /dev/null)
-  return 1
-}
 _degu_files() {
   compopt -o filenames +o nospace 2> /dev/null
   COMPREPLY+=($(compgen "$1" -- "$word"))
@@ -140,6 +123,8 @@ ${cases.map(([name, options]) => `      ${name}) _degu_words ${options} ;;`).joi
     esac
     return
   fi
+  # Bash begins a word at the colon behind a peer.
+  [[ $word != *:* && $previous != : ]] || return
   case $command in
     '') _degu_words ${linesOf([...names, "help"])} ;;
     help) _degu_words ${linesOf(names)} ;;
@@ -151,7 +136,7 @@ complete -o nospace -F _degu degu
 }
 
 function listOf(options: readonly Option[]): string {
-  return linesOf(options.map(({ long }) => long!));
+  return linesOf(options.filter(({ hidden }) => !hidden).map(({ long }) => long!));
 }
 
 /**
@@ -168,19 +153,6 @@ function fishScript(commands: readonly Command[], options: readonly Option[]): s
 function __degu_peers
     degu peers --json 2> /dev/null | string replace -rf '^{"name":"([^"]*)".*' "\\$1$argv[1]"
 end
-# Names on another device are text that anybody may have chosen: fish quotes what it completes.
-function __degu_remote
-    set -l path (string unescape -- (commandline -ct))
-    if not string match -q '*:*' -- $path
-        __degu_peers :
-        return
-    end
-    set -l inbox
-    if __fish_seen_subcommand_from put rm; or __fish_contains_opt inbox
-        set inbox --inbox
-    end
-    degu ls --complete $inbox -- $path 2> /dev/null
-end
 complete -c degu -f
 ${options.map((option) => `complete -c degu${fishOption(option)}`).join("\n")}
 complete -c degu -n __fish_use_subcommand -a help -d 'explain a command'
@@ -191,7 +163,8 @@ ${commands.flatMap(fishCommandLines).join("\n")}
 
 function fishCommandLines(command: Command): string[] {
   const name = command.name();
-  const after = [...command.options.map(fishOption), ...completersOf(command, "fish")];
+  const shown = command.options.filter(({ hidden }) => !hidden);
+  const after = [...shown.map(fishOption), ...completersOf(command, "fish")];
   return [
     ` -n __fish_use_subcommand -a ${name} -d ${fishQuoted(command.summary())}`,
     ...after.map((each) => ` -n '__fish_seen_subcommand_from ${name}'${each}`),

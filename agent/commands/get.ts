@@ -78,12 +78,12 @@ async function get(
       if (found.kind === "file") {
         if (directory) throw new Failure(`${shown} is a file: leave out the slash at the end`);
         const path = target.isDirectory ? join(target.path, found.name) : target.path;
-        transfers.take(path, shown);
+        transfers.take(resolve(path), shown);
         return jobOf(files, found, path);
       }
       if (!recursive) throw new Failure(`${shown} is a directory: get it with -r`);
       const root = await directoryPathIn(target, found.names.at(-1));
-      transfers.take(root, shown);
+      transfers.take(resolve(root), shown);
       await own.check(root);
       return { names: found.names, root, listsUnchanged: true, options: { settled } };
     });

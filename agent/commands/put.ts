@@ -78,7 +78,7 @@ async function put(
       ? [...top, basename(path)]
       : top;
     checkNotReserved(names, files.name(names));
-    transfers.take(names.join("/"), path);
+    transfers.take(`/${names.join("/")}`, path);
     if (info.isFile) return await jobOf(files, source, names, force);
     return { names, root: path, listsUnchanged: true, options: { replace: force, settled } };
   });

@@ -53,7 +53,7 @@ async function send(
   const { device } = own;
   const homes = [device.dir, await ifThere(Deno.realPath(home))].filter((each) => each !== null);
   const sources = await findSources(files, homes);
-  using events = new ServeEvents(output, false);
+  using events = new ServeEvents(output);
   const sending = new Sending(
     sources,
     loggerOf(context),

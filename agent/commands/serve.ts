@@ -56,7 +56,7 @@ export function addServe(program: AgentCommand): void {
       repeated(parseListenAddress),
     )
     .option("--announce", "let peers find this device on the local network (mDNS)")
-    .option("--verbose", "print a line for each file, not one for all that a peer does")
+    .addOption(new Option("--verbose").hideHelp())
     .example("degu serve --share ~/Pictures", "to read")
     .example("degu serve --inbox", "to write, into ~/Inbox")
     .example("degu serve --share ~/Shared --inbox ~/Shared", "one directory for both")
@@ -76,7 +76,9 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   // If both are one directory, checkInbox may have just made it.
   const share = options.share === undefined ? null : await checkServed(options.share, home);
   const served = { name: device.name, share, inbox };
-  using events = new ServeEvents(output, options.verbose === true);
+  // Units of an earlier version may have it.
+  if (options.verbose) output.warn("--verbose has no effect any more: remove it");
+  using events = new ServeEvents(output);
   const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
   const servers = await listen((address) => device.serve(address, app), options.listen);
   const serving = servers.map((server) => server.serveForever());
@@ -264,20 +266,18 @@ interface Activity {
 }
 
 /**
- * Reports the files that peers get, put and delete: with `--json` as an object for each file, with
- * `--verbose` as a line for each file, otherwise as a line for each peer that falls silent. A
- * failing output is reported once, and serving continues.
+ * Reports the files that peers get, put and delete: with `--json` as an object for each file,
+ * otherwise as a line for each peer that falls silent. A failing output is reported once, and
+ * serving continues.
  */
 export class ServeEvents implements Disposable {
   readonly #output: Output;
-  readonly #isVerbose: boolean;
   readonly #activities = new Map<string, Activity>();
   #isLost = false;
   #isDisposed = false;
 
-  constructor(output: Output, isVerbose: boolean) {
+  constructor(output: Output) {
     this.#output = output;
-    this.#isVerbose = isVerbose;
   }
 
   add(area: string, { session, action, status, bytes, complete, path: names }: FileEvent): void {
@@ -289,7 +289,6 @@ export class ServeEvents implements Disposable {
     }
     const size = `${formatBytes(bytes)}${complete ? "" : ", cut off"}`;
     const text = `${name} ${VERBS[action]} ${path}${action === "delete" ? "" : ` (${size})`}`;
-    if (this.#isVerbose) return this.#output.note(text);
     const activity = this.#activities.get(id) ??
       { name, text, count: 0, cut: 0, sums: new Map(), timer: undefined };
     this.#activities.set(id, activity);

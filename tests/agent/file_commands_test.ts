@@ -12,7 +12,6 @@ import {
 } from "@degu/internal/agent/remote_files.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
 import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
-import { RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
@@ -60,43 +59,12 @@ Deno.test("a missing file is reported at once, with what lists those that there 
   const hint = 'is not there: "degu ls camera:" lists what is there';
   await files.fail(1, `"camera:phots" ${hint}`, "ls", "camera:phots");
   await files.serve("--verbose");
+  await files.said("--verbose has no effect any more");
   const advice = 'camera shares no directory: it has to run "degu serve --share DIR"';
   await files.fail(1, advice, "ls", "camera:");
   await files.kill();
   const said = await files.fail(1, "no address answers", "ls", "camera:");
   assertEquals(said.includes("trying again"), false);
-});
-
-Deno.test("ls --complete prints what a path may continue with, within a second or so, and fails silently", async () => {
-  await using files = await AgentFiles.start();
-  const { share, inbox, homes } = files;
-  const names = ["Photos/1", "Photos/2 b", "Phone", "photo", "a\u202eb", "a\nb", "-x", "$(x)"];
-  await fill(share, Object.fromEntries(names.map((name) => [name, ""])));
-  await fill(inbox, { "Post/1": "" });
-  await makeLinks({ [`${share}/Pho`]: "/" });
-  const complete = async (...args: string[]) => {
-    const { code, stdout, stderr } = await files.run("ls", "--complete", ...args);
-    assertEquals([code, stderr], [0, ""]);
-    return stdout.split("\n").filter((line) => line !== "").toSorted();
-  };
-  assertEquals(await complete("camera:Pho"), ["camera:Phone", "camera:Photos/"]);
-  assertEquals(await complete("camera:Photos/"), ["camera:Photos/1", "camera:Photos/2 b"]);
-  const all = ["$(x)", "-x", "Phone", "Photos/", "photo"].map((name) => `camera:${name}`);
-  assertEquals(await complete("camera:"), all);
-  assertEquals(await complete("--inbox", "camera:P"), ["camera:Post/"]);
-  for (const path of ["camera:no/", "camera:../", "toaster:", "toaster"]) {
-    assertEquals(await complete(path), []);
-  }
-  await files.serve("--inbox", inbox);
-  assertEquals(await complete("camera:"), ["camera:Post/"]);
-  using silent = new RawServer();
-  const { address: [host, port] } = silent as { address: readonly [string, number] };
-  const begin = performance.now();
-  assertEquals(await complete("--address", `${host}:${port}`, "camera:"), []);
-  // A try would take 10 s.
-  assert(performance.now() - begin < 5000);
-  const none = await homes.run("none", ["ls", "--complete", "camera:"]);
-  assertEquals(none, { code: 0, stdout: "", stderr: "" });
 });
 
 // degu get: files from the share of a peer.
@@ -255,6 +223,24 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
   assertEquals(json.code, 1);
   assertStringIncludes(JSON.stringify(objectsOf(json)[0]?.["error"]), "is a directory");
   await files.fail(2, "what to get?", "get", "here");
+});
+
+Deno.test("of two sources that go into one place the second fails, and nothing is replaced", async () => {
+  await using files = await AgentFiles.start();
+  const { here, share, inbox } = files;
+  await fill(share, { "photos/f": "first", "f": "second" });
+  for (const sources of [["photos/f", ""], ["", "photos/f"]]) {
+    const [target, first] = [`${here}/to-${sources.indexOf("")}`, sources[0]];
+    await Deno.mkdir(target);
+    const paths = sources.map((source) => `camera:${source}`);
+    const said = await files.fail(1, "has the same place", "get", "-r", ...paths, target);
+    assertStringIncludes(said, `camera:${sources[1]}: camera:${first} has the same place: get the`);
+    assertEquals((await content(target))["f"], first === "" ? "second" : "first");
+  }
+  await fill(here, { "photos/f": "first", "one/photos/f": "second" });
+  const both = [`${here}/photos`, `${here}/one/photos`];
+  await files.fail(1, "has the same name", "put", "-r", ...both, "camera:");
+  assertEquals((await content(inbox))["photos/f"], "first");
 });
 
 Deno.test("of a peer without a share, ls and get read the inbox, and say so; rm and sync don't change", async () => {

@@ -219,7 +219,7 @@ async function eventsOf(act: (connection: Connection, dir: string) => Promise<vo
 
 /** What is printed of events: notes, results, or warnings where these fail. */
 function printed(
-  how: "brief" | "verbose" | "json" | "closed",
+  how: "brief" | "json" | "closed",
   report: (events: ServeEvents, texts: unknown[]) => void,
 ): unknown[] {
   const texts: unknown[] = [];
@@ -233,7 +233,7 @@ function printed(
       add(object);
     },
   } as unknown as Output;
-  const events = new ServeEvents(output, how === "verbose");
+  const events = new ServeEvents(output);
   report(events, texts);
   events[Symbol.dispose]();
   return texts;
@@ -258,11 +258,6 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
   const all = (to: ServeEvents) => events.forEach((event) => to.add(...event));
   assertEquals(printed("brief", all), [
     "viewer uploaded 4 files (11 B), downloaded 4 files (11 B), deleted 1 file",
-  ]);
-  assertEquals(printed("verbose", all).slice(0, 3), [
-    "viewer uploaded inbox/a b/c (5 B)",
-    "viewer downloaded inbox/a b/c (5 B)",
-    "viewer deleted inbox/a b/c",
   ]);
   const warning = "what peers do can't be reported: the output was closed";
   assertEquals(printed("closed", all), [warning]);

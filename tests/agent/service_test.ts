@@ -34,8 +34,8 @@ Deno.test("a unit has the options that were given, and no other permissions than
     ["nothing", [], [home, home, "[::]:7443", "uid"]],
     ["a share", ["--share", at("share")], [`${home},${at("share")}`, home, "[::]:7443", "uid"]],
     [
-      "an inbox, verbose",
-      ["--inbox", at("inbox"), "--verbose"],
+      "an inbox",
+      ["--inbox", at("inbox")],
       [`${home},${at("inbox")}`, `${home},${at("inbox")}`, "[::]:7443", "uid,statfs"],
     ],
     [
