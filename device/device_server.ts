@@ -12,6 +12,7 @@ import { ContextInForce, TlsListener } from "../net/tls/listener.ts";
 import { Server, type ServerOptions } from "../server.ts";
 import type { DeviceServices } from "./device_services.ts";
 import type { Peer } from "./peer_store.ts";
+import type { ServingRecord } from "./serving_records.ts";
 
 /**
  * A server that accepts only the peers of a device. {@linkcode Device.prototype.serve} creates
@@ -43,8 +44,8 @@ export class DeviceServer extends Server {
   readonly #unsubscribe: () => void;
   readonly #prepared: Promise<void>;
   readonly #onStop: () => void;
-  /** Removes the record of its address. */
-  #removeRecord: (() => Promise<void>) | null = null;
+  /** The record of its address. */
+  #record: ServingRecord | null = null;
   #unregistered: Promise<void> | null = null;
   #served: Promise<void> | null = null;
 
@@ -72,7 +73,10 @@ export class DeviceServer extends Server {
     this.#context = context;
     this.#services = services;
     this.#onStop = onStop;
-    this.#unsubscribe = services.peers.onChange(() => context.replace(contextOf(services)));
+    this.#unsubscribe = services.peers.onChange(() => {
+      context.replace(contextOf(services));
+      this.#record?.touch();
+    });
     this.#prepared = this.#prepare();
     // serveForever() and `ready` report the error.
     this.#prepared.catch(() => {});
@@ -115,7 +119,7 @@ export class DeviceServer extends Server {
       throw error;
     }
     try {
-      this.#removeRecord = await serving.add(this.address);
+      this.#record = await serving.add(this.address);
       // The server may have been closed meanwhile.
       if (this.#unregistered !== null) await this.#withdrawAddress();
     } catch (error) {
@@ -124,9 +128,9 @@ export class DeviceServer extends Server {
   }
 
   async #withdrawAddress(): Promise<void> {
-    const remove = this.#removeRecord;
-    this.#removeRecord = null;
-    await remove?.();
+    const record = this.#record;
+    this.#record = null;
+    await record?.remove();
   }
 
   /**

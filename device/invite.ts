@@ -41,6 +41,7 @@ import {
 } from "./pairing_messages.ts";
 import type { Peer } from "./peer_store.ts";
 import { type Confirm, PlainPort } from "./plain_port.ts";
+import { storePairing } from "./store_pairing.ts";
 import { hangUp, type Visit, Visits } from "./visits.ts";
 
 /** Where, how and for how long another device can join. */
@@ -456,9 +457,9 @@ export class Invitation implements AsyncDisposable {
     const { session } = visit;
     this.#stage = "storing";
     this.#visits.keep(visit);
-    const { peers, logger } = this.#services;
+    const { logger } = this.#services;
     try {
-      const peer = await peers.record({
+      const peer = await storePairing(this.#services, {
         authority,
         receivedName,
         peerName: this.#peerName,

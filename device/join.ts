@@ -28,6 +28,7 @@ import {
   VALUE_URI,
 } from "./pairing_messages.ts";
 import type { Peer } from "./peer_store.ts";
+import { storePairing } from "./store_pairing.ts";
 
 /** The names and addresses that two devices exchange when they are paired. */
 export interface JoinOptions {
@@ -151,7 +152,7 @@ export async function joinDevice(
       );
     });
     if (status !== 204) throw refused();
-    const peer = await peers.record({
+    const peer = await storePairing(services, {
       authority,
       receivedName: answer.name,
       peerName,

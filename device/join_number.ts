@@ -49,6 +49,7 @@ import {
 } from "./pairing_messages.ts";
 import type { Peer } from "./peer_store.ts";
 import { type Confirm, CONFIRM_SECONDS } from "./plain_port.ts";
+import { storePairing } from "./store_pairing.ts";
 
 /** The person who compares the number, and the names that the two devices exchange. */
 export interface JoinByNumberOptions extends JoinOptions {
@@ -161,7 +162,7 @@ export async function joinByNumber(
     check(
       await step(() => ask(secure, CONFIRMED_URI, encodeMessage({})), lost, () => "ANSWER_LOST"),
     );
-    const peer = await peers.record({
+    const peer = await storePairing(services, {
       authority,
       receivedName: offer.name,
       peerName,

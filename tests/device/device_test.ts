@@ -371,9 +371,9 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   await Deno.remove(join(camera.dir, "serving", ".0123456789abcdef"));
   const records = new ServingRecords(camera.dir);
   const addresses = [3, 1, 5, 2, 6, 4].map((last): Address => [`10.0.0.${last}`, 80]);
-  const removals = await Promise.all(addresses.map((address) => records.add(address)));
+  const added = await Promise.all(addresses.map((address) => records.add(address)));
   assertEquals(await camera.serving(), addresses.toSorted());
-  for (const remove of removals) await remove();
+  for (const record of added) await record.remove();
 });
 
 Deno.test("what is stored can be read and changed when the device is closed", async () => {

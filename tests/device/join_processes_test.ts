@@ -2,7 +2,9 @@
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { stated } from "@degu/testing/stated.ts";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "@std/path";
 import {
   addressOf,
   introductionOf,
@@ -51,6 +53,41 @@ Deno.test("a server on a wildcard address is not announced without permission to
   const { success, stdout, stderr } = await inviting.ended();
   assertEquals([success, stdout], [true, `${line}\nviewer\n`], stderr);
   assertStringIncludes(stderr, "--allow-sys=networkInterfaces");
+});
+
+Deno.test("right after a pairing each device can connect to the other, also where another process serves", async () => {
+  for (let round = 0; round < 3; round++) {
+    await using devices = await makeDevices("camera", "viewer");
+    const { camera, viewer } = devices;
+    await using atCamera = start(camera, "only-serve");
+    await using atViewer = start(viewer, "only-serve");
+    const portOf = async (serving: RunningProcess) => Number(await serving.printed(/^\d+\n/));
+    const [toCamera, toViewer] = [await portOf(atCamera), await portOf(atViewer)];
+    const isKnown = async (device: PairingDevice, peer: string, port: number) => {
+      const client = await device.device.client(peer, { addresses: [["127.0.0.1", port]] });
+      assertEquals((await client.request("GET", "/")).status, 204);
+    };
+    await using invitation = await camera.invite();
+    const joined = viewer.join(invitation.line).then(({ id }) => isKnown(viewer, id, toCamera));
+    const paired = invitation.paired.then(({ id }) => isKnown(camera, id, toViewer));
+    await Promise.all([joined, paired]);
+  }
+});
+
+Deno.test("a server that takes no notice of a new peer holds up a pairing for as long as docs/device.md says", async () => {
+  const seconds = await stated("docs/device.md", /waits for that, for up to ([\d.]+) s/);
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const path = join(camera.dir, "serving", "0123456789abcdef");
+  await Deno.writeTextFile(path, "127.0.0.1:9");
+  using held = await Deno.open(path, { write: true });
+  await held.lock(true);
+  await using invitation = await camera.invite();
+  const begin = performance.now();
+  await viewer.join(invitation.line);
+  const took = performance.now() - begin;
+  assert(took >= seconds * 1000, `${took}`);
+  assertEquals((await invitation.paired).id, viewer.id);
 });
 
 Deno.test("a joiner by a number is answered before a question that blocks the process of the inviter", async () => {

@@ -1,13 +1,17 @@
 /**
  * A device in a process of its own, that can be killed: `invite` prints a line and waits, `join` joins the
- * line that follows. `serve` invites while a server listens on every address. `ask` prints where a joiner finds it,
+ * line that follows. `only-serve` prints the address of a server, and serves until it is killed. `serve` invites while a server listens on every address. `ask` prints where a joiner finds it,
  * and asks its person by a read of the standard input, which blocks the process.
  */
 import { Device } from "@degu/degu/device";
 
 const [dir = "", command, line = ""] = Deno.args;
 await using device = await Device.open(dir);
-if (command === "invite" || command === "serve") {
+if (command === "only-serve") {
+  const server = await device.serve(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
+  console.log(server.port);
+  await server.serveForever();
+} else if (command === "invite" || command === "serve") {
   if (command === "serve") {
     await device.serve(["0.0.0.0", 0], () => [204, "No Content", {}, null]);
   }
