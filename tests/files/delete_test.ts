@@ -291,8 +291,6 @@ Deno.test("no directory is made through a link that has got the number of the di
 const mayMount = await canMount();
 const canBeUser = await canRun(...AS_USER);
 
-const MIB = 1048576;
-
 /** Disks that are mounted at a directory, and what is asked of an app there. */
 const DISKS: readonly {
   readonly name: string;
@@ -301,25 +299,6 @@ const DISKS: readonly {
   /** What is in the directory of the app afterwards, outside of the namespace. */
   readonly left?: readonly string[];
 }[] = [
-  {
-    name:
-      "a full disk is answered with 507, damages nothing, and keeps nothing that can't be resumed",
-    mount: 'mount -t tmpfs -o size=2m tmpfs "$0"',
-    asked: [
-      ["PUT", "/kept", MIB, null, 201],
-      ["PUT", "/large", 4 * MIB, null, 507],
-      ["PUT", "/kept", 4 * MIB, null, 507],
-      ["PUT", "/deep/large", 4 * MIB, null, 507],
-      ["GET", "/large", 0, null, 404],
-      ["GET", "/deep", 0, null, 404],
-      ["GET", "/kept", 0, null, 200],
-      // As much as there was before: nothing was left behind.
-      ["PUT", "/other", MIB - 65536, null, 201],
-      ["PUT", "/other", MIB - 65536, null, 507],
-      ["DELETE", "/kept", 0, null, 204],
-      ["PUT", "/other", MIB - 65536, 0, 204],
-    ],
-  },
   {
     name: "a disk without room for one more name is answered with 507",
     // The root, the reserved directory, and one more.
