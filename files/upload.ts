@@ -111,7 +111,12 @@ export async function upload(
     );
   }
   settings.signal?.throwIfAborted();
-  await using source = await SourceFile.open(path);
+  const opening = SourceFile.open(path).catch((error) => {
+    // The system's errors don't say which argument they are about.
+    if (!error.message.startsWith("file: ")) error.message = `file: ${path}: ${error.message}`;
+    throw error;
+  });
+  await using source = await opening;
   return await new FileUpload(route, checkedUri, source, settings).run();
 }
 

@@ -90,7 +90,8 @@ Deno.test("what is no file of this device is refused before a connection is made
     const uploading = () => upload(client, directory, "/f");
     await assertRejects(uploading, Deno.errors.IsADirectory, "one by one");
   }
-  await assertRejects(() => upload(client, `${here}/none`, "/f"), Deno.errors.NotFound, "none");
+  const none = `${here}/none`;
+  await assertRejects(() => upload(client, none, "/f"), Deno.errors.NotFound, `file: ${none}: `);
   if (await makeFifo(`${here}/fifo`)) {
     await assertRejects(() => upload(client, `${here}/fifo`, "/f"), RangeError, "a regular file");
   }
