@@ -567,8 +567,8 @@ test("a name that the target does not list is a warning, and nothing is deleted 
 const many = (count: number): Tree =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [`${i % 9}/${i}`, `${i}`]));
 
-test("an interruption says what to do, and the same command continues", async (direction) => {
-  await using ends = await setUp(direction, many(100));
+Deno.test("sync to here: an interruption says what to do, and the same command continues", async () => {
+  await using ends = await setUp("to here", many(100));
   const { source, target, sync } = ends;
   const { code, notes, errors } = await sync(
     [],
@@ -582,8 +582,8 @@ test("an interruption says what to do, and the same command continues", async (d
   assertEquals(await content(target), await content(source));
 });
 
-test("a connection that breaks off loses, repeats and hides nothing", async (direction) => {
-  await using ends = await setUp(direction, many(60));
+Deno.test("sync to a peer: a connection that breaks off loses, repeats and hides nothing", async () => {
+  await using ends = await setUp("to a peer", many(60));
   const { files, source, target, sync } = ends;
   await Deno.writeFile(`${source}/large`, randomBytes(3_000_000));
   await makeLinks({ [`${source}/link`]: "/nowhere" });
@@ -612,9 +612,9 @@ test("a connection that breaks off loses, repeats and hides nothing", async (dir
 /** The length of a silence, which doubles. */
 const SILENCES = new Set([10_000, 20_000, 40_000, 80_000]);
 
-test("a connection that falls silent loses, repeats and hides nothing", async (direction) => {
+Deno.test("sync to here: a connection that falls silent loses, repeats and hides nothing", async () => {
   const tree = Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`d/${i}`, `${i}`]));
-  await using ends = await setUp(direction, tree);
+  await using ends = await setUp("to here", tree);
   const { files, source, target, sync } = ends;
   for (const name of ["one", "two"]) {
     await Deno.writeFile(`${source}/${name}`, randomBytes(2_000_000));
