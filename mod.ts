@@ -10,7 +10,8 @@
  * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests. {@linkcode expectOk} makes a
  *   {@linkcode StatusError} of a status that is no success, and {@linkcode retry} repeats after
  *   errors that are {@linkcode isTransient}.
- * - {@linkcode repeat} runs an action again and again, and {@linkcode terminationSignal} says when the program is told to end.
+ * - {@linkcode repeat} runs an action again and again, and {@linkcode terminationSignal} says when
+ *   the program is told to end.
  * - {@linkcode fromFetchHandler} and {@linkcode createFetch} are the bridge to `fetch`.
  *
  * The other exports come from `@degu/degu/base`, `@degu/degu/client` and `@degu/degu/server`, or

@@ -20,7 +20,7 @@ export async function ownDirectory(home: string) {
     }
   };
   return {
-    /** Makes a filter that leaves the device's directory out of a tree, which need not exist yet. */
+    /** Makes a filter that leaves the device's directory out of a tree, which may not exist yet. */
     filter: async (root: string, onLeftOut: (path: readonly string[]) => void) => {
       const real = await realPath(root);
       const names = isIn(own, real) ? relative(real, own).split(sep) : [];

@@ -140,8 +140,8 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Reserves the absolute path of a target for a source; fails if another source goes there, or into
-   * a directory there: its files could be replaced.
+   * Reserves the absolute path of a target for a source; fails if another source goes there, or
+   * into a directory there: its files could be replaced.
    */
   take(target: string, source: string): void {
     const ways = [target];

@@ -12,10 +12,7 @@ const NAME_FILE = "device.json";
 const VERSION = 1;
 
 export function devicePath(dir: string | URL): string {
-  if (dir instanceof URL && dir.protocol !== "file:") {
-    throw new RangeError(`dir: must be a file URL; got ${quote(dir.href)}`);
-  }
-  const path = dir instanceof URL ? fileURLToPath(dir) : dir;
+  const path = dir instanceof URL && dir.protocol === "file:" ? fileURLToPath(dir) : dir;
   if (typeof path !== "string") throw wrongType("dir", "a path or a file URL", dir);
   if (!isAbsolute(path) || path.includes("\0")) {
     throw new RangeError(`dir: must be an absolute path; got ${quote(path)}`);

@@ -87,10 +87,8 @@ export function checkTransfer(options: TransferOptions): TransferSettings {
 /** The path of a file or directory here, checked. */
 export function pathOf(name: "file" | "dir", given: string | URL): string {
   const what = `the path of a ${name === "dir" ? "directory" : "file"}`;
-  if (given instanceof URL && given.protocol !== "file:") {
-    throw new RangeError(`${name}: must be ${what}, or a file: URL; got a ${given.protocol} URL`);
-  }
-  const path = given instanceof URL ? fileURLToPath(given) : given;
+  const isFileUrl = given instanceof URL && given.protocol === "file:";
+  const path = isFileUrl ? fileURLToPath(given) : given;
   if (typeof path !== "string") throw wrongType(name, `${what}, or a file: URL`, path);
   if (path === "" || path.includes("\0")) {
     throw new RangeError(`${name}: must be ${what}, without NUL bytes`);

@@ -97,7 +97,7 @@ Deno.test("Device.open rejects arguments of a wrong type, and unknown options", 
     const error = await assertRejects(() => open(path, { name: "camera" }), RangeError, shown);
     assertMatch(error.message, /^dir: must be an absolute path/);
   }
-  await assertRejects(() => open(new URL("https://a/b"), { name: "camera" }), RangeError, "file");
+  await assertRejects(() => open(new URL("https://a/b"), { name: "camera" }), TypeError, "file");
   assertEquals(await entries(dir.path), []);
 });
 

@@ -1,7 +1,4 @@
-/**
- * Certificates of authorities that differ from those of devices, and leaves that they sign. They
- * are made by hand: the package with which the library makes certificates takes ten times as long.
- */
+/** Certificates of authorities that differ from those of devices, and leaves that they sign. */
 
 import { generateKeyPairSync, type KeyPairKeyObjectResult, sign } from "node:crypto";
 import { formatPem } from "@degu/internal/net/tls/certificate.ts";
