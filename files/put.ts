@@ -322,8 +322,7 @@ async function putRest(
     try {
       const { file } = temporary;
       const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
-      // Another process had the part; the new one is empty.
-      if (offset !== 0 && (await file.stat()).size !== offset) throw changed();
+      // If another process had the part, the new one is empty, and so too short.
       const hash = await hashStart(file, offset, changed, superseded);
       await temporary.continueFrom(offset);
       const destined = { file, sync, start: offset, limit: length, length, hash };
