@@ -45,14 +45,6 @@ import { markUnanswered } from "./unanswered.ts";
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
 
-/**
- * After so many milliseconds without bytes from the peer, a request first waits for a turn of the
- * event loop. Bytes that arrived while the program was computing are known only then, and must not
- * be taken for the response. After a shorter time such bytes go unnoticed: a turn for each request
- * would take longer than the request.
- */
-const QUIET_MILLISECONDS = 10;
-
 const forgotten = new FinalizationRegistry<Transport>((transport) => transport.close());
 
 /**
@@ -172,8 +164,8 @@ export class Connection implements Disposable {
   }
 
   /**
-   * True once the connection has been closed. If the server has closed an idle connection, the next
-   * request notices this.
+   * True once the connection has been closed: by this end, by an error, or while it was idle, by
+   * the server.
    */
   get closed(): boolean {
     return this.#transport.closed;
@@ -334,7 +326,7 @@ export class Connection implements Disposable {
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   #checkReady(method: Method, uri: string, body: BodyOut): void {
-    if (this.#transport.closed) throw new ConnectionClosedError();
+    if (this.#transport.closed) throw this.#whyClosed();
     const isUnread = this.#state === "unread";
     if (this.#state !== "idle" && !isUnread) {
       throw new DeguError("another request is in flight on this connection");
@@ -362,26 +354,13 @@ export class Connection implements Disposable {
     const { reader } = transport;
     try {
       // A read that is issued before the request is sent finds the bytes that the runtime has by
-      // then: they can't be the response.
-      if (reader.buffered > 0) throw excessBytes();
-      transport.readAhead();
-      // A read that finds bytes settles within two turns.
+      // then: they can't be the response. Such a read settles within two turns.
+      transport.rest();
       await null;
       await null;
-      // A clock that was set back counts as a pause.
-      if (Math.abs(Date.now() - transport.lastArrival) > QUIET_MILLISECONDS) {
-        await turnOfEventLoop();
-      }
-      // An abort leaves the connection open: bytes that were read ahead are kept for the next
-      // request.
       if (signal !== undefined && signal.aborted) throw signal.reason;
-      if (reader.ahead === null) {
-        await transport.awaitAhead();
-        if (reader.buffered > 0) throw excessBytes();
-        throw new EmptyPreambleError(
-          `the peer had closed the connection before the request was sent${this.#endOfLast()}`,
-        );
-      }
+      if (transport.closed) throw new ConnectionClosedError();
+      transport.wake();
       // From here on the request can't be undone.
       if (isLast) this.#isLast = true;
       transport.awaitsResponse = true;
@@ -441,9 +420,42 @@ export class Connection implements Disposable {
     this.#state = next;
   }
 
-  /** The known reason why the peer has ended the connection: most servers do so after an error. */
-  #endOfLast(): string {
-    return this.#lastStatus < 400 ? "" : `, after a response with status ${this.#lastStatus}`;
+  /** Watches over the connection until the next request, if the socket can. */
+  #rest(): void {
+    if (this.#transport.canRest) this.#transport.rest();
+  }
+
+  /** The error of a request over a closed connection: the first one is told what has ended it. */
+  #whyClosed(): unknown {
+    const transport = this.#transport;
+    const { restFailure } = transport;
+    transport.restFailure = null;
+    if (restFailure === null) return new ConnectionClosedError();
+    if (!(restFailure instanceof EmptyPreambleError) && !isReset(restFailure)) {
+      return this.#withHint(restFailure);
+    }
+    if (this.#mayRefuseClient) return this.#refusedError();
+    // Most servers end a connection after an error.
+    const status = this.#lastStatus;
+    const last = status < 400 ? "" : `, after a response with status ${status}`;
+    return new EmptyPreambleError(
+      `the peer had closed the connection before the request was sent${last}`,
+    );
+  }
+
+  /** The error of a server that has hung up, perhaps to refuse this client. */
+  #refusedError(): EmptyPreambleError {
+    return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${this.#clientRefusedHint ?? LOG_HINT}`);
+  }
+
+  /** Adds the hint to the error of TLS that says that the server refuses this client. */
+  #withHint(error: unknown): unknown {
+    const hint = this.#clientRefusedHint;
+    if (hint === null || !(error instanceof TlsError) || error.code !== "REFUSED_BY_PEER") {
+      return error;
+    }
+    const { code, message, cause } = error;
+    return new TlsError(code, `${message}; ${hint}`, { cause });
   }
 
   /** Reads to the end of the connection, before which no byte may come. */
@@ -462,6 +474,7 @@ export class Connection implements Disposable {
       this.#enter(CLIENT[this.#state].bodyRead, "bodyRead");
       this.#abort?.end();
       if (this.#isLast) this.#transport.close();
+      else this.#rest();
     },
     bodyCanceled: () => this.#transport.close(),
   };
@@ -478,8 +491,9 @@ export class Connection implements Disposable {
     // as it was.
     if (signal === undefined || !this.#abort!.fired) {
       const transport = this.#transport;
-      error = transport.breakWith(thrown);
-      if (this.#state === "requesting") {
+      const hasRested = transport.restFailure !== null;
+      error = hasRested ? this.#whyClosed() : transport.breakWith(thrown);
+      if (this.#state === "requesting" && !hasRested) {
         const isByPeer = !transport.closed;
         error = this.#explain(error);
         const hungUp = isByPeer && (isEnd(error) || error === transport.failure);
@@ -489,7 +503,11 @@ export class Connection implements Disposable {
     }
     cancelUnused(body, error);
     if (this.#transport.closed) this.#enter(CLIENT[this.#state].fails, "fails");
-    else this.#enter(CLIENT[this.#state].undone, "undone");
+    else {
+      this.#enter(CLIENT[this.#state].undone, "undone");
+      this.#transport.awaitsResponse = false;
+      this.#rest();
+    }
     return error;
   }
 
@@ -500,12 +518,8 @@ export class Connection implements Disposable {
   #explain(error: unknown): unknown {
     const { closed, reader, failure } = this.#transport;
     const bodyRefusedWith = this.#bodyRefusedWith;
-    const hint = this.#clientRefusedHint;
-    // The server's TLS says that the server refuses this client.
-    if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
-      const { code, message, cause } = error;
-      return new TlsError(code, `${message}; ${hint}`, { cause });
-    }
+    const hinted = this.#withHint(error);
+    if (hinted !== error) return hinted;
     // This side has closed the connection, or bytes have arrived: the server is not refusing
     // anything.
     if (closed || error === bodyRefusedWith || reader.buffered > 0) return error;
@@ -514,9 +528,7 @@ export class Connection implements Disposable {
     // not.
     const reset = isReset(error) && (bodyRefusedWith !== null || error === failure);
     const ended = reset || error instanceof EmptyPreambleError;
-    if (ended && this.#mayRefuseClient) {
-      return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${hint ?? LOG_HINT}`);
-    }
+    if (ended && this.#mayRefuseClient) return this.#refusedError();
     if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
     // If the server has refused the body, any other error follows from this refusal.
     return ended ? error : bodyRefusedWith ?? error;
@@ -578,25 +590,12 @@ const REFUSED_MESSAGE =
   "the server closed the connection before it answered anything, which over TLS may be its way to " +
   "refuse this client's certificate";
 
-/**
- * Waits until the runtime has polled its sockets and reported bytes. Only a timer is sure to make
- * the runtime poll; on a busy machine the report comes after that timer, so a second one follows.
- */
-function turnOfEventLoop(): Promise<void> {
-  return new Promise((resolve) => setTimeout(() => setTimeout(resolve)));
-}
-
 /** The error for bytes after a response that has no body. */
 function unframedBody(): ProtocolError {
   return new ProtocolError(
     "UNFRAMED_BODY",
     "the response has a body, but neither content-length nor transfer-encoding",
   );
-}
-
-/** The error for bytes that came before the request was sent. */
-function excessBytes(): ProtocolError {
-  return new ProtocolError("EXCESS_BYTES", "the peer sent bytes that no request has asked for");
 }
 
 /** True for methods whose requests change nothing (RFC 9110 §9.2.1). */

@@ -80,9 +80,6 @@ export class RequestAbort {
       transport.close(reason);
       interruption?.abort(reason);
     } else {
-      // Bytes may have arrived that only the event loop knows of: the next request gives it a turn
-      // first.
-      transport.lastArrival = -Infinity;
       transport.cancelBody(reason);
     }
   };

@@ -4,7 +4,7 @@ import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
 import { type AheadSource, ByteReader, checkCount, notWritten } from "../base/body/byte_io.ts";
 import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../base/bytes.ts";
-import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
+import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
@@ -67,10 +67,8 @@ export class Transport implements AheadSource {
   readonly reader: ByteReader = new ByteReader(this);
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
-  /**
-   * When bytes last arrived at a client, by Date.now(), which costs less than performance.now().
-   */
-  lastArrival = Date.now();
+  /** What has ended a client's connection while it rested; `null` once a request has told it. */
+  restFailure: unknown = null;
   /** Counts the bytes of the message that the socket takes; `null` if nobody wants the figures. */
   exchange: ExchangeWatch | null = null;
   /** Whether a client has begun a request that is not answered yet. */
@@ -80,6 +78,8 @@ export class Transport implements AheadSource {
   readonly #closeListeners: CloseListener[] = [];
   #closed = false;
   #failure: unknown = null;
+  /** Whether a read is pending that no request waits for. */
+  #resting = false;
   /** How many bytes of the next preamble have been searched for its end. */
   #searched = 0;
   /** The read that a preamble waits for: a new one, or one that was issued ahead. */
@@ -206,7 +206,7 @@ export class Transport implements AheadSource {
       this.#searched = reader.buffered;
     } else {
       this.#searched = 0;
-      this.#endWait();
+      this.deadline.stopReading();
     }
     return end;
   }
@@ -263,7 +263,7 @@ export class Transport implements AheadSource {
       const count = await (this.#reading = this.#socket.read(into));
       this.#reading = null;
       reader.checkFailure();
-      this.#endWait();
+      this.deadline.stopReading();
       return checkCount(count, into.length) || null;
     } catch (error) {
       throw this.#keepFailure(error, true);
@@ -275,24 +275,48 @@ export class Transport implements AheadSource {
     this.deadline.startReading();
     try {
       await this.reader.settleAhead();
-      this.#endWait();
+      this.deadline.stopReading();
     } catch (error) {
       throw this.#keepFailure(error, true);
     }
   }
 
-  #endWait(): void {
-    this.deadline.stopReading();
-    this.lastArrival = Date.now();
+  /** Whether the socket can read while nothing waits, without keeping the process alive. */
+  get canRest(): boolean {
+    return this.#socket.unref !== undefined;
   }
 
   /**
-   * Issues the read for the next preamble before the preamble is needed. The reader must be empty,
-   * and nothing else may touch it before {@linkcode beginReceive}.
+   * Reads the next preamble before a request asks for it, so that the end of the peer, and bytes
+   * that no request has asked for, are known at once, and close the connection. Nothing else may
+   * touch the reader before {@linkcode wake}, or {@linkcode beginReceive} after it.
    */
-  readAhead(): void {
-    this.reader.fit();
-    this.reader.readAhead(this.#socket, false);
+  rest(): void {
+    if (this.#closed || this.#resting) return;
+    this.#resting = true;
+    this.#socket.unref?.();
+    const { reader } = this;
+    if (reader.buffered > 0) return this.arrivedAhead(null);
+    if (reader.ahead !== null) return;
+    reader.fit();
+    reader.readAhead(this.#socket, false);
+  }
+
+  /** Ends the rest: from now on the pending read is the one of a response. */
+  wake(): void {
+    this.#resting = false;
+    this.#socket.ref?.();
+  }
+
+  arrivedAhead(error: unknown): void {
+    if (!this.#resting) return;
+    const failure = error !== null
+      ? error
+      : this.reader.buffered > 0
+      ? new ProtocolError("EXCESS_BYTES", "the peer sent bytes that no request has asked for")
+      : new EmptyPreambleError();
+    this.restFailure = failure;
+    this.close(failure);
   }
 
   /**

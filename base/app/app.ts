@@ -19,6 +19,10 @@ export interface Socket {
    * sent.
    */
   reset?(): void;
+  /** From now on a pending read keeps the process alive, as it does at first. */
+  ref?(): void;
+  /** From now on a pending read doesn't keep the process alive, if the socket can do so. */
+  unref?(): void;
   /** Closes the writing side, if the socket can. */
   closeWrite?(): Promise<void>;
   /** The verified certificate of the peer, if there is one. */

@@ -176,9 +176,13 @@ export class Body implements AsyncIterable<Uint8Array> {
     let bytes = isOwn ? this.#collect(wanted) : this.#state.fromSource(this.#reader.view(wanted));
     // Awaiting bytes that are there already would take a turn, too.
     if (bytes instanceof Promise) bytes = await bytes;
-    // At the end of a body, a read of no bytes is the last read that is allowed.
-    this.#state.end(this.#reader.done, wanted === 0);
-    return convert(bytes, isOwn);
+    try {
+      return convert(bytes, isOwn);
+    } finally {
+      // After the end of a body, its connection may read into the buffer that the bytes are in. A
+      // read of no bytes at the end is the last read that is allowed.
+      this.#state.end(this.#reader.done, wanted === 0);
+    }
   }
 
   async #collect(size: number): Promise<Bytes> {

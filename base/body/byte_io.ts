@@ -15,6 +15,8 @@ export interface ByteSource {
 export interface AheadSource extends ByteSource {
   /** Waits for the read that was issued ahead, with the time limit of any other read. */
   awaitAhead?(): Promise<void>;
+  /** Called when a read that was issued ahead has settled; `null` if it has not failed. */
+  arrivedAhead?(error: unknown): void;
 }
 
 /** A sink of bytes: a connection, a file, or any other object with this method. */
@@ -246,12 +248,15 @@ export class ByteReader {
     } catch (error) {
       this.#failure = { error };
     }
+    this.#source.arrivedAhead?.(this.#failure?.error ?? null);
   };
 
   // A socket may report a reset only once, so the error is kept for the next read.
   readonly #failAhead = (error: unknown): void => {
     this.#ahead = null;
-    this.#failure ??= { error };
+    if (this.#failure !== null) return;
+    this.#failure = { error };
+    this.#source.arrivedAhead?.(error);
   };
 
   /** Waits for the read that was issued ahead, if any; resolves to the number of buffered bytes. */

@@ -43,6 +43,8 @@ export class TlsSocket implements Socket {
   #closed = false;
   #failure: unknown = null;
   #reader: Waiting | null = null;
+  /** Whether a read keeps the process alive. */
+  #isAwake = true;
   #into: Uint8Array = new Uint8Array(0);
   readonly #writers = new Set<Waiting>();
 
@@ -92,8 +94,20 @@ export class TlsSocket implements Socket {
     this.#into = into;
     return new Promise((resolve, reject) => {
       this.#reader = { resolve, reject };
-      this.#socket.ref();
+      if (this.#isAwake) this.#socket.ref();
     });
+  }
+
+  /** From now on a pending read keeps the process alive. */
+  ref(): void {
+    this.#isAwake = true;
+    if (this.#reader !== null) this.#socket.ref();
+  }
+
+  /** From now on a pending read doesn't keep the process alive. */
+  unref(): void {
+    this.#isAwake = false;
+    this.#rest();
   }
 
   /** Writes bytes, which must not change meanwhile; resolves to the number of bytes written. */
@@ -120,7 +134,9 @@ export class TlsSocket implements Socket {
     // The peer gets a close_notify (RFC 8446 §6.1), unless bytes are still unsent, which are lost
     // now.
     const inOrder = this.#writers.size === 0 && !this.#socket.destroyed;
-    if (this.#isAwaited) this.#fail(new Deno.errors.Interrupted("the socket was closed"));
+    if (this.#reader !== null || this.#writers.size > 0) {
+      this.#fail(new Deno.errors.Interrupted("the socket was closed"));
+    }
     if (inOrder) this.#socket.end();
     this.#socket.destroy();
   }
@@ -200,7 +216,7 @@ export class TlsSocket implements Socket {
   }
 
   get #isAwaited(): boolean {
-    return this.#reader !== null || this.#writers.size > 0;
+    return this.#isAwake && this.#reader !== null || this.#writers.size > 0;
   }
 
   #rest(): void {

@@ -14,7 +14,7 @@ Deno.test("the buffer of a connection that waits for its next preamble is no lar
   }, null);
   // As after a body that was large.
   transport.reader.grow(65536);
-  transport.readAhead();
+  transport.rest();
   assertEquals(offered, [16384]);
   transport.close();
 });

@@ -13,7 +13,7 @@ import { Client, type Connection, type RequestOptions } from "@degu/degu/client"
 import { assertReason, half, never, reason, reasons, withAbort } from "@degu/testing/aborts.ts";
 import { connect, type Connected, sent } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawServer, within } from "@degu/testing/raw_peer.ts";
+import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 
@@ -218,6 +218,7 @@ Deno.test("the next request detects what a peer had sent too early", async () =>
   const responding = conn.get("/", {}, { signal });
   abort(reason);
   await assertReason(responding, reason);
+  await turnOfEventLoop();
   const error = await rejectionOf(conn.get("/"), "bytes that nobody has asked for");
   assertEquals((error as { code?: string }).code, "EXCESS_BYTES");
 });

@@ -1,0 +1,219 @@
+/** A connection that rests: what ends it between two requests is known at once, and it holds nothing up. */
+import { Client, Connection, ConnectionPool, isTransient, reply, Server } from "@degu/degu";
+import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "@degu/degu/base";
+import { tempDir } from "@degu/testing/directories.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { programCommand, runProgram } from "@degu/testing/programs.ts";
+import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { serveRaw } from "@degu/testing/raw_tls.ts";
+import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { sharedPki, startTls } from "@degu/testing/tls_endpoints.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+
+/** A connection, and the other end of it, which can send anything and can end. */
+interface Ends extends AsyncDisposable {
+  readonly conn: Connection;
+  send(text: string): Promise<void>;
+  end(): Promise<void>;
+}
+
+async function openPlain(path?: string): Promise<Ends> {
+  const server = new RawServer(path);
+  const conn = await new Client(server.address, { host: null, timeout: 60 }).connect();
+  const peer = await server.accept();
+  return {
+    conn,
+    send: (text) => peer.send(text),
+    end: () => peer.closeWrite(),
+    [Symbol.asyncDispose]() {
+      conn.close();
+      server[Symbol.dispose]();
+      return Promise.resolve();
+    },
+  };
+}
+
+async function openTls(): Promise<Ends> {
+  const accepted = Promise.withResolvers<{ write(bytes: Uint8Array): unknown; end(): unknown }>();
+  const server = await serveRaw(await sharedPki(), (socket) => {
+    socket.resume();
+    accepted.resolve(socket);
+  });
+  const conn = await server.client.connect();
+  const peer = await accepted.promise;
+  return {
+    conn,
+    send: (text) => Promise.resolve(void peer.write(latin1(text))),
+    end: () => Promise.resolve(void peer.end()),
+    [Symbol.asyncDispose]() {
+      conn.close();
+      return server[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const kinds: Record<string, (dir: string) => Promise<Ends>> = {
+  "TCP": () => openPlain(),
+  "Unix": (dir) => openPlain(`${dir}/socket`),
+  "TLS": () => openTls(),
+};
+
+const EMPTY = "HTTP/1.1 204 No Content\r\n\r\n";
+const HELLO = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+const CHUNKED = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+
+/** Makes a request, which is answered with these bytes, and reads the response. */
+async function exchange({ conn, send }: Ends, bytes: string): Promise<void> {
+  const asked = conn.get("/");
+  await send(bytes);
+  await (await asked).text();
+}
+
+async function untilClosed(conn: Connection): Promise<void> {
+  await within(
+    (async () => {
+      while (!conn.closed) await turnOfEventLoop();
+    })(),
+    "the connection closes by itself",
+  );
+}
+
+for (const [kind, open] of Object.entries(kinds)) {
+  Deno.test(`${kind}: a peer that ends a resting connection closes it, and the first request is told`, async (t) => {
+    await using dir = await tempDir();
+    for (const bytes of [EMPTY, HELLO, CHUNKED]) {
+      await t.step(JSON.stringify(bytes), async () => {
+        await using ends = await open(`${dir.path}`);
+        const { conn } = ends;
+        for (let i = 0; i < 2; i++) await exchange(ends, bytes);
+        assertEquals(conn.closed, false);
+        await ends.end();
+        await untilClosed(conn);
+        const error = await rejectionOf(conn.post("/", {}, "hello"), "the first request");
+        assertInstanceOf(error, EmptyPreambleError);
+        assertStringIncludes(error.message, "before the request was sent");
+        assertEquals(isTransient(error), true);
+        assertInstanceOf(await rejectionOf(conn.get("/"), "the next"), ConnectionClosedError);
+        await Deno.remove(`${dir.path}/socket`).catch(() => {});
+      });
+    }
+  });
+
+  Deno.test(`${kind}: bytes that no request has asked for close a resting connection`, async (t) => {
+    await using dir = await tempDir();
+    for (const isTogether of [true, false]) {
+      await t.step(isTogether ? "with the response" : "later", async () => {
+        await using ends = await open(dir.path);
+        const { conn } = ends;
+        if (isTogether) await exchange(ends, HELLO + EMPTY);
+        else {
+          await exchange(ends, HELLO);
+          await ends.send(EMPTY);
+        }
+        await untilClosed(conn);
+        const error = await rejectionOf(conn.get("/"), "the first request");
+        assertInstanceOf(error, ProtocolError);
+        assertEquals(error.code, "EXCESS_BYTES");
+        assertInstanceOf(await rejectionOf(conn.get("/"), "the next"), ConnectionClosedError);
+        await Deno.remove(`${dir.path}/socket`).catch(() => {});
+      });
+    }
+  });
+
+  Deno.test(`${kind}: requests with and without pauses go on, and close() ends the rest`, async () => {
+    await using dir = await tempDir();
+    await using ends = await open(dir.path);
+    for (let i = 0; i < 6; i++) {
+      await exchange(ends, [EMPTY, HELLO, CHUNKED][i % 3]!);
+      if (i > 2) await turnOfEventLoop();
+    }
+    ends.conn.close();
+    assertInstanceOf(await rejectionOf(ends.conn.get("/"), "a request"), ConnectionClosedError);
+  });
+
+  Deno.test(`${kind}: a request that was aborted before its first byte leaves the connection at rest`, async () => {
+    await using dir = await tempDir();
+    await using ends = await open(dir.path);
+    const { conn } = ends;
+    await exchange(ends, HELLO);
+    const aborting = new AbortController();
+    const asked = rejectionOf(conn.get("/", {}, { signal: aborting.signal }), "an aborted request");
+    aborting.abort("enough");
+    assertEquals([await asked, conn.closed], ["enough", false]);
+    await exchange(ends, HELLO);
+    await ends.end();
+    await untilClosed(conn);
+  });
+}
+
+Deno.test("the error of a request over a connection that the peer has ended names an error before it", async () => {
+  await using ends = await openPlain();
+  await exchange(ends, "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n");
+  await ends.end();
+  await untilClosed(ends.conn);
+  const error = await rejectionOf(ends.conn.get("/"), "a request") as Error;
+  assertStringIncludes(error.message, ", after a response with status 500");
+});
+
+Deno.test("a pool forgets a connection that has ended, at once", async () => {
+  await using serving = serve((_request, session) => {
+    setTimeout(() => session.close());
+    return reply(200, "hello");
+  });
+  await using pool = new ConnectionPool(serving.makeClient());
+  for (let i = 0; i < 3; i++) {
+    assertEquals(await (await pool.request("POST", "/")).text(), "hello");
+    while (serving.server.sessions.size > 0) await turnOfEventLoop();
+    await turnOfEventLoop();
+  }
+});
+
+/** Keeps the event loop from going on, as work does. */
+function compute(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+}
+
+Deno.test("a pool's GET succeeds although the server closes while the program computes", async () => {
+  const flags = ["--allow-net=127.0.0.1"];
+  const running = new RunningProcess(programCommand("closing_server.ts", { flags }).spawn());
+  await using _ = running;
+  const port = Number(await running.printed(/^\d+$/m));
+  await using pool = new ConnectionPool(new Client(["127.0.0.1", port]));
+  for (let i = 0; i < 5; i++) {
+    assertEquals(await (await pool.request("GET", "/")).text(), "hello");
+    // The server closes the connection meanwhile, of which the runtime knows nothing.
+    compute(200);
+  }
+});
+
+Deno.test("a socket that can't be unreferenced is read when the next request is made", async () => {
+  const socket = new RecordingSocket();
+  using conn = new Connection(socket, null, undefined, null);
+  const asked = conn.get("/");
+  socket.give(EMPTY);
+  await asked;
+  socket.give(EMPTY);
+  await turnOfEventLoop();
+  assertEquals(conn.closed, false);
+  const error = await rejectionOf(conn.get("/"), "the next request");
+  assert(error instanceof ProtocolError && error.code === "EXCESS_BYTES");
+});
+
+Deno.test("a process that holds only idle connections ends: TCP, Unix, TLS, and those of a pool", async () => {
+  await using dir = await tempDir();
+  const pki = await sharedPki();
+  const app = () => reply(200, "hello");
+  await using tcp = await Server.start(["127.0.0.1", 0], app);
+  await using unix = await Server.start(`${dir.path}/socket`, app);
+  await using tls = await startTls(pki, app);
+  const args = [tcp, unix, tls.server].map(({ address }) => JSON.stringify(address));
+  const printed = await runProgram("idle_connections.ts", {
+    flags: ["--allow-net", "--allow-read", "--allow-write"],
+    args: [...args, JSON.stringify({ ...pki.clientSslconfig, checkHostname: false })],
+    patience: 20,
+  });
+  assertEquals(printed, "hello\n".repeat(6));
+});
