@@ -224,30 +224,12 @@ export class Transfers implements Disposable {
       const result = await files.connections.call((client, moved) =>
         tree.attempt(client, moved, this.#signal)
       ).finally(() => tree.reportFailures());
-      const { deletionsKept, overLimit, unnameable = [], respelled = [] } = result;
-      for (const path of unnameable) {
-        this.#output.warn(
-          `${tree.namesOf(path).to}: not deleted: its name is not UTF-8, too long or reserved`,
-        );
-      }
-      if (deletionsKept === "limit") {
-        const { to } = tree.namesOf([]);
-        const limit = `more than --max-delete ${job.options.maxDelete} allows`;
-        const problem = `nothing is deleted: it would be ${
-          counted(overLimit!, "deletion")
-        }, ${limit}`;
-        this.fail(to, problem, "FAILED", { path: to, deletions: overLimit });
-      } else if (deletionsKept === "empty") {
+      const { deletionsKept } = result;
+      if (deletionsKept === "empty") {
         const { from } = tree.namesOf([]);
         if (tree.hasEntries) this.fail(from, KEPT.empty, "FAILED", { path: from });
-      } else if (deletionsKept === "spelling") {
-        for (const path of respelled) {
-          const [{ to }, { to: directory }] = [tree.namesOf(path), tree.namesOf(path.slice(0, -1))];
-          this.#output.warn(
-            `${to}: its disk does not list it by this name; in ${directory} nothing is deleted`,
-          );
-        }
-      } else if (deletionsKept !== null) {
+      } else if (deletionsKept === "incomplete" || deletionsKept === "failed") {
+        // The other reasons are failures with paths of their own.
         this.#output.warn(KEPT[deletionsKept]);
       }
     } catch (error) {
@@ -502,7 +484,7 @@ class TreeCopy {
     const transfers = this.#transfers;
     for (const { path, error, at } of this.#failures) {
       const { from, to } = this.namesOf(path);
-      const code = codeOf(error);
+      const code = path.length === 0 ? "FAILED" : codeOf(error);
       if (at === "source") {
         transfers.fail(from, explainTransfer(error, transfers.direction), code, { from, to });
       } else {

@@ -11,7 +11,7 @@
 import { decodeText, EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/quote.ts";
 import { SHA256_HEX } from "./digest.ts";
-import { MAX_NAME_CHARACTERS, parseTime } from "./entries.ts";
+import { parseTime } from "./entries.ts";
 
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";
 /** Only smaller files travel in bundles: the reader of a bundle holds at most one file. */
@@ -63,15 +63,6 @@ interface PutAnswer {
   readonly status: PutStatus;
 }
 
-/**
- * A record of the answer to `bundle=names`, in the order of the request: the name by which a
- * directory lists what has a path, 404 if nothing has it, or 409 if something has it and its name
- * in the list can't be told.
- */
-export type NameRecord =
-  | { readonly status: 200; readonly name: string }
-  | { readonly status: 404 | 409 };
-
 /** A record with its bytes, which are valid until the next record is requested. */
 export interface ReceivedRecord<R> {
   readonly record: R;
@@ -106,28 +97,17 @@ export const PUT_ANSWER: BundleFormat<PutAnswer> = {
   check: (value) => readRecord(value, ["status"], PUT),
 };
 
-export const NAMES_ANSWER: BundleFormat<NameRecord> = {
-  hasContent: false,
-  check: (value) => {
-    return readRecord(value, value.status === 200 ? ["status", "name"] : ["status"], [
-      200,
-      404,
-      409,
-    ]);
-  },
-};
-
 const encoder = new TextEncoder();
 
 /** Formats the line of a record; the bytes of the file, if any, follow it. */
-export function formatRecord(record: FoundRecord | PutRecord | PutAnswer | NameRecord): string {
+export function formatRecord(record: FoundRecord | PutRecord | PutAnswer): string {
   return `${JSON.stringify(record)}\n`;
 }
 
 export const BUNDLE_END = '{"end":true}\n';
 
 export function formatBundle(
-  records: Iterable<PutRecord | PutAnswer | NameRecord>,
+  records: Iterable<PutRecord | PutAnswer>,
 ): Uint8Array<ArrayBuffer> {
   let text = "";
   for (const record of records) text += formatRecord(record);
@@ -313,7 +293,6 @@ const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
   modified: parseTime,
   sha256: (value) => typeof value === "string" && SHA256_HEX.test(value) ? value : null,
   kind: (value) => value === "directory" ? value : null,
-  name: (value) => typeof value === "string" && value.length <= MAX_NAME_CHARACTERS ? value : null,
   "if-none-match": (value) => value === "*" ? value : null,
 };
 

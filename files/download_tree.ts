@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import { newFileMode, Turns } from "../disk/files.ts";
 import {
   ifPresent,
+  infoOrNull,
   isAt,
   isMissing,
   isOverload,
@@ -14,12 +15,12 @@ import {
 } from "../disk/names.ts";
 import { Temporary } from "../disk/temporary.ts";
 import type { Connector, Requester } from "../client.ts";
-import { type AbsentStatus, type FoundRecord, GET_ANSWER, type NameRecord } from "./bundle.ts";
+import { type AbsentStatus, type FoundRecord, GET_ANSWER } from "./bundle.ts";
 import { fingerprintOf, sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
+import type { DirectoryEntry } from "./entries.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
 import { type ListedTree, readLocalTree, readRemoteTree } from "./list_tree.ts";
-import { findListedNames } from "./listed_names.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import {
   explainForeignPart,
@@ -181,9 +182,16 @@ class Download implements Direction {
     }
   }
 
-  listedNames(_route: Route, nodes: readonly TreeNode[]): Promise<readonly NameRecord[]> {
-    const paths = nodes.map(({ path }) => path);
-    return findListedNames(this.#root, paths, this.#settings.signal);
+  async entries(_route: Route, path: readonly string[]): Promise<readonly DirectoryEntry[] | null> {
+    const names = await this.names(_route, path);
+    return names && [...names].flatMap((name): DirectoryEntry[] => {
+      const info = infoOrNull(this.#root.pathOf([...path, name]));
+      if (info === null) return [];
+      const { size, mtime, isFile, isDirectory } = info;
+      const about = { name, size, modified: mtime ?? new Date(0) };
+      if (isFile || isDirectory) return [{ ...about, kind: isFile ? "file" : "directory" }];
+      return [{ ...about, kind: "other", reason: info.isSymlink ? "link" : "special" }];
+    });
   }
 
   async names(_route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
@@ -207,9 +215,15 @@ class Download implements Direction {
       admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
     });
     let failure: { readonly error: unknown } | null = null;
+    const wanted: Copy[] = [];
+    for (const copy of copies) {
+      if (this.#isTaken(copy)) yield [copy, { is: "taken", sha256: null }];
+      else wanted.push(copy);
+    }
+    if (wanted.length === 0) return;
     try {
       const uri = `${this.#settings.uri}?bundle=get`;
-      const records = requestFiles(route, uri, GET_ANSWER, copies, ({ node }) => node.path);
+      const records = requestFiles(route, uri, GET_ANSWER, wanted, ({ node }) => node.path);
       for await (const { record, content, item: copy } of records) {
         const file = this.#check(copy, record, content);
         if ("is" in file) {
@@ -228,11 +242,22 @@ class Download implements Direction {
     if (failure !== null) throw failure.error;
   }
 
+  /** Whether something has the name of a new file, perhaps by another spelling. */
+  #isTaken({ node, isNew }: Copy): boolean {
+    if (!isNew) return false;
+    try {
+      return infoOrNull(this.pathOf(node)) !== null;
+    } catch {
+      // Placing the file will show what is wrong there.
+      return false;
+    }
+  }
+
   /** Checks a record and the content of its file. */
   #check(copy: Copy, record: FoundRecord, content: Uint8Array): VerifiedFile | Outcome {
     if (record.status !== 200) return this.#refused(copy, record.status);
     const { replace } = this.#settings;
-    const names = copy.node.path;
+    const names = (copy.listed ?? copy.node).path;
     if (sha256Of(content) !== record.sha256) {
       const text = `${show(names)}: what arrived has another SHA-256`;
       return { is: "again", error: new TransferError("DIGEST_MISMATCH", text) };
@@ -308,6 +333,9 @@ class Download implements Direction {
   ): Promise<TransferResult> {
     const { node, late } = copy;
     const uri = uriOf(this.#settings.uri, node);
+    if (late === null && this.#isTaken(copy)) {
+      throw this.#explain(new Refusal(412, `${this.pathOf(node)} exists`), node);
+    }
     try {
       const parent = late === null ? node.parent! : late.obstacle.parent!;
       await syncAllIfPossible(this.#makeDirectory(parent.path));
@@ -345,12 +373,12 @@ class Download implements Direction {
    * Gives a complete part the name of its file. The name is on the disk then.
    */
   async #place(
-    { node, isNew: isNewHere }: Copy,
+    { node, listed = node, isNew: isNewHere }: Copy,
     part: string,
     state: Deno.FileInfo | null = null,
   ): Promise<void> {
     const root = this.#root;
-    const names = node.path;
+    const names = listed.path;
     const file = { path: part, state, newMode: this.#newModeIn(dirname(part)) };
     // A new name that is a link would leave the part behind if the process is killed then.
     const condition = (existing: unknown) => {

@@ -56,7 +56,7 @@ const MAX_PATH_BYTES = 4096;
 /**
  * The most characters of a name that a client keeps: no usual file system has longer ones.
  */
-export const MAX_NAME_CHARACTERS = 255;
+const MAX_NAME_CHARACTERS = 255;
 /**
  * The most characters of an entry, with the white space before it: a path takes six for each byte,
  * if all are escaped. Without a limit a peer could fill the memory, and a list of white space would

@@ -15,7 +15,6 @@ import { readTarget } from "./file_name.ts";
 import { get } from "./get.ts";
 import { pathOf } from "./options.ts";
 import { getBundle } from "./get_bundle.ts";
-import { nameBundle } from "./listed_names.ts";
 import { answerOffset, asksForOffset, put, remove } from "./put.ts";
 import { putBundle } from "./put_bundle.ts";
 import { printable, printableError } from "../base/printable.ts";
@@ -185,7 +184,7 @@ export class FilesApp implements AppObject {
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     const { method } = request;
     const action = this.#actionOf(request);
-    const isReading = action === get || action === getBundle || action === nameBundle;
+    const isReading = action === get || action === getBundle;
     const warn = (refusal: Refusal, path?: string) => {
       const where = path === undefined ? "" : `${printable(path)}: `;
       const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
@@ -230,7 +229,6 @@ export class FilesApp implements AppObject {
     if (method === "POST" && (query === "bundle=get" || query === "bundle=digest")) {
       return getBundle;
     }
-    if (method === "POST" && query === "bundle=names") return nameBundle;
     if (!this.#write) return null;
     if (method === "POST") return query === "bundle=put" ? putBundle : null;
     return method === "PUT" ? put : remove;

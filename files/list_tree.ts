@@ -249,14 +249,14 @@ function addEntry(root: TreeNode, entry: TreeEntry, isSource: boolean): boolean 
   return true;
 }
 
-export async function readRemoteNames(route: Route, uri: string): Promise<Set<string>> {
-  const names = new Set<string>();
+export async function readRemoteEntries(route: Route, uri: string): Promise<DirectoryEntry[]> {
+  const entries: DirectoryEntry[] = [];
   const response = await requestList(route, uri);
-  for await (const { name } of entriesOf(response, uri, EntryParser.ofDirectory(), route.signal)) {
-    if (names.size === MAX_ENTRIES) throw badList(`it has more than ${MAX_ENTRIES} entries`);
-    names.add(name);
+  for await (const entry of entriesOf(response, uri, EntryParser.ofDirectory(), route.signal)) {
+    if (entries.length === MAX_ENTRIES) throw badList(`it has more than ${MAX_ENTRIES} entries`);
+    entries.push(entry);
   }
-  return names;
+  return entries;
 }
 
 function twice(path: readonly string[]): TransferError {

@@ -100,3 +100,8 @@ export function show(path: readonly string[]): string {
 export function byName(one: TreeNode, other: TreeNode): number {
   return one.name < other.name ? -1 : 1;
 }
+
+/** A name without what a disk may change in it: how letters are composed, their case, the end. */
+export function alike(name: string): string {
+  return name.normalize("NFC").toUpperCase().toLowerCase().replace(/[. ]+$/, "");
+}

@@ -3,14 +3,15 @@
 import { type Lanes, throwIfForAll } from "./lanes.ts";
 import type { Route } from "./route.ts";
 import type { TreeNode } from "./tree.ts";
-import type { TargetNames } from "./tree_names.ts";
 import type { TreeSettings } from "./tree_options.ts";
-import type { DeletionScope, Plan } from "./tree_plan.ts";
+import { type DeletionScope, type Plan, respelledThere } from "./tree_plan.ts";
 import type { TreeReport } from "./tree_report.ts";
 
 /** A target whose entries can be removed. */
 export interface ShrinkingTarget {
   remove(route: Route, node: TreeNode): Promise<void>;
+  /** The names in a directory of the target; `null` if it is gone. */
+  names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null>;
 }
 
 /**
@@ -24,7 +25,6 @@ export class TreeDeletions {
   readonly #lanes: Lanes;
   readonly #target: ShrinkingTarget;
   readonly #report: TreeReport;
-  readonly #names: TargetNames;
   /** What could not be deleted, which was told. */
   readonly undeleted = new Set<TreeNode>();
 
@@ -33,13 +33,11 @@ export class TreeDeletions {
     lanes: Lanes,
     target: ShrinkingTarget,
     report: TreeReport,
-    names: TargetNames,
   ) {
     this.#settings = settings;
     this.#lanes = lanes;
     this.#target = target;
     this.#report = report;
-    this.#names = names;
   }
 
   /** Deletes the superfluous entries of the target, but those in directories that are kept. */
@@ -56,6 +54,9 @@ export class TreeDeletions {
     for (const nodes of byDepth(chosen)) {
       if (this.#settings.dryRun) nodes.forEach((node) => this.#report.deleted(node));
       else await this.#lanes.run([nodes], (route, node) => this.#deleteOne(route, node, plan));
+    }
+    for (const [{ directory }, node] of respelled) {
+      if (node !== null) this.#report.failed(directory, respelledThere(node), "target");
     }
   }
 
@@ -79,6 +80,8 @@ export class TreeDeletions {
    * with each directory; `null` with a directory that can't be listed.
    */
   async findRespelled({ deletions, staying }: Plan): Promise<Respelled> {
+    // Only copying shows by which names the disk of the target lists files.
+    if (this.#settings.dryRun) return new Map();
     const respelled = new Map<DeletionScope, TreeNode | null>();
     const all = new Map<DeletionScope, TreeNode>();
     for (const { node, scope } of deletions) {
@@ -86,8 +89,9 @@ export class TreeDeletions {
     }
     await this.#lanes.run([[...all]], async (route, [scope, node]) => {
       try {
-        const other = await this.#firstRespelled(route, scope);
-        if (other !== null) respelled.set(scope, other === "gone" ? null : other);
+        const names = await this.#target.names(route, scope.directory.path);
+        const other = names && scope.wanted.find(({ name }) => !names.has(name));
+        if (other !== undefined) respelled.set(scope, other);
       } catch (error) {
         throwIfForAll(error, route);
         respelled.set(scope, null);
@@ -95,18 +99,6 @@ export class TreeDeletions {
       }
     });
     return respelled;
-  }
-
-  /**
-   * The first node of a directory that is listed by another name; `"gone"` without the directory.
-   */
-  async #firstRespelled(
-    route: Route,
-    { directory, wanted }: DeletionScope,
-  ): Promise<TreeNode | "gone" | null> {
-    if (!this.#settings.dryRun) return await this.#names.firstUnlisted(route, directory, wanted);
-    // Without a change at the target, only the names that were asked for before are known.
-    return wanted.find((node) => this.#names.spellings.targets.has(node)) ?? null;
   }
 }
 

@@ -17,12 +17,11 @@ export interface TreeOptions {
    * How files are compared. A file that is the same at both ends is not copied:
    *
    * - `"time"`: by size and modification time, as precisely as the coarser disk stores times;
-   * - `"digest"`: by size and SHA-256; a difference in time alone is left as it is;
-   * - `"nothing"`: not at all; every file is copied.
+   * - `"digest"`: by size and SHA-256; a difference in time alone is left as it is.
    *
    * @default {"time"}
    */
-  compare?: "time" | "digest" | "nothing" | undefined;
+  compare?: "time" | "digest" | undefined;
   /**
    * Whether to replace files of the target that differ. With `false`, each such file fails alone,
    * unless it has the same content.
@@ -171,23 +170,11 @@ export interface TreeResult {
    *   everything below; in other directories they were deleted.
    */
   readonly deletionsKept: "limit" | "incomplete" | "failed" | "empty" | "spelling" | null;
-  /** With `"limit"`: the number of files and directories that would have been deleted. */
-  readonly overLimit?: number;
-  /**
-   * With `"spelling"`: the paths of the source that the target lists by other names, a path for
-   * each directory in which entries were kept.
-   */
-  readonly respelled?: readonly (readonly string[])[];
-  /**
-   * With `delete`: the superfluous paths of the target that stay since their names are not UTF-8,
-   * too long to be sent, or reserved. The paths are for messages only. Left out if there are none.
-   */
-  readonly unnameable?: readonly (readonly string[])[];
 }
 
 /** The options that decide about the plan of a copy. */
 export interface PlanRules {
-  readonly compare: "time" | "digest" | "nothing";
+  readonly compare: "time" | "digest";
   readonly replace: boolean;
   readonly delete: boolean;
   readonly filter: ((entry: TreeEntry) => boolean) | undefined;
@@ -222,7 +209,7 @@ const OPTIONS = [
   "signal",
   "onEvent",
 ];
-const COMPARES: readonly unknown[] = ["time", "digest", "nothing"];
+const COMPARES: readonly unknown[] = ["time", "digest"];
 const MAX_CONNECTIONS = 64;
 
 /**
@@ -240,7 +227,7 @@ export function checkTreeOptions(
   const { maxDelete = Number.MAX_SAFE_INTEGER } = copy;
   const { replace = true, delete: deletes = false, dryRun = false } = copy;
   if (!COMPARES.includes(compare)) {
-    throw new RangeError(`compare: must be "time", "digest" or "nothing"; got ${String(compare)}`);
+    throw new RangeError(`compare: must be "time" or "digest"; got ${String(compare)}`);
   }
   for (const [name, value] of Object.entries({ replace, delete: deletes, move, dryRun })) {
     checkBoolean(name, value);

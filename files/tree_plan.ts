@@ -5,9 +5,9 @@
 
 import { checkBoolean } from "../base/checks.ts";
 import { TransferError } from "./transfer_error.ts";
-import { byName, isSameTime, show, type TreeNode } from "./tree.ts";
+import type { DirectoryEntry } from "./entries.ts";
+import { alike, byName, isSameTime, type Reason, show, type TreeNode } from "./tree.ts";
 import type { PlanRules } from "./tree_options.ts";
-import { Spellings } from "./tree_names.ts";
 
 export interface Copy {
   readonly node: TreeNode;
@@ -22,6 +22,8 @@ export interface Copy {
   readonly isNew: boolean;
   /** Whether only a file with the same content may be replaced. */
   readonly isSame?: boolean;
+  /** The node by whose name the target lists the file, if that is another one. */
+  readonly listed?: TreeNode;
 }
 
 /**
@@ -95,7 +97,6 @@ export class Plan {
   isEmpty = true;
   readonly #rules: PlanRules;
   readonly #isUnsettled: (file: TreeNode) => boolean;
-  readonly #spellings: Spellings;
 
   /** @param isUnsettled Whether a file of the source may still be being written. */
   constructor(
@@ -103,11 +104,9 @@ export class Plan {
     target: TreeNode | null,
     rules: PlanRules,
     isUnsettled: (file: TreeNode) => boolean = () => false,
-    spellings: Spellings = new Spellings(),
   ) {
     this.#rules = rules;
     this.#isUnsettled = isUnsettled;
-    this.#spellings = spellings;
     this.#compare({ source, target, unmade: null, late: null }, null);
   }
 
@@ -161,42 +160,42 @@ export class Plan {
   /**
    * Compares the entries of a directory.
    *
-   * @param above The scope of its deletions, if the target has the directory by another name, or
-   * the source does not have it; else the directory is a scope itself.
+   * @param above The scope of its deletions, if the source does not have the directory; else the
+   * directory is a scope itself.
    */
   #compare(directory: Pair, above: DeletionScope | null): void {
     const { source } = directory;
     const own: DeletionScope = { directory: source!, wanted: [] };
     const scope = above ?? own;
+    const skipped: TreeNode[] = [];
+    const superfluous = new Set<string>();
     for (const pair of this.#pairsIn(directory)) {
-      // The target can't tell which entry belongs to this node: the entry stays, whatever becomes
-      // of the node.
-      const isUntold = pair.source !== null && this.#spellings.rivals.get(pair.source) === null;
-      if (isUntold) own.wanted.push(pair.source!);
       if (!this.#isIncluded(pair)) continue;
       if (pair.source !== null && pair.source.reason !== "reserved") this.isEmpty = false;
       if (this.#decide(pair, own, scope)) {
-        const isPlain = pair.target === null || pair.source?.name === pair.target.name;
-        this.#compare(pair, above === null && isPlain ? null : scope);
+        this.#compare(pair, pair.source === null ? scope : null);
       }
-      if (!this.#rules.delete || pair.target === null) continue;
-      // An entry that the source has by another name counts as superfluous, too: it stays as long
-      // as the target does not list all wanted names.
-      const isSuperfluous = pair.source === null || this.#spellings.targets.has(pair.source);
-      if (!isSuperfluous) continue;
+      const { source: node } = pair;
+      if (node !== null && pair.target === null && this.#isSkipped(node)) skipped.push(node);
+      if (!this.#rules.delete || pair.target === null || node !== null) continue;
+      superfluous.add(alike(pair.target.name));
       if (pair.target.reason === "name") this.unnameable.push(pair.target);
       if (pair.target.kind === "other") this.keep(pair.target);
       else this.deletions.push({ node: pair.target, scope });
     }
+    // What is skipped may be there by another name, which only the target knows.
+    for (const node of skipped) if (superfluous.has(alike(node.name))) own.wanted.push(node);
+  }
+
+  #isSkipped(node: TreeNode): boolean {
+    return node.kind === "other" || node.kind === "file" && this.#isUnsettled(node);
   }
 
   /** The entries of a directory: those of the source by name, then those of the target alone. */
   *#pairsIn({ source, target, unmade, late }: Pair): Generator<Pair, void, void> {
     const found = new Set<TreeNode | null>();
     for (const child of [...source?.children?.values() ?? []].sort(byName)) {
-      const there = child.reason === "name"
-        ? null
-        : target?.get(child.name) ?? this.#spellings.targets.get(child) ?? null;
+      const there = child.reason === "name" ? null : target?.get(child.name) ?? null;
       found.add(there);
       yield { source: child, target: target && there, unmade, late };
     }
@@ -230,20 +229,17 @@ export class Plan {
   #decide(pair: Pair, { wanted }: DeletionScope, scope: DeletionScope): boolean {
     const { source, target, unmade } = pair;
     if (source === null) return target!.kind === "directory";
-    const rival = this.#spellings.rivals.get(source);
-    const isSkipped = source.kind === "other" ||
-      source.kind === "file" && this.#isUnsettled(source);
+    const isSkipped = this.#isSkipped(source);
     // The entry of the target must not be deleted, whatever its name there.
     if (isSkipped && target !== null) wanted.push(source);
     if (source.kind === "other") this.#leaveOut(source);
-    else if (source.kind === "directory") return this.#decideDirectory(pair, wanted, scope, rival);
+    else if (source.kind === "directory") return this.#decideDirectory(pair, wanted, scope);
     else if (isSkipped) {
       this.skipped.push({ node: source, reason: "still being written" });
     } else if (unmade !== null) {
       if (unmade.isLinked) this.linked++;
       this.fail(source, directoryMissing(source, unmade.error));
-    } else if (rival !== undefined) this.fail(source, sameFile(source, rival));
-    else {
+    } else {
       wanted.push(source);
       this.#decideFile(pair, scope);
     }
@@ -274,24 +270,17 @@ export class Plan {
     pair: Pair,
     wanted: TreeNode[],
     scope: DeletionScope,
-    rival: TreeNode | null | undefined,
   ): boolean {
     const { source, target, unmade, late } = pair;
     const node = source!;
     wanted.push(node);
     if (unmade !== null) return true;
-    if (rival !== undefined) {
-      const own: Unmade = { error: sameFile(node, rival), isLinked: false };
-      this.#compare({ ...pair, target: null, unmade: own }, null);
-      this.fail(node, own.error);
-      return false;
-    }
     if (target?.kind === "directory") return true;
     if (target === null) {
       (late ?? this).makes.push(node);
       return true;
     }
-    if (target.kind === "file" && this.#mayGiveWay(node)) {
+    if (target.kind === "file" && this.#mayGiveWay) {
       pair.late = this.#addLate(target, scope, [target]);
       pair.late.makes.push(node);
       return true;
@@ -308,7 +297,7 @@ export class Plan {
     if (late !== null) return void late.copies.push({ node, target: null, late, isNew: true });
     if (target?.kind !== "directory") return this.#decideContent(node, target);
     const nodes: TreeNode[] = [];
-    if (!this.#mayGiveWay(node) || !this.#collect(target, nodes)) {
+    if (!this.#mayGiveWay || !this.#collect(target, nodes)) {
       return this.fail(node, inTheWay(node, target));
     }
     const own = this.#addLate(target, scope, nodes);
@@ -322,9 +311,9 @@ export class Plan {
     return late;
   }
 
-  /** Whether something of another kind may give way to a node of the source. */
-  #mayGiveWay(node: TreeNode): boolean {
-    return this.#rules.delete && this.#rules.replace && !this.#spellings.contested.has(node);
+  /** Whether something of another kind may give way. */
+  get #mayGiveWay(): boolean {
+    return this.#rules.delete && this.#rules.replace;
   }
 
   /** Collects a directory of the target, innermost first; false if something in it has to stay. */
@@ -360,17 +349,28 @@ export function existsAlready(node: TreeNode, options?: ErrorOptions): TransferE
   return problem("CONFLICT", node, text, options);
 }
 
-/**
- * The error of two names that are one file, or one directory, at the target.
- *
- * @param other The node with the other name; `null` if it is not known.
- */
-export function sameFile(node: TreeNode, other: TreeNode | null): TransferError {
-  const text = other === null
-    ? ": the target has it by another name, and can't tell which; rename it"
-    : ` and ${show(other.path)} are one ${node.kind} at the target, which takes their names ` +
-      "for the same; rename one of them";
+/** The error of a name that the disk of the target takes for another one of the source. */
+export function sameName(node: TreeNode): TransferError {
+  const text = ": the target's disk takes two names for the same; rename one";
   return problem("CONFLICT", node, text);
+}
+
+/** The error of a name because of which nothing in a directory of the target is deleted. */
+export function respelledThere(node: TreeNode): TransferError {
+  const text = ": the target's disk does not list it by this name; beside it nothing is deleted";
+  return problem("CONFLICT", node, text);
+}
+
+/** The error of a superfluous entry of the target that stays. */
+export function unnameable(node: TreeNode): TransferError {
+  const text = ": is not deleted: its name is not UTF-8, too long or reserved";
+  return problem("BAD_NAME", node, text);
+}
+
+export function overLimit(count: number, limit: number): TransferError {
+  const text = `nothing is deleted: it would be ${count} deletion${count === 1 ? "" : "s"}, more ` +
+    `than maxDelete ${limit} allows`;
+  return new TransferError("CONFLICT", text);
 }
 
 export function directoryMissing(node: TreeNode, cause: unknown): TransferError {
@@ -397,7 +397,10 @@ function staysInTheWay(node: TreeNode, { kind }: TreeNode): TransferError {
   return problem("CONFLICT", node, text);
 }
 
-function inTheWay(node: TreeNode, { kind, reason }: TreeNode): TransferError {
+export function inTheWay(
+  node: TreeNode,
+  { kind, reason }: Pick<DirectoryEntry, "kind"> & { readonly reason?: Reason | null },
+): TransferError {
   const what = kind !== "other"
     ? `a ${kind}`
     : reason === "link"

@@ -8,14 +8,14 @@
 
 import type { Connector, Requester } from "../client.ts";
 import { Lanes, throwIfForAll } from "./lanes.ts";
+import type { DirectoryEntry } from "./entries.ts";
 import { type ListedTree, treeUriOf } from "./list_tree.ts";
 import { pathOf, type TransferResult, type TransferSettings } from "./options.ts";
 import { Refusal } from "./refusal.ts";
 import type { Route } from "./route.ts";
 import { endsAll, hasChanged, isCut, TransferError, unexpectedResponse } from "./transfer_error.ts";
-import { isWithin, type TreeNode } from "./tree.ts";
+import { alike, isSameTime, isWithin, TreeNode } from "./tree.ts";
 import { type ShrinkingTarget, TreeDeletions } from "./tree_deletions.ts";
-import { type NamingTarget, TargetNames } from "./tree_names.ts";
 import {
   checkTreeOptions,
   type TreeResult,
@@ -27,9 +27,12 @@ import {
   directoryMissing,
   existsAlready,
   failuresOf,
+  inTheWay,
   type Late,
+  overLimit,
   Plan,
-  sameFile,
+  sameName,
+  unnameable,
 } from "./tree_plan.ts";
 import { TreeReport } from "./tree_report.ts";
 import { compareContents, isSmall, uriOf } from "./tree_requests.ts";
@@ -41,7 +44,7 @@ import { compareContents, isSmall, uriOf } from "./tree_requests.ts";
  */
 export type Outcome =
   | { readonly is: "copied"; readonly bytes: number; readonly sha256: string }
-  | { readonly is: "taken"; readonly sha256: string }
+  | { readonly is: "taken"; readonly sha256: string | null }
   | { readonly is: "again" | "failed"; readonly error: unknown }
   | { readonly is: "alone" };
 
@@ -64,7 +67,9 @@ export interface Removed {
 export type Outcomes<Item, What> = AsyncGenerator<readonly [item: Item, what: What], void, void>;
 
 /** The differences between a download and an upload. */
-export interface Direction extends NamingTarget, ShrinkingTarget {
+export interface Direction extends ShrinkingTarget {
+  /** The entries of a directory of the target now; `null` if it can't be listed. */
+  entries(route: Route, path: readonly string[]): Promise<readonly DirectoryEntry[] | null>;
   readSource(route: Route): Promise<ListedTree>;
   /** Lists the target; `null` if it does not exist. */
   readTarget(route: Route): Promise<ListedTree | null>;
@@ -172,7 +177,8 @@ class TreeTransfer {
   /** Whether the target is there, and can't be listed. */
   #isUnlisted = false;
   #target: TreeNode | null = null;
-  readonly #names: TargetNames;
+  /** Directories of the source that the target lists by other names. */
+  readonly #respelled = new Map<TreeNode, string>();
   readonly #deletions: TreeDeletions;
 
   constructor(settings: TreeSettings, lanes: Lanes, direction: Direction) {
@@ -180,8 +186,7 @@ class TreeTransfer {
     this.#lanes = lanes;
     this.#direction = direction;
     this.#report = new TreeReport(settings);
-    this.#names = new TargetNames(direction, lanes);
-    this.#deletions = new TreeDeletions(settings, lanes, direction, this.#report, this.#names);
+    this.#deletions = new TreeDeletions(settings, lanes, direction, this.#report);
   }
 
   async run(): Promise<TreeResult> {
@@ -192,11 +197,8 @@ class TreeTransfer {
     ]);
     this.#target = target?.root ?? null;
     const unsettled = this.#unsettledIn(source!);
-    if (this.#target !== null) await this.#names.find(source!.root, this.#target);
-    const { spellings } = this.#names;
-    const plan = new Plan(source!.root, this.#target, this.#settings, unsettled, spellings);
+    const plan = new Plan(source!.root, this.#target, this.#settings, unsettled);
     const isOverLimit = plan.deleted > this.#settings.maxDelete;
-    const overLimit = isOverLimit && !plan.isEmpty ? plan.deleted : null;
     if (isOverLimit || plan.isIncomplete) plan.keepAll();
     await this.#compareEach(plan.compares, (copy, isSame) => {
       if (isSame) plan.unchanged.push(copy.node);
@@ -206,19 +208,12 @@ class TreeTransfer {
     this.#announce(plan);
     if (this.#settings.dryRun) this.#pretendCopies(plan.copies);
     else await this.#carryOut(plan);
-    const [deletionsKept, respelled] = this.#settings.delete
-      ? await this.#delete(plan, overLimit !== null)
-      : [null, []];
+    const deletionsKept = this.#settings.delete
+      ? await this.#delete(plan, isOverLimit && !plan.isEmpty)
+      : null;
     await this.#direction.finish?.();
     this.#report.progress();
-    const unnameable = plan.unnameable.map(({ path }) => path);
-    return {
-      ...this.#report.counts,
-      deletionsKept,
-      ...overLimit === null ? {} : { overLimit },
-      ...respelled.length === 0 ? {} : { respelled },
-      ...unnameable.length === 0 ? {} : { unnameable },
-    };
+    return { ...this.#report.counts, deletionsKept };
   }
 
   /** Makes a function that tells whether a file of the source may still be being written. */
@@ -248,27 +243,27 @@ class TreeTransfer {
    * Deletes what only the target has, and what has the place of something of another kind, which
    * gets its name then. All of that has arrived before anything is deleted.
    *
-   * @returns Why something was kept, and the paths that the target lists by other names.
+   * @returns Why something was kept.
    */
-  async #delete(
-    plan: Plan,
-    isOverLimit: boolean,
-  ): Promise<readonly [TreeResult["deletionsKept"], readonly string[][]]> {
+  async #delete(plan: Plan, isOverLimit: boolean): Promise<TreeResult["deletionsKept"]> {
     const why = isOverLimit ? "limit" : this.#whyNotDelete(plan);
     if (why !== null) {
       for (const late of plan.lates) this.#failLate(late);
-      return [why, []];
+      const { maxDelete } = this.#settings;
+      const root = TreeNode.root();
+      if (isOverLimit) this.#report.failed(root, overLimit(plan.deleted, maxDelete), "target");
+      return why;
     }
     const respelled = await this.#deletions.findRespelled(plan);
     const [kept, lates] = [true, false].map((isKept) => {
       return plan.lates.filter(({ scope }) => respelled.has(scope) === isKept);
     }) as [Late[], Late[]];
     for (const late of kept) this.#failLate(late);
-    if (!await this.#receive(lates)) return ["failed", []];
+    if (!await this.#receive(lates)) return "failed";
     await this.#deletions.carryOut(plan, respelled);
+    for (const node of plan.unnameable) this.#report.failed(node, unnameable(node), "target");
     for (const late of lates) await this.#place(late, plan);
-    const paths = [...respelled.values()].filter((node) => node !== null).map(({ path }) => path);
-    return [paths.length === 0 ? null : "spelling", paths];
+    return [...respelled.values()].some((node) => node !== null) ? "spelling" : null;
   }
 
   /** Receives files that get their names after deletions; false if one of them has failed. */
@@ -527,8 +522,9 @@ class TreeTransfer {
         if (isPart) again.push(copy);
         else named.set(copy, sha256);
       }
-      await this.#failRivals(named);
-      for (const copy of await this.#findChanged(named)) again.push({ ...copy, isNew: false });
+      for (const copy of await this.#findChanged(await this.#findListed(named))) {
+        again.push({ ...copy, isNew: false });
+      }
       const most = this.#settings.move ? MOVED_FILES : BATCH_FILES;
       for (const copies of queuesOf(again, most).flat()) {
         await this.#copy(this.#lanes.first, copies);
@@ -537,18 +533,81 @@ class TreeTransfer {
   }
 
   /**
-   * Fails the files that are one with another file at the target, and removes them from the map.
+   * Finds out by which names the target lists files whose names are taken. A file fails if that is
+   * the name of another file of the source. One that the target has had by another name all along
+   * is compared as others were by the plan.
+   *
+   * @returns The files that have to be compared, with their SHA-256 if it is known.
    */
-  async #failRivals(copies: Map<Copy, unknown>): Promise<void> {
-    const rivals = await this.#rivalsOf([...copies.keys()].map(({ node }) => node));
-    for (const copy of [...copies.keys()]) {
+  async #findListed(
+    copies: ReadonlyMap<Copy, string | null>,
+  ): Promise<ReadonlyMap<Copy, string | null>> {
+    // If the target could not be listed, its files may have been there before.
+    if (this.#isUnlisted) return copies;
+    const found = await this.#listedAs([...copies.keys()].map(({ node }) => node));
+    const listed = new Map<Copy, string | null>();
+    for (const [copy, sha256] of copies) {
       const { node } = copy;
-      const rival = rivals.get(node);
-      if (rival === undefined) continue;
-      copies.delete(copy);
+      const there = found.get(node);
+      if (there?.kind === "file") {
+        const { name, size, modified } = there;
+        const as = new TreeNode(node.parent, name, "file", size, modified.getTime());
+        const found = name === node.name ? copy : { ...copy, listed: as };
+        const isSame = size === node.size && isSameTime(as.modified, node.modified);
+        const { move, compare } = this.#settings;
+        if (isSame && !move && compare === "time" && this.#isRespelled(found)) {
+          this.#unchanged(node);
+        } else listed.set(found, sha256);
+        continue;
+      }
       this.#direction.discard?.(copy);
-      this.#report.failed(node, sameFile(node, rival));
+      const error = there === undefined
+        ? existsAlready(node)
+        : there === null
+        ? sameName(node)
+        : inTheWay(node, there);
+      this.#report.failed(node, error);
     }
+    return listed;
+  }
+
+  /** Whether the target has had a file all along, and lists it by another name. */
+  #isRespelled({ node, listed }: Copy): boolean {
+    return listed !== undefined || directoryAbove(node, this.#respelled) !== null;
+  }
+
+  #unchanged(node: TreeNode): void {
+    this.#report.meter(node)(node.size);
+    this.#report.event({ type: "unchanged", path: node.path });
+  }
+
+  /**
+   * The entries that the target lists for nodes whose names are taken there: of their own names, or
+   * else of the only name that is alike and that the source does not have; `null` if there is none,
+   * or if the source has another name that is alike and not listed: then the disk there takes two
+   * names for the same. The result lacks nodes whose directory can't be listed.
+   */
+  async #listedAs(
+    nodes: readonly TreeNode[],
+  ): Promise<ReadonlyMap<TreeNode, DirectoryEntry | null>> {
+    const found = new Map<TreeNode, DirectoryEntry | null>();
+    for (const [parent, some] of Map.groupBy(nodes, ({ parent }) => parent!)) {
+      const entries = await this.#direction.entries(this.#lanes.first, parent.path);
+      if (entries === null) continue;
+      const listed = new Map(entries.map((entry) => [entry.name, entry]));
+      const others = entries.filter(({ name }) => parent.get(name) === null);
+      const othersAlike = Map.groupBy(others, ({ name }) => alike(name));
+      const unlisted = [...parent.children!.values()].filter(({ name }) => !listed.has(name));
+      const unlistedAlike = Map.groupBy(unlisted, ({ name }) => alike(name));
+      for (const node of some) {
+        const key = alike(node.name);
+        const rivals = unlistedAlike.get(key)?.filter((each) => each !== node) ?? [];
+        const [only, another] = othersAlike.get(key) ?? [];
+        const entry = listed.get(node.name) ?? (another === undefined ? only : undefined);
+        found.set(node, rivals.length > 0 ? null : entry ?? null);
+      }
+    }
+    return found;
   }
 
   /**
@@ -565,22 +624,16 @@ class TreeTransfer {
     await this.#compareEach([...copies.keys()], (copy, isSame) => {
       const { node } = copy;
       const { move } = this.#settings;
-      const { respelled } = this.#names;
-      const isOther = move && (respelled.has(node) || directoryAbove(node, respelled) !== null);
-      const replace = this.#settings.replace && !isOther;
+      const isRespelled = this.#isRespelled(copy);
+      const replace = this.#settings.replace && !(move && isRespelled);
       const sha256 = copies.get(copy)!;
       const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
-      if (isSame && !move) this.#copied(node, result);
+      if (isSame && !move && isRespelled) this.#unchanged(node);
+      else if (isSame && !move) this.#copied(node, result);
       else if (isSame || replace) changed.push({ ...copy, isSame: !replace });
       else this.#report.failed(node, existsAlready(node));
     });
     return changed;
-  }
-
-  /** Finds nodes that share their entry of the target with another node of the source. */
-  async #rivalsOf(suspects: readonly TreeNode[]): Promise<ReadonlyMap<TreeNode, TreeNode | null>> {
-    // If the target was not listed, its entries may have been there before, and prove no rival.
-    return this.#isUnlisted ? new Map() : await this.#names.rivalsOf(suspects, this.#target);
   }
 
   /**
@@ -599,8 +652,13 @@ class TreeTransfer {
       (made.isNew ? created : there).push(node);
     }
     const failed = new Map<TreeNode, unknown>();
-    for (const [node, rival] of await this.#rivalsOf(there)) {
-      const error = sameFile(node, rival);
+    // If the target could not be listed, its directories may have been there before.
+    for (const [node, as] of this.#isUnlisted ? [] : await this.#listedAs(there)) {
+      if (as !== null) {
+        if (as.name !== node.name) this.#respelled.set(node, as.name);
+        continue;
+      }
+      const error = sameName(node);
       failed.set(node, error);
       this.#report.failed(node, error);
     }

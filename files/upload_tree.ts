@@ -11,18 +11,11 @@ import { checkRemovable, Turns } from "../disk/files.ts";
 import { ifPresent, isMissing, isOverload, isRealFile, syncAllIfPossible } from "../disk/names.ts";
 import { isDiskFull } from "../disk/space.ts";
 import type { Connector, Requester } from "../client.ts";
-import {
-  BundleBuffer,
-  BUNDLED_BELOW_BYTES,
-  formatBundle,
-  formatPaths,
-  type NameRecord,
-  NAMES_ANSWER,
-  PUT_ANSWER,
-} from "./bundle.ts";
+import { BundleBuffer, BUNDLED_BELOW_BYTES, formatBundle, PUT_ANSWER } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
+import type { DirectoryEntry } from "./entries.ts";
 import { openSmall } from "./file_pieces.ts";
-import { type ListedTree, readLocalTree, readRemoteNames, readRemoteTree } from "./list_tree.ts";
+import { type ListedTree, readLocalTree, readRemoteEntries, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { prefixOf, unusedPath } from "./reserved.ts";
 import { askDigest, requestChange, type Route } from "./route.ts";
@@ -109,9 +102,6 @@ export async function uploadTree(
   return await transferTree("to", to, dir, uri, options, (settings) => new Upload(settings));
 }
 
-/** The statuses of a server that has no list, or is of an older version. */
-const CANT_TELL: ReadonlySet<number | null> = new Set([404, 405]);
-
 interface Sent {
   readonly copy: Copy;
   readonly bytes: number;
@@ -183,26 +173,25 @@ class Upload implements Direction {
     return isThere && !this.#settings.move;
   }
 
-  async listedNames(
+  async entries(
     route: Route,
-    nodes: readonly TreeNode[],
-  ): Promise<readonly NameRecord[] | null> {
-    const uri = `${this.#settings.uri}?bundle=names`;
-    const body = formatPaths(nodes.map(({ path }) => path));
-    const names: NameRecord[] = [];
+    path: readonly string[],
+  ): Promise<readonly DirectoryEntry[] | null> {
     try {
-      const records = requestBundle(route, uri, body, NAMES_ANSWER, "get", nodes);
-      for await (const { record } of records) names.push(record);
+      return await readRemoteEntries(route, this.#uriOf({ path }, true));
     } catch (error) {
-      if (error instanceof TransferError && CANT_TELL.has(error.status)) return null;
+      // A server that has no list.
+      if (error instanceof TransferError && error.status !== null && error.status < 500) {
+        return null;
+      }
       throw error;
     }
-    return names;
   }
 
   async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
     try {
-      return await readRemoteNames(route, this.#uriOf({ path }, true));
+      const entries = await readRemoteEntries(route, this.#uriOf({ path }, true));
+      return new Set(entries.map(({ name }) => name));
     } catch (error) {
       if (error instanceof TransferError && error.status === 404) return null;
       throw error;
@@ -257,7 +246,8 @@ class Upload implements Direction {
       const sha256 = sha256Of(bytes);
       const isNew = copy.isNew || !this.#settings.replace;
       const condition = isNew ? { "if-none-match": "*" as const } : {};
-      buffer.add({ path: copy.node.path, size, modified, sha256, ...condition }, bytes);
+      const { path } = copy.listed ?? copy.node;
+      buffer.add({ path, size, modified, sha256, ...condition }, bytes);
       sent.push({ copy, bytes: size, sha256, seen });
       if (buffer.isFull) yield [null, buffer.take(false)];
     }
@@ -316,7 +306,7 @@ class Upload implements Direction {
 
   async copyAlone(
     route: Route,
-    { node, late, isNew, isSame = false }: Copy,
+    { node, late, isNew, isSame = false, listed = node }: Copy,
     settings: TransferSettings,
   ): Promise<TransferResult> {
     const path = this.pathOf(node);
@@ -329,7 +319,7 @@ class Upload implements Direction {
     const source = opened.use(await SourceFile.open(path));
     check();
     const { move, signal } = this.#settings;
-    const uri = this.#uriOf(node);
+    const uri = this.#uriOf(listed);
     if (late !== null) return await new FileUpload(route, uri, source, settings).sendPart();
     const headers: HeaderDict = isNew ? { "if-none-match": "*" } : {};
     if (isSame) {

@@ -22,8 +22,8 @@ import {
 } from "@degu/internal/agent/failure.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { show, TreeNode } from "@degu/internal/files/tree.ts";
-import { sameFile } from "@degu/internal/files/tree_plan.ts";
+import { TreeNode } from "@degu/internal/files/tree.ts";
+import { sameName } from "@degu/internal/files/tree_plan.ts";
 import { AgentHomes, runAgent, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
@@ -361,7 +361,6 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
 Deno.test("what has become of one file is told in terms of the program", () => {
   const root = TreeNode.root();
   const node = new TreeNode(root, 'a "b"', "file", 1, 0);
-  const other = new TreeNode(root, "A", "file", 1, 0);
   const problem = 'HEAD "/a": the server does not report its SHA-256 (repr-digest, RFC 9530)';
   const digest = `${problem}; it needs a FilesApp`;
   const unreadable = "can't be read where it is; change its permissions";
@@ -370,8 +369,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
   const taken = "a directory has this name there, a file has that of its directory, or another " +
     "command is sending it";
   const own = 'the peer has a problem of its own (status 500): see what "degu serve" prints there';
-  const same = `${show(node.path)} and "A" are one file at the target, which takes their names ` +
-    "for the same; rename one of them";
+  const same = "the target's disk takes two names for the same; rename one";
   const rows: [error: unknown, direction: FileAction, text: string][] = [
     [status(404), "get", "it is not there any more"],
     [status(303), "get", `it is a directory by now: ${again}`],
@@ -382,7 +380,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
     [status(409), "delete", "the directory is not empty: remove first what is in it"],
     [new TransferError("UNEXPECTED_RESPONSE", digest), "get", `${problem}; ${version}`],
     [new Failure("as it is"), "put", "as it is"],
-    [sameFile(node, other), "put", same],
+    [sameName(node), "put", same],
     [
       new TransferError("UNREADABLE", `"a \\"b\\"" ${unreadable}, or leave it out by a filter`),
       "put",

@@ -357,8 +357,8 @@ Deno.test("sync --max-delete: rather none than more, with the number, and the re
   const problem = "nothing is deleted: it would be 3 deletions, more than --max-delete 2 allows";
   assertEquals(told.errors[0], `to:: ${problem}`);
   assertEquals(told.objects.at(-1), {
+    action: "delete",
     path: "camera:to",
-    deletions: 3,
     error: { code: "FAILED", message: problem },
   });
   assertEquals(told.summary, "1 file copied, 1 B");
@@ -497,15 +497,15 @@ Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is
   assertEquals([code, await content(target)], [1, { "a": "1", "old": "3" }]);
 });
 
-test("a name at the target that is not UTF-8 stays, with a warning", async (direction) => {
+test("a name at the target that is not UTF-8 stays, which is an error", async (direction) => {
   await using ends = await setUp(direction, { "a": "1" }, { "old/b": "2", "d/c": "3" });
   const { target, sync } = ends;
   if (!await makeNonUtf8Name(`${target}/old`)) return;
-  const warnings = ["to:old/\ufffd: not deleted: its name is not UTF-8, too long or reserved"];
-  assertEquals((await sync()).warnings, []);
+  const problems = ["to:old/\ufffd: is not deleted: its name is not UTF-8, too long or reserved"];
+  assertEquals((await sync()).errors, []);
   for (const options of [["--dry-run"], []]) {
     const told = await sync(["--delete", ...options]);
-    assertEquals([told.code, told.errors, told.warnings], [0, [], warnings]);
+    assertEquals([told.code, told.errors.slice(0, 1), told.warnings], [1, problems, []]);
     assertEquals(told.results.filter((line) => line.includes("delete")).length, 3, "b, d and c");
   }
   assertEquals(await entries(target), ["a", "old"]);
@@ -545,7 +545,7 @@ for (
   });
 }
 
-test("a name that the target does not list is a warning, and nothing is deleted beside it: 0", async (direction) => {
+test("a name that the target does not list is an error, and nothing is deleted beside it: 1", async (direction) => {
   await using ends = await setUp(direction, { "d/a": "1", "e/b": "2" }, {
     "d/old": "3",
     "e/old": "4",
@@ -557,10 +557,10 @@ test("a name that the target does not list is a warning, and nothing is deleted 
       Deno.renameSync(`${target}/d/a`, `${target}/d/A`);
     }
   });
-  assertEquals(warnings, [
-    "to:d/a: its disk does not list it by this name; in to:d nothing is deleted",
+  assertEquals(errors.slice(0, 1), [
+    "to:d: the target's disk does not list it by this name; beside it nothing is deleted",
   ]);
-  assertEquals([code, errors, results.at(-1)], [0, [], "deleted to:e/old"]);
+  assertEquals([code, warnings, results.at(-1)], [1, [], "deleted to:e/old"]);
   assertEquals(Object.keys(await content(target)), ["d", "d/A", "d/old", "e", "e/b"]);
 });
 

@@ -9,7 +9,6 @@ import {
   type FoundRecord,
   GET_ANSWER,
   MAX_LINE_BYTES,
-  NAMES_ANSWER,
   PUT_ANSWER,
   PUT_REQUEST,
 } from "@degu/internal/files/bundle.ts";
@@ -157,11 +156,6 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
     ...['{"path":["a"],"status":500}', '{"path":["a"],"status":200}'],
     ...['{"path":["a"],"status":404,"size":0}', '{"path":[],"status":404}'],
   ],
-  [
-    "a name that no directory lists",
-    NAMES_ANSWER,
-    ...['{"status":200,"name":1}', `{"status":200,"name":"${"a".repeat(256)}"}`],
-  ],
   // Where no content follows, nothing else shows that a size is wrong.
   [
     "a bad size without a content",
@@ -184,10 +178,6 @@ Deno.test("a line is the shortest form of its JSON, has all keys of its record a
   });
   assertEquals(parseBundle(PUT_REQUEST, encode(`${LINE}\nabc${BUNDLE_END}`)), [
     { record: FILE, content: encode("abc") },
-  ]);
-  const longest = { status: 200, name: "é".repeat(255) } as const;
-  assertEquals(parseBundle(NAMES_ANSWER, encode(formatRecord(longest) + BUNDLE_END)), [
-    { record: longest, content: new Uint8Array(0) },
   ]);
   const invalid = encode(`${LINE}\nabc${BUNDLE_END}`);
   invalid[LINE.indexOf('"a"') + 1] = 0xff;

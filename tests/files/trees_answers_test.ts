@@ -334,14 +334,13 @@ const rows: readonly Row[] = [
     expected: { a: "failed" },
   },
   {
-    rule:
-      "a file that is said to be another one though it may be replaced fails, after two requests",
+    rule: "a file that is said to be another one, and is not listed, fails",
     only: "upload",
     source: { a: "a" },
     at: ({ query }) => query === "bundle=put",
     answer: (count) => count > 20 ? cutHere() : bundle(formatRecord({ status: 412 })),
     expected: { a: "failed" },
-    requests: 2,
+    requests: 1,
   },
   ...([[403, { "d/A": "unchanged", "d/a": "failed" }], [500, 500]] as const).map(
     ([status, expected]): Row => ({

@@ -133,18 +133,6 @@ Deno.test("plan: a file is still being written if it was modified in the span, a
   assertEquals(skipped(-9, -1), []);
 });
 
-Deno.test("plan: where the target can't tell what it has of something nothing is deleted, even if that is left out", () => {
-  const source = treeOf(["a.!link", "b.", "c"]), target = treeOf(["a", "b", "c"]);
-  const [link, excluded] = source.children!.values();
-  const rivals = new Map([[link!, null], [excluded!, null]]);
-  const rules = { compare: "time", replace: true, delete: true } as const;
-  const filter = ({ name }: TreeNode["entry"]) => name !== "b.";
-  const spellings = { targets: new Map(), rivals, contested: new Set<TreeNode>() };
-  const plan = new Plan(source, target, { ...rules, filter }, undefined, spellings);
-  const needed = plan.deletions.map(({ scope: { wanted } }) => wanted.map(pathOf));
-  assertEquals(needed, [["a.", "b.", "c"], ["a.", "b.", "c"]]);
-});
-
 Deno.test("plan: what is filtered is at neither end", () => {
   const asked: string[] = [];
   const reasons: Record<string, string> = {};

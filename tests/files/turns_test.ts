@@ -3,8 +3,6 @@ import { Body, type Method } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { formatPaths } from "@degu/internal/files/bundle.ts";
-import { findListedNames } from "@degu/internal/files/listed_names.ts";
-import { Root } from "@degu/internal/files/root.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -43,7 +41,6 @@ const ASKED: readonly [
   ["GET", "/many/", 3],
   ["GET", "/d/?tree", 1],
   ["POST", "/d/?bundle=get", 10, formatPaths(NAMES.map((name) => [name]))],
-  ["POST", "/d/?bundle=names", 5, formatPaths(NAMES.map((name) => [name]))],
   ["POST", "/d/?bundle=put", 9, bundleBytes(NAMES.map((name) => [name, name]))],
 ];
 
@@ -67,7 +64,7 @@ for (const [method, uri, turns, body] of ASKED) {
   });
 }
 
-for (const [direction, turns] of [["download", 21], ["upload", 8]] as const) {
+for (const [direction, turns] of [["download", 14], ["upload", 8]] as const) {
   Deno.test(`others have their turn: a tree, ${direction}`, async () => {
     await using trees = await makeTrees(direction, { ...FILES, a: null, b: null }, {
       c: "",
@@ -87,20 +84,8 @@ Deno.test("a signal that aborts in a turn of others ends the making of directori
     let count = 0;
     const copying = () => trees.copy({ delete: true, connections: 1, signal: controller.signal });
     const rejects = () => assertRejects(copying, Error, "enough");
-    // Where the target has others, it is looked for the new one before.
-    const last = target === FILES ? 4 : 3;
-    await turnsWhile(here, rejects, () => ++count === last && controller.abort(reason));
+    await turnsWhile(here, rejects, () => ++count === 3 && controller.abort(reason));
     const left = Object.keys(await content(trees.target)).length;
     assertEquals(left, target === FILES ? 6 : 1, "and nothing after that");
   }
-});
-
-Deno.test("a signal that aborts in a turn of others ends a search for names", async () => {
-  await using dir = await tempDir();
-  const path = await Deno.realPath(dir.path);
-  const controller = new AbortController();
-  const search = () =>
-    findListedNames(new Root(path), NAMES.map((name) => [name]), controller.signal);
-  const rejects = () => assertRejects(search, Error, "enough");
-  assertEquals(await turnsWhile(path, rejects, () => controller.abort(new Error("enough"))), 1);
 });

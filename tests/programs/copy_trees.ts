@@ -10,15 +10,12 @@ import { serve } from "@degu/testing/serving.ts";
 import { type CopiedElsewhere, type CopyJob, copyTree } from "@degu/testing/trees.ts";
 
 async function copy(
-  { dir, direction, options = { delete: true }, isOlder = false, isLater = false }: CopyJob,
+  { dir, direction, options = { delete: true }, isLater = false }: CopyJob,
 ) {
   using _clock = isLater ? setClockAhead() : null;
   const [there, here] = direction === "download" ? ["source", "target"] : ["target", "source"];
   const app = new FilesApp(`${dir}/${there}`, { list: true, write: true });
-  await using serving = serve(async (request, ...others) => {
-    if (!isOlder || request.query !== "bundle=names") return await app.handle(request, ...others);
-    return [405, "Method Not Allowed", { allow: "GET, HEAD, PUT, DELETE, POST" }, null];
-  });
+  await using serving = serve(app);
   let copied: Partial<CopiedElsewhere>;
   try {
     const client = serving.makeClient();

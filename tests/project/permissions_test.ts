@@ -184,7 +184,7 @@ await files.deleteFile(${client}, "/new");`,
       "upload": `await files.upload(${client}, ${quoted(file)}, "/copy");`,
     }),
     ...needs([net, `read=${tree}`, `write=${tree}`], {
-      "downloadTree": `const options = { compare: "nothing", delete: true };
+      "downloadTree": `const options = { compare: "digest", delete: true };
 await files.downloadTree(${client}, "/", ${quoted(tree)}, options);`,
     }),
     ...needs([net, `read=${here}`], {

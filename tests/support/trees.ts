@@ -109,7 +109,6 @@ export interface CopyJob {
    * Whether the server has an older version, which can't tell the names by which its disk lists
    * files.
    */
-  readonly isOlder?: boolean;
   /** Whether the files have not changed for some seconds. */
   readonly isLater?: boolean;
 }

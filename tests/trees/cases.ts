@@ -137,7 +137,7 @@ const { pairs } = fc.letrec<{ pairs: readonly Pair[] }>((tie) => ({
 }));
 
 const options = fc.record({
-  compare: oneOf([6, "time"], [2, "digest"], [1, "nothing"]),
+  compare: oneOf([6, "time"], [2, "digest"]),
   replace: oneOf([6, true], [1, false]),
   delete: oneOf([3, true], [1, false]),
   connections: anyOf(4, 1, 2),

@@ -46,7 +46,7 @@ const fault = fc.record({
  */
 export const failingCases = fc.record({
   download: fc.boolean(),
-  compare: fc.constantFrom("time" as const, "time" as const, "digest" as const, "nothing" as const),
+  compare: fc.constantFrom("time" as const, "time" as const, "digest" as const),
   source: entries,
   target: entries,
   earlier: fc.boolean(),

@@ -194,9 +194,7 @@ export class Lab implements AsyncDisposable {
     const untouched = flattenWhole(before.source);
     let target = before.target;
     const told: Transferred[] = [];
-    const isRepeatable = it.options.compare !== "nothing";
     for (const phase of ["dry run", "run", "second run"] as const) {
-      if (phase === "second run" && !isRepeatable) continue;
       const dryRun = phase === "dry run";
       const unfinished = this.#unfinished(site, target);
       const transferred = await this.#transfer(it, site, dryRun);

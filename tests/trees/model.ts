@@ -334,8 +334,7 @@ class Judge {
     if (!there.isReadable || there.kind === "other") {
       return [...new Set<Outcome>([...changed, "failed", "unchanged"])];
     }
-    if (compare === "nothing" && replace) return changed;
-    const isEqual = compare !== "nothing" && found.size === wanted.size &&
+    const isEqual = found.size === wanted.size &&
       (compare === "time" ? isSameTime(found.modified, wanted.modified) : found.key === wanted.key);
     // Whether the same content at another time is another file is not said.
     if (!isEqual && !replace && found.key === wanted.key) return [...changed, "unchanged"];
@@ -389,8 +388,8 @@ class Judge {
     const mayBeIncomplete = entries.some(({ isReadable }) => !isReadable);
     const allowed: (TreeResult["deletionsKept"])[] = [];
     // What could not be deleted at the end does not count.
-    const failed = [...this.#outcomes].flatMap(([path, outcomes]) =>
-      outcomes.includes("failed") && find(this.#source, path) !== null ? [path] : []
+    const failed = this.#run.events.flatMap((event) =>
+      event.type === "failed" && event.at === "source" ? [event.path.join("/")] : []
     );
     // A link is in the way of its own path alone; what gets its name last may fail after deletions.
     const isLate = (path: string) => {
@@ -574,6 +573,10 @@ class Judge {
         continue;
       }
       if (parent?.reserved.includes(name)) continue;
+      // What the target has by a name that is not UTF-8 stays, and is said.
+      const isUnnamed = name.includes("\ufffd") &&
+        outcomes.every((outcome) => outcome === "failed");
+      if (isUnnamed && this.#run.options.delete) continue;
       if (outcomes.length === 1 && outcomes[0] === "failed" && this.#mayFail.has(path)) continue;
       this.#object(`${show(path)}, which is not in the source, is ${outcomes}`);
     }
