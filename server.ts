@@ -23,7 +23,7 @@
  */
 
 import { type App, readApp } from "./base/app/app.ts";
-import { LEVELS, makeSafeLogger, standardLogger } from "./net/logger.ts";
+import { makeKindLogger, makeStandardLogger } from "./net/logger.ts";
 import type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
 import { Members } from "./base/members.ts";
 import { pause } from "./base/pause.ts";
@@ -101,6 +101,8 @@ export class Server implements AsyncDisposable {
   readonly #maxConnections: number;
   /** The connections with a slot. */
   readonly #connections = new Members<ServerConnection>();
+  /** The standard logger of this server alone, unless it was given another. */
+  readonly #ownLogger: { close(): void } | null;
   /** Ends the wait for a slot. */
   #slotWait: AbortController | null = null;
   #serving: Promise<void> | null = null;
@@ -137,22 +139,25 @@ export class Server implements AsyncDisposable {
       maxConnections = 50,
       maxRequests = 1000,
       timeout = 30,
-      logger = standardLogger,
+      logger: given,
       onExchange,
     } = this.options;
     const checkedAddress = checkServerAddress(address);
     const parts = readApp(app, "app");
     this.#maxConnections = maxConnections;
     this.#maxRequests = maxRequests;
-    const safeLogger = makeSafeLogger(logger, LEVELS);
+    const own = given === undefined ? makeStandardLogger() : null;
+    const logger = own ?? makeKindLogger(given!);
+    this.#ownLogger = own;
     const sessions = new Set<Session>();
     this.sessions = viewOfSet(sessions);
     this.#context = {
       ...parts,
       timeout,
-      logger: safeLogger,
+      logger,
       sessions,
-      report: makeReport(onExchange, safeLogger),
+      lingering: new Set(),
+      report: makeReport(onExchange, logger),
       stopping: false,
     };
     this.#listener = Internal.read(listen, listenPlain)(checkedAddress, this.#context);
@@ -297,7 +302,7 @@ export class Server implements AsyncDisposable {
         continue;
       }
       if (!context.stopping) {
-        context.logger.info(`${accepted.name}: closed, because no slot became free`);
+        context.logger.info(`${accepted.name}: closed, because no slot became free`, "slots");
       }
       try {
         accepted.socket.close();
@@ -337,6 +342,7 @@ export class Server implements AsyncDisposable {
   async #ended(): Promise<void> {
     const ends = [...this.#connections].map(({ ended }) => ended);
     await Promise.all([this.#listener.ended(), ...ends]);
+    await Promise.all([...this.#context.lingering].map(({ over }) => over));
   }
 
   /**
@@ -345,7 +351,7 @@ export class Server implements AsyncDisposable {
    */
   close(): void {
     this.#stop();
-    for (const connection of this.#connections) connection.close();
+    for (const connection of [...this.#connections, ...this.#context.lingering]) connection.close();
   }
 
   /**
@@ -365,6 +371,7 @@ export class Server implements AsyncDisposable {
     this.#context.stopping = true;
     this.#listener.close();
     this.#slotWait?.abort();
+    this.#ownLogger?.close();
   }
 
   /** Closes the server: {@linkcode Server.prototype.close}. */

@@ -9,6 +9,7 @@ import {
   Response,
   type ResponseTuple,
 } from "../base/app/message.ts";
+import { hasBrokenBody } from "../net/incoming_body.ts";
 import { makeSafeLogger } from "../net/logger.ts";
 import type { Session } from "../base/app/session.ts";
 import { connectionOptions, type HeaderDict, isSpecial } from "../base/wire/headers.ts";
@@ -108,6 +109,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       }
       // Mistakes of this side: a header of the client that can't be sent, a missing permission.
       if (isMistake(error)) throw error;
+      // The client broke the body of its request: the server has the answer.
+      if (hasBrokenBody(error)) throw error;
       // When a client leaves, its request is aborted.
       const left = session.signal.aborted;
       if (!left) this.#logger?.warn(`${session}: a request could not be relayed: ${error}`);

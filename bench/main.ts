@@ -16,14 +16,11 @@ import { exchangeRows } from "./rows/exchanges.ts";
 import { filesRow } from "./rows/files.ts";
 import { latencyRow } from "./rows/latency.ts";
 import { loadRow } from "./rows/load.ts";
-import { pausesRow } from "./rows/pauses.ts";
 import { startRow } from "./rows/start.ts";
 import { replaceFigures, summaryPath } from "./summary.ts";
 
-const rows: readonly Row[] = [
-  ...exchangeRows,
-  ...[bulkRow, loadRow, filesRow, latencyRow, startRow, pausesRow],
-].sort((a, b) => a.number - b.number);
+const rows: readonly Row[] = [...exchangeRows, bulkRow, loadRow, filesRow, latencyRow, startRow]
+  .sort((a, b) => a.number - b.number);
 const rowNumbers = rows.map(({ number }) => number);
 
 const usage = `deno task bench [options]

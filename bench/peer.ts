@@ -4,7 +4,6 @@
  * then answers each command line on standard input with one line, until the input ends.
  */
 
-import { medianOf } from "./measure.ts";
 import { checkSame, makePayload, type MessageKind } from "./messages.ts";
 
 /** Paths of the PEM files of one end of a mutually authenticated TLS connection. */
@@ -38,10 +37,6 @@ export interface ExchangeWork {
   readonly connections: number;
   /** Whether each message has a connection of its own; `connections` of them at a time. */
   readonly single?: boolean;
-  /** Milliseconds before each message, for {@link Command} `pace`. */
-  readonly pause?: number | undefined;
-  /** Whether requests go through a pool of connections, if the peer has one of its own. */
-  readonly pooled?: boolean | undefined;
 }
 
 /** The way in which a receiver takes a body. Peers with a single way ignore it. */
@@ -102,12 +97,11 @@ export interface PeerArgument<Work = ServerWork> {
 
 /**
  * A line on a peer's standard input. `run` exchanges so many messages or bytes, and returns the
- * seconds. `pace` exchanges so many messages with a pause before each, and returns the median of
- * their seconds. `hold` opens so many connections, uses each once and keeps it. `rest` collects the
+ * seconds. `hold` opens so many connections, uses each once and keeps it. `rest` collects the
  * garbage and returns the bytes of memory that are left.
  */
 export interface Command {
-  readonly command: "run" | "pace" | "hold" | "rest";
+  readonly command: "run" | "hold" | "rest";
   readonly amount?: number;
 }
 
@@ -117,8 +111,6 @@ export type Answers = Partial<
 
 /** Small messages on each fresh connection before the clock starts. */
 const settlingMessages = 20;
-/** Small messages after which a program's functions are compiled. */
-const compilingMessages = 5000;
 /** The number of collections, with turns in between for finalizers. */
 const collections = 5;
 
@@ -141,7 +133,6 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
   const kept: Exchange[] = [];
   await answerCommands(null, {
     run: (amount) => measureExchange(each, work, amount),
-    pace: (amount) => measurePaced(open, work, amount),
     async hold(amount) {
       for (let count = 0; count < amount; count++) {
         const opened = await open();
@@ -219,26 +210,6 @@ async function measureExchange(
     return seconds * amount / (share * exchanges.length);
   } finally {
     for (const exchange of exchanges) await exchange.close();
-  }
-}
-
-async function measurePaced(
-  open: () => Exchange | Promise<Exchange>,
-  work: ExchangeWork,
-  amount: number,
-): Promise<number> {
-  const exchange = await open();
-  try {
-    // A program that has run for some hours, whose functions are compiled.
-    await repeat(exchange, work, compilingMessages);
-    const seconds: number[] = [];
-    for (let count = 0; count < amount; count++) {
-      await new Promise((resolve) => setTimeout(resolve, work.pause));
-      seconds.push(await time(() => repeat(exchange, work, 1)));
-    }
-    return medianOf(seconds);
-  } finally {
-    await exchange.close();
   }
 }
 

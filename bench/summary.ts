@@ -44,8 +44,6 @@ const tables: readonly Table[] = [{
       "17-get-half-p50",
       ...["degu", "Deno.serve", "node:http", "raw"],
     ],
-    ["the POST each 20 ms on a kept connection, median", "19-tcp-20", ...all],
-    ["the POST each 100 ms over TLS with certificates (1)", "19-tls-100", ...all],
     ["memory of an idle connection at the server", "16-plain-server", ...all],
     ["the same over TLS", "16-tls-server", ...all],
     ["a program that only imports", "18-import", "@degu/degu", null, "node:http", "nothing"],

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Address, HostAddress, ScopedAddress } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
 import { checkBoolean, copyOptions } from "../base/checks.ts";
-import { LEVELS, type Logger, makeSafeLogger, standardLogger } from "../net/logger.ts";
+import { type Logger, makeKindLogger, makeStandardLogger } from "../net/logger.ts";
 import type { Client } from "../client.ts";
 import { DeviceIdentity } from "../identity/device_identity.ts";
 import { checkDeviceName } from "../identity/names.ts";
@@ -38,7 +38,7 @@ export interface DeviceOptions {
   /**
    * The logger; `console` works.
    *
-   * @default {warnings and errors, to stderr}
+   * @default {all but level `debug` to stderr, with a limit for what peers cause}
    */
   logger?: Logger | undefined;
 }
@@ -110,13 +110,14 @@ export class Device implements AsyncDisposable {
    * @throws {Deno.errors.InvalidData} if the identity can't be read.
    */
   static async open(dir: string | URL, options: DeviceOptions = {}): Promise<Device> {
-    const { name, create = true, logger: given = standardLogger } = copyOptions(
+    const { name, create = true, logger: given } = copyOptions(
       options,
       ["name", "create", "logger"],
     );
     checkBoolean("create", create);
     if (name !== undefined) checkDeviceName("name", name);
-    const logger = makeSafeLogger(given, LEVELS);
+    const own = given === undefined ? makeStandardLogger() : null;
+    const logger = own ?? makeKindLogger(given!);
     const path = devicePath(dir);
     const settled = await (create ? prepareDirectory : findDevice)(path, name);
     const home = join(path, "identity");
@@ -124,6 +125,7 @@ export class Device implements AsyncDisposable {
     const peers = new PeerStore(path, logger);
     await peers.refresh();
     const closing = new AbortController();
+    if (own !== null) closing.signal.addEventListener("abort", () => own.close());
     const services: DeviceServices = {
       name: settled,
       identity,

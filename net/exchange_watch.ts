@@ -98,7 +98,7 @@ export class ExchangeWatch {
   respond(status: number, preamble: number, framing: Framing | undefined): void {
     this.#status = status;
     this.#preamble = preamble;
-    if (framing === "chunked") this.#scanner = new ChunkScanner();
+    this.#scanner = framing === "chunked" ? new ChunkScanner() : null;
   }
 
   /** Counts the first `count` of these bytes, which the socket has taken. */

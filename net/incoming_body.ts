@@ -10,13 +10,18 @@ import type { Transport } from "./transport.ts";
 
 /**
  * The end of a connection that a body belongs to, and that learns how the body ends. The body keeps
- * its owner alive. If the peer or the network breaks the body, the transport is closed instead.
+ * its owner alive.
  */
 export interface BodyOwner {
   /** The last byte of the body has been read. */
   bodyConsumed(): void;
   /** The rest of the body is not wanted. */
   bodyCanceled(): void;
+  /**
+   * The peer or the network has broken the body. Returns true to keep the transport open, which is
+   * closed otherwise.
+   */
+  bodyBroken?(error: unknown): boolean;
 }
 
 /**
@@ -89,7 +94,8 @@ class ConnectionSource extends BodySource {
 
   override failed(error: unknown): void {
     if (error instanceof Error) broken.add(error);
-    if (this.#releaseOwner() !== null) this.#transport.close(error);
+    const owner = this.#releaseOwner();
+    if (owner !== null && !owner.bodyBroken?.(error)) this.#transport.close(error);
   }
 
   override cancel(): Promise<void> {

@@ -9,7 +9,7 @@ import {
 } from "../base/address.ts";
 import { pause } from "../base/pause.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
-import type { Logger } from "./logger.ts";
+import type { KindLogger, Logger } from "./logger.ts";
 import { reworded, systemCode } from "./thrown.ts";
 
 /** A connection that was accepted. */
@@ -45,7 +45,7 @@ export interface Listener {
 export interface ListenerSide {
   /** Seconds that a handshake may take, or `null`. */
   readonly timeout: number | null;
-  readonly logger: Logger;
+  readonly logger: KindLogger;
 }
 
 /** Makes the listener of a server: binds a checked address, or throws. */

@@ -1,6 +1,9 @@
-/** Loggers: the standard one, and a wrapper of a user's, which may fail. */
+/**
+ * Loggers: the standard one, which a peer can't fill, and a wrapper of a user's, which may fail.
+ */
 
 import { checkMethods } from "../base/checks.ts";
+import type { Interval } from "./deadline.ts";
 
 /** The logger of a server; `console` works. */
 export interface Logger {
@@ -22,15 +25,95 @@ export interface Logger {
 
 export const LEVELS = ["debug", "info", "warn", "error"] as const;
 
-/** Prints warnings and errors to stderr. */
-export const standardLogger: Logger = {
-  debug() {},
-  info() {},
-  // deno-lint-ignore no-console
-  warn: (message) => console.warn(message),
-  // deno-lint-ignore no-console
-  error: (message) => console.error(message),
-};
+/**
+ * The kinds of what peers can cause as often as they like: invalid bytes, long waits, refused
+ * connections, bodies that nobody reads, responses that end a session, failed handshakes, a lack of
+ * slots; and the rest.
+ */
+export type Kind =
+  | "bytes"
+  | "waits"
+  | "refusals"
+  | "bodies"
+  | "ends"
+  | "handshakes"
+  | "slots"
+  | "other";
+
+/** A logger that is told of what kind a line is. Its methods never throw. */
+export interface KindLogger extends Logger {
+  info(message: string, kind?: Kind): void;
+}
+
+/** The least time between two lines of one kind. */
+const LINE_MILLISECONDS = 1000;
+
+/** Those that limit lines, and are therefore told the kinds. */
+const limiting = new WeakSet<object>();
+
+function print(message: string): void {
+  try {
+    // deno-lint-ignore no-console
+    console.error(message);
+  } catch {
+    // A failure of the logger can't be logged.
+  }
+}
+
+/**
+ * Makes a logger that prints to stderr, all but level `debug`. Of each kind of level `info` it
+ * prints a line a second; the last of the others follows a second later, with their number.
+ */
+export function makeStandardLogger(): KindLogger & { close(): void } {
+  const limits = new Map<Kind, { timer: Interval; left: number; last: string }>();
+  let closed = false;
+  const tell = (kind: Kind) => {
+    const { left, last } = limits.get(kind)!;
+    limits.delete(kind);
+    if (left > 1) print(`${last} (and ${left - 1} more of this kind)`);
+    else if (left > 0) print(last);
+    return left > 0;
+  };
+  const wait = (kind: Kind) => {
+    const timer = setTimeout(() => tell(kind) && wait(kind), LINE_MILLISECONDS);
+    // If `node:` modules are loaded, the types are those of Node, whose timers are objects.
+    Deno.unrefTimer(timer as unknown as number);
+    limits.set(kind, { timer, left: 0, last: "" });
+  };
+  const logger = {
+    debug() {},
+    info(message: string, kind: Kind = "other") {
+      const limit = limits.get(kind);
+      if (limit !== undefined) {
+        limit.left++;
+        limit.last = message;
+        return;
+      }
+      if (!closed) wait(kind);
+      print(message);
+    },
+    warn: print,
+    error: print,
+    /** Prints what was left out; from now on nothing is. */
+    close() {
+      closed = true;
+      for (const [kind, { timer }] of [...limits]) {
+        clearTimeout(timer);
+        tell(kind);
+      }
+    },
+  };
+  limiting.add(logger);
+  return logger;
+}
+
+/** The logger of what has no server. */
+export const standardLogger: Logger = makeStandardLogger();
+
+/** Makes a given logger one that is told the kinds, which only the standard one wants. */
+export function makeKindLogger(logger: Logger): KindLogger {
+  return limiting.has(logger) ? logger : makeSafeLogger(logger, LEVELS);
+}
 
 /**
  * Wraps a logger, which must have a method for each level, so that its failures (a full disk, say)

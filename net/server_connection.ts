@@ -1,4 +1,4 @@
-/** The server's end of a connection: one loop, and no answer to anything invalid. */
+/** The server's end of a connection: one loop, and one place that answers what is invalid. */
 
 import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
@@ -22,6 +22,7 @@ import {
 } from "../base/app/session.ts";
 import { cancelQuietly, cancelUnused } from "../base/body/bodies.ts";
 import { isTooLong } from "../base/body/body_state.ts";
+import { EMPTY } from "../base/bytes.ts";
 import {
   BodyError,
   ConnectionClosedError,
@@ -30,17 +31,24 @@ import {
 } from "../base/errors.ts";
 import { quote } from "../base/quote.ts";
 import type { Member } from "../base/members.ts";
-import { saysClose } from "../base/wire/headers.ts";
+import { connectionOptions, type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import {
   checkRequestStart,
   formatResponsePreamble,
+  isBodiless,
   parseRequestPreamble,
 } from "../base/wire/preamble.ts";
 import { type Interval, startInterval } from "./deadline.ts";
+import {
+  errorAnswer,
+  type ErrorStatus,
+  isBrokenFraming,
+  statusOfPreamble,
+} from "./error_answers.ts";
 import { ExchangeWatch, type Report } from "./exchange_watch.ts";
 import { type BodyOwner, hasBrokenBody, makeIncomingBody } from "./incoming_body.ts";
 import type { ListenerSide } from "./listener.ts";
-import type { Logger } from "./logger.ts";
+import type { Kind } from "./logger.ts";
 import { impossibleEvent, SERVER, type ServerEvent, type ServerState } from "./state.ts";
 import { messageOf, stackOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
@@ -50,18 +58,38 @@ const PEER_ENDED = messageOf(new EmptyPreambleError());
 const PEER_ENDED_LINE = `ended: ${new EmptyPreambleError().message}`;
 const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have maxBytes";
 /** Statuses of errors that are part of ordinary work: the connection goes on. */
-const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
+const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 405, 409, 412]);
+const CLOSE = { connection: "close" };
+
+/** The level of a line in the log, or its kind at level `info`. */
+type At = "debug" | "warn" | "error" | Kind;
+
+/** Why a response is the last one of its session. */
+interface Last {
+  /**
+   * The kind `"ends"` is for clients of another kind, whose pools would lose a request; for others it
+   * is at level `debug`.
+   */
+  readonly at: At;
+  readonly why: string;
+  readonly line?: string;
+}
+
 /**
  * Milliseconds between two checks whether the peer is still there, once the app has asked for the
  * signal. The first check finds bytes that the peer had sent before; the second finds that the peer
  * has left.
  */
 const WATCH_MILLISECONDS = 300;
+/** The most connections that wait, without a slot, for their peers to read why they are refused. */
+const MAX_LINGERING = 64;
 
 /** The properties that all connections of a server share. */
 export interface ServerContext extends AppParts, ListenerSide {
   /** The sessions that were accepted and have not ended. */
   readonly sessions: Set<Session>;
+  /** The connections that have been refused, and only wait for their peers to read the answer. */
+  readonly lingering: Set<ServerConnection>;
   /** Takes the figures of exchanges; `null` if nobody wants them. */
   readonly report: Report | null;
   /** True once no further request will be answered. */
@@ -79,8 +107,11 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   #exchange: ExchangeWatch | null = null;
   #watching: Interval | undefined;
   #peerLeft = false;
-  /** Resolves when the connection has ended, or is closed without waiting for the app. */
+  /** Resolves when the slot is free: at the end, or if the end doesn't wait for the app or peer. */
   readonly #served = Promise.withResolvers<void>();
+  readonly #over = Promise.withResolvers<void>();
+  /** The error with which the peer broke the body of a request that is still to be answered. */
+  #broken: unknown = null;
   /** The `expect` of the request whose body is unread, if the request had one. */
   #expectation: unknown = undefined;
 
@@ -129,7 +160,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
     const { closed, failure } = this.#transport;
     // The reason is made on demand: most apps don't look at it, and an error costs more than a
     // request.
-    let reason = failure;
+    let reason = failure ?? this.#broken;
     const makeReason = () =>
       reason ??= this.#state === "endedByPeer"
         ? new EmptyPreambleError()
@@ -185,12 +216,18 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
     return this.#served.promise;
   }
 
+  /** Resolves when nothing of the connection is left, the app included. Never rejects. */
+  get over(): Promise<void> {
+    return this.#over.promise;
+  }
+
   /** Answers requests until {@linkcode ended}; called once. Never rejects. */
   async serve(): Promise<void> {
     try {
       if (await this.#accept()) {
-        await this.#serveRequests();
+        const isRefused = await this.#serveRequests();
         this.#end();
+        if (isRefused) this.#lingerWithoutSlot();
         await this.#transport.linger();
       }
     } catch (error) {
@@ -199,7 +236,21 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       this.#transport.close();
       disposeStore(this.#session, (error) => this.#reportApp(error, "session.store"));
       this.#served.resolve();
+      this.#context.lingering.delete(this);
+      this.#over.resolve();
     }
+  }
+
+  /** Strangers whose requests are refused must not take slots, nor too many descriptors. */
+  #lingerWithoutSlot(): void {
+    const { lingering } = this.#context;
+    if (lingering.size >= MAX_LINGERING) {
+      const [oldest] = lingering;
+      lingering.delete(oldest!);
+      oldest!.close();
+    }
+    lingering.add(this);
+    this.#served.resolve();
   }
 
   async #accept(): Promise<boolean> {
@@ -209,13 +260,13 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
     try {
       if (onConnect !== null) accepted = await onConnect(this.#session, this.#socket) === true;
     } catch (error) {
-      this.#cutShort(error, "onConnect");
+      this.#fail(error, "onConnect");
       return false;
     }
     const { closed, failure } = this.#transport;
     if (closed) throw failure ?? new ConnectionClosedError();
     if (!accepted) {
-      this.#endSession("info", "refused by onConnect");
+      this.#endSession("refusals", "refused by onConnect");
       return false;
     }
     if (!this.#checkTrust()) return false;
@@ -226,31 +277,44 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   /** Trust may have been withdrawn while the peer waited for a slot, or for `onConnect`. */
   #checkTrust(): boolean {
     if (this.#isTrusted()) return true;
-    this.#endSession("info", "UNTRUSTED: the client's authority is not trusted any more");
+    this.#endSession("refusals", "UNTRUSTED: the client's authority is not trusted any more");
     return false;
   }
 
-  /** Answers requests until one of them is the last. */
-  async #serveRequests(): Promise<void> {
+  /** Answers requests until one of them is the last; returns whether that one was refused. */
+  async #serveRequests(): Promise<boolean> {
     const transport = this.#transport;
     const { reader } = transport;
     const { handle, report } = this.#context;
     for (;;) {
-      let end;
-      while ((end = transport.findPreamble()) < 0) {
-        const hasReceived = transport.endReceive(await transport.beginReceive());
-        if (!hasReceived) {
-          this.#enter(SERVER[this.#state].peerEnds, "peerEnds");
-          this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
-          return transport.close();
+      let preamble;
+      try {
+        let end;
+        while ((end = transport.findPreamble()) < 0) {
+          const hasReceived = transport.endReceive(await transport.beginReceive());
+          if (!hasReceived) {
+            this.#enter(SERVER[this.#state].peerEnds, "peerEnds");
+            this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
+            transport.close();
+            return false;
+          }
         }
+        preamble = parseRequestPreamble(reader.bytes, reader.start, end);
+        reader.start = end;
+      } catch (error) {
+        const failure = transport.breakWith(error);
+        const bytes = reader.bytes.subarray(reader.start, reader.end);
+        const status = statusOfPreamble(failure, bytes);
+        if (status === null) throw failure;
+        transport.beginAnswer(null);
+        this.#report(failure);
+        return await this.#refuse(status);
       }
 
-      const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
-      reader.start = end;
       const { method, uri, headers, framing, path, query } = preamble;
       // The headers are read before the app gets them, which may change them.
       const isLast = saysClose(headers);
+      const isForeign = isOfForeignClient(headers);
       if (framing === null) this.#enter(SERVER[this.#state].request, "request");
       else this.#enter(SERVER[this.#state].requestWithBody, "requestWithBody");
       if (framing !== null) this.#expectation = headers["expect"];
@@ -258,11 +322,13 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       const exchange = this.#exchange = report === null
         ? null
         : new ExchangeWatch(report, { session: this.#session, method, uri }, body);
+      transport.beginAnswer(exchange);
       const request = new Request(method, uri, headers, body, [], path, query);
 
       let answer: Answer | null = null;
       let returned: unknown;
       let isSending = false;
+      let told: Last | null = null;
       try {
         try {
           returned = handle(request, this.#session, api);
@@ -273,14 +339,19 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
         }
         answer = readAnswer(returned);
         if (transport.closed) throw transport.failure ?? new BodyError("too late");
+        if (isForeign && answer.body === null && !isBodiless(method, answer.status)) {
+          // Other clients wait for the end of the connection if nothing says that there is no body.
+          answer = { ...answer, body: EMPTY };
+        }
         const { status, reason, headers } = answer;
         const framing = answerFraming(method, body, answer);
         const isHead = method === "HEAD";
+        if (isForeign) told = this.#whyLast(answer, isLast);
+        const added = told === null || headers["connection"] !== undefined ? null : CLOSE;
         const buffer = transport.beginMessage();
-        const length = formatResponsePreamble(buffer, status, reason, headers, framing);
+        const length = formatResponsePreamble(buffer, status, reason, headers, framing, "", added);
         transport.endPreamble(buffer, length);
         exchange?.respond(status, length, framing);
-        transport.exchange = exchange;
         const sending = transport.beginSend(length, isHead ? null : answer.body, framing);
         isSending = true;
         if (isHead) cancelUnused(answer.body, bodyToHeadError());
@@ -288,14 +359,26 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
         if (rest !== null) await rest;
       } catch (error) {
         cancelAnswer(answer ?? returned, body, error);
-        this.#cutShort(transport.breakWith(error), "the app", request, isSending);
-        return;
+        const failure = transport.breakWith(error);
+        const status = this.#fail(failure, "the app", request, isSending);
+        if (status !== null) {
+          await this.#refuse(status);
+          cancelQuietly(body, unreadError(status));
+        }
+        exchange?.end(failure);
+        if (status === null) transport.close();
+        return status !== null;
       }
 
-      if (this.#endIfLast(answer, isLast)) {
+      const last = this.#whyLast(answer, isLast) ?? told;
+      countRequest(this.#session);
+      // The reason for closing a connection during the last bytes has been reported already.
+      if (last !== null && !transport.closed) {
+        const { at, why, line = `ended after ${why}` } = last;
+        this.#endSession(at === "ends" && !isForeign ? "debug" : at, why, line);
         // The bytes that follow are dropped, and none of them may be read as the body.
         if (this.#state === "unread") cancelQuietly(body, unreadError(answer.status));
-        return;
+        return false;
       }
       // If the connection was closed during the last bytes, the reason has been reported already.
       if (transport.closed) throw transport.failure ?? new ConnectionClosedError();
@@ -305,48 +388,60 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   }
 
   /**
-   * Counts a request that was answered. If its response was the last one, ends the session and
-   * returns true.
+   * Why the answer to a request is the last one; `null` if it is not.
    *
    * @param isLast True if the request has asked for the end of the connection.
    */
-  #endIfLast({ status, headers }: Answer, isLast: boolean): boolean {
-    const requests = countRequest(this.#session);
-    // The reason for closing a connection during the last bytes has been reported already.
-    if (this.#transport.closed) return false;
-    const isUnread = this.#state === "unread";
-    let why;
-    if (isUnread) why = `the body of a request was left unread (status ${status})`;
-    else if (saysClose(headers)) why = `a response with connection: close (status ${status})`;
-    else if (isLast) why = `a request with connection: close (status ${status})`;
-    else if (status >= 400 && !HARMLESS_ERRORS.has(status)) {
-      why = `a response with status ${status}`;
-    } else if (requests >= this.#session.maxRequests) why = `the limit of ${requests} requests`;
-    else if (this.#context.stopping) why = "the server is shutting down";
-    else return false;
+  #whyLast({ status, headers }: Answer, isLast: boolean): Last | null {
+    const { maxRequests, requests } = this.#session;
+    if (this.#state === "broken") {
+      const why = messageOf(this.#broken);
+      return { at: "bytes", why, line: why };
+    }
     // Any peer can send a body that its app does not want, so such a body is no error of the app.
-    this.#endSession(isUnread ? "info" : "debug", why, `ended after ${why}`);
-    return true;
+    if (this.#state === "unread") {
+      return { at: "bodies", why: `the body of a request was left unread (status ${status})` };
+    }
+    if (saysClose(headers)) {
+      return { at: "debug", why: `a response with connection: close (status ${status})` };
+    }
+    if (isLast) {
+      return { at: "debug", why: `a request with connection: close (status ${status})` };
+    }
+    if (status >= 400 && !HARMLESS_ERRORS.has(status)) {
+      return { at: "ends", why: `a response with status ${status}` };
+    }
+    if (requests + 1 >= maxRequests) {
+      return { at: "ends", why: `the limit of ${maxRequests} requests` };
+    }
+    return this.#context.stopping ? { at: "debug", why: "the server is shutting down" } : null;
   }
 
   /**
-   * Closes the connection at once; the rest of the response is not sent.
+   * Reports why a connection or its response fails.
    *
    * @param isSending True if the answer was valid: only the source of its body can have failed.
+   * @returns The status that can be sent in place of the response, or `null` for none.
    */
-  #cutShort(error: unknown, where: string, request?: Request, isSending?: boolean): void {
-    const { closed, failure } = this.#transport;
-    // If the peer has left, two failures are no mistake of the app: an operation that rejected for
-    // this reason, and a failure of the source of a body, whose rest nobody wants.
-    const isOfLeaving = this.#peerLeft && (isSending || error instanceof ConnectionClosedError);
+  #fail(error: unknown, where: string, request?: Request, isSending = false): ErrorStatus | null {
+    const { closed, failure, sent } = this.#transport;
     if (closed || failure !== null) {
       this.#report(failure ?? error);
-    } else if (isOfLeaving) {
+      return null;
+    }
+    // If the peer has left, two failures are no mistake of the app: an operation that rejected for
+    // this reason, and a failure of the source of a body, whose rest nobody wants.
+    if (this.#peerLeft && (isSending || error instanceof ConnectionClosedError)) {
       this.#endSession("debug", `the peer has left; the response ended with ${messageOf(error)}`);
+      return null;
+    }
+    const isOfRequest = this.#state === "broken" && error === this.#broken;
+    if (isOfRequest) {
+      this.#report(error);
     } else if (request !== undefined && isTooLong(request.body, error)) {
       // Any peer can send such a body, so this is no error of the app.
       this.#endSession(
-        "info",
+        "bodies",
         `the body of a request is too long for the app: ${messageOf(error)}; ${TOO_LONG_HINT}`,
       );
     } else if (isSending && hasBrokenBody(error)) {
@@ -355,8 +450,16 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
     } else {
       this.#reportApp(error, where, request);
     }
-    this.#exchange?.end(failure ?? error);
-    this.#transport.close();
+    if (sent !== "nothing") return null;
+    return isOfRequest ? 400 : 500;
+  }
+
+  /** Answers what can't be accepted, or sent. Nothing behind it is processed. */
+  async #refuse(status: ErrorStatus): Promise<true> {
+    const bytes = errorAnswer(status);
+    this.#transport.exchange?.respond(status, bytes.length, 0);
+    await this.#transport.write(bytes);
+    return true;
   }
 
   /** Reports a failure of the peer, the network or the deadline. */
@@ -372,8 +475,8 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       hint = `; its request has expect: ${quote(String(this.#expectation))}, but no interim ` +
         "response is ever sent: set the client not to wait for one";
     }
-    const level = timedOut || broke instanceof ProtocolError ? "info" : "debug";
-    this.#endSession(level, messageOf(broke) + hint);
+    const at = timedOut ? "waits" : broke instanceof ProtocolError ? "bytes" : "debug";
+    this.#endSession(at, messageOf(broke) + hint);
   }
 
   #reportApp(error: unknown, where: string, request?: Request): void {
@@ -385,11 +488,15 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   /**
    * Ends the session and reports why. The session keeps the first reason.
    *
+   * @param at The level of the line, or its kind at level `info`.
    * @param line The line of the log.
    */
-  #endSession(level: keyof Logger, why: string, line = why): void {
+  #endSession(at: At, why: string, line = why): void {
     endSession(this.#session, why);
-    this.#context.logger[level](`${this.#session}: ${line}`);
+    const { logger } = this.#context;
+    const text = `${this.#session}: ${line}`;
+    if (at === "debug" || at === "warn" || at === "error") logger[at](text);
+    else logger.info(text, at);
   }
 
   bodyConsumed(): void {
@@ -397,8 +504,23 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
     this.#expectation = undefined;
   }
 
+  /** An answer is still possible if nothing of it was sent, and the peer has only sent nonsense. */
+  bodyBroken(error: unknown): boolean {
+    const { closed, sent } = this.#transport;
+    if (closed || sent !== "nothing" || !isBrokenFraming(error)) return false;
+    this.#enter(SERVER[this.#state].bodyBreaks, "bodyBreaks");
+    this.#broken = error;
+    return true;
+  }
+
   /** Ends the wait for the rest, which the app has canceled; an error may still be the answer. */
   bodyCanceled(): void {
     this.#transport.deadline.stopReading();
   }
+}
+
+/** Whether a client is of another kind: ours sends none of these headers by itself. */
+function isOfForeignClient(headers: HeaderDict): boolean {
+  return headers["user-agent"] !== undefined || headers["accept"] !== undefined ||
+    headers["accept-encoding"] !== undefined || connectionOptions(headers).includes("keep-alive");
 }

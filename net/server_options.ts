@@ -32,7 +32,7 @@ export interface ServerOptions {
   /**
    * The logger to report to; `console` works.
    *
-   * @default {warnings and errors, to stderr}
+   * @default {all but level `debug` to stderr, with a limit for what peers cause}
    */
   logger?: Logger | undefined;
   /**

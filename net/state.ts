@@ -12,11 +12,13 @@
  * The server's end begins `idle`, which lasts until a request has arrived up to the end of its
  * preamble; `onConnect` runs in this state, too. The app then has the request: the body is `unread`
  * until its last byte was read, and the end is `answering` afterwards, or at once if the request
- * has no body. Once the response was sent, the end is `idle` again, unless the response is the last
- * one: after an error, after `connection: close`, at a limit, or if the body is still unread, since
- * nobody knows where the next request would begin. There are three ways to be over. `endedByPeer`:
- * the peer ended the connection while it was idle, as most do. `closedByApp`: the app closed the
- * session, which is reported then and not again. `over`: all other ends.
+ * has no body. If the peer breaks the framing of the body before anything of the response was sent,
+ * the end is `broken`: the response still goes out, and is the last one. Once the response was
+ * sent, the end is `idle` again, unless the response is the last one: after an error, after
+ * `connection: close`, at a limit, or if the body is still unread, since nobody knows where the
+ * next request would begin. There are three ways to be over. `endedByPeer`: the peer ended the
+ * connection while it was idle, as most do. `closedByApp`: the app closed the session, which is
+ * reported then and not again. `over`: all other ends.
  *
  * The client's end begins `idle`, too. The end is `requesting` from the moment at which a request
  * is looked at, since getters of its headers are code that may make another one, to the end of the
@@ -50,6 +52,7 @@ type Table<State extends string, Event extends string, Always extends Event> = R
 export type ServerState =
   | "idle"
   | "unread"
+  | "broken"
   | "answering"
   | "over"
   | "endedByPeer"
@@ -62,6 +65,7 @@ export type ServerEvent =
   | "request"
   | "requestWithBody"
   | "bodyRead"
+  | "bodyBreaks"
   | "answered"
   | "peerEnds"
   | "appCloses"
@@ -78,9 +82,11 @@ export const SERVER: Table<ServerState, ServerEvent, "appCloses" | "ends"> = {
   },
   unread: {
     bodyRead: "answering",
+    bodyBreaks: "broken",
     appCloses: "closedByApp",
     ends: "over",
   },
+  broken: { appCloses: "closedByApp", ends: "over" },
   answering: { answered: "idle", appCloses: "closedByApp", ends: "over" },
   // Late events: `ends`, since the socket is closed after the last response, and whatever else has
   // ended the connection; `appCloses`, since an app may close a session whenever it likes, and more

@@ -74,7 +74,7 @@ export class Transport implements AheadSource {
   /** Whether a client has begun a request that is not answered yet. */
   awaitsResponse = false;
   readonly #socket: Socket;
-  readonly #checkStart: (first: number) => void;
+  readonly #checkStart: (bytes: Uint8Array, start: number, end: number) => void;
   readonly #closeListeners: CloseListener[] = [];
   #closed = false;
   #failure: unknown = null;
@@ -100,12 +100,12 @@ export class Transport implements AheadSource {
   /**
    * Owns the socket from now on.
    *
-   * @param checkStart Throws if no preamble begins with this byte.
+   * @param checkStart Throws if no preamble begins with the bytes that have arrived of it.
    */
   constructor(
     socket: Socket,
     timeout: number | null,
-    checkStart: (first: number) => void = () => {},
+    checkStart: (bytes: Uint8Array, start: number, end: number) => void = () => {},
   ) {
     this.#socket = socket;
     this.#checkStart = checkStart;
@@ -198,8 +198,8 @@ export class Transport implements AheadSource {
     const end = findPreambleEnd(reader.bytes, from, reader.end);
     const size = end < 0 ? reader.buffered + 1 : end - reader.start;
     // A whole preamble is left to the parser, which has better messages.
-    if (this.#searched === 0 && reader.buffered > 0 && (end < 0 || size > MAX_PREAMBLE_BYTES)) {
-      this.#checkStart(reader.bytes[reader.start]!);
+    if (reader.buffered > 0 && (end < 0 || size > MAX_PREAMBLE_BYTES)) {
+      this.#checkStart(reader.bytes, reader.start, reader.end);
     }
     if (size > MAX_PREAMBLE_BYTES) throw preambleTooLarge();
     if (end < 0) {
@@ -371,6 +371,12 @@ export class Transport implements AheadSource {
   /** How much of the current message the socket has taken, or `"refused"` if a write has failed. */
   get sent(): "nothing" | "some" | "refused" {
     return this.#sent;
+  }
+
+  /** Begins to answer a request: nothing of the answer has been sent yet. */
+  beginAnswer(exchange: ExchangeWatch | null): void {
+    this.exchange = exchange;
+    this.#sent = "nothing";
   }
 
   /**

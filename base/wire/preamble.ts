@@ -109,18 +109,32 @@ const TLS_STARTS: readonly number[] = [0x15, 0x16];
 const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
 const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 
-/** Refuses a first byte that no request begins with, instead of waiting for the rest. */
-export function checkRequestStart(first: number): void {
-  if (METHOD_BYTES.some((method) => method[0] === first)) return;
+/** The longest word that can be a method, known to a server or not. */
+const MAX_METHOD_BYTES = 16;
+const LETTER_A = 0x41, LETTER_Z = 0x5a;
+
+/**
+ * Refuses bytes that no request begins with, instead of waiting for the rest: a request begins with
+ * a word of up to 16 capital letters and a space.
+ */
+export function checkRequestStart(bytes: Uint8Array, start: number, end: number): void {
+  let at = start;
+  while (at < end && bytes[at]! >= LETTER_A && bytes[at]! <= LETTER_Z) at++;
+  const length = at - start;
+  if (length <= MAX_METHOD_BYTES && (at === end || (length > 0 && bytes[at] === SPACE))) return;
   const hint = "the client seems to speak TLS, which takes an SSLServer";
-  throw new ProtocolError("BAD_METHOD", `no request begins with ${describeStart(first, hint)}`);
+  const what = length === 0
+    ? describeStart(bytes[start]!, hint)
+    : quote(bytes.slice(start, Math.min(at + 1, end)));
+  throw new ProtocolError("BAD_METHOD", `no request begins with ${what}`);
 }
 
 /**
  * Refuses a first byte that no response begins with. CR may begin an empty preamble, which has its
  * own error.
  */
-export function checkResponseStart(first: number): void {
+export function checkResponseStart(bytes: Uint8Array, start: number): void {
+  const first = bytes[start]!;
   if (first === STATUS_LINE_START[0] || first === CR) return;
   const hint = "the server seems to speak TLS, which takes an SSLClient";
   throw new ProtocolError(
@@ -313,6 +327,7 @@ export function formatRequestPreamble(
 /**
  * Writes a response preamble, as {@linkcode formatRequestPreamble} does.
  *
+ * @param base Headers that go out in the place of given ones; `null` for none.
  * @param owner The text that errors put before the names of the parts: `"response."`.
  */
 export function formatResponsePreamble(
@@ -322,6 +337,7 @@ export function formatResponsePreamble(
   headers: HeaderDict,
   framing: Framing | undefined,
   owner = "",
+  base: HeaderDict | null = null,
 ): number {
   const label = `${owner}headers`;
   checkStatus(status, 100, owner);
@@ -337,7 +353,7 @@ export function formatResponsePreamble(
   into[at++] = LF;
   return finish(
     into,
-    formatHeaderLines(into, at, headers, null, framing, "response", label),
+    formatHeaderLines(into, at, headers, base, framing, "response", label),
     label,
   );
 }

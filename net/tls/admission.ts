@@ -12,7 +12,7 @@
 import { DeguError, TlsError } from "../../base/errors.ts";
 import { MAX_INTERVAL } from "../deadline.ts";
 import type { Accepted, ListenerSide } from "../listener.ts";
-import type { Logger } from "../logger.ts";
+import type { KindLogger } from "../logger.ts";
 import type { RawStream } from "./raw_stream.ts";
 
 const MAX_WAITING = 64;
@@ -44,7 +44,7 @@ interface Handshake {
 /** The connections of a listener, from their arrival until a server takes them. */
 export class Admission<T extends Arrival> {
   readonly #timeout: number | null;
-  readonly #logger: Logger;
+  readonly #logger: KindLogger;
   readonly #handshake: (arrival: T) => Promise<Accepted>;
   /** Each of the three has the oldest first. */
   readonly #waiting: T[] = [];
@@ -165,7 +165,7 @@ export class Admission<T extends Arrival> {
       const why = error instanceof Error ? code + error.message : String(error);
       // Hundreds of handshakes a second may be closed to make room: too many for the level `info`.
       const level = handshake.isEvicted ? "debug" : "info";
-      this.#logger[level](`${arrival.name}: the handshake failed: ${why}`);
+      this.#logger[level](`${arrival.name}: the handshake failed: ${why}`, "handshakes");
     } finally {
       this.#inProgress.delete(handshake);
       this.#begin();
@@ -180,7 +180,7 @@ export class Admission<T extends Arrival> {
       this.#done.push(accepted);
     } else {
       accepted.socket.close();
-      if (!this.#closed) this.#logger.info(`${name}: too many wait for a slot`);
+      if (!this.#closed) this.#logger.info(`${name}: too many wait for a slot`, "slots");
     }
   }
 

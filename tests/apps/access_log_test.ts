@@ -130,7 +130,7 @@ Deno.test("a line has the figures of an exchange over a socket, and a dash for e
   assertEquals(lines.map((line) => line.replace(/\[.*?\]/, "[]")), [
     '127.0.0.1 - - [] "GET /five HTTP/1.1" 200 5',
     '127.0.0.1 - - [] "GET /?a=%22 HTTP/1.1" 200 -',
-    '127.0.0.1 - - [] "GET /throws HTTP/1.1" - -',
+    '127.0.0.1 - - [] "GET /throws HTTP/1.1" 500 -',
   ]);
 });
 

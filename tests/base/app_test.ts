@@ -160,8 +160,9 @@ async function verdictsOn(app: AnyApp, method: Method, upload: "length" | "chunk
   const request = upload === null ? mkreq(method, "/") : uploads[upload]!();
   const ask = async () => {
     const client = serving.makeClient();
-    const { body } = await client.request(method, "/", {}, upload === null ? null : sent);
-    await body?.cancel();
+    const answer = await client.request(method, "/", {}, upload === null ? null : sent);
+    await answer.body?.cancel();
+    if (answer.reason === "Internal Server Error") throw new Error("it was refused");
   };
   const [server, called] = await Promise.all([
     verdict(ask()),

@@ -34,11 +34,15 @@ Deno.test("two processes pair with exactly the permissions that they need", asyn
   await using inviting = start(camera, "invite");
   const line = await lineOf(inviting);
   await using joining = start(viewer, "join", line);
-  assertEquals(await joining.ended(), { success: true, stdout: "camera\n", stderr: "" });
+  assertEquals(await joining.ended(), {
+    success: true,
+    stdout: "camera\n",
+    stderr: `join: paired with camera (${camera.id})\n`,
+  });
   assertEquals(await inviting.ended(), {
     success: true,
     stdout: `${line}\nviewer\n`,
-    stderr: "",
+    stderr: `invitation: paired with viewer (${viewer.id})\n`,
   });
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
   assertEquals((await viewer.peers()).map(({ id }) => id), [camera.id]);

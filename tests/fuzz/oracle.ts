@@ -3,6 +3,7 @@
  * parsers, which scan tables. Works on Latin-1 text; answers `null` where the wire's rules refuse.
  */
 
+import { answerTo, errorAnswer } from "../support/error_answers.ts";
 import {
   type FlatHeaders,
   limits,
@@ -92,6 +93,8 @@ interface RequestStream {
   readonly broken: ReferenceRequest | null;
   /** True where the bytes end where a message does. */
   readonly clean: boolean;
+  /** What a server may send at the end of its answers to the requests: one of its own, or nothing. */
+  readonly answers: readonly string[];
 }
 
 /**
@@ -101,16 +104,24 @@ interface RequestStream {
 export function readRequests(text: string): RequestStream {
   const requests: ModelRequest[] = [];
   for (let at = 0;;) {
-    if (at === text.length) return { requests, broken: null, clean: true };
+    if (at === text.length) return { requests, broken: null, clean: true, answers: [""] };
     const end = preambleEnd(text, at);
     const preamble = end < 0 ? null : readRequest(text.slice(at, end));
-    if (preamble === null) return { requests, broken: null, clean: false };
+    if (preamble === null) {
+      return { requests, broken: null, clean: false, answers: [answerTo(text.slice(at))] };
+    }
     const content = readBody(text, end + 4, preamble.headers);
-    if (content === null) return { requests, broken: preamble, clean: false };
+    if (content === null) {
+      // Of a body with a length only the end can be missing. Of one in chunks it depends on how far
+      // they were read before they ended.
+      const chunked = "transfer-encoding" in preamble.headers;
+      const answers = chunked ? ["", errorAnswer(400)] : [""];
+      return { requests, broken: preamble, clean: false, answers };
+    }
     requests.push({ ...preamble, body: content.body });
     at = content.end;
     // Nothing behind it is a request (RFC 9112 §9.6).
-    if (saysClose(preamble.headers)) return { requests, broken: null, clean: true };
+    if (saysClose(preamble.headers)) return { requests, broken: null, clean: true, answers: [""] };
   }
 }
 

@@ -9,11 +9,26 @@ import { latin1 } from "../support/wire_grammar.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { request } from "./grammar.ts";
 import { MemoryServer, MemorySocket, quiet, splits } from "./memory.ts";
-import { describe, readRequests } from "./oracle.ts";
+import { describe, readRequests, type ReferenceRequest } from "./oracle.ts";
 import { flatten, receive, seenAs, type Way, WAYS } from "./received.ts";
 import type { Random } from "./random.ts";
 
-const ANSWER = "HTTP/1.1 200 OK\r\n\r\n";
+/** Whether a client is told what ours knows by itself, and whether it says that this is its last request. */
+export function readClient({ headers }: ReferenceRequest) {
+  const { connection = "" } = headers;
+  const options = String(connection).toLowerCase().split(",").map((option) => option.trim());
+  const isForeign = options.includes("keep-alive") ||
+    ["user-agent", "accept", "accept-encoding"].some((name) => name in headers);
+  return { isForeign, closes: options.includes("close") };
+}
+
+/** The answer of status 200 without a body, of a server whose app has read the request. */
+export function emptyAnswer(request: ReferenceRequest): string {
+  const { isForeign, closes } = readClient(request);
+  const close = isForeign && closes ? "connection: close\r\n" : "";
+  const length = isForeign && request.method !== "HEAD" ? "content-length: 0\r\n" : "";
+  return `HTTP/1.1 200 OK\r\n${close}${length}\r\n`;
+}
 
 /** What the application under the server was given. */
 class Record {
@@ -67,9 +82,11 @@ function checkRecord(
   );
   const begun = complete.length + (expected.broken === null ? 0 : 1);
   demand(calls === begun, `${calls} calls of the application in place of ${begun} ${where}`);
-  const answers = ANSWER.repeat(complete.length);
+  const answers = expected.requests.map(emptyAnswer).join("");
   // A reset may take along what was answered before.
-  const answered = reset ? answers.startsWith(written) : written === answers;
+  const answered = expected.answers.map((last) => answers + last).some((all) =>
+    reset ? all.startsWith(written) : written === all
+  );
   demand(answered, `${written} was answered ${where}`);
   return expected.clean && complete.length > 0;
 }
@@ -78,7 +95,11 @@ function checkRecord(
 function checkExchanges({ exchanges }: Record, input: string, where: string): void {
   const { requests, broken } = readRequests(input);
   const expected = requests.map(({ method, uri }) => `${method} ${uri} 200`);
-  if (broken !== null) expected.push(`${broken.method} ${broken.uri} null`);
+  if (broken !== null) {
+    const last = exchanges.at(-1)!;
+    const isAnswered = last?.endsWith(" 400");
+    expected.push(`${broken.method} ${broken.uri} ${isAnswered ? 400 : null}`);
+  }
   demand(exchanges.join() === expected.join(), `${exchanges} in place of ${expected} ${where}`);
 }
 

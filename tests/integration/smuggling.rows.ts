@@ -7,7 +7,7 @@
 import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
 import { type ModelRequest, readRequests } from "../fuzz/oracle.ts";
 
-/** What is tried, the bytes, and what a server makes of them: after the requests that it accepts it closes without a byte. */
+/** What is tried, the bytes, and what a server makes of them: after the requests that it accepts it sends one answer of its own, or none, and ends. */
 export interface SmugglingRow {
   readonly name: string;
   readonly bytes: string;
@@ -17,6 +17,8 @@ export interface SmugglingRow {
   readonly accepted: readonly ModelRequest[];
   /** The request target of the one whose body is wrong. */
   readonly broken: string | undefined;
+  /** What a server may send last, by itself; `""` for nothing. */
+  readonly answers: readonly string[];
 }
 
 type Rows = readonly (readonly [name: string, text: string])[];
@@ -31,8 +33,8 @@ function rows(
 ): SmugglingRow[] {
   return texts.map(([name, text]) => {
     const bytes = bytesOf(text);
-    const { requests, broken } = readRequests(bytes);
-    return { name, bytes, says, accepted: requests, broken: broken?.uri };
+    const { requests, broken, answers } = readRequests(bytes);
+    return { name, bytes, says, accepted: requests, broken: broken?.uri, answers };
   });
 }
 

@@ -1,4 +1,5 @@
 /** Which answers a server accepts from an app; anything else closes the connection without a byte, and only the log says why. */
+import { errorAnswer } from "@degu/testing/error_answers.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
   Body,
@@ -80,10 +81,10 @@ const wrong: readonly (readonly [what: string, answer: unknown, request?: string
   ["preamble over 32768 bytes", [200, "OK", { a: "b".repeat(32768) }, null]],
 ];
 
-Deno.test("an invalid answer closes the connection without a byte, and is logged as an error", async (t) => {
+Deno.test("an invalid answer is an error in the log, and 500 goes out in its place", async (t) => {
   await eachRow(t, wrong, async (_what, answer, request = get) => {
     const { received, errors } = await exchange(() => answer, request);
-    assertEquals(received, "");
+    assertEquals(received, errorAnswer(500));
     assertEquals(errors.length, 1);
   });
 });
@@ -136,7 +137,7 @@ Deno.test("valid answers at the limits are sent", async (t) => {
   }
 });
 
-Deno.test("a body that was used before, or belongs to a request, is an error", async (t) => {
+Deno.test("a body that was used before, or belongs to a request, is an error, in place of which 500 goes out", async (t) => {
   let kept: unknown = null;
   type Handle = (request: Request) => unknown;
   const rows: readonly (readonly [string, sent: string, received: string, Handle])[] = [
@@ -165,7 +166,7 @@ Deno.test("a body that was used before, or belongs to a request, is an error", a
   ];
   await eachRow(t, rows, async (_what, sent, expected, handle) => {
     const { received, errors } = await exchange(handle, sent);
-    assertEquals([received, errors.length], [expected, 1]);
+    assertEquals([received, errors.length], [expected + errorAnswer(500), 1]);
   });
   await t.step("of another connection that is closed", async () => {
     await using serving = serve(lawless(({ body }) => {
@@ -218,7 +219,7 @@ Deno.test("an app that is an object keeps its `this`", async () => {
   assertEquals((await client.request("GET", "/")).headers["count"], "2");
 });
 
-Deno.test("whatever an app throws is logged as an error, and nothing is sent", async (t) => {
+Deno.test("whatever an app throws is logged as an error, and answered with 500; what onConnect throws, with nothing", async (t) => {
   const thrown: readonly unknown[] = [
     ...[new Error("secret"), "text", null, undefined, 0, Symbol("symbol"), Object.create(null)],
     { toString: () => fail() },
@@ -237,7 +238,8 @@ Deno.test("whatever an app throws is logged as an error, and nothing is sent", a
         const onConnect = () => when === "handle" || raise();
         await using meeting = await meet({ handle: raise, onConnect }, get);
         const { peer, logger } = meeting;
-        await peer.assertClosedSilently();
+        const { received } = await peer.readToEnd();
+        assertEquals(received, when === "handle" ? errorAnswer(500) : "");
         const [message = ""] = await logger.waitFor("error");
         const { port } = peer.conn.localAddr as Deno.NetAddr;
         assert(message.startsWith(`127.0.0.1:${port}: `), message);
@@ -260,7 +262,7 @@ Deno.test("an answer whose parts can't be read is an error of the app", async (t
     for (const answer of answers) {
       await t.step(`${field} of ${Array.isArray(answer) ? "an array" : "an object"}`, async () => {
         await using meeting = await meet(lawless(() => answer), get);
-        await meeting.peer.assertClosedSilently();
+        assertEquals((await meeting.peer.readToEnd()).received, errorAnswer(500));
         await meeting.logger.waitFor("error");
       });
     }
@@ -345,13 +347,13 @@ Deno.test("a body that is too long for its app is answered with 413, and the ses
   }
 });
 
-Deno.test("a body that is too long for one read closes the connection, and is logged at level info, without a stack", async () => {
+Deno.test("a body that is too long for one read is answered with 500, and is logged at level info, without a stack", async () => {
   await using meeting = await meet(async ({ body }) => {
     await body!.read();
     return [200, "OK", {}, null];
   }, `PUT / HTTP/1.1\r\ncontent-length: ${MOST + 1}\r\n\r\n`);
   const { peer, logger } = meeting;
-  await peer.assertClosedSilently();
+  assertEquals((await peer.readToEnd()).received, errorAnswer(500));
   const [line = ""] = await logger.waitFor("info");
   assertStringIncludes(line, `one read returns at most ${MOST} bytes`);
   assert(!line.includes("\n"), line);
@@ -388,7 +390,7 @@ Deno.test("a body of the app's own that is too long to be read at once is an err
     await new Body(new Blob([]).stream(), MOST + 1).bytes();
     return [200, "OK", {}, null];
   }, "PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
-  await meeting.peer.assertClosedSilently();
+  assertEquals((await meeting.peer.readToEnd()).received, errorAnswer(500));
   await meeting.logger.waitFor("error");
   assertEquals(meeting.logger.at("info"), []);
 });

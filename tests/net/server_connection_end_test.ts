@@ -1,7 +1,16 @@
 /** When a session ends, whatever its peer does, that its last response arrives, and how that is logged. */
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { toArrayBuffer } from "@std/streams";
-import { type Body, BodyError, BodyIter, type ChunkedBody, type HeaderDict } from "@degu/degu/base";
+import {
+  type Body,
+  BodyError,
+  type BodyIn,
+  BodyIter,
+  type ChunkedBody,
+  ChunkedBodyIter,
+  type HeaderDict,
+} from "@degu/degu/base";
+import { errorAnswer } from "@degu/testing/error_answers.ts";
 import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { atLeastOnce, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
@@ -11,6 +20,7 @@ import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
+const NO_CHUNKS = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n";
 
 /** How many of two requests that were sent at once are answered. */
 async function answersOf(app: App, request: string): Promise<number> {
@@ -21,9 +31,9 @@ async function answersOf(app: App, request: string): Promise<number> {
   return received.match(/HTTP\/1\.1 /g)?.length ?? 0;
 }
 
-Deno.test("a status of 400 and above, except 404, 409 and 412, ends the session, and so does an unread body", async () => {
-  const goOn = [200, 201, 204, 206, 301, 304, 399, 404, 409, 412];
-  const end = [400, 401, 403, 405, 408, 410, 411, 413, 416, 418, 429, 499, 500, 501, 503, 599];
+Deno.test("a status of 400 and above, except 404, 405, 409 and 412, ends the session, and so does an unread body", async () => {
+  const goOn = [200, 201, 204, 206, 301, 304, 399, 404, 405, 409, 412];
+  const end = [400, 401, 403, 408, 410, 411, 413, 416, 418, 429, 499, 500, 501, 503, 599];
   const reads: Record<string, (body: Body) => unknown> = {
     "unread": () => {},
     "canceled": (body) => body.readable.cancel("not wanted"),
@@ -34,7 +44,7 @@ Deno.test("a status of 400 and above, except 404, 409 and 412, ends the session,
     const answers = await answersOf(() => [status, "As it is", {}, null], get);
     assertEquals(answers, goOn.includes(status) ? 2 : 1, `status ${status}`);
   }
-  for (const status of [200, 201, 204, 304, 399, 400, 404, 409, 412, 413, 500]) {
+  for (const status of [200, 201, 204, 304, 399, 400, 404, 405, 409, 412, 413, 500]) {
     for (const [how, read] of Object.entries(reads)) {
       const answers = await answersOf(async ({ body }) => {
         if (body !== null) await read(body as Body);
@@ -89,7 +99,13 @@ Deno.test("connection: close in a request ends the session after its response, a
           const { received } = await peer.readToEnd();
           const isLast = CLOSES.includes(value) || status === 500;
           assertEquals(calls, isLast ? ["/"] : ["/", "/behind"], value);
-          assertEquals(received, `HTTP/1.1 ${status} As it is\r\n\r\n`.repeat(calls.length), value);
+          // Who says keep-alive is a client of another kind.
+          const isForeign = value.split(/ *, */).includes("keep-alive");
+          const length = what === "HEAD" || status === 204 ? "" : "content-length: 0\r\n";
+          const lines = isForeign ? `${isLast ? "connection: close\r\n" : ""}${length}` : "";
+          const first = `HTTP/1.1 ${status} As it is\r\n${lines}\r\n`;
+          const behind = isLast ? "" : `HTTP/1.1 ${status} As it is\r\n\r\n`;
+          assertEquals(received, first + behind, value);
           if (!CLOSES.includes(value)) continue;
           const message = `a request with connection: close (status ${status})`;
           assertEquals(session.message, message);
@@ -252,41 +268,125 @@ Deno.test("a session that has ended drops at most about 1 MiB", async () => {
   assertEquals((await serving.makeClient().request("GET", "/")).status, 413);
 });
 
-Deno.test("after an error the connection closes at once, and nothing more is sent", async (t) => {
-  const chunked = "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n";
+Deno.test("after an error of either end one answer is sent, and its slot is free at once", async (t) => {
   const reading: AppFunction = async ({ body }) => {
     await body?.read();
     return [200, "OK", {}, null];
   };
-  const ignoring: AppFunction = async ({ body }) => {
-    await body?.read().catch(() => {});
-    return [400, "Bad Request", {}, null];
-  };
-  const faults: readonly (readonly [string, AppFunction, request: string, Level])[] = [
-    ["an application that throws", () => Promise.reject(new Error("no")), get, "error"],
-    ["an answer that is none", () => [200, "O", {}, null], get, "error"],
-    ["a request that is none", reading, "GET / HTTP/1.0\r\n\r\n", "info"],
-    ["a body that is none", reading, chunked, "info"],
-    ["a body that is none, which the app ignores", ignoring, chunked, "info"],
+  const fails = () => Promise.reject(new Error("no"));
+  const faults: readonly (readonly [string, AppFunction, string, Level, answer: string])[] = [
+    ["an application that throws", fails, get, "error", errorAnswer(500)],
+    ["an answer that is none", () => [200, "O", {}, null], get, "error", errorAnswer(500)],
+    ["another version", reading, "GET / HTTP/1.0\r\n\r\n", "info", errorAnswer(505)],
+    ["another method", reading, "PATCH / HTTP/1.1\r\n\r\n", "info", errorAnswer(501)],
+    ["a body that is none", reading, NO_CHUNKS, "info", errorAnswer(400)],
   ];
-  await eachRow(t, faults, async (what, app, request, level) => {
+  await eachRow(t, faults, async (_what, app, request, level, answer) => {
     const first: App = (incoming, session, api) =>
       incoming.uri === "/first" ? [200, "OK", {}, null] : app(incoming, session, api);
     const begin = "GET /first HTTP/1.1\r\n\r\n";
-    await atLeastOnce("it lingered", async () => {
+    await atLeastOnce("it kept its slot", async () => {
       await using meeting = await meet(first, begin, { maxConnections: 1 });
       await meeting.peer.readPreamble();
       const start = performance.now();
-      await meeting.peer.send(request);
-      await meeting.peer.assertClosedSilently(what);
+      // What follows is not read as a request.
+      await meeting.peer.send(request + begin);
+      assertEquals((await meeting.peer.readToEnd()).received, answer);
       assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
-      // Its place is free although this side was never closed: nobody lingers.
+      // Its slot is free although this side was never closed.
       using next = await RawPeer.connect(meeting.serving.address);
       await next.send(begin);
       await next.readPreamble();
       return performance.now() - start < 800;
     });
   });
+});
+
+Deno.test("an app that catches the error of its request's body answers as it likes, and the session ends", async (t) => {
+  const caught: AppFunction = async ({ body }) => {
+    await body!.bytes().catch(() => {});
+    return [200, "OK", {}, "caught"];
+  };
+  const other: AppFunction = async ({ body }) => {
+    await body!.bytes().catch(() => {
+      throw new Error("another error");
+    });
+    return [200, "OK", {}, null];
+  };
+  const rows: [what: string, app: AppFunction, answer: string, Level][] = [
+    ["it catches", caught, "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\ncaught", "info"],
+    ["it throws another error", other, errorAnswer(500), "error"],
+  ];
+  await eachRow(t, rows, async (_what, app, answer, level) => {
+    await using meeting = await meet(app, NO_CHUNKS + get);
+    assertEquals((await meeting.peer.readToEnd()).received, answer);
+    assertEquals(meeting.logger.lines.map(([level]) => level), [level]);
+  });
+  // Of a response that has begun, no other is sent.
+  const echo: AppFunction = ({ body }) => [200, "OK", {}, new ChunkedBodyIter(chunksOf(body!))];
+  async function* chunksOf(body: NonNullable<BodyIn>) {
+    for await (const piece of body.readable) yield [null, piece] as const;
+    yield [null, new Uint8Array(0)] as const;
+  }
+  await using meeting = await meet(echo, "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
+  const { peer } = meeting;
+  await peer.readPreamble();
+  await peer.send("5\r\nhello\r\nno chunk\r\n");
+  const { received } = await peer.readToEnd();
+  assert("5\r\nhello\r\n".startsWith(received), received);
+});
+
+Deno.test("where a peer leaves or is silent in the middle of a request, nothing is sent", async (t) => {
+  const reading: AppFunction = async ({ body }) => {
+    await body?.bytes();
+    return [200, "OK", {}, null];
+  };
+  const put = "PUT / HTTP/1.1\r\n";
+  const rows = [
+    "",
+    "G",
+    "OPTIONS / HTTP/1.0\r\n",
+    `${put}content-length: 5\r\n\r\nhell`,
+    `${put}a: b\r\n`,
+  ]
+    .map((text) => [JSON.stringify(text), text] as const);
+  await eachRow(t, rows, async (_what, text) => {
+    await using leaving = await meet(reading, text);
+    await leaving.peer.closeWrite();
+    await leaving.peer.assertClosedSilently("who leaves");
+    await using silent = await meet(reading, text, { timeout: 0.2 });
+    await silent.peer.assertClosedSilently("who is silent");
+  });
+});
+
+Deno.test("64 connections linger behind a refusal at most: for one more the oldest is closed", async () => {
+  await using serving = serve(() => [200, "OK", {}, null], { maxConnections: 2 });
+  const peers: RawPeer[] = [];
+  try {
+    for (let n = 0; n < 70; n++) {
+      const peer = await RawPeer.connect(serving.address);
+      peers.push(peer);
+      await peer.send("PATCH / HTTP/1.1\r\n\r\n");
+      // Each is answered, though none has left and there are two slots.
+      assertEquals(await peer.readPreamble(), errorAnswer(501));
+    }
+    assertEquals(serving.server.sessions.size, 0);
+    // The oldest were closed at once: what they send now is refused by their system.
+    await peers[0]!.sendUntilRefused(new Uint8Array(65536), 1 << 24);
+  } finally {
+    for (const peer of peers) peer.close();
+  }
+});
+
+Deno.test("closing a server closes what lingers, too", async () => {
+  await using serving = serve(() => [200, "OK", {}, null]);
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PATCH / HTTP/1.1\r\n\r\n");
+  assertEquals(await peer.readPreamble(), errorAnswer(501));
+  const start = performance.now();
+  serving.server.close();
+  await within(serving.done, "it is over");
+  assert(performance.now() - start < 900, "it waited for the peer");
 });
 
 Deno.test("a session lingers for 1 s even if its timeout is shorter", async () => {

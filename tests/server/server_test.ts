@@ -142,33 +142,6 @@ Deno.test("a server that never served is closed by await using", async () => {
   (await listenAgain(() => new Server(address, ok))).close();
 });
 
-Deno.test("the standard logger prints only an app's exception to stderr", async () => {
-  const told: string[] = [];
-  const { error, warn, log, info, debug } = console;
-  const keep = (level: string) => (message: string) => void told.push(`${level} ${message}`);
-  console.error = keep("error");
-  console.warn = keep("warn");
-  console.log = console.info = console.debug = keep("other");
-  try {
-    const server = new Server(anywhere, () => {
-      throw new Error("the application broke");
-    });
-    const serving = server.serveForever();
-    for (const bytes of [get, "NONSENSE\r\n\r\n", ""]) {
-      using peer = await RawPeer.connect(server.address);
-      await peer.send(bytes);
-      await peer.closeWrite();
-      await peer.assertClosedSilently();
-    }
-    server.close();
-    await serving;
-  } finally {
-    Object.assign(console, { error, warn, log, info, debug });
-  }
-  assertEquals(told.length, 1);
-  assert(told[0]?.startsWith("error 127.0.0.1:") && told[0].includes("the application broke"));
-});
-
 // How a server ends: `close()`, `shutdown()`, dispose.
 
 Deno.test("close(): a response that waits for its source ends, and the source is canceled", async () => {

@@ -1,6 +1,7 @@
 /** The rows of the wire over sockets: what the parser accepts or refuses, a server and a client accept or refuse. */
 import { ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
+import { answerTo } from "@degu/testing/error_answers.ts";
 import { flatten, rejectionOf, shown } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
 import type { RefusedRow } from "@degu/testing/rows.ts";
@@ -38,7 +39,7 @@ const responses: readonly RefusedRow[] = [
   ...withLine("HTTP/1.1 200 OK", refusedBlocks),
 ].filter(isOneMessage);
 
-Deno.test("a server refuses every request that breaks a rule, without a byte and before its app", async (t) => {
+Deno.test("a server refuses every request that breaks a rule, with one answer or silence and before its app", async (t) => {
   let calls = 0;
   await using serving = serve(() => {
     calls++;
@@ -49,7 +50,7 @@ Deno.test("a server refuses every request that breaks a rule, without a byte and
       using peer = await RawPeer.connect(serving.address);
       await peer.send(`${row.text}\r\n\r\n`);
       await peer.closeWrite();
-      await peer.assertClosedSilently();
+      assertEquals((await peer.readToEnd()).received, answerTo(`${row.text}\r\n\r\n`));
       assertEquals(calls, 0);
     });
   }

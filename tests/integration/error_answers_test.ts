@@ -1,0 +1,195 @@
+/**
+ * What a server answers by itself, byte by byte: over every kind of connection, in a worker, and in
+ * front of and behind a proxy.
+ */
+import { ProxyApp } from "@degu/degu";
+import { type Address, EmptyPreambleError } from "@degu/degu/base";
+import { Client, SSLClient } from "@degu/degu/client";
+import { TempServer } from "@degu/degu/misc";
+import { type App, type AppFunction, Server, type Socket, SSLServer } from "@degu/degu/server";
+import { tempDir } from "@degu/testing/directories.ts";
+import { errorAnswer } from "@degu/testing/error_answers.ts";
+import { isBroken, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { sharedPki } from "@degu/testing/tls_endpoints.ts";
+import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { assertEquals, assertRejects } from "@std/assert";
+
+/** An app that reads each body; a worker is given its text. */
+const tell: AppFunction = async ({ method, uri, body }) => {
+  await body?.bytes();
+  if (uri === "/throws") throw new Error("no");
+  return uri === "/wrong" ? [200, "", {}, null] : [200, "OK", { method, uri }, null];
+};
+
+const ok = (method: string, uri: string, more = "") =>
+  `HTTP/1.1 200 OK\r\n${more}method: ${method}\r\nuri: ${uri}\r\n\r\n`;
+const CHUNKS = "transfer-encoding: chunked\r\n\r\n";
+const NEXT = "GET /next HTTP/1.1\r\n\r\n";
+
+/** What is sent, and all that comes back; nothing behind a refused request is read as one. */
+const ROWS: readonly (readonly [sent: string, received: string])[] = [
+  [`GET /a%20b HTTP/1.1\r\n\r\n${NEXT}`, errorAnswer(400)],
+  [`GET / HTTP/1.1\r\na_b: c\r\n\r\n${NEXT}`, errorAnswer(400)],
+  [`HEAD / HTTP/1.1\r\na_b: c\r\n\r\n${NEXT}`, errorAnswer(400)],
+  [`GET / HTTP/1.1\r\na: b\r\na: c\r\n\r\n`, errorAnswer(400)],
+  ["GET /\r\n\r\n", errorAnswer(400)],
+  ["BREW /a pot HTTP/1.1\r\n\r\n", errorAnswer(400)],
+  ["GET / HTTP/1.0\r\n\r\n", errorAnswer(505)],
+  ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", errorAnswer(505)],
+  ["BREW / HTTP/1.0\r\n\r\n", errorAnswer(505)],
+  [`OPTIONS * HTTP/1.1\r\n\r\n${NEXT}`, errorAnswer(501)],
+  ["PATCH / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}", errorAnswer(501)],
+  ["BREWBREWBREWBREW / HTTP/1.1\r\n\r\n", errorAnswer(501)],
+  [`GET / HTTP/1.1\r\na: ${"b".repeat(40_000)}`, errorAnswer(431)],
+  [`BREW /${"b".repeat(40_000)} HTTP/1.0\r\n\r\n`, errorAnswer(431)],
+  [`PUT / HTTP/1.1\r\n${CHUNKS}5\r\nhello\r\n05\r\n${NEXT}`, errorAnswer(400)],
+  [`PUT / HTTP/1.1\r\n${CHUNKS}1000001\r\n`, errorAnswer(400)],
+  [`PUT / HTTP/1.1\r\n${CHUNKS}5\r\nhelloworld`, errorAnswer(400)],
+  [`GET /throws HTTP/1.1\r\n\r\n${NEXT}`, errorAnswer(500)],
+  [`HEAD /throws HTTP/1.1\r\n\r\n${NEXT}`, errorAnswer(500)],
+  [`PUT /throws HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello${NEXT}`, errorAnswer(500)],
+  [`GET /wrong HTTP/1.1\r\n\r\n${NEXT}`, errorAnswer(500)],
+  // The answers before it stand.
+  [`${NEXT}${NEXT}TRACE / HTTP/1.1\r\n\r\n`, ok("GET", "/next").repeat(2) + errorAnswer(501)],
+  // Other clients learn how long nothing is, and that no other answer will come.
+  [
+    "GET / HTTP/1.1\r\naccept: a\r\nconnection: close\r\n\r\n",
+    ok("GET", "/", "connection: close\r\ncontent-length: 0\r\n"),
+  ],
+  [`GET /\x20HTTP/1.1\r\nuser-agent: a\r\n\r\n`, ok("GET", "/", "content-length: 0\r\n")],
+  // What is no HTTP, or no whole request, gets no byte.
+  ["BREWBREWBREWBREWX / HTTP/1.1\r\n\r\n", ""],
+  ["get / HTTP/1.1\r\n\r\n", ""],
+  [" GET / HTTP/1.1\r\n\r\n", ""],
+  ["\r\nGET / HTTP/1.1\r\n\r\n", ""],
+  ["\x16\x03\x01\x02\x00", ""],
+  ["A".repeat(40_000), ""],
+  ["PATCH / HTTP/1.1\r\na: b\r\n", ""],
+  ["PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhell", ""],
+  [`PUT / HTTP/1.1\r\n${CHUNKS}5\r\nhell`, ""],
+];
+
+/** Sends bytes, ends, and reads to the end; of what is refused early, not all may be taken. */
+async function converse(socket: Socket, text: string): Promise<string> {
+  let received = "";
+  const send = async () => {
+    for (let bytes = latin1(text); bytes.length > 0;) {
+      bytes = bytes.subarray(await socket.write(bytes));
+    }
+    await socket.closeWrite?.();
+  };
+  const sending = send().catch(() => {});
+  const into = new Uint8Array(65536);
+  try {
+    for (let count; (count = await within(socket.read(into), "an answer or the end")) !== null;) {
+      received += fromLatin1(into.subarray(0, count));
+    }
+  } catch (error) {
+    // A connection that ends in silence may be reset.
+    if (!isBroken(error)) throw error;
+  }
+  await sending;
+  socket.close();
+  return received;
+}
+
+interface Place extends AsyncDisposable {
+  readonly client: Client;
+  readonly logger: RecordingLogger | null;
+}
+
+async function serveAt(address: Address, app: App = tell): Promise<Place> {
+  const logger = new RecordingLogger();
+  const server = await Server.start(address, app, { logger });
+  return {
+    client: new Client(server.address),
+    logger,
+    [Symbol.asyncDispose]: () => dispose(server),
+  };
+}
+
+async function dispose(server: AsyncDisposable): Promise<void> {
+  await server[Symbol.asyncDispose]();
+}
+
+const PLACES: Readonly<Record<string, (dir: string) => Promise<Place>>> = {
+  "over TCP": () => serveAt(["127.0.0.1", 0]),
+  "over a Unix socket": (dir) => serveAt(`${dir}/socket`),
+  async "over TLS"() {
+    const pki = await sharedPki();
+    const logger = new RecordingLogger();
+    const server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], tell, {
+      logger,
+    });
+    const client = new SSLClient(pki.clientSslconfig, server.address);
+    return { client, logger, [Symbol.asyncDispose]: () => dispose(server) };
+  },
+  async "of a TempServer"() {
+    const server = await TempServer.start(["127.0.0.1", 0], null, tell);
+    const client = new Client(server.address);
+    return { client, logger: null, [Symbol.asyncDispose]: () => dispose(server) };
+  },
+  async "of a proxy in front"() {
+    const behind = await serveAt(["127.0.0.1", 0]);
+    const app = new ProxyApp(new Client(behind.client.address, { host: null }));
+    const front = await serveAt(["127.0.0.1", 0], app);
+    return {
+      ...front,
+      async [Symbol.asyncDispose]() {
+        await dispose(front);
+        await dispose(app);
+        await dispose(behind);
+      },
+    };
+  },
+};
+
+for (const [what, start] of Object.entries(PLACES)) {
+  Deno.test(`each wrong request gets exactly one answer or silence, and then the end ${what}`, async () => {
+    await using dir = await tempDir();
+    await using place = await start(dir.path);
+    for (const [sent, expected] of ROWS) {
+      const received = await converse(await place.client.createSocket(), sent);
+      // What a proxy passes on is the upstream's, but for what is said of one connection.
+      const isPassedOn = what === "of a proxy in front" && expected.includes(" 500 ");
+      const answer = isPassedOn ? expected.replace("connection: close\r\n", "") : expected;
+      assertEquals(received, answer, sent.slice(0, 100));
+    }
+    // Whatever a stranger sends, nothing above info is logged, but for the app that throws.
+    const loud = place.logger?.lines.filter(([level, line]) =>
+      level !== "debug" && level !== "info" && !/an error of the app/.test(line)
+    );
+    assertEquals(loud ?? [], []);
+  });
+}
+
+Deno.test("a proxy passes on a 400 and a 500 of its upstream, and makes 502 of an end without an answer", async () => {
+  using upstream = new RawServer();
+  await using app = new ProxyApp(new Client(upstream.address));
+  await using proxy = serve(app);
+  const client = proxy.makeClient();
+  for (const status of [400, 500] as const) {
+    const response = client.request("GET", "/");
+    const far = await upstream.accept();
+    await far.readPreamble();
+    await far.send(errorAnswer(status));
+    far.close();
+    assertEquals((await response).status, status);
+  }
+  const response = client.request("POST", "/");
+  const far = await upstream.accept();
+  await far.readPreamble();
+  far.close();
+  assertEquals((await response).status, 502);
+});
+
+Deno.test("a connection that is refused before HTTP gets no byte, whatever it has sent", async () => {
+  const app: App = { onConnect: () => false, handle: tell };
+  await using serving = serve(app);
+  for (const [sent] of ROWS) {
+    const socket = await serving.makeClient().createSocket();
+    assertEquals(await converse(socket, sent), "", sent.slice(0, 100));
+  }
+  await assertRejects(() => serving.makeClient().request("GET", "/"), EmptyPreambleError);
+});

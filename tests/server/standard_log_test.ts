@@ -1,0 +1,144 @@
+/** What a server without a logger of its own prints: what it refuses, and no more than a line a second of each kind. */
+import { type App, Server } from "@degu/degu/server";
+import { makeStandardLogger } from "@degu/internal/net/logger.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { importMapFlags } from "@degu/testing/programs.ts";
+import { exchange, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { read, ROOT } from "@degu/testing/tree.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+import { fromFileUrl, join } from "@std/path";
+
+/** Keeps what is printed to stderr until it is disposed of. */
+function printed() {
+  const lines: string[] = [];
+  const { error } = console;
+  console.error = (line: string) => void lines.push(line);
+  return { lines, [Symbol.dispose]: () => void (console.error = error) };
+}
+
+Deno.test("of each kind a line a second is printed; what was left out follows a second later, with its number", () => {
+  using time = new FakeTime();
+  using all = printed();
+  const logger = makeStandardLogger();
+  const told = () => all.lines.splice(0);
+  for (let n = 1; n <= 5; n++) logger.info(`bytes ${n}`, "bytes");
+  logger.info("another kind", "slots");
+  logger.debug("never");
+  assertEquals(told(), ["bytes 1", "another kind"]);
+  time.tick(999);
+  assertEquals(told(), []);
+  time.tick(1);
+  assertEquals(told(), ["bytes 5 (and 3 more of this kind)"]);
+  // That line has its second, too.
+  logger.info("bytes 6", "bytes");
+  logger.info("free again", "slots");
+  time.tick(999);
+  assertEquals(told(), ["free again"]);
+  time.tick(1);
+  assertEquals(told(), ["bytes 6"]);
+  time.tick(1000);
+  for (const level of ["warn", "error"] as const) {
+    for (let n = 0; n < 3; n++) logger[level](level);
+  }
+  assertEquals(told(), [...Array(3).fill("warn"), ...Array(3).fill("error")]);
+  logger.info("bytes 7", "bytes");
+  logger.info("bytes 8", "bytes");
+  logger.close();
+  assertEquals(told(), ["bytes 7", "bytes 8"]);
+  time.tick(5000);
+  assertEquals(told(), []);
+});
+
+const GET = "GET / HTTP/1.1\r\n\r\n";
+
+Deno.test("a flood of refused requests prints as many lines as kinds; a given logger gets all of them", async () => {
+  const app: App = () => [200, "OK", {}, null];
+  const send = async (server: Server) => {
+    for (let n = 0; n < 20; n++) {
+      await exchange(server.address, `BREW /${n} HTTP/1.1\r\n\r\n`);
+      await exchange(server.address, `PUT /${n} HTTP/1.1\r\ncontent-length: 9\r\n\r\n`);
+    }
+  };
+  using all = printed();
+  {
+    await using server = await Server.start(["127.0.0.1", 0], app);
+    await send(server);
+    await exchange(server.address, GET);
+  }
+  assert(all.lines.length < 12, all.lines.join("\n"));
+  assertMatch(all.lines[0]!, /^127\.0\.0\.1:\d+: ProtocolError: unknown method: "BREW"$/);
+  const more = all.lines.map((line) =>
+    Number(/\(and (\d+) more of this kind\)$/.exec(line)?.[1] ?? 0)
+  );
+  assertEquals(all.lines.length + more.reduce((sum, each) => sum + each, 0), 40);
+  all.lines.length = 0;
+  const logger = new RecordingLogger();
+  await using serving = serve(app, { logger });
+  await send(serving.server);
+  assertEquals([logger.at("info").length, all.lines.length], [40, 0]);
+});
+
+Deno.test("what an app throws is printed each time, and what a logger that fails does changes nothing", async () => {
+  using all = printed();
+  const app: App = () => {
+    throw new Error("the application broke");
+  };
+  await using server = await Server.start(["127.0.0.1", 0], app);
+  for (let n = 0; n < 3; n++) await exchange(server.address, GET);
+  assertEquals(all.lines.length, 3);
+  for (const line of all.lines) assertMatch(line, /^127.*an error of the app: Error: the appl/);
+  console.error = () => {
+    throw new Error("the terminal is gone");
+  };
+  assertMatch((await exchange(server.address, GET)).received, /^HTTP\/1\.1 500 /);
+  await turnOfEventLoop();
+});
+
+/** What curl, browsers, old proxies and passers-by send to a server that somebody has just started. */
+const FORTY: readonly string[] = [
+  ...["OPTIONS", "PATCH", "TRACE", "CONNECT", "PROPFIND", "LOCK", "QUERY", "BREW"]
+    .map((method) => `${method} /hello HTTP/1.1\r\nhost: a\r\n\r\n`),
+  ...["/a%20b", "/hello%2F", "//hello", "/../etc/passwd", "/hello?a b", "/?x[]=1", "/a&b", "*"]
+    .map((uri) => `GET ${uri} HTTP/1.1\r\nhost: a\r\n\r\n`),
+  ...["HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/3.0", "HTTP/1.2", "http/1.1", "", "ICY"]
+    .map((version) => `GET /hello ${version}\r\nhost: a\r\n\r\n`),
+  ...["a_b: c", "a: ", "a : b", "a: b\r\na: c", ": b", "cookie: ü", "a: b\r\n c", "range: bytes=0-"]
+    .map((line) => `GET /hello HTTP/1.1\r\n${line}\r\n\r\n`),
+  ...["content-length: 5\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n"]
+    .map((rest) => `GET /hello HTTP/1.1\r\n${rest}`),
+  ...["content-length: 5\r\n\r\nhello", "content-length: +5\r\n\r\nhello"]
+    .map((rest) => `POST /hello HTTP/1.1\r\n${rest}`),
+  ...["\x16\x03\x01\x02\x00\x01", "SSH-2.0-OpenSSH_9.9\r\n", "\0\0\0\0"],
+  `GET / HTTP/1.1\r\na: ${"b".repeat(40_000)}\r\n\r\n`,
+];
+
+Deno.test("whoever starts README's first server sees on the terminal why each of forty requests was refused", async () => {
+  assertEquals(FORTY.length, 40);
+  const [, hello = ""] = /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms.exec(await read("README.md")) ?? [];
+  await using dir = await tempDir();
+  const port = await unusedPort();
+  await Deno.writeTextFile(join(dir.path, "hello.ts"), hello.replaceAll("8080", `${port}`));
+  const config = `--config=${fromFileUrl(ROOT)}deno.json`;
+  const flags = ["--quiet", "--no-prompt", `--allow-net=127.0.0.1:${port}`, config];
+  const args = ["run", ...flags, ...importMapFlags(), join(dir.path, "hello.ts")];
+  const options = { args, env: { NO_COLOR: "1" }, stdout: "piped", stderr: "piped" } as const;
+  const child = new Deno.Command(Deno.execPath(), options).spawn();
+  await using server = new RunningProcess(child);
+  const address = ["127.0.0.1", port] as const;
+  while (!await exchange(address, GET).then(() => true, () => false));
+  for (const sent of FORTY) await exchange(address, sent);
+  child.kill("SIGINT");
+  const { stderr } = await server.ended();
+  const lines = stderr.trimEnd().split("\n");
+  const more = lines.map((line) => Number(/\(and (\d+) more of this kind\)$/.exec(line)?.[1] ?? 0));
+  assertEquals(lines.length + more.reduce((sum, each) => sum + each, 0), 40, stderr);
+  assertMatch(lines[0]!, /^127\.0\.0\.1:\d+: ProtocolError: unknown method: "OPTIONS"$/);
+  for (const line of lines) {
+    assertMatch(line, /^127\.0\.0\.1:\d+: (ProtocolError: |ended after the body of a request was)/);
+    assert(line.length < 250, line);
+  }
+});

@@ -1,0 +1,40 @@
+/**
+ * The answers that a server gives by itself, as a second reader sees them, which shares no code with
+ * the server. Text is Latin-1, one character per byte.
+ */
+
+import { limits } from "./wire_grammar.ts";
+
+const REASONS = {
+  400: "Bad Request",
+  431: "Request Header Fields Too Large",
+  500: "Internal Server Error",
+  501: "Not Implemented",
+  505: "HTTP Version Not Supported",
+};
+
+/** All that a server sends with one of its own answers. */
+export function errorAnswer(status: keyof typeof REASONS): string {
+  return `HTTP/1.1 ${status} ${REASONS[status]}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`;
+}
+
+const METHODS = ["GET", "HEAD", "DELETE", "PUT", "POST"];
+
+/** The answer to a preamble that breaks the grammar, behind which the peer ends; `""` for silence. */
+export function answerTo(text: string): string {
+  const word = text.split(" ", 1)[0]!;
+  const isWord = word.length <= 16 && word.length < text.length && word !== "" &&
+    Array.from(word).every((letter) => "A" <= letter && letter <= "Z");
+  if (!isWord) return "";
+  const end = text.indexOf("\r\n\r\n");
+  if ((end < 0 ? text.length + 1 : end + 4) > limits.preamble) return errorAnswer(431);
+  if (end < 0) return "";
+  const parts = text.split("\r\n", 1)[0]!.split(" ");
+  if (parts.length !== 3 || parts.includes("")) return errorAnswer(400);
+  const version = parts[2]!;
+  const digits = "0123456789";
+  const isVersion = version.length === 8 && version.startsWith("HTTP/") && version[6] === "." &&
+    digits.includes(version[5]!) && digits.includes(version[7]!);
+  if (isVersion && version !== "HTTP/1.1") return errorAnswer(505);
+  return errorAnswer(METHODS.includes(word) ? 400 : 501);
+}
