@@ -6,6 +6,7 @@ import { DeviceError, PairingError, type PairingErrorCode } from "../device.ts";
 import { isTransient, TransferError, type TransferErrorCode } from "../files.ts";
 import { isReservedName } from "../files/reserved.ts";
 import { isUnreachable, plainMessageOf, systemCode } from "../net/thrown.ts";
+import { formatBytes } from "./output.ts";
 
 export const FAILED = 1;
 export const USAGE = 2;
@@ -62,11 +63,6 @@ export class NoAddress extends Failure {}
 export class Interrupted extends Error {
   override readonly message = "interrupted";
 }
-
-/**
- * The reader of the output has closed it, as `head` does, so the command ends without a message.
- */
-export class OutputClosed extends Error {}
 
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
   UNTRUSTED:
@@ -329,7 +325,9 @@ export function userName(): string {
  */
 export function explainLine(line: string): string {
   const problem = systemProblem(line, undefined);
-  return problem === null ? line : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
+  return problem === null
+    ? inUnits(line)
+    : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
 }
 
 /** Whether an error means that nothing answers at an address, for whatever reason. */
@@ -413,9 +411,20 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/[;:] (it needs a FilesApp$|the server needs a FilesApp.*)/, IS_OTHER_VERSION],
   [/\bcall again\b/g, "run the same command again"],
   [/\bwith delete: true\b/, "with --delete"],
-  [/\bmaxDelete\b/, "--max-delete"],
+  [
+    /\bmaxDelete (\d+) allows/,
+    "--max-delete $1 allows; look at them with --dry-run, without --max-delete, then raise it",
+  ],
   [/, or leave it out by a filter$/, ""],
 ];
+
+/** Writes the figures of a message on space for people. */
+function inUnits(text: string): string {
+  return text.replace(
+    /(\d+)(?: bytes)?(?= are (?:needed|free))/g,
+    (_whole, bytes) => formatBytes(Number(bytes)),
+  );
+}
 
 /** The reason why a file could not be copied or removed, with advice. */
 export function explainTransfer(error: unknown, action: FileAction): string {
@@ -423,12 +432,14 @@ export function explainTransfer(error: unknown, action: FileAction): string {
   const { code, message, needed } = error;
   const status = error.status ?? 0;
   if (status === 507 && needed !== null) {
-    const space = `the peer has too little space for the ${needed} bytes that are left to send`;
+    const space = `the peer has too little space for the ${
+      formatBytes(needed)
+    } that are left to send`;
     return `${space}: free some there and run the same command again`;
   }
   if (code !== "STATUS") {
     return (action !== "delete" ? COPY_PROBLEMS[code] : undefined) ??
-      ADVICE.reduce((text, [from, to]) => text.replace(from, to), message);
+      inUnits(ADVICE.reduce((text, [from, to]) => text.replace(from, to), message));
   }
   const problem = PROBLEMS[action][status];
   if (problem !== undefined) return problem;

@@ -27,6 +27,8 @@ export class ShownInvitation implements AsyncDisposable {
   readonly #given: Inviting;
   readonly #questions: NumberQuestions | null;
   readonly #announcement: AsyncDisposable | null;
+  /** What the other device shows of this one when it asks. */
+  readonly #self: string;
 
   private constructor(
     context: Context,
@@ -43,6 +45,7 @@ export class ShownInvitation implements AsyncDisposable {
     const [port, ...others] = new Set(addresses.map(([, port]) => Number(port)));
     const isNear = addresses.some(([host]) => !isLoopback(`${host}`));
     const { name, id } = device;
+    this.#self = `${name} ${id.slice(0, 8)}…`;
     const service = { name, id, port: port!, type: given.type, logger: loggerOf(context) };
     // A service has one port.
     const isAnnounced = questions !== null && isNear && others.length === 0 && mayAnnounce();
@@ -69,19 +72,23 @@ export class ShownInvitation implements AsyncDisposable {
     }
   }
 
-  /** Prints how the other device can come without the line. */
+  /** Prints how the other device can come: by a number, and then by the line. */
   show(): void {
     const { output } = this.#context;
-    const { invitation: { addresses: [first] } } = this;
+    const { invitation: { addresses: [first], line, expires } } = this;
     const { command } = this.#given;
+    output.note(`this is ${this.#self}`);
+    if (this.#questions !== null) {
+      output.note(
+        `on the other device, in the same network, run "${command}", and compare a number; ` +
+          `if that finds nothing: "${command} --address ${formatAddress(first!)}"`,
+      );
+    }
+    const where = this.#questions === null ? "on the other device" : "from elsewhere";
     output.note(
-      `on the other device run "${command} -" and give it this line, which is secret until it has been used`,
+      `${where} run "${command} -" and give it this line, which is secret until it has been used`,
     );
-    if (this.#questions === null) return;
-    output.note(
-      `or, in the same network, run "${command}" there without it, and compare a number; ` +
-        `if that finds nothing: "${command} --address ${formatAddress(first!)}"`,
-    );
+    output.result(line, { line, expires: expires.toISOString() });
   }
 
   /** Waits for the other device, and shows the time that is left. */
@@ -129,7 +136,14 @@ function confirmWith({ confirm }: NumberQuestions, { output, signal: ends }: Con
     const answer = confirm(asked);
     const onEnd = async () => {
       await Promise.allSettled([answer]); // while the question is open nothing else is printed
-      if (!ends.aborted) output.note(`${name} has not come in: ${plainMessageOf(signal.reason)}`);
+      if (ends.aborted) return;
+      const reason = plainMessageOf(signal.reason);
+      const why = reason === "not confirmed here"
+        ? "the answer here was no"
+        : signal.reason instanceof Deno.errors.TimedOut
+        ? reason
+        : "it has left, or the answer there was no";
+      output.note(`${name} has not come in: ${why}`);
     };
     signal.addEventListener("abort", onEnd, { once: true });
     return answer;

@@ -16,6 +16,8 @@ import { NumberQuestions } from "./numbers.ts";
 import type { Output } from "./output.ts";
 
 const LOOK_SECONDS = 5;
+/** How long a device that is waited for may offer something before it is asked. */
+const WAIT_SECONDS = 3;
 
 /** A service that is looked for, and the commands to name if the search fails. */
 export interface Looking {
@@ -26,6 +28,8 @@ export interface Looking {
   readonly there: string;
   /** The command to run here if there are several. */
   readonly choice: string;
+  /** Whether it is waited for until the command is interrupted. */
+  readonly waits?: boolean;
 }
 
 /** Joins with a line, or with `-` for that on stdin. */
@@ -78,16 +82,23 @@ export async function joinByNumber(
 async function lookFor(
   context: Context,
   { id: own }: Device,
-  { type, name, there, choice }: Looking,
+  { type, name, there, choice, waits = false }: Looking,
 ): Promise<Offer> {
   const { output, signal } = context;
-  output.note("looking for it in this network");
-  const options = { signal, seconds: LOOK_SECONDS, logger: loggerOf(context) };
+  output.note(
+    waits
+      ? `looking for it in this network, until Ctrl-C: run "${there}" there`
+      : "looking for it in this network",
+  );
+  const seconds = waits ? WAIT_SECONDS : LOOK_SECONDS;
+  const options = { signal, seconds, logger: loggerOf(context) };
   const wanted = name?.toLowerCase() ?? "";
   const isWanted = ({ name, id }: Offer) =>
     id !== shortId(own) &&
     (wanted === "" || name.toLowerCase() === shortName(wanted) || id === shortId(wanted));
-  const found = (await findOffers(type, options)).filter(isWanted);
+  const look = async () => (await findOffers(type, options)).filter(isWanted);
+  let found = await look();
+  while (waits && found.length === 0) found = await look();
   const [only, ...others] = found;
   if (only === undefined) {
     const who = name === undefined ? "no device" : `no device ${JSON.stringify(name)}`;

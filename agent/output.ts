@@ -1,7 +1,11 @@
 /** Output of the program: results go to stdout, everything else to stderr. */
 
 import { printable, printableJson } from "../base/printable.ts";
-import { OutputClosed } from "./failure.ts";
+
+/**
+ * The reader of the output has closed it, as `head` does, so the command ends without a message.
+ */
+export class OutputClosed extends Error {}
 
 type Stream = Pick<typeof Deno.stdout, "writeSync" | "isTerminal">;
 

@@ -2,8 +2,8 @@
 
 import { repeat } from "../net/repeat.ts";
 import type { Context } from "./commands.ts";
-import { errorObject, exitCodeOf, explain, isAway, OutputClosed } from "./failure.ts";
-import { Output } from "./output.ts";
+import { errorObject, exitCodeOf, explain, isAway } from "./failure.ts";
+import { Output, OutputClosed } from "./output.ts";
 
 /**
  * Runs passes until the command is interrupted. A pass that fails does not end them.

@@ -25,10 +25,9 @@ import {
   Failure,
   INTERRUPTED,
   Interrupted,
-  OutputClosed,
   USAGE,
 } from "./failure.ts";
-import { Output, type Streams, writeText } from "./output.ts";
+import { Output, OutputClosed, type Streams, writeText } from "./output.ts";
 
 /** The version in `deno.json`, which a published program doesn't load. */
 const VERSION = "0.1.0";

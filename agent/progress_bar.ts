@@ -45,8 +45,10 @@ export function rateOf(samples: Sample[]): number | null {
 
 export function progressLine(progress: Progress, rate: number | null, columns: number): string {
   const { name, files, totalFiles, bytes, totalBytes } = progress;
-  const fraction = totalBytes === 0 ? 1 : Math.min(1, bytes / totalBytes);
-  const percent = `${Math.floor(fraction * 100)} %`.padStart(5);
+  const fraction = totalBytes === 0 ? files / totalFiles : Math.min(1, bytes / totalBytes);
+  // A file that has failed is never complete.
+  const shown = Math.min(Math.floor(fraction * 100), files < totalFiles ? 99 : 100);
+  const percent = `${shown} %`.padStart(5);
   const size = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
   const speed = rate === null ? "" : `${formatBytes(rate)}/s`;
   const left = !rate ? "" : `${formatDuration((totalBytes - bytes) / rate)} left`;
@@ -63,9 +65,9 @@ export function progressLine(progress: Progress, rate: number | null, columns: n
   const ends = choices.map((parts) => parts.filter((part) => part !== "").join("  "));
   const restOf = (end: string) => room - count.length - end.length - 2;
   const end = ends.find((each) => restOf(each) >= MIN_NAME_COLUMNS) ?? percent;
-  const shown = fitText(printable(name), Math.max(0, restOf(end)));
-  const padding = " ".repeat(Math.max(0, restOf(end) - widthOf(shown)) + 2);
-  return fitText(`${count}${shown}${padding}${end}`, Math.max(0, room));
+  const label = fitText(printable(name), Math.max(0, restOf(end)));
+  const padding = " ".repeat(Math.max(0, restOf(end) - widthOf(label)) + 2);
+  return fitText(`${count}${label}${padding}${end}`, Math.max(0, room));
 }
 
 function barOf(fraction: number, columns: number): string {

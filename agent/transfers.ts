@@ -60,9 +60,6 @@ type Failed = TreeEvent & { readonly type: "failed" };
 /** A final event about a file or directory in a tree. */
 type Outcome = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" | "skipped" };
 
-const CONTINUES =
-  "; what was copied stays, and running the same command again continues with the rest";
-
 /** The reasons to skip an entry of a tree. */
 const SKIPPED: Readonly<Record<string, string>> = {
   link: "a symbolic link, which is not followed",
@@ -81,6 +78,15 @@ const KEPT = {
     "file into it first",
 };
 
+/** What to do after an interruption. */
+const AGAIN =
+  "run the same command again to continue; a file that is small, or was just changed, starts over";
+
+interface TransfersOptions {
+  readonly isDryRun?: boolean;
+  readonly again?: string;
+}
+
 /** Copies files and trees from or to a peer: counts, prints and draws the events. */
 export class Transfers implements Disposable {
   readonly direction: "get" | "put";
@@ -93,8 +99,10 @@ export class Transfers implements Disposable {
   readonly #signal: AbortSignal;
   readonly #own: OwnDirectory;
   readonly #isDryRun: boolean;
+  readonly #again: string;
   readonly #startedAt = performance.now();
   readonly #skipped = new Set<string>();
+  readonly #unsettled = new Set<string>();
   /** The source of each target that this command writes. */
   readonly #taken = new Map<string, string>();
   /** A source that goes into each directory. */
@@ -106,11 +114,12 @@ export class Transfers implements Disposable {
     { output, signal }: Context,
     direction: "get" | "put",
     own: OwnDirectory,
-    isDryRun = false,
+    { isDryRun = false, again = AGAIN }: TransfersOptions = {},
   ) {
     this.#output = output;
     this.#signal = signal;
     this.#isDryRun = isDryRun;
+    this.#again = again;
     this.direction = direction;
     this.#own = own;
     this.#bar = output.json ? null : showProgress(output, this.progress);
@@ -196,13 +205,15 @@ export class Transfers implements Disposable {
     try {
       result = await connections.call(attempt);
     } catch (error) {
+      // What a failed file has at the target counts for nothing.
+      progress.bytes -= there;
+      progress.totalBytes -= size;
       signal.throwIfAborted();
       if (endsCommand(error)) throw this.#ending({ from, to }, error);
       return this.fail(from, explainTransfer(error, this.direction), codeOf(error), { from, to });
-    } finally {
-      progress.bytes += size - there;
-      progress.files++;
     }
+    progress.bytes += size - there;
+    progress.files++;
     // Outside of the `try`, because a closed output is no failure of this file.
     if (result === null) this.unchanged({ from, to });
     else this.copied({ from, to }, result);
@@ -258,9 +269,7 @@ export class Transfers implements Disposable {
 
   #checkInterrupted(): void {
     if (!this.#signal.aborted) return;
-    this.#output.note(
-      "run the same command again to continue; a file that is small, or was just changed, starts over",
-    );
+    if (!this.#isDryRun) this.#output.note(this.#again);
     this.#signal.throwIfAborted();
   }
 
@@ -271,9 +280,16 @@ export class Transfers implements Disposable {
     this.#output.warn(`${name}: skipped: ${why}`);
   }
 
+  /** Counts a file that is still being written; all of them are one line, at the end. */
+  skipUnsettled(name: string): void {
+    this.#skipped.add(name);
+    this.#unsettled.add(name);
+  }
+
   /** Undoes the count of a skipped entry that was copied later. */
   unskip(name: string): void {
     this.#skipped.delete(name);
+    this.#unsettled.delete(name);
   }
 
   fail(
@@ -323,7 +339,7 @@ export class Transfers implements Disposable {
   #ending({ from, to }: Names, error: unknown): Failure {
     const problem = explainTransfer(error, this.direction);
     const remote = this.direction === "get" ? from : to;
-    const hint = isTransient(error) ? "; run the same command again to continue" : "";
+    const hint = isTransient(error) && !this.#isDryRun ? `; ${this.#again}` : "";
     const exitCode = exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
     const options = { cause: error, path: from, peer: remote.split(":")[0]! };
     return new Failure(`${from}: ${problem}${hint}`, exitCode, options);
@@ -332,6 +348,11 @@ export class Transfers implements Disposable {
   /** Prints the summary; returns the exit code. */
   finish(): number {
     this[Symbol.dispose]();
+    const [first, ...others] = this.#unsettled;
+    if (first !== undefined) {
+      const more = others.length === 0 ? "" : `, and ${counted(others.length, "other file")}`;
+      this.#output.warn(`${first}${more}: skipped: still being written`);
+    }
     const { copied, moved, unchanged, deleted, failed } = this.#counts;
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const time = moved > 0 ? ` in ${formatDuration(seconds)}` : "";
@@ -347,7 +368,7 @@ export class Transfers implements Disposable {
     ].filter((part) => part !== "");
     // A single failure without any other result was printed already.
     const failures = failed > 1 || failed === 1 && parts.length > 0
-      ? `${counted(failed, "error")}: see above${this.#isDryRun ? "" : CONTINUES}`
+      ? `${counted(failed, "error")}: see above`
       : "";
     this.#output.summary(parts.join("; "), failures, copied + deleted > 0);
     return failed === 0 ? 0 : FAILED;
@@ -470,7 +491,8 @@ class TreeCopy {
     if (isUnchanged) {
       transfers.unchanged({ from, to });
     } else if (type === "skipped") {
-      transfers.skip(from, SKIPPED[event.reason] ?? event.reason);
+      if (event.reason === "still being written") transfers.skipUnsettled(from);
+      else transfers.skip(from, SKIPPED[event.reason] ?? event.reason);
     } else {
       // The connection may have broken off after the file was copied and before the answer.
       const late = { bytes: size!, total: size!, resumedFrom: 0, sha256: null };

@@ -11,11 +11,10 @@ import {
   type SentAddress,
   servingAddresses,
 } from "../commands.ts";
-import { OutputClosed } from "../failure.ts";
 import { ShownInvitation } from "../inviting.ts";
 import { PAIR_SERVICE } from "../mdns.ts";
 import { NumberQuestions } from "../numbers.ts";
-import type { Output } from "../output.ts";
+import { type Output, OutputClosed } from "../output.ts";
 
 interface Options extends PairingOptions {
   readonly qr?: boolean;
@@ -59,10 +58,8 @@ async function invite(context: Context, options: Options): Promise<void> {
     command: "degu join",
     late: 'nobody has joined in time: run "degu invite" again for a new line',
   });
-  const { line, expires } = shown.invitation;
-  output.result(line, { line, expires: expires.toISOString() });
-  if (options.qr === true) drawQr(output, line);
   shown.show();
+  if (options.qr === true) drawQr(output, shown.invitation.line);
   const { name, id } = await shown.paired();
   try {
     output.result(`paired with ${name} ${id}`, { name, id });

@@ -52,7 +52,9 @@ async function ask(connection: Connection): Promise<Pick<About, "share" | "inbox
       return { share: about.share, inbox: about.inbox === true };
     }
   }
-  throw new Failure('that device answers, but not as "degu serve" does: look at what runs there');
+  throw new Failure(
+    'the pairing works, but what answers there is not "degu serve": look at what runs there, or at another port',
+  );
 }
 
 /**

@@ -79,6 +79,7 @@ async function receive(
     name: from,
     there: "degu send FILE",
     choice: "degu receive --from NAME",
+    waits: true,
   } as const;
   const sender = questions === null
     ? await joinByLine(context, device, line!, { serving: [] })
@@ -103,7 +104,7 @@ async function receive(
   try {
     const entries = await connections.call((client) => fetchEntries(client));
     for (const line of announce(sender.name, entries)) output.note(line);
-    using transfers = new Transfers({ ...context, signal }, "get", kept);
+    using transfers = new Transfers({ ...context, signal }, "get", kept, { again: AGAIN });
     const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
       const { name, kind, size, modified } = entry;
       const names = [name];
@@ -138,6 +139,9 @@ async function receive(
  */
 const BEGINS_WITH_DOT =
   "its name begins with a dot, and programs obey some of these files: ask why it is sent, and receive it with --force";
+
+const AGAIN =
+  'run "degu send" there and "degu receive" here again: a file that was begun continues, a directory with --force';
 
 /** Whatever came into a directory of somebody else could harm there. */
 const IS_HERE =

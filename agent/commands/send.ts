@@ -97,8 +97,6 @@ async function invite(
     command: "degu receive",
     late: 'nobody has come in time: run "degu send" again',
   });
-  const { line, expires } = shown.invitation;
-  context.output.result(line, { line, expires: expires.toISOString() });
   shown.show();
   return await shown.paired();
 }

@@ -123,7 +123,7 @@ async function syncOnce(
   await using device = await openDevice(context);
   const own = await ownDirectory(context.home);
   await own.check(root);
-  using transfers = new Transfers(context, isToHere ? "get" : "put", own, dryRun);
+  using transfers = new Transfers(context, isToHere ? "get" : "put", own, { isDryRun: dryRun });
   await checkLocal(root, isToHere);
   const list = new IgnoreList(root, exclude);
   if (list.ofPeers !== null) {

@@ -195,9 +195,13 @@ Deno.test("a line says the name, how much, how fast and how long, as far as ther
   for (const [progress, rate, columns, line] of rows) {
     assertEquals(progressLine(progress, rate, columns), line);
   }
-  for (const done of [{ bytes: 100_000_000 }, { bytes: 0, totalBytes: 0 }]) {
-    assertStringIncludes(progressLine({ ...PROGRESS, ...done }, null, 80), "100 %");
-  }
+  const complete = { bytes: 100_000_000 };
+  const empty = { bytes: 0, totalBytes: 0 };
+  const of = (change: Partial<Progress>) => progressLine({ ...PROGRESS, ...change }, null, 80);
+  for (const done of [complete, empty]) assertStringIncludes(of({ ...done, files: 10 }), " 100 %");
+  // A file that has failed may have been empty, or have arrived whole.
+  assertStringIncludes(of({ ...complete, files: 9 }), " 99 %");
+  assertStringIncludes(of({ ...empty, files: 9 }), " 90 %");
 });
 
 Deno.test("a line is narrower than the terminal, whatever the name is, and has nothing that moves the cursor", () => {

@@ -94,7 +94,7 @@ Deno.test("files and directories arrive as get -r copies them, both ends succeed
   const said = await assertEnds(receiver, 0, "receiving from machine ");
   assertStringIncludes(said, "4 files copied");
   assertStringIncludes(
-    await assertEnds(sender, 0, "machine downloaded 4 files"),
+    await assertEnds(sender, 0, "machine downloaded "),
     "sent to machine ",
   );
   assertEquals(await content(place.at("out")), {
@@ -166,7 +166,7 @@ Deno.test("a file resumes when both commands are run again", async () => {
   const receiver = place.receive([await sender.nextLine()]);
   await place.untilSomeArrived();
   receiver.kill("SIGINT");
-  await assertEnds(receiver, 130, "run the same command again to continue");
+  await assertEnds(receiver, 130, 'run "degu send" there and "degu receive" here again');
   sender.kill("SIGINT");
   await assertEnds(sender, 130);
   const next = place.send(["large"]);

@@ -9,8 +9,8 @@ import {
   makeServeApp,
   ServeEvents,
 } from "@degu/internal/agent/commands/serve.ts";
-import { Failure, OutputClosed } from "@degu/internal/agent/failure.ts";
-import type { Output } from "@degu/internal/agent/output.ts";
+import { Failure } from "@degu/internal/agent/failure.ts";
+import { type Output, OutputClosed } from "@degu/internal/agent/output.ts";
 import { entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
@@ -340,7 +340,12 @@ Deno.test("if nobody serves, another device or another program, ping says what t
       () => [200, "OK", {}, new TextEncoder().encode(text)],
     );
     const there = ["ping", "camera", "--address", formatAddress(server.address)];
-    await homes.fail("viewer", 1, 'that device answers, but not as "degu serve" does', there);
+    await homes.fail(
+      "viewer",
+      1,
+      'the pairing works, but what answers there is not "degu serve"',
+      there,
+    );
     await server.shutdown();
   }
   // Another program.

@@ -15,7 +15,7 @@ const [camera, viewer] = await Promise.all([
   Machine.make("camera", dir),
   Machine.make("viewer", dir),
 ]);
-await network([[camera, "fe80::1/64"], [viewer, "fe80::2/64"]]);
+await network([[camera, "192.0.2.1/24"], [viewer, "192.0.2.2/24"]]);
 // Nothing is at the address that is known.
 await acquaint(camera, viewer, "fd00::1");
 const [share, inbox] = [`${camera.dir}/share`, `${camera.dir}/inbox`];
@@ -27,8 +27,8 @@ await serving.message("announced in the local network as camera");
 for (const machine of [camera, viewer]) await slowDown(machine, "20mbit");
 
 async function move(machine: Machine, from: string, to: string): Promise<void> {
-  await machine.addAddress(`${to}/64`);
-  await machine.ip("address", "delete", `${from}/64`, "dev", "lan");
+  await machine.ip("address", "delete", `${from}/24`, "dev", "lan");
+  await machine.addAddress(`${to}/24`);
 }
 
 async function end(running: RunningAgent) {
@@ -42,12 +42,12 @@ const isWhole = async (path: string) => Buffer.from(await Deno.readFile(path)).e
 
 const putting = viewer.start(["--json", "put", "--find", `${viewer.dir}/b`, "camera:"]);
 await until("a part of b", await grows(inbox, BYTES / 4));
-await move(viewer, "fe80::2", "fe80::22");
+await move(viewer, "192.0.2.2", "192.0.2.22");
 const client = { ...await end(putting), isWhole: await isWhole(`${inbox}/b`) };
 
 const getting = viewer.start(["--json", "get", "--find", "camera:a", viewer.dir]);
 await until("a part of a", await grows(viewer.dir, BYTES / 4));
-await move(camera, "fe80::1", "fe80::11");
+await move(camera, "192.0.2.1", "192.0.2.11");
 const server = { ...await end(getting), isWhole: await isWhole(`${viewer.dir}/a`) };
 
 // Whatever is sent to the known address vanishes.

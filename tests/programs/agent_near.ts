@@ -36,9 +36,11 @@ await show("degu peers");
 {
   await using stack = new AsyncDisposableStack();
   for (const { dir, name } of both) await Deno.writeTextFile(`${dir}/file`, name);
+  // Whoever receives may come first.
+  const receiving = stack.use(type(three, "degu receive --from one"));
+  await receiving.line("until Ctrl-C");
   const sending = both.map((machine) => stack.use(type(machine, "degu send file")));
-  await Promise.all(sending.map((each) => each.line("degu:")));
-  await agree(sending[0]!, stack.use(type(three, "degu receive --from one")));
+  await agree(sending[0]!, receiving);
 }
 {
   // Somebody announces another id for a device that invites.

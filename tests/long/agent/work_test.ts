@@ -58,8 +58,8 @@ for (const isKnown of [true, false]) {
       const [get, put, download] = JSON.parse(printed);
       const [here, there] = isKnown
         ? [
-          "on this device, or its quota is exceeded: 409600 bytes are needed, and ",
-          "the 409600 bytes",
+          "on this device, or its quota is exceeded: 410 kB are needed, and ",
+          "the 410 kB that are left",
         ]
         : ["there is no space left on this device", "the peer has no space left"];
       assertStringIncludes(get.full.stderr, here);
