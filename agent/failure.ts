@@ -202,7 +202,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
   if (isDirectoryGone(error)) return [DIRECTORY_GONE];
   if (isAlreadyThere(error)) return [ALREADY_THERE];
   const problem = systemProblem(message, systemCode(error));
-  return problem ?? [message.replace(/^file: .*?: (?=\/|[^:]*\.degu-part)/s, "")];
+  return problem ?? [message.replace(/^file: .*?: (?=\/)/s, "")];
 }
 
 /** Whether a download was not to replace what has the name, perhaps a link to nothing. */

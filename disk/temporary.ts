@@ -9,7 +9,7 @@
  * - An upload of which nothing is kept lies in the reserved directory, at a path that nobody else
  *   chooses; so do the small files of a bundle.
  * - The part of an upload lies there, too, at a path that the same upload finds again
- *   ({@linkcode Temporary.open}). The part of a download lies beside its target, with a record.
+ *   ({@linkcode Temporary.open}). The part of a download lies beside its target.
  * - The small files of a downloaded tree lie beside their targets. Each is locked, since the next
  *   download there removes parts that nobody has locked.
  * - A private file, of an identity or a device, lies beside its name, with mode 0600.
@@ -27,8 +27,6 @@ export interface TemporaryOptions {
   readonly newMode?: number | null;
   /** Whether the file is locked until it has its name: somebody could take it for left over. */
   readonly isLocked?: boolean;
-  /** The suffixes of the paths of other files, which are removed with this one. */
-  readonly companions?: readonly string[];
 }
 
 /** How often a file may disappear between two checks before something else is wrong. */
@@ -65,7 +63,6 @@ export class Temporary implements Disposable {
    * Whether the file stays when it is disposed of: for a later call, or since it has its name.
    */
   isKept: boolean;
-  readonly #companions: readonly string[];
   #isOpen = true;
   /** Whether a sync has failed: the system reports a loss once, and the next sync succeeds. */
   #isLossy = false;
@@ -76,7 +73,7 @@ export class Temporary implements Disposable {
     options: TemporaryOptions,
     isIdentified = false,
   ) {
-    const { newMode = null, isLocked = false, companions = [] } = options;
+    const { newMode = null, isLocked = false } = options;
     this.path = path;
     this.file = Deno.openSync(path, how);
     try {
@@ -88,7 +85,6 @@ export class Temporary implements Disposable {
     this.newMode = newMode;
     this.isLocked = isLocked;
     this.isFound = this.isKept = how.createNew !== true;
-    this.#companions = companions;
     held.add(this);
   }
 
@@ -172,10 +168,9 @@ export class Temporary implements Disposable {
     return this.state === null || isAt(this.path, this.state);
   }
 
-  /** Removes the file with its companions, if it is still there. */
+  /** Removes the file, if it is still there. */
   remove(): void {
-    if (!this.isThere) return;
-    for (const suffix of ["", ...this.#companions]) removeIfPresentSync(this.path + suffix);
+    if (this.isThere) removeIfPresentSync(this.path);
   }
 
   close(): void {

@@ -1,6 +1,5 @@
 /** Downloads files from another device. */
 
-import { dirname } from "node:path";
 import type { Hash } from "node:crypto";
 import { cancelUnused } from "../base/body/bodies.ts";
 import type { Body } from "../base/body/body.ts";
@@ -12,7 +11,7 @@ import type { Connector, Requester } from "../client.ts";
 import { isTransient } from "../net/retry.ts";
 import { EarlySync } from "../disk/files.ts";
 import { checkSpace, isDiskFull, type Shortage } from "../disk/space.ts";
-import { newHash, WANT_SHA256 } from "./digest.ts";
+import { newHash, QUICKLY_HASHED_BYTES, WANT_SHA256 } from "./digest.ts";
 import { receive } from "./file_writer.ts";
 import {
   checkTransfer,
@@ -25,14 +24,10 @@ import {
 import { uriOf } from "./file_name.ts";
 import {
   checkTarget,
-  explainForeignPart,
   explainFullDisk,
-  type KeptPart,
+  type FoundParts,
   noSpaceHere,
   PartFile,
-  partInUse,
-  type PartRecord,
-  removeRecord,
   renamePart,
 } from "./part_file.ts";
 import { askDigest, Route, type Version, versionOf } from "./route.ts";
@@ -56,13 +51,13 @@ const SLACK_BYTES = 65536;
  * Downloads a file from a server, usually a `FilesApp`: one attempt, which resumes an earlier one.
  * After any error, make the same call to resume.
  *
- * Bytes go to a part next to the target, `.NAME.degu-part`, which is renamed to the target when it
- * is complete, synced to the disk (fsync), and verified: half a file is never visible, and an
- * existing file stays until then. A file that is replaced keeps its permission bits; a symbolic
+ * Bytes go to a part next to the target, `.NAME.VERSION.degu-part`, which is renamed to the target
+ * when it is complete, synced to the disk (fsync), and verified: half a file is never visible, and
+ * an existing file stays until then. A file that is replaced keeps its permission bits; a symbolic
  * link is itself replaced. A part is resumed only if it is from the same device (its authority's
- * public key, or its address if it has none), URI and version (entity tag); otherwise the download
- * starts over from the beginning. A file of less than 64 KiB, and one that was changed in the last
- * two seconds, which has no entity tag yet, can't be resumed.
+ * public key, or its address if it has none), URI and version (length and entity tag); otherwise
+ * the download starts over from the beginning. A file of less than 64 KiB, and one that was changed
+ * in the last two seconds, which has no entity tag yet, can't be resumed.
  *
  * A client opens connections, which are closed at the end; a connection is used as it is, and stays
  * usable unless something broke off.
@@ -122,10 +117,12 @@ export async function download(
 interface InTree {
   /** The length of the file in bytes, according to the list of the other end. */
   readonly size: number;
-  /** Whether no part of the file was there. */
-  readonly isNew: boolean;
-  /** Gives the complete part its name, which is on the disk then; `null` if that comes later. */
-  readonly place: ((part: string) => Promise<void>) | null;
+  /** The parts of earlier runs, and of earlier attempts of this one. */
+  readonly parts: FoundParts;
+  /**
+   * Gives the complete part its name, which is on the disk then; false if that comes later.
+   */
+  readonly place: (part: string) => Promise<boolean>;
 }
 
 /**
@@ -141,31 +138,30 @@ export async function downloadFile(
   settings: TransferSettings,
   inTree: InTree | null = null,
 ): Promise<TransferResult> {
+  let part: PartFile | null = null;
   let begun: Download | null = null;
   try {
     if (inTree === null) await checkTarget(file, settings.replace);
-    using part = await PartFile.open(file);
-    // The part is that of another target, whose name is the same to the disk.
-    if (inTree?.isNew && part.temporary.isFound) throw partInUse(file);
-    begun = new Download(route, uri, file, part, settings, inTree);
+    using found = part = await PartFile.find(file, inTree?.parts);
+    begun = new Download(route, uri, file, found, settings, inTree);
     return await begun.run();
   } catch (error) {
-    throw explainForeignPart(explainFullDisk(error, file, begun?.total), file);
+    throw explainFullDisk(error, file, begun?.total, part);
   }
 }
 
-/** The existing part, if it fits the request. */
+/** The part that an earlier call has left. */
 interface Kept {
-  readonly record: PartRecord;
+  readonly etag: string;
+  readonly total: number;
   readonly offset: number;
-  /** The digest of these bytes. */
+  /** The digest of its bytes. */
   readonly hash: Hash;
 }
 
 /** A part that has all of the file. */
 interface CompletePart {
   readonly version: Version;
-  readonly record: PartRecord | null;
   readonly hash: Hash;
   readonly meter: ProgressMeter;
 }
@@ -199,80 +195,62 @@ class Download {
   }
 
   async run(): Promise<TransferResult> {
-    const left = this.#settings.resume ? await this.#part.kept() : null;
-    const kept = left?.record.uri === this.#uri ? left : null;
-    if (this.#inTree !== null) {
-      // This comes before the request, since an unwanted body costs the connection.
-      const { size } = this.#inTree;
-      await this.#checkSpace(size, kept?.record.total === size ? kept.size : 0);
-    }
-    const arrived = await this.#continue(kept) ?? await this.#begin(await this.#request("GET"));
+    const resumed = this.#settings.resume && this.#part.isLeft ? await this.#continue() : null;
+    // This comes before the request, since an unwanted body costs the connection.
+    if (resumed === null && this.#inTree !== null) this.#checkSpace(this.#inTree.size, 0);
+    const arrived = resumed ?? await this.#begin(await this.#request("GET"));
     const { modified, signal } = this.#settings;
     if (modified !== null) await this.#part.temporary.file.utime(new Date(), modified);
     const sha256 = await this.#verify(arrived);
     signal?.throwIfAborted();
-    const { path } = this.#part.temporary;
-    if (this.#inTree?.place === null) {
-      this.#part.temporary.isKept = true;
-      return arrived.meter.finish(sha256);
-    }
-    if (this.#inTree !== null) await this.#inTree.place(path);
-    else await renamePart(path, this.#file, this.#settings.replace);
-    await removeRecord(path);
+    const { temporary } = this.#part;
+    if (this.#inTree === null) await renamePart(this.#part, this.#file, this.#settings.replace);
+    else if (!await this.#inTree.place(temporary.path)) temporary.isKept = true;
     return arrived.meter.finish(sha256);
   }
 
   /**
    * Compares the rest of a file, from a position on at which the part is cut, with the free space.
    */
-  async #checkSpace(total: number, start: number): Promise<void> {
+  #checkSpace(total: number, start: number): void {
     this.total = total;
-    const { file, path } = this.#part.temporary;
-    const { size } = await file.stat();
-    const refuse = (shortage: Shortage) => noSpaceHere(this.#file, shortage);
-    checkSpace(dirname(path), total - start, size - start, refuse);
+    const { directory, leftBytes } = this.#part;
+    const refuse = (shortage: Shortage) => noSpaceHere(this.#file, shortage, this.#part);
+    checkSpace(directory, total - start, leftBytes - start, refuse);
   }
 
   /**
    * Downloads the missing rest of a part, or all of the file if it has changed.
    *
-   * @returns `null` if there is no part.
+   * @returns `null` if there is no part of the version that the server has now.
    */
-  async #continue(left: KeptPart | null): Promise<CompletePart | null> {
-    const kept = left === null ? null : await this.#hashKept(left);
-    if (kept === null) return null;
-    const { record: { etag, total }, offset } = kept;
-    if (offset === total) return await this.#confirm(kept);
-    const response = await this.#request("GET", {
-      range: new Range(offset, total),
-      "if-range": etag,
-    });
+  async #continue(): Promise<CompletePart | null> {
+    const head = await this.#route.request("HEAD", this.#uri, {});
+    await this.#route.discard(head);
+    if (head.status !== 200) return null;
+    const { etag } = versionOf("HEAD", this.#uri, head);
+    const { "content-length": total } = head.headers;
+    const peer = await this.#route.peer();
+    if (etag === null || typeof total !== "number" || peer === null) return null;
+    const offset = await this.#part.resume({ peer, uri: this.#uri, etag, total });
+    if (offset === 0) return null;
+    // Hashing may take longer than a server waits.
+    if (offset > QUICKLY_HASHED_BYTES) this.#route.release();
+    const hash = await this.#part.hashTo(offset, this.#settings.signal);
+    const kept = { etag, total, offset, hash };
+    if (offset === total) {
+      const meter = new ProgressMeter(this.#settings.onProgress, total, offset);
+      return { version: { etag, sha256: null }, hash, meter };
+    }
+    const range = new Range(offset, total);
+    const response = await this.#request("GET", { range, "if-range": etag });
     if (response.status === 206) return await this.#append(kept, response);
     if (response.status !== 412 && response.status !== 416) return await this.#begin(response);
     await this.#route.discard(response);
     return null;
   }
 
-  async #hashKept(kept: KeptPart): Promise<Kept | null> {
-    if (!await this.#part.isOwn(kept)) return null;
-    const { record, size: offset } = kept;
-    // Hashing comes before connecting, since it may take longer than a server waits.
-    const hash = await this.#part.hashTo(offset, this.#settings.signal);
-    return record.peer === await this.#route.peer() ? { record, offset, hash } : null;
-  }
-
-  /** Checks that a complete part is still the current file. */
-  async #confirm({ record, offset, hash }: Kept): Promise<CompletePart | null> {
-    const response = await this.#request("HEAD");
-    await this.#route.discard(response);
-    const version = versionOf("HEAD", this.#uri, response);
-    if (version.etag !== record.etag) return null;
-    const meter = new ProgressMeter(this.#settings.onProgress, record.total, offset);
-    return { version, record, hash, meter };
-  }
-
-  async #append({ record, offset, hash }: Kept, response: Response): Promise<CompletePart | null> {
-    const { total, etag, sha256 } = record;
+  async #append({ etag, total, offset, hash }: Kept, response: Response): Promise<CompletePart> {
     const version = versionOf("GET", this.#uri, response);
     const { headers: { "content-range": range }, body } = response;
     const fits = isContentRange(range) && range.start === offset && range.stop === total &&
@@ -286,12 +264,8 @@ class Download {
         "the response has another part than was requested",
       );
     }
-    if (sha256 !== null && version.sha256 !== null && sha256 !== version.sha256) {
-      await this.#route.discard(response);
-      return null;
-    }
     const meter = new ProgressMeter(this.#settings.onProgress, total, offset);
-    const arrived = { version: { ...version, etag }, record, hash, meter };
+    const arrived = { version: { ...version, etag }, hash, meter };
     await this.#receive(arrived, response, () => this.#part.temporary.continueFrom(offset));
     return arrived;
   }
@@ -314,13 +288,15 @@ class Download {
       cancelUnused(body, null);
       throw changedWhileMoved(quote(this.#uri));
     }
-    const { etag, sha256 } = version;
+    const { etag } = version;
     const peer = await this.#route.peer();
     const isResumable = resume && etag !== null && peer !== null && total >= MIN_RESUMABLE_BYTES;
-    const record = isResumable ? { peer, uri: this.#uri, etag, total, sha256 } : null;
     const meter = new ProgressMeter(onProgress, total, 0);
-    const arrived = { version, record, hash: newHash(), meter };
-    await this.#receive(arrived, response, () => this.#part.startOver(record));
+    const arrived = { version, hash: newHash(), meter };
+    await this.#receive(arrived, response, async () => {
+      await this.#part.open(isResumable ? { peer, uri: this.#uri, etag, total } : null);
+      await this.#part.temporary.continueFrom(0);
+    });
     return arrived;
   }
 
@@ -334,7 +310,7 @@ class Download {
     const body = response.body as Body;
     const { resumedFrom: start, total } = meter;
     try {
-      await this.#checkSpace(total, start);
+      this.#checkSpace(total, start);
       await prepare();
     } catch (error) {
       await body.cancel(error);

@@ -22,15 +22,9 @@ import type { DirectoryEntry } from "./entries.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
 import { type ListedTree, readLocalTree, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
-import {
-  explainForeignPart,
-  explainFullDisk,
-  partPath,
-  removePart,
-  removeRecord,
-} from "./part_file.ts";
+import { explainFullDisk, FoundParts, removeParts } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
-import { PART_SUFFIX, prefixOf, unusedPath } from "./reserved.ts";
+import { PART_SUFFIX, prefixOf } from "./reserved.ts";
 import { DirectoryMaker, Root } from "./root.ts";
 import type { Route } from "./route.ts";
 import { type Placed, type SmallFile, SmallFiles } from "./small_files.ts";
@@ -115,7 +109,7 @@ export async function downloadTree(
 const SMALL_PREFIX = ".small-";
 const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 /** Parts of files whose directories are made only after a deletion. */
-const LATE_PART = /\/\.late-[0-9a-f]{64}\.degu-part$/;
+const LATE_PART = /\/\.late-[0-9a-f]{64}(?:\.[0-9a-f]+)?\.degu-part$/;
 
 interface VerifiedFile extends SmallFile {
   readonly copy: Copy;
@@ -130,7 +124,7 @@ class Download implements Direction {
   /** The target; until it exists, by the path that was given. */
   #root: Root;
   /** The parts of earlier runs, and of files of this run that are copied alone. */
-  readonly #parts = new Set<string>();
+  readonly #parts = new FoundParts();
   /** The beginning of the names of this run's parts of small files. */
   readonly #partPrefix = `${SMALL_PREFIX}${randomSuffix()}-`;
   #partCount = 0;
@@ -158,7 +152,7 @@ class Download implements Direction {
     if (path === null) return null;
     this.#root = new Root(path);
     return await readLocalTree(path, this.#settings.signal, (path) => {
-      if (path.endsWith(PART_SUFFIX)) this.#parts.add(path);
+      this.#parts.add(path);
     });
   }
 
@@ -284,19 +278,23 @@ class Download implements Direction {
 
   #newPart({ node, target }: Copy): Temporary {
     const place = this.pathOf(node);
-    const old = this.#parts.size === 0 ? "" : partPath(place);
-    if (this.#parts.delete(old)) removePart(place);
+    removeParts(place, this.#parts.of(place));
     const directory = dirname(place);
-    const path = `${prefixOf(directory)}${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
+    const path = this.#newPath(directory);
     // The part of a file that is replaced stays private, as the old file may have been.
     const newMode = target === null ? null : this.#newModeIn(directory);
     return Temporary.create(path, { newMode, isLocked: true });
   }
 
+  /** The path of a part that the next run removes if this one is killed. */
+  #newPath(directory: string): string {
+    return `${prefixOf(directory)}${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
+  }
+
   /** Finds out the mode of new files, in a directory where one is about to be named. */
   #newModeIn(directory: string): number | null {
     if (this.#newMode === undefined) {
-      this.#newMode = newFileMode(unusedPath(directory));
+      this.#newMode = newFileMode(this.#newPath(directory));
     }
     return this.#newMode;
   }
@@ -311,11 +309,10 @@ class Download implements Direction {
     }
     const full = explainFullDisk(error, this.pathOf(node));
     if (full !== error) throw full;
-    const explained = explainForeignPart(error, this.pathOf(node));
-    if (explained instanceof Error && !explained.message.includes(node.name)) {
-      explained.message = `${show(node.path)}: ${explained.message}`;
+    if (error instanceof Error && !error.message.includes(node.name)) {
+      error.message = `${show(node.path)}: ${error.message}`;
     }
-    return explained;
+    return error;
   }
 
   #refused({ node }: Copy, status: AbsentStatus): Outcome {
@@ -343,13 +340,12 @@ class Download implements Direction {
       throw this.#explain(error, node);
     }
     const file = late === null ? this.pathOf(node) : this.#pathOfPart(node, late);
-    const part = partPath(file);
-    const isNew = !this.#parts.has(part);
-    this.#parts.add(part);
-    const place = late === null ? (part: string) => this.#place(copy, part) : null;
-    const result = await downloadFile(route, uri, file, settings, { size, isNew, place });
-    if (late !== null) this.#complete.set(node, { path: part, state: Deno.lstatSync(part) });
-    return result;
+    const place = async (path: string) => {
+      if (late === null) await this.#place(copy, path);
+      else this.#complete.set(node, { path, state: Deno.lstatSync(path) });
+      return late === null;
+    };
+    return await downloadFile(route, uri, file, settings, { size, parts: this.#parts, place });
   }
 
   /** The path beside which a file is received that gets its name after a deletion. */
@@ -365,7 +361,6 @@ class Download implements Direction {
     // Another call may have taken the part.
     if (!isAt(path, state)) return false;
     await this.#place(copy, path, state);
-    await removeRecord(path);
     return true;
   }
 
@@ -427,10 +422,11 @@ class Download implements Direction {
   }
 
   discard({ node, late }: Copy): void {
+    const file = late === null ? this.pathOf(node) : this.#pathOfPart(node, late);
     try {
-      removePart(late === null ? this.pathOf(node) : this.#pathOfPart(node, late));
+      removeParts(file, this.#parts.of(file));
     } catch {
-      // There is no part, or another run has taken it.
+      // Another run has taken the part.
     }
   }
 

@@ -53,7 +53,7 @@ function openIfPossible(path: string): Deno.FsFile | null {
  * Whether this process writes to a file, or another one has locked it. An upload of another process
  * that can't be resumed has no lock; the upload notices if its file is removed, and is refused.
  */
-function isHeld(path: string): boolean {
+export function isHeld(path: string): boolean {
   if (isHeldHere(path)) return true;
   const file = openIfPossible(path);
   if (file === null) return false;

@@ -1,59 +1,135 @@
 /**
- * Parts of downloads: the bytes of a file that have arrived, next to its target, and the record by
- * which a later call resumes them.
+ * Parts of downloads: the bytes of a file that have arrived, next to its target. The name of a part
+ * says which version of the file they are of, so that a later call finds them again.
  */
 
 import type { Hash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { lockFile, newFileMode, setMode } from "../disk/files.ts";
 import {
-  codeOf,
   giveNewName,
   ifPresent,
-  removeIfPresent,
-  removeIfPresentSync,
+  randomSuffix,
+  readNames,
   statOrNull,
   syncIfPossible,
 } from "../disk/names.ts";
-import { writeAside } from "../disk/private_files.ts";
 import { freeBytes, isDiskFull, type Shortage, spaceFigures } from "../disk/space.ts";
 import { Temporary } from "../disk/temporary.ts";
 import { fingerprintOf, hashStart } from "./digest.ts";
-import { removeUnheld } from "./leftovers.ts";
-import { isPartName, PART_SUFFIX, unusedPath } from "./reserved.ts";
+import { isHeld, removeUnheld } from "./leftovers.ts";
+import { isPartName, PART_SUFFIX } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
-const RECORD_SUFFIX = ".json";
-/** The suffix of the path of a record that is being written. */
-const NEW_RECORD_SUFFIX = `${RECORD_SUFFIX}.tmp`;
-/** The suffixes of the files that belong to a part. */
-const COMPANIONS = [RECORD_SUFFIX, NEW_RECORD_SUFFIX];
-/** The limit of Unix file systems, minus what the names of a record add. */
-const MAX_PART_NAME_BYTES = 255 - NEW_RECORD_SUFFIX.length;
+/** Which version of a file a part has bytes of: only the same version is resumed. */
+export interface PartVersion {
+  /** Where the file is: an authority, or an address. */
+  readonly peer: string;
+  readonly uri: string;
+  /** The strong entity tag. */
+  readonly etag: string;
+  /** In bytes. */
+  readonly total: number;
+}
+
+/** The digits of a version in the name of a part. */
+const VERSION_DIGITS = 32;
+/** The limit of Unix file systems, minus what the name of a part adds. */
+const MAX_NAME_BYTES = 255 - `..${PART_SUFFIX}`.length - VERSION_DIGITS;
+/**
+ * The end of the name of a part: a version, or random digits if it can't be resumed. Parts of older
+ * versions of this package have none, and a record beside them.
+ */
+const PART_END = /(?:\.(?:[0-9a-f]{16}|[0-9a-f]{32}))?\.degu-part(?:\.json(?:\.tmp)?)?$/;
+
+/** What the paths of all parts of a target begin with. */
+function partStart(target: string): string {
+  const name = basename(target);
+  const isShort = new TextEncoder().encode(name).length <= MAX_NAME_BYTES;
+  return join(dirname(target), `.${isShort ? name : fingerprintOf(name)}`);
+}
+
+function partPath(target: string, version: PartVersion | null): string {
+  const text = version && JSON.stringify([version.peer, version.uri, version.etag, version.total]);
+  const digits = text === null ? randomSuffix() : fingerprintOf(text).slice(0, VERSION_DIGITS);
+  return `${partStart(target)}.${digits}${PART_SUFFIX}`;
+}
+
+/** The parts in a directory, or in those of a tree, by their targets. */
+export class FoundParts {
+  readonly #paths = new Map<string, Set<string>>();
+
+  /** @param path The path of an entry with a reserved name. */
+  add(path: string): void {
+    const start = path.replace(PART_END, "");
+    if (start === path) return;
+    this.#paths.set(start, (this.#paths.get(start) ?? new Set()).add(path));
+  }
+
+  /** The paths of all parts of a target. */
+  of(target: string): readonly string[] {
+    return [...this.#paths.get(partStart(target)) ?? []];
+  }
+
+  *[Symbol.iterator](): Generator<string, void, void> {
+    for (const paths of this.#paths.values()) yield* paths;
+  }
+}
 
 /**
- * A part, next to its target and locked: nobody else downloads to the same target. The part is
- * removed when it is disposed of, unless a later call can resume it, or it has become the target.
+ * Removes parts of a target.
+ *
+ * @throws {TransferError} if somebody still writes to one.
+ */
+export function removeParts(target: string, paths: readonly string[]): void {
+  for (const path of paths) {
+    let isGone = true;
+    try {
+      isGone = removeUnheld(path);
+    } catch {
+      // Somebody has given a directory this name, or may not remove the part: it stays.
+    }
+    if (!isGone) throw partInUse(target, path);
+  }
+}
+
+/**
+ * The part of a target, locked while bytes are written: nobody else downloads the same version to
+ * the same target. The part is removed when this is disposed of, unless a later call can resume it,
+ * or it has become the target.
  */
 export class PartFile implements Disposable {
+  /** The mode of a new file in the directory of the target. */
+  readonly newMode: number | null;
   readonly #target: string;
-  temporary: Temporary;
+  /** The target, in the real directory: a link may lead somewhere else later. */
+  readonly #real: string;
+  readonly #found: FoundParts;
+  /** The paths of the parts that calls before have left. */
+  readonly #left: readonly string[];
+  #temporary: Temporary | null = null;
 
-  private constructor(target: string, temporary: Temporary) {
+  private constructor(target: string, real: string, found: FoundParts, newMode: number | null) {
     this.#target = target;
-    this.temporary = temporary;
+    this.#real = real;
+    this.#found = found;
+    this.#left = found.of(real);
+    this.newMode = newMode;
   }
 
   /**
-   * Opens or creates the part of a target.
+   * Finds what calls before have left of a target, in a directory where this user can write.
    *
+   * @param found The parts in its directory, if the caller has found them.
    * @throws {TransferError} if another download to the target is in progress.
    */
-  static async open(target: string): Promise<PartFile> {
+  static async find(target: string, found: FoundParts | null = null): Promise<PartFile> {
     try {
-      // A link to the directory may lead somewhere else by the time that the part is removed.
       const directory = await Deno.realPath(dirname(target));
-      return new PartFile(target, await openPart(target, directory));
+      const real = join(directory, basename(target));
+      const parts = found ?? await findParts(directory);
+      for (const path of parts.of(real)) if (!await isFree(path)) throw partInUse(target, path);
+      return new PartFile(target, real, parts, newFileMode(partPath(real, null)));
     } catch (error) {
       // The path of the part says nothing to the caller.
       if (error instanceof Error && !(error instanceof TransferError)) {
@@ -63,20 +139,60 @@ export class PartFile implements Disposable {
     }
   }
 
-  /** Finds the bytes that an earlier call has left; `null` if there are none. */
-  async kept(): Promise<KeptPart | null> {
-    const { file, path, isFound } = this.temporary;
-    const record = isFound ? await readRecord(path) : null;
-    if (record === null) return null;
-    const { size, uid, nlink } = await file.stat();
-    return size === 0 || size > record.total || Number(nlink) > 1 ? null : { record, size, uid };
+  /** Whether there may be bytes to resume. */
+  get isLeft(): boolean {
+    return this.#left.length > 0;
   }
 
-  /** Whether a part is this user's: another user could have made it, and its record. */
-  async isOwn({ record, uid }: KeptPart): Promise<boolean> {
-    // The record is written anew, so its owner is this user, whose uid is thus known without
-    // --allow-sys.
-    return await writeRecord(this.temporary.path, record) === uid;
+  /** The bytes of all parts that calls before have left. */
+  get leftBytes(): number {
+    return this.#left.reduce((sum, path) => sum + sizeOf(path), 0);
+  }
+
+  /** The open part. */
+  get temporary(): Temporary {
+    return this.#temporary!;
+  }
+
+  /** The path of the part that has some bytes, and their number; `null` without one. */
+  get kept(): { readonly path: string; readonly bytes: number } | null {
+    const paths = this.#temporary === null ? this.#left : [this.#temporary.path];
+    const all = paths.map((path) => ({ path, bytes: sizeOf(path) }));
+    return all.find(({ bytes }) => bytes > 0) ?? null;
+  }
+
+  get directory(): string {
+    return dirname(this.#real);
+  }
+
+  /** Opens the part that has bytes of this version; resolves to their number, 0 without a part. */
+  async resume(version: PartVersion): Promise<number> {
+    const path = partPath(this.#real, version);
+    const size = this.#left.includes(path) ? sizeOf(path) : 0;
+    if (size === 0 || size > version.total) return 0;
+    await this.open(version);
+    const state = await this.temporary.file.stat();
+    return Number(state.nlink) > 1 ? 0 : state.size;
+  }
+
+  /**
+   * Opens or creates the part of a version, and removes those of others.
+   *
+   * @param version `null` if no later call can resume the part.
+   * @throws {TransferError} if another download of this version to the target is in progress.
+   */
+  async open(version: PartVersion | null): Promise<void> {
+    const path = partPath(this.#real, version);
+    if (this.#temporary !== null) this.#temporary.isKept = this.#temporary.path === path;
+    this[Symbol.dispose]();
+    this.#temporary = await Temporary.open(path, async (file) => {
+      if (await lockFile(file)) return true;
+      throw partInUse(this.#target, path);
+    });
+    if (this.#temporary === null) throw partInUse(this.#target, path);
+    this.#temporary.isKept = version !== null;
+    this.#found.add(path);
+    removeParts(this.#target, this.#left.filter((other) => other !== path));
   }
 
   async hashTo(stop: number, signal: AbortSignal | undefined): Promise<Hash> {
@@ -87,39 +203,39 @@ export class PartFile implements Disposable {
     return await hashStart(file, stop, changed, signal);
   }
 
-  /**
-   * Starts over, with an empty file of this user's.
-   *
-   * @param record Describes the file, so that a later call can resume; `null` if none can.
-   */
-  async startOver(record: PartRecord | null): Promise<void> {
-    const { path, isFound } = this.temporary;
-    await removeIfPresent(path + RECORD_SUFFIX);
-    if (isFound) {
-      this.temporary.remove();
-      this.temporary[Symbol.dispose]();
-      this.temporary = await openPart(this.#target, dirname(path));
-      // Another download was faster.
-      if (this.temporary.isFound) throw partInUse(this.#target);
-    }
-    if (record !== null) await writeRecord(path, record);
-    this.temporary.isKept = record !== null;
-  }
-
   [Symbol.dispose](): void {
-    this.temporary[Symbol.dispose]();
+    this.#temporary?.[Symbol.dispose]();
   }
 }
 
-async function openPart(target: string, directory: string): Promise<Temporary> {
-  const path = join(directory, basename(partPath(target)));
-  const lock = async (file: Deno.FsFile) => {
-    if (await lockFile(file)) return true;
-    throw partInUse(target);
-  };
-  const opened = await Temporary.open(path, lock, { companions: COMPANIONS });
-  if (opened === null) throw partInUse(target);
-  return opened;
+/** Finds the parts in a directory. */
+async function findParts(directory: string): Promise<FoundParts> {
+  const found = new FoundParts();
+  for (const name of await readNames(directory)) {
+    if (name.startsWith(".")) found.add(join(directory, name));
+  }
+  return found;
+}
+
+const FREE_ATTEMPTS = 20;
+const FREE_RETRY_MILLISECONDS = 30;
+
+/** Whether nobody writes to a part. Tries for 0.6 seconds, as {@linkcode lockFile} does. */
+async function isFree(path: string): Promise<boolean> {
+  for (let attempt = 1; isHeld(path); attempt++) {
+    if (attempt === FREE_ATTEMPTS) return false;
+    await new Promise((resolve) => setTimeout(resolve, FREE_RETRY_MILLISECONDS));
+  }
+  return true;
+}
+
+/** The bytes of a part; 0 if there is no part, or nobody may look. */
+function sizeOf(path: string): number {
+  try {
+    return Number(statOrNull(path)?.size ?? 0);
+  } catch {
+    return 0;
+  }
 }
 
 /**
@@ -128,109 +244,20 @@ async function openPart(target: string, directory: string): Promise<Temporary> {
  *
  * @param replaces Whether the target may already exist.
  */
-export async function renamePart(part: string, target: string, replaces: boolean): Promise<void> {
+export async function renamePart(
+  { temporary, newMode }: PartFile,
+  target: string,
+  replaces: boolean,
+): Promise<void> {
+  const part = temporary.path;
   const replaced = await ifPresent(Deno.lstat(target));
   if (replaced !== null && !replaces) throw alreadyExists(target);
-  const mode = replaced?.isFile ? replaced.mode : newFileMode(unusedPath(dirname(part)));
+  const mode = replaced?.isFile ? replaced.mode : newMode;
   // Until now only this user could read the part.
   if (mode !== null) setMode(part, mode);
   if (replaces) await Deno.rename(part, target);
   else if (!giveNewName(part, target)) throw alreadyExists(target);
   await syncIfPossible(dirname(target));
-}
-
-/** Removes the record of a part, once the part has the name of its file. */
-export async function removeRecord(part: string): Promise<void> {
-  await removeIfPresent(part + RECORD_SUFFIX);
-}
-
-/** A part that an earlier call has left. */
-export interface KeptPart {
-  readonly record: PartRecord;
-  /** In bytes. */
-  readonly size: number;
-  readonly uid: number | null;
-}
-
-/** The version of a file that a part has bytes of: only the same version is resumed. */
-export interface PartRecord {
-  /** Where the file is: an authority, or an address. */
-  readonly peer: string;
-  readonly uri: string;
-  /** The strong entity tag. */
-  readonly etag: string;
-  /** In bytes. */
-  readonly total: number;
-  /** SHA-256 of the whole file, if it was known before all of it had arrived; else `null`. */
-  readonly sha256: string | null;
-}
-
-const FORMAT = "degu-part/1";
-/** The limit of a preamble, which a URI and an entity tag are from. */
-const MAX_RECORD_BYTES = 65536;
-
-/** Reads the record of a part; `null` if there is no valid one. */
-export async function readRecord(part: string): Promise<PartRecord | null> {
-  const path = part + RECORD_SUFFIX;
-  // Opening a FIFO would block.
-  const info = await ifPresent(Deno.lstat(path));
-  if (info === null || !info.isFile || info.size > MAX_RECORD_BYTES) return null;
-  try {
-    const { format, ...record } = JSON.parse(await Deno.readTextFile(path));
-    const isValid = format === FORMAT && Object.keys(FIELDS).every((name) => {
-      return FIELDS[name as keyof PartRecord](record[name]);
-    });
-    return isValid ? record : null;
-  } catch (error) {
-    if (error instanceof SyntaxError || error instanceof TypeError) return null;
-    throw error;
-  }
-}
-
-/**
- * Writes the record of a part atomically: a reader finds this one, or the one before.
- *
- * @returns The owner of the record, who is the user of this process; `null` on Windows.
- */
-export async function writeRecord(part: string, record: PartRecord): Promise<number | null> {
-  const aside = part + NEW_RECORD_SUFFIX;
-  const text = JSON.stringify({ format: FORMAT, ...record });
-  await removeIfPresent(aside);
-  using written = await writeAside(part + RECORD_SUFFIX, text, aside);
-  return (await written.file.stat()).uid;
-}
-
-/**
- * Removes the part that another call has left of a target, with its record.
- *
- * @throws {TransferError} if a download to the target is in progress.
- */
-export function removePart(target: string): void {
-  const part = partPath(target);
-  if (!Deno.lstatSync(part).isFile) Deno.removeSync(part);
-  else if (!removeUnheld(part)) throw partInUse(target);
-  for (const suffix of COMPANIONS) removeIfPresentSync(part + suffix);
-}
-
-const isText = (value: unknown) => typeof value === "string";
-const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
-const FIELDS: Readonly<Record<keyof PartRecord, (value: unknown) => boolean>> = {
-  peer: isText,
-  uri: isText,
-  etag: isText,
-  total: isCount,
-  sha256: (value) => value === null || isText(value),
-};
-
-/** The path of the part of a target: a hidden file next to the target. */
-export function partPath(target: string): string {
-  const name = basename(target);
-  const usual = `.${name}${PART_SUFFIX}`;
-  if (new TextEncoder().encode(usual).length <= MAX_PART_NAME_BYTES) {
-    return join(dirname(target), usual);
-  }
-  const hash = fingerprintOf(name);
-  return join(dirname(target), `.${hash}${PART_SUFFIX}`);
 }
 
 /**
@@ -266,40 +293,11 @@ function alreadyExists(target: string): Error {
 }
 
 /** The error of a target that another download is writing. */
-export function partInUse(target: string): TransferError {
-  const path = partPath(target);
-  const uid = statOrNull(path)?.uid ?? null;
-  const owner = uid === null ? "" : `, a file of the user with the uid ${uid}`;
+function partInUse(target: string, path: string): TransferError {
   return new TransferError(
     "IN_USE",
-    `${target}: another download to the same file is in progress, which has locked ${path}${owner}; ` +
+    `${target}: another download to the same file is in progress, which has locked ${path}; ` +
       "wait for it, or choose another file",
-  );
-}
-
-/**
- * Replaces the error for a part that this user may not open or replace by one that names the owner:
- * in a directory such as /tmp, only the owner can remove the part. Other errors are returned
- * unchanged.
- */
-export function explainForeignPart(error: unknown, target: string): unknown {
-  const isDenied = error instanceof Deno.errors.PermissionDenied || codeOf(error) === "EPERM";
-  if (!isDenied) return error;
-  const part = partPath(target);
-  // The path that the system names: the part may be ours, and its record somebody else's.
-  const isNamed = (path: string) => (error as Error).message.includes(`/${basename(path)}'`);
-  const path = COMPANIONS.map((suffix) => part + suffix).find(isNamed) ?? part;
-  let uid: number | null;
-  try {
-    ({ uid } = Deno.lstatSync(path));
-  } catch {
-    // Nothing is known of a file that is gone, or whose directory may not be searched.
-    return error;
-  }
-  return new Deno.errors.PermissionDenied(
-    `file: ${target}: ${path}, which is left of another download, can't be replaced: it belongs to the ` +
-      `user with the uid ${uid}, who can remove it; or choose another name or directory`,
-    { cause: error },
   );
 }
 
@@ -313,14 +311,15 @@ export function explainFullDisk(
   error: unknown,
   file: string,
   total: number | null = null,
+  part: PartFile | null = null,
 ): unknown {
   if (!isDiskFull(error)) return error;
-  const needed = total === null ? null : total - keptBytes(file);
+  const needed = total === null ? null : total - (part?.kept?.bytes ?? 0);
   const figures = spaceFigures(needed, freeBytes(dirname(file)));
   return new TransferError(
     "DISK_FULL",
     `${file}: there is no space left on this device, or its quota is exceeded${figures}; ` +
-      `free some and call again to resume${keptPart(file)}`,
+      `free some and call again to resume${wordsOf(part)}`,
     { cause: error },
   );
 }
@@ -329,29 +328,21 @@ export function explainFullDisk(
  * Creates the error for a file that is larger than the free space, before any of its bytes was
  * moved.
  */
-export function noSpaceHere(file: string, { needed, free }: Shortage): TransferError {
+export function noSpaceHere(
+  file: string,
+  { needed, free }: Shortage,
+  part: PartFile,
+): TransferError {
   return new TransferError(
     "DISK_FULL",
     `${file}: there is too little space on this device${spaceFigures(needed, free)}; ` +
-      `free some and call again${keptPart(file)}`,
+      `free some and call again${wordsOf(part)}`,
     { needed },
   );
 }
 
 /** The words of a message for the part of a target, which is hidden. */
-function keptPart(target: string): string {
-  const bytes = keptBytes(target);
-  return bytes === 0 ? "" : `; ${partPath(target)} keeps the ${bytes} bytes that have arrived`;
-}
-
-/**
- * Counts the bytes of the part of a target, for a message; 0 if there is no part, or nobody may
- * look.
- */
-function keptBytes(target: string): number {
-  try {
-    return Deno.lstatSync(partPath(target)).size;
-  } catch {
-    return 0;
-  }
+function wordsOf(part: PartFile | null): string {
+  const kept = part?.kept ?? null;
+  return kept === null ? "" : `; ${kept.path} keeps the ${kept.bytes} bytes that have arrived`;
 }

@@ -45,7 +45,7 @@ export function unusedPath(directory: string): string {
   return `${prefixOf(directory)}.${randomSuffix()}${PART_SUFFIX}`;
 }
 
-/** The names of parts, their replacements and their records. Some file systems ignore case. */
+/** The names of parts, and of the records of older versions. Some file systems ignore case. */
 const PART_NAME = /^\..*\.degu-part(\.new|\.json(\.tmp)?)?$/isu;
 
 /**

@@ -16,6 +16,7 @@ import {
   formatReprDigest,
   hashStart,
   newHash,
+  QUICKLY_HASHED_BYTES,
   WANT_SHA256,
 } from "./digest.ts";
 import {
@@ -44,9 +45,6 @@ import {
   unexpectedResponse,
 } from "./transfer_error.ts";
 import { isTransient } from "../net/retry.ts";
-
-/** The most bytes that are hashed while the server waits: that takes some milliseconds. */
-const QUICKLY_HASHED_BYTES = 1048576;
 
 /**
  * Uploads a file to a `FilesApp` with `write: true`, in one attempt, which resumes an earlier one.

@@ -4,7 +4,7 @@ import { download, type TransferError } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { mustRun } from "@degu/testing/commands.ts";
-import { content } from "@degu/testing/directories.ts";
+import { content, partIn } from "@degu/testing/directories.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 
 const KIBIBYTE = 1024;
@@ -57,7 +57,8 @@ await Deno.writeTextFile(file, "old");
 const failure = await download(client, "/f", file).catch((error: TransferError) => error);
 const { name, code, message } = failure as TransferError;
 const found = await Deno.readTextFile(file);
-const part = (await Deno.stat(`${disk}/.copy.degu-part`).catch(() => null))?.size ?? null;
+const partPath = await partIn(disk);
+const part = partPath && (await Deno.stat(partPath)).size;
 await mount(disk, "-o", "remount,size=8m");
 const { resumedFrom, sha256 } = await download(client, "/f", file);
 const names = Array.from(Deno.readDirSync(disk), (entry) => entry.name);

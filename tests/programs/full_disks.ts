@@ -45,8 +45,9 @@ function onDisk(directory = disk): Record<string, number> {
   for (const { name, isDirectory } of Deno.readDirSync(directory)) {
     const path = `${directory}/${name}`;
     if (isDirectory) Object.assign(found, onDisk(path));
-    else {found[path.slice(disk.length + 1).replace(/[0-9a-f-]{32,}$/, "")] =
-        Deno.statSync(path).size;}
+    else {found[
+        path.slice(disk.length + 1).replace(/[0-9a-f-]{32,}$|\.[0-9a-f]{32}(?=\.degu-part$)/, "")
+      ] = Deno.statSync(path).size;}
   }
   return found;
 }

@@ -79,3 +79,15 @@ export async function overwrite(path: string, at: number): Promise<void> {
   await file.seek(at, Deno.SeekMode.Start);
   await file.write(new Uint8Array(10).fill(2));
 }
+
+/** The names in a directory; from the name of the part of a download its version is left out. */
+export async function entriesWithParts(path: string): Promise<string[]> {
+  const names = await entries(path);
+  return names.map((name) => name.replace(/\.[0-9a-f]{16,32}(?=\.degu-part$)/, ""));
+}
+
+/** The path of the part of a download in a directory; `null` if there is none. */
+export async function partIn(path: string): Promise<string | null> {
+  const name = (await entries(path)).find((name) => /\.[0-9a-f]{32}\.degu-part$/.test(name));
+  return name === undefined ? null : `${path}/${name}`;
+}

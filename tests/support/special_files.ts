@@ -17,11 +17,6 @@ export async function makeLinks(links: Readonly<Record<string, string>>): Promis
   assertEquals((await run(line, "bash", ...Object.entries(links).flat())).code, 0);
 }
 
-/** Gives a link itself, and not its target, to another user. */
-export async function giveLinkAway(path: string, user: number): Promise<void> {
-  assertEquals((await run('chown -h "$1:0" -- "$0"', path, `${user}`)).code, 0);
-}
-
 /** Makes a FIFO; false if the program for it is missing. */
 export async function makeFifo(path: string): Promise<boolean> {
   const { code } = await run('mkfifo "$0"', path);
