@@ -144,14 +144,10 @@ export async function transferTree(
   }
 }
 
-/**
- * A file whose name is taken, or the name of its part, by something that the list of the target did
- * not have.
- */
+/** A file whose name is taken by something that the list of the target did not have. */
 interface Taken {
   readonly copy: Copy;
   readonly sha256: string | null;
-  readonly isPart: boolean;
 }
 
 /** A file whose part is complete at the target. */
@@ -172,8 +168,6 @@ class TreeTransfer {
   readonly #received = new Map<Copy, Received>();
   /** With `move`: the files that are at the target and not yet removed here. */
   readonly #arrived = new Map<TreeNode, TransferResult>();
-  /** Whether files are copied one after the other: then nothing else of this call holds a part. */
-  #isInTurn = false;
   /** Whether the target is there, and can't be listed. */
   #isUnlisted = false;
   #target: TreeNode | null = null;
@@ -404,7 +398,7 @@ class TreeTransfer {
             const { bytes, sha256 } = outcome;
             this.#copied(copy.node, { bytes, total: bytes, resumedFrom: 0, sha256 });
           } else if (outcome.is === "taken") {
-            this.#taken.push({ copy, sha256: outcome.sha256, isPart: false });
+            this.#taken.push({ copy, sha256: outcome.sha256 });
           } else if (outcome.is === "alone") alone.push(copy);
           else this.#report.failed(copy.node, outcome.error);
         }
@@ -469,12 +463,9 @@ class TreeTransfer {
       } catch (error) {
         signal.throwIfAborted();
         if (endsAll(error) || !route.isUsable) throw error;
-        const isInUse = error instanceof TransferError && error.code === "IN_USE";
-        // The part may be that of another file, which is copied at the same time.
-        const isPart = isInUse && !this.#isInTurn;
-        if (isPart || copy.isNew && isTaken(error)) {
+        if (copy.isNew && isTaken(error)) {
           meter(0);
-          this.#taken.push({ copy, sha256: null, isPart });
+          this.#taken.push({ copy, sha256: null });
           return false;
         }
         // How far a file has got with a connection that broke off, the next attempt shows.
@@ -508,20 +499,12 @@ class TreeTransfer {
     }
   }
 
-  /**
-   * Decides about the files whose names, or the names of their parts, are taken; each after the
-   * other.
-   */
+  /** Decides about the files whose names are taken; each after the other. */
   async #decideTaken(): Promise<void> {
-    this.#isInTurn = true;
     while (this.#taken.length > 0) {
       const taken = this.#taken.splice(0);
-      const named = new Map<Copy, string | null>();
+      const named = new Map(taken.map(({ copy, sha256 }) => [copy, sha256]));
       const again: Copy[] = [];
-      for (const { copy, sha256, isPart } of taken) {
-        if (isPart) again.push(copy);
-        else named.set(copy, sha256);
-      }
       for (const copy of await this.#findChanged(await this.#findListed(named))) {
         again.push({ ...copy, isNew: false });
       }

@@ -207,7 +207,7 @@ both("a new file has the umask's mode, a replaced one keeps its own", async (dir
   await using trees = await makeTrees(
     direction,
     { a: "new", b: "new", c: "new".repeat(50_000), d: "new".repeat(50_000) },
-    { a: "old", c: "old" },
+    { a: "older", c: "older" },
   );
   for (const name of ["a", "c"]) await Deno.chmod(`${trees.target}/${name}`, 0o640);
   for (const name of ["a", "b", "c", "d"]) await Deno.chmod(`${trees.source}/${name}`, 0o600);
@@ -223,7 +223,7 @@ both("a new file has the umask's mode, a replaced one keeps its own", async (dir
 });
 
 Deno.test("download: only this user can read a small file that replaces another before it has its name", async () => {
-  await using trees = await makeTrees("download", { a: "new", b: "new" }, { a: "old" });
+  await using trees = await makeTrees("download", { a: "new", b: "new" }, { a: "older" });
   const made: number[] = [];
   using _seen = patch(Deno, "openSync", (openSync) => (path, options) => {
     const file = openSync(path, options);

@@ -1,11 +1,5 @@
 /** downloadTree and uploadTree: names that the disk of the target spells its own way, over FUSE. */
-import {
-  downloadTree,
-  FilesApp,
-  type TreeOptions,
-  type TreeResult,
-  uploadTree,
-} from "@degu/degu/files";
+import { FilesApp, type TreeOptions, type TreeResult, uploadTree } from "@degu/degu/files";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -331,21 +325,4 @@ Deno.test("upload: what is at a server that does not list is replaced, or compar
   await fill(dir.path, { "source/a": "5", "source/newer": "6" });
   const kept = await upload({ replace: false });
   assertEquals([kept.files, kept.failed, kept.bytes], [4, 1, 1]);
-});
-
-Deno.test("download: a large file whose part was not listed, as if it were that of another name, is copied last", async () => {
-  await using dir = await tempDir();
-  const large = "x".repeat(70_000);
-  await fill(dir.path, { "source/a": large, "source/b": large, target: null });
-  await using serving = serve(new FilesApp(`${dir.path}/source`, { list: true }));
-  const copied: string[] = [];
-  const { failed } = await downloadTree(serving.makeClient(), "/", `${dir.path}/target`, {
-    connections: 1,
-    onEvent(event) {
-      if (event.type === "plan") Deno.writeTextFileSync(`${dir.path}/target/.a.degu-part`, "y");
-      if (event.type === "copied") copied.push(event.path.join("/"));
-    },
-  });
-  assertEquals([copied, failed], [["b", "a"], 0]);
-  assertEquals(await content(`${dir.path}/target`), { a: large, b: large });
 });
