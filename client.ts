@@ -195,27 +195,29 @@ export class Client implements Requester, Connector {
    *
    * @param options A signal that aborts connecting, the handshake and `onConnect`, and has no
    * effect on the connection later; and the classes for the bodies of responses, instead of the
-   * client's.
+   * client's. `null` is the same as no options.
    * @throws {Deno.errors.TimedOut} if connecting takes more than `timeout` seconds.
-   * @throws {ConnectionClosedError} if `onConnect` does not return `true`.
+   * @throws {ConnectionClosedError} with the code `"REFUSED"` if `onConnect` does not return
+   * `true`.
    */
-  connect(options?: ConnectOptions): Promise<Connection>;
+  connect(options?: ConnectOptions | null): Promise<Connection>;
   /**
    * Opens a connection: the same as `connect({ ...options, bodies })`.
    *
-   * @param bodies The classes for the bodies of responses, instead of the client's.
+   * @param bodies The classes for the bodies of responses, instead of the client's; `null` for the
+   * client's.
    * @param options A signal that aborts connecting, the handshake and `onConnect`.
    * @throws the same errors.
    */
   connect(
-    bodies: Bodies | undefined,
+    bodies: Bodies | null | undefined,
     options?: Omit<ConnectOptions, "bodies">,
   ): Promise<Connection>;
   async connect(
-    first?: ConnectOptions | Bodies,
+    first?: ConnectOptions | Bodies | null,
     second?: Omit<ConnectOptions, "bodies">,
   ): Promise<Connection> {
-    const { bodies = this.bodies, signal: given } = connectOptions(first, second);
+    const { bodies, signal: given } = connectOptions(first, second);
     const { signal, onConnect } = this.options;
     let socket: ConnectedSocket, connection;
     // The timer of connecting goes on as the timer of the connection.
@@ -223,7 +225,7 @@ export class Client implements Requester, Connector {
     // A `using` declaration would take longer than all the rest of this method.
     try {
       socket = await this.createSocket({ signal: given });
-      connection = new Connection(socket, this.#baseHeaders, bodies, this.timeout);
+      connection = new Connection(socket, this.#baseHeaders, bodies ?? this.bodies, this.timeout);
     } finally {
       between.close();
     }
@@ -235,7 +237,7 @@ export class Client implements Requester, Connector {
     const joined = joinSignals(signal, given, trust);
     try {
       if (await untilAborted(onConnect(connection), joined) !== true) {
-        throw new ConnectionClosedError("onConnect did not return true");
+        throw new ConnectionClosedError("onConnect did not return true", "REFUSED");
       }
       joined?.throwIfAborted();
     } catch (error) {
@@ -281,6 +283,78 @@ export class Client implements Requester, Connector {
     }
   }
 
+  /**
+   * Makes a `PUT` request: the same as `request("PUT", uri, headers, body, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body, or `null`.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode Client.prototype.request}.
+   */
+  put(
+    uri: string,
+    headers: HeaderDict = {},
+    body: BodyOut = null,
+    options?: RequestOptions,
+  ): Promise<Response> {
+    return this.request("PUT", uri, headers, body, options);
+  }
+
+  /**
+   * Makes a `POST` request: the same as `request("POST", uri, headers, body, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body, or `null`.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode Client.prototype.request}.
+   */
+  post(
+    uri: string,
+    headers: HeaderDict = {},
+    body: BodyOut = null,
+    options?: RequestOptions,
+  ): Promise<Response> {
+    return this.request("POST", uri, headers, body, options);
+  }
+
+  /**
+   * Makes a `GET` request: the same as `request("GET", uri, headers, null, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode Client.prototype.request}.
+   */
+  get(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
+    return this.request("GET", uri, headers, null, options);
+  }
+
+  /**
+   * Makes a `HEAD` request: the same as `request("HEAD", uri, headers, null, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode Client.prototype.request}.
+   */
+  head(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
+    return this.request("HEAD", uri, headers, null, options);
+  }
+
+  /**
+   * Makes a `DELETE` request: the same as `request("DELETE", uri, headers, null, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode Client.prototype.request}.
+   */
+  delete(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
+    return this.request("DELETE", uri, headers, null, options);
+  }
+
   /** @internal */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     // All fields, without the secrets in headers.
@@ -299,24 +373,24 @@ export interface ConnectOptions {
    *
    * @default {the client's}
    */
-  bodies?: Bodies | undefined;
+  bodies?: Bodies | null | undefined;
 }
 
 /** The options of `connect`, whose first argument may be the classes of bodies. */
 function connectOptions(
-  first: ConnectOptions | Bodies | undefined,
+  first: ConnectOptions | Bodies | null | undefined,
   second: Omit<ConnectOptions, "bodies"> | undefined,
 ): ConnectOptions {
   // The first argument is the options, or the classes of bodies, which options may follow.
   const options: ConnectOptions = second === undefined && isOptions(first)
     ? copyOptions(first, ["signal", "bodies"])
-    : { ...copyOptions(second ?? {}, ["signal"]), bodies: first as Bodies | undefined };
+    : { ...copyOptions(second ?? {}, ["signal"]), bodies: first as Bodies | null | undefined };
   checkSignal(options.signal);
-  if (options.bodies !== undefined) checkBodies(options.bodies);
+  if (options.bodies != null) checkBodies(options.bodies);
   return options;
 }
 
-function isOptions(value: ConnectOptions | Bodies | undefined): value is ConnectOptions {
+function isOptions(value: ConnectOptions | Bodies | null | undefined): value is ConnectOptions {
   return typeof value === "object" && value !== null && !("Body" in value);
 }
 

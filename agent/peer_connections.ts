@@ -1,6 +1,5 @@
 /** Calls to one peer: over connections that are kept, and retried when a connection is lost. */
 
-import { ConnectionClosedError } from "../base.ts";
 import { pause } from "../base/pause.ts";
 import type { Client, ClientOptions, Connection } from "../client.ts";
 import { type Retry, retry, type RetryProgress } from "../files.ts";
@@ -77,7 +76,9 @@ class Way {
   drop(): void {
     // A transfer of several files takes this class of error for a lost connection, and not for the
     // failure of one file.
-    this.#dropped.abort(new ConnectionClosedError("another connection has taken its place"));
+    this.#dropped.abort(
+      new Deno.errors.ConnectionAborted("another connection has taken its place"),
+    );
   }
 }
 

@@ -180,13 +180,22 @@ export class BodyError extends DeguError {
   }
 }
 
-/** A connection was used after it had been closed. */
+/**
+ * A connection was used after this end had closed it, or refused it in `onConnect`. Not transient:
+ * whoever closed the connection wanted it closed.
+ */
 export class ConnectionClosedError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "ConnectionClosedError";
+  /** `"CLOSED"` if this end has closed the connection, `"REFUSED"` if its `onConnect` has. */
+  readonly code: "CLOSED" | "REFUSED";
 
   /** @internal */
-  constructor(message = "the connection is closed; make a new one with client.connect()") {
+  constructor(
+    message = "the connection is closed; make a new one with client.connect()",
+    code: "CLOSED" | "REFUSED" = "CLOSED",
+  ) {
     super(message);
+    this.code = code;
   }
 }

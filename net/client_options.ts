@@ -35,7 +35,7 @@ export interface ClientOptions {
    *
    * @default {bodies}
    */
-  bodies?: Bodies | undefined;
+  bodies?: Bodies | null | undefined;
   /** The value of the `authorization` header; without this option, requests have no such header. */
   authorization?: string | undefined;
   /**
@@ -88,7 +88,7 @@ export function checkClientOptions(
   if (host !== undefined && host !== null) checkHeaderValue("host", host);
   if (authorization !== undefined) checkHeaderValue("authorization", authorization);
   if (timeout !== undefined) checkTimeout(timeout);
-  if (bodies !== undefined) checkBodies(bodies);
+  if (bodies != null) checkBodies(bodies);
   if (onConnect !== undefined) checkFunction("onConnect", onConnect);
   checkSignal(signal);
   if (headers !== undefined) {

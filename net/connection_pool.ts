@@ -146,6 +146,78 @@ export class ConnectionPool implements Requester, AsyncDisposable {
     }
   }
 
+  /**
+   * Makes a `PUT` request: the same as `request("PUT", uri, headers, body, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body, or `null`.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode ConnectionPool.prototype.request}.
+   */
+  put(
+    uri: string,
+    headers: HeaderDict = {},
+    body: BodyOut = null,
+    options?: RequestOptions,
+  ): Promise<Response> {
+    return this.request("PUT", uri, headers, body, options);
+  }
+
+  /**
+   * Makes a `POST` request: the same as `request("POST", uri, headers, body, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body, or `null`.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode ConnectionPool.prototype.request}.
+   */
+  post(
+    uri: string,
+    headers: HeaderDict = {},
+    body: BodyOut = null,
+    options?: RequestOptions,
+  ): Promise<Response> {
+    return this.request("POST", uri, headers, body, options);
+  }
+
+  /**
+   * Makes a `GET` request: the same as `request("GET", uri, headers, null, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode ConnectionPool.prototype.request}.
+   */
+  get(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
+    return this.request("GET", uri, headers, null, options);
+  }
+
+  /**
+   * Makes a `HEAD` request: the same as `request("HEAD", uri, headers, null, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode ConnectionPool.prototype.request}.
+   */
+  head(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
+    return this.request("HEAD", uri, headers, null, options);
+  }
+
+  /**
+   * Makes a `DELETE` request: the same as `request("DELETE", uri, headers, null, options)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param options A signal that aborts this request.
+   * @throws the same errors as {@linkcode ConnectionPool.prototype.request}.
+   */
+  delete(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
+    return this.request("DELETE", uri, headers, null, options);
+  }
+
   /** The right to use a connection, perhaps only after others have used it. */
   #enter(signal: AbortSignal | undefined): Slot | Promise<Slot> {
     this.#closing.signal.throwIfAborted();

@@ -2,9 +2,6 @@
 
 import type { Session } from "../base/app/session.ts";
 import { type BodyIn, progressOf } from "../base/body/bodies.ts";
-import { concatenate, EMPTY } from "../base/bytes.ts";
-import { ChunkScanner } from "../base/wire/chunk.ts";
-import type { Framing } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { Logger } from "./logger.ts";
 import { stackOf } from "./thrown.ts";
@@ -19,20 +16,20 @@ export interface Exchange {
   readonly uri: string;
   /** The status of the response; `null` if the socket took no byte of the response. */
   readonly status: number | null;
-  /** Bytes of data of the request's body that were read; the lines between chunks don't count. */
+  /** Bytes of the request's body that were read, as they were sent: with the lines of chunks. */
   readonly requestBytes: number;
   /**
-   * Bytes of data of the response's body that the socket took; the lines between chunks don't
-   * count. The peer need not have received all of them.
+   * Bytes of the response's body that the socket took, with the lines of chunks. The peer need not
+   * have received all of them.
    */
   readonly responseBytes: number;
   /**
-   * Milliseconds from the end of the request's preamble to when the socket took the first byte of
-   * the response; `null` if the socket took none.
+   * Seconds from the end of the request's preamble to when the socket took the first byte of the
+   * response; `null` if the socket took none.
    */
-  readonly firstByteMs: number | null;
-  /** Milliseconds from the end of the request's preamble to the end of the exchange. */
-  readonly totalMs: number;
+  readonly firstByteSeconds: number | null;
+  /** Seconds from the end of the request's preamble to the end of the exchange. */
+  readonly totalSeconds: number;
   /**
    * The error that broke the exchange, or with which its session was closed; `null` for a complete
    * exchange.
@@ -64,9 +61,8 @@ export function makeReport(
 }
 
 /**
- * Follows one exchange from now on, and counts the bytes of data of the response that the socket
- * takes, without the preamble and the lines between chunks. The sender has checked these bytes, so
- * counting them never throws.
+ * Follows one exchange from now on, and counts the bytes of the response's body that the socket
+ * takes.
  */
 export class ExchangeWatch {
   readonly #start = performance.now();
@@ -77,10 +73,7 @@ export class ExchangeWatch {
   #status = 0;
   /** Bytes of the response's preamble that the socket has not taken yet. */
   #preamble = 0;
-  #scanner: ChunkScanner | null = null;
-  // The beginning of a line between chunks whose rest the socket has not taken yet.
-  #rest: Uint8Array = EMPTY;
-  #data = 0;
+  #bytes = 0;
   #firstByteAt: number | null = null;
   #lastByteAt: number | null = null;
 
@@ -95,32 +88,18 @@ export class ExchangeWatch {
   }
 
   /** Begins the response, whose preamble has so many bytes. */
-  respond(status: number, preamble: number, framing: Framing | undefined): void {
+  respond(status: number, preamble: number): void {
     this.#status = status;
     this.#preamble = preamble;
-    this.#scanner = framing === "chunked" ? new ChunkScanner() : null;
   }
 
-  /** Counts the first `count` of these bytes, which the socket has taken. */
-  add(bytes: Uint8Array, count: number): void {
+  /** Counts bytes that the socket has taken. */
+  add(count: number): void {
     this.#lastByteAt = performance.now();
     this.#firstByteAt ??= this.#lastByteAt;
     const start = Math.min(this.#preamble, count);
     this.#preamble -= start;
-    if (this.#scanner === null) this.#data += count - start;
-    else this.#scan(this.#scanner, bytes, start, count);
-  }
-
-  #scan(scanner: ChunkScanner, bytes: Uint8Array, at: number, end: number): void {
-    if (this.#rest.length > 0) {
-      // A rest comes after the preamble: `at` is 0.
-      bytes = concatenate([this.#rest, bytes.subarray(0, end)]);
-      end = bytes.length;
-    }
-    let next;
-    while ((next = scanner.advance(bytes, at, end)) !== -1) at = next;
-    this.#rest = at === end ? EMPTY : bytes.slice(at, end);
-    this.#data = scanner.taken;
+    this.#bytes += count - start;
   }
 
   /** Ends the exchange. Only the first call counts. */
@@ -137,9 +116,9 @@ export class ExchangeWatch {
       ...this.#request,
       status: first === null ? null : this.#status,
       requestBytes: this.#body === null ? 0 : progressOf(this.#body).bytes,
-      responseBytes: this.#data,
-      firstByteMs: first === null ? null : first - start,
-      totalMs: end - start,
+      responseBytes: this.#bytes,
+      firstByteSeconds: first === null ? null : (first - start) / 1000,
+      totalSeconds: (end - start) / 1000,
       error,
     });
   }

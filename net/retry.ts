@@ -2,7 +2,6 @@
 
 import { checkFunction, checkInteger, checkNumber, copyOptions } from "../base/checks.ts";
 import {
-  ConnectionClosedError,
   DeguError,
   EmptyPreambleError,
   ProtocolError,
@@ -25,7 +24,7 @@ export interface RetryProgress {
 /** How often, and when, to retry. */
 export interface RetryOptions {
   /**
-   * How many times to retry, 0 to 1000, counted from zero after each progress.
+   * How many times to retry, 0 or more, or `Infinity`; counted from zero after each progress.
    *
    * @default {3}
    */
@@ -58,7 +57,6 @@ export interface Retry {
 
 const OPTIONS = ["retries", "seconds", "signal", "onRetry"];
 const RETRIES = 3;
-const MAX_RETRIES = 1000;
 const SECONDS = 1;
 const MAX_SECONDS = 60;
 
@@ -137,7 +135,10 @@ export async function retry<T>(
       const isAtOnce = performance.now() - start < REFUSAL_MILLISECONDS;
       hangUps = isAtOnce && error instanceof EmptyPreambleError ? hangUps + 1 : 0;
       if (retried >= retries || hangUps >= HANG_UPS || !isTransient(error)) throw error;
-      const seconds = Math.min(Math.max(first * 2 ** retried, askedOf(error)), MAX_SECONDS);
+      const seconds = Math.min(
+        Math.max(first * 2 ** Math.min(retried, 16), askedOf(error)),
+        MAX_SECONDS,
+      );
       retried++;
       onRetry?.({ error, number: retried, seconds });
       await pause(seconds * 1000, signal);
@@ -147,13 +148,14 @@ export async function retry<T>(
 
 /** The seconds that the server asks a client to wait: `retryAfter` of a {@linkcode StatusError}. */
 function askedOf(error: unknown): number {
-  return error instanceof DeguError && "retryAfter" in error ? Number(error.retryAfter) : 0;
+  const asked = error instanceof DeguError && "retryAfter" in error ? error.retryAfter : 0;
+  return typeof asked === "number" && asked > 0 ? asked : 0;
 }
 
 function checkOptions(options: RetryOptions) {
   const copy = copyOptions(options, OPTIONS);
   const { retries = RETRIES, seconds = SECONDS, signal, onRetry } = copy;
-  checkInteger("retries", retries, 0, MAX_RETRIES);
+  checkInteger("retries", retries, 0, Infinity);
   checkNumber("seconds", seconds);
   if (!(seconds >= 0 && seconds <= MAX_SECONDS)) {
     throw new RangeError(`seconds: must be a number from 0 to ${MAX_SECONDS}; got ${seconds}`);
@@ -215,7 +217,7 @@ export function isTransient(error: unknown): boolean {
   if (error instanceof DeguError && error.name === "DeviceError") {
     return "code" in error && error.code === "UNREACHABLE";
   }
-  if (error instanceof EmptyPreambleError || error instanceof ConnectionClosedError) return true;
+  if (error instanceof EmptyPreambleError) return true;
   if (error instanceof ProtocolError) return CUT.has(error.code);
   // The reason of `AbortSignal.timeout()`.
   if (error instanceof DOMException) return error.name === "TimeoutError";

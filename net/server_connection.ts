@@ -351,7 +351,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
         const buffer = transport.beginMessage();
         const length = formatResponsePreamble(buffer, status, reason, headers, framing, "", added);
         transport.endPreamble(buffer, length);
-        exchange?.respond(status, length, framing);
+        exchange?.respond(status, length);
         const sending = transport.beginSend(length, isHead ? null : answer.body, framing);
         isSending = true;
         if (isHead) cancelUnused(answer.body, bodyToHeadError());
@@ -457,7 +457,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   /** Answers what can't be accepted, or sent. Nothing behind it is processed. */
   async #refuse(status: ErrorStatus): Promise<true> {
     const bytes = errorAnswer(status);
-    this.#transport.exchange?.respond(status, bytes.length, 0);
+    this.#transport.exchange?.respond(status, bytes.length);
     await this.#transport.write(bytes);
     return true;
   }

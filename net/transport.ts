@@ -464,7 +464,7 @@ export class Transport implements AheadSource {
     // A larger message was written piece by piece.
     if (this.#sending === null) return null;
     const rest = notWritten(this.#sending, this.#sending.length, written);
-    this.exchange?.add(this.#sending, this.#sending.length - rest.length);
+    this.exchange?.add(this.#sending.length - rest.length);
     this.#sending = null;
     this.deadline.stopWriting();
     return rest.length === 0 ? null : this.write(rest);
@@ -480,7 +480,7 @@ export class Transport implements AheadSource {
     try {
       while (length > 0) {
         const rest = notWritten(bytes, length, await this.#beginWrite(bytes));
-        this.exchange?.add(bytes, length - rest.length);
+        this.exchange?.add(length - rest.length);
         bytes = rest;
         ({ length } = bytes);
       }

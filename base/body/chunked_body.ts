@@ -17,7 +17,7 @@ import { ChunkedReader } from "./readers.ts";
 
 /** Whether a value is a `ChunkedBody`, or of a class that extends it, of this copy. */
 export let isChunkedBody: (value: object) => value is ChunkedBody;
-/** The progress of reading a body, in bytes of data. */
+/** The progress of reading a body, in bytes as they were sent. */
 export let chunkedProgress: (body: ChunkedBody) => Progress;
 /** Calls a function when a body is over. */
 export let whenChunkedOver: (body: ChunkedBody, listener: () => void) => void;
@@ -217,7 +217,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     whenChunkedOver = (body, listener) => body.#state.whenOver(listener);
     writeChunkedBody = (body, sink) => body.#write(sink);
     chunkedProgress = (body) => ({
-      bytes: body.#reader.dataBytes,
+      bytes: body.#reader.bytes,
       isConsumed: body.#state.isConsumed,
     });
   }

@@ -101,8 +101,8 @@ export class ChunkedReader implements BodyReader {
     return this.#scanner.phase === "done";
   }
 
-  /** The number of bytes of data that have been read. */
-  get dataBytes(): number {
+  /** The number of bytes that have been read, of lines and data. */
+  get bytes(): number {
     return this.#scanner.taken;
   }
 

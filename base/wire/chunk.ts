@@ -153,7 +153,7 @@ export class ChunkScanner {
   remaining = 0;
   /** The current chunk. */
   header: ChunkHeader = { size: 0, extension: null };
-  /** The bytes of data in all chunks so far. */
+  /** The bytes of all parts so far: of lines, data and the ends of chunks. */
   taken = 0;
   // The number of bytes of an unfinished line without CR LF, so that no byte is scanned twice.
   #looked = 0;
@@ -193,6 +193,7 @@ export class ChunkScanner {
     this.header = parseChunkLine(bytes, start, i);
     this.remaining = this.header.size;
     this.phase = this.remaining === 0 ? "end" : "data";
+    this.taken += i + 2 - start;
     return i + 2;
   }
 
@@ -212,6 +213,7 @@ export class ChunkScanner {
     }
     if (start + 2 > end) return -1;
     this.phase = this.header.size === 0 ? "done" : "line";
+    this.taken += 2;
     return start + 2;
   }
 

@@ -16,7 +16,13 @@ import { smugglingCorpus } from "../integration/smuggling.rows.ts";
 function lineOf(target: string, options?: AccessLogOptions): string {
   const lines: string[] = [];
   const session = new Session("a session", ["::1", 80, 0, 0], 1);
-  const figures = { requestBytes: 1, responseBytes: 2, firstByteMs: 1, totalMs: 1, error: null };
+  const figures = {
+    requestBytes: 1,
+    responseBytes: 2,
+    firstByteSeconds: 1,
+    totalSeconds: 1,
+    error: null,
+  };
   const exchange: Exchange = { session, method: "GET", uri: target, status: 200, ...figures };
   accessLog((line) => lines.push(line), options)(exchange);
   assertEquals(lines.length, 1);

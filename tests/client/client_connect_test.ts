@@ -104,7 +104,8 @@ Deno.test("connect() fails and closes unless onConnect returns exactly true", as
       const made: Connection[] = [];
       const onConnect = (conn: Connection) => (made.push(conn), value as true);
       const client = new Client(server.address, { onConnect });
-      await assertRejects(() => client.connect(), ConnectionClosedError);
+      const refused = await assertRejects(() => client.connect(), ConnectionClosedError);
+      assertEquals(refused.code, "REFUSED");
       assertEquals(made.map(({ closed }) => closed), [true]);
       await (await server.accept()).assertClosedSilently();
       await assertRejects(() => client.request("GET", "/"), ConnectionClosedError);
@@ -273,7 +274,7 @@ const OPTIONS: Record<string, { types: readonly unknown[]; values?: readonly unk
   host: { types: [5, ["example.com"]], values: ["", "a\r\nb: c", "ä", "a#b"] },
   timeout: { types: ["5", true, 5n], values: [0, -1, NaN, Infinity] },
   bodies: {
-    types: [null, {}, { ...bodies, Body: undefined }, { ...bodies, ChunkedBodyIter: {} }],
+    types: [5, {}, { ...bodies, Body: undefined }, { ...bodies, ChunkedBodyIter: {} }],
   },
   authorization: { types: [null, 5], values: ["", "Basic \r\n", "Basic\x7f"] },
   onConnect: { types: [true, null] },

@@ -499,7 +499,9 @@ Deno.test("the error for a status says what was requested and what to do, and th
       error.message.includes(`GET "/a/b"`) && error.message.includes(`${status} ${reason}`),
       error.message,
     );
-    assertEquals([conn.closed, await entries(dir.path)], [false, []]);
+    assertEquals(await entries(dir.path), []);
+    // After most errors the server ends the connection.
+    if (status < 400 || [404, 405, 412].includes(status)) assertEquals(conn.closed, false);
   }
   // An unwanted response is read up to 64 KiB.
   for (const [size, isClosed] of [[65_536, false], [65_537, true]] as const) {

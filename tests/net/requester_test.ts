@@ -2,7 +2,13 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { createFetch, ProxyApp } from "@degu/degu";
 import { bodies, type BodyOut, type HeaderDict, type Method, type Response } from "@degu/degu/base";
-import type { Client, Connection, Connector, Requester } from "@degu/degu/client";
+import {
+  type Client,
+  type Connection,
+  ConnectionPool,
+  type Connector,
+  type Requester,
+} from "@degu/degu/client";
 import {
   deleteFile,
   download,
@@ -186,6 +192,32 @@ Deno.test("what makes neither requests nor connections is refused", async () => 
   }
 });
 
+Deno.test("get, head, delete, put and post of a client and a pool are those of a connection", async () => {
+  await using serving = serve(async ({ method, uri, headers, body }) => {
+    const text = body === null ? "none" : await body.text();
+    return [200, "OK", { said: `${method} ${uri} ${headers["x-a"]} ${text}` }, null];
+  });
+  const client = serving.makeClient();
+  using conn = await client.connect();
+  await using pool = new ConnectionPool(client);
+  const aborted = { signal: AbortSignal.abort(new Error("enough")) };
+  for (const target of [client, conn, pool]) {
+    const said = async (asked: Promise<Response>) => (await asked).headers["said"];
+    for (const method of ["get", "head", "delete"] as const) {
+      const name = method.toUpperCase();
+      assertEquals(await said(target[method]("/a")), `${name} /a undefined none`);
+      assertEquals(await said(target[method]("/a", { "x-a": "b" })), `${name} /a b none`);
+      await assertRejects(() => target[method]("/a", {}, aborted), Error, "enough");
+    }
+    for (const method of ["put", "post"] as const) {
+      const name = method.toUpperCase();
+      assertEquals(await said(target[method]("/a")), `${name} /a undefined none`);
+      assertEquals(await said(target[method]("/a", { "x-a": "b" }, "hello")), `${name} /a b hello`);
+      await assertRejects(() => target[method]("/a", {}, "hello", aborted), Error, "enough");
+    }
+  }
+});
+
 Deno.test("connect takes its options first, or after the classes of bodies", async () => {
   await using serving = serve(() => [200, "OK", {}, "hello"]);
   const client = serving.makeClient();
@@ -197,6 +229,10 @@ Deno.test("connect takes its options first, or after the classes of bodies", asy
     [() => client.connect({}), false],
     [() => client.connect({ signal, bodies: undefined }), false],
     [() => client.connect(undefined, { signal }), false],
+    [() => client.connect(null), false],
+    [() => client.connect(null, { signal }), false],
+    [() => client.connect({ bodies: null }), false],
+    [() => serving.makeClient({ bodies: null }).connect(), false],
     [() => client.connect({ bodies: others }), true],
     [() => client.connect({ signal, bodies: others }), true],
     [() => client.connect(others), true],
@@ -217,7 +253,6 @@ Deno.test("connect rejects with the reason of its signal, and what is wrong with
   await assertRejects(() => client.connect({ signal }), Error, "enough");
   await assertRejects(() => client.connect(bodies, { signal }), Error, "enough");
   const wrong: [string, unknown[]][] = [
-    ["bodies: must be", [null]],
     ["bodies: must be", [5]],
     ["bodies: must be", [{ bodies: {} }]],
     ["bodies: must be", [{ Body: 1 }]],

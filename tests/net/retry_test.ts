@@ -12,6 +12,7 @@ import { Client } from "@degu/degu/client";
 import {
   deleteFile,
   isTransient,
+  type Retry,
   retry,
   type RetryOptions,
   TransferError,
@@ -168,7 +169,7 @@ Deno.test("arguments are checked", async () => {
   for (
     const options of [
       { retries: -1 },
-      { retries: 1001 },
+      { retries: 1.5 },
       { seconds: 60.1 },
       { seconds: -1 },
       { seconds: NaN },
@@ -182,6 +183,20 @@ Deno.test("arguments are checked", async () => {
   }
   const none = null as unknown as typeof attempt;
   await assertRejects(() => retry(none), TypeError, "attempt: must be ");
+});
+
+Deno.test("retries may be Infinity, and a retryAfter that is no number counts as none", async () => {
+  class Late extends DeguError {
+    readonly status = 503;
+    readonly retryAfter = "soon" as never;
+  }
+  const waits: number[] = [];
+  let calls = 0;
+  const attempt = () => ++calls > 1500 ? Promise.resolve("done") : Promise.reject(new Late());
+  const onRetry = ({ seconds }: Retry) => void waits.push(seconds);
+  const options = { retries: Infinity, seconds: 0, onRetry };
+  assertEquals(await retry(attempt, options), "done");
+  assertEquals([calls, waits.every((seconds) => seconds === 0)], [1501, true]);
 });
 
 /** An error of a program for a status. */
@@ -200,7 +215,6 @@ Deno.test("network errors are transient, and decisions of the other device are n
     ...network.map((Class) => new Class()),
     Object.assign(new Error(), { code: "EHOSTUNREACH" }),
     new EmptyPreambleError(),
-    new ConnectionClosedError(""),
     new DOMException("", "TimeoutError"),
     new ProtocolError("BODY_INCOMPLETE", ""),
     new TlsError("CLOSED", ""),
@@ -214,6 +228,8 @@ Deno.test("network errors are transient, and decisions of the other device are n
     ...(["CHANGED", "DIGEST_MISMATCH", "IN_USE", "DISK_FULL", "BAD_LIST"] as const).map((code) =>
       new TransferError(code, "")
     ),
+    new ConnectionClosedError("", "CLOSED"),
+    new ConnectionClosedError("", "REFUSED"),
     new TlsError("UNTRUSTED", ""),
     new TlsError("REFUSED_BY_PEER", ""),
     new ProtocolError("BAD_HEADER_NAME", ""),

@@ -76,7 +76,7 @@ Deno.test("a server that answers with a file closes it, also in answer to HEAD, 
   const client = new Client(serving.server.address);
   assertEquals(await (await client.request("GET", "/")).text(), "hello");
   assertEquals((await client.request("HEAD", "/")).headers["content-length"], 5);
-  await rejectionOf(client.request("GET", "/x"), "a bad reason");
+  assertEquals((await client.request("GET", "/x")).status, 500); // a bad reason
 });
 
 Deno.test("Body.fromFile rejects where there is no file, and for wrong arguments", async () => {

@@ -93,7 +93,7 @@ async function exchange(address: Address, server: RawServer, method: Method, byt
   if (bytes.includes("connection: close")) await peer.closeWrite();
   const { headers, body } = await first;
   const arrived = await shape(body);
-  if (conn.closed) return { headers, arrived, next: null };
+  if (bytes.includes("connection: close")) return { headers, arrived, next: null };
   const second = conn.get("/next");
   // A client that finds a byte too many sends no second request.
   const answering = peer.readPreamble().then(() => peer.send("HTTP/1.1 204 No Content\r\n\r\n"));
