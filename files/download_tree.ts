@@ -188,9 +188,14 @@ class Download implements Direction {
     });
   }
 
+  has(_route: Route, node: TreeNode): Promise<boolean> {
+    return Promise.resolve(this.#isThere(node));
+  }
+
   async names(_route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
+    const at = this.#root.pathOf(path);
     try {
-      return new Set(await readNames(this.#root.pathOf(path)));
+      return isReal(at) ? new Set(await readNames(at)) : null;
     } catch (error) {
       if (isMissing(error)) return null;
       throw error;
@@ -238,7 +243,10 @@ class Download implements Direction {
 
   /** Whether something has the name of a new file, perhaps by another spelling. */
   #isTaken({ node, isNew }: Copy): boolean {
-    if (!isNew) return false;
+    return isNew && this.#isThere(node);
+  }
+
+  #isThere(node: TreeNode): boolean {
     try {
       return infoOrNull(this.pathOf(node)) !== null;
     } catch {

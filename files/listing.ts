@@ -31,10 +31,6 @@ import { isInPlace, type KnownDirectory, type Root } from "./root.ts";
 const ENTRIES_A_TURN = 128;
 /** The minimum number of characters in a chunk, except the last. */
 const CHUNK_CHARACTERS = 32768;
-/** How often a directory is read if other programs remove it, and make it again, meanwhile. */
-const MAX_READINGS = 3;
-/** How often a name is looked up if its directory lists the name, but the lookup finds nothing. */
-const MAX_LOOKUPS = 10;
 /**
  * Permission bits of a file that everybody may read. Other files are opened, to find out whether
  * this user may read them.
@@ -188,24 +184,14 @@ function checkFirst(place: Place): void {
 }
 
 /**
- * Whether a directory that is gone, or another one by now, was removed where it lay: on the same
- * device, and in directories that are still there, or were themselves removed, or made again.
- * Otherwise the directory has only lost its path, as when a disk is unmounted or a directory is
- * renamed, and a list without its entries would be wrong.
+ * Checks that a directory that has lost its path was removed: then it is nothing, also if the one
+ * above went, too. Another directory at its path, as after a disk was unmounted, or a link, makes
+ * the list wrong.
  */
-function wasRemoved(place: Place): boolean {
+function checkRemoved(place: Place): void {
   let at = place;
-  for (; at.above !== null; at = at.above) {
-    if (isInPlace(at)) return true;
-    const now = statOrNull(at.path);
-    if (now === null) continue;
-    const isSame = at.state !== null && now.isDirectory() && isSameFile(now, at.state);
-    // If a link has replaced a directory above, this directory may still be there, behind the link.
-    const mayBeOther = !isSame && (at === place || !now.isSymbolicLink());
-    if (!mayBeOther || Number(now.dev) !== Number(at.state?.dev)) return false;
-  }
-  checkFirst(at);
-  return true;
+  while (at.above !== null && statOrNull(at.path) === null) at = at.above;
+  if (at === place || !isInPlace(at)) throw replaced(at.path);
 }
 
 function replaced(path: string): BodyError {
@@ -214,73 +200,48 @@ function replaced(path: string): BodyError {
 
 /**
  * Yields the entries of a directory, some at a time, and before them the directory itself unless
- * the list begins there. A directory that is removed and made again meanwhile is read anew.
+ * the list begins there. The directory is read once.
+ *
+ * @throws {BodyError} if another directory has its path by now.
  */
 async function* readPlace(walk: Walk, place: Place): AsyncGenerator<Found[], void, void> {
   const { root, turns, isShallow = false } = walk;
   const { path, modified } = place;
   const name = place.names.at(-1) ?? "";
-  let itself: Found[] = place.above === null
+  const itself: Found[] = place.above === null
     ? []
     : [{ name, kind: "directory", size: 0, modified, isItself: true }];
-  const unreadable = { ...other(name, "unreadable"), isItself: true } as const;
   const doubtful = new Set<string>();
-  const listed = new Set<string>();
-  const missing = new Set<string>();
-  let lookups = 1;
-  let names: readonly string[] = [];
-  let next = 0;
-  for (let reading = 1;; reading++) {
-    try {
-      if (reading > 1) {
-        if (!wasRemoved(place)) break;
-        place.state = statOrNull(path);
-        if (place.state === null) return;
-        if (reading > MAX_READINGS) break;
-      }
-      for (const name of names.slice(0, next)) listed.add(name);
-      const all = await readNames(path);
-      // A link may have led to these names, which nobody may see then.
-      if (reading > 1 && !isInPlace(place)) continue;
-      const left = listed.size === 0 ? all : all.filter((name) => !listed.has(name));
-      names = isShallow ? [] : left;
-      next = 0;
-      while (true) {
-        const some = names.slice(next, next + ENTRIES_A_TURN);
-        const entries = describeAll(walk, place, some, doubtful, missing, false);
-        if (entries === null) break;
-        next += some.length;
-        entries.unshift(...itself);
-        itself = [];
-        yield entries;
-        if (turns.isOver) await turns.next(root.path);
-        if (next < names.length) continue;
-        if (missing.size === 0) return;
-        // A name that is still listed was not removed: it is not UTF-8, or a damaged disk lists
-        // names that it does not find.
-        const still = new Set(await readNames(path));
-        const lost = [...missing].filter((name) => still.has(name));
-        if (lost.length === 0) return;
-        if (++lookups > MAX_LOOKUPS) return yield lost.map((name) => other(name, "unreadable"));
-        for (const name of names) if (!missing.has(name)) listed.add(name);
-        missing.clear();
-        names = lost;
-        next = 0;
-      }
-    } catch (error) {
-      // An entry that says that this is a directory can't be taken back once it was sent.
-      const isNamed = itself.length === 0;
-      if (isMissing(error)) continue;
-      if (isNamed || !isUnreadable(error)) throw error;
-      return yield [unreadable];
+  const missing: string[] = [];
+  try {
+    const all = await readNames(path);
+    for (const names of batches(isShallow ? [] : all)) {
+      const entries = describeAll(walk, place, names, doubtful, missing);
+      if (entries === null) return checkRemoved(place);
+      yield [...itself.splice(0), ...entries];
+      if (turns.isOver) await turns.next(root.path);
     }
+    if (missing.length === 0) return;
+    // A name that is still listed was not removed: a damaged disk lists names that it does not find.
+    const still = new Set(await readNames(path));
+    const lost: string[] = [];
+    const listed = missing.filter((name) => still.has(name));
+    const entries = describeAll(walk, place, listed, doubtful, lost);
+    if (entries === null) return checkRemoved(place);
+    yield [...entries, ...lost.map((name) => other(name, "unreadable"))];
+  } catch (error) {
+    if (isMissing(error) && !isInPlace(place)) return checkRemoved(place);
+    // An entry that says that this is a directory can't be taken back once it was sent.
+    if (itself.length === 0 || !isUnreadable(error)) throw error;
+    yield [{ ...other(name, "unreadable"), isItself: true }];
   }
-  if (itself.length > 0) return yield [unreadable];
-  const left = [...missing, ...names.slice(next)];
-  const lost = describeAll(walk, place, left, doubtful, missing, true)!;
-  // Without an entry of the kind "other", the list would seem to be complete.
-  if (lost.length === 0) throw replaced(path);
-  yield lost;
+}
+
+/** Divides names for the turns; there is at least one batch. */
+function* batches(names: readonly string[]): Generator<readonly string[], void, void> {
+  for (let next = 0; next === 0 || next < names.length; next += ENTRIES_A_TURN) {
+    yield names.slice(next, next + ENTRIES_A_TURN);
+  }
 }
 
 /**
@@ -288,39 +249,32 @@ async function* readPlace(walk: Walk, place: Place): AsyncGenerator<Found[], voi
  *
  * @param doubtful The names so far that are not UTF-8, or look so.
  * @param missing The names so far that lead to nothing.
- * @param isLost Whether another directory may have the path by now: then all entries are
- * unreadable.
  */
 function describeAll(
   { root, isLocal = false }: Walk,
   place: Place,
   names: readonly string[],
   doubtful: Set<string>,
-  missing: Set<string>,
-  isLost: boolean,
+  missing: string[],
 ): Found[] | null {
   const { path } = place;
   // The lookup is made for a local list, too: its error shows that no entry can be described.
-  const there = isLost ? null : statOrNull(reservedPath(path));
+  const there = statOrNull(reservedPath(path));
   const directory: ReadDirectory = {
     place,
     reserved: isLocal ? null : there,
     isTooDeep: path !== root.path &&
       path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH,
     isLocal,
-    isLost,
-    doubtful: new Set(doubtful),
-    missing: [],
+    doubtful,
+    missing,
   };
   const entries: Found[] = [];
   for (const name of names) {
     const entry = describe(directory, name);
     if (entry !== null) entries.push(entry);
   }
-  if (!isLost && !isInPlace(place)) return null;
-  for (const name of directory.doubtful) doubtful.add(name);
-  for (const name of directory.missing) missing.add(name);
-  return entries;
+  return isInPlace(place) ? entries : null;
 }
 
 /**
@@ -345,15 +299,13 @@ interface ReadDirectory {
   /** Whether the paths of its entries have too many names for a request. */
   readonly isTooDeep: boolean;
   readonly isLocal: boolean;
-  /** Whether nothing is looked up, as another directory may have the path by now. */
-  readonly isLost: boolean;
   /** The names that are listed, but that a lookup does not find. */
   readonly missing: string[];
 }
 
 /** Describes the entry with a name; `null` if there is none, or the entry is reserved. */
 function describe(directory: ReadDirectory, name: string): Found | null {
-  const { place, reserved, doubtful, isLocal, isTooDeep, isLost } = directory;
+  const { place, reserved, doubtful, isLocal, isTooDeep } = directory;
   if (isReservedName(name)) {
     return isLocal || isLeftAside(name) ? other(name, "special") : null;
   }
@@ -361,11 +313,10 @@ function describe(directory: ReadDirectory, name: string): Found | null {
   // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
   const isUnnameable = !isName(name) || isTooDeep || isDoubtful && doubtful.has(name);
   if (isUnnameable) return other(name, "name");
-  if (isDoubtful) doubtful.add(name);
-  if (isLost) return other(name, "unreadable");
   const path = prefixOf(place.path) + name;
   try {
     const info = Deno.lstatSync(path);
+    if (isDoubtful) doubtful.add(name);
     if (info.isSymlink) return other(name, "link", info);
     if (info.isFile) return describeFile(name, path, info);
     if (!info.isDirectory) return other(name, "special", info);
@@ -376,6 +327,7 @@ function describe(directory: ReadDirectory, name: string): Found | null {
   } catch (error) {
     if (codeOf(error) === "ENAMETOOLONG") return other(name, "name");
     if (isMissing(error)) {
+      if (isDoubtful) return other(name, "name");
       directory.missing.push(name);
       return null;
     }

@@ -181,6 +181,12 @@ export function isCut(error: unknown): boolean {
   return !(error instanceof TransferError) && isTransient(error);
 }
 
+/** Whether a list was cut, or ended here, since a directory was removed or replaced meanwhile. */
+export function isOvertaken(error: unknown): boolean {
+  if (!(error instanceof TransferError)) return false;
+  return error.code === "BAD_LIST" ? isCut(error.cause) : error.code === "CHANGED";
+}
+
 /** Whether a file changed while it was copied. */
 export function hasChanged(error: unknown): boolean {
   if (!(error instanceof TransferError)) return false;

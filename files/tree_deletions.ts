@@ -10,6 +10,8 @@ import type { TreeReport } from "./tree_report.ts";
 /** A target whose entries can be removed. */
 export interface ShrinkingTarget {
   remove(route: Route, node: TreeNode): Promise<void>;
+  /** Whether the target finds anything by the name of a node, which it does not list. */
+  has(route: Route, node: TreeNode): Promise<boolean>;
   /** The names in a directory of the target; `null` if it is gone. */
   names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null>;
 }
@@ -90,7 +92,10 @@ export class TreeDeletions {
     await this.#lanes.run([[...all]], async (route, [scope, node]) => {
       try {
         const names = await this.#target.names(route, scope.directory.path);
-        const other = names && scope.wanted.find(({ name }) => !names.has(name));
+        let other = names && scope.wanted.find(({ name }) => !names.has(name));
+        for (const skipped of scope.perhaps) {
+          if (other === undefined && await this.#target.has(route, skipped)) other = skipped;
+        }
         if (other !== undefined) respelled.set(scope, other);
       } catch (error) {
         throwIfForAll(error, route);

@@ -46,6 +46,8 @@ export interface DeletionScope {
   readonly directory: TreeNode;
   /** The nodes that the target must list by the same names. */
   readonly wanted: TreeNode[];
+  /** Skipped nodes that the target may have by the names of superfluous entries. */
+  readonly perhaps: TreeNode[];
 }
 
 /** An entry of the target that the source does not have. */
@@ -165,7 +167,7 @@ export class Plan {
    */
   #compare(directory: Pair, above: DeletionScope | null): void {
     const { source } = directory;
-    const own: DeletionScope = { directory: source!, wanted: [] };
+    const own: DeletionScope = { directory: source!, wanted: [], perhaps: [] };
     const scope = above ?? own;
     const skipped: TreeNode[] = [];
     const superfluous = new Set<string>();
@@ -183,8 +185,7 @@ export class Plan {
       if (pair.target.kind === "other") this.keep(pair.target);
       else this.deletions.push({ node: pair.target, scope });
     }
-    // What is skipped may be there by another name, which only the target knows.
-    for (const node of skipped) if (superfluous.has(alike(node.name))) own.wanted.push(node);
+    for (const node of skipped) if (superfluous.has(alike(node.name))) own.perhaps.push(node);
   }
 
   #isSkipped(node: TreeNode): boolean {

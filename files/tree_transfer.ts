@@ -13,7 +13,14 @@ import { type ListedTree, treeUriOf } from "./list_tree.ts";
 import { pathOf, type TransferResult, type TransferSettings } from "./options.ts";
 import { Refusal } from "./refusal.ts";
 import type { Route } from "./route.ts";
-import { endsAll, hasChanged, isCut, TransferError, unexpectedResponse } from "./transfer_error.ts";
+import {
+  endsAll,
+  hasChanged,
+  isCut,
+  isOvertaken,
+  TransferError,
+  unexpectedResponse,
+} from "./transfer_error.ts";
 import { alike, isSameTime, isWithin, TreeNode } from "./tree.ts";
 import { type ShrinkingTarget, TreeDeletions } from "./tree_deletions.ts";
 import {
@@ -115,6 +122,8 @@ const BATCH_FILES = 512;
 const MOVED_FILES = 32;
 /** The most bytes of files in a request, by their sizes in the list. */
 const BATCH_BYTES = 4_194_304;
+/** How often a list is read that a change of the tree overtakes. */
+const MAX_LISTS = 4;
 /** How far the clock of a disk may be ahead: a file with a later time was not written just now. */
 export const MAX_SKEW_MILLISECONDS = 300_000;
 
@@ -186,8 +195,8 @@ class TreeTransfer {
   async run(): Promise<TreeResult> {
     const { first } = this.#lanes;
     const [source, target] = await this.#lanes.together<ListedTree | null>([
-      () => this.#direction.readSource(first),
-      () => this.#direction.readTarget(first),
+      () => this.#readList(() => this.#direction.readSource(first)),
+      () => this.#readList(() => this.#direction.readTarget(first)),
     ]);
     this.#target = target?.root ?? null;
     const unsettled = this.#unsettledIn(source!);
@@ -208,6 +217,19 @@ class TreeTransfer {
     await this.#direction.finish?.();
     this.#report.progress();
     return { ...this.#report.counts, deletionsKept };
+  }
+
+  /** Reads a list, and a new one if a change of the tree has overtaken it. */
+  async #readList<T>(read: () => Promise<T>): Promise<T> {
+    for (let lists = 1;; lists++) {
+      try {
+        return await read();
+      } catch (error) {
+        this.#settings.signal.throwIfAborted();
+        const isLast = lists === MAX_LISTS || !this.#lanes.first.isUsable;
+        if (isLast || !isOvertaken(error)) throw error;
+      }
+    }
   }
 
   /** Makes a function that tells whether a file of the source may still be being written. */

@@ -188,6 +188,12 @@ class Upload implements Direction {
     }
   }
 
+  async has(route: Route, node: TreeNode): Promise<boolean> {
+    const response = await route.request("HEAD", this.#uriOf(node), {});
+    await route.discard(response);
+    return response.status !== 404;
+  }
+
   async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
     try {
       const entries = await readRemoteEntries(route, this.#uriOf({ path }, true));

@@ -382,6 +382,32 @@ for (const direction of DIRECTIONS) {
   });
 }
 
+for (const direction of DIRECTIONS) {
+  Deno.test(`${direction}: a list that a change overtakes is read anew, three times`, async () => {
+    for (const times of [3, 4]) {
+      await using trees = await makeTrees(direction, { "d/a": "1", b: "2" }, { old: "3" });
+      const replaced = `${await Deno.realPath(trees.source)}/d`;
+      let changes = 0;
+      using _replacing = patch(Deno, "readDir", (readDir) => (path) => {
+        const found = readDir(path);
+        if (path !== replaced || changes === times) return found;
+        // The other one stays, so that this one has another inode.
+        Deno.renameSync(replaced, `${replaced}/../../${direction}-${times}-${changes++}`);
+        Deno.mkdirSync(replaced);
+        Deno.writeTextFileSync(`${replaced}/a`, `${changes}`);
+        return found;
+      });
+      if (times === 4) {
+        await assertRejects(() => trees.copy({ delete: true }), TransferError);
+        continue;
+      }
+      const { result } = await trees.copy({ delete: true });
+      assertEquals([result.files, result.deleted, result.failed], [2, 1, 0]);
+      assertEquals(await content(trees.target), { b: "2", d: null, "d/a": "3" });
+    }
+  });
+}
+
 Deno.test("download: parts of small files that a killed run has left are removed, unless another run holds them", async () => {
   await using trees = await makeTrees("download", { a: "a", "d/b": "b" }, { d: null });
   const [free, held, deep] = ["", "", "d/"].map((directory, i) =>

@@ -380,8 +380,7 @@ const rows: readonly Row[] = [
     DELETE,
     {
       meanwhile: (_source, target) => exchange(target, "d"),
-      outcomes: "!d !d/sub !d/sub/large",
-      kept: "spelling",
+      outcomes: "!d/sub !d/sub/large",
       left: "d->",
     },
   ],

@@ -28,9 +28,6 @@ export interface RawDirectory {
 export interface RawLink {
   readonly kind: "link";
   readonly target: string;
-  /** The regular file that it leads to, if it does, and its real path. */
-  readonly file: RawFile | null;
-  readonly real: string | null;
 }
 
 /** A FIFO or a socket. */
@@ -176,7 +173,7 @@ export function see(path: string, isFollowed = false): Raw | null {
   }
   const mode = (info.mode ?? 0) & 0o7777;
   const modified = info.mtime?.getTime() ?? 0;
-  if (info.isSymlink) return seeLink(path);
+  if (info.isSymlink) return { kind: "link", target: Deno.readLinkSync(path) };
   if (info.isFile) {
     const key = identify(opened(path, mode, 0o400, () => Deno.readFileSync(path)));
     return { kind: "file", key, size: info.size, modified, mode };
@@ -199,17 +196,6 @@ export function seeDirectory(path: string): RawDirectory | null {
   const raw = see(path, true);
   if (raw !== null && raw.kind !== "directory") throw new Error(`${path} is a ${raw.kind}`);
   return raw;
-}
-
-function seeLink(path: string): RawLink {
-  const target = Deno.readLinkSync(path);
-  try {
-    const real = Deno.realPathSync(path);
-    const raw = Deno.statSync(real).isFile ? see(real) : null;
-    return { kind: "link", target, real, file: raw?.kind === "file" ? raw : null };
-  } catch {
-    return { kind: "link", target, real: null, file: null };
-  }
 }
 
 function opened<T>(path: string, mode: number, needed: number, work: () => T): T {
@@ -281,17 +267,12 @@ export function differences(
   return found;
 }
 
-/**
- * Whether something is neither a file nor a directory that can be read.
- *
- * @param root The real path of the server's root, for which a link to a file in it is that file; `null` for who follows none.
- */
-export function isOther(raw: Raw, root: string | null = null): boolean {
+/** Whether something is neither a file nor a directory that can be read. */
+export function isOther(raw: Raw): boolean {
   switch (raw.kind) {
     case "special":
-      return true;
     case "link":
-      return root === null || raw.file === null || !raw.real!.startsWith(`${root}/`);
+      return true;
     case "file":
       return (raw.mode & 0o400) === 0;
     case "directory":

@@ -218,9 +218,8 @@ export class Lab implements AsyncDisposable {
       if (phase === "second run" && told[1]!.result!.failed === 0) {
         const { files, deleted, failed } = transferred.result!;
         // Of a file that can't be read nobody can say that it is unchanged.
-        // A link that leads to a file by now is listed as one, which a server does not delete.
         const isBlind = [...flatten(after).values()].some((text) =>
-          text.startsWith("link ") || /^file .* [0-3]?\d?\d$/.test(text)
+          /^file .* [0-3]?\d?\d$/.test(text)
         );
         if (files + deleted + failed > 0 && !isBlind) {
           throw objection("the second run did something", [Deno.inspect(transferred.events)]);
@@ -646,10 +645,6 @@ class Changes {
   #remember(raw: Raw | null, prefix = ""): void {
     if (raw === null) return;
     if (raw.kind === "file") this.#addVersion(prefix, raw.key);
-    if (raw.kind === "link" && raw.file !== null && this.it.download) {
-      // A server shows links inside of its root as what they lead to, but none that lead out of it.
-      if (raw.real!.startsWith(`${this.site.root}/`)) this.#addVersion(prefix, raw.file.key);
-    }
     if (raw.kind !== "directory") return;
     for (const [name, entry] of raw.entries) {
       this.#remember(entry, below(prefix, name));
@@ -822,25 +817,21 @@ class Changes {
 
   /** Whether an entry of the target may not go, whatever happens to others. */
   #isProtected(path: string): boolean {
-    const { options, download } = this.it;
+    const { options } = this.it;
     const names = path.split("/");
     let source: Raw | undefined = this.before.source, target: Raw | undefined = this.before.target!;
-    for (const [at, name] of names.entries()) {
+    for (const name of names) {
       source = source?.kind === "directory" ? source.entries.get(name) : undefined;
       target = target?.kind === "directory" ? target.entries.get(name) : undefined;
       if (target === undefined) return false;
       const asked: Raw = source ?? target;
-      const isLocal = (asked === source) !== download;
-      const isAskedOther = isOther(asked, isLocal ? null : this.site.root);
+      const isAskedOther = isOther(asked);
       if (asked === source && isAskedOther) return true;
-      const kind = isAskedOther ? "other" : asked.kind === "link" ? "file" : asked.kind;
+      const kind = isAskedOther ? "other" : asked.kind;
       const reason = asked.kind === "link" || asked.kind === "special" ? "link" : "unreadable";
       if (!accepts(options, { name, kind, reason })) return true;
-      if (isOther(target, download ? null : this.site.root)) {
-        const isLast = at === names.length - 1;
-        const mayGiveWay = target.kind === "link" && source !== undefined && isLast;
-        const mayBeReplaced = target.kind === "file" && kind === "file" && asked === source;
-        return !mayGiveWay && !mayBeReplaced;
+      if (isOther(target)) {
+        return !(target.kind === "file" && kind === "file" && asked === source);
       }
     }
     return false;

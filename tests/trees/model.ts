@@ -15,9 +15,7 @@ interface View {
   readonly path: string;
   readonly kind: "file" | "directory" | "other";
   readonly reason: "link" | "special" | "unreadable" | null;
-  /** What lies there itself, the link and not the file that it leads to. */
   readonly raw: Raw;
-  /** The file, behind the link if there is one. */
   readonly file: RawFile | null;
   readonly isHidden: boolean;
   /** False for a file that its owner may not read. */
@@ -142,7 +140,7 @@ class Judge {
   constructor(run: Run) {
     this.#run = run;
     const { source, target, download, root, options, events } = run;
-    // A program sees its own links as links, a server follows some.
+    // A server opens its files to list them, a program need not.
     const [from, to] = download ? [root, null] : [null, root];
     this.#source = view("", source, null, from, options);
     this.#target = target && view("", target, this.#source, to, options);
@@ -329,7 +327,7 @@ class Judge {
     // From the list alone nobody knows whether it is a file.
     if (there.raw.kind === "directory" && dryRun && replace) return ["failed", "copied"];
     // A link that is not followed, or something that is never deleted.
-    if (found === null || there.raw.kind === "link") return ["failed"];
+    if (found === null) return ["failed"];
     const changed: Outcome[] = [replace ? "copied" : "failed"];
     if (!there.isReadable || there.kind === "other") {
       return [...new Set<Outcome>([...changed, "failed", "unchanged"])];
@@ -504,12 +502,6 @@ class Judge {
       return { ...kept, mayBeGone: true };
     }
     if (there.kind === "file") {
-      // Whether a link that a server lists as a file can be deleted is up to the server.
-      if (there.raw.kind === "link") {
-        this.#mayBeDeleted.add(path);
-        this.#mayFail.add(path);
-        return { ...kept, mayBeGone: true, isStuck: true };
-      }
       this.#mustBeDeleted.add(path);
       return null;
     }
@@ -678,12 +670,7 @@ function kindOf(raw: Raw, root: string | null): Pick<View, "kind" | "reason" | "
         ? { kind: "file", reason: null, file: raw }
         : { kind: "other", reason: "unreadable", file: raw };
     case "link":
-      if (root === null || raw.file === null || !raw.real?.startsWith(`${root}/`)) {
-        return { kind: "other", reason: "link", file: null };
-      }
-      return canRead(raw.file.mode)
-        ? { kind: "file", reason: null, file: raw.file }
-        : { kind: "other", reason: "unreadable", file: null };
+      return { kind: "other", reason: "link", file: null };
   }
 }
 
@@ -696,7 +683,6 @@ function isClear(directory: View): boolean | null {
   }
   for (const entry of directory.below.values()) {
     if (entry.isHidden || entry.kind === "other" || !entry.isReadable) return false;
-    if (entry.raw.kind === "link") isDoubtful = true;
     if (entry.kind !== "directory") continue;
     const isClearBelow = isClear(entry);
     if (isClearBelow === false) return false;

@@ -42,15 +42,6 @@ export const NAMED: readonly Named[] = [
       result.deletionsKept !== null && ours !== null && theirs === null,
   },
   {
-    name:
-      "a link at the server to a file inside of its root is that file, in place of a directory, too",
-    explains: ({ path }, { download, source, root }) =>
-      download &&
-      onTheWay(source, path).some((raw) =>
-        raw?.kind === "link" && raw.real?.startsWith(`${root}/`) === true
-      ),
-  },
-  {
     name: "links, special files and what can't be read stay at the target, and what they lie in",
     explains: ({ path, theirs, ours }, { before }) => {
       const raw = at(before, path);
