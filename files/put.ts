@@ -174,11 +174,12 @@ async function finish(
   { digest, modified, isLater }: Upload,
   temporary: Temporary,
 ): Promise<ResponseTuple> {
-  const { request, session, root, target: { names }, report } = write;
+  const { request, session, root, target: { names }, report, unfinished } = write;
   if (modified !== null) await temporary.file.utime(new Date(), modified);
   await temporary.sync();
   await checkAdmission(session);
   if (isLater) {
+    unfinished.checkShare(temporary.path);
     temporary.isKept = true;
     return answerOf(false, digestHeader(digest));
   }

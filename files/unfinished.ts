@@ -168,6 +168,20 @@ export class UnfinishedFiles {
     }
   }
 
+  /**
+   * Refuses a complete part that is kept for a later request, if the parts of its client take more
+   * than half of what would be free without them. None is removed: the others may be as complete.
+   */
+  checkShare(part: string): void {
+    const free = freeBytes(this.#root);
+    const parts = this.#list(part.slice(0, part.lastIndexOf("-")));
+    const taken = parts.reduce((sum, { size }) => sum + size, 0);
+    if (free === null || taken <= free) return;
+    const text =
+      `interrupted and late uploads of this client take ${taken} bytes, and ${free} are free`;
+    throw new Refusal(507, text, { "upload-offset": "0" });
+  }
+
   #list(prefix: string): Listed[] {
     if (!statOrNull(this.path)?.isDirectory()) return [];
     const listed: Listed[] = [];

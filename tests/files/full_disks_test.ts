@@ -51,10 +51,10 @@ async function tryAll(
 /** What is tried where it is known what is free, and where it is not: once, by the first test of these. */
 const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "withoutName", "downloads"],
-  ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced", "halfTaken"],
+  ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced", "halfTaken", "later"],
   ...["treeResumed", "withoutFigures"],
 ];
-const WITHOUT_FIGURES = ["filledUp", "halfTaken", "trees"];
+const WITHOUT_FIGURES = ["filledUp", "halfTaken", "later", "trees"];
 const results = new Map<string, Promise<Results>>();
 
 /** What has become of a scenario with these permissions. */
@@ -151,6 +151,15 @@ testUnless(
     ]);
     const [small] = await tried("halfTaken", []);
     assertEquals(small, { ...others, mine: [327_680, 327_680, 327_680], large: 0 });
+  },
+);
+
+testUnless(
+  noDisk,
+  "a part that gets its name later is refused where the client's parts would take more than half of what is free",
+  async () => {
+    assertEquals(await tried("later"), [204, 204, 507]);
+    assertEquals(await tried("later", []), [204, 204, 204]);
   },
 );
 
