@@ -51,10 +51,10 @@ const LINE_MILLISECONDS = 1000;
 /** Those that limit lines, and are therefore told the kinds. */
 const limiting = new WeakSet<object>();
 
-function print(message: string): void {
+function print(message: string, level: "warn" | "error" = "warn"): void {
   try {
     // deno-lint-ignore no-console
-    console.error(message);
+    console[level](message);
   } catch {
     // A failure of the logger can't be logged.
   }
@@ -92,8 +92,8 @@ export function makeStandardLogger(): KindLogger & { close(): void } {
       if (!closed) wait(kind);
       print(message);
     },
-    warn: print,
-    error: print,
+    warn: (message: string) => print(message),
+    error: (message: string) => print(message, "error"),
     /** Prints what was left out; from now on nothing is. */
     close() {
       closed = true;

@@ -155,7 +155,7 @@ Deno.test("Hono: headers that can't be sent cause an error, and can be turned of
   withHeaders.get("*", (c) => c.text("hello"));
   await t.step("a header with a name of 33 characters", async () => {
     await using serving = serveHono(withHeaders);
-    await rejectionOf(serving.makeClient().request("GET", "/default"), "a long name");
+    assertEquals((await serving.makeClient().request("GET", "/default")).status, 500);
     const [message = ""] = await serving.logger.waitFor("error");
     assertStringIncludes(message, '"x-permitted-cross-domain-policies"');
   });

@@ -17,7 +17,7 @@ import {
 } from "@degu/degu/base";
 import { Client, Connection, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
-import { Server } from "@degu/degu/server";
+import { type App, Server } from "@degu/degu/server";
 import { explainRefusal } from "@degu/internal/net/client_connection.ts";
 import { createFetch } from "@degu/degu";
 import { connect } from "@degu/testing/connected.ts";
@@ -384,15 +384,13 @@ Deno.test("what may be a refusal over TLS is explained, or the error refers to t
 
 Deno.test("a plain server refuses a request: the error of the client refers to the log of the server, which says why", async () => {
   const logger = new RecordingLogger();
-  await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, 5 as never], {
-    logger,
-  });
-  server.serveForever();
+  const app: App = { onConnect: () => false, handle: () => [200, "OK", {}, null] };
+  await using server = await Server.start(["127.0.0.1", 0], app, { logger });
   using connection = await new Client(server.address).connect();
   const error = await assertRejects(() => connection.get("/"), EmptyPreambleError);
   const what = "the server closed the connection before it answered anything";
   assertEquals(error.message, `${what}; the server's log says why, from level info on`);
-  assertMatch(logger.at("error")[0] ?? "", /body: must be null, a string, Uint8Array/);
+  assertMatch(logger.at("info")[0] ?? "", /refused by onConnect$/);
 });
 
 // ───────────────────────── what stands on a connection

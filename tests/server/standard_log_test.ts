@@ -15,9 +15,9 @@ import { fromFileUrl, join } from "@std/path";
 /** Keeps what is printed to stderr until it is disposed of. */
 function printed() {
   const lines: string[] = [];
-  const { error } = console;
-  console.error = (line: string) => void lines.push(line);
-  return { lines, [Symbol.dispose]: () => void (console.error = error) };
+  const { warn, error } = console;
+  console.warn = console.error = (line: string) => void lines.push(line);
+  return { lines, [Symbol.dispose]: () => void Object.assign(console, { warn, error }) };
 }
 
 Deno.test("of each kind a line a second is printed; what was left out follows a second later, with its number", () => {
