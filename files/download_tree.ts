@@ -33,13 +33,8 @@ import { show, type TreeNode } from "./tree.ts";
 import type { TreeOptions, TreeResult, TreeSettings } from "./tree_options.ts";
 import type { Copy, Late } from "./tree_plan.ts";
 import { requestFiles, uriOf } from "./tree_requests.ts";
-import {
-  type Direction,
-  type Made,
-  type Outcome,
-  type Outcomes,
-  transferTree,
-} from "./tree_transfer.ts";
+import type { Direction, Made, Outcome, Outcomes } from "./tree_direction.ts";
+import { transferTree } from "./tree_transfer.ts";
 
 /**
  * Makes a directory of this device like one that a `FilesApp` with `list: true` serves: one

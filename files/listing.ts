@@ -222,7 +222,8 @@ async function* readPlace(walk: Walk, place: Place): AsyncGenerator<Found[], voi
       if (turns.isOver) await turns.next(root.path);
     }
     if (missing.length === 0) return;
-    // A name that is still listed was not removed: a damaged disk lists names that it does not find.
+    // A name that is still listed was not removed: a damaged disk lists names that it does not
+    // find.
     const still = new Set(await readNames(path));
     const lost: string[] = [];
     const listed = missing.filter((name) => still.has(name));

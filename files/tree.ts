@@ -105,3 +105,14 @@ export function byName(one: TreeNode, other: TreeNode): number {
 export function alike(name: string): string {
   return name.normalize("NFC").toUpperCase().toLowerCase().replace(/[. ]+$/, "");
 }
+
+/** The innermost of some directories that a node is in. */
+export function directoryAbove(
+  node: TreeNode,
+  some: { readonly size: number; has(node: TreeNode): boolean },
+): TreeNode | null {
+  if (some.size === 0) return null;
+  let { parent } = node;
+  while (parent !== null && !some.has(parent)) ({ parent } = parent);
+  return parent;
+}

@@ -8,7 +8,6 @@
 
 import type { Connector, Requester } from "../client.ts";
 import { Lanes, throwIfForAll } from "./lanes.ts";
-import type { DirectoryEntry } from "./entries.ts";
 import { type ListedTree, treeUriOf } from "./list_tree.ts";
 import { pathOf, type TransferResult, type TransferSettings } from "./options.ts";
 import { Refusal } from "./refusal.ts";
@@ -21,8 +20,10 @@ import {
   TransferError,
   unexpectedResponse,
 } from "./transfer_error.ts";
-import { alike, isSameTime, isWithin, TreeNode } from "./tree.ts";
-import { type ShrinkingTarget, TreeDeletions } from "./tree_deletions.ts";
+import { directoryAbove, isSameTime, isWithin, TreeNode } from "./tree.ts";
+import { TreeDeletions } from "./tree_deletions.ts";
+import type { Direction, Made, Outcomes } from "./tree_direction.ts";
+import { TargetNames } from "./tree_names.ts";
 import {
   checkTreeOptions,
   type TreeResult,
@@ -43,78 +44,6 @@ import {
 } from "./tree_plan.ts";
 import { TreeReport } from "./tree_report.ts";
 import { compareContents, isSmall, uriOf } from "./tree_requests.ts";
-
-/**
- * The outcome of a small file: how many bytes it has; that something has its name, which the list
- * of the target did not have, and the file's SHA-256 if it is known; what may be better when it is
- * requested again, or alone; or an error.
- */
-export type Outcome =
-  | { readonly is: "copied"; readonly bytes: number; readonly sha256: string }
-  | { readonly is: "taken"; readonly sha256: string | null }
-  | { readonly is: "again" | "failed"; readonly error: unknown }
-  | { readonly is: "alone" };
-
-/**
- * The outcome of a directory: why it is not there, or `null`; and if it is, whether nothing had its
- * name.
- */
-export interface Made {
-  readonly error: unknown;
-  readonly isNew?: boolean;
-}
-
-/** The outcome of a file that was copied: whether it was removed here; why it could not be. */
-export interface Removed {
-  readonly error: unknown;
-  readonly isRemoved: boolean;
-}
-
-/** The outcomes of items, yielded as soon as they are known, those before an error, too. */
-export type Outcomes<Item, What> = AsyncGenerator<readonly [item: Item, what: What], void, void>;
-
-/** The differences between a download and an upload. */
-export interface Direction extends ShrinkingTarget {
-  /** The entries of a directory of the target now; `null` if it can't be listed. */
-  entries(route: Route, path: readonly string[]): Promise<readonly DirectoryEntry[] | null>;
-  readSource(route: Route): Promise<ListedTree>;
-  /** Lists the target; `null` if it does not exist. */
-  readTarget(route: Route): Promise<ListedTree | null>;
-  /**
-   * Makes the target if no list of it was to be had.
-   *
-   * @returns Whether it is there nevertheless: then nobody knows what is in it.
-   */
-  begin(route: Route, isMissing: boolean): Promise<boolean>;
-  pathOf(node: TreeNode): string;
-  /** Copies small files; a file without an outcome may be requested again after an error. */
-  copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome>;
-  /**
-   * Copies a single file; one that gets its name after a deletion is received as a part.
-   *
-   * @param size How many bytes the other end has said that it has.
-   */
-  copyAlone(
-    route: Route,
-    copy: Copy,
-    settings: TransferSettings,
-    size: number,
-  ): Promise<TransferResult>;
-  /** Gives a file that was received its name; false if its part is gone. */
-  place(route: Route, copy: Copy, part: TransferResult): Promise<boolean>;
-  /** Makes directories, each after those that it is in. */
-  makeDirectories(route: Route, nodes: readonly TreeNode[]): Outcomes<TreeNode, Made>;
-  /** When a file of the source was last changed or renamed, in milliseconds since 1970. */
-  changedAt?(node: TreeNode): number;
-  /** Removes files of the source that certainly are what was copied. */
-  removeSources?(nodes: readonly TreeNode[]): Outcomes<TreeNode, Removed>;
-  /** Closes files that could have been removed. */
-  close?(): Promise<void>;
-  /** Removes the part of a file here that can't get its name. */
-  discard?(copy: Copy): void;
-  /** Syncs what was removed here. */
-  finish?(): Promise<void>;
-}
 
 /** The most files and directories of a request. */
 const BATCH_FILES = 512;
@@ -180,8 +109,7 @@ class TreeTransfer {
   /** Whether the target is there, and can't be listed. */
   #isUnlisted = false;
   #target: TreeNode | null = null;
-  /** Directories of the source that the target lists by other names. */
-  readonly #respelled = new Map<TreeNode, string>();
+  readonly #names: TargetNames;
   readonly #deletions: TreeDeletions;
 
   constructor(settings: TreeSettings, lanes: Lanes, direction: Direction) {
@@ -189,6 +117,7 @@ class TreeTransfer {
     this.#lanes = lanes;
     this.#direction = direction;
     this.#report = new TreeReport(settings);
+    this.#names = new TargetNames((path) => direction.entries(lanes.first, path));
     this.#deletions = new TreeDeletions(settings, lanes, direction, this.#report);
   }
 
@@ -549,7 +478,7 @@ class TreeTransfer {
   ): Promise<ReadonlyMap<Copy, string | null>> {
     // If the target could not be listed, its files may have been there before.
     if (this.#isUnlisted) return copies;
-    const found = await this.#listedAs([...copies.keys()].map(({ node }) => node));
+    const found = await this.#names.listedAs([...copies.keys()].map(({ node }) => node));
     const listed = new Map<Copy, string | null>();
     for (const [copy, sha256] of copies) {
       const { node } = copy;
@@ -560,7 +489,7 @@ class TreeTransfer {
         const found = name === node.name ? copy : { ...copy, listed: as };
         const isSame = size === node.size && isSameTime(as.modified, node.modified);
         const { move, compare } = this.#settings;
-        if (isSame && !move && compare === "time" && this.#isRespelled(found)) {
+        if (isSame && !move && compare === "time" && this.#names.isRespelled(found)) {
           this.#unchanged(node);
         } else listed.set(found, sha256);
         continue;
@@ -576,43 +505,9 @@ class TreeTransfer {
     return listed;
   }
 
-  /** Whether the target has had a file all along, and lists it by another name. */
-  #isRespelled({ node, listed }: Copy): boolean {
-    return listed !== undefined || directoryAbove(node, this.#respelled) !== null;
-  }
-
   #unchanged(node: TreeNode): void {
     this.#report.meter(node)(node.size);
     this.#report.event({ type: "unchanged", path: node.path });
-  }
-
-  /**
-   * The entries that the target lists for nodes whose names are taken there: of their own names, or
-   * else of the only name that is alike and that the source does not have; `null` if there is none,
-   * or if the source has another name that is alike and not listed: then the disk there takes two
-   * names for the same. The result lacks nodes whose directory can't be listed.
-   */
-  async #listedAs(
-    nodes: readonly TreeNode[],
-  ): Promise<ReadonlyMap<TreeNode, DirectoryEntry | null>> {
-    const found = new Map<TreeNode, DirectoryEntry | null>();
-    for (const [parent, some] of Map.groupBy(nodes, ({ parent }) => parent!)) {
-      const entries = await this.#direction.entries(this.#lanes.first, parent.path);
-      if (entries === null) continue;
-      const listed = new Map(entries.map((entry) => [entry.name, entry]));
-      const others = entries.filter(({ name }) => parent.get(name) === null);
-      const othersAlike = Map.groupBy(others, ({ name }) => alike(name));
-      const unlisted = [...parent.children!.values()].filter(({ name }) => !listed.has(name));
-      const unlistedAlike = Map.groupBy(unlisted, ({ name }) => alike(name));
-      for (const node of some) {
-        const key = alike(node.name);
-        const rivals = unlistedAlike.get(key)?.filter((each) => each !== node) ?? [];
-        const [only, another] = othersAlike.get(key) ?? [];
-        const entry = listed.get(node.name) ?? (another === undefined ? only : undefined);
-        found.set(node, rivals.length > 0 ? null : entry ?? null);
-      }
-    }
-    return found;
   }
 
   /**
@@ -629,7 +524,7 @@ class TreeTransfer {
     await this.#compareEach([...copies.keys()], (copy, isSame) => {
       const { node } = copy;
       const { move } = this.#settings;
-      const isRespelled = this.#isRespelled(copy);
+      const isRespelled = this.#names.isRespelled(copy);
       const replace = this.#settings.replace && !(move && isRespelled);
       const sha256 = copies.get(copy)!;
       const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
@@ -658,9 +553,9 @@ class TreeTransfer {
     }
     const failed = new Map<TreeNode, unknown>();
     // If the target could not be listed, its directories may have been there before.
-    for (const [node, as] of this.#isUnlisted ? [] : await this.#listedAs(there)) {
+    for (const [node, as] of this.#isUnlisted ? [] : await this.#names.listedAs(there)) {
       if (as !== null) {
-        if (as.name !== node.name) this.#respelled.set(node, as.name);
+        if (as.name !== node.name) this.#names.respelled.add(node);
         continue;
       }
       const error = sameName(node);
@@ -698,14 +593,6 @@ class TreeTransfer {
       if (!failed.has(node.parent!)) this.#report.failed(node, error);
     }
   }
-}
-
-/** The innermost of some directories that a node is in. */
-function directoryAbove(node: TreeNode, some: ReadonlyMap<TreeNode, unknown>): TreeNode | null {
-  if (some.size === 0) return null;
-  let { parent } = node;
-  while (parent !== null && !some.has(parent)) ({ parent } = parent);
-  return parent;
 }
 
 /** Whether something has the name of a file that was to be new. */

@@ -24,15 +24,8 @@ import { isWithin, type TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./tree_options.ts";
 import { type Copy, existsAlready, itsOwnTarget } from "./tree_plan.ts";
 import { type Located, requestBundle, uriOf } from "./tree_requests.ts";
-import {
-  type Direction,
-  type Made,
-  MAX_SKEW_MILLISECONDS,
-  type Outcome,
-  type Outcomes,
-  type Removed,
-  transferTree,
-} from "./tree_transfer.ts";
+import type { Direction, Made, Outcome, Outcomes, Removed } from "./tree_direction.ts";
+import { MAX_SKEW_MILLISECONDS, transferTree } from "./tree_transfer.ts";
 import { FileUpload, isAsSeen, nameFile, type SeenFile, SourceFile } from "./upload.ts";
 
 /**
