@@ -3,9 +3,7 @@
  *
  * - An app is a function from a request to a response, which a {@linkcode Server} or an
  *   {@linkcode SSLServer} serves.
- * - {@linkcode readJson} reads a request, {@linkcode reply} and {@linkcode json} make answers.
- *   {@linkcode routes}, {@linkcode Router},
- *   {@linkcode wrapApp}, {@linkcode AllowedMethods} with its {@linkcode MethodFilter},
+ * - {@linkcode reply} and {@linkcode json} make answers. {@linkcode routes}, {@linkcode wrapApp},
  *   {@linkcode ProxyApp} and {@linkcode accessLog} help to write an app.
  * - A {@linkcode Client} or an {@linkcode SSLClient} makes requests. {@linkcode expectOk} makes a
  *   {@linkcode StatusError} of a status that is no success, and {@linkcode retry} repeats after
@@ -33,13 +31,16 @@
  */
 
 export { accessLog, type AccessLogOptions } from "./apps/access_log.ts";
-export { AllowedMethods, MethodFilter } from "./apps/method_filter.ts";
 export { ProxyApp, type ProxyOptions } from "./apps/proxy.ts";
-export { type AppEntries, type AppMap, type AppRecord, Router } from "./apps/router.ts";
 export { json, reply } from "./apps/reply.ts";
-export { readJson } from "./apps/read_json.ts";
-export { type RouteHandler, type RouteKey, type RouteParameters, routes } from "./apps/routes.ts";
-export { wrapApp } from "./apps/wrap_app.ts";
+export {
+  type RouteApp,
+  type RouteKey,
+  type RouteParameters,
+  type RouteRequest,
+  routes,
+} from "./apps/routes.ts";
+export { type Next, wrapApp } from "./apps/wrap_app.ts";
 export { createFetch, type CreateFetchOptions } from "./web/create_fetch.ts";
 export {
   type FetchHandler,

@@ -61,8 +61,8 @@ export function reply(
  * @param status As for {@linkcode reply}; not 204 or 304.
  * @param headers The headers by lower-case name, which are copied. The content-type is
  * `application/json` unless they have one.
- * @throws {TypeError} if the value can't be JSON: `undefined`, a function, or a value that contains
- * itself.
+ * @throws {TypeError} if the value can't be JSON: `undefined`, a function, a promise, or a value
+ * that contains itself.
  * @throws {RangeError} if {@linkcode reply} throws one.
  *
  * @example
@@ -77,7 +77,15 @@ export function reply(
  * assertEquals(await body?.json(), { temperature: 21.5 });
  * ```
  */
-export function json(value: unknown, status = 200, headers: HeaderDict = {}): ResponseTuple {
+export function json<T>(
+  value: T extends PromiseLike<unknown> ? never : T,
+  status = 200,
+  headers: HeaderDict = {},
+): ResponseTuple {
+  // As JSON, a promise would be {}.
+  if (typeof (value as Partial<PromiseLike<unknown>> | null)?.then === "function") {
+    throw new TypeError("value: must be a value; got a promise, which has to be awaited");
+  }
   // The type of `JSON.stringify` doesn't tell that the result may be `undefined`.
   const text = JSON.stringify(value) as string | undefined;
   if (text === undefined) {

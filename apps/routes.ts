@@ -1,59 +1,94 @@
-/** An app that is a table: a function for each method and path. */
+/** An app that is a table: an app for each method and path, or for everything below a path. */
 
-import type { Api, AppFunction } from "../base/app/app.ts";
-import type { Request } from "../base/app/message.ts";
+import {
+  type Api,
+  type App,
+  type AppFunction,
+  type AppObject,
+  disposeApp,
+  type OnConnect,
+  readApp,
+} from "../base/app/app.ts";
+import { addParameters, type Request } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
-import { checkFunction, checkObject } from "../base/checks.ts";
+import { checkObject } from "../base/checks.ts";
 import { quote } from "../base/quote.ts";
 import { checkMethod, type Method } from "../base/wire/preamble.ts";
-import { checkUri, parseUri } from "../base/wire/uri.ts";
+import { checkUri } from "../base/wire/uri.ts";
 import { reply } from "./reply.ts";
 
-/** A method and a path, such as `"GET /lamp/{name}"`. */
-export type RouteKey = `${Method} /${string}`;
+/**
+ * A method and a path, such as `"GET /lamp/{name}"`; or, for everything below a path, the path and
+ * a slash: `"/files/"`.
+ */
+export type RouteKey = `${Method} /${string}` | "/" | `/${string}/`;
 
-/** The component of the path for each name in braces. */
+/** The component of the path for each name in braces, and what is left of it for `{name...}`. */
 export type RouteParameters<Key extends string> = Key extends
-  `${string}{${infer Name}}${infer Rest}` ? { readonly [N in Name]: string } & RouteParameters<Rest>
+  `${string}{${infer Name}}${infer Rest}` ?
+    & { readonly [N in Name extends `${infer Whole}...` ? Whole : Name]: string }
+    & RouteParameters<
+      Rest
+    >
   : Readonly<Record<never, string>>;
 
-/**
- * Answers the requests of a route, like an app; its first argument has what the names stand for.
- */
-export type RouteHandler<Key extends string> = (
-  parameters: RouteParameters<Key>,
-  request: Request,
-  session: Session,
-  api: Api,
-) => ReturnType<AppFunction>;
+/** A request whose parameters are those of a route. */
+export type RouteRequest<Key extends string> = Omit<Request, "parameters"> & {
+  readonly parameters: RouteParameters<Key>;
+};
 
-/** A path with its functions. */
-interface Route {
-  /** The components; `null` where a name stands for any. */
-  readonly components: readonly (string | null)[];
-  /** Sorts the paths: where one has a component and another one a name, the component is first. */
-  readonly order: string;
-  readonly handlers: Map<Method, { names: readonly string[]; handle: RouteHandler<string> }>;
+/** An app in a table: a function gets a request with the parameters that its key names. */
+export type RouteApp<Key extends string> =
+  | ((
+    request: RouteRequest<Key>,
+    session: Session,
+    api: Api,
+  ) => ReturnType<AppFunction>)
+  | AppObject;
+
+/** A component that stands for a part of the path, and its name. */
+interface Variable {
+  readonly name: string;
+  /** Whether it stands for all components that are left. */
+  readonly isRest: boolean;
 }
 
-/** The names in braces, each a whole component. */
-const NAMES = /(?<=\/)\{([A-Za-z_][A-Za-z0-9_]*)\}(?=\/|$)/g;
+/** A path with its apps. */
+interface Route {
+  readonly components: readonly (string | Variable)[];
+  /** Whether it stands for everything below the path. */
+  readonly isMount: boolean;
+  /** Sorts the paths: a component goes before a name, that before a rest, that before a mount. */
+  readonly order: string;
+  /** The apps by method, each with its own names; `null` is for all methods, of a mount. */
+  readonly apps: Map<Method | null, { components: Route["components"]; handle: AppFunction }>;
+}
+
+const VARIABLE = /^\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}$/;
 
 /**
- * Makes an app from a table of methods and paths.
+ * Makes an app from a table of apps.
  *
- * A name in braces stands for one component of the path, which is not empty; a component without
- * braces is itself, and goes before a name. The route of GET answers HEAD, too, unless HEAD has one
- * of its own. A path that no route has is answered with `404 Not Found`; another method than those
- * of its routes with `405 Method Not Allowed`, and `allow` (RFC 9110 §15.5.6).
+ * The key of an app is a method and a path, `"GET /lamp/{name}"`. A name in braces stands for one
+ * component of the path, which is not empty, and `{name...}` at the end for one or more:
+ * `request.parameters` has what they stand for. The app of GET answers HEAD, too, unless HEAD has
+ * one of its own. A path alone that ends with a slash, `"/files/"`, is the key of an app for
+ * everything below it, whose requests have the rest as their `path`: `[]` for `/files`, and `[""]`
+ * for `/files/`. A component goes before a name, a name before a rest, a rest before everything
+ * below.
  *
- * Paths begin where the request's `path` begins: below a {@linkcode Router}, with the rest.
+ * A path that nothing in the table fits is answered with `404 Not Found`, another method than those
+ * of its apps with `405 Method Not Allowed` and `allow` (RFC 9110 §15.5.6).
  *
- * @param table A function for each method and path, which answers as an app does.
- * @throws {TypeError} if the table is no object, or a value is no function.
- * @throws {RangeError} if a key is not a method, a space and a path, a path can't occur in a
- * request, a name is not of letters, digits and `_` or comes twice, two keys are the same route, or
- * there is no route.
+ * When a peer connects, every app in the table that has an `onConnect` is asked, each object once,
+ * in the order of the table; the peer is accepted if all of them return exactly `true`. All must
+ * agree because the peer's requests are not known yet. Disposing of the result disposes of its
+ * apps.
+ *
+ * @param table An app for each key.
+ * @throws {TypeError} if the table is no object, or a value is no app.
+ * @throws {RangeError} if a key has another form, a path can't occur in a request, a name comes
+ * twice, two keys are the same route, or there is no route.
  *
  * @example
  * ```ts
@@ -63,9 +98,9 @@ const NAMES = /(?<=\/)\{([A-Za-z_][A-Za-z0-9_]*)\}(?=\/|$)/g;
  * const lamps = new Map([["kitchen", "off"]]);
  * const app = routes({
  *   "GET /lamps": () => json([...lamps.keys()]),
- *   "GET /lamp/{name}": ({ name }) => reply(200, lamps.get(name) ?? "none"),
- *   "PUT /lamp/{name}": async ({ name }, request) => {
- *     lamps.set(name, await request.body?.text({ maxBytes: 3 }) ?? "");
+ *   "GET /lamp/{name}": ({ parameters: { name } }) => reply(200, lamps.get(name) ?? "none"),
+ *   "PUT /lamp/{name}": async (request) => {
+ *     lamps.set(request.parameters.name, await request.text({ maxBytes: 3 }));
  *     return reply(204);
  *   },
  * });
@@ -76,68 +111,146 @@ const NAMES = /(?<=\/)\{([A-Za-z_][A-Za-z0-9_]*)\}(?=\/|$)/g;
  * assertEquals((await client.request("DELETE", "/lamps")).headers["allow"], "GET, HEAD");
  * ```
  */
-export function routes<Key extends RouteKey>(
-  table: { readonly [K in Key]: RouteHandler<K> },
-): AppFunction {
+export function routes<Key extends string>(
+  table: { readonly [K in Key]: K extends RouteKey ? RouteApp<K> : string extends K ? App : never },
+): AppObject {
   checkObject("table", table);
   const byShape = new Map<string, Route>();
-  for (const [key, handle] of Object.entries(table)) {
-    addRoute(byShape, key, handle as RouteHandler<string>);
+  const askers = new Map<App, OnConnect>();
+  const apps = new Set<App>();
+  for (const [key, app] of Object.entries<App>(table)) {
+    const label = `table[${quote(key)}]`;
+    const { handle, onConnect } = readApp(app, label);
+    addRoute(byShape, key, handle, label);
+    apps.add(app);
+    if (onConnect !== null) askers.set(app, onConnect);
   }
   if (byShape.size === 0) throw new RangeError("table: must have a route; got none");
   const all = [...byShape.values()].sort((a, b) => a.order < b.order ? -1 : 1);
-  return (request, session, api) => {
-    const { method, path } = request;
-    const found = all.filter(({ components }) => isAt(components, path));
-    for (const { components, handlers } of found) {
-      const handler = handlers.get(method) ?? (method === "HEAD" ? handlers.get("GET") : undefined);
-      if (handler === undefined) continue;
-      const values = path.filter((_component, i) => components[i] === null);
-      const parameters = Object.fromEntries(handler.names.map((name, i) => [name, values[i]!]));
-      return handler.handle(parameters, request, session, api);
-    }
-    return found.length === 0 ? reply(404) : reply(405, null, { allow: methodsOf(found) });
+  const app: AppObject = {
+    handle(request, session, api) {
+      const { method, path } = request;
+      const found = all.filter((route) => isAt(route, path));
+      for (const { isMount, apps } of found) {
+        const app = apps.get(isMount ? null : method) ??
+          (method === "HEAD" ? apps.get("GET") : undefined);
+        if (app === undefined) continue;
+        const { components, handle } = app;
+        takeParameters(request, components);
+        if (isMount) { for (const _component of components) request.shiftPath(); }
+        return handle(request, session, api);
+      }
+      return found.length === 0 ? reply(404) : reply(405, null, { allow: methodsOf(found) });
+    },
+    async [Symbol.asyncDispose]() {
+      await using disposing = new AsyncDisposableStack();
+      for (const app of apps) disposing.defer(() => disposeApp(app));
+    },
   };
+  if (askers.size === 0) return app;
+  app.onConnect = async (session, sock) => {
+    for (const onConnect of askers.values()) {
+      if (await onConnect(session, sock) !== true) return false;
+    }
+    return true;
+  };
+  return app;
 }
 
-function addRoute(byShape: Map<string, Route>, key: string, handle: RouteHandler<string>): void {
-  const label = `table[${quote(key)}]`;
-  checkFunction(label, handle);
-  const [method, path = "", ...rest] = key.split(" ") as [Method, ...string[]];
-  checkMethod(method, label);
-  const names = Array.from(path.matchAll(NAMES), ([, name]) => name!);
-  const example = path.replaceAll(NAMES, "name");
-  checkUri(example, label);
-  if (rest.length > 0 || path.includes("?")) {
-    throw new RangeError(`${label}: must be a method, a space and a path; got more`);
+function addRoute(
+  byShape: Map<string, Route>,
+  key: string,
+  handle: AppFunction,
+  label: string,
+): void {
+  const { method, path } = splitKey(key, label);
+  const isMount = method === null;
+  const written = path === "" ? [] : path.split("/");
+  const components = written.map((text) => readComponent(text, label));
+  const variables = components.filter((each) => typeof each !== "string");
+  const example = components.map((each) => typeof each === "string" ? each : each.name);
+  checkUri(`/${example.join("/")}`, label);
+  const rest = components.findIndex((each) => typeof each !== "string" && each.isRest);
+  if (rest >= 0 && (isMount || rest < components.length - 1)) {
+    throw new RangeError(`${label}: must have ${written[rest]} at the end, and a method`);
   }
-  if (new Set(names).size < names.length) {
+  if (new Set(variables.map(({ name }) => name)).size < variables.length) {
     throw new RangeError(`${label}: each name must come once; got one twice`);
   }
-  const written = path.split("/").slice(1);
-  const components = parseUri(example).path
-    .map((component, i) => written[i] === component ? component : null);
-  const shape = JSON.stringify(components);
-  let route = byShape.get(shape);
-  if (route === undefined) {
-    const order = components.map((component) => component === null ? "1" : "0").join("");
-    byShape.set(shape, route = { components, order, handlers: new Map() });
-  }
-  if (route.handlers.has(method)) {
+  const kinds = components.map((each) => typeof each === "string" ? "0" : each.isRest ? "2" : "1");
+  const order = kinds.join("") + (isMount ? "3" : "");
+  const literals = components.map((each) => typeof each === "string" ? each : null);
+  const shape = JSON.stringify([order, literals]);
+  const route = byShape.get(shape) ?? { components, isMount, order, apps: new Map() };
+  if (route.apps.has(method)) {
     throw new RangeError(`${label}: must be the only one for its requests; got another one before`);
   }
-  route.handlers.set(method, { names, handle });
+  route.apps.set(method, { components, handle });
+  byShape.set(shape, route);
+}
+
+/** The method of a key, `null` for everything below, and its path without the outer slashes. */
+function splitKey(key: string, label: string): { method: Method | null; path: string } {
+  if (key.startsWith("/")) {
+    if (key.endsWith("/")) return { method: null, path: key.slice(1, -1) };
+    throw new RangeError(
+      `${label}: must be a method and a path, ${quote(`GET ${key}`)}, or end with a slash, for ` +
+        `everything below: ${quote(`${key}/`)}`,
+    );
+  }
+  const [method, path = "", ...more] = key.split(" ") as [Method, ...string[]];
+  checkMethod(method, label);
+  if (!path.startsWith("/") || path.includes("?") || more.length > 0) {
+    throw new RangeError(`${label}: must be a method, a space and a path, as in "GET /lamps"`);
+  }
+  return { method, path: path.slice(1) };
+}
+
+function readComponent(text: string, label: string): string | Variable {
+  const [, name, dots] = VARIABLE.exec(text) ?? [];
+  if (name !== undefined) return { name, isRest: dots !== undefined };
+  if (text.startsWith(":")) {
+    throw new RangeError(
+      `${label}: must have a name in braces, {${text.slice(1)}}; got ${quote(text)}`,
+    );
+  }
+  if (/[{}]/.test(text)) {
+    throw new RangeError(
+      `${label}: must have a name of letters, digits and _ in braces that are a whole component, ` +
+        `{name}, or {name...} at the end; got ${quote(text)}`,
+    );
+  }
+  return text;
 }
 
 /** Whether a path is that of a route. */
-function isAt(components: Route["components"], path: readonly string[]): boolean {
-  return components.length === path.length &&
-    components.every((component, i) => component === null ? path[i] !== "" : component === path[i]);
+function isAt({ components, isMount }: Route, path: readonly string[]): boolean {
+  // Below a mount an empty rest has two spellings.
+  if (components.length === 0 && !isMount) return path.join("/") === "";
+  const last = components.at(-1);
+  const isOpen = isMount || (typeof last === "object" && last.isRest);
+  if (isOpen ? path.length < components.length : path.length !== components.length) return false;
+  return components.every((each, i) =>
+    typeof each === "string" ? each === path[i] : path[i] !== ""
+  );
+}
+
+/** Adds what the names of a route stand for to the parameters of a request. */
+function takeParameters(request: Request, components: Route["components"]): void {
+  const { path } = request;
+  const parameters: Record<string, string> = Object.create(null);
+  let isEmpty = true;
+  for (const [i, each] of components.entries()) {
+    if (typeof each === "string") continue;
+    parameters[each.name] = each.isRest ? path.slice(i).join("/") : path[i]!;
+    isEmpty = false;
+  }
+  if (!isEmpty) addParameters(request, parameters);
 }
 
 /** The methods that some routes answer, for `allow`. */
 function methodsOf(found: readonly Route[]): string {
-  const methods = new Set(found.flatMap(({ handlers }) => [...handlers.keys()]));
+  const methods = new Set(found.flatMap(({ apps }) => [...apps.keys()]));
   if (methods.has("GET")) methods.add("HEAD");
   return [...methods].join(", ");
 }

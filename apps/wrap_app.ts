@@ -8,9 +8,20 @@ import {
   type AppObject,
   readApp,
 } from "../base/app/app.ts";
-import type { Request } from "../base/app/message.ts";
+import { type Request, type Response, responseOf } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
+import type { BodyOut } from "../base/body/bodies.ts";
 import { checkFunction } from "../base/checks.ts";
+
+/**
+ * Calls the wrapped app, with the arguments of the wrapper unless there are others. The answer is a
+ * `Response`, whatever the app has returned.
+ */
+export type Next = (
+  request?: Request,
+  session?: Session,
+  api?: Api,
+) => Promise<Response<BodyOut>>;
 
 /**
  * Wraps an app in a function that gets each request in its place.
@@ -19,7 +30,7 @@ import { checkFunction } from "../base/checks.ts";
  * in, and its disposal. The result has no `onConnect` if the app has none.
  *
  * @param app The app to wrap.
- * @param handle Answers a request; `next` is the app.
+ * @param handle Answers a request; `next()` is what the app answers.
  * @throws {TypeError} if `app` is not an app, or `handle` is not a function.
  *
  * @example
@@ -27,31 +38,37 @@ import { checkFunction } from "../base/checks.ts";
  * import { type App, Client, reply, Server, wrapApp } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
  *
- * const app: App = () => reply(200);
- * const guarded = wrapApp(app, (next, request, session, api) => {
+ * const app: App = () => reply(200, "hello");
+ * const guarded = wrapApp(app, async (next, request) => {
  *   if (request.headers["x-key"] !== "secret") return reply(403);
- *   return next(request, session, api);
+ *   const { status, reason, headers, body } = await next();
+ *   return [status, reason, { ...headers, "cache-control": "no-store" }, body];
  * });
  * await using server = new Server(["127.0.0.1", 0], guarded);
  * server.serveForever();
  * const client = new Client(server.address);
  * assertEquals((await client.request("GET", "/")).status, 403);
- * assertEquals((await client.request("GET", "/", { "x-key": "secret" })).status, 200);
+ * const { headers } = await client.request("GET", "/", { "x-key": "secret" });
+ * assertEquals(headers["cache-control"], "no-store");
  * ```
  */
 export function wrapApp(
   app: App,
   handle: (
-    next: AppFunction,
+    next: Next,
     request: Request,
     session: Session,
     api: Api,
   ) => ReturnType<AppFunction>,
 ): AppObject {
-  const { handle: next } = readApp(app, "app");
+  const { handle: answer } = readApp(app, "app");
   checkFunction("handle", handle);
   const wrapped: AppObject = {
-    handle: (request, session, api) => handle(next, request, session, api),
+    handle: (request, session, api) => {
+      const next: Next = async (...[ownRequest, ownSession, ownApi]) =>
+        responseOf(await answer(ownRequest ?? request, ownSession ?? session, ownApi ?? api));
+      return handle(next, request, session, api);
+    },
   };
   if (typeof app === "function") return wrapped;
   for (const hook of APP_HOOKS) {

@@ -4,7 +4,7 @@
 //   curl -T - http://127.0.0.1:8080/lamp/kitchen <<< '{"on": true}'
 //   curl http://127.0.0.1:8080/lamps
 
-import { type App, json, readJson, reply, routes, Server } from "@degu/degu";
+import { type App, json, reply, routes, Server } from "@degu/degu";
 
 interface Lamp {
   readonly on: boolean;
@@ -16,10 +16,12 @@ export function buildApi(): App {
   const noLamp = () => json({ error: "no such lamp" }, 404);
   return routes({
     "GET /lamps": () => json(Object.fromEntries(lamps)),
-    "GET /lamp/{name}": ({ name }) => lamps.has(name) ? json(lamps.get(name)) : noLamp(),
-    "DELETE /lamp/{name}": ({ name }) => lamps.delete(name) ? reply(204) : noLamp(),
-    "PUT /lamp/{name}": async ({ name }, { body }) => {
-      const value = await readJson(body, { maxBytes: 1000 });
+    "GET /lamp/{name}": ({ parameters: { name } }) =>
+      lamps.has(name) ? json(lamps.get(name)) : noLamp(),
+    "DELETE /lamp/{name}": ({ parameters: { name } }) => lamps.delete(name) ? reply(204) : noLamp(),
+    "PUT /lamp/{name}": async (request) => {
+      const { name } = request.parameters;
+      const value = await request.json({ maxBytes: 1000 });
       if (!isLamp(value)) return json({ error: 'expected {"on": true} or {"on": false}' }, 400);
       const isNew = !lamps.has(name);
       lamps.set(name, { on: value.on });

@@ -8,14 +8,13 @@
 
 import {
   accessLog,
-  AllowedMethods,
   type App,
   Client,
   ConnectionPool,
   ProxyApp,
   reply,
   type Requester,
-  Router,
+  routes,
 } from "@degu/degu";
 import { type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
 import { Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
@@ -47,12 +46,12 @@ export function buildGateway(upstream: Requester): App {
       request: (method, uri, headers, ...rest) =>
         upstream.request(method, uri, { ...headers, "x-peer": name }, ...rest),
     });
-  const reading = new AllowedMethods("GET", "HEAD");
-  const writing = new AllowedMethods("POST");
+  const reading = (app: App) => routes({ "GET /": app, "GET /{path...}": app });
+  const writing = (app: App) => routes({ "POST /": app });
   const rules = new Map<string, (peer: Peer) => App>([
-    ["phone", (peer) => new Router({ camera: camera(peer), notes })],
-    ["tablet", (peer) => new Router({ camera: reading.wrap(camera(peer)) })],
-    ["doorbell", () => new Router({ notes: writing.wrap(notes) })],
+    ["phone", (peer) => routes({ "/camera/": camera(peer), "/notes/": notes })],
+    ["tablet", (peer) => routes({ "/camera/": reading(camera(peer)) })],
+    ["doorbell", () => routes({ "/notes/": writing(notes) })],
   ]);
   const nothing: App = () => reply(403);
   return perPeer((peer) => rules.get(peer.name)?.(peer) ?? nothing);

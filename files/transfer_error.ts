@@ -158,7 +158,6 @@ const HINTS: Readonly<Record<string, string>> = {
   "delete 409": "the directory is not empty; delete its content first",
   "409": "it has another part of this file: call again; or a directory is in the way: delete it " +
     "there, or choose another name",
-  "410": "no app has this path; check the names that the Router there has",
   "412": "the file already exists, or changed; call again to replace it",
   "413": "the file is larger than it accepts; raise maxBytes of its FilesApp",
   "503": "it has too many files open at the moment; call again",

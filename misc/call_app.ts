@@ -2,13 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { type App, callHandle, readApp } from "../base/app/app.ts";
-import {
-  answerFraming,
-  cancelAnswer,
-  readAnswer,
-  type Request,
-  Response,
-} from "../base/app/message.ts";
+import { answerFraming, cancelAnswer, readAnswer, Request, Response } from "../base/app/message.ts";
 import { Session } from "../base/app/session.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { checkObject, copyOptions, wrongType } from "../base/checks.ts";
@@ -35,7 +29,8 @@ const MAX_REQUESTS = 1000;
 
 /**
  * Calls an app without a server, and checks its answer as a server would: for tests of apps. The
- * `onConnect` of the app is not asked. A body that is too long for the app is answered with 413.
+ * `onConnect` of the app is not asked. A body that is too long for the app is answered
+ * with 413, and one that is no JSON for `request.json()` with 400.
  *
  * @param app The app.
  * @param request The request, as `mkreq` makes it.
@@ -61,7 +56,9 @@ export async function callApp(
   options: CallAppOptions = {},
 ): Promise<Response<BodyOut>> {
   const parts = readApp(app, "app");
-  checkObject("request", request);
+  if (!(request instanceof Request)) {
+    throw wrongType("request", "a Request of this package, as mkreq() makes it", request);
+  }
   const { session = new Session("test", null, MAX_REQUESTS), peer } = copyOptions(options, [
     "session",
     "peer",

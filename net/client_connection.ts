@@ -1,7 +1,7 @@
 /** The client's end of a connection. */
 
 import type { Socket } from "../base/app/app.ts";
-import { Response } from "../base/app/message.ts";
+import { rememberRequest, Response } from "../base/app/message.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
@@ -218,7 +218,7 @@ export class Connection implements Disposable {
         this.#enter(CLIENT[this.#state].undone, "undone");
         throw error;
       }
-      return this.#exchange(method, length, content, framing, isLast, signal);
+      return this.#exchange(method, uri, length, content, framing, isLast, signal);
     } catch (error) {
       cancelUnused(body, error);
       return Promise.reject(error);
@@ -344,6 +344,7 @@ export class Connection implements Disposable {
   // Hot path: every await is here, because each async function costs one promise per request.
   async #exchange(
     method: Method,
+    uri: string,
     length: number,
     body: EncodedBody,
     framing: Framing,
@@ -401,7 +402,10 @@ export class Connection implements Disposable {
       const owner = this.#owner;
       const received = makeIncomingBody(this.bodies, transport, owner, bodyFraming, interruption);
       if (received === null) owner.bodyConsumed();
-      return new Response(status, reason, headers, received);
+      const response = new Response(status, reason, headers, received);
+      // Only an error needs to name its request.
+      if (!response.ok) rememberRequest(response, method, uri);
+      return response;
     } catch (error) {
       throw this.#fail(error, method, body, signal);
     }

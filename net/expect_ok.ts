@@ -1,6 +1,6 @@
 /** Responses that have to be a success. */
 
-import type { Response } from "../base/app/message.ts";
+import { askedFor, type Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
 import { wrongType } from "../base/checks.ts";
 import { DeguError } from "../base/errors.ts";
@@ -24,9 +24,12 @@ export class StatusError extends DeguError {
   readonly retryAfter: number | null;
 
   /** @internal */
-  constructor({ status, reason, headers }: Response<BodyOut>, text: string) {
+  constructor(response: Response<BodyOut>, text: string) {
+    const { status, reason, headers } = response;
+    const asked = askedFor(response);
     super(
-      `the server answered ${status} ${quote(reason)}${text === "" ? "" : `, ${quote(text)}`}`,
+      `${asked === null ? "" : `${asked}: `}the server answered ${status} ${quote(reason)}` +
+        (text === "" ? "" : `, ${quote(text)}`),
     );
     this.status = status;
     this.text = text;
@@ -48,17 +51,17 @@ export class StatusError extends DeguError {
  *
  * @example
  * ```ts
- * import { Client, expectOk, json, retry, Router, Server, StatusError } from "@degu/degu";
+ * import { Client, expectOk, json, retry, routes, Server, StatusError } from "@degu/degu";
  * import { assertEquals, assertRejects } from "@std/assert";
  *
- * const app = new Router({ temperature: () => json(21.5) });
+ * const app = routes({ "GET /temperature": () => json(21.5) });
  * await using server = await Server.start(["127.0.0.1", 0], app);
  * const client = new Client(server.address);
  *
  * const response = await retry(() => expectOk(client.request("GET", "/temperature")));
  * assertEquals(await response.json(), 21.5);
  * const error = await assertRejects(() => expectOk(client.request("GET", "/wind")), StatusError);
- * assertEquals(error.status, 410);
+ * assertEquals(error.status, 404);
  * ```
  */
 export async function expectOk<R extends Response<BodyOut>>(response: R | Promise<R>): Promise<R> {

@@ -1,11 +1,12 @@
 /** Work that is repeated until a signal ends it. */
 
 import { checkFunction, checkNumber, copyOptions, wrongType } from "../base/checks.ts";
+import { DeguError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
 import { MAX_INTERVAL } from "./deadline.ts";
 import { standardLogger } from "./logger.ts";
 import { checkSignal } from "./request_signal.ts";
-import { messageOf } from "./thrown.ts";
+import { messageOf, stackOf } from "./thrown.ts";
 
 /** When an action runs again, and until when. */
 export interface RepeatOptions {
@@ -16,7 +17,8 @@ export interface RepeatOptions {
   /**
    * Called with the error of a run, and the seconds until the next run.
    *
-   * @default {a line on stderr}
+   * @default {a line on stderr; with the stack, if the error is of the program itself: neither of
+   * this package, nor of Deno, nor an abort}
    */
   onError?: ((error: unknown, wait: number) => void) | undefined;
 }
@@ -29,7 +31,7 @@ const MAX_FACTOR = 10;
  *
  * An error ends no more than its run. After it the wait is as long as ever, after each further
  * error in a row twice as long as before, up to ten times as long, and always at least a second. A
- * run that succeeds resets that.
+ * run that succeeds resets that, and so does one that lasted longer than the wait before it.
  *
  * @param action The action; its argument is the signal.
  * @param options The seconds between two runs, the signal, and who is told of errors.
@@ -59,13 +61,18 @@ export async function repeat(
 ): Promise<void> {
   checkFunction("action", action);
   const { seconds, signal, onError } = checkOptions(options);
+  let wait = 0;
   for (let failures = 0; !signal.aborted;) {
-    let wait = seconds;
+    const begin = performance.now();
+    const waited = wait;
+    wait = seconds;
     try {
       await action(signal);
       failures = 0;
     } catch (error) {
       if (signal.aborted) return;
+      // What ran for so long is not what failed before.
+      if (performance.now() - begin > waited * 1000) failures = 0;
       wait = Math.max(1, seconds * Math.min(2 ** failures, MAX_FACTOR));
       failures++;
       onError(error, wait);
@@ -96,5 +103,8 @@ function checkOptions(options: RepeatOptions) {
 }
 
 function logError(error: unknown, wait: number): void {
-  standardLogger.warn(`${messageOf(error)}; next run in ${wait} s`);
+  const isExpected = error instanceof DeguError || error instanceof DOMException ||
+    Object.values(Deno.errors).some((each) => error instanceof each);
+  const shown = isExpected ? messageOf(error) : stackOf(error);
+  standardLogger.warn(`${shown}; next run in ${wait} s`);
 }

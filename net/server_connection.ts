@@ -4,7 +4,7 @@ import { api, type AppParts, type Socket } from "../base/app/app.ts";
 import {
   type Answer,
   answerFraming,
-  answerTooLong,
+  answerToError,
   bodyToHeadError,
   cancelAnswer,
   readAnswer,
@@ -334,7 +334,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
           returned = handle(request, this.#session, api);
           if (!Array.isArray(returned)) returned = await returned;
         } catch (error) {
-          returned = answerTooLong(method, body, error);
+          returned = answerToError(request, method, body, error);
           if (returned === null) throw error;
         }
         answer = readAnswer(returned);
@@ -344,12 +344,20 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
           answer = { ...answer, body: EMPTY };
         }
         const { status, reason, headers } = answer;
-        const framing = answerFraming(method, body, answer);
+        const framing = answerFraming(method, body, answer, "response.");
         const isHead = method === "HEAD";
         if (isForeign) told = this.#whyLast(answer, isLast);
         const added = told === null || headers["connection"] !== undefined ? null : CLOSE;
         const buffer = transport.beginMessage();
-        const length = formatResponsePreamble(buffer, status, reason, headers, framing, "", added);
+        const length = formatResponsePreamble(
+          buffer,
+          status,
+          reason,
+          headers,
+          framing,
+          "response.",
+          added,
+        );
         transport.endPreamble(buffer, length);
         exchange?.respond(status, length);
         const sending = transport.beginSend(length, isHead ? null : answer.body, framing);

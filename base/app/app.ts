@@ -1,6 +1,6 @@
 /** Types of apps, and the functions of an app in either form. */
 
-import { answerTooLong, type Request, type Response, type ResponseTuple } from "./message.ts";
+import { answerToError, type Request, type Response, type ResponseTuple } from "./message.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 import { type Bodies, bodies, type BodyOut } from "../body/bodies.ts";
 import { wrongType } from "../checks.ts";
@@ -98,6 +98,7 @@ export function readApp(app: App, label: string): AppParts {
   if (typeof app !== "object" || app === null || typeof app.handle !== "function") {
     throw wrongType(label, 'a function or an object with a method "handle"', app);
   }
+  checkHooks(app, label);
   const { onConnect } = app;
   if (onConnect !== undefined && typeof onConnect !== "function") {
     throw wrongType(`${label}.onConnect`, "a function", onConnect);
@@ -109,8 +110,23 @@ export function readApp(app: App, label: string): AppParts {
 }
 
 /**
- * Calls an app, and returns its answer unchecked; or the answer 413 if the body of the request was
- * too long for the app. A server does the same in its own loop, without a promise more.
+ * Refuses a method that was meant to be `onConnect`: nobody would call it, and every peer would be
+ * accepted.
+ */
+function checkHooks(app: AppObject, label: string): void {
+  for (let holder: object = app; holder !== Object.prototype && holder !== null;) {
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(holder))) {
+      if (name === "onConnect" || typeof value !== "function") continue;
+      if (!name.startsWith("onConnect") && name.toLowerCase() !== "onconnect") continue;
+      throw new TypeError(`${label}.${name}: is never called; the method of an app is onConnect`);
+    }
+    holder = Object.getPrototypeOf(holder);
+  }
+}
+
+/**
+ * Calls an app, and returns its answer unchecked; or 413 or 400 if the body of the request was too
+ * long for the app, or no JSON. A server does the same in its own loop, without a promise more.
  */
 export async function callHandle(
   { handle }: AppParts,
@@ -122,7 +138,7 @@ export async function callHandle(
   try {
     return await handle(request, session, api);
   } catch (error) {
-    const answer = answerTooLong(method, body, error);
+    const answer = answerToError(request, method, body, error);
     if (answer === null) throw error;
     return answer;
   }

@@ -13,7 +13,7 @@ import {
 import { Body } from "../body/body.ts";
 import { type BodyReadOptions, isTooLong } from "../body/body_state.ts";
 import { ChunkedBody } from "../body/chunked_body.ts";
-import { EMPTY, realLength, viewOf } from "../bytes.ts";
+import { decodeText, EMPTY, realLength, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { BodyError } from "../errors.ts";
 import { typeName } from "../quote.ts";
@@ -156,6 +156,21 @@ export class Response<B extends BodyOut = BodyIn> {
   }
 }
 
+/** The method and URI of the request of a response. */
+const requests = new WeakMap<Response<BodyOut>, readonly [method: Method, uri: string]>();
+
+/** Remembers which request a received response answers. */
+export function rememberRequest(response: Response, method: Method, uri: string): void {
+  requests.set(response, [method, uri]);
+}
+
+/** What a received response answers, as `GET /path`; `null` for a response that was made here. */
+export function askedFor(response: Response<BodyOut>): string | null {
+  const [method, uri = ""] = requests.get(response) ?? [];
+  // A query may hold secrets.
+  return method === undefined ? null : `${method} ${uri.split("?", 1)[0]}`;
+}
+
 /** The most bytes of an unwanted body that are read to keep its connection. */
 const MAX_DISCARDED_BYTES = 65536;
 const DISCARD_MILLISECONDS = 1000;
@@ -171,6 +186,17 @@ export function receivedBody(body: BodyOut): NonNullable<BodyIn> {
   encoded.writeTo(writable).then(() => writable.close(), (error) => writable.abort(error))
     .catch(() => {});
   return encoded.chunked ? new ChunkedBody(readable) : new Body(readable, encoded.contentLength);
+}
+
+const NO_PARAMETERS: Readonly<Record<string, string>> = Object.freeze(Object.create(null));
+
+/** The request whose `json()` has thrown an error. */
+const notJson = new WeakMap<object, Request>();
+
+/** Adds parameters to those of a request. */
+export function addParameters(request: Request, parameters: Record<string, string>): void {
+  const all = Object.assign(Object.create(null), request.parameters, parameters);
+  Object.assign(request, { parameters: Object.freeze(all) });
 }
 
 /**
@@ -205,6 +231,8 @@ export class Request {
   readonly path: string[];
   /** The text after the `?`, neither parsed nor decoded; `null` if there is no `?`. */
   readonly query: string | null;
+  /** What the names in braces of a `routes` stand for: an object without a prototype. */
+  readonly parameters: Readonly<Record<string, string>> = NO_PARAMETERS;
 
   /** @internal */
   constructor(
@@ -234,6 +262,63 @@ export class Request {
     return new URLSearchParams(this.query ?? "");
   }
 
+  /**
+   * Reads the data of the body, which is empty if the body is `null`. A body that is too long is
+   * answered with `413 Content Too Large`, if the app lets the error through.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws the same errors as {@linkcode Body.prototype.bytes}.
+   */
+  async bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
+    return await receivedBody(this.body).bytes(options);
+  }
+
+  /**
+   * Reads the data of the body as UTF-8 text, which is `""` if the body is `null`; else like
+   * {@linkcode Request.prototype.bytes}.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws the same errors as {@linkcode Body.prototype.text}.
+   */
+  async text(options?: BodyReadOptions): Promise<string> {
+    return await receivedBody(this.body).text(options);
+  }
+
+  /**
+   * Reads the data of the body, and parses it as JSON; else like
+   * {@linkcode Request.prototype.bytes}. If the app lets the `SyntaxError` through, the answer is
+   * `400 Bad Request`.
+   *
+   * @param options The most bytes: `maxBytes`, by default 16777216.
+   * @throws {SyntaxError} if the data is not JSON in UTF-8, or the body is empty or `null`; else as
+   * {@linkcode Body.prototype.bytes} does.
+   *
+   * @example
+   * ```ts
+   * import { type App, json, reply } from "@degu/degu";
+   * import { callApp, mkreq } from "@degu/degu/misc";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const app: App = async (request) => {
+   *   const value = await request.json({ maxBytes: 1000 });
+   *   return typeof value === "number" ? json(value + 1) : reply(400, "not a number");
+   * };
+   * for (const [sent, status] of [["5", 200], ["[]", 400], ["five", 400]] as const) {
+   *   assertEquals((await callApp(app, mkreq("POST", "/", {}, sent))).status, status);
+   * }
+   * ```
+   */
+  async json(options?: BodyReadOptions): Promise<unknown> {
+    const bytes = await this.bytes(options);
+    try {
+      return JSON.parse(decodeText(bytes));
+    } catch (cause) {
+      const error = new SyntaxError("the body of the request is not JSON in UTF-8", { cause });
+      notJson.set(error, this);
+      throw error;
+    }
+  }
+
   /** Moves the first component of the path to `mount` and returns it; `null` if none is left. */
   shiftPath(): string | null {
     const component = this.path.shift();
@@ -249,8 +334,9 @@ export class Request {
 
   /** @internal */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
-    const { method, uri, headers, body, mount, path, query } = this;
+    const { method, uri, headers, body, mount, path, query, parameters } = this;
     const fields = { method, uri, headers, body, mount, path, query };
+    if (parameters !== NO_PARAMETERS) Object.assign(fields, { parameters });
     return inspectFields("Request", fields, inspect, options);
   }
 }
@@ -279,14 +365,26 @@ export interface Answer {
 }
 
 /**
- * Splits the value that an app returned into its parts: a tuple of four items, or an object with
- * the fields of a response.
+ * Makes a response of the value that an app returned: a tuple of four items, or an object with the
+ * fields of a response.
  */
+export function responseOf(returned: unknown): Response<BodyOut> {
+  if (returned instanceof Response) return returned;
+  const { status, reason, headers, body } = partsOf(returned);
+  return new Response(status, reason, headers, body);
+}
+
+/** Splits the value that an app returned into its parts, and encodes the body. */
 export function readAnswer(returned: unknown): Answer {
+  const { status, reason, headers, body } = partsOf(returned);
+  return { status, reason, headers, body: encodeBody(body, "response.") };
+}
+
+function partsOf(returned: unknown): Omit<Answer, "body"> & { readonly body: BodyOut } {
   if (Array.isArray(returned)) {
     if (returned.length === 4) {
       const [status, reason, headers, body] = returned;
-      return { status, reason, headers, body: encodeBody(body, "response.") };
+      return { status, reason, headers, body };
     }
     throw new TypeError(
       `response: must be [status, reason, headers, body]; got ${returned.length} items`,
@@ -302,8 +400,7 @@ export function readAnswer(returned: unknown): Answer {
       returned,
     );
   }
-  const { status, reason, headers, body } = returned as Response<BodyOut>;
-  return { status, reason, headers, body: encodeBody(body, "response.") };
+  return returned as Response<BodyOut>;
 }
 
 /**
@@ -347,16 +444,26 @@ export function announcedFraming(
 }
 
 /**
- * The answer to a request whose body is too long for its app, the one answer that is not the app's;
- * `null` if an error of the app says something else.
+ * The answer to a request whose body is too long for its app, or is no JSON although the app has
+ * asked its request for that: the only answers that are not the app's. `null` if an error of the
+ * app says something else.
+ *
+ * @param method The method of the request, which the app may have changed in its `Request`.
+ * @param body The body of the request, which the app may have changed, too.
  */
-export function answerTooLong(
+export function answerToError(
+  request: Request,
   method: Method,
   body: BodyIn,
   error: unknown,
 ): ResponseTuple | null {
-  if (!(error instanceof BodyError) || !isTooLong(body, error)) return null;
-  return makeEmptyResponse(method, 413, "Content Too Large");
+  if (error instanceof BodyError && isTooLong(body, error)) {
+    return makeEmptyResponse(method, 413, "Content Too Large");
+  }
+  if (error instanceof SyntaxError && notJson.get(error) === request) {
+    return makeEmptyResponse(method, 400, "Bad Request");
+  }
+  return null;
 }
 
 /**

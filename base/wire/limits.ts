@@ -23,6 +23,3 @@ export const MAX_LENGTH = Number.MAX_SAFE_INTEGER;
 
 /** Bytes allocated for an announced size before any byte has arrived. */
 export const MAX_UNSEEN_BYTES = 65536;
-
-/** The number of path components that a router may shift off a request. */
-export const MAX_ROUTER_DEPTH = 10;

@@ -1,15 +1,22 @@
-/** Tables of methods and paths. */
-import { Client, reply, type ResponseTuple, Router, routes } from "@degu/degu";
+/** Tables of apps: by method and path, and for everything below a path. */
+import { type App, type AppObject, Client, reply, type Request, routes } from "@degu/degu";
 import type { Method } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
+import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
 import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
+import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 
-/** A route that answers what it is called, and what its names stand for. */
+/** An app that answers what it is called, what its names stand for, and what it sees of the path. */
 function told(route: string) {
-  return (parameters: Readonly<Record<string, string>>): ResponseTuple =>
-    reply(200, [route, ...Object.entries(parameters).flat()].join(" "));
+  return (
+    { parameters, mount, path }: Pick<Request, "mount" | "path"> & { parameters: object },
+  ) => {
+    const values = Object.entries(parameters).flat();
+    const where = mount.length > 0 ? [`at ${mount.join("/")}: ${JSON.stringify(path)}`] : [];
+    return reply(200, [route, ...values, ...where].join(" "));
+  };
 }
 
 const app = routes({
@@ -24,14 +31,23 @@ const app = routes({
   "PUT /lamp/{other}": told("put"),
   "GET /lamp/all": told("all"),
   "DELETE /lamp/{name}/bulb/{bulb_2}": told("bulb"),
+  "GET /log/{rest...}": told("log"),
+  "GET /log/{day}": told("day"),
+  "GET /log/{day}/{rest...}": told("day and rest"),
+  "/files/": told("files"),
+  "GET /files/status": told("status"),
+  "GET /files/{name}/info": told("info"),
+  "GET /files/old/{path...}": told("old"),
+  "/files/deep/": told("deep"),
+  "/{peer}/disk/": told("disk"),
 });
 
-async function ask(method: Method, uri: string): Promise<string> {
-  const response = await callApp(app, mkreq(method, uri, {}, null));
+async function ask(method: Method, uri: string, of: App = app): Promise<string> {
+  const response = await callApp(of, mkreq(method, uri, {}, null));
   return response.ok ? await response.text() : `${response.status} ${response.headers["allow"]}`;
 }
 
-Deno.test("routes calls the function of a method and a path, with what the names stand for", async () => {
+Deno.test("routes calls the app of a method and a path, with what the names stand for", async () => {
   const rows: [method: Method, uri: string, answer: string][] = [
     ["GET", "/", "root"],
     ["GET", "/lamps", "lamps"],
@@ -42,19 +58,73 @@ Deno.test("routes calls the function of a method and a path, with what the names
     ["GET", "/lamp/constructor", "lamp name constructor"],
     ["PUT", "/lamp/kitchen", "put other kitchen"],
     ["DELETE", "/lamp/a/bulb/b", "bulb name a bulb_2 b"],
+    // A rest is one component or more, joined as received.
+    ["GET", "/log/2026/11/23", "day and rest day 2026 rest 11/23"],
+    ["GET", "/log/2026/11/", "day and rest day 2026 rest 11/"],
+    ["GET", "/log/2026", "day day 2026"],
+    ["GET", "/log/2026/", "log rest 2026/"],
+    ["GET", "/log", "any any log"],
+    ["GET", "/log/", "404 undefined"],
   ];
   for (const [method, uri, answer] of rows) assertEquals(await ask(method, uri), answer, uri);
+});
+
+Deno.test("an app below a path gets the rest of it, whatever the method, with and without a slash", async () => {
+  const rows: [method: Method, uri: string, answer: string][] = [
+    ["GET", "/files", "files at files: []"],
+    ["POST", "/files", "files at files: []"],
+    ["GET", "/files/", 'files at files: [""]'],
+    ["GET", "/files/a", 'files at files: ["a"]'],
+    ["PUT", "/files/a/b/", 'files at files: ["a","b",""]'],
+    ["GET", "/files/status", "status"],
+    // What goes before has no app for this method.
+    ["PUT", "/files/status", 'files at files: ["status"]'],
+    ["GET", "/files/status/", 'files at files: ["status",""]'],
+    ["GET", "/files/status/info", "info name status"],
+    ["GET", "/files/old/a/b", "old path a/b"],
+    ["GET", "/files/old", 'files at files: ["old"]'],
+    ["GET", "/files/old/", 'files at files: ["old",""]'],
+    ["GET", "/files/deep", "deep at files/deep: []"],
+    ["GET", "/files/deep/", 'deep at files/deep: [""]'],
+    ["GET", "/files/deeper", 'files at files: ["deeper"]'],
+    ["GET", "/anna/disk/a", 'disk peer anna at anna/disk: ["a"]'],
+    ["GET", "/files/disk/a", 'files at files: ["disk","a"]'],
+  ];
+  for (const [method, uri, answer] of rows) {
+    assertEquals(await ask(method, uri), answer, `${method} ${uri}`);
+  }
+  const all = routes({ "/": told("all") });
+  for (const uri of ["/", "/a", "/a/"]) assertEquals(await ask("PUT", uri, all), "all", uri);
+});
+
+Deno.test("a table inside of a table begins with the rest, in either spelling, and adds its parameters", async () => {
+  const inner = routes({
+    "GET /": told("top"),
+    "GET /{name}": told("inner"),
+    "/sub/": told("sub"),
+  });
+  const outer = routes({ "/api/": inner, "/of/{peer}/": inner });
+  const rows: [uri: string, answer: string][] = [
+    ["/api", "top at api: []"],
+    ["/api/", 'top at api: [""]'],
+    ["/api/x", 'inner name x at api: ["x"]'],
+    ["/api/sub/x", 'sub at api/sub: ["x"]'],
+    ["/of/anna/x", 'inner peer anna name x at of/anna: ["x"]'],
+    ["/api/x/y", "404 undefined"],
+    ["/other", "404 undefined"],
+  ];
+  for (const [uri, answer] of rows) assertEquals(await ask("GET", uri, outer), answer, uri);
 });
 
 Deno.test("a component goes before a name, the first one counts, whatever the order of the table", async () => {
   assertEquals(await ask("GET", "/lamp/all"), "all");
   assertEquals(await ask("GET", "/heater/all"), "first first heater");
   assertEquals(await ask("GET", "/heater"), "any any heater");
-  // Only a name has a route for this method.
+  // Only a name has an app for this method.
   assertEquals(await ask("PUT", "/lamp/all"), "put other all");
 });
 
-Deno.test("a path without a route is 404, another method 405 with those that are allowed", async () => {
+Deno.test("a path that nothing fits is 404, another method 405 with those that are allowed", async () => {
   const rows: [method: Method, uri: string, answer: string][] = [
     ["GET", "/lamp/", "404 undefined"],
     ["GET", "/lamp/kitchen/", "404 undefined"],
@@ -64,51 +134,172 @@ Deno.test("a path without a route is 404, another method 405 with those that are
     ["DELETE", "/lamps/", "405 HEAD, GET"],
     ["DELETE", "/lamp/all", "405 GET, PUT, HEAD"],
     ["GET", "/lamp/a/bulb/b", "405 DELETE"],
+    ["DELETE", "/log/a", "405 GET, HEAD"],
   ];
   for (const [method, uri, answer] of rows) {
     assertEquals(await ask(method, uri), answer, `${method} ${uri}`);
   }
 });
 
-Deno.test("a route of GET answers HEAD, unless HEAD has one of its own", async () => {
-  await using serving = serve(new Router({ api: app }));
-  const client = new Client(serving.server.address);
-  const head = async (uri: string) => (await client.request("HEAD", uri)).headers["content-length"];
-  assertEquals(await head("/api/lamps"), 5);
-  assertEquals((await client.request("HEAD", "/api/lamps/")).status, 204);
-  // Below a router the paths begin with the rest.
-  assertEquals(await (await client.request("GET", "/api/lamps")).text(), "lamps");
-  assertEquals((await client.request("GET", "/lamps")).status, 410);
+Deno.test("neither 404 nor 405 ends the session, and an unread body does", async () => {
+  await using serving = serve(app);
+  using conn = await serving.makeClient().connect();
+  for (let i = 0; i < 2; i++) {
+    assertEquals((await conn.get("/lamp/a/b")).status, 404);
+    assertEquals((await conn.delete("/lamps")).status, 405);
+    assertEquals(await (await conn.get("/lamps")).text(), "lamps");
+  }
+  assertEquals(serving.logger.lines, []);
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT /lamps HTTP/1.1\r\ncontent-length: 5\r\n\r\nhel");
+  const refused =
+    "HTTP/1.1 405 Method Not Allowed\r\nallow: GET, POST, HEAD\r\ncontent-length: 0\r\n\r\n";
+  assertEquals((await peer.readToEnd()).received, refused);
 });
 
-Deno.test("routes refuses a table in which something is wrong, with its key", () => {
+Deno.test("an app of GET answers HEAD, unless HEAD has one of its own", async () => {
+  await using serving = serve(routes({ "/api/": app }));
+  const client = new Client(serving.server.address);
+  const head = async (uri: string) => (await client.request("HEAD", uri)).headers["content-length"];
+  assertEquals(await head("/api/lamps"), 'lamps at api: ["lamps"]'.length);
+  assertEquals((await client.request("HEAD", "/api/lamps/")).status, 204);
+});
+
+Deno.test("an app gets the request, the session and the classes, and its answer and its error are passed on", async () => {
+  const answer = reply(200);
+  const seen: unknown[] = [];
+  const failure = new Error("an app's error");
+  const object: AppObject = {
+    handle(...args) {
+      seen.push(...args);
+      return this === object ? answer : reply(500);
+    },
+  };
+  const table = routes({ "GET /a": object, "GET /b": () => Promise.reject(failure) });
+  const given = [mkreq("GET", "/a"), makeSession(), api] as const;
+  assertStrictEquals(await table.handle(...given), answer);
+  given.forEach((each, i) => assertStrictEquals(seen[i], each));
+  const failed = await callApp(table, mkreq("GET", "/b")).catch((error) => error);
+  assertStrictEquals(failed, failure);
+});
+
+Deno.test("parameters have no prototype, can't be changed, and are shown", async () => {
+  const seen: Request[] = [];
+  const table = routes({
+    "GET /{constructor}/{a}": (request) => {
+      seen.push(request as Request);
+      return reply(200);
+    },
+    "GET /none": (request) => {
+      seen.push(request as Request);
+      return reply(200);
+    },
+  });
+  await callApp(table, mkreq("GET", "/x/toString"));
+  await callApp(table, mkreq("GET", "/none"));
+  const [named, none] = seen;
+  assertEquals(Object.entries(named!.parameters), [["constructor", "x"], ["a", "toString"]]);
+  assert(Deno.inspect(named).includes('a: "toString"'), Deno.inspect(named));
+  for (const { parameters } of seen) {
+    assertEquals(Object.getPrototypeOf(parameters), null);
+    assertThrows(() => Object.assign(parameters, { b: "" }), TypeError);
+  }
+  assertEquals(Object.keys(none!.parameters), []);
+});
+
+Deno.test("every app with an onConnect is asked once for each connection, in the order of the table, until one does not return true", async () => {
+  const rows: [says: unknown[], asked: number, accepted: boolean][] = [
+    [[true, true, true], 3, true],
+    [[true, Promise.resolve(true), true], 3, true],
+    [[true, false, true], 2, false],
+    [[1, true, true], 1, false],
+    [[true, true, undefined], 3, false],
+  ];
+  for (const [says, asked, accepted] of rows) {
+    const seen: unknown[][] = [];
+    const [a, b, c] = says.map((answer) => ({
+      handle: () => reply(200),
+      onConnect(...args: unknown[]) {
+        seen.push([this, ...args]);
+        return answer;
+      },
+    })) as unknown as AppObject[];
+    const inner = routes({ "GET /": c! });
+    const table = routes({
+      "/a/": a!,
+      "GET /b": b!,
+      "PUT /b": a!,
+      "GET /x": () => reply(200),
+      "/c/": inner,
+    });
+    const session = makeSession();
+    assertEquals(await table.onConnect!(session, deadSocket), accepted);
+    assertEquals(seen, [a, b, c].slice(0, asked).map((each) => [each, session, deadSocket]));
+  }
+  assertEquals(routes({ "GET /": () => reply(200) }).onConnect, undefined);
+  const refusing = { handle: () => reply(200), onConnect: () => false };
+  await using serving = serve(routes({ "/a/": refusing }));
+  await assertRejects(() => serving.makeClient().request("GET", "/"));
+});
+
+Deno.test("disposing of a table disposes of its apps, each once, even if one fails", async () => {
+  const events: string[] = [];
+  const a = { handle: () => reply(200), [Symbol.dispose]: () => void events.push("a") };
+  const b = {
+    handle: () => reply(200),
+    [Symbol.asyncDispose]: () => {
+      events.push("b");
+      return Promise.reject(new Error("b fails"));
+    },
+  };
+  const table = routes({ "GET /a": a, "/b/": b, "PUT /a": a, "GET /": () => reply(200) });
+  await assertRejects(() => Promise.resolve(table[Symbol.asyncDispose]!()), Error, "b fails");
+  assertEquals(events.toSorted(), ["a", "b"]);
+});
+
+Deno.test("routes refuses a table in which something is wrong, with its key and the right form", () => {
   const ok = () => reply(200);
   const rangeErrors: [table: object, said: string][] = [
     [{}, "table: must have a route"],
     [new Map([["GET /", ok]]), "table: must have a route"],
     [{ "PATCH /": ok }, 'table["PATCH /"]: must be GET'],
     [{ "get /": ok }, 'table["get /"]: must be GET'],
-    [{ "GET": ok }, 'table["GET"]: '],
-    [{ "GET lamps": ok }, 'must begin with "/"'],
-    [{ "GET  /lamps": ok }, 'table["GET  /lamps"]: '],
-    [{ "GET /lamps ": ok }, "got more"],
-    [{ "GET /lamps?all": ok }, "got more"],
+    [{ "GET": ok }, 'must be a method, a space and a path, as in "GET /lamps"'],
+    [{ "GET lamps": ok }, 'must be a method, a space and a path, as in "GET /lamps"'],
+    [{ "GET  /lamps": ok }, 'must be a method, a space and a path, as in "GET /lamps"'],
+    [{ "GET /lamps ": ok }, 'must be a method, a space and a path, as in "GET /lamps"'],
+    [{ "GET /lamps?all": ok }, 'must be a method, a space and a path, as in "GET /lamps"'],
+    [
+      { "/lamps": ok },
+      'a method and a path, "GET /lamps", or end with a slash, for everything below: "/lamps/"',
+    ],
     [{ "GET /a//b": ok }, '"//" is not allowed'],
     [{ "GET /../b": ok }, '".." is not allowed'],
     [{ "GET /a%20b": ok }, '"%" is not allowed'],
-    [{ "GET /{}": ok }, '"{" is not allowed'],
-    [{ "GET /{a-b}": ok }, '"{" is not allowed'],
-    [{ "GET /{1a}": ok }, '"{" is not allowed'],
-    [{ "GET /a{name}": ok }, '"{" is not allowed'],
-    [{ "GET /{name}.txt": ok }, '"{" is not allowed'],
-    [{ "GET /{name": ok }, '"{" is not allowed'],
+    [{ "/a%20b/": ok }, '"%" is not allowed'],
+    [
+      { "GET /user/:id": ok },
+      'table["GET /user/:id"]: must have a name in braces, {id}; got ":id"',
+    ],
+    [{ "/:id/": ok }, "must have a name in braces, {id}"],
+    ...["{}", "{a-b}", "{1a}", "a{name}", "{name}.txt", "{name", "name}", "{a}{b}", "{a..}"].map((
+      component,
+    ) =>
+      [
+        { [`GET /${component}`]: ok },
+        `in braces that are a whole component, {name}, or {name...} at the end; got "${component}"`,
+      ] as [object, string]
+    ),
+    [{ "GET /{a...}/b": ok }, "must have {a...} at the end"],
+    [{ "/{a...}/": ok }, "must have {a...} at the end, and a method"],
     [{ "GET /{a}/{a}": ok }, "each name must come once"],
     [{ "GET /{a}": ok, "GET /{b}": ok }, 'table["GET /{b}"]: must be the only one'],
+    [{ "GET /{a...}": ok, "GET /{b...}": ok }, 'table["GET /{b...}"]: must be the only one'],
+    [{ "/{a}/": ok, "/{b}/": ok }, 'table["/{b}/"]: must be the only one'],
   ];
   for (const [table, said] of rangeErrors) {
     assertThrows(() => callWith(routes, table), RangeError, said);
   }
-  for (const table of [null, "GET /", ok, { "GET /": null }, { "GET /": { handle: ok } }]) {
-    assertTypeError(() => callWith(routes, table), Deno.inspect(table));
-  }
+  const wrong = [null, "GET /", ok, { "GET /": null }, { "GET /": {} }, { "/": { handle: 5 } }];
+  for (const table of wrong) assertTypeError(() => callWith(routes, table), Deno.inspect(table));
 });

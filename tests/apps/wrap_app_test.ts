@@ -5,6 +5,7 @@ import {
   Client,
   EmptyPreambleError,
   reply,
+  Response,
   type Session,
   wrapApp,
 } from "@degu/degu";
@@ -12,7 +13,7 @@ import { callApp, mkreq } from "@degu/degu/misc";
 import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
 import { assertTypeError, callWith } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
 
 /** A class, whose private fields only its own methods can use. */
 class Guarded {
@@ -45,7 +46,7 @@ Deno.test("wrapApp calls the function in place of the app, with the app as next"
     return reply(200);
   };
   const wrapped = wrapApp(app, async (next, request, session, given) => {
-    const [status] = await next(request, session, given);
+    const { status } = await next(request, session, given);
     return reply(status === 200 ? 201 : 500);
   });
   const request = mkreq("GET", "/");
@@ -55,10 +56,38 @@ Deno.test("wrapApp calls the function in place of the app, with the app as next"
   for (const [i, each] of [request, session, api].entries()) assertStrictEquals(seen[i], each);
 });
 
+Deno.test("next() needs no arguments, takes others, and always gives a Response", async () => {
+  const stream = () => new Blob(["hello"]).stream();
+  const apps: App[] = [
+    ({ uri }) => [200, "OK", { uri }, "hello"],
+    ({ uri }) => Promise.resolve([200, "OK", { uri }, new TextEncoder().encode("hello")]),
+    ({ uri }) => new Response(200, "OK", { uri }, "hello"),
+    ({ uri }) => ({ status: 200, reason: "OK", headers: { uri }, body: stream() }) as never,
+  ];
+  for (const app of apps) {
+    const wrapped = wrapApp(app, async (next, request) => {
+      const response = await next(
+        request.path[0] === "other" ? mkreq("GET", "/another") : undefined,
+      );
+      assertInstanceOf(response, Response);
+      const { status, reason, headers, body } = response;
+      return [status, reason, { ...headers, "x-a": "b" }, body];
+    });
+    for (const [asked, seen] of [["/a", "/a"], ["/other", "/another"]] as const) {
+      const { headers, ...response } = await callApp(wrapped, mkreq("GET", asked));
+      assertEquals({ ...headers }, { uri: seen, "x-a": "b" } as never);
+      assertEquals(response.status, 200);
+    }
+    assertEquals(await (await callApp(wrapped, mkreq("GET", "/"))).text(), "hello");
+  }
+  const wrong = wrapApp(() => [200, "OK"] as never, (next) => next());
+  await assertRejects(() => callApp(wrong, mkreq("GET", "/")), TypeError, "got 2 items");
+});
+
 Deno.test("wrapApp keeps onConnect and disposal of an app, on the app itself", async () => {
   const events: string[] = [];
   const app = new Guarded(events);
-  const wrapped = wrapApp(app, (next, ...rest) => next(...rest));
+  const wrapped = wrapApp(app, (next) => next());
   assertEquals(await wrapped.onConnect!(makeSession(), deadSocket), true);
   await wrapped.handle(mkreq("GET", "/"), makeSession(), api);
   await wrapped[Symbol.asyncDispose]!();
@@ -82,8 +111,8 @@ Deno.test("wrapApp adds no onConnect and no disposal to an app that has none", (
 Deno.test("wrapApp looks up the methods of an app at each call, as a server does", async () => {
   const app: AppObject = { handle: () => reply(200), onConnect: () => false };
   const wrapped = wrapApp(
-    wrapApp(app, (next, ...rest) => next(...rest)),
-    (next, ...rest) => next(...rest),
+    wrapApp(app, (next) => next()),
+    (next) => next(),
   );
   app.handle = () => reply(404);
   app.onConnect = () => true;
@@ -93,7 +122,7 @@ Deno.test("wrapApp looks up the methods of an app at each call, as a server does
 
 Deno.test("a wrapped app lets no stranger in whom the app refuses", async () => {
   const app: AppObject = { handle: () => reply(200), onConnect: () => false };
-  await using server = serve(wrapApp(app, (next, ...rest) => next(...rest)));
+  await using server = serve(wrapApp(app, (next) => next()));
   await assertRejects(() => new Client(server.address).request("GET", "/"), EmptyPreambleError);
 });
 

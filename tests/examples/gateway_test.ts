@@ -33,13 +33,13 @@ Deno.test("each peer can do what the rules say", async () => {
     const [peer, method, uri, status, text] of [
       ["doorbell", "POST", "/notes/?text=ring", 201, '["doorbell: ring"]'],
       ["doorbell", "GET", "/notes/", 405, ""],
-      ["doorbell", "GET", "/camera/live", 410, ""],
+      ["doorbell", "GET", "/camera/live", 404, ""],
       ["phone", "GET", "/notes/", 200, '["doorbell: ring"]'],
       ["phone", "GET", "/camera/live", 200, "phone GET /live"],
       ["phone", "PUT", "/camera/zoom", 200, "phone PUT /zoom"],
       ["tablet", "GET", "/camera/live", 200, "tablet GET /live"],
       ["tablet", "PUT", "/camera/zoom", 405, ""],
-      ["tablet", "GET", "/notes/", 410, ""],
+      ["tablet", "GET", "/notes/", 404, ""],
       ["constructor", "GET", "/camera/live", 403, ""],
       ["constructor", "GET", "/notes/", 403, ""],
     ] as const

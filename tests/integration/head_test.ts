@@ -3,7 +3,7 @@
  * byte is read for it.
  */
 import { errorAnswer } from "@degu/testing/error_answers.ts";
-import { AllowedMethods, type App, Client, createFetch, ProxyApp, Router } from "@degu/degu";
+import { type App, Client, createFetch, ProxyApp, routes } from "@degu/degu";
 import {
   Body,
   BodyError,
@@ -91,8 +91,8 @@ const head = "HEAD /a HTTP/1.1\r\n\r\n";
 /** The wrappers of an app, which must change nothing. */
 const wrappers: Record<string, (app: App) => App> = {
   "by itself": (app) => app,
-  "in a Router": (app) => new Router(new Map([["a", app]])),
-  "in AllowedMethods": (app) => new AllowedMethods("GET", "HEAD").wrap(app),
+  "in a table": (app) => routes({ "GET /a": app }),
+  "in a table, for everything below": (app) => routes({ "/": app }),
 };
 
 for (const [where, wrap] of Object.entries(wrappers)) {

@@ -2,7 +2,7 @@
  * The log of README.md's server, which strangers can make say nothing above level info, whatever
  * they send.
  */
-import { AllowedMethods, fromFetchHandler, ProxyApp, Router } from "@degu/degu";
+import { fromFetchHandler, ProxyApp, routes } from "@degu/degu";
 import { Client } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu/server";
@@ -58,7 +58,7 @@ Deno.test("the building blocks, too, log nothing above info of the corpus of smu
   await using upstream = serve(await helloApp());
   const blocks: [name: string, app: App][] = [
     ["FilesApp", new FilesApp(dir.path, { list: true, write: true })],
-    ["Router", new Router(new Map([["h", new AllowedMethods("GET").wrap(await helloApp())]]))],
+    ["routes", routes({ "GET /h": await helloApp(), "/sub/": await helloApp() })],
     ["ProxyApp", new ProxyApp(new Client(upstream.address))],
     ["fromFetchHandler", fromFetchHandler(({ url }) => new Response(url))],
   ];

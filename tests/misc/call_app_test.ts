@@ -16,6 +16,7 @@ import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { uploads } from "@degu/testing/calling.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import {
@@ -247,6 +248,34 @@ Deno.test("callApp answers 413, as a server does, if the body of the request is 
     reply(200, await new Body(streamOf(new Uint8Array(2)), 2).text({ maxBytes: 1 }));
   const error = await rejectionOf(callApp(other, mkreq("PUT", "/", {}, "five!")), "another body");
   assertInstanceOf(error, BodyError);
+});
+
+Deno.test("callApp rejects with what the server logs", async () => {
+  const answers: unknown[] = [
+    [200, "OK", { "Content-Type": "a" }, null],
+    [700, "OK", {}, null],
+    [200, "OK", { "content-length": 4 }, "hello"],
+    [204, "No Content", {}, "hello"],
+    [200, "OK", {}, 5],
+    undefined,
+  ];
+  for (const answer of answers) {
+    const error = await rejectionOf(validate(answer), Deno.inspect(answer));
+    await using serving = serve((() => answer) as App);
+    await serving.makeClient().request("GET", "/").catch(() => null);
+    const [line = ""] = await serving.logger.waitFor("error");
+    assertStringIncludes(line, `an error of the app: ${error}`);
+  }
+});
+
+Deno.test("callApp refuses the Request of the platform, and every other one", async () => {
+  const { method, uri, headers, body, mount, path, query } = mkreq("GET", "/");
+  const copy = { method, uri, headers, body, mount, path, query };
+  for (const request of [new Request("http://localhost/"), copy, null, "/"]) {
+    const error = await rejectionOf(callApp(() => reply(200), request as never), "another request");
+    assertInstanceOf(error, TypeError);
+    assertStringIncludes(error.message, "request: must be a Request of this package, as mkreq()");
+  }
 });
 
 Deno.test("callApp: an error of the app is that of the call", async () => {

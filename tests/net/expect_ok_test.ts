@@ -1,5 +1,15 @@
 /** Responses that have to be a success. */
-import { Client, expectOk, isTransient, reply, retry, StatusError } from "@degu/degu";
+import {
+  Client,
+  ConnectionPool,
+  DeguError,
+  expectOk,
+  isTransient,
+  reply,
+  type Retry,
+  retry,
+  StatusError,
+} from "@degu/degu";
 import { Body, type BodyOut, type HeaderDict, Response as DeguResponse } from "@degu/degu/base";
 import { callApp, mkreq } from "@degu/degu/misc";
 import { rejectionOf } from "@degu/testing/expectations.ts";
@@ -34,6 +44,18 @@ Deno.test("expectOk rejects any other status with it, and quotes the reason", as
     const response = new DeguResponse(status, reason, {}, null);
     const error = await assertRejects(() => expectOk(response), StatusError);
     assertEquals([error.status, error.message, error.name], [status, message, "StatusError"]);
+  }
+});
+
+Deno.test("the message of a StatusError names the method and the path of a request of ours, without its query", async () => {
+  await using serving = serve(() => reply(404, "no such lamp"));
+  const client = serving.makeClient();
+  using conn = await client.connect();
+  await using pool = new ConnectionPool(client);
+  for (const from of [client, conn, pool]) {
+    const asked = () => expectOk(from.request("PUT", "/lamp/a?token=secret", {}, "on"));
+    const { message } = await assertRejects(asked, StatusError);
+    assertEquals(message, 'PUT /lamp/a: the server answered 404 "Not Found", "no such lamp"');
   }
 });
 
@@ -73,6 +95,23 @@ Deno.test("a body that goes on for ever holds expectOk up for no more than a sec
   const rejected = rejectionOf(expectOk(response), "it");
   await pass(time, 1000);
   assertEquals((await rejected as StatusError).text, "");
+});
+
+Deno.test("a retryAfter that is no number is as if there were none", async () => {
+  for (const retryAfter of ["soon", NaN, -5, null, undefined, {}]) {
+    const waits: number[] = [];
+    class Busy extends DeguError {
+      readonly status = 503;
+      readonly retryAfter: unknown = retryAfter;
+    }
+    const options = {
+      retries: 1,
+      seconds: 0,
+      onRetry: ({ seconds }: Retry) => waits.push(seconds),
+    };
+    await assertRejects(() => retry(() => Promise.reject(new Busy("busy")), options), Busy);
+    assertEquals(waits, [0], Deno.inspect(retryAfter));
+  }
 });
 
 Deno.test("retry waits as long as a StatusError says, up to a minute", async () => {

@@ -1,5 +1,6 @@
 /** Work that is repeated. */
-import { repeat, type RepeatOptions } from "@degu/degu";
+import { DeguError, EmptyPreambleError, repeat, type RepeatOptions } from "@degu/degu";
+import { patch } from "@degu/testing/patching.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
@@ -91,23 +92,43 @@ Deno.test("an error of onError rejects", async () => {
   await assertRejects(() => repeating, Error, "full");
 });
 
-Deno.test("without onError a line of stderr tells the error and the seconds", async () => {
+Deno.test("a run that lasted longer than the wait before it starts the count again", async () => {
+  let now = 0;
+  using _ = patch(performance, "now", () => () => now);
+  const { waits } = await runFor(60, 1, 2, (run) => {
+    // The fourth run lasts longer than the 8 s before it, the sixth does not.
+    now += run === 4 ? 8001 : run === 6 ? 4000 : 1;
+    return Promise.reject(new Error("off"));
+  });
+  assertEquals(waits.slice(0, 7), [2, 4, 8, 2, 4, 8, 16]);
+});
+
+Deno.test("without onError a line of stderr tells the error and the seconds, with the stack if the program itself is wrong", async () => {
   const { warn } = console;
   const lines: unknown[] = [];
-  const ending = new AbortController();
+  let ending = new AbortController();
   console.warn = (line) => {
     lines.push(line);
     ending.abort();
   };
+  const errors = [
+    new DeguError("off"),
+    new EmptyPreambleError(),
+    new Deno.errors.ConnectionRefused("off"),
+    new DOMException("off", "TimeoutError"),
+    new TypeError("off"),
+    new Error("off"),
+  ];
   try {
-    await repeat(() => Promise.reject(new TypeError("off")), {
-      seconds: 3,
-      signal: ending.signal,
-    });
+    for (const error of errors) {
+      ending = new AbortController();
+      await repeat(() => Promise.reject(error), { seconds: 3, signal: ending.signal });
+    }
   } finally {
     console.warn = warn;
   }
-  assertEquals(lines, ["TypeError: off; next run in 3 s"]);
+  const shown = errors.map((error, i) => i < 4 ? `${error.name}: ${error.message}` : error.stack);
+  assertEquals(lines, shown.map((text) => `${text}; next run in 3 s`));
 });
 
 Deno.test("repeat refuses wrong arguments", async () => {

@@ -143,6 +143,36 @@ await connection.get("/b");`,
     `routes({ "GET /users": () => reply(200) });`,
   ],
   [
+    "a name as Express has it",
+    `routes({ "GET /user/:id": () => reply(200) });`,
+    `routes({ "GET /user/{id}": ({ parameters: { id } }) => reply(200, id) });`,
+    ["RangeError", "{id}"],
+  ],
+  [
+    "a parameter of another name",
+    `routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.name) });`,
+    `routes({ "GET /user/{id}": ({ parameters }) => reply(200, parameters.id) });`,
+  ],
+  [
+    "a promise as JSON",
+    `json(fetch("https://example.com"));`,
+    `json({ a: 1 });`,
+  ],
+  [
+    "a method that is nearly onConnect",
+    `const guarded = { handle: app, onConnected: () => false };
+new Server(["127.0.0.1", 0], guarded);`,
+    `const guarded = { handle: app, onConnect: () => false };
+new Server(["127.0.0.1", 0], guarded);`,
+    ["TypeError", "onConnect"],
+  ],
+  [
+    "a fetch of another host",
+    `await createFetch(client)("https://api.example/");`,
+    `await createFetch(client, { anyHost: true })("https://api.example/");`,
+    ["TypeError", "127.0.0.1"],
+  ],
+  [
     "two strings that are swapped",
     `await downloadTree(client, "/home/me/photos", "/photos/");`,
     `await downloadTree(client, "/photos/", "/home/me/photos");`,
@@ -189,14 +219,24 @@ const either = ({ method }: degu.Request) => method === "GET" ? client.request("
 const withApi: App = (_request, _session, { BodyIter }: Api) => [200, "OK", {}, new BodyIter([bytes], 1)];
 for (const each of [new Counter(), new Guarded(), typed, several, either, withApi]) new Server(address, each);
 `,
+  "streams and generators as bodies": `
+reply(200, new Blob(["a"]).stream());
+reply(200, (async function* () {
+  yield "a";
+})());
+client.request("PUT", "/", {}, new Blob(["a"]).stream());
+`,
   "routes by method and path": `
 routes({
   "GET /": () => reply(200),
-  "PUT /user/{name}/{key}": async ({ name, key }, request, { store }) => {
+  "PUT /user/{name}/{key...}": async (request, { store }) => {
+    const { name, key } = request.parameters;
     store.set(name, key);
-    return reply(200, await request.body?.text() ?? "");
+    return reply(200, await request.text());
   },
-  "DELETE /user/{name}": ({ name }) => client.request("DELETE", buildUri([name])),
+  "DELETE /user/{name}": ({ parameters: { name } }) => client.request("DELETE", buildUri([name])),
+  "/files/": new FilesApp("/tmp"),
+  "/api/": app,
 }) satisfies App;
 `,
   "requests that are forwarded": `
@@ -259,9 +299,10 @@ for (const each of [connector, requester, new WrappedConnection(conn)]) {
 `,
   "generics over apps and requesters": `
 function withServer<A extends App>(app: A): AppObject {
-  return wrapApp(app, async (next, request, session, api) => {
-    const answer = await next(request, session, api);
-    return "status" in answer ? answer : [answer[0], answer[1], { ...answer[2], server: "a" }, answer[3]];
+  return wrapApp(app, async (next, request) => {
+    if (request.method === "GET") return next();
+    const { status, reason, headers, body } = await next();
+    return [status, reason, { ...headers, server: "a" }, body];
   });
 }
 async function getJson<T>(from: Requester, uri: string): Promise<T> {

@@ -1,0 +1,54 @@
+/** Methods of an app that are nearly called onConnect, which nobody would call. */
+import { type App, reply, routes, Server, wrapApp } from "@degu/degu";
+import { callApp, mkreq } from "@degu/degu/misc";
+import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
+import { assertInstanceOf, assertStringIncludes } from "@std/assert";
+
+const handle = () => reply(200);
+
+/** What makes use of an app, and throws or rejects if it is none. */
+const users: Record<string, (app: App) => unknown> = {
+  Server: (app) => Reflect.construct(Server, [["127.0.0.1", 0], app]),
+  routes: (app) => callWith(routes, { "GET /": app }),
+  wrapApp: (app) => wrapApp(app, (next) => next()),
+  callApp: (app) => callApp(app, mkreq("GET", "/")),
+};
+
+const wrong = [
+  "onconnect",
+  "ONCONNECT",
+  "OnConnect",
+  "onConnected",
+  "onConnection",
+  "onConnectPeer",
+];
+const right = ["onConnect", "onDisconnect", "onMessage", "on", "connect", "reOnConnect"];
+
+for (const [name, use] of Object.entries(users)) {
+  Deno.test(`${name} refuses an app with such a method, of its own or of its class, and names onConnect`, async () => {
+    const attempt = (app: unknown) => Promise.resolve().then(() => use(app as App));
+    for (const method of wrong) {
+      class Base {
+        handle = handle;
+        [method]() {
+          return false;
+        }
+      }
+      class Derived extends Base {}
+      for (const app of [{ handle, [method]: () => false }, new Base(), new Derived()]) {
+        const error = await rejectionOf(attempt(app), method);
+        assertInstanceOf(error, TypeError);
+        assertStringIncludes(
+          error.message,
+          `.${method}: is never called; the method of an app is onConnect`,
+        );
+      }
+    }
+    for (const method of right) {
+      const made = await attempt({ handle, [method]: () => true });
+      if (made instanceof Server) made.close();
+    }
+    const named = await attempt({ handle, onConnected: true });
+    if (named instanceof Server) named.close();
+  });
+}

@@ -1,0 +1,76 @@
+/** The body of a request, read from the request itself, and the answers to what it is not. */
+import { type App, BodyError, json, reply, wrapApp } from "@degu/degu";
+import { callApp, mkreq } from "@degu/degu/misc";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+
+Deno.test("a request reads its body as bytes, text or JSON, and null is empty", async () => {
+  const put = (sent?: Uint8Array | string) => mkreq("PUT", "/", {}, sent ?? null);
+  assertEquals(await put("héllo").text(), "héllo");
+  assertEquals(await put("hi").bytes(), new Uint8Array([104, 105]));
+  assertEquals(await put().text(), "");
+  assertEquals((await put().bytes()).length, 0);
+  const rows: [sent: string, value: unknown][] = [
+    ['{"on":true}', { on: true }],
+    [" null ", null],
+    ["0", 0],
+  ];
+  for (const [sent, value] of rows) assertEquals(await put(sent).json(), value);
+  for (
+    const sent of ["", "undefined", "{on: true}", new Uint8Array([0x22, 0xff, 0x22]), undefined]
+  ) {
+    const error = await assertRejects(() => put(sent).json(), SyntaxError);
+    assertEquals(error.message, "the body of the request is not JSON in UTF-8");
+  }
+  for (const options of [{ maxbytes: 5 }, { maxBytes: "5" }]) {
+    const { json, text, bytes } = mkreq("PUT", "/").constructor.prototype;
+    for (const read of [json, text, bytes]) {
+      await assertRejects(() => read.call(put("a"), options) as Promise<unknown>, TypeError);
+    }
+  }
+});
+
+Deno.test("what is no JSON is answered with 400, and what is too long with 413, if the app lets the error through", async () => {
+  const app: App = async (request) => json(await request.json({ maxBytes: 4 }) ?? null);
+  const wrapped = wrapApp(app, (next) => next());
+  await using serving = serve(wrapped);
+  const rows: [sent: string, status: number][] = [
+    ["5", 200],
+    ["five", 400],
+    ["", 400],
+    ["12345", 413],
+  ];
+  for (const [sent, status] of rows) {
+    const called = await callApp(wrapped, mkreq("PUT", "/", {}, sent));
+    assertEquals(called.status, status, sent);
+    const response = await serving.makeClient().request("PUT", "/", {}, sent);
+    assertEquals(response.status, status, sent);
+    assertEquals(await response.text(), status === 200 ? sent : "");
+  }
+  assertEquals((await callApp(app, mkreq("GET", "/"))).status, 400);
+  assertEquals(serving.logger.at("error"), []);
+  const own: App = async (request) => {
+    const value = await request.json().catch(() => "none");
+    return json(value, value === "none" ? 422 : 200);
+  };
+  assertEquals((await callApp(own, mkreq("PUT", "/", {}, "five"))).status, 422);
+  const text: App = async (request) => reply(200, await request.text({ maxBytes: 1 }));
+  assertEquals((await callApp(text, mkreq("PUT", "/", {}, "ab"))).status, 413);
+});
+
+Deno.test("a SyntaxError of anything else is an error of the app", async () => {
+  const other = mkreq("PUT", "/", {}, "five");
+  const apps: App[] = [
+    () => JSON.parse("five"),
+    async ({ body }) => json(await body!.json() ?? null),
+    async () => json(await other.json() ?? null),
+    () => Promise.reject(new SyntaxError("mine")),
+  ];
+  for (const app of apps) {
+    const error = await rejectionOf(callApp(app, mkreq("PUT", "/", {}, "five")), "an error");
+    assertInstanceOf(error, SyntaxError);
+  }
+  const late: App = async () => reply(200, await mkreq("PUT", "/", {}, "ab").text({ maxBytes: 1 }));
+  await assertRejects(() => callApp(late, mkreq("PUT", "/", {}, "ab")), BodyError);
+});
