@@ -481,6 +481,7 @@ export class Connection implements Disposable {
       else this.#rest();
     },
     bodyCanceled: () => this.#transport.close(),
+    cancelsTooLong: true,
   };
 
   /** Ends an exchange that has failed; returns the error to report. */

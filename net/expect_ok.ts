@@ -2,6 +2,7 @@
 
 import { askedFor, type Response } from "../base/app/message.ts";
 import type { BodyOut } from "../base/body/bodies.ts";
+import { Body } from "../base/body/body.ts";
 import { wrongType } from "../base/checks.ts";
 import { DeguError } from "../base/errors.ts";
 import { quote } from "../base/quote.ts";
@@ -75,8 +76,11 @@ export async function expectOk<R extends Response<BodyOut>>(response: R | Promis
 
 /** The text of a short body; any other one is given up. */
 async function textOf(response: Response<BodyOut>): Promise<string> {
+  const { body } = response;
   const late = setTimeout(() => response.discard(), TEXT_MILLISECONDS);
   try {
+    // A text that is too long would cancel the body, and with it the connection.
+    if (body instanceof Body && body.contentLength > MAX_TEXT_BYTES) return "";
     return await response.text({ maxBytes: MAX_TEXT_BYTES });
   } catch {
     return "";

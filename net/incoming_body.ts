@@ -17,6 +17,8 @@ export interface BodyOwner {
   bodyConsumed(): void;
   /** The rest of the body is not wanted. */
   bodyCanceled(): void;
+  /** Whether a body that is too long for its reader is canceled. */
+  readonly cancelsTooLong?: boolean;
   /**
    * The peer or the network has broken the body. Returns true to keep the transport open, which is
    * closed otherwise.
@@ -59,12 +61,14 @@ class ConnectionSource extends BodySource {
   // If a body is sent on over another connection, fewer turns of the event loop outweigh the cache.
   override readonly mostBytes = MAX_PIECE_BYTES;
   override readonly interruption: Interruption | null;
+  override readonly cancelsTooLong: boolean;
   readonly #transport: Transport;
   #owner: BodyOwner | null;
 
   constructor(transport: Transport, owner: BodyOwner, interruption: Interruption | null) {
     super();
     this.interruption = interruption;
+    this.cancelsTooLong = owner.cancelsTooLong === true;
     this.reader = transport.reader;
     this.#transport = transport;
     this.#owner = owner;

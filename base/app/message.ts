@@ -6,6 +6,7 @@ import {
   type BodyIn,
   type BodyOut,
   cancelUnused,
+  discardBody,
   encodeBody,
   type EncodedBody,
   outgoingFraming,
@@ -110,30 +111,13 @@ export class Response<B extends BodyOut = BodyIn> {
 
   /**
    * Gives up the rest of the body, so that the connection can make another request: up to 64 KiB,
-   * the lines of chunks included, are read and dropped for up to a second. A body that is longer or
+   * the lines of chunks included, are read and dropped for up to a second. A rest that is longer or
    * takes longer is canceled, which closes the connection. Never rejects.
    */
   async discard(): Promise<void> {
     const body: BodyOut = this.body;
-    if (body === null || typeof body !== "object" || !("cancel" in body)) return;
-    const cancel = () => body.cancel();
-    const isToRead = "bytes" in body && (body.chunked || body.contentLength <= MAX_DISCARDED_BYTES);
-    if (!isToRead) return await cancel();
-    const timer = setTimeout(cancel, DISCARD_MILLISECONDS);
-    let bytesLeft = MAX_DISCARDED_BYTES;
-    const write = (bytes: Uint8Array) => {
-      bytesLeft -= bytes.length;
-      return bytesLeft < 0 ? Promise.reject(new BodyError("too long")) : Promise.resolve();
-    };
-    try {
-      await body.writeTo({ write });
-    } catch {
-      // A body that another part of the program uses can't be written, and is canceled. A body that
-      // has failed is over already.
-      await cancel();
-    } finally {
-      clearTimeout(timer);
-    }
+    if (body instanceof Body || body instanceof ChunkedBody) await discardBody(body);
+    else cancelUnused(body, new BodyError("the response was discarded"));
   }
 
   /** Gives up the rest of the body: {@linkcode Response.prototype.discard}. */
@@ -170,10 +154,6 @@ export function askedFor(response: Response<BodyOut>): string | null {
   // A query may hold secrets.
   return method === undefined ? null : `${method} ${uri.split("?", 1)[0]}`;
 }
-
-/** The most bytes of an unwanted body that are read to keep its connection. */
-const MAX_DISCARDED_BYTES = 65536;
-const DISCARD_MILLISECONDS = 1000;
 
 /** A body that can be read, for a body of any kind. */
 export function receivedBody(body: BodyOut): NonNullable<BodyIn> {

@@ -184,6 +184,35 @@ export function writeMessageBody(body: WritableBody, sink: ByteSink): Promise<nu
   return isBodyIter(body) ? writeBodyIter(body, sink) : writeChunkedBodyIter(body, sink);
 }
 
+/** The most bytes of an unwanted body that are read to keep its connection. */
+const MAX_DISCARDED_BYTES = 65536;
+const DISCARD_MILLISECONDS = 1000;
+
+/**
+ * Reads the rest of a received body and drops it, so that its connection can be used again; cancels
+ * a body whose rest is long or late, or that another part of the program uses. Never rejects.
+ */
+export async function discardBody(body: Body | ChunkedBody): Promise<void> {
+  const { bytes, isConsumed } = progressOf(body);
+  if (isConsumed) return;
+  if (isBody(body) && body.contentLength - bytes > MAX_DISCARDED_BYTES) return await body.cancel();
+  const timer = setTimeout(() => body.cancel(), DISCARD_MILLISECONDS);
+  let bytesLeft = MAX_DISCARDED_BYTES;
+  const write = (bytes: Uint8Array) => {
+    bytesLeft -= bytes.length;
+    return bytesLeft < 0 ? Promise.reject(new BodyError("too long")) : Promise.resolve();
+  };
+  try {
+    await (isBody(body)
+      ? writeBody(body, { write }, true)
+      : writeChunkedBody(body, { write }, true));
+  } catch {
+    await body.cancel();
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /**
  * How far a received body has been read. A body that was canceled, has failed or was only read in
  * part is not consumed.

@@ -50,7 +50,7 @@ export let bodyProgress: (body: Body) => Progress;
 /** Calls a function when a body is over. */
 export let whenBodyOver: (body: Body, listener: () => void) => void;
 /** Writes a whole body, whatever a class that extends `Body` does. */
-export let writeBody: (body: Body, sink: ByteSink) => Promise<number>;
+export let writeBody: (body: Body, sink: ByteSink, isRest?: boolean) => Promise<number>;
 
 /**
  * A body of known length: a body to send, from a stream, a file or another source, or a received
@@ -169,8 +169,10 @@ export class Body implements AsyncIterable<Uint8Array> {
     if (!this.#state.beginRead()) return convert(EMPTY, false);
     const wanted = Math.min(size ?? Infinity, this.#reader.remaining);
     if (wanted > (limit ?? MAX_READ_BYTES)) {
-      this.#state.undo();
-      throw tooLongError(this, limit, `${wanted}`);
+      const error = tooLongError(this, limit, `${wanted}`);
+      if (limit === null) this.#state.undo();
+      else this.#state.refuse(error);
+      throw error;
     }
     const isOwn = wanted > this.#source.reader.buffered;
     let bytes = isOwn ? this.#collect(wanted) : this.#state.fromSource(this.#reader.view(wanted));
@@ -197,8 +199,9 @@ export class Body implements AsyncIterable<Uint8Array> {
    * Reads the bytes that are left, if they are not too many.
    *
    * @param options The most bytes: `maxBytes`, by default 16777216.
-   * @throws {BodyError} with the code `"TOO_LONG"` if more are left; the body stays as it was. With
-   * the code `null` if the body is in use, has failed, or was consumed before.
+   * @throws {BodyError} with the code `"TOO_LONG"` if more are left. The body of a response is then
+   * canceled; any other one stays as it was. With the code `null` if the body is in use, has
+   * failed, or was consumed before.
    */
   bytes(options?: BodyReadOptions): Promise<Uint8Array<ArrayBuffer>> {
     return this.#readAs(undefined, options, ownBytes);
@@ -238,7 +241,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     return this.#write(sink);
   }
 
-  #write(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
+  #write(sink: WritableStream<Uint8Array> | ByteSink, isRest?: boolean): Promise<number> {
     return this.#state.write(sink, async (out) => {
       const reader = this.#reader;
       const { keepsBytes } = out;
@@ -259,7 +262,7 @@ export class Body implements AsyncIterable<Uint8Array> {
       }
       this.#state.end(true);
       return this.contentLength;
-    });
+    }, isRest);
   }
 
   /**
@@ -303,7 +306,7 @@ export class Body implements AsyncIterable<Uint8Array> {
       if (body.contentLength === 0) listener();
       else body.#state.whenOver(listener);
     };
-    writeBody = (body, sink) => body.#write(sink);
+    writeBody = (body, sink, isRest) => body.#write(sink, isRest);
     bodyProgress = (body) => {
       const bytes = body.contentLength - body.#reader.remaining;
       // An empty body is at its end from the start.

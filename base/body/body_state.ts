@@ -68,6 +68,11 @@ export class Interruption {
 export abstract class BodyOrigin {
   /** Aborts the body from outside; `null` if nothing can. */
   readonly interruption: Interruption | null = null;
+  /**
+   * Whether collecting a body that is too long cancels it: that of a response, which would keep its
+   * connection otherwise. Of a request, an app may still read it in another way.
+   */
+  readonly cancelsTooLong: boolean = false;
 
   /** Called when the body has been consumed. */
   consumed(): void {}
@@ -165,6 +170,12 @@ export class BodyState {
   /** Withdraws an operation that consumed nothing. */
   undo(): void {
     this.#operation = null;
+  }
+
+  /** Withdraws the operation of a caller for whom the body is too long, and perhaps cancels it. */
+  refuse(error: Error): void {
+    this.undo();
+    if (this.#origin.cancelsTooLong) this.cancel(error);
   }
 
   /**
@@ -273,12 +284,15 @@ export class BodyState {
    *
    * @param write Writes the body, calls {@linkcode end}, and resolves to the number of bytes
    * written. A failure cancels the body. The sink of `write` waits only until the body is stopped.
+   * @param isRest Whether the rest of a body is enough, of which a part was read.
    */
   async write(
     sink: WritableStream<Uint8Array> | ByteSink,
     write: (out: OpenSink) => Promise<number>,
+    isRest = false,
   ): Promise<number> {
-    this.beginWhole("write");
+    if (isRest) this.#begin("discard", PHASES[this.#phase].chunk);
+    else this.beginWhole("write");
     let out: OpenSink;
     try {
       out = openSink(sink);
@@ -336,7 +350,7 @@ export class BodyState {
 export interface BodyReadOptions {
   /**
    * The most bytes, 0 to 16777216. A longer body is a {@linkcode BodyError} with the code
-   * `"TOO_LONG"`.
+   * `"TOO_LONG"`; if it is that of a response, it is then canceled.
    *
    * @default {16777216}
    */

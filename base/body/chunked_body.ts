@@ -22,7 +22,11 @@ export let chunkedProgress: (body: ChunkedBody) => Progress;
 /** Calls a function when a body is over. */
 export let whenChunkedOver: (body: ChunkedBody, listener: () => void) => void;
 /** Writes a whole body, encoded, whatever a class that extends `ChunkedBody` does. */
-export let writeChunkedBody: (body: ChunkedBody, sink: ByteSink) => Promise<number>;
+export let writeChunkedBody: (
+  body: ChunkedBody,
+  sink: ByteSink,
+  isRest?: boolean,
+) => Promise<number>;
 
 /**
  * A chunked body: a body to send, from a source of encoded chunks, or a received body. Chunks keep
@@ -165,7 +169,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     return this.#write(sink);
   }
 
-  #write(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
+  #write(sink: WritableStream<Uint8Array> | ByteSink, isRest?: boolean): Promise<number> {
     return this.#state.write(sink, async (out) => {
       let written = 0;
       while (!this.#reader.done) {
@@ -175,7 +179,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
       }
       this.#state.end(true);
       return written;
-    });
+    }, isRest);
   }
 
   /**
@@ -215,7 +219,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   static {
     isChunkedBody = (value): value is ChunkedBody => #state in value;
     whenChunkedOver = (body, listener) => body.#state.whenOver(listener);
-    writeChunkedBody = (body, sink) => body.#write(sink);
+    writeChunkedBody = (body, sink, isRest) => body.#write(sink, isRest);
     chunkedProgress = (body) => ({
       bytes: body.#reader.bytes,
       isConsumed: body.#state.isConsumed,

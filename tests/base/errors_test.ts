@@ -75,8 +75,8 @@ Deno.test("each error has the name of its class, its message, and what it adds",
       [new TlsError("UNTRUSTED", "a", { cause }), "TlsError", "UNTRUSTED", "a"],
       [new BodyError("a"), "BodyError", null, "a"],
       [new BodyError("a", { code: "TOO_LONG" }), "BodyError", "TOO_LONG", "a"],
-      [new ConnectionClosedError("a"), "ConnectionClosedError", undefined, "a"],
-      [new ConnectionClosedError(), "ConnectionClosedError", undefined, "the connection is closed"],
+      [new ConnectionClosedError("a", "REFUSED"), "ConnectionClosedError", "REFUSED", "a"],
+      [new ConnectionClosedError(), "ConnectionClosedError", "CLOSED", "the connection is closed"],
     ];
   for (const [error, name, code, message] of rows) {
     assertInstanceOf(error, DeguError);

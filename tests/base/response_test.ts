@@ -8,7 +8,7 @@ import {
   ChunkedBodyIter,
   Response,
 } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
+import { Client, ConnectionPool } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
 import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -16,7 +16,7 @@ import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 
 const respond = (body: BodyOut) => new Response(200, "OK", {}, body);
 
@@ -114,6 +114,63 @@ Deno.test("discard gives up after a second, even if bytes keep coming", async ()
     await within(respond(new Body(dripping, announced)).discard(), "the end of discard()");
     assert(canceled);
   }
+});
+
+Deno.test("discard works after a part was read, counts what is left, and keeps the connection", async (t) => {
+  const rows: [string, () => BodyOut, (body: never) => Promise<unknown>, kept: boolean][] = [
+    ["70,000 bytes", () => new Uint8Array(70_000), (body: Body) => body.read(5000), true],
+    ["70,000 bytes, 1 read", () => new Uint8Array(70_000), (body: Body) => body.read(1), false],
+    ["5 bytes", () => "hello", (body: Body) => body.read(4), true],
+    ["5 bytes, all read", () => "hello", (body: Body) => body.read(5), true],
+    [
+      "chunks",
+      () => new ChunkedBodyIter([[null, new Uint8Array(9)], [null, new Uint8Array(0)]]),
+      (body: ChunkedBody) => body.readChunk(),
+      true,
+    ],
+  ];
+  await eachRow(t, rows, async (_what, make, read, kept) => {
+    await using serving = serve(() => [200, "OK", {}, make()]);
+    using conn = await serving.makeClient().connect();
+    const response = await conn.get("/");
+    await read(response.body as never);
+    await response.discard();
+    assertEquals(conn.closed, !kept);
+    if (kept) await (await conn.get("/")).discard();
+  });
+});
+
+Deno.test("a response that is too long is canceled, whatever its framing: its place in a pool is free", async (t) => {
+  const long = new Uint8Array(1000);
+  const makes: Record<string, () => BodyOut> = {
+    "a length": () => long,
+    "chunks": () => new ChunkedBodyIter([[null, long], [null, new Uint8Array(0)]]),
+  };
+  for (const [what, make] of Object.entries(makes)) {
+    for (const how of ["bytes", "text", "json"] as const) {
+      await t.step(`${how} of ${what}`, async () => {
+        await using serving = serve(() => [200, "OK", {}, make()]);
+        await using pool = new ConnectionPool(serving.makeClient(), { max: 1 });
+        for (let i = 0; i < 3; i++) {
+          const response = await pool.get("/");
+          const error = await assertRejects(() => response[how]({ maxBytes: 999 }), BodyError);
+          assertEquals(error.code, "TOO_LONG");
+          await assertRejects(() => response.text(), BodyError, "has failed or was canceled");
+        }
+        const response = await pool.get("/");
+        assertEquals((await response.bytes({ maxBytes: 1000 })).length, 1000);
+      });
+    }
+  }
+});
+
+Deno.test("a request that is too long for its app can still be read, if it has a length", async () => {
+  await using serving = serve(async ({ body }) => {
+    await assertRejects(() => body!.text({ maxBytes: 4 }), BodyError);
+    return [200, "OK", {}, await body!.text()];
+  });
+  const response = await serving.makeClient().put("/", {}, "hello");
+  assertEquals(await response.text(), "hello");
 });
 
 Deno.test("discard counts the lines of chunks, too", async () => {
