@@ -190,7 +190,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
   }
   if (noAddressAnswers(error)) {
     const attempts = attemptsOf(error);
-    const reasons = attempts.map(plainMessageOf).join("; ");
+    const reasons = attempts.map(attemptProblem).join("; ");
     // A peer that hangs is connected: its kernel accepts, but its program sends nothing.
     const hangs = (each: unknown) => each instanceof Deno.errors.TimedOut && !isConnecting(each);
     return attempts.some(hangs) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
@@ -223,8 +223,13 @@ function isConnecting({ message }: Error): boolean {
 }
 
 const NO_NAME_HINT =
-  "its name can't be looked up: check the name, and that this device is in a network, or give an IP address " +
-  "with --address";
+  "check the name, and that this device is in a network, or give an IP address with --address";
+
+function attemptProblem(error: unknown): string {
+  const message = plainMessageOf(error);
+  const [, name] = isNoName(error) ? /^getaddrinfo \w+ (.*)$/s.exec(message) ?? [] : [];
+  return name === undefined ? message : `the name ${name} can't be looked up`;
+}
 
 function isNoName(error: unknown): boolean {
   return /^(ENOTFOUND|EAI_AGAIN)$/.test(`${systemCode(error)}`);

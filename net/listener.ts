@@ -162,12 +162,26 @@ export function bindingError(error: unknown, address: Address): unknown {
 
 /** An error of the system, reworded to name the address. */
 function explainBinding(error: unknown, address: Address): unknown {
-  return reworded(error, ({ message, constructor }) => {
-    const exists = constructor === Deno.errors.AddrInUse && typeof address === "string";
-    const hint = exists ? "; the path exists: remove it if nothing listens there any more" : "";
-    return `can't listen at ${addressText(address)}: ${message}${hint}`;
-  });
+  const [host, path] = HINTS[String(systemCode(error))] ?? ["", ""];
+  const isPort = typeof address !== "string" && !(address instanceof Uint8Array);
+  const hint = isPort ? host : typeof address === "string" ? path : "";
+  return reworded(
+    error,
+    ({ message }) =>
+      `can't listen at ${addressText(address)}: ${message}${hint === "" ? "" : `; ${hint}`}`,
+  );
 }
+
+/** The advice for an error, by its code: for a port, and for a path. */
+const HINTS: Readonly<Record<string, readonly [port: string, path: string]>> = {
+  EADDRINUSE: [
+    "another program listens there: end it, or take another port",
+    "the path exists: remove it if nothing listens there any more",
+  ],
+  EADDRNOTAVAIL: ["it is not an address of this machine: use one that is, or 0.0.0.0", ""],
+  EACCES: ["ports below 1024 are for root: take another one", "check who may write there"],
+  ENOENT: ["", "there is no such directory"],
+};
 
 /**
  * Listens on an abstract name that is free, in the form of the kernel's own names. For an empty

@@ -164,16 +164,14 @@ function urlOf(request: AppRequest, origin: string | null): string | null {
   return url.href.slice(url.origin.length) === uri ? url.href : null;
 }
 
-/** Tells whether a URL has the given host: URL parsing makes an IPv4 address of `0x7f.1`. */
+/** Tells whether a URL has the given host: URL parsing makes an IPv4 address of `0x7f.1` and `127.0.0.1.`. */
 function isSameOrigin(parsed: string, given: string): boolean {
   return parsed === given || plainOrigin(parsed) === plainOrigin(given);
 }
 
-/** An origin in lower case, without a default port and without a dot at the end of its host. */
+/** An origin in lower case, without a default port. */
 function plainOrigin(origin: string): string {
-  return origin.toLowerCase()
-    .replace(origin.startsWith("https:") ? /:443$/ : /:80$/, "")
-    .replace(/\.(?=:\d+$|$)/, "");
+  return origin.toLowerCase().replace(origin.startsWith("https:") ? /:443$/ : /:80$/, "");
 }
 
 function remoteAddrOf({ address }: Session): Deno.NetAddr | Deno.UnixAddr {
