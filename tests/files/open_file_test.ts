@@ -1,5 +1,6 @@
 /** Opening files for peers: what is never served, no leaked descriptors, little memory. */
 import type { App } from "@degu/degu";
+import { errorAnswer } from "@degu/testing/error_answers.ts";
 import { type HeaderDict, Range, type ResponseTuple } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { FilesApp, listDirectory, listTree, TransferError } from "@degu/degu/files";
@@ -270,7 +271,7 @@ async function ask(peer: RawPeer, text: string): Promise<void> {
 /** Sends a request whose response can't be sent. */
 async function fail(peer: RawPeer): Promise<void> {
   await peer.send(GET);
-  await peer.assertClosedSilently();
+  assertEquals((await peer.readToEnd()).received, errorAnswer(500));
 }
 
 /** What a peer, or an app around it, may do to a response. */

@@ -33,7 +33,14 @@ export function changing(
 ): (app: FilesApp) => AppFunction {
   return (app) => async (request: Request, session: Session, api: Api) => {
     const answer = () => app.handle(request, session, api);
-    const changed = await change(request, answer);
+    let changed;
+    try {
+      changed = await change(request, answer);
+    } catch (error) {
+      // What a test throws stands for a connection that is cut.
+      session.close(error);
+      throw error;
+    }
     if (changed !== null && request.body?.used === false) await request.body.bytes();
     return changed ?? await answer();
   };
