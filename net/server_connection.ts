@@ -67,8 +67,8 @@ type At = "debug" | "warn" | "error" | Kind;
 /** Why a response is the last one of its session. */
 interface Last {
   /**
-   * The kind `"ends"` is for clients of another kind, whose pools would lose a request; for others it
-   * is at level `debug`.
+   * The kind `"ends"` is for clients of another kind, whose pools would lose a request; for others
+   * it is at level `debug`.
    */
   readonly at: At;
   readonly why: string;

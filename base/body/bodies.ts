@@ -84,6 +84,7 @@ export type WritableBody = Exclude<EncodedBody, null | Uint8Array>;
  */
 export function encodeBody(body: BodyOut, owner = ""): EncodedBody {
   if (typeof body === "string") return encodeText(`${owner}body`, body);
+  if (body === null || body instanceof Uint8Array) return body;
   return isStreamed(body) ? chunkedBodyOf(body, owner) : body;
 }
 
