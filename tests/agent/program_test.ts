@@ -333,7 +333,7 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
       unreachable(withCode("why", "ENOTFOUND")),
       1,
       "no address answers: why",
-      /^; its name can't be looked up/,
+      /^; check the name, and that/,
     ],
     [withCode("why", "EACCES"), 1, "why", /^$/],
     [
