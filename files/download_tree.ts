@@ -236,9 +236,9 @@ class Download implements Direction {
     if (failure !== null) throw failure.error;
   }
 
-  /** Whether something has the name of a new file, perhaps by another spelling. */
-  #isTaken({ node, isNew }: Copy): boolean {
-    return isNew && this.#isThere(node);
+  /** Whether something has the name of a new file, by another spelling. */
+  #isTaken({ node, isNew, isDoubtful = false }: Copy): boolean {
+    return isNew && isDoubtful && this.#isThere(node);
   }
 
   #isThere(node: TreeNode): boolean {

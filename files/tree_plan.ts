@@ -20,6 +20,8 @@ export interface Copy {
    * names for the same.
    */
   readonly isNew: boolean;
+  /** Whether something may have the name all the same, by another spelling. */
+  readonly isDoubtful?: boolean;
   /** Whether only a file with the same content may be replaced. */
   readonly isSame?: boolean;
   /** The node by whose name the target lists the file, if that is another one. */
@@ -44,6 +46,8 @@ export interface Late {
 /** A directory of both ends, in which either everything superfluous is deleted, or nothing. */
 export interface DeletionScope {
   readonly directory: TreeNode;
+  /** Whether the target has entries there that the source does not have. */
+  readonly hasOthers: boolean;
   /** The nodes that the target must list by the same names. */
   readonly wanted: TreeNode[];
   /** Skipped nodes that the target may have by the names of superfluous entries. */
@@ -136,9 +140,9 @@ export class Plan {
   }
 
   /** Decides about a file, by the entry of the target. */
-  #decideContent(node: TreeNode, target: TreeNode | null): void {
+  #decideContent(node: TreeNode, target: TreeNode | null, isDoubtful: boolean): void {
     const { compare, replace } = this.#rules;
-    const copy = { node, target, late: null, isNew: target === null };
+    const copy = { node, target, late: null, isNew: target === null, isDoubtful };
     if (target === null) return void this.copies.push(copy);
     // Whether an unreadable entry is a file, only the attempt tells.
     const isFile = target.kind === "file" || target.reason === "unreadable";
@@ -166,8 +170,9 @@ export class Plan {
    * directory is a scope itself.
    */
   #compare(directory: Pair, above: DeletionScope | null): void {
-    const { source } = directory;
-    const own: DeletionScope = { directory: source!, wanted: [], perhaps: [] };
+    const { source, target } = directory;
+    const hasOthers = target?.children?.keys().some((name) => !source?.get(name)) ?? false;
+    const own: DeletionScope = { directory: source!, hasOthers, wanted: [], perhaps: [] };
     const scope = above ?? own;
     const skipped: TreeNode[] = [];
     const superfluous = new Set<string>();
@@ -296,7 +301,7 @@ export class Plan {
   #decideFile({ source, target, late }: Pair, scope: DeletionScope): void {
     const node = source!;
     if (late !== null) return void late.copies.push({ node, target: null, late, isNew: true });
-    if (target?.kind !== "directory") return this.#decideContent(node, target);
+    if (target?.kind !== "directory") return this.#decideContent(node, target, scope.hasOthers);
     const nodes: TreeNode[] = [];
     if (!this.#mayGiveWay || !this.#collect(target, nodes)) {
       return this.fail(node, inTheWay(node, target));

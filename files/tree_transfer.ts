@@ -312,7 +312,9 @@ class TreeTransfer {
       const { node } = copy;
       const above = directoryAbove(node, failed);
       if (above !== null) this.#report.failed(node, directoryMissing(node, failed.get(above)));
-      else copies.push(this.#isUnlisted ? { ...copy, isNew: false } : copy);
+      else if (this.#isUnlisted) copies.push({ ...copy, isNew: false });
+      else if (this.#names.isRespelled(copy)) copies.push({ ...copy, isDoubtful: true });
+      else copies.push(copy);
     }
     const most = this.#settings.move ? MOVED_FILES : BATCH_FILES;
     await this.#lanes.run(queuesOf(copies, most), (route, copies) => this.#copy(route, copies));
