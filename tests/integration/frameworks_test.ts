@@ -287,7 +287,7 @@ Deno.test("itty-router: routes, parameters, middleware and errors", async () => 
 
 /** A ky whose requests go to the server. */
 function makeKy(serving: Serving, options: Parameters<typeof ky.create>[0] = {}) {
-  const fetch = createFetch(serving.makeClient());
+  const fetch = createFetch(serving.makeClient(), { anyHost: true });
   return ky.create({ fetch, prefix: "http://device.local", retry: 0, ...options });
 }
 

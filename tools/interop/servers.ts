@@ -266,6 +266,7 @@ const REFUSED = [
   "--http1.0 …/",
   "-X DELETE -d x …/",
   "-H 'content-length: 0' …/",
+  "-H a:b …/",
   "-H 'a: b@c' …/",
   "-H 'a: #1' …/",
   "-H 'a: é' …/",
