@@ -62,6 +62,7 @@ import {
 } from "./net/client_options.ts";
 import { Deadline } from "./net/deadline.ts";
 import { checkSignal, type RequestOptions, requestSignal } from "./net/request_signal.ts";
+import { fill } from "./net/one_shot.ts";
 import type { Connector, Requester } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
@@ -249,7 +250,7 @@ export class Client implements Requester, Connector {
 
   /**
    * Makes one request over a new connection, which is closed once the response's body has been read
-   * or canceled.
+   * or canceled. A body with a length of at most 64 KiB is read at once, and kept in memory.
    *
    * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
    * @param uri The path, which starts with `/`, and the query.
@@ -276,7 +277,8 @@ export class Client implements Requester, Connector {
     }
     closeAfterResponse(connection, this.timeout);
     try {
-      return await connection.request(method, uri, headers, body, options);
+      const response = await connection.request(method, uri, headers, body, options);
+      return fill(response, options?.signal);
     } catch (error) {
       connection.close();
       throw error;

@@ -70,9 +70,10 @@ const clocks = new Map<number, Clock>();
 
 /**
  * The most turns of the microtask queue from the end of a response to the next request of a program
- * that does nothing between the two: with three functions around each request, seven turns.
+ * that does nothing between the two: with three functions around each request, and a body that is
+ * read from memory, some twenty turns.
  */
-const TURNS = 10;
+const TURNS = 30;
 
 /**
  * Keeps the timer of a time-out running from now until after the last wait of a client, which may

@@ -1,0 +1,76 @@
+/** The small body of a response that has a connection of its own: read at once, and kept. */
+
+import type { Response } from "../base/app/message.ts";
+import { Body } from "../base/body/body.ts";
+import { BodySource } from "../base/body/body_source.ts";
+import { Interruption } from "../base/body/body_state.ts";
+import { ByteReader } from "../base/body/byte_io.ts";
+
+/** The most bytes of a body that is read before anybody asks for it. */
+const MAX_BYTES = 65536;
+
+/**
+ * Reads the body of a response at once if it is of our class, has a length and is small: then its
+ * connection closes even if the program never reads the body. Any other response is returned as it
+ * is.
+ */
+export function fill(response: Response, signal: AbortSignal | undefined): Response {
+  const { body } = response;
+  const isSmall = body !== null && body.constructor === Body && body.contentLength > 0 &&
+    body.contentLength <= MAX_BYTES;
+  if (!isSmall) return response;
+  const source = new FilledSource(body as Body, signal);
+  // Nobody else has seen the response yet.
+  return Object.assign(response, { body: new Body(source, body.contentLength) });
+}
+
+/** The bytes of another body, which are read in the background. */
+class FilledSource extends BodySource {
+  readonly reader: ByteReader = new ByteReader(this);
+  readonly isShared = false;
+  override readonly cancelsTooLong = true;
+  override readonly interruption: Interruption = new Interruption();
+  readonly #body: Body;
+  readonly #bytes: Uint8Array;
+  #arrived = 0;
+  #taken = 0;
+  #failure: { readonly error: unknown } | null = null;
+  /** Continues a read that waits for bytes. */
+  #wake = () => {};
+
+  constructor(body: Body, signal: AbortSignal | undefined) {
+    super();
+    this.#body = body;
+    this.#bytes = new Uint8Array(body.contentLength);
+    this.#fill().catch((error) => {
+      // The error is that of a read, or of every operation if it is the reason of the signal.
+      this.#failure = { error };
+      if (signal?.aborted && error === signal.reason) this.interruption.abort(error);
+      this.#wake();
+    });
+  }
+
+  async #fill(): Promise<void> {
+    for await (const piece of this.#body) {
+      this.#bytes.set(piece, this.#arrived);
+      this.#arrived += piece.length;
+      this.#wake();
+    }
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    while (this.#taken === this.#arrived) {
+      if (this.#failure !== null) throw this.#failure.error;
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+    const end = Math.min(this.#arrived, this.#taken + into.length);
+    into.set(this.#bytes.subarray(this.#taken, end));
+    const count = end - this.#taken;
+    this.#taken = end;
+    return count;
+  }
+
+  override cancel(error: unknown): Promise<void> {
+    return this.#body.cancel(error);
+  }
+}

@@ -1,0 +1,138 @@
+/** A request over a connection of its own: a small body is read at once, and the connection closed. */
+import { Client, createFetch, expectOk, reply } from "@degu/degu";
+import { bodies, Body, BodyError, BodyIter, ProtocolError } from "@degu/degu/base";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+
+const MOST = 65_536;
+
+Deno.test("many responses with unread small bodies take no place of the server", async () => {
+  await using serving = serve(() => reply(200, "hello"), { maxConnections: 2 });
+  const client = serving.makeClient();
+  const kept = [];
+  for (let i = 0; i < 50; i++) kept.push(await client.get("/"));
+  while (serving.server.sessions.size > 0) await turnOfEventLoop();
+  // The bodies are there all the same.
+  for (const response of kept) assertEquals(await response.text(), "hello");
+});
+
+Deno.test("a body of up to 64 KiB with a length is read at once, any other one when it is asked for", async (t) => {
+  const rows: [string, body: () => Uint8Array | BodyIter | null, isClosed: boolean][] = [
+    ["none", () => null, true],
+    ["empty", () => new Uint8Array(0), true],
+    ["one byte", () => new Uint8Array(1), true],
+    ["the largest", () => new Uint8Array(MOST), true],
+    ["in pieces", () => new BodyIter([new Uint8Array(9), new Uint8Array(MOST - 9)], MOST), true],
+    ["one byte more", () => new Uint8Array(MOST + 1), false],
+  ];
+  await eachRow(t, rows, async (_what, make, isClosed) => {
+    await using serving = serve(() => [200, "OK", {}, make()]);
+    const { sessions } = serving.server;
+    const response = await serving.makeClient().get("/");
+    if (isClosed) {
+      await within(
+        (async () => {
+          while (sessions.size > 0) await turnOfEventLoop();
+        })(),
+        "the connection closes",
+      );
+    } else {
+      for (let i = 0; i < 5; i++) await turnOfEventLoop();
+      assertEquals(sessions.size, 1);
+    }
+    const { length } = await response.bytes();
+    const body = make();
+    assertEquals(length, body instanceof BodyIter ? MOST : body?.length ?? 0);
+  });
+});
+
+Deno.test("such a body can be used in every way, once", async (t) => {
+  await using serving = serve(() => reply(200, '"hello"'));
+  const client = serving.makeClient();
+  const ways: Record<string, (body: Body) => Promise<unknown>> = {
+    text: async (body) => JSON.parse(await body.text()),
+    json: (body) => body.json(),
+    read: async (body) => {
+      const first = await body.read(3);
+      const text = new TextDecoder().decode(first) + await body.text();
+      return JSON.parse(text);
+    },
+    iterate: async (body) => {
+      let text = "";
+      for await (const piece of body) text += new TextDecoder().decode(piece);
+      return JSON.parse(text);
+    },
+    readable: async (body) => await new Response(body.readable).json(),
+    send: async (body) => {
+      await using other = serve(async (request) => [200, "OK", {}, await request.body!.text()]);
+      return await (await other.makeClient().put("/", {}, body)).json();
+    },
+  };
+  await eachRow(t, Object.entries(ways), async (_how, use) => {
+    const { body } = await client.get("/");
+    assertInstanceOf(body, Body);
+    assertEquals(body.used, false);
+    assertEquals(await use(body), "hello");
+    assertEquals(body.used, true);
+  });
+  assertEquals(await (await createFetch(client)("/")).json(), "hello");
+  assertEquals(await (await expectOk(client.get("/"))).json(), "hello");
+});
+
+Deno.test("the response does not wait for such a body, and an error of it is the body's", async () => {
+  using unhandled = unhandledRejections();
+  using server = new RawServer();
+  const client = new Client(server.address, { timeout: 60 });
+  for (const isRead of [true, false]) {
+    const asked = client.get("/");
+    const peer = await server.accept();
+    await peer.readPreamble();
+    await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
+    const { body } = await asked;
+    peer.close();
+    await turnOfEventLoop();
+    if (!isRead) continue;
+    const error = await rejectionOf(body!.text(), "a body that is cut");
+    assertInstanceOf(error, ProtocolError);
+    assertEquals(error.code, "BODY_INCOMPLETE");
+  }
+  assertEquals(unhandled.reasons, []);
+});
+
+Deno.test("an abort, or a cancellation, before the last byte ends such a body, and closes the connection", async () => {
+  using server = new RawServer();
+  const client = new Client(server.address, { timeout: 60 });
+  for (const how of ["abort", "cancel"]) {
+    const aborting = new AbortController();
+    const asked = client.get("/", {}, { signal: aborting.signal });
+    const peer = await server.accept();
+    await peer.readPreamble();
+    await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
+    const { body } = await asked;
+    const reason = new Error("enough");
+    if (how === "abort") aborting.abort(reason);
+    else await body!.cancel(reason);
+    await peer.assertClosedSilently();
+    const error = await rejectionOf(body!.text(), how);
+    if (how === "cancel") assertInstanceOf(error, BodyError);
+    else {
+      assertStrictEquals(error, reason);
+      assertStrictEquals(await rejectionOf(body!.text(), "again"), reason);
+    }
+  }
+});
+
+Deno.test("classes that extend ours get the connection as their source, as ever", async () => {
+  class Own extends Body {}
+  await using serving = serve(() => reply(200, "hello"));
+  const client = serving.makeClient({ bodies: { ...bodies, Body: Own } });
+  const { body } = await client.get("/");
+  assertInstanceOf(body, Own);
+  for (let i = 0; i < 5; i++) await turnOfEventLoop();
+  assertEquals(serving.server.sessions.size, 1);
+  assertEquals(await body.text(), "hello");
+});
