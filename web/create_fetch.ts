@@ -101,7 +101,7 @@ export function createFetch(
     }
     const isRequest = input instanceof Request;
     const url = parseUrl(isRequest ? input.url : String(input), route.base);
-    if (!anyHost) checkHost(url, route.host);
+    if (!anyHost) checkHost(url, route);
     const request = new Request(isRequest ? input : url, init);
     try {
       return await exchange(route, request, init.body);
@@ -160,9 +160,11 @@ function parseUrl(text: string, base: URL): URL {
   );
 }
 
-function checkHost(url: URL, host: string | null): void {
+function checkHost(url: URL, { base, host }: Route): void {
+  // A host that no URL can have leaves those without an origin.
+  if (host === null || url.host === base.host) return;
   // A default port of the URL's scheme is left out on both sides.
-  if (host === null || url.host === URL.parse(`${url.protocol}//${host}`)?.host) return;
+  if (url.host === URL.parse(`${url.protocol}//${host}`)?.host) return;
   throw new TypeError(
     `input: must be a URL of ${host}, where all requests go, or a path; got ${
       quoteUrl(url.href)

@@ -341,6 +341,9 @@ Deno.test("a URL of another host or port than the client's is a TypeError, and n
     [named, "http://lamp/", false],
     [serving.makeClient({ host: "lamp" }), "http://lamp:80/", true],
     [serving.makeClient({ host: null }), "http://any.example/", true],
+    // No URL has this host.
+    [serving.makeClient({ host: "1.2.3.999" }), "/", true],
+    [serving.makeClient({ host: "1.2.3.999" }), "http://1.2.3.4/", false],
   ];
   for (const [client, url, isSent] of rows) {
     requests = 0;
