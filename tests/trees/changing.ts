@@ -83,15 +83,21 @@ export class ChangingTrees {
       if (this.#versions.get(path)?.has(key)) continue;
       problems.push(`${path} has ${key}, which was never there`);
     }
-    const isCopied = [...this.#files].every(([path, { id, size }]) =>
-      found.get(path) === keyOf(id, size)
-    );
+    const missing = [...this.#files].filter(([path, { id, size }]) => {
+      return found.get(path) !== keyOf(id, size);
+    });
+    // What gets its name after the deletions has arrived before them.
+    const hidden = new Set(filesBelow(this.target, true).values());
+    const isCopied = missing.every(([path, { id, size }]) => {
+      return path.startsWith("turn/") && hidden.has(keyOf(id, size));
+    });
     for (const path of this.#had) {
-      if (found.has(path) || path.startsWith("turn/")) continue;
+      if (found.has(path)) continue;
+      if (path.startsWith("turn/") && !isSteady) continue;
       if (this.#files.has(path)) problems.push(`${path}, which both ends had, is gone`);
       else if (isSteady && !isCopied) problems.push(`${path} was deleted before all was copied`);
     }
-    if (isComplete && (!isCopied || found.size > this.#files.size)) {
+    if (isComplete && (missing.length > 0 || found.size > this.#files.size)) {
       problems.push(`a complete run has left ${found.size} files, of ${this.#files.size}`);
     }
     this.#had = new Set(found.keys());
@@ -102,15 +108,15 @@ export class ChangingTrees {
   #had = new Set<string>();
 
   /**
-   * The parts at the target of files that the source has, and of all small ones, and all that lies aside; what a server
-   * keeps, it keeps for a day.
+   * The parts at the target of files that the source has, and of all small and late ones; what a server keeps, it keeps
+   * for a day.
    */
   leftParts(): string[] {
     const all = new Set(filesBelow(this.target, true).keys());
     const parts = [...this.#files.keys()].map((path) => path.replace(/[^/]*$/, ".$&.degu-part"));
     return [
       ...parts.filter((path) => all.has(path) || all.has(`${path}.json`)),
-      ...[...all].filter((path) => /\.small-[^/]*$|\.\.degu-part\//.test(path)),
+      ...[...all].filter((path) => /\.(small|late)-[^/]*$/.test(path)),
     ];
   }
 }
