@@ -187,7 +187,7 @@ const BUSY: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  * peer, a full disk and an invalid argument are not transient.
  *
  * Not transient either is that the peer hung up in place of an answer to a `PUT`, `POST` or
- * `DELETE` of which something was sent: its app may have failed half-way. `upload` and `uploadTree`
+ * `DELETE` of which something was sent: it may have been carried out. `upload` and `uploadTree`
  * may be repeated, so their errors are transient even then.
  *
  * Of the errors of devices, `DeviceError` `"UNREACHABLE"` alone is transient. The status of a

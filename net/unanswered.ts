@@ -1,6 +1,6 @@
 /**
- * Requests that may have been acted on, although no answer came: if an app fails half-way, its
- * connection ends like that of a server that is stopped.
+ * Requests that may have been acted on, although no answer came: of a server that is stopped nobody
+ * knows how far it was.
  */
 
 const unanswered = new WeakSet<object>();

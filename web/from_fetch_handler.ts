@@ -164,7 +164,7 @@ function urlOf(request: AppRequest, origin: string | null): string | null {
   return url.href.slice(url.origin.length) === uri ? url.href : null;
 }
 
-/** Tells whether a URL has the given host: URL parsing makes an IPv4 address of `0x7f.1` and `127.0.0.1.`. */
+/** Tells whether a URL has the given host: URL parsing makes 127.0.0.1 of `0x7f.1` and `127.1.`. */
 function isSameOrigin(parsed: string, given: string): boolean {
   return parsed === given || plainOrigin(parsed) === plainOrigin(given);
 }
