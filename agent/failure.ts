@@ -225,9 +225,12 @@ function isConnecting({ message }: Error): boolean {
 const NO_NAME_HINT =
   "check the name, and that this device is in a network, or give an IP address with --address";
 
+/** What the library says of a name that can't be looked up. */
+const NO_NAME = /^can't connect to (.*):\d+: the name can't be looked up/s;
+
 function attemptProblem(error: unknown): string {
   const message = plainMessageOf(error);
-  const [, name] = isNoName(error) ? /^getaddrinfo \w+ (.*)$/s.exec(message) ?? [] : [];
+  const [, name] = isNoName(error) ? NO_NAME.exec(message) ?? [] : [];
   return name === undefined ? message : `the name ${name} can't be looked up`;
 }
 

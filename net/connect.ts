@@ -48,8 +48,8 @@ const HINTS: Readonly<Record<string, readonly [host: string, socket: string]>> =
   ENOENT: ["", "there is no such socket: check that the server runs, and the path"],
 };
 
-/** The beginning of the error for a name without an address, which has no code. */
-const UNRESOLVED = "failed to lookup address information";
+/** The beginnings of the errors for a name without an address: of Deno, and of `node:net`. */
+const UNRESOLVED = /^(failed to lookup address information|getaddrinfo )/;
 
 function unresolvedHint(address: Address): string {
   return zoneOf(String(address[0])) === null
@@ -57,13 +57,23 @@ function unresolvedHint(address: Address): string {
     : "check the interface";
 }
 
+/** The error for a name that can't be looked up, with the address and advice; any other as it is. */
+export function explainName(error: unknown, address: Address): unknown {
+  if (!(error instanceof Error) || !UNRESOLVED.test(error.message)) return error;
+  return reworded(error, () => {
+    const what = `can't connect to ${addressText(address)}: the name can't be looked up`;
+    return `${what}; ${unresolvedHint(address)}`;
+  });
+}
+
 /** Adds the address, and advice, to an error of the system that names neither. */
 function explainConnecting(error: unknown, address: Address): unknown {
+  const named = explainName(error, address);
+  if (named !== error) return named;
   const hints = HINTS[String(systemCode(error))] ?? ["", ""];
   const what = isUnixAddress(address) ? hints[1] : hints[0];
   return reworded(error, ({ message }) => {
-    const hint = message.startsWith(UNRESOLVED) ? unresolvedHint(address) : what;
-    return `can't connect to ${addressText(address)}: ${message}${hint === "" ? "" : `; ${hint}`}`;
+    return `can't connect to ${addressText(address)}: ${message}${what === "" ? "" : `; ${what}`}`;
   });
 }
 

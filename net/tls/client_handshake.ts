@@ -12,7 +12,7 @@ import { wrongType } from "../../base/checks.ts";
 import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../base/quote.ts";
 import { endpointOf } from "../addresses.ts";
-import { bounded, type ConnectBounds, connectSocket } from "../connect.ts";
+import { bounded, type ConnectBounds, connectSocket, explainName } from "../connect.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { handshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
@@ -97,7 +97,7 @@ async function connectStream(address: Address, bounds: ConnectBounds): Promise<R
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const socket = loadBuiltin("node:net").connect(where);
     signal.addEventListener("abort", () => socket.destroy());
-    socket.on("error", (error) => reject(translateError(error)));
+    socket.on("error", (error) => reject(explainName(translateError(error), address)));
     socket.once("connect", resolve);
     await promise;
     return makeNetStream(socket);

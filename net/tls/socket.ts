@@ -107,7 +107,8 @@ export class TlsSocket implements Socket {
   /** From now on a pending read doesn't keep the process alive. */
   unref(): void {
     this.#isAwake = false;
-    this.#rest();
+    // Otherwise the socket is so already, unless a write is under way.
+    if (this.#reader !== null) this.#rest();
   }
 
   /** Writes bytes, which must not change meanwhile; resolves to the number of bytes written. */

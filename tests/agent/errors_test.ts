@@ -358,7 +358,10 @@ Deno.test("a peer that hangs does not answer; where nobody listens, it does not 
 
 Deno.test("a name that can't be looked up is said to be one", () => {
   for (const code of ["EAI_AGAIN", "ENOTFOUND"]) {
-    const attempt = withCode(new Error(`getaddrinfo ${code} laptop.local`), code);
+    const attempt = withCode(
+      new Error(`can't connect to laptop.local:7443: the name can't be looked up; check`),
+      code,
+    );
     const cause = new AggregateError([attempt]);
     const error = new DeviceError("UNREACHABLE", "for programs", { cause });
     const said = "no address answers: the name laptop.local can't be looked up; check the name";
