@@ -192,7 +192,7 @@ function addRoute(
 /** The method of a key, `null` for everything below, and its path without the outer slashes. */
 function splitKey(key: string, label: string): { method: Method | null; path: string } {
   if (key.startsWith("/")) {
-    if (key.endsWith("/")) return { method: null, path: key.slice(1, -1) };
+    if (key === "/" || /[^/]\/$/.test(key)) return { method: null, path: key.slice(1, -1) };
     throw new RangeError(
       `${label}: must be a method and a path, ${quote(`GET ${key}`)}, or end with a slash, for ` +
         `everything below: ${quote(`${key}/`)}`,
