@@ -65,10 +65,10 @@ function readOptions() {
 
 /**
  * Tests of the layout and the permissions, and the fuzzers, read or run everything, and are no
- * tests of a module.
+ * tests of a module; the long ones take too long.
  */
-function isAboutText(path: string): boolean {
-  return /^tests\/project\/(layout|permissions|examples|fuzz)_/.test(path);
+function isLeftOut(path: string): boolean {
+  return /^tests\/(long\/|project\/(layout|permissions|examples|fuzz)_)/.test(path);
 }
 
 /** The paths of existing files that git knows. */
@@ -260,7 +260,7 @@ async function main(): Promise<void> {
   await using first = await Checkout.make(files);
   await using second = await Checkout.make(files);
   const modules: TestModule[] = [];
-  const testPaths = files.filter((each) => each.endsWith("_test.ts") && !isAboutText(each))
+  const testPaths = files.filter((each) => each.endsWith("_test.ts") && !isLeftOut(each))
     .filter(isIn(tests));
   await share([first, second], testPaths, async (checkout, path) => {
     modules.push(...await mapCoverage(checkout, path));
