@@ -24,6 +24,7 @@ import {
   assertMatch,
   assertRejects,
   assertStrictEquals,
+  assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
@@ -64,7 +65,9 @@ Deno.test("an error of connecting keeps its class and code, and names the addres
         assert(error.message.startsWith(`can't connect to ${text}: `), error.message);
         assertMatch(error.message, hint);
         assert(error.cause instanceof Class);
-        assertMatch(error.message, new RegExp(error.cause.message.replaceAll(/[()]/g, "."), "u"));
+        const { message } = error.cause;
+        const said = message.includes("lookup") ? ": the name can't be looked up; " : message;
+        assertStringIncludes(error.message, said);
       }
     });
   }
