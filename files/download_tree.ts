@@ -174,7 +174,12 @@ class Download implements Direction {
   async entries(_route: Route, path: readonly string[]): Promise<readonly DirectoryEntry[] | null> {
     const names = await this.names(_route, path);
     return names && [...names].flatMap((name): DirectoryEntry[] => {
-      const info = infoOrNull(this.#root.pathOf([...path, name]));
+      let info: Deno.FileInfo | null;
+      try {
+        info = infoOrNull(this.#root.pathOf([...path, name]));
+      } catch {
+        return [{ name, kind: "other", size: 0, modified: new Date(0), reason: "unreadable" }];
+      }
       if (info === null) return [];
       const { size, mtime, isFile, isDirectory } = info;
       const about = { name, size, modified: mtime ?? new Date(0) };
