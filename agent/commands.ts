@@ -1,7 +1,7 @@
 /** The common parts of commands. */
 
 import { isAbsolute, resolve } from "node:path";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import {
   type Address,
   formatAddress,
@@ -12,11 +12,13 @@ import {
 import { canonicalIPAddress, isUnixAddress, withoutZone } from "../base/address.ts";
 import type { Client, ClientOptions } from "../client.ts";
 import { Device, PairingError, type Peer } from "../device.ts";
+import { searchWith } from "../device/device_client.ts";
 import type { Logger } from "../server.ts";
 import { isDeviceName, MAX_NAME_LENGTH } from "../identity/names.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { explainLine, FAILED, Failure, NoAddress, REFUSED, USAGE, userName } from "./failure.ts";
 import { findAddresses } from "./mdns.ts";
+import { mayUseMdns } from "./mdns_links.ts";
 import type { Output } from "./output.ts";
 
 /**
@@ -24,6 +26,9 @@ import type { Output } from "./output.ts";
  * people wait for it. All addresses are tried side by side.
  */
 export const CONNECT_SECONDS = 5;
+
+/** A peer that has not answered for so long is also looked for. */
+const LOOK_AFTER_MILLISECONDS = 2000;
 
 /** The context in which every command runs. */
 export interface Context {
@@ -43,6 +48,7 @@ export interface CommonOptions {
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly address?: Address;
+  /** False with `--no-find`. */
   readonly find?: boolean;
   /** Seconds to wait for a peer that is off. */
   readonly wait?: number;
@@ -143,7 +149,7 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
 }
 
 /**
- * Makes a client of a peer.
+ * Makes a client of a peer, which is also looked for in the local network.
  *
  * @param given Options of the client.
  * @param isAgain Whether the peer is silent at an address, so that all others are tried, too.
@@ -159,37 +165,44 @@ export async function openClient(
   context.peer = peer.name;
   const { signal, options: { address, find } } = context;
   const options = { signal, connectTimeout: CONNECT_SECONDS, ...given };
-  const addresses = address === undefined ? [] : [address];
-  if (find && (address === undefined || isAgain)) {
-    const bounded = { ...context, signal: given.signal ?? signal };
-    addresses.push(...await lookFor(bounded, peer, isAgain));
-  } else if (address !== undefined && isAgain) addresses.push(...peer.addresses);
-  if (addresses.length > 0) return await device.client(peer, { ...options, addresses });
-  if (peer.addresses.length > 0) return await device.client(peer, options);
-  throw new NoAddress(
-    `no address of ${peer.name} is known, because it did not serve when the two were paired: give it with ` +
-      '--address, or run "degu serve" there and pair the two again',
-    FAILED,
-    { code: "NO_ADDRESS", peer: peer.name },
-  );
-}
-
-/** The addresses to try for a peer: those found on the local network, then the known ones. */
-async function lookFor(
-  context: Context,
-  { id, name, addresses }: Peer,
-  isAgain: boolean,
-): Promise<Address[]> {
-  const { signal, output, options: { wait } } = context;
-  const found = await findAddresses(id, { signal, logger: loggerOf(context) });
-  if (found.length === 0 && wait === undefined && !isAgain) {
-    output.note(
-      `${name} was not found in the local network: is "degu serve --announce" running there?`,
+  if (address !== undefined) {
+    const others = isAgain ? peer.addresses : [];
+    return await device.client(peer, { ...options, addresses: [address, ...others] });
+  }
+  const looks = find !== false && mayUseMdns();
+  // Whoever is found has to prove its identity, and what can't be found fails like the rest.
+  const look = async (signal: AbortSignal) => {
+    if (!looks) return [];
+    const found = await findAddresses(peer.id, { signal, logger: loggerOf(context) })
+      .catch(() => []);
+    // For others Deno would ask on the terminal.
+    return found.filter((each) => {
+      const host = formatAddress(each);
+      return Deno.permissions.querySync({ name: "net", host }).state === "granted";
+    });
+  };
+  if (peer.addresses.length > 0) {
+    const client = await device.client(peer, options);
+    const after = isAgain ? 0 : LOOK_AFTER_MILLISECONDS;
+    if (looks) searchWith(client, { after, find: look });
+    return client;
+  }
+  const bounded = given.signal ?? signal;
+  const addresses = await look(bounded);
+  bounded.throwIfAborted();
+  if (addresses.length === 0) {
+    throw new NoAddress(
+      `no address of ${peer.name} is known${
+        looks ? ", and it was not found in this network" : ""
+      }: ` +
+        'run "degu serve" there, or give its address with --address',
+      FAILED,
+      { code: "NO_ADDRESS", peer: peer.name },
     );
   }
-  // Anyone can claim that a peer is at an address, so the known ones are tried, too.
-  const seen = new Map([...found, ...addresses].map((each) => [formatAddress(each), each]));
-  return [...seen.values()];
+  const client = await device.client(peer, { ...options, addresses });
+  searchWith(client, { after: 0, find: () => Promise.resolve([]) });
+  return client;
 }
 
 export const DEFAULT_PORT = 7443;
@@ -234,7 +247,11 @@ export class AgentCommand extends Command {
   connects(): this {
     return this
       .option("--address <address>", "where the peer is, for this call", parseAddressOption)
-      .option("--find", "look for the peer on the local network first (mDNS)");
+      .addOption(new Option("--find").hideHelp())
+      .option(
+        "--no-find",
+        "don't look for the peer on the local network (mDNS) if it does not answer",
+      );
   }
 
   /** Adds the option of commands that copy directories. */

@@ -6,6 +6,7 @@ import { DeviceError, PairingError, type PairingErrorCode } from "../device.ts";
 import { isTransient, TransferError, type TransferErrorCode } from "../files.ts";
 import { isReservedName } from "../files/reserved.ts";
 import { isUnreachable, plainMessageOf, systemCode } from "../net/thrown.ts";
+import { HOSTS, mayUseMdns } from "./mdns_links.ts";
 import { formatBytes } from "./output.ts";
 
 export const FAILED = 1;
@@ -81,7 +82,12 @@ const FORGOTTEN_HINT =
 
 const UNREACHABLE_HINT =
   'check that "degu serve" runs there, that the two are in one network, and that ' +
-  "no firewall is in between; if its address has changed, give the new one with --address, or look for it with --find";
+  "no firewall is in between; if its address has changed, give the new one with --address";
+
+/** What is said where a peer could not be looked for. */
+const NOT_LOOKED_FOR = `, or let it be looked for, with --allow-net=${
+  HOSTS.join(",")
+} --allow-sys=networkInterfaces`;
 
 const HANGING_HINT = 'it may be busy, or hang: try again later, or start "degu serve" anew there';
 
@@ -195,7 +201,9 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
     const hangs = (each: unknown) => each instanceof Deno.errors.TimedOut && !isConnecting(each);
     return attempts.some(hangs) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
       `no address answers: ${reasons}`,
-      attempts.some(isNoName) ? NO_NAME_HINT : UNREACHABLE_HINT,
+      attempts.some(isNoName)
+        ? NO_NAME_HINT
+        : `${UNREACHABLE_HINT}${mayUseMdns() ? "" : NOT_LOOKED_FOR}`,
     ];
   }
   const { message } = error;

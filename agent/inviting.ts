@@ -7,7 +7,7 @@ import { plainMessageOf } from "../net/thrown.ts";
 import { type Context, listenError, loggerOf, usageError } from "./commands.ts";
 import { Failure } from "./failure.ts";
 import { announce, type PAIR_SERVICE, type SEND_SERVICE } from "./mdns.ts";
-import { mayAnnounce } from "./mdns_links.ts";
+import { mayUseMdns } from "./mdns_links.ts";
 import type { NumberQuestions } from "./numbers.ts";
 
 export interface Inviting {
@@ -48,7 +48,7 @@ export class ShownInvitation implements AsyncDisposable {
     this.#self = `${name} ${id.slice(0, 8)}…`;
     const service = { name, id, port: port!, type: given.type, logger: loggerOf(context) };
     // A service has one port.
-    const isAnnounced = questions !== null && isNear && others.length === 0 && mayAnnounce();
+    const isAnnounced = questions !== null && isNear && others.length === 0 && mayUseMdns();
     this.#announcement = isAnnounced ? announce(service) : null;
   }
 

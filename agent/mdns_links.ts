@@ -51,8 +51,8 @@ export function checkPermissions(port: number): void {
   );
 }
 
-/** Whether a device may be announced; nothing is asked for. */
-export function mayAnnounce(): boolean {
+/** Whether mDNS is permitted; nothing is asked for. */
+export function mayUseMdns(): boolean {
   const interfaces = { name: "sys", kind: "networkInterfaces" } as const;
   if (Deno.permissions.querySync(interfaces).state !== "granted") return false;
   try {

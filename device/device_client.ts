@@ -5,11 +5,11 @@ import { checkNumber, checkObject } from "../base/checks.ts";
 import { TlsError, type TlsErrorCode } from "../base/errors.ts";
 import { Internal } from "../base/internal.ts";
 import { quote } from "../base/quote.ts";
-import { type ClientOptions, SSLClient } from "../client.ts";
+import { type Client, type ClientOptions, SSLClient } from "../client.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import { joinSignals, type SocketMaker } from "../net/connect.ts";
-import { withMessage } from "../net/thrown.ts";
-import { connectToDevice, raceAddresses } from "./device_connect.ts";
+import { plainMessageOf, withMessage } from "../net/thrown.ts";
+import { connectToDevice, type More, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
 import { checkAddresses } from "./pairing_addresses.ts";
@@ -31,6 +31,17 @@ export interface DeviceClientOptions extends ClientOptions {
    * @default {timeout}
    */
   connectTimeout?: number | undefined;
+}
+
+/** What each client that looks for its peer is told of. */
+const searches = new WeakMap<Client, { more: More | null }>();
+
+/**
+ * From now on, a client of a peer also tries the addresses that a search finds. The address at
+ * which the peer has proved to be there is stored with the others.
+ */
+export function searchWith(client: Client, more: More): void {
+  searches.get(client)!.more = more;
 }
 
 function noAddress({ name }: Peer): DeviceError {
@@ -70,21 +81,24 @@ export class DeviceClient extends SSLClient {
     }
     const [first] = addresses ?? peer.addresses;
     if (first === undefined) throw noAddress(peer);
+    const search = { more: null };
     const sockets = new Internal<SocketMaker>({
       defaultPort: 443,
       moreOptions: ["sslHost", "connectTimeout"],
-      connect: connectorOf(services, peer.id, addresses, connectTimeout),
+      connect: connectorOf(services, peer.id, addresses, connectTimeout, search),
     });
     super(services.identity.clientContext(peer), first, { ...others, sslHost: null }, sockets);
+    searches.set(this, search);
   }
 }
 
 /** Connects to the first address at which the peer answers. */
 function connectorOf(
-  { identity, peers, trust: signals, closing }: DeviceServices,
+  { identity, peers, trust: signals, closing, logger }: DeviceServices,
   id: string,
   given: readonly Address[] | null,
   connectTimeout: number | undefined,
+  search: { readonly more: More | null },
 ): SocketMaker["connect"] {
   let lastAddress = "";
   const connect: SocketMaker["connect"] = async (_first, bounds) => {
@@ -102,10 +116,22 @@ function connectorOf(
     const sslctx = identity.clientContext(peer);
     const joined = joinSignals(bounds.signal, trust)!;
     try {
-      const { address, socket } = await raceAddresses(ordered, (address, signal) => {
-        return connectToDevice(peer, sslctx, address, { timeout, signal });
-      }, joined);
+      const { address, socket } = await raceAddresses(
+        ordered,
+        (address, signal) => {
+          return connectToDevice(peer, sslctx, address, { timeout, signal });
+        },
+        joined,
+        search.more,
+      );
       lastAddress = String(address);
+      if (search.more !== null) {
+        await peers.addFound(id, address).catch((error) => {
+          logger.warn(
+            `the address of ${quote(peer.name)} was not stored: ${plainMessageOf(error)}`,
+          );
+        });
+      }
       return Object.assign(socket, { trust, refusalHint: forgottenHint(peer.name) });
     } catch (error) {
       if (joined.aborted) throw error;

@@ -2,7 +2,7 @@
  * Connects to a device: at any of its addresses that answers (RFC 8305 §5), and to no other device.
  */
 
-import type { Address } from "../base/address.ts";
+import { type Address, addressText } from "../base/address.ts";
 import { TlsError } from "../base/errors.ts";
 import { type Authority, identifyDevice } from "../identity/authority.ts";
 import type { ConnectBounds } from "../net/connect.ts";
@@ -36,11 +36,20 @@ interface Winner<T> {
   readonly socket: T;
 }
 
+/** Finds further addresses, beside those that don't answer. */
+export interface More {
+  /** Milliseconds without an answer, after which it begins; at once if all others have failed. */
+  readonly after: number;
+  /** Never rejects. */
+  find(signal: AbortSignal): Promise<readonly Address[]>;
+}
+
 /**
  * Tries addresses in parallel and returns the first success. The next attempt begins 250 ms after
  * the last, or at once after a failure. After a success the signals of the other attempts are
  * aborted, and their late connections are closed.
  *
+ * @param more Further addresses, whose errors say nothing of the device.
  * @param attempt Connects to an address, and verifies the peer; must obey its signal.
  * @throws {AggregateError} if all fail, with the errors in the order of the addresses; without
  * errors if there is no address.
@@ -50,6 +59,7 @@ export async function raceAddresses<T extends { close(): void }>(
   addresses: readonly Address[],
   attempt: (address: Address, signal: AbortSignal) => Promise<T>,
   signal?: AbortSignal,
+  more: More | null = null,
 ): Promise<Winner<T>> {
   signal?.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<Winner<T>>();
@@ -58,10 +68,13 @@ export async function raceAddresses<T extends { close(): void }>(
   const errors: unknown[] = [];
   let running = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let moreTimer: ReturnType<typeof setTimeout> | undefined;
+  let isMoreAsked = more === null;
 
   /** At once, so that nothing succeeds unseen in between. */
   const end = (reason: unknown) => {
     clearTimeout(timer);
+    clearTimeout(moreTimer);
     over.abort(reason);
   };
   const startNext = () => {
@@ -69,7 +82,20 @@ export async function raceAddresses<T extends { close(): void }>(
     const next = waiting.shift();
     if (waiting.length > 0) timer = setTimeout(startNext, STAGGER_MILLISECONDS);
     if (next !== undefined) run(...next);
-    else if (running === 0) reject(new AggregateError(errors, "could not connect to any address"));
+    else if (running > 0) return;
+    else if (!isMoreAsked) findMore();
+    else reject(new AggregateError(errors, "could not connect to any address"));
+  };
+  const findMore = async () => {
+    clearTimeout(moreTimer);
+    isMoreAsked = true;
+    running++;
+    const tried = new Set(addresses.map(addressText));
+    const found = await more!.find(over.signal);
+    if (over.signal.aborted) return;
+    for (const each of found) if (!tried.has(addressText(each))) waiting.push([-1, each]);
+    running--;
+    startNext();
   };
   const run = async (index: number, address: Address) => {
     running++;
@@ -79,7 +105,7 @@ export async function raceAddresses<T extends { close(): void }>(
       end(new DOMException("another address was faster", "AbortError"));
       resolve({ address, socket });
     } catch (error) {
-      errors[index] = error;
+      if (index >= 0) errors[index] = error;
       running--;
       if (!over.signal.aborted) startNext();
     }
@@ -90,6 +116,7 @@ export async function raceAddresses<T extends { close(): void }>(
   };
   signal?.addEventListener("abort", abort);
   try {
+    if (!isMoreAsked) moreTimer = setTimeout(() => isMoreAsked || findMore(), more!.after);
     startNext();
     return await promise;
   } finally {

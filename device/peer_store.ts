@@ -19,6 +19,7 @@ import type { Logger } from "../net/logger.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { StateDirectory } from "./device_directory.ts";
 import { DeviceError, PairingError } from "./errors.ts";
+import { MAX_ADDRESSES } from "./invitation_line.ts";
 
 /** A device that this one is paired with, as it was last read. */
 export interface Peer {
@@ -36,6 +37,9 @@ export interface Peer {
   /** The certificate of the peer's authority, as PEM text. */
   readonly certificate: string;
 }
+
+/** A peer with the number of its addresses, the last ones, that were found after the pairing. */
+type StoredPeer = Peer & { readonly found?: number };
 
 /** The result of a pairing. */
 export interface Pairing {
@@ -259,6 +263,30 @@ export class PeerStore {
     });
   }
 
+  /**
+   * Stores an address at which a peer was found, unless it is stored. Of those that were found the
+   * last ones are kept, as far as those of the pairing leave room.
+   */
+  async addFound(id: string, address: Address): Promise<void> {
+    const text = formatAddress(address);
+    const isStored = ({ addresses }: Peer) =>
+      addresses.some((each) => formatAddress(each) === text);
+    const current = await this.read(id);
+    if (current === null || isStored(current)) return;
+    await this.#change(async (peers) => {
+      const known = peers.find((each) => each.id === id) as StoredPeer | undefined;
+      if (known === undefined || isStored(known)) return;
+      const { addresses, found = 0 } = known;
+      const ofPairing = addresses.slice(0, addresses.length - found);
+      const all = [...ofPairing, address, ...addresses.slice(ofPairing.length)]
+        .slice(0, Math.max(ofPairing.length, MAX_ADDRESSES));
+      const { name, pairedAt, certificate } = known;
+      await this.#write(
+        makePeer({ id, certificate }, name, all, pairedAt, all.length - ofPairing.length),
+      );
+    });
+  }
+
   /** Makes a change that depends on all peers, while nobody else makes one. */
   async #change<T>(change: (peers: readonly Peer[]) => Promise<T>): Promise<T> {
     try {
@@ -385,11 +413,12 @@ function idOfFileName(name: string): string | null {
 
 /** Creates a peer; a client must be able to use each address, which must have a text form. */
 function makePeer(
-  { id, certificate }: Authority,
+  { id, certificate }: Pick<Authority, "id" | "certificate">,
   name: string,
   addresses: readonly Address[],
   pairedAt: Date,
-): Peer {
+  found = 0,
+): StoredPeer {
   const checked = addresses.map((address) => {
     const checked = checkClientAddress(address);
     const [host, port, , scopeid] = checked as ScopedAddress;
@@ -399,14 +428,16 @@ function makePeer(
     // The address gets the form in which it will be read from the file.
     return parseAddress(formatAddress(withoutFlow));
   });
-  return Object.freeze({ id, name, addresses: Object.freeze(checked), pairedAt, certificate });
+  const peer = { id, name, addresses: Object.freeze(checked), pairedAt, certificate };
+  return Object.freeze(found === 0 ? peer : { ...peer, found });
 }
 
-function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
+function formatPeer({ name, addresses, found, pairedAt, certificate }: StoredPeer): string {
   const fields = {
     version: VERSION,
     name,
     addresses: addresses.map(formatAddress),
+    found,
     pairedAt: pairedAt.toISOString(),
     certificate,
   };
@@ -424,10 +455,12 @@ function parsePeer(id: string, text: string): Peer {
   let peer: Peer | null = null;
   let written = "";
   try {
-    const { name, addresses, pairedAt, certificate } = JSON.parse(text);
+    const { name, addresses, found = 0, pairedAt, certificate } = JSON.parse(text);
     checkDeviceName("name", name);
     const authority = readAuthorityText(certificate);
-    peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt));
+    const isCount = Number.isInteger(found) && found >= 0 && found <= addresses.length;
+    if (!isCount) throw new RangeError("found: must be a number of addresses");
+    peer = makePeer(authority, name, addresses.map(parseAddress), new Date(pairedAt), found);
     written = formatPeer(peer);
   } catch {
     // A text with any fault was not written here.

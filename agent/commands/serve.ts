@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { Option } from "commander";
 import { type Address, formatAddress } from "../../base.ts";
+import { isLoopback, isUnixAddress } from "../../base/address.ts";
 import { pause } from "../../base/pause.ts";
 import { type DeviceServer, peerOf } from "../../device.ts";
 import { type FileEvent, FilesApp } from "../../files.ts";
@@ -22,6 +23,7 @@ import {
 import { codeOf, explain, FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, overlap } from "../local_paths.ts";
 import { announce } from "../mdns.ts";
+import { HOSTS, mayUseMdns } from "../mdns_links.ts";
 import { counted, formatBytes, type Output } from "../output.ts";
 import type { Area } from "../remote_files.ts";
 
@@ -55,7 +57,8 @@ export function addServe(program: AgentCommand): void {
       `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
       repeated(parseListenAddress),
     )
-    .option("--announce", "let peers find this device on the local network (mDNS)")
+    .addOption(new Option("--announce").hideHelp())
+    .option("--no-announce", "don't let peers find this device on the local network (mDNS)")
     .addOption(new Option("--verbose").hideHelp())
     .example("degu serve --share ~/Pictures", "to read")
     .example("degu serve --inbox", "to write, into ~/Inbox")
@@ -76,20 +79,27 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   // If both are one directory, checkInbox may have just made it.
   const share = options.share === undefined ? null : await checkServed(options.share, home);
   const served = { name: device.name, share, inbox };
-  // Units of an earlier version may have it.
+  // Units of an earlier version may have these.
   if (options.verbose) output.warn("--verbose has no effect any more: remove it");
+  if (options.announce) output.warn("--announce has no effect any more: remove it");
   using events = new ServeEvents(output);
   const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
   const servers = await listen((address) => device.serve(address, app), options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
   output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
-  const port = servers.map(({ address }) => address).find((each) => Array.isArray(each))?.[1];
-  // Searches find TCP ports only, not Unix sockets.
-  await using announcement = options.announce === true && typeof port === "number"
+  const port = options.announce === false ? null : portForOthers(servers);
+  const isAnnounced = port !== null && mayUseMdns();
+  await using announcement = isAnnounced
     ? announce({ name: device.name, id: device.id, port, logger: loggerOf(context) })
     : null;
   announcement?.announced.then((as) => output.note(`announced in the local network as ${as}`));
+  if (port !== null && !isAnnounced) {
+    output.note(
+      `not announced in the local network: that needs --allow-net=${HOSTS.join(",")} and ` +
+        "--allow-sys=networkInterfaces; or use --no-announce",
+    );
+  }
   if (share === null && inbox === null) {
     output.note(
       "no file is served: add --share DIR to let peers read it, --inbox DIR to let them write it",
@@ -102,6 +112,15 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   output.note("finishing what is under way; press Ctrl-C again to end it now");
   await Promise.all(servers.map((server) => server.shutdown()));
   await Promise.all(serving);
+}
+
+/** A TCP port at which other machines reach this one; `null` without. */
+function portForOthers(servers: readonly DeviceServer[]): number | null {
+  for (const { address } of servers) {
+    const [host, port] = isUnixAddress(address) ? [] : address;
+    if (host !== undefined && !isLoopback(host)) return port!;
+  }
+  return null;
 }
 
 export function inboxPath(given: string): string {

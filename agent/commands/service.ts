@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import type { Command } from "commander";
 import { type Address, formatAddress } from "../../base.ts";
-import { isUnixAddress } from "../../base/address.ts";
+import { isLoopback, isUnixAddress } from "../../base/address.ts";
 import {
   AgentCommand,
   type Context,
@@ -163,19 +163,22 @@ async function serveUnits(
     ? []
     : [await checkInbox(inboxPath(options.inbox), device.dir, output)];
   const share = options.share === undefined ? [] : [await checkServed(options.share, home)];
-  const { listen = [], announce = false } = options;
+  const { listen = [], announce = true } = options;
   if (listen.some(isUnixAddress)) {
     throw new Failure("--listen: a service listens at IP addresses", USAGE);
   }
   const addresses = listen.map(formatAddress);
+  // The service announces itself only where others can reach it.
+  const isNear = listen.length === 0 || listen.some(([host]) => !isLoopback(`${host}`));
+  const announces = announce && isNear;
   const job = {
     read: [home, ...new Set([...share, ...inbox])],
     write: [home, ...inbox],
     net: [
       ...addresses.length > 0 ? addresses : [`[::]:${DEFAULT_PORT}`],
-      ...announce ? HOSTS : [],
+      ...announces ? HOSTS : [],
     ],
-    sys: ["uid", ...inbox.length > 0 ? ["statfs"] : [], ...announce ? ["networkInterfaces"] : []],
+    sys: ["uid", ...inbox.length > 0 ? ["statfs"] : [], ...announces ? ["networkInterfaces"] : []],
     args: ["serve", ...optionWords(command, { share: share[0], inbox: inbox[0] })],
   };
   const description = "Degu: files for paired devices";
@@ -217,14 +220,15 @@ async function syncUnits(
   if (dir === null) throw new Failure(`there is no directory ${local}: make it first`);
   const own = await ownDirectory(context.home);
   await own.check(dir);
-  const { address, find } = command.opts<{ address?: Address; find?: boolean }>();
+  const { address, find = true } = command.opts<{ address?: Address; find?: boolean }>();
+  const looks = find && address === undefined;
   const addresses = address === undefined ? peer.addresses : [address];
   const job = {
     read: [context.home, dir],
     write: [context.home, ...isToHere ? [dir] : []],
     // Addresses that a search finds aren't known yet, so the network permission has no list.
-    net: find === true || addresses.length === 0 ? undefined : addresses.map(formatAddress),
-    sys: ["uid", ...isToHere ? ["statfs"] : [], ...find === true ? ["networkInterfaces"] : []],
+    net: looks || addresses.length === 0 ? undefined : addresses.map(formatAddress),
+    sys: ["uid", ...isToHere ? ["statfs"] : [], ...looks ? ["networkInterfaces"] : []],
     args: ["sync", ...optionWords(command), ...isToHere ? [remote, dir] : [dir, remote]],
   };
   const name = `degu-sync-${isToHere ? "from" : "to"}-${[peer.name, ...path.names].join("-")}`
@@ -253,9 +257,11 @@ function optionWords(
   command: Command,
   paths: Readonly<Record<string, string | undefined>> = {},
 ): string[] {
-  return command.options.flatMap(({ long, flags }) => {
-    const name = long!.slice(2).replace(/-./, (letters) => letters[1]!.toUpperCase());
+  return command.options.flatMap((option) => {
+    const { long, flags, negate } = option;
+    const name = option.attributeName();
     const given = paths[name] ?? command.getOptionValue(name);
+    if (negate || given === false) return negate && given === false ? [long!] : [];
     if (given === undefined) return [];
     if (given === true) return [long!];
     // An address is itself a list, with a port.

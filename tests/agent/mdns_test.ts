@@ -217,10 +217,10 @@ Deno.test("each interface with an IPv4 address is used; the loopback one only if
 
 const SCRIPT = `
   import { findAddresses } from "./agent/mdns.ts";
-  import { mayAnnounce } from "./agent/mdns_links.ts";
+  import { mayUseMdns } from "./agent/mdns_links.ts";
   const found = [];
   const look = async () => {
-    found.push(await findAddresses("a", { seconds: 0 }).then(String, String), mayAnnounce());
+    found.push(await findAddresses("a", { seconds: 0 }).then(String, String), mayUseMdns());
   };
   await look();
   Deno.permissions.revokeSync({ name: "net", host: "224.0.0.251:5353" });

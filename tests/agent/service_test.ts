@@ -31,16 +31,20 @@ Deno.test("a unit has the options that were given, and no other permissions than
   const sync = ["sync", "--checksum", "--delete", "--exclude", "*.t p", "--exclude", "/a/"];
   const options = ["--inbox", "--settled", "1.5", "--address", "[fe80::1%3]:7443"];
   const rows: [rule: string, args: string[], flags: string[]][] = [
-    ["nothing", [], [home, home, "[::]:7443", "uid"]],
-    ["a share", ["--share", at("share")], [`${home},${at("share")}`, home, "[::]:7443", "uid"]],
+    ["nothing", [], [home, home, `[::]:7443,${mdns}`, "uid,networkInterfaces"]],
     [
-      "an inbox",
-      ["--inbox", at("inbox")],
+      "a share, not announced",
+      ["--share", at("share"), "--no-announce"],
+      [`${home},${at("share")}`, home, "[::]:7443", "uid"],
+    ],
+    [
+      "an inbox, not announced",
+      ["--inbox", at("inbox"), "--no-announce"],
       [`${home},${at("inbox")}`, `${home},${at("inbox")}`, "[::]:7443", "uid,statfs"],
     ],
     [
-      "one directory for both, announced",
-      ["--share", at(hostile), "--inbox", at(hostile), "--announce"],
+      "one directory for both",
+      ["--share", at(hostile), "--inbox", at(hostile)],
       [
         `${home},${at(hostile)}`,
         `${home},${at(hostile)}`,
@@ -50,8 +54,8 @@ Deno.test("a unit has the options that were given, and no other permissions than
     ],
     ["addresses", listen, [home, home, "127.0.0.1:7443,[::1]:7444", "uid"]],
     [
-      "to a peer",
-      [...sync, at(hostile), "desk:a b"],
+      "to a peer, which is not looked for",
+      [...sync, "--no-find", at(hostile), "desk:a b"],
       [`${home},${at(hostile)}`, home, "192.0.2.1:7443", "uid"],
     ],
     [
@@ -61,7 +65,7 @@ Deno.test("a unit has the options that were given, and no other permissions than
     ],
     [
       "a peer to look for",
-      ["sync", "--dry-run", "--find", at("share"), "desk:"],
+      ["sync", "--dry-run", at("share"), "desk:"],
       [`${home},${at("share")}`, home, "", "uid,networkInterfaces"],
     ],
   ];

@@ -22,7 +22,7 @@ const [share, inbox] = [`${camera.dir}/share`, `${camera.dir}/inbox`];
 await Deno.mkdir(share);
 const content = randomBytes(BYTES);
 for (const path of [`${share}/a`, `${viewer.dir}/b`]) await Deno.writeFile(path, content);
-const serving = camera.start(["serve", "--announce", "--share", share, "--inbox", inbox]);
+const serving = camera.start(["serve", "--share", share, "--inbox", inbox]);
 await serving.message("announced in the local network as camera");
 for (const machine of [camera, viewer]) await slowDown(machine, "20mbit");
 
@@ -40,20 +40,20 @@ async function end(running: RunningAgent) {
 
 const isWhole = async (path: string) => Buffer.from(await Deno.readFile(path)).equals(content);
 
-const putting = viewer.start(["--json", "put", "--find", `${viewer.dir}/b`, "camera:"]);
+const putting = viewer.start(["--json", "put", `${viewer.dir}/b`, "camera:"]);
 await until("a part of b", await grows(inbox, BYTES / 4));
 await move(viewer, "192.0.2.2", "192.0.2.22");
 const client = { ...await end(putting), isWhole: await isWhole(`${inbox}/b`) };
 
-const getting = viewer.start(["--json", "get", "--find", "camera:a", viewer.dir]);
+const getting = viewer.start(["--json", "get", "camera:a", viewer.dir]);
 await until("a part of a", await grows(viewer.dir, BYTES / 4));
 await move(camera, "192.0.2.1", "192.0.2.11");
 const server = { ...await end(getting), isWhole: await isWhole(`${viewer.dir}/a`) };
 
-// Whatever is sent to the known address vanishes.
+await serving[Symbol.asyncDispose]();
+// Whatever is sent to the first address vanishes.
 await viewer.addAddress("fd00::2/64");
 await viewer.ip("neighbor", "add", "fd00::1", "lladdr", "02:00:00:00:00:01", "dev", "lan");
 const off = await end(viewer.start(["get", "camera:a", viewer.dir]));
-await serving[Symbol.asyncDispose]();
 console.log(JSON.stringify({ client, server, off }));
 Deno.exit();

@@ -68,7 +68,7 @@ function wrap(text: string): string {
 
 await run(laptop, ["init", "--name", "laptop"]);
 const directories = ["--share", `${laptop.dir}/Videos`, "--inbox", `${laptop.dir}/Inbox`];
-const serve = ["serve", ...directories, "--announce"];
+const serve = ["serve", ...directories];
 prompt(laptop, [...serve, "&"]);
 const serving = laptop.start(serve);
 print(laptop, await serving.line("serving"));

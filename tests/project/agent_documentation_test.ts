@@ -52,7 +52,7 @@ Deno.test("every command has a section with each of its options", () => {
     const level = command.name() === "service" ? "##" : "###";
     const named = optionsIn(sectionOf(`${level} degu ${command.name()}`));
     for (const { long, hidden } of command.options) {
-      if (hidden || long === "--address" || long === "--find") continue; // of all that connect
+      if (hidden || long === "--address" || long === "--no-find") continue; // of all that connect
       assert(named.has(long!), `no page says anything of ${command.name()} ${long}`);
     }
   }
@@ -61,7 +61,7 @@ Deno.test("every command has a section with each of its options", () => {
 Deno.test("the options of all commands, and of those that connect, are explained once", () => {
   const named = optionsIn(sectionOf("## Options of every command"));
   for (const { long } of program.options) assert(named.has(long!), long);
-  for (const option of ["--help", "--address", "--find"]) assert(named.has(option), option);
+  for (const option of ["--help", "--address", "--no-find"]) assert(named.has(option), option);
 });
 
 Deno.test("no unknown option is explained", () => {
@@ -196,7 +196,7 @@ testUnless(
     const dir = homes.at(`a b%s "$HOME" 'c;\\`);
     await Deno.mkdir(dir);
     const units = [
-      ...await unitsOf(homes.at("desk"), "--share", dir, "--announce"),
+      ...await unitsOf(homes.at("desk"), "--share", dir),
       ...await unitsOf(homes.at("laptop"), "sync", "--exclude", "*.t p%", dir, "desk:a b/100%"),
     ];
     const names = ["degu.service", "degu-sync-to-desk-a_b-100_.service"];

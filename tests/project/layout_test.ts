@@ -34,7 +34,7 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
     "agent.ts agent/",
     "base.ts client.ts device.ts files.ts server.ts apps/reply.ts base/address.ts base/pause.ts base/printable.ts " +
     "files/reserved.ts files/route.ts net/client_connection.ts net/logger.ts net/repeat.ts net/thrown.ts identity/names.ts " +
-    "device/invitation_line.ts agent/ node: commander ignore multicast-dns uqr",
+    "device/device_client.ts device/invitation_line.ts agent/ node: commander ignore multicast-dns uqr",
   ],
 ];
 

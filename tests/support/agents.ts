@@ -261,7 +261,9 @@ export class AgentHomes implements AsyncDisposable {
   }
 
   start(name: string, args: readonly string[], options: HereOptions = {}): RunningAgent {
-    return this.#open.use(startAgentHere(["--home", this.at(name), ...args], options));
+    return this.#open.use(
+      startAgentHere(["--home", this.at(name), ...withoutSearch(args)], options),
+    );
   }
 
   /**
@@ -304,6 +306,16 @@ export class AgentHomes implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.#open.disposeAsync();
   }
+}
+
+/** The commands that look for a peer which does not answer. */
+const SEARCHING = ["ls", "get", "put", "rm", "sync", "ping"];
+
+/** Keeps a command from looking for its peer in the network of the machine that runs the tests. */
+function withoutSearch(args: readonly string[]): string[] {
+  const at = args.findIndex((each) => SEARCHING.includes(each));
+  if (at < 0 || args.includes("service") || args.includes("help")) return [...args];
+  return args.toSpliced(at + 1, 0, "--no-find");
 }
 
 /** An address without a listener. */
