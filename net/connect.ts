@@ -57,7 +57,7 @@ function unresolvedHint(address: Address): string {
     : "check the interface";
 }
 
-/** The error for a name that can't be looked up, with the address and advice; any other as it is. */
+/** The error for a name that can't be looked up, with advice; any other error as it is. */
 export function explainName(error: unknown, address: Address): unknown {
   if (!(error instanceof Error) || !UNRESOLVED.test(error.message)) return error;
   return reworded(error, () => {
