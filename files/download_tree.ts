@@ -350,7 +350,11 @@ class Download implements Direction {
     const file = late === null ? this.pathOf(node) : this.#pathOfPart(node, late);
     const place = async (path: string) => {
       if (late === null) await this.#place(copy, path);
-      else this.#complete.set(node, { path, state: Deno.lstatSync(path) });
+      else {
+        this.#complete.set(node, { path, state: Deno.lstatSync(path) });
+        // The part must survive a power failure after the deletion of what is in the way.
+        await syncAllIfPossible([dirname(path)]);
+      }
       return late === null;
     };
     return await downloadFile(route, uri, file, settings, { size, parts: this.#parts, place });

@@ -4,6 +4,7 @@
  */
 
 import type { Hash } from "node:crypto";
+import { dirname } from "node:path";
 import type { BigIntStats } from "node:fs";
 import { isStillAdmitted, type Session } from "../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
@@ -181,6 +182,8 @@ async function finish(
   if (isLater) {
     unfinished.checkShare(temporary.path);
     temporary.isKept = true;
+    // What is in the way is deleted after the answer, so the part must survive a power failure.
+    await syncAllIfPossible([root.path, dirname(temporary.path)]);
     return answerOf(false, digestHeader(digest));
   }
   const move = { condition: conditionOf(write), isNew: wantsNew(request.headers) };

@@ -56,6 +56,16 @@ Deno.test("synced before an answer: an upload of a file that is already here", a
   assertEquals(found, [".", "./sub"]);
 });
 
+Deno.test("synced before an answer: a part that gets its name later, with the names on the way to it", async () => {
+  await using files = await serveForWriting();
+  const found = await syncedWhile(files.root, async () => {
+    const headers = { ...RESUMED, "upload-complete": "?0" };
+    assertEquals(await files.put("/sub", latin1("12345"), headers), 204);
+  });
+  const part = `./.degu-files/${(await files.unfinished())[0]}`;
+  assertEquals(found, [".", "./.degu-files", part]);
+});
+
 Deno.test("a resumable file that has its name is whole, also where its directory can't be synced then", async () => {
   await using files = await serveForWriting();
   await using handle = await open(files.root);
