@@ -106,6 +106,8 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   #state: ServerState = "idle";
   #exchange: ExchangeWatch | null = null;
   #watching: Interval | undefined;
+  /** Whether `onExchange` runs, for which nobody has to watch the peer. */
+  #isReporting = false;
   #peerLeft = false;
   /** Resolves when the slot is free: at the end, or if the end doesn't wait for the app or peer. */
   readonly #served = Promise.withResolvers<void>();
@@ -165,8 +167,14 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       reason ??= this.#state === "endedByPeer"
         ? new EmptyPreambleError()
         : new ConnectionClosedError(`the session has ended: ${session.message}`);
-    this.#exchange?.end(closed ? makeReason() : null);
+    this.#endExchange(closed ? makeReason() : null);
     abortSession(session, makeReason);
+  }
+
+  #endExchange(error: unknown): void {
+    this.#isReporting = true;
+    this.#exchange?.end(error);
+    this.#isReporting = false;
   }
 
   /**
@@ -174,6 +182,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
    * and while a body is read, a pending read notices the end of the peer.
    */
   signalWanted(): void {
+    if (this.#watching !== undefined || this.#isReporting) return;
     const onEnd = () => {
       this.#peerLeft = true;
       clearInterval(this.#watching);
@@ -373,7 +382,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
           await this.#refuse(status);
           cancelQuietly(body, unreadError(status));
         }
-        exchange?.end(failure);
+        this.#endExchange(failure);
         if (status === null) transport.close();
         return status !== null;
       }
@@ -391,7 +400,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       // If the connection was closed during the last bytes, the reason has been reported already.
       if (transport.closed) throw transport.failure ?? new ConnectionClosedError();
       this.#enter(SERVER[this.#state].answered, "answered");
-      exchange?.end(null);
+      this.#endExchange(null);
     }
   }
 

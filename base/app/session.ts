@@ -58,7 +58,7 @@ export let abortSession: (session: Session, makeReason: () => unknown) => void;
 
 /** The owner of a session's connection, which is told how the app uses the session. */
 export interface SessionOwner {
-  /** Called when the app has asked for the signal, which must be aborted when the peer leaves. */
+  /** Called whenever the app asks for the signal, which must be aborted when the peer leaves. */
   signalWanted(): void;
   /** Called when the app has closed the session, so that the connection must end now. */
   sessionClosed(reason: unknown): void;
@@ -144,8 +144,8 @@ export class Session {
     if (this.#aborting === null) {
       this.#aborting = new AbortController();
       if (this.#makeAbortReason !== null) this.#aborting.abort(this.#makeAbortReason());
-      else this.#owner?.signalWanted();
     }
+    if (this.#makeAbortReason === null) this.#owner?.signalWanted();
     return this.#aborting.signal;
   }
 

@@ -11,6 +11,7 @@ import {
 import type { Connection } from "@degu/degu/client";
 import type { App, Exchange, ServerOptions } from "@degu/degu/server";
 import { never } from "@degu/testing/aborts.ts";
+import { recordIntervals } from "@degu/testing/clock.ts";
 import { exchange, RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
 import {
@@ -318,6 +319,21 @@ Deno.test("a download counts the bytes that the peer receives, in whatever porti
     }),
     { numRuns: 20 },
   );
+});
+
+Deno.test("an onExchange that looks at the signal of its session starts no timer, an app does", async () => {
+  for (const isApp of [false, true]) {
+    using timers = recordIntervals();
+    const app: App = (_request, session) => {
+      if (isApp) assertEquals(session.signal.aborted, false);
+      return [200, "OK", {}, null];
+    };
+    const onExchange = ({ session }: Exchange) => void session.signal.aborted;
+    await using serving = serve(app, { onExchange, timeout: null });
+    using conn = await serving.makeClient({ timeout: null }).connect();
+    for (let i = 0; i < 3; i++) await conn.get("/");
+    assertEquals(timers.started.length, isApp ? 1 : 0);
+  }
 });
 
 Deno.test("the next request waits only while onExchange runs", async () => {
