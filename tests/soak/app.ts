@@ -150,12 +150,12 @@ function cancelSoon(body: BodyIter): BodyIter {
 export const serverFaults: Readonly<
   Record<string, readonly [status: number | null, answer: (body: BodyIn) => Answer]>
 > = {
-  "throws": [null, () => Promise.reject(new Planned("before the body"))],
+  "throws": [500, () => Promise.reject(new Planned("before the body"))],
   "throws-inside": [null, () => [200, "OK", {}, new BodyIter(failing(), 200000)]],
   "too-short": [null, () => [200, "OK", {}, new BodyIter([new Uint8Array(10)], 20)]],
   "too-long": [null, () => [200, "OK", {}, new BodyIter([new Uint8Array(70000)], 69999)]],
-  "nonsense": [null, () => ({ status: 200 }) as unknown as ResponseTuple],
-  "bad-header": [null, () => [200, "OK", { "x": "a\r\nb" }, null]],
+  "nonsense": [500, () => ({ status: 200 }) as unknown as ResponseTuple],
+  "bad-header": [500, () => [200, "OK", { "x": "a\r\nb" }, null]],
   "unread": [200, () => [200, "OK", {}, null]],
   "refuses-unread": [413, () => [413, "Content Too Large", {}, null]],
   "cancels-unread": [409, cancelWhileReading],
