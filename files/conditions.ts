@@ -1,6 +1,14 @@
-/** Conditional requests (RFC 9110 §13): compares what a client has with the file. */
+/**
+ * Conditional requests (RFC 9110 §13): compares what a client has with the file.
+ *
+ * A file that was just written has no entity tag yet, and lists have none. So a request that writes
+ * or deletes can also name the stamp of the file that it may replace: its size, and its time to the
+ * millisecond.
+ */
 
 import type { HeaderDict } from "../base/wire/headers.ts";
+import { parseDecimal } from "../base/wire/range.ts";
+import { parseTime } from "./entries.ts";
 import { type FileState, fileVersion, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 
 export interface Validators {
@@ -116,4 +124,33 @@ function listHas(list: string, etag: string | null, weak: boolean): boolean {
     const tag = item.trim();
     return tag === etag || (weak && tag === `W/${etag}`);
   });
+}
+
+/** The stamp where no file is. */
+export const NO_STAMP = "none";
+
+/**
+ * The stamp of a file.
+ *
+ * @param size In bytes.
+ * @param modified In milliseconds since 1970.
+ */
+export function stampOf(size: number, modified: number): string {
+  return `${size},${new Date(modified).toISOString()}`;
+}
+
+export function stampOfState({ size, mtimeNs }: Pick<FileState, "size" | "mtimeNs">): string {
+  return stampOf(Number(size), Number(mtimeNs / 1_000_000n));
+}
+
+/** Whether a text is the stamp of a file, or says that there is none. */
+export function isStamp(text: string): boolean {
+  const [, size = "", time] = /^(\d+),([^,]+)$/.exec(text) ?? [];
+  return text === NO_STAMP || parseDecimal(size) >= 0 && parseTime(time) !== null;
+}
+
+/** The condition by which a request replaces no other file than the one that was seen. */
+export function conditionFor(stamp: string, etag: unknown): HeaderDict {
+  if (stamp === NO_STAMP) return { "if-none-match": "*" };
+  return { "if-file-stamp": stamp, ...(typeof etag === "string" ? { "if-match": etag } : {}) };
 }

@@ -11,7 +11,7 @@ import type { Connector, Requester } from "../client.ts";
 import { isTransient } from "../net/retry.ts";
 import { EarlySync } from "../disk/files.ts";
 import { checkSpace, isDiskFull, type Shortage } from "../disk/space.ts";
-import { newHash, QUICKLY_HASHED_BYTES, WANT_SHA256 } from "./digest.ts";
+import { hashStart, newHash, QUICKLY_HASHED_BYTES, WANT_SHA256 } from "./digest.ts";
 import { receive } from "./file_writer.ts";
 import {
   checkTransfer,
@@ -23,6 +23,7 @@ import {
 } from "./options.ts";
 import { uriOf } from "./file_name.ts";
 import {
+  changedHere,
   checkTarget,
   explainFullDisk,
   type FoundParts,
@@ -141,9 +142,9 @@ export async function downloadFile(
   let part: PartFile | null = null;
   let begun: Download | null = null;
   try {
-    if (inTree === null) await checkTarget(file, settings.replace);
+    const seen = inTree === null ? await checkTarget(file, settings.replace) : null;
     using found = part = await PartFile.find(file, inTree?.parts);
-    begun = new Download(route, uri, file, found, settings, inTree);
+    begun = new Download(route, uri, file, found, settings, inTree, seen);
     return await begun.run();
   } catch (error) {
     throw explainFullDisk(error, file, begun?.total, part);
@@ -173,6 +174,8 @@ class Download {
   readonly #part: PartFile;
   readonly #settings: TransferSettings;
   readonly #inTree: InTree | null;
+  /** What had the name of the target when the call began. */
+  readonly #seen: Deno.FileInfo | null;
   /** Bytes of the file; `null` until they are known. */
   total: number | null = null;
   /** The position up to which the part is known to be on the disk. */
@@ -185,8 +188,10 @@ class Download {
     part: PartFile,
     settings: TransferSettings,
     inTree: InTree | null,
+    seen: Deno.FileInfo | null,
   ) {
     this.#inTree = inTree;
+    this.#seen = seen;
     this.#route = route;
     this.#uri = uri;
     this.#file = file;
@@ -204,9 +209,24 @@ class Download {
     const sha256 = await this.#verify(arrived);
     signal?.throwIfAborted();
     const { temporary } = this.#part;
-    if (this.#inTree === null) await renamePart(this.#part, this.#file, this.#settings.replace);
-    else if (!await this.#inTree.place(temporary.path)) temporary.isKept = true;
+    if (this.#inTree !== null) {
+      if (!await this.#inTree.place(temporary.path)) temporary.isKept = true;
+    } else if (!await renamePart(this.#part, this.#file, this.#settings.replace, this.#seen)) {
+      // Another call may have downloaded the same.
+      if (!await this.#isThere(sha256, arrived.meter.total)) throw changedHere(this.#file);
+      temporary.isKept = false;
+    }
     return arrived.meter.finish(sha256);
+  }
+
+  /** Whether the target has this content by now. */
+  async #isThere(sha256: string, total: number): Promise<boolean> {
+    const info = await Deno.lstat(this.#file);
+    if (!info.isFile || info.size !== total) return false;
+    using file = await Deno.open(this.#file);
+    const changed = () => changedHere(this.#file);
+    const hash = await hashStart(file, total, changed, this.#settings.signal);
+    return hash.digest("hex") === sha256;
   }
 
   /**

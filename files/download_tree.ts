@@ -16,6 +16,7 @@ import {
 import { Temporary } from "../disk/temporary.ts";
 import type { Connector, Requester } from "../client.ts";
 import { type AbsentStatus, type FoundRecord, GET_ANSWER } from "./bundle.ts";
+import { stampOf, stampOfState } from "./conditions.ts";
 import { fingerprintOf, sha256Of } from "./digest.ts";
 import { downloadFile } from "./download.ts";
 import type { DirectoryEntry } from "./entries.ts";
@@ -25,7 +26,7 @@ import type { TransferResult, TransferSettings } from "./options.ts";
 import { explainFullDisk, FoundParts, removeParts } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
 import { PART_SUFFIX, prefixOf } from "./reserved.ts";
-import { DirectoryMaker, Root } from "./root.ts";
+import { type Condition, DirectoryMaker, Root } from "./root.ts";
 import type { Route } from "./route.ts";
 import { type Placed, type SmallFile, SmallFiles } from "./small_files.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
@@ -265,7 +266,8 @@ class Download implements Direction {
       return { is: "again", error: new TransferError("DIGEST_MISMATCH", text) };
     }
     const { modified, size: bytes, sha256 } = record;
-    return { names, isNew: copy.isNew || !replace, copy, modified, bytes, sha256 };
+    const condition = conditionFor(copy);
+    return { names, isNew: copy.isNew || !replace, condition, copy, modified, bytes, sha256 };
   }
 
   #outcomeOf({ file: { copy, bytes, sha256 }, error }: Placed<VerifiedFile>): Outcome {
@@ -380,16 +382,19 @@ class Download implements Direction {
    * Gives a complete part the name of its file. The name is on the disk then.
    */
   async #place(
-    { node, listed = node, isNew: isNewHere }: Copy,
+    copy: Copy,
     part: string,
     state: Deno.FileInfo | null = null,
   ): Promise<void> {
+    const { node, listed = node, isNew: isNewHere } = copy;
     const root = this.#root;
     const names = listed.path;
+    const isAsSeen = conditionFor(copy);
     const file = { path: part, state, newMode: this.#newModeIn(dirname(part)) };
     // A new name that is a link would leave the part behind if the process is killed then.
-    const condition = (existing: unknown) => {
+    const condition: Condition = (existing) => {
       if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
+      isAsSeen?.(existing);
     };
     const isNew = !this.#settings.replace;
     this.#settings.signal.throwIfAborted();
@@ -422,7 +427,9 @@ class Download implements Direction {
     await this.#pause();
     try {
       await this.#root.removeListed(node.path, (now) => {
-        return node.kind === "directory" ? now.isDirectory : now.isFile;
+        if (node.kind === "directory") return now.isDirectory;
+        const modified = now.mtime?.getTime() ?? 0;
+        return now.isFile && now.size === node.size && modified === node.modified;
       });
     } catch (error) {
       // The entry may be gone by itself.
@@ -453,4 +460,15 @@ class Download implements Direction {
     await this.#turns.next(this.#root.path);
     this.#settings.signal.throwIfAborted();
   }
+}
+
+/** Refuses to replace another file than the one that the plan has compared. */
+function conditionFor({ node, target, listed }: Copy): Condition | undefined {
+  const seen = listed ?? target;
+  if (seen?.kind !== "file") return undefined;
+  const stamp = stampOf(seen.size, seen.modified);
+  return (existing) => {
+    if (existing === null || stampOfState(existing) === stamp) return;
+    throw new Refusal(409, `${show(node.path)} changed meanwhile, and stays; call again`);
+  };
 }

@@ -33,6 +33,8 @@ export interface FilesSettings {
   readonly isThere: () => boolean;
   readonly unfinished: UnfinishedFiles;
   readonly list: boolean;
+  /** Whether files are only added: none is replaced. */
+  readonly isAddOnly: boolean;
   readonly maxBytes: number;
   readonly digests: KnownDigests;
 }

@@ -33,11 +33,20 @@ export interface FilesOptions {
   list?: boolean | undefined;
   /**
    * Whether peers may write files with PUT, and delete files and empty directories with DELETE:
-   * everything that the program may. Needs `--allow-write` of the directory.
+   * everything that the program may. Needs `--allow-write` of the directory. With `"add"` they may
+   * only add files and directories: nothing is replaced or deleted, and what is there keeps its
+   * time.
    *
    * @default {false}
    */
-  write?: boolean | undefined;
+  write?: boolean | "add" | undefined;
+  /**
+   * Whether to make the directory, with those above it, if it is missing: once, when the app is
+   * made. Needs `--allow-write` of it.
+   *
+   * @default {false}
+   */
+  create?: boolean | undefined;
   /**
    * The most bytes that a written file may have; larger files are answered with `413 Content Too
    * Large`.
@@ -64,8 +73,9 @@ export interface FilesOptions {
   onFile?: ((event: FileEvent) => void) | undefined;
 }
 
-const OPTIONS = ["list", "write", "maxBytes", "logger", "onFile"];
+const OPTIONS = ["list", "write", "create", "maxBytes", "logger", "onFile"];
 const READING = "GET, HEAD";
+const ADDING = "GET, HEAD, PUT";
 const WRITING = "GET, HEAD, PUT, DELETE";
 
 /**
@@ -137,7 +147,7 @@ const WRITING = "GET, HEAD, PUT, DELETE";
 export class FilesApp implements AppObject {
   readonly #settings: FilesSettings;
   /** Whether peers may write. */
-  readonly #write: boolean;
+  readonly #write: boolean | "add";
   readonly #logger: Pick<Logger, "warn"> | null;
   readonly #onFile: ((event: FileEvent) => void) | undefined;
 
@@ -149,12 +159,13 @@ export class FilesApp implements AppObject {
    * @throws {TypeError} if `dir` is neither a string nor a URL, or an option is unknown or of a
    * wrong type.
    * @throws {RangeError} if `dir` is empty, has a NUL byte, or is not a `file:` URL; on Windows if
-   * `list` or `write` is true; if `maxBytes` is not an integer from 0 to 2⁵³ − 1.
+   * `list` or `write` is on; if `maxBytes` is not an integer from 0 to 2⁵³ − 1.
    * @throws {Deno.errors.NotFound} if nothing is there, `Deno.errors.NotADirectory` if a file is,
    * `Deno.errors.NotCapable` without the permission to read the directory.
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
-    const { list = false, write = false, logger, maxBytes, onFile } = checkOptions(options);
+    const { list = false, write = false, create, logger, maxBytes, onFile } = checkOptions(options);
+    if (create) Deno.mkdirSync(pathOf("dir", dir), { recursive: true });
     const path = realPathOf(dir);
     const safe = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
     const unfinished = new UnfinishedFiles(path, (message) => safe?.warn(message));
@@ -163,13 +174,14 @@ export class FilesApp implements AppObject {
       isThere: presenceOf(path),
       unfinished,
       list,
+      isAddOnly: write === "add",
       maxBytes: maxBytes ?? MAX_LENGTH,
       digests: new KnownDigests(),
     };
     this.#logger = safe;
     this.#onFile = onFile;
     this.#write = write;
-    if (write) unfinished.sweep();
+    if (write !== false) unfinished.sweep();
   }
 
   /**
@@ -202,7 +214,7 @@ export class FilesApp implements AppObject {
     try {
       if (!isThere()) throw rootIsGone(root.path);
       if (action === null) {
-        const allow = this.#write ? WRITING : READING;
+        const allow = !this.#write ? READING : this.#write === "add" ? ADDING : WRITING;
         throw new Refusal(405, `only ${allow}`, { allow });
       }
       const target = readTarget(request);
@@ -231,16 +243,18 @@ export class FilesApp implements AppObject {
     }
     if (!this.#write) return null;
     if (method === "POST") return query === "bundle=put" ? putBundle : null;
-    return method === "PUT" ? put : remove;
+    if (method === "PUT") return put;
+    return this.#write === "add" ? null : remove;
   }
 }
 
 function checkOptions(options: FilesOptions): FilesOptions {
   const copy = copyOptions(options, OPTIONS);
+  if (copy.create !== undefined) checkBoolean("create", copy.create);
   for (const name of ["list", "write"] as const) {
     const value = copy[name];
     if (value === undefined) continue;
-    checkBoolean(name, value);
+    if (name !== "write" || value !== "add") checkBoolean(name, value);
     if (value && Deno.build.os === "windows") {
       throw new RangeError(`${name}: does not work on Windows; omit it`);
     }

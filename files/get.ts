@@ -15,6 +15,7 @@ import {
   formatDate,
   isRangeWanted,
   makeValidators,
+  stampOfState,
   type Validators,
 } from "./conditions.ts";
 import { digestHeader, type KnownDigests, newHash, parseWantReprDigest } from "./digest.ts";
@@ -82,7 +83,11 @@ async function answer(
     }
     // The slash keeps a file named "html" from being taken for an extension.
     const type = mime.getType(`/${path.at(-1)}`) ?? UNKNOWN_TYPE;
-    const answerHeaders = { "content-type": type, ...validatorHeaders(validators) };
+    const answerHeaders = {
+      "content-type": type,
+      "file-stamp": stampOfState(file.state),
+      ...validatorHeaders(validators),
+    };
     if (method === "HEAD") {
       const digest = digestHeader(await wantedDigest(read, file, true));
       return [200, "OK", { ...answerHeaders, ...digest, "content-length": file.size }, null];

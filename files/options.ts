@@ -64,6 +64,8 @@ export interface TransferSettings {
   readonly replace: boolean;
   /** Whether the file is written even if an identical one is there. */
   readonly isRewritten?: boolean;
+  /** The stamp of the file that may be replaced, if the caller has seen it. */
+  readonly seen?: string | undefined;
   /** A copy of the caller's date, which could change after the check. */
   readonly modified: Date | null;
   readonly onProgress: ((progress: TransferProgress) => void) | undefined;

@@ -9,6 +9,7 @@ import { lockFile, newFileMode, setMode } from "../disk/files.ts";
 import {
   giveNewName,
   ifPresent,
+  infoOrNull,
   randomSuffix,
   readNames,
   statOrNull,
@@ -243,32 +244,54 @@ function sizeOf(path: string): number {
  * new name is on the disk when this returns.
  *
  * @param replaces Whether the target may already exist.
+ * @param seen The target as it was when the call began.
+ * @returns False if another file has the name by now.
  */
 export async function renamePart(
   { temporary, newMode }: PartFile,
   target: string,
   replaces: boolean,
-): Promise<void> {
+  seen: Deno.FileInfo | null,
+): Promise<boolean> {
   const part = temporary.path;
-  const replaced = await ifPresent(Deno.lstat(target));
+  // From here to the new name nothing else of this process runs.
+  const replaced = infoOrNull(target);
   if (replaced !== null && !replaces) throw alreadyExists(target);
+  if (replaced !== null && !isSameVersion(replaced, seen)) return false;
   const mode = replaced?.isFile ? replaced.mode : newMode;
   // Until now only this user could read the part.
   if (mode !== null) setMode(part, mode);
-  if (replaces) await Deno.rename(part, target);
-  else if (!giveNewName(part, target)) throw alreadyExists(target);
+  if (replaced !== null) Deno.renameSync(part, target);
+  else if (!giveNewName(part, target)) {
+    if (replaces) return false;
+    throw alreadyExists(target);
+  }
   await syncIfPossible(dirname(target));
+  return true;
+}
+
+function isSameVersion(now: Deno.FileInfo, seen: Deno.FileInfo | null): boolean {
+  return (["dev", "ino", "size"] as const).every((key) => now[key] === seen?.[key]) &&
+    now.mtime?.getTime() === seen?.mtime?.getTime();
+}
+
+export function changedHere(target: string): TransferError {
+  const problem = "what has this name changed meanwhile, and stays; look at it and call again";
+  return new TransferError("CONFLICT", `${target}: ${problem}`);
 }
 
 /**
- * Checks what a download is to become.
+ * Checks what a download is to become, and returns what has its name.
  *
  * @param replaces Whether the target may already exist.
  * @throws {Deno.errors.IsADirectory} if the target is a directory, `Deno.errors.AlreadyExists` if
  * the target is there and must not be.
  * @throws {RangeError} if the target is something else.
  */
-export async function checkTarget(target: string, replaces: boolean): Promise<void> {
+export async function checkTarget(
+  target: string,
+  replaces: boolean,
+): Promise<Deno.FileInfo | null> {
   if (isPartName(basename(target))) {
     throw new RangeError(
       `file: ${target} has the name of a part of a download; choose another name`,
@@ -280,10 +303,11 @@ export async function checkTarget(target: string, replaces: boolean): Promise<vo
       `file: ${target} is a directory; pass the path of a file, for example one in it`,
     );
   }
-  if (info === null) return;
+  if (info === null) return infoOrNull(target);
   // A device would be replaced by a file.
   if (!info.isFile) throw new RangeError(`file: ${target} exists and is not a regular file`);
   if (!replaces) throw alreadyExists(target);
+  return infoOrNull(target);
 }
 
 function alreadyExists(target: string): Error {

@@ -15,7 +15,14 @@ import { EarlySync } from "../disk/files.ts";
 import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
 import { isDiskFull } from "../disk/space.ts";
 import type { Temporary } from "../disk/temporary.ts";
-import { checkConditions, makeValidators, wantsNew } from "./conditions.ts";
+import {
+  checkConditions,
+  isStamp,
+  makeValidators,
+  NO_STAMP,
+  stampOfState,
+  wantsNew,
+} from "./conditions.ts";
 import { digestHeader, hashStart, newHash, parseReprDigest } from "./digest.ts";
 import { parseTime } from "./entries.ts";
 import { type FileState, isUnchanged } from "./file_pieces.ts";
@@ -207,12 +214,34 @@ export async function remove(write: FileRequest): Promise<ResponseTuple> {
   return [204, "No Content", {}, null];
 }
 
-function conditionOf({ request: { headers } }: FileRequest): Condition {
+/** The condition of a request that writes or deletes, and that of an app that only adds files. */
+function conditionOf({ request: { headers }, isAddOnly }: FileRequest): Condition {
+  const precondition = preconditionOf(headers);
+  return (existing) => {
+    precondition(existing);
+    if (!isAddOnly || existing === null || existing.isDirectory()) return;
+    throw new Refusal(hasCondition(headers) ? 412 : 409, "a file is there, and none is replaced");
+  };
+}
+
+function preconditionOf(headers: HeaderDict): Condition {
+  const stamp = read(headers, "if-file-stamp", (value) => valid(isStamp(value) ? value : null));
   return (existing) => {
     const validators = existing && makeValidators(existing, Date.now());
-    if (checkConditions(headers, validators, true) === null) return;
+    const isOther = stamp !== null && stamp !== stampHere(existing);
+    if (!isOther && checkConditions(headers, validators, true) === null) return;
     throw new Refusal(412, "a precondition does not hold");
   };
+}
+
+/** Whether a request says what it may replace. */
+function hasCondition(headers: HeaderDict): boolean {
+  return ["if-match", "if-none-match", "if-unmodified-since", "if-file-stamp"]
+    .some((name) => headers[name] !== undefined);
+}
+
+function stampHere(existing: BigIntStats | null): string {
+  return existing === null ? NO_STAMP : stampOfState(existing);
 }
 
 /**
@@ -242,7 +271,7 @@ function asResumable(upload: Upload): Resumable {
 export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   const { unfinished } = write;
   const upload = asResumable(readUploadHeaders(write.request.headers));
-  checkDestination(write, upload, upload.length);
+  const existing = checkDestination(write, upload, upload.length);
   const part = partOf(write, upload);
   await endWriting(part);
   const { offset, here } = await find(write, upload, part);
@@ -250,7 +279,19 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   // space is checked only without one.
   if (here === null) unfinished.checkSpace(upload.length, offset, offset);
   const digestHere = upload.digest === null ? here?.digest ?? null : null;
-  return [200, "OK", { ...offsetHeader(offset), ...digestHeader(digestHere) }, null];
+  const told = {
+    ...offsetHeader(offset),
+    ...digestHeader(digestHere),
+    ...versionHeaders(existing),
+  };
+  return [200, "OK", told, null];
+}
+
+/** What a client needs to say that it replaces this file, or none. */
+function versionHeaders(existing: BigIntStats | null): HeaderDict {
+  if (existing?.isDirectory()) return {};
+  const etag = existing && makeValidators(existing, Date.now()).etag;
+  return { "file-stamp": stampHere(existing), ...(etag === null ? {} : { etag }) };
 }
 
 /** The requests of this process that write to parts, by the path of the part. */
@@ -309,7 +350,10 @@ async function putRest(
       "the body must be exactly the rest of the file, and with upload-version chunked",
     );
   }
-  conditionOf(write)(checkDestination(write, upload, length));
+  const existing = checkDestination(write, upload, length);
+  // An app that only adds files confirms one that is there already.
+  if (write.isAddOnly && offset === length) preconditionOf(write.request.headers)(existing);
+  else conditionOf(write)(existing);
   const part = partOf(write, upload);
   const writing = writeAlone(part, async (superseded) => {
     if (offset !== 0 && offset !== partSize(part)) {
@@ -412,7 +456,7 @@ async function confirm(
   { digest, state }: FileHere,
   modified: Date | null,
 ): Promise<ResponseTuple> {
-  if (modified !== null) {
+  if (modified !== null && !write.isAddOnly) {
     await checkAdmission(write.session);
     const { path, existing } = write.root.findFile(write.target.names);
     conditionOf(write)(existing);

@@ -54,6 +54,8 @@ interface Sent extends SmallFile {
   /** The position of its status. */
   readonly index: number;
   readonly size: number;
+  /** Whether the record says that nothing may have the name. */
+  readonly hasCondition: boolean;
 }
 
 /** Checks the files of a bundle, and notes their outcomes. */
@@ -89,10 +91,11 @@ class BundleWriter {
     this.statuses.push(201);
     const names = [...this.#request.target.names, ...record.path];
     const isDirectory = "kind" in record;
-    const isNew = "if-none-match" in record;
+    const hasCondition = "if-none-match" in record;
+    const isNew = hasCondition || this.#request.isAddOnly && !isDirectory;
     const modified = isDirectory ? null : record.modified;
     const { length: size } = content;
-    const file = { index, names, modified, isNew, size };
+    const file = { index, names, modified, isNew, size, hasCondition };
     const { maxBytes } = this.#request;
     let error: Refusal | null = null;
     if (names.length > MAX_DEPTH || !names.every(isName)) {
@@ -121,11 +124,12 @@ class BundleWriter {
     for (const { file, error } of outcomes) if (error !== null) this.#noteError(file, error);
   }
 
-  #noteError({ index, names, size }: Sent, error: unknown): void {
+  #noteError({ index, names, size, hasCondition }: Sent, error: unknown): void {
     const refusal = refusalOf(this.#request.unfinished.explainFull(error, size, null));
     if (refusal === null) throw error;
     // Writing small files has no other statuses than those of `PutStatus`.
-    this.statuses[index] = refusal.status as PutStatus;
+    const { status } = refusal;
+    this.statuses[index] = (status === 412 && !hasCondition ? 409 : status) as PutStatus;
     this.#request.warn(refusal, names.join("/"));
   }
 }

@@ -66,7 +66,7 @@ interface Destination {
 export type Complete = Pick<Temporary, "path" | "state" | "newMode">;
 
 export interface Move {
-  readonly condition?: Condition;
+  readonly condition?: Condition | undefined;
   /**
    * Whether nothing may have the name. Of several processes that give a new name at once, one
    * succeeds.

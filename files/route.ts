@@ -13,9 +13,10 @@ import { IdleConnections } from "../net/idle_connections.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
 import { checkTarget, type Connected, isConnector } from "../net/requester.ts";
 import { asRepeatable } from "../net/unanswered.ts";
+import { conditionFor, NO_STAMP } from "./conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
 import { directoryUriOf, uriOf } from "./file_name.ts";
-import { statusError, unexpectedResponse } from "./transfer_error.ts";
+import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
 
 /**
  * By client: open connections that no route uses at the moment. Each transfer is given the client
@@ -337,7 +338,27 @@ export async function deleteFile(
 ): Promise<void> {
   const path = uriOf(uri);
   using route = new Route("from", from, options, false);
-  await requestChange(route, "DELETE", path);
+  if (path.endsWith("/")) return void await requestChange(route, "DELETE", path);
+  const there = await route.request("HEAD", path, {});
+  await route.discard(there);
+  if (!route.isUsable) throw statusError("DELETE", path, there, "delete");
+  try {
+    // Only a directory that is empty is deleted, which needs no other condition.
+    if (there.status === 301) await requestChange(route, "DELETE", `${path}/`);
+    else await requestChange(route, "DELETE", path, conditionAfter(there));
+  } catch (error) {
+    // The answer to a request before may have been lost.
+    const isGone = error instanceof TransferError && error.status === 404;
+    if (there.status !== 200 || !isGone) throw error;
+  }
+}
+
+/** The condition that a file is still the one of an answer to HEAD; none is deleted that was not there. */
+function conditionAfter({ status, headers }: Response): HeaderDict {
+  const { "file-stamp": stamp, etag } = headers;
+  if (status === 404) return { "if-file-stamp": NO_STAMP };
+  // A server of an older version says nothing of it.
+  return status === 200 && typeof stamp === "string" ? conditionFor(stamp, etag) : {};
 }
 
 /**

@@ -10,7 +10,7 @@
 import { Turns } from "../disk/files.ts";
 import { isOverload, syncAllIfPossible } from "../disk/names.ts";
 import type { Temporary } from "../disk/temporary.ts";
-import { DirectoryMaker, type Parent, type Root } from "./root.ts";
+import { type Condition, DirectoryMaker, type Parent, type Root } from "./root.ts";
 
 /** How many files get their names together. */
 const BATCH = 64;
@@ -23,6 +23,8 @@ export interface SmallFile {
   readonly modified: Date | null;
   /** Whether nothing may have the name. */
   readonly isNew: boolean;
+  /** Decides about the file that has the name. */
+  readonly condition?: Condition | undefined;
 }
 
 /** Where and how small files are written. */
@@ -185,7 +187,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
 
   /** Gives a file its name, or creates a directory. */
   #name({ file, temporary }: Arrived<F>): void {
-    const { names, isNew } = file;
+    const { names, isNew, condition } = file;
     if (temporary === null) {
       const { created, changed } = this.#maker.make(names);
       for (const path of changed) this.#changed.add(path);
@@ -197,7 +199,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     const key = directory.join("/");
     if (this.#entered?.key !== key) this.#entered = { key, parent: root.findParent(directory) };
     const { parent } = this.#entered;
-    const { created, changed } = root.place(names, temporary, { isNew, parent });
+    const { created, changed } = root.place(names, temporary, { isNew, parent, condition });
     temporary.isKept = true;
     for (const path of changed) this.#changed.add(path);
     this.#named.push({ file, isCreated: created, error: null });

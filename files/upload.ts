@@ -36,6 +36,7 @@ import {
   isUnchanged,
   readPieces,
 } from "./file_pieces.ts";
+import { conditionFor } from "./conditions.ts";
 import { askDigest, readDigest, Route } from "./route.ts";
 import {
   changedWhileMoved,
@@ -125,6 +126,8 @@ export class FileUpload {
   readonly #source: SourceFile;
   readonly #settings: TransferSettings;
   readonly #headers: HeaderDict;
+  /** Says which file may be replaced: that which this call has seen first. */
+  #condition: HeaderDict | null = null;
 
   /** @param headers Sent with all requests that write. */
   constructor(
@@ -142,14 +145,16 @@ export class FileUpload {
   }
 
   async run(): Promise<TransferResult> {
-    const { resume, isRewritten = false, signal } = this.#settings;
+    const { resume, replace, isRewritten = false, seen, signal } = this.#settings;
     const source = this.#source;
+    if (!replace) this.#condition = { "if-none-match": "*" };
+    else if (seen !== undefined) this.#condition = { "if-file-stamp": seen };
     // A file that was just changed may be changed again without another `upload-version`.
     const isResumable = resume && source.isSettled;
     const named = { "upload-version": source.version, "upload-length": `${source.size}` };
     let offset = 0;
-    if (resume) {
-      const wanted = isRewritten ? {} : { "want-repr-digest": WANT_SHA256 };
+    if (resume || this.#condition === null) {
+      const wanted = isRewritten || !resume ? {} : { "want-repr-digest": WANT_SHA256 };
       const asked = await this.#ask({ ...named, ...wanted });
       if (asked.sha256 !== null && !isRewritten) {
         this.#releaseFor(source.size);
@@ -176,6 +181,8 @@ export class FileUpload {
     const size = `${this.#source.size}`;
     const digest = formatReprDigest(await this.#source.hash(signal));
     const named = { "repr-digest": digest, "upload-length": size, "upload-complete": "?0" };
+    // Something else has the name until then.
+    this.#condition = {};
     const { offset } = await this.#ask(named);
     return await this.#send(offset, async (meter) => {
       const headers = { ...named, "upload-offset": `${meter.resumedFrom}` };
@@ -215,6 +222,9 @@ export class FileUpload {
       throw await this.#refused("HEAD", response);
     }
     const offset = this.#offsetOf(response);
+    const { "file-stamp": stamp, etag } = response.headers;
+    // A server of an older version does not say what is there.
+    if (typeof stamp === "string") this.#condition ??= conditionFor(stamp, etag);
     if (offset !== null) return { offset, sha256: readDigest("HEAD", this.#uri, response) };
     const problem =
       "the server does not report how much of the file it has; it needs a FilesApp with write: true";
@@ -249,10 +259,10 @@ export class FileUpload {
   }
 
   #put(headers: HeaderDict, body: BodyOut): Promise<Response> {
-    const { replace, modified } = this.#settings;
+    const { modified } = this.#settings;
     const all = {
+      ...this.#condition,
       ...this.#headers,
-      ...(replace ? {} : { "if-none-match": "*" }),
       ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
       ...headers,
     };
@@ -304,8 +314,15 @@ export class FileUpload {
     const { status } = response;
     const uri = this.#uri;
     await this.#route.discard(response);
-    const isThere = status === 412 && !this.#settings.replace && await this.#isThere();
-    if (isThere) return meter.finish(this.#source.sha256!);
+    const { isRewritten = false, replace } = this.#settings;
+    // The caller decides about a name that is taken.
+    const isDecided = status === 412 && this.#headers["if-none-match"] === undefined;
+    const mayBeThere = isDecided && !isRewritten;
+    if (mayBeThere && await this.#isThere()) return meter.finish(this.#source.sha256!);
+    if (isDecided && replace) {
+      const problem = "the file there changed meanwhile, and stays; look at it and call again";
+      throw new TransferError("STATUS", `PUT ${quote(uri)}: ${problem}`, { status });
+    }
     if (status !== 201 && status !== 204) {
       throw await this.#refused("PUT", response);
     }

@@ -12,6 +12,7 @@ import { ifPresent, isMissing, isOverload, isRealFile, syncAllIfPossible } from 
 import { isDiskFull } from "../disk/space.ts";
 import type { Connector, Requester } from "../client.ts";
 import { BundleBuffer, BUNDLED_BELOW_BYTES, formatBundle, PUT_ANSWER } from "./bundle.ts";
+import { stampOf } from "./conditions.ts";
 import { sha256Of } from "./digest.ts";
 import type { DirectoryEntry } from "./entries.ts";
 import { openSmall } from "./file_pieces.ts";
@@ -305,7 +306,7 @@ class Upload implements Direction {
 
   async copyAlone(
     route: Route,
-    { node, late, isNew, isSame = false, listed = node }: Copy,
+    { node, target, late, isNew, isSame = false, listed = node }: Copy,
     settings: TransferSettings,
   ): Promise<TransferResult> {
     const path = this.pathOf(node);
@@ -329,7 +330,9 @@ class Upload implements Direction {
     // The caller decides about a name that is taken.
     const replace = isNew || isSame || settings.replace;
     // With `move`, an identical file at the target may be this very file, so it is written anew.
-    const all = { ...settings, replace, isRewritten: move };
+    const there = listed === node ? target : listed;
+    const seen = !isNew && there?.kind === "file" ? stampOf(there.size, there.modified) : undefined;
+    const all = { ...settings, replace, isRewritten: move, seen };
     const result = await new FileUpload(route, uri, source, all, headers).run();
     if (move) {
       await this.#close(node);
@@ -443,7 +446,9 @@ class Upload implements Direction {
 
   async remove(route: Route, node: TreeNode): Promise<void> {
     try {
-      await requestChange(route, "DELETE", this.#uriOf(node, node.kind === "directory"));
+      const isFile = node.kind === "file";
+      const seen = isFile ? { "if-file-stamp": stampOf(node.size, node.modified) } : {};
+      await requestChange(route, "DELETE", this.#uriOf(node, !isFile), seen);
     } catch (error) {
       // Another program may have removed the entry already.
       if (!(error instanceof TransferError) || error.status !== 404) throw error;

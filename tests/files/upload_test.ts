@@ -470,7 +470,7 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     [{ put: [405, {}] }, "STATUS", "write: true"],
     [{ put: [409, {}] }, "STATUS", "directory is in the way"],
     [{ put: [409, OFFSET] }, "STATUS", "another part"],
-    [{ put: [412, {}] }, "STATUS", "the file already exists"],
+    [{ put: [412, {}] }, "STATUS", "the file there changed meanwhile"],
     [{ put: [413, {}] }, "STATUS", "maxBytes"],
     [{ put: [500, {}] }, "STATUS", "its log"],
     [{ put: [503, {}] }, "STATUS", "is its disk mounted?"],

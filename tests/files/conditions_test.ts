@@ -1,0 +1,294 @@
+/** What a request may replace or delete: only what the client has seen there. */
+import type { AppFunction } from "@degu/degu";
+import type { HeaderDict } from "@degu/degu/base";
+import {
+  deleteFile,
+  download,
+  downloadTree,
+  FilesApp,
+  type FilesOptions,
+  TransferError,
+  type TransferOptions,
+  type TreeEvent,
+  upload,
+  uploadTree,
+} from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+import { content, entries, entriesWithParts, fill, tempDir } from "@degu/testing/directories.ts";
+import { serveVersion } from "@degu/testing/served_version.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { serveFiles } from "@degu/testing/transferring.ts";
+import { makeTrees } from "@degu/testing/trees.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { upload as announced } from "@degu/testing/written_directory.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+
+/** Holds back the first request with a method until it is released, as a network may do. */
+async function serveHolding(method: string) {
+  const arrived = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  let isHeld = false;
+  const files = await serveFiles((dir): AppFunction => {
+    const app = new FilesApp(dir, { write: true });
+    return async (request, session, api) => {
+      if (request.method === method && !isHeld) {
+        isHeld = true;
+        arrived.resolve();
+        await released.promise;
+      }
+      return await app.handle(request, session, api);
+    };
+  });
+  return { ...files, arrived: arrived.promise, release: released.resolve };
+}
+
+/** Files that a late request would replace, and the options of the call. */
+const LATE: readonly [what: string, size: number, before: string | null, TransferOptions][] = [
+  ["a small file in the place of another", 5, "old", {}],
+  ["a large file in the place of another", 300_000, "old", {}],
+  ["a file without resuming in the place of another", 5, "old", { resume: false }],
+  ["a small new file", 5, null, {}],
+  ["a large new file", 300_000, null, {}],
+  ["a new file without resuming", 5, null, { resume: false }],
+];
+
+for (const [what, size, before, options] of LATE) {
+  Deno.test(`a PUT that arrives late replaces nothing newer: ${what}`, async () => {
+    await using files = await serveHolding("PUT");
+    const { here, there, client } = files;
+    if (before !== null) await Deno.writeTextFile(`${there}/f`, before);
+    await fill(here, { late: "l".repeat(size), newer: "n".repeat(size) });
+    const late = assertRejects(() => upload(client, `${here}/late`, "/f", options), TransferError);
+    await files.arrived;
+    assertEquals((await upload(client, `${here}/newer`, "/f")).total, size);
+    files.release();
+    const error = await late;
+    assertEquals([error.code, error.status], ["STATUS", 412]);
+    assert(error.message.includes("changed meanwhile"), error.message);
+    assertEquals((await Deno.readTextFile(`${there}/f`))[0], "n");
+    // The next call has seen the newer one.
+    await upload(client, `${here}/late`, "/f", options);
+    assertEquals((await Deno.readTextFile(`${there}/f`))[0], "l");
+  });
+}
+
+Deno.test("a DELETE that arrives late deletes nothing newer, and one that was carried out before is a success", async () => {
+  await using files = await serveHolding("DELETE");
+  const { here, there, client } = files;
+  await fill(there, { f: "old", g: "1" });
+  await fill(here, { newer: "new" });
+  const late = assertRejects(() => deleteFile(client, ["f"]), TransferError);
+  await files.arrived;
+  await upload(client, `${here}/newer`, ["f"]);
+  files.release();
+  assertEquals((await late).status, 412);
+  assertEquals(await Deno.readTextFile(`${there}/f`), "new");
+  await deleteFile(client, ["f"]);
+  assertEquals((await assertRejects(() => deleteFile(client, ["f"]), TransferError)).status, 404);
+  await using other = await serveHolding("DELETE");
+  await fill(other.there, { g: "1" });
+  const again = deleteFile(other.client, ["g"]);
+  await other.arrived;
+  await Deno.remove(`${other.there}/g`);
+  other.release();
+  await again;
+});
+
+Deno.test("a file that is refused as changed is there all the same if it has the same content", async () => {
+  await using files = await serveFiles((dir): AppFunction => {
+    const app = new FilesApp(dir, { write: true });
+    return async (request, session, api) => {
+      const answer = await app.handle(request, session, api);
+      // The answer to this request was lost, and it came once more.
+      return request.method === "PUT" ? [412, "Precondition Failed", {}, null] : answer;
+    };
+  });
+  await fill(files.here, { f: "new" });
+  await fill(files.there, { f: "older" });
+  assertEquals((await upload(files.client, `${files.here}/f`, "/f")).total, 3);
+  assertEquals(await content(files.there), { f: "new" });
+});
+
+Deno.test("to a server of an older version, which doesn't say what is there, requests have no condition", async () => {
+  const conditions: unknown[] = [];
+  await using files = await serveFiles((dir): AppFunction => {
+    const app = new FilesApp(dir, { write: true });
+    return async (request, session, api) => {
+      const { "if-file-stamp": stamp, "if-match": tag, "if-none-match": none } = request.headers;
+      if (request.method !== "HEAD") conditions.push(stamp ?? tag ?? none);
+      const [status, reason, headers, body] = await app.handle(request, session, api);
+      const { "file-stamp": _stamp, ...others } = headers as HeaderDict;
+      return [status, reason, others, body];
+    };
+  });
+  await fill(files.here, { f: "new" });
+  await fill(files.there, { f: "older" });
+  await upload(files.client, `${files.here}/f`, "/f");
+  await deleteFile(files.client, "/f");
+  assertEquals([conditions, await content(files.there)], [[undefined, undefined], {}]);
+});
+
+const TIME = "2020-02-29T12:34:56.789Z";
+
+Deno.test("if-file-stamp: a file is replaced and deleted only if it has this size and time", async () => {
+  const rows: [stamp: string, file: string, status: number][] = [
+    [`3,${TIME}`, "f", 204],
+    [`4,${TIME}`, "f", 412],
+    ["3,2020-02-29T12:34:56.788Z", "f", 412],
+    ["none", "f", 412],
+    [`3,${TIME}`, "new", 412],
+    ["none", "new", 201],
+    ...["", "3", `3,${TIME},`, `03,${TIME}`, `-3,${TIME}`, "3,2020-02-29T12:34:56Z", "None"]
+      .map((stamp): [string, string, number] => [stamp, "f", 400]),
+  ];
+  const text = latin1("x");
+  for (const [stamp, file, status] of rows) {
+    for (const way of [{}, announced(text, 0), "DELETE"]) {
+      await using dir = await tempDir();
+      await fill(dir.path, { f: "old" });
+      await Deno.utime(`${dir.path}/f`, new Date(TIME), new Date(TIME));
+      const app = new FilesApp(dir.path, { write: true });
+      const condition = { "if-file-stamp": stamp };
+      const isDelete = way === "DELETE";
+      const request = isDelete
+        ? mkreq("DELETE", `/${file}`, condition)
+        : mkreq("PUT", `/${file}`, { ...condition, ...(way as HeaderDict) }, text);
+      const expected = isDelete && file === "new" ? 404 : status;
+      assertEquals((await app.handle(request))[0], expected, `${stamp} ${Deno.inspect(way)}`);
+      const isChanged = expected < 300;
+      const left = { ...isDelete ? {} : { [file]: "x" } };
+      const all = isChanged ? { ...file === "new" ? { f: "old" } : {}, ...left } : { f: "old" };
+      const found = Object.entries(await content(dir.path)).filter(([name]) => !name.includes("."));
+      assertEquals(Object.fromEntries(found), all);
+    }
+  }
+});
+
+Deno.test("a HEAD and a GET have the stamp of a file", async () => {
+  await using dir = await tempDir();
+  await fill(dir.path, { f: "old" });
+  await Deno.utime(`${dir.path}/f`, new Date(TIME), new Date(TIME));
+  const app = new FilesApp(dir.path, { write: true });
+  const stampOf = async (method: "GET" | "HEAD", uri: string, headers: HeaderDict = {}) =>
+    ((await app.handle(mkreq(method, uri, headers)))[2] as HeaderDict)["file-stamp"];
+  assertEquals(await stampOf("GET", "/f"), `3,${TIME}`);
+  assertEquals(await stampOf("HEAD", "/f"), `3,${TIME}`);
+  assertEquals(await stampOf("HEAD", "/f", announced(latin1("x"))), `3,${TIME}`);
+  assertEquals(await stampOf("HEAD", "/new", announced(latin1("x"))), "none");
+});
+
+Deno.test("a download replaces the file that was there when it began, and none that came or changed meanwhile", async () => {
+  for (const before of [null, "old"]) {
+    await using files = await serveVersion(200_000);
+    const { there, file, dir, get } = files;
+    if (before !== null) await Deno.writeTextFile(file, before);
+    there.beforePiece = () => Deno.writeTextFileSync(file, "theirs");
+    const error = await assertRejects(get, TransferError, "changed meanwhile, and stays");
+    assertEquals(error.code, "CONFLICT");
+    assertEquals(await Deno.readTextFile(file), "theirs");
+    there.beforePiece = () => {};
+    assertEquals((await get()).resumedFrom, 200_000);
+    assertEquals(await Deno.readFile(file), there.content);
+    assertEquals(await entriesWithParts(dir), ["copy"]);
+    // The same content is what was to be there.
+    await Deno.remove(file);
+    there.beforePiece = () => Deno.writeFileSync(file, there.content);
+    assertEquals((await get()).total, 200_000);
+    assertEquals(await entriesWithParts(dir), ["copy"]);
+  }
+});
+
+Deno.test("in a tree a file that changed since it was compared is neither replaced nor deleted, and fails alone", async () => {
+  const large = "l".repeat(100_000);
+  for (const direction of ["download", "upload"] as const) {
+    const source = { small: "new", large, other: "other" };
+    const target = { small: "older", large: "older", old: "old", other: "another" };
+    await using trees = await makeTrees(direction, source, target);
+    const changed = direction === "download" ? ["large", "old", "small"] : ["large", "old"];
+    const onEvent = ({ type }: TreeEvent) => {
+      if (type !== "plan") return;
+      for (const name of changed) Deno.writeTextFileSync(`${trees.target}/${name}`, "theirs");
+    };
+    const { outcomes, result } = await trees.copy({ delete: true, onEvent });
+    const copied = changed.filter((name) => name !== "old");
+    for (const name of copied) assertEquals(outcomes[name], "failed", `${direction} ${name}`);
+    assertEquals([outcomes.other, result.deletionsKept], ["copied", "failed"]);
+    const left = await content(trees.target);
+    for (const name of changed) assertEquals(left[name], "theirs", `${direction} ${name}`);
+    // Where nothing else fails, deletions are made.
+    const late = ({ type, ...event }: TreeEvent) => {
+      const isLast = type === "copied" && "path" in event && event.path[0] === "large";
+      if (isLast) Deno.writeTextFileSync(`${trees.target}/old`, "newer");
+    };
+    const again = await trees.copy({ delete: true, onEvent: late });
+    assertEquals([again.outcomes.old, again.deleted], ["failed", []]);
+    assertEquals((await content(trees.target)).old, "newer");
+  }
+});
+
+// What an app does that only adds files.
+
+const ADD: FilesOptions = { write: "add", list: true };
+
+Deno.test('write: "add": new files and directories are made, nothing is replaced or deleted', async () => {
+  await using dir = await tempDir();
+  await fill(dir.path, { f: "old", d: null });
+  const app = new FilesApp(dir.path, ADD);
+  const text = latin1("new");
+  const status = async (...request: Parameters<typeof mkreq>) =>
+    (await app.handle(mkreq(...request)))[0];
+  assertEquals(await status("PUT", "/f", {}, text), 409);
+  assertEquals(await status("PUT", "/f", announced(text, 0), text), 409);
+  assertEquals(await status("PUT", "/f", { "if-none-match": "*" }, text), 412);
+  assertEquals(await status("PUT", "/f", { "if-match": "*" }, text), 412);
+  assertEquals(await status("PUT", "/d", {}, text), 409);
+  assertEquals(await status("PUT", "/new", {}, text), 201);
+  assertEquals(await status("PUT", "/larger", announced(text, 0), text), 201);
+  assertEquals([await status("PUT", "/d/e/"), await status("PUT", "/d/")], [201, 204]);
+  const [refused, , { allow }] = await app.handle(mkreq("DELETE", "/new"));
+  assertEquals([refused, allow], [405, "GET, HEAD, PUT"]);
+  const left = { d: null, "d/e": null, f: "old", larger: "new", new: "new" };
+  const found = Object.entries(await content(dir.path)).filter(([name]) => !name.includes("."));
+  assertEquals(Object.fromEntries(found), left);
+});
+
+Deno.test('write: "add": an identical file is a success, alone and in a tree, and keeps its time', async () => {
+  await using dir = await tempDir();
+  const { path } = dir;
+  const large = "l".repeat(100_000);
+  await fill(path, { "here/large": large, "here/small": "s", "here/new": "n", served: null });
+  await fill(path, { "served/large": large, "served/small": "other" });
+  await Deno.utime(`${path}/served/large`, new Date(TIME), new Date(TIME));
+  await using serving = serve(new FilesApp(`${path}/served`, ADD));
+  const client = serving.makeClient();
+  const modified = new Date(0);
+  for (const resume of [true, false]) {
+    const { sha256 } = await upload(client, `${path}/here/large`, "/large", { modified, resume });
+    assertEquals(sha256?.length, 64);
+  }
+  const other = () => upload(client, `${path}/here/small`, "/small");
+  assertEquals((await assertRejects(other, TransferError)).status, 412);
+  const { failed, files } = await uploadTree(client, `${path}/here`, "/");
+  assertEquals([failed, files], [1, 2]);
+  const { mtime } = await Deno.stat(`${path}/served/large`);
+  assertEquals(mtime, new Date(TIME));
+  assertEquals(await Deno.readTextFile(`${path}/served/small`), "other");
+});
+
+Deno.test("create: the directory is made once, with those above it", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/a/b`;
+  const app = new FilesApp(path, { create: true, write: true });
+  assertEquals(await entries(`${dir.path}/a`), ["b"]);
+  new FilesApp(path, { create: true });
+  await Deno.remove(path);
+  assertEquals((await app.handle(mkreq("PUT", "/x", {}, latin1("x"))))[0], 503);
+  assertEquals(await entries(`${dir.path}/a`), []);
+  await Deno.writeTextFile(`${dir.path}/f`, "");
+  const overFile = () => Promise.try(() => new FilesApp(`${dir.path}/f`, { create: true }));
+  await assertRejects(overFile, Error);
+  await using copied = await tempDir();
+  await using serving = serve(new FilesApp(`${dir.path}/c`, { create: true, list: true }));
+  assertEquals((await downloadTree(serving.makeClient(), "/", `${copied.path}/x`)).files, 0);
+  await assertRejects(() => download(serving.makeClient(), "/f", `${copied.path}/y`));
+});
