@@ -305,7 +305,8 @@ export async function makeDirectory(
 }
 
 /**
- * Deletes a file or an empty directory on a `FilesApp` with `write: true`.
+ * Deletes a file or an empty directory on a `FilesApp` with `write: true`. A file that changes after
+ * this call has asked for it stays.
  *
  * @param from A client, which opens a connection for this, or a connection.
  * @param uri The names of the directories on the way to it, and its own; or its URI. With a final
@@ -353,7 +354,7 @@ export async function deleteFile(
   }
 }
 
-/** The condition that a file is still the one of an answer to HEAD; none is deleted that was not there. */
+/** The condition that a file is still the one of an answer to HEAD, or still not there. */
 function conditionAfter({ status, headers }: Response): HeaderDict {
   const { "file-stamp": stamp, etag } = headers;
   if (status === 404) return { "if-file-stamp": NO_STAMP };
