@@ -4,6 +4,7 @@ import {
   Body,
   BodyError,
   BodyIter,
+  ChunkedBody,
   ChunkedBodyIter,
   Range,
   reply,
@@ -82,6 +83,25 @@ function beginnings<Rest extends readonly unknown[]>(rows: ByClass<Rest>) {
 function validate(answer: unknown, request = mkreq("GET", "/")) {
   return callApp((() => answer) as App, request);
 }
+
+Deno.test("callApp accepts every valid request, as mkreq makes it", async () => {
+  await fc.assert(fc.asyncProperty(
+    arbitrary.methodAndHeaders,
+    arbitrary.uri,
+    fc.nat(5),
+    async ([method, headers], uri, shifts) => {
+      const length = headers["content-length"];
+      const body = length !== undefined
+        ? new Body(streamOf(), length as number)
+        : headers["transfer-encoding"] !== undefined
+        ? new ChunkedBody(streamOf())
+        : null;
+      const request = mkreq(method, uri, headers, body);
+      for (let i = 0; i < shifts; i++) request.shiftPath();
+      assertEquals((await callApp(() => reply(400), request)).status, 400);
+    },
+  ));
+});
 
 Deno.test("callApp accepts every valid response", async () => {
   await fc.assert(fc.asyncProperty(
