@@ -3,7 +3,7 @@ import { labTest } from "@degu/testing/agent_lab.ts";
 import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/namespaces.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { testUnless } from "@degu/testing/terminals.ts";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 // Daily work over three devices with a cable that goes out in the middle of each command, in
 // network namespaces.
@@ -59,18 +59,20 @@ for (const isKnown of [true, false]) {
       const [here, there] = isKnown
         ? [
           "on this device, or its quota is exceeded: 410 kB are needed, and ",
-          "the 410 kB that are left",
-        ]
-        : ["there is no space left on this device", "the peer has no space left"];
+          /the 410 kB that are left|the peer has no space left/,
+        ] as const
+        : ["there is no space left on this device", /the peer has no space left/] as const;
       assertStringIncludes(get.full.stderr, here);
-      assertStringIncludes(put.full.stderr, there);
+      // Files are sent side by side, and each one is compared with the free space when it begins.
+      assertMatch(put.full.stderr, there);
       for (const { full, fitting, both, ofBoth, again, moved } of [get, put]) {
         assertEquals(full.code, 1);
         assertStringIncludes(full.stderr, "run the same command again");
-        // A file that can't fit fails alone.
-        if (isKnown) assertEquals(fitting, 2, full.stderr);
+        // As many as fit, unless the last ones have filled the disk side by side.
+        if (isKnown) assert(fitting <= 2, full.stderr);
         assertEquals(both.code, 1);
-        if (isKnown) assertEquals(ofBoth, ["0"], both.stderr);
+        // A file of the first command whose bytes were all there may have got its name later.
+        if (isKnown) assert(ofBoth.includes("0") && !ofBoth.includes("large"), both.stderr);
         assertEquals(again.code, 0, again.stderr);
         assertEquals(moved, [409600, 409600, 409600, 409600]);
       }
