@@ -1,7 +1,7 @@
 /** The small body of a response that has a connection of its own: read at once, and kept. */
 
 import type { Response } from "../base/app/message.ts";
-import { Body } from "../base/body/body.ts";
+import { Body, takeArrived } from "../base/body/body.ts";
 import { BodySource } from "../base/body/body_source.ts";
 import { Interruption } from "../base/body/body_state.ts";
 import { ByteReader } from "../base/body/byte_io.ts";
@@ -19,9 +19,29 @@ export function fill(response: Response, signal: AbortSignal | undefined): Respo
   const isSmall = body !== null && body.constructor === Body && body.contentLength > 0 &&
     body.contentLength <= MAX_BYTES;
   if (!isSmall) return response;
-  const source = new FilledSource(body as Body, signal);
+  const arrived = takeArrived(body as Body);
+  const source = arrived === null
+    ? new FilledSource(body as Body, signal)
+    : new ArrivedSource(arrived);
   // Nobody else has seen the response yet.
   return Object.assign(response, { body: new Body(source, body.contentLength) });
+}
+
+/** Bytes that have all arrived. */
+class ArrivedSource extends BodySource {
+  readonly reader: ByteReader = new ByteReader(this);
+  readonly isShared = false;
+  override readonly cancelsTooLong = true;
+
+  constructor(bytes: Uint8Array<ArrayBuffer>) {
+    super();
+    this.reader.bytes = bytes;
+    this.reader.end = bytes.length;
+  }
+
+  read(): Promise<null> {
+    return Promise.resolve(null);
+  }
 }
 
 /** The bytes of another body, which are read in the background. */

@@ -49,6 +49,8 @@ export let isBody: (value: object) => value is Body;
 export let bodyProgress: (body: Body) => Progress;
 /** Calls a function when a body is over. */
 export let whenBodyOver: (body: Body, listener: () => void) => void;
+/** Takes the bytes of an untouched body that have all arrived; else `null`. */
+export let takeArrived: (body: Body) => Uint8Array<ArrayBuffer> | null;
 /** Writes a whole body, whatever a class that extends `Body` does. */
 export let writeBody: (body: Body, sink: ByteSink, isRest?: boolean) => Promise<number>;
 
@@ -307,6 +309,14 @@ export class Body implements AsyncIterable<Uint8Array> {
       else body.#state.whenOver(listener);
     };
     writeBody = (body, sink, isRest) => body.#write(sink, isRest);
+    takeArrived = (body) => {
+      if (body.#source.reader.buffered < body.contentLength) return null;
+      body.#state.beginRead();
+      const bytes = body.#source.reader.view(body.contentLength).slice();
+      body.#reader.remaining = 0;
+      body.#state.end(true);
+      return bytes;
+    };
     bodyProgress = (body) => {
       const bytes = body.contentLength - body.#reader.remaining;
       // An empty body is at its end from the start.
