@@ -10,6 +10,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
 import { parseDecimal } from "../base/wire/range.ts";
 import type { Connector, Requester } from "../client.ts";
+import { BUNDLED_BELOW_BYTES } from "./bundle.ts";
 import {
   DIGEST_KEY,
   fingerprintOf,
@@ -183,7 +184,9 @@ export class FileUpload {
     const named = { "repr-digest": digest, "upload-length": size, "upload-complete": "?0" };
     // Something else has the name until then.
     this.#condition = {};
-    const { offset } = await this.#ask(named);
+    // A small file is sent again sooner than it is asked for.
+    const isSmall = this.#source.size < BUNDLED_BELOW_BYTES;
+    const { offset } = isSmall ? { offset: 0 } : await this.#ask(named);
     return await this.#send(offset, async (meter) => {
       const headers = { ...named, "upload-offset": `${meter.resumedFrom}` };
       return await this.#put(headers, await this.#source.body(meter, signal));
