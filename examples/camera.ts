@@ -6,7 +6,7 @@
 //   degu --home camera-device init --name camera
 //   degu --home camera-device join
 
-import { printable, repeat, terminationSignal } from "@degu/degu";
+import { DeguError, printable, repeat, terminationSignal } from "@degu/degu";
 import { Device } from "@degu/degu/device";
 import { type TreeEvent, uploadTree } from "@degu/degu/files";
 
@@ -19,7 +19,7 @@ const client = await camera.client("recorder");
 await repeat(async (signal) => {
   const options = { move: true, settled: 3, signal, onEvent };
   const { failed } = await uploadTree(client, "outbox", [], options);
-  if (failed > 0) throw new Error(`files that can't be sent: ${failed}`);
+  if (failed > 0) throw new DeguError(`files that can't be sent: ${failed}`);
 }, { seconds: 1, signal: terminationSignal() });
 
 /** Names each file that has arrived, or that stays. */

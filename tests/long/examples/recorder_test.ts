@@ -138,7 +138,7 @@ Deno.test("a file that the recorder refuses stays in the outbox, and each of the
   await using porch = await lab.startCamera("porch");
   for (const _ of good!) await porch.printed(ARRIVED);
   await porch.complained(/^bad3 stays here: .* a directory is in the way/m);
-  await porch.complained(/^Error: files that can't be sent: 8; next run in /m);
+  await porch.complained(/^DeguError: files that can't be sent: 8; next run in /m);
   porch.child.kill("SIGTERM");
   assert((await porch.ended()).success);
   assertEquals(await entries(`${lab.path}/porch/outbox`), bad);
