@@ -305,8 +305,8 @@ export async function makeDirectory(
 }
 
 /**
- * Deletes a file or an empty directory on a `FilesApp` with `write: true`. A file that changes after
- * this call has asked for it stays.
+ * Deletes a file or an empty directory on a `FilesApp` with `write: true`. A file that changes
+ * after this call has asked for it stays.
  *
  * @param from A client, which opens a connection for this, or a connection.
  * @param uri The names of the directories on the way to it, and its own; or its URI. With a final
