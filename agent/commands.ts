@@ -140,7 +140,7 @@ export async function openPeer(device: Device, peerName: string): Promise<Peer> 
   const peer = await device.peer(peerName);
   if (peer !== null) return peer;
   const hint = (await device.peers()).length === 0
-    ? 'this device is not paired with any yet: run "degu invite" on one of the two and "degu join" on the other'
+    ? 'this device is not paired with any yet: run "degu pair" on both'
     : '"degu peers" lists those that there are';
   throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED, {
     ...NOT_PAIRED,
@@ -281,7 +281,7 @@ export class AgentCommand extends Command {
     );
   }
 
-  /** Adds the options of both commands that pair. */
+  /** Adds the options of all commands that pair. */
   pairs(): this {
     return this
       .option("--as <name>", "what the other device is called here (default: its own name)")

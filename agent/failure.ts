@@ -68,9 +68,9 @@ export class Interrupted extends Error {
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
   UNTRUSTED:
     "another device answers there, or the peer has a new identity: check the address, or " +
-    'pair the two again with "degu invite" and "degu join"',
+    'pair the two again with "degu pair"',
   REFUSED_BY_PEER: "the peer does not trust this device any more: pair the two again with " +
-    '"degu invite" and "degu join"',
+    '"degu pair"',
   EXPIRED: "check the clocks of both devices",
   NOT_YET_VALID: "check the clocks of both devices",
   NOT_TLS: "another program answers there: check the address and the port",
@@ -78,7 +78,7 @@ const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
 
 const FORGOTTEN_HINT =
   "it does not trust this device any more, or has just been stopped; if this device is missing in " +
-  '"degu peers" there, pair the two again with "degu invite" and "degu join"';
+  '"degu peers" there, pair the two again with "degu pair"';
 
 const UNREACHABLE_HINT =
   'check that "degu serve" runs there, that the two are in one network, and that ' +

@@ -6,13 +6,11 @@ import type { Device, Invitation, InviteOptions, Peer } from "../device.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { type Context, listenError, loggerOf, usageError } from "./commands.ts";
 import { Failure } from "./failure.ts";
-import { announce, type PAIR_SERVICE, type SEND_SERVICE } from "./mdns.ts";
+import { announce, type PAIR_SERVICE, SEND_SERVICE } from "./mdns.ts";
 import { mayUseMdns } from "./mdns_links.ts";
 import type { NumberQuestions } from "./numbers.ts";
 
 export interface Inviting {
-  /** The announced service type, if a person can compare numbers here. */
-  readonly type: typeof PAIR_SERVICE | typeof SEND_SERVICE;
   readonly options: Omit<InviteOptions, "confirm" | "signal">;
   /** The command for the other device. */
   readonly command: string;
@@ -20,15 +18,17 @@ export interface Inviting {
   readonly late: string;
 }
 
-/** An open invitation, with its announcement; both end when it is disposed of. */
+/**
+ * An open invitation, with its announcement if numbers are compared; both end when it is disposed
+ * of.
+ */
 export class ShownInvitation implements AsyncDisposable {
   readonly invitation: Invitation;
   readonly #context: Context;
+  readonly #device: Device;
   readonly #given: Inviting;
   readonly #questions: NumberQuestions | null;
   readonly #announcement: AsyncDisposable | null;
-  /** What the other device shows of this one when it asks. */
-  readonly #self: string;
 
   private constructor(
     context: Context,
@@ -39,37 +39,24 @@ export class ShownInvitation implements AsyncDisposable {
   ) {
     this.invitation = invitation;
     this.#context = context;
+    this.#device = device;
     this.#given = given;
     this.#questions = questions;
-    const { addresses } = invitation;
-    const [port, ...others] = new Set(addresses.map(([, port]) => Number(port)));
-    const isNear = addresses.some(([host]) => !isLoopback(`${host}`));
-    const { name, id } = device;
-    this.#self = `${name} ${id.slice(0, 8)}…`;
-    const service = { name, id, port: port!, type: given.type, logger: loggerOf(context) };
-    // A service has one port.
-    const isAnnounced = questions !== null && isNear && others.length === 0 && mayUseMdns();
-    this.#announcement = isAnnounced ? announce(service) : null;
+    this.#announcement = questions === null
+      ? null
+      : announceInvitation(context, device, invitation, SEND_SERVICE);
   }
 
+  /** @param questions `null` where the line is the only way. */
   static async open(
     context: Context,
     device: Device,
     questions: NumberQuestions | null,
     given: Inviting,
   ): Promise<ShownInvitation> {
-    const { listen } = given.options;
     const confirm = questions === null ? undefined : confirmWith(questions, context);
-    const open = (listen: InviteOptions["listen"]) =>
-      device.invite({ ...given.options, listen, confirm, signal: context.signal });
-    try {
-      const invitation = questions === null || listen !== undefined
-        ? await open(listen)
-        : await atEveryAddress(open);
-      return new ShownInvitation(context, device, given, questions, invitation);
-    } catch (error) {
-      throw usageError(listen === undefined ? error : listenError(listen, error));
-    }
+    const invitation = await openInvitation(context, device, { ...given.options, confirm });
+    return new ShownInvitation(context, device, given, questions, invitation);
   }
 
   /** Prints how the other device can come: by a number, and then by the line. */
@@ -77,7 +64,7 @@ export class ShownInvitation implements AsyncDisposable {
     const { output } = this.#context;
     const { invitation: { addresses: [first], line, expires } } = this;
     const { command } = this.#given;
-    output.note(`this is ${this.#self}`);
+    output.note(thisIs(this.#device));
     if (this.#questions !== null) {
       output.note(
         `on the other device, in the same network, run "${command}", and compare a number; ` +
@@ -93,12 +80,9 @@ export class ShownInvitation implements AsyncDisposable {
 
   /** Waits for the other device, and shows the time that is left. */
   async paired(): Promise<Peer> {
-    const { output, signal } = this.#context;
+    const { signal } = this.#context;
     const { invitation } = this;
-    const end = performance.now() + invitation.expires.getTime() - Date.now();
-    // A line that the terminal has wrapped can't be removed, so the beginning is cut off.
-    const line = () => countdownText(end - performance.now()).slice(1 - output.columns);
-    using _countdown = output.animate(1000, line);
+    using _countdown = countDown(this.#context, invitation);
     try {
       // A peer that is being stored when the command is interrupted is stored and printed: it is
       // trusted from now on.
@@ -114,6 +98,54 @@ export class ShownInvitation implements AsyncDisposable {
     await this.#announcement?.[Symbol.asyncDispose]();
     await this.invitation.close();
   }
+}
+
+/** What the other device shows of this one when it asks. */
+export function thisIs({ name, id }: Device): string {
+  return `this is ${name} ${id.slice(0, 8)}…`;
+}
+
+/** Opens an invitation, which ends with the command. */
+export async function openInvitation(
+  { signal }: Context,
+  device: Device,
+  { listen, ...options }: Omit<InviteOptions, "signal">,
+): Promise<Invitation> {
+  const open = (listen: InviteOptions["listen"]) => device.invite({ ...options, listen, signal });
+  try {
+    const isByLine = options.confirm === undefined;
+    return isByLine || listen !== undefined ? await open(listen) : await atEveryAddress(open);
+  } catch (error) {
+    throw usageError(listen === undefined ? error : listenError(listen, error));
+  }
+}
+
+/** Whether devices of the network can reach an invitation. */
+export function isNear({ addresses }: Invitation): boolean {
+  return addresses.some(([host]) => !isLoopback(`${host}`));
+}
+
+/** Announces an invitation until disposed of; `null` where it can't be announced. */
+export function announceInvitation(
+  context: Context,
+  { name, id }: Device,
+  invitation: Invitation,
+  type: typeof PAIR_SERVICE | typeof SEND_SERVICE,
+): AsyncDisposable | null {
+  const [port, ...others] = new Set(invitation.addresses.map(([, port]) => Number(port)));
+  // A service has one port.
+  const isAnnounced = isNear(invitation) && others.length === 0 && mayUseMdns();
+  return isAnnounced ? announce({ name, id, port: port!, type, logger: loggerOf(context) }) : null;
+}
+
+/** Shows the time that is left, until disposed of. */
+export function countDown({ output }: Context, { expires }: Invitation): Disposable {
+  const end = performance.now() + expires.getTime() - Date.now();
+  // A line that the terminal has wrapped can't be removed, so the beginning is cut off.
+  return output.animate(
+    1000,
+    () => countdownText(end - performance.now()).slice(1 - output.columns),
+  );
 }
 
 /** The plain port is the same at every address, so that it can be announced. */

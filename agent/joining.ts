@@ -1,36 +1,16 @@
 /** Joins another device: by the line of its invitation, or by a number. */
 
+import type { Address } from "../base.ts";
 import type { Confirm, Device, JoinOptions, Peer } from "../device.ts";
 import { isWholeLine } from "../device/invitation_line.ts";
 import { type Context, loggerOf, usageError } from "./commands.ts";
 import { Failure, USAGE } from "./failure.ts";
-import {
-  findOffers,
-  type Offer,
-  type PAIR_SERVICE,
-  type SEND_SERVICE,
-  shortId,
-  shortName,
-} from "./mdns.ts";
-import { NumberQuestions } from "./numbers.ts";
+import { findOffers, type Offer, SEND_SERVICE, shortId, shortName } from "./mdns.ts";
+import type { NumberQuestions } from "./numbers.ts";
 import type { Output } from "./output.ts";
 
-const LOOK_SECONDS = 5;
-/** How long a device that is waited for may offer something before it is asked. */
-const WAIT_SECONDS = 3;
-
-/** A service that is looked for, and the commands to name if the search fails. */
-export interface Looking {
-  readonly type: typeof PAIR_SERVICE | typeof SEND_SERVICE;
-  /** A name, or the first characters of an id; `undefined` for the only one that there is. */
-  readonly name: string | undefined;
-  /** The command to run on the other device. */
-  readonly there: string;
-  /** The command to run here if there are several. */
-  readonly choice: string;
-  /** Whether it is waited for until the command is interrupted. */
-  readonly waits?: boolean;
-}
+/** How long a device that sends may offer something before it is asked. */
+const LOOK_SECONDS = 3;
 
 /** Joins with a line, or with `-` for that on stdin. */
 export async function joinByLine(
@@ -45,72 +25,56 @@ export async function joinByLine(
   });
 }
 
-/** The questions of a command that was given no line. */
-export function questionsOn(output: Output, command: string): NumberQuestions {
-  const questions = NumberQuestions.on(output);
-  if (questions !== null) return questions;
-  throw new Failure(
-    "a number can be compared on a terminal only, and without --json: give the line of the other device, or -; " +
-      `"${command} --help" explains it`,
-    USAGE,
-  );
-}
-
-/** Looks for another device, and joins it when a person has compared the number. */
-export async function joinByNumber(
+/** Looks for the device that sends, and joins it when a person has compared the number. */
+export async function joinSender(
   context: Context,
   device: Device,
-  { confirm }: NumberQuestions,
-  looking: Looking,
+  questions: NumberQuestions,
+  name: string | undefined,
   options: JoinOptions,
 ): Promise<Peer> {
-  const { signal, options: { address } } = context;
-  const offer = address === undefined ? await lookFor(context, device, looking) : null;
-  const ask: Confirm = async (asked) => {
-    if (offer === null || shortId(asked.id) === offer.id) return await confirm(asked);
+  const { options: { address } } = context;
+  if (address !== undefined) return await joinAt(context, device, questions, [address], options);
+  const offer = await lookForSender(context, name);
+  const confirm: Confirm = async (asked) => {
+    if (shortId(asked.id) === offer.id) return await questions.confirm(asked);
     context.output.warn(
       `${asked.name} ${asked.id} answers, which is another device than was found`,
     );
     return false;
   };
-  const addresses = offer?.addresses ?? [address!];
-  return await device.join(addresses, { ...options, signal, confirm: ask }).catch((error) => {
+  return await joinAt(context, device, { confirm }, offer.addresses, options);
+}
+
+/** Joins the device at these addresses when a person has compared the number. */
+export async function joinAt(
+  { signal }: Context,
+  device: Device,
+  { confirm }: { readonly confirm: Confirm },
+  addresses: readonly Address[],
+  options: JoinOptions,
+): Promise<Peer> {
+  return await device.join(addresses, { ...options, signal, confirm }).catch((error) => {
     throw usageError(error);
   });
 }
 
-async function lookFor(
-  context: Context,
-  { id: own }: Device,
-  { type, name, there, choice, waits = false }: Looking,
-): Promise<Offer> {
+/** Waits until a device sends, or the command is interrupted. */
+async function lookForSender(context: Context, name: string | undefined): Promise<Offer> {
   const { output, signal } = context;
-  output.note(
-    waits
-      ? `looking for it in this network, until Ctrl-C: run "${there}" there`
-      : "looking for it in this network",
-  );
-  const seconds = waits ? WAIT_SECONDS : LOOK_SECONDS;
-  const options = { signal, seconds, logger: loggerOf(context) };
+  output.note('looking for it in this network, until Ctrl-C: run "degu send FILE" there');
+  const options = { signal, seconds: LOOK_SECONDS, logger: loggerOf(context) };
   const wanted = name?.toLowerCase() ?? "";
   const isWanted = ({ name, id }: Offer) =>
-    id !== shortId(own) &&
-    (wanted === "" || name.toLowerCase() === shortName(wanted) || id === shortId(wanted));
-  const look = async () => (await findOffers(type, options)).filter(isWanted);
-  let found = await look();
-  while (waits && found.length === 0) found = await look();
+    wanted === "" || name.toLowerCase() === shortName(wanted) || id === shortId(wanted);
+  let found: Offer[] = [];
+  while (found.length === 0) found = (await findOffers(SEND_SERVICE, options)).filter(isWanted);
   const [only, ...others] = found;
-  if (only === undefined) {
-    const who = name === undefined ? "no device" : `no device ${JSON.stringify(name)}`;
-    throw new Failure(
-      `${who} was found in this network: run "${there}" there, on a terminal; where that does not help, give ` +
-        "--address, or the line, as it says there",
-    );
-  }
-  if (others.length === 0) return only;
+  if (others.length === 0) return only!;
   for (const { name, id } of found) output.ask(`${name} ${id}`);
   throw new Failure(
-    `${found.length} devices were found: run "${choice}" with the name of one, or with the 16 characters behind it`,
+    `${found.length} devices were found: run "degu receive --from NAME" with the name of one, or with the 16 ` +
+      "characters behind it",
   );
 }
 

@@ -224,28 +224,37 @@ const MAX_OFFERS = 32;
 /**
  * Looks for services of a type, for the whole time. **Names, ids and addresses are hints**, as
  * those of {@linkcode findAddresses}.
+ *
+ * @param onOffers Called with those that are known so far, whenever something is heard.
  */
 export async function findOffers(
   type: string,
   options: FindOptions,
   network: Network = NETWORK,
+  onOffers: (offers: Offer[]) => void = () => {},
 ): Promise<Offer[]> {
   const found = new Map<string, { name: string; id: string; hints: Hints }>();
+  const offers = () =>
+    Array.from(found.values(), ({ hints, ...offer }) => {
+      return { ...offer, addresses: hints.addresses() };
+    }).filter(({ addresses }) => addresses.length > 0);
   await search(type, options, network, (records, addresses) => {
     for (const { name: instance, type: kind, ttl } of records) {
       const [label = "", ...rest] = instance.split(".");
       const [, name, id] = /^(.{1,46})-([a-z2-7]{16})$/.exec(label) ?? [];
-      const isOffer = kind === "SRV" && ttl > 0 && rest.join(".") === type &&
+      const isOffer = kind === "SRV" && rest.join(".") === type &&
         id !== undefined && name !== undefined && isDeviceName(name);
+      if (!isOffer) continue;
       const key = label.toLowerCase();
-      if (isOffer) keep(found, key, { name, id, hints: new Hints(id, instance) }, MAX_OFFERS);
+      // A time of 0 is the end of a service (RFC 6762 §10.1).
+      if (ttl === 0) found.delete(key);
+      else keep(found, key, { name, id, hints: new Hints(id, instance) }, MAX_OFFERS);
     }
     for (const { hints } of found.values()) hints.add(records, addresses);
+    onOffers(offers());
     return false;
   });
-  return Array.from(found.values(), ({ hints, ...offer }) => {
-    return { ...offer, addresses: hints.addresses() };
-  }).filter(({ addresses }) => addresses.length > 0);
+  return offers();
 }
 
 /**

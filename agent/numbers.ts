@@ -1,7 +1,7 @@
 /** Asks a person at the terminal whether another device shows the same number. */
 
 import { pause } from "../base/pause.ts";
-import type { Asked, Confirm } from "../device.ts";
+import type { Asked } from "../device.ts";
 import type { Output } from "./output.ts";
 
 /**
@@ -17,11 +17,16 @@ const DEAF_MILLISECONDS = 2000;
 const TICK_MILLISECONDS = 200;
 const LATE_MILLISECONDS = 100;
 
+/** What Ctrl-D is, where it does not end the input. */
+const END = "\x04";
+/** Longer than any answer that counts. */
+const MAX_ANSWER = 20;
+
 /** The questions of one command, which has the terminal for itself. */
 export class NumberQuestions {
   readonly #output: Output;
-  /** Gets what is typed, a line at a time; `null` while nothing is listened to. */
-  #onLine: ((line: string) => void) | null = null;
+  /** Gets what is typed, a key at a time, and the end; `null` while nothing is listened to. */
+  #onKey: ((key: string) => void) | null = null;
   #input: "unread" | "open" | "over" = "unread";
 
   private constructor(output: Output) {
@@ -39,7 +44,7 @@ export class NumberQuestions {
   }
 
   /** Only `y` and `yes` are yes. */
-  readonly confirm: Confirm = async (asked) => {
+  readonly confirm = async (asked: Asked): Promise<boolean> => {
     const isYes = await this.#ask(asked);
     if (isYes) this.#output.note(`waiting for the answer at ${asked.name}`);
     return isYes;
@@ -50,46 +55,58 @@ export class NumberQuestions {
     const shown = `${number.slice(0, 3)} ${number.slice(3)}`;
     using _held = this.#output.hold();
     this.#read();
+    // In line mode, a line that is begun before the question would be an answer. A read that has
+    // begun before a change of the mode would not see Ctrl-D, so the mode stays.
+    stdin.setRaw(true, { cbreak: true });
     try {
       this.#output.ask(`${name} ${id} asks. If it is the one that you mean, it shows this number:`);
       this.#output.ask(`  ${shown}`);
-      // In line mode, a line that is begun during the wait would arrive after it, as an answer.
-      stdin.setRaw(true, { cbreak: true });
-      try {
-        await beDeaf(signal);
-      } finally {
-        stdin.setRaw(false);
-      }
+      await beDeaf(signal);
       this.#output.ask(`does ${name} show ${shown}, too? Type y or yes if so, and press Enter:`);
-      const answer = this.#input === "over" ? "" : await new Promise<string>((resolve) => {
-        this.#onLine = resolve;
-        signal.addEventListener("abort", () => resolve(""), { once: true });
-      });
+      const answer = await this.#readLine(signal);
       return answer === "y" || answer === "yes";
     } finally {
-      this.#onLine = null;
+      this.#onKey = null;
+      stdin.setRaw(false);
     }
+  }
+
+  /** Reads a line, and shows it; empty if the input or the question ends. */
+  async #readLine(signal: AbortSignal): Promise<string> {
+    if (this.#input === "over") return "";
+    const { promise, resolve } = Promise.withResolvers<string>();
+    signal.addEventListener("abort", () => resolve(""), { once: true });
+    let typed = "";
+    this.#onKey = (key) => {
+      if (key === END) resolve("");
+      else if (key === "\n" || key === "\r") resolve(typed.trim());
+      else if (key === "\b" || key === "\x7f") {
+        if (typed !== "") this.#output.echo("\b \b");
+        typed = typed.slice(0, -1);
+      } else if (/^[ -~]$/.test(key) && typed.length < MAX_ANSWER) {
+        typed += key;
+        this.#output.echo(key);
+      }
+    };
+    const answer = await promise;
+    this.#output.echo("\n");
+    return answer;
   }
 
   /** Reads to the end of the command: what is typed between two questions must not answer one. */
   async #read(): Promise<void> {
     if (this.#input !== "unread") return;
     this.#input = "open";
-    let typed = "";
     const { readable } = this.#output.streams.stdin;
     try {
       for await (const text of readable.pipeThrough(new TextDecoderStream())) {
-        typed = this.#onLine === null ? "" : typed + text;
-        const end = typed.indexOf("\n");
-        if (end < 0) continue;
-        this.#onLine?.(typed.slice(0, end).trim());
-        typed = "";
+        for (const key of text) this.#onKey?.(key);
       }
     } catch {
       // The terminal is gone.
     }
     this.#input = "over";
-    this.#onLine?.("");
+    this.#onKey?.(END);
   }
 }
 

@@ -69,6 +69,11 @@ export class Output {
     this.#print(text);
   }
 
+  /** Shows what a person types, where the terminal doesn't. */
+  echo(text: string): void {
+    this.#writeMessage(text);
+  }
+
   /**
    * Until disposed of, only questions, errors and results are printed: whatever strangers can
    * cause must not scroll a question off the screen. The rest is one line then.

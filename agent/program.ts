@@ -8,6 +8,7 @@ import { addInit } from "./commands/init.ts";
 import { addInvite } from "./commands/invite.ts";
 import { addJoin } from "./commands/join.ts";
 import { addLs } from "./commands/ls.ts";
+import { addPair } from "./commands/pair.ts";
 import { addForget, addId, addPeers, addRename } from "./commands/peers.ts";
 import { addPing } from "./commands/ping.ts";
 import { addPut } from "./commands/put.ts";
@@ -39,7 +40,7 @@ const COMMANDS: readonly [
 ][] = [
   ["This device:", [addInit, addId, addCompletions]],
   ["Once, without pairing:", [addSend, addReceive]],
-  ["Pairing:", [addInvite, addJoin, addPeers, addRename, addForget]],
+  ["Pairing:", [addPair, addInvite, addJoin, addPeers, addRename, addForget]],
   ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync, addService]],
   ["When it fails:", [addPing]],
 ];
@@ -51,12 +52,12 @@ The first minute, on two machines in one network:
   one$ echo hello > hello.txt
   one$ degu send hello.txt
   two$ degu receive                 (compare the number, type yes on both)
-That was once. Two machines that know each other need no numbers; here one is the name of the first:
-  one$ degu serve --inbox ~/Inbox
-  one$ degu invite                  (in another terminal)
-  two$ degu join                    (compare the number, type yes on both)
+That was once. For good, pair the two; from then on no numbers are needed. Here one is the name of the first:
+  one$ degu pair
+  two$ degu pair                    (compare the number, type yes on both)
+  one$ degu serve --inbox ~/Inbox   (it runs until Ctrl-C)
   two$ degu put hello.txt one:
-Now the file is in ~/Inbox of one. What one shares with degu serve --share DIR, two can list, get and sync.`;
+Now the file is in ~/Inbox of one. There, degu service install --inbox ~/Inbox keeps it running. What one shares with degu serve --share DIR, two can list, get and sync.`;
 
 /**
  * Runs the program; resolves to its exit code.

@@ -16,7 +16,7 @@ export function addInit(program: AgentCommand): void {
     .summary("make this device, once")
     .description(
       "Makes this device: a name, keys, and a directory for them. Prints the name and the id, by which other " +
-        "devices know it. invite, join and serve make it by themselves, with the name of this machine.",
+        "devices know it. pair, invite, join and serve make it by themselves, with the name of this machine.",
     )
     .option("--name <name>", "what other devices call it (default: the name of this machine)")
     .example("degu init", "names it like this machine")
@@ -45,6 +45,6 @@ async function init(context: Context, given: { readonly name?: string }): Promis
     throw usageError(error);
   }
   output.note(
-    `created ${home}; to pair, run "degu invite" on one device and "degu join -" on the other`,
+    `created ${home}; to pair, run "degu pair" on this device and on the other one`,
   );
 }

@@ -12,8 +12,6 @@ import {
   servingAddresses,
 } from "../commands.ts";
 import { ShownInvitation } from "../inviting.ts";
-import { PAIR_SERVICE } from "../mdns.ts";
-import { NumberQuestions } from "../numbers.ts";
 import { type Output, OutputClosed } from "../output.ts";
 
 interface Options extends PairingOptions {
@@ -24,11 +22,11 @@ interface Options extends PairingOptions {
 
 export function addInvite(program: AgentCommand): void {
   program.command("invite")
-    .summary("let one other device pair with this one")
+    .summary("let one other device pair with this one, by a line")
     .description(
       "Prints a line of text for one other device, and waits until that device has joined. Anyone who has the " +
-        "line can pair: keep it secret and unchanged until it has been used. On a terminal, a device in the same " +
-        "network can join without the line: both devices show a number, and ask whether it is the same.",
+        "line can pair: keep it secret and unchanged until it has been used. In one network, degu pair on both devices " +
+        "needs no line.",
     )
     .option("--qr", "draw the line as a QR code, too")
     .option("--seconds <seconds>", "how long it waits (default: 600)", Number)
@@ -38,10 +36,7 @@ export function addInvite(program: AgentCommand): void {
       repeated(parseInvitingAddress),
     )
     .pairs()
-    .example(
-      "degu invite",
-      "prints the line; in the same network, degu join on the other device needs no line",
-    )
+    .example("degu invite", "prints the line for degu join -")
     .example("degu invite --qr", "for a device with a camera")
     .example("degu invite | ssh other degu join -", "pairs with a machine that you have a shell on")
     .does(invite);
@@ -52,8 +47,7 @@ async function invite(context: Context, options: Options): Promise<void> {
   await using device = await openOrMakeDevice(context);
   const { as, seconds, listen } = options;
   const serving = await servingAddresses(context, device, options.serving);
-  await using shown = await ShownInvitation.open(context, device, NumberQuestions.on(output), {
-    type: PAIR_SERVICE,
+  await using shown = await ShownInvitation.open(context, device, null, {
     options: { peerName: as, seconds, listen, serving },
     command: "degu join",
     late: 'nobody has joined in time: run "degu invite" again for a new line',

@@ -1,5 +1,6 @@
-/** `degu join`: pairs with the device that has invited this one. */
+/** `degu join`: pairs with the device that has invited this one, by the line of the invitation. */
 
+import { Option } from "commander";
 import { formatAddress } from "../../base.ts";
 import { isDeviceName } from "../../identity/names.ts";
 import {
@@ -9,25 +10,25 @@ import {
   type PairingOptions,
   servingAddresses,
 } from "../commands.ts";
-import { joinByLine, joinByNumber, questionsOn } from "../joining.ts";
-import { PAIR_SERVICE } from "../mdns.ts";
+import { Failure, USAGE } from "../failure.ts";
+import { joinByLine } from "../joining.ts";
+
+interface Options extends PairingOptions {
+  readonly address?: string;
+}
 
 export function addJoin(program: AgentCommand): void {
   program.command("join")
-    .summary("pair with the device that has invited this one")
+    .summary("pair with the device that has invited this one, by a line")
     .description(
-      "Pairs with the device that invites. Without an operand, looks for that device in this network; both devices " +
-        "then show a number, and ask whether it is the same. With the line that the other device has printed, " +
-        "nothing has to be compared. White space in the line is ignored. With -, the line is read from stdin, which " +
-        "keeps it out of process lists and the shell's history.",
+      "Pairs with the device that has printed the line; nothing has to be compared. White space in the line is " +
+        "ignored. With -, the line is read from stdin, which keeps it out of process lists and the shell's history. " +
+        "In one network, degu pair on both devices needs no line.",
     )
-    .argument(
-      "[line]",
-      'what "degu invite" has printed, or - to read it from stdin; or the name of the device, if several invite',
-    )
-    .meets()
+    .usage("[OPTION]... LINE|-")
+    .argument("[line]", 'what "degu invite" has printed, or - to read it from stdin')
+    .addOption(new Option("--address <address>").hideHelp())
     .pairs()
-    .example("degu join", "then compare the number")
     .example("degu join -", "then paste the line")
     .example("degu join --as laptop - < line.txt", "from a file, under another name")
     .does(join);
@@ -35,28 +36,23 @@ export function addJoin(program: AgentCommand): void {
 
 async function join(
   context: Context,
-  given: string | undefined,
-  { as, serving: givenServing }: PairingOptions,
+  line: string | undefined,
+  { as, serving: givenServing, address }: Options,
 ): Promise<void> {
   const { output } = context;
-  const line = given === undefined || isDeviceName(given) ? null : given;
-  const questions = line === null ? questionsOn(output, "degu join") : null;
+  if (line === undefined || isDeviceName(line) || address !== undefined) {
+    throw new Failure(
+      'join needs the line of "degu invite", or - to read it from stdin; to compare a number instead, run ' +
+        '"degu pair" on both devices',
+      USAGE,
+    );
+  }
   await using device = await openOrMakeDevice(context);
   const serving = await servingAddresses(context, device, givenServing);
   const options = { peerName: as, serving };
-  const looking = {
-    type: PAIR_SERVICE,
-    name: given,
-    there: "degu invite",
-    choice: "degu join NAME",
-  } as const;
-  const { name, id, addresses } = questions === null
-    ? await joinByLine(context, device, line!, options)
-    : await joinByNumber(context, device, questions, looking, options);
+  const { name, id, addresses } = await joinByLine(context, device, line, options);
   output.result(`paired with ${name} ${id}`, { name, id, addresses: addresses.map(formatAddress) });
   output.note(
-    questions === null
-      ? `compare the id with what "degu id" prints on ${name}; then try "degu ping ${name}"`
-      : `try "degu ping ${name}"`,
+    `compare the id with what "degu id" prints on ${name}; then try "degu ping ${name}"`,
   );
 }

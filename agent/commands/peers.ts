@@ -45,7 +45,7 @@ async function listPeers(context: Context): Promise<void> {
     output.result(text, { name, id, addresses: texts, pairedAt: pairedAt.toISOString() });
   }
   if (peers.length > 0) return;
-  output.note('none yet: run "degu invite" on one device and "degu join -" on the other');
+  output.note('none yet: run "degu pair" on this device and on the other one');
 }
 
 export function addRename(program: AgentCommand): void {

@@ -9,9 +9,9 @@ import { foldName, isReservedName } from "../../files/reserved.ts";
 import { Route, takeServersForOne } from "../../files/route.ts";
 import { type AgentCommand, CONNECT_SECONDS, type Context } from "../commands.ts";
 import { explain, Failure, USAGE } from "../failure.ts";
-import { joinByLine, joinByNumber, questionsOn } from "../joining.ts";
+import { joinByLine, joinSender } from "../joining.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
-import { SEND_SERVICE } from "../mdns.ts";
+import { NumberQuestions } from "../numbers.ts";
 import { formatBytes, type Output } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
 import { RemoteFiles } from "../remote_files.ts";
@@ -63,7 +63,14 @@ async function receive(
     throw new Failure("give one directory at most, and one line, or --from", USAGE);
   }
   const [line] = lines;
-  const questions = line === undefined ? questionsOn(output, "degu receive") : null;
+  const questions = line === undefined ? NumberQuestions.on(output) : null;
+  if (line === undefined && questions === null) {
+    throw new Failure(
+      "a number can be compared on a terminal only, and without --json: give the line of the other device, or -; " +
+        '"degu receive --help" explains it',
+      USAGE,
+    );
+  }
   const target = await findTarget(dirs[0] ?? ".", true);
   // The target is checked first, so that nobody compares numbers for a command that then fails.
   const isThere = await ifThere(Deno.stat(target.path)) !== null;
@@ -74,16 +81,9 @@ async function receive(
   const kept = await ownDirectory(await ifThere(Deno.realPath(home)) ?? device.dir);
   await kept.check(target.path);
 
-  const looking = {
-    type: SEND_SERVICE,
-    name: from,
-    there: "degu send FILE",
-    choice: "degu receive --from NAME",
-    waits: true,
-  } as const;
   const sender = questions === null
     ? await joinByLine(context, device, line!, { serving: [] })
-    : await joinByNumber(context, device, questions, looking, { serving: [] });
+    : await joinSender(context, device, questions, from, { serving: [] });
   output.note(`receiving from ${sender.name} ${sender.id}`);
 
   const stop = new AbortController();

@@ -12,7 +12,6 @@ import {
 import { Failure } from "../failure.ts";
 import { ShownInvitation } from "../inviting.ts";
 import { ifThere } from "../local_paths.ts";
-import { SEND_SERVICE } from "../mdns.ts";
 import { NumberQuestions } from "../numbers.ts";
 import { findSources, Sending } from "../sending.ts";
 import { TemporaryDevice } from "../temporary_device.ts";
@@ -92,7 +91,6 @@ async function invite(
 ): Promise<Peer> {
   const questions = NumberQuestions.on(context.output);
   await using shown = await ShownInvitation.open(context, device, questions, {
-    type: SEND_SERVICE,
     options: { listen: listen === undefined ? undefined : [afterPort(listen)], seconds },
     command: "degu receive",
     late: 'nobody has come in time: run "degu send" again',

@@ -106,7 +106,7 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
     );
   }
   if ((await device.peers()).length === 0) {
-    output.note('no device is paired with this one yet: run "degu invite" in another terminal');
+    output.note('no device is paired with this one yet: run "degu pair" in another terminal');
   }
   await Promise.race([pause(Infinity, signal), Promise.all(serving)]);
   output.note("finishing what is under way; press Ctrl-C again to end it now");

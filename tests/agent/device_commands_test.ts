@@ -32,7 +32,7 @@ Deno.test("init creates a device, prints its name and id, and shows the next ste
   const { code, stdout, stderr } = await homes.run("one", ["init", "--name", "camera"]);
   assertEquals(code, 0);
   assertMatch(stdout, /^camera [a-z2-7]{52}\n$/);
-  assertStringIncludes(stderr, '"degu invite"');
+  assertStringIncludes(stderr, '"degu pair"');
   const again = `there is a device in ${homes.at("one")} already: ${stdout.trim()}; `;
   for (const args of [["init"], ["init", "--name", "camera"], ["init", "--name", "two"]]) {
     await homes.fail("one", 1, again, args);
@@ -124,7 +124,7 @@ Deno.test("peers lists the trusted devices, with addresses, for users and for pr
   const [, viewer] = await homes.init("camera", "viewer");
   const none = await homes.run("camera", ["peers"]);
   assertEquals([none.code, none.stdout], [0, ""]);
-  assertStringIncludes(none.stderr, 'none yet: run "degu invite"');
+  assertStringIncludes(none.stderr, 'none yet: run "degu pair"');
   await homes.pair("camera", "viewer", "192.0.2.1:7443", "[2001:db8::1]:7444");
   assertEquals(await homes.must("camera", ["peers"]), `viewer  ${viewer}  [2001:db8::1]:7444\n`);
   const { pairedAt, ...peer } = JSON.parse(await homes.must("camera", ["peers", "--json"]));

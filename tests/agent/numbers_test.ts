@@ -3,6 +3,7 @@ import { announce, findOffers, PAIR_SERVICE, SEND_SERVICE } from "@degu/internal
 import { decodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
 import { agentCommand, AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
 import { loopbackNetwork, SILENT } from "@degu/testing/mdns.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { runOnTerminal, terminalObstacle, testUnless } from "@degu/testing/terminals.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -23,11 +24,11 @@ interface Asking extends AsyncDisposable {
 }
 
 /** Devices one and two, at whose terminals the same number is on the screen. */
-async function asking(...more: string[]): Promise<Asking> {
+async function asking(): Promise<Asking> {
   const homes = await AgentHomes.create("one", "two");
-  const one = homes.start("one", ["invite", ...LOCAL, ...more], TERMINAL);
+  const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
   const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
-  const two = homes.start("two", ["join", "--address", address, ...SERVING], TERMINAL);
+  const two = homes.start("two", ["pair", "--address", address, ...SERVING], TERMINAL);
   const shown = await Promise.all([one, two].map(async (each) => {
     await each.line(" asks. If it is the one that you mean");
     return NUMBER.exec(await each.line("  "))?.[1] ?? "";
@@ -71,26 +72,29 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
   });
 }
 
-for (const no of ["n", "", "Y", "yes!"]) {
-  Deno.test(`${JSON.stringify(no)} is not yes: nothing is stored at either end, and the invitation goes on`, async () => {
+/** What is typed at one of the two, while the other one says yes. */
+const NO = ["n\n", "\n", "Y\n", "yes!\n", "yes\x7f\n", "yes\x04"];
+
+Deno.test("whatever is no yes ends both with 3, each says who has not confirmed, and nothing is stored", async () => {
+  const rows = NO.flatMap((no) => [[no, true], [no, false]] as const);
+  await Promise.all(rows.map(async ([no, isInviter]) => {
     await using test = await asking();
-    await answer(test.two, no);
-    const { code, stdout } = await test.two.ended();
-    assertEquals(code, 3);
-    assertStringIncludes(stdout, "not confirmed here");
-    const said = await test.one.line("two has not come in");
-    assertStringIncludes(said, "two has not come in: it has left, or the answer there was no");
-    const line = /degu:[\w-]+/.exec(await test.one.line("degu:"))![0];
+    const [here, there] = isInviter ? [test.one, test.two] : [test.two, test.one];
+    await Promise.all([here.line("Type y or yes"), answer(there, "yes")]);
+    here.feed(no);
+    const [atHere, atThere] = await Promise.all([here.ended(), there.ended()]);
+    assertEquals([atHere.code, atThere.code], [3, 3], atHere.stdout + atThere.stdout);
+    assertStringIncludes(atHere.stdout, "not confirmed here");
+    const said = isInviter ? "one did not confirm" : "two has left, the answer there was no";
+    assertStringIncludes(atThere.stdout, said);
     const peers = await Promise.all(
       ["one", "two"].map((name) => test.homes.must(name, ["peers", "--json"])),
     );
     assertEquals(peers, ["", ""]);
-    await test.homes.must("two", ["join", "-", ...SERVING], line.trim());
-    assertEquals((await test.one.ended()).code, 0);
-  });
-}
+  }));
+});
 
-Deno.test("the end of the input, by Ctrl-D, is a no", async () => {
+Deno.test("the end of the input is a no", async () => {
   await using test = await asking();
   await test.two.line("Type y or yes");
   test.two.feed("", true);
@@ -99,44 +103,68 @@ Deno.test("the end of the input, by Ctrl-D, is a no", async () => {
   assertStringIncludes(stdout, "not confirmed here");
 });
 
-Deno.test("what is typed before the question, in pieces or lines, answers nothing; a no at the other end says who", async () => {
+Deno.test("a device that is stopped at the number ends the other one, which says so", async () => {
+  await using test = await asking();
+  await test.two.line("Type y or yes");
+  test.two.kill("SIGINT");
+  assertEquals((await test.two.ended()).code, 130);
+  const { code, stdout } = await test.one.ended();
+  assertEquals(code, 3, stdout);
+  assertStringIncludes(stdout, "two has left");
+});
+
+Deno.test("what is typed before the question, in pieces or lines, answers nothing; an erased key does not count", async () => {
   await using test = await asking();
   // Each is on the screen for two seconds before it asks.
   for (const typed of ["yes\n", "y\n", "ye"]) test.one.feed(typed);
   const answered = answer(test.one, "s");
-  await answer(test.two, "yes");
+  await answer(test.two, "yex\bs");
   await answered;
-  const { code, stdout } = await test.two.ended();
-  assertEquals(code, 3, stdout);
-  assertStringIncludes(stdout, "one did not confirm");
-  const said = await test.one.line("two has not come in");
-  assertStringIncludes(said, "two has not come in: the answer here was no");
+  const [one, two] = await Promise.all([test.one.ended(), test.two.ended()]);
+  assertEquals([one.code, two.code], [3, 3], one.stdout);
+  assertStringIncludes(one.stdout, "not confirmed here");
+  assertStringIncludes(two.stdout, "one did not confirm");
 });
 
-Deno.test("without a terminal, or with --json, there is the line only; join without it asks for one", async () => {
-  await using homes = await AgentHomes.create("one", "two");
-  for (const [args, options] of [[[], {}], [["--json"], TERMINAL]] as const) {
-    const invite = homes.start("one", ["invite", ...LOCAL, ...args], options);
-    const line = /degu:[\w-]+/.exec(await invite.line("degu:"))![0];
-    // Whoever knows the way to the plain port finds it closed to numbers.
-    await homes.must("two", ["join", "-", ...SERVING], line);
-    const { code, stdout, stderr } = await invite.ended();
-    assertEquals(code, 0);
-    assert(!`${stdout}${stderr}`.includes("--address"), stderr);
-    await homes.must("one", ["forget", "two"]);
-  }
-  const at = ["join", "--address", "127.0.0.1:1"];
-  for (const args of [at, ["join"]]) await homes.fail("two", 2, "on a terminal only", args);
-  const { code, stdout } = await homes.run("two", [...at, "--json"], TERMINAL);
-  assertEquals(code, 2, stdout);
-});
-
-Deno.test("where nothing answers at --address, join fails with 3 and says so; it needs a port", async () => {
+Deno.test("pair needs a terminal, no --json, and no line: it names invite and join; join without a line, with a name or an address names pair", async () => {
   await using homes = await AgentHomes.create("two");
-  const { code, stdout } = await homes.run("two", ["join", "--address", "127.0.0.1:1"], TERMINAL);
+  const terminal = async (args: string[], said: string) => {
+    const { code, stdout } = await homes.run("two", args, TERMINAL);
+    assertEquals(code, 2, stdout);
+    assertStringIncludes(stdout, said);
+  };
+  const at = ["--address", "127.0.0.1:1"];
+  const byLine = "degu invite on one device";
+  for (const args of [[], at, ["one"]]) await homes.fail("two", 2, byLine, ["pair", ...args]);
+  await terminal(["pair", "--json"], byLine);
+  await terminal(["pair", "degu:AAAA"], "a line is for degu join");
+  await terminal(["pair", ...at, "one"], "leave out NAME and --listen");
+  await terminal(["pair", "--address", "127.0.0.1:0"], "port");
+  for (const args of [[], ["one"], at, [...at, "degu:AAAA"]]) {
+    await terminal(["join", ...args], '"degu pair" on both devices');
+  }
+});
+
+Deno.test("an invitation, also one on a terminal, has its line alone: nobody can join it by a number", async () => {
+  await using homes = await AgentHomes.create("one", "two");
+  const one = homes.start("one", ["invite", ...LOCAL], TERMINAL);
+  const line = /degu:[\w-]+/.exec(await one.line("degu:"))![0];
+  const [[host, , port]] = decodeLine(line).addresses as [LineAddress];
+  const options = ["--address", `${host}:${port}`, ...SERVING];
+  const { code, stdout } = await homes.run("two", ["pair", ...options], TERMINAL);
+  assertEquals(code, 3, stdout);
+  one.kill("SIGINT");
+  assert(!(await one.ended()).stdout.includes("Type y"));
+});
+
+Deno.test("where nothing answers at --address, pair fails with 3 and says so; a device is made where there is none", async () => {
+  await using homes = await AgentHomes.create();
+  using _name = patch(Deno, "hostname", () => () => "two");
+  const at = ["pair", "--address", "127.0.0.1:1", ...SERVING];
+  const { code, stdout } = await homes.run("two", at, TERMINAL);
   assertEquals(code, 3);
+  assertStringIncludes(stdout, "created the device two");
   assertStringIncludes(stdout, "no device invites at these addresses");
-  await homes.fail("two", 2, "port", ["join", "--address", "127.0.0.1:0"]);
 });
 
 testUnless(
@@ -144,9 +172,9 @@ testUnless(
   "on a terminal, what is typed before the question does not count when Enter comes after it",
   async () => {
     await using homes = await AgentHomes.create("one", "two");
-    const one = homes.start("one", ["invite", ...LOCAL], TERMINAL);
+    const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
     const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
-    const args = ["--home", homes.at("two"), "join", "--address", address, ...SERVING];
+    const args = ["--home", homes.at("two"), "pair", "--address", address, ...SERVING];
     const flags = homes.flags("two", "--allow-net=127.0.0.1");
     const steps = [["it shows this number:", "yes"], ["Type y or yes", "\n"]] as const;
     const command = agentCommand(args, flags);
@@ -156,14 +184,26 @@ testUnless(
   },
 );
 
+testUnless(await terminalObstacle(), "on a terminal, Ctrl-D is a no", async () => {
+  await using homes = await AgentHomes.create("one", "two");
+  const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
+  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
+  const args = ["--home", homes.at("two"), "pair", "--address", address, ...SERVING];
+  const command = agentCommand(args, homes.flags("two", "--allow-net=127.0.0.1"));
+  const steps = [["Type y or yes", "yes\x04"]] as const;
+  const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
+  assertEquals(code, 3, shown);
+  assertStringIncludes(shown, "not confirmed here");
+});
+
 testUnless(
   await terminalObstacle(),
   "what is typed while the program is stopped, longer than it is deaf, does not count when it goes on",
   async () => {
     await using homes = await AgentHomes.create("one", "two");
-    const one = homes.start("one", ["invite", ...LOCAL], TERMINAL);
+    const one = homes.start("one", ["pair", ...LOCAL], TERMINAL);
     const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
-    const args = ["--home", homes.at("two"), "join", "--address", address, ...SERVING];
+    const args = ["--home", homes.at("two"), "pair", "--address", address, ...SERVING];
     const command = agentCommand(args, homes.flags("two", "--allow-net=127.0.0.1"));
     const steps = [["it shows this number:", "y\n", 2.5], ["Type y or yes", "n\n"]] as const;
     const { code, shown } = await runOnTerminal({ command, steps, columns: 200 });
@@ -175,12 +215,17 @@ testUnless(
 
 Deno.test("a stranger can't scroll the number away: what it causes is said when the question is over", async () => {
   await using homes = await AgentHomes.create("one", "two");
+  using _name = patch(Deno, "hostname", () => () => "one");
   let shown = "";
   const onText = (_: string, text: string) => void (shown += text);
-  const one = homes.start("one", ["invite", ...LOCAL], { ...TERMINAL, onText });
+  await Deno.writeTextFile(homes.at("file"), "x");
+  const send = ["send", "--listen", "127.0.0.1:0", homes.at("file")];
+  const one = homes.start("one", send, { ...TERMINAL, onText });
+  const shownAt = await one.line("--address");
   const line = /degu:[\w-]+/.exec(await one.line("degu:"))![0];
-  const [, address = ""] = /--address ([\d.:]+)"/.exec(await one.line("--address")) ?? [];
-  const two = homes.start("two", ["join", "--address", address, ...SERVING], TERMINAL);
+  const [, address = ""] = /--address ([\d.:]+)"/.exec(shownAt) ?? [];
+  await Deno.mkdir(homes.at("here"));
+  const two = homes.start("two", ["receive", "--address", address, homes.at("here")], TERMINAL);
   await Promise.all([one, two].map((each) => each.line("Type y or yes")));
   const [[host, port]] = decodeLine(line).addresses as [LineAddress];
   const stranger = tls.connect({
@@ -193,6 +238,8 @@ Deno.test("a stranger can't scroll the number away: what it causes is said when 
   one.feed("n\n");
   await one.line("invitation: wrong secret from");
   assertEquals((await two.ended()).code, 3);
+  one.kill("SIGINT");
+  await one.ended();
 });
 
 Deno.test("what is offered is found with its name and its 16 characters, each type by itself, and this is told from other records", async () => {
@@ -216,4 +263,24 @@ Deno.test("what is offered is found with its name and its 16 characters, each ty
   const [pairing, sending] = await Promise.all([find(PAIR_SERVICE), find(SEND_SERVICE)]);
   assertEquals(pairing, [["One", "c".repeat(16), [1]], ["x".repeat(46), "d".repeat(16), [2]]]);
   assertEquals(sending, [["One", "c".repeat(16), [3]]]);
+});
+
+Deno.test("an offer that ends while others are looked for is told, and is not found any more", async () => {
+  const network = await loopbackNetwork();
+  const offer = { name: "one", id: "c".repeat(52), port: 1, type: PAIR_SERVICE, logger: SILENT };
+  const one = announce(offer, network);
+  const stop = new AbortController();
+  const seen: number[] = [];
+  const ended = Promise.withResolvers<void>();
+  const options = { seconds: 60, logger: SILENT, signal: stop.signal };
+  const finding = findOffers(PAIR_SERVICE, options, network, ({ length }) => {
+    if (seen.at(-1) === length) return;
+    seen.push(length);
+    if (length === 1) one[Symbol.asyncDispose]();
+    else if (seen.includes(1)) ended.resolve();
+  }).catch(() => {});
+  await within(ended.promise, "the end of the offer");
+  stop.abort();
+  await finding;
+  assertEquals(seen.slice(-2), [1, 0]);
 });

@@ -248,7 +248,7 @@ Deno.test("if there is no device, or no such peer, the error says what to do", a
     await homes.fail("one", 3, none, args);
   }
   await homes.init("camera", "viewer");
-  const alone = 'not paired with any yet: run "degu invite"';
+  const alone = 'not paired with any yet: run "degu pair"';
   await homes.fail("viewer", 3, alone, ["ping", "camera"]);
   await homes.pair("camera", "viewer");
   const unknown = 'there is no peer "toaster": "degu peers" lists those that there are';
@@ -304,12 +304,12 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
     [new Failure("as it is", 3), 3, "as it is", /^$/],
     [new DeguError("as it is"), 1, "as it is", /^$/],
     [new Interrupted(), 130, "interrupted", /^$/],
-    [new TlsError("UNTRUSTED", "why"), 3, "why", /^; another device answers there.*"degu invite"/],
+    [new TlsError("UNTRUSTED", "why"), 3, "why", /^; another device answers there.*"degu pair"/],
     [
       new TlsError("REFUSED_BY_PEER", "why"),
       3,
       "why",
-      /^; the peer does not trust .*"degu invite"/,
+      /^; the peer does not trust .*"degu pair"/,
     ],
     [new TlsError("CLOSED", "why"), 1, "why", /^$/],
     [new TlsError("NOT_TLS", "why"), 1, "why", /^; another program answers there/], // nobody has refused

@@ -27,7 +27,7 @@ import { FakeTime } from "@std/testing/time";
 Deno.test("serve prints where and what it serves, and that nobody is paired yet; others are refused the address", async () => {
   await using homes = await AgentHomes.create("camera");
   const { agent, address } = await homes.serve("camera");
-  await agent.message('run "degu invite" in another terminal');
+  await agent.message('run "degu pair" in another terminal');
   const serve = ["serve", "--listen", address];
   const said = await homes.fail("camera", 1, `${address} is in use`, serve);
   assertStringIncludes(said, "--listen 127.0.0.1:7444");

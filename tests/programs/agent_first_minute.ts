@@ -25,8 +25,9 @@ for (const [name, text] of firstMinute()) {
   running.push(process);
   const [, command = ""] = /^degu (\w+)/.exec(text) ?? [];
   if (command === "serve") await process.line("serving on");
-  else if (["send", "invite"].includes(command)) await process.line("degu:");
-  else if (["receive", "join"].includes(command)) await agree(other!, process);
+  else if (command === "send") await process.line("degu:");
+  else if (command === "pair" && name === "one") await process.line("this is one");
+  else if (["receive", "pair"].includes(command)) await agree(other!, process);
   else {
     const { code, stdout } = await process.ended();
     assert(code === 0, `${name}$ ${text}: ${stdout}`);

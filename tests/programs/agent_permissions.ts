@@ -8,14 +8,19 @@ export interface Step {
   readonly stdin: string;
   /** What is waited for until the command is interrupted; if left out, it ends by itself. */
   readonly until?: string | undefined;
+  /** Whether it runs on a terminal. */
+  readonly onTerminal?: boolean | undefined;
   /** A directory that is removed afterwards. */
   readonly made?: string | undefined;
 }
 
 const ends: AgentEnd[] = [];
-for (const { args, stdin, until, made } of JSON.parse(Deno.args[0] ?? "") as Step[]) {
+for (const { args, stdin, until, onTerminal, made } of JSON.parse(Deno.args[0] ?? "") as Step[]) {
   beginStep();
-  await using agent = startAgentHere(args, { stdin });
+  await using agent = startAgentHere(
+    args,
+    onTerminal ? { stdin, terminal: { columns: 80, rows: 24 } } : { stdin },
+  );
   if (until !== undefined) {
     await agent.line(until);
     agent.kill("SIGINT");

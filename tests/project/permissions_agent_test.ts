@@ -40,6 +40,7 @@ interface Case {
   readonly stdin?: string;
   /** What is waited for until it is interrupted; if left out, it ends by itself. */
   readonly until?: string;
+  readonly onTerminal?: boolean;
   /** The exit code with all permissions; 0 if left out. */
   readonly code?: number;
 }
@@ -89,6 +90,13 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
     "peers": { args: ["peers"] },
     "rename": { args: ["rename", "camera", "camera"] },
     "forget": { args: ["forget", "old"] },
+    "pair --listen ADDRESS --serving ADDRESS": {
+      args: ["pair", ...local],
+      values: { ADDRESS },
+      onTerminal: true,
+      until: "--address",
+      code: 130,
+    },
     "invite": { args: ["invite"], ...invited },
     "invite --listen ADDRESS --serving ADDRESS": {
       args: ["invite", ...local],
@@ -141,10 +149,10 @@ interface Command extends Case {
 
 /** Runs commands in one process; checks how they have ended, and what they have asked for. */
 async function run(homes: AgentHomes, commands: readonly Command[]): Promise<void> {
-  const steps = commands.map(({ args, home = "viewer", stdin = "", until }): Step => {
+  const steps = commands.map(({ args, home = "viewer", stdin = "", until, onTerminal }): Step => {
     const at = home === null ? [] : ["--home", homes.at(home)];
     const made = home === "new" ? homes.at(home) : undefined;
-    return { args: [...at, ...args], stdin, until, made };
+    return { args: [...at, ...args], stdin, until, onTerminal, made };
   });
   const audit = homes.at(crypto.randomUUID());
   const env = {

@@ -1,0 +1,49 @@
+/** `degu pair` between machines that the test makes, at terminals. */
+import { labTest } from "@degu/testing/agent_lab.ts";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+
+interface End {
+  readonly code: number;
+  readonly shown: string;
+}
+
+await labTest<Record<string, End[]>>(
+  "pair: a no, Ctrl-D and a stop end both; a third device is listed, and a name, an address and a second start lead to the other one",
+  "agent_pair.ts",
+  [],
+  (scenes) => {
+    const codes = Object.entries(scenes).map(([name, ends]) => [name, ends.map((e) => e.code)]);
+    assertEquals(Object.fromEntries(codes), {
+      "a no": [3, 3],
+      "Ctrl-D": [3, 3],
+      "stopped at the number": [130, 3],
+      "several": [1, 1, 1],
+      "a name": [0, 0, 130],
+      "at the address": [3],
+      "an address": [130],
+      "stopped before the number": [0, 130],
+      "not a terminal": [2, 2],
+    });
+    const shown = (name: string) => scenes[name]!.map((each) => each.shown);
+    assertStringIncludes(shown("a no")[0]!, "two has left, the answer there was no");
+    for (const screen of shown("several")) {
+      assertEquals(
+        screen.match(/(one|two|three) [a-z2-7]{16} at 192\.168\.1\.\d:\d+\r/g)?.length,
+        2,
+      );
+      assert(!screen.includes("it shows this number"), screen);
+    }
+  },
+);
+
+await labTest<{ seconds: number[]; codes: number[] }>(
+  "two that run pair at the same moment show one number within seconds, ten times of ten, and the commands behind it work at once",
+  "agent_pair_often.ts",
+  [],
+  ({ seconds, codes }) => {
+    assertEquals(seconds.length, 10);
+    assert(Math.max(...seconds) < 15, seconds.join(" "));
+    assertEquals(codes, Array(20).fill(0));
+    console.log(seconds.map((each) => each.toFixed(1)).join(" "));
+  },
+);

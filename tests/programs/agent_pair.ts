@@ -1,0 +1,80 @@
+/**
+ * `degu pair` at terminals of three machines in one network. Prints as JSON what they have shown in
+ * each scene, and how they have ended.
+ */
+
+import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
+import type { RunningAgent } from "@degu/testing/agents.ts";
+
+const [dir = ""] = Deno.args;
+const [one, two, three] = await Promise.all(
+  ["one", "two", "three"].map((name) => Machine.make(name, dir)),
+) as [Machine, Machine, Machine];
+await network([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [three, "192.168.1.9/24"]]);
+const type = await install(dir);
+
+interface End {
+  readonly code: number;
+  readonly shown: string;
+}
+
+const scenes: Record<string, End[]> = {};
+const ended = async (agent: RunningAgent): Promise<End> => {
+  const { code, stdout: shown } = await agent.ended();
+  return { code, shown };
+};
+
+/** Runs a scene, at whose end every command has ended. */
+async function scene(
+  name: string,
+  lines: readonly (readonly [Machine, string])[],
+  play: (...agents: RunningAgent[]) => Promise<unknown> = () => Promise.resolve(),
+): Promise<void> {
+  await using stack = new AsyncDisposableStack();
+  const agents = lines.map(([machine, line]) => stack.use(type(machine, line)));
+  await play(...agents);
+  scenes[name] = await Promise.all(agents.map(ended));
+}
+
+const asks = (agent: RunningAgent) => agent.line("Type y or yes");
+const both = [[one, "degu pair"], [two, "degu pair"]] as const;
+
+await scene("a no", both, async (a, b) => {
+  await Promise.all([asks(a!), asks(b!)]);
+  a!.feed("yes\n");
+  b!.feed("no\n");
+});
+await scene("Ctrl-D", both, async (a, b) => {
+  await Promise.all([asks(a!), asks(b!)]);
+  a!.feed("\x04");
+});
+await scene("stopped at the number", both, async (a, b) => {
+  await Promise.all([asks(a!), asks(b!)]);
+  a!.feed("\x03");
+});
+await scene("several", [...both, [three, "degu pair"]]);
+const named = [[one, "degu pair two"], [two, "degu pair ONE"], [
+  three,
+  "degu pair nobody",
+]] as const;
+await scene("a name", named, async (a, b, c) => {
+  await Promise.all([asks(a!), asks(b!)]);
+  c!.feed("\x03");
+  for (const each of [a!, b!]) each.feed("yes\n");
+});
+// It shows its address, as nobody of that name is found; who joins there is not nobody.
+await scene("an address", [[one, "degu pair nobody"]], async (a) => {
+  const [, address] = /--address (\S+)"/.exec(await a!.line("--address")) ?? [];
+  await using b = type(two, `degu pair --address ${address}`);
+  const { code, stdout: shown } = await b.ended();
+  scenes["at the address"] = [{ code, shown }];
+  a!.feed("\x03");
+});
+await scene("stopped before the number", [[one, "degu pair"], [two, "degu pair"]], async (a, b) => {
+  await Promise.all([a, b].map((each) => each!.line("this is")));
+  b!.feed("\x03");
+  await using again = type(two, "degu pair");
+  await agree(a!, again);
+});
+await scene("not a terminal", [[one, "degu pair < /dev/null"], [two, "degu pair --json"]]);
+console.log(JSON.stringify(scenes));
