@@ -365,6 +365,9 @@ export function wildcardHint(path: string): string | null {
 }
 
 /** The reason why a file is not put in the place of another file. */
+const CHANGED_THERE =
+  "what is there changed meanwhile, and stays: look at it, and run the same command again";
+
 export const ALREADY_THERE = "another file of this name is there: replace it with --force";
 
 /** A reserved name is never the reason: see {@linkcode checkNotReserved}. */
@@ -407,6 +410,7 @@ const PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> =
     403: REFUSED_THERE,
     404: "it is not there any more",
     409: "the directory is not empty: remove first what is in it",
+    412: CHANGED_THERE,
   },
 };
 
@@ -457,6 +461,8 @@ export function explainTransfer(error: unknown, action: FileAction): string {
     return (action !== "delete" ? COPY_PROBLEMS[code] : undefined) ??
       inUnits(ADVICE.reduce((text, [from, to]) => text.replace(from, to), message));
   }
+  // With --force, too, a file is replaced only as it was seen.
+  if (status === 412 && message.includes("changed meanwhile")) return CHANGED_THERE;
   const problem = PROBLEMS[action][status];
   if (problem !== undefined) return problem;
   if (isDirectoryGone(error)) return DIRECTORY_GONE;

@@ -370,11 +370,18 @@ Deno.test("what has become of one file is told in terms of the program", () => {
     "command is sending it";
   const own = 'the peer has a problem of its own (status 500): see what "degu serve" prints there';
   const same = "the target's disk takes two names for the same; rename one";
+  const changed = "what is there changed meanwhile, and stays: look at it, and";
   const rows: [error: unknown, direction: FileAction, text: string][] = [
     [status(404), "get", "it is not there any more"],
     [status(303), "get", `it is a directory by now: ${again}`],
     [status(418), "get", `the peer has answered with status 418; ${version}`],
     [status(412), "put", ALREADY_THERE],
+    [status(412), "delete", `${changed} ${again}`],
+    [
+      new TransferError("STATUS", "the file there changed meanwhile", { status: 412 }),
+      "put",
+      `${changed} ${again}`,
+    ],
     [status(409), "put", `${taken}: look there, then ${again}`],
     [status(500), "put", own],
     [status(409), "delete", "the directory is not empty: remove first what is in it"],
