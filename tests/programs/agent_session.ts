@@ -3,9 +3,9 @@
  */
 
 import { installFlags } from "@degu/testing/agent_documentation.ts";
-import { Machine, network, slowDown, untilTrusted } from "@degu/testing/agent_lab.ts";
+import { Machine, network, slowDown } from "@degu/testing/agent_lab.ts";
 import { agentCommand } from "@degu/testing/agents.ts";
-import { runOnTerminal } from "@degu/testing/terminals.ts";
+import { runOnTerminal, screenOf } from "@degu/testing/terminals.ts";
 
 const COLUMNS = 96;
 /** Large enough to be interrupted. */
@@ -66,22 +66,35 @@ function wrap(text: string): string {
   return text.replace(new RegExp(`(?=.{${COLUMNS + 1}})(.{1,${COLUMNS}}) `, "g"), "$1\n");
 }
 
+/** Types a command on both terminals, and yes at the question. */
+async function pairBoth(): Promise<void> {
+  const machines = [laptop, desk];
+  const screens = await Promise.all(machines.map(async (machine) => {
+    const { shown } = await runOnTerminal({
+      command: [...machine.through.through, ...agentCommand(["pair"], await installFlags())],
+      columns: COLUMNS,
+      steps: [["Type y or yes", "yes\n"]],
+      env: { ...machine.through.env, NO_COLOR: "1" },
+    });
+    return screenOf(shown).filter((line) => !line.startsWith("waiting for the other device:"));
+  }));
+  for (const [i, machine] of machines.entries()) {
+    prompt(machine, ["pair"]);
+    print(machine, screens[i]!.join("\n"));
+    texts.push("");
+  }
+}
+
 await run(laptop, ["init", "--name", "laptop"]);
+await run(desk, ["init", "--name", "desk"]);
+texts.push("");
+await pairBoth();
 const directories = ["--share", `${laptop.dir}/Videos`, "--inbox", `${laptop.dir}/Inbox`];
 const serve = ["serve", ...directories];
 prompt(laptop, [...serve, "&"]);
 const serving = laptop.start(serve);
 print(laptop, await serving.line("serving"));
 print(laptop, await serving.message("announced"));
-prompt(laptop, ["invite"]);
-const inviting = laptop.start(["invite"]);
-const line = await inviting.line("degu:");
-print(laptop, line);
-texts.push("");
-await run(desk, ["init", "--name", "desk"]);
-await run(desk, ["join", "-"], line);
-await inviting.ended();
-await untilTrusted(desk, laptop);
 texts.push("");
 await run(desk, ["ls", "laptop:"]);
 const get = ["get", "laptop:holiday.mp4", `${desk.dir}/Downloads`];
