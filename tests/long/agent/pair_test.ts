@@ -47,3 +47,19 @@ await labTest<{ seconds: number[]; codes: number[] }>(
     console.log(seconds.map((each) => each.toFixed(1)).join(" "));
   },
 );
+
+await labTest<Record<string, End>>(
+  "pair stops after five numbers of strangers that leave; numbers that are used up unseen don't keep two apart; two of a name are listed",
+  "agent_pair_strangers.ts",
+  [],
+  (scenes) => {
+    const { code, shown } = scenes["five numbers"]!;
+    assertEquals(code, 3, shown);
+    assertEquals(shown.match(/it shows this number/g)?.length, 5, shown);
+    assertStringIncludes(shown, "5 numbers were shown, and none was confirmed");
+    assertEquals(scenes["used up"]!.code, 0, scenes["used up"]!.shown);
+    const both = scenes["two of a name"]!;
+    assertEquals(both.code, 1, both.shown);
+    assertEquals(both.shown.match(/two [a-z2-7]{16} at /g)?.length, 2, both.shown);
+  },
+);

@@ -1,0 +1,112 @@
+/**
+ * `degu pair` at terminals of two machines, while a stranger on a third one disturbs. Prints as
+ * JSON what they have shown in each scene, and how they have ended.
+ */
+
+import type { Address } from "@degu/degu";
+import { Client } from "@degu/degu/client";
+import { Device, PairingError } from "@degu/degu/device";
+import { pause } from "@degu/internal/base/pause.ts";
+import { findOffers, PAIR_SERVICE } from "@degu/internal/agent/mdns.ts";
+import { commitmentTo, encodeMessage, makeRandom } from "@degu/internal/device/pairing_messages.ts";
+import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
+import type { RunningAgent } from "@degu/testing/agents.ts";
+import { RunningProcess } from "@degu/testing/processes.ts";
+import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
+
+const [dir = "", task] = Deno.args;
+
+/** What the stranger does at the first device that announces itself: five times. */
+async function disturb(): Promise<void> {
+  await using device = await Device.open(`${dir}/stranger`, { name: "stranger" });
+  await using own = await device.invite({ listen: [["127.0.0.1", 0]] });
+  const authority = await (await new Client(own.addresses[0]!).request("GET", "/authority"))
+    .bytes();
+  const stop = new AbortController();
+  const found = Promise.withResolvers<readonly Address[]>();
+  const options = { seconds: 60, signal: stop.signal };
+  const finding = findOffers(PAIR_SERVICE, options, undefined, ([offer]) => {
+    if (offer !== undefined) found.resolve(offer.addresses);
+  }).catch(() => {});
+  const addresses = await found.promise;
+  stop.abort();
+  await finding;
+  const isShown = Promise.withResolvers<void>();
+  Deno.addSignalListener("SIGUSR1", isShown.resolve);
+  for (let i = 0; i < 5; i++) {
+    if (task === "ask") {
+      // A no as soon as the number is shown there: the other end takes it for a device that has left.
+      const confirm = async () => {
+        await isShown.promise;
+        await pause(300);
+        return false;
+      };
+      await device.join(addresses, { confirm }).catch((error) => {
+        if (!(error instanceof PairingError)) throw error;
+      });
+    } else {
+      // It commits itself and goes: a try without a number.
+      using connection = await new Client(addresses[0]!).connect();
+      const commitment = commitmentTo(authority, makeRandom(32));
+      const message = encodeMessage({ authority, name: "stranger", addresses: [], commitment });
+      const { status } = await connection.post("/commitment", {}, message);
+      if (status !== 200) i--; // the last try is not over yet
+    }
+  }
+  console.log("done");
+}
+
+if (task !== undefined) {
+  await disturb();
+  Deno.exit();
+}
+
+const machines = await Promise.all(["one", "two", "three"].map((name) => Machine.make(name, dir)));
+const [one, two, three] = machines as [Machine, Machine, Machine];
+await network([[one, "192.168.1.7/24"], [two, "192.168.1.8/24"], [three, "192.168.1.9/24"]]);
+const type = await install(dir);
+const startStranger = (does: string) =>
+  new RunningProcess(
+    programCommand("agent_pair_strangers.ts", {
+      flags: [
+        "--allow-net",
+        "--allow-sys=networkInterfaces,uid",
+        `--allow-read=${dir}`,
+        `--allow-write=${dir}`,
+        ...importMapFlags(),
+      ],
+      args: [three.dir, does],
+      through: ["ip", "netns", "exec", "three"],
+    }).spawn(),
+  );
+const scenes: Record<string, { code: number; shown: string }> = {};
+const end = async (name: string, agent: RunningAgent) => {
+  const { code, stdout: shown } = await agent.ended();
+  scenes[name] = { code, shown };
+};
+{
+  await using stranger = startStranger("ask");
+  await using agent = type(one, "degu pair");
+  await agent.line("it shows this number");
+  stranger.child.kill("SIGUSR1");
+  await stranger.printed(/done\n/);
+  await end("five numbers", agent);
+}
+{
+  await using stranger = startStranger("commit");
+  await using agent = type(one, "degu pair");
+  await stranger.printed(/done\n/);
+  await using other = type(two, "degu pair");
+  await agree(agent, other);
+  await end("used up", agent);
+}
+{
+  await using init = type(three, "degu init --name two");
+  await init.ended();
+  await using _two = type(two, "degu pair");
+  await using _other = type(three, "degu pair one");
+  await using agent = type(one, "degu pair two");
+  await end("two of a name", agent);
+}
+console.log(JSON.stringify(scenes));
+Deno.exit();
