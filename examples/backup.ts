@@ -3,7 +3,7 @@
 // Backs up the directory that is its argument to the device that runs recorder.ts, a minute after
 // each backup the next one. What was deleted here is deleted there. It is paired once:
 //   degu --home backup-device init --name backup
-//   degu --home backup-device join
+//   degu --home backup-device pair
 
 import { isTransient, printable, repeat, terminationSignal } from "@degu/degu";
 import { Device } from "@degu/degu/device";

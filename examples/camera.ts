@@ -4,7 +4,7 @@
 // when it has arrived. While the recorder is off, recordings stay here; an upload that was cut is
 // resumed. A file that the recorder refuses stays here, and the others go on. It is paired once:
 //   degu --home camera-device init --name camera
-//   degu --home camera-device join
+//   degu --home camera-device pair
 
 import { DeguError, printable, repeat, terminationSignal } from "@degu/degu";
 import { Device } from "@degu/degu/device";

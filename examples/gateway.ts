@@ -4,7 +4,7 @@
 // services need neither TLS nor rules of their own: one listens at a Unix socket, and one is a
 // fetch handler. A device is paired once, after this program has begun, which makes its device, and
 // under the name that the rules have for it:
-//   degu --home gateway-device invite --as phone
+//   degu --home gateway-device pair --as phone
 
 import {
   accessLog,

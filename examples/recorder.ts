@@ -2,7 +2,7 @@
 
 // Keeps what paired devices send, as camera.ts and backup.ts do, each in a directory of its own in
 // "recordings". Each of them is paired once, after this program has begun, which makes its device:
-//   degu --home recorder-device invite
+//   degu --home recorder-device pair
 
 import { accessLog } from "@degu/degu";
 import { Device, perPeer } from "@degu/degu/device";

@@ -91,7 +91,7 @@ export async function initDevice(directory: string, name: string): Promise<void>
 }
 
 /**
- * Pairs the devices of two programs as their comments say, with `degu invite` and `degu join`.
+ * Pairs the devices of two programs by a line, since nobody can compare a number here.
  *
  * @param as The name that the joining one gets.
  */
