@@ -337,12 +337,13 @@ export function userName(): string {
 }
 
 /**
- * Rewrites a line of the library's log in the same words if it ends with an error of the system.
+ * Rewrites a line of the library's log for people: in the same words if it ends with an error of
+ * the system, and with what to do here.
  */
 export function explainLine(line: string): string {
   const problem = systemProblem(line, undefined);
   return problem === null
-    ? inUnits(line)
+    ? inUnits(line.replace("invite again, or use the line", "run the same command again"))
     : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
 }
 

@@ -373,7 +373,7 @@ export function unknownPeer(peer: Peer | string): DeviceError {
   return new DeviceError(
     "UNKNOWN",
     `no peer has the name or id ${text}; device.peers() lists them, and device.join() or ` +
-      '"degu --home DIRECTORY join" adds one',
+      '"degu --home DIRECTORY pair" adds one',
   );
 }
 

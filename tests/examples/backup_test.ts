@@ -31,7 +31,7 @@ Deno.test("a backup copies what is complete, deletes, goes on when the recorder 
   const cwd = dir.path;
   const args = ["source", "1"];
   const unpaired = await runExample(BACKUP, { cwd, args });
-  assertMatch(unpaired.stderr, /"degu --home DIRECTORY join" adds one/);
+  assertMatch(unpaired.stderr, /"degu --home DIRECTORY pair" adds one/);
   await pairDevices(recorder.dir, `${cwd}/backup-device`, "backup");
   await using backup = await startExample(BACKUP, { cwd, args, audit });
   await backup.printed(/^copied 2, deleted 0, failed 0$/m);

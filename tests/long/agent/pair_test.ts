@@ -57,7 +57,9 @@ await labTest<Record<string, End>>(
     assertEquals(code, 3, shown);
     assertEquals(shown.match(/it shows this number/g)?.length, 5, shown);
     assertStringIncludes(shown, "5 numbers were shown, and none was confirmed");
-    assertEquals(scenes["used up"]!.code, 0, scenes["used up"]!.shown);
+    const usedUp = scenes["used up"]!;
+    assertEquals(usedUp.code, 0, usedUp.shown);
+    assertStringIncludes(usedUp.shown, "so there are no more: run the same command again");
     const both = scenes["two of a name"]!;
     assertEquals(both.code, 1, both.shown);
     assertEquals(both.shown.match(/two [a-z2-7]{16} at /g)?.length, 2, both.shown);

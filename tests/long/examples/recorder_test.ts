@@ -43,7 +43,7 @@ async function makeLab() {
       await initDevice(`${camera}/camera-device`, "camera");
       const { success, stderr } = await runExample(CAMERA, { cwd: camera });
       assert(!success);
-      assertStringIncludes(stderr, '"degu --home DIRECTORY join" adds one');
+      assertStringIncludes(stderr, '"degu --home DIRECTORY pair" adds one');
       await pairDevices(`${desk}/recorder-device`, `${camera}/camera-device`, name);
       return await startExample(CAMERA, inOf(name));
     },
