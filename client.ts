@@ -278,7 +278,7 @@ export class Client implements Requester, Connector {
     closeAfterResponse(connection, this.timeout);
     try {
       const response = await connection.request(method, uri, headers, body, options);
-      return fill(response, options?.signal);
+      return fill(response, options?.signal, this.timeout, connection.sock);
     } catch (error) {
       connection.close();
       throw error;

@@ -1,10 +1,12 @@
 /** The small body of a response that has a connection of its own: read at once, and kept. */
 
+import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
 import { Body, takeArrived } from "../base/body/body.ts";
 import { BodySource } from "../base/body/body_source.ts";
 import { Interruption } from "../base/body/body_state.ts";
 import { ByteReader } from "../base/body/byte_io.ts";
+import { Deadline } from "./deadline.ts";
 
 /** The most bytes of a body that is read before anybody asks for it. */
 const MAX_BYTES = 65536;
@@ -13,15 +15,23 @@ const MAX_BYTES = 65536;
  * Reads the body of a response at once if it is of our class, has a length and is small: then its
  * connection closes even if the program never reads the body. Any other response is returned as it
  * is.
+ *
+ * @param timeout Seconds that the body may take while the program doesn't wait for it, or `null`.
+ * @param socket The socket of the connection.
  */
-export function fill(response: Response, signal: AbortSignal | undefined): Response {
+export function fill(
+  response: Response,
+  signal: AbortSignal | undefined,
+  timeout: number | null,
+  socket: Socket,
+): Response {
   const { body } = response;
   const isSmall = body !== null && body.constructor === Body && body.contentLength > 0 &&
     body.contentLength <= MAX_BYTES;
   if (!isSmall) return response;
   const arrived = takeArrived(body as Body);
   const source = arrived === null
-    ? new FilledSource(body as Body, signal)
+    ? new FilledSource(body as Body, signal, timeout, socket)
     : new ArrivedSource(arrived);
   // Nobody else has seen the response yet.
   return Object.assign(response, { body: new Body(source, body.contentLength) });
@@ -44,7 +54,10 @@ class ArrivedSource extends BodySource {
   }
 }
 
-/** The bytes of another body, which are read in the background. */
+/**
+ * The bytes of another body, which are read in the background: what nobody waits for keeps no
+ * process alive, and no connection open for long, even if the peer sends a byte now and then.
+ */
 class FilledSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
   readonly isShared = false;
@@ -52,22 +65,37 @@ class FilledSource extends BodySource {
   override readonly interruption: Interruption = new Interruption();
   readonly #body: Body;
   readonly #bytes: Uint8Array;
+  readonly #socket: Socket;
+  /** Bounds the time in which nobody waits for bytes. */
+  readonly #unwanted: Deadline;
   #arrived = 0;
   #taken = 0;
   #failure: { readonly error: unknown } | null = null;
   /** Continues a read that waits for bytes. */
   #wake = () => {};
 
-  constructor(body: Body, signal: AbortSignal | undefined) {
+  constructor(
+    body: Body,
+    signal: AbortSignal | undefined,
+    timeout: number | null,
+    socket: Socket,
+  ) {
     super();
     this.#body = body;
     this.#bytes = new Uint8Array(body.contentLength);
+    this.#socket = socket;
+    this.#unwanted = new Deadline(timeout, () => {
+      const late = `the body took over ${timeout} s, and nothing waited for it`;
+      body.cancel(new Deno.errors.TimedOut(late));
+    });
+    this.#unwanted.startReading();
+    socket.unref?.();
     this.#fill().catch((error) => {
       // The error is that of a read, or of every operation if it is the reason of the signal.
       this.#failure = { error };
       if (signal?.aborted && error === signal.reason) this.interruption.abort(error);
       this.#wake();
-    });
+    }).finally(() => this.#unwanted.close());
   }
 
   async #fill(): Promise<void> {
@@ -81,7 +109,11 @@ class FilledSource extends BodySource {
   async read(into: Uint8Array): Promise<number | null> {
     while (this.#taken === this.#arrived) {
       if (this.#failure !== null) throw this.#failure.error;
+      this.#unwanted.stopReading();
+      this.#socket.ref?.();
       await new Promise<void>((resolve) => this.#wake = resolve);
+      this.#socket.unref?.();
+      this.#unwanted.startReading();
     }
     const end = Math.min(this.#arrived, this.#taken + into.length);
     into.set(this.#bytes.subarray(this.#taken, end));

@@ -2,11 +2,12 @@
 import { Client, createFetch, expectOk, reply } from "@degu/degu";
 import { bodies, Body, BodyError, BodyIter, ProtocolError } from "@degu/degu/base";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { runProgram } from "@degu/testing/programs.ts";
+import { isBroken, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 
 const MOST = 65_536;
 
@@ -101,6 +102,60 @@ Deno.test("the response does not wait for such a body, and an error of it is the
     assertEquals(error.code, "BODY_INCOMPLETE");
   }
   assertEquals(unhandled.reasons, []);
+});
+
+Deno.test("a peer that sends a byte now and then keeps a connection open while somebody waits for the body, and no longer", async () => {
+  using server = new RawServer();
+  const seconds = 0.2;
+  const client = new Client(server.address, { timeout: seconds });
+  const LENGTH = 60_000;
+  for (const isWanted of [true, false]) {
+    const asked = client.get("/");
+    const peer = await server.accept();
+    await peer.readPreamble();
+    await peer.send(`HTTP/1.1 200 OK\r\ncontent-length: ${LENGTH}\r\n\r\n`);
+    const { body } = await asked;
+    let sent = 0;
+    const drip = async (isEnough: () => boolean) => {
+      while (!isEnough()) {
+        await peer.send("x");
+        sent++;
+        await turnOfEventLoop();
+      }
+    };
+    if (isWanted) {
+      const text = body!.text();
+      const end = performance.now() + seconds * 3000;
+      await drip(() => performance.now() > end);
+      await peer.send("x".repeat(LENGTH - sent));
+      assertEquals((await text).length, LENGTH);
+    } else {
+      const error = await rejectionOf(
+        within(drip(() => sent === LENGTH), "the connection closes"),
+        "a drip",
+      );
+      assert(isBroken(error), String(error));
+      assertInstanceOf(await rejectionOf(body!.text(), "later"), Deno.errors.TimedOut);
+    }
+  }
+});
+
+Deno.test("a body keeps the process alive while the process waits for it, and no longer", async () => {
+  using server = new RawServer();
+  const running = runProgram("unread_body.ts", {
+    flags: ["--allow-net"],
+    args: [JSON.stringify(server.address)],
+    patience: 20,
+  });
+  const read = await server.accept();
+  await read.readPreamble();
+  await read.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+  for (let i = 0; i < 20; i++) await turnOfEventLoop();
+  await read.send("llo");
+  const unread = await server.accept();
+  await unread.readPreamble();
+  await unread.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+  assertEquals(await running, "hello\n200\n");
 });
 
 Deno.test("an abort, or a cancellation, before the last byte ends such a body, and closes the connection", async () => {
