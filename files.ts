@@ -10,7 +10,8 @@
  *   {@linkcode deleteFile} and {@linkcode remoteDigest} do what their names say.
  * - {@linkcode fileUri} and {@linkcode escapeName} write names of files
  *   in URIs.
- * - A {@linkcode TransferError} says what failed.
+ * - A {@linkcode StatusError} has the status of a refusal, a {@linkcode TransferError} says what
+ *   else failed.
  *
  * Every other name is a type that these refer to.
  *
@@ -55,6 +56,7 @@ export type {
 } from "./files/tree_options.ts";
 export { upload } from "./files/upload.ts";
 export { uploadTree } from "./files/upload_tree.ts";
+export { StatusError } from "./net/expect_ok.ts";
 export {
   isTransient,
   type Retry,

@@ -3,7 +3,7 @@
 import { dirname } from "node:path";
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
 import { DeviceError, PairingError, type PairingErrorCode } from "../device.ts";
-import { isTransient, TransferError, type TransferErrorCode } from "../files.ts";
+import { isTransient, StatusError, TransferError, type TransferErrorCode } from "../files.ts";
 import { isReservedName } from "../files/reserved.ts";
 import { isUnreachable, plainMessageOf, systemCode } from "../net/thrown.ts";
 import { HOSTS, mayUseMdns } from "./mdns_links.ts";
@@ -148,11 +148,10 @@ export function codeOf(error: unknown): ErrorCode {
   if (error instanceof PairingError) return PAIRING_CODES[error.code] ?? "REFUSED";
   if (isForgotten(error)) return "NOT_PAIRED";
   if (exitCodeOf(error) === REFUSED) return "REFUSED";
-  if (error instanceof TransferError) {
-    if (isDirectoryGone(error)) return "NOT_THERE";
-    const { code, status, cause } = error;
-    return TRANSFER_CODES[code] ?? STATUS_CODES[status ?? 0] ?? codeOf(cause);
+  if (error instanceof StatusError) {
+    return isDirectoryGone(error) ? "NOT_THERE" : STATUS_CODES[error.status] ?? "FAILED";
   }
+  if (error instanceof TransferError) return TRANSFER_CODES[error.code] ?? codeOf(error.cause);
   // A refusal was returned above: here an error of TLS means that no service for this program
   // answers.
   if (error instanceof TlsError || noAddressAnswers(error)) return "NO_ADDRESS";
@@ -222,7 +221,7 @@ const DIRECTORY_GONE =
   "the directory that the peer serves is not there: is its disk mounted there?";
 
 function isDirectoryGone(error: Error): boolean {
-  return error instanceof TransferError && error.status === 503 &&
+  return hasStatus(error, 503) &&
     error.message.includes("the directory that is served is not there");
 }
 
@@ -447,20 +446,29 @@ function inUnits(text: string): string {
   );
 }
 
+/** Whether a transfer failed by itself: neither the connection nor an argument is the reason. */
+export function isOfTransfer(error: unknown): error is TransferError | StatusError {
+  return error instanceof TransferError || error instanceof StatusError;
+}
+
+/** Whether the peer answered with a status. */
+export function hasStatus(error: unknown, status: number): boolean {
+  return error instanceof StatusError && error.status === status;
+}
+
 /** The reason why a file could not be copied or removed, with advice. */
 export function explainTransfer(error: unknown, action: FileAction): string {
-  if (!(error instanceof TransferError)) return explain(error);
-  const { code, message, needed } = error;
-  const status = error.status ?? 0;
-  if (status === 507 && needed !== null) {
+  if (error instanceof TransferError) {
+    return (action !== "delete" ? COPY_PROBLEMS[error.code] : undefined) ??
+      inUnits(ADVICE.reduce((text, [from, to]) => text.replace(from, to), error.message));
+  }
+  if (!(error instanceof StatusError)) return explain(error);
+  const { message, status, needed } = error;
+  if (needed !== null) {
     const space = `the peer has too little space for the ${
       formatBytes(needed)
     } that are left to send`;
     return `${space}: free some there and run the same command again`;
-  }
-  if (code !== "STATUS") {
-    return (action !== "delete" ? COPY_PROBLEMS[code] : undefined) ??
-      inUnits(ADVICE.reduce((text, [from, to]) => text.replace(from, to), message));
   }
   // With --force, too, a file is replaced only as it was seen.
   if (status === 412 && message.includes("changed meanwhile")) return CHANGED_THERE;
@@ -480,8 +488,9 @@ export function explainTransfer(error: unknown, action: FileAction): string {
  * is full. A file that is larger than the free space fails alone.
  */
 export function endsCommand(error: unknown): boolean {
-  if (error instanceof TransferError && (error.code === "DISK_FULL" || error.status === 507)) {
-    return error.needed === null;
-  }
+  if (
+    error instanceof TransferError && error.code === "DISK_FULL" ||
+    error instanceof StatusError && error.status === 507
+  ) return error.needed === null;
   return isTransient(error) || error instanceof TlsError || error instanceof EmptyPreambleError;
 }

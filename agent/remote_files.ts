@@ -4,15 +4,9 @@
  */
 
 import type { Device } from "../device.ts";
-import {
-  type DirectoryEntry,
-  escapeName,
-  fileUri,
-  listDirectory,
-  TransferError,
-} from "../files.ts";
+import { type DirectoryEntry, escapeName, fileUri, listDirectory } from "../files.ts";
 import { type Context, openClient, openPeer } from "./commands.ts";
-import { FAILED, Failure, USAGE, wildcardHint } from "./failure.ts";
+import { FAILED, Failure, hasStatus, USAGE, wildcardHint } from "./failure.ts";
 import { type Open, PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {
@@ -178,7 +172,7 @@ export class RemoteFiles implements Disposable {
       }
       return entries;
     }).catch((error) => {
-      if (error instanceof TransferError && error.status === 404) return null;
+      if (hasStatus(error, 404)) return null;
       throw error;
     });
   }

@@ -5,7 +5,6 @@ import type { Client } from "../client.ts";
 import {
   downloadTree,
   isTransient,
-  TransferError,
   type TransferOptions,
   type TransferResult,
   type TreeEntry,
@@ -23,6 +22,7 @@ import {
   explainTransfer,
   FAILED,
   Failure,
+  isOfTransfer,
   REFUSED,
 } from "./failure.ts";
 import { isIgnoreFile } from "./ignore.ts";
@@ -245,7 +245,7 @@ export class Transfers implements Disposable {
       }
     } catch (error) {
       this.#checkInterrupted();
-      if (!endsCommand(error) && !(error instanceof TransferError)) throw error;
+      if (!endsCommand(error) && !isOfTransfer(error)) throw error;
       throw this.#ending(tree.namesOf([]), error);
     }
   }

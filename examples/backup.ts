@@ -7,7 +7,7 @@
 
 import { isTransient, printable, repeat, terminationSignal } from "@degu/degu";
 import { Device } from "@degu/degu/device";
-import { TransferError, uploadTree } from "@degu/degu/files";
+import { StatusError, uploadTree } from "@degu/degu/files";
 
 const [directory, seconds = "60"] = Deno.args;
 if (directory === undefined) {
@@ -28,7 +28,7 @@ await repeat(async (signal) => {
 
 /** Goes on after an error that time may heal; any other one ends the program. */
 function onError(error: unknown, wait: number): void {
-  const isFull = error instanceof TransferError && error.status === 507;
+  const isFull = error instanceof StatusError && error.status === 507;
   if (!isFull && !isTransient(error)) throw error;
   const what = isFull ? "the disk of the recorder is full" : printable(String(error));
   console.error(`${what}; the next backup begins in ${wait} s`);

@@ -76,9 +76,9 @@ const SLACK_BYTES = 65536;
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a
  * directory.
- * @throws {TransferError} if the server has no such file, has no digest to compare, or the file
- * changed meanwhile; if another download to the target is in progress; if the disk is full, or has
- * too little space.
+ * @throws {StatusError} if the server has no such file.
+ * @throws {TransferError} if the server has no digest to compare, or the file changed meanwhile; if
+ * another download to the target is in progress; if the disk is full, or has too little space.
  * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it
  * would be in none; `Deno.errors.PermissionDenied` if it can't be written;
  * `Deno.errors.AlreadyExists` if it exists and `replace` is false.

@@ -66,8 +66,8 @@ import { transferTree } from "./tree_transfer.ts";
  * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
  * @throws {Deno.errors.NotCapable} if the program may not write the directory: files don't fail one
  * by one then.
- * @throws {TransferError} if there is no such directory, the list is not valid or was cut, or a
- * disk is full.
+ * @throws {StatusError} if there is no such directory.
+ * @throws {TransferError} if the list is not valid or was cut, or the disk is full.
  * @throws the errors of `filter`, `onEvent`, `connect` and `request`; the reason of the signal.
  *
  * @example

@@ -36,6 +36,7 @@ const MAX_ENTRIES = 1_000_000;
  * @param options A signal that aborts the list with its reason.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
+ * @throws {StatusError} during iteration: if there is no such directory, or no list of it.
  * @throws {TransferError} during iteration: if the response is not a list, was cut, or has an entry
  * that has a bad name, kind, size or time.
  *
@@ -86,6 +87,7 @@ export function listDirectory(
  * @param options A signal that aborts the list with its reason.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the URI does not end with `/`.
+ * @throws {StatusError} during iteration: if there is no such directory, or no list of it.
  * @throws {TransferError} during iteration: if the response is not a complete list, or has too many
  * entries, or an entry that has a bad path, kind, size or time, is in no directory of the list, or
  * comes twice.

@@ -16,7 +16,7 @@ import { asRepeatable } from "../net/unanswered.ts";
 import { conditionFor, NO_STAMP } from "./conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
 import { directoryUriOf, uriOf } from "./file_name.ts";
-import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
+import { hasStatus, statusError, unexpectedResponse } from "./transfer_error.ts";
 
 /**
  * By client: open connections that no route uses at the moment. Each transfer is given the client
@@ -185,7 +185,8 @@ export class Route implements Disposable {
  * @param options A signal that aborts the call.
  * @returns 64 lower-case hexadecimal digits.
  * @throws {TypeError} if an argument has the wrong type.
- * @throws {TransferError} if the server has no such file, or does not send its digest.
+ * @throws {StatusError} if the server has no such file.
+ * @throws {TransferError} if the server does not send its digest.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
@@ -275,7 +276,7 @@ export function versionOf(method: "GET" | "HEAD", uri: string, response: Respons
  * @returns True if the directory was created; false if it existed already.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
- * @throws {TransferError} if the server does not create it.
+ * @throws {StatusError} if the server does not create it.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
@@ -313,7 +314,7 @@ export async function makeDirectory(
  * `""`, or `/`, only a directory is deleted.
  * @param options A signal that aborts the call.
  * @throws {TypeError} if an argument has the wrong type.
- * @throws {TransferError} if the server does not delete it: with the status 404 nothing has this
+ * @throws {StatusError} if the server does not delete it: with the status 404 nothing has this
  * name, with 409 it is a directory that is not empty.
  * @throws the errors of `connect` and `request` of the client or connection.
  *
@@ -349,7 +350,7 @@ export async function deleteFile(
     else await requestChange(route, "DELETE", path, conditionAfter(there));
   } catch (error) {
     // The answer to a request before may have been lost.
-    const isGone = error instanceof TransferError && error.status === 404;
+    const isGone = hasStatus(error, 404);
     if (there.status !== 200 || !isGone) throw error;
   }
 }

@@ -4,12 +4,12 @@ import { DeguError, ProtocolError, TlsError } from "../base/errors.ts";
 import { quote } from "../base/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
+import { StatusError } from "../net/expect_ok.ts";
 import { isTransient } from "../net/retry.ts";
 
 /**
  * Why a transfer has failed.
  *
- * - `"STATUS"`: the server responded with a status that is not a success; `status` has it.
  * - `"UNEXPECTED_RESPONSE"`: no `FilesApp` sends this response: no list, no length, no digest.
  * - `"BAD_LIST"`: the list is not valid, or has an entry with an invalid name, kind, size or time.
  * - `"CHANGED"`: the file changed during the transfer. Calling again starts over with the new
@@ -23,7 +23,6 @@ import { isTransient } from "../net/retry.ts";
  * - `"BAD_NAME"`: an entry of a tree has a name that can't be sent.
  */
 export type TransferErrorCode =
-  | "STATUS"
   | "UNEXPECTED_RESPONSE"
   | "BAD_LIST"
   | "CHANGED"
@@ -35,21 +34,22 @@ export type TransferErrorCode =
   | "BAD_NAME";
 
 /**
- * A transfer failed for a reason other than the connection or an argument.
+ * A transfer failed for a reason other than the connection, an argument, or the status of a
+ * response: for that it throws a {@linkcode StatusError}.
  *
  * @example
  * ```ts
- * import { Client, Server } from "@degu/degu";
- * import { download, FilesApp, TransferError } from "@degu/degu/files";
+ * import { Client, Response, Server } from "@degu/degu";
+ * import { download, TransferError } from "@degu/degu/files";
  * import { assertEquals, assertRejects } from "@std/assert";
  *
  * const dir = await Deno.makeTempDir();
- * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
+ * await using server = new Server(["127.0.0.1", 0], () => new Response(200, "OK", {}, null));
  * server.serveForever();
  * const client = new Client(server.address);
  * const downloading = () => download(client, "/none", `${dir}/copy`);
  * const error = await assertRejects(downloading, TransferError);
- * assertEquals([error.code, error.status], ["STATUS", 404]);
+ * assertEquals(error.code, "UNEXPECTED_RESPONSE");
  * await Deno.remove(dir, { recursive: true });
  * ```
  */
@@ -58,11 +58,9 @@ export class TransferError extends DeguError {
   override readonly name: string = "TransferError";
   /** The reason, in capitals: `"CHANGED"`. Stable, unlike the message. */
   readonly code: TransferErrorCode;
-  /** The status of the response; `null` if no response is the reason. */
-  readonly status: number | null;
   /**
-   * Bytes that are left to move, if the target has too little space for them and none of them was
-   * moved; else `null`. Other files may still fit.
+   * Bytes that are left to move, if this device has too little space for them and none of them was
+   * moved by this call; else `null`. Other files may still fit.
    */
   readonly needed: number | null;
 
@@ -70,11 +68,10 @@ export class TransferError extends DeguError {
   constructor(
     code: TransferErrorCode,
     message: string,
-    options?: ErrorOptions & { status?: number; needed?: number },
+    options?: ErrorOptions & { needed?: number },
   ) {
     super(message, options);
     this.code = code;
-    this.status = options?.status ?? null;
     this.needed = options?.needed ?? null;
   }
 }
@@ -91,12 +88,24 @@ export function statusError(
     readonly headers?: HeaderDict;
   },
   task: TransferTask = method === "PUT" ? "put" : "get",
-): TransferError {
+): StatusError {
   const isGone = status === 503 && headers !== undefined && headers["retry-after"] === undefined;
   const hint = isGone ? ROOT_IS_GONE : hintOf(status, task);
   const answer = `${status} ${reason}`.trimEnd();
-  const message = `${method} ${quote(uri)}: the other end answered ${answer}: ${hint}`;
-  return new TransferError("STATUS", message, { status });
+  const problem = `the other end answered ${answer}: ${hint}`;
+  return refused(method, uri, problem, { status, headers });
+}
+
+/** Creates the error for a status, with a problem of its own. */
+export function refused(
+  method: Method,
+  uri: string,
+  problem: string,
+  about: ConstructorParameters<typeof StatusError>[1],
+): StatusError {
+  // A query may hold secrets.
+  const [path = ""] = uri.split("?", 1);
+  return new StatusError(`${method} ${quote(path)}: ${problem}`, about);
 }
 
 /** Creates the error for a file that the other end has refused unread, for lack of space. */
@@ -104,11 +113,11 @@ export function noSpaceThere(
   method: Method,
   uri: string,
   needed: number,
-): TransferError {
+): StatusError {
   const problem =
-    `the other end has too little space for the ${needed} bytes that are left to send`;
-  const message = `${method} ${quote(uri)}: ${problem}; free some there and call again`;
-  return new TransferError("STATUS", message, { status: 507, needed });
+    `the other end has too little space for the ${needed} bytes that are left to send` +
+    "; free some there and call again";
+  return refused(method, uri, problem, { status: 507, needed });
 }
 
 /** Creates the error for a response that no `FilesApp` sends. */
@@ -175,9 +184,19 @@ function hintOf(status: number, task: TransferTask): string {
     : "that status is not a success; is it a FilesApp?";
 }
 
+/** Whether a transfer failed by itself: neither the connection nor an argument is the reason. */
+export function isOfTransfer(error: unknown): error is TransferError | StatusError {
+  return error instanceof TransferError || error instanceof StatusError;
+}
+
+/** Whether the other end answered with a status. */
+export function hasStatus(error: unknown, status: number): boolean {
+  return error instanceof StatusError && error.status === status;
+}
+
 /** Whether the connection broke off; a refusal by the other end is no such error. */
 export function isCut(error: unknown): boolean {
-  return !(error instanceof TransferError) && isTransient(error);
+  return !isOfTransfer(error) && isTransient(error);
 }
 
 /** Whether a list was cut, or ended here, since a directory was removed or replaced meanwhile. */
@@ -188,21 +207,19 @@ export function isOvertaken(error: unknown): boolean {
 
 /** Whether a file changed while it was copied. */
 export function hasChanged(error: unknown): boolean {
-  if (!(error instanceof TransferError)) return false;
-  const { code, status } = error;
-  return code === "CHANGED" || code === "DIGEST_MISMATCH" || status === 400;
+  if (!(error instanceof TransferError)) return hasStatus(error, 400);
+  return error.code === "CHANGED" || error.code === "DIGEST_MISMATCH";
 }
 
 /** The statuses below 500 after which no other file can be copied either. */
-const FINAL_STATUSES: ReadonlySet<number | null> = new Set([401, 405]);
+const FINAL_STATUSES: ReadonlySet<number> = new Set([401, 405]);
 
 /** Whether an error would meet every other file, too. */
 export function endsAll(error: unknown): boolean {
-  if (!(error instanceof TransferError)) {
+  if (!isOfTransfer(error)) {
     return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);
   }
-  const { code, status, needed } = error;
-  if (needed !== null) return false;
-  if (code === "DISK_FULL" || FINAL_STATUSES.has(status)) return true;
-  return (status ?? 0) >= 500;
+  if (error.needed !== null) return false;
+  if (error instanceof TransferError) return error.code === "DISK_FULL";
+  return FINAL_STATUSES.has(error.status) || error.status >= 500;
 }

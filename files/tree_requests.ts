@@ -16,7 +16,7 @@ import {
 import { sha256Of } from "./digest.ts";
 import { fileUri } from "./file_name.ts";
 import { askDigest, type Route } from "./route.ts";
-import { endsAll, statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
+import { endsAll, isOfTransfer, statusError, unexpectedResponse } from "./transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
 import type { Copy } from "./tree_plan.ts";
 import { SourceFile } from "./upload.ts";
@@ -124,7 +124,7 @@ export async function compareContents(
       const { sha256 } = await askDigest(route, uriOf(uri, first!.node));
       return [sha256 === ours];
     } catch (error) {
-      if (!(error instanceof TransferError) || endsAll(error) || !route.isUsable) throw error;
+      if (!isOfTransfer(error) || endsAll(error) || !route.isUsable) throw error;
       return [false];
     }
   }

@@ -15,6 +15,7 @@ import type { Route } from "./route.ts";
 import {
   endsAll,
   hasChanged,
+  hasStatus,
   isCut,
   isOvertaken,
   TransferError,
@@ -599,9 +600,8 @@ class TreeTransfer {
 
 /** Whether something has the name of a file that was to be new. */
 function isTaken(error: unknown): boolean {
-  if (!(error instanceof TransferError)) return false;
-  const { status, cause } = error;
-  return status === 412 || cause instanceof Refusal && cause.status === 412;
+  if (!(error instanceof TransferError)) return hasStatus(error, 412);
+  return error.cause instanceof Refusal && error.cause.status === 412;
 }
 
 /** Two queues: of small files in batches, and of the other files alone. */

@@ -41,11 +41,14 @@ import { conditionFor } from "./conditions.ts";
 import { askDigest, readDigest, Route } from "./route.ts";
 import {
   changedWhileMoved,
+  isOfTransfer,
   noSpaceThere,
+  refused,
   statusError,
   TransferError,
   unexpectedResponse,
 } from "./transfer_error.ts";
+import type { StatusError } from "../net/expect_ok.ts";
 import { isTransient } from "../net/retry.ts";
 
 /**
@@ -70,8 +73,9 @@ import { isTransient } from "../net/retry.ts";
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, if the URI is that of a directory, with a final
  * `/`, or if the file is not a regular file.
- * @throws {TransferError} if the server does not accept the file, because a directory has its name,
- * for example, or has too little space; if the file changed meanwhile.
+ * @throws {StatusError} if the server does not accept the file, because a directory has its name,
+ * for example, or has too little space.
+ * @throws {TransferError} if the file changed meanwhile.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
  * no file; `Deno.errors.PermissionDenied` if it can't be read.
  * @throws the errors of `connect` and `request` of the client or connection.
@@ -281,7 +285,7 @@ export class FileUpload {
     } catch (error) {
       // A server closes a connection after a body that it did not read.
       const isClosed = !this.#route.canReconnect && isTransient(error);
-      if (isClosed || error instanceof TransferError) return false;
+      if (isClosed || isOfTransfer(error)) return false;
       throw error;
     }
   }
@@ -290,7 +294,7 @@ export class FileUpload {
    * The error of a refusal. If the status is that of a conflict, the error says whether a directory
    * has the name. A 507 with an offset means that the server has read nothing.
    */
-  async #refused(method: "HEAD" | "PUT", response: Response): Promise<TransferError> {
+  async #refused(method: "HEAD" | "PUT", response: Response): Promise<StatusError> {
     const { status } = response;
     const offset = this.#offsetOf(response);
     if (status === 507 && offset !== null) {
@@ -309,7 +313,7 @@ export class FileUpload {
       return error;
     }
     const problem = "a directory has this name; add the name of the file, or delete the directory";
-    return new TransferError("STATUS", `${method} ${quote(this.#uri)}: ${problem}`, { status });
+    return refused(method, this.#uri, problem, { status });
   }
 
   /** Checks that the server has exactly this file. */
@@ -324,7 +328,7 @@ export class FileUpload {
     if (mayBeThere && await this.#isThere()) return meter.finish(this.#source.sha256!);
     if (isDecided && replace) {
       const problem = "the file there changed meanwhile, and stays; look at it and call again";
-      throw new TransferError("STATUS", `PUT ${quote(uri)}: ${problem}`, { status });
+      throw refused("PUT", uri, problem, { status });
     }
     if (status !== 201 && status !== 204) {
       throw await this.#refused("PUT", response);
@@ -346,7 +350,7 @@ export class FileUpload {
  * Gives a file its name, of which the server has all as a part.
  *
  * @returns False if the server has no such part any more.
- * @throws {TransferError} if something has the name.
+ * @throws {StatusError} if something has the name.
  */
 export async function nameFile(
   route: Route,

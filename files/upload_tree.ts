@@ -11,6 +11,7 @@ import { checkRemovable, Turns } from "../disk/files.ts";
 import { ifPresent, isMissing, isOverload, isRealFile, syncAllIfPossible } from "../disk/names.ts";
 import { isDiskFull } from "../disk/space.ts";
 import type { Connector, Requester } from "../client.ts";
+import { StatusError } from "../net/expect_ok.ts";
 import { BundleBuffer, BUNDLED_BELOW_BYTES, formatBundle, PUT_ANSWER } from "./bundle.ts";
 import { stampOf } from "./conditions.ts";
 import { sha256Of } from "./digest.ts";
@@ -20,7 +21,7 @@ import { type ListedTree, readLocalTree, readRemoteEntries, readRemoteTree } fro
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { prefixOf, unusedPath } from "./reserved.ts";
 import { askDigest, requestChange, type Route } from "./route.ts";
-import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
+import { changedWhileMoved, hasStatus, statusError, TransferError } from "./transfer_error.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./tree_options.ts";
 import { type Copy, existsAlready, itsOwnTarget } from "./tree_plan.ts";
@@ -58,8 +59,8 @@ import { FileUpload, isAsSeen, nameFile, type SeenFile, SourceFile } from "./upl
  * @returns What was done.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
- * @throws {TransferError} if the server accepts no files there, its list is not valid or was cut,
- * or its disk is full.
+ * @throws {StatusError} if the server accepts no files there, or its disk is full.
+ * @throws {TransferError} if its list is not valid or was cut.
  * @throws {Deno.errors.NotFound} if there is no such directory here; `Deno.errors.NotADirectory` if
  * it is something else.
  * @throws the errors of `filter`, `onEvent`, `connect` and `request`; the reason of the signal.
@@ -110,7 +111,7 @@ class Upload implements Direction {
   readonly #turns = new Turns();
   #root = "";
   /** The refusal of the root, until something was accepted below it. */
-  #refusal: TransferError | null = null;
+  #refusal: StatusError | null = null;
   /** Files that this call has given their names at the target, as they were when they were read. */
   readonly #written = new Map<TreeNode, SeenFile>();
   /** With `move`: how the files are closed that were read, and may be removed. */
@@ -142,7 +143,7 @@ class Upload implements Direction {
     try {
       return await readRemoteTree(route, this.#settings.uri, false);
     } catch (error) {
-      if (!(error instanceof TransferError) || error.status !== 404) throw error;
+      if (!hasStatus(error, 404)) throw error;
       return null;
     }
   }
@@ -156,7 +157,7 @@ class Upload implements Direction {
       isThere = await requestChange(route, "PUT", this.#settings.uri) !== 201;
     } catch (error) {
       // The root of an app that does not list is there, and can't be made.
-      if (!(error instanceof TransferError) || error.status !== 403) throw error;
+      if (!(error instanceof StatusError) || error.status !== 403) throw error;
       this.#refusal = error;
     }
     // With `delete`, a target that can't be listed is an error: its entries would stay in silence.
@@ -175,7 +176,7 @@ class Upload implements Direction {
       return await readRemoteEntries(route, this.#uriOf({ path }, true));
     } catch (error) {
       // A server that has no list.
-      if (error instanceof TransferError && error.status !== null && error.status < 500) {
+      if (error instanceof StatusError && error.status < 500) {
         return null;
       }
       throw error;
@@ -193,7 +194,7 @@ class Upload implements Direction {
       const entries = await readRemoteEntries(route, this.#uriOf({ path }, true));
       return new Set(entries.map(({ name }) => name));
     } catch (error) {
-      if (error instanceof TransferError && error.status === 404) return null;
+      if (hasStatus(error, 404)) return null;
       throw error;
     }
   }
@@ -451,7 +452,7 @@ class Upload implements Direction {
       await requestChange(route, "DELETE", this.#uriOf(node, !isFile), seen);
     } catch (error) {
       // Another program may have removed the entry already.
-      if (!(error instanceof TransferError) || error.status !== 404) throw error;
+      if (!hasStatus(error, 404)) throw error;
     }
   }
 }

@@ -6,35 +6,48 @@ import { Body } from "../base/body/body.ts";
 import { wrongType } from "../base/checks.ts";
 import { DeguError } from "../base/errors.ts";
 import { quote } from "../base/quote.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
 
 const MAX_TEXT_BYTES = 1024;
 const TEXT_MILLISECONDS = 1000;
 
 /**
- * The status of a response is not a success: {@linkcode expectOk}. 408, 429, 502, 503 and 504 are
- * {@linkcode isTransient | transient}, so {@linkcode retry} tries again.
+ * The status of a response is not the success that {@linkcode expectOk} or a transfer needs. 408,
+ * 429, 502, 503 and 504 are {@linkcode isTransient | transient}, so {@linkcode retry} tries again.
  */
 export class StatusError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "StatusError";
-  /** The status of the response, not 200 to 299. */
+  /** The status of the response: of `expectOk` not 200 to 299. */
   readonly status: number;
-  /** The body, if it is a text of at most 1024 bytes that came within a second; else `""`. */
+  /**
+   * The body, if it is a text of at most 1024 bytes that came within a second; else, and for a
+   * transfer, `""`.
+   */
   readonly text: string;
   /** The seconds of `retry-after`, for which {@linkcode retry} waits; else `null`. */
   readonly retryAfter: number | null;
+  /**
+   * Bytes that are left to send, if the server has too little space for them and none of them was
+   * sent by this call; else `null`. Other files may still fit.
+   */
+  readonly needed: number | null;
 
   /** @internal */
-  constructor(response: Response<BodyOut>, text: string) {
-    const { status, reason, headers } = response;
-    const asked = askedFor(response);
-    super(
-      `${asked === null ? "" : `${asked}: `}the server answered ${status} ${quote(reason)}` +
-        (text === "" ? "" : `, ${quote(text)}`),
-    );
+  constructor(
+    message: string,
+    { status, headers, text = "", needed = null }: {
+      readonly status: number;
+      readonly headers?: HeaderDict | undefined;
+      readonly text?: string;
+      readonly needed?: number | null;
+    },
+  ) {
+    super(message);
     this.status = status;
     this.text = text;
-    const seconds = headers["retry-after"] ?? "";
+    this.needed = needed;
+    const seconds = `${headers?.["retry-after"]}`;
     this.retryAfter = /^[0-9]{1,9}$/.test(seconds) ? Number(seconds) : null;
   }
 }
@@ -71,7 +84,14 @@ export async function expectOk<R extends Response<BodyOut>>(response: R | Promis
     throw wrongType("response", "a Response of this library", received);
   }
   if (received.ok) return received;
-  throw new StatusError(received, await textOf(received));
+  const { status, reason, headers } = received;
+  const asked = askedFor(received);
+  const text = await textOf(received);
+  throw new StatusError(
+    `${asked === null ? "" : `${asked}: `}the server answered ${status} ${quote(reason)}` +
+      (text === "" ? "" : `, ${quote(text)}`),
+    { status, headers, text },
+  );
 }
 
 /** The text of a short body; any other one is given up. */

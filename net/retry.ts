@@ -191,8 +191,8 @@ const BUSY: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  * may be repeated, so their errors are transient even then.
  *
  * Of the errors of devices, `DeviceError` `"UNREACHABLE"` alone is transient. The status of a
- * response is no error: to retry after 408, 429, 502, 503 and 504, throw an error that extends
- * `DeguError` and has the status as its `status`.
+ * response is no error of a request, but one of `expectOk` and of transfers: of a `StatusError`, and
+ * of any error that extends `DeguError` and has a `status`, 408, 429, 502, 503 and 504 are transient.
  *
  * @param error The error of a transfer, a request or `connect`.
  *
@@ -207,10 +207,10 @@ const BUSY: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  */
 export function isTransient(error: unknown): boolean {
   if (isUnanswered(error)) return false;
-  if (error instanceof DeguError && "status" in error) {
-    // A list may have been cut because the connection broke off.
-    const isCutList = "code" in error && error.code === "BAD_LIST" && error.cause !== undefined;
-    return BUSY.has(error.status) || isCutList && isTransient(error.cause);
+  if (error instanceof DeguError && "status" in error) return BUSY.has(error.status);
+  // A list may have been cut because the connection broke off.
+  if (error instanceof DeguError && "code" in error && error.code === "BAD_LIST") {
+    return isTransient(error.cause);
   }
   if (error instanceof TlsError) return error.code === "CLOSED";
   // A DeviceError is known by its name, since nothing here knows devices.

@@ -1,8 +1,17 @@
 /** `degu rm`: removes files and directories from the inbox of a peer. */
 
-import { deleteFile, listTree, TransferError, type TreeEntry } from "../../files.ts";
+import { deleteFile, listTree, type TreeEntry } from "../../files.ts";
 import { type AgentCommand, type Context, openDevice } from "../commands.ts";
-import { checkNotReserved, codeOf, explainTransfer, FAILED, Failure, USAGE } from "../failure.ts";
+import {
+  checkNotReserved,
+  codeOf,
+  explainTransfer,
+  FAILED,
+  Failure,
+  hasStatus,
+  isOfTransfer,
+  USAGE,
+} from "../failure.ts";
 import { parseRemotePath, REASONS, RemoteFiles, type RemotePath } from "../remote_files.ts";
 
 export function addRm(program: AgentCommand): void {
@@ -56,10 +65,10 @@ async function rm(
       } catch (error) {
         // A failure about one path leaves the other paths to be removed.
         if (error instanceof Failure) fail(name, error.message, error);
-        else if (!(error instanceof TransferError)) throw error;
-        else if (error.status === 404) fail(name, (await files.missing(names)).message, error);
+        else if (!isOfTransfer(error)) throw error;
+        else if (hasStatus(error, 404)) fail(name, (await files.missing(names)).message, error);
         else {
-          const isFull = error.status === 409;
+          const isFull = hasStatus(error, 409);
           fail(name, `${name}: ${isFull ? NOT_EMPTY : explainTransfer(error, "delete")}`, error);
         }
       }
@@ -112,10 +121,10 @@ async function removeTree(
     try {
       await remove(context, files, names, kind === "directory");
     } catch (error) {
-      if (!(error instanceof TransferError)) throw error;
+      if (!isOfTransfer(error)) throw error;
       // After a 404 the file is gone, most likely by an attempt whose answer was lost.
-      if (error.status === 404) context.output.result(name, { removed: name });
-      else fail(error.status === 409 ? IN_USE : explainTransfer(error, "delete"), error);
+      if (hasStatus(error, 404)) context.output.result(name, { removed: name });
+      else fail(hasStatus(error, 409) ? IN_USE : explainTransfer(error, "delete"), error);
     }
   };
   const depthOf = ({ kind, path }: typeof entries[number]) =>

@@ -2,7 +2,7 @@
  * The words of errors: who can't do what where, and what to do. Each row has the name of its rule.
  */
 import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
-import { TransferError } from "@degu/degu/files";
+import { StatusError, TransferError } from "@degu/degu/files";
 import { listenError, parseListenAddress } from "@degu/internal/agent/commands.ts";
 import {
   checkNotReserved,
@@ -407,17 +407,17 @@ const CODE_ROWS: readonly (readonly [
   code: keyof typeof ERROR_CODES,
 ])[] = [
   ["this disk is full", new TransferError("DISK_FULL", ""), "FULL"],
-  ["the disk there is full", new TransferError("STATUS", "", { status: 507 }), "FULL"],
+  ["the disk there is full", new StatusError("", { status: 507 }), "FULL"],
   ["a quota here", withCode(new Error(), "EDQUOT"), "FULL"],
   ["the file changed", new TransferError("CHANGED", ""), "CHANGED"],
   ["other bytes arrived", new TransferError("DIGEST_MISMATCH", ""), "CHANGED"],
-  ["other bytes arrived there", new TransferError("STATUS", "", { status: 400 }), "CHANGED"],
-  ["gone meanwhile", new TransferError("STATUS", "", { status: 404 }), "NOT_THERE"],
-  ["not writable there", new TransferError("STATUS", "", { status: 403 }), "NOT_PERMITTED"],
-  ["no inbox any more", new TransferError("STATUS", "", { status: 405 }), "NOT_PERMITTED"],
-  ["another was faster", new TransferError("STATUS", "", { status: 412 }), "ALREADY_THERE"],
-  ["too large for the peer", new TransferError("STATUS", "", { status: 413 }), "FAILED"],
-  ["a peer with a problem", new TransferError("STATUS", "", { status: 500 }), "FAILED"],
+  ["other bytes arrived there", new StatusError("", { status: 400 }), "CHANGED"],
+  ["gone meanwhile", new StatusError("", { status: 404 }), "NOT_THERE"],
+  ["not writable there", new StatusError("", { status: 403 }), "NOT_PERMITTED"],
+  ["no inbox any more", new StatusError("", { status: 405 }), "NOT_PERMITTED"],
+  ["another was faster", new StatusError("", { status: 412 }), "ALREADY_THERE"],
+  ["too large for the peer", new StatusError("", { status: 413 }), "FAILED"],
+  ["a peer with a problem", new StatusError("", { status: 500 }), "FAILED"],
   [
     "an entry that may not be read",
     new TransferError("UNREADABLE", "", { cause: withCode(new Error(), "EACCES") }),

@@ -1,7 +1,7 @@
 /** The command line: options, addresses, the device, and what is said of errors. */
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
-import { TransferError } from "@degu/degu/files";
+import { StatusError, TransferError } from "@degu/degu/files";
 import {
   openClient,
   parseAddressOption,
@@ -286,7 +286,7 @@ Deno.test("a peer that is silent at the given address is also looked for at the 
 
 // Why a command failed: exit codes and messages.
 
-const status = (status: number) => new TransferError("STATUS", `status ${status}`, { status });
+const status = (status: number) => new StatusError(`status ${status}`, { status });
 const withCode = (message: string, code: string) => Object.assign(new Error(message), { code });
 
 Deno.test("an error has an exit code, and a message that says what to do next; where no address answers why each does not", () => {
@@ -378,7 +378,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
     [status(412), "put", ALREADY_THERE],
     [status(412), "delete", `${changed} ${again}`],
     [
-      new TransferError("STATUS", "the file there changed meanwhile", { status: 412 }),
+      new StatusError("the file there changed meanwhile", { status: 412 }),
       "put",
       `${changed} ${again}`,
     ],

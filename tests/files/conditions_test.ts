@@ -7,6 +7,7 @@ import {
   downloadTree,
   FilesApp,
   type FilesOptions,
+  StatusError,
   TransferError,
   type TransferOptions,
   type TreeEvent,
@@ -58,12 +59,12 @@ for (const [what, size, before, options] of LATE) {
     const { here, there, client } = files;
     if (before !== null) await Deno.writeTextFile(`${there}/f`, before);
     await fill(here, { late: "l".repeat(size), newer: "n".repeat(size) });
-    const late = assertRejects(() => upload(client, `${here}/late`, "/f", options), TransferError);
+    const late = assertRejects(() => upload(client, `${here}/late`, "/f", options), StatusError);
     await files.arrived;
     assertEquals((await upload(client, `${here}/newer`, "/f")).total, size);
     files.release();
     const error = await late;
-    assertEquals([error.code, error.status], ["STATUS", 412]);
+    assertEquals(error.status, 412);
     assert(error.message.includes("changed meanwhile"), error.message);
     assertEquals((await Deno.readTextFile(`${there}/f`))[0], "n");
     // The next call has seen the newer one.
@@ -77,14 +78,14 @@ Deno.test("a DELETE that arrives late deletes nothing newer, and one that was ca
   const { here, there, client } = files;
   await fill(there, { f: "old", g: "1" });
   await fill(here, { newer: "new" });
-  const late = assertRejects(() => deleteFile(client, ["f"]), TransferError);
+  const late = assertRejects(() => deleteFile(client, ["f"]), StatusError);
   await files.arrived;
   await upload(client, `${here}/newer`, ["f"]);
   files.release();
   assertEquals((await late).status, 412);
   assertEquals(await Deno.readTextFile(`${there}/f`), "new");
   await deleteFile(client, ["f"]);
-  assertEquals((await assertRejects(() => deleteFile(client, ["f"]), TransferError)).status, 404);
+  assertEquals((await assertRejects(() => deleteFile(client, ["f"]), StatusError)).status, 404);
   await using other = await serveHolding("DELETE");
   await fill(other.there, { g: "1" });
   const again = deleteFile(other.client, ["g"]);
@@ -267,7 +268,7 @@ Deno.test('write: "add": an identical file is a success, alone and in a tree, an
     assertEquals(sha256?.length, 64);
   }
   const other = () => upload(client, `${path}/here/small`, "/small");
-  assertEquals((await assertRejects(other, TransferError)).status, 412);
+  assertEquals((await assertRejects(other, StatusError)).status, 412);
   const { failed, files } = await uploadTree(client, `${path}/here`, "/");
   assertEquals([failed, files], [1, 2]);
   const { mtime } = await Deno.stat(`${path}/served/large`);

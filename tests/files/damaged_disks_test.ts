@@ -8,7 +8,7 @@ import {
   FilesApp,
   listDirectory,
   listTree,
-  TransferError,
+  StatusError,
   type TreeResult,
   upload,
   uploadTree,
@@ -310,7 +310,7 @@ Deno.test("while the served directory is gone everything is 503, and each call r
   ];
   const problem = "the directory that is served is not there; is its disk mounted?";
   for (const call of calls) {
-    assertEquals((await assertRejects(call, TransferError, problem)).status, 503);
+    assertEquals((await assertRejects(call, StatusError, problem)).status, 503);
   }
   assertEquals(events, []);
   // The directory is back.

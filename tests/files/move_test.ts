@@ -1,6 +1,12 @@
 /** uploadTree with `move`: what has arrived is removed here, and nothing is lost. */
 import { Client, type Request } from "@degu/degu";
-import { downloadTree, FilesApp, TransferError, uploadTree } from "@degu/degu/files";
+import {
+  downloadTree,
+  FilesApp,
+  StatusError,
+  type TransferError,
+  uploadTree,
+} from "@degu/degu/files";
 import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { BodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/files/bundle.ts";
@@ -377,7 +383,7 @@ Deno.test("move: what has arrived before the disk there is full is removed here,
     if ("path" in event) events.push(`${event.type} ${event.path}`);
   };
   const moving = uploadTree(trees.client, trees.source, "/tree/", { ...MOVE, onEvent });
-  const { status } = await assertRejects(() => moving, TransferError);
+  const { status } = await assertRejects(() => moving, StatusError);
   assertEquals([status, events], [507, ["copied a", "removed a", "copied b", "removed b"]]);
   assertEquals(await content(trees.source), { c: "3" });
 });

@@ -3,7 +3,7 @@ import type { App } from "@degu/degu";
 import { errorAnswer } from "@degu/testing/error_answers.ts";
 import { type HeaderDict, Range, type ResponseTuple } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
-import { FilesApp, listDirectory, listTree, TransferError } from "@degu/degu/files";
+import { FilesApp, listDirectory, listTree, StatusError, TransferError } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { Request, type ServerOptions } from "@degu/degu/server";
 import {
@@ -110,7 +110,7 @@ Deno.test("no name or link leads out of the root or to what is reserved, and no 
     );
     assertEquals(await listed("/sub/"), ["file file 6", "index.html link 0", "up link 0"]);
     for (const uri of ["/in-dir/", "/self/", "/self/sub/", "/out-dir/"]) {
-      await assertRejects(() => listed(uri), TransferError, "404", uri);
+      await assertRejects(() => listed(uri), StatusError, "404", uri);
     }
   });
 });

@@ -2,7 +2,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { BodyIter, EmptyPreambleError } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
-import { deleteFile, isTransient, makeDirectory, TransferError } from "@degu/degu/files";
+import { deleteFile, isTransient, makeDirectory, StatusError } from "@degu/degu/files";
 import type { AppFunction, Session } from "@degu/degu/server";
 import { keepConnections, Route } from "@degu/internal/files/route.ts";
 import { aborted } from "@degu/testing/aborts.ts";
@@ -122,7 +122,7 @@ Deno.test("the body of an answer that says enough without it leaves a connection
   });
   using conn = await serving.makeClient().connect();
   assertEquals(await makeDirectory(conn, ["a", ""]), true);
-  await assertRejects(() => deleteFile(conn, ["a"]), TransferError, "200");
+  await assertRejects(() => deleteFile(conn, ["a"]), StatusError, "200");
   assertEquals((await conn.get("/")).status, 200);
 });
 

@@ -3,6 +3,7 @@ import type { Request } from "@degu/degu";
 import { BodyIter, ChunkedBodyIter } from "@degu/degu/base";
 import {
   isTransient,
+  StatusError,
   TransferError,
   type TreeEvent,
   type UploadTreeOptions,
@@ -403,8 +404,9 @@ async function check(row: Row, direction: TreeDirection): Promise<void> {
     }
   } else if (expected === CUT) assert(isTransient(await assertRejects(() => copying)));
   else {
-    const error = await assertRejects(() => copying, TransferError, row.says);
-    assertEquals(typeof expected === "number" ? error.status : error.code, expected, error.message);
+    const Class = typeof expected === "number" ? StatusError : TransferError;
+    const error = await assertRejects<StatusError | TransferError>(() => copying, Class, row.says);
+    assertEquals("status" in error ? error.status : error.code, expected, error.message);
   }
   if (row.requests !== undefined) assertEquals(count, row.requests, "requests");
   const left = await content(trees.target);
@@ -496,6 +498,6 @@ Deno.test("outcomes of small files that were known before an error count", async
     Deno.removeSync(`${trees.source}/a`);
     Deno.mkdirSync(`${trees.source}/a`);
   };
-  const error = await assertRejects(() => trees.copy({ onEvent }), TransferError);
+  const error = await assertRejects(() => trees.copy({ onEvent }), StatusError);
   assertEquals([error.status, events], [401, ["failed a"]]);
 });

@@ -3,6 +3,7 @@ import {
   downloadTree,
   FilesApp,
   type FilesOptions,
+  StatusError,
   TransferError,
   type TreeEntry,
   type TreeEvent,
@@ -190,14 +191,14 @@ both(
     }
     await Deno.remove(trees.source);
     await Deno.writeTextFile(`${trees.target}/a`, "");
-    const missing = direction === "download" ? TransferError : Deno.errors.NotFound;
+    const missing = direction === "download" ? StatusError : Deno.errors.NotFound;
     const error = await assertRejects(() => trees.copy({ delete: true }), missing);
     if (direction === "upload") {
       const message = `dir: there is no directory "${trees.source}"; is its disk mounted?`;
       assertEquals((error as Error).message, message);
     }
     await Deno.writeTextFile(trees.source, "");
-    const file = direction === "download" ? TransferError : Deno.errors.NotADirectory;
+    const file = direction === "download" ? StatusError : Deno.errors.NotADirectory;
     await assertRejects(() => trees.copy({ delete: true }), file);
     assertEquals(await content(trees.target), { a: "" });
   },
@@ -414,13 +415,13 @@ Deno.test("upload: directories above the target are made; what a server doesn't 
   const before = { x: null, "x/y": null, "x/y/z": null, "x/y/z/a": "a" };
   assertEquals(await content(dir.path), before);
   for (const uri of ["/", "/x/", "/new/"]) {
-    const error = await assertRejects(() => copyTo(uri, { list: true }), TransferError);
+    const error = await assertRejects(() => copyTo(uri, { list: true }), StatusError);
     assertEquals(error.status, 405);
   }
   // A server that does not list takes everything, and deletes only where nothing was.
   for (const uri of ["/", "/x/"]) {
     const copying = () => copyTo(uri, { write: true }, { delete: true });
-    await assertRejects(copying, TransferError, "list: true");
+    await assertRejects(copying, StatusError, "list: true");
   }
   assertEquals(await content(dir.path), before);
   assertEquals(await copyTo("/new/", { write: true }, { delete: true }), [1, 0]);

@@ -15,6 +15,7 @@ import {
   type Retry,
   retry,
   type RetryOptions,
+  StatusError,
   TransferError,
   upload,
   uploadTree,
@@ -205,7 +206,7 @@ class OwnError extends DeguError {
     super();
   }
 }
-const status = (status: number) => new TransferError("STATUS", "", { status });
+const status = (status: number) => new StatusError("", { status });
 
 Deno.test("network errors are transient, and decisions of the other device are not", () => {
   const { ConnectionRefused, ConnectionReset, BrokenPipe, TimedOut, UnexpectedEof } = Deno.errors;

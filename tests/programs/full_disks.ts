@@ -8,6 +8,7 @@ import {
   download,
   downloadTree,
   FilesApp,
+  StatusError,
   TransferError,
   type TreeEvent,
   upload,
@@ -120,14 +121,17 @@ async function announced(bytes: number, offset?: number): Promise<HeaderDict> {
 /** The error of a transfer, as far as it is told. */
 async function failureOf(transfer: Promise<unknown>) {
   const error = await transfer.catch((error) => error);
-  if (!(error instanceof TransferError)) return { message: Deno.inspect(error) };
+  if (!(error instanceof TransferError || error instanceof StatusError)) {
+    return { message: Deno.inspect(error) };
+  }
   return { ...told(error), message: error.message.replaceAll(disk, "DISK") };
 }
 
 /** The properties of an error. */
 function told(error: unknown) {
-  const { code, status, needed } = error as TransferError;
-  return { code, status, needed };
+  const { needed } = error as TransferError | StatusError;
+  if (error instanceof StatusError) return { status: error.status, needed };
+  return { code: (error as TransferError).code, needed };
 }
 
 /**

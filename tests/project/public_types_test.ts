@@ -32,7 +32,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   ],
   files: [
     files,
-    "BodyError ConnectionClosedError DeguError EmptyPreambleError FilesApp ProtocolError TlsError TransferError deleteFile download downloadTree escapeName fileUri isTransient listDirectory listTree makeDirectory remoteDigest retry upload uploadTree",
+    "BodyError ConnectionClosedError DeguError EmptyPreambleError FilesApp ProtocolError StatusError TlsError TransferError deleteFile download downloadTree escapeName fileUri isTransient listDirectory listTree makeDirectory remoteDigest retry upload uploadTree",
   ],
   device: [
     device,
