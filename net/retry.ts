@@ -191,8 +191,9 @@ const BUSY: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  * may be repeated, so their errors are transient even then.
  *
  * Of the errors of devices, `DeviceError` `"UNREACHABLE"` alone is transient. The status of a
- * response is no error of a request, but one of `expectOk` and of transfers: of a `StatusError`, and
- * of any error that extends `DeguError` and has a `status`, 408, 429, 502, 503 and 504 are transient.
+ * response is no error of a request, but one of `expectOk` and of transfers. Transient are 408,
+ * 429, 502, 503 and 504, of a `StatusError` or of any error that extends `DeguError` and has a
+ * `status`.
  *
  * @param error The error of a transfer, a request or `connect`.
  *
