@@ -50,13 +50,24 @@ export type FoundRecord =
   | BundledFile & { readonly status: 200 }
   | { readonly path: readonly string[]; readonly status: AbsentStatus };
 
+export interface PutFile extends BundledFile {
+  /** `*`: the file must not exist yet. */
+  readonly "if-none-match"?: "*";
+  /** The only file that may be replaced: its size, and its time in milliseconds since 1970. */
+  readonly seen?: readonly [size: number, modified: number];
+}
+
 /** A record of the request `bundle=put`: a file, or a directory to create. */
 export type PutRecord =
-  | BundledFile & {
-    /** `*`: the file must not exist yet. */
-    readonly "if-none-match"?: "*";
-  }
+  | PutFile
   | { readonly path: readonly string[]; readonly kind: "directory" };
+
+/**
+ * The header, and its value, by which a list says that records of `bundle=put` may have `seen`: a
+ * server of an older version refuses an unknown key.
+ */
+export const BUNDLE_KEYS = "bundle-keys";
+export const SEEN_KEY = "seen";
 
 /** A record of the answer to `bundle=put`, in the order of the request. */
 interface PutAnswer {
@@ -294,6 +305,7 @@ const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
   sha256: (value) => typeof value === "string" && SHA256_HEX.test(value) ? value : null,
   kind: (value) => value === "directory" ? value : null,
   "if-none-match": (value) => value === "*" ? value : null,
+  seen: (value) => isSeen(value) ? value : null,
 };
 
 function readRecord<R>(
@@ -321,8 +333,8 @@ function checkFound(value: Record<string, unknown>): FoundRecord {
 
 function checkPut(value: Record<string, unknown>): PutRecord {
   if (value.kind !== undefined) return readRecord(value, ["path", "kind"]);
-  const isNew = value["if-none-match"] !== undefined;
-  return readRecord(value, isNew ? [...FILE, "if-none-match"] : FILE);
+  const condition = ["if-none-match", "seen"].find((key) => value[key] !== undefined);
+  return readRecord(value, condition === undefined ? FILE : [...FILE, condition]);
 }
 
 /** Whether the keys of an object are exactly these, in any order. */
@@ -330,6 +342,14 @@ function checkKeys(value: object, keys: readonly string[]): void {
   const given = Object.keys(value);
   if (given.length === keys.length && keys.every((key) => Object.hasOwn(value, key))) return;
   throw new BundleError(`a record has the keys ${quote(given.join(" "))}, not ${keys.join(" ")}`);
+}
+
+/** Whether a value is the size and the time of a file. */
+function isSeen(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length !== 2) return false;
+  const [size, modified] = value;
+  return Number.isSafeInteger(size) && size >= 0 && Number.isInteger(modified) &&
+    !Number.isNaN(new Date(modified).getTime());
 }
 
 /** Whether a value is a path; its names are not checked here. */

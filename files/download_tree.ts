@@ -32,7 +32,7 @@ import { type Placed, type SmallFile, SmallFiles } from "./small_files.ts";
 import { changedWhileMoved, statusError, TransferError } from "./transfer_error.ts";
 import { show, type TreeNode } from "./tree.ts";
 import type { TreeOptions, TreeResult, TreeSettings } from "./tree_options.ts";
-import type { Copy, Late } from "./tree_plan.ts";
+import { type Copy, type Late, replacedBy } from "./tree_plan.ts";
 import { requestFiles, uriOf } from "./tree_requests.ts";
 import type { Direction, Made, Outcome, Outcomes } from "./tree_direction.ts";
 import { transferTree } from "./tree_transfer.ts";
@@ -463,9 +463,10 @@ class Download implements Direction {
 }
 
 /** Refuses to replace another file than the one that the plan has compared. */
-function conditionFor({ node, target, listed }: Copy): Condition | undefined {
-  const seen = listed ?? target;
-  if (seen?.kind !== "file") return undefined;
+function conditionFor(copy: Copy): Condition | undefined {
+  const { node } = copy;
+  const seen = replacedBy(copy);
+  if (seen === null) return undefined;
   const stamp = stampOf(seen.size, seen.modified);
   return (existing) => {
     if (existing === null || stampOfState(existing) === stamp) return;

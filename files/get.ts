@@ -10,6 +10,7 @@ import { BodyError } from "../base/errors.ts";
 import { printable } from "../base/printable.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { isRange } from "../base/wire/range.ts";
+import { BUNDLE_KEYS, SEEN_KEY } from "./bundle.ts";
 import {
   checkConditions,
   formatDate,
@@ -39,7 +40,8 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
     const isHead = request.method === "HEAD";
     // The client's clock may differ from that of this device, whose times the list has.
     const date = formatDate(Math.floor(Date.now() / 1000));
-    return [200, "OK", { "content-type": "application/json", date }, isHead ? null : body];
+    const headers = { "content-type": "application/json", date, [BUNDLE_KEYS]: SEEN_KEY };
+    return [200, "OK", headers, isHead ? null : body];
   }
   const path = isDirectory ? [...names, INDEX] : names;
   const found = await openBelow(root, path);

@@ -6,6 +6,7 @@ import { quote } from "../base/quote.ts";
 import type { Connector, Requester } from "../client.ts";
 import { Turns } from "../disk/files.ts";
 import type { RequestOptions } from "../net/request_signal.ts";
+import { BUNDLE_KEYS, SEEN_KEY } from "./bundle.ts";
 import { parseDate } from "./conditions.ts";
 import { directoryUriOf } from "./file_name.ts";
 import { badList, type DirectoryEntry, EntryParser, type TreeEntry } from "./entries.ts";
@@ -167,6 +168,13 @@ export interface ListedTree {
    * say.
    */
   readonly listed: { readonly began: number; readonly ended: number } | null;
+  /** Whether the server takes bundles whose records say which file they may replace. */
+  readonly takesSeen?: boolean;
+}
+
+/** The entries of a directory of another device. */
+interface ListedDirectory extends Pick<ListedTree, "takesSeen"> {
+  readonly entries: readonly DirectoryEntry[];
 }
 
 /**
@@ -188,10 +196,11 @@ export async function readRemoteTree(
   }
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
-  if (seconds === null) return { root, listed: null };
+  const takesSeen = hasSeenKey(response);
+  if (seconds === null) return { root, listed: null, takesSeen };
   // A date has whole seconds.
   const ended = (seconds + 1) * 1000 + performance.now() - askedAt;
-  return { root, listed: { began: seconds * 1000, ended } };
+  return { root, listed: { began: seconds * 1000, ended }, takesSeen };
 }
 
 /**
@@ -251,14 +260,18 @@ function addEntry(root: TreeNode, entry: TreeEntry, isSource: boolean): boolean 
   return true;
 }
 
-export async function readRemoteEntries(route: Route, uri: string): Promise<DirectoryEntry[]> {
+export async function readRemoteEntries(route: Route, uri: string): Promise<ListedDirectory> {
   const entries: DirectoryEntry[] = [];
   const response = await requestList(route, uri);
   for await (const entry of entriesOf(response, uri, EntryParser.ofDirectory(), route.signal)) {
     if (entries.length === MAX_ENTRIES) throw badList(`it has more than ${MAX_ENTRIES} entries`);
     entries.push(entry);
   }
-  return entries;
+  return { entries, takesSeen: hasSeenKey(response) };
+}
+
+function hasSeenKey({ headers }: Response): boolean {
+  return headers[BUNDLE_KEYS] === SEEN_KEY;
 }
 
 function twice(path: readonly string[]): TransferError {

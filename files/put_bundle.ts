@@ -10,11 +10,13 @@ import {
   type PutRecord,
   type PutStatus,
 } from "./bundle.ts";
+import { stampOf, stampOfState } from "./conditions.ts";
 import { sha256Of } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import type { FileRequest } from "./file_request.ts";
 import { checkAdmission } from "./put.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
+import type { Condition } from "./root.ts";
 import { type Placed, type Placement, type SmallFile, SmallFiles } from "./small_files.ts";
 
 /** Writes the files of a bundle, and answers with a status for each. */
@@ -54,7 +56,7 @@ interface Sent extends SmallFile {
   /** The position of its status. */
   readonly index: number;
   readonly size: number;
-  /** Whether the record says that nothing may have the name. */
+  /** Whether the record says what it may replace. */
   readonly hasCondition: boolean;
 }
 
@@ -91,11 +93,13 @@ class BundleWriter {
     this.statuses.push(201);
     const names = [...this.#request.target.names, ...record.path];
     const isDirectory = "kind" in record;
-    const hasCondition = "if-none-match" in record;
-    const isNew = hasCondition || this.#request.isAddOnly && !isDirectory;
+    const isOnlyNew = "if-none-match" in record;
+    const condition = "seen" in record ? conditionOf(record.seen!) : undefined;
+    const hasCondition = isOnlyNew || condition !== undefined;
+    const isNew = isOnlyNew || this.#request.isAddOnly && !isDirectory;
     const modified = isDirectory ? null : record.modified;
     const { length: size } = content;
-    const file = { index, names, modified, isNew, size, hasCondition };
+    const file = { index, names, modified, isNew, condition, size, hasCondition };
     const { maxBytes } = this.#request;
     let error: Refusal | null = null;
     if (names.length > MAX_DEPTH || !names.every(isName)) {
@@ -132,4 +136,13 @@ class BundleWriter {
     this.statuses[index] = (status === 412 && !hasCondition ? 409 : status) as PutStatus;
     this.#request.warn(refusal, names.join("/"));
   }
+}
+
+/** Refuses to replace another file than the one that the client has seen. */
+function conditionOf([size, modified]: readonly [size: number, modified: number]): Condition {
+  const stamp = stampOf(size, modified);
+  return (existing) => {
+    if (existing !== null && stampOfState(existing) === stamp) return;
+    throw new Refusal(412, "the file is not the one that the client has seen");
+  };
 }

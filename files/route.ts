@@ -218,11 +218,12 @@ export async function remoteDigest(
 export async function askDigest(
   route: Route,
   uri: string,
-): Promise<Version & { readonly sha256: string }> {
+): Promise<Version & { readonly sha256: string; readonly stamp: string | null }> {
   const response = await route.request("HEAD", uri, { "want-repr-digest": WANT_SHA256 });
   if (response.status !== 200) throw statusError("HEAD", uri, response);
   const { etag, sha256 } = versionOf("HEAD", uri, response);
-  if (sha256 !== null) return { etag, sha256 };
+  const { "file-stamp": stamp } = response.headers;
+  if (sha256 !== null) return { etag, sha256, stamp: typeof stamp === "string" ? stamp : null };
   const problem =
     "the server does not report its SHA-256 (repr-digest, RFC 9530); it needs a FilesApp";
   throw unexpectedResponse("HEAD", uri, problem);

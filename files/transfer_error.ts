@@ -120,6 +120,12 @@ export function noSpaceThere(
   return refused(method, uri, problem, { status: 507, needed });
 }
 
+/** Creates the error for a file of the other end that is not the one to replace. */
+export function changedThere(uri: string): StatusError {
+  const problem = "the file there changed meanwhile, and stays; look at it and call again";
+  return refused("PUT", uri, problem, { status: 412 });
+}
+
 /** Creates the error for a response that no `FilesApp` sends. */
 export function unexpectedResponse(
   method: Method,

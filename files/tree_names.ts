@@ -19,7 +19,8 @@ export class TargetNames {
 
   /** Whether the target has had a file all along, and lists it by another name. */
   isRespelled({ node, listed }: Copy): boolean {
-    return listed !== undefined || directoryAbove(node, this.respelled) !== null;
+    const isOther = listed !== undefined && listed.name !== node.name;
+    return isOther || directoryAbove(node, this.respelled) !== null;
   }
 
   /**

@@ -24,8 +24,14 @@ export interface Copy {
   readonly isDoubtful?: boolean;
   /** Whether only a file with the same content may be replaced. */
   readonly isSame?: boolean;
-  /** The node by whose name the target lists the file, if that is another one. */
+  /** What the target lists for a name that was taken, perhaps by another name. */
   readonly listed?: TreeNode;
+}
+
+/** The file of the target that a copy may replace; `null` if there is none, or none is known. */
+export function replacedBy({ isNew, target, listed }: Copy): TreeNode | null {
+  const there = listed ?? target;
+  return !isNew && there?.kind === "file" ? there : null;
 }
 
 /**

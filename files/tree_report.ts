@@ -45,6 +45,8 @@ export class TreeReport {
   }
 
   failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
+    // What has failed since the call was aborted is not told.
+    this.#settings.signal.throwIfAborted();
     // A missing permission of the program is no fault of this file, and concerns others as well.
     if (error instanceof Deno.errors.NotCapable) throw error;
     // Without anybody who hears of it, a file would be left behind in silence.

@@ -18,7 +18,7 @@ import { fileUri } from "./file_name.ts";
 import { askDigest, type Route } from "./route.ts";
 import { endsAll, isOfTransfer, statusError, unexpectedResponse } from "./transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
-import type { Copy } from "./tree_plan.ts";
+import { type Copy, replacedBy } from "./tree_plan.ts";
 import { SourceFile } from "./upload.ts";
 
 /** Anything with a place in a tree, such as a node. */
@@ -35,8 +35,11 @@ export function uriOf(
   return tree + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
 }
 
-export function isSmall({ node, late, isSame = false }: Copy): boolean {
-  return node.size < BUNDLED_BELOW_BYTES && late === null && !isSame;
+/** Whether a file travels with others: what it may replace is known then. */
+export function isSmall(copy: Copy): boolean {
+  const { node, late, isNew, isSame = false } = copy;
+  const isKnown = isNew || replacedBy(copy) !== null;
+  return node.size < BUNDLED_BELOW_BYTES && late === null && !isSame && isKnown;
 }
 
 /**

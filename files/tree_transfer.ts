@@ -13,6 +13,7 @@ import { pathOf, type TransferResult, type TransferSettings } from "./options.ts
 import { Refusal } from "./refusal.ts";
 import type { Route } from "./route.ts";
 import {
+  changedThere,
   endsAll,
   hasChanged,
   hasStatus,
@@ -313,7 +314,7 @@ class TreeTransfer {
       const { node } = copy;
       const above = directoryAbove(node, failed);
       if (above !== null) this.#report.failed(node, directoryMissing(node, failed.get(above)));
-      else if (this.#isUnlisted) copies.push({ ...copy, isNew: false });
+      else if (this.#isUnlisted && !isSmall(copy)) copies.push({ ...copy, isNew: false });
       else if (this.#names.isRespelled(copy)) copies.push({ ...copy, isDoubtful: true });
       else copies.push(copy);
     }
@@ -453,7 +454,10 @@ class TreeTransfer {
     }
   }
 
-  /** Decides about the files whose names are taken; each after the other. */
+  /**
+   * Decides about the files whose names are taken, or that were to replace a file that is another
+   * one by now; each after the other.
+   */
   async #decideTaken(): Promise<void> {
     while (this.#taken.length > 0) {
       const taken = this.#taken.splice(0);
@@ -481,15 +485,20 @@ class TreeTransfer {
   ): Promise<ReadonlyMap<Copy, string | null>> {
     // If the target could not be listed, its files may have been there before.
     if (this.#isUnlisted) return copies;
-    const found = await this.#names.listedAs([...copies.keys()].map(({ node }) => node));
+    const taken = [...copies.keys()].filter(({ isNew }) => isNew);
+    const found = await this.#names.listedAs(taken.map(({ node }) => node));
     const listed = new Map<Copy, string | null>();
     for (const [copy, sha256] of copies) {
-      const { node } = copy;
+      const { node, isNew } = copy;
+      if (!isNew) {
+        listed.set(copy, sha256);
+        continue;
+      }
       const there = found.get(node);
       if (there?.kind === "file") {
         const { name, size, modified } = there;
         const as = new TreeNode(node.parent, name, "file", size, modified.getTime());
-        const found = name === node.name ? copy : { ...copy, listed: as };
+        const found = { ...copy, listed: as };
         const isSame = size === node.size && isSameTime(as.modified, node.modified);
         const { move, compare } = this.#settings;
         if (isSame && !move && compare === "time" && this.#names.isRespelled(found)) {
@@ -517,7 +526,8 @@ class TreeTransfer {
    * Compares files with those that have their names. An equal file counts as copied: an earlier
    * attempt whose answer was lost may have placed it, or another program. A file that is moved is
    * written again, since the equal file may be this very one; and it replaces no other file whose
-   * name the target takes for the same, which may have been moved before.
+   * name the target takes for the same, which may have been moved before. What has changed
+   * since it was compared is not replaced.
    *
    * @param copies The files, with their SHA-256 if it is known.
    * @returns The files that are to be replaced.
@@ -528,13 +538,17 @@ class TreeTransfer {
       const { node } = copy;
       const { move } = this.#settings;
       const isRespelled = this.#names.isRespelled(copy);
-      const replace = this.#settings.replace && !(move && isRespelled);
+      const replace = this.#settings.replace && copy.isNew && !(move && isRespelled);
       const sha256 = copies.get(copy)!;
       const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
       if (isSame && !move && isRespelled) this.#unchanged(node);
       else if (isSame && !move) this.#copied(node, result);
       else if (isSame || replace) changed.push({ ...copy, isSame: !replace });
-      else this.#report.failed(node, existsAlready(node));
+      else {
+        const isOther = this.#settings.replace && !copy.isNew;
+        const error = isOther ? changedThere(uriOf(this.#settings.uri, node)) : existsAlready(node);
+        this.#report.failed(node, error);
+      }
     });
     return changed;
   }

@@ -40,6 +40,7 @@ import {
 import { conditionFor } from "./conditions.ts";
 import { askDigest, readDigest, Route } from "./route.ts";
 import {
+  changedThere,
   changedWhileMoved,
   isOfTransfer,
   noSpaceThere,
@@ -326,10 +327,7 @@ export class FileUpload {
     const isDecided = status === 412 && this.#headers["if-none-match"] === undefined;
     const mayBeThere = isDecided && !isRewritten;
     if (mayBeThere && await this.#isThere()) return meter.finish(this.#source.sha256!);
-    if (isDecided && replace) {
-      const problem = "the file there changed meanwhile, and stays; look at it and call again";
-      throw refused("PUT", uri, problem, { status });
-    }
+    if (isDecided && replace) throw changedThere(uri);
     if (status !== 201 && status !== 204) {
       throw await this.#refused("PUT", response);
     }

@@ -12,8 +12,14 @@ import { ifPresent, isMissing, isOverload, isRealFile, syncAllIfPossible } from 
 import { isDiskFull } from "../disk/space.ts";
 import type { Connector, Requester } from "../client.ts";
 import { StatusError } from "../net/expect_ok.ts";
-import { BundleBuffer, BUNDLED_BELOW_BYTES, formatBundle, PUT_ANSWER } from "./bundle.ts";
-import { stampOf } from "./conditions.ts";
+import {
+  BundleBuffer,
+  BUNDLED_BELOW_BYTES,
+  formatBundle,
+  PUT_ANSWER,
+  type PutFile,
+} from "./bundle.ts";
+import { conditionFor, stampOf } from "./conditions.ts";
 import { sha256Of } from "./digest.ts";
 import type { DirectoryEntry } from "./entries.ts";
 import { openSmall } from "./file_pieces.ts";
@@ -24,7 +30,7 @@ import { askDigest, requestChange, type Route } from "./route.ts";
 import { changedWhileMoved, hasStatus, statusError, TransferError } from "./transfer_error.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./tree_options.ts";
-import { type Copy, existsAlready, itsOwnTarget } from "./tree_plan.ts";
+import { type Copy, existsAlready, itsOwnTarget, replacedBy } from "./tree_plan.ts";
 import { type Located, requestBundle, uriOf } from "./tree_requests.ts";
 import type { Direction, Made, Outcome, Outcomes, Removed } from "./tree_direction.ts";
 import { MAX_SKEW_MILLISECONDS, transferTree } from "./tree_transfer.ts";
@@ -102,6 +108,8 @@ interface Sent {
   readonly bytes: number;
   readonly sha256: string;
   readonly seen: SeenFile;
+  /** Whether the record says which file it may replace, or that it may replace none. */
+  readonly hasCondition: boolean;
 }
 
 const STAYS: Removed = { error: null, isRemoved: false };
@@ -110,6 +118,8 @@ class Upload implements Direction {
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
   #root = "";
+  /** Whether the server knows records that say which file they may replace. */
+  #takesSeen = false;
   /** The refusal of the root, until something was accepted below it. */
   #refusal: StatusError | null = null;
   /** Files that this call has given their names at the target, as they were when they were read. */
@@ -141,7 +151,9 @@ class Upload implements Direction {
     // each file is sent.
     if (this.#settings.move) return null;
     try {
-      return await readRemoteTree(route, this.#settings.uri, false);
+      const listed = await readRemoteTree(route, this.#settings.uri, false);
+      this.#takesSeen = listed.takesSeen === true;
+      return listed;
     } catch (error) {
       if (!hasStatus(error, 404)) throw error;
       return null;
@@ -173,7 +185,9 @@ class Upload implements Direction {
     path: readonly string[],
   ): Promise<readonly DirectoryEntry[] | null> {
     try {
-      return await readRemoteEntries(route, this.#uriOf({ path }, true));
+      const { entries, takesSeen } = await readRemoteEntries(route, this.#uriOf({ path }, true));
+      this.#takesSeen ||= takesSeen === true;
+      return entries;
     } catch (error) {
       // A server that has no list.
       if (error instanceof StatusError && error.status < 500) {
@@ -191,7 +205,7 @@ class Upload implements Direction {
 
   async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
     try {
-      const entries = await readRemoteEntries(route, this.#uriOf({ path }, true));
+      const { entries } = await readRemoteEntries(route, this.#uriOf({ path }, true));
       return new Set(entries.map(({ name }) => name));
     } catch (error) {
       if (hasStatus(error, 404)) return null;
@@ -245,15 +259,22 @@ class Upload implements Direction {
       const { size, modified, seen } = read;
       const bytes = content.subarray(0, size);
       const sha256 = sha256Of(bytes);
-      const isNew = copy.isNew || !this.#settings.replace;
-      const condition = isNew ? { "if-none-match": "*" as const } : {};
+      const condition = this.#conditionOf(copy);
       const { path } = copy.listed ?? copy.node;
       buffer.add({ path, size, modified, sha256, ...condition }, bytes);
-      sent.push({ copy, bytes: size, sha256, seen });
+      const hasCondition = Object.keys(condition).length > 0;
+      sent.push({ copy, bytes: size, sha256, seen, hasCondition });
       if (buffer.isFull) yield [null, buffer.take(false)];
     }
     yield [null, buffer.take(true)];
     yield [null, EMPTY];
+  }
+
+  /** What the record of a file says about the file that it may replace. */
+  #conditionOf(copy: Copy): Pick<PutFile, "if-none-match" | "seen"> {
+    if (copy.isNew || !this.#settings.replace) return { "if-none-match": "*" };
+    const there = this.#takesSeen ? replacedBy(copy) : null;
+    return there === null ? {} : { seen: [there.size, there.modified] };
   }
 
   /** Reads a small file, twice if the file changes meanwhile. */
@@ -290,14 +311,13 @@ class Upload implements Direction {
     return new TransferError("CHANGED", `${this.pathOf(node)} ${text}`);
   }
 
-  #outcomeOf({ copy: { node, isNew }, bytes, sha256, seen }: Sent, status: number): Outcome {
+  #outcomeOf({ copy: { node }, bytes, sha256, seen, hasCondition }: Sent, status: number): Outcome {
     if (status === 201 || status === 204) {
       this.#refusal = null;
       if (this.#settings.move) this.#written.set(node, seen);
       return { is: "copied", bytes, sha256 };
     }
     // A 412 to a request without a condition is a fault of the peer, which is not asked again.
-    const hasCondition = isNew || !this.#settings.replace;
     if (status === 412 && hasCondition) return { is: "taken", sha256 };
     const error = statusError("PUT", this.#uriOf(node), { status });
     if (status === 507) throw error;
@@ -307,9 +327,10 @@ class Upload implements Direction {
 
   async copyAlone(
     route: Route,
-    { node, target, late, isNew, isSame = false, listed = node }: Copy,
+    copy: Copy,
     settings: TransferSettings,
   ): Promise<TransferResult> {
+    const { node, late, isNew, isSame = false, listed = node } = copy;
     const path = this.pathOf(node);
     const check = () => {
       if (!isRealFile(path)) throw this.#replaced(node);
@@ -324,15 +345,17 @@ class Upload implements Direction {
     if (late !== null) return await new FileUpload(route, uri, source, settings).sendPart();
     const headers: HeaderDict = isNew ? { "if-none-match": "*" } : {};
     if (isSame) {
-      const { etag, sha256 } = await askDigest(route, uri);
-      if (etag === null || sha256 !== await source.hash(signal)) throw existsAlready(node);
-      headers["if-match"] = etag;
+      const { etag, stamp, sha256 } = await askDigest(route, uri);
+      // With `replace: false` any other content stays, even if its size and time are the same.
+      const isKnown = etag !== null || stamp !== null && this.#settings.replace;
+      if (!isKnown || sha256 !== await source.hash(signal)) throw existsAlready(node);
+      Object.assign(headers, stamp === null ? { "if-match": etag } : conditionFor(stamp, etag));
     }
     // The caller decides about a name that is taken.
     const replace = isNew || isSame || settings.replace;
     // With `move`, an identical file at the target may be this very file, so it is written anew.
-    const there = listed === node ? target : listed;
-    const seen = !isNew && there?.kind === "file" ? stampOf(there.size, there.modified) : undefined;
+    const there = replacedBy(copy);
+    const seen = there === null ? undefined : stampOf(there.size, there.modified);
     const all = { ...settings, replace, isRewritten: move, seen };
     const result = await new FileUpload(route, uri, source, all, headers).run();
     if (move) {

@@ -60,9 +60,10 @@ Deno.test("records and their contents are read back, however the bytes are split
     ),
   );
   const put = fc.oneof(
-    fc.tuple(file, content, fc.constantFrom({}, { "if-none-match": "*" })).map((
-      [record, bytes, isNew],
-    ) => [{ ...record, size: bytes.length, ...isNew }, bytes] as const),
+    fc.tuple(file, content, fc.constantFrom({}, { "if-none-match": "*" }, { seen: [70_000, -1] }))
+      .map((
+        [record, bytes, isNew],
+      ) => [{ ...record, size: bytes.length, ...isNew }, bytes] as const),
     path.map((path) => [{ path, kind: "directory" }, nothing] as const),
   );
   const check = (
@@ -114,13 +115,25 @@ const BAD_LINES: readonly [rule: string, format: BundleFormat<unknown>, ...lines
   [
     "a key of another record",
     PUT_REQUEST,
-    ...['"if-none-match":"a"', '"status":200', '"kind":"file"'].map(withKey),
+    ...[
+      '"if-none-match":"a"',
+      '"if-none-match":"*","seen":[1,1]',
+      '"seen":"1,1"',
+      '"status":200',
+      '"kind":"file"',
+    ].map(withKey),
   ],
   [
     "a key too few",
     PUT_REQUEST,
     LINE.replace('"size":3,', ""),
     LINE.replace('"path":["a"],', ""),
+  ],
+  [
+    "a bad size or time of the file that was seen",
+    PUT_REQUEST,
+    ...["[]", "[1]", "[1,1,1]", "[-1,1]", "[1.5,1]", '[1,"1"]', "[1,8640000000000001]", "[1,0.5]"]
+      .map((seen) => withKey(`"seen":${seen}`)),
   ],
   ["a bad path", PUT_REQUEST, ...["[]", '"a"', "[1]", "[null]", '[["a"]]'].map(withPath)],
   [

@@ -289,6 +289,8 @@ const SENT: readonly [rule: string, sent: Sent, status: number][] = [
   ["if-none-match, a new file", ["once", "5", IS_NEW], 201],
   ["if-none-match, a file of the same bundle", ["once", "6", IS_NEW], 412],
   ["if-none-match, an existing file", ["file", "7", IS_NEW], 412],
+  ["seen, a file of another size", ["file", "7", { seen: [70_000, 0] }], 412],
+  ["seen, no file", ["not there", "7", { seen: [0, 0] }], 412],
   ["a new directory", ["empty/dir", null], 201],
   ["an existing directory", ["empty/dir", null], 204],
   ["a directory that was made for another", ["empty", null], 204],

@@ -205,14 +205,16 @@ Deno.test("in a tree a file that changed since it was compared is neither replac
     const source = { small: "new", large, other: "other" };
     const target = { small: "older", large: "older", old: "old", other: "another" };
     await using trees = await makeTrees(direction, source, target);
-    const changed = direction === "download" ? ["large", "old", "small"] : ["large", "old"];
+    const changed = ["large", "old", "small"];
     const onEvent = ({ type }: TreeEvent) => {
       if (type !== "plan") return;
       for (const name of changed) Deno.writeTextFileSync(`${trees.target}/${name}`, "theirs");
     };
-    const { outcomes, result } = await trees.copy({ delete: true, onEvent });
-    const copied = changed.filter((name) => name !== "old");
-    for (const name of copied) assertEquals(outcomes[name], "failed", `${direction} ${name}`);
+    const { outcomes, result, errors } = await trees.copy({ delete: true, onEvent });
+    for (const name of ["large", "small"]) {
+      assertEquals(outcomes[name], "failed", `${direction} ${name}`);
+      assert(String(errors[name]).includes("changed meanwhile, and stays"), String(errors[name]));
+    }
     assertEquals([outcomes.other, result.deletionsKept], ["copied", "failed"]);
     const left = await content(trees.target);
     for (const name of changed) assertEquals(left[name], "theirs", `${direction} ${name}`);
@@ -225,6 +227,34 @@ Deno.test("in a tree a file that changed since it was compared is neither replac
     assertEquals([again.outcomes.old, again.deleted], ["failed", []]);
     assertEquals((await content(trees.target)).old, "newer");
   }
+});
+
+Deno.test("upload of a tree: a file that another call has replaced with the same content counts as copied", async () => {
+  await using trees = await makeTrees("upload", { f: "same", g: "new" }, { f: "older", g: "old" });
+  const onEvent = ({ type }: TreeEvent) => {
+    if (type === "plan") Deno.writeTextFileSync(`${trees.target}/f`, "same");
+  };
+  const { outcomes } = await trees.copy({ onEvent });
+  assertEquals(outcomes, { f: "copied", g: "copied" });
+  assertEquals(await content(trees.target), { f: "same", g: "new" });
+});
+
+Deno.test("upload of a tree: to a server of an older version, small files that replace others have no condition", async () => {
+  const sent: string[] = [];
+  const wrap = (app: FilesApp): AppFunction => async (request, session, api) => {
+    if (request.query === "bundle=put") {
+      const bytes = await request.body!.bytes();
+      sent.push(new TextDecoder().decode(bytes));
+      return await app.handle(mkreq("POST", request.uri, {}, bytes), session, api);
+    }
+    const [status, reason, headers, body] = await app.handle(request, session, api);
+    const { "bundle-keys": _keys, ...others } = headers as HeaderDict;
+    return [status, reason, others, body];
+  };
+  await using trees = await makeTrees("upload", { f: "new", g: "g" }, { f: "older" }, wrap);
+  const { outcomes } = await trees.copy();
+  assertEquals(outcomes, { f: "copied", g: "copied" });
+  assertEquals([sent.length, sent[0]!.includes('"seen"')], [1, false]);
 });
 
 // What an app does that only adds files.

@@ -272,9 +272,9 @@ both("a file that is gone when its content is compared is copied, or fails", asy
     };
     const outcome = end === "source" ? "failed" : "copied";
     const { outcomes } = await trees.copy({ compare: "digest", filter });
-    // A large file is sent to replace that which was compared, and none else.
-    const large = direction === "upload" ? "failed" : outcome;
-    assertEquals(outcomes, { large, small: outcome });
+    // A file is sent to replace that which was compared, and none else.
+    const each = direction === "upload" ? "failed" : outcome;
+    assertEquals(outcomes, { large: each, small: each });
   }
 });
 

@@ -1,0 +1,124 @@
+/** A request that the network delivers late changes nothing that was written since it was sent. */
+import { Client } from "@degu/degu";
+import { deleteFile, FilesApp, upload, uploadTree } from "@degu/degu/files";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { content, fill } from "@degu/testing/directories.ts";
+import { HoldingRelay } from "@degu/testing/holding_relay.ts";
+import { serveFiles } from "@degu/testing/transferring.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+
+const LARGE = 300_000;
+
+/** A call whose request is late; it finds `f` here, and replaces `f` there. */
+type Call = (client: Client, here: string, signal?: AbortSignal) => Promise<unknown>;
+
+interface Late {
+  readonly call: Call;
+  /** The beginning of the request; the first one that has it, unless some are to be skipped. */
+  readonly start: string;
+  readonly skip?: number;
+  /** What the request must have. */
+  readonly has?: string;
+  /** The size of `f` here; with `null` the call deletes it there. */
+  readonly size: number | null;
+  /** What is there before. */
+  readonly before?: string;
+}
+
+const tree: Call = (client, here, signal) => uploadTree(client, here, "/", { signal });
+const single: Call = (client, here, signal) => upload(client, `${here}/f`, "/f", { signal });
+const move: Call = (client, here, signal) => uploadTree(client, here, "/", { move: true, signal });
+
+const LATE: Readonly<Record<string, Late>> = {
+  "a small file of a tree": {
+    call: tree,
+    start: "POST /?bundle=put",
+    size: 5,
+    before: "old",
+    has: '"seen"',
+  },
+  "a small new file of a tree": { call: tree, start: "POST /?bundle=put", size: 5 },
+  "a large file of a tree": { call: tree, start: "PUT /f", size: LARGE, before: "old" },
+  "a large new file of a tree": { call: tree, start: "PUT /f", size: LARGE },
+  "a single file": { call: single, start: "PUT /f", size: 5, before: "old" },
+  "an outbox, a new file": { call: move, start: "POST /?bundle=put", size: 5 },
+  "an outbox, a file in the place of another": {
+    call: move,
+    start: "POST /?bundle=put",
+    skip: 1,
+    has: '"seen"',
+    size: 5,
+    before: "old",
+  },
+  "an outbox, a large file": { call: move, start: "PUT /f", skip: 1, size: LARGE, before: "old" },
+  "a deletion of a tree": {
+    call: (client, here, signal) => uploadTree(client, here, "/", { delete: true, signal }),
+    start: "DELETE /f",
+    size: null,
+    before: "old",
+  },
+  "a single deletion": {
+    call: (client, here, signal) => {
+      const isThere = Array.from(Deno.readDirSync(here)).some(({ name }) => name === "f");
+      return isThere ? single(client, here, signal) : deleteFile(client, "/f", { signal });
+    },
+    start: "DELETE /f",
+    size: null,
+    before: "old",
+  },
+};
+
+for (const [what, late] of Object.entries(LATE)) {
+  Deno.test(`a request that is delivered late changes nothing: ${what}`, () => deliverLate(late));
+}
+
+async function deliverLate({ call, start, skip = 0, has = "", size, before }: Late) {
+  await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
+  const { here, there, client } = files;
+  await fill(there, { ...before === undefined ? {} : { f: before }, other: "o" });
+  await fill(here, { ...size === null ? {} : { f: "l".repeat(size) }, other: "o" });
+  for (const dir of [here, there]) await Deno.utime(`${dir}/other`, 1, 1);
+  // Files in an outbox, and parts, are those of files that have not changed for some seconds.
+  using _clock = setClockAhead(10_000);
+  let left = skip;
+  const isMeant = (text: string) => text.startsWith(start) && left-- === 0;
+  await using relay = new HoldingRelay(files.serving.address, isMeant);
+  const leaving = new AbortController();
+  const slow = new Client(relay.address, { timeout: 30 });
+  const gone = assertRejects(() => call(slow, here, leaving.signal));
+  const request = await relay.held;
+  assert(request.includes(has), request.slice(0, 500));
+  leaving.abort();
+  await gone;
+  const newest = "n".repeat(size ?? 5);
+  await fill(here, { f: newest });
+  await call(client, here);
+  assertEquals((await content(there)).f, newest);
+  assert((await relay.release()).includes("412"));
+  assertEquals((await content(there)).f, newest);
+}
+
+Deno.test("a request that is delivered late changes nothing: the rest of a file", async () => {
+  await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+  const { here, there, client } = files;
+  const size = 2 ** 22;
+  await fill(there, { f: "old" });
+  await fill(here, { f: "l".repeat(size) });
+  using _clock = setClockAhead(10_000);
+  await using cutting = new CuttingRelay(files.serving.address);
+  cutting.cutAfter(size / 2);
+  await assertRejects(() => single(new Client(cutting.address, { timeout: 30 }), here));
+  await using relay = new HoldingRelay(files.serving.address, (text) => text.startsWith("PUT /f"));
+  const leaving = new AbortController();
+  const slow = new Client(relay.address, { timeout: 30 });
+  const gone = assertRejects(() => single(slow, here, leaving.signal));
+  const [, offset] = /\r\nupload-offset: (\d+)/.exec(await relay.held) ?? [];
+  assert(Number(offset) > 0, offset);
+  leaving.abort();
+  await gone;
+  await fill(here, { f: "newest" });
+  await single(client, here);
+  assert((await relay.release()).startsWith("HTTP/1.1 412"));
+  assertEquals((await content(there)).f, "newest");
+});
