@@ -33,6 +33,8 @@ export interface FilesSettings {
   readonly isThere: () => boolean;
   readonly unfinished: UnfinishedFiles;
   readonly list: boolean;
+  /** The methods that the app allows, as in `allow` (RFC 9110 §10.2.1). */
+  readonly allow: string;
   /** Whether files are only added: none is replaced. */
   readonly isAddOnly: boolean;
   readonly maxBytes: number;

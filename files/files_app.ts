@@ -174,6 +174,7 @@ export class FilesApp implements AppObject {
       isThere: presenceOf(path),
       unfinished,
       list,
+      allow: !write ? READING : write === "add" ? ADDING : WRITING,
       isAddOnly: write === "add",
       maxBytes: maxBytes ?? MAX_LENGTH,
       digests: new KnownDigests(),
@@ -214,7 +215,7 @@ export class FilesApp implements AppObject {
     try {
       if (!isThere()) throw rootIsGone(root.path);
       if (action === null) {
-        const allow = !this.#write ? READING : this.#write === "add" ? ADDING : WRITING;
+        const { allow } = this.#settings;
         throw new Refusal(405, `only ${allow}`, { allow });
       }
       const target = readTarget(request);

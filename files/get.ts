@@ -40,7 +40,8 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
     const isHead = request.method === "HEAD";
     // The client's clock may differ from that of this device, whose times the list has.
     const date = formatDate(Math.floor(Date.now() / 1000));
-    const headers = { "content-type": "application/json", date, [BUNDLE_KEYS]: SEEN_KEY };
+    const { allow } = read;
+    const headers = { "content-type": "application/json", date, allow, [BUNDLE_KEYS]: SEEN_KEY };
     return [200, "OK", headers, isHead ? null : body];
   }
   const path = isDirectory ? [...names, INDEX] : names;

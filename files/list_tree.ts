@@ -170,6 +170,8 @@ export interface ListedTree {
   readonly listed: { readonly began: number; readonly ended: number } | null;
   /** Whether the server takes bundles whose records say which file they may replace. */
   readonly takesSeen?: boolean;
+  /** Whether the server deletes nothing at all. */
+  readonly isKept?: boolean;
 }
 
 /** The entries of a directory of another device. */
@@ -197,10 +199,12 @@ export async function readRemoteTree(
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
   const takesSeen = hasSeenKey(response);
-  if (seconds === null) return { root, listed: null, takesSeen };
+  const { allow } = response.headers;
+  const isKept = typeof allow === "string" && !allow.split(", ").includes("DELETE");
+  if (seconds === null) return { root, listed: null, takesSeen, isKept };
   // A date has whole seconds.
   const ended = (seconds + 1) * 1000 + performance.now() - askedAt;
-  return { root, listed: { began: seconds * 1000, ended }, takesSeen };
+  return { root, listed: { began: seconds * 1000, ended }, takesSeen, isKept };
 }
 
 /**

@@ -27,7 +27,13 @@ import { type ListedTree, readLocalTree, readRemoteEntries, readRemoteTree } fro
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { prefixOf, unusedPath } from "./reserved.ts";
 import { askDigest, requestChange, type Route } from "./route.ts";
-import { changedWhileMoved, hasStatus, statusError, TransferError } from "./transfer_error.ts";
+import {
+  changedWhileMoved,
+  hasStatus,
+  refused,
+  statusError,
+  TransferError,
+} from "./transfer_error.ts";
 import { isWithin, type TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./tree_options.ts";
 import { type Copy, existsAlready, itsOwnTarget, replacedBy } from "./tree_plan.ts";
@@ -151,13 +157,21 @@ class Upload implements Direction {
     // each file is sent.
     if (this.#settings.move) return null;
     try {
-      const listed = await readRemoteTree(route, this.#settings.uri, false);
-      this.#takesSeen = listed.takesSeen === true;
-      return listed;
+      return await this.#list(route);
     } catch (error) {
       if (!hasStatus(error, 404)) throw error;
       return null;
     }
+  }
+
+  /** Lists the target; throws if it would delete nothing, and it has to. */
+  async #list(route: Route): Promise<ListedTree> {
+    const { uri, delete: deletes } = this.#settings;
+    const listed = await readRemoteTree(route, uri, false);
+    this.#takesSeen = listed.takesSeen === true;
+    if (!deletes || listed.isKept !== true) return listed;
+    const problem = "the other end only adds files; call without `delete`";
+    throw refused("DELETE", uri, problem, { status: 405 });
   }
 
   async begin(route: Route, isMissing: boolean): Promise<boolean> {
@@ -174,8 +188,11 @@ class Upload implements Direction {
     }
     // With `delete`, a target that can't be listed is an error: its entries would stay in silence.
     // Another call may have made the target.
-    if (isThere && this.#settings.delete) {
-      await readRemoteTree(route, this.#settings.uri, false);
+    try {
+      if (this.#settings.delete) await this.#list(route);
+    } catch (error) {
+      // In a directory that was just made, there is nothing to delete.
+      if (isThere || !hasStatus(error, 404)) throw error;
     }
     return isThere && !this.#settings.move;
   }

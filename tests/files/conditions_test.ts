@@ -306,6 +306,22 @@ Deno.test('write: "add": an identical file is a success, alone and in a tree, an
   assertEquals(await Deno.readTextFile(`${path}/served/small`), "other");
 });
 
+Deno.test('write: "add": a tree with delete is refused before anything is copied', async () => {
+  await using dir = await tempDir();
+  const { path } = dir;
+  await fill(path, { "here/new": "n", "served/old": "o", "served/sub/old": "o" });
+  await using serving = serve(new FilesApp(`${path}/served`, ADD));
+  const client = serving.makeClient();
+  for (const uri of ["/", "/sub/", "/none/"]) {
+    const copying = () => uploadTree(client, `${path}/here`, uri, { delete: true });
+    const error = await assertRejects(copying, StatusError, "call without `delete`");
+    assertEquals(error.status, 405);
+  }
+  const left = { none: null, old: "o", sub: null, "sub/old": "o" };
+  const found = Object.entries(await content(`${path}/served`));
+  assertEquals(Object.fromEntries(found.filter(([name]) => !name.includes("."))), left);
+});
+
 Deno.test("create: the directory is made once, with those above it", async () => {
   await using dir = await tempDir();
   const path = `${dir.path}/a/b`;

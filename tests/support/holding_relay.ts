@@ -51,7 +51,8 @@ export class HoldingRelay extends Relay {
       if (this.#holding !== server) this.close(server);
     }
     if (this.#holding !== server || !await this.#released.promise) return;
-    await writeAll(server, Uint8Array.from(held, (char) => char.charCodeAt(0)));
+    // A server that refuses the request need not read all of it.
+    await writeAll(server, Uint8Array.from(held, (char) => char.charCodeAt(0))).catch(() => {});
   }
 
   async #answer(server: Deno.Conn, client: Deno.Conn): Promise<void> {
