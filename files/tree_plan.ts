@@ -292,7 +292,7 @@ export class Plan {
       (late ?? this).makes.push(node);
       return true;
     }
-    if (target.kind === "file" && this.#mayGiveWay) {
+    if (target.kind === "file" && this.#mayGiveWay(target)) {
       pair.late = this.#addLate(target, scope, [target]);
       pair.late.makes.push(node);
       return true;
@@ -309,7 +309,7 @@ export class Plan {
     if (late !== null) return void late.copies.push({ node, target: null, late, isNew: true });
     if (target?.kind !== "directory") return this.#decideContent(node, target, scope.hasOthers);
     const nodes: TreeNode[] = [];
-    if (!this.#mayGiveWay || !this.#collect(target, nodes)) {
+    if (!this.#mayGiveWay(target) || !this.#collect(target, nodes)) {
       return this.fail(node, inTheWay(node, target));
     }
     const own = this.#addLate(target, scope, nodes);
@@ -324,8 +324,8 @@ export class Plan {
   }
 
   /** Whether something of another kind may give way. */
-  get #mayGiveWay(): boolean {
-    return this.#rules.delete && this.#rules.replace;
+  #mayGiveWay(target: TreeNode): boolean {
+    return this.#rules.delete && this.#rules.replace && this.#passesFilter(target);
   }
 
   /** Collects a directory of the target, innermost first; false if something in it has to stay. */
@@ -359,6 +359,13 @@ export function itsOwnTarget(path: string): TransferError {
 export function existsAlready(node: TreeNode, options?: ErrorOptions): TransferError {
   const text = ": another file has this name at the target; with replace: true it is replaced";
   return problem("CONFLICT", node, text, options);
+}
+
+/** The error of a file whose name something has that came, or changed, since the list. */
+export function changedMeanwhile(node: TreeNode): TransferError {
+  const text = ": what has this name at the target changed meanwhile, and stays; look at it and " +
+    "call again";
+  return problem("CONFLICT", node, text);
 }
 
 /** The error of a name that the disk of the target takes for another one of the source. */

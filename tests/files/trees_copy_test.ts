@@ -238,6 +238,26 @@ Deno.test("download: only this user can read a small file that replaces another 
 });
 
 both(
+  "what the filter leaves out is not deleted where it is in the way either",
+  async (direction) => {
+    const target = { data: "theirs", "old/a": "theirs", "new/a": "gone" };
+    await using trees = await makeTrees(direction, { "data/a": "1", old: "2", new: "3" }, target);
+    const filter = ({ kind, name }: TreeEntry) => {
+      return !(kind === "file" && name === "data" || kind === "directory" && name === "old");
+    };
+    const { outcomes, deleted, result } = await trees.copy({ delete: true, filter });
+    const failed = { data: "failed", "data/a": "failed", old: "failed" };
+    // What fails keeps deletions, also of what may give way.
+    assertEquals([outcomes, deleted, result.deletionsKept], [
+      { ...failed, new: "failed" },
+      [],
+      "failed",
+    ]);
+    assertEquals(await content(trees.target), { ...target, old: null, new: null });
+  },
+);
+
+both(
   "what filter or onEvent throws rejects the whole, and so does a filter that returns no boolean",
   async (direction) => {
     const texts = { a: "a", b: "b".repeat(70_000) };

@@ -596,8 +596,10 @@ function ask(
   const key = entry.path.join("/");
   if (entry.name !== entry.path.at(-1)) found.push(`the filter gets ${Deno.inspect(entry)}`);
   if (entry.reason !== "name") {
-    if (asked.has(key)) found.push(`the filter is asked twice about ${key}`);
-    asked.set(key, entry);
+    // What is in the way of an entry has its path, and another kind.
+    const before = asked.get(key);
+    if (before?.kind === entry.kind) found.push(`the filter is asked twice about ${key}`);
+    if (before === undefined) asked.set(key, entry);
   }
   for (const path of prefixes(key).slice(0, -1)) {
     const parent = asked.get(path);

@@ -360,12 +360,12 @@ class Judge {
   }
 
   /** Whether a directory can take the place of something else. */
-  #wayThrough({ raw, kind, isReadable }: View): Way {
+  #wayThrough({ raw, kind, isReadable, isHidden }: View): Way {
     switch (raw.kind) {
       case "directory":
         return "unknown";
       case "file":
-        return this.#frees && isReadable && kind === "file" ? "free" : "blocked";
+        return this.#frees && isReadable && kind === "file" && !isHidden ? "free" : "blocked";
       case "special":
       case "link":
         return "blocked";
@@ -631,8 +631,10 @@ function view(
   const name = path.slice(path.lastIndexOf("/") + 1);
   const seen = kindOf(raw, root);
   const { kind, reason, file } = seen;
-  const isHidden = isInHidden || (path !== "" &&
-    (asked?.isHidden ?? !accepts(options, { name, kind, reason })));
+  // What is in the way of an entry is hidden with it, or by itself.
+  const isAsked = asked === null || asked.kind !== kind && asked.kind !== "other";
+  const isHidden = isInHidden || asked?.isHidden ||
+    path !== "" && isAsked && !accepts(options, { name, kind, reason });
   const entries = new Map<string, View>();
   const reserved: string[] = [];
   const listed = kind === "directory" && raw.kind === "directory" ? raw : null;
@@ -677,7 +679,7 @@ function kindOf(raw: Raw, root: string | null): Pick<View, "kind" | "reason" | "
 /** Whether nothing in a directory keeps it from being deleted; `null` where only the attempt tells. */
 function isClear(directory: View): boolean | null {
   let isDoubtful = false;
-  if (directory.unnamed > 0) return false;
+  if (directory.isHidden || directory.unnamed > 0) return false;
   if (directory.raw.kind === "directory" && !canWrite(directory.raw.mode)) {
     isDoubtful = true;
   }
