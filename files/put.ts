@@ -183,7 +183,8 @@ async function finish(
   temporary: Temporary,
 ): Promise<ResponseTuple> {
   const { request, session, root, target: { names }, report, unfinished } = write;
-  if (modified !== null) await temporary.file.utime(new Date(), modified);
+  // A part has the time of its last write, by which old ones are found.
+  if (modified !== null && !isLater) await temporary.file.utime(new Date(), modified);
   await temporary.sync();
   await checkAdmission(session);
   if (isLater) {

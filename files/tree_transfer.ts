@@ -13,7 +13,6 @@ import { pathOf, type TransferResult, type TransferSettings } from "./options.ts
 import { Refusal } from "./refusal.ts";
 import type { Route } from "./route.ts";
 import {
-  changedThere,
   endsAll,
   hasChanged,
   hasStatus,
@@ -33,6 +32,7 @@ import {
   type UploadTreeOptions,
 } from "./tree_options.ts";
 import {
+  changedMeanwhile,
   type Copy,
   directoryMissing,
   existsAlready,
@@ -210,6 +210,7 @@ class TreeTransfer {
     await this.#deletions.carryOut(plan, respelled);
     for (const node of plan.unnameable) this.#report.failed(node, unnameable(node), "target");
     for (const late of lates) await this.#place(late, plan);
+    await this.#decideTaken();
     return [...respelled.values()].some((node) => node !== null) ? "spelling" : null;
   }
 
@@ -526,8 +527,8 @@ class TreeTransfer {
    * Compares files with those that have their names. An equal file counts as copied: an earlier
    * attempt whose answer was lost may have placed it, or another program. A file that is moved is
    * written again, since the equal file may be this very one; and it replaces no other file whose
-   * name the target takes for the same, which may have been moved before. What has changed
-   * since it was compared is not replaced.
+   * name the target takes for the same, which may have been moved before. What has changed since
+   * it was compared, or came since the target was listed, is not replaced.
    *
    * @param copies The files, with their SHA-256 if it is known.
    * @returns The files that are to be replaced.
@@ -538,15 +539,16 @@ class TreeTransfer {
       const { node } = copy;
       const { move } = this.#settings;
       const isRespelled = this.#names.isRespelled(copy);
-      const replace = this.#settings.replace && copy.isNew && !(move && isRespelled);
+      const hasBeenThere = this.#isUnlisted || move !== isRespelled;
+      const replace = this.#settings.replace && copy.isNew && hasBeenThere;
       const sha256 = copies.get(copy)!;
       const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
       if (isSame && !move && isRespelled) this.#unchanged(node);
       else if (isSame && !move) this.#copied(node, result);
       else if (isSame || replace) changed.push({ ...copy, isSame: !replace });
       else {
-        const isOther = this.#settings.replace && !copy.isNew;
-        const error = isOther ? changedThere(uriOf(this.#settings.uri, node)) : existsAlready(node);
+        const isOther = this.#settings.replace && !(move && copy.isNew);
+        const error = isOther ? changedMeanwhile(node) : existsAlready(node);
         this.#report.failed(node, error);
       }
     });

@@ -144,7 +144,7 @@ both("a peer that leaves rejects the whole, and calling again continues", async 
 });
 
 both(
-  "what others make meanwhile is replaced, or fails with replace: false unless it is the same",
+  "what others make meanwhile stays, and its file fails unless it is the same, also with replace: true",
   async (direction) => {
     const large = "l".repeat(70_000);
     const source = { AB: "1", Ab: "22", "d/same": "333", large, "large same": large };
@@ -160,14 +160,18 @@ both(
         }
       };
       const copied = await trees.copy({ onEvent, replace });
-      const failed = replace ? {} : { Ab: "failed", large: "failed" };
+      const failed = { Ab: "failed", large: "failed" };
       assertEquals(copied.outcomes, { ...outcomes, ...failed }, Deno.inspect(copied.errors));
       for (const error of Object.values(copied.errors)) {
         assertEquals((error as TransferError).code, "CONFLICT");
       }
-      const kept = replace ? {} : { Ab: "theirs", large: "theirs" };
+      const kept = { Ab: "theirs", large: "theirs" };
       const left = await content(trees.target);
       assertEquals(left, { ...await content(trees.source), ...kept });
+      // The next call has seen them.
+      if (!replace) continue;
+      await trees.copy();
+      assertEquals(await content(trees.target), await content(trees.source));
     }
   },
 );
@@ -384,6 +388,41 @@ for (const direction of DIRECTIONS) {
     assertEquals(await content(trees.target), await content(trees.source));
   });
 }
+
+Deno.test("download: a file whose name and part are taken once what is in the way is deleted is compared, and fails", async () => {
+  for (const [taken, outcome] of [["new", "copied"], ["other", "failed"]] as const) {
+    await using trees = await makeTrees("download", { d: "new" }, { "d/x": "x" });
+    const { outcomes, result } = await trees.copy({
+      delete: true,
+      onEvent: ({ type, ...event }) => {
+        if (type !== "deleted" || !("path" in event) || event.path.length > 1) return;
+        for (const { name } of Deno.readDirSync(trees.target)) {
+          if (name.endsWith("degu-part")) Deno.removeSync(`${trees.target}/${name}`);
+        }
+        Deno.writeTextFileSync(`${trees.target}/d`, taken);
+      },
+    });
+    assertEquals([outcomes, result.files + result.failed], [{ d: outcome }, 1]);
+    assertEquals(await content(trees.target), { d: taken });
+  }
+});
+
+Deno.test("upload: a complete part is not old before its name is due, whatever time its file has", async () => {
+  await using trees = await makeTrees("upload", { d: "new" }, { "d/x": "x" });
+  await Deno.utime(`${trees.source}/d`, 0, 0);
+  const sizes: unknown[] = [];
+  const parts = `${dirname(trees.target)}/${RESERVED}`;
+  const { outcomes } = await trees.copy({
+    delete: true,
+    onEvent: ({ type }) => {
+      if (type !== "deleted") return;
+      new FilesApp(dirname(trees.target), { write: true });
+      sizes.push([...Deno.readDirSync(parts)].length);
+    },
+  });
+  assertEquals([outcomes, sizes], [{ d: "copied" }, [1, 1]]);
+  assertEquals((await Deno.stat(`${trees.target}/d`)).mtime?.getTime(), 0);
+});
 
 for (const direction of DIRECTIONS) {
   Deno.test(`${direction}: a list that a change overtakes is read anew, three times`, async () => {

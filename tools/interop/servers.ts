@@ -190,14 +190,13 @@ export async function tryProxies(served: Served, pki: TempPKI, dir: string): Pro
       const complaint = await attempt(clientOf(PROXY), trial);
       cells.push(notes.cell(served.log[0] ?? complaint));
     }
-    cells.push(await tryExpect(PROXY, notes));
     served.reset();
     for (let i = 0; i < 4; i++) notes.cell(await attempt(clientOf(PROXY), get));
     cells.push(`${served.connections} for 4`);
     if (!await isListening(PROXY_TLS)) return [...cells, NOT_TRIED];
     return [...cells, notes.cell(await attempt(clientOf(PROXY_TLS), get))];
   };
-  const columns = [...Object.keys(PROXY_TRIALS), "expect", "connections", "mtls"];
+  const columns = [...Object.keys(PROXY_TRIALS), "connections", "mtls"];
   return [await tryEach(served, pki, dir, ["proxy", ...columns], tryProxy)];
 }
 
@@ -236,18 +235,6 @@ async function outcomeOf(client: Client, trial: Omit<Trial, "expected">): Promis
 async function attempt(client: Client, trial: Trial): Promise<string | null> {
   const got = await outcomeOf(client, trial);
   return got === trial.expected ? null : got.split("\n")[0] ?? "";
-}
-
-/** Whether a proxy passes on the body of a request that asks for `100 Continue`. */
-async function tryExpect(port: number, notes: Notes): Promise<string> {
-  const options = ["-sS", "--fail", "--max-time", `${TIMEOUT_SECONDS}`];
-  const request = ["-X", "PUT", "-d", "hello", "-H", "Expect: 100-continue"];
-  const ending = await run(["curl", ...options, ...request, `http://127.0.0.1:${port}/`]);
-  if (ending === null) return NOT_TRIED;
-  // The code of curl for a time-out.
-  if (ending.code === 28) return "waits";
-  if (!ending.success) return notes.cell(complaintOf(ending));
-  return notes.cell(ending.stdout === "PUT length hello" ? null : ending.stdout);
 }
 
 /** The problem of two requests over one connection, or `null`. */
