@@ -6,7 +6,6 @@
 import type { Address } from "@degu/degu";
 import { Client } from "@degu/degu/client";
 import { Device, PairingError } from "@degu/degu/device";
-import { pause } from "@degu/internal/base/pause.ts";
 import { findOffers, PAIR_SERVICE } from "@degu/internal/agent/mdns.ts";
 import { commitmentTo, encodeMessage, makeRandom } from "@degu/internal/device/pairing_messages.ts";
 import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
@@ -31,14 +30,15 @@ async function disturb(): Promise<void> {
   const addresses = await found.promise;
   stop.abort();
   await finding;
-  const isShown = Promise.withResolvers<void>();
-  Deno.addSignalListener("SIGUSR1", isShown.resolve);
+  let isShown = Promise.withResolvers<void>();
+  Deno.addSignalListener("SIGUSR1", () => isShown.resolve());
   for (let i = 0; i < 5; i++) {
     if (task === "ask") {
-      // A no as soon as the number is shown there: the other end takes it for a device that has left.
-      const confirm = async () => {
+      // A no once the number is shown there: the other end takes it for a device that has left.
+      const confirm = async ({ number }: { readonly number: string }) => {
+        isShown = Promise.withResolvers();
+        console.log(`${number.slice(0, 3)} ${number.slice(3)}`);
         await isShown.promise;
-        await pause(300);
         return false;
       };
       await device.join(addresses, { confirm }).catch((error) => {
@@ -87,8 +87,11 @@ const end = async (name: string, agent: RunningAgent) => {
 {
   await using stranger = startStranger("ask");
   await using agent = type(one, "degu pair");
-  await agent.line("it shows this number");
-  stranger.child.kill("SIGUSR1");
+  for (let i = 0; i < 5; i++) {
+    const number = await stranger.printed(/\d{3} \d{3}\n/);
+    await agent.line(number.trim());
+    stranger.child.kill("SIGUSR1");
+  }
   await stranger.printed(/done\n/);
   await end("five numbers", agent);
 }
