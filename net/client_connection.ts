@@ -36,6 +36,7 @@ import {
 import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
+import { endsSession } from "./error_answers.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { CLIENT, type ClientEvent, type ClientState, impossibleEvent } from "./state.ts";
@@ -73,6 +74,13 @@ export let closeOn: (connection: Connection, signal: AbortSignal) => void;
  * request. A connection of another class tells only whether it is open.
  */
 export let isReady: (connection: { readonly closed: boolean }) => boolean;
+
+/**
+ * Reports whether a connection that is ready is likely to stay so: not after a response with which
+ * a server of ours ends the session. The end arrives just behind that response, and a request that
+ * is made before the runtime reports the end is lost. For pools.
+ */
+export let isLasting: (connection: { readonly closed: boolean }) => boolean;
 
 /**
  * Calls a function when a connection closes, in whatever way; never for a connection of another
@@ -568,6 +576,9 @@ export class Connection implements Disposable {
     };
     isReady = (connection) =>
       !connection.closed && (!(#state in connection) || connection.#state === "idle");
+    isLasting = (connection) =>
+      isReady(connection) &&
+      (!(#lastStatus in connection) || !endsSession(connection.#lastStatus));
     whenClosed = (connection, listener) => {
       if (#transport in connection) connection.#transport.addCloseListener(listener);
     };

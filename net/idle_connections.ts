@@ -1,6 +1,6 @@
 /** Connections that nobody uses at the moment, and that the next request takes. */
 
-import { isReady } from "./client_connection.ts";
+import { isLasting } from "./client_connection.ts";
 import { Deadline } from "./deadline.ts";
 import type { Connected } from "./requester.ts";
 
@@ -26,9 +26,9 @@ export class IdleConnections {
     return null;
   }
 
-  /** Keeps a connection if it can make another request, and closes it otherwise. */
+  /** Keeps a connection if it will make another request, and closes it otherwise. */
   put(connection: Connected): void {
-    if (!isReady(connection)) return this.drop(connection);
+    if (!isLasting(connection)) return this.drop(connection);
     this.#connections.push(connection);
     if (this.#seconds === null) return;
     let deadline = this.#deadlines.get(connection);

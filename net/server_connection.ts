@@ -40,6 +40,7 @@ import {
 } from "../base/wire/preamble.ts";
 import { type Interval, startInterval } from "./deadline.ts";
 import {
+  endsSession,
   errorAnswer,
   type ErrorStatus,
   isBrokenFraming,
@@ -57,8 +58,6 @@ import { Transport } from "./transport.ts";
 const PEER_ENDED = messageOf(new EmptyPreambleError());
 const PEER_ENDED_LINE = `ended: ${new EmptyPreambleError().message}`;
 const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have maxBytes";
-/** Statuses of errors that are part of ordinary work: the connection goes on. */
-const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 405, 409, 412]);
 const CLOSE = { connection: "close" };
 
 /** The level of a line in the log, or its kind at level `info`. */
@@ -355,7 +354,9 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
         const { status, reason, headers } = answer;
         const framing = answerFraming(method, body, answer, "response.");
         const isHead = method === "HEAD";
-        if (isForeign) told = this.#whyLast(answer, isLast);
+        // Our pools know which statuses end a session, and nobody counts requests.
+        const { maxRequests, requests } = this.#session;
+        if (isForeign || requests + 1 >= maxRequests) told = this.#whyLast(answer, isLast);
         const added = told === null || headers["connection"] !== undefined ? null : CLOSE;
         const buffer = transport.beginMessage();
         const length = formatResponsePreamble(
@@ -425,7 +426,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
     if (isLast) {
       return { at: "debug", why: `a request with connection: close (status ${status})` };
     }
-    if (status >= 400 && !HARMLESS_ERRORS.has(status)) {
+    if (endsSession(status)) {
       return { at: "ends", why: `a response with status ${status}` };
     }
     if (requests + 1 >= maxRequests) {

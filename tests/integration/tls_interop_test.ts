@@ -378,7 +378,9 @@ async function assertAsked(
     `GET ${uri} HTTP/1.1\r\n\r\n`,
   );
   if (verdict === "accepted") {
-    assertEquals([stdout, logger.at("info")], ["HTTP/1.1 200 OK\r\n\r\n", []]);
+    // Each session has one request.
+    const last = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+    assertEquals([stdout, logger.at("info")], [last, []]);
   } else {
     assertEquals(stdout, "");
     const refusals = await logger.waitFor("info");

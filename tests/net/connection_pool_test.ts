@@ -13,7 +13,13 @@ import {
 } from "@degu/degu/client";
 import { download, FilesApp, upload } from "@degu/degu/files";
 import { TempPKI } from "@degu/degu/misc";
-import { type AppFunction, type ServerOptions, type Session, SSLServer } from "@degu/degu/server";
+import {
+  type AppFunction,
+  type Request,
+  type ServerOptions,
+  type Session,
+  SSLServer,
+} from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -155,6 +161,41 @@ Deno.test("a connection whose response is too long to be dropped is replaced", a
   await using test = setUp(() => [200, "OK", {}, long], { max: 1 });
   for (let i = 0; i < 3; i++) await (await test.pool.request("GET", "/")).discard();
   assertEquals(test.sessions.length, 3);
+});
+
+Deno.test("a POST right after a response that ends its session goes over a new connection", async (t) => {
+  const going = [200, 404, 405, 409, 412];
+  const ending = [400, 401, 403, 413, 429, 500, 503];
+  const rows = [...going, ...ending].map((status) => [`${status}`, status] as const);
+  await using pki = await TempPKI.create();
+  await eachRow(t, rows, async (_name, status) => {
+    await using server = await SSLServer.start(
+      pki.serverSslconfig,
+      ["127.0.0.1", 0],
+      async (request) => {
+        await request.bytes();
+        return [status, "OK", {}, "hello"];
+      },
+    );
+    await using pool = new ConnectionPool(new SSLClient(pki.clientSslconfig, server.address));
+    const connections = new Set<Session>();
+    for (let i = 0; i < 5; i++) {
+      const response = await pool.post("/", {}, "hello");
+      for (const session of server.sessions) connections.add(session);
+      assertEquals([response.status, await response.text()], [status, "hello"]);
+    }
+    if (going.includes(status)) assertEquals(connections.size, 1);
+  });
+});
+
+Deno.test("no POST is lost at the limit of requests of a session", async () => {
+  await using pki = await TempPKI.create();
+  const app = async (request: Request) => [200, "OK", {}, await request.bytes()] as const;
+  await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app, {
+    maxRequests: 3,
+  });
+  await using pool = new ConnectionPool(new SSLClient(pki.clientSslconfig, server.address));
+  for (let i = 0; i < 20; i++) assertEquals(await text(pool.post("/", {}, `${i}`)), `${i}`);
 });
 
 Deno.test("a request that is aborted frees its connection, whether it is in flight or unread", async () => {
