@@ -45,15 +45,21 @@ export function closeLocked(file: Deno.FsFile): void {
 }
 
 /**
- * Finds out the mode of new files by a temporary one: the mode depends on the umask, which can be
- * read only with a permission, and on the directory.
+ * Finds out by a temporary file which permission bits a new file gets of all that it asks for: that
+ * depends on the umask, which can be read only with a permission, and on the directory.
  *
- * @returns `null` where files have no mode.
+ * @returns `null` where files have no permission bits of their own, as on FAT.
  */
-export function newFileMode(temporary: string): number | null {
-  using file = Deno.openSync(temporary, { write: true, createNew: true });
+export function grantedBits(temporary: string): number | null {
+  using file = Deno.openSync(temporary, { write: true, createNew: true, mode: 0o777 });
   try {
-    return file.statSync().mode;
+    const { mode } = file.statSync();
+    if (mode === null) return null;
+    setMode(temporary, 0o600);
+    return (lstatSync(temporary).mode & 0o777) === 0o600 ? mode & 0o777 : null;
+  } catch (error) {
+    if ((error as { code?: unknown }).code === "EPERM") return null;
+    throw error;
   } finally {
     Deno.removeSync(temporary);
   }

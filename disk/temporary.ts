@@ -25,6 +25,13 @@ export interface TemporaryOptions {
    * `null`, the default, if the file gets no other mode than its first one.
    */
   readonly newMode?: number | null;
+  /**
+   * The mode that the file is created with, less the umask, and keeps: for a file whose content is
+   * verified already.
+   */
+  readonly mode?: number | undefined;
+  /** Whether the file has its own mode also in the place of another, whose mode it gets else. */
+  readonly hasOwnMode?: boolean;
   /** Whether the file is locked until it has its name: somebody could take it for left over. */
   readonly isLocked?: boolean;
 }
@@ -56,6 +63,7 @@ export class Temporary implements Disposable {
   /** The identity of the file; `null` if nobody else can have chosen its path. */
   readonly state: Deno.FileInfo | null;
   readonly newMode: number | null;
+  readonly hasOwnMode: boolean;
   readonly isLocked: boolean;
   /** Whether the file was there already, and not created. */
   readonly isFound: boolean;
@@ -73,7 +81,7 @@ export class Temporary implements Disposable {
     options: TemporaryOptions,
     isIdentified = false,
   ) {
-    const { newMode = null, isLocked = false } = options;
+    const { newMode = null, isLocked = false, hasOwnMode = options.mode !== undefined } = options;
     this.path = path;
     this.file = Deno.openSync(path, how);
     try {
@@ -83,6 +91,7 @@ export class Temporary implements Disposable {
       throw error;
     }
     this.newMode = newMode;
+    this.hasOwnMode = hasOwnMode;
     this.isLocked = isLocked;
     this.isFound = this.isKept = how.createNew !== true;
     held.add(this);
@@ -90,7 +99,7 @@ export class Temporary implements Disposable {
 
   /** Creates a file at a path that nobody else chooses. */
   static create(path: string, options: TemporaryOptions = {}): Temporary {
-    const mode = typeof options.newMode === "number" ? 0o600 : 0o666;
+    const mode = options.mode ?? (typeof options.newMode === "number" ? 0o600 : 0o666);
     const temporary = new Temporary(path, { write: true, createNew: true, mode }, options);
     if (temporary.isLocked) lockIfFree(temporary.file);
     return temporary;

@@ -12,6 +12,7 @@ import { decodeText, EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/quote.ts";
 import { SHA256_HEX } from "./digest.ts";
 import { parseTime } from "./entries.ts";
+import { parseMode } from "./modes.ts";
 
 export const BUNDLE_TYPE = "application/vnd.degu.bundle";
 /** Only smaller files travel in bundles: the reader of a bundle holds at most one file. */
@@ -43,6 +44,8 @@ export interface BundledFile {
   readonly modified: Date;
   /** 64 lower-case hexadecimal digits. */
   readonly sha256: string;
+  /** The permission bits, four octal digits; only for a peer that knows of them. */
+  readonly mode?: string;
 }
 
 /** A record of the answer to `bundle=get` or `bundle=digest`: a file, or why it is not there. */
@@ -292,6 +295,8 @@ function parseLine(line: Uint8Array): unknown {
 }
 
 const FILE = ["path", "size", "modified", "sha256"];
+/** Keys that the record of a file may have, or not. */
+const OPTIONAL = ["mode"];
 
 /** The meaning of the value of a key; `null` if the value is not valid. */
 const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
@@ -303,6 +308,7 @@ const FIELDS: Readonly<Record<string, (value: unknown) => unknown>> = {
   },
   modified: parseTime,
   sha256: (value) => typeof value === "string" && SHA256_HEX.test(value) ? value : null,
+  mode: (value) => parseMode(value) === null ? null : value,
   kind: (value) => value === "directory" ? value : null,
   "if-none-match": (value) => value === "*" ? value : null,
   seen: (value) => isSeen(value) ? value : null,
@@ -327,14 +333,20 @@ function readRecord<R>(
 }
 
 function checkFound(value: Record<string, unknown>): FoundRecord {
-  const keys = value.status === 200 ? ["status", ...FILE] : ["status", "path"];
+  const keys = value.status === 200 ? ["status", ...keysOf(value)] : ["status", "path"];
   return readRecord(value, keys, [200, ...ABSENT]);
 }
 
 function checkPut(value: Record<string, unknown>): PutRecord {
   if (value.kind !== undefined) return readRecord(value, ["path", "kind"]);
   const condition = ["if-none-match", "seen"].find((key) => value[key] !== undefined);
-  return readRecord(value, condition === undefined ? FILE : [...FILE, condition]);
+  const keys = keysOf(value);
+  return readRecord(value, condition === undefined ? keys : [...keys, condition]);
+}
+
+/** The keys of the record of a file. */
+function keysOf(value: object): readonly string[] {
+  return [...FILE, ...OPTIONAL.filter((key) => Object.hasOwn(value, key))];
 }
 
 /** Whether the keys of an object are exactly these, in any order. */

@@ -54,8 +54,8 @@ const SLACK_BYTES = 65536;
  *
  * Bytes go to a part next to the target, `.NAME.VERSION.degu-part`, which is renamed to the target
  * when it is complete, synced to the disk (fsync), and verified: half a file is never visible, and
- * an existing file stays until then. A file that is replaced keeps its permission bits; a symbolic
- * link is itself replaced. A part is resumed only if it is from the same device (its authority's
+ * an existing file stays until then. The file gets the permission bits of the source, less those
+ * that a new file does not get here (`modes`); a symbolic link is itself replaced. A part is resumed only if it is from the same device (its authority's
  * public key, or its address if it has none), URI and version (length and entity tag); otherwise
  * the download starts over from the beginning. A file of less than 64 KiB, and one that was changed
  * in the last two seconds, which has no entity tag yet, can't be resumed.
@@ -121,9 +121,10 @@ interface InTree {
   /** The parts of earlier runs, and of earlier attempts of this one. */
   readonly parts: FoundParts;
   /**
-   * Gives the complete part its name, which is on the disk then; false if that comes later.
+   * Gives the complete part its name, which is on the disk then, with the permission bits of the
+   * source, if they are known; false if that comes later.
    */
-  readonly place: (part: string) => Promise<boolean>;
+  readonly place: (part: string, mode: number | null) => Promise<boolean>;
 }
 
 /**
@@ -204,14 +205,15 @@ class Download {
     // This comes before the request, since an unwanted body costs the connection.
     if (resumed === null && this.#inTree !== null) this.#checkSpace(this.#inTree.size, 0);
     const arrived = resumed ?? await this.#begin(await this.#request("GET"));
-    const { modified, signal } = this.#settings;
+    const { modified, modes, replace, signal } = this.#settings;
+    const mode = modes ? this.#route.bitsFor(arrived.version.mode) : null;
     if (modified !== null) await this.#part.temporary.file.utime(new Date(), modified);
     const sha256 = await this.#verify(arrived);
     signal?.throwIfAborted();
     const { temporary } = this.#part;
     if (this.#inTree !== null) {
-      if (!await this.#inTree.place(temporary.path)) temporary.isKept = true;
-    } else if (!await renamePart(this.#part, this.#file, this.#settings.replace, this.#seen)) {
+      if (!await this.#inTree.place(temporary.path, mode)) temporary.isKept = true;
+    } else if (!await renamePart(this.#part, this.#file, replace, this.#seen, mode)) {
       // Another call may have downloaded the same.
       if (!await this.#isThere(sha256, arrived.meter.total)) throw changedHere(this.#file);
       temporary.isKept = false;
@@ -248,7 +250,7 @@ class Download {
     const head = await this.#route.request("HEAD", this.#uri, {});
     await this.#route.discard(head);
     if (head.status !== 200) return null;
-    const { etag } = versionOf("HEAD", this.#uri, head);
+    const { etag, mode } = versionOf("HEAD", this.#uri, head);
     const { "content-length": total } = head.headers;
     const peer = await this.#route.peer();
     if (etag === null || typeof total !== "number" || peer === null) return null;
@@ -260,7 +262,7 @@ class Download {
     const kept = { etag, total, offset, hash };
     if (offset === total) {
       const meter = new ProgressMeter(this.#settings.onProgress, total, offset);
-      return { version: { etag, sha256: null }, hash, meter };
+      return { version: { etag, sha256: null, mode }, hash, meter };
     }
     const range = new Range(offset, total);
     const response = await this.#request("GET", { range, "if-range": etag });

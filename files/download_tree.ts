@@ -1,7 +1,7 @@
 /** Downloads trees from another device. */
 
 import { dirname } from "node:path";
-import { newFileMode, Turns } from "../disk/files.ts";
+import { grantedBits, setMode, Turns } from "../disk/files.ts";
 import {
   ifPresent,
   infoOrNull,
@@ -22,6 +22,7 @@ import { downloadFile } from "./download.ts";
 import type { DirectoryEntry } from "./entries.ts";
 import { HeldPart, removeUnheld } from "./leftovers.ts";
 import { type ListedTree, readLocalTree, readRemoteTree } from "./list_tree.ts";
+import { modeOfCopy, parseMode, usualMode } from "./modes.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { explainFullDisk, FoundParts, removeParts } from "./part_file.ts";
 import { Refusal } from "./refusal.ts";
@@ -44,8 +45,7 @@ import { transferTree } from "./tree_transfer.ts";
  *
  * Both ends are listed and compared; files that differ are copied over several connections, small
  * ones many in a request. Each file is verified and synced to the disk before it gets its name, as
- * with {@linkcode download}, and gets the time of the source; a new file has the default permission
- * bits, and a replaced one keeps its own. With `delete`, entries that the source does not have are
+ * with {@linkcode download}, and gets the time and the permission bits of the source. With `delete`, entries that the source does not have are
  * deleted at the end, if the source's list is complete and every file was copied.
  *
  * A file fails alone, as an event and in `failed` of the result, if it can't be read, changes all
@@ -110,6 +110,8 @@ const LATE_PART = /\/\.late-[0-9a-f]{64}(?:\.[0-9a-f]+)?\.degu-part$/;
 interface VerifiedFile extends SmallFile {
   readonly copy: Copy;
   readonly bytes: number;
+  /** The permission bits of the source, if they are known. */
+  readonly mode: number | null;
   /** The digest of the content. */
   readonly sha256: string;
 }
@@ -127,10 +129,10 @@ class Download implements Direction {
   /** The complete parts of files that get their names after deletions. */
   readonly #complete = new Map<
     TreeNode,
-    { readonly path: string; readonly state: Deno.FileInfo }
+    { readonly path: string; readonly state: Deno.FileInfo; readonly mode: number | null }
   >();
-  /** The mode of new files; `undefined` until it is needed. */
-  #newMode: number | null | undefined;
+  /** Which permission bits new files get; `undefined` until that is needed. */
+  #granted: number | null | undefined;
   /** The directories from which something was removed. */
   readonly #changed = new Set<string>();
 
@@ -140,7 +142,7 @@ class Download implements Direction {
   }
 
   readSource(route: Route): Promise<ListedTree> {
-    return readRemoteTree(route, this.#settings.uri, true);
+    return readRemoteTree(route, this.#settings.uri, true, this.#settings.modes);
   }
 
   async readTarget(): Promise<ListedTree | null> {
@@ -211,7 +213,7 @@ class Download implements Direction {
     await using files = new SmallFiles<VerifiedFile>({
       root: this.#root,
       prepare: (directory) => this.#makeDirectory(directory),
-      make: ({ copy }) => this.#newPart(copy),
+      make: ({ copy, mode }) => this.#newPart(copy, mode),
       admit: () => Promise.resolve(this.#settings.signal.throwIfAborted()),
     });
     let failure: { readonly error: unknown } | null = null;
@@ -223,9 +225,12 @@ class Download implements Direction {
     if (wanted.length === 0) return;
     try {
       const uri = `${this.#settings.uri}?bundle=get`;
-      const records = requestFiles(route, uri, GET_ANSWER, wanted, ({ node }) => node.path);
+      // Only a list of a server that knows of permission bits has them.
+      const hasModes = wanted.some(({ node }) => node.mode !== null);
+      const pathOf = ({ node }: Copy) => node.path;
+      const records = requestFiles(route, uri, GET_ANSWER, wanted, pathOf, hasModes);
       for await (const { record, content, item: copy } of records) {
-        const file = this.#check(copy, record, content);
+        const file = this.#check(route, copy, record, content);
         if ("is" in file) {
           yield [copy, file];
           continue;
@@ -257,7 +262,12 @@ class Download implements Direction {
   }
 
   /** Checks a record and the content of its file. */
-  #check(copy: Copy, record: FoundRecord, content: Uint8Array): VerifiedFile | Outcome {
+  #check(
+    route: Route,
+    copy: Copy,
+    record: FoundRecord,
+    content: Uint8Array,
+  ): VerifiedFile | Outcome {
     if (record.status !== 200) return this.#refused(copy, record.status);
     const { replace } = this.#settings;
     const names = (copy.listed ?? copy.node).path;
@@ -267,7 +277,9 @@ class Download implements Direction {
     }
     const { modified, size: bytes, sha256 } = record;
     const condition = conditionFor(copy);
-    return { names, isNew: copy.isNew || !replace, condition, copy, modified, bytes, sha256 };
+    const mode = this.#settings.modes ? route.bitsFor(parseMode(record.mode)) : null;
+    const isNew = copy.isNew || !replace;
+    return { names, isNew, condition, copy, modified, bytes, mode, sha256 };
   }
 
   #outcomeOf({ file: { copy, bytes, sha256 }, error }: Placed<VerifiedFile>): Outcome {
@@ -286,13 +298,14 @@ class Download implements Direction {
     return this.#root.makeDirectory(names).changed;
   }
 
-  #newPart({ node, target }: Copy): Temporary {
+  #newPart({ node, target }: Copy, mode: number | null): Temporary {
     const place = this.pathOf(node);
     removeParts(place, this.#parts.of(place));
     const directory = dirname(place);
     const path = this.#newPath(directory);
+    if (mode !== null) return Temporary.create(path, { mode: mode | 0o600, isLocked: true });
     // The part of a file that is replaced stays private, as the old file may have been.
-    const newMode = target === null ? null : this.#newModeIn(directory);
+    const newMode = target === null ? null : usualMode(this.#grantedIn(directory));
     return Temporary.create(path, { newMode, isLocked: true });
   }
 
@@ -301,12 +314,32 @@ class Download implements Direction {
     return `${prefixOf(directory)}${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
   }
 
-  /** Finds out the mode of new files, in a directory where one is about to be named. */
-  #newModeIn(directory: string): number | null {
-    if (this.#newMode === undefined) {
-      this.#newMode = newFileMode(this.#newPath(directory));
+  /** Finds out which permission bits new files get, in a directory where one is about to be named. */
+  #grantedIn(directory: string): number | null {
+    if (this.#granted === undefined) this.#granted = grantedBits(this.#newPath(directory));
+    return this.#granted;
+  }
+
+  findGranted(): number | null {
+    try {
+      return this.#grantedIn(this.#root.path);
+    } catch {
+      // Where nothing can be written, nothing else can be said of the files.
+      return null;
     }
-    return this.#newMode;
+  }
+
+  async giveMode(_route: Route, copy: Copy): Promise<void> {
+    await this.#pause();
+    const { node } = copy;
+    try {
+      const { path, existing } = this.#root.findFile(node.path);
+      if (existing === null) throw new Refusal(409, `${path} is gone`);
+      conditionFor(copy)?.(existing);
+      setMode(path, modeOfCopy(node.mode!, this.#granted!));
+    } catch (error) {
+      throw this.#explain(error, node);
+    }
   }
 
   /** Explains an error of the disk for one file; an error that is so for all of them is thrown. */
@@ -350,10 +383,10 @@ class Download implements Direction {
       throw this.#explain(error, node);
     }
     const file = late === null ? this.pathOf(node) : this.#pathOfPart(node, late);
-    const place = async (path: string) => {
-      if (late === null) await this.#place(copy, path);
+    const place = async (path: string, mode: number | null) => {
+      if (late === null) await this.#place(copy, path, mode);
       else {
-        this.#complete.set(node, { path, state: Deno.lstatSync(path) });
+        this.#complete.set(node, { path, state: Deno.lstatSync(path), mode });
         // The part must survive a power failure after the deletion of what is in the way.
         await syncAllIfPossible([dirname(path)]);
       }
@@ -371,10 +404,10 @@ class Download implements Direction {
   }
 
   async place(_route: Route, copy: Copy): Promise<boolean> {
-    const { path, state } = this.#complete.get(copy.node)!;
+    const { path, state, mode } = this.#complete.get(copy.node)!;
     // Another call may have taken the part.
     if (!isAt(path, state)) return false;
-    await this.#place(copy, path, state);
+    await this.#place(copy, path, mode, state);
     return true;
   }
 
@@ -384,13 +417,17 @@ class Download implements Direction {
   async #place(
     copy: Copy,
     part: string,
+    source: number | null,
     state: Deno.FileInfo | null = null,
   ): Promise<void> {
     const { node, listed = node, isNew: isNewHere } = copy;
     const root = this.#root;
     const names = listed.path;
     const isAsSeen = conditionFor(copy);
-    const file = { path: part, state, newMode: this.#newModeIn(dirname(part)) };
+    const granted = this.#grantedIn(dirname(part));
+    const hasOwnMode = source !== null && granted !== null;
+    const newMode = hasOwnMode ? modeOfCopy(source, granted) : usualMode(granted);
+    const file = { path: part, state, newMode, hasOwnMode };
     // A new name that is a link would leave the part behind if the process is killed then.
     const condition: Condition = (existing) => {
       if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);

@@ -6,6 +6,7 @@
 import { Buffer } from "node:buffer";
 import { quote } from "../base/quote.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
+import { formatMode, parseMode } from "./modes.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** A file, a directory or anything else that a directory lists. */
@@ -40,15 +41,22 @@ export interface TreeEntry extends DirectoryEntry {
   readonly path: readonly string[];
 }
 
+/** What a list says of a file if it is asked for it. */
+export interface WithMode {
+  /** The permission bits. */
+  readonly mode?: number | null;
+}
+
 /** The last element of the list of a tree: without it the list was cut. */
 export const TREE_END = '{"end":true}';
 
 /** Formats an element of a list. */
 export function formatEntry(
   place: { readonly name: string } | { readonly path: readonly string[] },
-  { kind, size, modified, reason }: Omit<DirectoryEntry, "name">,
+  { kind, size, modified, reason, mode }: Omit<DirectoryEntry, "name"> & WithMode,
 ): string {
-  return JSON.stringify({ ...place, kind, size, modified, reason });
+  const bits = typeof mode === "number" ? { mode: formatMode(mode) } : {};
+  return JSON.stringify({ ...place, kind, size, modified, reason, ...bits });
 }
 
 /** The most bytes of a path: no system opens a longer path. */
@@ -208,8 +216,15 @@ function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
   }
   const date = parseTime(modified);
   if (date === null) throw badEntry(`${quote(name)} has a bad time`);
+  if (entry.mode !== undefined) return withMode({ name, kind, size, modified: date }, entry.mode);
   if (kind !== "other") return { name, kind, size, modified: date };
   return { name, kind, size, modified: date, reason: reason as OtherReason };
+}
+
+function withMode(entry: DirectoryEntry, value: unknown): DirectoryEntry & WithMode {
+  const mode = parseMode(value);
+  if (mode !== null && entry.kind === "file") return { ...entry, mode };
+  throw badEntry(`${quote(entry.name)} has a bad mode`);
 }
 
 /** A name for messages, cut if it is too long. A slice would keep the whole text in memory. */

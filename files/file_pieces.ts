@@ -22,6 +22,7 @@ export interface OpenFile {
   /** In bytes. */
   readonly size: number;
   readonly state: FileState;
+  readonly mode: bigint;
   /** The time at which `state` was read, or just before, in milliseconds since 1970. */
   readonly lookedAt: number;
 }

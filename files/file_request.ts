@@ -37,6 +37,8 @@ export interface FilesSettings {
   readonly allow: string;
   /** Whether files are only added: none is replaced. */
   readonly isAddOnly: boolean;
+  /** Whether files get the permission bits that a peer sends. */
+  readonly takesModes: boolean;
   readonly maxBytes: number;
   readonly digests: KnownDigests;
 }

@@ -13,6 +13,7 @@ import { KnownDigests } from "./digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { readTarget } from "./file_name.ts";
 import { get } from "./get.ts";
+import { formatMode, wantsMode } from "./modes.ts";
 import { pathOf } from "./options.ts";
 import { getBundle } from "./get_bundle.ts";
 import { answerOffset, asksForOffset, put, remove } from "./put.ts";
@@ -48,6 +49,14 @@ export interface FilesOptions {
    */
   create?: boolean | undefined;
   /**
+   * Whether a file that a peer writes gets the permission bits that the peer sends, as far as a new
+   * file gets them. With `false` nothing that a peer writes becomes executable: a new file gets the
+   * usual bits, and a replaced one keeps its own.
+   *
+   * @default {true}
+   */
+  modes?: boolean | undefined;
+  /**
    * The most bytes that a written file may have; larger files are answered with `413 Content Too
    * Large`.
    *
@@ -73,7 +82,7 @@ export interface FilesOptions {
   onFile?: ((event: FileEvent) => void) | undefined;
 }
 
-const OPTIONS = ["list", "write", "create", "maxBytes", "logger", "onFile"];
+const OPTIONS = ["list", "write", "create", "modes", "maxBytes", "logger", "onFile"];
 const READING = "GET, HEAD";
 const ADDING = "GET, HEAD, PUT";
 const WRITING = "GET, HEAD, PUT, DELETE";
@@ -150,6 +159,8 @@ export class FilesApp implements AppObject {
   readonly #write: boolean | "add";
   readonly #logger: Pick<Logger, "warn"> | null;
   readonly #onFile: ((event: FileEvent) => void) | undefined;
+  /** The value of `file-mode-mask`; `undefined` until a peer has asked for it. */
+  #modeMask: string | null | undefined;
 
   /**
    * Serves a directory. Its path is resolved once, here; its content may change later.
@@ -164,7 +175,9 @@ export class FilesApp implements AppObject {
    * `Deno.errors.NotCapable` without the permission to read the directory.
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
-    const { list = false, write = false, create, logger, maxBytes, onFile } = checkOptions(options);
+    const checked = checkOptions(options);
+    const { list = false, write = false, modes = true, create } = checked;
+    const { logger, maxBytes, onFile } = checked;
     if (create) Deno.mkdirSync(pathOf("dir", dir), { recursive: true });
     const path = realPathOf(dir);
     const safe = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
@@ -176,6 +189,7 @@ export class FilesApp implements AppObject {
       list,
       allow: !write ? READING : write === "add" ? ADDING : WRITING,
       isAddOnly: write === "add",
+      takesModes: modes,
       maxBytes: maxBytes ?? MAX_LENGTH,
       digests: new KnownDigests(),
     };
@@ -195,6 +209,27 @@ export class FilesApp implements AppObject {
    * and closes the connection.
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
+    const answer = await this.#answer(request, session);
+    if (!this.#write || !this.#settings.takesModes || !wantsMode(request.headers)) return answer;
+    if (this.#modeMask === undefined) this.#modeMask = this.#findModeMask();
+    const mask = this.#modeMask;
+    if (mask === null) return answer;
+    const [status, reason, headers, body] = answer;
+    return [status, reason, { ...headers, "file-mode-mask": mask }, body];
+  }
+
+  /** Finds out which permission bits a new file gets; `null` if files have none here. */
+  #findModeMask(): string | null {
+    try {
+      const granted = this.#settings.unfinished.findGranted();
+      return granted === null ? null : formatMode(granted);
+    } catch {
+      // Whatever the disk refuses now, each file is told when it is written.
+      return formatMode(0o777);
+    }
+  }
+
+  async #answer(request: Request, session?: Session): Promise<ResponseTuple> {
     const { method } = request;
     const action = this.#actionOf(request);
     const isReading = action === get || action === getBundle;
@@ -251,7 +286,9 @@ export class FilesApp implements AppObject {
 
 function checkOptions(options: FilesOptions): FilesOptions {
   const copy = copyOptions(options, OPTIONS);
-  if (copy.create !== undefined) checkBoolean("create", copy.create);
+  for (const name of ["create", "modes"] as const) {
+    if (copy[name] !== undefined) checkBoolean(name, copy[name]);
+  }
   for (const name of ["list", "write"] as const) {
     const value = copy[name];
     if (value === undefined) continue;

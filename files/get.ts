@@ -23,6 +23,7 @@ import { digestHeader, type KnownDigests, newHash, parseWantReprDigest } from ".
 import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "./listing.ts";
+import { bitsOf, modeHeader, wantsMode } from "./modes.ts";
 import { openBelow, refusalToRead } from "./reading.ts";
 import { notFound, unreadable } from "./refusal.ts";
 
@@ -35,7 +36,8 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
   const { request, root, target, list } = read;
   const { names, last, isDirectory } = target;
   if (isDirectory && list) {
-    const body = await listBelow(root, names, request.query === "tree");
+    const hasModes = wantsMode(request.headers);
+    const body = await listBelow(root, names, request.query === "tree", hasModes);
     if (body === null) throw notFound();
     const isHead = request.method === "HEAD";
     // The client's clock may differ from that of this device, whose times the list has.
@@ -89,6 +91,7 @@ async function answer(
     const answerHeaders = {
       "content-type": type,
       "file-stamp": stampOfState(file.state),
+      ...modeHeader(bitsOf(file.mode)),
       ...validatorHeaders(validators),
     };
     if (method === "HEAD") {

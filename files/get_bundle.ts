@@ -23,6 +23,7 @@ import {
 } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
+import { bitsOf, formatMode, wantsMode } from "./modes.ts";
 import { readOpen, readSmall } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { isHidden, openBelow, refusalToRead } from "./reading.ts";
@@ -85,6 +86,7 @@ class BundleReader {
   readonly #names: readonly string[];
   readonly #paths: readonly (readonly string[])[];
   readonly #hasContent: boolean;
+  readonly #hasModes: boolean;
   readonly #turns = new Turns();
   /** The position of the next path. */
   #next = 0;
@@ -96,6 +98,7 @@ class BundleReader {
     this.#names = request.target.names;
     this.#paths = paths;
     this.#hasContent = hasContent;
+    this.#hasModes = wantsMode(request.request.headers);
   }
 
   /** Reads until the buffer is full; returns true once all files have been read. */
@@ -200,7 +203,9 @@ class BundleReader {
     const sha256 = sha256Of(content);
     this.#sizes.push({ path: [...this.#names, ...path], size });
     const modified = new Date(Number(state.mtimeMs));
-    const record = { path, status: 200, size, modified, sha256 } as const;
+    const bits = this.#hasModes ? bitsOf(state.mode) : null;
+    const mode = bits === null ? {} : { mode: formatMode(bits) };
+    const record = { path, status: 200, size, modified, sha256, ...mode } as const;
     this.buffer.add(record, this.#hasContent ? content : EMPTY);
   }
 

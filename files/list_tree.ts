@@ -3,14 +3,22 @@
 import type { Response } from "../base/app/message.ts";
 import { BodyError } from "../base/errors.ts";
 import { quote } from "../base/quote.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Connector, Requester } from "../client.ts";
 import { Turns } from "../disk/files.ts";
 import type { RequestOptions } from "../net/request_signal.ts";
 import { BUNDLE_KEYS, SEEN_KEY } from "./bundle.ts";
 import { parseDate } from "./conditions.ts";
 import { directoryUriOf } from "./file_name.ts";
-import { badList, type DirectoryEntry, EntryParser, type TreeEntry } from "./entries.ts";
+import {
+  badList,
+  type DirectoryEntry,
+  EntryParser,
+  type TreeEntry,
+  type WithMode,
+} from "./entries.ts";
 import { readTree } from "./listing.ts";
+import { WANT_MODE } from "./modes.ts";
 import { isLeftAside, isReservedName } from "./reserved.ts";
 import { Root } from "./root.ts";
 import { Route } from "./route.ts";
@@ -184,17 +192,20 @@ interface ListedDirectory extends Pick<ListedTree, "takesSeen"> {
  *
  * @param isSource Whether the tree is to be copied. Then entries with reserved names are in it, to
  * be reported as skipped.
+ * @param hasModes Whether the permission bits of files are asked for.
  */
 export async function readRemoteTree(
   route: Route,
   uri: string,
   isSource: boolean,
+  hasModes: boolean,
 ): Promise<ListedTree> {
   const root = TreeNode.root();
   const askedAt = performance.now();
-  const response = await requestList(route, `${uri}?tree`);
+  const response = await requestList(route, `${uri}?tree`, hasModes ? WANT_MODE : {});
   for await (const entry of entriesOfTree(response, uri, route.signal)) {
-    addEntry(root, entry, isSource);
+    const { mode = null } = entry as WithMode;
+    addEntry(root, { ...entry, mode: route.bitsFor(mode) }, isSource);
   }
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
@@ -227,7 +238,7 @@ export async function readLocalTree(
   const root = TreeNode.root();
   const began = Date.now();
   const local = new Root(path);
-  const walk = { root: local, path, turns: new Turns(), isLocal: true };
+  const walk = { root: local, path, turns: new Turns(), isLocal: true, hasModes: true };
   try {
     for await (const entries of readTree(walk)) {
       signal.throwIfAborted();
@@ -247,8 +258,8 @@ export async function readLocalTree(
  * Adds an entry of a list to its tree; false if the entry of a target is left out, as its name is
  * reserved.
  */
-function addEntry(root: TreeNode, entry: TreeEntry, isSource: boolean): boolean {
-  const { path, name, kind, size, modified, reason } = entry;
+function addEntry(root: TreeNode, entry: TreeEntry & WithMode, isSource: boolean): boolean {
+  const { path, name, kind, size, modified, reason, mode = null } = entry;
   let parent: TreeNode | null = root;
   for (let depth = 0; depth < path.length - 1; depth++) {
     parent = parent?.get(path[depth]!) ?? null;
@@ -259,7 +270,7 @@ function addEntry(root: TreeNode, entry: TreeEntry, isSource: boolean): boolean 
   if (isReserved && !isSource && !isLeftAside(name)) return false;
   const node = isReserved
     ? new TreeNode(parent, name, "other", 0, time, "reserved")
-    : new TreeNode(parent, name, kind, size, time, reason ?? null);
+    : new TreeNode(parent, name, kind, size, time, reason ?? null, mode);
   if (!parent.add(node) && reason !== "name") throw twice(path);
   return true;
 }
@@ -321,9 +332,13 @@ function iterate<Entry>(
 }
 
 /** Requests a list, and checks that its response is one. */
-async function requestList(route: Route, uri: string): Promise<Response> {
+async function requestList(
+  route: Route,
+  uri: string,
+  wanted: HeaderDict = {},
+): Promise<Response> {
   route.signal?.throwIfAborted();
-  const response = await route.request("GET", uri, {});
+  const response = await route.request("GET", uri, wanted);
   const { status, headers, body } = response;
   const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
   if (status === 200 && body !== null && type.trim() === "application/json") return response;

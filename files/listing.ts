@@ -16,9 +16,16 @@ import {
   statOrNull,
 } from "../disk/names.ts";
 import { Turns } from "../disk/files.ts";
-import { type DirectoryEntry, formatEntry, TREE_END, type TreeEntry } from "./entries.ts";
+import {
+  type DirectoryEntry,
+  formatEntry,
+  TREE_END,
+  type TreeEntry,
+  type WithMode,
+} from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
+import { bitsOf } from "./modes.ts";
 import { printable } from "../base/printable.ts";
 import { nullIfAbsent, resolveBelow } from "./reading.ts";
 import { isLeftAside, isReservedName, prefixOf, reservedPath } from "./reserved.ts";
@@ -46,6 +53,7 @@ const encoder = new TextEncoder();
  *
  * @param root The directory that is served.
  * @param names The names that lead from the root to the directory that is listed.
+ * @param hasModes Whether the list says the permission bits of files.
  * @returns `null` if there is no directory that a peer may see.
  * @throws {Refusal} if there is a directory that can't be read.
  */
@@ -53,12 +61,13 @@ export async function listBelow(
   root: Root,
   names: readonly string[],
   isTree: boolean,
+  hasModes: boolean,
 ): Promise<ChunkedBodyIter | null> {
   try {
     const resolved = await resolveBelow(root, names);
     if (resolved === null || !resolved.state.isDirectory()) return null;
     const { path } = resolved;
-    const walk = { root, path, turns: new Turns() };
+    const walk = { root, path, turns: new Turns(), hasModes };
     const first = firstPlace(path, resolved.state);
     const batches = isTree ? treeTexts(walk, first) : listTexts(walk, first);
     const begin = batches.next();
@@ -125,6 +134,8 @@ interface Walk {
    * `"other"`.
    */
   readonly isLocal?: boolean;
+  /** Whether entries have the permission bits of files. */
+  readonly hasModes?: boolean;
   /**
    * Whether directories are only read, to find out whether they can be, and no entry is described.
    */
@@ -154,18 +165,23 @@ function firstPlace(path: string, state: BigIntStats | null): Place {
  * @throws {BodyError} if the first directory was replaced while it was listed.
  * @throws the error of the first directory if that can't be read.
  */
-export async function* readTree(walk: Walk): AsyncGenerator<TreeEntry[], void, void> {
+export async function* readTree(
+  walk: Walk,
+): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
   const { path } = walk;
   yield* readBelow(walk, firstPlace(path, statOrNull(path)));
 }
 
-async function* readBelow(walk: Walk, first: Place): AsyncGenerator<TreeEntry[], void, void> {
+async function* readBelow(
+  walk: Walk,
+  first: Place,
+): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
   const waiting = [first];
   for (let directory; (directory = waiting.pop()) !== undefined;) {
     const { names } = directory;
     const below: Place[] = [];
     for await (const entries of readPlace(walk, directory)) {
-      const listed: TreeEntry[] = [];
+      const listed: (TreeEntry & WithMode)[] = [];
       for (const entry of entries) {
         if (entry.place !== undefined) below.push(entry.place);
         else listed.push({ ...entry, path: entry.isItself ? names : [...names, entry.name] });
@@ -252,7 +268,7 @@ function* batches(names: readonly string[]): Generator<readonly string[], void, 
  * @param missing The names so far that lead to nothing.
  */
 function describeAll(
-  { root, isLocal = false }: Walk,
+  { root, isLocal = false, hasModes = false }: Walk,
   place: Place,
   names: readonly string[],
   doubtful: Set<string>,
@@ -267,6 +283,7 @@ function describeAll(
     isTooDeep: path !== root.path &&
       path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH,
     isLocal,
+    hasModes,
     doubtful,
     missing,
   };
@@ -282,7 +299,7 @@ function describeAll(
  * An entry of a directory. For a directory with a `place`, its own content is read before the entry
  * is sent.
  */
-type Found = DirectoryEntry & {
+type Found = DirectoryEntry & WithMode & {
   readonly place?: Place;
   readonly isItself?: true;
 };
@@ -300,13 +317,14 @@ interface ReadDirectory {
   /** Whether the paths of its entries have too many names for a request. */
   readonly isTooDeep: boolean;
   readonly isLocal: boolean;
+  readonly hasModes: boolean;
   /** The names that are listed, but that a lookup does not find. */
   readonly missing: string[];
 }
 
 /** Describes the entry with a name; `null` if there is none, or the entry is reserved. */
 function describe(directory: ReadDirectory, name: string): Found | null {
-  const { place, reserved, doubtful, isLocal, isTooDeep } = directory;
+  const { place, reserved, doubtful, isLocal, isTooDeep, hasModes } = directory;
   if (isReservedName(name)) {
     return isLocal || isLeftAside(name) ? other(name, "special") : null;
   }
@@ -319,7 +337,7 @@ function describe(directory: ReadDirectory, name: string): Found | null {
     const info = Deno.lstatSync(path);
     if (isDoubtful) doubtful.add(name);
     if (info.isSymlink) return other(name, "link", info);
-    if (info.isFile) return describeFile(name, path, info);
+    if (info.isFile) return describeFile(name, path, info, hasModes);
     if (!info.isDirectory) return other(name, "special", info);
     if (reserved !== null && isSameFile(info, reserved)) return null;
     const modified = timeOf(info);
@@ -337,9 +355,15 @@ function describe(directory: ReadDirectory, name: string): Found | null {
   }
 }
 
-function describeFile(name: string, path: string, info: Deno.FileInfo): DirectoryEntry {
+function describeFile(
+  name: string,
+  path: string,
+  info: Deno.FileInfo,
+  hasModes: boolean,
+): DirectoryEntry & WithMode {
   if (((info.mode ?? 0) & READABLE) !== READABLE) closeSync(openSync(path, READ_FLAGS));
-  return { name, kind: "file", size: info.size, modified: timeOf(info) };
+  const entry = { name, kind: "file", size: info.size, modified: timeOf(info) } as const;
+  return hasModes ? { ...entry, mode: bitsOf(info.mode) } : entry;
 }
 
 function other(

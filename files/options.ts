@@ -41,6 +41,15 @@ export interface TransferOptions {
   replace?: boolean | undefined;
   /** The modification time to set at the destination; by default, the present time. */
   modified?: Date | undefined;
+  /**
+   * Whether the file gets the permission bits of the source, less those that a new file does not
+   * get there: a private file stays private, and a program executable. The owner can always read
+   * and write it. With `false`, or if the other end has an older version, a new file gets the usual
+   * bits, and a replaced one keeps its own.
+   *
+   * @default {true}
+   */
+  modes?: boolean | undefined;
 }
 
 /** The bytes that a transfer has moved, and the digest of the file. */
@@ -62,6 +71,8 @@ export interface TransferResult {
 export interface TransferSettings {
   readonly resume: boolean;
   readonly replace: boolean;
+  /** Whether the file gets the permission bits of the source. */
+  readonly modes: boolean;
   /** Whether the file is written even if an identical one is there. */
   readonly isRewritten?: boolean;
   /** The stamp of the file that may be replaced, if the caller has seen it. */
@@ -72,18 +83,18 @@ export interface TransferSettings {
   readonly signal: AbortSignal | undefined;
 }
 
-const OPTIONS = ["resume", "onProgress", "signal", "replace", "modified"];
+const OPTIONS = ["resume", "onProgress", "signal", "replace", "modified", "modes"];
 
 /** Checks the options of a transfer. */
 export function checkTransfer(options: TransferOptions): TransferSettings {
   const copy = copyOptions(options, OPTIONS);
-  const { resume = true, replace = true, onProgress, signal, modified } = copy;
-  for (const [name, value] of Object.entries({ resume, replace })) {
+  const { resume = true, replace = true, modes = true, onProgress, signal, modified } = copy;
+  for (const [name, value] of Object.entries({ resume, replace, modes })) {
     checkBoolean(name, value);
   }
   if (onProgress !== undefined) checkFunction("onProgress", onProgress);
   checkSignal(signal);
-  return { resume, replace, modified: copyDate(modified), onProgress, signal };
+  return { resume, replace, modes, modified: copyDate(modified), onProgress, signal };
 }
 
 /** The path of a file or directory here, checked. */

@@ -5,7 +5,7 @@
 
 import type { Hash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { lockFile, newFileMode, setMode } from "../disk/files.ts";
+import { grantedBits, lockFile, setMode } from "../disk/files.ts";
 import {
   giveNewName,
   ifPresent,
@@ -18,6 +18,7 @@ import { freeBytes, isDiskFull, type Shortage, spaceFigures } from "../disk/spac
 import { Temporary } from "../disk/temporary.ts";
 import { fingerprintOf, hashStart } from "./digest.ts";
 import { isHeld, removeUnheld } from "./leftovers.ts";
+import { modeOfCopy, usualMode } from "./modes.ts";
 import { isPartName, PART_SUFFIX } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
@@ -99,8 +100,8 @@ export function removeParts(target: string, paths: readonly string[]): void {
  * or it has become the target.
  */
 export class PartFile implements Disposable {
-  /** The mode of a new file in the directory of the target. */
-  readonly newMode: number | null;
+  /** Which permission bits a new file gets in the directory of the target. */
+  readonly granted: number | null;
   readonly #target: string;
   /** The target, in the real directory: a link may lead somewhere else later. */
   readonly #real: string;
@@ -109,12 +110,12 @@ export class PartFile implements Disposable {
   readonly #left: readonly string[];
   #temporary: Temporary | null = null;
 
-  private constructor(target: string, real: string, found: FoundParts, newMode: number | null) {
+  private constructor(target: string, real: string, found: FoundParts, granted: number | null) {
     this.#target = target;
     this.#real = real;
     this.#found = found;
     this.#left = found.of(real);
-    this.newMode = newMode;
+    this.granted = granted;
   }
 
   /**
@@ -129,7 +130,7 @@ export class PartFile implements Disposable {
       const real = join(directory, basename(target));
       const parts = found ?? findParts(directory);
       for (const path of parts.of(real)) if (!await isFree(path)) throw partInUse(target, path);
-      return new PartFile(target, real, parts, newFileMode(partPath(real, null)));
+      return new PartFile(target, real, parts, grantedBits(partPath(real, null)));
     } catch (error) {
       // The path of the part says nothing to the caller.
       if (error instanceof Error && !(error instanceof TransferError)) {
@@ -242,25 +243,28 @@ function sizeOf(path: string): number {
 }
 
 /**
- * Renames a part to its target, whose permission bits are kept; a new file gets the usual ones. The
- * new name is on the disk when this returns.
+ * Renames a part to its target. The new name is on the disk when this returns.
  *
  * @param replaces Whether the target may already exist.
  * @param seen The target as it was when the call began.
+ * @param source The permission bits of the source; `null` if a replaced file keeps its own, and a
+ * new one gets the usual ones.
  * @returns False if another file has the name by now.
  */
 export async function renamePart(
-  { temporary, newMode }: PartFile,
+  { temporary, granted }: PartFile,
   target: string,
   replaces: boolean,
   seen: Deno.FileInfo | null,
+  source: number | null,
 ): Promise<boolean> {
   const part = temporary.path;
   // From here to the new name nothing else of this process runs.
   const replaced = infoOrNull(target);
   if (replaced !== null && !replaces) throw alreadyExists(target);
   if (replaced !== null && !isSameVersion(replaced, seen)) return false;
-  const mode = replaced?.isFile ? replaced.mode : newMode;
+  const usual = replaced?.isFile ? replaced.mode : usualMode(granted);
+  const mode = source === null || granted === null ? usual : modeOfCopy(source, granted);
   // Until now only this user could read the part.
   if (mode !== null) setMode(part, mode);
   if (replaced !== null) Deno.renameSync(part, target);

@@ -11,7 +11,7 @@ import { makeEmptyResponse, type ResponseTuple } from "../base/app/message.ts";
 import { cancelQuietly } from "../base/body/bodies.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
-import { EarlySync } from "../disk/files.ts";
+import { EarlySync, setMode } from "../disk/files.ts";
 import { type FileIdentity, isSameFile, syncAllIfPossible } from "../disk/names.ts";
 import { isDiskFull } from "../disk/space.ts";
 import type { Temporary } from "../disk/temporary.ts";
@@ -29,8 +29,9 @@ import { type FileState, isUnchanged } from "./file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { receive } from "./file_writer.ts";
 import { wantsDigest } from "./get.ts";
+import { bitsOf, modeHeader, modeOfCopy, parseMode } from "./modes.ts";
 import { openBelow } from "./reading.ts";
-import { Refusal, refusalOf, unreadable } from "./refusal.ts";
+import { notFound, Refusal, refusalOf, unreadable } from "./refusal.ts";
 import type { Condition } from "./root.ts";
 import { partSize } from "./unfinished.ts";
 
@@ -40,6 +41,8 @@ interface Upload {
   readonly digest: string | null;
   /** When the file was last changed on the client. */
   readonly modified: Date | null;
+  /** The permission bits of the file on the client. */
+  readonly mode: number | null;
   /** The position of the first byte of the body in the file. */
   readonly offset: number | null;
   /** Bytes of the whole file. */
@@ -65,6 +68,7 @@ export function asksForOffset(headers: HeaderDict): boolean {
 /** @throws {Refusal} if a header is not valid. */
 export function readUploadHeaders(headers: HeaderDict): Upload {
   return {
+    mode: read(headers, "file-mode", (value) => valid(parseMode(value))),
     digest: read(headers, "repr-digest", parseReprDigest),
     // The form is that of `toISOString`; milliseconds may be omitted.
     modified: read(headers, "upload-modified", (value) => {
@@ -75,6 +79,11 @@ export function readUploadHeaders(headers: HeaderDict): Upload {
     version: read(headers, "upload-version", (value) => valid(VERSION.test(value) ? value : null)),
     isLater: read(headers, "upload-complete", (value) => valid(value === "?0" || null)) ?? false,
   };
+}
+
+function readUpload({ request, takesModes }: FileRequest): Upload {
+  const upload = readUploadHeaders(request.headers);
+  return takesModes ? upload : { ...upload, mode: null };
 }
 
 /** Reads a header, if there is one; a header that can't be parsed refuses the request. */
@@ -102,8 +111,12 @@ export async function put(write: FileRequest): Promise<ResponseTuple> {
   const { request: { body, headers }, target } = write;
   const bodyLength = body === null ? 0 : body.chunked ? null : body.contentLength;
   if (target.isDirectory && bodyLength === 0) return await putDirectory(write);
-  const upload = readUploadHeaders(headers);
+  const upload = readUpload(write);
   const { digest, offset, length, version, isLater } = upload;
+  const isComplete = offset !== null && offset === length && bodyLength === 0;
+  if (isComplete && digest === null && version === null && headers["file-mode"] !== undefined) {
+    return await putMode(write, offset, upload.mode);
+  }
   const isWhole = offset === null && version === null && !isLater &&
     (length === null || (bodyLength === null && digest === null));
   if (!isWhole) return await putRest(write, upload, bodyLength);
@@ -126,7 +139,10 @@ async function putWhole(
   const { digest, length } = upload;
   unfinished.checkSpace(expected, 0, 0);
   unfinished.makeDirectory();
-  using temporary = unfinished.create();
+  const { mode } = upload;
+  const granted = mode === null ? null : unfinished.findGranted();
+  const own = mode === null || granted === null ? null : modeOfCopy(mode, granted);
+  using temporary = unfinished.create(own === null ? {} : { newMode: own, hasOwnMode: true });
   const hash = digest === null && length === null ? null : newHash();
   const { file, path } = temporary;
   const start = 0;
@@ -136,6 +152,27 @@ async function putWhole(
   const sha256 = length === null ? digest : lastChunkDigest;
   if (hash !== null) checkDigest(hash, sha256);
   return await finish(write, { ...upload, digest: sha256 }, temporary);
+}
+
+/** Gives a file that is here the permission bits in the request, and nothing else. */
+async function putMode(
+  write: FileRequest,
+  length: number,
+  mode: number | null,
+): Promise<ResponseTuple> {
+  await checkAdmission(write.session);
+  const { path, existing } = write.root.findFile(write.target.names);
+  preconditionOf(write.request.headers)(existing);
+  if (existing === null) throw notFound();
+  if (Number(existing.size) !== length) throw new Refusal(412, `${path} has another length`);
+  if (!write.isAddOnly) giveMode(write, path, mode);
+  return answerOf(false, {});
+}
+
+/** Gives a file permission bits of its source, synchronously, as far as a new file gets them. */
+function giveMode({ unfinished }: FileRequest, path: string, mode: number | null): void {
+  const granted = mode === null ? null : unfinished.findGranted();
+  if (mode !== null && granted !== null) setMode(path, modeOfCopy(mode, granted));
 }
 
 async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
@@ -271,7 +308,7 @@ function asResumable(upload: Upload): Resumable {
 /** Answers how much of a file is here, and creates nothing. */
 export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   const { unfinished } = write;
-  const upload = asResumable(readUploadHeaders(write.request.headers));
+  const upload = asResumable(readUpload(write));
   const existing = checkDestination(write, upload, upload.length);
   const part = partOf(write, upload);
   await endWriting(part);
@@ -292,7 +329,8 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
 function versionHeaders(existing: BigIntStats | null): HeaderDict {
   if (existing?.isDirectory()) return {};
   const etag = existing && makeValidators(existing, Date.now()).etag;
-  return { "file-stamp": stampHere(existing), ...(etag === null ? {} : { etag }) };
+  const mode = modeHeader(existing && bitsOf(existing.mode));
+  return { "file-stamp": stampHere(existing), ...mode, ...(etag === null ? {} : { etag }) };
 }
 
 /** The requests of this process that write to parts, by the path of the part. */
@@ -360,13 +398,13 @@ async function putRest(
     if (offset !== 0 && offset !== partSize(part)) {
       const { offset: right, here } = await find(write, upload, part, superseded);
       if (offset === length && here !== null && here.digest === upload.digest) {
-        return await confirm(write, here, upload.modified);
+        return await confirm(write, here, upload);
       }
       throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
     }
     superseded.addEventListener("abort", () => body && cancelQuietly(body, superseded.reason));
     unfinished.checkSpace(length, offset, partSize(part));
-    using temporary = await unfinished.openPart(part);
+    using temporary = await unfinished.openPart(part, upload.mode);
     const sync = new EarlySync(part, offset);
     try {
       const { file } = temporary;
@@ -449,22 +487,23 @@ async function findHere(
 }
 
 /**
- * Answers an upload of a file that is already here: the file gets the time in the request. Its path
- * may not be on the disk yet, if the server was killed before it had answered an earlier request.
+ * Answers an upload of a file that is already here: the file gets the time and the permission bits
+ * in the request. Its path may not be on the disk yet, if the server was killed before it had answered an earlier request.
  */
 async function confirm(
   write: FileRequest,
   { digest, state }: FileHere,
-  modified: Date | null,
+  { modified, mode }: Upload,
 ): Promise<ResponseTuple> {
-  if (modified !== null && !write.isAddOnly) {
+  if ((modified !== null || mode !== null) && !write.isAddOnly) {
     await checkAdmission(write.session);
     const { path, existing } = write.root.findFile(write.target.names);
     conditionOf(write)(existing);
     if (existing === null || !isUnchanged(existing, state)) {
       throw new Refusal(409, `${path} changed meanwhile`, offsetHeader(0));
     }
-    setModified(path, state, modified);
+    if (modified !== null) setModified(path, state, modified);
+    giveMode(write, path, mode);
   }
   const { root, target: { names } } = write;
   await syncAllIfPossible(names.map((_name, depth) => root.pathOf(names.slice(0, depth))));

@@ -14,6 +14,7 @@ import { stampOf, stampOfState } from "./conditions.ts";
 import { sha256Of } from "./digest.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import type { FileRequest } from "./file_request.ts";
+import { parseMode } from "./modes.ts";
 import { checkAdmission } from "./put.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 import type { Condition } from "./root.ts";
@@ -56,6 +57,8 @@ interface Sent extends SmallFile {
   /** The position of its status. */
   readonly index: number;
   readonly size: number;
+  /** The permission bits of the source, if they are taken. */
+  readonly mode: number | null;
   /** Whether the record says what it may replace. */
   readonly hasCondition: boolean;
 }
@@ -76,7 +79,7 @@ class BundleWriter {
         unfinished.makeDirectory();
         return [];
       },
-      make: () => unfinished.create(),
+      make: ({ mode }) => unfinished.create(mode === null ? {} : { mode: mode | 0o600 }),
       // The peer may have been forgotten meanwhile.
       admit: () => checkAdmission(session),
     };
@@ -99,7 +102,8 @@ class BundleWriter {
     const isNew = isOnlyNew || this.#request.isAddOnly && !isDirectory;
     const modified = isDirectory ? null : record.modified;
     const { length: size } = content;
-    const file = { index, names, modified, isNew, condition, size, hasCondition };
+    const mode = isDirectory || !this.#request.takesModes ? null : parseMode(record.mode);
+    const file = { index, names, modified, isNew, condition, size, mode, hasCondition };
     const { maxBytes } = this.#request;
     let error: Refusal | null = null;
     if (names.length > MAX_DEPTH || !names.every(isName)) {

@@ -67,7 +67,8 @@ async function openAt(path: string): Promise<OpenFile | null> {
   try {
     const lookedAt = Date.now();
     const state = await handle.stat({ bigint: true });
-    if (state.isFile()) file = { handle, path, size: Number(state.size), state, lookedAt };
+    const { size, mode } = state;
+    if (state.isFile()) file = { handle, path, size: Number(size), mode, state, lookedAt };
     return file;
   } finally {
     if (file === null) await handle.close();

@@ -63,7 +63,7 @@ interface Destination {
 }
 
 /** A complete file that has a temporary name. */
-export type Complete = Pick<Temporary, "path" | "state" | "newMode">;
+export type Complete = Pick<Temporary, "path" | "state" | "newMode" | "hasOwnMode">;
 
 export interface Move {
   readonly condition?: Condition | undefined;
@@ -219,7 +219,8 @@ export class Root {
     const { path, parent, existing } = this.#findFile(names, checked, isUnseen);
     condition?.(existing);
     checkIsAt(file.path, file.state);
-    const mode = existing === null ? file.newMode : Number(existing.mode);
+    const isOwn = existing === null || file.hasOwnMode;
+    const mode = isOwn ? file.newMode : Number(existing.mode);
     if (mode !== null) setMode(file.path, mode);
     makeDirectories(parent.missing, () => {
       if (!isNew) return renameSync(file.path, path);

@@ -16,6 +16,7 @@ import { asRepeatable } from "../net/unanswered.ts";
 import { conditionFor, NO_STAMP } from "./conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
 import { directoryUriOf, uriOf } from "./file_name.ts";
+import { parseMode } from "./modes.ts";
 import { hasStatus, statusError, unexpectedResponse } from "./transfer_error.ts";
 
 /**
@@ -44,6 +45,14 @@ export function takeServersForOne(client: Connector, name: string): void {
   named.set(client, name);
 }
 
+/** By client: the permission bits that no file gets that comes from its server. */
+const withheld = new WeakMap<Requester | Connector, number>();
+
+/** From now on, no file that comes from the server of this client gets these permission bits. */
+export function withholdBits(client: Connector, bits: number): void {
+  withheld.set(client, bits);
+}
+
 /**
  * The way to a server: the caller's connection, or connections of the caller's client, one at a
  * time. A route opens its connection for the first request, uses it for every later one, and closes
@@ -54,6 +63,11 @@ export class Route implements Disposable {
   /** Aborts connecting and every request. */
   readonly signal: AbortSignal | undefined;
   readonly #isRepeatable: boolean;
+  /**
+   * Which permission bits a new file gets at the server, as its last answer that tells has said;
+   * `null` without one: the server takes none, or has not been asked.
+   */
+  granted: number | null = null;
   #connection: Connected | null = null;
 
   /**
@@ -76,6 +90,11 @@ export class Route implements Disposable {
     this.#target = target;
     this.signal = requestSignal(options);
     this.#isRepeatable = isRepeatable;
+  }
+
+  /** The permission bits of a file that comes over this route; `null` if they are not known. */
+  bitsFor(mode: number | null): number | null {
+    return mode === null ? null : mode & ~(withheld.get(this.#target) ?? 0);
   }
 
   /** True if a connection that was closed can be replaced by another. */
@@ -113,6 +132,17 @@ export class Route implements Disposable {
     uri: string,
     headers: HeaderDict,
     body: BodyOut = null,
+  ): Promise<Response> {
+    const response = await this.#request(method, uri, headers, body);
+    this.granted = parseMode(response.headers["file-mode-mask"]) ?? this.granted;
+    return response;
+  }
+
+  async #request(
+    method: Method,
+    uri: string,
+    headers: HeaderDict,
+    body: BodyOut,
   ): Promise<Response> {
     const reused = this.#reuse();
     const connection = reused ?? await this.#connect();
@@ -221,9 +251,11 @@ export async function askDigest(
 ): Promise<Version & { readonly sha256: string; readonly stamp: string | null }> {
   const response = await route.request("HEAD", uri, { "want-repr-digest": WANT_SHA256 });
   if (response.status !== 200) throw statusError("HEAD", uri, response);
-  const { etag, sha256 } = versionOf("HEAD", uri, response);
+  const { sha256, ...version } = versionOf("HEAD", uri, response);
   const { "file-stamp": stamp } = response.headers;
-  if (sha256 !== null) return { etag, sha256, stamp: typeof stamp === "string" ? stamp : null };
+  if (sha256 !== null) {
+    return { ...version, sha256, stamp: typeof stamp === "string" ? stamp : null };
+  }
   const problem =
     "the server does not report its SHA-256 (repr-digest, RFC 9530); it needs a FilesApp";
   throw unexpectedResponse("HEAD", uri, problem);
@@ -253,14 +285,17 @@ export interface Version {
   readonly etag: string | null;
   /** The SHA-256 of the whole file. */
   readonly sha256: string | null;
+  /** The permission bits of the file, if the server says them. */
+  readonly mode: number | null;
 }
 
 /** The version that a response is about. If the version is invalid, the body is canceled. */
 export function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Version {
-  const { etag } = response.headers;
+  const { etag, "file-mode": mode } = response.headers;
   const isStrong = typeof etag === "string" && !etag.startsWith("W/");
   try {
-    return { etag: isStrong ? etag : null, sha256: readDigest(method, uri, response) };
+    const sha256 = readDigest(method, uri, response);
+    return { etag: isStrong ? etag : null, sha256, mode: parseMode(mode) };
   } catch (error) {
     cancelUnused(response.body, error);
     throw error;

@@ -18,6 +18,8 @@ export class TreeNode {
   /** In milliseconds since 1970. */
   readonly modified: number;
   readonly reason: Reason | null;
+  /** The permission bits of a file; `null` if they are not known. */
+  readonly mode: number | null;
   /** The entries of a directory; `null` if there are none. */
   children: Map<string, TreeNode> | null = null;
 
@@ -29,6 +31,7 @@ export class TreeNode {
     size: number,
     modified: number,
     reason: Reason | null = null,
+    mode: number | null = null,
   ) {
     this.parent = parent;
     this.name = name;
@@ -36,6 +39,7 @@ export class TreeNode {
     this.size = size;
     this.modified = modified;
     this.reason = reason;
+    this.mode = mode;
   }
 
   static root(): TreeNode {

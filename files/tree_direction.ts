@@ -51,6 +51,10 @@ export interface Direction extends ShrinkingTarget {
    */
   begin(route: Route, isMissing: boolean): Promise<boolean>;
   pathOf(node: TreeNode): string;
+  /** Which permission bits a file of the target gets; `null` if that is not known. */
+  findGranted(): number | null;
+  /** Gives a file of the target the permission bits of the source, if it is as it was listed. */
+  giveMode(route: Route, copy: Copy): Promise<void>;
   /** Copies small files; a file without an outcome may be requested again after an error. */
   copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome>;
   /**

@@ -30,6 +30,16 @@ export interface TreeOptions {
    */
   replace?: boolean | undefined;
   /**
+   * Whether files get the permission bits of the source, less those that a new file does not get at
+   * the target: a private file stays private, and a program executable. The owner can always read
+   * and write them. A file of the target that differs in these bits alone gets them without being
+   * sent, and counts as unchanged, unless `replace` is false. With `modes: false`, or if the other
+   * end has an older version, a new file gets the usual bits, and a replaced one keeps its own.
+   *
+   * @default {true}
+   */
+  modes?: boolean | undefined;
+  /**
    * Whether to delete everything at the target that the source does not have, after all files have
    * been copied. Nothing is deleted unless the list of the source is complete and not empty, and no
    * file has failed; and nothing in a directory of the target unless the directory lists all
@@ -176,6 +186,7 @@ export interface TreeResult {
 export interface PlanRules {
   readonly compare: "time" | "digest";
   readonly replace: boolean;
+  readonly modes: boolean;
   readonly delete: boolean;
   readonly filter: ((entry: TreeEntry) => boolean) | undefined;
 }
@@ -200,6 +211,7 @@ export interface TreeSettings extends PlanRules {
 const OPTIONS = [
   "compare",
   "replace",
+  "modes",
   "delete",
   "maxDelete",
   "dryRun",
@@ -225,11 +237,11 @@ export function checkTreeOptions(
   const { move = false, compare = "time", settled = move ? 3 : 0, connections = 4 } = copy;
   const { filter, onEvent, signal } = copy;
   const { maxDelete = Number.MAX_SAFE_INTEGER } = copy;
-  const { replace = true, delete: deletes = false, dryRun = false } = copy;
+  const { replace = true, modes = true, delete: deletes = false, dryRun = false } = copy;
   if (!COMPARES.includes(compare)) {
     throw new RangeError(`compare: must be "time" or "digest"; got ${String(compare)}`);
   }
-  for (const [name, value] of Object.entries({ replace, delete: deletes, move, dryRun })) {
+  for (const [name, value] of Object.entries({ replace, modes, delete: deletes, move, dryRun })) {
     checkBoolean(name, value);
   }
   if (move && (deletes || copy.compare !== undefined)) {
@@ -250,6 +262,7 @@ export function checkTreeOptions(
   return {
     compare,
     replace,
+    modes,
     delete: deletes,
     move,
     maxDelete,

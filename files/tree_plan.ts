@@ -93,6 +93,8 @@ export class Plan {
   /** Missing directories, each before those in it. */
   readonly makes: TreeNode[] = [];
   readonly unchanged: TreeNode[] = [];
+  /** Those of the unchanged files whose permission bits differ. */
+  readonly otherModes: Copy[] = [];
   readonly skipped: { readonly node: TreeNode; readonly reason: string }[] = [];
   readonly failed: { readonly node: TreeNode; readonly error: unknown }[] = [];
   /** The superfluous entries of the target, innermost first. */
@@ -120,6 +122,15 @@ export class Plan {
     this.#rules = rules;
     this.#isUnsettled = isUnsettled;
     this.#compare({ source, target, unmade: null, late: null }, null);
+  }
+
+  /** Notes a file that is the same at both ends, perhaps but for its permission bits. */
+  addUnchanged(copy: Copy): void {
+    const { node, target } = copy;
+    this.unchanged.push(node);
+    const { modes, replace } = this.#rules;
+    const isKnown = node.mode !== null && target !== null && target.mode !== null;
+    if (modes && replace && isKnown && node.mode !== target.mode) this.otherModes.push(copy);
   }
 
   fail(node: TreeNode, error: unknown): void {
@@ -158,9 +169,9 @@ export class Plan {
     }
     const hasSize = target.kind === "file" && target.size === node.size;
     if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
-      this.unchanged.push(node);
+      this.addUnchanged(copy);
     } else if (hasSize && (compare === "digest" || (compare === "time" && !replace))) {
-      if (node.size === 0) this.unchanged.push(node);
+      if (node.size === 0) this.addUnchanged(copy);
       else this.compares.push(copy);
     } else if (replace) {
       this.copies.push(copy);

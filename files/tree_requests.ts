@@ -1,6 +1,7 @@
 /** Requests for the files of a tree: bundles of small ones, and what the other end has. */
 
 import type { BodyOut } from "../base/body/bodies.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
 import { isRealFile } from "../disk/names.ts";
 import {
   BUNDLE_TYPE,
@@ -15,6 +16,7 @@ import {
 } from "./bundle.ts";
 import { sha256Of } from "./digest.ts";
 import { fileUri } from "./file_name.ts";
+import { WANT_MODE } from "./modes.ts";
 import { askDigest, type Route } from "./route.ts";
 import { endsAll, isOfTransfer, statusError, unexpectedResponse } from "./transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
@@ -48,6 +50,7 @@ export function isSmall(copy: Copy): boolean {
  * @param task The words for the error of a refusal.
  * @param items The subjects of the records, in their order; more may be added until the request is
  * sent.
+ * @param wanted The headers.
  */
 export async function* requestBundle<R, T>(
   route: Route,
@@ -56,8 +59,9 @@ export async function* requestBundle<R, T>(
   format: BundleFormat<R>,
   task: "get" | "put",
   items: readonly T[],
+  wanted: HeaderDict = {},
 ): AsyncGenerator<ReceivedRecord<R> & { readonly item: T }, void, void> {
-  const response = await route.request("POST", uri, {}, body);
+  const response = await route.request("POST", uri, wanted, body);
   const { status, headers } = response;
   if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
     await route.discard(response);
@@ -88,6 +92,7 @@ export async function* requestBundle<R, T>(
  *
  * @param items The subjects of the request.
  * @param pathOf Has the path of each of them at the other end.
+ * @param hasModes Whether the permission bits of files are asked for.
  */
 export async function* requestFiles<T>(
   route: Route,
@@ -95,9 +100,11 @@ export async function* requestFiles<T>(
   format: BundleFormat<FoundRecord>,
   items: readonly T[],
   pathOf: (item: T) => readonly string[],
+  hasModes = false,
 ): AsyncGenerator<ReceivedRecord<FoundRecord> & { readonly item: T }, void, void> {
   const body = formatPaths(items.map(pathOf));
-  for await (const found of requestBundle(route, uri, body, format, "get", items)) {
+  const wanted = hasModes ? WANT_MODE : {};
+  for await (const found of requestBundle(route, uri, body, format, "get", items, wanted)) {
     if (found.record.path.join("/") !== pathOf(found.item).join("/")) {
       throw unexpectedResponse("POST", uri, "the response has files that were not requested");
     }

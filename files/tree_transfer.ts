@@ -9,6 +9,7 @@
 import type { Connector, Requester } from "../client.ts";
 import { Lanes, throwIfForAll } from "./lanes.ts";
 import { type ListedTree, treeUriOf } from "./list_tree.ts";
+import { modeOfCopy } from "./modes.ts";
 import { pathOf, type TransferResult, type TransferSettings } from "./options.ts";
 import { Refusal } from "./refusal.ts";
 import type { Route } from "./route.ts";
@@ -135,13 +136,15 @@ class TreeTransfer {
     const isOverLimit = plan.deleted > this.#settings.maxDelete;
     if (isOverLimit || plan.isIncomplete) plan.keepAll();
     await this.#compareEach(plan.compares, (copy, isSame) => {
-      if (isSame) plan.unchanged.push(copy.node);
+      if (isSame) plan.addUnchanged(copy);
       else if (this.#settings.replace) plan.copies.push(copy);
       else plan.fail(copy.node, existsAlready(copy.node));
     });
-    this.#announce(plan);
+    const otherModes = this.#findOtherModes(plan);
+    this.#announce(plan, otherModes);
     if (this.#settings.dryRun) this.#pretendCopies(plan.copies);
     else await this.#carryOut(plan);
+    await this.#giveModes(otherModes);
     const deletionsKept = this.#settings.delete
       ? await this.#delete(plan, isOverLimit && !plan.isEmpty)
       : null;
@@ -284,12 +287,38 @@ class TreeTransfer {
     });
   }
 
-  #announce(plan: Plan): void {
+  /** Finds the unchanged files that are to get other permission bits. */
+  #findOtherModes({ otherModes }: Plan): ReadonlyMap<TreeNode, Copy> {
+    const isWanted = otherModes.length > 0 && !this.#settings.dryRun;
+    const granted = isWanted ? this.#direction.findGranted() : null;
+    if (granted === null) return new Map();
+    const others = otherModes.filter(({ node, target }) => {
+      return modeOfCopy(node.mode!, granted) !== target!.mode;
+    });
+    return new Map(others.map((copy) => [copy.node, copy]));
+  }
+
+  async #giveModes(others: ReadonlyMap<TreeNode, Copy>): Promise<void> {
+    await this.#lanes.run([[...others.values()]], async (route, copy) => {
+      const { node } = copy;
+      try {
+        await this.#direction.giveMode(route, copy);
+      } catch (error) {
+        throwIfForAll(error, route);
+        return this.#report.failed(node, error);
+      }
+      this.#report.event({ type: "unchanged", path: node.path });
+    });
+  }
+
+  #announce(plan: Plan, otherModes: ReadonlyMap<TreeNode, Copy>): void {
     const late = plan.lates.flatMap(({ copies }) => copies);
     const nodes = [...plan.copies, ...late].map(({ node }) => node);
     const bytes = this.#report.total = nodes.reduce((bytes, { size }) => bytes + size, 0);
     this.#report.event({ type: "plan", files: nodes.length, bytes });
-    for (const { path } of plan.unchanged) this.#report.event({ type: "unchanged", path });
+    for (const node of plan.unchanged) {
+      if (!otherModes.has(node)) this.#report.event({ type: "unchanged", path: node.path });
+    }
     for (const { node: { path }, reason } of plan.skipped) {
       this.#report.event({ type: "skipped", path, reason });
     }
@@ -399,10 +428,11 @@ class TreeTransfer {
     let resumedFrom = 0;
     let furthest = 0;
     let vainAttempts = 0;
-    const { replace, signal } = this.#settings;
+    const { replace, modes, signal } = this.#settings;
     const settings: TransferSettings = {
       resume: true,
       replace,
+      modes,
       modified: new Date(copy.node.modified),
       onProgress(progress) {
         ({ resumedFrom } = progress);

@@ -3,14 +3,15 @@
  * data of interrupted uploads, which can be resumed.
  */
 
-import { chmodSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import type { PeerCertificate } from "../base/app/session.ts";
-import { lockFile, newFileMode } from "../disk/files.ts";
+import { grantedBits, lockFile } from "../disk/files.ts";
 import { codeOf, removeIfPresentSync, statOrNull } from "../disk/names.ts";
 import { checkSpace, freeBytes, isDiskFull, spaceFigures } from "../disk/space.ts";
 import { Temporary, type TemporaryOptions } from "../disk/temporary.ts";
 import { fingerprintOf } from "./digest.ts";
 import { removeUnheld } from "./leftovers.ts";
+import { modeOfCopy, usualMode } from "./modes.ts";
 import { Refusal } from "./refusal.ts";
 import { reservedPath, UNFINISHED_NAME } from "./reserved.ts";
 
@@ -84,11 +85,35 @@ export class UnfinishedFiles {
   }
 
   /**
+   * Finds out which permission bits a new file gets here of all that it asks for; `null` if files
+   * have none. A directory that was not there is not there afterwards.
+   */
+  findGranted(): number | null {
+    const isMissing = statOrNull(this.path) === null;
+    this.makeDirectory();
+    try {
+      return grantedBits(this.#newPath());
+    } finally {
+      if (isMissing) this.#removeEmpty();
+    }
+  }
+
+  #removeEmpty(): void {
+    try {
+      rmdirSync(this.path);
+    } catch {
+      // Another process uses the directory by now.
+    }
+  }
+
+  /**
    * Creates or opens the file of a part; only this user can read the file. A file that another
    * process is writing is removed, and a new one created: the other process notices before the
    * rename.
+   *
+   * @param mode The permission bits of the source; `null` if they are not known.
    */
-  async openPart(path: string): Promise<Temporary> {
+  async openPart(path: string, mode: number | null = null): Promise<Temporary> {
     this.makeDirectory();
     const lock = async (file: Deno.FsFile) => {
       // Some file systems have no locks.
@@ -96,9 +121,10 @@ export class UnfinishedFiles {
       removeIfPresentSync(path);
       return false;
     };
-    const part = await Temporary.open(path, lock, {
-      newMode: newFileMode(this.#newPath()),
-    });
+    const granted = grantedBits(this.#newPath());
+    const hasOwnMode = mode !== null && granted !== null;
+    const newMode = hasOwnMode ? modeOfCopy(mode, granted) : usualMode(granted);
+    const part = await Temporary.open(path, lock, { newMode, hasOwnMode });
     if (part === null) throw new Refusal(409, `other processes write to ${path}`);
     part.isKept = false;
     return part;

@@ -38,6 +38,7 @@ import {
   readPieces,
 } from "./file_pieces.ts";
 import { conditionFor } from "./conditions.ts";
+import { bitsOf, modeHeader, modeOfCopy, parseMode, WANT_MODE } from "./modes.ts";
 import { askDigest, readDigest, Route } from "./route.ts";
 import {
   changedThere,
@@ -165,7 +166,7 @@ export class FileUpload {
       if (asked.sha256 !== null && !isRewritten) {
         this.#releaseFor(source.size);
         const sha256 = await source.hash(signal);
-        if (sha256 === asked.sha256) return await this.#confirm(sha256);
+        if (sha256 === asked.sha256) return await this.#confirm(sha256, asked.mode);
       }
       if (isResumable) offset = asked.offset;
     }
@@ -206,12 +207,18 @@ export class FileUpload {
     if (bytes > QUICKLY_HASHED_BYTES) this.#route.release();
   }
 
-  /** Gives an identical file, which is there already, the modification time that was wanted. */
-  async #confirm(sha256: string): Promise<TransferResult> {
-    const { modified, replace } = this.#settings;
+  /**
+   * Gives an identical file, which is there already, the modification time that was wanted, and the
+   * permission bits of the source.
+   */
+  async #confirm(sha256: string, modeThere: number | null): Promise<TransferResult> {
+    const { modified, replace, modes } = this.#settings;
     const size = `${this.#source.size}`;
     const meter = this.#meter(this.#source.size);
-    if (modified === null || !replace) return meter.finish(sha256);
+    const { granted } = this.#route;
+    const isOpen = modes && this.#source.mode !== null && granted !== null;
+    const isOther = isOpen && modeOfCopy(this.#source.mode!, granted) !== modeThere;
+    if (modified === null && !isOther || !replace) return meter.finish(sha256);
     const digest = { "repr-digest": formatReprDigest(sha256) };
     const headers = { ...digest, "upload-offset": size, "upload-length": size };
     return await this.#finish(await this.#put(headers, null), meter);
@@ -222,18 +229,24 @@ export class FileUpload {
   }
 
   /** Asks how much of the file is there, and, if wanted, for the digest of one as long as it. */
-  async #ask(named: HeaderDict): Promise<{ offset: number; sha256: string | null }> {
-    const response = await this.#route.request("HEAD", this.#uri, { ...this.#headers, ...named });
+  async #ask(
+    named: HeaderDict,
+  ): Promise<{ offset: number; sha256: string | null; mode: number | null }> {
+    const headers = { ...this.#headers, ...this.#settings.modes ? WANT_MODE : {}, ...named };
+    const response = await this.#route.request("HEAD", this.#uri, headers);
     if (response.status !== 200) {
       // The server closes the connection: the next request must not take it.
       await this.#route.discard(response);
       throw await this.#refused("HEAD", response);
     }
     const offset = this.#offsetOf(response);
-    const { "file-stamp": stamp, etag } = response.headers;
+    const { "file-stamp": stamp, etag, "file-mode": mode } = response.headers;
     // A server of an older version does not say what is there.
     if (typeof stamp === "string") this.#condition ??= conditionFor(stamp, etag);
-    if (offset !== null) return { offset, sha256: readDigest("HEAD", this.#uri, response) };
+    if (offset !== null) {
+      const sha256 = readDigest("HEAD", this.#uri, response);
+      return { offset, sha256, mode: parseMode(mode) };
+    }
     const problem =
       "the server does not report how much of the file it has; it needs a FilesApp with write: true";
     throw unexpectedResponse("HEAD", this.#uri, problem);
@@ -267,8 +280,9 @@ export class FileUpload {
   }
 
   #put(headers: HeaderDict, body: BodyOut): Promise<Response> {
-    const { modified } = this.#settings;
+    const { modified, modes } = this.#settings;
     const all = {
+      ...modeHeader(modes ? this.#source.mode : null),
       ...this.#condition,
       ...this.#headers,
       ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
@@ -355,8 +369,10 @@ export async function nameFile(
   uri: string,
   { sha256, total }: TransferResult,
   modified: Date,
+  mode: number | null,
 ): Promise<boolean> {
   const headers = {
+    ...modeHeader(mode),
     "repr-digest": formatReprDigest(sha256!),
     "upload-length": `${total}`,
     "upload-offset": `${total}`,
@@ -383,6 +399,8 @@ export async function nameFile(
 export class SourceFile implements AsyncDisposable {
   /** Bytes that the file had when it was opened; bytes that are appended later are ignored. */
   readonly size: number;
+  /** The permission bits that the file had then. */
+  readonly mode: number | null;
   /**
    * The name of this version of the file, 64 hexadecimal digits. If {@linkcode isSettled}, no other
    * version of any file on this device has the same name.
@@ -408,6 +426,7 @@ export class SourceFile implements AsyncDisposable {
     this.seen = { info, lookedAt };
     this.isSettled = isSettled(this.#state, lookedAt);
     this.size = info.size;
+    this.mode = bitsOf(info.mode);
     this.version = fingerprintOf(fileVersion(this.#state));
   }
 

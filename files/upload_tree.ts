@@ -23,6 +23,7 @@ import { conditionFor, stampOf } from "./conditions.ts";
 import { sha256Of } from "./digest.ts";
 import type { DirectoryEntry } from "./entries.ts";
 import { openSmall } from "./file_pieces.ts";
+import { bitsOf, formatMode, modeHeader, WANT_MODE } from "./modes.ts";
 import { type ListedTree, readLocalTree, readRemoteEntries, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { prefixOf, unusedPath } from "./reserved.ts";
@@ -126,6 +127,8 @@ class Upload implements Direction {
   #root = "";
   /** Whether the server knows records that say which file they may replace. */
   #takesSeen = false;
+  /** Which permission bits a new file gets at the target; `null` if it takes none. */
+  #granted: number | null = null;
   /** The refusal of the root, until something was accepted below it. */
   #refusal: StatusError | null = null;
   /** Files that this call has given their names at the target, as they were when they were read. */
@@ -161,31 +164,56 @@ class Upload implements Direction {
     } catch (error) {
       if (!hasStatus(error, 404)) throw error;
       return null;
+    } finally {
+      this.#granted = route.granted;
     }
   }
 
   /** Lists the target; throws if it would delete nothing, and it has to. */
   async #list(route: Route): Promise<ListedTree> {
-    const { uri, delete: deletes } = this.#settings;
-    const listed = await readRemoteTree(route, uri, false);
+    const { uri, delete: deletes, modes } = this.#settings;
+    const listed = await readRemoteTree(route, uri, false, modes);
     this.#takesSeen = listed.takesSeen === true;
     if (!deletes || listed.isKept !== true) return listed;
     const problem = "the other end only adds files; call without `delete`";
     throw refused("DELETE", uri, problem, { status: 405 });
   }
 
+  findGranted(): number | null {
+    return this.#granted;
+  }
+
+  async giveMode(route: Route, { node, target }: Copy): Promise<void> {
+    const { size, modified } = target!;
+    const headers = {
+      ...modeHeader(node.mode),
+      "upload-length": `${size}`,
+      "upload-offset": `${size}`,
+      "if-file-stamp": stampOf(size, modified),
+    };
+    await requestChange(route, "PUT", this.#uriOf(node), headers);
+  }
+
   async begin(route: Route, isMissing: boolean): Promise<boolean> {
     // The root of a server always exists: an outbox does not ask to make it, only to be refused
     // each time.
-    if (!isMissing || this.#settings.move && this.#settings.uri === "/") return false;
+    const { move, modes, uri } = this.#settings;
+    if (!isMissing) return false;
+    const asked = modes ? WANT_MODE : {};
+    if (move && uri === "/") {
+      if (modes) await route.discard(await route.request("HEAD", uri, asked));
+      this.#granted = route.granted;
+      return false;
+    }
     let isThere = true;
     try {
-      isThere = await requestChange(route, "PUT", this.#settings.uri) !== 201;
+      isThere = await requestChange(route, "PUT", uri, asked) !== 201;
     } catch (error) {
       // The root of an app that does not list is there, and can't be made.
       if (!(error instanceof StatusError) || error.status !== 403) throw error;
       this.#refusal = error;
     }
+    this.#granted = route.granted;
     // With `delete`, a target that can't be listed is an error: its entries would stay in silence.
     // Another call may have made the target.
     try {
@@ -273,12 +301,13 @@ class Upload implements Direction {
         unsent.push([copy, read]);
         continue;
       }
-      const { size, modified, seen } = read;
+      const { size, modified, mode, seen } = read;
       const bytes = content.subarray(0, size);
       const sha256 = sha256Of(bytes);
       const condition = this.#conditionOf(copy);
       const { path } = copy.listed ?? copy.node;
-      buffer.add({ path, size, modified, sha256, ...condition }, bytes);
+      const bits = this.#granted === null || mode === null ? {} : { mode: formatMode(mode) };
+      buffer.add({ path, size, modified, sha256, ...condition, ...bits }, bytes);
       const hasCondition = Object.keys(condition).length > 0;
       sent.push({ copy, bytes: size, sha256, seen, hasCondition });
       if (buffer.isFull) yield [null, buffer.take(false)];
@@ -298,7 +327,7 @@ class Upload implements Direction {
   #read(
     node: TreeNode,
     content: Uint8Array,
-  ): { size: number; modified: Date; seen: SeenFile } | Outcome {
+  ): { size: number; modified: Date; mode: number | null; seen: SeenFile } | Outcome {
     const path = this.pathOf(node);
     try {
       this.#checkRemovable(node);
@@ -315,7 +344,8 @@ class Upload implements Direction {
         else closeSync(file);
         if (!isRealFile(path)) return { is: "failed", error: this.#replaced(node) };
         const modified = new Date(Number(state.mtimeMs));
-        return { size: Number(state.size), modified, seen: { info, lookedAt } };
+        const mode = this.#settings.modes ? bitsOf(state.mode) : null;
+        return { size: Number(state.size), modified, mode, seen: { info, lookedAt } };
       }
       return { is: "again", error: changedWhileMoved(path) };
     } catch (error) {
@@ -385,7 +415,8 @@ class Upload implements Direction {
   }
 
   place(route: Route, { node }: Copy, part: TransferResult): Promise<boolean> {
-    return nameFile(route, this.#uriOf(node), part, new Date(node.modified));
+    const mode = this.#settings.modes ? node.mode : null;
+    return nameFile(route, this.#uriOf(node), part, new Date(node.modified), mode);
   }
 
   changedAt(node: TreeNode): number {

@@ -6,7 +6,7 @@ import { pause } from "../../base/pause.ts";
 import type { Client, ClientOptions } from "../../client.ts";
 import { escapeName } from "../../files.ts";
 import { foldName, isReservedName } from "../../files/reserved.ts";
-import { Route, takeServersForOne } from "../../files/route.ts";
+import { Route, takeServersForOne, withholdBits } from "../../files/route.ts";
 import { type AgentCommand, CONNECT_SECONDS, type Context } from "../commands.ts";
 import { explain, Failure, USAGE } from "../failure.ts";
 import { joinByLine, joinSender } from "../joining.ts";
@@ -93,6 +93,8 @@ async function receive(
     const client = await device.client(sender, all);
     // The keys of a sender are made for one command.
     takeServersForOne(client, "degu send");
+    // Nobody knows the sender afterwards: nothing that it has sent can be run by accident.
+    withholdBits(client, 0o111);
     return client;
   };
   const connections = new PeerConnections(open, signal, (text) => output.note(text));

@@ -35,6 +35,7 @@ export interface ServeOptions {
   readonly inbox?: string;
   readonly listen?: Address[];
   readonly announce?: boolean;
+  readonly modes?: boolean;
   readonly verbose?: boolean;
 }
 
@@ -59,6 +60,7 @@ export function addServe(program: AgentCommand): void {
     )
     .addOption(new Option("--announce").hideHelp())
     .option("--no-announce", "don't let peers find this device on the local network (mDNS)")
+    .option("--no-modes", "don't let peers decide which files in the inbox can be run")
     .addOption(new Option("--verbose").hideHelp())
     .example("degu serve --share ~/Pictures", "to read")
     .example("degu serve --inbox", "to write, into ~/Inbox")

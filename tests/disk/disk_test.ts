@@ -1,5 +1,5 @@
 /** Files and names on a disk. */
-import { EarlySync, lockFile, newFileMode, setMode, Turns } from "@degu/internal/disk/files.ts";
+import { EarlySync, grantedBits, lockFile, setMode, Turns } from "@degu/internal/disk/files.ts";
 import {
   exists,
   giveNewName,
@@ -167,11 +167,13 @@ Deno.test("an error of writing a private file names the file, of which nothing i
   assertEquals(await entries(dir.path), []);
 });
 
-Deno.test("the mode of new files is found out, and nothing is left of it", async () => {
+Deno.test("the permission bits of new files are found out, and nothing is left of it", async () => {
   await using dir = await tempDir();
-  await Deno.writeTextFile(join(dir.path, "plain"), "");
-  const { mode: usual } = await Deno.stat(join(dir.path, "plain"));
-  assertEquals(newFileMode(join(dir.path, "probe")), usual);
+  const how = { write: true, createNew: true, mode: 0o777 };
+  using plain = await Deno.open(join(dir.path, "plain"), how);
+  const { mode } = await plain.stat();
+  const expected = Deno.build.os === "windows" ? null : mode! & 0o777;
+  assertEquals(grantedBits(join(dir.path, "probe")), expected);
   assertEquals(await entries(dir.path), ["plain"]);
 });
 

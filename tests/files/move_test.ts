@@ -79,7 +79,7 @@ Deno.test("move: an outbox without files makes no request, and no other one has 
   await fill(trees.source, { a: "1" });
   const client = new Client(trees.serving.server.address);
   assertEquals((await uploadTree(client, trees.source, [], MOVE)).removed, 1);
-  assertEquals(asked, ["POST /?bundle=put"]);
+  assertEquals(asked, ["HEAD /", "POST /?bundle=put"]);
 });
 
 Deno.test("move: what an outbox of an older version was about to remove when it was killed stays, and is said", async () => {

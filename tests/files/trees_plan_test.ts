@@ -34,12 +34,14 @@ function planned(
   const all = {
     compare: "time",
     replace: true,
+    modes: true,
     delete: false,
     filter: undefined,
     ...rules,
   } as const;
   const plan = new Plan(treeOf(source), target && treeOf(target), all);
-  const { lates, deletions, staying, isIncomplete, isEmpty, linked: _, ...lists } = plan;
+  const { lates, deletions, staying, isIncomplete, isEmpty, linked: _, otherModes: __, ...lists } =
+    plan;
   const words: Record<string, unknown> = {
     late: lates.flatMap(({ makes, copies }) =>
       [...makes, ...copies.map(({ node }) => node)].map(pathOf)
@@ -113,7 +115,13 @@ Deno.test("plan: an error says what is in the way, and whether it can be deleted
     ["a", "a!special", "a pipe, a socket or a device", ""],
     ["a/b", "a!unreadable", "something that can't be read", ""],
   ];
-  const rules = { compare: "time", replace: true, delete: false, filter: undefined } as const;
+  const rules = {
+    compare: "time",
+    replace: true,
+    modes: true,
+    delete: false,
+    filter: undefined,
+  } as const;
   for (const [source, target, what, advice] of rows) {
     const { error } = new Plan(treeOf([source]), treeOf([target]), rules).failed.at(-1)!;
     const text = `has this name at the target; ${advice}remove or rename one of the two`;
@@ -122,7 +130,13 @@ Deno.test("plan: an error says what is in the way, and whether it can be deleted
 });
 
 Deno.test("plan: a file is still being written if it was modified in the span, and not after it", () => {
-  const rules = { compare: "time", replace: true, delete: true, filter: undefined } as const;
+  const rules = {
+    compare: "time",
+    replace: true,
+    modes: true,
+    delete: true,
+    filter: undefined,
+  } as const;
   const skipped = (after: number, until: number) => {
     const isRecent = ({ modified }: TreeNode) => isWithin(modified, TIME + after, TIME + until);
     const plan = new Plan(treeOf(["d/a"]), treeOf(["d/a"]), rules, isRecent);

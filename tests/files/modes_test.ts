@@ -1,0 +1,374 @@
+/** The permission bits of files, which travel with them. */
+import type { AppFunction } from "@degu/degu";
+import { download, FilesApp, upload, uploadTree } from "@degu/degu/files";
+import { bundleBytes } from "@degu/testing/bundles.ts";
+import { mode, tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { serveFiles } from "@degu/testing/transferring.ts";
+import { changing, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+
+const ignore = Deno.build.os === "windows";
+const TIME = new Date("2020-02-29T12:34:56.789Z");
+/** In a bundle, in a request of its own, and in a part that is resumed. */
+const SIZES = [0, 5, 65_535, 65_536, 300_000];
+/** The bits of a source, and those of its copy with the umask 022. */
+const MODES: [source: number, copy: number][] = [
+  [0o600, 0o600],
+  [0o400, 0o600],
+  [0o777, 0o755],
+  [0o700, 0o700],
+  [0o666, 0o644],
+  [0o440, 0o640],
+  [0o4755, 0o755],
+  [0o000, 0o600],
+];
+
+/** What this process gives to a file that asks for all bits; 0755 with the umask 022. */
+const GRANTED = await (async () => {
+  await using dir = await tempDir();
+  (await Deno.open(`${dir.path}/file`, { write: true, createNew: true, mode: 0o777 })).close();
+  return await mode(`${dir.path}/file`);
+})();
+
+/** The superuser reads whatever the bits are. */
+const isRoot = await (async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "");
+  await Deno.chmod(`${dir.path}/file`, 0);
+  return await Deno.readTextFile(`${dir.path}/file`).then(() => true, () => false);
+})();
+
+/** The bits of a copy, if they are those with the umask 022. */
+function granted(bits: number): number {
+  return GRANTED === 0o755 ? bits : bits & GRANTED | 0o600;
+}
+
+function test(name: string, fn: () => Promise<void>): void {
+  Deno.test({
+    name,
+    ignore,
+    fn,
+  });
+}
+
+function inBoth(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
+  for (const direction of ["download", "upload"] as const) {
+    test(`${direction}: ${name}`, () => fn(direction));
+  }
+}
+
+async function write(path: string, size: number, bits: number, time = TIME): Promise<void> {
+  await Deno.writeFile(path, new Uint8Array(size).fill(size + 1));
+  await Deno.utime(path, time, time);
+  await Deno.chmod(path, bits);
+}
+
+/** Those that this user can read. */
+const READABLE = MODES.filter(([source]) => isRoot || (source & 0o400) !== 0)
+  .map(([source, copy]): [number, number] => [source, granted(copy)]);
+
+async function modesIn(dir: string, names: Iterable<string>): Promise<Record<string, string>> {
+  const modes: Record<string, string> = {};
+  for (const name of names) modes[name] = (await mode(`${dir}/${name}`)).toString(8);
+  return modes;
+}
+
+inBoth(
+  "new, replaced and compared files of every size get the bits of the source",
+  async (direction) => {
+    await using trees = await makeTrees(direction);
+    const expected: Record<string, string> = {};
+    for (const size of SIZES) {
+      for (const [source, copy] of READABLE) {
+        for (const was of ["new", "replaced", "same"]) {
+          const name = `${size}-${source.toString(8)}-${was}`;
+          expected[name] = copy.toString(8);
+          await write(`${trees.source}/${name}`, size, source);
+          if (was === "replaced") await write(`${trees.target}/${name}`, size + 1, 0o640);
+          if (was === "same") await write(`${trees.target}/${name}`, size, 0o640);
+        }
+      }
+    }
+    const { result } = await trees.copy();
+    assertEquals(await modesIn(trees.target, Object.keys(expected)), expected);
+    const unchanged = SIZES.length * READABLE.length;
+    assertEquals([result.files, result.unchanged, result.failed], [2 * unchanged, unchanged, 0]);
+    assertEquals((await trees.copy()).result.unchanged, 3 * unchanged);
+  },
+);
+
+inBoth("a mode that alone differs is set without the content, and once", async (direction) => {
+  const requests: string[] = [];
+  await using trees = await makeTrees(
+    direction,
+    {},
+    {},
+    changing(({ method, headers }) => {
+      requests.push(`${method} ${headers["file-mode"] ?? ""}`);
+      return null;
+    }),
+  );
+  await write(`${trees.source}/a`, 100_000, 0o700);
+  await write(`${trees.target}/a`, 100_000, 0o644);
+  const { result, events } = await trees.copy({ dryRun: true });
+  assertEquals([result.unchanged, await mode(`${trees.target}/a`)], [1, 0o644]);
+  assertEquals(events[0], { type: "plan", files: 0, bytes: 0 });
+  for (const options of [{ modes: false }, { replace: false }]) {
+    await trees.copy(options);
+    assertEquals(await mode(`${trees.target}/a`), 0o644);
+  }
+  requests.length = 0;
+  assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, 1);
+  assertEquals(await mode(`${trees.target}/a`), 0o700);
+  requests.length = 0;
+  assertEquals((await trees.copy()).result.unchanged, 1);
+  assertEquals(requests, ["GET "]);
+  await Deno.chmod(`${trees.target}/a`, 0o600);
+  requests.length = 0;
+  await trees.copy();
+  assertEquals(requests, direction === "upload" ? ["GET ", "PUT 0700"] : ["GET "]);
+  assertEquals(await mode(`${trees.target}/a`), 0o700);
+});
+
+inBoth(
+  "a file that gets its name after a deletion has the bits of the source",
+  async (direction) => {
+    await using trees = await makeTrees(direction, {}, { "a/b": "", c: "", "e/f": "" });
+    await write(`${trees.source}/a`, 5, 0o700);
+    await Deno.mkdir(`${trees.source}/c`);
+    await write(`${trees.source}/c/d`, 100_000, 0o600);
+    await write(`${trees.source}/e`, 100_000, 0o777);
+    assertEquals((await trees.copy({ delete: true })).result.failed, 0);
+    assertEquals(await modesIn(trees.target, ["a", "c/d", "e"]), {
+      a: "700",
+      "c/d": "600",
+      e: "755",
+    });
+  },
+);
+
+test("move: files that leave an outbox keep their bits", async () => {
+  for (const uri of ["/tree/", "/new/"]) {
+    await using trees = await makeTrees("upload");
+    for (const size of SIZES) await write(`${trees.source}/${size}`, size, 0o700);
+    const { files, removed } = await uploadTree(trees.client, trees.source, uri, {
+      move: true,
+      settled: 0,
+    });
+    assertEquals(files, SIZES.length);
+    assert(removed <= files);
+    const names = SIZES.map(String);
+    const there = trees.target.replace(/tree$/, uri.slice(1, -1));
+    const all = Object.fromEntries(names.map((name) => [name, "700"]));
+    assertEquals(await modesIn(there, names), all);
+  }
+});
+
+inBoth("a single file gets the bits of the source, new and replaced", async (direction) => {
+  for (const size of SIZES) {
+    for (const [source, copy] of READABLE) {
+      await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+      const { client, here, there } = files;
+      const [from, to] = direction === "download" ? [there, here] : [here, there];
+      const send = (modes?: boolean) => {
+        const options = modes === undefined ? {} : { modes };
+        return direction === "download"
+          ? download(client, "/f", `${here}/f`, options)
+          : upload(client, `${here}/f`, "/f", options);
+      };
+      await write(`${from}/f`, size, source);
+      await send();
+      assertEquals(await mode(`${to}/f`), copy, `${size} ${source.toString(8)}`);
+      // Identical, then another one.
+      await Deno.chmod(`${to}/f`, 0o640);
+      await send(false);
+      assertEquals(await mode(`${to}/f`), 0o640);
+      await send();
+      assertEquals(await mode(`${to}/f`), copy);
+      await Deno.chmod(`${from}/f`, 0o600);
+      await write(`${from}/f`, size + 1, source);
+      await send();
+      assertEquals(await mode(`${to}/f`), copy);
+    }
+  }
+});
+
+inBoth(
+  "a part is private until it is complete, and then has the bits of the source",
+  async (direction) => {
+    let cuts = 0;
+    await using files = await serveFiles((dir): AppFunction => {
+      const app = new FilesApp(dir, { write: true });
+      return async (request, session, api) => {
+        const { method } = request;
+        if (cuts === 0 && method === "PUT") {
+          cuts++;
+          setTimeout(() => session.close(), 0);
+        }
+        return await app.handle(request, session, api);
+      };
+    });
+    const { client, here, there } = files;
+    const [from, to] = direction === "download" ? [there, here] : [here, there];
+    await write(`${from}/f`, 3_000_000, 0o777);
+    const seen = new Set<number>();
+    using _patched = patch(Deno.FsFile.prototype, "write", (original) => {
+      return function (this: Deno.FsFile, bytes: Uint8Array) {
+        seen.add(this.statSync().mode! & 0o777);
+        return original.call(this, bytes);
+      };
+    });
+    const send = () =>
+      direction === "download"
+        ? download(client, "/f", `${here}/f`)
+        : upload(client, `${here}/f`, "/f");
+    await send().catch(() => {});
+    await send();
+    assertEquals([[...seen], await mode(`${to}/f`)], [[0o600], granted(0o755)]);
+  },
+);
+
+/** An app of an older version: it knows no header of permission bits, nor their key in a record. */
+function older(app: FilesApp): AppFunction {
+  return async (request, session, api) => {
+    const headers = request.headers as Record<string, unknown>;
+    delete headers["want-file-mode"];
+    delete headers["file-mode"];
+    const [status, reason, answered, body] = await app.handle(request, session, api);
+    const { "file-mode": _mode, "file-mode-mask": _mask, ...others } = answered;
+    return [status, reason, others, body];
+  };
+}
+
+inBoth("with a server of an older version modes are as before", async (direction) => {
+  await using trees = await makeTrees(direction, {}, {}, older);
+  for (const size of SIZES) {
+    await write(`${trees.source}/new${size}`, size, 0o700);
+    await write(`${trees.source}/old${size}`, size, 0o700);
+    await write(`${trees.target}/old${size}`, size + 1, 0o640);
+    await write(`${trees.source}/same${size}`, size, 0o700);
+    await write(`${trees.target}/same${size}`, size, 0o640);
+  }
+  assertEquals((await trees.copy()).result.failed, 0);
+  for (const size of SIZES) {
+    const names = [`new${size}`, `old${size}`, `same${size}`];
+    assertEquals(Object.values(await modesIn(trees.target, names)), [
+      granted(0o644).toString(8),
+      "640",
+      "640",
+    ]);
+  }
+});
+
+test("a client that asks for no modes gets none in lists and bundles", async () => {
+  await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
+  await write(`${files.there}/f`, 5, 0o700);
+  for (const query of ["", "?tree"]) {
+    for (const wants of [false, true]) {
+      const headers: Record<string, string> = wants ? { "want-file-mode": "?1" } : {};
+      const list = await files.client.request("GET", `/${query}`, headers);
+      assertEquals((await list.body!.text()).includes('"mode":"0700"'), wants);
+      assertEquals(list.headers["file-mode-mask"], wants ? `0${GRANTED.toString(8)}` : undefined);
+      const paths = new TextEncoder().encode('["f"]\n');
+      const bundle = await files.client.request("POST", "/?bundle=get", headers, paths);
+      assertEquals((await bundle.body!.text()).includes('"mode":"0700"'), wants);
+    }
+  }
+  assertEquals((await files.client.request("GET", "/f")).headers["file-mode"], "0700");
+  assertEquals([...Deno.readDirSync(files.there)].length, 1);
+});
+
+test("an app with modes: false takes no bits from a peer", async () => {
+  for (const write_ of [true, "add"] as const) {
+    await using files = await serveFiles((dir) => {
+      return new FilesApp(dir, { list: true, write: write_, modes: false });
+    });
+    const { client, here, there } = files;
+    await Deno.mkdir(`${here}/tree`);
+    for (const size of SIZES) await write(`${here}/tree/${size}`, size, 0o777);
+    await uploadTree(client, `${here}/tree`, "/tree/");
+    await upload(client, `${here}/tree/5`, "/alone");
+    const bytes = bundleBytes([["bundled", "x", { mode: "0777" }]]);
+    await (await client.request("POST", "/?bundle=put", {}, bytes)).discard();
+    const names = [...SIZES.map((size) => `tree/${size}`), "alone", "bundled"];
+    for (const name of names) assertEquals(await mode(`${there}/${name}`), granted(0o644), name);
+  }
+});
+
+test("PUT of a mode alone: under a condition, for a file that is there", async () => {
+  await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+  const { client, there } = files;
+  const stamp = `5,${TIME.toISOString()}`;
+  const rows: [uri: string, headers: Record<string, string>, status: number, mode: number][] = [
+    ["/f", {}, 204, granted(0o755)],
+    ["/f", { "if-file-stamp": stamp }, 204, granted(0o755)],
+    ["/f", { "if-file-stamp": `6,${TIME.toISOString()}` }, 412, 0o640],
+    ["/f", { "if-none-match": "*" }, 412, 0o640],
+    ["/f", { "upload-offset": "6", "upload-length": "6" }, 412, 0o640],
+    ["/f", { "file-mode": "755" }, 400, 0o640],
+    ["/f", { "file-mode": "0855" }, 400, 0o640],
+    ["/f", { "file-mode": "04755" }, 400, 0o640],
+    ["/none", {}, 404, 0o640],
+    ["/", {}, 403, 0o640],
+  ];
+  for (const [uri, headers, status, bits] of rows) {
+    await write(`${there}/f`, 5, 0o640);
+    const all = { "file-mode": "0777", "upload-offset": "5", "upload-length": "5", ...headers };
+    const response = await client.request("PUT", uri, all, new Uint8Array(0));
+    await response.discard();
+    const found = [response.status, await mode(`${there}/f`)];
+    assertEquals(found, uri === "/" ? [found[0], bits] : [status, bits], JSON.stringify(headers));
+    const { size, mtime } = await Deno.stat(`${there}/f`);
+    assertEquals([size, mtime], [5, TIME]);
+  }
+});
+
+inBoth(
+  "a file that changes after it was listed keeps its mode, and fails alone",
+  async (direction) => {
+    let isListed = false;
+    await using trees = await makeTrees(
+      direction,
+      {},
+      {},
+      changing(async ({ method }, answer) => {
+        if (direction === "download" || method !== "PUT") return null;
+        await change();
+        return await answer();
+      }),
+    );
+    const change = async () => {
+      isListed = true;
+      await write(`${trees.target}/a`, 5, 0o640, new Date());
+    };
+    await write(`${trees.source}/a`, 5, 0o700);
+    await write(`${trees.target}/a`, 5, 0o640);
+    const onEvent = ({ type }: { type: string }) => {
+      if (type === "plan" && direction === "download") {
+        isListed = true;
+        Deno.utimeSync(`${trees.target}/a`, new Date(), new Date());
+      }
+    };
+    const { result, outcomes } = await trees.copy({ onEvent });
+    assertEquals([isListed, result.failed, outcomes], [true, 1, { a: "failed" }]);
+    assertEquals(await mode(`${trees.target}/a`), 0o640);
+  },
+);
+
+test("modes must be a boolean", async () => {
+  await using trees = await makeTrees("upload");
+  const modes = "yes" as unknown as boolean;
+  await assertRejects(() => trees.copy({ modes }), TypeError, "modes");
+  await assertRejects(
+    () => upload(trees.client, trees.source, "/f", { modes }),
+    TypeError,
+    "modes",
+  );
+  try {
+    new FilesApp(trees.source, { modes });
+    assert(false);
+  } catch (error) {
+    assert(error instanceof TypeError);
+  }
+});
