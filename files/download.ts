@@ -55,10 +55,11 @@ const SLACK_BYTES = 65536;
  * Bytes go to a part next to the target, `.NAME.VERSION.degu-part`, which is renamed to the target
  * when it is complete, synced to the disk (fsync), and verified: half a file is never visible, and
  * an existing file stays until then. The file gets the permission bits of the source, less those
- * that a new file does not get here (`modes`); a symbolic link is itself replaced. A part is resumed only if it is from the same device (its authority's
- * public key, or its address if it has none), URI and version (length and entity tag); otherwise
- * the download starts over from the beginning. A file of less than 64 KiB, and one that was changed
- * in the last two seconds, which has no entity tag yet, can't be resumed.
+ * that a new file does not get here (`modes`); a symbolic link is itself replaced. A part is
+ * resumed only if it is from the same device (its authority's public key, or its address if it has
+ * none), URI and version (length and entity tag); otherwise the download starts over from the
+ * beginning. A file of less than 64 KiB, and one that was changed in the last two seconds, which
+ * has no entity tag yet, can't be resumed.
  *
  * A client opens connections, which are closed at the end; a connection is used as it is, and stays
  * usable unless something broke off.

@@ -45,8 +45,9 @@ import { transferTree } from "./tree_transfer.ts";
  *
  * Both ends are listed and compared; files that differ are copied over several connections, small
  * ones many in a request. Each file is verified and synced to the disk before it gets its name, as
- * with {@linkcode download}, and gets the time and the permission bits of the source. With `delete`, entries that the source does not have are
- * deleted at the end, if the source's list is complete and every file was copied.
+ * with {@linkcode download}, and gets the time and the permission bits of the source. With
+ * `delete`, entries that the source does not have are deleted at the end, if the source's list is
+ * complete and every file was copied.
  *
  * A file fails alone, as an event and in `failed` of the result, if it can't be read, changes all
  * the time, is larger than the free space, or has something in its way. Symbolic links and special
@@ -314,7 +315,9 @@ class Download implements Direction {
     return `${prefixOf(directory)}${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
   }
 
-  /** Finds out which permission bits new files get, in a directory where one is about to be named. */
+  /**
+   * Finds out which permission bits new files get, in a directory where one is about to be named.
+   */
   #grantedIn(directory: string): number | null {
     if (this.#granted === undefined) this.#granted = grantedBits(this.#newPath(directory));
     return this.#granted;

@@ -205,7 +205,7 @@ export async function readRemoteTree(
   const response = await requestList(route, `${uri}?tree`, hasModes ? WANT_MODE : {});
   for await (const entry of entriesOfTree(response, uri, route.signal)) {
     const { mode = null } = entry as WithMode;
-    addEntry(root, { ...entry, mode: route.bitsFor(mode) }, isSource);
+    addEntry(root, entry, isSource, route.bitsFor(mode));
   }
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
@@ -243,7 +243,7 @@ export async function readLocalTree(
     for await (const entries of readTree(walk)) {
       signal.throwIfAborted();
       for (const entry of entries) {
-        if (addEntry(root, entry, onReserved === undefined)) continue;
+        if (addEntry(root, entry, onReserved === undefined, entry.mode ?? null)) continue;
         onReserved?.(local.pathOf(entry.path));
       }
     }
@@ -258,8 +258,13 @@ export async function readLocalTree(
  * Adds an entry of a list to its tree; false if the entry of a target is left out, as its name is
  * reserved.
  */
-function addEntry(root: TreeNode, entry: TreeEntry & WithMode, isSource: boolean): boolean {
-  const { path, name, kind, size, modified, reason, mode = null } = entry;
+function addEntry(
+  root: TreeNode,
+  entry: TreeEntry,
+  isSource: boolean,
+  mode: number | null,
+): boolean {
+  const { path, name, kind, size, modified, reason } = entry;
   let parent: TreeNode | null = root;
   for (let depth = 0; depth < path.length - 1; depth++) {
     parent = parent?.get(path[depth]!) ?? null;

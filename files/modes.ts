@@ -4,7 +4,9 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 
 const FORM = /^0[0-7]{3}$/;
 
-/** Permission bits as four octal digits: `0755`. Set-user-ID, set-group-ID and sticky don't travel. */
+/**
+ * Permission bits as four octal digits: `0755`. Set-user-ID, set-group-ID and sticky don't travel.
+ */
 export function formatMode(mode: number): string {
   return `0${(mode & 0o777).toString(8).padStart(3, "0")}`;
 }

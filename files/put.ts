@@ -488,7 +488,8 @@ async function findHere(
 
 /**
  * Answers an upload of a file that is already here: the file gets the time and the permission bits
- * in the request. Its path may not be on the disk yet, if the server was killed before it had answered an earlier request.
+ * in the request. Its path may not be on the disk yet, if the server was killed before it had
+ * answered an earlier request.
  */
 async function confirm(
   write: FileRequest,

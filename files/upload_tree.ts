@@ -129,6 +129,8 @@ class Upload implements Direction {
   #takesSeen = false;
   /** Which permission bits a new file gets at the target; `null` if it takes none. */
   #granted: number | null = null;
+  /** Whether what the target has stays as it is. */
+  #isKept = false;
   /** The refusal of the root, until something was accepted below it. */
   #refusal: StatusError | null = null;
   /** Files that this call has given their names at the target, as they were when they were read. */
@@ -174,13 +176,14 @@ class Upload implements Direction {
     const { uri, delete: deletes, modes } = this.#settings;
     const listed = await readRemoteTree(route, uri, false, modes);
     this.#takesSeen = listed.takesSeen === true;
+    this.#isKept = listed.isKept === true;
     if (!deletes || listed.isKept !== true) return listed;
     const problem = "the other end only adds files; call without `delete`";
     throw refused("DELETE", uri, problem, { status: 405 });
   }
 
   findGranted(): number | null {
-    return this.#granted;
+    return this.#isKept ? null : this.#granted;
   }
 
   async giveMode(route: Route, { node, target }: Copy): Promise<void> {

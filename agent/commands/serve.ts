@@ -85,7 +85,9 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   if (options.verbose) output.warn("--verbose has no effect any more: remove it");
   if (options.announce) output.warn("--announce has no effect any more: remove it");
   using events = new ServeEvents(output);
-  const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
+  const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event), {
+    modes: options.modes !== false,
+  });
   const servers = await listen((address) => device.serve(address, app), options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
@@ -160,18 +162,21 @@ export type About = Readonly<Record<Area, boolean> & { name: string }>;
 /**
  * Makes the app: the share below `/share/`, the inbox below `/inbox/`, and at `/` a report which of
  * the two exist.
+ *
+ * @param options Whether files in the inbox get the permission bits that peers send.
  */
 export function makeServeApp(
   { name, share, inbox }: Served,
   logger: Pick<Logger, "warn">,
   onFile: (area: Area, event: FileEvent) => void,
+  { modes }: { readonly modes: boolean } = { modes: true },
 ): AppFunction {
   const about: About = { name, share: share !== null, inbox: inbox !== null };
   const bytes = new TextEncoder().encode(JSON.stringify(about));
   const apps = new Map<string | null, FilesApp>();
   for (const [area, dir] of [["share", share], ["inbox", inbox]] as const) {
     if (dir === null) continue;
-    const options = { list: true, write: area === "inbox", logger };
+    const options = { list: true, write: area === "inbox", modes, logger };
     apps.set(area, new FilesApp(dir, { ...options, onFile: (event) => onFile(area, event) }));
   }
   return (request, session) => {

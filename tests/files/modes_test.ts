@@ -1,6 +1,7 @@
 /** The permission bits of files, which travel with them. */
 import type { AppFunction } from "@degu/degu";
-import { download, FilesApp, upload, uploadTree } from "@degu/degu/files";
+import { download, downloadTree, FilesApp, upload, uploadTree } from "@degu/degu/files";
+import { withholdBits } from "@degu/internal/files/route.ts";
 import { bundleBytes } from "@degu/testing/bundles.ts";
 import { mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -294,6 +295,41 @@ test("an app with modes: false takes no bits from a peer", async () => {
     const names = [...SIZES.map((size) => `tree/${size}`), "alone", "bundled"];
     for (const name of names) assertEquals(await mode(`${there}/${name}`), granted(0o644), name);
   }
+});
+
+test("bits that are withheld from a client reach no file", async () => {
+  await using files = await serveFiles((dir) => new FilesApp(dir, { list: true }));
+  const { client, here, there } = files;
+  withholdBits(client, 0o111);
+  for (const size of SIZES) await write(`${there}/${size}`, size, 0o700);
+  for (const again of [false, true]) {
+    const { unchanged } = await downloadTree(client, "/", `${here}/tree`);
+    assertEquals(unchanged, again ? SIZES.length : 0);
+  }
+  await download(client, "/5", `${here}/tree/alone`);
+  const names = [...SIZES.map(String), "alone"];
+  for (const name of names) assertEquals(await mode(`${here}/tree/${name}`), 0o600, name);
+});
+
+test('write: "add": what is there keeps its mode, and no request asks for another', async () => {
+  const requests: string[] = [];
+  await using files = await serveFiles((dir): AppFunction => {
+    const app = new FilesApp(dir, { list: true, write: "add" });
+    return (request, session, api) => {
+      requests.push(request.method);
+      return app.handle(request, session, api);
+    };
+  });
+  const { client, here, there } = files;
+  for (const [dir, bits] of [[here, 0o700], [there, 0o640]] as const) {
+    await Deno.mkdir(`${dir}/tree`);
+    await write(`${dir}/tree/f`, 5, bits);
+  }
+  assertEquals((await uploadTree(client, `${here}/tree`, "/tree/")).unchanged, 1);
+  assertEquals([requests, await mode(`${there}/tree/f`)], [["GET"], 0o640]);
+  await write(`${here}/tree/new`, 5, 0o700);
+  await uploadTree(client, `${here}/tree`, "/tree/");
+  assertEquals(await mode(`${there}/tree/new`), 0o700);
 });
 
 test("PUT of a mode alone: under a condition, for a file that is there", async () => {
