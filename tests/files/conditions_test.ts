@@ -230,7 +230,10 @@ Deno.test("in a tree a file that changed since it was compared is neither replac
 });
 
 Deno.test("upload of a tree: a file that another call has replaced with the same content counts as copied", async () => {
-  await using trees = await makeTrees("upload", { f: "same", g: "new" }, { f: "older", g: "old" });
+  await using trees = await makeTrees("upload", { f: "same", g: "new" }, {
+    f: "older",
+    g: "older",
+  });
   const onEvent = ({ type }: TreeEvent) => {
     if (type === "plan") Deno.writeTextFileSync(`${trees.target}/f`, "same");
   };
