@@ -55,12 +55,6 @@ export interface Pairing {
 
 /** Twice in the second within which a change by another process must be noticed. */
 const CHECK_MILLISECONDS = 400;
-/**
- * The number of checks after a change that read the peers again: times may have steps of two
- * seconds.
- */
-const READS_AFTER_CHANGE = 6;
-
 /** The peers of a device. Several processes may have the same store open. */
 export class PeerStore {
   readonly #files: StateDirectory;
@@ -125,17 +119,9 @@ export class PeerStore {
    * on.
    */
   watch(): AsyncDisposable {
-    let last: string | null = null;
-    let reads = 0;
-    let checking: Promise<void> | null = null;
-    const check = async () => {
-      const state = await this.#state();
-      if (state !== last) reads = READS_AFTER_CHANGE;
-      last = state;
-      if (reads > 0 && await this.tryRefresh()) reads--;
-    };
+    let checking: Promise<unknown> | null = null;
     const interval = startInterval(() => {
-      checking ??= check().finally(() => checking = null);
+      checking ??= this.tryRefresh().finally(() => checking = null);
     }, CHECK_MILLISECONDS);
     return {
       [Symbol.asyncDispose]: async () => {
@@ -147,25 +133,6 @@ export class PeerStore {
         await this.#reading;
       },
     };
-  }
-
-  /**
-   * Makes a text that differs after a change of the directory or of a file, or a replaced
-   * directory.
-   */
-  async #state(): Promise<string> {
-    try {
-      // A file may be changed in place, which leaves the directory as it is.
-      const paths = (await this.#files.names()).map((name) => join(this.#files.path, name));
-      const states = await Promise.all([this.#files.path, ...paths].map(async (path) => {
-        const { dev, ino, mtime, ctime } = await Deno.lstat(path);
-        // Restoring a directory can set `mtime`, but not `ctime`.
-        return `${dev}:${ino} ${mtime?.getTime()} ${ctime?.getTime()}`;
-      }));
-      return states.join();
-    } catch {
-      return "";
-    }
   }
 
   #publish(peers: readonly Peer[]): void {
