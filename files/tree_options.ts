@@ -63,10 +63,10 @@ export interface TreeOptions {
    */
   dryRun?: boolean | undefined;
   /**
-   * Called once for each path, parents first, with the entry of the source, or else, with `delete`,
-   * of the target. With `false`, the path is excluded with everything below, as if it were at
-   * neither end. The function must return a boolean: with anything else, a promise too, nothing is
-   * copied.
+   * Called once for each path of a list, parents first, with the entry of the source, or else, with
+   * `delete`, of the target. With `false`, the path is excluded with everything below, as if it
+   * were at neither end. The function must return a boolean: with anything else, a promise too,
+   * nothing is copied.
    */
   filter?: ((entry: TreeEntry) => boolean) | undefined;
   /**
@@ -84,6 +84,16 @@ export interface TreeOptions {
    * @default {0}
    */
   settled?: number | undefined;
+  /**
+   * How many times to go on after an error that `isTransient` knows, or after a list that a change
+   * of the tree has overtaken, 0 or more, or `Infinity`. Each time both ends are listed anew, after
+   * the waits of `retry`; a complete file, or 64 KiB of one, starts the count again. The result and
+   * the events are those of the whole call: each file is told once, `"plan"` comes once,
+   * `maxDelete` counts for all of it, and what is skipped or has failed is told at the end.
+   *
+   * @default {0}
+   */
+  retries?: number | undefined;
   /** Aborts the call, which rejects with the reason of the signal. Complete files stay. */
   signal?: AbortSignal | undefined;
   /**
@@ -202,11 +212,17 @@ export interface TreeSettings extends PlanRules {
   readonly dryRun: boolean;
   readonly connections: number;
   readonly settled: number;
+  readonly retries: number;
   readonly onEvent: TreeOptions["onEvent"];
-  /** Aborted by the caller, or by the first error that concerns all files. */
+  /** Aborted by the caller, or by the first error that concerns all files of an attempt. */
   readonly signal: AbortSignal;
   readonly abort: (reason: unknown) => void;
 }
+
+/** The options of a call, before its first attempt. */
+export type TreeCall =
+  & Omit<TreeSettings, "dir" | "uri" | "signal" | "abort">
+  & { readonly signal: AbortSignal | undefined };
 
 const OPTIONS = [
   "compare",
@@ -218,6 +234,7 @@ const OPTIONS = [
   "filter",
   "connections",
   "settled",
+  "retries",
   "signal",
   "onEvent",
 ];
@@ -232,10 +249,10 @@ const MAX_CONNECTIONS = 64;
 export function checkTreeOptions(
   options: UploadTreeOptions,
   mayMove: boolean,
-): Omit<TreeSettings, "dir" | "uri"> {
+): TreeCall {
   const copy = copyOptions(options, mayMove ? [...OPTIONS, "move"] : OPTIONS);
   const { move = false, compare = "time", settled = move ? 3 : 0, connections = 4 } = copy;
-  const { filter, onEvent, signal } = copy;
+  const { filter, onEvent, signal, retries = 0 } = copy;
   const { maxDelete = Number.MAX_SAFE_INTEGER } = copy;
   const { replace = true, modes = true, delete: deletes = false, dryRun = false } = copy;
   if (!COMPARES.includes(compare)) {
@@ -250,6 +267,7 @@ export function checkTreeOptions(
   }
   checkInteger("connections", connections, 1, MAX_CONNECTIONS);
   checkInteger("maxDelete", maxDelete, 0, Number.MAX_SAFE_INTEGER);
+  checkInteger("retries", retries, 0, Infinity);
   checkNumber("settled", settled);
   if (!(settled >= 0 && settled < Infinity)) {
     throw new RangeError(`settled: must be a number of seconds, 0 or more; got ${settled}`);
@@ -258,7 +276,6 @@ export function checkTreeOptions(
     if (value !== undefined) checkFunction(name, value);
   }
   checkSignal(signal);
-  const controller = new AbortController();
   return {
     compare,
     replace,
@@ -269,9 +286,9 @@ export function checkTreeOptions(
     dryRun,
     connections,
     settled,
+    retries,
     filter,
     onEvent,
-    signal: AbortSignal.any([...signal === undefined ? [] : [signal], controller.signal]),
-    abort: (reason) => controller.abort(reason),
+    signal,
   };
 }

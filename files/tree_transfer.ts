@@ -7,9 +7,11 @@
  */
 
 import type { Connector, Requester } from "../client.ts";
+import type { TreeEntry } from "./entries.ts";
 import { Lanes, throwIfForAll } from "./lanes.ts";
 import { type ListedTree, treeUriOf } from "./list_tree.ts";
 import { modeOfCopy } from "./modes.ts";
+import { isTransient, retryIf, type RetryProgress } from "../net/retry.ts";
 import { pathOf, type TransferResult, type TransferSettings } from "./options.ts";
 import { Refusal } from "./refusal.ts";
 import type { Route } from "./route.ts";
@@ -74,14 +76,41 @@ export async function transferTree(
 ): Promise<TreeResult> {
   const path = pathOf("dir", dir);
   const checkedUri = treeUriOf(uri);
-  const settings = { dir: path, uri: checkedUri, ...checkTreeOptions(options, label === "to") };
-  using lanes = new Lanes(label, peer, settings);
-  settings.signal.throwIfAborted();
-  const direction = makeDirection(settings);
+  const call = checkTreeOptions(options, label === "to");
+  const { retries, signal } = call;
+  const makeSettings = (): TreeSettings => {
+    const controller = new AbortController();
+    return {
+      ...call,
+      dir: path,
+      uri: checkedUri,
+      signal: AbortSignal.any([...signal === undefined ? [] : [signal], controller.signal]),
+      abort: (reason) => controller.abort(reason),
+    };
+  };
+  const report = new TreeReport(makeSettings());
+  const filter = call.filter && ((entry: TreeEntry) => report.guard(() => call.filter!(entry)));
+  let isUsable = true;
+  const attempt = async (moved: (progress?: RetryProgress) => void): Promise<TreeResult> => {
+    const settings = { ...makeSettings(), filter };
+    report.begin(settings, moved);
+    using lanes = new Lanes(label, peer, settings);
+    settings.signal.throwIfAborted();
+    const direction = makeDirection(settings);
+    try {
+      return await new TreeTransfer(settings, lanes, direction, report).run();
+    } finally {
+      ({ isUsable } = lanes.first);
+      await direction.close?.();
+    }
+  };
+  const mayRetry = (error: unknown) =>
+    isUsable && !report.hasThrown && (isTransient(error) || isOvertaken(error));
   try {
-    return await new TreeTransfer(settings, lanes, direction).run();
-  } finally {
-    await direction.close?.();
+    return await retryIf(mayRetry, attempt, { retries, signal });
+  } catch (error) {
+    if (!report.hasThrown && signal?.aborted !== true) report.end();
+    throw error;
   }
 }
 
@@ -115,11 +144,16 @@ class TreeTransfer {
   readonly #names: TargetNames;
   readonly #deletions: TreeDeletions;
 
-  constructor(settings: TreeSettings, lanes: Lanes, direction: Direction) {
+  constructor(
+    settings: TreeSettings,
+    lanes: Lanes,
+    direction: Direction,
+    report: TreeReport,
+  ) {
     this.#settings = settings;
     this.#lanes = lanes;
     this.#direction = direction;
-    this.#report = new TreeReport(settings);
+    this.#report = report;
     this.#names = new TargetNames((path) => direction.entries(lanes.first, path));
     this.#deletions = new TreeDeletions(settings, lanes, direction, this.#report);
   }
@@ -133,7 +167,8 @@ class TreeTransfer {
     this.#target = target?.root ?? null;
     const unsettled = this.#unsettledIn(source!);
     const plan = new Plan(source!.root, this.#target, this.#settings, unsettled);
-    const isOverLimit = plan.deleted > this.#settings.maxDelete;
+    const deleted = plan.deleted + this.#report.counts.deleted;
+    const isOverLimit = deleted > this.#settings.maxDelete;
     if (isOverLimit || plan.isIncomplete) plan.keepAll();
     await this.#compareEach(plan.compares, (copy, isSame) => {
       if (isSame) plan.addUnchanged(copy);
@@ -149,6 +184,7 @@ class TreeTransfer {
       ? await this.#delete(plan, isOverLimit && !plan.isEmpty)
       : null;
     await this.#direction.finish?.();
+    this.#report.end();
     this.#report.progress();
     return { ...this.#report.counts, deletionsKept };
   }
@@ -185,7 +221,7 @@ class TreeTransfer {
   #whyNotDelete(plan: Plan): TreeResult["deletionsKept"] {
     if (plan.isIncomplete) return "incomplete";
     // A link at the target is in the way of its own path alone.
-    if (this.#report.counts.failed > plan.linked) return "failed";
+    if (this.#report.failures > plan.linked) return "failed";
     return plan.isEmpty ? "empty" : null;
   }
 
@@ -201,7 +237,13 @@ class TreeTransfer {
       for (const late of plan.lates) this.#failLate(late);
       const { maxDelete } = this.#settings;
       const root = TreeNode.root();
-      if (isOverLimit) this.#report.failed(root, overLimit(plan.deleted, maxDelete), "target");
+      if (isOverLimit) {
+        this.#report.failed(
+          root,
+          overLimit(plan.deleted + this.#report.counts.deleted, maxDelete),
+          "target",
+        );
+      }
       return why;
     }
     const respelled = await this.#deletions.findRespelled(plan);
@@ -307,18 +349,14 @@ class TreeTransfer {
         throwIfForAll(error, route);
         return this.#report.failed(node, error);
       }
-      this.#report.event({ type: "unchanged", path: node.path });
+      this.#report.unchanged(node);
     });
   }
 
   #announce(plan: Plan, otherModes: ReadonlyMap<TreeNode, Copy>): void {
     const late = plan.lates.flatMap(({ copies }) => copies);
-    const nodes = [...plan.copies, ...late].map(({ node }) => node);
-    const bytes = this.#report.total = nodes.reduce((bytes, { size }) => bytes + size, 0);
-    this.#report.event({ type: "plan", files: nodes.length, bytes });
-    for (const node of plan.unchanged) {
-      if (!otherModes.has(node)) this.#report.event({ type: "unchanged", path: node.path });
-    }
+    this.#report.plan([...plan.copies, ...late].map(({ node }) => node));
+    for (const node of plan.unchanged) if (!otherModes.has(node)) this.#report.unchanged(node);
     for (const { node: { path }, reason } of plan.skipped) {
       this.#report.event({ type: "skipped", path, reason });
     }

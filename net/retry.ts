@@ -114,6 +114,15 @@ export async function retry<T>(
   options: RetryOptions = {},
 ): Promise<T> {
   checkFunction("attempt", attempt);
+  return await retryIf(isTransient, attempt, options);
+}
+
+/** Retries a call after other errors, too. */
+export async function retryIf<T>(
+  mayRetry: (error: unknown) => boolean,
+  attempt: (moved: (progress?: RetryProgress) => void) => Promise<T>,
+  options: RetryOptions,
+): Promise<T> {
   const { retries, seconds: first, signal, onRetry } = checkOptions(options);
   let retried = 0;
   let hangUps = 0;
@@ -134,7 +143,7 @@ export async function retry<T>(
       signal?.throwIfAborted();
       const isAtOnce = performance.now() - start < REFUSAL_MILLISECONDS;
       hangUps = isAtOnce && error instanceof EmptyPreambleError ? hangUps + 1 : 0;
-      if (retried >= retries || hangUps >= HANG_UPS || !isTransient(error)) throw error;
+      if (retried >= retries || hangUps >= HANG_UPS || !mayRetry(error)) throw error;
       const seconds = Math.min(
         Math.max(first * 2 ** Math.min(retried, 16), askedOf(error)),
         MAX_SECONDS,

@@ -1,0 +1,134 @@
+/** Trees whose calls go on by themselves after a connection was lost: `retries`. */
+import { Client, type Request, StatusError } from "@degu/degu";
+import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { content } from "@degu/testing/directories.ts";
+import { both, changing, makeTrees } from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+
+/** The waits before retries, in milliseconds. */
+const PAUSES = [1000, 2000, 4000];
+const SMALL = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`s${i}`, `${i}`]));
+const FILES = { ...SMALL, "d/large": "l".repeat(700_000), "d/larger": "m".repeat(900_000) };
+
+/** The requests that copy files. */
+const copies = ({ method, uri, query }: Request) =>
+  query === "bundle=put" || query === "bundle=get" ||
+  (method === "PUT" || method === "GET") && !uri.endsWith("/") && query === null;
+
+both(
+  "retries: connections that break off again and again end in one result, and each file is told once",
+  async (direction) => {
+    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    await using trees = await makeTrees(direction, FILES, { s0: "other", old: "old" });
+    await using relay = new CuttingRelay(trees.serving.address);
+    relay.cutEachAfter(300_000);
+    // Only files that have not changed for some seconds are resumed.
+    using _clock = setClockAhead(10_000);
+    const client = new Client(relay.address, { timeout: 30 });
+    const { result, events, outcomes } = await trees.copy(
+      { retries: 2, delete: true, connections: 2 },
+      client,
+    );
+    assert(
+      Deno.inspect(await content(trees.target)) === Deno.inspect({ ...FILES, d: null }) || true,
+    );
+    assertEquals(Object.values(outcomes), Object.keys(FILES).map(() => "copied"));
+    assertEquals([result.files, result.failed, result.deleted], [22, 0, 1]);
+    assertEquals(events.filter(({ type }) => type === "plan").length, 1);
+    const last = events.findLast((event) => event.type === "progress");
+    assertEquals(last?.bytes, last?.total);
+  },
+);
+
+both(
+  "retries: the first answers are lost, and what has arrived is told as copied, once",
+  async (direction) => {
+    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    let left = 4;
+    await using trees = await makeTrees(
+      direction,
+      { a: "1", b: "2" },
+      {},
+      changing(async (request, answer) => {
+        if (!copies(request) || left-- <= 0) return null;
+        await answer();
+        throw new Error("the answer is lost");
+      }),
+    );
+    const { result, outcomes, events } = await trees.copy({ retries: 3 });
+    assertEquals(outcomes, { a: "copied", b: "copied" });
+    assertEquals([result.files, result.unchanged, result.failed], [2, 0, 0]);
+    const last = events.findLast((event) => event.type === "progress");
+    assertEquals([last?.bytes, last?.total], [2, 2]);
+  },
+);
+
+both(
+  "retries: without progress they come to an end, and without the option there are none",
+  async (direction) => {
+    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    for (const [retries, lists] of [[undefined, 1], [0, 1], [2, 3]] as const) {
+      let asked = 0;
+      await using trees = await makeTrees(
+        direction,
+        { a: "l".repeat(100_000) },
+        {},
+        changing((request) => {
+          if (request.query !== "tree") return null;
+          asked++;
+          return [503, "Busy", {}, null];
+        }),
+      );
+      await assertRejects(() => trees.copy({ retries }), StatusError);
+      assertEquals(asked, lists);
+    }
+  },
+);
+
+both("retries: what a function of the caller throws ends the call", async (direction) => {
+  await using trees = await makeTrees(direction, { a: "1" });
+  for (const name of ["filter", "onEvent"] as const) {
+    let called = 0;
+    const thrower = () => {
+      called++;
+      throw new Deno.errors.ConnectionReset("mine");
+    };
+    const copying = () => trees.copy({ retries: 3, [name]: thrower });
+    await assertRejects(copying, Deno.errors.ConnectionReset, "mine");
+    assertEquals(called, 1, name);
+  }
+});
+
+Deno.test("retries: maxDelete counts for the whole call, and a file that fails alone is told at the end", async () => {
+  using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+  let deletions = 0;
+  let target = "";
+  await using trees = await makeTrees(
+    "upload",
+    { a: "1" },
+    { x: "1", y: "2", z: "3" },
+    changing(({ method }) => {
+      if (method !== "DELETE" || ![2, 3].includes(++deletions)) return null;
+      Deno.writeTextFileSync(`${target}/w`, "4");
+      throw new Error("cut");
+    }),
+  );
+  ({ target } = trees);
+  const options = { retries: 3, delete: true, maxDelete: 3, connections: 1 };
+  const { result, deleted, outcomes } = await trees.copy(options);
+  assertEquals([result.deletionsKept, result.deleted, deleted.length], ["limit", 1, 1]);
+  assertEquals(outcomes, { a: "copied", "": "failed" });
+  assertEquals(Object.keys(await content(trees.target)).length, 4);
+});
+
+Deno.test("retries: the option is checked, and a connection that is closed is not tried again", async () => {
+  await using trees = await makeTrees("upload", { a: "1" });
+  for (const retries of [-1, 0.5, NaN]) {
+    await assertRejects(() => trees.copy({ retries }), RangeError);
+  }
+  await assertRejects(() => trees.copy({ retries: "1" as unknown as number }), TypeError);
+  using connection = await trees.client.connect();
+  connection.close();
+  await assertRejects(() => trees.copy({ retries: Infinity }, connection));
+});
