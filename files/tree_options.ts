@@ -107,9 +107,9 @@ export interface UploadTreeOptions extends TreeOptions {
   /**
    * Whether to remove each file here once it is at the target. A file is removed only if this call
    * has written it to the target, and nothing has changed it here since it was read. Any other file
-   * stays, for the next call. So does a file that was changed or renamed less than two seconds
-   * before it was read. Directories stay. From a directory that the server itself serves nothing is
-   * moved.
+   * stays, for the next call. So does a file that was changed or renamed in the second of the clock
+   * in which it was read, or in the one before; it counts in `files`, but not in `removed`.
+   * Directories stay. From a directory that the server itself serves nothing is moved.
    *
    * A file that the target has already is written there again, with `replace: false` only if it has
    * the same content. `settled` is 3 by default, and counts from the renaming of a file, too.
