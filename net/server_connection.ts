@@ -20,7 +20,7 @@ import {
   type Session,
   type SessionOwner,
 } from "../base/app/session.ts";
-import { cancelQuietly, cancelUnused } from "../base/body/bodies.ts";
+import { cancelQuietly, cancelUnused, isWritable } from "../base/body/bodies.ts";
 import { isTooLong } from "../base/body/body_state.ts";
 import { EMPTY } from "../base/bytes.ts";
 import {
@@ -354,9 +354,14 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
         const { status, reason, headers } = answer;
         const framing = answerFraming(method, body, answer, "response.");
         const isHead = method === "HEAD";
-        // Our pools know which statuses end a session, and nobody counts requests.
+        // Our pools know which statuses end a session, but not the app, and nobody counts requests.
+        // A body that is sent may be made of that of the request, and read it.
         const { maxRequests, requests } = this.#session;
-        if (isForeign || requests + 1 >= maxRequests) told = this.#whyLast(answer, isLast);
+        const isUnread = this.#state === "unread" && !endsSession(status) &&
+          !isWritable(answer.body);
+        if (isForeign || isUnread || requests + 1 >= maxRequests) {
+          told = this.#whyLast(answer, isLast);
+        }
         const added = told === null || headers["connection"] !== undefined ? null : CLOSE;
         const buffer = transport.beginMessage();
         const length = formatResponsePreamble(

@@ -153,7 +153,7 @@ Deno.test("neither 404 nor 405 ends the session, and an unread body does", async
   using peer = await RawPeer.connect(serving.address);
   await peer.send("PUT /lamps HTTP/1.1\r\ncontent-length: 5\r\n\r\nhel");
   const refused =
-    "HTTP/1.1 405 Method Not Allowed\r\nallow: GET, POST, HEAD\r\ncontent-length: 0\r\n\r\n";
+    "HTTP/1.1 405 Method Not Allowed\r\nallow: GET, POST, HEAD\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
   assertEquals((await peer.readToEnd()).received, refused);
 });
 

@@ -44,8 +44,10 @@ function answersTo(input: string): string[] {
     const { isForeign, closes } = readClient(message);
     // Nothing of a body of length 0 is left.
     const isUnread = !reads(uri) && body !== null && body !== "";
-    const close = isForeign && (closes || isUnread) ? "connection: close\r\n" : "";
     const kind = kindOf(uri);
+    // A body that is sent may still read that of the request.
+    const isTold = isForeign ? closes || isUnread : isUnread && ["bytes", "null"].includes(kind);
+    const close = isTold ? "connection: close\r\n" : "";
     const isEmpty = isForeign && kind === "null" && method !== "HEAD";
     const [header, content] = isEmpty ? ["content-length: 0\r\n", ""] : ANSWERS[kind];
     answers += `HTTP/1.1 200 OK\r\n${close}${header}\r\n${method === "HEAD" ? "" : content}`;

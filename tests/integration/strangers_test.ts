@@ -41,7 +41,7 @@ async function sendEach(serving: Serving, texts: Iterable<string | Uint8Array>):
 
 /** The preamble of the app's greeting. */
 const GREETING =
-  /^HTTP\/1\.1 200 OK\r\ncontent-length: 13\r\ncontent-type: text\/plain;charset=utf-8\r\n\r\n/;
+  /^HTTP\/1\.1 200 OK\r\n(?:connection: close\r\n)?content-length: 13\r\ncontent-type: text\/plain;charset=utf-8\r\n\r\n/;
 
 /** The same requests for the one path that the app greets. */
 const aimed = (text: string) => text.replaceAll(/^([A-Z]+) \/[^ ]* /gm, "$1 /hello ");

@@ -188,6 +188,14 @@ Deno.test("a POST right after a response that ends its session goes over a new c
   });
 });
 
+Deno.test("no POST is lost behind a response of an app that reads no body", async () => {
+  await using pki = await TempPKI.create();
+  const app = () => [200, "OK", {}, "hello"] as const;
+  await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
+  await using pool = new ConnectionPool(new SSLClient(pki.clientSslconfig, server.address));
+  for (let i = 0; i < 20; i++) assertEquals(await text(pool.post("/", {}, "unread")), "hello");
+});
+
 Deno.test("no POST is lost at the limit of requests of a session", async () => {
   await using pki = await TempPKI.create();
   const app = async (request: Request) => [200, "OK", {}, await request.bytes()] as const;

@@ -52,7 +52,10 @@ Deno.test("server: reading an old empty body does not release the current one", 
     "POST /second HTTP/1.1\r\ncontent-length: 26\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n",
   );
   await peer.closeWrite();
-  assertEquals((await peer.readToEnd()).received, "HTTP/1.1 200 OK\r\n\r\n");
+  assertEquals(
+    (await peer.readToEnd()).received,
+    "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n",
+  );
   assertEquals(seen, ["/first", "/second"]);
 });
 

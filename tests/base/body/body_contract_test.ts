@@ -641,7 +641,7 @@ Deno.test("bytes that arrive after a body was canceled are not read as a request
   });
   using peer = await RawPeer.connect(serving.address);
   await peer.send("PUT /1 HTTP/1.1\r\ncontent-length: 100\r\n\r\n");
-  assertEquals(await peer.readPreamble(), "HTTP/1.1 409 Conflict\r\n\r\n");
+  assertEquals(await peer.readPreamble(), "HTTP/1.1 409 Conflict\r\nconnection: close\r\n\r\n");
   await peer.send("GET /2 HTTP/1.1\r\n\r\n".repeat(10));
   await peer.closeWrite();
   assertEquals((await peer.readToEnd()).received, "");

@@ -442,7 +442,7 @@ Deno.test("a TLS socket returns what has arrived before the end, and then the en
     pieces.push(count);
   }
   const length = pieces.reduce((sum, count) => sum + count, 0);
-  assertEquals(length, "HTTP/1.1 204 No Content\r\n\r\n".length);
+  assertEquals(length, "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".length);
   assert(pieces.every((count) => count > 0 && count <= 7));
   for (let i = 0; i < 2; i++) {
     assertEquals(await within(socket.read(into), "the end once more"), null);
