@@ -39,9 +39,9 @@ import type { Direction, Made, Outcome, Outcomes } from "./tree_direction.ts";
 import { transferTree } from "./tree_transfer.ts";
 
 /**
- * Makes a directory of this device like one that a `FilesApp` with `list: true` serves: one
- * attempt. After any error or interruption, make the same call to continue: complete files are
- * unchanged then.
+ * Makes a directory of this device like one that a `FilesApp` with `list: true` serves. After any
+ * error or interruption, make the same call to continue: complete files are unchanged then. With
+ * `retries` it goes on by itself after a temporary error.
  *
  * Both ends are listed and compared; files that differ are copied over several connections, small
  * ones many in a request. Each file is verified and synced to the disk before it gets its name, as

@@ -45,8 +45,8 @@ import { FileUpload, isAsSeen, nameFile, type SeenFile, SourceFile } from "./upl
 
 /**
  * Makes a directory that a `FilesApp` with `write: true` and `list: true` serves like one of this
- * device: one attempt. After any error or interruption, make the same call to continue: complete
- * files are unchanged then.
+ * device. After any error or interruption, make the same call to continue: complete files are
+ * unchanged then. With `retries` it goes on by itself after a temporary error.
  *
  * Both ends are listed and compared; files that differ are copied over several connections, small
  * ones many in a request. Each file is verified and synced to the disk there before it gets its
