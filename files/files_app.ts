@@ -13,7 +13,7 @@ import { KnownDigests } from "./digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
 import { readTarget } from "./file_name.ts";
 import { get } from "./get.ts";
-import { formatMode, wantsMode } from "./modes.ts";
+import { formatMode, wantsMask } from "./modes.ts";
 import { pathOf } from "./options.ts";
 import { getBundle } from "./get_bundle.ts";
 import { answerOffset, asksForOffset, put, remove } from "./put.ts";
@@ -210,19 +210,19 @@ export class FilesApp implements AppObject {
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     const answer = await this.#answer(request, session);
-    if (!this.#write || !this.#settings.takesModes || !wantsMode(request.headers)) return answer;
-    if (this.#modeMask === undefined) this.#modeMask = this.#findModeMask();
-    const mask = this.#modeMask;
+    if (!this.#write || !this.#settings.takesModes || !wantsMask(request.headers)) return answer;
+    const mask = this.#findModeMask();
     if (mask === null) return answer;
     const [status, reason, headers, body] = answer;
     return [status, reason, { ...headers, "file-mode-mask": mask }, body];
   }
 
-  /** Finds out which permission bits a new file gets; `null` if files have none here. */
+  /** Which permission bits a new file gets, found out once; `null` if files have none here. */
   #findModeMask(): string | null {
+    if (this.#modeMask !== undefined) return this.#modeMask;
     try {
       const granted = this.#settings.unfinished.findGranted();
-      return granted === null ? null : formatMode(granted);
+      return this.#modeMask = granted === null ? null : formatMode(granted);
     } catch {
       // Whatever the disk refuses now, each file is told when it is written.
       return formatMode(0o777);

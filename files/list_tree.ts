@@ -193,16 +193,21 @@ interface ListedDirectory extends Pick<ListedTree, "takesSeen"> {
  * @param isSource Whether the tree is to be copied. Then entries with reserved names are in it, to
  * be reported as skipped.
  * @param hasModes Whether the permission bits of files are asked for.
+ * @param more Further headers of the request.
  */
 export async function readRemoteTree(
   route: Route,
   uri: string,
   isSource: boolean,
   hasModes: boolean,
+  more: HeaderDict = {},
 ): Promise<ListedTree> {
   const root = TreeNode.root();
   const askedAt = performance.now();
-  const response = await requestList(route, `${uri}?tree`, hasModes ? WANT_MODE : {});
+  const response = await requestList(route, `${uri}?tree`, {
+    ...hasModes ? WANT_MODE : {},
+    ...more,
+  });
   for await (const entry of entriesOfTree(response, uri, route.signal)) {
     const { mode = null } = entry as WithMode;
     addEntry(root, entry, isSource, route.bitsFor(mode));

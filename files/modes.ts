@@ -25,14 +25,22 @@ export function modeHeader(mode: number | null): HeaderDict {
   return mode === null ? {} : { "file-mode": formatMode(mode) };
 }
 
-/**
- * Asks for the permission bits in a list or a bundle, and for the bits that a new file gets at the
- * server of all that it asks for: an app that takes bits says these by the header `file-mode-mask`.
- */
+/** Asks for the permission bits in a list or a bundle. */
 export const WANT_MODE: HeaderDict = { "want-file-mode": "?1" };
 
 export function wantsMode(headers: HeaderDict): boolean {
   return headers["want-file-mode"] === "?1";
+}
+
+/**
+ * Asks for the bits that a new file gets at the server of all that it asks for: an app that takes
+ * bits says these by the header `file-mode-mask`. It finds them out by a temporary file, so only a
+ * call that is about to write asks.
+ */
+export const WANT_MASK: HeaderDict = { "want-file-mode-mask": "?1" };
+
+export function wantsMask(headers: HeaderDict): boolean {
+  return headers["want-file-mode-mask"] === "?1";
 }
 
 /**

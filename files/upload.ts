@@ -38,7 +38,7 @@ import {
   readPieces,
 } from "./file_pieces.ts";
 import { conditionFor } from "./conditions.ts";
-import { bitsOf, modeHeader, modeOfCopy, parseMode, WANT_MODE } from "./modes.ts";
+import { bitsOf, modeHeader, modeOfCopy, parseMode, WANT_MASK } from "./modes.ts";
 import { askDigest, readDigest, Route } from "./route.ts";
 import {
   changedThere,
@@ -232,7 +232,7 @@ export class FileUpload {
   async #ask(
     named: HeaderDict,
   ): Promise<{ offset: number; sha256: string | null; mode: number | null }> {
-    const headers = { ...this.#headers, ...this.#settings.modes ? WANT_MODE : {}, ...named };
+    const headers = { ...this.#headers, ...this.#settings.modes ? WANT_MASK : {}, ...named };
     const response = await this.#route.request("HEAD", this.#uri, headers);
     if (response.status !== 200) {
       // The server closes the connection: the next request must not take it.

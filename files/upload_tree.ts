@@ -23,7 +23,7 @@ import { conditionFor, stampOf } from "./conditions.ts";
 import { sha256Of } from "./digest.ts";
 import type { DirectoryEntry } from "./entries.ts";
 import { openSmall } from "./file_pieces.ts";
-import { bitsOf, formatMode, modeHeader, WANT_MODE } from "./modes.ts";
+import { bitsOf, formatMode, modeHeader, WANT_MASK } from "./modes.ts";
 import { type ListedTree, readLocalTree, readRemoteEntries, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
 import { prefixOf, unusedPath } from "./reserved.ts";
@@ -173,8 +173,9 @@ class Upload implements Direction {
 
   /** Lists the target; throws if it would delete nothing, and it has to. */
   async #list(route: Route): Promise<ListedTree> {
-    const { uri, delete: deletes, modes } = this.#settings;
-    const listed = await readRemoteTree(route, uri, false, modes);
+    const { uri, delete: deletes, modes, dryRun } = this.#settings;
+    const more = modes && !dryRun ? WANT_MASK : {};
+    const listed = await readRemoteTree(route, uri, false, modes, more);
     this.#takesSeen = listed.takesSeen === true;
     this.#isKept = listed.isKept === true;
     if (!deletes || listed.isKept !== true) return listed;
@@ -202,7 +203,7 @@ class Upload implements Direction {
     // each time.
     const { move, modes, uri } = this.#settings;
     if (!isMissing) return false;
-    const asked = modes ? WANT_MODE : {};
+    const asked = modes ? WANT_MASK : {};
     if (move && uri === "/") {
       if (modes) await route.discard(await route.request("HEAD", uri, asked));
       this.#granted = route.granted;

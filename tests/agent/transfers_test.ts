@@ -387,6 +387,7 @@ Deno.test("a silence of a call that must not be made twice is reported, and noth
 
 Deno.test("a call that works on this device, as to hash a file, waits for nobody", async () => {
   await using test = setUpCalls();
+  await test.connections.call(ask);
   const third = Promise.withResolvers<void>();
   let silences = 0;
   using _timeouts = fastTimeouts((milliseconds) => {
@@ -394,10 +395,7 @@ Deno.test("a call that works on this device, as to hash a file, waits for nobody
     if (++silences === 3) third.resolve();
     return true;
   }, 1000);
-  await test.connections.call(async (client) => {
-    await ask(client);
-    await within(third.promise, "three silences");
-  });
+  await test.connections.call(() => within(third.promise, "three silences"));
   assertEquals(test.notes, []);
 });
 

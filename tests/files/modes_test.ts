@@ -235,6 +235,7 @@ function older(app: FilesApp): AppFunction {
   return async (request, session, api) => {
     const headers = request.headers as Record<string, unknown>;
     delete headers["want-file-mode"];
+    delete headers["want-file-mode-mask"];
     delete headers["file-mode"];
     const [status, reason, answered, body] = await app.handle(request, session, api);
     const { "file-mode": _mode, "file-mode-mask": _mask, ...others } = answered;
@@ -262,7 +263,7 @@ inBoth("with a server of an older version modes are as before", async (direction
   }
 });
 
-test("a client that asks for no modes gets none in lists and bundles", async () => {
+test("a client that asks for no modes gets none in lists and bundles, and the mask only if it asks for that", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { list: true, write: true }));
   await write(`${files.there}/f`, 5, 0o700);
   for (const query of ["", "?tree"]) {
@@ -270,7 +271,10 @@ test("a client that asks for no modes gets none in lists and bundles", async () 
       const headers: Record<string, string> = wants ? { "want-file-mode": "?1" } : {};
       const list = await files.client.request("GET", `/${query}`, headers);
       assertEquals((await list.body!.text()).includes('"mode":"0700"'), wants);
-      assertEquals(list.headers["file-mode-mask"], wants ? `0${GRANTED.toString(8)}` : undefined);
+      assertEquals(list.headers["file-mode-mask"], undefined);
+      const asked = await files.client.request("GET", `/${query}`, { "want-file-mode-mask": "?1" });
+      assertEquals((await asked.body!.text()).includes('"mode"'), false);
+      assertEquals(asked.headers["file-mode-mask"], `0${GRANTED.toString(8)}`);
       const paths = new TextEncoder().encode('["f"]\n');
       const bundle = await files.client.request("POST", "/?bundle=get", headers, paths);
       assertEquals((await bundle.body!.text()).includes('"mode":"0700"'), wants);
