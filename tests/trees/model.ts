@@ -91,6 +91,9 @@ const canRead = (mode: number) => (mode & 0o400) !== 0;
 const canSearch = (mode: number) => (mode & 0o500) === 0o500;
 const canWrite = (mode: number) => (mode & 0o300) === 0o300;
 
+/** The bits of a copy, with the umask 022: those that a new file gets, and what its owner needs. */
+const modeOfCopy = ({ mode }: RawFile) => mode & 0o755 | 0o600;
+
 const show = (path: string) => JSON.stringify(path);
 
 /** Everything that a run did otherwise than documented; empty where there is nothing. */
@@ -108,8 +111,8 @@ interface Expected {
   readonly isStuck?: boolean;
   /** It is as it was. */
   readonly kept?: Raw;
-  /** It is a copy of this file, with the mode of the one that was there. */
-  readonly copy?: { readonly file: RawFile; readonly mode: number | null };
+  /** It is a copy of this file. */
+  readonly copy?: RawFile;
   /** It is a directory with these entries. */
   readonly entries?: Map<string, Expected>;
 }
@@ -450,7 +453,12 @@ class Judge {
     const kept = there === null ? null : { kept: there.raw };
     if (entry.isHidden || entry.kind === "other") return kept;
     if (entry.kind === "file") {
-      if (this.#outcomes.get(entry.path)?.[0] !== "copied") {
+      const [outcome] = this.#outcomes.get(entry.path) ?? [];
+      if (outcome !== "copied") {
+        const { dryRun, options: { replace } } = this.#run;
+        if (outcome === undefined && there?.raw.kind === "file" && !dryRun && replace !== false) {
+          return { kept: { ...there.raw, mode: modeOfCopy(entry.file!) } };
+        }
         if (there?.kind !== "directory" || !this.#frees || isClear(there) !== null) return kept;
         // Something in it could not be deleted.
         this.#noteAll(there, this.#mayBeDeleted);
@@ -461,8 +469,7 @@ class Judge {
         const isKnown = there.kind === "directory";
         this.#noteAll(there, isKnown ? this.#mustBeDeleted : this.#mayBeDeleted);
       }
-      const mode = there?.raw.kind === "file" ? there.raw.mode : null;
-      return { copy: { file: entry.file!, mode } };
+      return { copy: entry.file! };
     }
     if (there === null) {
       const expected = this.#expectDirectory(entry, null, isDeleting);
@@ -594,12 +601,11 @@ class Judge {
       this.#objections.push(...differences(flatten(kept, {}, path), flatten(after, {}, path)));
     } else if (copy !== undefined) {
       if (after.kind !== "file") return this.#object(`${show(path)} is a ${after.kind}`);
-      const { file } = copy;
-      if (after.key !== file.key) this.#object(`${show(path)} has ${after.key}, not ${file.key}`);
-      if (Math.abs(after.modified - file.modified) > 1) {
-        this.#object(`${show(path)} has the time ${after.modified}, not ${file.modified}`);
+      if (after.key !== copy.key) this.#object(`${show(path)} has ${after.key}, not ${copy.key}`);
+      if (Math.abs(after.modified - copy.modified) > 1) {
+        this.#object(`${show(path)} has the time ${after.modified}, not ${copy.modified}`);
       }
-      const mode = copy.mode ?? 0o644;
+      const mode = modeOfCopy(copy);
       if (after.mode !== mode) {
         this.#object(`${show(path)} has mode ${after.mode.toString(8)}, not ${mode.toString(8)}`);
       }
