@@ -11,7 +11,7 @@ import {
   type Socket,
 } from "@degu/degu";
 import type { Random } from "../fuzz/random.ts";
-import { errorAnswer } from "../support/error_answers.ts";
+import { answerTo, errorAnswer } from "../support/error_answers.ts";
 import { isBroken } from "../support/raw_peer.ts";
 import { Checksum, serverFaults } from "./app.ts";
 import { pause, type Run } from "./traffic.ts";
@@ -53,10 +53,12 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
   "connects and goes": () => Promise.resolve(),
   "sends garbage": async (socket, random) => {
     const bytes = Array.from({ length: 1 + random.below(300) }, () => random.below(128));
-    const garbage = String.fromCharCode(...bytes);
-    await send(socket, `${garbage}\r\n\r\n`);
-    const answered = await readUpTo(socket, 1);
-    return answered === 0 ? null : `${answered} bytes in answer to garbage`;
+    const garbage = `${String.fromCharCode(...bytes)}\r\n\r\n`;
+    await send(socket, garbage);
+    // What begins like a method is answered.
+    const { length } = answerTo(garbage);
+    const answered = await readUpTo(socket, length + 1);
+    return answered === length ? null : `${answered} bytes in answer to garbage`;
   },
   "stops in a preamble": async (socket, random) => {
     const preamble =
