@@ -1,6 +1,7 @@
 /** The contents of files: locked, synced to the disk; and many files in turns. */
 
 import { chmodSync, lstatSync, rmdirSync } from "node:fs";
+import { isMissing } from "./names.ts";
 
 const LOCK_ATTEMPTS = 20;
 const LOCK_RETRY_MILLISECONDS = 30;
@@ -67,13 +68,22 @@ export function grantedBits(temporary: string): number | null {
 
 /**
  * Finds out, by a temporary directory, whether this user may remove entries of the directory that
- * it is in.
+ * it is in. The name is always the same, so that a call removes what a killed one has left.
  *
  * @throws the error of the system if that can't be done.
  */
 export function checkRemovable(temporary: string): void {
-  Deno.mkdirSync(temporary);
-  rmdirSync(temporary);
+  try {
+    Deno.mkdirSync(temporary);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
+  try {
+    rmdirSync(temporary);
+  } catch (error) {
+    // Another call has removed it.
+    if (!isMissing(error)) throw error;
+  }
 }
 
 /**

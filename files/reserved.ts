@@ -3,7 +3,7 @@
  * with such a name, nor list it, but for what an older version has left aside.
  */
 
-import { type FileIdentity, isSameFile, randomSuffix, statOrNull } from "../disk/names.ts";
+import { type FileIdentity, isSameFile, statOrNull } from "../disk/names.ts";
 
 /**
  * The name of the directory for unfinished files, in the directory that an app serves. The name is
@@ -40,9 +40,12 @@ export function isLeftAside(name: string): boolean {
   return LEFT_ASIDE.test(foldName(name));
 }
 
-/** A path in a directory that nothing else has; a part could have the name, so nobody lists it. */
-export function unusedPath(directory: string): string {
-  return `${prefixOf(directory)}.${randomSuffix()}${PART_SUFFIX}`;
+/**
+ * The path in a directory by which a call tries whether entries can be removed. Only a part could
+ * have such a name, so nobody lists it.
+ */
+export function trialPath(directory: string): string {
+  return `${prefixOf(directory)}.trial${PART_SUFFIX}`;
 }
 
 /** The names of parts, and of the records of older versions. Some file systems ignore case. */

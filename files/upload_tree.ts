@@ -26,7 +26,7 @@ import { openSmall } from "./file_pieces.ts";
 import { bitsOf, formatMode, modeHeader, WANT_MASK } from "./modes.ts";
 import { type ListedTree, readLocalTree, readRemoteEntries, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "./options.ts";
-import { prefixOf, unusedPath } from "./reserved.ts";
+import { prefixOf, trialPath } from "./reserved.ts";
 import { askDigest, requestChange, type Route } from "./route.ts";
 import {
   changedWhileMoved,
@@ -487,7 +487,7 @@ class Upload implements Direction {
     const { parent } = node;
     if (this.#removable.has(parent!)) return;
     try {
-      checkRemovable(unusedPath(this.pathOf(parent!)));
+      checkRemovable(trialPath(this.pathOf(parent!)));
     } catch (error) {
       // On a full disk, only a removal makes room again.
       if (!isDiskFull(error)) throw error;
