@@ -11,6 +11,6 @@
  * @module
  */
 
-import { runAgent } from "./agent/program.ts";
+import { runAgent } from "./kit/agent/program.ts";
 
 if (import.meta.main) Deno.exit(await runAgent(Deno.args));

@@ -33,20 +33,24 @@
  * @module
  */
 
-export { Device, type DeviceOptions } from "./device/device.ts";
-export type { DeviceClientOptions } from "./device/device_client.ts";
-export { DeviceServer, peerOf } from "./device/device_server.ts";
+export { Device, type DeviceOptions } from "./kit/device/device.ts";
+export type { DeviceClientOptions } from "./kit/device/device_client.ts";
+export { DeviceServer, peerOf } from "./kit/device/device_server.ts";
 export {
   DeviceError,
   type DeviceErrorCode,
   PairingError,
   type PairingErrorCode,
-} from "./device/errors.ts";
-export { Invitation, type InviteOptions } from "./device/invite.ts";
-export type { JoinOptions } from "./device/join.ts";
-export { perPeer } from "./device/per_peer.ts";
-export type { JoinByNumberOptions } from "./device/join_number.ts";
-export type { Asked, Confirm } from "./device/plain_port.ts";
-export type { Peer } from "./device/peer_store.ts";
-export { createDevicePki, type DevicePki, type DevicePkiOptions } from "./identity/device_pki.ts";
+} from "./kit/device/errors.ts";
+export { Invitation, type InviteOptions } from "./kit/device/invite.ts";
+export type { JoinOptions } from "./kit/device/join.ts";
+export { perPeer } from "./kit/device/per_peer.ts";
+export type { JoinByNumberOptions } from "./kit/device/join_number.ts";
+export type { Asked, Confirm } from "./kit/device/plain_port.ts";
+export type { Peer } from "./kit/device/peer_store.ts";
+export {
+  createDevicePki,
+  type DevicePki,
+  type DevicePkiOptions,
+} from "./kit/identity/device_pki.ts";
 export * from "./base/errors.ts";

@@ -38,24 +38,24 @@
  * @module
  */
 
-export { FilesApp, type FilesOptions } from "./files/files_app.ts";
-export type { FileEvent } from "./files/file_request.ts";
-export { escapeName, fileUri } from "./files/file_name.ts";
-export { download } from "./files/download.ts";
-export { downloadTree } from "./files/download_tree.ts";
-export type { DirectoryEntry, OtherReason, TreeEntry } from "./files/entries.ts";
-export { listDirectory, listTree } from "./files/list_tree.ts";
-export type { TransferOptions, TransferProgress, TransferResult } from "./files/options.ts";
-export { deleteFile, makeDirectory, remoteDigest } from "./files/route.ts";
-export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
+export { FilesApp, type FilesOptions } from "./kit/files/serve/files_app.ts";
+export type { FileEvent } from "./kit/files/serve/file_request.ts";
+export { escapeName, fileUri } from "./kit/files/file_name.ts";
+export { download } from "./kit/files/transfer/download.ts";
+export { downloadTree } from "./kit/files/tree/download_tree.ts";
+export type { DirectoryEntry, OtherReason, TreeEntry } from "./kit/files/entries.ts";
+export { listDirectory, listTree } from "./kit/files/tree/list_tree.ts";
+export type { TransferOptions, TransferProgress, TransferResult } from "./kit/files/options.ts";
+export { deleteFile, makeDirectory, remoteDigest } from "./kit/files/transfer/route.ts";
+export { TransferError, type TransferErrorCode } from "./kit/files/transfer_error.ts";
 export type {
   TreeEvent,
   TreeOptions,
   TreeResult,
   UploadTreeOptions,
-} from "./files/tree_options.ts";
-export { upload } from "./files/upload.ts";
-export { uploadTree } from "./files/upload_tree.ts";
+} from "./kit/files/tree/options.ts";
+export { upload } from "./kit/files/transfer/upload.ts";
+export { uploadTree } from "./kit/files/tree/upload_tree.ts";
 export { StatusError } from "./net/expect_ok.ts";
 export {
   isTransient,

@@ -8,9 +8,9 @@ import type { BodyOut } from "../base/body/bodies.ts";
 import { checkObject, copyOptions, wrongType } from "../base/checks.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { formatResponsePreamble } from "../base/wire/preamble.ts";
-import { setPeer } from "../device/device_server.ts";
-import type { Peer } from "../device/peer_store.ts";
-import { deviceId } from "../identity/names.ts";
+import { setPeer } from "../kit/device/device_server.ts";
+import type { Peer } from "../kit/device/peer_store.ts";
+import { deviceId } from "../kit/identity/names.ts";
 
 /** The client of the request that the app gets. */
 export interface CallAppOptions {

@@ -7,8 +7,8 @@ import {
   createAuthority,
   createLeaf,
   parseAlternativeName,
-} from "../identity/certificates.ts";
-import { randomSuffix } from "../disk/names.ts";
+} from "../kit/identity/certificates.ts";
+import { randomSuffix } from "../kit/disk/names.ts";
 
 /** The owners of certificates, and their names. */
 export interface TempPKIOptions {

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { checkString } from "../base/checks.ts";
-import { Device } from "../device/device.ts";
+import { Device } from "../kit/device/device.ts";
 
 /**
  * Devices in a private temporary directory, each paired with each other: for tests and demos.

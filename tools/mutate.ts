@@ -58,7 +58,9 @@ function readOptions() {
   }
   const rooms = paths.filter((path) => path.includes("/"));
   const all = rooms.length === 0 || rooms.length < paths.length;
-  const nearest = all ? ["tests/"] : rooms.map((path) => `tests/${path.split("/")[0]}/`);
+  const nearest = all
+    ? ["tests/"]
+    : rooms.map((path) => `tests/${withoutKit(path).split("/")[0]}/`);
   const { tests = nearest } = values;
   return { count, seed, seconds, tests, paths: paths.length === 0 ? CORE : paths };
 }
@@ -69,6 +71,11 @@ function readOptions() {
  */
 function isLeftOut(path: string): boolean {
   return /^tests\/(long\/|project\/(layout|permissions|examples|fuzz)_)/.test(path);
+}
+
+/** A path as the folders of tests/ have it: the tests of `kit/files/` are in `tests/files/`. */
+function withoutKit(path: string): string {
+  return path.replace(/^kit\//, "");
 }
 
 /** The paths of existing files that git knows. */
@@ -188,7 +195,8 @@ async function mapCoverage(checkout: Checkout, path: string): Promise<TestModule
  * the module's other lines count.
  */
 function batchesFor({ path, line }: Mutant, tests: readonly TestModule[]): TestModule[][] {
-  const room = `tests/${path.slice(0, path.lastIndexOf("/") + 1)}`;
+  const inTests = `tests/${withoutKit(path)}`;
+  const room = inTests.slice(0, inTests.lastIndexOf("/") + 1);
   const own = `${room}${path.slice(path.lastIndexOf("/") + 1, -".ts".length)}_`;
   const distance = (test: TestModule) =>
     test.path.startsWith(own) ? 0 : test.path.startsWith(room) ? 1 : 2;

@@ -1,8 +1,8 @@
 /** degu init, id, peers, rename, forget, invite, join and completions. */
-import { defaultName } from "@degu/internal/agent/commands.ts";
-import { countdownText } from "@degu/internal/agent/inviting.ts";
-import { encodeLine } from "@degu/internal/device/invitation_line.ts";
-import { isDeviceName } from "@degu/internal/identity/names.ts";
+import { defaultName } from "@degu/internal/kit/agent/commands.ts";
+import { countdownText } from "@degu/internal/kit/agent/inviting.ts";
+import { encodeLine } from "@degu/internal/kit/device/invitation_line.ts";
+import { isDeviceName } from "@degu/internal/kit/identity/names.ts";
 import {
   agentCommand,
   type AgentEnd,

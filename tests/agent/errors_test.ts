@@ -3,7 +3,7 @@
  */
 import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { StatusError, TransferError } from "@degu/degu/files";
-import { listenError, parseListenAddress } from "@degu/internal/agent/commands.ts";
+import { listenError, parseListenAddress } from "@degu/internal/kit/agent/commands.ts";
 import {
   checkNotReserved,
   codeOf,
@@ -14,7 +14,7 @@ import {
   explainTransfer,
   Failure,
   wildcardHint,
-} from "@degu/internal/agent/failure.ts";
+} from "@degu/internal/kit/agent/failure.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentHere } from "@degu/testing/agents.ts";
 import { entries, fill } from "@degu/testing/directories.ts";

@@ -1,15 +1,15 @@
 /** degu ls, get, put and rm, and the paths that commands are given. */
 import { ChunkedBody } from "@degu/degu/base";
 import { escapeName } from "@degu/degu/files";
-import { Failure } from "@degu/internal/agent/failure.ts";
-import { ownDirectory } from "@degu/internal/agent/local_paths.ts";
-import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
+import { Failure } from "@degu/internal/kit/agent/failure.ts";
+import { ownDirectory } from "@degu/internal/kit/agent/local_paths.ts";
+import { PeerConnections } from "@degu/internal/kit/agent/peer_connections.ts";
 import {
   formatRemotePath,
   isRemotePath,
   parseRemotePath,
   RemoteFiles,
-} from "@degu/internal/agent/remote_files.ts";
+} from "@degu/internal/kit/agent/remote_files.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
 import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";

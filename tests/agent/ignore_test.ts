@@ -1,6 +1,6 @@
 /** Lines as in .gitignore: what they leave out of a tree, and which lists can be read. */
-import { IgnoreList } from "@degu/internal/agent/ignore.ts";
-import { Failure } from "@degu/internal/agent/failure.ts";
+import { IgnoreList } from "@degu/internal/kit/agent/ignore.ts";
+import { Failure } from "@degu/internal/kit/agent/failure.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertThrows } from "@std/assert";

@@ -9,14 +9,14 @@ import {
   recordsOf,
   SERVICE,
   type Service,
-} from "@degu/internal/agent/mdns.ts";
+} from "@degu/internal/kit/agent/mdns.ts";
 import {
   type InterfaceAddress,
   type KnownRecord,
   linksOf,
   makePacketFilter,
   type Network,
-} from "@degu/internal/agent/mdns_links.ts";
+} from "@degu/internal/kit/agent/mdns_links.ts";
 import { ADDRESS, closed, interfaceOf, loopbackNetwork, of, SILENT } from "@degu/testing/mdns.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -216,8 +216,8 @@ Deno.test("each interface with an IPv4 address is used; the loopback one only if
 });
 
 const SCRIPT = `
-  import { findAddresses } from "./agent/mdns.ts";
-  import { mayUseMdns } from "./agent/mdns_links.ts";
+  import { findAddresses } from "./kit/agent/mdns.ts";
+  import { mayUseMdns } from "./kit/agent/mdns_links.ts";
   const found = [];
   const look = async () => {
     found.push(await findAddresses("a", { seconds: 0 }).then(String, String), mayUseMdns());

@@ -1,6 +1,6 @@
 /** Pairing by a number, with the program: two people, or one with two screens, who compare it. */
-import { announce, findOffers, PAIR_SERVICE, SEND_SERVICE } from "@degu/internal/agent/mdns.ts";
-import { decodeLine, type LineAddress } from "@degu/internal/device/invitation_line.ts";
+import { announce, findOffers, PAIR_SERVICE, SEND_SERVICE } from "@degu/internal/kit/agent/mdns.ts";
+import { decodeLine, type LineAddress } from "@degu/internal/kit/device/invitation_line.ts";
 import { agentCommand, AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
 import { loopbackNetwork, SILENT } from "@degu/testing/mdns.ts";
 import { patch } from "@degu/testing/patching.ts";

@@ -1,5 +1,5 @@
 /** What is printed, and the progress bar. */
-import { formatBytes, formatDuration, Output } from "@degu/internal/agent/output.ts";
+import { formatBytes, formatDuration, Output } from "@degu/internal/kit/agent/output.ts";
 import {
   fitText,
   type Progress,
@@ -7,7 +7,7 @@ import {
   rateOf,
   type Sample,
   widthOf,
-} from "@degu/internal/agent/progress_bar.ts";
+} from "@degu/internal/kit/agent/progress_bar.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
@@ -105,7 +105,7 @@ Deno.test("control and format characters are escaped, so that they don't affect 
 });
 
 Deno.test("a message that nobody reads is no reason to stop, and a result that nobody reads is told from other errors", async () => {
-  const script = `import { Output } from "./agent/output.ts";
+  const script = `import { Output } from "./kit/agent/output.ts";
 const output = new Output({});
 for (let i = 0; i < 100; i++) output.note("x".repeat(4096));
 try {

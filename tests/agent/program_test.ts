@@ -8,7 +8,7 @@ import {
   parseInvitingAddress,
   parseListenAddress,
   parseServingAddress,
-} from "@degu/internal/agent/commands.ts";
+} from "@degu/internal/kit/agent/commands.ts";
 import {
   ALREADY_THERE,
   endsCommand,
@@ -19,11 +19,11 @@ import {
   type FileAction,
   Interrupted,
   reasonOf,
-} from "@degu/internal/agent/failure.ts";
-import { Output } from "@degu/internal/agent/output.ts";
-import { makeProgram } from "@degu/internal/agent/program.ts";
-import { TreeNode } from "@degu/internal/files/tree.ts";
-import { sameName } from "@degu/internal/files/tree_plan.ts";
+} from "@degu/internal/kit/agent/failure.ts";
+import { Output } from "@degu/internal/kit/agent/output.ts";
+import { makeProgram } from "@degu/internal/kit/agent/program.ts";
+import { TreeNode } from "@degu/internal/kit/files/tree/tree.ts";
+import { sameName } from "@degu/internal/kit/files/tree/plan.ts";
 import { AgentHomes, runAgent, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
@@ -111,7 +111,7 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
   }
 });
 
-const SCRIPT = `import { catchSignals } from "./agent/program.ts";
+const SCRIPT = `import { catchSignals } from "./kit/agent/program.ts";
 const signals = catchSignals();
 const { signal } = signals;
 signal.addEventListener("abort", () => console.log(signal.reason.message));
@@ -216,7 +216,7 @@ Deno.test("without the permission to list them no address is sent, and a message
 
 // What every command is given.
 
-const FIND_HOME = `import { findHome } from "./agent/commands.ts";
+const FIND_HOME = `import { findHome } from "./kit/agent/commands.ts";
 const found = [];
 for (const [state, home] of [["/s", "/h"], ["s", "/h"], ["", "/h"], ["", "h"], ["", ""]]) {
   Deno.env.set("XDG_STATE_HOME", state);

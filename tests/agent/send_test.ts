@@ -1,5 +1,5 @@
 /** degu send and degu receive: once, without pairing. */
-import { DONE_URI, END_URI, findSources, Sending } from "@degu/internal/agent/sending.ts";
+import { DONE_URI, END_URI, findSources, Sending } from "@degu/internal/kit/agent/sending.ts";
 import { createHash } from "node:crypto";
 import { Device } from "@degu/degu/device";
 import { Body } from "@degu/degu/base";

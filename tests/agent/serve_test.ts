@@ -8,9 +8,9 @@ import {
   checkServed,
   makeServeApp,
   ServeEvents,
-} from "@degu/internal/agent/commands/serve.ts";
-import { Failure } from "@degu/internal/agent/failure.ts";
-import { type Output, OutputClosed } from "@degu/internal/agent/output.ts";
+} from "@degu/internal/kit/agent/commands/serve.ts";
+import { Failure } from "@degu/internal/kit/agent/failure.ts";
+import { type Output, OutputClosed } from "@degu/internal/kit/agent/output.ts";
 import { entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";

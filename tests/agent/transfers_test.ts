@@ -4,7 +4,7 @@ import type { App } from "@degu/degu";
 import type { Client, ClientOptions } from "@degu/degu/client";
 import { deleteFile } from "@degu/degu/files";
 import type { ServerOptions, Session } from "@degu/degu/server";
-import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
+import { PeerConnections } from "@degu/internal/kit/agent/peer_connections.ts";
 import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
 import { entries, fill } from "@degu/testing/directories.ts";
 import { fastTimeouts, setClockAhead, skipPauses } from "@degu/testing/clock.ts";

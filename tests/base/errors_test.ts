@@ -42,7 +42,7 @@ import {
   quoteValue,
 } from "@degu/internal/base/printable.ts";
 import { makeSafeLogger } from "@degu/internal/net/logger.ts";
-import { fileUri } from "@degu/internal/files/file_name.ts";
+import { fileUri } from "@degu/internal/kit/files/file_name.ts";
 import { thrownBy } from "@degu/testing/expectations.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";

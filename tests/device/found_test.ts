@@ -1,7 +1,7 @@
 /** Addresses at which a peer is found: who answers there, and what is stored. */
 import type { Address } from "@degu/degu/base";
 import { DeviceError } from "@degu/degu/device";
-import { searchWith } from "@degu/internal/device/device_client.ts";
+import { searchWith } from "@degu/internal/kit/device/device_client.ts";
 import { record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";

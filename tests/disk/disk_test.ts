@@ -1,5 +1,5 @@
 /** Files and names on a disk. */
-import { EarlySync, grantedBits, lockFile, setMode, Turns } from "@degu/internal/disk/files.ts";
+import { EarlySync, grantedBits, lockFile, setMode, Turns } from "@degu/internal/kit/disk/files.ts";
 import {
   exists,
   giveNewName,
@@ -16,13 +16,13 @@ import {
   syncAllIfPossible,
   syncDirectory,
   syncIfPossible,
-} from "@degu/internal/disk/names.ts";
+} from "@degu/internal/kit/disk/names.ts";
 import {
   replacePrivateFile,
   writeAside,
   writePrivateFile,
-} from "@degu/internal/disk/private_files.ts";
-import { Temporary } from "@degu/internal/disk/temporary.ts";
+} from "@degu/internal/kit/disk/private_files.ts";
+import { Temporary } from "@degu/internal/kit/disk/temporary.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

@@ -5,11 +5,11 @@ import {
   formatPaths,
   GET_ANSWER,
   PUT_ANSWER,
-} from "@degu/internal/files/bundle.ts";
-import { fileUri } from "@degu/internal/files/file_name.ts";
-import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
-import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
-import { DirectoryMaker, Root } from "@degu/internal/files/root.ts";
+} from "@degu/internal/kit/files/bundle.ts";
+import { fileUri } from "@degu/internal/kit/files/file_name.ts";
+import { Refusal, refusalOf } from "@degu/internal/kit/files/refusal.ts";
+import { isReservedName, RESERVED } from "@degu/internal/kit/files/reserved.ts";
+import { DirectoryMaker, Root } from "@degu/internal/kit/files/root.ts";
 import { bundleBytes, parseBundle, putStatuses, type Sent } from "@degu/testing/bundles.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { addTraps, LINKS, makeExchangeable } from "@degu/testing/served_directory.ts";

@@ -7,7 +7,11 @@ import {
   type TransferOptions,
   type TransferProgress,
 } from "@degu/degu/files";
-import { explainFullDisk, PartFile, type PartVersion } from "@degu/internal/files/part_file.ts";
+import {
+  explainFullDisk,
+  PartFile,
+  type PartVersion,
+} from "@degu/internal/kit/files/transfer/part_file.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, entriesWithParts, mode, partIn, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";

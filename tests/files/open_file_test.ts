@@ -11,10 +11,10 @@ import {
   formatPaths,
   type FoundRecord,
   GET_ANSWER,
-} from "@degu/internal/files/bundle.ts";
-import { refusalToRead } from "@degu/internal/files/reading.ts";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
-import { Root } from "@degu/internal/files/root.ts";
+} from "@degu/internal/kit/files/bundle.ts";
+import { refusalToRead } from "@degu/internal/kit/files/reading.ts";
+import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
+import { Root } from "@degu/internal/kit/files/root.ts";
 import { recordsOf } from "@degu/testing/bundles.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { runProgram } from "@degu/testing/programs.ts";
@@ -157,7 +157,7 @@ Deno.test({
     // Without --allow-all, Deno resolves the link before it opens the file.
     const script = `
       import { closeSync, openSync } from "node:fs";
-      import { READ_FLAGS } from "./files/file_pieces.ts";
+      import { READ_FLAGS } from "./kit/files/file_pieces.ts";
       for (const name of ["file", "in"]) {
         try {
           closeSync(openSync(${JSON.stringify(tree.root)} + "/" + name, READ_FLAGS));

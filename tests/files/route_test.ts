@@ -4,7 +4,7 @@ import { BodyIter, EmptyPreambleError } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
 import { deleteFile, isTransient, makeDirectory, StatusError } from "@degu/degu/files";
 import type { AppFunction, Session } from "@degu/degu/server";
-import { keepConnections, Route } from "@degu/internal/files/route.ts";
+import { keepConnections, Route } from "@degu/internal/kit/files/transfer/route.ts";
 import { aborted } from "@degu/testing/aborts.ts";
 import { type RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";

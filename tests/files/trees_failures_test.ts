@@ -10,8 +10,8 @@ import {
   type TreeResult,
   uploadTree,
 } from "@degu/degu/files";
-import { RESERVED } from "@degu/internal/files/reserved.ts";
-import { Root } from "@degu/internal/files/root.ts";
+import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
+import { Root } from "@degu/internal/kit/files/root.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";

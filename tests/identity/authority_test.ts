@@ -4,9 +4,9 @@ import {
   identifyDevice,
   readAuthority,
   readAuthorityText,
-} from "@degu/internal/identity/authority.ts";
-import { createAuthority } from "@degu/internal/identity/certificates.ts";
-import { deviceId } from "@degu/internal/identity/names.ts";
+} from "@degu/internal/kit/identity/authority.ts";
+import { createAuthority } from "@degu/internal/kit/identity/certificates.ts";
+import { deviceId } from "@degu/internal/kit/identity/names.ts";
 import {
   type Deviation,
   EXTENSIONS,

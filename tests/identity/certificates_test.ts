@@ -7,7 +7,7 @@ import {
   NO_END,
   parseAlternativeName,
   signLeaf,
-} from "@degu/internal/identity/certificates.ts";
+} from "@degu/internal/kit/identity/certificates.ts";
 import { parseCertificate, PURPOSE } from "@degu/internal/net/tls/certificate.ts";
 import { covers, derOf } from "@degu/testing/certificates.ts";
 import { tempDir } from "@degu/testing/directories.ts";

@@ -1,5 +1,5 @@
 /** The identity of an open device: its contexts of TLS. */
-import { DeviceIdentity } from "@degu/internal/identity/device_identity.ts";
+import { DeviceIdentity } from "@degu/internal/kit/identity/device_identity.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 

@@ -7,7 +7,7 @@ import {
   freeName,
   isDeviceId,
   isDeviceName,
-} from "@degu/internal/identity/names.ts";
+} from "@degu/internal/kit/identity/names.ts";
 import { readCertificate } from "@degu/testing/certificates.ts";
 import { authorityOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";

@@ -1,6 +1,6 @@
 /** Who can write to the directory of a device's identity, and read its keys. */
 import { createDevicePki } from "@degu/degu/device";
-import { checkPrivate, USABLE_BY_OTHERS } from "@degu/internal/identity/private_paths.ts";
+import { checkPrivate, USABLE_BY_OTHERS } from "@degu/internal/kit/identity/private_paths.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";

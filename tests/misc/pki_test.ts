@@ -11,7 +11,7 @@ import {
 import type { X509Certificate } from "node:crypto";
 import { dirname, join } from "@std/path";
 import * as fc from "fast-check";
-import { parseAlternativeName } from "@degu/internal/identity/certificates.ts";
+import { parseAlternativeName } from "@degu/internal/kit/identity/certificates.ts";
 import { TempPKI, type TempPKIOptions } from "@degu/internal/misc/pki.ts";
 import type { ClientSslconfig } from "@degu/degu/client";
 import type { ServerSslconfig } from "@degu/degu/server";

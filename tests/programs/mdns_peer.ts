@@ -3,7 +3,12 @@
  * as JSON. It has the permissions for mDNS and no others.
  */
 
-import { announce, findAddresses, findOffers, PAIR_SERVICE } from "@degu/internal/agent/mdns.ts";
+import {
+  announce,
+  findAddresses,
+  findOffers,
+  PAIR_SERVICE,
+} from "@degu/internal/kit/agent/mdns.ts";
 
 const [task = "", id = ""] = Deno.args;
 if (task === "find") {

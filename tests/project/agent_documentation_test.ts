@@ -1,6 +1,6 @@
 /** The pages about the program say what it does: its options, and the services, which run as they are there. */
 import { assert, assertEquals } from "@std/assert";
-import { makeProgram } from "@degu/internal/agent/program.ts";
+import { makeProgram } from "@degu/internal/kit/agent/program.ts";
 import { commandsIn, firstMinute } from "@degu/testing/agent_documentation.ts";
 import { objectsOf } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";

@@ -20,21 +20,28 @@ const layers: readonly (readonly [modules: string, mayImport: string])[] = [
   ["base/body/", "base/* base/wire/ base/body/"],
   ["base.ts base/app/", "base/"],
   ["net/", "base/ net/ node:"],
-  ["disk/", "disk/ node:fs"],
   ["client.ts server.ts", "base/ net/"],
   ["apps/", `${CONNECTED} apps/`],
   ["web/", `${CONNECTED} apps/ web/`],
   ["mod.ts", `${CONNECTED} base.ts apps/ web/`],
-  ["files.ts files/", `${CONNECTED} disk/ files/ node: npm:mime`],
-  ["identity/", "base/ disk/ net/ identity/ node:"],
-  ["device.ts device/", `${CONNECTED} disk/ identity/ device/ node:`],
   ["worker/", `${CONNECTED} worker/ node:`],
-  ["misc.ts misc/", `${CONNECTED} disk/ identity/ device/ worker/ misc/ node:`],
+  ["kit/disk/", "kit/disk/ node:fs"],
+  ["kit/files/*", `${CONNECTED} kit/disk/ kit/files/* node:`],
+  ["kit/files/serve/", `${CONNECTED} kit/disk/ kit/files/* kit/files/serve/ node: npm:mime`],
+  ["kit/files/transfer/", `${CONNECTED} kit/disk/ kit/files/* kit/files/transfer/ node:`],
   [
-    "agent.ts agent/",
+    "kit/files/tree/",
+    `${CONNECTED} kit/disk/ kit/files/* kit/files/transfer/ kit/files/tree/ node:`,
+  ],
+  ["files.ts", `${CONNECTED} kit/files/`],
+  ["kit/identity/", "base/ net/ kit/disk/ kit/identity/ node:"],
+  ["device.ts kit/device/", `${CONNECTED} kit/disk/ kit/identity/ kit/device/ node:`],
+  ["misc.ts misc/", `${CONNECTED} worker/ misc/ kit/disk/ kit/identity/ kit/device/ node:`],
+  [
+    "agent.ts kit/agent/",
     "base.ts client.ts device.ts files.ts server.ts apps/reply.ts base/address.ts base/pause.ts base/printable.ts " +
-    "files/reserved.ts files/route.ts net/client_connection.ts net/logger.ts net/repeat.ts net/thrown.ts identity/names.ts " +
-    "device/device_client.ts device/invitation_line.ts agent/ node: commander ignore multicast-dns uqr",
+    "net/client_connection.ts net/logger.ts net/repeat.ts net/thrown.ts kit/files/reserved.ts kit/files/transfer/route.ts " +
+    "kit/identity/names.ts kit/device/device_client.ts kit/device/invitation_line.ts kit/agent/ node: commander ignore multicast-dns uqr",
   ],
 ];
 

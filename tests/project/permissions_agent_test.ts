@@ -1,5 +1,5 @@
 /** What docs/permissions.md says of the program: each command works, and asks for exactly the permissions of its row. */
-import { makeProgram } from "@degu/internal/agent/program.ts";
+import { makeProgram } from "@degu/internal/kit/agent/program.ts";
 import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
 import { mustRun } from "@degu/testing/commands.ts";
 import { fill, tempDir } from "@degu/testing/directories.ts";

@@ -1,7 +1,7 @@
 /** The commands that the texts about the program tell people to type. */
 
 import { assert } from "@std/assert";
-import { makeProgram } from "@degu/internal/agent/program.ts";
+import { makeProgram } from "@degu/internal/kit/agent/program.ts";
 import { read } from "./tree.ts";
 
 /**

@@ -14,7 +14,7 @@ import {
   type TreeResult,
   uploadTree,
 } from "@degu/degu/files";
-import { isReservedName, RESERVED } from "@degu/internal/files/reserved.ts";
+import { isReservedName, RESERVED } from "@degu/internal/kit/files/reserved.ts";
 import { type App, Server } from "@degu/degu/server";
 import { type Case, type Change, type Options, plansOf } from "./cases.ts";
 import { Objection } from "../fuzz/fuzzer.ts";

@@ -1,7 +1,7 @@
 /** What `rsync -rt --delete` makes of the same trees, and which differences are meant. */
 
 import type { TreeResult } from "@degu/degu/files";
-import { isReservedName } from "@degu/internal/files/reserved.ts";
+import { isReservedName } from "@degu/internal/kit/files/reserved.ts";
 import { flatten, isOther, type Raw, type RawDirectory, run } from "./disk.ts";
 import { isSameTime } from "./model.ts";
 

@@ -1,0 +1,175 @@
+/** `degu get`: files from the share or the inbox of a peer. */
+
+import { createHash } from "node:crypto";
+import { dirname, join, resolve } from "node:path";
+import { download, remoteDigest } from "../../../files.ts";
+import { type AgentCommand, checkSettled, type Context, openDevice } from "../commands.ts";
+import { FAILED, Failure, USAGE } from "../failure.ts";
+import { ifThere, ownDirectory } from "../local_paths.ts";
+import {
+  isRemotePath,
+  parseRemotePath,
+  type RemoteEntry,
+  RemoteFiles,
+  type RemotePath,
+} from "../remote_files.ts";
+import { type FileJob, Transfers, type TreeJob } from "../transfers.ts";
+
+export function addGet(program: AgentCommand): void {
+  program.command("get")
+    .summary("get files from what a peer shares")
+    .description(
+      `Gets files, and with -r directories, from what a peer shares, or from its inbox if it shares nothing.
+
+A file goes into TARGET if that is a directory or ends with a slash; else TARGET is its new name. A directory \
+always goes into TARGET, and keeps its name. Without TARGET, files go into the current directory. A file of the same name is \
+replaced, unless it is the same one (with -r: of the same size and time): then nothing is copied. The same command \
+continues what was cut, even after Ctrl-C.`,
+    )
+    .usage("[OPTION]... PEER:PATH... [TARGET]")
+    .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
+    .option("-r, --recursive", "get directories with everything in them")
+    .option("--inbox", "get them from its inbox, if it has both")
+    .settles()
+    .waits()
+    .connects()
+    .example("degu get laptop:report.pdf", "into the current directory")
+    .example("degu get -r laptop:photos/2025 pictures", "a directory, as pictures/2025")
+    .example("degu get laptop:a.txt laptop:b.txt texts/", "several; the directory is made")
+    .example(
+      "degu get --inbox laptop:report.pdf",
+      "what was put to a peer that also shares a directory",
+    )
+    .does(get);
+}
+
+async function get(
+  context: Context,
+  paths: string[],
+  { recursive = false, inbox = false, settled }: {
+    recursive?: boolean;
+    inbox?: boolean;
+    settled?: number;
+  },
+): Promise<number> {
+  checkSettled(settled, recursive);
+  const last = paths.at(-1)!;
+  const hasTarget = !isRemotePath(last);
+  const sources = (hasTarget ? paths.slice(0, -1) : paths).map(parseRemotePath);
+  if (sources.length === 0) {
+    throw new Failure(`what to get? write PEER:PATH before ${JSON.stringify(last)}`, USAGE);
+  }
+  await using device = await openDevice(context);
+  const target = await findTarget(hasTarget ? last : ".", sources.length > 1);
+  const own = await ownDirectory(context.home);
+  using transfers = new Transfers(context, "get", own);
+  await own.check(target.isDirectory ? target.path : dirname(target.path));
+  using opened = new DisposableStack();
+  const found: [files: RemoteFiles, jobs: (FileJob | TreeJob)[]][] = [];
+  for (const [peer, some] of Map.groupBy(sources, ({ peer }) => peer)) {
+    const files = opened.use(
+      await RemoteFiles.open(context, device, peer, inbox ? "inbox" : "either"),
+    );
+    const isOnly = sources.length === 1;
+    const nameOf = ({ names, directory }: RemotePath) => files.name(names, directory);
+    const jobs = await transfers.prepare(some, isOnly, nameOf, async ({ names, directory }) => {
+      const found = await files.get(names);
+      const shown = files.name(found.names, found.kind === "directory");
+      if (found.kind === "file") {
+        if (directory) throw new Failure(`${shown} is a file: leave out the slash at the end`);
+        const path = target.isDirectory ? join(target.path, found.name) : target.path;
+        transfers.take(resolve(path), shown);
+        return jobOf(files, found, path);
+      }
+      if (!recursive) throw new Failure(`${shown} is a directory: get it with -r`);
+      const root = await directoryPathIn(target, found.names.at(-1));
+      transfers.take(resolve(root), shown);
+      await own.check(root);
+      return { names: found.names, root, listsUnchanged: true, options: { settled } };
+    });
+    found.push([files, jobs]);
+  }
+  // Files are copied only when every argument was found.
+  for (const [files, jobs] of found) await transfers.copy(files, jobs);
+  return transfers.finish();
+}
+
+export function jobOf(
+  files: RemoteFiles,
+  { names, size, modified }: Pick<RemoteEntry, "names" | "size" | "modified">,
+  path: string,
+  replace = true,
+): FileJob {
+  const uri = files.uri(names);
+  return {
+    from: files.name(names),
+    to: path,
+    size,
+    move: async (from, options) => {
+      await Deno.mkdir(dirname(path), { recursive: true });
+      const info = await ifThere(Deno.stat(path));
+      if (info?.isFile && info.size === size && info.mtime?.getTime() === modified.getTime()) {
+        const { signal } = options;
+        if (await remoteDigest(from, uri, { signal }) === await digestOf(path, signal)) return null;
+      }
+      return await download(from, uri, path, { ...options, modified, replace });
+    },
+  };
+}
+
+interface Target {
+  readonly path: string;
+  /** Whether the path is a directory, into which files are put under their own names. */
+  readonly isDirectory: boolean;
+}
+
+/**
+ * Decides between the two meanings of a target: a directory to put files into, or the new name of
+ * the only file.
+ */
+export async function findTarget(path: string, several: boolean): Promise<Target> {
+  // With all permissions, Deno passes the slash at the end on to the system, which then finds no
+  // file.
+  const info = await ifThere(Deno.stat(resolve(path)));
+  const isDirectory = info?.isDirectory || several || path.endsWith("/");
+  if (isDirectory && info?.isDirectory === false) throw notDirectory(path);
+  const parent = dirname(path);
+  if (info === null && !(await ifThere(Deno.stat(parent)))?.isDirectory) {
+    const problem = `there is no directory ${parent}: make it first, with "mkdir -p"`;
+    throw new Failure(problem, FAILED, { code: "NOT_THERE", path: parent });
+  }
+  return { path, isDirectory };
+}
+
+/**
+ * The path of the copy of a directory; `name` is `undefined` for everything that is shared. A
+ * directory always goes below the target, so repeating a command has the same result. The target
+ * may be a link; a directory below it may not.
+ */
+export async function directoryPathIn({ path }: Target, name: string | undefined): Promise<string> {
+  const whole = name === undefined ? path : join(path, name);
+  if (name !== undefined && (await ifThere(Deno.lstat(whole)))?.isSymlink) {
+    throw new Failure(
+      `${whole} is a symbolic link, which is not followed below the target: remove it, or choose another target`,
+    );
+  }
+  for (const each of new Set([path, whole])) {
+    if ((await ifThere(Deno.stat(each)))?.isDirectory === false) throw notDirectory(each);
+  }
+  return whole;
+}
+
+function notDirectory(path: string): Failure {
+  return new Failure(`${path} is not a directory: choose another target`);
+}
+
+async function digestOf(path: string, signal: AbortSignal | undefined): Promise<string> {
+  const hash = createHash("sha256");
+  using file = await Deno.open(path);
+  const buffer = new Uint8Array(524288);
+  for (let count; (count = await file.read(buffer)) !== null;) {
+    signal?.throwIfAborted();
+    hash.update(buffer.subarray(0, count));
+  }
+  return hash.digest("hex");
+}

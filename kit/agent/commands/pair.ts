@@ -1,0 +1,92 @@
+/** `degu pair`: pairs with another device of this network, on which the same is typed. */
+
+import { formatAddress } from "../../../base.ts";
+import { isDeviceName } from "../../identity/names.ts";
+import {
+  type AgentCommand,
+  type Context,
+  openOrMakeDevice,
+  type PairingOptions,
+  parseInvitingAddress,
+  repeated,
+  type SentAddress,
+  servingAddresses,
+} from "../commands.ts";
+import { Failure, USAGE } from "../failure.ts";
+import { thisIs } from "../inviting.ts";
+import { joinAt } from "../joining.ts";
+import { meet } from "../meeting.ts";
+import { NumberQuestions } from "../numbers.ts";
+
+interface Options extends PairingOptions {
+  readonly listen?: SentAddress[];
+}
+
+export function addPair(program: AgentCommand): void {
+  program.command("pair")
+    .summary("pair with another device in this network: run it on both")
+    .description(
+      "Pairs two devices in one network, for good: run it on both. They find each other, show the same number, and " +
+        "ask whether it is the same. Makes the device where there is none. From other networks, and in scripts, " +
+        "degu invite and degu join pair by a line.",
+    )
+    .argument(
+      "[name]",
+      "the other device, if several are found: its name, or the characters behind it",
+    )
+    .meets()
+    .option(
+      "--listen <address>",
+      "where to wait for the other device; can be repeated (default: every address, any ports)",
+      repeated(parseInvitingAddress),
+    )
+    .pairs()
+    .example("degu pair", "on both devices, then compare the number")
+    .example(
+      "degu pair --address 192.168.1.7:40001",
+      "where multicast does not pass; the other device shows it",
+    )
+    .does(pair);
+}
+
+async function pair(
+  context: Context,
+  given: string | undefined,
+  { as, serving: givenServing, listen }: Options,
+): Promise<void> {
+  const { output, options: { address } } = context;
+  const questions = NumberQuestions.on(output);
+  if (questions === null) {
+    throw new Failure(
+      "a number can be compared on a terminal only, and without --json: pair by a line, with degu invite on one " +
+        "device and degu join on the other",
+      USAGE,
+    );
+  }
+  if (given !== undefined && !isDeviceName(given)) {
+    throw new Failure(
+      `NAME: must be the name of a device, or the characters behind it; got ${
+        JSON.stringify(given)
+      }: ` +
+        "a line is for degu join",
+      USAGE,
+    );
+  }
+  if (address !== undefined && (given !== undefined || listen !== undefined)) {
+    throw new Failure(
+      "--address says where the other device is: leave out NAME and --listen",
+      USAGE,
+    );
+  }
+  await using device = await openOrMakeDevice(context);
+  const serving = await servingAddresses(context, device, givenServing);
+  const options = { peerName: as, serving };
+  if (address !== undefined) output.note(thisIs(device));
+  const { name, id, addresses } = address === undefined
+    ? await meet(context, device, questions, { name: given, listen, ...options })
+    : await joinAt(context, device, questions, [address], options);
+  output.result(`paired with ${name} ${id}`, { name, id, addresses: addresses.map(formatAddress) });
+  output.note(
+    `to take its files, run "degu serve --inbox ~/Inbox" here; to send it one, "degu put FILE ${name}:"`,
+  );
+}

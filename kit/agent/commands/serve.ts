@@ -1,0 +1,360 @@
+/** `degu serve`: shares a directory, and takes files into another directory. */
+
+import { join } from "node:path";
+import { Option } from "commander";
+import { type Address, formatAddress } from "../../../base.ts";
+import { isLoopback, isUnixAddress } from "../../../base/address.ts";
+import { pause } from "../../../base/pause.ts";
+import { type DeviceServer, peerOf } from "../../../device.ts";
+import { type FileEvent, FilesApp } from "../../../files.ts";
+import type { AppFunction, Logger } from "../../../server.ts";
+import {
+  type AgentCommand,
+  type Context,
+  DEFAULT_PORT,
+  listenError,
+  loggerOf,
+  openOrMakeDevice,
+  parseListenAddress,
+  parseOnce,
+  personalDirectory,
+  repeated,
+} from "../commands.ts";
+import { codeOf, explain, FAILED, Failure, USAGE } from "../failure.ts";
+import { ifThere, overlap } from "../local_paths.ts";
+import { announce } from "../mdns.ts";
+import { HOSTS, mayUseMdns } from "../mdns_links.ts";
+import { counted, formatBytes, type Output } from "../output.ts";
+import type { Area } from "../remote_files.ts";
+
+/** The inbox of `--inbox` without a value; shells don't expand it in `--inbox=~/Inbox`, either. */
+const DEFAULT_INBOX = "~/Inbox";
+
+export interface ServeOptions {
+  readonly share?: string;
+  readonly inbox?: string;
+  readonly listen?: Address[];
+  readonly announce?: boolean;
+  readonly modes?: boolean;
+  readonly verbose?: boolean;
+}
+
+export function addServe(program: AgentCommand): void {
+  program.command("serve")
+    .summary("share a directory, and take files into another one")
+    .description(
+      "Serves the paired devices, and nobody else, until SIGINT or SIGTERM. The first signal lets transfers " +
+        "finish, a second one ends them. Devices that are paired while it runs can connect at once.",
+    )
+    .option("--share <dir>", "a directory that they can read: ls, get, sync", parseOnce)
+    .addOption(
+      new Option(
+        "--inbox [dir]",
+        `a directory that they can read, write and delete in: put, rm, sync; made if it is not there (without DIR: ${DEFAULT_INBOX})`,
+      ).preset(DEFAULT_INBOX).argParser(parseOnce),
+    )
+    .option(
+      "--listen <address>",
+      `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
+      repeated(parseListenAddress),
+    )
+    .addOption(new Option("--announce").hideHelp())
+    .option("--no-announce", "don't let peers find this device on the local network (mDNS)")
+    .option("--no-modes", "don't let peers decide which files in the inbox can be run")
+    .addOption(new Option("--verbose").hideHelp())
+    .example("degu serve --share ~/Pictures", "to read")
+    .example("degu serve --inbox", "to write, into ~/Inbox")
+    .example("degu serve --share ~/Shared --inbox ~/Shared", "one directory for both")
+    .example(
+      "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
+      "both, at one address",
+    )
+    .does(serve);
+}
+
+async function serve(context: Context, options: ServeOptions): Promise<void> {
+  const { home, output, signal } = context;
+  await using device = await openOrMakeDevice(context);
+  const inbox = options.inbox === undefined
+    ? null
+    : await checkInbox(inboxPath(options.inbox), home, output);
+  // If both are one directory, checkInbox may have just made it.
+  const share = options.share === undefined ? null : await checkServed(options.share, home);
+  const served = { name: device.name, share, inbox };
+  // Units of an earlier version may have these.
+  if (options.verbose) output.warn("--verbose has no effect any more: remove it");
+  if (options.announce) output.warn("--announce has no effect any more: remove it");
+  using events = new ServeEvents(output);
+  const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event), {
+    modes: options.modes !== false,
+  });
+  const servers = await listen((address) => device.serve(address, app), options.listen);
+  const serving = servers.map((server) => server.serveForever());
+  const addresses = servers.map(({ address }) => formatAddress(address));
+  output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
+  const port = options.announce === false ? null : portForOthers(servers);
+  const isAnnounced = port !== null && mayUseMdns();
+  await using announcement = isAnnounced
+    ? announce({ name: device.name, id: device.id, port, logger: loggerOf(context) })
+    : null;
+  announcement?.announced.then((as) => output.note(`announced in the local network as ${as}`));
+  if (port !== null && !isAnnounced) {
+    output.note(
+      `not announced in the local network: that needs --allow-net=${HOSTS.join(",")} and ` +
+        "--allow-sys=networkInterfaces; or use --no-announce",
+    );
+  }
+  if (share === null && inbox === null) {
+    output.note(
+      "no file is served: add --share DIR to let peers read it, --inbox DIR to let them write it",
+    );
+  }
+  if ((await device.peers()).length === 0) {
+    output.note('no device is paired with this one yet: run "degu pair" in another terminal');
+  }
+  await Promise.race([pause(Infinity, signal), Promise.all(serving)]);
+  output.note("finishing what is under way; press Ctrl-C again to end it now");
+  await Promise.all(servers.map((server) => server.shutdown()));
+  await Promise.all(serving);
+}
+
+/** A TCP port at which other machines reach this one; `null` without. */
+function portForOthers(servers: readonly DeviceServer[]): number | null {
+  for (const { address } of servers) {
+    const [host, port] = isUnixAddress(address) ? [] : address;
+    if (host !== undefined && !isLoopback(host)) return port!;
+  }
+  return null;
+}
+
+export function inboxPath(given: string): string {
+  if (given !== DEFAULT_INBOX) return given;
+  const person = personalDirectory();
+  if (person !== null) return join(person, "Inbox");
+  throw new Failure("HOME is not set: name the directory, as in --inbox DIR");
+}
+
+/** Resolves when the servers serve; without addresses there is one, at every address. */
+export async function listen(
+  start: (address: Address) => Promise<DeviceServer>,
+  given: Address[] | undefined,
+  port: number = DEFAULT_PORT,
+): Promise<DeviceServer[]> {
+  const bind = (address: Address) =>
+    start(address).catch((error) => {
+      throw listenError([address], error);
+    });
+  if (given !== undefined) return await Promise.all(given.map(bind));
+  try {
+    return [await bind(["::", port])];
+  } catch (error) {
+    // A machine without IPv6 listens with IPv4 alone.
+    if (error instanceof Failure || error instanceof Deno.errors.NotCapable) throw error;
+    return [await bind(["0.0.0.0", port])];
+  }
+}
+
+export type Served = Readonly<Record<Area, string | null> & { name: string }>;
+
+/** The answer for the path `/`. */
+export type About = Readonly<Record<Area, boolean> & { name: string }>;
+
+/**
+ * Makes the app: the share below `/share/`, the inbox below `/inbox/`, and at `/` a report which of
+ * the two exist.
+ *
+ * @param options Whether files in the inbox get the permission bits that peers send.
+ */
+export function makeServeApp(
+  { name, share, inbox }: Served,
+  logger: Pick<Logger, "warn">,
+  onFile: (area: Area, event: FileEvent) => void,
+  { modes }: { readonly modes: boolean } = { modes: true },
+): AppFunction {
+  const about: About = { name, share: share !== null, inbox: inbox !== null };
+  const bytes = new TextEncoder().encode(JSON.stringify(about));
+  const apps = new Map<string | null, FilesApp>();
+  for (const [area, dir] of [["share", share], ["inbox", inbox]] as const) {
+    if (dir === null) continue;
+    const options = { list: true, write: area === "inbox", modes, logger };
+    apps.set(area, new FilesApp(dir, { ...options, onFile: (event) => onFile(area, event) }));
+  }
+  return (request, session) => {
+    const area = request.shiftPath();
+    const app = apps.get(area);
+    if (app !== undefined) return app.handle(request, session);
+    if (area !== null) return [404, "Not Found", {}, null];
+    if (request.method !== "GET") return [405, "only GET", { allow: "GET" }, null];
+    return [200, "OK", { "content-type": "application/json" }, bytes];
+  };
+}
+
+function keysInside(option: string, dir: string, device: string): Failure {
+  return new Failure(
+    `${option}: ${dir} has the directory of the device in it, ${device}, or is in that, so peers could read its ` +
+      "keys: serve another directory, or move the device and say where it is with --home",
+    USAGE,
+  );
+}
+
+/**
+ * Checks the directory of `--share` or `--inbox`, and returns its real path. The directory of the
+ * device may be neither inside it nor around it.
+ */
+export async function checkServed(
+  dir: string,
+  home: string,
+  option = "--share",
+): Promise<string> {
+  const path = await labelled(option, ifThere(Deno.realPath(dir)));
+  if (path === null) {
+    const problem = `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`;
+    throw new Failure(problem, FAILED, { code: "NOT_THERE", path: dir });
+  }
+  if (!(await Deno.stat(path)).isDirectory) {
+    throw new Failure(`${option}: ${dir} is no directory`);
+  }
+  // A missing permission is reported now, not at the first request of a peer.
+  await labelled(option, canBeUsed(path));
+  const own = await Deno.realPath(home);
+  if (overlap(path, own)) throw keysInside(option, dir, own);
+  return path;
+}
+
+async function canBeUsed(dir: string): Promise<void> {
+  for await (const { name } of Deno.readDir(dir)) {
+    // Permission to list a directory doesn't include permission to use its files.
+    await ifThere(Deno.lstat(join(dir, name)));
+    return;
+  }
+}
+
+/** Writes a file with a reserved name, which no peer sees, and removes it. */
+export async function canBeWritten(dir: string): Promise<void> {
+  const path = join(dir, `.${crypto.randomUUID()}.degu-part`);
+  (await Deno.open(path, { write: true, createNew: true })).close();
+  await Deno.remove(path);
+}
+
+/** Names the option in the error of a promise that rejects. */
+function labelled<T>(option: string, result: Promise<T>): Promise<T> {
+  return result.catch((error) => {
+    throw labelledError(option, error);
+  });
+}
+
+function labelledError(option: string, error: unknown): unknown {
+  if (error instanceof Deno.errors.NotCapable) return error;
+  return new Failure(`${option}: ${explain(error)}`, FAILED, { cause: error });
+}
+
+/**
+ * Checks the directory of `--inbox` in the same way. A missing directory is made, for its owner
+ * alone; its parents are not, since a typing error in a path should not make a tree.
+ */
+export async function checkInbox(dir: string, home: string, output: Output): Promise<string> {
+  // Making the directory also shows now, not at the first upload, whether its parent may be
+  // written.
+  const isMade = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
+    const { AlreadyExists, NotFound, NotADirectory } = Deno.errors;
+    const isKnown = [AlreadyExists, NotFound, NotADirectory].some((each) => error instanceof each);
+    if (!isKnown) throw labelledError("--inbox", error);
+    return false; // the check below reports the known errors
+  });
+  try {
+    const path = await checkServed(dir, home, "--inbox");
+    await canBeWritten(path).catch((error) => {
+      // A peer may have filled the disk, and the inbox must still be served after that.
+      if (codeOf(error) !== "FULL") throw labelledError("--inbox", error);
+      output.warn(`--inbox: ${explain(error)}`);
+    });
+    if (isMade) output.note(`created ${path}`);
+    return path;
+  } catch (error) {
+    if (isMade) await Deno.remove(dir);
+    throw error;
+  }
+}
+
+/** The silence of a peer after which a line sums up its actions. */
+const SILENCE_MILLISECONDS = 1000;
+const VERBS = { get: "downloaded", put: "uploaded", delete: "deleted" } as const;
+
+/** The actions of a peer since its last silence. */
+interface Activity {
+  readonly name: string;
+  /** The first of the actions. */
+  readonly text: string;
+  count: number;
+  cut: number;
+  readonly sums: Map<FileEvent["action"], { files: number; bytes: number; last: string }>;
+  timer: ReturnType<typeof setTimeout> | undefined;
+}
+
+/**
+ * Reports the files that peers get, put and delete: with `--json` as an object for each file,
+ * otherwise as a line for each peer that falls silent. A failing output is reported once, and
+ * serving continues.
+ */
+export class ServeEvents implements Disposable {
+  readonly #output: Output;
+  readonly #activities = new Map<string, Activity>();
+  #isLost = false;
+  #isDisposed = false;
+
+  constructor(output: Output) {
+    this.#output = output;
+  }
+
+  add(area: string, { session, action, status, bytes, complete, path: names }: FileEvent): void {
+    if (session === undefined) return;
+    const { id, name } = peerOf(session);
+    const path = [area, ...names].join("/");
+    if (this.#output.json) {
+      return this.#print({ event: action, peer: name, id, path, status, bytes, complete });
+    }
+    const size = `${formatBytes(bytes)}${complete ? "" : ", cut off"}`;
+    const text = `${name} ${VERBS[action]} ${path}${action === "delete" ? "" : ` (${size})`}`;
+    const activity = this.#activities.get(id) ??
+      { name, text, count: 0, cut: 0, sums: new Map(), timer: undefined };
+    this.#activities.set(id, activity);
+    const sum = activity.sums.get(action) ?? { files: 0, bytes: 0, last: "" };
+    activity.sums.set(action, sum);
+    // A resumed file takes several exchanges.
+    if (sum.last !== path) sum.files++;
+    sum.last = path;
+    sum.bytes += bytes;
+    activity.count++;
+    if (!complete) activity.cut++;
+    clearTimeout(activity.timer);
+    // A download that the end of the server has cut is reported after that end.
+    if (this.#isDisposed) this.#flush(id);
+    else activity.timer = setTimeout(() => this.#flush(id), SILENCE_MILLISECONDS);
+  }
+
+  #print(object: Record<string, unknown>): void {
+    try {
+      this.#output.result("", object);
+    } catch (error) {
+      if (!this.#isLost) this.#output.warn(`what peers do can't be reported: ${explain(error)}`);
+      this.#isLost = true;
+    }
+  }
+
+  #flush(id: string): void {
+    const { name, text, count, cut, sums, timer } = this.#activities.get(id)!;
+    this.#activities.delete(id);
+    clearTimeout(timer);
+    if (count === 1) return this.#output.note(text);
+    const parts = Array.from(sums, ([action, { files, bytes }]) => {
+      const size = action === "delete" ? "" : ` (${formatBytes(bytes)})`;
+      return `${VERBS[action]} ${counted(files, "file")}${size}`;
+    });
+    this.#output.note(`${name} ${parts.join(", ")}${cut === 0 ? "" : `; ${cut} cut off`}`);
+  }
+
+  [Symbol.dispose](): void {
+    this.#isDisposed = true;
+    for (const id of [...this.#activities.keys()]) this.#flush(id);
+  }
+}

@@ -1,0 +1,121 @@
+/** Joins another device: by the line of its invitation, or by a number. */
+
+import type { Address } from "../../base.ts";
+import type { Confirm, Device, JoinOptions, Peer } from "../../device.ts";
+import { isWholeLine } from "../device/invitation_line.ts";
+import { type Context, loggerOf, usageError } from "./commands.ts";
+import { Failure, USAGE } from "./failure.ts";
+import { findOffers, type Offer, SEND_SERVICE, shortId, shortName } from "./mdns.ts";
+import type { NumberQuestions } from "./numbers.ts";
+import type { Output } from "./output.ts";
+
+/** How long a device that sends may offer something before it is asked. */
+const LOOK_SECONDS = 3;
+
+/** Joins with a line, or with `-` for that on stdin. */
+export async function joinByLine(
+  { output, signal }: Context,
+  device: Device,
+  given: string,
+  options: JoinOptions,
+): Promise<Peer> {
+  const line = given === "-" ? await readLine(output, signal) : given;
+  return await device.join(line, { ...options, signal }).catch((error) => {
+    throw usageError(error);
+  });
+}
+
+/** Looks for the device that sends, and joins it when a person has compared the number. */
+export async function joinSender(
+  context: Context,
+  device: Device,
+  questions: NumberQuestions,
+  name: string | undefined,
+  options: JoinOptions,
+): Promise<Peer> {
+  const { options: { address } } = context;
+  if (address !== undefined) return await joinAt(context, device, questions, [address], options);
+  const offer = await lookForSender(context, name);
+  const confirm: Confirm = async (asked) => {
+    if (shortId(asked.id) === offer.id) return await questions.confirm(asked);
+    context.output.warn(
+      `${asked.name} ${asked.id} answers, which is another device than was found`,
+    );
+    return false;
+  };
+  return await joinAt(context, device, { confirm }, offer.addresses, options);
+}
+
+/** Joins the device at these addresses when a person has compared the number. */
+export async function joinAt(
+  { signal }: Context,
+  device: Device,
+  { confirm }: { readonly confirm: Confirm },
+  addresses: readonly Address[],
+  options: JoinOptions,
+): Promise<Peer> {
+  return await device.join(addresses, { ...options, signal, confirm }).catch((error) => {
+    throw usageError(error);
+  });
+}
+
+/** Waits until a device sends, or the command is interrupted. */
+async function lookForSender(context: Context, name: string | undefined): Promise<Offer> {
+  const { output, signal } = context;
+  output.note('looking for it in this network, until Ctrl-C: run "degu send FILE" there');
+  const options = { signal, seconds: LOOK_SECONDS, logger: loggerOf(context) };
+  const wanted = name?.toLowerCase() ?? "";
+  const isWanted = ({ name, id }: Offer) =>
+    wanted === "" || name.toLowerCase() === shortName(wanted) || id === shortId(wanted);
+  let found: Offer[] = [];
+  while (found.length === 0) found = (await findOffers(SEND_SERVICE, options)).filter(isWanted);
+  const [only, ...others] = found;
+  if (others.length === 0) return only!;
+  for (const { name, id } of found) output.ask(`${name} ${id}`);
+  throw new Failure(
+    `${found.length} devices were found: run "degu receive --from NAME" with the name of one, or with the 16 ` +
+      "characters behind it",
+  );
+}
+
+/** After this silence behind a part of a line, the person is asked for the rest of it. */
+const QUIET_MS = 500;
+/** The limit of the input, far above the length of any invitation with white space. */
+const MAX_LENGTH = 65536;
+
+/**
+ * Reads the line of an invitation from stdin. The line may be wrapped: it ends when it is complete,
+ * at an empty line, or at the end of the input. The writer need not close the pipe, so
+ * `degu invite` can write into it.
+ */
+async function readLine(output: Output, signal: AbortSignal): Promise<string> {
+  const { stdin } = output.streams;
+  if (stdin.isTerminal()) output.note("paste the line of the invitation, then press Enter:");
+  const reader = stdin.readable.pipeThrough(new TextDecoderStream(), { signal }).getReader();
+  const ask = () =>
+    output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
+  let text = "";
+  try {
+    while (!isEnd(text)) {
+      // A line that a terminal has wrapped is pasted as several lines, which arrive at once.
+      const timer = text.includes("\n") ? setTimeout(ask, QUIET_MS) : undefined;
+      const { done, value } = await reader.read().finally(() => clearTimeout(timer));
+      if (done) break;
+      text += value;
+      if (text.length > MAX_LENGTH) {
+        throw new Failure("stdin is not the line of an invitation", USAGE);
+      }
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+  if (text.trim() !== "") return text.trim();
+  throw new Failure(
+    "stdin is empty: give - the line that the other device has printed",
+    USAGE,
+  );
+}
+
+function isEnd(text: string): boolean {
+  return text.includes("\n") && (isWholeLine(text) || /\n\s*\n$/.test(text));
+}

@@ -1,0 +1,329 @@
+/**
+ * Two devices of one network that pair: both announce themselves and look for the other one, one
+ * joins the other, and people compare a number.
+ */
+
+import { formatAddress } from "../../base.ts";
+import { pause } from "../../base/pause.ts";
+import { type Asked, type Device, type Invitation, PairingError, type Peer } from "../../device.ts";
+import { type Context, loggerOf, type SentAddress, usageError } from "./commands.ts";
+import { FAILED, Failure, REFUSED } from "./failure.ts";
+import { announceInvitation, countDown, isNear, openInvitation, thisIs } from "./inviting.ts";
+import { findOffers, type Offer, PAIR_SERVICE, shortId, shortName } from "./mdns.ts";
+import type { NumberQuestions } from "./numbers.ts";
+
+/** How long both announce and look before a number is shown: all that are near are known then. */
+const LOOK_MILLISECONDS = 3000;
+/** After so long without another device, the address is shown: the network may pass on nothing. */
+const ALONE_MILLISECONDS = 10_000;
+/** After so long without a number, the device with the larger id joins, too. */
+const REACH_MILLISECONDS = 5000;
+/** The least time for an address of the other device. */
+const LEAST_MILLISECONDS = 1000;
+const AGAIN_MILLISECONDS = 1000;
+/** How long an invitation stays after a no: a joiner that has just confirmed is told. */
+const TOLD_MILLISECONDS = 1000;
+const WHOLE_SECONDS = 600;
+/** Each number is one chance in a million for somebody who stands between the devices. */
+const MAX_NUMBERS = 5;
+
+const AGAIN = 'run "degu pair" on both again';
+const BY_LINE = 'pair by a line, with "degu invite" on one and "degu join -" on the other';
+
+/** What a person has given. */
+export interface Meant {
+  /** A name, or the first 16 characters of an id; `undefined` for the only device that is near. */
+  readonly name: string | undefined;
+  readonly peerName: string | undefined;
+  readonly serving: SentAddress[] | undefined;
+  readonly listen: SentAddress[] | undefined;
+}
+
+/** Pairs with the device on which a person runs the same command. */
+export async function meet(
+  context: Context,
+  device: Device,
+  questions: NumberQuestions,
+  meant: Meant,
+): Promise<Peer> {
+  const meeting = new Meeting(context, device, questions, meant);
+  const { name: _, ...options } = meant;
+  const confirm = (asked: Asked) => meeting.askAboutJoiner(asked);
+  const all = { ...options, seconds: WHOLE_SECONDS, confirm };
+  await using invitation = await openInvitation(context, device, all);
+  return await meeting.run(invitation);
+}
+
+/** A device that has announced itself. */
+interface Heard {
+  readonly offer: Offer;
+  /** When it has ended that; `Infinity` if it has not. */
+  until: number;
+}
+
+class Meeting {
+  readonly #context: Context;
+  readonly #device: Device;
+  readonly #questions: NumberQuestions;
+  readonly #meant: Meant;
+  /** When the first number may be shown. */
+  #lookedAt = -Infinity;
+  readonly #over = new AbortController();
+  /** Aborted when the two are paired, or can't be. */
+  readonly #ends: AbortSignal;
+  readonly #failed = Promise.withResolvers<never>();
+  #invitation!: Invitation;
+  #announcement: AsyncDisposable | null = null;
+  #concealed: PromiseLike<void> | undefined;
+  /** The devices that have announced themselves, by their ids. */
+  readonly #heard = new Map<string, Heard>();
+  #found = Promise.withResolvers<void>();
+  #isAddressShown = false;
+  #numbers = 0;
+  /** Resolves when the open question is over; there is one at a time. */
+  #question: PromiseWithResolvers<void> | null = null;
+  /** An attempt to join that has not led to a number yet. */
+  #attempt: AbortController | null = null;
+  /** The codes of failed attempts that were printed. */
+  readonly #said = new Set<string>();
+
+  constructor(context: Context, device: Device, questions: NumberQuestions, meant: Meant) {
+    this.#context = context;
+    this.#device = device;
+    this.#questions = questions;
+    this.#meant = meant;
+    this.#ends = AbortSignal.any([context.signal, this.#over.signal]);
+  }
+
+  async run(invitation: Invitation): Promise<Peer> {
+    this.#invitation = invitation;
+    const { signal, output } = this.#context;
+    output.note(`${thisIs(this.#device)}; run "degu pair" on the other device, too`);
+    using _countdown = countDown(this.#context, invitation);
+    this.#announce();
+    const near = isNear(invitation);
+    if (near) this.#lookedAt = performance.now() + LOOK_MILLISECONDS;
+    const joined = Promise.withResolvers<Peer>();
+    const look = async () => {
+      if (near) await this.#look();
+    };
+    const join = async () => {
+      if (near) joined.resolve(await this.#join());
+    };
+    const tasks = [look(), join(), this.#showAddress(near ? ALONE_MILLISECONDS : 0)];
+    // An interrupted command ends with its invitation, whose peer may be just being stored.
+    for (const each of tasks) each.catch((error) => signal.aborted || this.#failed.reject(error));
+    try {
+      return await Promise.race([invitation.paired, joined.promise, this.#failed.promise]);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof Deno.errors.TimedOut)) throw error;
+      throw new Failure(`nobody has come in ten minutes: ${AGAIN}`, FAILED, { cause: error });
+    } finally {
+      this.#over.abort();
+      this.#conceal();
+      await Promise.allSettled([...tasks, this.#concealed]);
+    }
+  }
+
+  /** A device that shows a number is not announced: others would only disturb. */
+  #announce(): void {
+    const given = [this.#context, this.#device, this.#invitation, PAIR_SERVICE] as const;
+    this.#announcement = announceInvitation(...given);
+  }
+
+  #conceal(): void {
+    this.#concealed = this.#announcement?.[Symbol.asyncDispose]() ?? this.#concealed;
+    this.#announcement = null;
+  }
+
+  async #look(): Promise<void> {
+    const logger = loggerOf(this.#context);
+    const options = { signal: this.#ends, seconds: WHOLE_SECONDS, logger };
+    await findOffers(PAIR_SERVICE, options, undefined, (offers) => {
+      const meant = offers.filter((each) =>
+        each.id !== shortId(this.#device.id) && this.#isMeant(each)
+      );
+      const now = performance.now();
+      for (const each of this.#heard.values()) each.until = Math.min(each.until, now);
+      for (const offer of meant) this.#heard.set(offer.id, { offer, until: Infinity });
+      if (meant.length > 0) this.#found.resolve();
+    });
+  }
+
+  /** Whether a device may be the one that the person has named. */
+  #isMeant({ name, id }: Pick<Offer, "name" | "id">): boolean {
+    const wanted = this.#meant.name?.toLowerCase();
+    return wanted === undefined || shortName(name.toLowerCase()) === shortName(wanted) ||
+      shortId(id) === wanted;
+  }
+
+  /**
+   * The only device that is near; `null` if there is none. One that shows a number, or has just
+   * told its person to choose, is not announced any more, and was near all the same.
+   */
+  #choose(): Offer | null {
+    const { output } = this.#context;
+    const since = performance.now() - LOOK_MILLISECONDS;
+    const near = [...this.#heard.values()].filter(({ until }) => until >= since);
+    const [only, ...others] = near;
+    if (others.length === 0) return only?.until === Infinity ? only.offer : null;
+    for (const { offer: { name, id, addresses } } of near) {
+      output.ask(`${name} ${id} at ${formatAddress(addresses[0]!)}`);
+    }
+    throw new Failure(
+      `${near.length} devices were found: run "degu pair NAME" with the name of one, or with the 16 ` +
+        "characters behind it",
+    );
+  }
+
+  async #showAddress(milliseconds: number): Promise<void> {
+    await pause(milliseconds, this.#ends);
+    const isAlone = this.#heard.size === 0 && this.#question === null;
+    if (!isAlone || this.#ends.aborted) return;
+    this.#isAddressShown = true;
+    const address = formatAddress(this.#invitation.addresses[0]!);
+    this.#context.output.note(
+      `no other device was found; if "degu pair" finds nothing there, either: "degu pair --address ${address}"`,
+    );
+  }
+
+  /** Joins the other device again and again, as long as no other question is open. */
+  async #join(): Promise<Peer> {
+    const wait = (milliseconds: number) => pause(milliseconds, this.#ends);
+    let looked = false;
+    let isTurn = false;
+    for (;;) {
+      await this.#wait(this.#found.promise);
+      if (!looked) await wait(LOOK_MILLISECONDS);
+      looked = true;
+      if (this.#question !== null) {
+        isTurn = false;
+        await this.#wait(this.#question.promise);
+      }
+      this.#ends.throwIfAborted();
+      const offer = this.#choose();
+      if (offer === null) {
+        this.#found = Promise.withResolvers();
+        looked = isTurn = false;
+      } else if (isTurn || shortId(this.#device.id) < offer.id) {
+        const peer = await this.#tryToJoin(offer);
+        if (peer !== null) return peer;
+        await wait(AGAIN_MILLISECONDS);
+      } else {
+        // The other device joins, unless it can't reach this one.
+        await wait(REACH_MILLISECONDS);
+        isTurn = true;
+      }
+    }
+  }
+
+  async #wait(event: Promise<void>): Promise<void> {
+    await Promise.race([event, pause(Infinity, this.#ends)]);
+    this.#ends.throwIfAborted();
+  }
+
+  /** Tries each address; resolves to `null` if none has led to a number. */
+  async #tryToJoin({ name, id, addresses }: Offer): Promise<Peer | null> {
+    const { output } = this.#context;
+    const { peerName, serving } = this.#meant;
+    for (const address of addresses) {
+      if (this.#question !== null) return null;
+      const attempt = this.#attempt = new AbortController();
+      const limit = Math.max(LEAST_MILLISECONDS, REACH_MILLISECONDS / addresses.length);
+      const timer = setTimeout(() => attempt.abort(), limit);
+      let isAsked = false;
+      const confirm = async (asked: Asked) => {
+        clearTimeout(timer);
+        this.#attempt = null;
+        isAsked = shortId(asked.id) === id;
+        if (isAsked) return await this.#ask(asked);
+        output.warn(`${asked.name} ${asked.id} answers, which is another device than was found`);
+        return false;
+      };
+      const signal = AbortSignal.any([this.#ends, attempt.signal]);
+      try {
+        return await this.#device.join([address], { peerName, serving, signal, confirm });
+      } catch (error) {
+        this.#ends.throwIfAborted();
+        const isFinal = isAsked || error instanceof Deno.errors.NotCapable ||
+          error instanceof PairingError && error.code === "NAME_TAKEN";
+        if (isFinal) throw usageError(error);
+        const code = error instanceof PairingError ? error.code : "UNREACHABLE";
+        if (this.#said.has(code)) continue;
+        this.#said.add(code);
+        output.note(`${name} ${REASONS[code] ?? REASONS.UNREACHABLE} ${formatAddress(address)}`);
+      } finally {
+        clearTimeout(timer);
+      }
+    }
+    return null;
+  }
+
+  /** Asks about a device that has joined this one. */
+  async askAboutJoiner(asked: Asked): Promise<boolean> {
+    await pause(Math.max(0, this.#lookedAt - performance.now()), this.#ends, asked.signal);
+    if (asked.signal.aborted || !this.#isMeant(asked)) return false;
+    try {
+      if (this.#question === null) this.#choose();
+    } catch (error) {
+      this.#failed.reject(error);
+      return false;
+    }
+    return await this.#ask(asked, TOLD_MILLISECONDS);
+  }
+
+  /** @param delay The milliseconds between a no and the end of the command. */
+  async #ask(asked: Asked, delay = 0): Promise<boolean> {
+    if (this.#question !== null || this.#ends.aborted) return false;
+    const question = this.#question = Promise.withResolvers<void>();
+    this.#attempt?.abort();
+    this.#numbers++;
+    this.#conceal();
+    const { signal } = asked;
+    // A question whose answer is not wanted any more rejects.
+    const isYes = await this.#questions.confirm(asked).catch(() => false);
+    const onEnd = () => this.#unconfirmed(asked, question);
+    if (signal.aborted) onEnd();
+    else if (isYes) signal.addEventListener("abort", onEnd, { once: true });
+    else this.#refuse(delay);
+    return isYes && !signal.aborted;
+  }
+
+  async #refuse(delay: number): Promise<void> {
+    await pause(delay, this.#context.signal);
+    const problem =
+      `not confirmed here; if the two numbers differ, somebody may stand between the devices: ${BY_LINE}`;
+    this.#failed.reject(new Failure(problem, REFUSED));
+  }
+
+  /** The other end has ended a question. */
+  #unconfirmed(
+    { name, id, signal: { reason } }: Asked,
+    question: PromiseWithResolvers<void>,
+  ): void {
+    if (this.#ends.aborted) return;
+    if (reason instanceof PairingError && reason.code !== "NOT_CONFIRMED") {
+      return this.#failed.reject(reason);
+    }
+    const why = `${name} has left, the answer there was no, or 120 s have passed`;
+    const isOther = this.#meant.name !== undefined ||
+      (this.#heard.size === 0 ? this.#isAddressShown : this.#heard.has(shortId(id)));
+    if (isOther) return this.#failed.reject(new Failure(`${why}: ${AGAIN}`, REFUSED));
+    if (this.#numbers === MAX_NUMBERS) {
+      const problem = `${MAX_NUMBERS} numbers were shown, and none was confirmed: ${BY_LINE}`;
+      return this.#failed.reject(new Failure(problem, REFUSED));
+    }
+    this.#context.output.note(`${why}; the device that you mean may still come`);
+    this.#question = null;
+    question.resolve();
+    this.#announce();
+  }
+}
+
+/** Why an attempt to join has failed, before the address. */
+const REASONS: Readonly<Record<string, string>> = {
+  BUSY: "asks about another device: if nobody has started that, the answer there is no; at",
+  NOT_OPEN: "takes no number now, or a firewall is in between: trying again, at",
+  UNREACHABLE: "does not answer, so it may come by itself: is a firewall in between? At",
+};

@@ -1,0 +1,105 @@
+/** Passes of a command that goes on until it is interrupted, and what is printed of them. */
+
+import { repeat } from "../../net/repeat.ts";
+import type { Context } from "./commands.ts";
+import { errorObject, exitCodeOf, explain, isAway } from "./failure.ts";
+import { Output, OutputClosed } from "./output.ts";
+
+/**
+ * Runs passes until the command is interrupted. A pass that fails does not end them.
+ *
+ * @param pass Resolves to an exit code.
+ * @returns The exit code of the last pass.
+ * @throws the reason of the interruption if a pass was under way.
+ */
+export async function repeatPasses(
+  context: Context,
+  seconds: number,
+  pass: (context: Context) => Promise<number>,
+): Promise<number> {
+  const { signal } = context;
+  const output = new PassOutput(context.output);
+  let exitCode = 0;
+  let isInterrupted = false;
+  const run = async () => {
+    const each = { ...context, output };
+    try {
+      exitCode = await pass(each);
+    } catch (error) {
+      isInterrupted = signal.aborted;
+      if (isInterrupted || error instanceof OutputClosed) throw error;
+      exitCode = exitCodeOf(error);
+      output.failed(error, each.peer);
+    }
+    output.endPass();
+  };
+  const onError = (error: unknown) => {
+    throw error;
+  };
+  await repeat(run, { seconds, signal, onError });
+  if (isInterrupted) signal.throwIfAborted();
+  return exitCode;
+}
+
+/**
+ * The output of passes: a problem is printed by the first pass that has it, and again when it is
+ * over. A pass that has changed nothing prints nothing else.
+ */
+class PassOutput extends Output {
+  readonly #output: Output;
+  /** The texts of the problems of the last pass, by a key that equal problems share. */
+  #before = new Map<string, string>();
+  /** The same for the pass that runs. */
+  #now = new Map<string, string>();
+
+  constructor(output: Output) {
+    super({ json: output.json, quiet: true }, output.streams);
+    this.#output = output;
+  }
+
+  override summary(done: string, _failures: string, hasChanged: boolean): void {
+    if (hasChanged) this.#output.note(done);
+  }
+
+  override warn(text: string): void {
+    if (this.#isNew(text)) super.warn(text);
+  }
+
+  override error(text: string): void {
+    if (this.#isNew(text)) super.error(text);
+  }
+
+  override result(lines: string | readonly string[], object: Record<string, unknown>): void {
+    if (!("error" in object) || this.#isNew(JSON.stringify(object), "")) {
+      super.result(lines, object);
+    }
+  }
+
+  /** Reports the error that has ended a pass, at which this peer was asked. */
+  failed(error: unknown, peer: string | undefined): void {
+    const cause = error instanceof Error ? error.cause : undefined;
+    const text = explain(error);
+    // A peer that is off fails in several ways, one after the other.
+    const key = isAway(error) || isAway(cause) ? "away" : text;
+    if (this.#isNew(key, text)) {
+      super.error(text);
+      if (this.json) super.result("", { error: errorObject(error, peer) });
+    }
+    // The rest of the pass did not run, so it is not known which earlier problems are over.
+    this.#now = new Map([...this.#before, ...this.#now]);
+  }
+
+  endPass(): void {
+    for (const [key, text] of this.#before) {
+      if (text !== "" && !this.#now.has(key)) this.#output.note(`over: ${text}`);
+    }
+    [this.#before, this.#now] = [this.#now, new Map()];
+  }
+
+  /** Whether neither this pass nor the one before has had a problem. */
+  #isNew(key: string, text = key): boolean {
+    const known = this.#now.get(key) ?? this.#before.get(key);
+    this.#now.set(key, known ?? text);
+    return known === undefined;
+  }
+}

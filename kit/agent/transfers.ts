@@ -1,0 +1,518 @@
+/** The transfers of one command, of files and of trees, with one progress bar and one summary. */
+
+import { dirname, join } from "node:path";
+import type { Client } from "../../client.ts";
+import {
+  downloadTree,
+  isTransient,
+  type TransferOptions,
+  type TransferResult,
+  type TreeEntry,
+  type TreeEvent,
+  type TreeOptions,
+  type TreeResult,
+  uploadTree,
+} from "../../files.ts";
+import type { Context } from "./commands.ts";
+import {
+  codeOf,
+  endsCommand,
+  type ErrorCode,
+  exitCodeOf,
+  explainTransfer,
+  FAILED,
+  Failure,
+  isOfTransfer,
+  REFUSED,
+} from "./failure.ts";
+import { isIgnoreFile } from "./ignore.ts";
+import type { OwnDirectory } from "./local_paths.ts";
+import { counted, formatBytes, formatDuration, type Output } from "./output.ts";
+import type { Moved, PeerConnections } from "./peer_connections.ts";
+import { type Progress, showProgress } from "./progress_bar.ts";
+import type { RemoteFiles } from "./remote_files.ts";
+
+/** The names of a file or tree in messages, at the source and at the target. */
+interface Names {
+  readonly from: string;
+  readonly to: string;
+}
+
+export interface FileJob extends Names {
+  readonly size: number;
+  /** Copies the file; resolves to `null` if the target already had it. */
+  move(client: Client, options: TransferOptions): Promise<TransferResult | null>;
+}
+
+export interface TreeJob {
+  /** The path on the other device. */
+  readonly names: readonly string[];
+  /** The path on this device. */
+  readonly root: string;
+  /** Whether `--json` also names files that are up to date. */
+  readonly listsUnchanged: boolean;
+  /** Called when both ends are listed, and nothing is changed yet. */
+  readonly onPlan?: () => void;
+  readonly options: Omit<TreeOptions, "signal" | "onEvent">;
+}
+
+type Failed = TreeEvent & { readonly type: "failed" };
+/** A final event about a file or directory in a tree. */
+type Outcome = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" | "skipped" };
+
+/** The reasons to skip an entry of a tree. */
+const SKIPPED: Readonly<Record<string, string>> = {
+  link: "a symbolic link, which is not followed",
+  special: "neither a file nor a directory",
+  reserved: "its name is reserved for unfinished files",
+};
+
+/** The reasons why `--delete` has deleted nothing in the end. */
+const KEPT = {
+  incomplete:
+    "nothing is deleted, because not everything could be listed: what seems to be missing may be there; " +
+    "what can't be read can be left out with --exclude",
+  failed: "nothing more is deleted, because not everything could be copied",
+  empty:
+    "it is empty, so nothing is deleted: is its disk mounted? To delete everything anyway, put a " +
+    "file into it first",
+};
+
+/** What to do after an interruption. */
+const AGAIN =
+  "run the same command again to continue; a file that is small, or was just changed, starts over";
+
+interface TransfersOptions {
+  readonly isDryRun?: boolean;
+  readonly again?: string;
+}
+
+/** Copies files and trees from or to a peer: counts, prints and draws the events. */
+export class Transfers implements Disposable {
+  readonly direction: "get" | "put";
+  /** The numbers of the bar. Every transfer updates them. */
+  readonly progress: Progress = {
+    ...{ name: "", files: 0, totalFiles: 0 },
+    ...{ bytes: 0, totalBytes: 0, moved: 0 },
+  };
+  readonly #output: Output;
+  readonly #signal: AbortSignal;
+  readonly #own: OwnDirectory;
+  readonly #isDryRun: boolean;
+  readonly #again: string;
+  readonly #startedAt = performance.now();
+  readonly #skipped = new Set<string>();
+  readonly #unsettled = new Set<string>();
+  /** The source of each target that this command writes. */
+  readonly #taken = new Map<string, string>();
+  /** A source that goes into each directory. */
+  readonly #holding = new Map<string, string>();
+  readonly #counts = { copied: 0, moved: 0, unchanged: 0, deleted: 0, failed: 0 };
+  #bar: Disposable | null;
+
+  constructor(
+    { output, signal }: Context,
+    direction: "get" | "put",
+    own: OwnDirectory,
+    { isDryRun = false, again = AGAIN }: TransfersOptions = {},
+  ) {
+    this.#output = output;
+    this.#signal = signal;
+    this.#isDryRun = isDryRun;
+    this.#again = again;
+    this.direction = direction;
+    this.#own = own;
+    this.#bar = output.json ? null : showProgress(output, this.progress);
+  }
+
+  /**
+   * Prepares the arguments of the command line. A failure with one of several arguments is
+   * reported, and the others continue.
+   */
+  async prepare<From, To>(
+    given: readonly From[],
+    isOnly: boolean,
+    nameOf: (from: From) => string,
+    step: (from: From) => Promise<To>,
+  ): Promise<To[]> {
+    const prepared: To[] = [];
+    for (const each of given) {
+      try {
+        prepared.push(await step(each));
+      } catch (error) {
+        if (!(error instanceof Failure) || isOnly) throw error;
+        const path = nameOf(each);
+        this.fail(path, error.message, error.code, { path });
+      }
+    }
+    return prepared;
+  }
+
+  /**
+   * Reserves the absolute path of a target for a source; fails if another source goes there, or
+   * into a directory there: its files could be replaced.
+   */
+  take(target: string, source: string): void {
+    const ways = [target];
+    for (let dir = dirname(target); dir !== ways.at(-1); dir = dirname(dir)) ways.push(dir);
+    const taken = ways.find((each) => this.#taken.has(each));
+    const other = taken === undefined ? this.#holding.get(target) : this.#taken.get(taken);
+    if (other !== undefined) {
+      const problem = `${other} has the same ${taken === target ? "name" : "place"}`;
+      throw new Failure(`${problem}: ${this.direction} the two into different directories`);
+    }
+    for (const each of ways.slice(1)) this.#holding.set(each, source);
+    this.#taken.set(target, source);
+  }
+
+  /**
+   * Copies files, then trees. After a failure the rest is still copied, unless it would fail as
+   * well: the peer can't be reached, a disk is full, the command was interrupted.
+   */
+  async copy(files: RemoteFiles, jobs: readonly (FileJob | TreeJob)[]): Promise<void> {
+    const { connections } = files;
+    const fileJobs = jobs.filter((job) => "move" in job);
+    this.progress.totalFiles += fileJobs.length;
+    for (const { size } of fileJobs) this.progress.totalBytes += size;
+    try {
+      await connections.each(fileJobs, (job, signal) => this.#moveOne(connections, job, signal));
+    } finally {
+      this.#checkInterrupted();
+    }
+    for (const job of jobs) if ("root" in job) await this.#copyTree(files, job);
+  }
+
+  async #moveOne(connections: PeerConnections, job: FileJob, signal: AbortSignal): Promise<void> {
+    const { progress } = this;
+    const { from, to, size } = job;
+    progress.name = from;
+    let there = 0;
+    const attempt = (client: Client, moved: Moved) => {
+      let before = 0;
+      return job.move(client, {
+        signal,
+        onProgress: (now) => {
+          const { bytes, resumedFrom } = now;
+          moved(now);
+          progress.bytes += resumedFrom + bytes - there;
+          progress.moved += bytes - before;
+          this.moved(bytes - before);
+          [there, before] = [resumedFrom + bytes, bytes];
+        },
+      });
+    };
+    let result: TransferResult | null;
+    try {
+      result = await connections.call(attempt);
+    } catch (error) {
+      // What a failed file has at the target counts for nothing.
+      progress.bytes -= there;
+      progress.totalBytes -= size;
+      signal.throwIfAborted();
+      if (endsCommand(error)) throw this.#ending({ from, to }, error);
+      return this.fail(from, explainTransfer(error, this.direction), codeOf(error), { from, to });
+    }
+    progress.bytes += size - there;
+    progress.files++;
+    // Outside of the `try`, because a closed output is no failure of this file.
+    if (result === null) this.unchanged({ from, to });
+    else this.copied({ from, to }, result);
+  }
+
+  /** Copies a tree, without this device's directory. */
+  async #copyTree(files: RemoteFiles, job: TreeJob): Promise<void> {
+    const isNotOwn = await this.#own.filter(job.root, (path) => {
+      this.skip(join(job.root, ...path), "the directory of this device");
+    });
+    const { progress } = this;
+    const { options } = job;
+    const filter = (entry: TreeEntry) =>
+      (options.filter?.(entry) ?? true) && isNotOwn(entry) && !this.#isList(files, job, entry);
+    const tree = new TreeCopy(this, files, { ...job, options: { ...options, filter } });
+    // Files that have failed earlier no longer count as work to do.
+    [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
+    try {
+      const result = await files.connections.call((client, moved) =>
+        tree.attempt(client, moved, this.#signal)
+      ).finally(() => tree.reportFailures());
+      const { deletionsKept } = result;
+      if (deletionsKept === "empty") {
+        const { from } = tree.namesOf([]);
+        if (tree.hasEntries) this.fail(from, KEPT.empty, "FAILED", { path: from });
+      } else if (deletionsKept === "incomplete" || deletionsKept === "failed") {
+        // The other reasons are failures with paths of their own.
+        this.#output.warn(KEPT[deletionsKept]);
+      }
+    } catch (error) {
+      this.#checkInterrupted();
+      if (!endsCommand(error) && !isOfTransfer(error)) throw error;
+      throw this.#ending(tree.namesOf([]), error);
+    }
+  }
+
+  /**
+   * Whether an entry is the list of what to leave out at the top of the target of a download: what
+   * counts there is not for peers to write. A peer's list that differs is reported.
+   */
+  #isList(files: RemoteFiles, { names, root }: TreeJob, entry: TreeEntry): boolean {
+    const { path, size, modified } = entry;
+    if (this.direction === "put" || path.length > 1 || !isIgnoreFile(path[0]!)) return false;
+    const info = infoOf(join(root, ...path));
+    if (info?.size !== size || info.mtime?.getTime() !== modified.getTime()) {
+      this.skip(
+        files.name([...names, ...path]),
+        "a list of what to leave out is not copied to here",
+      );
+    }
+    return true;
+  }
+
+  #checkInterrupted(): void {
+    if (!this.#signal.aborted) return;
+    if (!this.#isDryRun) this.#output.note(this.#again);
+    this.#signal.throwIfAborted();
+  }
+
+  /** Counts and reports an entry that is not copied, once. */
+  skip(name: string, why: string): void {
+    if (this.#skipped.has(name)) return;
+    this.#skipped.add(name);
+    this.#output.warn(`${name}: skipped: ${why}`);
+  }
+
+  /** Counts a file that is still being written; all of them are one line, at the end. */
+  skipUnsettled(name: string): void {
+    this.#skipped.add(name);
+    this.#unsettled.add(name);
+  }
+
+  /** Undoes the count of a skipped entry that was copied later. */
+  unskip(name: string): void {
+    this.#skipped.delete(name);
+    this.#unsettled.delete(name);
+  }
+
+  fail(
+    name: string,
+    message: string,
+    code: ErrorCode,
+    object: Readonly<Record<string, unknown>>,
+  ): void {
+    this.#counts.failed++;
+    this.#output.error(`${name}: ${message}`);
+    if (this.#output.json) this.#output.result("", { ...object, error: { code, message } });
+  }
+
+  /** Counts a file that is the same at both ends; with names, also reports it. */
+  unchanged(names: Names | null): void {
+    this.#counts.unchanged++;
+    if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
+  }
+
+  /** Counts and reports a copied file; in a dry run, a file that would be copied. */
+  copied({ from, to }: Names, result: TransferResult): void {
+    this.#counts.copied++;
+    const { bytes, total, resumedFrom, sha256 } = result;
+    if (this.#isDryRun) {
+      const object = { action: "copy", from, to, size: total, dryRun: true };
+      return this.#result(`would copy ${from} to ${to}`, object);
+    }
+    this.#result(to, { from, to, bytes, total, resumedFrom, sha256 });
+  }
+
+  moved(bytes: number): void {
+    this.#counts.moved += bytes;
+  }
+
+  deleted(name: string): void {
+    this.#counts.deleted++;
+    const [text, dryRun] = this.#isDryRun ? ["would delete", { dryRun: true }] : ["deleted", {}];
+    this.#result(`${text} ${name}`, { action: "delete", path: name, ...dryRun });
+  }
+
+  /** Prints a result to stdout; with `--quiet`, only if `--json` is given, too. */
+  #result(text: string, object: Record<string, unknown>): void {
+    if (!this.#output.quiet || this.#output.json) this.#output.result(text, object);
+  }
+
+  /** Makes the error that ends the command. */
+  #ending({ from, to }: Names, error: unknown): Failure {
+    const problem = explainTransfer(error, this.direction);
+    const remote = this.direction === "get" ? from : to;
+    const hint = isTransient(error) && !this.#isDryRun ? `; ${this.#again}` : "";
+    const exitCode = exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
+    const options = { cause: error, path: from, peer: remote.split(":")[0]! };
+    return new Failure(`${from}: ${problem}${hint}`, exitCode, options);
+  }
+
+  /** Prints the summary; returns the exit code. */
+  finish(): number {
+    this[Symbol.dispose]();
+    const [first, ...others] = this.#unsettled;
+    if (first !== undefined) {
+      const more = others.length === 0 ? "" : `, and ${counted(others.length, "other file")}`;
+      this.#output.warn(`${first}${more}: skipped: still being written`);
+    }
+    const { copied, moved, unchanged, deleted, failed } = this.#counts;
+    const seconds = (performance.now() - this.#startedAt) / 1000;
+    const time = moved > 0 ? ` in ${formatDuration(seconds)}` : "";
+    const [would, size] = this.#isDryRun
+      ? ["would be ", ""]
+      : ["", `, ${formatBytes(moved)}${time}`];
+    const isInVain = !this.#isDryRun && copied === 0 && failed > 0;
+    const parts = [
+      isInVain ? "" : `${counted(copied, "file")} ${would}copied${size}`,
+      unchanged > 0 ? `${unchanged} up to date` : "",
+      deleted > 0 ? `${deleted} ${would}deleted` : "",
+      this.#skipped.size > 0 ? `${this.#skipped.size} skipped` : "",
+    ].filter((part) => part !== "");
+    // A single failure without any other result was printed already.
+    const failures = failed > 1 || failed === 1 && parts.length > 0
+      ? `${counted(failed, "error")}: see above`
+      : "";
+    this.#output.summary(parts.join("; "), failures, copied + deleted > 0);
+    return failed === 0 ? 0 : FAILED;
+  }
+
+  [Symbol.dispose](): void {
+    this.#bar?.[Symbol.dispose]();
+    this.#bar = null;
+  }
+}
+
+function infoOf(path: string): Deno.FileInfo | null {
+  try {
+    return Deno.lstatSync(path);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * A tree that is copied in one attempt, or in several if connections are lost. An attempt reports
+ * nothing that an earlier one has reported; a failure may be repaired by a later attempt.
+ */
+class TreeCopy {
+  /** Whether the source or the target has any entry. */
+  hasEntries = false;
+  readonly #transfers: Transfers;
+  readonly #files: RemoteFiles;
+  readonly #job: TreeJob;
+  readonly #reported = new Map<string, Outcome["type"]>();
+  /** The sizes of files, by path, from the second attempt on. */
+  readonly #sizes = new Map<string, number>();
+  /** The failures of the last attempt. */
+  #failures: Failed[] = [];
+  /**
+   * The number of files and bytes that the first attempt had to copy. An attempt makes progress
+   * only if it leaves fewer.
+   */
+  #toCopy: number | null = null;
+  /** The bytes of complete files in the progress. */
+  #complete: number;
+
+  constructor(transfers: Transfers, files: RemoteFiles, job: TreeJob) {
+    this.#transfers = transfers;
+    this.#files = files;
+    this.#job = job;
+    this.#complete = transfers.progress.bytes;
+  }
+
+  namesOf(path: readonly string[]): Names {
+    const { names, root } = this.#job;
+    const [remote, local] = [this.#files.name([...names, ...path]), join(root, ...path)];
+    const isGet = this.#transfers.direction === "get";
+    return isGet ? { from: remote, to: local } : { from: local, to: remote };
+  }
+
+  attempt(client: Client, moved: Moved, signal: AbortSignal): Promise<TreeResult> {
+    const { names, root, options, onPlan } = this.#job;
+    const { direction, progress } = this.#transfers;
+    const isFirst = this.#toCopy === null;
+    this.#failures = [];
+    const before = { files: progress.files, bytes: this.#complete };
+    const filter = (entry: TreeEntry) => {
+      const isIncluded = options.filter?.(entry) ?? true;
+      // Entries with reserved names have the reason `name`, too: no entry with this reason is
+      // copied.
+      this.hasEntries ||= isIncluded && entry.reason !== "name";
+      if (!isFirst) this.#sizes.set(entry.path.join("/"), entry.size);
+      return isIncluded;
+    };
+    const onEvent = (event: TreeEvent) => {
+      if (event.type === "plan") {
+        this.#toCopy ??= event.files + event.bytes;
+        progress.totalFiles = before.files + event.files;
+        progress.totalBytes = before.bytes + event.bytes;
+        onPlan?.();
+      } else if (event.type === "progress") {
+        progress.moved += before.bytes + event.bytes - progress.bytes;
+        progress.bytes = before.bytes + event.bytes;
+      } else if (event.type === "failed") {
+        this.#failures.push(event);
+      } else if (event.type !== "removed") {
+        this.#report(event);
+      }
+      // A tree that is up to date may have a hundred thousand of these events.
+      if (event.type === "unchanged") return;
+      const left = progress.totalFiles - progress.files + progress.totalBytes - progress.bytes;
+      moved({ bytes: this.#toCopy === null ? 0 : this.#toCopy - left, resumedFrom: 0 });
+    };
+    const all = { ...options, filter, signal, onEvent };
+    const uri = this.#files.uri([...names, ""]);
+    return direction === "get"
+      ? downloadTree(client, uri, root, all)
+      : uploadTree(client, root, uri, all);
+  }
+
+  #report(event: Outcome): void {
+    const { type, path } = event;
+    const transfers = this.#transfers;
+    const key = path.join("/");
+    if (type === "copied") {
+      transfers.progress.files++;
+      this.#complete += event.total;
+    }
+    const { from, to } = this.namesOf(path);
+    if (type === "deleted") {
+      // The file or directory that replaces it has the same name, and is reported, too.
+      return transfers.deleted(event.kind === "directory" ? `${to}/` : to);
+    }
+    const before = this.#reported.get(key);
+    // A file that was still being written may be copied by a later attempt.
+    const wasSkipped = before === "skipped" && type !== "skipped";
+    if (before !== undefined && !wasSkipped) return;
+    this.#reported.set(key, type);
+    if (wasSkipped) transfers.unskip(from);
+    const size = this.#sizes.get(key);
+    const isUnchanged = type === "unchanged" && (size === undefined || wasSkipped);
+    if (isUnchanged && !this.#job.listsUnchanged) return transfers.unchanged(null);
+    transfers.progress.name = from;
+    if (isUnchanged) {
+      transfers.unchanged({ from, to });
+    } else if (type === "skipped") {
+      if (event.reason === "still being written") transfers.skipUnsettled(from);
+      else transfers.skip(from, SKIPPED[event.reason] ?? event.reason);
+    } else {
+      // The connection may have broken off after the file was copied and before the answer.
+      const late = { bytes: size!, total: size!, resumedFrom: 0, sha256: null };
+      const result = type === "copied" ? event : late;
+      transfers.moved(result.bytes);
+      transfers.copied({ from, to }, result);
+    }
+  }
+
+  reportFailures(): void {
+    const transfers = this.#transfers;
+    for (const { path, error, at } of this.#failures) {
+      const { from, to } = this.namesOf(path);
+      const code = path.length === 0 ? "FAILED" : codeOf(error);
+      if (at === "source") {
+        transfers.fail(from, explainTransfer(error, transfers.direction), code, { from, to });
+      } else {
+        const object = { action: "delete", path: to };
+        transfers.fail(to, explainTransfer(error, "delete"), code, object);
+      }
+    }
+  }
+}

@@ -1,0 +1,249 @@
+/** A client of a peer, at any of its addresses. */
+
+import { type Address, addressText } from "../../base/address.ts";
+import { checkNumber, checkObject } from "../../base/checks.ts";
+import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
+import { Internal } from "../../base/internal.ts";
+import { quote } from "../../base/quote.ts";
+import { type Client, type ClientOptions, SSLClient } from "../../client.ts";
+import { checkClientAddress } from "../../net/addresses.ts";
+import { joinSignals, type SocketMaker } from "../../net/connect.ts";
+import { plainMessageOf, withMessage } from "../../net/thrown.ts";
+import { connectToDevice, type More, raceAddresses } from "./device_connect.ts";
+import type { DeviceServices } from "./device_services.ts";
+import { DeviceError } from "./errors.ts";
+import { checkAddresses } from "./pairing_addresses.ts";
+import type { Peer } from "./peer_store.ts";
+import { forgotten } from "./trust_signals.ts";
+
+/** How a client connects to a peer, and which headers each request has. */
+export interface DeviceClientOptions extends ClientOptions {
+  /**
+   * The addresses to try, instead of the stored ones.
+   *
+   * @default {the stored ones, read again for each connection}
+   */
+  addresses?: readonly Address[] | undefined;
+  /**
+   * Seconds for connecting to an address, and then for the handshake: a host that doesn't answer is
+   * known sooner than a busy one.
+   *
+   * @default {timeout}
+   */
+  connectTimeout?: number | undefined;
+}
+
+/** What each client that looks for its peer is told of. */
+const searches = new WeakMap<Client, { more: More | null }>();
+
+/**
+ * From now on, a client of a peer also tries the addresses that a search finds. The address at
+ * which the peer has proved to be there is stored with the others.
+ */
+export function searchWith(client: Client, more: More): void {
+  searches.get(client)!.more = more;
+}
+
+function noAddress({ name }: Peer): DeviceError {
+  return new DeviceError(
+    "NO_ADDRESS",
+    `no address of ${quote(name)} is known: pass the option addresses, or pair the two ` +
+      "again while it serves",
+  );
+}
+
+/** A client of one peer. The connections end when the peer is forgotten or the device is closed. */
+export class DeviceClient extends SSLClient {
+  /** The options that were given, without the addresses. */
+  declare readonly options: Readonly<Omit<DeviceClientOptions, "addresses">>;
+
+  constructor(services: DeviceServices, peer: Peer, options: DeviceClientOptions) {
+    checkObject("options", options);
+    const { addresses: given, ...others } = options;
+    const addresses = given === undefined
+      ? null
+      : checkAddresses("addresses", given, checkClientAddress);
+    if (addresses?.length === 0) throw new RangeError("addresses: must be at least one; got none");
+    if ("sslHost" in others) {
+      throw new TypeError(
+        'options: unknown option "sslHost"; a peer is known by its authority alone',
+      );
+    }
+    const { connectTimeout } = others;
+    if (connectTimeout !== undefined) {
+      checkNumber("connectTimeout", connectTimeout);
+      // Unlike `timeout`, `connectTimeout` can't be `null`.
+      if (!(connectTimeout > 0 && connectTimeout < Infinity)) {
+        throw new RangeError(
+          `connectTimeout: must be a number of seconds above 0; got ${connectTimeout}`,
+        );
+      }
+    }
+    const [first] = addresses ?? peer.addresses;
+    if (first === undefined) throw noAddress(peer);
+    const search = { more: null };
+    const sockets = new Internal<SocketMaker>({
+      defaultPort: 443,
+      moreOptions: ["sslHost", "connectTimeout"],
+      connect: connectorOf(services, peer.id, addresses, connectTimeout, search),
+    });
+    super(services.identity.clientContext(peer), first, { ...others, sslHost: null }, sockets);
+    searches.set(this, search);
+  }
+}
+
+/** Connects to the first address at which the peer answers. */
+function connectorOf(
+  { identity, peers, trust: signals, closing, logger }: DeviceServices,
+  id: string,
+  given: readonly Address[] | null,
+  connectTimeout: number | undefined,
+  search: { readonly more: More | null },
+): SocketMaker["connect"] {
+  let lastAddress = "";
+  const connect: SocketMaker["connect"] = async (_first, bounds) => {
+    closing.throwIfAborted();
+    await peers.refresh();
+    closing.throwIfAborted();
+    const trusted = signals.find(id);
+    if (trusted === null) throw forgotten(id);
+    const { peer, signal: trust } = trusted;
+    const addresses = given ?? peer.addresses;
+    if (addresses.length === 0) throw noAddress(peer);
+    const isLast = (address: Address) => Number(String(address) === lastAddress);
+    const ordered = addresses.toSorted((a, b) => isLast(b) - isLast(a));
+    const timeout = connectTimeout ?? bounds.timeout;
+    const sslctx = identity.clientContext(peer);
+    const joined = joinSignals(bounds.signal, trust)!;
+    try {
+      const { address, socket } = await raceAddresses(
+        ordered,
+        (address, signal) => {
+          return connectToDevice(peer, sslctx, address, { timeout, signal });
+        },
+        joined,
+        search.more,
+      );
+      lastAddress = String(address);
+      if (search.more !== null) {
+        await peers.addFound(id, address).catch((error) => {
+          logger.warn(
+            `the address of ${quote(peer.name)} was not stored: ${plainMessageOf(error)}`,
+          );
+        });
+      }
+      return Object.assign(socket, { trust, refusalHint: forgottenHint(peer.name) });
+    } catch (error) {
+      if (joined.aborted) throw error;
+      const sought = { name: peer.name, addresses, stored: given === null };
+      const best = mostInformative(error as AggregateError, sought);
+      // The stack begins with the frames of the caller.
+      Error.captureStackTrace(best, connect);
+      throw best;
+    }
+  };
+  return connect;
+}
+
+/** The most useful errors first: the peer's own, before those that others cause. */
+const TLS_CODES: readonly TlsErrorCode[] = [
+  "REFUSED_BY_PEER",
+  "EXPIRED",
+  "NOT_YET_VALID",
+  "WRONG_PURPOSE",
+  "WEAK",
+  "POLICY",
+  "WRONG_NAME",
+  "NO_CERTIFICATE",
+  "UNTRUSTED",
+  "NOT_TLS",
+  "CLOSED",
+];
+
+/** The order of system errors: connecting is not permitted, nobody listens, nobody answers. */
+const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
+  Deno.errors.NotCapable,
+  Deno.errors.PermissionDenied,
+  Deno.errors.ConnectionRefused,
+  Deno.errors.ConnectionReset,
+  Deno.errors.TimedOut,
+];
+
+export interface Sought {
+  readonly name: string;
+  readonly addresses: readonly Address[];
+  readonly stored: boolean;
+}
+
+/** The likely cause if a peer refuses this device, with advice. */
+export function forgottenHint(name: string): string {
+  return `${quote(name)} has probably forgotten this device: pair the two again`;
+}
+
+/**
+ * The most useful of several errors (the first of equal ones), with advice in its message, and with
+ * all errors as its `cause`.
+ */
+export function mostInformative(cause: AggregateError, sought: Sought): Error {
+  const { errors } = cause;
+  const [first] = [...errors].sort((a, b) => rank(a) - rank(b));
+  const best = first instanceof Error ? first : new Error(String(first));
+  const more = errors.length - 1;
+  const others = more === 0 ? "" : `; and ${more} more address${more === 1 ? " fails" : "es fail"}`;
+  const message = best.message + others + hintFor(best, sought);
+  const error = best instanceof TlsError
+    ? new TlsError(best.code, message, { cause })
+    : isNotPermitted(best)
+    ? withMessage(best, message, cause)
+    : new DeviceError("UNREACHABLE", message, { cause });
+  shortenStacks(cause);
+  return error;
+}
+
+/**
+ * Removes the frames that Deno would print of an uncaught error: they hide the line with the
+ * advice.
+ */
+function shortenStacks(attempts: AggregateError): void {
+  for (const each of [attempts, ...attempts.errors]) {
+    if (!(each instanceof Error)) continue;
+    each.stack = `${each.name}: ${each.message}`;
+    // The system's error has the same words.
+    if ((each.cause as Error | undefined)?.message === each.message) delete each.cause;
+  }
+}
+
+/** Whether connecting was not permitted here, which says nothing of the peer. */
+function isNotPermitted(error: Error): boolean {
+  return error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied;
+}
+
+/** The advice for an error, unless its message has some. */
+function hintFor(error: Error, { name, addresses, stored }: Sought): string {
+  if (error instanceof TlsError) {
+    return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(name)}` : "";
+  }
+  if (isNotPermitted(error)) return "";
+  const [which, other] = stored
+    ? ["its stored", "pass the option addresses"]
+    : ["the given", "pass other addresses"];
+  const where = `${which} address${addresses.length === 1 ? "" : "es"} ${
+    addresses.map(addressText).join(", ")
+  }`;
+  if (error instanceof Deno.errors.TimedOut) {
+    return `; ${
+      quote(name)
+    } does not answer at ${where}: check that it runs, and that the network ` +
+      `lets it through; it may also be busy, or hang; else ${other}`;
+  }
+  return `; ${
+    quote(name)
+  } doesn't serve at ${where}: start its server, ${other}, or pair the two again ` +
+    "while it serves";
+}
+
+function rank(error: unknown): number {
+  if (error instanceof TlsError) return TLS_CODES.indexOf(error.code);
+  const index = SYSTEM_ERRORS.findIndex((each) => error instanceof each);
+  return TLS_CODES.length + (index < 0 ? SYSTEM_ERRORS.length : index);
+}

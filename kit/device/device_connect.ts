@@ -1,0 +1,125 @@
+/**
+ * Connects to a device: at any of its addresses that answers (RFC 8305 §5), and to no other device.
+ */
+
+import { type Address, addressText } from "../../base/address.ts";
+import { TlsError } from "../../base/errors.ts";
+import { type Authority, identifyDevice } from "../identity/authority.ts";
+import type { ConnectBounds } from "../../net/connect.ts";
+import { connectTls } from "../../net/tls/client_handshake.ts";
+import type { ClientSslctx } from "../../net/tls/context.ts";
+import type { TlsSocket } from "../../net/tls/socket.ts";
+
+/**
+ * Connects to an address if this very device answers there.
+ *
+ * @param device The device, whose authority the context trusts alone.
+ */
+export async function connectToDevice(
+  device: Pick<Authority, "id" | "certificate">,
+  sslctx: ClientSslctx,
+  address: Address,
+  bounds: ConnectBounds,
+  protocol?: string,
+): Promise<TlsSocket> {
+  const socket = await connectTls(address, sslctx, null, bounds, protocol);
+  if (identifyDevice(socket.peerCertificate, [device]) !== null) return socket;
+  socket.close();
+  const problem = "the authority of the device has not signed the certificate directly";
+  throw new TlsError("UNTRUSTED", problem);
+}
+
+const STAGGER_MILLISECONDS = 250;
+
+interface Winner<T> {
+  readonly address: Address;
+  readonly socket: T;
+}
+
+/** Finds further addresses, beside those that don't answer. */
+export interface More {
+  /** Milliseconds without an answer, after which it begins; at once if all others have failed. */
+  readonly after: number;
+  /** Never rejects. */
+  find(signal: AbortSignal): Promise<readonly Address[]>;
+}
+
+/**
+ * Tries addresses in parallel and returns the first success. The next attempt begins 250 ms after
+ * the last, or at once after a failure. After a success the signals of the other attempts are
+ * aborted, and their late connections are closed.
+ *
+ * @param more Further addresses, whose errors say nothing of the device.
+ * @param attempt Connects to an address, and verifies the peer; must obey its signal.
+ * @throws {AggregateError} if all fail, with the errors in the order of the addresses; without
+ * errors if there is no address.
+ * @throws the reason of `signal` if it is aborted.
+ */
+export async function raceAddresses<T extends { close(): void }>(
+  addresses: readonly Address[],
+  attempt: (address: Address, signal: AbortSignal) => Promise<T>,
+  signal?: AbortSignal,
+  more: More | null = null,
+): Promise<Winner<T>> {
+  signal?.throwIfAborted();
+  const { promise, resolve, reject } = Promise.withResolvers<Winner<T>>();
+  const over = new AbortController();
+  const waiting = [...addresses.entries()];
+  const errors: unknown[] = [];
+  let running = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let moreTimer: ReturnType<typeof setTimeout> | undefined;
+  let isMoreAsked = more === null;
+
+  /** At once, so that nothing succeeds unseen in between. */
+  const end = (reason: unknown) => {
+    clearTimeout(timer);
+    clearTimeout(moreTimer);
+    over.abort(reason);
+  };
+  const startNext = () => {
+    clearTimeout(timer);
+    const next = waiting.shift();
+    if (waiting.length > 0) timer = setTimeout(startNext, STAGGER_MILLISECONDS);
+    if (next !== undefined) run(...next);
+    else if (running > 0) return;
+    else if (!isMoreAsked) findMore();
+    else reject(new AggregateError(errors, "could not connect to any address"));
+  };
+  const findMore = async () => {
+    clearTimeout(moreTimer);
+    isMoreAsked = true;
+    running++;
+    const tried = new Set(addresses.map(addressText));
+    const found = await more!.find(over.signal);
+    if (over.signal.aborted) return;
+    for (const each of found) if (!tried.has(addressText(each))) waiting.push([-1, each]);
+    running--;
+    startNext();
+  };
+  const run = async (index: number, address: Address) => {
+    running++;
+    try {
+      const socket = await attempt(address, over.signal);
+      if (over.signal.aborted) return socket.close();
+      end(new DOMException("another address was faster", "AbortError"));
+      resolve({ address, socket });
+    } catch (error) {
+      if (index >= 0) errors[index] = error;
+      running--;
+      if (!over.signal.aborted) startNext();
+    }
+  };
+  const abort = () => {
+    end(signal!.reason);
+    reject(signal!.reason);
+  };
+  signal?.addEventListener("abort", abort);
+  try {
+    if (!isMoreAsked) moreTimer = setTimeout(() => isMoreAsked || findMore(), more!.after);
+    startNext();
+    return await promise;
+  } finally {
+    signal?.removeEventListener("abort", abort);
+  }
+}

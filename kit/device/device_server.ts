@@ -1,0 +1,241 @@
+/** The server of a device, for its peers only. */
+
+import type { Address } from "../../base/address.ts";
+import { type App, type AppObject, readApp } from "../../base/app/app.ts";
+import { nameUser, Session, tieToTrust } from "../../base/app/session.ts";
+import { checkObject, wrongType } from "../../base/checks.ts";
+import { Internal } from "../../base/internal.ts";
+import type { Listen } from "../../net/listener.ts";
+import { identifyDevice } from "../identity/authority.ts";
+import type { ServerSslctx } from "../../net/tls/context.ts";
+import { ContextInForce, TlsListener } from "../../net/tls/listener.ts";
+import { Server, type ServerOptions } from "../../server.ts";
+import type { DeviceServices } from "./device_services.ts";
+import type { Peer } from "./peer_store.ts";
+import type { ServingRecord } from "./serving_records.ts";
+
+/**
+ * A server that accepts only the peers of a device. {@linkcode Device.prototype.serve} creates
+ * one.
+ *
+ * A client needs a certificate that a peer's authority has signed directly. Once the handshake and
+ * the app's `onConnect` are done, the trust in the peer is read from the disk. Pairings and
+ * forgetting, by any process, take effect while the server runs: the sessions of a forgotten peer
+ * end within a second.
+ *
+ * @example
+ * ```ts
+ * import { Device, peerOf } from "@degu/degu/device";
+ *
+ * const dir = await Deno.makeTempDir();
+ * {
+ *   await using device = await Device.open(dir, { name: "camera" });
+ *   await using server = await device.serve(
+ *     ["127.0.0.1", 0],
+ *     (_request, session) => [200, "OK", {}, peerOf(session).name],
+ *   );
+ * }
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export class DeviceServer extends Server {
+  readonly #context: ContextInForce;
+  readonly #services: DeviceServices;
+  readonly #unsubscribe: () => void;
+  readonly #prepared: Promise<void>;
+  readonly #onStop: () => void;
+  /** The record of its address. */
+  #record: ServingRecord | null = null;
+  #unregistered: Promise<void> | null = null;
+  #served: Promise<void> | null = null;
+
+  /**
+   * Created by {@linkcode Device.prototype.serve}.
+   *
+   * @internal
+   */
+  constructor(
+    services: DeviceServices,
+    address: Address,
+    app: App,
+    options: ServerOptions,
+    onStop: () => void,
+  ) {
+    checkObject("options", options);
+    const { logger = services.logger } = options;
+    const context = new ContextInForce(contextOf(services));
+    super(
+      address,
+      forPeers(services, app),
+      { ...options, logger },
+      new Internal<Listen>((...given) => new TlsListener(...given, context)),
+    );
+    this.#context = context;
+    this.#services = services;
+    this.#onStop = onStop;
+    this.#unsubscribe = services.peers.onChange(() => {
+      context.replace(contextOf(services));
+      this.#record?.touch();
+    });
+    this.#prepared = this.#prepare();
+    // serveForever() and `ready` report the error.
+    this.#prepared.catch(() => {});
+  }
+
+  /**
+   * Always rejects: a device's server is made by {@linkcode Device.prototype.serve}.
+   *
+   * @throws {TypeError} always.
+   */
+  static override start(): Promise<never> {
+    return Promise.reject(
+      new TypeError("the server of a device is not started so: use device.serve()"),
+    );
+  }
+
+  /** The current context: the peers of the device, and its identity. */
+  get sslctx(): ServerSslctx {
+    return this.#context.sslctx;
+  }
+
+  /**
+   * Resolves when the address is bound and recorded, and the peers are read.
+   *
+   * @internal
+   */
+  protected override get bound(): Promise<void> {
+    return this.#prepared;
+  }
+
+  async #prepare(): Promise<void> {
+    const { peers, serving, logger } = this.#services;
+    try {
+      await super.bound;
+      // Earlier changes by other processes apply from the first connection on.
+      await peers.refresh();
+    } catch (error) {
+      super.close();
+      await this.#unregister();
+      throw error;
+    }
+    try {
+      this.#record = await serving.add(this.address);
+      // The server may have been closed meanwhile.
+      if (this.#unregistered !== null) await this.#withdrawAddress();
+    } catch (error) {
+      logger.warn(`the address of a server can't be recorded: ${error}`);
+    }
+  }
+
+  async #withdrawAddress(): Promise<void> {
+    const record = this.#record;
+    this.#record = null;
+    await record?.remove();
+  }
+
+  /**
+   * Serves connections until {@linkcode DeviceServer.prototype.close} or
+   * {@linkcode DeviceServer.prototype.shutdown}; then the address is free.
+   */
+  override serveForever(): Promise<void> {
+    this.#served ??= super.serveForever().finally(() => this.#unregister());
+    return this.#served;
+  }
+
+  /** Closes the listener and every connection at once. */
+  override close(): void {
+    super.close();
+    this.#unregister();
+  }
+
+  /** As for every server; the recorded address is removed first. */
+  override async shutdown(): Promise<void> {
+    const withdrawn = this.#withdrawAddress();
+    await super.shutdown();
+    await withdrawn;
+    await this.#unregister();
+  }
+
+  /** Closes the server: {@linkcode DeviceServer.prototype.close}. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await super[Symbol.asyncDispose]();
+    await this.#prepared.catch(() => {});
+    await this.#unregister();
+  }
+
+  /** Ends the subscription to changes of the peers, and removes the record of the address. */
+  #unregister(): Promise<void> {
+    this.#unregistered ??= (async () => {
+      this.#unsubscribe();
+      await this.#withdrawAddress();
+      this.#onStop();
+    })();
+    return this.#unregistered;
+  }
+}
+
+function contextOf({ identity, peers }: DeviceServices) {
+  return identity.serverContext(peers.current);
+}
+
+/** Wraps an app so that it serves only peers. */
+function forPeers({ peers, trust, logger }: DeviceServices, app: App): AppObject {
+  const { handle, onConnect } = readApp(app, "app");
+  return {
+    handle,
+    async onConnect(session, sock) {
+      const peer = identifyDevice(session.peerCertificate, peers.current);
+      const trusted = peer && trust.find(peer.id);
+      if (trusted === null) {
+        logger.info(`${session}: no peer's authority has signed its certificate directly`);
+        return false;
+      }
+      const { peer: connected } = trusted;
+      sessions.set(session, () => {
+        return peers.current.find(({ id }) => id === connected.id) ?? connected;
+      });
+      nameUser(session, () => peerOf(session).name);
+      tieToTrust(session, trusted);
+      if (onConnect !== null && await onConnect(session, sock) !== true) return false;
+      // Another process may have forgotten the peer meanwhile.
+      return await trusted.confirm();
+    },
+  };
+}
+
+/** The peers of sessions, as they were last read. */
+const sessions = new WeakMap<Session, () => Peer>();
+
+/** Gives a session that no server has made a peer. For tests of apps. */
+export function setPeer(session: Session, peer: Peer): void {
+  sessions.set(session, () => peer);
+  nameUser(session, () => peer.name);
+}
+
+/**
+ * Returns the peer of a session of a {@linkcode DeviceServer}: identified by the authority that has
+ * signed its certificate, never by a name in it. The peer is returned as last read, even after it
+ * was forgotten.
+ *
+ * @param session A session of a device's server.
+ * @throws {TypeError} if the session belongs to another server.
+ *
+ * @example An app that knows who asks
+ * ```ts
+ * import type { App } from "@degu/degu";
+ * import { peerOf } from "@degu/degu/device";
+ *
+ * const app: App = (_request, session) => [200, "OK", { "x-peer": peerOf(session).name }, null];
+ * ```
+ */
+export function peerOf(session: Session): Peer {
+  if (!(session instanceof Session)) throw wrongType("session", "a session", session);
+  const peer = sessions.get(session);
+  if (peer === undefined) {
+    throw new TypeError(
+      "session: must be one of a DeviceServer; this one is of another server, or of callApp without " +
+        "the option peer",
+    );
+  }
+  return peer();
+}

@@ -1,0 +1,557 @@
+/** The end of a pairing that invites: the invitation, and the answers of its port of TLS. */
+
+import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts";
+import type { Socket } from "../../base/app/app.ts";
+import type { Request, ResponseTuple } from "../../base/app/message.ts";
+import type { Session } from "../../base/app/session.ts";
+import { checkFunction, checkNumber, copyOptions } from "../../base/checks.ts";
+import { ConnectionClosedError, DeguError } from "../../base/errors.ts";
+import { Internal } from "../../base/internal.ts";
+import { pause } from "../../base/pause.ts";
+import { type Authority, identifyDevice, readAuthority } from "../identity/authority.ts";
+import type { Listen } from "../../net/listener.ts";
+import { checkSignal } from "../../net/request_signal.ts";
+import { plainMessageOf, reworded } from "../../net/thrown.ts";
+import { ContextInForce, TlsListener } from "../../net/tls/listener.ts";
+import { loadBuiltin } from "../../net/tls/modules.ts";
+import { Server } from "../../server.ts";
+import type { DeviceServices } from "./device_services.ts";
+import { encodeLine, type LineAddress, lineHost, MAX_ADDRESSES } from "./invitation_line.ts";
+import {
+  addressesToStore,
+  addressFinder,
+  checkListen,
+  ownAddresses,
+  withoutWildcards,
+} from "./pairing_addresses.ts";
+import {
+  type ANSWER,
+  CONFIRMED_URI,
+  decodeMessage,
+  encodeMessage,
+  INTRODUCTION,
+  isEmptyMessage,
+  makeRandom,
+  MAX_MESSAGE_BYTES,
+  type Message,
+  PAIRING_PROTOCOL,
+  PROOF,
+  SECRET_URI,
+  VALUE_URI,
+} from "./pairing_messages.ts";
+import type { Peer } from "./peer_store.ts";
+import { type Confirm, PlainPort } from "./plain_port.ts";
+import { storePairing } from "./store_pairing.ts";
+import { hangUp, type Visit, Visits } from "./visits.ts";
+
+/** Where, how and for how long another device can join. */
+export interface InviteOptions {
+  /**
+   * Where to listen for the other device: 1 to 6 IP addresses with a port, at which TLS is spoken,
+   * and the next one is plain; 0 for two free ones. With a wildcard the line has the addresses of
+   * this machine.
+   *
+   * @default {up to six addresses of this machine that a peer can use, port 0}
+   */
+  listen?: readonly (HostAddress | ScopedAddress)[] | undefined;
+  /**
+   * Where this device can be reached later: up to 6 IP addresses or DNS names with a port, which
+   * the other device stores.
+   *
+   * @default {where servers of this directory listen when the other device joins}
+   */
+  serving?: readonly (HostAddress | ScopedAddress)[] | undefined;
+  /**
+   * Seconds until it expires, from 1 to 86,400.
+   *
+   * @default {600}
+   */
+  seconds?: number | undefined;
+  /** A name for the other device here, instead of its own name. */
+  peerName?: string | undefined;
+  /**
+   * Asks whether the other device shows the same number: with it the invitation can be joined by a
+   * number, too, without its line.
+   */
+  confirm?: Confirm | undefined;
+  /** Ends the invitation: `paired` rejects with its reason. */
+  signal?: AbortSignal | undefined;
+}
+
+const OPTIONS = ["listen", "serving", "seconds", "peerName", "confirm", "signal"];
+const DEFAULT_SECONDS = 600;
+const MAX_SECONDS = 86_400;
+
+/** How long the joiner may keep its connection open after the last answer. */
+const LAST_MILLISECONDS = 2000;
+const HANDSHAKE_SECONDS = 5;
+
+/**
+ * Tells a joiner that the person here has said no, or nothing in time; the session ends with it.
+ */
+const notConfirmed = (): ResponseTuple => [403, "Forbidden", {}, null];
+
+/** The address for TLS, and the plain port on the same host. */
+type Bound = readonly [address: Address, plainPort: number];
+
+/** A device that may be stored, and its message about itself. */
+interface Joining {
+  readonly authority: Authority;
+  readonly introduction: Pick<Message<typeof INTRODUCTION>, "name" | "addresses">;
+}
+
+interface Joiner extends Joining {
+  /** The answer to the first request, with the value that the second one must carry. */
+  readonly answer: Message<typeof ANSWER>;
+}
+
+/**
+ * The progress of the pairing: nobody has sent the secret; a device has, and its message is being
+ * checked; that device has the answer, and may come back with its certificate; the device came
+ * back, and no other can be paired any more.
+ */
+type Stage = "open" | "claimed" | Joiner | "storing";
+
+/**
+ * An open invitation, made by `device.invite()`: the first device that has its line can be paired
+ * with this one, until it expires.
+ *
+ * Pairing takes two steps. In the first the joiner sends the secret and its authority, in the
+ * second it connects with a certificate of that authority, so every certificate is verified by the
+ * TLS library. Nothing is stored before the second.
+ *
+ * With `confirm` a number that two people compare can take the place of the line, and of the first
+ * step.
+ */
+export class Invitation implements AsyncDisposable {
+  /** When it expires. Setting the clock does not change how long that takes. */
+  readonly expires: Date;
+  /**
+   * The other device, once the two are paired. Rejects with `Deno.errors.TimedOut` when the
+   * invitation expires, with `ConnectionClosedError` when it is closed, and with the reason of
+   * `signal`. Awaiting it is optional.
+   */
+  readonly paired: Promise<Peer>;
+  readonly #services: DeviceServices;
+  readonly #peerName: string | undefined;
+  /** Returns the addresses of this device that the answer carries. */
+  readonly #findAddresses: () => Promise<HostAddress[]>;
+  readonly #secret = makeRandom();
+  #line = "";
+  #addresses: readonly Address[] = [];
+  /** Accepts every client until the first one is known. */
+  readonly #context: ContextInForce;
+  readonly #servers: Server[] = [];
+  readonly #visits = new Visits();
+  readonly #plain: PlainPort;
+  readonly #lines: Record<"strangers" | "wrong" | "late" | "refused", LimitedLog>;
+  readonly #outcome = Promise.withResolvers<Peer>();
+  /** A timer, which a clock that is set does not move. */
+  readonly #expiry: ReturnType<typeof setTimeout>;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort = () => void this.#close(this.#signal!.reason);
+  #stage: Stage = "open";
+  #ending: Promise<void> | null = null;
+
+  private constructor(
+    services: DeviceServices,
+    peerName: string | undefined,
+    findAddresses: () => Promise<HostAddress[]>,
+    confirm: Confirm | undefined,
+    seconds: number,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#services = services;
+    this.#peerName = peerName;
+    this.#findAddresses = findAddresses;
+    this.#context = new ContextInForce(services.identity.serverContext(null));
+    this.#plain = new PlainPort(services, this.#context, findAddresses, confirm);
+    const { logger } = services;
+    const warn = (text: string) => logger.warn(`invitation: ${text}`);
+    this.#lines = {
+      strangers: new LimitedLog((last, count) =>
+        logger.info(
+          count === 1 ? last : `${last}; ${count} connections so far were refused or failed`,
+        )
+      ),
+      wrong: new LimitedLog((who, count) =>
+        warn(`wrong secret from ${who}; ${count} wrong so far; it stays open`)
+      ),
+      late: new LimitedLog((who) =>
+        warn(
+          `${who} has the right secret, but another device was first: somebody else may have seen the line; ` +
+            "check which device this one is paired with now",
+        )
+      ),
+      refused: new LimitedLog((what, count) =>
+        warn(`the right secret, but refused: ${what}; ${count} refused so far; it stays open`)
+      ),
+    };
+    this.paired = this.#outcome.promise;
+    this.paired.catch(() => {});
+    this.expires = new Date(Date.now() + seconds * 1000);
+    this.#signal = signal;
+    const message = `the invitation expired at ${this.expires.toISOString()}`;
+    this.#expiry = setTimeout(() => this.#close(new Deno.errors.TimedOut(message)), seconds * 1000);
+  }
+
+  /**
+   * Opens an invitation, for `device.invite()`.
+   *
+   * @internal
+   */
+  static async open(services: DeviceServices, options: InviteOptions): Promise<Invitation> {
+    const { listen, serving, seconds = DEFAULT_SECONDS, peerName, confirm, signal } = copyOptions(
+      options,
+      OPTIONS,
+    );
+    checkSignal(signal);
+    if (confirm !== undefined) checkFunction("confirm", confirm);
+    checkNumber("seconds", seconds);
+    if (!(seconds >= 1 && seconds <= MAX_SECONDS)) {
+      throw new RangeError(`seconds: must be from 1 to ${MAX_SECONDS}; got ${seconds}`);
+    }
+    const given = listen === undefined ? null : checkListen(listen);
+    const findAddresses = addressFinder(services, serving);
+    if (peerName !== undefined) await services.peers.checkFree(peerName);
+    signal?.throwIfAborted();
+    const invitation = new Invitation(services, peerName, findAddresses, confirm, seconds, signal);
+    try {
+      const bound = given === null ? await invitation.#listenEverywhere() : await Promise.all(
+        given.map((each, i) =>
+          invitation.#listen(each).catch((error) => {
+            throw reworded(error, ({ message }) => `listen[${i}]: ${message}`);
+          })
+        ),
+      );
+      signal?.throwIfAborted();
+      signal?.addEventListener("abort", invitation.#onAbort);
+      const found = bound.flatMap(([address, plainPort]) => {
+        const own = given === null ? [address] : withoutWildcards([address]);
+        return own.map((each): LineAddress => [lineHost(each), Number(each[1]), plainPort]);
+      });
+      const distinct = new Map(found.map((each) => [each.join(" "), each]));
+      const addresses = [...distinct.values()].slice(0, MAX_ADDRESSES);
+      if (addresses.length === 0) {
+        throw new DeguError("listen: this machine has no address of the family of the wildcard");
+      }
+      invitation.#line = encodeLine({
+        keyHash: services.identity.authority.keyHash,
+        addresses,
+        secret: invitation.#secret,
+        expires: invitation.expires,
+      });
+      invitation.#addresses = Object.freeze(
+        addresses.map(([host, , plainPort]) => Object.freeze([host, plainPort] as const)),
+      );
+      return invitation;
+    } catch (error) {
+      await invitation.#close(error);
+      throw error;
+    }
+  }
+
+  /**
+   * An address may have just disappeared, or not be ready yet; a single one that can be bound is
+   * enough.
+   */
+  async #listenEverywhere(): Promise<Bound[]> {
+    const addresses = ownAddresses().slice(0, MAX_ADDRESSES);
+    const opened = await Promise.allSettled(addresses.map((address) => this.#listen(address)));
+    const bound = opened.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
+    if (bound.length > 0) return bound;
+    const causes = opened.map((each) => each.status === "rejected" ? each.reason : null);
+    const denied = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
+    throw denied ?? new DeguError("can't listen on any address of this machine: set `listen`", {
+      cause: new AggregateError(causes),
+    });
+  }
+
+  /**
+   * Listens on an address for TLS, and on a second port without TLS; accepts every client. Resolves
+   * to the address and the second port.
+   */
+  async #listen(address: Address): Promise<Bound> {
+    const [host, given, ...scope] = address as ScopedAddress;
+    const app = {
+      onConnect: (session: Session, socket: Socket) => {
+        limitReading(socket, MAX_MESSAGE_BYTES);
+        return this.#visits.welcome(session, socket);
+      },
+      handle: (request: Request, session: Session) => this.#answer(request, session),
+    };
+    const info = (line: string) => this.#lines.strangers.add(line);
+    const logger = { ...this.#services.logger, info };
+    const options = { maxConnections: Infinity, maxRequests: Infinity, logger };
+    const encrypted = new Server(
+      address,
+      app,
+      { ...options, timeout: HANDSHAKE_SECONDS },
+      new Internal<Listen>((...given) =>
+        new TlsListener(...given, this.#context, PAIRING_PROTOCOL)
+      ),
+    );
+    this.#serve(encrypted);
+    await encrypted.ready;
+    const [, port] = encrypted.address as HostAddress;
+    const beside = [host, given === 0 ? 0 : port + 1, ...scope] as unknown as Address;
+    const plain = new Server(beside, this.#plain.app(port), { ...options, timeout: null });
+    this.#serve(plain);
+    const [, plainPort] = plain.address as HostAddress;
+    return [encrypted.address, plainPort];
+  }
+
+  #serve(server: Server): void {
+    this.#servers.push(server);
+    server.serveForever().catch(() => {});
+  }
+
+  /**
+   * The text that the other device needs to join. Any device that has it can be paired with this
+   * one, so keep it secret, and deliver it unchanged. White space in it is ignored.
+   */
+  get line(): string {
+    return this.#line;
+  }
+
+  /**
+   * Where the other device can join by a number: the addresses of the plain ports, as they are in
+   * the line.
+   */
+  get addresses(): readonly Address[] {
+    return this.#addresses;
+  }
+
+  /**
+   * Ends the invitation and frees its ports. A pairing that is being stored at that moment is
+   * completed first. Calling it again has no effect.
+   */
+  close(): Promise<void> {
+    return this.#close(new ConnectionClosedError("the invitation was closed"));
+  }
+
+  /** Ends the invitation, as {@linkcode Invitation.prototype.close} does. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(reason: unknown): Promise<void> {
+    // A stored entry can't be taken back: the other device may have the answer already.
+    if (this.#stage === "storing") await this.paired.catch(() => {});
+    this.#plain.close(reason);
+    await this.#end(() => this.#outcome.reject(reason));
+  }
+
+  #end(settle: () => void): Promise<void> {
+    // The servers are closed in a later turn: the end of their sessions may call this method again.
+    this.#ending ??= Promise.resolve().then(async () => {
+      clearTimeout(this.#expiry);
+      this.#signal?.removeEventListener("abort", this.#onAbort);
+      for (const each of Object.values(this.#lines)) each.stop();
+      await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
+    }).finally(settle);
+    return this.#ending;
+  }
+
+  async #answer(
+    { method, uri, body, headers }: Request,
+    session: Session,
+  ): Promise<ResponseTuple> {
+    const isKnown = method === "POST" && body !== null && "content-length" in headers;
+    if (!isKnown) return this.#refuse(session);
+    const bytes = await body.bytes();
+    const visit = this.#visits.of(session);
+    if (visit === undefined || this.#ending !== null) return hangUp(session);
+    if (uri === SECRET_URI) return await this.#answerSecret(bytes, visit);
+    if (uri === VALUE_URI) return await this.#answerValue(bytes, visit);
+    if (uri === CONFIRMED_URI) return await this.#answerConfirmed(bytes, visit);
+    return this.#refuse(session);
+  }
+
+  /** The first step. Nothing is awaited between comparing the secret and noting its use. */
+  async #answerSecret(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
+    const { session } = visit;
+    if (!hasRandom(bytes, INTRODUCTION, "secret", this.#secret)) return this.#refuse(session);
+    if (this.#stage !== "open") {
+      this.#lines.late.add(String(session));
+      return hangUp(session);
+    }
+    this.#stage = "claimed";
+    this.#plain.current?.end(new DeguError("another device has the line"));
+    visit.isWaiting = false;
+    this.#visits.limit(visit);
+    let joiner: Joiner;
+    try {
+      this.#stage = joiner = await this.#admit(bytes, session);
+    } catch (error) {
+      this.#stage = "open";
+      this.#lines.refused.add(`${session}: ${plainMessageOf(error)}`);
+      return [403, "Forbidden", {}, null];
+    }
+    return [200, "OK", {}, encodeMessage(joiner.answer)];
+  }
+
+  /**
+   * Checks the message of the device with the right secret, and from then on accepts clients of
+   * that device's authority only.
+   */
+  async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
+    const { identity, name } = this.#services;
+    const introduction = decodeMessage(bytes, INTRODUCTION, INTRODUCTION);
+    const authority = readAuthority(introduction.authority);
+    if (authority.id === identity.authority.id) {
+      throw new RangeError(
+        "it sent the authority of this device: it is this device, or a copy of it",
+      );
+    }
+    const answer = { value: makeRandom(), name, addresses: await this.#findAddresses() };
+    const reason = new ConnectionClosedError("another device was first");
+    this.#plain.close(reason);
+    this.#context.replace(identity.serverContext([authority]));
+    this.#visits.closeOthers(session, reason);
+    return { authority, introduction, answer };
+  }
+
+  /** The second step: the TLS library has verified that the joiner has its authority's key. */
+  async #answerValue(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
+    const { session } = visit;
+    const joiner = this.#stage;
+    const isBack = typeof joiner !== "string" &&
+      identifyDevice(session.peerCertificate, [joiner.authority]) !== null &&
+      hasRandom(bytes, PROOF, "value", joiner.answer.value);
+    if (!isBack) return this.#refuse(session);
+    return await this.#store(visit, joiner, [204, "No Content", {}, null]);
+  }
+
+  /** The second step after a number: as after a line, once the person here has confirmed. */
+  async #answerConfirmed(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
+    const { session } = visit;
+    const opened = this.#plain.current;
+    // The person here may have answered no while the joiner was on its way.
+    if (opened?.stage === "over") return notConfirmed();
+    // A device that has sent the right secret goes first, even while its message is being checked.
+    const isBack = this.#stage === "open" &&
+      opened?.stage === "asked" && opened.sessions.length === 1 &&
+      isEmptyMessage(bytes) &&
+      identifyDevice(session.peerCertificate, [opened.authority]) !== null;
+    if (!isBack) return this.#refuse(session);
+    this.#visits.keep(visit);
+    opened.add(session);
+    try {
+      await opened.confirmed.promise;
+      // The invitation may have ended since then.
+      opened.over.signal.throwIfAborted();
+    } catch {
+      return notConfirmed();
+    }
+    opened.complete();
+    return await this.#store(visit, opened, [200, "OK", {}, encodeMessage({})]);
+  }
+
+  /** Stores the other device, and nothing else is done any more. */
+  async #store(
+    visit: Visit,
+    { authority, introduction: { name: receivedName, addresses } }: Joining,
+    stored: ResponseTuple,
+  ): Promise<ResponseTuple> {
+    const { session } = visit;
+    this.#stage = "storing";
+    this.#visits.keep(visit);
+    const { logger } = this.#services;
+    try {
+      const peer = await storePairing(this.#services, {
+        authority,
+        receivedName,
+        peerName: this.#peerName,
+        addresses: addressesToStore(addresses, session.address, visit.socket),
+      });
+      logger.info(`invitation: paired with ${peer.name} (${peer.id})`);
+      this.#finish(session, () => this.#outcome.resolve(peer));
+      return stored;
+    } catch (error) {
+      logger.warn(`invitation: the pairing can't be stored: ${plainMessageOf(error)}`);
+      this.#finish(session, () => this.#outcome.reject(error));
+      return hangUp(session);
+    }
+  }
+
+  /** Waits until the joiner has closed its connection, for a limited time, then frees the ports. */
+  async #finish({ signal }: Session, settle: () => void): Promise<void> {
+    await pause(LAST_MILLISECONDS, signal);
+    await this.#end(settle);
+  }
+
+  #refuse(session: Session): ResponseTuple {
+    this.#lines.wrong.add(String(session));
+    return hangUp(session);
+  }
+}
+
+/**
+ * Whether a message has this random value, compared in constant time. The rest of it is not looked
+ * at.
+ */
+function hasRandom(
+  bytes: Uint8Array,
+  all: typeof INTRODUCTION | typeof PROOF,
+  name: "secret" | "value",
+  expected: Uint8Array,
+): boolean {
+  try {
+    const { [name]: given } = decodeMessage(bytes, all, [name]);
+    return loadBuiltin("node:crypto").timingSafeEqual(given, expected);
+  } catch {
+    return false;
+  }
+}
+
+/** Between two lines of one kind: a stranger must not be able to fill the log. */
+const LEAST_MILLISECONDS = 1000;
+
+/** Counts events of one kind, and logs them at most once a second. */
+export class LimitedLog {
+  readonly #log: (last: string, count: number) => void;
+  #count = 0;
+  #reported = 0;
+  #last = "";
+  /** Runs for a second after each line; `null` once it is stopped. */
+  #timer: ReturnType<typeof setTimeout> | undefined | null;
+
+  /** @param log Gets the last text, and the number of texts. */
+  constructor(log: (last: string, count: number) => void) {
+    this.#log = log;
+  }
+
+  add(last: string): void {
+    this.#count++;
+    this.#last = last;
+    if (this.#timer === undefined) this.#report();
+  }
+
+  #report(): void {
+    this.#timer = undefined;
+    if (this.#count === this.#reported) return;
+    this.#reported = this.#count;
+    this.#log(this.#last, this.#count);
+    this.#timer = setTimeout(() => this.#report(), LEAST_MILLISECONDS);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer ?? undefined);
+    this.#timer = null;
+  }
+}
+
+/** Makes a connection fail once its peer has sent more than so many bytes. */
+function limitReading(socket: Socket, most: number): void {
+  const read = socket.read.bind(socket);
+  let left = most;
+  socket.read = async (into) => {
+    // One byte above the limit distinguishes a peer that exceeds the limit from one that reaches
+    // it.
+    const count = await read(into.subarray(0, left + 1));
+    left -= count ?? 0;
+    if (left >= 0) return count;
+    throw new DeguError(`the peer sent more than ${most} bytes`);
+  };
+}

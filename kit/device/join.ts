@@ -1,0 +1,389 @@
+/** The end of a pairing that joins by a line, and the steps that joining by a number shares. */
+
+import { type Address, addressText, type HostAddress, isLinkLocal } from "../../base/address.ts";
+import type { Response } from "../../base/app/message.ts";
+import { copyOptions } from "../../base/checks.ts";
+import { DeguError, EmptyPreambleError, ProtocolError, TlsError } from "../../base/errors.ts";
+import { pause } from "../../base/pause.ts";
+import { type Authority, readAuthority } from "../identity/authority.ts";
+import { deviceId } from "../identity/names.ts";
+import { closeOn, Connection } from "../../net/client_connection.ts";
+import { connectSocket, joinSignals } from "../../net/connect.ts";
+import { checkSignal } from "../../net/request_signal.ts";
+import { buildClientSslctx, type ClientSslctx } from "../../net/tls/context.ts";
+import { isUnreachable, systemCode } from "../../net/thrown.ts";
+import { connectToDevice, raceAddresses } from "./device_connect.ts";
+import type { DeviceServices } from "./device_services.ts";
+import { PairingError } from "./errors.ts";
+import { decodeLine } from "./invitation_line.ts";
+import { addressesToStore, addressFinder, linkLocalScopes } from "./pairing_addresses.ts";
+import {
+  ANSWER,
+  AUTHORITY_URI,
+  decodeMessage,
+  encodeMessage,
+  MAX_MESSAGE_BYTES,
+  PAIRING_PROTOCOL,
+  SECRET_URI,
+  VALUE_URI,
+} from "./pairing_messages.ts";
+import type { Peer } from "./peer_store.ts";
+import { storePairing } from "./store_pairing.ts";
+
+/** The names and addresses that two devices exchange when they are paired. */
+export interface JoinOptions {
+  /** A name for the other device here, instead of its own name. */
+  peerName?: string | undefined;
+  /**
+   * Where this device can be reached later: up to 6 addresses, which the other device stores.
+   *
+   * @default {where servers of this directory listen now}
+   */
+  serving?: readonly Address[] | undefined;
+  /**
+   * Cancels joining, which rejects with its reason; no effect once the other device has answered.
+   */
+  signal?: AbortSignal | undefined;
+}
+
+export const JOIN_OPTIONS = ["peerName", "serving", "signal"];
+export const SELF =
+  "it is this device itself, or a copy of its directory: a device can't be paired with itself, and each " +
+  "device needs a directory of its own";
+/** The meaning of a last answer that is lost. */
+export const MAY_BE_STORED =
+  "that device may have stored this one, which has not stored it; join again with a new invitation";
+/** Limits all of it, in seconds, whatever the other side does. */
+const WHOLE_SECONDS = 60;
+
+/**
+ * Seconds for connecting, the handshake and each wait: the other side may have to wait for its
+ * disk.
+ */
+const WAIT_SECONDS = 20;
+/** Limits all that a plain port is asked first. */
+export const PLAIN_MILLISECONDS = 5000;
+/**
+ * The most tries of a handshake, or of the first request of a line, that the other side cuts:
+ * strangers who crowd the port can have it cut, and then the next try has a good chance.
+ */
+const MAX_TRIES = 10;
+/**
+ * The wait before the second try; it doubles, up to the longest. All waits together take 4 s at
+ * most.
+ */
+const FIRST_PAUSE_MILLISECONDS = 50;
+const LONGEST_PAUSE_MILLISECONDS = 600;
+
+/** Pairs with the device of a line, for `Device.join()`. */
+export async function joinDevice(
+  services: DeviceServices,
+  line: string,
+  options: JoinOptions,
+): Promise<Peer> {
+  const { peerName, serving, signal: given } = copyOptions(options, JOIN_OPTIONS);
+  checkSignal(given);
+  const { name, identity, peers, logger, closing } = services;
+  const findAddresses = addressFinder(services, serving);
+  const { keyHash, addresses, secret } = decodeLine(line);
+  const id = deviceId(keyHash);
+  if (id === identity.authority.id) throw new PairingError("OWN", `line: ${SELF}`);
+  if (peerName !== undefined) await peers.checkFree(peerName, id);
+  const introduction = encodeMessage({
+    secret,
+    authority: identity.authority.der,
+    name,
+    addresses: await findAddresses(),
+  });
+  let who = `the device ${id}`;
+  const timeLimit = new AbortController();
+  const timer = setTimeout(() => {
+    const message = `joining ${who} took over ${WHOLE_SECONDS} s: check the network, and try again`;
+    timeLimit.abort(new PairingError("UNREACHABLE", message));
+  }, WHOLE_SECONDS * 1000);
+  const joined = joinSignals(given, closing, timeLimit.signal)!;
+  // A step that fails is explained, because another device may have used the line.
+  const step = async <T>(run: () => T | Promise<T>, isCut = wasClosed): Promise<T> => {
+    try {
+      return await run();
+    } catch (error) {
+      joined.throwIfAborted();
+      throw explain(error, who, isCut);
+    }
+  };
+  const refused = () =>
+    new PairingError("REFUSED", `${who} has refused what this device sent; its log says why`);
+  try {
+    const known = await peers.read(id);
+    if (known !== null) who = `${known.name} (${id})`;
+    const authority = await step(() => {
+      const plain = withOwnScopes(addresses.map(([host, , port]) => [host, port]));
+      return fetchAuthority(id, plain, joined);
+    }, wasCut);
+
+    // The first step sends the secret, with this device's own message, to a device that has proved
+    // to be that of the line.
+    const anonymous = buildClientSslctx({ ca: authority.certificate });
+    const first = await step(async () => {
+      const candidates = withOwnScopes(addresses.map(([host, port]) => [host, port]));
+      const found = await connect(authority, anonymous, candidates, joined);
+      using connection = found.connection;
+      return { address: found.address, ...await ask(connection, SECRET_URI, introduction) };
+    });
+    if (first.status !== 200) throw refused();
+    const answer = await step(() => decodeMessage(first.bytes, ANSWER, ANSWER));
+    who = `${answer.name} (${id})`;
+
+    // The second step: sends the value of the answer, with the certificate of this device, and
+    // stores the other one.
+    const found = await step(() =>
+      connect(authority, identity.clientContext(authority), [first.address], joined)
+    );
+    // The connection stays open until this device has stored the other one, which waits for that.
+    using connection = found.connection;
+    // From here on the other device may have stored this one as its peer.
+    const proof = encodeMessage({ value: answer.value });
+    const { status } = await ask(connection, VALUE_URI, proof).catch((cause) => {
+      if (!timeLimit.signal.aborted) joined.throwIfAborted();
+      throw new PairingError(
+        "ANSWER_LOST",
+        `the last answer of ${who} did not arrive: ${MAY_BE_STORED}`,
+        { cause },
+      );
+    });
+    if (status !== 204) throw refused();
+    const peer = await storePairing(services, {
+      authority,
+      receivedName: answer.name,
+      peerName,
+      addresses: addressesToStore(answer.addresses, first.address, connection.sock),
+    });
+    logger.info(`join: paired with ${peer.name} (${peer.id})`);
+    return peer;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Asks one address after the other for the authority with this id: whatever else one of them gives
+ * is not trusted.
+ *
+ * @throws {AggregateError} if none gives it.
+ */
+async function fetchAuthority(
+  id: string,
+  addresses: readonly Address[],
+  signal: AbortSignal,
+): Promise<Authority> {
+  const errors: unknown[] = [];
+  for (const address of addresses) {
+    try {
+      const run = async (connection: Connection) => {
+        using asked = connection;
+        const response = await asked.get(AUTHORITY_URI, {});
+        if (response.status === 200) return await readBody(response);
+        throw new RangeError(`the status of its answer is ${response.status}`);
+      };
+      // Strangers may crowd the plain port, so each address is tried several times.
+      const der = await askPlain(address, signal, run, MAX_TRIES);
+      const authority = readAuthority(der);
+      if (authority.id === id) return authority;
+      throw new RangeError("it has another authority");
+    } catch (error) {
+      signal.throwIfAborted();
+      // The device that answers there need not be that of the line.
+      const message = `${addressText(address)} does not give the authority of the line`;
+      errors.push(isAgainstTheRules(error) ? new DeguError(message, { cause: error }) : error);
+    }
+  }
+  throw new AggregateError(errors, "no address gives the authority of the line");
+}
+
+/**
+ * Connects to a plain port and asks it: all tries together take 5 s at most. The connection stays
+ * open unless that fails.
+ *
+ * @param tries How often it is asked if the other side cuts the connection before it answers.
+ */
+export async function askPlain<T>(
+  address: Address,
+  signal: AbortSignal,
+  run: (connection: Connection) => Promise<T>,
+  tries = 1,
+): Promise<T> {
+  const late = new AbortController();
+  const timer = setTimeout(() => {
+    late.abort(new Deno.errors.TimedOut(`${addressText(address)} has not answered in 5 s`));
+  }, PLAIN_MILLISECONDS);
+  const bounds = { timeout: null, signal: AbortSignal.any([signal, late.signal]) };
+  const attempt = async () => {
+    const socket = await connectSocket(address, bounds);
+    const connection = new Connection(socket, null, undefined, null);
+    closeOn(connection, bounds.signal);
+    try {
+      return await run(connection);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  };
+  try {
+    return await tryAgain(attempt, wasCut, tries, bounds.signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Makes an attempt again if it was cut, with a pause that grows in between. */
+async function tryAgain<T>(
+  attempt: () => Promise<T>,
+  wasCut: (error: unknown) => boolean,
+  most: number,
+  signal: AbortSignal,
+): Promise<T> {
+  for (let tries = 1;; tries++) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!wasCut(error) || tries === most) throw error;
+    }
+    const longest = FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1);
+    // Half of the pause is random, so that clients that were cut at the same time spread out.
+    const random = 0.5 + Math.random() / 2;
+    await pause(Math.min(longest, LONGEST_PAUSE_MILLISECONDS) * random, signal);
+  }
+}
+
+/**
+ * Connects to a device, at the first of these addresses where it answers.
+ *
+ * @param seconds How long each wait for it may take, or `null`.
+ */
+export async function connect(
+  authority: Authority,
+  sslctx: ClientSslctx,
+  addresses: readonly Address[],
+  signal: AbortSignal,
+  seconds: number | null = WAIT_SECONDS,
+): Promise<{ readonly address: Address; readonly connection: Connection }> {
+  const { address, socket } = await raceAddresses(addresses, (address, signal) => {
+    const bounds = { timeout: WAIT_SECONDS, signal };
+    const attempt = () => connectToDevice(authority, sslctx, address, bounds, PAIRING_PROTOCOL);
+    return tryAgain(attempt, wasClosed, MAX_TRIES, signal);
+  }, signal);
+  const connection = new Connection(socket, null, undefined, seconds);
+  closeOn(connection, signal);
+  return { address, connection };
+}
+
+/** The addresses of the line, then each link-local one with the scope of each interface. */
+function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
+  const { local = [], elsewhere = [] } = Object.groupBy(
+    addresses,
+    ([host]) => isLinkLocal(host) ? "local" : "elsewhere",
+  );
+  const permission = { name: "sys", kind: "networkInterfaces" } as const;
+  // No permission is requested for link-local addresses if there are others to try.
+  const isWanted = local.length > 0 &&
+    (elsewhere.length === 0 || Deno.permissions.querySync(permission).state === "granted");
+  const scopes = isWanted ? linkLocalScopes() : [];
+  return [
+    ...elsewhere,
+    ...scopes.flatMap((scope) => local.map(([host, port]): Address => [host, port, 0, scope])),
+  ];
+}
+
+/**
+ * The error of a step that failed. Whatever it is, another device may have used the line, unless
+ * the answer says otherwise.
+ *
+ * @param isCut Whether an error says that strangers may crowd the port.
+ */
+function explain(cause: unknown, who: string, isCut: (error: unknown) => boolean): PairingError {
+  const errors = attemptsOf(cause);
+  if (errors.some(isAgainstTheRules)) {
+    const { message } = cause as Error;
+    return new PairingError("BAD_ANSWER", `the answer of ${who} is not valid: ${message}`, {
+      cause,
+    });
+  }
+  const notOpen =
+    "this line is not open any more: it has expired, was closed, or another device has used it; " +
+    `check the peers of ${who}, and forget any that you don't recognize`;
+  // A port that is crowded by strangers is more likely than one that another program now uses.
+  if (errors.some(isCut)) {
+    const message =
+      `${who} closes connections before they are encrypted, each time it was tried: its ` +
+      "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
+      notOpen;
+    return new PairingError("BUSY", message, { cause });
+  }
+  const code = codeOfAttempts(cause);
+  // An invitation that has ended can be as silent as a device that is far away.
+  const message = code === "NOT_OPEN"
+    ? notOpen
+    : `${who} can't be reached at an address of the line: check that the two are on the same ` +
+      `network; if they are, ${notOpen}`;
+  return new PairingError(code, message, { cause });
+}
+
+/** @throws {Deno.errors.NotCapable} that of an attempt, since it says what to do. */
+function attemptsOf(cause: unknown): readonly unknown[] {
+  const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
+  const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
+  if (denied !== undefined) throw denied;
+  return errors;
+}
+
+/**
+ * The code of attempts to connect that failed. If every one was silent, nobody can have refused
+ * this device; a refused connection may be an invitation that has ended.
+ */
+export function codeOfAttempts(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
+  const isSilent = (error: unknown) =>
+    isUnreachable(error) ||
+    // A link-local address that was tried at an interface without such addresses.
+    systemCode(error) === "EINVAL" ||
+    // A name that can't be looked up has an error without a class and without a code.
+    (error as Error).constructor === Error && systemCode(error) === undefined;
+  return attemptsOf(cause).every(isSilent) ? "UNREACHABLE" : "NOT_OPEN";
+}
+
+/** True if the device of the line has answered, but not by the protocol. */
+function isAgainstTheRules(error: unknown): boolean {
+  if (error instanceof EmptyPreambleError) return false;
+  return error instanceof ProtocolError || error instanceof RangeError;
+}
+
+/**
+ * True if the other side, or somebody in between, has closed the connection during its handshake.
+ */
+function wasClosed(error: unknown): boolean {
+  return error instanceof TlsError && error.code === "CLOSED";
+}
+
+/** True if the other side has ended a plain connection without an answer. */
+function wasCut(error: unknown): boolean {
+  const { BrokenPipe, ConnectionAborted, ConnectionReset } = Deno.errors;
+  const kinds = [EmptyPreambleError, BrokenPipe, ConnectionAborted, ConnectionReset];
+  return kinds.some((kind) => error instanceof kind);
+}
+
+/** Sends a request and reads the whole response. */
+export async function ask(
+  connection: Connection,
+  uri: string,
+  message: Uint8Array,
+): Promise<{ readonly status: number; readonly bytes: Uint8Array }> {
+  const response = await connection.post(uri, {}, message);
+  return { status: response.status, bytes: await readBody(response) };
+}
+
+/** Reads the whole body of a response. */
+export async function readBody({ headers, body }: Response): Promise<Uint8Array> {
+  if (body === null) return new Uint8Array();
+  const length = headers["content-length"];
+  if (typeof length === "number" && length <= MAX_MESSAGE_BYTES) return await body.bytes();
+  throw new RangeError(`its answer must have a length of at most ${MAX_MESSAGE_BYTES} bytes`);
+}

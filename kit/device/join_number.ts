@@ -1,0 +1,237 @@
+/** The end of a pairing that joins by a number, which two people compare. */
+
+import {
+  type Address,
+  addressText,
+  canonicalIPAddress,
+  type HostAddress,
+  isUnixAddress,
+  type ScopedAddress,
+  withoutZone,
+} from "../../base/address.ts";
+import { checkFunction, copyOptions } from "../../base/checks.ts";
+import { DeguError } from "../../base/errors.ts";
+import { readAuthority } from "../identity/authority.ts";
+import { checkClientAddress } from "../../net/addresses.ts";
+import { joinSignals, untilAborted } from "../../net/connect.ts";
+import { checkSignal } from "../../net/request_signal.ts";
+import { plainMessageOf } from "../../net/thrown.ts";
+import type { DeviceServices } from "./device_services.ts";
+import { PairingError, type PairingErrorCode } from "./errors.ts";
+import {
+  ask,
+  askPlain,
+  codeOfAttempts,
+  connect,
+  JOIN_OPTIONS,
+  type JoinOptions,
+  MAY_BE_STORED,
+  PLAIN_MILLISECONDS,
+  readBody,
+  SELF,
+} from "./join.ts";
+import { addressesToStore, addressFinder, checkAddresses } from "./pairing_addresses.ts";
+import {
+  type COMMITMENT,
+  COMMITMENT_URI,
+  commitmentTo,
+  CONFIRMED_URI,
+  decodeMessage,
+  encodeMessage,
+  HASH_BYTES,
+  isEmptyMessage,
+  makeRandom,
+  type Message,
+  numberOf,
+  OFFER,
+  RANDOM_URI,
+  REFUSAL,
+} from "./pairing_messages.ts";
+import type { Peer } from "./peer_store.ts";
+import { type Confirm, CONFIRM_SECONDS } from "./plain_port.ts";
+import { storePairing } from "./store_pairing.ts";
+
+/** The person who compares the number, and the names that the two devices exchange. */
+export interface JoinByNumberOptions extends JoinOptions {
+  /** Asks whether the other device shows the same number. */
+  confirm: Confirm;
+}
+
+const REFUSED = {
+  busy: [
+    "BUSY",
+    "is asking about another device: if you did not start that, answer no there, and try again",
+  ],
+  // Five numbers were not confirmed, or another device has used the line: then the line is dead,
+  // too, and is not recommended.
+  closed: ["NOT_OPEN", "takes no more numbers: see what it says there, and invite again"],
+} as const;
+const NOT_CONFIRMED_HERE =
+  "not confirmed here; if the two numbers differ, somebody may stand between the devices: use the " +
+  "line of the invitation";
+
+/**
+ * Pairs with the device that invites at one of these addresses, for `Device.join()`.
+ */
+export async function joinByNumber(
+  services: DeviceServices,
+  given: readonly Address[],
+  options: JoinByNumberOptions,
+): Promise<Peer> {
+  const copy = copyOptions(options, [...JOIN_OPTIONS, "confirm"]);
+  const { confirm, peerName, serving, signal: cancel } = copy;
+  checkFunction("confirm", confirm);
+  checkSignal(cancel);
+  const addresses = checkAddresses("addresses", given, (address) => {
+    const checked = checkClientAddress(address);
+    if (!isUnixAddress(checked)) return checked;
+    throw new RangeError("address: must be a host with a port; got a Unix socket");
+  });
+  if (addresses.length === 0) throw new RangeError("addresses: must not be empty");
+  const { name, identity, peers, logger, closing } = services;
+  const findAddresses = addressFinder(services, serving);
+  if (peerName !== undefined) await peers.checkFree(peerName);
+  const own = { authority: identity.authority.der, name, addresses: await findAddresses() };
+  const signal = joinSignals(cancel, closing)!;
+
+  const answered = await commit(addresses, own, signal);
+  // The number is valid only while this connection is open.
+  using connection = answered.connection;
+  const { address, offer, authority } = answered;
+  if (authority.id === identity.authority.id) throw new PairingError("OWN", `addresses: ${SELF}`);
+
+  const over = new AbortController();
+  const asking = AbortSignal.any([signal, over.signal]);
+  const end = (code: PairingErrorCode, why: string) => over.abort(new PairingError(code, why));
+  // Once the confirmation is sent, only its answer, which may be lost, tells whether the other
+  // device has stored this one.
+  let isConfirmationSent = false;
+  const timer = setTimeout(() => {
+    const late = `no answer within ${CONFIRM_SECONDS} s; `;
+    if (isConfirmationSent) end("ANSWER_LOST", late + MAY_BE_STORED);
+    else end("NOT_CONFIRMED", `${late}try again, and answer at both devices`);
+  }, CONFIRM_SECONDS * 1000);
+  const refused =
+    `${offer.name} did not confirm: the answer there was no, or the connection ended; try again`;
+  // The end of the question interrupts any step.
+  const step = async <T>(
+    doing: () => T | Promise<T>,
+    problem: string,
+    codeOf: (cause: unknown) => PairingErrorCode = () => "NOT_CONFIRMED",
+  ): Promise<T> => {
+    try {
+      asking.throwIfAborted();
+      return await untilAborted(doing(), asking);
+    } catch (cause) {
+      asking.throwIfAborted();
+      throw new PairingError(codeOf(cause), problem, { cause });
+    }
+  };
+  const check = ({ status, bytes }: Awaited<ReturnType<typeof ask>>) => {
+    if (status !== 200 || !isEmptyMessage(bytes)) throw new PairingError("NOT_CONFIRMED", refused);
+  };
+  try {
+    const random = encodeMessage({ random: answered.random });
+    const slow = `${offer.name} has not answered in ${
+      PLAIN_MILLISECONDS / 1000
+    } s: check the network`;
+    const limit = setTimeout(() => end("UNREACHABLE", slow), PLAIN_MILLISECONDS);
+    // No person has to answer this request, so its limit is short.
+    const revealed = step(() => ask(connection, RANDOM_URI, random), refused);
+    check(await revealed.finally(() => clearTimeout(limit)));
+    // The other device sends nothing more, and keeps this connection open while the number is
+    // valid: a read that ends means a no.
+    const onEnd = () => isConfirmationSent || end("NOT_CONFIRMED", refused);
+    connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
+    const number = numberOf(answered.request, answered.response, answered.random);
+    const asked = Object.freeze({ number, name: offer.name, id: authority.id, signal: asking });
+    const isConfirmed = await step(() => confirm(asked), NOT_CONFIRMED_HERE);
+    if (isConfirmed !== true) throw new PairingError("NOT_CONFIRMED", NOT_CONFIRMED_HERE);
+
+    const encrypted = addressOfTls(answered);
+    const sslctx = identity.clientContext(authority);
+    const found = await step(
+      () => connect(authority, sslctx, [encrypted], asking, null),
+      `${offer.name} can't be reached at ${addressText(encrypted)}: check what is in between`,
+      codeOfAttempts,
+    );
+    // The connection stays open until this device has stored the other one, which waits for that.
+    using secure = found.connection;
+    isConfirmationSent = true;
+    const lost = `the last answer of ${offer.name} did not arrive: ${MAY_BE_STORED}`;
+    check(
+      await step(() => ask(secure, CONFIRMED_URI, encodeMessage({})), lost, () => "ANSWER_LOST"),
+    );
+    const peer = await storePairing(services, {
+      authority,
+      receivedName: offer.name,
+      peerName,
+      addresses: addressesToStore(offer.addresses, address, secure.sock),
+    });
+    logger.info(`join: paired with ${peer.name} (${peer.id})`);
+    return peer;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Sends a commitment, with a new random value, to one address after the other until one answers: a
+ * stranger may have answered, who must not get another try.
+ */
+async function commit(
+  addresses: readonly Address[],
+  own: Omit<Message<typeof COMMITMENT>, "commitment">,
+  signal: AbortSignal,
+) {
+  const errors: unknown[] = [];
+  for (const address of addresses) {
+    const random = makeRandom(HASH_BYTES);
+    const request = encodeMessage({ ...own, commitment: commitmentTo(own.authority, random) });
+    let status = 0;
+    try {
+      return await askPlain(address, signal, async (connection) => {
+        const answer = await connection.post(COMMITMENT_URI, {}, request);
+        status = answer.status;
+        const response = await readBody(answer);
+        if (status === 409) {
+          const { reason } = decodeMessage(response, REFUSAL, REFUSAL);
+          if (reason === "self") throw new PairingError("OWN", `addresses: ${SELF}`);
+          const [code, why] = REFUSED[reason];
+          throw new PairingError(code, `the device at ${addressText(address)} ${why}`);
+        }
+        if (status !== 200) throw new DeguError(`the status of its answer is ${status}`);
+        const offer = decodeMessage(response, OFFER, OFFER);
+        const authority = readAuthority(offer.authority);
+        return { address, connection, offer, authority, random, request, response };
+      });
+    } catch (cause) {
+      signal.throwIfAborted();
+      if (cause instanceof PairingError) throw cause;
+      const problem = `the answer of ${addressText(address)} is not valid: ${
+        plainMessageOf(cause)
+      }`;
+      if (status === 200 || status === 409) {
+        throw new PairingError("BAD_ANSWER", problem, { cause });
+      }
+      errors.push(cause);
+    }
+  }
+  const cause = new AggregateError(errors);
+  throw new PairingError(
+    codeOfAttempts(cause),
+    "no device invites at these addresses: check that the two are on the same network, and that the " +
+      "invitation is still open",
+    { cause },
+  );
+}
+
+/** The port of TLS on the very host that has answered. */
+function addressOfTls(
+  { address, connection, offer: { port } }: Awaited<ReturnType<typeof commit>>,
+): Address {
+  const [host, , ...scope] = address as HostAddress | ScopedAddress;
+  const isName = canonicalIPAddress(withoutZone(host)) === null;
+  const { hostname } = connection.sock.remoteAddr as Deno.NetAddr;
+  return [isName ? hostname : host, port, ...scope] as unknown as Address;
+}

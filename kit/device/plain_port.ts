@@ -1,0 +1,275 @@
+/**
+ * The plain port of an invitation, which gives out the authority, and answers devices that pair by
+ * a number. Nothing here is secret, and nobody is known: only the number, which two people compare,
+ * vouches for the messages.
+ */
+
+import type { HostAddress } from "../../base/address.ts";
+import type { AppObject } from "../../base/app/app.ts";
+import type { Request, ResponseTuple } from "../../base/app/message.ts";
+import type { Session } from "../../base/app/session.ts";
+import { DeguError } from "../../base/errors.ts";
+import { pause } from "../../base/pause.ts";
+import { type Authority, readAuthority } from "../identity/authority.ts";
+import { untilAborted } from "../../net/connect.ts";
+import { plainMessageOf } from "../../net/thrown.ts";
+import type { ContextInForce } from "../../net/tls/listener.ts";
+import type { DeviceServices } from "./device_services.ts";
+import {
+  AUTHORITY_URI,
+  COMMITMENT,
+  COMMITMENT_URI,
+  commitmentTo,
+  decodeMessage,
+  encodeMessage,
+  HASH_BYTES,
+  makeRandom,
+  MAX_MESSAGE_BYTES,
+  type Message,
+  numberOf,
+  RANDOM_URI,
+  REVEALED,
+} from "./pairing_messages.ts";
+import { hangUp, type Visit, Visits } from "./visits.ts";
+
+/** The question to a person who compares the number. */
+export interface Asked {
+  /** Six digits: the other device shows the same, unless somebody stands between the two. */
+  readonly number: string;
+  /** The name of the other device, as it says itself. */
+  readonly name: string;
+  /** The id of the other device. */
+  readonly id: string;
+  /**
+   * Aborted when the answer is not wanted any more. A listener must not throw: nothing catches the
+   * error, and the process would end.
+   */
+  readonly signal: AbortSignal;
+}
+
+/** Asks whether the other device shows the same number. Only `true` confirms. */
+export type Confirm = (asked: Asked) => boolean | Promise<boolean>;
+
+/** The most tries: each gives whoever stands between two devices one chance in a million. */
+const MAX_TRIES = 5;
+/** How long a joiner may take to reveal its random value. */
+const REVEAL_MILLISECONDS = 5000;
+/** How long both people have, and the joiner to come back. */
+export const CONFIRM_SECONDS = 120;
+
+/**
+ * The progress of a try: a random value is to come, a person is asked, a peer is stored, all is
+ * over.
+ */
+type Stage = "committed" | "asked" | "storing" | "over";
+
+/** An answered commitment, until both devices have confirmed its number, or the try is over. */
+export class Try {
+  stage: Stage = "committed";
+  /** The answer, as it was sent. */
+  response: Uint8Array = new Uint8Array();
+  /** Aborted when the try is over, unless the peer is stored. */
+  readonly over = new AbortController();
+  /** Resolved when the person here has confirmed; rejected when the try is over. */
+  readonly confirmed = Promise.withResolvers<void>();
+  /** The plain session, and the session over TLS in which the device comes back. */
+  readonly sessions: Session[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** @param request The commitment, as it was sent. */
+  constructor(
+    readonly authority: Authority,
+    readonly introduction: Message<typeof COMMITMENT>,
+    readonly request: Uint8Array,
+  ) {
+    this.confirmed.promise.catch(() => {});
+  }
+
+  /** Makes the try end with this session. */
+  add(session: Session): void {
+    const { signal } = session;
+    this.sessions.push(session);
+    signal.addEventListener("abort", () => this.end(signal.reason));
+    if (signal.aborted) this.end(signal.reason);
+  }
+
+  /** Ends the try unless the next step comes in time. */
+  limit(milliseconds: number, reason: Error): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.end(reason), milliseconds);
+  }
+
+  /** The peer is being stored: nothing ends the try any more. */
+  complete(): void {
+    this.stage = "storing";
+    clearTimeout(this.#timer);
+  }
+
+  end(reason: unknown): void {
+    if (this.stage === "storing" || this.stage === "over") return;
+    this.stage = "over";
+    clearTimeout(this.#timer);
+    this.confirmed.reject(reason);
+    this.over.abort(reason);
+    // Only the plain session is closed: over TLS the joiner gets an answer, so that it can tell a
+    // no from a lost answer.
+    this.sessions[0]?.close(reason);
+  }
+}
+
+/** The state that all plain ports of an invitation share. */
+export class PlainPort {
+  readonly #services: DeviceServices;
+  readonly #context: ContextInForce;
+  readonly #findAddresses: () => Promise<HostAddress[]>;
+  readonly #confirm: Confirm | undefined;
+  readonly #visits = new Visits();
+  #current: Try | null = null;
+  #tries = 0;
+  #isOver = false;
+
+  /**
+   * @param context That of the TLS ports: while a try is open it asks for the certificate of the
+   * device.
+   * @param confirm Without it nobody can pair by a number.
+   */
+  constructor(
+    services: DeviceServices,
+    context: ContextInForce,
+    findAddresses: () => Promise<HostAddress[]>,
+    confirm: Confirm | undefined,
+  ) {
+    this.#services = services;
+    this.#context = context;
+    this.#findAddresses = findAddresses;
+    this.#confirm = confirm;
+  }
+
+  /** The try that is open, or the last one. */
+  get current(): Try | null {
+    return this.#current;
+  }
+
+  /** Ends the try that is open, and takes no others: another device is paired, or nobody is. */
+  close(reason: unknown): void {
+    this.#isOver = true;
+    this.#current?.end(reason);
+  }
+
+  /** Answers the requests at one plain port; the port of TLS is beside it. */
+  app(port: number): AppObject {
+    return {
+      onConnect: (session, socket) => this.#visits.welcome(session, socket),
+      handle: (request, session) => this.#answer(request, session, port),
+    };
+  }
+
+  async #answer(
+    { method, uri, body, headers }: Request,
+    session: Session,
+    port: number,
+  ): Promise<ResponseTuple> {
+    const visit = this.#visits.of(session);
+    // A web page must not be able to use this port.
+    if (visit === undefined || "origin" in headers) return hangUp(session);
+    if (method === "GET" && uri === AUTHORITY_URI && body === null) {
+      if (visit.isWaiting) this.#visits.limit(visit);
+      const type = { "content-type": "application/pkix-cert" };
+      return [200, "OK", type, this.#services.identity.authority.der];
+    }
+    const isMessage = method === "POST" && body !== null && this.#confirm !== undefined &&
+      Number(headers["content-length"]) <= MAX_MESSAGE_BYTES;
+    if (!isMessage) return hangUp(session);
+    const bytes = await body.bytes();
+    try {
+      if (uri === COMMITMENT_URI) return await this.#commit(bytes, visit, port);
+      if (uri === RANDOM_URI) return this.#reveal(bytes, visit);
+    } catch (error) {
+      return hangUp(session, error);
+    }
+    return hangUp(session);
+  }
+
+  /**
+   * Answers a commitment, which is a try. Nothing is awaited between looking for another one and
+   * noting it.
+   */
+  async #commit(bytes: Uint8Array, visit: Visit, port: number): Promise<ResponseTuple> {
+    const { session } = visit;
+    const { identity, name } = this.#services;
+    const introduction = decodeMessage(bytes, COMMITMENT, COMMITMENT);
+    const authority = readAuthority(introduction.authority);
+    if (!visit.isWaiting) return hangUp(session);
+    const reason = authority.id === identity.authority.id
+      ? "self"
+      : (this.#current?.stage ?? "over") !== "over"
+      ? "busy"
+      : this.#isOver || this.#tries === MAX_TRIES
+      ? "closed"
+      : null;
+    if (reason !== null) {
+      this.#visits.limit(visit);
+      return [409, "Conflict", {}, encodeMessage({ reason })];
+    }
+    const opened = this.#current = new Try(authority, introduction, bytes);
+    opened.over.signal.addEventListener("abort", () => this.#release(opened));
+    this.#visits.keep(visit);
+    opened.add(session);
+    const { der } = identity.authority;
+    const addresses = await this.#findAddresses();
+    if (opened.stage === "over") return hangUp(session);
+    this.#tries++;
+    const late = new Deno.errors.TimedOut("the joiner has not revealed its random value in 5 s");
+    opened.limit(REVEAL_MILLISECONDS, late);
+    this.#context.replace(identity.serverContext([authority], false));
+    const random = makeRandom(HASH_BYTES);
+    opened.response = encodeMessage({ authority: der, name, addresses, random, port });
+    return [200, "OK", {}, opened.response];
+  }
+
+  #reveal(bytes: Uint8Array, { session }: Visit): ResponseTuple {
+    const opened = this.#current;
+    if (opened?.stage !== "committed" || opened.sessions[0] !== session) return hangUp(session);
+    const { random } = decodeMessage(bytes, REVEALED, REVEALED);
+    const { authority, introduction, request, response } = opened;
+    const isCommitted = commitmentTo(authority.der, random)
+      .every((byte, index) => byte === introduction.commitment[index]);
+    if (!isCommitted) return hangUp(session);
+    opened.stage = "asked";
+    opened.limit(CONFIRM_SECONDS * 1000, new Deno.errors.TimedOut("no answer within 120 s"));
+    this.#ask(opened, numberOf(request, response, random));
+    return [200, "OK", {}, encodeMessage({})];
+  }
+
+  /** Asks the person here, as long as the try is open. */
+  async #ask(opened: Try, number: string): Promise<void> {
+    const { over: { signal }, authority: { id }, introduction: { name } } = opened;
+    // The response goes first: a function that blocks the process would hold it up.
+    await pause(0);
+    if (signal.aborted) return;
+    try {
+      const asked = Object.freeze({ number, name, id, signal });
+      const isConfirmed = await untilAborted(this.#confirm!(asked), signal) === true;
+      if (isConfirmed) opened.confirmed.resolve();
+      else opened.end(new DeguError("not confirmed here"));
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#services.logger.error(`invitation: confirm has failed: ${plainMessageOf(error)}`);
+      opened.end(new DeguError("not confirmed here", { cause: error }));
+    }
+  }
+
+  /** A try is over without a pairing. */
+  #release({ authority: { id }, introduction: { name }, response, over }: Try): void {
+    const { identity, logger } = this.#services;
+    this.#context.replace(identity.serverContext(null));
+    // A joiner who leaves before the answer has had no try, and could fill the log.
+    if (response.length === 0) return;
+    const why = plainMessageOf(over.signal.reason);
+    logger.info(`invitation: not paired by a number with ${name} (${id}): ${why}`);
+    if (this.#tries < MAX_TRIES) return;
+    logger.warn(
+      `invitation: ${MAX_TRIES} numbers were not confirmed, so there are no more: invite again, or use the line`,
+    );
+  }
+}

@@ -1,0 +1,381 @@
+/** The content of a directory, or of everything below it, as JSON. */
+
+import { type BigIntStats, closeSync, openSync } from "node:fs";
+import { ChunkedBodyIter } from "../../base/body/body_iter.ts";
+import { EMPTY } from "../../base/bytes.ts";
+import type { Chunk } from "../../base/wire/chunk.ts";
+import { BodyError } from "../../base/errors.ts";
+import {
+  codeOf,
+  type FileIdentity,
+  isMissing,
+  isSameFile,
+  isUnreadable,
+  NOT_UTF8,
+  readNames,
+  statOrNull,
+} from "../disk/names.ts";
+import { Turns } from "../disk/files.ts";
+import {
+  type DirectoryEntry,
+  formatEntry,
+  TREE_END,
+  type TreeEntry,
+  type WithMode,
+} from "./entries.ts";
+import { isName, MAX_DEPTH } from "./file_name.ts";
+import { READ_FLAGS } from "./file_pieces.ts";
+import { bitsOf } from "./modes.ts";
+import { printable } from "../../base/printable.ts";
+import { nullIfAbsent, resolveBelow } from "./reading.ts";
+import { isLeftAside, isReservedName, prefixOf, reservedPath } from "./reserved.ts";
+import { isInPlace, type KnownDirectory, type Root } from "./root.ts";
+
+/**
+ * The number of entries that are described before other work of the process gets its turn. A turn
+ * stays short even if each entry has to be opened.
+ */
+const ENTRIES_A_TURN = 128;
+/** The minimum number of characters in a chunk, except the last. */
+const CHUNK_CHARACTERS = 32768;
+/**
+ * Permission bits of a file that everybody may read. Other files are opened, to find out whether
+ * this user may read them.
+ */
+const READABLE = 0o444;
+
+const encoder = new TextEncoder();
+
+/**
+ * Makes a body with an array of everything in a directory, or in the tree below it. The directory
+ * is read while the body is sent. Reserved names are omitted; an entry that can't be served is of
+ * the kind `"other"`. If the entries can't be found out, the body is cut.
+ *
+ * @param root The directory that is served.
+ * @param names The names that lead from the root to the directory that is listed.
+ * @param hasModes Whether the list says the permission bits of files.
+ * @returns `null` if there is no directory that a peer may see.
+ * @throws {Refusal} if there is a directory that can't be read.
+ */
+export async function listBelow(
+  root: Root,
+  names: readonly string[],
+  isTree: boolean,
+  hasModes: boolean,
+): Promise<ChunkedBodyIter | null> {
+  try {
+    const resolved = await resolveBelow(root, names);
+    if (resolved === null || !resolved.state.isDirectory()) return null;
+    const { path } = resolved;
+    const walk = { root, path, turns: new Turns(), hasModes };
+    const first = firstPlace(path, resolved.state);
+    const batches = isTree ? treeTexts(walk, first) : listTexts(walk, first);
+    const begin = batches.next();
+    // Errors of the directory are found out now, while the response can still have another status.
+    await begin.catch((error) => {
+      if (!(error instanceof BodyError)) throw error;
+    });
+    return new ChunkedBodyIter(chunksOf(begin, batches));
+  } catch (error) {
+    return nullIfAbsent(root, error, names);
+  }
+}
+
+async function* listTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
+  for await (const entries of readPlace(walk, first)) {
+    const texts: string[] = [];
+    for (const { place, ...entry } of entries) {
+      if (place === undefined) {
+        texts.push(formatEntry({ name: entry.name }, entry));
+        continue;
+      }
+      for await (const [itself] of readPlace({ ...walk, isShallow: true }, place)) {
+        texts.push(formatEntry({ name: entry.name }, itself!));
+      }
+    }
+    yield texts;
+  }
+}
+
+async function* treeTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
+  for await (const entries of readBelow(walk, first)) {
+    yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
+  }
+  yield [TREE_END];
+}
+
+async function* chunksOf(
+  begin: Promise<IteratorResult<string[], void>>,
+  batches: AsyncGenerator<string[], void, void>,
+): AsyncGenerator<Chunk, void, void> {
+  let text = "[";
+  let separator = "\n";
+  for (let batch = await begin; batch.done !== true; batch = await batches.next()) {
+    for (const element of batch.value) {
+      text += separator + element;
+      separator = ",\n";
+    }
+    if (text.length < CHUNK_CHARACTERS) continue;
+    yield [null, encoder.encode(text)];
+    text = "";
+  }
+  yield [null, encoder.encode(`${text}\n]\n`)];
+  yield [null, EMPTY];
+}
+
+/** A list that is being made. */
+interface Walk {
+  readonly root: Root;
+  /** The real path of the directory where the paths of the entries begin. */
+  readonly path: string;
+  readonly turns: Turns;
+  /**
+   * Whether the list is for this device alone: then reserved names are entries of the kind
+   * `"other"`.
+   */
+  readonly isLocal?: boolean;
+  /** Whether entries have the permission bits of files. */
+  readonly hasModes?: boolean;
+  /**
+   * Whether directories are only read, to find out whether they can be, and no entry is described.
+   */
+  readonly isShallow?: boolean;
+}
+
+/** A directory that is listed. */
+interface Place extends KnownDirectory {
+  /** The names that lead to the directory from where the list begins. */
+  readonly names: readonly string[];
+  /** `null` where the list begins. */
+  readonly above: Place | null;
+  readonly modified: Date;
+  state: FileIdentity | null;
+}
+
+function firstPlace(path: string, state: BigIntStats | null): Place {
+  return { names: [], path, above: null, modified: new Date(0), state };
+}
+
+/**
+ * Yields everything below a directory, some entries at a time, each directory before its entries. A
+ * directory is read to its end before it is named; if that fails, its kind is `"other"`.
+ * Memory is needed for the names in the directory that is being listed, and for the directories on
+ * the way to it.
+ *
+ * @throws {BodyError} if the first directory was replaced while it was listed.
+ * @throws the error of the first directory if that can't be read.
+ */
+export async function* readTree(
+  walk: Walk,
+): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
+  const { path } = walk;
+  yield* readBelow(walk, firstPlace(path, statOrNull(path)));
+}
+
+async function* readBelow(
+  walk: Walk,
+  first: Place,
+): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
+  const waiting = [first];
+  for (let directory; (directory = waiting.pop()) !== undefined;) {
+    const { names } = directory;
+    const below: Place[] = [];
+    for await (const entries of readPlace(walk, directory)) {
+      const listed: (TreeEntry & WithMode)[] = [];
+      for (const entry of entries) {
+        if (entry.place !== undefined) below.push(entry.place);
+        else listed.push({ ...entry, path: entry.isItself ? names : [...names, entry.name] });
+      }
+      yield listed;
+    }
+    // No spread: a call takes only so many arguments.
+    for (const place of below.reverse()) waiting.push(place);
+  }
+  checkFirst(first);
+}
+
+/** Checks that the directory where a list begins is still the same, and no link leads to it. */
+function checkFirst(place: Place): void {
+  if (!isInPlace(place)) throw replaced(place.path);
+}
+
+/**
+ * Checks that a directory that has lost its path was removed: then it is nothing, also if the one
+ * above went, too. Another directory at its path, as after a disk was unmounted, or a link, makes
+ * the list wrong.
+ */
+function checkRemoved(place: Place): void {
+  let at = place;
+  while (at.above !== null && statOrNull(at.path) === null) at = at.above;
+  if (at === place || !isInPlace(at)) throw replaced(at.path);
+}
+
+function replaced(path: string): BodyError {
+  return new BodyError(`${printable(path)} was removed or replaced while it was listed`);
+}
+
+/**
+ * Yields the entries of a directory, some at a time, and before them the directory itself unless
+ * the list begins there. The directory is read once.
+ *
+ * @throws {BodyError} if another directory has its path by now.
+ */
+async function* readPlace(walk: Walk, place: Place): AsyncGenerator<Found[], void, void> {
+  const { root, turns, isShallow = false } = walk;
+  const { path, modified } = place;
+  const name = place.names.at(-1) ?? "";
+  const itself: Found[] = place.above === null
+    ? []
+    : [{ name, kind: "directory", size: 0, modified, isItself: true }];
+  const doubtful = new Set<string>();
+  const missing: string[] = [];
+  try {
+    const all = await readNames(path);
+    for (const names of batches(isShallow ? [] : all)) {
+      const entries = describeAll(walk, place, names, doubtful, missing);
+      if (entries === null) return checkRemoved(place);
+      yield [...itself.splice(0), ...entries];
+      if (turns.isOver) await turns.next(root.path);
+    }
+    if (missing.length === 0) return;
+    // A name that is still listed was not removed: a damaged disk lists names that it does not
+    // find.
+    const still = new Set(await readNames(path));
+    const lost: string[] = [];
+    const listed = missing.filter((name) => still.has(name));
+    const entries = describeAll(walk, place, listed, doubtful, lost);
+    if (entries === null) return checkRemoved(place);
+    yield [...entries, ...lost.map((name) => other(name, "unreadable"))];
+  } catch (error) {
+    if (isMissing(error) && !isInPlace(place)) return checkRemoved(place);
+    // An entry that says that this is a directory can't be taken back once it was sent.
+    if (itself.length === 0 || !isUnreadable(error)) throw error;
+    yield [{ ...other(name, "unreadable"), isItself: true }];
+  }
+}
+
+/** Divides names for the turns; there is at least one batch. */
+function* batches(names: readonly string[]): Generator<readonly string[], void, void> {
+  for (let next = 0; next === 0 || next < names.length; next += ENTRIES_A_TURN) {
+    yield names.slice(next, next + ENTRIES_A_TURN);
+  }
+}
+
+/**
+ * Describes entries of a directory; returns `null` if it is gone, or another one by now.
+ *
+ * @param doubtful The names so far that are not UTF-8, or look so.
+ * @param missing The names so far that lead to nothing.
+ */
+function describeAll(
+  { root, isLocal = false, hasModes = false }: Walk,
+  place: Place,
+  names: readonly string[],
+  doubtful: Set<string>,
+  missing: string[],
+): Found[] | null {
+  const { path } = place;
+  // The lookup is made for a local list, too: its error shows that no entry can be described.
+  const there = statOrNull(reservedPath(path));
+  const directory: ReadDirectory = {
+    place,
+    reserved: isLocal ? null : there,
+    isTooDeep: path !== root.path &&
+      path.slice(prefixOf(root.path).length).split("/").length >= MAX_DEPTH,
+    isLocal,
+    hasModes,
+    doubtful,
+    missing,
+  };
+  const entries: Found[] = [];
+  for (const name of names) {
+    const entry = describe(directory, name);
+    if (entry !== null) entries.push(entry);
+  }
+  return isInPlace(place) ? entries : null;
+}
+
+/**
+ * An entry of a directory. For a directory with a `place`, its own content is read before the entry
+ * is sent.
+ */
+type Found = DirectoryEntry & WithMode & {
+  readonly place?: Place;
+  readonly isItself?: true;
+};
+
+/** A directory that is being read. */
+interface ReadDirectory {
+  readonly place: Place;
+  /** The reserved directory in this one; no list has an entry for it. */
+  readonly reserved: ReturnType<typeof statOrNull>;
+  /**
+   * The names so far with U+FFFD, which Deno puts in place of bytes that are not UTF-8: the name on
+   * the disk may have such bytes, or the character itself.
+   */
+  readonly doubtful: Set<string>;
+  /** Whether the paths of its entries have too many names for a request. */
+  readonly isTooDeep: boolean;
+  readonly isLocal: boolean;
+  readonly hasModes: boolean;
+  /** The names that are listed, but that a lookup does not find. */
+  readonly missing: string[];
+}
+
+/** Describes the entry with a name; `null` if there is none, or the entry is reserved. */
+function describe(directory: ReadDirectory, name: string): Found | null {
+  const { place, reserved, doubtful, isLocal, isTooDeep, hasModes } = directory;
+  if (isReservedName(name)) {
+    return isLocal || isLeftAside(name) ? other(name, "special") : null;
+  }
+  const isDoubtful = name.includes(NOT_UTF8);
+  // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
+  const isUnnameable = !isName(name) || isTooDeep || isDoubtful && doubtful.has(name);
+  if (isUnnameable) return other(name, "name");
+  const path = prefixOf(place.path) + name;
+  try {
+    const info = Deno.lstatSync(path);
+    if (isDoubtful) doubtful.add(name);
+    if (info.isSymlink) return other(name, "link", info);
+    if (info.isFile) return describeFile(name, path, info, hasModes);
+    if (!info.isDirectory) return other(name, "special", info);
+    if (reserved !== null && isSameFile(info, reserved)) return null;
+    const modified = timeOf(info);
+    const inner = { names: [...place.names, name], path, above: place, modified, state: info };
+    return { name, kind: "directory", size: 0, modified, place: inner };
+  } catch (error) {
+    if (codeOf(error) === "ENAMETOOLONG") return other(name, "name");
+    if (isMissing(error)) {
+      if (isDoubtful) return other(name, "name");
+      directory.missing.push(name);
+      return null;
+    }
+    if (isUnreadable(error)) return other(name, "unreadable");
+    throw error;
+  }
+}
+
+function describeFile(
+  name: string,
+  path: string,
+  info: Deno.FileInfo,
+  hasModes: boolean,
+): DirectoryEntry & WithMode {
+  if (((info.mode ?? 0) & READABLE) !== READABLE) closeSync(openSync(path, READ_FLAGS));
+  const entry = { name, kind: "file", size: info.size, modified: timeOf(info) } as const;
+  return hasModes ? { ...entry, mode: bitsOf(info.mode) } : entry;
+}
+
+function other(
+  name: string,
+  reason: NonNullable<DirectoryEntry["reason"]>,
+  info?: Deno.FileInfo,
+): DirectoryEntry {
+  return { name, kind: "other", size: 0, modified: timeOf(info), reason };
+}
+
+/** The time of the last change; 1970 if that is not known, or no Date can hold it. */
+function timeOf(info: Deno.FileInfo | undefined): Date {
+  const time = info?.mtime;
+  return time && !Number.isNaN(time.getTime()) ? time : new Date(0);
+}

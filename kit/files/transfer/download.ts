@@ -1,0 +1,404 @@
+/** Downloads files from another device. */
+
+import type { Hash } from "node:crypto";
+import { cancelUnused } from "../../../base/body/bodies.ts";
+import type { Body } from "../../../base/body/body.ts";
+import { quote } from "../../../base/quote.ts";
+import type { HeaderDict } from "../../../base/wire/headers.ts";
+import type { Response } from "../../../base/app/message.ts";
+import { isContentRange, Range } from "../../../base/wire/range.ts";
+import type { Connector, Requester } from "../../../client.ts";
+import { isTransient } from "../../../net/retry.ts";
+import { EarlySync } from "../../disk/files.ts";
+import { checkSpace, isDiskFull, type Shortage } from "../../disk/space.ts";
+import { hashStart, newHash, QUICKLY_HASHED_BYTES, WANT_SHA256 } from "../digest.ts";
+import { receive } from "../file_writer.ts";
+import {
+  checkTransfer,
+  pathOf,
+  ProgressMeter,
+  type TransferOptions,
+  type TransferResult,
+  type TransferSettings,
+} from "../options.ts";
+import { uriOf } from "../file_name.ts";
+import {
+  changedHere,
+  checkTarget,
+  explainFullDisk,
+  type FoundParts,
+  noSpaceHere,
+  PartFile,
+  renamePart,
+} from "./part_file.ts";
+import { askDigest, Route, type Version, versionOf } from "./route.ts";
+import {
+  changedWhileMoved,
+  statusError,
+  TransferError,
+  unexpectedResponse,
+} from "../transfer_error.ts";
+
+/** Smaller files are transferred again faster than a record of them is kept. */
+const MIN_RESUMABLE_BYTES = 65536;
+/**
+ * How much larger than its list said a file of a tree may be by now, which may have grown. More
+ * bytes are not taken before another look: a peer could list a small file and send without end. No
+ * small file can be larger by more.
+ */
+const SLACK_BYTES = 65536;
+
+/**
+ * Downloads a file from a server, usually a `FilesApp`: one attempt, which resumes an earlier one.
+ * After any error, make the same call to resume.
+ *
+ * Bytes go to a part next to the target, `.NAME.VERSION.degu-part`, which is renamed to the target
+ * when it is complete, synced to the disk (fsync), and verified: half a file is never visible, and
+ * an existing file stays until then. The file gets the permission bits of the source, less those
+ * that a new file does not get here (`modes`); a symbolic link is itself replaced. A part is
+ * resumed only if it is from the same device (its authority's public key, or its address if it has
+ * none), URI and version (length and entity tag); otherwise the download starts over from the
+ * beginning. A file of less than 64 KiB, and one that was changed in the last two seconds, which
+ * has no entity tag yet, can't be resumed.
+ *
+ * A client opens connections, which are closed at the end; a connection is used as it is, and stays
+ * usable unless something broke off.
+ *
+ * If the disk is full, the bytes that have arrived are kept. With `--allow-sys=statfs` the file is
+ * compared with the free space before its first byte is taken.
+ *
+ * Needs `--allow-read` and `--allow-write` of the directory of the target, and what the client
+ * needs.
+ *
+ * @param from Where the file is.
+ * @param uri The names of the directories on the way to the file, and its own; or its URI.
+ * @param file The path, or a `file:` URL, of the target.
+ * @param options How to resume and report.
+ * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+ * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a
+ * directory.
+ * @throws {StatusError} if the server has no such file.
+ * @throws {TransferError} if the server has no digest to compare, or the file changed meanwhile; if
+ * another download to the target is in progress; if the disk is full, or has too little space.
+ * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it
+ * would be in none; `Deno.errors.PermissionDenied` if it can't be written;
+ * `Deno.errors.AlreadyExists` if it exists and `replace` is false.
+ * @throws the errors of `connect` and `request` of the client or connection.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { download, FilesApp } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * const { total } = await download(client, ["a b.txt"], `${dir}/copy.txt`);
+ * assertEquals(total, 5);
+ * assertEquals(await Deno.readTextFile(`${dir}/copy.txt`), "hello");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function download(
+  from: Requester | Connector,
+  uri: string | readonly string[],
+  file: string | URL,
+  options: TransferOptions = {},
+): Promise<TransferResult> {
+  const path = pathOf("file", file);
+  const checkedUri = uriOf(uri);
+  const settings = checkTransfer(options);
+  using route = new Route("from", from, { signal: settings.signal });
+  settings.signal?.throwIfAborted();
+  return await downloadFile(route, checkedUri, path, settings);
+}
+
+interface InTree {
+  /** The length of the file in bytes, according to the list of the other end. */
+  readonly size: number;
+  /** The parts of earlier runs, and of earlier attempts of this one. */
+  readonly parts: FoundParts;
+  /**
+   * Gives the complete part its name, which is on the disk then, with the permission bits of the
+   * source, if they are known; false if that comes later.
+   */
+  readonly place: (part: string, mode: number | null) => Promise<boolean>;
+}
+
+/**
+ * Downloads a file over a route.
+ *
+ * @param file The path that the part is kept next to.
+ * @param inTree How the file is placed, if not at that path.
+ */
+export async function downloadFile(
+  route: Route,
+  uri: string,
+  file: string,
+  settings: TransferSettings,
+  inTree: InTree | null = null,
+): Promise<TransferResult> {
+  let part: PartFile | null = null;
+  let begun: Download | null = null;
+  try {
+    const seen = inTree === null ? await checkTarget(file, settings.replace) : null;
+    using found = part = await PartFile.find(file, inTree?.parts);
+    begun = new Download(route, uri, file, found, settings, inTree, seen);
+    return await begun.run();
+  } catch (error) {
+    throw explainFullDisk(error, file, begun?.total, part);
+  }
+}
+
+/** The part that an earlier call has left. */
+interface Kept {
+  readonly etag: string;
+  readonly total: number;
+  readonly offset: number;
+  /** The digest of its bytes. */
+  readonly hash: Hash;
+}
+
+/** A part that has all of the file. */
+interface CompletePart {
+  readonly version: Version;
+  readonly hash: Hash;
+  readonly meter: ProgressMeter;
+}
+
+class Download {
+  readonly #route: Route;
+  readonly #uri: string;
+  readonly #file: string;
+  readonly #part: PartFile;
+  readonly #settings: TransferSettings;
+  readonly #inTree: InTree | null;
+  /** What had the name of the target when the call began. */
+  readonly #seen: Deno.FileInfo | null;
+  /** Bytes of the file; `null` until they are known. */
+  total: number | null = null;
+  /** The position up to which the part is known to be on the disk. */
+  #synced = 0;
+
+  constructor(
+    route: Route,
+    uri: string,
+    file: string,
+    part: PartFile,
+    settings: TransferSettings,
+    inTree: InTree | null,
+    seen: Deno.FileInfo | null,
+  ) {
+    this.#inTree = inTree;
+    this.#seen = seen;
+    this.#route = route;
+    this.#uri = uri;
+    this.#file = file;
+    this.#part = part;
+    this.#settings = settings;
+  }
+
+  async run(): Promise<TransferResult> {
+    const resumed = this.#settings.resume && this.#part.isLeft ? await this.#continue() : null;
+    // This comes before the request, since an unwanted body costs the connection.
+    if (resumed === null && this.#inTree !== null) this.#checkSpace(this.#inTree.size, 0);
+    const arrived = resumed ?? await this.#begin(await this.#request("GET"));
+    const { modified, modes, replace, signal } = this.#settings;
+    const mode = modes ? this.#route.bitsFor(arrived.version.mode) : null;
+    if (modified !== null) await this.#part.temporary.file.utime(new Date(), modified);
+    const sha256 = await this.#verify(arrived);
+    signal?.throwIfAborted();
+    const { temporary } = this.#part;
+    if (this.#inTree !== null) {
+      if (!await this.#inTree.place(temporary.path, mode)) temporary.isKept = true;
+    } else if (!await renamePart(this.#part, this.#file, replace, this.#seen, mode)) {
+      // Another call may have downloaded the same.
+      if (!await this.#isThere(sha256, arrived.meter.total)) throw changedHere(this.#file);
+      temporary.isKept = false;
+    }
+    return arrived.meter.finish(sha256);
+  }
+
+  /** Whether the target has this content by now. */
+  async #isThere(sha256: string, total: number): Promise<boolean> {
+    const info = await Deno.lstat(this.#file);
+    if (!info.isFile || info.size !== total) return false;
+    using file = await Deno.open(this.#file);
+    const changed = () => changedHere(this.#file);
+    const hash = await hashStart(file, total, changed, this.#settings.signal);
+    return hash.digest("hex") === sha256;
+  }
+
+  /**
+   * Compares the rest of a file, from a position on at which the part is cut, with the free space.
+   */
+  #checkSpace(total: number, start: number): void {
+    this.total = total;
+    const { directory, leftBytes } = this.#part;
+    const refuse = (shortage: Shortage) => noSpaceHere(this.#file, shortage, this.#part);
+    checkSpace(directory, total - start, leftBytes - start, refuse);
+  }
+
+  /**
+   * Downloads the missing rest of a part, or all of the file if it has changed.
+   *
+   * @returns `null` if there is no part of the version that the server has now.
+   */
+  async #continue(): Promise<CompletePart | null> {
+    const head = await this.#route.request("HEAD", this.#uri, {});
+    await this.#route.discard(head);
+    if (head.status !== 200) return null;
+    const { etag, mode } = versionOf("HEAD", this.#uri, head);
+    const { "content-length": total } = head.headers;
+    const peer = await this.#route.peer();
+    if (etag === null || typeof total !== "number" || peer === null) return null;
+    const offset = await this.#part.resume({ peer, uri: this.#uri, etag, total });
+    if (offset === 0) return null;
+    // Hashing may take longer than a server waits.
+    if (offset > QUICKLY_HASHED_BYTES) this.#route.release();
+    const hash = await this.#part.hashTo(offset, this.#settings.signal);
+    const kept = { etag, total, offset, hash };
+    if (offset === total) {
+      const meter = new ProgressMeter(this.#settings.onProgress, total, offset);
+      return { version: { etag, sha256: null, mode }, hash, meter };
+    }
+    const range = new Range(offset, total);
+    const response = await this.#request("GET", { range, "if-range": etag });
+    if (response.status === 206) return await this.#append(kept, response);
+    if (response.status !== 412 && response.status !== 416) return await this.#begin(response);
+    await this.#route.discard(response);
+    return null;
+  }
+
+  async #append({ etag, total, offset, hash }: Kept, response: Response): Promise<CompletePart> {
+    const version = versionOf("GET", this.#uri, response);
+    const { headers: { "content-range": range }, body } = response;
+    const fits = isContentRange(range) && range.start === offset && range.stop === total &&
+      range.total === total && body?.chunked === false && body.contentLength === total - offset &&
+      (version.etag === null || version.etag === etag);
+    if (!fits) {
+      await this.#route.discard(response);
+      throw unexpectedResponse(
+        "GET",
+        this.#uri,
+        "the response has another part than was requested",
+      );
+    }
+    const meter = new ProgressMeter(this.#settings.onProgress, total, offset);
+    const arrived = { version: { ...version, etag }, hash, meter };
+    await this.#receive(arrived, response, () => this.#part.temporary.continueFrom(offset));
+    return arrived;
+  }
+
+  async #begin(response: Response): Promise<CompletePart> {
+    const { resume, onProgress } = this.#settings;
+    if (response.status !== 200) {
+      await this.#route.discard(response);
+      throw statusError("GET", this.#uri, response);
+    }
+    const version = versionOf("GET", this.#uri, response);
+    const { body } = response;
+    if (body === null || body.chunked) {
+      cancelUnused(body, null);
+      const problem = "the response does not state the length of the file (content-length)";
+      throw unexpectedResponse("GET", this.#uri, problem);
+    }
+    const total = body.contentLength;
+    if (total > (this.#inTree?.size ?? Infinity) + SLACK_BYTES) {
+      cancelUnused(body, null);
+      throw changedWhileMoved(quote(this.#uri));
+    }
+    const { etag } = version;
+    const peer = await this.#route.peer();
+    const isResumable = resume && etag !== null && peer !== null && total >= MIN_RESUMABLE_BYTES;
+    const meter = new ProgressMeter(onProgress, total, 0);
+    const arrived = { version, hash: newHash(), meter };
+    await this.#receive(arrived, response, async () => {
+      await this.#part.open(isResumable ? { peer, uri: this.#uri, etag, total } : null);
+      await this.#part.temporary.continueFrom(0);
+    });
+    return arrived;
+  }
+
+  /** Writes a body to the prepared part. */
+  async #receive(
+    { version, hash, meter }: CompletePart,
+    response: Response,
+    prepare: () => Promise<void>,
+  ): Promise<void> {
+    // The body was checked, and has a known length.
+    const body = response.body as Body;
+    const { resumedFrom: start, total } = meter;
+    try {
+      this.#checkSpace(total, start);
+      await prepare();
+    } catch (error) {
+      await body.cancel(error);
+      throw error;
+    }
+    const part = this.#part.temporary;
+    const sync = new EarlySync(part.path, start);
+    try {
+      const written = (count: number) => meter.add(count);
+      const { file } = part;
+      const destined = { file, start, limit: total, length: null, hash, sync, written };
+      await receive(body, destined);
+      this.#synced = sync.synced;
+    } catch (error) {
+      if (isDiskFull(error)) await part.keepSynced(sync.synced);
+      if (!await this.#isChanged(error, version, total)) throw error;
+      this.#part.temporary.isKept = false;
+      throw changedWhileMoved(quote(this.#uri), { cause: error });
+    }
+  }
+
+  /**
+   * Reports whether a body broke off because the file is another one by now: a server can tell that
+   * in no other way. Only a new connection can ask: with that of a caller, which is closed, this
+   * fails.
+   */
+  async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
+    if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
+    try {
+      this.#route.release();
+      const response = await this.#route.request("HEAD", this.#uri, {});
+      if (response.status !== 200) return false;
+      const length = response.headers["content-length"];
+      if (length !== undefined && length !== total) return true;
+      return etag !== null && versionOf("HEAD", this.#uri, response).etag !== etag;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Syncs the part to the disk, and compares it with the server's file. */
+  async #verify({ version, hash }: CompletePart): Promise<string> {
+    const [synced, other] = await Promise.allSettled([
+      this.#part.temporary.sync(),
+      version.sha256 !== null ? version : askDigest(this.#route, this.#uri),
+    ]);
+    if (synced.status === "rejected") {
+      if (isDiskFull(synced.reason)) await this.#part.temporary.keepSynced(this.#synced);
+      throw synced.reason;
+    }
+    if (other.status === "rejected") throw other.reason;
+    const sha256 = hash.digest("hex");
+    if (other.value.sha256 === sha256) return sha256;
+    this.#part.temporary.isKept = false;
+    const uri = quote(this.#uri);
+    if (other.value.etag !== version.etag || version.etag === null) throw changedWhileMoved(uri);
+    throw new TransferError(
+      "DIGEST_MISMATCH",
+      `${uri}: what arrived is not what the other end has: its SHA-256 is another one; nothing ` +
+        "was kept, call again to start over",
+    );
+  }
+
+  #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {
+    const wanted = { ...headers, "want-repr-digest": WANT_SHA256 };
+    return this.#route.request(method, this.#uri, wanted);
+  }
+}

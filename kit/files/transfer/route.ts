@@ -1,0 +1,418 @@
+/** Requests to a server of files: their connections, and requests for digests and changes. */
+
+import { type Address, addressText } from "../../../base/address.ts";
+import type { Socket } from "../../../base/app/app.ts";
+import type { Response } from "../../../base/app/message.ts";
+import { bodies, type BodyOut, cancelUnused } from "../../../base/body/bodies.ts";
+import { EMPTY } from "../../../base/bytes.ts";
+import type { HeaderDict } from "../../../base/wire/headers.ts";
+import type { Method } from "../../../base/wire/preamble.ts";
+import type { Connector, Requester } from "../../../client.ts";
+import { isStale } from "../../../net/connection_pool.ts";
+import { IdleConnections } from "../../../net/idle_connections.ts";
+import { type RequestOptions, requestSignal } from "../../../net/request_signal.ts";
+import { checkTarget, type Connected, isConnector } from "../../../net/requester.ts";
+import { asRepeatable } from "../../../net/unanswered.ts";
+import { conditionFor, NO_STAMP } from "../conditions.ts";
+import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
+import { directoryUriOf, uriOf } from "../file_name.ts";
+import { parseMode } from "../modes.ts";
+import { hasStatus, statusError, unexpectedResponse } from "../transfer_error.ts";
+
+/**
+ * By client: open connections that no route uses at the moment. Each transfer is given the client
+ * and makes its own routes, so the client is all that two transfers have in common.
+ */
+const kept = new WeakMap<Requester | Connector, IdleConnections>();
+
+/**
+ * From now on, routes to this client leave their connections open for later routes: however many
+ * transfers follow each other, there are as many connections as simultaneous transfers. All calls
+ * may be repeated. The signal of the client closes the connections.
+ */
+export function keepConnections(client: Connector): void {
+  kept.set(client, new IdleConnections(null));
+}
+
+/** By client: whom its servers are taken for. */
+const named = new WeakMap<Requester | Connector, string>();
+
+/**
+ * From now on, the servers of clients with this name are taken for one, so that a part of a file is
+ * continued from any of them: whether the whole file is what the server has is verified as always.
+ */
+export function takeServersForOne(client: Connector, name: string): void {
+  named.set(client, name);
+}
+
+/** By client: the permission bits that no file gets that comes from its server. */
+const withheld = new WeakMap<Requester | Connector, number>();
+
+/** From now on, no file that comes from the server of this client gets these permission bits. */
+export function withholdBits(client: Connector, bits: number): void {
+  withheld.set(client, bits);
+}
+
+/**
+ * The way to a server: the caller's connection, or connections of the caller's client, one at a
+ * time. A route opens its connection for the first request, uses it for every later one, and closes
+ * it at the end, or keeps it for the next route. A request is made after the end of the one before.
+ */
+export class Route implements Disposable {
+  readonly #target: Requester | Connector;
+  /** Aborts connecting and every request. */
+  readonly signal: AbortSignal | undefined;
+  readonly #isRepeatable: boolean;
+  /**
+   * Which permission bits a new file gets at the server, as its last answer that tells has said;
+   * `null` without one: the server takes none, or has not been asked.
+   */
+  granted: number | null = null;
+  #connection: Connected | null = null;
+
+  /**
+   * Creates a route that is not connected yet.
+   *
+   * @param label Names the target in errors.
+   * @param options The signal aborts connecting and every request.
+   * @param isRepeatable Whether a request that was perhaps acted on may be made again, as those of
+   * uploads: to write the same file twice changes nothing.
+   * @throws {TypeError} if the target is neither a client nor a connection, or an option has the
+   * wrong type.
+   */
+  constructor(
+    label: string,
+    target: Requester | Connector,
+    options?: RequestOptions,
+    isRepeatable = true,
+  ) {
+    checkTarget(label, target);
+    this.#target = target;
+    this.signal = requestSignal(options);
+    this.#isRepeatable = isRepeatable;
+  }
+
+  /** The permission bits of a file that comes over this route; `null` if they are not known. */
+  bitsFor(mode: number | null): number | null {
+    return mode === null ? null : mode & ~(withheld.get(this.#target) ?? 0);
+  }
+
+  /** True if a connection that was closed can be replaced by another. */
+  get canReconnect(): boolean {
+    return isConnector(this.#target);
+  }
+
+  /** True while there is a usable connection, or a connection can be opened. */
+  get isUsable(): boolean {
+    return this.canReconnect || (this.#target as Partial<Connected>).closed !== true;
+  }
+
+  /**
+   * Identifies the server: by its authority, which vouches for the server at any address, or else
+   * by its address; `null` if the socket has neither.
+   */
+  async peer(): Promise<string | null> {
+    const name = named.get(this.#target);
+    if (name !== undefined) return `any ${name}`;
+    const { sock } = (this.#reuse() ?? await this.#connect()) as { sock?: Socket };
+    const authority = sock?.peerCertificate?.authority;
+    if (authority) return `authority ${authority.publicKey256}`;
+    const { address } = this.#target as { address?: Address };
+    if (address !== undefined) return `address ${addressText(address)}`;
+    return sock?.remoteAddr === undefined ? null : `address ${JSON.stringify(sock.remoteAddr)}`;
+  }
+
+  /**
+   * Makes a request over the connection, which is opened if there is none. A server may close a
+   * connection between two requests; the second request is then made once more, over a new
+   * connection.
+   */
+  async request(
+    method: Method,
+    uri: string,
+    headers: HeaderDict,
+    body: BodyOut = null,
+  ): Promise<Response> {
+    const response = await this.#request(method, uri, headers, body);
+    this.granted = parseMode(response.headers["file-mode-mask"]) ?? this.granted;
+    return response;
+  }
+
+  async #request(
+    method: Method,
+    uri: string,
+    headers: HeaderDict,
+    body: BodyOut,
+  ): Promise<Response> {
+    const reused = this.#reuse();
+    const connection = reused ?? await this.#connect();
+    try {
+      return await connection.request(method, uri, headers, body, { signal: this.signal });
+    } catch (error) {
+      const asked = this.#asRetried(error);
+      if (reused === null || !isStale(asked, body)) throw asked;
+    }
+    const another = await this.#connect();
+    try {
+      return await another.request(method, uri, headers, body, { signal: this.signal });
+    } catch (error) {
+      throw this.#asRetried(error);
+    }
+  }
+
+  /** The error of a request, of which `isTransient` tells whether to make the request again. */
+  #asRetried(error: unknown): unknown {
+    return this.#isRepeatable || kept.has(this.#target) ? asRepeatable(error) : error;
+  }
+
+  /** Closes the connection of a client, before work that may take longer than a server waits. */
+  release(): void {
+    this.#connection?.close();
+  }
+
+  /**
+   * Gives up the body of an unwanted response. Most servers close a connection after an error, so
+   * this end does, too: the next request opens another one.
+   */
+  async discard(response: Response): Promise<void> {
+    await response.discard();
+    if (response.status >= 400) this.#connection?.close();
+  }
+
+  /**
+   * The open connection of an earlier request of this route or another; `null` if there is none.
+   */
+  #reuse(): Connected | null {
+    if (this.#connection !== null && !this.#connection.closed) return this.#connection;
+    return this.#connection = kept.get(this.#target)?.take() ?? null;
+  }
+
+  /** Opens a connection; the caller's own is open already, or was closed for good. */
+  async #connect(): Promise<Requester> {
+    const target = this.#target;
+    if (!isConnector(target)) return target;
+    // A client's own classes of bodies are not for transfers.
+    const options = { signal: this.signal, bodies };
+    return this.#connection = await target.connect(options);
+  }
+
+  /** Closes the connection of a client, or keeps the connection for {@linkcode keepConnections}. */
+  [Symbol.dispose](): void {
+    const connection = this.#connection;
+    this.#connection = null;
+    if (connection === null) return;
+    const connections = kept.get(this.#target);
+    if (connections === undefined) connection.close();
+    else connections.put(connection);
+  }
+}
+
+/**
+ * Requests the SHA-256 of a file from a `FilesApp`, which hashes the file; nothing is transferred.
+ *
+ * @param from A client, which opens a connection for this, or a connection.
+ * @param uri The names of the directories on the way to the file, and its own; or its URI.
+ * @param options A signal that aborts the call.
+ * @returns 64 lower-case hexadecimal digits.
+ * @throws {TypeError} if an argument has the wrong type.
+ * @throws {StatusError} if the server has no such file.
+ * @throws {TransferError} if the server does not send its digest.
+ * @throws the errors of `connect` and `request` of the client or connection.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp, remoteDigest } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${dir}/a`, "abc");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
+ * server.serveForever();
+ * const sha256 = await remoteDigest(new Client(server.address), ["a"]);
+ * assertEquals(sha256.slice(0, 16), "ba7816bf8f01cfea");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function remoteDigest(
+  from: Requester | Connector,
+  uri: string | readonly string[],
+  options?: RequestOptions,
+): Promise<string> {
+  const path = uriOf(uri);
+  using route = new Route("from", from, options);
+  return (await askDigest(route, path)).sha256;
+}
+
+/** Requests the version of a file that a server has now, with its SHA-256. */
+export async function askDigest(
+  route: Route,
+  uri: string,
+): Promise<Version & { readonly sha256: string; readonly stamp: string | null }> {
+  const response = await route.request("HEAD", uri, { "want-repr-digest": WANT_SHA256 });
+  if (response.status !== 200) throw statusError("HEAD", uri, response);
+  const { sha256, ...version } = versionOf("HEAD", uri, response);
+  const { "file-stamp": stamp } = response.headers;
+  if (sha256 !== null) {
+    return { ...version, sha256, stamp: typeof stamp === "string" ? stamp : null };
+  }
+  const problem =
+    "the server does not report its SHA-256 (repr-digest, RFC 9530); it needs a FilesApp";
+  throw unexpectedResponse("HEAD", uri, problem);
+}
+
+/**
+ * Reads the SHA-256 of the whole file from a response; `null` if it has none.
+ *
+ * @throws {TransferError} if its `repr-digest` is not valid.
+ */
+export function readDigest(
+  method: Method,
+  uri: string,
+  { headers }: Response,
+): string | null {
+  const { "repr-digest": digest } = headers;
+  try {
+    return typeof digest === "string" ? parseReprDigest(digest) : null;
+  } catch (cause) {
+    throw unexpectedResponse(method, uri, "the response has an invalid repr-digest", { cause });
+  }
+}
+
+/** A version of a file on the server. */
+export interface Version {
+  /** The strong entity tag. */
+  readonly etag: string | null;
+  /** The SHA-256 of the whole file. */
+  readonly sha256: string | null;
+  /** The permission bits of the file, if the server says them. */
+  readonly mode: number | null;
+}
+
+/** The version that a response is about. If the version is invalid, the body is canceled. */
+export function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Version {
+  const { etag, "file-mode": mode } = response.headers;
+  const isStrong = typeof etag === "string" && !etag.startsWith("W/");
+  try {
+    const sha256 = readDigest(method, uri, response);
+    return { etag: isStrong ? etag : null, sha256, mode: parseMode(mode) };
+  } catch (error) {
+    cancelUnused(response.body, error);
+    throw error;
+  }
+}
+
+/**
+ * Creates a directory and its missing parents on a `FilesApp` with `write: true`.
+ *
+ * @param to A client, which opens a connection for this, or a connection.
+ * @param uri The names of the directories on the way to it, and its own, `[]` for the root; or its
+ * URI, which ends with `/`.
+ * @param options A signal that aborts the call.
+ * @returns True if the directory was created; false if it existed already.
+ * @throws {TypeError} if an argument has the wrong type.
+ * @throws {RangeError} if the path does not end with `/`.
+ * @throws {StatusError} if the server does not create it.
+ * @throws the errors of `connect` and `request` of the client or connection.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp, makeDirectory } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * assertEquals(await makeDirectory(client, ["a b", "c"]), true);
+ * assertEquals(await makeDirectory(client, ["a b", "c"]), false);
+ * assertEquals((await Deno.stat(`${dir}/a b/c`)).isDirectory, true);
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function makeDirectory(
+  to: Requester | Connector,
+  uri: string | readonly string[],
+  options?: RequestOptions,
+): Promise<boolean> {
+  const path = directoryUriOf(uri);
+  using route = new Route("to", to, options, false);
+  return await requestChange(route, "PUT", path) === 201;
+}
+
+/**
+ * Deletes a file or an empty directory on a `FilesApp` with `write: true`. A file that changes
+ * after this call has asked for it stays.
+ *
+ * @param from A client, which opens a connection for this, or a connection.
+ * @param uri The names of the directories on the way to it, and its own; or its URI. With a final
+ * `""`, or `/`, only a directory is deleted.
+ * @param options A signal that aborts the call.
+ * @throws {TypeError} if an argument has the wrong type.
+ * @throws {StatusError} if the server does not delete it: with the status 404 nothing has this
+ * name, with 409 it is a directory that is not empty.
+ * @throws the errors of `connect` and `request` of the client or connection.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { deleteFile, FilesApp } from "@degu/degu/files";
+ * import { assertRejects } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
+ * server.serveForever();
+ * await deleteFile(new Client(server.address), ["a b.txt"]);
+ * await assertRejects(() => Deno.stat(`${dir}/a b.txt`), Deno.errors.NotFound);
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function deleteFile(
+  from: Requester | Connector,
+  uri: string | readonly string[],
+  options?: RequestOptions,
+): Promise<void> {
+  const path = uriOf(uri);
+  using route = new Route("from", from, options, false);
+  if (path.endsWith("/")) return void await requestChange(route, "DELETE", path);
+  const there = await route.request("HEAD", path, {});
+  await route.discard(there);
+  if (!route.isUsable) throw statusError("DELETE", path, there, "delete");
+  try {
+    // Only a directory that is empty is deleted, which needs no other condition.
+    if (there.status === 301) await requestChange(route, "DELETE", `${path}/`);
+    else await requestChange(route, "DELETE", path, conditionAfter(there));
+  } catch (error) {
+    // The answer to a request before may have been lost.
+    const isGone = hasStatus(error, 404);
+    if (there.status !== 200 || !isGone) throw error;
+  }
+}
+
+/** The condition that a file is still the one of an answer to HEAD, or still not there. */
+function conditionAfter({ status, headers }: Response): HeaderDict {
+  const { "file-stamp": stamp, etag } = headers;
+  if (status === 404) return { "if-file-stamp": NO_STAMP };
+  // A server of an older version says nothing of it.
+  return status === 200 && typeof stamp === "string" ? conditionFor(stamp, etag) : {};
+}
+
+/**
+ * Makes a directory, or deletes something, over a route.
+ *
+ * @returns The status, which is always a success.
+ */
+export async function requestChange(
+  route: Route,
+  method: "PUT" | "DELETE",
+  uri: string,
+  headers: HeaderDict = {},
+): Promise<number> {
+  const response = await route.request(method, uri, headers, method === "PUT" ? EMPTY : null);
+  await route.discard(response);
+  const { status } = response;
+  if (status === 201 || status === 204) return status;
+  throw statusError(method, uri, response, method === "PUT" ? "make" : "delete");
+}

@@ -1,0 +1,588 @@
+/** Uploads files to another device. */
+
+import type { Hash } from "node:crypto";
+import type { BodyOut } from "../../../base/body/bodies.ts";
+import { BodyIter, ChunkedBodyIter } from "../../../base/body/body_iter.ts";
+import { EMPTY } from "../../../base/bytes.ts";
+import { quote } from "../../../base/quote.ts";
+import type { Chunk } from "../../../base/wire/chunk.ts";
+import type { HeaderDict } from "../../../base/wire/headers.ts";
+import type { Response } from "../../../base/app/message.ts";
+import { parseDecimal } from "../../../base/wire/range.ts";
+import type { Connector, Requester } from "../../../client.ts";
+import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
+import {
+  DIGEST_KEY,
+  fingerprintOf,
+  formatReprDigest,
+  hashStart,
+  newHash,
+  QUICKLY_HASHED_BYTES,
+  WANT_SHA256,
+} from "../digest.ts";
+import {
+  checkTransfer,
+  pathOf,
+  ProgressMeter,
+  type TransferOptions,
+  type TransferResult,
+  type TransferSettings,
+} from "../options.ts";
+import { uriOf } from "../file_name.ts";
+import {
+  type FileState,
+  fileVersion,
+  isOverwritten,
+  isSettled,
+  isUnchanged,
+  readPieces,
+} from "../file_pieces.ts";
+import { conditionFor } from "../conditions.ts";
+import { bitsOf, modeHeader, modeOfCopy, parseMode, WANT_MASK } from "../modes.ts";
+import { askDigest, readDigest, Route } from "./route.ts";
+import {
+  changedThere,
+  changedWhileMoved,
+  isOfTransfer,
+  noSpaceThere,
+  refused,
+  statusError,
+  TransferError,
+  unexpectedResponse,
+} from "../transfer_error.ts";
+import type { StatusError } from "../../../net/expect_ok.ts";
+import { isTransient } from "../../../net/retry.ts";
+
+/**
+ * Uploads a file to a `FilesApp` with `write: true`, in one attempt, which resumes an earlier one.
+ * After any error, call it again to resume.
+ *
+ * The server reports how much of the file is there. A file of the same length is compared, and
+ * nothing is sent if it is identical. The rest is hashed while it is sent, and verified there. The
+ * file gets its name when all of it is synced to the disk. A file that was changed or renamed less
+ * than two seconds ago is not resumed: another version could look the same.
+ *
+ * Before the server continues a part, it hashes the part and sends nothing meanwhile: the `timeout`
+ * of the client must be longer than that takes.
+ *
+ * Needs `--allow-read` of the file, and what the client needs.
+ *
+ * @param to Where the file goes.
+ * @param file The path, or a `file:` URL, of a regular file, which must not change until the end.
+ * @param uri The names of the directories on the way to its destination, and its own; or its URI.
+ * Missing directories are created.
+ * @param options How to resume and report.
+ * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+ * @throws {RangeError} if a value is not allowed, if the URI is that of a directory, with a final
+ * `/`, or if the file is not a regular file.
+ * @throws {StatusError} if the server does not accept the file, because a directory has its name,
+ * for example, or has too little space.
+ * @throws {TransferError} if the file changed meanwhile.
+ * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
+ * no file; `Deno.errors.PermissionDenied` if it can't be read.
+ * @throws the errors of `connect` and `request` of the client or connection.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp, fileUri, upload } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * const file = await Deno.makeTempFile();
+ * await Deno.writeTextFile(file, "hello");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { write: true }));
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * const { bytes } = await upload(client, file, fileUri("new", "a b.txt"));
+ * assertEquals(bytes, 5);
+ * assertEquals(await Deno.readTextFile(`${dir}/new/a b.txt`), "hello");
+ * await Deno.remove(dir, { recursive: true });
+ * await Deno.remove(file);
+ * ```
+ */
+export async function upload(
+  to: Requester | Connector,
+  file: string | URL,
+  uri: string | readonly string[],
+  options: TransferOptions = {},
+): Promise<TransferResult> {
+  const path = pathOf("file", file);
+  const checkedUri = uriOf(uri);
+  const settings = checkTransfer(options);
+  using route = new Route("to", to, { signal: settings.signal });
+  if (checkedUri.split("?")[0]!.endsWith("/")) {
+    throw new RangeError(
+      `uri: is that of a directory; add the name of the file; got ${checkedUri}`,
+    );
+  }
+  settings.signal?.throwIfAborted();
+  const opening = SourceFile.open(path).catch((error) => {
+    // The system's errors don't say which argument they are about.
+    if (!error.message.startsWith("file: ")) error.message = `file: ${path}: ${error.message}`;
+    throw error;
+  });
+  await using source = await opening;
+  return await new FileUpload(route, checkedUri, source, settings).run();
+}
+
+/** The upload of an open file over a route. */
+export class FileUpload {
+  readonly #route: Route;
+  readonly #uri: string;
+  readonly #source: SourceFile;
+  readonly #settings: TransferSettings;
+  readonly #headers: HeaderDict;
+  /** Says which file may be replaced: that which this call has seen first. */
+  #condition: HeaderDict | null = null;
+
+  /** @param headers Sent with all requests that write. */
+  constructor(
+    route: Route,
+    uri: string,
+    source: SourceFile,
+    settings: TransferSettings,
+    headers: HeaderDict = {},
+  ) {
+    this.#route = route;
+    this.#uri = uri;
+    this.#source = source;
+    this.#settings = settings;
+    this.#headers = headers;
+  }
+
+  async run(): Promise<TransferResult> {
+    const { resume, replace, isRewritten = false, seen, signal } = this.#settings;
+    const source = this.#source;
+    if (!replace) this.#condition = { "if-none-match": "*" };
+    else if (seen !== undefined) this.#condition = { "if-file-stamp": seen };
+    // A file that was just changed may be changed again without another `upload-version`.
+    const isResumable = resume && source.isSettled;
+    const named = { "upload-version": source.version, "upload-length": `${source.size}` };
+    let offset = 0;
+    if (resume || this.#condition === null) {
+      const wanted = isRewritten || !resume ? {} : { "want-repr-digest": WANT_SHA256 };
+      const asked = await this.#ask({ ...named, ...wanted });
+      if (asked.sha256 !== null && !isRewritten) {
+        this.#releaseFor(source.size);
+        const sha256 = await source.hash(signal);
+        if (sha256 === asked.sha256) return await this.#confirm(sha256, asked.mode);
+      }
+      if (isResumable) offset = asked.offset;
+    }
+    return await this.#send(offset, async (meter) => {
+      const { resumedFrom } = meter;
+      this.#releaseFor(resumedFrom);
+      const body = await source.hashedBody(resumedFrom, meter, signal);
+      const headers = isResumable
+        ? { ...named, "upload-offset": `${resumedFrom}` }
+        : { "upload-length": `${source.size}` };
+      return await this.#put(headers, body);
+    });
+  }
+
+  /** Sends the file, which the server keeps as a part until {@linkcode nameFile} names it. */
+  async sendPart(): Promise<TransferResult> {
+    const { signal } = this.#settings;
+    this.#releaseFor(this.#source.size);
+    const size = `${this.#source.size}`;
+    const digest = formatReprDigest(await this.#source.hash(signal));
+    const named = { "repr-digest": digest, "upload-length": size, "upload-complete": "?0" };
+    // Something else has the name until then.
+    this.#condition = {};
+    // A small file is sent again sooner than it is asked for.
+    const isSmall = this.#source.size < BUNDLED_BELOW_BYTES;
+    const { offset } = isSmall ? { offset: 0 } : await this.#ask(named);
+    return await this.#send(offset, async (meter) => {
+      const headers = { ...named, "upload-offset": `${meter.resumedFrom}` };
+      return await this.#put(headers, await this.#source.body(meter, signal));
+    });
+  }
+
+  /**
+   * Closes the connection if so many bytes are hashed first that the server may not wait for the
+   * end.
+   */
+  #releaseFor(bytes: number): void {
+    if (bytes > QUICKLY_HASHED_BYTES) this.#route.release();
+  }
+
+  /**
+   * Gives an identical file, which is there already, the modification time that was wanted, and the
+   * permission bits of the source.
+   */
+  async #confirm(sha256: string, modeThere: number | null): Promise<TransferResult> {
+    const { modified, replace, modes } = this.#settings;
+    const size = `${this.#source.size}`;
+    const meter = this.#meter(this.#source.size);
+    const { granted } = this.#route;
+    const isOpen = modes && this.#source.mode !== null && granted !== null;
+    const isOther = isOpen && modeOfCopy(this.#source.mode!, granted) !== modeThere;
+    if (modified === null && !isOther || !replace) return meter.finish(sha256);
+    const digest = { "repr-digest": formatReprDigest(sha256) };
+    const headers = { ...digest, "upload-offset": size, "upload-length": size };
+    return await this.#finish(await this.#put(headers, null), meter);
+  }
+
+  #meter(offset: number): ProgressMeter {
+    return new ProgressMeter(this.#settings.onProgress, this.#source.size, offset);
+  }
+
+  /** Asks how much of the file is there, and, if wanted, for the digest of one as long as it. */
+  async #ask(
+    named: HeaderDict,
+  ): Promise<{ offset: number; sha256: string | null; mode: number | null }> {
+    const headers = { ...this.#headers, ...this.#settings.modes ? WANT_MASK : {}, ...named };
+    const response = await this.#route.request("HEAD", this.#uri, headers);
+    if (response.status !== 200) {
+      // The server closes the connection: the next request must not take it.
+      await this.#route.discard(response);
+      throw await this.#refused("HEAD", response);
+    }
+    const offset = this.#offsetOf(response);
+    const { "file-stamp": stamp, etag, "file-mode": mode } = response.headers;
+    // A server of an older version does not say what is there.
+    if (typeof stamp === "string") this.#condition ??= conditionFor(stamp, etag);
+    if (offset !== null) {
+      const sha256 = readDigest("HEAD", this.#uri, response);
+      return { offset, sha256, mode: parseMode(mode) };
+    }
+    const problem =
+      "the server does not report how much of the file it has; it needs a FilesApp with write: true";
+    throw unexpectedResponse("HEAD", this.#uri, problem);
+  }
+
+  #offsetOf({ headers }: Response): number | null {
+    const { "upload-offset": text } = headers;
+    const offset = typeof text === "string" ? parseDecimal(text) : -1;
+    return offset >= 0 && offset <= this.#source.size ? offset : null;
+  }
+
+  /**
+   * Sends the file from an offset on. If the server has another part by now, sends once more, from
+   * the end of that part.
+   */
+  async #send(
+    offset: number,
+    put: (meter: ProgressMeter) => Promise<Response>,
+  ): Promise<TransferResult> {
+    let meter = this.#meter(offset);
+    let response = await put(meter);
+    const { resume } = this.#settings;
+    const other = response.status === 409 && resume ? this.#offsetOf(response) : null;
+    if (other !== null && this.#route.isUsable) {
+      // Another upload has continued the part, or the part is gone.
+      await this.#route.discard(response);
+      meter = this.#meter(other);
+      response = await put(meter);
+    }
+    return await this.#finish(response, meter);
+  }
+
+  #put(headers: HeaderDict, body: BodyOut): Promise<Response> {
+    const { modified, modes } = this.#settings;
+    const all = {
+      ...modeHeader(modes ? this.#source.mode : null),
+      ...this.#condition,
+      ...this.#headers,
+      ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
+      ...headers,
+    };
+    return this.#route.request("PUT", this.#uri, all, body);
+  }
+
+  /** Whether an identical file already exists, so that nothing need be replaced. */
+  async #isThere(): Promise<boolean> {
+    if (!this.#route.isUsable) return false;
+    try {
+      const { sha256 } = await askDigest(this.#route, this.#uri);
+      return sha256 === await this.#source.hash(this.#settings.signal);
+    } catch (error) {
+      // A server closes a connection after a body that it did not read.
+      const isClosed = !this.#route.canReconnect && isTransient(error);
+      if (isClosed || isOfTransfer(error)) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * The error of a refusal. If the status is that of a conflict, the error says whether a directory
+   * has the name. A 507 with an offset means that the server has read nothing.
+   */
+  async #refused(method: "HEAD" | "PUT", response: Response): Promise<StatusError> {
+    const { status } = response;
+    const offset = this.#offsetOf(response);
+    if (status === 507 && offset !== null) {
+      return noSpaceThere(method, this.#uri, this.#source.size - offset);
+    }
+    const error = statusError(method, this.#uri, response, "put");
+    if (status !== 409 || !this.#route.isUsable) return error;
+    try {
+      const there = await this.#route.request("HEAD", this.#uri, {});
+      await this.#route.discard(there);
+      // A path without a slash at its end is redirected to the one with it.
+      if (there.status !== 301) return error;
+    } catch (failed) {
+      // A server closes a connection after a body that it did not read.
+      if (this.#route.canReconnect || !isTransient(failed)) throw failed;
+      return error;
+    }
+    const problem = "a directory has this name; add the name of the file, or delete the directory";
+    return refused(method, this.#uri, problem, { status });
+  }
+
+  /** Checks that the server has exactly this file. */
+  async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {
+    const { status } = response;
+    const uri = this.#uri;
+    await this.#route.discard(response);
+    const { isRewritten = false, replace } = this.#settings;
+    // The caller decides about a name that is taken.
+    const isDecided = status === 412 && this.#headers["if-none-match"] === undefined;
+    const mayBeThere = isDecided && !isRewritten;
+    if (mayBeThere && await this.#isThere()) return meter.finish(this.#source.sha256!);
+    if (isDecided && replace) throw changedThere(uri);
+    if (status !== 201 && status !== 204) {
+      throw await this.#refused("PUT", response);
+    }
+    const other = readDigest("PUT", uri, response);
+    if (other !== null && other === this.#source.sha256) return meter.finish(other);
+    if (other === null) {
+      const problem =
+        "the server has accepted the file, but does not report whether it is the same " +
+        "(repr-digest, RFC 9530); it needs a FilesApp";
+      throw unexpectedResponse("PUT", uri, problem);
+    }
+    const problem = "what the other end has is not what was sent: its SHA-256 is another one";
+    throw new TransferError("DIGEST_MISMATCH", `${quote(uri)}: ${problem}; call again`);
+  }
+}
+
+/**
+ * Gives a file its name, of which the server has all as a part.
+ *
+ * @returns False if the server has no such part any more.
+ * @throws {StatusError} if something has the name.
+ */
+export async function nameFile(
+  route: Route,
+  uri: string,
+  { sha256, total }: TransferResult,
+  modified: Date,
+  mode: number | null,
+): Promise<boolean> {
+  const headers = {
+    ...modeHeader(mode),
+    "repr-digest": formatReprDigest(sha256!),
+    "upload-length": `${total}`,
+    "upload-offset": `${total}`,
+    "upload-modified": modified.toISOString(),
+    "if-none-match": "*",
+  };
+  const response = await route.request("PUT", uri, headers, EMPTY);
+  await route.discard(response);
+  const { status, headers: { "upload-offset": offset } } = response;
+  if (status === 201 || status === 204) return true;
+  if (status === 409 && offset !== undefined) return false;
+  // The answer to an earlier request may have been lost.
+  if (status === 412 && (await askDigest(route, uri)).sha256 === sha256) return true;
+  throw statusError("PUT", uri, response, "put");
+}
+
+/**
+ * A regular file, which must not change while it is open.
+ *
+ * Deno cuts ctime to seconds, so that the times of a file that was changed just before don't show
+ * another change. A file that is hashed is read twice as far as it was read in that time, and it
+ * has no version.
+ */
+export class SourceFile implements AsyncDisposable {
+  /** Bytes that the file had when it was opened; bytes that are appended later are ignored. */
+  readonly size: number;
+  /** The permission bits that the file had then. */
+  readonly mode: number | null;
+  /**
+   * The name of this version of the file, 64 hexadecimal digits. If {@linkcode isSettled}, no other
+   * version of any file on this device has the same name.
+   */
+  readonly version: string;
+  readonly #path: string;
+  readonly #file: Deno.FsFile;
+  readonly #state: FileState;
+  /** The file as it was when it was opened. */
+  readonly seen: SeenFile;
+  /**
+   * Whether the last change was so long ago, when the file was opened, that another one would show.
+   */
+  readonly isSettled: boolean;
+  #sha256: string | null = null;
+  // A file has one position: one pass over it at a time.
+  #pass: Promise<void> = Promise.resolve();
+
+  private constructor(path: string, file: Deno.FsFile, info: Deno.FileInfo, lookedAt: number) {
+    this.#path = path;
+    this.#file = file;
+    this.#state = stateOf(info);
+    this.seen = { info, lookedAt };
+    this.isSettled = isSettled(this.#state, lookedAt);
+    this.size = info.size;
+    this.mode = bitsOf(info.mode);
+    this.version = fingerprintOf(fileVersion(this.#state));
+  }
+
+  static async open(path: string): Promise<SourceFile> {
+    // The check and opening are in one turn: opening a FIFO would wait for a writer.
+    checkRegular(path, Deno.statSync(path));
+    const file = Deno.openSync(path, { read: true });
+    try {
+      const lookedAt = Date.now();
+      const info = await file.stat();
+      checkRegular(path, info);
+      return new SourceFile(path, file, info, lookedAt);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  /**
+   * The SHA-256 of the whole file as lower-case hexadecimal digits; `null` until the file was read.
+   */
+  get sha256(): string | null {
+    return this.#sha256;
+  }
+
+  /** Hashes the whole file; resolves to its SHA-256 as lower-case hexadecimal digits. */
+  async hash(signal: AbortSignal | undefined): Promise<string> {
+    if (this.#sha256 !== null) return this.#sha256;
+    for await (const _ of this.#pieces(0, newHash())) signal?.throwIfAborted();
+    return this.#sha256!;
+  }
+
+  /** Returns a body of the missing bytes; sending it fails if the file has changed. */
+  async body(meter: ProgressMeter, signal: AbortSignal | undefined): Promise<BodyIter> {
+    const { resumedFrom } = meter;
+    const hash = await this.#hashTo(resumedFrom, signal);
+    return new BodyIter(this.#sending(resumedFrom, hash, meter), this.size - resumedFrom);
+  }
+
+  /**
+   * Returns the bytes from `offset` on as a chunked body. The bytes before `offset` are hashed
+   * first, the others while they are sent. The last chunk has the SHA-256 of the whole file as its
+   * extension `sha256`.
+   */
+  async hashedBody(
+    offset: number,
+    meter: ProgressMeter,
+    signal: AbortSignal | undefined,
+  ): Promise<ChunkedBodyIter> {
+    await this.#pass;
+    const hash = await this.#hashTo(offset, signal);
+    return new ChunkedBodyIter(this.#chunks(this.#sending(offset, hash, meter)));
+  }
+
+  /** Begins the hash of the whole file with the bytes before an offset. */
+  async #hashTo(offset: number, signal?: AbortSignal): Promise<Hash> {
+    const changed = () => changedWhileMoved(this.#path);
+    return await hashStart(this.#file, offset, changed, signal);
+  }
+
+  async *#sending(
+    offset: number,
+    hash: Hash,
+    meter: ProgressMeter,
+  ): AsyncGenerator<Uint8Array, void, void> {
+    for await (const piece of this.#pieces(offset, hash)) {
+      yield piece;
+      meter.add(piece.length);
+    }
+  }
+
+  async *#chunks(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Chunk, void, void> {
+    for await (const piece of pieces) yield [null, piece];
+    yield [[DIGEST_KEY, this.#sha256!], EMPTY];
+  }
+
+  /**
+   * Yields the bytes from `start` on; throws at the end if they are of more than one version.
+   *
+   * @param hash The hash of the bytes before `start`, which the others are added to.
+   */
+  async *#pieces(start: number, hash: Hash): AsyncGenerator<Uint8Array, void, void> {
+    const earlier = this.#pass;
+    const pass = Promise.withResolvers<void>();
+    this.#pass = pass.promise;
+    try {
+      await earlier;
+      const changed = () => changedWhileMoved(this.#path);
+      // The bytes that were read while a change would not have shown, and their hash.
+      let unsettled = { bytes: 0, hash: newHash() };
+      let position = start;
+      let lookedAt = Date.now();
+      const arrived = (piece: Uint8Array) => {
+        hash.update(piece);
+        position += piece.length;
+        // The read began when the piece before had arrived, or later.
+        if (!isSettled(this.#state, lookedAt)) {
+          unsettled = { bytes: position, hash: hash.copy() };
+        }
+        lookedAt = Date.now();
+      };
+      yield* readPieces(this.#file, start, this.size, changed, arrived);
+      // A body sends the last piece only after this generator has ended without an error.
+      const again = await this.#hashTo(unsettled.bytes);
+      if (again.digest("hex") !== unsettled.hash.digest("hex")) throw changed();
+      if (isOverwritten(this.#state, stateOf(await this.#file.stat()))) throw changed();
+      this.#sha256 = hash.digest("hex");
+    } finally {
+      pass.resolve();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pass;
+    this.#file.close();
+  }
+}
+
+/** A file of this device as it was before it was read. */
+export interface SeenFile {
+  readonly info: Deno.FileInfo;
+  /** When `info` was read, or just before, in milliseconds since 1970. */
+  readonly lookedAt: number;
+}
+
+/**
+ * Whether a file certainly is the one that was seen, unchanged: any change, even one that is made
+ * in the same second as the last one, would show.
+ */
+export function isAsSeen(now: Deno.FileInfo, { info, lookedAt }: SeenFile): boolean {
+  const state = stateOf(info);
+  // A time in the future comes from a clock that was wrong: a change since then would show.
+  const wouldShow = isSettled(state, lookedAt) || Date.now() < Number(info.ctime);
+  return wouldShow && isUnchanged(state, stateOf(now));
+}
+
+function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): void {
+  if (isDirectory) {
+    throw new Deno.errors.IsADirectory(
+      `file: ${path} is a directory; upload its files one by one`,
+    );
+  }
+  if (!isFile) throw new RangeError(`file: ${path} must be a regular file`);
+}
+
+function stateOf({ dev, ino, nlink, size, mtime, ctime }: Deno.FileInfo): FileState {
+  return {
+    dev: BigInt(dev),
+    ino: BigInt(ino ?? 0),
+    nlink: BigInt(nlink ?? 1),
+    size: BigInt(size),
+    mtimeNs: nanoseconds(mtime),
+    ctimeNs: nanoseconds(ctime),
+  };
+}
+
+function nanoseconds(date: Date | null): bigint {
+  return BigInt(date?.getTime() ?? 0) * 1_000_000n;
+}

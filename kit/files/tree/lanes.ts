@@ -1,0 +1,70 @@
+/** The connections over which a tree is copied at the same time. */
+
+import type { Connector, Requester } from "../../../client.ts";
+import { Route } from "../transfer/route.ts";
+import { endsAll, isCut } from "../transfer_error.ts";
+import type { TreeSettings } from "./options.ts";
+
+export class Lanes implements Disposable {
+  readonly #abort: TreeSettings["abort"];
+  readonly #routes: Route[];
+
+  constructor(
+    label: string,
+    peer: Requester | Connector,
+    { connections, signal, abort }: TreeSettings,
+  ) {
+    const first = new Route(label, peer, { signal });
+    this.#routes = [first];
+    while (first.canReconnect && this.#routes.length < connections) {
+      this.#routes.push(new Route(label, peer, { signal }));
+    }
+    this.#abort = abort;
+  }
+
+  get first(): Route {
+    return this.#routes[0]!;
+  }
+
+  /**
+   * Runs jobs, as many at a time as there are connections. The first error aborts all of them.
+   *
+   * @param queues Half of the connections begin with the first, the others with the last.
+   */
+  async run<Job>(
+    queues: readonly (readonly Job[])[],
+    run: (route: Route, job: Job) => Promise<void>,
+  ): Promise<void> {
+    const shared = queues.map((jobs) => jobs.values());
+    await this.together(this.#routes.map((route, i) => async () => {
+      for (const jobs of i % 2 === 0 ? shared : shared.toReversed()) {
+        for (const job of jobs) await run(route, job);
+      }
+    }));
+  }
+
+  /**
+   * Runs functions at the same time. The first error aborts all of them, and is thrown when all
+   * have ended.
+   */
+  async together<T>(tasks: readonly (() => Promise<T>)[]): Promise<T[]> {
+    const running = tasks.map((task) =>
+      task().catch((error) => {
+        this.#abort(error);
+        throw error;
+      })
+    );
+    const all = Promise.all(running);
+    await Promise.allSettled([all, ...running]);
+    return await all;
+  }
+
+  [Symbol.dispose](): void {
+    for (const route of this.#routes) route[Symbol.dispose]();
+  }
+}
+
+/** Throws an error that concerns all files; any other error is for the caller to report. */
+export function throwIfForAll(error: unknown, route: Route): void {
+  if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
+}

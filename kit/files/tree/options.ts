@@ -1,0 +1,294 @@
+/** The options, events and results of the copying of trees. */
+
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkNumber,
+  copyOptions,
+} from "../../../base/checks.ts";
+import { checkSignal } from "../../../net/request_signal.ts";
+import type { TreeEntry } from "../entries.ts";
+import type { TransferResult } from "../options.ts";
+
+/** How a tree is copied. */
+export interface TreeOptions {
+  /**
+   * How files are compared. A file that is the same at both ends is not copied:
+   *
+   * - `"time"`: by size and modification time, as precisely as the coarser disk stores times;
+   * - `"digest"`: by size and SHA-256; a difference in time alone is left as it is.
+   *
+   * @default {"time"}
+   */
+  compare?: "time" | "digest" | undefined;
+  /**
+   * Whether to replace files of the target that differ. With `false`, each such file fails alone,
+   * unless it has the same content.
+   *
+   * @default {true}
+   */
+  replace?: boolean | undefined;
+  /**
+   * Whether files get the permission bits of the source, less those that a new file does not get at
+   * the target: a private file stays private, and a program executable. The owner can always read
+   * and write them. A file of the target that differs in these bits alone gets them without being
+   * sent, and counts as unchanged, unless `replace` is false. With `modes: false`, or if the other
+   * end has an older version, a new file gets the usual bits, and a replaced one keeps its own.
+   *
+   * @default {true}
+   */
+  modes?: boolean | undefined;
+  /**
+   * Whether to delete everything at the target that the source does not have, after all files have
+   * been copied. Nothing is deleted unless the list of the source is complete and not empty, and no
+   * file has failed; and nothing in a directory of the target unless the directory lists all
+   * entries of the source by the same names.
+   *
+   * @default {false}
+   */
+  delete?: boolean | undefined;
+  /**
+   * With `delete`: how many files and directories of the target may be deleted. If there are more,
+   * none is deleted: `deletionsKept` is `"limit"`, and a file that needs the place of something
+   * else fails.
+   *
+   * @default {any number}
+   */
+  maxDelete?: number | undefined;
+  /**
+   * Whether to report all changes, but make none.
+   *
+   * @default {false}
+   */
+  dryRun?: boolean | undefined;
+  /**
+   * Called once for each path of a list, parents first, with the entry of the source, or else, with
+   * `delete`, of the target. With `false`, the path is excluded with everything below, as if it
+   * were at neither end. The function must return a boolean: with anything else, a promise too,
+   * nothing is copied.
+   */
+  filter?: ((entry: TreeEntry) => boolean) | undefined;
+  /**
+   * How many connections of a client are used at a time, 1 to 64; each is opened when it is needed.
+   * If a connection is passed in place of a client, no other is opened.
+   *
+   * @default {4}
+   */
+  connections?: number | undefined;
+  /**
+   * How many seconds ago a file must have been modified to be copied. A file that was modified
+   * later may still be being written: a later call copies it, and the file of the target stays. The
+   * clock of the source's device counts; a time that is in the future there counts as long ago.
+   *
+   * @default {0}
+   */
+  settled?: number | undefined;
+  /**
+   * How many times to go on after an error that `isTransient` knows, or after a list that a change
+   * of the tree has overtaken, 0 or more, or `Infinity`. Each time both ends are listed anew, after
+   * the waits of `retry`; a complete file, or 64 KiB of one, starts the count again. The result and
+   * the events are those of the whole call: each file is told once, `"plan"` comes once,
+   * `maxDelete` counts for all of it, and what is skipped or has failed is told at the end.
+   *
+   * @default {0}
+   */
+  retries?: number | undefined;
+  /** Aborts the call, which rejects with the reason of the signal. Complete files stay. */
+  signal?: AbortSignal | undefined;
+  /**
+   * Called for each event. Without this function, a line of the log says of each failed entry why.
+   */
+  onEvent?: ((event: TreeEvent) => void) | undefined;
+}
+
+/** How a tree is uploaded. */
+export interface UploadTreeOptions extends TreeOptions {
+  /**
+   * Whether to remove each file here once it is at the target. A file is removed only if this call
+   * has written it to the target, and nothing has changed it here since it was read. Any other file
+   * stays, for the next call. So does a file that was changed or renamed in the second of the clock
+   * in which it was read, or in the one before; it counts in `files`, but not in `removed`.
+   * Directories stay. From a directory that the server itself serves nothing is moved.
+   *
+   * A file that the target has already is written there again, with `replace: false` only if it has
+   * the same content. `settled` is 3 by default, and counts from the renaming of a file, too.
+   * `compare` and `delete` can't be combined with `move`. The target is not listed, so that a dry
+   * run does not know what it has.
+   *
+   * @default {false}
+   */
+  move?: boolean | undefined;
+}
+
+/**
+ * An event of the copying of a tree.
+ *
+ * - `"plan"`: once, when both trees have been compared. It has the number of files that are to be
+ *   copied, and of their bytes.
+ * - `"progress"`: at most 10 times a second, and at the end. It has the number of these bytes that
+ *   are at the target.
+ * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: the outcome of a file, or of an entry that
+ *   is neither a file nor a directory; of a directory only if it has failed. A copied file comes
+ *   with the result of its transfer, in a dry run as if the file were new. A failed entry is one of
+ *   the source, or, if it could not be deleted, `at` the target.
+ * - `"deleted"`: a file or directory of the target; the entries of a directory come before it.
+ * - `"removed"`: a file of the source, after it was copied, with `move`.
+ *
+ * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), `"reserved"`
+ * (the name is that of a part of a transfer), or `"still being written"` (a file, by `settled` of
+ * {@linkcode TreeOptions}).
+ */
+export type TreeEvent =
+  | { readonly type: "plan"; readonly files: number; readonly bytes: number }
+  | { readonly type: "progress"; readonly bytes: number; readonly total: number }
+  | { readonly type: "copied"; readonly path: readonly string[] } & TransferResult
+  | { readonly type: "unchanged"; readonly path: readonly string[] }
+  | { readonly type: "removed"; readonly path: readonly string[] }
+  | {
+    readonly type: "deleted";
+    readonly path: readonly string[];
+    readonly kind: "file" | "directory";
+  }
+  | { readonly type: "skipped"; readonly path: readonly string[]; readonly reason: string }
+  | {
+    readonly type: "failed";
+    readonly path: readonly string[];
+    readonly error: unknown;
+    readonly at: "source" | "target";
+  };
+
+/** The outcome of the copying of a tree. */
+export interface TreeResult {
+  /** The number of files that were copied. */
+  readonly files: number;
+  /** The bytes that this call has transferred for them; in a dry run the sum of their sizes. */
+  readonly bytes: number;
+  /** The number of files that were the same at both ends. */
+  readonly unchanged: number;
+  /** The number of files and directories of the target that were deleted. */
+  readonly deleted: number;
+  /** The number of files of the source that were removed, with `move`. */
+  readonly removed: number;
+  /**
+   * The number of entries that are neither file nor directory, have a reserved name, or are still
+   * being written.
+   */
+  readonly skipped: number;
+  /** The number of entries that could not be copied, deleted or removed. */
+  readonly failed: number;
+  /**
+   * Why superfluous entries of the target were not deleted at the end, with `delete`:
+   *
+   * - `"limit"`: there are more of them than `maxDelete`.
+   * - `"incomplete"`: an entry of the source can't be read, or has a name that can't be sent.
+   * - `"failed"`: an entry could not be copied.
+   * - `"empty"`: the source has no entries, or only those with reserved names. The directory of a
+   *   disk that is not mounted looks like that.
+   * - `"spelling"`: the target lists an entry of the source by another name, or not at all. Any
+   *   superfluous entry of that directory may be that entry, so all of them are kept with
+   *   everything below; in other directories they were deleted.
+   */
+  readonly deletionsKept: "limit" | "incomplete" | "failed" | "empty" | "spelling" | null;
+}
+
+/** The options that decide about the plan of a copy. */
+export interface PlanRules {
+  readonly compare: "time" | "digest";
+  readonly replace: boolean;
+  readonly modes: boolean;
+  readonly delete: boolean;
+  readonly filter: ((entry: TreeEntry) => boolean) | undefined;
+}
+
+/** The options of a transfer, checked and with their defaults. */
+export interface TreeSettings extends PlanRules {
+  /** The path of the directory here. */
+  readonly dir: string;
+  /** The URI of the directory at the other end. */
+  readonly uri: string;
+  readonly maxDelete: number;
+  readonly move: boolean;
+  readonly dryRun: boolean;
+  readonly connections: number;
+  readonly settled: number;
+  readonly retries: number;
+  readonly onEvent: TreeOptions["onEvent"];
+  /** Aborted by the caller, or by the first error that concerns all files of an attempt. */
+  readonly signal: AbortSignal;
+  readonly abort: (reason: unknown) => void;
+}
+
+/** The options of a call, before its first attempt. */
+export type TreeCall =
+  & Omit<TreeSettings, "dir" | "uri" | "signal" | "abort">
+  & { readonly signal: AbortSignal | undefined };
+
+const OPTIONS = [
+  "compare",
+  "replace",
+  "modes",
+  "delete",
+  "maxDelete",
+  "dryRun",
+  "filter",
+  "connections",
+  "settled",
+  "retries",
+  "signal",
+  "onEvent",
+];
+const COMPARES: readonly unknown[] = ["time", "digest"];
+const MAX_CONNECTIONS = 64;
+
+/**
+ * Checks the options of a tree, and gives them their defaults.
+ *
+ * @param mayMove Whether `move` is an option.
+ */
+export function checkTreeOptions(
+  options: UploadTreeOptions,
+  mayMove: boolean,
+): TreeCall {
+  const copy = copyOptions(options, mayMove ? [...OPTIONS, "move"] : OPTIONS);
+  const { move = false, compare = "time", settled = move ? 3 : 0, connections = 4 } = copy;
+  const { filter, onEvent, signal, retries = 0 } = copy;
+  const { maxDelete = Number.MAX_SAFE_INTEGER } = copy;
+  const { replace = true, modes = true, delete: deletes = false, dryRun = false } = copy;
+  if (!COMPARES.includes(compare)) {
+    throw new RangeError(`compare: must be "time" or "digest"; got ${String(compare)}`);
+  }
+  for (const [name, value] of Object.entries({ replace, modes, delete: deletes, move, dryRun })) {
+    checkBoolean(name, value);
+  }
+  if (move && (deletes || copy.compare !== undefined)) {
+    const name = deletes ? "delete" : "compare";
+    throw new RangeError(`${name}: with move: true it can't be set`);
+  }
+  checkInteger("connections", connections, 1, MAX_CONNECTIONS);
+  checkInteger("maxDelete", maxDelete, 0, Number.MAX_SAFE_INTEGER);
+  checkInteger("retries", retries, 0, Infinity);
+  checkNumber("settled", settled);
+  if (!(settled >= 0 && settled < Infinity)) {
+    throw new RangeError(`settled: must be a number of seconds, 0 or more; got ${settled}`);
+  }
+  for (const [name, value] of Object.entries({ filter, onEvent })) {
+    if (value !== undefined) checkFunction(name, value);
+  }
+  checkSignal(signal);
+  return {
+    compare,
+    replace,
+    modes,
+    delete: deletes,
+    move,
+    maxDelete,
+    dryRun,
+    connections,
+    settled,
+    retries,
+    filter,
+    onEvent,
+    signal,
+  };
+}

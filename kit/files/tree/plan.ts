@@ -1,0 +1,446 @@
+/**
+ * The plan by which a target becomes the copy of a source: computed from both trees, without a
+ * disk.
+ */
+
+import { checkBoolean } from "../../../base/checks.ts";
+import { TransferError } from "../transfer_error.ts";
+import type { DirectoryEntry } from "../entries.ts";
+import { alike, byName, isSameTime, type Reason, show, type TreeNode } from "./tree.ts";
+import type { PlanRules } from "./options.ts";
+
+export interface Copy {
+  readonly node: TreeNode;
+  /** The entry of the target; `null` if there is none. */
+  readonly target: TreeNode | null;
+  /** What the file belongs to if it gets its name only after a deletion; else `null`. */
+  readonly late: Late | null;
+  /**
+   * Whether nothing may have the name. Where something has it nevertheless, the target takes two
+   * names for the same.
+   */
+  readonly isNew: boolean;
+  /** Whether something may have the name all the same, by another spelling. */
+  readonly isDoubtful?: boolean;
+  /** Whether only a file with the same content may be replaced. */
+  readonly isSame?: boolean;
+  /** What the target lists for a name that was taken, perhaps by another name. */
+  readonly listed?: TreeNode;
+}
+
+/** The file of the target that a copy may replace; `null` if there is none, or none is known. */
+export function replacedBy({ isNew, target, listed }: Copy): TreeNode | null {
+  const there = listed ?? target;
+  return !isNew && there?.kind === "file" ? there : null;
+}
+
+/**
+ * A file of the source whose name a directory of the target has, or a directory with all in it
+ * whose name a file has. The files are received first, then the target's entry is deleted with all
+ * the others, then the files get their names.
+ */
+export interface Late {
+  /** The entry of the target. */
+  readonly obstacle: TreeNode;
+  /** The scope of its deletion. */
+  readonly scope: DeletionScope;
+  readonly copies: Copy[];
+  /** The directory, and those in it. */
+  readonly makes: TreeNode[];
+}
+
+/** A directory of both ends, in which either everything superfluous is deleted, or nothing. */
+export interface DeletionScope {
+  readonly directory: TreeNode;
+  /** Whether the target has entries there that the source does not have. */
+  readonly hasOthers: boolean;
+  /** The nodes that the target must list by the same names. */
+  readonly wanted: TreeNode[];
+  /** Skipped nodes that the target may have by the names of superfluous entries. */
+  readonly perhaps: TreeNode[];
+}
+
+/** An entry of the target that the source does not have. */
+interface Deletion {
+  readonly node: TreeNode;
+  /** The innermost directory on the way to the entry that both ends have by the same name. */
+  readonly scope: DeletionScope;
+}
+
+/** A directory that can't be made, and the reason. */
+interface Unmade {
+  readonly error: unknown;
+  /** Whether a link of the target has the name, which keeps no deletions elsewhere. */
+  readonly isLinked: boolean;
+}
+
+/** The nodes of both ends for a path, and the circumstances of everything below it. */
+interface Pair {
+  readonly source: TreeNode | null;
+  readonly target: TreeNode | null;
+  /** The directory above because of which nothing here can be copied; `null` if there is none. */
+  readonly unmade: Unmade | null;
+  /** What the pair belongs to if it is in a directory whose name a file of the target has. */
+  late: Late | null;
+}
+
+/** All that makes the target like the source. */
+export class Plan {
+  readonly copies: Copy[] = [];
+  /** Files of equal sizes, whose contents have to be compared. */
+  readonly compares: Copy[] = [];
+  readonly lates: Late[] = [];
+  /** Missing directories, each before those in it. */
+  readonly makes: TreeNode[] = [];
+  readonly unchanged: TreeNode[] = [];
+  /** Those of the unchanged files whose permission bits differ. */
+  readonly otherModes: Copy[] = [];
+  readonly skipped: { readonly node: TreeNode; readonly reason: string }[] = [];
+  readonly failed: { readonly node: TreeNode; readonly error: unknown }[] = [];
+  /** The superfluous entries of the target, innermost first. */
+  readonly deletions: Deletion[] = [];
+  /** Superfluous entries of the target that stay, as they can't be named. */
+  readonly unnameable: TreeNode[] = [];
+  /** Directories of the target that stay because of their entries. */
+  readonly staying = new Set<TreeNode>();
+  /** The number of failures because of links at the target. */
+  linked = 0;
+  /** Whether a part of the source can't be read or named. */
+  isIncomplete = false;
+  /** Whether the source has nothing, or the filter has excluded all of it. */
+  isEmpty = true;
+  readonly #rules: PlanRules;
+  readonly #isUnsettled: (file: TreeNode) => boolean;
+
+  /** @param isUnsettled Whether a file of the source may still be being written. */
+  constructor(
+    source: TreeNode,
+    target: TreeNode | null,
+    rules: PlanRules,
+    isUnsettled: (file: TreeNode) => boolean = () => false,
+  ) {
+    this.#rules = rules;
+    this.#isUnsettled = isUnsettled;
+    this.#compare({ source, target, unmade: null, late: null }, null);
+  }
+
+  /** Notes a file that is the same at both ends, perhaps but for its permission bits. */
+  addUnchanged(copy: Copy): void {
+    const { node, target } = copy;
+    this.unchanged.push(node);
+    const { modes, replace } = this.#rules;
+    const isKnown = node.mode !== null && target !== null && target.mode !== null;
+    if (modes && replace && isKnown && node.mode !== target.mode) this.otherModes.push(copy);
+  }
+
+  fail(node: TreeNode, error: unknown): void {
+    this.failed.push({ node, error });
+  }
+
+  /** Keeps a node of the target, with the directories that it is in. */
+  keep({ parent }: TreeNode): void {
+    for (let node = parent; node !== null && !this.staying.has(node); node = node.parent) {
+      this.staying.add(node);
+    }
+  }
+
+  /** The number of entries of the target that are to be deleted. */
+  get deleted(): number {
+    return this.deletions.filter(({ node }) => !this.staying.has(node)).length;
+  }
+
+  /** Fails whatever needs a deletion, since nothing is deleted. */
+  keepAll(): void {
+    for (const late of this.lates.splice(0)) {
+      for (const [node, error] of failuresOf(late)) this.fail(node, error);
+    }
+  }
+
+  /** Decides about a file, by the entry of the target. */
+  #decideContent(node: TreeNode, target: TreeNode | null, isDoubtful: boolean): void {
+    const { compare, replace } = this.#rules;
+    const copy = { node, target, late: null, isNew: target === null, isDoubtful };
+    if (target === null) return void this.copies.push(copy);
+    // Whether an unreadable entry is a file, only the attempt tells.
+    const isFile = target.kind === "file" || target.reason === "unreadable";
+    if (!isFile) {
+      if (target.reason === "link") this.linked++;
+      return this.fail(node, inTheWay(node, target));
+    }
+    const hasSize = target.kind === "file" && target.size === node.size;
+    if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
+      this.addUnchanged(copy);
+    } else if (hasSize && (compare === "digest" || (compare === "time" && !replace))) {
+      if (node.size === 0) this.addUnchanged(copy);
+      else this.compares.push(copy);
+    } else if (replace) {
+      this.copies.push(copy);
+    } else {
+      this.fail(node, existsAlready(node));
+    }
+  }
+
+  /**
+   * Compares the entries of a directory.
+   *
+   * @param above The scope of its deletions, if the source does not have the directory; else the
+   * directory is a scope itself.
+   */
+  #compare(directory: Pair, above: DeletionScope | null): void {
+    const { source, target } = directory;
+    const hasOthers = target?.children?.keys().some((name) => !source?.get(name)) ?? false;
+    const own: DeletionScope = { directory: source!, hasOthers, wanted: [], perhaps: [] };
+    const scope = above ?? own;
+    const skipped: TreeNode[] = [];
+    const superfluous = new Set<string>();
+    for (const pair of this.#pairsIn(directory)) {
+      if (!this.#isIncluded(pair)) continue;
+      if (pair.source !== null && pair.source.reason !== "reserved") this.isEmpty = false;
+      if (this.#decide(pair, own, scope)) {
+        this.#compare(pair, pair.source === null ? scope : null);
+      }
+      const { source: node } = pair;
+      if (node !== null && pair.target === null && this.#isSkipped(node)) skipped.push(node);
+      if (!this.#rules.delete || pair.target === null || node !== null) continue;
+      superfluous.add(alike(pair.target.name));
+      if (pair.target.reason === "name") this.unnameable.push(pair.target);
+      if (pair.target.kind === "other") this.keep(pair.target);
+      else this.deletions.push({ node: pair.target, scope });
+    }
+    for (const node of skipped) if (superfluous.has(alike(node.name))) own.perhaps.push(node);
+  }
+
+  #isSkipped(node: TreeNode): boolean {
+    return node.kind === "other" || node.kind === "file" && this.#isUnsettled(node);
+  }
+
+  /** The entries of a directory: those of the source by name, then those of the target alone. */
+  *#pairsIn({ source, target, unmade, late }: Pair): Generator<Pair, void, void> {
+    const found = new Set<TreeNode | null>();
+    for (const child of [...source?.children?.values() ?? []].sort(byName)) {
+      const there = child.reason === "name" ? null : target?.get(child.name) ?? null;
+      found.add(there);
+      yield { source: child, target: target && there, unmade, late };
+    }
+    for (const child of target?.children?.values() ?? []) {
+      if (!found.has(child)) yield { source: null, target: child, unmade, late };
+    }
+  }
+
+  /** Whether the filter includes a pair; an excluded pair is at neither end. */
+  #isIncluded({ source, target }: Pair): boolean {
+    const node = source ?? (this.#rules.delete ? target : null);
+    if (node === null || this.#passesFilter(node)) return true;
+    if (target !== null) this.keep(target);
+    return false;
+  }
+
+  #passesFilter(node: TreeNode): boolean {
+    const { filter } = this.#rules;
+    if (filter === undefined) return true;
+    const passes: unknown = filter(node.entry);
+    // The promise of an async function would include everything; a forgotten `return`, nothing.
+    checkBoolean("filter: what it returns", passes);
+    return passes;
+  }
+
+  /**
+   * Decides about a pair.
+   *
+   * @returns Whether the entries in it have to be compared.
+   */
+  #decide(pair: Pair, { wanted }: DeletionScope, scope: DeletionScope): boolean {
+    const { source, target, unmade } = pair;
+    if (source === null) return target!.kind === "directory";
+    const isSkipped = this.#isSkipped(source);
+    // The entry of the target must not be deleted, whatever its name there.
+    if (isSkipped && target !== null) wanted.push(source);
+    if (source.kind === "other") this.#leaveOut(source);
+    else if (source.kind === "directory") return this.#decideDirectory(pair, wanted, scope);
+    else if (isSkipped) {
+      this.skipped.push({ node: source, reason: "still being written" });
+    } else if (unmade !== null) {
+      if (unmade.isLinked) this.linked++;
+      this.fail(source, directoryMissing(source, unmade.error));
+    } else {
+      wanted.push(source);
+      this.#decideFile(pair, scope);
+    }
+    return false;
+  }
+
+  #leaveOut(node: TreeNode): void {
+    const { reason } = node;
+    if (reason !== "unreadable" && reason !== "name") {
+      return void this.skipped.push({ node, reason: reason! });
+    }
+    this.isIncomplete = true;
+    const error = reason === "name"
+      ? problem(
+        "BAD_NAME",
+        node,
+        ": its name can't be sent: it is not UTF-8, too long or reserved; rename it",
+      )
+      : problem(
+        "UNREADABLE",
+        node,
+        " can't be read where it is; change its permissions, or leave it out by a filter",
+      );
+    this.fail(node, error);
+  }
+
+  #decideDirectory(
+    pair: Pair,
+    wanted: TreeNode[],
+    scope: DeletionScope,
+  ): boolean {
+    const { source, target, unmade, late } = pair;
+    const node = source!;
+    wanted.push(node);
+    if (unmade !== null) return true;
+    if (target?.kind === "directory") return true;
+    if (target === null) {
+      (late ?? this).makes.push(node);
+      return true;
+    }
+    if (target.kind === "file" && this.#mayGiveWay(target)) {
+      pair.late = this.#addLate(target, scope, [target]);
+      pair.late.makes.push(node);
+      return true;
+    }
+    const own: Unmade = { error: inTheWay(node, target), isLinked: target.reason === "link" };
+    this.#compare({ ...pair, target: null, unmade: own }, null);
+    if (own.isLinked) this.linked++;
+    this.fail(node, own.error);
+    return false;
+  }
+
+  #decideFile({ source, target, late }: Pair, scope: DeletionScope): void {
+    const node = source!;
+    if (late !== null) return void late.copies.push({ node, target: null, late, isNew: true });
+    if (target?.kind !== "directory") return this.#decideContent(node, target, scope.hasOthers);
+    const nodes: TreeNode[] = [];
+    if (!this.#mayGiveWay(target) || !this.#collect(target, nodes)) {
+      return this.fail(node, inTheWay(node, target));
+    }
+    const own = this.#addLate(target, scope, nodes);
+    own.copies.push({ node, target: null, late: own, isNew: true });
+  }
+
+  #addLate(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): Late {
+    const late = { obstacle, scope, copies: [], makes: [] };
+    this.lates.push(late);
+    for (const node of nodes) this.deletions.push({ node, scope });
+    return late;
+  }
+
+  /** Whether something of another kind may give way. */
+  #mayGiveWay(target: TreeNode): boolean {
+    return this.#rules.delete && this.#rules.replace && this.#passesFilter(target);
+  }
+
+  /** Collects a directory of the target, innermost first; false if something in it has to stay. */
+  #collect(node: TreeNode, nodes: TreeNode[]): boolean {
+    for (const child of node.children?.values() ?? []) {
+      if (child.kind === "other" || !this.#passesFilter(child)) return false;
+      if (child.kind === "file") nodes.push(child);
+      else if (!this.#collect(child, nodes)) return false;
+    }
+    nodes.push(node);
+    return true;
+  }
+}
+
+function problem(
+  code: TransferError["code"],
+  node: TreeNode,
+  text: string,
+  options?: ErrorOptions,
+): TransferError {
+  return new TransferError(code, `${show(node.path)}${text}`, options);
+}
+
+export function itsOwnTarget(path: string): TransferError {
+  const problem =
+    "is served by the other end itself, so it can't be moved there: another file with " +
+    "the size and time of the one that was sent is here by now";
+  return new TransferError("CONFLICT", `${path} ${problem}`);
+}
+
+export function existsAlready(node: TreeNode, options?: ErrorOptions): TransferError {
+  const text = ": another file has this name at the target; with replace: true it is replaced";
+  return problem("CONFLICT", node, text, options);
+}
+
+/** The error of a file whose name something has that came, or changed, since the list. */
+export function changedMeanwhile(node: TreeNode): TransferError {
+  const text = ": what has this name at the target changed meanwhile, and stays; look at it and " +
+    "call again";
+  return problem("CONFLICT", node, text);
+}
+
+/** The error of a name that the disk of the target takes for another one of the source. */
+export function sameName(node: TreeNode): TransferError {
+  const text = ": the target's disk takes two names for the same; rename one";
+  return problem("CONFLICT", node, text);
+}
+
+/** The error of a name because of which nothing in a directory of the target is deleted. */
+export function respelledThere(node: TreeNode): TransferError {
+  const text = ": the target's disk does not list it by this name; beside it nothing is deleted";
+  return problem("CONFLICT", node, text);
+}
+
+/** The error of a superfluous entry of the target that stays. */
+export function unnameable(node: TreeNode): TransferError {
+  const text = ": is not deleted: its name is not UTF-8, too long or reserved";
+  return problem("BAD_NAME", node, text);
+}
+
+export function overLimit(count: number, limit: number): TransferError {
+  const text = `nothing is deleted: it would be ${count} deletion${count === 1 ? "" : "s"}, more ` +
+    `than maxDelete ${limit} allows`;
+  return new TransferError("CONFLICT", text);
+}
+
+export function directoryMissing(node: TreeNode, cause: unknown): TransferError {
+  const text = ": a directory that it is in could not be made at the target";
+  return problem("CONFLICT", node, text, { cause });
+}
+
+/** What fails if an entry of another kind stays at the target: the file, or the directory. */
+export function failuresOf({ obstacle, copies, makes }: Late): [TreeNode, TransferError][] {
+  const [directory] = makes;
+  if (directory === undefined) {
+    return copies.map(({ node }) => [node, staysInTheWay(node, obstacle)]);
+  }
+  const error = staysInTheWay(directory, obstacle);
+  return [
+    [directory, error],
+    ...copies.map(({ node }): [TreeNode, TransferError] => [node, directoryMissing(node, error)]),
+  ];
+}
+
+function staysInTheWay(node: TreeNode, { kind }: TreeNode): TransferError {
+  const text = `: a ${kind} has this name at the target, and stays, as this call deletes nothing ` +
+    "there (deletionsKept); remove or rename one of the two";
+  return problem("CONFLICT", node, text);
+}
+
+export function inTheWay(
+  node: TreeNode,
+  { kind, reason }: Pick<DirectoryEntry, "kind"> & { readonly reason?: Reason | null },
+): TransferError {
+  const what = kind !== "other"
+    ? `a ${kind}`
+    : reason === "link"
+    ? "a symbolic link, which is not followed,"
+    : reason === "special"
+    ? "a pipe, a socket or a device"
+    : "something that can't be read";
+  const advice = kind !== "other"
+    ? "; with delete: true it is deleted, unless something in it has to stay"
+    : "";
+  const text = `: ${what} has this name at the target${advice}; remove or rename one of the two`;
+  return problem("CONFLICT", node, text);
+}

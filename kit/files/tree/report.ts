@@ -1,0 +1,168 @@
+/** The events and figures of the copying of a tree. */
+
+import { standardLogger } from "../../../net/logger.ts";
+import type { RetryProgress } from "../../../net/retry.ts";
+import { messageOf } from "../../../net/thrown.ts";
+import { Pace, type TransferResult } from "../options.ts";
+import { show, type TreeNode } from "./tree.ts";
+import type { TreeEvent, TreeSettings } from "./options.ts";
+
+/** How many bytes more are a progress, for which retries are counted anew. */
+const PROGRESS_BYTES = 65536;
+
+export class TreeReport {
+  #settings: TreeSettings;
+  /** Resets the count of retries. */
+  #moved: (progress?: RetryProgress) => void = () => {};
+  readonly counts = {
+    files: 0,
+    bytes: 0,
+    unchanged: 0,
+    deleted: 0,
+    removed: 0,
+    skipped: 0,
+    failed: 0,
+  };
+  /** The number of failures of this attempt. */
+  failures = 0;
+  /** Whether a function of the caller has thrown: its error ends the call. */
+  hasThrown = false;
+  #isPlanned = false;
+  #total = 0;
+  #bytes = 0;
+  /** The bytes of the files that were copied. */
+  #complete = 0;
+  readonly #pace = new Pace();
+  /** Files that have been told, by path, and those that are to be copied; empty without retries. */
+  readonly #told = new Set<string>();
+  readonly #planned = new Set<string>();
+  /** What this attempt has skipped, and what has failed; told at the end of the last attempt. */
+  #held: TreeEvent[] = [];
+
+  constructor(settings: TreeSettings) {
+    this.#settings = settings;
+  }
+
+  /** Begins an attempt. */
+  begin(settings: TreeSettings, moved: (progress?: RetryProgress) => void): void {
+    this.#settings = settings;
+    this.#moved = moved;
+    this.#held = [];
+    this.failures = 0;
+    this.#bytes = this.#complete;
+  }
+
+  /** Tells what was held back, at the end of the last attempt. */
+  end(): void {
+    for (const event of this.#held.splice(0)) this.#tell(event);
+  }
+
+  event(event: TreeEvent): void {
+    // No event follows an error.
+    this.#settings.signal.throwIfAborted();
+    const { type } = event;
+    const isHeld = this.#settings.retries > 0 && (type === "skipped" || type === "failed");
+    if (isHeld) this.#held.push(event);
+    else this.#tell(event);
+  }
+
+  #tell(event: TreeEvent): void {
+    const { onEvent, abort } = this.#settings;
+    const { type } = event;
+    // Without anybody who hears of it, a file would be left behind in silence.
+    if (type === "failed" && onEvent === undefined) {
+      standardLogger.warn(`${show(event.path)}: ${messageOf(event.error)}`);
+    }
+    if (type !== "plan" && type !== "progress") this.counts[type === "copied" ? "files" : type]++;
+    try {
+      this.guard(() => onEvent?.(event));
+    } catch (error) {
+      abort(error);
+      throw error;
+    }
+  }
+
+  /** Calls a function of the caller, whose error no attempt follows. */
+  guard<T>(call: () => T): T {
+    try {
+      return call();
+    } catch (error) {
+      this.hasThrown = true;
+      throw error;
+    }
+  }
+
+  /** Tells what is to be copied, once; later attempts only change the sum. */
+  plan(nodes: readonly TreeNode[]): void {
+    const bytes = nodes.reduce((bytes, { size }) => bytes + size, 0);
+    this.#total = Math.max(this.#total, this.#complete + bytes);
+    if (this.#settings.retries > 0) {
+      for (const { path } of nodes) this.#planned.add(path.join("/"));
+    }
+    if (this.#isPlanned) return;
+    this.#isPlanned = true;
+    this.event({ type: "plan", files: nodes.length, bytes });
+  }
+
+  copied(node: TreeNode, result: TransferResult): void {
+    this.counts.bytes += result.bytes;
+    this.#complete += node.size;
+    this.#moved();
+    // What is moved is gone here: a file of the same name is another one.
+    const isTold = this.#isTold(node) && !this.#settings.move;
+    if (!isTold) this.event({ type: "copied", path: node.path, ...result });
+  }
+
+  unchanged(node: TreeNode): void {
+    const { path, size } = node;
+    if (this.#planned.has(path.join("/")) && !this.#told.has(path.join("/"))) {
+      // An earlier attempt has copied the file, and its answer was lost.
+      this.meter(node)(size);
+      return this.copied(node, { bytes: 0, total: size, resumedFrom: size, sha256: null });
+    }
+    if (!this.#isTold(node)) this.event({ type: "unchanged", path });
+  }
+
+  /** Whether an earlier attempt has told a file; from now on it has. */
+  #isTold({ path }: TreeNode): boolean {
+    if (this.#settings.retries === 0) return false;
+    const key = path.join("/");
+    const isTold = this.#told.has(key);
+    this.#told.add(key);
+    return isTold;
+  }
+
+  failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
+    // What has failed since the call was aborted is not told.
+    this.#settings.signal.throwIfAborted();
+    this.failures++;
+    // A missing permission of the program is no fault of this file, and concerns others as well.
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    this.event({ type: "failed", path: node.path, error, at });
+  }
+
+  deleted(node: TreeNode): void {
+    const kind = node.kind === "directory" ? "directory" : "file";
+    this.event({ type: "deleted", path: node.path, kind });
+    this.#moved();
+  }
+
+  /**
+   * Makes a function that counts the bytes of a file at the target. The function is called with the
+   * number of bytes whenever that changes, and with 0 if the file has failed.
+   */
+  meter({ size }: TreeNode): (bytes: number) => void {
+    let counted = 0;
+    return (bytes) => {
+      const now = Math.min(bytes, size);
+      this.#bytes += now - counted;
+      counted = now;
+      this.#moved({ bytes: Math.floor(this.#bytes / PROGRESS_BYTES), resumedFrom: 0 });
+      if (this.#pace.isDue()) this.progress();
+    };
+  }
+
+  progress(): void {
+    this.event({ type: "progress", bytes: this.#bytes, total: this.#total });
+  }
+}

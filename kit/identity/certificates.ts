@@ -1,0 +1,235 @@
+/**
+ * Makes keys and X.509 certificates for them: an authority, and the certificates that the authority
+ * signs. Nothing of a certificate varies but what the profiles name. No file is touched here.
+ */
+
+import type { KeyObject } from "node:crypto";
+import { bytesOfIPAddress, canonicalDnsName, canonicalIPAddress } from "../../base/address.ts";
+import { quote } from "../../base/quote.ts";
+import { EXTENSION, formatPem, parseCertificate, PURPOSE } from "../../net/tls/certificate.ts";
+import { DerReader, encodeDer, encodeObjectIdentifier, TAG } from "../../net/tls/der.ts";
+import { loadBuiltin } from "../../net/tls/modules.ts";
+
+/** A certificate and its private key, as unencrypted PKCS #8, both as PEM text. */
+export interface PemPair {
+  readonly certificate: string;
+  readonly privateKey: string;
+}
+
+/** A certificate's subject: each attribute has at most 64 characters (RFC 5280 appendix A.1). */
+export interface Subject {
+  readonly commonName: string;
+  readonly organization?: string;
+}
+
+/** The contents of a certificate for a server, for a client or for both. */
+export interface LeafProfile {
+  readonly subject: Subject;
+  readonly usages: readonly (keyof typeof PURPOSE)[];
+  readonly alternativeNames: readonly AlternativeName[];
+}
+
+/** What is signed of a certificate, besides what all have in common: each field in DER. */
+interface Fields {
+  readonly issuer: Uint8Array;
+  readonly subject: Uint8Array;
+  /** The SubjectPublicKeyInfo. */
+  readonly publicKey: Uint8Array;
+  readonly extensions: readonly Uint8Array[];
+}
+
+const text = new TextEncoder();
+
+const VERSION_3 = Uint8Array.of(0xa0, 3, TAG.integer, 1, 2);
+/** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
+export const ECDSA_SHA256 = sequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
+/** The last moment of a certificate without an end (RFC 5280 §4.1.2.5), in milliseconds. */
+export const NO_END = Date.UTC(9999, 11, 31, 23, 59, 59);
+/**
+ * From a moment before any clock that works, and without an end: whoever no longer trusts a device
+ * forgets it.
+ */
+const VALIDITY = sequence(
+  encodeDer(TAG.utcTime, text.encode("000101000000Z")),
+  encodeDer(TAG.generalizedTime, text.encode("99991231235959Z")),
+);
+const TRUE = encodeDer(TAG.boolean, Uint8Array.of(0xff));
+/** CA:TRUE, and no further authority below (RFC 5280 §4.2.1.9). */
+const AUTHORITY = sequence(TRUE, encodeDer(TAG.integer, Uint8Array.of(0)));
+const NO_AUTHORITY = sequence();
+/** The number of unused bits, and the bits (RFC 5280 §4.2.1.3). */
+const KEY_CERT_SIGN_AND_CRL_SIGN = encodeDer(TAG.bitString, Uint8Array.of(1, 0x06));
+const DIGITAL_SIGNATURE = encodeDer(TAG.bitString, Uint8Array.of(7, 0x80));
+
+/**
+ * Makes a certificate authority: an ECDSA P-256 key and a self-signed certificate that may sign the
+ * certificates of servers and clients, but no further authority.
+ *
+ * @param subject The name, which should differ from the names of all other authorities.
+ */
+export function createAuthority(subject: Subject): PemPair {
+  const { publicKey, privateKey } = generateKeys();
+  const name = distinguishedName(subject);
+  const der = signCertificate({
+    issuer: name,
+    subject: name,
+    publicKey,
+    extensions: [
+      extension("basicConstraints", AUTHORITY, TRUE),
+      extension("keyUsage", KEY_CERT_SIGN_AND_CRL_SIGN, TRUE),
+      extension("subjectKeyIdentifier", encodeDer(TAG.octetString, keyIdentifier(publicKey))),
+    ],
+  }, privateKey);
+  return { certificate: formatPem(der), privateKey: exportKey(privateKey) };
+}
+
+/** Makes an ECDSA P-256 key, and a certificate for the key that the authority signs. */
+export function createLeaf(authority: PemPair, profile: LeafProfile): PemPair {
+  const { publicKey, privateKey } = generateKeys();
+  return {
+    certificate: signLeaf(authority, publicKey, profile),
+    privateKey: exportKey(privateKey),
+  };
+}
+
+/**
+ * Makes a certificate that the authority signs, as PEM text.
+ *
+ * @param publicKey Its SubjectPublicKeyInfo, in DER.
+ */
+export function signLeaf(authority: PemPair, publicKey: Uint8Array, profile: LeafProfile): string {
+  const { createPrivateKey, X509Certificate } = loadBuiltin("node:crypto");
+  const issuer = parseCertificate(new X509Certificate(authority.certificate).raw);
+  const usages = profile.usages.map((usage) => encodeObjectIdentifier(PURPOSE[usage]));
+  const extensions = [
+    extension("basicConstraints", NO_AUTHORITY, TRUE),
+    extension("keyUsage", DIGITAL_SIGNATURE, TRUE),
+    extension("extendedKeyUsage", sequence(...usages)),
+    extension("subjectKeyIdentifier", encodeDer(TAG.octetString, keyIdentifier(publicKey))),
+    // [0] is the identifier of the issuer's key.
+    extension(
+      "authorityKeyIdentifier",
+      sequence(encodeDer(0x80, keyIdentifier(issuer.publicKey))),
+    ),
+  ];
+  if (profile.alternativeNames.length > 0) {
+    const names = profile.alternativeNames.map(({ type, value }) =>
+      type === "dns"
+        ? encodeDer(0x82, text.encode(value))
+        : encodeDer(0x87, Uint8Array.from(bytesOfIPAddress(value)))
+    );
+    extensions.push(extension("subjectAltName", sequence(...names)));
+  }
+  const der = signCertificate({
+    issuer: encodeDer(TAG.sequence, Uint8Array.fromHex(issuer.subjectDer)),
+    subject: distinguishedName(profile.subject),
+    publicKey,
+    extensions,
+  }, createPrivateKey(authority.privateKey));
+  return formatPem(der);
+}
+
+/** The whole certificate in DER (RFC 5280 §4.1). */
+function signCertificate(fields: Fields, key: KeyObject): Uint8Array {
+  const { sign } = loadBuiltin("node:crypto");
+  const signed = sequence(
+    VERSION_3,
+    encodeDer(TAG.integer, randomSerialNumber()),
+    ECDSA_SHA256,
+    fields.issuer,
+    VALIDITY,
+    fields.subject,
+    fields.publicKey,
+    encodeDer(0xa3, sequence(...fields.extensions)),
+  );
+  const signature = encodeDer(TAG.bitString, Uint8Array.of(0), sign("sha256", signed, key));
+  return sequence(signed, ECDSA_SHA256, signature);
+}
+
+function generateKeys(): { publicKey: Uint8Array; privateKey: KeyObject } {
+  const { generateKeyPairSync } = loadBuiltin("node:crypto");
+  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  return { publicKey: publicKey.export({ type: "spki", format: "der" }), privateKey };
+}
+
+function exportKey(key: KeyObject): string {
+  return key.export({ type: "pkcs8", format: "pem" }) as string; // PEM is text
+}
+
+function sequence(...pieces: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  return encodeDer(TAG.sequence, ...pieces);
+}
+
+/** @param critical TRUE if a reader that doesn't know the extension must refuse the certificate. */
+function extension(
+  type: keyof typeof EXTENSION,
+  value: Uint8Array,
+  ...critical: [typeof TRUE] | []
+): Uint8Array {
+  const id = encodeObjectIdentifier(EXTENSION[type]);
+  return sequence(id, ...critical, encodeDer(TAG.octetString, value));
+}
+
+/** The SHA-1 of the bits of a key, a hint and no proof (RFC 5280 §4.2.1.2). */
+function keyIdentifier(publicKey: Uint8Array): Uint8Array {
+  const { createHash } = loadBuiltin("node:crypto");
+  const info = new DerReader(publicKey).enter(TAG.sequence);
+  info.take(TAG.sequence);
+  // The first byte is the count of unused bits.
+  return createHash("sha1").update(info.take(TAG.bitString).subarray(1)).digest();
+}
+
+function distinguishedName({ organization, commonName }: Subject): Uint8Array {
+  const attribute = (type: string, value: string) => {
+    const string = encodeDer(TAG.utf8String, text.encode(value));
+    return encodeDer(TAG.set, sequence(encodeObjectIdentifier(type), string));
+  };
+  const name = attribute("2.5.4.3", commonName);
+  if (organization === undefined) return sequence(name);
+  return sequence(attribute("2.5.4.10", organization), name);
+}
+
+/**
+ * 126 random bits in 16 bytes. The first two bits are 0 and 1: positive, and without a leading zero
+ * byte, as DER wants an integer (RFC 5280 §4.1.2.2).
+ */
+function randomSerialNumber(): Uint8Array {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[0]! &= 0x3f;
+  bytes[0]! |= 0x40;
+  return bytes;
+}
+
+/** One entry of a certificate's subjectAltName (RFC 5280 §4.2.1.6), in canonical form. */
+export interface AlternativeName {
+  readonly type: "dns" | "ip";
+  readonly value: string;
+}
+
+/**
+ * Certificates may not contain names that some hosts have: with underscores, or hyphens at an end.
+ */
+const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
+
+/**
+ * Reads a DNS name or a literal IP address: `camera-1.local`, `192.168.7.2`, `fe80::1`.
+ *
+ * A DNS name has letters, digits, hyphens and dots only (RFC 1123 §2.1): no wildcard, no trailing
+ * dot, and no last label of digits, which could be taken for an IPv4 address.
+ *
+ * @throws {RangeError} if the text is neither, or an IPv6 address with a zone, which a certificate
+ * can't hold.
+ */
+export function parseAlternativeName(label: string, text: string): AlternativeName {
+  const address = canonicalIPAddress(text);
+  if (address !== null) return { type: "ip", value: address };
+  const name = text.endsWith(".") ? null : canonicalDnsName(text);
+  if (name !== null && isHostName(name)) return { type: "dns", value: name };
+  throw new RangeError(`${label}: must be a DNS name or an IP address; got ${quote(text)}`);
+}
+
+/** True for a DNS name in lower case, by the rules of {@linkcode parseAlternativeName}. */
+export function isHostName(text: string): boolean {
+  return canonicalDnsName(text) === text &&
+    text.split(".").every((label) => HOST_LABEL.test(label));
+}
