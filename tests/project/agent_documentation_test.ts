@@ -15,7 +15,7 @@ const [, permissions = ""] = (await read("docs/permissions.md")).split("\n## The
 const page = [
   await read("docs/agent.md"),
   await read("docs/agent_reference.md"),
-  await read("docs/agent_service.md"),
+  await read("docs/service.md"),
   await read("docs/agent_sync.md"),
   permissions.split("\n## ")[0],
 ].join("\n");
@@ -38,13 +38,11 @@ function optionsIn(text: string): Set<string> {
   );
 }
 
-Deno.test("the first minute is the same in the help, in README.md and in docs/agent.md", async () => {
+Deno.test("the first minute is the same in the help and in docs/agent.md", () => {
   const commands = firstMinute();
   assert(commands.length > 5, "the help has no first minute");
-  for (const page of ["README.md", "docs/agent.md"]) {
-    const block = [...(await read(page)).matchAll(/^```text\n(one\$ [^]*?)```$/gm)];
-    assertEquals(block.flatMap(([, text = ""]) => commandsIn(text)), commands, page);
-  }
+  const blocks = [...page.matchAll(/^```text\n(one\$ [^]*?)```$/gm)];
+  assertEquals(blocks.flatMap(([, text = ""]) => commandsIn(text)), commands);
 });
 
 Deno.test("every command has a section with each of its options", () => {
@@ -170,7 +168,7 @@ async function unitsOf(home: string, ...args: string[]): Promise<[name: string, 
   return objects.map(({ path, text }) => [`${path}`.split("/").at(-1)!, `${text}`]);
 }
 
-Deno.test("the unit of docs/agent_service.md is the one that degu service installs", async () => {
+Deno.test("the unit of docs/service.md is the one that degu service installs", async () => {
   await using dir = await tempDir();
   const home = `${dir.path}/.local/state/degu`;
   await fill(dir.path, { ".local/state": null, "Share": null, "Inbox": null });

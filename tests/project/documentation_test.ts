@@ -35,7 +35,7 @@ Deno.test("the suite runs every code block of the documentation", async () => {
  * them, or the reason why none does.
  */
 const OTHER_BLOCKS: Record<string, string> = {
-  // agent.md, agent_service.md and README.md
+  // agent.md, service.md and README.md
   "deno install --global --name degu --allow-env=XDG_STATE_HOME,HOME --allow-net --allow-read --allow-write \\":
     "tests/project/agent_documentation_test.ts",
   "echo 'source <(degu completions bash)' >> ~/.bashrc":
@@ -44,8 +44,7 @@ const OTHER_BLOCKS: Record<string, string> = {
   "one$ degu pair": "tests/long/agent/first_minute_test.ts",
   "degu ls one:                    # what is shared": "tests/project/agent_documentation_test.ts",
   "deno cache jsr:@degu/degu@0.1.0/agent": "JSR does not have the package yet",
-  "[Unit]":
-    "tests/project/agent_documentation_test.ts; that of operations.md serves a program of yours",
+  "[Unit]": "it serves a program of yours",
   "# Written by degu service install; degu service remove takes it away.":
     "tests/project/agent_documentation_test.ts",
   "systemctl --user restart degu": "it starts a service of the machine",
@@ -61,9 +60,8 @@ const OTHER_BLOCKS: Record<string, string> = {
     "tests/project/readme_project_test.ts",
   "npx -y deno task demo    # an app, a proxy in front of it, two paired devices, and 256 MiB through each":
     "it downloads Deno; tests/project/examples_test.ts runs the programs",
-  "laptop$ degu init --name laptop": "tests/long/project/recording_test.ts",
   "laptop$ degu send holiday.mp4": "tests/long/project/recording_test.ts",
-  // protocol.md
+  // protocol_files.md
   "[": "no program, but a list; tests/files/ compares such lists",
   "import hashlib, http.client, json, sys": "tests/files/bundle_test.ts",
   // interop.md: tests/project/interop_test.ts compares the configurations with those that are run.
@@ -76,7 +74,7 @@ const OTHER_BLOCKS: Record<string, string> = {
   "SSLProxyEngine on": "tests/project/interop_test.ts",
   "backend degu": "tests/project/interop_test.ts",
   "http://127.0.0.1:80 {": "tests/project/interop_test.ts",
-  // operations.md, permissions.md, tls.md, tutorial.md
+  // service.md, permissions.md, tls.md, tutorial.md
   "DENO_DIR=/opt/app/cache deno cache /opt/app/main.ts": "it starts a service of the machine",
   "deno run --no-prompt \\":
     "the host is not this one; tests/project/permissions_test.ts tries flags",

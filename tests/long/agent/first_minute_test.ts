@@ -1,5 +1,5 @@
 /**
- * The first minute of the help, of README.md and of docs/agent.md, as it is printed, at terminals of
+ * The first minute of the help and of docs/agent.md, as it is printed, at terminals of
  * machines that have nothing yet.
  */
 import { labTest } from "@degu/testing/agent_lab.ts";
