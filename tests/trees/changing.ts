@@ -1,17 +1,19 @@
 /** A tree of files that changes, and its copy. */
 
-import { contentOf, keyOf, see } from "./disk.ts";
+import { contentOf, keyOf, type RawFile, see } from "./disk.ts";
 
 /** Files of the trees; a few are so large that each is moved by itself. */
 const SMALL_FILES = 120, LARGE_FILES = 4, LARGE_BYTES = 750_000;
+/** Bits that a file gets with any umask that leaves its owner all of them. */
+const MODES = [0o600, 0o700];
 
 /** A source that changes between two runs, and its copy. */
 export class ChangingTrees {
   readonly source: string;
   readonly target: string;
   /** The version of each file of the source. */
-  readonly #files = new Map<string, { id: number; size: number }>();
-  /** Every version that there has ever been at a path. */
+  readonly #files = new Map<string, { id: number; size: number; mode: number }>();
+  /** Every content that there has ever been at a path, with the bits that it had. */
   readonly #versions = new Map<string, Set<string>>();
   #ids = 1;
 
@@ -25,18 +27,25 @@ export class ChangingTrees {
     for (let i = 0; i < LARGE_FILES; i++) this.#write(`large/f${i}`, LARGE_BYTES);
   }
 
+  /** Writes a file in place, or replaces it by one with other bits. */
   #write(path: string, size: number): void {
     const id = this.#ids++;
     Deno.mkdirSync(`${this.source}/${path.slice(0, path.lastIndexOf("/"))}`, { recursive: true });
     const file = `${this.source}/${path}`;
-    Deno.writeFileSync(file, contentOf(id, size));
+    const before = this.#files.get(path);
+    const isInPlace = before !== undefined && id % 2 === 0;
+    const mode = isInPlace ? before.mode : MODES[id % 4 < 2 ? 0 : 1]!;
+    const at = isInPlace ? file : `${this.source}.new`;
+    Deno.writeFileSync(at, contentOf(id, size), { mode });
+    if (!isInPlace) Deno.renameSync(at, file);
     // A later time of the same second is taken for this one if it is whole: it may have been cut by a file system.
     const time = Deno.statSync(file).mtime!.getTime();
     if (time % 1000 === 0) Deno.utimeSync(file, new Date(time), new Date(time + 1));
-    this.#files.set(path, { id, size });
+    this.#files.set(path, { id, size, mode });
     const versions = this.#versions.get(path) ?? new Set();
     // Whoever writes a file anew has emptied it a moment before.
-    this.#versions.set(path, versions.add(keyOf(id, size)).add("empty"));
+    versions.add(versionOf(keyOf(id, size), mode)).add(versionOf("empty", mode));
+    this.#versions.set(path, versions);
   }
 
   /** Changes a part of the source: new contents, files that are gone or new, a file in place of a directory, and back. */
@@ -79,15 +88,25 @@ export class ChangingTrees {
   problems(isComplete: boolean, isSteady = true): string[] {
     const problems: string[] = [];
     const found = filesBelow(this.target);
-    for (const [path, key] of found) {
-      if (this.#versions.get(path)?.has(key)) continue;
-      problems.push(`${path} has ${key}, which was never there`);
+    for (const [path, { key, mode }] of found) {
+      const version = versionOf(key, mode);
+      if (this.#versions.get(path)?.has(version)) continue;
+      problems.push(`${path} is ${version}, which was never there`);
     }
-    const missing = [...this.#files].filter(([path, { id, size }]) => {
-      return found.get(path) !== keyOf(id, size);
+    const missing = [...this.#files].filter(([path, { id, size, mode }]) => {
+      const { key, mode: bits } = found.get(path) ?? { key: "", mode: 0 };
+      return versionOf(key, bits) !== versionOf(keyOf(id, size), mode);
     });
     // What gets its name after the deletions has arrived before them.
-    const hidden = new Set(filesBelow(this.target, true).values());
+    const all = filesBelow(this.target, true);
+    const hidden = new Set([...all.values()].map(({ key }) => key));
+    const contents = new Set([...this.#versions.values()].flatMap((each) => [...each]));
+    for (const [path, { key, mode }] of all) {
+      // A part has the bits of its file when it is whole and verified.
+      const isWhole = contents.has(versionOf(key, mode));
+      if (found.has(path) || mode === 0o600 || isWhole || isSmallPart(path)) continue;
+      problems.push(`the part ${path} is ${versionOf(key, mode)}`);
+    }
     const isCopied = missing.every(([path, { id, size }]) => {
       return path.startsWith("turn/") && hidden.has(keyOf(id, size));
     });
@@ -112,27 +131,37 @@ export class ChangingTrees {
    * for a day.
    */
   leftParts(): string[] {
-    const all = new Set(filesBelow(this.target, true).keys());
-    const parts = [...this.#files.keys()].map((path) => path.replace(/[^/]*$/, ".$&.degu-part"));
-    return [
-      ...parts.filter((path) => all.has(path) || all.has(`${path}.json`)),
-      ...[...all].filter((path) => /\.(small|late)-[^/]*$/.test(path)),
-    ];
+    const parts = [...filesBelow(this.target, true).keys()];
+    return parts.filter((path) => {
+      const [, directory, name] = /^(.*\/)?\.(.*)\.[0-9a-f]+\.degu-part$/.exec(path) ?? [];
+      const file = `${directory ?? ""}${name}`;
+      return this.#files.has(file) || /\/?\.(small|late)-[^/]*$/.test(path);
+    });
   }
 }
 
-/** The files below a directory, with their contents. */
-function filesBelow(dir: string, hasReserved = false): Map<string, string> {
-  const found = new Map<string, string>();
+/** The parts of small files are written when their content is verified. */
+function isSmallPart(path: string): boolean {
+  return /\.small-[^/]*$/.test(path);
+}
+
+/** A content, with the bits of a file that has it. */
+function versionOf(key: string, mode: number): string {
+  return `${key} with the bits 0${mode.toString(8)}`;
+}
+
+/** The files below a directory. */
+function filesBelow(dir: string, hasReserved = false): Map<string, RawFile> {
+  const found = new Map<string, RawFile>();
   for (const { name, isDirectory } of Deno.readDirSync(dir)) {
     if (!hasReserved && name.includes(".degu-")) continue;
     if (isDirectory) {
-      for (const [path, key] of filesBelow(`${dir}/${name}`, hasReserved)) {
-        found.set(`${name}/${path}`, key);
+      for (const [path, file] of filesBelow(`${dir}/${name}`, hasReserved)) {
+        found.set(`${name}/${path}`, file);
       }
     } else {
       const raw = see(`${dir}/${name}`);
-      if (raw?.kind === "file") found.set(name, raw.key);
+      if (raw?.kind === "file") found.set(name, raw);
     }
   }
   return found;

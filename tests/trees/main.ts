@@ -14,7 +14,7 @@ import { run } from "./disk.ts";
 import { checkFailing, failingCases, FAULTS, mountFailing } from "./failing.ts";
 import { Lab } from "./lab.ts";
 import { checkOdd, ODD_DISKS, oddCases, type OddDisk } from "./odd_disks.ts";
-import { hasRsync } from "./rsync.ts";
+import { hasRsync, UMASK } from "./rsync.ts";
 
 const args = new Map<string, string>();
 for (let i = 0; i < Deno.args.length; i += 2) args.set(Deno.args[i]!, Deno.args[i + 1] ?? "");
@@ -25,6 +25,8 @@ const replay = args.get("--replay");
 // Where the case that is being run can be read by a process that waits for this one in vain.
 const caseFile = args.get("--case-file");
 
+// The model knows what bits a new file gets.
+Deno.umask(UMASK);
 const dir = await Deno.makeTempDir({ prefix: "degu-trees-" });
 const small = mountDisks(dir);
 try {

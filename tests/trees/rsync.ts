@@ -1,4 +1,4 @@
-/** What `rsync -rt --delete` makes of the same trees, and which differences are meant. */
+/** What `rsync -rtp --delete` makes of the same trees, and which differences are meant. */
 
 import type { TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/kit/files/reserved.ts";
@@ -96,16 +96,33 @@ export const NAMED: readonly Named[] = [
       ),
   },
   {
+    name: "a copy gets no bits that a new file does not get, and its owner can read and write it",
+    explains: ({ ours, theirs }) => {
+      const [our, their] = [bitsOf(ours), bitsOf(theirs)];
+      return our !== null && their !== null && our.rest === their.rest &&
+        our.mode === (their.mode & ~UMASK | 0o600);
+    },
+  },
+  {
     name: "rsync gives up deletions after an error",
     explains: ({ ours, theirs }, { code, before, source }) =>
       ours === null && theirs !== null && code !== 0 && before !== source,
   },
 ];
 
+/** The bits that no new file gets. */
+export const UMASK = 0o022;
+
+/** The permission bits at the end of the text of a file, and the text without them. */
+function bitsOf(text: string | null): { readonly rest: string; readonly mode: number } | null {
+  const [, rest, mode] = /^(file .*) ([0-7]+)$/.exec(text ?? "") ?? [];
+  return rest === undefined ? null : { rest, mode: Number.parseInt(mode!, 8) };
+}
+
 /** Runs rsync; returns its exit code. */
 export function rsync(from: string, to: string): number {
   const { code, stderr } = new Deno.Command("rsync", {
-    args: ["-rt", "--delete", `${from}/`, `${to}/`],
+    args: ["-rtp", "--delete", `${from}/`, `${to}/`],
     stdin: "null",
     stdout: "null",
   }).outputSync();
@@ -125,9 +142,12 @@ export function hasRsync(): boolean {
 
 /** The names of the differences; those that have none are returned as texts. */
 export function compare(compared: Compared): { named: string[]; unnamed: string[] } {
-  const [ours, theirs] = [compared.ours, compared.theirs].map((raw) =>
-    flatten(raw, { modes: false })
-  ) as [Map<string, string>, Map<string, string>];
+  const [ours, theirs] = [compared.ours, compared.theirs].map((raw) => {
+    // Directories keep the modes that they are made with.
+    return new Map(
+      [...flatten(raw)].map(([path, text]) => [path, text.replace(/^directory \d+/, "directory")]),
+    );
+  }) as [Map<string, string>, Map<string, string>];
   const named: string[] = [], unnamed: string[] = [];
   for (const key of new Set([...ours.keys(), ...theirs.keys()])) {
     const [our = null, their = null] = [ours.get(key), theirs.get(key)];
