@@ -172,6 +172,21 @@ const change = fc.record({
   ),
 });
 
+/** What a second writer does to a file of the target that the source has, too. */
+const write = fc.record({
+  when,
+  /** Which file: the remainder by their number. */
+  which: fc.nat(40),
+  what: oneOf(
+    [4, "other content"],
+    [1, anyOf("other content of this size", "the source's content", "nothing")],
+  ),
+});
+
+/** What a second writer does while a tree is copied. */
+export const writes = fc.array(write, { minLength: 1, maxLength: 5 });
+export type Write = Made<typeof write>;
+
 function faults(canFill: boolean) {
   const changes = fc.array(change, { minLength: 1, maxLength: 4 });
   const nothing = fc.constant({ is: "nothing" });

@@ -16,7 +16,7 @@ import {
 } from "@degu/degu/files";
 import { isReservedName, RESERVED } from "@degu/internal/kit/files/reserved.ts";
 import { type App, Server } from "@degu/degu/server";
-import { type Case, type Change, type Options, plansOf } from "./cases.ts";
+import { type Case, type Change, type Options, plansOf, type Write } from "./cases.ts";
 import { Objection } from "../fuzz/fuzzer.ts";
 import {
   below,
@@ -68,7 +68,10 @@ interface Transferred {
 /** What happens while a transfer runs. */
 interface Hooks {
   readonly signal: AbortSignal | undefined;
-  readonly triggers: { readonly when: Change["when"]; work(isPlanned: boolean): void }[];
+  readonly triggers: {
+    readonly when: Change["when"];
+    work(isPlanned: boolean, told: readonly TreeEvent[]): void;
+  }[];
 }
 
 const PATIENCE_MILLISECONDS = 120_000;
@@ -134,7 +137,7 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Makes the trees of a case. */
-  #prepare(it: Case): Site {
+  #prepare(it: Case, write: true | "add" = true): Site {
     const dir = `${this.#dir}/case${this.#cases++}`;
     Deno.mkdirSync(dir);
     const isFilled = it.fault.is === "full" && this.#small !== null;
@@ -164,7 +167,7 @@ export class Lab implements AsyncDisposable {
     if (!isMissing) make(to, target, isFilled ? this.#smallStock! : this.#stock);
     else if (it.linked && it.download) Deno.mkdirSync(real);
     if (it.linked) Deno.symlinkSync(real, local);
-    this.#app = new FilesApp(root, { list: true, write: true });
+    this.#app = new FilesApp(root, { list: true, write });
     const uri = it.place === "" ? "/" : `/${it.place.split("/").map(escapeName).join("/")}/`;
     return { dir, root: Deno.realPathSync(root), remote, uri, local, outside, beside };
   }
@@ -277,7 +280,7 @@ export class Lab implements AsyncDisposable {
     let isPlanned = false;
     const trigger = (what: "event" | "request", count: number) => {
       for (const { when: { on, n }, work } of triggers) {
-        if (on === what && n === count) work(isPlanned);
+        if (on === what && n === count) work(isPlanned, events);
       }
     };
     const { hidden: _, ...plain } = it.options;
@@ -291,7 +294,7 @@ export class Lab implements AsyncDisposable {
         trigger("event", events.length);
         if (event.type === "plan") {
           for (const { when: { on, n }, work } of triggers) {
-            if (on === "milliseconds") timers.push(setTimeout(() => work(true), n / 2));
+            if (on === "milliseconds") timers.push(setTimeout(() => work(true, events), n / 2));
           }
         }
         events.push(event);
@@ -444,6 +447,107 @@ export class Lab implements AsyncDisposable {
     } finally {
       Date.now = now;
       this.#onRequest = null;
+      this.errors.splice(0);
+      this.#app = null;
+      removeTree(site.dir);
+    }
+  }
+
+  /**
+   * Copies a case's tree while a second writer replaces files of the target: what that one has
+   * written stays, and no file is told to be copied that is not there. Resolves to how many files
+   * were written.
+   */
+  async checkWriter(it: Case, writes: readonly Write[]): Promise<number> {
+    const asWritten: Case = { ...it, targetMissing: false, fault: { is: "nothing" } };
+    const site = this.#prepare(asWritten);
+    try {
+      const before = this.#see(asWritten, site);
+      const writer = new SecondWriter(asWritten, site, before.source);
+      const triggers = writes.map((write) => {
+        return {
+          when: write.when,
+          work: (isPlanned: boolean, told: readonly TreeEvent[]) => {
+            if (isPlanned) writer.write(write, told);
+          },
+        };
+      });
+      const transferred = await this.#transfer(asWritten, site, false, {
+        signal: undefined,
+        triggers,
+      });
+      const { result, error, events } = transferred;
+      const after = this.#see(asWritten, site);
+      const found = writer.objections(events, filesIn(after.target));
+      found.push(...differences(flattenWhole(before.source), flattenWhole(after.source)));
+      if (result === null && !isEnded(asWritten, events)) found.push(Deno.inspect(error));
+      if (result !== null) found.push(...miscounts(events, result));
+      if (found.length > 0) {
+        throw objection("with a second writer", [
+          ...found,
+          ...events.map((it) => Deno.inspect(it)),
+        ]);
+      }
+      await this.#runAgain({ ...asWritten, fault: { is: "changes", changes: [] } }, site, after);
+      return writer.count;
+    } finally {
+      this.errors.splice(0);
+      this.#app = null;
+      removeTree(site.dir);
+    }
+  }
+
+  /**
+   * Uploads a case's tree to an app that only adds files, in two passes, the first of which loses
+   * its connections: whatever was there is as it was, and whatever is told to be copied is there.
+   * Resolves to how many files were added.
+   */
+  async checkAdd(it: Case): Promise<number> {
+    const options = { ...it.options, delete: false };
+    const asAdd: Case = { ...it, options, download: false, fault: { is: "nothing" } };
+    const site = this.#prepare(asAdd, "add");
+    let added = 0;
+    try {
+      for (const cutAt of [1 + it.pairs.length % 4, Infinity]) {
+        const before = this.#see(asAdd, site);
+        const hooks: Hooks = {
+          signal: undefined,
+          triggers: [{ when: { on: "request", n: cutAt }, work: () => this.#cut() }],
+        };
+        const { events, result } = await this.#transfer(asAdd, site, false, hooks);
+        const after = this.#see(asAdd, site);
+        const now = flatten(after.target);
+        const wrong = differences(flattenWhole(before.source), flattenWhole(after.source));
+        for (const [path, text] of flatten(before.target)) {
+          if (now.get(path) !== text) wrong.push(`${path} was ${text}, is ${now.get(path)}`);
+        }
+        const [ours, theirs] = [filesIn(after.source), filesIn(after.target)];
+        const outcomes = outcomesOf(events);
+        for (const [path, { key }] of ours) {
+          const [outcome] = outcomes.get(path) ?? [];
+          const isSame = theirs.get(path)?.key === key;
+          if (outcome === "copied" && !isSame) wrong.push(`${path} was copied, and is not there`);
+          if (outcome !== undefined || result === null) continue;
+          // What lies below a name that is left out, or that failed, is not told by itself.
+          const isLeftOut = prefixes(path).some((each) => {
+            return outcomes.has(each) ||
+              asAdd.options.hidden.names.includes(each.split("/").at(-1)!);
+          });
+          if (!isLeftOut && asAdd.options.hidden.kind === null) {
+            wrong.push(`${path} is not told of`);
+          }
+        }
+        if (result !== null) wrong.push(...miscounts(events, result));
+        if (wrong.length > 0) {
+          throw objection(`files are added, cut at ${cutAt}`, [
+            ...wrong,
+            ...events.map((it) => Deno.inspect(it)),
+          ]);
+        }
+        added += events.filter(({ type }) => type === "copied").length;
+      }
+      return added;
+    } finally {
       this.errors.splice(0);
       this.#app = null;
       removeTree(site.dir);
@@ -618,6 +722,82 @@ function fill(path: string, disk: string, kibibytes: number): void {
   const piece = new Uint8Array(65536);
   for (let left = (free - kibibytes) * 1024; left > 0;) {
     left -= file.writeSync(left < piece.length ? piece.subarray(0, left) : piece);
+  }
+}
+
+/** A writer beside a copy, whose files replace those of the target as a whole. */
+class SecondWriter {
+  readonly #root: string;
+  readonly #temporary: string;
+  readonly #files: readonly (readonly [path: string, file: RawFile])[];
+  /**
+   * What was written last at each path, how many events had been told then, and whether the file
+   * had been copied by then.
+   */
+  readonly #written = new Map<string, {
+    readonly key: string;
+    readonly told: number;
+    readonly isCopied: boolean;
+  }>();
+  /** The number of files that were written. */
+  count = 0;
+
+  constructor({ download }: Case, { dir, local, remote }: Site, source: RawDirectory) {
+    this.#root = download ? local : remote;
+    this.#temporary = `${dir}/written`;
+    this.#files = [...filesIn(source)].sort();
+  }
+
+  write({ which, what }: Write, told: readonly TreeEvent[]): void {
+    const [path, file] = this.#files[which % Math.max(1, this.#files.length)] ?? [];
+    if (path === undefined || file === undefined || !this.#canWrite(path)) return;
+    const full = `${this.#root}/${path}`;
+    const there = see(full);
+    const isCopied = there?.kind === "file" && there.key === file.key;
+    this.#written.delete(path);
+    this.count++;
+    if (what === "nothing") return Deno.removeSync(full);
+    const isSame = what === "the source's content";
+    const id = isSame ? parseInt(file.key) || 0 : 5000 + this.count;
+    const size = what === "other content" ? file.size + 7 : file.size;
+    Deno.writeFileSync(this.#temporary, contentOf(id, size));
+    Deno.renameSync(this.#temporary, full);
+    this.#written.set(path, { key: keyOf(id, size), told: told.length, isCopied });
+  }
+
+  /** Whether a file, or nothing, has this name, and no link leads to it. */
+  #canWrite(path: string): boolean {
+    let raw: Raw | null | undefined = seeDirectory(this.#root);
+    const names = path.split("/");
+    for (const name of names.slice(0, -1)) {
+      raw = raw?.kind === "directory" ? raw.entries.get(name) : undefined;
+    }
+    if (raw?.kind !== "directory" || (raw.mode & 0o300) !== 0o300) return false;
+    return (raw.entries.get(names.at(-1)!)?.kind ?? "file") === "file";
+  }
+
+  /** What the copy has made of the files that were written. */
+  objections(
+    events: readonly TreeEvent[],
+    target: ReadonlyMap<string, RawFile>,
+  ): string[] {
+    const found: string[] = [];
+    const sources = new Map(this.#files);
+    for (const [path, { key, told, isCopied }] of this.#written) {
+      const isThere = target.get(path)?.key === key;
+      if (!isThere) found.push(`${path}, written as ${key}, is lost`);
+      const isSame = sources.get(path)?.key === key;
+      for (const event of events.slice(told)) {
+        if (!("path" in event) || event.path.join("/") !== path) continue;
+        if (event.type === "copied" && !isSame && !isCopied) {
+          found.push(`${path} was copied, and is ${key}`);
+        }
+        if (event.type === "failed" && isSame && /meanwhile/.test(`${event.error}`)) {
+          found.push(`${path} has failed, and is the same`);
+        }
+      }
+    }
+    return found;
   }
 }
 

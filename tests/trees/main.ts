@@ -2,14 +2,14 @@
  * Runs random transfers of trees, or one that was found earlier, and says where they differ from the model.
  *
  * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--moves N` empties N
- * trees as outboxes, `--rsync N` compares
- * N with rsync, `--odd N` copies N to each disk that spells names its own way (`--disk NAME`: to
+ * trees as outboxes, `--adds N` adds N to apps that only add files, `--writers N` copies N while a
+ * second writer replaces files of the target, `--rsync N` compares N with rsync, `--odd N` copies N to each disk that spells names its own way (`--disk NAME`: to
  * that one), `--failing N` to and from disks that fail in each of three ways. Each of them prints a
  * line of JSON.
  */
 
 import fc from "fast-check";
-import { type Case, cases, plain } from "./cases.ts";
+import { type Case, cases, plain, writes } from "./cases.ts";
 import { run } from "./disk.ts";
 import { checkFailing, failingCases, FAULTS, mountFailing } from "./failing.ts";
 import { Lab } from "./lab.ts";
@@ -38,6 +38,8 @@ try {
     if (args.has("--odd") && isWanted) await checkDisk(disk, Number(args.get("--odd")));
   }
   if (args.has("--moves")) await checkMoves(lab, Number(args.get("--moves")));
+  if (args.has("--adds")) await checkAdds(lab, Number(args.get("--adds")));
+  if (args.has("--writers")) await checkWriters(lab, Number(args.get("--writers")));
   if (args.has("--failing")) await checkFailures(Number(args.get("--failing")));
   if (args.has("--rsync")) await checkAgainstRsync(lab, Number(args.get("--rsync")));
   if (["--runs", "--seconds"].some((name) => args.has(name))) await checkModel(lab);
@@ -102,6 +104,25 @@ async function checkMoves(lab: Lab, trees: number): Promise<void> {
     async (it) => void (moved += await lab.checkMove(it)),
   );
   await check(property, trees, {}, () => ({ outboxes: trees, moved }));
+}
+
+async function checkAdds(lab: Lab, trees: number): Promise<void> {
+  let added = 0;
+  const property = fc.asyncProperty(
+    cases(false),
+    async (it) => void (added += await lab.checkAdd(it)),
+  );
+  await check(property, trees, {}, () => ({ adding: trees, added }));
+}
+
+async function checkWriters(lab: Lab, trees: number): Promise<void> {
+  let written = 0;
+  const property = fc.asyncProperty(
+    cases(false),
+    writes,
+    async (it, writes) => void (written += await lab.checkWriter(it, writes)),
+  );
+  await check(property, trees, {}, () => ({ besideWriters: trees, written }));
 }
 
 async function checkAgainstRsync(lab: Lab, trees: number): Promise<void> {
