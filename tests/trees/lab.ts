@@ -753,7 +753,8 @@ class SecondWriter {
     if (path === undefined || file === undefined || !this.#canWrite(path)) return;
     const full = `${this.#root}/${path}`;
     const there = see(full);
-    const isCopied = there?.kind === "file" && there.key === file.key;
+    const isCopied = there?.kind === "file" && there.key === file.key ||
+      this.#written.get(path)?.isCopied === true;
     this.#written.delete(path);
     this.count++;
     if (what === "nothing") return Deno.removeSync(full);
