@@ -757,7 +757,7 @@ class SecondWriter {
       this.#written.get(path)?.isCopied === true;
     this.#written.delete(path);
     this.count++;
-    if (what === "nothing") return Deno.removeSync(full);
+    if (what === "nothing") return there === null ? undefined : Deno.removeSync(full);
     const isSame = what === "the source's content";
     const id = isSame ? parseInt(file.key) || 0 : 5000 + this.count;
     const size = what === "other content" ? file.size + 7 : file.size;
