@@ -3,7 +3,10 @@ import { assert, assertEquals } from "@std/assert";
 import { filesUnder, libraryFiles, read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
 
 const { publish: { include } } = await readConfiguration();
-const pages = [...await filesUnder("", ".md", false), ...await filesUnder("docs", ".md")];
+const folders = await Promise.all(
+  ["docs", "tests", "bench"].map((name) => filesUnder(name, ".md")),
+);
+const pages = [...await filesUnder("", ".md", false), ...folders.flat()];
 
 Deno.test("every relative link of a page leads to an existing file and anchor", async () => {
   const broken: string[] = [];
