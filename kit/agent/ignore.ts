@@ -6,7 +6,8 @@
 import { dirname, join } from "node:path";
 import ignore from "ignore";
 import { bareName, RESERVED } from "../files/reserved.ts";
-import { explain, FAILED, Failure } from "./failure.ts";
+import { explain } from "./explain.ts";
+import { FAILED, Failure } from "./failure.ts";
 
 /** The file whose lines say what to leave out of its directory. */
 export const IGNORE_FILE = ".deguignore";

@@ -3,7 +3,9 @@
 import type { Address } from "../../base.ts";
 import type { Confirm, Device, JoinOptions, Peer } from "../../device.ts";
 import { isWholeLine } from "../device/invitation_line.ts";
-import { type Context, loggerOf, usageError } from "./commands.ts";
+import type { Context } from "./command.ts";
+import { usageError } from "./option_values.ts";
+import { loggerOf } from "./own_device.ts";
 import { Failure, USAGE } from "./failure.ts";
 import { findOffers, type Offer, SEND_SERVICE, shortId, shortName } from "./mdns.ts";
 import type { NumberQuestions } from "./numbers.ts";

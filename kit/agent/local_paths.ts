@@ -2,7 +2,8 @@
 
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TreeEntry } from "../../files.ts";
-import { explain, FAILED, Failure } from "./failure.ts";
+import { explain } from "./explain.ts";
+import { FAILED, Failure } from "./failure.ts";
 
 /** The device's directory: its keys must never leave this machine, and no peer may change them. */
 export type OwnDirectory = Awaited<ReturnType<typeof ownDirectory>>;

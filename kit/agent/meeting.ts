@@ -6,7 +6,10 @@
 import { formatAddress } from "../../base.ts";
 import { pause } from "../../base/pause.ts";
 import { type Asked, type Device, type Invitation, PairingError, type Peer } from "../../device.ts";
-import { type Context, loggerOf, type SentAddress, usageError } from "./commands.ts";
+import type { SentAddress } from "./addresses.ts";
+import type { Context } from "./command.ts";
+import { usageError } from "./option_values.ts";
+import { loggerOf } from "./own_device.ts";
 import { FAILED, Failure, REFUSED } from "./failure.ts";
 import { announceInvitation, countDown, isNear, openInvitation, thisIs } from "./inviting.ts";
 import { findOffers, type Offer, PAIR_SERVICE, shortId, shortName } from "./mdns.ts";

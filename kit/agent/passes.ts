@@ -1,8 +1,9 @@
 /** Passes of a command that goes on until it is interrupted, and what is printed of them. */
 
 import { repeat } from "../../net/repeat.ts";
-import type { Context } from "./commands.ts";
-import { errorObject, exitCodeOf, explain, isAway } from "./failure.ts";
+import type { Context } from "./command.ts";
+import { errorObject, explain } from "./explain.ts";
+import { exitCodeOf, isAway } from "./failure.ts";
 import { Output, OutputClosed } from "./output.ts";
 
 /**

@@ -5,7 +5,8 @@ import type { Client, ClientOptions, Connection } from "../../client.ts";
 import { type Retry, retry, type RetryProgress } from "../../files.ts";
 import { keepConnections } from "../files/transfer/route.ts";
 import { isReady } from "../../net/client_connection.ts";
-import { isAway, reasonOf } from "./failure.ts";
+import { reasonOf } from "./explain.ts";
+import { isAway } from "./failure.ts";
 
 /**
  * How many calls `each` makes at a time: while one waits for the disk, another is being

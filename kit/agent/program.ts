@@ -1,7 +1,8 @@
 /** The program: its commands, its options, its exit codes. */
 
 import { type Command, CommanderError } from "commander";
-import { AgentCommand, type CommonOptions, type Context, findHome, type Run } from "./commands.ts";
+import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
+import { findHome } from "./own_device.ts";
 import { addCompletions } from "./commands/completions.ts";
 import { addGet } from "./commands/get.ts";
 import { addInit } from "./commands/init.ts";
@@ -18,16 +19,8 @@ import { addSend } from "./commands/send.ts";
 import { addServe } from "./commands/serve.ts";
 import { addService } from "./commands/service.ts";
 import { addSync } from "./commands/sync.ts";
-import {
-  errorObject,
-  exitCodeOf,
-  explain,
-  FAILED,
-  Failure,
-  INTERRUPTED,
-  Interrupted,
-  USAGE,
-} from "./failure.ts";
+import { errorObject, explain } from "./explain.ts";
+import { exitCodeOf, FAILED, Failure, INTERRUPTED, Interrupted, USAGE } from "./failure.ts";
 import { Output, OutputClosed, type Streams, writeText } from "./output.ts";
 
 /** The version in `deno.json`, which a published program doesn't load. */

@@ -5,8 +5,10 @@
 
 import type { Device } from "../../device.ts";
 import { type DirectoryEntry, escapeName, fileUri, listDirectory } from "../../files.ts";
-import { type Context, openClient, openPeer } from "./commands.ts";
-import { FAILED, Failure, hasStatus, USAGE, wildcardHint } from "./failure.ts";
+import { isReservedName } from "../files/reserved.ts";
+import type { Context } from "./command.ts";
+import { openClient, openPeer } from "./peer_client.ts";
+import { FAILED, Failure, hasStatus, USAGE } from "./failure.ts";
 import { type Open, PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {
@@ -54,6 +56,25 @@ export function formatRemotePath(
   directory = false,
 ): string {
   return `${peer}:${names.join("/")}${directory && names.length > 0 ? "/" : ""}`;
+}
+
+/** The advice for a path with unexpanded wildcards; `null` for any other path. */
+export function wildcardHint(path: string): string | null {
+  return /[*?[]/.test(path)
+    ? "there are no wildcards: name each file, or a directory with -r"
+    : null;
+}
+
+/** Refuses a path with a reserved name, at which nothing can be put or removed. */
+export function checkNotReserved(names: readonly string[], shown: string): void {
+  const reserved = names.find(isReservedName);
+  if (reserved === undefined) return;
+  throw new Failure(
+    `${JSON.stringify(shown)}: the name ${
+      JSON.stringify(reserved)
+    } is reserved for unfinished files: ` +
+      "choose another one",
+  );
 }
 
 /** The directories of a peer: the share is for reading, the inbox takes files. */

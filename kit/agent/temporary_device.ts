@@ -1,7 +1,8 @@
 /** A device for one command, in a private temporary directory that goes with it. */
 
 import { Device } from "../../device.ts";
-import { type Context, defaultName, loggerOf } from "./commands.ts";
+import type { Context } from "./command.ts";
+import { defaultName, loggerOf } from "./own_device.ts";
 
 export class TemporaryDevice implements AsyncDisposable {
   readonly device: Device;

@@ -13,18 +13,17 @@ import {
   type TreeResult,
   uploadTree,
 } from "../../files.ts";
-import type { Context } from "./commands.ts";
+import type { Context } from "./command.ts";
 import {
   codeOf,
-  endsCommand,
   type ErrorCode,
   exitCodeOf,
-  explainTransfer,
   FAILED,
   Failure,
   isOfTransfer,
   REFUSED,
 } from "./failure.ts";
+import { endsCommand, explainTransfer } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore.ts";
 import type { OwnDirectory } from "./local_paths.ts";
 import { counted, formatBytes, formatDuration, type Output } from "./output.ts";

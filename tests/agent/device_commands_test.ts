@@ -1,5 +1,5 @@
 /** degu init, id, peers, rename, forget, invite, join and completions. */
-import { defaultName } from "@degu/internal/kit/agent/commands.ts";
+import { defaultName } from "@degu/internal/kit/agent/own_device.ts";
 import { countdownText } from "@degu/internal/kit/agent/inviting.ts";
 import { encodeLine } from "@degu/internal/kit/device/invitation_line.ts";
 import { isDeviceName } from "@degu/internal/kit/identity/names.ts";

@@ -3,18 +3,11 @@
  */
 import { Device, DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { StatusError, TransferError } from "@degu/degu/files";
-import { listenError, parseListenAddress } from "@degu/internal/kit/agent/commands.ts";
-import {
-  checkNotReserved,
-  codeOf,
-  ERROR_CODES,
-  exitCodeOf,
-  explain,
-  explainLine,
-  explainTransfer,
-  Failure,
-  wildcardHint,
-} from "@degu/internal/kit/agent/failure.ts";
+import { listenError, parseListenAddress } from "@degu/internal/kit/agent/addresses.ts";
+import { explain, explainLine } from "@degu/internal/kit/agent/explain.ts";
+import { codeOf, ERROR_CODES, exitCodeOf, Failure } from "@degu/internal/kit/agent/failure.ts";
+import { checkNotReserved, wildcardHint } from "@degu/internal/kit/agent/remote_files.ts";
+import { explainTransfer } from "@degu/internal/kit/agent/transfer_errors.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgentHere } from "@degu/testing/agents.ts";
 import { entries, fill } from "@degu/testing/directories.ts";

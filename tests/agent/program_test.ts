@@ -3,23 +3,19 @@ import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
 import { StatusError, TransferError } from "@degu/degu/files";
 import {
-  openClient,
   parseAddressOption,
   parseInvitingAddress,
   parseListenAddress,
   parseServingAddress,
-} from "@degu/internal/kit/agent/commands.ts";
+} from "@degu/internal/kit/agent/addresses.ts";
+import { openClient } from "@degu/internal/kit/agent/peer_client.ts";
+import { ALREADY_THERE, explain, reasonOf } from "@degu/internal/kit/agent/explain.ts";
+import { exitCodeOf, Failure, Interrupted } from "@degu/internal/kit/agent/failure.ts";
 import {
-  ALREADY_THERE,
   endsCommand,
-  exitCodeOf,
-  explain,
   explainTransfer,
-  Failure,
   type FileAction,
-  Interrupted,
-  reasonOf,
-} from "@degu/internal/kit/agent/failure.ts";
+} from "@degu/internal/kit/agent/transfer_errors.ts";
 import { Output } from "@degu/internal/kit/agent/output.ts";
 import { makeProgram } from "@degu/internal/kit/agent/program.ts";
 import { TreeNode } from "@degu/internal/kit/files/tree/tree.ts";
@@ -216,7 +212,7 @@ Deno.test("without the permission to list them no address is sent, and a message
 
 // What every command is given.
 
-const FIND_HOME = `import { findHome } from "./kit/agent/commands.ts";
+const FIND_HOME = `import { findHome } from "./kit/agent/own_device.ts";
 const found = [];
 for (const [state, home] of [["/s", "/h"], ["s", "/h"], ["", "/h"], ["", "h"], ["", ""]]) {
   Deno.env.set("XDG_STATE_HOME", state);

@@ -1,7 +1,7 @@
 /** `degu completions`: scripts for bash, zsh and fish, made from the commands and their options. */
 
 import { Argument, type Command, type Option } from "commander";
-import type { AgentCommand } from "../commands.ts";
+import type { AgentCommand } from "../command.ts";
 
 const SCRIPTS: Readonly<Record<string, typeof bashScript>> = {
   bash: bashScript,

@@ -3,7 +3,9 @@
 import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { download, remoteDigest } from "../../../files.ts";
-import { type AgentCommand, checkSettled, type Context, openDevice } from "../commands.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { checkSettled } from "../option_values.ts";
+import { openDevice } from "../own_device.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import {

@@ -1,14 +1,9 @@
 /** `degu init`: makes the device. */
 
 import { Device } from "../../../device.ts";
-import {
-  type AgentCommand,
-  type Context,
-  defaultName,
-  loggerOf,
-  openIfMade,
-  usageError,
-} from "../commands.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { usageError } from "../option_values.ts";
+import { defaultName, loggerOf, openIfMade } from "../own_device.ts";
 import { FAILED, Failure } from "../failure.ts";
 
 export function addInit(program: AgentCommand): void {

@@ -2,15 +2,14 @@
 
 import { renderUnicodeCompact } from "uqr";
 import {
-  type AgentCommand,
-  type Context,
-  openOrMakeDevice,
   type PairingOptions,
   parseInvitingAddress,
-  repeated,
   type SentAddress,
   servingAddresses,
-} from "../commands.ts";
+} from "../addresses.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { repeated } from "../option_values.ts";
+import { openOrMakeDevice } from "../own_device.ts";
 import { ShownInvitation } from "../inviting.ts";
 import { type Output, OutputClosed } from "../output.ts";
 
@@ -46,7 +45,7 @@ async function invite(context: Context, options: Options): Promise<void> {
   const { output } = context;
   await using device = await openOrMakeDevice(context);
   const { as, seconds, listen } = options;
-  const serving = await servingAddresses(context, device, options.serving);
+  const serving = await servingAddresses(output, device, options.serving);
   await using shown = await ShownInvitation.open(context, device, null, {
     options: { peerName: as, seconds, listen, serving },
     command: "degu join",

@@ -3,13 +3,9 @@
 import { Option } from "commander";
 import { formatAddress } from "../../../base.ts";
 import { isDeviceName } from "../../identity/names.ts";
-import {
-  type AgentCommand,
-  type Context,
-  openOrMakeDevice,
-  type PairingOptions,
-  servingAddresses,
-} from "../commands.ts";
+import { type PairingOptions, servingAddresses } from "../addresses.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { openOrMakeDevice } from "../own_device.ts";
 import { Failure, USAGE } from "../failure.ts";
 import { joinByLine } from "../joining.ts";
 
@@ -48,7 +44,7 @@ async function join(
     );
   }
   await using device = await openOrMakeDevice(context);
-  const serving = await servingAddresses(context, device, givenServing);
+  const serving = await servingAddresses(output, device, givenServing);
   const options = { peerName: as, serving };
   const { name, id, addresses } = await joinByLine(context, device, line, options);
   output.result(`paired with ${name} ${id}`, { name, id, addresses: addresses.map(formatAddress) });

@@ -1,7 +1,8 @@
 /** `degu ls`: lists the files that a peer shares. */
 
 import type { DirectoryEntry } from "../../../files.ts";
-import { type AgentCommand, type Context, openDevice } from "../commands.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { openDevice } from "../own_device.ts";
 import { formatBytes } from "../output.ts";
 import { parseRemotePath, REASONS, RemoteFiles, type RemotePath } from "../remote_files.ts";
 

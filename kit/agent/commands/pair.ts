@@ -3,15 +3,14 @@
 import { formatAddress } from "../../../base.ts";
 import { isDeviceName } from "../../identity/names.ts";
 import {
-  type AgentCommand,
-  type Context,
-  openOrMakeDevice,
   type PairingOptions,
   parseInvitingAddress,
-  repeated,
   type SentAddress,
   servingAddresses,
-} from "../commands.ts";
+} from "../addresses.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { repeated } from "../option_values.ts";
+import { openOrMakeDevice } from "../own_device.ts";
 import { Failure, USAGE } from "../failure.ts";
 import { thisIs } from "../inviting.ts";
 import { joinAt } from "../joining.ts";
@@ -79,7 +78,7 @@ async function pair(
     );
   }
   await using device = await openOrMakeDevice(context);
-  const serving = await servingAddresses(context, device, givenServing);
+  const serving = await servingAddresses(output, device, givenServing);
   const options = { peerName: as, serving };
   if (address !== undefined) output.note(thisIs(device));
   const { name, id, addresses } = address === undefined

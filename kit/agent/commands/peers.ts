@@ -3,7 +3,9 @@
  */
 
 import { formatAddress } from "../../../base.ts";
-import { type AgentCommand, type Context, openDevice, openPeer } from "../commands.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { openDevice } from "../own_device.ts";
+import { openPeer } from "../peer_client.ts";
 import { Failure, USAGE } from "../failure.ts";
 
 export function addId(program: AgentCommand): void {

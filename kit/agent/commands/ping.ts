@@ -2,7 +2,9 @@
 
 import { type Address, formatAddress } from "../../../base.ts";
 import type { Connection } from "../../../client.ts";
-import { type AgentCommand, type Context, openClient, openDevice } from "../commands.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { openDevice } from "../own_device.ts";
+import { openClient } from "../peer_client.ts";
 import { Failure } from "../failure.ts";
 import type { About } from "./serve.ts";
 

@@ -2,15 +2,12 @@
 
 import { basename } from "node:path";
 import { upload } from "../../../files.ts";
-import { type AgentCommand, checkSettled, type Context, openDevice } from "../commands.ts";
-import {
-  ALREADY_THERE,
-  checkNotReserved,
-  FAILED,
-  Failure,
-  USAGE,
-  wildcardHint,
-} from "../failure.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { checkSettled } from "../option_values.ts";
+import { openDevice } from "../own_device.ts";
+import { ALREADY_THERE } from "../explain.ts";
+import { FAILED, Failure, USAGE } from "../failure.ts";
+import { checkNotReserved, wildcardHint } from "../remote_files.ts";
 import { ifThere, type OwnDirectory, ownDirectory } from "../local_paths.ts";
 import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 import { type FileJob, Transfers } from "../transfers.ts";

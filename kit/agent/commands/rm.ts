@@ -1,17 +1,11 @@
 /** `degu rm`: removes files and directories from the inbox of a peer. */
 
 import { deleteFile, listTree, type TreeEntry } from "../../../files.ts";
-import { type AgentCommand, type Context, openDevice } from "../commands.ts";
-import {
-  checkNotReserved,
-  codeOf,
-  explainTransfer,
-  FAILED,
-  Failure,
-  hasStatus,
-  isOfTransfer,
-  USAGE,
-} from "../failure.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { openDevice } from "../own_device.ts";
+import { codeOf, FAILED, Failure, hasStatus, isOfTransfer, USAGE } from "../failure.ts";
+import { checkNotReserved } from "../remote_files.ts";
+import { explainTransfer } from "../transfer_errors.ts";
 import { parseRemotePath, REASONS, RemoteFiles, type RemotePath } from "../remote_files.ts";
 
 export function addRm(program: AgentCommand): void {

@@ -2,13 +2,9 @@
 
 import type { Address } from "../../../base.ts";
 import type { Device, Peer } from "../../../device.ts";
-import {
-  type AgentCommand,
-  type Context,
-  loggerOf,
-  parseInvitingAddress,
-  type SentAddress,
-} from "../commands.ts";
+import { parseInvitingAddress, type SentAddress } from "../addresses.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { loggerOf } from "../own_device.ts";
 import { Failure } from "../failure.ts";
 import { ShownInvitation } from "../inviting.ts";
 import { ifThere } from "../local_paths.ts";

@@ -8,19 +8,12 @@ import { pause } from "../../../base/pause.ts";
 import { type DeviceServer, peerOf } from "../../../device.ts";
 import { type FileEvent, FilesApp } from "../../../files.ts";
 import type { AppFunction, Logger } from "../../../server.ts";
-import {
-  type AgentCommand,
-  type Context,
-  DEFAULT_PORT,
-  listenError,
-  loggerOf,
-  openOrMakeDevice,
-  parseListenAddress,
-  parseOnce,
-  personalDirectory,
-  repeated,
-} from "../commands.ts";
-import { codeOf, explain, FAILED, Failure, USAGE } from "../failure.ts";
+import { DEFAULT_PORT, listenError, parseListenAddress } from "../addresses.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { parseOnce, repeated } from "../option_values.ts";
+import { loggerOf, openOrMakeDevice, personalDirectory } from "../own_device.ts";
+import { explain } from "../explain.ts";
+import { codeOf, FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, overlap } from "../local_paths.ts";
 import { announce } from "../mdns.ts";
 import { HOSTS, mayUseMdns } from "../mdns_links.ts";

@@ -4,16 +4,12 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { type Address, formatAddress } from "../../../base.ts";
 import { isLoopback, isUnixAddress } from "../../../base/address.ts";
-import {
-  AgentCommand,
-  type Context,
-  DEFAULT_PORT,
-  openDevice,
-  openOrMakeDevice,
-  openPeer,
-  type Run,
-} from "../commands.ts";
-import { explain, FAILED, Failure, USAGE } from "../failure.ts";
+import { DEFAULT_PORT } from "../addresses.ts";
+import { AgentCommand, type Context, type Run } from "../command.ts";
+import { openDevice, openOrMakeDevice } from "../own_device.ts";
+import { openPeer } from "../peer_client.ts";
+import { explain } from "../explain.ts";
+import { FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { HOSTS } from "../mdns_links.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";

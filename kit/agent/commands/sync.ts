@@ -2,15 +2,12 @@
 
 import { InvalidArgumentError } from "commander";
 import type { TreeEntry } from "../../../files.ts";
-import {
-  type AgentCommand,
-  type Context,
-  openDevice,
-  openPeer,
-  parseSeconds,
-  repeated,
-} from "../commands.ts";
-import { checkNotReserved, FAILED, Failure, USAGE } from "../failure.ts";
+import type { AgentCommand, Context } from "../command.ts";
+import { parseSeconds, repeated } from "../option_values.ts";
+import { openDevice } from "../own_device.ts";
+import { openPeer } from "../peer_client.ts";
+import { FAILED, Failure, USAGE } from "../failure.ts";
+import { checkNotReserved } from "../remote_files.ts";
 import { IGNORE_FILE, IgnoreList } from "../ignore.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { repeatPasses } from "../passes.ts";

@@ -1,0 +1,143 @@
+/** The words of errors: what went wrong, and what to do. */
+
+import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../../base.ts";
+import { plainMessageOf, systemCode } from "../../net/thrown.ts";
+import {
+  codeOf,
+  Failure,
+  type FailureOptions,
+  isAlreadyThere,
+  isDirectoryGone,
+  noAddressAnswers,
+} from "./failure.ts";
+import { HOSTS, mayUseMdns } from "./mdns_links.ts";
+import { formatBytes } from "./output.ts";
+import { SYSTEM_ERROR, systemProblem } from "./system_errors.ts";
+
+const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
+  UNTRUSTED:
+    "another device answers there, or the peer has a new identity: check the address, or " +
+    'pair the two again with "degu pair"',
+  REFUSED_BY_PEER: "the peer does not trust this device any more: pair the two again with " +
+    '"degu pair"',
+  EXPIRED: "check the clocks of both devices",
+  NOT_YET_VALID: "check the clocks of both devices",
+  NOT_TLS: "another program answers there: check the address and the port",
+};
+
+const FORGOTTEN_HINT =
+  "it does not trust this device any more, or has just been stopped; if this device is missing in " +
+  '"degu peers" there, pair the two again with "degu pair"';
+
+const UNREACHABLE_HINT =
+  'check that "degu serve" runs there, that the two are in one network, and that ' +
+  "no firewall is in between; if its address has changed, give the new one with --address";
+
+/** What is said where a peer could not be looked for. */
+const NOT_LOOKED_FOR = `, or let it be looked for, with --allow-net=${
+  HOSTS.join(",")
+} --allow-sys=networkInterfaces`;
+
+const HANGING_HINT = 'it may be busy, or hang: try again later, or start "degu serve" anew there';
+
+/** An error as `--json` prints it; without a peer of its own it is about `peer`. */
+export function errorObject(error: unknown, peer: string | undefined): Record<string, unknown> {
+  const { path, peer: own }: FailureOptions = error instanceof Failure ? error : {};
+  // A failure with a path names the peer of the path; without a peer, the path is on this device.
+  const about = own ?? (path === undefined ? peer : undefined);
+  return { code: codeOf(error), message: explain(error), path, peer: about };
+}
+
+/** The reason for an error, with advice. */
+export function explain(error: unknown): string {
+  const [reason, hint] = reasonAndHint(error);
+  return hint === undefined ? reason : `${reason}; ${hint}`;
+}
+
+/** The reason for an error, for a message that doesn't require any action yet. */
+export function reasonOf(error: unknown): string {
+  return reasonAndHint(error)[0];
+}
+
+function reasonAndHint(error: unknown): [reason: string, hint?: string | undefined] {
+  if (!(error instanceof Error)) return [plainMessageOf(error)];
+  if (error instanceof TlsError) return [error.message, TLS_HINTS[error.code]];
+  if (error instanceof EmptyPreambleError) {
+    return ["the peer closed the connection without an answer", FORGOTTEN_HINT];
+  }
+  if (error instanceof Deno.errors.NotCapable) {
+    const [, path] = /^Requires all access to (".*"), /s.exec(error.message) ?? [];
+    // In /proc, /sys and /dev, Deno admits only programs with all permissions.
+    return path === undefined
+      ? [error.message, "docs/permissions.md has the flags of each command"]
+      : [`${path} is of the system, and Deno keeps programs away from it: choose another path`];
+  }
+  if (noAddressAnswers(error)) {
+    const attempts = attemptsOf(error);
+    const reasons = attempts.map(attemptProblem).join("; ");
+    // A peer that hangs is connected: its kernel accepts, but its program sends nothing.
+    const hangs = (each: unknown) => each instanceof Deno.errors.TimedOut && !isConnecting(each);
+    return attempts.some(hangs) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
+      `no address answers: ${reasons}`,
+      attempts.some(isNoName)
+        ? NO_NAME_HINT
+        : `${UNREACHABLE_HINT}${mayUseMdns() ? "" : NOT_LOOKED_FOR}`,
+    ];
+  }
+  const { message } = error;
+  if (isDirectoryGone(error)) return [DIRECTORY_GONE];
+  if (isAlreadyThere(error)) return [ALREADY_THERE];
+  const problem = systemProblem(message, systemCode(error));
+  return problem ?? [message.replace(/^file: .*?: (?=\/)/s, "")];
+}
+
+export const DIRECTORY_GONE =
+  "the directory that the peer serves is not there: is its disk mounted there?";
+
+function isConnecting({ message }: Error): boolean {
+  return message.startsWith("connect");
+}
+
+const NO_NAME_HINT =
+  "check the name, and that this device is in a network, or give an IP address with --address";
+
+/** What the library says of a name that can't be looked up. */
+const NO_NAME = /^can't connect to (.*):\d+: the name can't be looked up/s;
+
+function attemptProblem(error: unknown): string {
+  const message = plainMessageOf(error);
+  const [, name] = isNoName(error) ? NO_NAME.exec(message) ?? [] : [];
+  return name === undefined ? message : `the name ${name} can't be looked up`;
+}
+
+function isNoName(error: unknown): boolean {
+  return /^(ENOTFOUND|EAI_AGAIN)$/.test(`${systemCode(error)}`);
+}
+
+/** The errors of all addresses, without the library's advice, which is meant for programs. */
+function attemptsOf(error: Error): readonly unknown[] {
+  const { cause } = error;
+  const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [];
+  return errors.length > 0 ? errors : [error];
+}
+
+export const ALREADY_THERE = "another file of this name is there: replace it with --force";
+
+/**
+ * Rewrites a line of the library's log for people: in the same words if it ends with an error of
+ * the system, and with what to do here.
+ */
+export function explainLine(line: string): string {
+  const problem = systemProblem(line, undefined);
+  return problem === null
+    ? inUnits(line.replace("invite again, or use the line", "run the same command again"))
+    : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
+}
+
+/** Writes the figures of a message on space for people. */
+export function inUnits(text: string): string {
+  return text.replace(
+    /(\d+)(?: bytes)?(?= are (?:needed|free))/g,
+    (_whole, bytes) => formatBytes(Number(bytes)),
+  );
+}

@@ -1,0 +1,89 @@
+/** A peer that a command asks: who it is, and where it answers. */
+
+import { formatAddress } from "../../base.ts";
+import type { Client, ClientOptions } from "../../client.ts";
+import type { Device, Peer } from "../../device.ts";
+import { searchWith } from "../device/device_client.ts";
+import type { Context } from "./command.ts";
+import { FAILED, Failure, NoAddress, REFUSED } from "./failure.ts";
+import { findAddresses } from "./mdns.ts";
+import { mayUseMdns } from "./mdns_links.ts";
+import { loggerOf } from "./own_device.ts";
+
+/**
+ * How long to wait for an address: an address at which nothing answers looks like a slow one, and
+ * people wait for it. All addresses are tried side by side.
+ */
+export const CONNECT_SECONDS = 5;
+
+/** A peer that has not answered for so long is also looked for. */
+const LOOK_AFTER_MILLISECONDS = 2000;
+
+export async function openPeer(device: Device, peerName: string): Promise<Peer> {
+  const peer = await device.peer(peerName);
+  if (peer !== null) return peer;
+  const hint = (await device.peers()).length === 0
+    ? 'this device is not paired with any yet: run "degu pair" on both'
+    : '"degu peers" lists those that there are';
+  throw new Failure(`there is no peer ${JSON.stringify(peerName)}: ${hint}`, REFUSED, {
+    code: "NOT_PAIRED",
+    peer: peerName,
+  });
+}
+
+/**
+ * Makes a client of a peer, which is also looked for in the local network.
+ *
+ * @param given Options of the client.
+ * @param isAgain Whether the peer is silent at an address, so that all others are tried, too.
+ */
+export async function openClient(
+  context: Context,
+  device: Device,
+  peerName: string,
+  given: ClientOptions = {},
+  isAgain = false,
+): Promise<Client> {
+  const peer = await openPeer(device, peerName);
+  context.peer = peer.name;
+  const { signal, options: { address, find } } = context;
+  const options = { signal, connectTimeout: CONNECT_SECONDS, ...given };
+  if (address !== undefined) {
+    const others = isAgain ? peer.addresses : [];
+    return await device.client(peer, { ...options, addresses: [address, ...others] });
+  }
+  const looks = find !== false && mayUseMdns();
+  // Whoever is found has to prove its identity, and what can't be found fails like the rest.
+  const look = async (signal: AbortSignal) => {
+    if (!looks) return [];
+    const found = await findAddresses(peer.id, { signal, logger: loggerOf(context) })
+      .catch(() => []);
+    // For others Deno would ask on the terminal.
+    return found.filter((each) => {
+      const host = formatAddress(each);
+      return Deno.permissions.querySync({ name: "net", host }).state === "granted";
+    });
+  };
+  if (peer.addresses.length > 0) {
+    const client = await device.client(peer, options);
+    const after = isAgain ? 0 : LOOK_AFTER_MILLISECONDS;
+    if (looks) searchWith(client, { after, find: look });
+    return client;
+  }
+  const bounded = given.signal ?? signal;
+  const addresses = await look(bounded);
+  bounded.throwIfAborted();
+  if (addresses.length === 0) {
+    throw new NoAddress(
+      `no address of ${peer.name} is known${
+        looks ? ", and it was not found in this network" : ""
+      }: ` +
+        'run "degu serve" there, or give its address with --address',
+      FAILED,
+      { code: "NO_ADDRESS", peer: peer.name },
+    );
+  }
+  const client = await device.client(peer, { ...options, addresses });
+  searchWith(client, { after: 0, find: () => Promise.resolve([]) });
+  return client;
+}

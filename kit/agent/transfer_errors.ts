@@ -1,0 +1,106 @@
+/** The words of failed transfers: why a file was not copied or removed, and what to do. */
+
+import { EmptyPreambleError, TlsError } from "../../base.ts";
+import { isTransient, StatusError, TransferError, type TransferErrorCode } from "../../files.ts";
+import { ALREADY_THERE, DIRECTORY_GONE, explain, inUnits } from "./explain.ts";
+import { isDirectoryGone } from "./failure.ts";
+import { formatBytes } from "./output.ts";
+
+/** The reason why a file is not put in the place of another file. */
+const CHANGED_THERE =
+  "what is there changed meanwhile, and stays: look at it, and run the same command again";
+
+/** A reserved name is never the reason: see {@linkcode checkNotReserved}. */
+const REFUSED_THERE = 'the peer may not write there: see what "degu serve" prints on it';
+
+export type FileAction = "get" | "put" | "delete";
+
+/** The meanings of the peer's statuses, by action. */
+const PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
+  get: {
+    403: "the peer may not read it, or its disk does not give it",
+    404: "it is not there any more",
+  },
+  put: {
+    400: "it was refused: if it changed while it was sent, run the same command again",
+    403: REFUSED_THERE,
+    404: "the peer refuses the name, or takes no files any more",
+    405: "the peer takes no files any more",
+    409:
+      "a directory has this name there, a file has that of its directory, or another command is sending it: look there, then run the same command again",
+    412: ALREADY_THERE,
+    413: "it is larger than the peer accepts",
+    414: "its path is too long for the peer",
+    507:
+      "the peer has no space left, or its quota is reached: free some there and run the same command again",
+  },
+  delete: {
+    403: REFUSED_THERE,
+    404: "it is not there any more",
+    409: "the directory is not empty: remove first what is in it",
+    412: CHANGED_THERE,
+  },
+};
+
+const IS_OTHER_VERSION = "; is another version of degu running there?";
+
+/** The meanings of the other codes, for a file that is copied. */
+const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
+  CHANGED: "it changed while it was copied: run the same command again",
+  DIGEST_MISMATCH: "what arrived is not what was sent: run the same command again",
+};
+
+/** Advice that the library gives to programs, and its replacement for people. */
+const ADVICE: readonly (readonly [RegExp, string])[] = [
+  [/^"(?:[^"\\]|\\.)*"(?:: | (?=can't))/s, ""],
+  // The path of the target is left out: the message goes on with that of the unfinished file.
+  [/^.*?: (?=another download to the same file is in progress)/s, ""],
+  [/^another file has this name at the target.*/s, ALREADY_THERE],
+  [/[;:] (it needs a FilesApp$|the server needs a FilesApp.*)/, IS_OTHER_VERSION],
+  [/\bcall again\b/g, "run the same command again"],
+  [/\bwith delete: true\b/, "with --delete"],
+  [
+    /\bmaxDelete (\d+) allows/,
+    "--max-delete $1 allows; look at them with --dry-run, without --max-delete, then raise it",
+  ],
+  [/, or leave it out by a filter$/, ""],
+];
+
+/** The reason why a file could not be copied or removed, with advice. */
+export function explainTransfer(error: unknown, action: FileAction): string {
+  if (error instanceof TransferError) {
+    return (action !== "delete" ? COPY_PROBLEMS[error.code] : undefined) ??
+      inUnits(ADVICE.reduce((text, [from, to]) => text.replace(from, to), error.message));
+  }
+  if (!(error instanceof StatusError)) return explain(error);
+  const { message, status, needed } = error;
+  if (needed !== null) {
+    const space = `the peer has too little space for the ${
+      formatBytes(needed)
+    } that are left to send`;
+    return `${space}: free some there and run the same command again`;
+  }
+  // With --force, too, a file is replaced only as it was seen.
+  if (status === 412 && message.includes("changed meanwhile")) return CHANGED_THERE;
+  const problem = PROBLEMS[action][status];
+  if (problem !== undefined) return problem;
+  if (isDirectoryGone(error)) return DIRECTORY_GONE;
+  if (status >= 500) {
+    return `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`;
+  }
+  return status >= 300 && status < 400
+    ? "it is a directory by now: run the same command again"
+    : `the peer has answered with status ${status}${IS_OTHER_VERSION}`;
+}
+
+/**
+ * Whether the next file would fail with the same error, because the peer can't be reached or a disk
+ * is full. A file that is larger than the free space fails alone.
+ */
+export function endsCommand(error: unknown): boolean {
+  if (
+    error instanceof TransferError && error.code === "DISK_FULL" ||
+    error instanceof StatusError && error.status === 507
+  ) return error.needed === null;
+  return isTransient(error) || error instanceof TlsError || error instanceof EmptyPreambleError;
+}
