@@ -12,7 +12,6 @@ import {
   type EncodedBody,
   outgoingFraming,
 } from "../base/body/bodies.ts";
-import { Interruption } from "../base/body/body_state.ts";
 import { checkMethods, wrongType } from "../base/checks.ts";
 import {
   BodyError,
@@ -405,11 +404,10 @@ export class Connection implements Disposable {
       this.#enter(CLIENT[this.#state].response, "response");
       const { status, reason, headers } = preamble;
       this.#lastStatus = status;
-      const interruption = signal !== undefined && bodyFraming !== null ? new Interruption() : null;
-      if (interruption !== null) this.#abort!.interrupt(interruption);
       const owner = this.#owner;
-      const received = makeIncomingBody(this.bodies, transport, owner, bodyFraming, interruption);
+      const received = makeIncomingBody(this.bodies, transport, owner, "response", bodyFraming);
       if (received === null) owner.bodyConsumed();
+      else if (signal !== undefined) this.#abort!.interrupt(received);
       const response = new Response(status, reason, headers, received);
       // Only an error needs to name its request.
       if (!response.ok) rememberRequest(response, method, uri);
@@ -489,7 +487,6 @@ export class Connection implements Disposable {
       else this.#rest();
     },
     bodyCanceled: () => this.#transport.close(),
-    cancelsTooLong: true,
   };
 
   /** Ends an exchange that has failed; returns the error to report. */

@@ -1,10 +1,9 @@
 /** The bodies of messages that arrive, and the connection as their source. */
 
 import type { Bodies, BodyIn } from "../base/body/bodies.ts";
-import { BodySource } from "../base/body/body_source.ts";
-import type { Interruption } from "../base/body/body_state.ts";
-import { type ByteReader, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
-import { BodyError, ProtocolError } from "../base/errors.ts";
+import type { BodyEnd, BodySource } from "../base/body/body_source.ts";
+import type { ByteReader } from "../base/body/byte_io.ts";
+import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
 
@@ -17,8 +16,6 @@ export interface BodyOwner {
   bodyConsumed(): void;
   /** The rest of the body is not wanted. */
   bodyCanceled(): void;
-  /** Whether a body that is too long for its reader is canceled. */
-  readonly cancelsTooLong?: boolean;
   /**
    * The peer or the network has broken the body. Returns true to keep the transport open, which is
    * closed otherwise.
@@ -33,14 +30,14 @@ export function makeIncomingBody(
   bodies: Bodies,
   transport: Transport,
   owner: BodyOwner,
+  kind: "request" | "response",
   framing: Framing,
-  interruption: Interruption | null = null,
 ): BodyIn {
   if (framing === null) return null;
-  const source = new ConnectionSource(transport, owner, interruption);
+  const source = new ConnectionSource(transport, owner, kind);
   if (framing === "chunked") return new bodies.ChunkedBody(source);
   const body = new bodies.Body(source, framing);
-  if (framing === 0) source.consumed();
+  if (framing === 0) source.over("consumed");
   return body;
 }
 
@@ -53,64 +50,42 @@ export function hasBrokenBody(error: unknown): boolean {
 }
 
 /** A connection as the source of our own bodies, which share its buffer. */
-class ConnectionSource extends BodySource {
-  readonly reader: ByteReader;
-  readonly isShared = false;
-  // Larger reads are slower: bytes that the kernel has copied leave the cache before they are used.
-  override readonly pieceBytes = 65536;
-  // If a body is sent on over another connection, fewer turns of the event loop outweigh the cache.
-  override readonly mostBytes = MAX_PIECE_BYTES;
-  override readonly interruption: Interruption | null;
-  override readonly cancelsTooLong: boolean;
+class ConnectionSource implements BodySource {
+  readonly kind: "request" | "response";
+  readonly buffer: ByteReader;
   readonly #transport: Transport;
+  /**
+   * The end of the connection; `null` once the body is over, so that the body doesn't keep its
+   * connection alive. An empty body is over from the start, and may be read while the connection is
+   * at another message.
+   */
   #owner: BodyOwner | null;
 
-  constructor(transport: Transport, owner: BodyOwner, interruption: Interruption | null) {
-    super();
-    this.interruption = interruption;
-    this.cancelsTooLong = owner.cancelsTooLong === true;
-    this.reader = transport.reader;
+  constructor(transport: Transport, owner: BodyOwner, kind: "request" | "response") {
+    this.kind = kind;
+    this.buffer = transport.reader;
     this.#transport = transport;
     this.#owner = owner;
   }
 
   read(into: Uint8Array): Promise<number | null> {
     // A canceled body may still read in the background, and would get bytes that follow the body.
-    if (this.#owner !== null) return this.#transport.read(into);
-    const failure = this.interruption?.failure;
-    return Promise.reject(failure ? failure.error : new BodyError("the body is over"));
+    if (this.#owner === null) return Promise.reject(new BodyError("the body is over"));
+    return this.#transport.read(into);
   }
 
-  // An empty body is consumed from the start, and may still be read, fail or be canceled while the
-  // connection is at another message. A body that has ended must not keep the connection alive.
-  #releaseOwner(): BodyOwner | null {
+  over(end: BodyEnd, error?: unknown): void {
     const owner = this.#owner;
-    this.#owner = null;
-    return owner;
-  }
-
-  override consumed(): void {
-    const owner = this.#releaseOwner();
     if (owner === null) return;
-    this.reader.shrink();
-    owner.bodyConsumed();
-  }
-
-  override failed(error: unknown): void {
-    if (error instanceof Error) broken.add(error);
-    const owner = this.#releaseOwner();
-    if (owner !== null && !owner.bodyBroken?.(error)) this.#transport.close(error);
-  }
-
-  override cancel(): Promise<void> {
-    this.#releaseOwner()?.bodyCanceled();
-    return Promise.resolve();
-  }
-
-  override incomplete(missing: number): Error {
-    return new ProtocolError(
-      "BODY_INCOMPLETE",
-      `the peer closed ${missing} bytes before the end of the body`,
-    );
+    this.#owner = null;
+    if (end === "consumed") {
+      this.buffer.shrink();
+      owner.bodyConsumed();
+    } else if (end === "canceled") {
+      owner.bodyCanceled();
+    } else {
+      if (error instanceof Error) broken.add(error);
+      if (!owner.bodyBroken?.(error)) this.#transport.close(error);
+    }
   }
 }

@@ -2,9 +2,10 @@
 
 import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
+import { interruptionOf } from "../base/body/bodies.ts";
 import { Body, takeArrived } from "../base/body/body.ts";
-import { BodySource } from "../base/body/body_source.ts";
-import { Interruption } from "../base/body/body_state.ts";
+import type { BodyEnd, BodySource } from "../base/body/body_source.ts";
+import type { Interruption } from "../base/body/body_state.ts";
 import { ByteReader } from "../base/body/byte_io.ts";
 import { Deadline } from "./deadline.ts";
 
@@ -33,36 +34,38 @@ export function fill(
   const source = arrived === null
     ? new FilledSource(body as Body, signal, timeout, socket)
     : new ArrivedSource(arrived);
+  const filled = new Body(source, body.contentLength);
+  if (source instanceof FilledSource) source.interruption = interruptionOf(filled);
   // Nobody else has seen the response yet.
-  return Object.assign(response, { body: new Body(source, body.contentLength) });
+  return Object.assign(response, { body: filled });
 }
 
 /** Bytes that have all arrived. */
-class ArrivedSource extends BodySource {
-  readonly reader: ByteReader = new ByteReader(this);
-  readonly isShared = false;
-  override readonly cancelsTooLong = true;
+class ArrivedSource implements BodySource {
+  readonly kind = "response";
+  readonly buffer: ByteReader = new ByteReader(this);
 
   constructor(bytes: Uint8Array<ArrayBuffer>) {
-    super();
-    this.reader.bytes = bytes;
-    this.reader.end = bytes.length;
+    this.buffer.bytes = bytes;
+    this.buffer.end = bytes.length;
   }
 
   read(): Promise<null> {
     return Promise.resolve(null);
   }
+
+  over(): void {}
 }
 
 /**
  * The bytes of another body, which are read in the background: what nobody waits for keeps no
  * process alive, and no connection open for long, even if the peer sends a byte now and then.
  */
-class FilledSource extends BodySource {
-  readonly reader: ByteReader = new ByteReader(this);
-  readonly isShared = false;
-  override readonly cancelsTooLong = true;
-  override readonly interruption: Interruption = new Interruption();
+class FilledSource implements BodySource {
+  readonly kind = "response";
+  readonly buffer: ByteReader = new ByteReader(this);
+  /** Aborts the body that is made of this source. */
+  interruption: Interruption | null = null;
   readonly #body: Body;
   readonly #bytes: Uint8Array;
   readonly #socket: Socket;
@@ -80,7 +83,6 @@ class FilledSource extends BodySource {
     timeout: number | null,
     socket: Socket,
   ) {
-    super();
     this.#body = body;
     this.#bytes = new Uint8Array(body.contentLength);
     this.#socket = socket;
@@ -93,7 +95,7 @@ class FilledSource extends BodySource {
     this.#fill().catch((error) => {
       // The error is that of a read, or of every operation if it is the reason of the signal.
       this.#failure = { error };
-      if (signal?.aborted && error === signal.reason) this.interruption.abort(error);
+      if (signal?.aborted && error === signal.reason) this.interruption?.abort(error);
       this.#wake();
     }).finally(() => this.#unwanted.close());
   }
@@ -122,7 +124,7 @@ class FilledSource extends BodySource {
     return count;
   }
 
-  override cancel(error: unknown): Promise<void> {
-    return this.#body.cancel(error);
+  async over(end: BodyEnd, error?: unknown): Promise<void> {
+    if (end === "canceled") await this.#body.cancel(error);
   }
 }

@@ -1,5 +1,6 @@
 /** The signal of one request. */
 
+import { type BodyIn, interruptionOf } from "../base/body/bodies.ts";
 import type { Interruption } from "../base/body/body_state.ts";
 import { copyOptions, wrongType } from "../base/checks.ts";
 import type { Transport } from "./transport.ts";
@@ -59,9 +60,9 @@ export class RequestAbort {
     signal.addEventListener("abort", this.#abort);
   }
 
-  /** From now on passes an abort on to the body of the response, too. */
-  interrupt(interruption: Interruption): void {
-    this.#interruption = interruption;
+  /** From now on passes an abort on to the body of the response, too, unless the body is over. */
+  interrupt(body: NonNullable<BodyIn>): void {
+    if (this.#signal !== null) this.#interruption = interruptionOf(body);
   }
 
   /** Ends with the request: a later abort has no effect. */

@@ -326,7 +326,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       if (framing === null) this.#enter(SERVER[this.#state].request, "request");
       else this.#enter(SERVER[this.#state].requestWithBody, "requestWithBody");
       if (framing !== null) this.#expectation = headers["expect"];
-      const body = makeIncomingBody(api, transport, this, framing);
+      const body = makeIncomingBody(api, transport, this, "request", framing);
       const exchange = this.#exchange = report === null
         ? null
         : new ExchangeWatch(report, { session: this.#session, method, uri }, body);

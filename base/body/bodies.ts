@@ -1,6 +1,6 @@
 /** The kinds of bodies, and how they frame a message. */
 
-import { Body, bodyProgress, isBody, type Progress, whenBodyOver, writeBody } from "./body.ts";
+import { Body, bodyProgress, isBody, type Progress, writeBody } from "./body.ts";
 import {
   BodyIter,
   ChunkedBodyIter,
@@ -10,16 +10,11 @@ import {
   writeChunkedBodyIter,
 } from "./body_iter.ts";
 import { chunkedBodyOf, isStreamed } from "./streamed.ts";
+import type { Interruption } from "./body_state.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLength } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
-import {
-  ChunkedBody,
-  chunkedProgress,
-  isChunkedBody,
-  whenChunkedOver,
-  writeChunkedBody,
-} from "./chunked_body.ts";
+import { ChunkedBody, chunkedProgress, isChunkedBody, writeChunkedBody } from "./chunked_body.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
@@ -222,6 +217,11 @@ export function progressOf(body: NonNullable<BodyIn>): Progress {
   return isBody(body) ? bodyProgress(body) : chunkedProgress(body);
 }
 
+/** What aborts a received body from outside, without keeping the body alive. */
+export function interruptionOf(body: NonNullable<BodyIn>): Interruption {
+  return progressOf(body).state.interruption;
+}
+
 /**
  * Calls a function when a received body is over, which it may be already: consumed, canceled,
  * failed or aborted.
@@ -229,10 +229,11 @@ export function progressOf(body: NonNullable<BodyIn>): Progress {
  * @throws {TypeError} if the body was made by another copy of this package, or elsewhere.
  */
 export function whenOver(body: BodyIn, listener: () => void): void {
-  if (body === null) listener();
-  else if (isBody(body)) whenBodyOver(body, listener);
-  else if (isChunkedBody(body)) whenChunkedOver(body, listener);
-  else throw anotherCopy("response.body", body);
+  if (body === null) return listener();
+  if (!isBody(body) && !isChunkedBody(body)) throw anotherCopy("response.body", body);
+  const { state, isConsumed } = progressOf(body);
+  if (isConsumed) listener();
+  else state.whenOver(listener);
 }
 
 /**

@@ -3,7 +3,7 @@
 import { decodeText, EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
-import { type BodyInput, type BodySource, largerPiece, openSource } from "./body_source.ts";
+import { type BodyInput, type BodySource, KINDS, openSource } from "./body_source.ts";
 import {
   type BodyReadOptions,
   BodyState,
@@ -13,7 +13,7 @@ import {
 } from "./body_state.ts";
 import { openFile } from "./file_source.ts";
 import { type ByteSink, Collector } from "./byte_io.ts";
-import { LengthReader } from "./readers.ts";
+import { largerPiece, LengthReader } from "./readers.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -39,6 +39,7 @@ export function checkContentLength(contentLength: number): void {
 
 /** The progress of reading a body: the number of bytes, and whether the end was reached. */
 export interface Progress {
+  readonly state: BodyState;
   readonly bytes: number;
   readonly isConsumed: boolean;
 }
@@ -47,8 +48,6 @@ export interface Progress {
 export let isBody: (value: object) => value is Body;
 /** The progress of reading a body. */
 export let bodyProgress: (body: Body) => Progress;
-/** Calls a function when a body is over. */
-export let whenBodyOver: (body: Body, listener: () => void) => void;
 /** Takes the bytes of an untouched body that have all arrived; else `null`. */
 export let takeArrived: (body: Body) => Uint8Array<ArrayBuffer> | null;
 /** Writes a whole body, whatever a class that extends `Body` does. */
@@ -172,11 +171,12 @@ export class Body implements AsyncIterable<Uint8Array> {
     const wanted = Math.min(size ?? Infinity, this.#reader.remaining);
     if (wanted > (limit ?? MAX_READ_BYTES)) {
       const error = tooLongError(this, limit, `${wanted}`);
-      if (limit === null) this.#state.undo();
-      else this.#state.refuse(error);
+      this.#state.undo();
+      const isUnwanted = limit !== null && KINDS[this.#source.kind].tooLong === "is canceled";
+      if (isUnwanted) this.#state.cancel(error);
       throw error;
     }
-    const isOwn = wanted > this.#source.reader.buffered;
+    const isOwn = wanted > this.#source.buffer.buffered;
     let bytes = isOwn ? this.#collect(wanted) : this.#state.fromSource(this.#reader.view(wanted));
     // Awaiting bytes that are there already would take a turn, too.
     if (bytes instanceof Promise) bytes = await bytes;
@@ -250,8 +250,8 @@ export class Body implements AsyncIterable<Uint8Array> {
       let piece = this.#state.fromSource(reader.view(Infinity));
       if (piece instanceof Promise) piece = await piece;
       if (piece.length > 0) await out.write(keepsBytes ? piece.slice() : piece);
-      const { pieceBytes, mostBytes } = this.#source;
-      const most = keepsBytes ? PIECE_BYTES : Math.min(out.pieceBytes ?? pieceBytes, mostBytes);
+      const { usualBytes, mostBytes } = KINDS[this.#source.kind];
+      const most = keepsBytes ? PIECE_BYTES : Math.min(out.pieceBytes ?? usualBytes, mostBytes);
       let size = Math.min(most, PIECE_BYTES);
       let buffer = EMPTY;
       while (!reader.done) {
@@ -303,16 +303,11 @@ export class Body implements AsyncIterable<Uint8Array> {
 
   static {
     isBody = (value): value is Body => #state in value;
-    whenBodyOver = (body, listener) => {
-      // An empty body is at its end from the start.
-      if (body.contentLength === 0) listener();
-      else body.#state.whenOver(listener);
-    };
     writeBody = (body, sink, isRest) => body.#write(sink, isRest);
     takeArrived = (body) => {
-      if (body.#source.reader.buffered < body.contentLength) return null;
+      if (body.#source.buffer.buffered < body.contentLength) return null;
       body.#state.beginRead();
-      const bytes = body.#source.reader.view(body.contentLength).slice();
+      const bytes = body.#source.buffer.view(body.contentLength).slice();
       body.#reader.remaining = 0;
       body.#state.end(true);
       return bytes;
@@ -320,7 +315,8 @@ export class Body implements AsyncIterable<Uint8Array> {
     bodyProgress = (body) => {
       const bytes = body.contentLength - body.#reader.remaining;
       // An empty body is at its end from the start.
-      return { bytes, isConsumed: body.#state.isConsumed || body.contentLength === 0 };
+      const isConsumed = body.#state.isConsumed || body.contentLength === 0;
+      return { state: body.#state, bytes, isConsumed };
     };
   }
 }

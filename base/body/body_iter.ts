@@ -1,7 +1,8 @@
 /** Bodies from iterables, to be sent. */
 
 import { checkContentLength } from "./body.ts";
-import { BodyOrigin, BodyState } from "./body_state.ts";
+import { BodyState } from "./body_state.ts";
+import type { BodyEnd } from "./body_source.ts";
 import type { ByteSink, OpenSink } from "./byte_io.ts";
 import { checkUnchanged, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
@@ -12,8 +13,8 @@ import { typeName } from "../quote.ts";
 type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 
-/** The origin of a body: a single pass over an iterable, whose iterator is always closed. */
-class Items<T> extends BodyOrigin {
+/** A single pass over an iterable, whose iterator is always closed. */
+class Items<T> {
   readonly state: BodyState = new BodyState(this);
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
@@ -22,7 +23,6 @@ class Items<T> extends BodyOrigin {
   #ended = false;
 
   constructor(source: AnyIterable<T>) {
-    super();
     const iterable = source as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
     if (
       typeof source === "string" || (typeof iterable?.[Symbol.asyncIterator] !== "function" &&
@@ -69,7 +69,7 @@ class Items<T> extends BodyOrigin {
       : iterable[Symbol.iterator]();
   }
 
-  override async cancel(_error: unknown, reason: unknown): Promise<void> {
+  async over(_end: BodyEnd, _error?: unknown, reason?: unknown): Promise<void> {
     if (this.#ended) return;
     try {
       // The iterator of a stream cancels the stream with this reason.

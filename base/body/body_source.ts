@@ -1,52 +1,53 @@
-/** The sources of bodies: files, streams, and other objects that give bytes. */
+/** The sources of bodies: connections, files, streams, and other objects that give bytes. */
 
 import { checkUnchanged, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { BodyError } from "../errors.ts";
 import { typeName } from "../quote.ts";
-import { BodyOrigin } from "./body_state.ts";
-import { ByteReader, type ByteSource, checkCount } from "./byte_io.ts";
+import { ByteReader, type ByteSource, checkCount, MAX_PIECE_BYTES } from "./byte_io.ts";
+
+const RECEIVED = { usualBytes: 65536, mostBytes: MAX_PIECE_BYTES };
+/** From memory and disks: a larger buffer would not fit into the cache of a processor. */
+const GIVEN = { usualBytes: 524288, mostBytes: 524288 };
 
 /**
- * The buffer for copying a body of any size; a larger buffer would not fit into the cache of a
- * processor.
+ * What is true of each kind of source:
+ *
+ * - `behind`: what follows the body. `"messages"` of the peer may be in the buffer already. Bytes
+ *   `"of others"`, as in a file, must not be read. Where `"nothing"` follows, the source must end
+ *   with the body.
+ * - `tooLong`: what happens to a body of known length with more bytes than its reader wants. The
+ *   body of a response would keep its connection; a request's may still be read in another way.
+ * - `usualBytes` and `mostBytes`: the most bytes of one read if the sink has no wish, and if it has
+ *   one. Larger reads from a socket are slower, as what the kernel has copied leaves the cache
+ *   before it is used; but from one connection to another, fewer turns of the event loop matter
+ *   more.
  */
-const COPY_BYTES = 524288;
+export const KINDS = {
+  request: { behind: "messages", tooLong: "is left", ...RECEIVED },
+  response: { behind: "messages", tooLong: "is canceled", ...RECEIVED },
+  file: { behind: "of others", tooLong: "is left", ...GIVEN },
+  stream: { behind: "nothing", tooLong: "is left", ...GIVEN },
+} as const;
 
-/** The size of the piece after a full one of `bytes`: a source gets more memory as it fills it. */
-export function largerPiece(bytes: number, most: number): number {
-  return Math.min(bytes * 4, most);
-}
+/** How a body ends: with its last byte, by an error of its source, or because nobody wants it. */
+export type BodyEnd = "consumed" | "broken" | "canceled";
 
-/** A source of bytes for a body. */
-export abstract class BodySource extends BodyOrigin implements ByteSource {
-  /** The buffer for bytes that are read ahead. */
-  abstract readonly reader: ByteReader;
+/** A source of bytes for one body. */
+export interface BodySource extends ByteSource {
+  /** What the source is, which decides what {@linkcode KINDS} says. */
+  readonly kind: keyof typeof KINDS;
+  /** The bytes that have arrived and were not asked for yet. */
+  readonly buffer: ByteReader;
+  /** Reads more bytes, while the buffer is empty. */
+  read(into: Uint8Array): Promise<number | null>;
   /**
-   * True if the bytes belong to the program: not a byte beyond the body may be read, and other code
-   * may change checked bytes in the buffer.
+   * Called once, when the body is over. Never rejects.
+   *
+   * @param error The error with which the body has ended, unless it was consumed.
+   * @param reason What the caller gave as the reason, if the body was canceled.
    */
-  abstract readonly isShared: boolean;
-  /** The best number of bytes for a read, if the sink doesn't say. */
-  readonly pieceBytes: number = COPY_BYTES;
-  /** The largest number of bytes that a read should ask for. */
-  readonly mostBytes: number = COPY_BYTES;
-  /** Reads from the source itself, while the buffer is empty. */
-  abstract read(into: Uint8Array): Promise<number | null>;
-
-  /**
-   * Called after the last byte was read and before that byte is passed on. Resolves once the source
-   * has ended, and rejects if the source has more bytes; `null` if the bytes that follow must not
-   * be read.
-   */
-  finish(): Promise<void> | null {
-    return null;
-  }
-
-  /** The error if the source ends `missing` bytes too early. */
-  incomplete(missing: number): Error {
-    return new BodyError(`the source ended ${missing} bytes before the content-length`);
-  }
+  over(end: BodyEnd, error?: unknown, reason?: unknown): Promise<void> | void;
 }
 
 /** The sources that a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
@@ -54,7 +55,8 @@ export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
 
 /** Makes the source of a body from the argument of the body's constructor. */
 export function openSource(input: BodyInput): BodySource {
-  if (input instanceof BodySource) return input;
+  // No other code has a buffer of this class.
+  if ((input as BodySource | null)?.buffer instanceof ByteReader) return input as BodySource;
   if (typeof (input as ReadableStream | null)?.getReader === "function") {
     return new StreamSource(input as ReadableStream<Uint8Array>);
   }
@@ -65,26 +67,27 @@ export function openSource(input: BodyInput): BodySource {
 }
 
 /** A file or another source with a position: exactly the bytes of the body are read from it. */
-export class PlainSource extends BodySource {
-  readonly reader: ByteReader = new ByteReader(this);
-  readonly isShared = true;
-  readonly #source: ByteSource;
+export class PlainSource implements BodySource {
+  readonly kind = "file";
+  readonly buffer: ByteReader = new ByteReader(this);
+  /** Called when the body is over. */
+  readonly over: () => void;
+  readonly #input: ByteSource;
 
-  constructor(source: ByteSource) {
-    super();
-    this.#source = source;
+  constructor(input: ByteSource, over: () => void = () => {}) {
+    this.#input = input;
+    this.over = over;
   }
 
   async read(into: Uint8Array): Promise<number | null> {
-    const count = await this.#source.read(into);
-    return checkCount(count, into.length) === 0 ? null : count;
+    return checkCount(await this.#input.read(into), into.length) || null;
   }
 }
 
 /** A stream of byte arrays, which must end where the body does. */
-class StreamSource extends BodySource {
-  readonly reader: ByteReader = new ByteReader(this);
-  readonly isShared = false;
+class StreamSource implements BodySource {
+  readonly kind = "stream";
+  readonly buffer: ByteReader = new ByteReader(this);
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   #item: Uint8Array | null = null;
@@ -92,7 +95,6 @@ class StreamSource extends BodySource {
   #position = 0;
 
   constructor(stream: ReadableStream<Uint8Array>) {
-    super();
     if (stream.locked) throw new TypeError("source: must be an unlocked stream; got a locked one");
     this.#stream = stream;
   }
@@ -127,19 +129,10 @@ class StreamSource extends BodySource {
     }
   }
 
-  override async finish(): Promise<void> {
-    if (this.reader.buffered > 0 || (this.#item ?? await this.#nextItem()) !== null) {
-      throw new BodyError("the source has more bytes than the body");
-    }
-  }
-
-  override failed(error: unknown): void {
-    this.cancel(error);
-  }
-
-  override async cancel(reason: unknown): Promise<void> {
+  async over(end: BodyEnd, error?: unknown): Promise<void> {
+    if (end === "consumed") return;
     try {
-      await (this.#streamReader ?? this.#stream).cancel(reason);
+      await (this.#streamReader ?? this.#stream).cancel(error);
       this.#streamReader?.releaseLock();
     } catch {
       // The stream has failed, or other code has locked it: in both cases it is no longer ours.

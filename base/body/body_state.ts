@@ -15,6 +15,7 @@ import { EMPTY } from "../bytes.ts";
 import { checkInteger, copyOptions } from "../checks.ts";
 import { BodyError } from "../errors.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
+import type { BodySource } from "./body_source.ts";
 import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -56,36 +57,11 @@ export class Interruption {
   /** Makes the waiting operation reject; only the first error counts. */
   stop(error: unknown, isAbort: boolean): void {
     this.failure ??= { error, isAbort };
-    // The listener runs later, because the caller tells the origin of the end after this call.
+    // The listener runs later, because the caller tells the source of the end after this call.
     if (this.over !== null) queueMicrotask(this.over);
     const { waiting } = this;
     this.waiting = null;
     waiting?.(error);
-  }
-}
-
-/** The origin of a body, which ends with the body and is told how the body ends. */
-export abstract class BodyOrigin {
-  /** Aborts the body from outside; `null` if nothing can. */
-  readonly interruption: Interruption | null = null;
-  /**
-   * Whether collecting a body that is too long cancels it: that of a response, which would keep its
-   * connection otherwise. Of a request, an app may still read it in another way.
-   */
-  readonly cancelsTooLong: boolean = false;
-
-  /** Called when the body has been consumed. */
-  consumed(): void {}
-
-  /** Called when bytes are invalid or could not be read. */
-  failed(_error: unknown): void {}
-
-  /**
-   * Called when the rest of the body is canceled: the body fails with the error, for the reason of
-   * the caller. Never rejects.
-   */
-  cancel(_error: unknown, _reason?: unknown): Promise<void> {
-    return Promise.resolve();
   }
 }
 
@@ -111,13 +87,17 @@ export class BodyState {
   #phase: keyof typeof PHASES = "untouched";
   #operation: string | null = null;
   #stream: ReadableStream<Bytes> | null = null;
-  readonly #origin: BodyOrigin;
-  readonly #interruption: Interruption;
+  readonly #source: Pick<BodySource, "over">;
+  readonly #interruption: Interruption = new Interruption();
 
-  /** Makes the state of an untouched body. */
-  constructor(origin: BodyOrigin) {
-    this.#origin = origin;
-    this.#interruption = origin.interruption ?? new Interruption();
+  /** Makes the state of an untouched body, whose source learns how the body ends. */
+  constructor(source: Pick<BodySource, "over">) {
+    this.#source = source;
+  }
+
+  /** What can abort the body from outside, without keeping the body alive. */
+  get interruption(): Interruption {
+    return this.#interruption;
   }
 
   /** True once any operation has begun. */
@@ -172,12 +152,6 @@ export class BodyState {
     this.#operation = null;
   }
 
-  /** Withdraws the operation of a caller for whom the body is too long, and perhaps cancels it. */
-  refuse(error: Error): void {
-    this.undo();
-    if (this.#origin.cancelsTooLong) this.cancel(error);
-  }
-
   /**
    * Ends an operation; throws if the body was stopped since the operation began.
    *
@@ -189,7 +163,7 @@ export class BodyState {
     this.#operation = null;
     this.#phase = !isAtEnd ? "read in part" : isEmpty ? "ended" : "consumed";
     if (!isAtEnd) return;
-    this.#origin.consumed();
+    this.#source.over("consumed");
     this.#interruption.over?.();
   }
 
@@ -224,7 +198,7 @@ export class BodyState {
       ? reason
       : new BodyError("the body was canceled", { cause: reason });
     this.#interruption.stop(error, false);
-    await this.#origin.cancel(error, reason);
+    await this.#source.over("canceled", error, reason);
   }
 
   /** Waits for the sink, or for an iterable, but only until the body is stopped. */
@@ -252,7 +226,7 @@ export class BodyState {
         if (interruption.failure !== null) return;
         if (isSource) {
           interruption.stop(error, false);
-          this.#origin.failed(error);
+          this.#source.over("broken", error);
         }
         reject(error);
       });

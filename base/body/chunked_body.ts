@@ -19,8 +19,6 @@ import { ChunkedReader } from "./readers.ts";
 export let isChunkedBody: (value: object) => value is ChunkedBody;
 /** The progress of reading a body, in bytes as they were sent. */
 export let chunkedProgress: (body: ChunkedBody) => Progress;
-/** Calls a function when a body is over. */
-export let whenChunkedOver: (body: ChunkedBody, listener: () => void) => void;
 /** Writes a whole body, encoded, whatever a class that extends `ChunkedBody` does. */
 export let writeChunkedBody: (
   body: ChunkedBody,
@@ -218,9 +216,9 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
 
   static {
     isChunkedBody = (value): value is ChunkedBody => #state in value;
-    whenChunkedOver = (body, listener) => body.#state.whenOver(listener);
     writeChunkedBody = (body, sink, isRest) => body.#write(sink, isRest);
     chunkedProgress = (body) => ({
+      state: body.#state,
       bytes: body.#reader.bytes,
       isConsumed: body.#state.isConsumed,
     });

@@ -6,29 +6,6 @@
 import { wrongType } from "../checks.ts";
 import { type BodySource, PlainSource } from "./body_source.ts";
 
-/** A file that belongs to its body. */
-class FileSource extends PlainSource {
-  readonly #file: Deno.FsFile;
-
-  constructor(file: Deno.FsFile) {
-    super(file);
-    this.#file = file;
-  }
-
-  override consumed(): void {
-    this.#file.close();
-  }
-
-  override failed(): void {
-    this.#file.close();
-  }
-
-  override cancel(): Promise<void> {
-    this.#file.close();
-    return Promise.resolve();
-  }
-}
-
 /** Opens a regular file, and measures it. */
 export async function openFile(
   path: string | URL,
@@ -42,7 +19,7 @@ export async function openFile(
   try {
     const info = await file.stat();
     checkFile(path, info);
-    return { source: new FileSource(file), size: info.size };
+    return { source: new PlainSource(file, () => file.close()), size: info.size };
   } catch (error) {
     file.close();
     throw error;

@@ -20,11 +20,41 @@
  */
 
 import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
-import { type BodySource, largerPiece } from "./body_source.ts";
+import { type BodySource, KINDS } from "./body_source.ts";
+import { BodyError, ProtocolError } from "../errors.ts";
 import type { BodyReader } from "./body_state.ts";
 import { type ByteReader, Collector } from "./byte_io.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
+
+/** The size of the piece after a full one of `bytes`: a source gets more memory as it fills it. */
+export function largerPiece(bytes: number, most: number): number {
+  return Math.min(bytes * 4, most);
+}
+
+/**
+ * Checks, before the last byte of a body is passed on, that its source has ended; `null` if other
+ * bytes may follow.
+ */
+function expectEnd(source: BodySource): Promise<void> | null {
+  return KINDS[source.kind].behind === "nothing" ? readEnd(source) : null;
+}
+
+async function readEnd(source: BodySource): Promise<void> {
+  if (source.buffer.buffered > 0 || await source.read(new Uint8Array(1)) !== null) {
+    throw new BodyError("the source has more bytes than the body");
+  }
+}
+
+/** The error for a source that ends `missing` bytes before the body does. */
+function incomplete({ kind }: BodySource, missing: number): Error {
+  return KINDS[kind].behind === "messages"
+    ? new ProtocolError(
+      "BODY_INCOMPLETE",
+      `the peer closed ${missing} bytes before the end of the body`,
+    )
+    : new BodyError(`the source ended ${missing} bytes before the content-length`);
+}
 
 /**
  * Reads as many bytes as the content-length says, from the source's current position, and no byte
@@ -46,20 +76,20 @@ export class LengthReader implements BodyReader {
    * read changes.
    */
   view(most: number): Bytes | Promise<Bytes> {
-    const bytes = this.#source.reader.view(Math.min(most, this.remaining));
+    const bytes = this.#source.buffer.view(Math.min(most, this.remaining));
     return this.#passOn(bytes, bytes.length);
   }
 
   read(into: Uint8Array): number | Promise<number> {
     const room = into.subarray(0, this.remaining);
-    const count = this.#source.reader.take(room);
+    const count = this.#source.buffer.take(room);
     if (count === 0 && room.length > 0) return this.#receive(room);
     return this.#passOn(count, count);
   }
 
   async #receive(room: Uint8Array): Promise<number> {
     const count = await this.#source.read(room);
-    if (count === null) throw this.#source.incomplete(this.remaining);
+    if (count === null) throw incomplete(this.#source, this.remaining);
     return this.#passOn(count, count);
   }
 
@@ -70,7 +100,7 @@ export class LengthReader implements BodyReader {
   #passOn<Value>(read: Value, count: number): Value | Promise<Value> {
     this.remaining -= count;
     if (this.remaining > 0) return read;
-    const ending = this.#source.finish();
+    const ending = expectEnd(this.#source);
     const end = () => {
       this.done = true;
       return read;
@@ -93,7 +123,7 @@ export class ChunkedReader implements BodyReader {
   /** Makes a reader that starts at the source's current position. */
   constructor(source: BodySource) {
     this.#source = source;
-    this.#reader = source.reader;
+    this.#reader = source.buffer;
   }
 
   /** True once the last chunk has been read. */
@@ -159,7 +189,7 @@ export class ChunkedReader implements BodyReader {
     const reader = this.#reader;
     const { length } = reader.bytes;
     if (this.#viewed * 2 > length) {
-      reader.grow(largerPiece(length, Math.min(pieceBytes, this.#source.mostBytes)));
+      reader.grow(largerPiece(length, Math.min(pieceBytes, KINDS[this.#source.kind].mostBytes)));
     }
     for (;;) {
       const encoded = reader.view(this.#scan(reader.start) - reader.start);
@@ -213,12 +243,12 @@ export class ChunkedReader implements BodyReader {
   }
 
   async #finish(): Promise<void> {
-    const finishing = this.#source.finish();
-    if (finishing !== null) await finishing;
+    const ending = expectEnd(this.#source);
+    if (ending !== null) await ending;
   }
 
   async #fill(): Promise<void> {
-    const limit = this.#source.isShared
+    const limit = KINDS[this.#source.kind].behind === "of others"
       ? this.#scanner.leastToCome(this.#reader.buffered)
       : Infinity;
     if (await this.#reader.fill(limit) === 0) throw chunksIncomplete();

@@ -22,9 +22,9 @@ import {
   progressOf,
   whenOver,
 } from "@degu/internal/base/body/bodies.ts";
-import { BodySource } from "@degu/internal/base/body/body_source.ts";
+import type { BodyEnd, BodySource } from "@degu/internal/base/body/body_source.ts";
 import { ByteReader } from "@degu/internal/base/body/byte_io.ts";
-import { BodyOrigin, BodyState, Interruption } from "@degu/internal/base/body/body_state.ts";
+import { BodyState, type Interruption } from "@degu/internal/base/body/body_state.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
@@ -507,39 +507,30 @@ Deno.test("LengthEncoderStream passes on what was written, even if the writer ch
 // What a body has of its connection.
 
 /** A connection with the given pieces, whose first ones may be buffered. */
-class Connected extends BodySource {
-  readonly reader: ByteReader;
-  readonly isShared = false;
+class Connected implements BodySource {
+  readonly kind = "request";
+  readonly buffer: ByteReader;
   readonly told: string[] = [];
   readonly #pieces: ByteSource;
 
   constructor(pieces: Uint8Array[]) {
-    super();
     this.#pieces = new PieceSource(pieces);
-    this.reader = new ByteReader(this);
+    this.buffer = new ByteReader(this);
   }
 
   read(into: Uint8Array): Promise<number | null> {
     return this.#pieces.read(into);
   }
 
-  override consumed(): void {
-    this.told.push("consumed");
-  }
-
-  override failed(): void {
-    this.told.push("failed");
-  }
-
-  override incomplete(missing: number): Error {
-    return new RangeError(`${missing} missing`);
+  over(end: BodyEnd): void {
+    this.told.push(end);
   }
 }
 
 Deno.test("a body of known length is written with what has arrived of it, and no more", async () => {
   for (const lengths of [[5], [2], [1], [30]]) {
     const connection = new Connected(cut(latin1("hello, worldGET / HTTP/1.1"), ...lengths));
-    await connection.reader.fill();
+    await connection.buffer.fill();
     const sink = new RecordingSink();
     assertEquals(await new Body(connection, 12).writeTo(sink), 12);
     assertEquals([fromLatin1(sink.bytes), connection.told], ["hello, world", ["consumed"]]);
@@ -548,7 +539,7 @@ Deno.test("a body of known length is written with what has arrived of it, and no
 
 Deno.test("what has arrived of a body is written in the turn in which its writing begins, with its preamble", async () => {
   const connection = new Connected(cut(latin1("hello, world"), 5));
-  await connection.reader.fill();
+  await connection.buffer.fill();
   const pieces: string[] = [];
   const write = (bytes: Uint8Array) => Promise.resolve(void pieces.push(fromLatin1(bytes)));
   const written = new Body(connection, 12).writeTo({ write });
@@ -567,24 +558,14 @@ Deno.test("the connection of a canceled body is not told of a read that fails la
   assertStrictEquals(await read.catch((error) => error), reason);
   pending.reject(new Error("reset"));
   await turnOfEventLoop();
-  assertEquals(connection.told, []);
+  assertEquals(connection.told, ["canceled"]);
 });
 
-// BodyState: what may be done with a body, one operation at a time, and what its origin learns of
-// it.
+// BodyState: what may be done with a body, one operation at a time.
 
-/** What a body is made from; an interruption may abort it. */
-class Origin extends BodyOrigin {
-  override readonly interruption: Interruption | null;
-
-  constructor(interruption: Interruption | null = null) {
-    super();
-    this.interruption = interruption;
-  }
-}
-
-function make(interruption?: Interruption): { state: BodyState } {
-  return { state: new BodyState(new Origin(interruption)) };
+function make(): { state: BodyState; interruption: Interruption } {
+  const state = new BodyState({ over: () => {} });
+  return { state, interruption: state.interruption };
 }
 
 /** Fails a body as its source does. */
@@ -613,8 +594,7 @@ Deno.test("the error of a body in use names the pending operation", () => {
 
 Deno.test("an abort rejects the pending operation once, and later ones, with the reason itself", async () => {
   for (const reason of [new Error("enough"), "enough", undefined, null]) {
-    const interruption = new Interruption();
-    const { state } = make(interruption);
+    const { state, interruption } = make();
     state.beginRead();
     const waiting = rejectionOf(state.wait(new Promise(() => {})), "an aborted wait");
     interruption.abort(reason);
@@ -630,8 +610,7 @@ Deno.test("an abort rejects the pending operation once, and later ones, with the
 
 Deno.test("an abort counts even if nothing is pending, or nothing is left, and a cancellation after it is a use", async () => {
   for (const consumed of [false, true]) {
-    const interruption = new Interruption();
-    const { state } = make(interruption);
+    const { state, interruption } = make();
     if (consumed) state.end(true);
     interruption.abort(new RangeError("enough"));
     assertThrows(() => state.beginRead(), RangeError, "enough");
@@ -643,8 +622,7 @@ Deno.test("an abort counts even if nothing is pending, or nothing is left, and a
 });
 
 Deno.test("an interruption references a body only while the body waits", async () => {
-  const interruption = new Interruption();
-  const { state } = make(interruption);
+  const { state, interruption } = make();
   for (const promise of [Promise.resolve(), Promise.reject(new Error("broken"))]) {
     const waiting = state.wait(promise);
     assert(interruption.waiting !== null);

@@ -457,7 +457,7 @@ Deno.test("ChunkedReader does not enlarge its buffer for a source that does not 
   const source = openSource(streamOf(...list, latin1("0\r\n\r\n")));
   const reader = new ChunkedReader(source);
   while (!reader.done) await reader.nextEncoded(16777216);
-  assertEquals(source.reader.bytes.length, 2048);
+  assertEquals(source.buffer.bytes.length, 2048);
 });
 
 const pieces = fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 20 });
