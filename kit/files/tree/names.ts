@@ -9,6 +9,8 @@ import type { Copy } from "./plan.ts";
 
 export class TargetNames {
   readonly #entriesOf: (path: readonly string[]) => Promise<readonly DirectoryEntry[] | null>;
+  /** Whether the target is there, and can't be listed: any name may be there. */
+  isUnlisted = false;
   /** Directories of the source that the target lists by other names. */
   readonly respelled = new Set<TreeNode>();
 

@@ -1,0 +1,247 @@
+/**
+ * The copying of files of a tree: small ones many in a request, larger ones alone, and with `move`
+ * the removal here of those that have arrived.
+ */
+
+import { Refusal } from "../refusal.ts";
+import type { TransferResult, TransferSettings } from "../options.ts";
+import type { Route } from "../transfer/route.ts";
+import { endsAll, hasChanged, hasStatus, isCut, TransferError } from "../transfer_error.ts";
+import type { Direction } from "./direction.ts";
+import type { Lanes } from "./lanes.ts";
+import type { TreeSettings } from "./options.ts";
+import type { Copy } from "./plan.ts";
+import type { TreeReport } from "./report.ts";
+import { compareContents, isSmall, uriOf } from "./requests.ts";
+import type { TreeNode } from "./tree.ts";
+
+/** The most files and directories of a request. */
+export const BATCH_FILES = 512;
+/** The same for files that are moved, each of which is open until it is removed. */
+const MOVED_FILES = 32;
+/** The most bytes of files in a request, by their sizes in the list. */
+const BATCH_BYTES = 4_194_304;
+
+/** A file whose name is taken by something that the list of the target did not have. */
+export interface Taken {
+  readonly copy: Copy;
+  readonly sha256: string | null;
+}
+
+/** A file whose part is complete at the target. */
+export interface Received {
+  readonly part: TransferResult;
+  readonly meter: (bytes: number) => void;
+}
+
+export class TreeCopies {
+  readonly #settings: TreeSettings;
+  readonly #lanes: Lanes;
+  readonly #direction: Direction;
+  readonly #report: TreeReport;
+  /** The directories of the source that are there at the target. */
+  readonly made = new Set<TreeNode>();
+  /** Files about which nobody has decided yet. */
+  readonly taken: Taken[] = [];
+  /** Files that were received, and get their names after deletions. */
+  readonly received = new Map<Copy, Received>();
+  /** With `move`: the files that are at the target and not yet removed here. */
+  readonly #arrived = new Map<TreeNode, TransferResult>();
+
+  constructor(
+    settings: TreeSettings,
+    lanes: Lanes,
+    direction: Direction,
+    report: TreeReport,
+  ) {
+    this.#settings = settings;
+    this.#lanes = lanes;
+    this.#direction = direction;
+    this.#report = report;
+  }
+
+  /** Compares the contents of files at both ends. */
+  async compareEach(
+    copies: readonly Copy[],
+    compared: (copy: Copy, isSame: boolean) => void,
+  ): Promise<void> {
+    await this.#lanes.run(queuesOf(copies), async (route, batch) => {
+      const same = await compareContents(route, this.#settings, batch, this.#direction);
+      for (const [i, copy] of batch.entries()) compared(copy, same[i]!);
+    });
+  }
+
+  /** Copies files over all connections. */
+  async copyAll(copies: readonly Copy[]): Promise<void> {
+    await this.#lanes.run(this.#queuesOf(copies), (route, batch) => this.#copy(route, batch));
+  }
+
+  /** Copies files, one request after the other. */
+  async copyInTurn(copies: readonly Copy[]): Promise<void> {
+    for (const batch of this.#queuesOf(copies).flat()) await this.#copy(this.#lanes.first, batch);
+  }
+
+  #queuesOf(copies: readonly Copy[]): [Copy[][], Copy[][]] {
+    return queuesOf(copies, this.#settings.move ? MOVED_FILES : BATCH_FILES);
+  }
+
+  async #copy(route: Route, copies: readonly Copy[]): Promise<void> {
+    const [first] = copies;
+    try {
+      if (copies.length > 1 || isSmall(first!)) await this.#copySmall(route, copies);
+      else await this.copyAlone(route, first!);
+    } catch (error) {
+      // Files that have arrived before the error need not be sent again.
+      await this.#removeArrived().catch(() => {});
+      throw error;
+    }
+    await this.#removeArrived();
+  }
+
+  /** Copies small files in one request, and some of them in a second one. */
+  async #copySmall(route: Route, copies: readonly Copy[]): Promise<void> {
+    const left = new Map<Copy, unknown>(copies.map((copy) => [copy, null]));
+    const alone: Copy[] = [];
+    for (let attempt = 1; left.size > 0 && attempt <= 2; attempt++) {
+      try {
+        for await (const [copy, outcome] of this.#direction.copySmall(route, [...left.keys()])) {
+          if (outcome.is === "again") {
+            left.set(copy, outcome.error);
+            continue;
+          }
+          left.delete(copy);
+          if (outcome.is === "copied") {
+            const { bytes, sha256 } = outcome;
+            this.copied(copy.node, { bytes, total: bytes, resumedFrom: 0, sha256 });
+          } else if (outcome.is === "taken") {
+            this.taken.push({ copy, sha256: outcome.sha256 });
+          } else if (outcome.is === "alone") alone.push(copy);
+          else this.#report.failed(copy.node, outcome.error);
+        }
+      } catch (error) {
+        // Files that were in place before the connection broke off stay; the rest is requested once
+        // more.
+        if (attempt === 2 || !route.canReconnect || !isCut(error)) throw error;
+      }
+    }
+    for (const [{ node }, error] of left) this.#report.failed(node, error);
+    for (const copy of alone) await this.copyAlone(route, copy);
+  }
+
+  /** Notes a file that is at the target; with `move`, it is told when it was removed here. */
+  copied(node: TreeNode, result: TransferResult, meter = this.#report.meter(node)): void {
+    for (let { parent } = node; parent !== null && !this.made.has(parent); { parent } = parent) {
+      this.made.add(parent);
+    }
+    meter(node.size);
+    const { move, dryRun } = this.#settings;
+    if (move && !dryRun) return void this.#arrived.set(node, result);
+    this.#report.copied(node, result);
+    if (move) this.#report.event({ type: "removed", path: node.path });
+  }
+
+  /** Removes the files of the source that have arrived, and reports them. */
+  async #removeArrived(): Promise<void> {
+    const arrived = new Map(this.#arrived);
+    this.#arrived.clear();
+    if (arrived.size === 0) return;
+    const outcomes = this.#direction.removeSources!([...arrived.keys()]);
+    for await (const [node, { error, isRemoved }] of outcomes) {
+      if (error === null) this.#report.copied(node, arrived.get(node)!);
+      else this.#report.failed(node, error);
+      if (isRemoved) this.#report.event({ type: "removed", path: node.path });
+    }
+  }
+
+  /** Copies a file; false if it has failed, alone. */
+  async copyAlone(route: Route, copy: Copy): Promise<boolean> {
+    const meter = this.#report.meter(copy.node);
+    let { size } = copy.node;
+    let resumedFrom = 0;
+    let furthest = 0;
+    let vainAttempts = 0;
+    const { replace, modes, signal } = this.#settings;
+    const settings: TransferSettings = {
+      resume: true,
+      replace,
+      modes,
+      modified: new Date(copy.node.modified),
+      onProgress(progress) {
+        ({ resumedFrom } = progress);
+        meter(resumedFrom + progress.bytes);
+      },
+      signal,
+    };
+    while (true) {
+      try {
+        const result = await this.#direction.copyAlone(route, copy, settings, size);
+        if (copy.late !== null) this.received.set(copy, { part: result, meter });
+        else this.copied(copy.node, result, meter);
+        return true;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (endsAll(error) || !route.isUsable) throw error;
+        if (copy.isNew && isTaken(error)) {
+          meter(0);
+          this.taken.push({ copy, sha256: null });
+          return false;
+        }
+        // How far a file has got with a connection that broke off, the next attempt shows.
+        const hasGotFurther = isCut(error) && resumedFrom > furthest;
+        furthest = Math.max(furthest, resumedFrom);
+        vainAttempts = hasGotFurther ? 0 : vainAttempts + 1;
+        if (isCut(error) || hasChanged(error)) {
+          const sizeNow = await this.#sizeNow(route, copy.node, size);
+          signal.throwIfAborted();
+          // A peer that does not answer either is gone.
+          if (sizeNow === null) throw error;
+          size = sizeNow;
+          if (vainAttempts < 2) continue;
+        }
+        meter(0);
+        this.#report.failed(copy.node, error);
+        return false;
+      }
+    }
+  }
+
+  /** The size of a file at the other end now, or else the known size; `null` without an answer. */
+  async #sizeNow(route: Route, node: TreeNode, known: number): Promise<number | null> {
+    try {
+      const response = await route.request("HEAD", uriOf(this.#settings.uri, node), {});
+      await route.discard(response);
+      const { status, headers: { "content-length": length } } = response;
+      return status === 200 && typeof length === "number" ? length : known;
+    } catch {
+      return null;
+    }
+  }
+}
+
+/** Whether something has the name of a file that was to be new. */
+function isTaken(error: unknown): boolean {
+  if (!(error instanceof TransferError)) return hasStatus(error, 412);
+  return error.cause instanceof Refusal && error.cause.status === 412;
+}
+
+/** Two queues: of small files in batches, and of the other files alone. */
+function queuesOf(copies: readonly Copy[], most = BATCH_FILES): [Copy[][], Copy[][]] {
+  const small: Copy[][] = [];
+  const large: Copy[][] = [];
+  let batch: Copy[] = [];
+  // No batch has room for the first file.
+  let bytes = Infinity;
+  for (const copy of copies) {
+    if (!isSmall(copy)) {
+      large.push([copy]);
+      continue;
+    }
+    if (batch.length === most || bytes > BATCH_BYTES) {
+      small.push(batch = []);
+      bytes = 0;
+    }
+    batch.push(copy);
+    bytes += copy.node.size;
+  }
+  return [small, large];
+}

@@ -1,0 +1,92 @@
+/** The directories of a tree that the target lacks. */
+
+import type { Direction, Made, Outcomes } from "./direction.ts";
+import { type Lanes, throwIfForAll } from "./lanes.ts";
+import { BATCH_FILES } from "./copies.ts";
+import type { TargetNames } from "./names.ts";
+import { sameName } from "./plan.ts";
+import type { TreeReport } from "./report.ts";
+import { directoryAbove, type TreeNode } from "./tree.ts";
+
+export class MissingDirectories {
+  readonly #lanes: Lanes;
+  readonly #direction: Direction;
+  readonly #report: TreeReport;
+  readonly #names: TargetNames;
+  /** Those that are there by now, also because a file was copied to one. */
+  readonly #made: Set<TreeNode>;
+
+  constructor(
+    lanes: Lanes,
+    direction: Direction,
+    report: TreeReport,
+    names: TargetNames,
+    made: Set<TreeNode>,
+  ) {
+    this.#lanes = lanes;
+    this.#direction = direction;
+    this.#report = report;
+    this.#names = names;
+    this.#made = made;
+  }
+
+  /**
+   * Makes missing directories before anything is copied, to find two names that are one directory
+   * at the target. A directory that can't be made yet is made, or reported, after the files.
+   *
+   * @returns The directories that are one with another directory, with the error that was reported.
+   */
+  async make(missing: readonly TreeNode[]): Promise<ReadonlyMap<TreeNode, unknown>> {
+    const { first } = this.#lanes;
+    const there: TreeNode[] = [];
+    const created: TreeNode[] = [];
+    for await (const [node, made] of this.#request(missing)) {
+      if (made.error !== null) continue;
+      this.#made.add(node);
+      (made.isNew ? created : there).push(node);
+    }
+    const failed = new Map<TreeNode, unknown>();
+    // If the target could not be listed, its directories may have been there before.
+    for (const [node, as] of this.#names.isUnlisted ? [] : await this.#names.listedAs(there)) {
+      if (as !== null) {
+        if (as.name !== node.name) this.#names.respelled.add(node);
+        continue;
+      }
+      const error = sameName(node);
+      failed.set(node, error);
+      this.#report.failed(node, error);
+    }
+    // A directory that was made below a failed one lies in the rival of that one, where it has no
+    // place.
+    for (const node of created.reverse()) {
+      if (directoryAbove(node, failed) === null) continue;
+      await this.#direction.remove(first, node).catch((error) => throwIfForAll(error, first));
+    }
+    return failed;
+  }
+
+  /** Makes directories; throws an error that concerns all of them. */
+  async *#request(nodes: readonly TreeNode[]): Outcomes<TreeNode, Made> {
+    const { first } = this.#lanes;
+    for (let start = 0; start < nodes.length; start += BATCH_FILES) {
+      const batch = nodes.slice(start, start + BATCH_FILES);
+      for await (const each of this.#direction.makeDirectories(first, batch)) {
+        if (each[1].error !== null) throwIfForAll(each[1].error, first);
+        yield each;
+      }
+    }
+  }
+
+  /** Makes the directories that could not be made before, unless they were made for a file. */
+  async makeRest(all: readonly TreeNode[]): Promise<void> {
+    const failed = new Set<TreeNode>();
+    for await (
+      const [node, { error }] of this.#request(all.filter((node) => !this.#made.has(node)))
+    ) {
+      if (error === null) continue;
+      failed.add(node);
+      // The directories in a failed directory have failed with it.
+      if (!failed.has(node.parent!)) this.#report.failed(node, error);
+    }
+  }
+}
