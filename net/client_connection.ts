@@ -69,15 +69,10 @@ export let closeAfterResponse: (connection: Connection, timeout: number | null) 
 export let closeOn: (connection: Connection, signal: AbortSignal) => void;
 
 /**
- * Reports whether a connection is open and its last response was read, so that it can make a
- * request. A connection of another class tells only whether it is open.
- */
-export let isReady: (connection: { readonly closed: boolean }) => boolean;
-
-/**
- * Reports whether a connection that is ready is likely to stay so: not after a response with which
- * a server of ours ends the session. The end arrives just behind that response, and a request that
- * is made before the runtime reports the end is lost. For pools.
+ * Reports whether a connection can make another request: it is open, its last response was read,
+ * and a server of ours does not end the session with that response. The end would arrive just
+ * behind the response, and a request that is made before the runtime reports the end is lost. A
+ * connection of another class tells only whether it is open. For pools.
  */
 export let isLasting: (connection: { readonly closed: boolean }) => boolean;
 
@@ -571,11 +566,10 @@ export class Connection implements Disposable {
     explainRefusal = (connection, hint) => {
       connection.#clientRefusedHint = hint;
     };
-    isReady = (connection) =>
-      !connection.closed && (!(#state in connection) || connection.#state === "idle");
     isLasting = (connection) =>
-      isReady(connection) &&
-      (!(#lastStatus in connection) || !endsSession(connection.#lastStatus));
+      !connection.closed &&
+      (!(#state in connection) ||
+        connection.#state === "idle" && !endsSession(connection.#lastStatus));
     whenClosed = (connection, listener) => {
       if (#transport in connection) connection.#transport.addCloseListener(listener);
     };

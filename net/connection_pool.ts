@@ -12,13 +12,12 @@ import { checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import { whenClosed } from "./client_connection.ts";
+import { isLasting, whenClosed } from "./client_connection.ts";
 import { joinSignals } from "./connect.ts";
-import { checkTimeout } from "./deadline.ts";
-import { IdleConnections } from "./idle_connections.ts";
+import { checkTimeout, Deadline } from "./deadline.ts";
 import { type RequestOptions, requestSignal } from "./request_signal.ts";
 import type { Connected, Connector, Requester } from "./requester.ts";
-import { isUnanswered } from "./unanswered.ts";
+import { asRepeatable, isUnanswered } from "./unanswered.ts";
 
 /** How many connections a pool keeps, and for how long. */
 export interface ConnectionPoolOptions {
@@ -44,8 +43,27 @@ interface Slot {
   isAnswered: boolean;
 }
 
-/** The maker of the connections of a pool. */
+/** The maker of the connections of a pool; `null` for anything else. */
 export let connectorOf: (pool: object) => Connector | null;
+
+/**
+ * From now on, each request of a pool is made once more, also one that a server may have acted on.
+ * For requests that do no harm when they are repeated, as those of transfers.
+ */
+export let repeatAny: (pool: ConnectionPool) => void;
+
+/**
+ * A connection of a pool, to look at: one that is used, or will be by the next request.
+ *
+ * @throws the errors of `connect` of the pool's connector.
+ */
+export let anyConnection: (
+  pool: ConnectionPool,
+  signal: AbortSignal | undefined,
+) => Promise<Connected>;
+
+/** Reports whether a request of a pool is under way, or a response is still to be read. */
+export let isInUse: (pool: ConnectionPool) => boolean;
 
 /**
  * Makes requests over a few connections, which are kept and used again: a request needs no
@@ -76,6 +94,8 @@ export let connectorOf: (pool: object) => Connector | null;
  */
 export class ConnectionPool implements Requester, AsyncDisposable {
   readonly #connector: Connector;
+  /** Whether a request that a server may have acted on can be made once more. */
+  #repeatsAny = false;
   readonly #max: number;
   readonly #idle: IdleConnections;
   readonly #slots = new Set<Slot>();
@@ -124,16 +144,11 @@ export class ConnectionPool implements Requester, AsyncDisposable {
       const signal = requestSignal(options);
       const entered = this.#enter(signal);
       slot = entered instanceof Promise ? await entered : entered;
-      const connect = (used: Slot) => this.#connect(used, signal);
-      const make = (connection: Connected) =>
-        connection.request(
-          method,
-          uri,
-          headers,
-          body,
-          signal === undefined ? undefined : { signal },
-        );
-      const response = await exchange(slot, this.#idle, connect, make, body);
+      const given = signal === undefined ? undefined : { signal };
+      const make = (connection: Connected) => {
+        return connection.request(method, uri, headers, body, given);
+      };
+      const response = await this.#exchange(slot, make, body, signal);
       const used = slot;
       used.isAnswered = true;
       whenOver(response.body, () => this.#leave(used));
@@ -142,8 +157,37 @@ export class ConnectionPool implements Requester, AsyncDisposable {
       const error = this.#closing.signal.aborted ? this.#closing.signal.reason : thrown;
       if (slot !== null) this.#leave(slot);
       cancelUnused(body, error);
-      throw error;
+      throw this.#repeatsAny ? asRepeatable(error) : error;
     }
+  }
+
+  /**
+   * Makes a request over a connection that was used before, if there is one; and over a new one if
+   * there is none, or if the server has closed that one and the request may be made again. This is
+   * the only place where a request is made once more.
+   */
+  async #exchange(
+    slot: Slot,
+    make: (connection: Connected) => Promise<Response>,
+    body: BodyOut,
+    signal: AbortSignal | undefined,
+  ): Promise<Response> {
+    const used = slot.connection = this.#idle.take();
+    if (used !== null) {
+      // A new connection needs the same body.
+      const release = keepUnused(body);
+      try {
+        return await make(used);
+      } catch (error) {
+        const isAllowed = this.#repeatsAny || !isUnanswered(error);
+        if (!isAllowed || !isStale(error) || !isRepeatable(body)) throw error;
+      } finally {
+        release();
+      }
+      slot.connection = null;
+      this.#idle.drop(used);
+    }
+    return await make(await this.#connect(slot, signal));
   }
 
   /**
@@ -222,14 +266,14 @@ export class ConnectionPool implements Requester, AsyncDisposable {
   #enter(signal: AbortSignal | undefined): Slot | Promise<Slot> {
     this.#closing.signal.throwIfAborted();
     signal?.throwIfAborted();
-    if (this.#slots.size < this.#max) return this.#open();
+    if (this.#slots.size < this.#max) return this.#addSlot();
     // A connection of another class does not tell when it closes.
     for (const { connection } of this.#slots) if (connection?.closed) this.#forget(connection);
-    if (this.#slots.size < this.#max) return this.#open();
+    if (this.#slots.size < this.#max) return this.#addSlot();
     return this.#wait(joinSignals(signal, this.#closing.signal)!);
   }
 
-  #open(): Slot {
+  #addSlot(): Slot {
     const slot = { connection: null, isAnswered: false };
     this.#slots.add(slot);
     return slot;
@@ -260,7 +304,7 @@ export class ConnectionPool implements Requester, AsyncDisposable {
     }
     for (const enter of this.#waiting) {
       this.#waiting.delete(enter);
-      return enter(this.#open());
+      return enter(this.#addSlot());
     }
   }
 
@@ -271,6 +315,18 @@ export class ConnectionPool implements Requester, AsyncDisposable {
     if (closing.aborted) throw closing.reason;
     whenClosed(connection, () => this.#forget(connection));
     return connection;
+  }
+
+  /** Any connection; if there is none, this opens one, which the next request takes. */
+  async #any(signal: AbortSignal | undefined): Promise<Connected> {
+    for (const { connection } of this.#slots) if (connection?.closed === false) return connection;
+    const slot = await this.#enter(signal);
+    try {
+      slot.connection = this.#idle.take();
+      return slot.connection ?? await this.#connect(slot, signal);
+    } finally {
+      this.#leave(slot);
+    }
   }
 
   /** Forgets a connection that was closed, even if nobody reads the rest of its response. */
@@ -303,44 +359,73 @@ export class ConnectionPool implements Requester, AsyncDisposable {
 
   static {
     connectorOf = (pool) => #connector in pool ? pool.#connector : null;
+    repeatAny = (pool) => {
+      pool.#repeatsAny = true;
+    };
+    anyConnection = (pool, signal) => pool.#any(signal);
+    isInUse = (pool) => {
+      return pool.#slots.values().some(({ connection }) => connection?.closed === false);
+    };
   }
 }
 
 /**
- * Makes a request over a connection that was used before, if there is one; and over a new one if
- * there is none, or if the server has closed that one and the request may be made again.
+ * Reports whether a server had closed a connection, or sent something unasked, before a request
+ * over it was answered.
  */
-async function exchange(
-  slot: Slot,
-  idle: IdleConnections,
-  connect: (slot: Slot) => Promise<Connected>,
-  make: (connection: Connected) => Promise<Response>,
-  body: BodyOut,
-): Promise<Response> {
-  const reused = slot.connection = idle.take();
-  if (reused !== null) {
-    // A new connection needs the same body.
-    const release = keepUnused(body);
-    try {
-      return await make(reused);
-    } catch (error) {
-      if (!isStale(error, body)) throw error;
-    } finally {
-      release();
-    }
-    slot.connection = null;
-    idle.drop(reused);
-  }
-  return await make(await connect(slot));
-}
-
-/**
- * Whether a request over a connection that was used before can be made again: the server had closed
- * the connection or sent something unasked, and has not acted on the request.
- */
-export function isStale(error: unknown, body: BodyOut): boolean {
+function isStale(error: unknown): boolean {
   const isEnd = error instanceof EmptyPreambleError || error instanceof Deno.errors.UnexpectedEof;
   // Some servers say 408 before they close. Such bytes are found before anything is sent.
-  const isSpent = error instanceof ProtocolError && error.code === "EXCESS_BYTES";
-  return (isEnd || isSpent) && !isUnanswered(error) && isRepeatable(body);
+  return isEnd || error instanceof ProtocolError && error.code === "EXCESS_BYTES";
+}
+
+/** Connections that nobody uses at the moment, and that the next request takes. */
+class IdleConnections {
+  /** Seconds after which a connection is closed, or `null`. */
+  readonly #seconds: number | null;
+  #connections: Connected[] = [];
+  /** By connection, since a timer for each wait would take longer than all the rest. */
+  readonly #deadlines = new Map<Connected, Deadline>();
+
+  constructor(seconds: number | null) {
+    this.#seconds = seconds;
+  }
+
+  /** The connection that was used last, since it is the least likely to be closed by now. */
+  take(): Connected | null {
+    while (this.#connections.length > 0) {
+      const connection = this.#connections.pop()!;
+      this.#deadlines.get(connection)?.stopReading();
+      if (!connection.closed) return connection;
+      this.drop(connection);
+    }
+    return null;
+  }
+
+  /** Keeps a connection if it will make another request, and closes it otherwise. */
+  put(connection: Connected): void {
+    if (!isLasting(connection)) return this.drop(connection);
+    this.#connections.push(connection);
+    if (this.#seconds === null) return;
+    let deadline = this.#deadlines.get(connection);
+    if (deadline === undefined) {
+      deadline = new Deadline(this.#seconds, () => this.drop(connection));
+      this.#deadlines.set(connection, deadline);
+    }
+    deadline.startReading();
+  }
+
+  /** Closes a connection, and forgets it. */
+  drop(connection: Connected): void {
+    this.#deadlines.get(connection)?.close();
+    this.#deadlines.delete(connection);
+    const at = this.#connections.indexOf(connection);
+    if (at >= 0) this.#connections.splice(at, 1);
+    connection.close();
+  }
+
+  /** Closes all connections. */
+  close(): void {
+    for (const connection of [...this.#connections]) this.drop(connection);
+  }
 }

@@ -1,10 +1,9 @@
 /** Calls to one peer: over connections that are kept, and retried when a connection is lost. */
 
 import { pause } from "../../base/pause.ts";
-import type { Client, ClientOptions, Connection } from "../../client.ts";
+import { type Client, type ClientOptions, ConnectionPool } from "../../client.ts";
 import { type Retry, retry, type RetryProgress } from "../../files.ts";
-import { keepConnections } from "../files/transfer/route.ts";
-import { isReady } from "../../net/client_connection.ts";
+import { isInUse, repeatAny } from "../../net/connection_pool.ts";
 import { reasonOf } from "./explain.ts";
 import { isAway } from "./failure.ts";
 
@@ -45,28 +44,26 @@ export interface PeerConnectionsOptions {
  */
 export type Open = (options: ClientOptions, isAgain: boolean) => Promise<Client>;
 
-/** A client, and its connections, until it is dropped. */
+/** The connections to a peer that all calls share, until they are dropped. */
 class Way {
-  readonly client: Promise<Client>;
+  readonly pool: Promise<ConnectionPool>;
+  /** The same pool, once there is a client. */
+  #opened: ConnectionPool | null = null;
   readonly #dropped = new AbortController();
-  readonly #connections = new Set<Connection>();
 
   constructor(open: Open, signal: AbortSignal, isAgain = false) {
-    const onConnect = (connection: Connection) => {
-      for (const each of this.#connections) if (each.closed) this.#connections.delete(each);
-      this.#connections.add(connection);
-      return true;
-    };
     const either = AbortSignal.any([signal, this.#dropped.signal]);
-    this.client = open({ signal: either, onConnect }, isAgain).then((client) => {
-      keepConnections(client);
-      return client;
+    this.pool = open({ signal: either }, isAgain).then((client) => {
+      this.#opened = new ConnectionPool(client, { max: Infinity });
+      // To copy, list or delete twice does no harm.
+      repeatAny(this.#opened);
+      return this.#opened;
     });
   }
 
   /** Whether a request is under way: else the calls have work to do on this device. */
   get isBusy(): boolean {
-    return this.#connections.values().some((each) => !each.closed && !isReady(each));
+    return this.#opened !== null && isInUse(this.#opened);
   }
 
   get isDropped(): boolean {
@@ -128,7 +125,7 @@ export class PeerConnections implements Disposable {
    * Makes a call, which connects when it is ready. If a connection is lost, the call is made again
    * after a moment. A peer that is off is not tried again, but may be waited for.
    */
-  async call<T>(action: (client: Client, moved: Moved) => Promise<T>): Promise<T> {
+  async call<T>(action: (pool: ConnectionPool, moved: Moved) => Promise<T>): Promise<T> {
     this.#calls++;
     this.#beginSilence();
     try {
@@ -155,7 +152,7 @@ export class PeerConnections implements Disposable {
   /** Makes a call, and retries it as long as the peer is there. */
   async #retry<T>(
     way: Way,
-    action: (client: Client, moved: Moved) => Promise<T>,
+    action: (pool: ConnectionPool, moved: Moved) => Promise<T>,
   ): Promise<T> {
     const onRetry = ({ error, number, seconds }: Retry) => {
       // A peer that was off from the start isn't tried again; `call` waits for a peer by itself.
@@ -169,9 +166,9 @@ export class PeerConnections implements Disposable {
       const again = `trying again in ${seconds} s (${number} of ${this.#retries})`;
       this.#note(`${reasonOf(error)}; ${again}`);
     };
-    const client = await way.client;
+    const pool = await way.pool;
     const attempt = (moved: Moved) =>
-      action(client, (progress) => {
+      action(pool, (progress) => {
         this.#moved();
         moved(progress);
       });
@@ -249,7 +246,7 @@ export class PeerConnections implements Disposable {
       const drop = () => way.drop();
       beside.signal.addEventListener("abort", drop);
       try {
-        const { body } = await (await way.client).request("GET", "/");
+        const { body } = await (await way.pool).request("GET", "/");
         await body?.cancel();
         if (way.isDropped || this.#way !== silent) return way.drop();
         this.#beside = null;

@@ -1,7 +1,7 @@
 /** The transfers of one command, of files and of trees, with one progress bar and one summary. */
 
 import { dirname, join } from "node:path";
-import type { Client } from "../../client.ts";
+import type { ConnectionPool } from "../../client.ts";
 import {
   downloadTree,
   isTransient,
@@ -40,7 +40,7 @@ interface Names {
 export interface FileJob extends Names {
   readonly size: number;
   /** Copies the file; resolves to `null` if the target already had it. */
-  move(client: Client, options: TransferOptions): Promise<TransferResult | null>;
+  move(pool: ConnectionPool, options: TransferOptions): Promise<TransferResult | null>;
 }
 
 export interface TreeJob {
@@ -186,9 +186,9 @@ export class Transfers implements Disposable {
     const { from, to, size } = job;
     progress.name = from;
     let there = 0;
-    const attempt = (client: Client, moved: Moved) => {
+    const attempt = (pool: ConnectionPool, moved: Moved) => {
       let before = 0;
-      return job.move(client, {
+      return job.move(pool, {
         signal,
         onProgress: (now) => {
           const { bytes, resumedFrom } = now;
@@ -231,8 +231,8 @@ export class Transfers implements Disposable {
     // Files that have failed earlier no longer count as work to do.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
-      const result = await files.connections.call((client, moved) =>
-        tree.attempt(client, moved, this.#signal)
+      const result = await files.connections.call((pool, moved) =>
+        tree.attempt(pool, moved, this.#signal)
       ).finally(() => tree.reportFailures());
       const { deletionsKept } = result;
       if (deletionsKept === "empty") {
@@ -424,7 +424,7 @@ class TreeCopy {
     return isGet ? { from: remote, to: local } : { from: local, to: remote };
   }
 
-  attempt(client: Client, moved: Moved, signal: AbortSignal): Promise<TreeResult> {
+  attempt(pool: ConnectionPool, moved: Moved, signal: AbortSignal): Promise<TreeResult> {
     const { names, root, options, onPlan } = this.#job;
     const { direction, progress } = this.#transfers;
     const isFirst = this.#toCopy === null;
@@ -460,8 +460,8 @@ class TreeCopy {
     const all = { ...options, filter, signal, onEvent };
     const uri = this.#files.uri([...names, ""]);
     return direction === "get"
-      ? downloadTree(client, uri, root, all)
-      : uploadTree(client, root, uri, all);
+      ? downloadTree(pool, uri, root, all)
+      : uploadTree(pool, root, uri, all);
   }
 
   #report(event: Outcome): void {

@@ -48,9 +48,6 @@ export function fingerprintOf(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }
 
-/** The most bytes that are hashed while a server waits: that takes some milliseconds. */
-export const QUICKLY_HASHED_BYTES = 1048576;
-
 /**
  * Hashes the beginning of a file, up to, not including, `stop`.
  */

@@ -1,7 +1,7 @@
 /** Transfers that are interrupted, and the connections that they use. */
 import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu";
-import type { Client, ClientOptions } from "@degu/degu/client";
+import type { ClientOptions, ConnectionPool } from "@degu/degu/client";
 import { deleteFile } from "@degu/degu/files";
 import type { ServerOptions, Session } from "@degu/degu/server";
 import { PeerConnections } from "@degu/internal/kit/agent/peer_connections.ts";
@@ -239,7 +239,7 @@ function setUpCalls(
 }
 
 /** A call that is one request. */
-const ask = (client: Client) => deleteFile(client, "/");
+const ask = (pool: ConnectionPool) => deleteFile(pool, "/");
 
 Deno.test("there are as many connections as simultaneous calls; one that was closed, or has failed, is replaced at once", async () => {
   const sessions = new Set<Session>();

@@ -1,49 +1,51 @@
-/** Connections that routes to a client leave for later ones; trees and the program use them. */
-import { assertEquals, assertRejects } from "@std/assert";
+/** Over which connections the requests of transfers go: of a client, of a pool, or the one that was given. */
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { BodyIter, EmptyPreambleError } from "@degu/degu/base";
-import { Client, type Connection } from "@degu/degu/client";
+import {
+  Client,
+  type Connection,
+  ConnectionPool,
+  type ConnectionPoolOptions,
+} from "@degu/degu/client";
 import { deleteFile, isTransient, makeDirectory, StatusError } from "@degu/degu/files";
 import type { AppFunction, Session } from "@degu/degu/server";
-import { keepConnections, Route } from "@degu/internal/kit/files/transfer/route.ts";
+import { Route } from "@degu/internal/kit/files/transfer/route.ts";
+import { repeatAny } from "@degu/internal/net/connection_pool.ts";
 import { aborted } from "@degu/testing/aborts.ts";
 import { type RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 
-/** A signal that closes the connections of a client at the end of its block. */
-function stopAtEnd() {
-  const stop = new AbortController();
-  return { signal: stop.signal, [Symbol.dispose]: () => stop.abort() };
-}
-
-/** A server that counts its sessions, and a client whose connections are kept. */
-function setUp(handle: AppFunction = () => [204, "No Content", {}, null]) {
+/** A server that counts its sessions, and a pool of connections to it. */
+function setUp(
+  handle: AppFunction = () => [204, "No Content", {}, null],
+  options: ConnectionPoolOptions = {},
+) {
   const sessions: Session[] = [];
   const onConnect = (session: Session) => sessions.push(session) > 0;
   const serving = serve({ handle, onConnect });
-  const stop = new AbortController();
-  const client = serving.makeClient({ signal: stop.signal });
-  keepConnections(client);
+  const client = serving.makeClient();
+  const pool = new ConnectionPool(client, options);
   return {
     sessions,
     client,
-    stop,
+    pool,
     /** Makes requests over as many routes at a time. */
     ask: (routes: number) =>
       Promise.all(Array.from({ length: routes }, async () => {
-        using route = new Route("from", client);
+        using route = new Route("from", pool);
         return (await route.request("GET", "/", {})).status;
       })),
     async [Symbol.asyncDispose]() {
-      stop.abort();
+      await pool.close();
       await serving[Symbol.asyncDispose]();
     },
   };
 }
 
-Deno.test("routes that follow each other share a connection, simultaneous ones don't", async () => {
+Deno.test("routes over a pool that follow each other share a connection, simultaneous ones don't", async () => {
   await using test = setUp();
   {
-    using twice = new Route("from", test.client);
+    using twice = new Route("from", test.pool);
     await twice.request("GET", "/", {});
     twice[Symbol.dispose]();
   }
@@ -53,7 +55,7 @@ Deno.test("routes that follow each other share a connection, simultaneous ones d
   assertEquals(test.sessions.length, 4);
 });
 
-Deno.test("where the server has closed all that were kept, a request is made once more, over a new connection", async () => {
+Deno.test("where the server has closed all connections of a pool, a request is made once more, over a new connection", async () => {
   await using test = setUp();
   await test.ask(3);
   for (const session of test.sessions.splice(0)) session.close();
@@ -64,12 +66,10 @@ Deno.test("where the server has closed all that were kept, a request is made onc
 Deno.test("a request is made once more at most, and not after a new connection has failed", async () => {
   using server = new RawServer();
   let connections = 0;
-  using stop = stopAtEnd();
-  const { signal } = stop;
-  const client = new Client(server.address, { signal, onConnect: () => ++connections > 0 });
-  keepConnections(client);
+  const client = new Client(server.address, { onConnect: () => ++connections > 0 });
+  await using pool = new ConnectionPool(client);
   const ask = async () => {
-    using route = new Route("from", client);
+    using route = new Route("from", pool);
     return await route.request("GET", "/", {});
   };
   const asked = async (peer: RawPeer) => {
@@ -92,13 +92,14 @@ Deno.test("a request is made once more at most, and not after a new connection h
   assertEquals(connections, 3);
 });
 
-Deno.test("a directory that was perhaps made, or a file that was perhaps deleted, is transient for a client whose connections are kept alone", async () => {
+Deno.test("a directory that was perhaps made, or a file that was perhaps deleted, is transient for a pool that repeats everything alone", async () => {
   using server = new RawServer();
-  using stop = stopAtEnd();
-  for (const isKept of [false, true]) {
-    const client = new Client(server.address, { signal: stop.signal });
-    if (isKept) keepConnections(client);
-    for (const call of [() => makeDirectory(client, ["a", ""]), () => deleteFile(client, ["a"])]) {
+  const client = new Client(server.address);
+  await using pool = new ConnectionPool(client);
+  await using repeating = new ConnectionPool(client);
+  repeatAny(repeating);
+  for (const to of [client, pool, repeating]) {
+    for (const call of [() => makeDirectory(to, ["a", ""]), () => deleteFile(to, ["a"])]) {
       const rejected = assertRejects(call, EmptyPreambleError);
       if (`${call}`.includes("deleteFile")) {
         // It asks first what is there.
@@ -110,7 +111,7 @@ Deno.test("a directory that was perhaps made, or a file that was perhaps deleted
       const peer = await server.accept();
       await peer.readPreamble();
       peer.close();
-      assertEquals(isTransient(await rejected), isKept);
+      assertEquals(isTransient(await rejected), to === repeating);
     }
   }
 });
@@ -126,34 +127,50 @@ Deno.test("the body of an answer that says enough without it leaves a connection
   assertEquals((await conn.get("/")).status, 200);
 });
 
-Deno.test("a kept connection that this end has closed is not used", async () => {
+Deno.test("a connection of a pool that this end has closed is not used", async () => {
   const opened: Connection[] = [];
   await using serving = serve(() => [204, "No Content", {}, null]);
-  using stop = stopAtEnd();
   const onConnect = (connection: Connection) => opened.push(connection) > 0;
-  const client = serving.makeClient({ signal: stop.signal, onConnect });
-  keepConnections(client);
+  await using pool = new ConnectionPool(serving.makeClient({ onConnect }));
   for (let i = 0; i < 2; i++) {
-    using route = new Route("from", client);
+    using route = new Route("from", pool);
     assertEquals((await route.request("GET", "/", {})).status, 204);
-    route[Symbol.dispose]();
     opened[i]!.close();
   }
   assertEquals(opened.length, 2);
 });
 
-Deno.test("a connection whose last response was not read is closed, not kept", async () => {
+Deno.test("a connection whose last response was not read is closed, and frees its place in a pool", async () => {
   const body = () => new BodyIter([new Uint8Array(5)], 5);
-  await using test = setUp(() => [200, "OK", {}, body()]);
-  await test.ask(1);
-  await test.ask(1);
+  await using test = setUp(() => [200, "OK", {}, body()], { max: 1 });
+  await within(test.ask(1), "the first");
+  await within(test.ask(1), "the second");
   assertEquals(test.sessions.length, 2);
+  using route = new Route("from", test.pool);
+  for (let i = 0; i < 2; i++) await within(route.request("GET", "/", {}), "over the same route");
+  assertEquals(test.sessions.length, 4);
 });
 
-Deno.test("connections are kept until the signal of their client closes them", async () => {
+Deno.test("a route over a client closes its connection at its end, one over a pool leaves it open", async () => {
   await using test = setUp();
-  await test.ask(2);
-  assertEquals(test.sessions.map(({ signal }) => signal.aborted), [false, false]);
-  test.stop.abort();
-  for (const { signal } of test.sessions) await within(aborted(signal), "the session ends");
+  for (const target of [test.client, test.pool]) {
+    {
+      using route = new Route("from", target);
+      for (let i = 0; i < 2; i++) await route.request("GET", "/", {});
+    }
+  }
+  const [own, pooled] = test.sessions;
+  await within(aborted(own!.signal), "the session of the client ends");
+  assertEquals([test.sessions.length, pooled!.signal.aborted], [2, false]);
+});
+
+Deno.test("a transfer over a pool knows the server, so that it can be resumed, and a tree uses as many connections as there are", async () => {
+  await using test = setUp();
+  using overClient = new Route("from", test.client);
+  using overPool = new Route("from", test.pool);
+  const peer = await overPool.peer();
+  assertEquals([peer, overPool.canReconnect], [await overClient.peer(), true]);
+  assertMatch(`${peer}`, /^address /);
+  await overPool.request("GET", "/", {});
+  assertEquals(test.sessions.length, 2);
 });

@@ -73,6 +73,8 @@ class WrappedClient {
 async function shapesOf(client: Client) {
   const wrapped = new WrappedClient(client);
   const conn = await client.connect();
+  const pool = new ConnectionPool(client);
+  const ofOne = new ConnectionPool(client, { max: 1 });
   const shapes: [name: string, target: Requester | Connector][] = [
     ["a wrapped client", wrapped],
     ["connect alone", { connect: () => wrapped.connect() }],
@@ -80,8 +82,13 @@ async function shapesOf(client: Client) {
       request: (...args) => wrapped.request(...args as Parameters<WrappedClient["request"]>),
     }],
     ["a wrapped connection", new WrappedConnection(conn)],
+    ["a pool", pool],
+    ["a pool of one", ofOne],
   ];
-  return Object.assign(shapes, { [Symbol.dispose]: () => conn.close() });
+  const dispose = () => {
+    for (const each of [conn, pool, ofOne]) each.close();
+  };
+  return Object.assign(shapes, { [Symbol.dispose]: dispose });
 }
 
 Deno.test("createFetch takes every shape, and follows redirects over it", async (t) => {

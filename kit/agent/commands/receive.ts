@@ -3,10 +3,10 @@
 import { dirname, join } from "node:path";
 import { BodyError } from "../../../base.ts";
 import { pause } from "../../../base/pause.ts";
-import type { Client, ClientOptions } from "../../../client.ts";
+import type { Client, ClientOptions, ConnectionPool } from "../../../client.ts";
 import { escapeName } from "../../../files.ts";
 import { foldName, isReservedName } from "../../files/reserved.ts";
-import { Route, takeServersForOne, withholdBits } from "../../files/transfer/route.ts";
+import { takeServersForOne, withholdBits } from "../../files/transfer/route.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS } from "../peer_client.ts";
 import { explain } from "../explain.ts";
@@ -106,7 +106,7 @@ async function receive(
     stop.abort(new Failure(`${sender.name} has stopped sending`));
   });
   try {
-    const entries = await connections.call((client) => fetchEntries(client));
+    const entries = await connections.call(fetchEntries);
     for (const line of announce(sender.name, entries)) output.note(line);
     using transfers = new Transfers({ ...context, signal }, "get", kept, { again: AGAIN });
     const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
@@ -169,8 +169,8 @@ function withSizeCheck(job: FileJob, output: Output): FileJob {
   const { from, size } = job;
   return {
     ...job,
-    move: async (client, options) => {
-      const result = await job.move(client, options);
+    move: async (pool, options) => {
+      const result = await job.move(pool, options);
       if (result !== null && result.total !== size) {
         const [came, said] = [result.total, size].map(formatBytes);
         output.warn(`${from}: ${came} in place of ${said}: it has changed since it was announced`);
@@ -209,8 +209,8 @@ const AGAIN_MILLISECONDS = 1000;
 /** The longest list, of more files than a command line can have. */
 const MAX_BYTES = 8_000_000;
 
-async function fetchEntries(client: Client): Promise<SentEntry[]> {
-  await using response = await client.request("GET", "/");
+async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
+  await using response = await pool.get("/");
   const entries = response.ok
     ? await response.json({ maxBytes: MAX_BYTES }).catch(nullUnlessLost)
     : null;
@@ -244,9 +244,8 @@ function isName(name: unknown): name is string {
 }
 
 async function tellDone(connections: PeerConnections): Promise<void> {
-  await connections.call(async (client) => {
-    // A call that is retried does no harm: the sender may be told twice.
-    using route = new Route("to", client);
-    await route.discard(await route.request("POST", DONE_URI, {}));
+  // A call that is retried does no harm: the sender may be told twice.
+  await connections.call(async (pool) => {
+    await using _ = await pool.post(DONE_URI);
   });
 }

@@ -11,7 +11,7 @@ import type { Connector, Requester } from "../../../client.ts";
 import { isTransient } from "../../../net/retry.ts";
 import { EarlySync } from "../../disk/files.ts";
 import { checkSpace, isDiskFull, type Shortage } from "../../disk/space.ts";
-import { hashStart, newHash, QUICKLY_HASHED_BYTES, WANT_SHA256 } from "../digest.ts";
+import { hashStart, newHash, WANT_SHA256 } from "../digest.ts";
 import { receive } from "../file_writer.ts";
 import {
   checkTransfer,
@@ -249,7 +249,7 @@ class Download {
    */
   async #continue(): Promise<CompletePart | null> {
     const head = await this.#route.request("HEAD", this.#uri, {});
-    await this.#route.discard(head);
+    await head.discard();
     if (head.status !== 200) return null;
     const { etag, mode } = versionOf("HEAD", this.#uri, head);
     const { "content-length": total } = head.headers;
@@ -257,8 +257,6 @@ class Download {
     if (etag === null || typeof total !== "number" || peer === null) return null;
     const offset = await this.#part.resume({ peer, uri: this.#uri, etag, total });
     if (offset === 0) return null;
-    // Hashing may take longer than a server waits.
-    if (offset > QUICKLY_HASHED_BYTES) this.#route.release();
     const hash = await this.#part.hashTo(offset, this.#settings.signal);
     const kept = { etag, total, offset, hash };
     if (offset === total) {
@@ -269,7 +267,7 @@ class Download {
     const response = await this.#request("GET", { range, "if-range": etag });
     if (response.status === 206) return await this.#append(kept, response);
     if (response.status !== 412 && response.status !== 416) return await this.#begin(response);
-    await this.#route.discard(response);
+    await response.discard();
     return null;
   }
 
@@ -280,7 +278,7 @@ class Download {
       range.total === total && body?.chunked === false && body.contentLength === total - offset &&
       (version.etag === null || version.etag === etag);
     if (!fits) {
-      await this.#route.discard(response);
+      await response.discard();
       throw unexpectedResponse(
         "GET",
         this.#uri,
@@ -296,7 +294,7 @@ class Download {
   async #begin(response: Response): Promise<CompletePart> {
     const { resume, onProgress } = this.#settings;
     if (response.status !== 200) {
-      await this.#route.discard(response);
+      await response.discard();
       throw statusError("GET", this.#uri, response);
     }
     const version = versionOf("GET", this.#uri, response);
@@ -363,7 +361,6 @@ class Download {
   async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
     if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
     try {
-      this.#route.release();
       const response = await this.#route.request("HEAD", this.#uri, {});
       if (response.status !== 200) return false;
       const length = response.headers["content-length"];

@@ -3,36 +3,26 @@
 import { type Address, addressText } from "../../../base/address.ts";
 import type { Socket } from "../../../base/app/app.ts";
 import type { Response } from "../../../base/app/message.ts";
-import { bodies, type BodyOut, cancelUnused } from "../../../base/body/bodies.ts";
+import {
+  bodies,
+  type BodyIn,
+  type BodyOut,
+  cancelQuietly,
+  cancelUnused,
+} from "../../../base/body/bodies.ts";
 import { EMPTY } from "../../../base/bytes.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { Method } from "../../../base/wire/preamble.ts";
-import type { Connector, Requester } from "../../../client.ts";
-import { isStale } from "../../../net/connection_pool.ts";
-import { IdleConnections } from "../../../net/idle_connections.ts";
+import { ConnectionPool, type Connector, type Requester } from "../../../client.ts";
+import { anyConnection, connectorOf, repeatAny } from "../../../net/connection_pool.ts";
 import { type RequestOptions, requestSignal } from "../../../net/request_signal.ts";
-import { checkTarget, type Connected, isConnector } from "../../../net/requester.ts";
+import { checkTarget, isConnector } from "../../../net/requester.ts";
 import { asRepeatable } from "../../../net/unanswered.ts";
 import { conditionFor, NO_STAMP } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
 import { directoryUriOf, uriOf } from "../file_name.ts";
 import { parseMode } from "../modes.ts";
 import { hasStatus, statusError, unexpectedResponse } from "../transfer_error.ts";
-
-/**
- * By client: open connections that no route uses at the moment. Each transfer is given the client
- * and makes its own routes, so the client is all that two transfers have in common.
- */
-const kept = new WeakMap<Requester | Connector, IdleConnections>();
-
-/**
- * From now on, routes to this client leave their connections open for later routes: however many
- * transfers follow each other, there are as many connections as simultaneous transfers. All calls
- * may be repeated. The signal of the client closes the connections.
- */
-export function keepConnections(client: Connector): void {
-  kept.set(client, new IdleConnections(null));
-}
 
 /** By client: whom its servers are taken for. */
 const named = new WeakMap<Requester | Connector, string>();
@@ -54,12 +44,16 @@ export function withholdBits(client: Connector, bits: number): void {
 }
 
 /**
- * The way to a server: the caller's connection, or connections of the caller's client, one at a
- * time. A route opens its connection for the first request, uses it for every later one, and closes
- * it at the end, or keeps it for the next route. A request is made after the end of the one before.
+ * The way to a server: over the caller's connection or pool, or a pool of its own for the caller's
+ * client, with one connection at a time. A request is made after the end of the one before.
  */
 export class Route implements Disposable {
+  /** What the caller has given; of a pool, the client that it is for. */
   readonly #target: Requester | Connector;
+  readonly #requester: Requester;
+  /** `null` over a connection of the caller, which can't be replaced. */
+  readonly #pool: ConnectionPool | null;
+  readonly #isOwn: boolean;
   /** Aborts connecting and every request. */
   readonly signal: AbortSignal | undefined;
   readonly #isRepeatable: boolean;
@@ -68,7 +62,8 @@ export class Route implements Disposable {
    * `null` without one: the server takes none, or has not been asked.
    */
   granted: number | null = null;
-  #connection: Connected | null = null;
+  /** The body of the last response. */
+  #body: BodyIn = null;
 
   /**
    * Creates a route that is not connected yet.
@@ -87,7 +82,14 @@ export class Route implements Disposable {
     isRepeatable = true,
   ) {
     checkTarget(label, target);
-    this.#target = target;
+    this.#target = connectorOf(target) ?? target;
+    this.#isOwn = isConnector(target);
+    this.#pool = isConnector(target)
+      ? ownPool(target, isRepeatable)
+      : target instanceof ConnectionPool
+      ? target
+      : null;
+    this.#requester = this.#pool ?? target as Requester;
     this.signal = requestSignal(options);
     this.#isRepeatable = isRepeatable;
   }
@@ -99,12 +101,12 @@ export class Route implements Disposable {
 
   /** True if a connection that was closed can be replaced by another. */
   get canReconnect(): boolean {
-    return isConnector(this.#target);
+    return this.#pool !== null;
   }
 
   /** True while there is a usable connection, or a connection can be opened. */
   get isUsable(): boolean {
-    return this.canReconnect || (this.#target as Partial<Connected>).closed !== true;
+    return this.canReconnect || (this.#target as { closed?: boolean }).closed !== true;
   }
 
   /**
@@ -114,7 +116,10 @@ export class Route implements Disposable {
   async peer(): Promise<string | null> {
     const name = named.get(this.#target);
     if (name !== undefined) return `any ${name}`;
-    const { sock } = (this.#reuse() ?? await this.#connect()) as { sock?: Socket };
+    const connection = this.#pool === null
+      ? this.#target
+      : await anyConnection(this.#pool, this.signal);
+    const { sock } = connection as { sock?: Socket };
     const authority = sock?.peerCertificate?.authority;
     if (authority) return `authority ${authority.publicKey256}`;
     const { address } = this.#target as { address?: Address };
@@ -122,89 +127,48 @@ export class Route implements Disposable {
     return sock?.remoteAddr === undefined ? null : `address ${JSON.stringify(sock.remoteAddr)}`;
   }
 
-  /**
-   * Makes a request over the connection, which is opened if there is none. A server may close a
-   * connection between two requests; the second request is then made once more, over a new
-   * connection.
-   */
+  /** Makes a request, after which any earlier response can't be read any more. */
   async request(
     method: Method,
     uri: string,
     headers: HeaderDict,
     body: BodyOut = null,
   ): Promise<Response> {
-    const response = await this.#request(method, uri, headers, body);
-    this.granted = parseMode(response.headers["file-mode-mask"]) ?? this.granted;
-    return response;
-  }
-
-  async #request(
-    method: Method,
-    uri: string,
-    headers: HeaderDict,
-    body: BodyOut,
-  ): Promise<Response> {
-    const reused = this.#reuse();
-    const connection = reused ?? await this.#connect();
+    this.#endBody();
+    const { signal } = this;
     try {
-      return await connection.request(method, uri, headers, body, { signal: this.signal });
+      const response = await this.#requester.request(method, uri, headers, body, { signal });
+      this.#body = response.body;
+      this.granted = parseMode(response.headers["file-mode-mask"]) ?? this.granted;
+      return response;
     } catch (error) {
-      const asked = this.#asRetried(error);
-      if (reused === null || !isStale(asked, body)) throw asked;
-    }
-    const another = await this.#connect();
-    try {
-      return await another.request(method, uri, headers, body, { signal: this.signal });
-    } catch (error) {
-      throw this.#asRetried(error);
+      throw this.#isRepeatable ? asRepeatable(error) : error;
     }
   }
 
-  /** The error of a request, of which `isTransient` tells whether to make the request again. */
-  #asRetried(error: unknown): unknown {
-    return this.#isRepeatable || kept.has(this.#target) ? asRepeatable(error) : error;
+  /** Frees the connection of a pool, if the last response was not read to its end. */
+  #endBody(): void {
+    if (this.#pool !== null) cancelQuietly(this.#body, undefined);
+    this.#body = null;
   }
 
-  /** Closes the connection of a client, before work that may take longer than a server waits. */
-  release(): void {
-    this.#connection?.close();
-  }
-
-  /**
-   * Gives up the body of an unwanted response. Most servers close a connection after an error, so
-   * this end does, too: the next request opens another one.
-   */
-  async discard(response: Response): Promise<void> {
-    await response.discard();
-    if (response.status >= 400) this.#connection?.close();
-  }
-
-  /**
-   * The open connection of an earlier request of this route or another; `null` if there is none.
-   */
-  #reuse(): Connected | null {
-    if (this.#connection !== null && !this.#connection.closed) return this.#connection;
-    return this.#connection = kept.get(this.#target)?.take() ?? null;
-  }
-
-  /** Opens a connection; the caller's own is open already, or was closed for good. */
-  async #connect(): Promise<Requester> {
-    const target = this.#target;
-    if (!isConnector(target)) return target;
-    // A client's own classes of bodies are not for transfers.
-    const options = { signal: this.signal, bodies };
-    return this.#connection = await target.connect(options);
-  }
-
-  /** Closes the connection of a client, or keeps the connection for {@linkcode keepConnections}. */
+  /** Closes the connections of a client; those of a pool stay open for later requests. */
   [Symbol.dispose](): void {
-    const connection = this.#connection;
-    this.#connection = null;
-    if (connection === null) return;
-    const connections = kept.get(this.#target);
-    if (connections === undefined) connection.close();
-    else connections.put(connection);
+    this.#endBody();
+    if (this.#isOwn) this.#pool!.close();
   }
+}
+
+/** One connection of a client, which is kept between the requests of a route. */
+function ownPool(client: Connector, isRepeatable: boolean): ConnectionPool {
+  const connect: Connector["connect"] = (given) => {
+    // A client's own classes of bodies are not for transfers.
+    const options = { ...given, bodies };
+    return client.connect(options);
+  };
+  const pool = new ConnectionPool({ connect }, { max: 1 });
+  if (isRepeatable) repeatAny(pool);
+  return pool;
 }
 
 /**
@@ -378,7 +342,7 @@ export async function deleteFile(
   using route = new Route("from", from, options, false);
   if (path.endsWith("/")) return void await requestChange(route, "DELETE", path);
   const there = await route.request("HEAD", path, {});
-  await route.discard(there);
+  await there.discard();
   if (!route.isUsable) throw statusError("DELETE", path, there, "delete");
   try {
     // Only a directory that is empty is deleted, which needs no other condition.
@@ -411,7 +375,7 @@ export async function requestChange(
   headers: HeaderDict = {},
 ): Promise<number> {
   const response = await route.request(method, uri, headers, method === "PUT" ? EMPTY : null);
-  await route.discard(response);
+  await response.discard();
   const { status } = response;
   if (status === 201 || status === 204) return status;
   throw statusError(method, uri, response, method === "PUT" ? "make" : "delete");

@@ -17,7 +17,6 @@ import {
   formatReprDigest,
   hashStart,
   newHash,
-  QUICKLY_HASHED_BYTES,
   WANT_SHA256,
 } from "../digest.ts";
 import {
@@ -164,7 +163,6 @@ export class FileUpload {
       const wanted = isRewritten || !resume ? {} : { "want-repr-digest": WANT_SHA256 };
       const asked = await this.#ask({ ...named, ...wanted });
       if (asked.sha256 !== null && !isRewritten) {
-        this.#releaseFor(source.size);
         const sha256 = await source.hash(signal);
         if (sha256 === asked.sha256) return await this.#confirm(sha256, asked.mode);
       }
@@ -172,7 +170,6 @@ export class FileUpload {
     }
     return await this.#send(offset, async (meter) => {
       const { resumedFrom } = meter;
-      this.#releaseFor(resumedFrom);
       const body = await source.hashedBody(resumedFrom, meter, signal);
       const headers = isResumable
         ? { ...named, "upload-offset": `${resumedFrom}` }
@@ -184,7 +181,6 @@ export class FileUpload {
   /** Sends the file, which the server keeps as a part until {@linkcode nameFile} names it. */
   async sendPart(): Promise<TransferResult> {
     const { signal } = this.#settings;
-    this.#releaseFor(this.#source.size);
     const size = `${this.#source.size}`;
     const digest = formatReprDigest(await this.#source.hash(signal));
     const named = { "repr-digest": digest, "upload-length": size, "upload-complete": "?0" };
@@ -197,14 +193,6 @@ export class FileUpload {
       const headers = { ...named, "upload-offset": `${meter.resumedFrom}` };
       return await this.#put(headers, await this.#source.body(meter, signal));
     });
-  }
-
-  /**
-   * Closes the connection if so many bytes are hashed first that the server may not wait for the
-   * end.
-   */
-  #releaseFor(bytes: number): void {
-    if (bytes > QUICKLY_HASHED_BYTES) this.#route.release();
   }
 
   /**
@@ -235,8 +223,7 @@ export class FileUpload {
     const headers = { ...this.#headers, ...this.#settings.modes ? WANT_MASK : {}, ...named };
     const response = await this.#route.request("HEAD", this.#uri, headers);
     if (response.status !== 200) {
-      // The server closes the connection: the next request must not take it.
-      await this.#route.discard(response);
+      await response.discard();
       throw await this.#refused("HEAD", response);
     }
     const offset = this.#offsetOf(response);
@@ -272,7 +259,7 @@ export class FileUpload {
     const other = response.status === 409 && resume ? this.#offsetOf(response) : null;
     if (other !== null && this.#route.isUsable) {
       // Another upload has continued the part, or the part is gone.
-      await this.#route.discard(response);
+      await response.discard();
       meter = this.#meter(other);
       response = await put(meter);
     }
@@ -319,7 +306,7 @@ export class FileUpload {
     if (status !== 409 || !this.#route.isUsable) return error;
     try {
       const there = await this.#route.request("HEAD", this.#uri, {});
-      await this.#route.discard(there);
+      await there.discard();
       // A path without a slash at its end is redirected to the one with it.
       if (there.status !== 301) return error;
     } catch (failed) {
@@ -335,7 +322,7 @@ export class FileUpload {
   async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {
     const { status } = response;
     const uri = this.#uri;
-    await this.#route.discard(response);
+    await response.discard();
     const { isRewritten = false, replace } = this.#settings;
     // The caller decides about a name that is taken.
     const isDecided = status === 412 && this.#headers["if-none-match"] === undefined;
@@ -380,7 +367,7 @@ export async function nameFile(
     "if-none-match": "*",
   };
   const response = await route.request("PUT", uri, headers, EMPTY);
-  await route.discard(response);
+  await response.discard();
   const { status, headers: { "upload-offset": offset } } = response;
   if (status === 201 || status === 204) return true;
   if (status === 409 && offset !== undefined) return false;

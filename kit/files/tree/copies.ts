@@ -209,7 +209,7 @@ export class TreeCopies {
   async #sizeNow(route: Route, node: TreeNode, known: number): Promise<number | null> {
     try {
       const response = await route.request("HEAD", uriOf(this.#settings.uri, node), {});
-      await route.discard(response);
+      await response.discard();
       const { status, headers: { "content-length": length } } = response;
       return status === 200 && typeof length === "number" ? length : known;
     } catch {

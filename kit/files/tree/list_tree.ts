@@ -352,7 +352,7 @@ async function requestList(
   const { status, headers, body } = response;
   const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
   if (status === 200 && body !== null && type.trim() === "application/json") return response;
-  await route.discard(response);
+  await response.discard();
   if (status !== 200) throw statusError("GET", uri, response, "list");
   const problem =
     "the response is not a directory listing; the server needs a FilesApp with list: true";

@@ -64,7 +64,7 @@ export async function* requestBundle<R, T>(
   const response = await route.request("POST", uri, wanted, body);
   const { status, headers } = response;
   if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
-    await route.discard(response);
+    await response.discard();
     if (status !== 200) throw statusError("POST", uri, response, task);
     const problem = "the response is not a bundle; the server needs a FilesApp of this version";
     throw unexpectedResponse("POST", uri, problem);

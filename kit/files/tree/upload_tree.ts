@@ -211,7 +211,7 @@ class Upload implements Direction {
     if (!isMissing) return false;
     const asked = modes ? WANT_MASK : {};
     if (move && uri === "/") {
-      if (modes) await route.discard(await route.request("HEAD", uri, asked));
+      if (modes) await (await route.request("HEAD", uri, asked)).discard();
       this.#granted = route.granted;
       return false;
     }
@@ -254,7 +254,7 @@ class Upload implements Direction {
 
   async has(route: Route, node: TreeNode): Promise<boolean> {
     const response = await route.request("HEAD", this.#uriOf(node), {});
-    await route.discard(response);
+    await response.discard();
     return response.status !== 404;
   }
 
