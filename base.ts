@@ -31,7 +31,7 @@ export * from "./base/errors.ts";
 export type { BodyInput } from "./base/body/body_source.ts";
 export type { ByteSink, ByteSource } from "./base/body/byte_io.ts";
 export { Body } from "./base/body/body.ts";
-export type { BodyReadOptions } from "./base/body/body_state.ts";
+export type { BodyReadOptions } from "./base/body/reading.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
 export { ChunkedBody } from "./base/body/chunked_body.ts";
 export type { Chunk } from "./base/wire/chunk.ts";

@@ -21,7 +21,7 @@ import {
   type SessionOwner,
 } from "../base/app/session.ts";
 import { cancelQuietly, cancelUnused, isWritable } from "../base/body/bodies.ts";
-import { isTooLong } from "../base/body/body_state.ts";
+import { isTooLong } from "../base/body/reading.ts";
 import { EMPTY } from "../base/bytes.ts";
 import {
   BodyError,

@@ -12,7 +12,7 @@ import {
   outgoingFraming,
 } from "../body/bodies.ts";
 import { Body } from "../body/body.ts";
-import { type BodyReadOptions, isTooLong } from "../body/body_state.ts";
+import { type BodyReadOptions, isTooLong } from "../body/reading.ts";
 import { ChunkedBody } from "../body/chunked_body.ts";
 import { decodeText, EMPTY, realLength, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";

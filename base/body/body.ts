@@ -1,26 +1,68 @@
-/** A body of known length (RFC 9112 §6.2); `readers.ts` tells how its bytes are read. */
+/**
+ * A body of known length (RFC 9112 §6.2); and, for the bodies of all classes, where the bytes go.
+ *
+ * **A body that arrives** is made once its preamble was read (`net/incoming_body.ts`). It has three
+ * parts:
+ *
+ * - The *source* gives bytes (`body_source.ts`): here a connection, otherwise a file or a stream.
+ *   Bytes that have arrived wait in its buffer, perhaps with the next message behind them.
+ * - The *reader* knows where the body ends: after `contentLength` bytes ({@linkcode LengthReader}),
+ *   or with the last chunk (`ChunkedReader`). The reader takes bytes out of the buffer, then
+ *   straight from the socket into the memory that the program gets, and none beyond the body.
+ * - The *state* knows who may read (`body_state.ts`): one operation at a time, until the body is
+ *   over.
+ *
+ * An operation (`text`, `writeTo`, a loop, …) begins in the state, reads until the reader is done,
+ * and ends in the state. The operation waits only for bytes that are not there: each wait takes a
+ * turn of the event loop, 7 % of an exchange of small messages.
+ *
+ * A body is over once, and the state tells the source how:
+ *
+ * - *consumed*: the last byte was read. The connection goes on with the next message.
+ * - *canceled*: nobody wants the rest. A program has called `cancel` or left a loop, a sink has
+ *   failed, a response has more bytes than its reader allows, or a request was answered unread. A
+ *   client closes its connection. A server can still answer, then lingers: what arrives is dropped,
+ *   since closing at once would reset the connection, and the peer would lose the answer.
+ * - *broken*: the source has failed, since the peer has left, is silent, or sends invalid chunks.
+ *   The connection closes; for invalid chunks a server answers 400 first, if it can.
+ *
+ * Canceled or broken, a body rejects the operation that waits, and every later one; as it does when
+ * the signal of its request is aborted. A request with more bytes than its app allows (`TOO_LONG`)
+ * stays as it was, and is answered with 413. `Response.discard` drops a short rest, so that the
+ * body is consumed, and cancels a long one.
+ *
+ * **A body that leaves** is a text or an array, which `net/transport.ts` writes together with the
+ * preamble; or it is of one of the four classes, and writes itself into a `MessageSink`: from its
+ * source as above, which in a proxy is another connection, or from an iterable (`body_iter.ts`),
+ * which streams and generators are made into (`streamed.ts`). The sink joins the first piece with
+ * the preamble, and counts all against the content-length. The last piece is written only once the
+ * source has ended where it must: whatever goes wrong cuts a message, and never completes it.
+ */
 
 import { decodeText, EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
+import { BodyError, ProtocolError } from "../errors.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 import { type BodyInput, type BodySource, KINDS, openSource } from "./body_source.ts";
-import {
-  type BodyReadOptions,
-  BodyState,
-  limitOf,
-  PIECE_BYTES,
-  tooLongError,
-} from "./body_state.ts";
+import { BodyState } from "./body_state.ts";
 import { openFile } from "./file_source.ts";
 import { type ByteSink, Collector } from "./byte_io.ts";
-import { largerPiece, LengthReader } from "./readers.ts";
+import {
+  type BodyReader,
+  type BodyReadOptions,
+  expectEnd,
+  largerPiece,
+  limitOf,
+  PIECE_BYTES,
+  readInto,
+  readPiece,
+  streamBody,
+  tooLongError,
+} from "./reading.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/**
- * Converts bytes in the turn in which they were read, because the next read changes a shared
- * buffer.
- */
+/** Converts bytes in the turn in which they were read: the next read changes a shared buffer. */
 type Convert<Value> = (bytes: Bytes, isOwn: boolean) => Value;
 
 const ownBytes: Convert<Bytes> = (bytes, isOwn) => isOwn ? bytes : bytes.slice();
@@ -37,7 +79,7 @@ export function checkContentLength(contentLength: number): void {
   }
 }
 
-/** The progress of reading a body: the number of bytes, and whether the end was reached. */
+/** How far a body was read: the number of bytes, and whether the last one is among them. */
 export interface Progress {
   readonly state: BodyState;
   readonly bytes: number;
@@ -46,7 +88,7 @@ export interface Progress {
 
 /** Whether a value is a `Body`, or of a class that extends it, of this copy. */
 export let isBody: (value: object) => value is Body;
-/** The progress of reading a body. */
+/** How far a body was read. */
 export let bodyProgress: (body: Body) => Progress;
 /** Takes the bytes of an untouched body that have all arrived; else `null`. */
 export let takeArrived: (body: Body) => Uint8Array<ArrayBuffer> | null;
@@ -80,6 +122,7 @@ export class Body implements AsyncIterable<Uint8Array> {
   readonly #source: BodySource;
   readonly #state: BodyState;
   readonly #reader: LengthReader;
+  #stream: ReadableStream<Bytes> | null = null;
 
   /**
    * Makes a body from a source of `contentLength` bytes.
@@ -137,7 +180,8 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} if another operation has begun before.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#state.stream(this.#reader, Math.min(PIECE_BYTES, this.#reader.remaining));
+    const size = Math.min(PIECE_BYTES, this.#reader.remaining);
+    return this.#stream ??= streamBody(this.#state, this.#reader, size);
   }
 
   /**
@@ -154,11 +198,10 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   /**
-   * Reads bytes and converts them, if possible in the source's buffer: for a small body, nothing
-   * costs more than a copy.
+   * Reads bytes and converts them, if possible in the source's buffer: a copy is the greatest cost
+   * of a small body.
    *
-   * @param options The most bytes that the caller wants; `"read"` for a read without a limit of its
-   * own.
+   * @param options The most bytes that the caller wants; `"read"` for the limit of `read()`.
    */
   async #readAs<Value>(
     size: number | undefined,
@@ -192,7 +235,7 @@ export class Body implements AsyncIterable<Uint8Array> {
   async #collect(size: number): Promise<Bytes> {
     const collector = new Collector(size);
     while (collector.missing > 0) {
-      collector.add(await this.#state.readInto(this.#reader, collector.room()));
+      collector.add(await readInto(this.#state, this.#reader, collector.room()));
     }
     return collector.collected();
   }
@@ -257,7 +300,7 @@ export class Body implements AsyncIterable<Uint8Array> {
       while (!reader.done) {
         const wanted = Math.min(size, reader.remaining);
         if (keepsBytes || buffer.length < wanted) buffer = new Uint8Array(wanted);
-        const count = await this.#state.readInto(reader, buffer.subarray(0, wanted));
+        const count = await readInto(this.#state, reader, buffer.subarray(0, wanted));
         // A source that fills the buffer probably has more; a slow source doesn't get much memory.
         if (count === size) size = largerPiece(size, most);
         if (count > 0) await out.write(buffer.subarray(0, count));
@@ -276,7 +319,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     try {
       while (!this.#reader.done) {
         const piece = new Uint8Array(Math.min(PIECE_BYTES, this.#reader.remaining));
-        const count = await this.#state.readPiece(this.#reader, piece);
+        const count = await readPiece(this.#state, this.#reader, piece);
         if (count > 0) yield partOf(piece, count);
       }
     } finally {
@@ -319,4 +362,67 @@ export class Body implements AsyncIterable<Uint8Array> {
       return { state: body.#state, bytes, isConsumed };
     };
   }
+}
+
+/**
+ * Reads as many bytes as the content-length says, from the source's current position, and no byte
+ * behind them. After any error the reader must not be used again.
+ */
+class LengthReader implements BodyReader {
+  /** The number of bytes that are left. */
+  remaining: number;
+  done = false;
+  readonly #source: BodySource;
+
+  constructor(source: BodySource, contentLength: number) {
+    this.#source = source;
+    this.remaining = contentLength;
+  }
+
+  /**
+   * Reads up to `most` bytes that have arrived. The view is in the source's buffer, which the next
+   * read changes.
+   */
+  view(most: number): Bytes | Promise<Bytes> {
+    const bytes = this.#source.buffer.view(Math.min(most, this.remaining));
+    return this.#passOn(bytes, bytes.length);
+  }
+
+  read(into: Uint8Array): number | Promise<number> {
+    const room = into.subarray(0, this.remaining);
+    const count = this.#source.buffer.take(room);
+    if (count === 0 && room.length > 0) return this.#receive(room);
+    return this.#passOn(count, count);
+  }
+
+  async #receive(room: Uint8Array): Promise<number> {
+    const count = await this.#source.read(room);
+    if (count === null) throw incomplete(this.#source, this.remaining);
+    return this.#passOn(count, count);
+  }
+
+  /**
+   * Passes on what a read of `count` bytes has returned: at once, unless the source must end with
+   * the last of them.
+   */
+  #passOn<Value>(read: Value, count: number): Value | Promise<Value> {
+    this.remaining -= count;
+    if (this.remaining > 0) return read;
+    const end = () => {
+      this.done = true;
+      return read;
+    };
+    const ending = expectEnd(this.#source);
+    return ending === null ? end() : ending.then(end);
+  }
+}
+
+/** The error for a source that ends `missing` bytes before the body does. */
+function incomplete({ kind }: BodySource, missing: number): Error {
+  return KINDS[kind].behind === "messages"
+    ? new ProtocolError(
+      "BODY_INCOMPLETE",
+      `the peer closed ${missing} bytes before the end of the body`,
+    )
+    : new BodyError(`the source ended ${missing} bytes before the content-length`);
 }

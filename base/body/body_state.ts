@@ -1,30 +1,25 @@
 /**
- * The rules about who may use a body, and when.
+ * The rules about who may use a body, and when; `body.ts` tells where its bytes go.
  *
- * Operations run one at a time: an operation begins, may wait for the source or a sink, and ends,
+ * Operations run one at a time. An operation begins, may wait for the source or a sink, and ends,
  * with bytes left or with the last byte. Its end puts the body into the next phase, and
  * {@linkcode PHASES} says which operations may begin in each phase. After the last byte a body is
  * `consumed`: it allows one more read, of no bytes, and has `ended` then.
  *
- * A body may be stopped in any phase: its source fails, the body is canceled, or its request is
- * aborted. Then the waiting operation is rejected at once, and no other may begin
+ * In any phase a body may be stopped: by an error of its source, by a cancellation, or by the
+ * signal of its request. The operation that waits then rejects at once, and no other may begin
  * ({@linkcode Interruption}).
  */
 
-import { EMPTY } from "../bytes.ts";
-import { checkInteger, copyOptions } from "../checks.ts";
 import { BodyError } from "../errors.ts";
-import { MAX_READ_BYTES } from "../wire/limits.ts";
 import type { BodySource } from "./body_source.ts";
 import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
-
-type Bytes = Uint8Array<ArrayBuffer>;
 
 const READ = "has been read in part", CONSUMED = "has been consumed";
 
 /**
- * The problem of a read of the rest, of the next chunk, or of the whole body; `null` if it may
- * begin.
+ * For each phase of a body, what speaks against a read of the rest, of the next chunk, or of the
+ * whole body; `null` if the operation may begin.
  */
 const PHASES = {
   "untouched": { read: null, chunk: null, whole: null },
@@ -34,76 +29,52 @@ const PHASES = {
 } as const;
 
 /**
- * The cause that has stopped a body, if any. The signal of a request may live forever and refers to
- * this object alone. This object refers to the body only while the body waits, so an unreachable
- * body can be collected.
+ * The part of a state that stops a body. The signal of a request may live forever, and refers to
+ * this object alone. This object refers to the body only while the body waits, so a body that
+ * nobody has any more can be collected.
  */
 export class Interruption {
+  /** The error that has stopped the body, and whether it is the reason of an aborted request. */
+  failure: { readonly error: unknown; readonly isAbort: boolean } | null = null;
   /** Rejects the promise that the body waits for. */
   waiting: ((reason: unknown) => void) | null = null;
-  /**
-   * The error that has stopped the body; `isAbort` if the error is the reason of an aborted
-   * request.
-   */
-  failure: { readonly error: unknown; readonly isAbort: boolean } | null = null;
-  /** Called when the body is over: when it was consumed, or stopped. */
-  over: (() => void) | null = null;
+  /** Called once the body was consumed or stopped. */
+  listener: (() => void) | null = null;
 
-  /** Makes the waiting operation, and every later one, reject with the reason. */
+  /** Stops the body for the reason of its request's signal. */
   abort(reason: unknown): void {
     this.stop(reason, true);
   }
 
-  /** Makes the waiting operation reject; only the first error counts. */
+  /** Rejects the operation that waits; only the first error counts. */
   stop(error: unknown, isAbort: boolean): void {
     this.failure ??= { error, isAbort };
-    // The listener runs later, because the caller tells the source of the end after this call.
-    if (this.over !== null) queueMicrotask(this.over);
+    // The source learns of the end after this call, and the listener should find it informed.
+    if (this.listener !== null) queueMicrotask(this.listener);
     const { waiting } = this;
     this.waiting = null;
     waiting?.(error);
   }
 }
 
-/** Reads the bytes of a body. */
-export interface BodyReader {
-  /** True once the last byte has been read, and nothing follows it. */
-  readonly done: boolean;
-  /**
-   * Reads at least one byte into the array, unless none is left or the array is empty; returns the
-   * number of bytes. A promise is returned only if the read has to wait, since each wait takes a
-   * turn.
-   */
-  read(into: Uint8Array): number | Promise<number>;
-}
-
-/**
- * The state of a body, and the operations that the state allows.
- *
- * The public classes hold a state instead of extending it. A base class that isn't exported would
- * hide their members from the documentation, and its methods could be replaced from outside.
- */
+/** The state of a body: what its operations may do. */
 export class BodyState {
-  #phase: keyof typeof PHASES = "untouched";
-  #operation: string | null = null;
-  #stream: ReadableStream<Bytes> | null = null;
+  /** What can stop the body from outside, without keeping the body alive. */
+  readonly interruption: Interruption = new Interruption();
   readonly #source: Pick<BodySource, "over">;
-  readonly #interruption: Interruption = new Interruption();
+  #phase: keyof typeof PHASES = "untouched";
+  /** The operation that has begun and not ended, as errors name it. */
+  #operation: string | null = null;
 
   /** Makes the state of an untouched body, whose source learns how the body ends. */
   constructor(source: Pick<BodySource, "over">) {
     this.#source = source;
   }
 
-  /** What can abort the body from outside, without keeping the body alive. */
-  get interruption(): Interruption {
-    return this.#interruption;
-  }
-
   /** True once any operation has begun. */
   get used(): boolean {
     return this.#phase !== "untouched" || this.#operation !== null ||
-      this.#interruption.failure?.isAbort === false;
+      this.interruption.failure?.isAbort === false;
   }
 
   /** True once the last byte has been read. */
@@ -112,7 +83,8 @@ export class BodyState {
   }
 
   /**
-   * Begins a read of the rest. False for the only read of a consumed body, which returns no bytes.
+   * Begins a read of the rest. False for the only read of a consumed body, which returns no bytes
+   * and has ended already.
    */
   beginRead(): boolean {
     this.#begin("read", PHASES[this.#phase].read);
@@ -122,7 +94,7 @@ export class BodyState {
     return false;
   }
 
-  /** Begins to read the next chunk. */
+  /** Begins a read of the next chunk. */
   beginChunk(): void {
     this.#begin("read a chunk of", PHASES[this.#phase].chunk);
   }
@@ -133,7 +105,7 @@ export class BodyState {
   }
 
   #begin(operation: string, refusal: string | null): void {
-    const { failure } = this.#interruption;
+    const { failure } = this.interruption;
     if (failure?.isAbort) throw failure.error;
     const why = failure !== null
       ? "has failed or was canceled"
@@ -164,25 +136,7 @@ export class BodyState {
     this.#phase = !isAtEnd ? "read in part" : isEmpty ? "ended" : "consumed";
     if (!isAtEnd) return;
     this.#source.over("consumed");
-    this.#interruption.over?.();
-  }
-
-  /** Calls a function when the body is over, which it may be already. */
-  whenOver(listener: () => void): void {
-    if (this.isConsumed || this.#interruption.failure !== null) listener();
-    else {
-      const { over } = this.#interruption;
-      this.#interruption.over = over === null ? listener : () => {
-        over();
-        listener();
-      };
-    }
-  }
-
-  /** Throws the error with which the body was stopped since the operation began. */
-  checkAlive(): void {
-    const { failure } = this.#interruption;
-    if (failure !== null) throw failure.error;
+    this.interruption.listener?.();
   }
 
   /**
@@ -191,38 +145,55 @@ export class BodyState {
    */
   async cancel(reason: unknown): Promise<void> {
     if (this.isConsumed) return;
-    // A body that was stopped has no rest, but counts as used from now on.
+    // A body that was stopped before has no rest, but counts as used from now on.
     this.#operation ??= "cancel";
-    if (this.#interruption.failure !== null) return;
+    if (this.interruption.failure !== null) return;
     const error = reason instanceof Error
       ? reason
       : new BodyError("the body was canceled", { cause: reason });
-    this.#interruption.stop(error, false);
+    this.interruption.stop(error, false);
     await this.#source.over("canceled", error, reason);
   }
 
-  /** Waits for the sink, or for an iterable, but only until the body is stopped. */
+  /** Calls a function when the body is over, which it may be already. */
+  whenOver(listener: () => void): void {
+    const { interruption } = this;
+    if (this.isConsumed || interruption.failure !== null) return listener();
+    const { listener: first } = interruption;
+    interruption.listener = first === null ? listener : () => {
+      first();
+      listener();
+    };
+  }
+
+  /** Throws the error with which the body was stopped since the operation began. */
+  checkAlive(): void {
+    const { failure } = this.interruption;
+    if (failure !== null) throw failure.error;
+  }
+
+  /** Waits for a sink, or for an iterable, until the body is stopped. */
   wait<T>(promise: Promise<T>): Promise<T> {
     return this.#wait(promise, false);
   }
 
   /**
-   * Waits in the same way for a read from the source, unless the bytes are there. A failure of the
-   * source is a failure of the body, and ends both.
+   * Waits in the same way for a read from the source, unless the bytes are there. An error of the
+   * source stops the body.
    */
   fromSource<T>(read: T | Promise<T>): T | Promise<T> {
     return read instanceof Promise ? this.#wait(read, true) : read;
   }
 
   #wait<T>(promise: Promise<T>, isSource: boolean): Promise<T> {
-    const interruption = this.#interruption;
+    const { interruption } = this;
     return new Promise((resolve, reject) => {
       promise.then((value) => {
         interruption.waiting = null;
         resolve(value);
       }, (error) => {
         interruption.waiting = null;
-        // A later failure of the source no longer concerns the body.
+        // An error of the source that comes later no longer concerns the body.
         if (interruption.failure !== null) return;
         if (isSource) {
           interruption.stop(error, false);
@@ -236,29 +207,13 @@ export class BodyState {
     });
   }
 
-  /** Reads at least one byte, unless none is left. */
-  readInto(reader: BodyReader, into: Bytes): number | Promise<number> {
-    this.checkAlive();
-    return this.fromSource(reader.read(into));
-  }
-
-  /** Reads in an operation on the whole body, which ends with the last byte. */
-  async readPiece(reader: BodyReader, into: Bytes): Promise<number> {
-    let count = this.readInto(reader, into);
-    // Bytes that have arrived end the operation in this turn: the message of an empty body may be
-    // over in the next one, and a body that is being read would be stopped with it.
-    if (count instanceof Promise) count = await count;
-    if (reader.done) this.end(true);
-    return count;
-  }
-
   /**
    * Writes the whole body to a sink, which is always released. Runs synchronously up to the first
    * write, so the preamble and the beginning of the body go out together.
    *
    * @param write Writes the body, calls {@linkcode end}, and resolves to the number of bytes
-   * written. A failure cancels the body. The sink of `write` waits only until the body is stopped.
-   * @param isRest Whether the rest of a body is enough, of which a part was read.
+   * written. An error cancels the body. The sink of `write` waits only until the body is stopped.
+   * @param isRest Whether the rest of a body will do, of which a part was read.
    */
   async write(
     sink: WritableStream<Uint8Array> | ByteSink,
@@ -288,98 +243,4 @@ export class BodyState {
   endIteration(): void {
     if (!this.isConsumed) this.cancel(new BodyError("the iteration was abandoned"));
   }
-
-  /**
-   * The body as a byte stream. The first call starts the body; later calls return the same stream.
-   *
-   * @param size Bytes of a piece, unless the stream's reader has its own buffer; 0 if the body is
-   * empty.
-   */
-  stream(reader: BodyReader, size: number): ReadableStream<Bytes> {
-    if (this.#stream !== null) return this.#stream;
-    this.beginWhole("stream");
-    return this.#stream = new ReadableStream({
-      type: "bytes",
-      autoAllocateChunkSize: Math.max(1, size),
-      start: async (controller) => {
-        if (size > 0) return;
-        await this.readPiece(reader, EMPTY);
-        closeByteStream(controller);
-      },
-      pull: async (controller) => {
-        const request = controller.byobRequest!;
-        const { buffer, byteOffset, byteLength } = request.view!;
-        const count = await this.readPiece(reader, new Uint8Array(buffer, byteOffset, byteLength));
-        if (count > 0) request.respond(count);
-        if (reader.done) closeByteStream(controller);
-      },
-      cancel: (reason) => this.cancel(reason),
-    });
-  }
-}
-
-// ───────────────────────── shared by the operations of both classes
-
-/** How much of a body is read at once. */
-export interface BodyReadOptions {
-  /**
-   * The most bytes, 0 to 16777216. A longer body is a {@linkcode BodyError} with the code
-   * `"TOO_LONG"`; if it is that of a response, it is then canceled.
-   *
-   * @default {16777216}
-   */
-  maxBytes?: number | undefined;
-}
-
-/** The most bytes that the options of a read allow. */
-export function limitOf(options: BodyReadOptions | undefined): number {
-  if (options === undefined) return MAX_READ_BYTES;
-  const { maxBytes = MAX_READ_BYTES } = copyOptions(options, ["maxBytes"]);
-  checkInteger("maxBytes", maxBytes, 0, MAX_READ_BYTES);
-  return maxBytes;
-}
-
-/** The bodies that were too long to be collected, by the error of that collection. */
-const tooLong = new WeakMap<Error, object>();
-
-/**
- * The error for collecting a body with more bytes than the limit.
- *
- * @param limit The limit of the caller; `null` for the limit of `read()`.
- * @param left The number of bytes that are left, as far as it is known.
- */
-export function tooLongError(
-  body: object,
-  limit: number | null,
-  left: string,
-): RangeError | BodyError {
-  const error = limit === null
-    ? new RangeError(
-      `one read returns at most ${MAX_READ_BYTES} bytes; ${left} are left: give a size, iterate, ` +
-        "or use writeTo",
-    )
-    : new BodyError(
-      `the body has ${left} bytes, and at most ${limit} are wanted: raise maxBytes, iterate, or use ` +
-        "writeTo",
-      { code: "TOO_LONG" },
-    );
-  tooLong.set(error, body);
-  return error;
-}
-
-/** Whether an error says that this body was too long to be collected. */
-export function isTooLong(body: object | null, error: unknown): boolean {
-  return body !== null && error instanceof Error && tooLong.get(error) === body;
-}
-
-/**
- * The largest piece of an iterated or streamed body, and the first piece of a body that is passed
- * on.
- */
-export const PIECE_BYTES = 65536;
-
-/** Closes a byte stream; a pending read with its own buffer gets the buffer back empty. */
-export function closeByteStream(controller: ReadableByteStreamController): void {
-  controller.close();
-  controller.byobRequest?.respond(0);
 }

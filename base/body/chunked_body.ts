@@ -1,23 +1,28 @@
-/** A chunked body (RFC 9112 §7.1); `readers.ts` tells how its bytes are read. */
+/** A chunked body (RFC 9112 §7.1); `body.ts` tells where its bytes go. */
 
 import { decodeText } from "../bytes.ts";
-import type { Chunk } from "../wire/chunk.ts";
+import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import type { Progress } from "./body.ts";
-import { type BodyInput, openSource } from "./body_source.ts";
+import { type BodyInput, type BodySource, KINDS, openSource } from "./body_source.ts";
+import { BodyState } from "./body_state.ts";
+import { type ByteReader, type ByteSink, Collector } from "./byte_io.ts";
 import {
+  type BodyReader,
   type BodyReadOptions,
-  BodyState,
+  expectEnd,
+  largerPiece,
   limitOf,
   PIECE_BYTES,
+  streamBody,
   tooLongError,
-} from "./body_state.ts";
-import { type ByteSink, Collector } from "./byte_io.ts";
-import { ChunkedReader } from "./readers.ts";
+} from "./reading.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Whether a value is a `ChunkedBody`, or of a class that extends it, of this copy. */
 export let isChunkedBody: (value: object) => value is ChunkedBody;
-/** The progress of reading a body, in bytes as they were sent. */
+/** How far a body was read, in bytes as they were sent. */
 export let chunkedProgress: (body: ChunkedBody) => Progress;
 /** Writes a whole body, encoded, whatever a class that extends `ChunkedBody` does. */
 export let writeChunkedBody: (
@@ -48,6 +53,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   readonly chunked = true as const;
   readonly #state: BodyState;
   readonly #reader: ChunkedReader;
+  #stream: ReadableStream<Bytes> | null = null;
 
   /**
    * Makes a body from a source of encoded chunks. A stream must end with the last chunk. From a
@@ -74,7 +80,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if another operation has begun before.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#state.stream(this.#reader, PIECE_BYTES);
+    return this.#stream ??= streamBody(this.#state, this.#reader, PIECE_BYTES);
   }
 
   /**
@@ -101,7 +107,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     return this.#collect("read");
   }
 
-  /** @param options The most bytes that the caller wants; `"read"` for a read without a limit. */
+  /** @param options The most bytes that the caller wants; `"read"` for the limit of `read()`. */
   async #collect(
     options: BodyReadOptions | undefined | "read",
   ): Promise<Uint8Array<ArrayBuffer>> {
@@ -223,4 +229,161 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
       isConsumed: body.#state.isConsumed,
     });
   }
+}
+
+/**
+ * Reads a chunked body (RFC 9112 §7.1) in one of three forms: chunks, their data, or the encoded
+ * bytes, checked. After any error the reader must not be used again.
+ */
+export class ChunkedReader implements BodyReader {
+  readonly #source: BodySource;
+  readonly #buffer: ByteReader;
+  readonly #scanner = new ChunkScanner();
+  /** The number of bytes in the last view of encoded bytes. */
+  #viewed = 0;
+
+  /** Makes a reader that starts at the source's current position. */
+  constructor(source: BodySource) {
+    this.#source = source;
+    this.#buffer = source.buffer;
+  }
+
+  /** True once the last chunk has been read. */
+  get done(): boolean {
+    return this.#scanner.phase === "done";
+  }
+
+  /** The number of bytes that have been read, of lines and data. */
+  get bytes(): number {
+    return this.#scanner.taken;
+  }
+
+  /**
+   * Reads a whole chunk. The last chunk is returned only after the source has confirmed its end.
+   */
+  async nextChunk(): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
+    await this.#nextFraming();
+    const { size, extension } = this.#scanner.header;
+    const data = await this.#nextData(size);
+    await this.#nextFraming();
+    if (this.done) await expectEnd(this.#source);
+    return [extension, data];
+  }
+
+  /**
+   * Reads data into the array, from all buffered chunks; resolves to the number of bytes, 0 only at
+   * the end.
+   */
+  async read(into: Uint8Array): Promise<number> {
+    const scanner = this.#scanner;
+    const buffer = this.#buffer;
+    let count = 0;
+    while (!this.done && count < into.length) {
+      const { start } = buffer;
+      const inData = scanner.phase === "data";
+      const end = inData ? Math.min(buffer.end, start + into.length - count) : buffer.end;
+      const next = scanner.advance(buffer.bytes, start, end);
+      if (next !== -1) {
+        buffer.start = next;
+        if (!inData) continue;
+        into.set(buffer.bytes.subarray(start, next), count);
+        count += next - start;
+      } else if (count > 0) {
+        return count;
+      } else if (inData) {
+        count = await this.#readPast(into.subarray(0, scanner.remaining));
+        scanner.skipData(count);
+      } else {
+        await this.#fill();
+      }
+    }
+    if (this.done) await expectEnd(this.#source);
+    return count;
+  }
+
+  /**
+   * Reads encoded bytes: as many as are buffered and valid. The view is valid until the next call;
+   * the sizes in it are in lower case.
+   *
+   * @param pieceBytes The best number of bytes to pass on at a time, if it matters.
+   */
+  async nextEncoded(pieceBytes = 0): Promise<Uint8Array> {
+    const buffer = this.#buffer;
+    const { length } = buffer.bytes;
+    if (this.#viewed * 2 > length) {
+      buffer.grow(largerPiece(length, Math.min(pieceBytes, KINDS[this.#source.kind].mostBytes)));
+    }
+    for (;;) {
+      const encoded = buffer.view(this.#scan(buffer.start) - buffer.start);
+      if (this.done) await expectEnd(this.#source);
+      if (encoded.length > 0) {
+        this.#viewed = encoded.length;
+        return encoded;
+      }
+      await this.#fill();
+    }
+  }
+
+  /** Checks the buffered bytes; returns the position up to which they are valid and complete. */
+  #scan(at: number): number {
+    const { bytes, end } = this.#buffer;
+    const scanner = this.#scanner;
+    for (;;) {
+      const { phase } = scanner;
+      const next = scanner.advance(bytes, at, end);
+      if (next === -1) return at;
+      if (phase === "line") lowerSize(bytes, at, next);
+      at = next;
+    }
+  }
+
+  /** Reads the line or the end of a chunk. */
+  async #nextFraming(): Promise<void> {
+    const buffer = this.#buffer;
+    let next;
+    while ((next = this.#scanner.advance(buffer.bytes, buffer.start, buffer.end)) === -1) {
+      await this.#fill();
+    }
+    buffer.start = next;
+  }
+
+  async #nextData(size: number): Promise<Uint8Array<ArrayBuffer>> {
+    const buffer = this.#buffer;
+    if (size <= buffer.buffered) {
+      const data = buffer.view(size).slice();
+      this.#scanner.skipData(size);
+      return data;
+    }
+    const collector = new Collector(size);
+    while (collector.missing > 0) {
+      const room = collector.room();
+      const count = buffer.take(room) || await this.#readPast(room);
+      collector.add(count);
+      this.#scanner.skipData(count);
+    }
+    return collector.collected();
+  }
+
+  async #fill(): Promise<void> {
+    const limit = KINDS[this.#source.kind].behind === "of others"
+      ? this.#scanner.leastToCome(this.#buffer.buffered)
+      : Infinity;
+    if (await this.#buffer.fill(limit) === 0) throw chunksIncomplete();
+  }
+
+  async #readPast(into: Uint8Array): Promise<number> {
+    const count = await this.#source.read(into);
+    if (count === null) throw chunksIncomplete();
+    return count;
+  }
+}
+
+const SEMICOLON = 0x3b, CR = 0x0d, LOWER = 0x20;
+
+/**
+ * Puts the size in a chunk's line into lower case, the only case that is sent. The bit that makes a
+ * letter lower case is set in digits, too.
+ */
+function lowerSize(bytes: Uint8Array, at: number, end: number): void {
+  for (; at < end && bytes[at] !== SEMICOLON && bytes[at] !== CR; at++) bytes[at]! |= LOWER;
 }

@@ -7,7 +7,7 @@
 
 import { type BigIntStats, fstatSync } from "node:fs";
 import { ChunkedBodyIter } from "../../../base/body/body_iter.ts";
-import { isTooLong } from "../../../base/body/body_state.ts";
+import { isTooLong } from "../../../base/body/reading.ts";
 import { EMPTY } from "../../../base/bytes.ts";
 import type { Request, ResponseTuple } from "../../../base/app/message.ts";
 import { isOverload } from "../../disk/names.ts";

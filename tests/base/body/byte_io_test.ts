@@ -8,7 +8,7 @@ import {
   notWritten,
   openSink,
 } from "@degu/internal/base/body/byte_io.ts";
-import { ChunkedReader } from "@degu/internal/base/body/readers.ts";
+import { ChunkedReader } from "@degu/internal/base/body/chunked_body.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import {
   concat,

@@ -1,0 +1,160 @@
+/** Reading a body of either framing: piece by piece, as a stream, and no more than is wanted. */
+
+import { EMPTY } from "../bytes.ts";
+import { checkInteger, copyOptions } from "../checks.ts";
+import { BodyError } from "../errors.ts";
+import { MAX_READ_BYTES } from "../wire/limits.ts";
+import { type BodySource, KINDS } from "./body_source.ts";
+import type { BodyState } from "./body_state.ts";
+
+/** The reader of a framing, which knows where the body ends. An error ends the use of a reader. */
+export interface BodyReader {
+  /** True once the last byte has been read, and the source ends there if it must. */
+  readonly done: boolean;
+  /**
+   * Reads at least one byte into the array, unless none is left or the array is empty; returns the
+   * number of bytes. A promise is returned only if the read has to wait, since each wait takes a
+   * turn.
+   */
+  read(into: Uint8Array): number | Promise<number>;
+}
+
+/**
+ * Checks, before the last byte of a body is passed on, that the source has ended with it; `null` if
+ * other bytes may follow.
+ */
+export function expectEnd(source: BodySource): Promise<void> | null {
+  return KINDS[source.kind].behind === "nothing" ? readEnd(source) : null;
+}
+
+async function readEnd(source: BodySource): Promise<void> {
+  if (source.buffer.buffered > 0 || await source.read(new Uint8Array(1)) !== null) {
+    throw new BodyError("the source has more bytes than the body");
+  }
+}
+
+/**
+ * The largest piece of an iterated or streamed body, and the first piece of a body that is passed
+ * on.
+ */
+export const PIECE_BYTES = 65536;
+
+/** The size of the piece after a full one of `bytes`: a source gets more memory as it fills it. */
+export function largerPiece(bytes: number, most: number): number {
+  return Math.min(bytes * 4, most);
+}
+
+/** Reads at least one byte, unless none is left. */
+export function readInto(
+  state: BodyState,
+  reader: BodyReader,
+  into: Uint8Array,
+): number | Promise<number> {
+  state.checkAlive();
+  return state.fromSource(reader.read(into));
+}
+
+/** Reads in an operation on the whole body, which ends with the last byte. */
+export async function readPiece(
+  state: BodyState,
+  reader: BodyReader,
+  into: Uint8Array,
+): Promise<number> {
+  let count = readInto(state, reader, into);
+  // Bytes that have arrived end the operation in this turn: the message of an empty body may be
+  // over in the next one, and a body that is being read would be stopped with it.
+  if (count instanceof Promise) count = await count;
+  if (reader.done) state.end(true);
+  return count;
+}
+
+/**
+ * Makes a byte stream of a whole body.
+ *
+ * @param size Bytes of a piece, unless the stream's reader has its own buffer; 0 if the body is
+ * empty.
+ */
+export function streamBody(
+  state: BodyState,
+  reader: BodyReader,
+  size: number,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  state.beginWhole("stream");
+  return new ReadableStream({
+    type: "bytes",
+    autoAllocateChunkSize: Math.max(1, size),
+    start: async (controller) => {
+      if (size > 0) return;
+      await readPiece(state, reader, EMPTY);
+      closeByteStream(controller);
+    },
+    pull: async (controller) => {
+      const request = controller.byobRequest!;
+      const { buffer, byteOffset, byteLength } = request.view!;
+      const count = await readPiece(state, reader, new Uint8Array(buffer, byteOffset, byteLength));
+      if (count > 0) request.respond(count);
+      if (reader.done) closeByteStream(controller);
+    },
+    cancel: (reason) => state.cancel(reason),
+  });
+}
+
+/** Closes a byte stream; a pending read with its own buffer gets the buffer back empty. */
+function closeByteStream(controller: ReadableByteStreamController): void {
+  controller.close();
+  controller.byobRequest?.respond(0);
+}
+
+// ───────────────────────── no more than is wanted
+
+/** How much of a body is read at once. */
+export interface BodyReadOptions {
+  /**
+   * The most bytes, 0 to 16777216. A longer body is a {@linkcode BodyError} with the code
+   * `"TOO_LONG"`; if it is that of a response, it is then canceled.
+   *
+   * @default {16777216}
+   */
+  maxBytes?: number | undefined;
+}
+
+/** The most bytes that the options of a read allow. */
+export function limitOf(options: BodyReadOptions | undefined): number {
+  if (options === undefined) return MAX_READ_BYTES;
+  const { maxBytes = MAX_READ_BYTES } = copyOptions(options, ["maxBytes"]);
+  checkInteger("maxBytes", maxBytes, 0, MAX_READ_BYTES);
+  return maxBytes;
+}
+
+/** The bodies that had more bytes than were wanted, by the error that said so. */
+const tooLong = new WeakMap<Error, object>();
+
+/**
+ * The error for a body with more bytes than are wanted.
+ *
+ * @param limit The limit of the caller; `null` for the limit of `read()`.
+ * @param left The number of bytes that are left, as far as it is known.
+ */
+export function tooLongError(
+  body: object,
+  limit: number | null,
+  left: string,
+): RangeError | BodyError {
+  const error = limit === null
+    ? new RangeError(
+      `one read returns at most ${MAX_READ_BYTES} bytes; ${left} are left: give a size, iterate, ` +
+        "or use writeTo",
+    )
+    : new BodyError(
+      `the body has ${left} bytes, and at most ${limit} are wanted: raise maxBytes, iterate, or use ` +
+        "writeTo",
+      { code: "TOO_LONG" },
+    );
+  tooLong.set(error, body);
+  return error;
+}
+
+/** Whether an error says that this body has more bytes than were wanted. */
+export function isTooLong(body: object | null, error: unknown): boolean {
+  return body !== null && error instanceof Error && tooLong.get(error) === body;
+}
