@@ -1,7 +1,15 @@
 /** The bytes of a file, and whether they are still the same. */
 
 import { Buffer } from "node:buffer";
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readSync,
+} from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { EMPTY } from "../../base/bytes.ts";
 import { type FileIdentity, isSameFile } from "../disk/names.ts";
@@ -42,6 +50,17 @@ export function isSettled({ ctimeNs }: FileState, lookedAt: number): boolean {
 /** Identifies a version of a file, as far as its state can. */
 export function fileVersion({ dev, ino, size, mtimeNs, ctimeNs }: FileState): string {
   return [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16)).join("-");
+}
+
+/** An entity tag of a {@linkcode fileVersion}: the device, the inode, and three other parts. */
+const TAG = /^"([0-9a-f]+)-([0-9a-f]+)(?:-[0-9a-f]+){3}"$/;
+
+/** Whether the file of an entity tag certainly is not this one, by another name or path. */
+export function isOtherFile(etag: string, path: string): boolean {
+  const [, dev, ino] = TAG.exec(etag) ?? [];
+  if (dev === undefined) return false;
+  const own = lstatSync(path, { bigint: true });
+  return dev !== own.dev.toString(16) || ino !== own.ino.toString(16);
 }
 
 /** Whether a file is unchanged, as far as its state shows. */

@@ -181,7 +181,7 @@ export class TreeCopies {
       } catch (error) {
         signal.throwIfAborted();
         if (endsAll(error) || !route.isUsable) throw error;
-        if (copy.isNew && isTaken(error)) {
+        if (isTaken(error) && !copy.isSame) {
           meter(0);
           this.taken.push({ copy, sha256: null });
           return false;
@@ -218,7 +218,7 @@ export class TreeCopies {
   }
 }
 
-/** Whether something has the name of a file that was to be new. */
+/** Whether something else than was seen has the name of a file. */
 function isTaken(error: unknown): boolean {
   if (!(error instanceof TransferError)) return hasStatus(error, 412);
   return error.cause instanceof Refusal && error.cause.status === 412;

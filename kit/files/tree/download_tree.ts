@@ -510,6 +510,6 @@ function conditionFor(copy: Copy): Condition | undefined {
   const stamp = stampOf(seen.size, seen.modified);
   return (existing) => {
     if (existing === null || stampOfState(existing) === stamp) return;
-    throw new Refusal(409, `${show(node.path)} changed meanwhile, and stays; call again`);
+    throw new Refusal(412, `${show(node.path)} changed meanwhile, and stays; call again`);
   };
 }

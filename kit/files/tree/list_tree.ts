@@ -183,7 +183,7 @@ export interface ListedTree {
 }
 
 /** The entries of a directory of another device. */
-interface ListedDirectory extends Pick<ListedTree, "takesSeen"> {
+interface ListedDirectory extends Pick<ListedTree, "takesSeen" | "isKept"> {
   readonly entries: readonly DirectoryEntry[];
 }
 
@@ -215,8 +215,7 @@ export async function readRemoteTree(
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
   const takesSeen = hasSeenKey(response);
-  const { allow } = response.headers;
-  const isKept = typeof allow === "string" && !allow.split(", ").includes("DELETE");
+  const isKept = deletesNothing(response);
   if (seconds === null) return { root, listed: null, takesSeen, isKept };
   // A date has whole seconds.
   const ended = (seconds + 1) * 1000 + performance.now() - askedAt;
@@ -292,7 +291,12 @@ export async function readRemoteEntries(route: Route, uri: string): Promise<List
     if (entries.length === MAX_ENTRIES) throw badList(`it has more than ${MAX_ENTRIES} entries`);
     entries.push(entry);
   }
-  return { entries, takesSeen: hasSeenKey(response) };
+  return { entries, takesSeen: hasSeenKey(response), isKept: deletesNothing(response) };
+}
+
+/** Whether the app of a list says that it deletes nothing. */
+function deletesNothing({ headers: { allow } }: Response): boolean {
+  return typeof allow === "string" && !allow.split(", ").includes("DELETE");
 }
 
 function hasSeenKey({ headers }: Response): boolean {

@@ -96,13 +96,13 @@ export class TakenNames {
 
   /**
    * Compares files with those that have their names. An equal file counts as copied: an earlier
-   * attempt whose answer was lost may have placed it, or another program. A file that is moved is
-   * written again, since the equal file may be this very one; and it replaces no other file whose
-   * name the target takes for the same, which may have been moved before. What has changed since
-   * it was compared, or came since the target was listed, is not replaced.
+   * attempt whose answer was lost may have placed it, or another program. With `move`, the equal
+   * file may be this very one, which is decided when its turn comes; and a file replaces no other
+   * whose name the target takes for the same, which may have been moved before. What has changed
+   * since it was compared, or came since the target was listed, is not replaced.
    *
    * @param copies The files, with their SHA-256 if it is known.
-   * @returns The files that are to be replaced.
+   * @returns The files that are to be written.
    */
   async #findChanged(copies: ReadonlyMap<Copy, string | null>): Promise<Copy[]> {
     const changed: Copy[] = [];
@@ -114,9 +114,11 @@ export class TakenNames {
       const replace = this.#settings.replace && copy.isNew && hasBeenThere;
       const sha256 = copies.get(copy)!;
       const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
-      if (isSame && !move && isRespelled) this.#unchanged(node);
-      else if (isSame && !move) this.#copies.copied(node, result);
-      else if (isSame || replace) changed.push({ ...copy, isSame: !replace });
+      if (isSame && !move) {
+        this.#direction.discard?.(copy);
+        if (isRespelled) this.#unchanged(node);
+        else this.#copies.copied(node, result);
+      } else if (isSame || replace) changed.push({ ...copy, isSame: isSame || !replace });
       else {
         const isOther = this.#settings.replace && !(move && copy.isNew);
         const error = isOther ? changedMeanwhile(node) : existsAlready(node);

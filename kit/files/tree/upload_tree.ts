@@ -4,6 +4,7 @@ import { closeSync } from "node:fs";
 import { dirname } from "node:path";
 import { ChunkedBodyIter } from "../../../base/body/body_iter.ts";
 import { EMPTY } from "../../../base/bytes.ts";
+import { pause } from "../../../base/pause.ts";
 import { quote } from "../../../base/quote.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { Chunk } from "../../../base/wire/chunk.ts";
@@ -28,7 +29,7 @@ import {
 import { conditionFor, stampOf } from "../conditions.ts";
 import { sha256Of } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
-import { openSmall } from "../file_pieces.ts";
+import { isOtherFile, openSmall, SETTLED_MILLISECONDS } from "../file_pieces.ts";
 import { bitsOf, formatMode, modeHeader, WANT_MASK } from "../modes.ts";
 import { type ListedTree, readLocalTree, readRemoteEntries, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
@@ -240,8 +241,10 @@ class Upload implements Direction {
     path: readonly string[],
   ): Promise<readonly DirectoryEntry[] | null> {
     try {
-      const { entries, takesSeen } = await readRemoteEntries(route, this.#uriOf({ path }, true));
+      const uri = this.#uriOf({ path }, true);
+      const { entries, takesSeen, isKept } = await readRemoteEntries(route, uri);
       this.#takesSeen ||= takesSeen === true;
+      this.#isKept ||= isKept === true;
       return entries;
     } catch (error) {
       // A server that has no list.
@@ -401,19 +404,21 @@ class Upload implements Direction {
     const uri = this.#uriOf(listed);
     if (late !== null) return await new FileUpload(route, uri, source, settings).sendPart();
     const headers: HeaderDict = isNew ? { "if-none-match": "*" } : {};
+    let isRewritten = move;
     if (isSame) {
-      const { etag, stamp, sha256 } = await askDigest(route, uri);
+      const { etag, stamp, sha256 } = await this.#lookAgain(route, uri);
       // With `replace: false` any other content stays, even if its size and time are the same.
       const isKnown = etag !== null || stamp !== null && this.#settings.replace;
       if (!isKnown || sha256 !== await source.hash(signal)) throw existsAlready(node);
       Object.assign(headers, stamp === null ? { "if-match": etag } : conditionFor(stamp, etag));
+      isRewritten &&= etag === null || !isOtherFile(etag, path);
     }
     // The caller decides about a name that is taken.
     const replace = isNew || isSame || settings.replace;
     // With `move`, an identical file at the target may be this very file, so it is written anew.
     const there = replacedBy(copy);
     const seen = there === null ? undefined : stampOf(there.size, there.modified);
-    const all = { ...settings, replace, isRewritten: move, seen };
+    const all = { ...settings, replace, isRewritten, seen };
     const result = await new FileUpload(route, uri, source, all, headers).run();
     if (move) {
       await this.#close(node);
@@ -422,6 +427,17 @@ class Upload implements Direction {
       this.#written.set(node, source.seen);
     }
     return result;
+  }
+
+  /**
+   * Asks for the digest of a file that is there by now. One that an app only keeps is not written
+   * again: its tag has to tell that it is not the file here, and has none for some seconds.
+   */
+  async #lookAgain(route: Route, uri: string): ReturnType<typeof askDigest> {
+    const there = await askDigest(route, uri);
+    if (there.etag !== null || !this.#isKept || !this.#settings.move) return there;
+    await pause(SETTLED_MILLISECONDS, this.#settings.signal);
+    return await askDigest(route, uri);
   }
 
   place(route: Route, { node }: Copy, part: TransferResult): Promise<boolean> {
