@@ -161,7 +161,11 @@ for (const [what, [change, left]] of Object.entries(CHANGES)) {
       const { result } = await trees.copy(MOVE);
       // A file of the same size and time may be the copy, if the server serves this directory.
       const failed = what.includes("of the same size and time") ? 1 : 0;
-      assertEquals([result.removed, result.failed], [0, failed], name);
+      // What is gone is not here any more, either.
+      const files = what === "is removed" ? 1 : 0;
+      const { removed, skipped } = result;
+      assertEquals([result.files, removed, result.failed], [files, 0, failed], name);
+      assertEquals(skipped, 1 - failed - files, name);
       assertEquals(await content(trees.source), left(text), name);
       assertEquals(await content(trees.target), { x: text }, name);
     }
@@ -186,9 +190,11 @@ Deno.test("move: a file that was changed just before it was read stays: another 
       }),
     );
     path = `${trees.source}/x`;
-    const { result } = await trees.copy({ ...MOVE, settled: 0 });
-    assertEquals([result.files, result.removed], [1, 0], name);
+    const { result, outcomes } = await trees.copy({ ...MOVE, settled: 0 });
+    assertEquals(outcomes, { x: "skipped: still being written" }, name);
+    assertEquals([result.files, result.removed, result.skipped], [0, 0, 1], name);
     assertEquals(await content(trees.source), { x: other }, name);
+    assertEquals(await content(trees.target), { x: text }, name);
     using _clock = setClockAhead(LATER);
     path = `${trees.source}/none`;
     await using serving = serve(new FilesApp(trees.target, { list: true, write: true }));
@@ -254,7 +260,7 @@ Deno.test("move: a file that is written between the list and its turn is copied,
   );
   using _end = { [Symbol.dispose]: () => clock[Symbol.dispose]() };
   const { result } = await trees.copy({ ...MOVE, settled: 60 });
-  assertEquals([result.files, result.removed], [3, 0]);
+  assertEquals([result.files, result.skipped, result.removed], [0, 3, 0]);
   const left = { x: "1more", large: LARGE + "more", old: "2", d: null };
   assertEquals(await content(trees.source), left);
 });
@@ -388,6 +394,24 @@ Deno.test("move: a file whose answer is lost is removed by the same call, also i
       assertEquals([await content(trees.source), await content(trees.target)], [{}, { x: text }]);
     }
   }
+});
+
+Deno.test("move: an app that only adds files, and has written the file just now, is asked again when its tag can tell", async () => {
+  await using trees = await makeTrees("upload", { x: "1" });
+  await using serving = serve(new FilesApp(trees.target, { list: true, write: "add" }));
+  const client = serving.makeClient();
+  const copy = () => copyTree("upload", client, trees.source, "/", { ...MOVE, settled: 0 });
+  assertEquals((await copy()).outcomes, { x: "skipped: still being written" });
+  let clock: Disposable | null = null;
+  // Two seconds are over at once.
+  using _pauses = fastTimeouts((ms) => {
+    if (ms === 2000) clock ??= setClockAhead(LATER);
+    return ms === 2000;
+  }, 1000);
+  using _end = { [Symbol.dispose]: () => clock?.[Symbol.dispose]() };
+  const { outcomes, errors } = await copy();
+  assertEquals(outcomes, { x: "skipped: still being written" }, Deno.inspect(errors));
+  assert(clock !== null);
 });
 
 Deno.test("move: an app that only adds files keeps what it has, and only the same file leaves the outbox", async () => {

@@ -10,7 +10,7 @@ import { endsAll, hasChanged, hasStatus, isCut, TransferError } from "../transfe
 import type { Direction } from "./direction.ts";
 import type { Lanes } from "./lanes.ts";
 import type { TreeSettings } from "./options.ts";
-import type { Copy } from "./plan.ts";
+import { type Copy, UNSETTLED } from "./plan.ts";
 import type { TreeReport } from "./report.ts";
 import { compareContents, isSmall, uriOf } from "./requests.ts";
 import type { TreeNode } from "./tree.ts";
@@ -146,10 +146,14 @@ export class TreeCopies {
     this.#arrived.clear();
     if (arrived.size === 0) return;
     const outcomes = this.#direction.removeSources!([...arrived.keys()]);
-    for await (const [node, { error, isRemoved }] of outcomes) {
-      if (error === null) this.#report.copied(node, arrived.get(node)!);
-      else this.#report.failed(node, error);
-      if (isRemoved) this.#report.event({ type: "removed", path: node.path });
+    for await (const [node, removed] of outcomes) {
+      const { path } = node;
+      if (removed.is === "failed") this.#report.failed(node, removed.error);
+      // What was copied may be the beginning of a file that goes on.
+      else if (removed.is === "kept") {
+        this.#report.event({ type: "skipped", path, reason: UNSETTLED });
+      } else this.#report.copied(node, arrived.get(node)!);
+      if (removed.is === "removed") this.#report.event({ type: "removed", path });
     }
   }
 

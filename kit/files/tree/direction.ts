@@ -28,11 +28,13 @@ export interface Made {
   readonly isNew?: boolean;
 }
 
-/** The outcome of a file that was copied: whether it was removed here; why it could not be. */
-export interface Removed {
-  readonly error: unknown;
-  readonly isRemoved: boolean;
-}
+/**
+ * The outcome of a file that is at the target: it was removed here, or was gone already; it stays,
+ * since it may have changed meanwhile; or it can't be removed.
+ */
+export type Removed =
+  | { readonly is: "removed" | "gone" | "kept" }
+  | { readonly is: "failed"; readonly error: unknown };
 
 /** The outcomes of items, yielded as soon as they are known, those before an error, too. */
 export type Outcomes<Item, What> = AsyncGenerator<readonly [item: Item, what: What], void, void>;

@@ -106,13 +106,14 @@ export interface TreeOptions {
 export interface UploadTreeOptions extends TreeOptions {
   /**
    * Whether to remove each file here once it is at the target. A file is removed only if this call
-   * has written it to the target, and nothing has changed it here since it was read. Any other file
-   * stays, for the next call. So does a file that was changed or renamed in the second of the clock
-   * in which it was read, or in the one before; it counts in `files`, but not in `removed`.
-   * Directories stay. From a directory that the server itself serves nothing is moved.
+   * has written it there, or has found it there as another file with its content, and nothing has
+   * changed it here since it was read. Any other file stays, for the next call. So does a file that
+   * was changed or renamed in the second of the clock in which it was read, or in the one before: a
+   * copy of it may be there, and it counts as skipped. Directories stay. From a directory that the
+   * server itself serves nothing is moved.
    *
-   * A file that the target has already is written there again, with `replace: false` only if it has
-   * the same content. `settled` is 3 by default, and counts from the renaming of a file, too.
+   * A file that the target has already is replaced, with `replace: false` only by the same content.
+   * `settled` is 3 by default, and counts from the renaming of a file, too.
    * `compare` and `delete` can't be combined with `move`. The target is not listed, so that a dry
    * run does not know what it has.
    *
@@ -137,7 +138,7 @@ export interface UploadTreeOptions extends TreeOptions {
  *
  * The reason of a skipped entry is `"link"`, `"special"` (a pipe, socket or device), `"reserved"`
  * (the name is that of a part of a transfer), or `"still being written"` (a file, by `settled` of
- * {@linkcode TreeOptions}).
+ * {@linkcode TreeOptions}; with `move` one that has changed since it was read, or may have).
  */
 export type TreeEvent =
   | { readonly type: "plan"; readonly files: number; readonly bytes: number }

@@ -9,6 +9,9 @@ import type { DirectoryEntry } from "../entries.ts";
 import { alike, byName, isSameTime, type Reason, show, type TreeNode } from "./tree.ts";
 import type { PlanRules } from "./options.ts";
 
+/** The reason to skip a file that may still be being written. */
+export const UNSETTLED = "still being written";
+
 export interface Copy {
   readonly node: TreeNode;
   /** The entry of the target; `null` if there is none. */
@@ -258,7 +261,7 @@ export class Plan {
     if (source.kind === "other") this.#leaveOut(source);
     else if (source.kind === "directory") return this.#decideDirectory(pair, wanted, scope);
     else if (isSkipped) {
-      this.skipped.push({ node: source, reason: "still being written" });
+      this.skipped.push({ node: source, reason: UNSETTLED });
     } else if (unmade !== null) {
       if (unmade.isLinked) this.linked++;
       this.fail(source, directoryMissing(source, unmade.error));

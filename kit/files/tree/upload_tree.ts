@@ -126,7 +126,7 @@ interface Sent {
   readonly hasCondition: boolean;
 }
 
-const STAYS: Removed = { error: null, isRemoved: false };
+const KEPT: Removed = { is: "kept" };
 
 class Upload implements Direction {
   readonly #settings: TreeSettings;
@@ -459,7 +459,7 @@ class Upload implements Direction {
       if (this.#turns.isOver) await this.#turns.next(this.#root);
       this.#settings.signal.throwIfAborted();
       const seen = this.#written.get(node);
-      const removed = seen === undefined ? STAYS : this.#removeSource(node, seen);
+      const removed = seen === undefined ? KEPT : this.#removeSource(node, seen);
       await this.#close(node);
       yield [node, removed];
     }
@@ -472,17 +472,17 @@ class Upload implements Direction {
   #removeSource(node: TreeNode, seen: SeenFile): Removed {
     const path = this.pathOf(node);
     try {
-      if (this.#isRecent(seen)) return STAYS;
+      if (this.#isRecent(seen)) return KEPT;
       const now = Deno.lstatSync(path);
       // The server gives each copy its name by a rename, which here looks like another file.
       const isCopy = now.ino !== seen.info.ino && isLike(now, seen.info);
-      if (isCopy) return { error: itsOwnTarget(path), isRemoved: false };
-      if (!isAsSeen(now, seen)) return STAYS;
+      if (isCopy) return { is: "failed", error: itsOwnTarget(path) };
+      if (!isAsSeen(now, seen)) return KEPT;
       Deno.removeSync(path);
       this.#emptied.add(dirname(path));
-      return { error: null, isRemoved: true };
+      return { is: "removed" };
     } catch (error) {
-      return isMissing(error) ? STAYS : { error, isRemoved: false };
+      return isMissing(error) ? { is: "gone" } : { is: "failed", error };
     }
   }
 
