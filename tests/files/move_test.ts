@@ -10,7 +10,7 @@ import {
 import type { TreeEvent, UploadTreeOptions } from "@degu/degu/files";
 import { BodyIter } from "@degu/degu/base";
 import { BUNDLE_END, BUNDLE_TYPE } from "@degu/internal/kit/files/bundle.ts";
-import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
+import { fastTimeouts, setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
 import { patch } from "@degu/testing/patching.ts";
