@@ -115,6 +115,24 @@ export function isAt(path: string, file: FileIdentity): boolean {
 }
 
 /**
+ * Makes a function that tells whether a directory is still at its path: false after the directory
+ * was moved or removed, or its disk was unmounted. Then the path may have another directory, the
+ * mount point, of another device and with another inode. A disk that is mounted again may have
+ * another device, but has the same inodes.
+ */
+export function presenceOf(path: string): () => boolean {
+  const { dev, ino } = Deno.lstatSync(path);
+  return () => {
+    try {
+      const now = Deno.lstatSync(path);
+      return now.isDirectory && (now.dev === dev || now.ino === ino);
+    } catch (error) {
+      return error instanceof Deno.errors.NotCapable;
+    }
+  };
+}
+
+/**
  * Removes a file, or anything else that has this path, unless nothing has.
  *
  * @param options `recursive` also removes a directory with its content.

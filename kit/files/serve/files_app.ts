@@ -19,6 +19,7 @@ import { getBundle } from "./get_bundle.ts";
 import { answerOffset, asksForOffset, put, remove } from "./put.ts";
 import { putBundle } from "./put_bundle.ts";
 import { printable, printableError } from "../../../base/printable.ts";
+import { presenceOf } from "../../disk/names.ts";
 import { isNews, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UnfinishedFiles } from "./unfinished.ts";
@@ -317,22 +318,4 @@ function realPathOf(dir: string | URL): string {
     throw error;
   }
   throw new Deno.errors.NotADirectory(`dir: ${path} is not a directory`);
-}
-
-/**
- * Makes a function that tells whether a directory is still at its path: false after the directory
- * was moved or removed, or its disk was unmounted. Then the path may have another directory, the
- * mount point, of another device and with another inode. A disk that is mounted again may have
- * another device, but has the same inodes.
- */
-function presenceOf(path: string): () => boolean {
-  const { dev, ino } = Deno.lstatSync(path);
-  return () => {
-    try {
-      const now = Deno.lstatSync(path);
-      return now.isDirectory && (now.dev === dev || now.ino === ino);
-    } catch (error) {
-      return error instanceof Deno.errors.NotCapable;
-    }
-  };
 }
