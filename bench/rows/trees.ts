@@ -134,7 +134,7 @@ export async function serveDegu(root: string, files: string): Promise<number> {
     await b.join(invitation.line, { serving: [] });
     await invitation.paired;
   }
-  const shared = ["--share", files, "--inbox", `${files}/inbox`];
+  const shared = ["--share", files, "--inbox-for-all", `${files}/inbox`];
   return await serve((port) => [
     ...[...agent, "--home", `${root}/a`, "--json", "serve", ...shared],
     ...["--listen", `${hostname}:${port}`],

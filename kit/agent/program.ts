@@ -50,7 +50,7 @@ That was once. For good, pair the two; from then on no numbers are needed. Here 
   two$ degu pair                    (compare the number, type yes on both)
   one$ degu serve --inbox ~/Inbox   (it runs until Ctrl-C)
   two$ degu put hello.txt one:
-Now the file is in ~/Inbox of one. There, degu service install --inbox ~/Inbox keeps it running. What one shares with degu serve --share DIR, two can list, get and sync.`;
+Now the file is in ~/Inbox/two of one: each peer has a directory there. On one, degu service install --inbox ~/Inbox keeps it running. What one shares with degu serve --share DIR, two can list, get and sync.`;
 
 /**
  * Runs the program; resolves to its exit code.

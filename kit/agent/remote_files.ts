@@ -9,6 +9,7 @@ import { isReservedName } from "../files/reserved.ts";
 import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
 import { FAILED, Failure, hasStatus, USAGE } from "./failure.ts";
+import { explainTransfer, type FileAction, isOfOldFile, ONLY_NEW } from "./transfer_errors.ts";
 import { type Open, PeerConnections } from "./peer_connections.ts";
 
 export interface RemotePath {
@@ -255,6 +256,25 @@ export class RemoteFiles implements Disposable {
     const hint = wildcardHint(names.join("/"));
     const advice = `${hint === null ? "" : `${hint}; `}"${list}" lists what is there`;
     return this.#notThere(`${this.#quoted(names)} is not there: ${advice}`, names);
+  }
+
+  /** The reason why a file could not be copied or removed, with advice. */
+  async explain(error: unknown, action: FileAction): Promise<string> {
+    const isAsked = action !== "get" && isOfOldFile(error);
+    return isAsked && await this.#onlyAdds() ? ONLY_NEW : explainTransfer(error, action);
+  }
+
+  /** Whether the peer lets others add files, and do nothing else. */
+  async #onlyAdds(): Promise<boolean> {
+    try {
+      const { headers: { allow } } = await this.connections.call((client) =>
+        client.request("HEAD", this.uri([""]))
+      );
+      return typeof allow === "string" && !allow.includes("DELETE");
+    } catch {
+      // The error that is to be explained says more.
+      return false;
+    }
   }
 
   #notThere(message: string, names: readonly string[]): Failure {

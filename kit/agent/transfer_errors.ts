@@ -3,12 +3,24 @@
 import { EmptyPreambleError, TlsError } from "../../base.ts";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "../../files.ts";
 import { ALREADY_THERE, DIRECTORY_GONE, explain, inUnits } from "./explain.ts";
-import { isDirectoryGone } from "./failure.ts";
+import { Failure, isDirectoryGone } from "./failure.ts";
 import { formatBytes } from "./output.ts";
 
 /** The reason why a file is not put in the place of another file. */
 const CHANGED_THERE =
   "what is there changed meanwhile, and stays: look at it, and run the same command again";
+
+/** What a peer takes that runs `degu serve --new-only`. */
+export const ONLY_NEW =
+  'the peer only takes new files ("degu serve --new-only"): what is there stays as it is';
+
+/** Whether a peer that only takes new files may be the reason why one was not put or removed. */
+export function isOfOldFile(error: unknown): boolean {
+  if (error instanceof Failure) return error.message === ALREADY_THERE;
+  if (error instanceof StatusError) return error.status === 405 || error.status === 412;
+  return error instanceof TransferError && error.code === "CONFLICT" &&
+    /another file has this name|changed meanwhile/.test(error.message);
+}
 
 /** A reserved name is never the reason: see {@linkcode checkNotReserved}. */
 const REFUSED_THERE = 'the peer may not write there: see what "degu serve" prints on it';
@@ -80,6 +92,7 @@ export function explainTransfer(error: unknown, action: FileAction): string {
     } that are left to send`;
     return `${space}: free some there and run the same command again`;
   }
+  if (message.includes("the other end only adds files")) return `${ONLY_NEW}; leave out --delete`;
   // With --force, too, a file is replaced only as it was seen.
   if (status === 412 && message.includes("changed meanwhile")) return CHANGED_THERE;
   const problem = PROBLEMS[action][status];

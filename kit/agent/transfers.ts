@@ -27,7 +27,7 @@ import { endsCommand, explainTransfer } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore.ts";
 import type { OwnDirectory } from "./local_paths.ts";
 import { counted, formatBytes, formatDuration, type Output } from "./output.ts";
-import type { Moved, PeerConnections } from "./peer_connections.ts";
+import type { Moved } from "./peer_connections.ts";
 import { type Progress, showProgress } from "./progress_bar.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 
@@ -174,14 +174,14 @@ export class Transfers implements Disposable {
     this.progress.totalFiles += fileJobs.length;
     for (const { size } of fileJobs) this.progress.totalBytes += size;
     try {
-      await connections.each(fileJobs, (job, signal) => this.#moveOne(connections, job, signal));
+      await connections.each(fileJobs, (job, signal) => this.#moveOne(files, job, signal));
     } finally {
       this.#checkInterrupted();
     }
     for (const job of jobs) if ("root" in job) await this.#copyTree(files, job);
   }
 
-  async #moveOne(connections: PeerConnections, job: FileJob, signal: AbortSignal): Promise<void> {
+  async #moveOne(files: RemoteFiles, job: FileJob, signal: AbortSignal): Promise<void> {
     const { progress } = this;
     const { from, to, size } = job;
     progress.name = from;
@@ -202,14 +202,15 @@ export class Transfers implements Disposable {
     };
     let result: TransferResult | null;
     try {
-      result = await connections.call(attempt);
+      result = await files.connections.call(attempt);
     } catch (error) {
       // What a failed file has at the target counts for nothing.
       progress.bytes -= there;
       progress.totalBytes -= size;
       signal.throwIfAborted();
       if (endsCommand(error)) throw this.#ending({ from, to }, error);
-      return this.fail(from, explainTransfer(error, this.direction), codeOf(error), { from, to });
+      const problem = await files.explain(error, this.direction);
+      return this.fail(from, problem, codeOf(error), { from, to });
     }
     progress.bytes += size - there;
     progress.files++;
@@ -501,16 +502,17 @@ class TreeCopy {
     }
   }
 
-  reportFailures(): void {
+  async reportFailures(): Promise<void> {
     const transfers = this.#transfers;
     for (const { path, error, at } of this.#failures) {
       const { from, to } = this.namesOf(path);
       const code = path.length === 0 ? "FAILED" : codeOf(error);
       if (at === "source") {
-        transfers.fail(from, explainTransfer(error, transfers.direction), code, { from, to });
+        const problem = await this.#files.explain(error, transfers.direction);
+        transfers.fail(from, problem, code, { from, to });
       } else {
         const object = { action: "delete", path: to };
-        transfers.fail(to, explainTransfer(error, "delete"), code, object);
+        transfers.fail(to, await this.#files.explain(error, "delete"), code, object);
       }
     }
   }

@@ -155,7 +155,7 @@ Deno.test({
       ["serve: the inbox", `degu: error: --inbox: ${who} write "/here/fixed"`],
       ["serve: a new inbox", `degu: error: --inbox: ${who} write "/here/fixed/new"`],
       ["the served end", 'the peer may not write there: see what "degu serve" prints on it'],
-      ["what serve says", `viewer: PUT "/inbox/new": ${who} write "/inbox/new"; change`],
+      ["what serve says", `viewer: PUT "/inbox/new": ${who} write "/inboxes/viewer/new"; change`],
     ];
     assertEquals(ends.map(({ rule }) => rule), rows.map(([rule]) => rule));
     await eachRow(t, rows, (rule, said) => {
@@ -283,16 +283,16 @@ Deno.test("sync says what to do about a file; behind errors that the same comman
 
 Deno.test("a peer whose directory is not there is said to be that, by each command", async (t) => {
   await using files = await AgentFiles.start();
-  const { here, inbox } = files;
+  const { here, inboxes } = files;
   await fill(here, { a: "1" });
-  await Deno.rename(inbox, `${inbox}-moved`);
+  await Deno.rename(inboxes, `${inboxes}-moved`);
   const rows: [rule: string, args: string[]][] = [
     ["ls", ["ls", "--inbox", "camera:"]],
     ["rm", ["rm", "camera:a"]],
   ];
   const said = "the directory that the peer serves is not there: is its disk mounted there?";
   await eachRow(t, rows, async (_rule, args) => void await files.fail(1, said, ...args));
-  await Deno.rename(`${inbox}-moved`, inbox);
+  await Deno.rename(`${inboxes}-moved`, inboxes);
 });
 
 Deno.test("put says which name is in its way, or reserved, before it sends anything", async (t) => {

@@ -251,7 +251,7 @@ Deno.test("of a peer without a share, ls and get read the inbox, and say so; rm 
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
   await fill(here, { "a": "1", "top/b": "2" });
-  await files.serve("--inbox", inbox);
+  await files.serve("--inbox", files.inboxes);
   await files.succeed("put", "-r", `${here}/a`, `${here}/top`, "camera:dir/");
   const note = "camera shares no directory: this is its inbox\n";
   for (const path of ["", "dir", "dir/a"]) {
@@ -281,7 +281,7 @@ Deno.test("one directory for both: what was put is listed, fetched and removed w
   const { here, homes } = files;
   await fill(here, { "a": "1" });
   const both = homes.at("both");
-  await files.serve("--share", both, "--inbox", both);
+  await files.serve("--share", both, "--inbox-for-all", both);
   const part = ".a.degu-part";
   await fill(both, { [part]: "", ".degu-files/x": "" });
   await files.succeed("put", `${here}/a`, "camera:dir/");

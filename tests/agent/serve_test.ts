@@ -104,7 +104,7 @@ Deno.test("the share is read-only, the inbox accepts files, the root says which 
   }
   assertEquals(JSON.parse((await ask("GET", "/share/")).text!)[0].name, "a b");
   for (const area of ["share", "inbox"] as const) {
-    await files.serve(`--${area}`, files[area]);
+    await files.serve(`--${area}`, area === "share" ? files.share : files.inboxes);
     const is = { share: area === "share", inbox: area === "inbox" };
     assertEquals(JSON.parse((await ask("GET", "/")).text!), { name: "camera", ...is });
     const statuses = [(await ask("GET", "/share/")).status, (await ask("GET", "/inbox/")).status];
@@ -261,7 +261,7 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
   ]);
   const warning = "what peers do can't be reported: the output was closed";
   assertEquals(printed("closed", all), [warning]);
-  const common = { peer: "viewer", id, path: "inbox/a b/c", complete: true };
+  const common = { peer: "viewer", id, path: "inbox/viewer/a b/c", complete: true };
   assertEquals(printed("json", all).slice(0, 3), [
     { event: "put", ...common, status: 201, bytes: 5 },
     { event: "get", ...common, status: 200, bytes: 5 },
@@ -274,7 +274,10 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     to.add(...events[0]!);
     to.add(...events[1]!);
   });
-  assertEquals(late, ["viewer uploaded inbox/a b/c (5 B)", "viewer downloaded inbox/a b/c (5 B)"]);
+  assertEquals(late, [
+    "viewer uploaded inbox/viewer/a b/c (5 B)",
+    "viewer downloaded inbox/viewer/a b/c (5 B)",
+  ]);
 
   using time = new FakeTime();
   const rest = printed("brief", (to, lines) => {

@@ -44,7 +44,7 @@ Deno.test("a unit has the options that were given, and no other permissions than
     ],
     [
       "one directory for both",
-      ["--share", at(hostile), "--inbox", at(hostile)],
+      ["--share", at(hostile), "--inbox-for-all", at(hostile)],
       [
         `${home},${at(hostile)}`,
         `${home},${at(hostile)}`,

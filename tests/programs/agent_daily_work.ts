@@ -26,7 +26,7 @@ await network([[laptop, "fd00::1/64"], [phone, "fd00::2/64"], [desktop, "fd00::3
 const [share, inbox] = [`${laptop.dir}/share`, `${laptop.dir}/inbox`];
 await Deno.mkdir(share);
 const serve = async () => {
-  const running = laptop.spawn(["serve", "--share", share, "--inbox", inbox]);
+  const running = laptop.spawn(["serve", "--share", share, "--inbox-for-all", inbox]);
   await running.line("serving on");
   return running;
 };

@@ -1,7 +1,7 @@
 /**
  * The first minute of the help, at terminals of two machines that have nothing but what
- * docs/agent.md installs. Prints the files that were received, the mode and the files of the inbox,
- * and what is left besides, as JSON.
+ * docs/agent.md installs. Prints the files that were received, the mode of the inbox and the
+ * files of the other machine in it, and what is left besides, as JSON.
  */
 
 import { firstMinute } from "@degu/testing/agent_documentation.ts";
@@ -41,7 +41,7 @@ const inbox = `${one!.dir}/Inbox`;
 console.log(JSON.stringify({
   received: filesIn(two!.dir),
   mode: (await Deno.stat(inbox)).mode! & 0o777,
-  files: filesIn(inbox),
+  files: filesIn(`${inbox}/two`),
   left: filesIn(one!.dir),
 }));
 for (const process of running) await process[Symbol.asyncDispose]();

@@ -43,7 +43,7 @@ const isWhole = async (path: string) => Buffer.from(await Deno.readFile(path)).e
 const putting = viewer.start(["--json", "put", `${viewer.dir}/b`, "camera:"]);
 await until("a part of b", await grows(inbox, BYTES / 4));
 await move(viewer, "192.0.2.2", "192.0.2.22");
-const client = { ...await end(putting), isWhole: await isWhole(`${inbox}/b`) };
+const client = { ...await end(putting), isWhole: await isWhole(`${inbox}/viewer/b`) };
 
 const getting = viewer.start(["--json", "get", "camera:a", viewer.dir]);
 await until("a part of a", await grows(viewer.dir, BYTES / 4));

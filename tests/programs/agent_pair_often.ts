@@ -15,7 +15,6 @@ const seconds: number[] = [];
 const codes: number[] = [];
 await using serving = type(one, "degu serve --inbox Inbox");
 await serving.line("serving on");
-await Deno.writeTextFile(`${one.dir}/Inbox/file`, "x");
 for (let time = 0; time < 3; time++) {
   const begun = performance.now();
   await using stack = new AsyncDisposableStack();

@@ -46,7 +46,7 @@ await run(
 await until("the service answers", serves);
 const sync = ["sync", "--delete", documents, "desk:copy"];
 await run("service install sync DIR PEER:DIR", "laptop", "install", ...sync);
-const isCopied = async () => "copy/100%/a" in await content(inbox);
+const isCopied = async () => "laptop/copy/100%/a" in await content(inbox);
 await until("the service has copied", isCopied);
 const names = () => Array.from(Deno.readDirSync(units), ({ name }) => name).toSorted();
 await Deno.writeTextFile(`${units}/degu-sync-own.service`, "[Service]\nExecStart=true\n");

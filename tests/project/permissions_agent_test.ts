@@ -1,4 +1,5 @@
 /** What docs/permissions.md says of the program: each command works, and asks for exactly the permissions of its row. */
+import { Inbox } from "@degu/internal/kit/agent/inbox.ts";
 import { makeProgram } from "@degu/internal/kit/agent/program.ts";
 import { type AgentEnd, AgentHomes } from "@degu/testing/agents.ts";
 import { mustRun } from "@degu/testing/commands.ts";
@@ -57,14 +58,15 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
   });
   await fill(share, { "shared": "x", "dir/file": "x".repeat(100_000) });
   await fill(here, { "file": "x", "own/file": "x" });
-  await homes.init("camera", "viewer", "old", "guest", "degu");
+  const [, viewer] = await homes.init("camera", "viewer", "old", "guest", "degu");
   await Deno.mkdir(homes.at("state"));
   await Deno.rename(homes.at("degu"), homes.at("state", "degu"));
   await homes.pair("camera", "viewer");
   await homes.pair("viewer", "old");
   const files = ["--share", share, "--inbox", inbox];
   const { address: PEER } = await homes.serve("camera", files, "viewer");
-  await fill(inbox, { "old": "x" });
+  const directory = await new Inbox(inbox).directoryOf({ id: viewer!, name: "viewer" });
+  await fill(inbox, { [`${directory}/old`]: "x" });
   const local = ["--listen", "127.0.0.1:0", "--serving", "127.0.0.1:7443"];
   const invite = homes.start("camera", ["invite", ...local]);
   const [ADDRESS, INVITER] = ["127.0.0.1:0", "127.0.0.1"];

@@ -5,13 +5,16 @@
 
 import { assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
+import { Inbox } from "@degu/internal/kit/agent/inbox.ts";
 import { type AgentEnd, AgentHomes, type HereOptions, type RunningAgent } from "./agents.ts";
 import { listenAgain, unusedPort } from "./ports.ts";
 
 /** Two devices that are paired, and the directories of both. */
 export class AgentFiles implements AsyncDisposable {
-  /** The directory that the camera shares; its inbox is beside it. */
+  /** The directory that the camera shares. */
   readonly share: string;
+  /** The inbox of the camera, and the directory of the viewer in it. */
+  readonly inboxes: string;
   readonly inbox: string;
   /** The directory of the viewer, which moves files. */
   readonly here: string;
@@ -22,16 +25,20 @@ export class AgentFiles implements AsyncDisposable {
   private constructor(homes: AgentHomes, port: number) {
     this.homes = homes;
     this.#port = port;
-    [this.share, this.inbox, this.here] = [homes.at("share"), homes.at("inbox"), homes.at("here")];
+    [this.share, this.here] = [homes.at("share"), homes.at("here")];
+    [this.inboxes, this.inbox] = [homes.at("inboxes"), homes.at("inboxes", "viewer")];
   }
 
   /** Pairs two devices, and begins to serve. */
   static async start(): Promise<AgentFiles> {
     const homes = await AgentHomes.create();
     const files = new AgentFiles(homes, await unusedPort());
-    await homes.init("camera", "viewer");
+    const [, id] = await homes.init("camera", "viewer");
     await homes.pair("camera", "viewer", `127.0.0.1:${files.address[1]}`);
-    for (const dir of [files.share, files.inbox, files.here]) await Deno.mkdir(dir);
+    for (const dir of [files.share, files.inboxes, files.here]) await Deno.mkdir(dir);
+    // Otherwise it is made at the first request of the viewer, and tests fill it before that.
+    await new Inbox(files.inboxes).directoryOf({ id: id!, name: "viewer" });
+    await Deno.mkdir(files.inbox);
     await files.serve();
     return files;
   }
@@ -39,7 +46,7 @@ export class AgentFiles implements AsyncDisposable {
   /** Begins to serve, at the same address as before. */
   async serve(...options: string[]): Promise<void> {
     await this.kill();
-    const shared = options.length > 0 ? options : ["--share", this.share, "--inbox", this.inbox];
+    const shared = options.length > 0 ? options : ["--share", this.share, "--inbox", this.inboxes];
     const args = ["serve", "--json", ...shared, "--listen", `127.0.0.1:${this.#port}`];
     await listenAgain(async () => {
       this.#server = this.homes.start("camera", args);

@@ -3,10 +3,14 @@
  */
 
 import { formatAddress } from "../../../base.ts";
+import type { Device, Peer } from "../../../device.ts";
+import { ServingRecords } from "../../device/serving_records.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { Failure, USAGE } from "../failure.ts";
+import { Inbox } from "../inbox.ts";
+import { nameKey } from "../../identity/names.ts";
 
 export function addId(program: AgentCommand): void {
   program.command("id")
@@ -53,7 +57,10 @@ async function listPeers(context: Context): Promise<void> {
 export function addRename(program: AgentCommand): void {
   program.command("rename")
     .summary("give a peer another name")
-    .description("Gives a peer another name, by which it is known on this device only.")
+    .description(
+      "Gives a peer another name, by which it is known on this device only. In the inbox it gets a directory of the " +
+        "new name; the files that it has put stay in that of the old one.",
+    )
     .argument("<peer>", "its name or id")
     .argument("<name>", "the new name: 1 to 63 letters, digits, - and _")
     .example("degu rename localhost-2 annas-phone", "from now on degu ls annas-phone:")
@@ -62,14 +69,35 @@ export function addRename(program: AgentCommand): void {
 
 async function rename(context: Context, peer: string, given: string): Promise<void> {
   await using device = await openDevice(context);
-  const { id } = await openPeer(device, peer);
+  const before = await openPeer(device, peer);
+  const { id } = before;
   try {
     const { name } = await device.rename(id, given);
     context.output.result(`${name} ${id}`, { name, id });
+    if (nameKey(name) === nameKey(before.name)) return;
+    for (const text of await oldFiles(device, before)) context.output.note(text);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw new Failure(error.message.replace(/^name: /, "NAME: "), USAGE, { cause: error });
   }
+}
+
+/** Where the files are that a peer has put under its name up to now, in a line for each inbox. */
+async function oldFiles({ dir }: Device, peer: Peer): Promise<string[]> {
+  const inboxes = await new ServingRecords(dir).inboxes();
+  if (inboxes.length === 0) {
+    return ["what it has put into an inbox here stays in the directory of its old name"];
+  }
+  const lines = await Promise.all(inboxes.map(async (inbox) => {
+    // Deno would ask for the permission on the terminal.
+    const permission = { name: "read", path: inbox } as const;
+    if (Deno.permissions.querySync(permission).state !== "granted") {
+      return `what it has put into ${inbox} stays in the directory of its old name there`;
+    }
+    const path = await new Inbox(inbox).find(peer);
+    return path === null ? [] : `what it has put here stays in ${path}`;
+  }));
+  return lines.flat();
 }
 
 export function addForget(program: AgentCommand): void {

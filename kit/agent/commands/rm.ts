@@ -5,7 +5,6 @@ import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { codeOf, FAILED, Failure, hasStatus, isOfTransfer, USAGE } from "../failure.ts";
 import { checkNotReserved } from "../remote_files.ts";
-import { explainTransfer } from "../transfer_errors.ts";
 import { parseRemotePath, REASONS, RemoteFiles, type RemotePath } from "../remote_files.ts";
 
 export function addRm(program: AgentCommand): void {
@@ -63,7 +62,8 @@ async function rm(
         else if (hasStatus(error, 404)) fail(name, (await files.missing(names)).message, error);
         else {
           const isFull = hasStatus(error, 409);
-          fail(name, `${name}: ${isFull ? NOT_EMPTY : explainTransfer(error, "delete")}`, error);
+          const problem = isFull ? NOT_EMPTY : await files.explain(error, "delete");
+          fail(name, `${name}: ${problem}`, error);
         }
       }
     }
@@ -118,7 +118,7 @@ async function removeTree(
       if (!isOfTransfer(error)) throw error;
       // After a 404 the file is gone, most likely by an attempt whose answer was lost.
       if (hasStatus(error, 404)) context.output.result(name, { removed: name });
-      else fail(hasStatus(error, 409) ? IN_USE : explainTransfer(error, "delete"), error);
+      else fail(hasStatus(error, 409) ? IN_USE : await files.explain(error, "delete"), error);
     }
   };
   const depthOf = ({ kind, path }: typeof entries[number]) =>

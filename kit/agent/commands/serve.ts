@@ -5,15 +5,18 @@ import { Option } from "commander";
 import { type Address, formatAddress } from "../../../base.ts";
 import { isLoopback, isUnixAddress } from "../../../base/address.ts";
 import { pause } from "../../../base/pause.ts";
-import { type DeviceServer, peerOf } from "../../../device.ts";
-import { type FileEvent, FilesApp } from "../../../files.ts";
-import type { AppFunction, Logger } from "../../../server.ts";
+import { type DeviceServer, peerOf, perPeer } from "../../../device.ts";
+import { type FileEvent, FilesApp, type FilesOptions } from "../../../files.ts";
+import type { AppFunction, AppObject, Logger } from "../../../server.ts";
+import { ServingRecords } from "../../device/serving_records.ts";
+import { refusalOf } from "../../files/refusal.ts";
 import { DEFAULT_PORT, listenError, parseListenAddress } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { parseOnce, repeated } from "../option_values.ts";
 import { loggerOf, openOrMakeDevice, personalDirectory } from "../own_device.ts";
 import { explain } from "../explain.ts";
 import { codeOf, FAILED, Failure, USAGE } from "../failure.ts";
+import { Inbox } from "../inbox.ts";
 import { ifThere, overlap } from "../local_paths.ts";
 import { announce } from "../mdns.ts";
 import { HOSTS, mayUseMdns } from "../mdns_links.ts";
@@ -26,6 +29,8 @@ const DEFAULT_INBOX = "~/Inbox";
 export interface ServeOptions {
   readonly share?: string;
   readonly inbox?: string;
+  readonly inboxForAll?: string;
+  readonly newOnly?: boolean;
   readonly listen?: Address[];
   readonly announce?: boolean;
   readonly modes?: boolean;
@@ -43,9 +48,16 @@ export function addServe(program: AgentCommand): void {
     .addOption(
       new Option(
         "--inbox [dir]",
-        `a directory that they can read, write and delete in: put, rm, sync; made if it is not there (without DIR: ${DEFAULT_INBOX})`,
+        `a directory in which each of them has one of its own, to read, write and delete in: put, rm, sync; made if it is not there (without DIR: ${DEFAULT_INBOX})`,
       ).preset(DEFAULT_INBOX).argParser(parseOnce),
     )
+    .addOption(
+      new Option(
+        "--inbox-for-all <dir>",
+        "instead, one directory for all of them: each sees, replaces and deletes the files of the others",
+      ).argParser(parseOnce).conflicts("inbox"),
+    )
+    .option("--new-only", "let them only add files to the inbox: none is replaced or deleted")
     .option(
       "--listen <address>",
       `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
@@ -56,8 +68,8 @@ export function addServe(program: AgentCommand): void {
     .option("--no-modes", "don't let peers decide which files in the inbox can be run")
     .addOption(new Option("--verbose").hideHelp())
     .example("degu serve --share ~/Pictures", "to read")
-    .example("degu serve --inbox", "to write, into ~/Inbox")
-    .example("degu serve --share ~/Shared --inbox ~/Shared", "one directory for both")
+    .example("degu serve --inbox", "to write, each into its own directory of ~/Inbox")
+    .example("degu serve --share ~/Shared --inbox-for-all ~/Shared", "one directory for everything")
     .example(
       "degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7",
       "both, at one address",
@@ -68,22 +80,25 @@ export function addServe(program: AgentCommand): void {
 async function serve(context: Context, options: ServeOptions): Promise<void> {
   const { home, output, signal } = context;
   await using device = await openOrMakeDevice(context);
-  const inbox = options.inbox === undefined
-    ? null
-    : await checkInbox(inboxPath(options.inbox), home, output);
-  // If both are one directory, checkInbox may have just made it.
-  const share = options.share === undefined ? null : await checkServed(options.share, home);
+  const { share, inbox } = await checkDirectories(options, home, output);
   const served = { name: device.name, share, inbox };
+  const isForAll = options.inboxForAll !== undefined;
   // Units of an earlier version may have these.
   if (options.verbose) output.warn("--verbose has no effect any more: remove it");
   if (options.announce) output.warn("--announce has no effect any more: remove it");
   using events = new ServeEvents(output);
   const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event), {
     modes: options.modes !== false,
+    write: options.newOnly === true ? "add" : true,
+    isForAll,
   });
+  if (inbox !== null && !isForAll) await sweep(inbox);
   const servers = await listen((address) => device.serve(address, app), options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
+  await using _record = inbox === null || isForAll
+    ? null
+    : await new ServingRecords(device.dir).addInbox(inbox);
   output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
   const port = options.announce === false ? null : portForOthers(servers);
   const isAnnounced = port !== null && mayUseMdns();
@@ -152,34 +167,70 @@ export type Served = Readonly<Record<Area, string | null> & { name: string }>;
 /** The answer for the path `/`. */
 export type About = Readonly<Record<Area, boolean> & { name: string }>;
 
+/** What peers may do in the inbox, and whether it is one directory for all of them. */
+interface InboxOptions extends Pick<FilesOptions, "modes" | "write"> {
+  readonly isForAll?: boolean;
+}
+
 /**
  * Makes the app: the share below `/share/`, the inbox below `/inbox/`, and at `/` a report which of
  * the two exist.
  *
- * @param options Whether files in the inbox get the permission bits that peers send.
+ * @param options `modes` and `write` are those of the inbox.
  */
 export function makeServeApp(
   { name, share, inbox }: Served,
   logger: Pick<Logger, "warn">,
   onFile: (area: Area, event: FileEvent) => void,
-  { modes }: { readonly modes: boolean } = { modes: true },
+  { isForAll = false, write = true, modes = true }: InboxOptions = {},
 ): AppFunction {
   const about: About = { name, share: share !== null, inbox: inbox !== null };
   const bytes = new TextEncoder().encode(JSON.stringify(about));
-  const apps = new Map<string | null, FilesApp>();
-  for (const [area, dir] of [["share", share], ["inbox", inbox]] as const) {
-    if (dir === null) continue;
-    const options = { list: true, write: area === "inbox", modes, logger };
-    apps.set(area, new FilesApp(dir, { ...options, onFile: (event) => onFile(area, event) }));
+  const apps = new Map<string | null, Pick<AppObject, "handle">>();
+  const files = (area: Area, dir: string, top: readonly string[], options: FilesOptions) => {
+    const report = (event: FileEvent) => onFile(area, { ...event, path: [...top, ...event.path] });
+    return new FilesApp(dir, { list: true, logger, onFile: report, ...options });
+  };
+  if (share !== null) apps.set("share", files("share", share, [], {}));
+  if (inbox !== null && isForAll) apps.set("inbox", files("inbox", inbox, [], { write, modes }));
+  else if (inbox !== null) {
+    const directories = new Inbox(inbox);
+    const app = perPeer(async (peer) => {
+      const name = await directories.directoryOf(peer);
+      return files("inbox", join(inbox, name), [name], { write, modes, create: true });
+    });
+    apps.set("inbox", refusing(app, logger));
   }
-  return (request, session) => {
+  return (request, session, api) => {
     const area = request.shiftPath();
     const app = apps.get(area);
-    if (app !== undefined) return app.handle(request, session);
+    if (app !== undefined) return app.handle(request, session, api);
     if (area !== null) return [404, "Not Found", {}, null];
     if (request.method !== "GET") return [405, "only GET", { allow: "GET" }, null];
     return [200, "OK", { "content-type": "application/json" }, bytes];
   };
+}
+
+/** Answers and logs, as a FilesApp does, where the directory of a peer can't be had. */
+function refusing(app: AppObject, logger: Pick<Logger, "warn">): Pick<AppObject, "handle"> {
+  return {
+    handle: async (request, session, api) => {
+      try {
+        return await app.handle(request, session, api);
+      } catch (error) {
+        const refusal = refusalOf(error);
+        if (refusal === null) throw error;
+        logger.warn(`${peerOf(session).name}: ${refusal.message}`);
+        return refusal.answer(request);
+      }
+    },
+  };
+}
+
+/** Removes what was left unfinished a day ago, also by peers that don't come back. */
+async function sweep(inbox: string): Promise<void> {
+  // Each app does so when it is made.
+  for (const dir of await new Inbox(inbox).directories()) new FilesApp(dir, { write: true });
 }
 
 function keysInside(option: string, dir: string, device: string): Failure {
@@ -188,6 +239,42 @@ function keysInside(option: string, dir: string, device: string): Failure {
       "keys: serve another directory, or move the device and say where it is with --home",
     USAGE,
   );
+}
+
+/**
+ * Checks the directories of the options together, and makes a missing inbox.
+ *
+ * @returns Their real paths.
+ */
+export async function checkDirectories(
+  { share: shared, inbox: ofEach, inboxForAll: forAll, newOnly = false }: ServeOptions,
+  home: string,
+  output: Output,
+): Promise<{ readonly share: string | null; readonly inbox: string | null }> {
+  const given = forAll ?? ofEach;
+  if (given === undefined && newOnly) {
+    throw new Failure("--new-only is for an inbox: add --inbox", USAGE);
+  }
+  const checkShare = async () => shared === undefined ? null : await checkServed(shared, home);
+  if (given === undefined) return { share: await checkShare(), inbox: null };
+  const dir = inboxPath(given);
+  if (forAll !== undefined) {
+    const inbox = await checkInbox(dir, home, output, { option: "--inbox-for-all" });
+    // If both are one directory, it may have just been made.
+    return { share: await checkShare(), inbox };
+  }
+  const share = await checkShare();
+  const check = async (path: string) => {
+    if (share !== null && overlap(share, path)) {
+      throw new Failure(
+        `--share: ${share} has the inbox in it, ${path}, or is in that, so peers could read the files of others: ` +
+          "share another directory, or use --inbox-for-all",
+        USAGE,
+      );
+    }
+    await new Inbox(path).check();
+  };
+  return { share, inbox: await checkInbox(dir, home, output, { check }) };
 }
 
 /**
@@ -242,25 +329,36 @@ function labelledError(option: string, error: unknown): unknown {
 }
 
 /**
- * Checks the directory of `--inbox` in the same way. A missing directory is made, for its owner
+ * Checks the directory of an inbox in the same way. A missing directory is made, for its owner
  * alone; its parents are not, since a typing error in a path should not make a tree.
+ *
+ * @param options The option that has named it, and a further check.
  */
-export async function checkInbox(dir: string, home: string, output: Output): Promise<string> {
+export async function checkInbox(
+  dir: string,
+  home: string,
+  output: Output,
+  { option = "--inbox", check }: {
+    readonly option?: string;
+    readonly check?: (path: string) => Promise<void>;
+  } = {},
+): Promise<string> {
   // Making the directory also shows now, not at the first upload, whether its parent may be
   // written.
   const isMade = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
     const { AlreadyExists, NotFound, NotADirectory } = Deno.errors;
     const isKnown = [AlreadyExists, NotFound, NotADirectory].some((each) => error instanceof each);
-    if (!isKnown) throw labelledError("--inbox", error);
+    if (!isKnown) throw labelledError(option, error);
     return false; // the check below reports the known errors
   });
   try {
-    const path = await checkServed(dir, home, "--inbox");
+    const path = await checkServed(dir, home, option);
     await canBeWritten(path).catch((error) => {
       // A peer may have filled the disk, and the inbox must still be served after that.
-      if (codeOf(error) !== "FULL") throw labelledError("--inbox", error);
-      output.warn(`--inbox: ${explain(error)}`);
+      if (codeOf(error) !== "FULL") throw labelledError(option, error);
+      output.warn(`${option}: ${explain(error)}`);
     });
+    await check?.(path);
     if (isMade) output.note(`created ${path}`);
     return path;
   } catch (error) {

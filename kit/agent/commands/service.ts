@@ -13,7 +13,7 @@ import { FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { HOSTS } from "../mdns_links.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
-import { addServe, checkInbox, checkServed, inboxPath, type ServeOptions } from "./serve.ts";
+import { addServe, checkDirectories, type ServeOptions } from "./serve.ts";
 import { addSync } from "./sync.ts";
 
 export function addService(program: AgentCommand): void {
@@ -154,11 +154,10 @@ async function serveUnits(
 ): Promise<Units> {
   const options = command.opts<ServeOptions>();
   const { home, output } = context;
-  await using device = await openOrMakeDevice(context);
-  const inbox = options.inbox === undefined
-    ? []
-    : [await checkInbox(inboxPath(options.inbox), device.dir, output)];
-  const share = options.share === undefined ? [] : [await checkServed(options.share, home)];
+  await using _device = await openOrMakeDevice(context);
+  const { share, inbox } = await checkDirectories(options, home, output);
+  const inboxes = inbox === null ? [] : [inbox];
+  const inboxOption = options.inboxForAll === undefined ? "inbox" : "inboxForAll";
   const { listen = [], announce = true } = options;
   if (listen.some(isUnixAddress)) {
     throw new Failure("--listen: a service listens at IP addresses", USAGE);
@@ -168,14 +167,18 @@ async function serveUnits(
   const isNear = listen.length === 0 || listen.some(([host]) => !isLoopback(`${host}`));
   const announces = announce && isNear;
   const job = {
-    read: [home, ...new Set([...share, ...inbox])],
-    write: [home, ...inbox],
+    read: [home, ...new Set([share ?? [], inboxes].flat())],
+    write: [home, ...inboxes],
     net: [
       ...addresses.length > 0 ? addresses : [`[::]:${DEFAULT_PORT}`],
       ...announces ? HOSTS : [],
     ],
-    sys: ["uid", ...inbox.length > 0 ? ["statfs"] : [], ...announces ? ["networkInterfaces"] : []],
-    args: ["serve", ...optionWords(command, { share: share[0], inbox: inbox[0] })],
+    sys: [
+      "uid",
+      ...inboxes.length > 0 ? ["statfs"] : [],
+      ...announces ? ["networkInterfaces"] : [],
+    ],
+    args: ["serve", ...optionWords(command, { share, [inboxOption]: inbox })],
   };
   const description = "Degu: files for paired devices";
   const unit = `${section(description)}Documentation=https://jsr.io/@degu/degu
@@ -251,7 +254,7 @@ WantedBy=timers.target
 /** The options of a command as they were given, but for those whose real paths are known. */
 function optionWords(
   command: Command,
-  paths: Readonly<Record<string, string | undefined>> = {},
+  paths: Readonly<Record<string, string | null>> = {},
 ): string[] {
   return command.options.flatMap((option) => {
     const { long, flags, negate } = option;
