@@ -2,7 +2,7 @@
 
 import type { Bodies, BodyIn } from "../base/body/bodies.ts";
 import type { BodyEnd, BodySource } from "../base/body/body_source.ts";
-import type { ByteReader } from "../base/body/byte_io.ts";
+import type { ReadBuffer } from "../base/body/byte_io.ts";
 import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
@@ -52,7 +52,7 @@ export function hasBrokenBody(error: unknown): boolean {
 /** A connection as the source of our own bodies, which share its buffer. */
 class ConnectionSource implements BodySource {
   readonly kind: "request" | "response";
-  readonly buffer: ByteReader;
+  readonly buffer: ReadBuffer;
   readonly #transport: Transport;
   /**
    * The end of the connection; `null` once the body is over, so that the body doesn't keep its

@@ -6,7 +6,7 @@ import { interruptionOf } from "../base/body/bodies.ts";
 import { Body, takeArrived } from "../base/body/body.ts";
 import type { BodyEnd, BodySource } from "../base/body/body_source.ts";
 import type { Interruption } from "../base/body/body_state.ts";
-import { ByteReader } from "../base/body/byte_io.ts";
+import { ReadBuffer } from "../base/body/byte_io.ts";
 import { Deadline } from "./deadline.ts";
 
 /** The most bytes of a body that is read before anybody asks for it. */
@@ -43,7 +43,7 @@ export function fill(
 /** Bytes that have all arrived. */
 class ArrivedSource implements BodySource {
   readonly kind = "response";
-  readonly buffer: ByteReader = new ByteReader(this);
+  readonly buffer: ReadBuffer = new ReadBuffer(this);
 
   constructor(bytes: Uint8Array<ArrayBuffer>) {
     this.buffer.bytes = bytes;
@@ -63,7 +63,7 @@ class ArrivedSource implements BodySource {
  */
 class FilledSource implements BodySource {
   readonly kind = "response";
-  readonly buffer: ByteReader = new ByteReader(this);
+  readonly buffer: ReadBuffer = new ReadBuffer(this);
   /** Aborts the body that is made of this source. */
   interruption: Interruption | null = null;
   readonly #body: Body;

@@ -2,7 +2,7 @@
 
 import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
-import { type AheadSource, ByteReader, checkCount, notWritten } from "../base/body/byte_io.ts";
+import { type AheadSource, checkCount, notWritten, ReadBuffer } from "../base/body/byte_io.ts";
 import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../base/bytes.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
@@ -64,7 +64,7 @@ type CloseListener = (failure: unknown) => void;
  */
 export class Transport implements AheadSource {
   /** Bytes that arrived and were not consumed yet. */
-  readonly reader: ByteReader = new ByteReader(this);
+  readonly reader: ReadBuffer = new ReadBuffer(this);
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
   /** What has ended a client's connection while it rested; `null` once a request has told it. */

@@ -13,14 +13,13 @@ import { typeName } from "../quote.ts";
 type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 
-/** A single pass over an iterable, whose iterator is always closed. */
+/** A single pass over an iterable, whose iterator is closed however the pass ends. */
 class Items<T> {
   readonly state: BodyState = new BodyState(this);
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
-  // True while the iterator is busy with a request for an item.
-  #asked = false;
-  #ended = false;
+  /** What the iterator is doing; it opens when it is asked for the first item. */
+  #phase: "waiting" | "asked" | "ended" = "waiting";
 
   constructor(source: AnyIterable<T>) {
     const iterable = source as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
@@ -33,32 +32,22 @@ class Items<T> {
     this.#iterable = source;
   }
 
-  /** Runs `write` over the items with an open sink. */
-  pass(
-    sink: WritableStream<Uint8Array> | ByteSink,
-    write: (next: () => Promise<IteratorResult<T>>, out: OpenSink) => Promise<number>,
-  ): Promise<number> {
-    const { state } = this;
-    return state.write(sink, async (out) => {
-      const iterator = this.#iterator = this.#open();
-      const written = await write(() => state.wait(this.#next(iterator)), out);
-      state.end(true);
-      return written;
-    });
+  /** Asks for the next item, and waits for it until the body is stopped. */
+  next(): Promise<IteratorResult<T>> {
+    return this.state.wait(this.#next());
   }
 
-  async #next(iterator: AnyIterator<T>): Promise<IteratorResult<T>> {
-    this.#asked = true;
+  async #next(): Promise<IteratorResult<T>> {
+    this.#phase = "asked";
     try {
-      const result = await iterator.next();
-      this.#ended = result.done === true;
+      this.#iterator ??= this.#open();
+      const result = await this.#iterator.next();
+      this.#phase = result.done === true ? "ended" : "waiting";
       return result;
     } catch (error) {
-      // An iterator that throws has ended already.
-      this.#ended = true;
+      // An iterator that throws has ended by itself.
+      this.#phase = "ended";
       throw error;
-    } finally {
-      this.#asked = false;
     }
   }
 
@@ -69,24 +58,22 @@ class Items<T> {
       : iterable[Symbol.iterator]();
   }
 
+  /** Closes the iterator, unless it has ended. */
   async over(_end: BodyEnd, _error?: unknown, reason?: unknown): Promise<void> {
-    if (this.#ended) return;
+    if (this.#phase === "ended") return;
     try {
       // The iterator of a stream cancels the stream with this reason.
       const returning = (this.#iterator ?? this.#open()).return?.(reason);
-      if (!this.#asked) await returning;
       // A generator can return only after the pending item, which may never come.
-      else Promise.resolve(returning).catch(() => {});
+      if (this.#phase === "asked") Promise.resolve(returning).catch(() => {});
+      else await returning;
     } catch {
-      // A failure of closing the iterator changes nothing: the body has ended.
+      // An iterator that fails to close changes nothing: the body is over.
     }
   }
 }
 
-/**
- * Counts bytes against a content-length, and holds the last bytes back until their source has
- * ended.
- */
+/** Counts bytes against a content-length, and holds the last ones back until the source ends. */
 export class LengthGate {
   readonly #contentLength: number;
   readonly #holdsLast: boolean;
@@ -186,10 +173,11 @@ export class BodyIter {
   }
 
   #write(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return this.#items.pass(sink, async (next, out) => {
+    const items = this.#items;
+    return items.state.write(sink, async (out) => {
       const gate = new LengthGate(this.contentLength);
       for (;;) {
-        const { done, value } = await next();
+        const { done, value } = await items.next();
         if (done) break;
         if (!(value instanceof Uint8Array)) {
           throw new BodyError(`the source's items must be Uint8Arrays; got ${typeName(value)}`);
@@ -199,6 +187,7 @@ export class BodyIter {
       }
       const last = gate.end();
       if (last !== null) await out.write(last);
+      items.state.end(true);
       return this.contentLength;
     });
   }
@@ -299,11 +288,12 @@ export class ChunkedBodyIter {
   }
 
   #write(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return this.#items.pass(sink, async (next, out) => {
+    const items = this.#items;
+    return items.state.write(sink, async (out) => {
       let written = 0;
       let last: SendableChunk | null = null;
       for (;;) {
-        const { done, value } = await next();
+        const { done, value } = await items.next();
         if (done) break;
         if (last !== null) throw new BodyError("the source has a chunk after the empty one");
         const chunk = makeSendableOf(value);
@@ -311,7 +301,9 @@ export class ChunkedBodyIter {
         else written += await writeChunk(out, chunk);
       }
       if (last === null) throw new BodyError("the source ended without an empty chunk");
-      return written + await writeChunk(out, last);
+      written += await writeChunk(out, last);
+      items.state.end(true);
+      return written;
     });
   }
 

@@ -4,7 +4,7 @@ import { checkUnchanged, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { BodyError } from "../errors.ts";
 import { typeName } from "../quote.ts";
-import { ByteReader, type ByteSource, checkCount, MAX_PIECE_BYTES } from "./byte_io.ts";
+import { type ByteSource, checkCount, MAX_PIECE_BYTES, ReadBuffer } from "./byte_io.ts";
 
 const RECEIVED = { usualBytes: 65536, mostBytes: MAX_PIECE_BYTES };
 /** From memory and disks: a larger buffer would not fit into the cache of a processor. */
@@ -38,7 +38,7 @@ export interface BodySource extends ByteSource {
   /** What the source is, which decides what {@linkcode KINDS} says. */
   readonly kind: keyof typeof KINDS;
   /** The bytes that have arrived and were not asked for yet. */
-  readonly buffer: ByteReader;
+  readonly buffer: ReadBuffer;
   /** Reads more bytes, while the buffer is empty. */
   read(into: Uint8Array): Promise<number | null>;
   /**
@@ -56,7 +56,7 @@ export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
 /** Makes the source of a body from the argument of the body's constructor. */
 export function openSource(input: BodyInput): BodySource {
   // No other code has a buffer of this class.
-  if ((input as BodySource | null)?.buffer instanceof ByteReader) return input as BodySource;
+  if ((input as BodySource | null)?.buffer instanceof ReadBuffer) return input as BodySource;
   if (typeof (input as ReadableStream | null)?.getReader === "function") {
     return new StreamSource(input as ReadableStream<Uint8Array>);
   }
@@ -69,7 +69,7 @@ export function openSource(input: BodyInput): BodySource {
 /** A file or another source with a position: exactly the bytes of the body are read from it. */
 export class PlainSource implements BodySource {
   readonly kind = "file";
-  readonly buffer: ByteReader = new ByteReader(this);
+  readonly buffer: ReadBuffer = new ReadBuffer(this);
   /** Called when the body is over. */
   readonly over: () => void;
   readonly #input: ByteSource;
@@ -87,7 +87,7 @@ export class PlainSource implements BodySource {
 /** A stream of byte arrays, which must end where the body does. */
 class StreamSource implements BodySource {
   readonly kind = "stream";
-  readonly buffer: ByteReader = new ByteReader(this);
+  readonly buffer: ReadBuffer = new ReadBuffer(this);
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   #item: Uint8Array | null = null;

@@ -11,7 +11,7 @@ export interface ByteSource {
   read(into: Uint8Array): Promise<number | null>;
 }
 
-/** A source whose reads can be issued ahead. */
+/** A source whose reads can be issued before anything waits for them. */
 export interface AheadSource extends ByteSource {
   /** Waits for the read that was issued ahead, with the time limit of any other read. */
   awaitAhead?(): Promise<void>;
@@ -41,8 +41,8 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
 }
 
 /**
- * The bytes left of `length` after a write that resolved to `written`; throws if that is
- * impossible.
+ * The bytes that a write of `length` bytes has left, after it resolved to `written`; throws if that
+ * is impossible.
  */
 export function notWritten(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
   if (written === undefined || written === length) return EMPTY;
@@ -54,8 +54,8 @@ export function notWritten(bytes: Uint8Array, length: number, written: number | 
 }
 
 /**
- * Checks the number of bytes that a source claims to have read. `null`, the end, becomes 0, which
- * is no valid claim.
+ * Checks the number of bytes that a source claims to have read: at least 1. `null`, the end of the
+ * source, becomes 0.
  */
 export function checkCount(count: number | null, room: number): number {
   if (count === null) return 0;
@@ -111,10 +111,10 @@ const FIRST_BYTES = 2048;
 const GROWTH = 4;
 
 /**
- * A buffer over a source: the bytes from `start` to `end` have been read but not yet consumed. The
- * buffer begins small, grows when a read fills it, and shrinks between messages that need less.
+ * The bytes of a source that have been read and not consumed yet, from `start` to `end`. The buffer
+ * begins small, grows when a read fills it, and shrinks between messages that need less.
  */
-export class ByteReader {
+export class ReadBuffer {
   /** The buffer; allocated on first use. */
   bytes: Uint8Array<ArrayBuffer> = EMPTY;
   /** The position of the first unconsumed byte. */
@@ -126,12 +126,12 @@ export class ByteReader {
   readonly #usual: number;
   /** The largest extent to which the current message has filled the buffer. */
   #peak = 0;
-  // A read that was issued before anything waits for it. The buffer must not move until the read
-  // settles.
+  /** The pending read of {@linkcode readAhead}; until it settles, the buffer must not move. */
   #ahead: Promise<number | null> | null = null;
+  /** The error of that read, or of {@linkcode close}. */
   #failure: { readonly error: unknown } | null = null;
 
-  /** Makes an empty buffer that grows up to the length of the longest item that must fit in it. */
+  /** Makes an empty buffer, which grows up to the length of the longest item that it must hold. */
   constructor(source: AheadSource, capacity = CAPACITY) {
     this.#source = source;
     this.#first = Math.min(capacity, FIRST_BYTES);
@@ -144,8 +144,8 @@ export class ByteReader {
   }
 
   /**
-   * Makes room behind `end` and returns it; never empty unless the buffer is full. Must not be
-   * called while a read {@linkcode ahead} is pending.
+   * Makes room behind `end`, and returns that part of the buffer: not empty, unless the buffer is
+   * full. Must not be called while a read {@linkcode ahead} is pending.
    */
   room(): Uint8Array {
     const { length } = this.bytes;
@@ -162,9 +162,7 @@ export class ByteReader {
     return this.end === 0 ? this.bytes : this.bytes.subarray(this.end);
   }
 
-  /**
-   * Makes room behind `end` as {@linkcode room} does, but in a new buffer instead of moving bytes.
-   */
+  /** Makes room behind `end`, too, but moves no byte within the buffer: into a new one instead. */
   #roomBehind(): Uint8Array {
     const { length } = this.bytes;
     if (this.end === length || length > this.#usual) this.#moveTo(this.#idleBytes);
@@ -221,9 +219,9 @@ export class ByteReader {
   }
 
   /**
-   * Issues a read of `source` before anything waits for it. Its bytes are in the buffer once the
-   * read has settled. `null` while another read is pending, or if as many bytes as the usual
-   * capacity are buffered.
+   * Issues a read of `source` before anything waits for it. The bytes are in the buffer once the
+   * read has settled. `null` while another read is pending, or if the buffer holds as many bytes as
+   * it usually can.
    *
    * @param lent Whether views of consumed bytes may still be in use: those bytes stay where they
    * are.
@@ -303,8 +301,8 @@ export class ByteReader {
   }
 
   /**
-   * Adds the bytes of a read into the {@linkcode room}, or into its first bytes; returns their
-   * number.
+   * Counts the bytes that a read has put into the {@linkcode room}, or into its first `room` bytes;
+   * returns their number.
    */
   filled(count: number | null, room: number = this.bytes.length - this.end): number {
     const added = checkCount(count, room);
@@ -328,16 +326,11 @@ export class ByteReader {
   }
 }
 
-/**
- * The growth factor for an announced size: the new buffer relative to the bytes that have arrived.
- */
+/** The growth factor for an announced size, relative to the bytes that have arrived. */
 const ANNOUNCED_GROWTH = 8;
-/**
- * The growth factor for an unknown size: smaller, since the old and the new buffer are both in
- * memory.
- */
+/** The growth factor for an unknown size: smaller, since old and new memory are held at once. */
 const UNKNOWN_GROWTH = 2;
-/** The bytes of the first buffer for an unknown size. */
+/** The first memory for an unknown size, in bytes. */
 const UNKNOWN_BYTES = 4096;
 
 /**
@@ -351,8 +344,8 @@ export class Collector {
   readonly #growth: number;
 
   /**
-   * @param first The largest size of the first buffer.
-   * @param growth The largest factor between the sizes of two buffers in a row.
+   * @param first The first memory, in bytes, unless `size` is smaller.
+   * @param growth The factor by which the memory grows each time.
    */
   constructor(size: number, first = MAX_UNSEEN_BYTES, growth = ANNOUNCED_GROWTH) {
     this.#size = size;

@@ -6,7 +6,7 @@ import { MAX_READ_BYTES } from "../wire/limits.ts";
 import type { Progress } from "./body.ts";
 import { type BodyInput, type BodySource, KINDS, openSource } from "./body_source.ts";
 import { BodyState } from "./body_state.ts";
-import { type ByteReader, type ByteSink, Collector } from "./byte_io.ts";
+import { type ByteSink, Collector, type ReadBuffer } from "./byte_io.ts";
 import {
   type BodyReader,
   type BodyReadOptions,
@@ -237,7 +237,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
  */
 export class ChunkedReader implements BodyReader {
   readonly #source: BodySource;
-  readonly #buffer: ByteReader;
+  readonly #buffer: ReadBuffer;
   readonly #scanner = new ChunkScanner();
   /** The number of bytes in the last view of encoded bytes. */
   #viewed = 0;

@@ -17,11 +17,11 @@ export function isStreamed(value: unknown): value is StreamedBody {
   return typeof getReader === "function" || typeof iterate === "function";
 }
 
-/** The body of each source, so that a source that was sent, or canceled, is known as used. */
+/** The body of each source: the second time, a source that was sent or canceled counts as used. */
 const made = new WeakMap<StreamedBody, ChunkedBodyIter>();
 
 /**
- * The chunked body of a stream or iterable, which is its only one.
+ * The chunked body of a stream or iterable: the same one for each call.
  *
  * @throws {TypeError} if other code has locked the stream.
  */
@@ -79,7 +79,7 @@ class Chunks implements AsyncIterableIterator<Chunk, undefined> {
         `the items of a stream or generator must be Uint8Arrays or strings; got ${typeName(item)}`,
       );
     } catch (error) {
-      // Who iterates takes this iterator for ended, since it throws.
+      // An iterator that throws counts as ended, and nobody will ask it to close the source.
       void this.return(error).catch(() => {});
       throw error;
     }

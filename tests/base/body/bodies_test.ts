@@ -23,7 +23,7 @@ import {
   whenOver,
 } from "@degu/internal/base/body/bodies.ts";
 import type { BodyEnd, BodySource } from "@degu/internal/base/body/body_source.ts";
-import { ByteReader } from "@degu/internal/base/body/byte_io.ts";
+import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { BodyState, type Interruption } from "@degu/internal/base/body/body_state.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
@@ -509,13 +509,13 @@ Deno.test("LengthEncoderStream passes on what was written, even if the writer ch
 /** A connection with the given pieces, whose first ones may be buffered. */
 class Connected implements BodySource {
   readonly kind = "request";
-  readonly buffer: ByteReader;
+  readonly buffer: ReadBuffer;
   readonly told: string[] = [];
   readonly #pieces: ByteSource;
 
   constructor(pieces: Uint8Array[]) {
     this.#pieces = new PieceSource(pieces);
-    this.buffer = new ByteReader(this);
+    this.buffer = new ReadBuffer(this);
   }
 
   read(into: Uint8Array): Promise<number | null> {

@@ -2,11 +2,11 @@
 import { BodyError, ConnectionClosedError } from "@degu/degu/base";
 import { openSource } from "@degu/internal/base/body/body_source.ts";
 import {
-  ByteReader,
   Collector,
   MAX_PIECE_BYTES,
   notWritten,
   openSink,
+  ReadBuffer,
 } from "@degu/internal/base/body/byte_io.ts";
 import { ChunkedReader } from "@degu/internal/base/body/chunked_body.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
@@ -92,18 +92,18 @@ class ManualSource {
 }
 
 /** What is buffered. */
-function textIn(reader: ByteReader): string {
+function textIn(reader: ReadBuffer): string {
   return fromLatin1(reader.bytes.subarray(reader.start, reader.end));
 }
 
 /** A reader of 8 bytes in which this is buffered. */
-async function readerOf(text: string, capacity = 8): Promise<ByteReader> {
-  const reader = new ByteReader(new PieceSource([latin1(text)]), capacity);
+async function readerOf(text: string, capacity = 8): Promise<ReadBuffer> {
+  const reader = new ReadBuffer(new PieceSource([latin1(text)]), capacity);
   if (text !== "") await reader.fill();
   return reader;
 }
 
-Deno.test("ByteReader returns the bytes in order, however they are read, consumed, moved and grown", async () => {
+Deno.test("ReadBuffer returns the bytes in order, however they are read, consumed, moved and grown", async () => {
   const operation = fc.oneof(
     fc.record({ fill: fc.integer({ min: 1, max: 20 }) }),
     fc.record({ take: fc.nat(20) }),
@@ -119,7 +119,7 @@ Deno.test("ByteReader returns the bytes in order, however they are read, consume
       fc.nat(12),
       async (operations, size) => {
         const source = new PieceSource(cut(bytes, size + 1));
-        const reader = new ByteReader(source, 16);
+        const reader = new ReadBuffer(source, 16);
         const taken: Uint8Array[] = [];
         for (const step of operations) {
           if (step === "shrink") reader.shrink();
@@ -144,8 +144,8 @@ Deno.test("ByteReader returns the bytes in order, however they are read, consume
   );
 });
 
-Deno.test("ByteReader reads no more than requested, and ends with its source", async () => {
-  const reader = new ByteReader(new PieceSource([latin1("hello, world")]), 8);
+Deno.test("ReadBuffer reads no more than requested, and ends with its source", async () => {
+  const reader = new ReadBuffer(new PieceSource([latin1("hello, world")]), 8);
   assertEquals([await reader.fill(3), textIn(reader)], [3, "hel"]);
   assertEquals([await reader.fill(), textIn(reader)], [5, "hello, w"]);
   reader.start = 7;
@@ -153,7 +153,7 @@ Deno.test("ByteReader reads no more than requested, and ends with its source", a
   assertEquals([await reader.fill(), textIn(reader)], [0, "world"]);
 });
 
-Deno.test("ByteReader resets its buffer when it is empty, and moves the rest to the front", async () => {
+Deno.test("ReadBuffer resets its buffer when it is empty, and moves the rest to the front", async () => {
   const reader = await readerOf("12345678");
   reader.start = 8;
   assertEquals([reader.room().length, reader.start, reader.end], [8, 0, 0]);
@@ -164,7 +164,7 @@ Deno.test("ByteReader resets its buffer when it is empty, and moves the rest to 
   assertStrictEquals(other.bytes, bytes);
 });
 
-Deno.test("ByteReader grows only to a larger capacity, and shrinks only after that, if what is buffered fits", async () => {
+Deno.test("ReadBuffer grows only to a larger capacity, and shrinks only after that, if what is buffered fits", async () => {
   const reader = await readerOf("12345678");
   reader.start = 2;
   const { bytes } = reader;
@@ -189,10 +189,10 @@ Deno.test("ByteReader grows only to a larger capacity, and shrinks only after th
   assertEquals(reader.buffered, 8);
 });
 
-Deno.test("ByteReader keeps what is buffered when it shrinks, whatever the size that fits", async () => {
+Deno.test("ReadBuffer keeps what is buffered when it shrinks, whatever the size that fits", async () => {
   for (const [size, length] of [[2047, 2048], [2048, 65536], [5000, 65536]] as const) {
     const bytes = Uint8Array.from({ length: size }, (_, i) => i);
-    const reader = new ByteReader(new PieceSource([bytes]));
+    const reader = new ReadBuffer(new PieceSource([bytes]));
     while (reader.buffered < size) await reader.fill();
     reader.grow(2 ** 20);
     reader.shrink();
@@ -201,9 +201,9 @@ Deno.test("ByteReader keeps what is buffered when it shrinks, whatever the size 
   }
 });
 
-Deno.test("ByteReader does not grow or shrink while a read is pending", async () => {
+Deno.test("ReadBuffer does not grow or shrink while a read is pending", async () => {
   const source = new ManualSource();
-  const reader = new ByteReader(source, 8);
+  const reader = new ReadBuffer(source, 8);
   reader.readAhead(source, false);
   const { bytes } = reader;
   reader.grow(16);
@@ -221,7 +221,7 @@ Deno.test("ByteReader does not grow or shrink while a read is pending", async ()
 
 Deno.test("a read-ahead is in the buffer once it has settled, and no other read begins before", async () => {
   const source = new ManualSource();
-  const reader = new ByteReader(source, 8);
+  const reader = new ReadBuffer(source, 8);
   const reading = reader.readAhead(source, false);
   assertStrictEquals(reader.ahead, reading);
   assertEquals(reader.readAhead(source, false), null);
@@ -231,7 +231,7 @@ Deno.test("a read-ahead is in the buffer once it has settled, and no other read 
   assertEquals([await reader.settleAhead(), source.rooms.length], [3, 1]);
 });
 
-Deno.test("ByteReader does not read ahead if the usual capacity is buffered", async () => {
+Deno.test("ReadBuffer does not read ahead if the usual capacity is buffered", async () => {
   for (const [text, issued] of [["1234567", true], ["12345678", false]] as const) {
     const reader = await readerOf(text);
     const source = new ManualSource();
@@ -264,7 +264,7 @@ Deno.test("the failure of a read-ahead is kept for the next read", async () => {
   ];
   for (const fault of faults) {
     const source = new ManualSource();
-    const reader = new ByteReader(source, 8);
+    const reader = new ReadBuffer(source, 8);
     const reading = reader.readAhead(source, false)!;
     reading.catch(() => {});
     await fault(source);
@@ -275,7 +275,7 @@ Deno.test("the failure of a read-ahead is kept for the next read", async () => {
     assertStrictEquals(await rejectionOf(reader.settleAhead(), "a wait"), thrown);
   }
   const throws = { read: () => thrower(failure) };
-  const reader = new ByteReader(throws, 8);
+  const reader = new ReadBuffer(throws, 8);
   await rejectionOf(reader.readAhead(throws, false)!, "a source that throws");
   assertStrictEquals(await rejectionOf(reader.fill(), "a read"), failure);
 });
@@ -288,7 +288,7 @@ Deno.test("a closed reader has no bytes, adds none, and rejects every read", asy
   const failure = new Error("closed");
   for (const [error, expected] of [[failure, failure], [null, null]] as const) {
     const source = new ManualSource();
-    const reader = new ByteReader(source, 8);
+    const reader = new ReadBuffer(source, 8);
     reader.readAhead(source, false);
     reader.close(error);
     await source.give("abc");
@@ -301,17 +301,17 @@ Deno.test("a closed reader has no bytes, adds none, and rejects every read", asy
   full.close(failure);
   assertEquals(full.buffered, 0);
   const source = new ManualSource();
-  const reader = new ByteReader(source, 8);
+  const reader = new ReadBuffer(source, 8);
   const filling = rejectionOf(reader.fill(), "a read that is cut");
   reader.close(failure);
   await source.give("abc");
   assertEquals([await filling, reader.buffered], [failure, 0]);
 });
 
-Deno.test("ByteReader waits for a read-ahead with the time limit of its source", async () => {
+Deno.test("ReadBuffer waits for a read-ahead with the time limit of its source", async () => {
   let settled = 0;
   const source = new ManualSource();
-  const reader: ByteReader = new ByteReader({
+  const reader: ReadBuffer = new ReadBuffer({
     read: (into) => source.read(into),
     awaitAhead: async () => {
       settled++;
@@ -324,7 +324,7 @@ Deno.test("ByteReader waits for a read-ahead with the time limit of its source",
   assertEquals([await filling, settled], [3, 1]);
   // It may be closed before the wait has ended.
   const failure = new Error("closed");
-  const closing: ByteReader = new ByteReader({
+  const closing: ReadBuffer = new ReadBuffer({
     read: (into) => source.read(into),
     awaitAhead: () => Promise.resolve(closing.close(failure)),
   }, 8);
@@ -333,13 +333,13 @@ Deno.test("ByteReader waits for a read-ahead with the time limit of its source",
   await source.give("abc");
 });
 
-Deno.test("ByteReader refuses counts that its source can't have read", async () => {
+Deno.test("ReadBuffer refuses counts that its source can't have read", async () => {
   for (const count of impossible) {
-    const reader = new ByteReader({ read: () => Promise.resolve(count) }, 5);
+    const reader = new ReadBuffer({ read: () => Promise.resolve(count) }, 5);
     assertInstanceOf(await rejectionOf(reader.fill(), `${count}`), BodyError);
     assertThrows(() => reader.filled(count), BodyError);
   }
-  const limited = new ByteReader({ read: () => Promise.resolve(4) }, 5);
+  const limited = new ReadBuffer({ read: () => Promise.resolve(4) }, 5);
   assertInstanceOf(await rejectionOf(limited.fill(3), "more than asked for"), BodyError);
 });
 
@@ -347,7 +347,7 @@ Deno.test("ByteReader refuses counts that its source can't have read", async () 
 class Messages {
   /** Bytes that the source has and gives as far as there is room. */
   #left = 0;
-  readonly reader: ByteReader = new ByteReader({
+  readonly reader: ReadBuffer = new ReadBuffer({
     read: (into) => {
       const count = Math.min(this.#left, into.length);
       this.#left -= count;
@@ -367,7 +367,7 @@ class Messages {
   }
 }
 
-Deno.test("a ByteReader is small at first, and adapts to the last message: it grows if that filled it, or shrinks by a step", async () => {
+Deno.test("a ReadBuffer is small at first, and adapts to the last message: it grows if that filled it, or shrinks by a step", async () => {
   assertEquals(new Messages().reader.bytes.length, 0);
   const rows: [sizes: number[], lengths: number[]][] = [
     [[100], [2048]],
@@ -387,7 +387,7 @@ Deno.test("a ByteReader is small at first, and adapts to the last message: it gr
   }
 });
 
-Deno.test("a ByteReader that gets the same messages repeatedly keeps its buffer", async () => {
+Deno.test("a ReadBuffer that gets the same messages repeatedly keeps its buffer", async () => {
   const messages = new Messages();
   for (const size of [10_000, 10_000]) await messages.receive(size);
   const { bytes } = messages.reader;
@@ -395,7 +395,7 @@ Deno.test("a ByteReader that gets the same messages repeatedly keeps its buffer"
   assertStrictEquals(messages.reader.bytes, bytes);
 });
 
-Deno.test("a ByteReader is small again after a body for which it has grown", async () => {
+Deno.test("a ReadBuffer is small again after a body for which it has grown", async () => {
   const messages = new Messages();
   await messages.receive(65536);
   messages.reader.grow(2 ** 20);
