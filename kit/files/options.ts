@@ -80,6 +80,8 @@ export interface TransferSettings {
   /** A copy of the caller's date, which could change after the check. */
   readonly modified: Date | null;
   readonly onProgress: ((progress: TransferProgress) => void) | undefined;
+  /** Called when bytes are about to be moved, with the number of those that are there already. */
+  readonly onBegin?: (resumedFrom: number) => void;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -139,17 +141,18 @@ export class ProgressMeter {
   readonly total: number;
   /** Bytes that were already there. */
   readonly resumedFrom: number;
-  readonly #report: ((progress: TransferProgress) => void) | undefined;
+  readonly #report: TransferSettings["onProgress"];
   readonly #pace = new Pace();
   #bytes = 0;
 
   /** Creates a meter for a transfer that begins now, and reports where the transfer is resumed. */
   constructor(
-    report: ((progress: TransferProgress) => void) | undefined,
+    { onProgress, onBegin }: Pick<TransferSettings, "onProgress" | "onBegin">,
     total: number,
     resumedFrom: number,
   ) {
-    this.#report = report;
+    onBegin?.(resumedFrom);
+    this.#report = onProgress;
     this.total = total;
     this.resumedFrom = resumedFrom;
     if (resumedFrom > 0) this.#callBack();

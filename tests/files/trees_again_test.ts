@@ -10,6 +10,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 const PAUSES = [1000, 2000, 4000];
 const SMALL = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`s${i}`, `${i}`]));
 const FILES = { ...SMALL, "d/large": "l".repeat(700_000), "d/larger": "m".repeat(900_000) };
+const BYTES = Object.values(FILES).reduce((sum, { length }) => sum + length, 0);
 
 /** The requests that copy files. */
 const copies = ({ method, uri, query }: Request) =>
@@ -30,11 +31,14 @@ both(
       { retries: 2, delete: true, connections: 2 },
       client,
     );
-    assert(
-      Deno.inspect(await content(trees.target)) === Deno.inspect({ ...FILES, d: null }) || true,
-    );
+    assertEquals(await content(trees.target), { ...FILES, d: null });
     assertEquals(Object.values(outcomes), Object.keys(FILES).map(() => "copied"));
     assertEquals([result.files, result.failed, result.deleted], [22, 0, 1]);
+    // What an attempt has moved, and a later one has gone on from, is of this call.
+    assertEquals(result.bytes, BYTES);
+    for (const event of events) {
+      if (event.type === "copied") assertEquals([event.bytes, event.resumedFrom], [event.total, 0]);
+    }
     assertEquals(events.filter(({ type }) => type === "plan").length, 1);
     const last = events.findLast((event) => event.type === "progress");
     assertEquals(last?.bytes, last?.total);
@@ -59,6 +63,7 @@ both(
     const { result, outcomes, events } = await trees.copy({ retries: 3 });
     assertEquals(outcomes, { a: "copied", b: "copied" });
     assertEquals([result.files, result.unchanged, result.failed], [2, 0, 0]);
+    assertEquals(result.bytes, 2);
     const last = events.findLast((event) => event.type === "progress");
     assertEquals([last?.bytes, last?.total], [2, 2]);
   },
@@ -99,6 +104,24 @@ both("retries: what a function of the caller throws ends the call", async (direc
     assertEquals(called, 1, name);
   }
 });
+
+both(
+  "retries: of a file that an earlier call has begun, only the rest is of this call",
+  async (direction) => {
+    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    await using trees = await makeTrees(direction, { large: "l".repeat(900_000) });
+    await using relay = new CuttingRelay(trees.serving.address);
+    using _clock = setClockAhead(10_000);
+    const client = new Client(relay.address, { timeout: 30 });
+    relay.cutEachAfter(300_000);
+    await assertRejects(() => trees.copy({ connections: 1 }, client));
+    const { result, events } = await trees.copy({ retries: 2, connections: 1 }, client);
+    const [copied] = events.filter((event) => event.type === "copied");
+    assert(copied !== undefined && copied.resumedFrom > 0, Deno.inspect(events));
+    assertEquals([copied.bytes, copied.total], [900_000 - copied.resumedFrom, 900_000]);
+    assertEquals(result.bytes, copied.bytes);
+  },
+);
 
 Deno.test("retries: maxDelete counts for the whole call, and a file that fails alone is told at the end", async () => {
   using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);

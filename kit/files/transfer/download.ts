@@ -260,7 +260,7 @@ class Download {
     const hash = await this.#part.hashTo(offset, this.#settings.signal);
     const kept = { etag, total, offset, hash };
     if (offset === total) {
-      const meter = new ProgressMeter(this.#settings.onProgress, total, offset);
+      const meter = new ProgressMeter(this.#settings, total, offset);
       return { version: { etag, sha256: null, mode }, hash, meter };
     }
     const range = new Range(offset, total);
@@ -285,14 +285,14 @@ class Download {
         "the response has another part than was requested",
       );
     }
-    const meter = new ProgressMeter(this.#settings.onProgress, total, offset);
+    const meter = new ProgressMeter(this.#settings, total, offset);
     const arrived = { version: { ...version, etag }, hash, meter };
     await this.#receive(arrived, response, () => this.#part.temporary.continueFrom(offset));
     return arrived;
   }
 
   async #begin(response: Response): Promise<CompletePart> {
-    const { resume, onProgress } = this.#settings;
+    const { resume } = this.#settings;
     if (response.status !== 200) {
       await response.discard();
       throw statusError("GET", this.#uri, response);
@@ -312,7 +312,7 @@ class Download {
     const { etag } = version;
     const peer = await this.#route.peer();
     const isResumable = resume && etag !== null && peer !== null && total >= MIN_RESUMABLE_BYTES;
-    const meter = new ProgressMeter(onProgress, total, 0);
+    const meter = new ProgressMeter(this.#settings, total, 0);
     const arrived = { version, hash: newHash(), meter };
     await this.#receive(arrived, response, async () => {
       await this.#part.open(isResumable ? { peer, uri: this.#uri, etag, total } : null);

@@ -213,7 +213,7 @@ export class FileUpload {
   }
 
   #meter(offset: number): ProgressMeter {
-    return new ProgressMeter(this.#settings.onProgress, this.#source.size, offset);
+    return new ProgressMeter(this.#settings, this.#source.size, offset);
   }
 
   /** Asks how much of the file is there, and, if wanted, for the digest of one as long as it. */

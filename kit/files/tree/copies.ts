@@ -119,6 +119,7 @@ export class TreeCopies {
           else this.#report.failed(copy.node, outcome.error);
         }
       } catch (error) {
+        for (const { node } of left.keys()) this.#report.began(node, 0);
         // Files that were in place before the connection broke off stay; the rest is requested once
         // more.
         if (attempt === 2 || !route.canReconnect || !isCut(error)) throw error;
@@ -174,6 +175,7 @@ export class TreeCopies {
         ({ resumedFrom } = progress);
         meter(resumedFrom + progress.bytes);
       },
+      onBegin: (from) => this.#report.began(copy.node, from),
       signal,
     };
     while (true) {

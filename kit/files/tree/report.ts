@@ -36,6 +36,8 @@ export class TreeReport {
   /** Files that have been told, by path, and those that are to be copied; empty without retries. */
   readonly #told = new Set<string>();
   readonly #planned = new Set<string>();
+  /** From which byte on this call has begun to move files that have not arrived yet, by path. */
+  readonly #begun = new Map<string, number>();
   /** What this attempt has skipped, and what has failed; told at the end of the last attempt. */
   #held: TreeEvent[] = [];
 
@@ -104,7 +106,23 @@ export class TreeReport {
     this.event({ type: "plan", files: nodes.length, bytes });
   }
 
-  copied(node: TreeNode, result: TransferResult): void {
+  /** Notes that a file is about to be moved, of which so many bytes are at the target. */
+  began({ path }: TreeNode, resumedFrom: number): void {
+    const key = path.join("/");
+    this.#begun.set(key, Math.min(this.#begun.get(key) ?? Infinity, resumedFrom));
+  }
+
+  /** The result of the whole call for a file that several attempts may have moved. */
+  #resultOf({ path }: TreeNode, last: TransferResult): TransferResult {
+    if (this.#begun.size === 0) return last;
+    const key = path.join("/");
+    const resumedFrom = Math.min(this.#begun.get(key) ?? Infinity, last.resumedFrom);
+    this.#begun.delete(key);
+    return { ...last, resumedFrom, bytes: last.bytes + last.resumedFrom - resumedFrom };
+  }
+
+  copied(node: TreeNode, last: TransferResult): void {
+    const result = this.#resultOf(node, last);
     this.counts.bytes += result.bytes;
     this.#complete += node.size;
     this.#moved();
