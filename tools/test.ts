@@ -1,10 +1,11 @@
 /**
  * Runs the suite: the tests, and every code block of the doc comments and the documentation.
  *
- * All arguments go to `deno test`. Given files and folders run alone, each module in a worker of its
- * own. Without one, all tests but those of tests/long/ run, and modules share workers, and so do
- * code blocks: each worker has to load the library and compile it. Types are not checked: `deno task check` does that, for all code
- * blocks, too. In `--allow-run`, `deno` stands for the running executable, which need not be on the
+ * All arguments go to `deno test`. Given files run alone, each in a worker of its own. In a given
+ * folder, and in the whole suite if nothing is given, modules share workers, and so do code blocks:
+ * each worker has to load the library and compile it. Only the modules of tests/long/, which wait
+ * more than they compute, have workers of their own. Types are not checked: `deno task check` does
+ * that, for all code blocks, too. In `--allow-run`, `deno` stands for the running executable, which need not be on the
  * PATH, and a program that is not installed is left out: Deno would warn of it in every worker.
  */
 
@@ -16,6 +17,11 @@ import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library
  * processor time, but every processor needs work.
  */
 const MODULES_PER_WORKER = 12;
+/**
+ * The number of workers for a folder: with fewer, a processor would have no work while another
+ * worker waits.
+ */
+const FOLDER_WORKERS = 4;
 /** What runs only if it is named: `deno task test:long` does. */
 const LONG = "tests/long/";
 /** The folders with slow modules, which are spread over all workers except the last. */
@@ -34,27 +40,44 @@ if (!isSupportedDeno(Deno.version.deno)) {
 }
 const flags = await chooseStandardLibrary();
 const args = Deno.args.map(nameInstalled);
-Deno.exit(await namesFile(Deno.args) ? await runTests([]) : await runEverything());
+const directory = await Deno.makeTempDir({ prefix: "degu_suite_" });
+let code: number;
+try {
+  code = await run();
+} finally {
+  await Deno.remove(directory, { recursive: true });
+}
+Deno.exit(code);
 
-/** Runs `deno test` with our arguments and others; returns the exit code. */
-function runTests(targets: readonly string[]): Promise<number> {
-  return runDeno(["test", ...flags, ...args, ...targets]);
+/** Runs `deno test` with what is named, or with everything; returns the exit code. */
+async function run(): Promise<number> {
+  const named = await pathsIn(Deno.args);
+  const targets = named.size > 0
+    ? (await Promise.all([...named].map(targetsOf))).flat()
+    : [...await writeTestGroups(), ...await writeCodeBlocks()];
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  const options = args.slice(0, end).filter((_, i) => !named.has(i));
+  return await runDeno(["test", ...flags, ...options, ...targets, ...args.slice(end)]);
 }
 
-async function runEverything(): Promise<number> {
-  const directory = await Deno.makeTempDir({ prefix: "degu_suite_" });
-  try {
-    return await runTests([
-      ...await writeTestGroups(directory),
-      ...await writeCodeBlocks(directory),
-    ]);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+/** What `deno test` runs for a path that was given: a folder is replaced by modules that import its own. */
+async function targetsOf([, { path, isDirectory }]: Named): Promise<string[]> {
+  const folder = `${path.replace(/\/+$/, "")}/`;
+  if (!isDirectory || folder.startsWith(LONG)) return [path];
+  const modules = (await filesUnder(folder, /_test\.ts$/))
+    .filter((module) => !module.startsWith(LONG));
+  if (modules.length === 0) return [path];
+  const groups = new Array<string>(Math.min(FOLDER_WORKERS, modules.length)).fill("");
+  for (const [i, module] of modules.entries()) groups[i % groups.length] += importOf(module);
+  return await writeGroups(folder.replaceAll("/", "-") + "tests", groups);
+}
+
+function importOf(module: string): string {
+  return `import "${new URL(module, PROJECT_ROOT)}";\n`;
 }
 
 /** Writes modules that each import some test modules, and returns their paths. */
-async function writeTestGroups(directory: string): Promise<string[]> {
+async function writeTestGroups(): Promise<string[]> {
   const modules = (await filesUnder("tests/", /_test\.ts$/))
     .filter((module) => !module.startsWith(LONG))
     .sort((a, b) => Number(SLOW.test(b)) - Number(SLOW.test(a)));
@@ -62,16 +85,12 @@ async function writeTestGroups(directory: string): Promise<string[]> {
   // Modules of one folder take about the same time, so they go to different workers.
   for (const [i, module] of modules.entries()) {
     const count = SLOW.test(module) ? groups.length - LAST_WORKERS : groups.length;
-    groups[i % count] += `import "${new URL(module, PROJECT_ROOT)}";\n`;
+    groups[i % count] += importOf(module);
   }
-  return await writeGroups(directory, "tests", groups);
+  return await writeGroups("tests", groups);
 }
 
-async function writeGroups(
-  directory: string,
-  name: string,
-  groups: readonly string[],
-): Promise<string[]> {
+async function writeGroups(name: string, groups: readonly string[]): Promise<string[]> {
   return await Promise.all(groups.map(async (text, i) => {
     const path = `${directory}/${name}-${i + 1}.ts`;
     await Deno.writeTextFile(path, text);
@@ -83,7 +102,7 @@ async function writeGroups(
  * Writes the published code blocks as modules, and modules that each test some of them; returns
  * their paths.
  */
-async function writeCodeBlocks(directory: string): Promise<string[]> {
+async function writeCodeBlocks(): Promise<string[]> {
   const { include } =
     JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT))).publish;
   const groups = new Array<string>(CODE_BLOCK_WORKERS).fill("");
@@ -102,7 +121,7 @@ async function writeCodeBlocks(directory: string): Promise<string[]> {
       groups[count % CODE_BLOCK_WORKERS] += test;
     }
   }
-  return await writeGroups(directory, "code", groups);
+  return await writeGroups("code", groups);
 }
 
 /** The code blocks of a page or of a module's doc comments, with the lines at which they begin. */
@@ -135,15 +154,20 @@ async function filesUnder(
   return found.sort();
 }
 
-async function namesFile(args: readonly string[]): Promise<boolean> {
-  for (const [i, arg] of args.entries()) {
-    if (arg.startsWith("-") || args[i - 1] === "--filter") continue;
-    const info = await Deno.stat(new URL(arg, PROJECT_ROOT)).catch((error) => {
+type Named = readonly [index: number, target: { path: string; isDirectory: boolean }];
+
+/** The arguments that are paths of files and folders, by their places. */
+async function pathsIn(args: readonly string[]): Promise<Map<Named[0], Named[1]>> {
+  const found = new Map<Named[0], Named[1]>();
+  for (const [i, path] of args.entries()) {
+    if (path === "--") break;
+    if (path.startsWith("-") || args[i - 1] === "--filter") continue;
+    const info = await Deno.stat(new URL(path, PROJECT_ROOT)).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
-    if (info !== undefined) return true;
+    if (info !== undefined) found.set(i, { path, isDirectory: info.isDirectory });
   }
-  return false;
+  return found;
 }
 
 /** Removes missing programs from `--allow-run`, and reports them. */

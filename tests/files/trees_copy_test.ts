@@ -485,3 +485,22 @@ Deno.test("upload: missing directories are asked for once, all of them before an
   await trees.copy();
   assertEquals([await content(trees.target), requests], [await content(trees.source), 2]);
 });
+
+Deno.test("upload: what is at a server that does not list is replaced, or compared with replace: false", async () => {
+  await using dir = await tempDir();
+  const large = "x".repeat(70_000);
+  await fill(dir.path, { "source/a": "1", "source/d/b": "2", "source/d/e": null });
+  await fill(dir.path, { "source/large": large, served: null });
+  await using serving = serve(new FilesApp(`${dir.path}/served`, { write: true }));
+  const upload = (options: TreeOptions = {}) => {
+    return uploadTree(serving.makeClient(), `${dir.path}/source`, "/", options);
+  };
+  assertEquals((await upload()).files, 3);
+  await fill(dir.path, { "source/a": "3", "source/new": "4" });
+  const { files, failed } = await upload();
+  assertEquals([files, failed], [4, 0]);
+  assertEquals(await content(`${dir.path}/served`), await content(`${dir.path}/source`));
+  await fill(dir.path, { "source/a": "5", "source/newer": "6" });
+  const kept = await upload({ replace: false });
+  assertEquals([kept.files, kept.failed, kept.bytes], [4, 1, 1]);
+});

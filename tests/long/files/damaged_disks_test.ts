@@ -21,7 +21,7 @@ import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { copyElsewhere, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals, assertRejects } from "@std/assert";
-import { answersOf, canMount, canRun, MOUNTING } from "./refused_writes.ts";
+import { answersOf, canMount, canRun, MOUNTING } from "../../files/refused_writes.ts";
 
 /** The command that runs the command behind it where `disk` in a directory fails as told. */
 async function failing(dir: string, faults: readonly string[]): Promise<string[]> {

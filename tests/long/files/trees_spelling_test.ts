@@ -1,12 +1,11 @@
 /** downloadTree and uploadTree: names that the disk of the target spells its own way, over FUSE. */
-import { FilesApp, type TreeOptions, type TreeResult, uploadTree } from "@degu/degu/files";
+import type { TreeOptions, TreeResult } from "@degu/degu/files";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
 import { scriptOnOddDisk } from "@degu/testing/odd_disk.ts";
-import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { copyElsewhere, type CopyJob, DIRECTIONS } from "@degu/testing/trees.ts";
 import { assertEquals } from "@std/assert";
-import { canRun, MOUNTING } from "./refused_writes.ts";
+import { canRun, MOUNTING } from "../../files/refused_writes.ts";
 
 /** The command that runs the command behind it where `disk` in a directory spells names so. */
 async function mounting(dir: string, how: string): Promise<string[]> {
@@ -319,23 +318,4 @@ Deno.test({
       });
     }
   },
-});
-
-Deno.test("upload: what is at a server that does not list is replaced, or compared with replace: false", async () => {
-  await using dir = await tempDir();
-  const large = "x".repeat(70_000);
-  await fill(dir.path, { "source/a": "1", "source/d/b": "2", "source/d/e": null });
-  await fill(dir.path, { "source/large": large, served: null });
-  await using serving = serve(new FilesApp(`${dir.path}/served`, { write: true }));
-  const upload = (options: TreeOptions = {}) => {
-    return uploadTree(serving.makeClient(), `${dir.path}/source`, "/", options);
-  };
-  assertEquals((await upload()).files, 3);
-  await fill(dir.path, { "source/a": "3", "source/new": "4" });
-  const { files, failed } = await upload();
-  assertEquals([files, failed], [4, 0]);
-  assertEquals(await content(`${dir.path}/served`), await content(`${dir.path}/source`));
-  await fill(dir.path, { "source/a": "5", "source/newer": "6" });
-  const kept = await upload({ replace: false });
-  assertEquals([kept.files, kept.failed, kept.bytes], [4, 1, 1]);
 });
