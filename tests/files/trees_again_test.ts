@@ -113,8 +113,10 @@ both(
     await using relay = new CuttingRelay(trees.serving.address);
     using _clock = setClockAhead(10_000);
     const client = new Client(relay.address, { timeout: 30 });
-    relay.cutEachAfter(300_000);
+    relay.cutAfter(300_000);
     await assertRejects(() => trees.copy({ connections: 1 }, client));
+    relay.cutAfter(Infinity);
+    relay.cutEachAfter(300_000);
     const { result, events } = await trees.copy({ retries: 2, connections: 1 }, client);
     const [copied] = events.filter((event) => event.type === "copied");
     assert(copied !== undefined && copied.resumedFrom > 0, Deno.inspect(events));
