@@ -44,7 +44,7 @@
  * For each state of one end of a connection, the state that follows an event. The events of
  * `Always` may happen at any time, so the types demand them of every state.
  */
-type Table<State extends string, Event extends string, Always extends Event> = Readonly<
+export type Table<State extends string, Event extends string, Always extends Event> = Readonly<
   Record<State, Readonly<Partial<Record<Event, State>> & Record<Always, State>>>
 >;
 
@@ -118,9 +118,13 @@ export const CLIENT: Table<ClientState, ClientEvent, "fails"> = {
   over: { fails: "over", bodyRead: "over" },
 };
 
-/** The error for an event that a state doesn't name: a mistake of this package, not of its user. */
-export function impossibleEvent(event: string, state: string): Error {
+/**
+ * The error for an event that a state doesn't name: a mistake of this package, not of its user.
+ *
+ * @param what What is in this state.
+ */
+export function impossibleEvent(event: string, state: string, what = "connection"): Error {
   return new Error(
-    `a bug of Degu, please report it: "${event}" can't happen to a connection that is "${state}"`,
+    `a bug of Degu, please report it: "${event}" can't happen to a ${what} that is "${state}"`,
   );
 }

@@ -11,6 +11,7 @@ import type { Context } from "./command.ts";
 import { usageError } from "./option_values.ts";
 import { loggerOf } from "./own_device.ts";
 import { FAILED, Failure, REFUSED } from "./failure.ts";
+import { MAX_TRIES } from "../device/pairing_state.ts";
 import { announceInvitation, countDown, isNear, openInvitation, thisIs } from "./inviting.ts";
 import { findOffers, type Offer, PAIR_SERVICE, shortId, shortName } from "./mdns.ts";
 import type { NumberQuestions } from "./numbers.ts";
@@ -25,11 +26,8 @@ const REACH_MILLISECONDS = 5000;
 const LEAST_MILLISECONDS = 1000;
 const AGAIN_MILLISECONDS = 1000;
 /** How long an invitation stays after a no: a joiner that has just confirmed is told. */
-const TOLD_MILLISECONDS = 1000;
+const TOLD_MILLISECONDS = 2000;
 const WHOLE_SECONDS = 600;
-/** Each number is one chance in a million for somebody who stands between the devices. */
-const MAX_NUMBERS = 5;
-
 const AGAIN = 'run "degu pair" on both again';
 const BY_LINE = 'pair by a line, with "degu invite" on one and "degu join -" on the other';
 
@@ -313,8 +311,8 @@ class Meeting {
     const isOther = this.#meant.name !== undefined ||
       (this.#heard.size === 0 ? this.#isAddressShown : this.#heard.has(shortId(id)));
     if (isOther) return this.#failed.reject(new Failure(`${why}: ${AGAIN}`, REFUSED));
-    if (this.#numbers === MAX_NUMBERS) {
-      const problem = `${MAX_NUMBERS} numbers were shown, and none was confirmed: ${BY_LINE}`;
+    if (this.#numbers === MAX_TRIES) {
+      const problem = `${MAX_TRIES} numbers were shown, and none was confirmed: ${BY_LINE}`;
       return this.#failed.reject(new Failure(problem, REFUSED));
     }
     this.#context.output.note(`${why}; the device that you mean may still come`);

@@ -39,6 +39,7 @@ import {
   SECRET_URI,
   VALUE_URI,
 } from "./pairing_messages.ts";
+import { LINE, type LineEvent, type LineState, PairingState } from "./pairing_state.ts";
 import type { Peer } from "./peer_store.ts";
 import { type Confirm, PlainPort } from "./plain_port.ts";
 import { storePairing } from "./store_pairing.ts";
@@ -106,13 +107,6 @@ interface Joiner extends Joining {
 }
 
 /**
- * The progress of the pairing: nobody has sent the secret; a device has, and its message is being
- * checked; that device has the answer, and may come back with its certificate; the device came
- * back, and no other can be paired any more.
- */
-type Stage = "open" | "claimed" | Joiner | "storing";
-
-/**
  * An open invitation, made by `device.invite()`: the first device that has its line can be paired
  * with this one, until it expires.
  *
@@ -143,6 +137,7 @@ export class Invitation implements AsyncDisposable {
   readonly #context: ContextInForce;
   readonly #servers: Server[] = [];
   readonly #visits = new Visits();
+  readonly #state: PairingState<LineState, LineEvent>;
   readonly #plain: PlainPort;
   readonly #lines: Record<"strangers" | "wrong" | "late" | "refused", LimitedLog>;
   readonly #outcome = Promise.withResolvers<Peer>();
@@ -150,7 +145,8 @@ export class Invitation implements AsyncDisposable {
   readonly #expiry: ReturnType<typeof setTimeout>;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = () => void this.#close(this.#signal!.reason);
-  #stage: Stage = "open";
+  /** The device that has sent the secret, and got the answer. */
+  #joiner: Joiner | null = null;
   #ending: Promise<void> | null = null;
 
   private constructor(
@@ -165,8 +161,9 @@ export class Invitation implements AsyncDisposable {
     this.#peerName = peerName;
     this.#findAddresses = findAddresses;
     this.#context = new ContextInForce(services.identity.serverContext(null));
-    this.#plain = new PlainPort(services, this.#context, findAddresses, confirm);
     const { logger } = services;
+    this.#state = new PairingState(LINE, "open", (bug) => logger.error(`invitation: ${bug}`));
+    this.#plain = new PlainPort(services, this.#state, this.#context, findAddresses, confirm);
     const warn = (text: string) => logger.warn(`invitation: ${text}`);
     this.#lines = {
       strangers: new LimitedLog((last, count) =>
@@ -337,8 +334,8 @@ export class Invitation implements AsyncDisposable {
 
   async #close(reason: unknown): Promise<void> {
     // A stored entry can't be taken back: the other device may have the answer already.
-    if (this.#stage === "storing") await this.paired.catch(() => {});
-    this.#plain.close(reason);
+    if (this.#state.on("ends") === "storing") return void await this.paired.catch(() => {});
+    this.#plain.current?.end(reason);
     await this.#end(() => this.#outcome.reject(reason));
   }
 
@@ -361,7 +358,7 @@ export class Invitation implements AsyncDisposable {
     if (!isKnown) return this.#refuse(session);
     const bytes = await body.bytes();
     const visit = this.#visits.of(session);
-    if (visit === undefined || this.#ending !== null) return hangUp(session);
+    if (visit === undefined || this.#state.now === "over") return hangUp(session);
     if (uri === SECRET_URI) return await this.#answerSecret(bytes, visit);
     if (uri === VALUE_URI) return await this.#answerValue(bytes, visit);
     if (uri === CONFIRMED_URI) return await this.#answerConfirmed(bytes, visit);
@@ -372,23 +369,21 @@ export class Invitation implements AsyncDisposable {
   async #answerSecret(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
     const { session } = visit;
     if (!hasRandom(bytes, INTRODUCTION, "secret", this.#secret)) return this.#refuse(session);
-    if (this.#stage !== "open") {
+    if (this.#state.now !== "open") {
       this.#lines.late.add(String(session));
       return hangUp(session);
     }
-    this.#stage = "claimed";
+    this.#state.on("secret");
     this.#plain.current?.end(new DeguError("another device has the line"));
-    visit.isWaiting = false;
-    this.#visits.limit(visit);
-    let joiner: Joiner;
+    this.#visits.accept(visit);
     try {
-      this.#stage = joiner = await this.#admit(bytes, session);
+      this.#joiner = await this.#admit(bytes, session);
     } catch (error) {
-      this.#stage = "open";
+      this.#state.on("refused");
       this.#lines.refused.add(`${session}: ${plainMessageOf(error)}`);
       return [403, "Forbidden", {}, null];
     }
-    return [200, "OK", {}, encodeMessage(joiner.answer)];
+    return [200, "OK", {}, encodeMessage(this.#joiner.answer)];
   }
 
   /**
@@ -406,8 +401,10 @@ export class Invitation implements AsyncDisposable {
     }
     const answer = { value: makeRandom(), name, addresses: await this.#findAddresses() };
     const reason = new ConnectionClosedError("another device was first");
-    this.#plain.close(reason);
-    this.#context.replace(identity.serverContext([authority]));
+    const context = identity.serverContext([authority]);
+    this.#state.on("answered");
+    this.#plain.current?.end(reason);
+    this.#context.replace(context);
     this.#visits.closeOthers(session, reason);
     return { authority, introduction, answer };
   }
@@ -415,11 +412,12 @@ export class Invitation implements AsyncDisposable {
   /** The second step: the TLS library has verified that the joiner has its authority's key. */
   async #answerValue(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
     const { session } = visit;
-    const joiner = this.#stage;
-    const isBack = typeof joiner !== "string" &&
+    const joiner = this.#joiner;
+    const isBack = this.#state.now === "answered" && joiner !== null &&
       identifyDevice(session.peerCertificate, [joiner.authority]) !== null &&
       hasRandom(bytes, PROOF, "value", joiner.answer.value);
     if (!isBack) return this.#refuse(session);
+    this.#state.on("returned");
     return await this.#store(visit, joiner, [204, "No Content", {}, null]);
   }
 
@@ -428,23 +426,20 @@ export class Invitation implements AsyncDisposable {
     const { session } = visit;
     const opened = this.#plain.current;
     // The person here may have answered no while the joiner was on its way.
-    if (opened?.stage === "over") return notConfirmed();
+    if (opened?.state === "over") return notConfirmed();
     // A device that has sent the right secret goes first, even while its message is being checked.
-    const isBack = this.#stage === "open" &&
-      opened?.stage === "asked" && opened.sessions.length === 1 &&
+    const isBack = this.#state.now === "open" && opened !== null &&
+      (opened.state === "asked" || opened.state === "accepted") &&
       isEmptyMessage(bytes) &&
       identifyDevice(session.peerCertificate, [opened.authority]) !== null;
     if (!isBack) return this.#refuse(session);
     this.#visits.keep(visit);
+    opened.on("returned");
     opened.add(session);
-    try {
-      await opened.confirmed.promise;
-      // The invitation may have ended since then.
-      opened.over.signal.throwIfAborted();
-    } catch {
-      return notConfirmed();
-    }
-    opened.complete();
+    await opened.confirmed.promise.catch(() => {});
+    // The number may have ended since then.
+    if (opened.on("stores") === "over") return notConfirmed();
+    this.#state.on("confirmed");
     return await this.#store(visit, opened, [200, "OK", {}, encodeMessage({})]);
   }
 
@@ -455,7 +450,6 @@ export class Invitation implements AsyncDisposable {
     stored: ResponseTuple,
   ): Promise<ResponseTuple> {
     const { session } = visit;
-    this.#stage = "storing";
     this.#visits.keep(visit);
     const { logger } = this.#services;
     try {
@@ -478,6 +472,7 @@ export class Invitation implements AsyncDisposable {
   /** Waits until the joiner has closed its connection, for a limited time, then frees the ports. */
   async #finish({ signal }: Session, settle: () => void): Promise<void> {
     await pause(LAST_MILLISECONDS, signal);
+    this.#state.on("finished");
     await this.#end(settle);
   }
 

@@ -64,12 +64,12 @@ const WAIT_SECONDS = 20;
 /** Limits all that a plain port is asked first. */
 export const PLAIN_MILLISECONDS = 5000;
 /**
- * The most tries of a handshake, or of the first request of a line, that the other side cuts:
- * strangers who crowd the port can have it cut, and then the next try has a good chance.
+ * How often a handshake, or the first request of a line, is attempted that the other side cuts:
+ * strangers who crowd the port can have it cut, and then the next attempt has a good chance.
  */
-const MAX_TRIES = 10;
+const MAX_ATTEMPTS = 10;
 /**
- * The wait before the second try; it doubles, up to the longest. All waits together take 4 s at
+ * The wait before the second attempt; it doubles, up to the longest. All waits together take 4 s at
  * most.
  */
 const FIRST_PAUSE_MILLISECONDS = 50;
@@ -186,7 +186,7 @@ async function fetchAuthority(
         throw new RangeError(`the status of its answer is ${response.status}`);
       };
       // Strangers may crowd the plain port, so each address is tried several times.
-      const der = await askPlain(address, signal, run, MAX_TRIES);
+      const der = await askPlain(address, signal, run, MAX_ATTEMPTS);
       const authority = readAuthority(der);
       if (authority.id === id) return authority;
       throw new RangeError("it has another authority");
@@ -201,16 +201,16 @@ async function fetchAuthority(
 }
 
 /**
- * Connects to a plain port and asks it: all tries together take 5 s at most. The connection stays
- * open unless that fails.
+ * Connects to a plain port and asks it: all attempts together take 5 s at most. The connection
+ * stays open unless that fails.
  *
- * @param tries How often it is asked if the other side cuts the connection before it answers.
+ * @param most How often it is asked if the other side cuts the connection before it answers.
  */
 export async function askPlain<T>(
   address: Address,
   signal: AbortSignal,
   run: (connection: Connection) => Promise<T>,
-  tries = 1,
+  most = 1,
 ): Promise<T> {
   const late = new AbortController();
   const timer = setTimeout(() => {
@@ -229,7 +229,7 @@ export async function askPlain<T>(
     }
   };
   try {
-    return await tryAgain(attempt, wasCut, tries, bounds.signal);
+    return await tryAgain(attempt, wasCut, most, bounds.signal);
   } finally {
     clearTimeout(timer);
   }
@@ -242,13 +242,13 @@ async function tryAgain<T>(
   most: number,
   signal: AbortSignal,
 ): Promise<T> {
-  for (let tries = 1;; tries++) {
+  for (let attempts = 1;; attempts++) {
     try {
       return await attempt();
     } catch (error) {
-      if (!wasCut(error) || tries === most) throw error;
+      if (!wasCut(error) || attempts === most) throw error;
     }
-    const longest = FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1);
+    const longest = FIRST_PAUSE_MILLISECONDS * 2 ** (attempts - 1);
     // Half of the pause is random, so that clients that were cut at the same time spread out.
     const random = 0.5 + Math.random() / 2;
     await pause(Math.min(longest, LONGEST_PAUSE_MILLISECONDS) * random, signal);
@@ -270,7 +270,7 @@ export async function connect(
   const { address, socket } = await raceAddresses(addresses, (address, signal) => {
     const bounds = { timeout: WAIT_SECONDS, signal };
     const attempt = () => connectToDevice(authority, sslctx, address, bounds, PAIRING_PROTOCOL);
-    return tryAgain(attempt, wasClosed, MAX_TRIES, signal);
+    return tryAgain(attempt, wasClosed, MAX_ATTEMPTS, signal);
   }, signal);
   const connection = new Connection(socket, null, undefined, seconds);
   closeOn(connection, signal);

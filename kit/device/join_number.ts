@@ -47,6 +47,7 @@ import {
   RANDOM_URI,
   REFUSAL,
 } from "./pairing_messages.ts";
+import { JOINER, type JoinerEvent, type JoinerState, PairingState } from "./pairing_state.ts";
 import type { Peer } from "./peer_store.ts";
 import { type Confirm, CONFIRM_SECONDS } from "./plain_port.ts";
 import { storePairing } from "./store_pairing.ts";
@@ -102,14 +103,14 @@ export async function joinByNumber(
 
   const over = new AbortController();
   const asking = AbortSignal.any([signal, over.signal]);
-  const end = (code: PairingErrorCode, why: string) => over.abort(new PairingError(code, why));
-  // Once the confirmation is sent, only its answer, which may be lost, tells whether the other
-  // device has stored this one.
-  let isConfirmationSent = false;
+  const state = new PairingState<JoinerState, JoinerEvent>(JOINER, "asking");
+  const end = (event: JoinerEvent, code: PairingErrorCode, why: string) => {
+    if (state.on(event) === "over") over.abort(new PairingError(code, why));
+  };
   const timer = setTimeout(() => {
     const late = `no answer within ${CONFIRM_SECONDS} s; `;
-    if (isConfirmationSent) end("ANSWER_LOST", late + MAY_BE_STORED);
-    else end("NOT_CONFIRMED", `${late}try again, and answer at both devices`);
+    if (state.now === "sent") end("late", "ANSWER_LOST", late + MAY_BE_STORED);
+    else end("late", "NOT_CONFIRMED", `${late}try again, and answer at both devices`);
   }, CONFIRM_SECONDS * 1000);
   const refused =
     `${offer.name} did not confirm: the answer there was no, or the connection ended; try again`;
@@ -135,13 +136,13 @@ export async function joinByNumber(
     const slow = `${offer.name} has not answered in ${
       PLAIN_MILLISECONDS / 1000
     } s: check the network`;
-    const limit = setTimeout(() => end("UNREACHABLE", slow), PLAIN_MILLISECONDS);
+    const limit = setTimeout(() => end("late", "UNREACHABLE", slow), PLAIN_MILLISECONDS);
     // No person has to answer this request, so its limit is short.
     const revealed = step(() => ask(connection, RANDOM_URI, random), refused);
     check(await revealed.finally(() => clearTimeout(limit)));
     // The other device sends nothing more, and keeps this connection open while the number is
     // valid: a read that ends means a no.
-    const onEnd = () => isConfirmationSent || end("NOT_CONFIRMED", refused);
+    const onEnd = () => end("left", "NOT_CONFIRMED", refused);
     connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
     const number = numberOf(answered.request, answered.response, answered.random);
     const asked = Object.freeze({ number, name: offer.name, id: authority.id, signal: asking });
@@ -157,7 +158,7 @@ export async function joinByNumber(
     );
     // The connection stays open until this device has stored the other one, which waits for that.
     using secure = found.connection;
-    isConfirmationSent = true;
+    state.on("confirms");
     const lost = `the last answer of ${offer.name} did not arrive: ${MAY_BE_STORED}`;
     check(
       await step(() => ask(secure, CONFIRMED_URI, encodeMessage({})), lost, () => "ANSWER_LOST"),

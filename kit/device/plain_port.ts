@@ -12,6 +12,7 @@ import { DeguError } from "../../base/errors.ts";
 import { pause } from "../../base/pause.ts";
 import { type Authority, readAuthority } from "../identity/authority.ts";
 import { untilAborted } from "../../net/connect.ts";
+import type { Logger } from "../../net/logger.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
 import type { ContextInForce } from "../../net/tls/listener.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -30,6 +31,15 @@ import {
   RANDOM_URI,
   REVEALED,
 } from "./pairing_messages.ts";
+import {
+  type LineEvent,
+  type LineState,
+  MAX_TRIES,
+  NUMBER,
+  type NumberEvent,
+  type NumberState,
+  PairingState,
+} from "./pairing_state.ts";
 import { hangUp, type Visit, Visits } from "./visits.ts";
 
 /** The question to a person who compares the number. */
@@ -50,27 +60,19 @@ export interface Asked {
 /** Asks whether the other device shows the same number. Only `true` confirms. */
 export type Confirm = (asked: Asked) => boolean | Promise<boolean>;
 
-/** The most tries: each gives whoever stands between two devices one chance in a million. */
-const MAX_TRIES = 5;
 /** How long a joiner may take to reveal its random value. */
 const REVEAL_MILLISECONDS = 5000;
 /** How long both people have, and the joiner to come back. */
 export const CONFIRM_SECONDS = 120;
 
-/**
- * The progress of a try: a random value is to come, a person is asked, a peer is stored, all is
- * over.
- */
-type Stage = "committed" | "asked" | "storing" | "over";
-
-/** An answered commitment, until both devices have confirmed its number, or the try is over. */
+/** A number, from the commitment that asks for it: a try once the commitment is answered. */
 export class Try {
-  stage: Stage = "committed";
+  readonly #state: PairingState<NumberState, NumberEvent>;
   /** The answer, as it was sent. */
   response: Uint8Array = new Uint8Array();
-  /** Aborted when the try is over, unless the peer is stored. */
+  /** Aborted when the number is over. */
   readonly over = new AbortController();
-  /** Resolved when the person here has confirmed; rejected when the try is over. */
+  /** Resolved when both devices have confirmed; rejected when the number is over before. */
   readonly confirmed = Promise.withResolvers<void>();
   /** The plain session, and the session over TLS in which the device comes back. */
   readonly sessions: Session[] = [];
@@ -81,11 +83,27 @@ export class Try {
     readonly authority: Authority,
     readonly introduction: Message<typeof COMMITMENT>,
     readonly request: Uint8Array,
+    logger: Pick<Logger, "error">,
   ) {
+    this.#state = new PairingState(NUMBER, "opened", (bug) => {
+      logger.error(`invitation: ${bug}`);
+    });
     this.confirmed.promise.catch(() => {});
   }
 
-  /** Makes the try end with this session. */
+  get state(): NumberState {
+    return this.#state.now;
+  }
+
+  /** Enters the state that follows an event, which is none of the end. */
+  on(event: Exclude<NumberEvent, "ends">): NumberState {
+    const state = this.#state.on(event);
+    if (state === "confirmed") this.confirmed.resolve();
+    if (state === "storing") clearTimeout(this.#timer);
+    return state;
+  }
+
+  /** Makes the number end with this session. */
   add(session: Session): void {
     const { signal } = session;
     this.sessions.push(session);
@@ -93,21 +111,15 @@ export class Try {
     if (signal.aborted) this.end(signal.reason);
   }
 
-  /** Ends the try unless the next step comes in time. */
+  /** Ends the number unless the next step comes in time. */
   limit(milliseconds: number, reason: Error): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.end(reason), milliseconds);
   }
 
-  /** The peer is being stored: nothing ends the try any more. */
-  complete(): void {
-    this.stage = "storing";
-    clearTimeout(this.#timer);
-  }
-
+  /** Ends the number, unless the peer is being stored. */
   end(reason: unknown): void {
-    if (this.stage === "storing" || this.stage === "over") return;
-    this.stage = "over";
+    if (this.#state.on("ends") !== "over" || this.over.signal.aborted) return;
     clearTimeout(this.#timer);
     this.confirmed.reject(reason);
     this.over.abort(reason);
@@ -117,29 +129,32 @@ export class Try {
   }
 }
 
-/** The state that all plain ports of an invitation share. */
+/** What all plain ports of an invitation share. */
 export class PlainPort {
   readonly #services: DeviceServices;
   readonly #context: ContextInForce;
   readonly #findAddresses: () => Promise<HostAddress[]>;
   readonly #confirm: Confirm | undefined;
+  readonly #line: PairingState<LineState, LineEvent>;
   readonly #visits = new Visits();
   #current: Try | null = null;
   #tries = 0;
-  #isOver = false;
 
   /**
+   * @param line Nobody can pair by a number any more once the line is answered or over.
    * @param context That of the TLS ports: while a try is open it asks for the certificate of the
    * device.
    * @param confirm Without it nobody can pair by a number.
    */
   constructor(
     services: DeviceServices,
+    line: PairingState<LineState, LineEvent>,
     context: ContextInForce,
     findAddresses: () => Promise<HostAddress[]>,
     confirm: Confirm | undefined,
   ) {
     this.#services = services;
+    this.#line = line;
     this.#context = context;
     this.#findAddresses = findAddresses;
     this.#confirm = confirm;
@@ -148,12 +163,6 @@ export class PlainPort {
   /** The try that is open, or the last one. */
   get current(): Try | null {
     return this.#current;
-  }
-
-  /** Ends the try that is open, and takes no others: another device is paired, or nobody is. */
-  close(reason: unknown): void {
-    this.#isOver = true;
-    this.#current?.end(reason);
   }
 
   /** Answers the requests at one plain port; the port of TLS is beside it. */
@@ -173,7 +182,7 @@ export class PlainPort {
     // A web page must not be able to use this port.
     if (visit === undefined || "origin" in headers) return hangUp(session);
     if (method === "GET" && uri === AUTHORITY_URI && body === null) {
-      if (visit.isWaiting) this.#visits.limit(visit);
+      this.#visits.extend(visit);
       const type = { "content-type": "application/pkix-cert" };
       return [200, "OK", type, this.#services.identity.authority.der];
     }
@@ -196,28 +205,28 @@ export class PlainPort {
    */
   async #commit(bytes: Uint8Array, visit: Visit, port: number): Promise<ResponseTuple> {
     const { session } = visit;
-    const { identity, name } = this.#services;
+    const { identity, name, logger } = this.#services;
     const introduction = decodeMessage(bytes, COMMITMENT, COMMITMENT);
     const authority = readAuthority(introduction.authority);
     if (!visit.isWaiting) return hangUp(session);
     const reason = authority.id === identity.authority.id
       ? "self"
-      : (this.#current?.stage ?? "over") !== "over"
+      : (this.#current?.state ?? "over") !== "over"
       ? "busy"
-      : this.#isOver || this.#tries === MAX_TRIES
+      : !["open", "claimed"].includes(this.#line.now) || this.#tries === MAX_TRIES
       ? "closed"
       : null;
     if (reason !== null) {
-      this.#visits.limit(visit);
+      this.#visits.extend(visit);
       return [409, "Conflict", {}, encodeMessage({ reason })];
     }
-    const opened = this.#current = new Try(authority, introduction, bytes);
+    const opened = this.#current = new Try(authority, introduction, bytes, logger);
     opened.over.signal.addEventListener("abort", () => this.#release(opened));
     this.#visits.keep(visit);
     opened.add(session);
     const { der } = identity.authority;
     const addresses = await this.#findAddresses();
-    if (opened.stage === "over") return hangUp(session);
+    if (opened.on("answered") === "over") return hangUp(session);
     this.#tries++;
     const late = new Deno.errors.TimedOut("the joiner has not revealed its random value in 5 s");
     opened.limit(REVEAL_MILLISECONDS, late);
@@ -229,13 +238,13 @@ export class PlainPort {
 
   #reveal(bytes: Uint8Array, { session }: Visit): ResponseTuple {
     const opened = this.#current;
-    if (opened?.stage !== "committed" || opened.sessions[0] !== session) return hangUp(session);
+    if (opened?.state !== "answered" || opened.sessions[0] !== session) return hangUp(session);
     const { random } = decodeMessage(bytes, REVEALED, REVEALED);
     const { authority, introduction, request, response } = opened;
     const isCommitted = commitmentTo(authority.der, random)
       .every((byte, index) => byte === introduction.commitment[index]);
     if (!isCommitted) return hangUp(session);
-    opened.stage = "asked";
+    opened.on("revealed");
     opened.limit(CONFIRM_SECONDS * 1000, new Deno.errors.TimedOut("no answer within 120 s"));
     this.#ask(opened, numberOf(request, response, random));
     return [200, "OK", {}, encodeMessage({})];
@@ -250,7 +259,7 @@ export class PlainPort {
     try {
       const asked = Object.freeze({ number, name, id, signal });
       const isConfirmed = await untilAborted(this.#confirm!(asked), signal) === true;
-      if (isConfirmed) opened.confirmed.resolve();
+      if (isConfirmed) opened.on("accepted");
       else opened.end(new DeguError("not confirmed here"));
     } catch (error) {
       if (signal.aborted) return;

@@ -20,7 +20,7 @@ const MAX_WAITING = 64;
 export interface Visit {
   readonly session: Session;
   readonly socket: Socket;
-  /** Whether its request is still to come. */
+  /** Whether its right request is still to come, so that a newer connection may replace it. */
   isWaiting: boolean;
   timer?: ReturnType<typeof setTimeout>;
 }
@@ -34,7 +34,7 @@ export class Visits {
     const visit = { session, socket, isWaiting: true };
     this.#visits.set(session, visit);
     session.store.set("visit", { [Symbol.dispose]: () => this.#forget(visit) });
-    this.limit(visit);
+    this.#limit(visit);
     const [oldest, ...newer] = [...this.#visits.values()].filter(({ isWaiting }) => isWaiting);
     if (newer.length === MAX_WAITING) {
       this.#forget(oldest!);
@@ -48,17 +48,27 @@ export class Visits {
     return this.#visits.get(session);
   }
 
-  /** Gives a connection as long again. */
-  limit(visit: Visit): void {
-    clearTimeout(visit.timer);
-    const reason = new Deno.errors.TimedOut("the request took too long");
-    visit.timer = setTimeout(() => visit.session.close(reason), REQUEST_MILLISECONDS);
+  /** Gives a connection as long again, unless it may stay. */
+  extend(visit: Visit): void {
+    if (visit.isWaiting) this.#limit(visit);
+  }
+
+  /** Gives a connection that has sent its right request as long again, for its next one. */
+  accept(visit: Visit): void {
+    visit.isWaiting = false;
+    this.#limit(visit);
   }
 
   /** Lets a connection stay that has sent its right request. */
   keep(visit: Visit): void {
     visit.isWaiting = false;
     clearTimeout(visit.timer);
+  }
+
+  #limit(visit: Visit): void {
+    clearTimeout(visit.timer);
+    const reason = new Deno.errors.TimedOut("the request took too long");
+    visit.timer = setTimeout(() => visit.session.close(reason), REQUEST_MILLISECONDS);
   }
 
   /** Closes all connections but one. */

@@ -345,9 +345,9 @@ Deno.test("a try whose joiner has left before it began is over at once, so that 
   const session = makeSession();
   const reason = new Error("it has left");
   session.close(reason);
-  const opened = new Try(authority, introduction, authority.der);
+  const opened = new Try(authority, introduction, authority.der, devices.viewer.logger);
   opened.add(session);
-  assertEquals([opened.stage, opened.over.signal.reason], ["over", reason]);
+  assertEquals([opened.state, opened.over.signal.reason], ["over", reason]);
 });
 
 // At the port of TLS.
