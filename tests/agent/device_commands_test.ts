@@ -203,6 +203,7 @@ complete_line() {
     [`serve --listen x`, ""],
     [`get --inbox ca`, "camera:"],
     [`serve --inbox /tm`, "/tmp"],
+    [`serve --inbox-for-all /tm`, "/tmp"],
     [`ls --add`, "--address"],
     [`invite --q`, "--quiet --qr"],
     [`completions --js`, "--json"],

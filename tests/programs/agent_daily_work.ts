@@ -23,10 +23,11 @@ const [laptop, phone, desktop] = await Promise.all(
   ["laptop", "phone", "desktop"].map((name) => Machine.make(name, dir)),
 ) as [Machine, Machine, Machine];
 await network([[laptop, "fd00::1/64"], [phone, "fd00::2/64"], [desktop, "fd00::3/64"]]);
-const [share, inbox] = [`${laptop.dir}/share`, `${laptop.dir}/inbox`];
+const [share, inboxes] = [`${laptop.dir}/share`, `${laptop.dir}/inbox`];
+const inbox = `${inboxes}/phone`;
 await Deno.mkdir(share);
 const serve = async () => {
-  const running = laptop.spawn(["serve", "--share", share, "--inbox-for-all", inbox]);
+  const running = laptop.spawn(["serve", "--share", share, "--inbox", inboxes]);
   await running.line("serving on");
   return running;
 };
@@ -74,12 +75,20 @@ async function compare(name: string, one: string, other: string): Promise<void> 
 
 const A_PART = 1_000_000;
 const [photos, notes] = [`${phone.dir}/photos`, `${phone.dir}/notes`];
-const [back, mirror] = [`${desktop.dir}/back`, `${desktop.dir}/mirror`];
+const [back, mirror] = [`${phone.dir}/back`, `${desktop.dir}/mirror`];
 await makeFiles(photos, "photo");
 await cut(phone, ["put", "-r", photos, "laptop:"], await grows(inbox, A_PART));
 await compare("put", photos, `${inbox}/photos`);
 
-await cut(desktop, ["get", "--inbox", "-r", "laptop:photos", back], await grows(back, A_PART));
+/** What a device can do with the photos of another one. */
+async function failsAt(machine: Machine, ...args: string[]): Promise<void> {
+  await using running = machine.start(args);
+  same.push([`of another device: ${args[0]}`, (await running.ended()).code === 1]);
+}
+for (const command of ["ls", "rm"]) await failsAt(desktop, command, "laptop:photos");
+await failsAt(desktop, "get", "--inbox", "-r", "laptop:photos", back);
+
+await cut(phone, ["get", "--inbox", "-r", "laptop:photos", back], await grows(back, A_PART));
 await compare("get", photos, `${back}/photos`);
 
 await makeFiles(`${share}/docs`, "document");
@@ -97,7 +106,7 @@ await compare("sync to the inbox", notes, `${inbox}/notes`);
 
 const before = await bytesBelow(`${inbox}/photos`);
 const shrinks = async () => await bytesBelow(`${inbox}/photos`) < before;
-await cut(desktop, ["rm", "-r", "laptop:photos"], shrinks);
+await cut(phone, ["rm", "-r", "laptop:photos"], shrinks);
 same.push(["rm", !Object.hasOwn(await content(inbox), "photos")]);
 await serving[Symbol.asyncDispose]();
 console.log(JSON.stringify({ ended, same, files: FILES }));
