@@ -51,27 +51,33 @@ const LINE_MILLISECONDS = 1000;
 /** Those that limit lines, and are therefore told the kinds. */
 const limiting = new WeakSet<object>();
 
-function print(message: string, level: "warn" | "error" = "warn"): void {
-  try {
-    // deno-lint-ignore no-console
-    console[level](message);
-  } catch {
-    // A failure of the logger can't be logged.
-  }
-}
+/** Prints a line; the level tells how. */
+type Print = (message: string, level: "info" | "warn" | "error") => void;
+
+// deno-lint-ignore no-console
+const toStderr: Print = (message, level) => console[level === "error" ? level : "warn"](message);
 
 /**
  * Makes a logger that prints to stderr, all but level `debug`. Of each kind of level `info` it
  * prints a line a second; the last of the others follows a second later, with their number.
+ *
+ * @param to Prints a line in another way.
  */
-export function makeStandardLogger(): KindLogger & { close(): void } {
+export function makeStandardLogger(to: Print = toStderr): KindLogger & { close(): void } {
+  const print: Print = (message, level) => {
+    try {
+      to(message, level);
+    } catch {
+      // A failure of the logger can't be logged.
+    }
+  };
   const limits = new Map<Kind, { timer: Interval; left: number; last: string }>();
   let closed = false;
   const tell = (kind: Kind) => {
     const { left, last } = limits.get(kind)!;
     limits.delete(kind);
-    if (left > 1) print(`${last} (and ${left - 1} more of this kind)`);
-    else if (left > 0) print(last);
+    if (left > 1) print(`${last} (and ${left - 1} more of this kind)`, "info");
+    else if (left > 0) print(last, "info");
     return left > 0;
   };
   const wait = (kind: Kind) => {
@@ -90,9 +96,9 @@ export function makeStandardLogger(): KindLogger & { close(): void } {
         return;
       }
       if (!closed) wait(kind);
-      print(message);
+      print(message, "info");
     },
-    warn: (message: string) => print(message),
+    warn: (message: string) => print(message, "warn"),
     error: (message: string) => print(message, "error"),
     /** Prints what was left out; from now on nothing is. */
     close() {

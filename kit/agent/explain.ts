@@ -123,11 +123,22 @@ function attemptsOf(error: Error): readonly unknown[] {
 
 export const ALREADY_THERE = "another file of this name is there: replace it with --force";
 
+/** Why `degu serve` has refused a connection; the limiter counts the lines of one kind. */
+const STRANGERS: readonly (readonly [RegExp, string])[] = ([
+  ["NOT_TLS", "refused: it is another program, such as a browser"],
+  ["NO_CERTIFICATE", "refused: it is another program, without the certificate of a device"],
+  ["UNTRUSTED", 'refused: it is a device that is not paired with this one; "degu pair" pairs them'],
+] as const).map(([code, words]) => [
+  RegExp(`the handshake failed: ${code}: .*?(?= \\(and \\d+ more of this kind\\)$|$)`, "s"),
+  words,
+]);
+
 /**
  * Rewrites a line of the library's log for people: in the same words if it ends with an error of
  * the system, and with what to do here.
  */
-export function explainLine(line: string): string {
+export function explainLine(given: string): string {
+  const line = STRANGERS.reduce((text, [from, to]) => text.replace(from, to), given);
   const problem = systemProblem(line, undefined);
   return problem === null
     ? inUnits(line.replace("invite again, or use the line", "run the same command again"))

@@ -8,6 +8,7 @@ import { Internal } from "../../base/internal.ts";
 import type { Listen } from "../../net/listener.ts";
 import { identifyDevice } from "../identity/authority.ts";
 import type { ServerSslctx } from "../../net/tls/context.ts";
+import { type Logger, makeKindLogger } from "../../net/logger.ts";
 import { ContextInForce, TlsListener } from "../../net/tls/listener.ts";
 import { Server, type ServerOptions } from "../../server.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -66,7 +67,7 @@ export class DeviceServer extends Server {
     const context = new ContextInForce(contextOf(services));
     super(
       address,
-      forPeers(services, app),
+      forPeers(services, app, logger),
       { ...options, logger },
       new Internal<Listen>((...given) => new TlsListener(...given, context)),
     );
@@ -179,15 +180,17 @@ function contextOf({ identity, peers }: DeviceServices) {
 }
 
 /** Wraps an app so that it serves only peers. */
-function forPeers({ peers, trust, logger }: DeviceServices, app: App): AppObject {
+function forPeers({ peers, trust }: DeviceServices, app: App, given: Logger): AppObject {
   const { handle, onConnect } = readApp(app, "app");
+  const logger = makeKindLogger(given);
   return {
     handle,
     async onConnect(session, sock) {
       const peer = identifyDevice(session.peerCertificate, peers.current);
       const trusted = peer && trust.find(peer.id);
       if (trusted === null) {
-        logger.info(`${session}: no peer's authority has signed its certificate directly`);
+        const problem = "no peer's authority has signed its certificate directly";
+        logger.info(`${session}: ${problem}`, "refusals");
         return false;
       }
       const { peer: connected } = trusted;

@@ -196,6 +196,22 @@ Deno.test("a path that is not a directory is refused with what to do; an inbox i
   assertEquals((await Deno.stat(path)).mode! & 0o777, 0o700);
 });
 
+Deno.test("who is refused is said, in words for people", async () => {
+  await using homes = await AgentHomes.create("camera", "stranger");
+  const { agent, address } = await homes.serve("camera");
+  await homes.pair("stranger", "camera", undefined, address);
+  await homes.must("camera", ["forget", "stranger"]);
+  const [hostname = "", port] = address.split(":");
+  using browser = await Deno.connect({ hostname, port: Number(port) });
+  await browser.write(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
+  const first = await agent.message("refused: it is another program, such as a browser");
+  assertMatch(first, /^127\.0\.0\.1:\d+: refused/);
+  await homes.fail("stranger", 3, "the peer", ["ping", "camera"]);
+  await agent.message(
+    'refused: it is a device that is not paired with this one; "degu pair" pairs',
+  );
+});
+
 // What `degu serve` says of the files of its peers.
 
 /** What an app says that a peer does, over mutual TLS. */

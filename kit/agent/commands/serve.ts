@@ -8,13 +8,14 @@ import { pause } from "../../../base/pause.ts";
 import { type DeviceServer, peerOf, perPeer } from "../../../device.ts";
 import { type FileEvent, FilesApp, type FilesOptions } from "../../../files.ts";
 import type { AppFunction, AppObject, Logger } from "../../../server.ts";
+import { makeStandardLogger } from "../../../net/logger.ts";
 import { ServingRecords } from "../../device/serving_records.ts";
 import { refusalOf } from "../../files/refusal.ts";
 import { DEFAULT_PORT, listenError, parseListenAddress } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { parseOnce, repeated } from "../option_values.ts";
 import { loggerOf, openOrMakeDevice, personalDirectory } from "../own_device.ts";
-import { explain } from "../explain.ts";
+import { explain, explainLine } from "../explain.ts";
 import { codeOf, FAILED, Failure, USAGE } from "../failure.ts";
 import { Inbox } from "../inbox.ts";
 import { ifThere, overlap } from "../local_paths.ts";
@@ -93,7 +94,14 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
     isForAll,
   });
   if (inbox !== null && !isForAll) await sweep(inbox);
-  const servers = await listen((address) => device.serve(address, app), options.listen);
+  // What strangers cause is said, too: a line a second for each kind.
+  const logger = makeStandardLogger((line, level) => {
+    if (level === "info") output.note(explainLine(line));
+    else output.warn(explainLine(line));
+  });
+  using closing = new DisposableStack();
+  closing.defer(() => logger.close());
+  const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
   await using _record = inbox === null || isForAll
