@@ -4,7 +4,7 @@ import type { Socket } from "../base/app/app.ts";
 import type { Response } from "../base/app/message.ts";
 import { interruptionOf } from "../base/body/bodies.ts";
 import { Body, takeArrived } from "../base/body/body.ts";
-import type { BodyEnd, BodySource } from "../base/body/body_source.ts";
+import { type BodyEnd, type BodySource, MemorySource } from "../base/body/body_source.ts";
 import type { Interruption } from "../base/body/body_state.ts";
 import { ReadBuffer } from "../base/body/byte_io.ts";
 import { Deadline } from "./deadline.ts";
@@ -31,30 +31,16 @@ export function fill(
     body.contentLength <= MAX_BYTES;
   if (!isSmall) return response;
   const arrived = takeArrived(body as Body);
-  const source = arrived === null
-    ? new FilledSource(body as Body, signal, timeout, socket)
-    : new ArrivedSource(arrived);
-  const filled = new Body(source, body.contentLength);
-  if (source instanceof FilledSource) source.interruption = interruptionOf(filled);
+  let filled;
+  if (arrived !== null) {
+    filled = new Body(new MemorySource(arrived, "response"), body.contentLength);
+  } else {
+    const source = new FilledSource(body as Body, timeout, socket);
+    filled = new Body(source, body.contentLength);
+    source.fill(signal, interruptionOf(filled));
+  }
   // Nobody else has seen the response yet.
   return Object.assign(response, { body: filled });
-}
-
-/** Bytes that have all arrived. */
-class ArrivedSource implements BodySource {
-  readonly kind = "response";
-  readonly buffer: ReadBuffer = new ReadBuffer(this);
-
-  constructor(bytes: Uint8Array<ArrayBuffer>) {
-    this.buffer.bytes = bytes;
-    this.buffer.end = bytes.length;
-  }
-
-  read(): Promise<null> {
-    return Promise.resolve(null);
-  }
-
-  over(): void {}
 }
 
 /**
@@ -64,52 +50,52 @@ class ArrivedSource implements BodySource {
 class FilledSource implements BodySource {
   readonly kind = "response";
   readonly buffer: ReadBuffer = new ReadBuffer(this);
-  /** Aborts the body that is made of this source. */
-  interruption: Interruption | null = null;
   readonly #body: Body;
-  readonly #bytes: Uint8Array;
   readonly #socket: Socket;
   /** Bounds the time in which nobody waits for bytes. */
   readonly #unwanted: Deadline;
-  #arrived = 0;
-  #taken = 0;
   #failure: { readonly error: unknown } | null = null;
   /** Continues a read that waits for bytes. */
   #wake = () => {};
 
-  constructor(
-    body: Body,
-    signal: AbortSignal | undefined,
-    timeout: number | null,
-    socket: Socket,
-  ) {
+  constructor(body: Body, timeout: number | null, socket: Socket) {
     this.#body = body;
-    this.#bytes = new Uint8Array(body.contentLength);
+    this.buffer.bytes = new Uint8Array(body.contentLength);
     this.#socket = socket;
     this.#unwanted = new Deadline(timeout, () => {
       const late = `the body took over ${timeout} s, and nothing waited for it`;
       body.cancel(new Deno.errors.TimedOut(late));
     });
-    this.#unwanted.startReading();
-    socket.unref?.();
-    this.#fill().catch((error) => {
-      // The error is that of a read, or of every operation if it is the reason of the signal.
-      this.#failure = { error };
-      if (signal?.aborted && error === signal.reason) this.interruption?.abort(error);
-      this.#wake();
-    }).finally(() => this.#unwanted.close());
   }
 
-  async #fill(): Promise<void> {
-    for await (const piece of this.#body) {
-      this.#bytes.set(piece, this.#arrived);
-      this.#arrived += piece.length;
+  /**
+   * Reads the other body up to its end. Never rejects.
+   *
+   * @param signal The signal of the request, which has aborted the other body.
+   * @param interruption What aborts the body that is made of this source.
+   */
+  async fill(signal: AbortSignal | undefined, interruption: Interruption): Promise<void> {
+    const { buffer } = this;
+    this.#unwanted.startReading();
+    this.#socket.unref?.();
+    try {
+      for await (const piece of this.#body) {
+        buffer.bytes.set(piece, buffer.end);
+        buffer.end += piece.length;
+        this.#wake();
+      }
+    } catch (error) {
+      // The error is that of a read, or of every operation if it is the reason of the signal.
+      this.#failure = { error };
+      if (signal?.aborted && error === signal.reason) interruption.abort(error);
       this.#wake();
+    } finally {
+      this.#unwanted.close();
     }
   }
 
   async read(into: Uint8Array): Promise<number | null> {
-    while (this.#taken === this.#arrived) {
+    while (this.buffer.buffered === 0) {
       if (this.#failure !== null) throw this.#failure.error;
       this.#unwanted.stopReading();
       this.#socket.ref?.();
@@ -117,11 +103,7 @@ class FilledSource implements BodySource {
       this.#socket.unref?.();
       this.#unwanted.startReading();
     }
-    const end = Math.min(this.#arrived, this.#taken + into.length);
-    into.set(this.#bytes.subarray(this.#taken, end));
-    const count = end - this.#taken;
-    this.#taken = end;
-    return count;
+    return this.buffer.take(into);
   }
 
   async over(end: BodyEnd, error?: unknown): Promise<void> {

@@ -12,9 +12,10 @@ import {
   outgoingFraming,
 } from "../body/bodies.ts";
 import { Body } from "../body/body.ts";
+import { MemorySource } from "../body/body_source.ts";
 import { type BodyReadOptions, isTooLong } from "../body/reading.ts";
 import { ChunkedBody } from "../body/chunked_body.ts";
-import { decodeText, EMPTY, realLength, viewOf } from "../bytes.ts";
+import { decodeText, EMPTY, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { BodyError } from "../errors.ts";
 import { typeName } from "../quote.ts";
@@ -159,7 +160,8 @@ export function askedFor(response: Response<BodyOut>): string | null {
 export function receivedBody(body: BodyOut): NonNullable<BodyIn> {
   const encoded = encodeBody(body) ?? EMPTY;
   if (encoded instanceof Uint8Array) {
-    return new Body(new Blob([viewOf(encoded).slice()]).stream(), realLength(encoded));
+    const bytes = new Uint8Array(viewOf(encoded));
+    return new Body(new MemorySource(bytes, "request"), bytes.length);
   }
   if ("bytes" in encoded) return encoded;
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();

@@ -126,10 +126,10 @@ export function isWritable(value: unknown): value is WritableBody {
     (isBody(value) || isBodyIter(value) || isChunkedBody(value) || isChunkedBodyIter(value));
 }
 
-/** Whether a value looks like a body that another copy of this package has made. */
-export function isOfAnotherCopy(value: unknown): value is object {
+/** Whether a value that is no body of ours looks like one of another copy of this package. */
+function isOfAnotherCopy(value: unknown): value is object {
   const { writeTo, chunked } = (value ?? {}) as Partial<WritableBody>;
-  return typeof writeTo === "function" && typeof chunked === "boolean" && !isWritable(value);
+  return typeof writeTo === "function" && typeof chunked === "boolean";
 }
 
 function anotherCopy(label: string, body: object): TypeError {
@@ -173,10 +173,16 @@ export function cancelQuietly(body: unknown, reason: unknown): void {
 /**
  * Writes a body to the sink of a message, in the way of our class: a class that extends ours can't
  * change the framing.
+ *
+ * @param isRest Whether the rest of a received body will do, of which a part was read.
  */
-export function writeMessageBody(body: WritableBody, sink: ByteSink): Promise<number> {
-  if (isBody(body)) return writeBody(body, sink);
-  if (isChunkedBody(body)) return writeChunkedBody(body, sink);
+export function writeMessageBody(
+  body: WritableBody,
+  sink: ByteSink,
+  isRest = false,
+): Promise<number> {
+  if (isBody(body)) return writeBody(body, sink, isRest);
+  if (isChunkedBody(body)) return writeChunkedBody(body, sink, isRest);
   return isBodyIter(body) ? writeBodyIter(body, sink) : writeChunkedBodyIter(body, sink);
 }
 
@@ -199,9 +205,7 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
     return bytesLeft < 0 ? Promise.reject(new BodyError("too long")) : Promise.resolve();
   };
   try {
-    await (isBody(body)
-      ? writeBody(body, { write }, true)
-      : writeChunkedBody(body, { write }, true));
+    await writeMessageBody(body, { write }, true);
   } catch {
     await body.cancel();
   } finally {

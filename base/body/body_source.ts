@@ -66,6 +66,25 @@ export function openSource(input: BodyInput): BodySource {
   throw wrongType("source", "a ReadableStream, a Deno.FsFile or a ByteSource", input);
 }
 
+/** Bytes that are all in memory. */
+export class MemorySource implements BodySource {
+  readonly kind: "request" | "response";
+  readonly buffer: ReadBuffer = new ReadBuffer(this);
+
+  /** Owns the bytes. */
+  constructor(bytes: Uint8Array<ArrayBuffer>, kind: "request" | "response") {
+    this.kind = kind;
+    this.buffer.bytes = bytes;
+    this.buffer.end = bytes.length;
+  }
+
+  read(): Promise<null> {
+    return Promise.resolve(null);
+  }
+
+  over(): void {}
+}
+
 /** A file or another source with a position: exactly the bytes of the body are read from it. */
 export class PlainSource implements BodySource {
   readonly kind = "file";
