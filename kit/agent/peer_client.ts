@@ -1,11 +1,12 @@
 /** A peer that a command asks: who it is, and where it answers. */
 
 import { formatAddress } from "../../base.ts";
+import { pause } from "../../base/pause.ts";
 import type { Client, ClientOptions } from "../../client.ts";
 import type { Device, Peer } from "../../device.ts";
 import { searchWith } from "../device/device_client.ts";
 import type { Context } from "./command.ts";
-import { FAILED, Failure, NoAddress, REFUSED } from "./failure.ts";
+import { exitCodeOf, FAILED, Failure, NoAddress, REFUSED } from "./failure.ts";
 import { findAddresses } from "./mdns.ts";
 import { mayUseMdns } from "./mdns_links.ts";
 import { loggerOf } from "./own_device.ts";
@@ -18,6 +19,9 @@ export const CONNECT_SECONDS = 5;
 
 /** A peer that has not answered for so long is also looked for. */
 const LOOK_AFTER_MILLISECONDS = 2000;
+
+/** So long after a pairing, a server of the other device may not know this one yet. */
+const NEW_MILLISECONDS = 2000;
 
 export async function openPeer(device: Device, peerName: string): Promise<Peer> {
   const peer = await device.peer(peerName);
@@ -50,7 +54,9 @@ export async function openClient(
   const options = { signal, connectTimeout: CONNECT_SECONDS, ...given };
   if (address !== undefined) {
     const others = isAgain ? peer.addresses : [];
-    return await device.client(peer, { ...options, addresses: [address, ...others] });
+    const client = await device.client(peer, { ...options, addresses: [address, ...others] });
+    if (!isAgain) await untilKnown(peer, client, given.signal ?? signal);
+    return client;
   }
   const looks = find !== false && mayUseMdns();
   // Whoever is found has to prove its identity, and what can't be found fails like the rest.
@@ -66,6 +72,7 @@ export async function openClient(
   };
   if (peer.addresses.length > 0) {
     const client = await device.client(peer, options);
+    if (!isAgain) await untilKnown(peer, client, given.signal ?? signal);
     const after = isAgain ? 0 : LOOK_AFTER_MILLISECONDS;
     if (looks) searchWith(client, { after, find: look });
     return client;
@@ -86,4 +93,26 @@ export async function openClient(
   const client = await device.client(peer, { ...options, addresses });
   searchWith(client, { after: 0, find: () => Promise.resolve([]) });
   return client;
+}
+
+/**
+ * Asks a peer that has just been paired for nothing. If it refuses, its server has not looked at
+ * its peers since then, as it does twice a second, so the command begins when it has.
+ */
+async function untilKnown({ pairedAt }: Peer, client: Client, signal: AbortSignal): Promise<void> {
+  const age = Date.now() - pairedAt.getTime();
+  if (age < 0 || age >= NEW_MILLISECONDS) return;
+  const begun = performance.now();
+  const left = () => NEW_MILLISECONDS - age - (performance.now() - begun);
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), left());
+  try {
+    const options = { signal: AbortSignal.any([signal, late.signal]) };
+    await using _response = await client.request("GET", "/", {}, null, options);
+  } catch (error) {
+    // Any other error is one of the command, too.
+    if (exitCodeOf(error) === REFUSED) await pause(left(), signal);
+  } finally {
+    clearTimeout(timer);
+  }
 }
