@@ -32,21 +32,25 @@ export class StatusError extends DeguError {
    * sent by this call; else `null`. Other files may still fit.
    */
   readonly needed: number | null;
+  /** Bytes that the server has free, if a transfer was told so with the status 507; else `null`. */
+  readonly free: number | null;
 
   /** @internal */
   constructor(
     message: string,
-    { status, headers, text = "", needed = null }: {
+    { status, headers, text = "", needed = null, free = null }: {
       readonly status: number;
       readonly headers?: HeaderDict | undefined;
       readonly text?: string;
       readonly needed?: number | null;
+      readonly free?: number | null;
     },
   ) {
     super(message);
     this.status = status;
     this.text = text;
     this.needed = needed;
+    this.free = free;
     const seconds = `${headers?.["retry-after"]}`;
     this.retryAfter = /^[0-9]{1,9}$/.test(seconds) ? Number(seconds) : null;
   }

@@ -148,7 +148,7 @@ export function explainLine(given: string): string {
 /** Writes the figures of a message on space for people. */
 export function inUnits(text: string): string {
   return text.replace(
-    /(\d+)(?: bytes)?(?= are (?:needed|free))/g,
+    /(\d+)(?: bytes)?(?= are (?:needed|free)| of interrupted| that have arrived)/g,
     (_whole, bytes) => formatBytes(Number(bytes)),
   );
 }

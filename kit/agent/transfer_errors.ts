@@ -3,7 +3,7 @@
 import { EmptyPreambleError, TlsError } from "../../base.ts";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "../../files.ts";
 import { ALREADY_THERE, DIRECTORY_GONE, explain, inUnits } from "./explain.ts";
-import { Failure, isDirectoryGone } from "./failure.ts";
+import { Failure, hasStatus, isDirectoryGone } from "./failure.ts";
 import { formatBytes } from "./output.ts";
 
 /** The reason why a file is not put in the place of another file. */
@@ -43,8 +43,6 @@ const PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> =
     412: ALREADY_THERE,
     413: "it is larger than the peer accepts",
     414: "its path is too long for the peer",
-    507:
-      "the peer has no space left, or its quota is reached: free some there and run the same command again",
   },
   delete: {
     403: REFUSED_THERE,
@@ -75,23 +73,36 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
     /\bmaxDelete (\d+) allows/,
     "--max-delete $1 allows; look at them with --dry-run, without --max-delete, then raise it",
   ],
-  [/, or leave it out by a filter$/, ""],
+  [/^can't be read where it is; .*$/, "it can't be read: change its permissions, or see the disk"],
 ];
+
+/** What a file needs and what is free, at the end whose disk is full; `null` for other errors. */
+function spaceProblem(error: unknown): string | null {
+  const isHere = error instanceof TransferError && error.code === "DISK_FULL";
+  if (!isHere && !hasStatus(error, 507)) return null;
+  const { needed, free, message } = error as TransferError | StatusError;
+  const where = isHere ? "here" : "there";
+  const isFree = free === null ? "less is" : `${formatBytes(free)} are`;
+  const problem = needed !== null
+    ? `needs ${formatBytes(needed)}, and ${isFree} free ${where}`
+    : `no space is left ${where}${
+      free === null ? "" : ` (${formatBytes(free)} are free)`
+    }, or a quota is reached`;
+  const [kept = ""] = /; [^;]* keeps the .*$/s.exec(message) ?? [];
+  const advice = `free some${isHere ? "" : " there"} and run the same command again`;
+  return `${problem}: ${advice}${inUnits(kept)}`;
+}
 
 /** The reason why a file could not be copied or removed, with advice. */
 export function explainTransfer(error: unknown, action: FileAction): string {
+  const space = spaceProblem(error);
+  if (space !== null) return space;
   if (error instanceof TransferError) {
     return (action !== "delete" ? COPY_PROBLEMS[error.code] : undefined) ??
       inUnits(ADVICE.reduce((text, [from, to]) => text.replace(from, to), error.message));
   }
   if (!(error instanceof StatusError)) return explain(error);
-  const { message, status, needed } = error;
-  if (needed !== null) {
-    const space = `the peer has too little space for the ${
-      formatBytes(needed)
-    } that are left to send`;
-    return `${space}: free some there and run the same command again`;
-  }
+  const { message, status } = error;
   if (message.includes("the other end only adds files")) return `${ONLY_NEW}; leave out --delete`;
   // With --force, too, a file is replaced only as it was seen.
   if (status === 412 && message.includes("changed meanwhile")) return CHANGED_THERE;

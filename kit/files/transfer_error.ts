@@ -3,6 +3,7 @@
 import { DeguError, ProtocolError, TlsError } from "../../base/errors.ts";
 import { quote } from "../../base/quote.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
+import { parseDecimal } from "../../base/wire/range.ts";
 import type { Method } from "../../base/wire/preamble.ts";
 import { StatusError } from "../../net/expect_ok.ts";
 import { isTransient } from "../../net/retry.ts";
@@ -63,16 +64,19 @@ export class TransferError extends DeguError {
    * moved by this call; else `null`. Other files may still fit.
    */
   readonly needed: number | null;
+  /** Bytes that are free on the disk of this device, if it has too little space; else `null`. */
+  readonly free: number | null;
 
   /** @internal */
   constructor(
     code: TransferErrorCode,
     message: string,
-    options?: ErrorOptions & { needed?: number },
+    options?: ErrorOptions & { needed?: number; free?: number | null },
   ) {
     super(message, options);
     this.code = code;
     this.needed = options?.needed ?? null;
+    this.free = options?.free ?? null;
   }
 }
 
@@ -93,7 +97,14 @@ export function statusError(
   const hint = isGone ? ROOT_IS_GONE : hintOf(status, task);
   const answer = `${status} ${reason}`.trimEnd();
   const problem = `the other end answered ${answer}: ${hint}`;
-  return refused(method, uri, problem, { status, headers });
+  return refused(method, uri, problem, { status, headers, free: freeOf(headers) });
+}
+
+/** The number of free bytes in the headers of a 507; `null` if it is not said, or not valid. */
+function freeOf(headers: HeaderDict | undefined): number | null {
+  const { "disk-free": text } = headers ?? {};
+  const bytes = typeof text === "string" ? parseDecimal(text) : -1;
+  return bytes < 0 ? null : bytes;
 }
 
 /** Creates the error for a status, with a problem of its own. */
@@ -113,11 +124,13 @@ export function noSpaceThere(
   method: Method,
   uri: string,
   needed: number,
+  headers: HeaderDict,
 ): StatusError {
+  const free = freeOf(headers);
   const problem =
     `the other end has too little space for the ${needed} bytes that are left to send` +
-    "; free some there and call again";
-  return refused(method, uri, problem, { status: 507, needed });
+    `${free === null ? "" : `: ${free} are free`}; free some there and call again`;
+  return refused(method, uri, problem, { status: 507, needed, free });
 }
 
 /** Creates the error for a file of the other end that is not the one to replace. */

@@ -171,6 +171,7 @@ testUnless(
     assertEquals([none.code, none.needed], ["DISK_FULL", 3 * MEBIBYTE]);
     assertStringIncludes(none.message, "DISK/copy: there is too little space on this device");
     assertStringIncludes(none.message, "3145728 bytes are needed, and 2097152 are free");
+    assertEquals(none.free, 2 * MEBIBYTE);
     assertEquals(left, {});
     assertEquals([some.code, some.needed], ["DISK_FULL", 2 * MEBIBYTE]);
     assertMatch(some.message, /DISK\/\.copy\.[0-9a-f]{32}\.degu-part keeps the 1048576 bytes/);
@@ -285,6 +286,8 @@ testUnless(
     assertEquals([first.bytes, again.bytes, again.resumedFrom], [MEBIBYTE, 0, MEBIBYTE]);
     assertEquals([differs.status, differs.needed], [507, MEBIBYTE]);
     assertStringIncludes(differs.message, "too little space for the 1048576 bytes that are left");
+    assert(differs.free > 0 && differs.free < MEBIBYTE, differs.message);
+    assertStringIncludes(differs.message, `: ${differs.free} are free; `);
   },
 );
 

@@ -124,7 +124,7 @@ async function failureOf(transfer: Promise<unknown>) {
   if (!(error instanceof TransferError || error instanceof StatusError)) {
     return { message: Deno.inspect(error) };
   }
-  return { ...told(error), message: error.message.replaceAll(disk, "DISK") };
+  return { ...told(error), free: error.free, message: error.message.replaceAll(disk, "DISK") };
 }
 
 /** The properties of an error. */

@@ -5,6 +5,7 @@
 
 import { chmodSync, lstatSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import type { PeerCertificate } from "../../../base/app/session.ts";
+import type { HeaderDict } from "../../../base/wire/headers.ts";
 import { grantedBits, lockFile } from "../../disk/files.ts";
 import { codeOf, removeIfPresentSync, statOrNull } from "../../disk/names.ts";
 import { checkSpace, freeBytes, isDiskFull, spaceFigures } from "../../disk/space.ts";
@@ -153,7 +154,8 @@ export class UnfinishedFiles {
   checkSpace(length: number, offset: number, here: number): void {
     checkSpace(this.#root, length - offset, here - offset, ({ needed, free }) => {
       const text = `there is too little space${spaceFigures(needed, free)}`;
-      return new Refusal(507, `${text}${this.#kept()}`, { "upload-offset": `${here}` });
+      const headers = { "upload-offset": `${here}`, "disk-free": `${free}` };
+      return new Refusal(507, `${text}${this.#kept()}`, headers);
     });
   }
 
@@ -167,9 +169,10 @@ export class UnfinishedFiles {
   explainFull(error: unknown, length: number | null, part: string | null): unknown {
     if (!isDiskFull(error)) return error;
     const needed = length === null ? null : length - (part === null ? 0 : partSize(part));
-    const figures = spaceFigures(needed, freeBytes(this.#root));
-    const problem = `there is no space left, or the quota is exceeded${figures}`;
-    return new Refusal(507, `${problem}${this.#kept()}`, {}, { cause: error });
+    const free = freeBytes(this.#root);
+    const problem = `there is no space left, or the quota is exceeded${spaceFigures(needed, free)}`;
+    const headers: HeaderDict = free === null ? {} : { "disk-free": `${free}` };
+    return new Refusal(507, `${problem}${this.#kept()}`, headers, { cause: error });
   }
 
   /** The words of a message for the parts, which are hidden. */

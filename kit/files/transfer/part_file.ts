@@ -345,12 +345,14 @@ export function explainFullDisk(
 ): unknown {
   if (!isDiskFull(error)) return error;
   const needed = total === null ? null : total - (part?.kept?.bytes ?? 0);
-  const figures = spaceFigures(needed, freeBytes(dirname(file)));
+  const free = freeBytes(dirname(file));
   return new TransferError(
     "DISK_FULL",
-    `${file}: there is no space left on this device, or its quota is exceeded${figures}; ` +
+    `${file}: there is no space left on this device, or its quota is exceeded${
+      spaceFigures(needed, free)
+    }; ` +
       `free some and call again to resume${wordsOf(part)}`,
-    { cause: error },
+    { cause: error, free },
   );
 }
 
@@ -367,7 +369,7 @@ export function noSpaceHere(
     "DISK_FULL",
     `${file}: there is too little space on this device${spaceFigures(needed, free)}; ` +
       `free some and call again${wordsOf(part)}`,
-    { needed },
+    { needed, free },
   );
 }
 

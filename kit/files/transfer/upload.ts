@@ -300,7 +300,7 @@ export class FileUpload {
     const { status } = response;
     const offset = this.#offsetOf(response);
     if (status === 507 && offset !== null) {
-      return noSpaceThere(method, this.#uri, this.#source.size - offset);
+      return noSpaceThere(method, this.#uri, this.#source.size - offset, response.headers);
     }
     const error = statusError(method, this.#uri, response, "put");
     if (status !== 409 || !this.#route.isUsable) return error;
