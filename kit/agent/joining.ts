@@ -14,14 +14,19 @@ import type { Output } from "./output.ts";
 /** How long a device that sends may offer something before it is asked. */
 const LOOK_SECONDS = 3;
 
-/** Joins with a line, or with `-` for that on stdin. */
+/**
+ * Joins with a line, or with `-` for that on stdin.
+ *
+ * @param seconds How long a line may take that no person pastes at a terminal.
+ */
 export async function joinByLine(
   { output, signal }: Context,
   device: Device,
   given: string,
   options: JoinOptions,
+  seconds = Infinity,
 ): Promise<Peer> {
-  const line = given === "-" ? await readLine(output, signal) : given;
+  const line = given === "-" ? await readLine(output, signal, seconds) : given;
   return await device.join(line, { ...options, signal }).catch((error) => {
     throw usageError(error);
   });
@@ -90,9 +95,15 @@ const MAX_LENGTH = 65536;
  * at an empty line, or at the end of the input. The writer need not close the pipe, so
  * `degu invite` can write into it.
  */
-async function readLine(output: Output, signal: AbortSignal): Promise<string> {
+async function readLine(output: Output, given: AbortSignal, seconds: number): Promise<string> {
   const { stdin } = output.streams;
-  if (stdin.isTerminal()) output.note("paste the line of the invitation, then press Enter:");
+  const isPasted = stdin.isTerminal() && !output.json;
+  if (isPasted) output.note("paste the line of the invitation, then press Enter:");
+  const late = new AbortController();
+  const problem = "no line has come on stdin in ten minutes: run the same command again";
+  const end = () => late.abort(new Failure(problem));
+  const timer = isPasted || seconds === Infinity ? undefined : setTimeout(end, seconds * 1000);
+  const signal = AbortSignal.any([given, late.signal]);
   const reader = stdin.readable.pipeThrough(new TextDecoderStream(), { signal }).getReader();
   const ask = () =>
     output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
@@ -109,6 +120,7 @@ async function readLine(output: Output, signal: AbortSignal): Promise<string> {
       }
     }
   } finally {
+    clearTimeout(timer);
     await reader.cancel().catch(() => {});
   }
   if (text.trim() !== "") return text.trim();

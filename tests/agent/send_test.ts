@@ -1,6 +1,7 @@
 /** degu send and degu receive: once, without pairing. */
 import { DONE_URI, END_URI, findSources, Sending } from "@degu/internal/kit/agent/sending.ts";
 import { createHash } from "node:crypto";
+import { json, reply } from "@degu/degu";
 import { Device } from "@degu/degu/device";
 import { Body } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
@@ -14,6 +15,7 @@ import { makeDevice } from "@degu/testing/device_pairs.ts";
 import { pause } from "@degu/internal/base/pause.ts";
 import { fastTimeouts, setClockAhead, stopClock } from "@degu/testing/clock.ts";
 import { patch } from "@degu/testing/patching.ts";
+import { eachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 const TERMINAL = { terminal: { columns: 500, rows: 24 }, stdin: null };
@@ -291,6 +293,24 @@ Deno.test("what can't be sent is said before anything is: no file, two of a name
   await place.homes.fail("state", 2, "one directory at most", ["receive", "a", "b"]);
   await place.homes.fail("state", 2, "one directory at most", ["receive", "-", "--from", "x"]);
   await place.homes.fail("state", 2, "on a terminal only", ["receive"]);
+});
+
+Deno.test("without a terminal, and with --json on one, receive waits ten minutes for the line on stdin", async (t) => {
+  const rows = [["without a terminal", {}, []], ["with --json", TERMINAL, ["--json"]]] as const;
+  await eachRow(t, [...rows], async (_rule, options, args) => {
+    using _timeouts = fastTimeouts((milliseconds) => milliseconds === 600_000, 1000);
+    await using place = await Place.make();
+    const receiver = place.receive(["-", ...args], { stdin: null, ...options });
+    await assertEnds(receiver, 1, "no line has come on stdin in ten minutes");
+  });
+});
+
+Deno.test("a sender that fails when it is told that all has arrived is said to have", async () => {
+  await using place = await Place.make();
+  await using liar = await makeLiar(place, ({ uri }) => uri === "/" ? json([]) : reply(500));
+  await using invitation = await liar.invite();
+  const said = "everything has arrived, but liar was not told: it answered with status 500";
+  await assertEnds(place.receive([invitation.line]), 0, said);
 });
 
 Deno.test("that all has arrived is said once more after a lost connection", async () => {

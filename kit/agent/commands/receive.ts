@@ -84,7 +84,7 @@ async function receive(
   await kept.check(target.path);
 
   const sender = questions === null
-    ? await joinByLine(context, device, line!, { serving: [] })
+    ? await joinByLine(context, device, line!, { serving: [] }, LINE_SECONDS)
     : await joinSender(context, device, questions, from, { serving: [] });
   output.note(`receiving from ${sender.name} ${sender.id}`);
 
@@ -136,6 +136,9 @@ async function receive(
     await watching;
   }
 }
+
+/** How long a line may take on stdin, where no person sees that nothing comes. */
+const LINE_SECONDS = 600;
 
 /**
  * A home directory has files of such names that decide who may log in, and what a shell does. Some
@@ -246,6 +249,7 @@ function isName(name: unknown): name is string {
 async function tellDone(connections: PeerConnections): Promise<void> {
   // A call that is retried does no harm: the sender may be told twice.
   await connections.call(async (pool) => {
-    await using _ = await pool.post(DONE_URI);
+    await using response = await pool.post(DONE_URI);
+    if (!response.ok) throw new Failure(`it answered with status ${response.status}`);
   });
 }
