@@ -14,15 +14,19 @@ import { HOSTS, mayUseMdns } from "./mdns_links.ts";
 import { formatBytes } from "./output.ts";
 import { SYSTEM_ERROR, systemProblem } from "./system_errors.ts";
 
+/** The reasons behind an address, in place of those that OpenSSL gives. */
+const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
+  UNTRUSTED: "another device answers there, or the peer has a new identity",
+  NOT_TLS: "another program answers there",
+};
+
 const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
-  UNTRUSTED:
-    "another device answers there, or the peer has a new identity: check the address, or " +
-    'pair the two again with "degu pair"',
+  UNTRUSTED: 'check the address, or pair the two again with "degu pair"',
   REFUSED_BY_PEER: "the peer does not trust this device any more: pair the two again with " +
     '"degu pair"',
   EXPIRED: "check the clocks of both devices",
   NOT_YET_VALID: "check the clocks of both devices",
-  NOT_TLS: "another program answers there: check the address and the port",
+  NOT_TLS: "check the address and the port",
 };
 
 const FORGOTTEN_HINT =
@@ -61,7 +65,7 @@ export function reasonOf(error: unknown): string {
 
 function reasonAndHint(error: unknown): [reason: string, hint?: string | undefined] {
   if (!(error instanceof Error)) return [plainMessageOf(error)];
-  if (error instanceof TlsError) return [error.message, TLS_HINTS[error.code]];
+  if (error instanceof TlsError) return [tlsReason(error), TLS_HINTS[error.code]];
   if (error instanceof EmptyPreambleError) {
     return ["the peer closed the connection without an answer", FORGOTTEN_HINT];
   }
@@ -88,7 +92,35 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
   if (isDirectoryGone(error)) return [DIRECTORY_GONE];
   if (isAlreadyThere(error)) return [ALREADY_THERE];
   const problem = systemProblem(message, systemCode(error));
-  return problem ?? [message.replace(/^file: .*?: (?=\/)/s, "")];
+  if (problem !== null) return problem;
+  const inWords = PEOPLE.reduce((text, [from, to]) => text.replace(from, to), message);
+  return [inUnits(inWords)];
+}
+
+/** What the library says to programs, and what it means to people. */
+const PEOPLE: readonly (readonly [RegExp, string])[] = [
+  [/^file: .*?: (?=\/)/s, ""],
+  [
+    /^the peer closed (\d+) bytes before the end of the body/,
+    "the peer ended the connection when $1 bytes were left to come",
+  ],
+  [/^line: it is (?=garbled)/, "the line is "],
+  [/^(?:addresses|line): (?=it is this device)/, ""],
+  [/use the line of the invitation$/, 'use the line that "degu send" prints'],
+  [
+    /: that device may have stored this one, which has not stored it; join again with a new invitation$/,
+    ', so it may trust this device already: pair the two again, or "degu forget" this one there',
+  ],
+  [
+    /; check the peers of (.*), and forget any that you don't recognize/s,
+    '; run "degu invite" there again; if nobody of you has used it, "degu peers" there lists who has',
+  ],
+];
+
+function tlsReason({ code, message }: TlsError): string {
+  const [, address] = /^the TLS handshake with (\S+) failed: /.exec(message) ?? [];
+  const reason = TLS_REASONS[code];
+  return address === undefined || reason === undefined ? message : `${address}: ${reason}`;
 }
 
 export const DIRECTORY_GONE =
@@ -107,7 +139,9 @@ const NO_NAME = /^can't connect to (.*):\d+: the name can't be looked up/s;
 function attemptProblem(error: unknown): string {
   const message = plainMessageOf(error);
   const [, name] = isNoName(error) ? NO_NAME.exec(message) ?? [] : [];
-  return name === undefined ? message : `the name ${name} can't be looked up`;
+  if (name !== undefined) return `the name ${name} can't be looked up`;
+  return message.replace(/^connect ECONNREFUSED (?=\S+$)/, "nothing listens at ")
+    .replace(/^connect E(?:HOST|NET)UNREACH (?=\S+$)/, "there is no way to ");
 }
 
 function isNoName(error: unknown): boolean {
@@ -148,7 +182,7 @@ export function explainLine(given: string): string {
 /** Writes the figures of a message on space for people. */
 export function inUnits(text: string): string {
   return text.replace(
-    /(\d+)(?: bytes)?(?= are (?:needed|free)| of interrupted| that have arrived)/g,
+    /(\d+)(?: bytes)?(?= are (?:needed|free)| were left| of interrupted| that have arrived)/g,
     (_whole, bytes) => formatBytes(Number(bytes)),
   );
 }

@@ -31,6 +31,35 @@ const WHOLE_SECONDS = 600;
 const AGAIN = 'run "degu pair" on both again';
 const BY_LINE = 'pair by a line, with "degu invite" on one and "degu join -" on the other';
 
+const NOT_CONFIRMED_HERE =
+  `not confirmed here; if the two numbers differ, somebody may stand between the devices: ${BY_LINE}`;
+/** The two ends wait for 120 s; the end whose time is over first tells the other one nothing. */
+const ANSWER_MILLISECONDS = 119_000;
+
+const notConfirmedThere = (name: string) => `the answer at ${name} was no, or it has left`;
+const notInTime = (name: string) => `120 s have passed without a yes here and at ${name}`;
+
+/**
+ * The error of a device that has joined another one by a number, in the words of `degu pair`.
+ *
+ * @param name The other device.
+ */
+export function pairingFailure(error: unknown, name: string): unknown {
+  if (!(error instanceof PairingError)) return usageError(error);
+  const { code, message } = error;
+  const fail = (problem: string) => new Failure(problem, REFUSED, { cause: error });
+  if (code === "ANSWER_LOST") {
+    return fail(
+      `${name} has left before its last answer came, so it may trust this device already: ${AGAIN}, or ` +
+        '"degu forget" this one there',
+    );
+  }
+  if (code !== "NOT_CONFIRMED") return usageError(error);
+  if (message.startsWith("not confirmed here")) return fail(NOT_CONFIRMED_HERE);
+  const why = message.startsWith("no answer within") ? notInTime(name) : notConfirmedThere(name);
+  return fail(`${why}: ${AGAIN}`);
+}
+
 /** What a person has given. */
 export interface Meant {
   /** A name, or the first 16 characters of an id; `undefined` for the only device that is near. */
@@ -249,7 +278,7 @@ class Meeting {
         this.#ends.throwIfAborted();
         const isFinal = isAsked || error instanceof Deno.errors.NotCapable ||
           error instanceof PairingError && error.code === "NAME_TAKEN";
-        if (isFinal) throw usageError(error);
+        if (isFinal) throw pairingFailure(error, name);
         const code = error instanceof PairingError ? error.code : "UNREACHABLE";
         if (this.#said.has(code)) continue;
         this.#said.add(code);
@@ -282,9 +311,11 @@ class Meeting {
     this.#numbers++;
     this.#conceal();
     const { signal } = asked;
+    const begun = performance.now();
+    const isLate = () => performance.now() - begun > ANSWER_MILLISECONDS;
     // A question whose answer is not wanted any more rejects.
     const isYes = await this.#questions.confirm(asked).catch(() => false);
-    const onEnd = () => this.#unconfirmed(asked, question);
+    const onEnd = () => this.#unconfirmed(asked, question, isLate());
     if (signal.aborted) onEnd();
     else if (isYes) signal.addEventListener("abort", onEnd, { once: true });
     else this.#refuse(delay);
@@ -293,21 +324,20 @@ class Meeting {
 
   async #refuse(delay: number): Promise<void> {
     await pause(delay, this.#context.signal);
-    const problem =
-      `not confirmed here; if the two numbers differ, somebody may stand between the devices: ${BY_LINE}`;
-    this.#failed.reject(new Failure(problem, REFUSED));
+    this.#failed.reject(new Failure(NOT_CONFIRMED_HERE, REFUSED));
   }
 
   /** The other end has ended a question. */
   #unconfirmed(
     { name, id, signal: { reason } }: Asked,
     question: PromiseWithResolvers<void>,
+    isLate: boolean,
   ): void {
     if (this.#ends.aborted) return;
     if (reason instanceof PairingError && reason.code !== "NOT_CONFIRMED") {
-      return this.#failed.reject(reason);
+      return this.#failed.reject(pairingFailure(reason, name));
     }
-    const why = `${name} has left, the answer there was no, or 120 s have passed`;
+    const why = isLate ? notInTime(name) : notConfirmedThere(name);
     const isOther = this.#meant.name !== undefined ||
       (this.#heard.size === 0 ? this.#isAddressShown : this.#heard.has(shortId(id)));
     if (isOther) return this.#failed.reject(new Failure(`${why}: ${AGAIN}`, REFUSED));

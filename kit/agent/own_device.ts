@@ -32,7 +32,7 @@ export function findHome(given: string | undefined): string {
 export async function openDevice(context: Context): Promise<Device> {
   const device = await openIfMade(context);
   if (device !== null) return device;
-  const message = `there is no device in ${context.home} yet: make one with "degu init"`;
+  const message = `there is no device in ${context.home} yet: "degu pair" makes one, and pairs it`;
   throw new Failure(message, REFUSED, { code: "NOT_PAIRED" });
 }
 

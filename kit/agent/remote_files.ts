@@ -6,9 +6,10 @@
 import type { Device } from "../../device.ts";
 import { type DirectoryEntry, escapeName, fileUri, listDirectory } from "../../files.ts";
 import { isReservedName } from "../files/reserved.ts";
+import { isDeviceName } from "../identity/names.ts";
 import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
-import { FAILED, Failure, hasStatus, USAGE } from "./failure.ts";
+import { FAILED, Failure, hasStatus, isOfTransfer, USAGE } from "./failure.ts";
 import { explainTransfer, type FileAction, isOfOldFile, ONLY_NEW } from "./transfer_errors.ts";
 import { type Open, PeerConnections } from "./peer_connections.ts";
 
@@ -30,7 +31,9 @@ export function parseRemotePath(text: string): RemotePath {
   const fail = (problem: string) => new Failure(`${JSON.stringify(text)}${problem}`, USAGE);
   if (!isRemotePath(text)) {
     throw fail(
-      " is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg, or PEER: for all of it",
+      ` is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg, or ${
+        isDeviceName(text) ? text : "PEER"
+      }: for all of it`,
     );
   }
   const colon = text.indexOf(":");
@@ -90,7 +93,7 @@ export interface RemoteEntry extends DirectoryEntry {
 
 /** The reasons why an entry of a peer's list can't be used. */
 export const REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, string>> = {
-  link: "a symbolic link that leads to a directory, out of what is shared, or to nothing",
+  link: "a symbolic link, which is not followed",
   special: "neither a file nor a directory",
   unreadable: "something that the peer may not read",
   name: "something with a name that can't be sent",
@@ -195,7 +198,9 @@ export class RemoteFiles implements Disposable {
       return entries;
     }).catch((error) => {
       if (hasStatus(error, 404)) return null;
-      throw error;
+      if (!isOfTransfer(error)) throw error;
+      const problem = `${this.#quoted(names)}: ${explainTransfer(error, "get")}`;
+      throw new Failure(problem, FAILED, { cause: error, path: this.name(names), peer: this.peer });
     });
   }
 

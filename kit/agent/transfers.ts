@@ -351,7 +351,9 @@ export class Transfers implements Disposable {
     const [first, ...others] = this.#unsettled;
     if (first !== undefined) {
       const more = others.length === 0 ? "" : `, and ${counted(others.length, "other file")}`;
-      this.#output.warn(`${first}${more}: skipped: still being written`);
+      this.#output.warn(
+        `${first}${more}: skipped: still being written, or modified just now; a later run copies it`,
+      );
     }
     const { copied, moved, unchanged, deleted, failed } = this.#counts;
     const seconds = (performance.now() - this.#startedAt) / 1000;

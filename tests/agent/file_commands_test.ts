@@ -120,7 +120,7 @@ Deno.test("get -r and put -r skip what was just modified: --settled, which is fo
     ]
   ) {
     const { stderr } = await files.succeed(...command);
-    assertStringIncludes(stderr, "top/now: skipped: still being written\n");
+    assertStringIncludes(stderr, "top/now: skipped: still being written");
     assertStringIncludes(stderr, "1 file copied, 1 B");
   }
   for (const dir of [`${here}/new`, inbox]) assertEquals(await entries(`${dir}/top`), ["done"]);
@@ -208,7 +208,7 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
     ["photos/zzz/1", here, missing("photos/zzz/1", "photos/")],
     ["sub/report.pdf", here, elsewhere],
     ["zzz", here, missing("zzz", "")],
-    ["link", here, '"camera:link" is a symbolic link that leads'],
+    ["link", here, '"camera:link" is a symbolic link, which is not followed'],
     ["photos", here, "camera:photos/ is a directory: get it with -r"],
     ["a/", here, "leave out the slash"],
     ["a", `${here}/no/dir`, 'make it first, with "mkdir -p"'],

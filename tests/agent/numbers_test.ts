@@ -85,7 +85,9 @@ Deno.test("whatever is no yes ends both with 3, each says who has not confirmed,
     const [atHere, atThere] = await Promise.all([here.ended(), there.ended()]);
     assertEquals([atHere.code, atThere.code], [3, 3], atHere.stdout + atThere.stdout);
     assertStringIncludes(atHere.stdout, "not confirmed here");
-    const said = isInviter ? "one did not confirm" : "two has left, the answer there was no";
+    const said = `the answer at ${
+      isInviter ? "one" : "two"
+    } was no, or it has left: run "degu pair"`;
     assertStringIncludes(atThere.stdout, said);
     const peers = await Promise.all(
       ["one", "two"].map((name) => test.homes.must(name, ["peers", "--json"])),
@@ -110,7 +112,7 @@ Deno.test("a device that is stopped at the number ends the other one, which says
   assertEquals((await test.two.ended()).code, 130);
   const { code, stdout } = await test.one.ended();
   assertEquals(code, 3, stdout);
-  assertStringIncludes(stdout, "two has left");
+  assertStringIncludes(stdout, "the answer at two was no, or it has left");
 });
 
 Deno.test("what is typed before the question, in pieces or lines, answers nothing; an erased key does not count", async () => {
@@ -123,7 +125,7 @@ Deno.test("what is typed before the question, in pieces or lines, answers nothin
   const [one, two] = await Promise.all([test.one.ended(), test.two.ended()]);
   assertEquals([one.code, two.code], [3, 3], one.stdout);
   assertStringIncludes(one.stdout, "not confirmed here");
-  assertStringIncludes(two.stdout, "one did not confirm");
+  assertStringIncludes(two.stdout, "the answer at one was no, or it has left");
 });
 
 Deno.test("pair needs a terminal, no --json, and no line: it names invite and join; join without a line, with a name or an address names pair", async () => {

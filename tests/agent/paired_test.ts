@@ -20,7 +20,7 @@ Deno.test("a server that learns of a pairing a little later serves the first com
   await eachRow(t, FIRST.map((args) => [args[0]!, args] as const), async (_rule, args) => {
     await using homes = await AgentHomes.create("one", "two");
     await fill(homes.path, { "inbox/file": "x" });
-    const { address } = await homes.serve("one", ["--inbox", homes.at("inbox")]);
+    const { address } = await homes.serve("one", ["--inbox-for-all", homes.at("inbox")]);
     // The entries are written without the wait of a pairing.
     await homes.pair("one", "two", address);
     await homes.must("two", args);
@@ -33,7 +33,7 @@ Deno.test("each of two devices is served at once after a pairing by a line, by t
   const flags = [...importMapFlags(), "--allow-all"];
   await using serving = spawnAgent([
     ...["--home", homes.at("one"), "serve", "--listen", "127.0.0.1:0", "--json"],
-    ...["--inbox", homes.at("one-inbox"), "--no-announce"],
+    ...["--inbox-for-all", homes.at("one-inbox"), "--no-announce"],
   ], { flags });
   await serving.line();
   await using device = await Device.open(homes.at("two"));

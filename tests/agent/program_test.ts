@@ -239,7 +239,9 @@ Deno.test("without --home the environment determines the directory of the device
 
 Deno.test("if there is no device, or no such peer, the error says what to do", async () => {
   await using homes = await AgentHomes.create();
-  const none = `there is no device in ${homes.at("one")} yet: make one with "degu init"\n`;
+  const none = `there is no device in ${
+    homes.at("one")
+  } yet: "degu pair" makes one, and pairs it\n`;
   for (const args of [["id"], ["peers"], ["ping", "x"], ["ls", "x:"]]) {
     await homes.fail("one", 3, none, args);
   }
@@ -293,14 +295,19 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
       cause: new AggregateError(attempts),
     });
   const closed = "the peer closed the connection without an answer";
-  const both = "connect ECONNREFUSED 10.0.0.1:1; connect EHOSTUNREACH 10.0.0.2:2";
+  const both = "nothing listens at 10.0.0.1:1; there is no way to 10.0.0.2:2";
   const rows: [error: unknown, code: number, reason: string, advice: RegExp][] = [
     [new Failure("as it is"), 1, "as it is", /^$/],
     [new Failure("as it is", 2), 2, "as it is", /^$/],
     [new Failure("as it is", 3), 3, "as it is", /^$/],
     [new DeguError("as it is"), 1, "as it is", /^$/],
     [new Interrupted(), 130, "interrupted", /^$/],
-    [new TlsError("UNTRUSTED", "why"), 3, "why", /^; another device answers there.*"degu pair"/],
+    [
+      new TlsError("UNTRUSTED", "the TLS handshake with [::1]:7443 failed: why"),
+      3,
+      "[::1]:7443: another device answers there, or the peer has a new identity",
+      /^; check the address, or pair .*"degu pair"/,
+    ],
     [
       new TlsError("REFUSED_BY_PEER", "why"),
       3,
@@ -308,7 +315,12 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
       /^; the peer does not trust .*"degu pair"/,
     ],
     [new TlsError("CLOSED", "why"), 1, "why", /^$/],
-    [new TlsError("NOT_TLS", "why"), 1, "why", /^; another program answers there/], // nobody has refused
+    [
+      new TlsError("NOT_TLS", "the TLS handshake with [::1]:7443 failed: why"),
+      1, // nobody has refused
+      "[::1]:7443: another program answers there",
+      /^; check the address and the port$/,
+    ],
     [new TlsError("EXPIRED", "why"), 3, "why", /^; check the clocks/],
     [new TlsError("WEAK", "why"), 3, "why", /^$/],
     [new EmptyPreambleError("why"), 3, closed, /^; .*"degu peers" there/],
@@ -387,7 +399,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
     [
       new TransferError("UNREADABLE", `"a \\"b\\"" ${unreadable}, or leave it out by a filter`),
       "put",
-      unreadable,
+      "it can't be read: change its permissions, or see the disk",
     ],
   ];
   for (const [error, direction, text] of rows) {

@@ -296,8 +296,11 @@ Deno.test("what can't be sent is said before anything is: no file, two of a name
 });
 
 Deno.test("without a terminal, and with --json on one, receive waits ten minutes for the line on stdin", async (t) => {
-  const rows = [["without a terminal", {}, []], ["with --json", TERMINAL, ["--json"]]] as const;
-  await eachRow(t, [...rows], async (_rule, options, args) => {
+  const rows: [rule: string, options: HereOptions, args: string[]][] = [
+    ["without a terminal", {}, []],
+    ["with --json", TERMINAL, ["--json"]],
+  ];
+  await eachRow(t, rows, async (_rule, options, args) => {
     using _timeouts = fastTimeouts((milliseconds) => milliseconds === 600_000, 1000);
     await using place = await Place.make();
     const receiver = place.receive(["-", ...args], { stdin: null, ...options });

@@ -10,6 +10,8 @@ import { randomBytes } from "@degu/testing/transferring.ts";
 import { content, entries, fill } from "@degu/testing/directories.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
+const SETTLING = "skipped: still being written, or modified just now; a later run copies it";
+
 /** Called with all that is printed. */
 type OnText = (agent: RunningAgent, to: "stdout" | "stderr", text: string) => unknown;
 
@@ -238,7 +240,7 @@ test("--settled skips what was just modified, with a word, and a later run copie
   await Deno.utime(`${source}/done`, 1000, 1000);
   const told = await sync(["--settled", "3600", "--delete"]);
   assertEquals([told.code, told.errors], [0, []]);
-  const first = "from:d/now, and 1 other file: skipped: still being written";
+  const first = `from:d/now, and 1 other file: ${SETTLING}`;
   assertEquals(told.warnings.map((each) => each.replace("d/z,", "d/now,")), [first]);
   assertEquals(told.summary, "1 file copied, 1 B; 1 deleted; 2 skipped");
   assertEquals(await content(target), { "d": null, "d/now": "old", "done": "1" });
@@ -247,7 +249,7 @@ test("--settled skips what was just modified, with a word, and a later run copie
   await Deno.utime(`${source}/d/now`, 1000, 1000);
   const second = await sync(["--settled", "3600"]);
   assertEquals(second.results, ["to:d/now"]);
-  assertEquals(second.warnings, ["from:d/z: skipped: still being written"]);
+  assertEquals(second.warnings, [`from:d/z: ${SETTLING}`]);
   assertEquals((await sync()).summary, "1 file copied, 1 B; 2 up to date");
 });
 

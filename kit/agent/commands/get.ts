@@ -57,7 +57,15 @@ async function get(
   checkSettled(settled, recursive);
   const last = paths.at(-1)!;
   const hasTarget = !isRemotePath(last);
-  const sources = (hasTarget ? paths.slice(0, -1) : paths).map(parseRemotePath);
+  const given = hasTarget ? paths.slice(0, -1) : paths;
+  const local = given.find((each) => !isRemotePath(each));
+  if (local !== undefined && !hasTarget) {
+    throw new Failure(
+      `${JSON.stringify(local)} is on this device: to send it, type degu put ${paths.join(" ")}`,
+      USAGE,
+    );
+  }
+  const sources = given.map(parseRemotePath);
   if (sources.length === 0) {
     throw new Failure(`what to get? write PEER:PATH before ${JSON.stringify(last)}`, USAGE);
   }

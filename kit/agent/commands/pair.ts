@@ -1,6 +1,7 @@
 /** `degu pair`: pairs with another device of this network, on which the same is typed. */
 
-import { formatAddress } from "../../../base.ts";
+import { type Address, formatAddress } from "../../../base.ts";
+import type { Asked, Device, JoinOptions, Peer } from "../../../device.ts";
 import { isDeviceName } from "../../identity/names.ts";
 import {
   type PairingOptions,
@@ -14,7 +15,7 @@ import { openOrMakeDevice } from "../own_device.ts";
 import { Failure, USAGE } from "../failure.ts";
 import { thisIs } from "../inviting.ts";
 import { joinAt } from "../joining.ts";
-import { meet } from "../meeting.ts";
+import { meet, pairingFailure } from "../meeting.ts";
 import { NumberQuestions } from "../numbers.ts";
 
 interface Options extends PairingOptions {
@@ -46,6 +47,24 @@ export function addPair(program: AgentCommand): void {
       "where multicast does not pass; the other device shows it",
     )
     .does(pair);
+}
+
+/** Pairs with the device at an address, which waits there. */
+async function joinThere(
+  context: Context,
+  device: Device,
+  questions: NumberQuestions,
+  address: Address,
+  options: JoinOptions,
+): Promise<Peer> {
+  let name = "the other device";
+  const confirm = (asked: Asked) => {
+    name = asked.name;
+    return questions.confirm(asked);
+  };
+  return await joinAt(context, device, { confirm }, [address], options).catch((error) => {
+    throw pairingFailure(error, name);
+  });
 }
 
 async function pair(
@@ -83,7 +102,7 @@ async function pair(
   if (address !== undefined) output.note(thisIs(device));
   const { name, id, addresses } = address === undefined
     ? await meet(context, device, questions, { name: given, listen, ...options })
-    : await joinAt(context, device, questions, [address], options);
+    : await joinThere(context, device, questions, address, options);
   output.result(`paired with ${name} ${id}`, { name, id, addresses: addresses.map(formatAddress) });
   output.note(
     `to take its files, run "degu serve --inbox ~/Inbox" here; to send it one, "degu put FILE ${name}:"`,

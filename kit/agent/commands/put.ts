@@ -87,7 +87,14 @@ function readTarget(paths: readonly string[]): RemotePath {
   const last = paths.at(-1)!;
   const sources = paths.slice(0, -1);
   if (!isRemotePath(last)) {
-    throw new Failure(`where to? write PEER: behind ${JSON.stringify(last)}`, USAGE);
+    const first = sources.find(isRemotePath);
+    const other = sources.filter((each) => each !== first);
+    const advice = first === undefined
+      ? `write PEER: behind ${JSON.stringify(last)}`
+      : parseRemotePath(first).names.length === 0
+      ? `the peer stands last: degu put ${[...other, last].join(" ")} ${first}`
+      : `to get a file from a peer: degu get ${paths.join(" ")}`;
+    throw new Failure(`where to? ${advice}`, USAGE);
   }
   if (sources.length === 0) throw new Failure(`what to put? write it before ${last}`, USAGE);
   const remote = sources.find(isRemotePath);

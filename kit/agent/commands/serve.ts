@@ -300,7 +300,7 @@ export async function checkServed(
     throw new Failure(problem, FAILED, { code: "NOT_THERE", path: dir });
   }
   if (!(await Deno.stat(path)).isDirectory) {
-    throw new Failure(`${option}: ${dir} is no directory`);
+    throw new Failure(`${option}: ${dir} is no directory: name the one that it is in`);
   }
   // A missing permission is reported now, not at the first request of a peer.
   await labelled(option, canBeUsed(path));
