@@ -166,7 +166,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       reason ??= this.#state === "endedByPeer"
         ? new EmptyPreambleError()
         : new ConnectionClosedError(`the session has ended: ${session.message}`);
-    this.#endExchange(closed ? makeReason() : null);
+    if (this.#exchange !== null) this.#endExchange(closed ? makeReason() : null);
     abortSession(session, makeReason);
   }
 
