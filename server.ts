@@ -342,7 +342,7 @@ export class Server implements AsyncDisposable {
   async #ended(): Promise<void> {
     const ends = [...this.#connections].map(({ ended }) => ended);
     await Promise.all([this.#listener.ended(), ...ends]);
-    await Promise.all([...this.#context.lingering].map(({ over }) => over));
+    await Promise.all([...this.#context.lingering].map((connection) => connection.serve()));
   }
 
   /**

@@ -358,7 +358,7 @@ export class Connection implements Disposable {
     try {
       // A read that is issued before the request is sent finds the bytes that the runtime has by
       // then: they can't be the response. Such a read settles within two turns.
-      transport.rest();
+      transport.look();
       await null;
       await null;
       if (signal !== undefined && signal.aborted) throw signal.reason;

@@ -110,7 +110,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   #peerLeft = false;
   /** Resolves when the slot is free: at the end, or if the end doesn't wait for the app or peer. */
   readonly #served = Promise.withResolvers<void>();
-  readonly #over = Promise.withResolvers<void>();
+  #over: Promise<void> | null = null;
   /** The error with which the peer broke the body of a request that is still to be answered. */
   #broken: unknown = null;
   /** The `expect` of the request whose body is unread, if the request had one. */
@@ -224,13 +224,15 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
     return this.#served.promise;
   }
 
-  /** Resolves when nothing of the connection is left, the app included. Never rejects. */
-  get over(): Promise<void> {
-    return this.#over.promise;
+  /**
+   * Answers requests until {@linkcode ended}. Resolves when nothing of the connection is left, the
+   * app included. Never rejects.
+   */
+  serve(): Promise<void> {
+    return this.#over ??= this.#serve();
   }
 
-  /** Answers requests until {@linkcode ended}; called once. Never rejects. */
-  async serve(): Promise<void> {
+  async #serve(): Promise<void> {
     try {
       if (await this.#accept()) {
         const isRefused = await this.#serveRequests();
@@ -245,7 +247,6 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       disposeStore(this.#session, (error) => this.#reportApp(error, "session.store"));
       this.#served.resolve();
       this.#context.lingering.delete(this);
-      this.#over.resolve();
     }
   }
 

@@ -36,6 +36,8 @@ const FIRST_BYTES = 1024;
  * buffer may be.
  */
 const GROWTH = 4;
+/** The size of the buffer of a client's connection that rests, if its messages are small. */
+const RESTING_BYTES = 1024;
 /** A preamble and the available part of its body go out in one write up to this size. */
 const JOINED_BYTES = 65536;
 
@@ -80,6 +82,8 @@ export class Transport implements AheadSource {
   #failure: unknown = null;
   /** Whether a read is pending that no request waits for. */
   #resting = false;
+  /** Whether that read doesn't keep the process alive. */
+  #asleep = false;
   /** How many bytes of the next preamble have been searched for its end. */
   #searched = 0;
   /** The read that a preamble waits for: a new one, or one that was issued ahead. */
@@ -293,18 +297,27 @@ export class Transport implements AheadSource {
    */
   rest(): void {
     if (this.#closed || this.#resting) return;
-    this.#resting = true;
+    this.#asleep = true;
     this.#socket.unref?.();
+    this.look();
+  }
+
+  /** Begins the read of {@linkcode rest}, if it has not begun, for a request that comes at once. */
+  look(): void {
+    if (this.#closed || this.#resting) return;
+    this.#resting = true;
     const { reader } = this;
     if (reader.buffered > 0) return this.arrivedAhead(null);
     if (reader.ahead !== null) return;
-    reader.fit();
+    reader.fit(RESTING_BYTES);
     reader.readAhead(this.#socket, false);
   }
 
   /** Ends the rest: from now on the pending read is the one of a response. */
   wake(): void {
     this.#resting = false;
+    if (!this.#asleep) return;
+    this.#asleep = false;
     this.#socket.ref?.();
   }
 

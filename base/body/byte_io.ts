@@ -186,12 +186,14 @@ export class ReadBuffer {
    * Shrinks the buffer, which must be empty, to the size that the last message has needed: between
    * two messages, before a read that may wait for long. After a message that has filled the buffer,
    * {@linkcode room} makes it larger.
+   *
+   * @param least The smallest size.
    */
-  fit(): void {
+  fit(least = this.#first): void {
     const { length } = this.bytes;
     if (this.#ahead !== null) return;
-    if (this.#peak * GROWTH <= length && length > this.#first) {
-      this.#moveTo(Math.max(Math.floor(length / GROWTH), this.#first));
+    if (this.#peak * GROWTH <= length && length > least) {
+      this.#moveTo(Math.max(Math.floor(length / GROWTH), least));
     }
     this.#peak = 0;
   }
@@ -208,7 +210,7 @@ export class ReadBuffer {
   /** Moves the buffered bytes to a new buffer, in which they must fit. */
   #moveTo(capacity: number): void {
     const another = new Uint8Array(capacity);
-    this.end = this.take(another);
+    this.end = this.buffered === 0 ? 0 : this.take(another);
     this.start = 0;
     this.bytes = another;
   }

@@ -467,7 +467,7 @@ Deno.test("a connection releases the memory that relaying a body needed", async 
     isSent = Promise.withResolvers();
     offered.length = 0;
     assertEquals((await conn.get("/")).status, 204);
-    assertEquals(offered, [2 ** 11]);
+    assertEquals(offered, [2 ** 10]);
   });
 });
 
