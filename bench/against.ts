@@ -5,7 +5,7 @@
 
 import { mustRun } from "../tests/support/commands.ts";
 import type { Contender, Group } from "./measure.ts";
-import { pinnedTo, type RowSetting } from "./pair.ts";
+import { pinnedTo, type Row, type RowSetting } from "./pair.ts";
 import { jobs } from "./peers/both_ends.ts";
 import { startProgram } from "./process.ts";
 
@@ -46,6 +46,22 @@ export async function* groupsAgainst(commit: string, setting: RowSetting): Async
       }
     }
   }
+}
+
+/**
+ * The groups of rows that compare this tree with a commit in place of peers. The programs of both are
+ * those of this benchmark, over the library of each.
+ */
+export async function* rowsAgainst(
+  commit: string,
+  rows: readonly Row[],
+  setting: RowSetting,
+): AsyncGenerator<Group> {
+  const other = new URL(await checkOut(commit, setting.directory)).pathname;
+  await Deno.remove(`${other}bench`, { recursive: true });
+  await mustRun(["cp", "--recursive", new URL("bench", thisTree).pathname, `${other}bench`]);
+  const trees = { "this tree": thisTree.pathname, [commit]: other };
+  for (const row of rows) yield* row.groups({ ...setting, trees });
 }
 
 /** Unpacks a commit; resolves to the URL of its directory. */

@@ -5,7 +5,7 @@
 
 import { parseArgs } from "node:util";
 import { TempPKI } from "../misc.ts";
-import { groupsAgainst } from "./against.ts";
+import { groupsAgainst, rowsAgainst } from "./against.ts";
 import { type Group, measureGroup } from "./measure.ts";
 import { findCores, type Row, type RowSetting } from "./pair.ts";
 import type { CertificateFiles } from "./peer.ts";
@@ -16,19 +16,31 @@ import { exchangeRows } from "./rows/exchanges.ts";
 import { filesRow } from "./rows/files.ts";
 import { latencyRow } from "./rows/latency.ts";
 import { loadRow } from "./rows/load.ts";
+import { pacedRow } from "./rows/paced.ts";
 import { startRow } from "./rows/start.ts";
 import { replaceFigures, summaryPath } from "./summary.ts";
 
-const rows: readonly Row[] = [...exchangeRows, bulkRow, loadRow, filesRow, latencyRow, startRow]
+const rows: readonly Row[] = [
+  ...exchangeRows,
+  bulkRow,
+  loadRow,
+  filesRow,
+  latencyRow,
+  startRow,
+  pacedRow,
+]
   .sort((a, b) => a.number - b.number);
 const rowNumbers = rows.map(({ number }) => number);
+/** The rows that can compare this tree with a commit. */
+const comparedRows = [1, 2, 3, 14, 15, 16, 19];
 
 const usage = `deno task bench [options]
 
   --quick           small amounts, in less than a minute: rows 1 to 4, unless --rows names others
   --rows 1,4,…      only these rows (default: all of them)
   --rounds N        measurements of each contender (default: 7, quick: 3)
-  --against COMMIT  instead: this tree beside a commit, by processor time; a quarter of an hour, --quick two minutes
+  --against COMMIT  instead: this tree beside a commit, by processor time; a quarter of an hour, --quick two minutes;
+                    with --rows, of ${comparedRows.join(", ")}, those rows instead
   --save            write all tables to bench/results.md, and the figures of docs/performance.md from them
   --help            print this
 
@@ -58,13 +70,20 @@ function parseOptions() {
   if (!chosen.every((row) => rowNumbers.includes(row))) {
     throw new RangeError(`--rows takes ${rowNumbers.join(", ")}, not "${rows}"`);
   }
-  if (against !== undefined && (save || rows !== undefined)) {
-    throw new RangeError("--against goes with --quick and --rounds only");
+  if (against !== undefined && save) {
+    throw new RangeError("--against goes with --quick, --rows and --rounds only");
+  }
+  if (against !== undefined && rows !== undefined) {
+    const other = chosen.find((row) => !comparedRows.includes(row));
+    if (other !== undefined) {
+      throw new RangeError(`--against takes rows ${comparedRows.join(", ")}, not ${other}`);
+    }
   }
   if (save && (quick || rows !== undefined)) {
     throw new RangeError("--save goes with --rounds only: the pages are of one whole run");
   }
-  return { quick, save, help, against, rows: chosen, rounds: Number(rounds) };
+  const compared = rows === undefined ? null : chosen;
+  return { quick, save, help, against, compared, rows: chosen, rounds: Number(rounds) };
 }
 
 let options: ReturnType<typeof parseOptions>;
@@ -108,7 +127,11 @@ try {
   };
   if (options.against !== undefined) {
     console.log(`${await describeCircumstances(rounds, quick)}\n`);
-    for await (const group of groupsAgainst(options.against, setting)) await measure(group);
+    const { against, compared } = options;
+    const groups = compared === null
+      ? groupsAgainst(against, setting)
+      : rowsAgainst(against, rows.filter(({ number }) => compared.includes(number)), setting);
+    for await (const group of groups) await measure(group);
   }
   const chosen = options.against === undefined ? options.rows : [];
   const sections: string[] = [];

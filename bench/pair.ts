@@ -30,6 +30,27 @@ export interface RowSetting {
   /** Whether to use small sizes, for a run of a few seconds. */
   readonly quick: boolean;
   readonly tls: TlsFiles;
+  /** Directories with this project at several times, by their names in tables, in place of peers. */
+  readonly trees?: Readonly<Record<string, string>>;
+}
+
+/** The contenders of a row: some peers, or this project at several times. */
+export function chooseContenders(
+  peers: Readonly<Record<string, PeerName>>,
+  { trees }: RowSetting,
+): [name: string, pair: Pick<Pair, "peer" | "tree">][] {
+  return trees === undefined
+    ? Object.entries(peers).map(([name, peer]) => [name, { peer }])
+    : Object.entries(trees).map(([name, tree]) => [name, { peer: "degu", tree }]);
+}
+
+/** The contenders that others are compared with: all peers, or the last tree. */
+export function chooseReferences(
+  contenders: readonly (readonly [name: string, ...unknown[]])[],
+  { trees }: RowSetting,
+): string[] {
+  const names = contenders.map(([name]) => name);
+  return trees === undefined ? names.filter((name) => name !== "degu") : names.slice(-1);
 }
 
 export interface Row {
@@ -88,6 +109,8 @@ export async function findSkip(
 export interface Pair {
   /** The program of the server, the client and the relay. */
   readonly peer: PeerName;
+  /** The directory of the tree; this one unless it is given. */
+  readonly tree?: string | undefined;
   readonly work: ClientWork;
   readonly isUnix?: boolean;
   readonly tls?: TlsFiles | undefined;
@@ -100,12 +123,12 @@ let sockets = 0;
 
 /** Makes a function that starts programs of a peer, which end when `running` is disposed of. */
 function makeStarter(
-  { peer, tls, placement }: Pick<Pair, "peer" | "tls" | "placement">,
+  { peer, tree, tls, placement }: Pick<Pair, "peer" | "tree" | "tls" | "placement">,
   setting: RowSetting,
   running: AsyncDisposableStack,
 ) {
   const file = peer === "raw" && tls !== undefined ? "node_tls" : peer;
-  const command = programCommand(`peers/${file}.ts`, placement, setting);
+  const command = programCommand(`peers/${file}.ts`, placement, setting, tree);
   return (role: "serve" | "drive", address: Address, work: ServerWork): Promise<Program> => {
     const argument: PeerArgument = { endpoint: { address, tls }, work };
     return startProgram([...command, role, JSON.stringify(argument)], running);
@@ -130,6 +153,7 @@ export async function startPair(
 
 /**
  * A contender that measures `amount` messages or bytes; the group counts units of `unit` of them.
+ * Trees are compared by the microseconds of processor time that both ends need for one.
  */
 export function makePairContender(
   name: string,
@@ -140,9 +164,20 @@ export function makePairContender(
   return {
     name,
     async start(running) {
-      const { client } = await startPair(pair, setting, running);
+      const { client, server } = await startPair(pair, setting, running);
       const run = (amount: number) => client.ask({ command: "run", amount });
       await run(warmUp);
+      if (setting.trees !== undefined) {
+        const spent = async () => {
+          const ends = [client.ask({ command: "spent" }), server.ask({ command: "spent" })];
+          return (await Promise.all(ends)).reduce((sum, each) => sum + each);
+        };
+        return async () => {
+          const before = await spent();
+          await run(amount);
+          return (await spent() - before) * 1e6 / (amount / unit);
+        };
+      }
       return async () => amount / unit / await run(amount);
     },
   };
@@ -161,12 +196,18 @@ export function startServer(
  * The command that runs a program of this directory with the permissions of peers: loopback, files,
  * environment.
  */
-export function programCommand(path: string, placement: Placement, setting: RowSetting): string[] {
+export function programCommand(
+  path: string,
+  placement: Placement,
+  setting: RowSetting,
+  tree?: string,
+): string[] {
+  const directory = tree === undefined ? import.meta.dirname : `${tree}/bench`;
   return [
     ...[...pinnedTo(placement, setting), Deno.execPath()],
     ...["run", "--quiet", "--no-prompt", "--no-check", "--allow-sys", "--allow-env"],
     ...["--allow-net", "--allow-read", `--allow-write=${setting.directory}`],
     // The row on idle connections measures the memory after a collection.
-    ...["--v8-flags=--expose-gc", `${import.meta.dirname}/${path}`],
+    ...["--v8-flags=--expose-gc", `${directory}/${path}`],
   ];
 }

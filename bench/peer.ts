@@ -4,6 +4,8 @@
  * then answers each command line on standard input with one line, until the input ends.
  */
 
+import process from "node:process";
+import { medianOf } from "./measure.ts";
 import { checkSame, makePayload, type MessageKind } from "./messages.ts";
 
 /** Paths of the PEM files of one end of a mutually authenticated TLS connection. */
@@ -37,6 +39,8 @@ export interface ExchangeWork {
   readonly connections: number;
   /** Whether each message has a connection of its own; `connections` of them at a time. */
   readonly single?: boolean;
+  /** Whether the connection is one of a pool, if the peer has pools of its own. */
+  readonly pooled?: boolean;
 }
 
 /** The way in which a receiver takes a body. Peers with a single way ignore it. */
@@ -97,11 +101,13 @@ export interface PeerArgument<Work = ServerWork> {
 
 /**
  * A line on a peer's standard input. `run` exchanges so many messages or bytes, and returns the
- * seconds. `hold` opens so many connections, uses each once and keeps it. `rest` collects the
- * garbage and returns the bytes of memory that are left.
+ * seconds. `pace` exchanges a message over a kept connection after a pause of so many milliseconds,
+ * again and again for some seconds, and returns the seconds that a message takes, without the pause.
+ * `hold` opens so many connections, uses each once and keeps it. `rest` collects the garbage and
+ * returns the bytes of memory that are left. `spent` returns the seconds of processor time so far.
  */
 export interface Command {
-  readonly command: "run" | "hold" | "rest";
+  readonly command: "run" | "pace" | "hold" | "rest" | "spent";
   readonly amount?: number;
 }
 
@@ -111,6 +117,8 @@ export type Answers = Partial<
 
 /** Small messages on each fresh connection before the clock starts. */
 const settlingMessages = 20;
+/** Milliseconds of messages with pauses between them, and the least number of such messages. */
+const pacedMilliseconds = 600, leastPaced = 9;
 /** The number of collections, with turns in between for finalizers. */
 const collections = 5;
 
@@ -133,6 +141,10 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
   const kept: Exchange[] = [];
   await answerCommands(null, {
     run: (amount) => measureExchange(each, work, amount),
+    async pace(milliseconds) {
+      if (kept.length === 0) kept.push(await open());
+      return await measurePaced(kept[0]!, work, milliseconds);
+    },
     async hold(amount) {
       for (let count = 0; count < amount; count++) {
         const opened = await open();
@@ -148,7 +160,7 @@ export async function runPeer<Handler>(peer: Peer<Handler>): Promise<void> {
  * standard input ends, and exits.
  */
 export async function answerCommands(address: Address | null, answers: Answers): Promise<never> {
-  const all: Answers = { rest, ...answers };
+  const all: Answers = { rest, spent, ...answers };
   const say = (message: unknown) => console.log(JSON.stringify(message));
   say({ value: address });
   for await (const line of linesOf(Deno.stdin.readable)) {
@@ -171,6 +183,11 @@ async function rest(): Promise<number> {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   return Deno.memoryUsage().rss;
+}
+
+function spent(): Promise<number> {
+  const { user, system } = process.cpuUsage();
+  return Promise.resolve((user + system) / 1e6);
 }
 
 export async function time(work: () => Promise<unknown>): Promise<number> {
@@ -211,6 +228,20 @@ async function measureExchange(
   } finally {
     for (const exchange of exchanges) await exchange.close();
   }
+}
+
+async function measurePaced(
+  exchange: Exchange,
+  work: ExchangeWork,
+  milliseconds: number,
+): Promise<number> {
+  const all: number[] = [];
+  const messages = Math.max(leastPaced, pacedMilliseconds / milliseconds);
+  while (all.length < messages) {
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    all.push(await time(() => repeat(exchange, work, 1)));
+  }
+  return medianOf(all);
 }
 
 async function repeat(exchange: Exchange, work: ExchangeWork, count: number): Promise<void> {

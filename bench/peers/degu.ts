@@ -2,7 +2,7 @@
 
 import type { Address, BodyOut, Chunk } from "../../base.ts";
 import { Body, ChunkedBody, ChunkedBodyIter } from "../../base.ts";
-import { Client, SSLClient } from "../../client.ts";
+import { Client, ConnectionPool, SSLClient } from "../../client.ts";
 import type { App, Request, ResponseTuple, ServerOptions } from "../../server.ts";
 import { Server, SSLServer } from "../../server.ts";
 import * as messages from "../messages.ts";
@@ -63,8 +63,9 @@ let client: Client | null = null;
 
 async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
   client ??= makeClient(endpoint);
-  const conn = work.single ? null : await client.connect();
-  const requester = conn ?? client;
+  const conn = work.single || work.pooled ? null : await client.connect();
+  const pool = work.pooled ? new ConnectionPool(client, { max: 1 }) : null;
+  const requester = pool ?? conn ?? client;
   const none = new Uint8Array();
   return {
     async request(payload: Uint8Array | null): Promise<Uint8Array> {
@@ -78,7 +79,7 @@ async function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchang
       messages.checkStatus(response.status);
       return await response.body!.bytes();
     },
-    close: () => conn?.close(),
+    close: () => (pool ?? conn)?.close(),
   };
 }
 

@@ -5,7 +5,14 @@
 
 import type { Contender, Group } from "../measure.ts";
 import type { Pair, Row, RowSetting } from "../pair.ts";
-import { describePlacement, makePairContender, peers, startPair } from "../pair.ts";
+import {
+  chooseContenders,
+  chooseReferences,
+  describePlacement,
+  makePairContender,
+  peers,
+  startPair,
+} from "../pair.ts";
 import type { ExchangeWork } from "../peer.ts";
 import { makeTransferGroups, tlsNote } from "./bulk.ts";
 
@@ -30,15 +37,15 @@ function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
   const amount = (setting.quick ? 2000 : 20_000) / (single ? 10 : 1);
   // After ten thousand messages the first round was still a quarter slower for every contender.
   const warmUp = setting.quick ? amount : amount * 2.5;
-  const chosen = Object.entries(group.peers ?? peers);
+  const chosen = chooseContenders(group.peers ?? peers, setting);
   return {
     id,
     title: `${title} over ${transport === "tcp" ? "TCP" : "a Unix socket"}`,
-    unit: "requests/s",
+    unit: setting.trees === undefined ? "requests/s" : "µs of processor time",
     placement: describePlacement("one", setting),
-    references: chosen.map(([name]) => name).filter((name) => name !== "degu"),
-    contenders: chosen.map(([name, peer]) => {
-      const pair: Pair = { peer, work, isUnix: transport === "unix", tls, placement: "one" };
+    references: chooseReferences(chosen, setting),
+    contenders: chosen.map(([name, of]) => {
+      const pair: Pair = { ...of, work, isUnix: transport === "unix", tls, placement: "one" };
       return makePairContender(name, pair, setting, { amount, warmUp });
     }),
     notes: [
@@ -105,18 +112,18 @@ function* makeIdleGroups(setting: RowSetting): Generator<Group, void, undefined>
   for (const tls of [undefined, setting.tls]) {
     const kind = tls === undefined ? "plain" : "tls";
     for (const end of ["server", "client"] as const) {
-      const chosen = Object.entries(tls === undefined ? peers : mutualPeers)
+      const chosen = chooseContenders(tls === undefined ? peers : mutualPeers, setting)
         // These clients open a second connection only while they make requests.
-        .filter(([, peer]) => end === "server" || !["fetch", "node_http"].includes(peer));
+        .filter(([, { peer }]) => end === "server" || !["fetch", "node_http"].includes(peer));
       yield {
         id: `16-${kind}-${end}`,
         title: `Resident memory of one of ${amount} idle connections, ${kind}, at the ${end}`,
         unit: "KB",
         placement: describePlacement("two", setting),
-        references: ["raw"],
-        contenders: chosen.map(([name, peer]): Contender => {
+        references: setting.trees === undefined ? ["raw"] : chooseReferences(chosen, setting),
+        contenders: chosen.map(([name, of]): Contender => {
           const work: ExchangeWork = { kind: "exchange", message: "post", connections: 1 };
-          const pair: Pair = { peer, work, tls, placement: "two" };
+          const pair: Pair = { ...of, work, tls, placement: "two" };
           const measure = async () => {
             await using running = new AsyncDisposableStack();
             const { client, [end]: measured } = await startPair(pair, setting, running);
