@@ -62,16 +62,6 @@ import {
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Converts bytes in the turn in which they were read: the next read changes a shared buffer. */
-type Convert<Value> = (bytes: Bytes, isOwn: boolean) => Value;
-
-const ownBytes: Convert<Bytes> = (bytes, isOwn) => isOwn ? bytes : bytes.slice();
-
-/** The first bytes of a piece, copied if they would keep much more memory alive. */
-function partOf(piece: Bytes, count: number): Bytes {
-  return count * 2 < piece.length ? piece.slice(0, count) : piece.subarray(0, count);
-}
-
 /** Checks a content-length that a caller gives: an integer from 0 to 2⁵³ − 1. */
 export function checkContentLength(contentLength: number): void {
   if (!Number.isSafeInteger(contentLength) || contentLength < 0) {
@@ -362,6 +352,16 @@ export class Body implements AsyncIterable<Uint8Array> {
       return { state: body.#state, bytes, isConsumed };
     };
   }
+}
+
+/** Converts bytes in the turn in which they were read: the next read changes a shared buffer. */
+type Convert<Value> = (bytes: Bytes, isOwn: boolean) => Value;
+
+const ownBytes: Convert<Bytes> = (bytes, isOwn) => isOwn ? bytes : bytes.slice();
+
+/** The first bytes of a piece, copied if they would keep much more memory alive. */
+function partOf(piece: Bytes, count: number): Bytes {
+  return count * 2 < piece.length ? piece.slice(0, count) : piece.subarray(0, count);
 }
 
 /**

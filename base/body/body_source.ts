@@ -89,10 +89,10 @@ export class MemorySource implements BodySource {
 export class PlainSource implements BodySource {
   readonly kind = "file";
   readonly buffer: ReadBuffer = new ReadBuffer(this);
-  /** Called when the body is over. */
   readonly over: () => void;
   readonly #input: ByteSource;
 
+  /** @param over Closes a file that belongs to its body; other files are left open. */
   constructor(input: ByteSource, over: () => void = () => {}) {
     this.#input = input;
     this.over = over;
@@ -109,6 +109,7 @@ class StreamSource implements BodySource {
   readonly buffer: ReadBuffer = new ReadBuffer(this);
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
+  /** The item that is being read, and its length when it came: its buffer may be transferred. */
   #item: Uint8Array | null = null;
   #length = 0;
   #position = 0;

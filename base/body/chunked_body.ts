@@ -14,6 +14,7 @@ import {
   largerPiece,
   limitOf,
   PIECE_BYTES,
+  readInto,
   streamBody,
   tooLongError,
 } from "./reading.ts";
@@ -117,7 +118,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     // Room for one byte more than is allowed shows whether there are too many.
     const collector = Collector.upTo(most + 1);
     while (!this.#reader.done) {
-      collector.add(await this.#state.fromSource(this.#reader.read(collector.room())));
+      collector.add(await readInto(this.#state, this.#reader, collector.room()));
       if (collector.length > most) {
         const error = tooLongError(this, limit, "more");
         this.#state.cancel(error);
