@@ -60,8 +60,8 @@ export class Inbox {
       const path = join(this.path, name);
       if (!owned.has(nameKey(name))) {
         throw new Failure(
-          `--inbox: ${path} belongs to no peer, and each peer has a directory of its own there: name another ` +
-            `directory, or use --inbox-for-all ${this.path}, where each peer sees and changes everything`,
+          `--inbox: ${path} belongs to no peer, and each peer has a directory of its own there: move it away, name ` +
+            `another directory, or use --inbox-for-all ${this.path}, where each peer sees and changes everything`,
           FAILED,
           { code: "ALREADY_THERE", path },
         );
@@ -88,23 +88,33 @@ export class Inbox {
    * one that another device has had, nor one that is recorded for nobody.
    *
    * @returns The name of the directory.
-   * @throws {Refusal} if the inbox is not there, or the peer's directory is none.
+   * @throws {Refusal} if the inbox is not there.
    */
   async directoryOf(peer: Pick<Peer, "id" | "name">): Promise<string> {
     for (;;) {
       if (!this.#isThere()) throw rootIsGone(this.path);
       const all = await this.#read();
       const own = ownOf(peer, all);
-      if (own !== null) {
-        const problem = problemOf(join(this.path, own.directory));
-        if (problem !== null) throw new Refusal(503, problem);
-        return own.directory;
-      }
+      if (own !== null) return own.directory;
       const names = [...all.map(({ directory }) => directory), ...await this.#names()];
       const directory = freeName(peer.name, new Set(names.map(nameKey)));
       // Another process may be faster, for this peer or for another one.
       await this.#record({ id: peer.id, name: peer.name, directory });
     }
+  }
+
+  /**
+   * Makes the directory of a peer if it is missing: nobody has asked for it yet, or a person has
+   * moved it away.
+   *
+   * @throws {Refusal} if the inbox is not there, or something else has the name.
+   */
+  make(directory: string): void {
+    if (!this.#isThere()) throw rootIsGone(this.path);
+    const path = join(this.path, directory);
+    const problem = problemOf(path);
+    if (problem !== null) throw new Refusal(503, problem);
+    if (infoOrNull(path) === null) Deno.mkdirSync(path, { recursive: true });
   }
 
   /** Records whose a directory will be, unless that is recorded. */
@@ -131,7 +141,8 @@ export class Inbox {
       const text = await Deno.readTextFile(join(this.#records, each));
       try {
         const { id, name, directory: spelled } = JSON.parse(text);
-        found.push({ id: `${id}`, name: `${name}`, directory: `${spelled}` });
+        if (nameKey(spelled) !== directory) throw new Error("of another directory");
+        found.push({ id: `${id}`, name: `${name}`, directory: spelled });
       } catch {
         // The disk has lost what it says, so the directory is nobody's any more, and not free.
         found.push({ id: "", name: "", directory });

@@ -436,6 +436,26 @@ Deno.test("--new-only: files are added, none is replaced, grows or is deleted, a
 
 // What stays on the disk.
 
+Deno.test("a directory that a person moves away while degu serve runs is made again, for the same peer", async () => {
+  await using devices = await threeDevices();
+  const { homes, inbox, at } = devices;
+  await homes.must("one", ["put", at("one", "photo"), "camera:"]);
+  await Deno.rename(`${inbox}/one`, homes.at("sorted"));
+  assertEquals(await homes.must("one", ["ls", "camera:"]), "");
+  await homes.must("one", ["put", "-r", at("one", "tree"), "camera:"]);
+  assertEquals(await filesIn(inbox), { "one": null, "one/tree": null, "one/tree/a": "one" });
+  assertEquals(await content(homes.at("sorted")), { "photo": "of one" });
+  // Where the whole inbox is gone, its disk may not be mounted: nothing is made in its place.
+  await Deno.rename(inbox, homes.at("elsewhere"));
+  for (const name of ["one", "two"]) {
+    await homes.fail(name, 1, "is its disk mounted there?", ["ls", "--inbox", "camera:"]);
+  }
+  await assertRejects(() => Deno.lstat(inbox), Deno.errors.NotFound);
+  await Deno.rename(homes.at("elsewhere"), inbox);
+  assertEquals(await homes.must("one", ["ls", "camera:"]), "tree/\n");
+  assertEquals(await homes.must("two", ["ls", "camera:"]), "");
+});
+
 Deno.test("at its start degu serve removes what a peer that does not come back has left unfinished a day ago", async () => {
   await using dir = await tempDir();
   await using homes = await AgentHomes.create("camera");

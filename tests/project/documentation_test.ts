@@ -48,11 +48,11 @@ const OTHER_BLOCKS: Record<string, string> = {
   "# Written by degu service install; degu service remove takes it away.":
     "tests/project/agent_documentation_test.ts",
   "systemctl --user restart degu": "it starts a service of the machine",
-  "degu service install sync --delete --exclude .cache/ ~/Documents desk:laptop/Documents":
+  "degu service install sync --delete --exclude .cache/ ~/Documents desk:Documents":
     "tests/project/permissions_agent_test.ts installs such services",
   '<?xml version="1.0" encoding="UTF-8"?>': "tests/project/agent_documentation_test.ts",
   "launchctl bootstrap gui/$(id -u) ~/Library/LaunchAgents/degu.plist": "it needs macOS",
-  "degu sync --delete --exclude .cache/ ~/Documents desk:laptop/Documents":
+  "degu sync --delete --exclude .cache/ ~/Documents desk:Documents":
     "tests/project/agent_documentation_test.ts",
   "degu sync --settled 60 /var/lib/camera desk:camera": "tests/project/agent_documentation_test.ts",
   "{": "tests/project/readme_project_test.ts",

@@ -5,7 +5,7 @@ import { Option } from "commander";
 import { type Address, formatAddress } from "../../../base.ts";
 import { isLoopback, isUnixAddress } from "../../../base/address.ts";
 import { pause } from "../../../base/pause.ts";
-import { type DeviceServer, peerOf, perPeer } from "../../../device.ts";
+import { type DeviceServer, type Peer, peerOf, perPeer } from "../../../device.ts";
 import { type FileEvent, FilesApp, type FilesOptions } from "../../../files.ts";
 import type { AppFunction, AppObject, Logger } from "../../../server.ts";
 import { makeStandardLogger } from "../../../net/logger.ts";
@@ -203,11 +203,24 @@ export function makeServeApp(
   if (inbox !== null && isForAll) apps.set("inbox", files("inbox", inbox, [], { write, modes }));
   else if (inbox !== null) {
     const directories = new Inbox(inbox);
-    const app = perPeer(async (peer) => {
-      const name = await directories.directoryOf(peer);
-      return files("inbox", join(inbox, name), [name], { write, modes, create: true });
-    });
-    apps.set("inbox", refusing(app, logger));
+    const appOf = (peer: Peer): AppFunction => {
+      let name: string | null = null;
+      let app: FilesApp | null = null;
+      return async (request, session) => {
+        try {
+          name ??= await directories.directoryOf(peer);
+          directories.make(name);
+          app ??= files("inbox", join(inbox, name), [name], { write, modes });
+        } catch (error) {
+          const refusal = refusalOf(error);
+          if (refusal === null) throw error;
+          logger.warn(`${peer.name}: ${refusal.message}`);
+          return refusal.answer(request);
+        }
+        return await app.handle(request, session);
+      };
+    };
+    apps.set("inbox", perPeer(appOf));
   }
   return (request, session, api) => {
     const area = request.shiftPath();
@@ -216,22 +229,6 @@ export function makeServeApp(
     if (area !== null) return [404, "Not Found", {}, null];
     if (request.method !== "GET") return [405, "only GET", { allow: "GET" }, null];
     return [200, "OK", { "content-type": "application/json" }, bytes];
-  };
-}
-
-/** Answers and logs, as a FilesApp does, where the directory of a peer can't be had. */
-function refusing(app: AppObject, logger: Pick<Logger, "warn">): Pick<AppObject, "handle"> {
-  return {
-    handle: async (request, session, api) => {
-      try {
-        return await app.handle(request, session, api);
-      } catch (error) {
-        const refusal = refusalOf(error);
-        if (refusal === null) throw error;
-        logger.warn(`${peerOf(session).name}: ${refusal.message}`);
-        return refusal.answer(request);
-      }
-    },
   };
 }
 

@@ -23,7 +23,7 @@ export function addService(program: AgentCommand): void {
       "Writes, enables and starts a systemd service of this user, with only the permissions that it needs.",
     )
     .example("degu service install --share ~/Pictures --inbox ~/Inbox", "as degu serve")
-    .example("degu service install sync --delete ~/Documents desk:laptop", "as degu sync")
+    .example("degu service install sync --delete ~/Documents desk:Documents", "as degu sync")
     .example("degu service remove", "stops and removes all of them");
   const installing: Run = () =>
     program.run((context, ...args: unknown[]) =>
