@@ -108,6 +108,15 @@ const PEOPLE: readonly (readonly [RegExp, string])[] = [
   [/^(?:addresses|line): (?=it is this device)/, ""],
   [/use the line of the invitation$/, 'use the line that "degu send" prints'],
   [
+    /^(\S+) did not confirm: the answer there was no, or the connection ended; try again$/,
+    "the answer at $1 was no, or it has left: run both commands again",
+  ],
+  [/(?<=takes no more numbers: see what it says there, and )invite again$/, "run that again"],
+  [
+    /^no device invites at these addresses: (.*), and that the invitation is still open$/s,
+    "no device waits there: $1, and that the command there still runs",
+  ],
+  [
     /: that device may have stored this one, which has not stored it; join again with a new invitation$/,
     ', so it may trust this device already: pair the two again, or "degu forget" this one there',
   ],
@@ -167,6 +176,13 @@ const STRANGERS: readonly (readonly [RegExp, string])[] = ([
   words,
 ]);
 
+/** Whoever has asked may be a stranger, who keeps the device that is meant from asking. */
+const USED_UP =
+  /^invitation: (\d+) numbers were not confirmed, so there are no more: invite again, or use the line$/;
+const NOBODY_ELSE =
+  "$1 devices have asked, and no number was confirmed, so no other one can ask: run the same command again; if " +
+  "you did not start them, somebody else in this network did";
+
 /**
  * Rewrites a line of the library's log for people: in the same words if it ends with an error of
  * the system, and with what to do here.
@@ -175,7 +191,7 @@ export function explainLine(given: string): string {
   const line = STRANGERS.reduce((text, [from, to]) => text.replace(from, to), given);
   const problem = systemProblem(line, undefined);
   return problem === null
-    ? inUnits(line.replace("invite again, or use the line", "run the same command again"))
+    ? inUnits(line.replace(USED_UP, NOBODY_ELSE))
     : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
 }
 

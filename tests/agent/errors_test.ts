@@ -123,10 +123,6 @@ Deno.test("a line of the log names the path at this end, in the same words", () 
     'two: GET "/share/a": a: the disk does not give "/share/a" (EIO); see what the log of the system ' +
       "says of the disk",
   );
-  assertEquals(
-    explainLine("there are no more: invite again, or use the line"),
-    "there are no more: run the same command again",
-  );
   assertEquals(explainLine("invitation: 3 wrong so far"), "invitation: 3 wrong so far");
 });
 

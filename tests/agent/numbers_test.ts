@@ -166,7 +166,7 @@ Deno.test("where nothing answers at --address, pair fails with 3 and says so; a 
   const { code, stdout } = await homes.run("two", at, TERMINAL);
   assertEquals(code, 3);
   assertStringIncludes(stdout, "created the device two");
-  assertStringIncludes(stdout, "no device invites at these addresses");
+  assertStringIncludes(stdout, "no device waits there: check that the two are on the same network");
 });
 
 testUnless(

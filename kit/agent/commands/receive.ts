@@ -10,7 +10,7 @@ import { takeServersForOne, withholdBits } from "../../files/transfer/route.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS } from "../peer_client.ts";
 import { explain } from "../explain.ts";
-import { Failure, USAGE } from "../failure.ts";
+import { FAILED, Failure, isAway, USAGE } from "../failure.ts";
 import { joinByLine, joinSender } from "../joining.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { NumberQuestions } from "../numbers.ts";
@@ -123,7 +123,11 @@ async function receive(
       if (!force && await ifThere(Deno.lstat(root)) !== null) throw new Failure(IS_HERE);
       return { names, root, listsUnchanged: true, options: { replace: force } };
     });
-    await transfers.copy(files, jobs);
+    await transfers.copy(files, jobs).catch((error) => {
+      if (!(error instanceof Failure) || !isAway(error.cause)) throw error;
+      // What is said of a peer that is off, is of "degu serve".
+      throw new Failure(`${sender.name} has gone: ${AGAIN}`, FAILED, { cause: error.cause });
+    });
     const code = transfers.finish();
     if (code === 0) {
       await tellDone(connections).catch((error) => {

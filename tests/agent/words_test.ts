@@ -1,0 +1,216 @@
+/**
+ * What a person reads: what the library says to a program, and what the program makes of it. Each
+ * row has the name of its mishap.
+ */
+import { TlsError } from "@degu/degu/base";
+import { PairingError, type PairingErrorCode } from "@degu/degu/device";
+import { StatusError, TransferError } from "@degu/degu/files";
+import { explain, explainLine } from "@degu/internal/kit/agent/explain.ts";
+import { pairingFailure } from "@degu/internal/kit/agent/meeting.ts";
+import { progressLine } from "@degu/internal/kit/agent/progress_bar.ts";
+import { explainTransfer } from "@degu/internal/kit/agent/transfer_errors.ts";
+import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { fill } from "@degu/testing/directories.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { assertEquals, assertStringIncludes } from "@std/assert";
+
+Deno.test("no bar says 100 % for a file that has failed, or is not complete", async (t) => {
+  const of = (files: number, totalFiles: number, bytes: number) => ({
+    ...{ name: "a", files, totalFiles, bytes, totalBytes: 1000, moved: 0 },
+  });
+  const rows: [rule: string, progress: ReturnType<typeof of>, percent: string][] = [
+    ["all bytes, but no digest yet", of(0, 1, 1000), " 99 %"],
+    ["the last of ten", of(9, 10, 1000), " 99 %"],
+    ["complete", of(1, 1, 1000), "100 %"],
+  ];
+  await eachRow(t, rows, (_rule, progress, percent) => {
+    assertStringIncludes(progressLine(progress, null, 80), percent);
+    return Promise.resolve();
+  });
+});
+
+const GIGABYTE = 1_000_000_000;
+const again = "run the same command again";
+
+Deno.test("what a file needs, and what is free, is said in units, at both ends", async (t) => {
+  const there = (about: object) => new StatusError("for programs", { status: 507, ...about });
+  const here = (about: object, kept = "") => new TransferError("DISK_FULL", `x${kept}`, about);
+  const kept = "; /t/.x.degu-part keeps the 12345678 bytes that have arrived";
+  const rows: [rule: string, error: Error, said: string][] = [
+    [
+      "there",
+      there({ needed: 3.2 * GIGABYTE, free: 1.1 * GIGABYTE }),
+      `needs 3.20 GB, and 1.10 GB are free there: free some there and ${again}`,
+    ],
+    [
+      "there, of an older version",
+      there({ needed: 3.2 * GIGABYTE }),
+      `needs 3.20 GB, and less is free there: free some there and ${again}`,
+    ],
+    [
+      "there, when it fills up",
+      there({ free: 0 }),
+      `no space is left there (0 B are free), or a quota is reached: free some there and ${again}`,
+    ],
+    [
+      "here",
+      here({ needed: 2500, free: 950 }),
+      `needs 2.50 kB, and 950 B are free here: free some and ${again}`,
+    ],
+    [
+      "here, when it fills up",
+      here({}, kept),
+      `no space is left here, or a quota is reached: free some and ${again}; ` +
+      "/t/.x.degu-part keeps the 12.3 MB that have arrived",
+    ],
+  ];
+  await eachRow(t, rows, (_rule, error, said) => {
+    assertEquals(explainTransfer(error, "put"), said);
+    return Promise.resolve();
+  });
+});
+
+Deno.test("what the library says to programs is said to people in their words", async (t) => {
+  const pairing = (code: PairingErrorCode, message: string) => new PairingError(code, message);
+  const handshake = "the TLS handshake with 192.168.1.9:7443 failed: ";
+  const rows: [rule: string, error: Error, said: string][] = [
+    [
+      "the connection ends in a file",
+      new Error("the peer closed 272982784 bytes before the end of the body"),
+      "the peer ended the connection when 273 MB were left to come",
+    ],
+    [
+      "another device",
+      new TlsError("UNTRUSTED", `${handshake}the server's certificate was refused (UNABLE_…)`),
+      "192.168.1.9:7443: another device answers there, or the peer has a new identity; check the " +
+      'address, or pair the two again with "degu pair"',
+    ],
+    [
+      "another program",
+      new TlsError("NOT_TLS", `${handshake}received corrupt message of type InvalidContentType`),
+      "192.168.1.9:7443: another program answers there; check the address and the port",
+    ],
+    [
+      "a line that is cut",
+      pairing("GARBLED", "line: it is garbled: a part is missing; copy the whole line again"),
+      "the line is garbled: a part is missing; copy the whole line again",
+    ],
+    [
+      "its own line",
+      pairing("OWN", "line: it is this device itself, or a copy of its directory"),
+      "it is this device itself, or a copy of its directory",
+    ],
+    [
+      "a line that is over",
+      pairing(
+        "NOT_OPEN",
+        "this line is not open any more: it has expired; check the peers of desk, and forget any that " +
+          "you don't recognize",
+      ),
+      'this line is not open any more: it has expired; run "degu invite" there again; if nobody of you ' +
+      'has used it, "degu peers" there lists who has',
+    ],
+    [
+      "nobody waits at --address",
+      pairing(
+        "NOT_OPEN",
+        "no device invites at these addresses: check that the two are on the same network, and that the " +
+          "invitation is still open",
+      ),
+      "no device waits there: check that the two are on the same network, and that the command there " +
+      "still runs",
+    ],
+    [
+      "a no to receive",
+      pairing(
+        "NOT_CONFIRMED",
+        "desk did not confirm: the answer there was no, or the connection ended; try again",
+      ),
+      "the answer at desk was no, or it has left: run both commands again",
+    ],
+  ];
+  await eachRow(t, rows, (_rule, error, said) => {
+    assertEquals(explain(error), said);
+    return Promise.resolve();
+  });
+  assertEquals(
+    explainLine(
+      "invitation: 5 numbers were not confirmed, so there are no more: invite again, or use the line",
+    ),
+    `5 devices have asked, and no number was confirmed, so no other one can ask: ${again}; if you did not ` +
+      "start them, somebody else in this network did",
+  );
+});
+
+Deno.test("degu pair says whose no it was, who has left, and that nobody has answered", async (t) => {
+  const both = 'run "degu pair" on both again';
+  const rows: [rule: string, code: PairingErrorCode, message: string, said: string][] = [
+    [
+      "a no here",
+      "NOT_CONFIRMED",
+      "not confirmed here; if the two numbers differ, use the line of the invitation",
+      "not confirmed here; if the two numbers differ, somebody may stand between the devices: pair by a " +
+      'line, with "degu invite" on one and "degu join -" on the other',
+    ],
+    [
+      "a no there",
+      "NOT_CONFIRMED",
+      "desk did not confirm: the answer there was no, or the connection ended; try again",
+      `the answer at desk was no, or it has left: ${both}`,
+    ],
+    [
+      "no answer",
+      "NOT_CONFIRMED",
+      "no answer within 120 s; try again, and answer at both devices",
+      `120 s have passed without a yes here and at desk: ${both}`,
+    ],
+    [
+      "killed after the yes here",
+      "ANSWER_LOST",
+      "the last answer of desk did not arrive: that device may have stored this one",
+      `desk has left before its last answer came, so it may trust this device already: ${both}, or ` +
+      '"degu forget" this one there',
+    ],
+  ];
+  await eachRow(t, rows, (_rule, code, message, said) => {
+    assertEquals(explain(pairingFailure(new PairingError(code, message), "desk")), said);
+    return Promise.resolve();
+  });
+});
+
+Deno.test("operands the wrong way round, and what can't be listed or read, are said with what to type", async (t) => {
+  await using files = await AgentFiles.start();
+  await fill(files.here, { note: "x" });
+  await fill(files.share, { "dir/a": "x" });
+  await makeLinks({ [`${files.share}/link`]: "dir" });
+  const note = `${files.here}/note`;
+  const rows: [rule: string, code: number, said: string, args: string[]][] = [
+    ["put: the peer first", 2, `the peer stands last: degu put ${note} camera:`, [
+      "put",
+      "camera:",
+      note,
+    ]],
+    ["put: to get", 2, "to get a file from a peer: degu get camera:dir/a .", [
+      "put",
+      "camera:dir/a",
+      ".",
+    ]],
+    ["put: no peer", 2, `where to? write PEER: behind "${note}"`, ["put", note]],
+    ["get: to put", 2, `to send it, type degu put ${note} camera:`, ["get", note, "camera:"]],
+    ["ls: a name without a colon", 2, "or camera: for all of it", ["ls", "camera"]],
+    ["get: a link", 1, '"camera:link" is a symbolic link, which is not followed', [
+      "get",
+      "camera:link",
+    ]],
+    ["a peer without a device", 3, '"degu pair" makes one, and pairs it', [
+      "--home",
+      files.homes.at("nobody"),
+      "ls",
+      "camera:",
+    ]],
+  ];
+  await eachRow(t, rows, async (_rule, code, said, args) => {
+    await files.fail(code, said, ...args);
+  });
+});
