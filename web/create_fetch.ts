@@ -91,7 +91,7 @@ export function createFetch(
 ): typeof fetch {
   const { anyHost = false } = copyOptions(options, ["anyHost"]);
   checkBoolean("anyHost", anyHost);
-  const route = routeOf(client);
+  const destination = destinationOf(client);
   return async (input: RequestInfo | URL, given?: RequestInit | null) => {
     const init = given ?? {};
     if ("client" in init) {
@@ -100,11 +100,11 @@ export function createFetch(
       );
     }
     const isRequest = input instanceof Request;
-    const url = parseUrl(isRequest ? input.url : String(input), route.base);
-    if (!anyHost) checkHost(url, route);
+    const url = parseUrl(isRequest ? input.url : String(input), destination.base);
+    if (!anyHost) checkHost(url, destination);
     const request = new Request(isRequest ? input : url, init);
     try {
-      return await exchange(route, request, init.body);
+      return await exchange(destination, request, init.body);
     } catch (error) {
       if (request.body !== null && !request.body.locked) request.body.cancel(error).catch(() => {});
       if (request.signal.aborted) throw request.signal.reason;
@@ -115,7 +115,7 @@ export function createFetch(
 }
 
 /** The destination of requests. */
-interface Route {
+interface Destination {
   readonly target: Requester;
   /** The base of URLs without an origin. */
   readonly base: URL;
@@ -133,7 +133,7 @@ interface Described {
   readonly baseHeaders?: HeaderDict | null;
 }
 
-function routeOf(given: Requester | Connector): Route {
+function destinationOf(given: Requester | Connector): Destination {
   checkTarget("client", given);
   // A pool makes requests only, but its connector knows where they go.
   const described = (connectorOf(given) ?? given) as Described;
@@ -160,7 +160,7 @@ function parseUrl(text: string, base: URL): URL {
   );
 }
 
-function checkHost(url: URL, { base, host }: Route): void {
+function checkHost(url: URL, { base, host }: Destination): void {
   // A host that no URL can have leaves those without an origin.
   if (host === null || url.host === base.host) return;
   // A default port of the URL's scheme is left out on both sides.
@@ -174,7 +174,11 @@ function checkHost(url: URL, { base, host }: Route): void {
 }
 
 /** Makes a request and follows its redirects (Fetch standard, HTTP-redirect fetch). */
-async function exchange(route: Route, request: Request, given: unknown): Promise<Response> {
+async function exchange(
+  destination: Destination,
+  request: Request,
+  given: unknown,
+): Promise<Response> {
   const { signal, redirect } = request;
   signal.throwIfAborted();
   let { method } = request;
@@ -182,18 +186,24 @@ async function exchange(route: Route, request: Request, given: unknown): Promise
   if (!/^https?:$/.test(url.protocol)) throw new TypeError(`can't fetch ${url.protocol} URLs`);
   url.hash = "";
   let headers = dictOf(request.headers);
-  if (route.isUnnamed) headers["host"] ??= url.host;
+  if (destination.isUnnamed) headers["host"] ??= url.host;
   let content = await contentOf(request, given, headers);
   for (let redirects = 0;; redirects++) {
     const uri = url.href.slice(url.origin.length);
     // The target checks all arguments, even the method, and cancels a body that it doesn't send.
-    const answer = await route.target.request(method as Method, uri, headers, content.take(), {
-      signal,
-    });
+    const answer = await destination.target.request(
+      method as Method,
+      uri,
+      headers,
+      content.take(),
+      {
+        signal,
+      },
+    );
     const { status } = answer;
     let next;
     try {
-      next = findRedirect(answer, redirect, url, route.host ?? headers["host"]);
+      next = findRedirect(answer, redirect, url, destination.host ?? headers["host"]);
       if (next !== null && redirects === MAX_REDIRECTS) {
         throw new TypeError(`more than ${MAX_REDIRECTS} redirects`);
       }

@@ -45,7 +45,7 @@ export interface PeerConnectionsOptions {
 export type Open = (options: ClientOptions, isAgain: boolean) => Promise<Client>;
 
 /** The connections to a peer that all calls share, until they are dropped. */
-class Way {
+class SharedPool {
   readonly pool: Promise<ConnectionPool>;
   /** The same pool, once there is a client. */
   #opened: ConnectionPool | null = null;
@@ -91,9 +91,9 @@ export class PeerConnections implements Disposable {
   /** Milliseconds without progress, after which the peer is silent. */
   #silence: number;
   readonly #wait: number;
-  /** The way of all calls, from the first on. */
-  #way: Way | null = null;
-  /** Ends the attempt to connect beside a silent way. */
+  /** The pool of all calls, from the first on. */
+  #current: SharedPool | null = null;
+  /** Ends the attempt to connect beside a silent pool. */
   #beside: AbortController | null = null;
   #calls = 0;
   /** Notices a silence; runs while at least one call is under way. */
@@ -130,16 +130,16 @@ export class PeerConnections implements Disposable {
     this.#beginSilence();
     try {
       for (const begin = performance.now();;) {
-        const way = this.#way ??= new Way(this.#open, this.#signal);
+        const shared = this.#current ??= new SharedPool(this.#open, this.#signal);
         try {
-          return await this.#retry(way, action);
+          return await this.#retry(shared, action);
         } catch (error) {
           this.#signal.throwIfAborted();
-          if (way.isDropped) continue;
+          if (shared.isDropped) continue;
           const left = Math.max(begin, this.#movedAt ?? begin) + this.#wait - performance.now();
           if (!isAway(error) || left <= 0) throw error;
           // A search may find other addresses next time.
-          this.#drop(way);
+          this.#drop(shared);
           await pause(Math.min(left, WAIT_MILLISECONDS), this.#signal);
         }
       }
@@ -151,13 +151,13 @@ export class PeerConnections implements Disposable {
 
   /** Makes a call, and retries it as long as the peer is there. */
   async #retry<T>(
-    way: Way,
+    shared: SharedPool,
     action: (pool: ConnectionPool, moved: Moved) => Promise<T>,
   ): Promise<T> {
     const onRetry = ({ error, number, seconds }: Retry) => {
       // A peer that was off from the start isn't tried again; `call` waits for a peer by itself.
       if (isAway(error) && (this.#wait > 0 || this.#movedAt === null)) throw error;
-      if (way.isDropped) throw error;
+      if (shared.isDropped) throw error;
       if (this.#wait > 0) return;
       const now = performance.now();
       // Several calls may have lost their connections at the same moment.
@@ -166,7 +166,7 @@ export class PeerConnections implements Disposable {
       const again = `trying again in ${seconds} s (${number} of ${this.#retries})`;
       this.#note(`${reasonOf(error)}; ${again}`);
     };
-    const pool = await way.pool;
+    const pool = await shared.pool;
     const attempt = (moved: Moved) =>
       action(pool, (progress) => {
         this.#moved();
@@ -178,9 +178,9 @@ export class PeerConnections implements Disposable {
     return result;
   }
 
-  #drop(way: Way): void {
-    way.drop();
-    if (this.#way === way) this.#way = null;
+  #drop(shared: SharedPool): void {
+    shared.drop();
+    if (this.#current === shared) this.#current = null;
   }
 
   #moved(): void {
@@ -212,7 +212,7 @@ export class PeerConnections implements Disposable {
 
   [Symbol.dispose](): void {
     this.#beside?.abort();
-    if (this.#way !== null) this.#drop(this.#way);
+    if (this.#current !== null) this.#drop(this.#current);
   }
 
   /** Starts to measure the silence anew, while at least one call is under way. */
@@ -226,36 +226,35 @@ export class PeerConnections implements Disposable {
   }
 
   #onSilence(): void {
-    const way = this.#way;
-    if (!way?.isBusy) return this.#beginSilence();
+    const shared = this.#current;
+    if (!shared?.isBusy) return this.#beginSilence();
     // A call that must not be made twice keeps its connection.
     const goesOn = this.#retries > 0 ? "connecting again" : "still waiting";
     this.#note(`nothing has arrived for ${this.#silence / 1000} s; ${goesOn}`);
-    if (this.#retries > 0) this.#replace(way);
+    if (this.#retries > 0) this.#replace(shared);
   }
 
   /**
-   * Connects beside a silent way, until anything moves. If the peer answers there, the silent way
-   * is dropped, and its calls go on.
+   * Connects beside a silent pool, until anything moves. If the peer answers there, the silent pool
+   * is dropped, and its calls go on over the new one.
    */
-  async #replace(silent: Way): Promise<void> {
+  async #replace(silent: SharedPool): Promise<void> {
     const beside = this.#beside = new AbortController();
     const either = AbortSignal.any([this.#signal, beside.signal]);
     while (!either.aborted) {
-      const way = new Way(this.#open, this.#signal, true);
-      const drop = () => way.drop();
+      const shared = new SharedPool(this.#open, this.#signal, true);
+      const drop = () => shared.drop();
       beside.signal.addEventListener("abort", drop);
       try {
-        const { body } = await (await way.pool).request("GET", "/");
-        await body?.cancel();
-        if (way.isDropped || this.#way !== silent) return way.drop();
+        await (await (await shared.pool).get("/")).discard();
+        if (shared.isDropped || this.#current !== silent) return shared.drop();
         this.#beside = null;
         this.#silence *= 2;
-        this.#way = way;
+        this.#current = shared;
         silent.drop();
         return this.#beginSilence();
       } catch {
-        way.drop();
+        shared.drop();
         await pause(this.#silence, either);
       } finally {
         beside.signal.removeEventListener("abort", drop);

@@ -43,7 +43,7 @@ import { LINE, type LineEvent, type LineState, PairingState } from "./pairing_st
 import type { Peer } from "./peer_store.ts";
 import { type Confirm, PlainPort } from "./plain_port.ts";
 import { storePairing } from "./store_pairing.ts";
-import { hangUp, type Visit, Visits } from "./visits.ts";
+import { hangUp, type PairingClient, PairingClients } from "./pairing_clients.ts";
 
 /** Where, how and for how long another device can join. */
 export interface InviteOptions {
@@ -136,7 +136,7 @@ export class Invitation implements AsyncDisposable {
   /** Accepts every client until the first one is known. */
   readonly #context: ContextInForce;
   readonly #servers: Server[] = [];
-  readonly #visits = new Visits();
+  readonly #clients = new PairingClients();
   readonly #state: PairingState<LineState, LineEvent>;
   readonly #plain: PlainPort;
   readonly #lines: Record<"strangers" | "wrong" | "late" | "refused", LimitedLog>;
@@ -273,7 +273,7 @@ export class Invitation implements AsyncDisposable {
     const app = {
       onConnect: (session: Session, socket: Socket) => {
         limitReading(socket, MAX_MESSAGE_BYTES);
-        return this.#visits.welcome(session, socket);
+        return this.#clients.welcome(session, socket);
       },
       handle: (request: Request, session: Session) => this.#answer(request, session),
     };
@@ -357,17 +357,17 @@ export class Invitation implements AsyncDisposable {
     const isKnown = method === "POST" && body !== null && "content-length" in headers;
     if (!isKnown) return this.#refuse(session);
     const bytes = await body.bytes();
-    const visit = this.#visits.of(session);
-    if (visit === undefined || this.#state.now === "over") return hangUp(session);
-    if (uri === SECRET_URI) return await this.#answerSecret(bytes, visit);
-    if (uri === VALUE_URI) return await this.#answerValue(bytes, visit);
-    if (uri === CONFIRMED_URI) return await this.#answerConfirmed(bytes, visit);
+    const client = this.#clients.of(session);
+    if (client === undefined || this.#state.now === "over") return hangUp(session);
+    if (uri === SECRET_URI) return await this.#answerSecret(bytes, client);
+    if (uri === VALUE_URI) return await this.#answerValue(bytes, client);
+    if (uri === CONFIRMED_URI) return await this.#answerConfirmed(bytes, client);
     return this.#refuse(session);
   }
 
   /** The first step. Nothing is awaited between comparing the secret and noting its use. */
-  async #answerSecret(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
-    const { session } = visit;
+  async #answerSecret(bytes: Uint8Array, client: PairingClient): Promise<ResponseTuple> {
+    const { session } = client;
     if (!hasRandom(bytes, INTRODUCTION, "secret", this.#secret)) return this.#refuse(session);
     if (this.#state.now !== "open") {
       this.#lines.late.add(String(session));
@@ -375,7 +375,7 @@ export class Invitation implements AsyncDisposable {
     }
     this.#state.on("secret");
     this.#plain.current?.end(new DeguError("another device has the line"));
-    this.#visits.accept(visit);
+    this.#clients.accept(client);
     try {
       this.#joiner = await this.#admit(bytes, session);
     } catch (error) {
@@ -405,25 +405,25 @@ export class Invitation implements AsyncDisposable {
     this.#state.on("answered");
     this.#plain.current?.end(reason);
     this.#context.replace(context);
-    this.#visits.closeOthers(session, reason);
+    this.#clients.closeOthers(session, reason);
     return { authority, introduction, answer };
   }
 
   /** The second step: the TLS library has verified that the joiner has its authority's key. */
-  async #answerValue(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
-    const { session } = visit;
+  async #answerValue(bytes: Uint8Array, client: PairingClient): Promise<ResponseTuple> {
+    const { session } = client;
     const joiner = this.#joiner;
     const isBack = this.#state.now === "answered" && joiner !== null &&
       identifyDevice(session.peerCertificate, [joiner.authority]) !== null &&
       hasRandom(bytes, PROOF, "value", joiner.answer.value);
     if (!isBack) return this.#refuse(session);
     this.#state.on("returned");
-    return await this.#store(visit, joiner, [204, "No Content", {}, null]);
+    return await this.#store(client, joiner, [204, "No Content", {}, null]);
   }
 
   /** The second step after a number: as after a line, once the person here has confirmed. */
-  async #answerConfirmed(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
-    const { session } = visit;
+  async #answerConfirmed(bytes: Uint8Array, client: PairingClient): Promise<ResponseTuple> {
+    const { session } = client;
     const opened = this.#plain.current;
     // The person here may have answered no while the joiner was on its way.
     if (opened?.state === "over") return notConfirmed();
@@ -433,31 +433,31 @@ export class Invitation implements AsyncDisposable {
       isEmptyMessage(bytes) &&
       identifyDevice(session.peerCertificate, [opened.authority]) !== null;
     if (!isBack) return this.#refuse(session);
-    this.#visits.keep(visit);
+    this.#clients.keep(client);
     opened.on("returned");
     opened.add(session);
     await opened.confirmed.promise.catch(() => {});
     // The number may have ended since then.
     if (opened.on("stores") === "over") return notConfirmed();
     this.#state.on("confirmed");
-    return await this.#store(visit, opened, [200, "OK", {}, encodeMessage({})]);
+    return await this.#store(client, opened, [200, "OK", {}, encodeMessage({})]);
   }
 
   /** Stores the other device, and nothing else is done any more. */
   async #store(
-    visit: Visit,
+    client: PairingClient,
     { authority, introduction: { name: receivedName, addresses } }: Joining,
     stored: ResponseTuple,
   ): Promise<ResponseTuple> {
-    const { session } = visit;
-    this.#visits.keep(visit);
+    const { session } = client;
+    this.#clients.keep(client);
     const { logger } = this.#services;
     try {
       const peer = await storePairing(this.#services, {
         authority,
         receivedName,
         peerName: this.#peerName,
-        addresses: addressesToStore(addresses, session.address, visit.socket),
+        addresses: addressesToStore(addresses, session.address, client.socket),
       });
       logger.info(`invitation: paired with ${peer.name} (${peer.id})`);
       this.#finish(session, () => this.#outcome.resolve(peer));

@@ -40,7 +40,7 @@ import {
   type NumberState,
   PairingState,
 } from "./pairing_state.ts";
-import { hangUp, type Visit, Visits } from "./visits.ts";
+import { hangUp, type PairingClient, PairingClients } from "./pairing_clients.ts";
 
 /** The question to a person who compares the number. */
 export interface Asked {
@@ -136,7 +136,7 @@ export class PlainPort {
   readonly #findAddresses: () => Promise<HostAddress[]>;
   readonly #confirm: Confirm | undefined;
   readonly #line: PairingState<LineState, LineEvent>;
-  readonly #visits = new Visits();
+  readonly #clients = new PairingClients();
   #current: Try | null = null;
   #tries = 0;
 
@@ -168,7 +168,7 @@ export class PlainPort {
   /** Answers the requests at one plain port; the port of TLS is beside it. */
   app(port: number): AppObject {
     return {
-      onConnect: (session, socket) => this.#visits.welcome(session, socket),
+      onConnect: (session, socket) => this.#clients.welcome(session, socket),
       handle: (request, session) => this.#answer(request, session, port),
     };
   }
@@ -178,11 +178,11 @@ export class PlainPort {
     session: Session,
     port: number,
   ): Promise<ResponseTuple> {
-    const visit = this.#visits.of(session);
+    const client = this.#clients.of(session);
     // A web page must not be able to use this port.
-    if (visit === undefined || "origin" in headers) return hangUp(session);
+    if (client === undefined || "origin" in headers) return hangUp(session);
     if (method === "GET" && uri === AUTHORITY_URI && body === null) {
-      this.#visits.extend(visit);
+      this.#clients.extend(client);
       const type = { "content-type": "application/pkix-cert" };
       return [200, "OK", type, this.#services.identity.authority.der];
     }
@@ -191,8 +191,8 @@ export class PlainPort {
     if (!isMessage) return hangUp(session);
     const bytes = await body.bytes();
     try {
-      if (uri === COMMITMENT_URI) return await this.#commit(bytes, visit, port);
-      if (uri === RANDOM_URI) return this.#reveal(bytes, visit);
+      if (uri === COMMITMENT_URI) return await this.#commit(bytes, client, port);
+      if (uri === RANDOM_URI) return this.#reveal(bytes, client);
     } catch (error) {
       return hangUp(session, error);
     }
@@ -203,12 +203,12 @@ export class PlainPort {
    * Answers a commitment, which is a try. Nothing is awaited between looking for another one and
    * noting it.
    */
-  async #commit(bytes: Uint8Array, visit: Visit, port: number): Promise<ResponseTuple> {
-    const { session } = visit;
+  async #commit(bytes: Uint8Array, client: PairingClient, port: number): Promise<ResponseTuple> {
+    const { session } = client;
     const { identity, name, logger } = this.#services;
     const introduction = decodeMessage(bytes, COMMITMENT, COMMITMENT);
     const authority = readAuthority(introduction.authority);
-    if (!visit.isWaiting) return hangUp(session);
+    if (!client.isWaiting) return hangUp(session);
     const reason = authority.id === identity.authority.id
       ? "self"
       : (this.#current?.state ?? "over") !== "over"
@@ -217,12 +217,12 @@ export class PlainPort {
       ? "closed"
       : null;
     if (reason !== null) {
-      this.#visits.extend(visit);
+      this.#clients.extend(client);
       return [409, "Conflict", {}, encodeMessage({ reason })];
     }
     const opened = this.#current = new Try(authority, introduction, bytes, logger);
     opened.over.signal.addEventListener("abort", () => this.#release(opened));
-    this.#visits.keep(visit);
+    this.#clients.keep(client);
     opened.add(session);
     const { der } = identity.authority;
     const addresses = await this.#findAddresses();
@@ -236,7 +236,7 @@ export class PlainPort {
     return [200, "OK", {}, opened.response];
   }
 
-  #reveal(bytes: Uint8Array, { session }: Visit): ResponseTuple {
+  #reveal(bytes: Uint8Array, { session }: PairingClient): ResponseTuple {
     const opened = this.#current;
     if (opened?.state !== "answered" || opened.sessions[0] !== session) return hangUp(session);
     const { random } = decodeMessage(bytes, REVEALED, REVEALED);

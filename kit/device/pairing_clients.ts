@@ -17,7 +17,7 @@ const REQUEST_MILLISECONDS = 2000;
 const MAX_WAITING = 64;
 
 /** A connection. */
-export interface Visit {
+export interface PairingClient {
   readonly session: Session;
   readonly socket: Socket;
   /** Whether its right request is still to come, so that a newer connection may replace it. */
@@ -25,17 +25,17 @@ export interface Visit {
   timer?: ReturnType<typeof setTimeout>;
 }
 
-export class Visits {
+export class PairingClients {
   /** The oldest first. */
-  readonly #visits = new Map<Session, Visit>();
+  readonly #clients = new Map<Session, PairingClient>();
 
   /** Lets in a connection, and lets it wait for its request. */
   welcome(session: Session, socket: Socket): true {
-    const visit = { session, socket, isWaiting: true };
-    this.#visits.set(session, visit);
-    session.store.set("visit", { [Symbol.dispose]: () => this.#forget(visit) });
-    this.#limit(visit);
-    const [oldest, ...newer] = [...this.#visits.values()].filter(({ isWaiting }) => isWaiting);
+    const client = { session, socket, isWaiting: true };
+    this.#clients.set(session, client);
+    session.store.set("client", { [Symbol.dispose]: () => this.#forget(client) });
+    this.#limit(client);
+    const [oldest, ...newer] = [...this.#clients.values()].filter(({ isWaiting }) => isWaiting);
     if (newer.length === MAX_WAITING) {
       this.#forget(oldest!);
       oldest!.session.close(new ConnectionClosedError("closed in favor of a newer connection"));
@@ -44,43 +44,43 @@ export class Visits {
   }
 
   /** The connection of a session, unless it has been closed. */
-  of(session: Session): Visit | undefined {
-    return this.#visits.get(session);
+  of(session: Session): PairingClient | undefined {
+    return this.#clients.get(session);
   }
 
   /** Gives a connection as long again, unless it may stay. */
-  extend(visit: Visit): void {
-    if (visit.isWaiting) this.#limit(visit);
+  extend(client: PairingClient): void {
+    if (client.isWaiting) this.#limit(client);
   }
 
   /** Gives a connection that has sent its right request as long again, for its next one. */
-  accept(visit: Visit): void {
-    visit.isWaiting = false;
-    this.#limit(visit);
+  accept(client: PairingClient): void {
+    client.isWaiting = false;
+    this.#limit(client);
   }
 
   /** Lets a connection stay that has sent its right request. */
-  keep(visit: Visit): void {
-    visit.isWaiting = false;
-    clearTimeout(visit.timer);
+  keep(client: PairingClient): void {
+    client.isWaiting = false;
+    clearTimeout(client.timer);
   }
 
-  #limit(visit: Visit): void {
-    clearTimeout(visit.timer);
+  #limit(client: PairingClient): void {
+    clearTimeout(client.timer);
     const reason = new Deno.errors.TimedOut("the request took too long");
-    visit.timer = setTimeout(() => visit.session.close(reason), REQUEST_MILLISECONDS);
+    client.timer = setTimeout(() => client.session.close(reason), REQUEST_MILLISECONDS);
   }
 
   /** Closes all connections but one. */
   closeOthers(kept: Session, reason: Error): void {
-    for (const session of [...this.#visits.keys()]) {
+    for (const session of [...this.#clients.keys()]) {
       if (session !== kept) session.close(reason);
     }
   }
 
-  #forget({ session, timer }: Visit): void {
+  #forget({ session, timer }: PairingClient): void {
     clearTimeout(timer);
-    this.#visits.delete(session);
+    this.#clients.delete(session);
   }
 }
 
