@@ -191,12 +191,12 @@ export class Transfers implements Disposable {
       return job.move(pool, {
         signal,
         onProgress: (now) => {
-          const { bytes, resumedFrom } = now;
+          const { bytes, resumedFrom, reused } = now;
           moved(now);
-          progress.bytes += resumedFrom + bytes - there;
+          progress.bytes += resumedFrom + reused + bytes - there;
           progress.moved += bytes - before;
           this.moved(bytes - before);
-          [there, before] = [resumedFrom + bytes, bytes];
+          [there, before] = [resumedFrom + reused + bytes, bytes];
         },
       });
     };
@@ -312,12 +312,12 @@ export class Transfers implements Disposable {
   /** Counts and reports a copied file; in a dry run, a file that would be copied. */
   copied({ from, to }: Names, result: TransferResult): void {
     this.#counts.copied++;
-    const { bytes, total, resumedFrom, sha256 } = result;
+    const { bytes, total, resumedFrom, reused, sha256 } = result;
     if (this.#isDryRun) {
       const object = { action: "copy", from, to, size: total, dryRun: true };
       return this.#result(`would copy ${from} to ${to}`, object);
     }
-    this.#result(to, { from, to, bytes, total, resumedFrom, sha256 });
+    this.#result(to, { from, to, bytes, total, resumedFrom, reused, sha256 });
   }
 
   moved(bytes: number): void {
@@ -450,6 +450,8 @@ class TreeCopy {
       } else if (event.type === "progress") {
         progress.moved += before.bytes + event.bytes - progress.bytes;
         progress.bytes = before.bytes + event.bytes;
+        // What could not be reused travels after all.
+        progress.totalBytes = before.bytes + event.total;
       } else if (event.type === "failed") {
         this.#failures.push(event);
       } else if (event.type !== "removed") {
@@ -473,7 +475,7 @@ class TreeCopy {
     const key = path.join("/");
     if (type === "copied") {
       transfers.progress.files++;
-      this.#complete += event.total;
+      this.#complete += event.total - event.reused;
     }
     const { from, to } = this.namesOf(path);
     if (type === "deleted") {
@@ -497,7 +499,7 @@ class TreeCopy {
       else transfers.skip(from, SKIPPED[event.reason] ?? event.reason);
     } else {
       // The connection may have broken off after the file was copied and before the answer.
-      const late = { bytes: size!, total: size!, resumedFrom: 0, sha256: null };
+      const late = { bytes: size!, total: size!, resumedFrom: 0, reused: 0, sha256: null };
       const result = type === "copied" ? event : late;
       transfers.moved(result.bytes);
       transfers.copied({ from, to }, result);

@@ -145,8 +145,17 @@ export function stampOfState({ size, mtimeNs }: Pick<FileState, "size" | "mtimeN
 
 /** Whether a text is the stamp of a file, or says that there is none. */
 export function isStamp(text: string): boolean {
-  const [, size = "", time] = /^(\d+),([^,]+)$/.exec(text) ?? [];
-  return text === NO_STAMP || parseDecimal(size) >= 0 && parseTime(time) !== null;
+  return text === NO_STAMP || parseStamp(text) !== null;
+}
+
+/** Reads the stamp of a file: its size, and its time in milliseconds since 1970. */
+export function parseStamp(
+  text: unknown,
+): { readonly size: number; readonly modified: number } | null {
+  const [, digits = "", time] = /^(\d+),([^,]+)$/.exec(String(text)) ?? [];
+  const size = parseDecimal(digits);
+  const modified = parseTime(time);
+  return size < 0 || modified === null ? null : { size, modified: modified.getTime() };
 }
 
 /** The condition by which a request replaces no other file than the one that was seen. */

@@ -16,7 +16,14 @@ import type { FileHandle } from "node:fs/promises";
 import { quote } from "../../base/quote.ts";
 import { forgetOldest } from "../../base/forget_oldest.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
-import { fileVersion, isSettled, isUnchanged, type OpenFile, readPieces } from "./file_pieces.ts";
+import {
+  fileVersion,
+  isOverwritten,
+  isSettled,
+  isUnchanged,
+  type OpenFile,
+  readPieces,
+} from "./file_pieces.ts";
 
 /** The key of SHA-256 in a dictionary (RFC 9530 §7.2). */
 const SHA256 = "sha-256";
@@ -169,15 +176,29 @@ export class KnownDigests {
 
   /** Finds or computes the digest of a file; `null` if the file was changed meanwhile. */
   async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
-    const known = this.find(file);
-    if (known !== null) return known;
+    return this.find(file) ?? await this.#compute(file, file.size, signal);
+  }
+
+  /** Computes the digest of the beginning of a file; `null` also if the file is shorter. */
+  async computeStart(
+    file: OpenFile,
+    length: number,
+    signal?: AbortSignal,
+  ): Promise<string | null> {
+    if (length === file.size) return await this.findOrCompute(file, signal);
+    return length < file.size ? await this.#compute(file, length, signal) : null;
+  }
+
+  async #compute(file: OpenFile, length: number, signal?: AbortSignal): Promise<string | null> {
     const changed = new Error();
+    const isWhole = length === file.size;
     try {
-      const hash = await hashStart(file.handle, file.size, () => changed, signal);
+      const hash = await hashStart(file.handle, length, () => changed, signal);
       const now = fstatSync(file.handle.fd, { bigint: true });
-      if (!isUnchanged(file.state, now)) return null;
+      const isSame = isWhole ? isUnchanged(file.state, now) : !isOverwritten(file.state, now);
+      if (!isSame) return null;
       const digest = hash.digest("hex");
-      this.remember(file, digest);
+      if (isWhole) this.remember(file, digest);
       return digest;
     } catch (error) {
       if (error === changed) return null;

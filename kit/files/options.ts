@@ -3,6 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { checkBoolean, checkFunction, copyOptions, wrongType } from "../../base/checks.ts";
 import { checkSignal } from "../../net/request_signal.ts";
+import type { Beginning } from "./reuse.ts";
 
 /** How far a transfer has got. */
 export interface TransferProgress {
@@ -10,8 +11,13 @@ export interface TransferProgress {
   readonly bytes: number;
   /** Bytes of the whole file. */
   readonly total: number;
-  /** Bytes that were there before this call: `resumedFrom + bytes` of `total` are there now. */
+  /** Bytes that were there before this call, of an earlier one. */
   readonly resumedFrom: number;
+  /**
+   * Bytes that the target has copied itself from a file that is there: `resumedFrom + reused +
+   * bytes` of `total` are there now.
+   */
+  readonly reused: number;
 }
 
 /** How to transfer a file. */
@@ -58,8 +64,13 @@ export interface TransferResult {
   readonly bytes: number;
   /** Bytes of the whole file. */
   readonly total: number;
-  /** Bytes that were there before: `bytes + resumedFrom` is `total`. */
+  /** Bytes that were there before. */
   readonly resumedFrom: number;
+  /**
+   * Bytes that the target has copied itself from a file that is there: `bytes + resumedFrom +
+   * reused` is `total`.
+   */
+  readonly reused: number;
   /**
    * SHA-256 of the whole file, as 64 lower-case hexadecimal digits; `null` only in an event of a
    * tree, if this call has not read the file.
@@ -77,11 +88,16 @@ export interface TransferSettings {
   readonly isRewritten?: boolean;
   /** The stamp of the file that may be replaced, if the caller has seen it. */
   readonly seen?: string | undefined;
+  /**
+   * The file of the target that may have the beginning of this one; `null` if none has, `undefined`
+   * if only the file of the same name may have it.
+   */
+  readonly beginning?: Beginning | null;
   /** A copy of the caller's date, which could change after the check. */
   readonly modified: Date | null;
   readonly onProgress: ((progress: TransferProgress) => void) | undefined;
   /** Called when bytes are about to be moved, with the number of those that are there already. */
-  readonly onBegin?: (resumedFrom: number) => void;
+  readonly onBegin?: (resumedFrom: number, reused: number) => void;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -141,6 +157,8 @@ export class ProgressMeter {
   readonly total: number;
   /** Bytes that were already there. */
   readonly resumedFrom: number;
+  /** Bytes that the target copies itself. */
+  readonly reused: number;
   readonly #report: TransferSettings["onProgress"];
   readonly #pace = new Pace();
   #bytes = 0;
@@ -150,30 +168,37 @@ export class ProgressMeter {
     { onProgress, onBegin }: Pick<TransferSettings, "onProgress" | "onBegin">,
     total: number,
     resumedFrom: number,
+    reused = 0,
   ) {
-    onBegin?.(resumedFrom);
+    onBegin?.(resumedFrom, reused);
     this.#report = onProgress;
     this.total = total;
     this.resumedFrom = resumedFrom;
-    if (resumedFrom > 0) this.#callBack();
+    this.reused = reused;
+    if (this.start > 0) this.#callBack();
+  }
+
+  /** The position of the first byte that is transferred. */
+  get start(): number {
+    return this.resumedFrom + this.reused;
   }
 
   add(count: number): void {
     this.#bytes += count;
-    if (this.#report === undefined || this.resumedFrom + this.#bytes >= this.total) return;
+    if (this.#report === undefined || this.start + this.#bytes >= this.total) return;
     if (this.#pace.isDue()) this.#callBack();
   }
 
   /** Reports the end, with all bytes, and returns the result of the transfer. */
   finish(sha256: string): TransferResult {
-    const { total, resumedFrom } = this;
-    const bytes = this.#bytes = total - resumedFrom;
+    const { total, resumedFrom, reused } = this;
+    const bytes = this.#bytes = total - this.start;
     this.#callBack();
-    return { bytes, total, resumedFrom, sha256 };
+    return { bytes, total, resumedFrom, reused, sha256 };
   }
 
   #callBack(): void {
-    const { total, resumedFrom } = this;
-    this.#report?.({ bytes: this.#bytes, total, resumedFrom });
+    const { total, resumedFrom, reused } = this;
+    this.#report?.({ bytes: this.#bytes, total, resumedFrom, reused });
   }
 }

@@ -165,7 +165,7 @@ Deno.test("the target is an existing directory, a new one, or the new name", asy
   await fill(share, { "a": "1", "sub/a": "2", "b": "3" });
   const [first] = objectsOf(await files.succeed("get", "--json", "camera:a", here));
   const sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
-  const result = { bytes: 1, total: 1, resumedFrom: 0, sha256 };
+  const result = { bytes: 1, total: 1, resumedFrom: 0, reused: 0, sha256 };
   assertEquals(first, { from: "camera:a", to: `${here}/a`, ...result });
   assertEquals(objectsOf(await files.succeed("get", "--json", "camera:a", here)), [
     { from: "camera:a", to: `${here}/a`, unchanged: true },

@@ -61,7 +61,8 @@ async function setUp() {
     async complete(resumedFrom: number, options?: TransferOptions): Promise<void> {
       const total = there.content.length;
       const sha256 = there.actual();
-      assertEquals(await get(options), { bytes: total - resumedFrom, total, resumedFrom, sha256 });
+      const bytes = total - resumedFrom;
+      assertEquals(await get(options), { bytes, total, resumedFrom, reused: 0, sha256 });
       assertEquals(await Deno.readFile(file), there.content);
       assertEquals((await entries(dir)).filter((name) => name !== "second"), ["copy"]);
     },
@@ -75,7 +76,7 @@ Deno.test("an interrupted download is resumed where it ended", async () => {
     assertEquals(await entriesWithParts(files.dir), [PART]);
     const told: TransferProgress[] = [];
     await files.complete(cutAfter, { onProgress: (progress) => told.push(progress) });
-    assertEquals(told[0], { bytes: 0, total: SIZE, resumedFrom: cutAfter });
+    assertEquals(told[0], { bytes: 0, total: SIZE, resumedFrom: cutAfter, reused: 0 });
     assertEquals(files.there.requests, ["HEAD", `GET bytes=${cutAfter}-${SIZE - 1}`, "HEAD"]);
   }
 });

@@ -52,7 +52,13 @@ Deno.test("files of every size arrive there and back, over a client and over a c
         const peer = both[(index + turn) % 2]!;
         const content = randomBytes(size);
         await Deno.writeFile(`${here}/file`, content);
-        const expected = { bytes: size, total: size, resumedFrom: 0, sha256: sha256Of(content) };
+        const expected = {
+          bytes: size,
+          total: size,
+          resumedFrom: 0,
+          reused: 0,
+          sha256: sha256Of(content),
+        };
         assertEquals(await upload(peer, `${here}/file`, "/copy", options), expected);
         assertEquals(await Deno.readFile(`${there}/copy`), content);
         assertEquals(await partsOf(there), []);

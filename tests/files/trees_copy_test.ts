@@ -24,7 +24,16 @@ import { NAMES } from "./directory_entries.ts";
 
 // downloadTree and uploadTree: what is copied, what is unchanged, and what is reported.
 
-const NOTHING = { files: 0, bytes: 0, unchanged: 0, deleted: 0, removed: 0, skipped: 0, failed: 0 };
+const NOTHING = {
+  files: 0,
+  bytes: 0,
+  reused: 0,
+  unchanged: 0,
+  deleted: 0,
+  removed: 0,
+  skipped: 0,
+  failed: 0,
+};
 
 /** Changes the times of a file. */
 async function touch(path: string, time: string): Promise<void> {
@@ -160,7 +169,15 @@ both(
       (["a", "b"] as const).map((name) => {
         const { length: size } = texts[name];
         const sha256 = sha256Of(new TextEncoder().encode(texts[name]));
-        return { type: "copied", path: [name], bytes: size, total: size, resumedFrom: 0, sha256 };
+        return {
+          type: "copied",
+          path: [name],
+          bytes: size,
+          total: size,
+          resumedFrom: 0,
+          reused: 0,
+          sha256,
+        };
       }),
     );
   },

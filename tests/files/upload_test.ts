@@ -76,13 +76,16 @@ Deno.test("progress is reported at the end, and counts what this call transfers"
     using _slow = slowClock();
     await upload(files.client, `${files.here}/file`, "/copy", { onProgress });
   }
-  assertEquals(reports.at(-1), { bytes: 3_000_000, total: 3_000_000, resumedFrom: 0 });
+  assertEquals(reports.at(-1), { bytes: 3_000_000, total: 3_000_000, resumedFrom: 0, reused: 0 });
   const bytes = reports.map(({ bytes }) => bytes);
   assert(bytes.length > 1 && bytes.every((count, i) => count > (bytes[i - 1] ?? 0)), `${bytes}`);
   reports.length = 0;
   await upload(files.client, `${files.here}/file`, "/copy", { onProgress });
   // What is there already is reported at once, too.
-  assertEquals(reports, new Array(2).fill({ bytes: 0, total: 3_000_000, resumedFrom: 3_000_000 }));
+  assertEquals(
+    reports,
+    new Array(2).fill({ bytes: 0, total: 3_000_000, resumedFrom: 3_000_000, reused: 0 }),
+  );
 });
 
 Deno.test("what is no file of this device is refused before a connection is made", async () => {

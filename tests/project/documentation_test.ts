@@ -56,6 +56,7 @@ const OTHER_BLOCKS: Record<string, string> = {
     "tests/project/agent_documentation_test.ts",
   "degu sync --settled 60 /var/lib/camera desk:camera": "tests/project/agent_documentation_test.ts",
   "{": "tests/project/readme_project_test.ts",
+  "PUT /inbox/new.jpg HTTP/1.1": "tests/files/reuse_test.ts",
   "deno run --config degu/deno.json --allow-net=127.0.0.1:8080 hello.ts":
     "tests/project/readme_project_test.ts",
   "npx -y deno task demo    # an app, a proxy in front of it, two paired devices, and 256 MiB through each":

@@ -4,6 +4,7 @@ import type { Api, AppFunction, Request, Session } from "@degu/degu";
 import {
   downloadTree,
   FilesApp,
+  type FilesOptions,
   type TreeEvent,
   uploadTree,
   type UploadTreeOptions,
@@ -52,8 +53,10 @@ export async function makeTrees(
   source: Readonly<Record<string, string | null>> = {},
   target: Readonly<Record<string, string | null>> = {},
   wrap: (app: FilesApp) => AppFunction = (app) => (...args) => app.handle(...args),
+  options: FilesOptions = {},
 ) {
-  const files = await serveFiles((dir) => wrap(new FilesApp(dir, { list: true, write: true })));
+  const all = { list: true, write: true, ...options };
+  const files = await serveFiles((dir) => wrap(new FilesApp(dir, all)));
   const { there, here, serving, client } = files;
   for (const dir of [there, here]) await Deno.mkdir(`${dir}/tree`);
   const [from, to] = direction === "download" ? [there, here] : [here, there];

@@ -197,7 +197,7 @@ export function makeServeApp(
   const apps = new Map<string | null, Pick<AppObject, "handle">>();
   const files = (area: Area, dir: string, top: readonly string[], options: FilesOptions) => {
     const report = (event: FileEvent) => onFile(area, { ...event, path: [...top, ...event.path] });
-    return new FilesApp(dir, { list: true, logger, onFile: report, ...options });
+    return new FilesApp(dir, { list: true, reuse: true, logger, onFile: report, ...options });
   };
   if (share !== null) apps.set("share", files("share", share, [], {}));
   if (inbox !== null && isForAll) apps.set("inbox", files("inbox", inbox, [], { write, modes }));

@@ -39,6 +39,8 @@ export interface FilesSettings {
   readonly isAddOnly: boolean;
   /** Whether files get the permission bits that a peer sends. */
   readonly takesModes: boolean;
+  /** Whether peers may have the beginnings of files compared and copied. */
+  readonly reuse: boolean;
   readonly maxBytes: number;
   readonly digests: KnownDigests;
 }

@@ -58,6 +58,15 @@ export interface FilesOptions {
    */
   modes?: boolean | undefined;
   /**
+   * Whether bytes that are here already need not travel again: a peer asks for the digest of the
+   * beginning of a file, and lets this app copy that beginning to a file that the peer writes. A
+   * peer that may write can so copy every file that this app serves, whatever an app in front of it
+   * hides.
+   *
+   * @default {false}
+   */
+  reuse?: boolean | undefined;
+  /**
    * The most bytes that a written file may have; larger files are answered with `413 Content Too
    * Large`.
    *
@@ -83,7 +92,7 @@ export interface FilesOptions {
   onFile?: ((event: FileEvent) => void) | undefined;
 }
 
-const OPTIONS = ["list", "write", "create", "modes", "maxBytes", "logger", "onFile"];
+const OPTIONS = ["list", "write", "create", "modes", "reuse", "maxBytes", "logger", "onFile"];
 const READING = "GET, HEAD";
 const ADDING = "GET, HEAD, PUT";
 const WRITING = "GET, HEAD, PUT, DELETE";
@@ -177,7 +186,7 @@ export class FilesApp implements AppObject {
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
     const checked = checkOptions(options);
-    const { list = false, write = false, modes = true, create } = checked;
+    const { list = false, write = false, modes = true, reuse = false, create } = checked;
     const { logger, maxBytes, onFile } = checked;
     if (create) Deno.mkdirSync(pathOf("dir", dir), { recursive: true });
     const path = realPathOf(dir);
@@ -191,6 +200,7 @@ export class FilesApp implements AppObject {
       allow: !write ? READING : write === "add" ? ADDING : WRITING,
       isAddOnly: write === "add",
       takesModes: modes,
+      reuse,
       maxBytes: maxBytes ?? MAX_LENGTH,
       digests: new KnownDigests(),
     };
@@ -287,7 +297,7 @@ export class FilesApp implements AppObject {
 
 function checkOptions(options: FilesOptions): FilesOptions {
   const copy = copyOptions(options, OPTIONS);
-  for (const name of ["create", "modes"] as const) {
+  for (const name of ["create", "modes", "reuse"] as const) {
     if (copy[name] !== undefined) checkBoolean(name, copy[name]);
   }
   for (const name of ["list", "write"] as const) {

@@ -9,7 +9,7 @@ import { EMPTY } from "../../../base/bytes.ts";
 import { BodyError } from "../../../base/errors.ts";
 import { printable } from "../../../base/printable.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
-import { isRange } from "../../../base/wire/range.ts";
+import { isRange, parseDecimal } from "../../../base/wire/range.ts";
 import { BUNDLE_KEYS, SEEN_KEY } from "../bundle.ts";
 import {
   checkConditions,
@@ -25,6 +25,7 @@ import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "../listing.ts";
 import { bitsOf, modeHeader, wantsMode } from "../modes.ts";
 import { openBelow, refusalToRead } from "../reading.ts";
+import { placeHeader } from "../reuse.ts";
 import { notFound, unreadable } from "../refusal.ts";
 
 const INDEX = "index.html";
@@ -43,7 +44,9 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
     // The client's clock may differ from that of this device, whose times the list has.
     const date = formatDate(Math.floor(Date.now() / 1000));
     const { allow } = read;
-    const headers = { "content-type": "application/json", date, allow, [BUNDLE_KEYS]: SEEN_KEY };
+    const place = read.reuse ? placeHeader(names, true) : {};
+    const type = { "content-type": "application/json" };
+    const headers = { ...type, date, allow, [BUNDLE_KEYS]: SEEN_KEY, ...place };
     return [200, "OK", headers, isHead ? null : body];
   }
   const path = isDirectory ? [...names, INDEX] : names;
@@ -95,8 +98,10 @@ async function answer(
       ...validatorHeaders(validators),
     };
     if (method === "HEAD") {
-      const digest = digestHeader(await wantedDigest(read, file, true));
-      return [200, "OK", { ...answerHeaders, ...digest, "content-length": file.size }, null];
+      const place = read.reuse ? placeHeader(path, false) : {};
+      const digest = await digestOfHead(read, file);
+      const all = { ...answerHeaders, ...place, ...digest, "content-length": file.size };
+      return [200, "OK", all, null];
     }
     handedOver = true;
     const part = range?.contentRange(file.size) ?? null;
@@ -127,14 +132,30 @@ export function wantsDigest({ headers }: Request): boolean {
   }
 }
 
-/** The digest, if it is requested, and known or computable. */
+/** The digest of a file or, if that is requested, of its beginning. */
+async function digestOfHead(read: FileRequest, file: OpenFile): Promise<HeaderDict> {
+  const { "digest-length": digits } = read.request.headers;
+  const length = read.reuse && typeof digits === "string" ? parseDecimal(digits) : -1;
+  const digest = digestHeader(await wantedDigest(read, file, true, length < 0 ? null : length));
+  return length < 0 || digest["repr-digest"] === undefined
+    ? digest
+    : { ...digest, "digest-length": `${length}` };
+}
+
+/**
+ * The digest, if it is requested, and known or computable.
+ *
+ * @param length The bytes of the beginning that is meant; `null` for the whole file.
+ */
 async function wantedDigest(
   { request, session, digests, warn }: FileRequest,
   file: OpenFile,
   compute: boolean,
+  length: number | null = null,
 ): Promise<string | null> {
   if (!wantsDigest(request)) return null;
   try {
+    if (length !== null) return await digests.computeStart(file, length, session?.signal);
     return compute ? await digests.findOrCompute(file, session?.signal) : digests.find(file);
   } catch (error) {
     session?.signal.throwIfAborted();

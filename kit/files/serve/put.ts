@@ -5,14 +5,19 @@
 
 import type { Hash } from "node:crypto";
 import { dirname } from "node:path";
-import type { BigIntStats } from "node:fs";
+import { type BigIntStats, fstatSync } from "node:fs";
 import { isStillAdmitted, type Session } from "../../../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../../../base/app/message.ts";
 import { cancelQuietly } from "../../../base/body/bodies.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import { parseDecimal } from "../../../base/wire/range.ts";
 import { EarlySync, setMode } from "../../disk/files.ts";
-import { type FileIdentity, isSameFile, syncAllIfPossible } from "../../disk/names.ts";
+import {
+  type FileIdentity,
+  isOfFileSystem,
+  isSameFile,
+  syncAllIfPossible,
+} from "../../disk/names.ts";
 import { isDiskFull } from "../../disk/space.ts";
 import type { Temporary } from "../../disk/temporary.ts";
 import {
@@ -25,13 +30,14 @@ import {
 } from "../conditions.ts";
 import { digestHeader, hashStart, newHash, parseReprDigest } from "../digest.ts";
 import { parseTime } from "../entries.ts";
-import { type FileState, isUnchanged } from "../file_pieces.ts";
+import { type FileState, isOverwritten, isUnchanged } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { receive } from "../file_writer.ts";
 import { wantsDigest } from "./get.ts";
 import { bitsOf, modeHeader, modeOfCopy, parseMode } from "../modes.ts";
 import { openBelow } from "../reading.ts";
 import { notFound, Refusal, refusalOf, unreadable } from "../refusal.ts";
+import { copyBeginning, parseReuse, placeHeader } from "../reuse.ts";
 import type { Condition } from "../root.ts";
 import { partSize } from "./unfinished.ts";
 
@@ -51,6 +57,8 @@ interface Upload {
   readonly version: string | null;
   /** Whether the file gets its name by a later request: until then its part is kept. */
   readonly isLater: boolean;
+  /** What the file begins with, which is here already, and is not in the body. */
+  readonly reuse: ReturnType<typeof parseReuse>;
 }
 
 /**
@@ -78,12 +86,18 @@ export function readUploadHeaders(headers: HeaderDict): Upload {
     length: read(headers, "upload-length", parseCount),
     version: read(headers, "upload-version", (value) => valid(VERSION.test(value) ? value : null)),
     isLater: read(headers, "upload-complete", (value) => valid(value === "?0" || null)) ?? false,
+    reuse: null,
   };
 }
 
-function readUpload({ request, takesModes }: FileRequest): Upload {
-  const upload = readUploadHeaders(request.headers);
-  return takesModes ? upload : { ...upload, mode: null };
+function readUpload({ request: { headers }, takesModes, reuse: isReused }: FileRequest): Upload {
+  const upload = readUploadHeaders(headers);
+  const { offset, length } = upload;
+  const reuse = isReused ? read(headers, "reuse", (value) => valid(parseReuse(value))) : null;
+  const isPossible = reuse === null ||
+    length !== null && reuse.length <= length && (offset ?? reuse.length) === reuse.length;
+  if (!isPossible) throw new Refusal(400, "what is reused does not fit to the upload");
+  return { ...upload, reuse, ...takesModes ? {} : { mode: null } };
 }
 
 /** Reads a header, if there is one; a header that can't be parsed refuses the request. */
@@ -136,8 +150,9 @@ async function putWhole(
   expected: number,
 ): Promise<ResponseTuple> {
   const { request: { body }, unfinished } = write;
-  const { digest, length } = upload;
+  const { digest, length, reuse } = upload;
   unfinished.checkSpace(expected, 0, 0);
+  await using reused = reuse && await openReused(write, reuse);
   unfinished.makeDirectory();
   const { mode } = upload;
   const granted = mode === null ? null : unfinished.findGranted();
@@ -145,8 +160,9 @@ async function putWhole(
   using temporary = unfinished.create(own === null ? {} : { newMode: own, hasOwnMode: true });
   const hash = digest === null && length === null ? null : newHash();
   const { file, path } = temporary;
-  const start = 0;
-  const sync = new EarlySync(path, start);
+  const start = reused?.length ?? 0;
+  const sync = new EarlySync(path, 0);
+  await reused?.copyTo(file, hash!, sync);
   const whole = { file, sync, start, limit: write.maxBytes, length, hash };
   const lastChunkDigest = await receive(body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
@@ -321,6 +337,7 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
     ...offsetHeader(offset),
     ...digestHeader(digestHere),
     ...versionHeaders(existing),
+    ...write.reuse ? placeHeader(write.target.names, false) : {},
   };
   return [200, "OK", told, null];
 }
@@ -381,7 +398,7 @@ async function putRest(
 ): Promise<ResponseTuple> {
   const { request: { body }, unfinished } = write;
   const upload = asResumable(announced);
-  const { offset, length, version } = upload;
+  const { offset, length, version, reuse } = upload;
   if (offset === null) throw new Refusal(400, "the request must have upload-offset");
   if (bodyLength !== (version === null ? length - offset : null)) {
     throw new Refusal(
@@ -395,7 +412,9 @@ async function putRest(
   else conditionOf(write)(existing);
   const part = partOf(write, upload);
   const writing = writeAlone(part, async (superseded) => {
-    if (offset !== 0 && offset !== partSize(part)) {
+    const isPart = offset === 0 || offset === partSize(part);
+    await using reused = isPart ? null : reuse && await openReused(write, reuse, superseded);
+    if (!isPart && reused === null) {
       const { offset: right, here } = await find(write, upload, part, superseded);
       if (offset === length && here !== null && here.digest === upload.digest) {
         return await confirm(write, here, upload);
@@ -403,15 +422,17 @@ async function putRest(
       throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
     }
     superseded.addEventListener("abort", () => body && cancelQuietly(body, superseded.reason));
-    unfinished.checkSpace(length, offset, partSize(part));
+    const begin = reused === null ? offset : 0;
+    unfinished.checkSpace(length, begin, partSize(part));
     using temporary = await unfinished.openPart(part, upload.mode);
-    const sync = new EarlySync(part, offset);
+    const sync = new EarlySync(part, begin);
     try {
       const { file } = temporary;
       const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
       // If another process had the part, the new one is empty, and so too short.
-      const hash = await hashStart(file, offset, changed, superseded);
-      await temporary.continueFrom(offset);
+      const hash = await hashStart(file, begin, changed, superseded);
+      await temporary.continueFrom(begin);
+      await reused?.copyTo(file, hash, sync);
       const destined = { file, sync, start: offset, limit: length, length, hash };
       const lastChunkDigest = await receive(body, destined);
       const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
@@ -433,6 +454,38 @@ async function putRest(
   return await writing.catch((error) => {
     throw unfinished.explainFull(error, length, part);
   });
+}
+
+/**
+ * Opens the file of which an upload reuses the beginning.
+ *
+ * @throws {Refusal} of status 404 if this peer can't read the file.
+ */
+async function openReused(
+  { root, session }: FileRequest,
+  { names, length }: NonNullable<Upload["reuse"]>,
+  superseded?: AbortSignal,
+) {
+  const found = names && await openBelow(root, names).catch((error) => {
+    throw error instanceof Refusal && error.status === 403 ? notFound() : error;
+  });
+  if (found === null || found === "directory") throw notFound();
+  const { handle, state } = found;
+  const other = (error?: unknown) => {
+    if (error !== undefined && !isOfFileSystem(error)) throw error;
+    const text = `${found.path} is not what was to be reused`;
+    return new Refusal(409, text, offsetHeader(0), { cause: error });
+  };
+  return {
+    length,
+    async copyTo(file: Deno.FsFile, hash: Hash, sync: EarlySync): Promise<void> {
+      const signals = [session?.signal, superseded].filter((signal) => signal !== undefined);
+      const signal = AbortSignal.any(signals);
+      await copyBeginning(handle, file, { length, hash, sync, signal, unreadable: other });
+      if (isOverwritten(state, fstatSync(handle.fd, { bigint: true }))) throw other();
+    },
+    [Symbol.asyncDispose]: () => handle.close(),
+  };
 }
 
 function partOf(

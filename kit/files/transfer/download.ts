@@ -1,6 +1,7 @@
 /** Downloads files from another device. */
 
 import type { Hash } from "node:crypto";
+import { type FileHandle, open } from "node:fs/promises";
 import { cancelUnused } from "../../../base/body/bodies.ts";
 import type { Body } from "../../../base/body/body.ts";
 import { quote } from "../../../base/quote.ts";
@@ -12,6 +13,7 @@ import { isTransient } from "../../../net/retry.ts";
 import { EarlySync } from "../../disk/files.ts";
 import { checkSpace, isDiskFull, type Shortage } from "../../disk/space.ts";
 import { hashStart, newHash, WANT_SHA256 } from "../digest.ts";
+import { READ_FLAGS } from "../file_pieces.ts";
 import { receive } from "../file_writer.ts";
 import {
   checkTransfer,
@@ -21,7 +23,9 @@ import {
   type TransferResult,
   type TransferSettings,
 } from "../options.ts";
+import { parseStamp } from "../conditions.ts";
 import { uriOf } from "../file_name.ts";
+import { copyBeginning, isGrown, MIN_REUSED_BYTES, placeOf } from "../reuse.ts";
 import {
   changedHere,
   checkTarget,
@@ -29,9 +33,10 @@ import {
   type FoundParts,
   noSpaceHere,
   PartFile,
+  type PartVersion,
   renamePart,
 } from "./part_file.ts";
-import { askDigest, Route, type Version, versionOf } from "./route.ts";
+import { askDigest, askForSame, Route, type Version, versionOf } from "./route.ts";
 import {
   changedWhileMoved,
   statusError,
@@ -116,11 +121,20 @@ export async function download(
   return await downloadFile(route, checkedUri, path, settings);
 }
 
+/** The beginning of a file of this device. */
+export interface OwnBeginning {
+  readonly path: string;
+  /** In bytes. */
+  readonly length: number;
+}
+
 interface InTree {
   /** The length of the file in bytes, according to the list of the other end. */
   readonly size: number;
   /** The parts of earlier runs, and of earlier attempts of this one. */
   readonly parts: FoundParts;
+  /** The file here that may have the beginning of this one; `null` if there is none. */
+  readonly beginning: OwnBeginning | null;
   /**
    * Gives the complete part its name, which is on the disk then, with the permission bits of the
    * source, if they are known; false if that comes later.
@@ -153,11 +167,10 @@ export async function downloadFile(
   }
 }
 
-/** The part that an earlier call has left. */
+/** The part that an earlier call has left, or that begins with bytes of another file. */
 interface Kept {
-  readonly etag: string;
-  readonly total: number;
-  readonly offset: number;
+  readonly version: Version;
+  readonly meter: ProgressMeter;
   /** The digest of its bytes. */
   readonly hash: Hash;
 }
@@ -168,6 +181,9 @@ interface CompletePart {
   readonly hash: Hash;
   readonly meter: ProgressMeter;
 }
+
+/** The file that is copied can't be read so far as it was compared. */
+class Unreadable extends Error {}
 
 class Download {
   readonly #route: Route;
@@ -202,7 +218,13 @@ class Download {
   }
 
   async run(): Promise<TransferResult> {
-    const resumed = this.#settings.resume && this.#part.isLeft ? await this.#continue() : null;
+    const isLeft = this.#settings.resume && this.#part.isLeft;
+    const mayHaveGrown = this.#seen?.isFile && this.#seen.size >= MIN_REUSED_BYTES;
+    const head = isLeft || mayHaveGrown ? await this.#askHead() : null;
+    const beginning = this.#findBeginning(head);
+    const isLonger = beginning !== null && !(isLeft && this.#part.leftBytes >= beginning.length);
+    const reused = isLonger ? await this.#reuse(beginning) : null;
+    const resumed = reused ?? (isLeft ? await this.#continue(head!) : null);
     // This comes before the request, since an unwanted body costs the connection.
     if (resumed === null && this.#inTree !== null) this.#checkSpace(this.#inTree.size, 0);
     const arrived = resumed ?? await this.#begin(await this.#request("GET"));
@@ -247,9 +269,7 @@ class Download {
    *
    * @returns `null` if there is no part of the version that the server has now.
    */
-  async #continue(): Promise<CompletePart | null> {
-    const head = await this.#route.request("HEAD", this.#uri, {});
-    await head.discard();
+  async #continue(head: Response): Promise<CompletePart | null> {
     if (head.status !== 200) return null;
     const { etag, mode } = versionOf("HEAD", this.#uri, head);
     const { "content-length": total } = head.headers;
@@ -258,25 +278,106 @@ class Download {
     const offset = await this.#part.resume({ peer, uri: this.#uri, etag, total });
     if (offset === 0) return null;
     const hash = await this.#part.hashTo(offset, this.#settings.signal);
-    const kept = { etag, total, offset, hash };
-    if (offset === total) {
-      const meter = new ProgressMeter(this.#settings, total, offset);
-      return { version: { etag, sha256: null, mode }, hash, meter };
+    const meter = new ProgressMeter(this.#settings, total, offset);
+    return await this.#getRest({ version: { etag, sha256: null, mode }, hash, meter });
+  }
+
+  async #askHead(): Promise<Response> {
+    const head = await this.#route.request("HEAD", this.#uri, {});
+    await head.discard();
+    return head;
+  }
+
+  /** The file here that may have the beginning of the one that is downloaded. */
+  #findBeginning(head: Response | null): OwnBeginning | null {
+    if (this.#inTree !== null) return this.#inTree.beginning;
+    const { reuse, "file-stamp": stamp } = head?.headers ?? {};
+    const now = parseStamp(stamp);
+    if (placeOf(reuse) === null || now === null || !this.#seen?.isFile) return null;
+    const { size, mtime } = this.#seen;
+    const mayBegin = isGrown({ size, modified: Number(mtime) }, now);
+    return mayBegin ? { path: this.#file, length: size } : null;
+  }
+
+  /**
+   * Copies the beginning of a file here, if the file of the server begins with it, and downloads
+   * the rest.
+   *
+   * @returns `null` if it does not, or could not be copied: then nothing of the file is here.
+   */
+  async #reuse({ path, length }: OwnBeginning): Promise<CompletePart | null> {
+    const { signal } = this.#settings;
+    const file = await open(path, READ_FLAGS).catch(() => null);
+    if (file === null) return null;
+    await using _opened = { [Symbol.asyncDispose]: () => file.close() };
+    const tooShort = () => changedHere(path);
+    const hashed = async () => {
+      const hashing = hashStart(file, length, tooShort, signal);
+      return await hashing.then((hash) => hash.digest("hex"), () => null);
+    };
+    const asked = await askForSame(this.#route, this.#uri, length, hashed);
+    signal?.throwIfAborted();
+    const { "content-length": total } = asked?.headers ?? {};
+    if (asked === null || typeof total !== "number" || total < length) return null;
+    const { etag, sha256, mode } = versionOf("HEAD", this.#uri, asked);
+    this.#checkSpace(total, 0);
+    const hash = await this.#copy(file, length, await this.#versionOf(etag, total));
+    if (hash.copy().digest("hex") !== sha256) {
+      await this.#part.clear();
+      return null;
     }
-    const range = new Range(offset, total);
-    const response = await this.#request("GET", { range, "if-range": etag });
+    const meter = new ProgressMeter(this.#settings, total, 0, length);
+    const version = { etag, sha256: length === total ? sha256 : null, mode };
+    return await this.#getRest({ version, hash, meter });
+  }
+
+  /** Copies as much of the beginning of a file as can be read to a new part. */
+  async #copy(file: FileHandle, length: number, version: PartVersion | null): Promise<Hash> {
+    await this.#part.open(version);
+    const { temporary } = this.#part;
+    await temporary.continueFrom(0);
+    const hash = newHash();
+    const sync = new EarlySync(temporary.path, 0);
+    const { signal } = this.#settings;
+    const unreadable = () => new Unreadable();
+    try {
+      await copyBeginning(file, temporary.file, { length, hash, sync, signal, unreadable });
+    } catch (error) {
+      if (!(error instanceof Unreadable)) {
+        // What was copied can be copied again.
+        await this.#part.clear();
+        throw error;
+      }
+    } finally {
+      await sync.idle();
+    }
+    this.#synced = sync.synced;
+    return hash;
+  }
+
+  /** Downloads what a part lacks, or all of the file if it has changed; `null` if it is gone. */
+  async #getRest(kept: Kept): Promise<CompletePart | null> {
+    const { meter: { start, total }, version: { etag } } = kept;
+    if (start === total) return kept;
+    const range = new Range(start, total);
+    const condition: HeaderDict = etag === null ? {} : { "if-range": etag };
+    const response = await this.#request("GET", { range, ...condition });
     if (response.status === 206) return await this.#append(kept, response);
     if (response.status !== 412 && response.status !== 416) return await this.#begin(response);
     await response.discard();
     return null;
   }
 
-  async #append({ etag, total, offset, hash }: Kept, response: Response): Promise<CompletePart> {
+  async #append(
+    { version: { etag }, hash, meter }: Kept,
+    response: Response,
+  ): Promise<CompletePart> {
+    const { start, total } = meter;
     const version = versionOf("GET", this.#uri, response);
     const { headers: { "content-range": range }, body } = response;
-    const fits = isContentRange(range) && range.start === offset && range.stop === total &&
-      range.total === total && body?.chunked === false && body.contentLength === total - offset &&
-      (version.etag === null || version.etag === etag);
+    const fits = isContentRange(range) && range.start === start && range.stop === total &&
+      range.total === total && body?.chunked === false && body.contentLength === total - start &&
+      (version.etag === null || etag === null || version.etag === etag);
     if (!fits) {
       await response.discard();
       throw unexpectedResponse(
@@ -285,14 +386,12 @@ class Download {
         "the response has another part than was requested",
       );
     }
-    const meter = new ProgressMeter(this.#settings, total, offset);
     const arrived = { version: { ...version, etag }, hash, meter };
-    await this.#receive(arrived, response, () => this.#part.temporary.continueFrom(offset));
+    await this.#receive(arrived, response, () => this.#part.temporary.continueFrom(start));
     return arrived;
   }
 
   async #begin(response: Response): Promise<CompletePart> {
-    const { resume } = this.#settings;
     if (response.status !== 200) {
       await response.discard();
       throw statusError("GET", this.#uri, response);
@@ -310,15 +409,23 @@ class Download {
       throw changedWhileMoved(quote(this.#uri));
     }
     const { etag } = version;
-    const peer = await this.#route.peer();
-    const isResumable = resume && etag !== null && peer !== null && total >= MIN_RESUMABLE_BYTES;
+    const named = await this.#versionOf(etag, total);
     const meter = new ProgressMeter(this.#settings, total, 0);
     const arrived = { version, hash: newHash(), meter };
     await this.#receive(arrived, response, async () => {
-      await this.#part.open(isResumable ? { peer, uri: this.#uri, etag, total } : null);
+      await this.#part.open(named);
       await this.#part.temporary.continueFrom(0);
     });
     return arrived;
+  }
+
+  /** The version by which a later call can resume a part; `null` if none can. */
+  async #versionOf(etag: string | null, total: number): Promise<PartVersion | null> {
+    const peer = await this.#route.peer();
+    const isResumable = this.#settings.resume && total >= MIN_RESUMABLE_BYTES;
+    return isResumable && etag !== null && peer !== null
+      ? { peer, uri: this.#uri, etag, total }
+      : null;
   }
 
   /** Writes a body to the prepared part. */
@@ -329,9 +436,10 @@ class Download {
   ): Promise<void> {
     // The body was checked, and has a known length.
     const body = response.body as Body;
-    const { resumedFrom: start, total } = meter;
+    const { start, reused, total } = meter;
     try {
-      this.#checkSpace(total, start);
+      // With a beginning that was copied, the space was compared before.
+      if (reused === 0) this.#checkSpace(total, start);
       await prepare();
     } catch (error) {
       await body.cancel(error);

@@ -196,6 +196,12 @@ export class PartFile implements Disposable {
     removeParts(this.#target, this.#left.filter((other) => other !== path));
   }
 
+  /** Gives up the bytes of the open part. */
+  async clear(): Promise<void> {
+    await this.temporary.continueFrom(0);
+    this.temporary.isKept = false;
+  }
+
   async hashTo(stop: number, signal: AbortSignal | undefined): Promise<Hash> {
     const { file, path } = this.temporary;
     const changed = () => {

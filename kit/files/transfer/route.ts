@@ -226,6 +226,31 @@ export async function askDigest(
 }
 
 /**
+ * Compares the beginning of a file of a server with one here; both ends hash at the same time.
+ *
+ * @param hashHere Resolves to the SHA-256 of the beginning here; `null` if that can't be read.
+ * @returns The answer of the server, if the beginnings are the same.
+ */
+export async function askForSame(
+  route: Route,
+  uri: string,
+  length: number,
+  hashHere: () => Promise<string | null>,
+): Promise<Response | null> {
+  const wanted = { "want-repr-digest": WANT_SHA256, "digest-length": `${length}` };
+  // Nobody reads the file here any more once this has ended.
+  const asking = route.request("HEAD", uri, wanted);
+  const [asked, hashed] = await Promise.allSettled([asking, hashHere()]);
+  if (hashed.status === "rejected") throw hashed.reason;
+  if (asked.status === "rejected") throw asked.reason;
+  await asked.value.discard();
+  const { status, headers } = asked.value;
+  const isAsked = status === 200 && headers["digest-length"] === `${length}`;
+  const sha256 = isAsked ? readDigest("HEAD", uri, asked.value) : null;
+  return sha256 !== null && sha256 === hashed.value ? asked.value : null;
+}
+
+/**
  * Reads the SHA-256 of the whole file from a response; `null` if it has none.
  *
  * @throws {TransferError} if its `repr-digest` is not valid.

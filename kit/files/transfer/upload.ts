@@ -36,9 +36,10 @@ import {
   isUnchanged,
   readPieces,
 } from "../file_pieces.ts";
-import { conditionFor } from "../conditions.ts";
+import { conditionFor, parseStamp } from "../conditions.ts";
+import { type Beginning, isGrown, placeOf, reuseHeader } from "../reuse.ts";
 import { bitsOf, modeHeader, modeOfCopy, parseMode, WANT_MASK } from "../modes.ts";
-import { askDigest, readDigest, Route } from "./route.ts";
+import { askDigest, askForSame, readDigest, Route } from "./route.ts";
 import {
   changedThere,
   changedWhileMoved,
@@ -125,6 +126,20 @@ export async function upload(
   return await new FileUpload(route, checkedUri, source, settings).run();
 }
 
+/** The statuses, beside 409, that mean that a beginning is gone, or another one by now. */
+const NOT_REUSED: ReadonlySet<number> = new Set([400, 404]);
+
+/** What a server has said of its file. */
+interface Asked {
+  /** How much of an upload is there. */
+  readonly offset: number;
+  /** The digest of a file of the same length, if it was wanted. */
+  readonly sha256: string | null;
+  readonly mode: number | null;
+  /** The file that is there, if this one may be a later version of it that has grown. */
+  readonly older: Beginning | null;
+}
+
 /** The upload of an open file over a route. */
 export class FileUpload {
   readonly #route: Route;
@@ -159,7 +174,10 @@ export class FileUpload {
     const isResumable = resume && source.isSettled;
     const named = { "upload-version": source.version, "upload-length": `${source.size}` };
     let offset = 0;
-    if (resume || this.#condition === null) {
+    let { beginning } = this.#settings;
+    // If the target has all of it, nothing else has to be asked.
+    let isThere = beginning?.length === source.size && await this.#beginsWith(beginning);
+    if (!isThere && (resume || this.#condition === null)) {
       const wanted = isRewritten || !resume ? {} : { "want-repr-digest": WANT_SHA256 };
       const asked = await this.#ask({ ...named, ...wanted });
       if (asked.sha256 !== null && !isRewritten) {
@@ -167,15 +185,24 @@ export class FileUpload {
         if (sha256 === asked.sha256) return await this.#confirm(sha256, asked.mode);
       }
       if (isResumable) offset = asked.offset;
+      if (beginning === undefined) beginning = asked.older;
+      const { length = 0 } = beginning ?? {};
+      isThere = length > offset && length < source.size && await this.#beginsWith(beginning!);
     }
-    return await this.#send(offset, async (meter) => {
-      const { resumedFrom } = meter;
-      const body = await source.hashedBody(resumedFrom, meter, signal);
+    return await this.#send(isThere ? beginning! : offset, async (meter) => {
+      const { start, reused } = meter;
+      const body = await source.hashedBody(start, meter, signal);
       const headers = isResumable
-        ? { ...named, "upload-offset": `${resumedFrom}` }
+        ? { ...named, "upload-offset": `${start}` }
         : { "upload-length": `${source.size}` };
-      return await this.#put(headers, body);
+      return await this.#put({ ...headers, ...reused > 0 ? reuseHeader(beginning!) : {} }, body);
     });
+  }
+
+  /** Whether a file of the target begins as this one does. */
+  async #beginsWith({ uri, length }: Beginning): Promise<boolean> {
+    const hashed = () => this.#source.hashBeginning(length, this.#settings.signal);
+    return await askForSame(this.#route, uri, length, hashed) !== null;
   }
 
   /** Sends the file, which the server keeps as a part until {@linkcode nameFile} names it. */
@@ -212,14 +239,12 @@ export class FileUpload {
     return await this.#finish(await this.#put(headers, null), meter);
   }
 
-  #meter(offset: number): ProgressMeter {
-    return new ProgressMeter(this.#settings, this.#source.size, offset);
+  #meter(offset: number, reused = 0): ProgressMeter {
+    return new ProgressMeter(this.#settings, this.#source.size, offset, reused);
   }
 
   /** Asks how much of the file is there, and, if wanted, for the digest of one as long as it. */
-  async #ask(
-    named: HeaderDict,
-  ): Promise<{ offset: number; sha256: string | null; mode: number | null }> {
+  async #ask(named: HeaderDict): Promise<Asked> {
     const headers = { ...this.#headers, ...this.#settings.modes ? WANT_MASK : {}, ...named };
     const response = await this.#route.request("HEAD", this.#uri, headers);
     if (response.status !== 200) {
@@ -232,11 +257,21 @@ export class FileUpload {
     if (typeof stamp === "string") this.#condition ??= conditionFor(stamp, etag);
     if (offset !== null) {
       const sha256 = readDigest("HEAD", this.#uri, response);
-      return { offset, sha256, mode: parseMode(mode) };
+      return { offset, sha256, mode: parseMode(mode), older: this.#olderOf(response) };
     }
     const problem =
       "the server does not report how much of the file it has; it needs a FilesApp with write: true";
     throw unexpectedResponse("HEAD", this.#uri, problem);
+  }
+
+  /** The file that is there, if this one may be a later version of it that has grown. */
+  #olderOf({ headers }: Response): Beginning | null {
+    const path = placeOf(headers["reuse"]);
+    const there = parseStamp(headers["file-stamp"]);
+    const { size, mtime } = this.#source.seen.info;
+    const now = { size, modified: Number(mtime) };
+    if (path === null || there === null || !isGrown(there, now)) return null;
+    return { uri: this.#uri, path, length: there.size };
   }
 
   #offsetOf({ headers }: Response): number | null {
@@ -246,19 +281,23 @@ export class FileUpload {
   }
 
   /**
-   * Sends the file from an offset on. If the server has another part by now, sends once more, from
-   * the end of that part.
+   * Sends the file from an offset on, or behind a beginning that the server copies. If the server
+   * has another part by now, sends once more, from the end of that part; and if it could not copy
+   * that beginning, all of the file.
    */
   async #send(
-    offset: number,
+    from: number | Beginning,
     put: (meter: ProgressMeter) => Promise<Response>,
   ): Promise<TransferResult> {
-    let meter = this.#meter(offset);
+    const isPart = typeof from === "number";
+    let meter = isPart ? this.#meter(from) : this.#meter(0, from.length);
     let response = await put(meter);
-    const { resume } = this.#settings;
-    const other = response.status === 409 && resume ? this.#offsetOf(response) : null;
+    const { status } = response;
+    const isAnswered = status === 409 && (this.#settings.resume || !isPart);
+    const there = isAnswered ? this.#offsetOf(response) : null;
+    const other = there ?? (!isPart && NOT_REUSED.has(status) ? 0 : null);
     if (other !== null && this.#route.isUsable) {
-      // Another upload has continued the part, or the part is gone.
+      // Another upload has continued the part, or the part or the beginning is gone.
       await response.discard();
       meter = this.#meter(other);
       response = await put(meter);
@@ -403,6 +442,8 @@ export class SourceFile implements AsyncDisposable {
    */
   readonly isSettled: boolean;
   #sha256: string | null = null;
+  /** The hash of the beginning that was compared. */
+  #beginning: { readonly length: number; readonly hash: Hash } | null = null;
   // A file has one position: one pass over it at a time.
   #pass: Promise<void> = Promise.resolve();
 
@@ -448,9 +489,9 @@ export class SourceFile implements AsyncDisposable {
 
   /** Returns a body of the missing bytes; sending it fails if the file has changed. */
   async body(meter: ProgressMeter, signal: AbortSignal | undefined): Promise<BodyIter> {
-    const { resumedFrom } = meter;
-    const hash = await this.#hashTo(resumedFrom, signal);
-    return new BodyIter(this.#sending(resumedFrom, hash, meter), this.size - resumedFrom);
+    const { start } = meter;
+    const hash = await this.#hashTo(start, signal);
+    return new BodyIter(this.#sending(start, hash, meter), this.size - start);
   }
 
   /**
@@ -464,8 +505,17 @@ export class SourceFile implements AsyncDisposable {
     signal: AbortSignal | undefined,
   ): Promise<ChunkedBodyIter> {
     await this.#pass;
-    const hash = await this.#hashTo(offset, signal);
+    const known = this.#beginning?.length === offset ? this.#beginning.hash.copy() : null;
+    const hash = known ?? await this.#hashTo(offset, signal);
     return new ChunkedBodyIter(this.#chunks(this.#sending(offset, hash, meter)));
+  }
+
+  /** Hashes the beginning of the file; resolves to its SHA-256 as hexadecimal digits. */
+  async hashBeginning(length: number, signal: AbortSignal | undefined): Promise<string> {
+    await this.#pass;
+    const hash = await this.#hashTo(length, signal);
+    this.#beginning = { length, hash };
+    return hash.copy().digest("hex");
   }
 
   /** Begins the hash of the whole file with the bytes before an offset. */
@@ -503,7 +553,9 @@ export class SourceFile implements AsyncDisposable {
       await earlier;
       const changed = () => changedWhileMoved(this.#path);
       // The bytes that were read while a change would not have shown, and their hash.
-      let unsettled = { bytes: 0, hash: newHash() };
+      let unsettled = this.isSettled
+        ? { bytes: 0, hash: newHash() }
+        : { bytes: start, hash: hash.copy() };
       let position = start;
       let lookedAt = Date.now();
       const arrived = (piece: Uint8Array) => {

@@ -13,6 +13,7 @@ import type { TreeSettings } from "./options.ts";
 import { type Copy, UNSETTLED } from "./plan.ts";
 import type { TreeReport } from "./report.ts";
 import { compareContents, isSmall, uriOf } from "./requests.ts";
+import type { Beginnings } from "./reuse.ts";
 import type { TreeNode } from "./tree.ts";
 
 /** The most files and directories of a request. */
@@ -31,7 +32,7 @@ export interface Taken {
 /** A file whose part is complete at the target. */
 export interface Received {
   readonly part: TransferResult;
-  readonly meter: (bytes: number) => void;
+  readonly meter: (bytes: number, reused?: number) => void;
 }
 
 export class TreeCopies {
@@ -45,6 +46,8 @@ export class TreeCopies {
   readonly taken: Taken[] = [];
   /** Files that were received, and get their names after deletions. */
   readonly received = new Map<Copy, Received>();
+  /** The files of the target that may have the beginnings of files. */
+  beginnings: Beginnings = new Map();
   /** With `move`: the files that are at the target and not yet removed here. */
   readonly #arrived = new Map<TreeNode, TransferResult>();
 
@@ -73,7 +76,13 @@ export class TreeCopies {
 
   /** Copies files over all connections. */
   async copyAll(copies: readonly Copy[]): Promise<void> {
-    await this.#lanes.run(this.#queuesOf(copies), (route, batch) => this.#copy(route, batch));
+    // A file of which another one reuses the bytes may itself be replaced, so that comes later.
+    const isMoved = ({ node, target }: Copy) => (this.beginnings.get(node) ?? target) !== target;
+    const moved = copies.filter(isMoved);
+    const others = copies.filter((copy) => !isMoved(copy));
+    for (const some of [moved, others]) {
+      await this.#lanes.run(this.#queuesOf(some), (route, batch) => this.#copy(route, batch));
+    }
   }
 
   /** Copies files, one request after the other. */
@@ -112,14 +121,14 @@ export class TreeCopies {
           left.delete(copy);
           if (outcome.is === "copied") {
             const { bytes, sha256 } = outcome;
-            this.copied(copy.node, { bytes, total: bytes, resumedFrom: 0, sha256 });
+            this.copied(copy.node, { bytes, total: bytes, resumedFrom: 0, reused: 0, sha256 });
           } else if (outcome.is === "taken") {
             this.taken.push({ copy, sha256: outcome.sha256 });
           } else if (outcome.is === "alone") alone.push(copy);
           else this.#report.failed(copy.node, outcome.error);
         }
       } catch (error) {
-        for (const { node } of left.keys()) this.#report.began(node, 0);
+        for (const { node } of left.keys()) this.#report.began(node, 0, 0);
         // Files that were in place before the connection broke off stay; the rest is requested once
         // more.
         if (attempt === 2 || !route.canReconnect || !isCut(error)) throw error;
@@ -134,7 +143,7 @@ export class TreeCopies {
     for (let { parent } = node; parent !== null && !this.made.has(parent); { parent } = parent) {
       this.made.add(parent);
     }
-    meter(node.size);
+    meter(node.size - result.reused, result.reused);
     const { move, dryRun } = this.#settings;
     if (move && !dryRun) return void this.#arrived.set(node, result);
     this.#report.copied(node, result);
@@ -165,6 +174,7 @@ export class TreeCopies {
     let resumedFrom = 0;
     let furthest = 0;
     let vainAttempts = 0;
+    const beginning = this.beginnings.get(copy.node) ?? null;
     const { replace, modes, signal } = this.#settings;
     const settings: TransferSettings = {
       resume: true,
@@ -173,14 +183,14 @@ export class TreeCopies {
       modified: new Date(copy.node.modified),
       onProgress(progress) {
         ({ resumedFrom } = progress);
-        meter(resumedFrom + progress.bytes);
+        meter(resumedFrom + progress.bytes, progress.reused);
       },
-      onBegin: (from) => this.#report.began(copy.node, from),
+      onBegin: (from, reused) => this.#report.began(copy.node, from, reused),
       signal,
     };
     while (true) {
       try {
-        const result = await this.#direction.copyAlone(route, copy, settings, size);
+        const result = await this.#direction.copyAlone(route, copy, settings, size, beginning);
         if (copy.late !== null) this.received.set(copy, { part: result, meter });
         else this.copied(copy.node, result, meter);
         return true;

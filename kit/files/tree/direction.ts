@@ -53,6 +53,8 @@ export interface Direction extends ShrinkingTarget {
    */
   begin(route: Route, isMissing: boolean): Promise<boolean>;
   pathOf(node: TreeNode): string;
+  /** Whether the server lets bytes be reused that are at the target already. */
+  readonly canReuse: boolean;
   /** Which permission bits a file of the target gets; `null` if that is not known. */
   findGranted(): number | null;
   /** Gives a file of the target the permission bits of the source, if it is as it was listed. */
@@ -63,12 +65,14 @@ export interface Direction extends ShrinkingTarget {
    * Copies a single file; one that gets its name after a deletion is received as a part.
    *
    * @param size How many bytes the other end has said that it has.
+   * @param beginning The file of the target that may have its beginning; `null` if none has.
    */
   copyAlone(
     route: Route,
     copy: Copy,
     settings: TransferSettings,
     size: number,
+    beginning: TreeNode | null,
   ): Promise<TransferResult>;
   /** Gives a file that was received its name; false if its part is gone. */
   place(route: Route, copy: Copy, part: TransferResult): Promise<boolean>;

@@ -134,6 +134,7 @@ class Download implements Direction {
   >();
   /** Which permission bits new files get; `undefined` until that is needed. */
   #granted: number | null | undefined;
+  canReuse = false;
   /** The directories from which something was removed. */
   readonly #changed = new Set<string>();
 
@@ -142,8 +143,11 @@ class Download implements Direction {
     this.#root = new Root(settings.dir);
   }
 
-  readSource(route: Route): Promise<ListedTree> {
-    return readRemoteTree(route, this.#settings.uri, true, this.#settings.modes);
+  async readSource(route: Route): Promise<ListedTree> {
+    const { uri, modes } = this.#settings;
+    const listed = await readRemoteTree(route, uri, true, modes);
+    this.canReuse = typeof listed.place === "string";
+    return listed;
   }
 
   async readTarget(): Promise<ListedTree | null> {
@@ -373,6 +377,7 @@ class Download implements Direction {
     copy: Copy,
     settings: TransferSettings,
     size: number,
+    there: TreeNode | null,
   ): Promise<TransferResult> {
     const { node, late } = copy;
     const uri = uriOf(this.#settings.uri, node);
@@ -395,7 +400,9 @@ class Download implements Direction {
       }
       return late === null;
     };
-    return await downloadFile(route, uri, file, settings, { size, parts: this.#parts, place });
+    const beginning = there && { path: this.pathOf(there), length: there.size };
+    const inTree = { size, parts: this.#parts, place, beginning };
+    return await downloadFile(route, uri, file, settings, inTree);
   }
 
   /** The path beside which a file is received that gets its name after a deletion. */

@@ -20,6 +20,7 @@ import {
 import { readTree } from "../listing.ts";
 import { WANT_MODE } from "../modes.ts";
 import { isLeftAside, isReservedName } from "../reserved.ts";
+import { placeOf } from "../reuse.ts";
 import { Root } from "../root.ts";
 import { Route } from "../transfer/route.ts";
 import { isCut, statusError, TransferError, unexpectedResponse } from "../transfer_error.ts";
@@ -180,6 +181,8 @@ export interface ListedTree {
   readonly takesSeen?: boolean;
   /** Whether the server deletes nothing at all. */
   readonly isKept?: boolean;
+  /** The path of the tree below the root of its app; `null` if its files can't be reused. */
+  readonly place?: string | null;
 }
 
 /** The entries of a directory of another device. */
@@ -216,10 +219,11 @@ export async function readRemoteTree(
   const seconds = typeof date === "string" ? parseDate(date) : null;
   const takesSeen = hasSeenKey(response);
   const isKept = deletesNothing(response);
-  if (seconds === null) return { root, listed: null, takesSeen, isKept };
+  const place = placeOf(response.headers["reuse"]);
+  if (seconds === null) return { root, listed: null, takesSeen, isKept, place };
   // A date has whole seconds.
   const ended = (seconds + 1) * 1000 + performance.now() - askedAt;
-  return { root, listed: { began: seconds * 1000, ended }, takesSeen, isKept };
+  return { root, listed: { began: seconds * 1000, ended }, takesSeen, isKept, place };
 }
 
 /**

@@ -163,8 +163,10 @@ export type TreeEvent =
 export interface TreeResult {
   /** The number of files that were copied. */
   readonly files: number;
-  /** The bytes that this call has transferred for them; in a dry run the sum of their sizes. */
+  /** The bytes that this call has transferred for them; in a dry run those that it would. */
   readonly bytes: number;
+  /** The bytes that the target has copied itself from files that are there. */
+  readonly reused: number;
   /** The number of files that were the same at both ends. */
   readonly unchanged: number;
   /** The number of files and directories of the target that were deleted. */

@@ -4,6 +4,7 @@ import { standardLogger } from "../../../net/logger.ts";
 import type { RetryProgress } from "../../../net/retry.ts";
 import { messageOf } from "../../../net/thrown.ts";
 import { Pace, type TransferResult } from "../options.ts";
+import type { Beginnings } from "./reuse.ts";
 import { show, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
 
@@ -17,6 +18,7 @@ export class TreeReport {
   readonly counts = {
     files: 0,
     bytes: 0,
+    reused: 0,
     unchanged: 0,
     deleted: 0,
     removed: 0,
@@ -28,6 +30,8 @@ export class TreeReport {
   /** Whether a function of the caller has thrown: its error ends the call. */
   hasThrown = false;
   #isPlanned = false;
+  /** What is expected not to travel. */
+  #beginnings: Beginnings = new Map();
   #total = 0;
   #bytes = 0;
   /** The bytes of the files that were copied. */
@@ -36,8 +40,8 @@ export class TreeReport {
   /** Files that have been told, by path, and those that are to be copied; empty without retries. */
   readonly #told = new Set<string>();
   readonly #planned = new Set<string>();
-  /** From which byte on this call has begun to move files that have not arrived yet, by path. */
-  readonly #begun = new Map<string, number>();
+  /** What this call has begun to move, and has not arrived yet, by path. */
+  readonly #begun = new Map<string, Pick<TransferResult, "resumedFrom" | "reused">>();
   /** What this attempt has skipped, and what has failed; told at the end of the last attempt. */
   #held: TreeEvent[] = [];
 
@@ -95,8 +99,9 @@ export class TreeReport {
   }
 
   /** Tells what is to be copied, once; later attempts only change the sum. */
-  plan(nodes: readonly TreeNode[]): void {
-    const bytes = nodes.reduce((bytes, { size }) => bytes + size, 0);
+  plan(nodes: readonly TreeNode[], beginnings: Beginnings): void {
+    this.#beginnings = beginnings;
+    const bytes = nodes.reduce((bytes, node) => bytes + node.size - this.#reusedFor(node), 0);
     this.#total = Math.max(this.#total, this.#complete + bytes);
     if (this.#settings.retries > 0) {
       for (const { path } of nodes) this.#planned.add(path.join("/"));
@@ -106,25 +111,33 @@ export class TreeReport {
     this.event({ type: "plan", files: nodes.length, bytes });
   }
 
+  /** How many bytes of a file are expected not to travel. */
+  #reusedFor(node: TreeNode): number {
+    return this.#beginnings.get(node)?.size ?? 0;
+  }
+
   /** Notes that a file is about to be moved, of which so many bytes are at the target. */
-  began({ path }: TreeNode, resumedFrom: number): void {
+  began({ path }: TreeNode, resumedFrom: number, reused: number): void {
     const key = path.join("/");
-    this.#begun.set(key, Math.min(this.#begun.get(key) ?? Infinity, resumedFrom));
+    const before = this.#begun.get(key)?.resumedFrom ?? Infinity;
+    if (resumedFrom <= before) this.#begun.set(key, { resumedFrom, reused });
   }
 
   /** The result of the whole call for a file that several attempts may have moved. */
   #resultOf({ path }: TreeNode, last: TransferResult): TransferResult {
     if (this.#begun.size === 0) return last;
     const key = path.join("/");
-    const resumedFrom = Math.min(this.#begun.get(key) ?? Infinity, last.resumedFrom);
+    const begun = this.#begun.get(key);
     this.#begun.delete(key);
-    return { ...last, resumedFrom, bytes: last.bytes + last.resumedFrom - resumedFrom };
+    if (begun === undefined || begun.resumedFrom >= last.resumedFrom) return last;
+    return { ...last, ...begun, bytes: last.total - begun.resumedFrom - begun.reused };
   }
 
   copied(node: TreeNode, last: TransferResult): void {
     const result = this.#resultOf(node, last);
     this.counts.bytes += result.bytes;
-    this.#complete += node.size;
+    this.counts.reused += result.reused;
+    this.#complete += node.size - result.reused;
     this.#moved();
     // What is moved is gone here: a file of the same name is another one.
     const isTold = this.#isTold(node) && !this.#settings.move;
@@ -136,7 +149,13 @@ export class TreeReport {
     if (this.#planned.has(path.join("/")) && !this.#told.has(path.join("/"))) {
       // An earlier attempt has copied the file, and its answer was lost.
       this.meter(node)(size);
-      return this.copied(node, { bytes: 0, total: size, resumedFrom: size, sha256: null });
+      return this.copied(node, {
+        bytes: 0,
+        total: size,
+        resumedFrom: size,
+        reused: 0,
+        sha256: null,
+      });
     }
     if (!this.#isTold(node)) this.event({ type: "unchanged", path });
   }
@@ -167,12 +186,16 @@ export class TreeReport {
 
   /**
    * Makes a function that counts the bytes of a file at the target. The function is called with the
-   * number of bytes whenever that changes, and with 0 if the file has failed.
+   * number of bytes whenever that changes, and with 0 if the file has failed; and with the number
+   * of bytes that do not travel, once that is known.
    */
-  meter({ size }: TreeNode): (bytes: number) => void {
+  meter(node: TreeNode): (bytes: number, reused?: number) => void {
     let counted = 0;
-    return (bytes) => {
-      const now = Math.min(bytes, size);
+    let left = this.#reusedFor(node);
+    return (bytes, reused = left) => {
+      this.#total += left - reused;
+      left = reused;
+      const now = Math.min(bytes, node.size - reused);
       this.#bytes += now - counted;
       counted = now;
       this.#moved({ bytes: Math.floor(this.#bytes / PROGRESS_BYTES), resumedFrom: 0 });
@@ -181,6 +204,7 @@ export class TreeReport {
   }
 
   progress(): void {
-    this.event({ type: "progress", bytes: this.#bytes, total: this.#total });
+    const total = Math.max(this.#total, this.#bytes);
+    this.event({ type: "progress", bytes: this.#bytes, total });
   }
 }

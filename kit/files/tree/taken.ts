@@ -113,7 +113,8 @@ export class TakenNames {
       const hasBeenThere = this.#names.isUnlisted || move !== isRespelled;
       const replace = this.#settings.replace && copy.isNew && hasBeenThere;
       const sha256 = copies.get(copy)!;
-      const result = { bytes: 0, total: node.size, resumedFrom: node.size, sha256 };
+      const { size } = node;
+      const result = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256 };
       if (isSame && !move) {
         this.#direction.discard?.(copy);
         if (isRespelled) this.#unchanged(node);

@@ -37,6 +37,7 @@ import {
 } from "./plan.ts";
 import { TreeReport } from "./report.ts";
 import { isSmall } from "./requests.ts";
+import { findBeginnings } from "./reuse.ts";
 import { TakenNames } from "./taken.ts";
 import { directoryAbove, isWithin, TreeNode } from "./tree.ts";
 
@@ -147,6 +148,9 @@ class TreeTransfer {
       else plan.fail(copy.node, existsAlready(copy.node));
     });
     const otherModes = this.#findOtherModes(plan);
+    if (target && this.#direction.canReuse) {
+      this.#copies.beginnings = findBeginnings(plan.copies, source!.root, target.root);
+    }
     this.#announce(plan, otherModes);
     if (this.#settings.dryRun) this.#pretendCopies(plan.copies);
     else await this.#carryOut(plan);
@@ -266,7 +270,8 @@ class TreeTransfer {
 
   #announce(plan: Plan, otherModes: ReadonlyMap<TreeNode, Copy>): void {
     const late = plan.lates.flatMap(({ copies }) => copies);
-    this.#report.plan([...plan.copies, ...late].map(({ node }) => node));
+    const planned = [...plan.copies, ...late].map(({ node }) => node);
+    this.#report.plan(planned, this.#copies.beginnings);
     for (const node of plan.unchanged) if (!otherModes.has(node)) this.#report.unchanged(node);
     for (const { node: { path }, reason } of plan.skipped) {
       this.#report.event({ type: "skipped", path, reason });
@@ -278,7 +283,9 @@ class TreeTransfer {
   #pretendCopies(copies: readonly Copy[]): void {
     for (const { node } of copies) {
       const { size } = node;
-      this.#copies.copied(node, { bytes: size, total: size, resumedFrom: 0, sha256: null });
+      const reused = this.#copies.beginnings.get(node)?.size ?? 0;
+      const bytes = size - reused;
+      this.#copies.copied(node, { bytes, total: size, resumedFrom: 0, reused, sha256: null });
     }
   }
 

@@ -27,6 +27,8 @@ import {
   type PutFile,
 } from "../bundle.ts";
 import { conditionFor, stampOf } from "../conditions.ts";
+import { fileUri } from "../file_name.ts";
+import type { Beginning } from "../reuse.ts";
 import { sha256Of } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { isOtherFile, openSmall, SETTLED_MILLISECONDS } from "../file_pieces.ts";
@@ -138,6 +140,8 @@ class Upload implements Direction {
   #granted: number | null = null;
   /** Whether what the target has stays as it is. */
   #isKept = false;
+  /** The path of the target below the root of its app; `null` if its files can't be reused. */
+  #place: string | null = null;
   /** The refusal of the root, until something was accepted below it. */
   #refusal: StatusError | null = null;
   /** Files that this call has given their names at the target, as they were when they were read. */
@@ -185,9 +189,14 @@ class Upload implements Direction {
     const listed = await readRemoteTree(route, uri, false, modes, more);
     this.#takesSeen = listed.takesSeen === true;
     this.#isKept = listed.isKept === true;
+    this.#place = listed.place ?? null;
     if (!deletes || listed.isKept !== true) return listed;
     const problem = "the other end only adds files; call without `delete`";
     throw refused("DELETE", uri, problem, { status: 405 });
+  }
+
+  get canReuse(): boolean {
+    return this.#place !== null;
   }
 
   findGranted(): number | null {
@@ -389,6 +398,8 @@ class Upload implements Direction {
     route: Route,
     copy: Copy,
     settings: TransferSettings,
+    _size: number,
+    there: TreeNode | null,
   ): Promise<TransferResult> {
     const { node, late, isNew, isSame = false, listed = node } = copy;
     const path = this.pathOf(node);
@@ -416,9 +427,11 @@ class Upload implements Direction {
     // The caller decides about a name that is taken.
     const replace = isNew || isSame || settings.replace;
     // With `move`, an identical file at the target may be this very file, so it is written anew.
-    const there = replacedBy(copy);
-    const seen = there === null ? undefined : stampOf(there.size, there.modified);
-    const all = { ...settings, replace, isRewritten, seen };
+    const replaced = replacedBy(copy);
+    const seen = replaced === null ? undefined : stampOf(replaced.size, replaced.modified);
+    // The list of the target says what may be reused. With `move` there is none.
+    const known = move ? {} : { beginning: there && this.#beginningOf(there) };
+    const all = { ...settings, replace, isRewritten, seen, ...known };
     const result = await new FileUpload(route, uri, source, all, headers).run();
     if (move) {
       await this.#close(node);
@@ -438,6 +451,11 @@ class Upload implements Direction {
     if (there.etag !== null || !this.#isKept || !this.#settings.move) return there;
     await pause(SETTLED_MILLISECONDS, this.#settings.signal);
     return await askDigest(route, uri);
+  }
+
+  #beginningOf(node: TreeNode): Beginning {
+    const path = this.#place! + fileUri(...node.path).slice(1);
+    return { uri: this.#uriOf(node), path, length: node.size };
   }
 
   place(route: Route, { node }: Copy, part: TransferResult): Promise<boolean> {

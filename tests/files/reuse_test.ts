@@ -1,0 +1,636 @@
+/** Bytes that the target has already don't travel again: files that have grown, and renamed ones. */
+import type { AppFunction, Request } from "@degu/degu";
+import type { Address, HeaderDict } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import {
+  download,
+  FilesApp,
+  type FilesOptions,
+  StatusError,
+  type TransferOptions,
+  type TreeEvent,
+  upload,
+  type UploadTreeOptions,
+} from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
+import { sha256Of } from "@degu/testing/bundles.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { CuttingRelay, passOn, Relay } from "@degu/testing/cutting_relay.ts";
+import { entries, entriesWithParts, mode } from "@degu/testing/directories.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { partsOf, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
+import { type Answer, both, changing, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+
+/** Files have settled, also by the whole seconds that Deno gives of their changes. */
+const LATER = 10_000;
+const KIBIBYTE = 1024;
+const SIZE = 200 * KIBIBYTE;
+const OLD = new Date("2026-01-02T03:04:05.678Z");
+const NEW = new Date("2026-02-03T04:05:06.789Z");
+const LINE = new TextEncoder().encode("a line\n");
+
+function concat(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(parts.flatMap((part) => [...part]));
+}
+
+/** Files with their times. */
+type Content = Readonly<Record<string, readonly [Uint8Array, Date]>>;
+
+async function write(dir: string, content: Content): Promise<void> {
+  for (const [path, [bytes, modified]] of Object.entries(content)) {
+    const full = `${dir}/${path}`;
+    await Deno.mkdir(full.slice(0, full.lastIndexOf("/")), { recursive: true });
+    await Deno.writeFile(full, bytes);
+    await Deno.utime(full, modified, modified);
+  }
+}
+
+/** What a directory has: the SHA-256 of each file. */
+function read(dir: string, below = ""): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const { name, isDirectory, isSymlink } of Deno.readDirSync(`${dir}/${below}`)) {
+    const path = `${below}${name}`;
+    if (name === RESERVED || name === "closed" || isSymlink) continue;
+    if (isDirectory) Object.assign(found, read(dir, `${path}/`));
+    else found[path] = sha256Of(Deno.readFileSync(`${dir}/${path}`));
+  }
+  return found;
+}
+
+function digests(content: Content): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(content).map(([path, [bytes]]) => [path, sha256Of(bytes)]),
+  );
+}
+
+/** The requests that compare or copy a beginning. */
+function isOfReuse({ headers }: Request): boolean {
+  return headers["digest-length"] !== undefined || headers["reuse"] !== undefined;
+}
+
+/** Two trees, and the requests by which bytes are reused. */
+async function makeReusing(
+  direction: TreeDirection,
+  source: Content,
+  target: Content,
+  change: (request: Request, answer: () => Promise<Answer>) => Promise<Answer | null> | null = () =>
+    null,
+  options: FilesOptions = {},
+) {
+  const asked: string[] = [];
+  const wrap = changing((request, answer) => {
+    if (isOfReuse(request)) asked.push(request.method);
+    return change(request, answer);
+  });
+  const trees = await makeTrees(direction, {}, {}, wrap, { reuse: true, ...options });
+  await write(trees.source, source);
+  await write(trees.target, target);
+  const copy = async (options: UploadTreeOptions = {}) => {
+    const copied = await trees.copy(options);
+    const [plan] = copied.events.filter((event) => event.type === "plan");
+    const last = copied.events.findLast((event) => event.type === "progress");
+    const { bytes, reused, files, failed } = copied.result;
+    return { ...copied, plan, last, moved: { files, failed, bytes, reused } };
+  };
+  const over = (client: Client, options: UploadTreeOptions = {}) => trees.copy(options, client);
+  return { ...trees, copy, over, asked };
+}
+
+const BYTES = randomBytes(SIZE);
+const OTHER = randomBytes(SIZE);
+const GROWN = concat(BYTES, LINE);
+
+interface Row {
+  readonly rule: string;
+  readonly source: Content;
+  readonly target: Content;
+  readonly options?: UploadTreeOptions;
+  /** The bytes that travel, and that are reused. */
+  readonly moves: readonly [bytes: number, reused: number];
+  /** The comparisons and copies, by the methods of an upload's requests. */
+  readonly asked?: readonly string[];
+  /** What the target has beside the source. */
+  readonly left?: Content;
+}
+
+const ROWS: readonly Row[] = [
+  {
+    rule: "a file that has grown moves what is new",
+    source: { "a/log": [GROWN, NEW] },
+    target: { "a/log": [BYTES, OLD] },
+    moves: [LINE.length, SIZE],
+  },
+  {
+    rule: "a renamed file moves nothing",
+    source: { new: [BYTES, OLD] },
+    target: { old: [BYTES, OLD] },
+    moves: [0, SIZE],
+    left: { old: [BYTES, OLD] },
+  },
+  {
+    rule: "a renamed file moves nothing, and its old name is deleted",
+    source: { new: [BYTES, OLD] },
+    target: { old: [BYTES, OLD] },
+    options: { delete: true },
+    moves: [0, SIZE],
+  },
+  {
+    rule: "a file in a renamed directory moves nothing",
+    source: { "new/a b": [BYTES, OLD], "new/c": [OTHER, OLD] },
+    target: { "o l~d/a b": [BYTES, OLD], "o l~d/c": [OTHER, OLD] },
+    options: { delete: true },
+    moves: [0, 2 * SIZE],
+  },
+  {
+    rule: "a copy of a file moves nothing",
+    source: { a: [BYTES, OLD], "d/b": [BYTES, OLD] },
+    target: { a: [BYTES, OLD] },
+    moves: [0, SIZE],
+  },
+  {
+    rule: "a renamed file in the place of another one moves nothing",
+    source: { b: [BYTES, NEW] },
+    target: { a: [BYTES, NEW], b: [OTHER.subarray(1), OLD] },
+    options: { delete: true },
+    moves: [0, SIZE],
+  },
+  {
+    rule: "a log that was renamed is read before the new log replaces it",
+    source: { log: [OTHER.subarray(0, 70_000), NEW], "log.1": [BYTES, OLD] },
+    target: { log: [BYTES, OLD] },
+    moves: [70_000, SIZE],
+  },
+  {
+    rule: "a time that the target's disk has rounded down is the same time",
+    source: { new: [BYTES, OLD] },
+    target: { old: [BYTES, new Date("2026-01-02T03:04:04.000Z")] },
+    options: { delete: true },
+    moves: [0, SIZE],
+  },
+  {
+    rule: "a dry run says what would travel",
+    source: { new: [BYTES, OLD], log: [GROWN, NEW] },
+    target: { old: [BYTES, OLD], log: [BYTES, OLD] },
+    options: { dryRun: true },
+    moves: [LINE.length, 2 * SIZE],
+    asked: [],
+  },
+  {
+    rule: "a file of another size or time is not looked at",
+    source: { a: [BYTES, NEW], b: [OTHER.subarray(1), OLD] },
+    target: { c: [BYTES, OLD], d: [OTHER, OLD] },
+    options: { delete: true },
+    moves: [2 * SIZE - 1, 0],
+    asked: [],
+  },
+  {
+    rule: "a file of the same name that is newer, longer or below 64 KiB is not looked at",
+    source: {
+      a: [GROWN, OLD],
+      b: [BYTES, NEW],
+      c: [BYTES, new Date(+NEW + 5000)],
+      d: [BYTES.subarray(0, 65_535), NEW],
+    },
+    target: {
+      a: [BYTES, new Date(+OLD + 5000)],
+      b: [GROWN, new Date(+OLD - 5000)],
+      c: [BYTES.subarray(0, 65_535), OLD],
+      d: [BYTES.subarray(0, 65_534), OLD],
+    },
+    moves: [GROWN.length + 2 * SIZE + 65_535, 0],
+    asked: [],
+  },
+  {
+    rule: "another file of the same size and time is compared once, and all is sent",
+    source: { new: [BYTES, OLD] },
+    target: { old: [OTHER, OLD] },
+    options: { delete: true },
+    moves: [SIZE, 0],
+    asked: ["HEAD"],
+  },
+  {
+    rule: "a file that has grown and changed at its beginning is sent",
+    source: { a: [GROWN, NEW] },
+    target: { a: [OTHER, OLD] },
+    moves: [GROWN.length, 0],
+    asked: ["HEAD"],
+  },
+];
+
+for (const { rule, source, target, options, moves, asked, left = {} } of ROWS) {
+  both(rule, async (direction) => {
+    await using trees = await makeReusing(direction, source, target);
+    const { moved, plan, last } = await trees.copy(options);
+    const [bytes, reused] = moves;
+    assertEquals([moved.bytes, moved.reused, moved.failed], [bytes, reused, 0]);
+    if (asked !== undefined) assertEquals(trees.asked, asked);
+    const isRight = asked?.length !== 1;
+    if (isRight) assertEquals(plan?.bytes, bytes, "the plan leaves out what is reused");
+    assertEquals([last?.bytes, last?.total], [bytes, bytes]);
+    if (options?.dryRun) return assertEquals(read(trees.target), digests(target));
+    assertEquals(read(trees.target), digests({ ...left, ...source }));
+    for (const [path, [, modified]] of Object.entries(source)) {
+      assertEquals((await Deno.stat(`${trees.target}/${path}`)).mtime, modified);
+    }
+    assertEquals((await trees.copy()).moved.files, 0, "a second call finds nothing to do");
+  });
+}
+
+both("two files that have changed their names end as at the source", async (direction) => {
+  const [a, b] = [BYTES, OTHER];
+  const target: Content = { a: [a, OLD], b: [b, OLD] };
+  const source: Content = { a: [b, new Date(+OLD + 1)], b: [a, new Date(+OLD + 2)] };
+  await using trees = await makeReusing(direction, source, target);
+  await write(trees.target, { a: [a, new Date(+OLD + 2)], b: [b, new Date(+OLD + 1)] });
+  const { moved } = await trees.copy();
+  assertEquals([moved.bytes + moved.reused, moved.failed], [2 * SIZE, 0]);
+  assertEquals(read(trees.target), digests(source));
+});
+
+both("a copy whose beginning was reused gets the bits of the source", async (direction) => {
+  const source: Content = { new: [BYTES, OLD], log: [GROWN, NEW] };
+  await using trees = await makeReusing(direction, source, {
+    old: [BYTES, OLD],
+    log: [BYTES, OLD],
+  });
+  for (const [path, bits] of [["new", 0o700], ["log", 0o600]] as const) {
+    await Deno.chmod(`${trees.source}/${path}`, bits);
+  }
+  assertEquals((await trees.copy()).moved.reused, 2 * SIZE);
+  assertEquals(await mode(`${trees.target}/new`), 0o700);
+  assertEquals(await mode(`${trees.target}/log`), 0o600);
+});
+
+/** Counts the bytes that pass in both directions. */
+class CountingRelay extends Relay {
+  bytes = 0;
+
+  constructor(server: Address) {
+    super(server);
+  }
+
+  protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
+    const count = (bytes: Uint8Array) => void (this.bytes += bytes.length);
+    return [passOn(client, server, count), passOn(server, client, count)]
+      .map((passing) => passing.catch(() => {}));
+  }
+}
+
+both("of a renamed directory of a thousand files less than 1 % travels", async (direction) => {
+  const files = Array.from({ length: 1000 }, (_, i): [string, Uint8Array] => {
+    const bytes = new Uint8Array(100_000);
+    crypto.getRandomValues(bytes.subarray(0, 64));
+    return [`IMG_${i}.jpg`, bytes];
+  });
+  const named = (dir: string): Content =>
+    Object.fromEntries(files.map(([name, bytes]) => [`${dir}/${name}`, [bytes, OLD]]));
+  await using trees = await makeReusing(direction, named("2026/01 new"), named("old"));
+  await using relay = new CountingRelay(trees.serving.address);
+  const client = new Client(relay.address);
+  const { result } = await trees.over(client, { delete: true });
+  assertEquals([result.bytes, result.reused, result.failed], [0, 100_000_000, 0]);
+  assert(relay.bytes < 1_800_000, `${relay.bytes} bytes on the wire`);
+  assertEquals(read(trees.target), digests(named("2026/01 new")));
+});
+
+/** What becomes of an upload whose PUT the server can't carry out with what it has. */
+const OVERTAKEN: readonly [
+  what: string,
+  change: (dir: string) => void | Promise<void>,
+][] = [
+  ["is gone", (dir) => Deno.removeSync(`${dir}/old`)],
+  ["is shorter", (dir) => Deno.truncateSync(`${dir}/old`, SIZE - 1)],
+  ["has other bytes", (dir) => Deno.writeFileSync(`${dir}/old`, OTHER)],
+  ["is a link", (dir) => {
+    Deno.renameSync(`${dir}/old`, `${dir}/other`);
+    return makeLinks({ [`${dir}/old`]: "other" });
+  }],
+];
+
+for (const [what, change] of OVERTAKEN) {
+  Deno.test(`upload: a file is sent, once, if what was compared ${what} when it is copied`, async () => {
+    const puts: unknown[] = [];
+    let target = "";
+    await using trees = await makeReusing(
+      "upload",
+      { new: [BYTES, OLD] },
+      { old: [BYTES, OLD] },
+      async (request) => {
+        if (request.method !== "PUT" || request.path.at(-1) !== "new") return null;
+        if (puts.length === 0) await change(target);
+        puts.push(request.headers["reuse"]);
+        return null;
+      },
+    );
+    target = trees.target;
+    const { moved, last } = await trees.copy();
+    assertEquals(moved, { files: 1, failed: 0, bytes: SIZE, reused: 0 });
+    assertEquals(puts, ['"/tree/old";length=204800', undefined]);
+    assertEquals([last?.bytes, last?.total], [SIZE, SIZE]);
+    assertEquals(sha256Of(await Deno.readFile(`${target}/new`)), sha256Of(BYTES));
+    assertEquals(await partsOf(`${target}/..`), []);
+  });
+}
+
+Deno.test("download: a file is requested, once, if what was compared is another one when it is copied", async () => {
+  let target = "";
+  await using trees = await makeReusing(
+    "download",
+    { new: [BYTES, OLD] },
+    { old: [BYTES, OLD] },
+    (request, answer) => {
+      if (request.headers["digest-length"] === undefined) return null;
+      return answer().then((answered) => {
+        // The other end has hashed, and this one may have.
+        Deno.writeFileSync(`${target}/old`, OTHER);
+        return answered;
+      });
+    },
+  );
+  target = trees.target;
+  const { moved } = await trees.copy();
+  assertEquals(moved, { files: 1, failed: 0, bytes: SIZE, reused: 0 });
+  assertEquals(sha256Of(await Deno.readFile(`${target}/new`)), sha256Of(BYTES));
+  assertEquals((await entriesWithParts(target)).toSorted(), ["new", "old"]);
+});
+
+both("a source that changes after it was compared is copied as it is then", async (direction) => {
+  let source = "";
+  let isChanged = false;
+  await using trees = await makeReusing(
+    direction,
+    { log: [GROWN, NEW] },
+    { log: [BYTES, OLD] },
+    (request, answer) => {
+      const isLast = direction === "upload" ? "PUT" : "GET";
+      if (request.path.at(-1) !== "log" || request.method !== isLast || isChanged) return null;
+      isChanged = true;
+      Deno.writeFileSync(`${source}/log`, OTHER);
+      return answer();
+    },
+  );
+  source = trees.source;
+  await trees.copy();
+  // The call may have read all of the file before, or not.
+  const copied = () => sha256Of(Deno.readFileSync(`${trees.target}/log`));
+  assert([BYTES, GROWN, OTHER].some((version) => sha256Of(version) === copied()));
+  await trees.copy();
+  assertEquals(copied(), sha256Of(OTHER));
+});
+
+/** An app that serves a directory `tree` with a file `old`, and things that no peer may read. */
+async function makeApp(options: FilesOptions = {}) {
+  const files = await serveFiles();
+  const dir = `${files.there}/root`;
+  await Deno.mkdir(`${dir}/sub/${RESERVED}`, { recursive: true });
+  await write(files.there, {
+    "root/old": [BYTES, OLD],
+    [`root/sub/${RESERVED}/part`]: [BYTES, OLD],
+    "root/.a.degu-part": [BYTES, OLD],
+    "root/closed": [BYTES, OLD],
+    outside: [BYTES, OLD],
+    "root-too": [BYTES, OLD],
+  });
+  await Deno.chmod(`${dir}/closed`, 0);
+  await makeLinks({ [`${dir}/link`]: "old", [`${dir}/way`]: "sub", [`${dir}/out`]: "../outside" });
+  const log: string[] = [];
+  const logger = { warn: (line: string) => void log.push(line) };
+  const app = new FilesApp(dir, { write: true, reuse: true, logger, ...options });
+  return { ...files, dir, app, log };
+}
+
+/** The headers of a whole file that is reused. */
+function announced(reuse: string, more: HeaderDict = {}): HeaderDict {
+  const digest = `sha-256=:${Uint8Array.fromHex(sha256Of(BYTES)).toBase64()}:`;
+  const whole = { "repr-digest": digest, "upload-length": `${SIZE}`, "upload-offset": `${SIZE}` };
+  return { ...whole, reuse, ...more };
+}
+
+const isRoot = Deno.uid() === 0;
+
+const REFUSED: readonly (readonly [what: string, reuse: string, status: number])[] = [
+  ["nothing", `"/none";length=${SIZE}`, 404],
+  ["a directory", `"/sub";length=${SIZE}`, 404],
+  ["a directory with its slash", `"/sub/";length=${SIZE}`, 404],
+  ["what is outside", `"/../outside";length=${SIZE}`, 404],
+  ["what is outside, escaped", `"/~2E~2E/outside";length=${SIZE}`, 404],
+  ["an absolute path outside", `"//etc/passwd";length=${SIZE}`, 404],
+  ["a name that begins alike", `"/../root-too";length=${SIZE}`, 404],
+  ["a link", `"/link";length=${SIZE}`, 404],
+  ["a link to the outside", `"/out";length=${SIZE}`, 404],
+  ["what a link leads to", `"/way/old";length=${SIZE}`, 404],
+  ["a part of an upload", `"/sub/${RESERVED}/part";length=${SIZE}`, 404],
+  ["a part of a download", `"/.a.degu-part";length=${SIZE}`, 404],
+  ...isRoot ? [] : [["what can't be read", `"/closed";length=${SIZE}`, 404] as const],
+  ["more than the file has", `"/old";length=${SIZE + 1}`, 400],
+  ["another length than the offset", `"/old";length=${SIZE - 1}`, 400],
+  ["nothing of it", `"/old";length=0`, 400],
+  ["no length", `"/old"`, 400],
+  ["no quotes", `/old;length=${SIZE}`, 400],
+  ["a relative path", `"old";length=${SIZE}`, 400],
+  ["something behind it", `"/old";length=${SIZE};a`, 400],
+];
+
+for (const [what, reuse, status] of REFUSED) {
+  Deno.test(`a peer can't reuse ${what}: ${status}`, async () => {
+    await using files = await makeApp();
+    const before = read(files.there);
+    const [answered, , headers] = await files.app.handle(mkreq("PUT", "/new", announced(reuse)));
+    assertEquals([answered, headers["upload-offset"]], [status, undefined]);
+    assertEquals(read(files.there), before);
+    assertEquals(await entries(`${files.dir}/${RESERVED}`).catch(() => []), []);
+  });
+}
+
+Deno.test("a peer can have a file copied that it may read", async () => {
+  await using files = await makeApp();
+  const headers = announced(`"/old";length=${SIZE}`);
+  const [status] = await files.app.handle(mkreq("PUT", "/deep/new", headers));
+  assertEquals([status, read(files.dir)["deep/new"]], [201, sha256Of(BYTES)]);
+});
+
+Deno.test("a condition holds for what is reused as for every PUT", async () => {
+  await using files = await makeApp();
+  await write(files.dir, { new: [OTHER, OLD] });
+  const headers = announced(`"/old";length=${SIZE}`, { "if-none-match": "*" });
+  const [status] = await files.app.handle(mkreq("PUT", "/new", headers));
+  assertEquals([status, read(files.dir)["new"]], [412, sha256Of(OTHER)]);
+});
+
+Deno.test("what is reused counts for maxBytes", async () => {
+  await using files = await makeApp({ maxBytes: SIZE - 1 });
+  const headers = announced(`"/old";length=${SIZE}`);
+  assertEquals((await files.app.handle(mkreq("PUT", "/new", headers)))[0], 413);
+});
+
+Deno.test("without reuse an app neither says nor does anything of it", async () => {
+  await using files = await makeApp({ reuse: false, list: true });
+  const headers = announced(`"/old";length=${SIZE}`);
+  const [status, , told] = await files.app.handle(mkreq("PUT", "/new", headers));
+  assertEquals([status, told["upload-offset"]], [409, "0"]);
+  const wanted = { "want-repr-digest": "sha-256=10", "digest-length": "1" };
+  for (const [method, uri] of [["HEAD", "/old"], ["GET", "/"], ["HEAD", "/new"]] as const) {
+    const about = uri === "/new" ? { "upload-length": "1", "upload-version": "a" } : wanted;
+    const [, , answer] = await files.app.handle(mkreq(method, uri, about));
+    assertEquals([answer["reuse"], answer["digest-length"]], [undefined, undefined]);
+  }
+});
+
+Deno.test("HEAD answers the digest of a beginning, and says of how many bytes", async () => {
+  await using files = await makeApp();
+  const ask = async (length: string) => {
+    const wanted = { "want-repr-digest": "sha-256=10", "digest-length": length };
+    const [, , headers] = await files.app.handle(mkreq("HEAD", "/old", wanted));
+    return [headers["digest-length"], headers["repr-digest"], headers["reuse"]];
+  };
+  const digest = (length: number) => {
+    const hex = sha256Of(BYTES.subarray(0, length));
+    return `sha-256=:${Uint8Array.fromHex(hex).toBase64()}:`;
+  };
+  for (const length of [0, 1, SIZE - 1, SIZE]) {
+    assertEquals(await ask(`${length}`), [`${length}`, digest(length), "/old"]);
+  }
+  assertEquals(await ask(`${SIZE + 1}`), [undefined, undefined, "/old"]);
+  for (const bad of ["-1", "01", "a", ""]) {
+    assertEquals(await ask(bad), [undefined, digest(SIZE), "/old"]);
+  }
+});
+
+const SINGLE: readonly [what: string, options: TransferOptions][] = [
+  ["", {}],
+  [" without resuming", { resume: false }],
+];
+
+for (const [what, options] of SINGLE) {
+  for (const isSettled of [true, false]) {
+    const when = isSettled ? "" : ", and has just changed,";
+    Deno.test(`upload: a file that has grown${when} is sent from there on${what}`, async () => {
+      await using files = await serveFiles((dir) => {
+        return new FilesApp(dir, { write: true, reuse: true });
+      });
+      await write(files.there, { log: [BYTES, OLD] });
+      await write(files.here, { log: [GROWN, NEW] });
+      using _clock = setClockAhead(isSettled ? LATER : 0);
+      const reports: unknown[] = [];
+      const all = { ...options, onProgress: (now: unknown) => void reports.push(now) };
+      const { bytes, reused, resumedFrom, total, sha256 } = await upload(
+        files.client,
+        `${files.here}/log`,
+        "/log",
+        all,
+      );
+      assertEquals([bytes, reused, resumedFrom], [LINE.length, SIZE, 0]);
+      assertEquals([total, sha256], [GROWN.length, sha256Of(GROWN)]);
+      assertEquals(reports.at(-1), { bytes, total, resumedFrom: 0, reused });
+      assertEquals(read(files.there), { log: sha256Of(GROWN) });
+    });
+
+    Deno.test(`download: a file that has grown${when} is taken from there on${what}`, async () => {
+      await using files = await serveFiles((dir) => new FilesApp(dir, { reuse: true }));
+      await write(files.here, { log: [BYTES, OLD] });
+      await write(files.there, { log: [GROWN, NEW] });
+      using _clock = setClockAhead(isSettled ? LATER : 0);
+      const result = await download(files.client, "/log", `${files.here}/log`, options);
+      const { bytes, reused, resumedFrom, total, sha256 } = result;
+      assertEquals([bytes, reused, resumedFrom], [LINE.length, SIZE, 0]);
+      assertEquals([total, sha256], [GROWN.length, sha256Of(GROWN)]);
+      assertEquals(read(files.here), { log: sha256Of(GROWN) });
+    });
+  }
+}
+
+/** A file whose first bytes are at the target, and that is large enough to be cut in its rest. */
+const LARGE = concat(BYTES, randomBytes(3_000_000));
+
+both("what was copied and sent before a cut is not sent again", async (direction) => {
+  await using trees = await makeReusing(
+    direction,
+    { log: [LARGE, NEW] },
+    { log: [BYTES, OLD] },
+  );
+  using _clock = setClockAhead(LATER);
+  await using relay = new CuttingRelay(trees.serving.address);
+  const over = async () => {
+    const { events } = await trees.over(new Client(relay.address));
+    return events.find((event) => event.type === "copied")!;
+  };
+  relay.cutAfter(1_500_000);
+  await assertRejects(over);
+  relay.cutAfter(Infinity);
+  const { bytes, resumedFrom, reused, total } = await over() as TreeEvent & { type: "copied" };
+  assert(resumedFrom > SIZE, `${resumedFrom}`);
+  assertEquals([reused, bytes + resumedFrom, total], [0, LARGE.length, LARGE.length]);
+  assertEquals(read(trees.target), { log: sha256Of(LARGE) });
+});
+
+Deno.test("with write: add a new file may reuse, and a file that is there stays", async () => {
+  const source: Content = { new: [BYTES, OLD], log: [GROWN, NEW] };
+  const target: Content = { old: [BYTES, OLD], log: [BYTES, OLD] };
+  await using trees = await makeReusing("upload", source, target, undefined, { write: "add" });
+  const { moved, outcomes } = await trees.copy();
+  assertEquals(moved, { files: 1, failed: 1, bytes: 0, reused: SIZE });
+  assertEquals(outcomes, { new: "copied", log: "failed" });
+  assertEquals(read(trees.target), digests({ ...target, new: [BYTES, OLD] }));
+});
+
+/** Takes out of requests and answers what an older version does not know. */
+const OLDER = ["reuse", "digest-length"];
+
+function older(app: FilesApp): AppFunction {
+  return async (request, session, api) => {
+    const known = { ...request.headers };
+    for (const name of OLDER) delete known[name];
+    Object.assign(request, { headers: known });
+    const [status, reason, headers, body] = await app.handle(request, session, api);
+    const told = { ...headers };
+    for (const name of OLDER) delete told[name];
+    return [status, reason, told, body];
+  };
+}
+
+both("to and from a server of an older version everything is sent", async (direction) => {
+  const source: Content = { new: [BYTES, OLD], log: [GROWN, NEW] };
+  await using trees = await makeTrees(direction, {}, {}, older, { reuse: true });
+  await write(trees.source, source);
+  await write(trees.target, { old: [BYTES, OLD], log: [BYTES, OLD] });
+  const { result } = await trees.copy({ delete: true });
+  assertEquals([result.bytes, result.reused], [GROWN.length + SIZE, 0]);
+  assertEquals(read(trees.target), digests(source));
+});
+
+Deno.test("upload: a server that has forgotten how to reuse is sent all", async () => {
+  // As after the list of another process, behind the same address.
+  await using trees = await makeTrees("upload", {}, {}, (app) => {
+    return async (request, session, api) => {
+      const { headers } = request;
+      const known = { ...headers };
+      delete known["reuse"];
+      Object.assign(request, { headers: known });
+      return await app.handle(request, session, api);
+    };
+  }, { reuse: true });
+  await write(trees.source, { new: [BYTES, OLD], log: [GROWN, NEW] });
+  await write(trees.target, { old: [BYTES, OLD], log: [BYTES, OLD] });
+  const { result } = await trees.copy();
+  assertEquals([result.bytes, result.reused, result.failed], [GROWN.length + SIZE, 0, 0]);
+});
+
+Deno.test("an outbox moves what is new of a file that has grown", async () => {
+  await using trees = await makeReusing("upload", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
+  using _clock = setClockAhead(LATER);
+  const { moved, removed } = await trees.copy({ move: true });
+  assertEquals([moved.bytes, moved.reused], [LINE.length, SIZE]);
+  assertEquals(read(trees.target), { log: sha256Of(GROWN) });
+  assertEquals(removed, ["log"]);
+});
+
+Deno.test("upload: a directory in the place of a file that was to reuse something is told", async () => {
+  await using trees = await makeReusing("upload", { new: [BYTES, OLD] }, { old: [BYTES, OLD] });
+  const error = await assertRejects(
+    () => upload(trees.client, `${trees.source}/new`, "/tree"),
+    StatusError,
+  );
+  assertEquals(error.status, 409);
+});
