@@ -89,7 +89,9 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
     ];
   }
   const { message } = error;
-  if (isDirectoryGone(error)) return [DIRECTORY_GONE];
+  if (isDirectoryGone(error)) {
+    return ["the directory that the peer serves is not there", "is its disk mounted there?"];
+  }
   if (isAlreadyThere(error)) return [ALREADY_THERE];
   const problem = systemProblem(message, systemCode(error));
   if (problem !== null) return problem;
@@ -131,9 +133,6 @@ function tlsReason({ code, message }: TlsError): string {
   const reason = TLS_REASONS[code];
   return address === undefined || reason === undefined ? message : `${address}: ${reason}`;
 }
-
-export const DIRECTORY_GONE =
-  "the directory that the peer serves is not there: is its disk mounted there?";
 
 function isConnecting({ message }: Error): boolean {
   return message.startsWith("connect");

@@ -2,7 +2,7 @@
 
 import { EmptyPreambleError, TlsError } from "../../base.ts";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "../../files.ts";
-import { ALREADY_THERE, DIRECTORY_GONE, explain, inUnits } from "./explain.ts";
+import { ALREADY_THERE, explain, inUnits } from "./explain.ts";
 import { Failure, hasStatus, isDirectoryGone } from "./failure.ts";
 import { formatBytes } from "./output.ts";
 
@@ -108,7 +108,7 @@ export function explainTransfer(error: unknown, action: FileAction): string {
   if (status === 412 && message.includes("changed meanwhile")) return CHANGED_THERE;
   const problem = PROBLEMS[action][status];
   if (problem !== undefined) return problem;
-  if (isDirectoryGone(error)) return DIRECTORY_GONE;
+  if (isDirectoryGone(error)) return explain(error);
   if (status >= 500) {
     return `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`;
   }

@@ -286,7 +286,7 @@ Deno.test("a peer whose directory is not there is said to be that, by each comma
     ["ls", ["ls", "--inbox", "camera:"]],
     ["rm", ["rm", "camera:a"]],
   ];
-  const said = "the directory that the peer serves is not there: is its disk mounted there?";
+  const said = "the directory that the peer serves is not there; is its disk mounted there?";
   await eachRow(t, rows, async (_rule, args) => void await files.fail(1, said, ...args));
   await Deno.rename(`${inboxes}-moved`, inboxes);
 });

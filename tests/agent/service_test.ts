@@ -102,6 +102,24 @@ Deno.test("where there is no systemd, install says so and prints the unit; remov
   }
 });
 
+Deno.test("where the systemd of the user does not run, install and remove say so, and what to do", async () => {
+  await using homes = await AgentHomes.create("desk");
+  await fill(homes.path, { bin: null, run: null });
+  // What it says without a bus, as in a container or behind su.
+  const problem = "Failed to connect to bus: No medium found";
+  const script = `#!/bin/sh\necho '${problem}' >&2\nexit 1\n`;
+  await Deno.writeTextFile(homes.at("bin/systemctl"), script, { mode: 0o755 });
+  const options = { flags: ["--allow-all"], env: { PATH: `${homes.at("bin")}:/bin:/usr/bin` } };
+  for (const action of ["install", "remove"]) {
+    const { code, stderr } = await runAgent(
+      ["--home", homes.at("desk"), "service", action],
+      options,
+    );
+    assertEquals(code, 1, stderr);
+    assertMatch(stderr, /^degu: error: the systemd of this user does not run: log in as this user/);
+  }
+});
+
 Deno.test("what can't be a service is refused before anything is written", async () => {
   await using homes = await AgentHomes.create("desk", "laptop");
   await homes.pair("laptop", "desk", undefined, "192.0.2.1:7443");

@@ -105,6 +105,7 @@ async function pair(
     : await joinThere(context, device, questions, address, options);
   output.result(`paired with ${name} ${id}`, { name, id, addresses: addresses.map(formatAddress) });
   output.note(
-    `to take its files, run "degu serve --inbox ~/Inbox" here; to send it one, "degu put FILE ${name}:"`,
+    `to take its files, run "degu serve --inbox ~/Inbox" here, or "degu service install --inbox ~/Inbox" to keep ` +
+      `that running; to send it one, "degu put FILE ${name}:"`,
   );
 }

@@ -116,6 +116,11 @@ async function remove({ output }: Context): Promise<void> {
   await systemctl("daemon-reload");
 }
 
+const NO_BUS = /^Failed to connect to .*\b(bus|scope)\b/i;
+const NOT_LOGGED_IN =
+  "the systemd of this user does not run: log in as this user, and not by su or sudo, or run " +
+  '"loginctl enable-linger"';
+
 /** Runs `systemctl --user`; resolves to what it prints. */
 async function systemctl(...args: string[]): Promise<string> {
   const command = new Deno.Command("systemctl", { args: ["--user", ...args] });
@@ -123,6 +128,7 @@ async function systemctl(...args: string[]): Promise<string> {
     const { success, stdout, stderr } = await command.output();
     if (success) return new TextDecoder().decode(stdout);
     const problem = new TextDecoder().decode(stderr).trim();
+    if (NO_BUS.test(problem)) throw new Failure(NOT_LOGGED_IN);
     throw new Failure(`systemctl --user ${args[0]}: ${problem}`);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
