@@ -52,9 +52,9 @@ async function tryAll(
 const WITH_FIGURES = [
   ...["refusedAtOnce", "resumedHere", "filledUp", "withoutName", "downloads"],
   ...["downloadFilledUp", "trees", "alreadyThere", "filledUpUnsynced", "halfTaken", "later"],
-  ...["treeResumed", "withoutFigures"],
+  ...["treeResumed", "withoutFigures", "reused"],
 ];
-const WITHOUT_FIGURES = ["filledUp", "halfTaken", "later", "trees"];
+const WITHOUT_FIGURES = ["filledUp", "halfTaken", "later", "trees", "reused"];
 const results = new Map<string, Promise<Results>>();
 
 /** What has become of a scenario with these permissions. */
@@ -250,6 +250,25 @@ Deno.test("what can't be synced to a full disk is kept up to where all of it is 
   }
   assertEquals(partSize(part), 300);
 });
+
+for (const permissions of [[STATFS], []]) {
+  const known = permissions.length > 0 ? "known" : "not known";
+  testUnless(
+    noDisk,
+    `what a full disk has begun to copy to itself is removed, where the free space is ${known}`,
+    async () => {
+      const results = await tried("reused", permissions);
+      for (const [i, { failure, left, moved, now }] of results.entries()) {
+        const told = i === 0 ? failure.status : failure.code;
+        assertEquals(told, i === 0 ? 507 : "DISK_FULL", failure.message);
+        assertEquals(failure.needed !== null, permissions.length > 0, failure.message);
+        assertEquals(left, { log: 1.25 * MEBIBYTE });
+        assertEquals(moved, [5, 1.25 * MEBIBYTE]);
+        assertEquals(now, { log: 1.25 * MEBIBYTE + 5 });
+      }
+    },
+  );
+}
 
 testUnless(
   noDisk,

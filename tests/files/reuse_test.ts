@@ -565,6 +565,20 @@ both("what was copied and sent before a cut is not sent again", async (direction
   assertEquals(read(trees.target), { log: sha256Of(LARGE) });
 });
 
+both(
+  "a result is of the whole call if its connection broke off behind what was reused",
+  async (direction) => {
+    await using trees = await makeReusing(direction, { log: [LARGE, NEW] }, { log: [BYTES, OLD] });
+    using _clock = setClockAhead(LATER);
+    await using relay = new CuttingRelay(trees.serving.address);
+    relay.cutEachAfter(1_500_000);
+    const { result, events } = await trees.over(new Client(relay.address), { retries: 5 });
+    assertEquals([result.bytes, result.reused], [LARGE.length - SIZE, SIZE]);
+    const last = events.findLast((event) => event.type === "progress")!;
+    assertEquals([last.bytes, last.total], [LARGE.length - SIZE, LARGE.length - SIZE]);
+  },
+);
+
 Deno.test("with write: add a new file may reuse, and a file that is there stays", async () => {
   const source: Content = { new: [BYTES, OLD], log: [GROWN, NEW] };
   const target: Content = { old: [BYTES, OLD], log: [BYTES, OLD] };

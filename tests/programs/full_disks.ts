@@ -402,6 +402,36 @@ const SCENARIOS: Record<string, () => Promise<unknown>> = {
     return { kept, events };
   },
 
+  /** What a target has can be copied only where there is space for a second time. */
+  async reused() {
+    const bytes = 1.25 * MEBIBYTE;
+    const whole = new Uint8Array(bytes + 5);
+    whole.set(filled(bytes));
+    const results = [];
+    for (const [i, direction] of (["upload", "download"] as const).entries()) {
+      await anew("size=2m");
+      const there = `${root}/there${i}`;
+      await Deno.mkdir(there);
+      await Deno.writeFile(`${disk}/log`, filled(bytes));
+      await Deno.writeFile(`${there}/log`, whole);
+      await Deno.utime(`${disk}/log`, 1, 1);
+      const served = direction === "upload" ? disk : there;
+      await using serving = serve(new FilesApp(served, { write: true, reuse: true }));
+      const client = serving.makeClient();
+      const copy = () => {
+        return direction === "upload"
+          ? upload(client, `${there}/log`, "/log")
+          : download(client, "/log", `${disk}/log`);
+      };
+      const failure = await failureOf(copy());
+      const left = onDisk();
+      await mount("remount", "size=4m");
+      const copied = await copy();
+      results.push({ failure, left, moved: [copied.bytes, copied.reused], now: onDisk() });
+    }
+    return results;
+  },
+
   /** A file system without figures is not taken for a full one. */
   async withoutFigures() {
     await anew("size=0");

@@ -158,11 +158,11 @@ async function putWhole(
   const granted = mode === null ? null : unfinished.findGranted();
   const own = mode === null || granted === null ? null : modeOfCopy(mode, granted);
   using temporary = unfinished.create(own === null ? {} : { newMode: own, hasOwnMode: true });
-  const hash = digest === null && length === null ? null : newHash();
   const { file, path } = temporary;
   const start = reused?.length ?? 0;
   const sync = new EarlySync(path, 0);
-  await reused?.copyTo(file, hash!, sync);
+  const copied = reused && await reused.copyTo(temporary, sync);
+  const hash = copied ?? (digest === null && length === null ? null : newHash());
   const whole = { file, sync, start, limit: write.maxBytes, length, hash };
   const lastChunkDigest = await receive(body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
@@ -426,13 +426,14 @@ async function putRest(
     unfinished.checkSpace(length, begin, partSize(part));
     using temporary = await unfinished.openPart(part, upload.mode);
     const sync = new EarlySync(part, begin);
+    // If this fails, nothing is kept: what was copied can be copied again.
+    const copied = reused && await reused.copyTo(temporary, sync);
     try {
       const { file } = temporary;
       const changed = () => new Refusal(409, "the part has changed", offsetHeader(0));
       // If another process had the part, the new one is empty, and so too short.
-      const hash = await hashStart(file, begin, changed, superseded);
-      await temporary.continueFrom(begin);
-      await reused?.copyTo(file, hash, sync);
+      const hash = copied ?? await hashStart(file, offset, changed, superseded);
+      if (copied === null) await temporary.continueFrom(offset);
       const destined = { file, sync, start: offset, limit: length, length, hash };
       const lastChunkDigest = await receive(body, destined);
       const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
@@ -478,11 +479,16 @@ async function openReused(
   };
   return {
     length,
-    async copyTo(file: Deno.FsFile, hash: Hash, sync: EarlySync): Promise<void> {
+    /** Copies the beginning to an empty file; resolves to its hash. */
+    async copyTo(temporary: Temporary, sync: EarlySync): Promise<Hash> {
+      await temporary.continueFrom(0);
+      const { file } = temporary;
+      const hash = newHash();
       const signals = [session?.signal, superseded].filter((signal) => signal !== undefined);
       const signal = AbortSignal.any(signals);
       await copyBeginning(handle, file, { length, hash, sync, signal, unreadable: other });
       if (isOverwritten(state, fstatSync(handle.fd, { bigint: true }))) throw other();
+      return hash;
     },
     [Symbol.asyncDispose]: () => handle.close(),
   };

@@ -139,10 +139,11 @@ export class TreeCopies {
   }
 
   /** Notes a file that is at the target; with `move`, it is told when it was removed here. */
-  copied(node: TreeNode, result: TransferResult, meter = this.#report.meter(node)): void {
+  copied(node: TreeNode, last: TransferResult, meter = this.#report.meter(node)): void {
     for (let { parent } = node; parent !== null && !this.made.has(parent); { parent } = parent) {
       this.made.add(parent);
     }
+    const result = this.#report.resultOf(node, last);
     meter(node.size - result.reused, result.reused);
     const { move, dryRun } = this.#settings;
     if (move && !dryRun) return void this.#arrived.set(node, result);
@@ -172,6 +173,7 @@ export class TreeCopies {
     const meter = this.#report.meter(copy.node);
     let { size } = copy.node;
     let resumedFrom = 0;
+    let reused = 0;
     let furthest = 0;
     let vainAttempts = 0;
     const beginning = this.beginnings.get(copy.node) ?? null;
@@ -183,9 +185,9 @@ export class TreeCopies {
       modified: new Date(copy.node.modified),
       onProgress(progress) {
         ({ resumedFrom } = progress);
-        meter(resumedFrom + progress.bytes, progress.reused);
+        meter(resumedFrom + progress.reused + progress.bytes - reused, reused);
       },
-      onBegin: (from, reused) => this.#report.began(copy.node, from, reused),
+      onBegin: (from, now) => reused = this.#report.began(copy.node, from, now),
       signal,
     };
     while (true) {

@@ -116,15 +116,20 @@ export class TreeReport {
     return this.#beginnings.get(node)?.size ?? 0;
   }
 
-  /** Notes that a file is about to be moved, of which so many bytes are at the target. */
-  began({ path }: TreeNode, resumedFrom: number, reused: number): void {
+  /**
+   * Notes that a file is about to be moved, of which so many bytes are at the target; returns how
+   * many of these this call has reused.
+   */
+  began({ path }: TreeNode, resumedFrom: number, reused: number): number {
     const key = path.join("/");
-    const before = this.#begun.get(key)?.resumedFrom ?? Infinity;
-    if (resumedFrom <= before) this.#begun.set(key, { resumedFrom, reused });
+    const before = this.#begun.get(key);
+    if (before !== undefined && before.resumedFrom < resumedFrom) return before.reused;
+    this.#begun.set(key, { resumedFrom, reused });
+    return reused;
   }
 
   /** The result of the whole call for a file that several attempts may have moved. */
-  #resultOf({ path }: TreeNode, last: TransferResult): TransferResult {
+  resultOf({ path }: TreeNode, last: TransferResult): TransferResult {
     if (this.#begun.size === 0) return last;
     const key = path.join("/");
     const begun = this.#begun.get(key);
@@ -133,8 +138,7 @@ export class TreeReport {
     return { ...last, ...begun, bytes: last.total - begun.resumedFrom - begun.reused };
   }
 
-  copied(node: TreeNode, last: TransferResult): void {
-    const result = this.#resultOf(node, last);
+  copied(node: TreeNode, result: TransferResult): void {
     this.counts.bytes += result.bytes;
     this.counts.reused += result.reused;
     this.#complete += node.size - result.reused;
@@ -148,14 +152,10 @@ export class TreeReport {
     const { path, size } = node;
     if (this.#planned.has(path.join("/")) && !this.#told.has(path.join("/"))) {
       // An earlier attempt has copied the file, and its answer was lost.
-      this.meter(node)(size);
-      return this.copied(node, {
-        bytes: 0,
-        total: size,
-        resumedFrom: size,
-        reused: 0,
-        sha256: null,
-      });
+      const late = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256: null };
+      const result = this.resultOf(node, late);
+      this.meter(node)(size - result.reused, result.reused);
+      return this.copied(node, result);
     }
     if (!this.#isTold(node)) this.event({ type: "unchanged", path });
   }
