@@ -39,6 +39,8 @@ export class Inbox {
   readonly path: string;
   readonly #records: string;
   readonly #isThere: () => boolean;
+  /** Syncs of the names in the inbox that are under way. */
+  readonly #syncing = new Set<Promise<void>>();
 
   /** @param path The real path of the inbox, which exists. */
   constructor(path: string) {
@@ -105,16 +107,22 @@ export class Inbox {
 
   /**
    * Makes the directory of a peer if it is missing: nobody has asked for it yet, or a person has
-   * moved it away.
+   * moved it away. Resolves once its name is on the disk.
    *
    * @throws {Refusal} if the inbox is not there, or something else has the name.
    */
-  make(directory: string): void {
+  async make(directory: string): Promise<void> {
     if (!this.#isThere()) throw rootIsGone(this.path);
     const path = join(this.path, directory);
     const problem = problemOf(path);
     if (problem !== null) throw new Refusal(503, problem);
-    if (infoOrNull(path) === null) Deno.mkdirSync(path, { recursive: true });
+    if (infoOrNull(path) === null) {
+      Deno.mkdirSync(path, { recursive: true });
+      const syncing = syncIfPossible(this.path).finally(() => this.#syncing.delete(syncing));
+      this.#syncing.add(syncing);
+    }
+    // Another request may have made it in this moment.
+    await Promise.all(this.#syncing);
   }
 
   /** Records whose a directory will be, unless that is recorded. */
@@ -148,7 +156,7 @@ export class Inbox {
         found.push({ id: "", name: "", directory });
       }
     }
-    return found.sort((one, other) => one.directory < other.directory ? -1 : 1);
+    return found;
   }
 
   /** The names of what is in the inbox, but for what no peer can have caused. */

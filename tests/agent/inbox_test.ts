@@ -5,8 +5,9 @@ import { Device } from "@degu/degu/device";
 import { Inbox } from "@degu/internal/kit/agent/inbox.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
-import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
+import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
+import { syncedWhile } from "@degu/testing/synced.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import {
   assert,
@@ -278,20 +279,45 @@ Deno.test("of many that ask at once for the same name, each gets one directory, 
   const directories = await Promise.all(asked);
   assertEquals(directories.slice(0, 8), directories.slice(8));
   assertEquals(new Set(directories).size, 8);
+  const records = await entries(`${dir.path}/.degu-files`);
+  assertEquals(records, directories.slice(0, 8).map((each) => `owner-${each}`).toSorted());
+  assertEquals(await mode(`${dir.path}/.degu-files`), 0o700);
   for (const [i, id] of ids.entries()) {
     assertEquals(await new Inbox(dir.path).directoryOf({ id, name: "phone" }), directories[i]);
   }
 });
 
-Deno.test("a record that can't be read leaves its directory to nobody", async () => {
+Deno.test("a record that the disk has damaged leaves its directory to nobody", async (t) => {
+  const rows: [rule: string, text: string][] = [
+    ["nothing", ""],
+    ["half of it", '{"id":"aaaa'],
+    ["no record", "null"],
+    ["another directory", JSON.stringify({ id: ID, name: "phone", directory: "../private" })],
+  ];
+  await eachRow(t, rows, async (_rule, text) => {
+    await using dir = await tempDir();
+    const inbox = new Inbox(dir.path);
+    assertEquals(await inbox.directoryOf({ id: ID, name: "phone" }), "phone");
+    await Deno.writeTextFile(`${dir.path}/.degu-files/owner-phone`, text);
+    const found = await Promise.all(
+      [ID, OTHER].map((id) => inbox.directoryOf({ id, name: "phone" })),
+    );
+    assertEquals(found.toSorted(), ["phone-2", "phone-3"]);
+    // It is no obstacle to serve the rest.
+    await Deno.mkdir(`${dir.path}/phone`);
+    await inbox.check();
+  });
+});
+
+Deno.test("whose a directory is, is on the disk before anything is in it", async () => {
   await using dir = await tempDir();
+  const synced = await syncedWhile(dir.path, async () => {
+    await new Inbox(dir.path).directoryOf({ id: ID, name: "phone" });
+  });
+  assertEquals(synced, [".", "./.degu-files", "./.degu-files/owner-phone"]);
   const inbox = new Inbox(dir.path);
-  assertEquals(await inbox.directoryOf({ id: ID, name: "phone" }), "phone");
-  const [record] = await Array.fromAsync(Deno.readDir(`${dir.path}/.degu-files`));
-  await Deno.writeTextFile(`${dir.path}/.degu-files/${record!.name}`, "");
-  for (const id of [ID, OTHER]) {
-    assertMatch(await inbox.directoryOf({ id, name: "phone" }), /^phone-[23]$/);
-  }
+  assertEquals(await syncedWhile(dir.path, () => inbox.make("phone")), ["."]);
+  assertEquals(await syncedWhile(dir.path, () => inbox.make("phone")), []);
 });
 
 // What is refused.

@@ -209,7 +209,7 @@ export function makeServeApp(
       return async (request, session) => {
         try {
           name ??= await directories.directoryOf(peer);
-          directories.make(name);
+          await directories.make(name);
           app ??= files("inbox", join(inbox, name), [name], { write, modes });
         } catch (error) {
           const refusal = refusalOf(error);
