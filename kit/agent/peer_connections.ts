@@ -1,9 +1,16 @@
 /** Calls to one peer: over connections that are kept, and retried when a connection is lost. */
 
 import { pause } from "../../base/pause.ts";
-import { type Client, type ClientOptions, ConnectionPool } from "../../client.ts";
+import {
+  type Client,
+  type ClientOptions,
+  type Connection,
+  ConnectionPool,
+  type Connector,
+} from "../../client.ts";
 import { type Retry, retry, type RetryProgress } from "../../files.ts";
 import { isInUse, repeatAny } from "../../net/connection_pool.ts";
+import { onTreeRetry } from "../files/tree/transfer.ts";
 import { reasonOf } from "./explain.ts";
 import { isAway } from "./failure.ts";
 
@@ -44,26 +51,14 @@ export interface PeerConnectionsOptions {
  */
 export type Open = (options: ClientOptions, isAgain: boolean) => Promise<Client>;
 
-/** The connections to a peer that all calls share, until they are dropped. */
-class SharedPool {
-  readonly pool: Promise<ConnectionPool>;
-  /** The same pool, once there is a client. */
-  #opened: ConnectionPool | null = null;
+/** A client of a peer, where it is now, until it is dropped. */
+class SharedClient {
+  readonly client: Promise<Client>;
   readonly #dropped = new AbortController();
 
   constructor(open: Open, signal: AbortSignal, isAgain = false) {
     const either = AbortSignal.any([signal, this.#dropped.signal]);
-    this.pool = open({ signal: either }, isAgain).then((client) => {
-      this.#opened = new ConnectionPool(client, { max: Infinity });
-      // To copy, list or delete twice does no harm.
-      repeatAny(this.#opened);
-      return this.#opened;
-    });
-  }
-
-  /** Whether a request is under way: else the calls have work to do on this device. */
-  get isBusy(): boolean {
-    return this.#opened !== null && isInUse(this.#opened);
+    this.client = open({ signal: either }, isAgain);
   }
 
   get isDropped(): boolean {
@@ -84,6 +79,10 @@ class SharedPool {
  * The connections to one peer, as many as there are simultaneous calls; closed when disposed of.
  */
 export class PeerConnections implements Disposable {
+  /** Opens connections to the peer, wherever it is by then. */
+  readonly connector: Connector = { connect: (options) => this.#connect(options) };
+  /** The connections of all calls. */
+  readonly #pool = new ConnectionPool(this.connector, { max: Infinity });
   readonly #open: Open;
   readonly #signal: AbortSignal;
   readonly #note: (text: string) => void;
@@ -91,9 +90,9 @@ export class PeerConnections implements Disposable {
   /** Milliseconds without progress, after which the peer is silent. */
   #silence: number;
   readonly #wait: number;
-  /** The pool of all calls, from the first on. */
-  #current: SharedPool | null = null;
-  /** Ends the attempt to connect beside a silent pool. */
+  /** The client of all new connections, from the first on. */
+  #current: SharedClient | null = null;
+  /** Ends the attempt to connect beside a silent client. */
   #beside: AbortController | null = null;
   #calls = 0;
   /** Notices a silence; runs while at least one call is under way. */
@@ -104,6 +103,10 @@ export class PeerConnections implements Disposable {
   #movedAt: number | null = null;
   /** The time until which further retries are not noted. */
   #notedUntil = 0;
+  /** How many connections wait for a peer that is off. */
+  #waiting = 0;
+  /** Whether a silent client was replaced, and no tree has gone on since. */
+  #isReplaced = false;
 
   /** @param note Called with a text when a call is retried, and after a silence. */
   constructor(
@@ -119,66 +122,118 @@ export class PeerConnections implements Disposable {
     this.#retries = retries;
     this.#silence = silence;
     this.#wait = wait * 1000;
+    // To copy, list or delete twice does no harm.
+    repeatAny(this.#pool);
+    onTreeRetry(this.#pool, (retry, moved) => this.#onTreeRetry(retry, moved));
   }
 
   /**
    * Makes a call, which connects when it is ready. If a connection is lost, the call is made again
    * after a moment. A peer that is off is not tried again, but may be waited for.
    */
-  async call<T>(action: (pool: ConnectionPool, moved: Moved) => Promise<T>): Promise<T> {
-    this.#calls++;
-    this.#beginSilence();
-    try {
-      for (const begin = performance.now();;) {
-        const shared = this.#current ??= new SharedPool(this.#open, this.#signal);
+  call<T>(action: (pool: ConnectionPool, moved: Moved) => Promise<T>): Promise<T> {
+    return this.#watch(async () => {
+      for (;;) {
+        const shared = this.#shared();
         try {
           return await this.#retry(shared, action);
         } catch (error) {
           this.#signal.throwIfAborted();
-          if (shared.isDropped) continue;
-          const left = Math.max(begin, this.#movedAt ?? begin) + this.#wait - performance.now();
-          if (!isAway(error) || left <= 0) throw error;
-          // A search may find other addresses next time.
-          this.#drop(shared);
-          await pause(Math.min(left, WAIT_MILLISECONDS), this.#signal);
+          if (!shared.isDropped) throw error;
         }
       }
+    });
+  }
+
+  /**
+   * Copies a tree, which goes on by itself after an error.
+   *
+   * @param copy Gets its option `retries`, and a function to call after each progress.
+   */
+  copyTree<T>(
+    copy: (pool: ConnectionPool, retries: number, moved: () => void) => Promise<T>,
+  ): Promise<T> {
+    return this.#watch(() => copy(this.#pool, this.#retries, () => this.#moved()));
+  }
+
+  /** Measures silences while a call is under way. */
+  async #watch<T>(call: () => Promise<T>): Promise<T> {
+    this.#calls++;
+    this.#beginSilence();
+    try {
+      return await call();
     } finally {
       this.#calls--;
       this.#beginSilence();
     }
   }
 
+  #shared(): SharedClient {
+    return this.#current ??= new SharedClient(this.#open, this.#signal);
+  }
+
+  /** Opens a connection to the peer where it is now; waits for one that is off, if it is to. */
+  async #connect(options?: Parameters<Connector["connect"]>[0]): Promise<Connection> {
+    const { signal: given = this.#signal } = options ?? {};
+    const signal = AbortSignal.any([this.#signal, given]);
+    for (const begin = performance.now();;) {
+      const shared = this.#shared();
+      try {
+        return await (await shared.client).connect(options);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (shared.isDropped) continue;
+        const left = Math.max(begin, this.#movedAt ?? begin) + this.#wait - performance.now();
+        if (!isAway(error) || left <= 0) throw error;
+        // A search may find other addresses next time.
+        this.#drop(shared);
+        this.#waiting++;
+        await pause(Math.min(left, WAIT_MILLISECONDS), signal).finally(() => this.#waiting--);
+      }
+    }
+  }
+
   /** Makes a call, and retries it as long as the peer is there. */
   async #retry<T>(
-    shared: SharedPool,
+    shared: SharedClient,
     action: (pool: ConnectionPool, moved: Moved) => Promise<T>,
   ): Promise<T> {
-    const onRetry = ({ error, number, seconds }: Retry) => {
-      // A peer that was off from the start isn't tried again; `call` waits for a peer by itself.
-      if (isAway(error) && (this.#wait > 0 || this.#movedAt === null)) throw error;
-      if (shared.isDropped) throw error;
-      if (this.#wait > 0) return;
-      const now = performance.now();
-      // Several calls may have lost their connections at the same moment.
-      if (now < this.#notedUntil) return;
-      this.#notedUntil = now + seconds * 1000 / 2;
-      const again = `trying again in ${seconds} s (${number} of ${this.#retries})`;
-      this.#note(`${reasonOf(error)}; ${again}`);
-    };
-    const pool = await shared.pool;
     const attempt = (moved: Moved) =>
-      action(pool, (progress) => {
+      action(this.#pool, (progress) => {
         this.#moved();
         moved(progress);
       });
+    const onRetry = (retry: Retry) => {
+      if (shared.isDropped) throw retry.error;
+      this.#onRetry(retry);
+    };
     const options = { retries: this.#retries, signal: this.#signal, onRetry };
     const result = await retry(attempt, options);
     this.#moved();
     return result;
   }
 
-  #drop(shared: SharedPool): void {
+  /** Notes that a call is made again; throws its error if the call must not be. */
+  #onRetry({ error, number, seconds }: Retry): void {
+    // A peer that was off from the start isn't tried again; waiting for one is not retrying.
+    if (isAway(error) && (this.#wait > 0 || this.#movedAt === null)) throw error;
+    if (this.#wait > 0) return;
+    const now = performance.now();
+    // Several calls may have lost their connections at the same moment.
+    if (now < this.#notedUntil) return;
+    this.#notedUntil = now + seconds * 1000 / 2;
+    const again = `trying again in ${seconds} s (${number} of ${this.#retries})`;
+    this.#note(`${reasonOf(error)}; ${again}`);
+  }
+
+  #onTreeRetry(retry: Retry, moved: () => void): void {
+    if (!this.#isReplaced) return this.#onRetry(retry);
+    // The peer has answered elsewhere: its silence, which was noted, may have been that of work.
+    this.#isReplaced = false;
+    moved();
+  }
+
+  #drop(shared: SharedClient): void {
     shared.drop();
     if (this.#current === shared) this.#current = null;
   }
@@ -213,6 +268,7 @@ export class PeerConnections implements Disposable {
   [Symbol.dispose](): void {
     this.#beside?.abort();
     if (this.#current !== null) this.#drop(this.#current);
+    this.#pool.close();
   }
 
   /** Starts to measure the silence anew, while at least one call is under way. */
@@ -227,7 +283,9 @@ export class PeerConnections implements Disposable {
 
   #onSilence(): void {
     const shared = this.#current;
-    if (!shared?.isBusy) return this.#beginSilence();
+    // Without a request under way, the calls have work to do on this device.
+    const isBusy = isInUse(this.#pool) && this.#waiting === 0;
+    if (shared === null || !isBusy) return this.#beginSilence();
     // A call that must not be made twice keeps its connection.
     const goesOn = this.#retries > 0 ? "connecting again" : "still waiting";
     this.#note(`nothing has arrived for ${this.#silence / 1000} s; ${goesOn}`);
@@ -235,22 +293,24 @@ export class PeerConnections implements Disposable {
   }
 
   /**
-   * Connects beside a silent pool, until anything moves. If the peer answers there, the silent pool
-   * is dropped, and its calls go on over the new one.
+   * Connects beside a silent client, until anything moves. If the peer answers there, the silent
+   * client is dropped, and its calls go on.
    */
-  async #replace(silent: SharedPool): Promise<void> {
+  async #replace(silent: SharedClient): Promise<void> {
     const beside = this.#beside = new AbortController();
     const either = AbortSignal.any([this.#signal, beside.signal]);
     while (!either.aborted) {
-      const shared = new SharedPool(this.#open, this.#signal, true);
+      const shared = new SharedClient(this.#open, this.#signal, true);
       const drop = () => shared.drop();
       beside.signal.addEventListener("abort", drop);
       try {
-        await (await (await shared.pool).get("/")).discard();
+        const { body } = await (await shared.client).request("GET", "/");
+        await body?.cancel();
         if (shared.isDropped || this.#current !== silent) return shared.drop();
         this.#beside = null;
         this.#silence *= 2;
         this.#current = shared;
+        this.#isReplaced = true;
         silent.drop();
         return this.#beginSilence();
       } catch {

@@ -232,9 +232,9 @@ export class Transfers implements Disposable {
     // Files that have failed earlier no longer count as work to do.
     [progress.totalFiles, progress.totalBytes] = [progress.files, progress.bytes];
     try {
-      const result = await files.connections.call((pool, moved) =>
-        tree.attempt(pool, moved, this.#signal)
-      ).finally(() => tree.reportFailures());
+      const result = await files.connections.copyTree((pool, retries, moved) =>
+        tree.copy(pool, retries, moved, this.#signal)
+      );
       const { deletionsKept } = result;
       if (deletionsKept === "empty") {
         const { from } = tree.namesOf([]);
@@ -284,12 +284,6 @@ export class Transfers implements Disposable {
   skipUnsettled(name: string): void {
     this.#skipped.add(name);
     this.#unsettled.add(name);
-  }
-
-  /** Undoes the count of a skipped entry that was copied later. */
-  unskip(name: string): void {
-    this.#skipped.delete(name);
-    this.#unsettled.delete(name);
   }
 
   fail(
@@ -390,34 +384,18 @@ function infoOf(path: string): Deno.FileInfo | null {
   }
 }
 
-/**
- * A tree that is copied in one attempt, or in several if connections are lost. An attempt reports
- * nothing that an earlier one has reported; a failure may be repaired by a later attempt.
- */
+/** A tree that is copied: what the events of the call say. */
 class TreeCopy {
   /** Whether the source or the target has any entry. */
   hasEntries = false;
   readonly #transfers: Transfers;
   readonly #files: RemoteFiles;
   readonly #job: TreeJob;
-  readonly #reported = new Map<string, Outcome["type"]>();
-  /** The sizes of files, by path, from the second attempt on. */
-  readonly #sizes = new Map<string, number>();
-  /** The failures of the last attempt. */
-  #failures: Failed[] = [];
-  /**
-   * The number of files and bytes that the first attempt had to copy. An attempt makes progress
-   * only if it leaves fewer.
-   */
-  #toCopy: number | null = null;
-  /** The bytes of complete files in the progress. */
-  #complete: number;
 
   constructor(transfers: Transfers, files: RemoteFiles, job: TreeJob) {
     this.#transfers = transfers;
     this.#files = files;
     this.#job = job;
-    this.#complete = transfers.progress.bytes;
   }
 
   namesOf(path: readonly string[]): Names {
@@ -427,42 +405,49 @@ class TreeCopy {
     return isGet ? { from: remote, to: local } : { from: local, to: remote };
   }
 
-  attempt(pool: ConnectionPool, moved: Moved, signal: AbortSignal): Promise<TreeResult> {
+  /**
+   * Copies the tree.
+   *
+   * @param moved Called after each progress.
+   */
+  copy(
+    pool: ConnectionPool,
+    retries: number,
+    moved: () => void,
+    signal: AbortSignal,
+  ): Promise<TreeResult> {
     const { names, root, options, onPlan } = this.#job;
     const { direction, progress } = this.#transfers;
-    const isFirst = this.#toCopy === null;
-    this.#failures = [];
-    const before = { files: progress.files, bytes: this.#complete };
+    const before = { files: progress.files, bytes: progress.bytes };
+    let furthest = 0;
     const filter = (entry: TreeEntry) => {
       const isIncluded = options.filter?.(entry) ?? true;
       // Entries with reserved names have the reason `name`, too: no entry with this reason is
       // copied.
       this.hasEntries ||= isIncluded && entry.reason !== "name";
-      if (!isFirst) this.#sizes.set(entry.path.join("/"), entry.size);
       return isIncluded;
     };
     const onEvent = (event: TreeEvent) => {
       if (event.type === "plan") {
-        this.#toCopy ??= event.files + event.bytes;
         progress.totalFiles = before.files + event.files;
         progress.totalBytes = before.bytes + event.bytes;
         onPlan?.();
       } else if (event.type === "progress") {
-        progress.moved += before.bytes + event.bytes - progress.bytes;
+        // After a connection was lost, what is at the target is counted anew.
+        progress.moved += Math.max(0, event.bytes - furthest);
+        furthest = Math.max(furthest, event.bytes);
         progress.bytes = before.bytes + event.bytes;
         // What could not be reused travels after all.
         progress.totalBytes = before.bytes + event.total;
       } else if (event.type === "failed") {
-        this.#failures.push(event);
+        this.#reportFailure(event);
       } else if (event.type !== "removed") {
         this.#report(event);
       }
       // A tree that is up to date may have a hundred thousand of these events.
-      if (event.type === "unchanged") return;
-      const left = progress.totalFiles - progress.files + progress.totalBytes - progress.bytes;
-      moved({ bytes: this.#toCopy === null ? 0 : this.#toCopy - left, resumedFrom: 0 });
+      if (event.type !== "unchanged") moved();
     };
-    const all = { ...options, filter, signal, onEvent };
+    const all = { ...options, filter, retries, signal, onEvent };
     const uri = this.#files.uri([...names, ""]);
     return direction === "get"
       ? downloadTree(pool, uri, root, all)
@@ -472,52 +457,35 @@ class TreeCopy {
   #report(event: Outcome): void {
     const { type, path } = event;
     const transfers = this.#transfers;
-    const key = path.join("/");
-    if (type === "copied") {
-      transfers.progress.files++;
-      this.#complete += event.total - event.reused;
-    }
+    if (type === "unchanged" && !this.#job.listsUnchanged) return transfers.unchanged(null);
     const { from, to } = this.namesOf(path);
     if (type === "deleted") {
       // The file or directory that replaces it has the same name, and is reported, too.
       return transfers.deleted(event.kind === "directory" ? `${to}/` : to);
     }
-    const before = this.#reported.get(key);
-    // A file that was still being written may be copied by a later attempt.
-    const wasSkipped = before === "skipped" && type !== "skipped";
-    if (before !== undefined && !wasSkipped) return;
-    this.#reported.set(key, type);
-    if (wasSkipped) transfers.unskip(from);
-    const size = this.#sizes.get(key);
-    const isUnchanged = type === "unchanged" && (size === undefined || wasSkipped);
-    if (isUnchanged && !this.#job.listsUnchanged) return transfers.unchanged(null);
-    transfers.progress.name = from;
-    if (isUnchanged) {
-      transfers.unchanged({ from, to });
-    } else if (type === "skipped") {
+    const { progress } = transfers;
+    progress.name = from;
+    if (type === "unchanged") transfers.unchanged({ from, to });
+    else if (type === "skipped") {
       if (event.reason === "still being written") transfers.skipUnsettled(from);
       else transfers.skip(from, SKIPPED[event.reason] ?? event.reason);
     } else {
-      // The connection may have broken off after the file was copied and before the answer.
-      const late = { bytes: size!, total: size!, resumedFrom: 0, reused: 0, sha256: null };
-      const result = type === "copied" ? event : late;
-      transfers.moved(result.bytes);
-      transfers.copied({ from, to }, result);
+      progress.files++;
+      progress.totalFiles = Math.max(progress.totalFiles, progress.files);
+      transfers.moved(event.bytes);
+      transfers.copied({ from, to }, event);
     }
   }
 
-  async reportFailures(): Promise<void> {
+  #reportFailure({ path, error, at }: Failed): void {
     const transfers = this.#transfers;
-    for (const { path, error, at } of this.#failures) {
-      const { from, to } = this.namesOf(path);
-      const code = path.length === 0 ? "FAILED" : codeOf(error);
-      if (at === "source") {
-        const problem = await this.#files.explain(error, transfers.direction);
-        transfers.fail(from, problem, code, { from, to });
-      } else {
-        const object = { action: "delete", path: to };
-        transfers.fail(to, await this.#files.explain(error, "delete"), code, object);
-      }
+    const { from, to } = this.namesOf(path);
+    const code = path.length === 0 ? "FAILED" : codeOf(error);
+    if (at === "source") {
+      transfers.fail(from, explainTransfer(error, transfers.direction), code, { from, to });
+    } else {
+      const object = { action: "delete", path: to };
+      transfers.fail(to, explainTransfer(error, "delete"), code, object);
     }
   }
 }

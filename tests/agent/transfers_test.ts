@@ -1,18 +1,19 @@
 /** Transfers that are interrupted, and the connections that they use. */
 import { EmptyPreambleError, formatAddress } from "@degu/degu/base";
 import type { App } from "@degu/degu";
-import type { ClientOptions, ConnectionPool } from "@degu/degu/client";
+import { Client, type ClientOptions, type ConnectionPool } from "@degu/degu/client";
 import { deleteFile } from "@degu/degu/files";
 import type { ServerOptions, Session } from "@degu/degu/server";
 import { PeerConnections } from "@degu/internal/kit/agent/peer_connections.ts";
 import { AgentFiles, objectsOf, untilFile } from "@degu/testing/agent_files.ts";
-import { entries, fill } from "@degu/testing/directories.ts";
-import { fastTimeouts, setClockAhead, skipPauses } from "@degu/testing/clock.ts";
+import { content, entries, fill } from "@degu/testing/directories.ts";
+import { fastTimeouts, runningTimeouts, setClockAhead, skipPauses } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { untilRefused, within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
+import { DIRECTIONS, makeTrees } from "@degu/testing/trees.ts";
 import { Buffer } from "node:buffer";
 import {
   assert,
@@ -332,6 +333,68 @@ Deno.test("a connection that is silent is dropped once the peer answers on anoth
   assertEquals(requests, ["DELETE", "GET", "DELETE"]);
   assertEquals(test.notes, ["nothing has arrived for 0.1 s; connecting again"]);
   // No timer is left: the sanitizer would find it.
+});
+
+Deno.test("a tree goes on where the peer answers once it is silent elsewhere, and is told as one", async () => {
+  for (const direction of DIRECTIONS) {
+    const files = { small: "1", "d/large": "l".repeat(900_000) };
+    await using trees = await makeTrees(direction, files);
+    await using relay = new CuttingRelay(trees.serving.address);
+    relay.stallAfter(400_000);
+    const notes: string[] = [];
+    const { signal } = new AbortController();
+    using pauses = skipPauses();
+    using silences = runningTimeouts(54_321);
+    using connections = new PeerConnections(
+      (options, isAgain) => {
+        const address = isAgain ? trees.serving.address : relay.address;
+        return Promise.resolve(new Client(address, options));
+      },
+      signal,
+      (text) => {
+        pauses.note(text);
+        notes.push(text);
+      },
+      { silence: 54_321, retries: 1 },
+    );
+    const copying = connections.copyTree((pool, retries, moved) =>
+      trees.copy({ retries, connections: 1, onEvent: moved }, pool)
+    );
+    await within(relay.stalled, "a connection has stalled");
+    silences.end();
+    const { result, events, outcomes, errors } = await copying;
+    assertEquals(outcomes, { small: "copied", "d/large": "copied" }, Deno.inspect(errors));
+    assertEquals([result.files, result.bytes, result.failed], [2, 900_001, 0]);
+    assertEquals(events.filter(({ type }) => type === "plan").length, 1);
+    assertEquals(notes, ["nothing has arrived for 54.321 s; connecting again"]);
+    assertEquals(await content(trees.target), { ...files, d: null });
+  }
+});
+
+Deno.test("a tree that loses its connections says so, and is given up without progress", async () => {
+  await using trees = await makeTrees("download", { a: "a".repeat(60_000) });
+  await using relay = new CuttingRelay(trees.serving.address);
+  relay.cutEachAfter(40_000);
+  const notes: string[] = [];
+  const { signal } = new AbortController();
+  using pauses = skipPauses();
+  using connections = new PeerConnections(
+    (options) => Promise.resolve(new Client(relay.address, options)),
+    signal,
+    (text) => {
+      pauses.note(text);
+      notes.push(text);
+    },
+    { retries: 2 },
+  );
+  const copying = connections.copyTree((pool, retries, moved) =>
+    trees.copy({ retries, connections: 1, onEvent: moved }, pool)
+  );
+  await assertRejects(() => copying);
+  assertEquals(notes.map((note) => note.replace(/^.*; /, "")), [
+    "trying again in 1 s (1 of 2)",
+    "trying again in 2 s (2 of 2)",
+  ]);
 });
 
 Deno.test("a peer that is only busy gets twice as long each time", async () => {

@@ -50,10 +50,17 @@ await until("a part of a", await grows(viewer.dir, BYTES / 4));
 await move(camera, "192.0.2.1", "192.0.2.11");
 const server = { ...await end(getting), isWhole: await isWhole(`${viewer.dir}/a`) };
 
+const tree = `${viewer.dir}/tree`;
+await Deno.mkdir(tree);
+const syncing = viewer.start(["--json", "sync", "camera:", tree]);
+await until("a part of the tree", await grows(tree, BYTES / 4));
+await move(camera, "192.0.2.11", "192.0.2.12");
+const synced = { ...await end(syncing), isWhole: await isWhole(`${tree}/a`) };
+
 await serving[Symbol.asyncDispose]();
 // Whatever is sent to the first address vanishes.
 await viewer.addAddress("fd00::2/64");
 await viewer.ip("neighbor", "add", "fd00::1", "lladdr", "02:00:00:00:00:01", "dev", "lan");
 const off = await end(viewer.start(["get", "camera:a", viewer.dir]));
-console.log(JSON.stringify({ client, server, off }));
+console.log(JSON.stringify({ client, server, synced, off }));
 Deno.exit();

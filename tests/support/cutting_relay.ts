@@ -78,6 +78,7 @@ export abstract class Relay implements AsyncDisposable {
 
 /** A relay that breaks connections off, or stalls them, after a number of bytes. */
 export class CuttingRelay extends Relay {
+  readonly #stalled = Promise.withResolvers<void>();
   #left = Infinity;
   #each = Infinity;
   #stalls = false;
@@ -102,6 +103,11 @@ export class CuttingRelay extends Relay {
     this.#stalls = true;
   }
 
+  /** Resolves once a connection has stalled. */
+  get stalled(): Promise<void> {
+    return this.#stalled.promise;
+  }
+
   protected relay(client: Deno.Conn, server: Deno.Conn): Promise<void>[] {
     const own = { left: this.#each, stalls: false };
     return [this.#pump(client, server, own), this.#pump(server, client, own)];
@@ -122,7 +128,10 @@ export class CuttingRelay extends Relay {
         this.#left -= passed;
         own.left -= passed;
         // At once: another connection may come between.
-        if (this.#left === 0 && this.#stalls) [this.#left, own.stalls] = [Infinity, true];
+        if (this.#left === 0 && this.#stalls) {
+          [this.#left, own.stalls] = [Infinity, true];
+          this.#stalled.resolve();
+        }
         for (let at = 0; at < passed;) at += await to.write(buffer.subarray(at, passed));
         if (this.#left === 0) this.closeAll();
         if (own.left === 0) break;

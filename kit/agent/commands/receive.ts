@@ -90,16 +90,14 @@ async function receive(
 
   const stop = new AbortController();
   const signal = AbortSignal.any([context.signal, stop.signal]);
-  const open = async (options: ClientOptions) => {
-    const all = { connectTimeout: CONNECT_SECONDS, ...options };
-    const client = await device.client(sender, all);
-    // The keys of a sender are made for one command.
-    takeServersForOne(client, "degu send");
-    // Nobody knows the sender afterwards: nothing that it has sent can be run by accident.
-    withholdBits(client, 0o111);
-    return client;
+  const open = (options: ClientOptions) => {
+    return device.client(sender, { connectTimeout: CONNECT_SECONDS, ...options });
   };
   const connections = new PeerConnections(open, signal, (text) => output.note(text));
+  // The keys of a sender are made for one command.
+  takeServersForOne(connections.connector, "degu send");
+  // Nobody knows the sender afterwards: nothing that it has sent can be run by accident.
+  withholdBits(connections.connector, 0o111);
   using files = new RemoteFiles(connections, sender.name, "share", signal);
   const finished = new AbortController();
   const watching = watchSender(await open({ signal }), finished.signal, () => {

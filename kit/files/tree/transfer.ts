@@ -7,7 +7,7 @@
  */
 
 import type { Connector, Requester } from "../../../client.ts";
-import { isTransient, retryIf, type RetryProgress } from "../../../net/retry.ts";
+import { isTransient, type Retry, retryIf, type RetryProgress } from "../../../net/retry.ts";
 import type { TreeEntry } from "../entries.ts";
 import { modeOfCopy } from "../modes.ts";
 import { pathOf } from "../options.ts";
@@ -46,6 +46,16 @@ const MAX_LISTS = 4;
 /** How far the clock of a disk may be ahead: a file with a later time was not written just now. */
 export const MAX_SKEW_MILLISECONDS = 300_000;
 
+/** Called before a tree goes on after an error; `moved` starts the count of retries again. */
+type OnTreeRetry = (retry: Retry, moved: () => void) => void;
+
+const followed = new WeakMap<Requester | Connector, OnTreeRetry>();
+
+/** From now on, trees over these connections call a function before they go on after an error. */
+export function onTreeRetry(peer: Requester | Connector, onRetry: OnTreeRetry): void {
+  followed.set(peer, onRetry);
+}
+
 /**
  * Checks the arguments, and copies a tree.
  *
@@ -76,8 +86,11 @@ export async function transferTree(
   const report = new TreeReport(makeSettings());
   const filter = call.filter && ((entry: TreeEntry) => report.guard(() => call.filter!(entry)));
   let isUsable = true;
+  let restart = () => {};
+  const onRetry = (retry: Retry) => followed.get(peer)?.(retry, restart);
   const attempt = async (moved: (progress?: RetryProgress) => void): Promise<TreeResult> => {
     const settings = { ...makeSettings(), filter };
+    restart = moved;
     report.begin(settings, moved);
     using lanes = new Lanes(label, peer, settings);
     settings.signal.throwIfAborted();
@@ -92,7 +105,7 @@ export async function transferTree(
   const mayRetry = (error: unknown) =>
     isUsable && !report.hasThrown && (isTransient(error) || isOvertaken(error));
   try {
-    return await retryIf(mayRetry, attempt, { retries, signal });
+    return await retryIf(mayRetry, attempt, { retries, signal, onRetry });
   } catch (error) {
     if (!report.hasThrown && signal?.aborted !== true) report.end();
     throw error;

@@ -6,19 +6,23 @@ interface Moved {
   readonly code: number;
   readonly stderr: string;
   readonly seconds: number;
-  readonly objects: { readonly resumedFrom: number };
+  readonly objects: { readonly resumedFrom: number; readonly bytes: number };
   readonly isWhole: boolean;
 }
 
-await labTest<Record<"client" | "server" | "off", Moved>>(
+await labTest<Record<"client" | "server" | "synced" | "off", Moved>>(
   "a transfer goes on within seconds when either device gets another address, and a peer that is off is said within ten",
   "agent_moved.ts",
   ["camera", "viewer"],
-  ({ client, server, off }) => {
-    for (const { code, stderr, seconds, objects, isWhole } of [client, server]) {
+  ({ client, server, synced, off }) => {
+    for (const { objects } of [client, server]) {
+      assert(objects.resumedFrom > 1_000_000, String(objects.resumedFrom));
+    }
+    // A tree is copied in one call, which has moved all of it.
+    assertEquals([synced.objects.resumedFrom, synced.objects.bytes], [0, 8_000_000]);
+    for (const { code, stderr, seconds, isWhole } of [client, server, synced]) {
       assertEquals([code, isWhole], [0, true], stderr);
       assertMatch(stderr, /^nothing has arrived for 10 s; connecting again\n/);
-      assert(objects.resumedFrom > 1_000_000, String(objects.resumedFrom));
       // Without another connection it is 90; the silence alone is 10.
       assert(seconds < 30, String(seconds));
     }
