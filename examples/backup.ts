@@ -16,17 +16,18 @@ if (directory === undefined) {
 }
 
 await using device = await Device.open(`${Deno.cwd()}/backup-device`, { name: "backup" });
-// A backup that was interrupted, also in the middle of a large file, is continued by the next one.
+// A connection that was lost is made up for by `retries`, also in the middle of a large file; what
+// they did not bring to its end, the next backup does.
 const client = await device.client("recorder");
 await repeat(async (signal) => {
   // Each file that fails by itself is named in the log.
-  const options = { delete: true, settled: 10, signal };
+  const options = { delete: true, settled: 10, retries: 3, signal };
   const done = await uploadTree(client, directory, [], options);
   console.log(`copied ${done.files}, deleted ${done.deleted}, failed ${done.failed}`);
   if (done.deletionsKept !== null) console.warn(`Not all was deleted: ${done.deletionsKept}`);
 }, { seconds: Number(seconds), signal: terminationSignal(), onError });
 
-/** Goes on after an error that time may heal; any other one ends the program. */
+/** Leaves an error that time may heal to the next backup; any other one ends the program. */
 function onError(error: unknown, wait: number): void {
   const isFull = error instanceof StatusError && error.status === 507;
   if (!isFull && !isTransient(error)) throw error;

@@ -13,16 +13,17 @@ import { type TreeEvent, uploadTree } from "@degu/degu/files";
 await Deno.mkdir("outbox", { recursive: true });
 await using camera = await Device.open(`${Deno.cwd()}/camera-device`, { name: "camera" });
 
-// A recording is complete when nothing has been written to it for 3 seconds. Each error is a line on
-// stderr; then the next run follows, a bit later each time.
+// A recording is complete when nothing has been written to it for 3 seconds. A connection that was
+// lost is made up for by `retries`. What is an error nevertheless is a line on stderr; then the next
+// run follows, a bit later each time.
 const client = await camera.client("recorder");
 await repeat(async (signal) => {
-  const options = { move: true, settled: 3, signal, onEvent };
+  const options = { move: true, settled: 3, retries: 3, signal, onEvent };
   const { failed } = await uploadTree(client, "outbox", [], options);
   if (failed > 0) throw new DeguError(`files that can't be sent: ${failed}`);
 }, { seconds: 1, signal: terminationSignal() });
 
-/** Names each file that has arrived, or that stays. */
+/** Names each file that has arrived, or that can't be sent. */
 function onEvent(event: TreeEvent): void {
   if (!("path" in event)) return;
   const name = printable(event.path.join("/"));

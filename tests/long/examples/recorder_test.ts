@@ -89,7 +89,7 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   // While it is off, more is recorded, and nothing is removed.
   await porch.complained(/next run in 1 s\n/);
   await lab.record("porch", "later", 3000);
-  await porch.complained(/next run in 2 s\n/);
+  await porch.complained(/next run in 1 s\n/);
   assertEquals(await entries(`${lab.path}/porch/outbox`), ["large", "later"]);
 
   // It comes back, and at the same time is paired with another camera.
