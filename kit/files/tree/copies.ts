@@ -201,6 +201,8 @@ export class TreeCopies {
         if (endsAll(error) || !route.isUsable) throw error;
         if (isTaken(error) && !copy.isSame) {
           meter(0);
+          // What was refused at once has not arrived.
+          if (vainAttempts === 0 && furthest === 0) this.#report.refused(copy.node);
           this.taken.push({ copy, sha256: null });
           return false;
         }

@@ -128,6 +128,11 @@ export class TreeReport {
     return reused;
   }
 
+  /** Notes that nothing of a file has arrived. */
+  refused({ path }: TreeNode): void {
+    this.#begun.delete(path.join("/"));
+  }
+
   /** The result of the whole call for a file that several attempts may have moved. */
   resultOf({ path }: TreeNode, last: TransferResult): TransferResult {
     if (this.#begun.size === 0) return last;

@@ -103,7 +103,6 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   second.child.kill("SIGSTOP");
   await Deno.writeTextFile(growing, "the end", { append: true });
   second.child.kill("SIGCONT");
-  await garden.printed(new RegExp(`^large has arrived: ${LARGE} bytes`, "m"));
   await garden.printed(new RegExp(`^large has arrived: ${LARGE + 7} bytes`, "m"));
   const arrived = [await porch.printed(ARRIVED), await porch.printed(ARRIVED)].toSorted();
   const [, bytes, already] = /: (\d+) bytes, of which (\d+)/.exec(arrived[0]!)!;
