@@ -17,6 +17,7 @@ import { ConnectionPool, type Connector, type Requester } from "../../../client.
 import { anyConnection, connectorOf, repeatAny } from "../../../net/connection_pool.ts";
 import { type RequestOptions, requestSignal } from "../../../net/request_signal.ts";
 import { checkTarget, isConnector } from "../../../net/requester.ts";
+import type { Retry } from "../../../net/retry.ts";
 import { asRepeatable } from "../../../net/unanswered.ts";
 import { conditionFor, NO_STAMP } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
@@ -41,6 +42,21 @@ const withheld = new WeakMap<Requester | Connector, number>();
 /** From now on, no file that comes from the server of this client gets these permission bits. */
 export function withholdBits(client: Connector, bits: number): void {
   withheld.set(client, bits);
+}
+
+/** Called before a tree goes on after an error; `moved` starts the count of retries again. */
+type OnTreeRetry = (retry: Retry, moved: () => void) => void;
+
+/** By client: what is called before the next attempt of a tree. */
+const followed = new WeakMap<Requester | Connector, OnTreeRetry>();
+
+/** From now on, trees over these connections call a function before they go on after an error. */
+export function onTreeRetry(peer: Requester | Connector, onRetry: OnTreeRetry): void {
+  followed.set(peer, onRetry);
+}
+
+export function treeRetryOf(peer: Requester | Connector): OnTreeRetry | undefined {
+  return followed.get(peer);
 }
 
 /**

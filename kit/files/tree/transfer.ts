@@ -11,6 +11,7 @@ import { isTransient, type Retry, retryIf, type RetryProgress } from "../../../n
 import type { TreeEntry } from "../entries.ts";
 import { modeOfCopy } from "../modes.ts";
 import { pathOf } from "../options.ts";
+import { treeRetryOf } from "../transfer/route.ts";
 import { isOvertaken, unexpectedResponse } from "../transfer_error.ts";
 import { TreeCopies } from "./copies.ts";
 import { TreeDeletions } from "./deletions.ts";
@@ -46,16 +47,6 @@ const MAX_LISTS = 4;
 /** How far the clock of a disk may be ahead: a file with a later time was not written just now. */
 export const MAX_SKEW_MILLISECONDS = 300_000;
 
-/** Called before a tree goes on after an error; `moved` starts the count of retries again. */
-type OnTreeRetry = (retry: Retry, moved: () => void) => void;
-
-const followed = new WeakMap<Requester | Connector, OnTreeRetry>();
-
-/** From now on, trees over these connections call a function before they go on after an error. */
-export function onTreeRetry(peer: Requester | Connector, onRetry: OnTreeRetry): void {
-  followed.set(peer, onRetry);
-}
-
 /**
  * Checks the arguments, and copies a tree.
  *
@@ -87,7 +78,7 @@ export async function transferTree(
   const filter = call.filter && ((entry: TreeEntry) => report.guard(() => call.filter!(entry)));
   let isUsable = true;
   let restart = () => {};
-  const onRetry = (retry: Retry) => followed.get(peer)?.(retry, restart);
+  const onRetry = (retry: Retry) => treeRetryOf(peer)?.(retry, restart);
   const attempt = async (moved: (progress?: RetryProgress) => void): Promise<TreeResult> => {
     const settings = { ...makeSettings(), filter };
     restart = moved;
