@@ -36,8 +36,12 @@ export interface ConnectionPoolOptions {
   idle?: number | null | undefined;
 }
 
-/** The right to use one connection: from the beginning of a request to the end of its response. */
+/**
+ * The right to use one connection, from the beginning of a request to the end of its response: there
+ * are at most `max` of them.
+ */
 interface Slot {
+  /** `null` until there is an unused one, or a new one is open. */
   connection: Connected | null;
   /** Whether the preamble of a response has arrived. */
   isAnswered: boolean;
@@ -384,7 +388,10 @@ class IdleConnections {
   /** Seconds after which a connection is closed, or `null`. */
   readonly #seconds: number | null;
   #connections: Connected[] = [];
-  /** By connection, since a timer for each wait would take longer than all the rest. */
+  /**
+   * One deadline for each connection, started again whenever the connection is unused: a timer for
+   * each wait would take longer than all the rest of a request.
+   */
   readonly #deadlines = new Map<Connected, Deadline>();
 
   constructor(seconds: number | null) {

@@ -88,19 +88,21 @@ const LAST_MILLISECONDS = 2000;
 const HANDSHAKE_SECONDS = 5;
 
 /**
- * Tells a joiner that the person here has said no, or nothing in time; the session ends with it.
+ * The answer for a joiner whose number was not confirmed here: the person has said no, or nothing in
+ * time. It ends the session.
  */
 const notConfirmed = (): ResponseTuple => [403, "Forbidden", {}, null];
 
 /** The address for TLS, and the plain port on the same host. */
 type Bound = readonly [address: Address, plainPort: number];
 
-/** A device that may be stored, and its message about itself. */
+/** A device that may be stored, with its message about itself. */
 interface Joining {
   readonly authority: Authority;
   readonly introduction: Pick<Message<typeof INTRODUCTION>, "name" | "addresses">;
 }
 
+/** A device that has sent the secret. */
 interface Joiner extends Joining {
   /** The answer to the first request, with the value that the second one must carry. */
   readonly answer: Message<typeof ANSWER>;
@@ -133,7 +135,7 @@ export class Invitation implements AsyncDisposable {
   readonly #secret = makeRandom();
   #line = "";
   #addresses: readonly Address[] = [];
-  /** Accepts every client until the first one is known. */
+  /** Accepts every client, until a device has sent the secret or a number is asked about. */
   readonly #context: ContextInForce;
   readonly #servers: Server[] = [];
   readonly #clients = new PairingClients();
@@ -265,8 +267,8 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * Listens on an address for TLS, and on a second port without TLS; accepts every client. Resolves
-   * to the address and the second port.
+   * Listens on an address for TLS, and on a second port without TLS. Resolves to the address and the
+   * second port.
    */
   async #listen(address: Address): Promise<Bound> {
     const [host, given, ...scope] = address as ScopedAddress;

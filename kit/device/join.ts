@@ -50,10 +50,10 @@ export const JOIN_OPTIONS = ["peerName", "serving", "signal"];
 export const SELF =
   "it is this device itself, or a copy of its directory: a device can't be paired with itself, and each " +
   "device needs a directory of its own";
-/** The meaning of a last answer that is lost. */
+/** What a joiner is told if the last answer does not arrive. */
 export const MAY_BE_STORED =
   "that device may have stored this one, which has not stored it; join again with a new invitation";
-/** Limits all of it, in seconds, whatever the other side does. */
+/** The most seconds that joining by a line takes, whatever the other device does. */
 const WHOLE_SECONDS = 60;
 
 /**
@@ -61,7 +61,7 @@ const WHOLE_SECONDS = 60;
  * disk.
  */
 const WAIT_SECONDS = 20;
-/** Limits all that a plain port is asked first. */
+/** The most time until a plain port has answered; nobody has to do anything until then. */
 export const PLAIN_MILLISECONDS = 5000;
 /**
  * How often a handshake, or the first request of a line, is attempted that the other side cuts:
