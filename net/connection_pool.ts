@@ -37,8 +37,8 @@ export interface ConnectionPoolOptions {
 }
 
 /**
- * The right to use one connection, from the beginning of a request to the end of its response: there
- * are at most `max` of them.
+ * The right to use one connection, from the beginning of a request to the end of its response.
+ * There are at most `max` of them.
  */
 interface Slot {
   /** `null` until there is an unused one, or a new one is open. */
@@ -392,7 +392,7 @@ class IdleConnections {
    * One deadline for each connection, started again whenever the connection is unused: a timer for
    * each wait would take longer than all the rest of a request.
    */
-  readonly #deadlines = new Map<Connected, Deadline>();
+  readonly #deadlines = new WeakMap<Connected, Deadline>();
 
   constructor(seconds: number | null) {
     this.#seconds = seconds;
@@ -425,7 +425,6 @@ class IdleConnections {
   /** Closes a connection, and forgets it. */
   drop(connection: Connected): void {
     this.#deadlines.get(connection)?.close();
-    this.#deadlines.delete(connection);
     const at = this.#connections.indexOf(connection);
     if (at >= 0) this.#connections.splice(at, 1);
     connection.close();

@@ -88,8 +88,8 @@ const LAST_MILLISECONDS = 2000;
 const HANDSHAKE_SECONDS = 5;
 
 /**
- * The answer for a joiner whose number was not confirmed here: the person has said no, or nothing in
- * time. It ends the session.
+ * The answer for a joiner whose number was not confirmed here: the person has said no, or nothing
+ * in time. It ends the session.
  */
 const notConfirmed = (): ResponseTuple => [403, "Forbidden", {}, null];
 
@@ -267,8 +267,8 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * Listens on an address for TLS, and on a second port without TLS. Resolves to the address and the
-   * second port.
+   * Listens on an address for TLS, and on a second port without TLS. Resolves to the address and
+   * the second port.
    */
   async #listen(address: Address): Promise<Bound> {
     const [host, given, ...scope] = address as ScopedAddress;

@@ -1,7 +1,13 @@
 /** A pool of connections: which are used again, which are replaced, and what waits. */
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import { createFetch, ProxyApp } from "@degu/degu";
-import { Body, BodyIter, ChunkedBodyIter, ConnectionClosedError } from "@degu/degu/base";
+import {
+  Body,
+  BodyIter,
+  ChunkedBodyIter,
+  ConnectionClosedError,
+  EmptyPreambleError,
+} from "@degu/degu/base";
 import {
   Client,
   type Connection,
@@ -357,6 +363,31 @@ Deno.test("a body that was used in part is not sent again", async () => {
   await peer.readPreamble();
   peer.close();
   assertEquals((await second as Error).name, "EmptyPreambleError");
+});
+
+Deno.test("a body that is not sent is canceled, also if the server is gone when the request is made again", async () => {
+  await using serving = serve(() => [200, "OK", {}, null]);
+  using conn = await serving.makeClient().connect();
+  let connections = 0;
+  const gone = new Deno.errors.ConnectionRefused("nobody is there");
+  await using pool = new ConnectionPool({
+    connect: () => {
+      if (++connections > 1) return Promise.reject(gone);
+      const request: Connection["request"] = (method, ...given) => {
+        // As if the server had just ended it.
+        if (method === "POST") return Promise.reject(new EmptyPreambleError("it has ended"));
+        return conn.request(method, ...given);
+      };
+      return Promise.resolve({ closed: false, close() {}, request });
+    },
+  });
+  await pool.get("/");
+  const canceled = Promise.withResolvers<void>();
+  const bytes = new ReadableStream<Uint8Array>({ cancel: () => canceled.resolve() });
+  const made = rejectionOf(pool.post("/", {}, new BodyIter(bytes, 5)), "a request to nobody");
+  assertStrictEquals(await made, gone);
+  assertEquals(connections, 2);
+  await within(canceled.promise, "the body is canceled");
 });
 
 Deno.test("an unused connection is closed after idle seconds, and a used one is not", async () => {
