@@ -5,6 +5,7 @@ import { Device } from "@degu/degu/device";
 import { Inbox } from "@degu/internal/kit/agent/inbox.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { sha256Of } from "@degu/testing/bundles.ts";
 import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { syncedWhile } from "@degu/testing/synced.ts";
@@ -103,6 +104,16 @@ Deno.test("no path that a peer can send leads out of its directory", async () =>
         .then(({ status }) => status, () => null);
       assert(status === null || status >= 400, `${method} ${path}: ${status}`);
     }
+  }
+  // Nor does the server copy anything of another device, whose digest this one knows.
+  const digest = `sha-256=:${
+    Uint8Array.fromHex(sha256Of(new TextEncoder().encode("of one"))).toBase64()
+  }:`;
+  const length = { "upload-length": "6", "upload-offset": "6", "repr-digest": digest };
+  for (const path of ["/photo", "/one/photo", "/../one/photo", "/inbox/one/photo"]) {
+    const headers = { ...length, "reuse": `"${path}";length=6` };
+    const { status } = await client.request("PUT", "/inbox/copy", headers, new Uint8Array());
+    assertEquals(status, 404, path);
   }
   assertEquals((await client.request("PUT", "/inbox/one/photo", {}, bytes)).status, 201);
   assertEquals(await filesIn(inbox), {
