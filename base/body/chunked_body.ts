@@ -263,10 +263,12 @@ export class ChunkedReader implements BodyReader {
    * Reads a whole chunk. The last chunk is returned only after the source has confirmed its end.
    */
   async nextChunk(): Promise<Chunk<Uint8Array<ArrayBuffer>>> {
-    await this.#nextFraming();
+    while (!this.#passFraming()) await this.#fill();
     const { size, extension } = this.#scanner.header;
-    const data = await this.#nextData(size);
-    await this.#nextFraming();
+    const isThere = size <= this.#buffer.buffered;
+    const data = isThere ? this.#buffer.view(size).slice() : await this.#collect(size);
+    if (isThere) this.#scanner.skipData(size);
+    while (!this.#passFraming()) await this.#fill();
     if (this.done) await expectEnd(this.#source);
     return [extension, data];
   }
@@ -338,27 +340,21 @@ export class ChunkedReader implements BodyReader {
     }
   }
 
-  /** Reads the line or the end of a chunk. */
-  async #nextFraming(): Promise<void> {
+  /** Passes the line or the end of a chunk; false if not all of it has arrived. */
+  #passFraming(): boolean {
     const buffer = this.#buffer;
-    let next;
-    while ((next = this.#scanner.advance(buffer.bytes, buffer.start, buffer.end)) === -1) {
-      await this.#fill();
-    }
+    const next = this.#scanner.advance(buffer.bytes, buffer.start, buffer.end);
+    if (next === -1) return false;
     buffer.start = next;
+    return true;
   }
 
-  async #nextData(size: number): Promise<Uint8Array<ArrayBuffer>> {
-    const buffer = this.#buffer;
-    if (size <= buffer.buffered) {
-      const data = buffer.view(size).slice();
-      this.#scanner.skipData(size);
-      return data;
-    }
+  /** Reads the data of a chunk that has not all arrived. */
+  async #collect(size: number): Promise<Bytes> {
     const collector = new Collector(size);
     while (collector.missing > 0) {
       const room = collector.room();
-      const count = buffer.take(room) || await this.#readPast(room);
+      const count = this.#buffer.take(room) || await this.#readPast(room);
       collector.add(count);
       this.#scanner.skipData(count);
     }

@@ -132,7 +132,8 @@ for (const [name, kind] of Object.entries(kinds)) {
       for (const lengths of [[100], [1], [4, 3], [5]]) {
         const source = new TrackedStream(cut(bytes, ...lengths));
         assertEquals(await run(make(source.stream)), DATA);
-        assertEquals([source.ended, source.cancelled.length], [true, 0]);
+        const { ended, cancelled, stream } = source;
+        assertEquals([ended, cancelled.length, stream.locked], [true, 0, false]);
       }
     });
   });
