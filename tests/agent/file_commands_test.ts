@@ -397,6 +397,29 @@ Deno.test("the same file gets the permission bits of the source, alone and in a 
   assertEquals(await modes(here), ["700", "700", "700"]);
 });
 
+Deno.test("serve --no-modes: nothing gets the permission bits that a peer sends; what is got has those of the share", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox, share } = files;
+  await files.serve("--share", share, "--inbox", files.inboxes, "--no-modes");
+  const all = { small: "1", "d/small": "2", "d/large": "l".repeat(100_000) };
+  await fill(here, all);
+  await fill(share, { tool: "1", "e/tool": "2" });
+  for (const path of Object.keys(all)) await Deno.chmod(`${here}/${path}`, 0o777);
+  for (const path of ["tool", "e/tool"]) await Deno.chmod(`${share}/${path}`, 0o700);
+  await fill(inbox, { usual: "", small: "another" });
+  await Deno.chmod(`${inbox}/small`, 0o640);
+  const put = ["put", "-r", "--force", `${here}/small`, `${here}/d`, "camera:"];
+  // The second time nothing is sent.
+  for (let time = 0; time < 2; time++) {
+    await files.succeed(...put);
+    const usual = await mode(`${inbox}/usual`);
+    assertEquals(await mode(`${inbox}/small`), 0o640, "a replaced file keeps its own");
+    for (const path of ["d/small", "d/large"]) assertEquals(await mode(`${inbox}/${path}`), usual);
+  }
+  await files.succeed("get", "-r", "camera:tool", "camera:e", here);
+  for (const path of ["tool", "e/tool"]) assertEquals(await mode(`${here}/${path}`), 0o700);
+});
+
 Deno.test("put -r keeps other files too, unless --force is given; the same ones are up to date", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
