@@ -41,7 +41,8 @@ const usage = `deno task bench [options]
   --rounds N        measurements of each contender (default: 7, quick: 3)
   --against COMMIT  instead: this tree beside a commit, by processor time; a quarter of an hour, --quick two minutes;
                     with --rows, of ${comparedRows.join(", ")}, those rows instead
-  --save            write all tables to bench/results.md, and the figures of docs/performance.md from them
+  --save            write the tables to bench/results.md, and the figures of docs/performance.md from them;
+                    with --rows, the other rows stay as they are
   --help            print this
 
 Everything takes about an hour. Nothing else should run meanwhile. TMPDIR names the directory for files; /tmp without it.
@@ -79,9 +80,7 @@ function parseOptions() {
       throw new RangeError(`--against takes rows ${comparedRows.join(", ")}, not ${other}`);
     }
   }
-  if (save && (quick || rows !== undefined)) {
-    throw new RangeError("--save goes with --rounds only: the pages are of one whole run");
-  }
+  if (save && quick) throw new RangeError("--save does not go with --quick");
   const compared = rows === undefined ? null : chosen;
   return { quick, save, help, against, compared, rows: chosen, rounds: Number(rounds) };
 }
@@ -143,7 +142,10 @@ try {
     sections.push(section);
   }
   if (options.save && !ending.signal.aborted) {
-    const results = formatPage(sections);
+    const results = formatPage(
+      options.compared === null ? "" : await Deno.readTextFile(pagePath),
+      sections,
+    );
     await Deno.writeTextFile(pagePath, results);
     const summary = replaceFigures(await Deno.readTextFile(summaryPath), results);
     await Deno.writeTextFile(summaryPath, summary);

@@ -9,7 +9,8 @@ import { type Group, medianOf, type Result } from "./measure.ts";
 
 const pageHead = `# Results of the benchmark
 
-Written by \`deno task bench --save\`, in one run; \`bench/README.md\` has the reasons, \`docs/performance.md\` the summary.
+Written by \`deno task bench --save\`; each row names its commit, the machine and the load at its start. \`bench/README.md\` has the
+reasons, \`docs/performance.md\` the summary.
 “spread” is half the distance from the smallest to the largest sample; ratios are of medians.
 `;
 
@@ -31,9 +32,14 @@ export async function describeCircumstances(rounds: number, quick: boolean): Pro
     `load average at the start ${load}.`;
 }
 
-/** The page of the results of a run: sections of rows. */
-export function formatPage(sections: readonly string[]): string {
-  return [pageHead, ...sections].map((text) => text.trim()).join("\n\n") + "\n";
+/** The page of results with the sections of some rows in place of those that it had. */
+export function formatPage(page: string, sections: readonly string[]): string {
+  const all = new Map<number, string>();
+  for (const section of [...page.split(/^(?=## Row )/m).slice(1), ...sections]) {
+    all.set(Number(/^## Row (\d+)/.exec(section)?.[1]), section);
+  }
+  const sorted = [...all].sort(([a], [b]) => a - b).map(([, section]) => section);
+  return [pageHead, ...sorted].map((text) => text.trim()).join("\n\n") + "\n";
 }
 
 /** A heading, the meaning of the figures, a table of them and their ratios, and notes. */

@@ -15,6 +15,7 @@ interface Table {
 const all = ["degu", "fetch + Deno.serve", "node:http", "raw"] as const;
 const bulk = ["degu, writeTo", "fetch + Deno.serve", "node:http", "raw"] as const;
 const synced = "rsync --fsync over ssh";
+const relayed = ["degu", "fetch + Deno.serve", null, "raw"] as const;
 
 const tables: readonly Table[] = [{
   columns: ["Degu", "`fetch`, `Deno.serve`", "`node:http`", "bare socket"],
@@ -68,6 +69,15 @@ const tables: readonly Table[] = [{
     ["PUT it, not verified", "11-tcp-upload", "degu put", null, null, "curl upload"],
     ["`degu ls PEER:`; `ssh HOST true`", "18-command", "degu ls", null, "ssh"],
   ],
+}, {
+  columns: ["Degu", "`fetch`, `Deno.serve`", "`node:http`", "bare socket"],
+  quotes: [20, 100].flatMap((pause): Quote[] => [
+    [`the POST, ${pause} ms after the last one`, `19-tcp-${pause}`, ...all],
+    ["the same over a Unix socket", `19-unix-${pause}`, ...all],
+    ["the same over TLS (1)", `19-tls-${pause}`, ...all],
+    ["the same through a pool", `19-pool-${pause}`, ...all],
+    ["the same through a proxy", `19-proxy-${pause}`, ...relayed],
+  ]),
 }];
 
 /** The text of a cell where there is no figure. */
@@ -79,29 +89,44 @@ export function replaceFigures(page: string, results: string): string {
 }
 
 function formatFigures(results: string): string {
-  const [, circumstances = ""] = /^## Row .*\n\n(.*?)(?:; load average .*)?\.?$/m.exec(results) ??
-    [];
-  const groups = new Map(
-    results.split(/^### /m).slice(1).map((text) => [text.slice(0, text.indexOf(":")), text]),
-  );
-  const spreads: number[] = [];
+  const groups = new Map<string, { readonly text: string; readonly circumstances: string }>();
+  for (const section of results.split(/^## /m).slice(1)) {
+    const [circumstances = ""] = /^.+$/m.exec(section.slice(section.indexOf("\n"))) ?? [];
+    for (const text of section.split(/^### /m).slice(1)) {
+      groups.set(text.slice(0, text.indexOf(":")), { text, circumstances });
+    }
+  }
+  // Rows that were measured later have circumstances of their own.
+  let run = "";
   const parts = tables.map(({ columns, quotes }) => {
+    const spreads: number[] = [];
+    let circumstances = "";
     const rows = quotes.flatMap(([work, id, ...names]) => {
       const group = groups.get(id);
       // A group that was skipped has no unit.
-      const [, unit] = /^In (\S+), /m.exec(group ?? "") ?? [];
+      const [, unit] = /^In (\S+), /m.exec(group?.text ?? "") ?? [];
       if (group === undefined || unit === undefined) return [];
+      circumstances ||= group.circumstances;
       const figures = columns.map((_, column) => {
-        const [figure, spread] = cellsOf(group, names[column] ?? null);
+        const [figure, spread] = cellsOf(group.text, names[column] ?? null);
         if (spread !== undefined) spreads.push(Number(/\d+/.exec(spread)));
         return figure === undefined ? none : format(figure);
       });
       return [[work, unit, ...figures]];
     });
-    return formatTable([["work", "unit", ...columns], ...rows]).join("\n");
+    const table = formatTable([["work", "unit", ...columns], ...rows]).join("\n");
+    const isSame = runOf(circumstances) === run;
+    run = runOf(circumstances);
+    const spread = `the rounds spread by up to ± ${Math.max(0, ...spreads)} %`;
+    return (isSame ? `Of the same run; ${spread}.` : `Measured over loopback: ${circumstances} A ` +
+      `figure is the median of its rounds; ${spread}.`) + `\n\n${table}`;
   });
-  return `## Figures\n\nMeasured over loopback: ${circumstances}. A figure is the median of its rounds; they spread by ` +
-    `up to ± ${Math.max(0, ...spreads)} %.\n\n${parts.join("\n\n")}\n\n`;
+  return `## Figures\n\n${parts.join("\n\n")}\n\n`;
+}
+
+/** The day and the commit of a run. */
+function runOf(circumstances: string): string {
+  return circumstances.split(", ", 2).join(", ");
 }
 
 /** The cells of a contender behind its name: the median, the spread, and the ratios. */
