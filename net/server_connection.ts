@@ -48,6 +48,7 @@ import {
 } from "./error_answers.ts";
 import { ExchangeWatch, type Report } from "./exchange_watch.ts";
 import { type BodyOwner, hasBrokenBody, makeIncomingBody } from "./incoming_body.ts";
+import { addLingering, linger } from "./lingering.ts";
 import type { ListenerSide } from "./listener.ts";
 import type { Kind } from "./logger.ts";
 import { impossibleEvent, SERVER, type ServerEvent, type ServerState } from "./state.ts";
@@ -80,8 +81,6 @@ interface Last {
  * has left.
  */
 const WATCH_MILLISECONDS = 300;
-/** The most connections that wait, without a slot, for their peers to read why they are refused. */
-const MAX_LINGERING = 64;
 
 /** The properties that all connections of a server share. */
 export interface ServerContext extends AppParts, ListenerSide {
@@ -238,8 +237,11 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       if (await this.#accept()) {
         const isRefused = await this.#serveRequests();
         this.#end();
-        if (isRefused) this.#lingerWithoutSlot();
-        await this.#transport.linger();
+        if (isRefused) {
+          addLingering(this.#context.lingering, this);
+          this.#served.resolve();
+        }
+        await linger(this.#transport, this.#socket);
       }
     } catch (error) {
       this.#report(this.#transport.breakWith(error));
@@ -249,18 +251,6 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       this.#served.resolve();
       this.#context.lingering.delete(this);
     }
-  }
-
-  /** Strangers whose requests are refused must not take slots, nor too many descriptors. */
-  #lingerWithoutSlot(): void {
-    const { lingering } = this.#context;
-    if (lingering.size >= MAX_LINGERING) {
-      const [oldest] = lingering;
-      lingering.delete(oldest!);
-      oldest!.close();
-    }
-    lingering.add(this);
-    this.#served.resolve();
   }
 
   async #accept(): Promise<boolean> {

@@ -12,23 +12,6 @@ import { Deadline } from "./deadline.ts";
 import type { ExchangeWatch } from "./exchange_watch.ts";
 import { MessageSink } from "./message_sink.ts";
 
-/** A place for bytes that are discarded. */
-const DISCARDED = new Uint8Array(65536);
-
-const LINGER_MILLISECONDS = 1000;
-const LINGER_BYTES = 1048576;
-/**
- * Milliseconds that a peer gets to read the last response, once this end has stopped reading: a
- * peer that sends a large body begins to read when its writes block.
- */
-const LAST_CHANCE_MILLISECONDS = 20;
-/**
- * How many such waits a peer gets over TLS. When a write fails, a peer loses bytes that it has not
- * decrypted yet, and decrypting takes a busy peer longer. Many short waits are better than a long
- * one: on a busy machine, where this process waits for the processor, the peer does, too.
- */
-const LAST_CHANCES_ENCRYPTED = 10;
-
 /** The size of a first buffer for messages that leave: large enough for most. */
 const FIRST_BYTES = 1024;
 /**
@@ -343,42 +326,13 @@ export class Transport implements AheadSource {
     this.reader.readAhead(this.#socket, true)?.then((count) => count === null && onEnd(), onEnd);
   }
 
-  /**
-   * Ends the writing side and drops bytes that arrive, up to the peer's end or a limit, so that a
-   * reset can't destroy the last response. Resolves when the connection can be closed, or has been.
-   * Never rejects.
-   */
-  async linger(): Promise<void> {
-    if (this.#closed) return;
-    const closed = Promise.withResolvers<void>();
-    this.addCloseListener(() => closed.resolve());
-    let timer = setTimeout(() => this.close(), LINGER_MILLISECONDS);
-    try {
-      await this.#socket.closeWrite?.();
-      this.deadline.close();
-      // A read of a body may still be pending, and a socket allows only one read at a time.
-      await this.#reading;
-      let bytesLeft = LINGER_BYTES;
-      let dropped: number | null = await this.reader.settleAhead();
-      this.reader.start = this.reader.end;
-      while (dropped !== null && bytesLeft > dropped) {
-        bytesLeft -= dropped;
-        dropped = await this.read(DISCARDED);
-      }
-      if (dropped === null) return;
-      clearTimeout(timer);
-      const encrypted = this.#socket.protocol !== undefined;
-      for (let left = encrypted ? LAST_CHANCES_ENCRYPTED : 1; left > 0 && !this.#closed; left--) {
-        const chance = new Promise<void>((resolve) => {
-          timer = setTimeout(resolve, LAST_CHANCE_MILLISECONDS);
-        });
-        await Promise.race([closed.promise, chance]);
-      }
-    } catch {
-      // The caller closes the connection, whether or not the peer has ended it.
-    } finally {
-      clearTimeout(timer);
-    }
+  /** Waits for a read that is pending, and drops all bytes that have arrived; returns their number. */
+  async dropArrived(): Promise<number> {
+    // A read of a body may still be pending, and a socket allows only one read at a time.
+    await this.#reading;
+    const count = await this.reader.settleAhead();
+    this.reader.start = this.reader.end;
+    return count;
   }
 
   /** How much of the current message the socket has taken, or `"refused"` if a write has failed. */

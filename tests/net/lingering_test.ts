@@ -2,7 +2,9 @@
  * Bytes that are dropped after the last response, so that a reset can't destroy it, and for how
  * long: docs/security.md says how much.
  */
+import { linger } from "@degu/internal/net/lingering.ts";
 import { Transport } from "@degu/internal/net/transport.ts";
+import type { Socket } from "@degu/degu/server";
 import { stated } from "@degu/testing/stated.ts";
 import { assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
@@ -17,7 +19,7 @@ function endOf(bytes: number, ends = true) {
   const seen = { read: 0, sawEnd: false, isClosed: false };
   const waiting = Promise.withResolvers<number | null>();
   waiting.promise.catch(() => {});
-  const transport = new Transport({
+  const socket: Socket = {
     read(into) {
       const count = Math.min(into.length, bytes - seen.read);
       seen.read += count;
@@ -30,8 +32,9 @@ function endOf(bytes: number, ends = true) {
       seen.isClosed = true;
       waiting.reject(new Deno.errors.BadResource("closed"));
     },
-  }, null);
-  return { transport, seen };
+  };
+  const transport = new Transport(socket, null);
+  return { transport, seen, end: () => linger(transport, socket) };
 }
 
 async function turns(): Promise<void> {
@@ -41,8 +44,8 @@ async function turns(): Promise<void> {
 Deno.test("what a peer still sends is dropped up to as many bytes as docs/security.md says, and no more is read", async () => {
   const limit = 2 ** 20 * await stated("docs/security.md", new RegExp(`${ROW}\\| (\\d+) MiB`));
   for (const [bytes, sawEnd] of [[limit - 1, true], [limit, false], [limit + 1, false]] as const) {
-    const { transport, seen } = endOf(bytes);
-    await transport.linger();
+    const { transport, seen, end } = endOf(bytes);
+    await end();
     assertEquals(seen.sawEnd, sawEnd, `${bytes} bytes`);
     assertEquals(seen.read, Math.min(bytes, limit));
     transport.close();
@@ -52,8 +55,8 @@ Deno.test("what a peer still sends is dropped up to as many bytes as docs/securi
 Deno.test("a peer that neither ends nor reads is waited for as long as docs/security.md says, to the millisecond", async () => {
   const seconds = await stated("docs/security.md", new RegExp(`${ROW}\\| \\d+ MiB or (\\d+) s`));
   using time = new FakeTime();
-  const { transport, seen } = endOf(1000, false);
-  const lingering = transport.linger();
+  const { seen, end } = endOf(1000, false);
+  const lingering = end();
   await turns();
   time.tick(seconds * 1000 - 1);
   await turns();
