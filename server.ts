@@ -101,7 +101,7 @@ export class Server implements AsyncDisposable {
   readonly #maxConnections: number;
   /** The connections with a slot. */
   readonly #connections = new Members<ServerConnection>();
-  /** The standard logger of this server alone, unless it was given another. */
+  /** The standard logger, made for this server, with which it ends; `null` if another was given. */
   readonly #ownLogger: { close(): void } | null;
   /** Ends the wait for a slot. */
   #slotWait: AbortController | null = null;
@@ -284,8 +284,9 @@ export class Server implements AsyncDisposable {
    */
   async #accept(): Promise<void> {
     const context = this.#context;
-    // The timer goes on from connection to connection: stopping and starting it would take a tenth
-    // of a connection's time.
+    // All deadlines with the same time-out share a timer, which ends with the last of them. This
+    // one never waits: it only keeps the timer while no connection is open. To start the timer for
+    // each connection would take a tenth of the time that a connection with one request takes.
     using _ = new Deadline(context.timeout, () => {});
     while (!context.stopping) {
       let accepted: Accepted;

@@ -34,14 +34,17 @@ export function checkTimeout(timeout: number | null, label = "timeout"): void {
   }
 }
 
-/** Ticks for all deadlines with the same interval, as long as there are any. */
+/** A timer that ticks for all deadlines with the same time-out, as long as there are any. */
 class Clock {
   tick = 0;
   readonly #milliseconds: number;
   readonly #timer: Interval;
   readonly #deadlines = new Members<Deadline>();
 
-  /** Begins to tick; this does not keep the process alive: a wait does. */
+  /**
+   * Begins to tick. The timer doesn't keep the process alive: the read or write that a deadline
+   * bounds does.
+   */
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds;
     this.#timer = startInterval(() => this.#advance(), milliseconds);
@@ -65,22 +68,22 @@ class Clock {
   }
 }
 
-/** By the interval in milliseconds. */
+/** The clocks that tick, by their interval in milliseconds. */
 const clocks = new Map<number, Clock>();
 
 /**
- * The most turns of the microtask queue from the end of a response to the next request of a program
- * that does nothing between the two: with three functions around each request, and a body that is
- * read from memory, some twenty turns.
+ * The turns of the microtask queue for which a clock ticks on after the end of a connection. A
+ * program that makes the next request at once needs some twenty turns from a response to that
+ * request, with three functions around each request, and a body that is read from memory.
  */
 const TURNS = 30;
 
 /**
- * Keeps the timer of a time-out running from now until after the last wait of a client, which may
- * begin another wait at once. To stop and start the timer takes a tenth of the time of a request
- * over a connection of its own.
+ * Keeps the clock of a time-out ticking for a moment longer than a connection that makes a single
+ * request: the next connection of the same client often follows at once. To stop a clock and start
+ * another takes a tenth of the time of such a connection, from connecting to its end.
  *
- * @returns A function to call after the last wait.
+ * @returns A function to call when the connection has closed.
  */
 export function keepTimerForNext(timeout: number | null): () => Promise<void> {
   const idle = new Deadline(timeout, () => {});
@@ -90,12 +93,15 @@ export function keepTimerForNext(timeout: number | null): () => Promise<void> {
   };
 }
 
-/** Bounds waits, each of which fires between 1.0 and 1.25 times the time-out. */
+/**
+ * Bounds the waits of one connection: for bytes to arrive, and for a write. A function is called
+ * when a wait has taken 1.0 to 1.25 times the time-out.
+ */
 export class Deadline implements Disposable, Member {
   place = -1;
   /** The tick at which the wait for bytes began; -1 while there is none. */
   #reading = -1;
-  /** The same of a write, which may wait at the same time. */
+  /** The tick at which the wait for a write began; -1 while there is none. */
   #writing = -1;
   readonly #clock: Clock | null = null;
   readonly #onExpire: () => void;
@@ -108,7 +114,7 @@ export class Deadline implements Disposable, Member {
     this.#clock.add(this);
   }
 
-  /** Ends both waits, at a tick, if either has taken too long. */
+  /** Called at each tick: if one of the waits has taken too long, ends both, and says so. */
   check(): void {
     if (!this.#isOver(this.#reading) && !this.#isOver(this.#writing)) return;
     this.stopReading();
@@ -117,7 +123,8 @@ export class Deadline implements Disposable, Member {
   }
 
   #isOver(since: number): boolean {
-    // The wait began between two ticks: one tick more than fit in the time-out must pass.
+    // The first tick came less than an interval after the beginning of the wait, so the time-out
+    // is over only with one tick more than it has intervals.
     return since >= 0 && this.#clock!.tick - since > TICKS;
   }
 
@@ -142,7 +149,7 @@ export class Deadline implements Disposable, Member {
     this.#writing = -1;
   }
 
-  /** From now on no wait expires. */
+  /** Ends the waits for good, and the clock, unless other deadlines need it. */
   close(): void {
     this.#clock?.delete(this);
   }

@@ -53,10 +53,13 @@ export type Listen = (address: Address, side: ListenerSide) => Listener;
 
 export const listenPlain: Listen = (address, { logger }) => new PlainListener(address, logger);
 
-/** Plain peers are not authenticated, so their trust can't change. */
+/** Plain peers are not authenticated: nothing that they were accepted for can change. */
 const trusted = () => true;
 
-/** Errors of accept(2) for a peer that is gone already; on Linux also errors of its network. */
+/**
+ * The codes of errors of accept(2) that concern one connection, whose peer is gone or, on Linux,
+ * whose network has failed. The listener goes on.
+ */
 const PEER_CODES: ReadonlySet<unknown> = new Set([
   "ECONNABORTED",
   "ECONNRESET",
@@ -74,8 +77,8 @@ const PEER_CODES: ReadonlySet<unknown> = new Set([
 ]);
 
 /**
- * Milliseconds to the next attempt to accept: with no file descriptor left, every attempt fails at
- * once.
+ * Milliseconds between two attempts to accept after one that failed: while no file descriptor is
+ * left, an attempt fails at once, and a loop of them would leave no time to anything else.
  */
 const RETRY_MILLISECONDS = 50;
 
@@ -103,7 +106,10 @@ export class PlainListener implements Listener {
     return { name, address, socket, isTrusted: trusted };
   }
 
-  /** Accepts like {@linkcode accept}, for a caller that names the peer. */
+  /**
+   * Waits for the next connection, as {@linkcode accept} does, but returns its socket alone: a
+   * listener for TLS counts and names its peers itself.
+   */
   async acceptConn(): Promise<Deno.TcpConn | Deno.UnixConn> {
     for (;;) {
       let conn: Deno.TcpConn | Deno.UnixConn | null = null;

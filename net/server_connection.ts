@@ -107,7 +107,10 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
   /** Whether `onExchange` runs, for which nobody has to watch the peer. */
   #isReporting = false;
   #peerLeft = false;
-  /** Resolves when the slot is free: at the end, or if the end doesn't wait for the app or peer. */
+  /**
+   * Resolves when the slot is free: at the end, or earlier once the session is closed while the app
+   * still works, or once the peer only has to read why it was refused.
+   */
   readonly #served = Promise.withResolvers<void>();
   #over: Promise<void> | null = null;
   /** The error with which the peer broke the body of a request that is still to be answered. */

@@ -182,7 +182,10 @@ export class Link {
   readonly #multicast: Multicast;
   readonly #logger: Logger;
   readonly #name: string;
-  /** Whether packets can be sent; a socket is closed only when it is known whether it is bound. */
+  /**
+   * Resolves once the socket is bound, to true, or once binding has failed, to false. A socket whose
+   * binding is under way can be neither used nor closed.
+   */
   readonly #bound: Promise<boolean>;
 
   constructor(addresses: readonly InterfaceAddress[], use: LinkUse, make: MakeMulticast) {
@@ -213,14 +216,17 @@ export class Link {
     this.#multicast.on("packet", (packet) => onPacket(packet, this));
   }
 
-  /** Sends a packet as soon as the socket is bound; never rejects. */
+  /**
+   * Sends a packet once the socket is bound. A packet that can't be sent is dropped, and the reason
+   * logged. Never rejects.
+   */
   async send(packet: Outgoing): Promise<void> {
     if (!await this.#bound) return;
     const { promise, resolve } = Promise.withResolvers<unknown>();
     if (packet.type === "query") this.#multicast.query(packet, resolve);
     else this.#multicast.respond(packet, resolve);
     const error = await promise;
-    // A cable may be unplugged.
+    // Sending fails while the interface is down, with its cable unplugged for example.
     if (error) this.#log(error);
   }
 

@@ -15,14 +15,16 @@ import type { Accepted, ListenerSide } from "../listener.ts";
 import type { KindLogger } from "../logger.ts";
 import type { RawStream } from "./raw_stream.ts";
 
+/** The most connections that wait for their handshake to begin. */
 const MAX_WAITING = 64;
 /** The most handshakes in progress: strangers use no slot, and no more memory and descriptors. */
 const MAX_IN_PROGRESS = 64;
 /** The most clients with a finished handshake behind the first client that waits for a slot. */
 const MAX_DONE = 64;
 /**
- * The time that each handshake gets before it is closed for a newer one, which waits: strangers who
- * reconnect at once leave enough time for a handshake, and use a limited part of the processor.
+ * Milliseconds that a handshake gets before it may be closed for another connection, which waits so
+ * long. However often strangers connect, a handshake has enough time, and so few are begun that
+ * they take only a part of the processor.
  */
 const LEAST_MILLISECONDS = 250;
 
@@ -35,7 +37,7 @@ export interface Arrival {
 interface Handshake {
   readonly since: number;
   readonly rawStream: Arrival["rawStream"];
-  /** Ends the handshake by a rejection: an AbortController with its listeners takes much longer. */
+  /** Its rejection ends the handshake. An AbortController with its listeners takes much longer. */
   readonly end: PromiseWithResolvers<never>;
   /** True once the handshake was ended for a reason that is no fault of the peer. */
   isEvicted: boolean;
@@ -46,15 +48,22 @@ export class Admission<T extends Arrival> {
   readonly #timeout: number | null;
   readonly #logger: KindLogger;
   readonly #handshake: (arrival: T) => Promise<Accepted>;
-  /** Each of the three has the oldest first. */
+  /** The connections whose handshake has not begun, the oldest first. */
   readonly #waiting: T[] = [];
+  /** The handshakes that have begun, the oldest first. */
   readonly #inProgress = new Set<Handshake>();
+  /** The connections whose handshake is done, and that no server has taken, the oldest first. */
   readonly #done: Accepted[] = [];
+  /** The functions that do handshakes, until they have ended. */
   readonly #running = new Set<Promise<void>>();
+  /** Whether a server has asked for a connection: no handshake begins before. */
   #begun = false;
   #closed = false;
+  /** The server's call that waits for a connection. */
   #taker: PromiseWithResolvers<Accepted> | null = null;
+  /** The timer for the time-out of handshakes. */
   #expiry: ReturnType<typeof setTimeout> | undefined;
+  /** The timer for the moment at which a handshake may be closed for a connection that waits. */
   #room: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
@@ -129,7 +138,11 @@ export class Admission<T extends Arrival> {
     }
   }
 
-  /** Closes the oldest handshake, preferably one whose peer sent nothing, if it had enough time. */
+  /**
+   * Returns whether another handshake may begin. If too many are in progress, the oldest gives way,
+   * or the oldest whose peer has sent nothing, but only after its least time: until then a timer
+   * runs.
+   */
   #makeRoom(): boolean {
     if (this.#inProgress.size < MAX_IN_PROGRESS) return true;
     const [oldest] = this.#inProgress;

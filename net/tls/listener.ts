@@ -53,7 +53,7 @@ export class ContextInForce {
     if (opened) { for (const listener of this.#openedListeners) listener(); }
   }
 
-  /** Calls a function whenever every client is accepted from then on, and was not before. */
+  /** Calls a function whenever a new context accepts every client, and the old one did not. */
   onOpened(listener: () => void): void {
     this.#openedListeners.push(listener);
   }
@@ -152,7 +152,10 @@ export interface RawListener {
   ended(): Promise<void>;
 }
 
-/** `node:net` stops listening when it runs out of file descriptors, without an event. */
+/**
+ * Milliseconds between two calls that make a listener listen again: `node:net` stops listening when
+ * it runs out of file descriptors, without an event.
+ */
 const LISTEN_AGAIN_MILLISECONDS = 1000;
 /** Connections in the kernel's queue: the default of `node:net`. */
 const BACKLOG = 511;
