@@ -326,7 +326,9 @@ export class Transport implements AheadSource {
     this.reader.readAhead(this.#socket, true)?.then((count) => count === null && onEnd(), onEnd);
   }
 
-  /** Waits for a read that is pending, and drops all bytes that have arrived; returns their number. */
+  /**
+   * Waits for a read that is pending, and drops all bytes that have arrived; returns their number.
+   */
   async dropArrived(): Promise<number> {
     // A read of a body may still be pending, and a socket allows only one read at a time.
     await this.#reading;

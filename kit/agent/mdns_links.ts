@@ -183,8 +183,8 @@ export class Link {
   readonly #logger: Logger;
   readonly #name: string;
   /**
-   * Resolves once the socket is bound, to true, or once binding has failed, to false. A socket whose
-   * binding is under way can be neither used nor closed.
+   * Resolves to true once the socket is bound, or to false once binding has failed. While it is
+   * being bound, a socket can be neither used nor closed.
    */
   readonly #bound: Promise<boolean>;
 
