@@ -108,6 +108,8 @@ export class RemoteFiles implements Disposable {
   readonly #onInbox: (() => void) | null;
   readonly #signal: AbortSignal;
   readonly #maxEntries: number;
+  /** Whether the peer lets others only add files; `null` until a failure needs to know. */
+  #adds: Promise<boolean> | null = null;
   readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
 
   /** @param connections Closed together with these files. */
@@ -266,7 +268,9 @@ export class RemoteFiles implements Disposable {
   /** The reason why a file could not be copied or removed, with advice. */
   async explain(error: unknown, action: FileAction): Promise<string> {
     const isAsked = action !== "get" && isOfOldFile(error);
-    return isAsked && await this.#onlyAdds() ? ONLY_NEW : explainTransfer(error, action);
+    return isAsked && await (this.#adds ??= this.#onlyAdds())
+      ? ONLY_NEW
+      : explainTransfer(error, action);
   }
 
   /** Whether the peer lets others add files, and do nothing else. */

@@ -23,7 +23,7 @@ import {
   isOfTransfer,
   REFUSED,
 } from "./failure.ts";
-import { endsCommand, explainTransfer } from "./transfer_errors.ts";
+import { endsCommand, explainTransfer, type FileAction, isOfOldFile } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore.ts";
 import type { OwnDirectory } from "./local_paths.ts";
 import { counted, formatBytes, formatDuration, type Output } from "./output.ts";
@@ -234,7 +234,7 @@ export class Transfers implements Disposable {
     try {
       const result = await files.connections.copyTree((pool, retries, moved) =>
         tree.copy(pool, retries, moved, this.#signal)
-      );
+      ).finally(() => tree.reportUnexplained());
       const { deletionsKept } = result;
       if (deletionsKept === "empty") {
         const { from } = tree.namesOf([]);
@@ -391,6 +391,8 @@ class TreeCopy {
   readonly #transfers: Transfers;
   readonly #files: RemoteFiles;
   readonly #job: TreeJob;
+  /** The failures whose reason the peer is asked for at the end. */
+  readonly #unexplained: Failed[] = [];
 
   constructor(transfers: Transfers, files: RemoteFiles, job: TreeJob) {
     this.#transfers = transfers;
@@ -440,7 +442,8 @@ class TreeCopy {
         // What could not be reused travels after all.
         progress.totalBytes = before.bytes + event.total;
       } else if (event.type === "failed") {
-        this.#reportFailure(event);
+        if (direction === "put" && isOfOldFile(event.error)) this.#unexplained.push(event);
+        else this.#reportFailure(event, explainTransfer(event.error, this.#actionOf(event)));
       } else if (event.type !== "removed") {
         this.#report(event);
       }
@@ -477,15 +480,24 @@ class TreeCopy {
     }
   }
 
-  #reportFailure({ path, error, at }: Failed): void {
+  #actionOf({ at }: Failed): FileAction {
+    return at === "source" ? this.#transfers.direction : "delete";
+  }
+
+  async reportUnexplained(): Promise<void> {
+    for (const event of this.#unexplained) {
+      this.#reportFailure(event, await this.#files.explain(event.error, this.#actionOf(event)));
+    }
+  }
+
+  #reportFailure({ path, error, at }: Failed, problem: string): void {
     const transfers = this.#transfers;
     const { from, to } = this.namesOf(path);
     const code = path.length === 0 ? "FAILED" : codeOf(error);
     if (at === "source") {
-      transfers.fail(from, explainTransfer(error, transfers.direction), code, { from, to });
+      transfers.fail(from, problem, code, { from, to });
     } else {
-      const object = { action: "delete", path: to };
-      transfers.fail(to, explainTransfer(error, "delete"), code, object);
+      transfers.fail(to, problem, code, { action: "delete", path: to });
     }
   }
 }

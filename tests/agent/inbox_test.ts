@@ -463,6 +463,7 @@ Deno.test("--new-only: files are added, none is replaced, grows or is deleted, a
     const said = await files.fail(1, problem, ...args);
     assertEquals(said.includes("leave out --delete"), args.includes("--delete"));
     assert(!said.includes("--force"), said);
+    if (args[0] === "rm") assertEquals(said.match(/error:/g)?.length, 1, said);
   });
   assertEquals(await content(inbox), all);
   // What is new still goes there.

@@ -43,6 +43,11 @@ Deno.test("a unit has the options that were given, and no other permissions than
       [`${home},${at("inbox")}`, `${home},${at("inbox")}`, "[::]:7443", "uid,statfs"],
     ],
     [
+      "an inbox for new files only",
+      ["--inbox", at("inbox"), "--new-only", "--no-announce"],
+      [`${home},${at("inbox")}`, `${home},${at("inbox")}`, "[::]:7443", "uid,statfs"],
+    ],
+    [
       "one directory for both",
       ["--share", at(hostile), "--inbox-for-all", at(hostile)],
       [
