@@ -10,7 +10,7 @@ import {
 } from "../../client.ts";
 import { type Retry, retry, type RetryProgress } from "../../files.ts";
 import { isInUse, repeatAny } from "../../net/connection_pool.ts";
-import { onTreeRetry } from "../files/transfer/route.ts";
+import { onTreeRetry } from "../files/transfer/client.ts";
 import { reasonOf } from "./explain.ts";
 import { isAway } from "./failure.ts";
 

@@ -6,7 +6,7 @@ import { pause } from "../../../base/pause.ts";
 import type { Client, ClientOptions, ConnectionPool } from "../../../client.ts";
 import { escapeName } from "../../../files.ts";
 import { foldName, isReservedName } from "../../files/reserved.ts";
-import { takeServersForOne, withholdBits } from "../../files/transfer/route.ts";
+import { takeServersForOne, withholdBits } from "../../files/transfer/client.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS } from "../peer_client.ts";
 import { explain } from "../explain.ts";

@@ -36,7 +36,7 @@ import {
   type PartVersion,
   renamePart,
 } from "./part_file.ts";
-import { askDigest, askForSame, Route, type Version, versionOf } from "./route.ts";
+import { askDigest, askForSame, TransferClient, type Version, versionOf } from "./client.ts";
 import {
   changedWhileMoved,
   statusError,
@@ -116,9 +116,9 @@ export async function download(
   const path = pathOf("file", file);
   const checkedUri = uriOf(uri);
   const settings = checkTransfer(options);
-  using route = new Route("from", from, { signal: settings.signal });
+  using client = new TransferClient("from", from, { signal: settings.signal });
   settings.signal?.throwIfAborted();
-  return await downloadFile(route, checkedUri, path, settings);
+  return await downloadFile(client, checkedUri, path, settings);
 }
 
 /** The beginning of a file of this device. */
@@ -143,13 +143,13 @@ interface InTree {
 }
 
 /**
- * Downloads a file over a route.
+ * Downloads a file.
  *
  * @param file The path that the part is kept next to.
  * @param inTree How the file is placed, if not at that path.
  */
 export async function downloadFile(
-  route: Route,
+  client: TransferClient,
   uri: string,
   file: string,
   settings: TransferSettings,
@@ -160,7 +160,7 @@ export async function downloadFile(
   try {
     const seen = inTree === null ? await checkTarget(file, settings.replace) : null;
     using found = part = await PartFile.find(file, inTree?.parts);
-    begun = new Download(route, uri, file, found, settings, inTree, seen);
+    begun = new Download(client, uri, file, found, settings, inTree, seen);
     return await begun.run();
   } catch (error) {
     throw explainFullDisk(error, file, begun?.total, part);
@@ -186,7 +186,7 @@ interface CompletePart {
 class Unreadable extends Error {}
 
 class Download {
-  readonly #route: Route;
+  readonly #client: TransferClient;
   readonly #uri: string;
   readonly #file: string;
   readonly #part: PartFile;
@@ -200,7 +200,7 @@ class Download {
   #synced = 0;
 
   constructor(
-    route: Route,
+    client: TransferClient,
     uri: string,
     file: string,
     part: PartFile,
@@ -210,7 +210,7 @@ class Download {
   ) {
     this.#inTree = inTree;
     this.#seen = seen;
-    this.#route = route;
+    this.#client = client;
     this.#uri = uri;
     this.#file = file;
     this.#part = part;
@@ -229,7 +229,7 @@ class Download {
     if (resumed === null && this.#inTree !== null) this.#checkSpace(this.#inTree.size, 0);
     const arrived = resumed ?? await this.#begin(await this.#request("GET"));
     const { modified, modes, replace, signal } = this.#settings;
-    const mode = modes ? this.#route.bitsFor(arrived.version.mode) : null;
+    const mode = modes ? this.#client.bitsFor(arrived.version.mode) : null;
     if (modified !== null) await this.#part.temporary.file.utime(new Date(), modified);
     const sha256 = await this.#verify(arrived);
     signal?.throwIfAborted();
@@ -273,7 +273,7 @@ class Download {
     if (head.status !== 200) return null;
     const { etag, mode } = versionOf("HEAD", this.#uri, head);
     const { "content-length": total } = head.headers;
-    const peer = await this.#route.peer();
+    const peer = await this.#client.peer();
     if (etag === null || typeof total !== "number" || peer === null) return null;
     const offset = await this.#part.resume({ peer, uri: this.#uri, etag, total });
     if (offset === 0) return null;
@@ -283,7 +283,7 @@ class Download {
   }
 
   async #askHead(): Promise<Response> {
-    const head = await this.#route.request("HEAD", this.#uri, {});
+    const head = await this.#client.request("HEAD", this.#uri, {});
     await head.discard();
     return head;
   }
@@ -315,7 +315,7 @@ class Download {
       const hashing = hashStart(file, length, tooShort, signal);
       return await hashing.then((hash) => hash.digest("hex"), () => null);
     };
-    const asked = await askForSame(this.#route, this.#uri, length, hashed);
+    const asked = await askForSame(this.#client, this.#uri, length, hashed);
     signal?.throwIfAborted();
     const { "content-length": total } = asked?.headers ?? {};
     if (asked === null || typeof total !== "number" || total < length) return null;
@@ -421,7 +421,7 @@ class Download {
 
   /** The version by which a later call can resume a part; `null` if none can. */
   async #versionOf(etag: string | null, total: number): Promise<PartVersion | null> {
-    const peer = await this.#route.peer();
+    const peer = await this.#client.peer();
     const isResumable = this.#settings.resume && total >= MIN_RESUMABLE_BYTES;
     return isResumable && etag !== null && peer !== null
       ? { peer, uri: this.#uri, etag, total }
@@ -469,7 +469,7 @@ class Download {
   async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
     if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
     try {
-      const response = await this.#route.request("HEAD", this.#uri, {});
+      const response = await this.#client.request("HEAD", this.#uri, {});
       if (response.status !== 200) return false;
       const length = response.headers["content-length"];
       if (length !== undefined && length !== total) return true;
@@ -483,7 +483,7 @@ class Download {
   async #verify({ version, hash }: CompletePart): Promise<string> {
     const [synced, other] = await Promise.allSettled([
       this.#part.temporary.sync(),
-      version.sha256 !== null ? version : askDigest(this.#route, this.#uri),
+      version.sha256 !== null ? version : askDigest(this.#client, this.#uri),
     ]);
     if (synced.status === "rejected") {
       if (isDiskFull(synced.reason)) await this.#part.temporary.keepSynced(this.#synced);
@@ -504,6 +504,6 @@ class Download {
 
   #request(method: "GET" | "HEAD", headers: HeaderDict = {}): Promise<Response> {
     const wanted = { ...headers, "want-repr-digest": WANT_SHA256 };
-    return this.#route.request(method, this.#uri, wanted);
+    return this.#client.request(method, this.#uri, wanted);
   }
 }

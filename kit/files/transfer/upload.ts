@@ -39,7 +39,7 @@ import {
 import { conditionFor, parseStamp } from "../conditions.ts";
 import { type Beginning, isGrown, placeOf, reuseHeader } from "../reuse.ts";
 import { bitsOf, modeHeader, modeOfCopy, parseMode, WANT_MASK } from "../modes.ts";
-import { askDigest, askForSame, readDigest, Route } from "./route.ts";
+import { askDigest, askForSame, readDigest, TransferClient } from "./client.ts";
 import {
   changedThere,
   changedWhileMoved,
@@ -110,7 +110,7 @@ export async function upload(
   const path = pathOf("file", file);
   const checkedUri = uriOf(uri);
   const settings = checkTransfer(options);
-  using route = new Route("to", to, { signal: settings.signal });
+  using client = new TransferClient("to", to, { signal: settings.signal });
   if (checkedUri.split("?")[0]!.endsWith("/")) {
     throw new RangeError(
       `uri: is that of a directory; add the name of the file; got ${checkedUri}`,
@@ -123,7 +123,7 @@ export async function upload(
     throw error;
   });
   await using source = await opening;
-  return await new FileUpload(route, checkedUri, source, settings).run();
+  return await new FileUpload(client, checkedUri, source, settings).run();
 }
 
 /** The statuses, beside 409, that mean that a beginning is gone, or another one by now. */
@@ -140,9 +140,9 @@ interface Asked {
   readonly older: Beginning | null;
 }
 
-/** The upload of an open file over a route. */
+/** The upload of an open file. */
 export class FileUpload {
-  readonly #route: Route;
+  readonly #client: TransferClient;
   readonly #uri: string;
   readonly #source: SourceFile;
   readonly #settings: TransferSettings;
@@ -152,13 +152,13 @@ export class FileUpload {
 
   /** @param headers Sent with all requests that write. */
   constructor(
-    route: Route,
+    client: TransferClient,
     uri: string,
     source: SourceFile,
     settings: TransferSettings,
     headers: HeaderDict = {},
   ) {
-    this.#route = route;
+    this.#client = client;
     this.#uri = uri;
     this.#source = source;
     this.#settings = settings;
@@ -202,7 +202,7 @@ export class FileUpload {
   /** Whether a file of the target begins as this one does. */
   async #beginsWith({ uri, length }: Beginning): Promise<boolean> {
     const hashed = () => this.#source.hashBeginning(length, this.#settings.signal);
-    return await askForSame(this.#route, uri, length, hashed) !== null;
+    return await askForSame(this.#client, uri, length, hashed) !== null;
   }
 
   /** Sends the file, which the server keeps as a part until {@linkcode nameFile} names it. */
@@ -230,7 +230,7 @@ export class FileUpload {
     const { modified, replace, modes } = this.#settings;
     const size = `${this.#source.size}`;
     const meter = this.#meter(this.#source.size);
-    const { granted } = this.#route;
+    const { granted } = this.#client;
     const isOpen = modes && this.#source.mode !== null && granted !== null;
     const isOther = isOpen && modeOfCopy(this.#source.mode!, granted) !== modeThere;
     if (modified === null && !isOther || !replace) return meter.finish(sha256);
@@ -246,7 +246,7 @@ export class FileUpload {
   /** Asks how much of the file is there, and, if wanted, for the digest of one as long as it. */
   async #ask(named: HeaderDict): Promise<Asked> {
     const headers = { ...this.#headers, ...this.#settings.modes ? WANT_MASK : {}, ...named };
-    const response = await this.#route.request("HEAD", this.#uri, headers);
+    const response = await this.#client.request("HEAD", this.#uri, headers);
     if (response.status !== 200) {
       await response.discard();
       throw await this.#refused("HEAD", response);
@@ -296,7 +296,7 @@ export class FileUpload {
     const isAnswered = status === 409 && (this.#settings.resume || !isPart);
     const there = isAnswered ? this.#offsetOf(response) : null;
     const other = there ?? (!isPart && NOT_REUSED.has(status) ? 0 : null);
-    if (other !== null && this.#route.isUsable) {
+    if (other !== null && this.#client.isUsable) {
       // Another upload has continued the part, or the part or the beginning is gone.
       await response.discard();
       meter = this.#meter(other);
@@ -314,18 +314,18 @@ export class FileUpload {
       ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
       ...headers,
     };
-    return this.#route.request("PUT", this.#uri, all, body);
+    return this.#client.request("PUT", this.#uri, all, body);
   }
 
   /** Whether an identical file already exists, so that nothing need be replaced. */
   async #isThere(): Promise<boolean> {
-    if (!this.#route.isUsable) return false;
+    if (!this.#client.isUsable) return false;
     try {
-      const { sha256 } = await askDigest(this.#route, this.#uri);
+      const { sha256 } = await askDigest(this.#client, this.#uri);
       return sha256 === await this.#source.hash(this.#settings.signal);
     } catch (error) {
       // A server closes a connection after a body that it did not read.
-      const isClosed = !this.#route.canReconnect && isTransient(error);
+      const isClosed = !this.#client.canReconnect && isTransient(error);
       if (isClosed || isOfTransfer(error)) return false;
       throw error;
     }
@@ -342,15 +342,15 @@ export class FileUpload {
       return noSpaceThere(method, this.#uri, this.#source.size - offset, response.headers);
     }
     const error = statusError(method, this.#uri, response, "put");
-    if (status !== 409 || !this.#route.isUsable) return error;
+    if (status !== 409 || !this.#client.isUsable) return error;
     try {
-      const there = await this.#route.request("HEAD", this.#uri, {});
+      const there = await this.#client.request("HEAD", this.#uri, {});
       await there.discard();
       // A path without a slash at its end is redirected to the one with it.
       if (there.status !== 301) return error;
     } catch (failed) {
       // A server closes a connection after a body that it did not read.
-      if (this.#route.canReconnect || !isTransient(failed)) throw failed;
+      if (this.#client.canReconnect || !isTransient(failed)) throw failed;
       return error;
     }
     const problem = "a directory has this name; add the name of the file, or delete the directory";
@@ -391,7 +391,7 @@ export class FileUpload {
  * @throws {StatusError} if something has the name.
  */
 export async function nameFile(
-  route: Route,
+  client: TransferClient,
   uri: string,
   { sha256, total }: TransferResult,
   modified: Date,
@@ -405,13 +405,13 @@ export async function nameFile(
     "upload-modified": modified.toISOString(),
     "if-none-match": "*",
   };
-  const response = await route.request("PUT", uri, headers, EMPTY);
+  const response = await client.request("PUT", uri, headers, EMPTY);
   await response.discard();
   const { status, headers: { "upload-offset": offset } } = response;
   if (status === 201 || status === 204) return true;
   if (status === 409 && offset !== undefined) return false;
   // The answer to an earlier request may have been lost.
-  if (status === 412 && (await askDigest(route, uri)).sha256 === sha256) return true;
+  if (status === 412 && (await askDigest(client, uri)).sha256 === sha256) return true;
   throw statusError("PUT", uri, response, "put");
 }
 

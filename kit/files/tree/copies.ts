@@ -5,7 +5,7 @@
 
 import { Refusal } from "../refusal.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
-import type { Route } from "../transfer/route.ts";
+import type { TransferClient } from "../transfer/client.ts";
 import { endsAll, hasChanged, hasStatus, isCut, TransferError } from "../transfer_error.ts";
 import type { Direction } from "./direction.ts";
 import type { Lanes } from "./lanes.ts";
@@ -68,8 +68,8 @@ export class TreeCopies {
     copies: readonly Copy[],
     compared: (copy: Copy, isSame: boolean) => void,
   ): Promise<void> {
-    await this.#lanes.run(queuesOf(copies), async (route, batch) => {
-      const same = await compareContents(route, this.#settings, batch, this.#direction);
+    await this.#lanes.run(queuesOf(copies), async (client, batch) => {
+      const same = await compareContents(client, this.#settings, batch, this.#direction);
       for (const [i, copy] of batch.entries()) compared(copy, same[i]!);
     });
   }
@@ -81,7 +81,7 @@ export class TreeCopies {
     const moved = copies.filter(isMoved);
     const others = copies.filter((copy) => !isMoved(copy));
     for (const some of [moved, others]) {
-      await this.#lanes.run(this.#queuesOf(some), (route, batch) => this.#copy(route, batch));
+      await this.#lanes.run(this.#queuesOf(some), (client, batch) => this.#copy(client, batch));
     }
   }
 
@@ -94,11 +94,11 @@ export class TreeCopies {
     return queuesOf(copies, this.#settings.move ? MOVED_FILES : BATCH_FILES);
   }
 
-  async #copy(route: Route, copies: readonly Copy[]): Promise<void> {
+  async #copy(client: TransferClient, copies: readonly Copy[]): Promise<void> {
     const [first] = copies;
     try {
-      if (copies.length > 1 || isSmall(first!)) await this.#copySmall(route, copies);
-      else await this.copyAlone(route, first!);
+      if (copies.length > 1 || isSmall(first!)) await this.#copySmall(client, copies);
+      else await this.copyAlone(client, first!);
     } catch (error) {
       // Files that have arrived before the error need not be sent again.
       await this.#removeArrived().catch(() => {});
@@ -108,12 +108,12 @@ export class TreeCopies {
   }
 
   /** Copies small files in one request, and some of them in a second one. */
-  async #copySmall(route: Route, copies: readonly Copy[]): Promise<void> {
+  async #copySmall(client: TransferClient, copies: readonly Copy[]): Promise<void> {
     const left = new Map<Copy, unknown>(copies.map((copy) => [copy, null]));
     const alone: Copy[] = [];
     for (let attempt = 1; left.size > 0 && attempt <= 2; attempt++) {
       try {
-        for await (const [copy, outcome] of this.#direction.copySmall(route, [...left.keys()])) {
+        for await (const [copy, outcome] of this.#direction.copySmall(client, [...left.keys()])) {
           if (outcome.is === "again") {
             left.set(copy, outcome.error);
             continue;
@@ -131,11 +131,11 @@ export class TreeCopies {
         for (const { node } of left.keys()) this.#report.began(node, 0, 0);
         // Files that were in place before the connection broke off stay; the rest is requested once
         // more.
-        if (attempt === 2 || !route.canReconnect || !isCut(error)) throw error;
+        if (attempt === 2 || !client.canReconnect || !isCut(error)) throw error;
       }
     }
     for (const [{ node }, error] of left) this.#report.failed(node, error);
-    for (const copy of alone) await this.copyAlone(route, copy);
+    for (const copy of alone) await this.copyAlone(client, copy);
   }
 
   /** Notes a file that is at the target; with `move`, it is told when it was removed here. */
@@ -169,7 +169,7 @@ export class TreeCopies {
   }
 
   /** Copies a file; false if it has failed, alone. */
-  async copyAlone(route: Route, copy: Copy): Promise<boolean> {
+  async copyAlone(client: TransferClient, copy: Copy): Promise<boolean> {
     const meter = this.#report.meter(copy.node);
     let { size } = copy.node;
     let resumedFrom = 0;
@@ -192,13 +192,13 @@ export class TreeCopies {
     };
     while (true) {
       try {
-        const result = await this.#direction.copyAlone(route, copy, settings, size, beginning);
+        const result = await this.#direction.copyAlone(client, copy, settings, size, beginning);
         if (copy.late !== null) this.received.set(copy, { part: result, meter });
         else this.copied(copy.node, result, meter);
         return true;
       } catch (error) {
         signal.throwIfAborted();
-        if (endsAll(error) || !route.isUsable) throw error;
+        if (endsAll(error) || !client.isUsable) throw error;
         if (isTaken(error) && !copy.isSame) {
           meter(0);
           // What was refused at once has not arrived.
@@ -211,7 +211,7 @@ export class TreeCopies {
         furthest = Math.max(furthest, resumedFrom);
         vainAttempts = hasGotFurther ? 0 : vainAttempts + 1;
         if (isCut(error) || hasChanged(error)) {
-          const sizeNow = await this.#sizeNow(route, copy.node, size);
+          const sizeNow = await this.#sizeNow(client, copy.node, size);
           signal.throwIfAborted();
           // A peer that does not answer either is gone.
           if (sizeNow === null) throw error;
@@ -226,9 +226,9 @@ export class TreeCopies {
   }
 
   /** The size of a file at the other end now, or else the known size; `null` without an answer. */
-  async #sizeNow(route: Route, node: TreeNode, known: number): Promise<number | null> {
+  async #sizeNow(client: TransferClient, node: TreeNode, known: number): Promise<number | null> {
     try {
-      const response = await route.request("HEAD", uriOf(this.#settings.uri, node), {});
+      const response = await client.request("HEAD", uriOf(this.#settings.uri, node), {});
       await response.discard();
       const { status, headers: { "content-length": length } } = response;
       return status === 200 && typeof length === "number" ? length : known;

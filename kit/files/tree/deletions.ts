@@ -1,7 +1,7 @@
 /** The deletion of entries that only the target of a tree has. */
 
 import { type Lanes, throwIfForAll } from "./lanes.ts";
-import type { Route } from "../transfer/route.ts";
+import type { TransferClient } from "../transfer/client.ts";
 import type { TreeNode } from "./tree.ts";
 import type { TreeSettings } from "./options.ts";
 import { type DeletionScope, type Plan, respelledThere } from "./plan.ts";
@@ -9,11 +9,11 @@ import type { TreeReport } from "./report.ts";
 
 /** A target whose entries can be removed. */
 export interface ShrinkingTarget {
-  remove(route: Route, node: TreeNode): Promise<void>;
+  remove(client: TransferClient, node: TreeNode): Promise<void>;
   /** Whether the target finds anything by the name of a node, which it does not list. */
-  has(route: Route, node: TreeNode): Promise<boolean>;
+  has(client: TransferClient, node: TreeNode): Promise<boolean>;
   /** The names in a directory of the target; `null` if it is gone. */
-  names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null>;
+  names(client: TransferClient, path: readonly string[]): Promise<ReadonlySet<string> | null>;
 }
 
 /**
@@ -55,19 +55,19 @@ export class TreeDeletions {
     // Directories after their entries; all of equal depth at the same time.
     for (const nodes of byDepth(chosen)) {
       if (this.#settings.dryRun) nodes.forEach((node) => this.#report.deleted(node));
-      else await this.#lanes.run([nodes], (route, node) => this.#deleteOne(route, node, plan));
+      else await this.#lanes.run([nodes], (client, node) => this.#deleteOne(client, node, plan));
     }
     for (const [{ directory }, node] of respelled) {
       if (node !== null) this.#report.failed(directory, respelledThere(node), "target");
     }
   }
 
-  async #deleteOne(route: Route, node: TreeNode, plan: Plan): Promise<void> {
+  async #deleteOne(client: TransferClient, node: TreeNode, plan: Plan): Promise<void> {
     if (plan.staying.has(node)) return;
     try {
-      await this.#target.remove(route, node);
+      await this.#target.remove(client, node);
     } catch (error) {
-      throwIfForAll(error, route);
+      throwIfForAll(error, client);
       this.undeleted.add(node);
       plan.staying.add(node);
       plan.keep(node);
@@ -89,16 +89,16 @@ export class TreeDeletions {
     for (const { node, scope } of deletions) {
       if (!staying.has(node) && !all.has(scope)) all.set(scope, node);
     }
-    await this.#lanes.run([[...all]], async (route, [scope, node]) => {
+    await this.#lanes.run([[...all]], async (client, [scope, node]) => {
       try {
-        const names = await this.#target.names(route, scope.directory.path);
+        const names = await this.#target.names(client, scope.directory.path);
         let other = names && scope.wanted.find(({ name }) => !names.has(name));
         for (const skipped of scope.perhaps) {
-          if (other === undefined && await this.#target.has(route, skipped)) other = skipped;
+          if (other === undefined && await this.#target.has(client, skipped)) other = skipped;
         }
         if (other !== undefined) respelled.set(scope, other);
       } catch (error) {
-        throwIfForAll(error, route);
+        throwIfForAll(error, client);
         respelled.set(scope, null);
         this.#report.failed(node, error, "target");
       }

@@ -3,7 +3,7 @@
 import type { DirectoryEntry } from "../entries.ts";
 import type { ListedTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
-import type { Route } from "../transfer/route.ts";
+import type { TransferClient } from "../transfer/client.ts";
 import type { TreeNode } from "./tree.ts";
 import type { ShrinkingTarget } from "./deletions.ts";
 import type { Copy } from "./plan.ts";
@@ -42,25 +42,28 @@ export type Outcomes<Item, What> = AsyncGenerator<readonly [item: Item, what: Wh
 /** The differences between a download and an upload. */
 export interface Direction extends ShrinkingTarget {
   /** The entries of a directory of the target now; `null` if it can't be listed. */
-  entries(route: Route, path: readonly string[]): Promise<readonly DirectoryEntry[] | null>;
-  readSource(route: Route): Promise<ListedTree>;
+  entries(
+    client: TransferClient,
+    path: readonly string[],
+  ): Promise<readonly DirectoryEntry[] | null>;
+  readSource(client: TransferClient): Promise<ListedTree>;
   /** Lists the target; `null` if it does not exist. */
-  readTarget(route: Route): Promise<ListedTree | null>;
+  readTarget(client: TransferClient): Promise<ListedTree | null>;
   /**
    * Makes the target if no list of it was to be had.
    *
    * @returns Whether it is there nevertheless: then nobody knows what is in it.
    */
-  begin(route: Route, isMissing: boolean): Promise<boolean>;
+  begin(client: TransferClient, isMissing: boolean): Promise<boolean>;
   pathOf(node: TreeNode): string;
   /** Whether the server lets bytes be reused that are at the target already. */
   readonly canReuse: boolean;
   /** Which permission bits a file of the target gets; `null` if that is not known. */
   findGranted(): number | null;
   /** Gives a file of the target the permission bits of the source, if it is as it was listed. */
-  giveMode(route: Route, copy: Copy): Promise<void>;
+  giveMode(client: TransferClient, copy: Copy): Promise<void>;
   /** Copies small files; a file without an outcome may be requested again after an error. */
-  copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome>;
+  copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, Outcome>;
   /**
    * Copies a single file; one that gets its name after a deletion is received as a part.
    *
@@ -68,16 +71,16 @@ export interface Direction extends ShrinkingTarget {
    * @param beginning The file of the target that may have its beginning; `null` if none has.
    */
   copyAlone(
-    route: Route,
+    client: TransferClient,
     copy: Copy,
     settings: TransferSettings,
     size: number,
     beginning: TreeNode | null,
   ): Promise<TransferResult>;
   /** Gives a file that was received its name; false if its part is gone. */
-  place(route: Route, copy: Copy, part: TransferResult): Promise<boolean>;
+  place(client: TransferClient, copy: Copy, part: TransferResult): Promise<boolean>;
   /** Makes directories, each after those that it is in. */
-  makeDirectories(route: Route, nodes: readonly TreeNode[]): Outcomes<TreeNode, Made>;
+  makeDirectories(client: TransferClient, nodes: readonly TreeNode[]): Outcomes<TreeNode, Made>;
   /** When a file of the source was last changed or renamed, in milliseconds since 1970. */
   changedAt?(node: TreeNode): number;
   /** Removes files of the source that certainly are what was copied. */

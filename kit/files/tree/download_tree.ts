@@ -28,7 +28,7 @@ import { explainFullDisk, FoundParts, removeParts } from "../transfer/part_file.
 import { Refusal } from "../refusal.ts";
 import { PART_SUFFIX, prefixOf } from "../reserved.ts";
 import { type Condition, DirectoryMaker, Root } from "../root.ts";
-import type { Route } from "../transfer/route.ts";
+import type { TransferClient } from "../transfer/client.ts";
 import { type Placed, type SmallFile, SmallFiles } from "../small_files.ts";
 import { changedWhileMoved, statusError, TransferError } from "../transfer_error.ts";
 import { show, type TreeNode } from "./tree.ts";
@@ -143,9 +143,9 @@ class Download implements Direction {
     this.#root = new Root(settings.dir);
   }
 
-  async readSource(route: Route): Promise<ListedTree> {
+  async readSource(client: TransferClient): Promise<ListedTree> {
     const { uri, modes } = this.#settings;
-    const listed = await readRemoteTree(route, uri, true, modes);
+    const listed = await readRemoteTree(client, uri, true, modes);
     this.canReuse = typeof listed.place === "string";
     return listed;
   }
@@ -160,7 +160,7 @@ class Download implements Direction {
   }
 
   /** Makes a missing target, and removes the parts of small files that a killed run has left. */
-  async begin(_route: Route, isMissing: boolean): Promise<boolean> {
+  async begin(_route: TransferClient, isMissing: boolean): Promise<boolean> {
     this.#removeParts(SMALL_PART);
     if (!isMissing) return false;
     await Deno.mkdir(this.#settings.dir, { recursive: true });
@@ -179,7 +179,10 @@ class Download implements Direction {
     }
   }
 
-  async entries(_route: Route, path: readonly string[]): Promise<readonly DirectoryEntry[] | null> {
+  async entries(
+    _route: TransferClient,
+    path: readonly string[],
+  ): Promise<readonly DirectoryEntry[] | null> {
     const names = await this.names(_route, path);
     return names && [...names].flatMap((name): DirectoryEntry[] => {
       let info: Deno.FileInfo | null;
@@ -196,11 +199,14 @@ class Download implements Direction {
     });
   }
 
-  has(_route: Route, node: TreeNode): Promise<boolean> {
+  has(_route: TransferClient, node: TreeNode): Promise<boolean> {
     return Promise.resolve(this.#isThere(node));
   }
 
-  async names(_route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
+  async names(
+    _route: TransferClient,
+    path: readonly string[],
+  ): Promise<ReadonlySet<string> | null> {
     const at = this.#root.pathOf(path);
     try {
       return isReal(at) ? new Set(await readNames(at)) : null;
@@ -214,7 +220,7 @@ class Download implements Direction {
     return this.#root.pathOf(path);
   }
 
-  async *copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome> {
+  async *copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, Outcome> {
     await using files = new SmallFiles<VerifiedFile>({
       root: this.#root,
       prepare: (directory) => this.#makeDirectory(directory),
@@ -233,9 +239,9 @@ class Download implements Direction {
       // Only a list of a server that knows of permission bits has them.
       const hasModes = wanted.some(({ node }) => node.mode !== null);
       const pathOf = ({ node }: Copy) => node.path;
-      const records = requestFiles(route, uri, GET_ANSWER, wanted, pathOf, hasModes);
+      const records = requestFiles(client, uri, GET_ANSWER, wanted, pathOf, hasModes);
       for await (const { record, content, item: copy } of records) {
-        const file = this.#check(route, copy, record, content);
+        const file = this.#check(client, copy, record, content);
         if ("is" in file) {
           yield [copy, file];
           continue;
@@ -268,7 +274,7 @@ class Download implements Direction {
 
   /** Checks a record and the content of its file. */
   #check(
-    route: Route,
+    client: TransferClient,
     copy: Copy,
     record: FoundRecord,
     content: Uint8Array,
@@ -282,7 +288,7 @@ class Download implements Direction {
     }
     const { modified, size: bytes, sha256 } = record;
     const condition = conditionFor(copy);
-    const mode = this.#settings.modes ? route.bitsFor(parseMode(record.mode)) : null;
+    const mode = this.#settings.modes ? client.bitsFor(parseMode(record.mode)) : null;
     const isNew = copy.isNew || !replace;
     return { names, isNew, condition, copy, modified, bytes, mode, sha256 };
   }
@@ -336,7 +342,7 @@ class Download implements Direction {
     }
   }
 
-  async giveMode(_route: Route, copy: Copy): Promise<void> {
+  async giveMode(_route: TransferClient, copy: Copy): Promise<void> {
     await this.#pause();
     const { node } = copy;
     try {
@@ -373,7 +379,7 @@ class Download implements Direction {
   }
 
   async copyAlone(
-    route: Route,
+    client: TransferClient,
     copy: Copy,
     settings: TransferSettings,
     size: number,
@@ -402,7 +408,7 @@ class Download implements Direction {
     };
     const beginning = there && { path: this.pathOf(there), length: there.size };
     const inTree = { size, parts: this.#parts, place, beginning };
-    return await downloadFile(route, uri, file, settings, inTree);
+    return await downloadFile(client, uri, file, settings, inTree);
   }
 
   /** The path beside which a file is received that gets its name after a deletion. */
@@ -413,7 +419,7 @@ class Download implements Direction {
     return `${dirname(this.pathOf(obstacle))}/late-${fingerprintOf(path)}`;
   }
 
-  async place(_route: Route, copy: Copy): Promise<boolean> {
+  async place(_route: TransferClient, copy: Copy): Promise<boolean> {
     const { path, state, mode } = this.#complete.get(copy.node)!;
     // Another call may have taken the part.
     if (!isAt(path, state)) return false;
@@ -452,7 +458,10 @@ class Download implements Direction {
     }
   }
 
-  async *makeDirectories(_route: Route, nodes: readonly TreeNode[]): Outcomes<TreeNode, Made> {
+  async *makeDirectories(
+    _route: TransferClient,
+    nodes: readonly TreeNode[],
+  ): Outcomes<TreeNode, Made> {
     const changed = new Set<string>();
     const maker = new DirectoryMaker(this.#root);
     for (const node of nodes) {
@@ -470,7 +479,7 @@ class Download implements Direction {
     await syncAllIfPossible(changed);
   }
 
-  async remove(_route: Route, node: TreeNode): Promise<void> {
+  async remove(_route: TransferClient, node: TreeNode): Promise<void> {
     await this.#pause();
     try {
       await this.#root.removeListed(node.path, (now) => {

@@ -1,29 +1,29 @@
 /** The connections over which a tree is copied at the same time. */
 
 import type { Connector, Requester } from "../../../client.ts";
-import { Route } from "../transfer/route.ts";
+import { TransferClient } from "../transfer/client.ts";
 import { endsAll, isCut } from "../transfer_error.ts";
 import type { TreeSettings } from "./options.ts";
 
 export class Lanes implements Disposable {
   readonly #abort: TreeSettings["abort"];
-  readonly #routes: Route[];
+  readonly #clients: TransferClient[];
 
   constructor(
     label: string,
     peer: Requester | Connector,
     { connections, signal, abort }: TreeSettings,
   ) {
-    const first = new Route(label, peer, { signal });
-    this.#routes = [first];
-    while (first.canReconnect && this.#routes.length < connections) {
-      this.#routes.push(new Route(label, peer, { signal }));
+    const first = new TransferClient(label, peer, { signal });
+    this.#clients = [first];
+    while (first.canReconnect && this.#clients.length < connections) {
+      this.#clients.push(new TransferClient(label, peer, { signal }));
     }
     this.#abort = abort;
   }
 
-  get first(): Route {
-    return this.#routes[0]!;
+  get first(): TransferClient {
+    return this.#clients[0]!;
   }
 
   /**
@@ -33,12 +33,12 @@ export class Lanes implements Disposable {
    */
   async run<Job>(
     queues: readonly (readonly Job[])[],
-    run: (route: Route, job: Job) => Promise<void>,
+    run: (client: TransferClient, job: Job) => Promise<void>,
   ): Promise<void> {
     const shared = queues.map((jobs) => jobs.values());
-    await this.together(this.#routes.map((route, i) => async () => {
+    await this.together(this.#clients.map((client, i) => async () => {
       for (const jobs of i % 2 === 0 ? shared : shared.toReversed()) {
-        for (const job of jobs) await run(route, job);
+        for (const job of jobs) await run(client, job);
       }
     }));
   }
@@ -60,11 +60,11 @@ export class Lanes implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const route of this.#routes) route[Symbol.dispose]();
+    for (const client of this.#clients) client[Symbol.dispose]();
   }
 }
 
 /** Throws an error that concerns all files; any other error is for the caller to report. */
-export function throwIfForAll(error: unknown, route: Route): void {
-  if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
+export function throwIfForAll(error: unknown, client: TransferClient): void {
+  if (endsAll(error) || isCut(error) || !client.isUsable) throw error;
 }

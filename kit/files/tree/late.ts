@@ -5,7 +5,7 @@
  */
 
 import { isCut } from "../transfer_error.ts";
-import type { Route } from "../transfer/route.ts";
+import type { TransferClient } from "../transfer/client.ts";
 import type { TreeCopies } from "./copies.ts";
 import type { MissingDirectories } from "./directories.ts";
 import type { Direction } from "./direction.ts";
@@ -39,8 +39,8 @@ export class LateFiles {
   async receive(lates: readonly Late[]): Promise<boolean> {
     const copies = lates.flatMap(({ copies }) => copies);
     const failed = new Set<TreeNode>();
-    await this.#lanes.run([copies], async (route, copy) => {
-      if (!await this.#copies.copyAlone(route, copy)) failed.add(copy.node);
+    await this.#lanes.run([copies], async (client, copy) => {
+      if (!await this.#copies.copyAlone(client, copy)) failed.add(copy.node);
     });
     if (failed.size === 0) return true;
     for (const late of lates) this.fail(late, failed);
@@ -57,24 +57,24 @@ export class LateFiles {
       this.#report.failed(copy.node, directoryMissing(copy.node, failed.get(above)));
       return false;
     });
-    await this.#lanes.run([placed], (route, copy) => this.#placeOne(route, copy));
+    await this.#lanes.run([placed], (client, copy) => this.#placeOne(client, copy));
     await this.#directories.makeRest(makes);
   }
 
-  async #placeOne(route: Route, copy: Copy): Promise<void> {
+  async #placeOne(client: TransferClient, copy: Copy): Promise<void> {
     const { part, meter } = this.#copies.received.get(copy)!;
     for (let attempt = 1;; attempt++) {
       try {
-        if (await this.#direction.place(route, copy, part)) {
+        if (await this.#direction.place(client, copy, part)) {
           this.#copies.copied(copy.node, part, meter);
         } else {
           meter(0);
-          await this.#copies.copyAlone(route, { ...copy, late: null });
+          await this.#copies.copyAlone(client, { ...copy, late: null });
         }
         return;
       } catch (error) {
-        if (attempt === 1 && route.canReconnect && isCut(error)) continue;
-        throwIfForAll(error, route);
+        if (attempt === 1 && client.canReconnect && isCut(error)) continue;
+        throwIfForAll(error, client);
         meter(0);
         return this.#report.failed(copy.node, error);
       }

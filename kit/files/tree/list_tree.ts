@@ -22,7 +22,7 @@ import { WANT_MODE } from "../modes.ts";
 import { isLeftAside, isReservedName } from "../reserved.ts";
 import { placeOf } from "../reuse.ts";
 import { Root } from "../root.ts";
-import { Route } from "../transfer/route.ts";
+import { TransferClient } from "../transfer/client.ts";
 import { isCut, statusError, TransferError, unexpectedResponse } from "../transfer_error.ts";
 import { TreeNode } from "./tree.ts";
 
@@ -73,9 +73,9 @@ export function listDirectory(
   options?: RequestOptions,
 ): AsyncIterable<DirectoryEntry> {
   const path = directoryUriOf(uri);
-  return iterate(from, options, async function* (route) {
-    const response = await requestList(route, path);
-    yield* entriesOf(response, path, EntryParser.ofDirectory(), route.signal);
+  return iterate(from, options, async function* (client) {
+    const response = await requestList(client, path);
+    yield* entriesOf(response, path, EntryParser.ofDirectory(), client.signal);
   });
 }
 
@@ -127,10 +127,10 @@ export function listTree(
   options?: RequestOptions,
 ): AsyncIterable<TreeEntry> {
   const root = treeUriOf(uri);
-  return iterate(from, options, async function* (route) {
+  return iterate(from, options, async function* (client) {
     const listed = new ListedPaths();
-    const response = await requestList(route, `${root}?tree`);
-    for await (const entry of entriesOfTree(response, root, route.signal)) {
+    const response = await requestList(client, `${root}?tree`);
+    for await (const entry of entriesOfTree(response, root, client.signal)) {
       listed.add(entry);
       yield entry;
     }
@@ -199,7 +199,7 @@ interface ListedDirectory extends Pick<ListedTree, "takesSeen" | "isKept"> {
  * @param more Further headers of the request.
  */
 export async function readRemoteTree(
-  route: Route,
+  client: TransferClient,
   uri: string,
   isSource: boolean,
   hasModes: boolean,
@@ -207,13 +207,13 @@ export async function readRemoteTree(
 ): Promise<ListedTree> {
   const root = TreeNode.root();
   const askedAt = performance.now();
-  const response = await requestList(route, `${uri}?tree`, {
+  const response = await requestList(client, `${uri}?tree`, {
     ...hasModes ? WANT_MODE : {},
     ...more,
   });
-  for await (const entry of entriesOfTree(response, uri, route.signal)) {
+  for await (const entry of entriesOfTree(response, uri, client.signal)) {
     const { mode = null } = entry as WithMode;
-    addEntry(root, entry, isSource, route.bitsFor(mode));
+    addEntry(root, entry, isSource, client.bitsFor(mode));
   }
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
@@ -288,10 +288,13 @@ function addEntry(
   return true;
 }
 
-export async function readRemoteEntries(route: Route, uri: string): Promise<ListedDirectory> {
+export async function readRemoteEntries(
+  client: TransferClient,
+  uri: string,
+): Promise<ListedDirectory> {
   const entries: DirectoryEntry[] = [];
-  const response = await requestList(route, uri);
-  for await (const entry of entriesOf(response, uri, EntryParser.ofDirectory(), route.signal)) {
+  const response = await requestList(client, uri);
+  for await (const entry of entriesOf(response, uri, EntryParser.ofDirectory(), client.signal)) {
     if (entries.length === MAX_ENTRIES) throw badList(`it has more than ${MAX_ENTRIES} entries`);
     entries.push(entry);
   }
@@ -337,26 +340,26 @@ async function* entriesOfTree(
 function iterate<Entry>(
   from: Requester | Connector,
   options: RequestOptions | undefined,
-  list: (route: Route) => AsyncGenerator<Entry, void, void>,
+  list: (client: TransferClient) => AsyncGenerator<Entry, void, void>,
 ): AsyncIterable<Entry> {
   const copy = { ...options };
-  new Route("from", from, options)[Symbol.dispose]();
+  new TransferClient("from", from, options)[Symbol.dispose]();
   return {
     async *[Symbol.asyncIterator]() {
-      using route = new Route("from", from, copy);
-      yield* list(route);
+      using client = new TransferClient("from", from, copy);
+      yield* list(client);
     },
   };
 }
 
 /** Requests a list, and checks that its response is one. */
 async function requestList(
-  route: Route,
+  client: TransferClient,
   uri: string,
   wanted: HeaderDict = {},
 ): Promise<Response> {
-  route.signal?.throwIfAborted();
-  const response = await route.request("GET", uri, wanted);
+  client.signal?.throwIfAborted();
+  const response = await client.request("GET", uri, wanted);
   const { status, headers, body } = response;
   const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
   if (status === 200 && body !== null && type.trim() === "application/json") return response;

@@ -17,7 +17,7 @@ import {
 import { sha256Of } from "../digest.ts";
 import { fileUri } from "../file_name.ts";
 import { WANT_MODE } from "../modes.ts";
-import { askDigest, type Route } from "../transfer/route.ts";
+import { askDigest, type TransferClient } from "../transfer/client.ts";
 import { endsAll, isOfTransfer, statusError, unexpectedResponse } from "../transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
 import { type Copy, replacedBy } from "./plan.ts";
@@ -53,7 +53,7 @@ export function isSmall(copy: Copy): boolean {
  * @param wanted The headers.
  */
 export async function* requestBundle<R, T>(
-  route: Route,
+  client: TransferClient,
   uri: string,
   body: BodyOut,
   format: BundleFormat<R>,
@@ -61,7 +61,7 @@ export async function* requestBundle<R, T>(
   items: readonly T[],
   wanted: HeaderDict = {},
 ): AsyncGenerator<ReceivedRecord<R> & { readonly item: T }, void, void> {
-  const response = await route.request("POST", uri, wanted, body);
+  const response = await client.request("POST", uri, wanted, body);
   const { status, headers } = response;
   if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
     await response.discard();
@@ -95,7 +95,7 @@ export async function* requestBundle<R, T>(
  * @param hasModes Whether the permission bits of files are asked for.
  */
 export async function* requestFiles<T>(
-  route: Route,
+  client: TransferClient,
   uri: string,
   format: BundleFormat<FoundRecord>,
   items: readonly T[],
@@ -104,7 +104,7 @@ export async function* requestFiles<T>(
 ): AsyncGenerator<ReceivedRecord<FoundRecord> & { readonly item: T }, void, void> {
   const body = formatPaths(items.map(pathOf));
   const wanted = hasModes ? WANT_MODE : {};
-  for await (const found of requestBundle(route, uri, body, format, "get", items, wanted)) {
+  for await (const found of requestBundle(client, uri, body, format, "get", items, wanted)) {
     if (found.record.path.join("/") !== pathOf(found.item).join("/")) {
       throw unexpectedResponse("POST", uri, "the response has files that were not requested");
     }
@@ -121,7 +121,7 @@ export async function* requestFiles<T>(
  * @returns For each of them, whether the contents are known to be the same.
  */
 export async function compareContents(
-  route: Route,
+  client: TransferClient,
   { uri, signal }: { readonly uri: string; readonly signal: AbortSignal },
   copies: readonly Copy[],
   here: { pathOf(node: TreeNode): string },
@@ -131,16 +131,16 @@ export async function compareContents(
     const ours = await digestHere(here.pathOf(first!.node), signal);
     if (ours === null) return [false];
     try {
-      const { sha256 } = await askDigest(route, uriOf(uri, first!.node));
+      const { sha256 } = await askDigest(client, uriOf(uri, first!.node));
       return [sha256 === ours];
     } catch (error) {
-      if (!isOfTransfer(error) || endsAll(error) || !route.isUsable) throw error;
+      if (!isOfTransfer(error) || endsAll(error) || !client.isUsable) throw error;
       return [false];
     }
   }
   const same: boolean[] = [];
   const asked = `${uri}?bundle=digest`;
-  const records = requestFiles(route, asked, DIGEST_ANSWER, copies, ({ node }) => node.path);
+  const records = requestFiles(client, asked, DIGEST_ANSWER, copies, ({ node }) => node.path);
   for await (const { record, item } of records) {
     const path = here.pathOf(item.node);
     same.push(record.status === 200 && record.sha256 === await digestHere(path, signal));

@@ -11,7 +11,7 @@ import { isTransient, type Retry, retryIf, type RetryProgress } from "../../../n
 import type { TreeEntry } from "../entries.ts";
 import { modeOfCopy } from "../modes.ts";
 import { pathOf } from "../options.ts";
-import { treeRetryOf } from "../transfer/route.ts";
+import { treeRetryOf } from "../transfer/client.ts";
 import { isOvertaken, unexpectedResponse } from "../transfer_error.ts";
 import { TreeCopies } from "./copies.ts";
 import { TreeDeletions } from "./deletions.ts";
@@ -260,12 +260,12 @@ class TreeTransfer {
   }
 
   async #giveModes(others: ReadonlyMap<TreeNode, Copy>): Promise<void> {
-    await this.#lanes.run([[...others.values()]], async (route, copy) => {
+    await this.#lanes.run([[...others.values()]], async (client, copy) => {
       const { node } = copy;
       try {
-        await this.#direction.giveMode(route, copy);
+        await this.#direction.giveMode(client, copy);
       } catch (error) {
-        throwIfForAll(error, route);
+        throwIfForAll(error, client);
         return this.#report.failed(node, error);
       }
       this.#report.unchanged(node);

@@ -36,7 +36,7 @@ import { bitsOf, formatMode, modeHeader, WANT_MASK } from "../modes.ts";
 import { type ListedTree, readLocalTree, readRemoteEntries, readRemoteTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import { prefixOf, trialPath } from "../reserved.ts";
-import { askDigest, requestChange, type Route } from "../transfer/route.ts";
+import { askDigest, requestChange, type TransferClient } from "../transfer/client.ts";
 import {
   changedWhileMoved,
   hasStatus,
@@ -168,25 +168,25 @@ class Upload implements Direction {
     return await readLocalTree(root, this.#settings.signal);
   }
 
-  async readTarget(route: Route): Promise<ListedTree | null> {
+  async readTarget(client: TransferClient): Promise<ListedTree | null> {
     // The list of a target of moved files would grow without end. What the target has shows when
     // each file is sent.
     if (this.#settings.move) return null;
     try {
-      return await this.#list(route);
+      return await this.#list(client);
     } catch (error) {
       if (!hasStatus(error, 404)) throw error;
       return null;
     } finally {
-      this.#granted = route.granted;
+      this.#granted = client.granted;
     }
   }
 
   /** Lists the target; throws if it would delete nothing, and it has to. */
-  async #list(route: Route): Promise<ListedTree> {
+  async #list(client: TransferClient): Promise<ListedTree> {
     const { uri, delete: deletes, modes, dryRun } = this.#settings;
     const more = modes && !dryRun ? WANT_MASK : {};
-    const listed = await readRemoteTree(route, uri, false, modes, more);
+    const listed = await readRemoteTree(client, uri, false, modes, more);
     this.#takesSeen = listed.takesSeen === true;
     this.#isKept = listed.isKept === true;
     this.#place = listed.place ?? null;
@@ -203,7 +203,7 @@ class Upload implements Direction {
     return this.#isKept ? null : this.#granted;
   }
 
-  async giveMode(route: Route, { node, target }: Copy): Promise<void> {
+  async giveMode(client: TransferClient, { node, target }: Copy): Promise<void> {
     const { size, modified } = target!;
     const headers = {
       ...modeHeader(node.mode),
@@ -211,33 +211,33 @@ class Upload implements Direction {
       "upload-offset": `${size}`,
       "if-file-stamp": stampOf(size, modified),
     };
-    await requestChange(route, "PUT", this.#uriOf(node), headers);
+    await requestChange(client, "PUT", this.#uriOf(node), headers);
   }
 
-  async begin(route: Route, isMissing: boolean): Promise<boolean> {
+  async begin(client: TransferClient, isMissing: boolean): Promise<boolean> {
     // The root of a server always exists: an outbox does not ask to make it, only to be refused
     // each time.
     const { move, modes, uri } = this.#settings;
     if (!isMissing) return false;
     const asked = modes ? WANT_MASK : {};
     if (move && uri === "/") {
-      if (modes) await (await route.request("HEAD", uri, asked)).discard();
-      this.#granted = route.granted;
+      if (modes) await (await client.request("HEAD", uri, asked)).discard();
+      this.#granted = client.granted;
       return false;
     }
     let isThere = true;
     try {
-      isThere = await requestChange(route, "PUT", uri, asked) !== 201;
+      isThere = await requestChange(client, "PUT", uri, asked) !== 201;
     } catch (error) {
       // The root of an app that does not list is there, and can't be made.
       if (!(error instanceof StatusError) || error.status !== 403) throw error;
       this.#refusal = error;
     }
-    this.#granted = route.granted;
+    this.#granted = client.granted;
     // With `delete`, a target that can't be listed is an error: its entries would stay in silence.
     // Another call may have made the target.
     try {
-      if (this.#settings.delete) await this.#list(route);
+      if (this.#settings.delete) await this.#list(client);
     } catch (error) {
       // In a directory that was just made, there is nothing to delete.
       if (isThere || !hasStatus(error, 404)) throw error;
@@ -246,12 +246,12 @@ class Upload implements Direction {
   }
 
   async entries(
-    route: Route,
+    client: TransferClient,
     path: readonly string[],
   ): Promise<readonly DirectoryEntry[] | null> {
     try {
       const uri = this.#uriOf({ path }, true);
-      const { entries, takesSeen, isKept } = await readRemoteEntries(route, uri);
+      const { entries, takesSeen, isKept } = await readRemoteEntries(client, uri);
       this.#takesSeen ||= takesSeen === true;
       this.#isKept ||= isKept === true;
       return entries;
@@ -264,15 +264,18 @@ class Upload implements Direction {
     }
   }
 
-  async has(route: Route, node: TreeNode): Promise<boolean> {
-    const response = await route.request("HEAD", this.#uriOf(node), {});
+  async has(client: TransferClient, node: TreeNode): Promise<boolean> {
+    const response = await client.request("HEAD", this.#uriOf(node), {});
     await response.discard();
     return response.status !== 404;
   }
 
-  async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string> | null> {
+  async names(
+    client: TransferClient,
+    path: readonly string[],
+  ): Promise<ReadonlySet<string> | null> {
     try {
-      const { entries } = await readRemoteEntries(route, this.#uriOf({ path }, true));
+      const { entries } = await readRemoteEntries(client, this.#uriOf({ path }, true));
       return new Set(entries.map(({ name }) => name));
     } catch (error) {
       if (hasStatus(error, 404)) return null;
@@ -288,14 +291,14 @@ class Upload implements Direction {
     return prefixOf(this.#root) + node.path.join("/");
   }
 
-  async *copySmall(route: Route, copies: readonly Copy[]): Outcomes<Copy, Outcome> {
+  async *copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, Outcome> {
     const sent: Sent[] = [];
     const unsent: [Copy, Outcome][] = [];
     const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, unsent));
     const uri = `${this.#settings.uri}?bundle=put`;
     let failure: { readonly error: unknown } | null = null;
     try {
-      const records = requestBundle(route, uri, body, PUT_ANSWER, "put", sent);
+      const records = requestBundle(client, uri, body, PUT_ANSWER, "put", sent);
       for await (const { record: { status }, item } of records) {
         yield [item.copy, this.#outcomeOf(item, status)];
       }
@@ -395,7 +398,7 @@ class Upload implements Direction {
   }
 
   async copyAlone(
-    route: Route,
+    client: TransferClient,
     copy: Copy,
     settings: TransferSettings,
     _size: number,
@@ -413,11 +416,11 @@ class Upload implements Direction {
     check();
     const { move, signal } = this.#settings;
     const uri = this.#uriOf(listed);
-    if (late !== null) return await new FileUpload(route, uri, source, settings).sendPart();
+    if (late !== null) return await new FileUpload(client, uri, source, settings).sendPart();
     const headers: HeaderDict = isNew ? { "if-none-match": "*" } : {};
     let isRewritten = move;
     if (isSame) {
-      const { etag, stamp, sha256 } = await this.#lookAgain(route, uri);
+      const { etag, stamp, sha256 } = await this.#lookAgain(client, uri);
       // With `replace: false` any other content stays, even if its size and time are the same.
       const isKnown = etag !== null || stamp !== null && this.#settings.replace;
       if (!isKnown || sha256 !== await source.hash(signal)) throw existsAlready(node);
@@ -432,7 +435,7 @@ class Upload implements Direction {
     // The list of the target says what may be reused. With `move` there is none.
     const known = move ? {} : { beginning: there && this.#beginningOf(there) };
     const all = { ...settings, replace, isRewritten, seen, ...known };
-    const result = await new FileUpload(route, uri, source, all, headers).run();
+    const result = await new FileUpload(client, uri, source, all, headers).run();
     if (move) {
       await this.#close(node);
       const kept = opened.move();
@@ -446,11 +449,11 @@ class Upload implements Direction {
    * Asks for the digest of a file that is there by now. One that an app only keeps is not written
    * again: its tag has to tell that it is not the file here, and has none for some seconds.
    */
-  async #lookAgain(route: Route, uri: string): ReturnType<typeof askDigest> {
-    const there = await askDigest(route, uri);
+  async #lookAgain(client: TransferClient, uri: string): ReturnType<typeof askDigest> {
+    const there = await askDigest(client, uri);
     if (there.etag !== null || !this.#isKept || !this.#settings.move) return there;
     await pause(SETTLED_MILLISECONDS, this.#settings.signal);
-    return await askDigest(route, uri);
+    return await askDigest(client, uri);
   }
 
   #beginningOf(node: TreeNode): Beginning {
@@ -458,9 +461,9 @@ class Upload implements Direction {
     return { uri: this.#uriOf(node), path, length: node.size };
   }
 
-  place(route: Route, { node }: Copy, part: TransferResult): Promise<boolean> {
+  place(client: TransferClient, { node }: Copy, part: TransferResult): Promise<boolean> {
     const mode = this.#settings.modes ? node.mode : null;
-    return nameFile(route, this.#uriOf(node), part, new Date(node.modified), mode);
+    return nameFile(client, this.#uriOf(node), part, new Date(node.modified), mode);
   }
 
   changedAt(node: TreeNode): number {
@@ -544,11 +547,14 @@ class Upload implements Direction {
     });
   }
 
-  async *makeDirectories(route: Route, nodes: readonly TreeNode[]): Outcomes<TreeNode, Made> {
+  async *makeDirectories(
+    client: TransferClient,
+    nodes: readonly TreeNode[],
+  ): Outcomes<TreeNode, Made> {
     // A body of bytes can be sent again if the server has closed the connection meanwhile.
     const body = formatBundle(nodes.map(({ path }) => ({ path, kind: "directory" })));
     const uri = `${this.#settings.uri}?bundle=put`;
-    const records = requestBundle(route, uri, body, PUT_ANSWER, "put", nodes);
+    const records = requestBundle(client, uri, body, PUT_ANSWER, "put", nodes);
     for await (const { record: { status }, item: node } of records) {
       if (status === 201 || status === 204) {
         this.#refusal = null;
@@ -560,11 +566,11 @@ class Upload implements Direction {
     }
   }
 
-  async remove(route: Route, node: TreeNode): Promise<void> {
+  async remove(client: TransferClient, node: TreeNode): Promise<void> {
     try {
       const isFile = node.kind === "file";
       const seen = isFile ? { "if-file-stamp": stampOf(node.size, node.modified) } : {};
-      await requestChange(route, "DELETE", this.#uriOf(node, !isFile), seen);
+      await requestChange(client, "DELETE", this.#uriOf(node, !isFile), seen);
     } catch (error) {
       // Another program may have removed the entry already.
       if (!hasStatus(error, 404)) throw error;

@@ -9,7 +9,7 @@ import {
 } from "@degu/degu/client";
 import { deleteFile, isTransient, makeDirectory, StatusError } from "@degu/degu/files";
 import type { AppFunction, Session } from "@degu/degu/server";
-import { Route } from "@degu/internal/kit/files/transfer/route.ts";
+import { TransferClient } from "@degu/internal/kit/files/transfer/client.ts";
 import { repeatAny } from "@degu/internal/net/connection_pool.ts";
 import { aborted } from "@degu/testing/aborts.ts";
 import { type RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
@@ -29,11 +29,11 @@ function setUp(
     sessions,
     client,
     pool,
-    /** Makes requests over as many routes at a time. */
-    ask: (routes: number) =>
-      Promise.all(Array.from({ length: routes }, async () => {
-        using route = new Route("from", pool);
-        return (await route.request("GET", "/", {})).status;
+    /** Makes requests by as many clients at a time. */
+    ask: (clients: number) =>
+      Promise.all(Array.from({ length: clients }, async () => {
+        using client = new TransferClient("from", pool);
+        return (await client.request("GET", "/", {})).status;
       })),
     async [Symbol.asyncDispose]() {
       await pool.close();
@@ -42,10 +42,10 @@ function setUp(
   };
 }
 
-Deno.test("routes over a pool that follow each other share a connection, simultaneous ones don't", async () => {
+Deno.test("clients of transfers over a pool that follow each other share a connection, simultaneous ones don't", async () => {
   await using test = setUp();
   {
-    using twice = new Route("from", test.pool);
+    using twice = new TransferClient("from", test.pool);
     await twice.request("GET", "/", {});
     twice[Symbol.dispose]();
   }
@@ -69,8 +69,8 @@ Deno.test("a request is made once more at most, and not after a new connection h
   const client = new Client(server.address, { onConnect: () => ++connections > 0 });
   await using pool = new ConnectionPool(client);
   const ask = async () => {
-    using route = new Route("from", pool);
-    return await route.request("GET", "/", {});
+    using client = new TransferClient("from", pool);
+    return await client.request("GET", "/", {});
   };
   const asked = async (peer: RawPeer) => {
     await peer.readPreamble();
@@ -133,8 +133,8 @@ Deno.test("a connection of a pool that this end has closed is not used", async (
   const onConnect = (connection: Connection) => opened.push(connection) > 0;
   await using pool = new ConnectionPool(serving.makeClient({ onConnect }));
   for (let i = 0; i < 2; i++) {
-    using route = new Route("from", pool);
-    assertEquals((await route.request("GET", "/", {})).status, 204);
+    using client = new TransferClient("from", pool);
+    assertEquals((await client.request("GET", "/", {})).status, 204);
     opened[i]!.close();
   }
   assertEquals(opened.length, 2);
@@ -146,17 +146,17 @@ Deno.test("a connection whose last response was not read is closed, and frees it
   await within(test.ask(1), "the first");
   await within(test.ask(1), "the second");
   assertEquals(test.sessions.length, 2);
-  using route = new Route("from", test.pool);
-  for (let i = 0; i < 2; i++) await within(route.request("GET", "/", {}), "over the same route");
+  using client = new TransferClient("from", test.pool);
+  for (let i = 0; i < 2; i++) await within(client.request("GET", "/", {}), "over the same client");
   assertEquals(test.sessions.length, 4);
 });
 
-Deno.test("a route over a client closes its connection at its end, one over a pool leaves it open", async () => {
+Deno.test("a transfer over a client closes its connection at its end, one over a pool leaves it open", async () => {
   await using test = setUp();
   for (const target of [test.client, test.pool]) {
     {
-      using route = new Route("from", target);
-      for (let i = 0; i < 2; i++) await route.request("GET", "/", {});
+      using client = new TransferClient("from", target);
+      for (let i = 0; i < 2; i++) await client.request("GET", "/", {});
     }
   }
   const [own, pooled] = test.sessions;
@@ -166,8 +166,8 @@ Deno.test("a route over a client closes its connection at its end, one over a po
 
 Deno.test("a transfer over a pool knows the server, so that it can be resumed, and a tree uses as many connections as there are", async () => {
   await using test = setUp();
-  using overClient = new Route("from", test.client);
-  using overPool = new Route("from", test.pool);
+  using overClient = new TransferClient("from", test.client);
+  using overPool = new TransferClient("from", test.pool);
   const peer = await overPool.peer();
   assertEquals([peer, overPool.canReconnect], [await overClient.peer(), true]);
   assertMatch(`${peer}`, /^address /);

@@ -25,7 +25,7 @@ import { directoryUriOf, uriOf } from "../file_name.ts";
 import { parseMode } from "../modes.ts";
 import { hasStatus, statusError, unexpectedResponse } from "../transfer_error.ts";
 
-/** By client: whom its servers are taken for. */
+/** By the client that a caller gives: whom its servers are taken for. */
 const named = new WeakMap<Requester | Connector, string>();
 
 /**
@@ -36,7 +36,7 @@ export function takeServersForOne(client: Connector, name: string): void {
   named.set(client, name);
 }
 
-/** By client: the permission bits that no file gets that comes from its server. */
+/** By the client that a caller gives: the permission bits that no file from its server gets. */
 const withheld = new WeakMap<Requester | Connector, number>();
 
 /** From now on, no file that comes from the server of this client gets these permission bits. */
@@ -47,7 +47,7 @@ export function withholdBits(client: Connector, bits: number): void {
 /** Called before a tree goes on after an error; `moved` starts the count of retries again. */
 type OnTreeRetry = (retry: Retry, moved: () => void) => void;
 
-/** By client: what is called before the next attempt of a tree. */
+/** By what a caller gives: what is called before the next attempt of a tree. */
 const followed = new WeakMap<Requester | Connector, OnTreeRetry>();
 
 /** From now on, trees over these connections call a function before they go on after an error. */
@@ -60,10 +60,10 @@ export function treeRetryOf(peer: Requester | Connector): OnTreeRetry | undefine
 }
 
 /**
- * The way to a server: over the caller's connection or pool, or a pool of its own for the caller's
- * client, with one connection at a time. A request is made after the end of the one before.
+ * The client of a transfer. Its requests, one after the other, go over the caller's connection or
+ * pool, or over a pool of its own, of one connection, if the caller gave a client.
  */
-export class Route implements Disposable {
+export class TransferClient implements Disposable {
   /** What the caller has given; of a pool, the client that it is for. */
   readonly #target: Requester | Connector;
   readonly #requester: Requester;
@@ -82,7 +82,7 @@ export class Route implements Disposable {
   #body: BodyIn = null;
 
   /**
-   * Creates a route that is not connected yet.
+   * Creates a client of what the caller has given; nothing is connected yet.
    *
    * @param label Names the target in errors.
    * @param options The signal aborts connecting and every request.
@@ -110,7 +110,7 @@ export class Route implements Disposable {
     this.#isRepeatable = isRepeatable;
   }
 
-  /** The permission bits of a file that comes over this route; `null` if they are not known. */
+  /** The permission bits that a file from the server gets here; `null` if they are not known. */
   bitsFor(mode: number | null): number | null {
     return mode === null ? null : mode & ~(withheld.get(this.#target) ?? 0);
   }
@@ -168,19 +168,19 @@ export class Route implements Disposable {
     this.#body = null;
   }
 
-  /** Closes the connections of a client; those of a pool stay open for later requests. */
+  /** Closes its own pool; the connections of a caller's pool stay open for later requests. */
   [Symbol.dispose](): void {
     this.#endBody();
     if (this.#isOwn) this.#pool!.close();
   }
 }
 
-/** One connection of a client, which is kept between the requests of a route. */
-function ownPool(client: Connector, isRepeatable: boolean): ConnectionPool {
+/** A pool for the requests of one transfer, of which there is one at a time. */
+function ownPool(target: Connector, isRepeatable: boolean): ConnectionPool {
   const connect: Connector["connect"] = (given) => {
     // A client's own classes of bodies are not for transfers.
     const options = { ...given, bodies };
-    return client.connect(options);
+    return target.connect(options);
   };
   const pool = new ConnectionPool({ connect }, { max: 1 });
   if (isRepeatable) repeatAny(pool);
@@ -220,16 +220,16 @@ export async function remoteDigest(
   options?: RequestOptions,
 ): Promise<string> {
   const path = uriOf(uri);
-  using route = new Route("from", from, options);
-  return (await askDigest(route, path)).sha256;
+  using client = new TransferClient("from", from, options);
+  return (await askDigest(client, path)).sha256;
 }
 
 /** Requests the version of a file that a server has now, with its SHA-256. */
 export async function askDigest(
-  route: Route,
+  client: TransferClient,
   uri: string,
 ): Promise<Version & { readonly sha256: string; readonly stamp: string | null }> {
-  const response = await route.request("HEAD", uri, { "want-repr-digest": WANT_SHA256 });
+  const response = await client.request("HEAD", uri, { "want-repr-digest": WANT_SHA256 });
   if (response.status !== 200) throw statusError("HEAD", uri, response);
   const { sha256, ...version } = versionOf("HEAD", uri, response);
   const { "file-stamp": stamp } = response.headers;
@@ -248,14 +248,14 @@ export async function askDigest(
  * @returns The answer of the server, if the beginnings are the same.
  */
 export async function askForSame(
-  route: Route,
+  client: TransferClient,
   uri: string,
   length: number,
   hashHere: () => Promise<string | null>,
 ): Promise<Response | null> {
   const wanted = { "want-repr-digest": WANT_SHA256, "digest-length": `${length}` };
   // Nobody reads the file here any more once this has ended.
-  const asking = route.request("HEAD", uri, wanted);
+  const asking = client.request("HEAD", uri, wanted);
   const [asked, hashed] = await Promise.allSettled([asking, hashHere()]);
   if (hashed.status === "rejected") throw hashed.reason;
   if (asked.status === "rejected") throw asked.reason;
@@ -342,8 +342,8 @@ export async function makeDirectory(
   options?: RequestOptions,
 ): Promise<boolean> {
   const path = directoryUriOf(uri);
-  using route = new Route("to", to, options, false);
-  return await requestChange(route, "PUT", path) === 201;
+  using client = new TransferClient("to", to, options, false);
+  return await requestChange(client, "PUT", path) === 201;
 }
 
 /**
@@ -380,15 +380,15 @@ export async function deleteFile(
   options?: RequestOptions,
 ): Promise<void> {
   const path = uriOf(uri);
-  using route = new Route("from", from, options, false);
-  if (path.endsWith("/")) return void await requestChange(route, "DELETE", path);
-  const there = await route.request("HEAD", path, {});
+  using client = new TransferClient("from", from, options, false);
+  if (path.endsWith("/")) return void await requestChange(client, "DELETE", path);
+  const there = await client.request("HEAD", path, {});
   await there.discard();
-  if (!route.isUsable) throw statusError("DELETE", path, there, "delete");
+  if (!client.isUsable) throw statusError("DELETE", path, there, "delete");
   try {
     // Only a directory that is empty is deleted, which needs no other condition.
-    if (there.status === 301) await requestChange(route, "DELETE", `${path}/`);
-    else await requestChange(route, "DELETE", path, conditionAfter(there));
+    if (there.status === 301) await requestChange(client, "DELETE", `${path}/`);
+    else await requestChange(client, "DELETE", path, conditionAfter(there));
   } catch (error) {
     // The answer to a request before may have been lost.
     const isGone = hasStatus(error, 404);
@@ -405,17 +405,17 @@ function conditionAfter({ status, headers }: Response): HeaderDict {
 }
 
 /**
- * Makes a directory, or deletes something, over a route.
+ * Makes a directory, or deletes something.
  *
  * @returns The status, which is always a success.
  */
 export async function requestChange(
-  route: Route,
+  client: TransferClient,
   method: "PUT" | "DELETE",
   uri: string,
   headers: HeaderDict = {},
 ): Promise<number> {
-  const response = await route.request(method, uri, headers, method === "PUT" ? EMPTY : null);
+  const response = await client.request(method, uri, headers, method === "PUT" ? EMPTY : null);
   await response.discard();
   const { status } = response;
   if (status === 201 || status === 204) return status;
