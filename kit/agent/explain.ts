@@ -176,11 +176,26 @@ const STRANGERS: readonly (readonly [RegExp, string])[] = ([
 ]);
 
 /** Whoever has asked may be a stranger, who keeps the device that is meant from asking. */
-const USED_UP =
-  /^invitation: (\d+) numbers were not confirmed, so there are no more: invite again, or use the line$/;
 const NOBODY_ELSE =
   "$1 devices have asked, and no number was confirmed, so no other one can ask: run the same command again; if " +
   "you did not start them, somebody else in this network did";
+
+/** Lines of the log, and what they mean to people. */
+const LINES: readonly (readonly [RegExp, string])[] = [
+  [
+    /^invitation: (\d+) numbers were not confirmed, so there are no more: invite again, or use the line$/,
+    NOBODY_ELSE,
+  ],
+  [/^(\S+): ProtocolError: the bytes ended before .*$/s, "$1 left in the middle of a file"],
+  [
+    /^(\S+): TimedOut: the peer kept the connection waiting for over (\d+ s)$/,
+    "$1 was silent for $2, so its connection was closed",
+  ],
+  [
+    /^(\S+): the handshake failed: CLOSED: the peer closed the connection$/,
+    "$1 left before it had proved who it is",
+  ],
+];
 
 /**
  * Rewrites a line of the library's log for people: in the same words if it ends with an error of
@@ -190,7 +205,7 @@ export function explainLine(given: string): string {
   const line = STRANGERS.reduce((text, [from, to]) => text.replace(from, to), given);
   const problem = systemProblem(line, undefined);
   return problem === null
-    ? inUnits(line.replace(USED_UP, NOBODY_ELSE))
+    ? inUnits(LINES.reduce((text, [from, to]) => text.replace(from, to), line))
     : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
 }
 

@@ -134,13 +134,44 @@ Deno.test("what the library says to programs is said to people in their words", 
     assertEquals(explain(error), said);
     return Promise.resolve();
   });
-  assertEquals(
-    explainLine(
+});
+
+Deno.test("what the log says of others is said to people in their words", async (t) => {
+  const from = "192.168.1.8:51056";
+  const rows: [rule: string, line: string, said: string][] = [
+    [
+      "numbers that strangers have used up",
       "invitation: 5 numbers were not confirmed, so there are no more: invite again, or use the line",
-    ),
-    `5 devices have asked, and no number was confirmed, so no other one can ask: ${again}; if you did not ` +
+      `5 devices have asked, and no number was confirmed, so no other one can ask: ${again}; if you did not ` +
       "start them, somebody else in this network did",
-  );
+    ],
+    [
+      "a sender that is killed",
+      `${from}: ProtocolError: the bytes ended before the last chunk did`,
+      `${from} left in the middle of a file`,
+    ],
+    [
+      "a cable that is out",
+      `${from}: TimedOut: the peer kept the connection waiting for over 30 s`,
+      `${from} was silent for 30 s, so its connection was closed`,
+    ],
+    [
+      "a search for the peer that was not needed",
+      `${from}: the handshake failed: CLOSED: the peer closed the connection`,
+      `${from} left before it had proved who it is`,
+    ],
+    [
+      "space",
+      "there is too little space: 2000000 bytes are needed, and 1390000 are free; /i keeps 5000 bytes of " +
+      "interrupted uploads",
+      "there is too little space: 2.00 MB are needed, and 1.39 MB are free; /i keeps 5.00 kB of " +
+      "interrupted uploads",
+    ],
+  ];
+  await eachRow(t, rows, (_rule, line, said) => {
+    assertEquals(explainLine(line), said);
+    return Promise.resolve();
+  });
 });
 
 Deno.test("degu pair says whose no it was, who has left, and that nobody has answered", async (t) => {
