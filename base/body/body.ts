@@ -4,8 +4,8 @@
  * **A body that arrives** is made once its preamble was read (`net/incoming_body.ts`). It has three
  * parts:
  *
- * - The *source* gives bytes (`body_source.ts`): here a connection, otherwise a file or a stream.
- *   Bytes that have arrived wait in its buffer, perhaps with the next message behind them.
+ * - The *source* gives bytes (`body_source.ts`): here a connection, otherwise a file, a stream or
+ *   memory. Bytes that have arrived wait in its buffer, perhaps with the next message behind them.
  * - The *reader* knows where the body ends: after `contentLength` bytes ({@linkcode LengthReader}),
  *   or with the last chunk (`ChunkedReader`). The reader takes bytes out of the buffer, then
  *   straight from the socket into the memory that the program gets, and none beyond the body.
@@ -20,7 +20,7 @@
  *
  * - *consumed*: the last byte was read. The connection goes on with the next message.
  * - *canceled*: nobody wants the rest. A program has called `cancel` or left a loop, a sink has
- *   failed, a response has more bytes than its reader allows, or a request was answered unread. A
+ *   failed, the body has more bytes than its reader allows, or a request was answered unread. A
  *   client closes its connection. A server can still answer, then lingers: what arrives is dropped,
  *   since closing at once would reset the connection, and the peer would lose the answer.
  * - *broken*: the source has failed, since the peer has left, is silent, or sends invalid chunks.
@@ -28,8 +28,8 @@
  *
  * Canceled or broken, a body rejects the operation that waits, and every later one; as it does when
  * the signal of its request is aborted. A request with more bytes than its app allows (`TOO_LONG`)
- * stays as it was, and is answered with 413. `Response.discard` drops a short rest, so that the
- * body is consumed, and cancels a long one.
+ * is answered with 413; if its content-length says so, the body can still be read in another way.
+ * `Response.discard` drops a short rest, so that the body is consumed, and cancels a long one.
  *
  * **A body that leaves** is a text or an array, which `net/transport.ts` writes together with the
  * preamble; or it is of one of the four classes, and writes itself into a `MessageSink`: from its
@@ -216,8 +216,8 @@ export class Body implements AsyncIterable<Uint8Array> {
     try {
       return convert(bytes, isOwn);
     } finally {
-      // After the end of a body, its connection may read into the buffer that the bytes are in. A
-      // read of no bytes at the end is the last read that is allowed.
+      // The operation ends when the bytes are converted, since then the connection may read into
+      // their buffer. A read of no bytes at the end is the last read that is allowed.
       this.#state.end(this.#reader.done, wanted === 0);
     }
   }

@@ -54,15 +54,15 @@ export function readInto(
   return state.fromSource(reader.read(into));
 }
 
-/** Reads in an operation on the whole body, which ends with the last byte. */
+/** Reads a piece for an operation on the whole body, and ends that with the last byte. */
 export async function readPiece(
   state: BodyState,
   reader: BodyReader,
   into: Uint8Array,
 ): Promise<number> {
   let count = readInto(state, reader, into);
-  // Bytes that have arrived end the operation in this turn: the message of an empty body may be
-  // over in the next one, and a body that is being read would be stopped with it.
+  // The operation ends in the turn in which its last bytes are there. In the next one the message
+  // of an empty body may be over, and a body that is still in use is stopped then.
   if (count instanceof Promise) count = await count;
   if (reader.done) state.end(true);
   return count;
