@@ -114,9 +114,10 @@ export class Inbox {
   async make(directory: string): Promise<void> {
     if (!this.#isThere()) throw rootIsGone(this.path);
     const path = join(this.path, directory);
-    const problem = problemOf(path);
+    const info = infoOrNull(path);
+    const problem = problemOf(path, info);
     if (problem !== null) throw new Refusal(503, problem);
-    if (infoOrNull(path) === null) {
+    if (info === null) {
       Deno.mkdirSync(path, { recursive: true });
       const syncing = syncIfPossible(this.path).finally(() => this.#syncing.delete(syncing));
       this.#syncing.add(syncing);
@@ -170,8 +171,7 @@ function ownOf({ id, name }: Pick<Peer, "id" | "name">, all: Ownership[]): Owner
 }
 
 /** What is wrong with the directory of a peer, which may be missing; `null` if nothing is. */
-function problemOf(path: string): string | null {
-  const info = infoOrNull(path);
+function problemOf(path: string, info = infoOrNull(path)): string | null {
   if (info === null || info.isDirectory) return null;
   const what = info.isSymlink ? "a link, which is not followed" : "not a directory";
   return `${path} is ${what}: put the directory of the peer there, or remove it`;

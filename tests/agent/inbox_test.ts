@@ -190,7 +190,7 @@ Deno.test("rename: the files of the old name stay, where it says; new ones go to
   const { stderr: alone } = await homes.run("camera", ["rename", "two", "one"]);
   assertEquals(
     alone,
-    "what it has put into an inbox here stays in the directory of its old name\n",
+    "a directory that it has in an inbox here keeps the old name, and the files\n",
   );
   // Its old name again: its old files.
   await homes.serve("camera", ["--inbox", inbox], "one");

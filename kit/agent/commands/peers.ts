@@ -86,7 +86,7 @@ async function rename(context: Context, peer: string, given: string): Promise<vo
 async function oldFiles({ dir }: Device, peer: Peer): Promise<string[]> {
   const inboxes = await new ServingRecords(dir).inboxes();
   if (inboxes.length === 0) {
-    return ["what it has put into an inbox here stays in the directory of its old name"];
+    return ["a directory that it has in an inbox here keeps the old name, and the files"];
   }
   const lines = await Promise.all(inboxes.map(async (inbox) => {
     // Deno would ask for the permission on the terminal.
