@@ -1,7 +1,7 @@
 /** Makers of requests or connections: clients, connections, pools, and wrappers of these. */
 
 import type { Response } from "../base/app/message.ts";
-import { type BodyOut, whenOver } from "../base/body/bodies.ts";
+import type { BodyOut } from "../base/body/bodies.ts";
 import { wrongType } from "../base/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
@@ -77,23 +77,4 @@ export function checkTarget(label: string, target: Requester | Connector): void 
   if (isConnector(target)) return;
   if (typeof (target as Partial<Requester> | null | undefined)?.request === "function") return;
   throw wrongType(label, "a Client or a Connection", target);
-}
-
-/** Makes requests of what makes connections alone: each has a connection, as with a client. */
-export function requesterOf(target: Requester | Connector): Requester {
-  if ("request" in target) return target;
-  return {
-    async request(method, uri, headers = {}, body = null, options = {}) {
-      const connection = await target.connect({ signal: options.signal });
-      const close = () => connection.close();
-      try {
-        const response = await connection.request(method, uri, headers, body, options);
-        whenOver(response.body, close);
-        return response;
-      } catch (error) {
-        close();
-        throw error;
-      }
-    },
-  };
 }

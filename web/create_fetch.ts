@@ -1,7 +1,7 @@
 /** `fetch` over a client. */
 
 import type { Response as AppResponse } from "../base/app/message.ts";
-import type { BodyOut } from "../base/body/bodies.ts";
+import { type BodyOut, whenOver } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { checkBoolean, copyOptions } from "../base/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
@@ -10,7 +10,7 @@ import { EMPTY } from "../base/bytes.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import { type Connector, type Requester, SSLClient } from "../client.ts";
-import { checkTarget, requesterOf } from "../net/requester.ts";
+import { checkTarget } from "../net/requester.ts";
 import { connectorOf } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { dictOf, headersOf, NULL_BODY, quoteUrl } from "./headers.ts";
@@ -311,4 +311,23 @@ async function makeResponse(
     Object.defineProperty(response, name, { value, configurable: true });
   }
   return response;
+}
+
+/** Makes requests over what makes connections alone: each has its own, as with a client. */
+function requesterOf(target: Requester | Connector): Requester {
+  if ("request" in target) return target;
+  return {
+    async request(method, uri, headers = {}, body = null, options = {}) {
+      const connection = await target.connect({ signal: options.signal });
+      const close = () => connection.close();
+      try {
+        const response = await connection.request(method, uri, headers, body, options);
+        whenOver(response.body, close);
+        return response;
+      } catch (error) {
+        close();
+        throw error;
+      }
+    },
+  };
 }

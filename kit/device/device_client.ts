@@ -85,7 +85,7 @@ export class DeviceClient extends SSLClient {
     const sockets = new Internal<SocketMaker>({
       defaultPort: 443,
       moreOptions: ["sslHost", "connectTimeout"],
-      connect: connectorOf(services, peer.id, addresses, connectTimeout, search),
+      connect: connectorTo(services, peer.id, addresses, connectTimeout, search),
     });
     super(services.identity.clientContext(peer), first, { ...others, sslHost: null }, sockets);
     searches.set(this, search);
@@ -93,7 +93,7 @@ export class DeviceClient extends SSLClient {
 }
 
 /** Connects to the first address at which the peer answers. */
-function connectorOf(
+function connectorTo(
   { identity, peers, trust: signals, closing, logger }: DeviceServices,
   id: string,
   given: readonly Address[] | null,

@@ -108,7 +108,7 @@ export async function joinDevice(
       return await run();
     } catch (error) {
       joined.throwIfAborted();
-      throw explain(error, who, isCut);
+      throw explainStep(error, who, isCut);
     }
   };
   const refused = () =>
@@ -126,9 +126,9 @@ export async function joinDevice(
     const anonymous = buildClientSslctx({ ca: authority.certificate });
     const first = await step(async () => {
       const candidates = withOwnScopes(addresses.map(([host, port]) => [host, port]));
-      const found = await connect(authority, anonymous, candidates, joined);
+      const found = await connectToInviter(authority, anonymous, candidates, joined);
       using connection = found.connection;
-      return { address: found.address, ...await ask(connection, SECRET_URI, introduction) };
+      return { address: found.address, ...await sendMessage(connection, SECRET_URI, introduction) };
     });
     if (first.status !== 200) throw refused();
     const answer = await step(() => decodeMessage(first.bytes, ANSWER, ANSWER));
@@ -137,13 +137,13 @@ export async function joinDevice(
     // The second step: sends the value of the answer, with the certificate of this device, and
     // stores the other one.
     const found = await step(() =>
-      connect(authority, identity.clientContext(authority), [first.address], joined)
+      connectToInviter(authority, identity.clientContext(authority), [first.address], joined)
     );
     // The connection stays open until this device has stored the other one, which waits for that.
     using connection = found.connection;
     // From here on the other device may have stored this one as its peer.
     const proof = encodeMessage({ value: answer.value });
-    const { status } = await ask(connection, VALUE_URI, proof).catch((cause) => {
+    const { status } = await sendMessage(connection, VALUE_URI, proof).catch((cause) => {
       if (!timeLimit.signal.aborted) joined.throwIfAborted();
       throw new PairingError(
         "ANSWER_LOST",
@@ -260,7 +260,7 @@ async function tryAgain<T>(
  *
  * @param seconds How long each wait for it may take, or `null`.
  */
-export async function connect(
+export async function connectToInviter(
   authority: Authority,
   sslctx: ClientSslctx,
   addresses: readonly Address[],
@@ -300,7 +300,11 @@ function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
  *
  * @param isCut Whether an error says that strangers may crowd the port.
  */
-function explain(cause: unknown, who: string, isCut: (error: unknown) => boolean): PairingError {
+function explainStep(
+  cause: unknown,
+  who: string,
+  isCut: (error: unknown) => boolean,
+): PairingError {
   const errors = attemptsOf(cause);
   if (errors.some(isAgainstTheRules)) {
     const { message } = cause as Error;
@@ -371,7 +375,7 @@ function wasCut(error: unknown): boolean {
 }
 
 /** Sends a request and reads the whole response. */
-export async function ask(
+export async function sendMessage(
   connection: Connection,
   uri: string,
   message: Uint8Array,

@@ -19,16 +19,16 @@ import { plainMessageOf } from "../../net/thrown.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { PairingError, type PairingErrorCode } from "./errors.ts";
 import {
-  ask,
   askPlain,
   codeOfAttempts,
-  connect,
+  connectToInviter,
   JOIN_OPTIONS,
   type JoinOptions,
   MAY_BE_STORED,
   PLAIN_MILLISECONDS,
   readBody,
   SELF,
+  sendMessage,
 } from "./join.ts";
 import { addressesToStore, addressFinder, checkAddresses } from "./pairing_addresses.ts";
 import {
@@ -58,7 +58,7 @@ export interface JoinByNumberOptions extends JoinOptions {
   confirm: Confirm;
 }
 
-const REFUSED = {
+const WHY_REFUSED = {
   busy: [
     "BUSY",
     "is asking about another device: if you did not start that, answer no there, and try again",
@@ -128,7 +128,7 @@ export async function joinByNumber(
       throw new PairingError(codeOf(cause), problem, { cause });
     }
   };
-  const check = ({ status, bytes }: Awaited<ReturnType<typeof ask>>) => {
+  const check = ({ status, bytes }: Awaited<ReturnType<typeof sendMessage>>) => {
     if (status !== 200 || !isEmptyMessage(bytes)) throw new PairingError("NOT_CONFIRMED", refused);
   };
   try {
@@ -138,7 +138,7 @@ export async function joinByNumber(
     } s: check the network`;
     const limit = setTimeout(() => end("late", "UNREACHABLE", slow), PLAIN_MILLISECONDS);
     // No person has to answer this request, so its limit is short.
-    const revealed = step(() => ask(connection, RANDOM_URI, random), refused);
+    const revealed = step(() => sendMessage(connection, RANDOM_URI, random), refused);
     check(await revealed.finally(() => clearTimeout(limit)));
     // The other device sends nothing more, and keeps this connection open while the number is
     // valid: a read that ends means a no.
@@ -152,7 +152,7 @@ export async function joinByNumber(
     const encrypted = addressOfTls(answered);
     const sslctx = identity.clientContext(authority);
     const found = await step(
-      () => connect(authority, sslctx, [encrypted], asking, null),
+      () => connectToInviter(authority, sslctx, [encrypted], asking, null),
       `${offer.name} can't be reached at ${addressText(encrypted)}: check what is in between`,
       codeOfAttempts,
     );
@@ -161,7 +161,11 @@ export async function joinByNumber(
     state.on("confirms");
     const lost = `the last answer of ${offer.name} did not arrive: ${MAY_BE_STORED}`;
     check(
-      await step(() => ask(secure, CONFIRMED_URI, encodeMessage({})), lost, () => "ANSWER_LOST"),
+      await step(
+        () => sendMessage(secure, CONFIRMED_URI, encodeMessage({})),
+        lost,
+        () => "ANSWER_LOST",
+      ),
     );
     const peer = await storePairing(services, {
       authority,
@@ -198,7 +202,7 @@ async function commit(
         if (status === 409) {
           const { reason } = decodeMessage(response, REFUSAL, REFUSAL);
           if (reason === "self") throw new PairingError("OWN", `addresses: ${SELF}`);
-          const [code, why] = REFUSED[reason];
+          const [code, why] = WHY_REFUSED[reason];
           throw new PairingError(code, `the device at ${addressText(address)} ${why}`);
         }
         if (status !== 200) throw new DeguError(`the status of its answer is ${status}`);
