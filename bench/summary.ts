@@ -124,9 +124,9 @@ function formatFigures(results: string): string {
   return `## Figures\n\n${parts.join("\n\n")}\n\n`;
 }
 
-/** The day and the commit of a run. */
+/** The commit of a run, whose rows may begin on two days. */
 function runOf(circumstances: string): string {
-  return circumstances.split(", ", 2).join(", ");
+  return /commit [^,]+/.exec(circumstances)?.[0] ?? "";
 }
 
 /** The cells of a contender behind its name: the median, the spread, and the ratios. */
