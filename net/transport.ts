@@ -279,7 +279,7 @@ export class Transport implements AheadSource {
    * touch the reader before {@linkcode wake}, or {@linkcode beginReceive} after it.
    */
   rest(): void {
-    if (this.#closed || this.#resting) return;
+    if (this.#closed || this.#asleep) return;
     this.#asleep = true;
     this.#socket.unref?.();
     this.look();

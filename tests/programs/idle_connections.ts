@@ -1,4 +1,7 @@
-/** Makes a request over each kind of connection and over a pool of each, and leaves them open. */
+/**
+ * Makes a request over each kind of connection and over a pool of each, gives up the first request
+ * over another connection before anything was sent, and leaves them open.
+ */
 import { Client, ConnectionPool, SSLClient } from "@degu/degu";
 
 const [tcp, unix, tls, sslconfig] = Deno.args.map((text) => JSON.parse(text));
@@ -7,8 +10,13 @@ const kept: unknown[] = [];
 for (const client of clients) {
   const connection = await client.connect();
   const pool = new ConnectionPool(client, { idle: null });
-  kept.push(connection, pool);
+  const other = await client.connect();
+  kept.push(connection, pool, other);
   for (const each of [connection, pool]) {
     console.log(await (await each.request("GET", "/", {}, null)).text());
   }
+  const stop = new AbortController();
+  const given = other.get("/", {}, { signal: stop.signal }).catch(() => "given up");
+  stop.abort();
+  console.log(await given, other.closed);
 }
