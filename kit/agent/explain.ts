@@ -37,6 +37,10 @@ const UNREACHABLE_HINT =
   'check that "degu serve" runs there, that the two are in one network, and that ' +
   "no firewall is in between; if its address has changed, give the new one with --address";
 
+/** What is said where a machine has answered, and nothing listens there. */
+const REFUSED_HINT =
+  'check that "degu serve" runs there; if its address has changed, give the new one with --address';
+
 /** What is said where a peer could not be looked for. */
 const NOT_LOOKED_FOR = `, or let it be looked for, with --allow-net=${
   HOSTS.join(",")
@@ -85,7 +89,9 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
       `no address answers: ${reasons}`,
       attempts.some(isNoName)
         ? NO_NAME_HINT
-        : `${UNREACHABLE_HINT}${mayUseMdns() ? "" : NOT_LOOKED_FOR}`,
+        : `${attempts.every(isRefused) ? REFUSED_HINT : UNREACHABLE_HINT}${
+          mayUseMdns() ? "" : NOT_LOOKED_FOR
+        }`,
     ];
   }
   const { message } = error;
@@ -150,6 +156,10 @@ function attemptProblem(error: unknown): string {
   if (name !== undefined) return `the name ${name} can't be looked up`;
   return message.replace(/^connect ECONNREFUSED (?=\S+$)/, "nothing listens at ")
     .replace(/^connect E(?:HOST|NET)UNREACH (?=\S+$)/, "there is no way to ");
+}
+
+function isRefused(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionRefused;
 }
 
 function isNoName(error: unknown): boolean {
