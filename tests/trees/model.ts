@@ -456,8 +456,10 @@ class Judge {
       const [outcome] = this.#outcomes.get(entry.path) ?? [];
       if (outcome !== "copied") {
         const { dryRun, options: { replace } } = this.#run;
-        if (outcome === undefined && there?.raw.kind === "file" && !dryRun && replace !== false) {
-          return { kept: { ...there.raw, mode: modeOfCopy(entry.file!) } };
+        if (outcome === "unchanged" && there?.raw.kind === "file" && !dryRun && replace) {
+          const { file } = entry;
+          const mode = there.raw.mode === file!.mode ? file!.mode : modeOfCopy(file!);
+          return { kept: { ...there.raw, mode } };
         }
         if (there?.kind !== "directory" || !this.#frees || isClear(there) !== null) return kept;
         // Something in it could not be deleted.

@@ -2,7 +2,7 @@
 import { assert } from "@std/assert";
 import { treesCommand } from "../../trees/command.ts";
 
-Deno.test("trees come out as documented, as with rsync -rtp --delete, from an outbox, on disks that spell names their own way, and on disks that fail", async () => {
+Deno.test("trees come out as documented, as with rsync -rtp --delete, from an outbox, beside a second writer, on disks that spell names their own way, and on disks that fail", async () => {
   // Always the same trees, so that a change passes or fails for its own sake; `deno task fuzz` makes others.
   const args = [
     "--runs",
@@ -13,6 +13,10 @@ Deno.test("trees come out as documented, as with rsync -rtp --delete, from an ou
     "8",
     "--moves",
     "10",
+    "--adds",
+    "20",
+    "--writers",
+    "40",
     "--failing",
     "6",
     "--seed",
