@@ -17,6 +17,7 @@ import {
   cancelUnused,
   checkBodies,
   type EncodedBody,
+  interruptionOf,
   keepUnused,
   outgoingFraming,
   progressOf,
@@ -209,6 +210,33 @@ Deno.test("an empty body is consumed from the start, a failed one never", async 
   const broken = new ChunkedBody(streamOf(latin1("x")));
   await broken.read().catch(() => {});
   assertEquals(progressOf(broken).isConsumed, false);
+});
+
+Deno.test("each listener to the end of a body is called once, however the body ends, and at once afterward", async () => {
+  const reason = new Error("enough");
+  const ways: Record<string, (body: Body | ChunkedBody) => unknown> = {
+    consumed: (body) => body.read(),
+    cancelled: (body) => body.cancel(reason),
+    failed: (body) => body.writeTo({ write: () => Promise.reject(reason) }).catch(() => {}),
+    aborted: (body) => interruptionOf(body).abort(reason),
+  };
+  for (const make of Object.values(received)) {
+    for (const [way, end] of Object.entries(ways)) {
+      const body = make();
+      const told: string[] = [];
+      for (const name of ["first", "second", "third"]) whenOver(body, () => told.push(name));
+      assertEquals(told, [], way);
+      await end(body);
+      await turnOfEventLoop();
+      assertEquals(told, ["first", "second", "third"], way);
+      whenOver(body, () => told.push("late"));
+      assertEquals(told.length, 4, way);
+    }
+  }
+  const told: null[] = [];
+  whenOver(null, () => told.push(null));
+  whenOver(new Body(streamOf(), 0), () => told.push(null));
+  assertEquals(told.length, 2);
 });
 
 // ───────────────────────── cancelled and kept
