@@ -201,7 +201,8 @@ export class RemoteFiles implements Disposable {
     }).catch((error) => {
       if (hasStatus(error, 404)) return null;
       if (!isOfTransfer(error)) throw error;
-      const problem = `${this.#quoted(names)}: ${explainTransfer(error, "get")}`;
+      const about = names.length === 0 ? this.peer : this.#quoted(names);
+      const problem = `${about}: ${explainTransfer(error, "get")}`;
       throw new Failure(problem, FAILED, { cause: error, path: this.name(names), peer: this.peer });
     });
   }

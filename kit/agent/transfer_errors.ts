@@ -52,6 +52,8 @@ const PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> =
   },
 };
 
+const UNREADABLE_THERE = "the peer can't read it: change its permissions there, or see the disk";
+
 const IS_OTHER_VERSION = "; is another version of degu running there?";
 
 /** The meanings of the other codes, for a file that is copied. */
@@ -98,6 +100,7 @@ export function explainTransfer(error: unknown, action: FileAction): string {
   const space = spaceProblem(error);
   if (space !== null) return space;
   if (error instanceof TransferError) {
+    if (error.code === "UNREADABLE" && action === "get") return UNREADABLE_THERE;
     return (action !== "delete" ? COPY_PROBLEMS[error.code] : undefined) ??
       inUnits(ADVICE.reduce((text, [from, to]) => text.replace(from, to), error.message));
   }

@@ -71,6 +71,18 @@ Deno.test("what a file needs, and what is free, is said in units, at both ends",
   });
 });
 
+Deno.test("a file of a tree that can't be read is said to be at its end", () => {
+  const error = new TransferError(
+    "UNREADABLE",
+    "can't be read where it is; change its permissions",
+  );
+  const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
+  assertEquals(said, [
+    "the peer can't read it: change its permissions there, or see the disk",
+    "it can't be read: change its permissions, or see the disk",
+  ]);
+});
+
 Deno.test("what the library says to programs is said to people in their words", async (t) => {
   const pairing = (code: PairingErrorCode, message: string) => new PairingError(code, message);
   const handshake = "the TLS handshake with 192.168.1.9:7443 failed: ";
