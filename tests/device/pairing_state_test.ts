@@ -2,10 +2,22 @@
 import { PairingError } from "@degu/degu/device";
 import { JOINER, LINE, NUMBER, PairingState } from "@degu/internal/kit/device/pairing_state.ts";
 import { impossibleEvent } from "@degu/internal/net/state.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { openInvitation, person } from "./pairing.ts";
+import {
+  addressOf,
+  introduce,
+  introductionOf,
+  LOOPBACK,
+  makeDevices,
+  openInvitation,
+  person,
+  RawJoiner,
+  sendValue,
+  Stranger,
+} from "./pairing.ts";
 
 type AnyTable = Readonly<Record<string, Readonly<Partial<Record<string, string>>>>>;
 
@@ -106,4 +118,94 @@ Deno.test("at the device that invites, such an event is an error in the log, and
     Object.assign(NUMBER, { asked, returned });
     globalThis.removeEventListener("error", onError);
   }
+});
+
+Deno.test("an invitation that ends while the message behind the secret is checked stores nobody, whatever comes of that", async (t) => {
+  await eachRow(t, [["answered"], ["refused"]], async (outcome) => {
+    await using devices = await makeDevices("camera", "viewer");
+    const { camera, viewer } = devices;
+    await using invitation = await camera.device.invite({ listen: LOOPBACK });
+    // The answer needs to know where this device serves.
+    const asked = Promise.withResolvers<void>();
+    const gate = Promise.withResolvers<void>();
+    gate.promise.catch(() => {});
+    const slow = patch(Deno, "readDir", (readDir) => (path) => {
+      if (!`${path}`.endsWith("serving")) return readDir(path);
+      asked.resolve();
+      return (async function* () {
+        await gate.promise;
+        yield* readDir(path);
+      })();
+    });
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.post("/secret", introductionOf(invitation.line, viewer));
+    await within(asked.promise, "the message is being checked");
+    const closed = invitation.close();
+    if (outcome === "answered") gate.resolve();
+    else gate.reject(new Error("the disk is gone"));
+    assertEquals((await stranger.end()).includes("200 OK"), false);
+    await within(closed, "the invitation is over");
+    slow[Symbol.dispose]();
+    assertEquals([camera.logger.at("error"), await camera.written()], [[], []]);
+  });
+});
+
+/** Numbers from 0 up to 1 that are the same in each run. */
+function* randomNumbers(seed: number): Generator<number, never> {
+  for (let state = seed;;) {
+    state = Math.imul(state ^ state >>> 15, state | 1) + 0x9E3779B9 | 0;
+    yield (state >>> 0) / 2 ** 32;
+  }
+}
+
+/** An invitation with a joiner by a number, and perhaps one by its line, and an early end. */
+async function race(round: number): Promise<string> {
+  const random = randomNumbers(round);
+  const next = () => random.next().value;
+  const later = () => new Promise<void>((resolve) => setTimeout(resolve, next() * 25));
+  const [isYes, isByLine, isClosed] = [next() < 0.7, next() < 0.4, next() < 0.4];
+  let isConfirmed = false;
+  const confirm = async () => {
+    await later();
+    return isConfirmed = isYes;
+  };
+  await using setup = await openInvitation(["viewer", "other"], { confirm });
+  const { camera, viewer, other, invitation } = setup;
+  const byNumber = async () => {
+    using joiner = await RawJoiner.commit(invitation, viewer);
+    await joiner.reveal();
+    await later();
+    using secure = await joiner.confirm();
+    if (next() < 0.8) await secure.answer(200);
+  };
+  const byLine = async () => {
+    await later();
+    const value = await introduce(invitation, other);
+    await later();
+    await sendValue(invitation, value, other);
+  };
+  const early = async () => {
+    await later();
+    await later();
+    await invitation.close();
+  };
+  const parties = [byNumber(), ...(isByLine ? [byLine()] : []), ...(isClosed ? [early()] : [])];
+  await Promise.allSettled(parties);
+  await invitation.close();
+  const name = await invitation.paired.then(({ name }) => name, () => "nobody");
+  const known = (await camera.peers()).map((peer) => peer.name);
+  assertEquals(known, name === "nobody" ? [] : [name], `round ${round}`);
+  if (name === "viewer") assert(isConfirmed, `round ${round}`);
+  if (name === "other") assert(isByLine, `round ${round}`);
+  assertEquals(camera.logger.at("error"), [], `round ${round}`);
+  return name;
+}
+
+Deno.test("in whatever order the line, a number, an answer and an end come, one device at most is stored, and no event is unknown", async () => {
+  const names = new Set<string>();
+  for (let round = 1; round <= 40; round += 20) {
+    const rounds = Array.from({ length: 20 }, (_, i) => race(round + i));
+    for (const name of await Promise.all(rounds)) names.add(name);
+  }
+  assertEquals([...names].toSorted(), ["nobody", "other", "viewer"]);
 });
