@@ -119,6 +119,11 @@ const PEOPLE: readonly (readonly [RegExp, string])[] = [
     /^(\S+) did not confirm: the answer there was no, or the connection ended; try again$/,
     "the answer at $1 was no, or it has left: run both commands again",
   ],
+  [
+    /is asking about another device: if you did not start that, answer no there, and try again$/,
+    "is asking about another device: if nobody of you has started that, answer no there; then run the same " +
+    "command again",
+  ],
   [/(?<=takes no more numbers: see what it says there, and )invite again$/, "run that again"],
   [
     /^no device invites at these addresses: (.*), and that the invitation is still open$/s,

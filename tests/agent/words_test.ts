@@ -134,6 +134,16 @@ Deno.test("what the library says to programs is said to people in their words", 
       "still runs",
     ],
     [
+      "a second receiver",
+      pairing(
+        "BUSY",
+        "the device at 10.0.0.1:4711 is asking about another device: if you did not start that, answer no " +
+          "there, and try again",
+      ),
+      "the device at 10.0.0.1:4711 is asking about another device: if nobody of you has started that, " +
+      `answer no there; then ${again}`,
+    ],
+    [
       "a no to receive",
       pairing(
         "NOT_CONFIRMED",
