@@ -1,6 +1,12 @@
 /** download: the part of a file, its record, and what is resumed. */
 import type { Api, AppFunction } from "@degu/degu";
-import type { Client, Connection, Connector, Requester } from "@degu/degu/client";
+import {
+  type Client,
+  type Connection,
+  ConnectionPool,
+  type Connector,
+  type Requester,
+} from "@degu/degu/client";
 import {
   download,
   TransferError,
@@ -78,6 +84,21 @@ Deno.test("an interrupted download is resumed where it ended", async () => {
     await files.complete(cutAfter, { onProgress: (progress) => told.push(progress) });
     assertEquals(told[0], { bytes: 0, total: SIZE, resumedFrom: cutAfter, reused: 0 });
     assertEquals(files.there.requests, ["HEAD", `GET bytes=${cutAfter}-${SIZE - 1}`, "HEAD"]);
+  }
+});
+
+Deno.test("a download over a pool is resumed, too, and by a client of the same server", async () => {
+  for (const max of [1, 4]) {
+    await using files = await setUp();
+    const { client, file, there } = files;
+    await using pool = new ConnectionPool(client, { max });
+    await files.cut(1000, {}, pool);
+    const { bytes, resumedFrom } = await download(pool, "/file", file);
+    assertEquals([bytes, resumedFrom], [SIZE - 1000, 1000]);
+    assertEquals(await Deno.readFile(file), there.content);
+    await Deno.remove(file);
+    await files.cut(2000, {}, pool);
+    await files.complete(2000);
   }
 });
 
