@@ -17,6 +17,7 @@ import { filesRow } from "./rows/files.ts";
 import { latencyRow } from "./rows/latency.ts";
 import { loadRow } from "./rows/load.ts";
 import { pacedRow } from "./rows/paced.ts";
+import { reuseRow } from "./rows/reuse.ts";
 import { startRow } from "./rows/start.ts";
 import { replaceFigures, summaryPath } from "./summary.ts";
 
@@ -28,6 +29,7 @@ const rows: readonly Row[] = [
   latencyRow,
   startRow,
   pacedRow,
+  reuseRow,
 ]
   .sort((a, b) => a.number - b.number);
 const rowNumbers = rows.map(({ number }) => number);

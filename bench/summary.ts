@@ -16,6 +16,7 @@ const all = ["degu", "fetch + Deno.serve", "node:http", "raw"] as const;
 const bulk = ["degu, writeTo", "fetch + Deno.serve", "node:http", "raw"] as const;
 const synced = "rsync --fsync over ssh";
 const relayed = ["degu", "fetch + Deno.serve", null, "raw"] as const;
+const reused = ["degu sync", "rsync, its daemon"] as const;
 
 const tables: readonly Table[] = [{
   columns: ["Degu", "`fetch`, `Deno.serve`", "`node:http`", "bare socket"],
@@ -78,6 +79,16 @@ const tables: readonly Table[] = [{
     ["the same through a pool", `19-pool-${pause}`, ...all],
     ["the same through a proxy", `19-proxy-${pause}`, ...relayed],
   ]),
+}, {
+  columns: ["Degu", "`rsync`, its daemon"],
+  quotes: [
+    ["a line more in a log of 100 MB", "20-log", ...reused],
+    ["what passed on the wire", "20-log-bytes", ...reused],
+    ["1,000 photos of 1 MB in a renamed directory", "20-photos", ...reused],
+    ["what passed on the wire", "20-photos-bytes", ...reused],
+    ["a video of 500 MB in a new place", "20-video", ...reused],
+    ["what passed on the wire", "20-video-bytes", ...reused],
+  ],
 }];
 
 /** The text of a cell where there is no figure. */

@@ -168,7 +168,7 @@ export async function serveSsh(root: string): Promise<number> {
  * Starts a server that ends with the benchmark, at a free port, and waits until it accepts
  * connections.
  */
-async function serve(makeCommand: (port: number) => string[]): Promise<number> {
+export async function serve(makeCommand: (port: number) => string[]): Promise<number> {
   const port = await unusedPort();
   spawn(makeCommand(port), { stdin: "null", stdout: "null", stderr: "null" });
   for (const deadline = performance.now() + 10_000;;) {

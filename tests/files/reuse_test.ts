@@ -22,6 +22,7 @@ import { makeLinks } from "@degu/testing/special_files.ts";
 import { partsOf, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 import { type Answer, both, changing, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
 
 /** Files have settled, also by the whole seconds that Deno gives of their changes. */
 const LATER = 10_000;
@@ -648,3 +649,75 @@ Deno.test("upload: a directory in the place of a file that was to reuse somethin
   );
   assertEquals(error.status, 409);
 });
+
+/** Bytes of which all files of random trees have the beginnings, so that many begin alike. */
+const BASES = [randomBytes(200_000), randomBytes(200_000)];
+
+const randomFile = fc.record({
+  base: fc.integer({ min: 0, max: BASES.length - 1 }),
+  size: fc.constantFrom(100, 65_535, 65_536, 70_000, 200_000),
+  days: fc.integer({ min: 1, max: 3 }),
+});
+const randomTree = fc.dictionary(
+  fc.constantFrom("a", "b", "d/a", "d/b", "e/e/c"),
+  randomFile,
+  { minKeys: 1 },
+);
+type RandomTree = Readonly<Record<string, { base: number; size: number; days: number }>>;
+
+function contentOf(tree: RandomTree): Content {
+  return Object.fromEntries(
+    Object.entries(tree).map(([path, { base, size, days }]) => {
+      return [path, [BASES[base]!.subarray(0, size), new Date(+OLD + days * 86_400_000)]];
+    }),
+  );
+}
+
+both(
+  "random trees, in which files are renamed, copied and grow, end the same with and without reuse",
+  async (direction) => {
+    let reusedInAll = 0;
+    const property = fc.asyncProperty(
+      randomTree,
+      randomTree,
+      fc.boolean(),
+      async (is, was, all) => {
+        for (const reuse of [true, false]) {
+          await using trees = await makeReusing(
+            direction,
+            contentOf(is),
+            contentOf(was),
+            undefined,
+            {
+              reuse,
+            },
+          );
+          const { result, events, last } = await trees.copy({ delete: all });
+          const isSame = (path: string) =>
+            was[path]?.size === is[path]!.size && was[path].days === is[path]!.days;
+          const changed = Object.keys(is).filter((path) => !isSame(path));
+          const kept = Object.fromEntries(changed.map((path) => [path, is[path]!]));
+          const others = Object.entries(was).filter(([path]) => !all || path in is);
+          assertEquals(
+            read(trees.target),
+            digests(contentOf({ ...Object.fromEntries(others), ...kept })),
+          );
+          assertEquals([result.files, result.failed], [changed.length, 0]);
+          assertEquals(last?.bytes, last?.total);
+          const copied = events.filter((event) => event.type === "copied");
+          const sums = { bytes: 0, reused: 0 };
+          for (const { bytes, resumedFrom, reused, total, path } of copied) {
+            assertEquals([bytes + resumedFrom + reused, total], [total, is[path.join("/")]!.size]);
+            sums.bytes += bytes;
+            sums.reused += reused;
+          }
+          assertEquals([result.bytes, result.reused], [sums.bytes, sums.reused]);
+          if (reuse) reusedInAll += result.reused;
+          else assertEquals(result.reused, 0);
+        }
+      },
+    );
+    await fc.assert(property, { numRuns: 40 });
+    assert(reusedInAll > 0);
+  },
+);
