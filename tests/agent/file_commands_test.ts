@@ -11,7 +11,7 @@ import {
   RemoteFiles,
 } from "@degu/internal/kit/agent/remote_files.ts";
 import { AgentFiles, objectsOf } from "@degu/testing/agent_files.ts";
-import { content, entries, fill, tempDir } from "@degu/testing/directories.ts";
+import { content, entries, fill, mode, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
@@ -370,6 +370,54 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   await files.fail(1, below, "put", "--force", `${here}/a`, "camera:a/x");
   await Deno.mkdir(`${inbox}/e/a`, { recursive: true });
   await files.fail(1, "a directory is there: camera:e/a/", "put", `${here}/a`, "camera:e");
+});
+
+Deno.test("the same file gets the permission bits of the source, alone and in a directory; put asks for --force", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox, share } = files;
+  for (const dir of [here, inbox, share]) {
+    for (const name of ["a", "d/b", "l".repeat(9)]) {
+      await fill(dir, { [name]: name.length > 3 ? "l".repeat(100_000) : "1" });
+      await Deno.utime(`${dir}/${name}`, 1_600_000_000, 1_600_000_000);
+      await Deno.chmod(`${dir}/${name}`, dir === here ? 0o600 : 0o700);
+    }
+  }
+  const names = ["a", "d/b", "l".repeat(9)];
+  const modes = async (dir: string) => {
+    return await Promise.all(names.map(async (name) => (await mode(`${dir}/${name}`)).toString(8)));
+  };
+  const put = ["put", "-r", ...["a", "d", names[2]!].map((name) => `${here}/${name}`), "camera:"];
+  await files.succeed(...put);
+  assertEquals(await modes(inbox), ["700", "700", "700"]);
+  await files.succeed(...put, "--force");
+  assertEquals(await modes(inbox), ["600", "600", "600"]);
+  const get = ["get", "-r", ...["a", "d", names[2]!].map((name) => `camera:${name}`), here];
+  const { stderr } = await files.succeed(...get);
+  assertEquals(stderr, "0 files copied, 0 B; 3 up to date\n");
+  assertEquals(await modes(here), ["700", "700", "700"]);
+});
+
+Deno.test("serve --no-modes: nothing gets the permission bits that a peer sends; what is got has those of the share", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox, share } = files;
+  await files.serve("--share", share, "--inbox", files.inboxes, "--no-modes");
+  const all = { small: "1", "d/small": "2", "d/large": "l".repeat(100_000) };
+  await fill(here, all);
+  await fill(share, { tool: "1", "e/tool": "2" });
+  for (const path of Object.keys(all)) await Deno.chmod(`${here}/${path}`, 0o777);
+  for (const path of ["tool", "e/tool"]) await Deno.chmod(`${share}/${path}`, 0o700);
+  await fill(inbox, { usual: "", small: "another" });
+  await Deno.chmod(`${inbox}/small`, 0o640);
+  const put = ["put", "-r", "--force", `${here}/small`, `${here}/d`, "camera:"];
+  // The second time nothing is sent.
+  for (let time = 0; time < 2; time++) {
+    await files.succeed(...put);
+    const usual = await mode(`${inbox}/usual`);
+    assertEquals(await mode(`${inbox}/small`), 0o640, "a replaced file keeps its own");
+    for (const path of ["d/small", "d/large"]) assertEquals(await mode(`${inbox}/${path}`), usual);
+  }
+  await files.succeed("get", "-r", "camera:tool", "camera:e", here);
+  for (const path of ["tool", "e/tool"]) assertEquals(await mode(`${here}/${path}`), 0o700);
 });
 
 Deno.test("put -r keeps other files too, unless --force is given; the same ones are up to date", async () => {

@@ -7,7 +7,8 @@ import { Body } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
 import type { AppFunction } from "@degu/degu/server";
 import { AgentHomes, type HereOptions, type RunningAgent } from "@degu/testing/agents.ts";
-import { content, entries, fill } from "@degu/testing/directories.ts";
+import { content, entries, fill, mode } from "@degu/testing/directories.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
 import { Shown } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
@@ -116,6 +117,31 @@ Deno.test("files and directories arrive as get -r copies them, both ends succeed
     [],
     ["out", "src", "tmp"],
   ]);
+});
+
+Deno.test("nothing that is received is executable; a private file stays private", async () => {
+  await using place = await Place.make({
+    "tool": "1",
+    "key": "2",
+    "dir/tool": "3",
+    "dir/key": "4",
+  });
+  await Deno.writeFile(place.at("src", "dir", "large tool"), randomBytes(300_000));
+  for (const name of ["tool", "dir/tool", "dir/large tool"]) {
+    await Deno.chmod(place.at("src", name), 0o777);
+  }
+  for (const name of ["key", "dir/key"]) await Deno.chmod(place.at("src", name), 0o600);
+  // The second time all of it is there already.
+  for (const more of [[], ["--force"]]) {
+    const sender = place.send(["tool", "key", "dir"]);
+    await assertEnds(place.receive([await sender.nextLine(), ...more]), 0);
+    await assertEnds(sender, 0);
+    for (const name of ["tool", "dir/tool", "dir/large tool"]) {
+      const bits = await mode(place.at("out", name));
+      assertEquals([bits & 0o111, bits & ~0o666, bits & 0o600], [0, 0, 0o600], name);
+    }
+    for (const name of ["key", "dir/key"]) assertEquals(await mode(place.at("out", name)), 0o600);
+  }
 });
 
 Deno.test("on terminals a number is compared, and nothing carried; the line comes from stdin, too", async () => {

@@ -1,8 +1,8 @@
 /** `degu get`: files from the share or the inbox of a peer. */
 
-import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
-import { download, remoteDigest } from "../../../files.ts";
+import { download } from "../../../files.ts";
+import { confirmDownload } from "../../files/transfer/download.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { checkSettled } from "../option_values.ts";
 import { openDevice } from "../own_device.ts";
@@ -120,7 +120,7 @@ export function jobOf(
       const info = await ifThere(Deno.stat(path));
       if (info?.isFile && info.size === size && info.mtime?.getTime() === modified.getTime()) {
         const { signal } = options;
-        if (await remoteDigest(from, uri, { signal }) === await digestOf(path, signal)) return null;
+        if (await confirmDownload(from, uri, path, { signal, modes: replace })) return null;
       }
       return await download(from, uri, path, { ...options, modified, replace });
     },
@@ -171,15 +171,4 @@ export async function directoryPathIn({ path }: Target, name: string | undefined
 
 function notDirectory(path: string): Failure {
   return new Failure(`${path} is not a directory: choose another target`);
-}
-
-async function digestOf(path: string, signal: AbortSignal | undefined): Promise<string> {
-  const hash = createHash("sha256");
-  using file = await Deno.open(path);
-  const buffer = new Uint8Array(524288);
-  for (let count; (count = await file.read(buffer)) !== null;) {
-    signal?.throwIfAborted();
-    hash.update(buffer.subarray(0, count));
-  }
-  return hash.digest("hex");
 }

@@ -10,11 +10,12 @@ import type { Response } from "../../../base/app/message.ts";
 import { isContentRange, Range } from "../../../base/wire/range.ts";
 import type { Connector, Requester } from "../../../client.ts";
 import { isTransient } from "../../../net/retry.ts";
-import { EarlySync } from "../../disk/files.ts";
+import { EarlySync, setMode } from "../../disk/files.ts";
 import { checkSpace, isDiskFull, type Shortage } from "../../disk/space.ts";
 import { hashStart, newHash, WANT_SHA256 } from "../digest.ts";
 import { READ_FLAGS } from "../file_pieces.ts";
 import { receive } from "../file_writer.ts";
+import { modeOfCopy } from "../modes.ts";
 import {
   checkTransfer,
   pathOf,
@@ -126,6 +127,33 @@ export interface OwnBeginning {
   readonly path: string;
   /** In bytes. */
   readonly length: number;
+}
+
+/**
+ * Compares a file here with one of a server, and gives it the permission bits of that one if they
+ * have the same content. A link stays as it is.
+ *
+ * @returns Whether they have the same content.
+ */
+export async function confirmDownload(
+  from: Requester | Connector,
+  uri: string,
+  file: string,
+  { signal, modes }: { readonly signal: AbortSignal | undefined; readonly modes: boolean },
+): Promise<boolean> {
+  using client = new TransferClient("from", from, { signal });
+  const there = await askDigest(client, uri);
+  using open = await Deno.open(file);
+  const before = await open.stat();
+  const hash = await hashStart(open, before.size, () => changedHere(file), signal);
+  if (hash.digest("hex") !== there.sha256) return false;
+  const source = client.bitsFor(there.mode);
+  if (!modes || source === null) return true;
+  const { granted } = await PartFile.find(file);
+  const now = Deno.lstatSync(file);
+  const isSame = now.isFile && now.dev === before.dev && now.ino === before.ino;
+  if (granted !== null && isSame) setMode(file, modeOfCopy(source, granted));
+  return true;
 }
 
 interface InTree {
