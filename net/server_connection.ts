@@ -229,7 +229,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
 
   /**
    * Answers requests until {@linkcode ended}. Resolves when nothing of the connection is left, the
-   * app included. Never rejects.
+   * app included. Never rejects. A further call returns the same promise.
    */
   serve(): Promise<void> {
     return this.#over ??= this.#serve();
@@ -350,7 +350,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
         const framing = answerFraming(method, body, answer, "response.");
         const isHead = method === "HEAD";
         // Our pools know which statuses end a session, but not the app, and nobody counts requests.
-        // A body that is sent may be made of that of the request, and read it.
+        // An answer with a body may still read the request's: a proxy's or an echo's does.
         const { maxRequests, requests } = this.#session;
         const isUnread = this.#state === "unread" && !endsSession(status) &&
           !isWritable(answer.body);
