@@ -1,32 +1,41 @@
-/** README.md shows what the program prints, as it was printed in a real session; with `-- --record`, now. */
+/** Pages show what the program prints, as it was printed in real sessions; with `-- --record`, now. */
 import { assert, assertEquals } from "@std/assert";
 import { labObstacle, runInLab } from "@degu/testing/agent_lab.ts";
 import { terminalObstacle, testUnless } from "@degu/testing/terminals.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
-const PROGRAM = "agent_send_session.ts";
-const MARK = `<!-- recorded by deno task record: ${PROGRAM} -->`;
-/** The block of README.md that the program in tests/programs has recorded. */
-const BLOCK = new RegExp(`(?<=${RegExp.escape(MARK)}\\n+\`\`\`text\\n)[^]*?(?=\`\`\`\\n)`);
-
 const why = await labObstacle() ?? await terminalObstacle();
 
-testUnless(
-  why,
-  "the session in README.md is what happens now, but for ids, figures and times",
-  async () => {
-    const readme = await read("README.md");
-    const [session] = BLOCK.exec(readme) ?? [];
-    assert(session !== undefined, "README.md has no block of text behind the mark");
-    const now = await runInLab(PROGRAM);
-    if (Deno.args.includes("--record")) {
-      const text = readme.replace(BLOCK, () => `${now.trimEnd()}\n`);
-      return await Deno.writeTextFile(new URL("README.md", ROOT), text);
-    }
-    assert(session.length > 200, "README.md has no recording");
-    assertEquals(masked(now), masked(session), "run deno task record");
-  },
-);
+for (
+  const [page, program] of [
+    ["README.md", "agent_send_session.ts"],
+    ["docs/agent.md", "agent_pair_session.ts"],
+  ] as const
+) {
+  testUnless(
+    why,
+    `the session in ${page} is what happens now, but for ids, figures and times`,
+    async () => {
+      const block = blockOf(program);
+      const text = await read(page);
+      const [session] = block.exec(text) ?? [];
+      assert(session !== undefined, `${page} has no block of text behind the mark of ${program}`);
+      const now = await runInLab(program);
+      if (Deno.args.includes("--record")) {
+        const recorded = text.replace(block, () => `${now.trimEnd()}\n`);
+        return await Deno.writeTextFile(new URL(page, ROOT), recorded);
+      }
+      assert(session.length > 200, `${page} has no recording`);
+      assertEquals(masked(now), masked(session), "run deno task record");
+    },
+  );
+}
+
+/** The block of a page that a program in tests/programs has recorded. */
+function blockOf(program: string): RegExp {
+  const mark = `<!-- recorded by deno task record: ${program} -->`;
+  return new RegExp(`(?<=${RegExp.escape(mark)}\\n+\`\`\`text\\n)[^]*?(?=\`\`\`\\n)`);
+}
 
 /** A session without what is another one each time. */
 function masked(session: string): string {
