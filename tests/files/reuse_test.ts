@@ -615,6 +615,27 @@ both("to and from a server of an older version everything is sent", async (direc
   assertEquals(read(trees.target), digests(source));
 });
 
+Deno.test("upload: a tree sends a file that its server takes too long to copy", async () => {
+  const released = Promise.withResolvers<void>();
+  await using trees = await makeReusing(
+    "upload",
+    { new: [BYTES, OLD] },
+    { old: [BYTES, OLD] },
+    async ({ method, headers }) => {
+      if (method === "PUT" && headers["reuse"] !== undefined) await released.promise;
+      return null;
+    },
+  );
+  const client = new Client(trees.serving.address, { timeout: 3 });
+  try {
+    const { result } = await trees.over(client);
+    assertEquals([result.bytes, result.reused, result.failed], [SIZE, 0, 0]);
+  } finally {
+    released.resolve();
+  }
+  assertEquals(read(trees.target)["new"], sha256Of(BYTES));
+});
+
 Deno.test("upload: a server that has forgotten how to reuse is sent all", async () => {
   // As after the list of another process, behind the same address.
   await using trees = await makeTrees("upload", {}, {}, (app) => {

@@ -62,8 +62,12 @@ import { isTransient } from "../../../net/retry.ts";
  * file gets its name when all of it is synced to the disk. A file that was changed or renamed less
  * than two seconds ago is not resumed: another version could look the same.
  *
- * Before the server continues a part, it hashes the part and sends nothing meanwhile: the `timeout`
- * of the client must be longer than that takes.
+ * If an older version of the file is there that is shorter, and the server has `reuse: true`, both
+ * ends hash the beginning. If that is the same, only the rest is sent.
+ *
+ * Before the server continues a part, it hashes the part, and before it continues an older version,
+ * it copies that; it sends nothing meanwhile: the `timeout` of the client must be longer than that
+ * takes.
  *
  * Needs `--allow-read` of the file, and what the client needs.
  *
