@@ -15,7 +15,7 @@ import type { Session } from "../base/app/session.ts";
 import { connectionOptions, type HeaderDict, isSpecial } from "../base/wire/headers.ts";
 import { isPreambleTooLong } from "../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, type Requester } from "../client.ts";
-import { checkTarget, isConnector } from "../net/requester.ts";
+import { checkRequester, isConnector } from "../net/requester.ts";
 import type { Logger } from "../server.ts";
 
 /** The logger that learns why a request could not be relayed. */
@@ -73,7 +73,7 @@ export class ProxyApp implements AppObject, AsyncDisposable {
    * @throws {TypeError} if an argument has a wrong type.
    */
   constructor(client: Requester | Connector, options: ProxyOptions = {}) {
-    checkTarget("client", client);
+    checkRequester("client", client);
     const { logger } = copyOptions(options, ["logger"]);
     // Each session makes one request at a time: the server limits their number.
     this.#pool = isConnector(client) ? new ConnectionPool(client, { max: Infinity }) : null;

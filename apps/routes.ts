@@ -130,7 +130,7 @@ export function routes<Key extends string>(
   const app: AppObject = {
     handle(request, session, api) {
       const { method, path } = request;
-      const found = all.filter((route) => isAt(route, path));
+      const found = all.filter((route) => isPathOf(route, path));
       for (const { isMount, apps } of found) {
         const app = apps.get(isMount ? null : method) ??
           (method === "HEAD" ? apps.get("GET") : undefined);
@@ -224,7 +224,7 @@ function readComponent(text: string, label: string): string | Variable {
 }
 
 /** Whether a path is that of a route. */
-function isAt({ components, isMount }: Route, path: readonly string[]): boolean {
+function isPathOf({ components, isMount }: Route, path: readonly string[]): boolean {
   // Below a mount an empty rest has two spellings.
   if (components.length === 0 && !isMount) return path.join("/") === "";
   const last = components.at(-1);

@@ -53,8 +53,8 @@ const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
  * ```
  */
 export function formatAddress(address: Address): string {
-  if (address instanceof Uint8Array) return addressText(checkName(address));
-  if (typeof address === "string") return addressText(checkPath(address));
+  if (address instanceof Uint8Array) return addressText(checkAbstractName(address));
+  if (typeof address === "string") return addressText(checkSocketPath(address));
   const [given, port, flowinfo, scopeid] = checkTuple(address);
   const host = flowinfo === undefined ? given : withoutPrefix(given);
   checkHost(host, flowinfo !== undefined, scopeid);
@@ -153,8 +153,8 @@ function parseSocketName(text: string): Address {
   const address = name === ""
     ? new Uint8Array(0)
     : name.startsWith("@")
-    ? checkName(encoder.encode(`\0${name.slice(1)}`))
-    : checkPath(name);
+    ? checkAbstractName(encoder.encode(`\0${name.slice(1)}`))
+    : checkSocketPath(name);
   if (socketName(address) === text) return address;
   throw new RangeError(
     `address: must be ${quote(addressText(address))}, the one way to write this; got ${
@@ -290,7 +290,7 @@ function mistakeOf(host: string): string | null {
 }
 
 /** Checks and copies an abstract name; the kernel chooses a name in place of an empty one. */
-export function checkName(name: Uint8Array): Uint8Array {
+export function checkAbstractName(name: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(name);
   if (copy.length > MAX_NAME_BYTES) {
     throw new RangeError(
@@ -310,7 +310,7 @@ export function checkName(name: Uint8Array): Uint8Array {
   return copy;
 }
 
-export function checkPath(path: string): string {
+export function checkSocketPath(path: string): string {
   const problem = pathProblem(path);
   if (problem === null) return path;
   throw new RangeError(`address: the path of a Unix socket ${problem}; got ${quote(path)}`);

@@ -159,7 +159,7 @@ async function startThread(
   build: Build | null,
   args: readonly unknown[],
 ): Promise<[WorkerThread, Address]> {
-  const { address, options, signal } = readTarget(target);
+  const { address, options, signal } = readTempAddress(target);
   const app = referToApp(build, args);
   signal?.throwIfAborted();
   const thread = await WorkerThread.start();
@@ -188,7 +188,7 @@ function adopt(owner: TempServer | TempSSLServer, thread: WorkerThread): void {
   );
 }
 
-function readTarget(target: TempAddress): {
+function readTempAddress(target: TempAddress): {
   address: Address;
   options: Record<string, unknown>;
   signal: AbortSignal | undefined;

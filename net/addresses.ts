@@ -4,10 +4,10 @@ import {
   type Address,
   addressText,
   badHost,
-  checkName,
-  checkPath,
+  checkAbstractName,
   checkPort,
   checkScope,
+  checkSocketPath,
   checkTuple,
   type HostAddress,
   isIPv4,
@@ -34,9 +34,9 @@ export function checkClientAddress(address: Address): Address {
         "address: an abstract name must begin with a NUL byte; got an empty array",
       );
     }
-    return checkName(address);
+    return checkAbstractName(address);
   }
-  if (typeof address === "string") return checkPath(address);
+  if (typeof address === "string") return checkSocketPath(address);
   const [host, port, flowinfo, scopeid] = checkTuple(address);
   // A program may pass an interface's address as the system prints it, with its prefix length.
   const checked = flowinfo === undefined ? host : withoutPrefix(host);
@@ -49,8 +49,8 @@ export function checkClientAddress(address: Address): Address {
  * Checks an address that a server listens on, and copies it, like {@linkcode checkClientAddress}.
  */
 export function checkServerAddress(address: Address): Address {
-  if (address instanceof Uint8Array) return checkName(address);
-  if (typeof address === "string") return checkPath(address);
+  if (address instanceof Uint8Array) return checkAbstractName(address);
+  if (typeof address === "string") return checkSocketPath(address);
   const [host, port, flowinfo, scopeid] = checkTuple(address);
   if (isIPv6(withoutZone(host))) {
     checkScope(host, scopeid);

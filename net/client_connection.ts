@@ -45,15 +45,15 @@ import { markUnanswered } from "./unanswered.ts";
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
 
-const forgotten = new FinalizationRegistry<Transport>((transport) => transport.close());
+const unusedTransports = new FinalizationRegistry<Transport>((transport) => transport.close());
 
 /**
  * Closes the socket of a connection that was garbage collected. No closure here may refer to the
  * connection.
  */
 function closeWhenForgotten(connection: Connection, transport: Transport): void {
-  forgotten.register(connection, transport, transport);
-  transport.addCloseListener(() => forgotten.unregister(transport));
+  unusedTransports.register(connection, transport, transport);
+  transport.addCloseListener(() => unusedTransports.unregister(transport));
 }
 
 /**

@@ -7,7 +7,7 @@ import { ProtocolError, type ProtocolErrorCode } from "../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { isMethod } from "../base/wire/preamble.ts";
 
-const REASONS = {
+const ERROR_REASONS = {
   400: "Bad Request",
   431: "Request Header Fields Too Large",
   500: "Internal Server Error",
@@ -15,12 +15,12 @@ const REASONS = {
   505: "HTTP Version Not Supported",
 } as const;
 
-export type ErrorStatus = keyof typeof REASONS;
+export type ErrorStatus = keyof typeof ERROR_REASONS;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("latin1");
 const answers = new Map(
-  Object.entries(REASONS).map(([status, reason]) => [
+  Object.entries(ERROR_REASONS).map(([status, reason]) => [
     Number(status),
     encoder.encode(
       `HTTP/1.1 ${status} ${reason}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,

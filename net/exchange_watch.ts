@@ -37,7 +37,7 @@ export interface Exchange {
   readonly error: unknown;
 }
 
-export type Report = (exchange: Exchange) => void;
+export type ReportExchange = (exchange: Exchange) => void;
 
 /**
  * Makes the function that gets the figures of a server's exchanges; `null` if there is no
@@ -46,7 +46,7 @@ export type Report = (exchange: Exchange) => void;
 export function makeReport(
   onExchange: ((exchange: Exchange) => unknown) | undefined,
   logger: Logger,
-): Report | null {
+): ReportExchange | null {
   if (onExchange === undefined) return null;
   const fail = (error: unknown) => logger.error(`an error of onExchange: ${stackOf(error)}`);
   return (exchange) => {
@@ -66,7 +66,7 @@ export function makeReport(
  */
 export class ExchangeWatch {
   readonly #start = performance.now();
-  readonly #report: Report;
+  readonly #report: ReportExchange;
   readonly #request: Pick<Exchange, "session" | "method" | "uri">;
   readonly #body: BodyIn;
   #ended = false;
@@ -78,7 +78,7 @@ export class ExchangeWatch {
   #lastByteAt: number | null = null;
 
   constructor(
-    report: Report,
+    report: ReportExchange,
     request: Pick<Exchange, "session" | "method" | "uri">,
     body: BodyIn,
   ) {

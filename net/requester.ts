@@ -73,7 +73,7 @@ export function isConnector(target: Requester | Connector): target is Connector 
 }
 
 /** Checks that requests or connections can be made. */
-export function checkTarget(label: string, target: Requester | Connector): void {
+export function checkRequester(label: string, target: Requester | Connector): void {
   if (isConnector(target)) return;
   if (typeof (target as Partial<Requester> | null | undefined)?.request === "function") return;
   throw wrongType(label, "a Client or a Connection", target);

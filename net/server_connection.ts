@@ -46,7 +46,7 @@ import {
   isBrokenFraming,
   statusOfPreamble,
 } from "./error_answers.ts";
-import { ExchangeWatch, type Report } from "./exchange_watch.ts";
+import { ExchangeWatch, type ReportExchange } from "./exchange_watch.ts";
 import { type BodyOwner, hasBrokenBody, makeIncomingBody } from "./incoming_body.ts";
 import { addLingering, linger } from "./lingering.ts";
 import type { ListenerSide } from "./listener.ts";
@@ -89,7 +89,7 @@ export interface ServerContext extends AppParts, ListenerSide {
   /** The connections that have been refused, and only wait for their peers to read the answer. */
   readonly lingering: Set<ServerConnection>;
   /** Takes the figures of exchanges; `null` if nobody wants them. */
-  readonly report: Report | null;
+  readonly report: ReportExchange | null;
   /** True once no further request will be answered. */
   stopping: boolean;
 }

@@ -10,7 +10,7 @@ import { EMPTY } from "../base/bytes.ts";
 import type { Address } from "../base/address.ts";
 import type { Socket } from "../base/app/app.ts";
 import { type Connector, type Requester, SSLClient } from "../client.ts";
-import { checkTarget } from "../net/requester.ts";
+import { checkRequester } from "../net/requester.ts";
 import { connectorOf } from "../net/connection_pool.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { dictOf, headersOf, NULL_BODY, quoteUrl } from "./headers.ts";
@@ -134,7 +134,7 @@ interface Described {
 }
 
 function destinationOf(given: Requester | Connector): Destination {
-  checkTarget("client", given);
+  checkRequester("client", given);
   // A pool makes requests only, but its connector knows where they go.
   const described = (connectorOf(given) ?? given) as Described;
   const { address, sock } = described;

@@ -48,7 +48,7 @@ export type Command =
   | { readonly type: "close" };
 
 /** The reports of a worker. */
-export type Report =
+export type WorkerReport =
   /** A request is carried out; the address after `listen` is that of the server. */
   | { readonly type: Command["type"]; readonly address: Address | null }
   /** A request has failed, or an error was not caught: the worker can't be used any more. */
@@ -102,7 +102,7 @@ if (port !== null) run(port);
 function run(port: MessagePort): void {
   // Every web worker has this property.
   Object.assign(globalThis, { self: globalThis });
-  const report = (report: Report) => port.postMessage(report);
+  const report = (report: WorkerReport) => port.postMessage(report);
   const fail = (error: unknown) => report({ type: "failed", error: toPostedError(error) });
   const onEvent = (event: Event) => {
     if (event.defaultPrevented) return;

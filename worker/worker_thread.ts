@@ -7,7 +7,7 @@ import { standardLogger } from "../net/logger.ts";
 import type { ServerOptions } from "../net/server_options.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { fromPostedError } from "./posted_error.ts";
-import type { AppSource, Command, Report, ServerWorkerData } from "./server_worker.ts";
+import type { AppSource, Command, ServerWorkerData, WorkerReport } from "./server_worker.ts";
 
 /**
  * Never called. The import lets `deno cache` and other tools that analyze the code find the module,
@@ -15,18 +15,18 @@ import type { AppSource, Command, Report, ServerWorkerData } from "./server_work
  */
 const _importWorker = () => import("./server_worker.ts");
 
-const NAME = "the worker of a TempServer";
+const WORKER_NAME = "the worker of a TempServer";
 /** After `close()`, an app may keep its worker too busy to notice. */
 const TERMINATE_AFTER_MILLISECONDS = 2000;
 
-type Answer = PromiseWithResolvers<Address | null>;
+type Pending = PromiseWithResolvers<Address | null>;
 
 /** A worker with a server. It is used once. */
 export class WorkerThread {
   readonly #worker: Worker;
   readonly #port: MessagePort;
   /** The requests that are not carried out yet. */
-  readonly #pending = new Map<Command["type"], Answer>();
+  readonly #pending = new Map<Command["type"], Pending>();
   readonly #portClosed = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
   /** Why the worker is not used any more; its later reports are ignored. */
@@ -37,7 +37,7 @@ export class WorkerThread {
   private constructor(worker: Worker, port: MessagePort) {
     this.#worker = worker;
     this.#port = port;
-    port.on("message", (report: Report) => this.#receive(report));
+    port.on("message", (report: WorkerReport) => this.#receive(report));
     port.on("close", this.#portClosed.resolve);
     worker.on("error", (thrown) => {
       this.#fail(thrown instanceof Error ? thrown : new DeguError(String(thrown)));
@@ -109,13 +109,13 @@ export class WorkerThread {
    */
   #request(command: Command): Promise<Address | null> {
     if (this.#end !== null) return Promise.reject(this.#end);
-    const answer: Answer = Promise.withResolvers();
+    const answer: Pending = Promise.withResolvers();
     this.#pending.set(command.type, answer);
     this.#port.postMessage(command);
     return answer.promise;
   }
 
-  #receive(report: Report): void {
+  #receive(report: WorkerReport): void {
     if (this.#end !== null) return;
     if (report.type === "failed") return this.#fail(fromPostedError(report.error));
     this.#pending.get(report.type)?.resolve(report.address);
@@ -127,13 +127,15 @@ export class WorkerThread {
     void this.#worker.terminate();
   }
 
-  #endWith(what: string, error: Error = new DeguError(`${NAME} ${what}`)): void {
+  #endWith(what: string, error: Error = new DeguError(`${WORKER_NAME} ${what}`)): void {
     if (this.#end !== null) return;
     this.#end = error;
     // Closing the port hands over the reports that have arrived, which are too late.
     this.#port.close();
     // Nobody waits for a server that has started, so nobody else would tell of its end.
-    if (this.#pending.size === 0 && this.#closing === null) standardLogger.error(`${NAME} ${what}`);
+    if (this.#pending.size === 0 && this.#closing === null) {
+      standardLogger.error(`${WORKER_NAME} ${what}`);
+    }
     for (const { reject } of this.#pending.values()) reject(error);
     this.#ended.resolve();
   }

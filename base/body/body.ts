@@ -43,7 +43,7 @@ import { decodeText, EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
 import { BodyError, ProtocolError } from "../errors.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
-import { type BodyInput, type BodySource, KINDS, openSource } from "./body_source.ts";
+import { type BodyInput, type BodySource, openSource, SOURCE_KINDS } from "./body_source.ts";
 import { BodyState } from "./body_state.ts";
 import { openFile } from "./file_source.ts";
 import { type ByteSink, Collector } from "./byte_io.ts";
@@ -205,7 +205,8 @@ export class Body implements AsyncIterable<Uint8Array> {
     if (wanted > (limit ?? MAX_READ_BYTES)) {
       const error = tooLongError(this, limit, `${wanted}`);
       this.#state.undo();
-      const isUnwanted = limit !== null && KINDS[this.#source.kind].tooLong === "is canceled";
+      const isUnwanted = limit !== null &&
+        SOURCE_KINDS[this.#source.kind].tooLong === "is canceled";
       if (isUnwanted) this.#state.cancel(error);
       throw error;
     }
@@ -283,7 +284,7 @@ export class Body implements AsyncIterable<Uint8Array> {
       let piece = this.#state.fromSource(reader.view(Infinity));
       if (piece instanceof Promise) piece = await piece;
       if (piece.length > 0) await out.write(keepsBytes ? piece.slice() : piece);
-      const { usualBytes, mostBytes } = KINDS[this.#source.kind];
+      const { usualBytes, mostBytes } = SOURCE_KINDS[this.#source.kind];
       const most = keepsBytes ? PIECE_BYTES : Math.min(out.pieceBytes ?? usualBytes, mostBytes);
       let size = Math.min(most, PIECE_BYTES);
       let buffer = EMPTY;
@@ -419,7 +420,7 @@ class LengthReader implements BodyReader {
 
 /** The error for a source that ends `missing` bytes before the body does. */
 function incomplete({ kind }: BodySource, missing: number): Error {
-  return KINDS[kind].behind === "messages"
+  return SOURCE_KINDS[kind].behind === "messages"
     ? new ProtocolError(
       "BODY_INCOMPLETE",
       `the peer closed ${missing} bytes before the end of the body`,

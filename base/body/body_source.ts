@@ -23,7 +23,7 @@ const GIVEN = { usualBytes: 524288, mostBytes: 524288 };
  *   before it is used; but from one connection to another, fewer turns of the event loop matter
  *   more.
  */
-export const KINDS = {
+export const SOURCE_KINDS = {
   request: { behind: "messages", tooLong: "is left", ...RECEIVED },
   response: { behind: "messages", tooLong: "is canceled", ...RECEIVED },
   file: { behind: "of others", tooLong: "is left", ...GIVEN },
@@ -35,8 +35,8 @@ export type BodyEnd = "consumed" | "broken" | "canceled";
 
 /** A source of bytes for one body. */
 export interface BodySource extends ByteSource {
-  /** What the source is, which decides what {@linkcode KINDS} says. */
-  readonly kind: keyof typeof KINDS;
+  /** What the source is, which decides what {@linkcode SOURCE_KINDS} says. */
+  readonly kind: keyof typeof SOURCE_KINDS;
   /** The bytes that have arrived and were not asked for yet. */
   readonly buffer: ReadBuffer;
   /** Reads more bytes, while the buffer is empty. */

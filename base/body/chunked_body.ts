@@ -4,7 +4,7 @@ import { decodeText } from "../bytes.ts";
 import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import type { Progress } from "./body.ts";
-import { type BodyInput, type BodySource, KINDS, openSource } from "./body_source.ts";
+import { type BodyInput, type BodySource, openSource, SOURCE_KINDS } from "./body_source.ts";
 import { BodyState } from "./body_state.ts";
 import { type ByteSink, Collector, type ReadBuffer } from "./byte_io.ts";
 import {
@@ -314,7 +314,9 @@ export class ChunkedReader implements BodyReader {
     const buffer = this.#buffer;
     const { length } = buffer.bytes;
     if (this.#viewed * 2 > length) {
-      buffer.grow(largerPiece(length, Math.min(pieceBytes, KINDS[this.#source.kind].mostBytes)));
+      buffer.grow(
+        largerPiece(length, Math.min(pieceBytes, SOURCE_KINDS[this.#source.kind].mostBytes)),
+      );
     }
     for (;;) {
       const encoded = buffer.view(this.#scan(buffer.start) - buffer.start);
@@ -362,7 +364,7 @@ export class ChunkedReader implements BodyReader {
   }
 
   async #fill(): Promise<void> {
-    const limit = KINDS[this.#source.kind].behind === "of others"
+    const limit = SOURCE_KINDS[this.#source.kind].behind === "of others"
       ? this.#scanner.leastToCome(this.#buffer.buffered)
       : Infinity;
     if (await this.#buffer.fill(limit) === 0) throw chunksIncomplete();

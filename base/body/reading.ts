@@ -4,7 +4,7 @@ import { EMPTY } from "../bytes.ts";
 import { checkInteger, copyOptions } from "../checks.ts";
 import { BodyError } from "../errors.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
-import { type BodySource, KINDS } from "./body_source.ts";
+import { type BodySource, SOURCE_KINDS } from "./body_source.ts";
 import type { BodyState } from "./body_state.ts";
 
 /** The reader of a framing, which knows where the body ends. An error ends the use of a reader. */
@@ -24,7 +24,7 @@ export interface BodyReader {
  * other bytes may follow.
  */
 export function expectEnd(source: BodySource): Promise<void> | null {
-  return KINDS[source.kind].behind === "nothing" ? readEnd(source) : null;
+  return SOURCE_KINDS[source.kind].behind === "nothing" ? readEnd(source) : null;
 }
 
 async function readEnd(source: BodySource): Promise<void> {

@@ -1,5 +1,6 @@
 /** Failures of commands: exit codes, and codes for programs. */
 
+import { hasStatus } from "../files/transfer_error.ts";
 import { EmptyPreambleError, TlsError } from "../../base.ts";
 import { DeviceError, PairingError, type PairingErrorCode } from "../../device.ts";
 import { StatusError, TransferError, type TransferErrorCode } from "../../files.ts";
@@ -150,14 +151,4 @@ export function noAddressAnswers(error: unknown): boolean {
 /** Whether a peer is off, or not where it is looked for. */
 export function isAway(error: unknown): boolean {
   return noAddressAnswers(error) || error instanceof NoAddress;
-}
-
-/** Whether a transfer failed by itself: neither the connection nor an argument is the reason. */
-export function isOfTransfer(error: unknown): error is TransferError | StatusError {
-  return error instanceof TransferError || error instanceof StatusError;
-}
-
-/** Whether the peer answered with a status. */
-export function hasStatus(error: unknown, status: number): boolean {
-  return error instanceof StatusError && error.status === status;
 }

@@ -82,13 +82,13 @@ export function isIgnoreFile(name: string): boolean {
 function readList(path: string): Uint8Array | null {
   try {
     const { isFile, size } = Deno.statSync(path);
-    if (!isFile || size > MAX_BYTES) throw badList(path);
+    if (!isFile || size > MAX_BYTES) throw badIgnoreList(path);
     return Deno.readFileSync(path);
   } catch (error) {
     if (error instanceof Failure) throw error;
-    if (!isNotThere(error)) throw unreadable(error);
+    if (!isNotThere(error)) throw unreadableIgnoreList(error);
     // A link to nothing, as to a disk that is not mounted, is a list that can't be read.
-    if (isThere(path)) throw badList(path);
+    if (isThere(path)) throw badIgnoreList(path);
     return null;
   }
 }
@@ -99,11 +99,11 @@ function isThere(path: string): boolean {
     return true;
   } catch (error) {
     if (isNotThere(error)) return false;
-    throw unreadable(error);
+    throw unreadableIgnoreList(error);
   }
 }
 
-function unreadable(error: unknown): unknown {
+function unreadableIgnoreList(error: unknown): unknown {
   // A missing permission of Deno concerns the whole command.
   if (error instanceof Deno.errors.NotCapable) return error;
   return new Failure(explain(error), FAILED, { cause: error });
@@ -118,18 +118,18 @@ function linesOf(bytes: Uint8Array, path: string): string[] {
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw badList(path);
+    throw badIgnoreList(path);
   }
   const lines = text.replace(/\r?\n$/, "").split(/\r?\n/);
   // UTF-16 without a mark for the order of its bytes is UTF-8 with zeros.
   const isBad = text.includes("\0") || lines.length > MAX_LINES ||
     lines.some((line) => line.length > MAX_CHARACTERS);
-  if (isBad) throw badList(path);
+  if (isBad) throw badIgnoreList(path);
   return lines;
 }
 
 /** Ignoring a list that can't be read would copy or delete too much. */
-function badList(path: string): Failure {
+function badIgnoreList(path: string): Failure {
   return new Failure(
     `${
       JSON.stringify(path)

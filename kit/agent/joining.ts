@@ -88,7 +88,7 @@ async function lookForSender(context: Context, name: string | undefined): Promis
 /** After this silence behind a part of a line, the person is asked for the rest of it. */
 const QUIET_MS = 500;
 /** The limit of the input, far above the length of any invitation with white space. */
-const MAX_LENGTH = 65536;
+const MAX_INPUT_LENGTH = 65536;
 
 /**
  * Reads the line of an invitation from stdin. The line may be wrapped: it ends when it is complete,
@@ -115,7 +115,7 @@ async function readLine(output: Output, given: AbortSignal, seconds: number): Pr
       const { done, value } = await reader.read().finally(() => clearTimeout(timer));
       if (done) break;
       text += value;
-      if (text.length > MAX_LENGTH) {
+      if (text.length > MAX_INPUT_LENGTH) {
         throw new Failure("stdin is not the line of an invitation", USAGE);
       }
     }

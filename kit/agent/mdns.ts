@@ -146,7 +146,7 @@ export function announce(
     const records = recordsOf(service, link.addresses);
     const isAsked = questions.some((question) =>
       records.some(({ name, type }) =>
-        (question.type === type || question.type === "ANY") && isName(question.name, name)
+        (question.type === type || question.type === "ANY") && isSameDnsName(question.name, name)
       )
     );
     const range = MOST_DELAY_MILLISECONDS - LEAST_DELAY_MILLISECONDS;
@@ -298,7 +298,7 @@ async function search(
 const MAX_PORTS = 4;
 const MAX_HOST_ADDRESSES = 16;
 /** Every address is tried, so there must not be many. */
-const MAX_ADDRESSES = 16;
+const MAX_HEARD_ADDRESSES = 16;
 
 /**
  * Ports and addresses heard for a device. Anyone may claim to be the device, so a new claim doesn't
@@ -341,7 +341,7 @@ export class Hints {
       Number(isIPv4LinkLocal(a)) - Number(isIPv4LinkLocal(b))
     );
     return hosts.flatMap((host) => Array.from(this.#ports.keys(), (port): Address => [host, port]))
-      .slice(0, MAX_ADDRESSES);
+      .slice(0, MAX_HEARD_ADDRESSES);
   }
 }
 
@@ -353,7 +353,7 @@ function keep<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
 }
 
 /** Whether a name equals a name of a device, in either case (RFC 6762 §16). */
-function isName(text: string, name: string): boolean {
+function isSameDnsName(text: string, name: string): boolean {
   return canonicalDnsName(text) === canonicalDnsName(name);
 }
 

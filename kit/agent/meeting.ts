@@ -282,7 +282,9 @@ class Meeting {
         const code = error instanceof PairingError ? error.code : "UNREACHABLE";
         if (this.#said.has(code)) continue;
         this.#said.add(code);
-        output.note(`${name} ${REASONS[code] ?? REASONS.UNREACHABLE} ${formatAddress(address)}`);
+        output.note(
+          `${name} ${JOIN_REASONS[code] ?? JOIN_REASONS.UNREACHABLE} ${formatAddress(address)}`,
+        );
       } finally {
         clearTimeout(timer);
       }
@@ -353,7 +355,7 @@ class Meeting {
 }
 
 /** Why an attempt to join has failed, before the address. */
-const REASONS: Readonly<Record<string, string>> = {
+const JOIN_REASONS: Readonly<Record<string, string>> = {
   BUSY: "asks about another device: if nobody has started that, the answer there is no; at",
   NOT_OPEN: "takes no number now, or a firewall is in between: trying again, at",
   UNREACHABLE: "does not answer, so it may come by itself: is a firewall in between? At",

@@ -54,9 +54,9 @@ export class Output {
   /** Prints a result to stdout: lines for people, or with `--json` an object for programs. */
   result(lines: string | readonly string[], object: Record<string, unknown>): void {
     this.draw("");
-    if (this.json) return writeText(this.streams.stdout, `${printableJson(object)}\n`);
+    if (this.json) return writeToStream(this.streams.stdout, `${printableJson(object)}\n`);
     const all = typeof lines === "string" ? [lines] : lines;
-    writeText(this.streams.stdout, all.map((line) => `${printable(line)}\n`).join(""));
+    writeToStream(this.streams.stdout, all.map((line) => `${printable(line)}\n`).join(""));
   }
 
   /** Prints one line to stderr, unless `--quiet` is given. */
@@ -150,7 +150,7 @@ export class Output {
 
   #writeMessage(text: string): void {
     try {
-      writeText(this.streams.stderr, text);
+      writeToStream(this.streams.stderr, text);
     } catch {
       // The reader is gone or the disk is full. The work continues; no other place could report
       // this.
@@ -167,7 +167,7 @@ export class Output {
   }
 }
 
-export function writeText(stream: Pick<Stream, "writeSync">, text: string): void {
+export function writeToStream(stream: Pick<Stream, "writeSync">, text: string): void {
   let bytes = encoder.encode(text);
   try {
     while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));

@@ -23,7 +23,7 @@ const AT_A_TIME = 4;
 const RETRIES = 3;
 
 /** A function to call after each progress, which resets the count of retries. */
-export type Moved = (progress?: RetryProgress) => void;
+export type OnProgress = (progress?: RetryProgress) => void;
 
 /**
  * After this long without any progress, another connection is tried beside the silent ones. If the
@@ -131,7 +131,7 @@ export class PeerConnections implements Disposable {
    * Makes a call, which connects when it is ready. If a connection is lost, the call is made again
    * after a moment. A peer that is off is not tried again, but may be waited for.
    */
-  call<T>(action: (pool: ConnectionPool, moved: Moved) => Promise<T>): Promise<T> {
+  call<T>(action: (pool: ConnectionPool, moved: OnProgress) => Promise<T>): Promise<T> {
     return this.#watch(async () => {
       for (;;) {
         const shared = this.#shared();
@@ -196,9 +196,9 @@ export class PeerConnections implements Disposable {
   /** Makes a call, and retries it as long as the peer is there. */
   async #retry<T>(
     shared: SharedClient,
-    action: (pool: ConnectionPool, moved: Moved) => Promise<T>,
+    action: (pool: ConnectionPool, moved: OnProgress) => Promise<T>,
   ): Promise<T> {
-    const attempt = (moved: Moved) =>
+    const attempt = (moved: OnProgress) =>
       action(this.#pool, (progress) => {
         this.#moved();
         moved(progress);

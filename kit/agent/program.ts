@@ -21,7 +21,7 @@ import { addService } from "./commands/service.ts";
 import { addSync } from "./commands/sync.ts";
 import { errorObject, explain } from "./explain.ts";
 import { exitCodeOf, FAILED, Failure, INTERRUPTED, Interrupted, USAGE } from "./failure.ts";
-import { Output, OutputClosed, type Streams, writeText } from "./output.ts";
+import { Output, OutputClosed, type Streams, writeToStream } from "./output.ts";
 
 /** The version in `deno.json`, which a published program doesn't load. */
 const VERSION = "0.1.0";
@@ -115,7 +115,7 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
       // commander would otherwise read the environment, which needs a permission.
       getOutHasColors: () => !streams.noColor && streams.stdout.isTerminal(),
       getErrHasColors: () => !streams.noColor && streams.stderr.isTerminal(),
-      writeOut: (text) => writeText(streams.stdout, text),
+      writeOut: (text) => writeToStream(streams.stdout, text),
       writeErr: () => {}, // `runAgent()` prints errors
     });
   for (const [heading, adds] of COMMANDS) {

@@ -4,7 +4,7 @@ import { printable } from "../../base/printable.ts";
 import { formatBytes, formatDuration, type Output } from "./output.ts";
 
 /** The progress of all transfers of a command. */
-export interface Progress {
+export interface CommandProgress {
   name: string;
   files: number;
   totalFiles: number;
@@ -27,7 +27,7 @@ const MIN_MILLISECONDS = 300;
 const MIN_NAME_COLUMNS = 8;
 
 /** Shows the progress, which the caller updates, as soon as the number of files is known. */
-export function showProgress(output: Output, progress: Progress): Disposable {
+export function showProgress(output: Output, progress: CommandProgress): Disposable {
   const samples: Sample[] = [];
   return output.animate(DRAWING_MILLISECONDS, () => {
     if (progress.totalFiles === 0) return "";
@@ -43,7 +43,11 @@ export function rateOf(samples: Sample[]): number | null {
   return end - begin < MIN_MILLISECONDS ? null : (after - before) / (end - begin) * 1000;
 }
 
-export function progressLine(progress: Progress, rate: number | null, columns: number): string {
+export function progressLine(
+  progress: CommandProgress,
+  rate: number | null,
+  columns: number,
+): string {
   const { name, files, totalFiles, bytes, totalBytes } = progress;
   const fraction = totalBytes === 0 ? files / totalFiles : Math.min(1, bytes / totalBytes);
   // A file that has failed is never complete.

@@ -3,13 +3,14 @@
  * share and its inbox.
  */
 
+import { hasStatus, isOfTransfer } from "../files/transfer_error.ts";
 import type { Device } from "../../device.ts";
 import { type DirectoryEntry, escapeName, fileUri, listDirectory } from "../../files.ts";
 import { isReservedName } from "../files/reserved.ts";
 import { isDeviceName } from "../identity/names.ts";
 import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
-import { FAILED, Failure, hasStatus, isOfTransfer, USAGE } from "./failure.ts";
+import { FAILED, Failure, USAGE } from "./failure.ts";
 import { explainTransfer, type FileAction, isOfOldFile, ONLY_NEW } from "./transfer_errors.ts";
 import { type Open, PeerConnections } from "./peer_connections.ts";
 
@@ -92,7 +93,7 @@ export interface RemoteEntry extends DirectoryEntry {
 }
 
 /** The reasons why an entry of a peer's list can't be used. */
-export const REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, string>> = {
+export const OTHER_REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, string>> = {
   link: "a symbolic link, which is not followed",
   special: "neither a file nor a directory",
   unreadable: "something that the peer may not read",
@@ -242,7 +243,7 @@ export class RemoteFiles implements Disposable {
     const entry = await this.find(names);
     if (entry === null) throw await this.missing(names);
     if (entry.kind !== "other") return entry;
-    throw new Failure(`${this.#quoted(names)} is ${REASONS[entry.reason!]}`);
+    throw new Failure(`${this.#quoted(names)} is ${OTHER_REASONS[entry.reason!]}`);
   }
 
   /** The error for a missing path, with the command that lists the nearest directory. */

@@ -71,7 +71,7 @@ export async function findSources(
   return [...found.values()];
 }
 
-type Answer = (
+type AnswerRequest = (
   request: Request,
   session: Session,
 ) => ResponseTuple | Promise<ResponseTuple>;
@@ -95,7 +95,7 @@ export class Sending {
     onFile: (name: string, event: FileEvent) => void,
   ) {
     this.done = this.#done.promise;
-    const apps = new Map<string | null, Answer>();
+    const apps = new Map<string | null, AnswerRequest>();
     for (const { name, kind, path } of sources) {
       const isDirectory = kind === "directory";
       const report = (event: FileEvent) =>

@@ -1,9 +1,10 @@
 /** The words of failed transfers: why a file was not copied or removed, and what to do. */
 
+import { hasStatus } from "../files/transfer_error.ts";
 import { EmptyPreambleError, TlsError } from "../../base.ts";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "../../files.ts";
 import { ALREADY_THERE, explain, inUnits } from "./explain.ts";
-import { Failure, hasStatus, isDirectoryGone } from "./failure.ts";
+import { Failure, isDirectoryGone } from "./failure.ts";
 import { formatBytes } from "./output.ts";
 
 /** The reason why a file is not put in the place of another file. */

@@ -1,5 +1,6 @@
 /** The transfers of one command, of files and of trees, with one progress bar and one summary. */
 
+import { isOfTransfer } from "../files/transfer_error.ts";
 import { dirname, join } from "node:path";
 import type { ConnectionPool } from "../../client.ts";
 import {
@@ -14,30 +15,22 @@ import {
   uploadTree,
 } from "../../files.ts";
 import type { Context } from "./command.ts";
-import {
-  codeOf,
-  type ErrorCode,
-  exitCodeOf,
-  FAILED,
-  Failure,
-  isOfTransfer,
-  REFUSED,
-} from "./failure.ts";
+import { codeOf, type ErrorCode, exitCodeOf, FAILED, Failure, REFUSED } from "./failure.ts";
 import { endsCommand, explainTransfer, type FileAction, isOfOldFile } from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore.ts";
 import type { OwnDirectory } from "./local_paths.ts";
 import { counted, formatBytes, formatDuration, type Output } from "./output.ts";
-import type { Moved } from "./peer_connections.ts";
-import { type Progress, showProgress } from "./progress_bar.ts";
+import type { OnProgress } from "./peer_connections.ts";
+import { type CommandProgress, showProgress } from "./progress_bar.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 
 /** The names of a file or tree in messages, at the source and at the target. */
-interface Names {
+interface TransferNames {
   readonly from: string;
   readonly to: string;
 }
 
-export interface FileJob extends Names {
+export interface FileJob extends TransferNames {
   readonly size: number;
   /** Copies the file; resolves to `null` if the target already had it. */
   move(pool: ConnectionPool, options: TransferOptions): Promise<TransferResult | null>;
@@ -57,7 +50,7 @@ export interface TreeJob {
 
 type Failed = TreeEvent & { readonly type: "failed" };
 /** A final event about a file or directory in a tree. */
-type Outcome = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" | "skipped" };
+type FinalEvent = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" | "skipped" };
 
 /** The reasons to skip an entry of a tree. */
 const SKIPPED: Readonly<Record<string, string>> = {
@@ -90,7 +83,7 @@ interface TransfersOptions {
 export class Transfers implements Disposable {
   readonly direction: "get" | "put";
   /** The numbers of the bar. Every transfer updates them. */
-  readonly progress: Progress = {
+  readonly progress: CommandProgress = {
     ...{ name: "", files: 0, totalFiles: 0 },
     ...{ bytes: 0, totalBytes: 0, moved: 0 },
   };
@@ -186,7 +179,7 @@ export class Transfers implements Disposable {
     const { from, to, size } = job;
     progress.name = from;
     let there = 0;
-    const attempt = (pool: ConnectionPool, moved: Moved) => {
+    const attempt = (pool: ConnectionPool, moved: OnProgress) => {
       let before = 0;
       return job.move(pool, {
         signal,
@@ -298,13 +291,13 @@ export class Transfers implements Disposable {
   }
 
   /** Counts a file that is the same at both ends; with names, also reports it. */
-  unchanged(names: Names | null): void {
+  unchanged(names: TransferNames | null): void {
     this.#counts.unchanged++;
     if (names !== null && this.#output.json) this.#result("", { ...names, unchanged: true });
   }
 
   /** Counts and reports a copied file; in a dry run, a file that would be copied. */
-  copied({ from, to }: Names, result: TransferResult): void {
+  copied({ from, to }: TransferNames, result: TransferResult): void {
     this.#counts.copied++;
     const { bytes, total, resumedFrom, reused, sha256 } = result;
     if (this.#isDryRun) {
@@ -330,7 +323,7 @@ export class Transfers implements Disposable {
   }
 
   /** Makes the error that ends the command. */
-  #ending({ from, to }: Names, error: unknown): Failure {
+  #ending({ from, to }: TransferNames, error: unknown): Failure {
     const problem = explainTransfer(error, this.direction);
     const remote = this.direction === "get" ? from : to;
     const hint = isTransient(error) && !this.#isDryRun ? `; ${this.#again}` : "";
@@ -400,7 +393,7 @@ class TreeCopy {
     this.#job = job;
   }
 
-  namesOf(path: readonly string[]): Names {
+  namesOf(path: readonly string[]): TransferNames {
     const { names, root } = this.#job;
     const [remote, local] = [this.#files.name([...names, ...path]), join(root, ...path)];
     const isGet = this.#transfers.direction === "get";
@@ -457,7 +450,7 @@ class TreeCopy {
       : uploadTree(pool, root, uri, all);
   }
 
-  #report(event: Outcome): void {
+  #report(event: FinalEvent): void {
     const { type, path } = event;
     const transfers = this.#transfers;
     if (type === "unchanged" && !this.#job.listsUnchanged) return transfers.unchanged(null);

@@ -14,7 +14,7 @@ import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
 import { checkAddresses } from "./pairing_addresses.ts";
 import type { Peer } from "./peer_store.ts";
-import { forgotten } from "./trust_signals.ts";
+import { forgottenPeer } from "./trust_signals.ts";
 
 /** How a client connects to a peer, and which headers each request has. */
 export interface DeviceClientOptions extends ClientOptions {
@@ -106,7 +106,7 @@ function connectorTo(
     await peers.refresh();
     closing.throwIfAborted();
     const trusted = signals.find(id);
-    if (trusted === null) throw forgotten(id);
+    if (trusted === null) throw forgottenPeer(id);
     const { peer, signal: trust } = trusted;
     const addresses = given ?? peer.addresses;
     if (addresses.length === 0) throw noAddress(peer);

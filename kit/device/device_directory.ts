@@ -27,14 +27,14 @@ export function devicePath(dir: string | URL): string {
 export async function prepareDirectory(dir: string, name: string | undefined): Promise<string> {
   const files = new StateDirectory(dir, join(dir, "lock"));
   const known = await readName(dir);
-  checkName(dir, known, name);
+  checkDeviceName(dir, known, name);
   // A directory that has other files may be meant for other users, so its mode is not changed.
   if (known === null && (await files.names()).length > 0) {
     await checkPrivate(dir, USABLE_BY_OTHERS);
   } else await makePrivate(dir);
   const settled = await files.exclusively(async () => {
     const known = await readName(dir);
-    const settled = checkName(dir, known, name);
+    const settled = checkDeviceName(dir, known, name);
     if (known === null) {
       const text = JSON.stringify({ version: VERSION, name: settled });
       await files.write(NAME_FILE, `${text}\n`);
@@ -57,10 +57,10 @@ export async function findDevice(dir: string, name: string | undefined): Promise
     );
   }
   await checkPrivate(dir, WRITABLE_BY_OTHERS);
-  return checkName(dir, known, name);
+  return checkDeviceName(dir, known, name);
 }
 
-function checkName(dir: string, known: string | null, name: string | undefined): string {
+function checkDeviceName(dir: string, known: string | null, name: string | undefined): string {
   if (known === null) {
     if (name !== undefined) return name;
     throw new RangeError(`name: there is no device in ${quote(dir)} yet, so a name is required`);

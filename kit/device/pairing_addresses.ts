@@ -215,7 +215,7 @@ function scopeOfOwn(host: string): number | null {
 }
 
 /** The kinds of addresses, the most useful to a peer first. */
-const KINDS: readonly ((own: Deno.NetworkInterfaceInfo) => boolean)[] = [
+const ADDRESS_KINDS: readonly ((own: Deno.NetworkInterfaceInfo) => boolean)[] = [
   ({ family, address }) => family === "IPv4" && !isIPv4LinkLocal(address),
   ({ family, address }) => family === "IPv6" && !isLinkLocal(address),
   ({ family }) => family === "IPv6",
@@ -232,7 +232,7 @@ export function ownAddresses(): (HostAddress | ScopedAddress)[] {
   const outward = interfaces.filter(({ address }) => !isLoopback(address));
   const usable = outward.length > 0 ? outward : interfaces;
   const ranked = [...Map.groupBy(usable, ({ name }) => name).values()].flatMap((ofOne) => {
-    return ofOne.map((own) => ({ own, kind: KINDS.findIndex((isOfKind) => isOfKind(own)) }))
+    return ofOne.map((own) => ({ own, kind: ADDRESS_KINDS.findIndex((isOfKind) => isOfKind(own)) }))
       .sort((a, b) => a.kind - b.kind)
       .map(({ own, kind }, rank) => ({ own, kind, rank }));
   });

@@ -366,16 +366,16 @@ function checkPeerName(
 const MAX_PEER_FILE_BYTES = 16384;
 
 const VERSION = 1;
-const EXTENSION = ".json";
+const FILE_EXTENSION = ".json";
 
 function peerFileName(id: string): string {
-  return id + EXTENSION;
+  return id + FILE_EXTENSION;
 }
 
 /** The id of the peer whose file has this name; `null` for any other name. */
 function idOfFileName(name: string): string | null {
-  const id = name.slice(0, -EXTENSION.length);
-  return name.endsWith(EXTENSION) && isDeviceId(id) ? id : null;
+  const id = name.slice(0, -FILE_EXTENSION.length);
+  return name.endsWith(FILE_EXTENSION) && isDeviceId(id) ? id : null;
 }
 
 /** Creates a peer; a client must be able to use each address, which must have a text form. */

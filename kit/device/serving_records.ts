@@ -10,8 +10,8 @@ import { ifPresent, randomSuffix, removeIfPossible } from "../disk/names.ts";
 /** An address, or a path of the system. */
 const MAX_RECORD_BYTES = 8192;
 /** A new record is locked a moment after its file was created. */
-const SETTLED_MILLISECONDS = 60_000;
-const NAME = /^[0-9a-f]{16}$/;
+const UNLOCKED_MILLISECONDS = 60_000;
+const RECORD_NAME = /^[0-9a-f]{16}$/;
 /** The names of records of an inbox. */
 const INBOX_NAME = /^inbox-[0-9a-f]{16}$/;
 const POLL_MILLISECONDS = 20;
@@ -123,7 +123,7 @@ export class ServingRecords {
    * The text of a record with such a name; `null` for another file, and for a record that nobody
    * locks, which is removed.
    */
-  async #read(name: string, kind: RegExp = NAME): Promise<string | null> {
+  async #read(name: string, kind: RegExp = RECORD_NAME): Promise<string | null> {
     const path = join(this.#dir, name);
     // Opening a FIFO would block.
     if (!(await Deno.lstat(path)).isFile) return null;
@@ -142,5 +142,5 @@ export class ServingRecords {
 }
 
 function isOld({ mtime }: Deno.FileInfo): boolean {
-  return mtime !== null && Math.abs(Date.now() - mtime.getTime()) > SETTLED_MILLISECONDS;
+  return mtime !== null && Math.abs(Date.now() - mtime.getTime()) > UNLOCKED_MILLISECONDS;
 }

@@ -23,7 +23,7 @@ interface Trusted extends SessionTrust {
 }
 
 /** The error of everything that needs a peer that is forgotten. */
-export function forgotten(id: string): DeviceError {
+export function forgottenPeer(id: string): DeviceError {
   return new DeviceError(
     "FORGOTTEN",
     `the peer with the id ${id} was forgotten; pair the two again`,
@@ -66,7 +66,7 @@ export class TrustSignals {
     for (const [id, controller] of this.#controllers) {
       if (known.has(id)) continue;
       this.#controllers.delete(id);
-      controller.abort(forgotten(id));
+      controller.abort(forgottenPeer(id));
     }
   }
 

@@ -8,7 +8,7 @@ import { open } from "node:fs/promises";
  * errors, like that of a damaged inode, have no code in Deno and only a number in their message:
  * their code is `"errno 117"`.
  */
-export function codeOf(error: unknown): unknown {
+export function fileErrorCode(error: unknown): unknown {
   const { code, message } = (error ?? {}) as {
     readonly code?: unknown;
     readonly message?: unknown;
@@ -24,7 +24,7 @@ export function codeOf(error: unknown): unknown {
  * not be searched, leave open whether something has it.
  */
 export function isMissing(error: unknown): boolean {
-  const code = codeOf(error);
+  const code = fileErrorCode(error);
   return code === "ENOENT" || code === "ENOTDIR";
 }
 
@@ -146,7 +146,7 @@ export function removeIfPresentSync(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {
-    if (codeOf(error) !== "ENOENT") throw error;
+    if (fileErrorCode(error) !== "ENOENT") throw error;
   }
 }
 
@@ -182,7 +182,7 @@ export function giveNewName(from: string, to: string): boolean {
     Deno.linkSync(from, to);
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return false;
-    if (NOT_OF_LINKS.has(codeOf(error))) throw error;
+    if (NOT_OF_LINKS.has(fileErrorCode(error))) throw error;
     isLinked = false;
   }
   if (isLinked) {
@@ -220,7 +220,7 @@ export async function syncIfPossible(path: string): Promise<void> {
   try {
     await syncDirectory(path);
   } catch (error) {
-    if (!isMissing(error) && !HARMLESS.has(codeOf(error))) throw error;
+    if (!isMissing(error) && !HARMLESS.has(fileErrorCode(error))) throw error;
   }
 }
 
@@ -239,13 +239,13 @@ export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> 
 
 /** Whether the process, or the system, has too many files open at the moment. */
 export function isOverload(error: unknown): boolean {
-  const code = codeOf(error);
+  const code = fileErrorCode(error);
   return code === "EMFILE" || code === "ENFILE";
 }
 
 /** Whether an error comes from the file system, or from a missing permission of Deno. */
 export function isOfFileSystem(error: unknown): boolean {
-  return typeof codeOf(error) === "string" || error instanceof Deno.errors.NotCapable;
+  return typeof fileErrorCode(error) === "string" || error instanceof Deno.errors.NotCapable;
 }
 
 /**
@@ -270,7 +270,7 @@ export function isReal(path: string): boolean {
     }
     return true;
   } catch (error) {
-    if (isMissing(error) || UNSEEN.has(codeOf(error))) return false;
+    if (isMissing(error) || UNSEEN.has(fileErrorCode(error))) return false;
     throw error;
   }
 }

@@ -4,7 +4,7 @@ import { Temporary } from "./temporary.ts";
 
 const PRIVATE = { newMode: 0o600 };
 
-async function writeText({ file, path }: Temporary, text: string): Promise<void> {
+async function writePrivateText({ file, path }: Temporary, text: string): Promise<void> {
   const bytes = new TextEncoder().encode(text);
   try {
     for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
@@ -18,7 +18,7 @@ async function writeText({ file, path }: Temporary, text: string): Promise<void>
 /** Writes a new file that is on the disk when this returns. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
   using file = Temporary.create(path, PRIVATE);
-  await writeText(file, text);
+  await writePrivateText(file, text);
   await file.sync();
   file.isKept = true;
 }
@@ -38,7 +38,7 @@ export async function writeAside(
 ): Promise<Temporary> {
   const file = Temporary.create(aside, PRIVATE);
   try {
-    await writeText(file, text);
+    await writePrivateText(file, text);
     await prepare(file);
     await Deno.rename(aside, path);
     file.isKept = true;

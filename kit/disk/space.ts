@@ -1,13 +1,13 @@
 /** The space on disks: how much of it is free, and whether a file fits. */
 
 import { statfsSync } from "node:fs";
-import { codeOf } from "./names.ts";
+import { fileErrorCode } from "./names.ts";
 
 const FULL: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
 /** Whether an error says that a disk is full, or that a quota is reached. */
 export function isDiskFull(error: unknown): boolean {
-  return FULL.has(codeOf(error));
+  return FULL.has(fileErrorCode(error));
 }
 
 /**

@@ -129,16 +129,16 @@ export function formatBundle(
 }
 
 /** About how many bytes are sent at once. */
-const PIECE_BYTES = 262144;
+const BUNDLE_PIECE_BYTES = 262144;
 
 /** Records that are sent together. */
 export class BundleBuffer {
-  readonly #bytes = new Uint8Array(PIECE_BYTES + 2 * MAX_LINE_BYTES);
+  readonly #bytes = new Uint8Array(BUNDLE_PIECE_BYTES + 2 * MAX_LINE_BYTES);
   /** The number of bytes that were added and not yet taken. */
   length = 0;
 
   get isFull(): boolean {
-    return this.length >= PIECE_BYTES;
+    return this.length >= BUNDLE_PIECE_BYTES;
   }
 
   add(record: FoundRecord | PutRecord, content: Uint8Array = EMPTY): void {
@@ -294,7 +294,7 @@ function parseLine(line: Uint8Array): unknown {
   return value;
 }
 
-const FILE = ["path", "size", "modified", "sha256"];
+const FILE_KEYS = ["path", "size", "modified", "sha256"];
 /** Keys that the record of a file may have, or not. */
 const OPTIONAL = ["mode"];
 
@@ -346,7 +346,7 @@ function checkPut(value: Record<string, unknown>): PutRecord {
 
 /** The keys of the record of a file. */
 function keysOf(value: object): readonly string[] {
-  return [...FILE, ...OPTIONAL.filter((key) => Object.hasOwn(value, key))];
+  return [...FILE_KEYS, ...OPTIONAL.filter((key) => Object.hasOwn(value, key))];
 }
 
 /** Whether the keys of an object are exactly these, in any order. */

@@ -191,7 +191,7 @@ function parseElement(text: string): Record<string, unknown> {
   }
 }
 
-const REASONS: ReadonlySet<unknown> = new Set<OtherReason>([
+const KNOWN_REASONS: ReadonlySet<unknown> = new Set<OtherReason>([
   "link",
   "special",
   "unreadable",
@@ -208,7 +208,7 @@ function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
   if (kind !== "file" && kind !== "directory" && kind !== "other") {
     throw badEntry(`${quote(name)} has a bad kind`);
   }
-  if (kind === "other" ? !REASONS.has(reason) : reason !== undefined) {
+  if (kind === "other" ? !KNOWN_REASONS.has(reason) : reason !== undefined) {
     throw badEntry(`${quote(name)} has a bad reason`);
   }
   if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {

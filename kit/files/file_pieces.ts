@@ -53,11 +53,11 @@ export function fileVersion({ dev, ino, size, mtimeNs, ctimeNs }: FileState): st
 }
 
 /** An entity tag of a {@linkcode fileVersion}: the device, the inode, and three other parts. */
-const TAG = /^"([0-9a-f]+)-([0-9a-f]+)(?:-[0-9a-f]+){3}"$/;
+const ETAG = /^"([0-9a-f]+)-([0-9a-f]+)(?:-[0-9a-f]+){3}"$/;
 
 /** Whether the file of an entity tag certainly is not this one, by another name or path. */
 export function isOtherFile(etag: string, path: string): boolean {
-  const [, dev, ino] = TAG.exec(etag) ?? [];
+  const [, dev, ino] = ETAG.exec(etag) ?? [];
   if (dev === undefined) return false;
   const own = lstatSync(path, { bigint: true });
   return dev !== own.dev.toString(16) || ino !== own.ino.toString(16);
@@ -83,7 +83,7 @@ export function isOverwritten(first: FileState, now: FileState): boolean {
 }
 
 /** Bytes of each of the two buffers for a file of this device. */
-const PIECE_BYTES = 2097152;
+const FILE_PIECE_BYTES = 2097152;
 /** Bytes of each of the two buffers for a file that is served; many may be served at once. */
 const SERVED_BYTES = 524288;
 
@@ -104,7 +104,7 @@ export async function* readPieces(
 ): AsyncGenerator<Uint8Array, void, void> {
   // A `Deno.FsFile` is read from its position, a handle from any.
   const isLocal = file instanceof Deno.FsFile;
-  const size = Math.min(isLocal ? PIECE_BYTES : SERVED_BYTES, stop - start);
+  const size = Math.min(isLocal ? FILE_PIECE_BYTES : SERVED_BYTES, stop - start);
   let buffer: Uint8Array = new Uint8Array(size);
   let other: Uint8Array = EMPTY;
   let position = start;
@@ -187,15 +187,15 @@ export function readOpen(file: number, state: BigIntStats, buffer: Uint8Array): 
   if (!state.isFile() || size > buffer.length) return false;
   const bytes = buffer.subarray(0, size);
   const showsChanges = isSettled(state, Date.now());
-  if (!readInto(file, bytes)) return false;
+  if (!fillFrom(file, bytes)) return false;
   if (!showsChanges) {
     const again = new Uint8Array(size);
-    if (!readInto(file, again) || Buffer.compare(bytes, again) !== 0) return false;
+    if (!fillFrom(file, again) || Buffer.compare(bytes, again) !== 0) return false;
   }
   return isUnchanged(state, fstatSync(file, { bigint: true }));
 }
 
-function readInto(file: number, buffer: Uint8Array): boolean {
+function fillFrom(file: number, buffer: Uint8Array): boolean {
   for (let length = 0; length < buffer.length;) {
     const count = readSync(file, buffer, length, buffer.length - length, length);
     if (count === 0) return false;

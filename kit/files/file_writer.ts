@@ -38,7 +38,7 @@ export interface Destined {
  * @throws {Refusal} if the body has more bytes than allowed, or another number than was announced.
  * @throws the error of the body or the file; the bytes received before are then in the file.
  */
-export async function receive(body: BodyIn, destined: Destined): Promise<string | null> {
+export async function receiveBody(body: BodyIn, destined: Destined): Promise<string | null> {
   if (body === null) return null;
   const writer = new FileWriter(destined, body.chunked ? Infinity : body.contentLength);
   const chunks = body.chunked ? new ChunkSink(writer) : null;

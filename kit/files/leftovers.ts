@@ -6,7 +6,7 @@
 import { rmdirSync } from "node:fs";
 import { closeLocked, lockIfFree } from "../disk/files.ts";
 import {
-  codeOf,
+  fileErrorCode,
   isOverload,
   isSameFile,
   readNames,
@@ -117,7 +117,7 @@ export async function removeDirectory(path: string, check: () => void): Promise<
   try {
     return rmdirSync(path);
   } catch (error) {
-    const code = codeOf(error);
+    const code = fileErrorCode(error);
     if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
   }
   const { leftovers, names } = await findLeftovers(path);

@@ -6,7 +6,7 @@ import { EMPTY } from "../../base/bytes.ts";
 import type { Chunk } from "../../base/wire/chunk.ts";
 import { BodyError } from "../../base/errors.ts";
 import {
-  codeOf,
+  fileErrorCode,
   type FileIdentity,
   isMissing,
   isSameFile,
@@ -196,7 +196,7 @@ async function* readBelow(
 
 /** Checks that the directory where a list begins is still the same, and no link leads to it. */
 function checkFirst(place: Place): void {
-  if (!isInPlace(place)) throw replaced(place.path);
+  if (!isInPlace(place)) throw replacedWhileRead(place.path);
 }
 
 /**
@@ -207,10 +207,10 @@ function checkFirst(place: Place): void {
 function checkRemoved(place: Place): void {
   let at = place;
   while (at.above !== null && statOrNull(at.path) === null) at = at.above;
-  if (at === place || !isInPlace(at)) throw replaced(at.path);
+  if (at === place || !isInPlace(at)) throw replacedWhileRead(at.path);
 }
 
-function replaced(path: string): BodyError {
+function replacedWhileRead(path: string): BodyError {
   return new BodyError(`${printable(path)} was removed or replaced while it was listed`);
 }
 
@@ -344,7 +344,7 @@ function describe(directory: ReadDirectory, name: string): Found | null {
     const inner = { names: [...place.names, name], path, above: place, modified, state: info };
     return { name, kind: "directory", size: 0, modified, place: inner };
   } catch (error) {
-    if (codeOf(error) === "ENAMETOOLONG") return other(name, "name");
+    if (fileErrorCode(error) === "ENAMETOOLONG") return other(name, "name");
     if (isMissing(error)) {
       if (isDoubtful) return other(name, "name");
       directory.missing.push(name);

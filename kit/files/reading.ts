@@ -10,7 +10,7 @@
 
 import type { BigIntStats } from "node:fs";
 import { lstat, open } from "node:fs/promises";
-import { codeOf, isMissing, isReal, isUnreadable } from "../disk/names.ts";
+import { fileErrorCode, isMissing, isReal, isUnreadable } from "../disk/names.ts";
 import { type OpenFile, READ_FLAGS } from "./file_pieces.ts";
 import { notFound, type Refusal, unreadable } from "./refusal.ts";
 import { isReserved, prefixOf } from "./reserved.ts";
@@ -92,7 +92,7 @@ const NOWHERE: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
 export function isAbsence(error: unknown): boolean {
   // The program may lack permission for a part of the directory.
   return isMissing(error) || error instanceof Deno.errors.NotCapable ||
-    NOWHERE.has(codeOf(error));
+    NOWHERE.has(fileErrorCode(error));
 }
 
 /**

@@ -4,7 +4,7 @@ import { makeEmptyResponse, type Request, type ResponseTuple } from "../../base/
 import type { HeaderDict } from "../../base/wire/headers.ts";
 import { reasonOf } from "../../base/wire/reasons.ts";
 import { printable } from "../../base/printable.ts";
-import { codeOf, isOfFileSystem } from "../disk/names.ts";
+import { fileErrorCode, isOfFileSystem } from "../disk/names.ts";
 import { BundleError } from "./bundle.ts";
 
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
@@ -61,7 +61,7 @@ const CLOSED: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
  * the disk is damaged.
  */
 export function isNews({ status, cause }: Refusal): boolean {
-  return status === 503 || status === 403 && !CLOSED.has(codeOf(cause));
+  return status === 503 || status === 403 && !CLOSED.has(fileErrorCode(cause));
 }
 
 /** The meaning of file system errors for a client that writes. */
@@ -83,7 +83,7 @@ export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof BundleError) {
     return new Refusal(error.status, error.message, {}, { cause: error });
   }
-  const code = `${codeOf(error)}`;
+  const code = `${fileErrorCode(error)}`;
   const status = error instanceof Deno.errors.NotCapable
     ? 403
     : CODES.find(([, codes]) => codes.includes(code))?.[0];

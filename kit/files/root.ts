@@ -23,7 +23,7 @@ import { type BigIntStats, renameSync, rmdirSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
 import { setMode } from "../disk/files.ts";
 import {
-  codeOf,
+  fileErrorCode,
   type FileIdentity,
   giveNewName,
   infoOrNull,
@@ -391,7 +391,7 @@ function makeDirectories(paths: readonly string[], then: () => void = () => {}):
         made.push(path);
       } catch (error) {
         // Another process was faster.
-        if (codeOf(error) !== "EEXIST" || !Deno.lstatSync(path).isDirectory) throw error;
+        if (fileErrorCode(error) !== "EEXIST" || !Deno.lstatSync(path).isDirectory) throw error;
       }
     }
     then();

@@ -11,7 +11,7 @@ import {
 import { DerReader, TAG } from "../../net/tls/der.ts";
 import { publicKeyOf, verifySignature } from "../../net/tls/keys.ts";
 import { loadBuiltin } from "../../net/tls/modules.ts";
-import { ECDSA_SHA256 } from "./certificates.ts";
+import { SIGNATURE_ALGORITHM } from "./certificates.ts";
 import { deviceId } from "./names.ts";
 
 /** An authority of `createDevicePki` has about 500 bytes; a longer certificate is suspicious. */
@@ -127,7 +127,7 @@ function checkForm(der: Uint8Array): void {
   body.take(0xa0);
   body.take(TAG.integer);
   const inner = body.takeWhole(TAG.sequence).toHex();
-  const algorithm = ECDSA_SHA256.toHex();
+  const algorithm = SIGNATURE_ALGORITHM.toHex();
   for (let i = 0; i < 4; i++) body.take(TAG.sequence);
   body.take(0xa3);
   if (!body.done || inner !== algorithm || outer !== algorithm) {

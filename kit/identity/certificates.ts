@@ -42,7 +42,7 @@ const text = new TextEncoder();
 
 const VERSION_3 = Uint8Array.of(0xa0, 3, TAG.integer, 1, 2);
 /** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
-export const ECDSA_SHA256 = sequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
+export const SIGNATURE_ALGORITHM = sequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
 /** The last moment of a certificate without an end (RFC 5280 §4.1.2.5), in milliseconds. */
 export const NO_END = Date.UTC(9999, 11, 31, 23, 59, 59);
 /**
@@ -135,7 +135,7 @@ function signCertificate(fields: Fields, key: KeyObject): Uint8Array {
   const signed = sequence(
     VERSION_3,
     encodeDer(TAG.integer, randomSerialNumber()),
-    ECDSA_SHA256,
+    SIGNATURE_ALGORITHM,
     fields.issuer,
     VALIDITY,
     fields.subject,
@@ -143,7 +143,7 @@ function signCertificate(fields: Fields, key: KeyObject): Uint8Array {
     encodeDer(0xa3, sequence(...fields.extensions)),
   );
   const signature = encodeDer(TAG.bitString, Uint8Array.of(0), sign("sha256", signed, key));
-  return sequence(signed, ECDSA_SHA256, signature);
+  return sequence(signed, SIGNATURE_ALGORITHM, signature);
 }
 
 function generateKeys(): { publicKey: Uint8Array; privateKey: KeyObject } {

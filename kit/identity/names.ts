@@ -6,10 +6,10 @@ import { isHostName } from "./certificates.ts";
 
 /** The largest number of characters in a name: the limit of a DNS label. */
 export const MAX_NAME_LENGTH = 63;
-const NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
+const DEVICE_NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
 
 export function isDeviceName(text: string): boolean {
-  return NAME.test(text) && !isDeviceId(text.toLowerCase());
+  return DEVICE_NAME.test(text) && !isDeviceId(text.toLowerCase());
 }
 
 export function checkDeviceName(option: string, name: string): void {

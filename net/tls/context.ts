@@ -147,7 +147,7 @@ export interface ServerSslctx extends Sslctx {
  */
 export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   checkDenoVersion();
-  const config = checkConfig(sslconfig, SERVER_OPTIONS);
+  const config = checkConfig(sslconfig, SERVER_TLS_OPTIONS);
   for (const name of identityOptions(config)) {
     if (config[name] === undefined) throw wrongType(name, "a string for a server", undefined);
   }
@@ -198,7 +198,7 @@ export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
  */
 export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
   checkDenoVersion();
-  const config = checkConfig(sslconfig, CLIENT_OPTIONS);
+  const config = checkConfig(sslconfig, CLIENT_TLS_OPTIONS);
   const { checkHostname = true, ca } = config;
   checkBoolean("checkHostname", checkHostname);
   if (Array.isArray(ca) && ca.length === 0) {
@@ -226,8 +226,8 @@ type Config = ClientSslconfig | ServerSslconfig;
 
 const TRUST_OPTIONS = ["ca", "caFile", "caPath"];
 const IDENTITY_OPTIONS = ["cert", "certFile", "key", "keyFile"];
-const CLIENT_OPTIONS = ["checkHostname", ...TRUST_OPTIONS, ...IDENTITY_OPTIONS];
-const SERVER_OPTIONS = [...IDENTITY_OPTIONS, ...TRUST_OPTIONS, "allowUnauthenticatedClients"];
+const CLIENT_TLS_OPTIONS = ["checkHostname", ...TRUST_OPTIONS, ...IDENTITY_OPTIONS];
+const SERVER_TLS_OPTIONS = [...IDENTITY_OPTIONS, ...TRUST_OPTIONS, "allowUnauthenticatedClients"];
 const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
 const PEM_BEGIN = "-----BEGIN ";
 
@@ -242,7 +242,7 @@ function checkConfig<C extends Config>(given: C, known: readonly string[]): C {
   if (Array.isArray(config.ca)) config.ca = Array.from(config.ca);
   for (const [name, value] of Object.entries(config)) {
     if (value === undefined) continue;
-    if (/(?:File|Path)$/.test(name)) checkPath(name, value);
+    if (/(?:File|Path)$/.test(name)) checkFilePath(name, value);
     else if (name === "ca") checkAuthorityTexts(value);
     else if (/^(?:cert|key)$/.test(name) && typeof value !== "string") {
       throw wrongType(name, "a string, PEM text", value);
@@ -254,7 +254,7 @@ function checkConfig<C extends Config>(given: C, known: readonly string[]): C {
   return config;
 }
 
-function checkPath(name: string, value: unknown): void {
+function checkFilePath(name: string, value: unknown): void {
   checkString(name, value);
   if (ABSOLUTE_PATH.test(value) && !value.includes("\0")) return;
   // The value given as a path may be a key.

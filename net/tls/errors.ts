@@ -24,7 +24,7 @@ const MAX_REASON_LENGTH = 300;
 /** The error that a Deno socket would have thrown; any other error is returned unchanged. */
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
-  const code = codeOf(error);
+  const code = nodeCodeOf(error);
   const Class = CLASSES[code ?? ""];
   if (Class === undefined) return error;
   return Object.assign(new Class(error.message, { cause: error }), { code });
@@ -101,7 +101,7 @@ export function handshakeError(who: string, error: unknown): unknown {
 export function tlsErrorOf(
   whose: "client" | "server",
   error: Error,
-  certificateCode = codeOf(error),
+  certificateCode = nodeCodeOf(error),
 ): TlsError {
   if (error instanceof TlsError) return error;
   const fault = CERTIFICATE_FAULTS[certificateCode ?? ""];
@@ -120,7 +120,7 @@ export function tlsErrorOf(
     return new TlsError("CLOSED", `the peer closed the connection${hint}`, { cause });
   }
   const [, code = "NOT_TLS"] = LIBRARY_FAULTS.find(([begin]) => begin.test(error.message)) ?? [];
-  const said = printable(error.message);
+  const said = printableAscii(error.message);
   const [, hint] = ALERTS.find(([end]) => code === "REFUSED_BY_PEER" && said.endsWith(end)) ?? [];
   return new TlsError(code, hint === undefined ? said : `${said}; ${hint}`, { cause });
 }
@@ -133,14 +133,14 @@ export function connectionError(error: unknown): unknown {
   // The errors of the TLS library alone have neither a class nor a known code.
   if (translated !== error || error.constructor !== Error) return translated;
   // Bytes that were damaged on the way, by a fault or by a stranger, end the connection.
-  const said = `what arrives is not valid TLS (${printable(error.message)})`;
+  const said = `what arrives is not valid TLS (${printableAscii(error.message)})`;
   return new TlsError("CLOSED", said, { cause: error });
 }
 
-function printable(message: string): string {
+function printableAscii(message: string): string {
   return message.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, MAX_REASON_LENGTH);
 }
 
-function codeOf(error: Error): string | undefined {
+function nodeCodeOf(error: Error): string | undefined {
   return "code" in error && typeof error.code === "string" ? error.code : undefined;
 }

@@ -1,8 +1,8 @@
 /** What is printed, and the progress bar. */
 import { formatBytes, formatDuration, Output } from "@degu/internal/kit/agent/output.ts";
 import {
+  type CommandProgress,
   fitText,
-  type Progress,
   progressLine,
   rateOf,
   type Sample,
@@ -181,7 +181,7 @@ const RATE = 2_500_000;
 Deno.test("a line says the name, how much, how fast and how long, as far as there is room", () => {
   const one = { ...PROGRESS, totalFiles: 1 };
   const bar = "[=====               ]";
-  const rows: [progress: Progress, rate: number | null, columns: number, line: string][] = [
+  const rows: [progress: CommandProgress, rate: number | null, columns: number, line: string][] = [
     [
       ...[PROGRESS, RATE, 100] as const,
       `3/10 camera:photos/1.jpg    25 %  ${bar}  25.0 MB of 100 MB  2.50 MB/s  0:30 left`,
@@ -197,7 +197,8 @@ Deno.test("a line says the name, how much, how fast and how long, as far as ther
   }
   const complete = { bytes: 100_000_000 };
   const empty = { bytes: 0, totalBytes: 0 };
-  const of = (change: Partial<Progress>) => progressLine({ ...PROGRESS, ...change }, null, 80);
+  const of = (change: Partial<CommandProgress>) =>
+    progressLine({ ...PROGRESS, ...change }, null, 80);
   for (const done of [complete, empty]) assertStringIncludes(of({ ...done, files: 10 }), " 100 %");
   // A file that has failed may have been empty, or have arrived whole.
   assertStringIncludes(of({ ...complete, files: 9 }), " 99 %");

@@ -12,9 +12,9 @@ import {
   badHost,
   canonicalDnsName,
   canonicalIPAddress,
-  checkName,
-  checkPath,
+  checkAbstractName,
   checkScope,
+  checkSocketPath,
   formatIPAddress,
   isIPv4,
   isIPv4LinkLocal,
@@ -313,7 +313,7 @@ const questions: Record<
     ["fe7f::", "fec0::", "ff02::1", "fd00::1", "::fe80", "fe8::1", "169.254.0.1"],
   ],
   "a path is absolute, normalized, valid Unicode and at most 107 bytes long": [
-    accepts(checkPath),
+    accepts(checkSocketPath),
     ["/a", "/a/b.sock", "/..a", "/ü", path(106), path(107)],
     [
       ...["", "a", "./a", "/", "//a", "/a/", "/a//b", "/./a", "/a/.", "/../a", "/a/..", "/a\0b"],
@@ -321,7 +321,7 @@ const questions: Record<
     ],
   ],
   "an abstract name begins with NUL, is UTF-8, and has at most 108 bytes": [
-    accepts(checkName),
+    accepts(checkAbstractName),
     [abstract("name"), ...[0, 1, 107, 108].map((length) => new Uint8Array(length))],
     [new Uint8Array(109), Uint8Array.of(1), Uint8Array.of(0, 0xff)],
   ],
@@ -396,7 +396,7 @@ Deno.test("a zone is what follows the first percent sign", () => {
 
 Deno.test("an abstract name is copied when it is checked", () => {
   const name = abstract("name");
-  const copy = checkName(name);
+  const copy = checkAbstractName(name);
   name[1] = 0x78;
   assertEquals(copy, abstract("name"));
 });

@@ -5,7 +5,7 @@ import { mkreq } from "@degu/degu/misc";
 import { type PeerCertificate, Session } from "@degu/degu/server";
 import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import { EarlySync } from "@degu/internal/kit/disk/files.ts";
-import { type Destined, receive } from "@degu/internal/kit/files/file_writer.ts";
+import { type Destined, receiveBody } from "@degu/internal/kit/files/file_writer.ts";
 import { removeUnheld } from "@degu/internal/kit/files/leftovers.ts";
 import { setModified } from "@degu/internal/kit/files/serve/put.ts";
 import { Refusal } from "@degu/internal/kit/files/refusal.ts";
@@ -444,7 +444,7 @@ Deno.test("a failed write ends the body, and nothing goes on in the background",
     hash: null,
   };
   const small = new Body(new Blob([pattern(100)]).stream(), 100);
-  assertEquals(await receive(small, destined).catch((error) => error), failure);
+  assertEquals(await receiveBody(small, destined).catch((error) => error), failure);
   assertEquals(settled, 1);
   let cancelled: unknown = null;
   const stream = new ReadableStream({
@@ -452,6 +452,6 @@ Deno.test("a failed write ends the body, and nothing goes on in the background",
     cancel: (reason) => void (cancelled = reason),
   });
   const large = new Body(stream, 10_000_000);
-  assertEquals(await receive(large, destined).catch((error) => error), failure);
+  assertEquals(await receiveBody(large, destined).catch((error) => error), failure);
   assertEquals(cancelled, failure);
 });

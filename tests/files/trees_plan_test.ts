@@ -43,8 +43,8 @@ function planned(
   const { lates, deletions, staying, isIncomplete, isEmpty, linked: _, otherModes: __, ...lists } =
     plan;
   const words: Record<string, unknown> = {
-    late: lates.flatMap(({ makes, copies }) =>
-      [...makes, ...copies.map(({ node }) => node)].map(pathOf)
+    late: lates.flatMap(({ newDirectories, copies }) =>
+      [...newDirectories, ...copies.map(({ node }) => node)].map(pathOf)
     ),
     deletions: deletions.filter(({ node }) => !staying.has(node)).map(({ node, scope }) => {
       const { directory, wanted } = scope;
@@ -159,7 +159,7 @@ Deno.test("plan: what is filtered is at neither end", () => {
   const target = [".git/z", ".y", "c/.x", "c/d", "b", "e/.z"];
   assertEquals(planned(source, target, { delete: true, filter }), {
     unchanged: ["b"],
-    makes: ["u"],
+    newDirectories: ["u"],
     deletions: ['c/d if "c" has '],
   });
   assertEquals(reasons, { "u/.l": "unreadable", "u/.r": "name" }, "as in a list");

@@ -12,7 +12,7 @@ import {
 import { readUploadHeaders } from "@degu/internal/kit/files/serve/put.ts";
 import { Refusal } from "@degu/internal/kit/files/refusal.ts";
 import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
-import { SourceFile } from "@degu/internal/kit/files/transfer/upload.ts";
+import { SourceFile } from "@degu/internal/kit/files/transfer/source_file.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";

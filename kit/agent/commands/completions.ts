@@ -36,7 +36,7 @@ const COMPLETERS = {
 };
 
 /** The completions of each placeholder in angle brackets. */
-const KINDS: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]>> = {
+const PLACEHOLDERS: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]>> = {
   dir: ["directory"],
   file: ["file"],
   peer: ["peer"],
@@ -49,7 +49,7 @@ const KINDS: Readonly<Record<string, readonly (keyof typeof COMPLETERS)[]>> = {
 /** The kind of value that an option takes; `null` for an option without a value. */
 function valueOf({ flags, required, optional }: Option): "directory" | "text" | null {
   if (!required && !optional) return null;
-  return KINDS[/[<[](.*)[\]>]/.exec(flags)![1]!]?.[0] === "directory" ? "directory" : "text";
+  return PLACEHOLDERS[/[<[](.*)[\]>]/.exec(flags)![1]!]?.[0] === "directory" ? "directory" : "text";
 }
 
 /** The completions of the operands of a command, in any order. */
@@ -57,7 +57,7 @@ function completersOf(
   { registeredArguments, commands }: Command,
   shell: "bash" | "fish",
 ): string[] {
-  const kinds = new Set(registeredArguments.flatMap((each) => KINDS[each.name()] ?? []));
+  const kinds = new Set(registeredArguments.flatMap((each) => PLACEHOLDERS[each.name()] ?? []));
   const subcommands = commands.map((each) => each.name());
   const words = [
     ...subcommands,

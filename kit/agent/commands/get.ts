@@ -42,10 +42,10 @@ continues what was cut, even after Ctrl-C.`,
       "degu get --inbox laptop:report.pdf",
       "what was put to a peer that also shares a directory",
     )
-    .does(get);
+    .does(runGet);
 }
 
-async function get(
+async function runGet(
   context: Context,
   paths: string[],
   { recursive = false, inbox = false, settled }: {
@@ -89,7 +89,7 @@ async function get(
         if (directory) throw new Failure(`${shown} is a file: leave out the slash at the end`);
         const path = target.isDirectory ? join(target.path, found.name) : target.path;
         transfers.take(resolve(path), shown);
-        return jobOf(files, found, path);
+        return downloadJobOf(files, found, path);
       }
       if (!recursive) throw new Failure(`${shown} is a directory: get it with -r`);
       const root = await directoryPathIn(target, found.names.at(-1));
@@ -104,7 +104,7 @@ async function get(
   return transfers.finish();
 }
 
-export function jobOf(
+export function downloadJobOf(
   files: RemoteFiles,
   { names, size, modified }: Pick<RemoteEntry, "names" | "size" | "modified">,
   path: string,
@@ -127,7 +127,7 @@ export function jobOf(
   };
 }
 
-interface Target {
+interface LocalTarget {
   readonly path: string;
   /** Whether the path is a directory, into which files are put under their own names. */
   readonly isDirectory: boolean;
@@ -137,7 +137,7 @@ interface Target {
  * Decides between the two meanings of a target: a directory to put files into, or the new name of
  * the only file.
  */
-export async function findTarget(path: string, several: boolean): Promise<Target> {
+export async function findTarget(path: string, several: boolean): Promise<LocalTarget> {
   // With all permissions, Deno passes the slash at the end on to the system, which then finds no
   // file.
   const info = await ifThere(Deno.stat(resolve(path)));
@@ -156,7 +156,10 @@ export async function findTarget(path: string, several: boolean): Promise<Target
  * directory always goes below the target, so repeating a command has the same result. The target
  * may be a link; a directory below it may not.
  */
-export async function directoryPathIn({ path }: Target, name: string | undefined): Promise<string> {
+export async function directoryPathIn(
+  { path }: LocalTarget,
+  name: string | undefined,
+): Promise<string> {
   const whole = name === undefined ? path : join(path, name);
   if (name !== undefined && (await ifThere(Deno.lstat(whole)))?.isSymlink) {
     throw new Failure(

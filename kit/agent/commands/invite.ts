@@ -38,10 +38,10 @@ export function addInvite(program: AgentCommand): void {
     .example("degu invite", "prints the line for degu join -")
     .example("degu invite --qr", "for a device with a camera")
     .example("degu invite | ssh other degu join -", "pairs with a machine that you have a shell on")
-    .does(invite);
+    .does(runInvite);
 }
 
-async function invite(context: Context, options: Options): Promise<void> {
+async function runInvite(context: Context, options: Options): Promise<void> {
   const { output } = context;
   await using device = await openOrMakeDevice(context);
   const { as, seconds, listen } = options;

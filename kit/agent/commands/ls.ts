@@ -4,7 +4,7 @@ import type { DirectoryEntry } from "../../../files.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { formatBytes } from "../output.ts";
-import { parseRemotePath, REASONS, RemoteFiles, type RemotePath } from "../remote_files.ts";
+import { OTHER_REASONS, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 
 export function addLs(program: AgentCommand): void {
   program.command("ls")
@@ -35,7 +35,7 @@ async function ls(
   const width = entries.reduce((most, { size }) => Math.max(most, formatBytes(size).length), 0);
   for (const { name, kind, size, modified, reason } of entries) {
     if (kind === "other" && !context.output.json) {
-      context.output.warn(`${name} is ${REASONS[reason!]}`);
+      context.output.warn(`${name} is ${OTHER_REASONS[reason!]}`);
       continue;
     }
     const shown = kind === "directory" ? `${name}/` : name;

@@ -46,7 +46,7 @@ export function addPair(program: AgentCommand): void {
       "degu pair --address 192.168.1.7:40001",
       "where multicast does not pass; the other device shows it",
     )
-    .does(pair);
+    .does(runPair);
 }
 
 /** Pairs with the device at an address, which waits there. */
@@ -67,7 +67,7 @@ async function joinThere(
   });
 }
 
-async function pair(
+async function runPair(
   context: Context,
   given: string | undefined,
   { as, serving: givenServing, listen }: Options,

@@ -32,7 +32,7 @@ async function ping(context: Context, peerName: string): Promise<void> {
   const begin = performance.now();
   using connection = await client.connect();
   const connected = performance.now();
-  const { share, inbox } = await ask(connection);
+  const { share, inbox } = await askAbout(connection);
   const answered = performance.now();
   const address = addressOf(connection.sock.remoteAddr, addresses);
   const connectMs = rounded(connected - begin);
@@ -45,7 +45,7 @@ async function ping(context: Context, peerName: string): Promise<void> {
   );
 }
 
-async function ask(connection: Connection): Promise<Pick<About, "share" | "inbox">> {
+async function askAbout(connection: Connection): Promise<Pick<About, "share" | "inbox">> {
   const { status, headers, body } = await connection.get("/");
   const length = headers["content-length"];
   if (status === 200 && body !== null && typeof length === "number" && length <= MAX_BYTES) {

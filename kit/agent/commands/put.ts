@@ -32,10 +32,10 @@ into PATH, and keeps its name. Without PATH, files go into the inbox itself. Ano
     .example("degu put report.pdf laptop:", "into its inbox")
     .example("degu put report.pdf laptop:report-2.pdf", "with another name")
     .example("degu put -r photos laptop:", "a directory")
-    .does(put);
+    .does(runPut);
 }
 
-async function put(
+async function runPut(
   context: Context,
   paths: string[],
   { recursive = false, force = false, settled }: {
@@ -45,7 +45,7 @@ async function put(
   },
 ): Promise<number> {
   checkSettled(settled, recursive);
-  const target = readTarget(paths);
+  const target = readOperands(paths);
   const given = paths.slice(0, -1);
   const isOnly = given.length === 1;
   await using device = await openDevice(context);
@@ -76,14 +76,14 @@ async function put(
       : top;
     checkNotReserved(names, files.name(names));
     transfers.take(`/${names.join("/")}`, path);
-    if (info.isFile) return await jobOf(files, source, names, force);
+    if (info.isFile) return await uploadJobOf(files, source, names, force);
     return { names, root: path, listsUnchanged: true, options: { replace: force, settled } };
   });
   await transfers.copy(files, jobs);
   return transfers.finish();
 }
 
-function readTarget(paths: readonly string[]): RemotePath {
+function readOperands(paths: readonly string[]): RemotePath {
   const last = paths.at(-1)!;
   const sources = paths.slice(0, -1);
   if (!isRemotePath(last)) {
@@ -133,7 +133,7 @@ async function findSource(
   throw new Failure(`${path} is a directory: put it with -r`);
 }
 
-async function jobOf(
+async function uploadJobOf(
   files: RemoteFiles,
   { path, info: { size, mtime } }: Source,
   names: readonly string[],

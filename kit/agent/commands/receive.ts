@@ -20,7 +20,7 @@ import { RemoteFiles } from "../remote_files.ts";
 import { DONE_URI, END_URI, type SentEntry } from "../sending.ts";
 import { TemporaryDevice } from "../temporary_device.ts";
 import { type FileJob, Transfers } from "../transfers.ts";
-import { directoryPathIn, findTarget, jobOf } from "./get.ts";
+import { directoryPathIn, downloadJobOf, findTarget } from "./get.ts";
 import { canBeWritten } from "./serve.ts";
 
 interface Options {
@@ -49,10 +49,10 @@ export function addReceive(program: AgentCommand): void {
     .example("degu receive", "into the current directory")
     .example("degu receive --from laptop ~/Downloads", "where several devices send")
     .example("degu receive -", "then paste the line")
-    .does(receive);
+    .does(runReceive);
 }
 
-async function receive(
+async function runReceive(
   context: Context,
   operands: string[],
   { from, force = false }: Options,
@@ -105,7 +105,7 @@ async function receive(
   });
   try {
     const entries = await connections.call(fetchEntries);
-    for (const line of announce(sender.name, entries)) output.note(line);
+    for (const line of offerLines(sender.name, entries)) output.note(line);
     using transfers = new Transfers({ ...context, signal }, "get", kept, { again: AGAIN });
     const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
       const { name, kind, size, modified } = entry;
@@ -113,7 +113,12 @@ async function receive(
       if (foldName(name).startsWith(".") && !force) throw new Failure(BEGINS_WITH_DOT);
       if (kind === "file") {
         const path = join(target.path, name);
-        const job = jobOf(files, { names, size, modified: new Date(modified) }, path, force);
+        const job = downloadJobOf(
+          files,
+          { names, size, modified: new Date(modified) },
+          path,
+          force,
+        );
         return withSizeCheck(job, output);
       }
       const root = await directoryPathIn(target, name);
@@ -161,7 +166,7 @@ const IS_HERE =
 const MAX_ANNOUNCED = 20;
 
 /** The lines that announce what is sent, before anything is written. */
-function announce(from: string, entries: readonly SentEntry[]): string[] {
+function offerLines(from: string, entries: readonly SentEntry[]): string[] {
   const lines = entries.slice(0, MAX_ANNOUNCED).map(({ name, kind, size }) =>
     `  ${kind === "directory" ? `${name}/` : `${name} (${formatBytes(size)})`}`
   );
@@ -222,7 +227,8 @@ async function fetchEntries(pool: ConnectionPool): Promise<SentEntry[]> {
   const found = new Map<string, SentEntry>();
   for (const entry of Array.isArray(entries) ? entries : [null]) {
     const { name, kind, size, modified } = entry ?? {};
-    const isEntry = isName(name) && !found.has(name) && ["file", "directory"].includes(kind) &&
+    const isEntry = isReceivableName(name) && !found.has(name) &&
+      ["file", "directory"].includes(kind) &&
       Number.isSafeInteger(size) && size >= 0 && Number.isFinite(modified) &&
       !Number.isNaN(new Date(modified).getTime());
     if (!isEntry) throw new Failure('that device answers, but not as "degu send" does');
@@ -240,7 +246,7 @@ function nullUnlessLost(error: unknown): null {
 }
 
 /** Whether what a sender says can be the name of a file in the target. */
-function isName(name: unknown): name is string {
+function isReceivableName(name: unknown): name is string {
   try {
     return escapeName(name as string) !== "" && !isReservedName(name as string);
   } catch {

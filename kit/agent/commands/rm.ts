@@ -1,11 +1,12 @@
 /** `degu rm`: removes files and directories from the inbox of a peer. */
 
+import { hasStatus, isOfTransfer } from "../../files/transfer_error.ts";
 import { deleteFile, listTree, type TreeEntry } from "../../../files.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
-import { codeOf, FAILED, Failure, hasStatus, isOfTransfer, USAGE } from "../failure.ts";
+import { codeOf, FAILED, Failure, USAGE } from "../failure.ts";
 import { checkNotReserved } from "../remote_files.ts";
-import { parseRemotePath, REASONS, RemoteFiles, type RemotePath } from "../remote_files.ts";
+import { OTHER_REASONS, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
 
 export function addRm(program: AgentCommand): void {
   program.command("rm")
@@ -54,7 +55,7 @@ async function rm(
         checkNotReserved(names, name);
         const isTree = recursive && (await files.get(names)).kind === "directory";
         if (isTree) await removeTree(context, files, names, fail);
-        else await remove(context, files, names, directory);
+        else await runRemove(context, files, names, directory);
       } catch (error) {
         // A failure about one path leaves the other paths to be removed.
         if (error instanceof Failure) fail(name, error.message, error);
@@ -71,7 +72,7 @@ async function rm(
   return exitCode;
 }
 
-async function remove(
+async function runRemove(
   { output, signal }: Context,
   files: RemoteFiles,
   names: readonly string[],
@@ -111,9 +112,9 @@ async function removeTree(
       for (let depth = 0; depth < path.length; depth++) staying.add(path.slice(0, depth).join("/"));
       onFailed(name, `${name}: ${problem}`, error);
     };
-    if (kind === "other") return fail(`it stays, because it is ${REASONS[reason!]}`);
+    if (kind === "other") return fail(`it stays, because it is ${OTHER_REASONS[reason!]}`);
     try {
-      await remove(context, files, names, kind === "directory");
+      await runRemove(context, files, names, kind === "directory");
     } catch (error) {
       // A peer that lets nothing be removed would say so for each file.
       if (!isOfTransfer(error) || hasStatus(error, 405)) throw error;

@@ -45,7 +45,7 @@ what it writes; where there is no systemd, only prints it.`,
   service.command("remove")
     .summary("stop and remove what was installed")
     .description("Stops the services that it has installed, and removes them.")
-    .does(remove);
+    .does(removeUnits);
 }
 
 /** Units by their names. */
@@ -98,7 +98,7 @@ async function isWritten(path: string): Promise<boolean> {
   return (await ifThere(Deno.readTextFile(path)) ?? HEAD).startsWith(HEAD);
 }
 
-async function remove({ output }: Context): Promise<void> {
+async function removeUnits({ output }: Context): Promise<void> {
   const dir = await unitDirectory();
   const names: string[] = [];
   if (await ifThere(Deno.stat(dir)) !== null) {

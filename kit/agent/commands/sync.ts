@@ -10,11 +10,11 @@ import { FAILED, Failure, USAGE } from "../failure.ts";
 import { checkNotReserved } from "../remote_files.ts";
 import { IGNORE_FILE, IgnoreList } from "../ignore.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
-import { repeatPasses } from "../passes.ts";
+import { repeatRuns } from "../runs.ts";
 import {
   isRemotePath,
+  OTHER_REASONS,
   parseRemotePath,
-  REASONS,
   RemoteFiles,
   type RemotePath,
 } from "../remote_files.ts";
@@ -100,12 +100,12 @@ async function sync(
   if (every === undefined) return await syncOnce(context, path, root, isToHere, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", USAGE);
   {
-    // A missing device or peer would fail in every pass.
+    // A missing device or peer would fail in every run.
     await using device = await openDevice(context);
     await openPeer(device, path.peer);
   }
-  const pass = (each: Context) => syncOnce(each, path, root, isToHere, options);
-  return await repeatPasses(context, every, pass);
+  const runOnce = (each: Context) => syncOnce(each, path, root, isToHere, options);
+  return await repeatRuns(context, every, runOnce);
 }
 
 async function syncOnce(
@@ -134,7 +134,7 @@ async function syncOnce(
   if (found === null) await files.checkWay(path.names);
   const names = found?.names ?? path.names;
   if (found !== null && found.kind !== "directory") {
-    const what = found.kind === "file" ? "a file" : REASONS[found.reason!];
+    const what = found.kind === "file" ? "a file" : OTHER_REASONS[found.reason!];
     const advice = isToHere ? 'get it with "degu get"' : "name a directory";
     throw new Failure(`${files.name(names)} is ${what}: ${advice}`);
   }
@@ -150,7 +150,7 @@ async function syncOnce(
   try {
     await transfers.copy(files, [{ names, root, listsUnchanged: false, onPlan, options: all }]);
   } catch (error) {
-    // The summary of this pass is printed before the next pass begins.
+    // The summary of this run is printed before the next one begins.
     if (every !== undefined) transfers.finish();
     throw error;
   }

@@ -175,7 +175,7 @@ function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
 const SMALL_BYTES = 32768;
 
 /** Closes the files of bodies that nobody has ended; to close one again does nothing. */
-const forgotten = new FinalizationRegistry<FileHandle>((handle) => {
+const unreadFiles = new FinalizationRegistry<FileHandle>((handle) => {
   handle.close().catch(() => {});
 });
 
@@ -216,7 +216,7 @@ export async function makeFileBody(
       if (position === stop) checkEnd();
     });
     const closed = closing(handle, pieces, sent);
-    forgotten.register(closed, handle);
+    unreadFiles.register(closed, handle);
     // The empty piece is taken now, since only a generator that has started closes the file.
     await closed.next();
     try {

@@ -136,7 +136,7 @@ class BundleReader {
     }
     while (this.#next < this.#paths.length && !this.buffer.isFull) {
       const wanted = this.#paths[this.#next]!;
-      if (!isIn(wanted, parent) || !this.#readFile(path, wanted)) break;
+      if (!isEntryOf(wanted, parent) || !this.#readFile(path, wanted)) break;
       this.#next++;
       if (this.#turns.isOver) break;
     }
@@ -226,7 +226,7 @@ export function isServedName(name: string): boolean {
   return isName(name) && !isReservedName(name);
 }
 
-function isIn(path: readonly string[], directory: readonly string[]): boolean {
+function isEntryOf(path: readonly string[], directory: readonly string[]): boolean {
   return path.length === directory.length + 1 &&
     directory.every((name, i) => path[i] === name);
 }

@@ -32,7 +32,7 @@ import { digestHeader, hashStart, newHash, parseReprDigest } from "../digest.ts"
 import { parseTime } from "../entries.ts";
 import { type FileState, isOverwritten, isUnchanged } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { receive } from "../file_writer.ts";
+import { receiveBody } from "../file_writer.ts";
 import { wantsDigest } from "./get.ts";
 import { bitsOf, modeHeader, modeOfCopy, parseMode } from "../modes.ts";
 import { openBelow } from "../reading.ts";
@@ -164,7 +164,7 @@ async function putWhole(
   const copied = reused && await reused.copyTo(temporary, sync);
   const hash = copied ?? (digest === null && length === null ? null : newHash());
   const whole = { file, sync, start, limit: write.maxBytes, length, hash };
-  const lastChunkDigest = await receive(body, whole);
+  const lastChunkDigest = await receiveBody(body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
   if (hash !== null) checkDigest(hash, sha256);
   return await finish(write, { ...upload, digest: sha256 }, temporary);
@@ -435,7 +435,7 @@ async function putRest(
       const hash = copied ?? await hashStart(file, offset, changed, superseded);
       if (copied === null) await temporary.continueFrom(offset);
       const destined = { file, sync, start: offset, limit: length, length, hash };
-      const lastChunkDigest = await receive(body, destined);
+      const lastChunkDigest = await receiveBody(body, destined);
       const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
       return await finish(write, { ...upload, digest }, temporary);
     } catch (error) {

@@ -7,7 +7,7 @@ import { chmodSync, lstatSync, mkdirSync, readdirSync, rmdirSync } from "node:fs
 import type { PeerCertificate } from "../../../base/app/session.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import { grantedBits, lockFile } from "../../disk/files.ts";
-import { codeOf, removeIfPresentSync, statOrNull } from "../../disk/names.ts";
+import { fileErrorCode, removeIfPresentSync, statOrNull } from "../../disk/names.ts";
 import { checkSpace, freeBytes, isDiskFull, spaceFigures } from "../../disk/space.ts";
 import { Temporary, type TemporaryOptions } from "../../disk/temporary.ts";
 import { fingerprintOf } from "../digest.ts";
@@ -60,7 +60,7 @@ export class UnfinishedFiles {
         mkdirSync(path, { mode: 0o700 });
       } catch (error) {
         // Another process was first.
-        if (codeOf(error) !== "EEXIST") throw error;
+        if (fileErrorCode(error) !== "EEXIST") throw error;
       }
       state = lstatSync(path, { bigint: true });
     }

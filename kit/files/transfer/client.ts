@@ -16,7 +16,7 @@ import type { Method } from "../../../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, type Requester } from "../../../client.ts";
 import { anyConnection, connectorOf, repeatAny } from "../../../net/connection_pool.ts";
 import { type RequestOptions, requestSignal } from "../../../net/request_signal.ts";
-import { checkTarget, isConnector } from "../../../net/requester.ts";
+import { checkRequester, isConnector } from "../../../net/requester.ts";
 import type { Retry } from "../../../net/retry.ts";
 import { asRepeatable } from "../../../net/unanswered.ts";
 import { conditionFor, NO_STAMP } from "../conditions.ts";
@@ -97,7 +97,7 @@ export class TransferClient implements Disposable {
     options?: RequestOptions,
     isRepeatable = true,
   ) {
-    checkTarget(label, target);
+    checkRequester(label, target);
     this.#target = connectorOf(target) ?? target;
     this.#isOwn = isConnector(target);
     this.#pool = isConnector(target)

@@ -14,7 +14,7 @@ import { EarlySync, setMode } from "../../disk/files.ts";
 import { checkSpace, isDiskFull, type Shortage } from "../../disk/space.ts";
 import { hashStart, newHash, WANT_SHA256 } from "../digest.ts";
 import { READ_FLAGS } from "../file_pieces.ts";
-import { receive } from "../file_writer.ts";
+import { receiveBody } from "../file_writer.ts";
 import { modeOfCopy } from "../modes.ts";
 import {
   checkTransfer,
@@ -29,7 +29,7 @@ import { uriOf } from "../file_name.ts";
 import { copyBeginning, isGrown, MIN_REUSED_BYTES, placeOf } from "../reuse.ts";
 import {
   changedHere,
-  checkTarget,
+  checkLocalTarget,
   explainFullDisk,
   type FoundParts,
   noSpaceHere,
@@ -186,7 +186,7 @@ export async function downloadFile(
   let part: PartFile | null = null;
   let begun: Download | null = null;
   try {
-    const seen = inTree === null ? await checkTarget(file, settings.replace) : null;
+    const seen = inTree === null ? await checkLocalTarget(file, settings.replace) : null;
     using found = part = await PartFile.find(file, inTree?.parts);
     begun = new Download(client, uri, file, found, settings, inTree, seen);
     return await begun.run();
@@ -479,7 +479,7 @@ class Download {
       const written = (count: number) => meter.add(count);
       const { file } = part;
       const destined = { file, start, limit: total, length: null, hash, sync, written };
-      await receive(body, destined);
+      await receiveBody(body, destined);
       this.#synced = sync.synced;
     } catch (error) {
       if (isDiskFull(error)) await part.keepSynced(sync.synced);

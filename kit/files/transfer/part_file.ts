@@ -300,7 +300,7 @@ export function changedHere(target: string): TransferError {
  * the target is there and must not be.
  * @throws {RangeError} if the target is something else.
  */
-export async function checkTarget(
+export async function checkLocalTarget(
   target: string,
   replaces: boolean,
 ): Promise<Deno.FileInfo | null> {

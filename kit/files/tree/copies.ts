@@ -7,12 +7,12 @@ import { Refusal } from "../refusal.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { endsAll, hasChanged, hasStatus, isCut, TransferError } from "../transfer_error.ts";
-import type { Direction } from "./direction.ts";
-import type { Lanes } from "./lanes.ts";
+import type { TreeEnds } from "./ends.ts";
+import type { TransferClients } from "./clients.ts";
 import type { TreeSettings } from "./options.ts";
 import { type Copy, UNSETTLED } from "./plan.ts";
 import type { TreeReport } from "./report.ts";
-import { compareContents, isSmall, uriOf } from "./requests.ts";
+import { compareContents, isSmall, uriOfNode } from "./requests.ts";
 import type { Beginnings } from "./reuse.ts";
 import type { TreeNode } from "./tree.ts";
 
@@ -37,8 +37,8 @@ export interface Received {
 
 export class TreeCopies {
   readonly #settings: TreeSettings;
-  readonly #lanes: Lanes;
-  readonly #direction: Direction;
+  readonly #clients: TransferClients;
+  readonly #ends: TreeEnds;
   readonly #report: TreeReport;
   /** The directories of the source that are there at the target. */
   readonly made = new Set<TreeNode>();
@@ -53,13 +53,13 @@ export class TreeCopies {
 
   constructor(
     settings: TreeSettings,
-    lanes: Lanes,
-    direction: Direction,
+    clients: TransferClients,
+    ends: TreeEnds,
     report: TreeReport,
   ) {
     this.#settings = settings;
-    this.#lanes = lanes;
-    this.#direction = direction;
+    this.#clients = clients;
+    this.#ends = ends;
     this.#report = report;
   }
 
@@ -68,8 +68,8 @@ export class TreeCopies {
     copies: readonly Copy[],
     compared: (copy: Copy, isSame: boolean) => void,
   ): Promise<void> {
-    await this.#lanes.run(queuesOf(copies), async (client, batch) => {
-      const same = await compareContents(client, this.#settings, batch, this.#direction);
+    await this.#clients.run(queuesOf(copies), async (client, batch) => {
+      const same = await compareContents(client, this.#settings, batch, this.#ends);
       for (const [i, copy] of batch.entries()) compared(copy, same[i]!);
     });
   }
@@ -81,13 +81,13 @@ export class TreeCopies {
     const moved = copies.filter(isMoved);
     const others = copies.filter((copy) => !isMoved(copy));
     for (const some of [moved, others]) {
-      await this.#lanes.run(this.#queuesOf(some), (client, batch) => this.#copy(client, batch));
+      await this.#clients.run(this.#queuesOf(some), (client, batch) => this.#copy(client, batch));
     }
   }
 
   /** Copies files, one request after the other. */
   async copyInTurn(copies: readonly Copy[]): Promise<void> {
-    for (const batch of this.#queuesOf(copies).flat()) await this.#copy(this.#lanes.first, batch);
+    for (const batch of this.#queuesOf(copies).flat()) await this.#copy(this.#clients.first, batch);
   }
 
   #queuesOf(copies: readonly Copy[]): [Copy[][], Copy[][]] {
@@ -113,7 +113,7 @@ export class TreeCopies {
     const alone: Copy[] = [];
     for (let attempt = 1; left.size > 0 && attempt <= 2; attempt++) {
       try {
-        for await (const [copy, outcome] of this.#direction.copySmall(client, [...left.keys()])) {
+        for await (const [copy, outcome] of this.#ends.copySmall(client, [...left.keys()])) {
           if (outcome.is === "again") {
             left.set(copy, outcome.error);
             continue;
@@ -156,7 +156,7 @@ export class TreeCopies {
     const arrived = new Map(this.#arrived);
     this.#arrived.clear();
     if (arrived.size === 0) return;
-    const outcomes = this.#direction.removeSources!([...arrived.keys()]);
+    const outcomes = this.#ends.removeSources!([...arrived.keys()]);
     for await (const [node, removed] of outcomes) {
       const { path } = node;
       if (removed.is === "failed") this.#report.failed(node, removed.error);
@@ -192,7 +192,7 @@ export class TreeCopies {
     };
     while (true) {
       try {
-        const result = await this.#direction.copyAlone(client, copy, settings, size, beginning);
+        const result = await this.#ends.copyAlone(client, copy, settings, size, beginning);
         if (copy.late !== null) this.received.set(copy, { part: result, meter });
         else this.copied(copy.node, result, meter);
         return true;
@@ -230,7 +230,7 @@ export class TreeCopies {
   /** The size of a file at the other end now, or else the known size; `null` without an answer. */
   async #sizeNow(client: TransferClient, node: TreeNode, known: number): Promise<number | null> {
     try {
-      const response = await client.request("HEAD", uriOf(this.#settings.uri, node), {});
+      const response = await client.request("HEAD", uriOfNode(this.#settings.uri, node), {});
       await response.discard();
       const { status, headers: { "content-length": length } } = response;
       return status === 200 && typeof length === "number" ? length : known;

@@ -1,6 +1,6 @@
 /** The deletion of entries that only the target of a tree has. */
 
-import { type Lanes, throwIfForAll } from "./lanes.ts";
+import { throwIfForAll, type TransferClients } from "./clients.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { TreeNode } from "./tree.ts";
 import type { TreeSettings } from "./options.ts";
@@ -24,7 +24,7 @@ export type Respelled = ReadonlyMap<DeletionScope, TreeNode | null>;
 
 export class TreeDeletions {
   readonly #settings: TreeSettings;
-  readonly #lanes: Lanes;
+  readonly #clients: TransferClients;
   readonly #target: ShrinkingTarget;
   readonly #report: TreeReport;
   /** What could not be deleted, which was told. */
@@ -32,12 +32,12 @@ export class TreeDeletions {
 
   constructor(
     settings: TreeSettings,
-    lanes: Lanes,
+    clients: TransferClients,
     target: ShrinkingTarget,
     report: TreeReport,
   ) {
     this.#settings = settings;
-    this.#lanes = lanes;
+    this.#clients = clients;
     this.#target = target;
     this.#report = report;
   }
@@ -55,7 +55,7 @@ export class TreeDeletions {
     // Directories after their entries; all of equal depth at the same time.
     for (const nodes of byDepth(chosen)) {
       if (this.#settings.dryRun) nodes.forEach((node) => this.#report.deleted(node));
-      else await this.#lanes.run([nodes], (client, node) => this.#deleteOne(client, node, plan));
+      else await this.#clients.run([nodes], (client, node) => this.#deleteOne(client, node, plan));
     }
     for (const [{ directory }, node] of respelled) {
       if (node !== null) this.#report.failed(directory, respelledThere(node), "target");
@@ -89,7 +89,7 @@ export class TreeDeletions {
     for (const { node, scope } of deletions) {
       if (!staying.has(node) && !all.has(scope)) all.set(scope, node);
     }
-    await this.#lanes.run([[...all]], async (client, [scope, node]) => {
+    await this.#clients.run([[...all]], async (client, [scope, node]) => {
       try {
         const names = await this.#target.names(client, scope.directory.path);
         let other = names && scope.wanted.find(({ name }) => !names.has(name));

@@ -1,7 +1,7 @@
 /** The directories of a tree that the target lacks. */
 
-import type { Direction, Made, Outcomes } from "./direction.ts";
-import { type Lanes, throwIfForAll } from "./lanes.ts";
+import type { DirectoryOutcome, Outcomes, TreeEnds } from "./ends.ts";
+import { throwIfForAll, type TransferClients } from "./clients.ts";
 import { BATCH_FILES } from "./copies.ts";
 import type { TargetNames } from "./names.ts";
 import { sameName } from "./plan.ts";
@@ -9,22 +9,22 @@ import type { TreeReport } from "./report.ts";
 import { directoryAbove, type TreeNode } from "./tree.ts";
 
 export class MissingDirectories {
-  readonly #lanes: Lanes;
-  readonly #direction: Direction;
+  readonly #clients: TransferClients;
+  readonly #ends: TreeEnds;
   readonly #report: TreeReport;
   readonly #names: TargetNames;
   /** Those that are there by now, also because a file was copied to one. */
   readonly #made: Set<TreeNode>;
 
   constructor(
-    lanes: Lanes,
-    direction: Direction,
+    clients: TransferClients,
+    ends: TreeEnds,
     report: TreeReport,
     names: TargetNames,
     made: Set<TreeNode>,
   ) {
-    this.#lanes = lanes;
-    this.#direction = direction;
+    this.#clients = clients;
+    this.#ends = ends;
     this.#report = report;
     this.#names = names;
     this.#made = made;
@@ -37,7 +37,7 @@ export class MissingDirectories {
    * @returns The directories that are one with another directory, with the error that was reported.
    */
   async make(missing: readonly TreeNode[]): Promise<ReadonlyMap<TreeNode, unknown>> {
-    const { first } = this.#lanes;
+    const { first } = this.#clients;
     const there: TreeNode[] = [];
     const created: TreeNode[] = [];
     for await (const [node, made] of this.#request(missing)) {
@@ -60,17 +60,17 @@ export class MissingDirectories {
     // place.
     for (const node of created.reverse()) {
       if (directoryAbove(node, failed) === null) continue;
-      await this.#direction.remove(first, node).catch((error) => throwIfForAll(error, first));
+      await this.#ends.remove(first, node).catch((error) => throwIfForAll(error, first));
     }
     return failed;
   }
 
   /** Makes directories; throws an error that concerns all of them. */
-  async *#request(nodes: readonly TreeNode[]): Outcomes<TreeNode, Made> {
-    const { first } = this.#lanes;
+  async *#request(nodes: readonly TreeNode[]): Outcomes<TreeNode, DirectoryOutcome> {
+    const { first } = this.#clients;
     for (let start = 0; start < nodes.length; start += BATCH_FILES) {
       const batch = nodes.slice(start, start + BATCH_FILES);
-      for await (const each of this.#direction.makeDirectories(first, batch)) {
+      for await (const each of this.#ends.makeDirectories(first, batch)) {
         if (each[1].error !== null) throwIfForAll(each[1].error, first);
         yield each;
       }

@@ -34,8 +34,8 @@ import { changedWhileMoved, statusError, TransferError } from "../transfer_error
 import { show, type TreeNode } from "./tree.ts";
 import type { TreeOptions, TreeResult, TreeSettings } from "./options.ts";
 import { type Copy, type Late, replacedBy } from "./plan.ts";
-import { requestFiles, uriOf } from "./requests.ts";
-import type { Direction, Made, Outcome, Outcomes } from "./direction.ts";
+import { requestFiles, uriOfNode } from "./requests.ts";
+import type { DirectoryOutcome, FileOutcome, Outcomes, TreeEnds } from "./ends.ts";
 import { transferTree } from "./transfer.ts";
 
 /**
@@ -117,7 +117,7 @@ interface VerifiedFile extends SmallFile {
   readonly sha256: string;
 }
 
-class Download implements Direction {
+class Download implements TreeEnds {
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
   /** The target; until it exists, by the path that was given. */
@@ -220,7 +220,7 @@ class Download implements Direction {
     return this.#root.pathOf(path);
   }
 
-  async *copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, Outcome> {
+  async *copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, FileOutcome> {
     await using files = new SmallFiles<VerifiedFile>({
       root: this.#root,
       prepare: (directory) => this.#makeDirectory(directory),
@@ -278,7 +278,7 @@ class Download implements Direction {
     copy: Copy,
     record: FoundRecord,
     content: Uint8Array,
-  ): VerifiedFile | Outcome {
+  ): VerifiedFile | FileOutcome {
     if (record.status !== 200) return this.#refused(copy, record.status);
     const { replace } = this.#settings;
     const names = (copy.listed ?? copy.node).path;
@@ -287,13 +287,13 @@ class Download implements Direction {
       return { is: "again", error: new TransferError("DIGEST_MISMATCH", text) };
     }
     const { modified, size: bytes, sha256 } = record;
-    const condition = conditionFor(copy);
+    const condition = conditionOfCopy(copy);
     const mode = this.#settings.modes ? client.bitsFor(parseMode(record.mode)) : null;
     const isNew = copy.isNew || !replace;
     return { names, isNew, condition, copy, modified, bytes, mode, sha256 };
   }
 
-  #outcomeOf({ file: { copy, bytes, sha256 }, error }: Placed<VerifiedFile>): Outcome {
+  #outcomeOf({ file: { copy, bytes, sha256 }, error }: Placed<VerifiedFile>): FileOutcome {
     if (error === null) return { is: "copied", bytes, sha256 };
     if (error instanceof Refusal && error.status === 412) return { is: "taken", sha256 };
     return { is: isOverload(error) ? "again" : "failed", error: this.#explain(error, copy.node) };
@@ -348,7 +348,7 @@ class Download implements Direction {
     try {
       const { path, existing } = this.#root.findFile(node.path);
       if (existing === null) throw new Refusal(409, `${path} is gone`);
-      conditionFor(copy)?.(existing);
+      conditionOfCopy(copy)?.(existing);
       setMode(path, modeOfCopy(node.mode!, this.#granted!));
     } catch (error) {
       throw this.#explain(error, node);
@@ -371,10 +371,10 @@ class Download implements Direction {
     return error;
   }
 
-  #refused({ node }: Copy, status: AbsentStatus): Outcome {
+  #refused({ node }: Copy, status: AbsentStatus): FileOutcome {
     if (status === 413) return { is: "alone" };
     if (status === 409) return { is: "again", error: changedWhileMoved(show(node.path)) };
-    const error = statusError("GET", uriOf(this.#settings.uri, node), { status });
+    const error = statusError("GET", uriOfNode(this.#settings.uri, node), { status });
     return { is: status === 503 ? "again" : "failed", error };
   }
 
@@ -386,7 +386,7 @@ class Download implements Direction {
     there: TreeNode | null,
   ): Promise<TransferResult> {
     const { node, late } = copy;
-    const uri = uriOf(this.#settings.uri, node);
+    const uri = uriOfNode(this.#settings.uri, node);
     if (late === null && this.#isTaken(copy)) {
       throw this.#explain(new Refusal(412, `${this.pathOf(node)} exists`), node);
     }
@@ -439,7 +439,7 @@ class Download implements Direction {
     const { node, listed = node, isNew: isNewHere } = copy;
     const root = this.#root;
     const names = listed.path;
-    const isAsSeen = conditionFor(copy);
+    const isAsSeen = conditionOfCopy(copy);
     const granted = this.#grantedIn(dirname(part));
     const hasOwnMode = source !== null && granted !== null;
     const newMode = hasOwnMode ? modeOfCopy(source, granted) : usualMode(granted);
@@ -461,12 +461,12 @@ class Download implements Direction {
   async *makeDirectories(
     _route: TransferClient,
     nodes: readonly TreeNode[],
-  ): Outcomes<TreeNode, Made> {
+  ): Outcomes<TreeNode, DirectoryOutcome> {
     const changed = new Set<string>();
     const maker = new DirectoryMaker(this.#root);
     for (const node of nodes) {
       await this.#pause();
-      let made: Made;
+      let made: DirectoryOutcome;
       try {
         const moved = maker.make(node.path);
         for (const path of moved.changed) changed.add(path);
@@ -519,7 +519,7 @@ class Download implements Direction {
 }
 
 /** Refuses to replace another file than the one that the plan has compared. */
-function conditionFor(copy: Copy): Condition | undefined {
+function conditionOfCopy(copy: Copy): Condition | undefined {
   const { node } = copy;
   const seen = replacedBy(copy);
   if (seen === null) return undefined;

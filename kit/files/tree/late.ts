@@ -8,28 +8,28 @@ import { isCut } from "../transfer_error.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import type { TreeCopies } from "./copies.ts";
 import type { MissingDirectories } from "./directories.ts";
-import type { Direction } from "./direction.ts";
-import { type Lanes, throwIfForAll } from "./lanes.ts";
+import type { TreeEnds } from "./ends.ts";
+import { throwIfForAll, type TransferClients } from "./clients.ts";
 import { type Copy, directoryMissing, failuresOf, type Late } from "./plan.ts";
 import type { TreeReport } from "./report.ts";
 import { directoryAbove, type TreeNode } from "./tree.ts";
 
 export class LateFiles {
-  readonly #lanes: Lanes;
-  readonly #direction: Direction;
+  readonly #clients: TransferClients;
+  readonly #ends: TreeEnds;
   readonly #report: TreeReport;
   readonly #copies: TreeCopies;
   readonly #directories: MissingDirectories;
 
   constructor(
-    lanes: Lanes,
-    direction: Direction,
+    clients: TransferClients,
+    ends: TreeEnds,
     report: TreeReport,
     copies: TreeCopies,
     directories: MissingDirectories,
   ) {
-    this.#lanes = lanes;
-    this.#direction = direction;
+    this.#clients = clients;
+    this.#ends = ends;
     this.#report = report;
     this.#copies = copies;
     this.#directories = directories;
@@ -39,7 +39,7 @@ export class LateFiles {
   async receive(lates: readonly Late[]): Promise<boolean> {
     const copies = lates.flatMap(({ copies }) => copies);
     const failed = new Set<TreeNode>();
-    await this.#lanes.run([copies], async (client, copy) => {
+    await this.#clients.run([copies], async (client, copy) => {
       if (!await this.#copies.copyAlone(client, copy)) failed.add(copy.node);
     });
     if (failed.size === 0) return true;
@@ -48,8 +48,8 @@ export class LateFiles {
   }
 
   /** Gives files their names, of which nothing is in the way any more. */
-  async place({ copies, makes }: Late): Promise<void> {
-    const failed = await this.#directories.make(makes);
+  async place({ copies, newDirectories }: Late): Promise<void> {
+    const failed = await this.#directories.make(newDirectories);
     const placed = copies.filter((copy) => {
       const above = directoryAbove(copy.node, failed);
       if (above === null) return true;
@@ -57,15 +57,15 @@ export class LateFiles {
       this.#report.failed(copy.node, directoryMissing(copy.node, failed.get(above)));
       return false;
     });
-    await this.#lanes.run([placed], (client, copy) => this.#placeOne(client, copy));
-    await this.#directories.makeRest(makes);
+    await this.#clients.run([placed], (client, copy) => this.#placeOne(client, copy));
+    await this.#directories.makeRest(newDirectories);
   }
 
   async #placeOne(client: TransferClient, copy: Copy): Promise<void> {
     const { part, meter } = this.#copies.received.get(copy)!;
     for (let attempt = 1;; attempt++) {
       try {
-        if (await this.#direction.place(client, copy, part)) {
+        if (await this.#ends.place(client, copy, part)) {
           this.#copies.copied(copy.node, part, meter);
         } else {
           meter(0);
@@ -94,6 +94,6 @@ export class LateFiles {
     const received = this.#copies.received.get(copy);
     if (received === undefined) return;
     received.meter(0);
-    this.#direction.discard?.(copy);
+    this.#ends.discard?.(copy);
   }
 }

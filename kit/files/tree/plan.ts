@@ -49,7 +49,7 @@ export interface Late {
   readonly scope: DeletionScope;
   readonly copies: Copy[];
   /** The directory, and those in it. */
-  readonly makes: TreeNode[];
+  readonly newDirectories: TreeNode[];
 }
 
 /** A directory of both ends, in which either everything superfluous is deleted, or nothing. */
@@ -71,7 +71,7 @@ interface Deletion {
 }
 
 /** A directory that can't be made, and the reason. */
-interface Unmade {
+interface BlockedDirectory {
   readonly error: unknown;
   /** Whether a link of the target has the name, which keeps no deletions elsewhere. */
   readonly isLinked: boolean;
@@ -82,7 +82,7 @@ interface Pair {
   readonly source: TreeNode | null;
   readonly target: TreeNode | null;
   /** The directory above because of which nothing here can be copied; `null` if there is none. */
-  readonly unmade: Unmade | null;
+  readonly blocked: BlockedDirectory | null;
   /** What the pair belongs to if it is in a directory whose name a file of the target has. */
   late: Late | null;
 }
@@ -94,7 +94,7 @@ export class Plan {
   readonly compares: Copy[] = [];
   readonly lates: Late[] = [];
   /** Missing directories, each before those in it. */
-  readonly makes: TreeNode[] = [];
+  readonly newDirectories: TreeNode[] = [];
   readonly unchanged: TreeNode[] = [];
   /** Those of the unchanged files whose permission bits differ. */
   readonly otherModes: Copy[] = [];
@@ -124,7 +124,7 @@ export class Plan {
   ) {
     this.#rules = rules;
     this.#isUnsettled = isUnsettled;
-    this.#compare({ source, target, unmade: null, late: null }, null);
+    this.#compare({ source, target, blocked: null, late: null }, null);
   }
 
   /** Notes a file that is the same at both ends, perhaps but for its permission bits. */
@@ -218,15 +218,15 @@ export class Plan {
   }
 
   /** The entries of a directory: those of the source by name, then those of the target alone. */
-  *#pairsIn({ source, target, unmade, late }: Pair): Generator<Pair, void, void> {
+  *#pairsIn({ source, target, blocked, late }: Pair): Generator<Pair, void, void> {
     const found = new Set<TreeNode | null>();
     for (const child of [...source?.children?.values() ?? []].sort(byName)) {
       const there = child.reason === "name" ? null : target?.get(child.name) ?? null;
       found.add(there);
-      yield { source: child, target: target && there, unmade, late };
+      yield { source: child, target: target && there, blocked, late };
     }
     for (const child of target?.children?.values() ?? []) {
-      if (!found.has(child)) yield { source: null, target: child, unmade, late };
+      if (!found.has(child)) yield { source: null, target: child, blocked, late };
     }
   }
 
@@ -253,7 +253,7 @@ export class Plan {
    * @returns Whether the entries in it have to be compared.
    */
   #decide(pair: Pair, { wanted }: DeletionScope, scope: DeletionScope): boolean {
-    const { source, target, unmade } = pair;
+    const { source, target, blocked } = pair;
     if (source === null) return target!.kind === "directory";
     const isSkipped = this.#isSkipped(source);
     // The entry of the target must not be deleted, whatever its name there.
@@ -262,9 +262,9 @@ export class Plan {
     else if (source.kind === "directory") return this.#decideDirectory(pair, wanted, scope);
     else if (isSkipped) {
       this.skipped.push({ node: source, reason: UNSETTLED });
-    } else if (unmade !== null) {
-      if (unmade.isLinked) this.linked++;
-      this.fail(source, directoryMissing(source, unmade.error));
+    } else if (blocked !== null) {
+      if (blocked.isLinked) this.linked++;
+      this.fail(source, directoryMissing(source, blocked.error));
     } else {
       wanted.push(source);
       this.#decideFile(pair, scope);
@@ -297,22 +297,25 @@ export class Plan {
     wanted: TreeNode[],
     scope: DeletionScope,
   ): boolean {
-    const { source, target, unmade, late } = pair;
+    const { source, target, blocked, late } = pair;
     const node = source!;
     wanted.push(node);
-    if (unmade !== null) return true;
+    if (blocked !== null) return true;
     if (target?.kind === "directory") return true;
     if (target === null) {
-      (late ?? this).makes.push(node);
+      (late ?? this).newDirectories.push(node);
       return true;
     }
     if (target.kind === "file" && this.#mayGiveWay(target)) {
       pair.late = this.#addLate(target, scope, [target]);
-      pair.late.makes.push(node);
+      pair.late.newDirectories.push(node);
       return true;
     }
-    const own: Unmade = { error: inTheWay(node, target), isLinked: target.reason === "link" };
-    this.#compare({ ...pair, target: null, unmade: own }, null);
+    const own: BlockedDirectory = {
+      error: inTheWay(node, target),
+      isLinked: target.reason === "link",
+    };
+    this.#compare({ ...pair, target: null, blocked: own }, null);
     if (own.isLinked) this.linked++;
     this.fail(node, own.error);
     return false;
@@ -331,7 +334,7 @@ export class Plan {
   }
 
   #addLate(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): Late {
-    const late = { obstacle, scope, copies: [], makes: [] };
+    const late = { obstacle, scope, copies: [], newDirectories: [] };
     this.lates.push(late);
     for (const node of nodes) this.deletions.push({ node, scope });
     return late;
@@ -412,8 +415,10 @@ export function directoryMissing(node: TreeNode, cause: unknown): TransferError 
 }
 
 /** What fails if an entry of another kind stays at the target: the file, or the directory. */
-export function failuresOf({ obstacle, copies, makes }: Late): [TreeNode, TransferError][] {
-  const [directory] = makes;
+export function failuresOf(
+  { obstacle, copies, newDirectories }: Late,
+): [TreeNode, TransferError][] {
+  const [directory] = newDirectories;
   if (directory === undefined) {
     return copies.map(({ node }) => [node, staysInTheWay(node, obstacle)]);
   }

@@ -21,7 +21,7 @@ import { askDigest, type TransferClient } from "../transfer/client.ts";
 import { endsAll, isOfTransfer, statusError, unexpectedResponse } from "../transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
 import { type Copy, replacedBy } from "./plan.ts";
-import { SourceFile } from "../transfer/upload.ts";
+import { SourceFile } from "../transfer/source_file.ts";
 
 /** Anything with a place in a tree, such as a node. */
 export interface Located {
@@ -29,7 +29,7 @@ export interface Located {
 }
 
 /** The URI of a node of the tree at a URI, with a final `/` only if a directory is requested. */
-export function uriOf(
+export function uriOfNode(
   tree: string,
   { path }: Located,
   isDirectory = false,
@@ -131,7 +131,7 @@ export async function compareContents(
     const ours = await digestHere(here.pathOf(first!.node), signal);
     if (ours === null) return [false];
     try {
-      const { sha256 } = await askDigest(client, uriOf(uri, first!.node));
+      const { sha256 } = await askDigest(client, uriOfNode(uri, first!.node));
       return [sha256 === ours];
     } catch (error) {
       if (!isOfTransfer(error) || endsAll(error) || !client.isUsable) throw error;

@@ -4,7 +4,7 @@
  */
 
 import type { TreeCopies } from "./copies.ts";
-import type { Direction } from "./direction.ts";
+import type { TreeEnds } from "./ends.ts";
 import type { TargetNames } from "./names.ts";
 import type { TreeSettings } from "./options.ts";
 import { changedMeanwhile, type Copy, existsAlready, inTheWay, sameName } from "./plan.ts";
@@ -13,20 +13,20 @@ import { isSameTime, TreeNode } from "./tree.ts";
 
 export class TakenNames {
   readonly #settings: TreeSettings;
-  readonly #direction: Direction;
+  readonly #ends: TreeEnds;
   readonly #report: TreeReport;
   readonly #names: TargetNames;
   readonly #copies: TreeCopies;
 
   constructor(
     settings: TreeSettings,
-    direction: Direction,
+    ends: TreeEnds,
     report: TreeReport,
     names: TargetNames,
     copies: TreeCopies,
   ) {
     this.#settings = settings;
-    this.#direction = direction;
+    this.#ends = ends;
     this.#report = report;
     this.#names = names;
     this.#copies = copies;
@@ -78,7 +78,7 @@ export class TakenNames {
         } else listed.set(found, sha256);
         continue;
       }
-      this.#direction.discard?.(copy);
+      this.#ends.discard?.(copy);
       const error = there === undefined
         ? existsAlready(node)
         : there === null
@@ -116,7 +116,7 @@ export class TakenNames {
       const { size } = node;
       const result = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256 };
       if (isSame && !move) {
-        this.#direction.discard?.(copy);
+        this.#ends.discard?.(copy);
         if (isRespelled) this.#unchanged(node);
         else this.#copies.copied(node, result);
       } else if (isSame || replace) changed.push({ ...copy, isSame: isSame || !replace });

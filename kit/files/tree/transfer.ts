@@ -16,8 +16,8 @@ import { isOvertaken, unexpectedResponse } from "../transfer_error.ts";
 import { TreeCopies } from "./copies.ts";
 import { TreeDeletions } from "./deletions.ts";
 import { MissingDirectories } from "./directories.ts";
-import type { Direction } from "./direction.ts";
-import { Lanes, throwIfForAll } from "./lanes.ts";
+import type { TreeEnds } from "./ends.ts";
+import { throwIfForAll, TransferClients } from "./clients.ts";
 import { LateFiles } from "./late.ts";
 import { type ListedTree, treeUriOf } from "./list_tree.ts";
 import { TargetNames } from "./names.ts";
@@ -58,7 +58,7 @@ export async function transferTree(
   dir: string | URL,
   uri: string | readonly string[],
   options: UploadTreeOptions,
-  makeDirection: (settings: TreeSettings) => Direction,
+  makeEnds: (settings: TreeSettings) => TreeEnds,
 ): Promise<TreeResult> {
   const path = pathOf("dir", dir);
   const checkedUri = treeUriOf(uri);
@@ -83,14 +83,14 @@ export async function transferTree(
     const settings = { ...makeSettings(), filter };
     restart = moved;
     report.begin(settings, moved);
-    using lanes = new Lanes(label, peer, settings);
+    using clients = new TransferClients(label, peer, settings);
     settings.signal.throwIfAborted();
-    const direction = makeDirection(settings);
+    const ends = makeEnds(settings);
     try {
-      return await new TreeTransfer(settings, lanes, direction, report).run();
+      return await new TreeTransfer(settings, clients, ends, report).run();
     } finally {
-      ({ isUsable } = lanes.first);
-      await direction.close?.();
+      ({ isUsable } = clients.first);
+      await ends.close?.();
     }
   };
   const mayRetry = (error: unknown) =>
@@ -105,8 +105,8 @@ export async function transferTree(
 
 class TreeTransfer {
   readonly #settings: TreeSettings;
-  readonly #lanes: Lanes;
-  readonly #direction: Direction;
+  readonly #clients: TransferClients;
+  readonly #ends: TreeEnds;
   readonly #report: TreeReport;
   #target: TreeNode | null = null;
   readonly #names: TargetNames;
@@ -118,27 +118,27 @@ class TreeTransfer {
 
   constructor(
     settings: TreeSettings,
-    lanes: Lanes,
-    direction: Direction,
+    clients: TransferClients,
+    ends: TreeEnds,
     report: TreeReport,
   ) {
     this.#settings = settings;
-    this.#lanes = lanes;
-    this.#direction = direction;
+    this.#clients = clients;
+    this.#ends = ends;
     this.#report = report;
-    const names = this.#names = new TargetNames((path) => direction.entries(lanes.first, path));
-    const copies = this.#copies = new TreeCopies(settings, lanes, direction, report);
-    this.#directories = new MissingDirectories(lanes, direction, report, names, copies.made);
-    this.#taken = new TakenNames(settings, direction, report, names, copies);
-    this.#late = new LateFiles(lanes, direction, report, copies, this.#directories);
-    this.#deletions = new TreeDeletions(settings, lanes, direction, report);
+    const names = this.#names = new TargetNames((path) => ends.entries(clients.first, path));
+    const copies = this.#copies = new TreeCopies(settings, clients, ends, report);
+    this.#directories = new MissingDirectories(clients, ends, report, names, copies.made);
+    this.#taken = new TakenNames(settings, ends, report, names, copies);
+    this.#late = new LateFiles(clients, ends, report, copies, this.#directories);
+    this.#deletions = new TreeDeletions(settings, clients, ends, report);
   }
 
   async run(): Promise<TreeResult> {
-    const { first } = this.#lanes;
-    const [source, target] = await this.#lanes.together<ListedTree | null>([
-      () => this.#readList(() => this.#direction.readSource(first)),
-      () => this.#readList(() => this.#direction.readTarget(first)),
+    const { first } = this.#clients;
+    const [source, target] = await this.#clients.together<ListedTree | null>([
+      () => this.#readList(() => this.#ends.readSource(first)),
+      () => this.#readList(() => this.#ends.readTarget(first)),
     ]);
     this.#target = target?.root ?? null;
     const unsettled = this.#unsettledIn(source!);
@@ -152,7 +152,7 @@ class TreeTransfer {
       else plan.fail(copy.node, existsAlready(copy.node));
     });
     const otherModes = this.#findOtherModes(plan);
-    if (target && this.#direction.canReuse) {
+    if (target && this.#ends.canReuse) {
       this.#copies.beginnings = findBeginnings(plan.copies, source!.root, target.root);
     }
     this.#announce(plan, otherModes);
@@ -162,7 +162,7 @@ class TreeTransfer {
     const deletionsKept = this.#settings.delete
       ? await this.#delete(plan, isOverLimit && !plan.isEmpty)
       : null;
-    await this.#direction.finish?.();
+    await this.#ends.finish?.();
     this.#report.end();
     this.#report.progress();
     return { ...this.#report.counts, deletionsKept };
@@ -175,7 +175,7 @@ class TreeTransfer {
         return await read();
       } catch (error) {
         this.#settings.signal.throwIfAborted();
-        const isLast = lists === MAX_LISTS || !this.#lanes.first.isUsable;
+        const isLast = lists === MAX_LISTS || !this.#clients.first.isUsable;
         if (isLast || !isOvertaken(error)) throw error;
       }
     }
@@ -189,8 +189,7 @@ class TreeTransfer {
       const after = listed.began - settled * 1000;
       const until = move ? listed.ended + MAX_SKEW_MILLISECONDS : listed.ended;
       const isRecent = (time: number) => isWithin(time, after, until);
-      return (file) =>
-        isRecent(file.modified) || move && isRecent(this.#direction.changedAt!(file));
+      return (file) => isRecent(file.modified) || move && isRecent(this.#ends.changedAt!(file));
     }
     const problem =
       "the list has no date, which `settled` needs; is it a FilesApp of this version?";
@@ -239,10 +238,12 @@ class TreeTransfer {
   }
 
   async #place(late: Late, { staying }: Plan): Promise<void> {
-    const { obstacle, copies, makes } = late;
+    const { obstacle, copies, newDirectories } = late;
     if (staying.has(obstacle)) {
       // Where the obstacle itself could not be deleted, its path has failed already.
-      const told = this.#deletions.undeleted.has(obstacle) ? [makes[0] ?? copies[0]!.node] : [];
+      const told = this.#deletions.undeleted.has(obstacle)
+        ? [newDirectories[0] ?? copies[0]!.node]
+        : [];
       this.#late.fail(late, new Set(told));
     } else if (this.#settings.dryRun) this.#pretendCopies(copies);
     else await this.#late.place(late);
@@ -251,7 +252,7 @@ class TreeTransfer {
   /** Finds the unchanged files that are to get other permission bits. */
   #findOtherModes({ otherModes }: Plan): ReadonlyMap<TreeNode, Copy> {
     const isWanted = otherModes.length > 0 && !this.#settings.dryRun;
-    const granted = isWanted ? this.#direction.findGranted() : null;
+    const granted = isWanted ? this.#ends.findGranted() : null;
     if (granted === null) return new Map();
     const others = otherModes.filter(({ node, target }) => {
       return modeOfCopy(node.mode!, granted) !== target!.mode;
@@ -260,10 +261,10 @@ class TreeTransfer {
   }
 
   async #giveModes(others: ReadonlyMap<TreeNode, Copy>): Promise<void> {
-    await this.#lanes.run([[...others.values()]], async (client, copy) => {
+    await this.#clients.run([[...others.values()]], async (client, copy) => {
       const { node } = copy;
       try {
-        await this.#direction.giveMode(client, copy);
+        await this.#ends.giveMode(client, copy);
       } catch (error) {
         throwIfForAll(error, client);
         return this.#report.failed(node, error);
@@ -295,10 +296,10 @@ class TreeTransfer {
 
   async #carryOut(plan: Plan): Promise<void> {
     // An outbox that is empty asks for nothing.
-    const isIdle = plan.copies.length + plan.makes.length === 0;
+    const isIdle = plan.copies.length + plan.newDirectories.length === 0;
     if (isIdle && this.#settings.move) return;
-    this.#names.isUnlisted = await this.#direction.begin(this.#lanes.first, this.#target === null);
-    const failed = await this.#directories.make(plan.makes);
+    this.#names.isUnlisted = await this.#ends.begin(this.#clients.first, this.#target === null);
+    const failed = await this.#directories.make(plan.newDirectories);
     const copies: Copy[] = [];
     for (const copy of plan.copies) {
       const { node } = copy;
@@ -310,6 +311,6 @@ class TreeTransfer {
     }
     await this.#copies.copyAll(copies);
     await this.#taken.decide();
-    await this.#directories.makeRest(plan.makes);
+    await this.#directories.makeRest(plan.newDirectories);
   }
 }

@@ -47,10 +47,11 @@ import {
 import { isWithin, type TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./options.ts";
 import { type Copy, existsAlready, itsOwnTarget, replacedBy } from "./plan.ts";
-import { type Located, requestBundle, uriOf } from "./requests.ts";
-import type { Direction, Made, Outcome, Outcomes, Removed } from "./direction.ts";
+import { type Located, requestBundle, uriOfNode } from "./requests.ts";
+import type { DirectoryOutcome, FileOutcome, Outcomes, RemovalOutcome, TreeEnds } from "./ends.ts";
 import { MAX_SKEW_MILLISECONDS, transferTree } from "./transfer.ts";
-import { FileUpload, isAsSeen, nameFile, type SeenFile, SourceFile } from "../transfer/upload.ts";
+import { isAsSeen, type SeenFile, SourceFile } from "../transfer/source_file.ts";
+import { FileUpload, nameFile } from "../transfer/upload.ts";
 
 /**
  * Makes a directory that a `FilesApp` with `write: true` and `list: true` serves like one of this
@@ -128,9 +129,9 @@ interface Sent {
   readonly hasCondition: boolean;
 }
 
-const KEPT: Removed = { is: "kept" };
+const KEPT: RemovalOutcome = { is: "kept" };
 
-class Upload implements Direction {
+class Upload implements TreeEnds {
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
   #root = "";
@@ -284,16 +285,16 @@ class Upload implements Direction {
   }
 
   #uriOf(node: Located, isDirectory = false): string {
-    return uriOf(this.#settings.uri, node, isDirectory);
+    return uriOfNode(this.#settings.uri, node, isDirectory);
   }
 
   pathOf(node: Located): string {
     return prefixOf(this.#root) + node.path.join("/");
   }
 
-  async *copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, Outcome> {
+  async *copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, FileOutcome> {
     const sent: Sent[] = [];
-    const unsent: [Copy, Outcome][] = [];
+    const unsent: [Copy, FileOutcome][] = [];
     const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, unsent));
     const uri = `${this.#settings.uri}?bundle=put`;
     let failure: { readonly error: unknown } | null = null;
@@ -313,7 +314,7 @@ class Upload implements Direction {
   async *#chunksOf(
     copies: readonly Copy[],
     sent: Sent[],
-    unsent: [Copy, Outcome][],
+    unsent: [Copy, FileOutcome][],
   ): AsyncGenerator<Chunk, void, void> {
     const buffer = new BundleBuffer();
     const content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
@@ -352,7 +353,7 @@ class Upload implements Direction {
   #read(
     node: TreeNode,
     content: Uint8Array,
-  ): { size: number; modified: Date; mode: number | null; seen: SeenFile } | Outcome {
+  ): { size: number; modified: Date; mode: number | null; seen: SeenFile } | FileOutcome {
     const path = this.pathOf(node);
     try {
       this.#checkRemovable(node);
@@ -383,7 +384,10 @@ class Upload implements Direction {
     return new TransferError("CHANGED", `${this.pathOf(node)} ${text}`);
   }
 
-  #outcomeOf({ copy: { node }, bytes, sha256, seen, hasCondition }: Sent, status: number): Outcome {
+  #outcomeOf(
+    { copy: { node }, bytes, sha256, seen, hasCondition }: Sent,
+    status: number,
+  ): FileOutcome {
     if (status === 201 || status === 204) {
       this.#refusal = null;
       if (this.#settings.move) this.#written.set(node, seen);
@@ -475,7 +479,7 @@ class Upload implements Direction {
     }
   }
 
-  async *removeSources(nodes: readonly TreeNode[]): Outcomes<TreeNode, Removed> {
+  async *removeSources(nodes: readonly TreeNode[]): Outcomes<TreeNode, RemovalOutcome> {
     for (const node of nodes) {
       if (this.#turns.isOver) await this.#turns.next(this.#root);
       this.#settings.signal.throwIfAborted();
@@ -490,7 +494,7 @@ class Upload implements Direction {
    * Removes a file that this call has copied. The file is still open, so that no other one can have
    * its inode.
    */
-  #removeSource(node: TreeNode, seen: SeenFile): Removed {
+  #removeSource(node: TreeNode, seen: SeenFile): RemovalOutcome {
     const path = this.pathOf(node);
     try {
       if (this.#isRecent(seen)) return KEPT;
@@ -550,7 +554,7 @@ class Upload implements Direction {
   async *makeDirectories(
     client: TransferClient,
     nodes: readonly TreeNode[],
-  ): Outcomes<TreeNode, Made> {
+  ): Outcomes<TreeNode, DirectoryOutcome> {
     // A body of bytes can be sent again if the server has closed the connection meanwhile.
     const body = formatBundle(nodes.map(({ path }) => ({ path, kind: "directory" })));
     const uri = `${this.#settings.uri}?bundle=put`;

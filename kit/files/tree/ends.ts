@@ -13,7 +13,7 @@ import type { Copy } from "./plan.ts";
  * of the target did not have, and the file's SHA-256 if it is known; what may be better when it is
  * requested again, or alone; or an error.
  */
-export type Outcome =
+export type FileOutcome =
   | { readonly is: "copied"; readonly bytes: number; readonly sha256: string }
   | { readonly is: "taken"; readonly sha256: string | null }
   | { readonly is: "again" | "failed"; readonly error: unknown }
@@ -23,7 +23,7 @@ export type Outcome =
  * The outcome of a directory: why it is not there, or `null`; and if it is, whether nothing had its
  * name.
  */
-export interface Made {
+export interface DirectoryOutcome {
   readonly error: unknown;
   readonly isNew?: boolean;
 }
@@ -32,7 +32,7 @@ export interface Made {
  * The outcome of a file that is at the target: it was removed here, or was gone already; it stays,
  * since it may have changed meanwhile; or it can't be removed.
  */
-export type Removed =
+export type RemovalOutcome =
   | { readonly is: "removed" | "gone" | "kept" }
   | { readonly is: "failed"; readonly error: unknown };
 
@@ -40,7 +40,7 @@ export type Removed =
 export type Outcomes<Item, What> = AsyncGenerator<readonly [item: Item, what: What], void, void>;
 
 /** The differences between a download and an upload. */
-export interface Direction extends ShrinkingTarget {
+export interface TreeEnds extends ShrinkingTarget {
   /** The entries of a directory of the target now; `null` if it can't be listed. */
   entries(
     client: TransferClient,
@@ -63,7 +63,7 @@ export interface Direction extends ShrinkingTarget {
   /** Gives a file of the target the permission bits of the source, if it is as it was listed. */
   giveMode(client: TransferClient, copy: Copy): Promise<void>;
   /** Copies small files; a file without an outcome may be requested again after an error. */
-  copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, Outcome>;
+  copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, FileOutcome>;
   /**
    * Copies a single file; one that gets its name after a deletion is received as a part.
    *
@@ -80,11 +80,14 @@ export interface Direction extends ShrinkingTarget {
   /** Gives a file that was received its name; false if its part is gone. */
   place(client: TransferClient, copy: Copy, part: TransferResult): Promise<boolean>;
   /** Makes directories, each after those that it is in. */
-  makeDirectories(client: TransferClient, nodes: readonly TreeNode[]): Outcomes<TreeNode, Made>;
+  makeDirectories(
+    client: TransferClient,
+    nodes: readonly TreeNode[],
+  ): Outcomes<TreeNode, DirectoryOutcome>;
   /** When a file of the source was last changed or renamed, in milliseconds since 1970. */
   changedAt?(node: TreeNode): number;
   /** Removes files of the source that certainly are what was copied. */
-  removeSources?(nodes: readonly TreeNode[]): Outcomes<TreeNode, Removed>;
+  removeSources?(nodes: readonly TreeNode[]): Outcomes<TreeNode, RemovalOutcome>;
   /** Closes files that could have been removed. */
   close?(): Promise<void>;
   /** Removes the part of a file here that can't get its name. */

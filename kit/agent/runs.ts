@@ -1,4 +1,4 @@
-/** Passes of a command that goes on until it is interrupted, and what is printed of them. */
+/** Runs of a command that goes on until it is interrupted, and what is printed of them. */
 
 import { repeat } from "../../net/repeat.ts";
 import type { Context } from "./command.ts";
@@ -7,32 +7,32 @@ import { exitCodeOf, isAway } from "./failure.ts";
 import { Output, OutputClosed } from "./output.ts";
 
 /**
- * Runs passes until the command is interrupted. A pass that fails does not end them.
+ * Repeats a command until it is interrupted. A run that fails does not end it.
  *
- * @param pass Resolves to an exit code.
- * @returns The exit code of the last pass.
- * @throws the reason of the interruption if a pass was under way.
+ * @param runOnce Resolves to an exit code.
+ * @returns The exit code of the last run.
+ * @throws the reason of the interruption if a run was under way.
  */
-export async function repeatPasses(
+export async function repeatRuns(
   context: Context,
   seconds: number,
-  pass: (context: Context) => Promise<number>,
+  runOnce: (context: Context) => Promise<number>,
 ): Promise<number> {
   const { signal } = context;
-  const output = new PassOutput(context.output);
+  const output = new RunOutput(context.output);
   let exitCode = 0;
   let isInterrupted = false;
   const run = async () => {
     const each = { ...context, output };
     try {
-      exitCode = await pass(each);
+      exitCode = await runOnce(each);
     } catch (error) {
       isInterrupted = signal.aborted;
       if (isInterrupted || error instanceof OutputClosed) throw error;
       exitCode = exitCodeOf(error);
       output.failed(error, each.peer);
     }
-    output.endPass();
+    output.endRun();
   };
   const onError = (error: unknown) => {
     throw error;
@@ -43,14 +43,14 @@ export async function repeatPasses(
 }
 
 /**
- * The output of passes: a problem is printed by the first pass that has it, and again when it is
- * over. A pass that has changed nothing prints nothing else.
+ * The output of the runs: a problem is printed by the first run that has it, and again when it is
+ * over. A run that has changed nothing prints nothing else.
  */
-class PassOutput extends Output {
+class RunOutput extends Output {
   readonly #output: Output;
-  /** The texts of the problems of the last pass, by a key that equal problems share. */
+  /** The texts of the problems of the last run, by a key that equal problems share. */
   #before = new Map<string, string>();
-  /** The same for the pass that runs. */
+  /** The same for the run under way. */
   #now = new Map<string, string>();
 
   constructor(output: Output) {
@@ -76,7 +76,7 @@ class PassOutput extends Output {
     }
   }
 
-  /** Reports the error that has ended a pass, at which this peer was asked. */
+  /** Reports the error that has ended a run, at which this peer was asked. */
   failed(error: unknown, peer: string | undefined): void {
     const cause = error instanceof Error ? error.cause : undefined;
     const text = explain(error);
@@ -86,18 +86,18 @@ class PassOutput extends Output {
       super.error(text);
       if (this.json) super.result("", { error: errorObject(error, peer) });
     }
-    // The rest of the pass did not run, so it is not known which earlier problems are over.
+    // The rest of the run did not run, so it is not known which earlier problems are over.
     this.#now = new Map([...this.#before, ...this.#now]);
   }
 
-  endPass(): void {
+  endRun(): void {
     for (const [key, text] of this.#before) {
       if (text !== "" && !this.#now.has(key)) this.#output.note(`over: ${text}`);
     }
     [this.#before, this.#now] = [this.#now, new Map()];
   }
 
-  /** Whether neither this pass nor the one before has had a problem. */
+  /** Whether neither this run nor the one before has had a problem. */
   #isNew(key: string, text = key): boolean {
     const known = this.#now.get(key) ?? this.#before.get(key);
     this.#now.set(key, known ?? text);

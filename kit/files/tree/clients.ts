@@ -5,7 +5,7 @@ import { TransferClient } from "../transfer/client.ts";
 import { endsAll, isCut } from "../transfer_error.ts";
 import type { TreeSettings } from "./options.ts";
 
-export class Lanes implements Disposable {
+export class TransferClients implements Disposable {
   readonly #abort: TreeSettings["abort"];
   readonly #clients: TransferClient[];
 
