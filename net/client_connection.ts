@@ -36,7 +36,7 @@ import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
 import { endsSession } from "./error_answers.ts";
-import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
+import { type BodyOver, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
 import { CLIENT, type ClientEvent, type ClientState, impossibleEvent } from "./state.ts";
 import { Transport } from "./transport.ts";
@@ -399,9 +399,9 @@ export class Connection implements Disposable {
       this.#on("response");
       const { status, reason, headers } = preamble;
       this.#lastStatus = status;
-      const owner = this.#owner;
-      const received = makeIncomingBody(this.bodies, transport, owner, "response", bodyFraming);
-      if (received === null) owner.bodyConsumed();
+      const bodyOver = this.#bodyOver;
+      const received = makeIncomingBody(this.bodies, transport, bodyOver, "response", bodyFraming);
+      if (received === null) bodyOver("consumed");
       else if (signal !== undefined) this.#abort!.interrupt(received);
       const response = new Response(status, reason, headers, received);
       // Only an error needs to name its request.
@@ -474,15 +474,13 @@ export class Connection implements Disposable {
     }
   }
 
-  /** The reactions to the end of a response's body. Methods of this class would be public. */
-  readonly #owner: BodyOwner = {
-    bodyConsumed: () => {
-      this.#on("bodyRead");
-      this.#abort?.end();
-      if (this.#isLast) this.#transport.close();
-      else this.#rest();
-    },
-    bodyCanceled: () => this.#transport.close(),
+  /** Reacts to the end of a response's body. A method of this class would be public. */
+  readonly #bodyOver: BodyOver = (end, error) => {
+    if (end !== "consumed") return this.#transport.close(end === "broken" ? error : undefined);
+    this.#on("bodyRead");
+    this.#abort?.end();
+    if (this.#isLast) this.#transport.close();
+    else this.#rest();
   };
 
   /** Ends an exchange that has failed; returns the error to report. */

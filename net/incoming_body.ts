@@ -8,20 +8,11 @@ import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
 
 /**
- * The end of a connection that a body belongs to, and that learns how the body ends. The body keeps
- * its owner alive.
+ * Tells the end of a connection that a body belongs to how the body is over, and with which error;
+ * what could not be read to its end closes the connection, unless this end can still answer. The
+ * body keeps this function alive, and with it the connection.
  */
-export interface BodyOwner {
-  /** The last byte of the body has been read. */
-  bodyConsumed(): void;
-  /** The rest of the body is not wanted. */
-  bodyCanceled(): void;
-  /**
-   * The peer or the network has broken the body. Returns true to keep the transport open, which is
-   * closed otherwise.
-   */
-  bodyBroken?(error: unknown): boolean;
-}
+export type BodyOver = (end: BodyEnd, error?: unknown) => void;
 
 /**
  * Makes the body of a message whose preamble has arrived. The classes of bodies may be a caller's.
@@ -29,12 +20,12 @@ export interface BodyOwner {
 export function makeIncomingBody(
   bodies: Bodies,
   transport: Transport,
-  owner: BodyOwner,
+  bodyOver: BodyOver,
   kind: "request" | "response",
   framing: Framing,
 ): BodyIn {
   if (framing === null) return null;
-  const source = new ConnectionSource(transport, owner, kind);
+  const source = new ConnectionSource(transport, bodyOver, kind);
   if (framing === "chunked") return new bodies.ChunkedBody(source);
   const body = new bodies.Body(source, framing);
   if (framing === 0) source.over("consumed");
@@ -55,37 +46,31 @@ class ConnectionSource implements BodySource {
   readonly buffer: ReadBuffer;
   readonly #transport: Transport;
   /**
-   * The end of the connection; `null` once the body is over, so that the body doesn't keep its
+   * What learns of the end; `null` once the body is over, so that the body doesn't keep its
    * connection alive. An empty body is over from the start, and may be read while the connection is
    * at another message.
    */
-  #owner: BodyOwner | null;
+  #bodyOver: BodyOver | null;
 
-  constructor(transport: Transport, owner: BodyOwner, kind: "request" | "response") {
+  constructor(transport: Transport, bodyOver: BodyOver, kind: "request" | "response") {
     this.kind = kind;
     this.buffer = transport.reader;
     this.#transport = transport;
-    this.#owner = owner;
+    this.#bodyOver = bodyOver;
   }
 
   read(into: Uint8Array): Promise<number | null> {
     // A canceled body may still read in the background, and would get bytes that follow the body.
-    if (this.#owner === null) return Promise.reject(new BodyError("the body is over"));
+    if (this.#bodyOver === null) return Promise.reject(new BodyError("the body is over"));
     return this.#transport.read(into);
   }
 
   over(end: BodyEnd, error?: unknown): void {
-    const owner = this.#owner;
-    if (owner === null) return;
-    this.#owner = null;
-    if (end === "consumed") {
-      this.buffer.shrink();
-      owner.bodyConsumed();
-    } else if (end === "canceled") {
-      owner.bodyCanceled();
-    } else {
-      if (error instanceof Error) broken.add(error);
-      if (!owner.bodyBroken?.(error)) this.#transport.close(error);
-    }
+    const bodyOver = this.#bodyOver;
+    if (bodyOver === null) return;
+    this.#bodyOver = null;
+    if (end === "consumed") this.buffer.shrink();
+    if (end === "broken" && error instanceof Error) broken.add(error);
+    bodyOver(end, error);
   }
 }

@@ -47,7 +47,7 @@ import {
   statusOfPreamble,
 } from "./error_answers.ts";
 import { ExchangeWatch, type ReportExchange } from "./exchange_watch.ts";
-import { type BodyOwner, hasBrokenBody, makeIncomingBody } from "./incoming_body.ts";
+import { type BodyOver, hasBrokenBody, makeIncomingBody } from "./incoming_body.ts";
 import { addLingering, linger } from "./lingering.ts";
 import type { ListenerSide } from "./listener.ts";
 import type { Kind } from "./logger.ts";
@@ -94,7 +94,7 @@ export interface ServerContext extends AppParts, ListenerSide {
   stopping: boolean;
 }
 
-export class ServerConnection implements BodyOwner, Member, SessionOwner {
+export class ServerConnection implements Member, SessionOwner {
   place = -1;
   readonly #context: ServerContext;
   readonly #transport: Transport;
@@ -321,7 +321,7 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
       if (framing === null) this.#on("request");
       else this.#on("requestWithBody");
       if (framing !== null) this.#expectation = headers["expect"];
-      const body = makeIncomingBody(api, transport, this, "request", framing);
+      const body = makeIncomingBody(api, transport, this.#bodyOver, "request", framing);
       const exchange = this.#exchange = report === null
         ? null
         : new ExchangeWatch(report, { session: this.#session, method, uri }, body);
@@ -517,24 +517,22 @@ export class ServerConnection implements BodyOwner, Member, SessionOwner {
     else logger.info(text, at);
   }
 
-  bodyConsumed(): void {
-    this.#on("bodyRead");
-    this.#expectation = undefined;
-  }
-
-  /** An answer is still possible if nothing of it was sent, and the peer has only sent nonsense. */
-  bodyBroken(error: unknown): boolean {
+  readonly #bodyOver: BodyOver = (end, error) => {
     const { closed, sent } = this.#transport;
-    if (closed || sent !== "nothing" || !isBrokenFraming(error)) return false;
-    this.#on("bodyBreaks");
-    this.#broken = error;
-    return true;
-  }
-
-  /** Ends the wait for the rest, which the app has canceled; an error may still be the answer. */
-  bodyCanceled(): void {
-    this.#transport.deadline.stopReading();
-  }
+    if (end === "consumed") {
+      this.#on("bodyRead");
+      this.#expectation = undefined;
+    } else if (end === "canceled") {
+      // Nobody waits for the rest any more; an error may still be the answer.
+      this.#transport.deadline.stopReading();
+    } else if (!closed && sent === "nothing" && isBrokenFraming(error)) {
+      // An answer is still possible: the peer has only sent nonsense.
+      this.#on("bodyBreaks");
+      this.#broken = error;
+    } else {
+      this.#transport.close(error);
+    }
+  };
 }
 
 /** Whether a client is of another kind: ours sends none of these headers by itself. */
