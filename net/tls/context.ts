@@ -622,12 +622,3 @@ export function clientMaterialOf(sslctx: ClientSslctx): ClientMaterial {
 export function serverMaterialOf(sslctx: ServerSslctx): ServerMaterial {
   return serverMaterials.get(sslctx)!;
 }
-
-/**
- * A configuration in text, with the private key, that makes the same context again without any
- * file.
- */
-export function serverTextsOf(sslctx: ServerSslctx): ServerSslconfig {
-  const { cert, key, ca } = serverMaterialOf(sslctx).options;
-  return { cert, key, ...ca === undefined ? { allowUnauthenticatedClients: true } : { ca } };
-}
