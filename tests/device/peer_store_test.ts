@@ -316,9 +316,11 @@ Deno.test("what another process changes is noticed, in any directory in this pla
   const see = (names: string[], what: string) =>
     goOn(() => namesOf(store.current).join() === names.join(), what);
   const goOnLooking = (most = looks + 60) => goOn(() => looks > most, "that nothing changes");
-  const failToRead = async () => {
+  const failToRead = async (change: () => Promise<void>) => {
     const fail = () => Promise.reject(new Error("Too many open files"));
+    // A look that is under way must not read what changes before it fails.
     using _failing = patch(Deno, "open", () => fail);
+    await change();
     await goOnLooking();
   };
   {
@@ -335,11 +337,9 @@ Deno.test("what another process changes is noticed, in any directory in this pla
     ]);
     const file = join(path, (await Array.fromAsync(Deno.readDir(path)))[0]!.name);
     const text = await Deno.readTextFile(file);
-    await Deno.truncate(file);
-    await failToRead();
+    await failToRead(() => Deno.truncate(file));
     await goOn(() => store.current.length === 1, "that a file was emptied in place");
-    await Deno.writeTextFile(file, text);
-    await failToRead();
+    await failToRead(() => Deno.writeTextFile(file, text));
     await see(["one", "two"], "that it was filled again");
     assertEquals(logger.at("error").filter((line) => line.includes("can't be read")).length, 2);
     await Deno.rename(path, away);

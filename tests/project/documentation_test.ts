@@ -42,6 +42,7 @@ const OTHER_BLOCKS: Record<string, string> = {
     "it changes the files of a user; the completions are tested",
   "one$ echo hello > hello.txt": "tests/long/agent/first_minute_test.ts",
   "one$ degu pair": "tests/long/agent/first_minute_test.ts",
+  "laptop$ degu pair": "tests/long/project/recording_test.ts",
   "degu ls one:                    # what is shared": "tests/project/agent_documentation_test.ts",
   "deno cache jsr:@degu/degu@0.1.0/agent": "JSR does not have the package yet",
   "[Unit]": "it serves a program of yours",
