@@ -135,7 +135,9 @@ export function noSpaceThere(
 
 /** Creates the error for a file of the other end that is not the one to replace. */
 export function changedThere(uri: string): StatusError {
-  const problem = "the file there changed meanwhile, and stays; look at it and call again";
+  const problem =
+    "the file there changed meanwhile, and stays; look at it and call again (if its " +
+    "server only adds files, it always stays)";
   return refused("PUT", uri, problem, { status: 412 });
 }
 

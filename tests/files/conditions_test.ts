@@ -17,12 +17,12 @@ import {
 import { mkreq } from "@degu/degu/misc";
 import { content, entries, entriesWithParts, fill, tempDir } from "@degu/testing/directories.ts";
 import { serveVersion } from "@degu/testing/served_version.ts";
-import { serve } from "@degu/testing/serving.ts";
+import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 import { makeTrees } from "@degu/testing/trees.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { upload as announced } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 
 /** Holds back the first request with a method until it is released, as a network may do. */
 async function serveHolding(method: string) {
@@ -307,6 +307,29 @@ Deno.test('write: "add": an identical file is a success, alone and in a tree, an
   const { mtime } = await Deno.stat(`${path}/served/large`);
   assertEquals(mtime, new Date(TIME));
   assertEquals(await Deno.readTextFile(`${path}/served/small`), "other");
+});
+
+Deno.test('write: "add": both ends say that a file stays because files are only added', async () => {
+  await using dir = await tempDir();
+  const { path } = dir;
+  await fill(path, { "here/large": "l".repeat(100_000), "here/small": "s" });
+  await fill(path, { "served/large": "other", "served/small": "other" });
+  const logger = new RecordingLogger();
+  await using serving = serve(new FilesApp(`${path}/served`, { ...ADD, logger }));
+  const client = serving.makeClient();
+  const errors: unknown[] = [];
+  const onEvent = (event: TreeEvent) => {
+    if (event.type === "failed") errors.push(event.error);
+  };
+  assertEquals((await uploadTree(client, `${path}/here`, "/", { onEvent })).failed, 2);
+  const alone = () => upload(client, `${path}/here/large`, "/large");
+  errors.push(await assertRejects(alone, StatusError));
+  for (const error of errors) {
+    assertStringIncludes(String(error), "if its server only adds files, it always stays");
+  }
+  const refused = logger.at("warn");
+  assert(refused.length > 1);
+  for (const line of refused) assert(/already exists|only added/.test(line), line);
 });
 
 Deno.test('write: "add": a tree with delete is refused before anything is copied', async () => {

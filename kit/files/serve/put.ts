@@ -274,7 +274,10 @@ function conditionOf({ request: { headers }, isAddOnly }: FileRequest): Conditio
   return (existing) => {
     precondition(existing);
     if (!isAddOnly || existing === null || existing.isDirectory()) return;
-    throw new Refusal(hasCondition(headers) ? 412 : 409, "a file is there, and none is replaced");
+    throw new Refusal(
+      hasCondition(headers) ? 412 : 409,
+      "a file is there, and files are only added",
+    );
   };
 }
 

@@ -97,9 +97,10 @@ class BundleWriter {
     const names = [...this.#request.target.names, ...record.path];
     const isDirectory = "kind" in record;
     const isOnlyNew = "if-none-match" in record;
-    const condition = "seen" in record ? conditionOf(record.seen!) : undefined;
+    const { isAddOnly } = this.#request;
+    const condition = "seen" in record ? conditionOf(record.seen!, isAddOnly) : undefined;
     const hasCondition = isOnlyNew || condition !== undefined;
-    const isNew = isOnlyNew || this.#request.isAddOnly && !isDirectory;
+    const isNew = isOnlyNew || isAddOnly && !isDirectory;
     const modified = isDirectory ? null : record.modified;
     const { length: size } = content;
     const mode = isDirectory || !this.#request.takesModes ? null : parseMode(record.mode);
@@ -142,11 +143,17 @@ class BundleWriter {
   }
 }
 
-/** Refuses to replace another file than the one that the client has seen. */
-function conditionOf([size, modified]: readonly [size: number, modified: number]): Condition {
+/** Refuses to replace another file than the one that the client has seen, or any at all. */
+function conditionOf(
+  [size, modified]: readonly [size: number, modified: number],
+  isAddOnly: boolean,
+): Condition {
   const stamp = stampOf(size, modified);
   return (existing) => {
     if (existing !== null && stampOfState(existing) === stamp) return;
-    throw new Refusal(412, "the file is not the one that the client has seen");
+    const problem = isAddOnly
+      ? "the client has seen a file there, and files are only added"
+      : "the file is not the one that the client has seen";
+    throw new Refusal(412, problem);
   };
 }

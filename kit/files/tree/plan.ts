@@ -381,7 +381,7 @@ export function existsAlready(node: TreeNode, options?: ErrorOptions): TransferE
 /** The error of a file whose name something has that came, or changed, since the list. */
 export function changedMeanwhile(node: TreeNode): TransferError {
   const text = ": what has this name at the target changed meanwhile, and stays; look at it and " +
-    "call again";
+    "call again (if its server only adds files, it always stays)";
   return problem("CONFLICT", node, text);
 }
 
