@@ -13,6 +13,9 @@ import type { Output } from "./output.ts";
 
 /** How long a device that sends may offer something before it is asked. */
 const LOOK_SECONDS = 3;
+/** How long a line on stdin, or a sender, may take where no person sees that nothing comes. */
+export const UNSEEN_SECONDS = 600;
+const AGAIN = "run the same command again";
 
 /**
  * Joins with a line, or with `-` for that on stdin.
@@ -32,17 +35,25 @@ export async function joinByLine(
   });
 }
 
-/** Looks for the device that sends, and joins it when a person has compared the number. */
+/**
+ * Looks for the device that sends, and joins it when a person has compared the number.
+ *
+ * @param questions `null` where nobody can be asked: then the device is only found.
+ */
 export async function joinSender(
   context: Context,
   device: Device,
-  questions: NumberQuestions,
+  questions: NumberQuestions | null,
   name: string | undefined,
   options: JoinOptions,
 ): Promise<Peer> {
   const { options: { address } } = context;
-  if (address !== undefined) return await joinAt(context, device, questions, [address], options);
-  const offer = await lookForSender(context, name);
+  if (address !== undefined) {
+    if (questions === null) throw nobodyToAsk("");
+    return await joinAt(context, device, questions, [address], options);
+  }
+  const offer = await lookForSender(context, name, questions !== null);
+  if (questions === null) throw nobodyToAsk(`${offer.name} ${offer.id} sends, but `);
   const confirm: Confirm = async (asked) => {
     if (shortId(asked.id) === offer.id) return await questions.confirm(asked);
     context.output.warn(
@@ -51,6 +62,15 @@ export async function joinSender(
     return false;
   };
   return await joinAt(context, device, { confirm }, offer.addresses, options);
+}
+
+/** What comes from stdin compares nothing, so a "yes" in it would let in whoever is there. */
+function nobodyToAsk(found: string): Failure {
+  return new Failure(
+    `${found}a number can be compared on a terminal only, and without --json: give the line that "degu send" ` +
+      "prints there, or - to read it from stdin",
+    USAGE,
+  );
 }
 
 /** Joins the device at these addresses when a person has compared the number. */
@@ -66,16 +86,33 @@ export async function joinAt(
   });
 }
 
-/** Waits until a device sends, or the command is interrupted. */
-async function lookForSender(context: Context, name: string | undefined): Promise<Offer> {
-  const { output, signal } = context;
-  output.note('looking for it in this network, until Ctrl-C: run "degu send FILE" there');
+/** Waits until a device sends, or the command is interrupted; without a person ten minutes. */
+async function lookForSender(
+  context: Context,
+  name: string | undefined,
+  isWatched: boolean,
+): Promise<Offer> {
+  const { output } = context;
+  output.note(
+    `looking for it in this network, ${
+      isWatched ? "until Ctrl-C" : "for ten minutes"
+    }: run "degu send FILE" ` +
+      "there",
+  );
+  const late = new AbortController();
+  const end = () => late.abort(new Failure(`no device has sent for ten minutes: ${AGAIN}`));
+  const timer = isWatched ? undefined : setTimeout(end, UNSEEN_SECONDS * 1000);
+  const signal = AbortSignal.any([context.signal, late.signal]);
   const options = { signal, seconds: LOOK_SECONDS, logger: loggerOf(context) };
   const wanted = name?.toLowerCase() ?? "";
   const isWanted = ({ name, id }: Offer) =>
     wanted === "" || name.toLowerCase() === shortName(wanted) || id === shortId(wanted);
   let found: Offer[] = [];
-  while (found.length === 0) found = (await findOffers(SEND_SERVICE, options)).filter(isWanted);
+  try {
+    while (found.length === 0) found = (await findOffers(SEND_SERVICE, options)).filter(isWanted);
+  } finally {
+    clearTimeout(timer);
+  }
   const [only, ...others] = found;
   if (others.length === 0) return only!;
   for (const { name, id } of found) output.ask(`${name} ${id}`);
@@ -100,7 +137,7 @@ async function readLine(output: Output, given: AbortSignal, seconds: number): Pr
   const isPasted = stdin.isTerminal() && !output.json;
   if (isPasted) output.note("paste the line of the invitation, then press Enter:");
   const late = new AbortController();
-  const problem = "no line has come on stdin in ten minutes: run the same command again";
+  const problem = `no line has come on stdin in ten minutes: ${AGAIN}`;
   const end = () => late.abort(new Failure(problem));
   const timer = isPasted || seconds === Infinity ? undefined : setTimeout(end, seconds * 1000);
   const signal = AbortSignal.any([given, late.signal]);

@@ -318,19 +318,26 @@ Deno.test("what can't be sent is said before anything is: no file, two of a name
   ]);
   await place.homes.fail("state", 2, "one directory at most", ["receive", "a", "b"]);
   await place.homes.fail("state", 2, "one directory at most", ["receive", "-", "--from", "x"]);
-  await place.homes.fail("state", 2, "on a terminal only", ["receive"]);
+  await place.homes.fail("state", 2, "on a terminal only", [
+    "receive",
+    "--address",
+    "127.0.0.1:1",
+    place.at("out"),
+  ]);
 });
 
-Deno.test("without a terminal, and with --json on one, receive waits ten minutes for the line on stdin", async (t) => {
-  const rows: [rule: string, options: HereOptions, args: string[]][] = [
-    ["without a terminal", {}, []],
-    ["with --json", TERMINAL, ["--json"]],
+Deno.test("without a terminal, and with --json on one, receive waits ten minutes for a sender, or for the line on stdin", async (t) => {
+  const rows: [rule: string, said: string, options: HereOptions, args: string[]][] = [
+    ["a line", "no line has come on stdin in ten minutes", {}, ["-"]],
+    ["a line, with --json", "no line has come on stdin", TERMINAL, ["-", "--json"]],
+    ["a sender", "no device has sent for ten minutes", {}, ["--from", "nobody"]],
+    ["a sender, with --json", "no device has sent", TERMINAL, ["--from", "nobody", "--json"]],
   ];
-  await eachRow(t, rows, async (_rule, options, args) => {
+  await eachRow(t, rows, async (_rule, said, options, args) => {
     using _timeouts = fastTimeouts((milliseconds) => milliseconds === 600_000, 1000);
     await using place = await Place.make();
-    const receiver = place.receive(["-", ...args], { stdin: null, ...options });
-    await assertEnds(receiver, 1, "no line has come on stdin in ten minutes");
+    const receiver = place.receive(args, { stdin: null, ...options });
+    await assertEnds(receiver, 1, said);
   });
 });
 

@@ -1,52 +1,37 @@
 /**
  * Two machines that have nothing yet are paired, and a file is put from one to the other. Prints
- * what docs/agent.md shows of the two terminals, where a third is opened at the end.
+ * what README.md shows of the two terminals, where others are opened beside `degu serve`.
  */
 
-import { agree, install, Machine, network } from "@degu/testing/agent_lab.ts";
-import { screenOf } from "@degu/testing/terminals.ts";
+import { agree, install, Machine, network, slowDown } from "@degu/testing/agent_lab.ts";
+import { shownLines } from "@degu/testing/sessions.ts";
 
-const COLUMNS = 100;
+/** Large enough for a progress bar. */
+const FILM_BYTES = 100_000_000;
+const RATE = "1gbit";
 
 const [dir = ""] = Deno.args;
 const laptop = await Machine.make("laptop", dir);
 const desk = await Machine.make("desk", dir);
 await network([[laptop, "192.168.1.7/24"], [desk, "192.168.1.8/24"]]);
+await slowDown(desk, RATE);
+await Deno.writeFile(`${desk.dir}/holiday.mp4`, new Uint8Array(0));
+await Deno.truncate(`${desk.dir}/holiday.mp4`, FILM_BYTES);
+
 const type = await install(dir);
 const texts: string[] = [];
 
-/** Adds a command and what it has shown, with the home of the machine as people see it. */
-function print({ name, dir: home }: Machine, line: string, shown: string): void {
-  const lines = screenOf(shown).filter((each) => !each.startsWith("waiting for the other device:"));
-  const text = lines.join("\n").replaceAll(home, "~")
-    .replaceAll(/\b([a-z2-7]{8})[a-z2-7]{44}\b/g, "$1…");
-  texts.push(`${name}$ ${line}`, ...text.split("\n").filter((each) => each !== "").map(wrap));
-}
-
-/** Breaks a line at spaces, as terminals would do it anywhere. */
-function wrap(text: string): string {
-  return text.replace(new RegExp(`(?=.{${COLUMNS + 1}})(.{1,${COLUMNS}}) `, "g"), "$1\n");
-}
-
-async function run(machine: Machine, line: string): Promise<void> {
-  await using agent = type(machine, line);
-  print(machine, line, (await agent.ended()).stdout);
-}
-
 const pairing = [laptop, desk].map((machine) => type(machine, "degu pair"));
 await agree(...pairing);
-for (const [i, machine] of [laptop, desk].entries()) {
-  print(machine, "degu pair", (await pairing[i]!.ended()).stdout);
-  texts.push("");
-}
+const [, ended] = await Promise.all(pairing.map((each) => each.ended()));
+texts.push("laptop$ degu pair", "desk$ degu pair", ...shownLines(ended!.stdout));
 const line = "degu serve --inbox ~/Inbox";
-const serving = type(laptop, line);
-const shown = ["created", "serving on", "announced"].map((text) => serving.line(text));
-print(laptop, line, (await Promise.all(shown)).map((each) => each.trimEnd()).join("\r\n"));
-texts.push("");
-await run(desk, "echo hello > hello.txt");
-await run(desk, "degu put hello.txt laptop:");
-texts.push("");
-await run(laptop, "ls ~/Inbox/desk");
+await type(laptop, line).line("serving on");
+texts.push(`laptop$ ${line}`);
+const put = "degu put holiday.mp4 laptop:";
+await using putting = type(desk, put);
+texts.push(`desk$ ${put}`, ...shownLines((await putting.ended()).stdout));
+await using listing = type(laptop, "ls ~/Inbox/desk");
+texts.push("laptop$ ls ~/Inbox/desk", (await listing.ended()).stdout.trim());
 console.log(texts.join("\n"));
 Deno.exit();

@@ -1,9 +1,10 @@
 /**
  * A file that was really sent from one machine to another one in the same network, without pairing.
- * Prints what README.md shows of the receiver's terminal.
+ * Prints what docs/agent.md shows of the receiver's terminal.
  */
 
 import { agree, install, Machine, network, slowDown } from "@degu/testing/agent_lab.ts";
+import { shownLines } from "@degu/testing/sessions.ts";
 
 /** Large enough for a progress bar. */
 const FILM_BYTES = 100_000_000;
@@ -24,20 +25,5 @@ await sending.line("degu:");
 const receiving = type(desk, receive);
 await agree(sending, receiving);
 const { stdout } = await receiving.ended();
-console.log(`laptop$ ${send}\ndesk$ ${receive}\n${shown(stdout).join("\n")}`);
+console.log(`laptop$ ${send}\ndesk$ ${receive}\n${shownLines(stdout).join("\n")}`);
 Deno.exit();
-
-/** The number, the question, its answer, the last progress bar and the end, without other lines. */
-function shown(text: string): string[] {
-  const lines: string[] = [];
-  const isBar = (line: string) => line.includes("%  [");
-  for (const drawn of text.split(/\r?\n|\r/)) {
-    // The terminal is so wide that no line is broken: the bar is moved to the name.
-    const line = drawn.replace("\x1b[K", "").replace(/ +(?=\d+ %)/, "  ").trimEnd()
-      .replace(/\b([a-z2-7]{8})[a-z2-7]{44}\b/, "$1…");
-    if (!/ asks\. |^ +\d{3} \d{3}$|^does |^yes$|\[=+ *\].* left$|copied/.test(line)) continue;
-    if (isBar(line) && isBar(lines.at(-1) ?? "")) lines.pop();
-    lines.push(line);
-  }
-  return lines;
-}

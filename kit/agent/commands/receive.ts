@@ -11,7 +11,7 @@ import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure, isAway, USAGE } from "../failure.ts";
-import { joinByLine, joinSender } from "../joining.ts";
+import { joinByLine, joinSender, UNSEEN_SECONDS } from "../joining.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { NumberQuestions } from "../numbers.ts";
 import { formatBytes, type Output } from "../output.ts";
@@ -66,13 +66,6 @@ async function runReceive(
   }
   const [line] = lines;
   const questions = line === undefined ? NumberQuestions.on(output) : null;
-  if (line === undefined && questions === null) {
-    throw new Failure(
-      "a number can be compared on a terminal only, and without --json: give the line of the other device, or -; " +
-        '"degu receive --help" explains it',
-      USAGE,
-    );
-  }
   const target = await findTarget(dirs[0] ?? ".", true);
   // The target is checked first, so that nobody compares numbers for a command that then fails.
   const isThere = await ifThere(Deno.stat(target.path)) !== null;
@@ -83,8 +76,8 @@ async function runReceive(
   const kept = await ownDirectory(await ifThere(Deno.realPath(home)) ?? device.dir);
   await kept.check(target.path);
 
-  const sender = questions === null
-    ? await joinByLine(context, device, line!, { serving: [] }, LINE_SECONDS)
+  const sender = line !== undefined
+    ? await joinByLine(context, device, line, { serving: [] }, UNSEEN_SECONDS)
     : await joinSender(context, device, questions, from, { serving: [] });
   output.note(`receiving from ${sender.name} ${sender.id}`);
 
@@ -143,9 +136,6 @@ async function runReceive(
     await watching;
   }
 }
-
-/** How long a line may take on stdin, where no person sees that nothing comes. */
-const LINE_SECONDS = 600;
 
 /**
  * A home directory has files of such names that decide who may log in, and what a shell does. Some

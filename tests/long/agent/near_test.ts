@@ -3,11 +3,14 @@ import { labTest } from "@degu/testing/agent_lab.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 
 await labTest<{ shown: [code: number, text: string][]; file: string }>(
-  "of several that send, which are listed, one is chosen by its name; none is joined that is another device than was found",
+  "of several that send, which are listed, one is chosen by its name; none is joined that is another device than was found, or where a pipe says yes",
   "agent_near.ts",
   [],
-  ({ shown: [several, liar], file }) => {
-    assertEquals([several![0], liar![0]], [1, 3]);
+  ({ shown: [several, piped, liar], file }) => {
+    assertEquals([several![0], piped![0], liar![0]], [1, 2, 3]);
+    assertStringIncludes(piped![1], "looking for it in this network, for ten minutes");
+    assertStringIncludes(piped![1], "sends, but a number can be compared on a terminal only");
+    assert(!piped![1].includes("Type y"), piped![1]);
     assertStringIncludes(liar![1], "answers, which is another device than was found");
     assert(!liar![1].includes("Type y"), liar![1]);
     const listed = several![1].match(/^(one|two) [a-z2-7]{16}(?=\r)/gm) ?? [];
