@@ -1,7 +1,7 @@
 /** Bytes that the target has already don't travel again: files that have grown, and renamed ones. */
 import type { AppFunction, Request } from "@degu/degu";
 import type { Address, HeaderDict } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
+import { Client, type Connector } from "@degu/degu/client";
 import {
   download,
   FilesApp,
@@ -95,7 +95,7 @@ async function makeReusing(
     const { bytes, reused, files, failed } = copied.result;
     return { ...copied, plan, last, moved: { files, failed, bytes, reused } };
   };
-  const over = (client: Client, options: UploadTreeOptions = {}) => trees.copy(options, client);
+  const over = (client: Connector, options: UploadTreeOptions = {}) => trees.copy(options, client);
   return { ...trees, copy, over, asked };
 }
 
@@ -742,3 +742,73 @@ both(
     assert(reusedInAll > 0);
   },
 );
+
+/** A client to which the answers to some requests take too long. */
+class ImpatientClient implements Connector {
+  waited = 0;
+  readonly #client: Connector;
+  readonly #isTooSlow: (headers: HeaderDict) => boolean;
+
+  constructor(client: Connector, isTooSlow: (headers: HeaderDict) => boolean) {
+    this.#client = client;
+    this.#isTooSlow = isTooSlow;
+  }
+
+  readonly connect: Connector["connect"] = async (options) => {
+    const conn = await this.#client.connect(options);
+    const request: typeof conn.request = async (method, uri, headers = {}, ...args) => {
+      if (!this.#isTooSlow(headers)) return await conn.request(method, uri, headers, ...args);
+      this.waited++;
+      conn.close();
+      throw new Deno.errors.TimedOut("the peer kept the connection waiting");
+    };
+    return {
+      request,
+      get closed() {
+        return conn.closed;
+      },
+      close: () => conn.close(),
+    };
+  };
+}
+
+const TOO_SLOW: readonly [what: string, header: string, directions: TreeDirection[]][] = [
+  ["compares", "digest-length", ["upload", "download"]],
+  ["copies", "reuse", ["upload"]],
+];
+
+for (const [what, header, directions] of TOO_SLOW) {
+  for (const direction of directions) {
+    Deno.test(`${direction}: to a disk that ${what} more slowly than the client waits, all is sent`, async () => {
+      const source: Content = { new: [OTHER, OLD], log: [GROWN, NEW] };
+      const target: Content = { old: [OTHER, OLD], log: [BYTES, OLD] };
+      await using trees = await makeReusing(direction, source, target);
+      using _clock = setClockAhead(LATER);
+      const isTooSlow = (headers: HeaderDict) => headers[header] !== undefined;
+      const client = new ImpatientClient(trees.client, isTooSlow);
+      const { result, events } = await trees.over(client, { delete: true });
+      assertEquals([result.files, result.failed, result.deletionsKept], [2, 0, null]);
+      assertEquals([result.bytes, result.reused], [GROWN.length + SIZE, 0]);
+      assertEquals(client.waited, 2);
+      const last = events.findLast((event) => event.type === "progress")!;
+      assertEquals([last.bytes, last.total], [result.bytes, result.bytes]);
+      assertEquals(read(trees.target), digests(source));
+    });
+  }
+}
+
+Deno.test("upload, outbox: to a disk that is too slow for what has grown, all is sent", async () => {
+  await using trees = await makeReusing("upload", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
+  using _clock = setClockAhead(LATER);
+  for (const header of ["digest-length", "reuse"]) {
+    await write(trees.target, { log: [BYTES, OLD], one: [BYTES, OLD] });
+    await write(trees.source, { log: [GROWN, NEW] });
+    const client = new ImpatientClient(trees.client, (headers) => headers[header] !== undefined);
+    const single = await upload(client, `${trees.source}/log`, "/tree/one");
+    assertEquals([single.bytes, single.reused], [GROWN.length, 0]);
+    const { result, removed } = await trees.over(client, { move: true });
+    assertEquals([result.bytes, result.reused, removed], [GROWN.length, 0, ["log"]]);
+    assert(client.waited >= 2);
+    assertEquals(read(trees.target), { log: sha256Of(GROWN), one: sha256Of(GROWN) });
+  }
+});

@@ -245,7 +245,8 @@ export async function askDigest(
  * Compares the beginning of a file of a server with one here; both ends hash at the same time.
  *
  * @param hashHere Resolves to the SHA-256 of the beginning here; `null` if that can't be read.
- * @returns The answer of the server, if the beginnings are the same.
+ * @returns The answer of the server, if the beginnings are the same; `null` also if the answer took
+ * too long: then all of the file is moved.
  */
 export async function askForSame(
   client: TransferClient,
@@ -258,12 +259,23 @@ export async function askForSame(
   const asking = client.request("HEAD", uri, wanted);
   const [asked, hashed] = await Promise.allSettled([asking, hashHere()]);
   if (hashed.status === "rejected") throw hashed.reason;
-  if (asked.status === "rejected") throw asked.reason;
+  if (asked.status === "rejected") {
+    if (isTooSlow(client, asked.reason)) return null;
+    throw asked.reason;
+  }
   await asked.value.discard();
   const { status, headers } = asked.value;
   const isAsked = status === 200 && headers["digest-length"] === `${length}`;
   const sha256 = isAsked ? readDigest("HEAD", uri, asked.value) : null;
   return sha256 !== null && sha256 === hashed.value ? asked.value : null;
+}
+
+/**
+ * Whether the reuse of bytes took longer than the client waits: on a slow disk each attempt would,
+ * and without reuse the file moves all the time.
+ */
+export function isTooSlow(client: TransferClient, error: unknown): boolean {
+  return error instanceof Deno.errors.TimedOut && client.canReconnect;
 }
 
 /**

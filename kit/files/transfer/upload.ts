@@ -21,7 +21,7 @@ import { uriOf } from "../file_name.ts";
 import { conditionFor, parseStamp } from "../conditions.ts";
 import { type Beginning, isGrown, placeOf, reuseHeader } from "../reuse.ts";
 import { modeHeader, modeOfCopy, parseMode, WANT_MASK } from "../modes.ts";
-import { askDigest, askForSame, readDigest, TransferClient } from "./client.ts";
+import { askDigest, askForSame, isTooSlow, readDigest, TransferClient } from "./client.ts";
 import { SourceFile } from "./source_file.ts";
 import {
   changedThere,
@@ -45,11 +45,11 @@ import { isTransient } from "../../../net/retry.ts";
  * than two seconds ago is not resumed: another version could look the same.
  *
  * If an older version of the file is there that is shorter, and the server has `reuse: true`, both
- * ends hash the beginning. If that is the same, only the rest is sent.
+ * ends hash the beginning. If that is the same, only the rest is sent; but all of the file if that
+ * takes longer than the `timeout` of the client.
  *
- * Before the server continues a part, it hashes the part, and before it continues an older version,
- * it copies that; it sends nothing meanwhile: the `timeout` of the client must be longer than that
- * takes.
+ * Before the server continues a part, it hashes the part and sends nothing meanwhile: the `timeout`
+ * must be longer than that takes.
  *
  * Needs `--allow-read` of the file, and what the client needs.
  *
@@ -151,7 +151,10 @@ export class FileUpload {
     this.#headers = headers;
   }
 
-  async run(): Promise<TransferResult> {
+  /** @param beginning What may be reused; `undefined` if the server is asked what there is. */
+  async run(
+    beginning: Beginning | null | undefined = this.#settings.beginning,
+  ): Promise<TransferResult> {
     const { resume, replace, isRewritten = false, seen, signal } = this.#settings;
     const source = this.#source;
     if (!replace) this.#condition = { "if-none-match": "*" };
@@ -160,7 +163,6 @@ export class FileUpload {
     const isResumable = resume && source.isSettled;
     const named = { "upload-version": source.version, "upload-length": `${source.size}` };
     let offset = 0;
-    let { beginning } = this.#settings;
     // If the target has all of it, nothing else has to be asked.
     let isThere = beginning?.length === source.size && await this.#beginsWith(beginning);
     if (!isThere && (resume || this.#condition === null)) {
@@ -175,13 +177,17 @@ export class FileUpload {
       const { length = 0 } = beginning ?? {};
       isThere = length > offset && length < source.size && await this.#beginsWith(beginning!);
     }
-    return await this.#send(isThere ? beginning! : offset, async (meter) => {
+    const sending = this.#send(isThere ? beginning! : offset, async (meter) => {
       const { start, reused } = meter;
       const body = await source.hashedBody(start, meter, signal);
       const headers = isResumable
         ? { ...named, "upload-offset": `${start}` }
         : { "upload-length": `${source.size}` };
       return await this.#put({ ...headers, ...reused > 0 ? reuseHeader(beginning!) : {} }, body);
+    });
+    return await sending.catch((error) => {
+      if (isThere && isTooSlow(this.#client, error)) return this.run(null);
+      throw error;
     });
   }
 

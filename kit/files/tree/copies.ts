@@ -176,7 +176,7 @@ export class TreeCopies {
     let reused = 0;
     let furthest = 0;
     let vainAttempts = 0;
-    let beginning = this.beginnings.get(copy.node) ?? null;
+    const beginning = this.beginnings.get(copy.node) ?? null;
     const { replace, modes, signal } = this.#settings;
     const settings: TransferSettings = {
       resume: true,
@@ -206,8 +206,6 @@ export class TreeCopies {
           this.taken.push({ copy, sha256: null });
           return false;
         }
-        // To copy a large file may take the other end longer than this one waits.
-        if (error instanceof Deno.errors.TimedOut) beginning = null;
         // How far a file has got with a connection that broke off, the next attempt shows.
         const hasGotFurther = isCut(error) && resumedFrom > furthest;
         furthest = Math.max(furthest, resumedFrom);
