@@ -438,7 +438,7 @@ Deno.test("with --json the error that ends a command is an object on stdout, wit
       [["ls"], "USAGE"],
       [["ls", "--no-such", "camera:"], "USAGE"],
       [["ls", "toaster:"], "NOT_PAIRED", { peer: "toaster" }],
-      [["ls", "stranger:"], "REFUSED", { peer: "stranger" }],
+      [["ls", "--no-find", "stranger:"], "REFUSED", { peer: "stranger" }],
       [["ls", ...off, "camera:"], "NO_ADDRESS", { peer: "camera" }],
       [["ping", ...off, "CAMERA"], "NO_ADDRESS", { peer: "camera" }],
       [["ls", "camera:no"], "NOT_THERE", { path: "camera:no", peer: "camera" }],

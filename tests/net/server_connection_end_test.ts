@@ -86,7 +86,9 @@ Deno.test("connection: close in a request ends the session after its response, a
   for (const [what, request] of Object.entries(requests)) {
     for (const status of [200, 204, 404, 500]) {
       await t.step(`${what}, ${status}`, async () => {
-        for (const value of [...CLOSES, ...DOES_NOT_CLOSE]) {
+        const isEvery = what === "GET" && status === 200;
+        const values = isEvery ? [...CLOSES, ...DOES_NOT_CLOSE] : ["close", "keep-alive"];
+        for (const value of values) {
           const calls: string[] = [];
           await using meeting = await meet(async ({ uri, headers, body }) => {
             calls.push(uri);
@@ -162,7 +164,7 @@ Deno.test("a body that is left unread ends the session after the response, with 
   for (const [what, request] of Object.entries(requests)) {
     for (const [how, use] of Object.entries(uses)) {
       await t.step(`${what}, ${how}`, async () => {
-        for (const status of [200, 304, 404, 413]) {
+        for (const status of how === "untouched" ? [200, 304, 404, 413] : [200]) {
           await using meeting = await meet(async ({ body }) => {
             await use(body!);
             return [status, "As it is", {}, null];

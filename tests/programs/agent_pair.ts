@@ -39,19 +39,6 @@ async function scene(
 const asks = (agent: RunningAgent) => agent.line("Type y or yes");
 const both = [[one, "degu pair"], [two, "degu pair"]] as const;
 
-await scene("a no", both, async (a, b) => {
-  await Promise.all([asks(a!), asks(b!)]);
-  a!.feed("yes\n");
-  b!.feed("no\n");
-});
-await scene("Ctrl-D", both, async (a, b) => {
-  await Promise.all([asks(a!), asks(b!)]);
-  a!.feed("\x04");
-});
-await scene("stopped at the number", both, async (a, b) => {
-  await Promise.all([asks(a!), asks(b!)]);
-  a!.feed("\x03");
-});
 await scene("several", [...both, [three, "degu pair"]]);
 const named = [[one, "degu pair two"], [two, "degu pair ONE"], [
   three,
@@ -76,5 +63,4 @@ await scene("stopped before the number", [[one, "degu pair"], [two, "degu pair"]
   await using again = type(two, "degu pair");
   await agree(a!, again);
 });
-await scene("not a terminal", [[one, "degu pair < /dev/null"], [two, "degu pair --json"]]);
 console.log(JSON.stringify(scenes));
