@@ -98,7 +98,7 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
   if (isDirectoryGone(error)) {
     return ["the directory that the peer serves is not there", "is its disk mounted there?"];
   }
-  if (isAlreadyThere(error)) return [ALREADY_THERE];
+  if (isAlreadyThere(error)) return [ALREADY_HERE];
   const problem = systemProblem(message, systemCode(error));
   if (problem !== null) return problem;
   const inWords = PEOPLE.reduce((text, [from, to]) => text.replace(from, to), message);
@@ -155,8 +155,12 @@ const NO_NAME_HINT =
 /** What the library says of a name that can't be looked up. */
 const NO_NAME = /^can't connect to (.*):\d+: the name can't be looked up/s;
 
+const SILENT = /^the peer kept the connection waiting for over (\d+ s)$/;
+
 function attemptProblem(error: unknown): string {
   const message = plainMessageOf(error);
+  const [, silence] = SILENT.exec(message) ?? [];
+  if (silence !== undefined) return `it was silent for ${silence}`;
   const [, name] = isNoName(error) ? NO_NAME.exec(message) ?? [] : [];
   if (name !== undefined) return `the name ${name} can't be looked up`;
   return message.replace(/^connect ECONNREFUSED (?=\S+$)/, "nothing listens at ")
@@ -178,6 +182,7 @@ function attemptsOf(error: Error): readonly unknown[] {
   return errors.length > 0 ? errors : [error];
 }
 
+export const ALREADY_HERE = "another file of this name is here already: replace it with --force";
 export const ALREADY_THERE = "another file of this name is there: replace it with --force";
 
 /** Why `degu serve` has refused a connection; the limiter counts the lines of one kind. */

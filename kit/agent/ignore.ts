@@ -133,8 +133,8 @@ function badIgnoreList(path: string): Failure {
   return new Failure(
     `${
       JSON.stringify(path)
-    } can't be read: it has to be a file of UTF-8, of at most ${MAX_LINES} lines ` +
-      `of ${MAX_CHARACTERS} characters, that say what to leave out`,
+    } can't be read, so nothing is copied or deleted: it says what to leave out, and has to be a file of ` +
+      `UTF-8, of at most ${MAX_LINES} lines of ${MAX_CHARACTERS} characters`,
   );
 }
 

@@ -4,6 +4,7 @@ import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TreeEntry } from "../../files.ts";
 import { explain } from "./explain.ts";
 import { FAILED, Failure } from "./failure.ts";
+import { wildcardHint } from "./remote_files.ts";
 
 /** The device's directory: its keys must never leave this machine, and no peer may change them. */
 export type OwnDirectory = Awaited<ReturnType<typeof ownDirectory>>;
@@ -53,6 +54,13 @@ async function realPath(path: string): Promise<string> {
   const whole = resolve(path);
   const parent = dirname(whole);
   return parent === whole ? whole : join(await realPath(parent), basename(whole));
+}
+
+/** The failure of a command whose source is not on this device. */
+export function notHere(path: string): Failure {
+  const hint = wildcardHint(path) ?? "check the name, and the directory that you are in";
+  const problem = `${JSON.stringify(path)} is not there: ${hint}`;
+  return new Failure(problem, FAILED, { code: "NOT_THERE", path });
 }
 
 /** Whether one of two real paths is the other one or inside it. */

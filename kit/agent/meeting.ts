@@ -214,7 +214,7 @@ class Meeting {
     this.#isAddressShown = true;
     const address = formatAddress(this.#invitation.addresses[0]!);
     this.#context.output.note(
-      `no other device was found; if "degu pair" finds nothing there, either: "degu pair --address ${address}"`,
+      `no other device was found; if "degu pair" finds nothing there, either, run "degu pair --address ${address}" there`,
     );
   }
 

@@ -7,7 +7,7 @@ import { escapeName, type FileEvent, FilesApp } from "../../files.ts";
 import { isReservedName } from "../files/reserved.ts";
 import type { AppFunction, Logger, Request, ResponseTuple, Session } from "../../server.ts";
 import { Failure, USAGE } from "./failure.ts";
-import { ifThere, overlap } from "./local_paths.ts";
+import { ifThere, notHere, overlap } from "./local_paths.ts";
 
 /** A file or directory that is sent, as the receiver is told. */
 export interface SentEntry {
@@ -48,7 +48,7 @@ export async function findSources(
   for (const given of paths) {
     const name = basename(resolve(given));
     const path = await ifThere(Deno.realPath(given));
-    if (path === null) throw new Failure(`there is no ${given}: check the name`);
+    if (path === null) throw notHere(given);
     const { isFile, isDirectory, size, mtime } = await Deno.stat(path);
     if (!isFile && !isDirectory) throw new Failure(`${given} is neither a file nor a directory`);
     const holder = own.find((dir) => overlap(path, dir));

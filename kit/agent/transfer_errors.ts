@@ -3,7 +3,7 @@
 import { hasStatus } from "../files/transfer_error.ts";
 import { EmptyPreambleError, TlsError } from "../../base.ts";
 import { isTransient, StatusError, TransferError, type TransferErrorCode } from "../../files.ts";
-import { ALREADY_THERE, explain, inUnits } from "./explain.ts";
+import { ALREADY_HERE, ALREADY_THERE, explain, inUnits } from "./explain.ts";
 import { Failure, isDirectoryGone } from "./failure.ts";
 import { formatBytes } from "./output.ts";
 
@@ -63,12 +63,14 @@ const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
   DIGEST_MISMATCH: "what arrived is not what was sent: run the same command again",
 };
 
+const IS_TAKEN = /^another file has this name at the target/;
+
 /** Advice that the library gives to programs, and its replacement for people. */
 const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/^"(?:[^"\\]|\\.)*"(?:: | (?=can't))/s, ""],
   // The path of the target is left out: the message goes on with that of the unfinished file.
   [/^.*?: (?=another download to the same file is in progress)/s, ""],
-  [/^another file has this name at the target.*/s, ALREADY_THERE],
+  [RegExp(`${IS_TAKEN.source}.*`, "s"), ALREADY_THERE],
   [/[;:] (it needs a FilesApp$|the server needs a FilesApp.*)/, IS_OTHER_VERSION],
   [/\bcall again\b/g, "run the same command again"],
   [/\bwith delete: true\b/, "with --delete"],
@@ -92,7 +94,11 @@ function spaceProblem(error: unknown): string | null {
       free === null ? "" : ` (${formatBytes(free)} are free)`
     }, or a quota is reached`;
   const [kept = ""] = /; [^;]* keeps the .*$/s.exec(message) ?? [];
-  const advice = `free some${isHere ? "" : " there"} and run the same command again`;
+  const again = "run the same command again";
+  // The peer says what is free, and not what it keeps: only its own lines do.
+  const advice = isHere
+    ? `free some and ${again}`
+    : `free some there and ${again}; "degu serve" prints there what cut uploads keep`;
   return `${problem}: ${advice}${inUnits(kept)}`;
 }
 
@@ -102,6 +108,7 @@ export function explainTransfer(error: unknown, action: FileAction): string {
   if (space !== null) return space;
   if (error instanceof TransferError) {
     if (error.code === "UNREADABLE" && action === "get") return UNREADABLE_THERE;
+    if (action === "get" && IS_TAKEN.test(error.message)) return ALREADY_HERE;
     return (action !== "delete" ? COPY_PROBLEMS[error.code] : undefined) ??
       inUnits(ADVICE.reduce((text, [from, to]) => text.replace(from, to), error.message));
   }

@@ -99,6 +99,8 @@ export class Transfers implements Disposable {
   readonly #taken = new Map<string, string>();
   /** A source that goes into each directory. */
   readonly #holding = new Map<string, string>();
+  /** The files for which there is too little space; all but the first are one line, at the end. */
+  #full = 0;
   readonly #counts = { copied: 0, moved: 0, unchanged: 0, deleted: 0, failed: 0 };
   #bar: Disposable | null;
 
@@ -286,7 +288,8 @@ export class Transfers implements Disposable {
     object: Readonly<Record<string, unknown>>,
   ): void {
     this.#counts.failed++;
-    this.#output.error(`${name}: ${message}`);
+    // On a full disk thousands of files may fail: the first is named, the others are counted.
+    if (code !== "FULL" || this.#full++ === 0) this.#output.error(`${name}: ${message}`);
     if (this.#output.json) this.#output.result("", { ...object, error: { code, message } });
   }
 
@@ -366,6 +369,10 @@ export class Transfers implements Disposable {
   [Symbol.dispose](): void {
     this.#bar?.[Symbol.dispose]();
     this.#bar = null;
+    if (this.#full > 1) {
+      this.#output.error(`${counted(this.#full - 1, "other file")}: too little space is free, too`);
+    }
+    this.#full = 0;
   }
 }
 

@@ -300,7 +300,7 @@ Deno.test("what can't be sent is said before anything is: no file, two of a name
   const home = place.at("src/dir/state");
   await makeDevice(home, "device");
   const rows: [names: string[], said: string][] = [
-    [["none"], "there is no "],
+    [["none"], "is not there: check the name"],
     [["file", "dir/file"], "has the same name"],
     [["dir"], "the directory of the device in it"],
     [["dir/state/device.json"], "the directory of the device in it"],

@@ -81,7 +81,7 @@ Deno.test("a unit has the options that were given, and no other permissions than
     ]);
     const [{ text, path } = {}, ...others] = objectsOf({ code, stdout, stderr });
     assertEquals([code, others.length], [1, args[0] === "sync" ? 1 : 0]);
-    assertMatch(stderr, /Requires run access to "systemctl".*nothing is installed, but this would/);
+    assertMatch(stderr, /Requires run access to "systemctl".*nothing is installed; this would be/);
     assertMatch(String(path), /^~\/\.config\/systemd\/user\/degu/);
     const [, , ...said] = wordsOf(String(text));
     const begin = said.findIndex((word) => word === "serve" || word === "sync");

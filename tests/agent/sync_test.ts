@@ -153,7 +153,7 @@ test("--exclude and the .deguignore of the directory here leave things out, at b
   await Deno.mkdir(`${here}/.deguignore`);
   const { code, errors: [problem] } = await sync(["--delete"]);
   assertEquals(code, 1);
-  assertStringIncludes(problem!, "can't be read: it has to be a file of UTF-8");
+  assertStringIncludes(problem!, "it says what to leave out, and has to be a file of UTF-8");
   assertEquals((await content(target))["old.o"], "9");
   // A link to nothing, as to a disk that is not mounted.
   await Deno.remove(`${here}/.deguignore`);

@@ -7,8 +7,11 @@ import { PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { StatusError, TransferError } from "@degu/degu/files";
 import { explain, explainLine } from "@degu/internal/kit/agent/explain.ts";
 import { pairingFailure } from "@degu/internal/kit/agent/meeting.ts";
+import { ownDirectory } from "@degu/internal/kit/agent/local_paths.ts";
+import { Output } from "@degu/internal/kit/agent/output.ts";
 import { progressLine } from "@degu/internal/kit/agent/progress_bar.ts";
 import { explainTransfer } from "@degu/internal/kit/agent/transfer_errors.ts";
+import { Transfers } from "@degu/internal/kit/agent/transfers.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -32,6 +35,7 @@ Deno.test("no bar says 100 % for a file that has failed, or is not complete", as
 
 const GIGABYTE = 1_000_000_000;
 const again = "run the same command again";
+const keeps = '; "degu serve" prints there what cut uploads keep';
 
 Deno.test("what a file needs, and what is free, is said in units, at both ends", async (t) => {
   const there = (about: object) => new StatusError("for programs", { status: 507, ...about });
@@ -41,17 +45,17 @@ Deno.test("what a file needs, and what is free, is said in units, at both ends",
     [
       "there",
       there({ needed: 3.2 * GIGABYTE, free: 1.1 * GIGABYTE }),
-      `needs 3.20 GB, and 1.10 GB are free there: free some there and ${again}`,
+      `needs 3.20 GB, and 1.10 GB are free there: free some there and ${again}${keeps}`,
     ],
     [
       "there, of an older version",
       there({ needed: 3.2 * GIGABYTE }),
-      `needs 3.20 GB, and less is free there: free some there and ${again}`,
+      `needs 3.20 GB, and less is free there: free some there and ${again}${keeps}`,
     ],
     [
       "there, when it fills up",
       there({ free: 0 }),
-      `no space is left there (0 B are free), or a quota is reached: free some there and ${again}`,
+      `no space is left there (0 B are free), or a quota is reached: free some there and ${again}${keeps}`,
     ],
     [
       "here",
@@ -69,6 +73,56 @@ Deno.test("what a file needs, and what is free, is said in units, at both ends",
     assertEquals(explainTransfer(error, "put"), said);
     return Promise.resolve();
   });
+});
+
+Deno.test("files for which a disk has too little space are one line behind the first, and one object each", async (t) => {
+  const name = (count: number) => Array.from({ length: count }, (_, i) => `p/${i}`);
+  const rows: [rule: string, names: string[], said: string[]][] = [
+    ["one", name(1), ["p/0: full"]],
+    ["two", name(2), ["p/0: full", "1 other file: too little space is free, too"]],
+    ["a tree", name(300), ["p/0: full", "299 other files: too little space is free, too"]],
+  ];
+  await using files = await AgentFiles.start();
+  const own = await ownDirectory(files.here);
+  await eachRow(t, rows, (_rule, names, said) => {
+    const [stdout, stderr] = [new Written(), new Written()];
+    const { stdin, consoleSize } = Deno;
+    const output = new Output({ json: true }, {
+      ...{ stdin, stdout, stderr, consoleSize, noColor: true },
+    });
+    const context = { output, signal: new AbortController().signal, home: "", options: {} };
+    const transfers = new Transfers(context, "put", own);
+    for (const name of names) transfers.fail(name, "full", "FULL", { path: name });
+    assertEquals(transfers.finish(), 1);
+    const lines = said.map((each) => `degu: error: ${each}`);
+    const summary = names.length > 1 ? [`degu: error: ${names.length} errors: see above`] : [];
+    assertEquals(stderr.lines, [...lines, ...summary]);
+    assertEquals(stdout.lines.length, names.length);
+    return Promise.resolve();
+  });
+});
+
+/** A stream that keeps what is written to it. */
+class Written {
+  readonly lines: string[] = [];
+  readonly isTerminal = () => false;
+
+  writeSync(bytes: Uint8Array): number {
+    this.lines.push(new TextDecoder().decode(bytes).trimEnd());
+    return bytes.length;
+  }
+}
+
+Deno.test("another file of the name is said to be at its end", () => {
+  const error = new TransferError("CONFLICT", "another file has this name at the target; x");
+  const said = (["get", "put"] as const).map((direction) => explainTransfer(error, direction));
+  const replace = "replace it with --force";
+  assertEquals(said, [
+    `another file of this name is here already: ${replace}`,
+    `another file of this name is there: ${replace}`,
+  ]);
+  const here = explain(new Deno.errors.AlreadyExists("for programs"));
+  assertEquals(here, said[0]);
 });
 
 Deno.test("a file of a tree that can't be read is said to be at its end", () => {
@@ -250,6 +304,16 @@ Deno.test("operands the wrong way round, and what can't be listed or read, are s
       ".",
     ]],
     ["put: no peer", 2, `where to? write PEER: behind "${note}"`, ["put", note]],
+    [
+      "put: a peer without its colon",
+      2,
+      "where to? if camera is the peer, write camera: with its colon",
+      [
+        "put",
+        note,
+        "camera",
+      ],
+    ],
     ["get: to put", 2, `to send it, type degu put ${note} camera:`, ["get", note, "camera:"]],
     ["ls: a name without a colon", 2, "or camera: for all of it", ["ls", "camera"]],
     ["get: a link", 1, '"camera:link" is a symbolic link, which is not followed', [

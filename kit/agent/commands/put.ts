@@ -3,13 +3,19 @@
 import { basename } from "node:path";
 import { upload } from "../../../files.ts";
 import type { AgentCommand, Context } from "../command.ts";
+import { isDeviceName } from "../../identity/names.ts";
 import { checkSettled } from "../option_values.ts";
 import { openDevice } from "../own_device.ts";
 import { ALREADY_THERE } from "../explain.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";
-import { checkNotReserved, wildcardHint } from "../remote_files.ts";
-import { ifThere, type OwnDirectory, ownDirectory } from "../local_paths.ts";
-import { isRemotePath, parseRemotePath, RemoteFiles, type RemotePath } from "../remote_files.ts";
+import { ifThere, notHere, type OwnDirectory, ownDirectory } from "../local_paths.ts";
+import {
+  checkNotReserved,
+  isRemotePath,
+  parseRemotePath,
+  RemoteFiles,
+  type RemotePath,
+} from "../remote_files.ts";
 import { type FileJob, Transfers } from "../transfers.ts";
 
 export function addPut(program: AgentCommand): void {
@@ -90,7 +96,9 @@ function readOperands(paths: readonly string[]): RemotePath {
     const first = sources.find(isRemotePath);
     const other = sources.filter((each) => each !== first);
     const advice = first === undefined
-      ? `write PEER: behind ${JSON.stringify(last)}`
+      ? sources.length > 0 && isDeviceName(last)
+        ? `if ${last} is the peer, write ${last}: with its colon, and if not, PEER: behind it`
+        : `write PEER: behind ${JSON.stringify(last)}`
       : parseRemotePath(first).names.length === 0
       ? `the peer stands last: degu put ${[...other, last].join(" ")} ${first}`
       : `to get a file from a peer: degu get ${paths.join(" ")}`;
@@ -119,11 +127,7 @@ async function findSource(
 ): Promise<Source> {
   const info = await ifThere(Deno.stat(path));
   if (info === null) {
-    const hint = wildcardHint(path) ?? "check the name, and the directory that you are in";
-    throw new Failure(`${JSON.stringify(path)} is not there: ${hint}`, FAILED, {
-      code: "NOT_THERE",
-      path,
-    });
+    throw notHere(path);
   }
   await own.check(path);
   if (!info.isFile && !info.isDirectory) {

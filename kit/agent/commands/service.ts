@@ -63,7 +63,7 @@ async function install(
       : syncUnits(context, module, command));
   const dir = await unitDirectory().catch((error) => {
     if (!(error instanceof Failure || error instanceof Deno.errors.NotCapable)) throw error;
-    output.error(`${explain(error)}: nothing is installed, but this would be`);
+    output.error(`${explain(error)}: nothing is installed; this would be`);
     return null;
   });
   if (dir !== null) await Deno.mkdir(dir, { recursive: true });
