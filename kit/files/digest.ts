@@ -17,6 +17,7 @@ import { quote } from "../../base/quote.ts";
 import { forgetOldest } from "../../base/forget_oldest.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
 import {
+  type FileState,
   fileVersion,
   isOverwritten,
   isSettled,
@@ -176,7 +177,8 @@ export class KnownDigests {
 
   /** Finds or computes the digest of a file; `null` if the file was changed meanwhile. */
   async findOrCompute(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
-    return this.find(file) ?? await this.#compute(file, file.size, signal);
+    return this.find(file) ??
+      await this.#compute(file, file.size, (first, now) => !isUnchanged(first, now), signal);
   }
 
   /** Computes the digest of the beginning of a file; `null` also if the file is shorter. */
@@ -185,20 +187,25 @@ export class KnownDigests {
     length: number,
     signal?: AbortSignal,
   ): Promise<string | null> {
-    if (length === file.size) return await this.findOrCompute(file, signal);
-    return length < file.size ? await this.#compute(file, length, signal) : null;
+    if (length > file.size) return null;
+    const known = length === file.size ? this.find(file) : null;
+    return known ?? await this.#compute(file, length, isOverwritten, signal);
   }
 
-  async #compute(file: OpenFile, length: number, signal?: AbortSignal): Promise<string | null> {
+  /** @param isOther Whether the bytes that are hashed may have changed meanwhile. */
+  async #compute(
+    file: OpenFile,
+    length: number,
+    isOther: (first: FileState, now: FileState) => boolean,
+    signal?: AbortSignal,
+  ): Promise<string | null> {
     const changed = new Error();
-    const isWhole = length === file.size;
     try {
       const hash = await hashStart(file.handle, length, () => changed, signal);
       const now = fstatSync(file.handle.fd, { bigint: true });
-      const isSame = isWhole ? isUnchanged(file.state, now) : !isOverwritten(file.state, now);
-      if (!isSame) return null;
+      if (isOther(file.state, now)) return null;
       const digest = hash.digest("hex");
-      if (isWhole) this.remember(file, digest);
+      if (length === file.size && isUnchanged(file.state, now)) this.remember(file, digest);
       return digest;
     } catch (error) {
       if (error === changed) return null;

@@ -66,9 +66,14 @@ function digests(content: Content): Record<string, string> {
   );
 }
 
-/** The requests that compare or copy a beginning. */
-function isOfReuse({ headers }: Request): boolean {
-  return headers["digest-length"] !== undefined || headers["reuse"] !== undefined;
+/** Tells which requests compare or copy a beginning: before a file is requested, not after it. */
+function reuseTeller(): (method: string, uri: string, headers: HeaderDict) => boolean {
+  const requested = new Set<string>();
+  return (method, uri, headers) => {
+    if (method === "GET") requested.add(uri);
+    const compares = headers["digest-length"] !== undefined && !requested.has(uri);
+    return compares || headers["reuse"] !== undefined;
+  };
 }
 
 /** Two trees, and the requests by which bytes are reused. */
@@ -81,8 +86,10 @@ async function makeReusing(
   options: FilesOptions = {},
 ) {
   const asked: string[] = [];
+  const isOfReuse = reuseTeller();
   const wrap = changing((request, answer) => {
-    if (isOfReuse(request)) asked.push(request.method);
+    const { method, uri, headers } = request;
+    if (isOfReuse(method, uri, headers)) asked.push(method);
     return change(request, answer);
   });
   const trees = await makeTrees(direction, {}, {}, wrap, { reuse: true, ...options });
@@ -747,6 +754,7 @@ both(
 class ImpatientClient implements Connector {
   waited = 0;
   readonly #client: Connector;
+  readonly #isOfReuse = reuseTeller();
   readonly #isTooSlow: (headers: HeaderDict) => boolean;
 
   constructor(client: Connector, isTooSlow: (headers: HeaderDict) => boolean) {
@@ -757,7 +765,8 @@ class ImpatientClient implements Connector {
   readonly connect: Connector["connect"] = async (options) => {
     const conn = await this.#client.connect(options);
     const request: typeof conn.request = async (method, uri, headers = {}, ...args) => {
-      if (!this.#isTooSlow(headers)) return await conn.request(method, uri, headers, ...args);
+      const isOfReuse = this.#isOfReuse(method, uri, headers) && this.#isTooSlow(headers);
+      if (!isOfReuse) return await conn.request(method, uri, headers, ...args);
       this.waited++;
       conn.close();
       throw new Deno.errors.TimedOut("the peer kept the connection waiting");
@@ -812,3 +821,33 @@ Deno.test("upload, outbox: to a disk that is too slow for what has grown, all is
     assertEquals(read(trees.target), { log: sha256Of(GROWN), one: sha256Of(GROWN) });
   }
 });
+
+for (const [what, target] of [["new", {}], ["older here", { log: [BYTES, OLD] }]] as const) {
+  for (const isSettled of [true, false]) {
+    const before = isSettled ? "" : ", and had just changed,";
+    Deno.test(`download: a file, ${what}, that grows all the time${before} is taken as it is at a moment`, async () => {
+      const line = () => Deno.writeFileSync(`${source}/log`, LINE, { append: true });
+      let source = "";
+      await using trees = await makeReusing(
+        "download",
+        { log: [GROWN, NEW] },
+        target as Content,
+        async ({ path }, answer) => {
+          if (path.at(-1) !== "log") return null;
+          line();
+          const answered = await answer();
+          line();
+          return answered;
+        },
+      );
+      ({ source } = trees);
+      using _clock = setClockAhead(isSettled ? LATER : 0);
+      const { result, errors } = await trees.copy();
+      assertEquals([result.files, errors], [1, {}]);
+      const here = await Deno.readFile(`${trees.target}/log`);
+      const there = await Deno.readFile(`${source}/log`);
+      assert(here.length >= GROWN.length && here.length < there.length, `${here.length}`);
+      assertEquals(sha256Of(here), sha256Of(there.subarray(0, here.length)));
+    });
+  }
+}

@@ -224,12 +224,20 @@ export async function remoteDigest(
   return (await askDigest(client, path)).sha256;
 }
 
-/** Requests the version of a file that a server has now, with its SHA-256. */
+/**
+ * Requests the version of a file that a server has now, with its SHA-256.
+ *
+ * @param length How many of its first bytes are meant: it may have grown. A server that does not
+ * tell their digest tells that of the whole file.
+ */
 export async function askDigest(
   client: TransferClient,
   uri: string,
+  length: number | null = null,
 ): Promise<Version & { readonly sha256: string; readonly stamp: string | null }> {
-  const response = await client.request("HEAD", uri, { "want-repr-digest": WANT_SHA256 });
+  const meant = length === null ? {} : { "digest-length": `${length}` };
+  const wanted = { "want-repr-digest": WANT_SHA256, ...meant };
+  const response = await client.request("HEAD", uri, wanted);
   if (response.status !== 200) throw statusError("HEAD", uri, response);
   const { sha256, ...version } = versionOf("HEAD", uri, response);
   const { "file-stamp": stamp } = response.headers;

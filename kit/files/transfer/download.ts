@@ -403,8 +403,10 @@ class Download {
     const { start, total } = meter;
     const version = versionOf("GET", this.#uri, response);
     const { headers: { "content-range": range }, body } = response;
+    // Without a tag the file may have grown by now, of which nothing more is taken.
     const fits = isContentRange(range) && range.start === start && range.stop === total &&
-      range.total === total && body?.chunked === false && body.contentLength === total - start &&
+      (etag === null ? range.total >= total : range.total === total) && body?.chunked === false &&
+      body.contentLength === total - start &&
       (version.etag === null || etag === null || version.etag === etag);
     if (!fits) {
       await response.discard();
@@ -508,10 +510,10 @@ class Download {
   }
 
   /** Syncs the part to the disk, and compares it with the server's file. */
-  async #verify({ version, hash }: CompletePart): Promise<string> {
+  async #verify({ version, hash, meter: { total } }: CompletePart): Promise<string> {
     const [synced, other] = await Promise.allSettled([
       this.#part.temporary.sync(),
-      version.sha256 !== null ? version : askDigest(this.#client, this.#uri),
+      version.sha256 !== null ? version : askDigest(this.#client, this.#uri, total),
     ]);
     if (synced.status === "rejected") {
       if (isDiskFull(synced.reason)) await this.#part.temporary.keepSynced(this.#synced);
