@@ -32,7 +32,7 @@ Deno.test("what is often got wrong is said with what is right", async (t) => {
     [
       "a directory that is missing",
       async () => await Promise.resolve().then(() => new FilesApp("none/here")),
-      /^NotFound: dir: there is no directory ".*\/none\/here"; make it first, or mount its disk$/,
+      /^NotFound: dir: there is no directory ".*\/none\/here"; make it first \(create: true does\), or mount its disk$/,
     ],
     [
       "TLS to a plain server",

@@ -105,7 +105,7 @@ async function runPair(
     : await joinThere(context, device, questions, address, options);
   output.result(`paired with ${name} ${id}`, { name, id, addresses: addresses.map(formatAddress) });
   output.note(
-    `to take its files, run "degu serve --inbox ~/Inbox" here, or "degu service install --inbox ~/Inbox" to keep ` +
-      `that running; to send it one, "degu put FILE ${name}:"`,
+    'to take its files, "degu serve --inbox ~/Inbox" has to run here ("degu service install --inbox ~/Inbox" keeps ' +
+      `it running); to send it one, run "degu put FILE ${name}:"`,
   );
 }

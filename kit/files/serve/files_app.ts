@@ -323,7 +323,7 @@ function realPathOf(dir: string | URL): string {
     if (error instanceof Deno.errors.NotFound) {
       error.message = `dir: there is no directory ${
         quote(resolve(path))
-      }; make it first, or mount its disk`;
+      }; make it first (create: true does), or mount its disk`;
     } else if (error instanceof Error) error.message = `dir: ${error.message}`;
     throw error;
   }
