@@ -336,7 +336,10 @@ export class Connection implements Disposable {
     checkMethod(method);
     checkUri(uri);
     if (body !== null && !mayHaveBody(method)) {
-      throw new RangeError(`body: must be null if the method is ${method}`);
+      const shortcut = `${method.toLowerCase()}()`;
+      throw new RangeError(
+        `body: must be null if the method is ${method}, as ${shortcut} passes it`,
+      );
     }
     if (isUnread) {
       throw new BodyError("the body of the previous response has not been read to its end");

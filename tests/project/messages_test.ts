@@ -20,6 +20,15 @@ Deno.test("what is often got wrong is said with what is right", async (t) => {
       /^TypeError: body: must be .*; got number$/,
     ],
     [
+      "a request of a connection without headers and body",
+      async () => {
+        using conn = await client.connect();
+        // @ts-expect-error A program that nobody has type-checked.
+        return await conn.request("GET", "/a");
+      },
+      /^RangeError: body: must be null if the method is GET, as get\(\) passes it$/,
+    ],
+    [
       "a header name with capitals",
       () => client.request("GET", "/a", { "Content-Type": "text/plain" }),
       /^RangeError: headers\["Content-Type"\]: .*; write it in lower case: "content-type"$/,
