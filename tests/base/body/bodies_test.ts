@@ -18,7 +18,6 @@ import {
   checkBodies,
   type EncodedBody,
   interruptionOf,
-  keepUnused,
   outgoingFraming,
   progressOf,
   whenOver,
@@ -253,23 +252,12 @@ Deno.test("cancelUnused cancels a body unless it is used or kept", async () => {
   await reading.read(1);
   cancelUnused(reading, reason);
   assertEquals(used.cancelled, []);
-
-  const kept = source();
-  const body = new Body(kept.stream, 5);
-  const release = keepUnused(body);
-  cancelUnused(body, reason);
-  assertEquals([kept.cancelled, body.used], [[], false]);
-  release();
-  cancelUnused(body, reason);
-  assertEquals(kept.cancelled, [reason]);
-  keepUnused(null)();
 });
 
-Deno.test("cancelQuietly also cancels a body that is used or kept", async () => {
+Deno.test("cancelQuietly also cancels a body that is used", async () => {
   const source = new TrackedStream([latin1("hello")]);
   const body = new Body(source.stream, 5);
   await body.read(1);
-  keepUnused(body);
   const reason = new Error("enough");
   cancelQuietly(body, reason);
   assertEquals(source.cancelled, [reason]);
