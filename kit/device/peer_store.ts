@@ -311,8 +311,7 @@ export class PeerStore {
     const { isFile } = await Deno.lstat(path);
     if (!isFile) throw new RangeError("it is not a regular file");
     using file = await Deno.open(path);
-    const { isFile: isStillFile, uid, mode, size } = await file.stat();
-    if (!isStillFile) throw new RangeError("it is not a regular file");
+    const { uid, mode, size } = await file.stat();
     if (this.#user !== null && uid !== this.#user && uid !== 0) {
       throw new RangeError("it belongs to another user");
     }

@@ -80,7 +80,7 @@ interface Found {
  * @throws {Refusal} if somebody still writes to one of them, or if something else has a reserved
  * name.
  */
-export async function findLeftovers(path: string): Promise<Found> {
+async function findLeftovers(path: string): Promise<Found> {
   const leftovers: string[] = [];
   const names: string[] = [];
   for (const name of await readNames(path)) {

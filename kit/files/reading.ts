@@ -89,7 +89,7 @@ export function isHidden({ path }: Root, names: readonly string[]): boolean {
 const NOWHERE: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
 
 /** Whether an error means that a peer may see nothing at a path. */
-export function isAbsence(error: unknown): boolean {
+function isAbsence(error: unknown): boolean {
   // The program may lack permission for a part of the directory.
   return isMissing(error) || error instanceof Deno.errors.NotCapable ||
     NOWHERE.has(fileErrorCode(error));

@@ -23,7 +23,7 @@ import { makeDuplex, makeNetStream, type RawStream } from "./raw_stream.ts";
 import { isStillTrusted } from "./peer.ts";
 import { makeServerHandshake, type ServerHandshake } from "./server_handshake.ts";
 
-export const EVERY_CLIENT_IS_ACCEPTED =
+const EVERY_CLIENT_IS_ACCEPTED =
   "every client is accepted, whoever it is: allowUnauthenticatedClients is true";
 
 type NamedConnection = RawConnection & { readonly name: string };

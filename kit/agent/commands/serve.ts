@@ -143,7 +143,7 @@ function portForOthers(servers: readonly DeviceServer[]): number | null {
   return null;
 }
 
-export function inboxPath(given: string): string {
+function inboxPath(given: string): string {
   if (given !== DEFAULT_INBOX) return given;
   const person = personalDirectory();
   if (person !== null) return join(person, "Inbox");

@@ -46,7 +46,7 @@ export async function getBundle(bundle: FileRequest): Promise<ResponseTuple> {
   return [200, "OK", { "content-type": BUNDLE_TYPE }, body];
 }
 
-export async function readPaths({ body }: Request): Promise<Uint8Array> {
+async function readPaths({ body }: Request): Promise<Uint8Array> {
   if (body === null) return EMPTY;
   try {
     return await body.bytes({ maxBytes: MAX_PATHS_BYTES });
@@ -222,7 +222,7 @@ class BundleReader {
 }
 
 /** Whether a file or directory that is served can have this name. */
-export function isServedName(name: string): boolean {
+function isServedName(name: string): boolean {
   return isName(name) && !isReservedName(name);
 }
 
