@@ -494,6 +494,16 @@ Deno.test("a directory that a person moves away while degu serve runs is made ag
   assertEquals(await homes.must("two", ["ls", "camera:"]), "");
 });
 
+Deno.test("the copy of a lost machine is moved into the directory of the new one, which a first look makes, and brought back", async () => {
+  await using devices = await threeDevices();
+  const { homes, inbox, at } = devices;
+  await homes.must("one", ["sync", at("one", "tree"), "camera:Documents"]);
+  await homes.must("two", ["ls", "--inbox", "camera:"]);
+  await Deno.rename(`${inbox}/one/Documents`, `${inbox}/two/Documents`);
+  await homes.must("two", ["sync", "--inbox", "camera:Documents", homes.at("back")]);
+  assertEquals(await content(homes.at("back")), { a: "one" });
+});
+
 Deno.test("at its start degu serve removes what a peer that does not come back has left unfinished a day ago", async () => {
   await using dir = await tempDir();
   await using homes = await AgentHomes.create("camera");

@@ -43,6 +43,7 @@ const OTHER_BLOCKS: Record<string, string> = {
   "one$ echo hello > hello.txt": "tests/long/agent/first_minute_test.ts",
   "one$ degu pair": "tests/long/agent/first_minute_test.ts",
   "laptop$ degu pair": "tests/long/project/recording_test.ts",
+  "new$ degu ls --inbox desk:": "tests/agent/inbox_test.ts moves such a copy",
   "degu ls one:                    # what is shared": "tests/project/agent_documentation_test.ts",
   "deno cache jsr:@degu/degu@0.1.0/agent": "JSR does not have the package yet",
   "[Unit]": "it serves a program of yours",
