@@ -62,7 +62,7 @@ import {
 } from "./net/client_options.ts";
 import { Deadline } from "./net/deadline.ts";
 import { checkSignal, type RequestOptions, requestSignal } from "./net/request_signal.ts";
-import { fill } from "./net/one_shot.ts";
+import { keepSmallBody } from "./net/one_shot.ts";
 import type { Connector, Requester } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
@@ -278,7 +278,7 @@ export class Client implements Requester, Connector {
     closeAfterResponse(connection, this.timeout);
     try {
       const response = await connection.request(method, uri, headers, body, options);
-      return fill(response, options?.signal, this.timeout, connection.sock);
+      return keepSmallBody(response, options?.signal, this.timeout, connection.sock);
     } catch (error) {
       connection.close();
       throw error;

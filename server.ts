@@ -35,9 +35,8 @@ import { type Exchange, makeReport } from "./net/exchange_watch.ts";
 import { Internal } from "./base/internal.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
-import { startServer } from "./net/start_server.ts";
 import { checkServerOptions, type ServerOptions } from "./net/server_options.ts";
-import { serveUntilSignal, type UntilSignalOptions } from "./net/until_signal.ts";
+import { serveUntilSignal, startServer, type UntilSignalOptions } from "./net/serving.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { ContextInForce, TlsListener } from "./net/tls/listener.ts";
 

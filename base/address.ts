@@ -26,7 +26,7 @@ const HOST_AND_PORT = /^(?:\[([^[\]]*)\]|([^:[\]]*)):([0-9]+)$/;
 /** A scope by its number; anything else after `%` is the name of an interface. */
 const SCOPE_NUMBER = /^(?:0|[1-9][0-9]*)$/;
 /** Characters that would be invisible in a log line, or would end it. */
-const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
 
 /**
  * Formats an address as text: the inverse of {@linkcode parseAddress}. Logs and session names use
@@ -114,12 +114,12 @@ export function addressText(address: Address): string {
 
 /** The path or the name of a Unix socket as text, `/run/a.socket` or `@name`; else the address. */
 export function socketName(address: Address): string {
-  if (typeof address === "string") return address.replace(UNSEEN, encodeURIComponent);
+  if (typeof address === "string") return address.replace(INVISIBLE, encodeURIComponent);
   if (!(address instanceof Uint8Array)) return addressText(address);
   // For an empty name the kernel chooses one, which is not known here.
   if (address.length === 0) return "";
   const name = new TextDecoder("utf-8", { ignoreBOM: true }).decode(address.subarray(1));
-  return `@${name.replace(UNSEEN, encodeURIComponent)}`;
+  return `@${name.replace(INVISIBLE, encodeURIComponent)}`;
 }
 
 /** Checks a host for either end; a host in a pair may be a name. */

@@ -8,7 +8,7 @@ import { quote } from "./quote.ts";
  * Characters that are invisible in a log, end its line, or change the order of the characters after
  * them.
  */
-const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /**
  * Makes text safe to print on one line of a terminal or of a log: names of files, of devices, of
@@ -33,7 +33,7 @@ const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 export function printable(text: string): string {
   checkString("text", text);
   return text.replaceAll(
-    UNSEEN,
+    INVISIBLE,
     (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
   );
 }
@@ -45,7 +45,7 @@ export function printable(text: string): string {
  * UTF-16 unit.
  */
 export function printableJson(value: unknown): string {
-  return JSON.stringify(value).replaceAll(UNSEEN, (character) => {
+  return JSON.stringify(value).replaceAll(INVISIBLE, (character) => {
     const units = Array.from({ length: character.length }, (_, i) => character.charCodeAt(i));
     return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
   });

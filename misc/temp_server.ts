@@ -178,10 +178,10 @@ async function startThread(
 }
 
 /** Closes the worker of a server that was collected, since nobody could close it any more. */
-const abandoned = new FinalizationRegistry<WorkerThread>((thread) => thread.close());
+const abandonedServers = new FinalizationRegistry<WorkerThread>((thread) => thread.close());
 
 function adopt(owner: TempServer | TempSSLServer, thread: WorkerThread): void {
-  if (thread instanceof WorkerThread) return abandoned.register(owner, thread);
+  if (thread instanceof WorkerThread) return abandonedServers.register(owner, thread);
   throw new TypeError(
     "a temporary server is made by TempServer.start() or TempSSLServer.start(), which resolve " +
       "to it, and not by new",
@@ -212,12 +212,12 @@ function readTempAddress(target: TempAddress): {
 
 function referToApp(build: Build | null, args: readonly unknown[]): AppSource {
   if (build === null) {
-    if (args.length === 1) return { from: refer("app", args[0]), args: null };
+    if (args.length === 1) return { from: describeFunction("app", args[0]), args: null };
     throw new TypeError(
       `build: must be followed by one argument, the app, if it is null; got ${args.length}`,
     );
   }
-  const from = refer("build", build);
+  const from = describeFunction("build", build);
   if (typeof build === "function" && build.length > 0 && args.length === 0) {
     throw new TypeError(
       `build: takes ${build.length === 1 ? "an argument" : `${build.length} arguments`}, and got ` +
@@ -233,7 +233,7 @@ function referToApp(build: Build | null, args: readonly unknown[]): AppSource {
  * @throws {TypeError} if the function can't be sent to a worker.
  * @throws {RangeError} if its module has no absolute URL.
  */
-function refer(label: string, value: unknown): AppSource["from"] {
+function describeFunction(label: string, value: unknown): AppSource["from"] {
   if (typeof value === "function") return sourceOf(label, value);
   const named = readModuleExport(label, value);
   if (named !== null) return named;

@@ -34,7 +34,7 @@ export function errorAnswer(status: ErrorStatus): Uint8Array {
 }
 
 /** The beginning of what speaks HTTP; anything else gets no byte. */
-const TOKEN = /^[A-Z]{1,16} /;
+const METHOD_AND_SPACE = /^[A-Z]{1,16} /;
 const START_LINE = /^([^ ]+) [^ ]+ ([^ ]+)$/;
 const VERSION = /^HTTP\/[0-9]\.[0-9]$/;
 
@@ -47,7 +47,7 @@ const VERSION = /^HTTP\/[0-9]\.[0-9]$/;
 export function statusOfPreamble(error: unknown, bytes: Uint8Array): ErrorStatus | null {
   if (!(error instanceof ProtocolError) || error.code === "PREAMBLE_INCOMPLETE") return null;
   const text = decoder.decode(bytes.subarray(0, MAX_PREAMBLE_BYTES));
-  if (!TOKEN.test(text)) return null;
+  if (!METHOD_AND_SPACE.test(text)) return null;
   if (error.code === "PREAMBLE_TOO_LARGE") return 431;
   const parts = START_LINE.exec(text.substring(0, text.indexOf("\r\n")));
   if (parts === null) return 400;

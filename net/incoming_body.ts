@@ -33,11 +33,11 @@ export function makeIncomingBody(
 }
 
 /** The errors with which peers and networks have broken bodies. */
-const broken = new WeakSet<Error>();
+const brokenBodyErrors = new WeakSet<Error>();
 
 /** Tells whether a connection broke with this error while a body was read from it. */
 export function hasBrokenBody(error: unknown): boolean {
-  return error instanceof Error && broken.has(error);
+  return error instanceof Error && brokenBodyErrors.has(error);
 }
 
 /** A connection as the source of our own bodies, which share its buffer. */
@@ -70,7 +70,7 @@ class ConnectionSource implements BodySource {
     if (bodyOver === null) return;
     this.#bodyOver = null;
     if (end === "consumed") this.buffer.shrink();
-    if (end === "broken" && error instanceof Error) broken.add(error);
+    if (end === "broken" && error instanceof Error) brokenBodyErrors.add(error);
     bodyOver(end, error);
   }
 }

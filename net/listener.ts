@@ -54,7 +54,7 @@ export type Listen = (address: Address, side: ListenerSide) => Listener;
 export const listenPlain: Listen = (address, { logger }) => new PlainListener(address, logger);
 
 /** Plain peers are not authenticated: nothing that they were accepted for can change. */
-const trusted = () => true;
+const alwaysTrusted = () => true;
 
 /**
  * The codes of errors of accept(2) that concern one connection, whose peer is gone or, on Linux,
@@ -103,7 +103,7 @@ export class PlainListener implements Listener {
     const socket = await this.acceptConn();
     const address = peerAddress(this.address, socket.remoteAddr);
     const name = peerName(this.address, address, ++this.#count);
-    return { name, address, socket, isTrusted: trusted };
+    return { name, address, socket, isTrusted: alwaysTrusted };
   }
 
   /**

@@ -48,8 +48,8 @@ export interface KindLogger extends Logger {
 /** The least time between two lines of one kind. */
 const LINE_MILLISECONDS = 1000;
 
-/** Those that limit lines, and are therefore told the kinds. */
-const limiting = new WeakSet<object>();
+/** The loggers that limit the lines of each kind: the standard ones. */
+const limitingLoggers = new WeakSet<object>();
 
 /** Prints a line; the level tells how. */
 type Print = (message: string, level: "info" | "warn" | "error") => void;
@@ -109,16 +109,16 @@ export function makeStandardLogger(to: Print = toStderr): KindLogger & { close()
       }
     },
   };
-  limiting.add(logger);
+  limitingLoggers.add(logger);
   return logger;
 }
 
 /** The logger of what has no server. */
 export const standardLogger: Logger = makeStandardLogger();
 
-/** Makes a given logger one that is told the kinds, which only the standard one wants. */
+/** Adapts a logger: the standard one gets the kinds of lines, any other one only their texts. */
 export function makeKindLogger(logger: Logger): KindLogger {
-  return limiting.has(logger) ? logger : makeSafeLogger(logger, LEVELS);
+  return limitingLoggers.has(logger) ? logger : makeSafeLogger(logger, LEVELS);
 }
 
 /**

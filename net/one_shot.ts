@@ -20,7 +20,7 @@ const MAX_BYTES = 65536;
  * @param timeout Seconds that the body may take while the program doesn't wait for it, or `null`.
  * @param socket The socket of the connection.
  */
-export function fill(
+export function keepSmallBody(
   response: Response,
   signal: AbortSignal | undefined,
   timeout: number | null,
@@ -44,15 +44,15 @@ export function fill(
 }
 
 /**
- * The bytes of another body, which are read in the background: what nobody waits for keeps no
- * process alive, and no connection open for long, even if the peer sends a byte now and then.
+ * The bytes of another body, which is read in the background. While the program doesn't wait for
+ * them, reading keeps no process alive, and ends after the time-out, however slowly bytes arrive.
  */
 class FilledSource implements BodySource {
   readonly kind = "response";
   readonly buffer: ReadBuffer = new ReadBuffer(this);
   readonly #body: Body;
   readonly #socket: Socket;
-  /** Bounds the time in which nobody waits for bytes. */
+  /** Ends the reading if the program has not waited for bytes for so long. */
   readonly #unwanted: Deadline;
   #failure: { readonly error: unknown } | null = null;
   /** Continues a read that waits for bytes. */

@@ -71,7 +71,7 @@ export async function repeat(
       failures = 0;
     } catch (error) {
       if (signal.aborted) return;
-      // What ran for so long is not what failed before.
+      // A run that took longer than the wait before it had recovered: its failure is a first one.
       if (performance.now() - begin > waited * 1000) failures = 0;
       wait = Math.max(1, seconds * Math.min(2 ** failures, MAX_FACTOR));
       failures++;

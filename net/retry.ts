@@ -145,7 +145,7 @@ export async function retryIf<T>(
       hangUps = isAtOnce && error instanceof EmptyPreambleError ? hangUps + 1 : 0;
       if (retried >= retries || hangUps >= HANG_UPS || !mayRetry(error)) throw error;
       const seconds = Math.min(
-        Math.max(first * 2 ** Math.min(retried, 16), askedOf(error)),
+        Math.max(first * 2 ** Math.min(retried, 16), retryAfterOf(error)),
         MAX_SECONDS,
       );
       retried++;
@@ -156,7 +156,7 @@ export async function retryIf<T>(
 }
 
 /** The seconds that the server asks a client to wait: `retryAfter` of a {@linkcode StatusError}. */
-function askedOf(error: unknown): number {
+function retryAfterOf(error: unknown): number {
   const asked = error instanceof DeguError && "retryAfter" in error ? error.retryAfter : 0;
   return typeof asked === "number" && asked > 0 ? asked : 0;
 }
@@ -175,7 +175,7 @@ function checkOptions(options: RetryOptions) {
 }
 
 /** The errors of a broken connection, and of a host whose server is about to start. */
-const BROKEN: readonly (abstract new (...args: never[]) => Error)[] = [
+const BROKEN_CONNECTION_ERRORS: readonly (abstract new (...args: never[]) => Error)[] = [
   Deno.errors.ConnectionRefused,
   Deno.errors.ConnectionReset,
   Deno.errors.ConnectionAborted,
@@ -185,10 +185,13 @@ const BROKEN: readonly (abstract new (...args: never[]) => Error)[] = [
 ];
 
 /** The codes of a message that broke off. */
-const CUT: ReadonlySet<ProtocolErrorCode> = new Set(["PREAMBLE_INCOMPLETE", "BODY_INCOMPLETE"]);
+const CUT_MESSAGE_CODES: ReadonlySet<ProtocolErrorCode> = new Set([
+  "PREAMBLE_INCOMPLETE",
+  "BODY_INCOMPLETE",
+]);
 
 /** The server, or a proxy in front of it, is overloaded (RFC 9110 §15.5, §15.6; RFC 6585 §4). */
-const BUSY: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
+const BUSY_STATUSES: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
 
 /**
  * Reports whether the same call may succeed a moment later: the connection broke off, was refused
@@ -217,7 +220,7 @@ const BUSY: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
  */
 export function isTransient(error: unknown): boolean {
   if (isUnanswered(error)) return false;
-  if (error instanceof DeguError && "status" in error) return BUSY.has(error.status);
+  if (error instanceof DeguError && "status" in error) return BUSY_STATUSES.has(error.status);
   // A list may have been cut because the connection broke off.
   if (error instanceof DeguError && "code" in error && error.code === "BAD_LIST") {
     return isTransient(error.cause);
@@ -228,9 +231,9 @@ export function isTransient(error: unknown): boolean {
     return "code" in error && error.code === "UNREACHABLE";
   }
   if (error instanceof EmptyPreambleError) return true;
-  if (error instanceof ProtocolError) return CUT.has(error.code);
+  if (error instanceof ProtocolError) return CUT_MESSAGE_CODES.has(error.code);
   // The reason of `AbortSignal.timeout()`.
   if (error instanceof DOMException) return error.name === "TimeoutError";
-  return isUnreachable(error) || BROKEN.some((each) => error instanceof each) ||
+  return isUnreachable(error) || BROKEN_CONNECTION_ERRORS.some((each) => error instanceof each) ||
     systemCode(error) === "ENETRESET";
 }

@@ -62,15 +62,15 @@ const TOO_LONG_HINT = "bytes(), text() and json() answer it with 413, and have m
 const CLOSE = { connection: "close" };
 
 /** The level of a line in the log, or its kind at level `info`. */
-type At = "debug" | "warn" | "error" | Kind;
+type LineLevel = "debug" | "warn" | "error" | Kind;
 
 /** Why a response is the last one of its session. */
-interface Last {
+interface LastResponse {
   /**
-   * The kind `"ends"` is for clients of another kind, whose pools would lose a request; for others
-   * it is at level `debug`.
+   * The kind `"ends"` is for clients that are not ours, since their pools lose a request; if the
+   * client is ours, the level is `debug`.
    */
-  readonly at: At;
+  readonly at: LineLevel;
   readonly why: string;
   readonly line?: string;
 }
@@ -104,7 +104,7 @@ export class ServerConnection implements Member, SessionOwner {
   #state: ServerState = "idle";
   #exchange: ExchangeWatch | null = null;
   #watching: Interval | undefined;
-  /** Whether `onExchange` runs, for which nobody has to watch the peer. */
+  /** Whether `onExchange` runs: if it asks for the signal, nobody has to watch the peer. */
   #isReporting = false;
   #peerLeft = false;
   /**
@@ -331,7 +331,7 @@ export class ServerConnection implements Member, SessionOwner {
       let answer: Answer | null = null;
       let returned: unknown;
       let isSending = false;
-      let told: Last | null = null;
+      let told: LastResponse | null = null;
       try {
         try {
           returned = handle(request, this.#session, api);
@@ -349,8 +349,10 @@ export class ServerConnection implements Member, SessionOwner {
         const { status, reason, headers } = answer;
         const framing = answerFraming(method, body, answer, "response.");
         const isHead = method === "HEAD";
-        // Our pools know which statuses end a session, but not the app, and nobody counts requests.
-        // An answer with a body may still read the request's: a proxy's or an echo's does.
+        // The response says `connection: close` where its client can't know that the session ends.
+        // Our own clients know which statuses end it; but not that a body was left unread, nor how
+        // many requests are allowed. A body that writes itself, as in a proxy, may read the
+        // request's body while it is sent.
         const { maxRequests, requests } = this.#session;
         const isUnread = this.#state === "unread" && !endsSession(status) &&
           !isWritable(answer.body);
@@ -410,7 +412,7 @@ export class ServerConnection implements Member, SessionOwner {
    *
    * @param isLast True if the request has asked for the end of the connection.
    */
-  #whyLast({ status, headers }: Answer, isLast: boolean): Last | null {
+  #whyLast({ status, headers }: Answer, isLast: boolean): LastResponse | null {
     const { maxRequests, requests } = this.#session;
     if (this.#state === "broken") {
       const why = messageOf(this.#broken);
@@ -509,7 +511,7 @@ export class ServerConnection implements Member, SessionOwner {
    * @param at The level of the line, or its kind at level `info`.
    * @param line The line of the log.
    */
-  #endSession(at: At, why: string, line = why): void {
+  #endSession(at: LineLevel, why: string, line = why): void {
     endSession(this.#session, why);
     const { logger } = this.#context;
     const text = `${this.#session}: ${line}`;

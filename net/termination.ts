@@ -1,7 +1,7 @@
 /** The end of a program by a signal of the system. */
 
 import { DeguError } from "../base/errors.ts";
-import { TERMINATION_SIGNALS } from "./until_signal.ts";
+import { TERMINATION_SIGNALS } from "./serving.ts";
 
 /** The usual exit codes of a program that a signal has ended: 128 and the number of the signal. */
 const EXIT_CODES: Readonly<Partial<Record<Deno.Signal, number>>> = { SIGINT: 130, SIGTERM: 143 };

@@ -57,21 +57,22 @@ export function withMessage(error: Error, message: string, cause: Error): Error 
   return Object.assign(new Class(message, { cause }), code);
 }
 
-const CLASSES: readonly (abstract new (...args: never[]) => Error)[] = [
+const UNREACHABLE_CLASSES: readonly (abstract new (...args: never[]) => Error)[] = [
   Deno.errors.TimedOut,
   Deno.errors.NetworkUnreachable,
   Deno.errors.AddrNotAvailable,
 ];
 
 /** Codes for which Deno has no classes. */
-const CODES: ReadonlySet<unknown> = new Set(["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"]);
+const UNREACHABLE_CODES: ReadonlySet<unknown> = new Set(["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"]);
 
 /**
  * Reports whether nothing came back from an address: there is no way to it, or no answer in time. A
  * host that refuses or resets a connection is reachable.
  */
 export function isUnreachable(error: unknown): boolean {
-  return CLASSES.some((each) => error instanceof each) || CODES.has(systemCode(error));
+  return UNREACHABLE_CLASSES.some((each) => error instanceof each) ||
+    UNREACHABLE_CODES.has(systemCode(error));
 }
 
 /** The code of the operating system in an error, such as `"EHOSTUNREACH"`, if there is one. */

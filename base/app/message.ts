@@ -156,7 +156,7 @@ export function askedFor(response: Response<BodyOut>): string | null {
   return method === undefined ? null : `${method} ${uri.split("?", 1)[0]}`;
 }
 
-/** A body that can be read, for a body of any kind. */
+/** Turns a body to be sent into one that can be read, for a program that calls an app itself. */
 export function receivedBody(body: BodyOut): NonNullable<BodyIn> {
   const encoded = encodeBody(body) ?? EMPTY;
   if (encoded instanceof Uint8Array) {
@@ -352,17 +352,17 @@ export interface Answer {
  */
 export function responseOf(returned: unknown): Response<BodyOut> {
   if (returned instanceof Response) return returned;
-  const { status, reason, headers, body } = partsOf(returned);
+  const { status, reason, headers, body } = answerPartsOf(returned);
   return new Response(status, reason, headers, body);
 }
 
 /** Splits the value that an app returned into its parts, and encodes the body. */
 export function readAnswer(returned: unknown): Answer {
-  const { status, reason, headers, body } = partsOf(returned);
+  const { status, reason, headers, body } = answerPartsOf(returned);
   return { status, reason, headers, body: encodeBody(body, "response.") };
 }
 
-function partsOf(returned: unknown): Omit<Answer, "body"> & { readonly body: BodyOut } {
+function answerPartsOf(returned: unknown): Omit<Answer, "body"> & { readonly body: BodyOut } {
   if (Array.isArray(returned)) {
     if (returned.length === 4) {
       const [status, reason, headers, body] = returned;

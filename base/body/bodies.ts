@@ -140,7 +140,7 @@ function anotherCopy(label: string, body: object): TypeError {
   );
 }
 
-const kept = new WeakSet<object>();
+const keptBodies = new WeakSet<object>();
 
 /**
  * Makes {@linkcode cancelUnused} leave a body as it is until the returned function is called: a
@@ -148,8 +148,8 @@ const kept = new WeakSet<object>();
  */
 export function keepUnused(body: BodyOut): () => void {
   if (typeof body !== "object" || body === null) return () => {};
-  kept.add(body);
-  return () => kept.delete(body);
+  keptBodies.add(body);
+  return () => keptBodies.delete(body);
 }
 
 /**
@@ -159,7 +159,9 @@ export function keepUnused(body: BodyOut): () => void {
 export function cancelUnused(body: unknown, reason: unknown): void {
   try {
     const given = isStreamed(body) ? chunkedBodyOf(body) : body;
-    if (isWritable(given) && !kept.has(body as object) && !given.used) cancelQuietly(given, reason);
+    if (isWritable(given) && !keptBodies.has(body as object) && !given.used) {
+      cancelQuietly(given, reason);
+    }
   } catch {
     // Other code has locked the stream, and reads it.
   }
@@ -174,7 +176,7 @@ export function cancelQuietly(body: unknown, reason: unknown): void {
  * Writes a body to the sink of a message, in the way of our class: a class that extends ours can't
  * change the framing.
  *
- * @param isRest Whether the rest of a received body will do, of which a part was read.
+ * @param isRest Whether a received body of which a part was read may be sent: then the rest is.
  */
 export function writeMessageBody(
   body: WritableBody,

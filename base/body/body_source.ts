@@ -6,9 +6,9 @@ import { BodyError } from "../errors.ts";
 import { typeName } from "../quote.ts";
 import { type ByteSource, checkCount, MAX_PIECE_BYTES, ReadBuffer } from "./byte_io.ts";
 
-const RECEIVED = { usualBytes: 65536, mostBytes: MAX_PIECE_BYTES };
+const RECEIVED_SIZES = { usualBytes: 65536, mostBytes: MAX_PIECE_BYTES };
 /** From memory and disks: a larger buffer would not fit into the cache of a processor. */
-const GIVEN = { usualBytes: 524288, mostBytes: 524288 };
+const GIVEN_SIZES = { usualBytes: 524288, mostBytes: 524288 };
 
 /**
  * What is true of each kind of source:
@@ -24,10 +24,10 @@ const GIVEN = { usualBytes: 524288, mostBytes: 524288 };
  *   more.
  */
 export const SOURCE_KINDS = {
-  request: { behind: "messages", tooLong: "is left", ...RECEIVED },
-  response: { behind: "messages", tooLong: "is canceled", ...RECEIVED },
-  file: { behind: "of others", tooLong: "is left", ...GIVEN },
-  stream: { behind: "nothing", tooLong: "is left", ...GIVEN },
+  request: { behind: "messages", tooLong: "is left", ...RECEIVED_SIZES },
+  response: { behind: "messages", tooLong: "is canceled", ...RECEIVED_SIZES },
+  file: { behind: "of others", tooLong: "is left", ...GIVEN_SIZES },
+  stream: { behind: "nothing", tooLong: "is left", ...GIVEN_SIZES },
 } as const;
 
 /** How a body ends: with its last byte, by an error of its source, or because nobody wants it. */

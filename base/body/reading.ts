@@ -61,8 +61,8 @@ export async function readPiece(
   into: Uint8Array,
 ): Promise<number> {
   let count = readInto(state, reader, into);
-  // The operation ends in the turn in which its last bytes are there. In the next one the message
-  // of an empty body may be over, and a body that is still in use is stopped then.
+  // Only bytes that are still to come are awaited: an await takes a turn, in which the exchange of
+  // an empty body may end, and the end of an exchange stops a body that is in use.
   if (count instanceof Promise) count = await count;
   if (reader.done) state.end(true);
   return count;
@@ -127,7 +127,7 @@ export function limitOf(options: BodyReadOptions | undefined): number {
 }
 
 /** The bodies that had more bytes than were wanted, by the error that said so. */
-const tooLong = new WeakMap<Error, object>();
+const tooLongErrors = new WeakMap<Error, object>();
 
 /**
  * The error for a body with more bytes than are wanted.
@@ -150,11 +150,11 @@ export function tooLongError(
         "writeTo",
       { code: "TOO_LONG" },
     );
-  tooLong.set(error, body);
+  tooLongErrors.set(error, body);
   return error;
 }
 
 /** Whether an error says that this body has more bytes than were wanted. */
 export function isTooLong(body: object | null, error: unknown): boolean {
-  return body !== null && error instanceof Error && tooLong.get(error) === body;
+  return body !== null && error instanceof Error && tooLongErrors.get(error) === body;
 }

@@ -18,7 +18,7 @@ export function isStreamed(value: unknown): value is StreamedBody {
 }
 
 /** The body of each source: the second time, a source that was sent or canceled counts as used. */
-const made = new WeakMap<StreamedBody, ChunkedBodyIter>();
+const chunkedBodies = new WeakMap<StreamedBody, ChunkedBodyIter>();
 
 /**
  * The chunked body of a stream or iterable: the same one for each call.
@@ -26,13 +26,13 @@ const made = new WeakMap<StreamedBody, ChunkedBodyIter>();
  * @throws {TypeError} if other code has locked the stream.
  */
 export function chunkedBodyOf(source: StreamedBody, owner = ""): ChunkedBodyIter {
-  const known = made.get(source);
+  const known = chunkedBodies.get(source);
   if (known !== undefined) return known;
   if ((source as Partial<ReadableStream>).locked === true) {
     throw new TypeError(`${owner}body: must be an unlocked stream; got a locked one`);
   }
   const body = new ChunkedBodyIter(new Chunks(source));
-  made.set(source, body);
+  chunkedBodies.set(source, body);
   return body;
 }
 

@@ -187,11 +187,11 @@ export function saysClose(headers: HeaderDict): boolean {
 
 /** The elements of `connection`, in lower case (RFC 9110 §7.6.1). */
 export function connectionOptions({ connection }: HeaderDict): readonly string[] {
-  if (typeof connection !== "string") return NONE;
+  if (typeof connection !== "string") return NO_OPTIONS;
   return connection.split(",").map((option) => option.trim().toLowerCase());
 }
 
-const NONE: readonly string[] = [];
+const NO_OPTIONS: readonly string[] = [];
 
 // ───────────────────────── parsing
 

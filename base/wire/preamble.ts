@@ -321,7 +321,11 @@ export function formatRequestPreamble(
   at = writeAscii(into, at, uri);
   at = writeBytes(into, at, REQUEST_LINE_END);
   const context = requestContext(method);
-  return finish(into, formatHeaderLines(into, at, headers, base, framing, context, label), label);
+  return finishPreamble(
+    into,
+    formatHeaderLines(into, at, headers, base, framing, context, label),
+    label,
+  );
 }
 
 /**
@@ -351,7 +355,7 @@ export function formatResponsePreamble(
   at = writeAscii(into, at, reason);
   into[at++] = CR;
   into[at++] = LF;
-  return finish(
+  return finishPreamble(
     into,
     formatHeaderLines(into, at, headers, base, framing, "response", label),
     label,
@@ -363,19 +367,19 @@ function writeAscii(into: Uint8Array, at: number, text: string): number {
   return at + text.length;
 }
 
-const tooLong = new WeakSet<RangeError>();
+const tooLongErrors = new WeakSet<RangeError>();
 
 /** Reports whether an error says that a preamble to be sent would be too long. */
 export function isPreambleTooLong(error: unknown): boolean {
-  return error instanceof RangeError && tooLong.has(error);
+  return error instanceof RangeError && tooLongErrors.has(error);
 }
 
-function finish(into: Uint8Array, at: number, label: string): number {
+function finishPreamble(into: Uint8Array, at: number, label: string): number {
   if (at + 2 > MAX_PREAMBLE_BYTES) {
     const error = new RangeError(
       `${label}: must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${at + 2} bytes`,
     );
-    tooLong.add(error);
+    tooLongErrors.add(error);
     throw error;
   }
   into[at] = CR;

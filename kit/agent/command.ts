@@ -14,7 +14,7 @@ export interface Context {
   /** Is aborted by the first SIGINT or SIGTERM: commands clean up and reject with its reason. */
   readonly signal: AbortSignal;
   readonly options: CommonOptions;
-  /** The name of the peer that was asked for last: of an error that names none. */
+  /** The name of the peer that was asked for last, to which an error without a peer belongs. */
   peer?: string;
 }
 

@@ -14,7 +14,7 @@ import { HOSTS, mayUseMdns } from "./mdns_links.ts";
 import { formatBytes } from "./output.ts";
 import { SYSTEM_ERROR, systemProblem } from "./system_errors.ts";
 
-/** The reasons behind an address, in place of those that OpenSSL gives. */
+/** What a line says after an address and a colon, in place of the words of OpenSSL. */
 const TLS_REASONS: Partial<Record<TlsErrorCode, string>> = {
   UNTRUSTED: "another device answers there, or the peer has a new identity",
   NOT_TLS: "another program answers there",
@@ -87,8 +87,8 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
     const hangs = (each: unknown) => each instanceof Deno.errors.TimedOut && !isConnecting(each);
     return attempts.some(hangs) ? [`the peer does not answer: ${reasons}`, HANGING_HINT] : [
       `no address answers: ${reasons}`,
-      attempts.some(isNoName)
-        ? NO_NAME_HINT
+      attempts.some(isUnknownHost)
+        ? UNKNOWN_HOST_HINT
         : `${attempts.every(isRefused) ? REFUSED_HINT : UNREACHABLE_HINT}${
           mayUseMdns() ? "" : NOT_LOOKED_FOR
         }`,
@@ -101,12 +101,12 @@ function reasonAndHint(error: unknown): [reason: string, hint?: string | undefin
   if (isAlreadyThere(error)) return [ALREADY_HERE];
   const problem = systemProblem(message, systemCode(error));
   if (problem !== null) return problem;
-  const inWords = PEOPLE.reduce((text, [from, to]) => text.replace(from, to), message);
+  const inWords = WORDS_FOR_PEOPLE.reduce((text, [from, to]) => text.replace(from, to), message);
   return [inUnits(inWords)];
 }
 
 /** What the library says to programs, and what it means to people. */
-const PEOPLE: readonly (readonly [RegExp, string])[] = [
+const WORDS_FOR_PEOPLE: readonly (readonly [RegExp, string])[] = [
   [/^file: .*?: (?=\/)/s, ""],
   [
     /^the peer closed (\d+) bytes before the end of the body/,
@@ -149,11 +149,11 @@ function isConnecting({ message }: Error): boolean {
   return message.startsWith("connect");
 }
 
-const NO_NAME_HINT =
+const UNKNOWN_HOST_HINT =
   "check the name, and that this device is in a network, or give an IP address with --address";
 
 /** What the library says of a name that can't be looked up. */
-const NO_NAME = /^can't connect to (.*):\d+: the name can't be looked up/s;
+const UNKNOWN_HOST = /^can't connect to (.*):\d+: the name can't be looked up/s;
 
 const SILENT = /^the peer kept the connection waiting for over (\d+ s)$/;
 
@@ -161,7 +161,7 @@ function attemptProblem(error: unknown): string {
   const message = plainMessageOf(error);
   const [, silence] = SILENT.exec(message) ?? [];
   if (silence !== undefined) return `it was silent for ${silence}`;
-  const [, name] = isNoName(error) ? NO_NAME.exec(message) ?? [] : [];
+  const [, name] = isUnknownHost(error) ? UNKNOWN_HOST.exec(message) ?? [] : [];
   if (name !== undefined) return `the name ${name} can't be looked up`;
   return message.replace(/^connect ECONNREFUSED (?=\S+$)/, "nothing listens at ")
     .replace(/^connect E(?:HOST|NET)UNREACH (?=\S+$)/, "there is no way to ");
@@ -171,7 +171,7 @@ function isRefused(error: unknown): boolean {
   return error instanceof Deno.errors.ConnectionRefused;
 }
 
-function isNoName(error: unknown): boolean {
+function isUnknownHost(error: unknown): boolean {
   return /^(ENOTFOUND|EAI_AGAIN)$/.test(`${systemCode(error)}`);
 }
 
@@ -186,7 +186,7 @@ export const ALREADY_HERE = "another file of this name is here already: replace 
 export const ALREADY_THERE = "another file of this name is there: replace it with --force";
 
 /** Why `degu serve` has refused a connection; the limiter counts the lines of one kind. */
-const STRANGERS: readonly (readonly [RegExp, string])[] = ([
+const REFUSED_LINES: readonly (readonly [RegExp, string])[] = ([
   ["NOT_TLS", "refused: it is another program, such as a browser"],
   ["NO_CERTIFICATE", "refused: it is another program, without the certificate of a device"],
   ["UNTRUSTED", 'refused: it is a device that is not paired with this one; "degu pair" pairs them'],
@@ -195,16 +195,16 @@ const STRANGERS: readonly (readonly [RegExp, string])[] = ([
   words,
 ]);
 
-/** Whoever has asked may be a stranger, who keeps the device that is meant from asking. */
-const NOBODY_ELSE =
+/** A stranger may have asked, and as long as its question is open, no other device can ask. */
+const ASKED_BY_STRANGER =
   "$1 devices have asked, and no number was confirmed, so no other one can ask: run the same command again; if " +
   "you did not start them, somebody else in this network did";
 
 /** Lines of the log, and what they mean to people. */
-const LINES: readonly (readonly [RegExp, string])[] = [
+const LOG_LINES: readonly (readonly [RegExp, string])[] = [
   [
     /^invitation: (\d+) numbers were not confirmed, so there are no more: invite again, or use the line$/,
-    NOBODY_ELSE,
+    ASKED_BY_STRANGER,
   ],
   [/^(\S+): ProtocolError: the bytes ended before .*$/s, "$1 left in the middle of a file"],
   [
@@ -222,10 +222,10 @@ const LINES: readonly (readonly [RegExp, string])[] = [
  * the system, and with what to do here.
  */
 export function explainLine(given: string): string {
-  const line = STRANGERS.reduce((text, [from, to]) => text.replace(from, to), given);
+  const line = REFUSED_LINES.reduce((text, [from, to]) => text.replace(from, to), given);
   const problem = systemProblem(line, undefined);
   return problem === null
-    ? inUnits(LINES.reduce((text, [from, to]) => text.replace(from, to), line))
+    ? inUnits(LOG_LINES.reduce((text, [from, to]) => text.replace(from, to), line))
     : `${line.replace(SYSTEM_ERROR, "")}${problem.join("; ")}`;
 }
 

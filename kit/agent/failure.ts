@@ -86,13 +86,13 @@ function isForgotten(error: unknown): boolean {
   return error instanceof DeviceError && error.code === "FORGOTTEN";
 }
 
-/** The codes of the statuses of a peer. */
+/** The codes for programs, by the status of a peer's answer. */
 const STATUS_CODES: Readonly<Record<number, ErrorCode>> = {
   ...{ 400: "CHANGED", 403: "NOT_PERMITTED", 404: "NOT_THERE", 405: "NOT_PERMITTED" },
   ...{ 412: "ALREADY_THERE", 507: "FULL" },
 };
 
-/** The codes of other failed transfers. */
+/** The codes for programs, by the code of a failed transfer. */
 const TRANSFER_CODES: Partial<Record<TransferErrorCode, ErrorCode>> = {
   ...{ CHANGED: "CHANGED", DIGEST_MISMATCH: "CHANGED", DISK_FULL: "FULL" },
   CONFLICT: "ALREADY_THERE",

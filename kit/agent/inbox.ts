@@ -17,7 +17,7 @@ import { reservedPath } from "../files/reserved.ts";
 import { freeName, nameKey } from "../identity/names.ts";
 import { FAILED, Failure } from "./failure.ts";
 
-/** Says whose a directory is. A directory has one owner for good, also after a `degu forget`. */
+/** The record of a directory's owner: a single one for good, also after a `degu forget`. */
 interface Ownership {
   readonly id: string;
   /** The name that the peer had. */
@@ -30,7 +30,7 @@ interface Ownership {
  * The names of the records, one for each directory. They lie in the reserved directory of the
  * inbox: with `--inbox-for-all` no peer can read or write them, either.
  */
-const RECORD = /^owner-(.+)$/;
+const RECORD_NAME = /^owner-(.+)$/;
 
 /** What a person's own programs leave in a directory, and the system in the root of a disk. */
 const NOT_OF_PEERS = /^(\..*|lost\+found)$/s;
@@ -145,7 +145,7 @@ export class Inbox {
   async #read(): Promise<Ownership[]> {
     const found: Ownership[] = [];
     for (const each of await namesIn(this.#records)) {
-      const [, directory] = RECORD.exec(each) ?? [];
+      const [, directory] = RECORD_NAME.exec(each) ?? [];
       if (directory === undefined) continue;
       const text = await Deno.readTextFile(join(this.#records, each));
       try {
@@ -153,7 +153,7 @@ export class Inbox {
         if (nameKey(spelled) !== directory) throw new Error("of another directory");
         found.push({ id: `${id}`, name: `${name}`, directory: spelled });
       } catch {
-        // The disk has lost what it says, so the directory is nobody's any more, and not free.
+        // The record is damaged: its directory belongs to no peer, and no other peer gets it.
         found.push({ id: "", name: "", directory });
       }
     }

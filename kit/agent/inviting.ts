@@ -164,7 +164,7 @@ async function atEveryAddress(
   }
 }
 
-/** Asks, and says it when the answer is of no use any more. */
+/** Asks a person about a number, and says why if the pairing ends before the answer. */
 function confirmWith({ confirm }: NumberQuestions, { output, signal: ends }: Context) {
   return (asked: Parameters<typeof confirm>[0]) => {
     const { name, signal } = asked;

@@ -91,3 +91,10 @@ export async function ifThere<T>(result: Promise<T>): Promise<T | null> {
     throw new Failure(explain(error), FAILED, { cause: error });
   }
 }
+
+/** Checks that files can be made in a directory: makes one with a reserved name, and removes it. */
+export async function canBeWritten(dir: string): Promise<void> {
+  const path = join(dir, `.${crypto.randomUUID()}.degu-part`);
+  (await Deno.open(path, { write: true, createNew: true })).close();
+  await Deno.remove(path);
+}

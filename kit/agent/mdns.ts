@@ -102,7 +102,7 @@ export function recordsOf(service: Service, addresses: readonly InterfaceAddress
 }
 
 /** The pause between the two announcements (RFC 6762 §8.3). */
-const AGAIN_MILLISECONDS = 1000;
+const SECOND_ANNOUNCEMENT_MILLISECONDS = 1000;
 /** The least pause between two responses on one link: queries can't provoke a flood (§6). */
 const GAP_MILLISECONDS = 1000;
 /** The random delay of a response, because other devices may answer at the same time (§6). */
@@ -138,7 +138,7 @@ export function announce(
   };
   const onLink = async (link: Link) => {
     respond(link, 0);
-    await pause(AGAIN_MILLISECONDS, closing.signal);
+    await pause(SECOND_ANNOUNCEMENT_MILLISECONDS, closing.signal);
     if (!closing.signal.aborted) respond(link, 0);
   };
   const onPacket = ({ type, questions }: Packet, link: Link) => {
@@ -248,7 +248,7 @@ export async function findOffers(
       const key = label.toLowerCase();
       // A time of 0 is the end of a service (RFC 6762 §10.1).
       if (ttl === 0) found.delete(key);
-      else keep(found, key, { name, id, hints: new Hints(id, instance) }, MAX_OFFERS);
+      else keepInserted(found, key, { name, id, hints: new Hints(id, instance) }, MAX_OFFERS);
     }
     for (const { hints } of found.values()) hints.add(records, addresses);
     onOffers(offers());
@@ -324,12 +324,12 @@ export class Hints {
       if (record.type === "SRV" && name.endsWith(this.#suffix)) {
         const { target, port } = record.data;
         if (canonicalDnsName(target) === this.#host && port > 0) {
-          keep(this.#ports, port, null, MAX_PORTS);
+          keepInserted(this.#ports, port, null, MAX_PORTS);
         }
       } else if ((record.type === "A" || record.type === "AAAA") && name === this.#host) {
         const host = canonicalIPAddress(record.data);
         if (host !== null && isUsable(host, own)) {
-          keep(this.#hosts, host, null, MAX_HOST_ADDRESSES);
+          keepInserted(this.#hosts, host, null, MAX_HOST_ADDRESSES);
         }
       }
     }
@@ -346,7 +346,7 @@ export class Hints {
 }
 
 /** Adds an entry; if the map is full, the oldest entry is dropped. */
-function keep<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
+function keepInserted<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
   if (kept.has(key)) return;
   if (kept.size === most) kept.delete(kept.keys().next().value!);
   kept.set(key, value);
@@ -358,11 +358,11 @@ function isSameDnsName(text: string, name: string): boolean {
 }
 
 /** The networks that are private (RFC 1918), unique local (RFC 4193) or a link (RFC 3927). */
-const LOCAL = /^(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254)\.|^f[cd][0-9a-f]{2}:/;
-/** Addresses of another form, or with an IPv4 address in them, of links alone, and multicast. */
-const SPECIAL = /^(?:::|64:ff9b:|fe[89ab]|ff)/;
+const LOCAL_NETWORKS = /^(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254)\.|^f[cd][0-9a-f]{2}:/;
+/** IPv6 addresses that are no use: with an IPv4 address in them, of one link alone, multicast. */
+const SPECIAL_ADDRESSES = /^(?:::|64:ff9b:|fe[89ab]|ff)/;
 /** The addresses at which machines in data centers ask for their own keys. */
-const METADATA = ["169.254.169.254", "fd00:ec2::254"];
+const METADATA_ADDRESSES = ["169.254.169.254", "fd00:ec2::254"];
 
 /**
  * Whether an address can belong to another machine of the local network. Anyone can claim any
@@ -371,8 +371,10 @@ const METADATA = ["169.254.169.254", "fd00:ec2::254"];
  * @param own The addresses of the interface that has heard of it.
  */
 function isUsable(host: string, own: readonly InterfaceAddress[]): boolean {
-  if (isLoopback(host) || SPECIAL.test(host) || METADATA.includes(host)) return false;
+  if (isLoopback(host) || SPECIAL_ADDRESSES.test(host) || METADATA_ADDRESSES.includes(host)) {
+    return false;
+  }
   const first = Number(host.split(".")[0]);
   if (isIPv4(host) && (first === 0 || first >= 224)) return false;
-  return LOCAL.test(host) || isInNetworks(host, own);
+  return LOCAL_NETWORKS.test(host) || isInNetworks(host, own);
 }

@@ -24,15 +24,15 @@ const ALONE_MILLISECONDS = 10_000;
 const REACH_MILLISECONDS = 5000;
 /** The least time for an address of the other device. */
 const LEAST_MILLISECONDS = 1000;
-const AGAIN_MILLISECONDS = 1000;
+const NEXT_JOIN_MILLISECONDS = 1000;
 /** How long an invitation stays after a no: a joiner that has just confirmed is told. */
 const TOLD_MILLISECONDS = 2000;
 const WHOLE_SECONDS = 600;
-const AGAIN = 'run "degu pair" on both again';
-const BY_LINE = 'pair by a line, with "degu invite" on one and "degu join -" on the other';
+const RUN_BOTH_AGAIN = 'run "degu pair" on both again';
+const USE_A_LINE = 'pair by a line, with "degu invite" on one and "degu join -" on the other';
 
 const NOT_CONFIRMED_HERE =
-  `not confirmed here; if the two numbers differ, somebody may stand between the devices: ${BY_LINE}`;
+  `not confirmed here; if the two numbers differ, somebody may stand between the devices: ${USE_A_LINE}`;
 /** The two ends wait for 120 s; the end whose time is over first tells the other one nothing. */
 const ANSWER_MILLISECONDS = 119_000;
 
@@ -50,18 +50,18 @@ export function pairingFailure(error: unknown, name: string): unknown {
   const fail = (problem: string) => new Failure(problem, REFUSED, { cause: error });
   if (code === "ANSWER_LOST") {
     return fail(
-      `${name} has left before its last answer came, so it may trust this device already: ${AGAIN}, or ` +
+      `${name} has left before its last answer came, so it may trust this device already: ${RUN_BOTH_AGAIN}, or ` +
         '"degu forget" this one there',
     );
   }
   if (code !== "NOT_CONFIRMED") return usageError(error);
   if (message.startsWith("not confirmed here")) return fail(NOT_CONFIRMED_HERE);
   const why = message.startsWith("no answer within") ? notInTime(name) : notConfirmedThere(name);
-  return fail(`${why}: ${AGAIN}`);
+  return fail(`${why}: ${RUN_BOTH_AGAIN}`);
 }
 
-/** What a person has given. */
-export interface Meant {
+/** The operand and the options of `degu pair`. */
+export interface MeetOptions {
   /** A name, or the first 16 characters of an id; `undefined` for the only device that is near. */
   readonly name: string | undefined;
   readonly peerName: string | undefined;
@@ -74,7 +74,7 @@ export async function meet(
   context: Context,
   device: Device,
   questions: NumberQuestions,
-  meant: Meant,
+  meant: MeetOptions,
 ): Promise<Peer> {
   const meeting = new Meeting(context, device, questions, meant);
   const { name: _, ...options } = meant;
@@ -85,9 +85,9 @@ export async function meet(
 }
 
 /** A device that has announced itself. */
-interface Heard {
+interface HeardDevice {
   readonly offer: Offer;
-  /** When it has ended that; `Infinity` if it has not. */
+  /** When its announcement ended; `Infinity` while it announces itself. */
   until: number;
 }
 
@@ -95,7 +95,7 @@ class Meeting {
   readonly #context: Context;
   readonly #device: Device;
   readonly #questions: NumberQuestions;
-  readonly #meant: Meant;
+  readonly #meant: MeetOptions;
   /** When the first number may be shown. */
   #lookedAt = -Infinity;
   readonly #over = new AbortController();
@@ -106,7 +106,7 @@ class Meeting {
   #announcement: AsyncDisposable | null = null;
   #concealed: PromiseLike<void> | undefined;
   /** The devices that have announced themselves, by their ids. */
-  readonly #heard = new Map<string, Heard>();
+  readonly #heard = new Map<string, HeardDevice>();
   #found = Promise.withResolvers<void>();
   #isAddressShown = false;
   #numbers = 0;
@@ -117,7 +117,7 @@ class Meeting {
   /** The codes of failed attempts that were printed. */
   readonly #said = new Set<string>();
 
-  constructor(context: Context, device: Device, questions: NumberQuestions, meant: Meant) {
+  constructor(context: Context, device: Device, questions: NumberQuestions, meant: MeetOptions) {
     this.#context = context;
     this.#device = device;
     this.#questions = questions;
@@ -148,7 +148,9 @@ class Meeting {
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof Deno.errors.TimedOut)) throw error;
-      throw new Failure(`nobody has come in ten minutes: ${AGAIN}`, FAILED, { cause: error });
+      throw new Failure(`nobody has come in ten minutes: ${RUN_BOTH_AGAIN}`, FAILED, {
+        cause: error,
+      });
     } finally {
       this.#over.abort();
       this.#conceal();
@@ -239,7 +241,7 @@ class Meeting {
       } else if (isTurn || shortId(this.#device.id) < offer.id) {
         const peer = await this.#tryToJoin(offer);
         if (peer !== null) return peer;
-        await wait(AGAIN_MILLISECONDS);
+        await wait(NEXT_JOIN_MILLISECONDS);
       } else {
         // The other device joins, unless it can't reach this one.
         await wait(REACH_MILLISECONDS);
@@ -342,9 +344,9 @@ class Meeting {
     const why = isLate ? notInTime(name) : notConfirmedThere(name);
     const isOther = this.#meant.name !== undefined ||
       (this.#heard.size === 0 ? this.#isAddressShown : this.#heard.has(shortId(id)));
-    if (isOther) return this.#failed.reject(new Failure(`${why}: ${AGAIN}`, REFUSED));
+    if (isOther) return this.#failed.reject(new Failure(`${why}: ${RUN_BOTH_AGAIN}`, REFUSED));
     if (this.#numbers === MAX_TRIES) {
-      const problem = `${MAX_TRIES} numbers were shown, and none was confirmed: ${BY_LINE}`;
+      const problem = `${MAX_TRIES} numbers were shown, and none was confirmed: ${USE_A_LINE}`;
       return this.#failed.reject(new Failure(problem, REFUSED));
     }
     this.#context.output.note(`${why}; the device that you mean may still come`);

@@ -17,8 +17,8 @@ const DEAF_MILLISECONDS = 2000;
 const TICK_MILLISECONDS = 200;
 const LATE_MILLISECONDS = 100;
 
-/** What Ctrl-D is, where it does not end the input. */
-const END = "\x04";
+/** The character of Ctrl-D, which does not end the input of a terminal in raw mode. */
+const CTRL_D = "\x04";
 /** Longer than any answer that counts. */
 const MAX_ANSWER = 20;
 
@@ -78,7 +78,7 @@ export class NumberQuestions {
     signal.addEventListener("abort", () => resolve(""), { once: true });
     let typed = "";
     this.#onKey = (key) => {
-      if (key === END) resolve("");
+      if (key === CTRL_D) resolve("");
       else if (key === "\n" || key === "\r") resolve(typed.trim());
       else if (key === "\b" || key === "\x7f") {
         if (typed !== "") this.#output.echo("\b \b");
@@ -106,7 +106,7 @@ export class NumberQuestions {
       // The terminal is gone.
     }
     this.#input = "over";
-    this.#onKey?.(END);
+    this.#onKey?.(CTRL_D);
   }
 }
 

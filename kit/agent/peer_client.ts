@@ -110,7 +110,7 @@ async function untilKnown({ pairedAt }: Peer, client: Client, signal: AbortSigna
     const options = { signal: AbortSignal.any([signal, late.signal]) };
     await using _response = await client.request("GET", "/", {}, null, options);
   } catch (error) {
-    // Any other error is one of the command, too.
+    // The requests of the command will meet any other error, too, and report it.
     if (exitCodeOf(error) === REFUSED) await pause(left(), signal);
   } finally {
     clearTimeout(timer);

@@ -33,7 +33,7 @@ export type OnProgress = (progress?: RetryProgress) => void;
 const SILENCE_MILLISECONDS = 10_000;
 
 /** The pause between two attempts to reach a peer that is waited for. */
-const WAIT_MILLISECONDS = 2000;
+const BETWEEN_ATTEMPTS_MILLISECONDS = 2000;
 
 export interface PeerConnectionsOptions {
   /** The most retries of a call without progress. */
@@ -188,7 +188,9 @@ export class PeerConnections implements Disposable {
         // A search may find other addresses next time.
         this.#drop(shared);
         this.#waiting++;
-        await pause(Math.min(left, WAIT_MILLISECONDS), signal).finally(() => this.#waiting--);
+        await pause(Math.min(left, BETWEEN_ATTEMPTS_MILLISECONDS), signal).finally(() =>
+          this.#waiting--
+        );
       }
     }
   }
@@ -228,7 +230,7 @@ export class PeerConnections implements Disposable {
 
   #onTreeRetry(retry: Retry, moved: () => void): void {
     if (!this.#isReplaced) return this.#onRetry(retry);
-    // The peer has answered elsewhere: its silence, which was noted, may have been that of work.
+    // The peer has answered at a new connection: it was at work, and its silence was no failure.
     this.#isReplaced = false;
     moved();
   }

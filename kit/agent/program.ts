@@ -1,6 +1,7 @@
 /** The program: its commands, its options, its exit codes. */
 
 import { type Command, CommanderError } from "commander";
+import { TERMINATION_SIGNALS } from "../../net/serving.ts";
 import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
 import { findHome } from "./own_device.ts";
 import { addCompletions } from "./commands/completions.ts";
@@ -164,11 +165,6 @@ function wrongUsage(error: CommanderError, command: Command): Error {
   return new Failure(`${problem}; "${name} --help" explains it`, USAGE);
 }
 
-/** Deno has no SIGTERM on Windows. */
-const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
-  ? ["SIGINT"]
-  : ["SIGINT", "SIGTERM"];
-
 /**
  * Catches signals until disposed of: the first signal aborts the command, the second ends the
  * process.
@@ -179,11 +175,11 @@ export function catchSignals(): { readonly signal: AbortSignal } & Disposable {
     if (controller.signal.aborted) Deno.exit(INTERRUPTED);
     controller.abort(new Interrupted());
   };
-  for (const signal of SIGNALS) Deno.addSignalListener(signal, listener);
+  for (const signal of TERMINATION_SIGNALS) Deno.addSignalListener(signal, listener);
   return {
     signal: controller.signal,
     [Symbol.dispose]: () => {
-      for (const signal of SIGNALS) Deno.removeSignalListener(signal, listener);
+      for (const signal of TERMINATION_SIGNALS) Deno.removeSignalListener(signal, listener);
     },
   };
 }

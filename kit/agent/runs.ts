@@ -50,7 +50,7 @@ class RunOutput extends Output {
   readonly #output: Output;
   /** The texts of the problems of the last run, by a key that equal problems share. */
   #before = new Map<string, string>();
-  /** The same for the run under way. */
+  /** The texts of the problems of the run under way, by the same keys. */
   #now = new Map<string, string>();
 
   constructor(output: Output) {
@@ -97,7 +97,7 @@ class RunOutput extends Output {
     [this.#before, this.#now] = [this.#now, new Map()];
   }
 
-  /** Whether neither this run nor the one before has had a problem. */
+  /** Notes a problem; returns whether neither this run nor the one before has had it. */
   #isNew(key: string, text = key): boolean {
     const known = this.#now.get(key) ?? this.#before.get(key);
     this.#now.set(key, known ?? text);

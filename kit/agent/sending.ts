@@ -23,9 +23,9 @@ interface Source extends SentEntry {
   readonly path: string;
 }
 
-/** Is answered with 200 when the sender stops, with 204 before that after a while. */
+/** Where a receiver asks whether the sender stops: 200 when it does, 204 if not for a while. */
 export const END_URI = "/end";
-/** Is requested when everything has arrived. */
+/** Where a receiver says that everything has arrived. */
 export const DONE_URI = "/done";
 
 const ANSWER_MILLISECONDS = 5000;

@@ -11,7 +11,7 @@ export const SYSTEM_ERROR =
   /(?:\b[A-Z]\w+: )?(?:\b[^:]* \(os error (\d+)\)|\b(E[A-Z]+): [^,]*)[:,] (\w+) '(.*?)'(?: -> '(.*)')?$/s;
 
 /** The codes of Linux by their numbers, for lines of the log without a code. */
-const CODES: Readonly<Record<string, string>> = {
+const LINUX_CODES: Readonly<Record<string, string>> = {
   ...{ 1: "EPERM", 2: "ENOENT", 5: "EIO", 6: "ENXIO", 13: "EACCES", 16: "EBUSY", 17: "EEXIST" },
   ...{ 20: "ENOTDIR", 21: "EISDIR", 23: "ENFILE", 24: "EMFILE", 26: "ETXTBSY", 28: "ENOSPC" },
   ...{ 30: "EROFS", 36: "ENAMETOOLONG", 40: "ELOOP", 74: "EBADMSG", 116: "ESTALE" },
@@ -47,7 +47,7 @@ const PATH_PROBLEMS: readonly (readonly [codes: RegExp, problem: string, advice:
 ];
 
 /** Operations that change the disk, so a denied one is a denied "write". */
-const WRITES =
+const WRITING_OPERATIONS =
   /^(mkdir|rename|remove|unlink|rmdir|write|f?truncate|chmod|f?utime|symlink|link|copy|copyfile)$/;
 
 /**
@@ -57,14 +57,14 @@ export function systemProblem(text: string, given: unknown): [reason: string, hi
   const [, number = "", named, operation = "", from, to] = SYSTEM_ERROR.exec(text) ?? [];
   const path = to ?? from;
   if (path === undefined) return null;
-  const code = named ?? (typeof given === "string" ? given : CODES[number] ?? "");
+  const code = named ?? (typeof given === "string" ? given : LINUX_CODES[number] ?? "");
   const [, problem, advice] = PATH_PROBLEMS.find(([codes]) => codes.test(code)) ?? [];
   if (problem === undefined || advice === undefined) return null;
   // A reserved name means nothing to people, so the directory around it is named.
   const names = path.split("/");
   const reserved = names.findIndex(isReservedName);
   const shown = reserved < 0 ? path : names.slice(0, reserved).join("/") || dirname(path);
-  const verb = reserved >= 0 || WRITES.test(operation)
+  const verb = reserved >= 0 || WRITING_OPERATIONS.test(operation)
     ? "write"
     : operation === "open"
     ? "open"

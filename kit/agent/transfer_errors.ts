@@ -11,7 +11,7 @@ import { formatBytes } from "./output.ts";
 const CHANGED_THERE =
   "what is there changed meanwhile, and stays: look at it, and run the same command again";
 
-/** What a peer takes that runs `degu serve --new-only`. */
+/** The reason of a peer that runs `degu serve --new-only`. */
 export const ONLY_NEW =
   'the peer only takes new files ("degu serve --new-only"): what is there stays as it is';
 
@@ -29,7 +29,7 @@ const REFUSED_THERE = 'the peer may not write there: see what "degu serve" print
 export type FileAction = "get" | "put" | "delete";
 
 /** The meanings of the peer's statuses, by action. */
-const PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
+const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, string>>>> = {
   get: {
     403: "the peer may not read it, or its disk does not give it",
     404: "it is not there any more",
@@ -117,7 +117,7 @@ export function explainTransfer(error: unknown, action: FileAction): string {
   if (message.includes("the other end only adds files")) return `${ONLY_NEW}; leave out --delete`;
   // With --force, too, a file is replaced only as it was seen.
   if (status === 412 && message.includes("changed meanwhile")) return CHANGED_THERE;
-  const problem = PROBLEMS[action][status];
+  const problem = STATUS_PROBLEMS[action][status];
   if (problem !== undefined) return problem;
   if (isDirectoryGone(error)) return explain(error);
   if (status >= 500) {

@@ -53,14 +53,14 @@ type Failed = TreeEvent & { readonly type: "failed" };
 type FinalEvent = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" | "skipped" };
 
 /** The reasons to skip an entry of a tree. */
-const SKIPPED: Readonly<Record<string, string>> = {
+const SKIP_REASONS: Readonly<Record<string, string>> = {
   link: "a symbolic link, which is not followed",
   special: "neither a file nor a directory",
   reserved: "its name is reserved for unfinished files",
 };
 
 /** The reasons why `--delete` has deleted nothing in the end. */
-const KEPT = {
+const KEPT_REASONS = {
   incomplete:
     "nothing is deleted, because not everything could be listed: what seems to be missing may be there; " +
     "what can't be read can be left out with --exclude",
@@ -71,7 +71,7 @@ const KEPT = {
 };
 
 /** What to do after an interruption. */
-const AGAIN =
+const RUN_AGAIN =
   "run the same command again to continue; a file that is small, or was just changed, starts over";
 
 interface TransfersOptions {
@@ -108,7 +108,7 @@ export class Transfers implements Disposable {
     { output, signal }: Context,
     direction: "get" | "put",
     own: OwnDirectory,
-    { isDryRun = false, again = AGAIN }: TransfersOptions = {},
+    { isDryRun = false, again = RUN_AGAIN }: TransfersOptions = {},
   ) {
     this.#output = output;
     this.#signal = signal;
@@ -233,10 +233,10 @@ export class Transfers implements Disposable {
       const { deletionsKept } = result;
       if (deletionsKept === "empty") {
         const { from } = tree.namesOf([]);
-        if (tree.hasEntries) this.fail(from, KEPT.empty, "FAILED", { path: from });
+        if (tree.hasEntries) this.fail(from, KEPT_REASONS.empty, "FAILED", { path: from });
       } else if (deletionsKept === "incomplete" || deletionsKept === "failed") {
         // The other reasons are failures with paths of their own.
-        this.#output.warn(KEPT[deletionsKept]);
+        this.#output.warn(KEPT_REASONS[deletionsKept]);
       }
     } catch (error) {
       this.#checkInterrupted();
@@ -471,7 +471,7 @@ class TreeCopy {
     if (type === "unchanged") transfers.unchanged({ from, to });
     else if (type === "skipped") {
       if (event.reason === "still being written") transfers.skipUnsettled(from);
-      else transfers.skip(from, SKIPPED[event.reason] ?? event.reason);
+      else transfers.skip(from, SKIP_REASONS[event.reason] ?? event.reason);
     } else {
       progress.files++;
       progress.totalFiles = Math.max(progress.totalFiles, progress.files);

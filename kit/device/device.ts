@@ -8,7 +8,7 @@ import { type Logger, makeKindLogger, makeStandardLogger } from "../../net/logge
 import type { Client } from "../../client.ts";
 import { DeviceIdentity } from "../identity/device_identity.ts";
 import { checkDeviceName } from "../identity/names.ts";
-import { startServer } from "../../net/start_server.ts";
+import { startServer } from "../../net/serving.ts";
 import type { ServerOptions } from "../../server.ts";
 import { DeviceClient, type DeviceClientOptions } from "./device_client.ts";
 import { devicePath, findDevice, prepareDirectory } from "./device_directory.ts";

@@ -9,7 +9,7 @@ import { type Client, type ClientOptions, SSLClient } from "../../client.ts";
 import { checkClientAddress } from "../../net/addresses.ts";
 import { joinSignals, type SocketMaker } from "../../net/connect.ts";
 import { plainMessageOf, withMessage } from "../../net/thrown.ts";
-import { connectToDevice, type More, raceAddresses } from "./device_connect.ts";
+import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
 import { checkAddresses } from "./pairing_addresses.ts";
@@ -33,14 +33,14 @@ export interface DeviceClientOptions extends ClientOptions {
   connectTimeout?: number | undefined;
 }
 
-/** What each client that looks for its peer is told of. */
-const searches = new WeakMap<Client, { more: More | null }>();
+/** How each client finds further addresses of its peer; `more` is `null` if it does not. */
+const searches = new WeakMap<Client, { more: AddressSearch | null }>();
 
 /**
  * From now on, a client of a peer also tries the addresses that a search finds. The address at
  * which the peer has proved to be there is stored with the others.
  */
-export function searchWith(client: Client, more: More): void {
+export function searchWith(client: Client, more: AddressSearch): void {
   searches.get(client)!.more = more;
 }
 
@@ -98,7 +98,7 @@ function connectorTo(
   id: string,
   given: readonly Address[] | null,
   connectTimeout: number | undefined,
-  search: { readonly more: More | null },
+  search: { readonly more: AddressSearch | null },
 ): SocketMaker["connect"] {
   let lastAddress = "";
   const connect: SocketMaker["connect"] = async (_first, bounds) => {
@@ -169,7 +169,7 @@ const SYSTEM_ERRORS: readonly (abstract new () => Error)[] = [
   Deno.errors.TimedOut,
 ];
 
-export interface Sought {
+export interface SoughtPeer {
   readonly name: string;
   readonly addresses: readonly Address[];
   readonly stored: boolean;
@@ -184,7 +184,7 @@ export function forgottenHint(name: string): string {
  * The most useful of several errors (the first of equal ones), with advice in its message, and with
  * all errors as its `cause`.
  */
-export function mostInformative(cause: AggregateError, sought: Sought): Error {
+export function mostInformative(cause: AggregateError, sought: SoughtPeer): Error {
   const { errors } = cause;
   const [first] = [...errors].sort((a, b) => rank(a) - rank(b));
   const best = first instanceof Error ? first : new Error(String(first));
@@ -219,7 +219,7 @@ function isNotPermitted(error: Error): boolean {
 }
 
 /** The advice for an error, unless its message has some. */
-function hintFor(error: Error, { name, addresses, stored }: Sought): string {
+function hintFor(error: Error, { name, addresses, stored }: SoughtPeer): string {
   if (error instanceof TlsError) {
     return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(name)}` : "";
   }

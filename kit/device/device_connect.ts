@@ -37,7 +37,7 @@ interface Winner<T> {
 }
 
 /** Finds further addresses, beside those that don't answer. */
-export interface More {
+export interface AddressSearch {
   /** Milliseconds without an answer, after which it begins; at once if all others have failed. */
   readonly after: number;
   /** Never rejects. */
@@ -59,7 +59,7 @@ export async function raceAddresses<T extends { close(): void }>(
   addresses: readonly Address[],
   attempt: (address: Address, signal: AbortSignal) => Promise<T>,
   signal?: AbortSignal,
-  more: More | null = null,
+  more: AddressSearch | null = null,
 ): Promise<Winner<T>> {
   signal?.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<Winner<T>>();
@@ -71,7 +71,7 @@ export async function raceAddresses<T extends { close(): void }>(
   let moreTimer: ReturnType<typeof setTimeout> | undefined;
   let isMoreAsked = more === null;
 
-  /** At once, so that nothing succeeds unseen in between. */
+  /** Ends the other attempts in the turn of the first success, so that none succeeds after it. */
   const end = (reason: unknown) => {
     clearTimeout(timer);
     clearTimeout(moreTimer);

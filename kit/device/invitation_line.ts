@@ -120,7 +120,7 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
         "program that has made it",
     );
   }
-  const read = readRest(rest);
+  const read = readContent(rest);
   if (now - read.expires.getTime() > EXPIRED_FOR_CERTAIN_MILLISECONDS) {
     throw new PairingError(
       "EXPIRED",
@@ -148,7 +148,8 @@ function checksum(version: number, rest: Uint8Array): Uint8Array {
   return hash.update(Uint8Array.of(version)).update(rest).digest().subarray(0, CHECKSUM_BYTES);
 }
 
-function readRest(rest: Uint8Array): InvitationLine {
+/** Reads what follows the version and the checksum. */
+function readContent(rest: Uint8Array): InvitationLine {
   let at = 0;
   const take = (count: number) => {
     const taken = rest.slice(at, at += count);

@@ -95,7 +95,7 @@ export class Try {
     return this.#state.now;
   }
 
-  /** Enters the state that follows an event, which is none of the end. */
+  /** Enters the state that follows an event; for the end, call {@linkcode end}. */
   on(event: Exclude<NumberEvent, "ends">): NumberState {
     const state = this.#state.on(event);
     if (state === "confirmed") this.confirmed.resolve();

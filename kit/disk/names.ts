@@ -80,7 +80,7 @@ export function statOrNull(path: string): BigIntStats | null {
   return nullIfMissing(() => lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null);
 }
 
-/** The same with rounded numbers, in half the time. */
+/** The metadata of a path, as {@linkcode statOrNull} finds it, rounded, in half the time. */
 export function infoOrNull(path: string): Deno.FileInfo | null {
   return nullIfMissing(() => Deno.lstatSync(path));
 }
@@ -182,7 +182,7 @@ export function giveNewName(from: string, to: string): boolean {
     Deno.linkSync(from, to);
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return false;
-    if (NOT_OF_LINKS.has(fileErrorCode(error))) throw error;
+    if (RENAME_FAILS_TOO_CODES.has(fileErrorCode(error))) throw error;
     isLinked = false;
   }
   if (isLinked) {
@@ -196,7 +196,7 @@ export function giveNewName(from: string, to: string): boolean {
 }
 
 /** Errors of creating a link that a rename would meet, too. */
-const NOT_OF_LINKS: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
+const RENAME_FAILS_TOO_CODES: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
 
 /**
  * Resolves once the names in a directory are on the disk, where the system can open directories.
@@ -213,26 +213,26 @@ export async function syncDirectory(path: string): Promise<void> {
 }
 
 /** Errors of a directory that can't be read, was replaced, or that its file system can't sync. */
-const HARMLESS: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "EINVAL"]);
+const HARMLESS_SYNC_CODES: ReadonlySet<unknown> = new Set(["EACCES", "ELOOP", "EINVAL"]);
 
 /** Resolves once the names in a directory are on the disk, or if the directory can't be synced. */
 export async function syncIfPossible(path: string): Promise<void> {
   try {
     await syncDirectory(path);
   } catch (error) {
-    if (!isMissing(error) && !HARMLESS.has(fileErrorCode(error))) throw error;
+    if (!isMissing(error) && !HARMLESS_SYNC_CODES.has(fileErrorCode(error))) throw error;
   }
 }
 
 /**
  * The most directories that are open at the same time: some systems give a program 256 descriptors.
  */
-const AT_ONCE = 32;
+const MAX_OPEN_DIRECTORIES = 32;
 
 export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> {
   const all = new Set(paths);
   const next = all.values();
-  await Promise.all(Array.from({ length: Math.min(AT_ONCE, all.size) }, async () => {
+  await Promise.all(Array.from({ length: Math.min(MAX_OPEN_DIRECTORIES, all.size) }, async () => {
     for (const path of next) await syncIfPossible(path);
   }));
 }
@@ -244,7 +244,7 @@ export function isOverload(error: unknown): boolean {
 }
 
 /** Whether an error comes from the file system, or from a missing permission of Deno. */
-export function isOfFileSystem(error: unknown): boolean {
+export function isFileSystemError(error: unknown): boolean {
   return typeof fileErrorCode(error) === "string" || error instanceof Deno.errors.NotCapable;
 }
 
@@ -253,7 +253,7 @@ export function isOfFileSystem(error: unknown): boolean {
  * user may not have it. Running out of descriptors says nothing about the entry.
  */
 export function isUnreadable(error: unknown): boolean {
-  return isOfFileSystem(error) && !isOverload(error);
+  return isFileSystemError(error) && !isOverload(error);
 }
 
 /** Whether a path leads to a directory without a link on the way. */
@@ -270,7 +270,7 @@ export function isReal(path: string): boolean {
     }
     return true;
   } catch (error) {
-    if (isMissing(error) || UNSEEN.has(fileErrorCode(error))) return false;
+    if (isMissing(error) || HIDDEN_PATH_CODES.has(fileErrorCode(error))) return false;
     throw error;
   }
 }
@@ -281,4 +281,4 @@ export function isRealFile(path: string): boolean {
 }
 
 /** Errors of a path whose end this user may not see. */
-const UNSEEN: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EIO", "ELOOP"]);
+const HIDDEN_PATH_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EIO", "ELOOP"]);

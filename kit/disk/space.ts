@@ -3,11 +3,11 @@
 import { statfsSync } from "node:fs";
 import { fileErrorCode } from "./names.ts";
 
-const FULL: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
+const FULL_DISK_CODES: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
 /** Whether an error says that a disk is full, or that a quota is reached. */
 export function isDiskFull(error: unknown): boolean {
-  return FULL.has(fileErrorCode(error));
+  return FULL_DISK_CODES.has(fileErrorCode(error));
 }
 
 /**

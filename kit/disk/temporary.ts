@@ -30,7 +30,7 @@ export interface TemporaryOptions {
    * verified already.
    */
   readonly mode?: number | undefined;
-  /** Whether the file has its own mode also in the place of another, whose mode it gets else. */
+  /** Whether the file keeps its mode when it replaces a file; else it gets the mode of that one. */
   readonly hasOwnMode?: boolean;
   /** Whether the file is locked until it has its name: somebody could take it for left over. */
   readonly isLocked?: boolean;
@@ -39,20 +39,12 @@ export interface TemporaryOptions {
 /** How often a file may disappear between two checks before something else is wrong. */
 const OPENINGS = 20;
 
-/** The temporary files of this process, and other paths that nobody may take for left over. */
-const held = new Set<{ readonly path: string }>();
+/** The temporary files of this process, which nobody may take for left over. */
+const unfinished = new Set<Temporary>();
 
-/**
- * Holds a path, at the latest in the turn that creates something there, until this is disposed of.
- */
-export function hold(path: string): Disposable {
-  const holding = { path };
-  held.add(holding);
-  return { [Symbol.dispose]: () => void held.delete(holding) };
-}
-
+/** Whether this process writes a temporary file at a path. */
 export function isHeldHere(path: string): boolean {
-  return [...held].some((each) => each.path === path);
+  return [...unfinished].some((each) => each.path === path);
 }
 
 /** A file that this process writes, until the file has its name or is given up. */
@@ -94,7 +86,7 @@ export class Temporary implements Disposable {
     this.hasOwnMode = hasOwnMode;
     this.isLocked = isLocked;
     this.isFound = this.isKept = how.createNew !== true;
-    held.add(this);
+    unfinished.add(this);
   }
 
   /** Creates a file at a path that nobody else chooses. */
@@ -200,7 +192,7 @@ export class Temporary implements Disposable {
       // The error that made the file superfluous is the one to report.
     } finally {
       this.close();
-      held.delete(this);
+      unfinished.delete(this);
     }
   }
 }

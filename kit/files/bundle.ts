@@ -29,12 +29,12 @@ export const MAX_RECORDS = 10_000;
 /** The most bytes of the paths of a request for files. */
 export const MAX_PATHS_BYTES = 4 * 1024 * 1024;
 
-const ABSENT = [403, 404, 409, 413, 503] as const;
-const PUT = [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const;
+const ABSENT_STATUSES = [403, 404, 409, 413, 503] as const;
+const PUT_STATUSES = [201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const;
 
 /** The statuses of a file that was requested and is not in the bundle. */
-export type AbsentStatus = typeof ABSENT[number];
-export type PutStatus = typeof PUT[number];
+export type AbsentStatus = typeof ABSENT_STATUSES[number];
+export type PutStatus = typeof PUT_STATUSES[number];
 
 export interface BundledFile {
   /** The names from the directory of the request to the file. */
@@ -108,7 +108,7 @@ export const DIGEST_ANSWER: BundleFormat<FoundRecord> = { hasContent: false, che
 export const PUT_REQUEST: BundleFormat<PutRecord> = { hasContent: true, check: checkPut };
 export const PUT_ANSWER: BundleFormat<PutAnswer> = {
   hasContent: false,
-  check: (value) => readRecord(value, ["status"], PUT),
+  check: (value) => readRecord(value, ["status"], PUT_STATUSES),
 };
 
 const encoder = new TextEncoder();
@@ -189,7 +189,7 @@ export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], voi
 }
 
 /** The beginning of a line, or of a content, until the rest has arrived. */
-class Held {
+class HeldBytes {
   #buffer: Uint8Array<ArrayBuffer> = EMPTY;
   length = 0;
 
@@ -219,7 +219,7 @@ class Held {
 /** Parses a bundle that arrives in pieces, and buffers at most one record. */
 export class BundleParser<R> {
   readonly #format: BundleFormat<R>;
-  readonly #held = new Held();
+  readonly #held = new HeldBytes();
   /** The record whose content is next. */
   #record: R | null = null;
   #size = 0;
@@ -334,7 +334,7 @@ function readRecord<R>(
 
 function checkFound(value: Record<string, unknown>): FoundRecord {
   const keys = value.status === 200 ? ["status", ...keysOf(value)] : ["status", "path"];
-  return readRecord(value, keys, [200, ...ABSENT]);
+  return readRecord(value, keys, [200, ...ABSENT_STATUSES]);
 }
 
 function checkPut(value: Record<string, unknown>): PutRecord {

@@ -74,24 +74,24 @@ export function checkConditions(
   validators: Validators | null,
   isWriting = false,
 ): 304 | 412 | null {
-  const ifMatch = text(headers, "if-match");
+  const ifMatch = textHeader(headers, "if-match");
   if (ifMatch !== null) {
     if (validators === null || !listHas(ifMatch, validators.etag, false)) return 412;
   } else {
-    const since = date(headers, "if-unmodified-since");
+    const since = dateHeader(headers, "if-unmodified-since");
     if (since !== null && validators !== null && validators.modified > since) return 412;
   }
   if (validators === null) return null;
   const { etag, lastModified, modified } = validators;
-  const ifNoneMatch = text(headers, "if-none-match");
+  const ifNoneMatch = textHeader(headers, "if-none-match");
   if (ifNoneMatch !== null) return listHas(ifNoneMatch, etag, true) ? 304 : null;
-  const since = isWriting ? null : date(headers, "if-modified-since");
+  const since = isWriting ? null : dateHeader(headers, "if-modified-since");
   return since !== null && lastModified !== null && modified <= since ? 304 : null;
 }
 
 /** Reports whether a request requires that nothing exists yet. */
 export function wantsNew(headers: HeaderDict): boolean {
-  return text(headers, "if-none-match")?.trim() === "*";
+  return textHeader(headers, "if-none-match")?.trim() === "*";
 }
 
 /**
@@ -99,17 +99,17 @@ export function wantsNew(headers: HeaderDict): boolean {
  * tag. A date doesn't count: a file can change twice within a second.
  */
 export function isRangeWanted(headers: HeaderDict, { etag }: Validators): boolean {
-  const ifRange = text(headers, "if-range");
+  const ifRange = textHeader(headers, "if-range");
   return ifRange === null || ifRange === etag;
 }
 
-function text(headers: HeaderDict, name: string): string | null {
+function textHeader(headers: HeaderDict, name: string): string | null {
   const value = headers[name];
   return typeof value === "string" ? value : null;
 }
 
-function date(headers: HeaderDict, name: string): number | null {
-  const value = text(headers, name);
+function dateHeader(headers: HeaderDict, name: string): number | null {
+  const value = textHeader(headers, name);
   return value === null ? null : parseDate(value);
 }
 

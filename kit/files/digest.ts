@@ -49,10 +49,10 @@ export function sha256Of(content: Uint8Array): string {
 }
 
 /**
- * Makes 64 hexadecimal digits that stand for a text in names and versions. Another hash of contents
- * would not change them.
+ * Makes 64 hexadecimal digits that stand for a text in the names of files and in versions: they
+ * must stay the same in every release.
  */
-export function fingerprintOf(text: string): string {
+export function hashOfText(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }
 

@@ -127,7 +127,7 @@ export function isName(name: string): boolean {
 }
 
 /** The file or directory that a request refers to, by its names from the root. */
-export interface Target {
+export interface RequestedPath {
   readonly names: readonly string[];
   readonly isDirectory: boolean;
   /** The last component of the path, as the client has sent it. */
@@ -135,7 +135,9 @@ export interface Target {
 }
 
 /** Reads the path of a request; `null` if a component is not the name of a file. */
-export function readTarget({ mount, path }: Pick<Request, "mount" | "path">): Target | null {
+export function readRequestedPath(
+  { mount, path }: Pick<Request, "mount" | "path">,
+): RequestedPath | null {
   // Mounted at /foo, a request for /foo has an empty path here.
   const last = path.at(-1) ?? mount.at(-1) ?? "";
   const names = namesOf(path.at(-1) === "" ? path.slice(0, -1) : path);

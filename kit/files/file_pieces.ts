@@ -160,7 +160,7 @@ export function readSmall(
   return read.state;
 }
 
-/** Does the same, and leaves the file open. */
+/** Reads a small file as {@linkcode readSmall} does, and leaves it open. */
 export function openSmall(
   path: string,
   seen: FileIdentity,
@@ -170,7 +170,7 @@ export function openSmall(
   let isRead = false;
   try {
     const state = fstatSync(file, { bigint: true });
-    isRead = isSameFile(state, seen) && readOpen(file, state, buffer);
+    isRead = isSameFile(state, seen) && readOpenSmall(file, state, buffer);
     return isRead ? { file, state } : null;
   } finally {
     if (!isRead) closeSync(file);
@@ -182,7 +182,7 @@ export function openSmall(
  * The times of a file that has changed within two seconds show no further change: such a file is
  * read twice, and both times must give the same bytes.
  */
-export function readOpen(file: number, state: BigIntStats, buffer: Uint8Array): boolean {
+export function readOpenSmall(file: number, state: BigIntStats, buffer: Uint8Array): boolean {
   const size = Number(state.size);
   if (!state.isFile() || size > buffer.length) return false;
   const bytes = buffer.subarray(0, size);

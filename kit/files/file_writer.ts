@@ -14,8 +14,8 @@ const BUFFER_BYTES = 524288;
 /** How many bytes of a chunked body are best taken at a time. */
 const CHUNKED_BYTES = 262144;
 
-/** The destination of a body. */
-export interface Destined {
+/** The file that a body is written to, and its limits. */
+export interface BodyFile {
   /** The open file, at the position of the first byte. */
   readonly file: Pick<Deno.FsFile, "write">;
   readonly sync: EarlySync;
@@ -38,7 +38,7 @@ export interface Destined {
  * @throws {Refusal} if the body has more bytes than allowed, or another number than was announced.
  * @throws the error of the body or the file; the bytes received before are then in the file.
  */
-export async function receiveBody(body: BodyIn, destined: Destined): Promise<string | null> {
+export async function receiveBody(body: BodyIn, destined: BodyFile): Promise<string | null> {
   if (body === null) return null;
   const writer = new FileWriter(destined, body.chunked ? Infinity : body.contentLength);
   const chunks = body.chunked ? new ChunkSink(writer) : null;
@@ -88,7 +88,7 @@ class ChunkSink implements ByteSink {
  * ended.
  */
 class FileWriter implements ByteSink {
-  readonly #destined: Destined;
+  readonly #destined: BodyFile;
   readonly #capacity: number;
   #position: number;
   #buffer = new Uint8Array(0);
@@ -98,7 +98,7 @@ class FileWriter implements ByteSink {
   #writing: Promise<void> | null = null;
   #failure: { readonly error: unknown } | null = null;
 
-  constructor(destined: Destined, bytes: number) {
+  constructor(destined: BodyFile, bytes: number) {
     this.#destined = destined;
     this.#position = destined.start;
     this.#capacity = Math.min(BUFFER_BYTES, bytes);

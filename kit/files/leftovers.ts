@@ -66,7 +66,7 @@ export function isHeld(path: string): boolean {
 export class HeldPart extends Refusal {}
 
 /** The content of a directory: leftovers of interrupted transfers, and everything else. */
-interface Found {
+interface DirectoryContent {
   /** The paths of leftovers; the content of a directory comes before the directory. */
   readonly leftovers: readonly string[];
   readonly names: readonly string[];
@@ -80,7 +80,7 @@ interface Found {
  * @throws {Refusal} if somebody still writes to one of them, or if something else has a reserved
  * name.
  */
-async function findLeftovers(path: string): Promise<Found> {
+async function findLeftovers(path: string): Promise<DirectoryContent> {
   const leftovers: string[] = [];
   const names: string[] = [];
   for (const name of await readNames(path)) {

@@ -27,7 +27,7 @@ import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
 import { bitsOf } from "./modes.ts";
 import { printable } from "../../base/printable.ts";
-import { nullIfAbsent, resolveBelow } from "./reading.ts";
+import { nullIfAbsent, resolveBelow } from "./below_root.ts";
 import { isLeftAside, isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 import { isInPlace, type KnownDirectory, type Root } from "./root.ts";
 
@@ -220,18 +220,18 @@ function replacedWhileRead(path: string): BodyError {
  *
  * @throws {BodyError} if another directory has its path by now.
  */
-async function* readPlace(walk: Walk, place: Place): AsyncGenerator<Found[], void, void> {
+async function* readPlace(walk: Walk, place: Place): AsyncGenerator<FoundEntry[], void, void> {
   const { root, turns, isShallow = false } = walk;
   const { path, modified } = place;
   const name = place.names.at(-1) ?? "";
-  const itself: Found[] = place.above === null
+  const itself: FoundEntry[] = place.above === null
     ? []
     : [{ name, kind: "directory", size: 0, modified, isItself: true }];
   const doubtful = new Set<string>();
   const missing: string[] = [];
   try {
     const all = await readNames(path);
-    for (const names of batches(isShallow ? [] : all)) {
+    for (const names of nameBatches(isShallow ? [] : all)) {
       const entries = describeAll(walk, place, names, doubtful, missing);
       if (entries === null) return checkRemoved(place);
       yield [...itself.splice(0), ...entries];
@@ -245,17 +245,17 @@ async function* readPlace(walk: Walk, place: Place): AsyncGenerator<Found[], voi
     const listed = missing.filter((name) => still.has(name));
     const entries = describeAll(walk, place, listed, doubtful, lost);
     if (entries === null) return checkRemoved(place);
-    yield [...entries, ...lost.map((name) => other(name, "unreadable"))];
+    yield [...entries, ...lost.map((name) => otherEntry(name, "unreadable"))];
   } catch (error) {
     if (isMissing(error) && !isInPlace(place)) return checkRemoved(place);
     // An entry that says that this is a directory can't be taken back once it was sent.
     if (itself.length === 0 || !isUnreadable(error)) throw error;
-    yield [{ ...other(name, "unreadable"), isItself: true }];
+    yield [{ ...otherEntry(name, "unreadable"), isItself: true }];
   }
 }
 
 /** Divides names for the turns; there is at least one batch. */
-function* batches(names: readonly string[]): Generator<readonly string[], void, void> {
+function* nameBatches(names: readonly string[]): Generator<readonly string[], void, void> {
   for (let next = 0; next === 0 || next < names.length; next += ENTRIES_A_TURN) {
     yield names.slice(next, next + ENTRIES_A_TURN);
   }
@@ -273,7 +273,7 @@ function describeAll(
   names: readonly string[],
   doubtful: Set<string>,
   missing: string[],
-): Found[] | null {
+): FoundEntry[] | null {
   const { path } = place;
   // The lookup is made for a local list, too: its error shows that no entry can be described.
   const there = statOrNull(reservedPath(path));
@@ -287,9 +287,9 @@ function describeAll(
     doubtful,
     missing,
   };
-  const entries: Found[] = [];
+  const entries: FoundEntry[] = [];
   for (const name of names) {
-    const entry = describe(directory, name);
+    const entry = describeEntry(directory, name);
     if (entry !== null) entries.push(entry);
   }
   return isInPlace(place) ? entries : null;
@@ -299,7 +299,7 @@ function describeAll(
  * An entry of a directory. For a directory with a `place`, its own content is read before the entry
  * is sent.
  */
-type Found = DirectoryEntry & WithMode & {
+type FoundEntry = DirectoryEntry & WithMode & {
   readonly place?: Place;
   readonly isItself?: true;
 };
@@ -323,34 +323,34 @@ interface ReadDirectory {
 }
 
 /** Describes the entry with a name; `null` if there is none, or the entry is reserved. */
-function describe(directory: ReadDirectory, name: string): Found | null {
+function describeEntry(directory: ReadDirectory, name: string): FoundEntry | null {
   const { place, reserved, doubtful, isLocal, isTooDeep, hasModes } = directory;
   if (isReservedName(name)) {
-    return isLocal || isLeftAside(name) ? other(name, "special") : null;
+    return isLocal || isLeftAside(name) ? otherEntry(name, "special") : null;
   }
   const isDoubtful = name.includes(NOT_UTF8);
   // Of several names that Deno returns alike, at most one has U+FFFD itself on the disk.
   const isUnnameable = !isName(name) || isTooDeep || isDoubtful && doubtful.has(name);
-  if (isUnnameable) return other(name, "name");
+  if (isUnnameable) return otherEntry(name, "name");
   const path = prefixOf(place.path) + name;
   try {
     const info = Deno.lstatSync(path);
     if (isDoubtful) doubtful.add(name);
-    if (info.isSymlink) return other(name, "link", info);
+    if (info.isSymlink) return otherEntry(name, "link", info);
     if (info.isFile) return describeFile(name, path, info, hasModes);
-    if (!info.isDirectory) return other(name, "special", info);
+    if (!info.isDirectory) return otherEntry(name, "special", info);
     if (reserved !== null && isSameFile(info, reserved)) return null;
     const modified = timeOf(info);
     const inner = { names: [...place.names, name], path, above: place, modified, state: info };
     return { name, kind: "directory", size: 0, modified, place: inner };
   } catch (error) {
-    if (fileErrorCode(error) === "ENAMETOOLONG") return other(name, "name");
+    if (fileErrorCode(error) === "ENAMETOOLONG") return otherEntry(name, "name");
     if (isMissing(error)) {
-      if (isDoubtful) return other(name, "name");
+      if (isDoubtful) return otherEntry(name, "name");
       directory.missing.push(name);
       return null;
     }
-    if (isUnreadable(error)) return other(name, "unreadable");
+    if (isUnreadable(error)) return otherEntry(name, "unreadable");
     throw error;
   }
 }
@@ -366,7 +366,7 @@ function describeFile(
   return hasModes ? { ...entry, mode: bitsOf(info.mode) } : entry;
 }
 
-function other(
+function otherEntry(
   name: string,
   reason: NonNullable<DirectoryEntry["reason"]>,
   info?: Deno.FileInfo,

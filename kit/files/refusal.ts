@@ -4,7 +4,7 @@ import { makeEmptyResponse, type Request, type ResponseTuple } from "../../base/
 import type { HeaderDict } from "../../base/wire/headers.ts";
 import { reasonOf } from "../../base/wire/reasons.ts";
 import { printable } from "../../base/printable.ts";
-import { fileErrorCode, isOfFileSystem } from "../disk/names.ts";
+import { fileErrorCode, isFileSystemError } from "../disk/names.ts";
 import { BundleError } from "./bundle.ts";
 
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
@@ -49,23 +49,23 @@ export function rootIsGone(path: string): Refusal {
  * @throws the error if the file system has not caused it.
  */
 export function unreadable(error: unknown): Refusal {
-  if (!isOfFileSystem(error)) throw error;
+  if (!isFileSystemError(error)) throw error;
   return new Refusal(403, `${error}`, {}, { cause: error });
 }
 
 /** Errors of an entry that this user may not read: a peer could fill the log by asking again. */
-const CLOSED: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
+const FORBIDDEN_TO_READ_CODES: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
 
 /**
  * Whether the refusal of a request that only reads belongs in the log: too many files are open, or
  * the disk is damaged.
  */
-export function isNews({ status, cause }: Refusal): boolean {
-  return status === 503 || status === 403 && !CLOSED.has(fileErrorCode(cause));
+export function belongsInLog({ status, cause }: Refusal): boolean {
+  return status === 503 || status === 403 && !FORBIDDEN_TO_READ_CODES.has(fileErrorCode(cause));
 }
 
 /** The meaning of file system errors for a client that writes. */
-const CODES: readonly (readonly [Refusal["status"], readonly string[]])[] = [
+const STATUS_OF_CODES: readonly (readonly [Refusal["status"], readonly string[]])[] = [
   // No space, a file larger than allowed, or a temporary file on another file system.
   [507, ["ENOSPC", "EDQUOT", "EFBIG", "EXDEV"]],
   // Also a link that has just replaced a directory, and a name that the file system refuses.
@@ -86,7 +86,7 @@ export function refusalOf(error: unknown): Refusal | null {
   const code = `${fileErrorCode(error)}`;
   const status = error instanceof Deno.errors.NotCapable
     ? 403
-    : CODES.find(([, codes]) => codes.includes(code))?.[0];
+    : STATUS_OF_CODES.find(([, codes]) => codes.includes(code))?.[0];
   if (status === undefined) return null;
   // A 503 without this header says that the served directory is not there.
   const headers: HeaderDict = status === 503 ? { "retry-after": "1" } : {};

@@ -72,7 +72,7 @@ export function bareName(name: string): string {
   return name.replace(IGNORED, "");
 }
 
-/** The same, as far as it matters for names that begin with a dot, as all reserved names do. */
+/** {@linkcode bareName} for names that begin with a dot, as all reserved names do; others stay. */
 export function foldName(name: string): string {
   const first = name.charCodeAt(0);
   // In a list of many names each step counts.

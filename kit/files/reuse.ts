@@ -16,7 +16,7 @@ import type { EarlySync } from "../disk/files.ts";
 import { readPieces } from "./file_pieces.ts";
 import { fileUri, namesOf } from "./file_name.ts";
 
-/** Fewer bytes are sent sooner than they are compared. */
+/** The least bytes that are reused: to send fewer takes less time than to compare them. */
 export const MIN_REUSED_BYTES = 65536;
 
 /** Whether a file may be the beginning of a later version of it. */
@@ -78,7 +78,7 @@ export async function copyBeginning(
     readonly unreadable: (error?: unknown) => Error;
   },
 ): Promise<void> {
-  for await (const piece of reading(from, length, unreadable)) {
+  for await (const piece of readBeginning(from, length, unreadable)) {
     signal?.throwIfAborted();
     hash.update(piece);
     await writeAll(to, piece);
@@ -86,7 +86,7 @@ export async function copyBeginning(
   }
 }
 
-async function* reading(
+async function* readBeginning(
   file: FileHandle,
   length: number,
   unreadable: (error?: unknown) => Error,

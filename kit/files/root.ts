@@ -63,9 +63,9 @@ interface Destination {
 }
 
 /** A complete file that has a temporary name. */
-export type Complete = Pick<Temporary, "path" | "state" | "newMode" | "hasOwnMode">;
+export type CompleteFile = Pick<Temporary, "path" | "state" | "newMode" | "hasOwnMode">;
 
-export interface Move {
+export interface NamingOptions {
   readonly condition?: Condition | undefined;
   /**
    * Whether nothing may have the name. Of several processes that give a new name at once, one
@@ -77,7 +77,7 @@ export interface Move {
 }
 
 /** The outcome for a file or directory that was given its name. */
-export interface Moved {
+export interface NamingOutcome {
   /** Whether nothing had the name before. */
   readonly created: boolean;
   /** The directories that have new entries. */
@@ -209,9 +209,9 @@ export class Root {
    */
   place(
     names: readonly string[],
-    file: Complete,
-    { condition, isNew, parent: checked }: Move,
-  ): Moved {
+    file: CompleteFile,
+    { condition, isNew, parent: checked }: NamingOptions,
+  ): NamingOutcome {
     // Many new files may get their names in a row, and each look costs time: making the link shows
     // whether the name exists.
     const isUnseen = isNew && checked !== undefined;
@@ -239,8 +239,8 @@ export class Root {
    */
   makeDirectory(
     names: readonly string[],
-    { condition, parent: checked }: Omit<Move, "isNew"> = {},
-  ): Moved {
+    { condition, parent: checked }: Omit<NamingOptions, "isNew"> = {},
+  ): NamingOutcome {
     const destination = this.#find(names, checked);
     const { path, parent, existing } = destination;
     condition?.(existing);
@@ -299,7 +299,7 @@ export class Root {
   }
 }
 
-/** What has a path; nothing can be said of a sector that the disk does not give. */
+/** The metadata of a path; `null` if nothing has it. An error of the disk becomes a refusal. */
 function lookAt(path: string): BigIntStats | null {
   try {
     return statOrNull(path);
@@ -349,7 +349,7 @@ export class DirectoryMaker {
   }
 
   /** Makes a directory, as {@linkcode Root.makeDirectory} does. */
-  make(names: readonly string[]): Moved {
+  make(names: readonly string[]): NamingOutcome {
     const path = this.#root.pathOf(names);
     const above = dirname(path);
     const known = this.#known.get(above);

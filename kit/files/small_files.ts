@@ -44,16 +44,16 @@ export interface Placement<F extends SmallFile> {
 }
 
 /** The outcome of a file: its name, or the error for which the file has none. */
-export type Placed<F> =
+export type SmallFileOutcome<F> =
   | { readonly file: F; readonly isCreated: boolean; readonly error: null }
   | { readonly file: F; readonly isCreated: null; readonly error: NonNullable<unknown> };
 
-function failed<F>(file: F, error: unknown): Placed<F> {
+function failedOutcome<F>(file: F, error: unknown): SmallFileOutcome<F> {
   return { file, isCreated: null, error: error! };
 }
 
 /** A file whose content has been written; a directory has none. */
-interface Arrived<F> {
+interface ArrivedFile<F> {
   readonly file: F;
   readonly temporary: Temporary | null;
   /** Resolves to `null` once the content is on the disk, or to the error. */
@@ -63,7 +63,7 @@ interface Arrived<F> {
 const SYNCED = Promise.resolve(null);
 
 /** A directory in which files get their names in one turn. */
-interface Entered {
+interface EnteredDirectory {
   readonly key: string;
   readonly parent: Parent;
 }
@@ -77,15 +77,15 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /**
    * The outcomes of the batch, whose names may not be on the disk yet, and those that are known.
    */
-  #named: Placed<F>[] = [];
-  #outcomes: Placed<F>[] = [];
-  #arrived: Arrived<F>[] = [];
+  #named: SmallFileOutcome<F>[] = [];
+  #outcomes: SmallFileOutcome<F>[] = [];
+  #arrived: ArrivedFile<F>[] = [];
   /** The directory of the file that arrived before, until the turn is over. */
   #prepared: string | null = null;
   /** Resolves when the files before those that arrive now have their names. */
   #naming: Promise<void> = Promise.resolve();
   /** Where files get their names in this turn. */
-  #entered: Entered | null = null;
+  #entered: EnteredDirectory | null = null;
   /** Makes the directories of this batch. */
   #maker: DirectoryMaker;
 
@@ -102,7 +102,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
         break;
       } catch (error) {
         this.#prepared = null;
-        if (isAgain || !isOverload(error)) return void this.#outcomes.push(failed(file, error));
+        if (isAgain || !isOverload(error)) {
+          return void this.#outcomes.push(failedOutcome(file, error));
+        }
         // There are descriptors again when the files that are open have their names.
         await this.#nameArrived();
         await this.#naming;
@@ -151,7 +153,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     this.#naming.catch(() => {});
   }
 
-  async #nameBatch(arrived: readonly Arrived<F>[]): Promise<void> {
+  async #nameBatch(arrived: readonly ArrivedFile<F>[]): Promise<void> {
     try {
       const errors: unknown[] = [];
       for (const { synced } of arrived) errors.push(await synced);
@@ -167,7 +169,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
           if (errors[i] !== null) throw errors[i];
           this.#name(each);
         } catch (error) {
-          this.#named.push(failed(each.file, error));
+          this.#named.push(failedOutcome(each.file, error));
         }
         // Directories that were missing may have been made just now, so the next file looks for
         // them anew.
@@ -186,7 +188,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   }
 
   /** Gives a file its name, or creates a directory. */
-  #name({ file, temporary }: Arrived<F>): void {
+  #name({ file, temporary }: ArrivedFile<F>): void {
     const { names, isNew, condition } = file;
     if (temporary === null) {
       const { created, changed } = this.#maker.make(names);
@@ -214,7 +216,7 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /**
    * Takes the outcomes that are known by now, each once; an error of other calls takes none away.
    */
-  takeOutcomes(): readonly Placed<F>[] {
+  takeOutcomes(): readonly SmallFileOutcome<F>[] {
     const outcomes = this.#outcomes;
     this.#outcomes = [];
     return outcomes;

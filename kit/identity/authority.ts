@@ -43,7 +43,7 @@ export interface Authority {
  */
 export function readAuthority(der: Uint8Array): Authority {
   if (der.length > MAX_AUTHORITY_BYTES) {
-    throw bad(`it has ${der.length} bytes; at most ${MAX_AUTHORITY_BYTES} are allowed`);
+    throw badAuthority(`it has ${der.length} bytes; at most ${MAX_AUTHORITY_BYTES} are allowed`);
   }
   const { X509Certificate, createHash } = loadBuiltin("node:crypto");
   let certificate;
@@ -54,10 +54,10 @@ export function readAuthority(der: Uint8Array): Authority {
     new X509Certificate(der);
     certificate = parseCertificate(der);
   } catch {
-    throw bad("it can't be read as one certificate in DER");
+    throw badAuthority("it can't be read as one certificate in DER");
   }
   const problem = problemOf(certificate);
-  if (problem !== null) throw bad(problem);
+  if (problem !== null) throw badAuthority(problem);
   const { raw, publicKey } = certificate;
   const keyHash = Uint8Array.from(createHash("sha256").update(publicKey).digest());
   const id = deviceId(keyHash);
@@ -73,11 +73,11 @@ export function readAuthorityText(pem: string): Authority {
   try {
     der = new X509Certificate(pem).raw;
   } catch {
-    throw bad("it is not a certificate in PEM form");
+    throw badAuthority("it is not a certificate in PEM form");
   }
   const authority = readAuthority(der);
   if (authority.certificate === pem) return authority;
-  throw bad("its PEM text is not in canonical form");
+  throw badAuthority("its PEM text is not in canonical form");
 }
 
 /**
@@ -104,7 +104,7 @@ export function identifyDevice<T extends Pick<Authority, "id" | "certificate">>(
   return key !== null && verifySignature(readCertificate(verified.raw), key) ? device : null;
 }
 
-function bad(problem: string): RangeError {
+function badAuthority(problem: string): RangeError {
   return new RangeError(`Not the certificate of a device's authority: ${problem}`);
 }
 

@@ -38,25 +38,25 @@ interface Fields {
   readonly extensions: readonly Uint8Array[];
 }
 
-const text = new TextEncoder();
+const encoder = new TextEncoder();
 
 const VERSION_3 = Uint8Array.of(0xa0, 3, TAG.integer, 1, 2);
 /** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
-export const SIGNATURE_ALGORITHM = sequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
+export const SIGNATURE_ALGORITHM = derSequence(encodeObjectIdentifier("1.2.840.10045.4.3.2"));
 /** The last moment of a certificate without an end (RFC 5280 §4.1.2.5), in milliseconds. */
 export const NO_END = Date.UTC(9999, 11, 31, 23, 59, 59);
 /**
  * From a moment before any clock that works, and without an end: whoever no longer trusts a device
  * forgets it.
  */
-const VALIDITY = sequence(
-  encodeDer(TAG.utcTime, text.encode("000101000000Z")),
-  encodeDer(TAG.generalizedTime, text.encode("99991231235959Z")),
+const VALIDITY = derSequence(
+  encodeDer(TAG.utcTime, encoder.encode("000101000000Z")),
+  encodeDer(TAG.generalizedTime, encoder.encode("99991231235959Z")),
 );
 const TRUE = encodeDer(TAG.boolean, Uint8Array.of(0xff));
 /** CA:TRUE, and no further authority below (RFC 5280 §4.2.1.9). */
-const AUTHORITY = sequence(TRUE, encodeDer(TAG.integer, Uint8Array.of(0)));
-const NO_AUTHORITY = sequence();
+const AUTHORITY = derSequence(TRUE, encodeDer(TAG.integer, Uint8Array.of(0)));
+const NO_AUTHORITY = derSequence();
 /** The number of unused bits, and the bits (RFC 5280 §4.2.1.3). */
 const KEY_CERT_SIGN_AND_CRL_SIGN = encodeDer(TAG.bitString, Uint8Array.of(1, 0x06));
 const DIGITAL_SIGNATURE = encodeDer(TAG.bitString, Uint8Array.of(7, 0x80));
@@ -75,9 +75,9 @@ export function createAuthority(subject: Subject): PemPair {
     subject: name,
     publicKey,
     extensions: [
-      extension("basicConstraints", AUTHORITY, TRUE),
-      extension("keyUsage", KEY_CERT_SIGN_AND_CRL_SIGN, TRUE),
-      extension("subjectKeyIdentifier", encodeDer(TAG.octetString, keyIdentifier(publicKey))),
+      derExtension("basicConstraints", AUTHORITY, TRUE),
+      derExtension("keyUsage", KEY_CERT_SIGN_AND_CRL_SIGN, TRUE),
+      derExtension("subjectKeyIdentifier", encodeDer(TAG.octetString, keyIdentifier(publicKey))),
     ],
   }, privateKey);
   return { certificate: formatPem(der), privateKey: exportKey(privateKey) };
@@ -102,23 +102,23 @@ export function signLeaf(authority: PemPair, publicKey: Uint8Array, profile: Lea
   const issuer = parseCertificate(new X509Certificate(authority.certificate).raw);
   const usages = profile.usages.map((usage) => encodeObjectIdentifier(PURPOSE[usage]));
   const extensions = [
-    extension("basicConstraints", NO_AUTHORITY, TRUE),
-    extension("keyUsage", DIGITAL_SIGNATURE, TRUE),
-    extension("extendedKeyUsage", sequence(...usages)),
-    extension("subjectKeyIdentifier", encodeDer(TAG.octetString, keyIdentifier(publicKey))),
+    derExtension("basicConstraints", NO_AUTHORITY, TRUE),
+    derExtension("keyUsage", DIGITAL_SIGNATURE, TRUE),
+    derExtension("extendedKeyUsage", derSequence(...usages)),
+    derExtension("subjectKeyIdentifier", encodeDer(TAG.octetString, keyIdentifier(publicKey))),
     // [0] is the identifier of the issuer's key.
-    extension(
+    derExtension(
       "authorityKeyIdentifier",
-      sequence(encodeDer(0x80, keyIdentifier(issuer.publicKey))),
+      derSequence(encodeDer(0x80, keyIdentifier(issuer.publicKey))),
     ),
   ];
   if (profile.alternativeNames.length > 0) {
     const names = profile.alternativeNames.map(({ type, value }) =>
       type === "dns"
-        ? encodeDer(0x82, text.encode(value))
+        ? encodeDer(0x82, encoder.encode(value))
         : encodeDer(0x87, Uint8Array.from(bytesOfIPAddress(value)))
     );
-    extensions.push(extension("subjectAltName", sequence(...names)));
+    extensions.push(derExtension("subjectAltName", derSequence(...names)));
   }
   const der = signCertificate({
     issuer: encodeDer(TAG.sequence, Uint8Array.fromHex(issuer.subjectDer)),
@@ -132,7 +132,7 @@ export function signLeaf(authority: PemPair, publicKey: Uint8Array, profile: Lea
 /** The whole certificate in DER (RFC 5280 §4.1). */
 function signCertificate(fields: Fields, key: KeyObject): Uint8Array {
   const { sign } = loadBuiltin("node:crypto");
-  const signed = sequence(
+  const signed = derSequence(
     VERSION_3,
     encodeDer(TAG.integer, randomSerialNumber()),
     SIGNATURE_ALGORITHM,
@@ -140,10 +140,10 @@ function signCertificate(fields: Fields, key: KeyObject): Uint8Array {
     VALIDITY,
     fields.subject,
     fields.publicKey,
-    encodeDer(0xa3, sequence(...fields.extensions)),
+    encodeDer(0xa3, derSequence(...fields.extensions)),
   );
   const signature = encodeDer(TAG.bitString, Uint8Array.of(0), sign("sha256", signed, key));
-  return sequence(signed, SIGNATURE_ALGORITHM, signature);
+  return derSequence(signed, SIGNATURE_ALGORITHM, signature);
 }
 
 function generateKeys(): { publicKey: Uint8Array; privateKey: KeyObject } {
@@ -156,18 +156,18 @@ function exportKey(key: KeyObject): string {
   return key.export({ type: "pkcs8", format: "pem" }) as string; // PEM is text
 }
 
-function sequence(...pieces: Uint8Array[]): Uint8Array<ArrayBuffer> {
+function derSequence(...pieces: Uint8Array[]): Uint8Array<ArrayBuffer> {
   return encodeDer(TAG.sequence, ...pieces);
 }
 
 /** @param critical TRUE if a reader that doesn't know the extension must refuse the certificate. */
-function extension(
+function derExtension(
   type: keyof typeof EXTENSION,
   value: Uint8Array,
   ...critical: [typeof TRUE] | []
 ): Uint8Array {
   const id = encodeObjectIdentifier(EXTENSION[type]);
-  return sequence(id, ...critical, encodeDer(TAG.octetString, value));
+  return derSequence(id, ...critical, encodeDer(TAG.octetString, value));
 }
 
 /** The SHA-1 of the bits of a key, a hint and no proof (RFC 5280 §4.2.1.2). */
@@ -181,12 +181,12 @@ function keyIdentifier(publicKey: Uint8Array): Uint8Array {
 
 function distinguishedName({ organization, commonName }: Subject): Uint8Array {
   const attribute = (type: string, value: string) => {
-    const string = encodeDer(TAG.utf8String, text.encode(value));
-    return encodeDer(TAG.set, sequence(encodeObjectIdentifier(type), string));
+    const string = encodeDer(TAG.utf8String, encoder.encode(value));
+    return encodeDer(TAG.set, derSequence(encodeObjectIdentifier(type), string));
   };
   const name = attribute("2.5.4.3", commonName);
-  if (organization === undefined) return sequence(name);
-  return sequence(attribute("2.5.4.10", organization), name);
+  if (organization === undefined) return derSequence(name);
+  return derSequence(attribute("2.5.4.10", organization), name);
 }
 
 /**

@@ -154,7 +154,7 @@ function isForPurpose({ purposes }: Certificate, purpose: Purpose | undefined): 
     purposes.includes(PURPOSE[purpose]) || purposes.includes(ANY_PURPOSE);
 }
 
-const known = new Map<string, Certificate>();
+const knownCertificates = new Map<string, Certificate>();
 
 /**
  * Parses a certificate, or returns the remembered certificate with exactly the same bytes, since
@@ -166,10 +166,10 @@ const known = new Map<string, Certificate>();
 export function readCertificate(der: Uint8Array): Certificate {
   if (der.length > MAX_KNOWN_BYTES) return parseCertificate(der);
   const key = der.toHex();
-  const found = known.get(key);
+  const found = knownCertificates.get(key);
   if (found !== undefined) return found;
   const read = parseCertificate(der);
-  known.set(key, read);
-  forgetOldest(known, MAX_KNOWN);
+  knownCertificates.set(key, read);
+  forgetOldest(knownCertificates, MAX_KNOWN);
   return read;
 }

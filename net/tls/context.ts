@@ -423,15 +423,19 @@ function readPem(option: string, value: string): PemText {
 }
 
 function readFile(option: string, path: string): PemText {
-  return { option, name: quote(path), text: attempt(option, () => Deno.readTextFileSync(path)) };
+  return {
+    option,
+    name: quote(path),
+    text: namingOption(option, () => Deno.readTextFileSync(path)),
+  };
 }
 
 function readDirectory(option: string, path: string): PemText[] {
-  const names = attempt(option, () => Array.from(Deno.readDirSync(path), ({ name }) => name));
+  const names = namingOption(option, () => Array.from(Deno.readDirSync(path), ({ name }) => name));
   const separator = /[\\/]$/.test(path) ? "" : "/";
   const files = names.filter((name) => AUTHORITY_FILE.test(name)).sort()
     .map((name) => `${path}${separator}${name}`)
-    .filter((file) => attempt(option, () => Deno.statSync(file)).isFile);
+    .filter((file) => namingOption(option, () => Deno.statSync(file)).isFile);
   if (files.length === 0) {
     throw new RangeError(
       `${option}: ${quote(path)} has no file whose name ends with .pem, .crt or .cer`,
@@ -441,7 +445,7 @@ function readDirectory(option: string, path: string): PemText[] {
 }
 
 /** Adds the option to an error of the file system, and keeps its class. */
-function attempt<T>(option: string, read: () => T): T {
+function namingOption<T>(option: string, read: () => T): T {
   try {
     return read();
   } catch (error) {

@@ -75,7 +75,10 @@ function verifyClient(
  * The authority of a resumed session. The library has not verified the certificate: an authority
  * that is trusted now must have verified it before.
  */
-function recallAuthority({ leaf, between }: Shown, inForce: ServerMaterial): PeerAuthority {
+function recallAuthority(
+  { leaf, between }: ShownCertificates,
+  inForce: ServerMaterial,
+): PeerAuthority {
   const keys = recallVerified(leaf.certificate256);
   if (keys.values().some((publicKey256) => inForce.authorities.trusts(publicKey256))) {
     const authority = inForce.authorities.find(leaf, between, "clientAuth");
@@ -121,7 +124,7 @@ export function identifyServer(
 }
 
 /** The certificates that a peer has shown: its own, and the others in DER. */
-interface Shown {
+interface ShownCertificates {
   readonly leaf: Certificate;
   readonly between: readonly Uint8Array[];
 }
@@ -130,7 +133,7 @@ interface Shown {
  * Reads the certificate of a peer, which the TLS library must have verified, and checks that it is
  * good for this end now.
  */
-function verifyShown(whose: "client" | "server", socket: TLSSocket): Shown {
+function verifyShown(whose: "client" | "server", socket: TLSSocket): ShownCertificates {
   // A resumed session may come without a certificate, and the library accepts that.
   if (!socket.authorized) {
     throw new TlsError("UNTRUSTED", `the ${whose}'s certificate was not verified`);
@@ -151,7 +154,7 @@ function verifyShown(whose: "client" | "server", socket: TLSSocket): Shown {
 function findIssuingAuthority(
   whose: "client" | "server",
   authorities: Authorities,
-  { leaf, between }: Shown,
+  { leaf, between }: ShownCertificates,
 ): PeerAuthority {
   const authority = authorities.find(leaf, between, `${whose}Auth`);
   if (authority !== null) return authority;

@@ -3,14 +3,11 @@ import { formatAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { downloadTree, type FileEvent, uploadTree } from "@degu/degu/files";
-import {
-  checkInbox,
-  checkServed,
-  makeServeApp,
-  ServeEvents,
-} from "@degu/internal/kit/agent/commands/serve.ts";
+import { makeServeApp } from "@degu/internal/kit/agent/commands/serve.ts";
 import { Failure } from "@degu/internal/kit/agent/failure.ts";
 import { type Output, OutputClosed } from "@degu/internal/kit/agent/output.ts";
+import { ServeEvents } from "@degu/internal/kit/agent/serve_events.ts";
+import { checkInbox, checkServed } from "@degu/internal/kit/agent/served_directories.ts";
 import { entries, fill, tempDir } from "@degu/testing/directories.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";

@@ -7,7 +7,7 @@ import { Server } from "@degu/degu/server";
 import {
   forgottenHint,
   mostInformative,
-  type Sought,
+  type SoughtPeer,
 } from "@degu/internal/kit/device/device_client.ts";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
@@ -277,7 +277,7 @@ Deno.test("a peer that refuses with an alert is reported to have forgotten this 
   assertMatch(error.message, /"rover" has probably forgotten this device/);
 });
 
-const sought: Sought = { name: "camera", addresses: [["::1", 80, 0, 0]], stored: true };
+const sought: SoughtPeer = { name: "camera", addresses: [["::1", 80, 0, 0]], stored: true };
 
 Deno.test("the most informative error is thrown, with its class, all others and what to do, unless that is obvious", () => {
   const refused = new Deno.errors.ConnectionRefused("refused");

@@ -5,7 +5,7 @@ import { mkreq } from "@degu/degu/misc";
 import { type PeerCertificate, Session } from "@degu/degu/server";
 import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import { EarlySync } from "@degu/internal/kit/disk/files.ts";
-import { type Destined, receiveBody } from "@degu/internal/kit/files/file_writer.ts";
+import { type BodyFile, receiveBody } from "@degu/internal/kit/files/file_writer.ts";
 import { removeUnheld } from "@degu/internal/kit/files/leftovers.ts";
 import { setModified } from "@degu/internal/kit/files/serve/put.ts";
 import { Refusal } from "@degu/internal/kit/files/refusal.ts";
@@ -435,7 +435,7 @@ Deno.test("a failed write ends the body, and nothing goes on in the background",
     await turnOfEventLoop();
     settled++;
   };
-  const destined: Destined = {
+  const destined: BodyFile = {
     file: { write: () => Promise.reject(failure) },
     sync: Object.assign(new EarlySync("/none", 0), { idle }),
     start: 0,

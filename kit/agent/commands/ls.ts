@@ -31,7 +31,7 @@ async function ls(
   const path = parseRemotePath(given);
   await using device = await openDevice(context);
   using files = await RemoteFiles.open(context, device, path.peer, inbox ? "inbox" : "either", 0);
-  const entries = await find(files, path);
+  const entries = await findListed(files, path);
   const width = entries.reduce((most, { size }) => Math.max(most, formatBytes(size).length), 0);
   for (const { name, kind, size, modified, reason } of entries) {
     if (kind === "other" && !context.output.json) {
@@ -46,7 +46,7 @@ async function ls(
 }
 
 /** Lists the directory that a path leads to, in the order of the names, or the file. */
-async function find(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
+async function findListed(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
   let listed = await files.list(path.names);
   if (listed === null) {
     const found = await files.get(path.names);

@@ -82,7 +82,7 @@ async function rename(context: Context, peer: string, given: string): Promise<vo
   }
 }
 
-/** Where the files are that a peer has put under its name up to now, in a line for each inbox. */
+/** The directories in which a peer that is renamed has put its files: a line for each inbox. */
 async function oldFiles({ dir }: Device, peer: Peer): Promise<string[]> {
   const inboxes = await new ServingRecords(dir).inboxes();
   if (inboxes.length === 0) {

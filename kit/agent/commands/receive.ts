@@ -12,7 +12,8 @@ import { CONNECT_SECONDS } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure, isAway, USAGE } from "../failure.ts";
 import { joinByLine, joinSender, UNSEEN_SECONDS } from "../joining.ts";
-import { ifThere, ownDirectory } from "../local_paths.ts";
+import { directoryPathIn, downloadJobOf, findTarget } from "../download_target.ts";
+import { canBeWritten, ifThere, ownDirectory } from "../local_paths.ts";
 import { NumberQuestions } from "../numbers.ts";
 import { formatBytes, type Output } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
@@ -20,8 +21,6 @@ import { RemoteFiles } from "../remote_files.ts";
 import { DONE_URI, END_URI, type SentEntry } from "../sending.ts";
 import { TemporaryDevice } from "../temporary_device.ts";
 import { type FileJob, Transfers } from "../transfers.ts";
-import { directoryPathIn, downloadJobOf, findTarget } from "./get.ts";
-import { canBeWritten } from "./serve.ts";
 
 interface Options {
   readonly from?: string;
@@ -99,7 +98,7 @@ async function runReceive(
   try {
     const entries = await connections.call(fetchEntries);
     for (const line of offerLines(sender.name, entries)) output.note(line);
-    using transfers = new Transfers({ ...context, signal }, "get", kept, { again: AGAIN });
+    using transfers = new Transfers({ ...context, signal }, "get", kept, { again: RUN_BOTH_AGAIN });
     const jobs = await transfers.prepare(entries, false, ({ name }) => name, async (entry) => {
       const { name, kind, size, modified } = entry;
       const names = [name];
@@ -116,13 +115,15 @@ async function runReceive(
       }
       const root = await directoryPathIn(target, name);
       await kept.check(root);
-      if (!force && await ifThere(Deno.lstat(root)) !== null) throw new Failure(IS_HERE);
+      if (!force && await ifThere(Deno.lstat(root)) !== null) throw new Failure(DIRECTORY_EXISTS);
       return { names, root, listsUnchanged: true, options: { replace: force } };
     });
     await transfers.copy(files, jobs).catch((error) => {
       if (!(error instanceof Failure) || !isAway(error.cause)) throw error;
-      // What is said of a peer that is off, is of "degu serve".
-      throw new Failure(`${sender.name} has gone: ${AGAIN}`, FAILED, { cause: error.cause });
+      // The usual advice for a peer that is off speaks of "degu serve", which does not run there.
+      throw new Failure(`${sender.name} has gone: ${RUN_BOTH_AGAIN}`, FAILED, {
+        cause: error.cause,
+      });
     });
     const code = transfers.finish();
     if (code === 0) {
@@ -144,11 +145,11 @@ async function runReceive(
 const BEGINS_WITH_DOT =
   "its name begins with a dot, and programs obey some of these files: ask why it is sent, and receive it with --force";
 
-const AGAIN =
+const RUN_BOTH_AGAIN =
   'run "degu send" there and "degu receive" here again: a file that was begun continues, a directory with --force';
 
-/** Whatever came into a directory of somebody else could harm there. */
-const IS_HERE =
+/** A file of the sender could do harm among files that are here, such as those of a program. */
+const DIRECTORY_EXISTS =
   "there is such a directory here already: receive into another one, or add to it with --force, which also " +
   "continues what was cut";
 
@@ -192,7 +193,7 @@ async function watchSender(
       using connection = await client.connect(options);
       let status = 204;
       while (status === 204) {
-        const again = pause(AGAIN_MILLISECONDS, finished);
+        const again = pause(ASK_AGAIN_MILLISECONDS, finished);
         ({ status } = await connection.get(END_URI, {}, options));
         // Our sender answers after a while, so another request follows at once.
         if (status === 204) await again;
@@ -201,11 +202,11 @@ async function watchSender(
     } catch {
       // The transfers find out whether the sender is still there.
     }
-    await pause(AGAIN_MILLISECONDS, finished);
+    await pause(ASK_AGAIN_MILLISECONDS, finished);
   }
 }
 
-const AGAIN_MILLISECONDS = 1000;
+const ASK_AGAIN_MILLISECONDS = 1000;
 /** The longest list, of more files than a command line can have. */
 const MAX_BYTES = 8_000_000;
 

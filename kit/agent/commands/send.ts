@@ -11,7 +11,8 @@ import { ifThere } from "../local_paths.ts";
 import { NumberQuestions } from "../numbers.ts";
 import { findSources, Sending } from "../sending.ts";
 import { TemporaryDevice } from "../temporary_device.ts";
-import { listen, ServeEvents } from "./serve.ts";
+import { ServeEvents } from "../serve_events.ts";
+import { listen } from "./serve.ts";
 
 export function addSend(program: AgentCommand): void {
   program.command("send")

@@ -5,7 +5,7 @@ import { Option } from "commander";
 import { type Address, formatAddress } from "../../../base.ts";
 import { isLoopback, isUnixAddress } from "../../../base/address.ts";
 import { pause } from "../../../base/pause.ts";
-import { type DeviceServer, type Peer, peerOf, perPeer } from "../../../device.ts";
+import { type DeviceServer, type Peer, perPeer } from "../../../device.ts";
 import { type FileEvent, FilesApp, type FilesOptions } from "../../../files.ts";
 import type { AppFunction, AppObject, Logger } from "../../../server.ts";
 import { makeStandardLogger } from "../../../net/logger.ts";
@@ -14,24 +14,17 @@ import { refusalOf } from "../../files/refusal.ts";
 import { DEFAULT_PORT, listenError, parseListenAddress } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { parseOnce, repeated } from "../option_values.ts";
-import { loggerOf, openOrMakeDevice, personalDirectory } from "../own_device.ts";
-import { explain, explainLine } from "../explain.ts";
-import { codeOf, FAILED, Failure, USAGE } from "../failure.ts";
+import { loggerOf, openOrMakeDevice } from "../own_device.ts";
+import { explainLine } from "../explain.ts";
+import { Failure } from "../failure.ts";
 import { Inbox } from "../inbox.ts";
-import { ifThere, overlap } from "../local_paths.ts";
+import { ServeEvents } from "../serve_events.ts";
+import { checkDirectories, DEFAULT_INBOX, type ServedOptions } from "../served_directories.ts";
 import { announce } from "../mdns.ts";
 import { HOSTS, mayUseMdns } from "../mdns_links.ts";
-import { counted, formatBytes, type Output } from "../output.ts";
 import type { Area } from "../remote_files.ts";
 
-/** The inbox of `--inbox` without a value; shells don't expand it in `--inbox=~/Inbox`, either. */
-const DEFAULT_INBOX = "~/Inbox";
-
-export interface ServeOptions {
-  readonly share?: string;
-  readonly inbox?: string;
-  readonly inboxForAll?: string;
-  readonly newOnly?: boolean;
+export interface ServeOptions extends ServedOptions {
   readonly listen?: Address[];
   readonly announce?: boolean;
   readonly modes?: boolean;
@@ -143,13 +136,6 @@ function portForOthers(servers: readonly DeviceServer[]): number | null {
   return null;
 }
 
-function inboxPath(given: string): string {
-  if (given !== DEFAULT_INBOX) return given;
-  const person = personalDirectory();
-  if (person !== null) return join(person, "Inbox");
-  throw new Failure("HOME is not set: name the directory, as in --inbox DIR");
-}
-
 /** Resolves when the servers serve; without addresses there is one, at every address. */
 export async function listen(
   start: (address: Address) => Promise<DeviceServer>,
@@ -236,221 +222,4 @@ export function makeServeApp(
 async function sweep(inbox: string): Promise<void> {
   // Each app does so when it is made.
   for (const dir of await new Inbox(inbox).directories()) new FilesApp(dir, { write: true });
-}
-
-function keysInside(option: string, dir: string, device: string): Failure {
-  return new Failure(
-    `${option}: ${dir} has the directory of the device in it, ${device}, or is in that, so peers could read its ` +
-      "keys: serve another directory, or move the device and say where it is with --home",
-    USAGE,
-  );
-}
-
-/**
- * Checks the directories of the options together, and makes a missing inbox.
- *
- * @returns Their real paths.
- */
-export async function checkDirectories(
-  { share: shared, inbox: ofEach, inboxForAll: forAll, newOnly = false }: ServeOptions,
-  home: string,
-  output: Output,
-): Promise<{ readonly share: string | null; readonly inbox: string | null }> {
-  const given = forAll ?? ofEach;
-  if (given === undefined && newOnly) {
-    throw new Failure("--new-only is for an inbox: add --inbox", USAGE);
-  }
-  const checkShare = async () => shared === undefined ? null : await checkServed(shared, home);
-  if (given === undefined) return { share: await checkShare(), inbox: null };
-  const dir = inboxPath(given);
-  if (forAll !== undefined) {
-    const inbox = await checkInbox(dir, home, output, { option: "--inbox-for-all" });
-    // If both are one directory, it may have just been made.
-    return { share: await checkShare(), inbox };
-  }
-  const share = await checkShare();
-  const check = async (path: string) => {
-    if (share !== null && overlap(share, path)) {
-      throw new Failure(
-        `--share: ${share} has the inbox in it, ${path}, or is in that, so peers could read the files of others: ` +
-          "share another directory, or use --inbox-for-all",
-        USAGE,
-      );
-    }
-    await new Inbox(path).check();
-  };
-  return { share, inbox: await checkInbox(dir, home, output, { check }) };
-}
-
-/**
- * Checks the directory of `--share` or `--inbox`, and returns its real path. The directory of the
- * device may be neither inside it nor around it.
- */
-export async function checkServed(
-  dir: string,
-  home: string,
-  option = "--share",
-): Promise<string> {
-  const path = await labelled(option, ifThere(Deno.realPath(dir)));
-  if (path === null) {
-    const problem = `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`;
-    throw new Failure(problem, FAILED, { code: "NOT_THERE", path: dir });
-  }
-  if (!(await Deno.stat(path)).isDirectory) {
-    throw new Failure(`${option}: ${dir} is no directory: name the one that it is in`);
-  }
-  // A missing permission is reported now, not at the first request of a peer.
-  await labelled(option, canBeUsed(path));
-  const own = await Deno.realPath(home);
-  if (overlap(path, own)) throw keysInside(option, dir, own);
-  return path;
-}
-
-async function canBeUsed(dir: string): Promise<void> {
-  for await (const { name } of Deno.readDir(dir)) {
-    // Permission to list a directory doesn't include permission to use its files.
-    await ifThere(Deno.lstat(join(dir, name)));
-    return;
-  }
-}
-
-/** Writes a file with a reserved name, which no peer sees, and removes it. */
-export async function canBeWritten(dir: string): Promise<void> {
-  const path = join(dir, `.${crypto.randomUUID()}.degu-part`);
-  (await Deno.open(path, { write: true, createNew: true })).close();
-  await Deno.remove(path);
-}
-
-/** Names the option in the error of a promise that rejects. */
-function labelled<T>(option: string, result: Promise<T>): Promise<T> {
-  return result.catch((error) => {
-    throw labelledError(option, error);
-  });
-}
-
-function labelledError(option: string, error: unknown): unknown {
-  if (error instanceof Deno.errors.NotCapable) return error;
-  return new Failure(`${option}: ${explain(error)}`, FAILED, { cause: error });
-}
-
-/**
- * Checks the directory of an inbox in the same way. A missing directory is made, for its owner
- * alone; its parents are not, since a typing error in a path should not make a tree.
- *
- * @param options The option that has named it, and a further check.
- */
-export async function checkInbox(
-  dir: string,
-  home: string,
-  output: Output,
-  { option = "--inbox", check }: {
-    readonly option?: string;
-    readonly check?: (path: string) => Promise<void>;
-  } = {},
-): Promise<string> {
-  // Making the directory also shows now, not at the first upload, whether its parent may be
-  // written.
-  const isMade = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
-    const { AlreadyExists, NotFound, NotADirectory } = Deno.errors;
-    const isKnown = [AlreadyExists, NotFound, NotADirectory].some((each) => error instanceof each);
-    if (!isKnown) throw labelledError(option, error);
-    return false; // the check below reports the known errors
-  });
-  try {
-    const path = await checkServed(dir, home, option);
-    await canBeWritten(path).catch((error) => {
-      // A peer may have filled the disk, and the inbox must still be served after that.
-      if (codeOf(error) !== "FULL") throw labelledError(option, error);
-      output.warn(`${option}: ${explain(error)}`);
-    });
-    await check?.(path);
-    if (isMade) output.note(`created ${path}`);
-    return path;
-  } catch (error) {
-    if (isMade) await Deno.remove(dir);
-    throw error;
-  }
-}
-
-/** The silence of a peer after which a line sums up its actions. */
-const SILENCE_MILLISECONDS = 1000;
-const VERBS = { get: "downloaded", put: "uploaded", delete: "deleted" } as const;
-
-/** The actions of a peer since its last silence. */
-interface Activity {
-  readonly name: string;
-  /** The first of the actions. */
-  readonly text: string;
-  count: number;
-  cut: number;
-  readonly sums: Map<FileEvent["action"], { files: number; bytes: number; last: string }>;
-  timer: ReturnType<typeof setTimeout> | undefined;
-}
-
-/**
- * Reports the files that peers get, put and delete: with `--json` as an object for each file,
- * otherwise as a line for each peer that falls silent. A failing output is reported once, and
- * serving continues.
- */
-export class ServeEvents implements Disposable {
-  readonly #output: Output;
-  readonly #activities = new Map<string, Activity>();
-  #isLost = false;
-  #isDisposed = false;
-
-  constructor(output: Output) {
-    this.#output = output;
-  }
-
-  add(area: string, { session, action, status, bytes, complete, path: names }: FileEvent): void {
-    if (session === undefined) return;
-    const { id, name } = peerOf(session);
-    const path = [area, ...names].join("/");
-    if (this.#output.json) {
-      return this.#print({ event: action, peer: name, id, path, status, bytes, complete });
-    }
-    const size = `${formatBytes(bytes)}${complete ? "" : ", cut off"}`;
-    const text = `${name} ${VERBS[action]} ${path}${action === "delete" ? "" : ` (${size})`}`;
-    const activity = this.#activities.get(id) ??
-      { name, text, count: 0, cut: 0, sums: new Map(), timer: undefined };
-    this.#activities.set(id, activity);
-    const sum = activity.sums.get(action) ?? { files: 0, bytes: 0, last: "" };
-    activity.sums.set(action, sum);
-    // A resumed file takes several exchanges.
-    if (sum.last !== path) sum.files++;
-    sum.last = path;
-    sum.bytes += bytes;
-    activity.count++;
-    if (!complete) activity.cut++;
-    clearTimeout(activity.timer);
-    // A download that the end of the server has cut is reported after that end.
-    if (this.#isDisposed) this.#flush(id);
-    else activity.timer = setTimeout(() => this.#flush(id), SILENCE_MILLISECONDS);
-  }
-
-  #print(object: Record<string, unknown>): void {
-    try {
-      this.#output.result("", object);
-    } catch (error) {
-      if (!this.#isLost) this.#output.warn(`what peers do can't be reported: ${explain(error)}`);
-      this.#isLost = true;
-    }
-  }
-
-  #flush(id: string): void {
-    const { name, text, count, cut, sums, timer } = this.#activities.get(id)!;
-    this.#activities.delete(id);
-    clearTimeout(timer);
-    if (count === 1) return this.#output.note(text);
-    const parts = Array.from(sums, ([action, { files, bytes }]) => {
-      const size = action === "delete" ? "" : ` (${formatBytes(bytes)})`;
-      return `${VERBS[action]} ${counted(files, "file")}${size}`;
-    });
-    this.#output.note(`${name} ${parts.join(", ")}${cut === 0 ? "" : `; ${cut} cut off`}`);
-  }
-
-  [Symbol.dispose](): void {
-    this.#isDisposed = true;
-    for (const id of [...this.#activities.keys()]) this.#flush(id);
-  }
 }

@@ -13,7 +13,8 @@ import { FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
 import { HOSTS } from "../mdns_links.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
-import { addServe, checkDirectories, type ServeOptions } from "./serve.ts";
+import { checkDirectories } from "../served_directories.ts";
+import { addServe, type ServeOptions } from "./serve.ts";
 import { addSync } from "./sync.ts";
 
 export function addService(program: AgentCommand): void {
@@ -95,7 +96,7 @@ async function write(path: string, text: string): Promise<void> {
 
 /** Whether a unit is missing, or this program has written it. */
 async function isWritten(path: string): Promise<boolean> {
-  return (await ifThere(Deno.readTextFile(path)) ?? HEAD).startsWith(HEAD);
+  return (await ifThere(Deno.readTextFile(path)) ?? FIRST_LINE).startsWith(FIRST_LINE);
 }
 
 async function removeUnits({ output }: Context): Promise<void> {
@@ -187,7 +188,7 @@ async function serveUnits(
     args: ["serve", ...optionWords(command, { share, [inboxOption]: inbox })],
   };
   const description = "Degu: files for paired devices";
-  const unit = `${section(description)}Documentation=https://jsr.io/@degu/degu
+  const unit = `${unitSection(description)}Documentation=https://jsr.io/@degu/degu
 
 [Service]
 ExecStart=${commandLine([module, "--home", home], job)}
@@ -239,12 +240,12 @@ async function syncUnits(
   const name = `degu-sync-${isToHere ? "from" : "to"}-${[peer.name, ...path.names].join("-")}`
     .replaceAll(/[^0-9A-Za-z_-]/g, "_");
   const description = `Degu: ${isToHere ? "from" : "to"} ${remote.replaceAll("%", "%%")}`;
-  const service = `${section(description)}
+  const service = `${unitSection(description)}
 [Service]
 Type=oneshot
 ExecStart=${commandLine([module, "--home", context.home, "--quiet"], job)}
 `;
-  const timer = `${section(description)}
+  const timer = `${unitSection(description)}
 [Timer]
 OnActiveSec=1s
 OnStartupSec=1min
@@ -277,10 +278,10 @@ function optionWords(
 }
 
 /** The first line of what is written, by which it is found again. */
-const HEAD = "# Written by degu service install; degu service remove takes it away.\n";
+const FIRST_LINE = "# Written by degu service install; degu service remove takes it away.\n";
 
-function section(description: string): string {
-  return `${HEAD}[Unit]\nDescription=${description}\n`;
+function unitSection(description: string): string {
+  return `${FIRST_LINE}[Unit]\nDescription=${description}\n`;
 }
 
 function commandLine(program: readonly string[], job: Job): string {
@@ -290,7 +291,7 @@ function commandLine(program: readonly string[], job: Job): string {
       throw new Failure(`Deno can't be given a permission for ${path}: its name has a comma`);
     }
   }
-  const of = (...words: readonly string[]) => words.map(word).join(" ");
+  const of = (...words: readonly string[]) => words.map(quotedWord).join(" ");
   return [
     of(Deno.execPath(), "run", "--no-prompt", "--cached-only"),
     of(`--allow-read=${read.join(",")}`),
@@ -311,7 +312,7 @@ function moduleOf(version: string): string {
 }
 
 /** A word of a command line of systemd, which expands what follows a percent or dollar sign. */
-function word(text: string): string {
+function quotedWord(text: string): string {
   // A line end in a word would begin another line of the unit.
   if (/\p{Cc}/u.test(text)) throw new Failure(`${text} can't be in a unit of systemd`, USAGE);
   const literal = text.replaceAll("%", "%%").replaceAll("$", "$$$$");

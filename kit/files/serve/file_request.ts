@@ -3,7 +3,7 @@
 import type { Request } from "../../../base/app/message.ts";
 import type { Session } from "../../../base/app/session.ts";
 import type { KnownDigests } from "../digest.ts";
-import type { Target } from "../file_name.ts";
+import type { RequestedPath } from "../file_name.ts";
 import type { Refusal } from "../refusal.ts";
 import type { Root } from "../root.ts";
 import type { UnfinishedFiles } from "./unfinished.ts";
@@ -48,7 +48,7 @@ export interface FilesSettings {
 export interface FileRequest extends FilesSettings {
   readonly request: Request;
   readonly session: Session | undefined;
-  readonly target: Target;
+  readonly target: RequestedPath;
   /** Reports a file to the program. Never throws. */
   readonly report: (
     action: FileEvent["action"],

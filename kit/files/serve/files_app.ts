@@ -11,7 +11,7 @@ import { makeSafeLogger } from "../../../net/logger.ts";
 import { BundleError } from "../bundle.ts";
 import { KnownDigests } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
-import { readTarget } from "../file_name.ts";
+import { readRequestedPath } from "../file_name.ts";
 import { get } from "./get.ts";
 import { formatMode, wantsMask } from "../modes.ts";
 import { pathOf } from "../options.ts";
@@ -20,7 +20,7 @@ import { answerOffset, asksForOffset, put, remove } from "./put.ts";
 import { putBundle } from "./put_bundle.ts";
 import { printable, printableError } from "../../../base/printable.ts";
 import { presenceOf } from "../../disk/names.ts";
-import { isNews, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
+import { belongsInLog, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
 import { Root } from "../root.ts";
 import { UnfinishedFiles } from "./unfinished.ts";
 import type { Logger } from "../../../server.ts";
@@ -264,7 +264,7 @@ export class FilesApp implements AppObject {
         const { allow } = this.#settings;
         throw new Refusal(405, `only ${allow}`, { allow });
       }
-      const target = readTarget(request);
+      const target = readRequestedPath(request);
       if (target === null || method === "POST" && !target.isDirectory) throw notFound();
       return await action({ request, session, target, report, warn, ...this.#settings });
     } catch (error) {
@@ -274,7 +274,7 @@ export class FilesApp implements AppObject {
       // Reads of missing files are not logged. An error of the file system that reading has not
       // turned into a refusal is thrown, so that the server logs it.
       const isLogged = !isReading || error instanceof BundleError ||
-        isNews(refusal) && (refusal === error || refusal.status === 503);
+        belongsInLog(refusal) && (refusal === error || refusal.status === 503);
       if (isLogged) warn(refusal);
       else if (refusal !== error) throw printableError(error);
       return refusal.answer(request);

@@ -24,7 +24,7 @@ import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "../file_p
 import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "../listing.ts";
 import { bitsOf, modeHeader, wantsMode } from "../modes.ts";
-import { openBelow, refusalToRead } from "../reading.ts";
+import { openBelow, refusalToRead } from "../below_root.ts";
 import { placeHeader } from "../reuse.ts";
 import { notFound, unreadable } from "../refusal.ts";
 
@@ -54,7 +54,7 @@ export async function get(read: FileRequest): Promise<ResponseTuple> {
   if (found === "directory" && !isDirectory) return redirect(request, last);
   if (found === null || found === "directory") throw notFound();
   try {
-    return await answer(read, found, path);
+    return await answerWithFile(read, found, path);
   } catch (error) {
     // The end of the session is the reason for any other error.
     read.session?.signal.throwIfAborted();
@@ -70,7 +70,7 @@ function redirect({ method, query }: Request, last: string): ResponseTuple {
   return makeEmptyResponse(method, 301, "Moved Permanently", { location });
 }
 
-async function answer(
+async function answerWithFile(
   read: FileRequest,
   file: OpenFile,
   path: readonly string[],
@@ -204,18 +204,18 @@ export async function makeFileBody(
   // file takes far less time than a turn.
   const checkEnd = () => {
     const now = fstatSync(handle.fd, { bigint: true });
-    if (isOverwritten(file.state, now)) throw overwritten(file);
+    if (isOverwritten(file.state, now)) throw overwrittenError(file);
     if (hash === null || !isUnchanged(file.state, now)) return;
     digests!.remember(file, hash.digest("hex"));
   };
   if (stop - start > SMALL_BYTES) {
     let position = start;
-    const pieces = readPieces(handle, start, stop, () => overwritten(file), (piece) => {
+    const pieces = readPieces(handle, start, stop, () => overwrittenError(file), (piece) => {
       hash?.update(piece);
       position += piece.length;
       if (position === stop) checkEnd();
     });
-    const closed = closing(handle, pieces, sent);
+    const closed = closedAtEnd(handle, pieces, sent);
     unreadFiles.register(closed, handle);
     // The empty piece is taken now, since only a generator that has started closes the file.
     await closed.next();
@@ -233,7 +233,7 @@ export async function makeFileBody(
     let length = 0;
     while (length < bytes.length) {
       const { bytesRead } = await handle.read(bytes, length, bytes.length - length, start + length);
-      if (bytesRead === 0) throw overwritten(file);
+      if (bytesRead === 0) throw overwrittenError(file);
       length += bytesRead;
     }
     hash?.update(bytes);
@@ -245,7 +245,7 @@ export async function makeFileBody(
   }
 }
 
-function overwritten({ path }: OpenFile): BodyError {
+function overwrittenError({ path }: OpenFile): BodyError {
   return new BodyError(
     `${printable(path)} was overwritten while it was sent; write to another file and rename that`,
   );
@@ -255,7 +255,7 @@ function overwritten({ path }: OpenFile): BodyError {
  * Yields the pieces of a file, and closes the file at the end. A piece counts as sent once the next
  * one is requested. The empty piece before them starts the generator: only a started one closes.
  */
-async function* closing(
+async function* closedAtEnd(
   handle: FileHandle,
   pieces: AsyncGenerator<Uint8Array, void, void>,
   sent: (bytes: number) => void,

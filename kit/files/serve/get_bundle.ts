@@ -24,10 +24,10 @@ import {
 import { sha256Of } from "../digest.ts";
 import { isName, MAX_DEPTH } from "../file_name.ts";
 import { bitsOf, formatMode, wantsMode } from "../modes.ts";
-import { readOpen, readSmall } from "../file_pieces.ts";
+import { readOpenSmall, readSmall } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { isHidden, openBelow, refusalToRead } from "../reading.ts";
-import { isNews, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
+import { isHidden, openBelow, refusalToRead } from "../below_root.ts";
+import { belongsInLog, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
 import { isReservedName, prefixOf } from "../reserved.ts";
 
 /** How often a file is read that changes meanwhile. */
@@ -184,7 +184,7 @@ class BundleReader {
         try {
           if (size >= BUNDLED_BELOW_BYTES) return 413;
           const state = fstatSync(handle.fd, { bigint: true });
-          if (!readOpen(handle.fd, state, this.#content)) continue;
+          if (!readOpenSmall(handle.fd, state, this.#content)) continue;
           this.#addFile(wanted, state);
           return null;
         } finally {
@@ -216,7 +216,7 @@ class BundleReader {
     if (!isThere()) throw rootIsGone(root.path);
     const isRefusal = error instanceof Refusal || isOverload(error);
     const refusal = isRefusal ? refusalOf(error)! : refusalToRead(root, error, names);
-    if (isNews(refusal)) warn(refusal, names.join("/"));
+    if (belongsInLog(refusal)) warn(refusal, names.join("/"));
     return refusal.status as AbsentStatus;
   }
 }

@@ -14,7 +14,7 @@ import { parseDecimal } from "../../../base/wire/range.ts";
 import { EarlySync, setMode } from "../../disk/files.ts";
 import {
   type FileIdentity,
-  isOfFileSystem,
+  isFileSystemError,
   isSameFile,
   syncAllIfPossible,
 } from "../../disk/names.ts";
@@ -35,14 +35,14 @@ import type { FileRequest } from "./file_request.ts";
 import { receiveBody } from "../file_writer.ts";
 import { wantsDigest } from "./get.ts";
 import { bitsOf, modeHeader, modeOfCopy, parseMode } from "../modes.ts";
-import { openBelow } from "../reading.ts";
+import { openBelow } from "../below_root.ts";
 import { notFound, Refusal, refusalOf, unreadable } from "../refusal.ts";
 import { copyBeginning, parseReuse, placeHeader } from "../reuse.ts";
 import type { Condition } from "../root.ts";
 import { partSize } from "./unfinished.ts";
 
 /** The headers about a file, in a PUT, and in a HEAD that requests the upload offset. */
-interface Upload {
+interface UploadHeaders {
   /** The SHA-256 of the whole file, in hexadecimal digits. */
   readonly digest: string | null;
   /** When the file was last changed on the client. */
@@ -65,7 +65,7 @@ interface Upload {
  * The form of such a version, which is only compared with that of an earlier request: a fingerprint
  * has 64 digits.
  */
-const VERSION = /^[0-9a-f]{1,64}$/;
+const VERSION_FORM = /^[0-9a-f]{1,64}$/;
 
 /** Whether a HEAD asks how much of an upload is here, rather than for the file. */
 export function asksForOffset(headers: HeaderDict): boolean {
@@ -74,26 +74,33 @@ export function asksForOffset(headers: HeaderDict): boolean {
 }
 
 /** @throws {Refusal} if a header is not valid. */
-export function readUploadHeaders(headers: HeaderDict): Upload {
+export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
   return {
-    mode: read(headers, "file-mode", (value) => valid(parseMode(value))),
-    digest: read(headers, "repr-digest", parseReprDigest),
+    mode: readHeader(headers, "file-mode", (value) => valid(parseMode(value))),
+    digest: readHeader(headers, "repr-digest", parseReprDigest),
     // The form is that of `toISOString`; milliseconds may be omitted.
-    modified: read(headers, "upload-modified", (value) => {
+    modified: readHeader(headers, "upload-modified", (value) => {
       return parseTime(value) ?? valid(parseTime(value.replace(/Z$/, ".000Z")));
     }),
-    offset: read(headers, "upload-offset", parseCount),
-    length: read(headers, "upload-length", parseCount),
-    version: read(headers, "upload-version", (value) => valid(VERSION.test(value) ? value : null)),
-    isLater: read(headers, "upload-complete", (value) => valid(value === "?0" || null)) ?? false,
+    offset: readHeader(headers, "upload-offset", parseCount),
+    length: readHeader(headers, "upload-length", parseCount),
+    version: readHeader(
+      headers,
+      "upload-version",
+      (value) => valid(VERSION_FORM.test(value) ? value : null),
+    ),
+    isLater: readHeader(headers, "upload-complete", (value) => valid(value === "?0" || null)) ??
+      false,
     reuse: null,
   };
 }
 
-function readUpload({ request: { headers }, takesModes, reuse: isReused }: FileRequest): Upload {
+function readUpload(
+  { request: { headers }, takesModes, reuse: isReused }: FileRequest,
+): UploadHeaders {
   const upload = readUploadHeaders(headers);
   const { offset, length } = upload;
-  const reuse = isReused ? read(headers, "reuse", (value) => valid(parseReuse(value))) : null;
+  const reuse = isReused ? readHeader(headers, "reuse", (value) => valid(parseReuse(value))) : null;
   const isPossible = reuse === null ||
     length !== null && reuse.length <= length && (offset ?? reuse.length) === reuse.length;
   if (!isPossible) throw new Refusal(400, "what is reused does not fit to the upload");
@@ -101,7 +108,7 @@ function readUpload({ request: { headers }, takesModes, reuse: isReused }: FileR
 }
 
 /** Reads a header, if there is one; a header that can't be parsed refuses the request. */
-function read<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
+function readHeader<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
   const value = headers[name];
   try {
     return value === undefined ? null : parse(`${value}`);
@@ -146,7 +153,7 @@ export async function put(write: FileRequest): Promise<ResponseTuple> {
 /** Writes a file of which nothing is kept if the request breaks off. */
 async function putWhole(
   write: FileRequest,
-  upload: Upload,
+  upload: UploadHeaders,
   expected: number,
 ): Promise<ResponseTuple> {
   const { request: { body }, unfinished } = write;
@@ -167,7 +174,7 @@ async function putWhole(
   const lastChunkDigest = await receiveBody(body, whole);
   const sha256 = length === null ? digest : lastChunkDigest;
   if (hash !== null) checkDigest(hash, sha256);
-  return await finish(write, { ...upload, digest: sha256 }, temporary);
+  return await finishUpload(write, { ...upload, digest: sha256 }, temporary);
 }
 
 /** Gives a file that is here the permission bits in the request, and nothing else. */
@@ -213,7 +220,7 @@ function answerOf(created: boolean, headers: HeaderDict): ResponseTuple {
  */
 function checkDestination(
   { root, target, maxBytes }: FileRequest,
-  { isLater }: Upload,
+  { isLater }: UploadHeaders,
   length: number,
 ): BigIntStats | null {
   if (target.names.length > 0 && target.isDirectory) {
@@ -230,9 +237,9 @@ function checkDigest(hash: Hash, digest: string | null): string {
   throw new Refusal(400, "the file does not have the digest that was announced");
 }
 
-async function finish(
+async function finishUpload(
   write: FileRequest,
-  { digest, modified, isLater }: Upload,
+  { digest, modified, isLater }: UploadHeaders,
   temporary: Temporary,
 ): Promise<ResponseTuple> {
   const { request, session, root, target: { names }, report, unfinished } = write;
@@ -260,7 +267,7 @@ export async function remove(write: FileRequest): Promise<ResponseTuple> {
   const { isDirectory, names } = target;
   const removing = root.remove(names, isDirectory, conditionOf(write));
   const { wasFile, changed } = await removing.catch((error) => {
-    // What the disk does not give concerns this name alone.
+    // An error of the disk, as of a damaged sector, refuses this name alone.
     throw refusalOf(error) ?? unreadable(error);
   });
   await syncAllIfPossible([changed]);
@@ -282,7 +289,11 @@ function conditionOf({ request: { headers }, isAddOnly }: FileRequest): Conditio
 }
 
 function preconditionOf(headers: HeaderDict): Condition {
-  const stamp = read(headers, "if-file-stamp", (value) => valid(isStamp(value) ? value : null));
+  const stamp = readHeader(
+    headers,
+    "if-file-stamp",
+    (value) => valid(isStamp(value) ? value : null),
+  );
   return (existing) => {
     const validators = existing && makeValidators(existing, Date.now());
     const isOther = stamp !== null && stamp !== stampHere(existing);
@@ -310,11 +321,11 @@ export async function checkAdmission(session: Session | undefined): Promise<void
 }
 
 /** An upload, with a digest or a version, of which a part may be here. */
-interface Resumable extends Upload {
+interface Resumable extends UploadHeaders {
   readonly length: number;
 }
 
-function asResumable(upload: Upload): Resumable {
+function asResumable(upload: UploadHeaders): Resumable {
   const { digest, version, length, isLater } = upload;
   if (isLater && digest === null) throw new Refusal(400, "upload-complete needs a repr-digest");
   if (length !== null && (digest === null) !== (version === null)) return { ...upload, length };
@@ -331,7 +342,7 @@ export async function answerOffset(write: FileRequest): Promise<ResponseTuple> {
   const existing = checkDestination(write, upload, upload.length);
   const part = partOf(write, upload);
   await endWriting(part);
-  const { offset, here } = await find(write, upload, part);
+  const { offset, here } = await findUpload(write, upload, part);
   // If a file of this length is here, it may be the same, and the client then sends nothing: the
   // space is checked only without one.
   if (here === null) unfinished.checkSpace(upload.length, offset, offset);
@@ -354,7 +365,7 @@ function versionHeaders(existing: BigIntStats | null): HeaderDict {
 }
 
 /** The requests of this process that write to parts, by the path of the part. */
-const writing = new Map<string, {
+const partWriters = new Map<string, {
   /** Aborts once a newer request has asked for the same part. */
   readonly superseded: AbortController;
   /** Resolves when the request has ended. */
@@ -366,7 +377,7 @@ const writing = new Map<string, {
  * the turn after that.
  */
 async function endWriting(part: string): Promise<void> {
-  for (let older; (older = writing.get(part)) !== undefined;) {
+  for (let older; (older = partWriters.get(part)) !== undefined;) {
     older.superseded.abort(new Refusal(409, "a newer request for the same part"));
     await older.done;
   }
@@ -381,14 +392,14 @@ async function writeAlone<T>(
   part: string,
   work: (superseded: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  while (writing.has(part)) await endWriting(part);
+  while (partWriters.has(part)) await endWriting(part);
   const superseded = new AbortController();
   const { promise: done, resolve } = Promise.withResolvers<void>();
-  writing.set(part, { superseded, done });
+  partWriters.set(part, { superseded, done });
   try {
     return await work(superseded.signal);
   } finally {
-    writing.delete(part);
+    partWriters.delete(part);
     resolve();
   }
 }
@@ -396,7 +407,7 @@ async function writeAlone<T>(
 /** Writes the rest of a file that has a part here, or all of it. */
 async function putRest(
   write: FileRequest,
-  announced: Upload,
+  announced: UploadHeaders,
   bodyLength: number | null,
 ): Promise<ResponseTuple> {
   const { request: { body }, unfinished } = write;
@@ -418,9 +429,9 @@ async function putRest(
     const isPart = offset === 0 || offset === partSize(part);
     await using reused = isPart ? null : reuse && await openReused(write, reuse, superseded);
     if (!isPart && reused === null) {
-      const { offset: right, here } = await find(write, upload, part, superseded);
+      const { offset: right, here } = await findUpload(write, upload, part, superseded);
       if (offset === length && here !== null && here.digest === upload.digest) {
-        return await confirm(write, here, upload);
+        return await confirmUpload(write, here, upload);
       }
       throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
     }
@@ -440,7 +451,7 @@ async function putRest(
       const destined = { file, sync, start: offset, limit: length, length, hash };
       const lastChunkDigest = await receiveBody(body, destined);
       const digest = checkDigest(hash, upload.digest ?? lastChunkDigest);
-      return await finish(write, { ...upload, digest }, temporary);
+      return await finishUpload(write, { ...upload, digest }, temporary);
     } catch (error) {
       const isFull = isDiskFull(error);
       // An interrupted upload is resumed later, and a refused one is removed.
@@ -467,7 +478,7 @@ async function putRest(
  */
 async function openReused(
   { root, session }: FileRequest,
-  { names, length }: NonNullable<Upload["reuse"]>,
+  { names, length }: NonNullable<UploadHeaders["reuse"]>,
   superseded?: AbortSignal,
 ) {
   const found = names && await openBelow(root, names).catch((error) => {
@@ -476,7 +487,7 @@ async function openReused(
   if (found === null || found === "directory") throw notFound();
   const { handle, state } = found;
   const other = (error?: unknown) => {
-    if (error !== undefined && !isOfFileSystem(error)) throw error;
+    if (error !== undefined && !isFileSystemError(error)) throw error;
     const text = `${found.path} is not what was to be reused`;
     return new Refusal(409, text, offsetHeader(0), { cause: error });
   };
@@ -517,7 +528,7 @@ interface FileHere {
  * Finds how much of a file is here: all, a part, or nothing; and the file of the same length that
  * has the name, if that is of interest.
  */
-async function find(
+async function findUpload(
   write: FileRequest,
   { digest, length }: Resumable,
   part: string,
@@ -553,10 +564,10 @@ async function findHere(
  * in the request. Its path may not be on the disk yet, if the server was killed before it had
  * answered an earlier request.
  */
-async function confirm(
+async function confirmUpload(
   write: FileRequest,
   { digest, state }: FileHere,
-  { modified, mode }: Upload,
+  { modified, mode }: UploadHeaders,
 ): Promise<ResponseTuple> {
   if ((modified !== null || mode !== null) && !write.isAddOnly) {
     await checkAdmission(write.session);

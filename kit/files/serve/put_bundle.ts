@@ -18,7 +18,12 @@ import { parseMode } from "../modes.ts";
 import { checkAdmission } from "./put.ts";
 import { Refusal, refusalOf } from "../refusal.ts";
 import type { Condition } from "../root.ts";
-import { type Placed, type Placement, type SmallFile, SmallFiles } from "../small_files.ts";
+import {
+  type Placement,
+  type SmallFile,
+  type SmallFileOutcome,
+  SmallFiles,
+} from "../small_files.ts";
 
 /** Writes the files of a bundle, and answers with a status for each. */
 export async function putBundle(request: FileRequest): Promise<ResponseTuple> {
@@ -53,7 +58,7 @@ async function* piecesOf({ body }: Request): AsyncGenerator<Uint8Array, void, vo
   for await (const [, data] of body) yield data;
 }
 
-interface Sent extends SmallFile {
+interface SentFile extends SmallFile {
   /** The position of its status. */
   readonly index: number;
   readonly size: number;
@@ -67,7 +72,7 @@ interface Sent extends SmallFile {
 class BundleWriter {
   /** The statuses of all records, in their order. */
   readonly statuses: PutStatus[] = [];
-  readonly placement: Placement<Sent>;
+  readonly placement: Placement<SentFile>;
   readonly #request: FileRequest;
 
   constructor(request: FileRequest) {
@@ -90,7 +95,7 @@ class BundleWriter {
    *
    * @returns `null` if the file is refused.
    */
-  check(record: PutRecord, content: Uint8Array): Sent | null {
+  check(record: PutRecord, content: Uint8Array): SentFile | null {
     const index = this.statuses.length;
     if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);
     this.statuses.push(201);
@@ -123,7 +128,7 @@ class BundleWriter {
    * Notes the statuses of files, and reports each file that has its name, whatever happened to
    * others.
    */
-  note(outcomes: readonly Placed<Sent>[]): void {
+  note(outcomes: readonly SmallFileOutcome<SentFile>[]): void {
     for (const { file, isCreated } of outcomes) {
       if (isCreated === null) continue;
       const status = isCreated ? 201 : 204;
@@ -133,7 +138,7 @@ class BundleWriter {
     for (const { file, error } of outcomes) if (error !== null) this.#noteError(file, error);
   }
 
-  #noteError({ index, names, size, hasCondition }: Sent, error: unknown): void {
+  #noteError({ index, names, size, hasCondition }: SentFile, error: unknown): void {
     const refusal = refusalOf(this.#request.unfinished.explainFull(error, size, null));
     if (refusal === null) throw error;
     // Writing small files has no other statuses than those of `PutStatus`.

@@ -10,7 +10,7 @@ import { grantedBits, lockFile } from "../../disk/files.ts";
 import { fileErrorCode, removeIfPresentSync, statOrNull } from "../../disk/names.ts";
 import { checkSpace, freeBytes, isDiskFull, spaceFigures } from "../../disk/space.ts";
 import { Temporary, type TemporaryOptions } from "../../disk/temporary.ts";
-import { fingerprintOf } from "../digest.ts";
+import { hashOfText } from "../digest.ts";
 import { removeUnheld } from "../leftovers.ts";
 import { modeOfCopy, usualMode } from "../modes.ts";
 import { Refusal } from "../refusal.ts";
@@ -139,8 +139,8 @@ export class UnfinishedFiles {
    */
   partOf(client: PeerCertificate | null | undefined, upload: readonly unknown[]): string {
     const keys = [client?.authority?.publicKey256 ?? "", client?.publicKey256 ?? ""];
-    const owner = fingerprintOf(JSON.stringify(keys)).slice(0, 32);
-    return `${this.path}/part-${owner}-${fingerprintOf(JSON.stringify([...keys, ...upload]))}`;
+    const owner = hashOfText(JSON.stringify(keys)).slice(0, 32);
+    return `${this.path}/part-${owner}-${hashOfText(JSON.stringify([...keys, ...upload]))}`;
   }
 
   /**

@@ -25,38 +25,38 @@ import { directoryUriOf, uriOf } from "../file_name.ts";
 import { parseMode } from "../modes.ts";
 import { hasStatus, statusError, unexpectedResponse } from "../transfer_error.ts";
 
-/** By the client that a caller gives: whom its servers are taken for. */
-const named = new WeakMap<Requester | Connector, string>();
+/** By client: the name under which all its servers are taken for one. */
+const serverNames = new WeakMap<Requester | Connector, string>();
 
 /**
  * From now on, the servers of clients with this name are taken for one, so that a part of a file is
  * continued from any of them: whether the whole file is what the server has is verified as always.
  */
 export function takeServersForOne(client: Connector, name: string): void {
-  named.set(client, name);
+  serverNames.set(client, name);
 }
 
-/** By the client that a caller gives: the permission bits that no file from its server gets. */
-const withheld = new WeakMap<Requester | Connector, number>();
+/** By client: the permission bits that no file from its server gets. */
+const withheldBits = new WeakMap<Requester | Connector, number>();
 
 /** From now on, no file that comes from the server of this client gets these permission bits. */
 export function withholdBits(client: Connector, bits: number): void {
-  withheld.set(client, bits);
+  withheldBits.set(client, bits);
 }
 
 /** Called before a tree goes on after an error; `moved` starts the count of retries again. */
 type OnTreeRetry = (retry: Retry, moved: () => void) => void;
 
-/** By what a caller gives: what is called before the next attempt of a tree. */
-const followed = new WeakMap<Requester | Connector, OnTreeRetry>();
+/** By client or pool: the function that is called before the next attempt of a tree. */
+const treeRetryListeners = new WeakMap<Requester | Connector, OnTreeRetry>();
 
 /** From now on, trees over these connections call a function before they go on after an error. */
 export function onTreeRetry(peer: Requester | Connector, onRetry: OnTreeRetry): void {
-  followed.set(peer, onRetry);
+  treeRetryListeners.set(peer, onRetry);
 }
 
 export function treeRetryOf(peer: Requester | Connector): OnTreeRetry | undefined {
-  return followed.get(peer);
+  return treeRetryListeners.get(peer);
 }
 
 /**
@@ -112,7 +112,7 @@ export class TransferClient implements Disposable {
 
   /** The permission bits that a file from the server gets here; `null` if they are not known. */
   bitsFor(mode: number | null): number | null {
-    return mode === null ? null : mode & ~(withheld.get(this.#target) ?? 0);
+    return mode === null ? null : mode & ~(withheldBits.get(this.#target) ?? 0);
   }
 
   /** True if a connection that was closed can be replaced by another. */
@@ -130,7 +130,7 @@ export class TransferClient implements Disposable {
    * by its address; `null` if the socket has neither.
    */
   async peer(): Promise<string | null> {
-    const name = named.get(this.#target);
+    const name = serverNames.get(this.#target);
     if (name !== undefined) return `any ${name}`;
     const connection = this.#pool === null
       ? this.#target

@@ -196,7 +196,7 @@ export async function downloadFile(
 }
 
 /** The part that an earlier call has left, or that begins with bytes of another file. */
-interface Kept {
+interface KeptPart {
   readonly version: Version;
   readonly meter: ProgressMeter;
   /** The digest of its bytes. */
@@ -384,7 +384,7 @@ class Download {
   }
 
   /** Downloads what a part lacks, or all of the file if it has changed; `null` if it is gone. */
-  async #getRest(kept: Kept): Promise<CompletePart | null> {
+  async #getRest(kept: KeptPart): Promise<CompletePart | null> {
     const { meter: { start, total }, version: { etag } } = kept;
     if (start === total) return kept;
     const range = new Range(start, total);
@@ -397,7 +397,7 @@ class Download {
   }
 
   async #append(
-    { version: { etag }, hash, meter }: Kept,
+    { version: { etag }, hash, meter }: KeptPart,
     response: Response,
   ): Promise<CompletePart> {
     const { start, total } = meter;

@@ -16,7 +16,7 @@ import {
 } from "../../disk/names.ts";
 import { freeBytes, isDiskFull, type Shortage, spaceFigures } from "../../disk/space.ts";
 import { Temporary } from "../../disk/temporary.ts";
-import { fingerprintOf, hashStart } from "../digest.ts";
+import { hashOfText, hashStart } from "../digest.ts";
 import { isHeld, removeUnheld } from "../leftovers.ts";
 import { modeOfCopy, usualMode } from "../modes.ts";
 import { isPartName, PART_SUFFIX } from "../reserved.ts";
@@ -47,12 +47,12 @@ const PART_END = /(?:\.(?:[0-9a-f]{16}|[0-9a-f]{32}))?\.degu-part(?:\.json(?:\.t
 function partStart(target: string): string {
   const name = basename(target);
   const isShort = new TextEncoder().encode(name).length <= MAX_NAME_BYTES;
-  return join(dirname(target), `.${isShort ? name : fingerprintOf(name)}`);
+  return join(dirname(target), `.${isShort ? name : hashOfText(name)}`);
 }
 
 function partPath(target: string, version: PartVersion | null): string {
   const text = version && JSON.stringify([version.peer, version.uri, version.etag, version.total]);
-  const digits = text === null ? randomSuffix() : fingerprintOf(text).slice(0, VERSION_DIGITS);
+  const digits = text === null ? randomSuffix() : hashOfText(text).slice(0, VERSION_DIGITS);
   return `${partStart(target)}.${digits}${PART_SUFFIX}`;
 }
 

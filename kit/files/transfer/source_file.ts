@@ -4,7 +4,7 @@ import type { Hash } from "node:crypto";
 import { BodyIter, ChunkedBodyIter } from "../../../base/body/body_iter.ts";
 import { EMPTY } from "../../../base/bytes.ts";
 import type { Chunk } from "../../../base/wire/chunk.ts";
-import { DIGEST_KEY, fingerprintOf, hashStart, newHash } from "../digest.ts";
+import { DIGEST_KEY, hashOfText, hashStart, newHash } from "../digest.ts";
 import {
   type FileState,
   fileVersion,
@@ -57,7 +57,7 @@ export class SourceFile implements AsyncDisposable {
     this.isSettled = isSettled(this.#state, lookedAt);
     this.size = info.size;
     this.mode = bitsOf(info.mode);
-    this.version = fingerprintOf(fileVersion(this.#state));
+    this.version = hashOfText(fileVersion(this.#state));
   }
 
   static async open(path: string): Promise<SourceFile> {

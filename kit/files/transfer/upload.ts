@@ -203,7 +203,7 @@ export class FileUpload {
     const size = `${this.#source.size}`;
     const digest = formatReprDigest(await this.#source.hash(signal));
     const named = { "repr-digest": digest, "upload-length": size, "upload-complete": "?0" };
-    // Something else has the name until then.
+    // The part replaces nothing, so it needs no condition; `nameFile` has its own.
     this.#condition = {};
     // A small file is sent again sooner than it is asked for.
     const isSmall = this.#source.size < BUNDLED_BELOW_BYTES;

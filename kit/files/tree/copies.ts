@@ -13,24 +13,24 @@ import type { TreeSettings } from "./options.ts";
 import { type Copy, UNSETTLED } from "./plan.ts";
 import type { TreeReport } from "./report.ts";
 import { compareContents, isSmall, uriOfNode } from "./requests.ts";
-import type { Beginnings } from "./reuse.ts";
+import type { Beginnings } from "./beginnings.ts";
 import type { TreeNode } from "./tree.ts";
 
 /** The most files and directories of a request. */
 export const BATCH_FILES = 512;
-/** The same for files that are moved, each of which is open until it is removed. */
+/** The most files of a request with `move`, since each is open until it is removed here. */
 const MOVED_FILES = 32;
 /** The most bytes of files in a request, by their sizes in the list. */
 const BATCH_BYTES = 4_194_304;
 
 /** A file whose name is taken by something that the list of the target did not have. */
-export interface Taken {
+export interface TakenName {
   readonly copy: Copy;
   readonly sha256: string | null;
 }
 
 /** A file whose part is complete at the target. */
-export interface Received {
+export interface ReceivedFile {
   readonly part: TransferResult;
   readonly meter: (bytes: number, reused?: number) => void;
 }
@@ -43,9 +43,9 @@ export class TreeCopies {
   /** The directories of the source that are there at the target. */
   readonly made = new Set<TreeNode>();
   /** Files about which nobody has decided yet. */
-  readonly taken: Taken[] = [];
+  readonly taken: TakenName[] = [];
   /** Files that were received, and get their names after deletions. */
-  readonly received = new Map<Copy, Received>();
+  readonly received = new Map<Copy, ReceivedFile>();
   /** The files of the target that may have the beginnings of files. */
   beginnings: Beginnings = new Map();
   /** With `move`: the files that are at the target and not yet removed here. */
@@ -160,7 +160,7 @@ export class TreeCopies {
     for await (const [node, removed] of outcomes) {
       const { path } = node;
       if (removed.is === "failed") this.#report.failed(node, removed.error);
-      // What was copied may be the beginning of a file that goes on.
+      // A file that stays may still be being written: what was copied is perhaps its beginning.
       else if (removed.is === "kept") {
         this.#report.event({ type: "skipped", path, reason: UNSETTLED });
       } else this.#report.copied(node, arrived.get(node)!);

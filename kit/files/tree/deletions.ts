@@ -27,7 +27,7 @@ export class TreeDeletions {
   readonly #clients: TransferClients;
   readonly #target: ShrinkingTarget;
   readonly #report: TreeReport;
-  /** What could not be deleted, which was told. */
+  /** The entries that could not be deleted, each of which was reported. */
   readonly undeleted = new Set<TreeNode>();
 
   constructor(

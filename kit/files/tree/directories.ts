@@ -13,7 +13,7 @@ export class MissingDirectories {
   readonly #ends: TreeEnds;
   readonly #report: TreeReport;
   readonly #names: TargetNames;
-  /** Those that are there by now, also because a file was copied to one. */
+  /** The directories that are at the target by now, also because a file was copied to one. */
   readonly #made: Set<TreeNode>;
 
   constructor(
@@ -56,8 +56,8 @@ export class MissingDirectories {
       failed.set(node, error);
       this.#report.failed(node, error);
     }
-    // A directory that was made below a failed one lies in the rival of that one, where it has no
-    // place.
+    // If the disk takes the names of two directories for one, the second fails, and what was made
+    // in it lies in the first one: that is removed.
     for (const node of created.reverse()) {
       if (directoryAbove(node, failed) === null) continue;
       await this.#ends.remove(first, node).catch((error) => throwIfForAll(error, first));

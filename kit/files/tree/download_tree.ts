@@ -17,7 +17,7 @@ import { Temporary } from "../../disk/temporary.ts";
 import type { Connector, Requester } from "../../../client.ts";
 import { type AbsentStatus, type FoundRecord, GET_ANSWER } from "../bundle.ts";
 import { stampOf, stampOfState } from "../conditions.ts";
-import { fingerprintOf, sha256Of } from "../digest.ts";
+import { hashOfText, sha256Of } from "../digest.ts";
 import { downloadFile } from "../transfer/download.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { HeldPart, removeUnheld } from "../leftovers.ts";
@@ -29,11 +29,11 @@ import { Refusal } from "../refusal.ts";
 import { PART_SUFFIX, prefixOf } from "../reserved.ts";
 import { type Condition, DirectoryMaker, Root } from "../root.ts";
 import type { TransferClient } from "../transfer/client.ts";
-import { type Placed, type SmallFile, SmallFiles } from "../small_files.ts";
+import { type SmallFile, type SmallFileOutcome, SmallFiles } from "../small_files.ts";
 import { changedWhileMoved, statusError, TransferError } from "../transfer_error.ts";
-import { show, type TreeNode } from "./tree.ts";
+import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeOptions, TreeResult, TreeSettings } from "./options.ts";
-import { type Copy, type Late, replacedBy } from "./plan.ts";
+import { type Copy, type LateGroup, replacedBy } from "./plan.ts";
 import { requestFiles, uriOfNode } from "./requests.ts";
 import type { DirectoryOutcome, FileOutcome, Outcomes, TreeEnds } from "./ends.ts";
 import { transferTree } from "./transfer.ts";
@@ -283,7 +283,7 @@ class Download implements TreeEnds {
     const { replace } = this.#settings;
     const names = (copy.listed ?? copy.node).path;
     if (sha256Of(content) !== record.sha256) {
-      const text = `${show(names)}: what arrived has another SHA-256`;
+      const text = `${quotePath(names)}: what arrived has another SHA-256`;
       return { is: "again", error: new TransferError("DIGEST_MISMATCH", text) };
     }
     const { modified, size: bytes, sha256 } = record;
@@ -293,7 +293,9 @@ class Download implements TreeEnds {
     return { names, isNew, condition, copy, modified, bytes, mode, sha256 };
   }
 
-  #outcomeOf({ file: { copy, bytes, sha256 }, error }: Placed<VerifiedFile>): FileOutcome {
+  #outcomeOf(
+    { file: { copy, bytes, sha256 }, error }: SmallFileOutcome<VerifiedFile>,
+  ): FileOutcome {
     if (error === null) return { is: "copied", bytes, sha256 };
     if (error instanceof Refusal && error.status === 412) return { is: "taken", sha256 };
     return { is: isOverload(error) ? "again" : "failed", error: this.#explain(error, copy.node) };
@@ -337,7 +339,7 @@ class Download implements TreeEnds {
     try {
       return this.#grantedIn(this.#root.path);
     } catch {
-      // Where nothing can be written, nothing else can be said of the files.
+      // Nothing can be written there: each file will report that when it is copied.
       return null;
     }
   }
@@ -366,14 +368,14 @@ class Download implements TreeEnds {
     const full = explainFullDisk(error, this.pathOf(node));
     if (full !== error) throw full;
     if (error instanceof Error && !error.message.includes(node.name)) {
-      error.message = `${show(node.path)}: ${error.message}`;
+      error.message = `${quotePath(node.path)}: ${error.message}`;
     }
     return error;
   }
 
   #refused({ node }: Copy, status: AbsentStatus): FileOutcome {
     if (status === 413) return { is: "alone" };
-    if (status === 409) return { is: "again", error: changedWhileMoved(show(node.path)) };
+    if (status === 409) return { is: "again", error: changedWhileMoved(quotePath(node.path)) };
     const error = statusError("GET", uriOfNode(this.#settings.uri, node), { status });
     return { is: status === 503 ? "again" : "failed", error };
   }
@@ -412,11 +414,11 @@ class Download implements TreeEnds {
   }
 
   /** The path beside which a file is received that gets its name after a deletion. */
-  #pathOfPart(node: TreeNode, { obstacle }: Late): string {
+  #pathOfPart(node: TreeNode, { obstacle }: LateGroup): string {
     const path = this.pathOf(node);
     if (obstacle.path.length === node.path.length) return path;
     // The directory of the file is not there before the obstacle has gone.
-    return `${dirname(this.pathOf(obstacle))}/late-${fingerprintOf(path)}`;
+    return `${dirname(this.pathOf(obstacle))}/late-${hashOfText(path)}`;
   }
 
   async place(_route: TransferClient, copy: Copy): Promise<boolean> {
@@ -526,6 +528,6 @@ function conditionOfCopy(copy: Copy): Condition | undefined {
   const stamp = stampOf(seen.size, seen.modified);
   return (existing) => {
     if (existing === null || stampOfState(existing) === stamp) return;
-    throw new Refusal(412, `${show(node.path)} changed meanwhile, and stays; call again`);
+    throw new Refusal(412, `${quotePath(node.path)} changed meanwhile, and stays; call again`);
   };
 }

@@ -10,7 +10,7 @@ import type { TreeCopies } from "./copies.ts";
 import type { MissingDirectories } from "./directories.ts";
 import type { TreeEnds } from "./ends.ts";
 import { throwIfForAll, type TransferClients } from "./clients.ts";
-import { type Copy, directoryMissing, failuresOf, type Late } from "./plan.ts";
+import { type Copy, directoryMissing, failuresOf, type LateGroup } from "./plan.ts";
 import type { TreeReport } from "./report.ts";
 import { directoryAbove, type TreeNode } from "./tree.ts";
 
@@ -36,7 +36,7 @@ export class LateFiles {
   }
 
   /** Receives files that get their names after deletions; false if one of them has failed. */
-  async receive(lates: readonly Late[]): Promise<boolean> {
+  async receive(lates: readonly LateGroup[]): Promise<boolean> {
     const copies = lates.flatMap(({ copies }) => copies);
     const failed = new Set<TreeNode>();
     await this.#clients.run([copies], async (client, copy) => {
@@ -48,7 +48,7 @@ export class LateFiles {
   }
 
   /** Gives files their names, of which nothing is in the way any more. */
-  async place({ copies, newDirectories }: Late): Promise<void> {
+  async place({ copies, newDirectories }: LateGroup): Promise<void> {
     const failed = await this.#directories.make(newDirectories);
     const placed = copies.filter((copy) => {
       const above = directoryAbove(copy.node, failed);
@@ -82,7 +82,7 @@ export class LateFiles {
   }
 
   /** Reports what can't get the name of something that stays, unless that was told already. */
-  fail(late: Late, told: ReadonlySet<TreeNode> = new Set()): void {
+  fail(late: LateGroup, told: ReadonlySet<TreeNode> = new Set()): void {
     for (const copy of late.copies) this.#giveUp(copy);
     for (const [node, error] of failuresOf(late)) {
       if (!told.has(node)) this.#report.failed(node, error);

@@ -152,12 +152,12 @@ class ListedPaths {
     let directory = 1;
     for (const above of path.slice(0, -1)) {
       directory = this.#numbers.get(`${directory}/${above}`) ?? 0;
-      if (directory === 0) throw outside(path);
+      if (directory === 0) throw notInList(path);
     }
     // Two names that are not UTF-8 may look the same.
     if (reason === "name") return;
     const key = `${directory}/${name}`;
-    if (this.#numbers.has(key)) throw twice(path);
+    if (this.#numbers.has(key)) throw listedTwice(path);
     this.#numbers.set(key, kind === "directory" ? ++this.#last : 0);
   }
 }
@@ -217,7 +217,7 @@ export async function readRemoteTree(
   }
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
-  const takesSeen = hasSeenKey(response);
+  const takesSeen = takesSeenOf(response);
   const isKept = deletesNothing(response);
   const place = placeOf(response.headers["reuse"]);
   if (seconds === null) return { root, listed: null, takesSeen, isKept, place };
@@ -277,14 +277,14 @@ function addEntry(
   for (let depth = 0; depth < path.length - 1; depth++) {
     parent = parent?.get(path[depth]!) ?? null;
   }
-  if (parent?.kind !== "directory") throw outside(path);
+  if (parent?.kind !== "directory") throw notInList(path);
   const time = modified.getTime();
   const isReserved = reason !== "name" && isReservedName(name);
   if (isReserved && !isSource && !isLeftAside(name)) return false;
   const node = isReserved
     ? new TreeNode(parent, name, "other", 0, time, "reserved")
     : new TreeNode(parent, name, kind, size, time, reason ?? null, mode);
-  if (!parent.add(node) && reason !== "name") throw twice(path);
+  if (!parent.add(node) && reason !== "name") throw listedTwice(path);
   return true;
 }
 
@@ -298,7 +298,7 @@ export async function readRemoteEntries(
     if (entries.length === MAX_ENTRIES) throw badList(`it has more than ${MAX_ENTRIES} entries`);
     entries.push(entry);
   }
-  return { entries, takesSeen: hasSeenKey(response), isKept: deletesNothing(response) };
+  return { entries, takesSeen: takesSeenOf(response), isKept: deletesNothing(response) };
 }
 
 /** Whether the app of a list says that it deletes nothing. */
@@ -306,15 +306,15 @@ function deletesNothing({ headers: { allow } }: Response): boolean {
   return typeof allow === "string" && !allow.split(", ").includes("DELETE");
 }
 
-function hasSeenKey({ headers }: Response): boolean {
+function takesSeenOf({ headers }: Response): boolean {
   return headers[BUNDLE_KEYS] === SEEN_KEY;
 }
 
-function twice(path: readonly string[]): TransferError {
+function listedTwice(path: readonly string[]): TransferError {
   return badList(`it has ${JSON.stringify(path.join("/"))} twice`);
 }
 
-function outside(path: readonly string[]): TransferError {
+function notInList(path: readonly string[]): TransferError {
   const text = JSON.stringify(path.join("/"));
   return badList(`${text} is in no directory that was listed before`);
 }

@@ -4,7 +4,7 @@
  */
 
 import type { DirectoryEntry } from "../entries.ts";
-import { alike, directoryAbove, type TreeNode } from "./tree.ts";
+import { comparableName, directoryAbove, type TreeNode } from "./tree.ts";
 import type { Copy } from "./plan.ts";
 
 export class TargetNames {
@@ -40,11 +40,11 @@ export class TargetNames {
       if (entries === null) continue;
       const listed = new Map(entries.map((entry) => [entry.name, entry]));
       const others = entries.filter(({ name }) => parent.get(name) === null);
-      const othersAlike = Map.groupBy(others, ({ name }) => alike(name));
+      const othersAlike = Map.groupBy(others, ({ name }) => comparableName(name));
       const unlisted = [...parent.children!.values()].filter(({ name }) => !listed.has(name));
-      const unlistedAlike = Map.groupBy(unlisted, ({ name }) => alike(name));
+      const unlistedAlike = Map.groupBy(unlisted, ({ name }) => comparableName(name));
       for (const node of some) {
-        const key = alike(node.name);
+        const key = comparableName(node.name);
         const rivals = unlistedAlike.get(key)?.filter((each) => each !== node) ?? [];
         const [only, another] = othersAlike.get(key) ?? [];
         const entry = listed.get(node.name) ?? (another === undefined ? only : undefined);

@@ -6,7 +6,14 @@
 import { checkBoolean } from "../../../base/checks.ts";
 import { TransferError } from "../transfer_error.ts";
 import type { DirectoryEntry } from "../entries.ts";
-import { alike, byName, isSameTime, type Reason, show, type TreeNode } from "./tree.ts";
+import {
+  byName,
+  comparableName,
+  isSameTime,
+  quotePath,
+  type Reason,
+  type TreeNode,
+} from "./tree.ts";
 import type { PlanRules } from "./options.ts";
 
 /** The reason to skip a file that may still be being written. */
@@ -17,7 +24,7 @@ export interface Copy {
   /** The entry of the target; `null` if there is none. */
   readonly target: TreeNode | null;
   /** What the file belongs to if it gets its name only after a deletion; else `null`. */
-  readonly late: Late | null;
+  readonly late: LateGroup | null;
   /**
    * Whether nothing may have the name. Where something has it nevertheless, the target takes two
    * names for the same.
@@ -42,13 +49,13 @@ export function replacedBy({ isNew, target, listed }: Copy): TreeNode | null {
  * whose name a file has. The files are received first, then the target's entry is deleted with all
  * the others, then the files get their names.
  */
-export interface Late {
+export interface LateGroup {
   /** The entry of the target. */
   readonly obstacle: TreeNode;
   /** The scope of its deletion. */
   readonly scope: DeletionScope;
   readonly copies: Copy[];
-  /** The directory, and those in it. */
+  /** The directory that gets the name, if it is one, and those in it. */
   readonly newDirectories: TreeNode[];
 }
 
@@ -73,18 +80,18 @@ interface Deletion {
 /** A directory that can't be made, and the reason. */
 interface BlockedDirectory {
   readonly error: unknown;
-  /** Whether a link of the target has the name, which keeps no deletions elsewhere. */
+  /** Whether a link of the target has the name: that fails alone, and stops no deletions. */
   readonly isLinked: boolean;
 }
 
-/** The nodes of both ends for a path, and the circumstances of everything below it. */
-interface Pair {
+/** What the two ends have by one path, and what stops or delays all that is below it. */
+interface NodePair {
   readonly source: TreeNode | null;
   readonly target: TreeNode | null;
   /** The directory above because of which nothing here can be copied; `null` if there is none. */
   readonly blocked: BlockedDirectory | null;
   /** What the pair belongs to if it is in a directory whose name a file of the target has. */
-  late: Late | null;
+  late: LateGroup | null;
 }
 
 /** All that makes the target like the source. */
@@ -92,7 +99,7 @@ export class Plan {
   readonly copies: Copy[] = [];
   /** Files of equal sizes, whose contents have to be compared. */
   readonly compares: Copy[] = [];
-  readonly lates: Late[] = [];
+  readonly lates: LateGroup[] = [];
   /** Missing directories, each before those in it. */
   readonly newDirectories: TreeNode[] = [];
   readonly unchanged: TreeNode[] = [];
@@ -189,7 +196,7 @@ export class Plan {
    * @param above The scope of its deletions, if the source does not have the directory; else the
    * directory is a scope itself.
    */
-  #compare(directory: Pair, above: DeletionScope | null): void {
+  #compare(directory: NodePair, above: DeletionScope | null): void {
     const { source, target } = directory;
     const hasOthers = target?.children?.keys().some((name) => !source?.get(name)) ?? false;
     const own: DeletionScope = { directory: source!, hasOthers, wanted: [], perhaps: [] };
@@ -205,12 +212,14 @@ export class Plan {
       const { source: node } = pair;
       if (node !== null && pair.target === null && this.#isSkipped(node)) skipped.push(node);
       if (!this.#rules.delete || pair.target === null || node !== null) continue;
-      superfluous.add(alike(pair.target.name));
+      superfluous.add(comparableName(pair.target.name));
       if (pair.target.reason === "name") this.unnameable.push(pair.target);
       if (pair.target.kind === "other") this.keep(pair.target);
       else this.deletions.push({ node: pair.target, scope });
     }
-    for (const node of skipped) if (superfluous.has(alike(node.name))) own.perhaps.push(node);
+    for (const node of skipped) {
+      if (superfluous.has(comparableName(node.name))) own.perhaps.push(node);
+    }
   }
 
   #isSkipped(node: TreeNode): boolean {
@@ -218,7 +227,7 @@ export class Plan {
   }
 
   /** The entries of a directory: those of the source by name, then those of the target alone. */
-  *#pairsIn({ source, target, blocked, late }: Pair): Generator<Pair, void, void> {
+  *#pairsIn({ source, target, blocked, late }: NodePair): Generator<NodePair, void, void> {
     const found = new Set<TreeNode | null>();
     for (const child of [...source?.children?.values() ?? []].sort(byName)) {
       const there = child.reason === "name" ? null : target?.get(child.name) ?? null;
@@ -231,7 +240,7 @@ export class Plan {
   }
 
   /** Whether the filter includes a pair; an excluded pair is at neither end. */
-  #isIncluded({ source, target }: Pair): boolean {
+  #isIncluded({ source, target }: NodePair): boolean {
     const node = source ?? (this.#rules.delete ? target : null);
     if (node === null || this.#passesFilter(node)) return true;
     if (target !== null) this.keep(target);
@@ -252,7 +261,7 @@ export class Plan {
    *
    * @returns Whether the entries in it have to be compared.
    */
-  #decide(pair: Pair, { wanted }: DeletionScope, scope: DeletionScope): boolean {
+  #decide(pair: NodePair, { wanted }: DeletionScope, scope: DeletionScope): boolean {
     const { source, target, blocked } = pair;
     if (source === null) return target!.kind === "directory";
     const isSkipped = this.#isSkipped(source);
@@ -279,12 +288,12 @@ export class Plan {
     }
     this.isIncomplete = true;
     const error = reason === "name"
-      ? problem(
+      ? copyError(
         "BAD_NAME",
         node,
         ": its name can't be sent: it is not UTF-8, too long or reserved; rename it",
       )
-      : problem(
+      : copyError(
         "UNREADABLE",
         node,
         " can't be read where it is; change its permissions, or leave it out by a filter",
@@ -293,7 +302,7 @@ export class Plan {
   }
 
   #decideDirectory(
-    pair: Pair,
+    pair: NodePair,
     wanted: TreeNode[],
     scope: DeletionScope,
   ): boolean {
@@ -321,7 +330,7 @@ export class Plan {
     return false;
   }
 
-  #decideFile({ source, target, late }: Pair, scope: DeletionScope): void {
+  #decideFile({ source, target, late }: NodePair, scope: DeletionScope): void {
     const node = source!;
     if (late !== null) return void late.copies.push({ node, target: null, late, isNew: true });
     if (target?.kind !== "directory") return this.#decideContent(node, target, scope.hasOthers);
@@ -333,7 +342,7 @@ export class Plan {
     own.copies.push({ node, target: null, late: own, isNew: true });
   }
 
-  #addLate(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): Late {
+  #addLate(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): LateGroup {
     const late = { obstacle, scope, copies: [], newDirectories: [] };
     this.lates.push(late);
     for (const node of nodes) this.deletions.push({ node, scope });
@@ -357,13 +366,13 @@ export class Plan {
   }
 }
 
-function problem(
+function copyError(
   code: TransferError["code"],
   node: TreeNode,
   text: string,
   options?: ErrorOptions,
 ): TransferError {
-  return new TransferError(code, `${show(node.path)}${text}`, options);
+  return new TransferError(code, `${quotePath(node.path)}${text}`, options);
 }
 
 export function itsOwnTarget(path: string): TransferError {
@@ -375,32 +384,32 @@ export function itsOwnTarget(path: string): TransferError {
 
 export function existsAlready(node: TreeNode, options?: ErrorOptions): TransferError {
   const text = ": another file has this name at the target; with replace: true it is replaced";
-  return problem("CONFLICT", node, text, options);
+  return copyError("CONFLICT", node, text, options);
 }
 
 /** The error of a file whose name something has that came, or changed, since the list. */
 export function changedMeanwhile(node: TreeNode): TransferError {
   const text = ": what has this name at the target changed meanwhile, and stays; look at it and " +
     "call again (if its server only adds files, it always stays)";
-  return problem("CONFLICT", node, text);
+  return copyError("CONFLICT", node, text);
 }
 
 /** The error of a name that the disk of the target takes for another one of the source. */
 export function sameName(node: TreeNode): TransferError {
   const text = ": the target's disk takes two names for the same; rename one";
-  return problem("CONFLICT", node, text);
+  return copyError("CONFLICT", node, text);
 }
 
 /** The error of a name because of which nothing in a directory of the target is deleted. */
 export function respelledThere(node: TreeNode): TransferError {
   const text = ": the target's disk does not list it by this name; beside it nothing is deleted";
-  return problem("CONFLICT", node, text);
+  return copyError("CONFLICT", node, text);
 }
 
 /** The error of a superfluous entry of the target that stays. */
 export function unnameable(node: TreeNode): TransferError {
   const text = ": is not deleted: its name is not UTF-8, too long or reserved";
-  return problem("BAD_NAME", node, text);
+  return copyError("BAD_NAME", node, text);
 }
 
 export function overLimit(count: number, limit: number): TransferError {
@@ -411,12 +420,12 @@ export function overLimit(count: number, limit: number): TransferError {
 
 export function directoryMissing(node: TreeNode, cause: unknown): TransferError {
   const text = ": a directory that it is in could not be made at the target";
-  return problem("CONFLICT", node, text, { cause });
+  return copyError("CONFLICT", node, text, { cause });
 }
 
 /** What fails if an entry of another kind stays at the target: the file, or the directory. */
 export function failuresOf(
-  { obstacle, copies, newDirectories }: Late,
+  { obstacle, copies, newDirectories }: LateGroup,
 ): [TreeNode, TransferError][] {
   const [directory] = newDirectories;
   if (directory === undefined) {
@@ -432,7 +441,7 @@ export function failuresOf(
 function staysInTheWay(node: TreeNode, { kind }: TreeNode): TransferError {
   const text = `: a ${kind} has this name at the target, and stays, as this call deletes nothing ` +
     "there (deletionsKept); remove or rename one of the two";
-  return problem("CONFLICT", node, text);
+  return copyError("CONFLICT", node, text);
 }
 
 export function inTheWay(
@@ -450,5 +459,5 @@ export function inTheWay(
     ? "; with delete: true it is deleted, unless something in it has to stay"
     : "";
   const text = `: ${what} has this name at the target${advice}; remove or rename one of the two`;
-  return problem("CONFLICT", node, text);
+  return copyError("CONFLICT", node, text);
 }

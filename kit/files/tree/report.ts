@@ -4,8 +4,8 @@ import { standardLogger } from "../../../net/logger.ts";
 import type { RetryProgress } from "../../../net/retry.ts";
 import { messageOf } from "../../../net/thrown.ts";
 import { Pace, type TransferResult } from "../options.ts";
-import type { Beginnings } from "./reuse.ts";
-import { show, type TreeNode } from "./tree.ts";
+import type { Beginnings } from "./beginnings.ts";
+import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
 
 /** How many bytes more are a progress, for which retries are counted anew. */
@@ -30,7 +30,7 @@ export class TreeReport {
   /** Whether a function of the caller has thrown: its error ends the call. */
   hasThrown = false;
   #isPlanned = false;
-  /** What is expected not to travel. */
+  /** The files of the target whose bytes are expected to be reused. */
   #beginnings: Beginnings = new Map();
   #total = 0;
   #bytes = 0;
@@ -77,7 +77,7 @@ export class TreeReport {
     const { type } = event;
     // Without anybody who hears of it, a file would be left behind in silence.
     if (type === "failed" && onEvent === undefined) {
-      standardLogger.warn(`${show(event.path)}: ${messageOf(event.error)}`);
+      standardLogger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
     }
     if (type !== "plan" && type !== "progress") this.counts[type === "copied" ? "files" : type]++;
     try {
@@ -128,7 +128,7 @@ export class TreeReport {
     return reused;
   }
 
-  /** Notes that nothing of a file has arrived. */
+  /** Forgets that a file was begun, since the other end refused it before any byte arrived. */
   refused({ path }: TreeNode): void {
     this.#begun.delete(path.join("/"));
   }

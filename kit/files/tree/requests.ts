@@ -37,7 +37,7 @@ export function uriOfNode(
   return tree + fileUri(...path, ...isDirectory ? [""] : []).slice(1);
 }
 
-/** Whether a file travels with others: what it may replace is known then. */
+/** Whether a file can travel in a bundle: it is small, and what it may replace is known. */
 export function isSmall(copy: Copy): boolean {
   const { node, late, isNew, isSame = false } = copy;
   const isKnown = isNew || replacedBy(copy) !== null;

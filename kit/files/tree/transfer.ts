@@ -31,14 +31,14 @@ import {
   type Copy,
   directoryMissing,
   existsAlready,
-  type Late,
+  type LateGroup,
   overLimit,
   Plan,
   unnameable,
 } from "./plan.ts";
 import { TreeReport } from "./report.ts";
 import { isSmall } from "./requests.ts";
-import { findBeginnings } from "./reuse.ts";
+import { findBeginnings } from "./beginnings.ts";
 import { TakenNames } from "./taken.ts";
 import { directoryAbove, isWithin, TreeNode } from "./tree.ts";
 
@@ -227,7 +227,7 @@ class TreeTransfer {
     const respelled = await this.#deletions.findRespelled(plan);
     const [kept, lates] = [true, false].map((isKept) => {
       return plan.lates.filter(({ scope }) => respelled.has(scope) === isKept);
-    }) as [Late[], Late[]];
+    }) as [LateGroup[], LateGroup[]];
     for (const late of kept) this.#late.fail(late);
     if (!this.#settings.dryRun && !await this.#late.receive(lates)) return "failed";
     await this.#deletions.carryOut(plan, respelled);
@@ -237,7 +237,7 @@ class TreeTransfer {
     return [...respelled.values()].some((node) => node !== null) ? "spelling" : null;
   }
 
-  async #place(late: Late, { staying }: Plan): Promise<void> {
+  async #place(late: LateGroup, { staying }: Plan): Promise<void> {
     const { obstacle, copies, newDirectories } = late;
     if (staying.has(obstacle)) {
       // Where the obstacle itself could not be deleted, its path has failed already.

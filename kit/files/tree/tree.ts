@@ -97,7 +97,7 @@ export function isWithin(time: number, after: number, until: number): boolean {
   return time > after && time <= until;
 }
 
-export function show(path: readonly string[]): string {
+export function quotePath(path: readonly string[]): string {
   return quote(path.join("/"));
 }
 
@@ -106,7 +106,7 @@ export function byName(one: TreeNode, other: TreeNode): number {
 }
 
 /** A name without what a disk may change in it: how letters are composed, their case, the end. */
-export function alike(name: string): string {
+export function comparableName(name: string): string {
   return name.normalize("NFC").toUpperCase().toLowerCase().replace(/[. ]+$/, "");
 }
 

@@ -120,7 +120,7 @@ export async function uploadTree(
   return await transferTree("to", to, dir, uri, options, (settings) => new Upload(settings));
 }
 
-interface Sent {
+interface SentFile {
   readonly copy: Copy;
   readonly bytes: number;
   readonly sha256: string;
@@ -216,8 +216,8 @@ class Upload implements TreeEnds {
   }
 
   async begin(client: TransferClient, isMissing: boolean): Promise<boolean> {
-    // The root of a server always exists: an outbox does not ask to make it, only to be refused
-    // each time.
+    // With `move` the call repeats for long, and many a server refuses to make its root, which is
+    // there anyway.
     const { move, modes, uri } = this.#settings;
     if (!isMissing) return false;
     const asked = modes ? WANT_MASK : {};
@@ -293,7 +293,7 @@ class Upload implements TreeEnds {
   }
 
   async *copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, FileOutcome> {
-    const sent: Sent[] = [];
+    const sent: SentFile[] = [];
     const unsent: [Copy, FileOutcome][] = [];
     const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, unsent));
     const uri = `${this.#settings.uri}?bundle=put`;
@@ -313,7 +313,7 @@ class Upload implements TreeEnds {
 
   async *#chunksOf(
     copies: readonly Copy[],
-    sent: Sent[],
+    sent: SentFile[],
     unsent: [Copy, FileOutcome][],
   ): AsyncGenerator<Chunk, void, void> {
     const buffer = new BundleBuffer();
@@ -385,7 +385,7 @@ class Upload implements TreeEnds {
   }
 
   #outcomeOf(
-    { copy: { node }, bytes, sha256, seen, hasCondition }: Sent,
+    { copy: { node }, bytes, sha256, seen, hasCondition }: SentFile,
     status: number,
   ): FileOutcome {
     if (status === 201 || status === 204) {
@@ -450,8 +450,9 @@ class Upload implements TreeEnds {
   }
 
   /**
-   * Asks for the digest of a file that is there by now. One that an app only keeps is not written
-   * again: its tag has to tell that it is not the file here, and has none for some seconds.
+   * Asks for the digest of a file that is there by now. With `move`, only a tag shows that the file
+   * there is not the very one here. A file that was just written has no tag for some seconds, so an
+   * app that replaces nothing is asked again then.
    */
   async #lookAgain(client: TransferClient, uri: string): ReturnType<typeof askDigest> {
     const there = await askDigest(client, uri);

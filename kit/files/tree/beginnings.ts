@@ -29,10 +29,12 @@ export function findBeginnings(
   const large = wanted.filter(({ node }) => node.size >= MIN_REUSED_BYTES);
   if (large.length === 0) return found;
   const sizes = new Set(large.map(({ node }) => node.size));
-  const alikes = new Map<string, Alikes>();
+  const alikes = new Map<string, SameSizeAndTime>();
   collect(target, source, sizes, alikes);
   for (const { node, target: there } of large) {
-    const alike = timesOf(node).map((time) => alikes.get(keyOf(node.size, time))).find(Boolean);
+    const alike = timesOf(node).map((time) => alikes.get(keyOf(node.size, time))).find(
+      Boolean,
+    );
     const other = alike?.named.get(node.name) ?? alike?.first;
     // A file of the same name was compared before: it has other bytes.
     if (other !== undefined && other !== there) found.set(node, other);
@@ -42,8 +44,8 @@ export function findBeginnings(
 }
 
 /** Files of the target with the same size and time. */
-interface Alikes {
-  /** One that the source does not have by this path, if there is one. */
+interface SameSizeAndTime {
+  /** If possible, a file whose path the source does not have: it was probably renamed. */
   first: TreeNode;
   readonly named: Map<string, TreeNode>;
 }
@@ -61,7 +63,7 @@ function collect(
   target: TreeNode,
   source: TreeNode | null,
   sizes: ReadonlySet<number>,
-  alikes: Map<string, Alikes>,
+  alikes: Map<string, SameSizeAndTime>,
 ): void {
   for (const node of target.children?.values() ?? []) {
     const same = source?.get(node.name) ?? null;

@@ -1,7 +1,22 @@
-/** Serving until the process receives a signal. */
+/** Serving in one call: from the moment at which the address is bound, and until a signal. */
 
 import { copyOptions } from "../base/checks.ts";
 import { checkTimeout, MAX_INTERVAL } from "./deadline.ts";
+
+/** The part of a server that starting it needs. */
+interface Startable {
+  /** Resolves once the address is bound. */
+  readonly ready: Promise<void>;
+  /** Serves until the server is closed. */
+  serveForever(): Promise<void>;
+}
+
+/** Lets a server serve, and resolves once its address is bound. */
+export async function startServer<S extends Startable>(server: S): Promise<S> {
+  server.serveForever();
+  await server.ready;
+  return server;
+}
 
 /** The time that requests in flight may take after the signal that ends a server. */
 export interface UntilSignalOptions {

@@ -75,7 +75,7 @@ async function openAt(path: string): Promise<OpenFile | null> {
   }
 }
 
-/** Whether one of the names, where it is, is reserved. */
+/** Whether one of the names is reserved in the directory to which the names before it lead. */
 export function isHidden({ path }: Root, names: readonly string[]): boolean {
   let directory = path;
   for (const name of names) {
@@ -86,13 +86,13 @@ export function isHidden({ path }: Root, names: readonly string[]): boolean {
 }
 
 /** Codes of errors of a path that leads to nothing. */
-const NOWHERE: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
+const NOWHERE_CODES: ReadonlySet<unknown> = new Set(["ELOOP", "ENAMETOOLONG"]);
 
 /** Whether an error means that a peer may see nothing at a path. */
 function isAbsence(error: unknown): boolean {
   // The program may lack permission for a part of the directory.
   return isMissing(error) || error instanceof Deno.errors.NotCapable ||
-    NOWHERE.has(fileErrorCode(error));
+    NOWHERE_CODES.has(fileErrorCode(error));
 }
 
 /**

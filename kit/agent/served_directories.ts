@@ -1,0 +1,154 @@
+/** The directories that `degu serve` serves: checked before anything is served. */
+
+import { join } from "node:path";
+import { explain } from "./explain.ts";
+import { codeOf, FAILED, Failure, USAGE } from "./failure.ts";
+import { Inbox } from "./inbox.ts";
+import { canBeWritten, ifThere, overlap } from "./local_paths.ts";
+import type { Output } from "./output.ts";
+import { personalDirectory } from "./own_device.ts";
+
+/** The inbox of `--inbox` without a value; shells don't expand it in `--inbox=~/Inbox`, either. */
+export const DEFAULT_INBOX = "~/Inbox";
+
+/** The options that name the directories. */
+export interface ServedOptions {
+  readonly share?: string;
+  readonly inbox?: string;
+  readonly inboxForAll?: string;
+  readonly newOnly?: boolean;
+}
+
+function inboxPath(given: string): string {
+  if (given !== DEFAULT_INBOX) return given;
+  const person = personalDirectory();
+  if (person !== null) return join(person, "Inbox");
+  throw new Failure("HOME is not set: name the directory, as in --inbox DIR");
+}
+
+function keysInside(option: string, dir: string, device: string): Failure {
+  return new Failure(
+    `${option}: ${dir} has the directory of the device in it, ${device}, or is in that, so peers could read its ` +
+      "keys: serve another directory, or move the device and say where it is with --home",
+    USAGE,
+  );
+}
+
+/**
+ * Checks the directories of the options together, and makes a missing inbox.
+ *
+ * @returns Their real paths.
+ */
+export async function checkDirectories(
+  { share: shared, inbox: ofEach, inboxForAll: forAll, newOnly = false }: ServedOptions,
+  home: string,
+  output: Output,
+): Promise<{ readonly share: string | null; readonly inbox: string | null }> {
+  const given = forAll ?? ofEach;
+  if (given === undefined && newOnly) {
+    throw new Failure("--new-only is for an inbox: add --inbox", USAGE);
+  }
+  const checkShare = async () => shared === undefined ? null : await checkServed(shared, home);
+  if (given === undefined) return { share: await checkShare(), inbox: null };
+  const dir = inboxPath(given);
+  if (forAll !== undefined) {
+    const inbox = await checkInbox(dir, home, output, { option: "--inbox-for-all" });
+    // If both are one directory, it may have just been made.
+    return { share: await checkShare(), inbox };
+  }
+  const share = await checkShare();
+  const check = async (path: string) => {
+    if (share !== null && overlap(share, path)) {
+      throw new Failure(
+        `--share: ${share} has the inbox in it, ${path}, or is in that, so peers could read the files of others: ` +
+          "share another directory, or use --inbox-for-all",
+        USAGE,
+      );
+    }
+    await new Inbox(path).check();
+  };
+  return { share, inbox: await checkInbox(dir, home, output, { check }) };
+}
+
+/**
+ * Checks the directory of `--share` or `--inbox`, and returns its real path. The directory of the
+ * device may be neither inside it nor around it.
+ */
+export async function checkServed(
+  dir: string,
+  home: string,
+  option = "--share",
+): Promise<string> {
+  const path = await labelled(option, ifThere(Deno.realPath(dir)));
+  if (path === null) {
+    const problem = `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`;
+    throw new Failure(problem, FAILED, { code: "NOT_THERE", path: dir });
+  }
+  if (!(await Deno.stat(path)).isDirectory) {
+    throw new Failure(`${option}: ${dir} is no directory: name the one that it is in`);
+  }
+  // A missing permission is reported now, not at the first request of a peer.
+  await labelled(option, canBeUsed(path));
+  const own = await Deno.realPath(home);
+  if (overlap(path, own)) throw keysInside(option, dir, own);
+  return path;
+}
+
+async function canBeUsed(dir: string): Promise<void> {
+  for await (const { name } of Deno.readDir(dir)) {
+    // Permission to list a directory doesn't include permission to use its files.
+    await ifThere(Deno.lstat(join(dir, name)));
+    return;
+  }
+}
+
+/** Names the option in the error of a promise that rejects. */
+function labelled<T>(option: string, result: Promise<T>): Promise<T> {
+  return result.catch((error) => {
+    throw labelledError(option, error);
+  });
+}
+
+function labelledError(option: string, error: unknown): unknown {
+  if (error instanceof Deno.errors.NotCapable) return error;
+  return new Failure(`${option}: ${explain(error)}`, FAILED, { cause: error });
+}
+
+/**
+ * Checks the directory of an inbox in the same way. A missing directory is made, for its owner
+ * alone; its parents are not, since a typing error in a path should not make a tree.
+ *
+ * @param options The option that has named it, and a further check.
+ */
+export async function checkInbox(
+  dir: string,
+  home: string,
+  output: Output,
+  { option = "--inbox", check }: {
+    readonly option?: string;
+    readonly check?: (path: string) => Promise<void>;
+  } = {},
+): Promise<string> {
+  // Making the directory also shows now, not at the first upload, whether its parent may be
+  // written.
+  const isMade = await Deno.mkdir(dir, { mode: 0o700 }).then(() => true, (error) => {
+    const { AlreadyExists, NotFound, NotADirectory } = Deno.errors;
+    const isKnown = [AlreadyExists, NotFound, NotADirectory].some((each) => error instanceof each);
+    if (!isKnown) throw labelledError(option, error);
+    return false; // the check below reports the known errors
+  });
+  try {
+    const path = await checkServed(dir, home, option);
+    await canBeWritten(path).catch((error) => {
+      // A peer may have filled the disk, and the inbox must still be served after that.
+      if (codeOf(error) !== "FULL") throw labelledError(option, error);
+      output.warn(`${option}: ${explain(error)}`);
+    });
+    await check?.(path);
+    if (isMade) output.note(`created ${path}`);
+    return path;
+  } catch (error) {
+    if (isMade) await Deno.remove(dir);
+    throw error;
+  }
+}
