@@ -147,6 +147,35 @@ Deno.test("retries: maxDelete counts for the whole call, and a file that fails a
   assertEquals(Object.keys(await content(trees.target)).length, 4);
 });
 
+for (const grows of [false, true]) {
+  const what = grows ? ", and counts for maxDelete" : "";
+  Deno.test(`retries: a deletion of which only the answer is lost is told${what}`, async () => {
+    using _pauses = fastTimeouts((ms) => PAUSES.includes(ms), 1000);
+    let lost = 0;
+    let target = "";
+    await using trees = await makeTrees(
+      "upload",
+      { a: "1" },
+      { x: "1", y: "2", z: "3" },
+      changing(async ({ method }, answer) => {
+        // The client repeats a request once by itself.
+        if (method !== "DELETE" || lost === 2) return null;
+        if (++lost === 2 && grows) await Deno.writeTextFile(`${target}/w`, "4");
+        await answer();
+        throw new Error("the answer is lost");
+      }),
+    );
+    ({ target } = trees);
+    const options = { retries: 3, delete: true, maxDelete: 3, connections: 1 };
+    const { result, deleted, outcomes } = await trees.copy(options);
+    const here = Object.keys(await content(trees.target));
+    const all = { a: "copied", ...grows ? { "": "failed" } : {} };
+    assertEquals(here.sort(), grows ? ["a", "w", "y", "z"] : ["a"]);
+    assertEquals([result.deleted, deleted.length], grows ? [1, 1] : [3, 3]);
+    assertEquals([result.deletionsKept, outcomes], [grows ? "limit" : null, all]);
+  });
+}
+
 Deno.test("retries: the option is checked, and a connection that is closed is not tried again", async () => {
   await using trees = await makeTrees("upload", { a: "1" });
   for (const retries of [-1, 0.5, NaN]) {

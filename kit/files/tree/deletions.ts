@@ -64,6 +64,7 @@ export class TreeDeletions {
 
   async #deleteOne(client: TransferClient, node: TreeNode, plan: Plan): Promise<void> {
     if (plan.staying.has(node)) return;
+    this.#report.deleting(node);
     try {
       await this.#target.remove(client, node);
     } catch (error) {

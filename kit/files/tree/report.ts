@@ -42,6 +42,8 @@ export class TreeReport {
   readonly #planned = new Set<string>();
   /** What this call has begun to move, and has not arrived yet, by path. */
   readonly #begun = new Map<string, Pick<TransferResult, "resumedFrom" | "reused">>();
+  /** What this call has asked the target to delete, without an answer yet. */
+  readonly #leaving = new Set<TreeNode>();
   /** What this attempt has skipped, and what has failed; told at the end of the last attempt. */
   #held: TreeEvent[] = [];
 
@@ -177,13 +179,29 @@ export class TreeReport {
   failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
     // What has failed since the call was aborted is not told.
     this.#settings.signal.throwIfAborted();
+    this.#leaving.delete(node);
     this.failures++;
     // A missing permission of the program is no fault of this file, and concerns others as well.
     if (error instanceof Deno.errors.NotCapable) throw error;
     this.event({ type: "failed", path: node.path, error, at });
   }
 
+  /** Notes that an entry of the target is about to be deleted. */
+  deleting(node: TreeNode): void {
+    this.#leaving.add(node);
+  }
+
+  /** Tells, by a new list of the target, which deletions have lost only their answers. */
+  listed(target: TreeNode | null): void {
+    for (const node of this.#leaving) {
+      const there = node.path.reduce<TreeNode | null>((at, name) => at && at.get(name), target);
+      if (there === null) this.deleted(node);
+    }
+    this.#leaving.clear();
+  }
+
   deleted(node: TreeNode): void {
+    this.#leaving.delete(node);
     const kind = node.kind === "directory" ? "directory" : "file";
     this.event({ type: "deleted", path: node.path, kind });
     this.#moved();

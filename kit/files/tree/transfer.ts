@@ -141,6 +141,7 @@ class TreeTransfer {
       () => this.#readList(() => this.#ends.readTarget(first)),
     ]);
     this.#target = target?.root ?? null;
+    this.#report.listed(this.#target);
     const unsettled = this.#unsettledIn(source!);
     const plan = new Plan(source!.root, this.#target, this.#settings, unsettled);
     const deleted = plan.deleted + this.#report.counts.deleted;
