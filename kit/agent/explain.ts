@@ -197,8 +197,8 @@ const REFUSED_LINES: readonly (readonly [RegExp, string])[] = ([
 
 /** A stranger may have asked, and as long as its question is open, no other device can ask. */
 const ASKED_BY_STRANGER =
-  "$1 devices have asked, and no number was confirmed, so no other one can ask: run the same command again; if " +
-  "you did not start them, somebody else in this network did";
+  "$1 devices have asked, and no number was confirmed, so no other one can ask: use a line, or run " +
+  "the same command again; if you did not start them, somebody else in this network did";
 
 /** Lines of the log, and what they mean to people. */
 const LOG_LINES: readonly (readonly [RegExp, string])[] = [

@@ -88,11 +88,12 @@ function spaceProblem(error: unknown): string | null {
   const { needed, free, message } = error as TransferError | StatusError;
   const where = isHere ? "here" : "there";
   const isFree = free === null ? "less is" : `${formatBytes(free)} are`;
+  const isEmpty = free === null || free === 0;
   const problem = needed !== null
     ? `needs ${formatBytes(needed)}, and ${isFree} free ${where}`
-    : `no space is left ${where}${
-      free === null ? "" : ` (${formatBytes(free)} are free)`
-    }, or a quota is reached`;
+    : isEmpty
+    ? `no space is left ${where}, or a quota is reached`
+    : `only ${isFree} free ${where}, or a quota is reached`;
   const [kept = ""] = /; [^;]* keeps the .*$/s.exec(message) ?? [];
   const again = "run the same command again";
   // The peer says what is free, and not what it keeps: only its own lines do.

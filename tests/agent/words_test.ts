@@ -55,7 +55,12 @@ Deno.test("what a file needs, and what is free, is said in units, at both ends",
     [
       "there, when it fills up",
       there({ free: 0 }),
-      `no space is left there (0 B are free), or a quota is reached: free some there and ${again}${keeps}`,
+      `no space is left there, or a quota is reached: free some there and ${again}${keeps}`,
+    ],
+    [
+      "there, when a file does not fit beside others that arrive",
+      there({ free: 1_830_000 }),
+      `only 1.83 MB are free there, or a quota is reached: free some there and ${again}${keeps}`,
     ],
     [
       "here",
@@ -218,7 +223,7 @@ Deno.test("what the log says of others is said to people in their words", async 
     [
       "numbers that strangers have used up",
       "invitation: 5 numbers were not confirmed, so there are no more: invite again, or use the line",
-      `5 devices have asked, and no number was confirmed, so no other one can ask: ${again}; if you did not ` +
+      `5 devices have asked, and no number was confirmed, so no other one can ask: use a line, or ${again}; if you did not ` +
       "start them, somebody else in this network did",
     ],
     [

@@ -57,14 +57,11 @@ for (const isKnown of [true, false]) {
       const printed = await runProgram("agent_full_disk.ts", options);
       const [get, put, download] = JSON.parse(printed);
       // Files are sent side by side, and each one is compared with the free space when it begins.
-      assertMatch(
-        get.full.stderr,
-        /needs \d+ kB, and [\d.]+ k?B are free here|no space is left here/,
-      );
-      assertMatch(
-        put.full.stderr,
-        /needs \d+ kB, and [\d.]+ k?B are free there|no space is left there/,
-      );
+      const space = String.raw`[\d.]+ k?B are free`;
+      const isFull = (where: string) =>
+        RegExp(`(needs \\d+ kB, and|only) ${space} ${where}|no space is left ${where}`);
+      assertMatch(get.full.stderr, isFull("here"));
+      assertMatch(put.full.stderr, isFull("there"));
       for (const { full, fitting, both, ofBoth, again, moved } of [get, put]) {
         assertEquals(full.code, 1);
         assertStringIncludes(full.stderr, "run the same command again");
