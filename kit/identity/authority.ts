@@ -117,13 +117,10 @@ function checkForm(der: Uint8Array): void {
   const whole = outside.enter(TAG.sequence);
   const signed = whole.takeWhole(TAG.sequence);
   const body = new DerReader(signed).enter(TAG.sequence);
-  const outerBytes = whole.takeWhole(TAG.sequence);
-  const outer = outerBytes.toHex();
+  const outer = whole.takeWhole(TAG.sequence).toHex();
   const signature = whole.take(TAG.bitString);
-  // The unsigned parts could have other encodings, with unused bits or longer lengths; their total
-  // length rules these out. A signature on P-256 is below 128 bytes, and the certificate above 255.
-  const length = 4 + signed.length + outerBytes.length + 2 + signature.length;
-  if (signature[0] !== 0 || der.length !== length) throw new RangeError("not DER");
+  // The first byte is the count of unused bits.
+  if (signature[0] !== 0 || !whole.done || !outside.done) throw new RangeError("not DER");
   body.take(0xa0);
   body.take(TAG.integer);
   const inner = body.takeWhole(TAG.sequence).toHex();

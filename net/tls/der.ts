@@ -85,6 +85,10 @@ export class DerReader {
     if (count === 0 || count > 4) throw new RangeError("DER: a length that is not allowed");
     let length = 0;
     for (let i = 0; i < count; i++) length = length * 256 + this.#byte();
+    // With a second form of a length, one certificate could be written in many ways.
+    if (length < 0x80 || length < 256 ** (count - 1)) {
+      throw new RangeError("DER: a length that takes fewer bytes");
+    }
     return length;
   }
 }
