@@ -48,6 +48,50 @@ export interface KindLogger extends Logger {
 /** The least time between two lines of one kind. */
 const LINE_MILLISECONDS = 1000;
 
+/** Lets a line a second through: the first at once, then the last of those that came meanwhile. */
+export class LineLimit {
+  readonly #print: (last: string, count: number) => void;
+  #last = "";
+  /** The number of lines since the one that was printed last. */
+  #count = 0;
+  /** Runs for a second after each line; `null` once this limit is closed. */
+  #timer: Interval | undefined | null;
+
+  /** @param print Gets the last line, and the number of lines that it stands for. */
+  constructor(print: (last: string, count: number) => void) {
+    this.#print = print;
+  }
+
+  add(line: string): void {
+    this.#last = line;
+    this.#count++;
+    if (this.#timer === undefined) this.#tell();
+  }
+
+  #tell(): void {
+    this.#timer = undefined;
+    if (this.#count === 0) return;
+    this.#timer = setTimeout(() => this.#tell(), LINE_MILLISECONDS);
+    // If `node:` modules are loaded, the types are those of Node, whose timers are objects.
+    Deno.unrefTimer(this.#timer as unknown as number);
+    this.#printLast();
+  }
+
+  #printLast(): void {
+    const count = this.#count;
+    this.#count = 0;
+    if (count > 0) this.#print(this.#last, count);
+  }
+
+  /** Prints what was left out, and nothing any more. */
+  close(): void {
+    if (this.#timer === null) return;
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#printLast();
+  }
+}
+
 /** The loggers that limit the lines of each kind: the standard ones. */
 const limitingLoggers = new WeakSet<object>();
 
@@ -71,42 +115,26 @@ export function makeStandardLogger(to: Print = toStderr): KindLogger & { close()
       // A failure of the logger can't be logged.
     }
   };
-  const limits = new Map<Kind, { timer: Interval; left: number; last: string }>();
+  const limits = new Map<Kind, LineLimit>();
   let closed = false;
-  const tell = (kind: Kind) => {
-    const { left, last } = limits.get(kind)!;
-    limits.delete(kind);
-    if (left > 1) print(`${last} (and ${left - 1} more of this kind)`, "info");
-    else if (left > 0) print(last, "info");
-    return left > 0;
-  };
-  const wait = (kind: Kind) => {
-    const timer = setTimeout(() => tell(kind) && wait(kind), LINE_MILLISECONDS);
-    // If `node:` modules are loaded, the types are those of Node, whose timers are objects.
-    Deno.unrefTimer(timer as unknown as number);
-    limits.set(kind, { timer, left: 0, last: "" });
-  };
+  const makeLimit = () =>
+    new LineLimit((last, count) => {
+      print(count > 1 ? `${last} (and ${count - 1} more of this kind)` : last, "info");
+    });
   const logger = {
     debug() {},
     info(message: string, kind: Kind = "other") {
-      const limit = limits.get(kind);
-      if (limit !== undefined) {
-        limit.left++;
-        limit.last = message;
-        return;
-      }
-      if (!closed) wait(kind);
-      print(message, "info");
+      if (closed) return print(message, "info");
+      const limit = limits.get(kind) ?? makeLimit();
+      limits.set(kind, limit);
+      limit.add(message);
     },
     warn: (message: string) => print(message, "warn"),
     error: (message: string) => print(message, "error"),
     /** Prints what was left out; from now on nothing is. */
     close() {
       closed = true;
-      for (const [kind, { timer }] of [...limits]) {
-        clearTimeout(timer);
-        tell(kind);
-      }
+      for (const limit of limits.values()) limit.close();
     },
   };
   limitingLoggers.add(logger);

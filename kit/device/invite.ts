@@ -10,6 +10,7 @@ import { Internal } from "../../base/internal.ts";
 import { pause } from "../../base/pause.ts";
 import { type Authority, identifyDevice, readAuthority } from "../identity/authority.ts";
 import type { Listen } from "../../net/listener.ts";
+import { LineLimit } from "../../net/logger.ts";
 import { checkSignal } from "../../net/request_signal.ts";
 import { plainMessageOf, reworded } from "../../net/thrown.ts";
 import { ContextInForce, TlsListener } from "../../net/tls/listener.ts";
@@ -141,7 +142,7 @@ export class Invitation implements AsyncDisposable {
   readonly #clients = new PairingClients();
   readonly #state: PairingState<LineState, LineEvent>;
   readonly #plain: PlainPort;
-  readonly #lines: Record<"strangers" | "wrong" | "late" | "refused", LimitedLog>;
+  readonly #lines: Record<"strangers" | "wrong" | "late" | "refused", LineLimit>;
   readonly #outcome = Promise.withResolvers<Peer>();
   /** A timer, which a clock that is set does not move. */
   readonly #expiry: ReturnType<typeof setTimeout>;
@@ -167,22 +168,27 @@ export class Invitation implements AsyncDisposable {
     this.#state = new PairingState(LINE, "open", (bug) => logger.error(`invitation: ${bug}`));
     this.#plain = new PlainPort(services, this.#state, this.#context, findAddresses, confirm);
     const warn = (text: string) => logger.warn(`invitation: ${text}`);
+    // A stranger must not be able to fill the log.
+    const limited = (log: (last: string, total: number) => void) => {
+      let total = 0;
+      return new LineLimit((last, count) => log(last, total += count));
+    };
     this.#lines = {
-      strangers: new LimitedLog((last, count) =>
+      strangers: limited((last, count) =>
         logger.info(
           count === 1 ? last : `${last}; ${count} connections so far were refused or failed`,
         )
       ),
-      wrong: new LimitedLog((who, count) =>
+      wrong: limited((who, count) =>
         warn(`wrong secret from ${who}; ${count} wrong so far; it stays open`)
       ),
-      late: new LimitedLog((who) =>
+      late: limited((who) =>
         warn(
           `${who} has the right secret, but another device was first: somebody else may have seen the line; ` +
             "check which device this one is paired with now",
         )
       ),
-      refused: new LimitedLog((what, count) =>
+      refused: limited((what, count) =>
         warn(`the right secret, but refused: ${what}; ${count} refused so far; it stays open`)
       ),
     };
@@ -346,7 +352,7 @@ export class Invitation implements AsyncDisposable {
     this.#ending ??= Promise.resolve().then(async () => {
       clearTimeout(this.#expiry);
       this.#signal?.removeEventListener("abort", this.#onAbort);
-      for (const each of Object.values(this.#lines)) each.stop();
+      for (const each of Object.values(this.#lines)) each.close();
       await Promise.allSettled(this.#servers.map((server) => server[Symbol.asyncDispose]()));
     }).finally(settle);
     return this.#ending;
@@ -499,43 +505,6 @@ function hasRandom(
     return loadBuiltin("node:crypto").timingSafeEqual(given, expected);
   } catch {
     return false;
-  }
-}
-
-/** Between two lines of one kind: a stranger must not be able to fill the log. */
-const LEAST_MILLISECONDS = 1000;
-
-/** Counts events of one kind, and logs them at most once a second. */
-export class LimitedLog {
-  readonly #log: (last: string, count: number) => void;
-  #count = 0;
-  #reported = 0;
-  #last = "";
-  /** Runs for a second after each line; `null` once it is stopped. */
-  #timer: ReturnType<typeof setTimeout> | undefined | null;
-
-  /** @param log Gets the last text, and the number of texts. */
-  constructor(log: (last: string, count: number) => void) {
-    this.#log = log;
-  }
-
-  add(last: string): void {
-    this.#count++;
-    this.#last = last;
-    if (this.#timer === undefined) this.#report();
-  }
-
-  #report(): void {
-    this.#timer = undefined;
-    if (this.#count === this.#reported) return;
-    this.#reported = this.#count;
-    this.#log(this.#last, this.#count);
-    this.#timer = setTimeout(() => this.#report(), LEAST_MILLISECONDS);
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer ?? undefined);
-    this.#timer = null;
   }
 }
 

@@ -1,7 +1,6 @@
 /** Attacks on the port of an invitation, without its line, and by somebody who has it. */
 import { Invitation, PairingError, type Peer } from "@degu/degu/device";
 import type { DeviceServices } from "@degu/internal/kit/device/device_services.ts";
-import { LimitedLog } from "@degu/internal/kit/device/invite.ts";
 import { type Pairing, PeerStore } from "@degu/internal/kit/device/peer_store.ts";
 import { ServingRecords } from "@degu/internal/kit/device/serving_records.ts";
 import { TrustSignals } from "@degu/internal/kit/device/trust_signals.ts";
@@ -271,35 +270,6 @@ Deno.test("a request of 16 KiB is read, and not a byte more", async () => {
   using stranger = await Stranger.connect(addressOf(invitation));
   stranger.write(requestOfSize(16_384));
   await stranger.answer(200);
-});
-
-Deno.test("lines of one kind: the first at once, those of the next second together, none after the end", () => {
-  using time = new FakeTime();
-  const logged: string[] = [];
-  const limited = new LimitedLog((last, count) => logged.push(`${last} ${count}`));
-  const rows: [tick: number, events: string, expected: string[]][] = [
-    [0, "a", ["a 1"]],
-    [0, "bcd", []],
-    [999, "", []],
-    [1, "", ["d 4"]],
-    [5000, "", []], // a quiet second is not logged
-    [0, "e", ["e 5"]],
-    [400, "f", []],
-    [400, "g", []],
-    [400, "h", ["g 7"]],
-  ];
-  for (const [tick, events, expected] of rows) {
-    time.tick(tick);
-    for (const event of events) limited.add(event);
-    assertEquals(logged.splice(0), expected);
-  }
-  // Whether it has just warned, or not for long.
-  for (const ended of [limited, new LimitedLog((last) => logged.push(last))]) {
-    ended.stop();
-    ended.add("i");
-    time.tick(5000);
-    assertEquals(logged, []);
-  }
 });
 
 Deno.test("bad connections, at either port, log at most a line a second from level info on, with their count", async () => {
