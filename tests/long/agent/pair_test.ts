@@ -53,7 +53,10 @@ await labTest<Record<string, End>>(
     assertStringIncludes(shown, "5 numbers were shown, and none was confirmed");
     const usedUp = scenes["used up"]!;
     assertEquals(usedUp.code, 0, usedUp.shown);
-    assertStringIncludes(usedUp.shown, "so no other one can ask: run the same command again");
+    assertStringIncludes(
+      usedUp.shown,
+      "so no other one can ask: use a line, or run the same command again",
+    );
     const both = scenes["two of a name"]!;
     assertEquals(both.code, 1, both.shown);
     assertEquals(both.shown.match(/two [a-z2-7]{16} at /g)?.length, 2, both.shown);
