@@ -411,3 +411,22 @@ test("modes must be a boolean", async () => {
     assert(error instanceof TypeError);
   }
 });
+
+inBoth(
+  "a file that gets its name after a deletion has the bits of what was sent",
+  async (direction) => {
+    await using trees = await makeTrees(direction);
+    await write(`${trees.source}/f`, 70_000, 0o755);
+    await Deno.mkdir(`${trees.target}/f`);
+    const { result } = await trees.copy({
+      delete: true,
+      onEvent: ({ type }) => {
+        if (type !== "plan") return;
+        Deno.writeFileSync(`${trees.source}/.new`, new Uint8Array(70_000), { mode: 0o600 });
+        Deno.renameSync(`${trees.source}/.new`, `${trees.source}/f`);
+      },
+    });
+    assertEquals([result.deleted, result.failed], [1, 0]);
+    assertEquals(await mode(`${trees.target}/f`), 0o600);
+  },
+);

@@ -147,6 +147,8 @@ class Upload implements TreeEnds {
   #refusal: StatusError | null = null;
   /** Files that this call has given their names at the target, as they were when they were read. */
   readonly #written = new Map<TreeNode, SeenFile>();
+  /** The permission bits that files had when they were sent as parts. */
+  readonly #lateModes = new Map<TreeNode, number | null>();
   /** With `move`: how the files are closed that were read, and may be removed. */
   readonly #open = new Map<TreeNode, () => void | Promise<void>>();
   /** With `move`: the directories of the source from which files can be removed. */
@@ -420,7 +422,11 @@ class Upload implements TreeEnds {
     check();
     const { move, signal } = this.#settings;
     const uri = this.#uriOf(listed);
-    if (late !== null) return await new FileUpload(client, uri, source, settings).sendPart();
+    if (late !== null) {
+      // The file may be another one by now than the list has.
+      this.#lateModes.set(node, source.mode);
+      return await new FileUpload(client, uri, source, settings).sendPart();
+    }
     const headers: HeaderDict = isNew ? { "if-none-match": "*" } : {};
     let isRewritten = move;
     if (isSame) {
@@ -467,7 +473,7 @@ class Upload implements TreeEnds {
   }
 
   place(client: TransferClient, { node }: Copy, part: TransferResult): Promise<boolean> {
-    const mode = this.#settings.modes ? node.mode : null;
+    const mode = this.#settings.modes ? this.#lateModes.get(node) ?? null : null;
     return nameFile(client, this.#uriOf(node), part, new Date(node.modified), mode);
   }
 
