@@ -126,7 +126,7 @@ async function publishedFiles(): Promise<string[]> {
 }
 
 /**
- * The programs of tools/package/programs and of the README, and a program that loads every public
+ * The programs of tools/package/programs, those of the README that end, and a program that loads every public
  * module.
  */
 async function findPrograms(): Promise<Program[]> {
@@ -138,9 +138,10 @@ async function findPrograms(): Promise<Program[]> {
     flags,
   });
   const readme = await Deno.readTextFile(new URL("README.md", PROJECT_ROOT));
-  const blocks = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = ""]) => code)
-    .filter((code) => !code.includes("serveUntilSignal")); // these programs must end
-  if (blocks.length === 0) throw new Error("README.md has no example");
+  const examples = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = ""]) => code);
+  if (examples.length === 0) throw new Error("README.md has no example");
+  // A server ends by a signal alone; tests/project/readme_project_test.ts starts those of README.md.
+  const blocks = examples.filter((code) => !code.includes("serveUntilSignal"));
   return [
     { name: "entries.ts", source: importAll(), flags: [] },
     ...blocks.map((source, i) => ({ name: `readme_${i + 1}.ts`, source, flags: everywhere })),

@@ -309,11 +309,14 @@ Deno.test("what another process changes is noticed, in any directory in this pla
   const see = (names: string[], what: string) =>
     goOn(() => namesOf(store.current).join() === names.join(), what);
   const goOnLooking = (most = looks + 60) => goOn(() => looks > most, "that nothing changes");
+  const unread = () => logger.at("error").filter((line) => line.includes("can't be read")).length;
   const failToRead = async (change: () => Promise<void>) => {
     const fail = () => Promise.reject(new Error("Too many open files"));
     // A look that is under way must not read what changes before it fails.
     using _failing = patch(Deno, "open", () => fail);
+    const before = unread();
     await change();
+    await goOn(() => unread() > before, "that nothing can be read");
     await goOnLooking();
   };
   {
@@ -334,7 +337,7 @@ Deno.test("what another process changes is noticed, in any directory in this pla
     await goOn(() => store.current.length === 1, "that a file was emptied in place");
     await failToRead(() => Deno.writeTextFile(file, text));
     await see(["one", "two"], "that it was filled again");
-    assertEquals(logger.at("error").filter((line) => line.includes("can't be read")).length, 2);
+    assertEquals(unread(), 2);
     await Deno.rename(path, away);
     await see([], "that the directory is gone");
     assertEquals([await camera.peers(), await camera.peer(one!.id)], [[], null]);
