@@ -118,7 +118,7 @@ export class Inbox {
     const problem = problemOf(path, info);
     if (problem !== null) throw new Refusal(503, problem);
     if (info === null) {
-      Deno.mkdirSync(path, { recursive: true });
+      Deno.mkdirSync(path, { recursive: true, mode: 0o700 });
       const syncing = syncIfPossible(this.path).finally(() => this.#syncing.delete(syncing));
       this.#syncing.add(syncing);
     }

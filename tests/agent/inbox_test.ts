@@ -58,6 +58,7 @@ Deno.test("each peer has a directory of its own: a third device sees, gets, repl
   await using devices = await threeDevices();
   const { homes, inbox, at } = devices;
   await homes.must("one", ["put", "-r", at("one", "photo"), at("one", "tree"), "camera:"]);
+  assertEquals(await mode(`${inbox}/one`), 0o700);
   await homes.must("one", ["sync", at("one", "tree"), "camera:synced"]);
   const ofOne = { "photo": "of one", "tree": null, "tree/a": "one" };
   const wholeOfOne = { ...ofOne, "synced": null, "synced/a": "one" };

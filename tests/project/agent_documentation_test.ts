@@ -230,7 +230,6 @@ testUnless(
       RunAtLoad: true,
       KeepAlive: { SuccessfulExit: false },
       ExitTimeOut: 300,
-      Umask: 0o77,
       StandardErrorPath: "/Users/anna/Library/Logs/degu.log",
     });
   },

@@ -196,7 +196,6 @@ Restart=on-failure
 RestartSec=5
 TimeoutStopSec=5min
 LimitNOFILE=4096
-UMask=0077
 NoNewPrivileges=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 LockPersonality=yes
