@@ -312,11 +312,11 @@ Deno.test("what another process changes is noticed, in any directory in this pla
   const unread = () => logger.at("error").filter((line) => line.includes("can't be read")).length;
   const failToRead = async (change: () => Promise<void>) => {
     const fail = () => Promise.reject(new Error("Too many open files"));
-    // A look that is under way must not read what changes before it fails.
-    using _failing = patch(Deno, "open", () => fail);
     const before = unread();
-    await change();
+    using _failing = patch(Deno, "open", () => fail);
+    // A look that is under way has opened its file, and must not read the change.
     await goOn(() => unread() > before, "that nothing can be read");
+    await change();
     await goOnLooking();
   };
   {
