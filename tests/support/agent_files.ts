@@ -111,7 +111,12 @@ export async function untilFile(
 ): Promise<void> {
   using watcher = Deno.watchFs(dir, { recursive: true });
   const isThere = async (path: string): Promise<boolean> => {
-    for await (const { name, isFile, isDirectory } of Deno.readDir(path)) {
+    // A directory of unfinished files is removed when it is empty.
+    const entries = await Array.fromAsync(Deno.readDir(path)).catch((error) => {
+      if (error instanceof Deno.errors.NotFound) return [];
+      throw error;
+    });
+    for (const { name, isFile, isDirectory } of entries) {
       const info = await Deno.stat(`${path}/${name}`).catch(() => null);
       if (isFile && info !== null && fits(name, info.size)) return true;
       if (isDirectory && await isThere(`${path}/${name}`)) return true;
