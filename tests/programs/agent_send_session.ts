@@ -3,22 +3,11 @@
  * Prints what docs/agent.md shows of the receiver's terminal.
  */
 
-import { agree, install, Machine, network, slowDown } from "@degu/testing/agent_lab.ts";
-import { shownLines } from "@degu/testing/sessions.ts";
-
-/** Large enough for a progress bar. */
-const FILM_BYTES = 100_000_000;
-const RATE = "1gbit";
+import { agree } from "@degu/testing/agent_lab.ts";
+import { setUpSession, shownLines } from "@degu/testing/sessions.ts";
 
 const [dir = ""] = Deno.args;
-const laptop = await Machine.make("laptop", dir);
-const desk = await Machine.make("desk", dir);
-await network([[laptop, "192.168.1.7/24"], [desk, "192.168.1.8/24"]]);
-await slowDown(laptop, RATE);
-await Deno.writeFile(`${laptop.dir}/holiday.mp4`, new Uint8Array(0));
-await Deno.truncate(`${laptop.dir}/holiday.mp4`, FILM_BYTES);
-
-const type = await install(dir);
+const { laptop, desk, type } = await setUpSession(dir, "laptop");
 const [send, receive] = ["degu send holiday.mp4", "degu receive"];
 const sending = type(laptop, send);
 await sending.line("degu:");

@@ -1,5 +1,23 @@
 /** What the pages show of a session at a terminal. */
 
+import { install, Machine, network, slowDown } from "./agent_lab.ts";
+
+/** Large enough for a progress bar. */
+const FILM_BYTES = 100_000_000;
+const RATE = "1gbit";
+
+/** Makes two machines in one network, and a film on the one that will send it. */
+export async function setUpSession(dir: string, sender: "laptop" | "desk") {
+  const laptop = await Machine.make("laptop", dir);
+  const desk = await Machine.make("desk", dir);
+  await network([[laptop, "192.168.1.7/24"], [desk, "192.168.1.8/24"]]);
+  const from = sender === "laptop" ? laptop : desk;
+  await slowDown(from, RATE);
+  await Deno.writeFile(`${from.dir}/holiday.mp4`, new Uint8Array(0));
+  await Deno.truncate(`${from.dir}/holiday.mp4`, FILM_BYTES);
+  return { laptop, desk, type: await install(dir) };
+}
+
 /** The number, the question, its answer, the last progress bar and the end, without other lines. */
 const SHOWN = / asks\. |^ +\d{3} \d{3}$|^does |^yes$|^paired with|\[=+ *\].* left$|copied/;
 

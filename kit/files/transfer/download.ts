@@ -195,17 +195,10 @@ export async function downloadFile(
   }
 }
 
-/** The part that an earlier call has left, or that begins with bytes of another file. */
-interface KeptPart {
+/** A part of a version, up to the bytes that were hashed. */
+interface HashedPart {
   readonly version: Version;
-  readonly meter: ProgressMeter;
   /** The digest of its bytes. */
-  readonly hash: Hash;
-}
-
-/** A part that has all of the file. */
-interface CompletePart {
-  readonly version: Version;
   readonly hash: Hash;
   readonly meter: ProgressMeter;
 }
@@ -253,7 +246,7 @@ class Download {
     const isLonger = beginning !== null && !(isLeft && this.#part.leftBytes >= beginning.length);
     const reused = isLonger ? await this.#reuse(beginning) : null;
     const resumed = reused ?? (isLeft ? await this.#continue(head!) : null);
-    // This comes before the request, since an unwanted body costs the connection.
+    // The space is looked at before the request, since an unwanted body costs the connection.
     if (resumed === null && this.#inTree !== null) this.#checkSpace(this.#inTree.size, 0);
     const arrived = resumed ?? await this.#begin(await this.#request("GET"));
     const { modified, modes, replace, signal } = this.#settings;
@@ -297,7 +290,7 @@ class Download {
    *
    * @returns `null` if there is no part of the version that the server has now.
    */
-  async #continue(head: Response): Promise<CompletePart | null> {
+  async #continue(head: Response): Promise<HashedPart | null> {
     if (head.status !== 200) return null;
     const { etag, mode } = versionOf("HEAD", this.#uri, head);
     const { "content-length": total } = head.headers;
@@ -333,7 +326,7 @@ class Download {
    *
    * @returns `null` if it does not, or could not be copied: then nothing of the file is here.
    */
-  async #reuse({ path, length }: OwnBeginning): Promise<CompletePart | null> {
+  async #reuse({ path, length }: OwnBeginning): Promise<HashedPart | null> {
     const { signal } = this.#settings;
     const file = await open(path, READ_FLAGS).catch(() => null);
     if (file === null) return null;
@@ -384,7 +377,7 @@ class Download {
   }
 
   /** Downloads what a part lacks, or all of the file if it has changed; `null` if it is gone. */
-  async #getRest(kept: KeptPart): Promise<CompletePart | null> {
+  async #getRest(kept: HashedPart): Promise<HashedPart | null> {
     const { meter: { start, total }, version: { etag } } = kept;
     if (start === total) return kept;
     const range = new Range(start, total);
@@ -397,9 +390,9 @@ class Download {
   }
 
   async #append(
-    { version: { etag }, hash, meter }: KeptPart,
+    { version: { etag }, hash, meter }: HashedPart,
     response: Response,
-  ): Promise<CompletePart> {
+  ): Promise<HashedPart> {
     const { start, total } = meter;
     const version = versionOf("GET", this.#uri, response);
     const { headers: { "content-range": range }, body } = response;
@@ -421,7 +414,7 @@ class Download {
     return arrived;
   }
 
-  async #begin(response: Response): Promise<CompletePart> {
+  async #begin(response: Response): Promise<HashedPart> {
     if (response.status !== 200) {
       await response.discard();
       throw statusError("GET", this.#uri, response);
@@ -460,7 +453,7 @@ class Download {
 
   /** Writes a body to the prepared part. */
   async #receive(
-    { version, hash, meter }: CompletePart,
+    { version, hash, meter }: HashedPart,
     response: Response,
     prepare: () => Promise<void>,
   ): Promise<void> {
@@ -510,7 +503,7 @@ class Download {
   }
 
   /** Syncs the part to the disk, and compares it with the server's file. */
-  async #verify({ version, hash, meter: { total } }: CompletePart): Promise<string> {
+  async #verify({ version, hash, meter: { total } }: HashedPart): Promise<string> {
     const [synced, other] = await Promise.allSettled([
       this.#part.temporary.sync(),
       version.sha256 !== null ? version : askDigest(this.#client, this.#uri, total),

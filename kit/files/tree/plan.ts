@@ -103,7 +103,7 @@ export class Plan {
   /** Missing directories, each before those in it. */
   readonly newDirectories: TreeNode[] = [];
   readonly unchanged: TreeNode[] = [];
-  /** Those of the unchanged files whose permission bits differ. */
+  /** The unchanged files whose permission bits differ. */
   readonly otherModes: Copy[] = [];
   readonly skipped: { readonly node: TreeNode; readonly reason: string }[] = [];
   readonly failed: { readonly node: TreeNode; readonly error: unknown }[] = [];

@@ -161,7 +161,7 @@ class TreeTransfer {
     else await this.#carryOut(plan);
     await this.#giveModes(otherModes);
     const deletionsKept = this.#settings.delete
-      ? await this.#delete(plan, isOverLimit && !plan.isEmpty)
+      ? await this.#delete(plan, isOverLimit && !plan.isEmpty ? deleted : null)
       : null;
     await this.#ends.finish?.();
     this.#report.end();
@@ -208,20 +208,16 @@ class TreeTransfer {
    * Deletes what only the target has, and what has the place of something of another kind, which
    * gets its name then. All of that has arrived before anything is deleted.
    *
+   * @param tooMany How many the whole call would delete, if that is above the limit.
    * @returns Why something was kept.
    */
-  async #delete(plan: Plan, isOverLimit: boolean): Promise<TreeResult["deletionsKept"]> {
-    const why = isOverLimit ? "limit" : this.#whyNotDelete(plan);
+  async #delete(plan: Plan, tooMany: number | null): Promise<TreeResult["deletionsKept"]> {
+    const why = tooMany !== null ? "limit" : this.#whyNotDelete(plan);
     if (why !== null) {
       for (const late of plan.lates) this.#late.fail(late);
-      const { maxDelete } = this.#settings;
-      const root = TreeNode.root();
-      if (isOverLimit) {
-        this.#report.failed(
-          root,
-          overLimit(plan.deleted + this.#report.counts.deleted, maxDelete),
-          "target",
-        );
+      if (tooMany !== null) {
+        const error = overLimit(tooMany, this.#settings.maxDelete);
+        this.#report.failed(TreeNode.root(), error, "target");
       }
       return why;
     }
