@@ -32,10 +32,10 @@ const COMMANDS: readonly [
   heading: string,
   add: readonly ((program: AgentCommand) => void)[],
 ][] = [
-  ["This device:", [addInit, addId, addCompletions]],
-  ["Once, without pairing:", [addSend, addReceive]],
   ["Pairing:", [addPair, addInvite, addJoin, addPeers, addRename, addForget]],
   ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync, addService]],
+  ["Once, without pairing:", [addSend, addReceive]],
+  ["This device:", [addInit, addId, addCompletions]],
   ["When it fails:", [addPing]],
 ];
 
@@ -43,15 +43,15 @@ const DESCRIPTION =
   `Files between your own devices, over mutual TLS: no cloud, no account, no third party.
 
 The first minute, on two machines in one network:
-  one$ echo hello > hello.txt
-  one$ degu send hello.txt
-  two$ degu receive                 (compare the number, type yes on both)
-That was once. For good, pair the two; from then on no numbers are needed. Here one is the name of the first:
   one$ degu pair
   two$ degu pair                    (compare the number, type yes on both)
   one$ degu serve --inbox ~/Inbox   (it runs until Ctrl-C)
+  two$ echo hello > hello.txt
   two$ degu put hello.txt one:
-Now the file is in ~/Inbox/two of one: each peer has a directory there. On one, degu service install --inbox ~/Inbox keeps it running. What one shares with degu serve --share DIR, two can list, get and sync.`;
+Now the file is in ~/Inbox/two of one: each peer has a directory there. On one, degu service install --inbox ~/Inbox keeps it running. What one shares with degu serve --share DIR, two can list, get and sync.
+To send a file once, pair nothing:
+  two$ degu send hello.txt
+  one$ degu receive                 (compare the number, type yes on both)`;
 
 /**
  * Runs the program; resolves to its exit code.

@@ -1,7 +1,7 @@
 /**
  * The first minute of the help, at terminals of two machines that have nothing but what
- * docs/agent.md installs. Prints the files that were received, the mode of the inbox and the
- * files of the other machine in it, and what is left besides, as JSON.
+ * docs/agent.md installs. Prints what the machine has that has received, the mode of its inbox and
+ * the files of the other machine in it, and what is left there, as JSON.
  */
 
 import { firstMinute } from "@degu/testing/agent_documentation.ts";
@@ -39,9 +39,9 @@ const filesIn = (dir: string) =>
     .sort();
 const inbox = `${one!.dir}/Inbox`;
 console.log(JSON.stringify({
-  received: filesIn(two!.dir),
+  received: filesIn(one!.dir),
   mode: (await Deno.stat(inbox)).mode! & 0o777,
   files: filesIn(`${inbox}/two`),
-  left: filesIn(one!.dir),
+  left: filesIn(two!.dir),
 }));
 for (const process of running) await process[Symbol.asyncDispose]();

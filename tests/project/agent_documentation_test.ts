@@ -41,8 +41,19 @@ function optionsIn(text: string): Set<string> {
 Deno.test("the first minute is the same in the help and in docs/agent.md", () => {
   const commands = firstMinute();
   assert(commands.length > 5, "the help has no first minute");
-  const blocks = [...page.matchAll(/^```text\n(one\$ [^]*?)```$/gm)];
+  const blocks = [...page.matchAll(/^```text\n((?:one|two)\$ [^]*?)```$/gm)];
   assertEquals(blocks.flatMap(([, text = ""]) => commandsIn(text)), commands);
+});
+
+Deno.test("the first minute begins as in the README: pair, serve an inbox, put", async () => {
+  const [, session = ""] = /```text\n(laptop\$ [^]*?)```/.exec(await read("README.md")) ?? [];
+  const typed = (commands: [machine: string, command: string][]) => {
+    const machines = [...new Set(commands.map(([machine]) => machine))];
+    return commands.filter(([, command]) => command.startsWith("degu "))
+      .map(([machine, command]) => [machines.indexOf(machine), command.split(" ")[1]]);
+  };
+  const readme = typed(commandsIn(session));
+  assertEquals(typed(firstMinute()).slice(0, readme.length), readme);
 });
 
 Deno.test("every command has a section with each of its options", () => {

@@ -40,8 +40,8 @@ const OTHER_BLOCKS: Record<string, string> = {
     "tests/project/agent_documentation_test.ts",
   "echo 'source <(degu completions bash)' >> ~/.bashrc":
     "it changes the files of a user; the completions are tested",
-  "one$ echo hello > hello.txt": "tests/long/agent/first_minute_test.ts",
   "one$ degu pair": "tests/long/agent/first_minute_test.ts",
+  "two$ degu send hello.txt": "tests/long/agent/first_minute_test.ts",
   "laptop$ degu pair": "tests/long/project/recording_test.ts",
   "new$ degu ls --inbox desk:": "tests/agent/inbox_test.ts moves such a copy",
   "degu ls one:                    # what is shared": "tests/project/agent_documentation_test.ts",
