@@ -363,10 +363,19 @@ export function makeTuple(
   port: number,
   flowinfo?: number,
   scopeid?: number,
-): Address {
+): HostAddress | ScopedAddress {
   return flowinfo === undefined
     ? Object.freeze([host, port] as const)
     : Object.freeze([host, port, flowinfo, scopeid!] as const);
+}
+
+/** The same scope with another port, and perhaps another host. */
+export function withPort(
+  [host, , flowinfo, scopeid]: HostAddress | ScopedAddress,
+  port: number,
+  otherHost = host,
+): HostAddress | ScopedAddress {
+  return makeTuple(otherHost, port, flowinfo, scopeid);
 }
 
 /** True for the path or the abstract name of a Unix socket. */

@@ -1,6 +1,11 @@
 /** The end of a pairing that invites: the invitation, and the answers of its port of TLS. */
 
-import type { Address, HostAddress, ScopedAddress } from "../../base/address.ts";
+import {
+  type Address,
+  type HostAddress,
+  type ScopedAddress,
+  withPort,
+} from "../../base/address.ts";
 import type { Socket } from "../../base/app/app.ts";
 import type { Request, ResponseTuple } from "../../base/app/message.ts";
 import type { Session } from "../../base/app/session.ts";
@@ -276,8 +281,8 @@ export class Invitation implements AsyncDisposable {
    * Listens on an address for TLS, and on a second port without TLS. Resolves to the address and
    * the second port.
    */
-  async #listen(address: Address): Promise<Bound> {
-    const [host, given, ...scope] = address as ScopedAddress;
+  async #listen(address: HostAddress | ScopedAddress): Promise<Bound> {
+    const [, given] = address;
     const app = {
       onConnect: (session: Session, socket: Socket) => {
         limitReading(socket, MAX_MESSAGE_BYTES);
@@ -299,7 +304,7 @@ export class Invitation implements AsyncDisposable {
     this.#serve(encrypted);
     await encrypted.ready;
     const [, port] = encrypted.address as HostAddress;
-    const beside = [host, given === 0 ? 0 : port + 1, ...scope] as unknown as Address;
+    const beside = withPort(address, given === 0 ? 0 : port + 1);
     const plain = new Server(beside, this.#plain.app(port), { ...options, timeout: null });
     this.#serve(plain);
     const [, plainPort] = plain.address as HostAddress;

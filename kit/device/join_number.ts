@@ -8,6 +8,7 @@ import {
   isUnixAddress,
   type ScopedAddress,
   withoutZone,
+  withPort,
 } from "../../base/address.ts";
 import { checkFunction, copyOptions } from "../../base/checks.ts";
 import { DeguError } from "../../base/errors.ts";
@@ -185,7 +186,7 @@ export async function joinByNumber(
  * stranger may have answered, who must not get another try.
  */
 async function commit(
-  addresses: readonly Address[],
+  addresses: readonly (HostAddress | ScopedAddress)[],
   own: Omit<Message<typeof COMMITMENT>, "commitment">,
   signal: AbortSignal,
 ) {
@@ -235,8 +236,8 @@ async function commit(
 function addressOfTls(
   { address, connection, offer: { port } }: Awaited<ReturnType<typeof commit>>,
 ): Address {
-  const [host, , ...scope] = address as HostAddress | ScopedAddress;
+  const [host] = address;
   const isName = canonicalIPAddress(withoutZone(host)) === null;
   const { hostname } = connection.sock.remoteAddr as Deno.NetAddr;
-  return [isName ? hostname : host, port, ...scope] as unknown as Address;
+  return withPort(address, port, isName ? hostname : host);
 }

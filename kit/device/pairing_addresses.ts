@@ -13,6 +13,7 @@ import {
   isUnixAddress,
   type ScopedAddress,
   withoutZone,
+  withPort,
   zoneOf,
 } from "../../base/address.ts";
 import type { Socket } from "../../base/app/app.ts";
@@ -25,11 +26,11 @@ import { MAX_ADDRESSES } from "./invitation_line.ts";
  * Checks the addresses of an option, and copies them. The name of the option takes the place of
  * `address` in errors: `listen[0][1]: must be …`.
  */
-export function checkAddresses(
+export function checkAddresses<Checked extends Address>(
   label: string,
   addresses: readonly Address[],
-  check: (address: Address) => Address,
-): readonly Address[] {
+  check: (address: Address) => Checked,
+): readonly Checked[] {
   if (!Array.isArray(addresses)) throw wrongType(label, "an array of addresses", addresses);
   return addresses.map((address, i) => {
     try {
@@ -82,7 +83,7 @@ export function addressFinder(
   };
 }
 
-export function checkListen(listen: readonly Address[]): readonly Address[] {
+export function checkListen(listen: readonly Address[]): readonly (HostAddress | ScopedAddress)[] {
   const checked = checkAddresses("listen", listen, (address) => {
     const checked = checkServerAddress(address);
     if (isUnixAddress(checked)) {
@@ -252,7 +253,7 @@ export function withoutWildcards(addresses: readonly Address[]): Address[] {
     const [host, port] = address as HostAddress;
     // `::` accepts IPv4, too.
     const reached = ownAddresses().filter(([own]) => isIPv6(host) || !isIPv6(own));
-    return reached.map(([own, , ...scope]) => [own, port, ...scope] as unknown as Address);
+    return reached.map((own) => withPort(own, port));
   });
 }
 
