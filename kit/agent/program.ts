@@ -4,22 +4,6 @@ import { type Command, CommanderError } from "commander";
 import { TERMINATION_SIGNALS } from "../../net/serving.ts";
 import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
 import { findHome } from "./own_device.ts";
-import { addCompletions } from "./commands/completions.ts";
-import { addGet } from "./commands/get.ts";
-import { addInit } from "./commands/init.ts";
-import { addInvite } from "./commands/invite.ts";
-import { addJoin } from "./commands/join.ts";
-import { addLs } from "./commands/ls.ts";
-import { addPair } from "./commands/pair.ts";
-import { addForget, addId, addPeers, addRename } from "./commands/peers.ts";
-import { addPing } from "./commands/ping.ts";
-import { addPut } from "./commands/put.ts";
-import { addReceive } from "./commands/receive.ts";
-import { addRm } from "./commands/rm.ts";
-import { addSend } from "./commands/send.ts";
-import { addServe } from "./commands/serve.ts";
-import { addService } from "./commands/service.ts";
-import { addSync } from "./commands/sync.ts";
 import { errorObject, explain } from "./explain.ts";
 import { exitCodeOf, FAILED, Failure, INTERRUPTED, Interrupted, USAGE } from "./failure.ts";
 import { Output, OutputClosed, type Streams, writeToStream } from "./output.ts";
@@ -27,17 +11,47 @@ import { Output, OutputClosed, type Streams, writeToStream } from "./output.ts";
 /** The version in `deno.json`, which a published program doesn't load. */
 const VERSION = "0.1.0";
 
-/** The functions that add the commands, by the headings of the help. */
-const COMMANDS: readonly [
-  heading: string,
-  add: readonly ((program: AgentCommand) => void)[],
-][] = [
-  ["Pairing:", [addPair, addInvite, addJoin, addPeers, addRename, addForget]],
-  ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync, addService]],
-  ["Once, without pairing:", [addSend, addReceive]],
-  ["This device:", [addInit, addId, addCompletions]],
-  ["When it fails:", [addPing]],
+type Add = (program: AgentCommand) => void;
+
+/**
+ * The commands by the headings of the help, each with the way to load the function that adds it. A
+ * command line loads the module of its own command alone: all of them take as long as the rest of a
+ * short command.
+ */
+const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise<Add>>>][] = [
+  ["This device:", {
+    init: async () => (await import("./commands/init.ts")).addInit,
+    id: async () => (await import("./commands/peers.ts")).addId,
+    completions: async () => (await import("./commands/completions.ts")).addCompletions,
+  }],
+  ["Once, without pairing:", {
+    send: async () => (await import("./commands/send.ts")).addSend,
+    receive: async () => (await import("./commands/receive.ts")).addReceive,
+  }],
+  ["Pairing:", {
+    pair: async () => (await import("./commands/pair.ts")).addPair,
+    invite: async () => (await import("./commands/invite.ts")).addInvite,
+    join: async () => (await import("./commands/join.ts")).addJoin,
+    peers: async () => (await import("./commands/peers.ts")).addPeers,
+    rename: async () => (await import("./commands/peers.ts")).addRename,
+    forget: async () => (await import("./commands/peers.ts")).addForget,
+  }],
+  ["Files:", {
+    serve: async () => (await import("./commands/serve.ts")).addServe,
+    ls: async () => (await import("./commands/ls.ts")).addLs,
+    get: async () => (await import("./commands/get.ts")).addGet,
+    put: async () => (await import("./commands/put.ts")).addPut,
+    rm: async () => (await import("./commands/rm.ts")).addRm,
+    sync: async () => (await import("./commands/sync.ts")).addSync,
+    service: async () => (await import("./commands/service.ts")).addService,
+  }],
+  ["When it fails:", {
+    ping: async () => (await import("./commands/ping.ts")).addPing,
+  }],
 ];
+
+/** The command that is made of all others. */
+const MADE_OF_ALL = "completions";
 
 const DESCRIPTION =
   `Files between your own devices, over mutual TLS: no cloud, no account, no third party.
@@ -80,7 +94,7 @@ export async function runAgent(
     exitCode = await action(context, ...args) ?? 0;
   };
   try {
-    const program = makeProgram(run, streams);
+    const program = await makeProgram(run, streams, args);
     if (args.length === 0) program.outputHelp();
     else await program.parseAsync(args, { from: "user" });
     return exitCode;
@@ -98,7 +112,17 @@ export async function runAgent(
   }
 }
 
-export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
+/**
+ * Makes the program.
+ *
+ * @param args The command line, of whose command alone the program then knows; if left out, or if
+ * it names none, the program has all commands.
+ */
+export async function makeProgram(
+  run: Run,
+  streams: Streams = Deno,
+  args: readonly string[] = [],
+): Promise<AgentCommand> {
   const program = new AgentCommand("degu", run);
   program
     .description(DESCRIPTION)
@@ -119,17 +143,30 @@ export function makeProgram(run: Run, streams: Streams = Deno): AgentCommand {
       writeOut: (text) => writeToStream(streams.stdout, text),
       writeErr: () => {}, // `runAgent()` prints errors
     });
-  for (const [heading, adds] of COMMANDS) {
+  program.helpCommand("help [command]", "explain a command");
+  refuseWrongUsage(program);
+  await addCommands(program, program.parseOptions([...args]).operands[0] ?? "");
+  for (const command of withSubcommands(program)) refuseWrongUsage(command);
+  return program;
+}
+
+/** Adds one command; all, if there is none of that name. */
+async function addCommands(program: AgentCommand, name: string): Promise<void> {
+  const isAlone = name !== MADE_OF_ALL && COMMANDS.some(([, group]) => Object.hasOwn(group, name));
+  const loading = COMMANDS.map(async ([heading, group]) => {
+    const loads = Object.entries(group).filter(([each]) => !isAlone || each === name);
+    return [heading, await Promise.all(loads.map(([, load]) => load()))] as const;
+  });
+  for (const [heading, adds] of await Promise.all(loading)) {
     program.commandsGroup(heading);
     for (const add of adds) add(program);
   }
-  program.helpCommand("help [command]", "explain a command");
-  for (const command of withSubcommands(program)) {
-    command.exitOverride((error) => {
-      throw wrongUsage(error, command);
-    });
-  }
-  return program;
+}
+
+function refuseWrongUsage(command: Command): void {
+  command.exitOverride((error) => {
+    throw wrongUsage(error, command);
+  });
 }
 
 function withSubcommands(command: Command): Command[] {

@@ -38,7 +38,7 @@ import { TextLineStream } from "@std/streams";
 // The command line, and signals.
 
 /** The commands, as the program knows them. */
-const { commands: COMMANDS } = makeProgram(() => () => Promise.resolve());
+const { commands: COMMANDS } = await makeProgram(() => () => Promise.resolve());
 
 Deno.test("without any permission it prints the commands, its version, and which permission is missing", async () => {
   const [asked, missing] = await Promise.all([["--help"], ["id"]].map((args) => runAgent(args)));
@@ -89,6 +89,7 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
     ],
     [["init", "--name"], /option '--name <name>' argument missing; "degu init --help"/],
     [["id", "x"], /too many arguments for 'id'.*; "degu id --help"/],
+    [["--home", "sync", "id", "x"], /too many arguments for 'id'/], // sync is no command here
     [["ping", "--address", "a b", "x"], /error: --address: .*"a b".*; "degu ping --help"/],
     [["completions", "csh"], /Allowed choices are bash, zsh, fish.*; "degu completions --help"/],
     [["help", "x"], /"degu --help"/],

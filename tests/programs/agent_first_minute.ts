@@ -17,7 +17,7 @@ await network([[one!, "192.168.1.7/24"], [two!, "192.168.1.8/24"]]);
 const type = await install(dir);
 
 const running: RunningAgent[] = [];
-for (const [name, text] of firstMinute()) {
+for (const [name, text] of await firstMinute()) {
   const machine = machines.get(name);
   assert(machine !== undefined, `${name} is none of the two machines`);
   const process = type(machine, text);

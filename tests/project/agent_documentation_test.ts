@@ -9,7 +9,7 @@ import { fill, tempDir } from "@degu/testing/directories.ts";
 import { programObstacle, shellObstacle, testUnless } from "@degu/testing/terminals.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
-const program = makeProgram(() => () => Promise.resolve());
+const program = await makeProgram(() => () => Promise.resolve());
 const [, permissions = ""] = (await read("docs/permissions.md")).split("\n## The program\n");
 /** The pages about the program, one after the other. */
 const page = [
@@ -38,8 +38,8 @@ function optionsIn(text: string): Set<string> {
   );
 }
 
-Deno.test("the first minute is the same in the help and in docs/agent.md", () => {
-  const commands = firstMinute();
+Deno.test("the first minute is the same in the help and in docs/agent.md", async () => {
+  const commands = await firstMinute();
   assert(commands.length > 5, "the help has no first minute");
   const blocks = [...page.matchAll(/^```text\n((?:one|two)\$ [^]*?)```$/gm)];
   assertEquals(blocks.flatMap(([, text = ""]) => commandsIn(text)), commands);
@@ -53,7 +53,7 @@ Deno.test("the first minute begins as in the README: pair, serve an inbox, put",
       .map(([machine, command]) => [machines.indexOf(machine), command.split(" ")[1]]);
   };
   const readme = typed(commandsIn(session));
-  assertEquals(typed(firstMinute()).slice(0, readme.length), readme);
+  assertEquals(typed(await firstMinute()).slice(0, readme.length), readme);
 });
 
 Deno.test("every command has a section with each of its options", () => {
@@ -96,7 +96,7 @@ Deno.test("the program accepts every command of the pages' blocks", async () => 
   assert(lines.length > 8, lines.join("\n"));
   const ran: string[] = [];
   for (const line of lines) {
-    const program = makeProgram(() => () => Promise.resolve(void ran.push(line)));
+    const program = await makeProgram(() => () => Promise.resolve(void ran.push(line)));
     await program.parseAsync(line.split(/ +/).map((word) => word.replaceAll("'", "")), {
       from: "user",
     });

@@ -189,7 +189,7 @@ Deno.test("each command needs the flags of its row, every command has a row, and
     [...ROWS.keys()].filter((row) => !isOfService(row)).toSorted(),
     Object.keys(cases).toSorted(),
   );
-  for (const command of makeProgram(() => () => Promise.resolve()).commands) {
+  for (const command of (await makeProgram(() => () => Promise.resolve())).commands) {
     const isRow = (row: string) => row.split(/[ ,]/)[0] === command.name();
     assert([...ROWS.keys()].some(isRow), command.name());
   }

@@ -8,9 +8,9 @@ import { read } from "./tree.ts";
  * The commands of the help's first minute, each with the name of its machine; explanations in
  * parentheses are left out.
  */
-export function firstMinute(): [machine: string, command: string][] {
-  const help = makeProgram(() => () => Promise.resolve()).helpInformation();
-  return commandsIn(help);
+export async function firstMinute(): Promise<[machine: string, command: string][]> {
+  const program = await makeProgram(() => () => Promise.resolve());
+  return commandsIn(program.helpInformation());
 }
 
 /** The commands of a text that follow the name of a machine. */
