@@ -343,9 +343,9 @@ const rows: readonly Row[] = [
     expected: { a: "failed" },
     requests: 1,
   },
-  ...([[403, { "d/A": "unchanged", "d/a": "failed" }], [500, 500]] as const).map(
+  ...([[403, { "d/A": "unchanged", d: "failed" }], [500, 500]] as const).map(
     ([status, expected]): Row => ({
-      rule: `what is not deleted because its directory is not listed fails alone: ${status}`,
+      rule: `what is not deleted is in a directory that fails, as it is not listed: ${status}`,
       only: "upload",
       source: { "d/A": "A" },
       target: { "d/A": "A", "d/a": "a" },

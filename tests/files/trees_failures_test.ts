@@ -407,6 +407,31 @@ Deno.test("download: a file whose name and part are taken once what is in the wa
   }
 });
 
+both(
+  "where a directory can't be listed any more, what is in the way in it stays, and each path fails once",
+  async (direction) => {
+    const denied = Object.assign(new Deno.errors.PermissionDenied("closed"), { code: "EACCES" });
+    await using trees = await makeTrees(
+      direction,
+      { "sub/a/b": "new", "sub/c": "longer" },
+      { "sub/a": "old", "sub/c": "c" },
+    );
+    let isListed = false;
+    using _closed = patch(Deno, "readDir", (readDir) => (path) => {
+      const isSub = `${path}` === Deno.realPathSync(`${trees.target}/sub`);
+      if (isSub && isListed) throw denied;
+      isListed ||= isSub;
+      return readDir(path);
+    });
+    const { outcomes, deleted, result } = await trees.copy({ delete: true });
+    const kept = { sub: "failed", "sub/a": "failed", "sub/a/b": "failed" };
+    assertEquals(outcomes, { ...kept, "sub/c": "copied" });
+    assertEquals([result.failed, deleted], [3, []]);
+    const left = { sub: null, "sub/a": "old", "sub/c": "longer" };
+    assertEquals(await content(trees.target), left);
+  },
+);
+
 Deno.test("upload: a complete part is not old before its name is due, whatever time its file has", async () => {
   await using trees = await makeTrees("upload", { d: "new" }, { "d/x": "x" });
   await Deno.utime(`${trees.source}/d`, 0, 0);

@@ -86,11 +86,9 @@ export class TreeDeletions {
     // Only copying shows by which names the disk of the target lists files.
     if (this.#settings.dryRun) return new Map();
     const respelled = new Map<DeletionScope, TreeNode | null>();
-    const all = new Map<DeletionScope, TreeNode>();
-    for (const { node, scope } of deletions) {
-      if (!staying.has(node) && !all.has(scope)) all.set(scope, node);
-    }
-    await this.#clients.run([[...all]], async (client, [scope, node]) => {
+    const scopes = new Set<DeletionScope>();
+    for (const { node, scope } of deletions) if (!staying.has(node)) scopes.add(scope);
+    await this.#clients.run([[...scopes]], async (client, scope) => {
       try {
         const names = await this.#target.names(client, scope.directory.path);
         let other = names && scope.wanted.find(({ name }) => !names.has(name));
@@ -101,7 +99,8 @@ export class TreeDeletions {
       } catch (error) {
         throwIfForAll(error, client);
         respelled.set(scope, null);
-        this.#report.failed(node, error, "target");
+        // What is in the way in the directory is told by itself.
+        this.#report.failed(scope.directory, error, "target");
       }
     });
     return respelled;
