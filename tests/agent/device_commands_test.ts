@@ -190,8 +190,8 @@ complete_line() {
 }
 `;
   const rows = [
-    [`in`, "init invite"],
-    [`--home /tmp in`, "init invite"],
+    [`in`, "invite init"],
+    [`--home /tmp in`, "invite init"],
     [`--ho`, "--home"],
     [`init --na`, "--name"],
     [`--json init --na`, "--name"],
@@ -219,6 +219,16 @@ complete_line() {
     [`sync --settled x`, ""],
     [`completions f`, "fish"],
     [`help ren`, "rename"],
+    [`service in`, "install"],
+    [`service install sy`, "sync"],
+    [`service install --sh`, "--share"],
+    [`service install --share /tm`, "/tmp"],
+    [`service install --listen x`, ""],
+    [`service install sync --del`, "--delete"],
+    [`service install sync --exclude x`, ""],
+    [`service install sync cam`, "camera:"],
+    [`service remove --sh`, ""],
+    [`put --force serve --sh`, ""],
   ] as const;
   const lines = rows.map(([words]) => `complete_line ${words}`).join("\n");
   const completed = await runShell("bash", script + lines);
@@ -237,6 +247,9 @@ const ROWS = [
   ["degu init --na", "degu init --name"],
   ["degu --home /tmp rena", "degu --home /tmp rename"],
   ["degu completions f", "degu completions fish"],
+  ["degu service in", "degu service install"],
+  ["degu service install --sh", "degu service install --share"],
+  ["degu service install sync --del", "degu service install sync --delete"],
 ] as const;
 
 testUnless(noZsh, "zsh completes commands, options, peers and shells", async () => {
@@ -272,26 +285,35 @@ testUnless(
   async () => {
     const script = `${await completionScript("fish")}
 function degu
-    test "$argv[1]" = peers; and printf '%s' '${PEERS}'; and return
-    contains -- --inbox $argv; and echo camera:Phone/; or printf '%s\n' camera:Photos/ 'camera:$(exit) b'
+    printf '%s' '${PEERS}'
 end
 `;
     const rows = [
       ["in", "init invite"],
+      ["--home /tmp in", "init invite"],
       ["init --na", "--name"],
       ["ping ", "camera phone"],
       ["forget ph", "phone"],
       ["ls ph", "phone:"],
       ["get cam", "camera:"],
-      ["ls camera:P", "camera:Photos/"],
-      ["ls --inbox camera:P", "camera:Phone/"],
-      ["put x camera:P", "camera:Phone/"],
-      ["get camera:\\$", "camera:$(exit) b"],
+      ["serve --share /tm", "/tmp/"],
+      ["put /tm", "/tmp/"],
+      // What is on a peer is not completed by what is here.
+      ["get camera:/tm", ""],
+      ["sync camera:/tm", ""],
       ["sync --se", "--settled"],
       ["completions f", "fish"],
       ["help ren", "rename"],
+      ["service in", "install"],
+      ["service install sy", "sync"],
+      ["service install --sh", "--share"],
+      ["service install --share /tm", "/tmp/"],
+      ["service install sync --del", "--delete"],
+      ["service install sync cam", "camera:"],
+      ["service remove --sh", ""],
+      ["put --force serve --sh", ""],
     ] as const;
-    const lines = rows.map(([line]) => `complete -C 'degu ${line}' | cut -f1 | string join ' '`);
+    const lines = rows.map(([line]) => `echo (complete -C 'degu ${line}' | cut -f1)`);
     const completed = await runShell("fish", `${script}${lines.join("\n")}\ntrue`);
     assertEquals(completed, rows.map(([, expected]) => `${expected}\n`).join(""));
   },

@@ -21,7 +21,7 @@ export function addCompletions(program: AgentCommand): void {
     .example("degu completions fish > ~/.config/fish/completions/degu.fish", "fish")
     .does(({ output }, shell: string) => {
       const options = program.createHelp().visibleOptions(program);
-      const script = SCRIPTS[shell]!(program.commands, options);
+      const script = SCRIPTS[shell]!(typedCommands(program), options);
       output.result(script.trimEnd().split("\n"), { shell, script });
       return Promise.resolve();
     });
@@ -52,21 +52,44 @@ function valueOf({ flags, required, optional }: Option): "directory" | "text" | 
   return PLACEHOLDERS[/[<[](.*)[\]>]/.exec(flags)![1]!]?.[0] === "directory" ? "directory" : "text";
 }
 
-/** The completions of the operands of a command, in any order. */
-function completersOf(
-  { registeredArguments, commands }: Command,
-  shell: "bash" | "fish",
-): string[] {
-  const kinds = new Set(registeredArguments.flatMap((each) => PLACEHOLDERS[each.name()] ?? []));
-  const subcommands = commands.map((each) => each.name());
-  const words = [
-    ...subcommands,
-    ...registeredArguments.flatMap(({ argChoices = [] }) => argChoices),
-  ];
-  const choices = shell === "bash" ? `_degu_words ${linesOf(words)}` : ` -a '${words.join(" ")}'`;
+/** A command as it is typed, and what may follow it. */
+interface TypedCommand {
+  /** Its name behind those of the commands that it is in, each behind a space. */
+  readonly words: string;
+  readonly summary: string;
+  /** Its options, without those of every command. */
+  readonly options: readonly Option[];
+  /** The names of the commands in it, and the words that an operand can be. */
+  readonly choices: readonly string[];
+  /** The kinds of its operands, which may come in any order. */
+  readonly kinds: readonly (keyof typeof COMPLETERS)[];
+}
+
+/**
+ * A command and those in it.
+ *
+ * @param others The names beside it, which `help` explains.
+ */
+function typedCommands(
+  command: Command,
+  words = "",
+  others: readonly string[] = [],
+): TypedCommand[] {
+  const visible = command.createHelp().visibleCommands(command);
+  const names = visible.map((each) => each.name());
+  // A hidden command runs where none is named, so its options are typed behind this one.
+  const unnamed = command.commands.filter((each) => !visible.includes(each));
+  const all = words === "" ? [] : [command, ...unnamed].flatMap(({ options }) => options);
+  const operands = command.registeredArguments;
+  const choices = command.name() === "help"
+    ? others
+    : [...names, ...operands.flatMap(({ argChoices = [] }) => argChoices)];
+  const kinds = new Set(operands.flatMap((each) => PLACEHOLDERS[each.name()] ?? []));
+  const summary = command.summary() || command.description();
+  const options = all.filter(({ hidden }) => !hidden);
   return [
-    ...words.length > 0 ? [choices] : [],
-    ...[...kinds].map((kind) => COMPLETERS[kind][shell]),
+    { words, summary, options, choices, kinds: [...kinds] },
+    ...visible.flatMap((each) => typedCommands(each, `${words} ${each.name()}`, names)),
   ];
 }
 
@@ -75,19 +98,19 @@ function completersOf(
  *
  * @param options Those of every command.
  */
-function bashScript(commands: readonly Command[], options: readonly Option[]): string {
-  const names = commands.map((command) => command.name());
+function bashScript(commands: readonly TypedCommand[], options: readonly Option[]): string {
   /** The options that take such a value, each behind its command, as patterns of `case`. */
   const optionsWith = (value: "directory" | "text") => {
-    const patternsOf = (name: string, own: readonly Option[]) =>
-      own.filter((option) => valueOf(option) === value).map(({ long }) => `${name}" ${long}"`);
-    const ofCommands = commands.flatMap((each) => patternsOf(each.name(), each.options));
-    return [...patternsOf("*", options), ...ofCommands].join("|");
+    const patternsOf = (begin: string, own: readonly Option[]) =>
+      own.filter((option) => valueOf(option) === value).map(({ long }) => `${begin} ${long}"`);
+    const ofCommands = commands.flatMap(({ words, options }) => patternsOf(`"${words}`, options));
+    return [...patternsOf('*"', options), ...ofCommands].join("|");
   };
-  const cases = commands.map((command) => {
-    const calls = completersOf(command, "bash").join("; ") || ":";
-    return [command.name(), listOf(command.options), calls];
-  });
+  /** The calls of each command that has any, as a part of `case`. */
+  const cases = (callsOf: (command: TypedCommand) => readonly string[]) =>
+    commands.map((each) => [each.words, callsOf(each)] as const)
+      .filter(([, calls]) => calls.length > 0)
+      .map(([words, calls]) => `    "${words}") ${calls.join("; ")} ;;`).join("\n");
   return `# Completion of degu: source <(degu completions bash), or zsh
 _degu_words() {
   COMPREPLY+=($(compgen -W "$1" -- "$word"))
@@ -105,11 +128,14 @@ _degu() {
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; i++)); do
     case \${COMP_WORDS[i]} in
-      ${
-    options.filter((each) => valueOf(each) !== null).map(({ long }) => long).join("|")
-  }) ((i++)) ;;
+      ${withValues(options).join("|")}) ((i++)) ;;
       -*) ;;
-      *) command=\${COMP_WORDS[i]}; break ;;
+      *) case "$command \${COMP_WORDS[i]}" in
+        ${
+    namesOf(commands).map((words) => `"${words}"`).join("|")
+  }) command+=" \${COMP_WORDS[i]}" ;;
+        *) break ;;
+      esac ;;
     esac
   done
   case "$command $previous" in
@@ -119,24 +145,37 @@ _degu() {
   if [[ $word == -* ]]; then
     _degu_words ${listOf(options)}
     case $command in
-${cases.map(([name, options]) => `      ${name}) _degu_words ${options} ;;`).join("\n")}
+${cases(({ options }) => options.length > 0 ? [`_degu_words ${listOf(options)}`] : [])}
     esac
     return
   fi
   # Bash begins a word at the colon behind a peer.
   [[ $word != *:* && $previous != : ]] || return
   case $command in
-    '') _degu_words ${linesOf([...names, "help"])} ;;
-    help) _degu_words ${linesOf(names)} ;;
-${cases.map(([name, , calls]) => `    ${name}) ${calls} ;;`).join("\n")}
+${
+    cases(({ choices, kinds }) => [
+      ...choices.length > 0 ? [`_degu_words ${linesOf(choices)}`] : [],
+      ...kinds.map((kind) => COMPLETERS[kind].bash),
+    ])
+  }
   esac
 }
 complete -o nospace -F _degu degu
 `;
 }
 
+/** The names of the options that take a value. */
+function withValues(options: readonly Option[]): string[] {
+  return options.filter((each) => valueOf(each) !== null).map(({ long }) => long!);
+}
+
+/** The words of all commands but the program itself. */
+function namesOf(commands: readonly TypedCommand[]): string[] {
+  return commands.map(({ words }) => words).filter((words) => words !== "");
+}
+
 function listOf(options: readonly Option[]): string {
-  return linesOf(options.filter(({ hidden }) => !hidden).map(({ long }) => long!));
+  return linesOf(options.map(({ long }) => long!));
 }
 
 /**
@@ -147,28 +186,49 @@ function linesOf(words: readonly string[]): string {
   return `$'${words.map((word) => `${word} `).join("\\n")}'`;
 }
 
-function fishScript(commands: readonly Command[], options: readonly Option[]): string {
-  const names = commands.map((command) => command.name()).join(" ");
+function fishScript(commands: readonly TypedCommand[], options: readonly Option[]): string {
   return `# Completion of degu for fish: degu completions fish | source
 function __degu_peers
     degu peers --json 2> /dev/null | string replace -rf '^{"name":"([^"]*)".*' "\\$1$argv[1]"
 end
+# Whether this command is typed, and no path of a peer, of which fish would complete the end.
+function __degu_in
+    string match -q '*:*' -- (commandline -ct); and return 1
+    set -l command
+    set -l words (commandline -opc)[2..]
+    while set -q words[1]
+        if contains -- $words[1] ${withValues(options).join(" ")}
+            set -e words[1]
+        else if not string match -q -- '-*' $words[1]
+            contains -- "$command $words[1]" ${
+    namesOf(commands).map((words) => `'${words}'`).join(" ")
+  }; or break
+            set command "$command $words[1]"
+        end
+        set -e words[1]
+    end
+    test "$command" = "$argv[1]"
+end
 complete -c degu -f
 ${options.map((option) => `complete -c degu${fishOption(option)}`).join("\n")}
-complete -c degu -n __fish_use_subcommand -a help -d 'explain a command'
-complete -c degu -n '__fish_seen_subcommand_from help' -a '${names}'
-${commands.flatMap(fishCommandLines).join("\n")}
+${commands.flatMap((each) => fishLines(each, commands)).join("\n")}
 `;
 }
 
-function fishCommandLines(command: Command): string[] {
-  const name = command.name();
-  const shown = command.options.filter(({ hidden }) => !hidden);
-  const after = [...shown.map(fishOption), ...completersOf(command, "fish")];
+/** The lines about what may follow a command. */
+function fishLines(
+  { words, options, choices, kinds }: TypedCommand,
+  commands: readonly TypedCommand[],
+): string[] {
+  const choice = (each: string) => {
+    const named = commands.find((other) => other.words === `${words} ${each}`);
+    return ` -a ${each}${named === undefined ? "" : ` -d ${fishQuoted(named.summary)}`}`;
+  };
   return [
-    ` -n __fish_use_subcommand -a ${name} -d ${fishQuoted(command.summary())}`,
-    ...after.map((each) => ` -n '__fish_seen_subcommand_from ${name}'${each}`),
-  ].map((line) => `complete -c degu${line}`);
+    ...choices.map(choice),
+    ...options.map(fishOption),
+    ...kinds.map((kind) => COMPLETERS[kind].fish),
+  ].map((each) => `complete -c degu -n "__degu_in '${words}'"${each}`);
 }
 
 function fishOption(option: Option): string {

@@ -42,7 +42,7 @@ export function addService(program: AgentCommand): void {
 what it writes; where there is no systemd, only prints it.`,
     )
     .addCommand(serve!, { isDefault: true, hidden: true })
-    .addCommand(sync!, { hidden: true });
+    .addCommand(sync!);
   service.command("remove")
     .summary("stop and remove what was installed")
     .description("Stops the services that it has installed, and removes them.")
