@@ -235,13 +235,14 @@ complete_line() {
   assertEquals(completed, rows.map(([, expected]) => `${expected}\n`).join(""));
 });
 
-const noZsh = await shellObstacle("zsh") ?? await terminalObstacle();
+const noTerminal = await terminalObstacle();
 
 /** What is typed, and what it becomes with the tabulator. */
 const ROWS = [
   ["degu ini", "degu init"],
   ["degu ping ph", "degu ping phone"],
   ["degu ls ca", "degu ls camera:"],
+  ["degu put x cam", "degu put x camera:"],
   ["degu get --se", "degu get --settled"],
   ["degu get --inbox ca", "degu get --inbox camera:"],
   ["degu init --na", "degu init --name"],
@@ -252,32 +253,39 @@ const ROWS = [
   ["degu service install sync --del", "degu service install sync --delete"],
 ] as const;
 
-testUnless(noZsh, "zsh completes commands, options, peers and shells", async () => {
-  await using dir = await tempDir();
-  const file = join(dir.path, "rc");
-  await Deno.writeTextFile(
-    file,
-    `autoload -Uz compinit; compinit -u -D\n${await completionScript("zsh")}
+for (
+  const [shell, flags, prepare] of [
+    ["bash", ["--norc"], "unset HISTFILE"],
+    ["zsh", ["-f"], "autoload -Uz compinit; compinit -u -D; unsetopt beep"],
+  ] as const
+) {
+  const obstacle = await shellObstacle(shell) ?? noTerminal;
+  testUnless(obstacle, `${shell} completes what is typed at a terminal`, async () => {
+    await using dir = await tempDir();
+    const file = join(dir.path, "rc");
+    await Deno.writeTextFile(
+      file,
+      `${prepare}\n${await completionScript(shell)}
 degu() { printf '%s' '${PEERS}'; }
-unsetopt beep
 PS1='%% '
-print loaded
+echo loaded
 `,
-  );
-  // With each tabulator it waits for what has to appear; Ctrl-U empties the line.
-  const steps = ROWS.flatMap(([typed, expected], i) => [
-    [i === 0 ? "loaded" : ROWS[i - 1]![1].split(" ").at(-1)!, `\x15${typed}\t`] as const,
-    ...(i === ROWS.length - 1 ? [[expected.split(" ").at(-1)!, "\x15exit\n"] as const] : []),
-  ]);
-  const { shown } = await runOnTerminal({
-    command: ["zsh", "-f", "-i"],
-    steps: [["\x1b[?2004h", `source ${file}\n`], ...steps],
-    columns: 200,
+    );
+    // With each tabulator it waits for what has to appear; Ctrl-U empties the line.
+    const steps = ROWS.flatMap(([typed, expected], i) => [
+      [i === 0 ? "loaded" : ROWS[i - 1]![1].split(" ").at(-1)!, `\x15${typed}\t`] as const,
+      ...(i === ROWS.length - 1 ? [[expected.split(" ").at(-1)!, "\x15exit\n"] as const] : []),
+    ]);
+    const { shown } = await runOnTerminal({
+      command: [shell, ...flags, "-i"],
+      steps: [["\x1b[?2004h", `source ${file}\n`], ...steps],
+      columns: 200,
+    });
+    for (const [, expected] of ROWS) assertStringIncludes(shown, expected);
+    // An empty suffix is not typed as two quotes.
+    assert(!shown.includes("camera:''"), shown);
   });
-  for (const [, expected] of ROWS) assertStringIncludes(shown, expected);
-  // An empty suffix is not typed as two quotes.
-  assert(!shown.includes("camera:''"), shown);
-});
+}
 
 testUnless(
   await shellObstacle("fish"),
@@ -498,8 +506,6 @@ Deno.test("a line with one IPv4 and one IPv6 host fits into a QR code of 41 × 4
   });
   assertEquals([line.length, encode(line, { ecc: "L", border: 0 }).size], [128, 41]);
 });
-
-const noTerminal = await terminalObstacle();
 
 testUnless(noTerminal, "in a narrow terminal the countdown does not wrap", async () => {
   const options = { columns: 30, steps: [["left", "\x03"]] as const };

@@ -119,7 +119,8 @@ _degu_peers() {
   _degu_words "$(degu peers --json 2> /dev/null | sed -n 's/^{"name":"\\([^"]*\\)".*/\\1'"$1"'/p')"
 }
 _degu_files() {
-  compopt -o filenames +o nospace 2> /dev/null
+  # Among names of files, bash would quote the colon of a peer.
+  ((\${#COMPREPLY[@]})) || compopt -o filenames +o nospace 2> /dev/null
   COMPREPLY+=($(compgen "$1" -- "$word"))
 }
 _degu() {
