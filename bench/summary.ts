@@ -129,8 +129,10 @@ function formatFigures(results: string): string {
     const isSame = runOf(circumstances) === run;
     run = runOf(circumstances);
     const spread = `the rounds spread by up to ± ${Math.max(0, ...spreads)} %`;
-    return (isSame ? `Of the same run; ${spread}.` : `Measured over loopback: ${circumstances} A ` +
-      `figure is the median of its rounds; ${spread}.`) + `\n\n${table}`;
+    return (isSame
+      ? `Of the same run as the table above; ${spread}.`
+      : `Measured over loopback: ${circumstances} A ` +
+        `figure is the median of its rounds; ${spread}.`) + `\n\n${table}`;
   });
   return `## Figures\n\n${parts.join("\n\n")}\n\n`;
 }
