@@ -1,12 +1,5 @@
 /** Addresses: their text, and the rules of address lists. */
-import {
-  type Address,
-  bodies,
-  ContentRange,
-  formatAddress,
-  parseAddress,
-  Range,
-} from "@degu/degu/base";
+import { type Address, formatAddress, parseAddress } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import {
   badHost,
@@ -28,7 +21,6 @@ import {
 import { anyText } from "@degu/testing/arbitraries.ts";
 import { callWith } from "@degu/testing/expectations.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { serve } from "@degu/testing/serving.ts";
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
@@ -249,17 +241,6 @@ Deno.test("flowinfo, which has no text form, does not prevent connecting", async
   assert(!(error instanceof RangeError) && error !== null, String(error));
 });
 
-Deno.test("an app gets the classes for an answer as its third argument", async () => {
-  let given = {};
-  await using serving = serve((_request, _session, third) => {
-    given = third;
-    return [200, "OK", {}, null];
-  });
-  await serving.makeClient().request("GET", "/");
-  assert(Object.isFrozen(given));
-  assertEquals({ ...given }, { ...bodies, Range, ContentRange });
-});
-
 // Which hosts, paths, names and scopes are valid in an address.
 
 const longName = (length: number) => `${"a".repeat(50)}.`.repeat(6).slice(0, length);
@@ -392,13 +373,6 @@ Deno.test("a zone is what follows the first percent sign", () => {
     assertEquals(zoneOf(host), zone);
     assertEquals(withoutZone(host) + (zone === null ? "" : `%${zone}`), host);
   }
-});
-
-Deno.test("an abstract name is copied when it is checked", () => {
-  const name = abstract("name");
-  const copy = checkAbstractName(name);
-  name[1] = 0x78;
-  assertEquals(copy, abstract("name"));
 });
 
 Deno.test("formatIPAddress writes 4 and 16 bytes in canonical form, and no other number of them", () => {

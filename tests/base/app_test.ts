@@ -16,27 +16,15 @@ import {
 import { callApp, mkreq, parseResponse } from "@degu/degu/misc";
 import type { App, ServerOptions, Socket } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
-import {
-  announcedFraming,
-  cancelAnswer,
-  makeEmptyResponse,
-  readAnswer,
-} from "@degu/internal/base/app/message.ts";
-import {
-  disposeStore,
-  isStillAdmitted,
-  Session,
-  tieToTrust,
-} from "@degu/internal/base/app/session.ts";
+import { Session } from "@degu/internal/base/app/session.ts";
 import { uploads } from "@degu/testing/calling.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { meet, serve } from "@degu/testing/serving.ts";
 import { PieceSource } from "@degu/testing/streams.ts";
-import { latin1, methods } from "@degu/testing/wire_grammar.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
   assertEquals,
@@ -82,21 +70,6 @@ Deno.test("an invalid app is a TypeError that names the argument", () => {
 
 // Requests and responses, and the rules for what may answer a request.
 
-Deno.test("an answer is a tuple of four, or an object with the fields of a response", () => {
-  const whole = { status: 200, reason: "OK", headers: {}, body: null };
-  assertEquals(readAnswer(whole), whole);
-  assertEquals(readAnswer(Object.values(whole)), whole);
-  const parts = Object.keys(whole).map((name) => {
-    const part: Partial<typeof whole> = { ...whole };
-    delete part[name as keyof typeof whole];
-    return part;
-  });
-  for (const wrong of [...parts, null, undefined, 200, "OK", () => {}, [200, "OK", {}]]) {
-    const { message } = assertThrows(() => readAnswer(wrong), TypeError);
-    assert(message.startsWith("response: must be [status, reason, headers, body]"), message);
-  }
-});
-
 Deno.test("Response stores status, reason, headers and body and iterates over them in that order", () => {
   const headers: HeaderDict = { hello: "world" };
   const body = new Body(new PieceSource([]), 5);
@@ -123,17 +96,6 @@ Deno.test("Deno.inspect shows a Response like the arguments that construct it", 
   const body = new Body(new PieceSource([]), 5);
   const whole = Deno.inspect(new Response(200, "OK", {}, body));
   assert(whole.startsWith('Response(status=200, reason="OK", headers={}, body=Body'), whole);
-});
-
-Deno.test("an empty response has a body of zero bytes, and none for HEAD", () => {
-  for (const method of methods) {
-    const body = method === "HEAD" ? null : new Uint8Array(0);
-    assertEquals([...makeEmptyResponse(method, 404, "Not Found")], [404, "Not Found", {}, body]);
-  }
-  const whole = new Uint8Array(1);
-  assertEquals(announcedFraming("HEAD", 200, whole), 1);
-  assertEquals(announcedFraming("HEAD", 200, null), undefined);
-  assertThrows(() => announcedFraming("GET", 304, whole), RangeError, "with status 304; got");
 });
 
 Deno.test("shiftPath moves one component after the other to mount, which a proxy leaves out", () => {
@@ -261,44 +223,10 @@ Deno.test("every module that runs an app reports its answers in the same words",
   }
 });
 
-Deno.test("cancelAnswer cancels each unused body, except the request's own", async () => {
-  const reason = new Error("too late");
-  const cancelled: string[] = [];
-  const make = (name: string) => {
-    const cancel = (given: Error) => void cancelled.push(`${name}: ${given.message}`);
-    return new Body(new ReadableStream({ cancel }), 5);
-  };
-  const own = make("the request's");
-  const used = make("used");
-  const reading = rejectionOf(used.read(), "a body that stays");
-  cancelAnswer([make("in a list"), used, own, null], own, reason);
-  cancelAnswer({ body: make("in an object") }, own, reason);
-  cancelAnswer({ body: own }, own, reason);
-  const failing = {
-    get body() {
-      throw new Error("a getter that fails");
-    },
-  };
-  for (const nothing of [null, undefined, 5, failing]) cancelAnswer(nothing, own, reason);
-  await Promise.resolve();
-  assertEquals(cancelled, ["in a list: too late", "in an object: too late"]);
-  await used.cancel(reason);
-  await reading;
-});
-
 // Sessions: what an app sees of a connection, what it keeps for it, and whether its peer is still
 // admitted.
 
 const get = "GET / HTTP/1.1\r\n\r\n";
-
-Deno.test("an IPv4 session has the address of its peer, and is named after it", async () => {
-  await using meeting = await meet(() => [200, "OK", {}, null], get);
-  const { session, peer } = meeting;
-  const { port } = peer.conn.localAddr as Deno.NetAddr;
-  assertEquals(session.address, ["127.0.0.1", port]);
-  assertEquals(`${session}`, `127.0.0.1:${port}`);
-  assertEquals([session.peerCertificate, session.maxRequests], [null, 1000]);
-});
 
 Deno.test("a session over a Unix socket has no address, and is named by path and number", async () => {
   await using directory = await tempDir();
@@ -432,43 +360,5 @@ Deno.test("a session that no server owns ends with the first reason that it is c
     closed.close(new Error("again"));
     assertStrictEquals(closed.signal.reason, reason);
     assertEquals([closed.message, `${closed}`], ["closed by the app", "test"]);
-  }
-});
-
-Deno.test("a store is empty after disposal, so nothing is disposed of twice", () => {
-  const session = new Session("peer", null, 1, null);
-  let count = 0;
-  session.store.set("a", { [Symbol.dispose]: () => count++ });
-  for (let i = 0; i < 2; i++) disposeStore(session, () => {});
-  assertEquals([count, session.store.size], [1, 0]);
-});
-
-Deno.test("isStillAdmitted asks the session's trust each time, and never rejects", async () => {
-  const session = new Session("peer", null, 1);
-  assertEquals(await isStillAdmitted(session), true);
-  const answers = [true, false, true];
-  tieToTrust(session, {
-    signal: new AbortController().signal,
-    confirm: () => Promise.resolve(answers.shift() ?? Promise.reject(new Error("gone"))),
-  });
-  const asked = [];
-  for (let i = 0; i < 4; i++) asked.push(await isStillAdmitted(session));
-  assertEquals(asked, [true, false, true, false]);
-  assertEquals(await isStillAdmitted(new Session("other", null, 1)), true);
-});
-
-Deno.test("a session ends with the trust in its peer, until it is over", async () => {
-  for (const when of ["before", "while", "after"]) {
-    const trust = new AbortController();
-    const reason = new Error("revoked");
-    if (when === "before") trust.abort(reason);
-    const tied = new Session("peer", null, 1);
-    tieToTrust(tied, { signal: trust.signal, confirm: () => Promise.resolve(true) });
-    if (when === "after") disposeStore(tied, () => {});
-    trust.abort(reason);
-    assertEquals(tied.message, when === "after" ? null : "closed by the app");
-    assertEquals(tied.signal.aborted, when !== "after");
-    if (when !== "after") assertStrictEquals(tied.signal.reason, reason);
-    assertEquals(await isStillAdmitted(tied), true);
   }
 });

@@ -18,18 +18,7 @@ import {
   parseResponse,
   parseUri,
 } from "@degu/degu/misc";
-import {
-  checkArray,
-  checkBoolean,
-  checkFunction,
-  checkInteger,
-  checkMethods,
-  checkNumber,
-  checkObject,
-  checkString,
-  checkUint8Array,
-  copyOptions,
-} from "@degu/internal/base/checks.ts";
+import { checkInteger, copyOptions } from "@degu/internal/base/checks.ts";
 import { quote } from "@degu/internal/base/quote.ts";
 import {
   hideSecretsOf,
@@ -44,8 +33,6 @@ import {
 import { makeSafeLogger } from "@degu/internal/net/logger.ts";
 import { fileUri } from "@degu/internal/kit/files/file_name.ts";
 import { thrownBy } from "@degu/testing/expectations.ts";
-import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting } from "@degu/testing/written_directory.ts";
@@ -193,46 +180,6 @@ async function* modulesIn(folder: URL): AsyncIterable<URL> {
 
 // Checks of arguments and options.
 
-type Check = (label: string, value: unknown) => void;
-
-const samples: Record<string, unknown> = {
-  undefined: undefined,
-  null: null,
-  boolean: false,
-  number: 0,
-  string: "",
-  function: () => {},
-  Object: {},
-  Array: [],
-  Uint8Array: new Uint8Array(0),
-  // A class without a name.
-  object: new class {}(),
-};
-
-const checks: readonly [name: string, check: Check, wanted: string, passing: readonly string[]][] =
-  [
-    ["checkString", checkString, "a string", ["string"]],
-    ["checkBoolean", checkBoolean, "a boolean", ["boolean"]],
-    ["checkNumber", checkNumber, "a number", ["number"]],
-    ["checkFunction", checkFunction, "a function", ["function"]],
-    ["checkObject", checkObject, "an object", ["Object", "Array", "Uint8Array", "object"]],
-    ["checkArray", checkArray, "an array", ["Array"]],
-    ["checkUint8Array", checkUint8Array, "a Uint8Array", ["Uint8Array"]],
-  ];
-
-for (const [name, check, wanted, passing] of checks) {
-  Deno.test(`${name} accepts only ${passing.join(", ")}`, () => {
-    for (const [type, value] of Object.entries(samples)) {
-      if (passing.includes(type)) {
-        check("label", value);
-        continue;
-      }
-      const { message } = assertThrows(() => check("some.label", value), TypeError);
-      assertEquals(message, `some.label: must be ${wanted}; got ${type}`);
-    }
-  });
-}
-
 Deno.test("checkInteger accepts the integers between its bounds, and Infinity only as the upper one", () => {
   const { MAX_SAFE_INTEGER } = Number;
   const rows: [most: number, accepted: number[], refused: number[], wanted: string][] = [
@@ -253,17 +200,6 @@ Deno.test("checkInteger accepts the integers between its bounds, and Infinity on
   }
   const { message } = assertThrows(() => checkInteger("count", "1", 1, 10), TypeError);
   assertEquals(message, "count: must be a number; got string");
-});
-
-Deno.test("checkMethods names the first missing method", () => {
-  const method = () => {};
-  checkMethods("logger", { warn: method, error: method }, ["warn", "error"]);
-  checkMethods("logger", Object.assign(() => {}, { warn: method }), ["warn"]);
-  for (const [value, type] of [[{ warn: method }, "Object"], [null, "null"]] as const) {
-    const names = type === "null" ? ["error"] : ["warn", "error"];
-    const { message } = assertThrows(() => checkMethods("logger", value, names), TypeError);
-    assertEquals(message, `logger: must be an object with the method error; got ${type}`);
-  }
 });
 
 const KNOWN = ["timeout", "host"];
@@ -307,50 +243,11 @@ Deno.test("only own properties of an object are options", () => {
 
 type Log = (message: string) => void;
 
-const failing: Record<string, Log> = {
-  "throws an error": () => {
-    throw new Error("the disk is full");
-  },
-  "throws nothing at all": () => {
-    throw undefined;
-  },
-  "rejects": () => Promise.reject(new Error("the disk is full")),
-  "returns a thenable that throws": () => ({
-    then() {
-      throw new Error("the disk is full");
-    },
-  }),
-};
-
-Deno.test("nothing throws or rejects, whatever a logger's method does", async (t) => {
-  await eachRow(t, Object.entries(failing), async (_what, warn) => {
-    using rejections = unhandledRejections();
-    makeSafeLogger({ warn }, ["warn"]).warn("message");
-    await turnOfEventLoop();
-    assertEquals(rejections.reasons, []);
-  });
-});
-
 Deno.test("a method that is missing at the start is a TypeError that names it", () => {
   for (const logger of [{}, { warn: 1 }, { warn: null }]) {
     const make = () => makeSafeLogger(logger as { warn: Log }, ["warn"]);
     assertThrows(make, TypeError, "logger: must be an object with the method warn");
   }
-});
-
-Deno.test("a method that is removed later, or whose getter then throws, is ignored", () => {
-  let isBroken = false;
-  const logger: { warn: Log } = {
-    get warn(): Log {
-      if (isBroken) throw new Error("no");
-      return () => {};
-    },
-  };
-  const other: { warn?: Log } = { warn: () => {} };
-  const safe = [makeSafeLogger(logger, ["warn"]), makeSafeLogger(other as typeof logger, ["warn"])];
-  isBroken = true;
-  delete other.warn;
-  for (const { warn } of safe) warn("message");
 });
 
 Deno.test("each message is logged at its level, with the logger as `this`, and the method is looked up each time", () => {

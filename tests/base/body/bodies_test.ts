@@ -24,14 +24,13 @@ import {
 } from "@degu/internal/base/body/bodies.ts";
 import type { BodyEnd, BodySource } from "@degu/internal/base/body/body_source.ts";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
-import { BodyState, type Interruption } from "@degu/internal/base/body/body_state.ts";
 import { connect } from "@degu/testing/connected.ts";
-import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
-import { cut, PieceSource, RecordingSink, streamOf, TrackedStream } from "@degu/testing/streams.ts";
+import { cut, PieceSource, RecordingSink, streamOf } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
 import {
   assert,
@@ -163,16 +162,6 @@ Deno.test("a body is consumed only after its last byte has been written", async 
   }
 });
 
-Deno.test("the last byte of a body is written only if its source has no more, wherever it is held", async () => {
-  for (const read of [0, 1]) {
-    const sink = new RecordingSink();
-    const body = new Body(streamOf(latin1("ab"), latin1("c")), 2);
-    if (read > 0) await body.read(read);
-    await assertRejects(() => body.writeTo(sink), BodyError);
-    assertEquals(sink.pieces, []);
-  }
-});
-
 Deno.test("a chunk whose array is transferred between its line and its data cuts the message", async () => {
   const data = new Uint8Array(200_000);
   let writes = 0;
@@ -239,29 +228,6 @@ Deno.test("each listener to the end of a body is called once, however the body e
 });
 
 // ───────────────────────── cancelled and kept
-
-Deno.test("cancelUnused cancels a body unless it is used or kept", async () => {
-  const source = () => new TrackedStream([latin1("hello")]);
-  const reason = new Error("not sent");
-  const unused = source();
-  cancelUnused(new Body(unused.stream, 5), reason);
-  assertEquals(unused.cancelled, [reason]);
-
-  const used = source();
-  const reading = new Body(used.stream, 5);
-  await reading.read(1);
-  cancelUnused(reading, reason);
-  assertEquals(used.cancelled, []);
-});
-
-Deno.test("cancelQuietly also cancels a body that is used", async () => {
-  const source = new TrackedStream([latin1("hello")]);
-  const body = new Body(source.stream, 5);
-  await body.read(1);
-  const reason = new Error("enough");
-  cancelQuietly(body, reason);
-  assertEquals(source.cancelled, [reason]);
-});
 
 Deno.test("canceling never throws, whatever is passed instead of a body", async () => {
   using unhandled = unhandledRejections();
@@ -543,16 +509,6 @@ class Connected implements BodySource {
   }
 }
 
-Deno.test("a body of known length is written with what has arrived of it, and no more", async () => {
-  for (const lengths of [[5], [2], [1], [30]]) {
-    const connection = new Connected(cut(latin1("hello, worldGET / HTTP/1.1"), ...lengths));
-    await connection.buffer.fill();
-    const sink = new RecordingSink();
-    assertEquals(await new Body(connection, 12).writeTo(sink), 12);
-    assertEquals([fromLatin1(sink.bytes), connection.told], ["hello, world", ["consumed"]]);
-  }
-});
-
 Deno.test("what has arrived of a body is written in the turn in which its writing begins, with its preamble", async () => {
   const connection = new Connected(cut(latin1("hello, world"), 5));
   await connection.buffer.fill();
@@ -575,78 +531,4 @@ Deno.test("the connection of a canceled body is not told of a read that fails la
   pending.reject(new Error("reset"));
   await turnOfEventLoop();
   assertEquals(connection.told, ["canceled"]);
-});
-
-// BodyState: what may be done with a body, one operation at a time.
-
-function make(): { state: BodyState; interruption: Interruption } {
-  const state = new BodyState({ over: () => {} });
-  return { state, interruption: state.interruption };
-}
-
-/** Fails a body as its source does. */
-async function fail(state: BodyState, error: unknown): Promise<void> {
-  await state.fromSource(Promise.reject(error)).catch(() => {});
-}
-
-Deno.test("the error of a failed body names the operation, and has the failure as its cause", async () => {
-  const failure = new Error("broken");
-  const { state } = make();
-  await fail(state, failure);
-  const error = thrownBy(() => state.beginWhole("write"), "a failed body");
-  assertInstanceOf(error, BodyError);
-  assertEquals(error.message, "can't write a body that has failed or was canceled");
-  assertStrictEquals(error.cause, failure);
-  for (const end of [() => state.end(false), () => state.end(true), () => state.checkAlive()]) {
-    assertStrictEquals(thrownBy(end, "the end of an operation"), failure);
-  }
-});
-
-Deno.test("the error of a body in use names the pending operation", () => {
-  const { state } = make();
-  state.beginWhole("iterate");
-  assertThrows(() => state.beginRead(), BodyError, "can't read a body that is in use (iterate)");
-});
-
-Deno.test("an abort rejects the pending operation once, and later ones, with the reason itself", async () => {
-  for (const reason of [new Error("enough"), "enough", undefined, null]) {
-    const { state, interruption } = make();
-    state.beginRead();
-    const waiting = rejectionOf(state.wait(new Promise(() => {})), "an aborted wait");
-    interruption.abort(reason);
-    assertStrictEquals(await waiting, reason);
-    assertEquals(interruption.failure, { error: reason, isAbort: true });
-    for (const later of [() => state.beginRead(), () => state.checkAlive()]) {
-      assertStrictEquals(thrownBy(later, "an aborted body"), reason);
-    }
-    const wait = state.wait(Promise.resolve());
-    assertStrictEquals(await rejectionOf(wait, "a later wait"), reason);
-  }
-});
-
-Deno.test("an abort counts even if nothing is pending, or nothing is left, and a cancellation after it is a use", async () => {
-  for (const consumed of [false, true]) {
-    const { state, interruption } = make();
-    if (consumed) state.end(true);
-    interruption.abort(new RangeError("enough"));
-    assertThrows(() => state.beginRead(), RangeError, "enough");
-    assertEquals(state.used, consumed);
-    await state.cancel(new Error("not wanted"));
-    assertEquals(state.used, true);
-    assertThrows(() => state.beginRead(), RangeError, "enough");
-  }
-});
-
-Deno.test("an interruption references a body only while the body waits", async () => {
-  const { state, interruption } = make();
-  for (const promise of [Promise.resolve(), Promise.reject(new Error("broken"))]) {
-    const waiting = state.wait(promise);
-    assert(interruption.waiting !== null);
-    await waiting.catch(() => {});
-    assertEquals(interruption.waiting, null);
-  }
-  const waiting = state.wait(new Promise(() => {}));
-  interruption.abort("enough");
-  assertEquals(await rejectionOf(waiting, "an aborted wait"), "enough");
-  assertEquals(interruption.waiting, null);
 });

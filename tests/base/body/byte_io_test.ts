@@ -1,13 +1,7 @@
 /** Readers of bytes and of bodies. */
-import { BodyError, ConnectionClosedError } from "@degu/degu/base";
+import { BodyError } from "@degu/degu/base";
 import { openSource } from "@degu/internal/base/body/body_source.ts";
-import {
-  Collector,
-  MAX_PIECE_BYTES,
-  notWritten,
-  openSink,
-  ReadBuffer,
-} from "@degu/internal/base/body/byte_io.ts";
+import { MAX_PIECE_BYTES, openSink, ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { ChunkedReader } from "@degu/internal/base/body/chunked_body.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import {
@@ -19,27 +13,12 @@ import {
   ZeroSource,
 } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertStrictEquals,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
 // Sources and sinks of bytes, and the buffer that reads ahead.
 
-const impossible = [-1, 0, 0.5, NaN, Infinity, 6, "5" as unknown as number];
-
 // ───────────────────────── sinks
-
-Deno.test("notWritten refuses an array that was detached during the write", () => {
-  const bytes = latin1("hello");
-  bytes.buffer.transfer();
-  assertThrows(() => notWritten(bytes, 5, 2), BodyError);
-  assertEquals(notWritten(bytes, 5, 5).length, 0);
-});
 
 Deno.test("openSink locks a stream until it is released, and limits the size of writes to a sink", async () => {
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
@@ -144,63 +123,6 @@ Deno.test("ReadBuffer returns the bytes in order, however they are read, consume
   );
 });
 
-Deno.test("ReadBuffer reads no more than requested, and ends with its source", async () => {
-  const reader = new ReadBuffer(new PieceSource([latin1("hello, world")]), 8);
-  assertEquals([await reader.fill(3), textIn(reader)], [3, "hel"]);
-  assertEquals([await reader.fill(), textIn(reader)], [5, "hello, w"]);
-  reader.start = 7;
-  assertEquals([await reader.fill(), textIn(reader)], [4, "world"]);
-  assertEquals([await reader.fill(), textIn(reader)], [0, "world"]);
-});
-
-Deno.test("ReadBuffer resets its buffer when it is empty, and moves the rest to the front", async () => {
-  const reader = await readerOf("12345678");
-  reader.start = 8;
-  assertEquals([reader.room().length, reader.start, reader.end], [8, 0, 0]);
-  const other = await readerOf("12345678");
-  const { bytes } = other;
-  other.start = 5;
-  assertEquals([other.room().length, textIn(other), other.start], [5, "678", 0]);
-  assertStrictEquals(other.bytes, bytes);
-});
-
-Deno.test("ReadBuffer grows only to a larger capacity, and shrinks only after that, if what is buffered fits", async () => {
-  const reader = await readerOf("12345678");
-  reader.start = 2;
-  const { bytes } = reader;
-  for (const capacity of [0, 7, 8]) {
-    reader.grow(capacity);
-    reader.shrink();
-    assertStrictEquals(reader.bytes, bytes);
-  }
-  reader.grow(9);
-  assertEquals([reader.bytes.length, reader.start, textIn(reader)], [9, 0, "345678"]);
-  reader.grow(8);
-  assertEquals(reader.bytes.length, 9);
-  reader.shrink();
-  assertEquals([reader.bytes.length, textIn(reader)], [8, "345678"]);
-  reader.grow(12);
-  reader.end = 12;
-  for (const [start, length] of [[0, 12], [3, 12], [4, 8]] as const) {
-    reader.start = start;
-    reader.shrink();
-    assertEquals(reader.bytes.length, length);
-  }
-  assertEquals(reader.buffered, 8);
-});
-
-Deno.test("ReadBuffer keeps what is buffered when it shrinks, whatever the size that fits", async () => {
-  for (const [size, length] of [[2047, 2048], [2048, 65536], [5000, 65536]] as const) {
-    const bytes = Uint8Array.from({ length: size }, (_, i) => i);
-    const reader = new ReadBuffer(new PieceSource([bytes]));
-    while (reader.buffered < size) await reader.fill();
-    reader.grow(2 ** 20);
-    reader.shrink();
-    assertEquals(reader.bytes.length, length);
-    assertEquals(reader.bytes.slice(reader.start, reader.end), bytes);
-  }
-});
-
 Deno.test("ReadBuffer does not grow or shrink while a read is pending", async () => {
   const source = new ManualSource();
   const reader = new ReadBuffer(source, 8);
@@ -229,15 +151,6 @@ Deno.test("a read-ahead is in the buffer once it has settled, and no other read 
   await source.give("abc");
   assertEquals([await reading, await filling, reader.ahead, textIn(reader)], [3, 3, null, "abc"]);
   assertEquals([await reader.settleAhead(), source.rooms.length], [3, 1]);
-});
-
-Deno.test("ReadBuffer does not read ahead if the usual capacity is buffered", async () => {
-  for (const [text, issued] of [["1234567", true], ["12345678", false]] as const) {
-    const reader = await readerOf(text);
-    const source = new ManualSource();
-    assertEquals(reader.readAhead(source, false) !== null, issued);
-    if (issued) await source.give(null);
-  }
 });
 
 Deno.test("a read-ahead does not move views that are on loan", async () => {
@@ -284,65 +197,6 @@ function thrower(error: unknown): never {
   throw error;
 }
 
-Deno.test("a closed reader has no bytes, adds none, and rejects every read", async () => {
-  const failure = new Error("closed");
-  for (const [error, expected] of [[failure, failure], [null, null]] as const) {
-    const source = new ManualSource();
-    const reader = new ReadBuffer(source, 8);
-    reader.readAhead(source, false);
-    reader.close(error);
-    await source.give("abc");
-    assertEquals(reader.buffered, 0);
-    const thrown = await rejectionOf(reader.fill(), "a read of a closed reader");
-    if (expected === null) assertInstanceOf(thrown, ConnectionClosedError);
-    else assertStrictEquals(thrown, expected);
-  }
-  const full = await readerOf("12345678");
-  full.close(failure);
-  assertEquals(full.buffered, 0);
-  const source = new ManualSource();
-  const reader = new ReadBuffer(source, 8);
-  const filling = rejectionOf(reader.fill(), "a read that is cut");
-  reader.close(failure);
-  await source.give("abc");
-  assertEquals([await filling, reader.buffered], [failure, 0]);
-});
-
-Deno.test("ReadBuffer waits for a read-ahead with the time limit of its source", async () => {
-  let settled = 0;
-  const source = new ManualSource();
-  const reader: ReadBuffer = new ReadBuffer({
-    read: (into) => source.read(into),
-    awaitAhead: async () => {
-      settled++;
-      await reader.settleAhead();
-    },
-  }, 8);
-  reader.readAhead(source, false);
-  const filling = reader.fill();
-  await source.give("abc");
-  assertEquals([await filling, settled], [3, 1]);
-  // It may be closed before the wait has ended.
-  const failure = new Error("closed");
-  const closing: ReadBuffer = new ReadBuffer({
-    read: (into) => source.read(into),
-    awaitAhead: () => Promise.resolve(closing.close(failure)),
-  }, 8);
-  closing.readAhead(source, false);
-  assertStrictEquals(await rejectionOf(closing.fill(), "a closed reader"), failure);
-  await source.give("abc");
-});
-
-Deno.test("ReadBuffer refuses counts that its source can't have read", async () => {
-  for (const count of impossible) {
-    const reader = new ReadBuffer({ read: () => Promise.resolve(count) }, 5);
-    assertInstanceOf(await rejectionOf(reader.fill(), `${count}`), BodyError);
-    assertThrows(() => reader.filled(count), BodyError);
-  }
-  const limited = new ReadBuffer({ read: () => Promise.resolve(4) }, 5);
-  assertInstanceOf(await rejectionOf(limited.fill(3), "more than asked for"), BodyError);
-});
-
 /** A reader of messages, and the sizes of its buffer. */
 class Messages {
   /** Bytes that the source has and gives as far as there is room. */
@@ -387,14 +241,6 @@ Deno.test("a ReadBuffer is small at first, and adapts to the last message: it gr
   }
 });
 
-Deno.test("a ReadBuffer that gets the same messages repeatedly keeps its buffer", async () => {
-  const messages = new Messages();
-  for (const size of [10_000, 10_000]) await messages.receive(size);
-  const { bytes } = messages.reader;
-  for (let count = 0; count < 5; count++) await messages.receive(10_000);
-  assertStrictEquals(messages.reader.bytes, bytes);
-});
-
 Deno.test("a ReadBuffer is small again after a body for which it has grown", async () => {
   const messages = new Messages();
   await messages.receive(65536);
@@ -404,15 +250,7 @@ Deno.test("a ReadBuffer is small again after a body for which it has grown", asy
   assertEquals(await messages.receive(10), 2048);
 });
 
-// How chunked bodies are read from a source, and how bytes are collected: the same, however the
-// source delivers them.
-
-Deno.test("ChunkedReader reads unbuffered data directly into the array", async () => {
-  const source = new PieceSource([latin1("30d40\r\n"), new Uint8Array(200_000)]);
-  const reader = new ChunkedReader(openSource(source));
-  while (source.taken < 200_000) await reader.read(new Uint8Array(150_000));
-  assert(source.offered.includes(150_000), `${source.offered}`);
-});
+// How much of a chunked body is read from its source at a time.
 
 /** The lengths of the pieces in which a chunk of 4 MiB is passed on. */
 async function sizesFor(pieceBytes?: number): Promise<number[]> {
@@ -458,61 +296,4 @@ Deno.test("ChunkedReader does not enlarge its buffer for a source that does not 
   const reader = new ChunkedReader(source);
   while (!reader.done) await reader.nextEncoded(16777216);
   assertEquals(source.buffer.bytes.length, 2048);
-});
-
-const pieces = fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 20 });
-
-Deno.test("Collector returns what was appended, in order", () => {
-  fc.assert(
-    fc.property(pieces, fc.nat(200), fc.integer({ min: 1, max: 50 }), (list, more, first) => {
-      const whole = concat(list);
-      const collector = new Collector(whole.length + more, first, 2);
-      let length = 0;
-      for (const piece of list) {
-        collector.append(piece);
-        length += piece.length;
-        assertEquals([collector.length, collector.missing], [length, whole.length + more - length]);
-      }
-      assertEquals(collector.collected(), whole);
-    }),
-  );
-});
-
-Deno.test("Collector accepts bytes that are written into its free space", () => {
-  const collector = new Collector(10, 4, 2);
-  const rooms: number[] = [];
-  for (let i = 0; collector.missing > 0; i++) {
-    const room = collector.room();
-    rooms.push(room.length);
-    room[0] = i;
-    collector.add(1);
-  }
-  assertEquals(rooms, [4, 3, 2, 1, 4, 3, 2, 1, 2, 1]);
-  assertEquals([...collector.collected()], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-});
-
-Deno.test("Collector allocates in proportion to what has arrived, and never more than announced", () => {
-  const sizes = (collector: Collector, most: number) => {
-    const seen = new Set<number>();
-    while (collector.missing > 0) {
-      const room = collector.room();
-      seen.add(room.buffer.byteLength);
-      collector.add(room.length);
-    }
-    assert([...seen].every((size) => size <= most));
-    return [...seen];
-  };
-  assertEquals(sizes(new Collector(10), 10), [10]);
-  assertEquals(sizes(new Collector(16777216), 16777216), [65536, 524288, 4194304, 16777216]);
-  assertEquals(sizes(Collector.upTo(20_000), 20_000), [4096, 8192, 16384, 20_000]);
-});
-
-Deno.test("Collector returns an array that has its own buffer", () => {
-  const full = new Collector(3);
-  full.append(new Uint8Array([1, 2, 3]));
-  assertEquals(full.collected().buffer.byteLength, 3);
-  const part = new Collector(100);
-  part.append(new Uint8Array([1, 2, 3]));
-  assertEquals(part.collected().buffer.byteLength, 3);
-  assertEquals(new Collector(0).collected(), new Uint8Array(0));
 });
