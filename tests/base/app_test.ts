@@ -1,23 +1,9 @@
 /** What an app receives and returns: messages, sessions, apps. */
-import type { AppFunction } from "@degu/degu";
-import {
-  Body,
-  BodyIter,
-  type ByteSource,
-  type ChunkedBody,
-  ChunkedBodyIter,
-  ContentRange,
-  type HeaderDict,
-  type Method,
-  Response,
-  Response as AppResponse,
-  type ResponseTuple,
-} from "@degu/degu/base";
-import { callApp, mkreq, parseResponse } from "@degu/degu/misc";
+import { Body, ContentRange, type HeaderDict, Response, type ResponseTuple } from "@degu/degu/base";
+import { mkreq, parseResponse } from "@degu/degu/misc";
 import type { App, ServerOptions, Socket } from "@degu/degu/server";
 import { readApp } from "@degu/internal/base/app/app.ts";
 import { Session } from "@degu/internal/base/app/session.ts";
-import { uploads } from "@degu/testing/calling.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
@@ -106,121 +92,6 @@ Deno.test("shiftPath moves one component after the other to mount, which a proxy
   }
   const last = [null, "a,b,", "/?c"];
   assertEquals(seen, [["a", "a", "/b/?c"], ["b", "a,b", "/?c"], ["", "a,b,", "/?c"], last]);
-});
-
-type Verdict = "answered" | "refused";
-type AnyApp = (...args: Parameters<AppFunction>) => unknown;
-
-/** What becomes of the answer of an app, by who runs it. */
-async function verdictsOn(app: AnyApp, method: Method, upload: "length" | "chunked" | null) {
-  const run = app as AppFunction;
-  await using serving = serve(run);
-  const verdict = (promise: Promise<unknown>): Promise<Verdict> =>
-    promise.then(() => "answered" as const, () => "refused" as const);
-  const chunks = [[null, latin1("hello")], [null, new Uint8Array(0)]] as const;
-  const sent = upload === "chunked" ? new ChunkedBodyIter(chunks) : latin1("hello");
-  const request = upload === null ? mkreq(method, "/") : uploads[upload]!();
-  const ask = async () => {
-    const client = serving.makeClient();
-    const answer = await client.request(method, "/", {}, upload === null ? null : sent);
-    await answer.body?.cancel();
-    if (answer.reason === "Internal Server Error") throw new Error("it was refused");
-  };
-  const [server, called] = await Promise.all([
-    verdict(ask()),
-    verdict(callApp(run, request)),
-  ]);
-  return { server, called };
-}
-
-function all(verdict: Verdict) {
-  return { server: verdict, called: verdict };
-}
-
-/** What an app may do with the body of a request. */
-const uses: Record<string, (body: Body | ChunkedBody) => unknown> = {
-  "leaves it alone": () => {},
-  "reads all": (body) => body.bytes(),
-  "reads a part": (body) => body.chunked ? body.readChunk() : body.read(2),
-  "cancels it": (body) => body.cancel(),
-  "cancels it with a reason": (body) => body.cancel(new Error("not wanted")),
-  "reads a part and cancels the rest": async (body) => {
-    await (body.chunked ? body.readChunk() : body.read(2));
-    await body.cancel();
-  },
-  "reads all and cancels it": async (body) => {
-    await body.bytes();
-    await body.cancel();
-  },
-  "takes its stream": (body) => void body.readable,
-  "cancels its stream": (body) => body.readable.cancel(),
-  "reads its stream to the end": (body) => body.readable.pipeTo(new WritableStream()),
-};
-
-for (const kind of ["length", "chunked"] as const) {
-  for (const [what, use] of Object.entries(uses)) {
-    Deno.test(`an app that ${what} of its request's body, before it answers (${kind})`, async () => {
-      for (const status of [200, 399, 400, 500]) {
-        const app: AnyApp = async ({ body }) => {
-          await use(body!);
-          return [status, "As you like", {}, null];
-        };
-        assertEquals(await verdictsOn(app, "POST", kind), all("answered"), String(status));
-      }
-    });
-  }
-}
-
-Deno.test("an app that replaces the fields of its request is judged by the original ones", async () => {
-  const app: AnyApp = (request) => {
-    const { body } = request;
-    Object.assign(request, { body: null, method: "GET" });
-    return [200, "OK", {}, body];
-  };
-  assertEquals(await verdictsOn(app, "POST", "length"), all("refused"));
-  const head: AnyApp = (request) => {
-    Object.assign(request, { method: "GET" });
-    return [200, "OK", { "content-length": 5 }, null];
-  };
-  assertEquals(await verdictsOn(head, "HEAD", null), all("answered"));
-});
-
-Deno.test("every module that runs an app reports its answers in the same words", async (t) => {
-  const nothing: ByteSource = { read: () => Promise.resolve(null) };
-  const used = () => {
-    const body = new BodyIter([latin1("a")], 1);
-    body.cancel();
-    return body;
-  };
-  const one = { "content-length": 1 };
-  const rows: [name: string, method: Method, answer: () => unknown, verdict: Verdict][] = [
-    ["a tuple", "GET", () => [200, "OK", {}, latin1("a")], "answered"],
-    ["a Response", "GET", () => new AppResponse(200, "OK", {}, null), "answered"],
-    ["three items", "GET", () => [200, "OK", {}], "refused"],
-    ["an interim status", "GET", () => [199, "OK", {}, null], "refused"],
-    ["the last status", "GET", () => [599, "OK", {}, null], "answered"],
-    ["a status beyond", "GET", () => [600, "OK", {}, null], "refused"],
-    ["a body to HEAD", "HEAD", () => [200, "OK", one, latin1("a")], "answered"],
-    ["another length to HEAD", "HEAD", () => [200, "OK", one, latin1("ab")], "refused"],
-    ["a used body to HEAD", "HEAD", () => [200, "OK", {}, used()], "refused"],
-    ["no body to HEAD", "HEAD", () => [200, "OK", one, null], "answered"],
-    ["a length of 204 to HEAD", "HEAD", () => [204, "No Content", one, null], "refused"],
-    ["a body of 204", "GET", () => [204, "No Content", {}, new Uint8Array(0)], "refused"],
-    ["a length of 204", "GET", () => [204, "No Content", { "content-length": 0 }, null], "refused"],
-    ["a body of 304", "GET", () => [304, "Not Modified", {}, latin1("a")], "refused"],
-    ["a length of 304", "GET", () => [304, "Not Modified", one, null], "answered"],
-    ["a used body", "GET", () => [200, "OK", {}, used()], "refused"],
-    ["an empty body", "GET", () => [200, "OK", {}, new Body(nothing, 0)], "answered"],
-  ];
-  await eachRow(t, rows, async (_name, method, answer, expected) => {
-    assertEquals(await verdictsOn(answer, method, null), all(expected));
-  });
-  for (const kind of ["length", "chunked"] as const) {
-    await t.step(`the request's own body (${kind})`, async () => {
-      const app: AnyApp = ({ body }) => [500, "As you like", {}, body];
-      assertEquals(await verdictsOn(app, "POST", kind), all("refused"));
-    });
-  }
 });
 
 // Sessions: what an app sees of a connection, what it keeps for it, and whether its peer is still
