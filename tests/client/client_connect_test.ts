@@ -426,20 +426,6 @@ Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result 
   assertEquals(thing.closed, 1);
 });
 
-Deno.test("a result that comes too late and can't be closed ends nothing else", async () => {
-  const late = Promise.withResolvers<{ close(): void }>();
-  const { signal, abort } = withAbort();
-  const attempt = bounded(() => "trying", { timeout: null, signal }, () => late.promise);
-  abort(reason);
-  assertStrictEquals(await rejectionOf(attempt, "aborted"), reason);
-  const close = () => {
-    throw new Error("it was closed by other code");
-  };
-  late.resolve({ close });
-  // A rejection that nobody handles would fail the test here.
-  await turnOfEventLoop();
-});
-
 Deno.test("an abort at the moment at which a socket is connected leaves no socket open", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const address = ["127.0.0.1", listener.addr.port] as const;

@@ -47,13 +47,6 @@ Deno.test("the shortcut methods send requests with their methods", async () => {
   }
 });
 
-Deno.test("invalid baseHeaders fail each request, and nothing is sent", async () => {
-  const socket = new RecordingSocket();
-  using conn = new Connection(socket, { host: "a\r\nb: c" });
-  await assertRejects(() => conn.get("/"), RangeError);
-  assertEquals(socket.writes, []);
-});
-
 Deno.test("a request while another is pending rejects, and the other continues", async () => {
   using ends = await connect();
   const first = ends.conn.get("/first");
@@ -218,44 +211,6 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
     assert(stream.settled, "the stream was not canceled");
     assert(items.settled || items.returned, "the iterator was not returned");
   });
-});
-
-/** Everything is wrong in this request from some check on. */
-function wrongFrom(check: "method" | "uri" | "body" | "headers"): readonly unknown[] {
-  const order = ["method", "uri", "body", "headers"];
-  const isWrong = (name: string) => order.indexOf(name) >= order.indexOf(check);
-  return [
-    isWrong("method") ? null : "GET",
-    isWrong("uri") ? "http:" : "/",
-    isWrong("headers") ? new Headers() : {},
-    isWrong("body") ? latin1("x") : null,
-  ];
-}
-
-Deno.test("the checks run in a fixed order", async () => {
-  using closed = await connect();
-  await closed.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
-  closed.conn.close();
-  const late = requestWith(closed.conn, ...wrongFrom("method"));
-  await assertRejects(() => late, ConnectionClosedError);
-
-  using busy = await connect();
-  const first = busy.conn.get("/");
-  const second = await rejectionOf(requestWith(busy.conn, ...wrongFrom("method")), "a second");
-  assert(!(second instanceof TypeError) && !(second instanceof ConnectionClosedError));
-  await sent(busy, first);
-
-  using unread = await connect();
-  const { body } = await unread.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx");
-  // Each row is wrong in what its error does not tell of, too: the type of the error says which check came first.
-  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("method")), TypeError);
-  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("uri")), RangeError);
-  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("body")), RangeError);
-  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("headers")), BodyError);
-  const headers = { range: new Range(2, 6) };
-  await assertRejects(() => unread.conn.getRange("/", headers, 2, 5), BodyError);
-  await body?.read();
-  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("headers")), TypeError);
 });
 
 Deno.test("getRange() requests the bytes from start up to, but not including, stop", async () => {

@@ -93,46 +93,6 @@ Deno.test("a wait that has ended, never began, or has no limit does not expire",
   }
 });
 
-Deno.test("a wait that begins again has its full time again", () => {
-  using it = startDeadline();
-  for (let i = 0; i < 10; i++) {
-    it.deadline.startReading();
-    assert(it.deadline.isReading);
-    it.time.tick(TIMEOUT * 999);
-  }
-  assertEquals(it.expired, []);
-  it.time.tick(TIMEOUT * 1000 * 0.25 + TIMEOUT);
-  assertEquals(it.expired.length, 1);
-});
-
-Deno.test("deadlines with the same timeout share a timer, which ends with the last of them", () => {
-  using time = new FakeTime(0);
-  using intervals = recordIntervals();
-  const { running } = intervals;
-  const expired: string[] = [];
-  const [first, second] = ["first", "second"].map((name) =>
-    new Deadline(TIMEOUT, () => {
-      expired.push(name);
-      (name === "first" ? first! : second!).close();
-    })
-  );
-  const other = new Deadline(TIMEOUT * 2, () => {});
-  assertEquals(running.size, 2);
-  other.close();
-  first!.startReading();
-  time.tick(TIMEOUT * 625);
-  second!.startReading();
-  time.tick(TIMEOUT * 625);
-  assertEquals([expired, running.size], [["first"], 1]);
-  time.tick(TIMEOUT * 625);
-  assertEquals([expired, running.size], [["first", "second"], 0]);
-  second!.close();
-  const later = new Deadline(TIMEOUT, () => {});
-  assertEquals(running.size, 1);
-  later.close();
-  assertEquals(running.size, 0);
-});
-
 Deno.test("a timeout that exceeds the engine's longest timer does not expire at once", () => {
   using time = new FakeTime(0);
   using intervals = recordIntervals();

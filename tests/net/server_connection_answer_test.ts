@@ -203,22 +203,6 @@ Deno.test("sources that were passed are settled, whatever is wrong with the answ
   });
 });
 
-Deno.test("an app that is an object keeps its `this`", async () => {
-  class Counter {
-    count = 0;
-    handle() {
-      return [200, "OK", { count: `${++this.count}` }, null] as const;
-    }
-    onConnect() {
-      return this.count < 10;
-    }
-  }
-  await using serving = serve(new Counter());
-  const client = serving.makeClient();
-  assertEquals((await client.request("GET", "/")).headers["count"], "1");
-  assertEquals((await client.request("GET", "/")).headers["count"], "2");
-});
-
 Deno.test("whatever an app throws is logged as an error, and answered with 500; what onConnect throws, with nothing", async (t) => {
   const thrown: readonly unknown[] = [
     ...[new Error("secret"), "text", null, undefined, 0, Symbol("symbol"), Object.create(null)],

@@ -229,19 +229,7 @@ class Desk {
   begin(): Promise<Error> {
     return assertRejects(() => this.admission.accept(), Deno.errors.Interrupted);
   }
-
-  /** After how many milliseconds the handshake of one has failed for its time. */
-  async timeOf(stranger: Stranger): Promise<number> {
-    const begun = performance.now();
-    this.admission.push(stranger);
-    const line = `${stranger.name}: the handshake failed: the TLS handshake took over ${TIMEOUT} s`;
-    while (!this.log.at("info").includes(line)) await turnOfEventLoop();
-    assert(stranger.isClosed);
-    return performance.now() - begun;
-  }
 }
-
-const TIMEOUT = 0.2;
 
 /** Well before any timer. */
 async function soon(): Promise<void> {
@@ -304,26 +292,6 @@ Deno.test("connections that have sent something get their handshake first, in th
   }));
 });
 
-Deno.test("one connection too many closes the oldest silent one", () => {
-  const desk = new Desk();
-  const all = strangers(67);
-  all[0]!.rawStream.hasReceived = true;
-  for (const each of all.slice(0, 65)) desk.admission.push(each);
-  assertEquals(closedOf(all), [1]);
-  all[2]!.rawStream.hasReceived = true;
-  desk.admission.push(all[65]!);
-  assertEquals(closedOf(all), [1, 3]);
-  desk.admission.delete(all[10]!);
-  desk.admission.delete(all[10]!);
-  desk.admission.push(all[66]!);
-  assertEquals(closedOf(all), [1, 3], "one that has ended made room");
-  assertEquals(desk.log.at("debug").length, 2);
-  const silent = strangers(70);
-  const another = new Desk();
-  for (const each of silent) another.admission.push(each);
-  assertEquals(closedOf(silent), [0, 1, 2, 3, 4, 5]);
-});
-
 function closedOf(all: readonly Stranger[]): number[] {
   return all.flatMap(({ isClosed }, index) => isClosed ? [index] : []);
 }
@@ -337,20 +305,6 @@ Deno.test("if none is silent any older one is closed, never the new one", () => 
     for (const index of closedOf(all)) gone.add(index);
   }
   assert(!gone.has(64) && gone.size > 20, `${[...gone]}`);
-});
-
-Deno.test("a finished handshake makes room at once", async () => {
-  const desk = new Desk();
-  const serving = desk.admission.accept();
-  for (const each of strangers(MAX_PENDING + 1)) desk.admission.push(each);
-  assertEquals(desk.begun.length, MAX_PENDING);
-  desk.finish("5");
-  await serving;
-  await soon();
-  assertEquals(desk.begun.length, MAX_PENDING + 1);
-  assertEquals(desk.log.lines, []);
-  desk.admission.close();
-  await desk.admission.ended();
 });
 
 Deno.test("64 with a finished handshake wait, in their order; one more is closed, and the rest with the listener", async () => {
@@ -386,26 +340,6 @@ Deno.test("a handshake that is done in the turn in which its listener is closed 
   await desk.admission.ended();
   assert(result.isClosed);
 });
-
-Deno.test("each handshake may take the whole time, whenever others began or ended", async () => {
-  const desk = new Desk(TIMEOUT);
-  const serving = desk.admission.accept();
-  desk.admission.push(new Stranger(0));
-  const oldest = desk.timeOf(new Stranger(1));
-  desk.finish("0");
-  await serving;
-  await new Promise((resolve) => setTimeout(resolve, TIMEOUT * 500));
-  const newer = desk.timeOf(new Stranger(2));
-  assertInTime(await oldest);
-  assertInTime(await newer);
-  // No timer is left, as the sanitizers of the test check, and the next one starts another.
-  assertInTime(await desk.timeOf(new Stranger(3)));
-});
-
-function assertInTime(milliseconds: number): void {
-  assert(milliseconds >= TIMEOUT * 1000 - 1, `only ${milliseconds} ms`);
-  assert(milliseconds < 30_000, `${milliseconds} ms`);
-}
 
 Deno.test("once a listener is closed no timer is left, and what succeeds too late is closed", async () => {
   // The second one is longer than a timer can wait.

@@ -1,5 +1,5 @@
 /** DER, as far as certificates need it. */
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {
   decodeString,
@@ -26,21 +26,6 @@ function leastBytes({ length }: Uint8Array): number {
 }
 
 const tags = fc.integer({ min: 0, max: 0xff }).filter((tag) => (tag & 0x1f) !== 0x1f);
-
-Deno.test("elements are read one after the other", () => {
-  const lengths = fc.oneof(fc.nat({ max: 300 }), fc.constantFrom(127, 128, 255, 256, 65535, 65536));
-  const contents = lengths.map((length) => new Uint8Array(length).fill(7));
-  fc.assert(fc.property(fc.array(fc.tuple(tags, contents)), (rows) => {
-    const bytes = rows.flatMap(([tag, content]) => [...element(tag, content)]);
-    const reader = new DerReader(Uint8Array.from(bytes));
-    for (const [tag, content] of rows) {
-      assert(!reader.done);
-      assertEquals(reader.next(), { tag, content });
-    }
-    assert(reader.done);
-    assertThrows(() => reader.next(), RangeError);
-  }));
-});
 
 Deno.test("a length has one form: one with more bytes than it needs is refused", () => {
   for (const length of [0, 1, 127, 128, 255, 256, 65535, 65536]) {
@@ -81,46 +66,6 @@ Deno.test("an indefinite length, one of more than four bytes, and a long tag are
   }
   const huge = Uint8Array.of(0x30, 0x84, 0xff, 0xff, 0xff, 0xff);
   assertThrows(() => new DerReader(huge).next(), RangeError);
-});
-
-Deno.test("take, takeIf, takeWhole and enter check the tag", () => {
-  const inner = element(TAG.integer, Uint8Array.of(5), 0);
-  const bytes = element(TAG.sequence, inner, 0);
-  assertEquals(new DerReader(bytes).take(TAG.sequence), inner);
-  assertEquals(new DerReader(bytes).takeWhole(TAG.sequence), bytes);
-  assertEquals(new DerReader(bytes).enter(TAG.sequence).take(TAG.integer), Uint8Array.of(5));
-  const reader = new DerReader(bytes);
-  assertEquals(reader.takeIf(TAG.set), null);
-  assertEquals(reader.takeIf(TAG.sequence), inner);
-  assertEquals(reader.takeIf(TAG.sequence), null);
-  for (const method of ["take", "takeWhole", "enter"] as const) {
-    assertThrows(() => new DerReader(bytes)[method](TAG.set), RangeError, "49");
-  }
-});
-
-/** An object identifier in DER. */
-function encodeArcs([first = 0, second = 0, ...arcs]: readonly number[]): Uint8Array {
-  const bytes = [first * 40 + second, ...arcs].flatMap((arc) => {
-    const digits = [arc % 128];
-    for (let rest = Math.floor(arc / 128); rest > 0; rest = Math.floor(rest / 128)) {
-      digits.unshift(0x80 | rest % 128);
-    }
-    return digits;
-  });
-  return Uint8Array.from(bytes);
-}
-
-Deno.test("an object identifier is formatted as its arcs", () => {
-  const arc = fc.integer({ min: 0, max: 2 ** 32 });
-  const arcs = fc.oneof(
-    fc.tuple(fc.nat({ max: 1 }), fc.nat({ max: 39 }), arc, arc),
-    fc.tuple(fc.constant(2), arc, arc, arc),
-  );
-  fc.assert(fc.property(arcs, (numbers) => {
-    assertEquals(formatObjectIdentifier(encodeArcs(numbers)), numbers.join("."));
-  }));
-  const serverAuth = Uint8Array.of(0x2b, 6, 1, 5, 5, 7, 3, 1);
-  assertEquals(formatObjectIdentifier(serverAuth), "1.3.6.1.5.5.7.3.1");
 });
 
 Deno.test("a padded object identifier is refused, because its encoding is not unique", () => {

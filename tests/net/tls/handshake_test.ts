@@ -26,7 +26,6 @@ import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { systemCode } from "@degu/internal/net/thrown.ts";
 import { handshakeError } from "@degu/internal/net/tls/errors.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -189,36 +188,6 @@ Deno.test("the modules for TLS are loaded only when they are needed", async () =
 // ───────────────────────── servers
 
 const noContent: App = () => [204, "No Content", {}, null];
-
-Deno.test("SSLServer and SSLClient work with scoped addresses, which node:net can't reach", async (t) => {
-  if (!hasIPv6) return console.warn("there is no IPv6: skipped");
-  const length = 1_000_000;
-  const app: App = async (request, session) => {
-    assertEquals(session.peerCertificate?.subject, "CN=TempPKI client");
-    const body = await request.body?.bytes();
-    return [200, "OK", {}, body ?? null];
-  };
-  // The index of the loopback interface, wherever there is one.
-  const scope = 1;
-  const rows: readonly [string, Address, (address: Address) => Address][] = [
-    ["the server's", ["::1", 0, 0, scope], (address) => ["::1", Number(address[1])]],
-    ["the client's", ["::1", 0], (address) => ["::1", Number(address[1]), 0, scope]],
-    ["both", ["::1", 0, 0, scope], (address) => address],
-  ];
-  await eachRow(t, rows, async (_which, address, translate) => {
-    await using endpoint = await startTls(pki, app, {}, address, translate);
-    using conn = await endpoint.client.connect();
-    const body = crypto.getRandomValues(new Uint8Array(65536));
-    for (let i = 0; i < 2; i++) {
-      const response = await conn.post("/", {}, body);
-      assertEquals(await response.body?.bytes(), body);
-    }
-    const long = new Uint8Array(length).fill(7);
-    assertEquals((await (await conn.put("/", {}, long)).body?.bytes())?.length, length);
-    conn.close();
-    await endpoint.server.shutdown();
-  });
-});
 
 Deno.test("a peer that sends one byte at a time does not extend the time for its handshake", async () => {
   await using endpoint = await startTls(pki, noContent, { server: { timeout: 0.3 } });
