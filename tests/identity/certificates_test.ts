@@ -23,8 +23,6 @@ import {
 import { join } from "@std/path";
 import fc from "fast-check";
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import type { AddressInfo } from "node:net";
-import { connect, createServer } from "node:tls";
 import { AsnConvert } from "npm:@peculiar/asn1-schema@^2.3.13";
 import { Certificate } from "npm:@peculiar/asn1-x509@^2.3.13";
 import * as x509 from "npm:@peculiar/x509@^1.14.3";
@@ -140,31 +138,6 @@ Deno.test(
     }
   },
 );
-
-Deno.test("both ends of node:tls accept certificates without an end, with TLS 1.2 and 1.3", async () => {
-  const { certificate, privateKey } = createLeaf(authority, profile);
-  const own = { cert: certificate, key: privateKey, ca: authority.certificate };
-  for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
-    const both = { ...own, minVersion: version, maxVersion: version };
-    const server = createServer({ ...both, requestCert: true, rejectUnauthorized: true });
-    const accepted = Promise.withResolvers<boolean>();
-    server.on("secureConnection", (socket) => {
-      accepted.resolve(socket.authorized);
-      socket.end();
-    });
-    server.on("tlsClientError", accepted.reject);
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    const { port } = server.address() as AddressInfo;
-    const client = connect({ ...both, port, host: "127.0.0.1", servername: "device.local" });
-    const shown = Promise.withResolvers<boolean>();
-    client.on("secureConnect", () => shown.resolve(client.authorized));
-    client.on("error", shown.reject);
-    client.resume();
-    assertEquals(await Promise.all([accepted.promise, shown.promise]), [true, true], version);
-    client.end();
-    await new Promise((resolve) => server.close(resolve));
-  }
-});
 
 Deno.test("a certificate that is signed again has the same key and a new serial", () => {
   const old = createLeaf(authority, profile);

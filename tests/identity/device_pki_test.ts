@@ -6,7 +6,6 @@ import { patch } from "@degu/testing/patching.ts";
 import { record } from "@degu/testing/device_pairs.ts";
 import { RunningProcess, runScript, spawnScript } from "@degu/testing/processes.ts";
 import { syncedWhile } from "@degu/testing/synced.ts";
-import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import {
   assert,
   assertEquals,
@@ -17,8 +16,6 @@ import {
 import { dirname, join } from "@std/path";
 import { createPrivateKey } from "node:crypto";
 import { readOnly, writeEarlierIdentity } from "./device_identities.ts";
-
-const needsOpenssl = await unlessMissing("openssl");
 
 Deno.test("createDevicePki makes a certificate for both roles and its own authority", async () => {
   await using dir = await tempDir();
@@ -32,16 +29,6 @@ Deno.test("createDevicePki makes a certificate for both roles and its own author
   assert(covers(cert, "camera-1.local"));
   const key = createPrivateKey(await Deno.readTextFile(device.keyFile));
   assertEquals(cert.checkPrivateKey(key), true);
-});
-
-Deno.test("openssl accepts a device's certificate for both roles", needsOpenssl, async () => {
-  await using dir = await tempDir();
-  const { caFile, certFile } = await createDevicePki(dir.path, "camera-1");
-  for (const purpose of ["sslserver", "sslclient"]) {
-    const options = ["-x509_strict", "-purpose", purpose, "-verify_hostname", "camera-1"];
-    const args = ["verify", ...options, "-CAfile", caFile, certFile];
-    assertEquals((await converse("openssl", args, "")).code, 0, purpose);
-  }
 });
 
 Deno.test("createDevicePki loads an existing identity and changes nothing", async () => {
