@@ -2,13 +2,8 @@
  * The log of README.md's server, which strangers can make say nothing above level info, whatever
  * they send.
  */
-import { fromFetchHandler, ProxyApp, routes } from "@degu/degu";
-import { Client } from "@degu/degu/client";
-import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu/server";
-import { tempDir } from "@degu/testing/directories.ts";
 import { dial, exchange } from "@degu/testing/raw_peer.ts";
-import { eachRow } from "@degu/testing/rows.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { read } from "@degu/testing/tree.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -51,22 +46,6 @@ Deno.test("the server of README.md logs nothing above info of the corpus of smug
   const texts = smugglingCorpus.flatMap(({ bytes }) => [bytes, aimed(bytes)]);
   await sendEach(serving, texts);
   assertEquals(serving.logger.lines.length, texts.length);
-});
-
-Deno.test("the building blocks, too, log nothing above info of the corpus of smuggling", async (t) => {
-  await using dir = await tempDir();
-  await using upstream = serve(await helloApp());
-  const blocks: [name: string, app: App][] = [
-    ["FilesApp", new FilesApp(dir.path, { list: true, write: true })],
-    ["routes", routes({ "GET /h": await helloApp(), "/sub/": await helloApp() })],
-    ["ProxyApp", new ProxyApp(new Client(upstream.address))],
-    ["fromFetchHandler", fromFetchHandler(({ url }) => new Response(url))],
-  ];
-  await eachRow(t, blocks, async (_name, app) => {
-    await using serving = serve(app);
-    await sendEach(serving, smugglingCorpus.map(({ bytes }) => bytes));
-  });
-  assertEquals([upstream.logger.at("warn"), upstream.logger.at("error")], [[], []]);
 });
 
 Deno.test("the server of README.md logs nothing above info of what the fuzzers' grammar makes", async () => {
