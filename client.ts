@@ -30,7 +30,7 @@ import {
   cancelUnused,
   checkBodies,
 } from "./base/body/bodies.ts";
-import { copyOptions } from "./base/checks.ts";
+import { checkSignal, copyOptions } from "./base/checks.ts";
 import { ConnectionClosedError } from "./base/errors.ts";
 import { Internal } from "./base/internal.ts";
 import type { HeaderDict } from "./base/wire/headers.ts";
@@ -61,7 +61,7 @@ import {
   type SSLClientOptions,
 } from "./net/client_options.ts";
 import { Deadline } from "./net/deadline.ts";
-import { checkSignal, type RequestOptions, requestSignal } from "./net/request_signal.ts";
+import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
 import { keepSmallBody } from "./net/one_shot.ts";
 import type { Connector, Requester } from "./net/requester.ts";
 import { connectTls, findSslHost } from "./net/tls/client_handshake.ts";

@@ -25,7 +25,7 @@
 import { type App, readApp } from "./base/app/app.ts";
 import { makeKindLogger, makeStandardLogger } from "./net/logger.ts";
 import type { Address, HostAddress, ScopedAddress } from "./base/address.ts";
-import { Members } from "./base/members.ts";
+import { Members } from "./base/collections.ts";
 import { pause } from "./base/pause.ts";
 import { Session } from "./base/app/session.ts";
 import { INSPECT, type Inspect } from "./base/printable.ts";

@@ -79,6 +79,13 @@ export function checkMethods(label: string, value: unknown, names: readonly stri
   }
 }
 
+/** Checks the option `signal`. */
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw wrongType("signal", "an AbortSignal", signal);
+  }
+}
+
 /**
  * Copies options, so that later changes can't bypass the checks. An unknown option, which is
  * usually misspelled, is an error.

@@ -2,11 +2,10 @@
 
 import type { Address } from "../base/address.ts";
 import type { App } from "../base/app/app.ts";
-import { copyOptions, wrongType } from "../base/checks.ts";
+import { checkSignal, copyOptions, wrongType } from "../base/checks.ts";
 import { quote } from "../base/quote.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
 import { untilAborted } from "../net/connect.ts";
-import { checkSignal } from "../net/request_signal.ts";
 import type { AppSource, ModuleExport } from "../worker/server_worker.ts";
 import { WorkerThread } from "../worker/worker_thread.ts";
 

@@ -22,6 +22,7 @@ import {
   withoutZone,
   zoneOf,
 } from "../base/address.ts";
+import { wrongType } from "../base/checks.ts";
 
 const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
 const encoder = new TextEncoder();
@@ -58,6 +59,27 @@ export function checkServerAddress(address: Address): Address {
     throw badHost(host, flowinfo === undefined ? "an IPv4 or IPv6 address" : "an IPv6 address");
   }
   return makeTuple(host, checkPort(port, 0), flowinfo, scopeid);
+}
+
+/**
+ * Checks the addresses of an option, and copies them. The name of the option takes the place of
+ * `address` in errors: `listen[0][1]: must be …`.
+ */
+export function checkAddresses<Checked extends Address>(
+  label: string,
+  addresses: readonly Address[],
+  check: (address: Address) => Checked,
+): readonly Checked[] {
+  if (!Array.isArray(addresses)) throw wrongType(label, "an array of addresses", addresses);
+  return addresses.map((address, i) => {
+    try {
+      return check(address);
+    } catch (error) {
+      const { message } = error as Error;
+      const Class = error instanceof TypeError ? TypeError : RangeError;
+      throw new Class(message.replace(/^address/, `${label}[${i}]`));
+    }
+  });
 }
 
 /**

@@ -1,7 +1,7 @@
 /** The options of a client. */
 
 import { type Bodies, checkBodies } from "../base/body/bodies.ts";
-import { checkFunction, checkString, copyOptions } from "../base/checks.ts";
+import { checkFunction, checkSignal, checkString, copyOptions } from "../base/checks.ts";
 import { hideSecretsOf } from "../base/printable.ts";
 import {
   checkHeaderDict,
@@ -13,7 +13,6 @@ import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { allows, VALUE } from "../base/wire/tables.ts";
 import type { Connection } from "./client_connection.ts";
 import { checkTimeout } from "./deadline.ts";
-import { checkSignal } from "./request_signal.ts";
 
 /** How a client connects to a server, and which headers each request has. */
 export interface ClientOptions {

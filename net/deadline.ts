@@ -4,7 +4,7 @@
  */
 
 import { wrongType } from "../base/checks.ts";
-import { type Member, Members } from "../base/members.ts";
+import { type Member, Members } from "../base/collections.ts";
 
 export type Interval = ReturnType<typeof setInterval>;
 

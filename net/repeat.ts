@@ -1,11 +1,10 @@
 /** Work that is repeated until a signal ends it. */
 
-import { checkFunction, checkNumber, copyOptions, wrongType } from "../base/checks.ts";
+import { checkFunction, checkNumber, checkSignal, copyOptions, wrongType } from "../base/checks.ts";
 import { DeguError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
 import { MAX_INTERVAL } from "./deadline.ts";
 import { standardLogger } from "./logger.ts";
-import { checkSignal } from "./request_signal.ts";
 import { messageOf, stackOf } from "./thrown.ts";
 
 /** When an action runs again, and until when. */

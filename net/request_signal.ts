@@ -2,7 +2,7 @@
 
 import { type BodyIn, interruptionOf } from "../base/body/bodies.ts";
 import type { Interruption } from "../base/body/body_state.ts";
-import { copyOptions, wrongType } from "../base/checks.ts";
+import { checkSignal, copyOptions } from "../base/checks.ts";
 import type { Transport } from "./transport.ts";
 
 /** What ends one request earlier than its client would. */
@@ -25,12 +25,6 @@ export function requestSignal(
   const { signal } = copyOptions(options, ["signal"]);
   checkSignal(signal);
   return signal;
-}
-
-export function checkSignal(signal: AbortSignal | undefined): void {
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw wrongType("signal", "an AbortSignal", signal);
-  }
 }
 
 /**

@@ -1,6 +1,12 @@
 /** Retries of calls after transient errors, and which errors are transient. */
 
-import { checkFunction, checkInteger, checkNumber, copyOptions } from "../base/checks.ts";
+import {
+  checkFunction,
+  checkInteger,
+  checkNumber,
+  checkSignal,
+  copyOptions,
+} from "../base/checks.ts";
 import {
   DeguError,
   EmptyPreambleError,
@@ -9,7 +15,6 @@ import {
   TlsError,
 } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
-import { checkSignal } from "./request_signal.ts";
 import { isUnreachable, systemCode } from "./thrown.ts";
 import { isUnanswered } from "./unanswered.ts";
 

@@ -30,7 +30,7 @@ import {
   ProtocolError,
 } from "../base/errors.ts";
 import { quote } from "../base/quote.ts";
-import type { Member } from "../base/members.ts";
+import type { Member } from "../base/collections.ts";
 import { connectionOptions, type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import {
   checkRequestStart,

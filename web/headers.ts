@@ -2,10 +2,10 @@
 
 import { quote } from "../base/quote.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
+import { parseDecimal } from "../base/wire/tables.ts";
 import {
   type ContentRange,
   parseContentRange,
-  parseDecimal,
   parseRange,
   type Range,
 } from "../base/wire/range.ts";

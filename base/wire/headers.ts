@@ -23,11 +23,10 @@ import {
   isContentRange,
   isRange,
   parseContentRange,
-  parseDecimal,
   parseRange,
   type Range,
 } from "./range.ts";
-import { allows, NAME, NAME_LOWER, VALUE } from "./tables.ts";
+import { allows, NAME, NAME_LOWER, parseDecimal, VALUE } from "./tables.ts";
 
 /**
  * Headers by lower-case name, to be sent: a plain object. `content-length` is a number, `range` a

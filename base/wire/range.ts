@@ -4,6 +4,7 @@ import { checkInteger } from "../checks.ts";
 import { ProtocolError } from "../errors.ts";
 import { quote } from "../quote.ts";
 import { MAX_LENGTH } from "./limits.ts";
+import { parseDecimal } from "./tables.ts";
 
 // Registered symbols let two copies of this package recognize each other's ranges.
 const RANGE_BRAND = Symbol.for("degu.Range");
@@ -152,25 +153,6 @@ export function isRange(value: unknown): value is Range {
 /** True for a {@linkcode ContentRange} of this or another copy of the package. */
 export function isContentRange(value: unknown): value is ContentRange {
   return typeof value === "object" && value !== null && CONTENT_RANGE_BRAND in value;
-}
-
-/**
- * Reads the canonical decimal `0|[1-9][0-9]{0,15}` up to 2⁵³ − 1, or returns -1: no sign, no
- * leading zero, no space, so two readers always see the same number.
- */
-export function parseDecimal(text: string): number {
-  const digits = text.length;
-  if (digits === 0 || digits > 16) return -1;
-  if (text.charCodeAt(0) === 0x30) return digits === 1 ? 0 : -1;
-  let value = 0;
-  for (let i = 0; i < digits; i++) {
-    const digit = text.charCodeAt(i) - 0x30;
-    if (digit < 0 || digit > 9) return -1;
-    value = value * 10 + digit;
-  }
-  // 16 digits are at most 10¹⁶ − 1: beyond the exact integers, but not by so much that the sum
-  // could round down to a safe one.
-  return value <= MAX_LENGTH ? value : -1;
 }
 
 /** Reads the value of a `range` header. */

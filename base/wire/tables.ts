@@ -1,7 +1,9 @@
 /**
- * The bytes that are allowed in each region of a message. A table has 256 entries, 1 where the byte
- * is allowed; every other byte is rejected everywhere.
+ * The bytes that are allowed in each region of a message, and the one form of a number. A table has
+ * 256 entries, 1 where the byte is allowed; every other byte is rejected everywhere.
  */
+
+import { MAX_LENGTH } from "./limits.ts";
 
 const DIGITS = "0123456789";
 const UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -40,4 +42,23 @@ export function allows(table: Uint8Array, text: string): boolean {
     if (table[text.charCodeAt(i)] !== 1) return false;
   }
   return true;
+}
+
+/**
+ * Reads the canonical decimal `0|[1-9][0-9]{0,15}` up to 2⁵³ − 1, or returns -1: no sign, no
+ * leading zero, no space, so two readers always see the same number.
+ */
+export function parseDecimal(text: string): number {
+  const digits = text.length;
+  if (digits === 0 || digits > 16) return -1;
+  if (text.charCodeAt(0) === 0x30) return digits === 1 ? 0 : -1;
+  let value = 0;
+  for (let i = 0; i < digits; i++) {
+    const digit = text.charCodeAt(i) - 0x30;
+    if (digit < 0 || digit > 9) return -1;
+    value = value * 10 + digit;
+  }
+  // 16 digits are at most 10¹⁶ − 1: beyond the exact integers, but not by so much that the sum
+  // could round down to a safe one.
+  return value <= MAX_LENGTH ? value : -1;
 }

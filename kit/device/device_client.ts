@@ -6,13 +6,12 @@ import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
 import { Internal } from "../../base/internal.ts";
 import { quote } from "../../base/quote.ts";
 import { type Client, type ClientOptions, SSLClient } from "../../client.ts";
-import { checkClientAddress } from "../../net/addresses.ts";
+import { checkAddresses, checkClientAddress } from "../../net/addresses.ts";
 import { joinSignals, type SocketMaker } from "../../net/connect.ts";
 import { plainMessageOf, withMessage } from "../../net/thrown.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { DeviceError } from "./errors.ts";
-import { checkAddresses } from "./pairing_addresses.ts";
 import type { Peer } from "./peer_store.ts";
 import { forgottenPeer } from "./trust_signals.ts";
 

@@ -9,14 +9,13 @@ import {
 import type { Socket } from "../../base/app/app.ts";
 import type { Request, ResponseTuple } from "../../base/app/message.ts";
 import type { Session } from "../../base/app/session.ts";
-import { checkFunction, checkNumber, copyOptions } from "../../base/checks.ts";
+import { checkFunction, checkNumber, checkSignal, copyOptions } from "../../base/checks.ts";
 import { ConnectionClosedError, DeguError } from "../../base/errors.ts";
 import { Internal } from "../../base/internal.ts";
 import { pause } from "../../base/pause.ts";
 import { type Authority, identifyDevice, readAuthority } from "../identity/authority.ts";
 import type { Listen } from "../../net/listener.ts";
 import { LineLimit } from "../../net/logger.ts";
-import { checkSignal } from "../../net/request_signal.ts";
 import { plainMessageOf, reworded } from "../../net/thrown.ts";
 import { ContextInForce, TlsListener } from "../../net/tls/listener.ts";
 import { loadBuiltin } from "../../net/tls/modules.ts";

@@ -2,14 +2,13 @@
 
 import { type Address, addressText, type HostAddress, isLinkLocal } from "../../base/address.ts";
 import type { Response } from "../../base/app/message.ts";
-import { copyOptions } from "../../base/checks.ts";
+import { checkSignal, copyOptions } from "../../base/checks.ts";
 import { DeguError, EmptyPreambleError, ProtocolError, TlsError } from "../../base/errors.ts";
 import { pause } from "../../base/pause.ts";
 import { type Authority, readAuthority } from "../identity/authority.ts";
 import { deviceId } from "../identity/names.ts";
 import { closeOn, Connection } from "../../net/client_connection.ts";
 import { connectSocket, joinSignals } from "../../net/connect.ts";
-import { checkSignal } from "../../net/request_signal.ts";
 import { buildClientSslctx, type ClientSslctx } from "../../net/tls/context.ts";
 import { isUnreachable, systemCode } from "../../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";

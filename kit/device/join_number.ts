@@ -10,12 +10,11 @@ import {
   withoutZone,
   withPort,
 } from "../../base/address.ts";
-import { checkFunction, copyOptions } from "../../base/checks.ts";
+import { checkFunction, checkSignal, copyOptions } from "../../base/checks.ts";
 import { DeguError } from "../../base/errors.ts";
 import { readAuthority } from "../identity/authority.ts";
-import { checkClientAddress } from "../../net/addresses.ts";
+import { checkAddresses, checkClientAddress } from "../../net/addresses.ts";
 import { joinSignals, untilAborted } from "../../net/connect.ts";
-import { checkSignal } from "../../net/request_signal.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { PairingError, type PairingErrorCode } from "./errors.ts";
@@ -31,7 +30,7 @@ import {
   SELF,
   sendMessage,
 } from "./join.ts";
-import { addressesToStore, addressFinder, checkAddresses } from "./pairing_addresses.ts";
+import { addressesToStore, addressFinder } from "./pairing_addresses.ts";
 import {
   type COMMITMENT,
   COMMITMENT_URI,

@@ -17,31 +17,14 @@ import {
   zoneOf,
 } from "../../base/address.ts";
 import type { Socket } from "../../base/app/app.ts";
-import { wrongType } from "../../base/checks.ts";
-import { checkClientAddress, checkServerAddress, withoutMapping } from "../../net/addresses.ts";
+import {
+  checkAddresses,
+  checkClientAddress,
+  checkServerAddress,
+  withoutMapping,
+} from "../../net/addresses.ts";
 import type { DeviceServices } from "./device_services.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
-
-/**
- * Checks the addresses of an option, and copies them. The name of the option takes the place of
- * `address` in errors: `listen[0][1]: must be …`.
- */
-export function checkAddresses<Checked extends Address>(
-  label: string,
-  addresses: readonly Address[],
-  check: (address: Address) => Checked,
-): readonly Checked[] {
-  if (!Array.isArray(addresses)) throw wrongType(label, "an array of addresses", addresses);
-  return addresses.map((address, i) => {
-    try {
-      return check(address);
-    } catch (error) {
-      const { message } = error as Error;
-      const Class = error instanceof TypeError ? TypeError : RangeError;
-      throw new Class(message.replace(/^address/, `${label}[${i}]`));
-    }
-  });
-}
 
 /**
  * Returns a function that finds the addresses to send: those of the `serving` option, or those at

@@ -7,7 +7,7 @@
  */
 
 import type { HeaderDict } from "../../base/wire/headers.ts";
-import { parseDecimal } from "../../base/wire/range.ts";
+import { parseDecimal } from "../../base/wire/tables.ts";
 import { parseTime } from "./entries.ts";
 import { type FileState, fileVersion, SETTLED_MILLISECONDS } from "./file_pieces.ts";
 

@@ -14,7 +14,7 @@ import { createHash, type Hash } from "node:crypto";
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { quote } from "../../base/quote.ts";
-import { forgetOldest } from "../../base/forget_oldest.ts";
+import { forgetOldest } from "../../base/collections.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
 import {
   type FileState,

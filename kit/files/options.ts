@@ -1,8 +1,13 @@
 /** Options of transfers, their progress and their results. */
 
 import { fileURLToPath } from "node:url";
-import { checkBoolean, checkFunction, copyOptions, wrongType } from "../../base/checks.ts";
-import { checkSignal } from "../../net/request_signal.ts";
+import {
+  checkBoolean,
+  checkFunction,
+  checkSignal,
+  copyOptions,
+  wrongType,
+} from "../../base/checks.ts";
 import type { Beginning } from "./reuse.ts";
 
 /** How far a transfer has got. */

@@ -11,7 +11,7 @@ import type { FileHandle } from "node:fs/promises";
 import type { Hash } from "node:crypto";
 import { writeAll } from "../../base/body/byte_io.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
-import { parseDecimal } from "../../base/wire/range.ts";
+import { parseDecimal } from "../../base/wire/tables.ts";
 import type { EarlySync } from "../disk/files.ts";
 import { readPieces } from "./file_pieces.ts";
 import { fileUri, namesOf } from "./file_name.ts";

@@ -3,7 +3,7 @@
 import { DeguError, ProtocolError, TlsError } from "../../base/errors.ts";
 import { quote } from "../../base/quote.ts";
 import type { HeaderDict } from "../../base/wire/headers.ts";
-import { parseDecimal } from "../../base/wire/range.ts";
+import { parseDecimal } from "../../base/wire/tables.ts";
 import type { Method } from "../../base/wire/preamble.ts";
 import { StatusError } from "../../net/expect_ok.ts";
 import { isTransient } from "../../net/retry.ts";

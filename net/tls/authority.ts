@@ -5,7 +5,7 @@
  */
 
 import type { PeerAuthority } from "../../base/app/session.ts";
-import { forgetOldest } from "../../base/forget_oldest.ts";
+import { forgetOldest } from "../../base/collections.ts";
 import {
   ANY_PURPOSE,
   type Certificate,

@@ -12,7 +12,7 @@ import { canonicalDnsName, canonicalIPAddress, withoutZone } from "../../base/ad
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
 import { TlsError } from "../../base/errors.ts";
 import { quote } from "../../base/quote.ts";
-import { forgetOldest } from "../../base/forget_oldest.ts";
+import { forgetOldest } from "../../base/collections.ts";
 import { type Authorities, readCertificate } from "./authority.ts";
 import {
   type Certificate,

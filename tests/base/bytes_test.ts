@@ -1,6 +1,5 @@
-/** Bytes, pauses, and maps that forget. */
+/** Bytes and pauses. */
 import { decodeAscii } from "@degu/internal/base/bytes.ts";
-import { forgetOldest } from "@degu/internal/base/forget_oldest.ts";
 import { pause } from "@degu/internal/base/pause.ts";
 import { assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
@@ -20,21 +19,6 @@ Deno.test("decodeAscii maps each ASCII byte to its character, and all others to 
 });
 
 // Maps that strangers can't fill without limit.
-
-Deno.test("a map keeps the most recently added entries, up to its limit", () => {
-  const keys = fc.array(fc.integer({ min: 0, max: 20 }));
-  fc.assert(fc.property(keys, fc.integer({ min: 1, max: 10 }), (added, most) => {
-    const map = new Map<number, number>();
-    const expected: number[] = [];
-    for (const [i, key] of added.entries()) {
-      map.set(key, i);
-      forgetOldest(map, most);
-      if (!expected.includes(key)) expected.push(key);
-      if (expected.length > most) expected.shift();
-      assertEquals([...map.keys()], expected);
-    }
-  }));
-});
 
 Deno.test("a pause takes its time", async () => {
   using time = new FakeTime();

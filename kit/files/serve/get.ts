@@ -9,7 +9,8 @@ import { EMPTY } from "../../../base/bytes.ts";
 import { BodyError } from "../../../base/errors.ts";
 import { printable } from "../../../base/printable.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
-import { isRange, parseDecimal } from "../../../base/wire/range.ts";
+import { parseDecimal } from "../../../base/wire/tables.ts";
+import { isRange } from "../../../base/wire/range.ts";
 import { BUNDLE_KEYS, SEEN_KEY } from "../bundle.ts";
 import {
   checkConditions,

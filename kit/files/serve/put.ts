@@ -10,7 +10,7 @@ import { isStillAdmitted, type Session } from "../../../base/app/session.ts";
 import { makeEmptyResponse, type ResponseTuple } from "../../../base/app/message.ts";
 import { cancelQuietly } from "../../../base/body/bodies.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
-import { parseDecimal } from "../../../base/wire/range.ts";
+import { parseDecimal } from "../../../base/wire/tables.ts";
 import { EarlySync, setMode } from "../../disk/files.ts";
 import {
   type FileIdentity,

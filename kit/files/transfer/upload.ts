@@ -5,7 +5,7 @@ import { EMPTY } from "../../../base/bytes.ts";
 import { quote } from "../../../base/quote.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { Response } from "../../../base/app/message.ts";
-import { parseDecimal } from "../../../base/wire/range.ts";
+import { parseDecimal } from "../../../base/wire/tables.ts";
 import type { Connector, Requester } from "../../../client.ts";
 import { BUNDLED_BELOW_BYTES } from "../bundle.ts";
 import { formatReprDigest, WANT_SHA256 } from "../digest.ts";

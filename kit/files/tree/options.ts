@@ -5,9 +5,9 @@ import {
   checkFunction,
   checkInteger,
   checkNumber,
+  checkSignal,
   copyOptions,
 } from "../../../base/checks.ts";
-import { checkSignal } from "../../../net/request_signal.ts";
 import type { TreeEntry } from "../entries.ts";
 import type { TransferResult } from "../options.ts";
 

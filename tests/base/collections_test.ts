@@ -1,5 +1,7 @@
+/** Groups, and maps that forget. */
 import { assertEquals } from "@std/assert";
-import { type Member, Members } from "@degu/internal/base/members.ts";
+import { forgetOldest, type Member, Members } from "@degu/internal/base/collections.ts";
+import fc from "fast-check";
 
 interface Named extends Member {
   readonly name: string;
@@ -51,4 +53,19 @@ Deno.test("members: what is removed before its turn has none, and what is added 
   }
   assertEquals(seen.sort().join(""), "abd");
   assertEquals(namesOf(group), "bde");
+});
+
+Deno.test("a map keeps the most recently added entries, up to its limit", () => {
+  const keys = fc.array(fc.integer({ min: 0, max: 20 }));
+  fc.assert(fc.property(keys, fc.integer({ min: 1, max: 10 }), (added, most) => {
+    const map = new Map<number, number>();
+    const expected: number[] = [];
+    for (const [i, key] of added.entries()) {
+      map.set(key, i);
+      forgetOldest(map, most);
+      if (!expected.includes(key)) expected.push(key);
+      if (expected.length > most) expected.shift();
+      assertEquals([...map.keys()], expected);
+    }
+  }));
 });

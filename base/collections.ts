@@ -1,4 +1,4 @@
-/** Groups whose members come and go, in no order. */
+/** Collections whose memory is bounded: groups whose members come and go, and maps with a limit. */
 
 /** An object that can be a member of one group at a time. */
 export interface Member {
@@ -43,4 +43,12 @@ export class Members<T extends Member> {
       if (member.place >= 0) yield member;
     }
   }
+}
+
+/**
+ * Removes the oldest entry of a map that has more than `most` entries: strangers could otherwise
+ * fill it without limit.
+ */
+export function forgetOldest<Key>(map: Map<Key, unknown>, most: number): void {
+  if (map.size > most) map.delete(map.keys().next().value!);
 }
