@@ -1,5 +1,5 @@
 /** degu serve, what it says of its peers, and degu ping. */
-import { formatAddress } from "@degu/degu/base";
+import { formatAddress, parseAddress } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import { Device } from "@degu/degu/device";
 import { downloadTree, type FileEvent, uploadTree } from "@degu/degu/files";
@@ -15,7 +15,13 @@ import { LOOPBACK, setUp } from "@degu/testing/device_serving.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
 
@@ -207,6 +213,34 @@ Deno.test("who is refused is said, in words for people", async () => {
   await agent.message(
     'refused: it is a device that is not paired with this one; "degu pair" pairs',
   );
+});
+
+Deno.test("refused writes of peers are a line a second, with the number of those left out", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  await homes.pair("viewer", "camera");
+  await Deno.mkdir(homes.at("inbox"));
+  const { agent, address } = await homes.serve("camera", [
+    "--inbox",
+    homes.at("inbox"),
+    "--new-only",
+  ]);
+  const begin = performance.now();
+  {
+    await using device = await Device.open(homes.at("viewer"));
+    const client = await device.client("camera", { addresses: [parseAddress(address)] });
+    using connection = await client.connect();
+    for (let n = 0; n < 100; n++) {
+      assertEquals((await connection.delete(`/inbox/${n}`)).status, 405);
+    }
+  }
+  agent.kill("SIGTERM");
+  const { stderr } = await agent.ended();
+  const seconds = (performance.now() - begin) / 1000;
+  const lines = stderr.split("\n").filter((line) => line.includes('DELETE "/inbox/'));
+  assertMatch(lines[0]!, /^degu: warning: viewer: DELETE "\/inbox\/0": only GET, /);
+  assert(lines.length <= 2 + seconds, stderr);
+  const more = lines.map((line) => Number(/ \(and (\d+) more\)$/.exec(line)?.[1] ?? 0));
+  assertEquals(lines.length + more.reduce((sum, each) => sum + each, 0), 100);
 });
 
 // What `degu serve` says of the files of its peers.

@@ -8,7 +8,7 @@ import { pause } from "../../../base/pause.ts";
 import { type DeviceServer, type Peer, perPeer } from "../../../device.ts";
 import { type FileEvent, FilesApp, type FilesOptions } from "../../../files.ts";
 import type { AppFunction, AppObject, Logger } from "../../../server.ts";
-import { makeStandardLogger } from "../../../net/logger.ts";
+import { LineLimit, makeStandardLogger } from "../../../net/logger.ts";
 import { ServingRecords } from "../../device/serving_records.ts";
 import { refusalOf } from "../../files/refusal.ts";
 import { DEFAULT_PORT, listenError, parseListenAddress } from "../addresses.ts";
@@ -81,19 +81,24 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   if (options.verbose) output.warn("--verbose has no effect any more: remove it");
   if (options.announce) output.warn("--announce has no effect any more: remove it");
   using events = new ServeEvents(output);
-  const app = makeServeApp(served, loggerOf(context), (area, event) => events.add(area, event), {
+  const refused = new LineLimit((last, count) => {
+    output.warn(`${explainLine(last)}${count > 1 ? ` (and ${count - 1} more)` : ""}`);
+  });
+  const filesLogger = { warn: (line: string) => refused.add(line) };
+  const app = makeServeApp(served, filesLogger, (area, event) => events.add(area, event), {
     modes: options.modes !== false,
     write: options.newOnly === true ? "add" : true,
     isForAll,
   });
   if (inbox !== null && !isForAll) await sweep(inbox);
-  // What strangers cause is said, too: a line a second for each kind.
+  // What strangers cause is said, too, with a limit.
   const logger = makeStandardLogger((line, level) => {
     if (level === "info") output.note(explainLine(line));
     else output.warn(explainLine(line));
   });
   using closing = new DisposableStack();
   closing.defer(() => logger.close());
+  closing.defer(() => refused.close());
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
