@@ -96,6 +96,21 @@ export async function servingAddresses(
   return undefined;
 }
 
+/** Opens something that listens at every address: on a machine without IPv6, with IPv4 alone. */
+export async function atEveryAddress<T>(
+  open: (address: [host: string, port: number]) => Promise<T>,
+  port: number,
+): Promise<T> {
+  try {
+    return await open(["::", port]);
+  } catch (error) {
+    // These would fail again.
+    const final = [Failure, RangeError, Deno.errors.NotCapable];
+    if (final.some((each) => error instanceof each)) throw error;
+    return await open(["0.0.0.0", port]);
+  }
+}
+
 /** The error of addresses at which nothing can listen; of several, nobody knows which is meant. */
 export function listenError(addresses: readonly Address[], error: unknown): unknown {
   const texts = addresses.map(formatAddress);

@@ -4,7 +4,7 @@ import { formatAddress } from "../../base.ts";
 import { isLoopback } from "../../base/address.ts";
 import type { Device, Invitation, InviteOptions, Peer } from "../../device.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
-import { listenError } from "./addresses.ts";
+import { atEveryAddress, listenError } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { usageError } from "./option_values.ts";
 import { loggerOf } from "./own_device.ts";
@@ -117,7 +117,9 @@ export async function openInvitation(
   const open = (listen: InviteOptions["listen"]) => device.invite({ ...options, listen, signal });
   try {
     const isByLine = options.confirm === undefined;
-    return isByLine || listen !== undefined ? await open(listen) : await atEveryAddress(open);
+    if (isByLine || listen !== undefined) return await open(listen);
+    // The plain port is the same at every address, so that it can be announced.
+    return await atEveryAddress((address) => open([address]), 0);
   } catch (error) {
     throw usageError(listen === undefined ? error : listenError(listen, error));
   }
@@ -149,19 +151,6 @@ export function countDown({ output }: Context, { expires }: Invitation): Disposa
     1000,
     () => countdownText(end - performance.now()).slice(1 - output.columns),
   );
-}
-
-/** The plain port is the same at every address, so that it can be announced. */
-async function atEveryAddress(
-  open: (listen: InviteOptions["listen"]) => Promise<Invitation>,
-): Promise<Invitation> {
-  try {
-    return await open([["::", 0]]);
-  } catch (error) {
-    // A machine without IPv6 listens with IPv4 alone.
-    if (error instanceof Deno.errors.NotCapable || error instanceof RangeError) throw error;
-    return await open([["0.0.0.0", 0]]);
-  }
 }
 
 /** Asks a person about a number, and says why if the pairing ends before the answer. */

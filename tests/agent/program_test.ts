@@ -3,6 +3,7 @@ import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { type DeviceClientOptions, DeviceError } from "@degu/degu/device";
 import { StatusError, TransferError } from "@degu/degu/files";
 import {
+  atEveryAddress,
   parseAddressOption,
   parseInvitingAddress,
   parseListenAddress,
@@ -129,6 +130,20 @@ Deno.test("the first signal aborts, and the second one ends the process", async 
 });
 
 // Options.
+
+Deno.test("a machine without IPv6 listens with IPv4 alone; what else fails is not tried again", async () => {
+  const errors = [new Failure(""), new RangeError(), new Deno.errors.NotCapable(), new Error()];
+  for (const error of errors) {
+    const tried: string[] = [];
+    const opened = atEveryAddress(([host, port]) => {
+      tried.push(`${host} ${port}`);
+      return host === "::" ? Promise.reject(error) : Promise.resolve("open");
+    }, 7);
+    const isFinal = error !== errors.at(-1);
+    assertEquals(await opened.catch((error) => error), isFinal ? error : "open");
+    assertEquals(tried, [":: 7", ...isFinal ? [] : ["0.0.0.0 7"]]);
+  }
+});
 
 Deno.test("an address may omit the port, and IPv6 then needs no brackets", () => {
   const rows = [

@@ -11,12 +11,11 @@ import type { AppFunction, AppObject, Logger } from "../../../server.ts";
 import { LineLimit, makeStandardLogger } from "../../../net/logger.ts";
 import { ServingRecords } from "../../device/serving_records.ts";
 import { refusalOf } from "../../files/refusal.ts";
-import { DEFAULT_PORT, listenError, parseListenAddress } from "../addresses.ts";
+import { atEveryAddress, DEFAULT_PORT, listenError, parseListenAddress } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { parseOnce, repeated } from "../option_values.ts";
 import { loggerOf, openOrMakeDevice } from "../own_device.ts";
 import { explainLine } from "../explain.ts";
-import { Failure } from "../failure.ts";
 import { Inbox } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
 import { checkDirectories, DEFAULT_INBOX, type ServedOptions } from "../served_directories.ts";
@@ -151,14 +150,9 @@ export async function listen(
     start(address).catch((error) => {
       throw listenError([address], error);
     });
-  if (given !== undefined) return await Promise.all(given.map(bind));
-  try {
-    return [await bind(["::", port])];
-  } catch (error) {
-    // A machine without IPv6 listens with IPv4 alone.
-    if (error instanceof Failure || error instanceof Deno.errors.NotCapable) throw error;
-    return [await bind(["0.0.0.0", port])];
-  }
+  return given === undefined
+    ? [await atEveryAddress(bind, port)]
+    : await Promise.all(given.map(bind));
 }
 
 export type Served = Readonly<Record<Area, string | null> & { name: string }>;
