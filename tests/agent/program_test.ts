@@ -20,7 +20,7 @@ import {
 import { Output } from "@degu/internal/kit/agent/output.ts";
 import { makeProgram } from "@degu/internal/kit/agent/program.ts";
 import { TreeNode } from "@degu/internal/kit/files/tree/tree.ts";
-import { sameName } from "@degu/internal/kit/files/tree/plan.ts";
+import { sameName } from "@degu/internal/kit/files/tree/tree_errors.ts";
 import { AgentHomes, runAgent, runAgentHere, spawnAgent } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { unusedPort } from "@degu/testing/ports.ts";

@@ -7,13 +7,10 @@ import { Refusal } from "../refusal.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { endsAll, hasChanged, hasStatus, isCut, TransferError } from "../transfer_error.ts";
-import type { TreeEnds } from "./ends.ts";
-import type { TransferClients } from "./clients.ts";
-import type { TreeSettings } from "./options.ts";
-import { type Copy, UNSETTLED } from "./plan.ts";
-import type { TreeReport } from "./report.ts";
+import type { Attempt } from "./attempt.ts";
+import type { LatePart } from "./ends.ts";
+import { type Beginnings, type Copy, UNSETTLED } from "./plan.ts";
 import { compareContents, isSmall, uriOfNode } from "./requests.ts";
-import type { Beginnings } from "./beginnings.ts";
 import type { TreeNode } from "./tree.ts";
 
 /** The most files and directories of a request. */
@@ -29,38 +26,28 @@ export interface TakenName {
   readonly sha256: string | null;
 }
 
-/** A file whose part is complete at the target. */
-export interface ReceivedFile {
-  readonly part: TransferResult;
-  readonly meter: (bytes: number, reused?: number) => void;
+/** Counts the bytes of a file, as the report has made it. */
+type Meter = (bytes: number, reused?: number) => void;
+
+/** A file that is at the target, and has no name yet. */
+export interface ReceivedPart {
+  readonly part: LatePart;
+  readonly meter: Meter;
 }
 
 export class TreeCopies {
-  readonly #settings: TreeSettings;
-  readonly #clients: TransferClients;
-  readonly #ends: TreeEnds;
-  readonly #report: TreeReport;
+  readonly #attempt: Attempt;
   /** The directories of the source that are there at the target. */
   readonly made = new Set<TreeNode>();
   /** Files about which nobody has decided yet. */
   readonly taken: TakenName[] = [];
-  /** Files that were received, and get their names after deletions. */
-  readonly received = new Map<Copy, ReceivedFile>();
   /** The files of the target that may have the beginnings of files. */
   beginnings: Beginnings = new Map();
   /** With `move`: the files that are at the target and not yet removed here. */
   readonly #arrived = new Map<TreeNode, TransferResult>();
 
-  constructor(
-    settings: TreeSettings,
-    clients: TransferClients,
-    ends: TreeEnds,
-    report: TreeReport,
-  ) {
-    this.#settings = settings;
-    this.#clients = clients;
-    this.#ends = ends;
-    this.#report = report;
+  constructor(attempt: Attempt) {
+    this.#attempt = attempt;
   }
 
   /** Compares the contents of files at both ends. */
@@ -68,8 +55,9 @@ export class TreeCopies {
     copies: readonly Copy[],
     compared: (copy: Copy, isSame: boolean) => void,
   ): Promise<void> {
-    await this.#clients.run(queuesOf(copies), async (client, batch) => {
-      const same = await compareContents(client, this.#settings, batch, this.#ends);
+    const { settings, ends } = this.#attempt;
+    await this.#attempt.run(queuesOf(copies), async (client, batch) => {
+      const same = await compareContents(client, settings, batch, ends);
       for (const [i, copy] of batch.entries()) compared(copy, same[i]!);
     });
   }
@@ -81,17 +69,17 @@ export class TreeCopies {
     const moved = copies.filter(isMoved);
     const others = copies.filter((copy) => !isMoved(copy));
     for (const some of [moved, others]) {
-      await this.#clients.run(this.#queuesOf(some), (client, batch) => this.#copy(client, batch));
+      await this.#attempt.run(this.#queuesOf(some), (client, batch) => this.#copy(client, batch));
     }
   }
 
   /** Copies files, one request after the other. */
   async copyInTurn(copies: readonly Copy[]): Promise<void> {
-    for (const batch of this.#queuesOf(copies).flat()) await this.#copy(this.#clients.first, batch);
+    for (const batch of this.#queuesOf(copies).flat()) await this.#copy(this.#attempt.first, batch);
   }
 
   #queuesOf(copies: readonly Copy[]): [Copy[][], Copy[][]] {
-    return queuesOf(copies, this.#settings.move ? MOVED_FILES : BATCH_FILES);
+    return queuesOf(copies, this.#attempt.settings.move ? MOVED_FILES : BATCH_FILES);
   }
 
   async #copy(client: TransferClient, copies: readonly Copy[]): Promise<void> {
@@ -109,11 +97,12 @@ export class TreeCopies {
 
   /** Copies small files in one request, and some of them in a second one. */
   async #copySmall(client: TransferClient, copies: readonly Copy[]): Promise<void> {
+    const { ends, report } = this.#attempt;
     const left = new Map<Copy, unknown>(copies.map((copy) => [copy, null]));
     const alone: Copy[] = [];
     for (let attempt = 1; left.size > 0 && attempt <= 2; attempt++) {
       try {
-        for await (const [copy, outcome] of this.#ends.copySmall(client, [...left.keys()])) {
+        for await (const [copy, outcome] of ends.copySmall(client, [...left.keys()])) {
           if (outcome.is === "again") {
             left.set(copy, outcome.error);
             continue;
@@ -125,30 +114,40 @@ export class TreeCopies {
           } else if (outcome.is === "taken") {
             this.taken.push({ copy, sha256: outcome.sha256 });
           } else if (outcome.is === "alone") alone.push(copy);
-          else this.#report.failed(copy.node, outcome.error);
+          else report.failed(copy.node, outcome.error);
         }
       } catch (error) {
-        for (const { node } of left.keys()) this.#report.began(node, 0, 0);
+        for (const { node } of left.keys()) report.began(node, 0, 0);
         // Files that were in place before the connection broke off stay; the rest is requested once
         // more.
         if (attempt === 2 || !client.canReconnect || !isCut(error)) throw error;
       }
     }
-    for (const [{ node }, error] of left) this.#report.failed(node, error);
+    for (const [{ node }, error] of left) report.failed(node, error);
     for (const copy of alone) await this.copyAlone(client, copy);
   }
 
   /** Notes a file that is at the target; with `move`, it is told when it was removed here. */
-  copied(node: TreeNode, last: TransferResult, meter = this.#report.meter(node)): void {
+  copied(node: TreeNode, last: TransferResult, meter?: Meter): void {
     for (let { parent } = node; parent !== null && !this.made.has(parent); { parent } = parent) {
       this.made.add(parent);
     }
-    const result = this.#report.resultOf(node, last);
-    meter(node.size - result.reused, result.reused);
-    const { move, dryRun } = this.#settings;
+    const { report, settings: { move, dryRun } } = this.#attempt;
+    const result = report.resultOf(node, last);
+    (meter ?? report.meter(node))(node.size - result.reused, result.reused);
     if (move && !dryRun) return void this.#arrived.set(node, result);
-    this.#report.copied(node, result);
-    if (move) this.#report.event({ type: "removed", path: node.path });
+    report.copied(node, result);
+    if (move) report.event({ type: "removed", path: node.path });
+  }
+
+  /** Reports files as if they had been copied. */
+  pretend(copies: readonly Copy[]): void {
+    for (const { node } of copies) {
+      const { size } = node;
+      const reused = this.beginnings.get(node)?.size ?? 0;
+      const bytes = size - reused;
+      this.copied(node, { bytes, total: size, resumedFrom: 0, reused, sha256: null });
+    }
   }
 
   /** Removes the files of the source that have arrived, and reports them. */
@@ -156,28 +155,57 @@ export class TreeCopies {
     const arrived = new Map(this.#arrived);
     this.#arrived.clear();
     if (arrived.size === 0) return;
-    const outcomes = this.#ends.removeSources!([...arrived.keys()]);
-    for await (const [node, removed] of outcomes) {
+    const { ends, report } = this.#attempt;
+    for await (const [node, removed] of ends.outbox!.remove([...arrived.keys()])) {
       const { path } = node;
-      if (removed.is === "failed") this.#report.failed(node, removed.error);
+      if (removed.is === "failed") report.failed(node, removed.error);
       // A file that stays may still be being written: what was copied is perhaps its beginning.
-      else if (removed.is === "kept") {
-        this.#report.event({ type: "skipped", path, reason: UNSETTLED });
-      } else this.#report.copied(node, arrived.get(node)!);
-      if (removed.is === "removed") this.#report.event({ type: "removed", path });
+      else if (removed.is === "kept") report.event({ type: "skipped", path, reason: UNSETTLED });
+      else report.copied(node, arrived.get(node)!);
+      if (removed.is === "removed") report.event({ type: "removed", path });
     }
   }
 
-  /** Copies a file; false if it has failed, alone. */
-  async copyAlone(client: TransferClient, copy: Copy): Promise<boolean> {
-    const meter = this.#report.meter(copy.node);
+  /** Copies a file by itself, or reports why it could not be copied. */
+  async copyAlone(client: TransferClient, copy: Copy): Promise<void> {
+    const { ends } = this.#attempt;
+    const beginning = this.beginnings.get(copy.node) ?? null;
+    const meter = this.#attempt.report.meter(copy.node);
+    const result = await this.#attempts(client, copy, meter, (settings, size) => {
+      return ends.copyAlone(client, copy, settings, size, beginning);
+    });
+    if (result !== null) this.copied(copy.node, result, meter);
+  }
+
+  /** Copies a file that gets its name later; `null` if that has failed, which was reported. */
+  async copyPart(client: TransferClient, copy: Copy): Promise<ReceivedPart | null> {
+    const { ends, report } = this.#attempt;
+    const meter = report.meter(copy.node);
+    const part = await this.#attempts(client, copy, meter, (settings, size) => {
+      return ends.copyPart(client, copy, settings, size);
+    });
+    return part && { part, meter };
+  }
+
+  /**
+   * Moves a file, and once more if the connection broke off or the file changed meanwhile, and as
+   * long as it gets further.
+   *
+   * @param move Gets the number of bytes that the other end says it has.
+   * @returns `null` if the file has failed, alone, or its name is taken.
+   */
+  async #attempts<T>(
+    client: TransferClient,
+    copy: Copy,
+    meter: Meter,
+    move: (settings: TransferSettings, size: number) => Promise<T>,
+  ): Promise<T | null> {
+    const { report, settings: { replace, modes, signal } } = this.#attempt;
     let { size } = copy.node;
     let resumedFrom = 0;
     let reused = 0;
     let furthest = 0;
     let vainAttempts = 0;
-    const beginning = this.beginnings.get(copy.node) ?? null;
-    const { replace, modes, signal } = this.#settings;
     const settings: TransferSettings = {
       resume: true,
       replace,
@@ -187,24 +215,21 @@ export class TreeCopies {
         ({ resumedFrom } = progress);
         meter(resumedFrom + progress.reused + progress.bytes - reused, reused);
       },
-      onBegin: (from, now) => reused = this.#report.began(copy.node, from, now),
+      onBegin: (from, now) => reused = report.began(copy.node, from, now),
       signal,
     };
     while (true) {
       try {
-        const result = await this.#ends.copyAlone(client, copy, settings, size, beginning);
-        if (copy.late !== null) this.received.set(copy, { part: result, meter });
-        else this.copied(copy.node, result, meter);
-        return true;
+        return await move(settings, size);
       } catch (error) {
         signal.throwIfAborted();
         if (endsAll(error) || !client.isUsable) throw error;
-        if (isTaken(error) && !copy.isSame) {
+        if (isTaken(error) && copy.late === null && !copy.isSame) {
           meter(0);
           // What was refused at once has not arrived.
-          if (vainAttempts === 0 && furthest === 0) this.#report.refused(copy.node);
+          if (vainAttempts === 0 && furthest === 0) report.refused(copy.node);
           this.taken.push({ copy, sha256: null });
-          return false;
+          return null;
         }
         // How far a file has got with a connection that broke off, the next attempt shows.
         const hasGotFurther = isCut(error) && resumedFrom > furthest;
@@ -219,8 +244,8 @@ export class TreeCopies {
           if (vainAttempts < 2) continue;
         }
         meter(0);
-        this.#report.failed(copy.node, error);
-        return false;
+        report.failed(copy.node, error);
+        return null;
       }
     }
   }
@@ -228,7 +253,11 @@ export class TreeCopies {
   /** The size of a file at the other end now, or else the known size; `null` without an answer. */
   async #sizeNow(client: TransferClient, node: TreeNode, known: number): Promise<number | null> {
     try {
-      const response = await client.request("HEAD", uriOfNode(this.#settings.uri, node), {});
+      const response = await client.request(
+        "HEAD",
+        uriOfNode(this.#attempt.settings.uri, node),
+        {},
+      );
       await response.discard();
       const { status, headers: { "content-length": length } } = response;
       return status === 200 && typeof length === "number" ? length : known;

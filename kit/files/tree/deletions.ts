@@ -1,80 +1,78 @@
-/** The deletion of entries that only the target of a tree has. */
+/**
+ * The end of a call with `delete`, once everything else is at the target: what only the target has
+ * is deleted, and so is what has the place of something of another kind, which gets its name then.
+ *
+ * Such a late file is received first, as a part; then what is in its way is deleted with all the
+ * rest, under the same rules; then the part gets its name. Whatever stops the call, one of the two
+ * is there.
+ */
 
-import { throwIfForAll, type TransferClients } from "./clients.ts";
 import type { TransferClient } from "../transfer/client.ts";
-import type { TreeNode } from "./tree.ts";
-import type { TreeSettings } from "./options.ts";
-import { type DeletionScope, type Plan, respelledThere } from "./plan.ts";
-import type { TreeReport } from "./report.ts";
-
-/** A target whose entries can be removed. */
-export interface ShrinkingTarget {
-  remove(client: TransferClient, node: TreeNode): Promise<void>;
-  /** Whether the target finds anything by the name of a node, which it does not list. */
-  has(client: TransferClient, node: TreeNode): Promise<boolean>;
-  /** The names in a directory of the target; `null` if it is gone. */
-  names(client: TransferClient, path: readonly string[]): Promise<ReadonlySet<string> | null>;
-}
+import { isCut } from "../transfer_error.ts";
+import { type Attempt, throwIfForAll } from "./attempt.ts";
+import type { ReceivedPart, TreeCopies } from "./copies.ts";
+import type { MissingDirectories } from "./directories.ts";
+import type { TreeResult } from "./options.ts";
+import { type Copy, type DeletionScope, failuresOf, type LateGroup, type Plan } from "./plan.ts";
+import { directoryAbove, TreeNode } from "./tree.ts";
+import { directoryMissing, overLimit, respelledThere, unnameable } from "./tree_errors.ts";
 
 /**
  * The directories in which nothing may be deleted, each with a node of the source that the target
  * lists by another name; `null` if it can't be listed.
  */
-export type Respelled = ReadonlyMap<DeletionScope, TreeNode | null>;
+type Respelled = ReadonlyMap<DeletionScope, TreeNode | null>;
 
 export class TreeDeletions {
-  readonly #settings: TreeSettings;
-  readonly #clients: TransferClients;
-  readonly #target: ShrinkingTarget;
-  readonly #report: TreeReport;
+  readonly #attempt: Attempt;
+  readonly #plan: Plan;
+  readonly #copies: TreeCopies;
+  readonly #directories: MissingDirectories;
+  /** The late files that have arrived, and have no names yet. */
+  readonly #received = new Map<Copy, ReceivedPart>();
   /** The entries that could not be deleted, each of which was reported. */
-  readonly undeleted = new Set<TreeNode>();
+  readonly #undeleted = new Set<TreeNode>();
 
-  constructor(
-    settings: TreeSettings,
-    clients: TransferClients,
-    target: ShrinkingTarget,
-    report: TreeReport,
-  ) {
-    this.#settings = settings;
-    this.#clients = clients;
-    this.#target = target;
-    this.#report = report;
+  constructor(attempt: Attempt, plan: Plan, copies: TreeCopies, directories: MissingDirectories) {
+    this.#attempt = attempt;
+    this.#plan = plan;
+    this.#copies = copies;
+    this.#directories = directories;
   }
 
-  /** Deletes the superfluous entries of the target, but those in directories that are kept. */
-  async carryOut(plan: Plan, respelled: Respelled): Promise<void> {
-    const { deletions, staying } = plan;
-    const chosen: TreeNode[] = [];
-    for (const { node, scope } of deletions) {
-      if (respelled.has(scope)) {
-        staying.add(node);
-        plan.keep(node);
-      } else if (!staying.has(node)) chosen.push(node);
+  /**
+   * @param tooMany How many the whole call would delete, if that is above the limit; else `null`.
+   * @returns Why something was kept.
+   */
+  async carryOut(tooMany: number | null): Promise<TreeResult["deletionsKept"]> {
+    const { report, settings: { dryRun, maxDelete } } = this.#attempt;
+    const plan = this.#plan;
+    const why = tooMany !== null ? "limit" : this.#whyNot();
+    if (why !== null) {
+      for (const late of plan.lates) this.#fail(late);
+      if (tooMany !== null) {
+        report.failed(TreeNode.root(), overLimit(tooMany, maxDelete), "target");
+      }
+      return why;
     }
-    // Directories after their entries; all of equal depth at the same time.
-    for (const nodes of byDepth(chosen)) {
-      if (this.#settings.dryRun) nodes.forEach((node) => this.#report.deleted(node));
-      else await this.#clients.run([nodes], (client, node) => this.#deleteOne(client, node, plan));
-    }
-    for (const [{ directory }, node] of respelled) {
-      if (node !== null) this.#report.failed(directory, respelledThere(node), "target");
-    }
+    const respelled = await this.#findRespelled();
+    const [kept, lates] = [true, false].map((isKept) => {
+      return plan.lates.filter(({ scope }) => respelled.has(scope) === isKept);
+    }) as [LateGroup[], LateGroup[]];
+    for (const late of kept) this.#fail(late);
+    if (!dryRun && !await this.#receive(lates)) return "failed";
+    await this.#deleteAll(respelled);
+    for (const node of plan.unnameable) report.failed(node, unnameable(node), "target");
+    for (const late of lates) await this.#place(late);
+    return [...respelled.values()].some((node) => node !== null) ? "spelling" : null;
   }
 
-  async #deleteOne(client: TransferClient, node: TreeNode, plan: Plan): Promise<void> {
-    if (plan.staying.has(node)) return;
-    this.#report.deleting(node);
-    try {
-      await this.#target.remove(client, node);
-    } catch (error) {
-      throwIfForAll(error, client);
-      this.undeleted.add(node);
-      plan.staying.add(node);
-      plan.keep(node);
-      return this.#report.failed(node, error, "target");
-    }
-    this.#report.deleted(node);
+  #whyNot(): TreeResult["deletionsKept"] {
+    const { isIncomplete, isEmpty, linked } = this.#plan;
+    if (isIncomplete) return "incomplete";
+    // A link at the target is in the way of its own path alone.
+    if (this.#attempt.report.failures > linked) return "failed";
+    return isEmpty ? "empty" : null;
   }
 
   /**
@@ -82,28 +80,140 @@ export class TreeDeletions {
    * another name, or not at all: any superfluous entry may be that node. The first such node comes
    * with each directory; `null` with a directory that can't be listed.
    */
-  async findRespelled({ deletions, staying }: Plan): Promise<Respelled> {
+  async #findRespelled(): Promise<Respelled> {
+    const { ends, report, settings } = this.#attempt;
     // Only copying shows by which names the disk of the target lists files.
-    if (this.#settings.dryRun) return new Map();
+    if (settings.dryRun) return new Map();
+    const { deletions, staying } = this.#plan;
     const respelled = new Map<DeletionScope, TreeNode | null>();
     const scopes = new Set<DeletionScope>();
     for (const { node, scope } of deletions) if (!staying.has(node)) scopes.add(scope);
-    await this.#clients.run([[...scopes]], async (client, scope) => {
+    await this.#attempt.run([[...scopes]], async (client, scope) => {
+      const { directory, wanted, perhaps } = scope;
       try {
-        const names = await this.#target.names(client, scope.directory.path);
-        let other = names && scope.wanted.find(({ name }) => !names.has(name));
-        for (const skipped of scope.perhaps) {
-          if (other === undefined && await this.#target.has(client, skipped)) other = skipped;
+        const entries = await ends.list(client, directory.path);
+        const names = entries && new Set(entries.map(({ name }) => name));
+        let other = names && wanted.find(({ name }) => !names.has(name));
+        for (const skipped of perhaps) {
+          if (other === undefined && await ends.has(client, skipped)) other = skipped;
         }
         if (other !== undefined) respelled.set(scope, other);
       } catch (error) {
         throwIfForAll(error, client);
         respelled.set(scope, null);
         // What is in the way in the directory is told by itself.
-        this.#report.failed(scope.directory, error, "target");
+        report.failed(directory, error, "target");
       }
     });
     return respelled;
+  }
+
+  /** Deletes the superfluous entries of the target, but those in directories that are kept. */
+  async #deleteAll(respelled: Respelled): Promise<void> {
+    const { report, settings } = this.#attempt;
+    const { deletions, staying } = this.#plan;
+    const chosen: TreeNode[] = [];
+    for (const { node, scope } of deletions) {
+      if (respelled.has(scope)) this.#keep(node);
+      else if (!staying.has(node)) chosen.push(node);
+    }
+    // Directories after their entries; all of equal depth at the same time.
+    for (const nodes of byDepth(chosen)) {
+      if (settings.dryRun) nodes.forEach((node) => report.deleted(node));
+      else await this.#attempt.run([nodes], (client, node) => this.#deleteOne(client, node));
+    }
+    for (const [{ directory }, node] of respelled) {
+      if (node !== null) report.failed(directory, respelledThere(node), "target");
+    }
+  }
+
+  async #deleteOne(client: TransferClient, node: TreeNode): Promise<void> {
+    if (this.#plan.staying.has(node)) return;
+    const { ends, report } = this.#attempt;
+    report.deleting(node);
+    try {
+      await ends.remove(client, node);
+    } catch (error) {
+      throwIfForAll(error, client);
+      this.#undeleted.add(node);
+      this.#keep(node);
+      return report.failed(node, error, "target");
+    }
+    report.deleted(node);
+  }
+
+  #keep(node: TreeNode): void {
+    this.#plan.staying.add(node);
+    this.#plan.keep(node);
+  }
+
+  /** Receives late files; false if one of them has failed. */
+  async #receive(lates: readonly LateGroup[]): Promise<boolean> {
+    const copies = lates.flatMap(({ copies }) => copies);
+    const failed = new Set<TreeNode>();
+    await this.#attempt.run([copies], async (client, copy) => {
+      const received = await this.#copies.copyPart(client, copy);
+      if (received === null) failed.add(copy.node);
+      else this.#received.set(copy, received);
+    });
+    if (failed.size === 0) return true;
+    for (const late of lates) this.#fail(late, failed);
+    return false;
+  }
+
+  /** Gives late files their names, unless what is in their way could not be deleted. */
+  async #place(late: LateGroup): Promise<void> {
+    const { obstacle, copies, newDirectories } = late;
+    if (this.#plan.staying.has(obstacle)) {
+      // Where the obstacle itself could not be deleted, its path has failed already.
+      const told = newDirectories[0] ?? copies[0]!.node;
+      return this.#fail(late, new Set(this.#undeleted.has(obstacle) ? [told] : []));
+    }
+    if (this.#attempt.settings.dryRun) return this.#copies.pretend(copies);
+    const failed = await this.#directories.make(newDirectories);
+    const placed = copies.filter((copy) => {
+      const above = directoryAbove(copy.node, failed);
+      if (above === null) return true;
+      this.#giveUp(copy);
+      this.#attempt.report.failed(copy.node, directoryMissing(copy.node, failed.get(above)));
+      return false;
+    });
+    await this.#attempt.run([placed], (client, copy) => this.#placeOne(client, copy));
+    await this.#directories.makeRest(newDirectories);
+  }
+
+  async #placeOne(client: TransferClient, copy: Copy): Promise<void> {
+    const { part, meter } = this.#received.get(copy)!;
+    for (let attempt = 1;; attempt++) {
+      try {
+        if (await part.place(client)) this.#copies.copied(copy.node, part.result, meter);
+        else {
+          meter(0);
+          await this.#copies.copyAlone(client, { ...copy, late: null });
+        }
+        return;
+      } catch (error) {
+        if (attempt === 1 && client.canReconnect && isCut(error)) continue;
+        throwIfForAll(error, client);
+        meter(0);
+        return this.#attempt.report.failed(copy.node, error);
+      }
+    }
+  }
+
+  /** Reports what can't get the name of something that stays, unless that was told already. */
+  #fail(late: LateGroup, told: ReadonlySet<TreeNode> = new Set()): void {
+    for (const copy of late.copies) this.#giveUp(copy);
+    for (const [node, error] of failuresOf(late)) {
+      if (!told.has(node)) this.#attempt.report.failed(node, error);
+    }
+  }
+
+  /** Removes the part of a file that does not get its name. */
+  #giveUp(copy: Copy): void {
+    const received = this.#received.get(copy);
+    received?.meter(0);
+    received?.part.discard();
   }
 }
 

@@ -1,33 +1,21 @@
 /** The directories of a tree that the target lacks. */
 
-import type { DirectoryOutcome, Outcomes, TreeEnds } from "./ends.ts";
-import { throwIfForAll, type TransferClients } from "./clients.ts";
-import { BATCH_FILES } from "./copies.ts";
-import type { TargetNames } from "./names.ts";
-import { sameName } from "./plan.ts";
-import type { TreeReport } from "./report.ts";
+import { type Attempt, throwIfForAll } from "./attempt.ts";
+import { BATCH_FILES, type TreeCopies } from "./copies.ts";
+import type { DirectoryOutcome, Outcomes } from "./ends.ts";
+import type { TakenNames } from "./taken_names.ts";
 import { directoryAbove, type TreeNode } from "./tree.ts";
+import { sameName } from "./tree_errors.ts";
 
 export class MissingDirectories {
-  readonly #clients: TransferClients;
-  readonly #ends: TreeEnds;
-  readonly #report: TreeReport;
-  readonly #names: TargetNames;
-  /** The directories that are at the target by now, also because a file was copied to one. */
-  readonly #made: Set<TreeNode>;
+  readonly #attempt: Attempt;
+  readonly #copies: TreeCopies;
+  readonly #names: TakenNames;
 
-  constructor(
-    clients: TransferClients,
-    ends: TreeEnds,
-    report: TreeReport,
-    names: TargetNames,
-    made: Set<TreeNode>,
-  ) {
-    this.#clients = clients;
-    this.#ends = ends;
-    this.#report = report;
+  constructor(attempt: Attempt, copies: TreeCopies, names: TakenNames) {
+    this.#attempt = attempt;
+    this.#copies = copies;
     this.#names = names;
-    this.#made = made;
   }
 
   /**
@@ -37,12 +25,12 @@ export class MissingDirectories {
    * @returns The directories that are one with another directory, with the error that was reported.
    */
   async make(missing: readonly TreeNode[]): Promise<ReadonlyMap<TreeNode, unknown>> {
-    const { first } = this.#clients;
+    const { first, ends, report } = this.#attempt;
     const there: TreeNode[] = [];
     const created: TreeNode[] = [];
     for await (const [node, made] of this.#request(missing)) {
       if (made.error !== null) continue;
-      this.#made.add(node);
+      this.#copies.made.add(node);
       (made.isNew ? created : there).push(node);
     }
     const failed = new Map<TreeNode, unknown>();
@@ -54,23 +42,24 @@ export class MissingDirectories {
       }
       const error = sameName(node);
       failed.set(node, error);
-      this.#report.failed(node, error);
+      report.failed(node, error);
     }
     // If the disk takes the names of two directories for one, the second fails, and what was made
     // in it lies in the first one: that is removed.
     for (const node of created.reverse()) {
       if (directoryAbove(node, failed) === null) continue;
-      await this.#ends.remove(first, node).catch((error) => throwIfForAll(error, first));
+      await ends.remove(first, node).catch((error) => throwIfForAll(error, first));
     }
     return failed;
   }
 
   /** Makes directories; throws an error that concerns all of them. */
   async *#request(nodes: readonly TreeNode[]): Outcomes<TreeNode, DirectoryOutcome> {
-    const { first } = this.#clients;
+    const { first, ends } = this.#attempt;
     for (let start = 0; start < nodes.length; start += BATCH_FILES) {
-      const batch = nodes.slice(start, start + BATCH_FILES);
-      for await (const each of this.#ends.makeDirectories(first, batch)) {
+      for await (
+        const each of ends.makeDirectories(first, nodes.slice(start, start + BATCH_FILES))
+      ) {
         if (each[1].error !== null) throwIfForAll(each[1].error, first);
         yield each;
       }
@@ -80,13 +69,12 @@ export class MissingDirectories {
   /** Makes the directories that could not be made before, unless they were made for a file. */
   async makeRest(all: readonly TreeNode[]): Promise<void> {
     const failed = new Set<TreeNode>();
-    for await (
-      const [node, { error }] of this.#request(all.filter((node) => !this.#made.has(node)))
-    ) {
+    const rest = all.filter((node) => !this.#copies.made.has(node));
+    for await (const [node, { error }] of this.#request(rest)) {
       if (error === null) continue;
       failed.add(node);
       // The directories in a failed directory have failed with it.
-      if (!failed.has(node.parent!)) this.#report.failed(node, error);
+      if (!failed.has(node.parent!)) this.#attempt.report.failed(node, error);
     }
   }
 }

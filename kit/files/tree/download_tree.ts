@@ -35,7 +35,7 @@ import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeOptions, TreeResult, TreeSettings } from "./options.ts";
 import { type Copy, type LateGroup, replacedBy } from "./plan.ts";
 import { requestFiles, uriOfNode } from "./requests.ts";
-import type { DirectoryOutcome, FileOutcome, Outcomes, TreeEnds } from "./ends.ts";
+import type { DirectoryOutcome, FileOutcome, LatePart, Outcomes, TreeEnds } from "./ends.ts";
 import { transferTree } from "./transfer.ts";
 
 /**
@@ -127,14 +127,9 @@ class Download implements TreeEnds {
   /** The beginning of the names of this run's parts of small files. */
   readonly #partPrefix = `${SMALL_PREFIX}${randomSuffix()}-`;
   #partCount = 0;
-  /** The complete parts of files that get their names after deletions. */
-  readonly #complete = new Map<
-    TreeNode,
-    { readonly path: string; readonly state: Deno.FileInfo; readonly mode: number | null }
-  >();
   /** Which permission bits new files get; `undefined` until that is needed. */
   #granted: number | null | undefined;
-  canReuse = false;
+  readonly outbox = null;
   /** The directories from which something was removed. */
   readonly #changed = new Set<string>();
 
@@ -145,9 +140,7 @@ class Download implements TreeEnds {
 
   async readSource(client: TransferClient): Promise<ListedTree> {
     const { uri, modes } = this.#settings;
-    const listed = await readRemoteTree(client, uri, true, modes);
-    this.canReuse = typeof listed.place === "string";
-    return listed;
+    return await readRemoteTree(client, uri, true, modes);
   }
 
   async readTarget(): Promise<ListedTree | null> {
@@ -160,7 +153,7 @@ class Download implements TreeEnds {
   }
 
   /** Makes a missing target, and removes the parts of small files that a killed run has left. */
-  async begin(_route: TransferClient, isMissing: boolean): Promise<boolean> {
+  async begin(_client: TransferClient, isMissing: boolean): Promise<boolean> {
     this.#removeParts(SMALL_PART);
     if (!isMissing) return false;
     await Deno.mkdir(this.#settings.dir, { recursive: true });
@@ -179,41 +172,38 @@ class Download implements TreeEnds {
     }
   }
 
-  async entries(
-    _route: TransferClient,
+  async list(
+    _client: TransferClient,
     path: readonly string[],
   ): Promise<readonly DirectoryEntry[] | null> {
-    const names = await this.names(_route, path);
-    return names && [...names].flatMap((name): DirectoryEntry[] => {
-      let info: Deno.FileInfo | null;
-      try {
-        info = infoOrNull(this.#root.pathOf([...path, name]));
-      } catch {
-        return [{ name, kind: "other", size: 0, modified: new Date(0), reason: "unreadable" }];
-      }
-      if (info === null) return [];
-      const { size, mtime, isFile, isDirectory } = info;
-      const about = { name, size, modified: mtime ?? new Date(0) };
-      if (isFile || isDirectory) return [{ ...about, kind: isFile ? "file" : "directory" }];
-      return [{ ...about, kind: "other", reason: info.isSymlink ? "link" : "special" }];
-    });
-  }
-
-  has(_route: TransferClient, node: TreeNode): Promise<boolean> {
-    return Promise.resolve(this.#isThere(node));
-  }
-
-  async names(
-    _route: TransferClient,
-    path: readonly string[],
-  ): Promise<ReadonlySet<string> | null> {
     const at = this.#root.pathOf(path);
     try {
-      return isReal(at) ? new Set(await readNames(at)) : null;
+      if (!isReal(at)) return null;
+      return (await readNames(at)).flatMap((name) => this.#entryOf([...path, name]));
     } catch (error) {
       if (isMissing(error)) return null;
       throw error;
     }
+  }
+
+  /** The entry of a name that was listed; none if that is gone by now. */
+  #entryOf(path: readonly string[]): DirectoryEntry[] {
+    const name = path.at(-1)!;
+    let info: Deno.FileInfo | null;
+    try {
+      info = infoOrNull(this.#root.pathOf(path));
+    } catch {
+      return [{ name, kind: "other", size: 0, modified: new Date(0), reason: "unreadable" }];
+    }
+    if (info === null) return [];
+    const { size, mtime, isFile, isDirectory } = info;
+    const about = { name, size, modified: mtime ?? new Date(0) };
+    if (isFile || isDirectory) return [{ ...about, kind: isFile ? "file" : "directory" }];
+    return [{ ...about, kind: "other", reason: info.isSymlink ? "link" : "special" }];
+  }
+
+  has(_client: TransferClient, node: TreeNode): Promise<boolean> {
+    return Promise.resolve(this.#isThere(node));
   }
 
   pathOf({ path }: TreeNode): string {
@@ -344,7 +334,7 @@ class Download implements TreeEnds {
     }
   }
 
-  async giveMode(_route: TransferClient, copy: Copy): Promise<void> {
+  async giveMode(_client: TransferClient, copy: Copy): Promise<void> {
     await this.#pause();
     const { node } = copy;
     try {
@@ -387,46 +377,68 @@ class Download implements TreeEnds {
     size: number,
     there: TreeNode | null,
   ): Promise<TransferResult> {
-    const { node, late } = copy;
-    const uri = uriOfNode(this.#settings.uri, node);
-    if (late === null && this.#isTaken(copy)) {
+    const { node } = copy;
+    if (this.#isTaken(copy)) {
       throw this.#explain(new Refusal(412, `${this.pathOf(node)} exists`), node);
     }
-    try {
-      const parent = late === null ? node.parent! : late.obstacle.parent!;
-      await syncAllIfPossible(this.#makeDirectory(parent.path));
-    } catch (error) {
-      throw this.#explain(error, node);
-    }
-    const file = late === null ? this.pathOf(node) : this.#pathOfPart(node, late);
-    const place = async (path: string, mode: number | null) => {
-      if (late === null) await this.#place(copy, path, mode);
-      else {
-        this.#complete.set(node, { path, state: Deno.lstatSync(path), mode });
-        // The part must survive a power failure after the deletion of what is in the way.
-        await syncAllIfPossible([dirname(path)]);
-      }
-      return late === null;
+    await this.#makeParent(node, node.parent!);
+    const place = async (part: string, mode: number | null) => {
+      await this.#place(copy, part, mode);
+      return true;
     };
     const beginning = there && { path: this.pathOf(there), length: there.size };
     const inTree = { size, parts: this.#parts, place, beginning };
-    return await downloadFile(client, uri, file, settings, inTree);
+    const uri = uriOfNode(this.#settings.uri, node);
+    return await downloadFile(client, uri, this.pathOf(node), settings, inTree);
+  }
+
+  async copyPart(
+    client: TransferClient,
+    copy: Copy,
+    settings: TransferSettings,
+    size: number,
+  ): Promise<LatePart> {
+    const { node, late } = copy;
+    await this.#makeParent(node, late!.obstacle.parent!);
+    let part: { path: string; mode: number | null; state: Deno.FileInfo };
+    const keep = async (path: string, mode: number | null) => {
+      part = { path, mode, state: Deno.lstatSync(path) };
+      // The part must survive a power failure after the deletion of what is in the way.
+      await syncAllIfPossible([dirname(path)]);
+      return false;
+    };
+    const inTree = { size, parts: this.#parts, place: keep, beginning: null };
+    const uri = uriOfNode(this.#settings.uri, node);
+    const beside = this.#besidePart(node, late!);
+    const result = await downloadFile(client, uri, beside, settings, inTree);
+    return {
+      result,
+      place: async () => {
+        const { path, mode, state } = part;
+        // Another call may have taken the part.
+        if (!isAt(path, state)) return false;
+        await this.#place(copy, path, mode, state);
+        return true;
+      },
+      discard: () => this.#removePartsOf(beside),
+    };
   }
 
   /** The path beside which a file is received that gets its name after a deletion. */
-  #pathOfPart(node: TreeNode, { obstacle }: LateGroup): string {
+  #besidePart(node: TreeNode, { obstacle }: LateGroup): string {
     const path = this.pathOf(node);
     if (obstacle.path.length === node.path.length) return path;
     // The directory of the file is not there before the obstacle has gone.
     return `${dirname(this.pathOf(obstacle))}/late-${hashOfText(path)}`;
   }
 
-  async place(_route: TransferClient, copy: Copy): Promise<boolean> {
-    const { path, state, mode } = this.#complete.get(copy.node)!;
-    // Another call may have taken the part.
-    if (!isAt(path, state)) return false;
-    await this.#place(copy, path, mode, state);
-    return true;
+  /** Makes the directory in which a file is received. */
+  async #makeParent(node: TreeNode, { path }: TreeNode): Promise<void> {
+    try {
+      await syncAllIfPossible(this.#makeDirectory(path));
+    } catch (error) {
+      throw this.#explain(error, node);
+    }
   }
 
   /**
@@ -461,7 +473,7 @@ class Download implements TreeEnds {
   }
 
   async *makeDirectories(
-    _route: TransferClient,
+    _client: TransferClient,
     nodes: readonly TreeNode[],
   ): Outcomes<TreeNode, DirectoryOutcome> {
     const changed = new Set<string>();
@@ -481,7 +493,7 @@ class Download implements TreeEnds {
     await syncAllIfPossible(changed);
   }
 
-  async remove(_route: TransferClient, node: TreeNode): Promise<void> {
+  async remove(_client: TransferClient, node: TreeNode): Promise<void> {
     await this.#pause();
     try {
       await this.#root.removeListed(node.path, (now) => {
@@ -498,8 +510,11 @@ class Download implements TreeEnds {
     this.#changed.add(dirname(path));
   }
 
-  discard({ node, late }: Copy): void {
-    const file = late === null ? this.pathOf(node) : this.#pathOfPart(node, late);
+  discard({ node }: Copy): void {
+    this.#removePartsOf(this.pathOf(node));
+  }
+
+  #removePartsOf(file: string): void {
     try {
       removeParts(file, this.#parts.of(file));
     } catch {

@@ -1,12 +1,12 @@
 /** What a download and an upload of a tree do differently. */
 
 import type { DirectoryEntry } from "../entries.ts";
-import type { ListedTree } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import type { TransferClient } from "../transfer/client.ts";
-import type { TreeNode } from "./tree.ts";
-import type { ShrinkingTarget } from "./deletions.ts";
+import type { ListedTree } from "./list_tree.ts";
+import type { Outbox } from "./outbox.ts";
 import type { Copy } from "./plan.ts";
+import type { TreeNode } from "./tree.ts";
 
 /**
  * The outcome of a small file: how many bytes it has; that something has its name, which the list
@@ -28,36 +28,40 @@ export interface DirectoryOutcome {
   readonly isNew?: boolean;
 }
 
-/**
- * The outcome of a file that is at the target: it was removed here, or was gone already; it stays,
- * since it may have changed meanwhile; or it can't be removed.
- */
-export type RemovalOutcome =
-  | { readonly is: "removed" | "gone" | "kept" }
-  | { readonly is: "failed"; readonly error: unknown };
-
 /** The outcomes of items, yielded as soon as they are known, those before an error, too. */
 export type Outcomes<Item, What> = AsyncGenerator<readonly [item: Item, what: What], void, void>;
 
+/** A file of which the target has all as a part, and that gets its name after a deletion. */
+export interface LatePart {
+  readonly result: TransferResult;
+  /** Gives the file its name; false if the part is gone. */
+  place(client: TransferClient): Promise<boolean>;
+  /** Removes a part here. */
+  discard(): void;
+}
+
 /** The differences between a download and an upload. */
-export interface TreeEnds extends ShrinkingTarget {
-  /** The entries of a directory of the target now; `null` if it can't be listed. */
-  entries(
-    client: TransferClient,
-    path: readonly string[],
-  ): Promise<readonly DirectoryEntry[] | null>;
+export interface TreeEnds {
+  /** The source, if its files are removed once they are at the target. */
+  readonly outbox: Outbox | null;
   readSource(client: TransferClient): Promise<ListedTree>;
   /** Lists the target; `null` if it does not exist. */
   readTarget(client: TransferClient): Promise<ListedTree | null>;
+  /** The entries of a directory of the target now; `null` if it is gone. */
+  list(
+    client: TransferClient,
+    path: readonly string[],
+  ): Promise<readonly DirectoryEntry[] | null>;
+  /** Whether the target finds anything by the name of a node, which it does not list. */
+  has(client: TransferClient, node: TreeNode): Promise<boolean>;
   /**
    * Makes the target if no list of it was to be had.
    *
    * @returns Whether it is there nevertheless: then nobody knows what is in it.
    */
   begin(client: TransferClient, isMissing: boolean): Promise<boolean>;
+  /** The path here of a node of either tree. */
   pathOf(node: TreeNode): string;
-  /** Whether the server lets bytes be reused that are at the target already. */
-  readonly canReuse: boolean;
   /** Which permission bits a file of the target gets; `null` if that is not known. */
   findGranted(): number | null;
   /** Gives a file of the target the permission bits of the source, if it is as it was listed. */
@@ -65,7 +69,7 @@ export interface TreeEnds extends ShrinkingTarget {
   /** Copies small files; a file without an outcome may be requested again after an error. */
   copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, FileOutcome>;
   /**
-   * Copies a single file; one that gets its name after a deletion is received as a part.
+   * Copies a single file.
    *
    * @param size How many bytes the other end has said that it has.
    * @param beginning The file of the target that may have its beginning; `null` if none has.
@@ -77,21 +81,22 @@ export interface TreeEnds extends ShrinkingTarget {
     size: number,
     beginning: TreeNode | null,
   ): Promise<TransferResult>;
-  /** Gives a file that was received its name; false if its part is gone. */
-  place(client: TransferClient, copy: Copy, part: TransferResult): Promise<boolean>;
+  /** Copies a single file that gets its name after a deletion. */
+  copyPart(
+    client: TransferClient,
+    copy: Copy,
+    settings: TransferSettings,
+    size: number,
+  ): Promise<LatePart>;
+  /** Removes what is left here of a file that does not get its name. */
+  discard?(copy: Copy): void;
   /** Makes directories, each after those that it is in. */
   makeDirectories(
     client: TransferClient,
     nodes: readonly TreeNode[],
   ): Outcomes<TreeNode, DirectoryOutcome>;
-  /** When a file of the source was last changed or renamed, in milliseconds since 1970. */
-  changedAt?(node: TreeNode): number;
-  /** Removes files of the source that certainly are what was copied. */
-  removeSources?(nodes: readonly TreeNode[]): Outcomes<TreeNode, RemovalOutcome>;
-  /** Closes files that could have been removed. */
-  close?(): Promise<void>;
-  /** Removes the part of a file here that can't get its name. */
-  discard?(copy: Copy): void;
+  /** Removes a file of the target, if it is as it was listed, or an empty directory. */
+  remove(client: TransferClient, node: TreeNode): Promise<void>;
   /** Syncs what was removed here. */
-  finish?(): Promise<void>;
+  finish(): Promise<void>;
 }

@@ -169,6 +169,16 @@ export function treeUriOf(uri: string | readonly string[]): string {
   return root;
 }
 
+/** What a server says of itself in the answer to a list. */
+export interface ListingServer {
+  /** Whether it takes bundles whose records say which file they may replace. */
+  readonly takesSeen: boolean;
+  /** Whether it deletes nothing at all. */
+  readonly isKept: boolean;
+  /** The path of the directory below the root of its app; `null` if its files can't be reused. */
+  readonly place: string | null;
+}
+
 /** A tree, and the time of its list. */
 export interface ListedTree {
   readonly root: TreeNode;
@@ -177,17 +187,8 @@ export interface ListedTree {
    * say.
    */
   readonly listed: { readonly began: number; readonly ended: number } | null;
-  /** Whether the server takes bundles whose records say which file they may replace. */
-  readonly takesSeen?: boolean;
-  /** Whether the server deletes nothing at all. */
-  readonly isKept?: boolean;
-  /** The path of the tree below the root of its app; `null` if its files can't be reused. */
-  readonly place?: string | null;
-}
-
-/** The entries of a directory of another device. */
-interface ListedDirectory extends Pick<ListedTree, "takesSeen" | "isKept"> {
-  readonly entries: readonly DirectoryEntry[];
+  /** `null` for a tree of this device. */
+  readonly server: ListingServer | null;
 }
 
 /**
@@ -217,13 +218,11 @@ export async function readRemoteTree(
   }
   const { date } = response.headers;
   const seconds = typeof date === "string" ? parseDate(date) : null;
-  const takesSeen = takesSeenOf(response);
-  const isKept = deletesNothing(response);
-  const place = placeOf(response.headers["reuse"]);
-  if (seconds === null) return { root, listed: null, takesSeen, isKept, place };
+  const server = serverOf(response);
+  if (seconds === null) return { root, listed: null, server };
   // A date has whole seconds.
   const ended = (seconds + 1) * 1000 + performance.now() - askedAt;
-  return { root, listed: { began: seconds * 1000, ended }, takesSeen, isKept, place };
+  return { root, listed: { began: seconds * 1000, ended }, server };
 }
 
 /**
@@ -259,7 +258,8 @@ export async function readLocalTree(
     if (!(error instanceof BodyError)) throw error;
     throw new TransferError("CHANGED", `${error.message}; call again`, { cause: error });
   }
-  return { root, listed: { began, ended: Math.max(began, Date.now()) } };
+  const listed = { began, ended: Math.max(began, Date.now()) };
+  return { root, listed, server: null };
 }
 
 /**
@@ -288,26 +288,27 @@ function addEntry(
   return true;
 }
 
+/** Reads the entries of a directory of another device. */
 export async function readRemoteEntries(
   client: TransferClient,
   uri: string,
-): Promise<ListedDirectory> {
+): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly server: ListingServer }> {
   const entries: DirectoryEntry[] = [];
   const response = await requestList(client, uri);
   for await (const entry of entriesOf(response, uri, EntryParser.ofDirectory(), client.signal)) {
     if (entries.length === MAX_ENTRIES) throw badList(`it has more than ${MAX_ENTRIES} entries`);
     entries.push(entry);
   }
-  return { entries, takesSeen: takesSeenOf(response), isKept: deletesNothing(response) };
+  return { entries, server: serverOf(response) };
 }
 
-/** Whether the app of a list says that it deletes nothing. */
-function deletesNothing({ headers: { allow } }: Response): boolean {
-  return typeof allow === "string" && !allow.split(", ").includes("DELETE");
-}
-
-function takesSeenOf({ headers }: Response): boolean {
-  return headers[BUNDLE_KEYS] === SEEN_KEY;
+function serverOf({ headers }: Response): ListingServer {
+  const { allow } = headers;
+  return {
+    takesSeen: headers[BUNDLE_KEYS] === SEEN_KEY,
+    isKept: typeof allow === "string" && !allow.split(", ").includes("DELETE"),
+    place: placeOf(headers["reuse"]),
+  };
 }
 
 function listedTwice(path: readonly string[]): TransferError {

@@ -4,17 +4,17 @@
  */
 
 import { checkBoolean } from "../../../base/checks.ts";
-import { TransferError } from "../transfer_error.ts";
-import type { DirectoryEntry } from "../entries.ts";
-import {
-  byName,
-  comparableName,
-  isSameTime,
-  quotePath,
-  type Reason,
-  type TreeNode,
-} from "./tree.ts";
+import { isGrown, MIN_REUSED_BYTES } from "../reuse.ts";
 import type { PlanRules } from "./options.ts";
+import { byName, coarserTimes, comparableName, isSameTime, type TreeNode } from "./tree.ts";
+import {
+  badName,
+  directoryMissing,
+  existsAlready,
+  inTheWay,
+  staysInTheWay,
+  unreadableThere,
+} from "./tree_errors.ts";
 
 /** The reason to skip a file that may still be being written. */
 export const UNSETTLED = "still being written";
@@ -287,18 +287,7 @@ export class Plan {
       return void this.skipped.push({ node, reason: reason! });
     }
     this.isIncomplete = true;
-    const error = reason === "name"
-      ? copyError(
-        "BAD_NAME",
-        node,
-        ": its name can't be sent: it is not UTF-8, too long or reserved; rename it",
-      )
-      : copyError(
-        "UNREADABLE",
-        node,
-        " can't be read where it is; change its permissions, or leave it out by a filter",
-      );
-    this.fail(node, error);
+    this.fail(node, reason === "name" ? badName(node) : unreadableThere(node));
   }
 
   #decideDirectory(
@@ -366,67 +355,10 @@ export class Plan {
   }
 }
 
-function copyError(
-  code: TransferError["code"],
-  node: TreeNode,
-  text: string,
-  options?: ErrorOptions,
-): TransferError {
-  return new TransferError(code, `${quotePath(node.path)}${text}`, options);
-}
-
-export function itsOwnTarget(path: string): TransferError {
-  const problem =
-    "is served by the other end itself, so it can't be moved there: another file with " +
-    "the size and time of the one that was sent is here by now";
-  return new TransferError("CONFLICT", `${path} ${problem}`);
-}
-
-export function existsAlready(node: TreeNode, options?: ErrorOptions): TransferError {
-  const text = ": another file has this name at the target; with replace: true it is replaced";
-  return copyError("CONFLICT", node, text, options);
-}
-
-/** The error of a file whose name something has that came, or changed, since the list. */
-export function changedMeanwhile(node: TreeNode): TransferError {
-  const text = ": what has this name at the target changed meanwhile, and stays; look at it and " +
-    "call again (if its server only adds files, it always stays)";
-  return copyError("CONFLICT", node, text);
-}
-
-/** The error of a name that the disk of the target takes for another one of the source. */
-export function sameName(node: TreeNode): TransferError {
-  const text = ": the target's disk takes two names for the same; rename one";
-  return copyError("CONFLICT", node, text);
-}
-
-/** The error of a name because of which nothing in a directory of the target is deleted. */
-export function respelledThere(node: TreeNode): TransferError {
-  const text = ": the target's disk does not list it by this name; beside it nothing is deleted";
-  return copyError("CONFLICT", node, text);
-}
-
-/** The error of a superfluous entry of the target that stays. */
-export function unnameable(node: TreeNode): TransferError {
-  const text = ": is not deleted: its name is not UTF-8, too long or reserved";
-  return copyError("BAD_NAME", node, text);
-}
-
-export function overLimit(count: number, limit: number): TransferError {
-  const text = `nothing is deleted: it would be ${count} deletion${count === 1 ? "" : "s"}, more ` +
-    `than maxDelete ${limit} allows`;
-  return new TransferError("CONFLICT", text);
-}
-
-export function directoryMissing(node: TreeNode, cause: unknown): TransferError {
-  const text = ": a directory that it is in could not be made at the target";
-  return copyError("CONFLICT", node, text, { cause });
-}
-
 /** What fails if an entry of another kind stays at the target: the file, or the directory. */
 export function failuresOf(
   { obstacle, copies, newDirectories }: LateGroup,
-): [TreeNode, TransferError][] {
+): [TreeNode, unknown][] {
   const [directory] = newDirectories;
   if (directory === undefined) {
     return copies.map(({ node }) => [node, staysInTheWay(node, obstacle)]);
@@ -434,30 +366,65 @@ export function failuresOf(
   const error = staysInTheWay(directory, obstacle);
   return [
     [directory, error],
-    ...copies.map(({ node }): [TreeNode, TransferError] => [node, directoryMissing(node, error)]),
+    ...copies.map(({ node }): [TreeNode, unknown] => [node, directoryMissing(node, error)]),
   ];
 }
 
-function staysInTheWay(node: TreeNode, { kind }: TreeNode): TransferError {
-  const text = `: a ${kind} has this name at the target, and stays, as this call deletes nothing ` +
-    "there (deletionsKept); remove or rename one of the two";
-  return copyError("CONFLICT", node, text);
+/** By file of the source: the file of the target whose bytes may be its beginning. */
+export type Beginnings = ReadonlyMap<TreeNode, TreeNode>;
+
+/**
+ * Finds for each file the one of the target that has the same size and time, as a file has that was
+ * renamed, moved or copied; or else the one of its name, if that is shorter and older, as a file
+ * that has grown is.
+ */
+export function findBeginnings(
+  copies: readonly Copy[],
+  source: TreeNode,
+  target: TreeNode,
+): Beginnings {
+  const found = new Map<TreeNode, TreeNode>();
+  const large = copies.filter(({ node }) => node.size >= MIN_REUSED_BYTES);
+  if (large.length === 0) return found;
+  const sizes = new Set(large.map(({ node }) => node.size));
+  const alikes = new Map<string, SameSizeAndTime>();
+  collect(target, source, sizes, alikes);
+  for (const { node, target: there } of large) {
+    const times = [node.modified, ...coarserTimes(node.modified)];
+    const alike = times.map((time) => alikes.get(keyOf(node.size, time))).find(Boolean);
+    const other = alike?.named.get(node.name) ?? alike?.first;
+    // A file of the same name was compared before: it has other bytes.
+    if (other !== undefined && other !== there) found.set(node, other);
+    else if (there?.kind === "file" && isGrown(there, node)) found.set(node, there);
+  }
+  return found;
 }
 
-export function inTheWay(
-  node: TreeNode,
-  { kind, reason }: Pick<DirectoryEntry, "kind"> & { readonly reason?: Reason | null },
-): TransferError {
-  const what = kind !== "other"
-    ? `a ${kind}`
-    : reason === "link"
-    ? "a symbolic link, which is not followed,"
-    : reason === "special"
-    ? "a pipe, a socket or a device"
-    : "something that can't be read";
-  const advice = kind !== "other"
-    ? "; with delete: true it is deleted, unless something in it has to stay"
-    : "";
-  const text = `: ${what} has this name at the target${advice}; remove or rename one of the two`;
-  return copyError("CONFLICT", node, text);
+/** Files of the target with the same size and time. */
+interface SameSizeAndTime {
+  /** If possible, a file whose path the source does not have: it was probably renamed. */
+  first: TreeNode;
+  readonly named: Map<string, TreeNode>;
+}
+
+function keyOf(size: number, time: number): string {
+  return `${size} ${time}`;
+}
+
+function collect(
+  target: TreeNode,
+  source: TreeNode | null,
+  sizes: ReadonlySet<number>,
+  alikes: Map<string, SameSizeAndTime>,
+): void {
+  for (const node of target.children?.values() ?? []) {
+    const same = source?.get(node.name) ?? null;
+    if (node.kind === "directory") collect(node, same, sizes, alikes);
+    if (node.kind !== "file" || !sizes.has(node.size)) continue;
+    const key = keyOf(node.size, node.modified);
+    const alike = alikes.get(key) ?? { first: node, named: new Map() };
+    if (same === null) alike.first = node;
+    alike.named.set(node.name, node);
+    alikes.set(key, alike);
+  }
 }

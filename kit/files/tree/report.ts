@@ -4,7 +4,7 @@ import { standardLogger } from "../../../net/logger.ts";
 import type { RetryProgress } from "../../../net/retry.ts";
 import { messageOf } from "../../../net/thrown.ts";
 import { Pace, type TransferResult } from "../options.ts";
-import type { Beginnings } from "./beginnings.ts";
+import type { Beginnings } from "./plan.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
 

@@ -1,22 +1,14 @@
 /** Uploads trees to another device. */
 
 import { closeSync } from "node:fs";
-import { dirname } from "node:path";
 import { ChunkedBodyIter } from "../../../base/body/body_iter.ts";
 import { EMPTY } from "../../../base/bytes.ts";
 import { pause } from "../../../base/pause.ts";
 import { quote } from "../../../base/quote.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { Chunk } from "../../../base/wire/chunk.ts";
-import { checkRemovable, Turns } from "../../disk/files.ts";
-import {
-  ifPresent,
-  isMissing,
-  isOverload,
-  isRealFile,
-  syncAllIfPossible,
-} from "../../disk/names.ts";
-import { isDiskFull } from "../../disk/space.ts";
+import { Turns } from "../../disk/files.ts";
+import { ifPresent, isOverload, isRealFile } from "../../disk/names.ts";
 import type { Connector, Requester } from "../../../client.ts";
 import { StatusError } from "../../../net/expect_ok.ts";
 import {
@@ -33,9 +25,15 @@ import { sha256Of } from "../digest.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { isOtherFile, openSmall, SETTLED_MILLISECONDS } from "../file_pieces.ts";
 import { bitsOf, formatMode, modeHeader, WANT_MASK } from "../modes.ts";
-import { type ListedTree, readLocalTree, readRemoteEntries, readRemoteTree } from "./list_tree.ts";
+import {
+  type ListedTree,
+  type ListingServer,
+  readLocalTree,
+  readRemoteEntries,
+  readRemoteTree,
+} from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
-import { prefixOf, trialPath } from "../reserved.ts";
+import { Root } from "../root.ts";
 import { askDigest, requestChange, type TransferClient } from "../transfer/client.ts";
 import {
   changedWhileMoved,
@@ -44,13 +42,15 @@ import {
   statusError,
   TransferError,
 } from "../transfer_error.ts";
-import { isWithin, type TreeNode } from "./tree.ts";
+import type { TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./options.ts";
-import { type Copy, existsAlready, itsOwnTarget, replacedBy } from "./plan.ts";
+import { type Copy, replacedBy } from "./plan.ts";
 import { type Located, requestBundle, uriOfNode } from "./requests.ts";
-import type { DirectoryOutcome, FileOutcome, Outcomes, RemovalOutcome, TreeEnds } from "./ends.ts";
-import { MAX_SKEW_MILLISECONDS, transferTree } from "./transfer.ts";
-import { isAsSeen, type SeenFile, SourceFile } from "../transfer/source_file.ts";
+import type { DirectoryOutcome, FileOutcome, LatePart, Outcomes, TreeEnds } from "./ends.ts";
+import { Outbox } from "./outbox.ts";
+import { transferTree } from "./transfer.ts";
+import { existsAlready } from "./tree_errors.ts";
+import { type SeenFile, SourceFile } from "../transfer/source_file.ts";
 import { FileUpload, nameFile } from "../transfer/upload.ts";
 
 /**
@@ -129,46 +129,34 @@ interface SentFile {
   readonly hasCondition: boolean;
 }
 
-const KEPT: RemovalOutcome = { is: "kept" };
-
 class Upload implements TreeEnds {
   readonly #settings: TreeSettings;
   readonly #turns = new Turns();
-  #root = "";
-  /** Whether the server knows records that say which file they may replace. */
-  #takesSeen = false;
+  #root: Root;
+  outbox: Outbox | null = null;
+  /** What the server has said of itself, in the first list; `null` if it has none. */
+  #server: ListingServer | null = null;
   /** Which permission bits a new file gets at the target; `null` if it takes none. */
   #granted: number | null = null;
-  /** Whether what the target has stays as it is. */
-  #isKept = false;
-  /** The path of the target below the root of its app; `null` if its files can't be reused. */
-  #place: string | null = null;
   /** The refusal of the root, until something was accepted below it. */
   #refusal: StatusError | null = null;
-  /** Files that this call has given their names at the target, as they were when they were read. */
-  readonly #written = new Map<TreeNode, SeenFile>();
-  /** The permission bits that files had when they were sent as parts. */
-  readonly #lateModes = new Map<TreeNode, number | null>();
-  /** With `move`: how the files are closed that were read, and may be removed. */
-  readonly #open = new Map<TreeNode, () => void | Promise<void>>();
-  /** With `move`: the directories of the source from which files can be removed. */
-  readonly #removable = new Set<TreeNode>();
-  /** The directories from which files were removed. */
-  readonly #emptied = new Set<string>();
 
   constructor(settings: TreeSettings) {
     this.#settings = settings;
+    this.#root = new Root(settings.dir);
   }
 
   async readSource(): Promise<ListedTree> {
-    const root = await ifPresent(Deno.realPath(this.#settings.dir));
-    if (root === null) {
+    const { dir, move, signal } = this.#settings;
+    const path = await ifPresent(Deno.realPath(dir));
+    if (path === null) {
       throw new Deno.errors.NotFound(
-        `dir: there is no directory ${quote(this.#settings.dir)}; is its disk mounted?`,
+        `dir: there is no directory ${quote(dir)}; is its disk mounted?`,
       );
     }
-    this.#root = root;
-    return await readLocalTree(root, this.#settings.signal);
+    this.#root = new Root(path);
+    if (move) this.outbox = new Outbox(this.#settings, this.#root);
+    return await readLocalTree(path, signal);
   }
 
   async readTarget(client: TransferClient): Promise<ListedTree | null> {
@@ -190,16 +178,15 @@ class Upload implements TreeEnds {
     const { uri, delete: deletes, modes, dryRun } = this.#settings;
     const more = modes && !dryRun ? WANT_MASK : {};
     const listed = await readRemoteTree(client, uri, false, modes, more);
-    this.#takesSeen = listed.takesSeen === true;
-    this.#isKept = listed.isKept === true;
-    this.#place = listed.place ?? null;
-    if (!deletes || listed.isKept !== true) return listed;
+    this.#server = listed.server;
+    if (!deletes || !this.#isKept) return listed;
     const problem = "the other end only adds files; call without `delete`";
     throw refused("DELETE", uri, problem, { status: 405 });
   }
 
-  get canReuse(): boolean {
-    return this.#place !== null;
+  /** Whether what the target has stays as it is. */
+  get #isKept(): boolean {
+    return this.#server?.isKept ?? false;
   }
 
   findGranted(): number | null {
@@ -248,21 +235,16 @@ class Upload implements TreeEnds {
     return isThere && !this.#settings.move;
   }
 
-  async entries(
+  async list(
     client: TransferClient,
     path: readonly string[],
   ): Promise<readonly DirectoryEntry[] | null> {
     try {
-      const uri = this.#uriOf({ path }, true);
-      const { entries, takesSeen, isKept } = await readRemoteEntries(client, uri);
-      this.#takesSeen ||= takesSeen === true;
-      this.#isKept ||= isKept === true;
+      const { entries, server } = await readRemoteEntries(client, this.#uriOf({ path }, true));
+      this.#server ??= server;
       return entries;
     } catch (error) {
-      // A server that has no list.
-      if (error instanceof StatusError && error.status < 500) {
-        return null;
-      }
+      if (hasStatus(error, 404)) return null;
       throw error;
     }
   }
@@ -273,25 +255,12 @@ class Upload implements TreeEnds {
     return response.status !== 404;
   }
 
-  async names(
-    client: TransferClient,
-    path: readonly string[],
-  ): Promise<ReadonlySet<string> | null> {
-    try {
-      const { entries } = await readRemoteEntries(client, this.#uriOf({ path }, true));
-      return new Set(entries.map(({ name }) => name));
-    } catch (error) {
-      if (hasStatus(error, 404)) return null;
-      throw error;
-    }
-  }
-
   #uriOf(node: Located, isDirectory = false): string {
     return uriOfNode(this.#settings.uri, node, isDirectory);
   }
 
   pathOf(node: Located): string {
-    return prefixOf(this.#root) + node.path.join("/");
+    return this.#root.pathOf(node.path);
   }
 
   async *copySmall(client: TransferClient, copies: readonly Copy[]): Outcomes<Copy, FileOutcome> {
@@ -309,7 +278,7 @@ class Upload implements TreeEnds {
       failure = { error };
     }
     yield* unsent;
-    for (const { node } of copies) if (!this.#written.has(node)) await this.#close(node);
+    await this.outbox?.closeUnwritten(copies.map(({ node }) => node));
     if (failure !== null) throw failure.error;
   }
 
@@ -321,9 +290,9 @@ class Upload implements TreeEnds {
     const buffer = new BundleBuffer();
     const content = new Uint8Array(BUNDLED_BELOW_BYTES - 1);
     for (const copy of copies) {
-      if (this.#turns.isOver) await this.#turns.next(this.#root);
+      if (this.#turns.isOver) await this.#turns.next(this.#root.path);
       this.#settings.signal.throwIfAborted();
-      await this.#close(copy.node);
+      await this.outbox?.close(copy.node);
       const read = this.#read(copy.node, content);
       if ("is" in read) {
         unsent.push([copy, read]);
@@ -347,7 +316,7 @@ class Upload implements TreeEnds {
   /** What the record of a file says about the file that it may replace. */
   #conditionOf(copy: Copy): Pick<PutFile, "if-none-match" | "seen"> {
     if (copy.isNew || !this.#settings.replace) return { "if-none-match": "*" };
-    const there = this.#takesSeen ? replacedBy(copy) : null;
+    const there = this.#server?.takesSeen ? replacedBy(copy) : null;
     return there === null ? {} : { seen: [there.size, there.modified] };
   }
 
@@ -358,7 +327,7 @@ class Upload implements TreeEnds {
   ): { size: number; modified: Date; mode: number | null; seen: SeenFile } | FileOutcome {
     const path = this.pathOf(node);
     try {
-      this.#checkRemovable(node);
+      this.outbox?.checkRemovable(node);
       for (let attempt = 0; attempt < 2; attempt++) {
         // Opening a FIFO would wait, and a link is not followed.
         const lookedAt = Date.now();
@@ -368,8 +337,8 @@ class Upload implements TreeEnds {
         const read = openSmall(path, info, content);
         if (read === null) continue;
         const { state, file } = read;
-        if (this.#settings.move) this.#open.set(node, () => closeSync(file));
-        else closeSync(file);
+        if (this.outbox === null) closeSync(file);
+        else this.outbox.hold(node, () => closeSync(file));
         if (!isRealFile(path)) return { is: "failed", error: this.#replaced(node) };
         const modified = new Date(Number(state.mtimeMs));
         const mode = this.#settings.modes ? bitsOf(state.mode) : null;
@@ -392,7 +361,7 @@ class Upload implements TreeEnds {
   ): FileOutcome {
     if (status === 201 || status === 204) {
       this.#refusal = null;
-      if (this.#settings.move) this.#written.set(node, seen);
+      this.outbox?.written(node, seen);
       return { is: "copied", bytes, sha256 };
     }
     // A 412 to a request without a condition is a fault of the peer, which is not asked again.
@@ -403,6 +372,41 @@ class Upload implements TreeEnds {
     return { is: status === 400 || status === 503 ? "again" : "failed", error };
   }
 
+  async copyPart(
+    client: TransferClient,
+    { node }: Copy,
+    settings: TransferSettings,
+  ): Promise<LatePart> {
+    await using source = await this.#open(node);
+    const uri = this.#uriOf(node);
+    const result = await new FileUpload(client, uri, source, settings).sendPart();
+    // The file may be another one by now than the list has.
+    const mode = settings.modes ? source.mode : null;
+    const modified = new Date(node.modified);
+    return {
+      result,
+      place: (client) => nameFile(client, uri, result, modified, mode),
+      discard() {},
+    };
+  }
+
+  async #open(node: TreeNode): Promise<SourceFile> {
+    const path = this.pathOf(node);
+    const check = () => {
+      if (!isRealFile(path)) throw this.#replaced(node);
+    };
+    this.outbox?.checkRemovable(node);
+    check();
+    const source = await SourceFile.open(path);
+    try {
+      check();
+      return source;
+    } catch (error) {
+      await source[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
   async copyAlone(
     client: TransferClient,
     copy: Copy,
@@ -410,23 +414,11 @@ class Upload implements TreeEnds {
     _size: number,
     there: TreeNode | null,
   ): Promise<TransferResult> {
-    const { node, late, isNew, isSame = false, listed = node } = copy;
-    const path = this.pathOf(node);
-    const check = () => {
-      if (!isRealFile(path)) throw this.#replaced(node);
-    };
-    this.#checkRemovable(node);
-    check();
+    const { node, isNew, isSame = false, listed = node } = copy;
     await using opened = new AsyncDisposableStack();
-    const source = opened.use(await SourceFile.open(path));
-    check();
+    const source = opened.use(await this.#open(node));
     const { move, signal } = this.#settings;
     const uri = this.#uriOf(listed);
-    if (late !== null) {
-      // The file may be another one by now than the list has.
-      this.#lateModes.set(node, source.mode);
-      return await new FileUpload(client, uri, source, settings).sendPart();
-    }
     const headers: HeaderDict = isNew ? { "if-none-match": "*" } : {};
     let isRewritten = move;
     if (isSame) {
@@ -435,7 +427,7 @@ class Upload implements TreeEnds {
       const isKnown = etag !== null || stamp !== null && this.#settings.replace;
       if (!isKnown || sha256 !== await source.hash(signal)) throw existsAlready(node);
       Object.assign(headers, stamp === null ? { "if-match": etag } : conditionFor(stamp, etag));
-      isRewritten &&= etag === null || !isOtherFile(etag, path);
+      isRewritten &&= etag === null || !isOtherFile(etag, this.pathOf(node));
     }
     // The caller decides about a name that is taken.
     const replace = isNew || isSame || settings.replace;
@@ -446,11 +438,11 @@ class Upload implements TreeEnds {
     const known = move ? {} : { beginning: there && this.#beginningOf(there) };
     const all = { ...settings, replace, isRewritten, seen, ...known };
     const result = await new FileUpload(client, uri, source, all, headers).run();
-    if (move) {
-      await this.#close(node);
+    if (this.outbox !== null) {
+      await this.outbox.close(node);
       const kept = opened.move();
-      this.#open.set(node, () => kept.disposeAsync());
-      this.#written.set(node, source.seen);
+      this.outbox.hold(node, () => kept.disposeAsync());
+      this.outbox.written(node, source.seen);
     }
     return result;
   }
@@ -468,94 +460,12 @@ class Upload implements TreeEnds {
   }
 
   #beginningOf(node: TreeNode): Beginning {
-    const path = this.#place! + fileUri(...node.path).slice(1);
+    const path = this.#server!.place! + fileUri(...node.path).slice(1);
     return { uri: this.#uriOf(node), path, length: node.size };
   }
 
-  place(client: TransferClient, { node }: Copy, part: TransferResult): Promise<boolean> {
-    const mode = this.#settings.modes ? this.#lateModes.get(node) ?? null : null;
-    return nameFile(client, this.#uriOf(node), part, new Date(node.modified), mode);
-  }
-
-  changedAt(node: TreeNode): number {
-    try {
-      return Deno.lstatSync(this.pathOf(node)).ctime?.getTime() ?? NaN;
-    } catch {
-      // Copying the file will show what is wrong with it.
-      return NaN;
-    }
-  }
-
-  async *removeSources(nodes: readonly TreeNode[]): Outcomes<TreeNode, RemovalOutcome> {
-    for (const node of nodes) {
-      if (this.#turns.isOver) await this.#turns.next(this.#root);
-      this.#settings.signal.throwIfAborted();
-      const seen = this.#written.get(node);
-      const removed = seen === undefined ? KEPT : this.#removeSource(node, seen);
-      await this.#close(node);
-      yield [node, removed];
-    }
-  }
-
-  /**
-   * Removes a file that this call has copied. The file is still open, so that no other one can have
-   * its inode.
-   */
-  #removeSource(node: TreeNode, seen: SeenFile): RemovalOutcome {
-    const path = this.pathOf(node);
-    try {
-      if (this.#isRecent(seen)) return KEPT;
-      const now = Deno.lstatSync(path);
-      // The server gives each copy its name by a rename, which here looks like another file.
-      const isCopy = now.ino !== seen.info.ino && isLike(now, seen.info);
-      if (isCopy) return { is: "failed", error: itsOwnTarget(path) };
-      if (!isAsSeen(now, seen)) return KEPT;
-      Deno.removeSync(path);
-      this.#emptied.add(dirname(path));
-      return { is: "removed" };
-    } catch (error) {
-      return isMissing(error) ? { is: "gone" } : { is: "failed", error };
-    }
-  }
-
-  /** Closes a file that was kept open until it was removed. */
-  async #close(node: TreeNode): Promise<void> {
-    const close = this.#open.get(node);
-    this.#open.delete(node);
-    this.#written.delete(node);
-    await close?.();
-  }
-
-  async close(): Promise<void> {
-    for (const node of [...this.#open.keys()]) await this.#close(node);
-  }
-
   async finish(): Promise<void> {
-    // After a power failure, a file that was removed would replace its successor at the target.
-    await syncAllIfPossible(this.#emptied);
-  }
-
-  /** Checks that a file can be removed, so that it is not sent in vain by each call. */
-  #checkRemovable(node: TreeNode): void {
-    if (!this.#settings.move) return;
-    const { parent } = node;
-    if (this.#removable.has(parent!)) return;
-    try {
-      checkRemovable(trialPath(this.pathOf(parent!)));
-    } catch (error) {
-      // On a full disk, only a removal makes room again.
-      if (!isDiskFull(error)) throw error;
-    }
-    this.#removable.add(parent!);
-  }
-
-  /** Whether a file may have been being written when it was read, however long after the list. */
-  #isRecent({ info, lookedAt }: SeenFile): boolean {
-    const { settled } = this.#settings;
-    const after = lookedAt - settled * 1000;
-    return settled > 0 && [info.mtime, info.ctime].some((time) => {
-      return isWithin(Number(time ?? 0), after, lookedAt + MAX_SKEW_MILLISECONDS);
-    });
+    await this.outbox?.finish();
   }
 
   async *makeDirectories(
@@ -587,9 +497,4 @@ class Upload implements TreeEnds {
       if (!hasStatus(error, 404)) throw error;
     }
   }
-}
-
-/** Whether a file has the size and the time of another one. */
-function isLike(one: Deno.FileInfo, other: Deno.FileInfo): boolean {
-  return one.size === other.size && Number(one.mtime) === Number(other.mtime);
 }

@@ -1,27 +1,40 @@
-/** The connections over which a tree is copied at the same time. */
+/**
+ * One attempt of a call that copies a tree: what all who take part in it share, and the connections
+ * over which they work at the same time.
+ */
 
 import type { Connector, Requester } from "../../../client.ts";
 import { TransferClient } from "../transfer/client.ts";
 import { endsAll, isCut } from "../transfer_error.ts";
+import type { TreeEnds } from "./ends.ts";
 import type { TreeSettings } from "./options.ts";
+import type { TreeReport } from "./report.ts";
 
-export class TransferClients implements Disposable {
-  readonly #abort: TreeSettings["abort"];
+export class Attempt implements Disposable {
+  readonly settings: TreeSettings;
+  readonly ends: TreeEnds;
+  readonly report: TreeReport;
   readonly #clients: TransferClient[];
 
   constructor(
     label: string,
     peer: Requester | Connector,
-    { connections, signal, abort }: TreeSettings,
+    settings: TreeSettings,
+    ends: TreeEnds,
+    report: TreeReport,
   ) {
+    this.settings = settings;
+    this.ends = ends;
+    this.report = report;
+    const { connections, signal } = settings;
     const first = new TransferClient(label, peer, { signal });
     this.#clients = [first];
     while (first.canReconnect && this.#clients.length < connections) {
       this.#clients.push(new TransferClient(label, peer, { signal }));
     }
-    this.#abort = abort;
   }
 
+  /** The connection of all that is done one after the other. */
   get first(): TransferClient {
     return this.#clients[0]!;
   }
@@ -50,7 +63,7 @@ export class TransferClients implements Disposable {
   async together<T>(tasks: readonly (() => Promise<T>)[]): Promise<T[]> {
     const running = tasks.map((task) =>
       task().catch((error) => {
-        this.#abort(error);
+        this.settings.abort(error);
         throw error;
       })
     );

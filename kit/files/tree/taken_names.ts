@@ -1,0 +1,172 @@
+/**
+ * Names that are taken at the target, by something that its list did not have.
+ *
+ * Its disk may ignore case, compose letters otherwise, or drop dots at the end: it shows that by
+ * names that are taken, and were not listed. Or something came, or changed, since the list.
+ */
+
+import { StatusError } from "../../../net/expect_ok.ts";
+import type { DirectoryEntry } from "../entries.ts";
+import type { Attempt } from "./attempt.ts";
+import type { TreeCopies } from "./copies.ts";
+import type { Copy } from "./plan.ts";
+import { comparableName, directoryAbove, isSameTime, TreeNode } from "./tree.ts";
+import { changedMeanwhile, existsAlready, inTheWay, sameName } from "./tree_errors.ts";
+
+export class TakenNames {
+  readonly #attempt: Attempt;
+  readonly #copies: TreeCopies;
+  /** Whether the target is there, and can't be listed: any name may be there. */
+  isUnlisted = false;
+  /** Directories of the source that the target lists by other names. */
+  readonly respelled = new Set<TreeNode>();
+
+  constructor(attempt: Attempt, copies: TreeCopies) {
+    this.#attempt = attempt;
+    this.#copies = copies;
+  }
+
+  /** Whether the target has had a file all along, and lists it by another name. */
+  isRespelled({ node, listed }: Copy): boolean {
+    const isOther = listed !== undefined && listed.name !== node.name;
+    return isOther || directoryAbove(node, this.respelled) !== null;
+  }
+
+  /**
+   * The entries that the target lists for nodes whose names are taken there: of their own names, or
+   * else of the only name that is alike and that the source does not have; `null` if there is none,
+   * or if the source has another name that is alike and not listed: then the disk there takes two
+   * names for the same. The result lacks nodes whose directory can't be listed.
+   */
+  async listedAs(
+    nodes: readonly TreeNode[],
+  ): Promise<ReadonlyMap<TreeNode, DirectoryEntry | null>> {
+    const found = new Map<TreeNode, DirectoryEntry | null>();
+    for (const [parent, some] of Map.groupBy(nodes, ({ parent }) => parent!)) {
+      const entries = await this.#entriesOf(parent);
+      if (entries === null) continue;
+      const listed = new Map(entries.map((entry) => [entry.name, entry]));
+      const others = entries.filter(({ name }) => parent.get(name) === null);
+      const othersAlike = Map.groupBy(others, ({ name }) => comparableName(name));
+      const unlisted = [...parent.children!.values()].filter(({ name }) => !listed.has(name));
+      const unlistedAlike = Map.groupBy(unlisted, ({ name }) => comparableName(name));
+      for (const node of some) {
+        const key = comparableName(node.name);
+        const rivals = unlistedAlike.get(key)?.filter((each) => each !== node) ?? [];
+        const [only, another] = othersAlike.get(key) ?? [];
+        const entry = listed.get(node.name) ?? (another === undefined ? only : undefined);
+        found.set(node, rivals.length > 0 ? null : entry ?? null);
+      }
+    }
+    return found;
+  }
+
+  /** Lists a directory of the target; `null` if it can't be listed. */
+  async #entriesOf({ path }: TreeNode): Promise<readonly DirectoryEntry[] | null> {
+    const { ends, first } = this.#attempt;
+    try {
+      return await ends.list(first, path);
+    } catch (error) {
+      // A server that has no list.
+      if (error instanceof StatusError && error.status < 500) return null;
+      throw error;
+    }
+  }
+
+  /** Decides about the files whose names were taken, each after the other. */
+  async decide(): Promise<void> {
+    while (this.#copies.taken.length > 0) {
+      const taken = this.#copies.taken.splice(0);
+      const named = new Map(taken.map(({ copy, sha256 }) => [copy, sha256]));
+      const again: Copy[] = [];
+      for (const copy of await this.#findChanged(await this.#findListed(named))) {
+        again.push({ ...copy, isNew: false });
+      }
+      await this.#copies.copyInTurn(again);
+    }
+  }
+
+  /**
+   * Finds out by which names the target lists files whose names are taken. A file fails if that is
+   * the name of another file of the source. One that the target has had by another name all along
+   * is compared as others were by the plan.
+   *
+   * @returns The files that have to be compared, with their SHA-256 if it is known.
+   */
+  async #findListed(
+    copies: ReadonlyMap<Copy, string | null>,
+  ): Promise<ReadonlyMap<Copy, string | null>> {
+    // If the target could not be listed, its files may have been there before.
+    if (this.isUnlisted) return copies;
+    const { ends, report, settings: { move, compare } } = this.#attempt;
+    const taken = [...copies.keys()].filter(({ isNew }) => isNew);
+    const found = await this.listedAs(taken.map(({ node }) => node));
+    const listed = new Map<Copy, string | null>();
+    for (const [copy, sha256] of copies) {
+      const { node, isNew } = copy;
+      if (!isNew) {
+        listed.set(copy, sha256);
+        continue;
+      }
+      const there = found.get(node);
+      if (there?.kind === "file") {
+        const { name, size, modified } = there;
+        const as = new TreeNode(node.parent, name, "file", size, modified.getTime());
+        const found = { ...copy, listed: as };
+        const isSame = size === node.size && isSameTime(as.modified, node.modified);
+        if (isSame && !move && compare === "time" && this.isRespelled(found)) {
+          this.#unchanged(node);
+        } else listed.set(found, sha256);
+        continue;
+      }
+      ends.discard?.(copy);
+      const error = there === undefined
+        ? existsAlready(node)
+        : there === null
+        ? sameName(node)
+        : inTheWay(node, there);
+      report.failed(node, error);
+    }
+    return listed;
+  }
+
+  #unchanged(node: TreeNode): void {
+    const { report } = this.#attempt;
+    report.meter(node)(node.size);
+    report.event({ type: "unchanged", path: node.path });
+  }
+
+  /**
+   * Compares files with those that have their names. An equal file counts as copied: an earlier
+   * attempt whose answer was lost may have placed it, or another program. With `move`, the equal
+   * file may be this very one, which is decided when its turn comes; and a file replaces no other
+   * whose name the target takes for the same, which may have been moved before. What has changed
+   * since it was compared, or came since the target was listed, is not replaced.
+   *
+   * @param copies The files, with their SHA-256 if it is known.
+   * @returns The files that are to be written.
+   */
+  async #findChanged(copies: ReadonlyMap<Copy, string | null>): Promise<Copy[]> {
+    const { ends, report, settings: { move, replace } } = this.#attempt;
+    const changed: Copy[] = [];
+    await this.#copies.compareEach([...copies.keys()], (copy, isSame) => {
+      const { node } = copy;
+      const isRespelled = this.isRespelled(copy);
+      const hasBeenThere = this.isUnlisted || move !== isRespelled;
+      const mayReplace = replace && copy.isNew && hasBeenThere;
+      const sha256 = copies.get(copy)!;
+      const { size } = node;
+      const result = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256 };
+      if (isSame && !move) {
+        ends.discard?.(copy);
+        if (isRespelled) this.#unchanged(node);
+        else this.#copies.copied(node, result);
+      } else if (isSame || mayReplace) changed.push({ ...copy, isSame: isSame || !mayReplace });
+      else {
+        const isOther = replace && !(move && copy.isNew);
+        report.failed(node, isOther ? changedMeanwhile(node) : existsAlready(node));
+      }
+    });
+    return changed;
+  }
+}
