@@ -8,6 +8,7 @@ import {
   downloadTree,
   escapeName,
   FilesApp,
+  StatusError,
   type TreeEntry,
   type TreeEvent,
   type TreeOptions,
@@ -244,7 +245,9 @@ export class Lab implements AsyncDisposable {
     { events, result, error, objections: asked }: Transferred,
   ): void {
     if (result === null) {
-      if (!isEnded(it, events)) throw objection(`${phase}: rejects`, [Deno.inspect(error)]);
+      if (!isEnded(it, { events, error })) {
+        throw objection(`${phase}: rejects`, [Deno.inspect(error)]);
+      }
       return;
     }
     const { download, options } = it;
@@ -360,7 +363,7 @@ export class Lab implements AsyncDisposable {
         const { source, target: before } = this.#see(it, site);
         make(theirs, planOf(before!), this.#stock);
         const { result, error, events } = await this.#transfer(asRsync, site, false);
-        if (result === null && isEnded(it, events)) break;
+        if (result === null && isEnded(it, { events, error })) break;
         if (result === null) throw objection(`${round}: rejects`, [Deno.inspect(error)]);
         const code = rsync(from, theirs);
         const failed = events.flatMap((event) => {
@@ -651,10 +654,15 @@ function open(plan: Plan): void {
 
 /**
  * Whether a transfer may have ended early: a server may end a connection after a refusal, and a
- * `Connection` can't be opened again.
+ * `Connection` can't be opened again. The refusal of a file that is asked for by itself is the error
+ * of the whole then.
  */
-function isEnded({ connection }: Case, events: readonly TreeEvent[]): boolean {
-  return connection && events.some(({ type }) => type === "failed");
+function isEnded(
+  { connection }: Case,
+  { events, error }: Pick<Transferred, "events" | "error">,
+): boolean {
+  return connection &&
+    (error instanceof StatusError || events.some(({ type }) => type === "failed"));
 }
 
 function objection(where: string, what: readonly string[]): Objection {
