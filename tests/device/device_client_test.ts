@@ -1,6 +1,6 @@
 /** The client of a peer: which server it accepts, at which address, and what its errors say. */
 import { createFetch, ProxyApp } from "@degu/degu";
-import { EmptyPreambleError, formatAddress, TlsError } from "@degu/degu/base";
+import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { DeviceError } from "@degu/degu/device";
 import { Server } from "@degu/degu/server";
@@ -21,7 +21,6 @@ import {
   setUpClient,
 } from "@degu/testing/device_serving.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
-import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import {
   assert,
@@ -158,31 +157,6 @@ Deno.test("an error that nobody catches is printed in about ten lines: the calle
     assert(/^ {4}at async .*\$deno\$stdin.*:5:1$/m.test(stderr), stderr);
     assert(printed.slice(-count).every((line) => line.includes("ECONNREFUSED")), stderr);
   }
-});
-
-Deno.test("if all addresses fail, the most informative error is thrown", async () => {
-  await using setup = await setUpClient();
-  const { viewer } = setup;
-  const impostor = await setup.impostor();
-  const addresses = [await setup.dead(), impostor, await setup.dead()];
-  const client = await viewer.client("camera", { addresses });
-  using rejections = unhandledRejections();
-  const error = await assertRejects(() => client.connect(), TlsError);
-  assertEquals(error.code, "UNTRUSTED");
-  assertInstanceOf(error.cause, AggregateError);
-  assertEquals(error.cause.errors.length, 3);
-  assertMatch(error.message, /2 more/);
-  // Where nobody listens it says so, and what to do.
-  const [one, two] = [await setup.dead(), await setup.dead()];
-  await setup.at([one, two]);
-  const dead = await viewer.client("camera");
-  const { message, cause } = await assertRejects(() => dead.request("GET", "/"), DeviceError);
-  for (const address of [one, two]) assert(message.includes(formatAddress(address)), message);
-  assertMatch(message, /"camera" doesn't serve at its stored addresses/);
-  assertMatch(message, /start its server, pass the option addresses, or pair the two again/);
-  assertInstanceOf(cause, AggregateError);
-  assertEquals(cause.errors.length, 2);
-  assertEquals(rejections.reasons, []);
 });
 
 Deno.test("a server whose certificate is below an intermediate authority is not the peer", async () => {

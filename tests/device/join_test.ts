@@ -1,7 +1,7 @@
 /** Joining a device by the line of its invitation: errors, attacks by whoever made the line, what is revealed to whom. */
 import { DeviceError, PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { fastTimeouts, setClockAhead } from "@degu/testing/clock.ts";
+import { fastTimeouts } from "@degu/testing/clock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
@@ -12,7 +12,6 @@ import type { TLSSocket } from "node:tls";
 import {
   addressOf,
   base64url,
-  introduce,
   lineAddressOf,
   lineWith,
   makeDevices,
@@ -40,19 +39,6 @@ Deno.test("exactly one of two simultaneous joiners pairs, and the other gets an 
     assertEquals(await loser.peers(), []);
     await winner.device.forget(camera.id);
   }
-});
-
-Deno.test("an invitation line a day old by the joiner's clock is refused; about a younger one the inviter decides", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
-  await using other = await camera.invite();
-  {
-    using _clock = setClockAhead(23 * 3_600_000);
-    await Promise.all([viewer.join(invitation.line), invitation.paired]);
-  }
-  using _clock = setClockAhead(25 * 3_600_000);
-  await assertRejects(() => viewer.join(other.line), PairingError, "expired at");
 });
 
 Deno.test("a device can't join itself, or a copy of its directory", async () => {
@@ -167,19 +153,6 @@ Deno.test("pairing succeeds even if one address of the line is dead and another 
   assertEquals(peer.id, camera.id);
   await invitation.paired;
   assertEquals(await impostor.written(), []);
-});
-
-Deno.test("an invitation used twice does not look like success: its line was stolen", async () => {
-  await using setup = await openInvitation(["viewer", "thief"]);
-  const { camera, viewer, thief, invitation } = setup;
-  await introduce(invitation, thief);
-  await assertRejects(
-    () => viewer.join(invitation.line),
-    PairingError,
-    "another device has used it",
-  );
-  await Promise.all([assertRejects(() => invitation.paired), invitation.close()]);
-  assertEquals([await camera.written(), await viewer.written()], [[], []]);
 });
 
 Deno.test("the error for an inviter that disconnects depends on the step", async () => {

@@ -162,16 +162,6 @@ Deno.test("a no, an error or a wrong value at the inviter: the joiner is told, a
   }
 });
 
-Deno.test("a joiner that has confirmed is told of a no, too", async () => {
-  await using setup = await openAsking(["viewer"]);
-  const { viewer, camera, invitation, inviter } = setup;
-  const joining = viewer.joinByNumber(invitation, yes);
-  const { answer } = await inviter.asked();
-  answer(false);
-  await assertRejects(() => within(joining, "it ends"), PairingError, "camera did not confirm");
-  await assertLineIsGood(camera, viewer, invitation);
-});
-
 Deno.test("a no is answered, in time or too late, to whoever has confirmed: it is no answer that was lost", async () => {
   await using setup = await openAsking(["viewer"]);
   const { camera, viewer, invitation, inviter } = setup;
@@ -359,41 +349,6 @@ Deno.test("its signal, and closing the device, end joining by a number at any mo
     if (device === viewer) assertEquals(error, reason);
     else assert(error instanceof DeviceError && error.code === "CLOSED");
   }
-});
-
-Deno.test("of two joiners at once one is asked about, and the other is told so", async () => {
-  await using setup = await openAsking(["viewer", "other"]);
-  const { camera, viewer, other, invitation, inviter } = setup;
-  const joiner = person();
-  const joining = viewer.joinByNumber(invitation, joiner.confirm);
-  joining.catch(() => {});
-  const question = await inviter.asked();
-  await assertRejects(
-    () => other.joinByNumber(invitation, unasked),
-    PairingError,
-    "is asking about another device",
-  );
-  question.answer(true);
-  (await joiner.asked()).answer(true);
-  assertEquals((await joining).id, camera.id);
-  assertEquals((await invitation.paired).id, viewer.id);
-  assertEquals(await other.written(), []);
-});
-
-Deno.test("five numbers that are not confirmed close the number, with one warning; the line still pairs", async () => {
-  await using setup = await openInvitation(["viewer", "other"], { confirm: () => false });
-  const { camera, viewer, other, invitation } = setup;
-  const refusal = (device: PairingDevice) =>
-    assertRejects(() => device.joinByNumber(invitation, () => new Promise(() => {})), PairingError);
-  for (let i = 0; i < 5; i++) {
-    assertMatch((await refusal(other)).message, /^camera did not confirm: /);
-  }
-  for (const device of [viewer, other]) {
-    assertMatch((await refusal(device)).message, /takes no more numbers/);
-  }
-  const warnings = camera.logger.at("warn").filter((line) => line.includes("5 numbers"));
-  assertEquals([warnings.length, camera.logger.at("warn").length], [1, 1]);
-  await assertLineIsGood(camera, viewer, invitation);
 });
 
 Deno.test("an answered commitment is a try even without a question; one that is refused is none", async () => {
