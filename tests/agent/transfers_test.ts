@@ -74,23 +74,6 @@ Deno.test("interruptions", async (t) => {
     }
   });
 
-  await step("a connection that falls silent is replaced, and the transfer resumes", async () => {
-    for (const [args, dir] of cases) {
-      await using relay = new CuttingRelay(files.address);
-      relay.stallAfter(CUT);
-      using _silence = fastTimeouts((milliseconds) => milliseconds === 10_000, 100);
-      const end = await startOver(relay, args).ended();
-      assertEquals([end.code, end.stderr.split("\n")[0]], [
-        0,
-        "nothing has arrived for 10 s; connecting again",
-      ], end.stderr);
-      const [object, ...others] = objectsOf(end);
-      assertEquals(others, []);
-      assert(Number(object!["resumedFrom"]) > 1_000_000, Deno.inspect(object));
-      assert(await isWhole(dir));
-    }
-  });
-
   await step("Ctrl-C keeps what has arrived, says how to resume, and that works", async () => {
     for (const [args, dir] of cases) {
       {
