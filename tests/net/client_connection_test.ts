@@ -27,26 +27,6 @@ import { serve } from "@degu/testing/serving.ts";
 import { PieceSource, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
-Deno.test("the shortcut methods send requests with their methods", async () => {
-  using ends = await connect();
-  const { conn } = ends;
-  const headers = { accept: "text/plain" };
-  const accept = "accept: text/plain\r\n";
-  for (const method of ["get", "head", "delete"] as const) {
-    const line = `${method.toUpperCase()} /a?b HTTP/1.1\r\n`;
-    assertEquals(await sent(ends, conn[method]("/a?b", headers)), `${line}${accept}\r\n`);
-    assertEquals(await sent(ends, conn[method]("/a?b")), `${line}\r\n`);
-  }
-  for (const method of ["put", "post"] as const) {
-    const line = `${method.toUpperCase()} /a?b HTTP/1.1\r\n`;
-    assertEquals(await sent(ends, conn[method]("/a?b", headers, null)), `${line}${accept}\r\n`);
-    assertEquals(await sent(ends, conn[method]("/a?b", headers)), `${line}${accept}\r\n`);
-    assertEquals(await sent(ends, conn[method]("/a?b")), `${line}\r\n`);
-    const empty = await sent(ends, conn[method]("/a?b", headers, latin1("")));
-    assertEquals(empty, `${line}${accept}content-length: 0\r\n\r\n`);
-  }
-});
-
 Deno.test("a request while another is pending rejects, and the other continues", async () => {
   using ends = await connect();
   const first = ends.conn.get("/first");

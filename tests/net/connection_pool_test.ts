@@ -1,6 +1,5 @@
 /** A pool of connections: which are used again, which are replaced, and what waits. */
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
-import { createFetch, ProxyApp } from "@degu/degu";
 import {
   Body,
   BodyIter,
@@ -17,7 +16,6 @@ import {
   type Response,
   SSLClient,
 } from "@degu/degu/client";
-import { download, FilesApp, upload } from "@degu/degu/files";
 import { TempPKI } from "@degu/degu/misc";
 import {
   type AppFunction,
@@ -26,10 +24,8 @@ import {
   type Session,
   SSLServer,
 } from "@degu/degu/server";
-import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { patch } from "@degu/testing/patching.ts";
-import { runProgram } from "@degu/testing/programs.ts";
 import { RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -66,17 +62,6 @@ Deno.test("requests that follow each other use one connection", async () => {
   await using test = setUp();
   for (let i = 0; i < 20; i++) assertEquals(await text(test.pool.request("GET", `/${i}`)), `/${i}`);
   assertEquals(test.sessions.length, 1);
-});
-
-Deno.test("a hundred requests over mutual TLS need one handshake", async () => {
-  await using pki = await TempPKI.create();
-  let sessions = 0;
-  const app = { onConnect: () => ++sessions > 0, handle: () => [200, "OK", {}, "hello"] as const };
-  await using server = await SSLServer.start(pki.serverSslconfig, ["127.0.0.1", 0], app);
-  const client = new SSLClient(pki.clientSslconfig, server.address);
-  await using pool = new ConnectionPool(client);
-  for (let i = 0; i < 100; i++) assertEquals(await text(pool.request("GET", "/")), "hello");
-  assertEquals(sessions, 1);
 });
 
 for (const max of [1, 3, Infinity]) {
@@ -282,30 +267,6 @@ for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
 }
 
 for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
-  Deno.test(`a connection with an unasked 408 is replaced before ${method} is sent`, async () => {
-    using server = new RawServer();
-    await using pool = new ConnectionPool(new Client(server.address));
-    const first = pool.request("GET", "/first");
-    using idle = await server.accept();
-    await idle.readPreamble();
-    await idle.send("HTTP/1.1 200 OK\r\n\r\n");
-    await first;
-    await idle.send("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n");
-    idle.close();
-    for (let i = 0; i < 3; i++) await turnOfEventLoop();
-    using _ = afterPause();
-    const body = method === "PUT" || method === "POST"
-      ? new BodyIter([new Uint8Array([97])], 1)
-      : null;
-    const second = pool.request(method, "/second", {}, body);
-    using another = await within(server.accept(), "a new connection");
-    assertEquals((await another.readPreamble()).split(" HTTP")[0], `${method} /second`);
-    await another.send("HTTP/1.1 204 No Content\r\n\r\n");
-    assertEquals((await second).status, 204);
-  });
-}
-
-for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
   const isAgain = method === "GET" || method === "HEAD";
   const what = isAgain ? "is made once again" : "is not made again";
   Deno.test(`${method} over a connection that was used before, without an answer, ${what}`, async () => {
@@ -476,16 +437,6 @@ Deno.test("await using closes a pool, and its unused connections with it", async
   await assertRejects(() => test.pool.request("GET", "/"), ConnectionClosedError);
 });
 
-Deno.test("a pool keeps no process alive, and its connections none either", async () => {
-  await using serving = serve(() => [200, "OK", {}, "hello"]);
-  const options = {
-    flags: ["--allow-net=127.0.0.1"],
-    args: [`${serving.server.port}`],
-    patience: 20,
-  };
-  assertEquals(await runProgram("connection_pool.ts", options), "hello\n200\n");
-});
-
 Deno.test("arguments are checked", () => {
   const client = new Client(["127.0.0.1", 1]);
   const wrong: [typeof TypeError | typeof RangeError, string, unknown[]][] = [
@@ -516,27 +467,6 @@ Deno.test("51 responses that are dropped leave a server of 50 connections free",
     assertEquals(response.status, 200);
   }));
   assert(test.sessions.length <= 4);
-});
-
-Deno.test("createFetch, ProxyApp and transfers share the connections of a pool", async () => {
-  await using dir = await tempDir();
-  await Deno.writeTextFile(`${dir.path}/a`, "hello");
-  await using there = await tempDir();
-  const files = new FilesApp(there.path, { write: true });
-  await using test = setUp((request, session, api) => {
-    return request.uri.startsWith("/f/")
-      ? (request.shiftPath(), files.handle(request, session, api))
-      : [200, "OK", {}, request.uri];
-  }, { max: 1 });
-  const fetch = createFetch(test.pool);
-  assertEquals(await (await fetch("/a")).text(), "/a");
-  await using proxy = serve(new ProxyApp(test.pool));
-  for (let i = 0; i < 3; i++) {
-    assertEquals(await text(proxy.makeClient().request("GET", "/b")), "/b");
-  }
-  await upload(test.pool, `${dir.path}/a`, "/f/b");
-  assertEquals((await download(test.pool, "/f/b", `${dir.path}/b`)).bytes, 5);
-  assertEquals(test.sessions.length, 1);
 });
 
 Deno.test("connections of other classes come back, too", async () => {

@@ -1,6 +1,6 @@
 /** A connection that rests: what ends it between two requests is known at once, and it holds nothing up. */
 import { Client, Connection, ConnectionPool, isTransient, reply, Server } from "@degu/degu";
-import { Body, ConnectionClosedError, EmptyPreambleError, ProtocolError } from "@degu/degu/base";
+import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "@degu/degu/base";
 import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
@@ -200,20 +200,6 @@ Deno.test("a socket that can't be unreferenced is read when the next request is 
   assertEquals(conn.closed, false);
   const error = await rejectionOf(conn.get("/"), "the next request");
   assert(error instanceof ProtocolError && error.code === "EXCESS_BYTES");
-});
-
-Deno.test("a pool's PUT, of which nothing was sent over a connection that had ended, is made over a new one with the same body", async () => {
-  const sockets = [new RecordingSocket(), new RecordingSocket()];
-  const left = [...sockets];
-  const connect = () => Promise.resolve(new Connection(left.shift()!, null, undefined, null));
-  await using pool = new ConnectionPool({ connect });
-  const answer = "HTTP/1.1 200 OK\r\n\r\n";
-  for (const socket of sockets) socket.written().then(() => socket.give(answer));
-  await pool.request("GET", "/");
-  sockets[0]!.end();
-  const body = new Body(new Blob(["hello"]).stream(), 5);
-  assertEquals((await pool.request("PUT", "/", {}, body)).status, 200);
-  assertEquals(sockets.map(({ writes }) => writes.join("").endsWith("hello")), [false, true]);
 });
 
 Deno.test("a process that holds only idle connections ends: TCP, Unix, TLS, and those of a pool", async () => {

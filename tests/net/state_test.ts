@@ -1,5 +1,5 @@
 /** The states of a connection's ends: late events change nothing, and any other that no table names is heard. */
-import { assert, assertEquals, assertMatch, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { bodies, Body, type HeaderDict } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import type { AppFunction, Logger } from "@degu/degu/server";
@@ -10,7 +10,7 @@ import { rejectionOf } from "@degu/testing/expectations.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { connectionOver, meet, type Meeting, RecordingLogger } from "@degu/testing/serving.ts";
+import { connectionOver, meet, type Meeting } from "@degu/testing/serving.ts";
 
 const GET = "GET / HTTP/1.1\r\n\r\n";
 const PUT = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
@@ -117,24 +117,6 @@ Deno.test("client: an event that a state doesn't name closes the connection, and
     assertEquals(ends.conn.closed, true);
     assertEquals((await ends.peer.readToEnd()).received, "");
   });
-});
-
-Deno.test("a bug that a server reports fails the test in which it happens", async () => {
-  const failed = Promise.withResolvers<string>();
-  const onError = (event: ErrorEvent) => {
-    event.preventDefault();
-    failed.resolve(event.message);
-  };
-  globalThis.addEventListener("error", onError);
-  try {
-    const logger = new RecordingLogger();
-    logger.error("an error of the app");
-    logger.error(bugOf("request", "idle"));
-    const heard = await within(failed.promise, "the test fails");
-    assertMatch(heard, /"request" can't happen to a connection that is "idle"/);
-  } finally {
-    globalThis.removeEventListener("error", onError);
-  }
 });
 
 // Late events, which the tables name.

@@ -22,10 +22,11 @@ import {
   progressOf,
   whenOver,
 } from "@degu/internal/base/body/bodies.ts";
+import { BodyState, type Interruption } from "@degu/internal/base/body/body_state.ts";
 import type { BodyEnd, BodySource } from "@degu/internal/base/body/body_source.ts";
 import { ReadBuffer } from "@degu/internal/base/body/byte_io.ts";
 import { connect } from "@degu/testing/connected.ts";
-import { rejectionOf } from "@degu/testing/expectations.ts";
+import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -531,4 +532,27 @@ Deno.test("the connection of a canceled body is not told of a read that fails la
   pending.reject(new Error("reset"));
   await turnOfEventLoop();
   assertEquals(connection.told, ["canceled"]);
+});
+
+// BodyState: what is done with a body after it was stopped.
+
+function make(): { state: BodyState; interruption: Interruption } {
+  const state = new BodyState({ over: () => {} });
+  return { state, interruption: state.interruption };
+}
+
+Deno.test("an abort rejects the pending operation once, and later ones, with the reason itself", async () => {
+  for (const reason of [new Error("enough"), "enough", undefined, null]) {
+    const { state, interruption } = make();
+    state.beginRead();
+    const waiting = rejectionOf(state.wait(new Promise(() => {})), "an aborted wait");
+    interruption.abort(reason);
+    assertStrictEquals(await waiting, reason);
+    assertEquals(interruption.failure, { error: reason, isAbort: true });
+    for (const later of [() => state.beginRead(), () => state.checkAlive()]) {
+      assertStrictEquals(thrownBy(later, "an aborted body"), reason);
+    }
+    const wait = state.wait(Promise.resolve());
+    assertStrictEquals(await rejectionOf(wait, "a later wait"), reason);
+  }
 });
