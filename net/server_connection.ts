@@ -107,6 +107,8 @@ export class ServerConnection implements Member, SessionOwner {
   /** Whether `onExchange` runs: if it asks for the signal, nobody has to watch the peer. */
   #isReporting = false;
   #peerLeft = false;
+  /** The body of unknown length that is being sent, which ends with its client. */
+  #streaming: unknown = null;
   /**
    * Resolves when the slot is free: at the end, or earlier once the session is closed while the app
    * still works, or once the peer only has to read why it was refused.
@@ -188,8 +190,10 @@ export class ServerConnection implements Member, SessionOwner {
     const onEnd = () => {
       this.#peerLeft = true;
       clearInterval(this.#watching);
-      const makeReason = () => new ConnectionClosedError("the peer has closed the connection");
-      abortSession(this.#session, makeReason);
+      const reason = new ConnectionClosedError("the peer has closed the connection");
+      abortSession(this.#session, () => reason);
+      // Its source may wait for ever, and would keep the slot.
+      cancelQuietly(this.#streaming, reason);
     };
     this.#watching = startInterval(() => this.#transport.watch(onEnd), WATCH_MILLISECONDS);
   }
@@ -374,9 +378,15 @@ export class ServerConnection implements Member, SessionOwner {
         exchange?.respond(status, length);
         const sending = transport.beginSend(length, isHead ? null : answer.body, framing);
         isSending = true;
-        if (isHead) cancelUnused(answer.body, bodyToHeadError());
+        if (isHead) {
+          cancelUnused(answer.body, bodyToHeadError());
+        } else if (framing === "chunked") {
+          this.#streaming = answer.body;
+          this.signalWanted();
+        }
         const rest = transport.endSend(await sending);
         if (rest !== null) await rest;
+        this.#streaming = null;
       } catch (error) {
         cancelAnswer(answer ?? returned, body, error);
         const failure = transport.breakWith(error);

@@ -135,8 +135,8 @@ export class Session {
    * reason given to {@linkcode Session.prototype.close}, or an error that describes the end.
    *
    * A peer that closes only its writing side counts as gone, because both look the same; a response
-   * that the app returns nevertheless is sent. A departure is detected only while at most 64 KiB of
-   * the peer's bytes are unread.
+   * that the app returns nevertheless is sent. A body of unknown length that is being sent is
+   * canceled. A departure is detected only while at most 64 KiB of the peer's bytes are unread.
    *
    * A listener must not throw: nothing catches the error, and the process would end.
    */

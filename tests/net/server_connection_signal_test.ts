@@ -91,6 +91,37 @@ test("the signal is aborted when a client leaves while a response is idle", asyn
   assert(intervals.started.includes(300), "how often it is looked for");
 });
 
+/** Bodies of unknown length that send a word and then wait for ever; how each is told of its end. */
+const endless: Readonly<Record<string, (canceled: (reason?: unknown) => void) => BodyOut>> = {
+  "a stream": (cancel) =>
+    new ReadableStream({ start: (controller) => controller.enqueue(latin1("frame")), cancel }),
+  "a stream of chunks": (cancel) => {
+    const start = (controller: ReadableStreamDefaultController<Uint8Array>) =>
+      controller.enqueue(latin1("5\r\nframe\r\n"));
+    return new ChunkedBody(new ReadableStream({ start, cancel }));
+  },
+  "an iterable": (canceled) => {
+    const steps = [Promise.resolve({ done: false, value: latin1("frame") })];
+    const next = () => steps.pop() ?? new Promise<never>(() => {});
+    const stop = () => (canceled(), Promise.resolve({ done: true as const, value: undefined }));
+    return { [Symbol.asyncIterator]: () => ({ next, return: stop }) };
+  },
+};
+
+test("a body of unknown length is canceled when its client leaves, and the slot is free, though the app asks for no signal", async () => {
+  await sideBySide(leaving, async (how, leave) => {
+    await sideBySide(endless, async (what, makeBody) => {
+      const canceled = Promise.withResolvers<unknown>();
+      await using meeting = await meet(() => [200, "OK", {}, makeBody(canceled.resolve)], get);
+      await meeting.peer.readUntil("frame");
+      await leave(meeting.peer);
+      await within(canceled.promise, `${what}: the client ${how}`);
+      await within(meeting.over, `${what}: the end of the session`);
+      assertEquals(meeting.logger.lines.filter(([level]) => level !== "debug"), [], what);
+    });
+  });
+});
+
 test("the reason of the signal is that the server was closed, even while an app is pending", async () => {
   for (const handle of [() => new Promise<never>(() => {}), () => ok]) {
     const meeting = await meet(handle, get);
