@@ -15,6 +15,7 @@ import { partsOf, randomBytes, serveFiles, visible } from "@degu/testing/transfe
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { ChangingTrees } from "../trees/changing.ts";
+import { cutCopies } from "./cuts.ts";
 import { killPeerWriters } from "./killed_peer_writers.ts";
 
 /** Processes at a time: while one starts another works. */
@@ -36,6 +37,12 @@ export const KILLED: readonly Killed[] = [
   { name: "downloads and uploads of trees", ofTest: 2, kills: 30, run: killTrees },
   { name: "moves of trees", ofTest: 2, kills: 30, run: killMoves },
   { name: "servers of a tree", ofTest: 2, kills: 30, run: killServers },
+  {
+    name: "copies of trees, with bytes that are there already,",
+    ofTest: 12,
+    kills: 60,
+    run: cutCopies,
+  },
 ];
 
 /** What a process does until it is killed. */
@@ -204,7 +211,8 @@ async function killTrees(kills: number): Promise<void> {
 
 async function startTree(open: AsyncDisposableStack, isUpload: boolean): Promise<Work> {
   const { trees, served, local, check, complete } = await makeTrees(open, isUpload);
-  const serving = open.use(serve(new FilesApp(served, { list: true, write: isUpload })));
+  const options = { list: true, write: isUpload, reuse: true };
+  const serving = open.use(serve(new FilesApp(served, options)));
   return {
     dir: local,
     args: [isUpload ? "uploadTree" : "downloadTree", serving.address[1], local, "/"],
@@ -224,7 +232,7 @@ const OUTBOX_FILES = 600, OUTBOX_LARGE = 4, OUTBOX_LARGE_BYTES = 500_000;
 /** Kills clients that empty an outbox: each file is here or there, and whole. */
 async function killMoves(kills: number): Promise<void> {
   await using open = new AsyncDisposableStack();
-  const app = (dir: string) => new FilesApp(dir, { list: true, write: true });
+  const app = (dir: string) => new FilesApp(dir, { list: true, write: true, reuse: true });
   const { here, there, serving, client } = open.use(await serveFiles(app));
   const texts = new Map<string, string>();
   /** Files that the last call was about to remove when it was killed. */
@@ -297,7 +305,8 @@ async function makeTrees(open: AsyncDisposableStack, isUpload: boolean) {
       : await downloadTree(client, "/", local, { delete: true });
   /** Moves the rest, undisturbed: it has to end, and then both are the same. */
   const moveRest = async () => {
-    await using serving = serve(new FilesApp(served, { list: true, write: isUpload }));
+    const options = { list: true, write: isUpload, reuse: true };
+    await using serving = serve(new FilesApp(served, options));
     const { failed, deletionsKept } = await move(serving.makeClient());
     assertEquals([failed, deletionsKept], [0, null]);
     assertEquals(trees.problems(true), []);

@@ -1,6 +1,6 @@
 /**
- * `deno task crash`: kills programs at random moments, many times, and checks what they have left on the
- * disk. `deno task test:long` does the same a few times. Ends with status 1 after the first run that fails.
+ * `deno task crash`: kills programs at random moments, many times, and cuts a disk after each of many
+ * system calls; checks what is left on the disk. `deno task test:long` does the same a few times. Ends with status 1 after the first run that fails.
  */
 
 import { KILLED } from "./kills.ts";

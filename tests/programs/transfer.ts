@@ -26,7 +26,8 @@ const tasks: Readonly<Record<string, Task>> = {
     await uploadTree(to(port), path, uri, { move: true });
   },
   async serve(_port, path) {
-    const server = new Server(["127.0.0.1", 0], new FilesApp(path, { list: true, write: true }));
+    const app = new FilesApp(path, { list: true, write: true, reuse: true });
+    const server = new Server(["127.0.0.1", 0], app);
     console.log(JSON.stringify(server.address));
     await server.serveForever();
   },

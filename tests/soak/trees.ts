@@ -24,6 +24,7 @@ export async function runTrees(dir: string, run: Run): Promise<void> {
     const app = new FilesApp(isUpload ? trees.target : trees.source, {
       list: true,
       write: isUpload,
+      reuse: true,
     });
     await using server = new Server(["127.0.0.1", 0], app, { logger: quiet });
     server.serveForever();

@@ -121,6 +121,7 @@ const relation = oneOf(
       ...["rounded to even seconds", "within a millisecond"] as const,
     ),
   ],
+  [5, anyOf(...["grown", "grown otherwise", "renamed", "renamed otherwise", "copied"] as const)],
   [4, side],
 );
 
@@ -141,6 +142,7 @@ const options = fc.record({
   replace: oneOf([6, true], [1, false]),
   delete: oneOf([3, true], [1, false]),
   connections: anyOf(4, 1, 2),
+  retries: oneOf([3, 0], [1, 2]),
   /** What the filter refuses. */
   hidden: fc.record({
     names: oneOf([3, [] as string[]], [1, fc.array(name, { minLength: 1, maxLength: 2 })]),
@@ -148,9 +150,12 @@ const options = fc.record({
   }),
 });
 
-/** At the n-th event, at the n-th request, or so many milliseconds after the plan. */
+/**
+ * At the n-th event, at the n-th request, so many milliseconds after the plan; or at each second
+ * time before, else after, a request that compares or copies a beginning.
+ */
 const when = fc.record({
-  on: anyOf("event", "request", "milliseconds"),
+  on: anyOf("event", "request", "milliseconds", "reuse"),
   n: oneOf([2, 0], [3, fc.nat(9)]),
 });
 
@@ -203,6 +208,8 @@ function faults(canFill: boolean) {
 export function cases(canFill: boolean) {
   return fc.record({
     download: fc.boolean(),
+    /** Whether bytes that the target has are reused; most files are large enough for it then. */
+    reuse: fc.boolean(),
     /** Whether a Connection is passed in place of a Client. */
     connection: oneOf([3, false], [1, true]),
     /** Where the tree lies below the server's root: at it, or in a directory of this name. */
@@ -231,16 +238,33 @@ export function plain(pairs: readonly Pair[]): readonly Pair[] {
   }));
 }
 
-/** Where links of a tree lead to. */
+/** Directories that are not in the tree, to which links lead. */
 export interface LinkTargets {
   readonly outside: string;
   readonly beside: string;
 }
 
+/** Where the trees of a case lie. */
+export interface Site extends LinkTargets {
+  readonly dir: string;
+  /** The server's root. */
+  readonly root: string;
+  /** The tree below it. */
+  readonly remote: string;
+  readonly uri: string;
+  /** The local tree, as the call gets it. */
+  readonly local: string;
+}
+
+/** As long a file is whose bytes are reused. */
+export const REUSED_FROM_BYTES = 65_536;
+const DAY = 86_400_001;
+
 /** What is to be made for the source and for the target. */
 export function plansOf(
   pairs: readonly Pair[],
   links: LinkTargets,
+  reuse: boolean,
   firstId = 1,
 ): { readonly source: Plan; readonly target: Plan } {
   let id = firstId;
@@ -251,7 +275,13 @@ export function plansOf(
       case "nothing":
         return null;
       case "file":
-        return { ...side, kind: "file", id: id++, modified: times[side.time]! };
+        return {
+          ...side,
+          kind: "file",
+          id: id++,
+          size: side.size + (reuse && side.size > 4 ? REUSED_FROM_BYTES : 0),
+          modified: times[side.time]!,
+        };
       case "directory":
         return { ...side, kind: "directory", entries };
       case "link":
@@ -263,6 +293,7 @@ export function plansOf(
   const related = (relation: Relation, source: Plan | null, entries: Map<string, Plan>) => {
     if (typeof relation === "object") return planOf(relation, entries);
     if (relation === "nothing" || source === null) return null;
+    if (relation === "renamed" || relation === "copied") return source;
     if (source.kind === "directory") return { ...source, entries };
     if (source.kind !== "file" || relation === "same") return source;
     const { modified } = source;
@@ -270,7 +301,17 @@ export function plansOf(
       case "same size and time":
         return { ...source, id: id++ };
       case "touched":
-        return { ...source, modified: modified + 86_400_001 };
+        return { ...source, modified: modified + DAY };
+      case "grown":
+      case "grown otherwise":
+        return {
+          ...source,
+          id: relation === "grown" ? source.id : id++,
+          size: Math.max(source.size - 90, Math.min(source.size, 4)),
+          modified: modified - DAY,
+        };
+      case "renamed otherwise":
+        return { ...source, id: id++ };
       case "rounded":
         return { ...source, modified: Math.floor(modified / 1000) * 1000 };
       case "rounded to even seconds":
@@ -288,9 +329,15 @@ export function plansOf(
       const below = divide(pair.below);
       const one = planOf(pair.source, below.source);
       const other = related(pair.target, one, below.target);
-      for (const [side, plan] of [[source, one], [target, other]] as const) {
-        const made = plan !== null && isReservedName(pair.name) ? asPart(pair.name, plan) : plan;
-        if (made !== null) side.set(pair.name, made);
+      const { target: how } = pair;
+      const isRenamed = how === "renamed" || how === "renamed otherwise";
+      if (how === "copied" && other !== null) source.set(`copied ${id++}`, other);
+      const there = isRenamed ? `renamed ${id++}` : pair.name;
+      for (
+        const [side, name, plan] of [[source, pair.name, one], [target, there, other]] as const
+      ) {
+        const made = plan !== null && isReservedName(name) ? asPart(name, plan) : plan;
+        if (made !== null) side.set(name, made);
       }
     }
     return { source, target };

@@ -38,14 +38,33 @@ export class ChangingTrees {
     const at = isInPlace ? file : `${this.source}.new`;
     Deno.writeFileSync(at, contentOf(id, size), { mode });
     if (!isInPlace) Deno.renameSync(at, file);
-    // A later time of the same second is taken for this one if it is whole: it may have been cut by a file system.
-    const time = Deno.statSync(file).mtime!.getTime();
-    if (time % 1000 === 0) Deno.utimeSync(file, new Date(time), new Date(time + 1));
-    this.#files.set(path, { id, size, mode });
-    const versions = this.#versions.get(path) ?? new Set();
+    this.#note(path, { id, size, mode });
     // Whoever writes a file anew has emptied it a moment before.
-    versions.add(versionOf(keyOf(id, size), mode)).add(versionOf("empty", mode));
-    this.#versions.set(path, versions);
+    this.#versions.get(path)!.add(versionOf("empty", mode));
+  }
+
+  /** Notes what a file has now. */
+  #note(path: string, file: { id: number; size: number; mode: number }): void {
+    const at = `${this.source}/${path}`;
+    // A later time of the same second is taken for this one if it is whole: it may have been cut by a file system.
+    const time = Deno.statSync(at).mtime!.getTime();
+    if (time % 1000 === 0) Deno.utimeSync(at, new Date(time), new Date(time + 1));
+    this.#files.set(path, file);
+    const versions = this.#versions.get(path) ?? new Set();
+    this.#versions.set(path, versions.add(versionOf(keyOf(file.id, file.size), file.mode)));
+  }
+
+  /** Appends to a large file, and gives another one a new name: the target has those bytes. */
+  #keepBytes(): void {
+    const [renamed, grown] = [...this.#files].filter(([path]) => path.startsWith("large/"));
+    const [path, file] = renamed!, name = `large/r${this.#ids++}`;
+    Deno.renameSync(`${this.source}/${path}`, `${this.source}/${name}`);
+    this.#files.delete(path);
+    this.#note(name, file);
+    const [log, { id, size, mode }] = grown!, more = size + 80_000;
+    const added = contentOf(id, more).subarray(size);
+    Deno.writeFileSync(`${this.source}/${log}`, added, { append: true });
+    this.#note(log, { id, size: more, mode });
   }
 
   /** Changes a part of the source: new contents, files that are gone or new, a file in place of a directory, and back. */
@@ -63,6 +82,7 @@ export class ChangingTrees {
       Deno.removeSync(`${this.source}/${path}`);
       this.#write(`d${this.#ids % 7}/g${this.#ids}`, 50);
     }
+    this.#keepBytes();
     const turning = "turn/ing";
     if (this.#files.delete(turning)) {
       Deno.removeSync(`${this.source}/${turning}`);

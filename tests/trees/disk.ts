@@ -123,7 +123,7 @@ export function exists(path: string): boolean {
 }
 
 /** Makes a tree at a path at which nothing is. */
-export function make(path: string, plan: Plan, stock: Stock): void {
+export function make(path: string, plan: Plan, stock: Stock | null = null): void {
   switch (plan.kind) {
     case "file":
       Deno.writeFileSync(path, contentOf(plan.id, plan.size));
@@ -131,7 +131,7 @@ export function make(path: string, plan: Plan, stock: Stock): void {
       Deno.chmodSync(path, plan.mode);
       break;
     case "directory":
-      if (plan.unnamed) stock.makeUnnamed(path);
+      if (plan.unnamed) stock!.makeUnnamed(path);
       else Deno.mkdirSync(path);
       for (const [name, entry] of plan.entries) make(`${path}/${name}`, entry, stock);
       Deno.chmodSync(path, plan.mode);
@@ -140,7 +140,7 @@ export function make(path: string, plan: Plan, stock: Stock): void {
       Deno.symlinkSync(plan.target, path);
       break;
     default:
-      stock.linkSpecial(plan.kind, path);
+      stock!.linkSpecial(plan.kind, path);
   }
 }
 
@@ -265,6 +265,20 @@ export function differences(
     if (!before.has(path)) found.push(`${JSON.stringify(path)}: was not there, is ${text}`);
   }
   return found;
+}
+
+/** The files of a tree, by their paths. */
+export function filesIn(
+  raw: Raw | null,
+  path = "",
+  files = new Map<string, RawFile>(),
+): Map<string, RawFile> {
+  if (raw?.kind === "file") files.set(path, raw);
+  if (raw?.kind !== "directory") return files;
+  for (const [name, entry] of raw.entries) {
+    if (!isReservedName(name)) filesIn(entry, below(path, name), files);
+  }
+  return files;
 }
 
 /** Whether something is neither a file nor a directory that can be read. */

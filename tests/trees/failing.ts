@@ -6,12 +6,12 @@ import { downloadTree, FilesApp, type TreeEvent, uploadTree } from "@degu/degu/f
 import { Server } from "@degu/degu/server";
 import { mountOddDisk } from "@degu/testing/odd_disk.ts";
 import type { Made } from "./cases.ts";
-import { contentOf, removeTree, run } from "./disk.ts";
+import { contentOf, exists, removeTree, run } from "./disk.ts";
 
 type Case = Made<typeof failingCases>;
 
 /** The operation that fails; `readdir` after so many entries. */
-export const FAULTS = ["readdir", "lstat", "open"] as const;
+export const FAULTS = ["readdir", "lstat", "open", "read"] as const;
 /** Errors of damaged, removed and remote disks. */
 const CODES = [
   "EIO",
@@ -50,6 +50,9 @@ export const failingCases = fc.record({
   source: entries,
   target: entries,
   earlier: fc.boolean(),
+  /** Whether the files of that run have grown at the source since, and the first was renamed. */
+  grown: fc.boolean(),
+  reuse: fc.boolean(),
   faults: fc.array(fault, { minLength: 1, maxLength: 3 }),
 });
 
@@ -87,6 +90,7 @@ export async function checkFailing(
     Deno.mkdirSync(target);
     const id = write(source, it.source, 1);
     if (it.earlier) run("cp", "-a", "--no-target-directory", source, target);
+    if (it.earlier && it.grown) growAll(source);
     write(target, it.target, id);
     const wanted = see(source), before = see(target);
     const sides = { source: ["", ...wanted.keys()], target: ["", ...before.keys()] };
@@ -101,7 +105,7 @@ export async function checkFailing(
       return `${kind} ${kind === "readdir" ? after : 0} ${code} ${pattern}\n`;
     });
     const [from, to] = [`${disk.path}/source`, `${disk.path}/target`];
-    const app = new FilesApp(it.download ? from : to, { list: true, write: true });
+    const app = new FilesApp(it.download ? from : to, { list: true, write: true, reuse: it.reuse });
     Deno.writeTextFileSync(disk.faults, lines.join(""));
     const { events, rejected } = await transfer(it, app, from, to);
     Deno.writeTextFileSync(disk.faults, "");
@@ -115,7 +119,7 @@ export async function checkFailing(
     // Entries that the list of the source lacks.
     const hidden = faults.filter(({ side, path }) => {
       const isFile = wanted.get(path) !== undefined && wanted.get(path) !== "directory";
-      if (side !== "source" || kind === "open" && isFile) return false;
+      if (side !== "source" || kind === "read" || kind === "open" && isFile) return false;
       return kind !== "readdir" || !isFile;
     });
     for (const { path } of hidden) {
@@ -185,6 +189,19 @@ function write(root: string, entries: Case["source"], id: number): number {
     }
   }
   return id;
+}
+
+/** Appends to each file, and gives the first one a new name, with its time. */
+function growAll(root: string): void {
+  for (const [path, content] of see(root)) {
+    if (content === "directory") continue;
+    const { mtime } = Deno.statSync(`${root}/${path}`);
+    if (!exists(`${root}/renamed`)) Deno.renameSync(`${root}/${path}`, `${root}/renamed`);
+    else {
+      Deno.writeFileSync(`${root}/${path}`, new Uint8Array(9), { append: true });
+      Deno.utimeSync(`${root}/${path}`, mtime!, Number(mtime) / 1000 + 5);
+    }
+  }
 }
 
 /**

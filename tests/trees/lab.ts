@@ -17,22 +17,19 @@ import {
 } from "@degu/degu/files";
 import { isReservedName, RESERVED } from "@degu/internal/kit/files/reserved.ts";
 import { type App, Server } from "@degu/degu/server";
-import { type Case, type Change, type Options, plansOf, type Write } from "./cases.ts";
+import { type Case, type Change, type Options, plansOf, type Site, type Write } from "./cases.ts";
+import { Changes, SecondWriter } from "./changes.ts";
 import { Objection } from "../fuzz/fuzzer.ts";
 import {
-  below,
   contentOf,
   differences,
+  filesIn,
   flatten,
   flattenWhole,
-  isOther,
-  keyOf,
   make,
   type Plan,
   planOf,
-  type Raw,
   type RawDirectory,
-  type RawFile,
   removeTree,
   run,
   see,
@@ -41,21 +38,6 @@ import {
 } from "./disk.ts";
 import { accepts, miscounts, objections, outcomesOf, prefixes, type Run } from "./model.ts";
 import { compare, rsync } from "./rsync.ts";
-
-/** Where the trees of a case lie. */
-export interface Site {
-  readonly dir: string;
-  /** The server's root. */
-  readonly root: string;
-  /** The tree below it. */
-  readonly remote: string;
-  readonly uri: string;
-  /** The local tree, as the call gets it. */
-  readonly local: string;
-  /** Directories that are not in the tree, to which links lead. */
-  readonly outside: string;
-  readonly beside: string;
-}
 
 /** A transfer that was run. */
 interface Transferred {
@@ -89,10 +71,13 @@ export class Lab implements AsyncDisposable {
   #app: FilesApp | null = null;
   #running = 0;
   #requests = 0;
-  #onRequest: ((count: number) => void) | null = null;
+  #onRequest: ((count: number, reuses?: boolean) => void) | null = null;
+  #reuses = 0;
   #cases = 0;
   /** How many transfers have been made. */
   transfers = 0;
+  /** Files of which bytes were reused. */
+  reused = 0;
   /** Whether modes keep this process out of anything. */
   readonly isKeptOut: boolean;
   /** Lines of the server's log that say that something failed in it. */
@@ -105,15 +90,24 @@ export class Lab implements AsyncDisposable {
     this.isKeptOut = isKeptOut(`${this.#dir}/closed`);
     this.#smallStock = this.#small === null ? null : new Stock(`${this.#small}/stock`);
     const app: App = async (...args) => {
+      const [{ headers }] = args;
+      const reuses = headers["digest-length"] !== undefined || headers["reuse"] !== undefined;
       this.#running++;
       try {
         this.#onRequest?.(this.#requests++);
-        return await this.#app!.handle(...args);
+        if (reuses) this.#onRequest?.(this.#reuses++, true);
+        const answer = await this.#app!.handle(...args);
+        if (reuses) this.#onRequest?.(this.#reuses++, true);
+        return answer;
       } finally {
         this.#running--;
       }
     };
-    const log = (message: string) => this.errors.push(message);
+    // A list that a change has overtaken is cut, and asked for again.
+    const isOvertaken = (message: string) => message.includes("while it was listed");
+    const log = (message: string) => {
+      if (!isOvertaken(message)) this.errors.push(message);
+    };
     const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: log };
     this.#server = new Server(["127.0.0.1", 0], app, { logger });
     this.#serving = this.#server.serveForever();
@@ -159,7 +153,7 @@ export class Lab implements AsyncDisposable {
     });
     Deno.mkdirSync(beside);
     Deno.writeFileSync(`${beside}/neighbor`, contentOf(98, 80));
-    const { source, target } = plansOf(it.pairs, { outside, beside });
+    const { source, target } = plansOf(it.pairs, { outside, beside }, it.reuse);
     if (!this.isKeptOut) { for (const plan of [source, target]) open(plan); }
     const [from, to] = it.download ? [remote, real] : [real, remote];
     const isMissing = it.targetMissing && to !== root;
@@ -168,7 +162,7 @@ export class Lab implements AsyncDisposable {
     if (!isMissing) make(to, target, isFilled ? this.#smallStock! : this.#stock);
     else if (it.linked && it.download) Deno.mkdirSync(real);
     if (it.linked) Deno.symlinkSync(real, local);
-    this.#app = new FilesApp(root, { list: true, write });
+    this.#app = new FilesApp(root, { list: true, write, reuse: it.reuse });
     const uri = it.place === "" ? "/" : `/${it.place.split("/").map(escapeName).join("/")}/`;
     return { dir, root: Deno.realPathSync(root), remote, uri, local, outside, beside };
   }
@@ -243,6 +237,7 @@ export class Lab implements AsyncDisposable {
     phase: string,
     states: Pick<Run, "source" | "target" | "after" | "dryRun">,
     { events, result, error, objections: asked }: Transferred,
+    isResumed = false,
   ): void {
     if (result === null) {
       if (!isEnded(it, { events, error })) {
@@ -250,8 +245,9 @@ export class Lab implements AsyncDisposable {
       }
       return;
     }
-    const { download, options } = it;
-    const found = objections({ ...states, download, options, root, events, result });
+    const { download, options, reuse } = it;
+    const run = { ...states, download, options, reuse, isResumed, root, events, result };
+    const found = objections(run);
     found.push(...asked);
     if (found.length === 0) return;
     const failures = events.flatMap((event) => {
@@ -281,7 +277,7 @@ export class Lab implements AsyncDisposable {
     const asked = new Map<string, TreeEntry>();
     const timers: ReturnType<typeof setTimeout>[] = [];
     let isPlanned = false;
-    const trigger = (what: "event" | "request", count: number) => {
+    const trigger = (what: Change["when"]["on"], count: number) => {
       for (const { when: { on, n }, work } of triggers) {
         if (on === what && n === count) work(isPlanned, events);
       }
@@ -304,8 +300,8 @@ export class Lab implements AsyncDisposable {
       },
     };
     this.transfers++;
-    this.#requests = 0;
-    this.#onRequest = (count) => trigger("request", count);
+    this.#requests = this.#reuses = 0;
+    this.#onRequest = (count, reuses) => trigger(reuses ? "reuse" : "request", count);
     const client = new Client(this.#server.address, { timeout: 60 });
     let conn: Connection | null = null;
     try {
@@ -318,6 +314,7 @@ export class Lab implements AsyncDisposable {
         `fault ${JSON.stringify(it.fault)}; ${this.#running} requests at the server`,
         ...events.map((event) => Deno.inspect(event)),
       ]);
+      this.reused += events.filter((event) => event.type === "copied" && event.reused > 0).length;
       return { events, result, error: null, objections: found };
     } catch (error) {
       if (error instanceof Objection) throw error;
@@ -389,7 +386,7 @@ export class Lab implements AsyncDisposable {
         }
         meant.push(...named);
         removeTree(theirs);
-        const { source: plan } = plansOf(next, site, 500);
+        const { source: plan } = plansOf(next, site, it.reuse, 500);
         if (!this.isKeptOut) open(plan);
         if (from === site.root || plan.kind !== "directory") continue;
         const real = Deno.realPathSync(from);
@@ -420,7 +417,7 @@ export class Lab implements AsyncDisposable {
       for (const cutAt of [1 + it.pairs.length % 4, Infinity]) {
         const removed: string[] = [];
         this.#requests = 0;
-        this.#onRequest = (count) => count === cutAt && this.#cut();
+        this.#onRequest = (count, reuses) => !reuses && count === cutAt && this.#cut();
         const moving = uploadTree(new Client(this.#server.address), site.local, site.uri, {
           move: true,
           replace: it.options.replace,
@@ -589,6 +586,9 @@ export class Lab implements AsyncDisposable {
         Deno.inspect(error),
       ]);
     }
+    if (result === null && fault.is === "cut" && it.options.retries > 0 && !it.connection) {
+      throw objection("a cut made the whole reject", [Deno.inspect(error)]);
+    }
     if (result === null && fault.is === "changes" && !it.connection) {
       throw objection("changes made the whole reject", [Deno.inspect(error)]);
     }
@@ -617,13 +617,15 @@ export class Lab implements AsyncDisposable {
     const changed = differences(flattenWhole(before.source), flattenWhole(source));
     if (changed.length > 0) throw objection("run again: the source has changed", changed);
     // What the first run had moved already is not moved again.
-    const { result } = transferred;
-    const isResumed = it.fault.is !== "changes" && result !== null && result.failed === 0;
-    const planned = transferred.events.find((event) => event.type === "plan");
-    const adjusted = isResumed && planned?.type === "plan" && result.bytes <= planned.bytes
-      ? { ...transferred, result: { ...result, bytes: planned.bytes } }
-      : transferred;
-    this.#judge(it, site, "run again", { ...before, after: target, dryRun: false }, adjusted);
+    const isResumed = it.fault.is !== "changes";
+    this.#judge(
+      it,
+      site,
+      "run again",
+      { ...before, after: target, dryRun: false },
+      transferred,
+      isResumed,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -673,20 +675,6 @@ function outcomeTexts({ events }: Transferred): Map<string, string> {
   return new Map([...outcomesOf(events)].map(([path, outcomes]) => [path, outcomes.join()]));
 }
 
-/** The files of a tree, by their paths. */
-function filesIn(
-  raw: Raw | null,
-  path = "",
-  files = new Map<string, RawFile>(),
-): Map<string, RawFile> {
-  if (raw?.kind === "file") files.set(path, raw);
-  if (raw?.kind !== "directory") return files;
-  for (const [name, entry] of raw.entries) {
-    if (!isReservedName(name)) filesIn(entry, below(path, name), files);
-  }
-  return files;
-}
-
 async function patiently<T>(promise: Promise<T>, state: () => string[]): Promise<T> {
   const { promise: late, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(
@@ -733,328 +721,4 @@ function fill(path: string, disk: string, kibibytes: number): void {
   for (let left = (free - kibibytes) * 1024; left > 0;) {
     left -= file.writeSync(left < piece.length ? piece.subarray(0, left) : piece);
   }
-}
-
-/** A writer beside a copy, whose files replace those of the target as a whole. */
-class SecondWriter {
-  readonly #root: string;
-  readonly #temporary: string;
-  readonly #files: readonly (readonly [path: string, file: RawFile])[];
-  /**
-   * What was written last at each path, how many events had been told then, and whether nothing
-   * else was written there.
-   */
-  readonly #written = new Map<string, {
-    readonly key: string;
-    readonly told: number;
-    readonly isOnly: boolean;
-  }>();
-  readonly #touched = new Set<string>();
-  /** Files that had been copied when something was written there. */
-  readonly #copied = new Set<string>();
-  /** The number of files that were written. */
-  count = 0;
-
-  constructor({ download }: Case, { dir, local, remote }: Site, source: RawDirectory) {
-    this.#root = download ? local : remote;
-    this.#temporary = `${dir}/written`;
-    this.#files = [...filesIn(source)].sort();
-  }
-
-  write({ which, what }: Write, told: readonly TreeEvent[]): void {
-    const [path, file] = this.#files[which % Math.max(1, this.#files.length)] ?? [];
-    if (path === undefined || file === undefined || !this.#canWrite(path)) return;
-    const full = `${this.#root}/${path}`;
-    const there = see(full);
-    if (there?.kind === "file" && there.key === file.key) this.#copied.add(path);
-    const isOnly = !this.#touched.has(path);
-    this.#touched.add(path);
-    this.#written.delete(path);
-    this.count++;
-    if (what === "nothing") return there === null ? undefined : Deno.removeSync(full);
-    const isSame = what === "the source's content";
-    const id = isSame ? parseInt(file.key) || 0 : 5000 + this.count;
-    const size = what === "other content" ? file.size + 7 : file.size;
-    Deno.writeFileSync(this.#temporary, contentOf(id, size));
-    Deno.renameSync(this.#temporary, full);
-    this.#written.set(path, { key: keyOf(id, size), told: told.length, isOnly });
-  }
-
-  /** Whether a file, or nothing, has this name, and no link leads to it. */
-  #canWrite(path: string): boolean {
-    let raw: Raw | null | undefined = seeDirectory(this.#root);
-    const names = path.split("/");
-    for (const name of names.slice(0, -1)) {
-      raw = raw?.kind === "directory" ? raw.entries.get(name) : undefined;
-    }
-    if (raw?.kind !== "directory" || (raw.mode & 0o300) !== 0o300) return false;
-    return (raw.entries.get(names.at(-1)!)?.kind ?? "file") === "file";
-  }
-
-  /** What the copy has made of the files that were written. */
-  objections(
-    events: readonly TreeEvent[],
-    target: ReadonlyMap<string, RawFile>,
-  ): string[] {
-    const found: string[] = [];
-    const sources = new Map(this.#files);
-    for (const [path, { key, told, isOnly }] of this.#written) {
-      const isThere = target.get(path)?.key === key;
-      if (!isThere) found.push(`${path}, written as ${key}, is lost`);
-      const isSame = sources.get(path)?.key === key;
-      for (const event of events.slice(told)) {
-        if (!("path" in event) || event.path.join("/") !== path) continue;
-        if (event.type === "copied" && !isSame && !this.#copied.has(path)) {
-          found.push(`${path} was copied, and is ${key}`);
-        }
-        if (event.type === "failed" && isSame && isOnly && /meanwhile/.test(`${event.error}`)) {
-          found.push(`${path} has failed, and is the same`);
-        }
-      }
-    }
-    return found;
-  }
-}
-
-/** Changes that others make meanwhile, and what nevertheless has to hold. */
-class Changes {
-  #id = 1000;
-  /** The source's state after the last change. */
-  #latest: RawDirectory;
-  /** Each content that ever was at a path of the source or, by itself, of the target. */
-  readonly #versions = new Map<string, Set<string>>();
-  readonly #touched = { source: new Set<string>(), target: new Set<string>() };
-  /** Files that appeared at the target after the plan, with their keys. */
-  readonly #added = new Map<string, string>();
-
-  constructor(
-    readonly it: Case,
-    readonly site: Site,
-    readonly before: { source: RawDirectory; target: RawDirectory | null },
-    readonly stock: Stock,
-    readonly isKeptOut: boolean,
-  ) {
-    this.#latest = before.source;
-    this.#remember(before.source);
-    this.#remember(before.target);
-  }
-
-  #remember(raw: Raw | null, prefix = ""): void {
-    if (raw === null) return;
-    if (raw.kind === "file") this.#addVersion(prefix, raw.key);
-    if (raw.kind !== "directory") return;
-    for (const [name, entry] of raw.entries) {
-      this.#remember(entry, below(prefix, name));
-    }
-  }
-
-  #addVersion(path: string, key: string): void {
-    const versions = this.#versions.get(path) ?? new Set();
-    this.#versions.set(path, versions.add(key));
-  }
-
-  /** Makes a change now. */
-  make({ side, which, what }: Change, isPlanned: boolean): void {
-    const { download } = this.it;
-    const isRemote = (side === "source") === download;
-    const root = isRemote ? this.site.remote : this.site.local;
-    let tree: RawDirectory | null;
-    try {
-      tree = seeDirectory(root);
-    } catch {
-      return;
-    }
-    if (tree === null) return;
-    const paths = [...flatten(tree).keys()].filter((path) => path !== "").sort();
-    const path = paths[which % Math.max(1, paths.length)];
-    try {
-      this.#apply(side, what, root, path, isPlanned);
-    } catch (error) {
-      // Directories may be closed to this user, and so many other things.
-      if (!(error instanceof Error)) throw error;
-    }
-    if (side === "source") {
-      this.#latest = seeDirectory(root)!;
-      this.#remember(this.#latest);
-    }
-  }
-
-  #apply(
-    side: "source" | "target",
-    what: Change["what"],
-    root: string,
-    path: string | undefined,
-    isPlanned: boolean,
-  ): void {
-    const id = this.#id++;
-    const write = (to: string, size: number) => {
-      this.#addVersion(to, keyOf(id, size));
-      this.#touched[side].add(to);
-      Deno.writeFileSync(`${root}/${to}`, contentOf(id, size));
-    };
-    if (what === "add" || path === undefined) {
-      const parent = path === undefined ? "" : path.slice(0, path.lastIndexOf("/") + 1);
-      const isDirectory = path !== undefined && Deno.lstatSync(`${root}/${path}`).isDirectory;
-      const to = isDirectory ? `${path}/added${id}` : `${parent}added${id}`;
-      write(to, 40);
-      if (side === "target" && isPlanned) this.#added.set(to, keyOf(id, 40));
-      return;
-    }
-    if (side === "target") {
-      for (const added of this.#added.keys()) {
-        if (added === path || added.startsWith(`${path}/`)) this.#added.delete(added);
-      }
-    }
-    const full = `${root}/${path}`;
-    const info = Deno.lstatSync(full);
-    this.#touched[side].add(path);
-    const replace = (make: (temporary: string) => void) => {
-      make(`${root}/.new${id}`);
-      if (info.isDirectory) Deno.renameSync(full, `${this.site.dir}/removed${id}`);
-      Deno.renameSync(`${root}/.new${id}`, full);
-    };
-    switch (what) {
-      case "become a file":
-      case "rewrite":
-        if (what === "become a file" && !info.isDirectory) return;
-        return replace((temporary) => {
-          const size = info.isFile ? info.size : 60;
-          Deno.writeFileSync(temporary, contentOf(id, size));
-          this.#addVersion(path, keyOf(id, size));
-        });
-      case "rewrite in place":
-        // The same size, and the same time: of all changes the hardest to see.
-        if (!info.isFile) return;
-        write(path, info.size);
-        Deno.utimeSync(full, info.mtime!, info.mtime!);
-        return;
-      case "grow":
-        // What is appended is ignored; a file that is overwritten and longer then is taken for one of these.
-        if (info.isFile) append(full, (key) => this.#addVersion(path, key));
-        return;
-      case "remove":
-        return Deno.removeSync(full, { recursive: true });
-      case "rename":
-        this.#touched[side].add(`renamed${id}`);
-        Deno.renameSync(full, `${root}/renamed${id}`);
-        this.#remember(see(`${root}/renamed${id}`), `renamed${id}`);
-        return;
-      case "link to a file":
-        return replace((temporary) => Deno.symlinkSync(`${this.site.outside}/secret`, temporary));
-      case "link to a directory":
-        return replace((temporary) => Deno.symlinkSync(this.site.outside, temporary));
-      case "fifo":
-        return replace((temporary) => this.stock.linkSpecial("fifo", temporary));
-      case "become a directory":
-        return replace((temporary) => {
-          Deno.mkdirSync(temporary);
-          Deno.writeFileSync(`${temporary}/a`, contentOf(id, 50));
-          this.#addVersion(`${path}/a`, keyOf(id, 50));
-        });
-      case "close":
-        return info.isSymlink || !this.isKeptOut ? undefined : Deno.chmodSync(full, 0);
-    }
-  }
-
-  #isTouched(side: "source" | "target", path: string): boolean {
-    return [...this.#touched[side]].some((it) =>
-      it === path || path.startsWith(`${it}/`) || it.startsWith(`${path}/`)
-    );
-  }
-
-  /** What holds whatever happens. */
-  objections(
-    events: readonly TreeEvent[],
-    result: TreeResult | null,
-    source: RawDirectory,
-    target: RawDirectory | null,
-  ): string[] {
-    const found = differences(flattenWhole(this.#latest), flattenWhole(source))
-      .map((text) => `the source: ${text}`);
-    const now = flatten(target),
-      before = flatten(this.before.target),
-      sources = flatten(this.before.source);
-    found.push(...this.#torn(target));
-    const { options } = this.it;
-    for (const [path, text] of before) {
-      if (path === "" || this.#isTouched("target", path) || this.#isTouched("source", path)) {
-        continue;
-      }
-      const isThere = now.get(path);
-      if (this.#isProtected(path)) {
-        if (isThere !== text) found.push(`${path} is protected: was ${text}, is ${isThere}`);
-      } else if (text.startsWith("file ") && sources.get(path)?.startsWith("file ")) {
-        if (!isThere?.startsWith("file ")) found.push(`${path} was ${text}, is ${isThere}`);
-        else if (!options.replace && isThere !== text) found.push(`${path} was replaced`);
-      } else if (!options.delete && isThere === undefined) found.push(`${path} is gone`);
-    }
-    for (const [path, key] of this.#added) {
-      const isWanted = sources.has(path);
-      const isThere = now.get(path)?.startsWith(`file ${key} `);
-      // Something that was changed could have taken it along.
-      const isTaken = [...this.#touched.target].some((it) => path.startsWith(`${it}/`));
-      if (isThere || isWanted && options.replace || isTaken) continue;
-      found.push(`${path}, which appeared after the plan, is ${now.get(path) ?? "gone"}`);
-    }
-    found.push(...this.#told(events, result, now));
-    return found;
-  }
-
-  #torn(raw: Raw | null, prefix = ""): string[] {
-    if (raw?.kind === "file") {
-      const isWhole = this.#versions.get(prefix)?.has(raw.key);
-      return isWhole ? [] : [`${prefix} has ${raw.key}, which was never there`];
-    }
-    if (raw?.kind !== "directory") return [];
-    return [...raw.entries].flatMap(([name, entry]) => {
-      if (isReservedName(name) || name.startsWith(".new") || name.startsWith("renamed")) return [];
-      return this.#torn(entry, below(prefix, name));
-    });
-  }
-
-  /** Whether an entry of the target may not go, whatever happens to others. */
-  #isProtected(path: string): boolean {
-    const { options } = this.it;
-    const names = path.split("/");
-    let source: Raw | undefined = this.before.source, target: Raw | undefined = this.before.target!;
-    for (const name of names) {
-      source = source?.kind === "directory" ? source.entries.get(name) : undefined;
-      target = target?.kind === "directory" ? target.entries.get(name) : undefined;
-      if (target === undefined) return false;
-      const asked: Raw = source ?? target;
-      const isAskedOther = isOther(asked);
-      if (asked === source && isAskedOther) return true;
-      const kind = isAskedOther ? "other" : asked.kind;
-      const reason = asked.kind === "link" || asked.kind === "special" ? "link" : "unreadable";
-      if (!accepts(options, { name, kind, reason })) return true;
-      if (isOther(target)) {
-        return !(target.kind === "file" && kind === "file" && asked === source);
-      }
-    }
-    return false;
-  }
-
-  #told(
-    events: readonly TreeEvent[],
-    result: TreeResult | null,
-    now: ReadonlyMap<string, string>,
-  ): string[] {
-    const found: string[] = [];
-    for (const [path, outcomes] of outcomesOf(events)) {
-      if (outcomes.length > 1 && !path.includes("\ufffd")) found.push(`${path} is ${outcomes}`);
-      if (!outcomes.includes("copied") || this.#isTouched("target", path)) continue;
-      if (!now.has(path)) found.push(`${path} was copied, and is not there`);
-    }
-    if (result === null) return found;
-    return [...found, ...miscounts(events, result)];
-  }
-}
-
-/** Appends to a file of which we know the content. */
-function append(path: string, added: (key: string) => void): void {
-  const raw = see(path);
-  if (raw?.kind !== "file" || !/^\d+\//.test(raw.key)) return;
-  const id = parseInt(raw.key), size = raw.size + 70_000;
-  added(keyOf(id, size));
-  Deno.writeFileSync(path, contentOf(id, size).subarray(raw.size), { append: true });
 }

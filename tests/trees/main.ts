@@ -75,7 +75,7 @@ async function checkModel(lab: Lab): Promise<void> {
   const options = { interruptAfterTimeLimit: seconds * 1000, markInterruptAsFailure: false };
   await check(property, numRuns, options, () => {
     const elapsed = (performance.now() - start) / 1000;
-    return { runs, faults, transfers: lab.transfers, seconds: elapsed };
+    return { runs, faults, transfers: lab.transfers, reused: lab.reused, seconds: elapsed };
   });
   // When the time is over nobody waits for the last one.
   await running.catch(() => {});

@@ -5,7 +5,7 @@
 
 import type { TreeEvent, TreeResult } from "@degu/degu/files";
 import { isReservedName } from "@degu/internal/kit/files/reserved.ts";
-import type { Options } from "./cases.ts";
+import { type Options, REUSED_FROM_BYTES } from "./cases.ts";
 import { below, differences, flatten, type Raw, type RawDirectory, type RawFile } from "./disk.ts";
 
 /** An entry as the end that lists it sees it. */
@@ -32,6 +32,10 @@ export interface Run {
   readonly download: boolean;
   readonly options: Options;
   readonly dryRun: boolean;
+  /** Whether the server reuses bytes. */
+  readonly reuse: boolean;
+  /** Whether an earlier run may have left parts. */
+  readonly isResumed: boolean;
   /** The real path of the server's root. */
   readonly root: string;
   readonly source: RawDirectory;
@@ -49,10 +53,20 @@ export function miscounts(events: readonly TreeEvent[], result: TreeResult): str
       [type, type] as const
     ),
   ] as const;
-  return counted.flatMap(([name, type]) => {
+  const found = counted.flatMap(([name, type]) => {
     const count = events.filter((event) => event.type === type).length;
     return result[name] === count ? [] : [`result.${name} is ${result[name]}, events: ${count}`];
   });
+  const copied = events.filter((event) => event.type === "copied");
+  for (const name of ["bytes", "reused"] as const) {
+    const sum = copied.reduce((sum, event) => sum + event[name], 0);
+    if (result[name] !== sum) found.push(`result.${name} is ${result[name]}, events: ${sum}`);
+  }
+  for (const { path, bytes, resumedFrom, reused, total } of copied) {
+    if (bytes + resumedFrom + reused === total) continue;
+    found.push(`${path}: ${bytes} bytes, from ${resumedFrom}, ${reused} reused, of ${total}`);
+  }
+  return found;
 }
 
 type Outcome = Exclude<TreeEvent["type"], "plan" | "progress" | "deleted">;
@@ -180,7 +194,7 @@ class Judge {
   #checkEvents(): void {
     const { events, result, dryRun, options } = this.#run;
     let plan: { files: number; bytes: number } | null = null;
-    let bytes = -1;
+    let bytes = -1, total = -1;
     for (const event of events) {
       if (event.type === "plan") {
         if (plan !== null) this.#object("two plans");
@@ -188,7 +202,12 @@ class Judge {
       } else if (event.type === "progress") {
         if (plan === null) this.#object("progress before the plan");
         if (event.bytes < bytes) this.#object(`progress went back to ${event.bytes} of ${bytes}`);
-        if (event.total !== plan?.bytes) this.#object(`total ${event.total}, plan ${plan?.bytes}`);
+        total = event.total;
+        // What was expected to be reused may have to travel.
+        const isExact = !this.#run.reuse;
+        if (isExact ? total !== plan?.bytes : total < (plan?.bytes ?? 0)) {
+          this.#object(`total ${total}, plan ${plan?.bytes}`);
+        }
         bytes = event.bytes;
       } else if (event.type === "copied" || event.type === "deleted") {
         if (plan === null) this.#object(`${event.type} ${event.path} before the plan`);
@@ -201,8 +220,8 @@ class Judge {
     if (plan.files < copied || plan.files > copied + failed) {
       this.#object(`planned ${plan.files} files; ${copied} copied, ${failed} failed`);
     }
-    if (!dryRun && failed === 0 && bytes >= 0 && bytes !== plan.bytes) {
-      this.#object(`progress ended at ${bytes} of ${plan.bytes}`);
+    if (!dryRun && failed === 0 && bytes >= 0 && bytes !== total) {
+      this.#object(`progress ended at ${bytes} of ${total}`);
     }
     if (!dryRun && failed === 0 && plan.bytes > 0 && bytes < 0) this.#object("no progress");
     if (failed === 0) this.#checkBytes(plan.bytes);
@@ -217,21 +236,57 @@ class Judge {
     }
   }
 
-  /** What is at the target already, at another time, need not be moved. */
+  /** What is at the target already, at another time or elsewhere, need not be moved. */
   #checkBytes(planned: number): void {
-    const { events, result, dryRun } = this.#run;
-    let there = 0;
+    const { events, result, dryRun, isResumed } = this.#run;
+    let there = 0, sum = 0;
     for (const event of events) {
-      if (event.type !== "copied" || dryRun) continue;
+      if (event.type !== "copied") continue;
       const path = event.path.join("/");
       const { file } = find(this.#source, path) ?? {};
       const found = this.#target && find(this.#target, path)?.file;
       // What was to get its name after a deletion may have arrived in an earlier call.
-      if (file && (found?.key === file.key || this.#inTheWay(path))) there += file.size;
+      const mayBeThere = !dryRun &&
+        (isResumed || file && found?.key === file.key || this.#inTheWay(path));
+      if (file && mayBeThere) there += file.size;
+      sum += event.total;
+      const [least, most] = this.#reusable(path);
+      if (event.reused > most || event.reused < (mayBeThere ? 0 : least)) {
+        this.#object(`${show(path)} reuses ${event.reused}, not ${[least, most]}`);
+      }
     }
-    if (result.bytes > planned || result.bytes < planned - there) {
-      this.#object(`result.bytes is ${result.bytes}, planned were ${planned}`);
+    const { bytes, reused } = result;
+    if (bytes + reused > sum || bytes + reused < sum - there || planned > sum - reused) {
+      this.#object(`${bytes} and ${reused} bytes of ${sum}, planned were ${planned}`);
     }
+  }
+
+  /** The least and the most bytes of a file that are reused: those of a file that may begin so. */
+  #reusable(path: string): [number, number] {
+    const { file } = find(this.#source, path) ?? {};
+    if (!this.#run.reuse || !file || file.size < REUSED_FROM_BYTES || this.#target === null) {
+      return [0, 0];
+    }
+    const times = [1, 1000, 2000].map((unit) => Math.floor(file.modified / unit) * unit);
+    const all = filesOf(this.#target);
+    const alikes = all.filter((it) =>
+      it.file!.size === file.size && times.includes(it.file!.modified)
+    );
+    const there = find(this.#target, path)?.file;
+    const isGrown = there && there.size >= REUSED_FROM_BYTES && there.size < file.size &&
+      there.modified < file.modified;
+    if (alikes.length === 0 && !isGrown) return [0, 0];
+    const { size } = alikes.length > 0 ? file : there!;
+    if (this.#run.dryRun) return [0, size];
+    const found = alikes.length > 0 ? alikes : [find(this.#target, path)!];
+    const isSame = found.map((it) => parseInt(it.file!.key) === parseInt(file.key));
+    // What can't be read, or is replaced meanwhile, need not be reused.
+    const isCertain = !this.#inTheWay(path) &&
+      found.every((it) =>
+        it.isReadable &&
+        (it.path === path ? alikes.length === 0 : this.#outcomes.get(it.path)?.[0] !== "copied")
+      );
+    return [isCertain && isSame.every(Boolean) ? size : 0, isSame.some(Boolean) ? size : 0];
   }
 
   /** Checks that the outcome of a path is one of those that are allowed. */
@@ -699,6 +754,13 @@ function isClear(directory: View): boolean | null {
     isDoubtful ||= isClearBelow === null;
   }
   return isDoubtful ? null : true;
+}
+
+/** The files that a list of a tree has. */
+function filesOf(root: View): View[] {
+  return [...root.below.values()].flatMap((it) => {
+    return it.kind === "directory" ? filesOf(it) : it.kind === "file" ? [it] : [];
+  });
 }
 
 function isWritableDirectory(view: View | null): boolean {

@@ -1,0 +1,217 @@
+/**
+ * Trees that are copied to a target that has the beginnings of some files, cut after each system
+ * call that changes its disk: by a kill, or by a power failure, which takes what was not synced. At
+ * each of these moments nothing is lost or mixed, and the next call completes.
+ */
+import { downloadTree, FilesApp, uploadTree } from "@degu/degu/files";
+import { setClockAhead } from "@degu/testing/clock.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { assert, assertEquals } from "@std/assert";
+import { open } from "node:fs/promises";
+import { filesIn, flatten, make, type Plan, type Raw, type RawFile, see } from "../trees/disk.ts";
+
+const SIZE = 70_000, MORE = 30_000, TIME = 1_700_000_000_000, DAY = 86_400_000;
+
+function file(id: number, size: number, modified: number): Plan {
+  return { kind: "file", id, size, modified, mode: 0o644 };
+}
+
+function tree(files: Readonly<Record<string, Plan>>): Plan {
+  return {
+    kind: "directory",
+    mode: 0o755,
+    unnamed: false,
+    entries: new Map(Object.entries(files)),
+  };
+}
+
+/**
+ * A file has grown, another one with other bytes; one was renamed, one was copied, a small one has
+ * changed, and a directory has the name of a file.
+ */
+const TARGET = tree({
+  log: file(1, SIZE, TIME),
+  other: file(2, SIZE, TIME),
+  old: tree({ video: file(3, SIZE + 1, TIME) }),
+  photo: file(4, SIZE + 2, TIME),
+  small: file(5, 10, TIME),
+  superfluous: file(6, 10, TIME),
+  turned: file(7, 10, TIME),
+});
+const SOURCE = tree({
+  log: file(1, SIZE + MORE, TIME + DAY),
+  other: file(8, SIZE + MORE, TIME + DAY),
+  new: tree({ video: file(3, SIZE + 1, TIME), photo: file(4, SIZE + 2, TIME) }),
+  photo: file(4, SIZE + 2, TIME),
+  small: file(9, 10, TIME + DAY),
+  turned: tree({ large: file(10, SIZE, TIME), small: file(11, 10, TIME) }),
+});
+const REUSED = SIZE + (SIZE + 1) + (SIZE + 2);
+
+/** Cuts an upload and a download at so many moments; evenly spread, if there are more. */
+export async function cutCopies(cuts: number): Promise<void> {
+  // Files that have just changed have no version by which their parts are resumed.
+  using _clock = setClockAhead(10_000);
+  for (const isUpload of [true, false]) await cutCall(isUpload, cuts / 2);
+}
+
+async function cutCall(isUpload: boolean, cuts: number): Promise<void> {
+  await using dir = await tempDir();
+  const source = `${dir.path}/source`, target = `${dir.path}/target`;
+  make(source, SOURCE);
+  make(target, TARGET);
+  await using serving = serve(new FilesApp(source, { list: true, reuse: true }));
+  const copy = async (target: string) => {
+    // One after the other, so that each moment is one of a single file.
+    const options = { delete: true, connections: 1 };
+    if (!isUpload) return await downloadTree(serving.makeClient(), "/", target, options);
+    const app = new FilesApp(target, { list: true, write: true, reuse: true });
+    await using receiving = serve(app);
+    return await uploadTree(receiving.makeClient(), source, "/", options);
+  };
+  const [wanted, before] = [filesIn(see(source)), filesIn(see(target))];
+  const expected = flatten(see(source));
+  const disk = new CutDisk(target, `${dir.path}/cut`);
+  assertEquals((await disk.record(() => copy(target))).reused, REUSED);
+  assertEquals(flatten(see(target)), expected);
+  const step = Math.max(1, disk.states.length / cuts);
+  for (let at = 0; at < disk.states.length; at += step) {
+    const { path, moment } = disk.states[Math.floor(at)]!;
+    checkWhole(see(path)!, wanted, before, moment);
+    const { failed, deletionsKept } = await copy(path);
+    assertEquals([failed, deletionsKept], [0, null], moment);
+    assertEquals(flatten(see(path)), expected, moment);
+  }
+}
+
+/** Checks that each file is the old or the new one, and that none is deleted before all are there. */
+function checkWhole(
+  root: Raw,
+  wanted: ReadonlyMap<string, RawFile>,
+  before: ReadonlyMap<string, RawFile>,
+  moment: string,
+): void {
+  const now = filesIn(root);
+  // What gets its name after a deletion has arrived as a part.
+  const all = [...flatten(root, { reserved: true }).values()];
+  const isArrived = [...wanted.values()].every(({ key }) => {
+    return all.some((text) => text.startsWith(`file ${key} `));
+  });
+  for (const [path, { key }] of now) {
+    const versions = [before.get(path)?.key, wanted.get(path)?.key];
+    assert(versions.includes(key), `${moment}: ${path} is ${key}`);
+  }
+  for (const path of before.keys()) {
+    const mayBeGone = isArrived && !wanted.has(path);
+    assert(now.has(path) || mayBeGone, `${moment}: ${path} is gone`);
+  }
+}
+
+/** A directory of which each state is kept. */
+class CutDisk {
+  readonly states: { readonly path: string; readonly moment: string }[] = [];
+  readonly #root: string;
+  readonly #kept: string;
+  /** By inode: how many bytes of a file a power failure leaves; of the others all. */
+  readonly #synced = new Map<number | null, number>();
+  #last = "";
+  #isLooking = false;
+
+  /** @param kept The directory in which the states are kept. */
+  constructor(root: string, kept: string) {
+    this.#root = root;
+    this.#kept = kept;
+    Deno.mkdirSync(kept);
+  }
+
+  /** Keeps the state before and after each call that changes a disk, while something works there. */
+  async record<T>(work: () => Promise<T>): Promise<T> {
+    using all = new DisposableStack();
+    const ofFile = Deno.FsFile.prototype;
+    const lost = ({ ino, size }: Deno.FileInfo) => {
+      this.#synced.set(ino, Math.min(size, this.#synced.get(ino) ?? size));
+    };
+    const synced = ({ ino }: Deno.FileInfo) => void this.#synced.delete(ino);
+    for (const name of ["write", "writeSync", "truncate", "truncateSync"] as const) {
+      this.#watch(all, ofFile, name, lost, null);
+    }
+    for (const name of ["sync", "syncData"] as const) this.#watch(all, ofFile, name, null, synced);
+    for (const name of ["utime", "utimeSync"] as const) this.#watch(all, ofFile, name, null, null);
+    const calls = ["linkSync", "renameSync", "removeSync", "remove", "mkdirSync", "openSync"];
+    for (const name of calls) this.#watch(all, Deno, name as "linkSync", null, null);
+    await using handle = await open(this.#root);
+    this.#watch(all, Object.getPrototypeOf(handle) as typeof handle, "sync", null, null);
+    return await work();
+  }
+
+  #watch<T extends object, K extends keyof T>(
+    all: DisposableStack,
+    holder: T,
+    name: K,
+    before: ((file: Deno.FileInfo) => void) | null,
+    after: ((file: Deno.FileInfo) => void) | null,
+  ): void {
+    const look = (at: string, file: Deno.FsFile, note: typeof before) => {
+      if (this.#isLooking) return;
+      this.#isLooking = true;
+      if (note !== null) note(file.statSync());
+      this.#keep(`${at} ${String(name)}`);
+      this.#isLooking = false;
+    };
+    const make = (original: T[K]) =>
+      function (this: Deno.FsFile, ...args: unknown[]) {
+        look("before", this, before);
+        const result = (original as (...args: unknown[]) => unknown).apply(this, args);
+        const ended = () => look("after", this, after);
+        if (result instanceof Promise) return result.finally(ended);
+        ended();
+        return result;
+      } as T[K];
+    all.use(patch(holder, name, make));
+  }
+
+  /** Keeps the state as a kill leaves it, and as a power failure does. */
+  #keep(moment: string): void {
+    const now = `${this.#stateOf(this.#root)} ${[...this.#synced]}`;
+    if (now === this.#last) return;
+    this.#last = now;
+    for (const cut of ["a kill", "a power failure"] as const) {
+      if (cut !== "a kill" && this.#synced.size === 0) continue;
+      const path = `${this.#kept}/${this.states.length}`;
+      this.#copy(this.#root, path, cut === "a kill", new Map());
+      this.states.push({ path, moment: `${cut} ${moment} (${this.states.length})` });
+    }
+  }
+
+  #stateOf(path: string): string {
+    const { ino, size, mtime, mode, isDirectory } = Deno.lstatSync(path);
+    if (!isDirectory) return `${path} ${[ino, size, Number(mtime), mode]}\n`;
+    const names = [...Deno.readDirSync(path)].map(({ name }) => name).sort();
+    return `${path}\n${names.map((name) => this.#stateOf(`${path}/${name}`)).join("")}`;
+  }
+
+  #copy(from: string, to: string, isWhole: boolean, copies: Map<number | null, string>): void {
+    const { isDirectory, ino, nlink, mode, size, mtime } = Deno.lstatSync(from);
+    if (isDirectory) {
+      Deno.mkdirSync(to);
+      for (const { name } of Deno.readDirSync(from)) {
+        this.#copy(`${from}/${name}`, `${to}/${name}`, isWhole, copies);
+      }
+      return Deno.chmodSync(to, mode! & 0o777);
+    }
+    const other = copies.get(ino);
+    if (other !== undefined) return Deno.linkSync(other, to);
+    if (nlink! > 1) copies.set(ino, to);
+    Deno.copyFileSync(from, to);
+    const left = isWhole ? undefined : this.#synced.get(ino);
+    if (left !== undefined) {
+      // The length of a file may be on the disk before its bytes.
+      Deno.truncateSync(to, left);
+      Deno.truncateSync(to, size);
+    }
+    Deno.chmodSync(to, mode! & 0o777);
+    Deno.utimeSync(to, mtime!, mtime!);
+  }
+}
