@@ -13,14 +13,7 @@ import {
   outgoingFraming,
 } from "../base/body/bodies.ts";
 import { checkMethods, wrongType } from "../base/checks.ts";
-import {
-  BodyError,
-  ConnectionClosedError,
-  DeguError,
-  EmptyPreambleError,
-  ProtocolError,
-  TlsError,
-} from "../base/errors.ts";
+import { BodyError, ConnectionClosedError, DeguError, ProtocolError } from "../base/errors.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../base/printable.ts";
 import { checkHeaderDict, type Framing, type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import {
@@ -34,13 +27,14 @@ import {
 } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
 import { checkUri } from "../base/wire/uri.ts";
+import { explainFailure, isReset, noResponse } from "./client_errors.ts";
 import { checkTimeout, keepTimerForNext } from "./deadline.ts";
 import { endsSession } from "./error_answers.ts";
 import { type BodyOver, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
+import { Rest } from "./resting.ts";
 import { CLIENT, type ClientEvent, type ClientState, impossibleEvent } from "./state.ts";
 import { Transport } from "./transport.ts";
-import { markUnanswered } from "./unanswered.ts";
 
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
@@ -120,20 +114,16 @@ export class Connection implements Disposable {
   /** The classes that the bodies of responses are made from. */
   readonly bodies: Bodies;
   readonly #transport: Transport;
+  readonly #rest: Rest;
   #state: ClientState = "idle";
   /** True if the connection ends with the response to come, or with the one that is being read. */
   #isLast = false;
   /** The status of the last response; 0 before the first. */
   #lastStatus = 0;
-  /** True until the first response: over TLS a server may refuse a client after the handshake. */
-  #mayRefuseClient: boolean;
-  /** A hint for a client that was refused: why, and what to do. */
-  #clientRefusedHint: string | null = null;
-  /**
-   * The error of a write, if the server has refused the request's body; the response must then be
-   * an error.
-   */
-  #bodyRefusedWith: unknown = null;
+  /** Why the server may refuse this client, and what to do; `null` if nothing is known. */
+  #refusalHint: string | null = null;
+  /** The error of a write by which the server has refused a body; its response must be an error. */
+  #writeError: unknown = null;
   // Made for the first request that has a signal.
   #abort: RequestAbort | null = null;
 
@@ -161,7 +151,7 @@ export class Connection implements Disposable {
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
     this.#transport = new Transport(sock, timeout, checkResponseStart);
-    this.#mayRefuseClient = sock.protocol !== undefined;
+    this.#rest = new Rest(this.#transport, sock);
     closeWhenForgotten(this, this.#transport);
   }
 
@@ -328,7 +318,7 @@ export class Connection implements Disposable {
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   #checkReady(method: Method, uri: string, body: BodyOut): void {
-    if (this.#transport.closed) throw this.#whyClosed();
+    if (this.#transport.closed) throw this.#explain(new ConnectionClosedError(), method);
     const isUnread = this.#state === "unread";
     if (this.#state !== "idle" && !isUnread) {
       throw new DeguError("another request is in flight on this connection");
@@ -361,15 +351,14 @@ export class Connection implements Disposable {
     try {
       // A read that is issued before the request is sent finds the bytes that the runtime has by
       // then: they can't be the response. Such a read settles within two turns.
-      transport.look();
+      this.#rest.look();
       await null;
       await null;
       if (signal !== undefined && signal.aborted) throw signal.reason;
       if (transport.closed) throw new ConnectionClosedError();
-      transport.wake();
+      this.#rest.wake();
       // From here on the request can't be undone.
       if (isLast) this.#isLast = true;
-      transport.awaitsResponse = true;
       try {
         const rest = transport.endSend(await transport.beginSend(length, body, framing));
         if (rest !== null) await rest;
@@ -377,22 +366,23 @@ export class Connection implements Disposable {
         const error = transport.breakWith(thrown);
         if (transport.sent !== "refused" || !isReset(error)) throw error;
         // A server that refuses a body responds and closes.
-        this.#bodyRefusedWith = error;
+        this.#writeError = error;
         this.#isLast = true;
       }
       let end;
       while ((end = transport.findPreamble()) < 0) {
         const hasReceived = transport.endReceive(await transport.beginReceive());
-        if (!hasReceived) throw new EmptyPreambleError(END_MESSAGE);
+        if (!hasReceived) throw noResponse();
       }
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
+      if (this.#writeError !== null && preamble.status < 400) throw this.#writeError;
       reader.start = end;
       transport.awaitsResponse = false;
-      if (this.#bodyRefusedWith !== null && preamble.status < 400) throw this.#bodyRefusedWith;
       this.#on("preamble");
-      this.#mayRefuseClient = false;
+      const { status, reason, headers } = preamble;
+      this.#lastStatus = status;
       const announced = receivedFraming(method, preamble);
-      const closes = saysClose(preamble.headers);
+      const closes = saysClose(headers);
       if (closes) this.#isLast = true;
       if (announced === "unframed") {
         if (reader.buffered > 0) throw unframedBody();
@@ -400,8 +390,6 @@ export class Connection implements Disposable {
       }
       const bodyFraming = announced === "unframed" ? null : announced;
       this.#on("response");
-      const { status, reason, headers } = preamble;
-      this.#lastStatus = status;
       const bodyOver = this.#bodyOver;
       const received = makeIncomingBody(this.bodies, transport, bodyOver, "response", bodyFraming);
       if (received === null) bodyOver("consumed");
@@ -429,51 +417,13 @@ export class Connection implements Disposable {
     this.#state = next;
   }
 
-  /** Watches over the connection until the next request, if the socket can. */
-  #rest(): void {
-    if (this.#transport.canRest) this.#transport.rest();
-  }
-
-  /** The error of a request over a closed connection: the first one is told what has ended it. */
-  #whyClosed(): unknown {
-    const transport = this.#transport;
-    const { restFailure } = transport;
-    transport.restFailure = null;
-    if (restFailure === null) return new ConnectionClosedError();
-    if (!(restFailure instanceof EmptyPreambleError) && !isReset(restFailure)) {
-      return this.#withHint(restFailure);
-    }
-    if (this.#mayRefuseClient) return this.#refusedError();
-    // Most servers end a connection after an error.
-    const status = this.#lastStatus;
-    const last = status < 400 ? "" : `, after a response with status ${status}`;
-    return new EmptyPreambleError(
-      `the peer had closed the connection before the request was sent${last}`,
-    );
-  }
-
-  /** The error of a server that has hung up, perhaps to refuse this client. */
-  #refusedError(): EmptyPreambleError {
-    return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${this.#clientRefusedHint ?? LOG_HINT}`);
-  }
-
-  /** Adds the hint to the error of TLS that says that the server refuses this client. */
-  #withHint(error: unknown): unknown {
-    const hint = this.#clientRefusedHint;
-    if (hint === null || !(error instanceof TlsError) || error.code !== "REFUSED_BY_PEER") {
-      return error;
-    }
-    const { code, message, cause } = error;
-    return new TlsError(code, `${message}; ${hint}`, { cause });
-  }
-
   /** Reads to the end of the connection, before which no byte may come. */
   async #expectEnd(): Promise<void> {
     try {
       if (await this.#transport.reader.fill() > 0) throw unframedBody();
     } catch (error) {
       // A connection that broke while the request was sent ends with a reset.
-      if (this.#bodyRefusedWith === null || !isReset(error)) throw error;
+      if (this.#writeError === null || !isReset(error)) throw error;
     }
   }
 
@@ -483,7 +433,7 @@ export class Connection implements Disposable {
     this.#on("bodyRead");
     this.#abort?.end();
     if (this.#isLast) this.#transport.close();
-    else this.#rest();
+    else this.#rest.begin();
   };
 
   /** Ends an exchange that has failed; returns the error to report. */
@@ -493,52 +443,38 @@ export class Connection implements Disposable {
     body: BodyOut,
     signal: AbortSignal | undefined,
   ): unknown {
-    let error = signal?.reason;
-    // After an abort the connection is closed already, or no byte was sent and the connection stays
-    // as it was.
-    if (signal === undefined || !this.#abort!.fired) {
-      const transport = this.#transport;
-      const hasRested = transport.restFailure !== null;
-      error = hasRested ? this.#whyClosed() : transport.breakWith(thrown);
-      if (this.#state === "requesting" && !hasRested) {
-        const isByPeer = !transport.closed;
-        error = this.#explain(error);
-        const hungUp = isByPeer && (isEnd(error) || error === transport.failure);
-        if (hungUp && transport.sent !== "nothing" && !isSafe(method)) markUnanswered(error);
-      }
+    const transport = this.#transport;
+    let error;
+    if (signal !== undefined && this.#abort!.fired) {
+      // The connection is closed already, or no byte was sent and the connection stays as it was.
+      error = signal.reason;
+    } else {
+      error = this.#explain(transport.breakWith(thrown), method);
       transport.close(error);
     }
     cancelUnused(body, error);
-    if (this.#transport.closed) this.#on("fails");
+    if (transport.closed) this.#on("fails");
     else {
       this.#on("undone");
-      this.#transport.awaitsResponse = false;
-      this.#rest();
+      this.#rest.begin();
     }
     return error;
   }
 
-  /**
-   * The error to report for an error before the first byte of a response: the first cause that
-   * fits.
-   */
-  #explain(error: unknown): unknown {
-    const { closed, reader, failure } = this.#transport;
-    const bodyRefusedWith = this.#bodyRefusedWith;
-    const hinted = this.#withHint(error);
-    if (hinted !== error) return hinted;
-    // This side has closed the connection, or bytes have arrived: the server is not refusing
-    // anything.
-    if (closed || error === bodyRefusedWith || reader.buffered > 0) return error;
-    // The server has hung up, which over TLS may mean that it refuses this client. A reset of this
-    // connection counts as an end; a reset of another connection, from which a body is read, does
-    // not.
-    const reset = isReset(error) && (bodyRefusedWith !== null || error === failure);
-    const ended = reset || error instanceof EmptyPreambleError;
-    if (ended && this.#mayRefuseClient) return this.#refusedError();
-    if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
-    // If the server has refused the body, any other error follows from this refusal.
-    return ended ? error : bodyRefusedWith ?? error;
+  /** The error to report for an error of a request, or of the connection that it needs. */
+  #explain(error: unknown, method: Method): unknown {
+    const transport = this.#transport;
+    const ended = this.#rest.takeFailure();
+    const isUnanswered = this.#state === "requesting" && transport.reader.buffered === 0;
+    return explainFailure(ended ?? error, {
+      phase: ended !== null ? "resting" : isUnanswered ? "asking" : "answered",
+      method,
+      isEnded: ended !== null || !transport.closed && transport.failure !== null,
+      writeError: this.#writeError,
+      lastStatus: this.#lastStatus,
+      isEncrypted: this.sock.protocol !== undefined,
+      hint: this.#refusalHint,
+    });
   }
 
   /** Closes the connection; pending operations reject. Further calls have no effect. */
@@ -566,7 +502,7 @@ export class Connection implements Disposable {
       if (!transport.closed) transport.addCloseListener(keepTimerForNext(timeout));
     };
     explainRefusal = (connection, hint) => {
-      connection.#clientRefusedHint = hint;
+      connection.#refusalHint = hint;
     };
     isLasting = (connection) =>
       !connection.closed &&
@@ -593,33 +529,10 @@ function withRange(headers: HeaderDict, start: number, stop: number): HeaderDict
   return { ...headers, range };
 }
 
-const LOG_HINT = "the server's log says why, from level info on";
-const END_MESSAGE = `the server closed the connection before it answered anything; ${LOG_HINT}`;
-const REFUSED_MESSAGE =
-  "the server closed the connection before it answered anything, which over TLS may be its way to " +
-  "refuse this client's certificate";
-
 /** The error for bytes after a response that has no body. */
 function unframedBody(): ProtocolError {
   return new ProtocolError(
     "UNFRAMED_BODY",
     "the response has a body, but neither content-length nor transfer-encoding",
   );
-}
-
-/** True for methods whose requests change nothing (RFC 9110 §9.2.1). */
-function isSafe(method: Method): boolean {
-  return method === "GET" || method === "HEAD";
-}
-
-/** True for the errors of a connection that its peer ended before the end of a preamble. */
-function isEnd(error: unknown): boolean {
-  return error instanceof EmptyPreambleError ||
-    error instanceof ProtocolError && error.code === "PREAMBLE_INCOMPLETE";
-}
-
-/** True for the errors of a socket that its peer closed or reset. */
-function isReset(error: unknown): boolean {
-  return error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.ConnectionAborted || error instanceof Deno.errors.BrokenPipe;
 }

@@ -4,7 +4,7 @@ import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly, type EncodedBody, type WritableBody } from "../base/body/bodies.ts";
 import { type AheadSource, checkCount, notWritten, ReadBuffer } from "../base/body/byte_io.ts";
 import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../base/bytes.ts";
-import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
+import { ConnectionClosedError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { findPreambleEnd, preambleTooLarge } from "../base/wire/preamble.ts";
@@ -19,8 +19,6 @@ const FIRST_BYTES = 1024;
  * buffer may be.
  */
 const GROWTH = 4;
-/** The size of the buffer of a client's connection that rests, if its messages are small. */
-const RESTING_BYTES = 1024;
 /** A preamble and the available part of its body go out in one write up to this size. */
 const JOINED_BYTES = 65536;
 
@@ -52,21 +50,17 @@ export class Transport implements AheadSource {
   readonly reader: ReadBuffer = new ReadBuffer(this);
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
-  /** What has ended a client's connection while it rested; `null` once a request has told it. */
-  restFailure: unknown = null;
   /** Counts the bytes of the message that the socket takes; `null` if nobody wants the figures. */
   exchange: ExchangeWatch | null = null;
   /** Whether a client has begun a request that is not answered yet. */
   awaitsResponse = false;
+  /** What learns of the reads that were issued ahead: the rest of a client's connection. */
+  arrivedAhead?: (error: unknown) => void;
   readonly #socket: Socket;
   readonly #checkStart: (bytes: Uint8Array, start: number, end: number) => void;
   readonly #closeListeners: CloseListener[] = [];
   #closed = false;
   #failure: unknown = null;
-  /** Whether a read is pending that no request waits for. */
-  #resting = false;
-  /** Whether that read doesn't keep the process alive. */
-  #asleep = false;
   /** How many bytes of the next preamble have been searched for its end. */
   #searched = 0;
   /** The read that a preamble waits for: a new one, or one that was issued ahead. */
@@ -266,53 +260,6 @@ export class Transport implements AheadSource {
     } catch (error) {
       throw this.#keepFailure(error, true);
     }
-  }
-
-  /** Whether the socket can read while nothing waits, without keeping the process alive. */
-  get canRest(): boolean {
-    return this.#socket.unref !== undefined;
-  }
-
-  /**
-   * Reads the next preamble before a request asks for it, so that the end of the peer, and bytes
-   * that no request has asked for, are known at once, and close the connection. Nothing else may
-   * touch the reader before {@linkcode wake}, or {@linkcode beginReceive} after it.
-   */
-  rest(): void {
-    if (this.#closed || this.#asleep) return;
-    this.#asleep = true;
-    this.#socket.unref?.();
-    this.look();
-  }
-
-  /** Begins the read of {@linkcode rest}, if it has not begun, for a request that comes at once. */
-  look(): void {
-    if (this.#closed || this.#resting) return;
-    this.#resting = true;
-    const { reader } = this;
-    if (reader.buffered > 0) return this.arrivedAhead(null);
-    if (reader.ahead !== null) return;
-    reader.fit(RESTING_BYTES);
-    reader.readAhead(this.#socket, false);
-  }
-
-  /** Ends the rest: from now on the pending read is the one of a response. */
-  wake(): void {
-    this.#resting = false;
-    if (!this.#asleep) return;
-    this.#asleep = false;
-    this.#socket.ref?.();
-  }
-
-  arrivedAhead(error: unknown): void {
-    if (!this.#resting) return;
-    const failure = error !== null
-      ? error
-      : this.reader.buffered > 0
-      ? new ProtocolError("EXCESS_BYTES", "the peer sent bytes that no request has asked for")
-      : new EmptyPreambleError();
-    this.restFailure = failure;
-    this.close(failure);
   }
 
   /**

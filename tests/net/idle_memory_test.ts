@@ -1,20 +1,25 @@
 /** The memory of a connection that waits for its next message. */
+import { Rest } from "@degu/internal/net/resting.ts";
 import { Transport } from "@degu/internal/net/transport.ts";
+import type { Socket } from "@degu/degu";
 import { assertEquals } from "@std/assert";
 
 Deno.test("the buffer of a connection that waits for its next preamble is no larger than the last message has needed", () => {
   const offered: number[] = [];
-  const transport = new Transport({
+  const socket: Socket = {
     read(into) {
       offered.push(into.length);
       return new Promise(() => {});
     },
     write: (bytes) => Promise.resolve(bytes.length),
     close() {},
-  }, null);
+    ref() {},
+    unref() {},
+  };
+  const transport = new Transport(socket, null);
   // As after a body that was large.
   transport.reader.grow(65536);
-  transport.rest();
+  new Rest(transport, socket).begin();
   assertEquals(offered, [16384]);
   transport.close();
 });

@@ -1,0 +1,78 @@
+/** The errors of requests that were sent, or were about to be: what a client tells its caller. */
+
+import { EmptyPreambleError, TlsError } from "../base/errors.ts";
+import type { Method } from "../base/wire/preamble.ts";
+import { markUnanswered } from "./unanswered.ts";
+
+/** What a client's connection knows of a request that fails. */
+export interface FailedRequest {
+  /** How far it was: nothing was sent, nothing has arrived, or a response has begun to arrive. */
+  readonly phase: "resting" | "asking" | "answered";
+  readonly method: Method;
+  /** Whether the peer or the network has ended the connection, rather than this end. */
+  readonly isEnded: boolean;
+  /** The error of the write by which the peer refused the request's body, else `null`. */
+  readonly writeError: unknown;
+  /** The status of the connection's last response; 0 before the first one. */
+  readonly lastStatus: number;
+  /** Whether the connection uses TLS, where a server may refuse a client after the handshake. */
+  readonly isEncrypted: boolean;
+  /** Why the server may refuse this client, and what to do; `null` if nothing is known. */
+  readonly hint: string | null;
+}
+
+/** The error for a server that has ended the connection in place of a response. */
+export function noResponse(): EmptyPreambleError {
+  return new EmptyPreambleError(`${NO_RESPONSE}; ${LOG_HINT}`);
+}
+
+const NO_RESPONSE = "the server closed the connection before it answered anything";
+const LOG_HINT = "the server's log says why, from level info on";
+
+/**
+ * The error to report for a request that has failed with an error of its connection or of its body.
+ * The error is marked if the request may have been acted on.
+ */
+export function explainFailure(thrown: unknown, failed: FailedRequest): unknown {
+  const error = explain(thrown, failed);
+  // The requests of safe methods change nothing (RFC 9110 §9.2.1).
+  const isSafe = failed.method === "GET" || failed.method === "HEAD";
+  if (failed.phase !== "resting" && failed.isEnded && !isSafe) markUnanswered(error);
+  return error;
+}
+
+function explain(
+  error: unknown,
+  { phase, isEnded, writeError, lastStatus, isEncrypted, hint }: FailedRequest,
+): unknown {
+  // The server, or this end, has said what is wrong.
+  if (phase === "answered" || !isEnded) return error;
+  if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
+    const { code, message, cause } = error;
+    return new TlsError(code, `${message}; ${hint}`, { cause });
+  }
+  const wasReset = isReset(error);
+  // If the server has refused the body, any other error follows from this refusal.
+  if (!wasReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
+  if (isEncrypted && lastStatus === 0) {
+    return new EmptyPreambleError(
+      `${NO_RESPONSE}, which over TLS may be its way to refuse this client's certificate: ` +
+        (hint ?? LOG_HINT),
+    );
+  }
+  if (phase === "resting") {
+    // Most servers end a connection after an error.
+    const last = lastStatus < 400 ? "" : `, after a response with status ${lastStatus}`;
+    return new EmptyPreambleError(
+      `the peer had closed the connection before the request was sent${last}`,
+    );
+  }
+  if (!wasReset) return error;
+  return new EmptyPreambleError("the peer reset the connection before it answered");
+}
+
+/** True for the errors of a socket that its peer closed or reset. */
+export function isReset(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.ConnectionAborted || error instanceof Deno.errors.BrokenPipe;
+}

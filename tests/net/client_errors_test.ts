@@ -1,0 +1,138 @@
+/** What a client tells its caller of a request that has failed: a row for each thing that it may know. */
+import { EmptyPreambleError, ProtocolError, TlsError } from "@degu/degu/base";
+import { isTransient } from "@degu/degu";
+import {
+  explainFailure,
+  type FailedRequest,
+  noResponse,
+} from "@degu/internal/net/client_errors.ts";
+import { asRepeatable } from "@degu/internal/net/unanswered.ts";
+import { eachRow } from "@degu/testing/rows.ts";
+import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+
+/** A request whose server has ended the connection before it answered anything. */
+const UNANSWERED: Omit<FailedRequest, "method"> = {
+  phase: "asking",
+  isEnded: true,
+  writeError: null,
+  lastStatus: 0,
+  isEncrypted: false,
+  hint: null,
+};
+const { BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut } = Deno.errors;
+
+const resting = { phase: "resting" } as const;
+const answered = { phase: "answered" } as const;
+const encrypted = { isEncrypted: true, hint: "renew it" };
+const byThisEnd = { isEnded: false };
+
+const reset = new ConnectionReset("reset");
+const end = noResponse();
+const cable = new Error("the cable was cut");
+const broken = new BrokenPipe("EPIPE");
+const alert = new TlsError("REFUSED_BY_PEER", "CertificateRequired");
+const untrusted = new TlsError("UNTRUSTED", "forgotten");
+const incomplete = new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
+const excess = new ProtocolError("EXCESS_BYTES", "bytes that nobody has asked for");
+const late = new TimedOut("too late");
+
+const WAS_RESET = "the peer reset the connection before it answered";
+const HAD_ENDED = "the peer had closed the connection before the request was sent";
+const REFUSED =
+  "the server closed the connection before it answered anything, which over TLS may " +
+  "be its way to refuse this client's certificate: ";
+
+/** The error that is told, or its message; and for which methods it is transient. */
+const rows: readonly (readonly [
+  name: string,
+  error: Error,
+  known: Partial<FailedRequest>,
+  told: Error | string,
+  transient: "always" | "for GET and HEAD" | "never",
+])[] = [
+  ["the server ends", end, {}, end, "for GET and HEAD"],
+  ["the server resets", reset, {}, WAS_RESET, "for GET and HEAD"],
+  ["the system aborts", new ConnectionAborted(), {}, WAS_RESET, "for GET and HEAD"],
+  ["the network fails", cable, {}, cable, "never"],
+  ["a response begins, and the server ends", incomplete, answered, incomplete, "for GET and HEAD"],
+  ["a response begins, and the server resets", reset, answered, reset, "for GET and HEAD"],
+  ["the server takes no body, and ends", end, { writeError: broken }, end, "for GET and HEAD"],
+  ["takes none, and resets", reset, { writeError: broken }, WAS_RESET, "for GET and HEAD"],
+  ["takes none, and the network fails", cable, { writeError: broken }, broken, "for GET and HEAD"],
+  [
+    "takes none, and answers 200",
+    broken,
+    { writeError: broken, ...answered },
+    broken,
+    "for GET and HEAD",
+  ],
+  ["this end has waited too long", late, byThisEnd, late, "always"],
+  ["the body's own source is reset", reset, byThisEnd, reset, "always"],
+  ["trust was withdrawn", untrusted, { ...encrypted, ...byThisEnd }, untrusted, "never"],
+
+  [
+    "TLS: the first request, the server ends",
+    end,
+    encrypted,
+    `${REFUSED}renew it`,
+    "for GET and HEAD",
+  ],
+  ["TLS: it resets", reset, encrypted, `${REFUSED}renew it`, "for GET and HEAD"],
+  [
+    "TLS: it ends, without a hint",
+    end,
+    { isEncrypted: true },
+    `${REFUSED}the server's log says why, from level info on`,
+    "for GET and HEAD",
+  ],
+  ["TLS: it had ended before", end, { ...encrypted, ...resting }, `${REFUSED}renew it`, "always"],
+  [
+    "TLS: a later request, the server ends",
+    end,
+    { ...encrypted, lastStatus: 200 },
+    end,
+    "for GET and HEAD",
+  ],
+  [
+    "TLS: the server says that it refuses",
+    alert,
+    encrypted,
+    "CertificateRequired; renew it",
+    "never",
+  ],
+  [
+    "TLS: it had said so before",
+    alert,
+    { ...encrypted, ...resting },
+    "CertificateRequired; renew it",
+    "never",
+  ],
+  ["TLS: it says so, without a hint", alert, { isEncrypted: true }, alert, "never"],
+
+  ["the server had ended before", new EmptyPreambleError(), resting, HAD_ENDED, "always"],
+  ["it had reset the connection", reset, { ...resting, lastStatus: 200 }, HAD_ENDED, "always"],
+  [
+    "it had ended after an error",
+    end,
+    { ...resting, lastStatus: 400 },
+    `${HAD_ENDED}, after a response with status 400`,
+    "always",
+  ],
+  ["it had sent what nobody has asked for", excess, { ...resting, ...encrypted }, excess, "never"],
+];
+
+Deno.test("the error of a request says what its connection knows, and is transient unless the request may have been acted on", async (t) => {
+  await eachRow(t, rows, (_name, error, known, told, transient) => {
+    for (const method of ["GET", "HEAD", "PUT", "POST", "DELETE"] as const) {
+      const explained = explainFailure(error, { ...UNANSWERED, ...known, method });
+      assertInstanceOf(explained, Error);
+      if (typeof told === "string") assertEquals(explained.message, told);
+      else assertStrictEquals(explained, told);
+      const isSafe = method === "GET" || method === "HEAD";
+      const expected = transient === "always" || transient !== "never" && isSafe;
+      assertEquals(isTransient(explained), expected, method);
+      // The next method takes the same error.
+      asRepeatable(explained);
+    }
+  });
+});
