@@ -454,6 +454,7 @@ Deno.test("--new-only: files are added, none is replaced, grows or is deleted, a
     ["put -r", ["put", "-r", `${here}/t`, "camera:"]],
     ["put -r --force", ["put", "-r", "--force", `${here}/t`, "camera:"]],
     ["sync", ["sync", `${here}/t`, "camera:s"]],
+    ["sync --dry-run", ["sync", "--dry-run", `${here}/t`, "camera:s"]],
     ["sync --delete", ["sync", "--delete", `${here}/t`, "camera:s"]],
     ["sync --delete --dry-run", ["sync", "--delete", "--dry-run", `${here}/t`, "camera:s"]],
     ["rm", ["rm", "camera:a"]],

@@ -286,7 +286,7 @@ Deno.test('write: "add": new files and directories are made, nothing is replaced
   assertEquals(Object.fromEntries(found), left);
 });
 
-Deno.test('write: "add": an identical file is a success, alone and in a tree, and keeps its time', async () => {
+Deno.test('write: "add": an identical file is a success, alone and in a tree, and keeps its time; a dry run knows that others stay', async () => {
   await using dir = await tempDir();
   const { path } = dir;
   const large = "l".repeat(100_000);
@@ -302,8 +302,10 @@ Deno.test('write: "add": an identical file is a success, alone and in a tree, an
   }
   const other = () => upload(client, `${path}/here/small`, "/small");
   assertEquals((await assertRejects(other, StatusError)).status, 412);
-  const { failed, files } = await uploadTree(client, `${path}/here`, "/");
-  assertEquals([failed, files], [1, 2]);
+  for (const dryRun of [true, false]) {
+    const { failed, files, unchanged } = await uploadTree(client, `${path}/here`, "/", { dryRun });
+    assertEquals([failed, files, unchanged], [1, 1, 1]);
+  }
   const { mtime } = await Deno.stat(`${path}/served/large`);
   assertEquals(mtime, new Date(TIME));
   assertEquals(await Deno.readTextFile(`${path}/served/small`), "other");
@@ -328,7 +330,7 @@ Deno.test('write: "add": both ends say that a file stays because files are only 
     assertStringIncludes(String(error), "if its server only adds files, it always stays");
   }
   const refused = logger.at("warn");
-  assert(refused.length > 1);
+  assert(refused.length > 0);
   for (const line of refused) assert(/already exists|only added/.test(line), line);
 });
 

@@ -111,13 +111,16 @@ class TreeTransfer {
       () => this.#readList(() => ends.readTarget(first)),
     ]) as [ListedTree, ListedTree | null];
     report.listed(target?.root ?? null);
-    const plan = new Plan(source.root, target?.root ?? null, settings, this.#unsettledIn(source));
+    // A server that only adds files replaces none, as with `replace: false`.
+    const replace = settings.replace && target?.server?.isKept !== true;
+    const rules = { ...settings, replace };
+    const plan = new Plan(source.root, target?.root ?? null, rules, this.#unsettledIn(source));
     const deleted = plan.deleted + report.counts.deleted;
     const isOverLimit = deleted > settings.maxDelete;
     if (isOverLimit || plan.isIncomplete) plan.keepAll();
     await this.#copies.compareEach(plan.compares, (copy, isSame) => {
       if (isSame) plan.addUnchanged(copy);
-      else if (settings.replace) plan.copies.push(copy);
+      else if (replace) plan.copies.push(copy);
       else plan.fail(copy.node, existsAlready(copy.node));
     });
     const otherModes = this.#findOtherModes(plan);

@@ -15,7 +15,8 @@ function copyError(
 
 /** The error of a file that differs from one of the target, which is not to be replaced. */
 export function existsAlready(node: TreeNode): TransferError {
-  const text = ": another file has this name at the target; with replace: true it is replaced";
+  const text = ": another file has this name at the target; with replace: true it is replaced " +
+    "(if its server only adds files, it always stays)";
   return copyError("CONFLICT", node, text);
 }
 
