@@ -52,5 +52,5 @@ export {
   createDevicePki,
   type DevicePki,
   type DevicePkiOptions,
-} from "./kit/identity/device_pki.ts";
+} from "./kit/identity/device_identity.ts";
 export * from "./base/errors.ts";

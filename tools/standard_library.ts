@@ -105,12 +105,16 @@ async function noConnection(
 }
 
 /**
- * Runs the same Deno executable in the project's directory, with our standard streams; returns the
- * exit code.
+ * Runs the same Deno executable in the project's directory, with our standard streams, and by
+ * another command if one is given; returns the exit code.
  */
-export async function runDeno(args: readonly string[]): Promise<number> {
-  const options: Deno.CommandOptions = { args: [...args], cwd: PROJECT_ROOT, stdin: "null" };
-  return (await new Deno.Command(Deno.execPath(), options).spawn().status).code;
+export async function runDeno(
+  args: readonly string[],
+  by: readonly string[] = [],
+): Promise<number> {
+  const [program = "", ...all] = [...by, Deno.execPath(), ...args];
+  const options: Deno.CommandOptions = { args: all, cwd: PROJECT_ROOT, stdin: "null" };
+  return (await new Deno.Command(program, options).spawn().status).code;
 }
 
 if (import.meta.main) {

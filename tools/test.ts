@@ -22,6 +22,8 @@ const MODULES_PER_WORKER = 12;
  * worker waits.
  */
 const FOLDER_WORKERS = 4;
+/** The limit of the RAM disk. The suite needs a fifth of it. */
+const RAM_DISK = "1g";
 /** What runs only if it is named: `deno task test:long` does. */
 const LONG = "tests/long/";
 /** The folders with slow modules, which are spread over all workers except the last. */
@@ -53,16 +55,58 @@ Deno.exit(code);
 async function run(): Promise<number> {
   const named = await pathsIn(Deno.args);
   const targets = named.size > 0
-    ? (await Promise.all([...named].map(targetsOf))).flat()
+    ? (await Promise.all(innermost([...named.values()]).map(targetsOf))).flat()
     : [...await writeTestGroups(), ...await writeCodeBlocks()];
   const end = args.includes("--") ? args.indexOf("--") : args.length;
   const options = args.slice(0, end).filter((_, i) => !named.has(i));
-  return await runDeno(["test", ...flags, ...options, ...targets, ...args.slice(end)]);
+  const all = ["test", ...flags, ...options, ...targets, ...args.slice(end)];
+  // Tests of long/ are about disks, and some need more space than there is memory.
+  const onDisk = [...named.values()].some(({ path }) => folderOf(path).startsWith(LONG));
+  return await runDeno(all, onDisk ? [] : await ramDisk());
 }
 
-/** What `deno test` runs for a path that was given: a folder is replaced by modules that import its own. */
-async function targetsOf([, { path, isDirectory }]: Named): Promise<string[]> {
-  const folder = `${path.replace(/\/+$/, "")}/`;
+/**
+ * A command that runs another one with a RAM disk as directory for temporary files: a test waits
+ * for no disk, and leaves nothing behind. Only this command sees the mount, which ends with it. It
+ * is no command, and tests take the disk of `TMPDIR`, where the system lets this user mount nothing
+ * (in most containers), or where there is no unshare.
+ */
+async function ramDisk(): Promise<string[]> {
+  const path = `${directory}/t`;
+  await Deno.mkdir(path);
+  const mount = `mount -t tmpfs -o size=${RAM_DISK} tmpfs "$0" && export TMPDIR="$0" && exec`;
+  const uid = Deno.uid();
+  const command = uid === 0
+    ? ["unshare", "--mount", "sh", "-c", `${mount} "$@"`, path]
+    // The first namespace may mount; the second has this user again, without any privilege.
+    : [
+      ...["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"],
+      ...[`${mount} unshare --user --map-user=${uid} --map-group=${Deno.gid()} "$@"`, path],
+    ];
+  const [program = "", ...args] = [...command, "true"];
+  const options: Deno.CommandOptions = { args, stdin: "null", stdout: "null", stderr: "null" };
+  const { success } = await new Deno.Command(program, options).output()
+    .catch(() => ({ success: false }));
+  return success ? command : [];
+}
+
+/** Leaves out a folder beside what it holds: `deno task test:long FILE` runs the file alone. */
+function innermost(all: readonly Target[]): Target[] {
+  return all.filter((one) =>
+    !all.some((other) => other !== one && other.path.startsWith(folderOf(one.path)))
+  );
+}
+
+function folderOf(path: string): string {
+  return `${path.replace(/\/+$/, "")}/`;
+}
+
+/**
+ * What `deno test` runs for a path that was given: a folder is replaced by modules that import its
+ * own.
+ */
+async function targetsOf({ path, isDirectory }: Target): Promise<string[]> {
+  const folder = folderOf(path);
   if (!isDirectory || folder.startsWith(LONG)) return [path];
   const modules = (await filesUnder(folder, /_test\.ts$/))
     .filter((module) => !module.startsWith(LONG));
@@ -154,12 +198,16 @@ async function filesUnder(
   return found.sort();
 }
 
-type Named = readonly [index: number, target: { path: string; isDirectory: boolean }];
+interface Target {
+  readonly path: string;
+  readonly isDirectory: boolean;
+}
 
 /** The arguments that are paths of files and folders, by their places. */
-async function pathsIn(args: readonly string[]): Promise<Map<Named[0], Named[1]>> {
-  const found = new Map<Named[0], Named[1]>();
-  for (const [i, path] of args.entries()) {
+async function pathsIn(args: readonly string[]): Promise<Map<number, Target>> {
+  const found = new Map<number, Target>();
+  for (const [i, arg] of args.entries()) {
+    const path = arg.replace(/^\.\//, "");
     if (path === "--") break;
     if (path.startsWith("-") || args[i - 1] === "--filter") continue;
     const info = await Deno.stat(new URL(path, PROJECT_ROOT)).catch((error) => {

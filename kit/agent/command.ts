@@ -1,9 +1,9 @@
-/** A command of the program: its context, its options, its examples. */
+/** A command of the program: its context, its options and their values, its examples. */
 
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import type { Address } from "../../base.ts";
 import { parseAddressOption, parseServingAddress } from "./addresses.ts";
-import { parseSeconds, repeated } from "./option_values.ts";
+import { Failure, USAGE } from "./failure.ts";
 import type { Output } from "./output.ts";
 
 /** The context in which every command runs. */
@@ -114,4 +114,36 @@ export class AgentCommand extends Command {
         repeated(parseServingAddress),
       );
   }
+}
+
+// ───────────────────────── the values of options
+
+/** Reads an option that may be given several times. */
+export function repeated<T>(parse: (text: string) => T): (text: string, before?: T[]) => T[] {
+  return (text, before = []) => [...before, parse(text)];
+}
+
+/**
+ * Reads an option that may be given once: otherwise the first of two directories would be ignored
+ * silently.
+ */
+export function parseOnce(text: string, before?: string): string {
+  if (before === undefined) return text;
+  throw new InvalidArgumentError(
+    `it can be given only once, and ${JSON.stringify(before)} is given already`,
+  );
+}
+
+/** Reads a number of seconds, such as `1.5`. */
+export function parseSeconds(text: string): number {
+  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
+  throw new InvalidArgumentError(
+    `must be a number of seconds, 0 or more; got ${JSON.stringify(text)}`,
+  );
+}
+
+/** Refuses an option that does nothing without directories: nobody would see that. */
+export function checkSettled(settled: number | undefined, recursive: boolean): void {
+  if (settled === undefined || recursive) return;
+  throw new Failure("--settled is for directories: add -r", USAGE);
 }

@@ -152,3 +152,17 @@ export function noAddressAnswers(error: unknown): boolean {
 export function isAway(error: unknown): boolean {
   return noAddressAnswers(error) || error instanceof NoAddress;
 }
+
+/**
+ * The library's error about an argument, with the argument's name on the command line; any other
+ * error as it is.
+ */
+export function usageError(error: unknown): unknown {
+  const isName = error instanceof PairingError && error.code === "NAME_TAKEN";
+  if (!(error instanceof RangeError || isName)) return error;
+  const { message } = error;
+  const [, argument = "", rest = message] = /^(\w+): (.*)$/s.exec(message) ?? [];
+  const isOption = ["listen", "name", "seconds", "serving"].includes(argument);
+  const text = argument === "peerName" ? `--as: ${rest}` : isOption ? `--${message}` : message;
+  return new Failure(text, USAGE, { cause: error });
+}

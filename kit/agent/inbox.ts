@@ -11,7 +11,7 @@ import {
   removeIfPossible,
   syncIfPossible,
 } from "../disk/names.ts";
-import { writePrivateFile } from "../disk/private_files.ts";
+import { writePrivateFile } from "../identity/private_files.ts";
 import { Refusal, rootIsGone } from "../files/refusal.ts";
 import { reservedPath } from "../files/reserved.ts";
 import { freeName, nameKey } from "../identity/names.ts";

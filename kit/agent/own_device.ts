@@ -1,4 +1,4 @@
-/** The device of this program: where it is, and how it is opened. */
+/** The device of a command: where it is, and how it is opened; or one for this command alone. */
 
 import { isAbsolute, resolve } from "node:path";
 import { Device } from "../../device.ts";
@@ -87,4 +87,32 @@ export function loggerOf({ output }: Context): Logger {
   const ignore = () => {};
   const warn = (...args: unknown[]) => output.warn(explainLine(args.map(plainMessageOf).join(" ")));
   return { debug: ignore, info: ignore, warn, error: warn };
+}
+
+/** A device for one command, in a private temporary directory that goes with it. */
+export class TemporaryDevice implements AsyncDisposable {
+  readonly device: Device;
+  readonly #dir: string;
+
+  private constructor(device: Device, dir: string) {
+    this.device = device;
+    this.#dir = dir;
+  }
+
+  /** Makes the device with the name of this machine. */
+  static async open(context: Context): Promise<TemporaryDevice> {
+    const name = defaultName();
+    const dir = await Deno.makeTempDir({ prefix: "degu-once-" });
+    try {
+      return new TemporaryDevice(await Device.open(dir, { name, logger: loggerOf(context) }), dir);
+    } catch (error) {
+      await Deno.remove(dir, { recursive: true });
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.device[Symbol.asyncDispose]();
+    await Deno.remove(this.#dir, { recursive: true });
+  }
 }

@@ -1,12 +1,18 @@
+/** The directory of a device, and the files there that several processes change. */
+
 import { isAbsolute, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { wrongType } from "../../base/checks.ts";
 import { quote } from "../../base/quote.ts";
 import { pause } from "../../base/pause.ts";
-import { replacePrivateFile } from "../disk/private_files.ts";
 import { ifPresent, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
 import { isDeviceName, nameKey } from "../identity/names.ts";
-import { checkPrivate, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
+import {
+  checkPrivate,
+  replacePrivateFile,
+  USABLE_BY_OTHERS,
+  WRITABLE_BY_OTHERS,
+} from "../identity/private_files.ts";
 
 const NAME_FILE = "device.json";
 const VERSION = 1;

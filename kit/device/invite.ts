@@ -20,7 +20,7 @@ import { plainMessageOf, reworded } from "../../net/thrown.ts";
 import { ContextInForce, TlsListener } from "../../net/tls/listener.ts";
 import { loadBuiltin } from "../../net/tls/modules.ts";
 import { Server } from "../../server.ts";
-import type { DeviceServices } from "./device_services.ts";
+import { type DeviceServices, storePairing } from "./device_services.ts";
 import { encodeLine, type LineAddress, lineHost, MAX_ADDRESSES } from "./invitation_line.ts";
 import {
   addressesToStore,
@@ -47,7 +47,6 @@ import {
 import { LINE, type LineEvent, type LineState, PairingState } from "./pairing_state.ts";
 import type { Peer } from "./peer_store.ts";
 import { type Confirm, PlainPort } from "./plain_port.ts";
-import { storePairing } from "./store_pairing.ts";
 import { hangUp, type PairingClient, PairingClients } from "./pairing_clients.ts";
 
 /** Where, how and for how long another device can join. */

@@ -12,7 +12,7 @@ import { connectSocket, joinSignals } from "../../net/connect.ts";
 import { buildClientSslctx, type ClientSslctx } from "../../net/tls/context.ts";
 import { isUnreachable, systemCode } from "../../net/thrown.ts";
 import { connectToDevice, raceAddresses } from "./device_connect.ts";
-import type { DeviceServices } from "./device_services.ts";
+import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
 import { decodeLine } from "./invitation_line.ts";
 import { addressesToStore, addressFinder, linkLocalScopes } from "./pairing_addresses.ts";
@@ -27,7 +27,6 @@ import {
   VALUE_URI,
 } from "./pairing_messages.ts";
 import type { Peer } from "./peer_store.ts";
-import { storePairing } from "./store_pairing.ts";
 
 /** The names and addresses that two devices exchange when they are paired. */
 export interface JoinOptions {

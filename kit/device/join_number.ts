@@ -16,7 +16,7 @@ import { readAuthority } from "../identity/authority.ts";
 import { checkAddresses, checkClientAddress } from "../../net/addresses.ts";
 import { joinSignals, untilAborted } from "../../net/connect.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
-import type { DeviceServices } from "./device_services.ts";
+import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError, type PairingErrorCode } from "./errors.ts";
 import {
   askPlain,
@@ -50,7 +50,6 @@ import {
 import { JOINER, type JoinerEvent, type JoinerState, PairingState } from "./pairing_state.ts";
 import type { Peer } from "./peer_store.ts";
 import { type Confirm, CONFIRM_SECONDS } from "./plain_port.ts";
-import { storePairing } from "./store_pairing.ts";
 
 /** The person who compares the number, and the names that the two devices exchange. */
 export interface JoinByNumberOptions extends JoinOptions {

@@ -12,7 +12,7 @@ import { checkString, wrongType } from "../../base/checks.ts";
 import { quote } from "../../base/quote.ts";
 import { type Authority, readAuthorityText } from "../identity/authority.ts";
 import { checkDeviceName, freeName, isDeviceId, nameKey } from "../identity/names.ts";
-import { WRITABLE_BY_OTHERS } from "../identity/private_paths.ts";
+import { WRITABLE_BY_OTHERS } from "../identity/private_files.ts";
 import { checkClientAddress } from "../../net/addresses.ts";
 import { startInterval } from "../../net/deadline.ts";
 import type { Logger } from "../../net/logger.ts";

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { type Address, addressText, parseAddress } from "../../base/address.ts";
-import { writeAside } from "../disk/private_files.ts";
+import { writeAside } from "../identity/private_files.ts";
 import type { Temporary } from "../disk/temporary.ts";
 import { pause } from "../../base/pause.ts";
 import { ifPresent, randomSuffix, removeIfPossible } from "../disk/names.ts";

@@ -227,7 +227,7 @@ Deno.test("Device.open with create: false opens a device without writing, and re
   await using dir = await tempDir();
   const path = join(dir.path, "camera");
   const open = () => Device.open(path, { create: false });
-  const error = await assertRejects(open, Deno.errors.NotFound, `There is no device in "${path}"`);
+  const error = await assertRejects(open, Deno.errors.NotFound, 'There is no device in "/');
   assertMatch(error.message, /create: false/);
   assertEquals(await entries(dir.path), []);
   await using device = await Device.open(path, { name: "camera" });

@@ -17,11 +17,6 @@ import {
   syncDirectory,
   syncIfPossible,
 } from "@degu/internal/kit/disk/names.ts";
-import {
-  replacePrivateFile,
-  writeAside,
-  writePrivateFile,
-} from "@degu/internal/kit/disk/private_files.ts";
 import { Temporary } from "@degu/internal/kit/disk/temporary.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
@@ -123,48 +118,6 @@ Deno.test("a turn is over after some milliseconds, and the next one begins once 
   assertEquals(turns.isOver, true);
   await turns.next("/none");
   assertEquals(turns.isOver, false);
-});
-
-Deno.test("writePrivateFile makes a file of mode 0600, and overwrites none", async () => {
-  await using dir = await tempDir();
-  const path = join(dir.path, "key");
-  await writePrivateFile(path, "secret");
-  assertEquals(await Deno.readTextFile(path), "secret");
-  if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
-  await assertRejects(() => writePrivateFile(path, "other"), Deno.errors.AlreadyExists);
-  assertEquals(await Deno.readTextFile(path), "secret");
-});
-
-Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays and nothing else is left", async () => {
-  await using dir = await tempDir();
-  const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
-  await Deno.writeTextFile(path, "old", { mode: 0o644 });
-  await replacePrivateFile(path, "secret", temporary);
-  assertEquals(await Deno.readTextFile(path), "secret");
-  if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
-  await Deno.mkdir(join(dir.path, "directory"));
-  await assertRejects(() => replacePrivateFile(join(dir.path, "directory"), "x", temporary));
-  const fail = () => Promise.reject(new Error("failed"));
-  await assertRejects(() => writeAside(path, "x", temporary, fail), Error, "failed");
-  assertEquals(await entries(dir.path), ["directory", "key"]);
-  await Deno.writeTextFile(temporary, "somebody's");
-  await assertRejects(() => writeAside(path, "x", temporary), Deno.errors.AlreadyExists);
-  assertEquals(await Deno.readTextFile(path), "secret");
-  assertEquals(await Deno.readTextFile(temporary), "somebody's");
-});
-
-Deno.test("an error of writing a private file names the file, of which nothing is left", async () => {
-  await using dir = await tempDir();
-  const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
-  const fail = () => Promise.reject(new Error("No space left on device"));
-  using _full = patch(Deno.FsFile.prototype, "write", () => fail);
-  for (
-    const [write, written] of [[replacePrivateFile, temporary], [writePrivateFile, path]] as const
-  ) {
-    const failed = () => write(path, "secret", temporary);
-    await assertRejects(failed, Error, `No space left on device: write '${written}'`);
-  }
-  assertEquals(await entries(dir.path), []);
 });
 
 Deno.test("the permission bits of new files are found out, and nothing is left of it", async () => {

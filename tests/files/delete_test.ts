@@ -398,7 +398,9 @@ Deno.test({
     ]);
     await Deno.chmod(dir.path, 0o555);
     await checkAsked(dir.path, AS_USER, [["PUT", "/new", 5, null, 403]]);
-    for (const name of ["", "d-r", "closed", "box"]) await Deno.chmod(`${dir.path}/${name}`, 0o700);
+    for (const name of ["", "d-r", "d-x", "closed", "box"]) {
+      await Deno.chmod(`${dir.path}/${name}`, 0o700);
+    }
     assertEquals(others.map(([status]) => status), [403, 403, 403, 403, 403, 403, 204]);
     const seen = ([, text]: readonly [number, Uint8Array] = [0, new Uint8Array(0)]) =>
       JSON.parse(new TextDecoder().decode(text)).flatMap((

@@ -13,7 +13,7 @@ import { importMapFlags } from "@degu/testing/programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { sharedPki } from "@degu/testing/tls_endpoints.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";
-import { dirname, fromFileUrl, join } from "@std/path";
+import { fromFileUrl, join } from "@std/path";
 import { toText } from "@std/streams";
 
 /** A worker reads its modules as files. */
@@ -278,7 +278,7 @@ for (const request of requests) {
   if (status >= 400) throw new Error(status + warnings.join());
 }`,
     }),
-    ...needs([`write=${dirname(dir.path)}`], {
+    ...needs(["write=/tmp"], {
       "TempPKI": "await using pki = await TempPKI.create();",
     }),
     ...needs([`read=${keys}`, `write=${keys}`, "sys=uid"], {

@@ -1,8 +1,7 @@
 /** `degu get`: files from the share or the inbox of a peer. */
 
 import { dirname, join, resolve } from "node:path";
-import type { AgentCommand, Context } from "../command.ts";
-import { checkSettled } from "../option_values.ts";
+import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { Failure, USAGE } from "../failure.ts";
 import { directoryPathIn, downloadJobOf, findTarget } from "../download_target.ts";

@@ -2,9 +2,8 @@
 
 import { Device } from "../../../device.ts";
 import type { AgentCommand, Context } from "../command.ts";
-import { usageError } from "../option_values.ts";
 import { defaultName, loggerOf, openIfMade } from "../own_device.ts";
-import { FAILED, Failure } from "../failure.ts";
+import { FAILED, Failure, usageError } from "../failure.ts";
 
 export function addInit(program: AgentCommand): void {
   program.command("init")

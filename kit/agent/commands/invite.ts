@@ -7,8 +7,7 @@ import {
   type SentAddress,
   servingAddresses,
 } from "../addresses.ts";
-import type { AgentCommand, Context } from "../command.ts";
-import { repeated } from "../option_values.ts";
+import { type AgentCommand, type Context, repeated } from "../command.ts";
 import { openOrMakeDevice } from "../own_device.ts";
 import { ShownInvitation } from "../inviting.ts";
 import { type Output, OutputClosed } from "../output.ts";

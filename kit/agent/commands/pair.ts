@@ -9,8 +9,7 @@ import {
   type SentAddress,
   servingAddresses,
 } from "../addresses.ts";
-import type { AgentCommand, Context } from "../command.ts";
-import { repeated } from "../option_values.ts";
+import { type AgentCommand, type Context, repeated } from "../command.ts";
 import { openOrMakeDevice } from "../own_device.ts";
 import { Failure, USAGE } from "../failure.ts";
 import { thisIs } from "../inviting.ts";

@@ -2,9 +2,8 @@
 
 import { basename } from "node:path";
 import { upload } from "../../../files.ts";
-import type { AgentCommand, Context } from "../command.ts";
+import { type AgentCommand, checkSettled, type Context } from "../command.ts";
 import { isDeviceName } from "../../identity/names.ts";
-import { checkSettled } from "../option_values.ts";
 import { openDevice } from "../own_device.ts";
 import { ALREADY_THERE } from "../explain.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";

@@ -19,7 +19,7 @@ import { formatBytes, type Output } from "../output.ts";
 import { PeerConnections } from "../peer_connections.ts";
 import { RemoteFiles } from "../remote_files.ts";
 import { DONE_URI, END_URI, type SentEntry } from "../sending.ts";
-import { TemporaryDevice } from "../temporary_device.ts";
+import { TemporaryDevice } from "../own_device.ts";
 import { type FileJob, Transfers } from "../transfers.ts";
 
 interface Options {

@@ -4,13 +4,12 @@ import type { Address } from "../../../base.ts";
 import type { Device, Peer } from "../../../device.ts";
 import { parseInvitingAddress, type SentAddress } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
-import { loggerOf } from "../own_device.ts";
+import { loggerOf, TemporaryDevice } from "../own_device.ts";
 import { Failure } from "../failure.ts";
 import { ShownInvitation } from "../inviting.ts";
 import { ifThere } from "../local_paths.ts";
 import { NumberQuestions } from "../numbers.ts";
 import { findSources, Sending } from "../sending.ts";
-import { TemporaryDevice } from "../temporary_device.ts";
 import { ServeEvents } from "../serve_events.ts";
 import { listen } from "./serve.ts";
 

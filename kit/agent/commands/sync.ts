@@ -2,8 +2,7 @@
 
 import { InvalidArgumentError } from "commander";
 import type { TreeEntry } from "../../../files.ts";
-import type { AgentCommand, Context } from "../command.ts";
-import { parseSeconds, repeated } from "../option_values.ts";
+import { type AgentCommand, type Context, parseSeconds, repeated } from "../command.ts";
 import { openDevice } from "../own_device.ts";
 import { openPeer } from "../peer_client.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";

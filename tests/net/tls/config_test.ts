@@ -264,7 +264,7 @@ Deno.test("a missing or invalid file is reported with its option", async (t) => 
     ["no PEM", { caFile: await write("text", "hello") }, RangeError, /^caFile: .* no certificate/],
     ["empty", { caFile: await write("empty", "") }, RangeError, /^caFile: .* no certificate/],
     ["DER", { caFile: der }, RangeError, /^caFile: .* no certificate/],
-    ["cut", { caFile: cut }, RangeError, /^caFile: certificate 1 in .*cut\.pem" can't be read/],
+    ["cut", { caFile: cut }, RangeError, /^caFile: certificate 1 in ".* can't be read/],
     ["damaged", { caFile: damaged }, RangeError, /^caFile: certificate 1 .* can't be read/],
     ["the second one", { certFile: second, keyFile }, RangeError, /^certFile: certificate 2 /],
     ["two keys", { certFile, keyFile: twoKeys }, RangeError, /^keyFile: .*; got 2$/],
@@ -281,7 +281,7 @@ Deno.test("a missing or invalid file is reported with its option", async (t) => 
     const caPath = await Deno.makeTempDir({ dir: dir.path });
     await Deno.copyFile(caFile, join(caPath, "a.pem"));
     await Deno.writeTextFile(join(caPath, "b.crt"), key);
-    assertThrows(() => buildClientSslctx({ caPath }), RangeError, 'b.crt" holds no certificate');
+    assertThrows(() => buildClientSslctx({ caPath }), RangeError, "holds no certificate");
   });
 });
 

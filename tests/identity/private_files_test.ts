@@ -1,6 +1,12 @@
-/** Who can write to the directory of a device's identity, and read its keys. */
+/** Private files: how they are written, and who can write to the directory of an identity, and read its keys. */
 import { createDevicePki } from "@degu/degu/device";
-import { checkPrivate, USABLE_BY_OTHERS } from "@degu/internal/kit/identity/private_paths.ts";
+import {
+  checkPrivate,
+  replacePrivateFile,
+  USABLE_BY_OTHERS,
+  writeAside,
+  writePrivateFile,
+} from "@degu/internal/kit/identity/private_files.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -14,6 +20,48 @@ import {
 } from "@std/assert";
 import { join } from "@std/path";
 import { assertRefused } from "./device_identities.ts";
+
+Deno.test("writePrivateFile makes a file of mode 0600, and overwrites none", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "key");
+  await writePrivateFile(path, "secret");
+  assertEquals(await Deno.readTextFile(path), "secret");
+  if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
+  await assertRejects(() => writePrivateFile(path, "other"), Deno.errors.AlreadyExists);
+  assertEquals(await Deno.readTextFile(path), "secret");
+});
+
+Deno.test("replacePrivateFile replaces a file; if that fails, the old one stays and nothing else is left", async () => {
+  await using dir = await tempDir();
+  const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
+  await Deno.writeTextFile(path, "old", { mode: 0o644 });
+  await replacePrivateFile(path, "secret", temporary);
+  assertEquals(await Deno.readTextFile(path), "secret");
+  if (Deno.build.os !== "windows") assertEquals(await mode(path), 0o600);
+  await Deno.mkdir(join(dir.path, "directory"));
+  await assertRejects(() => replacePrivateFile(join(dir.path, "directory"), "x", temporary));
+  const fail = () => Promise.reject(new Error("failed"));
+  await assertRejects(() => writeAside(path, "x", temporary, fail), Error, "failed");
+  assertEquals(await entries(dir.path), ["directory", "key"]);
+  await Deno.writeTextFile(temporary, "somebody's");
+  await assertRejects(() => writeAside(path, "x", temporary), Deno.errors.AlreadyExists);
+  assertEquals(await Deno.readTextFile(path), "secret");
+  assertEquals(await Deno.readTextFile(temporary), "somebody's");
+});
+
+Deno.test("an error of writing a private file names the file, of which nothing is left", async () => {
+  await using dir = await tempDir();
+  const [path, temporary] = [join(dir.path, "key"), join(dir.path, "new")];
+  const fail = () => Promise.reject(new Error("No space left on device"));
+  using _full = patch(Deno.FsFile.prototype, "write", () => fail);
+  for (
+    const [write, written] of [[replacePrivateFile, temporary], [writePrivateFile, path]] as const
+  ) {
+    const failed = () => write(path, "secret", temporary);
+    await assertRejects(failed, Error, `No space left on device: write '${written}'`);
+  }
+  assertEquals(await entries(dir.path), []);
+});
 
 const ANOTHER_USER = 12345;
 
