@@ -3,20 +3,16 @@ import { createFetch, type FetchHandlerInfo, fromFetchHandler } from "@degu/degu
 import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
-import { rejectionOf } from "@degu/testing/expectations.ts";
-import { within } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
-import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
-import { TextLineStream } from "@std/streams";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Hono } from "hono";
+import ky from "ky";
 import { AutoRouter, error as ittyError, type IRequest } from "itty-router";
-import ky, { TimeoutError } from "ky";
 import { bodyLimit } from "npm:hono@^4.13.19/body-limit";
 import { getConnInfo } from "npm:hono@^4.13.19/deno";
 import { etag } from "npm:hono@^4.13.19/etag";
 import { HTTPException } from "npm:hono@^4.13.19/http-exception";
 import { secureHeaders } from "npm:hono@^4.13.19/secure-headers";
-import { stream, streamSSE, streamText } from "npm:hono@^4.13.19/streaming";
 
 // Frameworks from npm over our own server: Hono and itty-router, unmodified.
 
@@ -182,64 +178,6 @@ Deno.test("Hono: the peer is in the context", async () => {
   }
 });
 
-Deno.test("Hono: streams", async (t) => {
-  const app = new Hono<{ Bindings: FetchHandlerInfo }>();
-  const gates = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
-  const aborted = Promise.withResolvers<void>();
-  app.get("/text", (c) =>
-    streamText(c, async (out) => {
-      for (const [i, { promise }] of gates.entries()) {
-        await within(promise, `line ${i} is asked for`);
-        await out.writeln(`line ${i}`);
-      }
-    }));
-  app.get("/events", (c) =>
-    streamSSE(c, async (out) => {
-      for (const id of ["1", "2"]) await out.writeSSE({ id, event: "tick", data: `data ${id}` });
-    }));
-  app.get("/endless", (c) =>
-    stream(c, async (out) => {
-      out.onAbort(() => aborted.resolve());
-      while (!out.aborted) await out.write(new Uint8Array(65536));
-    }));
-  app.post("/lengths", async (c) => {
-    const lengths: number[] = [];
-    for await (const piece of c.req.raw.body!) lengths.push(piece.length);
-    return c.json(lengths.reduce((sum, length) => sum + length, 0));
-  });
-  await using serving = serveHono(app);
-  const fetch = createFetch(serving.makeClient());
-  await t.step("text, line by line", async () => {
-    const response = await fetch("/text");
-    const text = response.body!.pipeThrough(new TextDecoderStream());
-    const lines = text.pipeThrough(new TextLineStream()).values();
-    for (const [i, { resolve }] of gates.entries()) {
-      resolve();
-      assertEquals((await within(lines.next(), `line ${i} arrives`)).value, `line ${i}`);
-    }
-    assertEquals((await lines.next()).done, true);
-  });
-  await t.step("server-sent events", async () => {
-    const response = await fetch("/events");
-    assertStringIncludes(response.headers.get("content-type") ?? "", "text/event-stream");
-    const expected = ["1", "2"].map((id) => `event: tick\ndata: data ${id}\nid: ${id}\n\n`);
-    assertEquals(await response.text(), expected.join(""));
-  });
-  await t.step("an abort of the client", async () => {
-    const response = await fetch("/endless");
-    const reader = response.body!.getReader();
-    await reader.read();
-    await reader.cancel();
-    await within(aborted.promise, "the handler hears of the abort");
-  });
-  await t.step("an upload", async () => {
-    const body = ReadableStream.from(Array.from({ length: 20 }, () => new Uint8Array(100_000)));
-    const response = await fetch("/lengths", { method: "POST", body });
-    assertEquals(await response.json(), 2_000_000);
-  });
-  assertEquals(serving.logger.at("error"), []);
-});
-
 Deno.test("itty-router: routes, parameters, middleware and errors", async () => {
   interface Item {
     readonly id: string;
@@ -325,32 +263,4 @@ Deno.test("ky: methods, JSON, search parameters and headers", async () => {
   const response = await api.delete("a");
   assertEquals([response.ok, response.url], [true, "http://device.local/a"]);
   assertStringIncludes(await response.text(), "DELETE");
-});
-
-Deno.test("ky: retries with the same body", async () => {
-  const seen: (string | undefined)[] = [];
-  await using serving = serve(async (request) => {
-    seen.push(await request.body?.text());
-    if (seen.length < 3) return [503, "Service Unavailable", {}, encoder.encode("not yet")];
-    return [200, "OK", {}, encoder.encode("now")];
-  });
-  const api = makeKy(serving, { retry: { limit: 2, methods: ["put"], delay: () => 1 } });
-  assertEquals(await api.put("a", { json: { b: 1 } }).text(), "now");
-  assertEquals(seen, ['{"b":1}', '{"b":1}', '{"b":1}']);
-});
-
-Deno.test("ky: its timeout ends the connection", async () => {
-  const ended = Promise.withResolvers<void>();
-  await using serving = serve(async (request) => {
-    // Until the client is gone: there is nothing more to come of this body.
-    await request.body?.bytes().catch(() => {});
-    ended.resolve();
-    throw new Error("nobody is there");
-  });
-  const body = new ReadableStream({
-    start: (controller) => controller.enqueue(encoder.encode("a")),
-  });
-  const api = makeKy(serving, { timeout: 50 });
-  assertInstanceOf(await rejectionOf(api.post("a", { body }).text(), "a time-out"), TimeoutError);
-  await within(ended.promise, "the server sees the end");
 });
