@@ -231,8 +231,8 @@ Deno.test("sync to a peer: a .deguignore in an inbox has no effect, with a warni
   assertEquals(await entries(`${inbox}/again`), [".deguignore", "a"]);
 });
 
-test("--settled skips what was just modified, with a word, and a later run copies it", async (direction) => {
-  await using ends = await setUp(direction, { "done": "1", "d/now": "22", "d/z": "4" }, {
+Deno.test("sync to here: --settled skips what was just modified, with a word, and a later run copies it", async () => {
+  await using ends = await setUp("to here", { "done": "1", "d/now": "22", "d/z": "4" }, {
     "d/now": "old",
     "z": "3",
   });
@@ -486,8 +486,8 @@ Deno.test("sync to a peer: a name that can't be sent is an error, and nothing is
   assertEquals([code, await content(target)], [1, { "a": "1", "old": "3" }]);
 });
 
-test("a name at the target that is not UTF-8 stays, which is an error", async (direction) => {
-  await using ends = await setUp(direction, { "a": "1" }, { "old/b": "2", "d/c": "3" });
+Deno.test("sync to here: a name at the target that is not UTF-8 stays, which is an error", async () => {
+  await using ends = await setUp("to here", { "a": "1" }, { "old/b": "2", "d/c": "3" });
   const { target, sync } = ends;
   if (!await makeNonUtf8Name(`${target}/old`)) return;
   const problems = ["to:old/\ufffd: is not deleted: its name is not UTF-8, too long or reserved"];
@@ -534,8 +534,8 @@ for (
   });
 }
 
-test("a name that the target does not list is an error, and nothing is deleted beside it: 1", async (direction) => {
-  await using ends = await setUp(direction, { "d/a": "1", "e/b": "2" }, {
+Deno.test("sync to here: a name that the target does not list is an error, and nothing is deleted beside it: 1", async () => {
+  await using ends = await setUp("to here", { "d/a": "1", "e/b": "2" }, {
     "d/old": "3",
     "e/old": "4",
   });

@@ -272,37 +272,6 @@ Deno.test("close(): every connection ends at once, and a response is cut detecta
   (await listenAgain(() => new Server(serving.address, app))).close();
 });
 
-Deno.test("every response under load is complete, whenever shutdown() is called", async () => {
-  const body = new Uint8Array(100_000).fill(0x61);
-  for (let round = 0; round < 2; round++) {
-    const serving = serve(() => [200, "OK", {}, body], { maxConnections: 20 });
-    const client = serving.makeClient();
-    let answered = 0;
-    let cut = 0;
-    const enough = Promise.withResolvers<void>();
-    const workers = Array.from({ length: 20 }, async () => {
-      try {
-        using conn = await client.connect();
-        for (;;) {
-          const response = await conn.get("/");
-          try {
-            assertEquals((await response.body?.bytes())?.length, body.length);
-          } catch {
-            cut++;
-          }
-          if (++answered === 40) enough.resolve();
-        }
-      } catch {
-        // No further request is answered.
-      }
-    });
-    await enough.promise;
-    await within(serving.server.shutdown(), "shutdown() resolves");
-    await Promise.all([...workers, serving.done]);
-    assertEquals(cut, 0, `of ${answered}`);
-  }
-});
-
 // The properties of a server: its sessions at every moment, and its options.
 
 Deno.test("a server's sessions are those that were accepted and have not ended", async () => {
