@@ -5,14 +5,7 @@ import { StateDirectory } from "@degu/internal/kit/device/device_directory.ts";
 import { ServingRecords } from "@degu/internal/kit/device/serving_records.ts";
 import { fastTimeouts } from "@degu/testing/clock.ts";
 import { namesOf, record, setUpPeers, TestDevices } from "@degu/testing/device_pairs.ts";
-import {
-  answerOf,
-  LOOPBACK,
-  REFUSED,
-  serveFrom,
-  setUp,
-  tellName,
-} from "@degu/testing/device_serving.ts";
+import { LOOPBACK, setUp, tellName } from "@degu/testing/device_serving.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -48,36 +41,6 @@ Deno.test("Device.open creates a device once, and later opens it", async () => {
     before.ino,
     "it was written again",
   );
-});
-
-Deno.test("Device.open accepts names of up to 63 letters, digits, hyphens and underscores only", async (t) => {
-  const id = "a".repeat(52);
-  const names = ["a", "0", "A-b_C", "a".repeat(63), `${id}a`, id.replace(/.$/, "b")]; // no 256 bits end so
-  const others = [
-    "a".repeat(64),
-    "",
-    "-a",
-    "_a",
-    "a b",
-    "a.b",
-    "caméra",
-    "a\n",
-    id,
-    id.toUpperCase(),
-  ];
-  for (const name of [...names, ...others]) {
-    await t.step(JSON.stringify(name), async () => {
-      await using dir = await tempDir();
-      const open = () => Device.open(dir.path, { name });
-      if (names.includes(name)) {
-        await using device = await open();
-        assertEquals(device.name, name);
-      } else {
-        await assertRejects(open, RangeError, "name:");
-        assertEquals(await entries(dir.path), []);
-      }
-    });
-  }
 });
 
 Deno.test("Device.open rejects arguments of a wrong type, and unknown options", async () => {
@@ -166,21 +129,6 @@ Deno.test("a FIFO in the directory of a device does not block it", async () => {
   await makeFifo(name);
   const opened = assertRejects(() => Device.open(devices.path("viewer")), Deno.errors.InvalidData);
   await within(opened, "the device is refused");
-});
-
-Deno.test("a pairing takes effect in running servers, even those of other processes", async () => {
-  await using devices = await TestDevices.create();
-  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
-  const agent = await devices.open("camera"); // as a second process
-  await using _server = await serveFrom(camera);
-  await using invitation = await agent.invite({ listen: [LOOPBACK] });
-  await viewer.join(invitation.line);
-  await invitation.paired;
-  const client = await viewer.client("camera");
-  const end = Date.now() + 20_000;
-  let name = REFUSED;
-  while (name === REFUSED && Date.now() < end) name = await answerOf(client);
-  assertEquals(name, "viewer");
 });
 
 // Its directory: its modes, its name, the addresses of its servers, and changes by several processes.

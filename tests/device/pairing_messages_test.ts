@@ -1,7 +1,6 @@
 /** What two devices send each other to be paired: the line, and the messages. */
 import { PairingError } from "@degu/degu/device";
 import {
-  decodeBase64Url,
   decodeLine,
   encodeBase64Url,
   encodeLine,
@@ -289,29 +288,4 @@ Deno.test("a line is complete when its end has arrived, whether or not it is val
   for (const text of ["", "hello", expired, lineOf(3, restOf(line))]) {
     assertEquals(isWholeLine(text), true, text);
   }
-});
-
-Deno.test("base64url (RFC 4648 §5) is written without padding, and each value has one text", () => {
-  const rows: [bytes: number[], text: string][] = [
-    [[], ""],
-    [[0], "AA"],
-    [[0, 0], "AAA"],
-    [[0, 0, 0], "AAAA"],
-    [[0xfb, 0xff, 0xfe], "-__-"],
-    [[0x66, 0x6f, 0x6f, 0x62], "Zm9vYg"],
-  ];
-  for (const [bytes, text] of rows) {
-    assertEquals(encodeBase64Url(new Uint8Array(bytes)), text);
-    assertEquals(decodeBase64Url(text), new Uint8Array(bytes));
-  }
-  const others = ["AA==", "A A", "AA\n", " AA", "AB", "AAB", "A", "+__-", "-/_-", "AA.", "Ä", "="];
-  for (const text of others) assertEquals(decodeBase64Url(text), null, JSON.stringify(text));
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
-    assertEquals(decodeBase64Url(encodeBase64Url(bytes)), bytes);
-  }));
-  const text = fc.string({ unit: fc.constantFrom(..."AB-_+/= \nz"), maxLength: 8 });
-  fc.assert(fc.property(text, (text) => {
-    const bytes = decodeBase64Url(text);
-    if (bytes !== null) assertEquals(encodeBase64Url(bytes), text);
-  }));
 });

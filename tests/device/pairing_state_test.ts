@@ -1,11 +1,10 @@
 /** The states of a pairing: what the tables allow, and that an event which no state names is heard. */
 import { PairingError } from "@degu/degu/device";
-import { JOINER, LINE, NUMBER, PairingState } from "@degu/internal/kit/device/pairing_state.ts";
-import { impossibleEvent } from "@degu/internal/net/state.ts";
+import { JOINER, LINE, NUMBER } from "@degu/internal/kit/device/pairing_state.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   addressOf,
   introduce,
@@ -63,29 +62,6 @@ Deno.test("nothing ends what is being stored, and nothing leaves the end", async
     assertEquals(Object.values(table["over"]!).filter((next) => next !== "over"), []);
     assertEquals(table["storing"]?.["ends"] ?? "storing", "storing");
   });
-});
-
-Deno.test("the joiner's question ends with its first connection, until its confirmation is sent", () => {
-  const rows: [events: ("confirms" | "left" | "late")[], end: string][] = [
-    [["left"], "over"],
-    [["late"], "over"],
-    [["confirms", "left"], "sent"],
-    [["confirms", "left", "late"], "over"],
-    [["left", "confirms"], "over"],
-  ];
-  for (const [events, end] of rows) {
-    const state = new PairingState(JOINER, "asking");
-    for (const event of events) state.on(event);
-    assertEquals(state.now, end, events.join());
-  }
-});
-
-Deno.test("an event that a state doesn't name changes nothing, is reported and thrown", () => {
-  const bugs: Error[] = [];
-  const state = new PairingState(NUMBER, "opened", (bug) => bugs.push(bug));
-  const { message } = impossibleEvent("stores", "opened", "pairing");
-  assertThrows(() => state.on("stores"), Error, message);
-  assertEquals([bugs.map((each) => each.message), state.now], [[message], "opened"]);
 });
 
 Deno.test("at the device that invites, such an event is an error in the log, and nobody is stored", async () => {
