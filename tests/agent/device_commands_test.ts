@@ -190,8 +190,8 @@ complete_line() {
 }
 `;
   const rows = [
-    [`in`, "invite init"],
-    [`--home /tmp in`, "invite init"],
+    [`in`, "init invite"],
+    [`--home /tmp in`, "init invite"],
     [`--ho`, "--home"],
     [`init --na`, "--name"],
     [`--json init --na`, "--name"],
