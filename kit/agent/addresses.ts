@@ -9,7 +9,7 @@ import {
   type ScopedAddress,
 } from "../../base.ts";
 import { canonicalIPAddress, isUnixAddress, withoutZone } from "../../base/address.ts";
-import type { Device } from "../../device.ts";
+import type { Device, DeviceServer } from "../../device.ts";
 import { FAILED, Failure } from "./failure.ts";
 import type { Output } from "./output.ts";
 import { userName } from "./system_errors.ts";
@@ -132,4 +132,19 @@ export function listenError(addresses: readonly Address[], error: unknown): unkn
     );
   }
   return error;
+}
+
+/** Resolves when the servers serve; without addresses there is one, at every address. */
+export async function listen(
+  start: (address: Address) => Promise<DeviceServer>,
+  given: Address[] | undefined,
+  port: number = DEFAULT_PORT,
+): Promise<DeviceServer[]> {
+  const bind = (address: Address) =>
+    start(address).catch((error) => {
+      throw listenError([address], error);
+    });
+  return given === undefined
+    ? [await atEveryAddress(bind, port)]
+    : await Promise.all(given.map(bind));
 }

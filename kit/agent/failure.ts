@@ -1,9 +1,10 @@
 /** Failures of commands: exit codes, and codes for programs. */
 
-import { hasStatus } from "../files/transfer_error.ts";
+import { hasStatus, TransferError, type TransferErrorCode } from "../files/transfer_error.ts";
 import { EmptyPreambleError, TlsError } from "../../base.ts";
 import { DeviceError, PairingError, type PairingErrorCode } from "../../device.ts";
-import { StatusError, TransferError, type TransferErrorCode } from "../../files.ts";
+// The whole of files.ts would be loaded by commands that move no file, too.
+import { StatusError } from "../../net/expect_ok.ts";
 import { isUnreachable, systemCode } from "../../net/thrown.ts";
 
 export const FAILED = 1;

@@ -4,7 +4,6 @@ import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TreeEntry } from "../../files.ts";
 import { explain } from "./explain.ts";
 import { FAILED, Failure } from "./failure.ts";
-import { wildcardHint } from "./remote_files.ts";
 
 /** The device's directory: its keys must never leave this machine, and no peer may change them. */
 export type OwnDirectory = Awaited<ReturnType<typeof ownDirectory>>;
@@ -54,6 +53,13 @@ async function realPath(path: string): Promise<string> {
   const whole = resolve(path);
   const parent = dirname(whole);
   return parent === whole ? whole : join(await realPath(parent), basename(whole));
+}
+
+/** The advice for a path with unexpanded wildcards; `null` for any other path. */
+export function wildcardHint(path: string): string | null {
+  return /[*?[]/.test(path)
+    ? "there are no wildcards: name each file, or a directory with -r"
+    : null;
 }
 
 /** The failure of a command whose source is not on this device. */

@@ -11,6 +11,7 @@ import { isDeviceName } from "../identity/names.ts";
 import type { Context } from "./command.ts";
 import { openClient, openPeer } from "./peer_client.ts";
 import { FAILED, Failure, USAGE } from "./failure.ts";
+import { wildcardHint } from "./local_paths.ts";
 import { explainTransfer, type FileAction, isOfOldFile, ONLY_NEW } from "./transfer_errors.ts";
 import { type Open, PeerConnections } from "./peer_connections.ts";
 
@@ -61,13 +62,6 @@ export function formatRemotePath(
   directory = false,
 ): string {
   return `${peer}:${names.join("/")}${directory && names.length > 0 ? "/" : ""}`;
-}
-
-/** The advice for a path with unexpanded wildcards; `null` for any other path. */
-export function wildcardHint(path: string): string | null {
-  return /[*?[]/.test(path)
-    ? "there are no wildcards: name each file, or a directory with -r"
-    : null;
 }
 
 /** Refuses a path with a reserved name, at which nothing can be put or removed. */

@@ -2,7 +2,7 @@
 
 import type { Address } from "../../../base.ts";
 import type { Device, Peer } from "../../../device.ts";
-import { parseInvitingAddress, type SentAddress } from "../addresses.ts";
+import { listen, parseInvitingAddress, type SentAddress } from "../addresses.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { loggerOf, TemporaryDevice } from "../own_device.ts";
 import { Failure } from "../failure.ts";
@@ -11,7 +11,6 @@ import { ifThere } from "../local_paths.ts";
 import { NumberQuestions } from "../numbers.ts";
 import { findSources, Sending } from "../sending.ts";
 import { ServeEvents } from "../serve_events.ts";
-import { listen } from "./serve.ts";
 
 export function addSend(program: AgentCommand): void {
   program.command("send")

@@ -11,7 +11,7 @@ import type { AppFunction, AppObject, Logger } from "../../../server.ts";
 import { LineLimit, makeStandardLogger } from "../../../net/logger.ts";
 import { ServingRecords } from "../../device/serving_records.ts";
 import { refusalOf } from "../../files/refusal.ts";
-import { atEveryAddress, DEFAULT_PORT, listenError, parseListenAddress } from "../addresses.ts";
+import { DEFAULT_PORT, listen, parseListenAddress } from "../addresses.ts";
 import { type AgentCommand, type Context, parseOnce, repeated } from "../command.ts";
 import { loggerOf, openOrMakeDevice } from "../own_device.ts";
 import { explainLine } from "../explain.ts";
@@ -137,21 +137,6 @@ function portForOthers(servers: readonly DeviceServer[]): number | null {
     if (host !== undefined && !isLoopback(host)) return port!;
   }
   return null;
-}
-
-/** Resolves when the servers serve; without addresses there is one, at every address. */
-export async function listen(
-  start: (address: Address) => Promise<DeviceServer>,
-  given: Address[] | undefined,
-  port: number = DEFAULT_PORT,
-): Promise<DeviceServer[]> {
-  const bind = (address: Address) =>
-    start(address).catch((error) => {
-      throw listenError([address], error);
-    });
-  return given === undefined
-    ? [await atEveryAddress(bind, port)]
-    : await Promise.all(given.map(bind));
 }
 
 export type Served = Readonly<Record<Area, string | null> & { name: string }>;
