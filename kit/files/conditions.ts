@@ -143,6 +143,11 @@ export function stampOfState({ size, mtimeNs }: Pick<FileState, "size" | "mtimeN
   return stampOf(Number(size), Number(mtimeNs / 1_000_000n));
 }
 
+/** The stamp of a file, or of none. */
+export function stampOrNone(state: Parameters<typeof stampOfState>[0] | null): string {
+  return state === null ? NO_STAMP : stampOfState(state);
+}
+
 /** Whether a text is the stamp of a file, or says that there is none. */
 export function isStamp(text: string): boolean {
   return text === NO_STAMP || parseStamp(text) !== null;

@@ -131,6 +131,15 @@ export function parseWantReprDigest(value: string): number {
   return preference;
 }
 
+/** Whether a request asks for the SHA-256 of the whole file; an invalid header is ignored. */
+export function wantsDigest({ "want-repr-digest": value }: HeaderDict): boolean {
+  try {
+    return typeof value === "string" && parseWantReprDigest(value) > 0;
+  } catch {
+    return false;
+  }
+}
+
 function membersOf(value: string, name: string): Map<string, string> {
   const members = new Map<string, string>();
   if (value.startsWith(" ") || value.endsWith(" ")) throw badField(name, value);

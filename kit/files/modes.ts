@@ -53,6 +53,23 @@ export function modeOfCopy(source: number, granted: number): number {
   return source & granted | 0o600;
 }
 
+/**
+ * The permission bits that a written file gets with its name, `null` if it keeps its first ones;
+ * and whether it gets them also where it replaces a file, which else leaves it its own.
+ *
+ * @param source The bits of the source; `null` if they are not known, or not wanted.
+ * @param granted What a new file gets there of all permission bits; `null` if files have none.
+ */
+export function modeOfWritten(
+  source: number | null,
+  granted: number | null,
+): { readonly newMode: number | null; readonly hasOwnMode: boolean } {
+  if (source === null || granted === null) {
+    return { newMode: usualMode(granted), hasOwnMode: false };
+  }
+  return { newMode: modeOfCopy(source, granted), hasOwnMode: true };
+}
+
 /** What a new file gets whose source has no known permission bits. */
 export function usualMode(granted: number | null): number | null {
   return granted === null ? null : granted & 0o666;

@@ -52,13 +52,16 @@ export function placeOf(reuse: unknown): string | null {
   return typeof reuse === "string" && /^\/[!#-~]*$/.test(reuse) ? reuse : null;
 }
 
-/**
- * Reads what is to be copied: the names of a file, `null` if no file can have them, and how many
- * bytes of it; `null` if the value is not valid.
- */
-export function parseReuse(
-  value: string,
-): { readonly names: string[] | null; readonly length: number } | null {
+/** What a request wants to be copied. */
+export interface Reused {
+  /** The names of a file; `null` if no file can have them. */
+  readonly names: string[] | null;
+  /** How many bytes of it. */
+  readonly length: number;
+}
+
+/** Reads what is to be copied; `null` if the value is not valid. */
+export function parseReuse(value: string): Reused | null {
   const [, path = "", digits = ""] = /^"\/([!#-~]*)";length=(\d+)$/.exec(value) ?? [];
   const length = parseDecimal(digits);
   return length <= 0 ? null : { names: namesOf(path.split("/")), length };

@@ -3,7 +3,7 @@
  * one, and loses it.
  *
  * **Links.** Writing follows no link below the root, and refuses a path that is reserved. (Reading
- * is in `reading.ts`.)
+ * is in `below_root.ts`.)
  *
  * **Temporary files.** A file is written under a reserved name, which no peer can list, read, write
  * or delete: in a directory of its own if a peer sends the file, beside its target if this device

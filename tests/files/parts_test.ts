@@ -7,7 +7,7 @@ import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import { EarlySync } from "@degu/internal/kit/disk/files.ts";
 import { type BodyFile, receiveBody } from "@degu/internal/kit/files/file_writer.ts";
 import { removeUnheld } from "@degu/internal/kit/files/leftovers.ts";
-import { setModified } from "@degu/internal/kit/files/serve/put.ts";
+import { setModified } from "@degu/internal/kit/files/serve/receive.ts";
 import { Refusal } from "@degu/internal/kit/files/refusal.ts";
 import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
 import { Root } from "@degu/internal/kit/files/root.ts";

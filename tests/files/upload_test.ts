@@ -9,7 +9,7 @@ import {
   type TransferProgress,
   upload,
 } from "@degu/degu/files";
-import { readUploadHeaders } from "@degu/internal/kit/files/serve/put.ts";
+import { readUploadHeaders } from "@degu/internal/kit/files/serve/put_request.ts";
 import { Refusal } from "@degu/internal/kit/files/refusal.ts";
 import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
 import { SourceFile } from "@degu/internal/kit/files/transfer/source_file.ts";

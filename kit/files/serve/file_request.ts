@@ -1,10 +1,11 @@
 /** A request for files, with the settings of its app. */
 
-import type { Request } from "../../../base/app/message.ts";
-import type { Session } from "../../../base/app/session.ts";
+import { makeEmptyResponse, type Request, type ResponseTuple } from "../../../base/app/message.ts";
+import { isStillAdmitted, type Session } from "../../../base/app/session.ts";
+import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { KnownDigests } from "../digest.ts";
 import type { RequestedPath } from "../file_name.ts";
-import type { Refusal } from "../refusal.ts";
+import { Refusal } from "../refusal.ts";
 import type { Root } from "../root.ts";
 import type { UnfinishedFiles } from "./unfinished.ts";
 
@@ -63,4 +64,19 @@ export interface FileRequest extends FilesSettings {
    * @param path The path of the file, if the request is for several.
    */
   readonly warn: (refusal: Refusal, path?: string) => void;
+}
+
+/**
+ * Checks, right before a change that can't be undone, that the peer was not forgotten meanwhile.
+ */
+export async function checkAdmission(session: Session | undefined): Promise<void> {
+  if (session === undefined || await isStillAdmitted(session)) return;
+  throw new Refusal(403, "the peer is no longer trusted");
+}
+
+/** The answer to a PUT after which something has its name. */
+export function writtenAnswer(created: boolean, headers: HeaderDict): ResponseTuple {
+  return created
+    ? makeEmptyResponse("PUT", 201, "Created", headers)
+    : [204, "No Content", headers, null];
 }

@@ -16,7 +16,9 @@ import { get } from "./get.ts";
 import { formatMode, wantsMask } from "../modes.ts";
 import { pathOf } from "../options.ts";
 import { getBundle } from "./get_bundle.ts";
-import { answerOffset, asksForOffset, put, remove } from "./put.ts";
+import { put, remove } from "./put.ts";
+import { asksForOffset } from "./put_request.ts";
+import { answerOffset } from "./receive.ts";
 import { putBundle } from "./put_bundle.ts";
 import { printable, printableError } from "../../../base/printable.ts";
 import { presenceOf } from "../../disk/names.ts";
@@ -217,7 +219,7 @@ export class FilesApp implements AppObject {
    * @param request The request.
    * @param session The session of the request.
    * @throws {Error} if the file system fails in a way that has no status; the server logs the error
-   * and closes the connection.
+   * and answers 500.
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     const answer = await this.#answer(request, session);

@@ -20,7 +20,7 @@ import {
   stampOfState,
   type Validators,
 } from "../conditions.ts";
-import { digestHeader, type KnownDigests, newHash, parseWantReprDigest } from "../digest.ts";
+import { digestHeader, type KnownDigests, newHash, wantsDigest } from "../digest.ts";
 import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
 import { listBelow } from "../listing.ts";
@@ -108,7 +108,7 @@ async function answerWithFile(
     const part = range?.contentRange(file.size) ?? null;
     const { start, stop } = part ?? { start: 0, stop: file.size };
     // The digest is remembered for the next request, most often by the same peer.
-    const isHashed = wantsDigest(read.request) && read.digests.find(file) === null;
+    const isHashed = wantsDigest(read.request.headers) && read.digests.find(file) === null;
     const body = await makeFileBody(file, start, stop, isHashed ? read.digests : null, (bytes) => {
       read.report("get", path, bytes, bytes === stop - start, part === null ? 200 : 206);
     });
@@ -118,18 +118,6 @@ async function answerWithFile(
     return [206, "Partial Content", { ...headersOfBody, "content-range": part }, body];
   } finally {
     if (!handedOver) await file.handle.close();
-  }
-}
-
-/**
- * Reports whether the peer requests the SHA-256 of the whole file; an invalid header is ignored.
- */
-export function wantsDigest({ headers }: Request): boolean {
-  const value = headers["want-repr-digest"];
-  try {
-    return typeof value === "string" && parseWantReprDigest(value) > 0;
-  } catch {
-    return false;
   }
 }
 
@@ -154,7 +142,7 @@ async function wantedDigest(
   compute: boolean,
   length: number | null = null,
 ): Promise<string | null> {
-  if (!wantsDigest(request)) return null;
+  if (!wantsDigest(request.headers)) return null;
   try {
     if (length !== null) return await digests.computeStart(file, length, session?.signal);
     return compute ? await digests.findOrCompute(file, session?.signal) : digests.find(file);

@@ -13,9 +13,8 @@ import {
 import { stampOf, stampOfState } from "../conditions.ts";
 import { sha256Of } from "../digest.ts";
 import { isName, MAX_DEPTH } from "../file_name.ts";
-import type { FileRequest } from "./file_request.ts";
+import { checkAdmission, type FileRequest } from "./file_request.ts";
 import { parseMode } from "../modes.ts";
-import { checkAdmission } from "./put.ts";
 import { Refusal, refusalOf } from "../refusal.ts";
 import type { Condition } from "../root.ts";
 import {

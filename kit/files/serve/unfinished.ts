@@ -12,7 +12,7 @@ import { checkSpace, freeBytes, isDiskFull, spaceFigures } from "../../disk/spac
 import { Temporary, type TemporaryOptions } from "../../disk/temporary.ts";
 import { hashOfText } from "../digest.ts";
 import { removeUnheld } from "../leftovers.ts";
-import { modeOfCopy, usualMode } from "../modes.ts";
+import { modeOfWritten } from "../modes.ts";
 import { Refusal } from "../refusal.ts";
 import { reservedPath, UNFINISHED_NAME } from "../reserved.ts";
 
@@ -122,10 +122,8 @@ export class UnfinishedFiles {
       removeIfPresentSync(path);
       return false;
     };
-    const granted = grantedBits(this.#newPath());
-    const hasOwnMode = mode !== null && granted !== null;
-    const newMode = hasOwnMode ? modeOfCopy(mode, granted) : usualMode(granted);
-    const part = await Temporary.open(path, lock, { newMode, hasOwnMode });
+    const modes = modeOfWritten(mode, grantedBits(this.#newPath()));
+    const part = await Temporary.open(path, lock, modes);
     if (part === null) throw new Refusal(409, `other processes write to ${path}`);
     part.isKept = false;
     return part;
@@ -251,4 +249,44 @@ export class UnfinishedFiles {
 export function partSize(part: string): number {
   const state = statOrNull(part);
   return state?.isFile() ? Number(state.size) : 0;
+}
+
+/** The requests of this process that write to parts, by the path of the part. */
+const partWriters = new Map<string, {
+  /** Aborts once a newer request has asked for the same part. */
+  readonly superseded: AbortController;
+  /** Resolves when the request has ended. */
+  readonly done: Promise<void>;
+}>();
+
+/**
+ * Ends the request that writes to a part; resolves when nobody does. Another one may have begun in
+ * the turn after that.
+ */
+export async function endWriting(part: string): Promise<void> {
+  for (let older; (older = partWriters.get(part)) !== undefined;) {
+    older.superseded.abort(new Refusal(409, "a newer request for the same part"));
+    await older.done;
+  }
+}
+
+/**
+ * Writes to a part alone: another request that writes to the part is ended first.
+ *
+ * @param work Writes; the argument aborts when a newer request asks for the part.
+ */
+export async function writeAlone<T>(
+  part: string,
+  work: (superseded: AbortSignal) => Promise<T>,
+): Promise<T> {
+  while (partWriters.has(part)) await endWriting(part);
+  const superseded = new AbortController();
+  const { promise: done, resolve } = Promise.withResolvers<void>();
+  partWriters.set(part, { superseded, done });
+  try {
+    return await work(superseded.signal);
+  } finally {
+    partWriters.delete(part);
+    resolve();
+  }
 }

@@ -18,7 +18,7 @@ import { freeBytes, isDiskFull, type Shortage, spaceFigures } from "../../disk/s
 import { Temporary } from "../../disk/temporary.ts";
 import { hashOfText, hashStart } from "../digest.ts";
 import { isHeld, removeUnheld } from "../leftovers.ts";
-import { modeOfCopy, usualMode } from "../modes.ts";
+import { modeOfWritten } from "../modes.ts";
 import { isPartName, PART_SUFFIX } from "../reserved.ts";
 import { TransferError } from "../transfer_error.ts";
 
@@ -269,8 +269,8 @@ export async function renamePart(
   const replaced = infoOrNull(target);
   if (replaced !== null && !replaces) throw alreadyExists(target);
   if (replaced !== null && !isSameVersion(replaced, seen)) return false;
-  const usual = replaced?.isFile ? replaced.mode : usualMode(granted);
-  const mode = source === null || granted === null ? usual : modeOfCopy(source, granted);
+  const { newMode, hasOwnMode } = modeOfWritten(source, granted);
+  const mode = replaced?.isFile && !hasOwnMode ? replaced.mode : newMode;
   // Until now only this user could read the part.
   if (mode !== null) setMode(part, mode);
   if (replaced !== null) Deno.renameSync(part, target);

@@ -22,7 +22,7 @@ import { downloadFile } from "../transfer/download.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import { HeldPart, removeUnheld } from "../leftovers.ts";
 import { type ListedTree, readLocalTree, readRemoteTree } from "./list_tree.ts";
-import { modeOfCopy, parseMode, usualMode } from "../modes.ts";
+import { modeOfCopy, modeOfWritten, parseMode, usualMode } from "../modes.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import { explainFullDisk, FoundParts, removeParts } from "../transfer/part_file.ts";
 import { Refusal } from "../refusal.ts";
@@ -454,10 +454,8 @@ class Download implements TreeEnds {
     const root = this.#root;
     const names = listed.path;
     const isAsSeen = conditionOfCopy(copy);
-    const granted = this.#grantedIn(dirname(part));
-    const hasOwnMode = source !== null && granted !== null;
-    const newMode = hasOwnMode ? modeOfCopy(source, granted) : usualMode(granted);
-    const file = { path: part, state, newMode, hasOwnMode };
+    const modes = modeOfWritten(source, this.#grantedIn(dirname(part)));
+    const file = { path: part, state, ...modes };
     // A new name that is a link would leave the part behind if the process is killed then.
     const condition: Condition = (existing) => {
       if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
