@@ -115,6 +115,15 @@ export async function upload(
 /** The statuses, beside 409, that mean that a beginning is gone, or another one by now. */
 const NOT_REUSED: ReadonlySet<number> = new Set([400, 404]);
 
+/** Where an upload begins: what the server has of the file. */
+type Start =
+  /** All of it, by its name. */
+  | { readonly is: "identical"; readonly sha256: string; readonly mode: number | null }
+  /** So many bytes, as a part. */
+  | { readonly is: "part"; readonly offset: number }
+  /** Its beginning, in another file or an older version, which the server copies. */
+  | { readonly is: "beginning"; readonly beginning: Beginning };
+
 /** What a server has said of its file. */
 interface ServerFile {
   /** How much of an upload is there. */
@@ -151,44 +160,70 @@ export class FileUpload {
     this.#headers = headers;
   }
 
-  /** @param beginning What may be reused; `undefined` if the server is asked what there is. */
-  async run(
-    beginning: Beginning | null | undefined = this.#settings.beginning,
-  ): Promise<TransferResult> {
-    const { resume, replace, isRewritten = false, seen, signal } = this.#settings;
-    const source = this.#source;
+  async run(): Promise<TransferResult> {
+    const { replace, seen, beginning } = this.#settings;
     if (!replace) this.#condition = { "if-none-match": "*" };
     else if (seen !== undefined) this.#condition = { "if-file-stamp": seen };
-    // A file that was just changed may be changed again without another `upload-version`.
-    const isResumable = resume && source.isSettled;
-    const named = { "upload-version": source.version, "upload-length": `${source.size}` };
-    let offset = 0;
-    // If the target has all of it, nothing else has to be asked.
-    let isThere = beginning?.length === source.size && await this.#beginsWith(beginning);
-    if (!isThere && (resume || this.#condition === null)) {
-      const wanted = isRewritten || !resume ? {} : { "want-repr-digest": WANT_SHA256 };
-      const asked = await this.#ask({ ...named, ...wanted });
-      if (asked.sha256 !== null && !isRewritten) {
-        const sha256 = await source.hash(signal);
-        if (sha256 === asked.sha256) return await this.#confirm(sha256, asked.mode);
-      }
-      if (isResumable) offset = asked.offset;
-      if (beginning === undefined) beginning = asked.older;
-      const { length = 0 } = beginning ?? {};
-      isThere = length > offset && length < source.size && await this.#beginsWith(beginning!);
+    const start = await this.#findStart(beginning);
+    try {
+      return await this.#continue(start);
+    } catch (error) {
+      if (start.is !== "beginning" || !isTooSlow(this.#client, error)) throw error;
+      return await this.#continue(await this.#findStart(null));
     }
-    const sending = this.#send(isThere ? beginning! : offset, async (meter) => {
-      const { start, reused } = meter;
-      const body = await source.hashedBody(start, meter, signal);
-      const headers = isResumable
-        ? { ...named, "upload-offset": `${start}` }
-        : { "upload-length": `${source.size}` };
-      return await this.#put({ ...headers, ...reused > 0 ? reuseHeader(beginning!) : {} }, body);
+  }
+
+  /**
+   * Finds out what of the file need not be sent.
+   *
+   * @param known What may be reused; `null` if nothing, `undefined` if the server is asked.
+   */
+  async #findStart(known: Beginning | null | undefined): Promise<Start> {
+    const { resume, isRewritten = false, signal } = this.#settings;
+    const { size } = this.#source;
+    // If the target has all of it, nothing else has to be asked.
+    const isWhole = known?.length === size && await this.#beginsWith(known);
+    if (isWhole) return { is: "beginning", beginning: known };
+    if (!resume && this.#condition !== null) return { is: "part", offset: 0 };
+
+    const wanted = isRewritten || !resume ? {} : { "want-repr-digest": WANT_SHA256 };
+    const asked = await this.#ask({ ...this.#named, ...wanted });
+    if (asked.sha256 !== null && !isRewritten) {
+      const sha256 = await this.#source.hash(signal);
+      if (sha256 === asked.sha256) return { is: "identical", sha256, mode: asked.mode };
+    }
+
+    const offset = this.#isResumable ? asked.offset : 0;
+    const beginning = known === undefined ? asked.older : known;
+    const isLonger = beginning !== null && beginning.length > offset && beginning.length < size;
+    const isReused = isLonger && await this.#beginsWith(beginning);
+    return isReused ? { is: "beginning", beginning } : { is: "part", offset };
+  }
+
+  /** Sends what the server lacks. */
+  async #continue(start: Start): Promise<TransferResult> {
+    if (start.is === "identical") return await this.#confirm(start.sha256, start.mode);
+    const from = start.is === "part" ? start.offset : start.beginning;
+    return await this.#send(from, async (meter) => {
+      const { start: offset, reused } = meter;
+      const body = await this.#source.hashedBody(offset, meter, this.#settings.signal);
+      const headers = this.#isResumable
+        ? { ...this.#named, "upload-offset": `${offset}` }
+        : { "upload-length": `${this.#source.size}` };
+      const reuse = reused > 0 && start.is === "beginning" ? reuseHeader(start.beginning) : {};
+      return await this.#put({ ...headers, ...reuse }, body);
     });
-    return await sending.catch((error) => {
-      if (isThere && isTooSlow(this.#client, error)) return this.run(null);
-      throw error;
-    });
+  }
+
+  /** A file that was just changed may be changed again without another `upload-version`. */
+  get #isResumable(): boolean {
+    return this.#settings.resume && this.#source.isSettled;
+  }
+
+  /** Names this version of the file. */
+  get #named(): HeaderDict {
+    const { version, size } = this.#source;
+    return { "upload-version": version, "upload-length": `${size}` };
   }
 
   /** Whether a file of the target begins as this one does. */

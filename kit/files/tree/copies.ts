@@ -224,9 +224,9 @@ export class TreeCopies {
       } catch (error) {
         signal.throwIfAborted();
         if (endsAll(error) || !client.isUsable) throw error;
-        if (isTaken(error) && copy.late === null && !copy.isSame) {
+        if (isTaken(error) && copy.late === null && copy.replaces !== "same") {
           meter(0);
-          // What was refused at once has not arrived.
+          // The first attempt has sent no byte: nothing of the file has arrived.
           if (vainAttempts === 0 && furthest === 0) report.refused(copy.node);
           this.taken.push({ copy, sha256: null });
           return null;

@@ -33,7 +33,7 @@ import { type SmallFile, type SmallFileOutcome, SmallFiles } from "../small_file
 import { changedWhileMoved, statusError, TransferError } from "../transfer_error.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeOptions, TreeResult, TreeSettings } from "./options.ts";
-import { type Copy, type LateGroup, replacedBy } from "./plan.ts";
+import { type Copy, isNew, type LateGroup, pathThere, replacedBy } from "./plan.ts";
 import { requestFiles, uriOfNode } from "./requests.ts";
 import type { DirectoryOutcome, FileOutcome, LatePart, Outcomes, TreeEnds } from "./ends.ts";
 import { transferTree } from "./transfer.ts";
@@ -249,8 +249,8 @@ class Download implements TreeEnds {
   }
 
   /** Whether something has the name of a new file, by another spelling. */
-  #isTaken({ node, isNew, isDoubtful = false }: Copy): boolean {
-    return isNew && isDoubtful && this.#isThere(node);
+  #isTaken({ node, replaces }: Copy): boolean {
+    return replaces === "perhaps" && this.#isThere(node);
   }
 
   #isThere(node: TreeNode): boolean {
@@ -271,7 +271,7 @@ class Download implements TreeEnds {
   ): VerifiedFile | FileOutcome {
     if (record.status !== 200) return this.#refused(copy, record.status);
     const { replace } = this.#settings;
-    const names = (copy.listed ?? copy.node).path;
+    const names = pathThere(copy);
     if (sha256Of(content) !== record.sha256) {
       const text = `${quotePath(names)}: what arrived has another SHA-256`;
       return { is: "again", error: new TransferError("DIGEST_MISMATCH", text) };
@@ -279,8 +279,8 @@ class Download implements TreeEnds {
     const { modified, size: bytes, sha256 } = record;
     const condition = conditionOfCopy(copy);
     const mode = this.#settings.modes ? client.bitsFor(parseMode(record.mode)) : null;
-    const isNew = copy.isNew || !replace;
-    return { names, isNew, condition, copy, modified, bytes, mode, sha256 };
+    const isOnlyNew = isNew(copy) || !replace;
+    return { names, isNew: isOnlyNew, condition, copy, modified, bytes, mode, sha256 };
   }
 
   #outcomeOf(
@@ -450,21 +450,21 @@ class Download implements TreeEnds {
     source: number | null,
     state: Deno.FileInfo | null = null,
   ): Promise<void> {
-    const { node, listed = node, isNew: isNewHere } = copy;
+    const { node } = copy;
     const root = this.#root;
-    const names = listed.path;
+    const names = pathThere(copy);
     const isAsSeen = conditionOfCopy(copy);
     const modes = modeOfWritten(source, this.#grantedIn(dirname(part)));
     const file = { path: part, state, ...modes };
     // A new name that is a link would leave the part behind if the process is killed then.
     const condition: Condition = (existing) => {
-      if (isNewHere && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
+      if (isNew(copy) && existing !== null) throw new Refusal(412, `${root.pathOf(names)} exists`);
       isAsSeen?.(existing);
     };
-    const isNew = !this.#settings.replace;
-    this.#settings.signal.throwIfAborted();
+    const { replace, signal } = this.#settings;
+    signal.throwIfAborted();
     try {
-      await syncAllIfPossible(root.place(names, file, { condition, isNew }).changed);
+      await syncAllIfPossible(root.place(names, file, { condition, isNew: !replace }).changed);
     } catch (error) {
       throw this.#explain(error, node);
     }

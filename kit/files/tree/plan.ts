@@ -19,29 +19,40 @@ import {
 /** The reason to skip a file that may still be being written. */
 export const UNSETTLED = "still being written";
 
+/**
+ * What a file may replace:
+ *
+ * - `"nothing"`: the list of the target has no such name. Where something has it nevertheless, the
+ *   target takes two names for the same;
+ * - `"perhaps"`: the same, and it is looked at first, as the target may spell it otherwise;
+ * - `"target"`: the entry of the target, or, if no list has told of any, whatever is there;
+ * - `"same"`: only a file with the same content.
+ */
+type Replaced = "nothing" | "perhaps" | "target" | "same";
+
+/** A file that is to be copied. */
 export interface Copy {
   readonly node: TreeNode;
-  /** The entry of the target; `null` if there is none. */
+  /** What the target lists for it, perhaps in another spelling; `null` if there is nothing. */
   readonly target: TreeNode | null;
+  readonly replaces: Replaced;
   /** What the file belongs to if it gets its name only after a deletion; else `null`. */
   readonly late: LateGroup | null;
-  /**
-   * Whether nothing may have the name. Where something has it nevertheless, the target takes two
-   * names for the same.
-   */
-  readonly isNew: boolean;
-  /** Whether something may have the name all the same, by another spelling. */
-  readonly isDoubtful?: boolean;
-  /** Whether only a file with the same content may be replaced. */
-  readonly isSame?: boolean;
-  /** What the target lists for a name that was taken, perhaps by another name. */
-  readonly listed?: TreeNode;
+}
+
+/** Whether nothing may have the name of a file. */
+export function isNew({ replaces }: Copy): boolean {
+  return replaces === "nothing" || replaces === "perhaps";
+}
+
+/** The path that a file gets at the target. */
+export function pathThere({ node, target }: Copy): readonly string[] {
+  return target === null ? node.path : [...node.parent!.path, target.name];
 }
 
 /** The file of the target that a copy may replace; `null` if there is none, or none is known. */
-export function replacedBy({ isNew, target, listed }: Copy): TreeNode | null {
-  const there = listed ?? target;
-  return !isNew && there?.kind === "file" ? there : null;
+export function replacedBy(copy: Copy): TreeNode | null {
+  return !isNew(copy) && copy.target?.kind === "file" ? copy.target : null;
 }
 
 /**
@@ -167,10 +178,13 @@ export class Plan {
   }
 
   /** Decides about a file, by the entry of the target. */
-  #decideContent(node: TreeNode, target: TreeNode | null, isDoubtful: boolean): void {
+  #decideContent(node: TreeNode, target: TreeNode | null, hasOthers: boolean): void {
     const { compare, replace } = this.#rules;
-    const copy = { node, target, late: null, isNew: target === null, isDoubtful };
-    if (target === null) return void this.copies.push(copy);
+    if (target === null) {
+      const replaces = hasOthers ? "perhaps" : "nothing";
+      return void this.copies.push({ node, target, replaces, late: null });
+    }
+    const copy: Copy = { node, target, replaces: "target", late: null };
     // Whether an unreadable entry is a file, only the attempt tells.
     const isFile = target.kind === "file" || target.reason === "unreadable";
     if (!isFile) {
@@ -321,14 +335,14 @@ export class Plan {
 
   #decideFile({ source, target, late }: NodePair, scope: DeletionScope): void {
     const node = source!;
-    if (late !== null) return void late.copies.push({ node, target: null, late, isNew: true });
+    if (late !== null) return void late.copies.push(lateCopy(node, late));
     if (target?.kind !== "directory") return this.#decideContent(node, target, scope.hasOthers);
     const nodes: TreeNode[] = [];
     if (!this.#mayGiveWay(target) || !this.#collect(target, nodes)) {
       return this.fail(node, inTheWay(node, target));
     }
     const own = this.#addLate(target, scope, nodes);
-    own.copies.push({ node, target: null, late: own, isNew: true });
+    own.copies.push(lateCopy(node, own));
   }
 
   #addLate(obstacle: TreeNode, scope: DeletionScope, nodes: readonly TreeNode[]): LateGroup {
@@ -353,6 +367,10 @@ export class Plan {
     nodes.push(node);
     return true;
   }
+}
+
+function lateCopy(node: TreeNode, late: LateGroup): Copy {
+  return { node, target: null, replaces: "nothing", late };
 }
 
 /** What fails if an entry of another kind stays at the target: the file, or the directory. */

@@ -20,7 +20,7 @@ import { WANT_MODE } from "../modes.ts";
 import { askDigest, type TransferClient } from "../transfer/client.ts";
 import { endsAll, isOfTransfer, statusError, unexpectedResponse } from "../transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
-import { type Copy, replacedBy } from "./plan.ts";
+import { type Copy, isNew, replacedBy } from "./plan.ts";
 import { SourceFile } from "../transfer/source_file.ts";
 
 /** Anything with a place in a tree, such as a node. */
@@ -39,9 +39,9 @@ export function uriOfNode(
 
 /** Whether a file can travel in a bundle: it is small, and what it may replace is known. */
 export function isSmall(copy: Copy): boolean {
-  const { node, late, isNew, isSame = false } = copy;
-  const isKnown = isNew || replacedBy(copy) !== null;
-  return node.size < BUNDLED_BELOW_BYTES && late === null && !isSame && isKnown;
+  const { node, late, replaces } = copy;
+  const isKnown = isNew(copy) || replaces === "target" && replacedBy(copy) !== null;
+  return node.size < BUNDLED_BELOW_BYTES && late === null && isKnown;
 }
 
 /**

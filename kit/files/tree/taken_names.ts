@@ -9,7 +9,7 @@ import { StatusError } from "../../../net/expect_ok.ts";
 import type { DirectoryEntry } from "../entries.ts";
 import type { Attempt } from "./attempt.ts";
 import type { TreeCopies } from "./copies.ts";
-import type { Copy } from "./plan.ts";
+import { type Copy, isNew } from "./plan.ts";
 import { comparableName, directoryAbove, isSameTime, TreeNode } from "./tree.ts";
 import { changedMeanwhile, existsAlready, inTheWay, sameName } from "./tree_errors.ts";
 
@@ -27,8 +27,8 @@ export class TakenNames {
   }
 
   /** Whether the target has had a file all along, and lists it by another name. */
-  isRespelled({ node, listed }: Copy): boolean {
-    const isOther = listed !== undefined && listed.name !== node.name;
+  isRespelled({ node, target }: Copy): boolean {
+    const isOther = target !== null && target.name !== node.name;
     return isOther || directoryAbove(node, this.respelled) !== null;
   }
 
@@ -78,11 +78,8 @@ export class TakenNames {
     while (this.#copies.taken.length > 0) {
       const taken = this.#copies.taken.splice(0);
       const named = new Map(taken.map(({ copy, sha256 }) => [copy, sha256]));
-      const again: Copy[] = [];
-      for (const copy of await this.#findChanged(await this.#findListed(named))) {
-        again.push({ ...copy, isNew: false });
-      }
-      await this.#copies.copyInTurn(again);
+      const changed = await this.#findChanged(await this.#findListed(named));
+      await this.#copies.copyInTurn(changed);
     }
   }
 
@@ -99,12 +96,12 @@ export class TakenNames {
     // If the target could not be listed, its files may have been there before.
     if (this.isUnlisted) return copies;
     const { ends, report, settings: { move, compare } } = this.#attempt;
-    const taken = [...copies.keys()].filter(({ isNew }) => isNew);
+    const taken = [...copies.keys()].filter(isNew);
     const found = await this.listedAs(taken.map(({ node }) => node));
     const listed = new Map<Copy, string | null>();
     for (const [copy, sha256] of copies) {
-      const { node, isNew } = copy;
-      if (!isNew) {
+      const { node } = copy;
+      if (!isNew(copy)) {
         listed.set(copy, sha256);
         continue;
       }
@@ -112,7 +109,7 @@ export class TakenNames {
       if (there?.kind === "file") {
         const { name, size, modified } = there;
         const as = new TreeNode(node.parent, name, "file", size, modified.getTime());
-        const found = { ...copy, listed: as };
+        const found = { ...copy, target: as };
         const isSame = size === node.size && isSameTime(as.modified, node.modified);
         if (isSame && !move && compare === "time" && this.isRespelled(found)) {
           this.#unchanged(node);
@@ -138,10 +135,12 @@ export class TakenNames {
 
   /**
    * Compares files with those that have their names. An equal file counts as copied: an earlier
-   * attempt whose answer was lost may have placed it, or another program. With `move`, the equal
-   * file may be this very one, which is decided when its turn comes; and a file replaces no other
-   * whose name the target takes for the same, which may have been moved before. What has changed
-   * since it was compared, or came since the target was listed, is not replaced.
+   * attempt whose answer was lost may have placed it, or another program. What has changed since it
+   * was compared, or came since the target was listed, is not replaced.
+   *
+   * With `move`, the equal file may be this very one, which is decided when its turn comes. Nor is
+   * a file replaced then that the target lists by another spelling: this call may have moved it
+   * there, from another name here.
    *
    * @param copies The files, with their SHA-256 if it is known.
    * @returns The files that are to be written.
@@ -153,7 +152,7 @@ export class TakenNames {
       const { node } = copy;
       const isRespelled = this.isRespelled(copy);
       const hasBeenThere = this.isUnlisted || move !== isRespelled;
-      const mayReplace = replace && copy.isNew && hasBeenThere;
+      const mayReplace = replace && isNew(copy) && hasBeenThere;
       const sha256 = copies.get(copy)!;
       const { size } = node;
       const result = { bytes: 0, total: size, resumedFrom: size, reused: 0, sha256 };
@@ -161,9 +160,10 @@ export class TakenNames {
         ends.discard?.(copy);
         if (isRespelled) this.#unchanged(node);
         else this.#copies.copied(node, result);
-      } else if (isSame || mayReplace) changed.push({ ...copy, isSame: isSame || !mayReplace });
-      else {
-        const isOther = replace && !(move && copy.isNew);
+      } else if (isSame || mayReplace) {
+        changed.push({ ...copy, replaces: isSame ? "same" : "target" });
+      } else {
+        const isOther = replace && !(move && isNew(copy));
         report.failed(node, isOther ? changedMeanwhile(node) : existsAlready(node));
       }
     });

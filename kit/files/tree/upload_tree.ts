@@ -44,7 +44,7 @@ import {
 } from "../transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
 import type { TreeResult, TreeSettings, UploadTreeOptions } from "./options.ts";
-import { type Copy, replacedBy } from "./plan.ts";
+import { type Copy, isNew, pathThere, replacedBy } from "./plan.ts";
 import { type Located, requestBundle, uriOfNode } from "./requests.ts";
 import type { DirectoryOutcome, FileOutcome, LatePart, Outcomes, TreeEnds } from "./ends.ts";
 import { Outbox } from "./outbox.ts";
@@ -302,7 +302,7 @@ class Upload implements TreeEnds {
       const bytes = content.subarray(0, size);
       const sha256 = sha256Of(bytes);
       const condition = this.#conditionOf(copy);
-      const { path } = copy.listed ?? copy.node;
+      const path = pathThere(copy);
       const bits = this.#granted === null || mode === null ? {} : { mode: formatMode(mode) };
       buffer.add({ path, size, modified, sha256, ...condition, ...bits }, bytes);
       const hasCondition = Object.keys(condition).length > 0;
@@ -315,7 +315,7 @@ class Upload implements TreeEnds {
 
   /** What the record of a file says about the file that it may replace. */
   #conditionOf(copy: Copy): Pick<PutFile, "if-none-match" | "seen"> {
-    if (copy.isNew || !this.#settings.replace) return { "if-none-match": "*" };
+    if (isNew(copy) || !this.#settings.replace) return { "if-none-match": "*" };
     const there = this.#server?.takesSeen ? replacedBy(copy) : null;
     return there === null ? {} : { seen: [there.size, there.modified] };
   }
@@ -414,14 +414,14 @@ class Upload implements TreeEnds {
     _size: number,
     there: TreeNode | null,
   ): Promise<TransferResult> {
-    const { node, isNew, isSame = false, listed = node } = copy;
+    const { node, replaces } = copy;
     await using opened = new AsyncDisposableStack();
     const source = opened.use(await this.#open(node));
     const { move, signal } = this.#settings;
-    const uri = this.#uriOf(listed);
-    const headers: HeaderDict = isNew ? { "if-none-match": "*" } : {};
+    const uri = this.#uriOf({ path: pathThere(copy) });
+    const headers: HeaderDict = isNew(copy) ? { "if-none-match": "*" } : {};
     let isRewritten = move;
-    if (isSame) {
+    if (replaces === "same") {
       const { etag, stamp, sha256 } = await this.#lookAgain(client, uri);
       // With `replace: false` any other content stays, even if its size and time are the same.
       const isKnown = etag !== null || stamp !== null && this.#settings.replace;
@@ -430,7 +430,7 @@ class Upload implements TreeEnds {
       isRewritten &&= etag === null || !isOtherFile(etag, this.pathOf(node));
     }
     // The caller decides about a name that is taken.
-    const replace = isNew || isSame || settings.replace;
+    const replace = replaces !== "target" || settings.replace;
     // With `move`, an identical file at the target may be this very file, so it is written anew.
     const replaced = replacedBy(copy);
     const seen = replaced === null ? undefined : stampOf(replaced.size, replaced.modified);
