@@ -2,7 +2,7 @@
 
 import type { Api, AppObject } from "../base/app/app.ts";
 import { makeOutputFromInput } from "../base/body/bodies.ts";
-import { copyOptions } from "../base/checks.ts";
+import { copyOptions, wrongType } from "../base/checks.ts";
 import {
   makeEmptyResponse,
   type Request,
@@ -10,20 +10,33 @@ import {
   type ResponseTuple,
 } from "../base/app/message.ts";
 import { hasBrokenBody } from "../net/incoming_body.ts";
-import { makeSafeLogger } from "../net/logger.ts";
+import { makeSafeLogger, warnOf } from "../net/logger.ts";
 import type { Session } from "../base/app/session.ts";
-import { connectionOptions, type HeaderDict, isSpecial } from "../base/wire/headers.ts";
+import {
+  checkHeaderDict,
+  connectionOptions,
+  type HeaderDict,
+  isSpecial,
+} from "../base/wire/headers.ts";
 import { isPreambleTooLong } from "../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, type Requester } from "../client.ts";
 import { checkRequester, isConnector } from "../net/requester.ts";
 import type { Logger } from "../server.ts";
 
-/** The logger that learns why a request could not be relayed. */
+/** What is added to requests, and the logger that learns why one could not be relayed. */
 export interface ProxyOptions {
+  /**
+   * Returns headers for a request that is relayed, such as who asks. They stand in place of those
+   * of the same names that came with the request, whatever its `connection` names; one that is
+   * `undefined` is taken away.
+   *
+   * @default {nothing is added}
+   */
+  headers?: ((request: Request, session: Session) => HeaderDict) | undefined;
   /**
    * Gets a warning with the reason if a request could not be relayed; the client is told no reason.
    *
-   * @default {nowhere}
+   * @default {the log of the server, at level `info`}
    */
   logger?: Pick<Logger, "warn"> | undefined;
 }
@@ -63,21 +76,26 @@ export class ProxyApp implements AppObject, AsyncDisposable {
   readonly #requester: Requester;
   /** The pool that this proxy has made; `null` if it makes no connections. */
   readonly #pool: ConnectionPool | null;
+  readonly #headers: ProxyOptions["headers"];
   readonly #logger: Pick<Logger, "warn"> | null;
 
   /**
    * Makes a proxy to the server that a client is for.
    *
    * @param client Makes the connections to the server; or, if it can't, the requests.
-   * @param options The logger for failures.
-   * @throws {TypeError} if an argument has a wrong type.
+   * @param options The headers to add, and the logger for failures.
+   * @throws {TypeError} if an argument or an option has a wrong type.
    */
   constructor(client: Requester | Connector, options: ProxyOptions = {}) {
     checkRequester("client", client);
-    const { logger } = copyOptions(options, ["logger"]);
+    const { headers, logger } = copyOptions(options, ["headers", "logger"]);
+    if (headers !== undefined && typeof headers !== "function") {
+      throw wrongType("headers", "a function", headers);
+    }
     // Each session makes one request at a time: the server limits their number.
     this.#pool = isConnector(client) ? new ConnectionPool(client, { max: Infinity }) : null;
     this.#requester = this.#pool ?? client as Requester;
+    this.#headers = headers;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
   }
 
@@ -98,7 +116,12 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     // A used body is a mistake of this program, so the error is thrown and not answered with 502.
     makeOutputFromInput(request.body);
     const { method, body } = request;
-    const headers = endToEndHeaders(request.headers);
+    let headers = endToEndHeaders(request.headers);
+    if (this.#headers !== undefined) {
+      const added = this.#headers(request, session);
+      checkHeaderDict(added);
+      headers = { ...headers, ...added };
+    }
     try {
       const { signal } = session;
       return passOn(await this.#requester.request(method, uri, headers, body, { signal }));
@@ -113,7 +136,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       if (hasBrokenBody(error)) throw error;
       // When a client leaves, its request is aborted.
       const left = session.signal.aborted;
-      if (!left) this.#logger?.warn(`${session}: a request could not be relayed: ${error}`);
+      const line = `${session}: a request could not be relayed: ${error}`;
+      if (!left) warnOf(session, this.#logger, line);
       return isLate(error)
         ? makeEmptyResponse(request.method, 504, "Gateway Timeout")
         : makeEmptyResponse(request.method, 502, "Bad Gateway");

@@ -17,7 +17,7 @@ import {
   routes,
 } from "@degu/degu";
 import { type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
-import { Device, type Peer, peerOf, perPeer } from "@degu/degu/device";
+import { Device, peerOf, perPeer } from "@degu/degu/device";
 import { Hono } from "hono";
 
 // ───────────────────────── the services
@@ -41,20 +41,18 @@ const notes = fromFetchHandler(hono);
  */
 export function buildGateway(upstream: Requester): App {
   // The camera learns from a header who asks, which no peer can forge.
-  const camera = ({ name }: Peer): App =>
-    new ProxyApp({
-      request: (method, uri, headers, ...rest) =>
-        upstream.request(method, uri, { ...headers, "x-peer": name }, ...rest),
-    });
+  const camera = new ProxyApp(upstream, {
+    headers: (_, session) => ({ "x-peer": peerOf(session).name }),
+  });
   const reading = (app: App) => routes({ "GET /": app, "GET /{path...}": app });
   const writing = (app: App) => routes({ "POST /": app });
-  const rules = new Map<string, (peer: Peer) => App>([
-    ["phone", (peer) => routes({ "/camera/": camera(peer), "/notes/": notes })],
-    ["tablet", (peer) => routes({ "/camera/": reading(camera(peer)) })],
-    ["doorbell", () => routes({ "/notes/": writing(notes) })],
+  const rules = new Map<string, App>([
+    ["phone", routes({ "/camera/": camera, "/notes/": notes })],
+    ["tablet", routes({ "/camera/": reading(camera) })],
+    ["doorbell", routes({ "/notes/": writing(notes) })],
   ]);
   const nothing: App = () => reply(403);
-  return perPeer((peer) => rules.get(peer.name)?.(peer) ?? nothing);
+  return perPeer(({ name }) => rules.get(name) ?? nothing);
 }
 
 if (import.meta.main) {

@@ -12,11 +12,8 @@ import { FilesApp } from "@degu/degu/files";
 const [host = "0.0.0.0", port = "7443"] = Deno.args;
 await using recorder = await Device.open(`${Deno.cwd()}/recorder-device`, { name: "recorder" });
 
-const app = perPeer(async ({ name }) => {
-  const directory = `${Deno.cwd()}/recordings/${name}`;
-  await Deno.mkdir(directory, { recursive: true });
-  return new FilesApp(directory, { list: true, write: true });
-});
+const options = { create: true, list: true, write: true };
+const app = perPeer(({ name }) => new FilesApp(`${Deno.cwd()}/recordings/${name}`, options));
 const onExchange = accessLog(console.log);
 await using server = await recorder.serve([host, Number(port)], app, { onExchange });
 console.log("Recording; Ctrl+C ends it.");

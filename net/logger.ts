@@ -2,6 +2,7 @@
  * Loggers: the standard one, which a peer can't fill, and a wrapper of a user's, which may fail.
  */
 
+import { type Session, tellServer } from "../base/app/session.ts";
 import { checkMethods } from "../base/checks.ts";
 import type { Interval } from "./deadline.ts";
 
@@ -13,8 +14,8 @@ export interface Logger {
    */
   debug(message: string): void;
   /**
-   * Errors of peers: invalid bytes, time-outs, refused handshakes, refused connections, and bodies
-   * that are too long to be read at once.
+   * Errors of peers: invalid bytes, time-outs, refused handshakes, refused connections, bodies
+   * that are too long to be read at once, and requests that an app could not fulfill.
    */
   info(message: string): void;
   /** Security concerns, and failures to accept. */
@@ -28,7 +29,7 @@ export const LEVELS = ["debug", "info", "warn", "error"] as const;
 /**
  * The kinds of what peers can cause as often as they like: invalid bytes, long waits, refused
  * connections, bodies that nobody reads, responses that end a session, failed handshakes, a lack of
- * slots; and the rest.
+ * slots, requests that an app could not fulfill; and the rest.
  */
 export type Kind =
   | "bytes"
@@ -38,6 +39,7 @@ export type Kind =
   | "ends"
   | "handshakes"
   | "slots"
+  | "apps"
   | "other";
 
 /** A logger that is told of what kind a line is. Its methods never throw. */
@@ -170,4 +172,17 @@ export function makeSafeLogger<Level extends string>(
   const entries = levels.map((level) => [level, log(level)] as const);
   // `fromEntries` doesn't know that each level has an entry.
   return Object.fromEntries(entries) as Record<Level, (message: string) => void>;
+}
+
+/**
+ * Writes a line that a peer has caused to the logger of an app, or if it has none to the log of the
+ * server, where lines of this kind are limited.
+ */
+export function warnOf(
+  session: Session | undefined,
+  logger: Pick<Logger, "warn"> | null,
+  line: string,
+): void {
+  if (logger !== null) logger.warn(line);
+  else if (session !== undefined) tellServer(session, line);
 }

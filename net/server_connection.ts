@@ -213,6 +213,10 @@ export class ServerConnection implements Member, SessionOwner {
     if (transport.closed) this.#served.resolve();
   }
 
+  peerCaused(line: string): void {
+    this.#context.logger.info(line, "apps");
+  }
+
   /** True while closing loses nothing: before the first byte of a request. */
   isIdle(): boolean {
     return this.#state === "idle" && this.#transport.reader.buffered === 0;

@@ -62,6 +62,8 @@ export interface SessionOwner {
   signalWanted(): void;
   /** Called when the app has closed the session, so that the connection must end now. */
   sessionClosed(reason: unknown): void;
+  /** Called with a line for the log that the peer has caused. */
+  peerCaused(line: string): void;
 }
 
 /** Sets the function that returns the server's current name for its peer. For servers. */
@@ -69,6 +71,12 @@ export let nameUser: (session: Session, name: () => string) => void;
 
 /** The server's name for the peer of a session; `null` for an unknown peer. */
 export let userOf: (session: Session) => string | null;
+
+/**
+ * Writes a line that the peer has caused to the log of the session's server, if it has one. For
+ * apps without a logger of their own.
+ */
+export let tellServer: (session: Session, line: string) => void;
 
 /** Sets the owner of the connection of a session. For servers. */
 export let ownSession: (session: Session, owner: SessionOwner) => void;
@@ -194,6 +202,9 @@ export class Session {
     nameUser = (session, name) => session.#user = name;
     // A test of an app may pass another object as the session.
     userOf = (session) => #user in session ? session.#user?.() ?? null : null;
+    tellServer = (session, line) => {
+      if (#owner in session) session.#owner?.peerCaused(line);
+    };
     abortSession = (session, makeReason) => {
       if (session.#makeAbortReason !== null) return;
       session.#makeAbortReason = makeReason;

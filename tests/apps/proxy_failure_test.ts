@@ -3,7 +3,7 @@ import { errorAnswer } from "@degu/testing/error_answers.ts";
 import { type AppFunction, ProxyApp } from "@degu/degu";
 import { BodyIter, ProtocolError } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
-import { TempPKI } from "@degu/degu/misc";
+import { callApp, mkreq, TempPKI } from "@degu/degu/misc";
 import { fastTest as test } from "@degu/testing/clock.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { connectThrough, relay, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
@@ -12,7 +12,13 @@ import { eachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 import { echo } from "@degu/testing/temp_apps.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 
 // ProxyApp: what it does when one of its connections fails.
 
@@ -98,6 +104,15 @@ Deno.test("the reason for a bad gateway is logged, and not sent to the client", 
   assertEquals({ ...response.headers }, { "content-length": 0 });
   const [warning = ""] = logger.at("warn");
   assertStringIncludes(warning, "could not be relayed: ConnectionRefused");
+});
+
+Deno.test("without a logger of its own, a proxy gives the reason to the log of the server", async () => {
+  await using app = new ProxyApp(new Client(["127.0.0.1", await unusedPort()]));
+  await using proxy = serve(app);
+  assertEquals((await proxy.makeClient().request("GET", "/")).status, 502);
+  const [line = ""] = await proxy.logger.waitFor("info");
+  assertMatch(line, /^127\.0\.0\.1:\d+: a request could not be relayed: ConnectionRefused/);
+  assertEquals((await callApp(app, mkreq("GET", "/"))).status, 502);
 });
 
 Deno.test("a response that breaks off is never completed, and that is no error of the app", async () => {

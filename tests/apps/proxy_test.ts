@@ -1,12 +1,19 @@
 /** ProxyApp: what it passes on, and which headers. */
-import { type App, ProxyApp } from "@degu/degu";
+import { type App, json, ProxyApp, type Request, type Session } from "@degu/degu";
 import type { Address, HeaderDict } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
-import { formatChunk, formatRequest, formatResponse, TempPKI } from "@degu/degu/misc";
+import {
+  callApp,
+  formatChunk,
+  formatRequest,
+  formatResponse,
+  mkreq,
+  TempPKI,
+} from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { countLines } from "@degu/testing/chunk_lines.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import { assertTypeError, constructWith, rejectionOf } from "@degu/testing/expectations.ts";
 import { connectThrough, endToEnd, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
 import type { RawPeer } from "@degu/testing/raw_peer.ts";
 import { eachRow } from "@degu/testing/rows.ts";
@@ -15,7 +22,7 @@ import { concat } from "@degu/testing/streams.ts";
 import { echo } from "@degu/testing/temp_apps.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { checkLinear, namedHeaders } from "../fuzz/linear.ts";
 
@@ -155,6 +162,43 @@ Deno.test("the client's base headers replace those of the request", async () => 
   }
 });
 
+Deno.test("the headers that ProxyApp adds reach the server, whatever the client names in connection", async () => {
+  await using upstream = serve(({ headers }) => json(headers));
+  const added = ({ uri }: Request, { address }: Session) => ({
+    "x-real-ip": `${address?.[0]} ${uri}`,
+    authorization: undefined,
+  });
+  await using proxy = serve(new ProxyApp(upstream.makeClient({ host: null }), { headers: added }));
+  const client = proxy.makeClient({ host: null });
+  const sent = [
+    {},
+    { "x-real-ip": "forged", authorization: "secret" },
+    { connection: "x-real-ip, x-mine", "x-mine": "1", "x-real-ip": "forged" },
+  ];
+  for (const headers of sent) {
+    const response = await client.request("GET", "/a", { ...headers, "x-kept": "2" });
+    assertEquals(await response.json(), { "x-real-ip": "127.0.0.1 /a", "x-kept": "2" });
+  }
+});
+
+Deno.test("a mistake in the headers that ProxyApp adds is an error of the program", async () => {
+  await using upstream = serve(() => [200, "OK", {}, null]);
+  const wrong: (() => unknown)[] = [
+    () => ({ "X-Upper": "1" }),
+    () => ({ "x-empty": "" }),
+    () => 5,
+    () => Promise.resolve({}),
+    () => {
+      throw new RangeError("a mistake");
+    },
+  ];
+  for (const headers of wrong) {
+    await using app = constructWith(ProxyApp, upstream.makeClient(), { headers }) as ProxyApp;
+    const error = await rejectionOf(callApp(app, mkreq("GET", "/")), `${headers}`);
+    assert(error instanceof TypeError || error instanceof RangeError, `${headers}: ${error}`);
+  }
+});
+
 /** A server of one kind of address, and a client of it. */
 interface Endpoint extends AsyncDisposable {
   readonly client: Client;
@@ -206,7 +250,11 @@ Deno.test("ProxyApp refuses arguments of a wrong type", () => {
   for (const wrong of [undefined, null, 5, ["127.0.0.1", 1], {}, { connect: 5 }]) {
     assertTypeError(() => constructWith(ProxyApp, wrong), Deno.inspect(wrong));
   }
-  for (const wrong of [null, 5, "conn", { log: console }, { logger: null }, { logger: {} }]) {
+  for (
+    const wrong of [null, 5, "conn", { log: console }, { logger: null }, { logger: {} }, {
+      headers: {},
+    }]
+  ) {
     assertTypeError(() => constructWith(ProxyApp, client, wrong), Deno.inspect(wrong));
   }
 });

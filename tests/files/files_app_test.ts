@@ -136,6 +136,13 @@ Deno.test("a refusal is logged, unless nothing is read that is not there", async
   }
 });
 
+Deno.test("without a logger of its own, FilesApp gives the reason of a refused write to the log of the server", async () => {
+  await using files = await serveDirectory((dir) => new FilesApp(dir, { write: true }));
+  assertEquals((await files.serving.makeClient().request("DELETE", "/none")).status, 404);
+  const [line = ""] = await files.serving.logger.waitFor("info");
+  assertMatch(line, /^127\.0\.0\.1:\d+: DELETE "\/none": /);
+});
+
 Deno.test("a HEAD that wants the digest of a damaged file has none, and is logged", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "content");

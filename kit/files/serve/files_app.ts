@@ -7,7 +7,7 @@ import { quote } from "../../../base/quote.ts";
 import { MAX_LENGTH } from "../../../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../../../base/app/message.ts";
 import { type Session, userOf } from "../../../base/app/session.ts";
-import { makeSafeLogger } from "../../../net/logger.ts";
+import { makeSafeLogger, warnOf } from "../../../net/logger.ts";
 import { BundleError } from "../bundle.ts";
 import { KnownDigests } from "../digest.ts";
 import type { FileEvent, FileRequest, FilesSettings } from "./file_request.ts";
@@ -80,7 +80,7 @@ export interface FilesOptions {
    * opened because too many are open, or the directory is not there, and each file or directory
    * that the disk does not give; the peer gets only the status.
    *
-   * @default {nowhere}
+   * @default {the log of the server, at level `info`}
    */
   logger?: Pick<Logger, "warn"> | undefined;
   /**
@@ -192,8 +192,8 @@ export class FilesApp implements AppObject {
     const { logger, maxBytes, onFile } = checked;
     if (create) Deno.mkdirSync(pathOf("dir", dir), { recursive: true });
     const path = realPathOf(dir);
-    const safe = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
-    const unfinished = new UnfinishedFiles(path, (message) => safe?.warn(message));
+    this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
+    const unfinished = new UnfinishedFiles(path, (message) => this.#logger?.warn(message));
     this.#settings = {
       root: new Root(path, unfinished.path),
       isThere: presenceOf(path),
@@ -206,7 +206,6 @@ export class FilesApp implements AppObject {
       maxBytes: maxBytes ?? MAX_LENGTH,
       digests: new KnownDigests(),
     };
-    this.#logger = safe;
     this.#onFile = onFile;
     this.#write = write;
     if (write !== false) unfinished.sweep();
@@ -250,13 +249,13 @@ export class FilesApp implements AppObject {
       const where = path === undefined ? "" : `${printable(path)}: `;
       const what = `${method} ${quote(request.uri)}: ${where}${refusal.message}`;
       const who = session === undefined ? "a peer" : userOf(session) ?? session;
-      this.#logger?.warn(`${who}: ${what}`);
+      warnOf(session, this.#logger, `${who}: ${what}`);
     };
     const report: FileRequest["report"] = (action, path, bytes, complete, status) => {
       try {
         this.#onFile?.({ session, action, path, bytes, complete, status });
       } catch (error) {
-        this.#logger?.warn(`onFile: ${error}`);
+        warnOf(session, this.#logger, `onFile: ${error}`);
       }
     };
     const { root, isThere } = this.#settings;
