@@ -707,7 +707,7 @@ Deno.test("an entry has at most 65,536 characters, with the white space before i
         const parseLonger = () => parseAny(text(65_537), cut);
         assertThrows(parseLonger, TransferError, "more than 65536 characters");
       }
-      const endless = () => parseAny(`${space}[{"a":"${'\\"'.repeat(8_000_000)}`, 16_777_216);
+      const endless = () => parseAny(`${space}[{"a":"${'\\"'.repeat(200_000)}`, 16_777_216);
       assertThrows(endless, TransferError, "more than 65536 characters");
     }
   }
