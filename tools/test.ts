@@ -42,7 +42,7 @@ if (!isSupportedDeno(Deno.version.deno)) {
 }
 const flags = await chooseStandardLibrary();
 const args = Deno.args.map(nameInstalled);
-const directory = await Deno.makeTempDir({ prefix: "degu_suite_" });
+const directory = await Deno.makeTempDir({ prefix: "degu_" });
 let code: number;
 try {
   code = await run();

@@ -19,7 +19,7 @@ import { makeLinks } from "@degu/testing/special_files.ts";
 import { stated } from "@degu/testing/stated.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { both, copyTree, makeTrees } from "@degu/testing/trees.ts";
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { NAMES } from "./directory_entries.ts";
 
 // downloadTree and uploadTree: what is copied, what is unchanged, and what is reported.
@@ -211,8 +211,10 @@ both(
     const missing = direction === "download" ? StatusError : Deno.errors.NotFound;
     const error = await assertRejects(() => trees.copy({ delete: true }), missing);
     if (direction === "upload") {
-      const message = `dir: there is no directory "${trees.source}"; is its disk mounted?`;
-      assertEquals((error as Error).message, message);
+      assertMatch(
+        (error as Error).message,
+        /^dir: there is no directory "\/.*; is its disk mounted\?$/,
+      );
     }
     await Deno.writeTextFile(trees.source, "");
     const file = direction === "download" ? StatusError : Deno.errors.NotADirectory;
