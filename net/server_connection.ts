@@ -20,7 +20,7 @@ import {
   type Session,
   type SessionOwner,
 } from "../base/app/session.ts";
-import { cancelQuietly, cancelUnused, isWritable } from "../base/body/bodies.ts";
+import { type BodyIn, cancelQuietly, cancelUnused, isWritable } from "../base/body/bodies.ts";
 import { isTooLong } from "../base/body/reading.ts";
 import { EMPTY } from "../base/bytes.ts";
 import {
@@ -36,7 +36,9 @@ import {
   checkRequestStart,
   formatResponsePreamble,
   isBodiless,
+  type Method,
   parseRequestPreamble,
+  type RequestPreamble,
 } from "../base/wire/preamble.ts";
 import { type Interval, startInterval } from "./deadline.ts";
 import {
@@ -75,6 +77,26 @@ interface LastResponse {
   readonly line?: string;
 }
 
+/** A request, from the end of its preamble to the end of its response. */
+interface Exchange {
+  readonly request: Request;
+  /** The method and the body of the request, which the app may change in its `Request`. */
+  readonly method: Method;
+  readonly body: BodyIn;
+  /** Whether the request has asked for the end of the connection. */
+  readonly isLast: boolean;
+  /** Whether the client is not ours. */
+  readonly isForeign: boolean;
+  /** What the app has returned. */
+  returned: unknown;
+  /** What is sent, once it was checked. */
+  answer: Answer | null;
+  /** Why the session ends, if the response has told the client that. */
+  told: LastResponse | null;
+  /** Whether the answer was valid: only the source of its body can fail. */
+  isSending: boolean;
+}
+
 /**
  * Milliseconds between two checks whether the peer is still there, once the app has asked for the
  * signal. The first check finds bytes that the peer had sent before; the second finds that the peer
@@ -102,7 +124,8 @@ export class ServerConnection implements Member, SessionOwner {
   readonly #session: Session;
   readonly #isTrusted: () => boolean;
   #state: ServerState = "idle";
-  #exchange: ExchangeWatch | null = null;
+  /** Takes the figures of the exchange; `null` if nobody wants them. */
+  #figures: ExchangeWatch | null = null;
   #watching: Interval | undefined;
   /** Whether `onExchange` runs: if it asks for the signal, nobody has to watch the peer. */
   #isReporting = false;
@@ -171,13 +194,13 @@ export class ServerConnection implements Member, SessionOwner {
       reason ??= this.#state === "endedByPeer"
         ? new EmptyPreambleError()
         : new ConnectionClosedError(`the session has ended: ${session.message}`);
-    if (this.#exchange !== null) this.#endExchange(closed ? makeReason() : null);
+    if (this.#figures !== null) this.#endExchange(closed ? makeReason() : null);
     abortSession(session, makeReason);
   }
 
   #endExchange(error: unknown): void {
     this.#isReporting = true;
-    this.#exchange?.end(error);
+    this.#figures?.end(error);
     this.#isReporting = false;
   }
 
@@ -293,141 +316,188 @@ export class ServerConnection implements Member, SessionOwner {
   }
 
   /** Answers requests until one of them is the last; returns whether that one was refused. */
+  // Hot path: every await is here, because each async function costs one promise per request.
   async #serveRequests(): Promise<boolean> {
     const transport = this.#transport;
-    const { reader } = transport;
-    const { handle, report } = this.#context;
+    const { handle } = this.#context;
     for (;;) {
       let preamble;
       try {
-        let end;
-        while ((end = transport.findPreamble()) < 0) {
+        while ((preamble = this.#findRequest()) === null) {
           const hasReceived = transport.endReceive(await transport.beginReceive());
-          if (!hasReceived) {
-            this.#on("peerEnds");
-            this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
-            transport.close();
-            return false;
-          }
+          if (!hasReceived) return this.#peerEnded();
         }
-        preamble = parseRequestPreamble(reader.bytes, reader.start, end);
-        reader.start = end;
       } catch (error) {
-        const failure = transport.breakWith(error);
-        const bytes = reader.bytes.subarray(reader.start, reader.end);
-        const status = statusOfPreamble(failure, bytes);
-        if (status === null) throw failure;
-        transport.beginAnswer(null);
-        this.#report(failure);
-        return await this.#refuse(status);
+        return await this.#refuseRequest(error);
       }
-
-      const { method, uri, headers, framing, path, query } = preamble;
-      // The headers are read before the app gets them, which may change them.
-      const isLast = saysClose(headers);
-      const isForeign = isOfForeignClient(headers);
-      if (framing === null) this.#on("request");
-      else this.#on("requestWithBody");
-      if (framing !== null) this.#expectation = headers["expect"];
-      const body = makeIncomingBody(api, transport, this.#bodyOver, "request", framing);
-      const exchange = this.#exchange = report === null
-        ? null
-        : new ExchangeWatch(report, { session: this.#session, method, uri }, body);
-      transport.beginAnswer(exchange);
-      const request = new Request(method, uri, headers, body, [], path, query);
-
-      let answer: Answer | null = null;
-      let returned: unknown;
-      let isSending = false;
-      let told: LastResponse | null = null;
+      const exchange = this.#beginExchange(preamble);
+      const { request, method, body } = exchange;
       try {
         try {
-          returned = handle(request, this.#session, api);
-          if (!Array.isArray(returned)) returned = await returned;
+          exchange.returned = handle(request, this.#session, api);
+          if (!Array.isArray(exchange.returned)) exchange.returned = await exchange.returned;
         } catch (error) {
-          returned = answerToError(request, method, body, error);
-          if (returned === null) throw error;
+          exchange.returned = answerToError(request, method, body, error);
+          if (exchange.returned === null) throw error;
         }
-        answer = readAnswer(returned);
-        if (transport.closed) throw transport.failure ?? new BodyError("too late");
-        if (isForeign && answer.body === null && !isBodiless(method, answer.status)) {
-          // Other clients wait for the end of the connection if nothing says that there is no body.
-          answer = { ...answer, body: EMPTY };
-        }
-        const { status, reason, headers } = answer;
-        const framing = answerFraming(method, body, answer, "response.");
-        const isHead = method === "HEAD";
-        // The response says `connection: close` where its client can't know that the session ends.
-        // Our own clients know which statuses end it; but not that a body was left unread, nor how
-        // many requests are allowed. A body that writes itself, as in a proxy, may read the
-        // request's body while it is sent.
-        const { maxRequests, requests } = this.#session;
-        const isUnread = this.#state === "unread" && !endsSession(status) &&
-          !isWritable(answer.body);
-        if (isForeign || isUnread || requests + 1 >= maxRequests) {
-          told = this.#whyLast(answer, isLast);
-        }
-        const added = told === null || headers["connection"] !== undefined ? null : CLOSE;
-        const buffer = transport.beginMessage();
-        const length = formatResponsePreamble(
-          buffer,
-          status,
-          reason,
-          headers,
-          framing,
-          "response.",
-          added,
-        );
-        transport.endPreamble(buffer, length);
-        exchange?.respond(status, length);
-        const sending = transport.beginSend(length, isHead ? null : answer.body, framing);
-        isSending = true;
-        if (isHead) {
-          cancelUnused(answer.body, bodyToHeadError());
-        } else if (framing === "chunked") {
-          this.#streaming = answer.body;
-          this.signalWanted();
-        }
-        const rest = transport.endSend(await sending);
+        const rest = transport.endSend(await this.#beginResponse(exchange));
         if (rest !== null) await rest;
         this.#streaming = null;
       } catch (error) {
-        cancelAnswer(answer ?? returned, body, error);
-        const failure = transport.breakWith(error);
-        const status = this.#fail(failure, "the app", request, isSending);
-        if (status !== null) {
-          await this.#refuse(status);
-          cancelQuietly(body, unreadError(status));
-        }
-        this.#endExchange(failure);
-        if (status === null) transport.close();
-        return status !== null;
+        return await this.#refuseToAnswer(exchange, error);
       }
-
-      const last = this.#whyLast(answer, isLast) ?? told;
-      countRequest(this.#session);
-      // The reason for closing a connection during the last bytes has been reported already.
-      if (last !== null && !transport.closed) {
-        const { at, why, line = `ended after ${why}` } = last;
-        this.#endSession(at === "ends" && !isForeign ? "debug" : at, why, line);
-        // The bytes that follow are dropped, and none of them may be read as the body.
-        if (this.#state === "unread") cancelQuietly(body, unreadError(answer.status));
-        return false;
-      }
-      // If the connection was closed during the last bytes, the reason has been reported already.
-      if (transport.closed) throw transport.failure ?? new ConnectionClosedError();
-      this.#on("answered");
-      this.#endExchange(null);
+      if (this.#isOver(exchange)) return false;
     }
   }
 
+  /** Takes a request out of the bytes that have arrived; `null` if more must be received. */
+  #findRequest(): RequestPreamble | null {
+    const { reader } = this.#transport;
+    const end = this.#transport.findPreamble();
+    if (end < 0) return null;
+    const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
+    reader.start = end;
+    return preamble;
+  }
+
+  /** The end of most connections. */
+  #peerEnded(): false {
+    this.#on("peerEnds");
+    this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
+    this.#transport.close();
+    return false;
+  }
+
+  /** Answers bytes that are no request, if they are HTTP. */
+  #refuseRequest(error: unknown): Promise<true> {
+    const transport = this.#transport;
+    const { bytes, start, end } = transport.reader;
+    const failure = transport.breakWith(error);
+    const status = statusOfPreamble(failure, bytes.subarray(start, end));
+    if (status === null) throw failure;
+    transport.beginAnswer(null);
+    this.#report(failure);
+    return this.#refuse(status);
+  }
+
+  /** Makes what the app gets. */
+  #beginExchange({ method, uri, headers, framing, path, query }: RequestPreamble): Exchange {
+    const transport = this.#transport;
+    const { report } = this.#context;
+    if (framing === null) this.#on("request");
+    else {
+      this.#on("requestWithBody");
+      this.#expectation = headers["expect"];
+    }
+    const body = makeIncomingBody(api, transport, this.#bodyOver, "request", framing);
+    this.#figures = report === null
+      ? null
+      : new ExchangeWatch(report, { session: this.#session, method, uri }, body);
+    transport.beginAnswer(this.#figures);
+    return {
+      request: new Request(method, uri, headers, body, [], path, query),
+      method,
+      body,
+      // The headers are read before the app gets them, which may change them.
+      isLast: saysClose(headers),
+      isForeign: isOfForeignClient(headers),
+      returned: undefined,
+      answer: null,
+      told: null,
+      isSending: false,
+    };
+  }
+
+  /** Begins to send what the app has returned. */
+  #beginResponse(exchange: Exchange): Promise<number | void> {
+    const { method, body, isForeign } = exchange;
+    const transport = this.#transport;
+    let answer = exchange.answer = readAnswer(exchange.returned);
+    if (transport.closed) throw transport.failure ?? new BodyError("too late");
+    if (isForeign && answer.body === null && !isBodiless(method, answer.status)) {
+      // Other clients wait for the end of the connection if nothing says that there is no body.
+      answer = exchange.answer = { ...answer, body: EMPTY };
+    }
+    const { status, reason, headers } = answer;
+    const framing = answerFraming(method, body, answer, "response.");
+    if (this.#mustTell(exchange, answer)) exchange.told = this.#whyLast(exchange, answer);
+    const added = exchange.told === null || headers["connection"] !== undefined ? null : CLOSE;
+    const buffer = transport.beginMessage();
+    const length = formatResponsePreamble(
+      buffer,
+      status,
+      reason,
+      headers,
+      framing,
+      "response.",
+      added,
+    );
+    transport.endPreamble(buffer, length);
+    this.#figures?.respond(status, length);
+    const isHead = method === "HEAD";
+    const sending = transport.beginSend(length, isHead ? null : answer.body, framing);
+    exchange.isSending = true;
+    if (isHead) {
+      cancelUnused(answer.body, bodyToHeadError());
+    } else if (framing === "chunked") {
+      this.#streaming = answer.body;
+      this.signalWanted();
+    }
+    return sending;
+  }
+
   /**
-   * Why the answer to a request is the last one; `null` if it is not.
-   *
-   * @param isLast True if the request has asked for the end of the connection.
+   * Whether a response that ends the session has to say `connection: close`: its client can't know
+   * it. Our own clients know which statuses end a session, but not that a body was left unread, nor
+   * how many requests are allowed. A body that writes itself, as in a proxy, may read the request's
+   * body while it is sent.
    */
-  #whyLast({ status, headers }: Answer, isLast: boolean): LastResponse | null {
-    const { maxRequests, requests } = this.#session;
+  #mustTell({ isForeign }: Exchange, { status, body }: Answer): boolean {
+    return isForeign || this.#isAtLimit ||
+      this.#state === "unread" && !endsSession(status) && !isWritable(body);
+  }
+
+  /**
+   * Ends an exchange whose response can't be sent, or not to its end; returns whether an error was
+   * sent in its place.
+   */
+  async #refuseToAnswer(exchange: Exchange, error: unknown): Promise<boolean> {
+    const { answer, returned, body, request, isSending } = exchange;
+    cancelAnswer(answer ?? returned, body, error);
+    const failure = this.#transport.breakWith(error);
+    const status = this.#fail(failure, "the app", request, isSending);
+    if (status !== null) {
+      await this.#refuse(status);
+      cancelQuietly(body, unreadError(status));
+    }
+    this.#endExchange(failure);
+    if (status === null) this.#transport.close();
+    return status !== null;
+  }
+
+  /** Ends an exchange whose response was sent; returns whether it was the last one. */
+  #isOver(exchange: Exchange): boolean {
+    const { closed, failure } = this.#transport;
+    const answer = exchange.answer!;
+    // While the response was sent, a body may have been read, and the server begun to stop.
+    const last = this.#whyLast(exchange, answer) ?? exchange.told;
+    countRequest(this.#session);
+    // If the connection was closed during the last bytes, the reason has been reported already.
+    if (closed) throw failure ?? new ConnectionClosedError();
+    if (last === null) {
+      this.#on("answered");
+      this.#endExchange(null);
+      return false;
+    }
+    const { at, why, line = `ended after ${why}` } = last;
+    this.#endSession(at === "ends" && !exchange.isForeign ? "debug" : at, why, line);
+    // The bytes that follow are dropped, and none of them may be read as the body.
+    if (this.#state === "unread") cancelQuietly(exchange.body, unreadError(answer.status));
+    return true;
+  }
+
+  /** Why the answer to a request is the last one; `null` if it is not. */
+  #whyLast({ isLast }: Exchange, { status, headers }: Answer): LastResponse | null {
     if (this.#state === "broken") {
       const why = messageOf(this.#broken);
       return { at: "bytes", why, line: why };
@@ -445,10 +515,16 @@ export class ServerConnection implements Member, SessionOwner {
     if (endsSession(status)) {
       return { at: "ends", why: `a response with status ${status}` };
     }
-    if (requests + 1 >= maxRequests) {
-      return { at: "ends", why: `the limit of ${maxRequests} requests` };
+    if (this.#isAtLimit) {
+      return { at: "ends", why: `the limit of ${this.#session.maxRequests} requests` };
     }
     return this.#context.stopping ? { at: "debug", why: "the server is shutting down" } : null;
+  }
+
+  /** Whether the request that is answered is the last one that is allowed. */
+  get #isAtLimit(): boolean {
+    const { maxRequests, requests } = this.#session;
+    return requests + 1 >= maxRequests;
   }
 
   /**
