@@ -11,13 +11,11 @@ import { checkDenoVersion } from "../../net/deno_version.ts";
 import { parseCertificate } from "../../net/tls/certificate.ts";
 import {
   type ClientSslctx,
-  type Identity,
   makeClientSslctx,
   makeServerSslctx,
-  readAuthorities,
-  readIdentity,
   type ServerSslctx,
 } from "../../net/tls/context.ts";
+import { type Identity, readAuthorities, readIdentity } from "../../net/tls/pem.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
 import { createAuthority, createLeaf, type LeafProfile, NO_END, signLeaf } from "./certificates.ts";
 import { deriveDnsName } from "./names.ts";

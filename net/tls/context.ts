@@ -3,26 +3,24 @@
  * used for every connection.
  *
  * {@linkcode buildServerSslctx} and {@linkcode buildClientSslctx} have the rules of each end. The
- * checks of the options, the readers of files, and the makers of contexts follow, in this order. No
- * message shows the content of a file or a text.
+ * checks of the options and the makers of contexts follow, in this order. No message shows the
+ * content of a file or a text.
  */
 
-import type { KeyObject } from "node:crypto";
 import type { SecureContext } from "node:tls";
 import { checkBoolean, checkString, copyOptions, wrongType } from "../../base/checks.ts";
 import { quote } from "../../base/quote.ts";
 import { checkDenoVersion } from "../deno_version.ts";
-import { Authorities, groupBySubject, readCertificate } from "./authority.ts";
-import {
-  type Certificate,
-  formatPem,
-  isSelfIssued,
-  type PURPOSE,
-  usageProblem,
-  validityProblem,
-} from "./certificate.ts";
-import { isUsableKey, signatureProblem, USABLE_KEYS } from "./keys.ts";
+import { Authorities } from "./authority.ts";
+import { formatPem } from "./certificate.ts";
 import { loadBuiltin } from "./modules.ts";
+import {
+  type Identity,
+  identityOptions,
+  readAuthorities,
+  readIdentity,
+  type Trust,
+} from "./pem.ts";
 import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./policy.ts";
 
 /** The authorities that a client trusts, and its identity: plain JSON, every path absolute. */
@@ -284,227 +282,6 @@ function checkNotBoth<N extends keyof Config>(config: Config, texts: N[], files:
 
 function namesAuthorities({ ca, caFile, caPath }: Config): boolean {
   return ca !== undefined || caFile !== undefined || caPath !== undefined;
-}
-
-function identityOptions(
-  { cert, key }: Config,
-): readonly ["cert", "key"] | readonly ["certFile", "keyFile"] {
-  return cert !== undefined || key !== undefined ? ["cert", "key"] : ["certFile", "keyFile"];
-}
-
-// ───────────────────────── certificates, keys and authorities
-
-/**
- * A certificate, followed by those that lead to its authority, and its private key, as PEM text:
- * read and checked.
- */
-export interface Identity {
-  readonly cert: string;
-  readonly key: string;
-  readonly warnings: readonly string[];
-}
-
-/** The authorities that are trusted, read and checked. */
-interface Trust {
-  readonly authorities: readonly Certificate[];
-  readonly warnings: readonly string[];
-}
-
-interface PemText {
-  /** The option that names the authority. */
-  readonly option: string;
-  /** The name in messages. */
-  readonly name: string;
-  readonly text: string;
-}
-
-const KEY_BLOCK = /-----BEGIN ((?:RSA |EC |)PRIVATE KEY)-----[^-]+-----END \1-----/g;
-const ENCRYPTED_KEY = /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED/;
-const CERTIFICATE_BLOCK = /-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g;
-const CERTIFICATE_BEGIN = /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/g;
-/** The names of files in a directory of authorities; OpenSSL names them by hash and number. */
-const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
-/** The most authorities of one name that the TLS library tries for a signature. */
-const MAX_NAMESAKES = 100;
-
-/**
- * Reads a certificate with its chain, and the private key, which must belong to the certificate:
- * once for any number of contexts, since the checks take as long as a handshake.
- */
-export function readIdentity(config: Config, purpose: keyof typeof PURPOSE): Identity {
-  const [certOption, keyOption] = identityOptions(config);
-  const warnings: string[] = [];
-  const source = readPem(certOption, config[certOption]!);
-  const chain = readCertificates(source);
-  const keySource = readPem(keyOption, config[keyOption]!);
-  const { key, keyObject } = readKey(keySource);
-  const [leaf] = chain;
-  const { X509Certificate } = loadBuiltin("node:crypto");
-  if (!new X509Certificate(leaf!.raw).checkPrivateKey(keyObject)) {
-    throw new RangeError(
-      `${keyOption}: the key in ${keySource.name} does not belong to the first certificate in ` +
-        source.name,
-    );
-  }
-  const usage = usageProblem(leaf!, purpose);
-  if (usage !== null) {
-    warnings.push(`${certOption}: the certificate ${usage}; peers will refuse it`);
-  }
-  for (const [index, certificate] of chain.entries()) {
-    const problem = validityProblem(certificate, Date.now()) ?? signatureProblem(certificate);
-    if (problem !== null) warnings.push(`${certOption}: ${nameOf(certificate, index)}, ${problem}`);
-  }
-  return { cert: chain.map(({ raw }) => formatPem(raw)).join(""), key, warnings };
-}
-
-/** Reads the authorities to trust: all of those that the options name together. */
-export function readAuthorities({ ca, caFile, caPath }: Config): Trust {
-  const warnings: string[] = [];
-  const sources = typeof ca === "string"
-    ? [readPem("ca", ca)]
-    : ca !== undefined
-    ? ca.map((text, index) => ({ option: "ca", name: `text ${index + 1}`, text }))
-    : [
-      ...(caFile === undefined ? [] : [readPem("caFile", caFile)]),
-      ...(caPath === undefined ? [] : readDirectory("caPath", caPath)),
-    ];
-  const authorities = new Map<string, Certificate>();
-  for (const source of sources) {
-    for (const [index, certificate] of readCertificates(source).entries()) {
-      const fingerprint = certificate.certificate256;
-      if (authorities.has(fingerprint)) continue;
-      const where = `${source.option}: ${nameOf(certificate, index, ` in ${source.name}`)}, `;
-      const problem = authorityProblem(certificate);
-      if (problem !== null) throw new RangeError(where + problem);
-      authorities.set(fingerprint, certificate);
-      const validity = validityProblem(certificate, Date.now());
-      if (validity !== null) warnings.push(where + validity);
-    }
-  }
-  for (const { length, 0: first } of groupBySubject(authorities.values()).values()) {
-    if (length <= MAX_NAMESAKES) continue;
-    const name = quote(first!.subject);
-    warnings.push(
-      `${length} authorities have the name ${name}, and the TLS library tries only the first ` +
-        `${MAX_NAMESAKES} of them: give each its own name`,
-    );
-  }
-  return { authorities: [...authorities.values()], warnings };
-}
-
-function nameOf({ subject }: Certificate, index: number, where = ""): string {
-  return `certificate ${index + 1}${where}, of ${quote(subject)}`;
-}
-
-/**
- * The reason why a certificate can't be trusted to sign others; `null` if it can. Version 1 has no
- * extensions; version 3 must have CA:TRUE (RFC 5280 §4.2.1.9), and may limit the use of its key
- * (§4.2.1.3).
- */
-function authorityProblem(certificate: Certificate): string | null {
-  const { version, isAuthority, maySignCertificates, uncheckedRules } = certificate;
-  if (!isAuthority && version !== 1) {
-    return "is not the certificate of an authority: its basicConstraints don't say CA:TRUE";
-  }
-  if (!maySignCertificates) {
-    return "may not sign certificates: it has a keyUsage without keyCertSign";
-  }
-  if (uncheckedRules !== null) {
-    return `has an extension that is not checked here, ${uncheckedRules}: make an authority without`;
-  }
-  const problem = isSelfIssued(certificate) ? signatureProblem(certificate) : null;
-  return problem === null ? null : `${problem}, and what it signs, too`;
-}
-
-function readPem(option: string, value: string): PemText {
-  return option.endsWith("File")
-    ? readFile(option, value)
-    : { option, name: "the text", text: value };
-}
-
-function readFile(option: string, path: string): PemText {
-  return {
-    option,
-    name: quote(path),
-    text: namingOption(option, () => Deno.readTextFileSync(path)),
-  };
-}
-
-function readDirectory(option: string, path: string): PemText[] {
-  const names = namingOption(option, () => Array.from(Deno.readDirSync(path), ({ name }) => name));
-  const separator = /[\\/]$/.test(path) ? "" : "/";
-  const files = names.filter((name) => AUTHORITY_FILE.test(name)).sort()
-    .map((name) => `${path}${separator}${name}`)
-    .filter((file) => namingOption(option, () => Deno.statSync(file)).isFile);
-  if (files.length === 0) {
-    throw new RangeError(
-      `${option}: ${quote(path)} has no file whose name ends with .pem, .crt or .cer`,
-    );
-  }
-  return files.map((file) => readFile(option, file));
-}
-
-/** Adds the option to an error of the file system, and keeps its class. */
-function namingOption<T>(option: string, read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof Error) error.message = `${option}: ${error.message}`;
-    throw error;
-  }
-}
-
-function readCertificates({ option, name, text }: PemText): Certificate[] {
-  const blocks = [...text.matchAll(CERTIFICATE_BLOCK)];
-  const begun = [...text.matchAll(CERTIFICATE_BEGIN)].length;
-  if (begun === 0) {
-    throw new RangeError(
-      `${option}: ${name} holds no certificate in PEM form, which begins with ` +
-        '"-----BEGIN CERTIFICATE-----"',
-    );
-  }
-  const { X509Certificate } = loadBuiltin("node:crypto");
-  return Array.from({ length: begun }, (_, index) => {
-    try {
-      const der = Uint8Array.fromBase64(blocks[index]![1]!);
-      // Two parsers must agree that the text is a certificate.
-      new X509Certificate(der);
-      return readCertificate(der);
-    } catch {
-      throw new RangeError(
-        `${option}: certificate ${index + 1} in ${name} can't be read; ` +
-          "is it truncated, or in another format?",
-      );
-    }
-  });
-}
-
-function readKey({ option, name, text }: PemText): { key: string; keyObject: KeyObject } {
-  if (ENCRYPTED_KEY.test(text)) {
-    throw new RangeError(
-      `${option}: the key in ${name} is encrypted; decrypt it with "openssl pkey", and restrict who ` +
-        "can read it",
-    );
-  }
-  const blocks = text.match(KEY_BLOCK) ?? [];
-  if (blocks.length !== 1) {
-    throw new RangeError(
-      `${option}: must have one private key in PEM form in ${name}; got ${blocks.length}`,
-    );
-  }
-  const key = `${blocks[0]}\n`;
-  const { createPrivateKey } = loadBuiltin("node:crypto");
-  let keyObject;
-  try {
-    keyObject = createPrivateKey(key);
-  } catch {
-    // The library's own error may show the text that it could not parse.
-    throw new RangeError(`${option}: the private key in ${name} can't be read`);
-  }
-  if (isUsableKey(keyObject)) return { key, keyObject };
-  throw new RangeError(
-    `${option}: the key in ${name} is of an unsupported kind; must be ${USABLE_KEYS}`,
-  );
 }
 
 // ───────────────────────── the contexts
