@@ -161,17 +161,16 @@ export function decodeString({ tag, content }: DerElement): string {
  */
 export function decodeTime({ tag, content }: DerElement): Date {
   const text = String.fromCharCode(...content);
-  const match = tag === TAG.utcTime
-    ? /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(text)
-    : tag === TAG.generalizedTime
-    ? /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(text)
-    : null;
-  if (match === null) throw new RangeError("DER: a time that is not allowed");
-  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = match.slice(1)
-    .map(Number);
-  const fullYear = tag === TAG.generalizedTime ? year : year + (year < 50 ? 2000 : 1900);
-  const date = new Date(0);
-  date.setUTCFullYear(fullYear, month - 1, day);
-  date.setUTCHours(hour, minute, second);
-  return date;
+  const isUtc = tag === TAG.utcTime && text.length === 13;
+  const isGeneralized = tag === TAG.generalizedTime && text.length === 15;
+  const century = isUtc ? text < "50" ? "20" : "19" : "";
+  const parts = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(century + text);
+  if (isUtc || isGeneralized) {
+    const [, year, month, day, hour, minute, second] = parts ?? [];
+    const time = `${year}-${month}-${day}T${hour}:${minute}:${second}.000Z`;
+    const date = new Date(time);
+    // `Date` takes some dates that don't exist, such as February 31, for later ones.
+    if (!Number.isNaN(date.getTime()) && date.toISOString() === time) return date;
+  }
+  throw new RangeError("DER: a time that is not allowed");
 }

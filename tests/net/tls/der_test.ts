@@ -104,6 +104,21 @@ Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 Â
       assertThrows(() => decodeTime({ tag, content: latin1(text) }), RangeError, "", text);
     }
   }
+  // Dates and times that don't exist.
+  const impossible = ["1332256199", "0001000000", "0100000000", "0132000000", "0229000000"];
+  for (const rest of [...impossible, "0431000000", "0101240000", "0101006000", "0101000060"]) {
+    const content = { utc: latin1(`99${rest}Z`), generalized: latin1(`1999${rest}Z`) };
+    assertThrows(
+      () => decodeTime({ tag: TAG.utcTime, content: content.utc }),
+      RangeError,
+      "",
+      rest,
+    );
+    const element = { tag: TAG.generalizedTime, content: content.generalized };
+    assertThrows(() => decodeTime(element), RangeError, "", rest);
+  }
+  const leapDay = { tag: TAG.utcTime, content: latin1("960229000000Z") };
+  assertEquals(decodeTime(leapDay).toISOString(), "1996-02-29T00:00:00.000Z");
   // Each form under the tag of the other.
   const crossed = { tag: TAG.utcTime, content: latin1("20500101000000Z") };
   assertThrows(() => decodeTime(crossed), RangeError);
