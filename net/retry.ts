@@ -61,9 +61,10 @@ export interface Retry {
 }
 
 const OPTIONS = ["retries", "seconds", "signal", "onRetry"];
-const RETRIES = 3;
-const SECONDS = 1;
-const MAX_SECONDS = 60;
+const DEFAULT_RETRIES = 3;
+/** The seconds before the first retry by default, and the most before any. */
+const DEFAULT_WAIT_SECONDS = 1;
+const MAX_WAIT_SECONDS = 60;
 
 /**
  * How many times in a row a peer hangs up at once, without an answer, before hanging up counts as a
@@ -151,7 +152,7 @@ export async function retryIf<T>(
       if (retried >= retries || hangUps >= HANG_UPS || !mayRetry(error)) throw error;
       const seconds = Math.min(
         Math.max(first * 2 ** Math.min(retried, 16), retryAfterOf(error)),
-        MAX_SECONDS,
+        MAX_WAIT_SECONDS,
       );
       retried++;
       onRetry?.({ error, number: retried, seconds });
@@ -168,11 +169,11 @@ function retryAfterOf(error: unknown): number {
 
 function checkOptions(options: RetryOptions) {
   const copy = copyOptions(options, OPTIONS);
-  const { retries = RETRIES, seconds = SECONDS, signal, onRetry } = copy;
+  const { retries = DEFAULT_RETRIES, seconds = DEFAULT_WAIT_SECONDS, signal, onRetry } = copy;
   checkInteger("retries", retries, 0, Infinity);
   checkNumber("seconds", seconds);
-  if (!(seconds >= 0 && seconds <= MAX_SECONDS)) {
-    throw new RangeError(`seconds: must be a number from 0 to ${MAX_SECONDS}; got ${seconds}`);
+  if (!(seconds >= 0 && seconds <= MAX_WAIT_SECONDS)) {
+    throw new RangeError(`seconds: must be a number from 0 to ${MAX_WAIT_SECONDS}; got ${seconds}`);
   }
   checkSignal(signal);
   if (onRetry !== undefined) checkFunction("onRetry", onRetry);
@@ -194,6 +195,15 @@ const CUT_MESSAGE_CODES: ReadonlySet<ProtocolErrorCode> = new Set([
   "PREAMBLE_INCOMPLETE",
   "BODY_INCOMPLETE",
 ]);
+
+/** The transient errors whose classes nothing here knows: those of devices and of transfers. */
+const transientErrors = new WeakSet<object>();
+
+/** Marks an error as transient; returns the error. */
+export function asTransient<E extends Error>(error: E): E {
+  transientErrors.add(error);
+  return error;
+}
 
 /** The server, or a proxy in front of it, is overloaded (RFC 9110 §15.5, §15.6; RFC 6585 §4). */
 const BUSY_STATUSES: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
@@ -226,15 +236,8 @@ const BUSY_STATUSES: ReadonlySet<unknown> = new Set([408, 429, 502, 503, 504]);
 export function isTransient(error: unknown): boolean {
   if (isUnanswered(error)) return false;
   if (error instanceof DeguError && "status" in error) return BUSY_STATUSES.has(error.status);
-  // A list may have been cut because the connection broke off.
-  if (error instanceof DeguError && "code" in error && error.code === "BAD_LIST") {
-    return isTransient(error.cause);
-  }
+  if (transientErrors.has(error as object)) return true;
   if (error instanceof TlsError) return error.code === "CLOSED";
-  // A DeviceError is known by its name, since nothing here knows devices.
-  if (error instanceof DeguError && error.name === "DeviceError") {
-    return "code" in error && error.code === "UNREACHABLE";
-  }
   if (error instanceof EmptyPreambleError) return true;
   if (error instanceof ProtocolError) return CUT_MESSAGE_CODES.has(error.code);
   // The reason of `AbortSignal.timeout()`.

@@ -8,6 +8,7 @@ import { quote } from "../../base/quote.ts";
 import { type Client, type ClientOptions, SSLClient } from "../../client.ts";
 import { checkAddresses, checkClientAddress } from "../../net/addresses.ts";
 import { joinSignals, type SocketMaker } from "../../net/connect.ts";
+import { asTransient } from "../../net/retry.ts";
 import { plainMessageOf, withMessage } from "../../net/thrown.ts";
 import { type AddressSearch, connectToDevice, raceAddresses } from "./device_connect.ts";
 import type { DeviceServices } from "./device_services.ts";
@@ -194,7 +195,7 @@ export function mostInformative(cause: AggregateError, sought: SoughtPeer): Erro
     ? new TlsError(best.code, message, { cause })
     : isNotPermitted(best)
     ? withMessage(best, message, cause)
-    : new DeviceError("UNREACHABLE", message, { cause });
+    : asTransient(new DeviceError("UNREACHABLE", message, { cause }));
   shortenStacks(cause);
   return error;
 }

@@ -7,6 +7,7 @@ import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { Connector, Requester } from "../../../client.ts";
 import { Turns } from "../../disk/files.ts";
 import type { RequestOptions } from "../../../net/request_signal.ts";
+import { asTransient } from "../../../net/retry.ts";
 import { BUNDLE_KEYS, SEEN_KEY } from "../bundle.ts";
 import { parseDate } from "../conditions.ts";
 import { directoryUriOf } from "../file_name.ts";
@@ -391,7 +392,7 @@ async function* entriesOf<Entry extends DirectoryEntry>(
     const problem =
       `the list of ${quote(uri)} was cut: the directory was removed, renamed or unmounted ` +
       "meanwhile, the disk there failed, or the connection broke off; call again";
-    throw new TransferError("BAD_LIST", problem, { cause: error });
+    throw asTransient(new TransferError("BAD_LIST", problem, { cause: error }));
   }
   yield* parser.end();
 }
