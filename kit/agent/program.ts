@@ -19,15 +19,6 @@ type Add = (program: AgentCommand) => void;
  * short command.
  */
 const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise<Add>>>][] = [
-  ["This device:", {
-    init: async () => (await import("./commands/init.ts")).addInit,
-    id: async () => (await import("./commands/peers.ts")).addId,
-    completions: async () => (await import("./commands/completions.ts")).addCompletions,
-  }],
-  ["Once, without pairing:", {
-    send: async () => (await import("./commands/send.ts")).addSend,
-    receive: async () => (await import("./commands/receive.ts")).addReceive,
-  }],
   ["Pairing:", {
     pair: async () => (await import("./commands/pair.ts")).addPair,
     invite: async () => (await import("./commands/invite.ts")).addInvite,
@@ -44,6 +35,15 @@ const COMMANDS: readonly [heading: string, Readonly<Record<string, () => Promise
     rm: async () => (await import("./commands/rm.ts")).addRm,
     sync: async () => (await import("./commands/sync.ts")).addSync,
     service: async () => (await import("./commands/service.ts")).addService,
+  }],
+  ["Once, without pairing:", {
+    send: async () => (await import("./commands/send.ts")).addSend,
+    receive: async () => (await import("./commands/receive.ts")).addReceive,
+  }],
+  ["This device:", {
+    init: async () => (await import("./commands/init.ts")).addInit,
+    id: async () => (await import("./commands/peers.ts")).addId,
+    completions: async () => (await import("./commands/completions.ts")).addCompletions,
   }],
   ["When it fails:", {
     ping: async () => (await import("./commands/ping.ts")).addPing,
