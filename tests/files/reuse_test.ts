@@ -7,6 +7,7 @@ import {
   FilesApp,
   type FilesOptions,
   StatusError,
+  TransferError,
   type TransferOptions,
   type TreeEvent,
   upload,
@@ -18,6 +19,7 @@ import { sha256Of } from "@degu/testing/bundles.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay, passOn, Relay } from "@degu/testing/cutting_relay.ts";
 import { entries, entriesWithParts, mode } from "@degu/testing/directories.ts";
+import { patch } from "@degu/testing/patching.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { partsOf, randomBytes, serveFiles } from "@degu/testing/transferring.ts";
@@ -359,6 +361,22 @@ Deno.test("download: a file is requested, once, if what was compared is another 
   assertEquals(moved, { files: 1, failed: 0, bytes: SIZE, reused: 0 });
   assertEquals(sha256Of(await Deno.readFile(`${target}/new`)), sha256Of(BYTES));
   assertEquals((await entriesWithParts(target)).toSorted(), ["new", "old"]);
+});
+
+Deno.test("download: of a beginning that was copied, and that a full disk can't be synced with, nothing is kept", async () => {
+  await using trees = await makeReusing("download", { log: [GROWN, NEW] }, { log: [BYTES, OLD] });
+  const { client, target } = trees;
+  using _clock = setClockAhead(LATER);
+  // Only the first sync fails, as with a real loss: the next one does not report it.
+  using failing = patch(Deno.FsFile.prototype, "sync", () => () => {
+    failing[Symbol.dispose]();
+    return Promise.reject(Object.assign(new Error("full"), { code: "ENOSPC" }));
+  });
+  const get = () => download(client, "/tree/log", `${target}/log`);
+  assertEquals((await assertRejects(get, TransferError)).code, "DISK_FULL");
+  const parts = (await entries(target)).filter((name) => name !== "log");
+  assertEquals(parts.map((name) => Deno.statSync(`${target}/${name}`).size), [0]);
+  assertEquals((await get()).reused, SIZE);
 });
 
 both("a source that changes after it was compared is copied as it is then", async (direction) => {

@@ -217,8 +217,8 @@ class Download {
   readonly #seen: Deno.FileInfo | null;
   /** Bytes of the file; `null` until they are known. */
   total: number | null = null;
-  /** The position up to which the part is known to be on the disk. */
-  #synced = 0;
+  /** Knows how far the part is on the disk; `null` if nothing was written yet. */
+  #sync: EarlySync | null = null;
 
   constructor(
     client: TransferClient,
@@ -358,7 +358,7 @@ class Download {
     const { temporary } = this.#part;
     await temporary.continueFrom(0);
     const hash = newHash();
-    const sync = new EarlySync(temporary.path, 0);
+    const sync = this.#sync = new EarlySync(temporary.path, 0);
     const { signal } = this.#settings;
     const unreadable = () => new Unreadable();
     try {
@@ -372,7 +372,6 @@ class Download {
     } finally {
       await sync.idle();
     }
-    this.#synced = sync.synced;
     return hash;
   }
 
@@ -469,13 +468,14 @@ class Download {
       throw error;
     }
     const part = this.#part.temporary;
-    const sync = new EarlySync(part.path, start);
+    // A beginning that was copied is not on the disk yet.
+    const sync = (reused > 0 ? this.#sync : null) ?? new EarlySync(part.path, start);
+    this.#sync = sync;
     try {
       const written = (count: number) => meter.add(count);
       const { file } = part;
       const destined = { file, start, limit: total, length: null, hash, sync, written };
       await receiveBody(body, destined);
-      this.#synced = sync.synced;
     } catch (error) {
       if (isDiskFull(error)) await part.keepSynced(sync.synced);
       if (!await this.#isChanged(error, version, total)) throw error;
@@ -509,7 +509,7 @@ class Download {
       version.sha256 !== null ? version : askDigest(this.#client, this.#uri, total),
     ]);
     if (synced.status === "rejected") {
-      if (isDiskFull(synced.reason)) await this.#part.temporary.keepSynced(this.#synced);
+      if (isDiskFull(synced.reason)) await this.#part.temporary.keepSynced(this.#sync?.synced ?? 0);
       throw synced.reason;
     }
     if (other.status === "rejected") throw other.reason;
