@@ -379,6 +379,25 @@ Deno.test("download: of a beginning that was copied, and that a full disk can't 
   assertEquals((await get()).reused, SIZE);
 });
 
+Deno.test("download: a file that has become shorter before it was verified is taken as it is then", async () => {
+  let source = "";
+  let verified = 0;
+  await using trees = await makeReusing(
+    "download",
+    { log: [GROWN, NEW] },
+    {},
+    (request) => {
+      if (request.method !== "HEAD" || request.path.at(-1) !== "log") return null;
+      if (verified++ === 0) Deno.writeFileSync(`${source}/log`, OTHER);
+      return null;
+    },
+  );
+  source = trees.source;
+  const { moved } = await trees.copy();
+  assertEquals([moved.files, moved.failed], [1, 0]);
+  assertEquals(read(trees.target), { log: sha256Of(OTHER) });
+});
+
 both("a source that changes after it was compared is copied as it is then", async (direction) => {
   let source = "";
   let isChanged = false;

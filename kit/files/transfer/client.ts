@@ -11,6 +11,7 @@ import {
   cancelUnused,
 } from "../../../base/body/bodies.ts";
 import { EMPTY } from "../../../base/bytes.ts";
+import { quote } from "../../../base/quote.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import type { Method } from "../../../base/wire/preamble.ts";
 import { ConnectionPool, type Connector, type Requester } from "../../../client.ts";
@@ -23,7 +24,12 @@ import { conditionFor, NO_STAMP } from "../conditions.ts";
 import { parseReprDigest, WANT_SHA256 } from "../digest.ts";
 import { directoryUriOf, uriOf } from "../file_name.ts";
 import { parseMode } from "../modes.ts";
-import { hasStatus, statusError, unexpectedResponse } from "../transfer_error.ts";
+import {
+  changedWhileMoved,
+  hasStatus,
+  statusError,
+  unexpectedResponse,
+} from "../transfer_error.ts";
 
 /** By client: the name under which all its servers are taken for one. */
 const serverNames = new WeakMap<Requester | Connector, string>();
@@ -240,10 +246,11 @@ export async function askDigest(
   const response = await client.request("HEAD", uri, wanted);
   if (response.status !== 200) throw statusError("HEAD", uri, response);
   const { sha256, ...version } = versionOf("HEAD", uri, response);
-  const { "file-stamp": stamp } = response.headers;
-  if (sha256 !== null) {
-    return { ...version, sha256, stamp: typeof stamp === "string" ? stamp : null };
-  }
+  const { "file-stamp": text } = response.headers;
+  const stamp = typeof text === "string" ? text : null;
+  if (sha256 !== null) return { ...version, sha256, stamp };
+  // A FilesApp has no digest of a file that is shorter by now, or changes while it is hashed.
+  if (stamp !== null) throw changedWhileMoved(quote(uri));
   const problem =
     "the server does not report its SHA-256 (repr-digest, RFC 9530); it needs a FilesApp";
   throw unexpectedResponse("HEAD", uri, problem);
