@@ -157,14 +157,25 @@ const UNKNOWN_HOST = /^can't connect to (.*):\d+: the name can't be looked up/s;
 
 const SILENT = /^the peer kept the connection waiting for over (\d+ s)$/;
 
+/** What Node and Deno say of an address, of which Deno connects to those with a scope. */
+const UNREACHED: readonly (readonly [RegExp, string])[] = [
+  [
+    /^connect ECONNREFUSED (\S+)$|^can't connect to (\S+): Connection refused .*$/s,
+    "nothing listens at $1$2",
+  ],
+  [
+    /^connect E(?:HOST|NET)UNREACH (\S+)$|^can't connect to (\S+): (?:N\w+ is unreachable|No route) .*$/s,
+    "there is no way to $1$2",
+  ],
+];
+
 function attemptProblem(error: unknown): string {
   const message = plainMessageOf(error);
   const [, silence] = SILENT.exec(message) ?? [];
   if (silence !== undefined) return `it was silent for ${silence}`;
   const [, name] = isUnknownHost(error) ? UNKNOWN_HOST.exec(message) ?? [] : [];
   if (name !== undefined) return `the name ${name} can't be looked up`;
-  return message.replace(/^connect ECONNREFUSED (?=\S+$)/, "nothing listens at ")
-    .replace(/^connect E(?:HOST|NET)UNREACH (?=\S+$)/, "there is no way to ");
+  return UNREACHED.reduce((text, [from, to]) => text.replace(from, to), message);
 }
 
 function isRefused(error: unknown): boolean {

@@ -369,6 +369,23 @@ Deno.test("an error has an exit code, and a message that says what to do next; w
       `no address answers: ${both}`,
       /^; check/,
     ],
+    // To a link-local address Deno connects, to the others Node does.
+    [
+      unreachable(
+        new ConnectionRefused(
+          "can't connect to [fe80::1%2]:1: Connection refused (os error 111); nobody listens " +
+            "there: check that the server runs, and its port",
+        ),
+        withCode(
+          "can't connect to [fe80::2%2]:1: Network is unreachable (os error 101); check that " +
+            "this device is in that network",
+          "ENETUNREACH",
+        ),
+      ),
+      1,
+      "no address answers: nothing listens at [fe80::1%2]:1; there is no way to [fe80::2%2]:1",
+      /^; check/,
+    ],
     [new NotCapable("why"), 1, "why", /^; docs\/permissions\.md has the flags/],
     ["why", 1, "why", /^$/],
   ];
