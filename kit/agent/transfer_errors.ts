@@ -39,8 +39,9 @@ const STATUS_PROBLEMS: Readonly<Record<FileAction, Readonly<Record<number, strin
     403: REFUSED_THERE,
     404: "the peer refuses the name, or takes no files any more",
     405: "the peer takes no files any more",
+    // What was in the way before has been said by then: the peer is asked for its list first.
     409:
-      "a directory has this name there, a file has that of its directory, or another command is sending it: look there, then run the same command again",
+      "another command is sending it, or something has just come in its way there: run the same command again in a moment, which then says what",
     412: ALREADY_THERE,
     413: "it is larger than the peer accepts",
     414: "its path is too long for the peer",

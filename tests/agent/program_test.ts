@@ -407,8 +407,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
   const unreadable = "can't be read where it is; change its permissions";
   const again = "run the same command again";
   const version = "is another version of degu running there?";
-  const taken = "a directory has this name there, a file has that of its directory, or another " +
-    "command is sending it";
+  const busy = "another command is sending it, or something has just come in its way there";
   const own = 'the peer has a problem of its own (status 500): see what "degu serve" prints there';
   const same = "the target's disk takes two names for the same; rename one";
   const changed = "what is there changed meanwhile, and stays: look at it, and";
@@ -423,7 +422,7 @@ Deno.test("what has become of one file is told in terms of the program", () => {
       "put",
       `${changed} ${again}`,
     ],
-    [status(409), "put", `${taken}: look there, then ${again}`],
+    [status(409), "put", `${busy}: ${again} in a moment, which then says what`],
     [status(500), "put", own],
     [status(409), "delete", "the directory is not empty: remove first what is in it"],
     [new TransferError("UNEXPECTED_RESPONSE", digest), "get", `${problem}; ${version}`],
