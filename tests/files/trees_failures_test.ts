@@ -12,6 +12,8 @@ import {
 } from "@degu/degu/files";
 import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
 import { Root } from "@degu/internal/kit/files/root.ts";
+import type { TreeSettings } from "@degu/internal/kit/files/tree/options.ts";
+import { TreeReport } from "@degu/internal/kit/files/tree/report.ts";
 import { setClockAhead, slowClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { content, fill, tempDir } from "@degu/testing/directories.ts";
@@ -730,4 +732,20 @@ Deno.test("a file that fails is a line of the log if no event tells of it", asyn
     assertEquals([failed, lines.length], [1, count]);
     assert(lines.every((line) => line.startsWith('"x": ')), lines.join());
   }
+});
+
+Deno.test("of files that fail because a disk is full the log names the first, and counts the others", () => {
+  const full = (needed: number | null) => new StatusError("full", { status: 507, needed });
+  const errors = [full(5), new Error("another"), full(6), full(null), full(7)];
+  const lines: string[] = [];
+  using _console = patch(console, "warn", () => (line: string) => void lines.push(line));
+  const { signal } = new AbortController();
+  const report = new TreeReport({ signal, retries: 0 } as TreeSettings);
+  for (const [i, error] of errors.entries()) {
+    report.event({ type: "failed", path: [`${i}`], error, at: "source" });
+  }
+  report.end();
+  const named = ['"0": StatusError: full', '"1": Error: another', '"3": StatusError: full'];
+  assertEquals(lines, [...named, "2 more of the files are larger than the free space"]);
+  assertEquals(report.counts.failed, 5);
 });

@@ -2,8 +2,10 @@
 
 import { standardLogger } from "../../../net/logger.ts";
 import type { RetryProgress } from "../../../net/retry.ts";
+import { StatusError } from "../../../net/expect_ok.ts";
 import { messageOf } from "../../../net/thrown.ts";
 import { Pace, type TransferResult } from "../options.ts";
+import { TransferError } from "../transfer_error.ts";
 import type { Beginnings } from "./plan.ts";
 import { quotePath, type TreeNode } from "./tree.ts";
 import type { TreeEvent, TreeSettings } from "./options.ts";
@@ -46,6 +48,8 @@ export class TreeReport {
   readonly #leaving = new Set<TreeNode>();
   /** What this attempt has skipped, and what has failed; told at the end of the last attempt. */
   #held: TreeEvent[] = [];
+  /** How many files are larger than the free space; the log names the first of them. */
+  #tooLarge = 0;
 
   constructor(settings: TreeSettings) {
     this.#settings = settings;
@@ -63,6 +67,8 @@ export class TreeReport {
   /** Tells what was held back, at the end of the last attempt. */
   end(): void {
     for (const event of this.#held.splice(0)) this.#tell(event);
+    const more = this.#tooLarge - 1;
+    if (more > 0) standardLogger.warn(`${more} more of the files are larger than the free space`);
   }
 
   event(event: TreeEvent): void {
@@ -79,7 +85,8 @@ export class TreeReport {
     const { type } = event;
     // Without anybody who hears of it, a file would be left behind in silence.
     if (type === "failed" && onEvent === undefined) {
-      standardLogger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
+      const isSaid = hasNoSpace(event.error) && this.#tooLarge++ > 0;
+      if (!isSaid) standardLogger.warn(`${quotePath(event.path)}: ${messageOf(event.error)}`);
     }
     if (type !== "plan" && type !== "progress") this.counts[type === "copied" ? "files" : type]++;
     try {
@@ -230,4 +237,9 @@ export class TreeReport {
     const total = Math.max(this.#total, this.#bytes);
     this.event({ type: "progress", bytes: this.#bytes, total });
   }
+}
+
+/** Whether a file is larger than the free space: while a disk is full, every file that waits is. */
+function hasNoSpace(error: unknown): boolean {
+  return (error instanceof TransferError || error instanceof StatusError) && error.needed !== null;
 }
