@@ -190,8 +190,8 @@ complete_line() {
 }
 `;
   const rows = [
-    [`in`, "init invite"],
-    [`--home /tmp in`, "init invite"],
+    [`in`, "invite init"],
+    [`--home /tmp in`, "invite init"],
     [`--ho`, "--home"],
     [`init --na`, "--name"],
     [`--json init --na`, "--name"],
