@@ -350,19 +350,6 @@ Deno.test("no authority is found if no path is valid", () => {
   assertFound([below!, ...junk, between!], [root], root, "unreadable ones are skipped");
 });
 
-Deno.test("a chain that takes more signatures than a peer is granted is not followed to its end", () => {
-  const root = makeAuthority();
-  const name = "same";
-  const decoys = Array.from({ length: 20 }, () => makeAuthority({ name }));
-  const path = [makeAuthority({ issuer: root, name })];
-  const extend = () => void path.push(makeAuthority({ issuer: path.at(-1)!, name }));
-  for (let length = 1; length < 5; length++) extend();
-  // For each certificate the key of its issuer is tried after those of the decoys, and of all above.
-  assertFound([makeLeaf(path.at(-1)!), ...decoys, ...path], [root], root, "within the bound");
-  extend();
-  assertFound([makeLeaf(path.at(-1)!), ...decoys, ...path], [root], null, "above the bound");
-});
-
 Deno.test("as many signatures are verified for one peer as docs/security.md says, and not one more", async () => {
   const limit = await stated(
     "docs/security.md",
