@@ -1,21 +1,13 @@
 /** Streams and headers between the two worlds. */
 import { createFetch } from "@degu/degu";
-import { ContentRange, Range } from "@degu/degu/base";
-import { dictOf, headersOf } from "@degu/internal/web/headers.ts";
+import { dictOf } from "@degu/internal/web/headers.ts";
 import { readAhead } from "@degu/internal/web/streams.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import * as sources from "@degu/testing/streams.ts";
 import { serveHandler } from "@degu/testing/web_serving.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertStrictEquals,
-  assertThrows,
-} from "@std/assert";
-import fc from "fast-check";
+import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
 Deno.test("what is there at once is read ahead, and nothing is lost of a stream that is late, long, not of bytes or broken", async () => {
   const whole = await readAhead(sources.streamOf(latin1("a"), latin1(""), latin1("b")));
@@ -190,31 +182,6 @@ Deno.test("a response is produced, and a request consumed, no faster than it is 
 });
 
 // Converting headers in both directions.
-
-Deno.test("a dictionary has lower-case names, no prototype, and typed numbers and ranges", () => {
-  const headers = new Headers({
-    ...{ "X-Name": "value", "Content-Length": "12", "constructor": "own" },
-    ...{ "Range": "bytes=0-499", "Content-Range": "bytes 0-499/1234" },
-  });
-  headers.append("x-list", "a");
-  headers.append("X-List", "b");
-  const dict = dictOf(headers);
-  assertEquals(Object.getPrototypeOf(dict), null);
-  const { range, "content-range": contentRange, ...rest } = dict;
-  assertInstanceOf(range, Range);
-  assertInstanceOf(contentRange, ContentRange);
-  const texts = { "x-name": "value", "x-list": "a, b", constructor: "own" };
-  assertEquals(rest, { ...texts, "content-length": 12 });
-});
-
-Deno.test("headersOf is the inverse of dictOf", () => {
-  const name = fc.stringMatching(/^[a-z]{1,8}$/).filter((it) => it !== "range");
-  const value = fc.stringMatching(/^[!-~]{1,12}$/);
-  fc.assert(fc.property(fc.dictionary(name, value), fc.nat(), (given, length) => {
-    const headers = new Headers({ ...given, "content-length": `${length}`, range: "bytes=1-2" });
-    assertEquals([...headersOf(dictOf(headers))], [...headers]);
-  }));
-});
 
 Deno.test("a header value in an unsupported form is a RangeError that names it", () => {
   const wrong: Record<string, string[]> = {
