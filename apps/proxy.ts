@@ -92,7 +92,8 @@ export class ProxyApp implements AppObject, AsyncDisposable {
     if (headers !== undefined && typeof headers !== "function") {
       throw wrongType("headers", "a function", headers);
     }
-    // Each session makes one request at a time: the server limits their number.
+    // Each session makes one request at a time, so the pool has at most as many connections as the
+    // server has sessions.
     this.#pool = isConnector(client) ? new ConnectionPool(client, { max: Infinity }) : null;
     this.#requester = this.#pool ?? client as Requester;
     this.#headers = headers;

@@ -21,13 +21,16 @@ export interface FailedRequest {
   readonly hint: string | null;
 }
 
+const LOG_HINT = "the server's log says why, from level info on";
+const NO_RESPONSE = `the server closed the connection before it answered anything; ${LOG_HINT}`;
+const PERHAPS_REFUSED =
+  "the server closed the connection before it answered anything, which over TLS may be its way to " +
+  "refuse this client's certificate";
+
 /** The error for a server that has ended the connection in place of a response. */
 export function noResponse(): EmptyPreambleError {
-  return new EmptyPreambleError(`${NO_RESPONSE}; ${LOG_HINT}`);
+  return new EmptyPreambleError(NO_RESPONSE);
 }
-
-const NO_RESPONSE = "the server closed the connection before it answered anything";
-const LOG_HINT = "the server's log says why, from level info on";
 
 /**
  * The error to report for a request that has failed with an error of its connection or of its body.
@@ -55,10 +58,7 @@ function explain(
   // If the server has refused the body, any other error follows from this refusal.
   if (!wasReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
   if (isEncrypted && lastStatus === 0) {
-    return new EmptyPreambleError(
-      `${NO_RESPONSE}, which over TLS may be its way to refuse this client's certificate: ` +
-        (hint ?? LOG_HINT),
-    );
+    return new EmptyPreambleError(`${PERHAPS_REFUSED}: ${hint ?? LOG_HINT}`);
   }
   if (phase === "resting") {
     // Most servers end a connection after an error.

@@ -37,7 +37,7 @@ export interface ConnectedSocket extends Socket {
 }
 
 /** The advice for an error, by its code. */
-const HINTS: Readonly<Record<string, readonly [host: string, socket: string]>> = {
+const CONNECTING_ADVICE: Readonly<Record<string, readonly [host: string, socket: string]>> = {
   EACCES: ["check the firewall", "check who may use the socket and enter its directory"],
   ECONNREFUSED: [
     "nobody listens there: check that the server runs, and its port",
@@ -70,7 +70,7 @@ export function explainName(error: unknown, address: Address): unknown {
 function explainConnecting(error: unknown, address: Address): unknown {
   const named = explainName(error, address);
   if (named !== error) return named;
-  const hints = HINTS[String(systemCode(error))] ?? ["", ""];
+  const hints = CONNECTING_ADVICE[String(systemCode(error))] ?? ["", ""];
   const what = isUnixAddress(address) ? hints[1] : hints[0];
   return reworded(error, ({ message }) => {
     return `can't connect to ${addressText(address)}: ${message}${what === "" ? "" : `; ${what}`}`;

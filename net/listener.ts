@@ -168,7 +168,7 @@ export function bindingError(error: unknown, address: Address): unknown {
 
 /** An error of the system, reworded to name the address. */
 function explainBinding(error: unknown, address: Address): unknown {
-  const [host, path] = HINTS[String(systemCode(error))] ?? ["", ""];
+  const [host, path] = LISTENING_ADVICE[String(systemCode(error))] ?? ["", ""];
   const isPort = typeof address !== "string" && !(address instanceof Uint8Array);
   const hint = isPort ? host : typeof address === "string" ? path : "";
   return reworded(
@@ -179,7 +179,7 @@ function explainBinding(error: unknown, address: Address): unknown {
 }
 
 /** The advice for an error, by its code: for a port, and for a path. */
-const HINTS: Readonly<Record<string, readonly [port: string, path: string]>> = {
+const LISTENING_ADVICE: Readonly<Record<string, readonly [port: string, path: string]>> = {
   EADDRINUSE: [
     "another program listens there: end it, or take another port",
     "the path exists: remove it if nothing listens there any more",

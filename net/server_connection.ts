@@ -215,7 +215,7 @@ export class ServerConnection implements Member, SessionOwner {
       clearInterval(this.#watching);
       const reason = new ConnectionClosedError("the peer has closed the connection");
       abortSession(this.#session, () => reason);
-      // Its source may wait for ever, and would keep the slot.
+      // The body's source may wait for ever, and would keep the slot.
       cancelQuietly(this.#streaming, reason);
     };
     this.#watching = startInterval(() => this.#transport.watch(onEnd), WATCH_MILLISECONDS);
@@ -555,7 +555,7 @@ export class ServerConnection implements Member, SessionOwner {
         `the body of a request is too long for the app: ${messageOf(error)}; ${TOO_LONG_HINT}`,
       );
     } else if (isSending && hasBrokenBody(error)) {
-      // This connection is open, so it is another one that broke: that of a proxy to its upstream.
+      // This connection is open, so what broke is another one: that of a proxy to its upstream.
       this.#endSession("warn", `the source of a response's body broke off: ${messageOf(error)}`);
     } else {
       this.#reportApp(error, where, request);

@@ -128,7 +128,7 @@ function run(port: MessagePort): void {
       await server?.[Symbol.asyncDispose]();
       return null;
     }
-    // This listener comes after those of the app, which may handle the event.
+    // The listener is added after those of the app, which may handle the event.
     listenForErrors();
     const { address, options, sslconfig } = command;
     server = sslconfig === null

@@ -127,7 +127,7 @@ export function limitOf(options: BodyReadOptions | undefined): number {
 }
 
 /** The bodies that had more bytes than were wanted, by the error that said so. */
-const tooLongErrors = new WeakMap<Error, object>();
+const tooLongBodies = new WeakMap<Error, object>();
 
 /**
  * The error for a body with more bytes than are wanted.
@@ -150,11 +150,11 @@ export function tooLongError(
         "writeTo",
       { code: "TOO_LONG" },
     );
-  tooLongErrors.set(error, body);
+  tooLongBodies.set(error, body);
   return error;
 }
 
 /** Whether an error says that this body has more bytes than were wanted. */
 export function isTooLong(body: object | null, error: unknown): boolean {
-  return body !== null && error instanceof Error && tooLongErrors.get(error) === body;
+  return body !== null && error instanceof Error && tooLongBodies.get(error) === body;
 }

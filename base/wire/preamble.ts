@@ -367,11 +367,11 @@ function writeAscii(into: Uint8Array, at: number, text: string): number {
   return at + text.length;
 }
 
-const tooLongErrors = new WeakSet<RangeError>();
+const tooLongPreambles = new WeakSet<RangeError>();
 
 /** Reports whether an error says that a preamble to be sent would be too long. */
 export function isPreambleTooLong(error: unknown): boolean {
-  return error instanceof RangeError && tooLongErrors.has(error);
+  return error instanceof RangeError && tooLongPreambles.has(error);
 }
 
 function finishPreamble(into: Uint8Array, at: number, label: string): number {
@@ -379,7 +379,7 @@ function finishPreamble(into: Uint8Array, at: number, label: string): number {
     const error = new RangeError(
       `${label}: must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${at + 2} bytes`,
     );
-    tooLongErrors.add(error);
+    tooLongPreambles.add(error);
     throw error;
   }
   into[at] = CR;

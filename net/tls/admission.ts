@@ -37,7 +37,7 @@ export interface Arrival {
 interface Handshake {
   readonly since: number;
   readonly rawStream: Arrival["rawStream"];
-  /** Its rejection ends the handshake. An AbortController with its listeners takes much longer. */
+  /** Rejects to end the handshake. */
   readonly end: PromiseWithResolvers<never>;
   /** True once the handshake was ended for a reason that is no fault of the peer. */
   isEvicted: boolean;
