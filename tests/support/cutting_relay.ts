@@ -63,7 +63,8 @@ export abstract class Relay implements AsyncDisposable {
 
   async #connect(client: Deno.Conn, server: Address): Promise<void> {
     this.#conns.add(client);
-    const upstream = await dial(server);
+    const upstream = await dial(server).catch(() => null);
+    if (upstream === null) return this.close(client);
     this.#conns.add(upstream);
     await Promise.all(this.relay(client, upstream));
   }

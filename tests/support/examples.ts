@@ -94,9 +94,16 @@ export async function initDevice(directory: string, name: string): Promise<void>
  * Pairs the devices of two programs by a line, since nobody can compare a number here.
  *
  * @param as The name that the joining one gets.
+ * @param serving Where the joining one finds the other one later, if that is not where it serves.
  */
-export async function pairDevices(inviting: string, joining: string, as: string): Promise<void> {
+export async function pairDevices(
+  inviting: string,
+  joining: string,
+  as: string,
+  serving: readonly string[] = [],
+): Promise<void> {
   const args = ["--home", inviting, "invite", "--listen", "127.0.0.1:0", "--as", as];
+  for (const address of serving) args.push("--serving", address);
   await using invite = startAgentHere(args);
   const joined = await runAgentHere(["--home", joining, "join", await invite.line("degu:")]);
   assertEquals(joined.code, 0, joined.stderr);

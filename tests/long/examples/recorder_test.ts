@@ -1,5 +1,7 @@
 /** The recorder and the cameras of the examples: recordings arrive, whatever happens meanwhile. */
+import type { HostAddress } from "@degu/degu/base";
 import { untilFile } from "@degu/testing/agent_files.ts";
+import { passOn, Relay } from "@degu/testing/cutting_relay.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import {
   assertNeeded,
@@ -16,13 +18,36 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 const RECORDER = "examples/recorder.ts";
 const CAMERA = "examples/camera.ts";
 const MEBIBYTE = 1024 * 1024;
-const LARGE = 128 * MEBIBYTE;
+const LARGE = 32 * MEBIBYTE;
 const ARRIVED = /^.* has arrived: .*$/m;
+
+/** A relay that lets the first bytes of an upload through, and the others when it is told. */
+class Gate extends Relay {
+  static readonly #OPEN_BYTES = 4 * MEBIBYTE;
+  readonly #opened = Promise.withResolvers<void>();
+
+  protected relay(camera: Deno.Conn, recorder: Deno.Conn): Promise<void>[] {
+    let bytes = 0;
+    const hold = ({ length }: Uint8Array) => {
+      bytes += length;
+      return bytes > Gate.#OPEN_BYTES ? this.#opened.promise : undefined;
+    };
+    // Either end may be killed.
+    return [passOn(camera, recorder, hold), passOn(recorder, camera, () => {})].map((passing) =>
+      passing.catch(() => {}).finally(() => [camera, recorder].forEach((end) => this.close(end)))
+    );
+  }
+
+  open(): void {
+    this.#opened.resolve();
+  }
+}
 
 /** Directories of a recorder and of two cameras, and how to start each of the three. */
 async function makeLab() {
   const dir = await tempDir();
   const port = `${await unusedPort()}`;
+  const gates = new AsyncDisposableStack();
   const inOf = (name: string) => ({
     cwd: `${dir.path}/${name}`,
     audit: `${dir.path}/${name}-audit`,
@@ -34,18 +59,23 @@ async function makeLab() {
   }
   return {
     path: dir.path,
-    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => {
+      await gates[Symbol.asyncDispose]();
+      await dir[Symbol.asyncDispose]();
+    },
     recordings: `${dir.path}/desk/recordings`,
     startRecorder: () => startExample(RECORDER, { ...inOf("desk"), args: ["127.0.0.1", port] }),
-    /** Pairs a camera with the recorder, and starts it. */
+    /** Pairs a camera with the recorder, which it reaches through a gate, and starts it. */
     async startCamera(name: string) {
       const [desk, camera] = [`${dir.path}/desk`, inOf(name).cwd];
       await initDevice(`${camera}/camera-device`, "camera");
       const { success, stderr } = await runExample(CAMERA, { cwd: camera });
       assert(!success);
       assertStringIncludes(stderr, '"degu --home DIRECTORY pair" adds one');
-      await pairDevices(`${desk}/recorder-device`, `${camera}/camera-device`, name);
-      return await startExample(CAMERA, inOf(name));
+      const gate = gates.use(new Gate(["127.0.0.1", Number(port)]));
+      const serving = [(gate.address as HostAddress).join(":")];
+      await pairDevices(`${desk}/recorder-device`, `${camera}/camera-device`, name, serving);
+      return Object.assign(await startExample(CAMERA, inOf(name)), { gate });
     },
     /** Makes a recording that was written long ago, gives it its name now, and returns its path. */
     async record(camera: string, name: string, bytes: number) {
@@ -84,6 +114,7 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   await within(untilFile(kept, (_name, size) => size >= MEBIBYTE), "a part is there", 60);
   first.kill();
   await first.child.status;
+  porch.gate.open();
   assertEquals(await entries(kept), [".degu-files", "small"], "the large one is not complete");
 
   // While it is off, more is recorded, and nothing is removed.
@@ -100,9 +131,8 @@ Deno.test("nothing is lost while the recorder is killed in the middle of an uplo
   // A recording that grows while it is sent is sent again.
   const ofGarden = `${lab.recordings}/garden`;
   await within(untilFile(ofGarden, (_name, size) => size >= MEBIBYTE), "a part is there", 60);
-  second.child.kill("SIGSTOP");
   await Deno.writeTextFile(growing, "the end", { append: true });
-  second.child.kill("SIGCONT");
+  garden.gate.open();
   await garden.printed(new RegExp(`^large has arrived: ${LARGE + 7} bytes`, "m"));
   const arrived = [await porch.printed(ARRIVED), await porch.printed(ARRIVED)].toSorted();
   const [, bytes, already] = /: (\d+) bytes, of which (\d+)/.exec(arrived[0]!)!;
