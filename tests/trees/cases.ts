@@ -137,12 +137,15 @@ const { pairs } = fc.letrec<{ pairs: readonly Pair[] }>((tie) => ({
   ),
 }));
 
+export const NO_LIMIT = 1_000_000;
+
 const options = fc.record({
   compare: oneOf([6, "time"], [2, "digest"]),
   replace: oneOf([6, true], [1, false]),
   delete: oneOf([3, true], [1, false]),
   connections: anyOf(4, 1, 2),
   retries: oneOf([3, 0], [1, 2]),
+  maxDelete: oneOf([5, NO_LIMIT], [1, fc.nat(3)]),
   /** What the filter refuses. */
   hidden: fc.record({
     names: oneOf([3, [] as string[]], [1, fc.array(name, { minLength: 1, maxLength: 2 })]),

@@ -17,7 +17,15 @@ import {
 } from "@degu/degu/files";
 import { isReservedName, RESERVED } from "@degu/internal/kit/files/reserved.ts";
 import { type App, Server } from "@degu/degu/server";
-import { type Case, type Change, type Options, plansOf, type Site, type Write } from "./cases.ts";
+import {
+  type Case,
+  type Change,
+  NO_LIMIT,
+  type Options,
+  plansOf,
+  type Site,
+  type Write,
+} from "./cases.ts";
 import { Changes, SecondWriter } from "./changes.ts";
 import { Objection } from "../fuzz/fuzzer.ts";
 import {
@@ -348,6 +356,7 @@ export class Lab implements AsyncDisposable {
       compare: "time",
       replace: true,
       delete: true,
+      maxDelete: NO_LIMIT,
       hidden: { names: [], kind: null },
     };
     const asRsync: Case = { ...it, options, targetMissing: false, fault: { is: "nothing" } };

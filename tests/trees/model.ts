@@ -439,6 +439,14 @@ class Judge {
       return;
     }
     const entries = entriesOf(this.#source);
+    const { must, may } = this.#supposed();
+    const isLimited = result.deletionsKept === "limit";
+    if (isLimited ? must + may <= options.maxDelete : must > options.maxDelete) {
+      const isEmpty = entries.length === 0 && !this.#showsUnnamed;
+      const text = `deletionsKept is ${result.deletionsKept}, of ${must} to ${must + may} entries`;
+      if (isLimited || !isEmpty) this.#object(`${text}; ${options.maxDelete} are allowed`);
+    }
+    if (isLimited) return;
     const isIncomplete = entries.some(({ reason }) => reason === "unreadable") ||
       this.#showsUnnamed;
     const mayBeIncomplete = entries.some(({ isReadable }) => !isReadable);
@@ -471,18 +479,22 @@ class Judge {
       }
     }
     // With nothing to delete there may be no reason to name one.
-    if (allowed[0] !== null && !this.#wouldDelete()) allowed.push(null);
+    if (allowed[0] !== null && must + may === 0) allowed.push(null);
     if (!allowed.includes(result.deletionsKept)) {
       this.#object(`deletionsKept is ${result.deletionsKept}; allowed: ${allowed}`);
     }
   }
 
-  /** Whether something would be deleted if nothing kept it. */
-  #wouldDelete(): boolean {
+  /** How many entries would be deleted if nothing kept them: certainly, and perhaps more. */
+  #supposed(): { must: number; may: number } {
     const other = new Judge(this.#run);
     other.#deletes = true;
     other.#expectDirectory(other.#source, other.#target, true);
-    return other.#mustBeDeleted.size > 0 || other.#mayBeDeleted.size > 0;
+    const must = other.#mustBeDeleted, may = new Set(other.#mayBeDeleted);
+    for (const { path } of this.#target === null ? [] : entriesOf(this.#target)) {
+      if (this.#inTheWay(path) !== null) may.add(path);
+    }
+    return { must: must.size, may: may.difference(must).size };
   }
 
   /** Whether the source has names that are not UTF-8, and the filter accepts them. */
