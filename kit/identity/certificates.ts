@@ -9,6 +9,7 @@ import { quote } from "../../base/quote.ts";
 import { EXTENSION, formatPem, parseCertificate, PURPOSE } from "../../net/tls/certificate.ts";
 import { DerReader, encodeDer, encodeObjectIdentifier, TAG } from "../../net/tls/der.ts";
 import { loadBuiltin } from "../../net/tls/modules.ts";
+import { isHostName } from "./names.ts";
 
 /** A certificate and its private key, as unencrypted PKCS #8, both as PEM text. */
 export interface PemPair {
@@ -207,11 +208,6 @@ export interface AlternativeName {
 }
 
 /**
- * Certificates may not contain names that some hosts have: with underscores, or hyphens at an end.
- */
-const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
-
-/**
  * Reads a DNS name or a literal IP address: `camera-1.local`, `192.168.7.2`, `fe80::1`.
  *
  * A DNS name has letters, digits, hyphens and dots only (RFC 1123 §2.1): no wildcard, no trailing
@@ -226,10 +222,4 @@ export function parseAlternativeName(label: string, text: string): AlternativeNa
   const name = text.endsWith(".") ? null : canonicalDnsName(text);
   if (name !== null && isHostName(name)) return { type: "dns", value: name };
   throw new RangeError(`${label}: must be a DNS name or an IP address; got ${quote(text)}`);
-}
-
-/** True for a DNS name in lower case, by the rules of {@linkcode parseAlternativeName}. */
-export function isHostName(text: string): boolean {
-  return canonicalDnsName(text) === text &&
-    text.split(".").every((label) => HOST_LABEL.test(label));
 }
