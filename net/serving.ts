@@ -2,6 +2,7 @@
 
 import { copyOptions } from "../base/checks.ts";
 import { checkTimeout, MAX_INTERVAL } from "./deadline.ts";
+import { TERMINATION_SIGNALS } from "./termination.ts";
 
 /** The part of a server that starting it needs. */
 interface Startable {
@@ -38,10 +39,6 @@ export interface Serving {
   close(): void;
 }
 
-/** The signals that end programs; Windows can't send SIGTERM. */
-export const TERMINATION_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
-  ? ["SIGINT"]
-  : ["SIGINT", "SIGTERM"];
 const DEADLINE = 10;
 
 /**

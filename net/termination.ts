@@ -1,7 +1,11 @@
 /** The end of a program by a signal of the system. */
 
 import { DeguError } from "../base/errors.ts";
-import { TERMINATION_SIGNALS } from "./serving.ts";
+
+/** The signals that end programs; Windows can't send SIGTERM. */
+export const TERMINATION_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT"]
+  : ["SIGINT", "SIGTERM"];
 
 /** The usual exit codes of a program that a signal has ended: 128 and the number of the signal. */
 const EXIT_CODES: Readonly<Partial<Record<Deno.Signal, number>>> = { SIGINT: 130, SIGTERM: 143 };

@@ -1,7 +1,7 @@
 /** The program: its commands, its options, its exit codes. */
 
 import { type Command, CommanderError } from "commander";
-import { TERMINATION_SIGNALS } from "../../net/serving.ts";
+import { TERMINATION_SIGNALS } from "../../net/termination.ts";
 import { AgentCommand, type CommonOptions, type Context, type Run } from "./command.ts";
 import { findHome } from "./own_device.ts";
 import { errorObject, explain } from "./explain.ts";
