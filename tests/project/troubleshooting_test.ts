@@ -7,7 +7,7 @@ import { codeOf, libraryFiles, read } from "@degu/testing/tree.ts";
  * several messages share, numbers, and what is quoted.
  */
 const JOINTS =
-  /…|^[\w.[\]]+: |\bmust be(?: null)?\b|; got\b|'s certificate |\ballowed in |\berror of |\d+|"[^"]*"/;
+  /…|^[\w.[\]]+: |\bmust be(?: null)?\b|; got\b|'s certificate |\ballowed in |\berror of |, which |\d+|"[^"]*"/;
 /** Deno's own messages, and those of its TLS library, which no file here has. */
 const FOREIGN = /\(Deno\)|^received fatal alert|^received corrupt message|is not defined$/;
 
