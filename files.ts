@@ -46,7 +46,8 @@ export { downloadTree } from "./kit/files/tree/download_tree.ts";
 export type { DirectoryEntry, OtherReason, TreeEntry } from "./kit/files/entries.ts";
 export { listDirectory, listTree } from "./kit/files/tree/list_tree.ts";
 export type { TransferOptions, TransferProgress, TransferResult } from "./kit/files/options.ts";
-export { deleteFile, makeDirectory, remoteDigest } from "./kit/files/transfer/client.ts";
+export { deleteFile, makeDirectory } from "./kit/files/transfer/remote_changes.ts";
+export { remoteDigest } from "./kit/files/transfer/remote_digest.ts";
 export { TransferError, type TransferErrorCode } from "./kit/files/transfer_error.ts";
 export type {
   TreeEvent,

@@ -7,17 +7,24 @@ const LOCK_ATTEMPTS = 20;
 const LOCK_RETRY_MILLISECONDS = 30;
 
 /**
- * Locks a file unless another process has locked the file. Tries for 0.6 seconds: a process that
- * starts another one shares its locks with the new one for a moment.
- *
- * @returns False if the file stays locked.
+ * Tries for 0.6 seconds whether a file is free: a process that starts another one shares its locks
+ * with the new one for a moment.
  */
-export async function lockFile(file: Deno.FsFile): Promise<boolean> {
-  for (let attempt = 1; !await file.tryLock(true); attempt++) {
+export async function becomesFree(isFree: () => boolean | Promise<boolean>): Promise<boolean> {
+  for (let attempt = 1; !await isFree(); attempt++) {
     if (attempt === LOCK_ATTEMPTS) return false;
     await new Promise((resolve) => setTimeout(resolve, LOCK_RETRY_MILLISECONDS));
   }
   return true;
+}
+
+/**
+ * Locks a file unless another process has locked the file.
+ *
+ * @returns False if the file stays locked.
+ */
+export async function lockFile(file: Deno.FsFile): Promise<boolean> {
+  return await becomesFree(() => file.tryLock(true));
 }
 
 /**

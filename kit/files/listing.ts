@@ -1,9 +1,6 @@
-/** The content of a directory, or of everything below it, as JSON. */
+/** The entries of a directory, or of everything below it, as they are on the disk. */
 
 import { type BigIntStats, closeSync, openSync } from "node:fs";
-import { ChunkedBodyIter } from "../../base/body/body_iter.ts";
-import { EMPTY } from "../../base/bytes.ts";
-import type { Chunk } from "../../base/wire/chunk.ts";
 import { BodyError } from "../../base/errors.ts";
 import {
   fileErrorCode,
@@ -15,19 +12,12 @@ import {
   readNames,
   statOrNull,
 } from "../disk/names.ts";
-import { Turns } from "../disk/files.ts";
-import {
-  type DirectoryEntry,
-  formatEntry,
-  TREE_END,
-  type TreeEntry,
-  type WithMode,
-} from "./entries.ts";
+import type { Turns } from "../disk/files.ts";
+import type { DirectoryEntry, TreeEntry, WithMode } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { READ_FLAGS } from "./file_pieces.ts";
 import { bitsOf } from "./modes.ts";
 import { printable } from "../../base/printable.ts";
-import { nullIfAbsent, resolveBelow } from "./below_root.ts";
 import { isLeftAside, isReservedName, prefixOf, reservedPath } from "./reserved.ts";
 import { isInPlace, type KnownDirectory, type Root } from "./root.ts";
 
@@ -36,95 +26,14 @@ import { isInPlace, type KnownDirectory, type Root } from "./root.ts";
  * stays short even if each entry has to be opened.
  */
 const ENTRIES_A_TURN = 128;
-/** The minimum number of characters in a chunk, except the last. */
-const CHUNK_CHARACTERS = 32768;
 /**
  * Permission bits of a file that everybody may read. Other files are opened, to find out whether
  * this user may read them.
  */
 const READABLE = 0o444;
 
-const encoder = new TextEncoder();
-
-/**
- * Makes a body with an array of everything in a directory, or in the tree below it. The directory
- * is read while the body is sent. Reserved names are omitted; an entry that can't be served is of
- * the kind `"other"`. If the entries can't be found out, the body is cut.
- *
- * @param root The directory that is served.
- * @param names The names that lead from the root to the directory that is listed.
- * @param hasModes Whether the list says the permission bits of files.
- * @returns `null` if there is no directory that a peer may see.
- * @throws {Refusal} if there is a directory that can't be read.
- */
-export async function listBelow(
-  root: Root,
-  names: readonly string[],
-  isTree: boolean,
-  hasModes: boolean,
-): Promise<ChunkedBodyIter | null> {
-  try {
-    const resolved = await resolveBelow(root, names);
-    if (resolved === null || !resolved.state.isDirectory()) return null;
-    const { path } = resolved;
-    const walk = { root, path, turns: new Turns(), hasModes };
-    const first = firstPlace(path, resolved.state);
-    const batches = isTree ? treeTexts(walk, first) : listTexts(walk, first);
-    const begin = batches.next();
-    // Errors of the directory are found out now, while the response can still have another status.
-    await begin.catch((error) => {
-      if (!(error instanceof BodyError)) throw error;
-    });
-    return new ChunkedBodyIter(chunksOf(begin, batches));
-  } catch (error) {
-    return nullIfAbsent(root, error, names);
-  }
-}
-
-async function* listTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
-  for await (const entries of readPlace(walk, first)) {
-    const texts: string[] = [];
-    for (const { place, ...entry } of entries) {
-      if (place === undefined) {
-        texts.push(formatEntry({ name: entry.name }, entry));
-        continue;
-      }
-      for await (const [itself] of readPlace({ ...walk, isShallow: true }, place)) {
-        texts.push(formatEntry({ name: entry.name }, itself!));
-      }
-    }
-    yield texts;
-  }
-}
-
-async function* treeTexts(walk: Walk, first: Place): AsyncGenerator<string[], void, void> {
-  for await (const entries of readBelow(walk, first)) {
-    yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
-  }
-  yield [TREE_END];
-}
-
-async function* chunksOf(
-  begin: Promise<IteratorResult<string[], void>>,
-  batches: AsyncGenerator<string[], void, void>,
-): AsyncGenerator<Chunk, void, void> {
-  let text = "[";
-  let separator = "\n";
-  for (let batch = await begin; batch.done !== true; batch = await batches.next()) {
-    for (const element of batch.value) {
-      text += separator + element;
-      separator = ",\n";
-    }
-    if (text.length < CHUNK_CHARACTERS) continue;
-    yield [null, encoder.encode(text)];
-    text = "";
-  }
-  yield [null, encoder.encode(`${text}\n]\n`)];
-  yield [null, EMPTY];
-}
-
 /** A list that is being made. */
-interface Walk {
+export interface Walk {
   readonly root: Root;
   /** The real path of the directory where the paths of the entries begin. */
   readonly path: string;
@@ -143,7 +52,7 @@ interface Walk {
 }
 
 /** A directory that is listed. */
-interface Place extends KnownDirectory {
+export interface Place extends KnownDirectory {
   /** The names that lead to the directory from where the list begins. */
   readonly names: readonly string[];
   /** `null` where the list begins. */
@@ -152,7 +61,8 @@ interface Place extends KnownDirectory {
   state: FileIdentity | null;
 }
 
-function firstPlace(path: string, state: BigIntStats | null): Place {
+/** The directory where a list begins. */
+export function firstPlace(path: string, state: BigIntStats | null): Place {
   return { names: [], path, above: null, modified: new Date(0), state };
 }
 
@@ -172,7 +82,8 @@ export async function* readTree(
   yield* readBelow(walk, firstPlace(path, statOrNull(path)));
 }
 
-async function* readBelow(
+/** Does {@linkcode readTree} for a directory that was found. */
+export async function* readBelow(
   walk: Walk,
   first: Place,
 ): AsyncGenerator<(TreeEntry & WithMode)[], void, void> {
@@ -220,7 +131,10 @@ function replacedWhileRead(path: string): BodyError {
  *
  * @throws {BodyError} if another directory has its path by now.
  */
-async function* readPlace(walk: Walk, place: Place): AsyncGenerator<FoundEntry[], void, void> {
+export async function* readPlace(
+  walk: Walk,
+  place: Place,
+): AsyncGenerator<FoundEntry[], void, void> {
   const { root, turns, isShallow = false } = walk;
   const { path, modified } = place;
   const name = place.names.at(-1) ?? "";
@@ -275,7 +189,8 @@ function describeAll(
   missing: string[],
 ): FoundEntry[] | null {
   const { path } = place;
-  // The lookup is made for a local list, too: its error shows that no entry can be described.
+  // A local list has reserved entries, too. The lookup is made all the same: where it fails, no
+  // entry of the directory can be looked up.
   const there = statOrNull(reservedPath(path));
   const directory: ReadDirectory = {
     place,

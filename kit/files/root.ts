@@ -3,7 +3,7 @@
  * one, and loses it.
  *
  * **Links.** Writing follows no link below the root, and refuses a path that is reserved. (Reading
- * is in `below_root.ts`.)
+ * is in `serve/below_root.ts`.)
  *
  * **Temporary files.** A file is written under a reserved name, which no peer can list, read, write
  * or delete: in a directory of its own if a peer sends the file, beside its target if this device
@@ -53,6 +53,19 @@ export interface Parent {
   readonly base: string;
   /** The directories to create in `base`, outermost first. */
   readonly missing: readonly string[];
+}
+
+/** What is known, or expected, of the place where a name is given. */
+interface Expected {
+  /** The directory, if the caller has found it in the same turn. */
+  readonly parent?: Parent | undefined;
+  /** Whether nothing is looked up by the name: giving it shows whether something has it. */
+  readonly isUnseen?: boolean;
+  /**
+   * Whether a file gets the name later: until then a directory may have it, or a file that of a
+   * directory on the way.
+   */
+  readonly isLater?: boolean;
 }
 
 interface Destination {
@@ -139,23 +152,17 @@ export class Root {
 
   /**
    * Finds the path at which a name is given, replaced or removed.
-   *
-   * @param checked The directory, if the caller has found it in the same turn.
-   * @param isNew Whether the name is given only if nothing has it; then nothing is looked up by the
-   * name.
    */
   #find(
     names: readonly string[],
-    checked?: Parent,
-    isNew = false,
-    isLater = false,
+    { parent: found, isUnseen = false, isLater = false }: Expected = {},
   ): Destination {
     const name = names.at(-1);
     if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
-    const parent = checked ?? this.findParent(names.slice(0, -1), isLater);
+    const parent = found ?? this.findParent(names.slice(0, -1), isLater);
     if (isReservedName(name)) throw reservedName();
     const path = prefixOf(parent.path) + name;
-    const existing = isNew || parent.missing.length > 0 ? null : lookAt(path);
+    const existing = isUnseen || parent.missing.length > 0 ? null : lookAt(path);
     if (existing !== null && isReserved(parent.path, name, existing)) throw reservedName();
     return { path, parent, existing };
   }
@@ -163,28 +170,21 @@ export class Root {
   /**
    * Finds the path at which a file gets its name.
    *
-   * @param isLater Whether the file gets its name later: until then a directory may have it, or a
-   * file that of a directory on the way.
    * @throws {Refusal} also if a directory, a link or a special file has the name; if the path is on
    * another file system than the unfinished files.
    */
-  findFile(names: readonly string[], isLater = false): Destination {
-    const destination = this.#findFile(names, undefined, false, isLater);
+  findFile(names: readonly string[], expected: Expected = {}): Destination {
+    const destination = this.#findFile(names, expected);
     this.#checkFileSystem(destination);
     return destination;
   }
 
   /** Does {@linkcode findFile} but for the look at the file system. */
-  #findFile(
-    names: readonly string[],
-    parent?: Parent,
-    isNew = false,
-    isLater = false,
-  ): Destination {
-    const destination = this.#find(names, parent, isNew, isLater);
+  #findFile(names: readonly string[], expected: Expected): Destination {
+    const destination = this.#find(names, expected);
     const { path, existing } = destination;
     if (existing?.isDirectory()) {
-      if (!isLater) throw new Refusal(409, `${path} is a directory`);
+      if (!expected.isLater) throw new Refusal(409, `${path} is a directory`);
     } else if (existing !== null && !existing.isFile()) {
       throw new Refusal(403, `${path} is not a file`);
     }
@@ -210,13 +210,16 @@ export class Root {
   place(
     names: readonly string[],
     file: CompleteFile,
-    { condition, isNew, parent: checked }: NamingOptions,
+    { condition, isNew, parent: known }: NamingOptions,
   ): NamingOutcome {
     // Many new files may get their names in a row, and each look costs time: making the link shows
     // whether the name exists.
-    const isUnseen = isNew && checked !== undefined;
+    const isUnseen = isNew && known !== undefined;
     // The rename itself fails on another file system.
-    const { path, parent, existing } = this.#findFile(names, checked, isUnseen);
+    const { path, parent, existing } = this.#findFile(names, {
+      parent: known,
+      isUnseen,
+    });
     condition?.(existing);
     checkIsAt(file.path, file.state);
     const isOwn = existing === null || file.hasOwnMode;
@@ -226,7 +229,7 @@ export class Root {
       if (!isNew) return renameSync(file.path, path);
       if (giveNewName(file.path, path)) return;
       // For a directory or a link, the refusal has another status.
-      this.#findFile(names, checked);
+      this.#findFile(names, { parent: known });
       throw new Refusal(412, `${path} already exists`);
     });
     return { created: existing === null, changed: [parent.base, ...parent.missing] };
@@ -239,9 +242,9 @@ export class Root {
    */
   makeDirectory(
     names: readonly string[],
-    { condition, parent: checked }: Omit<NamingOptions, "isNew"> = {},
+    { condition, parent: known }: Omit<NamingOptions, "isNew"> = {},
   ): NamingOutcome {
-    const destination = this.#find(names, checked);
+    const destination = this.#find(names, { parent: known });
     const { path, parent, existing } = destination;
     condition?.(existing);
     if (existing?.isDirectory()) return { created: false, changed: [] };

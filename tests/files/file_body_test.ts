@@ -17,7 +17,7 @@ import {
   readSmall,
 } from "@degu/internal/kit/files/file_pieces.ts";
 import { makeFileBody } from "@degu/internal/kit/files/serve/get.ts";
-import { openBelow } from "@degu/internal/kit/files/below_root.ts";
+import { openBelow } from "@degu/internal/kit/files/serve/below_root.ts";
 import { Root } from "@degu/internal/kit/files/root.ts";
 import { sha256Of } from "@degu/testing/bundles.ts";
 import { api, makeSession } from "@degu/testing/calling.ts";

@@ -12,7 +12,7 @@ import {
   type FoundRecord,
   GET_ANSWER,
 } from "@degu/internal/kit/files/bundle.ts";
-import { refusalToRead } from "@degu/internal/kit/files/below_root.ts";
+import { refusalToRead } from "@degu/internal/kit/files/serve/below_root.ts";
 import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
 import { Root } from "@degu/internal/kit/files/root.ts";
 import { recordsOf } from "@degu/testing/bundles.ts";

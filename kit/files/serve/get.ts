@@ -23,9 +23,9 @@ import {
 import { digestHeader, type KnownDigests, newHash, wantsDigest } from "../digest.ts";
 import { isOverwritten, isUnchanged, type OpenFile, readPieces } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { listBelow } from "../listing.ts";
+import { listBelow } from "./list_body.ts";
 import { bitsOf, modeHeader, wantsMode } from "../modes.ts";
-import { openBelow, refusalToRead } from "../below_root.ts";
+import { openBelow, refusalToRead } from "./below_root.ts";
 import { placeHeader } from "../reuse.ts";
 import { notFound, unreadable } from "../refusal.ts";
 

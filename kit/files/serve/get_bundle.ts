@@ -26,7 +26,7 @@ import { isName, MAX_DEPTH } from "../file_name.ts";
 import { bitsOf, formatMode, wantsMode } from "../modes.ts";
 import { readOpenSmall, readSmall } from "../file_pieces.ts";
 import type { FileRequest } from "./file_request.ts";
-import { isHidden, openBelow, refusalToRead } from "../below_root.ts";
+import { isHidden, openBelow, refusalToRead } from "./below_root.ts";
 import { belongsInLog, notFound, Refusal, refusalOf, rootIsGone } from "../refusal.ts";
 import { isReservedName, prefixOf } from "../reserved.ts";
 

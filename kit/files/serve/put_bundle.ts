@@ -57,7 +57,8 @@ async function* piecesOf({ body }: Request): AsyncGenerator<Uint8Array, void, vo
   for await (const [, data] of body) yield data;
 }
 
-interface SentFile extends SmallFile {
+/** A file, or a directory, of a bundle that arrives. */
+interface BundledUpload extends SmallFile {
   /** The position of its status. */
   readonly index: number;
   readonly size: number;
@@ -71,7 +72,7 @@ interface SentFile extends SmallFile {
 class BundleWriter {
   /** The statuses of all records, in their order. */
   readonly statuses: PutStatus[] = [];
-  readonly placement: Placement<SentFile>;
+  readonly placement: Placement<BundledUpload>;
   readonly #request: FileRequest;
 
   constructor(request: FileRequest) {
@@ -94,7 +95,7 @@ class BundleWriter {
    *
    * @returns `null` if the file is refused.
    */
-  check(record: PutRecord, content: Uint8Array): SentFile | null {
+  check(record: PutRecord, content: Uint8Array): BundledUpload | null {
     const index = this.statuses.length;
     if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);
     this.statuses.push(201);
@@ -127,7 +128,7 @@ class BundleWriter {
    * Notes the statuses of files, and reports each file that has its name, whatever happened to
    * others.
    */
-  note(outcomes: readonly SmallFileOutcome<SentFile>[]): void {
+  note(outcomes: readonly SmallFileOutcome<BundledUpload>[]): void {
     for (const { file, isCreated } of outcomes) {
       if (isCreated === null) continue;
       const status = isCreated ? 201 : 204;
@@ -137,7 +138,7 @@ class BundleWriter {
     for (const { file, error } of outcomes) if (error !== null) this.#noteError(file, error);
   }
 
-  #noteError({ index, names, size, hasCondition }: SentFile, error: unknown): void {
+  #noteError({ index, names, size, hasCondition }: BundledUpload, error: unknown): void {
     const refusal = refusalOf(this.#request.unfinished.explainFull(error, size, null));
     if (refusal === null) throw error;
     // Writing small files has no other statuses than those of `PutStatus`.

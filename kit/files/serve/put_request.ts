@@ -185,7 +185,7 @@ export function checkDestination(
   if (target.names.length > 0 && target.isDirectory) {
     throw new Refusal(409, "the path of a file has no trailing slash");
   }
-  const { existing } = root.findFile(target.names, isLater);
+  const { existing } = root.findFile(target.names, { isLater });
   if (length > maxBytes) throw new Refusal(413, `${length} bytes, more than ${maxBytes}`);
   return existing;
 }

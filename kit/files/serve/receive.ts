@@ -17,7 +17,7 @@ import {
 } from "../../disk/names.ts";
 import { isDiskFull } from "../../disk/space.ts";
 import type { Temporary } from "../../disk/temporary.ts";
-import { openBelow } from "../below_root.ts";
+import { openBelow } from "./below_root.ts";
 import { makeValidators, stampOrNone, wantsNew } from "../conditions.ts";
 import { digestHeader, hashStart, newHash, wantsDigest } from "../digest.ts";
 import { type FileState, isOverwritten, isUnchanged } from "../file_pieces.ts";

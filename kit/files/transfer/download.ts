@@ -37,7 +37,8 @@ import {
   type PartVersion,
   renamePart,
 } from "./part_file.ts";
-import { askDigest, askForSame, TransferClient, type Version, versionOf } from "./client.ts";
+import { TransferClient } from "./client.ts";
+import { askDigest, askForSame, type Version, versionOf } from "./remote_digest.ts";
 import {
   changedWhileMoved,
   statusError,
@@ -184,11 +185,11 @@ export async function downloadFile(
   inTree: InTree | null = null,
 ): Promise<TransferResult> {
   let part: PartFile | null = null;
-  let begun: Download | null = null;
+  let begun: FileDownload | null = null;
   try {
     const seen = inTree === null ? await checkLocalTarget(file, settings.replace) : null;
     using found = part = await PartFile.find(file, inTree?.parts);
-    begun = new Download(client, uri, file, found, settings, inTree, seen);
+    begun = new FileDownload(client, uri, file, found, settings, inTree, seen);
     return await begun.run();
   } catch (error) {
     throw explainFullDisk(error, file, begun?.total, part);
@@ -206,7 +207,8 @@ interface HashedPart {
 /** The file that is copied can't be read so far as it was compared. */
 class Unreadable extends Error {}
 
-class Download {
+/** The download of a file, to a part that is open here. */
+class FileDownload {
   readonly #client: TransferClient;
   readonly #uri: string;
   readonly #file: string;

@@ -5,7 +5,7 @@
 
 import type { Hash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { grantedBits, lockFile, setMode } from "../../disk/files.ts";
+import { becomesFree, grantedBits, lockFile, setMode } from "../../disk/files.ts";
 import {
   giveNewName,
   ifPresent,
@@ -129,7 +129,9 @@ export class PartFile implements Disposable {
       const directory = await Deno.realPath(dirname(target));
       const real = join(directory, basename(target));
       const parts = found ?? findParts(directory);
-      for (const path of parts.of(real)) if (!await isFree(path)) throw partInUse(target, path);
+      for (const path of parts.of(real)) {
+        if (!await becomesFree(() => !isHeld(path))) throw partInUse(target, path);
+      }
       return new PartFile(target, real, parts, grantedBits(partPath(real, null)));
     } catch (error) {
       // The path of the part says nothing to the caller.
@@ -225,18 +227,6 @@ function findParts(directory: string): FoundParts {
     if (name.startsWith(".")) found.add(join(directory, name));
   }
   return found;
-}
-
-const FREE_ATTEMPTS = 20;
-const FREE_RETRY_MILLISECONDS = 30;
-
-/** Whether nobody writes to a part. Tries for 0.6 seconds, as {@linkcode lockFile} does. */
-async function isFree(path: string): Promise<boolean> {
-  for (let attempt = 1; isHeld(path); attempt++) {
-    if (attempt === FREE_ATTEMPTS) return false;
-    await new Promise((resolve) => setTimeout(resolve, FREE_RETRY_MILLISECONDS));
-  }
-  return true;
 }
 
 /** The bytes of a part; 0 if there is no part, or nobody may look. */

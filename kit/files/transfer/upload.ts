@@ -21,7 +21,8 @@ import { uriOf } from "../file_name.ts";
 import { conditionFor, parseStamp } from "../conditions.ts";
 import { type Beginning, isGrown, placeOf, reuseHeader } from "../reuse.ts";
 import { modeHeader, modeOfCopy, parseMode, WANT_MASK } from "../modes.ts";
-import { askDigest, askForSame, isTooSlow, readDigest, TransferClient } from "./client.ts";
+import { TransferClient } from "./client.ts";
+import { askDigest, askForSame, isTooSlow, readDigest } from "./remote_digest.ts";
 import { SourceFile } from "./source_file.ts";
 import {
   changedThere,

@@ -17,7 +17,8 @@ import {
 import { sha256Of } from "../digest.ts";
 import { fileUri } from "../file_name.ts";
 import { WANT_MODE } from "../modes.ts";
-import { askDigest, type TransferClient } from "../transfer/client.ts";
+import type { TransferClient } from "../transfer/client.ts";
+import { askDigest } from "../transfer/remote_digest.ts";
 import { endsAll, isOfTransfer, statusError, unexpectedResponse } from "../transfer_error.ts";
 import type { TreeNode } from "./tree.ts";
 import { type Copy, isNew, replacedBy } from "./plan.ts";

@@ -34,7 +34,9 @@ import {
 } from "./list_tree.ts";
 import type { TransferResult, TransferSettings } from "../options.ts";
 import { Root } from "../root.ts";
-import { askDigest, requestChange, type TransferClient } from "../transfer/client.ts";
+import type { TransferClient } from "../transfer/client.ts";
+import { requestChange } from "../transfer/remote_changes.ts";
+import { askDigest } from "../transfer/remote_digest.ts";
 import {
   changedWhileMoved,
   hasStatus,

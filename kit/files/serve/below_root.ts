@@ -10,11 +10,11 @@
 
 import type { BigIntStats } from "node:fs";
 import { lstat, open } from "node:fs/promises";
-import { fileErrorCode, isMissing, isReal, isUnreadable } from "../disk/names.ts";
-import { type OpenFile, READ_FLAGS } from "./file_pieces.ts";
-import { notFound, type Refusal, unreadable } from "./refusal.ts";
-import { isReserved, prefixOf } from "./reserved.ts";
-import type { Root } from "./root.ts";
+import { fileErrorCode, isMissing, isReal, isUnreadable } from "../../disk/names.ts";
+import { type OpenFile, READ_FLAGS } from "../file_pieces.ts";
+import { notFound, type Refusal, unreadable } from "../refusal.ts";
+import { isReserved, prefixOf } from "../reserved.ts";
+import type { Root } from "../root.ts";
 
 /** The place that the names of a request have. */
 interface Resolved {
