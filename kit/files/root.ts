@@ -359,12 +359,12 @@ export class DirectoryMaker {
     const parent = known !== undefined && isInPlace(known)
       ? { path: above, base: above, missing: [] }
       : undefined;
-    const moved = this.#root.makeDirectory(names, { parent });
+    const made = this.#root.makeDirectory(names, { parent });
     if (parent === undefined) {
       this.#note(above, above === this.#root.path ? null : this.#note(dirname(above), null));
     }
     this.#note(path, this.#known.get(above)!);
-    return moved;
+    return made;
   }
 
   #note(path: string, above: KnownDirectory | null): KnownDirectory {

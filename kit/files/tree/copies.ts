@@ -65,10 +65,9 @@ export class TreeCopies {
   /** Copies files over all connections. */
   async copyAll(copies: readonly Copy[]): Promise<void> {
     // A file of which another one reuses the bytes may itself be replaced, so that comes later.
-    const isMoved = ({ node, target }: Copy) => (this.beginnings.get(node) ?? target) !== target;
-    const moved = copies.filter(isMoved);
-    const others = copies.filter((copy) => !isMoved(copy));
-    for (const some of [moved, others]) {
+    const isFirst = ({ node, target }: Copy) => (this.beginnings.get(node) ?? target) !== target;
+    const others = copies.filter((copy) => !isFirst(copy));
+    for (const some of [copies.filter(isFirst), others]) {
       await this.#attempt.run(this.#queuesOf(some), (client, batch) => this.#copy(client, batch));
     }
   }

@@ -478,15 +478,15 @@ class Download implements TreeEnds {
     const maker = new DirectoryMaker(this.#root);
     for (const node of nodes) {
       await this.#pause();
-      let made: DirectoryOutcome;
+      let outcome: DirectoryOutcome;
       try {
-        const moved = maker.make(node.path);
-        for (const path of moved.changed) changed.add(path);
-        made = { error: null, isNew: moved.created };
+        const made = maker.make(node.path);
+        for (const path of made.changed) changed.add(path);
+        outcome = { error: null, isNew: made.created };
       } catch (error) {
-        made = { error: this.#explain(error, node) };
+        outcome = { error: this.#explain(error, node) };
       }
-      yield [node, made];
+      yield [node, outcome];
     }
     await syncAllIfPossible(changed);
   }

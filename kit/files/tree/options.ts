@@ -195,37 +195,32 @@ export interface TreeResult {
   readonly deletionsKept: "limit" | "incomplete" | "failed" | "empty" | "spelling" | null;
 }
 
-/** The options that decide about the plan of a copy. */
-export interface PlanRules {
-  readonly compare: "time" | "digest";
-  readonly replace: boolean;
-  readonly modes: boolean;
-  readonly delete: boolean;
-  readonly filter: ((entry: TreeEntry) => boolean) | undefined;
-}
+/** Options that have no defaults. */
+type WithoutDefault = "filter" | "onEvent" | "signal";
 
-/** The options of a transfer, checked and with their defaults. */
-export interface TreeSettings extends PlanRules {
+/** The options of a call, checked and with their defaults. */
+export type TreeCall =
+  & {
+    readonly [Name in Exclude<keyof UploadTreeOptions, WithoutDefault>]-?: Exclude<
+      UploadTreeOptions[Name],
+      undefined
+    >;
+  }
+  & { readonly [Name in WithoutDefault]: UploadTreeOptions[Name] };
+
+/** The options that decide about the plan of a copy. */
+export type PlanRules = Pick<TreeCall, "compare" | "replace" | "modes" | "delete" | "filter">;
+
+/** The options of an attempt, and what it is about. */
+export interface TreeSettings extends Omit<TreeCall, "signal"> {
   /** The path of the directory here. */
   readonly dir: string;
   /** The URI of the directory at the other end. */
   readonly uri: string;
-  readonly maxDelete: number;
-  readonly move: boolean;
-  readonly dryRun: boolean;
-  readonly connections: number;
-  readonly settled: number;
-  readonly retries: number;
-  readonly onEvent: TreeOptions["onEvent"];
   /** Aborted by the caller, or by the first error that concerns all files of an attempt. */
   readonly signal: AbortSignal;
   readonly abort: (reason: unknown) => void;
 }
-
-/** The options of a call, before its first attempt. */
-export type TreeCall =
-  & Omit<TreeSettings, "dir" | "uri" | "signal" | "abort">
-  & { readonly signal: AbortSignal | undefined };
 
 const OPTIONS = [
   "compare",

@@ -16,7 +16,7 @@ const PROGRESS_BYTES = 65536;
 export class TreeReport {
   #settings: TreeSettings;
   /** Resets the count of retries. */
-  #moved: (progress?: RetryProgress) => void = () => {};
+  #advanced: (progress?: RetryProgress) => void = () => {};
   readonly counts = {
     files: 0,
     bytes: 0,
@@ -56,9 +56,9 @@ export class TreeReport {
   }
 
   /** Begins an attempt. */
-  begin(settings: TreeSettings, moved: (progress?: RetryProgress) => void): void {
+  begin(settings: TreeSettings, advanced: (progress?: RetryProgress) => void): void {
     this.#settings = settings;
-    this.#moved = moved;
+    this.#advanced = advanced;
     this.#held = [];
     this.failures = 0;
     this.#bytes = this.#complete;
@@ -156,7 +156,7 @@ export class TreeReport {
     this.counts.bytes += result.bytes;
     this.counts.reused += result.reused;
     this.#complete += node.size - result.reused;
-    this.#moved();
+    this.#advanced();
     // What is moved is gone here: a file of the same name is another one.
     const isTold = this.#isTold(node) && !this.#settings.move;
     if (!isTold) this.event({ type: "copied", path: node.path, ...result });
@@ -211,7 +211,7 @@ export class TreeReport {
     this.#leaving.delete(node);
     const kind = node.kind === "directory" ? "directory" : "file";
     this.event({ type: "deleted", path: node.path, kind });
-    this.#moved();
+    this.#advanced();
   }
 
   /**
@@ -228,7 +228,7 @@ export class TreeReport {
       const now = Math.min(bytes, node.size - reused);
       this.#bytes += now - counted;
       counted = now;
-      this.#moved({ bytes: Math.floor(this.#bytes / PROGRESS_BYTES), resumedFrom: 0 });
+      this.#advanced({ bytes: Math.floor(this.#bytes / PROGRESS_BYTES), resumedFrom: 0 });
       if (this.#pace.isDue()) this.progress();
     };
   }

@@ -68,10 +68,10 @@ export async function transferTree(
   let isUsable = true;
   let restart = () => {};
   const onRetry = (retry: Retry) => treeRetryOf(peer)?.(retry, restart);
-  const attemptOnce = async (moved: (progress?: RetryProgress) => void): Promise<TreeResult> => {
+  const attemptOnce = async (advanced: (progress?: RetryProgress) => void): Promise<TreeResult> => {
     const settings = { ...makeSettings(), filter };
-    restart = moved;
-    report.begin(settings, moved);
+    restart = advanced;
+    report.begin(settings, advanced);
     using attempt = new Attempt(label, peer, settings, makeEnds(settings), report);
     settings.signal.throwIfAborted();
     try {
