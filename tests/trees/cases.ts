@@ -241,6 +241,30 @@ export function plain(pairs: readonly Pair[]): readonly Pair[] {
   }));
 }
 
+/** Cases in which most files begin as others do, which change while they are compared or copied. */
+export const reusing = fc.record({
+  it: cases(false),
+  first: fc.nat(9),
+  changes: fc.array(
+    fc.record({
+      when: fc.record({ on: fc.constant("reuse" as const), n: fc.nat(3) }),
+      side: anyOf("source", "target"),
+      which: fc.nat(40),
+      what: anyOf("rewrite", "rewrite in place", "grow", "remove", "rename"),
+    }),
+    { minLength: 1, maxLength: 3 },
+  ),
+}).map(({ it, first, changes }): Case => {
+  const pairs = plain(it.pairs).map((pair, i): Pair => {
+    const { source } = pair;
+    if (source.is !== "file") return pair;
+    const target = anyKept[(first + i) % anyKept.length]!;
+    return { ...pair, source: { ...source, size: source.size < 100 ? 100 : source.size }, target };
+  });
+  return { ...it, reuse: true, targetMissing: false, pairs, fault: { is: "changes", changes } };
+});
+const anyKept = ["renamed", "grown", "copied"] as const;
+
 /** Directories that are not in the tree, to which links lead. */
 export interface LinkTargets {
   readonly outside: string;

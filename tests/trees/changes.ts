@@ -139,8 +139,12 @@ export class Changes {
     this.#versions.set(path, versions.add(key));
   }
 
-  /** Makes a change now. */
-  make({ side, which, what }: Change, isPlanned: boolean): void {
+  /**
+   * Makes a change now.
+   *
+   * @param wanted The path that is changed, if it is there.
+   */
+  make({ side, which, what }: Change, isPlanned: boolean, wanted: string): void {
     const { download } = this.it;
     const isRemote = (side === "source") === download;
     const root = isRemote ? this.site.remote : this.site.local;
@@ -152,7 +156,8 @@ export class Changes {
     }
     if (tree === null) return;
     const paths = [...flatten(tree).keys()].filter((path) => path !== "").sort();
-    const path = paths[which % Math.max(1, paths.length)];
+    const at = paths.includes(wanted) ? paths.indexOf(wanted) : which % Math.max(1, paths.length);
+    const path = paths[at];
     try {
       this.#apply(side, what, root, path, isPlanned);
     } catch (error) {

@@ -61,7 +61,8 @@ interface Hooks {
   readonly signal: AbortSignal | undefined;
   readonly triggers: {
     readonly when: Change["when"];
-    work(isPlanned: boolean, told: readonly TreeEvent[]): void;
+    /** @param compared The path of the file whose beginning is compared, or copied. */
+    work(isPlanned: boolean, told: readonly TreeEvent[], compared: string): void;
   }[];
 }
 
@@ -81,6 +82,8 @@ export class Lab implements AsyncDisposable {
   #requests = 0;
   #onRequest: ((count: number, reuses?: boolean) => void) | null = null;
   #reuses = 0;
+  /** The path, below the server's root, of the file whose beginning was compared last. */
+  #compared = "";
   #cases = 0;
   /** How many transfers have been made. */
   transfers = 0;
@@ -98,7 +101,8 @@ export class Lab implements AsyncDisposable {
     this.isKeptOut = isKeptOut(`${this.#dir}/closed`);
     this.#smallStock = this.#small === null ? null : new Stock(`${this.#small}/stock`);
     const app: App = async (...args) => {
-      const [{ headers }] = args;
+      const [{ headers, path }] = args;
+      if (headers["digest-length"] !== undefined) this.#compared = path.join("/");
       const reuses = headers["digest-length"] !== undefined || headers["reuse"] !== undefined;
       this.#running++;
       try {
@@ -287,7 +291,8 @@ export class Lab implements AsyncDisposable {
     let isPlanned = false;
     const trigger = (what: Change["when"]["on"], count: number) => {
       for (const { when: { on, n }, work } of triggers) {
-        if (on === what && n === count) work(isPlanned, events);
+        const compared = this.#compared.slice(it.place === "" ? 0 : it.place.length + 1);
+        if (on === what && n === count) work(isPlanned, events, what === "reuse" ? compared : "");
       }
     };
     const { hidden: _, ...plain } = it.options;
@@ -301,7 +306,7 @@ export class Lab implements AsyncDisposable {
         trigger("event", events.length);
         if (event.type === "plan") {
           for (const { when: { on, n }, work } of triggers) {
-            if (on === "milliseconds") timers.push(setTimeout(() => work(true, events), n / 2));
+            if (on === "milliseconds") timers.push(setTimeout(() => work(true, events, ""), n / 2));
           }
         }
         events.push(event);
@@ -574,7 +579,9 @@ export class Lab implements AsyncDisposable {
     const hooks: Hooks = { signal: controller.signal, triggers: [] };
     if (fault.is === "changes") {
       for (const change of fault.changes) {
-        const work = (isPlanned: boolean) => record.make(change, isPlanned);
+        const work: Hooks["triggers"][number]["work"] = (isPlanned, _told, compared) => {
+          record.make(change, isPlanned, compared);
+        };
         hooks.triggers.push({ when: change.when, work });
       }
     } else if (fault.is === "abort") {

@@ -2,14 +2,15 @@
  * Runs random transfers of trees, or one that was found earlier, and says where they differ from the model.
  *
  * `--runs N`, `--seconds N`, `--seed N`, `--replay JSON`, `--case-file FILE`; `--moves N` empties N
- * trees as outboxes, `--adds N` adds N to apps that only add files, `--writers N` copies N while a
- * second writer replaces files of the target, `--rsync N` compares N with rsync, `--odd N` copies N to each disk that spells names its own way (`--disk NAME`: to
- * that one), `--failing N` to and from disks that fail in each of three ways. Each of them prints a
- * line of JSON.
+ * trees as outboxes, `--adds N` adds N to apps that only add files, `--reuse N` copies N of which
+ * most bytes are at the target, and change meanwhile, `--writers N` copies N while a second writer
+ * replaces files of the target, `--rsync N` compares N with rsync, `--odd N` copies N to each disk
+ * that spells names its own way (`--disk NAME`: to that one), `--failing N` to and from disks that
+ * fail in each of four ways. Each of them prints a line of JSON.
  */
 
 import fc from "fast-check";
-import { type Case, cases, plain, writes } from "./cases.ts";
+import { type Case, cases, plain, reusing, writes } from "./cases.ts";
 import { run } from "./disk.ts";
 import { checkFailing, failingCases, FAULTS, mountFailing } from "./failing.ts";
 import { Lab } from "./lab.ts";
@@ -39,6 +40,7 @@ try {
   }
   if (args.has("--moves")) await checkMoves(lab, Number(args.get("--moves")));
   if (args.has("--adds")) await checkAdds(lab, Number(args.get("--adds")));
+  if (args.has("--reuse")) await checkReuse(lab, Number(args.get("--reuse")));
   if (args.has("--writers")) await checkWriters(lab, Number(args.get("--writers")));
   if (args.has("--failing")) await checkFailures(Number(args.get("--failing")));
   if (args.has("--rsync")) await checkAgainstRsync(lab, Number(args.get("--rsync")));
@@ -113,6 +115,11 @@ async function checkAdds(lab: Lab, trees: number): Promise<void> {
     async (it) => void (added += await lab.checkAdd(it)),
   );
   await check(property, trees, {}, () => ({ adding: trees, added }));
+}
+
+async function checkReuse(lab: Lab, trees: number): Promise<void> {
+  const property = fc.asyncProperty(reusing, (it) => lab.run(it));
+  await check(property, trees, {}, () => ({ reusing: trees, reused: lab.reused }));
 }
 
 async function checkWriters(lab: Lab, trees: number): Promise<void> {

@@ -15,6 +15,8 @@ Deno.test("trees come out as documented, as with rsync -rtp --delete, from an ou
     "10",
     "--adds",
     "20",
+    "--reuse",
+    "40",
     "--writers",
     "40",
     "--failing",
