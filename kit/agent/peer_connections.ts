@@ -10,7 +10,7 @@ import {
 } from "../../client.ts";
 import { type Retry, retry, type RetryProgress } from "../../files.ts";
 import { isInUse, repeatAny } from "../../net/connection_pool.ts";
-import { onTreeRetry } from "../files/transfer/client.ts";
+import { setTransferTraits } from "../files/transfer/client.ts";
 import { reasonOf } from "./explain.ts";
 import { isAway } from "./failure.ts";
 
@@ -124,7 +124,9 @@ export class PeerConnections implements Disposable {
     this.#wait = wait * 1000;
     // To copy, list or delete twice does no harm.
     repeatAny(this.#pool);
-    onTreeRetry(this.#pool, (retry, moved) => this.#onTreeRetry(retry, moved));
+    setTransferTraits(this.#pool, {
+      onTreeRetry: (retry, restart) => this.#onTreeRetry(retry, restart),
+    });
   }
 
   /**
@@ -228,11 +230,11 @@ export class PeerConnections implements Disposable {
     this.#note(`${reasonOf(error)}; ${again}`);
   }
 
-  #onTreeRetry(retry: Retry, moved: () => void): void {
+  #onTreeRetry(retry: Retry, restart: () => void): void {
     if (!this.#isReplaced) return this.#onRetry(retry);
     // The peer has answered at a new connection: it was at work, and its silence was no failure.
     this.#isReplaced = false;
-    moved();
+    restart();
   }
 
   #drop(shared: SharedClient): void {

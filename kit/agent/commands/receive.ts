@@ -6,7 +6,7 @@ import { pause } from "../../../base/pause.ts";
 import type { Client, ClientOptions, ConnectionPool } from "../../../client.ts";
 import { escapeName } from "../../../files.ts";
 import { foldName, isReservedName } from "../../files/reserved.ts";
-import { takeServersForOne, withholdBits } from "../../files/transfer/client.ts";
+import { setTransferTraits } from "../../files/transfer/client.ts";
 import type { AgentCommand, Context } from "../command.ts";
 import { CONNECT_SECONDS } from "../peer_client.ts";
 import { explain } from "../explain.ts";
@@ -86,10 +86,12 @@ async function runReceive(
     return device.client(sender, { connectTimeout: CONNECT_SECONDS, ...options });
   };
   const connections = new PeerConnections(open, signal, (text) => output.note(text));
-  // The keys of a sender are made for one command.
-  takeServersForOne(connections.connector, "degu send");
-  // Nobody knows the sender afterwards: nothing that it has sent can be run by accident.
-  withholdBits(connections.connector, 0o111);
+  setTransferTraits(connections.connector, {
+    // A sender has other keys each time: a part of a file is continued from any of them.
+    serverName: "degu send",
+    // Nobody knows the sender afterwards: nothing that it has sent can be run by accident.
+    withheldBits: 0o111,
+  });
   using files = new RemoteFiles(connections, sender.name, "share", signal);
   const finished = new AbortController();
   const watching = watchSender(await open({ signal }), finished.signal, () => {

@@ -14,38 +14,28 @@ import type { Retry } from "../../../net/retry.ts";
 import { asRepeatable } from "../../../net/unanswered.ts";
 import { parseMode } from "../modes.ts";
 
-/** By client: the name under which all its servers are taken for one. */
-const serverNames = new WeakMap<Requester | Connector, string>();
-
-/**
- * From now on, the servers of clients with this name are taken for one, so that a part of a file is
- * continued from any of them: whether the whole file is what the server has is verified as always.
- */
-export function takeServersForOne(client: Connector, name: string): void {
-  serverNames.set(client, name);
+/** What the program `degu` wants of the transfers of a client, or over a pool, beside options. */
+export interface TransferTraits {
+  /**
+   * The servers of clients with the same name are taken for one, so that a part of a file is
+   * continued from any of them: whether the whole file is what the server has is verified as
+   * always.
+   */
+  readonly serverName?: string;
+  /** The permission bits that no file from the server gets. */
+  readonly withheldBits?: number;
+  /** Called before a tree goes on after an error; `restart` starts the count of retries again. */
+  readonly onTreeRetry?: (retry: Retry, restart: () => void) => void;
 }
 
-/** By client: the permission bits that no file from its server gets. */
-const withheldBits = new WeakMap<Requester | Connector, number>();
+const allTraits = new WeakMap<Requester | Connector, TransferTraits>();
 
-/** From now on, no file that comes from the server of this client gets these permission bits. */
-export function withholdBits(client: Connector, bits: number): void {
-  withheldBits.set(client, bits);
+export function setTransferTraits(peer: Requester | Connector, traits: TransferTraits): void {
+  allTraits.set(peer, traits);
 }
 
-/** Called before a tree goes on after an error; `moved` starts the count of retries again. */
-type OnTreeRetry = (retry: Retry, moved: () => void) => void;
-
-/** By client or pool: the function that is called before the next attempt of a tree. */
-const treeRetryListeners = new WeakMap<Requester | Connector, OnTreeRetry>();
-
-/** From now on, trees over these connections call a function before they go on after an error. */
-export function onTreeRetry(peer: Requester | Connector, onRetry: OnTreeRetry): void {
-  treeRetryListeners.set(peer, onRetry);
-}
-
-export function treeRetryOf(peer: Requester | Connector): OnTreeRetry | undefined {
-  return treeRetryListeners.get(peer);
+export function traitsOf(peer: Requester | Connector): TransferTraits {
+  return allTraits.get(peer) ?? {};
 }
 
 /**
@@ -101,7 +91,7 @@ export class TransferClient implements Disposable {
 
   /** The permission bits that a file from the server gets here; `null` if they are not known. */
   bitsFor(mode: number | null): number | null {
-    return mode === null ? null : mode & ~(withheldBits.get(this.#target) ?? 0);
+    return mode === null ? null : mode & ~(traitsOf(this.#target).withheldBits ?? 0);
   }
 
   /** True if a connection that was closed can be replaced by another. */
@@ -119,8 +109,8 @@ export class TransferClient implements Disposable {
    * by its address; `null` if the socket has neither.
    */
   async peer(): Promise<string | null> {
-    const name = serverNames.get(this.#target);
-    if (name !== undefined) return `any ${name}`;
+    const { serverName } = traitsOf(this.#target);
+    if (serverName !== undefined) return `any ${serverName}`;
     const connection = this.#pool === null
       ? this.#target
       : await anyConnection(this.#pool, this.signal);

@@ -11,7 +11,7 @@ import { isTransient, type Retry, retryIf, type RetryProgress } from "../../../n
 import type { TreeEntry } from "../entries.ts";
 import { modeOfCopy } from "../modes.ts";
 import { pathOf } from "../options.ts";
-import { treeRetryOf } from "../transfer/client.ts";
+import { traitsOf } from "../transfer/client.ts";
 import { isOvertaken, unexpectedResponse } from "../transfer_error.ts";
 import { Attempt, throwIfForAll } from "./attempt.ts";
 import { TreeCopies } from "./copies.ts";
@@ -67,7 +67,7 @@ export async function transferTree(
   const filter = call.filter && ((entry: TreeEntry) => report.guard(() => call.filter!(entry)));
   let isUsable = true;
   let restart = () => {};
-  const onRetry = (retry: Retry) => treeRetryOf(peer)?.(retry, restart);
+  const onRetry = (retry: Retry) => traitsOf(peer).onTreeRetry?.(retry, restart);
   const attemptOnce = async (advanced: (progress?: RetryProgress) => void): Promise<TreeResult> => {
     const settings = { ...makeSettings(), filter };
     restart = advanced;
