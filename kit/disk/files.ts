@@ -1,4 +1,4 @@
-/** The contents of files: locked, synced to the disk; and many files in turns. */
+/** Files: their locks and permission bits, when they are synced to the disk, and many in turns. */
 
 import { chmodSync, lstatSync, rmdirSync } from "node:fs";
 import { isMissing } from "./names.ts";

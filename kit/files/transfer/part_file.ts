@@ -36,7 +36,7 @@ export interface PartVersion {
 /** The digits of a version in the name of a part. */
 const VERSION_DIGITS = 32;
 /** The limit of Unix file systems, minus what the name of a part adds. */
-const MAX_NAME_BYTES = 255 - `..${PART_SUFFIX}`.length - VERSION_DIGITS;
+const MAX_TARGET_NAME_BYTES = 255 - `..${PART_SUFFIX}`.length - VERSION_DIGITS;
 /**
  * The end of the name of a part: a version, or random digits if it can't be resumed. Parts of older
  * versions of this package have none, and a record beside them.
@@ -46,7 +46,7 @@ const PART_END = /(?:\.(?:[0-9a-f]{16}|[0-9a-f]{32}))?\.degu-part(?:\.json(?:\.t
 /** What the paths of all parts of a target begin with. */
 function partStart(target: string): string {
   const name = basename(target);
-  const isShort = new TextEncoder().encode(name).length <= MAX_NAME_BYTES;
+  const isShort = new TextEncoder().encode(name).length <= MAX_TARGET_NAME_BYTES;
   return join(dirname(target), `.${isShort ? name : hashOfText(name)}`);
 }
 
