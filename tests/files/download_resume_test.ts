@@ -170,18 +170,6 @@ const RESUMED: Readonly<Record<string, ResumedRow>> = {
   "a second name of a file": {
     change: async (dir) => Deno.link((await partIn(dir))!, `${dir}/second`),
   },
-  "a second name of a file, from when it was opened on": {
-    change: (dir) => {
-      const patched = patch(Deno, "openSync", (openSync) => (path, how) => {
-        // The first look is whether somebody writes to the part.
-        if (how?.read !== true) return openSync(path, how);
-        patched[Symbol.dispose]();
-        Deno.linkSync(path as string, `${dir}/second`);
-        return openSync(path, how);
-      });
-      return Promise.resolve();
-    },
-  },
   "missing": { change: async (dir) => Deno.remove((await partIn(dir))!) },
 };
 

@@ -7,7 +7,6 @@ import { tieToTrust } from "@degu/internal/base/app/session.ts";
 import { EarlySync } from "@degu/internal/kit/disk/files.ts";
 import { type BodyFile, receiveBody } from "@degu/internal/kit/files/file_writer.ts";
 import { removeUnheld } from "@degu/internal/kit/files/leftovers.ts";
-import { setModified } from "@degu/internal/kit/files/serve/receive.ts";
 import { Refusal } from "@degu/internal/kit/files/refusal.ts";
 import { RESERVED } from "@degu/internal/kit/files/reserved.ts";
 import { Root } from "@degu/internal/kit/files/root.ts";
@@ -22,7 +21,6 @@ import { makeTree, pattern } from "@degu/testing/served_directory.ts";
 import { openFilesBelow } from "@degu/testing/special_files.ts";
 import { digestOf, upload } from "@degu/testing/written_directory.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { lstatSync } from "node:fs";
 
 // Parts of uploads: their owners, their number, and their lifetime.
 
@@ -345,18 +343,6 @@ Deno.test("exactly one of two processes that write the same new file gets 201", 
   for (let i = 0; i < count; i++) {
     assertEquals(all.map((statuses) => statuses[i]!).toSorted(), [201, 412], `the file ${i}`);
   }
-});
-
-Deno.test("a file that has replaced another keeps its time", async () => {
-  await using dir = await tempDir();
-  const [path, other] = [`${dir.path}/file`, `${dir.path}/other`];
-  await Deno.writeTextFile(path, "text");
-  await Deno.writeTextFile(other, "other");
-  const { mtime } = await Deno.stat(other);
-  const state = lstatSync(path, { bigint: true });
-  await Deno.rename(other, path);
-  const error = assertThrows(() => setModified(path, state, new Date(0)), Refusal);
-  assertEquals([error.status, (await Deno.stat(path)).mtime], [409, mtime]);
 });
 
 // Unfinished files that nobody has written to for a day.

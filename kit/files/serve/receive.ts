@@ -9,12 +9,7 @@ import type { ResponseTuple } from "../../../base/app/message.ts";
 import { cancelQuietly } from "../../../base/body/bodies.ts";
 import type { HeaderDict } from "../../../base/wire/headers.ts";
 import { EarlySync, setMode } from "../../disk/files.ts";
-import {
-  type FileIdentity,
-  isFileSystemError,
-  isSameFile,
-  syncAllIfPossible,
-} from "../../disk/names.ts";
+import { isFileSystemError, syncAllIfPossible } from "../../disk/names.ts";
 import { isDiskFull } from "../../disk/space.ts";
 import type { Temporary } from "../../disk/temporary.ts";
 import { openBelow } from "./below_root.ts";
@@ -257,7 +252,7 @@ async function confirmUpload(
     if (existing === null || !isUnchanged(existing, state)) {
       throw new Refusal(409, `${path} changed meanwhile`, offsetHeader(0));
     }
-    if (modified !== null) setModified(path, state, modified);
+    if (modified !== null) setModified(path, modified);
     giveMode(write, path, mode);
   }
   const { root, target: { names } } = write;
@@ -328,15 +323,13 @@ export function giveMode({ unfinished }: FileRequest, path: string, mode: number
  * Sets the modification time of a file, synchronously: no other request of the process runs between
  * a check of the file and this.
  *
- * @param seen The metadata of the file.
- * @throws {Refusal} if another file has the path now, or the program may not write to the file.
+ * @throws {Refusal} if the program may not write to the file.
  */
-export function setModified(path: string, seen: FileIdentity, modified: Date): void {
+function setModified(path: string, modified: Date): void {
   // Deno needs no permission to set the times of an open file.
   const { state } = Deno.permissions.querySync({ name: "write", path });
   if (state !== "granted") throw new Refusal(403, `no permission to write to ${path}`);
   // The times of node:fs are seconds as floating-point numbers, off by a millisecond.
   using file = Deno.openSync(path, { read: true });
-  if (!isSameFile(file.statSync(), seen)) throw new Refusal(409, `${path} was replaced meanwhile`);
   file.utimeSync(new Date(), modified);
 }

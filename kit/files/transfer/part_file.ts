@@ -174,8 +174,7 @@ export class PartFile implements Disposable {
     const size = this.#left.includes(path) ? sizeOf(path) : 0;
     if (size === 0 || size > version.total) return 0;
     await this.open(version);
-    const state = await this.temporary.file.stat();
-    return Number(state.nlink) > 1 ? 0 : state.size;
+    return (await this.temporary.file.stat()).size;
   }
 
   /**

@@ -394,19 +394,10 @@ class Upload implements TreeEnds {
 
   async #open(node: TreeNode): Promise<SourceFile> {
     const path = this.pathOf(node);
-    const check = () => {
-      if (!isRealFile(path)) throw this.#replaced(node);
-    };
     this.outbox?.checkRemovable(node);
-    check();
-    const source = await SourceFile.open(path);
-    try {
-      check();
-      return source;
-    } catch (error) {
-      await source[Symbol.asyncDispose]();
-      throw error;
-    }
+    // It is opened in the same turn.
+    if (!isRealFile(path)) throw this.#replaced(node);
+    return await SourceFile.open(path);
   }
 
   async copyAlone(
