@@ -49,6 +49,7 @@ Deno.test("readAuthority rejects everything else", async (t) => {
     ["an unknown critical extension", of(...basic, unknown(true)), /critical/],
     ["constraints on names", of(...basic, nameConstraints(false)), /constraints/],
     ["no extension", of(), /CA:TRUE/],
+    ["an extension twice", of(...basic, authority()), /DER/],
     ["signed by another", { issuer }, /another authority/],
     ["signed by another of the same name", { issuer, name: issuer.name }, /own key/],
     ["more than 2 KiB", of(...basic, unknown(false, 2048)), /2048/],

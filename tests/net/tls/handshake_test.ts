@@ -26,6 +26,7 @@ import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { systemCode } from "@degu/internal/net/thrown.ts";
 import { handshakeError } from "@degu/internal/net/tls/errors.ts";
 import { tempDir } from "@degu/testing/directories.ts";
+import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -188,6 +189,17 @@ Deno.test("the modules for TLS are loaded only when they are needed", async () =
 // ───────────────────────── servers
 
 const noContent: App = () => [204, "No Content", {}, null];
+
+Deno.test("SSLServer and SSLClient work with scoped addresses, which node:net can't reach", async () => {
+  if (!hasIPv6) return console.warn("there is no IPv6: skipped");
+  const app: App = async ({ body }) => [200, "OK", {}, await body!.bytes()];
+  // The index of the loopback interface, wherever there is one.
+  await using endpoint = await startTls(pki, app, {}, ["::1", 0, 0, 1], (address) => address);
+  const body = crypto.getRandomValues(new Uint8Array(65536));
+  const response = await endpoint.client.request("POST", "/", {}, body);
+  assertEquals(await response.bytes(), body);
+  await endpoint.server.shutdown();
+});
 
 Deno.test("a peer that sends one byte at a time does not extend the time for its handshake", async () => {
   await using endpoint = await startTls(pki, noContent, { server: { timeout: 0.3 } });
