@@ -239,6 +239,20 @@ Deno.test("a session that no server owns ends with the first reason that it is c
   }
 });
 
+Deno.test("isStillAdmitted asks the session's trust each time, and never rejects", async () => {
+  const session = new Session("peer", null, 1);
+  assertEquals(await isStillAdmitted(session), true);
+  const answers = [true, false, true];
+  tieToTrust(session, {
+    signal: new AbortController().signal,
+    confirm: () => Promise.resolve(answers.shift() ?? Promise.reject(new Error("gone"))),
+  });
+  const asked = [];
+  for (let i = 0; i < 4; i++) asked.push(await isStillAdmitted(session));
+  assertEquals(asked, [true, false, true, false]);
+  assertEquals(await isStillAdmitted(new Session("other", null, 1)), true);
+});
+
 Deno.test("a session ends with the trust in its peer, until it is over", async () => {
   for (const when of ["before", "while", "after"]) {
     const trust = new AbortController();
