@@ -4,6 +4,7 @@
  */
 
 import { hasStatus, isOfTransfer } from "../files/transfer_error.ts";
+import type { Response } from "../../client.ts";
 import type { Device } from "../../device.ts";
 import { type DirectoryEntry, escapeName, fileUri, listDirectory } from "../../files.ts";
 import { isReservedName } from "../files/reserved.ts";
@@ -271,14 +272,17 @@ export class RemoteFiles implements Disposable {
 
   /** Whether the peer lets others add files, and do nothing else. */
   async #onlyAdds(): Promise<boolean> {
+    const allow = (await this.ask())?.headers["allow"];
+    return typeof allow === "string" && !allow.includes("DELETE");
+  }
+
+  /** Asks about the whole directory; `null` if the peer does not answer. */
+  async ask(): Promise<Response | null> {
     try {
-      const { headers: { allow } } = await this.connections.call((client) =>
-        client.request("HEAD", this.uri([""]))
-      );
-      return typeof allow === "string" && !allow.includes("DELETE");
+      return await this.connections.call((client) => client.request("HEAD", this.uri([""])));
     } catch {
       // The error that is to be explained says more.
-      return false;
+      return null;
     }
   }
 

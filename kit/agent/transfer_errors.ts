@@ -15,6 +15,9 @@ const CHANGED_THERE =
 export const ONLY_NEW =
   'the peer only takes new files ("degu serve --new-only"): what is there stays as it is';
 
+/** The reason of a file at which each connection ends, while the peer answers. */
+export const BREAKS_OFF = "the connection breaks off again and again";
+
 /** Whether a peer that only takes new files may be the reason why one was not put or removed. */
 export function isOfOldFile(error: unknown): boolean {
   if (error instanceof Failure) return error.message === ALREADY_THERE;

@@ -1,6 +1,7 @@
 /** The transfers of one command, of files and of trees, with one progress bar and one summary. */
 
-import { isOfTransfer } from "../files/transfer_error.ts";
+import { EmptyPreambleError } from "../../base.ts";
+import { isCut, isOfTransfer } from "../files/transfer_error.ts";
 import { dirname, join } from "node:path";
 import type { ConnectionPool } from "../../client.ts";
 import {
@@ -16,7 +17,13 @@ import {
 } from "../../files.ts";
 import type { Context } from "./command.ts";
 import { codeOf, type ErrorCode, exitCodeOf, FAILED, Failure, REFUSED } from "./failure.ts";
-import { endsCommand, explainTransfer, type FileAction, isOfOldFile } from "./transfer_errors.ts";
+import {
+  BREAKS_OFF,
+  endsCommand,
+  explainTransfer,
+  type FileAction,
+  isOfOldFile,
+} from "./transfer_errors.ts";
 import { isIgnoreFile } from "./ignore.ts";
 import type { OwnDirectory } from "./local_paths.ts";
 import { counted, formatBytes, formatDuration, type Output } from "./output.ts";
@@ -203,7 +210,7 @@ export class Transfers implements Disposable {
       progress.bytes -= there;
       progress.totalBytes -= size;
       signal.throwIfAborted();
-      if (endsCommand(error)) throw this.#ending({ from, to }, error);
+      if (endsCommand(error)) throw await this.#ending(files, { from, to }, error);
       const problem = await files.explain(error, this.direction);
       return this.fail(from, problem, codeOf(error), { from, to });
     }
@@ -241,7 +248,7 @@ export class Transfers implements Disposable {
     } catch (error) {
       this.#checkInterrupted();
       if (!endsCommand(error) && !isOfTransfer(error)) throw error;
-      throw this.#ending(tree.namesOf([]), error);
+      throw await this.#ending(files, tree.namesOf([]), error);
     }
   }
 
@@ -326,12 +333,22 @@ export class Transfers implements Disposable {
   }
 
   /** Makes the error that ends the command. */
-  #ending({ from, to }: TransferNames, error: unknown): Failure {
-    const problem = explainTransfer(error, this.direction);
+  async #ending(
+    files: RemoteFiles,
+    { from, to }: TransferNames,
+    error: unknown,
+  ): Promise<Failure> {
+    // A connection that ends without an answer looks like a refusal, also if the network ends it.
+    const breaksOff = error instanceof EmptyPreambleError && await files.ask() !== null;
+    const problem = breaksOff ? BREAKS_OFF : explainTransfer(error, this.direction);
     const remote = this.direction === "get" ? from : to;
     const hint = isTransient(error) && !this.#isDryRun ? `; ${this.#again}` : "";
-    const exitCode = exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
-    const options = { cause: error, path: from, peer: remote.split(":")[0]! };
+    const exitCode = !breaksOff && exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
+    const options = {
+      cause: breaksOff ? undefined : error,
+      path: from,
+      peer: remote.split(":")[0]!,
+    };
     return new Failure(`${from}: ${problem}${hint}`, exitCode, options);
   }
 
@@ -442,7 +459,9 @@ class TreeCopy {
         // What could not be reused travels after all.
         progress.totalBytes = before.bytes + event.total;
       } else if (event.type === "failed") {
-        if (direction === "put" && isOfOldFile(event.error)) this.#unexplained.push(event);
+        if (isCut(event.error)) {
+          this.#reportFailure(event, `${BREAKS_OFF}: run the same command again`);
+        } else if (direction === "put" && isOfOldFile(event.error)) this.#unexplained.push(event);
         else this.#reportFailure(event, explainTransfer(event.error, this.#actionOf(event)));
       } else if (event.type !== "removed") {
         this.#report(event);
@@ -493,7 +512,7 @@ class TreeCopy {
   #reportFailure({ path, error, at }: Failed, problem: string): void {
     const transfers = this.#transfers;
     const { from, to } = this.namesOf(path);
-    const code = path.length === 0 ? "FAILED" : codeOf(error);
+    const code = path.length === 0 || isCut(error) ? "FAILED" : codeOf(error);
     if (at === "source") {
       transfers.fail(from, problem, code, { from, to });
     } else {

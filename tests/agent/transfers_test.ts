@@ -138,6 +138,25 @@ Deno.test("interruptions", async (t) => {
     }
   });
 
+  await step("a connection that breaks off each time is no refusal", async () => {
+    using _pauses = skipPauses();
+    await Deno.mkdir(`${here}/tree`);
+    await Deno.writeFile(`${here}/tree/large`, content);
+    const rows = [
+      [["put", `${here}/large`, "camera:"], "; run the same command again to continue"],
+      [["put", "-r", `${here}/tree`, "camera:"], ": run the same command again"],
+    ] as const;
+    for (const [args, advice] of rows) {
+      await using relay = new CuttingRelay(files.address);
+      relay.cutEachAfter(20_000);
+      await using agent = startOver(relay, args);
+      const { code, stderr } = await agent.ended();
+      assertEquals(code, 1, stderr);
+      assertStringIncludes(stderr, `large: the connection breaks off again and again${advice}`);
+      assert(!stderr.includes("trust"), stderr);
+    }
+  });
+
   await step("a peer that forgets this device refuses the rest, and shows nothing", async () => {
     await using relay = new CuttingRelay(files.address);
     relay.stallAfter(CUT);
