@@ -1,8 +1,10 @@
-/** The errors of requests that were sent, or were about to be: what a client tells its caller. */
+/**
+ * The errors of requests that were sent, or were about to be: what a client tells its caller, and
+ * whether the request may have been acted on.
+ */
 
 import { EmptyPreambleError, TlsError } from "../base/errors.ts";
 import type { Method } from "../base/wire/preamble.ts";
-import { markUnanswered } from "./unanswered.ts";
 
 /** What a client's connection knows of a request that fails. */
 export interface FailedRequest {
@@ -33,6 +35,25 @@ export function noResponse(): EmptyPreambleError {
 }
 
 /**
+ * The errors of requests that may have been acted on, although no answer came: of a server that is
+ * stopped nobody knows how far it was.
+ */
+const unanswered = new WeakSet<object>();
+
+/** Whether the request that failed with this error may have been acted on. */
+export function isUnanswered(error: unknown): boolean {
+  return unanswered.has(error as object);
+}
+
+/**
+ * Takes the mark from the error of a request that can be repeated without harm; returns the error.
+ */
+export function asRepeatable(error: unknown): unknown {
+  unanswered.delete(error as object);
+  return error;
+}
+
+/**
  * The error to report for a request that has failed with an error of its connection or of its body.
  * The error is marked if the request may have been acted on.
  */
@@ -40,7 +61,9 @@ export function explainFailure(thrown: unknown, failed: FailedRequest): unknown 
   const error = explain(thrown, failed);
   // The requests of safe methods change nothing (RFC 9110 §9.2.1).
   const isSafe = failed.method === "GET" || failed.method === "HEAD";
-  if (failed.phase !== "resting" && failed.isEnded && !isSafe) markUnanswered(error);
+  if (failed.phase !== "resting" && failed.isEnded && !isSafe && error instanceof Error) {
+    unanswered.add(error);
+  }
   return error;
 }
 

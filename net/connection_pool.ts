@@ -17,7 +17,7 @@ import { joinSignals } from "./connect.ts";
 import { checkTimeout, Deadline } from "./deadline.ts";
 import { type RequestOptions, requestSignal } from "./request_signal.ts";
 import type { Connected, Connector, Requester } from "./requester.ts";
-import { asRepeatable, isUnanswered } from "./unanswered.ts";
+import { asRepeatable, isUnanswered } from "./client_errors.ts";
 
 /** How many connections a pool keeps, and for how long. */
 export interface ConnectionPoolOptions {

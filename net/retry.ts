@@ -16,7 +16,7 @@ import {
 } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
 import { isUnreachable, systemCode } from "./thrown.ts";
-import { isUnanswered } from "./unanswered.ts";
+import { isUnanswered } from "./client_errors.ts";
 
 /** How far an attempt has got: the progress of a transfer. */
 export interface RetryProgress {

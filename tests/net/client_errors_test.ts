@@ -2,11 +2,11 @@
 import { EmptyPreambleError, ProtocolError, TlsError } from "@degu/degu/base";
 import { isTransient } from "@degu/degu";
 import {
+  asRepeatable,
   explainFailure,
   type FailedRequest,
   noResponse,
 } from "@degu/internal/net/client_errors.ts";
-import { asRepeatable } from "@degu/internal/net/unanswered.ts";
 import { eachRow } from "@degu/testing/rows.ts";
 import { assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 

@@ -11,7 +11,7 @@ import { anyConnection, connectorOf, repeatAny } from "../../../net/connection_p
 import { type RequestOptions, requestSignal } from "../../../net/request_signal.ts";
 import { checkRequester, isConnector } from "../../../net/requester.ts";
 import type { Retry } from "../../../net/retry.ts";
-import { asRepeatable } from "../../../net/unanswered.ts";
+import { asRepeatable } from "../../../net/client_errors.ts";
 import { parseMode } from "../modes.ts";
 
 /** What the program `degu` wants of the transfers of a client, or over a pool, beside options. */
