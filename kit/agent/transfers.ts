@@ -369,8 +369,13 @@ export class Transfers implements Disposable {
       ? ["would be ", ""]
       : ["", `, ${formatBytes(moved)}${time}`];
     const isInVain = !this.#isDryRun && copied === 0 && failed > 0;
+    const isNothing = copied + unchanged + deleted + failed + this.#skipped.size === 0;
     const parts = [
-      isInVain ? "" : `${counted(copied, "file")} ${would}copied${size}`,
+      isNothing
+        ? "no file to copy"
+        : isInVain
+        ? ""
+        : `${counted(copied, "file")} ${would}copied${size}`,
       unchanged > 0 ? `${unchanged} up to date` : "",
       deleted > 0 ? `${deleted} ${would}deleted` : "",
       this.#skipped.size > 0 ? `${this.#skipped.size} skipped` : "",

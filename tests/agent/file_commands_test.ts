@@ -297,6 +297,13 @@ Deno.test("one directory for both: what was put is listed, fetched and removed w
 
 // degu put: files to the inbox of a peer.
 
+Deno.test("an empty directory is copied, and said to have no file", async () => {
+  await using files = await AgentFiles.start();
+  await Deno.mkdir(`${files.here}/new`);
+  const { stderr } = await files.succeed("put", "-r", `${files.here}/new`, "camera:");
+  assertEquals([stderr, await content(files.inbox)], ["no file to copy\n", { new: null }]);
+});
+
 Deno.test("put -r keeps names, times, trees and empty directories; links are skipped; get --inbox gets it back", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
@@ -457,13 +464,13 @@ Deno.test("rm removes a file or an empty directory, and nothing of the share", a
   await using files = await AgentFiles.start();
   await fill(files.inbox, { "a": "1", "日本 語/b": "2", "empty": null });
   await fill(files.share, { "a": "1" });
-  assertEquals((await files.succeed("rm", "camera:a")).stdout, "camera:a\n");
+  assertEquals((await files.succeed("rm", "camera:a")).stdout, "removed camera:a\n");
   assertEquals(objectsOf(await files.succeed("rm", "--json", "camera:empty/")), [{
     removed: "camera:empty/",
   }]);
   await files.fail(1, "語: the directory is not empty: -r removes it", "rm", "camera:日本 語");
   const both = await files.succeed("rm", "camera:日本 語/b", "camera:日本 語");
-  assertEquals(both.stdout, "camera:日本 語/b\ncamera:日本 語\n");
+  assertEquals(both.stdout, "removed camera:日本 語/b\nremoved camera:日本 語\n");
   assertEquals(await content(files.inbox), {});
   assertEquals(await content(files.share), { "a": "1" });
 });
@@ -496,7 +503,7 @@ Deno.test("rm -r removes a directory with everything in it, the innermost first,
   await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/sub/c/d": null, "file": "3" });
   await fill(inbox, { "top/sub/.left.degu-part": "part" });
   const { stdout } = await files.succeed("rm", "-r", "camera:top", "camera:file");
-  const removed = stdout.trimEnd().split("\n");
+  const removed = stdout.trimEnd().split("\n").map((line) => line.replace(/^removed /, ""));
   assertEquals(removed.slice(0, 2).toSorted(), ["camera:top/a", "camera:top/sub/b"]);
   assertEquals(removed.slice(2), [
     ...["camera:top/sub/c/d/", "camera:top/sub/c/", "camera:top/sub/", "camera:top/"],

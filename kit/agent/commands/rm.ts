@@ -81,7 +81,7 @@ async function runRemove(
   const uri = files.uri(directory ? [...names, ""] : names);
   await files.connections.call((client) => deleteFile(client, uri, { signal }));
   const name = files.name(names, directory);
-  output.result(name, { removed: name });
+  output.result(`removed ${name}`, { removed: name });
 }
 
 const NOT_EMPTY = "the directory is not empty: -r removes it with everything in it";
@@ -119,7 +119,7 @@ async function removeTree(
       // A peer that lets nothing be removed would say so for each file.
       if (!isOfTransfer(error) || hasStatus(error, 405)) throw error;
       // After a 404 the file is gone, most likely by an attempt whose answer was lost.
-      if (hasStatus(error, 404)) context.output.result(name, { removed: name });
+      if (hasStatus(error, 404)) context.output.result(`removed ${name}`, { removed: name });
       else fail(hasStatus(error, 409) ? IN_USE : await files.explain(error, "delete"), error);
     }
   };
