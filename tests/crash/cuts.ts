@@ -50,14 +50,17 @@ const SOURCE = tree({
 });
 const REUSED = SIZE + (SIZE + 1) + (SIZE + 2);
 
-/** Cuts an upload and a download at so many moments; evenly spread, if there are more. */
+/** The states of the disk that a call makes, about. */
+const STATES = 100;
+
+/** Cuts an upload and a download at about so many moments, evenly spread if there are more. */
 export async function cutCopies(cuts: number): Promise<void> {
   // Files that have just changed have no version by which their parts are resumed.
   using _clock = setClockAhead(10_000);
-  for (const isUpload of [true, false]) await cutCall(isUpload, cuts / 2);
+  for (const isUpload of [true, false]) await cutCall(isUpload, Math.ceil(2 * STATES / cuts));
 }
 
-async function cutCall(isUpload: boolean, cuts: number): Promise<void> {
+async function cutCall(isUpload: boolean, step: number): Promise<void> {
   await using dir = await tempDir();
   const source = `${dir.path}/source`, target = `${dir.path}/target`;
   make(source, SOURCE);
@@ -73,12 +76,10 @@ async function cutCall(isUpload: boolean, cuts: number): Promise<void> {
   };
   const [wanted, before] = [filesIn(see(source)), filesIn(see(target))];
   const expected = flatten(see(source));
-  const disk = new CutDisk(target, `${dir.path}/cut`);
+  const disk = new CutDisk(target, `${dir.path}/cut`, step);
   assertEquals((await disk.record(() => copy(target))).reused, REUSED);
   assertEquals(flatten(see(target)), expected);
-  const step = Math.max(1, disk.states.length / cuts);
-  for (let at = 0; at < disk.states.length; at += step) {
-    const { path, moment } = disk.states[Math.floor(at)]!;
+  for (const { path, moment } of disk.states) {
     checkWhole(see(path)!, wanted, before, moment);
     const { failed, deletionsKept } = await copy(path);
     assertEquals([failed, deletionsKept], [0, null], moment);
@@ -109,18 +110,23 @@ function checkWhole(
   }
 }
 
-/** A directory of which each state is kept. */
+/** A directory of which each state is kept, or one of several. */
 class CutDisk {
   readonly states: { readonly path: string; readonly moment: string }[] = [];
   readonly #root: string;
   readonly #kept: string;
   /** By inode: how many bytes of a file a power failure leaves; of the others all. */
   readonly #synced = new Map<number | null, number>();
+  readonly #step: number;
+  /** The number of states that there were; the first one that is kept is any. */
+  #count: number;
   #last = "";
   #isLooking = false;
 
   /** @param kept The directory in which the states are kept. */
-  constructor(root: string, kept: string) {
+  constructor(root: string, kept: string, step: number) {
+    this.#step = step;
+    this.#count = Math.floor(Math.random() * step);
     this.#root = root;
     this.#kept = kept;
     Deno.mkdirSync(kept);
@@ -177,6 +183,7 @@ class CutDisk {
     const now = `${this.#stateOf(this.#root)} ${[...this.#synced]}`;
     if (now === this.#last) return;
     this.#last = now;
+    if (this.#count++ % this.#step > 0) return;
     for (const cut of ["a kill", "a power failure"] as const) {
       if (cut !== "a kill" && this.#synced.size === 0) continue;
       const path = `${this.#kept}/${this.states.length}`;

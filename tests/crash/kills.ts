@@ -38,7 +38,7 @@ export const KILLED: readonly Killed[] = [
   { name: "moves of trees", ofTest: 2, kills: 30, run: killMoves },
   { name: "servers of a tree", ofTest: 2, kills: 30, run: killServers },
   {
-    name: "copies of trees, with bytes that are there already,",
+    name: "copies of trees onto older ones",
     ofTest: 12,
     kills: 60,
     run: cutCopies,
