@@ -203,8 +203,8 @@ export class RawPeer implements Disposable {
 }
 
 /**
- * Sends pieces and an end over a connection of its own, and reads to the other's end. A peer that
- * refuses the pieces may be gone.
+ * Sends pieces and an end over a connection of its own, and reads to the other's end: the answer is
+ * `(await exchange(address, "GET / …")).received`. A peer that refuses the pieces may be gone.
  */
 export async function exchange(
   address: Address,
