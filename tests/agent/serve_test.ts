@@ -67,7 +67,7 @@ Deno.test("after a signal what is under way is finished, and said with printable
   for await (const piece of body!) {
     // At the first piece, of many.
     if (received === 0) agent.kill("SIGINT");
-    if (received === 0) await agent.message("finishing what is under way");
+    if (received === 0) await agent.message("ending when what is under way is done");
     received += piece.length;
   }
   assertEquals(received, SIZE);
