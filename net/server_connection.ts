@@ -78,7 +78,7 @@ interface LastResponse {
 }
 
 /** A request, from the end of its preamble to the end of its response. */
-interface Exchange {
+interface Answering {
   readonly request: Request;
   /** The method and the body of the request, which the app may change in its `Request`. */
   readonly method: Method;
@@ -89,12 +89,10 @@ interface Exchange {
   readonly isForeign: boolean;
   /** What the app has returned. */
   returned: unknown;
-  /** What is sent, once it was checked. */
-  answer: Answer | null;
   /** Why the session ends, if the response has told the client that. */
   told: LastResponse | null;
-  /** Whether the answer was valid: only the source of its body can fail. */
-  isSending: boolean;
+  /** What is being sent: it was valid, so only the source of its body can fail. */
+  answer: Answer | null;
 }
 
 /**
@@ -324,29 +322,32 @@ export class ServerConnection implements Member, SessionOwner {
       let preamble;
       try {
         while ((preamble = this.#findRequest()) === null) {
-          const hasReceived = transport.endReceive(await transport.beginReceive());
-          if (!hasReceived) return this.#peerEnded();
+          if (transport.endReceive(await transport.beginReceive())) continue;
+          this.#on("peerEnds");
+          this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
+          transport.close();
+          return false;
         }
       } catch (error) {
         return await this.#refuseRequest(error);
       }
-      const exchange = this.#beginExchange(preamble);
-      const { request, method, body } = exchange;
+      const answering = this.#beginExchange(preamble);
+      const { request, method, body } = answering;
       try {
         try {
-          exchange.returned = handle(request, this.#session, api);
-          if (!Array.isArray(exchange.returned)) exchange.returned = await exchange.returned;
+          answering.returned = handle(request, this.#session, api);
+          if (!Array.isArray(answering.returned)) answering.returned = await answering.returned;
         } catch (error) {
-          exchange.returned = answerToError(request, method, body, error);
-          if (exchange.returned === null) throw error;
+          answering.returned = answerToError(request, method, body, error);
+          if (answering.returned === null) throw error;
         }
-        const rest = transport.endSend(await this.#beginResponse(exchange));
+        const rest = transport.endSend(await this.#beginResponse(answering));
         if (rest !== null) await rest;
         this.#streaming = null;
       } catch (error) {
-        return await this.#refuseToAnswer(exchange, error);
+        return await this.#refuseToAnswer(answering, error);
       }
-      if (this.#isOver(exchange)) return false;
+      if (this.#isOver(answering)) return false;
     }
   }
 
@@ -358,14 +359,6 @@ export class ServerConnection implements Member, SessionOwner {
     const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
     reader.start = end;
     return preamble;
-  }
-
-  /** The end of most connections. */
-  #peerEnded(): false {
-    this.#on("peerEnds");
-    this.#endSession("debug", PEER_ENDED, PEER_ENDED_LINE);
-    this.#transport.close();
-    return false;
   }
 
   /** Answers bytes that are no request, if they are HTTP. */
@@ -381,7 +374,7 @@ export class ServerConnection implements Member, SessionOwner {
   }
 
   /** Makes what the app gets. */
-  #beginExchange({ method, uri, headers, framing, path, query }: RequestPreamble): Exchange {
+  #beginExchange({ method, uri, headers, framing, path, query }: RequestPreamble): Answering {
     const transport = this.#transport;
     const { report } = this.#context;
     if (framing === null) this.#on("request");
@@ -402,26 +395,27 @@ export class ServerConnection implements Member, SessionOwner {
       isLast: saysClose(headers),
       isForeign: isOfForeignClient(headers),
       returned: undefined,
-      answer: null,
       told: null,
-      isSending: false,
+      answer: null,
     };
   }
 
   /** Begins to send what the app has returned. */
-  #beginResponse(exchange: Exchange): Promise<number | void> {
-    const { method, body, isForeign } = exchange;
+  #beginResponse(answering: Answering): Promise<number | void> {
+    const { method, body, isForeign } = answering;
     const transport = this.#transport;
-    let answer = exchange.answer = readAnswer(exchange.returned);
+    let answer = readAnswer(answering.returned);
+    // Its body is canceled, too, if that is not sent.
+    answering.returned = answer;
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
     if (isForeign && answer.body === null && !isBodiless(method, answer.status)) {
       // Other clients wait for the end of the connection if nothing says that there is no body.
-      answer = exchange.answer = { ...answer, body: EMPTY };
+      answer = { ...answer, body: EMPTY };
     }
     const { status, reason, headers } = answer;
     const framing = answerFraming(method, body, answer, "response.");
-    if (this.#mustTell(exchange, answer)) exchange.told = this.#whyLast(exchange, answer);
-    const added = exchange.told === null || headers["connection"] !== undefined ? null : CLOSE;
+    if (this.#mustTell(answering, answer)) answering.told = this.#whyLast(answering, answer);
+    const added = answering.told === null || headers["connection"] !== undefined ? null : CLOSE;
     const buffer = transport.beginMessage();
     const length = formatResponsePreamble(
       buffer,
@@ -436,7 +430,7 @@ export class ServerConnection implements Member, SessionOwner {
     this.#figures?.respond(status, length);
     const isHead = method === "HEAD";
     const sending = transport.beginSend(length, isHead ? null : answer.body, framing);
-    exchange.isSending = true;
+    answering.answer = answer;
     if (isHead) {
       cancelUnused(answer.body, bodyToHeadError());
     } else if (framing === "chunked") {
@@ -452,7 +446,7 @@ export class ServerConnection implements Member, SessionOwner {
    * how many requests are allowed. A body that writes itself, as in a proxy, may read the request's
    * body while it is sent.
    */
-  #mustTell({ isForeign }: Exchange, { status, body }: Answer): boolean {
+  #mustTell({ isForeign }: Answering, { status, body }: Answer): boolean {
     return isForeign || this.#isAtLimit ||
       this.#state === "unread" && !endsSession(status) && !isWritable(body);
   }
@@ -461,11 +455,11 @@ export class ServerConnection implements Member, SessionOwner {
    * Ends an exchange whose response can't be sent, or not to its end; returns whether an error was
    * sent in its place.
    */
-  async #refuseToAnswer(exchange: Exchange, error: unknown): Promise<boolean> {
-    const { answer, returned, body, request, isSending } = exchange;
-    cancelAnswer(answer ?? returned, body, error);
+  async #refuseToAnswer(answering: Answering, error: unknown): Promise<boolean> {
+    const { answer, returned, body, request } = answering;
+    cancelAnswer(returned, body, error);
     const failure = this.#transport.breakWith(error);
-    const status = this.#fail(failure, "the app", request, isSending);
+    const status = this.#fail(failure, "the app", request, answer !== null);
     if (status !== null) {
       await this.#refuse(status);
       cancelQuietly(body, unreadError(status));
@@ -476,11 +470,11 @@ export class ServerConnection implements Member, SessionOwner {
   }
 
   /** Ends an exchange whose response was sent; returns whether it was the last one. */
-  #isOver(exchange: Exchange): boolean {
+  #isOver(answering: Answering): boolean {
     const { closed, failure } = this.#transport;
-    const answer = exchange.answer!;
+    const answer = answering.answer!;
     // While the response was sent, a body may have been read, and the server begun to stop.
-    const last = this.#whyLast(exchange, answer) ?? exchange.told;
+    const last = this.#whyLast(answering, answer) ?? answering.told;
     countRequest(this.#session);
     // If the connection was closed during the last bytes, the reason has been reported already.
     if (closed) throw failure ?? new ConnectionClosedError();
@@ -490,35 +484,30 @@ export class ServerConnection implements Member, SessionOwner {
       return false;
     }
     const { at, why, line = `ended after ${why}` } = last;
-    this.#endSession(at === "ends" && !exchange.isForeign ? "debug" : at, why, line);
+    this.#endSession(at === "ends" && !answering.isForeign ? "debug" : at, why, line);
     // The bytes that follow are dropped, and none of them may be read as the body.
-    if (this.#state === "unread") cancelQuietly(exchange.body, unreadError(answer.status));
+    if (this.#state === "unread") cancelQuietly(answering.body, unreadError(answer.status));
     return true;
   }
 
   /** Why the answer to a request is the last one; `null` if it is not. */
-  #whyLast({ isLast }: Exchange, { status, headers }: Answer): LastResponse | null {
+  #whyLast({ isLast }: Answering, { status, headers }: Answer): LastResponse | null {
     if (this.#state === "broken") {
       const why = messageOf(this.#broken);
       return { at: "bytes", why, line: why };
     }
+    const last = (at: LineLevel, why: string): LastResponse => ({ at, why });
     // Any peer can send a body that its app does not want, so such a body is no error of the app.
     if (this.#state === "unread") {
-      return { at: "bodies", why: `the body of a request was left unread (status ${status})` };
+      return last("bodies", `the body of a request was left unread (status ${status})`);
     }
-    if (saysClose(headers)) {
-      return { at: "debug", why: `a response with connection: close (status ${status})` };
+    const closes = saysClose(headers) ? "response" : isLast ? "request" : null;
+    if (closes !== null) {
+      return last("debug", `a ${closes} with connection: close (status ${status})`);
     }
-    if (isLast) {
-      return { at: "debug", why: `a request with connection: close (status ${status})` };
-    }
-    if (endsSession(status)) {
-      return { at: "ends", why: `a response with status ${status}` };
-    }
-    if (this.#isAtLimit) {
-      return { at: "ends", why: `the limit of ${this.#session.maxRequests} requests` };
-    }
-    return this.#context.stopping ? { at: "debug", why: "the server is shutting down" } : null;
+    if (endsSession(status)) return last("ends", `a response with status ${status}`);
+    if (this.#isAtLimit) return last("ends", `the limit of ${this.#session.maxRequests} requests`);
+    return this.#context.stopping ? last("debug", "the server is shutting down") : null;
   }
 
   /** Whether the request that is answered is the last one that is allowed. */
