@@ -48,16 +48,18 @@ import { BodyState } from "./body_state.ts";
 import { openFile } from "./file_source.ts";
 import { type ByteSink, Collector } from "./byte_io.ts";
 import {
-  type BodyReader,
   type BodyReadOptions,
   expectEnd,
   largerPiece,
   limitOf,
   PIECE_BYTES,
+  type PieceReader,
+  type PieceUse,
   readInto,
   readPiece,
   streamBody,
   tooLongError,
+  writeThrough,
 } from "./reading.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -274,31 +276,7 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} if another operation has begun before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return this.#write(sink);
-  }
-
-  #write(sink: WritableStream<Uint8Array> | ByteSink, isRest?: boolean): Promise<number> {
-    return this.#state.write(sink, async (out) => {
-      const reader = this.#reader;
-      const { keepsBytes } = out;
-      let piece = this.#state.fromSource(reader.view(Infinity));
-      if (piece instanceof Promise) piece = await piece;
-      if (piece.length > 0) await out.write(keepsBytes ? piece.slice() : piece);
-      const { usualBytes, mostBytes } = SOURCE_KINDS[this.#source.kind];
-      const most = keepsBytes ? PIECE_BYTES : Math.min(out.pieceBytes ?? usualBytes, mostBytes);
-      let size = Math.min(most, PIECE_BYTES);
-      let buffer = EMPTY;
-      while (!reader.done) {
-        const wanted = Math.min(size, reader.remaining);
-        if (keepsBytes || buffer.length < wanted) buffer = new Uint8Array(wanted);
-        const count = await readInto(this.#state, reader, buffer.subarray(0, wanted));
-        // A source that fills the buffer probably has more; a slow source doesn't get much memory.
-        if (count === size) size = largerPiece(size, most);
-        if (count > 0) await out.write(buffer.subarray(0, count));
-      }
-      this.#state.end(true);
-      return this.contentLength;
-    }, isRest);
+    return writeThrough(this.#state, this.#reader, sink);
   }
 
   /**
@@ -337,7 +315,7 @@ export class Body implements AsyncIterable<Uint8Array> {
 
   static {
     isBody = (value): value is Body => #state in value;
-    writeBody = (body, sink, isRest) => body.#write(sink, isRest);
+    writeBody = (body, sink, isRest) => writeThrough(body.#state, body.#reader, sink, isRest);
     takeArrived = (body) => {
       if (body.#source.buffer.buffered < body.contentLength) return null;
       body.#state.beginRead();
@@ -369,11 +347,14 @@ function partOf(piece: Bytes, count: number): Bytes {
  * Reads as many bytes as the content-length says, from the source's current position, and no byte
  * behind them. After any error the reader must not be used again.
  */
-class LengthReader implements BodyReader {
+class LengthReader implements PieceReader {
   /** The number of bytes that are left. */
   remaining: number;
   done = false;
   readonly #source: BodySource;
+  /** The memory of the last piece that was passed on, and the most bytes of the next one. */
+  #piece: Bytes = EMPTY;
+  #pieceBytes = PIECE_BYTES;
 
   constructor(source: BodySource, contentLength: number) {
     this.#source = source;
@@ -396,6 +377,24 @@ class LengthReader implements BodyReader {
     return this.#passOn(count, count);
   }
 
+  /** What has arrived; then as much as one read of the source gives. */
+  nextPiece({ keepsBytes, pieceBytes }: PieceUse): Bytes | Promise<Bytes> {
+    if (!keepsBytes && this.#source.buffer.buffered > 0) return this.view(Infinity);
+    const { usualBytes, mostBytes } = SOURCE_KINDS[this.#source.kind];
+    const most = keepsBytes ? PIECE_BYTES : Math.min(pieceBytes ?? usualBytes, mostBytes);
+    const size = Math.min(this.#pieceBytes, most);
+    const wanted = Math.min(size, this.remaining);
+    if (keepsBytes || this.#piece.length < wanted) this.#piece = new Uint8Array(wanted);
+    const piece = this.#piece.subarray(0, wanted);
+    const pass = (count: number) => {
+      // A source that fills the piece probably has more; a slow source doesn't get much memory.
+      if (count === size) this.#pieceBytes = largerPiece(size, most);
+      return piece.subarray(0, count);
+    };
+    const count = this.read(piece);
+    return count instanceof Promise ? count.then(pass) : pass(count);
+  }
+
   async #receive(room: Uint8Array): Promise<number> {
     const count = await this.#source.read(room);
     if (count === null) throw incomplete(this.#source, this.remaining);
@@ -411,6 +410,7 @@ class LengthReader implements BodyReader {
     if (this.remaining > 0) return read;
     const end = () => {
       this.done = true;
+      this.#piece = EMPTY;
       return read;
     };
     const ending = expectEnd(this.#source);

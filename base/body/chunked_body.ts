@@ -8,15 +8,17 @@ import { type BodyInput, type BodySource, openSource, SOURCE_KINDS } from "./bod
 import { BodyState } from "./body_state.ts";
 import { type ByteSink, Collector, type ReadBuffer } from "./byte_io.ts";
 import {
-  type BodyReader,
   type BodyReadOptions,
   expectEnd,
   largerPiece,
   limitOf,
   PIECE_BYTES,
+  type PieceReader,
+  type PieceUse,
   readInto,
   streamBody,
   tooLongError,
+  writeThrough,
 } from "./reading.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -171,20 +173,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if another operation has begun before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return this.#write(sink);
-  }
-
-  #write(sink: WritableStream<Uint8Array> | ByteSink, isRest?: boolean): Promise<number> {
-    return this.#state.write(sink, async (out) => {
-      let written = 0;
-      while (!this.#reader.done) {
-        const encoded = await this.#state.fromSource(this.#reader.nextEncoded(out.pieceBytes));
-        written += encoded.length;
-        await out.write(out.keepsBytes ? encoded.slice() : encoded);
-      }
-      this.#state.end(true);
-      return written;
-    }, isRest);
+    return writeThrough(this.#state, this.#reader, sink);
   }
 
   /**
@@ -223,7 +212,9 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
 
   static {
     isChunkedBody = (value): value is ChunkedBody => #state in value;
-    writeChunkedBody = (body, sink, isRest) => body.#write(sink, isRest);
+    writeChunkedBody = (body, sink, isRest) => {
+      return writeThrough(body.#state, body.#reader, sink, isRest);
+    };
     chunkedProgress = (body) => ({
       state: body.#state,
       bytes: body.#reader.bytes,
@@ -236,7 +227,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
  * Reads a chunked body (RFC 9112 §7.1) in one of three forms: chunks, their data, or the encoded
  * bytes, checked. After any error the reader must not be used again.
  */
-export class ChunkedReader implements BodyReader {
+export class ChunkedReader implements PieceReader {
   readonly #source: BodySource;
   readonly #buffer: ReadBuffer;
   readonly #scanner = new ChunkScanner();
@@ -304,13 +295,8 @@ export class ChunkedReader implements BodyReader {
     return count;
   }
 
-  /**
-   * Reads encoded bytes: as many as are buffered and valid. The view is valid until the next call;
-   * the sizes in it are in lower case.
-   *
-   * @param pieceBytes The best number of bytes to pass on at a time, if it matters.
-   */
-  async nextEncoded(pieceBytes = 0): Promise<Uint8Array> {
+  /** Encoded bytes: as many as are buffered and valid, with the sizes in lower case. */
+  async nextPiece({ keepsBytes, pieceBytes = 0 }: PieceUse): Promise<Uint8Array> {
     const buffer = this.#buffer;
     const { length } = buffer.bytes;
     if (this.#viewed * 2 > length) {
@@ -323,7 +309,7 @@ export class ChunkedReader implements BodyReader {
       if (this.done) await expectEnd(this.#source);
       if (encoded.length > 0) {
         this.#viewed = encoded.length;
-        return encoded;
+        return keepsBytes ? encoded.slice() : encoded;
       }
       await this.#fill();
     }

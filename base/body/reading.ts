@@ -6,6 +6,7 @@ import { BodyError } from "../errors.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 import { type BodySource, SOURCE_KINDS } from "./body_source.ts";
 import type { BodyState } from "./body_state.ts";
+import type { ByteSink, OpenSink } from "./byte_io.ts";
 
 /** The reader of a framing, which knows where the body ends. An error ends the use of a reader. */
 export interface BodyReader {
@@ -17,6 +18,40 @@ export interface BodyReader {
    * turn.
    */
   read(into: Uint8Array): number | Promise<number>;
+}
+
+/** What a sink does with pieces of a body, and the best number of bytes for one. */
+export type PieceUse = Pick<OpenSink, "keepsBytes" | "pieceBytes">;
+
+/** The reader of a body that can be passed on. */
+export interface PieceReader extends BodyReader {
+  /**
+   * Reads the next piece for a sink, as the body was sent. The piece is valid until the next call;
+   * if the sink keeps bytes, for as long as it likes.
+   */
+  nextPiece(use: PieceUse): Uint8Array | Promise<Uint8Array>;
+}
+
+/** Writes a whole body, or its rest, to a sink; resolves to the number of bytes. */
+export function writeThrough(
+  state: BodyState,
+  reader: PieceReader,
+  sink: WritableStream<Uint8Array> | ByteSink,
+  isRest?: boolean,
+): Promise<number> {
+  return state.write(sink, async (out) => {
+    let written = 0;
+    while (!reader.done) {
+      state.checkAlive();
+      let piece = state.fromSource(reader.nextPiece(out));
+      // The first piece is written in this turn if it is there, together with a preamble.
+      if (piece instanceof Promise) piece = await piece;
+      written += piece.length;
+      if (piece.length > 0) await out.write(piece);
+    }
+    state.end(true);
+    return written;
+  }, isRest);
 }
 
 /**

@@ -253,7 +253,7 @@ Deno.test("a ReadBuffer is small again after a body for which it has grown", asy
 // How much of a chunked body is read from its source at a time.
 
 /** The lengths of the pieces in which a chunk of 4 MiB is passed on. */
-async function sizesFor(pieceBytes?: number): Promise<number[]> {
+async function sizesFor(pieceBytes = 0): Promise<number[]> {
   const size = 4194304;
   const [head, tail] = ["400000\r\n", "\r\n0\r\n\r\n"];
   const parts = [
@@ -272,7 +272,9 @@ async function sizesFor(pieceBytes?: number): Promise<number[]> {
   });
   const reader = new ChunkedReader(source);
   const sizes: number[] = [];
-  while (!reader.done) sizes.push((await reader.nextEncoded(pieceBytes)).length);
+  while (!reader.done) {
+    sizes.push((await reader.nextPiece({ keepsBytes: false, pieceBytes })).length);
+  }
   assertEquals(sizes.reduce((sum, each) => sum + each, 0), head.length + size + tail.length);
   return sizes;
 }
@@ -294,6 +296,6 @@ Deno.test("ChunkedReader does not enlarge its buffer for a source that does not 
   const list = Array.from({ length: 100 }, () => chunk);
   const source = openSource(streamOf(...list, latin1("0\r\n\r\n")));
   const reader = new ChunkedReader(source);
-  while (!reader.done) await reader.nextEncoded(16777216);
+  while (!reader.done) await reader.nextPiece({ keepsBytes: false, pieceBytes: 16777216 });
   assertEquals(source.buffer.bytes.length, 2048);
 });
