@@ -36,8 +36,9 @@
  * - the progress of the current message, known where bytes move, in `Transport`;
  * - the fact that the client's response to come is the last one: its caller or the server may say
  *   so at any time. The server decides this only after it has answered, and remembers nothing;
+ * - the read that is pending while a client's end is idle, which `Rest` knows;
  * - the suspicion that the server has refused the client, or the request's body, which chooses the
- *   error that is reported.
+ *   error that is reported (`client_errors.ts`).
  */
 
 /**
