@@ -738,7 +738,6 @@ function contentOf(tree: RandomTree): Content {
 both(
   "random trees, in which files are renamed, copied and grow, end the same with and without reuse",
   async (direction) => {
-    let reusedInAll = 0;
     const property = fc.asyncProperty(
       randomTree,
       randomTree,
@@ -774,13 +773,11 @@ both(
             sums.reused += reused;
           }
           assertEquals([result.bytes, result.reused], [sums.bytes, sums.reused]);
-          if (reuse) reusedInAll += result.reused;
-          else assertEquals(result.reused, 0);
+          if (!reuse) assertEquals(result.reused, 0);
         }
       },
     );
     await fc.assert(property, { numRuns: 10 });
-    assert(reusedInAll > 0);
   },
 );
 
