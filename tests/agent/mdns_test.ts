@@ -24,7 +24,7 @@ import { atLeastOnce, within } from "@degu/testing/raw_peer.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
-import { createSocket, type Socket } from "node:dgram";
+import { createSocket, Socket } from "node:dgram";
 import dnsPacket from "dns-packet";
 
 interface Packet {
@@ -337,15 +337,25 @@ Deno.test("a query for a record gets a response, by its name and type in either 
 });
 
 Deno.test("there is a second between two responses, however many queries there are", async () => {
+  // When they leave, since a busy machine may hear them late.
   const times: number[] = [];
+  using _sending = patch(
+    Socket.prototype,
+    "send",
+    (send) =>
+      function (this: Socket, ...args: unknown[]) {
+        if (isResponse(coder.decode(args[0] as Uint8Array))) times.push(performance.now());
+        return (send as (...args: unknown[]) => void).apply(this, args);
+      } as typeof send,
+  );
   const count = await answersTo(async (stranger) => {
     for (let count = 3; count < 5; count++) {
       for (let i = 0; i < 50; i++) await stranger.send(query(SERVICE, "PTR"));
       await stranger.hears("an answer", isResponse, { count });
-      times.push(performance.now());
     }
   });
-  const gap = times[1]! - times[0]!;
+  // Behind the two announcements.
+  const gap = times[3]! - times[2]!;
   assert(count === 2 && gap > 900, `${count} responses, ${gap} ms`);
 });
 
