@@ -1,17 +1,13 @@
-/** The end of a pairing that joins by a line, and the steps that joining by a number shares. */
+/** The end of a pairing that joins by a line. */
 
 import { type Address, addressText, type HostAddress, isLinkLocal } from "../../base/address.ts";
-import type { Response } from "../../base/app/message.ts";
 import { checkSignal, copyOptions } from "../../base/checks.ts";
-import { DeguError, EmptyPreambleError, ProtocolError, TlsError } from "../../base/errors.ts";
-import { pause } from "../../base/pause.ts";
+import { DeguError, EmptyPreambleError, ProtocolError } from "../../base/errors.ts";
 import { type Authority, readAuthority } from "../identity/authority.ts";
 import { deviceId } from "../identity/names.ts";
-import { closeOn, Connection } from "../../net/client_connection.ts";
-import { connectSocket, joinSignals } from "../../net/connect.ts";
-import { buildClientSslctx, type ClientSslctx } from "../../net/tls/context.ts";
-import { isUnreachable, systemCode } from "../../net/thrown.ts";
-import { connectToDevice, raceAddresses } from "./device_connect.ts";
+import type { Connection } from "../../net/client_connection.ts";
+import { joinSignals } from "../../net/connect.ts";
+import { buildClientSslctx } from "../../net/tls/context.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError } from "./errors.ts";
 import { decodeLine } from "./invitation_line.ts";
@@ -21,12 +17,21 @@ import {
   AUTHORITY_URI,
   decodeMessage,
   encodeMessage,
-  MAX_MESSAGE_BYTES,
-  PAIRING_PROTOCOL,
   SECRET_URI,
   VALUE_URI,
 } from "./pairing_messages.ts";
 import type { Peer } from "./peer_store.ts";
+import {
+  askPlain,
+  attemptsOf,
+  codeOfAttempts,
+  connectToInviter,
+  MAX_ATTEMPTS,
+  readBody,
+  sendMessage,
+  wasClosed,
+  wasCut,
+} from "./reach_inviter.ts";
 
 /** The names and addresses that two devices exchange when they are paired. */
 export interface JoinOptions {
@@ -53,25 +58,6 @@ export const MAY_BE_STORED =
   "that device may have stored this one, which has not stored it; join again with a new invitation";
 /** The most seconds that joining by a line takes, whatever the other device does. */
 const WHOLE_SECONDS = 60;
-
-/**
- * Seconds for connecting, the handshake and each wait: the other side may have to wait for its
- * disk.
- */
-const WAIT_SECONDS = 20;
-/** The most time until a plain port has answered; nobody has to do anything until then. */
-export const PLAIN_MILLISECONDS = 5000;
-/**
- * How often a handshake, or the first request of a line, is attempted that the other side cuts:
- * strangers who crowd the port can have it cut, and then the next attempt has a good chance.
- */
-const MAX_ATTEMPTS = 10;
-/**
- * The wait before the second attempt; it doubles, up to the longest. All waits together take 4 s at
- * most.
- */
-const FIRST_PAUSE_MILLISECONDS = 50;
-const LONGEST_PAUSE_MILLISECONDS = 600;
 
 /** Pairs with the device of a line, for `Device.join()`. */
 export async function joinDevice(
@@ -198,83 +184,6 @@ async function fetchAuthority(
   throw new AggregateError(errors, "no address gives the authority of the line");
 }
 
-/**
- * Connects to a plain port and asks it: all attempts together take 5 s at most. The connection
- * stays open unless that fails.
- *
- * @param most How often it is asked if the other side cuts the connection before it answers.
- */
-export async function askPlain<T>(
-  address: Address,
-  signal: AbortSignal,
-  run: (connection: Connection) => Promise<T>,
-  most = 1,
-): Promise<T> {
-  const late = new AbortController();
-  const timer = setTimeout(() => {
-    late.abort(new Deno.errors.TimedOut(`${addressText(address)} has not answered in 5 s`));
-  }, PLAIN_MILLISECONDS);
-  const bounds = { timeout: null, signal: AbortSignal.any([signal, late.signal]) };
-  const attempt = async () => {
-    const socket = await connectSocket(address, bounds);
-    const connection = new Connection(socket, null, undefined, null);
-    closeOn(connection, bounds.signal);
-    try {
-      return await run(connection);
-    } catch (error) {
-      connection.close();
-      throw error;
-    }
-  };
-  try {
-    return await tryAgain(attempt, wasCut, most, bounds.signal);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Makes an attempt again if it was cut, with a pause that grows in between. */
-async function tryAgain<T>(
-  attempt: () => Promise<T>,
-  wasCut: (error: unknown) => boolean,
-  most: number,
-  signal: AbortSignal,
-): Promise<T> {
-  for (let attempts = 1;; attempts++) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (!wasCut(error) || attempts === most) throw error;
-    }
-    const longest = FIRST_PAUSE_MILLISECONDS * 2 ** (attempts - 1);
-    // Half of the pause is random, so that clients that were cut at the same time spread out.
-    const random = 0.5 + Math.random() / 2;
-    await pause(Math.min(longest, LONGEST_PAUSE_MILLISECONDS) * random, signal);
-  }
-}
-
-/**
- * Connects to a device, at the first of these addresses where it answers.
- *
- * @param seconds How long each wait for it may take, or `null`.
- */
-export async function connectToInviter(
-  authority: Authority,
-  sslctx: ClientSslctx,
-  addresses: readonly Address[],
-  signal: AbortSignal,
-  seconds: number | null = WAIT_SECONDS,
-): Promise<{ readonly address: Address; readonly connection: Connection }> {
-  const { address, socket } = await raceAddresses(addresses, (address, signal) => {
-    const bounds = { timeout: WAIT_SECONDS, signal };
-    const attempt = () => connectToDevice(authority, sslctx, address, bounds, PAIRING_PROTOCOL);
-    return tryAgain(attempt, wasClosed, MAX_ATTEMPTS, signal);
-  }, signal);
-  const connection = new Connection(socket, null, undefined, seconds);
-  closeOn(connection, signal);
-  return { address, connection };
-}
-
 /** The addresses of the line, then each link-local one with the scope of each interface. */
 function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
   const { local = [], elsewhere = [] } = Object.groupBy(
@@ -330,62 +239,8 @@ function explainStep(
   return new PairingError(code, message, { cause });
 }
 
-/** @throws {Deno.errors.NotCapable} that of an attempt, since it says what to do. */
-function attemptsOf(cause: unknown): readonly unknown[] {
-  const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
-  const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
-  if (denied !== undefined) throw denied;
-  return errors;
-}
-
-/**
- * The code of attempts to connect that failed. If every one was silent, nobody can have refused
- * this device; a refused connection may be an invitation that has ended.
- */
-export function codeOfAttempts(cause: unknown): "UNREACHABLE" | "NOT_OPEN" {
-  const isSilent = (error: unknown) =>
-    isUnreachable(error) ||
-    // A link-local address that was tried at an interface without such addresses.
-    systemCode(error) === "EINVAL" ||
-    // A name that can't be looked up has an error without a class and without a code.
-    (error as Error).constructor === Error && systemCode(error) === undefined;
-  return attemptsOf(cause).every(isSilent) ? "UNREACHABLE" : "NOT_OPEN";
-}
-
 /** True if the device of the line has answered, but not by the protocol. */
 function isAgainstTheRules(error: unknown): boolean {
   if (error instanceof EmptyPreambleError) return false;
   return error instanceof ProtocolError || error instanceof RangeError;
-}
-
-/**
- * True if the other side, or somebody in between, has closed the connection during its handshake.
- */
-function wasClosed(error: unknown): boolean {
-  return error instanceof TlsError && error.code === "CLOSED";
-}
-
-/** True if the other side has ended a plain connection without an answer. */
-function wasCut(error: unknown): boolean {
-  const { BrokenPipe, ConnectionAborted, ConnectionReset } = Deno.errors;
-  const kinds = [EmptyPreambleError, BrokenPipe, ConnectionAborted, ConnectionReset];
-  return kinds.some((kind) => error instanceof kind);
-}
-
-/** Sends a request and reads the whole response. */
-export async function sendMessage(
-  connection: Connection,
-  uri: string,
-  message: Uint8Array,
-): Promise<{ readonly status: number; readonly bytes: Uint8Array }> {
-  const response = await connection.post(uri, {}, message);
-  return { status: response.status, bytes: await readBody(response) };
-}
-
-/** Reads the whole body of a response. */
-export async function readBody({ headers, body }: Response): Promise<Uint8Array> {
-  if (body === null) return new Uint8Array();
-  const length = headers["content-length"];
-  if (typeof length === "number" && length <= MAX_MESSAGE_BYTES) return await body.bytes();
-  throw new RangeError(`its answer must have a length of at most ${MAX_MESSAGE_BYTES} bytes`);
 }

@@ -14,22 +14,13 @@ import { checkFunction, checkSignal, copyOptions } from "../../base/checks.ts";
 import { DeguError } from "../../base/errors.ts";
 import { readAuthority } from "../identity/authority.ts";
 import { checkAddresses, checkClientAddress } from "../../net/addresses.ts";
+import type { Connection } from "../../net/client_connection.ts";
 import { joinSignals, untilAborted } from "../../net/connect.ts";
 import { plainMessageOf } from "../../net/thrown.ts";
+import type { ClientSslctx } from "../../net/tls/context.ts";
 import { type DeviceServices, storePairing } from "./device_services.ts";
 import { PairingError, type PairingErrorCode } from "./errors.ts";
-import {
-  askPlain,
-  codeOfAttempts,
-  connectToInviter,
-  JOIN_OPTIONS,
-  type JoinOptions,
-  MAY_BE_STORED,
-  PLAIN_MILLISECONDS,
-  readBody,
-  SELF,
-  sendMessage,
-} from "./join.ts";
+import { JOIN_OPTIONS, type JoinOptions, MAY_BE_STORED, SELF } from "./join.ts";
 import { addressesToStore, addressFinder } from "./pairing_addresses.ts";
 import {
   type COMMITMENT,
@@ -50,6 +41,14 @@ import {
 import { JOINER, type JoinerEvent, type JoinerState, PairingState } from "./pairing_state.ts";
 import type { Peer } from "./peer_store.ts";
 import { type Confirm, CONFIRM_SECONDS } from "./plain_port.ts";
+import {
+  askPlain,
+  codeOfAttempts,
+  connectToInviter,
+  PLAIN_MILLISECONDS,
+  readBody,
+  sendMessage,
+} from "./reach_inviter.ts";
 
 /** The person who compares the number, and the names that the two devices exchange. */
 export interface JoinByNumberOptions extends JoinOptions {
@@ -66,10 +65,6 @@ const WHY_REFUSED = {
   // too, and is not recommended.
   closed: ["NOT_OPEN", "takes no more numbers: see what it says there, and invite again"],
 } as const;
-const NOT_CONFIRMED_HERE =
-  "not confirmed here; if the two numbers differ, somebody may stand between the devices: use the " +
-  "line of the invitation";
-
 /**
  * Pairs with the device that invites at one of these addresses, for `Device.join()`.
  */
@@ -96,87 +91,23 @@ export async function joinByNumber(
 
   const answered = await commit(addresses, own, signal);
   // The number is valid only while this connection is open.
-  using connection = answered.connection;
+  using _plain = answered.connection;
   const { address, offer, authority } = answered;
   if (authority.id === identity.authority.id) throw new PairingError("OWN", `addresses: ${SELF}`);
-
-  const over = new AbortController();
-  const asking = AbortSignal.any([signal, over.signal]);
-  const state = new PairingState<JoinerState, JoinerEvent>(JOINER, "asking");
-  const end = (event: JoinerEvent, code: PairingErrorCode, why: string) => {
-    if (state.on(event) === "over") over.abort(new PairingError(code, why));
-  };
-  const timer = setTimeout(() => {
-    const late = `no answer within ${CONFIRM_SECONDS} s; `;
-    if (state.now === "sent") end("late", "ANSWER_LOST", late + MAY_BE_STORED);
-    else end("late", "NOT_CONFIRMED", `${late}try again, and answer at both devices`);
-  }, CONFIRM_SECONDS * 1000);
-  const refused =
-    `${offer.name} did not confirm: the answer there was no, or the connection ended; try again`;
-  // The end of the question interrupts any step.
-  const step = async <T>(
-    doing: () => T | Promise<T>,
-    problem: string,
-    codeOf: (cause: unknown) => PairingErrorCode = () => "NOT_CONFIRMED",
-  ): Promise<T> => {
-    try {
-      asking.throwIfAborted();
-      return await untilAborted(doing(), asking);
-    } catch (cause) {
-      asking.throwIfAborted();
-      throw new PairingError(codeOf(cause), problem, { cause });
-    }
-  };
-  const check = ({ status, bytes }: Awaited<ReturnType<typeof sendMessage>>) => {
-    if (status !== 200 || !isEmptyMessage(bytes)) throw new PairingError("NOT_CONFIRMED", refused);
-  };
-  try {
-    const random = encodeMessage({ random: answered.random });
-    const slow = `${offer.name} has not answered in ${
-      PLAIN_MILLISECONDS / 1000
-    } s: check the network`;
-    const limit = setTimeout(() => end("late", "UNREACHABLE", slow), PLAIN_MILLISECONDS);
-    // No person has to answer this request, so its limit is short.
-    const revealed = step(() => sendMessage(connection, RANDOM_URI, random), refused);
-    check(await revealed.finally(() => clearTimeout(limit)));
-    // The other device sends nothing more, and keeps this connection open while the number is
-    // valid: a read that ends means a no.
-    const onEnd = () => end("left", "NOT_CONFIRMED", refused);
-    connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
-    const number = numberOf(answered.request, answered.response, answered.random);
-    const asked = Object.freeze({ number, name: offer.name, id: authority.id, signal: asking });
-    const isConfirmed = await step(() => confirm(asked), NOT_CONFIRMED_HERE);
-    if (isConfirmed !== true) throw new PairingError("NOT_CONFIRMED", NOT_CONFIRMED_HERE);
-
-    const encrypted = addressOfTls(answered);
-    const sslctx = identity.clientContext(authority);
-    const found = await step(
-      () => connectToInviter(authority, sslctx, [encrypted], asking, null),
-      `${offer.name} can't be reached at ${addressText(encrypted)}: check what is in between`,
-      codeOfAttempts,
-    );
-    // The connection stays open until this device has stored the other one, which waits for that.
-    using secure = found.connection;
-    state.on("confirms");
-    const lost = `the last answer of ${offer.name} did not arrive: ${MAY_BE_STORED}`;
-    check(
-      await step(
-        () => sendMessage(secure, CONFIRMED_URI, encodeMessage({})),
-        lost,
-        () => "ANSWER_LOST",
-      ),
-    );
-    const peer = await storePairing(services, {
-      authority,
-      receivedName: offer.name,
-      peerName,
-      addresses: addressesToStore(offer.addresses, address, secure.sock),
-    });
-    logger.info(`join: paired with ${peer.name} (${peer.id})`);
-    return peer;
-  } finally {
-    clearTimeout(timer);
-  }
+  using opened = new JoinersTry(answered, signal);
+  await opened.reveal();
+  await opened.ask(confirm);
+  // The connection stays open until this device has stored the other one, which waits for that.
+  using secure = await opened.comeBack(identity.clientContext(authority));
+  await opened.confirm(secure);
+  const peer = await storePairing(services, {
+    authority,
+    receivedName: offer.name,
+    peerName,
+    addresses: addressesToStore(offer.addresses, address, secure.sock),
+  });
+  logger.info(`join: paired with ${peer.name} (${peer.id})`);
+  return peer;
 }
 
 /**
@@ -230,9 +161,110 @@ async function commit(
   );
 }
 
+/** The answer to a commitment, and all that the number is made of. */
+type Answered = Awaited<ReturnType<typeof commit>>;
+
+/** A number at the device that joins; at the device that invites it is a `Try`. */
+class JoinersTry implements Disposable {
+  readonly #answered: Answered;
+  readonly #state = new PairingState<JoinerState, JoinerEvent>(JOINER, "asking");
+  readonly #over = new AbortController();
+  /** Aborted when the number is over, or joining is cancelled: either interrupts any step. */
+  readonly #signal: AbortSignal;
+  readonly #timer: ReturnType<typeof setTimeout>;
+  readonly #refused: string;
+
+  constructor(answered: Answered, cancelled: AbortSignal) {
+    this.#answered = answered;
+    this.#signal = AbortSignal.any([cancelled, this.#over.signal]);
+    this.#refused = `${answered.offer.name} did not confirm: the answer there was no, or the ` +
+      "connection ended; try again";
+    this.#timer = setTimeout(() => {
+      const late = `no answer within ${CONFIRM_SECONDS} s; `;
+      if (this.#state.now === "sent") this.#end("late", "ANSWER_LOST", late + MAY_BE_STORED);
+      else this.#end("late", "NOT_CONFIRMED", `${late}try again, and answer at both devices`);
+    }, CONFIRM_SECONDS * 1000);
+  }
+
+  /** Reveals the random value. No person has to answer this request, so its limit is short. */
+  async reveal(): Promise<void> {
+    const { connection, offer, random } = this.#answered;
+    const seconds = PLAIN_MILLISECONDS / 1000;
+    const slow = `${offer.name} has not answered in ${seconds} s: check the network`;
+    const limit = setTimeout(() => this.#end("late", "UNREACHABLE", slow), PLAIN_MILLISECONDS);
+    const message = encodeMessage({ random });
+    const sending = this.#step(() => sendMessage(connection, RANDOM_URI, message), this.#refused);
+    this.#check(await sending.finally(() => clearTimeout(limit)));
+    // The other device sends nothing more, and keeps this connection open while the number is
+    // valid: a read that ends means a no.
+    const onEnd = () => this.#end("left", "NOT_CONFIRMED", this.#refused);
+    connection.sock.read(new Uint8Array(1)).then(onEnd, onEnd);
+  }
+
+  /** Asks the person here. */
+  async ask(confirm: Confirm): Promise<void> {
+    const { offer: { name }, authority: { id }, request, response, random } = this.#answered;
+    const number = numberOf(request, response, random);
+    const asked = Object.freeze({ number, name, id, signal: this.#signal });
+    const no =
+      "not confirmed here; if the two numbers differ, somebody may stand between the devices: " +
+      "use the line of the invitation";
+    const isConfirmed = await this.#step(() => confirm(asked), no);
+    if (isConfirmed !== true) throw new PairingError("NOT_CONFIRMED", no);
+  }
+
+  /** Connects over TLS, with the certificate of this device. */
+  async comeBack(sslctx: ClientSslctx): Promise<Connection> {
+    const { offer, authority } = this.#answered;
+    const address = addressOfTls(this.#answered);
+    const found = await this.#step(
+      () => connectToInviter(authority, sslctx, [address], this.#signal, null),
+      `${offer.name} can't be reached at ${addressText(address)}: check what is in between`,
+      codeOfAttempts,
+    );
+    return found.connection;
+  }
+
+  /** Tells the other device that its number was confirmed; it answers when its own person has. */
+  async confirm(secure: Connection): Promise<void> {
+    this.#state.on("confirms");
+    const lost = `the last answer of ${this.#answered.offer.name} did not arrive: ${MAY_BE_STORED}`;
+    const message = encodeMessage({});
+    const sending = () => sendMessage(secure, CONFIRMED_URI, message);
+    this.#check(await this.#step(sending, lost, () => "ANSWER_LOST"));
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+
+  #end(event: JoinerEvent, code: PairingErrorCode, why: string): void {
+    if (this.#state.on(event) === "over") this.#over.abort(new PairingError(code, why));
+  }
+
+  async #step<T>(
+    doing: () => T | Promise<T>,
+    problem: string,
+    codeOf: (cause: unknown) => PairingErrorCode = () => "NOT_CONFIRMED",
+  ): Promise<T> {
+    try {
+      this.#signal.throwIfAborted();
+      return await untilAborted(doing(), this.#signal);
+    } catch (cause) {
+      this.#signal.throwIfAborted();
+      throw new PairingError(codeOf(cause), problem, { cause });
+    }
+  }
+
+  #check({ status, bytes }: Awaited<ReturnType<typeof sendMessage>>): void {
+    if (status === 200 && isEmptyMessage(bytes)) return;
+    throw new PairingError("NOT_CONFIRMED", this.#refused);
+  }
+}
+
 /** The port of TLS on the very host that has answered. */
 function addressOfTls(
-  { address, connection, offer: { port } }: Awaited<ReturnType<typeof commit>>,
+  { address, connection, offer: { port } }: Answered,
 ): Address {
   const [host] = address;
   const isName = canonicalIPAddress(withoutZone(host)) === null;
