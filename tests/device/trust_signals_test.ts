@@ -18,7 +18,7 @@ import {
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { runScript } from "@degu/testing/processes.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 
@@ -200,7 +200,7 @@ Deno.test("a peer that is forgotten and paired again at once loses what the old 
 Deno.test("an upload whose peer is forgotten meanwhile never has a name, even if it is paired again at once", async () => {
   await using dir = await tempDir();
   await using setup = await setUp(new FilesApp(dir.path, { write: true }));
-  const { camera, viewer } = setup;
+  const { camera, viewer, server } = setup;
   const forgetting = [
     () => camera.forget("viewer").then(() => record(camera, viewer)),
     // As another process does it, and before this one can have seen it.
@@ -212,6 +212,8 @@ Deno.test("an upload whose peer is forgotten meanwhile never has a name, even if
     let forgotten: Promise<unknown> | undefined;
     const source = async function* () {
       yield half;
+      // Until then it has not been let in, and may be by the new trust.
+      while (server.sessions.size === 0) await turnOfEventLoop();
       await (forgotten = forget());
       yield half;
     };
