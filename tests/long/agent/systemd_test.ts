@@ -1,0 +1,60 @@
+/** What `degu service` installs, in the hands of a systemd that the test starts. */
+import { agentCommand } from "@degu/testing/agents.ts";
+import { mustRun, obstacleTo } from "@degu/testing/commands.ts";
+import { fill, tempDir } from "@degu/testing/directories.ts";
+import { testUnless } from "@degu/testing/terminals.ts";
+import { assertEquals } from "@std/assert";
+
+/**
+ * Runs a script with a systemd of this user, whose units are below `$DIR/config`. Its processes and
+ * mounts end with the script.
+ */
+const THROUGH_SYSTEMD = [
+  ..."unshare --mount --net --pid --fork --kill-child --mount-proc timeout 90 bash -c".split(" "),
+  `mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system /run/user && ip link set lo up || exit
+export DIR=$2 XDG_RUNTIME_DIR=/run/user XDG_CONFIG_HOME=$2/config
+/lib/systemd/systemd --user > $DIR/systemd.log 2>&1 & manager=$!
+until systemctl --user show > $DIR/shown 2>&1; do kill -0 $manager || exit; sleep 0.1; done
+eval "$1"; code=$?
+kill $manager; wait $manager
+rmdir /sys/fs/cgroup/*/init.scope 2> $DIR/left # it leaves its empty control group
+exit $code`,
+  "systemd",
+];
+
+async function systemdObstacle(): Promise<string | null> {
+  await using dir = await tempDir();
+  return await obstacleTo([...THROUGH_SYSTEMD, "true", dir.path]);
+}
+
+const SCRIPT = `set -e
+degu() { "\${DEGU[@]}" --home $DIR/home "$@"; }
+until_served() { until (exec 3<> /dev/tcp/127.0.0.1/7443) 2> $DIR/refused; do sleep 0.1; done; }
+of() { systemctl --user show degu --property=$1 --value; }
+degu service install --inbox $DIR/inbox --listen 127.0.0.1:7443 > $DIR/printed 2>&1
+systemctl --user is-enabled degu
+until_served
+first=$(of MainPID)
+kill -9 $first
+until [ $(of MainPID) != $first ]; do sleep 0.1; done
+until_served
+of ActiveState
+systemctl --user stop degu
+of ActiveState; of Result
+degu service remove > $DIR/printed 2>&1
+ls $XDG_CONFIG_HOME/systemd/user`;
+
+testUnless(
+  await systemdObstacle(),
+  "what degu service installs is enabled, serves, comes back after a kill, ends by itself, and is removed",
+  async () => {
+    await using dir = await tempDir();
+    await fill(dir.path, { config: null, inbox: null });
+    const flags = [..."--allow-env --allow-net --allow-read --allow-write --allow-run".split(" ")];
+    const degu = agentCommand([], [...flags, "--allow-sys"]).map((word) => `'${word}'`).join(" ");
+    const cwd = new URL("../../..", import.meta.url);
+    const script = `DEGU=(${degu}); ${SCRIPT}`;
+    const printed = await mustRun([...THROUGH_SYSTEMD, script, dir.path], { cwd });
+    assertEquals(printed, "enabled\nactive\ninactive\nsuccess\n");
+  },
+);
