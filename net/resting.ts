@@ -21,7 +21,7 @@ export class Rest {
   constructor(transport: Transport, socket: Socket) {
     this.#transport = transport;
     this.#socket = socket;
-    transport.arrivedAhead = (error) => this.#arrived(error);
+    transport.rest = this;
   }
 
   /**
@@ -60,13 +60,14 @@ export class Rest {
 
   #read(): void {
     const { reader } = this.#transport;
-    if (reader.buffered > 0) return this.#arrived(null);
+    if (reader.buffered > 0) return this.arrived(null);
     if (reader.ahead !== null) return;
     reader.fit(RESTING_BYTES);
     reader.readAhead(this.#socket, false);
   }
 
-  #arrived(error: unknown): void {
+  /** Closes the connection, since the read of the rest has ended with bytes, an end or an error. */
+  arrived(error: unknown): void {
     if (this.#state === "awake") return;
     const isExcess = this.#transport.reader.buffered > 0;
     this.#failure = error ??
