@@ -10,7 +10,7 @@ import {
   isDirectoryGone,
   noAddressAnswers,
 } from "./failure.ts";
-import { HOSTS, mayUseMdns } from "./mdns_links.ts";
+import { HOSTS, mayUseMdns } from "./mdns_permissions.ts";
 import { formatBytes } from "./output.ts";
 import { SYSTEM_ERROR, systemProblem } from "./system_errors.ts";
 

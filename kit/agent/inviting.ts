@@ -8,8 +8,8 @@ import { atEveryAddress, listenError } from "./addresses.ts";
 import type { Context } from "./command.ts";
 import { loggerOf } from "./own_device.ts";
 import { Failure, usageError } from "./failure.ts";
-import { announce, type PAIR_SERVICE, SEND_SERVICE } from "./mdns.ts";
-import { mayUseMdns } from "./mdns_links.ts";
+import { Announcement, type PAIR_SERVICE, SEND_SERVICE } from "./mdns.ts";
+import { mayUseMdns } from "./mdns_permissions.ts";
 import type { NumberQuestions } from "./numbers.ts";
 
 export interface Inviting {
@@ -139,7 +139,9 @@ export function announceInvitation(
   const [port, ...others] = new Set(invitation.addresses.map(([, port]) => Number(port)));
   // A service has one port.
   const isAnnounced = isNear(invitation) && others.length === 0 && mayUseMdns();
-  return isAnnounced ? announce({ name, id, port: port!, type, logger: loggerOf(context) }) : null;
+  return isAnnounced
+    ? new Announcement({ name, id, port: port!, type, logger: loggerOf(context) })
+    : null;
 }
 
 /** Shows the time that is left, until disposed of. */

@@ -13,12 +13,12 @@ import {
   isLinkLocal,
   isLoopback,
 } from "../../base/address.ts";
+import { forgetOldest } from "../../base/collections.ts";
 import { pause } from "../../base/pause.ts";
 import { isDeviceName } from "../identity/names.ts";
 import { type Logger, standardLogger } from "../../net/logger.ts";
 import { messageOf } from "../../net/thrown.ts";
 import {
-  checkPermissions,
   type InterfaceAddress,
   isInNetworks,
   type KnownRecord,
@@ -28,6 +28,7 @@ import {
   type Network,
   type Packet,
 } from "./mdns_links.ts";
+import { checkPermissions } from "./mdns_permissions.ts";
 
 /** The types of services: a server, an invitation to pair, and files that are sent once. */
 export const SERVICE = "_degu._tcp.local";
@@ -110,65 +111,83 @@ const LEAST_DELAY_MILLISECONDS = 20;
 const MOST_DELAY_MILLISECONDS = 120;
 
 /**
- * Announces this device on every interface, until disposed of. Only questions about this device are
- * answered, at most once a second on each interface.
+ * The announcement of this device on every interface, until disposed of. Only questions about this
+ * device are answered, at most once a second on each interface.
  */
-export function announce(
-  { logger, ...service }: Service & { readonly logger: Logger },
-  network: Network = NETWORK,
-) {
-  checkPermissions(network.port);
-  const closing = new AbortController();
-  const { promise: announced, resolve } = Promise.withResolvers<string>();
-  const due = new Map<Link, ReturnType<typeof setTimeout>>();
-  const last = new WeakMap<Link, number>();
-  const respond = (link: Link, delay: number) => {
-    if (due.has(link)) return;
-    const wait = Math.max(
-      delay,
-      (last.get(link) ?? -Infinity) + GAP_MILLISECONDS - performance.now(),
+export class Announcement implements AsyncDisposable {
+  /** Resolves to the announced name after the first announcement on a link; may stay pending. */
+  readonly announced: Promise<string>;
+  readonly #service: Service;
+  readonly #closing = new AbortController();
+  /** The timers of the responses that are to be sent. */
+  readonly #due = new Map<Link, ReturnType<typeof setTimeout>>();
+  /** The times of the last responses. */
+  readonly #sentAt = new WeakMap<Link, number>();
+  readonly #onSent: (name: string) => void;
+  readonly #ended: Promise<void>;
+
+  constructor(
+    { logger, ...service }: Service & { readonly logger: Logger },
+    network: Network = NETWORK,
+  ) {
+    checkPermissions(network.port);
+    this.#service = service;
+    ({ promise: this.announced, resolve: this.#onSent } = Promise.withResolvers<string>());
+    this.#ended = this.#announce(network, logger).catch((error) =>
+      logger.warn(`the announcement has ended: ${messageOf(error)}`)
     );
-    const send = async () => {
-      due.delete(link);
-      last.set(link, performance.now());
-      await link.send({ type: "response", answers: recordsOf(service, link.addresses) });
-      resolve(instanceName(service).split(".")[0]!);
-    };
-    due.set(link, setTimeout(send, wait));
-  };
-  const onLink = async (link: Link) => {
-    respond(link, 0);
-    await pause(SECOND_ANNOUNCEMENT_MILLISECONDS, closing.signal);
-    if (!closing.signal.aborted) respond(link, 0);
-  };
-  const onPacket = ({ type, questions }: Packet, link: Link) => {
-    if (type !== "query" || closing.signal.aborted) return;
-    const records = recordsOf(service, link.addresses);
+  }
+
+  async #announce(network: Network, logger: Logger): Promise<void> {
+    await using links = await Links.open({
+      network,
+      logger,
+      onPacket: (packet, link) => this.#onPacket(packet, link),
+      onLink: (link) => void this.#onLink(link),
+    });
+    await pause(Infinity, this.#closing.signal);
+    this.#due.values().forEach(clearTimeout);
+    // The addresses stay: other programs may announce them, too.
+    const [pointer, , ...unique] = recordsOf(this.#service, []);
+    const answers = [pointer!, ...unique].map((record) => ({ ...record, ttl: 0 }));
+    await links.send({ type: "response", answers });
+  }
+
+  async #onLink(link: Link): Promise<void> {
+    this.#respond(link, 0);
+    await pause(SECOND_ANNOUNCEMENT_MILLISECONDS, this.#closing.signal);
+    if (!this.#closing.signal.aborted) this.#respond(link, 0);
+  }
+
+  #onPacket({ type, questions }: Packet, link: Link): void {
+    if (type !== "query" || this.#closing.signal.aborted) return;
+    const records = recordsOf(this.#service, link.addresses);
     const isAsked = questions.some((question) =>
       records.some(({ name, type }) =>
         (question.type === type || question.type === "ANY") && isSameDnsName(question.name, name)
       )
     );
     const range = MOST_DELAY_MILLISECONDS - LEAST_DELAY_MILLISECONDS;
-    if (isAsked) respond(link, LEAST_DELAY_MILLISECONDS + Math.random() * range);
-  };
-  const announcing = (async () => {
-    await using links = await Links.open({ network, logger, onPacket, onLink });
-    await pause(Infinity, closing.signal);
-    due.values().forEach(clearTimeout);
-    // The addresses stay: other programs may announce them, too.
-    const [pointer, , ...unique] = recordsOf(service, []);
-    const answers = [pointer!, ...unique].map((record) => ({ ...record, ttl: 0 }));
-    await links.send({ type: "response", answers });
-  })().catch((error) => logger.warn(`the announcement has ended: ${messageOf(error)}`));
-  return {
-    /** Resolves to the announced name after the first announcement on a link; may stay pending. */
-    announced,
-    [Symbol.asyncDispose]: async () => {
-      closing.abort();
-      await announcing;
-    },
-  };
+    if (isAsked) this.#respond(link, LEAST_DELAY_MILLISECONDS + Math.random() * range);
+  }
+
+  /** Sends all records after a delay, or later if the last response is too recent. */
+  #respond(link: Link, delay: number): void {
+    if (this.#due.has(link)) return;
+    const next = (this.#sentAt.get(link) ?? -Infinity) + GAP_MILLISECONDS;
+    const send = async () => {
+      this.#due.delete(link);
+      this.#sentAt.set(link, performance.now());
+      await link.send({ type: "response", answers: recordsOf(this.#service, link.addresses) });
+      this.#onSent(instanceName(this.#service).split(".")[0]!);
+    };
+    this.#due.set(link, setTimeout(send, Math.max(delay, next - performance.now())));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    await this.#ended;
+  }
 }
 
 // What is heard of others.
@@ -248,7 +267,7 @@ export async function findOffers(
       const key = label.toLowerCase();
       // A time of 0 is the end of a service (RFC 6762 §10.1).
       if (ttl === 0) found.delete(key);
-      else keepInserted(found, key, { name, id, hints: new Hints(id, instance) }, MAX_OFFERS);
+      else keepNew(found, key, { name, id, hints: new Hints(id, instance) }, MAX_OFFERS);
     }
     for (const { hints } of found.values()) hints.add(records, addresses);
     onOffers(offers());
@@ -324,12 +343,12 @@ export class Hints {
       if (record.type === "SRV" && name.endsWith(this.#suffix)) {
         const { target, port } = record.data;
         if (canonicalDnsName(target) === this.#host && port > 0) {
-          keepInserted(this.#ports, port, null, MAX_PORTS);
+          keepNew(this.#ports, port, null, MAX_PORTS);
         }
       } else if ((record.type === "A" || record.type === "AAAA") && name === this.#host) {
         const host = canonicalIPAddress(record.data);
         if (host !== null && isUsable(host, own)) {
-          keepInserted(this.#hosts, host, null, MAX_HOST_ADDRESSES);
+          keepNew(this.#hosts, host, null, MAX_HOST_ADDRESSES);
         }
       }
     }
@@ -345,11 +364,11 @@ export class Hints {
   }
 }
 
-/** Adds an entry; if the map is full, the oldest entry is dropped. */
-function keepInserted<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
+/** Adds an entry unless it is known. */
+function keepNew<K, V>(kept: Map<K, V>, key: K, value: V, most: number): void {
   if (kept.has(key)) return;
-  if (kept.size === most) kept.delete(kept.keys().next().value!);
   kept.set(key, value);
+  forgetOldest(kept, most);
 }
 
 /** Whether a name equals a name of a device, in either case (RFC 6762 §16). */

@@ -5,10 +5,8 @@ import { createSocket, type RemoteInfo } from "node:dgram";
 import { bytesOfIPAddress, canonicalIPAddress, isLoopback } from "../../base/address.ts";
 import type { Logger } from "../../net/logger.ts";
 import { messageOf } from "../../net/thrown.ts";
+import { ANY_HOST, PORT } from "./mdns_permissions.ts";
 
-/** The group of mDNS over IPv4 (RFC 6762 §3), and where its packets are received. */
-const GROUP = "224.0.0.251";
-const ANY = "0.0.0.0";
 /** The interval of looking for new interfaces and addresses: a peer is to be found again soon. */
 const POLL_MILLISECONDS = 5000;
 
@@ -24,44 +22,7 @@ export interface Network {
   findInterfaces(): readonly InterfaceAddress[];
 }
 
-export const NETWORK: Network = { port: 5353, findInterfaces: () => Deno.networkInterfaces() };
-
-/** The permissions for mDNS: where the sockets are bound, and where they send. */
-export const HOSTS: readonly string[] = [`${ANY}:${NETWORK.port}`, `${GROUP}:${NETWORK.port}`];
-
-export function checkPermissions(port: number): void {
-  const interfaces = { name: "sys", kind: "networkInterfaces" } as const;
-  // Deno asks the user on a terminal.
-  if (Deno.permissions.requestSync(interfaces).state !== "granted") {
-    throw new Deno.errors.NotCapable(
-      "mDNS needs sys access to the interfaces of this machine; run again with " +
-        "--allow-sys=networkInterfaces",
-    );
-  }
-  const hosts = [`${ANY}:${port}`, `${GROUP}:${port}`];
-  // A socket that is not permitted would end the process.
-  const isPermitted = hosts.every((host) =>
-    Deno.permissions.querySync({ name: "net", host }).state === "granted"
-  );
-  if (isPermitted) return;
-  throw new Deno.errors.NotCapable(
-    `mDNS needs net access to ${hosts.join(" and ")}; run again with --allow-net=${
-      hosts.join(",")
-    }`,
-  );
-}
-
-/** Whether mDNS is permitted; nothing is asked for. */
-export function mayUseMdns(): boolean {
-  const interfaces = { name: "sys", kind: "networkInterfaces" } as const;
-  if (Deno.permissions.querySync(interfaces).state !== "granted") return false;
-  try {
-    checkPermissions(NETWORK.port);
-    return true;
-  } catch {
-    return false;
-  }
-}
+export const NETWORK: Network = { port: PORT, findInterfaces: () => Deno.networkInterfaces() };
 
 type RecordData =
   | { readonly type: "PTR" | "A" | "AAAA"; readonly data: string }
@@ -195,7 +156,7 @@ export class Link {
     this.#logger = logger;
     this.#name = name;
     const socket = createSocket({ type: "udp4", reuseAddr: true });
-    this.#multicast = make({ socket, port, interface: address, bind: ANY });
+    this.#multicast = make({ socket, port, interface: address, bind: ANY_HOST });
     const [decode] = socket.listeners("message") as ((bytes: Buffer, from: RemoteInfo) => void)[];
     const isWorthDecoding = makePacketFilter(port, (host) => isInNetworks(host, addresses));
     socket.off("message", decode!);

@@ -8,7 +8,7 @@ import { searchWith } from "../device/device_client.ts";
 import type { Context } from "./command.ts";
 import { exitCodeOf, FAILED, Failure, NoAddress, REFUSED } from "./failure.ts";
 import { findAddresses } from "./mdns.ts";
-import { mayUseMdns } from "./mdns_links.ts";
+import { mayUseMdns } from "./mdns_permissions.ts";
 import { loggerOf } from "./own_device.ts";
 
 /**

@@ -1,7 +1,7 @@
 /** mDNS: packets, interfaces, announcing and finding. */
 import type { Address } from "@degu/degu/base";
 import {
-  announce,
+  Announcement,
   findAddresses,
   findOffers,
   Hints,
@@ -110,7 +110,7 @@ const idOf = (letter: string): string => letter.repeat(52);
 
 /** Announces a device that is named camera, unless something else is asked for. */
 function announceCamera(network: Network, options: Partial<Service> = {}) {
-  return announce({ ...CAMERA, logger: SILENT, ...options }, network);
+  return new Announcement({ ...CAMERA, logger: SILENT, ...options }, network);
 }
 
 // The records of a device, and how names and questions are compared.
@@ -182,7 +182,7 @@ Deno.test("an announcement follows the interfaces, also after these could not be
   };
   const logged: string[] = [];
   const logger = { ...SILENT, debug: (text: string) => logged.push(text) };
-  await using camera = announce({ ...CAMERA, logger }, { port, findInterfaces });
+  await using camera = new Announcement({ ...CAMERA, logger }, { port, findInterfaces });
   await within(camera.announced, "announced");
   const says = (address: string) => ({ answers }: Incoming) =>
     answers.some(({ data }) => data === address);
@@ -197,7 +197,7 @@ Deno.test("an interface that can't be used is logged at debug, and closed", asyn
   const logged = Promise.withResolvers<string>();
   const logger = { ...SILENT, debug: logged.resolve };
   const findInterfaces = () => [of("gone", "192.0.2.99", "255.255.255.0")];
-  await using _camera = announce({ ...CAMERA, logger }, { port, findInterfaces });
+  await using _camera = new Announcement({ ...CAMERA, logger }, { port, findInterfaces });
   const text = await within(logged.promise, "a message");
   assert(text.startsWith("mDNS on gone: "), text);
 });
@@ -217,7 +217,7 @@ Deno.test("each interface with an IPv4 address is used; the loopback one only if
 
 const SCRIPT = `
   import { findAddresses } from "./kit/agent/mdns.ts";
-  import { mayUseMdns } from "./kit/agent/mdns_links.ts";
+  import { mayUseMdns } from "./kit/agent/mdns_permissions.ts";
   const found = [];
   const look = async () => {
     found.push(await findAddresses("a", { seconds: 0 }).then(String, String), mayUseMdns());
@@ -297,7 +297,7 @@ Deno.test("a warning says why announcing failed, and disposing still works", asy
     throw new Error("no interfaces today");
   };
   const logger = { ...SILENT, warn: warned.resolve };
-  await using _camera = announce({ ...CAMERA, logger }, { ...network, findInterfaces });
+  await using _camera = new Announcement({ ...CAMERA, logger }, { ...network, findInterfaces });
   const text = await within(warned.promise, "a warning");
   assertEquals(text, "the announcement has ended: Error: no interfaces today");
 });

@@ -1,5 +1,10 @@
 /** Pairing by a number, with the program: two people, or one with two screens, who compare it. */
-import { announce, findOffers, PAIR_SERVICE, SEND_SERVICE } from "@degu/internal/kit/agent/mdns.ts";
+import {
+  Announcement,
+  findOffers,
+  PAIR_SERVICE,
+  SEND_SERVICE,
+} from "@degu/internal/kit/agent/mdns.ts";
 import { decodeLine, type LineAddress } from "@degu/internal/kit/device/invitation_line.ts";
 import { agentCommand, AgentHomes, type RunningAgent } from "@degu/testing/agents.ts";
 import { loopbackNetwork, SILENT } from "@degu/testing/mdns.ts";
@@ -247,7 +252,7 @@ Deno.test("what is offered is found with its name and its 16 characters, each ty
     { name: "a b", id: one, port: 5, type: PAIR_SERVICE, logger },
   ];
   await using stack = new AsyncDisposableStack();
-  for (const service of services) stack.use(announce(service, network));
+  for (const service of services) stack.use(new Announcement(service, network));
   const find = async (type: string) => {
     const found = await findOffers(type, { seconds: 2.5, logger }, network);
     return found.map(({ name, id, addresses }) => [name, id, addresses.map(([, port]) => port)])
@@ -261,7 +266,7 @@ Deno.test("what is offered is found with its name and its 16 characters, each ty
 Deno.test("an offer that ends while others are looked for is told, and is not found any more", async () => {
   const network = await loopbackNetwork();
   const offer = { name: "one", id: "c".repeat(52), port: 1, type: PAIR_SERVICE, logger: SILENT };
-  const one = announce(offer, network);
+  const one = new Announcement(offer, network);
   const stop = new AbortController();
   const seen: number[] = [];
   const ended = Promise.withResolvers<void>();

@@ -4,7 +4,7 @@
  */
 
 import {
-  announce,
+  Announcement,
   findAddresses,
   findOffers,
   PAIR_SERVICE,
@@ -17,7 +17,13 @@ if (task === "find") {
   console.log(JSON.stringify(await findOffers(PAIR_SERVICE, {})));
 } else {
   const type = task === "offer" ? { type: PAIR_SERVICE } : {};
-  await using announced = announce({ name: "camera", id, port: 7443, logger: console, ...type });
+  await using announced = new Announcement({
+    name: "camera",
+    id,
+    port: 7443,
+    logger: console,
+    ...type,
+  });
   console.log(await announced.announced);
   await new Promise(() => {});
 }

@@ -18,8 +18,8 @@ import { explainLine } from "../explain.ts";
 import { Inbox } from "../inbox.ts";
 import { ServeEvents } from "../serve_events.ts";
 import { checkDirectories, DEFAULT_INBOX, type ServedOptions } from "../served_directories.ts";
-import { announce } from "../mdns.ts";
-import { HOSTS, mayUseMdns } from "../mdns_links.ts";
+import { Announcement } from "../mdns.ts";
+import { HOSTS, mayUseMdns } from "../mdns_permissions.ts";
 import type { Area } from "../remote_files.ts";
 
 export interface ServeOptions extends ServedOptions {
@@ -107,7 +107,7 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   const port = options.announce === false ? null : portForOthers(servers);
   const isAnnounced = port !== null && mayUseMdns();
   await using announcement = isAnnounced
-    ? announce({ name: device.name, id: device.id, port, logger: loggerOf(context) })
+    ? new Announcement({ name: device.name, id: device.id, port, logger: loggerOf(context) })
     : null;
   announcement?.announced.then((as) => output.note(`announced in the local network as ${as}`));
   if (port !== null && !isAnnounced) {

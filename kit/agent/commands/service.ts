@@ -11,7 +11,7 @@ import { openPeer } from "../peer_client.ts";
 import { explain } from "../explain.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";
 import { ifThere, ownDirectory } from "../local_paths.ts";
-import { HOSTS } from "../mdns_links.ts";
+import { HOSTS } from "../mdns_permissions.ts";
 import { isRemotePath, parseRemotePath } from "../remote_files.ts";
 import { checkDirectories } from "../served_directories.ts";
 import { addServe, type ServeOptions } from "./serve.ts";

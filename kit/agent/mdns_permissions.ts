@@ -1,0 +1,46 @@
+/**
+ * The permissions for mDNS, without its sockets: every command may have to tell which are missing.
+ */
+
+/** Where packets of mDNS over IPv4 are received, and its group (RFC 6762 §3). */
+export const ANY_HOST = "0.0.0.0";
+const GROUP = "224.0.0.251";
+export const PORT = 5353;
+
+function hostsOf(port: number): string[] {
+  return [`${ANY_HOST}:${port}`, `${GROUP}:${port}`];
+}
+
+/** The permissions for mDNS: where the sockets are bound, and where they send. */
+export const HOSTS: readonly string[] = hostsOf(PORT);
+
+const INTERFACES = { name: "sys", kind: "networkInterfaces" } as const;
+
+function mayUse(hosts: readonly string[]): boolean {
+  return hosts.every((host) =>
+    Deno.permissions.querySync({ name: "net", host }).state === "granted"
+  );
+}
+
+/** Whether mDNS is permitted; nothing is asked for. */
+export function mayUseMdns(): boolean {
+  return Deno.permissions.querySync(INTERFACES).state === "granted" && mayUse(HOSTS);
+}
+
+/** Deno may ask the user on a terminal for the interfaces; a host that is missing is an error. */
+export function checkPermissions(port: number): void {
+  if (Deno.permissions.requestSync(INTERFACES).state !== "granted") {
+    throw new Deno.errors.NotCapable(
+      "mDNS needs sys access to the interfaces of this machine; run again with " +
+        "--allow-sys=networkInterfaces",
+    );
+  }
+  const hosts = hostsOf(port);
+  // A socket that is not permitted would end the process.
+  if (mayUse(hosts)) return;
+  throw new Deno.errors.NotCapable(
+    `mDNS needs net access to ${hosts.join(" and ")}; run again with --allow-net=${
+      hosts.join(",")
+    }`,
+  );
+}
