@@ -75,6 +75,54 @@ class SharedClient {
   }
 }
 
+/** Notices when nothing has moved for a while, as long as calls are under way. */
+class SilenceWatch {
+  /** Milliseconds without progress that are a silence. */
+  limit: number;
+  readonly #onSilence: (ended: AbortSignal) => void;
+  #calls = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #startedAt = 0;
+  /** Aborted when the silence ends; `null` while there is none. */
+  #silent: AbortController | null = null;
+
+  /** @param onSilence Gets a signal that is aborted when the silence has ended. */
+  constructor(limit: number, onSilence: (ended: AbortSignal) => void) {
+    this.limit = limit;
+    this.#onSilence = onSilence;
+  }
+
+  async during<T>(call: () => Promise<T>): Promise<T> {
+    this.#calls++;
+    this.restart();
+    try {
+      return await call();
+    } finally {
+      this.#calls--;
+      this.restart();
+    }
+  }
+
+  /** Called after each progress. */
+  heard(): void {
+    // The timer is not set again for each of thousands of small files a second.
+    const isRecent = performance.now() - this.#startedAt <= this.limit / 100;
+    if (!isRecent || this.#silent !== null) this.restart();
+  }
+
+  restart(): void {
+    clearTimeout(this.#timer);
+    this.#silent?.abort();
+    this.#silent = null;
+    if (this.#calls === 0) return;
+    this.#startedAt = performance.now();
+    this.#timer = setTimeout(() => {
+      this.#silent = new AbortController();
+      this.#onSilence(this.#silent.signal);
+    }, this.limit);
+  }
+}
+
 /**
  * The connections to one peer, as many as there are simultaneous calls; closed when disposed of.
  */
@@ -87,18 +135,10 @@ export class PeerConnections implements Disposable {
   readonly #signal: AbortSignal;
   readonly #note: (text: string) => void;
   readonly #retries: number;
-  /** Milliseconds without progress, after which the peer is silent. */
-  #silence: number;
+  readonly #silence: SilenceWatch;
   readonly #wait: number;
   /** The client of all new connections, from the first on. */
   #current: SharedClient | null = null;
-  /** Ends the attempt to connect beside a silent client. */
-  #beside: AbortController | null = null;
-  #calls = 0;
-  /** Notices a silence; runs while at least one call is under way. */
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  /** The time at which that timer was set. */
-  #silentSince = 0;
   /** The time of the last progress of any call; `null` before the first. */
   #movedAt: number | null = null;
   /** The time until which further retries are not noted. */
@@ -120,7 +160,7 @@ export class PeerConnections implements Disposable {
     this.#signal = signal;
     this.#note = note;
     this.#retries = retries;
-    this.#silence = silence;
+    this.#silence = new SilenceWatch(silence, (ended) => this.#onSilence(ended));
     this.#wait = wait * 1000;
     // To copy, list or delete twice does no harm.
     repeatAny(this.#pool);
@@ -134,7 +174,7 @@ export class PeerConnections implements Disposable {
    * after a moment. A peer that is off is not tried again, but may be waited for.
    */
   call<T>(action: (pool: ConnectionPool, moved: OnProgress) => Promise<T>): Promise<T> {
-    return this.#watch(async () => {
+    return this.#silence.during(async () => {
       for (;;) {
         const shared = this.#shared();
         try {
@@ -155,19 +195,7 @@ export class PeerConnections implements Disposable {
   copyTree<T>(
     copy: (pool: ConnectionPool, retries: number, moved: () => void) => Promise<T>,
   ): Promise<T> {
-    return this.#watch(() => copy(this.#pool, this.#retries, () => this.#moved()));
-  }
-
-  /** Measures silences while a call is under way. */
-  async #watch<T>(call: () => Promise<T>): Promise<T> {
-    this.#calls++;
-    this.#beginSilence();
-    try {
-      return await call();
-    } finally {
-      this.#calls--;
-      this.#beginSilence();
-    }
+    return this.#silence.during(() => copy(this.#pool, this.#retries, () => this.#moved()));
   }
 
   #shared(): SharedClient {
@@ -244,9 +272,7 @@ export class PeerConnections implements Disposable {
 
   #moved(): void {
     this.#movedAt = performance.now();
-    // The timer is not set again for each of thousands of small files a second.
-    const isSilent = this.#movedAt - this.#silentSince > this.#silence / 100;
-    if (isSilent || this.#beside !== null) this.#beginSilence();
+    this.#silence.heard();
   }
 
   /** Does some work for each item, for a few items at a time; the first error ends it. */
@@ -270,59 +296,45 @@ export class PeerConnections implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#beside?.abort();
+    this.#silence.restart();
     if (this.#current !== null) this.#drop(this.#current);
     this.#pool.close();
   }
 
-  /** Starts to measure the silence anew, while at least one call is under way. */
-  #beginSilence(): void {
-    clearTimeout(this.#timer);
-    this.#beside?.abort();
-    this.#beside = null;
-    if (this.#calls === 0) return;
-    this.#silentSince = performance.now();
-    this.#timer = setTimeout(() => this.#onSilence(), this.#silence);
-  }
-
-  #onSilence(): void {
+  #onSilence(ended: AbortSignal): void {
     const shared = this.#current;
     // Without a request under way, the calls have work to do on this device.
     const isBusy = isInUse(this.#pool) && this.#waiting === 0;
-    if (shared === null || !isBusy) return this.#beginSilence();
+    if (shared === null || !isBusy) return this.#silence.restart();
     // A call that must not be made twice keeps its connection.
     const goesOn = this.#retries > 0 ? "connecting again" : "still waiting";
-    this.#note(`nothing has arrived for ${this.#silence / 1000} s; ${goesOn}`);
-    if (this.#retries > 0) this.#replace(shared);
+    this.#note(`nothing has arrived for ${this.#silence.limit / 1000} s; ${goesOn}`);
+    if (this.#retries > 0) this.#replace(shared, ended);
   }
 
   /**
-   * Connects beside a silent client, until anything moves. If the peer answers there, the silent
+   * Connects beside a silent client until the silence ends. If the peer answers there, the silent
    * client is dropped, and its calls go on.
    */
-  async #replace(silent: SharedClient): Promise<void> {
-    const beside = this.#beside = new AbortController();
-    const either = AbortSignal.any([this.#signal, beside.signal]);
-    while (!either.aborted) {
+  async #replace(silent: SharedClient, ended: AbortSignal): Promise<void> {
+    const either = AbortSignal.any([this.#signal, ended]);
+    while (!either.aborted && this.#current === silent) {
       const shared = new SharedClient(this.#open, this.#signal, true);
       const drop = () => shared.drop();
-      beside.signal.addEventListener("abort", drop);
-      try {
-        const { body } = await (await shared.client).request("GET", "/");
-        await body?.cancel();
-        if (shared.isDropped || this.#current !== silent) return shared.drop();
-        this.#beside = null;
-        this.#silence *= 2;
+      ended.addEventListener("abort", drop);
+      const answers = await shared.client.then((client) => client.request("GET", "/"))
+        .then(({ body }) => body?.cancel()).then(() => true, () => false);
+      ended.removeEventListener("abort", drop);
+      if (answers && !ended.aborted && this.#current === silent) {
+        this.#silence.limit *= 2;
         this.#current = shared;
         this.#isReplaced = true;
         silent.drop();
-        return this.#beginSilence();
-      } catch {
+      } else {
         shared.drop();
-        await pause(this.#silence, either);
-      } finally {
-        beside.signal.removeEventListener("abort", drop);
+        await pause(this.#silence.limit, either);
       }
     }
+    if (!either.aborted) this.#silence.restart();
   }
 }
