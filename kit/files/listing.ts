@@ -5,6 +5,7 @@ import { BodyError } from "../../base/errors.ts";
 import {
   fileErrorCode,
   type FileIdentity,
+  infoOrNull,
   isMissing,
   isSameFile,
   isUnreadable,
@@ -19,7 +20,7 @@ import { READ_FLAGS } from "./file_pieces.ts";
 import { bitsOf } from "./modes.ts";
 import { printable } from "../../base/printable.ts";
 import { isLeftAside, isReservedName, prefixOf, reservedPath } from "./reserved.ts";
-import { isInPlace, type KnownDirectory, type Root } from "./root.ts";
+import type { Root } from "./root.ts";
 
 /**
  * The number of entries that are described before other work of the process gets its turn. A turn
@@ -52,13 +53,15 @@ export interface Walk {
 }
 
 /** A directory that is listed. */
-export interface Place extends KnownDirectory {
+export interface Place {
+  readonly path: string;
+  /** The directory on the disk when it was found; `null` if nothing was there. */
+  readonly state: FileIdentity | null;
   /** The names that lead to the directory from where the list begins. */
   readonly names: readonly string[];
   /** `null` where the list begins. */
   readonly above: Place | null;
   readonly modified: Date;
-  state: FileIdentity | null;
 }
 
 /** The directory where a list begins. */
@@ -102,12 +105,13 @@ export async function* readBelow(
     // No spread: a call takes only so many arguments.
     for (const place of below.reverse()) waiting.push(place);
   }
-  checkFirst(first);
+  if (!isInPlace(first)) throw replacedWhileRead(first.path);
 }
 
-/** Checks that the directory where a list begins is still the same, and no link leads to it. */
-function checkFirst(place: Place): void {
-  if (!isInPlace(place)) throw replacedWhileRead(place.path);
+/** Whether the path of a directory still leads to it. */
+function isInPlace({ path, state }: Place): boolean {
+  const now = infoOrNull(path);
+  return now !== null && now.isDirectory && state !== null && isSameFile(now, state);
 }
 
 /**

@@ -22,16 +22,7 @@
 import { type BigIntStats, renameSync, rmdirSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
 import { setMode } from "../disk/files.ts";
-import {
-  fileErrorCode,
-  type FileIdentity,
-  giveNewName,
-  infoOrNull,
-  isAt,
-  isReal,
-  isSameFile,
-  statOrNull,
-} from "../disk/names.ts";
+import { fileErrorCode, type FileIdentity, giveNewName, isAt, statOrNull } from "../disk/names.ts";
 import type { Temporary } from "../disk/temporary.ts";
 import { removeDirectory } from "./leftovers.ts";
 import { Refusal, refusalOf, unreadable } from "./refusal.ts";
@@ -242,9 +233,9 @@ export class Root {
    */
   makeDirectory(
     names: readonly string[],
-    { condition, parent: known }: Omit<NamingOptions, "isNew"> = {},
+    condition?: Condition,
   ): NamingOutcome {
-    const destination = this.#find(names, { parent: known });
+    const destination = this.#find(names);
     const { path, parent, existing } = destination;
     condition?.(existing);
     if (existing?.isDirectory()) return { created: false, changed: [] };
@@ -277,29 +268,6 @@ export class Root {
     else await removeDirectory(path, () => checkIsAt(path, existing));
     return { wasFile, changed: dirname(path) };
   }
-
-  /**
-   * Deletes a file or directory that was listed before. Of the directories on the way only one fact
-   * is checked, that none of them is a link: {@linkcode remove} makes three times as many calls to
-   * the system.
-   *
-   * @param isSame Whether the file or directory is still as it was listed.
-   * @throws {Refusal} if it is not, or a link is on the way by now.
-   */
-  async removeListed(
-    names: readonly string[],
-    isSame: (now: Deno.FileInfo) => boolean,
-  ): Promise<void> {
-    const path = this.pathOf(names);
-    const check = () => {
-      const now = Deno.lstatSync(path);
-      if (!isReal(dirname(path))) throw new Refusal(409, `${path} is reached by a link, or gone`);
-      if (!isSame(now)) throw new Refusal(409, `${path} is not what it was when it was listed`);
-      return now;
-    };
-    if (check().isDirectory) await removeDirectory(path, check);
-    else Deno.removeSync(path);
-  }
 }
 
 /** The metadata of a path; `null` if nothing has it. An error of the disk becomes a refusal. */
@@ -308,69 +276,6 @@ function lookAt(path: string): BigIntStats | null {
     return statOrNull(path);
   } catch (error) {
     throw refusalOf(error) ?? unreadable(error);
-  }
-}
-
-/** A directory that was found at a path without links. */
-export interface KnownDirectory {
-  readonly path: string;
-  /** The directory on the disk when it was found; `null` if nothing was there. */
-  readonly state: FileIdentity | null;
-  /** The directory in which this one was found; `null` if that was not looked at. */
-  readonly above: KnownDirectory | null;
-}
-
-/**
- * Whether a known directory is still the same, in the same one above it. Then no link leads to it,
- * as no link led to that one. With a look at every directory on the way, the work for nested
- * directories would grow as the square of their depth.
- */
-export function isInPlace({ path, state, above }: KnownDirectory): boolean {
-  if (!isDirectoryAt(path, state)) return false;
-  return above === null ? isReal(path) : isDirectoryAt(above.path, above.state);
-}
-
-/**
- * Whether a directory has a path. A link there can have the number of a directory that was just
- * removed.
- */
-function isDirectoryAt(path: string, state: FileIdentity | null): boolean {
-  const now = infoOrNull(path);
-  return now !== null && now.isDirectory && state !== null && isSameFile(now, state);
-}
-
-/**
- * Makes directories in a row. To make the next one in a directory that was just made or found,
- * {@linkcode isInPlace} is enough.
- */
-export class DirectoryMaker {
-  readonly #root: Root;
-  readonly #known = new Map<string, KnownDirectory>();
-
-  constructor(root: Root) {
-    this.#root = root;
-  }
-
-  /** Makes a directory, as {@linkcode Root.makeDirectory} does. */
-  make(names: readonly string[]): NamingOutcome {
-    const path = this.#root.pathOf(names);
-    const above = dirname(path);
-    const known = this.#known.get(above);
-    const parent = known !== undefined && isInPlace(known)
-      ? { path: above, base: above, missing: [] }
-      : undefined;
-    const made = this.#root.makeDirectory(names, { parent });
-    if (parent === undefined) {
-      this.#note(above, above === this.#root.path ? null : this.#note(dirname(above), null));
-    }
-    this.#note(path, this.#known.get(above)!);
-    return made;
-  }
-
-  #note(path: string, above: KnownDirectory | null): KnownDirectory {
-    const known = { path, state: Deno.lstatSync(path), above };
-    this.#known.set(path, known);
-    return known;
   }
 }
 

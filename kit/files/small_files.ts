@@ -10,7 +10,7 @@
 import { Turns } from "../disk/files.ts";
 import { isOverload, syncAllIfPossible } from "../disk/names.ts";
 import type { Temporary } from "../disk/temporary.ts";
-import { type Condition, DirectoryMaker, type Parent, type Root } from "./root.ts";
+import type { Condition, Parent, Root } from "./root.ts";
 
 /** How many files get their names together. */
 const BATCH = 64;
@@ -86,12 +86,9 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   #naming: Promise<void> = Promise.resolve();
   /** Where files get their names in this turn. */
   #entered: EnteredDirectory | null = null;
-  /** Makes the directories of this batch. */
-  #maker: DirectoryMaker;
 
   constructor(placement: Placement<F>) {
     this.#placement = placement;
-    this.#maker = new DirectoryMaker(placement.root);
   }
 
   /** Writes a file, which gets its name later. */
@@ -178,7 +175,6 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
     } finally {
       for (const { temporary } of arrived) temporary?.[Symbol.dispose]();
       this.#entered = null;
-      this.#maker = new DirectoryMaker(this.#placement.root);
       const changed = [...this.#changed];
       this.#changed.clear();
       await syncAllIfPossible(changed);
@@ -190,13 +186,13 @@ export class SmallFiles<F extends SmallFile> implements AsyncDisposable {
   /** Gives a file its name, or creates a directory. */
   #name({ file, temporary }: ArrivedFile<F>): void {
     const { names, isNew, condition } = file;
+    const { root } = this.#placement;
     if (temporary === null) {
-      const { created, changed } = this.#maker.make(names);
+      const { created, changed } = root.makeDirectory(names);
       for (const path of changed) this.#changed.add(path);
       this.#named.push({ file, isCreated: created, error: null });
       return;
     }
-    const { root } = this.#placement;
     const directory = names.slice(0, -1);
     const key = directory.join("/");
     if (this.#entered?.key !== key) this.#entered = { key, parent: root.findParent(directory) };

@@ -9,14 +9,13 @@ import {
 import { fileUri } from "@degu/internal/kit/files/file_name.ts";
 import { Refusal, refusalOf } from "@degu/internal/kit/files/refusal.ts";
 import { isReservedName, RESERVED } from "@degu/internal/kit/files/reserved.ts";
-import { DirectoryMaker, Root } from "@degu/internal/kit/files/root.ts";
 import { bundleBytes, parseBundle, putStatuses, type Sent } from "@degu/testing/bundles.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
-import { addTraps, LINKS, makeExchangeable } from "@degu/testing/served_directory.ts";
+import { addTraps, LINKS } from "@degu/testing/served_directory.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting, statusOf, upload } from "@degu/testing/written_directory.ts";
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import {
   answersOf,
   AS_USER,
@@ -251,43 +250,6 @@ Deno.test("a reserved directory that is replaced meanwhile exposes nothing", asy
   assertEquals(await Deno.readTextFile(reserved), "");
 });
 
-Deno.test("no directory is made through a link that has taken the place of one on the way to those before it", async () => {
-  await using tree = await makeExchangeable();
-  const { path, root, exchange } = tree;
-  for (const dir of ["a/b", "c"]) await Deno.mkdir(`${path}/outside/${dir}`, { recursive: true });
-  const before = await entries(`${path}/outside/a`);
-  for (const way of [["sub"], ["sub", "a"], ["sub", "a", "b"]]) {
-    const maker = new DirectoryMaker(new Root(root));
-    const make = (...names: string[]) => maker.make(names).created;
-    for (let depth = 1; depth <= way.length; depth++) make(...way.slice(0, depth), "first");
-    assertEquals([make(...way, "first"), make(...way, "second")], [false, true]);
-    exchange();
-    assertThrows(() => make(...way, "third"), Refusal, "is a link");
-    exchange();
-    assertEquals(make(...way, "third"), true);
-  }
-  assertEquals(await entries(`${path}/outside/a`), before);
-});
-
-Deno.test("no directory is made through a link that has got the number of the directory that it replaces", async () => {
-  await using tree = await makeExchangeable();
-  const { path, root, exchange } = tree;
-  const before = await entries(`${path}/outside`);
-  const maker = new DirectoryMaker(new Root(root));
-  const make = (name: string) => maker.make(["sub", name]);
-  make("first");
-  const { lstatSync } = Deno;
-  const { ino } = lstatSync(`${root}/sub`);
-  exchange();
-  Deno.lstatSync = (at) => at === `${root}/sub` ? { ...lstatSync(at), ino } : lstatSync(at);
-  try {
-    assertThrows(() => make("second"), Refusal, "is a link");
-  } finally {
-    Deno.lstatSync = lstatSync;
-  }
-  assertEquals(await entries(`${path}/outside`), before);
-});
-
 // Refusals: disks that are full or read-only, and the meaning of file system errors.
 
 const mayMount = await canMount();
@@ -454,24 +416,4 @@ Deno.test("a file system error is translated to what it means for the client", (
   for (const other of [new Error("x"), ...["EIO", "BODY_INCOMPLETE", "constructor"].map(failure)]) {
     assertEquals(refusalOf(other), null);
   }
-});
-
-Deno.test("what was listed is deleted only where and as it was", async () => {
-  await using dir = await tempDir();
-  const root = new Root(dir.path);
-  await Deno.mkdir(`${dir.path}/real`);
-  await Deno.writeTextFile(`${dir.path}/real/file`, "precious");
-  await makeLinks({ [`${dir.path}/link`]: "real" });
-  const rows: [names: string[], isSame: boolean][] = [[["link", "file"], true], [
-    ["real", "file"],
-    false,
-  ]];
-  for (const [names, isSame] of rows) {
-    const error = await assertRejects(() => root.removeListed(names, () => isSame), Refusal);
-    assertEquals([error.status, await entries(`${dir.path}/real`)], [409, ["file"]], names[0]);
-  }
-  for (const names of [["real", "file"], ["link"], ["real"]]) {
-    await root.removeListed(names, () => true);
-  }
-  assertEquals(await entries(dir.path), []);
 });

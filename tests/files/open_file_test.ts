@@ -3,7 +3,7 @@ import type { App } from "@degu/degu";
 import { errorAnswer } from "@degu/testing/error_answers.ts";
 import { type HeaderDict, Range, type ResponseTuple } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
-import { FilesApp, listDirectory, listTree, StatusError, TransferError } from "@degu/degu/files";
+import { FilesApp, listDirectory, StatusError } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 import { Request, type ServerOptions } from "@degu/degu/server";
 import {
@@ -19,14 +19,7 @@ import { recordsOf } from "@degu/testing/bundles.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
-import {
-  addTraps,
-  LARGE,
-  LINKS,
-  makeExchangeable,
-  makeTree,
-  serveLarge,
-} from "@degu/testing/served_directory.ts";
+import { addTraps, LARGE, LINKS, makeTree, serveLarge } from "@degu/testing/served_directory.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks, openFilesBelow, untilNoneOpenBelow } from "@degu/testing/special_files.ts";
 import { fromLatin1 } from "@degu/testing/wire_grammar.ts";
@@ -182,74 +175,6 @@ Deno.test("a file that can't be read is 403 below the root, and 404 by a link", 
   for (const path of links) assertEquals(statusOf(path), 404);
   const busy = Object.assign(new Error("too many files are open"), { code: "EMFILE" });
   assertThrows(() => refusalToRead(root, busy, ["file"]), Error, "too many");
-});
-
-Deno.test("a list of a tree names nothing that is outside, while a directory is exchanged when one below it is named and read", async () => {
-  for (const inner of ["sub/inner", "sub/between/inner"]) {
-    for (const isNamedThen of [false, true]) {
-      await using tree = await makeExchangeable();
-      const { path, root, exchange } = tree;
-      await Deno.mkdir(`${root}/${inner}`, { recursive: true });
-      await Deno.mkdir(`${path}/outside${inner.slice(3)}`, { recursive: true });
-      await Deno.writeTextFile(`${path}/outside${inner.slice(3)}/secret`, "secret");
-      await using serving = serve(new FilesApp(root, { list: true }));
-      const { lstatSync, readDir } = Deno;
-      let isNamed = false;
-      let isRead = false;
-      Deno.lstatSync = (at) => {
-        // The looks by which the directory is named see another one, with which it is compared
-        // later.
-        if (isRead || !isNamedThen || at !== `${root}/${inner}`) return lstatSync(at);
-        isNamed = true;
-        exchange();
-        try {
-          return lstatSync(at);
-        } finally {
-          exchange();
-        }
-      };
-      Deno.readDir = (at) => {
-        if (at === `${root}/${inner}` && !isRead) {
-          isRead = true;
-          exchange();
-        }
-        return readDir(at);
-      };
-      try {
-        const listed: string[] = [];
-        const list = async () => {
-          for await (const { name } of listTree(serving.makeClient(), "/")) listed.push(name);
-        };
-        await assertRejects(list, TransferError, "was cut");
-        assert(!listed.includes("secret"));
-        assertEquals([isNamed, isRead], [isNamedThen, true]);
-      } finally {
-        Object.assign(Deno, { lstatSync, readDir });
-      }
-    }
-  }
-});
-
-Deno.test("a directory that is moved out of the root while it is listed, and reached by a link from then on, is not listed", async () => {
-  await using tree = await makeTree();
-  const { path, root } = tree;
-  await Deno.mkdir(`${root}/sub/inner/below`, { recursive: true });
-  await makeLinks({ [`${path}/link`]: `${path}/moved` });
-  await using serving = serve(new FilesApp(root, { list: true }));
-  const { readDir } = Deno;
-  Deno.readDir = (at) => {
-    Deno.readDir = readDir;
-    Deno.renameSync(`${root}/sub`, `${path}/moved`);
-    Deno.renameSync(`${path}/link`, `${root}/sub`);
-    return readDir(at);
-  };
-  try {
-    const listing = Array.fromAsync(listTree(serving.makeClient(), "/sub/inner/"));
-    await assertRejects(() => listing, TransferError, "cut");
-    assertEquals(Deno.readDir, readDir);
-  } finally {
-    Deno.readDir = readDir;
-  }
 });
 
 // FilesApp: no leaked file descriptors, and little memory.

@@ -326,22 +326,6 @@ both(
   },
 );
 
-both(
-  "nested directories are made without a look at each directory on the way to each of them",
-  async (direction) => {
-    const depth = 80;
-    await using trees = await makeTrees(direction, {
-      [new Array(depth).fill("d").join("/")]: null,
-    });
-    let count = 0;
-    using _counted = patch(Deno, "realPathSync", (look) => (path) => (count++, look(path)));
-    assertEquals((await trees.copy()).result, { ...NOTHING, deletionsKept: null });
-    // Such a look begins with the root, and a whole path is looked at for some of them only.
-    assert(count < depth / 4, `${count}`);
-    assertEquals(await content(trees.target), await content(trees.source));
-  },
-);
-
 const DAY = 86_400_000;
 
 for (const ahead of [0, DAY, -DAY]) {

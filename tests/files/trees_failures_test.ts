@@ -67,7 +67,7 @@ both(
       { a: "a", old: "1" },
       changing(({ method }) => method === "DELETE" ? refuse() : null),
     );
-    using _refusing = patch(Root.prototype, "removeListed", () => refuse);
+    using _refusing = patch(Root.prototype, "remove", () => refuse);
     const { signal } = controller;
     const events: string[] = [];
     const onEvent = ({ type }: TreeEvent) => void events.push(type);
@@ -330,11 +330,11 @@ Deno.test("two programs may make one directory at the same time", async () => {
   const root = new Root(dir.path);
   for (const names of [["a"], ["b", "c"], ["d", "e", "f"]]) {
     const other = () => Deno.mkdirSync(`${dir.path}/${names.join("/")}`, { recursive: true });
-    assertEquals(root.makeDirectory(names, { condition: other }).created, true);
+    assertEquals(root.makeDirectory(names, other).created, true);
     assertEquals(root.makeDirectory(names).created, false);
   }
   const file = () => Deno.writeTextFileSync(`${dir.path}/g`, "precious");
-  assertThrows(() => root.makeDirectory(["g", "h"], { condition: file }), Error);
+  assertThrows(() => root.makeDirectory(["g", "h"], file), Error);
   assertEquals(await Deno.readTextFile(`${dir.path}/g`), "precious");
 });
 

@@ -71,29 +71,6 @@ export async function makeTree() {
   return { path, root: `${path}/root`, [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]() };
 }
 
-/**
- * A tree with links to `sub` and `sub/file`, in which `sub` can be exchanged for a link to the
- * outside.
- */
-export async function makeExchangeable() {
-  const tree = await makeTree();
-  const { path, root } = tree;
-  await makeLinks({
-    [`${root}/way`]: "sub",
-    [`${root}/to-file`]: "sub/file",
-    [`${path}/link`]: `${path}/outside`,
-  });
-  return {
-    ...tree,
-    /** Puts the link in the place of the directory, or the directory back. */
-    exchange() {
-      Deno.renameSync(`${root}/sub`, `${path}/kept`);
-      Deno.renameSync(`${path}/link`, `${root}/sub`);
-      Deno.renameSync(`${path}/kept`, `${path}/link`);
-    },
-  };
-}
-
 /** Links below a root, with their targets; `$` is the directory around the root. */
 export const LINKS: Readonly<Record<string, string>> = {
   ...{ in: "file", "in-absolute": "$/root/sub/file", "in-dir": "sub", "sub/up": "../file" },

@@ -25,7 +25,7 @@ export async function put(write: FileRequest): Promise<ResponseTuple> {
 async function putDirectory(write: FileRequest): Promise<ResponseTuple> {
   const { root, target } = write;
   await checkAdmission(write.session);
-  const { created, changed } = root.makeDirectory(target.names, { condition: conditionOf(write) });
+  const { created, changed } = root.makeDirectory(target.names, conditionOf(write));
   await syncAllIfPossible(changed);
   return writtenAnswer(created, {});
 }

@@ -27,7 +27,7 @@ import type { TransferResult, TransferSettings } from "../options.ts";
 import { explainFullDisk, FoundParts, removeParts } from "../transfer/part_file.ts";
 import { Refusal } from "../refusal.ts";
 import { PART_SUFFIX, prefixOf } from "../reserved.ts";
-import { type Condition, DirectoryMaker, Root } from "../root.ts";
+import { type Condition, Root } from "../root.ts";
 import type { TransferClient } from "../transfer/client.ts";
 import { type SmallFile, type SmallFileOutcome, SmallFiles } from "../small_files.ts";
 import { changedWhileMoved, statusError, TransferError } from "../transfer_error.ts";
@@ -475,12 +475,11 @@ class Download implements TreeEnds {
     nodes: readonly TreeNode[],
   ): Outcomes<TreeNode, DirectoryOutcome> {
     const changed = new Set<string>();
-    const maker = new DirectoryMaker(this.#root);
     for (const node of nodes) {
       await this.#pause();
       let outcome: DirectoryOutcome;
       try {
-        const made = maker.make(node.path);
+        const made = this.#root.makeDirectory(node.path);
         for (const path of made.changed) changed.add(path);
         outcome = { error: null, isNew: made.created };
       } catch (error) {
@@ -494,14 +493,11 @@ class Download implements TreeEnds {
   async remove(_client: TransferClient, node: TreeNode): Promise<void> {
     await this.#pause();
     try {
-      await this.#root.removeListed(node.path, (now) => {
-        if (node.kind === "directory") return now.isDirectory;
-        const modified = now.mtime?.getTime() ?? 0;
-        return now.isFile && now.size === node.size && modified === node.modified;
-      });
+      await this.#root.remove(node.path, false, conditionOn(node));
     } catch (error) {
       // The entry may be gone by itself.
-      if (!isMissing(error)) throw this.#explain(error, node);
+      const isGone = isMissing(error) || error instanceof Refusal && error.status === 404;
+      if (!isGone) throw this.#explain(error, node);
     }
     const path = this.pathOf(node);
     this.#changed.delete(path);
@@ -535,12 +531,18 @@ class Download implements TreeEnds {
 
 /** Refuses to replace another file than the one that the plan has compared. */
 function conditionOfCopy(copy: Copy): Condition | undefined {
-  const { node } = copy;
   const seen = replacedBy(copy);
-  if (seen === null) return undefined;
-  const stamp = stampOf(seen.size, seen.modified);
+  return seen === null ? undefined : conditionOn(seen);
+}
+
+/** Refuses to replace or delete what is no longer as it was listed. */
+function conditionOn({ path, kind, size, modified }: TreeNode): Condition {
   return (existing) => {
-    if (existing === null || stampOfState(existing) === stamp) return;
-    throw new Refusal(412, `${quotePath(node.path)} changed meanwhile, and stays; call again`);
+    const isSame = existing === null ||
+      (existing.isDirectory()
+        ? kind === "directory"
+        : kind === "file" && stampOfState(existing) === stampOf(size, modified));
+    if (isSame) return;
+    throw new Refusal(412, `${quotePath(path)} changed meanwhile, and stays; call again`);
   };
 }
