@@ -248,9 +248,9 @@ class Download implements TreeEnds {
     if (failure !== null) throw failure.error;
   }
 
-  /** Whether something has the name of a new file, by another spelling. */
-  #isTaken({ node, replaces }: Copy): boolean {
-    return replaces === "perhaps" && this.#isThere(node);
+  /** Whether something has the name of a new file, by another spelling or since the list. */
+  #isTaken(copy: Copy): boolean {
+    return isNew(copy) && this.#isThere(copy.node);
   }
 
   #isThere(node: TreeNode): boolean {

@@ -24,11 +24,10 @@ export const UNSETTLED = "still being written";
  *
  * - `"nothing"`: the list of the target has no such name. Where something has it nevertheless, the
  *   target takes two names for the same;
- * - `"perhaps"`: the same, and it is looked at first, as the target may spell it otherwise;
  * - `"target"`: the entry of the target, or, if no list has told of any, whatever is there;
  * - `"same"`: only a file with the same content.
  */
-type Replaced = "nothing" | "perhaps" | "target" | "same";
+type Replaced = "nothing" | "target" | "same";
 
 /** A file that is to be copied. */
 export interface Copy {
@@ -42,7 +41,7 @@ export interface Copy {
 
 /** Whether nothing may have the name of a file. */
 export function isNew({ replaces }: Copy): boolean {
-  return replaces === "nothing" || replaces === "perhaps";
+  return replaces === "nothing";
 }
 
 /** The path that a file gets at the target. */
@@ -73,8 +72,6 @@ export interface LateGroup {
 /** A directory of both ends, in which either everything superfluous is deleted, or nothing. */
 export interface DeletionScope {
   readonly directory: TreeNode;
-  /** Whether the target has entries there that the source does not have. */
-  readonly hasOthers: boolean;
   /** The nodes that the target must list by the same names. */
   readonly wanted: TreeNode[];
   /** Skipped nodes that the target may have by the names of superfluous entries. */
@@ -178,11 +175,10 @@ export class Plan {
   }
 
   /** Decides about a file, by the entry of the target. */
-  #decideContent(node: TreeNode, target: TreeNode | null, hasOthers: boolean): void {
+  #decideContent(node: TreeNode, target: TreeNode | null): void {
     const { compare, replace } = this.#rules;
     if (target === null) {
-      const replaces = hasOthers ? "perhaps" : "nothing";
-      return void this.copies.push({ node, target, replaces, late: null });
+      return void this.copies.push({ node, target, replaces: "nothing", late: null });
     }
     const copy: Copy = { node, target, replaces: "target", late: null };
     // Whether an unreadable entry is a file, only the attempt tells.
@@ -211,9 +207,8 @@ export class Plan {
    * directory is a scope itself.
    */
   #compare(directory: NodePair, above: DeletionScope | null): void {
-    const { source, target } = directory;
-    const hasOthers = target?.children?.keys().some((name) => !source?.get(name)) ?? false;
-    const own: DeletionScope = { directory: source!, hasOthers, wanted: [], perhaps: [] };
+    const { source } = directory;
+    const own: DeletionScope = { directory: source!, wanted: [], perhaps: [] };
     const scope = above ?? own;
     const skipped: TreeNode[] = [];
     const superfluous = new Set<string>();
@@ -336,7 +331,7 @@ export class Plan {
   #decideFile({ source, target, late }: NodePair, scope: DeletionScope): void {
     const node = source!;
     if (late !== null) return void late.copies.push(lateCopy(node, late));
-    if (target?.kind !== "directory") return this.#decideContent(node, target, scope.hasOthers);
+    if (target?.kind !== "directory") return this.#decideContent(node, target);
     const nodes: TreeNode[] = [];
     if (!this.#mayGiveWay(target) || !this.#collect(target, nodes)) {
       return this.fail(node, inTheWay(node, target));

@@ -26,7 +26,7 @@ import {
   type UploadTreeOptions,
 } from "./options.ts";
 import { MAX_SKEW_MILLISECONDS } from "./outbox.ts";
-import { type Copy, findBeginnings, isNew, Plan } from "./plan.ts";
+import { type Copy, findBeginnings, Plan } from "./plan.ts";
 import { TreeReport } from "./report.ts";
 import { isSmall } from "./requests.ts";
 import { TakenNames } from "./taken_names.ts";
@@ -225,8 +225,6 @@ class TreeTransfer {
       if (above !== null) report.failed(node, directoryMissing(node, failed.get(above)));
       else if (this.#names.isUnlisted && !isSmall(copy)) {
         copies.push({ ...copy, replaces: "target" });
-      } else if (isNew(copy) && this.#names.isRespelled(copy)) {
-        copies.push({ ...copy, replaces: "perhaps" });
       } else copies.push(copy);
     }
     await this.#copies.copyAll(copies);
