@@ -1,6 +1,6 @@
 /** The kinds of bodies, and how they frame a message. */
 
-import { Body, bodyProgress, isBody, type Progress, writeBody } from "./body.ts";
+import { Body, bodyParts, isBody } from "./body.ts";
 import {
   BodyIter,
   ChunkedBodyIter,
@@ -14,7 +14,8 @@ import type { Interruption } from "./body_state.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { encodeText, realLength } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
-import { ChunkedBody, chunkedProgress, isChunkedBody, writeChunkedBody } from "./chunked_body.ts";
+import { ChunkedBody, chunkedBodyParts, isChunkedBody } from "./chunked_body.ts";
+import { type BodyParts, writeThrough } from "./reading.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
@@ -183,9 +184,9 @@ export function writeMessageBody(
   sink: ByteSink,
   isRest = false,
 ): Promise<number> {
-  if (isBody(body)) return writeBody(body, sink, isRest);
-  if (isChunkedBody(body)) return writeChunkedBody(body, sink, isRest);
-  return isBodyIter(body) ? writeBodyIter(body, sink) : writeChunkedBodyIter(body, sink);
+  if (isBodyIter(body)) return writeBodyIter(body, sink);
+  if (isChunkedBodyIter(body)) return writeChunkedBodyIter(body, sink);
+  return writeThrough(partsOf(body), sink, isRest);
 }
 
 /** The most bytes of an unwanted body that are read to keep its connection. */
@@ -215,17 +216,23 @@ export async function discardBody(body: Body | ChunkedBody): Promise<void> {
   }
 }
 
+function partsOf(body: NonNullable<BodyIn>): BodyParts {
+  return isBody(body) ? bodyParts(body) : chunkedBodyParts(body);
+}
+
 /**
- * How far a received body has been read. A body that was canceled, has failed or was only read in
- * part is not consumed.
+ * How far a received body has been read: the number of bytes, as they were sent, and whether the
+ * last one is among them. An empty body is at its end from the start.
  */
-export function progressOf(body: NonNullable<BodyIn>): Progress {
-  return isBody(body) ? bodyProgress(body) : chunkedProgress(body);
+export function progressOf(body: NonNullable<BodyIn>): { bytes: number; isConsumed: boolean } {
+  const { state, reader } = partsOf(body);
+  const isConsumed = state.isConsumed || isBody(body) && body.contentLength === 0;
+  return { bytes: reader.bytes, isConsumed };
 }
 
 /** What aborts a received body from outside, without keeping the body alive. */
 export function interruptionOf(body: NonNullable<BodyIn>): Interruption {
-  return progressOf(body).state.interruption;
+  return partsOf(body).state.interruption;
 }
 
 /**
@@ -237,9 +244,8 @@ export function interruptionOf(body: NonNullable<BodyIn>): Interruption {
 export function whenOver(body: BodyIn, listener: () => void): void {
   if (body === null) return listener();
   if (!isBody(body) && !isChunkedBody(body)) throw anotherCopy("response.body", body);
-  const { state, isConsumed } = progressOf(body);
-  if (isConsumed) listener();
-  else state.whenOver(listener);
+  if (progressOf(body).isConsumed) listener();
+  else partsOf(body).state.whenOver(listener);
 }
 
 /**

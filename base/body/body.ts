@@ -48,6 +48,7 @@ import { BodyState } from "./body_state.ts";
 import { openFile } from "./file_source.ts";
 import { type ByteSink, Collector } from "./byte_io.ts";
 import {
+  type BodyParts,
   type BodyReadOptions,
   expectEnd,
   largerPiece,
@@ -71,22 +72,12 @@ export function checkContentLength(contentLength: number): void {
   }
 }
 
-/** How far a body was read: the number of bytes, and whether the last one is among them. */
-export interface Progress {
-  readonly state: BodyState;
-  readonly bytes: number;
-  readonly isConsumed: boolean;
-}
-
 /** Whether a value is a `Body`, or of a class that extends it, of this copy. */
 export let isBody: (value: object) => value is Body;
-/** How far a body was read. */
-export let bodyProgress: (body: Body) => Progress;
+/** The parts of a body, whatever a class that extends `Body` does. */
+export let bodyParts: (body: Body) => BodyParts;
 /** Takes the bytes of an untouched body that have all arrived; else `null`. */
 export let takeArrived: (body: Body) => Uint8Array<ArrayBuffer> | null;
-/** Writes a whole body, whatever a class that extends `Body` does. */
-export let writeBody: (body: Body, sink: ByteSink, isRest?: boolean) => Promise<number>;
-
 /**
  * A body of known length: a body to send, from a stream, a file or another source, or a received
  * body. The body can be consumed once.
@@ -276,7 +267,7 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} if another operation has begun before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return writeThrough(this.#state, this.#reader, sink);
+    return writeThrough(bodyParts(this), sink);
   }
 
   /**
@@ -315,7 +306,7 @@ export class Body implements AsyncIterable<Uint8Array> {
 
   static {
     isBody = (value): value is Body => #state in value;
-    writeBody = (body, sink, isRest) => writeThrough(body.#state, body.#reader, sink, isRest);
+    bodyParts = (body) => ({ state: body.#state, reader: body.#reader });
     takeArrived = (body) => {
       if (body.#source.buffer.buffered < body.contentLength) return null;
       body.#state.beginRead();
@@ -323,12 +314,6 @@ export class Body implements AsyncIterable<Uint8Array> {
       body.#reader.remaining = 0;
       body.#state.end(true);
       return bytes;
-    };
-    bodyProgress = (body) => {
-      const bytes = body.contentLength - body.#reader.remaining;
-      // An empty body is at its end from the start.
-      const isConsumed = body.#state.isConsumed || body.contentLength === 0;
-      return { state: body.#state, bytes, isConsumed };
     };
   }
 }
@@ -351,6 +336,7 @@ class LengthReader implements PieceReader {
   /** The number of bytes that are left. */
   remaining: number;
   done = false;
+  readonly #length: number;
   readonly #source: BodySource;
   /** The memory of the last piece that was passed on, and the most bytes of the next one. */
   #piece: Bytes = EMPTY;
@@ -358,7 +344,11 @@ class LengthReader implements PieceReader {
 
   constructor(source: BodySource, contentLength: number) {
     this.#source = source;
-    this.remaining = contentLength;
+    this.#length = this.remaining = contentLength;
+  }
+
+  get bytes(): number {
+    return this.#length - this.remaining;
   }
 
   /**

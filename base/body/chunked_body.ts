@@ -3,11 +3,11 @@
 import { decodeText } from "../bytes.ts";
 import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
-import type { Progress } from "./body.ts";
 import { type BodyInput, type BodySource, openSource, SOURCE_KINDS } from "./body_source.ts";
 import { BodyState } from "./body_state.ts";
 import { type ByteSink, Collector, type ReadBuffer } from "./byte_io.ts";
 import {
+  type BodyParts,
   type BodyReadOptions,
   expectEnd,
   largerPiece,
@@ -25,14 +25,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Whether a value is a `ChunkedBody`, or of a class that extends it, of this copy. */
 export let isChunkedBody: (value: object) => value is ChunkedBody;
-/** How far a body was read, in bytes as they were sent. */
-export let chunkedProgress: (body: ChunkedBody) => Progress;
-/** Writes a whole body, encoded, whatever a class that extends `ChunkedBody` does. */
-export let writeChunkedBody: (
-  body: ChunkedBody,
-  sink: ByteSink,
-  isRest?: boolean,
-) => Promise<number>;
+/** The parts of a body, whatever a class that extends `ChunkedBody` does. */
+export let chunkedBodyParts: (body: ChunkedBody) => BodyParts;
 
 /**
  * A chunked body: a body to send, from a source of encoded chunks, or a received body. Chunks keep
@@ -173,7 +167,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if another operation has begun before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return writeThrough(this.#state, this.#reader, sink);
+    return writeThrough(chunkedBodyParts(this), sink);
   }
 
   /**
@@ -212,14 +206,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
 
   static {
     isChunkedBody = (value): value is ChunkedBody => #state in value;
-    writeChunkedBody = (body, sink, isRest) => {
-      return writeThrough(body.#state, body.#reader, sink, isRest);
-    };
-    chunkedProgress = (body) => ({
-      state: body.#state,
-      bytes: body.#reader.bytes,
-      isConsumed: body.#state.isConsumed,
-    });
+    chunkedBodyParts = (body) => ({ state: body.#state, reader: body.#reader });
   }
 }
 

@@ -25,6 +25,8 @@ export type PieceUse = Pick<OpenSink, "keepsBytes" | "pieceBytes">;
 
 /** The reader of a body that can be passed on. */
 export interface PieceReader extends BodyReader {
+  /** The number of bytes that were read, as they were sent. */
+  readonly bytes: number;
   /**
    * Reads the next piece for a sink, as the body was sent. The piece is valid until the next call;
    * if the sink keeps bytes, for as long as it likes.
@@ -32,10 +34,15 @@ export interface PieceReader extends BodyReader {
   nextPiece(use: PieceUse): Uint8Array | Promise<Uint8Array>;
 }
 
+/** What all classes of bodies that are read consist of, beside their source. */
+export interface BodyParts {
+  readonly state: BodyState;
+  readonly reader: PieceReader;
+}
+
 /** Writes a whole body, or its rest, to a sink; resolves to the number of bytes. */
 export function writeThrough(
-  state: BodyState,
-  reader: PieceReader,
+  { state, reader }: BodyParts,
   sink: WritableStream<Uint8Array> | ByteSink,
   isRest?: boolean,
 ): Promise<number> {
